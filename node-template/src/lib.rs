@@ -1,0 +1,3 @@
+//! A peer-to-peer node that speaks JSON over WebSockets.
+
+pub mod protocol;

@@ -1,0 +1,137 @@
+//! What happened, for people and applications. The core says it, the shell words it: nothing in the protocol depends on an event.
+
+use std::time::Duration;
+
+use super::address::PeerAddress;
+use super::identity::{LinkId, NodeId};
+use super::transaction::{Origin, Transaction, TransactionId};
+
+/// A step in a node's life. Log lines and the library's event stream are made of these.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// An address is being dialled.
+    Dialling {
+        /// Where to.
+        address: PeerAddress,
+    },
+    /// A dial came to nothing.
+    DialFailed {
+        /// Where to.
+        address: PeerAddress,
+        /// What the system said.
+        error: String,
+        /// When it is tried again; `None` if it is forgotten.
+        retry_in: Option<Duration>,
+    },
+    /// An address turned out to lead to ourselves; it is never dialled again.
+    FoundSelf {
+        /// Which.
+        address: PeerAddress,
+    },
+    /// A node is linked to us that was not before.
+    PeerUp {
+        /// Who.
+        peer: PeerName,
+        /// Whether we dialled.
+        dialled: bool,
+        /// How many nodes we are linked to now.
+        peers: usize,
+    },
+    /// The last link to a node is gone.
+    PeerDown {
+        /// Who.
+        peer: PeerName,
+        /// Why, in words.
+        cause: String,
+        /// How many nodes we are linked to now.
+        peers: usize,
+    },
+    /// A peer named addresses that we did not know.
+    Learned {
+        /// From whom.
+        peer: PeerName,
+        /// How many.
+        addresses: usize,
+    },
+    /// A transaction is new here. It is on its way to our peers and to our disk.
+    Transaction {
+        /// The transaction.
+        transaction: Transaction,
+        /// Which node first sent it into the network, as far as we know; `None` for one that came with a comparison of pools.
+        origin: Option<Origin>,
+        /// From whom we have it; `None` for one of our own.
+        peer: Option<PeerName>,
+        /// On how many links it went out.
+        links: usize,
+    },
+    /// Transactions that are on disk now.
+    Stored {
+        /// Their identities.
+        ids: Vec<TransactionId>,
+        /// How many the pool holds now.
+        pool: u64,
+    },
+    /// The pool's file did not take a write; it is tried again.
+    StoreFailed {
+        /// What happened and what to do.
+        error: String,
+    },
+    /// The pool's file takes writes again.
+    StoreRecovered,
+    /// A transaction was refused.
+    Refused {
+        /// From whom it came.
+        peer: PeerName,
+        /// Why.
+        reason: String,
+    },
+    /// A peer's pool differs from ours: what it lacks is sent.
+    Feeding {
+        /// To whom.
+        peer: PeerName,
+        /// How many transactions our pool has and how many the peer's.
+        ours: u64,
+        /// See `ours`.
+        theirs: u64,
+    },
+    /// A slow peer's queue is full: from now on it is fed from the pool.
+    Behind {
+        /// Who.
+        peer: PeerName,
+    },
+    /// Something that a person should know and may want to change.
+    Warning {
+        /// What, where, and what to do.
+        text: String,
+    },
+    /// A peer's fault; for the debug log.
+    Fault {
+        /// On which link.
+        link: LinkId,
+        /// Whose.
+        peer: PeerName,
+        /// What it did.
+        text: String,
+    },
+}
+
+/// A peer, as people know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerName {
+    /// Its id; a node of the exercise has none.
+    pub node: Option<NodeId>,
+    /// Its address, where one is known.
+    pub address: Option<PeerAddress>,
+}
+
+impl std::fmt::Display for PeerName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.address, &self.node) {
+            (Some(address), Some(node)) => write!(f, "{address} ({})", node.short()),
+            (Some(address), None) => address.fmt(f),
+            (None, Some(node)) => f.write_str(&node.short()),
+            (None, None) => f.write_str("a client"),
+        }
+    }
+}

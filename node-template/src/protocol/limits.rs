@@ -1,0 +1,115 @@
+//! Every bound that a stranger can push against, in one table: value, unit, reason.
+//!
+//! Those that an operator has cause to change are fields of [`Limits`]; the rest are constants, because both sides of a link rely on them.
+
+use std::time::Duration;
+
+/// The longest message that is read or written, in bytes. Far above any transaction, low enough that a thousand peers can not fill memory.
+pub const MESSAGE_BYTES: usize = 1024 * 1024;
+/// The longest transaction, in bytes of its compact JSON. The exercise's have 250; nothing that belongs in a flood is larger than this.
+pub const TRANSACTION_BYTES: usize = 256 * 1024;
+/// How deep JSON may nest. A JavaScript node's stack overflows at some 5,000.
+pub const JSON_DEPTH: usize = 64;
+/// How many addresses are taken from one HANDSHAKE.
+pub const HANDSHAKE_ADDRESSES: usize = 1_000;
+/// The longest address, in bytes: a host name has at most 253, and then scheme and port.
+pub const ADDRESS_BYTES: usize = 256;
+/// How many identities one STATUS may ask for.
+pub const STATUS_IDS: usize = 1_000;
+/// How many characters of a stranger's text (type, agent, network, reason) are kept for logs and the page.
+pub const SHOWN_CHARACTERS: usize = 64;
+/// The longest reason in a WebSocket close frame, in bytes (RFC 6455, section 5.5: 125 less the code).
+pub const CLOSE_REASON_BYTES: usize = 123;
+
+/// The bounds that one node keeps; [`Limits::default`] holds the measured values. Everything is per node unless it says otherwise.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// How many addresses the peer table holds. Known peers do not count.
+    pub peer_table: usize,
+    /// How many new addresses are dialled at once on one peer's word …
+    pub word_burst: u32,
+    /// … and how long one more takes after that.
+    pub word_interval: Duration,
+    /// How many dials go to one host within `host_window`; loopback is exempt. Keeps a liar from aiming the whole mesh at a third party.
+    pub host_dials: u32,
+    /// The window of `host_dials`.
+    pub host_window: Duration,
+    /// How many dials and probes are under way at once.
+    pub dials_in_flight: usize,
+    /// How long a dial may take: connection and upgrade together.
+    pub dial_timeout: Duration,
+    /// How long an accepted connection may take to upgrade.
+    pub upgrade_timeout: Duration,
+    /// The longest upgrade request or answer, in bytes.
+    pub upgrade_bytes: usize,
+    /// How many accepted links there are at most, upgrading ones included.
+    pub inbound_links: usize,
+    /// How many accepted links come from one IP address; loopback is exempt.
+    pub inbound_per_ip: usize,
+    /// How many bytes of payload wait for one link; what does not fit is fed from the pool later.
+    pub queue_bytes: usize,
+    /// How many bytes of control frames wait for one link, besides; a link that overflows it is closed.
+    pub control_bytes: usize,
+    /// How long a link may move no byte of what waits for it.
+    pub write_deadline: Duration,
+    /// How often a silent link is pinged.
+    pub ping_interval: Duration,
+    /// How long a link may be silent before it counts as dead.
+    pub dead_after: Duration,
+    /// How long a client may be silent with nothing outstanding.
+    pub client_silence: Duration,
+    /// How many transactions of one client or plain peer beyond loopback are read per second …
+    pub transaction_rate: u32,
+    /// … after a burst of this many. Above it reading pauses; nothing is dropped.
+    pub transaction_burst: u32,
+    /// How many transactions the pool holds. A full pool refuses.
+    pub pool_transactions: u64,
+    /// How many bytes of accepted transactions wait for the disk before reading pauses, or, with a failing disk, before new ones are refused.
+    pub unstored_bytes: usize,
+    /// The shortest wait before an address is dialled again …
+    pub backoff_min: Duration,
+    /// … and the longest. In between it doubles, with full jitter.
+    pub backoff_max: Duration,
+    /// How long a link must last before its address's backoff starts anew.
+    pub backoff_reset: Duration,
+    /// After how many failures a learned address that was never linked is forgotten.
+    pub forget_failures: u32,
+    /// How long a learned address that was linked once is remembered after its last link.
+    pub forget_after: Duration,
+    /// How long the older of two links to one node has to answer a ping before it is closed for the newer one.
+    pub duel: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            peer_table: 4_096,
+            word_burst: 32,
+            word_interval: Duration::from_secs(1),
+            host_dials: 4,
+            host_window: Duration::from_secs(10),
+            dials_in_flight: 32,
+            dial_timeout: Duration::from_secs(5),
+            upgrade_timeout: Duration::from_secs(5),
+            upgrade_bytes: 8 * 1024,
+            inbound_links: 1_024,
+            inbound_per_ip: 16,
+            queue_bytes: 4 * 1024 * 1024,
+            control_bytes: 256 * 1024,
+            write_deadline: Duration::from_secs(10),
+            ping_interval: Duration::from_secs(15),
+            dead_after: Duration::from_secs(45),
+            client_silence: Duration::from_secs(5),
+            transaction_rate: 2_000,
+            transaction_burst: 20_000,
+            pool_transactions: 10_000_000,
+            unstored_bytes: 64 * 1024 * 1024,
+            backoff_min: Duration::from_millis(500),
+            backoff_max: Duration::from_secs(60),
+            backoff_reset: Duration::from_secs(60),
+            forget_failures: 8,
+            forget_after: Duration::from_secs(24 * 60 * 60),
+            duel: Duration::from_secs(2),
+        }
+    }
+}
