@@ -3,13 +3,14 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::limits;
 
 /// The address of a peer: scheme, host, port, and nothing else.
 ///
 /// The text is normal (host in lower case, IP addresses in their shortest form, no trailing slash), so two addresses are the same if and only if
-/// they compare equal. `localhost`, `127.0.0.1` and `[::1]` stay three addresses: that they may lead to one node shows when they are dialled.
+/// they compare equal. A clone allocates nothing. `localhost`, `127.0.0.1` and `[::1]` stay three addresses: that they may lead to one node shows when they are dialled.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerAddress {
     host: Host,
@@ -19,7 +20,7 @@ pub struct PeerAddress {
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Host {
-    Name(Box<str>),
+    Name(Arc<str>),
     Ip(IpAddr),
 }
 
@@ -87,7 +88,11 @@ impl PeerAddress {
     /// # Errors
     /// [`NotAnAddress`] if the host is no host name or the port is 0.
     pub fn new(host: &str, port: u16) -> Result<Self, NotAnAddress> {
-        let bracketed = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() };
+        let bracketed = if host.contains(':') && !host.starts_with('[') {
+            format!("[{host}]")
+        } else {
+            host.to_owned()
+        };
         format!("ws://{bracketed}:{port}").parse()
     }
 
@@ -124,7 +129,10 @@ impl FromStr for PeerAddress {
 
     /// Reads `ws://host:port` or `wss://host:port`, with or without one slash at the end.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse(text).map_err(|reason| NotAnAddress { text: text.chars().take(limits::SHOWN_CHARACTERS).collect(), reason })
+        parse(text).map_err(|reason| NotAnAddress {
+            text: text.chars().take(limits::SHOWN_CHARACTERS).collect(),
+            reason,
+        })
     }
 }
 
@@ -146,8 +154,16 @@ fn parse(text: &str) -> Result<PeerAddress, &'static str> {
     if !port.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("its port is not a number");
     }
-    let port = port.parse().ok().filter(|port| *port != 0).ok_or("its port is not from 1 to 65535")?;
-    Ok(PeerAddress { host: parse_host(host)?, port, secure })
+    let port = port
+        .parse()
+        .ok()
+        .filter(|port| *port != 0)
+        .ok_or("its port is not from 1 to 65535")?;
+    Ok(PeerAddress {
+        host: parse_host(host)?,
+        port,
+        secure,
+    })
 }
 
 fn parse_host(host: &str) -> Result<Host, &'static str> {
@@ -160,7 +176,9 @@ fn parse_host(host: &str) -> Result<Host, &'static str> {
     }
     let label = |label: &str| {
         (1..=63).contains(&label.len())
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
@@ -215,10 +233,29 @@ mod tests {
     #[test]
     fn what_is_no_address_says_why() {
         for text in [
-            "", "localhost:4001", "http://localhost:4001", "ws://localhost", "ws://localhost:", "ws://localhost:0", "ws://localhost:70000",
-            "ws://localhost:+1", "ws://localhost:4001/path", "ws://localhost:4001//", "ws://localhost:4001?a", "ws://localhost:4001#a",
-            "ws://user@localhost:4001", "ws://:4001", "ws://::1:4001", "ws://[::1:4001", "ws://a b:4001", "ws://a..b:4001", "ws://-a:4001",
-            "ws://2130706433:4001", "ws://0x7f.1:4001", "ws://127.1:4001", "ws://\u{1b}[31m:4001",
+            "",
+            "localhost:4001",
+            "http://localhost:4001",
+            "ws://localhost",
+            "ws://localhost:",
+            "ws://localhost:0",
+            "ws://localhost:70000",
+            "ws://localhost:+1",
+            "ws://localhost:4001/path",
+            "ws://localhost:4001//",
+            "ws://localhost:4001?a",
+            "ws://localhost:4001#a",
+            "ws://user@localhost:4001",
+            "ws://:4001",
+            "ws://::1:4001",
+            "ws://[::1:4001",
+            "ws://a b:4001",
+            "ws://a..b:4001",
+            "ws://-a:4001",
+            "ws://2130706433:4001",
+            "ws://0x7f.1:4001",
+            "ws://127.1:4001",
+            "ws://\u{1b}[31m:4001",
         ] {
             let error = text.parse::<PeerAddress>().expect_err(text);
             assert!(error.to_string().contains("ws://host:port"), "{error}");

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 pub mod address;
+pub mod counters;
 pub mod event;
 pub mod frame;
 pub mod identity;
@@ -13,12 +14,32 @@ pub mod limits;
 pub mod message;
 pub mod transaction;
 
-use address::PeerAddress;
+mod dialling;
+mod gossip;
+mod holdings;
+mod links;
+mod membership;
+mod peers;
+mod sync;
+mod timers;
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use address::{PeerAddress, Scope};
+use counters::Counters;
+use dialling::Dialling;
 use event::Event;
 use frame::Frame;
+use gossip::Waiting;
+use holdings::Holdings;
 use identity::{Greeting, LinkId, NodeId, Session};
 use limits::Limits;
-use message::{Malformed, Message, Status};
+use links::{Links, Role};
+use membership::close;
+use message::{Malformed, Message, Status, StatusFrame};
+use peers::{PeerTable, State};
+use timers::{Timer, Timers};
 use transaction::{Transaction, TransactionId};
 
 /// A fact that the shell reports.
@@ -240,21 +261,90 @@ pub struct Config {
 }
 
 /// A node's protocol state, all of it.
+///
+/// Three calls drive it: [`handle`](Self::handle) takes a fact in, [`poll_output`](Self::poll_output) gives the orders out until there are none, and
+/// [`poll_timeout`](Self::poll_timeout) says when the next [`Input::Timeout`] is due. One task owns it; it holds no lock and knows no clock.
 #[derive(Debug)]
 pub struct Protocol {
+    config: Config,
+    started: Instant,
+    rng: SmallRng,
     outbox: VecDeque<Output>,
+    timers: Timers,
+    peers: PeerTable,
+    dialling: Dialling,
+    links: Links,
+    holdings: Holdings,
+    waiting: Waiting,
+    /// Whether the pool's file takes writes, as far as we know.
+    writable: bool,
+    counters: Counters,
+    ending: bool,
 }
 
+/// How many frames that are no messages a link may bring before it is closed.
+const FAULTS: u32 = 16;
+
 impl Protocol {
-    /// A node that knows its peers' addresses and what its pool holds (identities in the order of the file), and is linked to nobody. The first
-    /// orders are there at once.
-    pub fn new(_now: Instant, _config: Config, _pool: Vec<TransactionId>) -> Self {
-        Self { outbox: VecDeque::new() }
+    /// A node that knows its peers' addresses and what its pool holds (identities in the order of their positions), and is linked to nobody. The first
+    /// dials are due at once.
+    pub fn new(now: Instant, config: Config, pool: Vec<TransactionId>) -> Self {
+        let mut protocol = Self {
+            started: now,
+            rng: SmallRng::seed_from_u64(config.seed),
+            outbox: VecDeque::new(),
+            timers: Timers::default(),
+            peers: PeerTable::default(),
+            dialling: Dialling::default(),
+            links: Links::default(),
+            holdings: Holdings::of(pool),
+            waiting: Waiting::default(),
+            writable: true,
+            counters: Counters::default(),
+            ending: false,
+            config,
+        };
+        let (me, known) = (protocol.config.address.clone(), protocol.config.known_peers.clone());
+        protocol.peers.add(&me, true, now, &protocol.config.limits);
+        protocol.peers.set_state(&me, State::Myself);
+        for address in known {
+            if protocol.peers.add(&address, true, now, &protocol.config.limits) {
+                protocol.dial_at(&address, now);
+            }
+        }
+        protocol
     }
 
     /// Takes a fact in. Afterwards [`Self::poll_output`] must be called until it returns `None`, and then [`Self::poll_timeout`] once.
-    pub fn handle(&mut self, _now: Instant, _input: Input) {
-        debug_assert!(self.outbox.is_empty(), "every output is taken before the next input is handled");
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        debug_assert!(
+            self.outbox.is_empty(),
+            "every output is taken before the next input is handled"
+        );
+        match input {
+            Input::Received { link, message } => self.on_received(now, link, message),
+            Input::Stored { ids } => self.on_stored(ids),
+            Input::Submit { request, transaction } => self.on_submit(now, request, transaction),
+            Input::LinkOpened {
+                link,
+                remote,
+                direction,
+            } => self.on_link_opened(now, link, remote, direction),
+            Input::LinkClosed { link, cause } => self.on_link_closed(now, link, cause),
+            Input::LinkFull { link } => self.on_link_full(link),
+            Input::Fed { link, position } => self.on_fed(now, link, position),
+            Input::Pong { link } => self.on_pong(now, link),
+            Input::DialFailed { address, error } => self.on_dial_failed(now, address, error),
+            Input::Probed {
+                link,
+                address,
+                greeting,
+            } => self.on_probed(now, link, address, greeting),
+            Input::StoreFailed { error } => self.on_store_failed(error),
+            Input::Found { transactions } => self.on_found(now, transactions),
+            Input::Timeout => self.on_timeout(now),
+            Input::Shutdown => self.on_shutdown(),
+        }
     }
 
     /// The next order.
@@ -264,16 +354,195 @@ impl Protocol {
 
     /// When [`Input::Timeout`] is due; `None` if never.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.timers.next()
     }
 
-    /// The node's status. `held`: identities that the asker wants to know to be in the pool.
-    pub fn status(&self, _now: Instant, _held: &[TransactionId]) -> Status {
-        unimplemented!("the core follows")
+    /// The node's status. `asked`: identities of which the asker wants to know how many are on disk.
+    pub fn status(&self, now: Instant, asked: &[TransactionId]) -> Status {
+        Status {
+            node: self.config.node.to_string(),
+            session: self.config.session.to_string(),
+            agent: self.config.agent.clone(),
+            network: self.config.network.clone(),
+            address: self.config.address.to_string(),
+            uptime: now.saturating_duration_since(self.started).as_secs(),
+            connected: self.linked_peers(),
+            attempting: self.peers.attempting().map(ToString::to_string).collect(),
+            known: self.peers.len(),
+            pool: self.holdings.stored_summary(),
+            writable: self.writable,
+            held: asked.iter().filter(|id| self.holdings.has_stored(id)).count(),
+            counters: self
+                .counters
+                .entries()
+                .map(|(name, count)| (name.to_owned(), count))
+                .collect(),
+        }
     }
 
-    /// The addresses that are being dialled, and those with an open link: disjoint, and never our own.
+    /// The addresses that are being dialled, and those that lead to the other end of an open link: disjoint, and never our own.
     pub fn addresses(&self) -> (Vec<PeerAddress>, Vec<PeerAddress>) {
-        (Vec::new(), Vec::new())
+        let connected = self.peers.connected().map(|(address, _)| address.clone());
+        (self.peers.attempting().cloned().collect(), connected.collect())
+    }
+
+    /// How many bytes of accepted transactions wait for the disk. Above [`Limits::unstored_bytes`] the shell stops reading.
+    pub fn unstored_bytes(&self) -> usize {
+        self.holdings.unstored_bytes()
+    }
+
+    /// What was counted since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn on_received(&mut self, now: Instant, link: LinkId, message: Result<Message, Malformed>) {
+        if self.links.get(link).is_none_or(|link| link.closing) {
+            return;
+        }
+        self.hear(now, link);
+        match message {
+            Ok(Message::Transaction(delivery)) => self.on_transaction(now, link, delivery),
+            Ok(Message::Handshake(handshake)) => self.on_handshake(now, link, handshake),
+            Ok(Message::Sync(theirs)) => self.on_sync(link, &theirs),
+            Ok(Message::Status(StatusFrame::Question { holds })) => self.on_status_question(now, link, &holds),
+            Ok(Message::Status(StatusFrame::Answer(_)) | Message::Ack(_)) => self.counters.answers_unsolicited += 1,
+            Ok(Message::Unknown(kind)) => {
+                self.counters.messages_unknown += 1;
+                self.fault_without_count(link, format!("sent a message of the unknown type {kind:?}; ignored"));
+            }
+            Err(error) => {
+                self.counters.frames_malformed += 1;
+                self.fault(link, &error.to_string());
+                if matches!(error, Malformed::Json(_)) {
+                    self.close(link, close::INVALID_DATA, "a message is one JSON object");
+                }
+            }
+        }
+    }
+
+    /// Status is told to this host alone: it names addresses, and answering costs more than asking.
+    fn on_status_question(&mut self, now: Instant, link: LinkId, holds: &[TransactionId]) {
+        if self.links.get(link).is_some_and(|link| link.scope == Scope::Loopback) {
+            let frame = StatusFrame::Answer(Box::new(self.status(now, holds))).to_frame();
+            self.send(vec![link], frame, Lane::Control);
+        } else {
+            self.fault(link, "STATUS: only clients on this host are answered");
+        }
+    }
+
+    fn on_timeout(&mut self, now: Instant) {
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Dial(address) => self.on_dial_due(now, address),
+                Timer::Ping(link) => self.on_ping_due(now, link),
+                Timer::Silence(link) => self.on_silence(now, link),
+                Timer::Answer(link) => self.answer(link),
+                Timer::Duel(link) => self.on_duel_over(link),
+            }
+        }
+    }
+
+    fn on_ping_due(&mut self, now: Instant, link: LinkId) {
+        let limits = &self.config.limits;
+        let Some(open) = self.links.get(link).filter(|link| !link.closing) else {
+            return;
+        };
+        let silent = now.saturating_duration_since(open.heard);
+        let interval = limits.ping_interval;
+        if silent >= limits.dead_after {
+            self.counters.links_dead += 1;
+            self.close(link, close::GOING_AWAY, "nothing was heard from you");
+            return;
+        }
+        if silent >= interval {
+            self.outbox.push_back(Output::Ping { link });
+        }
+        self.timers.set(Timer::Ping(link), now + interval);
+    }
+
+    /// A link on which no HANDSHAKE came has been silent for a while: a client that forgot to close, or one that was never any of ours.
+    fn on_silence(&mut self, now: Instant, link: LinkId) {
+        let Some(open) = self.links.get(link) else { return };
+        let Role::Client { outstanding } = open.role else {
+            return;
+        };
+        let patience = self.config.limits.client_silence;
+        let until = if outstanding > 0 {
+            now + patience
+        } else {
+            open.heard + patience
+        };
+        if until > now {
+            self.timers.set(Timer::Silence(link), until);
+        } else {
+            self.close(link, close::NORMAL, "silent for too long");
+        }
+    }
+
+    fn on_shutdown(&mut self) {
+        self.ending = true;
+        let open: Vec<LinkId> = self.links.iter().map(|(link, _)| link).collect();
+        for link in open {
+            self.close(link, close::GOING_AWAY, "this node is shutting down");
+        }
+    }
+
+    fn hear(&mut self, now: Instant, link: LinkId) {
+        if let Some(link) = self.links.get_mut(link) {
+            link.heard = now;
+        }
+    }
+
+    /// The nodes that we are linked to, as people know them, each once.
+    fn linked_peers(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for (_, link) in self.links.iter().filter(|(_, link)| link.takes_transactions()) {
+            let name = link.name();
+            let name = match (name.address, name.node) {
+                (Some(address), _) => address.to_string(),
+                (None, Some(node)) => node.to_string(),
+                (None, None) => continue,
+            };
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    fn send(&mut self, links: Vec<LinkId>, frame: Frame, lane: Lane) {
+        self.outbox.push_back(Output::Send { links, frame, lane });
+    }
+
+    fn close(&mut self, link: LinkId, code: u16, reason: &str) {
+        let Some(open) = self.links.get_mut(link) else { return };
+        if !std::mem::replace(&mut open.closing, true) {
+            let mut reason = reason.to_owned();
+            reason.truncate(reason.floor_char_boundary(limits::CLOSE_REASON_BYTES));
+            self.outbox.push_back(Output::Close { link, code, reason });
+        }
+    }
+
+    fn notify(&mut self, event: Event) {
+        self.outbox.push_back(Output::Notify(event));
+    }
+
+    /// A peer broke a rule: said in the debug log, and counted against its link.
+    fn fault(&mut self, link: LinkId, text: &str) {
+        self.fault_without_count(link, text.to_owned());
+        let Some(open) = self.links.get_mut(link) else { return };
+        open.faults += 1;
+        if open.faults >= FAULTS {
+            self.close(link, close::POLICY, "too many messages that break the rules");
+        }
+    }
+
+    fn fault_without_count(&mut self, link: LinkId, text: String) {
+        self.notify(Event::Fault {
+            link,
+            peer: self.name_of(link),
+            text,
+        });
     }
 }

@@ -34,7 +34,9 @@ impl FromStr for TransactionId {
     type Err = NotAnId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse_hex32(text).map(Self).ok_or(NotAnId { expected: "a transaction's identity: 64 hexadecimal digits" })
+        parse_hex32(text).map(Self).ok_or(NotAnId {
+            expected: "a transaction's identity: 64 hexadecimal digits",
+        })
     }
 }
 
@@ -61,7 +63,9 @@ impl FromStr for Origin {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.strip_prefix("plain:") {
-            Some(address) => address.parse().map(Self::Plain).map_err(|_| NotAnId { expected: "an origin: plain:<address>" }),
+            Some(address) => address.parse().map(Self::Plain).map_err(|_| NotAnId {
+                expected: "an origin: plain:<address>",
+            }),
             None => text.parse().map(Self::Node),
         }
     }
@@ -119,14 +123,25 @@ impl Transaction {
         if body.len() > limits::TRANSACTION_BYTES {
             return Err(InvalidTransaction::TooLong(body.len()));
         }
-        let time = value.get("timeStamp").and_then(Value::as_f64).map_or(0, |time| time as u64);
+        let time = value
+            .get("timeStamp")
+            .and_then(Value::as_f64)
+            .map_or(0, |time| time as u64);
         let body = String::from_utf8(body).expect("compact JSON is UTF-8");
-        Ok(Self { id, time, frame: frame(&body, origin), body_bytes: body.len() as u32 })
+        Ok(Self {
+            id,
+            time,
+            frame: frame(&body, origin),
+            body_bytes: body.len() as u32,
+        })
     }
 
     /// The same transaction, travelling under another origin.
     pub fn with_origin(&self, origin: &Origin) -> Self {
-        Self { frame: frame(self.body(), Some(origin)), ..self.clone() }
+        Self {
+            frame: frame(self.body(), Some(origin)),
+            ..self.clone()
+        }
     }
 
     /// Its identity.

@@ -1,0 +1,62 @@
+//! Everything that is counted, in one table. The core counts; the shell shows.
+
+/// Declares the counters once: the field, the name under which it is shown, and what it counts.
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// What a node's core counted since its start. Every drop and every refusal is here.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $($(#[doc = $doc])+ pub $name: u64,)+
+        }
+
+        impl Counters {
+            /// Every counter with its name.
+            pub fn entries(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)+].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Dials begun.
+    dials,
+    /// Dials that came to nothing.
+    dials_failed,
+    /// Probes of claimed addresses begun.
+    probes,
+    /// Links opened, dialled and accepted.
+    links_opened,
+    /// Second links to one node that were closed.
+    links_duplicate,
+    /// Links closed because nothing was heard on them.
+    links_dead,
+    /// Transactions accepted: new here.
+    transactions_accepted,
+    /// Copies of transactions that were held already.
+    transactions_duplicate,
+    /// Transactions refused: no transaction, a full pool, a disk that takes no writes.
+    transactions_refused,
+    /// Transactions sent on links, each copy counted.
+    transactions_sent,
+    /// Transactions that came in answer to a comparison of pools, and were new.
+    transactions_synced,
+    /// Times a link's queue was full.
+    queues_full,
+    /// Comparisons of pools that found a difference.
+    pools_differed,
+    /// Frames that were no messages.
+    frames_malformed,
+    /// Messages of types that this version does not know.
+    messages_unknown,
+    /// Answers to questions that nobody asked.
+    answers_unsolicited,
+    /// Entries of HANDSHAKEs that were left out: no address, or too many.
+    addresses_dropped,
+    /// Addresses that a peer may not tell: loopback or private ones from farther away.
+    addresses_out_of_scope,
+    /// Addresses for which the peer table had no room.
+    addresses_without_room,
+    /// Dials put off because their host was dialled often a moment ago.
+    dials_put_off,
+}

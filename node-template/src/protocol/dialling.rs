@@ -1,0 +1,156 @@
+//! When an address is dialled: slots, backoff, and the bounds on what one peer's word, or many words about one host, can make us do.
+//!
+//! Every address of the table that is neither in use nor our own has a timer. So nothing is ever forgotten silently: an address waits for its timer, stands in
+//! the queue for a slot, is being dialled, or leads to an open link.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::address::{PeerAddress, Scope};
+use super::event::Event;
+use super::identity::LinkId;
+use super::peers::{State, backoff};
+use super::timers::Timer;
+use super::{Output, Protocol};
+
+/// What the schedule remembers besides the peer table.
+#[derive(Debug, Default)]
+pub(super) struct Dialling {
+    /// Addresses that are due while all slots are taken, in their order.
+    queue: VecDeque<PeerAddress>,
+    /// When each host beyond loopback was dialled lately, within `host_window`.
+    hosts: BTreeMap<String, VecDeque<Instant>>,
+}
+
+impl Protocol {
+    /// Makes an address due at `at`, unless it is in use, or due earlier.
+    pub(super) fn dial_at(&mut self, address: &PeerAddress, at: Instant) {
+        let timer = Timer::Dial(address.clone());
+        let waiting = self.peers.get(address).is_some_and(|peer| peer.state == State::Waiting);
+        if waiting && self.timers.due(&timer).is_none_or(|due| at < due) {
+            self.timers.set(timer, at);
+        }
+    }
+
+    /// An address's timer fired: dial it, queue it, or put it off.
+    pub(super) fn on_dial_due(&mut self, now: Instant, address: PeerAddress) {
+        if self.ending || self.peers.get(&address).is_none_or(|peer| peer.state != State::Waiting) {
+            return;
+        }
+        if self.peers.forget(&address, now, &self.config.limits) {
+            return;
+        }
+        if self.peers.in_flight() >= self.config.limits.dials_in_flight {
+            self.peers.set_state(&address, State::Queued);
+            self.dialling.queue.push_back(address);
+        } else if let Err(allowed) = self.spend_on_host(now, &address) {
+            self.counters.dials_put_off += 1;
+            self.timers.set(Timer::Dial(address), allowed);
+        } else {
+            self.peers.set_state(&address, State::Attempting);
+            self.counters.dials += 1;
+            self.notify(Event::Dialling {
+                address: address.clone(),
+            });
+            self.outbox.push_back(Output::Dial { address });
+        }
+    }
+
+    /// Asks who answers at the address that the peer at the other end of an accepted link claims; `false` if that can not be asked now.
+    pub(super) fn probe(&mut self, now: Instant, link: LinkId, address: &PeerAddress) -> bool {
+        let room = self.peers.in_flight() < self.config.limits.dials_in_flight;
+        let idle = self
+            .peers
+            .get(address)
+            .is_some_and(|peer| matches!(peer.state, State::Waiting | State::Queued));
+        if !room || !idle || self.spend_on_host(now, address).is_err() {
+            return false;
+        }
+        self.timers.cancel(&Timer::Dial(address.clone()));
+        self.peers.set_state(address, State::Probing(link));
+        self.counters.probes += 1;
+        self.outbox.push_back(Output::Probe {
+            link,
+            address: address.clone(),
+        });
+        true
+    }
+
+    /// A dial or a probe ended: the next in the queue takes its slot.
+    pub(super) fn fill_slots(&mut self, now: Instant) {
+        while self.peers.in_flight() < self.config.limits.dials_in_flight {
+            let Some(address) = self.dialling.queue.pop_front() else {
+                break;
+            };
+            if self.peers.get(&address).is_some_and(|peer| peer.state == State::Queued) {
+                self.peers.set_state(&address, State::Waiting);
+                self.on_dial_due(now, address);
+            }
+        }
+    }
+
+    /// A dial came to nothing.
+    pub(super) fn on_dial_failed(&mut self, now: Instant, address: PeerAddress, error: String) {
+        self.counters.dials_failed += 1;
+        let retry_in = self.put_back(now, &address);
+        self.notify(Event::DialFailed {
+            address,
+            error,
+            retry_in,
+        });
+        self.fill_slots(now);
+    }
+
+    /// Puts an address that failed, or whose link ended, back into the waiting ones, with backoff. Returns how long it waits; `None` if it is forgotten.
+    pub(super) fn put_back(&mut self, now: Instant, address: &PeerAddress) -> Option<Duration> {
+        self.peers.set_state(address, State::Waiting);
+        let peer = self.peers.get_mut(address)?;
+        peer.failures = peer.failures.saturating_add(1);
+        let wait = backoff(peer.failures, &self.config.limits, &mut self.rng);
+        if self.peers.forget(address, now, &self.config.limits) {
+            return None;
+        }
+        self.timers.set(Timer::Dial(address.clone()), now + wait);
+        Some(wait)
+    }
+
+    /// As [`Self::put_back`], with the longest wait: dialling soon would lead to the same end.
+    pub(super) fn put_back_long(&mut self, now: Instant, address: &PeerAddress) {
+        self.peers.set_state(address, State::Waiting);
+        self.timers
+            .set(Timer::Dial(address.clone()), now + self.config.limits.backoff_max);
+    }
+
+    /// Counts a dial against its host's allowance; `Err` says when the next one is allowed.
+    fn spend_on_host(&mut self, now: Instant, address: &PeerAddress) -> Result<(), Instant> {
+        if address.scope() == Scope::Loopback {
+            return Ok(());
+        }
+        let window = self.config.limits.host_window;
+        self.dialling.hosts.retain(|_, dials| {
+            dials.retain(|at| now.saturating_duration_since(*at) < window);
+            !dials.is_empty()
+        });
+        let dials = self.dialling.hosts.entry(address.host()).or_default();
+        match dials.front() {
+            Some(first) if dials.len() >= self.config.limits.host_dials as usize => Err(*first + window),
+            _ => {
+                dials.push_back(now);
+                Ok(())
+            }
+        }
+    }
+
+    /// When a new address may be dialled on a peer's word: at once for the first `word_burst`, then one per `word_interval` (a GCRA). Loopback addresses,
+    /// which only loopback peers may tell, are exempt.
+    pub(super) fn allowed_on_word(&mut self, now: Instant, link: LinkId, address: &PeerAddress) -> Instant {
+        let limits = &self.config.limits;
+        let Some(link) = self.links.get_mut(link).filter(|_| address.scope() != Scope::Loopback) else {
+            return now;
+        };
+        let tolerance = limits.word_interval * limits.word_burst.saturating_sub(1);
+        let used = link.word_used_until.unwrap_or(now).max(now);
+        link.word_used_until = Some(used + limits.word_interval);
+        now.max(used.checked_sub(tolerance).unwrap_or(now))
+    }
+}

@@ -1,0 +1,352 @@
+//! How a transaction spreads: taken once, sent on to every peer but the one that brought it, and answered for when the disk has it.
+//!
+//! A copy is known by the transaction's identity, so a flood ends by itself. The first copy is sent on at once, before the disk; a client's ACK comes after
+//! the disk.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use super::event::Event;
+use super::identity::LinkId;
+use super::links::{Flow, Role};
+use super::membership::close;
+use super::message::{Ack, AckStatus, Delivery};
+use super::transaction::{Origin, Transaction, TransactionId};
+use super::{Lane, Output, Protocol, RequestId, Submission};
+
+/// Who is owed an answer once a transaction is on disk. Bounded by what may wait for the disk.
+#[derive(Debug, Default)]
+pub(super) struct Waiting(HashMap<TransactionId, Vec<Asker>>);
+
+#[derive(Debug, PartialEq)]
+enum Asker {
+    /// A client on a link, with what its ACK will say.
+    Client {
+        link: LinkId,
+        status: AckStatus,
+        links: usize,
+    },
+    /// The application.
+    Request(RequestId),
+}
+
+impl Protocol {
+    pub(super) fn on_transaction(&mut self, now: Instant, link: LinkId, delivery: Delivery) {
+        let Delivery {
+            transaction,
+            origin,
+            ack,
+            synced,
+        } = delivery;
+        let transaction = match transaction {
+            Ok(transaction) => transaction,
+            Err(error) => return self.refuse(link, String::new(), ack, error.to_string()),
+        };
+        let id = transaction.id();
+        if self.holdings.holds(&id) {
+            self.counters.transactions_duplicate += 1;
+            if ack {
+                self.answer_duplicate(link, id);
+            }
+            return;
+        }
+        if let Err(reason) = self.has_room() {
+            return self.refuse(link, id.to_string(), ack, reason);
+        }
+        let Some(open) = self.links.get(link) else { return };
+        // What a full peer says of the origin is believed; a client of ours, or a plain peer, has none of its own.
+        let named = match &open.role {
+            Role::Full(peer) => origin.clone().unwrap_or(Origin::Node(peer.id)),
+            Role::Plain { address: Some(address) } => Origin::Plain(address.clone()),
+            _ => Origin::Node(self.config.node),
+        };
+        let transaction = if origin.as_ref() == Some(&named) {
+            transaction
+        } else {
+            transaction.with_origin(&named)
+        };
+        if synced {
+            self.counters.transactions_synced += 1;
+        }
+        let links = self.accept(now, transaction, Some(named).filter(|_| !synced), Some(link));
+        if ack {
+            self.wait(
+                id,
+                Asker::Client {
+                    link,
+                    status: AckStatus::Stored,
+                    links,
+                },
+            );
+        }
+    }
+
+    pub(super) fn on_submit(&mut self, now: Instant, request: RequestId, transaction: Transaction) {
+        let id = transaction.id();
+        let origin = Origin::Node(self.config.node);
+        let outcome = if self.holdings.holds(&id) {
+            self.counters.transactions_duplicate += 1;
+            Ok(Submission {
+                id,
+                links: 0,
+                duplicate: true,
+            })
+        } else if let Err(reason) = self.has_room() {
+            self.counters.transactions_refused += 1;
+            Err(reason)
+        } else {
+            let links = self.accept(now, transaction.with_origin(&origin), Some(origin), None);
+            Ok(Submission {
+                id,
+                links,
+                duplicate: false,
+            })
+        };
+        let taken = outcome.is_ok();
+        self.outbox.push_back(Output::Submitted { request, outcome });
+        if taken && self.holdings.has_stored(&id) {
+            self.outbox.push_back(Output::Kept { request });
+        } else if taken {
+            self.wait(id, Asker::Request(request));
+        }
+    }
+
+    /// Holds a transaction that is new here, sends it on and orders it stored. Returns on how many links it went out.
+    fn accept(
+        &mut self,
+        now: Instant,
+        transaction: Transaction,
+        origin: Option<Origin>,
+        from: Option<LinkId>,
+    ) -> usize {
+        self.counters.transactions_accepted += 1;
+        let links = self.flood(now, &transaction, origin.as_ref(), from);
+        self.holdings.accept(transaction.clone());
+        self.outbox.push_back(Output::Store {
+            transaction: transaction.clone(),
+        });
+        let peer = from.map(|link| self.name_of(link));
+        self.notify(Event::Transaction {
+            transaction,
+            origin,
+            peer,
+            links,
+        });
+        links
+    }
+
+    /// Pushes a transaction to every peer that is not known to have it.
+    fn flood(
+        &mut self,
+        now: Instant,
+        transaction: &Transaction,
+        origin: Option<&Origin>,
+        from: Option<LinkId>,
+    ) -> usize {
+        let targets = self.targets(now, origin, from);
+        let count = targets.len();
+        if count > 0 {
+            for link in &targets {
+                self.note_payload(now, *link);
+            }
+            self.counters.transactions_sent += count as u64;
+            self.send(targets, transaction.frame().clone(), Lane::Payload);
+        }
+        count
+    }
+
+    fn targets(&self, now: Instant, origin: Option<&Origin>, from: Option<LinkId>) -> Vec<LinkId> {
+        let source = from.and_then(|link| self.links.get(link)).map(|link| &link.role);
+        let mut nodes = Vec::new();
+        let mut targets = Vec::new();
+        for (id, link) in self.links.iter() {
+            if Some(id) == from || !link.takes_transactions() || matches!(link.flow, Flow::Behind { .. }) {
+                continue;
+            }
+            let wanted = match &link.role {
+                Role::Full(peer) => {
+                    // Of two links to one node only the older carries payload.
+                    let second = nodes.contains(&peer.id);
+                    nodes.push(peer.id);
+                    let brought = matches!(source, Some(Role::Full(source)) if source.id == peer.id);
+                    !second && !brought && origin != Some(&Origin::Node(peer.id))
+                }
+                Role::Plain { address: Some(address) } => {
+                    // A plain peer's own link to us is not the one on which it listens.
+                    let brought = matches!(source, Some(Role::Plain { address: Some(source) }) if source == address);
+                    let shy = self
+                        .peers
+                        .get(address)
+                        .and_then(|peer| peer.handshakes_only_until)
+                        .is_some_and(|until| now < until);
+                    !brought && !shy
+                }
+                Role::Plain { address: None } | Role::Candidate(_) | Role::Client { .. } => false,
+            };
+            if wanted {
+                targets.push(id);
+            }
+        }
+        targets
+    }
+
+    /// Remembers when the first transaction went out on a link.
+    pub(super) fn note_payload(&mut self, now: Instant, link: LinkId) {
+        if let Some(link) = self.links.get_mut(link) {
+            link.first_payload.get_or_insert(now);
+        }
+    }
+
+    /// Whether one more transaction can be taken; else why not.
+    fn has_room(&self) -> Result<(), String> {
+        let limits = &self.config.limits;
+        if self.holdings.count() >= limits.pool_transactions {
+            Err(format!(
+                "the pool is full: it holds {} transactions, as many as POOL_TRANSACTIONS allows",
+                self.holdings.count()
+            ))
+        } else if !self.writable && self.holdings.unstored_bytes() >= limits.unstored_bytes {
+            Err(
+                "the disk takes no writes: free space on it, or make transactions.json writable, then send again"
+                    .into(),
+            )
+        } else {
+            Ok(())
+        }
+    }
+
+    fn refuse(&mut self, link: LinkId, id: String, ack: bool, reason: String) {
+        self.counters.transactions_refused += 1;
+        self.notify(Event::Refused {
+            peer: self.name_of(link),
+            reason: reason.clone(),
+        });
+        if ack {
+            self.send_ack(
+                link,
+                Ack {
+                    id,
+                    status: AckStatus::Rejected,
+                    reason: Some(reason),
+                    links: 0,
+                },
+            );
+        }
+    }
+
+    fn answer_duplicate(&mut self, link: LinkId, id: TransactionId) {
+        if self.holdings.has_stored(&id) {
+            self.send_ack(
+                link,
+                Ack {
+                    id: id.to_string(),
+                    status: AckStatus::Duplicate,
+                    reason: None,
+                    links: 0,
+                },
+            );
+        } else {
+            self.wait(
+                id,
+                Asker::Client {
+                    link,
+                    status: AckStatus::Duplicate,
+                    links: 0,
+                },
+            );
+        }
+    }
+
+    /// ACKs travel with the payload: a client may ask for thousands at once, and they come in batches, after each write.
+    fn send_ack(&mut self, link: LinkId, ack: Ack) {
+        self.send(vec![link], ack.to_frame(), Lane::Payload);
+    }
+
+    fn wait(&mut self, id: TransactionId, asker: Asker) {
+        if let Asker::Client { link, .. } = &asker
+            && let Some(Role::Client { outstanding }) = self.links.get_mut(*link).map(|link| &mut link.role)
+        {
+            *outstanding += 1;
+        }
+        self.waiting.0.entry(id).or_default().push(asker);
+    }
+
+    /// The disk has these transactions: whoever waits for that is told.
+    pub(super) fn on_stored(&mut self, ids: Vec<TransactionId>) {
+        if !std::mem::replace(&mut self.writable, true) {
+            self.notify(Event::StoreRecovered);
+        }
+        for id in &ids {
+            self.holdings.stored(*id);
+            // Most batches answer nobody: then not even the map is asked.
+            if !self.waiting.0.is_empty() {
+                self.answer_askers(*id);
+            }
+        }
+        self.notify(Event::Stored {
+            ids,
+            pool: self.holdings.count(),
+        });
+    }
+
+    fn answer_askers(&mut self, id: TransactionId) {
+        for asker in self.waiting.0.remove(&id).unwrap_or_default() {
+            match asker {
+                Asker::Request(request) => self.outbox.push_back(Output::Kept { request }),
+                Asker::Client { link, status, links } => {
+                    let Some(open) = self.links.get_mut(link).filter(|link| !link.closing) else {
+                        continue;
+                    };
+                    if let Role::Client { outstanding } = &mut open.role {
+                        *outstanding -= 1;
+                    }
+                    self.send_ack(
+                        link,
+                        Ack {
+                            id: id.to_string(),
+                            status,
+                            reason: None,
+                            links,
+                        },
+                    );
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_store_failed(&mut self, error: String) {
+        self.writable = false;
+        self.notify(Event::StoreFailed { error });
+    }
+
+    /// Somebody else put transactions into our file: they are ours now, and the others get them too.
+    pub(super) fn on_found(&mut self, now: Instant, transactions: Vec<Transaction>) {
+        let origin = Origin::Node(self.config.node);
+        for transaction in transactions {
+            if self.holdings.found(transaction.id()) {
+                self.counters.transactions_accepted += 1;
+                let transaction = transaction.with_origin(&origin);
+                let links = self.flood(now, &transaction, Some(&origin), None);
+                self.notify(Event::Transaction {
+                    transaction,
+                    origin: Some(origin.clone()),
+                    peer: None,
+                    links,
+                });
+            }
+        }
+    }
+
+    /// A link is gone: nobody there waits any more.
+    pub(super) fn drop_waiting(&mut self, gone: LinkId) {
+        self.waiting.0.retain(|_, askers| {
+            askers.retain(|asker| !matches!(asker, Asker::Client { link, .. } if *link == gone));
+            !askers.is_empty()
+        });
+    }
+
+    /// A client does not read its answers.
+    pub(super) fn on_client_full(&mut self, link: LinkId) {
+        self.close(link, close::POLICY, "you do not read your ACKs");
+    }
+}

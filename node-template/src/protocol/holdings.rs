@@ -1,0 +1,197 @@
+//! What this node holds: the identities in the pool, which of them are on disk, and their sum.
+//!
+//! A transaction is *seen* if it is held here. It is held from the moment it is accepted; it is *stored* once the disk has it. The bodies of stored ones are
+//! in the file alone; those of the few that wait for the disk are here, so that a link that catches up gets them too.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::message::Summary;
+use super::transaction::{Transaction, TransactionId};
+
+/// Marks an identity that is accepted and not on disk yet. No pool has as many positions.
+const UNSTORED: u32 = u32::MAX;
+
+/// The index of the pool.
+///
+/// The map's order reaches no output, so its random keys disturb nothing, and they keep a stranger from choosing identities that collide.
+#[derive(Debug, Default)]
+pub(super) struct Holdings {
+    positions: HashMap<TransactionId, u32>,
+    unstored: VecDeque<Transaction>,
+    unstored_bytes: usize,
+    /// Positions given out: the pool's count, rows that stand twice in the file included.
+    stored: u64,
+    /// Over everything accepted, and over what is on disk.
+    accepted_sum: Sum,
+    stored_sum: Sum,
+}
+
+impl Holdings {
+    /// The index of a pool as it was found on disk, in the order of its positions.
+    pub(super) fn of(pool: Vec<TransactionId>) -> Self {
+        let mut holdings = Self {
+            positions: HashMap::with_capacity(pool.len()),
+            ..Self::default()
+        };
+        for id in pool {
+            holdings.found(id);
+        }
+        holdings
+    }
+
+    /// Takes the next position for a transaction that is on disk without our having stored it; `true` if it is new here.
+    pub(super) fn found(&mut self, id: TransactionId) -> bool {
+        let position = self.next_position();
+        match self.positions.insert(id, position) {
+            None => {
+                self.accepted_sum.add(&id);
+                self.stored_sum.add(&id);
+                true
+            }
+            Some(UNSTORED) => {
+                // Somebody put into the file what still waits for the disk here. It is stored once, under whichever position comes later.
+                self.positions.insert(id, UNSTORED);
+                false
+            }
+            Some(_) => false,
+        }
+    }
+
+    /// Holds a transaction that is new here, until the disk has it.
+    pub(super) fn accept(&mut self, transaction: Transaction) {
+        let previous = self.positions.insert(transaction.id(), UNSTORED);
+        debug_assert!(previous.is_none(), "only what is not held is accepted");
+        self.accepted_sum.add(&transaction.id());
+        self.unstored_bytes += transaction.body().len();
+        self.unstored.push_back(transaction);
+    }
+
+    /// Notes that the oldest transaction that waited for the disk is there now.
+    pub(super) fn stored(&mut self, id: TransactionId) {
+        let transaction = self.unstored.pop_front();
+        debug_assert_eq!(
+            transaction.as_ref().map(Transaction::id),
+            Some(id),
+            "the pool stores in the order of the orders"
+        );
+        self.unstored_bytes -= transaction.map_or(0, |transaction| transaction.body().len());
+        let position = self.next_position();
+        self.positions.insert(id, position);
+        self.stored_sum.add(&id);
+    }
+
+    fn next_position(&mut self) -> u32 {
+        let position = self.stored;
+        self.stored += 1;
+        u32::try_from(position).unwrap_or(UNSTORED - 1).min(UNSTORED - 1)
+    }
+
+    /// Whether a transaction is held, on disk or not.
+    pub(super) fn holds(&self, id: &TransactionId) -> bool {
+        self.positions.contains_key(id)
+    }
+
+    /// Whether a transaction is on disk.
+    pub(super) fn has_stored(&self, id: &TransactionId) -> bool {
+        self.positions.get(id).is_some_and(|position| *position != UNSTORED)
+    }
+
+    /// How many different transactions are held.
+    pub(super) fn count(&self) -> u64 {
+        self.positions.len() as u64
+    }
+
+    /// How many positions on disk there are: the position of the next one.
+    pub(super) fn end(&self) -> u64 {
+        self.stored
+    }
+
+    /// What waits for the disk, oldest first.
+    pub(super) fn unstored(&self) -> impl Iterator<Item = &Transaction> {
+        self.unstored.iter()
+    }
+
+    /// How many bytes wait for the disk.
+    pub(super) fn unstored_bytes(&self) -> usize {
+        self.unstored_bytes
+    }
+
+    /// Everything that is held, to be compared with a peer.
+    pub(super) fn accepted_summary(&self) -> Summary {
+        Summary {
+            count: self.count(),
+            sum: self.accepted_sum.to_hex(),
+        }
+    }
+
+    /// What is on disk.
+    pub(super) fn stored_summary(&self) -> Summary {
+        Summary {
+            count: self.count() - self.unstored.len() as u64,
+            sum: self.stored_sum.to_hex(),
+        }
+    }
+}
+
+/// A sum of identities as 256-bit numbers, modulo 2^256: the same for the same set in any order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Sum([u64; 4]);
+
+impl Sum {
+    fn add(&mut self, id: &TransactionId) {
+        let mut carry = false;
+        // The least significant eight bytes stand last.
+        for (limb, bytes) in self.0.iter_mut().rev().zip(id.0.rchunks_exact(8)) {
+            let more = u64::from_be_bytes(bytes.try_into().expect("a chunk of eight"));
+            (*limb, carry) = limb.carrying_add(more, carry);
+        }
+    }
+
+    fn to_hex(self) -> String {
+        self.0.iter().map(|limb| format!("{limb:016x}")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::json::Parser;
+    use super::*;
+
+    fn transaction(n: u32) -> Transaction {
+        Transaction::parse(&mut Parser::new(), &format!(r#"{{"n":{n}}}"#)).expect("a transaction")
+    }
+
+    #[test]
+    fn the_sum_carries_and_wraps() {
+        let mut sum = Sum::default();
+        sum.add(&TransactionId([255; 32]));
+        let mut one = [0; 32];
+        one[31] = 1;
+        sum.add(&TransactionId(one));
+        assert_eq!(sum, Sum::default());
+        sum.add(&TransactionId([255; 32]));
+        sum.add(&TransactionId([255; 32]));
+        assert_eq!(sum.to_hex(), format!("{}e", "f".repeat(63)));
+    }
+
+    #[test]
+    fn equal_sets_have_equal_summaries_in_any_order_of_storing() {
+        let mut one = Holdings::of(vec![transaction(1).id(), transaction(2).id(), transaction(2).id()]);
+        let mut other = Holdings::default();
+        for n in [2, 3, 1] {
+            other.accept(transaction(n));
+        }
+        assert_ne!(one.accepted_summary(), other.accepted_summary());
+        one.accept(transaction(3));
+        assert_eq!(one.accepted_summary(), other.accepted_summary());
+        assert_eq!((one.stored_summary().count, other.stored_summary().count), (2, 0));
+        one.stored(transaction(3).id());
+        for n in [2, 3, 1] {
+            assert!(other.holds(&transaction(n).id()) && !other.has_stored(&transaction(n).id()));
+            other.stored(transaction(n).id());
+            assert!(other.has_stored(&transaction(n).id()));
+        }
+        assert_eq!(one.stored_summary(), other.stored_summary());
+        assert_eq!((one.end(), other.end(), other.unstored_bytes()), (4, 3, 0));
+    }
+}

@@ -1,0 +1,175 @@
+//! The open links: who is at the other end, what was said, how the flow of transactions stands.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use super::address::{PeerAddress, Scope};
+use super::event::PeerName;
+use super::identity::{LinkId, NodeId, Session};
+
+/// One open link.
+#[derive(Debug)]
+pub(super) struct Link {
+    /// The address that we dialled; `None` for a link that we accepted.
+    pub(super) dialled: Option<PeerAddress>,
+    /// From how far away the other end comes: it decides which addresses it may tell.
+    pub(super) scope: Scope,
+    /// When it was opened.
+    pub(super) opened: Instant,
+    /// When anything was last heard on it.
+    pub(super) heard: Instant,
+    /// Who is at the other end.
+    pub(super) role: Role,
+    /// How transactions flow to the other end.
+    pub(super) flow: Flow,
+    /// When the first transaction went out on it.
+    pub(super) first_payload: Option<Instant>,
+    /// When the peer's word for new addresses is used up (a virtual clock, as in GCRA): `None` if it has not been used.
+    pub(super) word_used_until: Option<Instant>,
+    /// Frames on it that were no messages.
+    pub(super) faults: u32,
+    /// Whether we asked the shell to close it: nothing is sent or believed any more.
+    pub(super) closing: bool,
+}
+
+/// Who is at the other end of a link.
+#[derive(Debug)]
+pub(super) enum Role {
+    /// We dialled and find the node linked already by an older link: nothing is sent until that one has proved alive or dead.
+    Candidate(FullPeer),
+    /// It has not said yet: no HANDSHAKE came. Until it does it is a client.
+    Client {
+        /// Transactions that wait for their ACK.
+        outstanding: usize,
+    },
+    /// A node of the exercise. On links that we accepted it speaks, on links that we dialled it listens.
+    Plain {
+        /// Where it can be dialled, as far as we can tell: what we dialled, or what its HANDSHAKE suggests.
+        address: Option<PeerAddress>,
+    },
+    /// One of ours.
+    Full(FullPeer),
+}
+
+/// A full peer, as one link shows it.
+#[derive(Debug, Clone)]
+pub(super) struct FullPeer {
+    pub(super) id: NodeId,
+    pub(super) session: Session,
+    /// What we dialled, or what it claims and a probe confirmed.
+    pub(super) address: Option<PeerAddress>,
+    /// Whether its HANDSHAKE came: only then its network is known to be ours, and transactions flow.
+    pub(super) greeted: bool,
+    /// Whether our HANDSHAKE went out.
+    pub(super) answered: bool,
+}
+
+/// How transactions flow to the other end of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// Each new one is pushed.
+    Live,
+    /// Each new one is pushed, and besides the pool is sent, up to where it stood when the comparison came.
+    Syncing,
+    /// Its queue was full: new ones are not pushed, it is fed from the pool as it drains.
+    Behind {
+        /// The position in the pool from which the present round feeds.
+        from: u64,
+    },
+}
+
+impl Link {
+    /// The full peer at the other end, once that is settled.
+    pub(super) fn full(&self) -> Option<&FullPeer> {
+        match &self.role {
+            Role::Full(peer) => Some(peer),
+            _ => None,
+        }
+    }
+
+    /// How people know the other end.
+    pub(super) fn name(&self) -> PeerName {
+        match &self.role {
+            Role::Full(peer) | Role::Candidate(peer) => PeerName {
+                node: Some(peer.id),
+                address: peer.address.clone(),
+            },
+            Role::Plain { address } => PeerName {
+                node: None,
+                address: address.clone(),
+            },
+            Role::Client { .. } => PeerName {
+                node: None,
+                address: None,
+            },
+        }
+    }
+
+    /// Whether transactions go out on this link at all: to full peers of our network, and to plain peers on links that we dialled.
+    pub(super) fn takes_transactions(&self) -> bool {
+        !self.closing
+            && match &self.role {
+                Role::Full(peer) => peer.greeted && peer.answered,
+                Role::Plain { .. } => self.dialled.is_some(),
+                Role::Candidate(_) | Role::Client { .. } => false,
+            }
+    }
+}
+
+/// All open links, in the order in which they were opened.
+#[derive(Debug, Default)]
+pub(super) struct Links(BTreeMap<LinkId, Link>);
+
+impl Links {
+    pub(super) fn open(&mut self, id: LinkId, remote: IpAddr, dialled: Option<PeerAddress>, role: Role, now: Instant) {
+        let link = Link {
+            dialled,
+            scope: Scope::of(remote),
+            opened: now,
+            heard: now,
+            role,
+            flow: Flow::Live,
+            first_payload: None,
+            word_used_until: None,
+            faults: 0,
+            closing: false,
+        };
+        self.0.insert(id, link);
+    }
+
+    pub(super) fn get(&self, id: LinkId) -> Option<&Link> {
+        self.0.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
+        self.0.get_mut(&id)
+    }
+
+    pub(super) fn remove(&mut self, id: LinkId) -> Option<Link> {
+        self.0.remove(&id)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (LinkId, &Link)> {
+        self.0.iter().map(|(id, link)| (*id, link))
+    }
+
+    /// The link to a full peer, other than `except`; of two the older.
+    pub(super) fn to_node(&self, node: NodeId, except: Option<LinkId>) -> Option<(LinkId, &FullPeer)> {
+        self.iter()
+            .filter(|(id, link)| Some(*id) != except && !link.closing)
+            .find_map(|(id, link)| link.full().filter(|peer| peer.id == node).map(|peer| (id, peer)))
+    }
+
+    /// How many nodes we are linked to: each full peer once, each plain peer by the link that we dialled.
+    pub(super) fn peers(&self) -> usize {
+        let open = || self.iter().filter(|(_, link)| !link.closing);
+        let mut full: Vec<NodeId> = open().filter_map(|(_, link)| link.full().map(|peer| peer.id)).collect();
+        full.sort_unstable();
+        full.dedup();
+        full.len()
+            + open()
+                .filter(|(_, link)| matches!(link.role, Role::Plain { .. }) && link.dialled.is_some())
+                .count()
+    }
+}

@@ -1,0 +1,153 @@
+//! Nothing missing: two full peers that link compare their pools, and a link that was too slow is fed from the pool.
+//!
+//! Both use one order, [`Output::Feed`]: the shell reads the pool's file from a position on and sends in bounded pieces, only as fast as the link drains. A
+//! position is a place in the order in which this node stored its transactions; what is accepted and not stored yet has none, and is held in memory. So a
+//! link has everything once it was fed to the last position and then pushed what is in memory: both happen in one step here, and nothing can fall between.
+
+use std::time::Instant;
+
+use super::address::PeerAddress;
+use super::event::Event;
+use super::identity::LinkId;
+use super::links::{Flow, Link, Role};
+use super::message::{Delivery, Summary};
+use super::{Lane, Output, Protocol};
+
+impl Protocol {
+    /// Tells a full peer what our pool holds, when a link to it opens for transactions. Of two links to it only the first does.
+    pub(super) fn compare_pools(&mut self, link: LinkId) {
+        let ready = self
+            .links
+            .get(link)
+            .filter(|link| link.takes_transactions())
+            .and_then(Link::full)
+            .map(|peer| peer.id);
+        let Some(id) = ready else { return };
+        let other = self
+            .links
+            .to_node(id, Some(link))
+            .and_then(|(other, _)| self.links.get(other));
+        if !other.is_some_and(Link::takes_transactions) {
+            let frame = self.holdings.accepted_summary().to_frame();
+            self.send(vec![link], frame, Lane::Control);
+        }
+    }
+
+    /// A full peer told what its pool holds. If ours differs, it gets all of ours; it does the same for us.
+    pub(super) fn on_sync(&mut self, link: LinkId, theirs: &Summary) {
+        let ours = self.holdings.accepted_summary();
+        let Some(open) = self.links.get_mut(link) else { return };
+        if open.full().is_none() {
+            return self.fault(link, "SYNC: only full peers compare pools");
+        }
+        if ours == *theirs || ours.count == 0 || open.flow != Flow::Live {
+            return;
+        }
+        open.flow = Flow::Syncing;
+        self.counters.pools_differed += 1;
+        let until = self.holdings.end();
+        self.outbox.push_back(Output::Feed {
+            link,
+            from: 0,
+            until: Some(until),
+            synced: true,
+        });
+        self.push_unstored(link);
+        self.notify(Event::Feeding {
+            peer: self.name_of(link),
+            ours: ours.count,
+            theirs: theirs.count,
+        });
+    }
+
+    /// A payload did not fit: from here on the link is fed from the pool.
+    pub(super) fn on_link_full(&mut self, link: LinkId) {
+        self.counters.queues_full += 1;
+        let from = self.holdings.end();
+        let Some(open) = self.links.get_mut(link).filter(|link| !link.closing) else {
+            return;
+        };
+        match open.flow {
+            _ if matches!(open.role, Role::Client { .. }) => self.on_client_full(link),
+            Flow::Behind { .. } => {}
+            Flow::Syncing => {
+                // What is being fed ends before `from`; feeding simply goes on from there.
+                open.flow = Flow::Behind { from: 0 };
+                self.notify(Event::Behind {
+                    peer: self.name_of(link),
+                });
+            }
+            Flow::Live => {
+                open.flow = Flow::Behind { from };
+                self.outbox.push_back(Output::Feed {
+                    link,
+                    from,
+                    until: None,
+                    synced: false,
+                });
+                self.notify(Event::Behind {
+                    peer: self.name_of(link),
+                });
+            }
+        }
+    }
+
+    /// Feeding came to its end. A link that was behind goes on from there, or, if there is nothing more on disk, is pushed what is in memory and lives again.
+    pub(super) fn on_fed(&mut self, now: Instant, link: LinkId, position: u64) {
+        let end = self.holdings.end();
+        let Some(open) = self.links.get_mut(link).filter(|link| !link.closing) else {
+            return;
+        };
+        match open.flow {
+            Flow::Live => {}
+            Flow::Syncing => open.flow = Flow::Live,
+            Flow::Behind { .. } if position < end => {
+                open.flow = Flow::Behind { from: position };
+                self.outbox.push_back(Output::Feed {
+                    link,
+                    from: position,
+                    until: None,
+                    synced: false,
+                });
+            }
+            Flow::Behind { .. } => {
+                open.flow = Flow::Live;
+                self.note_payload(now, link);
+                self.push_unstored(link);
+            }
+        }
+    }
+
+    /// A plain peer that was behind when its link ended is fed from where it was.
+    pub(super) fn resume_plain(&mut self, now: Instant, link: LinkId, address: &PeerAddress) {
+        let from = self.peers.get_mut(address).and_then(|peer| peer.behind.take());
+        if let (Some(from), Some(open)) = (from, self.links.get_mut(link)) {
+            open.flow = Flow::Behind { from };
+            self.note_payload(now, link);
+            self.outbox.push_back(Output::Feed {
+                link,
+                from,
+                until: None,
+                synced: false,
+            });
+        }
+    }
+
+    /// Sends a link what is accepted and not on disk yet.
+    fn push_unstored(&mut self, link: LinkId) {
+        let synced = self.links.get(link).is_some_and(|link| link.flow == Flow::Syncing);
+        let session = self.config.session;
+        for transaction in self.holdings.unstored() {
+            let frame = if synced {
+                Delivery::sync_frame(transaction.body(), session)
+            } else {
+                transaction.frame().clone()
+            };
+            self.outbox.push_back(Output::Send {
+                links: vec![link],
+                frame,
+                lane: Lane::Payload,
+            });
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The core's deadlines: at most one per purpose, the earliest first.
+//!
+//! A timer that is set again moves; one that is cancelled never fires. So no handler has to ask whether its timer is stale.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use super::address::PeerAddress;
+use super::identity::LinkId;
+
+/// What a deadline is for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {
+    /// An address may be dialled.
+    Dial(PeerAddress),
+    /// Has the link been heard of lately?
+    Ping(LinkId),
+    /// Has a link that is no peer's been silent for too long?
+    Silence(LinkId),
+    /// The HANDSHAKE in answer to a full peer's goes out now, verified or not.
+    Answer(LinkId),
+    /// The older of two links to one node had its time to answer a ping.
+    Duel(LinkId),
+}
+
+/// The set of deadlines.
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    order: BTreeSet<(Instant, Timer)>,
+    due: BTreeMap<Timer, Instant>,
+}
+
+impl Timers {
+    /// Sets a timer, or moves it.
+    pub(super) fn set(&mut self, timer: Timer, at: Instant) {
+        self.cancel(&timer);
+        self.order.insert((at, timer.clone()));
+        self.due.insert(timer, at);
+    }
+
+    /// Takes a timer away; nothing happens if it is not set.
+    pub(super) fn cancel(&mut self, timer: &Timer) {
+        if let Some((timer, at)) = self.due.remove_entry(timer) {
+            self.order.remove(&(at, timer));
+        }
+    }
+
+    /// When a timer fires; `None` if it is not set.
+    pub(super) fn due(&self, timer: &Timer) -> Option<Instant> {
+        self.due.get(timer).copied()
+    }
+
+    /// The earliest deadline.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.order.first().map(|(at, _)| *at)
+    }
+
+    /// Takes out the earliest timer, if it is due.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<Timer> {
+        if self.next()? > now {
+            return None;
+        }
+        let (_, timer) = self.order.pop_first()?;
+        self.due.remove(&timer);
+        Some(timer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_timer_that_is_set_again_moves_and_a_cancelled_one_never_fires() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut timers = Timers::default();
+        timers.set(Timer::Ping(LinkId(1)), at(1));
+        timers.set(Timer::Ping(LinkId(2)), at(2));
+        timers.set(Timer::Ping(LinkId(1)), at(3));
+        timers.set(Timer::Duel(LinkId(3)), at(0));
+        timers.cancel(&Timer::Duel(LinkId(3)));
+        assert_eq!(timers.next(), Some(at(2)));
+        assert_eq!(timers.pop_due(at(1)), None);
+        assert_eq!(timers.pop_due(at(9)), Some(Timer::Ping(LinkId(2))));
+        assert_eq!(timers.pop_due(at(9)), Some(Timer::Ping(LinkId(1))));
+        assert_eq!(timers.pop_due(at(9)), None);
+        assert_eq!(timers.next(), None);
+    }
+}
