@@ -1,0 +1,280 @@
+//! Events in words: one log line each, saying what happens and why.
+//!
+//! It words and never decides: nothing depends on a line. Levels: error = a person must act, warn = we degraded, info = the node's life, debug =
+//! peers' faults and what repeats. Nothing is formatted that no log takes. Text of strangers goes through [`plain`]; of a transaction only the
+//! identity is told. The driver of the node hands its events to a [`Sparing`]; an application may [`report`] those that it receives.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use tracing::Level;
+
+use crate::protocol::event::{Event, PeerName};
+use crate::protocol::transaction::{Origin, TransactionId};
+
+#[cfg(test)]
+mod tests;
+
+/// The most characters of a foreign text in a line.
+const PLAIN_CHARACTERS: usize = 200;
+/// The most characters of a text of our own that has foreign parts; its end is the remedy.
+const LINE_CHARACTERS: usize = 2_000;
+/// A failed dial is told at info only if the next follows within this time. Backoff doubles from half a second with full jitter, so the first few
+/// failures of an address are told and an address that stays silent does not fill the log.
+const SOON: Duration = Duration::from_secs(5);
+/// How many transactions are told one by one per second: what a person can follow.
+const TOLD_TRANSACTIONS: u64 = 20;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Writes an event to the log, as one line.
+pub fn report(event: &Event) {
+    match level(event) {
+        Level::ERROR => tracing::error!("{}", Words(event)),
+        Level::WARN => tracing::warn!("{}", Words(event)),
+        Level::INFO => tracing::info!("{}", Words(event)),
+        Level::DEBUG => tracing::debug!("{}", Words(event)),
+        Level::TRACE => tracing::trace!("{}", Words(event)),
+    }
+}
+
+fn level(event: &Event) -> Level {
+    match event {
+        Event::StoreFailed { .. } => Level::ERROR,
+        Event::Warning { .. } | Event::Behind { .. } => Level::WARN,
+        Event::DialFailed { retry_in, .. } if retry_in.is_none_or(|wait| wait < SOON) => Level::INFO,
+        Event::Dialling { .. }
+        | Event::DialFailed { .. }
+        | Event::Stored { .. }
+        | Event::Refused { .. }
+        | Event::Fault { .. } => Level::DEBUG,
+        Event::FoundSelf { .. }
+        | Event::PeerUp { .. }
+        | Event::PeerDown { .. }
+        | Event::Learned { .. }
+        | Event::Transaction { .. }
+        | Event::StoreRecovered
+        | Event::Feeding { .. } => Level::INFO,
+    }
+}
+
+/// An event as a line of text.
+struct Words<'a>(&'a Event);
+
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Event::Dialling { address } => write!(f, "dialling {address}"),
+            Event::DialFailed {
+                address,
+                error,
+                retry_in,
+            } => {
+                write!(f, "{address} {}; ", failure(error))?;
+                match retry_in {
+                    Some(wait) => write!(f, "trying again in {:.1} s", wait.as_secs_f64()),
+                    None => f.write_str("it is forgotten"),
+                }
+            }
+            Event::FoundSelf { address } => write!(f, "{address} is this node itself: it is not dialled again"),
+            Event::PeerUp { peer, dialled, peers } => {
+                let who = if *dialled {
+                    "which we dialled"
+                } else {
+                    "which dialled us"
+                };
+                write!(f, "linked to {peer}, {who}; {}", count(*peers, "peer"))
+            }
+            Event::PeerDown { peer, cause, peers } => {
+                write!(f, "lost {peer}: {}; ", plain(cause))?;
+                if *peers == 0 {
+                    f.write_str("no peer left")
+                } else {
+                    write!(f, "{} left", count(*peers, "peer"))
+                }
+            }
+            Event::Learned { peer, addresses } => write!(
+                f,
+                "learned {} from {peer}",
+                many(*addresses as u64, "address", "addresses")
+            ),
+            Event::Transaction {
+                transaction,
+                origin,
+                peer,
+                links,
+            } => transaction_words(f, transaction.id(), origin.as_ref(), peer.as_ref(), *links),
+            Event::Stored { ids, pool } => write!(
+                f,
+                "{} written to transactions.json, which holds {pool} now",
+                count(ids.len(), "transaction")
+            ),
+            Event::StoreFailed { error } => write!(
+                f,
+                "transactions.json took nothing, trying again: {}",
+                clean(error, LINE_CHARACTERS)
+            ),
+            Event::StoreRecovered => f.write_str("transactions.json takes transactions again"),
+            Event::Refused { peer, reason } => write!(f, "refused a transaction from {peer}: {}", plain(reason)),
+            Event::Feeding { peer, ours, theirs } => {
+                write!(
+                    f,
+                    "{peer} has {}, we have {ours}: sending what it lacks",
+                    many(*theirs, "transaction", "transactions")
+                )
+            }
+            Event::Behind { peer } => write!(
+                f,
+                "{peer} reads slower than we send: the rest follows from transactions.json as it catches up"
+            ),
+            Event::Warning { text } => f.write_str(&clean(text, LINE_CHARACTERS)),
+            Event::Fault { link, peer, text } => write!(f, "link {link}, {peer}: {}", plain(text)),
+        }
+    }
+}
+
+fn transaction_words(
+    f: &mut fmt::Formatter<'_>,
+    id: TransactionId,
+    origin: Option<&Origin>,
+    peer: Option<&PeerName>,
+    links: usize,
+) -> fmt::Result {
+    let short = data_encoding::HEXLOWER.encode(&id.0[..4]);
+    let peers = count(links, "peer");
+    match (peer, origin) {
+        (None, _) if links == 0 => write!(f, "transaction {short}… of our own: no peer is linked to send it to")?,
+        (None, _) => write!(f, "transaction {short}… of our own: sent to {peers}")?,
+        (Some(peer), None) => write!(f, "transaction {short}…, which we lacked, from {peer}: not passed on")?,
+        (Some(peer), Some(_)) if links == 0 => {
+            write!(f, "transaction {short}… from {peer}: nobody else to pass it on to")?
+        }
+        (Some(peer), Some(_)) => write!(f, "transaction {short}… from {peer}: passed on to {peers}")?,
+    }
+    f.write_str(", writing it to transactions.json")
+}
+
+/// What the system said of a dial, in words that follow an address.
+fn failure(error: &str) -> String {
+    let lower = error.to_ascii_lowercase();
+    if lower.contains("connection refused") || lower.contains("actively refused") {
+        "refused the connection".to_owned()
+    } else if lower.contains("timed out") || lower.contains("timeout") {
+        "did not answer in time".to_owned()
+    } else {
+        format!("could not be dialled: {}", plain(error))
+    }
+}
+
+fn count(number: usize, one: &str) -> String {
+    many(number as u64, one, &format!("{one}s"))
+}
+
+fn many(number: u64, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
+}
+
+/// A stranger's text made fit for a terminal and one line: without escape sequences, control characters and those that reverse the reading
+/// direction, line breaks and tabs as blanks, at most 200 characters.
+pub fn plain(text: &str) -> String {
+    clean(text, PLAIN_CHARACTERS)
+}
+
+/// As [`plain`], with at most `most` characters.
+pub(crate) fn clean(text: &str, most: usize) -> String {
+    let mut clean = String::new();
+    let mut length = 0;
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        let kept = match character {
+            '\n' | '\r' | '\t' | '\u{2028}' | '\u{2029}' => ' ',
+            '\u{1b}' if characters.next_if_eq(&'[').is_some() => {
+                skip_sequence(&mut characters);
+                continue;
+            }
+            '\u{1b}' => {
+                // The sequence's letter goes with it, a letter of the text does not.
+                characters.next_if(|next| matches!(next, '(' | ')' | ']' | 'P' | 'X' | '^' | '_' | '\\'));
+                continue;
+            }
+            '\u{9b}' => {
+                skip_sequence(&mut characters);
+                continue;
+            }
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => continue,
+            control if control.is_control() => continue,
+            other => other,
+        };
+        if length == most {
+            clean.pop();
+            clean.push('…');
+            break;
+        }
+        clean.push(kept);
+        length += 1;
+    }
+    clean
+}
+
+/// Skips the rest of a control sequence (ECMA-48, section 5.4): parameters, intermediates, one final character.
+fn skip_sequence(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+    while characters.next_if(|next| matches!(next, ' '..='?')).is_some() {}
+    characters.next_if(|next| matches!(next, '@'..='~'));
+}
+
+/// Reports events and spares the log: of the transactions of one second the first twenty have a line each, the others are counted in one.
+///
+/// The caller brings the time and calls [`Self::tick`] at [`Self::deadline`], else the last count of a burst is told only with the next event.
+#[derive(Debug, Default)]
+pub struct Sparing {
+    second: Option<Instant>,
+    told: u64,
+    held: u64,
+}
+
+impl Sparing {
+    /// Writes an event to the log, unless it is one transaction too many.
+    pub fn report(&mut self, now: Instant, event: &Event) {
+        if matches!(event, Event::Transaction { .. }) {
+            if !tracing::enabled!(Level::INFO) {
+                return;
+            }
+            self.tick(now);
+            if !self.admits(now) {
+                return;
+            }
+        }
+        report(event);
+    }
+
+    /// Tells how many transactions were held back, once their second is over.
+    pub fn tick(&mut self, now: Instant) {
+        if let Some(held) = self.held_back(now) {
+            tracing::info!(
+                "… and {} in the last second",
+                many(held, "more transaction", "more transactions")
+            );
+        }
+    }
+
+    /// When [`Self::tick`] has something to tell; `None` if nothing was held back.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.second.filter(|_| self.held > 0).map(|second| second + SECOND)
+    }
+
+    /// Whether one more transaction may have a line; else it is counted.
+    fn admits(&mut self, now: Instant) -> bool {
+        if self.second.is_none_or(|second| now >= second + SECOND) {
+            self.second = Some(now);
+            self.told = 0;
+        }
+        let admitted = self.told < TOLD_TRANSACTIONS;
+        self.told += u64::from(admitted);
+        self.held += u64::from(!admitted);
+        admitted
+    }
+
+    fn held_back(&mut self, now: Instant) -> Option<u64> {
+        self.deadline().filter(|deadline| now >= *deadline)?;
+        Some(std::mem::take(&mut self.held))
+    }
+}

@@ -1,0 +1,70 @@
+//! The command line's settings, as given: they are checked where those of the other sources are, so that a bad value reads the same everywhere.
+
+use std::path::{Path, PathBuf};
+
+/// The settings that can be given on the command line; each wins over the environment and `.env`.
+#[derive(Debug, Clone, Default)]
+#[cfg_attr(feature = "cli", derive(clap::Args))]
+pub struct Flags {
+    /// Listen on this port; 0 takes any free one [PORT]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "PORT", allow_negative_numbers = true))]
+    pub port: Option<String>,
+    /// Listen on this name or IP address [HOST; default: localhost]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "HOST"))]
+    pub host: Option<String>,
+    /// Tell others to dial this address [ADDRESS; default: ws://HOST:PORT]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "ADDRESS"))]
+    pub address: Option<String>,
+    /// Link to nodes of this network only [NETWORK; default: p2p-node]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "NAME"))]
+    pub network: Option<String>,
+    /// Dial these addresses besides those of known-peers.json [PEERS]
+    #[cfg_attr(feature = "cli", arg(short, long, value_name = "ADDRESS", value_delimiter = ','))]
+    pub peers: Vec<String>,
+    /// Log down to this level: error, warn, info, debug or trace [LOG; default: info]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "LEVEL"))]
+    pub log: Option<String>,
+    /// Run the node of this folder [default: the current folder]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "FOLDER"))]
+    pub folder: Option<PathBuf>,
+}
+
+impl Flags {
+    /// The node's folder: the one that was named, else the current one.
+    pub fn folder(&self) -> &Path {
+        self.folder.as_deref().unwrap_or(Path::new("."))
+    }
+}
+
+#[cfg(all(test, feature = "cli"))]
+mod tests {
+    use clap::{Args, FromArgMatches};
+
+    use super::*;
+
+    fn parse(words: &str) -> Flags {
+        let command = Flags::augment_args(clap::Command::new("p2p-node"));
+        Flags::from_arg_matches(&command.get_matches_from(words.split(' '))).expect(words)
+    }
+
+    #[test]
+    fn peers_are_repeated_or_listed() {
+        let flags = parse("p2p-node -p localhost:1,ws://localhost:2 --peers localhost:3 -p=localhost:4");
+        assert_eq!(
+            flags.peers,
+            ["localhost:1", "ws://localhost:2", "localhost:3", "localhost:4"]
+        );
+    }
+
+    #[test]
+    fn a_bad_port_is_left_to_the_settings() {
+        assert_eq!(parse("p2p-node --port -1").port.as_deref(), Some("-1"));
+        assert_eq!(parse("p2p-node --port abc").port.as_deref(), Some("abc"));
+    }
+
+    #[test]
+    fn the_folder_is_the_current_one_unless_named() {
+        assert_eq!(parse("p2p-node --log debug").folder(), Path::new("."));
+        assert_eq!(parse("p2p-node --folder node-2").folder(), Path::new("node-2"));
+    }
+}

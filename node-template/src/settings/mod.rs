@@ -1,0 +1,329 @@
+//! What a node is told at its start: a flag wins over the environment, that over the folder's own `.env`, that over the default.
+//!
+//! Everything is read once and checked here, relations included, so that nothing is half-started and nobody validates again. An error is one line
+//! that names the value, where it came from and the remedy; what is odd but usable becomes a warning. The `.env` is the one in the node's folder,
+//! never a parent's, and the process's environment is only asked, never changed. The sole driver is the binary; the key and the known peers come from
+//! [`crate::key`] and [`crate::folder`].
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use tracing::Level;
+
+use crate::folder::{self, FolderError};
+use crate::key::{KeyError, NODE_KEY, NodeKey};
+use crate::protocol::address::{NotAnAddress, PeerAddress, Scope};
+use crate::protocol::identity::NodeId;
+use crate::protocol::limits::{self, Limits};
+use crate::report::plain;
+
+mod adjust;
+mod env_file;
+mod flags;
+mod source;
+mod typo;
+
+pub use flags::Flags;
+
+use source::{Sources, Value};
+
+/// The network that a node belongs to if nothing else is said.
+pub const DEFAULT_NETWORK: &str = "p2p-node";
+/// Settings of later versions: to take them silently would let a person believe that they work.
+const UNSUPPORTED: [&str; 4] = ["MAX_PEERS", "GENESIS", "DISCOVERY", "HTTP_PORT"];
+
+/// A node's settings, checked.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Settings {
+    /// The folder that holds the node's files.
+    pub folder: PathBuf,
+    /// What is listened on: `localhost` (both ::1 and 127.0.0.1), another name, or an IP address without brackets.
+    pub host: String,
+    /// The port that is listened on; 0: any free one.
+    pub port: u16,
+    /// Where others can dial us, if it was said; see [`Self::advertised`].
+    pub address: Option<PeerAddress>,
+    /// The network's name; nodes of different names do not link.
+    pub network: String,
+    /// The addresses dialled from the start: those of `known-peers.json`, then those of PEERS; each once, perhaps our own among them.
+    pub known_peers: Vec<PeerAddress>,
+    /// MY_PUBLIC_KEY, if it was said; it is the folder's key then.
+    pub public_key: Option<NodeId>,
+    /// Down to which level the log is written.
+    pub log: Level,
+    /// The bounds that the node keeps.
+    pub limits: Limits,
+    /// What is odd but usable, one line each, for the log.
+    pub warnings: Vec<String>,
+}
+
+/// Why a node can not be started with its settings. One line: what, from where, what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// A value that does not fit.
+    #[error("{name} is {value} ({origin}): {expected}; {remedy}")]
+    Invalid {
+        /// The setting.
+        name: &'static str,
+        /// Its value, shortened; "empty" if it is.
+        value: String,
+        /// Where it came from, in words.
+        origin: String,
+        /// What is wanted.
+        expected: String,
+        /// What to do, which depends on where the value came from.
+        remedy: String,
+        /// Whether it came from the command line.
+        from_flag: bool,
+    },
+    /// PORT stands nowhere.
+    #[error(
+        "PORT is not set: {found}; write PORT=4001 into it, or run 'cargo xtask clone-node' and start the node inside the folder that it makes"
+    )]
+    NoPort {
+        /// What was found in its place, naming the file.
+        found: String,
+    },
+    /// A line of `.env` that can not be read.
+    #[error(
+        "{path}, line {line}: this is not NAME=value; correct it (a value with spaces, quotes or backslashes stands in single quotes), \
+         or put # before it"
+    )]
+    Syntax {
+        /// The file.
+        path: String,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// The folder itself is missing.
+    #[error("{path} is no folder: name one that holds a node's .env, or run 'cargo xtask clone-node' to make one")]
+    NoFolder {
+        /// The path.
+        path: String,
+    },
+    /// A file of the folder can not be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// MY_PUBLIC_KEY could not be compared with the folder's key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+impl SettingsError {
+    /// Whether the command line is at fault: exit code 2 rather than 1.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Invalid { from_flag: true, .. })
+    }
+}
+
+impl Settings {
+    /// Reads the settings of the node in `folder`. `environment` looks a name up, as `|name| std::env::var(name).ok()` does.
+    ///
+    /// # Errors
+    /// [`SettingsError`]; nothing was written or opened for long.
+    pub fn read(
+        folder: &Path,
+        flags: &Flags,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, SettingsError> {
+        if !folder.is_dir() {
+            return Err(SettingsError::NoFolder {
+                path: folder::folder_name(folder),
+            });
+        }
+        let mut sources = Sources::read(folder, &environment)?;
+        let port = port(&mut sources, flags)?;
+        let host = host(&mut sources, flags)?;
+        let address = address(&mut sources, flags)?;
+        let network = network(&mut sources, flags)?;
+        let log = log(&mut sources, flags)?;
+        let more_peers = peers(&mut sources, flags)?;
+        let limits = adjust::limits(&mut sources)?;
+        let public_key = public_key(&mut sources, folder)?;
+        let mut known = folder::known_peers(folder)?;
+        for address in more_peers {
+            if !known.addresses.contains(&address) {
+                known.addresses.push(address);
+            }
+        }
+        for name in UNSUPPORTED {
+            if let Some(value) = sources.value(name, None).filter(|value| !value.text.is_empty()) {
+                sources.warn(format!(
+                    "{name} is not supported by this version and is ignored ({})",
+                    value.origin
+                ));
+            }
+        }
+        sources.warn_of_typos();
+        let mut warnings = sources.into_warnings();
+        warnings.extend(unreachable_address(&host, address.as_ref()));
+        warnings.append(&mut known.warnings);
+        let folder = folder.to_owned();
+        Ok(Self {
+            folder,
+            host,
+            port,
+            address,
+            network,
+            known_peers: known.addresses,
+            public_key,
+            log,
+            limits,
+            warnings,
+        })
+    }
+
+    /// Where others are told to dial us, once the port is known that the system gave (it is not [`Self::port`] if that is 0): ADDRESS if it was
+    /// said, else the host that is listened on, else localhost.
+    ///
+    /// # Errors
+    /// [`NotAnAddress`] if `port` is 0, which no bound socket has.
+    pub fn advertised(&self, port: u16) -> Result<PeerAddress, NotAnAddress> {
+        match &self.address {
+            Some(address) => Ok(address.clone()),
+            None if is_unspecified(&self.host) => PeerAddress::new("localhost", port),
+            None => PeerAddress::new(&self.host, port),
+        }
+    }
+}
+
+fn port(sources: &mut Sources<'_>, flags: &Flags) -> Result<u16, SettingsError> {
+    let Some(value) = sources.value("PORT", flags.port.as_deref().map(|port| ("--port", port))) else {
+        return Err(SettingsError::NoPort {
+            found: sources.in_place_of("PORT"),
+        });
+    };
+    value
+        .number(0, u16::MAX.into())
+        .map(|port| port as u16)
+        .ok_or_else(|| value.bad("a port is a number from 0 to 65535"))
+}
+
+fn host(sources: &mut Sources<'_>, flags: &Flags) -> Result<String, SettingsError> {
+    let Some(value) = sources.filled("HOST", flags.host.as_deref().map(|host| ("--host", host))) else {
+        return Ok("localhost".to_owned());
+    };
+    // The rules of a peer's host are those of ours; the port is put in to have a whole address.
+    let address = PeerAddress::new(&value.text, 1);
+    let expected = "a host is a name or an IP address to listen on, such as localhost or 0.0.0.0";
+    address.map(|address| address.host()).map_err(|_| value.bad(expected))
+}
+
+fn address(sources: &mut Sources<'_>, flags: &Flags) -> Result<Option<PeerAddress>, SettingsError> {
+    let Some(value) = sources.filled(
+        "ADDRESS",
+        flags.address.as_deref().map(|address| ("--address", address)),
+    ) else {
+        return Ok(None);
+    };
+    let address = parse_address(&value.text)
+        .map_err(|error| value.bad(&format!("{}; an address is ws://host:port", error.reason())))?;
+    if is_unspecified(&address.host()) {
+        return Err(value.bad("nobody can dial that host; name one by which others reach this machine"));
+    }
+    Ok(Some(address))
+}
+
+fn network(sources: &mut Sources<'_>, flags: &Flags) -> Result<String, SettingsError> {
+    let Some(value) = sources.filled(
+        "NETWORK",
+        flags.network.as_deref().map(|network| ("--network", network)),
+    ) else {
+        return Ok(DEFAULT_NETWORK.to_owned());
+    };
+    // Peers show as many characters and no more: two networks must not look the same in a log.
+    if value.text.chars().count() > limits::SHOWN_CHARACTERS || plain(&value.text) != value.text {
+        return Err(value.bad("a network's name has at most 64 printable characters"));
+    }
+    Ok(value.text)
+}
+
+fn log(sources: &mut Sources<'_>, flags: &Flags) -> Result<Level, SettingsError> {
+    let Some(value) = sources.filled("LOG", flags.log.as_deref().map(|level| ("--log", level))) else {
+        return Ok(Level::INFO);
+    };
+    match value.text.to_ascii_lowercase().as_str() {
+        "error" => Ok(Level::ERROR),
+        "warn" => Ok(Level::WARN),
+        "info" => Ok(Level::INFO),
+        "debug" => Ok(Level::DEBUG),
+        "trace" => Ok(Level::TRACE),
+        _ => Err(value.bad("a level is one of error, warn, info, debug, trace")),
+    }
+}
+
+fn peers(sources: &mut Sources<'_>, flags: &Flags) -> Result<Vec<PeerAddress>, SettingsError> {
+    let flag = flags.peers.join(",");
+    let Some(value) = sources.filled("PEERS", (!flag.is_empty()).then_some(("--peers", flag.as_str()))) else {
+        return Ok(Vec::new());
+    };
+    let texts = value.text.split(',').map(str::trim).filter(|text| !text.is_empty());
+    texts
+        .map(|text| {
+            parse_address(text).map_err(|error| {
+                let one = Value {
+                    text: text.to_owned(),
+                    ..value.clone()
+                };
+                one.bad(&format!(
+                    "{}; a peer is ws://host:port or host:port, several are separated by commas",
+                    error.reason()
+                ))
+            })
+        })
+        .collect()
+}
+
+fn public_key(sources: &mut Sources<'_>, folder: &Path) -> Result<Option<NodeId>, SettingsError> {
+    // A clone of the exercise that has no key writes nothing or, from JavaScript, the word.
+    let Some(value) = sources
+        .filled("MY_PUBLIC_KEY", None)
+        .filter(|value| value.text != "undefined")
+    else {
+        return Ok(None);
+    };
+    let id: NodeId = value
+        .text
+        .parse()
+        .map_err(|_| value.bad("a public key has 64 hexadecimal digits, or is left empty"))?;
+    let file = folder::shown(folder, NODE_KEY);
+    match NodeKey::load(folder)? {
+        Some(key) if key.node_id() == id => Ok(Some(id)),
+        Some(key) => Err(value.bad(&format!("it is not the public half of {file}, which is {}", key.node_id()))),
+        None => Err(value.bad(&format!(
+            "its other half is missing, for there is no {file}; put that file back, or leave MY_PUBLIC_KEY empty to get a new key"
+        ))),
+    }
+}
+
+/// Reads `ws://host:port`, `wss://host:port` or `host:port`.
+fn parse_address(text: &str) -> Result<PeerAddress, NotAnAddress> {
+    if text.contains("://") {
+        text.parse()
+    } else {
+        format!("ws://{text}").parse()
+    }
+}
+
+fn is_unspecified(host: &str) -> bool {
+    host.parse::<IpAddr>()
+        .is_ok_and(|ip| ip.to_canonical().is_unspecified())
+}
+
+/// A node that listens beyond loopback and tells others an address on loopback sends them to themselves.
+fn unreachable_address(host: &str, address: Option<&PeerAddress>) -> Option<String> {
+    let told = match address {
+        Some(address) if address.scope() == Scope::Loopback => address.to_string(),
+        None if is_unspecified(host) => "ws://localhost".to_owned(),
+        _ => return None,
+    };
+    let listens_beyond = PeerAddress::new(host, 1).is_ok_and(|address| address.scope() != Scope::Loopback);
+    (listens_beyond || is_unspecified(host)).then(|| {
+        format!(
+            "HOST is {host}, so other machines can link to this node, but the address that it tells them, {told}, leads them to themselves; \
+             set ADDRESS to one that they can dial, such as ADDRESS=ws://192.168.1.20:4001"
+        )
+    })
+}

@@ -1,0 +1,551 @@
+//! A node's settings as a person meets them: real folders, whole lines.
+#![cfg(feature = "net")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use p2p_node::key::NodeKey;
+use p2p_node::protocol::limits::Limits;
+use p2p_node::settings::{Flags, Settings, SettingsError};
+
+/// A node's folder with a `.env` of the given text and no known peers.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new(env: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::write(folder.path().join(".env"), env).expect("its .env is written");
+        fs::write(folder.path().join("known-peers.json"), "[]").expect("its known peers are written");
+        Self(folder)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn env(&self) -> PathBuf {
+        self.path().join(".env")
+    }
+
+    /// Reads the settings with these flags and this environment, given as `NAME=value`.
+    fn read(&self, flags: &Flags, environment: &[&str]) -> Result<Settings, SettingsError> {
+        Settings::read(self.path(), flags, |name| {
+            let mut pairs = environment.iter().filter_map(|pair| pair.split_once('='));
+            pairs.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+        })
+    }
+
+    fn ok(&self) -> Settings {
+        self.read(&Flags::default(), &[]).expect("the settings are good")
+    }
+
+    /// The error's line, with the folder's path written as `node-2`.
+    fn error(&self, flags: &Flags, environment: &[&str]) -> String {
+        self.shorten(
+            &self
+                .read(flags, environment)
+                .expect_err("the settings are bad")
+                .to_string(),
+        )
+    }
+
+    fn warnings(&self, environment: &[&str]) -> Vec<String> {
+        let settings = self
+            .read(&Flags::default(), environment)
+            .expect("the settings are good");
+        settings.warnings.iter().map(|line| self.shorten(line)).collect()
+    }
+
+    fn shorten(&self, line: &str) -> String {
+        assert!(!line.contains('\n'), "one line: {line}");
+        line.replace(&self.path().display().to_string(), "node-2")
+    }
+}
+
+fn flags(set: impl FnOnce(&mut Flags)) -> Flags {
+    let mut flags = Flags::default();
+    set(&mut flags);
+    flags
+}
+
+const NONE: [&str; 0] = [];
+
+#[test]
+fn a_port_is_enough() {
+    let folder = Folder::new("PORT=4001\n");
+    let settings = folder.ok();
+    assert_eq!(
+        (settings.port, settings.host.as_str(), settings.network.as_str()),
+        (4001, "localhost", "p2p-node")
+    );
+    assert_eq!(
+        (
+            settings.address.as_ref(),
+            settings.public_key,
+            settings.known_peers.len()
+        ),
+        (None, None, 0)
+    );
+    assert_eq!(
+        (settings.log, settings.limits.clone()),
+        (tracing::Level::INFO, Limits::default())
+    );
+    assert_eq!(settings.folder, folder.path());
+    assert_eq!(settings.warnings, NONE);
+    assert_eq!(settings.advertised(4001).unwrap().to_string(), "ws://localhost:4001");
+}
+
+#[test]
+fn every_spelling_of_an_env_file_is_read() {
+    for env in [
+        "PORT=4001\r\nHOST=::1\r\n",
+        "\u{feff}PORT=4001\nHOST=[::1]",
+        "export PORT='4001'\nexport HOST=\"::1\"",
+        "PORT = 4001\nHOST = ::1 # six",
+        "PORT=\" 4001 \"\nHOST=::1",
+        "# node\n\nOTHER='two words'\nHOST=::1\nPORT=04001",
+    ] {
+        let settings = Folder::new(env).ok();
+        assert_eq!((settings.port, settings.host.as_str()), (4001, "::1"), "{env:?}");
+        assert_eq!(settings.warnings, NONE, "{env:?}");
+    }
+    assert_eq!(Folder::new("PORT=0").ok().port, 0);
+    assert_eq!(Folder::new("PORT=65535").ok().port, 65535);
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+    let folder = Folder::new("PORT=4001\nLOG=warn\nNETWORK=file");
+    let port = flags(|flags| flags.port = Some("4003".to_owned()));
+    let settings = folder.read(&port, &["PORT=4002", "LOG=debug"]).unwrap();
+    assert_eq!(
+        (settings.port, settings.log, settings.network.as_str()),
+        (4003, tracing::Level::DEBUG, "file")
+    );
+
+    assert_eq!(folder.read(&Flags::default(), &["PORT=4002"]).unwrap().port, 4002);
+    assert_eq!(
+        folder.warnings(&["PORT=4002", "LOG=warn"]),
+        [
+            "PORT is 4002 from the environment, which overrides PORT=4001 of node-2/.env; run 'unset PORT' if that was not meant"
+        ]
+    );
+    assert_eq!(
+        folder.read(&Flags::default(), &["NETWORK="]).unwrap().network,
+        "p2p-node",
+        "an empty one takes the file's away"
+    );
+}
+
+#[test]
+fn a_port_that_is_none_says_so_and_from_where() {
+    let wanted = "a port is a number from 0 to 65535";
+    for (port, shown) in [
+        ("70000", "70000"),
+        ("abc", "abc"),
+        ("", "empty"),
+        ("-1", "-1"),
+        ("+1", "+1"),
+        ("4001.0", "4001.0"),
+        ("'40 01'", "40 01"),
+        ("0x1", "0x1"),
+        ("99999999999999999999999", "99999999999999999999999"),
+        ("'\u{1b}[31m'", "empty"),
+    ] {
+        let folder = Folder::new(&format!("# node\nPORT={port}\n"));
+        assert_eq!(
+            folder.error(&Flags::default(), &[]),
+            format!("PORT is {shown} (node-2/.env, line 2): {wanted}; change it there")
+        );
+    }
+    let folder = Folder::new("PORT=4001");
+    for (port, shown) in [("70000", "70000"), (" abc ", "abc"), ("", "empty")] {
+        assert_eq!(
+            folder.error(&Flags::default(), &[&format!("PORT={port}")]),
+            format!(
+                "PORT is {shown} (from the environment, which overrides node-2/.env): {wanted}; run 'unset PORT' or change it"
+            )
+        );
+        assert_eq!(
+            Folder::new("").error(&Flags::default(), &[&format!("PORT={port}")]),
+            format!("PORT is {shown} (from the environment): {wanted}; run 'unset PORT' or change it")
+        );
+        let flag = flags(|flags| flags.port = Some(port.to_owned()));
+        assert_eq!(
+            folder.error(&flag, &["PORT=4002"]),
+            format!("PORT is {shown} (from --port): {wanted}; give --port another value")
+        );
+        assert!(
+            folder.read(&flag, &[]).unwrap_err().is_usage(),
+            "the command line is at fault"
+        );
+    }
+    assert!(!folder.read(&Flags::default(), &["PORT=x"]).unwrap_err().is_usage());
+}
+
+#[test]
+fn a_missing_port_names_the_folder_and_the_remedy() {
+    let remedy =
+        "write PORT=4001 into it, or run 'cargo xtask clone-node' and start the node inside the folder that it makes";
+    for (env, found) in [
+        ("", "node-2/.env has no PORT"),
+        ("# PORT=4001", "node-2/.env has no PORT"),
+        (
+            "HOST=localhost\nPROT=4001",
+            "node-2/.env has PROT in line 2, but no PORT",
+        ),
+    ] {
+        assert_eq!(
+            Folder::new(env).error(&Flags::default(), &[]),
+            format!("PORT is not set: {found}; {remedy}")
+        );
+    }
+    let folder = Folder::new("");
+    fs::remove_file(folder.env()).unwrap();
+    assert_eq!(
+        folder.error(&Flags::default(), &[]),
+        format!("PORT is not set: there is no node-2/.env; {remedy}")
+    );
+    assert_eq!(
+        folder.read(&Flags::default(), &["PORT=4001"]).unwrap().warnings,
+        NONE,
+        "the file may be missing"
+    );
+}
+
+#[test]
+fn the_env_file_of_a_parent_is_not_read() {
+    let parent = Folder::new("PORT=4001");
+    let child = parent.path().join("child");
+    fs::create_dir(&child).unwrap();
+    fs::write(child.join("known-peers.json"), "[]").unwrap();
+    assert!(matches!(
+        Settings::read(&child, &Flags::default(), |_| None),
+        Err(SettingsError::NoPort { .. })
+    ));
+}
+
+#[test]
+fn files_that_can_not_be_read_are_named() {
+    let folder = Folder::new("PORT=4001\nNETWORK=two words\n");
+    assert_eq!(
+        folder.error(&Flags::default(), &[]),
+        "node-2/.env, line 2: this is not NAME=value; correct it (a value with spaces, quotes or backslashes stands in single quotes), or put # before it"
+    );
+    fs::write(folder.env(), [0xff, 0xfe, b'P', 0]).unwrap();
+    assert_eq!(
+        folder.error(&Flags::default(), &[]),
+        "node-2/.env is no UTF-8 text: save it as UTF-8"
+    );
+    fs::remove_file(folder.env()).unwrap();
+    fs::create_dir(folder.env()).unwrap();
+    assert_eq!(
+        folder.error(&Flags::default(), &[]),
+        "node-2/.env is no file: move it away and write a file of that name"
+    );
+
+    let gone = Settings::read(&folder.path().join("gone"), &Flags::default(), |_| None)
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        folder.shorten(&gone),
+        "node-2/gone is no folder: name one that holds a node's .env, or run 'cargo xtask clone-node' to make one"
+    );
+    let folder = Folder::new("PORT=4001");
+    fs::remove_file(folder.path().join("known-peers.json")).unwrap();
+    assert!(
+        folder
+            .error(&Flags::default(), &[])
+            .starts_with("node-2/known-peers.json is missing: ")
+    );
+}
+
+#[test]
+fn bad_values_say_what_is_wanted() {
+    for (setting, line) in [
+        (
+            "HOST='local host'",
+            "HOST is local host (@): a host is a name or an IP address to listen on, such as localhost or 0.0.0.0; change it there",
+        ),
+        (
+            "HOST=ws://localhost",
+            "HOST is ws://localhost (@): a host is a name or an IP address to listen on, such as localhost or 0.0.0.0; change it there",
+        ),
+        (
+            "ADDRESS=localhost",
+            "ADDRESS is localhost (@): it has no port; an address is ws://host:port; change it there",
+        ),
+        (
+            "ADDRESS=http://a:1",
+            "ADDRESS is http://a:1 (@): its scheme is not ws or wss; an address is ws://host:port; change it there",
+        ),
+        (
+            "ADDRESS=0.0.0.0:4001",
+            "ADDRESS is 0.0.0.0:4001 (@): nobody can dial that host; name one by which others reach this machine; change it there",
+        ),
+        (
+            "NETWORK='a\u{7}b'",
+            "NETWORK is ab (@): a network's name has at most 64 printable characters; change it there",
+        ),
+        (
+            "LOG=verbose",
+            "LOG is verbose (@): a level is one of error, warn, info, debug, trace; change it there",
+        ),
+        (
+            "PEERS=localhost:4001,4002",
+            "PEERS is 4002 (@): it has no port; a peer is ws://host:port or host:port, several are separated by commas; change it there",
+        ),
+        (
+            "MY_PUBLIC_KEY=04ab",
+            "MY_PUBLIC_KEY is 04ab (@): a public key has 64 hexadecimal digits, or is left empty; change it there",
+        ),
+        (
+            "QUEUE_BYTES=1000",
+            "QUEUE_BYTES is 1000 (@): it is a whole number from 1048576 to 1073741824; change it there",
+        ),
+        (
+            "INBOUND_LINKS=0",
+            "INBOUND_LINKS is 0 (@): it is a whole number from 1 to 2147483648; change it there",
+        ),
+        (
+            "PING_INTERVAL_SECONDS=1.5",
+            "PING_INTERVAL_SECONDS is 1.5 (@): it is a whole number from 1 to 86400; change it there",
+        ),
+        (
+            "PING_INTERVAL_SECONDS=45",
+            "PING_INTERVAL_SECONDS is 45 (@): a silent link must be pinged before it counts as dead, DEAD_AFTER_SECONDS=45; change it there",
+        ),
+        (
+            "DEAD_AFTER_SECONDS=15",
+            "DEAD_AFTER_SECONDS is 15 (@): a link must be pinged before it counts as dead, PING_INTERVAL_SECONDS=15; change it there",
+        ),
+        (
+            "BACKOFF_MAX_MILLISECONDS=499",
+            "BACKOFF_MAX_MILLISECONDS is 499 (@): it is less than BACKOFF_MIN_MILLISECONDS=500; change it there",
+        ),
+    ] {
+        let folder = Folder::new(&format!("PORT=4001\n{setting}\n"));
+        assert_eq!(
+            folder.error(&Flags::default(), &[]),
+            line.replace('@', "node-2/.env, line 2")
+        );
+    }
+    let long = Folder::new(&format!("PORT=4001\nNETWORK={}", "é".repeat(65)));
+    assert!(
+        long.error(&Flags::default(), &[])
+            .contains("at most 64 printable characters")
+    );
+}
+
+#[test]
+fn bad_flags_are_named() {
+    let folder = Folder::new("PORT=4001");
+    for (flags, line) in [
+        (
+            flags(|flags| flags.log = Some("loud".to_owned())),
+            "LOG is loud (from --log): a level is one of error, warn, info, debug, trace; give --log another value",
+        ),
+        (
+            flags(|flags| flags.peers = vec!["localhost:4002".to_owned(), "localhost:0".to_owned()]),
+            "PEERS is localhost:0 (from --peers): its port is not from 1 to 65535; a peer is ws://host:port or host:port, \
+             several are separated by commas; give --peers another value",
+        ),
+    ] {
+        assert_eq!(folder.error(&flags, &[]), line);
+    }
+}
+
+#[test]
+fn good_values_are_taken() {
+    let long = "é".repeat(64);
+    let folder = Folder::new(&format!(
+        "PORT=4001\nHOST=LocalHost\nADDRESS=example.org:80\nNETWORK={long}\nLOG=TRACE\nMY_PUBLIC_KEY=undefined\n\
+         QUEUE_BYTES=1048576\nPOOL_TRANSACTIONS=5\nINBOUND_LINKS=8\nINBOUND_LINKS_PER_IP=4\nPEER_TABLE=9\nTRANSACTION_RATE=7\nTRANSACTION_BURST=70\n\
+         PING_INTERVAL_SECONDS=100\nDEAD_AFTER_SECONDS=300\nBACKOFF_MIN_MILLISECONDS=50\nBACKOFF_MAX_MILLISECONDS=50\n\
+         DIAL_TIMEOUT_SECONDS=2\nUNSTORED_BYTES=2000000\n"
+    ));
+    let settings = folder.ok();
+    assert_eq!(
+        (settings.host.as_str(), &settings.network, settings.log),
+        ("localhost", &long, tracing::Level::TRACE)
+    );
+    assert_eq!(settings.advertised(4001).unwrap().to_string(), "ws://example.org:80");
+    assert_eq!(settings.public_key, None);
+    let seconds = std::time::Duration::from_secs;
+    let millis = std::time::Duration::from_millis;
+    let expected = Limits {
+        queue_bytes: 1_048_576,
+        pool_transactions: 5,
+        inbound_links: 8,
+        inbound_per_ip: 4,
+        peer_table: 9,
+        transaction_rate: 7,
+        transaction_burst: 70,
+        ping_interval: seconds(100),
+        dead_after: seconds(300),
+        backoff_min: millis(50),
+        backoff_max: millis(50),
+        dial_timeout: seconds(2),
+        unstored_bytes: 2_000_000,
+        ..Limits::default()
+    };
+    assert_eq!(settings.limits, expected);
+    assert_eq!(settings.warnings, NONE);
+}
+
+#[test]
+fn peers_are_added_to_the_known_ones() {
+    let folder = Folder::new("PORT=4001\nPEERS=localhost:9");
+    fs::write(
+        folder.path().join("known-peers.json"),
+        r#"["ws://localhost:4001", 7, "ws://localhost:4003"]"#,
+    )
+    .unwrap();
+    let flags = flags(|flags| {
+        flags.peers = vec![
+            "localhost:4003, ws://localhost:4002/".to_owned(),
+            "[::1]:4005".to_owned(),
+        ]
+    });
+    let settings = folder.read(&flags, &["PEERS=localhost:10"]).unwrap();
+    let peers: Vec<_> = settings.known_peers.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        peers,
+        [
+            "ws://localhost:4001",
+            "ws://localhost:4003",
+            "ws://localhost:4002",
+            "ws://[::1]:4005"
+        ]
+    );
+    assert_eq!(
+        settings.warnings.len(),
+        1,
+        "the junk entry is told: {:?}",
+        settings.warnings
+    );
+    assert_eq!(folder.ok().known_peers[2].to_string(), "ws://localhost:9");
+}
+
+#[test]
+fn a_public_key_must_be_the_folders() {
+    let folder = Folder::new("PORT=4001");
+    let id = NodeKey::load_or_create(folder.path()).unwrap().node_id();
+    let with = |text: &str| fs::write(folder.env(), format!("PORT=4001\nMY_PUBLIC_KEY={text}")).unwrap();
+
+    with(&id.to_string().to_uppercase());
+    assert_eq!(folder.ok().public_key, Some(id));
+    with("");
+    assert_eq!(folder.ok().public_key, None);
+
+    let other = "ab".repeat(32);
+    with(&other);
+    assert_eq!(
+        folder.error(&Flags::default(), &[]),
+        format!(
+            "MY_PUBLIC_KEY is {other} (node-2/.env, line 2): it is not the public half of node-2/node.key, which is {id}; change it there"
+        )
+    );
+    fs::remove_file(folder.path().join("node.key")).unwrap();
+    assert_eq!(
+        folder.error(&Flags::default(), &[]),
+        format!(
+            "MY_PUBLIC_KEY is {other} (node-2/.env, line 2): its other half is missing, for there is no node-2/node.key; put that file back, \
+             or leave MY_PUBLIC_KEY empty to get a new key; change it there"
+        )
+    );
+    assert!(
+        !folder.path().join("node.key").exists(),
+        "reading settings makes no key"
+    );
+}
+
+#[test]
+fn oddities_are_warned_of() {
+    for (env, warnings) in [
+        (
+            "PORT=4001\nPROT=4002\nPATH=/bin",
+            &["node-2/.env, line 2: PROT is no setting and is ignored; did you mean PORT?"][..],
+        ),
+        (
+            "PORT=4001\nKNOWN_PEER=x",
+            &["node-2/.env, line 2: KNOWN_PEER is no setting and is ignored; did you mean PEERS?"],
+        ),
+        (
+            "PORT=4001\nMAX_PEERS=4\nGENESIS=",
+            &["MAX_PEERS is not supported by this version and is ignored (node-2/.env, line 2)"],
+        ),
+        (
+            "PORT=4001\n\nPORT=4002\n",
+            &["PORT stands in node-2/.env more than once, in lines 1 and 3; the last one counts"],
+        ),
+        (
+            "PORT=4001\nHOST=0.0.0.0",
+            &[
+                "HOST is 0.0.0.0, so other machines can link to this node, but the address that it tells them, ws://localhost, leads them to \
+               themselves; set ADDRESS to one that they can dial, such as ADDRESS=ws://192.168.1.20:4001",
+            ],
+        ),
+        (
+            "PORT=4001\nHOST=192.168.1.20\nADDRESS=127.0.0.1:4001",
+            &[
+                "HOST is 192.168.1.20, so other machines can link to this node, but the address that it tells them, ws://127.0.0.1:4001, leads \
+               them to themselves; set ADDRESS to one that they can dial, such as ADDRESS=ws://192.168.1.20:4001",
+            ],
+        ),
+        ("PORT=4001\nHOST=::\nADDRESS=example.org:4001", &[]),
+        ("PORT=4001\nHOST=192.168.1.20", &[]),
+        ("PORT=4001\nHOST=127.0.0.1", &[]),
+        ("PORT=4001\nHOST=localhost\nADDRESS=localhost:4001", &[]),
+    ] {
+        assert_eq!(Folder::new(env).warnings(&[]), warnings, "{env}");
+    }
+    assert_eq!(
+        Folder::new("PORT=4001").warnings(&["DISCOVERY=mdns", "HTTP_PORT=80", "PROT=1"]),
+        [
+            "DISCOVERY is not supported by this version and is ignored (from the environment)",
+            "HTTP_PORT is not supported by this version and is ignored (from the environment)"
+        ]
+    );
+    assert_eq!(Folder::new("PORT=4001\nPORT=4002").ok().port, 4002);
+}
+
+#[test]
+fn the_advertised_address_is_the_host_that_is_listened_on() {
+    for (host, address) in [
+        ("localhost", "ws://localhost:5"),
+        ("::1", "ws://[::1]:5"),
+        ("0.0.0.0", "ws://localhost:5"),
+        ("::", "ws://localhost:5"),
+        ("10.0.0.7", "ws://10.0.0.7:5"),
+    ] {
+        let settings = Folder::new(&format!("PORT=0\nHOST={host}")).ok();
+        assert_eq!(settings.advertised(5).unwrap().to_string(), address);
+    }
+}
+
+#[test]
+fn the_template_is_valid_and_shows_the_defaults() {
+    let template = include_str!("../.env");
+    let settings = Folder::new(template).ok();
+    assert_eq!((settings.port, settings.warnings), (4001, Vec::new()));
+
+    // Each setting that is commented out, taken in with its default, changes nothing.
+    let settings = |line: &&str| {
+        line.strip_prefix("# ")
+            .is_some_and(|rest| rest.split('=').next().is_some_and(|name| !name.contains(' ')) && rest.contains('='))
+    };
+    let all: String = template
+        .lines()
+        .filter(settings)
+        .map(|line| line[2..].to_owned() + "\n")
+        .collect();
+    let folder = Folder::new(&format!("PORT=4001\n{all}"));
+    let settings = folder.ok();
+    assert_eq!(settings.limits, Limits::default());
+    assert_eq!(
+        (settings.host.as_str(), settings.network.as_str(), settings.warnings),
+        ("localhost", "p2p-node", Vec::new())
+    );
+    assert_eq!(all.lines().count(), 19, "{all}");
+}
