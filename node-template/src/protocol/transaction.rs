@@ -3,9 +3,10 @@
 //! The identity is the SHA-256 of the object's canonical JSON (RFC 8785). Not its `hash` field and not its `id`: in the exercise every clone
 //! without a public key produces the same `hash`, and two different transactions under one id would split the pools.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::str::FromStr;
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use super::address::PeerAddress;
@@ -20,13 +21,13 @@ pub struct TransactionId(pub [u8; 32]);
 
 impl fmt::Display for TransactionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
+        f.write_str(HEXLOWER.encode_mut_str(&self.0, &mut [0; 64]))
     }
 }
 
 impl fmt::Debug for TransactionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TransactionId({})", data_encoding::HEXLOWER.encode(&self.0[..4]))
+        write!(f, "TransactionId({})", HEXLOWER.encode_display(&self.0[..4]))
     }
 }
 
@@ -55,6 +56,33 @@ impl fmt::Display for Origin {
             Self::Node(node) => node.fmt(f),
             Self::Plain(address) => write!(f, "plain:{address}"),
         }
+    }
+}
+
+impl Origin {
+    /// Appends its text. A node's is written without the detour over a String that its [`fmt::Display`] makes.
+    fn push_to(&self, out: &mut String) {
+        match self {
+            Self::Node(node) => HEXLOWER.encode_append(&node.0, out),
+            Self::Plain(_) => write!(out, "{self}").expect("a String takes all that is written to it"),
+        }
+    }
+
+    /// How many bytes its text has.
+    fn text_len(&self) -> usize {
+        struct Length(usize);
+        impl Write for Length {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                self.0 += text.len();
+                Ok(())
+            }
+        }
+        if let Self::Node(node) = self {
+            return HEXLOWER.encode_len(node.0.len());
+        }
+        let mut length = Length(0);
+        write!(length, "{self}").expect("a length takes all that is written to it");
+        length.0
     }
 }
 
@@ -97,6 +125,10 @@ pub enum InvalidTransaction {
 }
 
 const PREFIX: &str = r#"{"type":"TRANSACTION","data":"#;
+const FROM: &str = r#","from":""#;
+
+/// From here on a `timeStamp` is in milliseconds: as seconds it would lie in the year 5138, and as milliseconds it lies in 1973.
+const MILLISECONDS_FROM: f64 = 1e11;
 
 impl Transaction {
     /// Reads a transaction from the text of its object alone.
@@ -104,43 +136,40 @@ impl Transaction {
     /// # Errors
     /// [`InvalidTransaction`] says why the text is none.
     pub fn parse(parser: &mut Parser, text: &str) -> Result<Self, InvalidTransaction> {
-        Self::from_value(parser.parse(text)?, None)
+        // It will travel one level deep, in a frame, and must be readable there.
+        Self::from_value(parser.parse_below(1, text)?, None)
     }
 
-    /// A transaction from a value that was read already.
+    /// A transaction from a value that was read already, as `data` of a frame.
     ///
     /// # Errors
     /// [`InvalidTransaction`] says why the value is none.
     pub fn from_value(value: Value<'_>, origin: Option<&Origin>) -> Result<Self, InvalidTransaction> {
         if value.kind() != Kind::Object {
-            return Err(InvalidTransaction::NotAnObject("something else"));
+            return Err(InvalidTransaction::NotAnObject(value.kind().name()));
         }
-        let mut canonical = Vec::new();
-        value.write_canonical(&mut canonical)?;
-        let id = TransactionId(Sha256::digest(&canonical).into());
-        let mut body = Vec::new();
-        value.write_compact(&mut body)?;
-        if body.len() > limits::TRANSACTION_BYTES {
-            return Err(InvalidTransaction::TooLong(body.len()));
+        let mut normal = value.normal()?;
+        let length = normal.canonical().len();
+        if length > limits::TRANSACTION_BYTES {
+            return Err(InvalidTransaction::TooLong(length));
         }
-        let time = value
-            .get("timeStamp")
-            .and_then(Value::as_f64)
-            .map_or(0, |time| time as u64);
-        let body = String::from_utf8(body).expect("compact JSON is UTF-8");
+        let id = TransactionId(Sha256::digest(normal.canonical()).into());
+        let time = value.get("timeStamp").and_then(Value::as_f64).map_or(0, seconds);
+        let frame = frame(length, origin, |out| normal.write_compact(out));
         Ok(Self {
             id,
             time,
-            frame: frame(&body, origin),
-            body_bytes: body.len() as u32,
+            frame,
+            body_bytes: length as u32,
         })
     }
 
     /// The same transaction, travelling under another origin.
     pub fn with_origin(&self, origin: &Origin) -> Self {
+        let body = self.body();
         Self {
-            frame: frame(self.body(), Some(origin)),
-            ..self.clone()
+            frame: frame(body.len(), Some(origin), |out| out.push_str(body)),
+            ..*self
         }
     }
 
@@ -149,8 +178,8 @@ impl Transaction {
         self.id
     }
 
-    /// Where it stands in the order of comparison: its `timeStamp` in seconds, 0 where it has none that is a finite number from 0 to 2^53 (values
-    /// from 10^11 on are milliseconds). An order only, never a test of validity.
+    /// Where it stands in the order of comparison: its `timeStamp` in seconds, 0 where it has none that is a finite number from 0 to below 2^53
+    /// (values from 10^11 on are milliseconds). An order only, never a test of validity.
     pub fn time(&self) -> u64 {
         self.time
     }
@@ -166,9 +195,34 @@ impl Transaction {
     }
 }
 
-fn frame(body: &str, origin: Option<&Origin>) -> Frame {
-    Frame::from(match origin {
-        Some(origin) => format!(r#"{PREFIX}{body},"from":"{origin}"}}"#),
-        None => format!("{PREFIX}{body}}}"),
-    })
+fn seconds(time: f64) -> u64 {
+    match time {
+        _ if !(0.0..9_007_199_254_740_992.0).contains(&time) => 0,
+        _ if time >= MILLISECONDS_FROM => time as u64 / 1000,
+        _ => time as u64,
+    }
 }
+
+/// The frame of a body of `length` bytes. Its room is measured before: [`Frame`] takes an exact String over as it is, any other costs it one more
+/// allocation.
+fn frame(length: usize, origin: Option<&Origin>, write_body: impl FnOnce(&mut String)) -> Frame {
+    let origin_length = origin.map_or(0, |origin| FROM.len() + origin.text_len() + 1);
+    let mut text = String::with_capacity(PREFIX.len() + length + origin_length + 1);
+    text.push_str(PREFIX);
+    write_body(&mut text);
+    if let Some(origin) = origin {
+        text.push_str(FROM);
+        origin.push_to(&mut text);
+        text.push('"');
+    }
+    text.push('}');
+    debug_assert_eq!(
+        text.len(),
+        text.capacity(),
+        "the frame has the length that was measured"
+    );
+    Frame::from(text)
+}
+
+#[cfg(test)]
+mod tests;
