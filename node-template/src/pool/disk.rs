@@ -1,0 +1,114 @@
+//! The calls by which the pool's file is changed, and how a change by somebody else is noticed.
+//!
+//! A full or failing disk says so in one of the three calls of [`Disk`]. They stand behind a trait so that a test can let each of them fail at a
+//! chosen moment; nothing else in the pool knows that there is more than one disk. All of this is Unix: positioned reads and writes, inodes.
+
+use std::fmt::Debug;
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+
+/// What changes the pool's file.
+pub(super) trait Disk: Debug + Send {
+    /// One positioned write; like the system's it may take fewer bytes than it is given.
+    fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize>;
+    /// Cuts or extends the file.
+    fn set_len(&self, file: &File, length: u64) -> io::Result<()>;
+    /// Returns when what was written can survive a power loss.
+    fn sync(&self, file: &File) -> io::Result<()>;
+}
+
+/// The operating system's disk.
+#[derive(Debug)]
+pub(super) struct System;
+
+impl Disk for System {
+    fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        file.write_at(bytes, offset)
+    }
+
+    fn set_len(&self, file: &File, length: u64) -> io::Result<()> {
+        file.set_len(length)
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_data()
+    }
+}
+
+/// Writes all of `bytes` at `offset`: one call, unless the disk takes only a part.
+pub(super) fn write_all_at(disk: &dyn Disk, file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match disk.write_at(file, bytes, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                bytes = &bytes[written..];
+                offset += written as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Reads into all of `bytes` from `offset`, up to the end of the file; tells how many there were.
+pub(super) fn read_up_to(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read_at(&mut bytes[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// Makes renames and new files in a folder survive a power loss.
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// What a file looked like. If it looks the same later, nobody wrote to it: short of a write of equal length within the same tick of the
+/// filesystem's clock (some milliseconds), which reading a row finds out, because each is checked against its identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    device: u64,
+    inode: u64,
+    /// In bytes.
+    pub(super) length: u64,
+    modified: (i64, i64),
+}
+
+impl Stamp {
+    /// The look of what stands at a path now; `None` if nothing does.
+    pub(super) fn of_path(path: &Path) -> io::Result<Option<Self>> {
+        match fs::metadata(path) {
+            Ok(metadata) => Ok(Some(Self::of(&metadata))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The look of an open file, whatever its path leads to by now.
+    pub(super) fn of_file(file: &File) -> io::Result<Self> {
+        file.metadata().map(|metadata| Self::of(&metadata))
+    }
+
+    /// Whether both are looks of one file.
+    pub(super) fn same_file(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            length: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+}

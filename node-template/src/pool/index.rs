@@ -1,0 +1,212 @@
+//! The pool in memory: for each transaction its identity and where its row stands in the file. No bodies.
+//!
+//! Invariants: an identity has one position, given when it first became known to this process, and keeps it for as long as the process lives,
+//! also when its row is lost. Positions have no gaps. An entry takes 44 bytes and at most 9.2 in the table that finds it: pools are large, and a
+//! map of identities would double that.
+
+use std::hash::{BuildHasher, RandomState};
+
+use crate::protocol::transaction::TransactionId;
+
+/// Where a row stands in the file. Three words of four bytes, so that an entry has no padding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    offset_high: u32,
+    offset_low: u32,
+    /// In bytes, as laid out in the file; 0 if the row is lost.
+    length: u32,
+}
+
+impl Place {
+    /// No row: another program removed it, and it could not be put back.
+    pub(super) const LOST: Self = Self {
+        offset_high: 0,
+        offset_low: 0,
+        length: 0,
+    };
+
+    /// A row at an offset. Rows are shorter than 4 GiB: the scanner refuses far shorter ones.
+    pub(super) fn new(offset: u64, length: usize) -> Self {
+        debug_assert!(
+            length > 0 && u32::try_from(length).is_ok(),
+            "a row has between 2 bytes and 4 GiB"
+        );
+        Self {
+            offset_high: (offset >> 32) as u32,
+            offset_low: offset as u32,
+            length: length as u32,
+        }
+    }
+
+    pub(super) fn offset(self) -> u64 {
+        u64::from(self.offset_high) << 32 | u64::from(self.offset_low)
+    }
+
+    pub(super) fn length(self) -> usize {
+        self.length as usize
+    }
+
+    pub(super) fn is_lost(self) -> bool {
+        self.length == 0
+    }
+}
+
+/// A list that grows without moving: a vector would hold up to twice what it needs, and both halves while it grows.
+#[derive(Debug)]
+pub(super) struct Chunked<T> {
+    chunks: Vec<Vec<T>>,
+}
+
+const CHUNK: usize = 4_096;
+
+impl<T: Copy> Chunked<T> {
+    pub(super) fn new() -> Self {
+        Self { chunks: Vec::new() }
+    }
+
+    /// A list of `length` equal values.
+    pub(super) fn filled(value: T, length: usize) -> Self {
+        let mut list = Self::new();
+        for _ in 0..length {
+            list.push(value);
+        }
+        list
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.chunks
+            .last()
+            .map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
+    }
+
+    pub(super) fn push(&mut self, value: T) {
+        match self.chunks.last_mut() {
+            Some(last) if last.len() < CHUNK => last.push(value),
+            _ => {
+                let mut chunk = Vec::with_capacity(CHUNK);
+                chunk.push(value);
+                self.chunks.push(chunk);
+            }
+        }
+    }
+
+    pub(super) fn at(&self, position: usize) -> T {
+        self.chunks[position / CHUNK][position % CHUNK]
+    }
+
+    pub(super) fn set(&mut self, position: usize, value: T) {
+        self.chunks[position / CHUNK][position % CHUNK] = value;
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = T> {
+        self.chunks.iter().flatten().copied()
+    }
+}
+
+/// Identities and places, by position; and the position of an identity.
+#[derive(Debug)]
+pub(super) struct Index {
+    ids: Chunked<TransactionId>,
+    places: Chunked<Place>,
+    /// Open addressing; a slot holds a position plus one, or 0.
+    table: Vec<u32>,
+    /// Seeded: identities are hashes, but a stranger can grind them until they share a slot.
+    hasher: RandomState,
+}
+
+impl Index {
+    pub(super) fn new() -> Self {
+        Self {
+            ids: Chunked::new(),
+            places: Chunked::new(),
+            table: vec![0; 16],
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// How many positions there are, those of lost rows included.
+    pub(super) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    pub(super) fn id(&self, position: usize) -> TransactionId {
+        self.ids.at(position)
+    }
+
+    pub(super) fn place(&self, position: usize) -> Place {
+        self.places.at(position)
+    }
+
+    /// Whether an identity is known and its row is not lost.
+    pub(super) fn is_live(&self, id: &TransactionId) -> bool {
+        self.position(id)
+            .is_some_and(|position| !self.place(position).is_lost())
+    }
+
+    /// Notes where an identity's row stands, and gives it a position if it has none; tells the position.
+    pub(super) fn place_at(&mut self, id: TransactionId, place: Place) -> usize {
+        match self.position(&id) {
+            Some(position) => {
+                self.places.set(position, place);
+                position
+            }
+            None => {
+                self.insert(id, place);
+                self.len() - 1
+            }
+        }
+    }
+
+    /// Exchanges all places, after the file was replaced.
+    pub(super) fn set_places(&mut self, places: Chunked<Place>) {
+        debug_assert_eq!(places.len(), self.len(), "one place for each position");
+        self.places = places;
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = TransactionId> {
+        self.ids.iter()
+    }
+
+    pub(super) fn position(&self, id: &TransactionId) -> Option<usize> {
+        match self.table[self.slot(id)] {
+            0 => None,
+            filled => Some(filled as usize - 1),
+        }
+    }
+
+    /// Gives a new identity the next position; one that is known keeps its own. Tells whether it was new.
+    pub(super) fn insert(&mut self, id: TransactionId, place: Place) -> bool {
+        if (self.len() + 1) * 8 > self.table.len() * 7 {
+            self.grow();
+        }
+        let slot = self.slot(&id);
+        if self.table[slot] != 0 {
+            return false;
+        }
+        self.ids.push(id);
+        self.places.push(place);
+        self.table[slot] = u32::try_from(self.ids.len()).expect("4 billion rows would take a file of terabytes");
+        true
+    }
+
+    /// The slot that holds an identity, or else the empty one where it belongs.
+    fn slot(&self, id: &TransactionId) -> usize {
+        let mask = self.table.len() - 1;
+        let mut slot = self.hasher.hash_one(id.0) as usize & mask;
+        loop {
+            match self.table[slot] {
+                0 => return slot,
+                filled if self.ids.at(filled as usize - 1) == *id => return slot,
+                _ => slot = (slot + 1) & mask,
+            }
+        }
+    }
+
+    fn grow(&mut self) {
+        self.table = vec![0; self.table.len() * 2];
+        for position in 0..self.ids.len() {
+            let slot = self.slot(&self.ids.at(position));
+            self.table[slot] = position as u32 + 1;
+        }
+    }
+}

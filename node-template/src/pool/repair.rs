@@ -1,0 +1,263 @@
+//! Repairs a damaged `transactions.json`, and makes a missing one.
+//!
+//! Nothing is thrown away: what is cut out is on the disk, in `transactions.json.bad-<time>` beside it, before the file is changed. A torn tail,
+//! which is what a crash leaves, is cut in place: that takes no time and no room, also when the disk is full. Damage further in has the file
+//! written anew, beside the old one, and put in its place by a rename. A crash at any moment leaves a file that can be repaired again.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::disk::{self, Disk};
+use super::error::PoolError;
+use super::file::PoolFile;
+use super::load;
+use super::scan::Scan;
+use crate::protocol::json;
+
+/// What a repair did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repair {
+    /// The file that was damaged and is sound now.
+    pub path: PathBuf,
+    /// How many rows it has.
+    pub kept: u64,
+    /// How many bytes were cut out of it, separators included.
+    pub cut_bytes: u64,
+    /// Where they are; `None` if they were nothing but whitespace, commas and brackets.
+    pub bad: Option<PathBuf>,
+}
+
+impl fmt::Display for Repair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} was damaged and is repaired: {} transactions kept",
+            self.path.display(),
+            self.kept
+        )?;
+        match &self.bad {
+            Some(bad) => write!(
+                f,
+                ", {} bytes cut out, which are in {}; look there for what is missing",
+                self.cut_bytes,
+                bad.display()
+            ),
+            None => write!(f, ", nothing lost"),
+        }
+    }
+}
+
+/// Makes an empty pool.
+pub(super) fn make_empty(path: &Path, disk: &dyn Disk) -> Result<(), PoolError> {
+    replace(path, disk, |out| {
+        out.write_all(b"[]").map_err(PoolError::io("write", path))
+    })
+}
+
+/// Cuts a torn tail off, in place.
+pub(super) fn tail(path: &Path, file: &mut PoolFile, scan: &Scan, disk: &dyn Disk) -> Result<Repair, PoolError> {
+    let repair = keep_bad(path, file.file(), scan, disk)?;
+    file.restore(disk).map_err(PoolError::io("repair", path))?;
+    Ok(repair)
+}
+
+/// Writes the file anew, with its sound rows alone, in our layout.
+pub(super) fn rewrite(path: &Path, file: &File, scan: &Scan, disk: &dyn Disk) -> Result<Repair, PoolError> {
+    let repair = keep_bad(path, file, scan, disk)?;
+    replace(path, disk, |out| {
+        let (mut text, mut failure, mut before) = (Vec::new(), None, "[\n  ");
+        load::scan(file, path, &mut |transaction, _| {
+            text.clear();
+            text.extend_from_slice(before.as_bytes());
+            json::write_pretty(transaction.body(), 2, &mut text);
+            before = ",\n  ";
+            if failure.is_none() {
+                failure = out.write_all(&text).err();
+            }
+        })?;
+        let closing: &[u8] = if before.starts_with('[') { b"[]" } else { b"\n]" };
+        failure
+            .map_or_else(|| out.write_all(closing), Err)
+            .map_err(PoolError::io("write", path))
+    })?;
+    Ok(repair)
+}
+
+/// Copies what is bad into a new file beside the damaged one; several pieces are divided by a line break.
+fn keep_bad(path: &Path, file: &File, scan: &Scan, disk: &dyn Disk) -> Result<Repair, PoolError> {
+    let mut repair = Repair {
+        path: path.to_owned(),
+        kept: scan.rows,
+        cut_bytes: scan.bad.iter().map(|bad| bad.end - bad.start).sum(),
+        bad: None,
+    };
+    let mut telling = false;
+    for bad in &scan.bad {
+        telling |= !is_separators(file, bad).map_err(PoolError::io("read", path))?;
+    }
+    if !telling {
+        return Ok(repair);
+    }
+    let (bad_path, bad_file) = new_bad_file(path)?;
+    let mut out = DiskWriter {
+        disk,
+        file: &bad_file,
+        offset: 0,
+    };
+    for (piece, bad) in scan.bad.iter().enumerate() {
+        if piece > 0 {
+            out.write_all(b"\n").map_err(PoolError::io("write", &bad_path))?;
+        }
+        each_block(file, bad, |block| out.write_all(block)).map_err(PoolError::io("write", &bad_path))?;
+    }
+    disk.sync(&bad_file).map_err(PoolError::io("write", &bad_path))?;
+    disk::sync_folder(folder_of(path)).map_err(PoolError::io("write", folder_of(path)))?;
+    repair.bad = Some(bad_path);
+    Ok(repair)
+}
+
+fn is_separators(file: &File, range: &Range<u64>) -> io::Result<bool> {
+    let mut only = true;
+    each_block(file, range, |block| {
+        only &= block
+            .iter()
+            .all(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | b',' | b'[' | b']'));
+        Ok(())
+    })?;
+    Ok(only)
+}
+
+fn each_block(file: &File, range: &Range<u64>, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    let mut block = vec![0; 64 * 1024];
+    let mut offset = range.start;
+    while offset < range.end {
+        let wanted = block.len().min((range.end - offset) as usize);
+        let read = disk::read_up_to(file, &mut block[..wanted], offset)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        take(&block[..read])?;
+        offset += read as u64;
+    }
+    Ok(())
+}
+
+fn new_bad_file(path: &Path) -> Result<(PathBuf, File), PoolError> {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let first = beside(path, &format!(".bad-{}", utc(now)));
+    let mut candidate = first.clone();
+    for counter in 2_u64.. {
+        match File::create_new(&candidate) {
+            Ok(file) => return Ok((candidate, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                candidate = beside(&first, &format!("-{counter}"))
+            }
+            Err(error) => return Err(PoolError::io("make", &candidate)(error)),
+        }
+    }
+    unreachable!("a folder holds fewer files than there are numbers")
+}
+
+/// Puts a new file in the place of one, whole and on the disk, or not at all.
+fn replace(
+    path: &Path,
+    disk: &dyn Disk,
+    write: impl FnOnce(&mut BufWriter<DiskWriter<'_>>) -> Result<(), PoolError>,
+) -> Result<(), PoolError> {
+    let new = beside(path, ".new");
+    let file = File::create(&new).map_err(PoolError::io("make", &new))?;
+    let mut out = BufWriter::with_capacity(
+        1024 * 1024,
+        DiskWriter {
+            disk,
+            file: &file,
+            offset: 0,
+        },
+    );
+    let written = write(&mut out)
+        .and_then(|()| out.flush().map_err(PoolError::io("write", &new)))
+        .and_then(|()| disk.sync(&file).map_err(PoolError::io("write", &new)))
+        .and_then(|()| match fs::metadata(path) {
+            Ok(old) => file
+                .set_permissions(old.permissions())
+                .map_err(PoolError::io("write", &new)),
+            Err(_) => Ok(()),
+        })
+        .and_then(|()| fs::rename(&new, path).map_err(PoolError::io("replace", path)));
+    if let Err(error) = written {
+        // Half a file is of no use, and on a full disk it is in the way. That it can not be removed is less news than what failed.
+        drop(out.into_parts());
+        fs::remove_file(&new).ok();
+        return Err(error);
+    }
+    disk::sync_folder(folder_of(path)).map_err(PoolError::io("write", folder_of(path)))
+}
+
+struct DiskWriter<'a> {
+    disk: &'a dyn Disk,
+    file: &'a File,
+    offset: u64,
+}
+
+impl Write for DiskWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.disk.write_at(self.file, bytes, self.offset)?;
+        self.offset += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Seconds since 1970 as `YYYYMMDDTHHMMSSZ`. Days are counted from a 1 March, so that a leap day is a year's last.
+fn utc(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next_year) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let year = era * 400 + year + next_year;
+    format!(
+        "{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z",
+        second / 3_600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::utc;
+
+    #[test]
+    fn times_are_told_as_utc() {
+        assert_eq!(utc(0), "19700101T000000Z");
+        assert_eq!(utc(951_827_696), "20000229T123456Z");
+        assert_eq!(utc(1_767_225_599), "20251231T235959Z");
+        assert_eq!(utc(1_798_761_600), "20270101T000000Z");
+    }
+}

@@ -1,0 +1,364 @@
+//! The one thread that writes: takes what waits, writes it in batches, and tells what became of it.
+//!
+//! Invariants: an identity is reported stored only after its row and the disk's word for it; positions are given in the order of the reports; a
+//! batch that failed is tried again as it was until it is stored or the pool is closed. After a failure nothing is written before the file has
+//! been opened and read again.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::disk::Disk;
+use super::error::PoolError;
+use super::file::PoolFile;
+use super::reload::{Recent, Reloaded};
+use super::shared::Shared;
+use super::{Report, reload};
+use crate::protocol::transaction::{Transaction, TransactionId};
+
+/// How much one write takes at most, in bytes of compact JSON: enough that the wait for the disk does not matter, little enough to hold twice.
+pub(super) const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// How often in a row another program may disturb one batch before that is a failure.
+const DISTURBANCES: usize = 5;
+
+/// What the handles ask of the writer.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Append these.
+    Store(Vec<Transaction>),
+    /// Compare the file with what was left, then answer.
+    Look(oneshot::Sender<()>),
+    /// Store what waits, then end.
+    Close,
+}
+
+/// How long the writer waits, and for what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pauses {
+    /// After the first failure of a series …
+    pub(super) first: Duration,
+    /// … doubling up to this.
+    pub(super) longest: Duration,
+    /// For a file that looks damaged to stay as it is: another program may be writing it.
+    pub(super) settle: Duration,
+}
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_millis(500),
+            longest: Duration::from_secs(10),
+            settle: Duration::from_millis(200),
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Writer {
+    disk: Box<dyn Disk>,
+    pauses: Pauses,
+    shared: Arc<Shared>,
+    file: PoolFile,
+    commands: Receiver<Command>,
+    reports: mpsc::Sender<Report>,
+    /// Not stored yet, in order.
+    backlog: VecDeque<Transaction>,
+    backlog_bytes: usize,
+    looks: Vec<oneshot::Sender<()>>,
+    /// Nothing more is taken: store the backlog and end.
+    closing: bool,
+    /// The file must be opened and read again before anything is written.
+    stale: bool,
+    /// A failed write is still in the file.
+    torn: bool,
+    /// The pause after the next failure, during a series of them.
+    failing: Option<Duration>,
+    recent: Recent,
+}
+
+impl Writer {
+    pub(super) fn new(
+        disk: Box<dyn Disk>,
+        pauses: Pauses,
+        shared: Arc<Shared>,
+        file: PoolFile,
+        commands: Receiver<Command>,
+        reports: mpsc::Sender<Report>,
+    ) -> Self {
+        Self {
+            disk,
+            pauses,
+            shared,
+            file,
+            commands,
+            reports,
+            backlog: VecDeque::new(),
+            backlog_bytes: 0,
+            looks: Vec::new(),
+            closing: false,
+            stale: false,
+            torn: false,
+            failing: None,
+            recent: Recent::default(),
+        }
+    }
+
+    /// Works until the pool is closed or no handle is left.
+    pub(super) fn run(mut self) {
+        loop {
+            if self.backlog.is_empty() && self.looks.is_empty() {
+                if self.closing {
+                    return;
+                }
+                match self.commands.recv() {
+                    Ok(command) => self.take(command),
+                    Err(_) => self.closing = true,
+                }
+            }
+            self.take_waiting();
+            self.look();
+            self.store_batch();
+        }
+    }
+
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Store(batch) => {
+                self.backlog_bytes += batch.iter().map(|transaction| transaction.body().len()).sum::<usize>();
+                self.backlog.extend(batch);
+            }
+            Command::Look(reply) => self.looks.push(reply),
+            Command::Close => self.closing = true,
+        }
+    }
+
+    /// Takes what came in meanwhile, as far as it fits into the next batch.
+    fn take_waiting(&mut self) {
+        while !self.closing && self.backlog_bytes < BATCH_BYTES {
+            match self.commands.try_recv() {
+                Ok(command) => self.take(command),
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => self.closing = true,
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        if self.looks.is_empty() {
+            return;
+        }
+        for _ in 0..DISTURBANCES {
+            match self.compare(&HashSet::new()) {
+                Ok(Some(_)) => self.on_success(),
+                Ok(None) => continue,
+                Err(error) => {
+                    self.on_failure(&error);
+                }
+            }
+            break;
+        }
+        self.answer_looks();
+    }
+
+    fn answer_looks(&mut self) {
+        for reply in self.looks.drain(..) {
+            // Whoever asked may have stopped waiting.
+            reply.send(()).ok();
+        }
+    }
+
+    fn store_batch(&mut self) {
+        let batch = self.next_batch();
+        if batch.is_empty() {
+            return;
+        }
+        loop {
+            match self.attempt(&batch) {
+                Ok(synced_in) => {
+                    self.on_success();
+                    return self.report(Report::Stored {
+                        ids: batch.iter().map(Transaction::id).collect(),
+                        synced_in,
+                    });
+                }
+                Err(error) if self.closing => return self.give_up(&error, batch.len()),
+                Err(error) => {
+                    let pause = self.on_failure(&error);
+                    self.pause(pause);
+                    // Each try compares first: who asked for a comparison has had one, and does not wait for the disk.
+                    self.answer_looks();
+                }
+            }
+        }
+    }
+
+    fn next_batch(&mut self) -> Vec<Transaction> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while let Some(transaction) = self.backlog.pop_front() {
+            bytes += transaction.body().len();
+            batch.push(transaction);
+            if bytes >= BATCH_BYTES {
+                break;
+            }
+        }
+        self.backlog_bytes -= bytes;
+        batch
+    }
+
+    /// Tries once to have a batch in the file and on the disk; tells how long the writing took.
+    fn attempt(&mut self, batch: &[Transaction]) -> Result<Duration, PoolError> {
+        let ids: HashSet<TransactionId> = batch.iter().map(Transaction::id).collect();
+        for _ in 0..DISTURBANCES {
+            let Some(ahead) = self.compare(&ids)? else { continue };
+            let begun = Instant::now();
+            let mut rows = self.file.rows();
+            let mut placed = Vec::new();
+            let mut seen = HashSet::new();
+            for transaction in batch {
+                let id = transaction.id();
+                if !seen.insert(id) || self.shared.state().index.is_live(&id) {
+                    continue;
+                }
+                let place = ahead.get(&id).copied().unwrap_or_else(|| rows.push(transaction.body()));
+                placed.push((transaction, place));
+            }
+            if placed.is_empty() {
+                return Ok(begun.elapsed());
+            }
+            if let Err(error) = self.file.append(self.disk.as_ref(), rows) {
+                self.on_failed_append();
+                return Err(PoolError::io("write", self.shared.path())(error));
+            }
+            if !self.leave()? {
+                continue;
+            }
+            for (transaction, place) in placed {
+                let position = self.shared.state().index.place_at(transaction.id(), place);
+                self.recent.keep(position, transaction);
+            }
+            return Ok(begun.elapsed());
+        }
+        Err(PoolError::Unsettled {
+            path: self.shared.path().to_owned(),
+        })
+    }
+
+    /// Compares the file with what was left, and takes over what somebody else did to it. Tells which of `storing` are in it by now although their
+    /// batch is not stored yet; `None` if the file changed again meanwhile.
+    fn compare(&mut self, storing: &HashSet<TransactionId>) -> Result<Option<reload::Ahead>, PoolError> {
+        let path = self.shared.path().to_owned();
+        if self.torn && self.file.is_as_left(&path).map_err(PoolError::io("read", &path))? {
+            self.file
+                .restore(self.disk.as_ref())
+                .map_err(PoolError::io("repair", &path))?;
+        }
+        self.torn = false;
+        if !self.stale && self.file.is_as_left(&path).map_err(PoolError::io("read", &path))? {
+            return Ok(Some(reload::Ahead::new()));
+        }
+        self.stale = true;
+        let reloaded = reload::reload(
+            &self.shared,
+            self.disk.as_ref(),
+            self.pauses.settle,
+            &self.recent,
+            storing,
+        )?;
+        let Some(Reloaded {
+            file,
+            repairs,
+            lost,
+            found,
+            ahead,
+        }) = reloaded
+        else {
+            return Ok(None);
+        };
+        self.file = file;
+        for repair in repairs {
+            self.report(Report::Warning {
+                text: repair.to_string(),
+            });
+        }
+        if !lost.is_empty() {
+            self.report(Report::Lost { ids: lost });
+        }
+        let all_found = reload::announce(&self.shared, found, |transactions| {
+            self.report(Report::Found { transactions })
+        })?;
+        self.stale = !all_found;
+        Ok(all_found.then_some(ahead))
+    }
+
+    fn on_failed_append(&mut self) {
+        self.stale = true;
+        self.torn = self.file.restore(self.disk.as_ref()).is_err();
+        if self.torn {
+            // If even this fails, the file will seem to be somebody else's work, and is read as such.
+            self.file.note().ok();
+        }
+    }
+
+    fn leave(&mut self) -> Result<bool, PoolError> {
+        let undisturbed = self
+            .file
+            .leave(self.shared.path())
+            .map_err(PoolError::io("read", self.shared.path()));
+        self.stale = !matches!(undisturbed, Ok(true));
+        undisturbed
+    }
+
+    fn on_success(&mut self) {
+        if self.failing.take().is_some() {
+            self.report(Report::Recovered);
+        }
+    }
+
+    /// Tells a series of failures once; returns the pause before the next try.
+    fn on_failure(&mut self, error: &PoolError) -> Duration {
+        let pause = match self.failing {
+            None => {
+                self.report(Report::Failed {
+                    error: error.to_string(),
+                });
+                self.pauses.first
+            }
+            Some(pause) => pause,
+        };
+        self.failing = Some((pause * 2).min(self.pauses.longest));
+        pause
+    }
+
+    fn give_up(&mut self, error: &PoolError, in_batch: usize) {
+        let lost = in_batch + self.backlog.len();
+        self.backlog.clear();
+        self.backlog_bytes = 0;
+        self.report(Report::Failed {
+            error: format!("{error}; {lost} transactions were not stored when the node ended"),
+        });
+    }
+
+    /// Waits, taking commands in; ends early when the pool is closed.
+    fn pause(&mut self, pause: Duration) {
+        let until = Instant::now() + pause;
+        while !self.closing {
+            match self
+                .commands
+                .recv_timeout(until.saturating_duration_since(Instant::now()))
+            {
+                Ok(command) => self.take(command),
+                Err(RecvTimeoutError::Timeout) => return,
+                Err(RecvTimeoutError::Disconnected) => self.closing = true,
+            }
+        }
+    }
+
+    fn report(&self, report: Report) {
+        // Nobody listens any more: what is told is done all the same.
+        self.reports.blocking_send(report).ok();
+    }
+}
