@@ -20,7 +20,7 @@ mod tests;
 pub const KNOWN_PEERS: &str = "known-peers.json";
 /// The longest file that is read, in bytes: room for some twenty thousand addresses.
 const FILE_BYTES: u64 = 1024 * 1024;
-/// The longest path that is shown: cut, a remedy such as 'chmod 600 <path>' would name another file.
+/// The longest path that is shown, in characters: cut, it would name another file.
 const PATH_CHARACTERS: usize = 4_096;
 /// How many bad entries of one file are told one by one; the rest is counted.
 const TOLD_ENTRIES: usize = 5;
@@ -211,5 +211,5 @@ pub(crate) fn folder_name(folder: &Path) -> String {
 
 /// How people know a file of a folder.
 pub(crate) fn shown(folder: &Path, file: &str) -> String {
-    format!("{}{}{file}", folder_name(folder), std::path::MAIN_SEPARATOR)
+    Path::new(&folder_name(folder)).join(file).display().to_string()
 }

@@ -46,10 +46,12 @@ pub enum KeyError {
         path: String,
     },
     /// Others may read the secret.
-    #[error("{path} can be read by others (mode {mode:03o}): a node's key is a secret; run 'chmod 600 {path}'")]
+    #[error("{path} can be read by others (mode {mode:03o}): a node's key is a secret; run 'chmod 600 {file}'")]
     Open {
         /// The file.
         path: String,
+        /// The same as the command of the remedy needs it, from the current folder.
+        file: String,
         /// Its permission bits.
         mode: u32,
     },
@@ -99,7 +101,7 @@ impl NodeKey {
         if !metadata.is_file() {
             return Err(KeyError::Broken { path: path() });
         }
-        refuse_open(&metadata, path)?;
+        refuse_open(&metadata, folder)?;
         let mut bytes = Vec::new();
         File::open(&file)
             .and_then(|file| file.take(FILE_BYTES).read_to_end(&mut bytes))
@@ -174,16 +176,19 @@ fn place(draft: &Path, path: &Path) -> io::Result<()> {
 }
 
 #[cfg(unix)]
-fn refuse_open(metadata: &fs::Metadata, path: impl Fn() -> String) -> Result<(), KeyError> {
+fn refuse_open(metadata: &fs::Metadata, folder: &Path) -> Result<(), KeyError> {
     let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
     if mode & 0o077 == 0 {
-        Ok(())
-    } else {
-        Err(KeyError::Open { path: path(), mode })
+        return Ok(());
     }
+    Err(KeyError::Open {
+        path: shown(folder, NODE_KEY),
+        file: folder.join(NODE_KEY).display().to_string(),
+        mode,
+    })
 }
 
 #[cfg(not(unix))]
-fn refuse_open(_metadata: &fs::Metadata, _path: impl Fn() -> String) -> Result<(), KeyError> {
+fn refuse_open(_metadata: &fs::Metadata, _folder: &Path) -> Result<(), KeyError> {
     Ok(())
 }

@@ -1,17 +1,34 @@
-//! A peer-to-peer node that speaks JSON over WebSockets.
+//! A peer-to-peer node that speaks JSON over WebSockets: run it, or embed it.
+//!
+//! [`Network`] describes a node and starts it, [`Node`] is the running one, [`client::Client`] speaks to one from outside. [`protocol`] is the core that decides
+//! everything, pure and without a socket; with `default-features = false` it is all that is built.
+//!
+//! ```text
+//! network   the public handle             settings, folder, key   what a node's folder says
+//! transport sockets, tasks, queues        report, logs            events in words
+//! protocol  facts in, orders out          pool                    transactions.json
+//! ```
 
 pub mod protocol;
 
 #[cfg(feature = "net")]
-pub mod settings;
+pub mod network;
+#[cfg(feature = "net")]
+pub mod pool;
+#[cfg(feature = "net")]
+mod transport;
 
 #[cfg(feature = "net")]
 pub mod folder;
 #[cfg(feature = "net")]
 pub mod key;
-
 #[cfg(feature = "net")]
-pub mod report;
+pub mod settings;
 
 #[cfg(feature = "cli")]
 pub mod logs;
+#[cfg(feature = "net")]
+pub mod report;
+
+#[cfg(feature = "net")]
+pub use network::{Network, Node};

@@ -65,7 +65,7 @@ where
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io;
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
@@ -85,7 +85,8 @@ mod tests {
         }
     }
 
-    fn logged(ansi: bool, log: impl FnOnce()) -> String {
+    /// What `log` writes, down to debug, with the clock at 12:34:56.789.
+    pub(crate) fn logged(ansi: bool, log: impl FnOnce()) -> String {
         let sink = Sink::default();
         let writer = sink.clone();
         let now = || UNIX_EPOCH + Duration::from_millis(3 * 86_400_000 + 45_296_789);

@@ -1,3 +1,63 @@
-//! The node's binary.
+//! The node's binary: settings, node, wait for a signal, exit code. Everything else is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use p2p_node::settings::{Flags, Settings, SettingsError};
+use p2p_node::{Network, logs};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A peer-to-peer node: JSON over WebSockets.
+///
+/// It runs in a folder that holds a .env (with PORT) and a known-peers.json, finds its peers, and keeps every transaction in the folder's transactions.json. Each
+/// flag stands before the environment, that before the folder's .env.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+fn main() -> ExitCode {
+    let flags = Arguments::parse().flags;
+    match run(&flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            let usage = error
+                .downcast_ref::<SettingsError>()
+                .is_some_and(SettingsError::is_usage);
+            ExitCode::from(if usage { 2 } else { 1 })
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(flags: &Flags) -> anyhow::Result<()> {
+    let settings = Settings::read(flags.folder(), flags, |name| std::env::var(name).ok())?;
+    logs::init_logs(settings.log).context("can not write a log")?;
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    // Before the node starts, so that a signal in the midst of it ends it cleanly too.
+    let mut terminate = signal(SignalKind::terminate()).context("can not wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("can not wait for Ctrl+C")?;
+    let known = settings.known_peers.len();
+    let mut node = Network::from(settings).start().await?;
+    tracing::info!(
+        "listening on {} as node {}; {} transactions in the pool, {known} known peers",
+        node.address(),
+        node.id().short(),
+        node.pooled_at_start()
+    );
+    let why = tokio::select! {
+        _ = interrupt.recv() => "Ctrl+C",
+        _ = terminate.recv() => "SIGTERM",
+        error = node.ended() => return Err(error.into()),
+    };
+    tracing::info!("{why}: saying goodbye to the peers and finishing what is to be written");
+    node.shutdown().await?;
+    tracing::info!("goodbye");
+    Ok(())
+}

@@ -138,6 +138,20 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
 }
 
 #[test]
+fn where_the_listening_address_came_from_is_kept() {
+    let folder = Folder::new("PORT=4001\nHOST=::1");
+    let origin = |environment: &[&str]| {
+        let settings = folder.read(&Flags::default(), environment).unwrap();
+        folder.shorten(&settings.listen_origin)
+    };
+    assert_eq!(origin(&[]), "PORT node-2/.env, line 1; HOST node-2/.env, line 2");
+    assert_eq!(
+        origin(&["PORT=4002", "HOST="]),
+        "PORT from the environment, which overrides node-2/.env; HOST by default"
+    );
+}
+
+#[test]
 fn a_port_that_is_none_says_so_and_from_where() {
     let wanted = "a port is a number from 0 to 65535";
     for (port, shown) in [

@@ -136,4 +136,24 @@ fn the_current_folder_is_known_by_its_name() {
     assert_eq!(folder_name(Path::new(".")), folder_name(Path::new("")));
     assert_ne!(folder_name(Path::new(".")), ".");
     assert_eq!(folder_name(Path::new("node-2")), "node-2");
+    let file = Path::new("node-2").join(".env").display().to_string();
+    assert_eq!(
+        [shown(Path::new("node-2"), ".env"), shown(Path::new("node-2/"), ".env")],
+        [file.clone(), file]
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_can_not_be_opened_says_why() {
+    // A link to itself: unlike missing permissions it stops root, too.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(KNOWN_PEERS);
+    std::os::unix::fs::symlink(&file, &file).unwrap();
+    let line = known_peers(folder.path()).unwrap_err().to_string();
+    assert!(
+        line.starts_with(&format!("{} can not be read: ", file.display())),
+        "{line}"
+    );
+    assert!(line.ends_with("; check who may read it"), "{line}");
 }

@@ -136,6 +136,11 @@ fn a_key_that_another_process_made_meanwhile_wins() {
     let first = NodeKey::create(folder.path()).unwrap();
     let second = NodeKey::create(folder.path()).unwrap();
     assert_eq!(first.node_id(), second.node_id());
+
+    let folder = tempfile::tempdir().unwrap();
+    let start = || NodeKey::load_or_create(folder.path()).unwrap().node_id();
+    let ids = std::thread::scope(|scope| [0; 8].map(|_| scope.spawn(start)).map(|thread| thread.join().unwrap()));
+    assert_eq!(ids, [ids[0]; 8], "starts at the same time agree");
 }
 
 #[cfg(unix)]
@@ -161,4 +166,19 @@ fn the_file_is_the_owners_alone() {
         NodeKey::load_or_create(folder.path()).is_ok(),
         "a read-only key is fine"
     );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_can_not_be_opened_says_why() {
+    // A link to itself: unlike missing permissions it stops root, too.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(NODE_KEY);
+    std::os::unix::fs::symlink(&file, &file).unwrap();
+    let line = NodeKey::load_or_create(folder.path()).unwrap_err().to_string();
+    assert!(
+        line.starts_with(&format!("{} can not be read: ", file.display())),
+        "{line}"
+    );
+    assert!(line.ends_with("; check who may read it"), "{line}");
 }

@@ -25,8 +25,8 @@ impl Frame {
     }
 
     /// The text's bytes, shared.
-    pub fn bytes(&self) -> &Bytes {
-        &self.0
+    pub fn into_bytes(self) -> Bytes {
+        self.0
     }
 }
 

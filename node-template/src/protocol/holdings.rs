@@ -19,8 +19,10 @@ pub(super) struct Holdings {
     positions: HashMap<TransactionId, u32>,
     unstored: VecDeque<Transaction>,
     unstored_bytes: usize,
-    /// Positions given out: the pool's count, rows that stand twice in the file included.
-    stored: u64,
+    /// Positions given out so far.
+    end: u64,
+    /// The positions of what was on disk and is not any more.
+    lost: HashMap<TransactionId, u32>,
     /// Over everything accepted, and over what is on disk.
     accepted_sum: Sum,
     stored_sum: Sum,
@@ -39,21 +41,28 @@ impl Holdings {
         holdings
     }
 
-    /// Takes the next position for a transaction that is on disk without our having stored it; `true` if it is new here.
+    /// Notes a transaction that is on disk without our having ordered it; `true` if it is new here. One that waits for the disk here may be named first by
+    /// somebody else: it has its position from then on, and waits all the same.
     pub(super) fn found(&mut self, id: TransactionId) -> bool {
-        let position = self.next_position();
-        match self.positions.insert(id, position) {
-            None => {
-                self.accepted_sum.add(&id);
-                self.stored_sum.add(&id);
-                true
+        let known = self.positions.get(&id).copied();
+        if known.is_none() {
+            self.accepted_sum.add(&id);
+        }
+        if known.is_none_or(|position| position == UNSTORED) {
+            self.place(id);
+        }
+        known.is_none()
+    }
+
+    /// Notes that transactions are gone from the disk: somebody removed them. They are unknown now, and may come again; then they take their old positions.
+    pub(super) fn lost(&mut self, ids: &[TransactionId]) {
+        for id in ids {
+            if let Some(position) = self.positions.get(id).copied().filter(|position| *position != UNSTORED) {
+                self.positions.remove(id);
+                self.lost.insert(*id, position);
+                self.accepted_sum.subtract(id);
+                self.stored_sum.subtract(id);
             }
-            Some(UNSTORED) => {
-                // Somebody put into the file what still waits for the disk here. It is stored once, under whichever position comes later.
-                self.positions.insert(id, UNSTORED);
-                false
-            }
-            Some(_) => false,
         }
     }
 
@@ -75,15 +84,19 @@ impl Holdings {
             "the pool stores in the order of the orders"
         );
         self.unstored_bytes -= transaction.map_or(0, |transaction| transaction.body().len());
-        let position = self.next_position();
-        self.positions.insert(id, position);
-        self.stored_sum.add(&id);
+        if self.positions.get(&id) == Some(&UNSTORED) {
+            self.place(id);
+        }
     }
 
-    fn next_position(&mut self) -> u32 {
-        let position = self.stored;
-        self.stored += 1;
-        u32::try_from(position).unwrap_or(UNSTORED - 1).min(UNSTORED - 1)
+    /// Gives an identity its position: the next, or the one it had before it was lost. The pool's file counts in the same way.
+    fn place(&mut self, id: TransactionId) {
+        let position = self.lost.remove(&id).unwrap_or_else(|| {
+            self.end += 1;
+            u32::try_from(self.end - 1).unwrap_or(UNSTORED - 1).min(UNSTORED - 1)
+        });
+        self.positions.insert(id, position);
+        self.stored_sum.add(&id);
     }
 
     /// Whether a transaction is held, on disk or not.
@@ -103,7 +116,7 @@ impl Holdings {
 
     /// How many positions on disk there are: the position of the next one.
     pub(super) fn end(&self) -> u64 {
-        self.stored
+        self.end
     }
 
     /// What waits for the disk, oldest first.
@@ -147,6 +160,14 @@ impl Sum {
         }
     }
 
+    fn subtract(&mut self, id: &TransactionId) {
+        let mut borrow = false;
+        for (limb, bytes) in self.0.iter_mut().rev().zip(id.0.rchunks_exact(8)) {
+            let less = u64::from_be_bytes(bytes.try_into().expect("a chunk of eight"));
+            (*limb, borrow) = limb.borrowing_sub(less, borrow);
+        }
+    }
+
     fn to_hex(self) -> String {
         self.0.iter().map(|limb| format!("{limb:016x}")).collect()
     }
@@ -176,7 +197,7 @@ mod tests {
 
     #[test]
     fn equal_sets_have_equal_summaries_in_any_order_of_storing() {
-        let mut one = Holdings::of(vec![transaction(1).id(), transaction(2).id(), transaction(2).id()]);
+        let mut one = Holdings::of(vec![transaction(1).id(), transaction(2).id()]);
         let mut other = Holdings::default();
         for n in [2, 3, 1] {
             other.accept(transaction(n));
@@ -192,6 +213,22 @@ mod tests {
             assert!(other.has_stored(&transaction(n).id()));
         }
         assert_eq!(one.stored_summary(), other.stored_summary());
-        assert_eq!((one.end(), other.end(), other.unstored_bytes()), (4, 3, 0));
+        assert_eq!((one.end(), other.end(), other.unstored_bytes()), (3, 3, 0));
+    }
+
+    #[test]
+    fn what_is_lost_is_unknown_and_takes_its_old_position_when_it_comes_again() {
+        let mut holdings = Holdings::of((0..3).map(|n| transaction(n).id()).collect());
+        let before = holdings.stored_summary();
+        holdings.lost(&[transaction(1).id(), transaction(9).id()]);
+        assert!(!holdings.holds(&transaction(1).id()) && holdings.stored_summary().count == 2);
+        holdings.accept(transaction(1));
+        assert!(!holdings.found(transaction(1).id()), "it waits for the disk already");
+        assert!(holdings.has_stored(&transaction(1).id()));
+        holdings.stored(transaction(1).id());
+        assert_eq!(
+            (holdings.stored_summary(), holdings.accepted_summary(), holdings.end()),
+            (before.clone(), before, 3)
+        );
     }
 }

@@ -163,13 +163,10 @@ impl Links {
 
     /// How many nodes we are linked to: each full peer once, each plain peer by the link that we dialled.
     pub(super) fn peers(&self) -> usize {
-        let open = || self.iter().filter(|(_, link)| !link.closing);
-        let mut full: Vec<NodeId> = open().filter_map(|(_, link)| link.full().map(|peer| peer.id)).collect();
+        let open = || self.0.values().filter(|link| link.takes_transactions());
+        let mut full: Vec<NodeId> = open().filter_map(Link::full).map(|peer| peer.id).collect();
         full.sort_unstable();
         full.dedup();
-        full.len()
-            + open()
-                .filter(|(_, link)| matches!(link.role, Role::Plain { .. }) && link.dialled.is_some())
-                .count()
+        full.len() + open().filter(|link| link.full().is_none()).count()
     }
 }

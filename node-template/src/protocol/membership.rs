@@ -224,13 +224,12 @@ impl Protocol {
         }
         let twin = self.links.to_node(node.id, Some(link)).map(|(id, _)| id);
         self.admit(link, node);
-        match twin {
+        if let Some(twin) = twin {
             // Two links are in use: the older one is asked whether it still lives.
-            Some(twin) => self.begin_duel(now, twin.min(link)),
-            None => self.notify_up(link),
+            self.begin_duel(now, twin.min(link));
         }
         if known {
-            self.compare_pools(link);
+            self.ready(link);
         } else {
             self.verify_claim(now, link, node);
         }
@@ -378,6 +377,21 @@ impl Protocol {
         };
         if !std::mem::replace(&mut peer.answered, true) {
             self.send_handshake(link);
+            self.ready(link);
+        }
+    }
+
+    /// A link to a full peer is open for transactions: both HANDSHAKEs went their way. If it is the first to that node, their pools are compared.
+    fn ready(&mut self, link: LinkId) {
+        let Some(id) = self.links.get(link).and_then(Link::full).map(|peer| peer.id) else {
+            return;
+        };
+        let other = self
+            .links
+            .to_node(id, Some(link))
+            .and_then(|(other, _)| self.links.get(other));
+        if !other.is_some_and(Link::takes_transactions) {
+            self.notify_up(link);
             self.compare_pools(link);
         }
     }
@@ -664,7 +678,7 @@ impl Link {
     /// Whether it counted as a link to a peer.
     fn is_peer(&self) -> bool {
         match &self.role {
-            Role::Full(peer) => peer.greeted,
+            Role::Full(peer) => peer.greeted && peer.answered,
             Role::Plain { .. } => self.dialled.is_some(),
             Role::Candidate(_) | Role::Client { .. } => false,
         }

@@ -207,7 +207,12 @@ impl Message {
     /// # Errors
     /// [`Malformed`] if the text is no message; a TRANSACTION whose data is no transaction is a message all the same, see [`Delivery`].
     pub fn parse(parser: &mut Parser, text: &str) -> Result<Self, Malformed> {
-        let frame = parser.parse(text)?;
+        let message = parser.parse(text).map_err(Malformed::from).and_then(Self::read);
+        parser.trim();
+        message
+    }
+
+    fn read(frame: Value<'_>) -> Result<Self, Malformed> {
         let kind = frame.get("type").and_then(Value::as_str).ok_or(Malformed::Shape)?;
         match &*kind {
             "TRANSACTION" => Delivery::read(frame).map(Self::Transaction),

@@ -1,4 +1,16 @@
 //! The protocol: facts in, orders out. No socket, file, clock, runtime or thread is known here.
+//!
+//! One page of it. A node knows **addresses** (`peers.rs`) and dials them when they are due (`dialling.rs`). Each connection is a **link** (`links.rs`), and on
+//! the links that it dials it introduces itself with a HANDSHAKE, in which every address stands that it has an open link to; whoever reads one dials what it is not
+//! linked to, and so the mesh becomes full (`membership.rs`). A **transaction** is any JSON object, known by the hash of its canonical form (`transaction.rs`,
+//! `json/`); who receives one that is new sends it on to all peers but the one that brought it, and has it stored (`gossip.rs`, `holdings.rs`). Two full
+//! peers that link compare their pools, and each sends what it has if they differ; a link that is too slow is fed from the pool (`sync.rs`). What a stranger can
+//! push against has a bound in `limits.rs`. The messages themselves are in `message.rs`.
+//!
+//! [`Protocol`] is driven by three calls and owns all state; `transport/` drives it on sockets, the simulator in virtual time. Time and randomness come in as
+//! arguments, and no map whose order is random reaches an output: equal inputs give equal outputs.
+
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -109,6 +121,11 @@ pub enum Input {
     Found {
         /// Which.
         transactions: Vec<Transaction>,
+    },
+    /// Transactions are gone from the pool's file: somebody removed them, and they can not be read any more.
+    Lost {
+        /// Which.
+        ids: Vec<TransactionId>,
     },
     /// Feeding a link reached the end of what the pool had on disk, or the end that was ordered.
     Fed {
@@ -342,6 +359,7 @@ impl Protocol {
             } => self.on_probed(now, link, address, greeting),
             Input::StoreFailed { error } => self.on_store_failed(error),
             Input::Found { transactions } => self.on_found(now, transactions),
+            Input::Lost { ids } => self.holdings.lost(&ids),
             Input::Timeout => self.on_timeout(now),
             Input::Shutdown => self.on_shutdown(),
         }
@@ -389,6 +407,11 @@ impl Protocol {
     /// How many bytes of accepted transactions wait for the disk. Above [`Limits::unstored_bytes`] the shell stops reading.
     pub fn unstored_bytes(&self) -> usize {
         self.holdings.unstored_bytes()
+    }
+
+    /// Whether the pool's file takes writes, as far as is known.
+    pub fn is_writable(&self) -> bool {
+        self.writable
     }
 
     /// What was counted since the start.

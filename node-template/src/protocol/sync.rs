@@ -9,25 +9,18 @@ use std::time::Instant;
 use super::address::PeerAddress;
 use super::event::Event;
 use super::identity::LinkId;
-use super::links::{Flow, Link, Role};
+use super::links::{Flow, Role};
 use super::message::{Delivery, Summary};
 use super::{Lane, Output, Protocol};
 
 impl Protocol {
-    /// Tells a full peer what our pool holds, when a link to it opens for transactions. Of two links to it only the first does.
+    /// Tells a full peer what our pool holds: when a link to it opens for transactions, or takes over from an older one.
     pub(super) fn compare_pools(&mut self, link: LinkId) {
-        let ready = self
+        if self
             .links
             .get(link)
-            .filter(|link| link.takes_transactions())
-            .and_then(Link::full)
-            .map(|peer| peer.id);
-        let Some(id) = ready else { return };
-        let other = self
-            .links
-            .to_node(id, Some(link))
-            .and_then(|(other, _)| self.links.get(other));
-        if !other.is_some_and(Link::takes_transactions) {
+            .is_some_and(|link| link.full().is_some() && link.takes_transactions())
+        {
             let frame = self.holdings.accepted_summary().to_frame();
             self.send(vec![link], frame, Lane::Control);
         }

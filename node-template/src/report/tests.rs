@@ -298,3 +298,50 @@ fn an_even_trickle_is_told_whole() {
     assert!((0..100).all(|step| sparing.admits(start + step * Duration::from_millis(50))));
     assert_eq!(sparing.deadline(), None);
 }
+
+#[cfg(feature = "cli")]
+#[test]
+fn a_burst_in_the_log() {
+    let transaction = Transaction::parse(&mut Parser::new(), r#"{"amount":1}"#).unwrap();
+    let event = Event::Transaction {
+        transaction,
+        origin: None,
+        peer: None,
+        links: 1,
+    };
+    let lines = crate::logs::tests::logged(false, || {
+        let now = Instant::now();
+        let mut sparing = Sparing::default();
+        for _ in 0..22 {
+            sparing.report(now, &event);
+        }
+        sparing.report(now, &Event::StoreRecovered);
+        sparing.tick(now + SECOND);
+        sparing.tick(now + SECOND);
+    });
+    let lines: Vec<_> = lines.lines().map(|line| line.split_once(' ').unwrap().1).collect();
+    assert_eq!(lines.len(), 22, "{lines:?}");
+    assert!(lines[..20].iter().all(|line| line.starts_with("transaction ")));
+    assert_eq!(
+        lines[20..],
+        [
+            "transactions.json takes transactions again",
+            "… and 2 more transactions in the last second"
+        ]
+    );
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn an_event_is_one_line_of_its_level() {
+    let lines = crate::logs::tests::logged(false, || {
+        report(&Event::StoreFailed {
+            error: "disk\nfull".to_owned(),
+        });
+        report(&Event::Behind { peer: plain_peer() });
+        report(&failed("Connection refused", Some(800)));
+        report(&failed("Connection refused", Some(8_000)));
+    });
+    let levels: Vec<_> = lines.lines().map(|line| line.split(' ').nth(1).unwrap()).collect();
+    assert_eq!(levels, ["ERROR", "WARN", "ws://localhost:4003", "DEBUG"]);
+}

@@ -5,26 +5,28 @@ use std::path::{Path, PathBuf};
 /// The settings that can be given on the command line; each wins over the environment and `.env`.
 #[derive(Debug, Clone, Default)]
 #[cfg_attr(feature = "cli", derive(clap::Args))]
+// Else the line above would take the place of the program's own description in its help.
+#[cfg_attr(feature = "cli", command(about = None, long_about = None))]
 pub struct Flags {
-    /// Listen on this port; 0 takes any free one [PORT]
+    /// Listen on this port; 0 takes any free one (PORT)
     #[cfg_attr(feature = "cli", arg(long, value_name = "PORT", allow_negative_numbers = true))]
     pub port: Option<String>,
-    /// Listen on this name or IP address [HOST; default: localhost]
+    /// Listen on this name or IP address (HOST; default: localhost)
     #[cfg_attr(feature = "cli", arg(long, value_name = "HOST"))]
     pub host: Option<String>,
-    /// Tell others to dial this address [ADDRESS; default: ws://HOST:PORT]
+    /// Tell others to dial this address (ADDRESS; default: ws://HOST:PORT)
     #[cfg_attr(feature = "cli", arg(long, value_name = "ADDRESS"))]
     pub address: Option<String>,
-    /// Link to nodes of this network only [NETWORK; default: p2p-node]
+    /// Link to nodes of this network only (NETWORK; default: p2p-node)
     #[cfg_attr(feature = "cli", arg(long, value_name = "NAME"))]
     pub network: Option<String>,
-    /// Dial these addresses besides those of known-peers.json [PEERS]
+    /// Dial these addresses besides those of known-peers.json (PEERS)
     #[cfg_attr(feature = "cli", arg(short, long, value_name = "ADDRESS", value_delimiter = ','))]
     pub peers: Vec<String>,
-    /// Log down to this level: error, warn, info, debug or trace [LOG; default: info]
+    /// Log down to this level: error, warn, info, debug or trace (LOG; default: info)
     #[cfg_attr(feature = "cli", arg(long, value_name = "LEVEL"))]
     pub log: Option<String>,
-    /// Run the node of this folder [default: the current folder]
+    /// Run the node of this folder (default: the current folder)
     #[cfg_attr(feature = "cli", arg(long, value_name = "FOLDER"))]
     pub folder: Option<PathBuf>,
 }
@@ -54,6 +56,21 @@ mod tests {
             flags.peers,
             ["localhost:1", "ws://localhost:2", "localhost:3", "localhost:4"]
         );
+    }
+
+    #[derive(clap::Parser)]
+    #[command(about = "a node")]
+    struct Program {
+        #[command(flatten)]
+        _flags: Flags,
+    }
+
+    #[test]
+    fn the_program_keeps_its_description() {
+        let about = <Program as clap::CommandFactory>::command()
+            .get_about()
+            .map(ToString::to_string);
+        assert_eq!(about.as_deref(), Some("a node"));
     }
 
     #[test]

@@ -42,6 +42,9 @@ pub struct Settings {
     pub host: String,
     /// The port that is listened on; 0: any free one.
     pub port: u16,
+    /// Where host and port came from, in words, for the error of a port that is in use or a host that is not ours: some shells and tools export a
+    /// HOST of their own, and an exported PORT goes for every folder.
+    pub listen_origin: String,
     /// Where others can dial us, if it was said; see [`Self::advertised`].
     pub address: Option<PeerAddress>,
     /// The network's name; nodes of different names do not link.
@@ -134,8 +137,8 @@ impl Settings {
             });
         }
         let mut sources = Sources::read(folder, &environment)?;
-        let port = port(&mut sources, flags)?;
-        let host = host(&mut sources, flags)?;
+        let (port, port_origin) = port(&mut sources, flags)?;
+        let (host, host_origin) = host(&mut sources, flags)?;
         let address = address(&mut sources, flags)?;
         let network = network(&mut sources, flags)?;
         let log = log(&mut sources, flags)?;
@@ -149,7 +152,7 @@ impl Settings {
             }
         }
         for name in UNSUPPORTED {
-            if let Some(value) = sources.value(name, None).filter(|value| !value.text.is_empty()) {
+            if let Some(value) = sources.filled(name, None) {
                 sources.warn(format!(
                     "{name} is not supported by this version and is ignored ({})",
                     value.origin
@@ -165,6 +168,7 @@ impl Settings {
             folder,
             host,
             port,
+            listen_origin: format!("PORT {port_origin}; HOST {host_origin}"),
             address,
             network,
             known_peers: known.addresses,
@@ -189,26 +193,27 @@ impl Settings {
     }
 }
 
-fn port(sources: &mut Sources<'_>, flags: &Flags) -> Result<u16, SettingsError> {
+fn port(sources: &mut Sources<'_>, flags: &Flags) -> Result<(u16, String), SettingsError> {
     let Some(value) = sources.value("PORT", flags.port.as_deref().map(|port| ("--port", port))) else {
         return Err(SettingsError::NoPort {
             found: sources.in_place_of("PORT"),
         });
     };
-    value
+    let port = value
         .number(0, u16::MAX.into())
-        .map(|port| port as u16)
-        .ok_or_else(|| value.bad("a port is a number from 0 to 65535"))
+        .ok_or_else(|| value.bad("a port is a number from 0 to 65535"))?;
+    Ok((port as u16, value.origin.to_string()))
 }
 
-fn host(sources: &mut Sources<'_>, flags: &Flags) -> Result<String, SettingsError> {
+fn host(sources: &mut Sources<'_>, flags: &Flags) -> Result<(String, String), SettingsError> {
     let Some(value) = sources.filled("HOST", flags.host.as_deref().map(|host| ("--host", host))) else {
-        return Ok("localhost".to_owned());
+        return Ok(("localhost".to_owned(), "by default".to_owned()));
     };
     // The rules of a peer's host are those of ours; the port is put in to have a whole address.
-    let address = PeerAddress::new(&value.text, 1);
-    let expected = "a host is a name or an IP address to listen on, such as localhost or 0.0.0.0";
-    address.map(|address| address.host()).map_err(|_| value.bad(expected))
+    match PeerAddress::new(&value.text, 1) {
+        Ok(address) => Ok((address.host(), value.origin.to_string())),
+        Err(_) => Err(value.bad("a host is a name or an IP address to listen on, such as localhost or 0.0.0.0")),
+    }
 }
 
 fn address(sources: &mut Sources<'_>, flags: &Flags) -> Result<Option<PeerAddress>, SettingsError> {

@@ -1,0 +1,414 @@
+//! A node in your program: describe it with [`Network`], start it, and hold the [`Node`].
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use p2p_node::Network;
+//!
+//! let node = Network::new("localhost").port(5050).known_peer("ws://localhost:4001".parse()?).start().await?;
+//! let submitted = node.submit(&serde_json::json!({ "message": "hello" })).await?;
+//! println!("{} went out on {} links", submitted.id, submitted.links);
+//! node.shutdown().await?;
+//! # Ok(())
+//! # }
+//! ```
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::Serialize;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::key::{KeyError, NodeKey};
+use crate::pool::{self, Pool, PoolError};
+use crate::protocol::address::{NotAnAddress, PeerAddress};
+use crate::protocol::event::Event;
+use crate::protocol::identity::{Greeting, NodeId, Session};
+use crate::protocol::json::Parser;
+use crate::protocol::limits::Limits;
+use crate::protocol::message::Status;
+use crate::protocol::transaction::{InvalidTransaction, Transaction, TransactionId};
+use crate::protocol::{Config, Protocol, Submission};
+use crate::settings::{DEFAULT_NETWORK, Settings};
+use crate::transport::driver::{Command, Driver, Parts};
+use crate::transport::listener::{self, Doorman};
+
+/// How many arrivals wait for the driver: with the batches' own bounds, at most 32 MiB.
+const INBOX: usize = 128;
+/// How many of the application's commands wait.
+const COMMANDS: usize = 1_024;
+/// How many events a slow subscriber may lag behind before it loses the oldest.
+const EVENTS: usize = 4_096;
+
+/// A node that is not started yet.
+#[derive(Debug, Clone)]
+#[must_use = "a network does nothing until it is started"]
+pub struct Network {
+    folder: PathBuf,
+    host: String,
+    port: u16,
+    address: Option<PeerAddress>,
+    name: String,
+    known_peers: Vec<PeerAddress>,
+    limits: Limits,
+    /// Where host and port were set, for errors.
+    origin: String,
+}
+
+/// Why a node did not start. Nothing is left running, and nothing was overwritten.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The folder's `transactions.json`, or the folder itself, can not be used.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// The folder's key can not be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The port is in use.
+    #[error(
+        "port {port} on {host} is in use ({origin}): stop the program that uses it, or set another PORT (0 = any free one)"
+    )]
+    PortInUse {
+        /// Where port and host were set.
+        origin: String,
+        /// What was to be listened on.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// The host or the port can not be listened on.
+    #[error("can not listen on {host}, port {port}: {error}; check HOST and PORT")]
+    Bind {
+        /// What was to be listened on.
+        host: String,
+        /// The port.
+        port: u16,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The address that peers would be told is none.
+    #[error("others can not be told where to find this node: {0}; set ADDRESS")]
+    Address(#[from] NotAnAddress),
+    /// The system gave no random numbers.
+    #[error("the system gave no random numbers: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+impl Network {
+    /// A node that listens on a host: `"localhost"` (both loopback addresses), another name, or an IP address. Its files are in the current folder, its port is
+    /// any free one, and it knows no peers.
+    pub fn new(host: impl Into<String>) -> Self {
+        Self {
+            folder: PathBuf::from("."),
+            host: host.into(),
+            port: 0,
+            address: None,
+            name: DEFAULT_NETWORK.to_owned(),
+            known_peers: Vec::new(),
+            limits: Limits::default(),
+            origin: "as the program asked".to_owned(),
+        }
+    }
+
+    /// The port to listen on; 0: any free one.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// The folder of the node's files: `transactions.json`, `node.key`, `node.lock`. They are made where they are missing; the folder is not.
+    pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = folder.into();
+        self
+    }
+
+    /// Where others are told to dial this node, if that is not the host and port listened on.
+    pub fn address(mut self, address: PeerAddress) -> Self {
+        self.address = Some(address);
+        self
+    }
+
+    /// The network's name; nodes of different names do not link.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// One more address to dial from the start, never forgotten.
+    pub fn known_peer(mut self, address: PeerAddress) -> Self {
+        self.known_peers.push(address);
+        self
+    }
+
+    /// Other bounds than [`Limits::default`].
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Starts the node on the current tokio runtime. It listens when this returns.
+    ///
+    /// # Errors
+    /// [`StartError`], one line with the remedy.
+    pub async fn start(self) -> Result<Node, StartError> {
+        let folder = self.folder.clone();
+        // Reading a pool of a million transactions takes a second: not on a thread that others' tasks wait for.
+        let opened = tokio::task::spawn_blocking(move || pool::open(&folder))
+            .await
+            .map_err(|_| PoolError::Closed)??;
+        for repair in &opened.repairs {
+            tracing::warn!("{repair}");
+        }
+        let node = NodeKey::load_or_create(&self.folder)?.node_id();
+        let listeners = listener::bind(&self.host, self.port)
+            .await
+            .map_err(|error| self.explain(error))?;
+        let port = listeners[0].local_addr().map_err(|error| self.explain(error))?.port();
+        let address = self.advertised(port)?;
+        pool::announce(&self.folder, &address)?;
+        let (session, seed) = (Session::from_random(random()?), u64::from_le_bytes(random()?));
+        let config = Config {
+            node,
+            session,
+            agent: concat!("p2p-node/", env!("CARGO_PKG_VERSION")).to_owned(),
+            network: self.name,
+            address: address.clone(),
+            known_peers: self.known_peers,
+            limits: self.limits.clone(),
+            seed,
+        };
+        let pooled = opened.ids.len();
+        let (inbox, arrivals) = mpsc::channel(INBOX);
+        let (commands, command_receiver) = mpsc::channel(COMMANDS);
+        let (events, _) = broadcast::channel(EVENTS);
+        let doorman = Arc::new(Doorman::new(
+            &Greeting { node, session },
+            self.limits.clone(),
+            inbox.clone(),
+        ));
+        let driver = Driver::new(Parts {
+            protocol: Protocol::new(Instant::now(), config, opened.ids),
+            limits: self.limits,
+            session,
+            pool: opened.pool,
+            reports: opened.reports,
+            arrivals,
+            inbox,
+            commands: command_receiver,
+            events: events.clone(),
+        });
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(async move {
+            let mut doors = JoinSet::new();
+            for listener in listeners {
+                doors.spawn(Arc::clone(&doorman).run(listener));
+            }
+            let until = async {
+                // A handle that was dropped stops the node as one that was shut down.
+                stopped.await.unwrap_or_default();
+                doors.shutdown().await;
+            };
+            driver.run(until).await
+        });
+        Ok(Node {
+            node,
+            session,
+            address,
+            pooled,
+            commands,
+            events,
+            stop: Some(stop),
+            task,
+        })
+    }
+
+    fn explain(&self, error: io::Error) -> StartError {
+        let (host, port, origin) = (self.host.clone(), self.port, self.origin.clone());
+        match error.kind() {
+            io::ErrorKind::AddrInUse => StartError::PortInUse { origin, host, port },
+            _ => StartError::Bind { host, port, error },
+        }
+    }
+
+    fn advertised(&self, port: u16) -> Result<PeerAddress, NotAnAddress> {
+        match (&self.address, self.host.as_str()) {
+            (Some(address), _) => Ok(address.clone()),
+            (None, "0.0.0.0" | "::" | "[::]") => PeerAddress::new("localhost", port),
+            (None, host) => PeerAddress::new(host, port),
+        }
+    }
+}
+
+impl From<Settings> for Network {
+    fn from(settings: Settings) -> Self {
+        Self {
+            folder: settings.folder,
+            host: settings.host,
+            port: settings.port,
+            address: settings.address,
+            name: settings.network,
+            known_peers: settings.known_peers,
+            limits: settings.limits,
+            origin: settings.listen_origin,
+        }
+    }
+}
+
+fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A running node. Dropping it stops the node; [`Node::shutdown`] also waits until everything is on disk.
+#[derive(Debug)]
+pub struct Node {
+    node: NodeId,
+    session: Session,
+    address: PeerAddress,
+    pooled: usize,
+    commands: mpsc::Sender<Command>,
+    events: broadcast::Sender<Event>,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<Pool>,
+}
+
+/// A transaction that a node took.
+#[derive(Debug)]
+pub struct Submitted {
+    /// Its identity.
+    pub id: TransactionId,
+    /// On how many links it went out; zero means that no other node has it from us yet.
+    pub links: usize,
+    /// Whether the node held it already: the same content can not be submitted twice.
+    pub duplicate: bool,
+    kept: oneshot::Receiver<()>,
+}
+
+impl Submitted {
+    /// Waits until the transaction is on this node's disk.
+    ///
+    /// # Errors
+    /// [`NodeError::Ended`] if the node ended first.
+    pub async fn stored(self) -> Result<(), NodeError> {
+        self.kept.await.map_err(|_| NodeError::Ended)
+    }
+}
+
+/// Why a node did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// What was submitted is no transaction.
+    #[error(transparent)]
+    Invalid(#[from] InvalidTransaction),
+    /// What was submitted can not be written as JSON.
+    #[error("the value can not be written as JSON: {0}")]
+    Unwritable(#[from] serde_json::Error),
+    /// The node refused it.
+    #[error("the transaction was refused: {0}")]
+    Refused(String),
+    /// The node has ended.
+    #[error("the node has ended")]
+    Ended,
+    /// The node ended in a fault of this program.
+    #[error("the node ended in a fault of this program: {0}")]
+    Fault(tokio::task::JoinError),
+}
+
+impl Node {
+    /// The node's id: its public key.
+    pub fn id(&self) -> NodeId {
+        self.node
+    }
+
+    /// This run of the node.
+    pub fn session(&self) -> Session {
+        self.session
+    }
+
+    /// Where others are told to dial this node, with the port that the system gave.
+    pub fn address(&self) -> &PeerAddress {
+        &self.address
+    }
+
+    /// How many transactions were in the pool at the start.
+    pub fn pooled_at_start(&self) -> usize {
+        self.pooled
+    }
+
+    /// Submits a transaction: any value that becomes a JSON object. Returns once it is on its way to the peers; [`Submitted::stored`] waits for the disk.
+    ///
+    /// # Errors
+    /// [`NodeError`] says why it was not taken.
+    pub async fn submit(&self, transaction: &impl Serialize) -> Result<Submitted, NodeError> {
+        self.submit_text(&serde_json::to_string(transaction)?).await
+    }
+
+    /// As [`Self::submit`], from the text of a JSON object.
+    ///
+    /// # Errors
+    /// [`NodeError`] says why it was not taken.
+    pub async fn submit_text(&self, text: &str) -> Result<Submitted, NodeError> {
+        let transaction = Transaction::parse(&mut Parser::new(), text)?;
+        let (taken, outcome) = oneshot::channel();
+        let (kept_sender, kept) = oneshot::channel();
+        let command = Command::Submit {
+            transaction,
+            taken,
+            kept: kept_sender,
+        };
+        self.commands.send(command).await.map_err(|_| NodeError::Ended)?;
+        let outcome = outcome.await.map_err(|_| NodeError::Ended)?;
+        let Submission { id, links, duplicate } = outcome.map_err(NodeError::Refused)?;
+        Ok(Submitted {
+            id,
+            links,
+            duplicate,
+            kept,
+        })
+    }
+
+    /// What happens from now on, in order. A subscriber that lags more than 4,096 events behind loses the oldest, and is told so.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// How the node stands.
+    ///
+    /// # Errors
+    /// [`NodeError::Ended`].
+    pub async fn status(&self) -> Result<Status, NodeError> {
+        let (answer, status) = oneshot::channel();
+        self.commands
+            .send(Command::Status {
+                holds: Vec::new(),
+                answer,
+            })
+            .await
+            .map_err(|_| NodeError::Ended)?;
+        status.await.map_err(|_| NodeError::Ended)
+    }
+
+    /// Waits for the node to end by itself, which only a fault makes it do. Cancel-safe.
+    pub async fn ended(&mut self) -> NodeError {
+        match (&mut self.task).await {
+            Ok(_) => NodeError::Ended,
+            Err(error) => NodeError::Fault(error),
+        }
+    }
+
+    /// Ends the node: stops accepting, says goodbye to every peer, waits until what was taken is on disk, and releases the folder.
+    ///
+    /// # Errors
+    /// [`NodeError::Fault`] if the node had ended in one.
+    pub async fn shutdown(mut self) -> Result<(), NodeError> {
+        drop(self.stop.take());
+        let pool = (&mut self.task).await.map_err(NodeError::Fault)?;
+        pool.close().await;
+        Ok(())
+    }
+}

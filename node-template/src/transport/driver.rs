@@ -1,0 +1,503 @@
+//! The loop: one task owns the core, turns what happens into facts, and carries out the core's orders.
+//!
+//! It never waits for a peer. It takes all that has come in, lets the core decide, and then hands on everything at once: to each link what it is to send, to the
+//! pool what it is to store. When too much waits for the disk it stops taking in messages, and only those.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use super::Arrival;
+use super::dialer::{self, Dialled};
+use super::feeder::feed;
+use super::link::LinkTask;
+use super::listener::Place;
+use super::queue::{Farewell, Item, Queue};
+use super::rate::Rate;
+use crate::pool::{Pool, Report};
+use crate::protocol::address::{PeerAddress, Scope};
+use crate::protocol::event::Event;
+use crate::protocol::identity::{Greeting, LinkId, Session};
+use crate::protocol::limits::Limits;
+use crate::protocol::message::Status;
+use crate::protocol::transaction::{Transaction, TransactionId};
+use crate::protocol::{Direction, Input, Lane, Output, Protocol, RequestId, Submission};
+use crate::report::Sparing;
+
+/// How many arrivals are taken at once.
+const ARRIVALS: usize = 64;
+
+/// What the application asks of the node.
+pub(crate) enum Command {
+    Submit {
+        transaction: Transaction,
+        taken: oneshot::Sender<Result<Submission, String>>,
+        kept: oneshot::Sender<()>,
+    },
+    Status {
+        holds: Vec<TransactionId>,
+        answer: oneshot::Sender<Status>,
+    },
+}
+
+/// Something that takes its time, and its end.
+enum Errand {
+    Dialled {
+        address: PeerAddress,
+        result: Result<Box<Dialled>, String>,
+    },
+    Probed {
+        link: LinkId,
+        address: PeerAddress,
+        greeting: Option<Greeting>,
+    },
+    Fed {
+        link: LinkId,
+        position: Option<u64>,
+    },
+}
+
+/// What the driver is made of.
+pub(crate) struct Parts {
+    pub(crate) protocol: Protocol,
+    pub(crate) limits: Limits,
+    pub(crate) session: Session,
+    pub(crate) pool: Pool,
+    pub(crate) reports: mpsc::Receiver<Report>,
+    pub(crate) arrivals: mpsc::Receiver<Arrival>,
+    pub(crate) inbox: mpsc::Sender<Arrival>,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) events: broadcast::Sender<Event>,
+}
+
+/// The task that owns the core.
+pub(crate) struct Driver {
+    parts: Parts,
+    links: BTreeMap<LinkId, Outgoing>,
+    last_link: u64,
+    tasks: JoinSet<()>,
+    /// Which link a task carries, so that a panic in it ends that link and nothing else.
+    carried: HashMap<tokio::task::Id, LinkId>,
+    errands: JoinSet<Errand>,
+    requests: BTreeMap<RequestId, Request>,
+    last_request: u64,
+    /// Links to which something was staged since the last hand-over.
+    touched: Vec<LinkId>,
+    to_store: Vec<Transaction>,
+    /// Facts that followed from carrying out orders.
+    follow_ups: VecDeque<Input>,
+    log: Sparing,
+}
+
+/// The driver's side of a link.
+struct Outgoing {
+    queue: Arc<Queue>,
+    staged: Vec<Item>,
+    staged_bytes: usize,
+    feeding: Option<tokio::task::AbortHandle>,
+    /// Held for as long as the link lives.
+    _place: Option<Place>,
+}
+
+struct Request {
+    taken: Option<oneshot::Sender<Result<Submission, String>>>,
+    kept: oneshot::Sender<()>,
+}
+
+impl Driver {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self {
+            parts,
+            links: BTreeMap::new(),
+            last_link: 0,
+            tasks: JoinSet::new(),
+            carried: HashMap::new(),
+            errands: JoinSet::new(),
+            requests: BTreeMap::new(),
+            last_request: 0,
+            touched: Vec::new(),
+            to_store: Vec::new(),
+            follow_ups: VecDeque::new(),
+            log: Sparing::default(),
+        }
+    }
+
+    /// Drives the node until `stop` is ready; then says goodbye to everybody and returns the pool, which still has to be closed. Everything that is awaited in
+    /// the `select!` is cancel-safe: channels, a timer, joins.
+    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) -> Pool {
+        let mut stop = std::pin::pin!(stop);
+        let mut arrivals = Vec::with_capacity(ARRIVALS);
+        loop {
+            let deadline = self.parts.protocol.poll_timeout();
+            let told = self.log.deadline();
+            let deadline = deadline.into_iter().chain(told).min();
+            let timeout = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let reading = self.parts.protocol.unstored_bytes() < self.parts.limits.unstored_bytes
+                || !self.parts.protocol.is_writable();
+            tokio::select! {
+                () = &mut stop => break,
+                _ = self.parts.arrivals.recv_many(&mut arrivals, ARRIVALS), if reading => self.on_arrivals(&mut arrivals),
+                Some(report) = self.parts.reports.recv() => self.on_report(report),
+                Some(command) = self.parts.commands.recv() => self.on_command(command),
+                Some(done) = self.errands.join_next() => self.on_errand(done),
+                Some(ended) = self.tasks.join_next_with_id() => self.on_task_ended(ended),
+                () = timeout => {
+                    self.log.tick(Instant::now());
+                    self.handle(Input::Timeout);
+                }
+            }
+            self.hand_over();
+        }
+        self.end().await
+    }
+
+    /// Stops dialling and reading, says goodbye on every link and gives each its time to hear it.
+    async fn end(mut self) -> Pool {
+        self.errands.shutdown().await;
+        self.handle(Input::Shutdown);
+        self.hand_over();
+        // Reports and late messages are still taken, so that no task waits for room in our inbox.
+        let Self {
+            mut parts, mut tasks, ..
+        } = self;
+        let drained = async {
+            loop {
+                tokio::select! {
+                    ended = tasks.join_next() => if ended.is_none() { break },
+                    Some(_) = parts.arrivals.recv() => {}
+                }
+            }
+        };
+        if tokio::time::timeout(parts.limits.write_deadline.min(GOODBYE), drained)
+            .await
+            .is_err()
+        {
+            tracing::debug!("some peers did not take our goodbye in time");
+        }
+        parts.pool
+    }
+
+    fn on_arrivals(&mut self, arrivals: &mut Vec<Arrival>) {
+        for arrival in arrivals.drain(..) {
+            match arrival {
+                Arrival::Messages { link, messages, pong } => {
+                    for message in messages {
+                        if let Ok(message) = &message {
+                            tracing::debug!("{} came in on link {link}", crate::report::plain(message.kind()));
+                        }
+                        self.handle(Input::Received { link, message });
+                    }
+                    if pong {
+                        self.handle(Input::Pong { link });
+                    }
+                }
+                Arrival::Accepted { socket, remote, place } => {
+                    self.open(*socket, remote, Direction::Accepted, Some(place))
+                }
+                Arrival::Closed { link, cause } => self.close(link, cause),
+            }
+        }
+    }
+
+    fn on_report(&mut self, report: Report) {
+        match report {
+            Report::Stored { ids, .. } => self.handle(Input::Stored { ids }),
+            Report::Failed { error } => self.handle(Input::StoreFailed { error }),
+            Report::Found { transactions } => self.handle(Input::Found { transactions }),
+            Report::Lost { ids } => self.handle(Input::Lost { ids }),
+            // The core learns it from the batch that is stored.
+            Report::Recovered => {}
+            Report::Warning { text } => self.tell(Event::Warning { text }),
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Submit {
+                transaction,
+                taken,
+                kept,
+            } => {
+                self.last_request += 1;
+                let request = RequestId(self.last_request);
+                self.requests.insert(
+                    request,
+                    Request {
+                        taken: Some(taken),
+                        kept,
+                    },
+                );
+                self.handle(Input::Submit { request, transaction });
+            }
+            Command::Status { holds, answer } => {
+                // Whoever asked may have gone.
+                answer
+                    .send(self.parts.protocol.status(Instant::now(), &holds))
+                    .unwrap_or_default();
+            }
+        }
+    }
+
+    fn on_errand(&mut self, done: Result<Errand, tokio::task::JoinError>) {
+        match done {
+            Ok(Errand::Dialled {
+                address,
+                result: Ok(dialled),
+            }) => {
+                let Dialled {
+                    socket,
+                    remote,
+                    greeting,
+                } = *dialled;
+                self.open(socket, remote, Direction::Dialled { address, greeting }, None);
+            }
+            Ok(Errand::Dialled {
+                address,
+                result: Err(error),
+            }) => self.handle(Input::DialFailed { address, error }),
+            Ok(Errand::Probed {
+                link,
+                address,
+                greeting,
+            }) => self.handle(Input::Probed {
+                link,
+                address,
+                greeting,
+            }),
+            Ok(Errand::Fed {
+                link,
+                position: Some(position),
+            }) => {
+                if let Some(outgoing) = self.links.get_mut(&link) {
+                    outgoing.feeding = None;
+                    self.handle(Input::Fed { link, position });
+                }
+            }
+            Ok(Errand::Fed { position: None, .. }) => {}
+            Err(error) if error.is_cancelled() => {}
+            Err(error) => tracing::error!("a dial or a feeder ended in a fault of this program: {error}"),
+        }
+    }
+
+    fn on_task_ended(&mut self, ended: Result<(tokio::task::Id, ()), tokio::task::JoinError>) {
+        match ended {
+            Ok((id, ())) => {
+                self.carried.remove(&id);
+            }
+            Err(error) => {
+                tracing::error!("a link's task ended in a fault of this program: {error}");
+                if let Some(link) = self.carried.remove(&error.id()) {
+                    self.close(link, "a fault of this program".into());
+                }
+            }
+        }
+    }
+
+    /// Takes an open WebSocket in: names it, gives it a queue and a task, tells the core.
+    fn open(&mut self, socket: super::Socket, remote: std::net::IpAddr, direction: Direction, place: Option<Place>) {
+        self.last_link += 1;
+        let link = LinkId(self.last_link);
+        let limits = &self.parts.limits;
+        let queue = Arc::new(Queue::new(limits.queue_bytes, limits.control_bytes));
+        let rate = (Scope::of(remote) != Scope::Loopback).then(|| {
+            Rate::new(
+                limits.transaction_rate,
+                limits.transaction_burst,
+                tokio::time::Instant::now(),
+            )
+        });
+        let task = LinkTask::new(
+            link,
+            socket,
+            Arc::clone(&queue),
+            self.parts.inbox.clone(),
+            limits.write_deadline,
+            rate,
+        );
+        let handle = self.tasks.spawn(task.run());
+        self.carried.insert(handle.id(), link);
+        self.links.insert(
+            link,
+            Outgoing {
+                queue,
+                staged: Vec::new(),
+                staged_bytes: 0,
+                feeding: None,
+                _place: place,
+            },
+        );
+        self.handle(Input::LinkOpened {
+            link,
+            remote,
+            direction,
+        });
+    }
+
+    fn close(&mut self, link: LinkId, cause: String) {
+        let Some(outgoing) = self.links.remove(&link) else {
+            return;
+        };
+        if let Some(feeding) = outgoing.feeding {
+            feeding.abort();
+        }
+        self.handle(Input::LinkClosed { link, cause });
+    }
+
+    /// Tells the core a fact, and carries out all that follows from it.
+    fn handle(&mut self, input: Input) {
+        let mut next = Some(input);
+        while let Some(input) = next {
+            self.parts.protocol.handle(Instant::now(), input);
+            while let Some(output) = self.parts.protocol.poll_output() {
+                self.carry_out(output);
+            }
+            next = self.follow_ups.pop_front();
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Send { links, frame, lane } => self.stage(&links, frame, lane),
+            Output::Store { transaction } => self.to_store.push(transaction),
+            Output::Notify(event) => self.tell(event),
+            Output::Dial { address } => {
+                let limits = self.parts.limits.clone();
+                self.errands.spawn(async move {
+                    Errand::Dialled {
+                        result: dialer::dial(&address, &limits).await.map(Box::new),
+                        address,
+                    }
+                });
+            }
+            Output::Probe { link, address } => {
+                let limits = self.parts.limits.clone();
+                self.errands.spawn(async move {
+                    Errand::Probed {
+                        link,
+                        greeting: dialer::probe(&address, &limits).await,
+                        address,
+                    }
+                });
+            }
+            Output::Ping { link } => {
+                if let Some(outgoing) = self.links.get(&link) {
+                    outgoing.queue.push(Lane::Control, [Item::Ping], 0);
+                }
+            }
+            Output::Close { link, code, reason } => {
+                self.hand_over_to(link);
+                if let Some(outgoing) = self.links.get(&link) {
+                    outgoing.queue.close(Farewell { code, reason });
+                }
+            }
+            Output::Feed {
+                link,
+                from,
+                until,
+                synced,
+            } => self.feed(link, from, until, synced),
+            Output::Submitted { request, outcome } => self.on_submitted(request, outcome),
+            Output::Kept { request } => {
+                if let Some(request) = self.requests.remove(&request) {
+                    // Whoever submitted may not care for the disk.
+                    request.kept.send(()).unwrap_or_default();
+                }
+            }
+        }
+    }
+
+    fn on_submitted(&mut self, request: RequestId, outcome: Result<Submission, String>) {
+        let refused = outcome.is_err();
+        if let Some(taken) = self.requests.get_mut(&request).and_then(|waiting| waiting.taken.take())
+            && taken.send(outcome).is_err()
+        {
+            tracing::trace!("nobody waits for the outcome of a submission");
+        }
+        if refused {
+            self.requests.remove(&request);
+        }
+    }
+
+    fn feed(&mut self, link: LinkId, from: u64, until: Option<u64>, synced: bool) {
+        let Some(outgoing) = self.links.get_mut(&link) else {
+            return;
+        };
+        let (pool, queue) = (self.parts.pool.clone(), Arc::clone(&outgoing.queue));
+        let session = synced.then_some(self.parts.session);
+        let handle = self.errands.spawn(async move {
+            Errand::Fed {
+                link,
+                position: feed(pool, queue, from, until, session).await,
+            }
+        });
+        if let Some(previous) = outgoing.feeding.replace(handle) {
+            previous.abort();
+        }
+    }
+
+    /// Stages a frame for links: it is handed to their tasks when the driver has done its round. What does not fit is not staged.
+    fn stage(&mut self, links: &[LinkId], frame: crate::protocol::frame::Frame, lane: Lane) {
+        let Item::Text(text) = super::text(frame) else { return };
+        for link in links {
+            let Some(outgoing) = self.links.get_mut(link) else {
+                continue;
+            };
+            match lane {
+                Lane::Payload if outgoing.queue.fits(lane, outgoing.staged_bytes + text.len()) => {
+                    if outgoing.staged.is_empty() {
+                        self.touched.push(*link);
+                    }
+                    outgoing.staged_bytes += text.len();
+                    outgoing.staged.push(Item::Text(text.clone()));
+                }
+                Lane::Payload => self.follow_ups.push_back(Input::LinkFull { link: *link }),
+                Lane::Control if outgoing.queue.fits(lane, text.len()) => {
+                    outgoing.queue.push(lane, [Item::Text(text.clone())], text.len());
+                }
+                Lane::Control => outgoing.queue.close(Farewell {
+                    code: 1008,
+                    reason: "you do not read what you asked for".into(),
+                }),
+            }
+        }
+    }
+
+    /// Hands everything staged to the links' tasks and to the pool.
+    fn hand_over(&mut self) {
+        for link in std::mem::take(&mut self.touched) {
+            self.hand_over_to(link);
+        }
+        if !self.to_store.is_empty() {
+            self.parts.pool.store(std::mem::take(&mut self.to_store));
+        }
+    }
+
+    fn hand_over_to(&mut self, link: LinkId) {
+        if let Some(outgoing) = self.links.get_mut(&link)
+            && !outgoing.staged.is_empty()
+        {
+            let bytes = std::mem::take(&mut outgoing.staged_bytes);
+            outgoing.queue.push(Lane::Payload, outgoing.staged.drain(..), bytes);
+        }
+    }
+
+    /// Tells the log and the application.
+    fn tell(&mut self, event: Event) {
+        self.log.report(Instant::now(), &event);
+        if self.parts.events.receiver_count() > 0 {
+            // Fails only if the last receiver has just gone, and then nobody misses it.
+            self.parts.events.send(event).unwrap_or_default();
+        }
+    }
+}
+
+/// How long all links together have to take our goodbye.
+const GOODBYE: std::time::Duration = std::time::Duration::from_secs(3);

@@ -1,0 +1,52 @@
+//! Feeds one link from the pool's file: in bounded pieces, each only when less than half of the link's queue is in use.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::queue::{Gone, Item, Queue};
+use crate::pool::Pool;
+use crate::protocol::Lane;
+use crate::protocol::identity::Session;
+use crate::protocol::message::Delivery;
+
+/// How long feeding rests when the file can not be read; the core will ask again.
+const REST: Duration = Duration::from_secs(1);
+/// How many bytes are read from the pool at once.
+const PIECE: usize = 256 * 1024;
+
+/// Sends transactions from position `from` on until `until`, or until the end of what is on disk. Returns the position after the last one sent; `None` if
+/// the link ended first. `session` marks the frames as an answer to a comparison.
+pub(super) async fn feed(
+    pool: Pool,
+    queue: Arc<Queue>,
+    from: u64,
+    until: Option<u64>,
+    session: Option<Session>,
+) -> Option<u64> {
+    let mut position = from;
+    loop {
+        match queue.room().await {
+            Ok(()) => {}
+            Err(Gone) => return None,
+        }
+        let chunk = match pool.read(position, until, PIECE).await {
+            Ok(chunk) => chunk,
+            Err(error) => {
+                tracing::error!("can not read transactions for a peer: {error}");
+                tokio::time::sleep(REST).await;
+                return Some(position);
+            }
+        };
+        let frames = chunk.transactions.into_iter().map(|transaction| match session {
+            Some(session) => Delivery::sync_frame(transaction.body(), session),
+            None => transaction.frame().clone(),
+        });
+        let items: Vec<Item> = frames.map(super::text).collect();
+        let bytes = items.iter().map(Item::bytes).sum();
+        queue.push(Lane::Payload, items, bytes);
+        position = chunk.next;
+        if chunk.end {
+            return Some(position);
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! One open link: a task that reads and writes one WebSocket.
+//!
+//! It reads what has arrived, all of it, parses it and hands it to the driver as one batch; it writes what waits in its queue, all of it, and flushes once. Reading
+//! never waits for writing, nor the other way round: two nodes that both have much to send can not block each other. While the driver has no room the link is not
+//! read, and TCP slows the sender down. The task knows nothing of peers; the core decides, this carries.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::{Sink, Stream};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{self, Bytes};
+
+use super::queue::{Farewell, Item, Queue};
+use super::rate::Rate;
+use super::{Arrival, Socket};
+use crate::protocol::Lane;
+use crate::protocol::identity::LinkId;
+use crate::protocol::json::Parser;
+use crate::protocol::message::{Malformed, Message};
+
+/// How many messages, and …
+const BATCH_MESSAGES: usize = 128;
+/// … how many bytes are handed to the driver at once: enough that a hand-over costs little per message, little enough that what waits for the driver is bounded.
+const BATCH_BYTES: usize = 256 * 1024;
+/// How long the other end has to finish a close.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+thread_local! {
+    /// One parser per thread, not per link: its scratch buffers grow to the longest message, and ten thousand idle links must not each keep one.
+    static PARSER: RefCell<Parser> = RefCell::default();
+}
+
+type Batch = Vec<Result<Message, Malformed>>;
+type Reservation = Pin<Box<dyn Future<Output = Result<mpsc::OwnedPermit<Arrival>, mpsc::error::SendError<()>>> + Send>>;
+
+/// The task of one link.
+pub(crate) struct LinkTask {
+    link: LinkId,
+    socket: Socket,
+    queue: Arc<Queue>,
+    inbox: mpsc::Sender<Arrival>,
+    /// Taken from the queue, not in the socket's buffer yet.
+    staged: VecDeque<(Lane, Item)>,
+    /// Whether the socket's buffer holds something that was not flushed.
+    dirty: bool,
+    /// Fires when nothing has moved for `write_deadline` although something waits.
+    stuck: Option<(Pin<Box<Sleep>>, u64)>,
+    write_deadline: Duration,
+    batch: Batch,
+    batch_bytes: usize,
+    /// Whether a pong came in since the last batch.
+    pong: bool,
+    /// Waits for room in the driver's inbox.
+    reservation: Option<Reservation>,
+    rate: Option<Rate>,
+}
+
+/// How a link ended, and what is left to say to the other end.
+struct End {
+    cause: String,
+    farewell: Option<Farewell>,
+}
+
+impl LinkTask {
+    pub(crate) fn new(
+        link: LinkId,
+        socket: Socket,
+        queue: Arc<Queue>,
+        inbox: mpsc::Sender<Arrival>,
+        write_deadline: Duration,
+        rate: Option<Rate>,
+    ) -> Self {
+        Self {
+            link,
+            socket,
+            queue,
+            inbox,
+            staged: VecDeque::new(),
+            dirty: false,
+            stuck: None,
+            write_deadline,
+            batch: Vec::new(),
+            batch_bytes: 0,
+            pong: false,
+            reservation: None,
+            rate,
+        }
+    }
+
+    /// Carries the link to its end, and reports that to the driver after everything that came before it.
+    pub(crate) async fn run(mut self) {
+        let end = std::future::poll_fn(|cx| self.poll(cx)).await;
+        self.queue.bury();
+        let Self {
+            link,
+            socket,
+            inbox,
+            batch: messages,
+            ..
+        } = self;
+        if !messages.is_empty() {
+            deliver(
+                &inbox,
+                Arrival::Messages {
+                    link,
+                    messages,
+                    pong: false,
+                },
+            )
+            .await;
+        }
+        deliver(&inbox, Arrival::Closed { link, cause: end.cause }).await;
+        drop(inbox);
+        // The other end gets its time to close; if it does not take it, nobody minds.
+        tokio::time::timeout(GOODBYE, say_goodbye(socket, end.farewell))
+            .await
+            .unwrap_or_default();
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        // Reading first: an answer to what has arrived can then leave in the same wake-up.
+        let read = self.poll_read(cx);
+        let wrote = self.poll_write(cx);
+        match (read, wrote) {
+            (Poll::Ready(end), _) | (_, Poll::Ready(end)) => Poll::Ready(end),
+            (Poll::Pending, Poll::Pending) => Poll::Pending,
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        loop {
+            ready!(self.poll_deliver(cx));
+            if let Some(rate) = &mut self.rate {
+                ready!(rate.poll_allow(cx));
+            }
+            let ended = self.fill_batch(cx);
+            match ended {
+                Poll::Ready(Some(end)) => return Poll::Ready(end),
+                Poll::Pending if self.nothing_read() => return Poll::Pending,
+                Poll::Ready(None) | Poll::Pending => {}
+            }
+        }
+    }
+
+    /// Reads and parses until the batch is full (`Ready(None)`), nothing more has arrived (`Pending`), or the link ends.
+    fn fill_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<End>> {
+        while self.batch.len() < BATCH_MESSAGES && self.batch_bytes < BATCH_BYTES {
+            let message = match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
+                Some(Ok(message)) => message,
+                Some(Err(error)) => return Poll::Ready(Some(End::from_error(&error))),
+                None => {
+                    return Poll::Ready(Some(End {
+                        cause: "the connection was closed".into(),
+                        farewell: None,
+                    }));
+                }
+            };
+            match message {
+                tungstenite::Message::Text(text) => self.take(&text),
+                tungstenite::Message::Binary(bytes) => match std::str::from_utf8(&bytes) {
+                    Ok(text) => self.take(text),
+                    Err(_) => return Poll::Ready(Some(End::wrong(1007, "a binary message that is no UTF-8 text"))),
+                },
+                tungstenite::Message::Pong(_) => self.pong = true,
+                tungstenite::Message::Close(frame) => return Poll::Ready(Some(End::from_close(frame))),
+                tungstenite::Message::Ping(_) | tungstenite::Message::Frame(_) => {}
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    fn take(&mut self, text: &str) {
+        let message = PARSER.with_borrow_mut(|parser| Message::parse(parser, text));
+        if let (Some(rate), Ok(message)) = (&mut self.rate, &message) {
+            rate.count(message);
+        }
+        self.batch_bytes += text.len();
+        self.batch.push(message);
+    }
+
+    /// Hands the batch to the driver; `Pending` while the driver has no room.
+    fn poll_deliver(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.nothing_read() {
+            return Poll::Ready(());
+        }
+        let permit = match &mut self.reservation {
+            None => match self.inbox.clone().try_reserve_owned() {
+                Ok(permit) => permit,
+                Err(mpsc::error::TrySendError::Full(inbox)) => {
+                    self.reservation = Some(Box::pin(inbox.reserve_owned()));
+                    return self.poll_deliver(cx);
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => return Poll::Pending,
+            },
+            Some(reservation) => match ready!(reservation.as_mut().poll(cx)) {
+                Ok(permit) => permit,
+                // The driver is gone; so will this task be in a moment.
+                Err(_) => return Poll::Pending,
+            },
+        };
+        self.reservation = None;
+        self.batch_bytes = 0;
+        let (messages, pong) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.pong));
+        permit.send(Arrival::Messages {
+            link: self.link,
+            messages,
+            pong,
+        });
+        Poll::Ready(())
+    }
+
+    fn nothing_read(&self) -> bool {
+        self.batch.is_empty() && !self.pong
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        loop {
+            let moved = self.poll_send(cx);
+            match moved {
+                Poll::Ready(Ok(())) => self.stuck = None,
+                Poll::Ready(Err(error)) => return Poll::Ready(End::from_error(&error)),
+                Poll::Pending => {
+                    ready!(self.poll_stuck(cx));
+                    let cause = format!(
+                        "it took nothing of what waits for it for {} s",
+                        self.write_deadline.as_secs()
+                    );
+                    return Poll::Ready(End { cause, farewell: None });
+                }
+            }
+            if let Some(farewell) = ready!(self.queue.poll_take(cx, &mut self.staged)) {
+                return Poll::Ready(End {
+                    cause: farewell.reason.clone(),
+                    farewell: Some(farewell),
+                });
+            }
+        }
+    }
+
+    /// Moves what is staged into the socket and flushes it.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), tungstenite::Error>> {
+        let mut socket = Pin::new(&mut self.socket);
+        while !self.staged.is_empty() {
+            ready!(socket.as_mut().poll_ready(cx))?;
+            let Some((lane, item)) = self.staged.pop_front() else {
+                break;
+            };
+            let bytes = item.bytes();
+            self.dirty = true;
+            socket.as_mut().start_send(match item {
+                Item::Text(text) => tungstenite::Message::Text(text),
+                Item::Ping => tungstenite::Message::Ping(Bytes::new()),
+            })?;
+            self.queue.sent(lane, bytes);
+        }
+        if self.dirty {
+            ready!(socket.poll_flush(cx))?;
+            self.dirty = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready when nothing has moved for the write deadline.
+    fn poll_stuck(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let written = self.socket.get_ref().written();
+        let deadline = Instant::now() + self.write_deadline;
+        let (timer, before) = self
+            .stuck
+            .get_or_insert_with(|| (Box::pin(tokio::time::sleep_until(deadline)), written));
+        if *before != written {
+            *before = written;
+            timer.as_mut().reset(deadline);
+        }
+        timer.as_mut().poll(cx)
+    }
+}
+
+/// Hands something to the driver. If the driver is gone the node is ending, and nobody needs to know.
+async fn deliver(inbox: &mpsc::Sender<Arrival>, arrival: Arrival) {
+    inbox.send(arrival).await.unwrap_or_default();
+}
+
+/// Sends the close frame, if there is one to send, and reads until the other end has closed too.
+async fn say_goodbye(socket: Socket, farewell: Option<Farewell>) {
+    let mut socket = pin!(socket);
+    let mut close = farewell.map(|Farewell { code, reason }| {
+        tungstenite::Message::Close(Some(CloseFrame {
+            code: code.into(),
+            reason: reason.into(),
+        }))
+    });
+    std::future::poll_fn(|cx| {
+        // An error here means that there is nobody left to be polite to.
+        if close.is_some() {
+            let ready = ready!(socket.as_mut().poll_ready(cx));
+            let sent = ready.and_then(|()| close.take().map_or(Ok(()), |close| socket.as_mut().start_send(close)));
+            if sent.is_err() {
+                return Poll::Ready(());
+            }
+        }
+        let flushed = socket.as_mut().poll_flush(cx);
+        if matches!(flushed, Poll::Ready(Err(_))) {
+            return Poll::Ready(());
+        }
+        loop {
+            match ready!(socket.as_mut().poll_next(cx)) {
+                Some(Ok(_)) => {}
+                // After an error in what was read, the stream is over for the library; the close frame leaves all the same.
+                Some(Err(_)) | None => return flushed.map(|_| ()),
+            }
+        }
+    })
+    .await;
+}
+
+impl End {
+    /// The other end broke the protocol: it is told so, with the code for it (RFC 6455, section 7.4.1).
+    fn wrong(code: u16, what: &str) -> Self {
+        Self {
+            cause: format!("it sent {what}"),
+            farewell: Some(Farewell {
+                code,
+                reason: what.into(),
+            }),
+        }
+    }
+
+    fn from_error(error: &tungstenite::Error) -> Self {
+        use tungstenite::Error;
+        use tungstenite::error::ProtocolError;
+        match error {
+            Error::Capacity(_) => Self::wrong(1009, "a message that is too long"),
+            Error::Utf8(_) => Self::wrong(1007, "a text that is no UTF-8"),
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Self {
+                cause: "the connection broke off".into(),
+                farewell: None,
+            },
+            Error::Protocol(error) => Self::wrong(1002, &format!("a frame that is none: {error}")),
+            Error::Io(error) => Self {
+                cause: format!("the connection broke off: {error}"),
+                farewell: None,
+            },
+            error => Self {
+                cause: error.to_string(),
+                farewell: None,
+            },
+        }
+    }
+
+    fn from_close(frame: Option<CloseFrame>) -> Self {
+        let cause = match frame {
+            None => "it closed the connection".to_owned(),
+            Some(frame) if frame.reason.is_empty() => format!("it closed the connection ({})", u16::from(frame.code)),
+            Some(frame) => format!(
+                "it closed the connection: {} ({})",
+                frame.reason.as_str(),
+                u16::from(frame.code)
+            ),
+        };
+        Self { cause, farewell: None }
+    }
+}

@@ -1,0 +1,65 @@
+//! The shell around the protocol: sockets, tasks, queues. It reports facts to the core and carries out its orders; it decides nothing about peers.
+//!
+//! ```text
+//! listener ─┐                          ┌─ queue ─ link task ─ socket
+//! link task ┼─ inbox ─ driver ─ core ──┼─ errands: dial, probe, feed
+//! commands ─┘   (one task)             └─ pool
+//! ```
+
+pub(crate) mod dialer;
+pub(crate) mod driver;
+mod feeder;
+mod link;
+pub(crate) mod listener;
+mod queue;
+mod rate;
+mod stream;
+
+use std::net::IpAddr;
+
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+use crate::protocol::frame::Frame;
+use crate::protocol::identity::LinkId;
+use crate::protocol::limits;
+use crate::protocol::message::{Malformed, Message};
+
+/// A WebSocket whose upgrade is done.
+pub(crate) type Socket = WebSocketStream<stream::Guarded>;
+
+/// What comes in for the driver, in order for each link.
+pub(crate) enum Arrival {
+    /// A connection was accepted and upgraded.
+    Accepted {
+        socket: Box<Socket>,
+        remote: IpAddr,
+        /// Its place among the accepted links, given back when dropped.
+        place: listener::Place,
+    },
+    /// Messages, and perhaps a pong, came in on a link.
+    Messages {
+        link: LinkId,
+        messages: Vec<Result<Message, Malformed>>,
+        pong: bool,
+    },
+    /// A link is gone.
+    Closed { link: LinkId, cause: String },
+}
+
+/// How WebSockets are read and written. The read buffer is small because it is zero-filled at every read and every link has one; the frame limit
+/// counts before memory is taken, because a frame's header alone reserves what it announces.
+fn websocket_config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(8 * 1024)
+        .write_buffer_size(64 * 1024)
+        .max_write_buffer_size(64 * 1024 + 2 * limits::MESSAGE_BYTES)
+        .max_message_size(Some(limits::MESSAGE_BYTES))
+        .max_frame_size(Some(limits::MESSAGE_BYTES))
+}
+
+/// A frame as the library sends it, sharing the frame's bytes.
+fn text(frame: Frame) -> queue::Item {
+    queue::Item::Text(Utf8Bytes::try_from(frame.into_bytes()).expect("a frame is UTF-8"))
+}

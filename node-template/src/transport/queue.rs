@@ -1,0 +1,252 @@
+//! What waits to go out on one link: two lanes, bounded in bytes, filled by the driver and the feeder, emptied by the link's task.
+//!
+//! Nobody ever waits to put something in: what does not fit is refused, and the core decides what that means. Bytes count as waiting until the
+//! socket's own buffer has them.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use futures_util::task::AtomicWaker;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use crate::protocol::Lane;
+
+/// One thing to be sent.
+#[derive(Debug)]
+pub(crate) enum Item {
+    Text(Utf8Bytes),
+    Ping,
+}
+
+impl Item {
+    /// What it counts for in a lane, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Ping => 0,
+        }
+    }
+}
+
+/// How many bytes of payload the link's task takes at once.
+const TAKEN_AT_ONCE: usize = 256 * 1024;
+
+/// How a link is to end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Farewell {
+    pub(crate) code: u16,
+    pub(crate) reason: String,
+}
+
+/// The outgoing queue of one link.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    waiting: Mutex<Waiting>,
+    payload: AtomicUsize,
+    control: AtomicUsize,
+    payload_max: usize,
+    control_max: usize,
+    /// The link's task, waiting for something to send.
+    task: AtomicWaker,
+    /// The feeder, waiting for room.
+    feeder: AtomicWaker,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    control: VecDeque<Item>,
+    payload: VecDeque<Item>,
+    farewell: Option<Farewell>,
+    /// The link's task is gone: nothing will ever be sent.
+    dead: bool,
+}
+
+impl Queue {
+    /// An empty queue with room for so many bytes of each lane.
+    pub(crate) fn new(payload_max: usize, control_max: usize) -> Self {
+        Self {
+            waiting: Mutex::default(),
+            payload: AtomicUsize::new(0),
+            control: AtomicUsize::new(0),
+            payload_max,
+            control_max,
+            task: AtomicWaker::new(),
+            feeder: AtomicWaker::new(),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
+        // A panic while the lock is held can only come from the allocator; what is queued is whole at every moment.
+        self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn bytes(&self, lane: Lane) -> &AtomicUsize {
+        match lane {
+            Lane::Control => &self.control,
+            Lane::Payload => &self.payload,
+        }
+    }
+
+    /// Whether `more` bytes fit into a lane. An empty lane takes anything, so that no message is too long for every queue.
+    pub(crate) fn fits(&self, lane: Lane, more: usize) -> bool {
+        let waiting = self.bytes(lane).load(Ordering::Relaxed);
+        let max = match lane {
+            Lane::Control => self.control_max,
+            Lane::Payload => self.payload_max,
+        };
+        waiting == 0 || waiting + more <= max
+    }
+
+    /// Queues items of one lane, whose texts have `bytes` together. The caller has asked [`Self::fits`].
+    pub(crate) fn push(&self, lane: Lane, items: impl IntoIterator<Item = Item>, bytes: usize) {
+        self.bytes(lane).fetch_add(bytes, Ordering::Relaxed);
+        let mut waiting = self.lock();
+        match lane {
+            Lane::Control => waiting.control.extend(items),
+            Lane::Payload => waiting.payload.extend(items),
+        }
+        drop(waiting);
+        self.task.wake();
+    }
+
+    /// Asks the link's task to end the link once everything queued before is sent. The first reason counts.
+    pub(crate) fn close(&self, farewell: Farewell) {
+        self.lock().farewell.get_or_insert(farewell);
+        self.task.wake();
+    }
+
+    /// Takes what waits: all control, then some payload, so that control which comes later never waits for the whole lane. Once nothing is left, a
+    /// farewell. For the link's task.
+    pub(crate) fn poll_take(&self, cx: &Context<'_>, into: &mut VecDeque<(Lane, Item)>) -> Poll<Option<Farewell>> {
+        self.task.register(cx.waker());
+        let mut waiting = self.lock();
+        into.extend(waiting.control.drain(..).map(|item| (Lane::Control, item)));
+        let mut bytes = 0;
+        while bytes < TAKEN_AT_ONCE {
+            let Some(item) = waiting.payload.pop_front() else { break };
+            bytes += item.bytes();
+            into.push_back((Lane::Payload, item));
+        }
+        match (&waiting.farewell, into.is_empty()) {
+            (_, false) => Poll::Ready(None),
+            (Some(farewell), true) => Poll::Ready(Some(farewell.clone())),
+            (None, true) => Poll::Pending,
+        }
+    }
+
+    /// Tells that so many bytes of a lane are in the socket's buffer now.
+    pub(crate) fn sent(&self, lane: Lane, bytes: usize) {
+        let before = self.bytes(lane).fetch_sub(bytes, Ordering::Relaxed);
+        let half = self.payload_max / 2;
+        if lane == Lane::Payload && before >= half && before - bytes < half {
+            self.feeder.wake();
+        }
+    }
+
+    /// Waits until less than half of the payload lane is in use. For the feeder; cancel-safe. `Err` if the link is gone.
+    pub(crate) async fn room(&self) -> Result<(), Gone> {
+        std::future::poll_fn(|cx| {
+            self.feeder.register(cx.waker());
+            if self.lock().dead {
+                Poll::Ready(Err(Gone))
+            } else if self.payload.load(Ordering::Relaxed) < self.payload_max / 2 {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
+    /// The link's task is gone: drops what waits and frees the feeder.
+    pub(crate) fn bury(&self) {
+        let mut waiting = self.lock();
+        waiting.dead = true;
+        waiting.control = VecDeque::new();
+        waiting.payload = VecDeque::new();
+        drop(waiting);
+        self.feeder.wake();
+    }
+}
+
+/// The link ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gone;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn idle() -> Context<'static> {
+        Context::from_waker(std::task::Waker::noop())
+    }
+
+    fn text(length: usize) -> Item {
+        Item::Text("x".repeat(length).into())
+    }
+
+    #[test]
+    fn a_lane_is_bounded_and_an_empty_one_takes_anything() {
+        let queue = Queue::new(100, 10);
+        assert!(queue.fits(Lane::Payload, 1_000) && queue.fits(Lane::Control, 1_000));
+        queue.push(Lane::Payload, [text(60)], 60);
+        assert!(queue.fits(Lane::Payload, 40) && !queue.fits(Lane::Payload, 41));
+        assert!(queue.fits(Lane::Control, 11), "the other lane has room of its own");
+        queue.sent(Lane::Payload, 60);
+        assert!(queue.fits(Lane::Payload, 1_000));
+    }
+
+    #[test]
+    fn control_goes_first_and_the_farewell_last() {
+        let queue = Queue::new(100, 100);
+        let mut taken = VecDeque::new();
+        assert_eq!(queue.poll_take(&idle(), &mut taken), Poll::Pending);
+        queue.push(Lane::Payload, [text(1)], 1);
+        queue.push(Lane::Control, [Item::Ping], 0);
+        queue.close(Farewell {
+            code: 1000,
+            reason: "first".into(),
+        });
+        queue.close(Farewell {
+            code: 1001,
+            reason: "second".into(),
+        });
+        assert_eq!(queue.poll_take(&idle(), &mut taken), Poll::Ready(None));
+        assert!(matches!(
+            taken.make_contiguous(),
+            [(Lane::Control, Item::Ping), (Lane::Payload, Item::Text(_))]
+        ));
+        taken.clear();
+        assert_eq!(
+            queue.poll_take(&idle(), &mut taken),
+            Poll::Ready(Some(Farewell {
+                code: 1000,
+                reason: "first".into()
+            }))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_feeder_waits_for_room_and_learns_of_the_end() {
+        let queue = std::sync::Arc::new(Queue::new(100, 100));
+        assert_eq!(queue.room().await, Ok(()));
+        queue.push(Lane::Payload, [text(80)], 80);
+        let waiting = tokio::spawn({
+            let queue = queue.clone();
+            async move { queue.room().await }
+        });
+        tokio::task::yield_now().await;
+        queue.sent(Lane::Payload, 40);
+        assert_eq!(waiting.await.expect("no panic"), Ok(()));
+        queue.push(Lane::Payload, [text(80)], 80);
+        let waiting = tokio::spawn({
+            let queue = queue.clone();
+            async move { queue.room().await }
+        });
+        tokio::task::yield_now().await;
+        queue.bury();
+        assert_eq!(waiting.await.expect("no panic"), Err(Gone));
+    }
+}

@@ -1,0 +1,78 @@
+//! The byte stream under a WebSocket, with two guards: what an upgrade may read, and whether anything moves.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A TCP stream that counts what it writes and, until told otherwise, how much it reads.
+#[derive(Debug)]
+pub(crate) struct Guarded {
+    stream: TcpStream,
+    /// How many bytes may still be read; `None`: any number.
+    allowance: Option<usize>,
+    written: u64,
+}
+
+impl Guarded {
+    /// Guards a stream whose upgrade may have at most `upgrade_bytes`. Small frames leave at once: Nagle's algorithm is off.
+    pub(crate) fn new(stream: TcpStream, upgrade_bytes: usize) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream,
+            allowance: Some(upgrade_bytes),
+            written: 0,
+        })
+    }
+
+    /// The upgrade is over: any number of bytes may be read.
+    pub(crate) fn lift_allowance(&mut self) {
+        self.allowance = None;
+    }
+
+    /// How many bytes the system has taken from us so far.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let Some(allowance) = &mut this.allowance else {
+            return Pin::new(&mut this.stream).poll_read(cx, buffer);
+        };
+        if *allowance == 0 {
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the upgrade is longer than allowed",
+            )));
+        }
+        let room = buffer.remaining().min(*allowance);
+        let mut part = ReadBuf::new(&mut buffer.initialize_unfilled()[..room]);
+        ready!(Pin::new(&mut this.stream).poll_read(cx, &mut part))?;
+        let read = part.filled().len();
+        buffer.advance(read);
+        *allowance -= read;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.stream).poll_write(cx, bytes))?;
+        this.written += written as u64;
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
