@@ -101,28 +101,15 @@ pub fn known_peers(folder: &Path) -> Result<KnownPeers, FolderError> {
         Ok(Value::Array(entries)) => entries,
         Ok(other) => {
             let (line, column) = start(&text);
-            return Err(FolderError::NotAnArray {
-                path,
-                line,
-                column,
-                reason: format!("this is {}", kind(&other)),
-            });
+            return Err(FolderError::NotAnArray { path, line, column, reason: format!("this is {}", kind(&other)) });
         }
         Err(error) => {
             let (line, column) = (error.line().max(1), error.column().max(1));
             let place = format!(" at line {} column {}", error.line(), error.column());
             let reason = error.to_string().replace(&place, "");
-            let reason = if text.trim().is_empty() {
-                "the file is empty".to_owned()
-            } else {
-                format!("no JSON: {reason}")
-            };
-            return Err(FolderError::NotAnArray {
-                path,
-                line,
-                column,
-                reason,
-            });
+            let reason =
+                if text.trim().is_empty() { "the file is empty".to_owned() } else { format!("no JSON: {reason}") };
+            return Err(FolderError::NotAnArray { path, line, column, reason });
         }
     };
     Ok(addresses(&path, &entries))
@@ -145,16 +132,13 @@ fn addresses(path: &str, entries: &[Value]) -> KnownPeers {
         };
         bad += 1;
         if bad <= TOLD_ENTRIES {
-            found
-                .warnings
-                .push(format!("{path}, entry {}, is skipped: {}", index + 1, plain(&reason)));
+            found.warnings.push(format!("{path}, entry {}, is skipped: {}", index + 1, plain(&reason)));
         }
     }
     if bad > TOLD_ENTRIES {
-        found.warnings.push(format!(
-            "{path}: {} more entries are skipped that are no peer addresses",
-            bad - TOLD_ENTRIES
-        ));
+        found
+            .warnings
+            .push(format!("{path}: {} more entries are skipped that are no peer addresses", bad - TOLD_ENTRIES));
     }
     found
 }
@@ -179,10 +163,7 @@ fn start(text: &str) -> (usize, usize) {
 
 /// Reads a text file of the folder, without its byte order mark if it has one; `None` if there is no such file. `path` is how people know it.
 pub(crate) fn read_text(file: &Path, path: &str) -> Result<Option<String>, FolderError> {
-    let unreadable = |cause| FolderError::Unreadable {
-        path: path.to_owned(),
-        cause,
-    };
+    let unreadable = |cause| FolderError::Unreadable { path: path.to_owned(), cause };
     // Asked before opening: to open a pipe that nobody writes to would wait for ever.
     match file.metadata() {
         Ok(metadata) if !metadata.is_file() => return Err(FolderError::NotAFile { path: path.to_owned() }),
@@ -191,9 +172,7 @@ pub(crate) fn read_text(file: &Path, path: &str) -> Result<Option<String>, Folde
         Err(cause) => return Err(unreadable(cause)),
     }
     let mut bytes = Vec::new();
-    File::open(file)
-        .and_then(|file| file.take(FILE_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(unreadable)?;
+    File::open(file).and_then(|file| file.take(FILE_BYTES + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
     if bytes.len() as u64 > FILE_BYTES {
         return Err(FolderError::TooLong { path: path.to_owned() });
     }

@@ -106,9 +106,7 @@ impl NodeKey {
         File::open(&file)
             .and_then(|file| file.take(FILE_BYTES).read_to_end(&mut bytes))
             .map_err(|cause| KeyError::Unreadable { path: path(), cause })?;
-        let secret = std::str::from_utf8(&bytes)
-            .ok()
-            .and_then(|text| parse_hex32(text.trim()));
+        let secret = std::str::from_utf8(&bytes).ok().and_then(|text| parse_hex32(text.trim()));
         let secret = secret.ok_or_else(|| KeyError::Broken { path: path() })?;
         Ok(Some(Self(SigningKey::from_bytes(&secret))))
     }
@@ -119,10 +117,7 @@ impl NodeKey {
     }
 
     fn create(folder: &Path) -> Result<Self, KeyError> {
-        let unwritable = |cause| KeyError::Unwritable {
-            path: shown(folder, NODE_KEY),
-            cause,
-        };
+        let unwritable = |cause| KeyError::Unwritable { path: shown(folder, NODE_KEY), cause };
         let mut random = [0; 40];
         getrandom::fill(&mut random).map_err(|error| unwritable(error.into()))?;
         let (secret, nonce) = random.split_first_chunk::<32>().expect("40 bytes are more than 32");
@@ -134,9 +129,7 @@ impl NodeKey {
             _ => Ok(()),
         };
         match placed {
-            Ok(()) => removed
-                .map(|()| Self(SigningKey::from_bytes(secret)))
-                .map_err(unwritable),
+            Ok(()) => removed.map(|()| Self(SigningKey::from_bytes(secret))).map_err(unwritable),
             // Another process made it since we looked; its key is the folder's, ours was never used.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Self::load(folder)?.ok_or_else(|| unwritable(error))
@@ -166,12 +159,7 @@ fn place(draft: &Path, path: &Path) -> io::Result<()> {
     }
     // Elsewhere a folder can not be opened as a file, and its entries are kept by the system's own journal.
     #[cfg(unix)]
-    File::open(
-        path.parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .unwrap_or(Path::new(".")),
-    )?
-    .sync_all()?;
+    File::open(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()?;
     Ok(())
 }
 
@@ -181,11 +169,7 @@ fn refuse_open(metadata: &fs::Metadata, folder: &Path) -> Result<(), KeyError> {
     if mode & 0o077 == 0 {
         return Ok(());
     }
-    Err(KeyError::Open {
-        path: shown(folder, NODE_KEY),
-        file: folder.join(NODE_KEY).display().to_string(),
-        mode,
-    })
+    Err(KeyError::Open { path: shown(folder, NODE_KEY), file: folder.join(NODE_KEY).display().to_string(), mode })
 }
 
 #[cfg(not(unix))]

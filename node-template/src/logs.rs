@@ -131,11 +131,7 @@ pub(crate) mod tests {
             (true, "NO_COLOR", false),
             (false, "NO_COLOR FORCE_COLOR", false),
         ] {
-            assert_eq!(
-                colour(terminal, |name| set.split(' ').any(|one| one == name)),
-                expected,
-                "{terminal} {set}"
-            );
+            assert_eq!(colour(terminal, |name| set.split(' ').any(|one| one == name)), expected, "{terminal} {set}");
         }
     }
 }

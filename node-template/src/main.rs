@@ -25,9 +25,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            let usage = error
-                .downcast_ref::<SettingsError>()
-                .is_some_and(SettingsError::is_usage);
+            let usage = error.downcast_ref::<SettingsError>().is_some_and(SettingsError::is_usage);
             ExitCode::from(if usage { 2 } else { 1 })
         }
     }

@@ -156,16 +156,13 @@ impl Network {
     pub async fn start(self) -> Result<Node, StartError> {
         let folder = self.folder.clone();
         // Reading a pool of a million transactions takes a second: not on a thread that others' tasks wait for.
-        let opened = tokio::task::spawn_blocking(move || pool::open(&folder))
-            .await
-            .map_err(|_| PoolError::Closed)??;
+        let opened =
+            tokio::task::spawn_blocking(move || pool::open(&folder)).await.map_err(|_| PoolError::Closed)??;
         for repair in &opened.repairs {
             tracing::warn!("{repair}");
         }
         let node = NodeKey::load_or_create(&self.folder)?.node_id();
-        let listeners = listener::bind(&self.host, self.port)
-            .await
-            .map_err(|error| self.explain(error))?;
+        let listeners = listener::bind(&self.host, self.port).await.map_err(|error| self.explain(error))?;
         let port = listeners[0].local_addr().map_err(|error| self.explain(error))?.port();
         let address = self.advertised(port)?;
         pool::announce(&self.folder, &address)?;
@@ -184,11 +181,7 @@ impl Network {
         let (inbox, arrivals) = mpsc::channel(INBOX);
         let (commands, command_receiver) = mpsc::channel(COMMANDS);
         let (events, _) = broadcast::channel(EVENTS);
-        let doorman = Arc::new(Doorman::new(
-            &Greeting { node, session },
-            self.limits.clone(),
-            inbox.clone(),
-        ));
+        let doorman = Arc::new(Doorman::new(&Greeting { node, session }, self.limits.clone(), inbox.clone()));
         let driver = Driver::new(Parts {
             protocol: Protocol::new(Instant::now(), config, opened.ids),
             limits: self.limits,
@@ -213,16 +206,7 @@ impl Network {
             };
             driver.run(until).await
         });
-        Ok(Node {
-            node,
-            session,
-            address,
-            pooled,
-            commands,
-            events,
-            stop: Some(stop),
-            task,
-        })
+        Ok(Node { node, session, address, pooled, commands, events, stop: Some(stop), task })
     }
 
     fn explain(&self, error: io::Error) -> StartError {
@@ -356,20 +340,11 @@ impl Node {
         let transaction = Transaction::parse(&mut Parser::new(), text)?;
         let (taken, outcome) = oneshot::channel();
         let (kept_sender, kept) = oneshot::channel();
-        let command = Command::Submit {
-            transaction,
-            taken,
-            kept: kept_sender,
-        };
+        let command = Command::Submit { transaction, taken, kept: kept_sender };
         self.commands.send(command).await.map_err(|_| NodeError::Ended)?;
         let outcome = outcome.await.map_err(|_| NodeError::Ended)?;
         let Submission { id, links, duplicate } = outcome.map_err(NodeError::Refused)?;
-        Ok(Submitted {
-            id,
-            links,
-            duplicate,
-            kept,
-        })
+        Ok(Submitted { id, links, duplicate, kept })
     }
 
     /// What happens from now on, in order. A subscriber that lags more than 4,096 events behind loses the oldest, and is told so.
@@ -383,13 +358,7 @@ impl Node {
     /// [`NodeError::Ended`].
     pub async fn status(&self) -> Result<Status, NodeError> {
         let (answer, status) = oneshot::channel();
-        self.commands
-            .send(Command::Status {
-                holds: Vec::new(),
-                answer,
-            })
-            .await
-            .map_err(|_| NodeError::Ended)?;
+        self.commands.send(Command::Status { holds: Vec::new(), answer }).await.map_err(|_| NodeError::Ended)?;
         status.await.map_err(|_| NodeError::Ended)
     }
 

@@ -64,11 +64,7 @@ impl fmt::Display for Words<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Event::Dialling { address } => write!(f, "dialling {address}"),
-            Event::DialFailed {
-                address,
-                error,
-                retry_in,
-            } => {
+            Event::DialFailed { address, error, retry_in } => {
                 write!(f, "{address} {}; ", failure(error))?;
                 match retry_in {
                     Some(wait) => write!(f, "trying again in {:.1} s", wait.as_secs_f64()),
@@ -77,42 +73,25 @@ impl fmt::Display for Words<'_> {
             }
             Event::FoundSelf { address } => write!(f, "{address} is this node itself: it is not dialled again"),
             Event::PeerUp { peer, dialled, peers } => {
-                let who = if *dialled {
-                    "which we dialled"
-                } else {
-                    "which dialled us"
-                };
+                let who = if *dialled { "which we dialled" } else { "which dialled us" };
                 write!(f, "linked to {peer}, {who}; {}", count(*peers, "peer"))
             }
             Event::PeerDown { peer, cause, peers } => {
                 write!(f, "lost {peer}: {}; ", plain(cause))?;
-                if *peers == 0 {
-                    f.write_str("no peer left")
-                } else {
-                    write!(f, "{} left", count(*peers, "peer"))
-                }
+                if *peers == 0 { f.write_str("no peer left") } else { write!(f, "{} left", count(*peers, "peer")) }
             }
-            Event::Learned { peer, addresses } => write!(
-                f,
-                "learned {} from {peer}",
-                many(*addresses as u64, "address", "addresses")
-            ),
-            Event::Transaction {
-                transaction,
-                origin,
-                peer,
-                links,
-            } => transaction_words(f, transaction.id(), origin.as_ref(), peer.as_ref(), *links),
-            Event::Stored { ids, pool } => write!(
-                f,
-                "{} written to transactions.json, which holds {pool} now",
-                count(ids.len(), "transaction")
-            ),
-            Event::StoreFailed { error } => write!(
-                f,
-                "transactions.json took nothing, trying again: {}",
-                clean(error, LINE_CHARACTERS)
-            ),
+            Event::Learned { peer, addresses } => {
+                write!(f, "learned {} from {peer}", many(*addresses as u64, "address", "addresses"))
+            }
+            Event::Transaction { transaction, origin, peer, links } => {
+                transaction_words(f, transaction.id(), origin.as_ref(), peer.as_ref(), *links)
+            }
+            Event::Stored { ids, pool } => {
+                write!(f, "{} written to transactions.json, which holds {pool} now", count(ids.len(), "transaction"))
+            }
+            Event::StoreFailed { error } => {
+                write!(f, "transactions.json took nothing, trying again: {}", clean(error, LINE_CHARACTERS))
+            }
             Event::StoreRecovered => f.write_str("transactions.json takes transactions again"),
             Event::Refused { peer, reason } => write!(f, "refused a transaction from {peer}: {}", plain(reason)),
             Event::Feeding { peer, ours, theirs } => {
@@ -122,10 +101,9 @@ impl fmt::Display for Words<'_> {
                     many(*theirs, "transaction", "transactions")
                 )
             }
-            Event::Behind { peer } => write!(
-                f,
-                "{peer} reads slower than we send: the rest follows from transactions.json as it catches up"
-            ),
+            Event::Behind { peer } => {
+                write!(f, "{peer} reads slower than we send: the rest follows from transactions.json as it catches up")
+            }
             Event::Warning { text } => f.write_str(&clean(text, LINE_CHARACTERS)),
             Event::Fault { link, peer, text } => write!(f, "link {link}, {peer}: {}", plain(text)),
         }
@@ -249,10 +227,7 @@ impl Sparing {
     /// Tells how many transactions were held back, once their second is over.
     pub fn tick(&mut self, now: Instant) {
         if let Some(held) = self.held_back(now) {
-            tracing::info!(
-                "… and {} in the last second",
-                many(held, "more transaction", "more transactions")
-            );
+            tracing::info!("… and {} in the last second", many(held, "more transaction", "more transactions"));
         }
     }
 

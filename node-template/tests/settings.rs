@@ -41,18 +41,11 @@ impl Folder {
 
     /// The error's line, with the folder's path written as `node-2`.
     fn error(&self, flags: &Flags, environment: &[&str]) -> String {
-        self.shorten(
-            &self
-                .read(flags, environment)
-                .expect_err("the settings are bad")
-                .to_string(),
-        )
+        self.shorten(&self.read(flags, environment).expect_err("the settings are bad").to_string())
     }
 
     fn warnings(&self, environment: &[&str]) -> Vec<String> {
-        let settings = self
-            .read(&Flags::default(), environment)
-            .expect("the settings are good");
+        let settings = self.read(&Flags::default(), environment).expect("the settings are good");
         settings.warnings.iter().map(|line| self.shorten(line)).collect()
     }
 
@@ -74,22 +67,9 @@ const NONE: [&str; 0] = [];
 fn a_port_is_enough() {
     let folder = Folder::new("PORT=4001\n");
     let settings = folder.ok();
-    assert_eq!(
-        (settings.port, settings.host.as_str(), settings.network.as_str()),
-        (4001, "localhost", "p2p-node")
-    );
-    assert_eq!(
-        (
-            settings.address.as_ref(),
-            settings.public_key,
-            settings.known_peers.len()
-        ),
-        (None, None, 0)
-    );
-    assert_eq!(
-        (settings.log, settings.limits.clone()),
-        (tracing::Level::INFO, Limits::default())
-    );
+    assert_eq!((settings.port, settings.host.as_str(), settings.network.as_str()), (4001, "localhost", "p2p-node"));
+    assert_eq!((settings.address.as_ref(), settings.public_key, settings.known_peers.len()), (None, None, 0));
+    assert_eq!((settings.log, settings.limits.clone()), (tracing::Level::INFO, Limits::default()));
     assert_eq!(settings.folder, folder.path());
     assert_eq!(settings.warnings, NONE);
     assert_eq!(settings.advertised(4001).unwrap().to_string(), "ws://localhost:4001");
@@ -118,10 +98,7 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
     let folder = Folder::new("PORT=4001\nLOG=warn\nNETWORK=file");
     let port = flags(|flags| flags.port = Some("4003".to_owned()));
     let settings = folder.read(&port, &["PORT=4002", "LOG=debug"]).unwrap();
-    assert_eq!(
-        (settings.port, settings.log, settings.network.as_str()),
-        (4003, tracing::Level::DEBUG, "file")
-    );
+    assert_eq!((settings.port, settings.log, settings.network.as_str()), (4003, tracing::Level::DEBUG, "file"));
 
     assert_eq!(folder.read(&Flags::default(), &["PORT=4002"]).unwrap().port, 4002);
     assert_eq!(
@@ -189,10 +166,7 @@ fn a_port_that_is_none_says_so_and_from_where() {
             folder.error(&flag, &["PORT=4002"]),
             format!("PORT is {shown} (from --port): {wanted}; give --port another value")
         );
-        assert!(
-            folder.read(&flag, &[]).unwrap_err().is_usage(),
-            "the command line is at fault"
-        );
+        assert!(folder.read(&flag, &[]).unwrap_err().is_usage(), "the command line is at fault");
     }
     assert!(!folder.read(&Flags::default(), &["PORT=x"]).unwrap_err().is_usage());
 }
@@ -204,27 +178,14 @@ fn a_missing_port_names_the_folder_and_the_remedy() {
     for (env, found) in [
         ("", "node-2/.env has no PORT"),
         ("# PORT=4001", "node-2/.env has no PORT"),
-        (
-            "HOST=localhost\nPROT=4001",
-            "node-2/.env has PROT in line 2, but no PORT",
-        ),
+        ("HOST=localhost\nPROT=4001", "node-2/.env has PROT in line 2, but no PORT"),
     ] {
-        assert_eq!(
-            Folder::new(env).error(&Flags::default(), &[]),
-            format!("PORT is not set: {found}; {remedy}")
-        );
+        assert_eq!(Folder::new(env).error(&Flags::default(), &[]), format!("PORT is not set: {found}; {remedy}"));
     }
     let folder = Folder::new("");
     fs::remove_file(folder.env()).unwrap();
-    assert_eq!(
-        folder.error(&Flags::default(), &[]),
-        format!("PORT is not set: there is no node-2/.env; {remedy}")
-    );
-    assert_eq!(
-        folder.read(&Flags::default(), &["PORT=4001"]).unwrap().warnings,
-        NONE,
-        "the file may be missing"
-    );
+    assert_eq!(folder.error(&Flags::default(), &[]), format!("PORT is not set: there is no node-2/.env; {remedy}"));
+    assert_eq!(folder.read(&Flags::default(), &["PORT=4001"]).unwrap().warnings, NONE, "the file may be missing");
 }
 
 #[test]
@@ -233,10 +194,7 @@ fn the_env_file_of_a_parent_is_not_read() {
     let child = parent.path().join("child");
     fs::create_dir(&child).unwrap();
     fs::write(child.join("known-peers.json"), "[]").unwrap();
-    assert!(matches!(
-        Settings::read(&child, &Flags::default(), |_| None),
-        Err(SettingsError::NoPort { .. })
-    ));
+    assert!(matches!(Settings::read(&child, &Flags::default(), |_| None), Err(SettingsError::NoPort { .. })));
 }
 
 #[test]
@@ -247,10 +205,7 @@ fn files_that_can_not_be_read_are_named() {
         "node-2/.env, line 2: this is not NAME=value; correct it (a value with spaces, quotes or backslashes stands in single quotes), or put # before it"
     );
     fs::write(folder.env(), [0xff, 0xfe, b'P', 0]).unwrap();
-    assert_eq!(
-        folder.error(&Flags::default(), &[]),
-        "node-2/.env is no UTF-8 text: save it as UTF-8"
-    );
+    assert_eq!(folder.error(&Flags::default(), &[]), "node-2/.env is no UTF-8 text: save it as UTF-8");
     fs::remove_file(folder.env()).unwrap();
     fs::create_dir(folder.env()).unwrap();
     assert_eq!(
@@ -258,20 +213,14 @@ fn files_that_can_not_be_read_are_named() {
         "node-2/.env is no file: move it away and write a file of that name"
     );
 
-    let gone = Settings::read(&folder.path().join("gone"), &Flags::default(), |_| None)
-        .unwrap_err()
-        .to_string();
+    let gone = Settings::read(&folder.path().join("gone"), &Flags::default(), |_| None).unwrap_err().to_string();
     assert_eq!(
         folder.shorten(&gone),
         "node-2/gone is no folder: name one that holds a node's .env, or run 'cargo xtask clone-node' to make one"
     );
     let folder = Folder::new("PORT=4001");
     fs::remove_file(folder.path().join("known-peers.json")).unwrap();
-    assert!(
-        folder
-            .error(&Flags::default(), &[])
-            .starts_with("node-2/known-peers.json is missing: ")
-    );
+    assert!(folder.error(&Flags::default(), &[]).starts_with("node-2/known-peers.json is missing: "));
 }
 
 #[test]
@@ -301,10 +250,7 @@ fn bad_values_say_what_is_wanted() {
             "NETWORK='a\u{7}b'",
             "NETWORK is ab (@): a network's name has at most 64 printable characters; change it there",
         ),
-        (
-            "LOG=verbose",
-            "LOG is verbose (@): a level is one of error, warn, info, debug, trace; change it there",
-        ),
+        ("LOG=verbose", "LOG is verbose (@): a level is one of error, warn, info, debug, trace; change it there"),
         (
             "PEERS=localhost:4001,4002",
             "PEERS is 4002 (@): it has no port; a peer is ws://host:port or host:port, several are separated by commas; change it there",
@@ -317,10 +263,7 @@ fn bad_values_say_what_is_wanted() {
             "QUEUE_BYTES=1000",
             "QUEUE_BYTES is 1000 (@): it is a whole number from 1048576 to 1073741824; change it there",
         ),
-        (
-            "INBOUND_LINKS=0",
-            "INBOUND_LINKS is 0 (@): it is a whole number from 1 to 2147483648; change it there",
-        ),
+        ("INBOUND_LINKS=0", "INBOUND_LINKS is 0 (@): it is a whole number from 1 to 2147483648; change it there"),
         (
             "PING_INTERVAL_SECONDS=1.5",
             "PING_INTERVAL_SECONDS is 1.5 (@): it is a whole number from 1 to 86400; change it there",
@@ -339,16 +282,10 @@ fn bad_values_say_what_is_wanted() {
         ),
     ] {
         let folder = Folder::new(&format!("PORT=4001\n{setting}\n"));
-        assert_eq!(
-            folder.error(&Flags::default(), &[]),
-            line.replace('@', "node-2/.env, line 2")
-        );
+        assert_eq!(folder.error(&Flags::default(), &[]), line.replace('@', "node-2/.env, line 2"));
     }
     let long = Folder::new(&format!("PORT=4001\nNETWORK={}", "é".repeat(65)));
-    assert!(
-        long.error(&Flags::default(), &[])
-            .contains("at most 64 printable characters")
-    );
+    assert!(long.error(&Flags::default(), &[]).contains("at most 64 printable characters"));
 }
 
 #[test]
@@ -379,10 +316,7 @@ fn good_values_are_taken() {
          DIAL_TIMEOUT_SECONDS=2\nUNSTORED_BYTES=2000000\n"
     ));
     let settings = folder.ok();
-    assert_eq!(
-        (settings.host.as_str(), &settings.network, settings.log),
-        ("localhost", &long, tracing::Level::TRACE)
-    );
+    assert_eq!((settings.host.as_str(), &settings.network, settings.log), ("localhost", &long, tracing::Level::TRACE));
     assert_eq!(settings.advertised(4001).unwrap().to_string(), "ws://example.org:80");
     assert_eq!(settings.public_key, None);
     let seconds = std::time::Duration::from_secs;
@@ -410,34 +344,13 @@ fn good_values_are_taken() {
 #[test]
 fn peers_are_added_to_the_known_ones() {
     let folder = Folder::new("PORT=4001\nPEERS=localhost:9");
-    fs::write(
-        folder.path().join("known-peers.json"),
-        r#"["ws://localhost:4001", 7, "ws://localhost:4003"]"#,
-    )
-    .unwrap();
-    let flags = flags(|flags| {
-        flags.peers = vec![
-            "localhost:4003, ws://localhost:4002/".to_owned(),
-            "[::1]:4005".to_owned(),
-        ]
-    });
+    fs::write(folder.path().join("known-peers.json"), r#"["ws://localhost:4001", 7, "ws://localhost:4003"]"#).unwrap();
+    let flags =
+        flags(|flags| flags.peers = vec!["localhost:4003, ws://localhost:4002/".to_owned(), "[::1]:4005".to_owned()]);
     let settings = folder.read(&flags, &["PEERS=localhost:10"]).unwrap();
     let peers: Vec<_> = settings.known_peers.iter().map(ToString::to_string).collect();
-    assert_eq!(
-        peers,
-        [
-            "ws://localhost:4001",
-            "ws://localhost:4003",
-            "ws://localhost:4002",
-            "ws://[::1]:4005"
-        ]
-    );
-    assert_eq!(
-        settings.warnings.len(),
-        1,
-        "the junk entry is told: {:?}",
-        settings.warnings
-    );
+    assert_eq!(peers, ["ws://localhost:4001", "ws://localhost:4003", "ws://localhost:4002", "ws://[::1]:4005"]);
+    assert_eq!(settings.warnings.len(), 1, "the junk entry is told: {:?}", settings.warnings);
     assert_eq!(folder.ok().known_peers[2].to_string(), "ws://localhost:9");
 }
 
@@ -468,10 +381,7 @@ fn a_public_key_must_be_the_folders() {
              or leave MY_PUBLIC_KEY empty to get a new key; change it there"
         )
     );
-    assert!(
-        !folder.path().join("node.key").exists(),
-        "reading settings makes no key"
-    );
+    assert!(!folder.path().join("node.key").exists(), "reading settings makes no key");
 }
 
 #[test]
@@ -549,11 +459,7 @@ fn the_template_is_valid_and_shows_the_defaults() {
         line.strip_prefix("# ")
             .is_some_and(|rest| rest.split('=').next().is_some_and(|name| !name.contains(' ')) && rest.contains('='))
     };
-    let all: String = template
-        .lines()
-        .filter(settings)
-        .map(|line| line[2..].to_owned() + "\n")
-        .collect();
+    let all: String = template.lines().filter(settings).map(|line| line[2..].to_owned() + "\n").collect();
     let folder = Folder::new(&format!("PORT=4001\n{all}"));
     let settings = folder.ok();
     assert_eq!(settings.limits, Limits::default());

@@ -39,10 +39,7 @@ fn entries_that_are_no_addresses_are_skipped_and_told() {
         "entry 4, is skipped: \"\\u{1b}[31m\" is no peer address: it has no ws://; write it as ws://host:port",
         "entry 5, is skipped: null is no peer address; write it as \"ws://host:port\"",
     ];
-    assert_eq!(
-        peers.warnings,
-        expected.map(|line| format!("{}, {line}", file.display()))
-    );
+    assert_eq!(peers.warnings, expected.map(|line| format!("{}, {line}", file.display())));
 }
 
 #[test]
@@ -51,13 +48,7 @@ fn many_bad_entries_are_counted() {
     let warnings = peers.unwrap().warnings;
     assert_eq!(warnings.len(), 6);
     let file = folder.path().join(KNOWN_PEERS);
-    assert_eq!(
-        warnings[5],
-        format!(
-            "{}: 3 more entries are skipped that are no peer addresses",
-            file.display()
-        )
-    );
+    assert_eq!(warnings[5], format!("{}: 3 more entries are skipped that are no peer addresses", file.display()));
 }
 
 #[test]
@@ -67,22 +58,13 @@ fn a_file_that_is_no_array_says_where() {
         (" \n ", "line 2, column 1: the file is empty"),
         ("{}", "line 1, column 1: this is an object"),
         ("\n  \"ws://localhost:4001\"", "line 2, column 3: this is a text"),
-        (
-            "[\n  \"ws://localhost:4001\"\n  7]",
-            "line 3, column 3: no JSON: expected `,` or `]`",
-        ),
-        (
-            "[\"ws://localhost:4001\",]",
-            "line 1, column 24: no JSON: trailing comma",
-        ),
+        ("[\n  \"ws://localhost:4001\"\n  7]", "line 3, column 3: no JSON: expected `,` or `]`"),
+        ("[\"ws://localhost:4001\",]", "line 1, column 24: no JSON: trailing comma"),
         ("[", "line 1, column 1: no JSON: EOF while parsing a list"),
     ] {
         let (folder, peers) = read(text);
         let file = folder.path().join(KNOWN_PEERS);
-        let expected = format!(
-            "{}, {place}; write an array such as [\"ws://localhost:4001\"]",
-            file.display()
-        );
+        let expected = format!("{}, {place}; write an array such as [\"ws://localhost:4001\"]", file.display());
         assert_eq!(peers.unwrap_err().to_string(), expected, "{text:?}");
     }
 }
@@ -102,33 +84,18 @@ fn a_file_that_can_not_be_used_says_what_to_do() {
         )
     );
     fs::create_dir(&file).unwrap();
-    assert_eq!(
-        line(),
-        format!(
-            "{} is no file: move it away and write a file of that name",
-            file.display()
-        )
-    );
+    assert_eq!(line(), format!("{} is no file: move it away and write a file of that name", file.display()));
     fs::remove_dir(&file).unwrap();
 
     fs::write(&file, [0xff, 0xfe, b'[', 0, b']', 0]).unwrap();
     assert_eq!(line(), format!("{} is no UTF-8 text: save it as UTF-8", file.display()));
 
     fs::write(&file, " ".repeat(1024 * 1024 + 1)).unwrap();
-    assert_eq!(
-        line(),
-        format!(
-            "{} has more than 1048576 bytes: is it the right file? Shorten it",
-            file.display()
-        )
-    );
+    assert_eq!(line(), format!("{} has more than 1048576 bytes: is it the right file? Shorten it", file.display()));
 
     let deep = "[".repeat(200_000);
     fs::write(&file, deep).unwrap();
-    assert!(
-        line().contains("recursion limit"),
-        "a deep array must not overflow the stack"
-    );
+    assert!(line().contains("recursion limit"), "a deep array must not overflow the stack");
 }
 
 #[test]
@@ -137,10 +104,7 @@ fn the_current_folder_is_known_by_its_name() {
     assert_ne!(folder_name(Path::new(".")), ".");
     assert_eq!(folder_name(Path::new("node-2")), "node-2");
     let file = Path::new("node-2").join(".env").display().to_string();
-    assert_eq!(
-        [shown(Path::new("node-2"), ".env"), shown(Path::new("node-2/"), ".env")],
-        [file.clone(), file]
-    );
+    assert_eq!([shown(Path::new("node-2"), ".env"), shown(Path::new("node-2/"), ".env")], [file.clone(), file]);
 }
 
 #[cfg(unix)]
@@ -151,9 +115,6 @@ fn a_file_that_can_not_be_opened_says_why() {
     let file = folder.path().join(KNOWN_PEERS);
     std::os::unix::fs::symlink(&file, &file).unwrap();
     let line = known_peers(folder.path()).unwrap_err().to_string();
-    assert!(
-        line.starts_with(&format!("{} can not be read: ", file.display())),
-        "{line}"
-    );
+    assert!(line.starts_with(&format!("{} can not be read: ", file.display())), "{line}");
     assert!(line.ends_with("; check who may read it"), "{line}");
 }

@@ -16,16 +16,10 @@ fn a_key_is_made_once_and_found_again() {
     assert_eq!(text.len(), 65);
     assert!(text.ends_with('\n') && parse_hex32(text.trim()).is_some());
 
-    assert_eq!(
-        NodeKey::load_or_create(folder.path()).unwrap().node_id(),
-        made.node_id()
-    );
+    assert_eq!(NodeKey::load_or_create(folder.path()).unwrap().node_id(), made.node_id());
     assert_eq!(NodeKey::load(folder.path()).unwrap().unwrap().node_id(), made.node_id());
     assert_eq!(fs::read_to_string(folder.path().join(NODE_KEY)).unwrap(), text);
-    let names: Vec<_> = fs::read_dir(folder.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
+    let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, [NODE_KEY], "no draft is left behind");
 }
 
@@ -41,15 +35,9 @@ fn the_public_half_is_that_of_rfc_8032() {
     // RFC 8032, section 7.1, test 1.
     let folder = tempfile::tempdir().unwrap();
     for ending in ["", "\n", "\r\n"] {
-        put(
-            folder.path(),
-            format!("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60{ending}"),
-        );
+        put(folder.path(), format!("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60{ending}"));
         let id = NodeKey::load(folder.path()).unwrap().unwrap().node_id();
-        assert_eq!(
-            id.to_string(),
-            "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
-        );
+        assert_eq!(id.to_string(), "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
     }
 }
 
@@ -59,14 +47,8 @@ fn debug_output_holds_no_secret() {
     let key = NodeKey::load_or_create(folder.path()).unwrap();
     let secret = fs::read_to_string(folder.path().join(NODE_KEY)).unwrap();
     let shown = format!("{key:?} {key:#?}");
-    assert_eq!(
-        format!("{key:?}"),
-        format!("NodeKey({}, secret)", key.node_id().short())
-    );
-    assert!(
-        (0..56).all(|start| !shown.contains(&secret[start..start + 8])),
-        "{shown}"
-    );
+    assert_eq!(format!("{key:?}"), format!("NodeKey({}, secret)", key.node_id().short()));
+    assert!((0..56).all(|start| !shown.contains(&secret[start..start + 8])), "{shown}");
 }
 
 #[test]
@@ -91,27 +73,17 @@ fn a_broken_file_is_told_and_left_alone() {
             folder.path().join(NODE_KEY).display()
         );
         assert_eq!(line, expected);
-        assert_eq!(
-            fs::read_to_string(folder.path().join(NODE_KEY)).unwrap(),
-            text,
-            "never overwritten"
-        );
+        assert_eq!(fs::read_to_string(folder.path().join(NODE_KEY)).unwrap(), text, "never overwritten");
     }
     put(folder.path(), [0xff; 64]);
-    assert!(matches!(
-        NodeKey::load_or_create(folder.path()),
-        Err(KeyError::Broken { .. })
-    ));
+    assert!(matches!(NodeKey::load_or_create(folder.path()), Err(KeyError::Broken { .. })));
 }
 
 #[test]
 fn a_folder_in_the_place_of_the_key_is_no_key() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join(NODE_KEY)).unwrap();
-    assert!(matches!(
-        NodeKey::load_or_create(folder.path()),
-        Err(KeyError::Broken { .. })
-    ));
+    assert!(matches!(NodeKey::load_or_create(folder.path()), Err(KeyError::Broken { .. })));
 }
 
 #[test]
@@ -120,14 +92,8 @@ fn a_folder_that_is_not_there_can_hold_no_key() {
     let gone = folder.path().join("gone");
     let line = NodeKey::load_or_create(&gone).unwrap_err().to_string();
     let file = gone.join(NODE_KEY);
-    assert!(
-        line.starts_with(&format!("{} can not be made: ", file.display())),
-        "{line}"
-    );
-    assert!(
-        line.ends_with("; check that the folder may be written to and has room"),
-        "{line}"
-    );
+    assert!(line.starts_with(&format!("{} can not be made: ", file.display())), "{line}");
+    assert!(line.ends_with("; check that the folder may be written to and has room"), "{line}");
 }
 
 #[test]
@@ -162,10 +128,7 @@ fn the_file_is_the_owners_alone() {
         assert_eq!(line, expected);
     }
     fs::set_permissions(&file, fs::Permissions::from_mode(0o400)).unwrap();
-    assert!(
-        NodeKey::load_or_create(folder.path()).is_ok(),
-        "a read-only key is fine"
-    );
+    assert!(NodeKey::load_or_create(folder.path()).is_ok(), "a read-only key is fine");
 }
 
 #[cfg(unix)]
@@ -176,9 +139,6 @@ fn a_file_that_can_not_be_opened_says_why() {
     let file = folder.path().join(NODE_KEY);
     std::os::unix::fs::symlink(&file, &file).unwrap();
     let line = NodeKey::load_or_create(folder.path()).unwrap_err().to_string();
-    assert!(
-        line.starts_with(&format!("{} can not be read: ", file.display())),
-        "{line}"
-    );
+    assert!(line.starts_with(&format!("{} can not be read: ", file.display())), "{line}");
     assert!(line.ends_with("; check who may read it"), "{line}");
 }

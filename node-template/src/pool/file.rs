@@ -58,12 +58,7 @@ impl Rows {
 impl PoolFile {
     /// A file whose rows end at an offset. `left`: what it looked like before it was read.
     pub(super) fn new(file: Arc<File>, rows_end: u64, empty: bool, left: Stamp) -> Self {
-        Self {
-            file,
-            rows_end,
-            empty,
-            left,
-        }
+        Self { file, rows_end, empty, left }
     }
 
     pub(super) fn file(&self) -> &Arc<File> {
@@ -77,11 +72,7 @@ impl PoolFile {
 
     /// Rows to append to the file as it is now.
     pub(super) fn rows(&self) -> Rows {
-        Rows {
-            text: Vec::new(),
-            base: self.rows_end,
-            first: self.empty,
-        }
+        Rows { text: Vec::new(), base: self.rows_end, first: self.empty }
     }
 
     /// Appends rows and waits for the disk. Afterwards [`Self::leave`] must be asked whether somebody interfered.

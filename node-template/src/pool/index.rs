@@ -19,23 +19,12 @@ pub(super) struct Place {
 
 impl Place {
     /// No row: another program removed it, and it could not be put back.
-    pub(super) const LOST: Self = Self {
-        offset_high: 0,
-        offset_low: 0,
-        length: 0,
-    };
+    pub(super) const LOST: Self = Self { offset_high: 0, offset_low: 0, length: 0 };
 
     /// A row at an offset. Rows are shorter than 4 GiB: the scanner refuses far shorter ones.
     pub(super) fn new(offset: u64, length: usize) -> Self {
-        debug_assert!(
-            length > 0 && u32::try_from(length).is_ok(),
-            "a row has between 2 bytes and 4 GiB"
-        );
-        Self {
-            offset_high: (offset >> 32) as u32,
-            offset_low: offset as u32,
-            length: length as u32,
-        }
+        debug_assert!(length > 0 && u32::try_from(length).is_ok(), "a row has between 2 bytes and 4 GiB");
+        Self { offset_high: (offset >> 32) as u32, offset_low: offset as u32, length: length as u32 }
     }
 
     pub(super) fn offset(self) -> u64 {
@@ -74,9 +63,7 @@ impl<T: Copy> Chunked<T> {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.chunks
-            .last()
-            .map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
+        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
     }
 
     pub(super) fn push(&mut self, value: T) {
@@ -116,12 +103,7 @@ pub(super) struct Index {
 
 impl Index {
     pub(super) fn new() -> Self {
-        Self {
-            ids: Chunked::new(),
-            places: Chunked::new(),
-            table: vec![0; 16],
-            hasher: RandomState::new(),
-        }
+        Self { ids: Chunked::new(), places: Chunked::new(), table: vec![0; 16], hasher: RandomState::new() }
     }
 
     /// How many positions there are, those of lost rows included.
@@ -139,8 +121,7 @@ impl Index {
 
     /// Whether an identity is known and its row is not lost.
     pub(super) fn is_live(&self, id: &TransactionId) -> bool {
-        self.position(id)
-            .is_some_and(|position| !self.place(position).is_lost())
+        self.position(id).is_some_and(|position| !self.place(position).is_lost())
     }
 
     /// Notes where an identity's row stands, and gives it a position if it has none; tells the position.

@@ -63,20 +63,12 @@ pub(super) fn look<G: Gather>(path: &Path, mut gather: G) -> Result<Look<G>, Poo
     let left = Stamp::of_file(&file).map_err(PoolError::io("read", path))?;
     let scan = scan(&file, path, &mut |transaction, place| gather.row(transaction, place))?;
     if scan.damage != Damage::None {
-        return Ok(Look::Damaged(Damaged {
-            file,
-            left,
-            scan,
-            gather,
-        }));
+        return Ok(Look::Damaged(Damaged { file, left, scan, gather }));
     }
     if let Some(refused) = &scan.refused {
         return Err(refuse(&file, path, refused.offset, refused.what.clone()));
     }
-    Ok(Look::Sound(
-        PoolFile::new(Arc::new(file), scan.rows_end, scan.rows == 0, left),
-        gather,
-    ))
+    Ok(Look::Sound(PoolFile::new(Arc::new(file), scan.rows_end, scan.rows == 0, left), gather))
 }
 
 /// Repairs a damaged file. What is cut out of it is on the disk first, in a file beside it. Tells the file and its rows if they are still where
@@ -89,12 +81,7 @@ pub(super) fn mend<G>(
     damaged: Damaged<G>,
     disk: &dyn Disk,
 ) -> Result<(Repair, Option<(PoolFile, G)>), PoolError> {
-    let Damaged {
-        file,
-        left,
-        scan,
-        gather,
-    } = damaged;
+    let Damaged { file, left, scan, gather } = damaged;
     if scan.damage == Damage::Tail && scan.refused.is_none() {
         let mut file = PoolFile::new(Arc::new(file), scan.rows_end, scan.rows == 0, left);
         let repair = repair::tail(path, &mut file, &scan, disk)?;
@@ -130,24 +117,14 @@ fn refuse_foreign(file: &File, path: &Path, scan: &Scan) -> Result<(), PoolError
         return Err(refuse(file, path, offset, what));
     }
     if !scan.opened && scan.rows == 0 && !is_void(rewound(file, path)?, path)? {
-        return Err(refuse(
-            file,
-            path,
-            0,
-            "the file is no JSON array of transactions".to_owned(),
-        ));
+        return Err(refuse(file, path, 0, "the file is no JSON array of transactions".to_owned()));
     }
     Ok(())
 }
 
 fn refuse(file: &File, path: &Path, offset: u64, what: String) -> PoolError {
     match locate(file, offset) {
-        Ok((line, column)) => PoolError::NotTransactions {
-            path: path.to_owned(),
-            line,
-            column,
-            what,
-        },
+        Ok((line, column)) => PoolError::NotTransactions { path: path.to_owned(), line, column, what },
         Err(error) => PoolError::io("read", path)(error),
     }
 }
@@ -174,10 +151,7 @@ fn is_json(text: impl Read) -> bool {
 /// Whether there is nothing but what a power loss leaves in the place of data: zeros; or whitespace.
 fn is_void(text: impl Read, path: &Path) -> Result<bool, PoolError> {
     for byte in text.bytes() {
-        if !matches!(
-            byte.map_err(PoolError::io("read", path))?,
-            0 | b' ' | b'\n' | b'\r' | b'\t'
-        ) {
+        if !matches!(byte.map_err(PoolError::io("read", path))?, 0 | b' ' | b'\n' | b'\r' | b'\t') {
             return Ok(false);
         }
     }

@@ -37,14 +37,8 @@ impl Lock {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
-                let pid = file
-                    .read_to_string(&mut text)
-                    .ok()
-                    .and_then(|_| text.lines().next()?.parse().ok());
-                return Err(PoolError::InUse {
-                    folder: folder.to_owned(),
-                    pid,
-                });
+                let pid = file.read_to_string(&mut text).ok().and_then(|_| text.lines().next()?.parse().ok());
+                return Err(PoolError::InUse { folder: folder.to_owned(), pid });
             }
             Err(TryLockError::Error(error)) => return Err(PoolError::io("lock", &path)(error)),
         }

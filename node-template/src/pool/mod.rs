@@ -168,16 +168,7 @@ fn open_on(folder: &Path, disk: Box<dyn Disk>, pauses: Pauses) -> Result<Opened,
             drop(end);
         })
         .map_err(PoolError::io("start a thread for", &path))?;
-    Ok(Opened {
-        pool: Pool {
-            shared,
-            commands: command_sender,
-            ended,
-        },
-        reports,
-        ids,
-        repairs,
-    })
+    Ok(Opened { pool: Pool { shared, commands: command_sender, ended }, reports, ids, repairs })
 }
 
 impl Gather for Index {
@@ -205,21 +196,13 @@ impl Pool {
             let (plan, next, end) = self.shared.plan(from, until, max_bytes);
             let read = tokio::task::spawn_blocking(move || plan.read()).await;
             // The runtime drops blocking work only when it ends.
-            let read = read
-                .map_err(|_| PoolError::Closed)?
-                .map_err(PoolError::io("read", self.shared.path()))?;
+            let read = read.map_err(|_| PoolError::Closed)?.map_err(PoolError::io("read", self.shared.path()))?;
             if let Some(transactions) = read {
-                return Ok(Chunk {
-                    transactions,
-                    next,
-                    end,
-                });
+                return Ok(Chunk { transactions, next, end });
             }
             self.look().await;
         }
-        Err(PoolError::Unsettled {
-            path: self.shared.path().to_owned(),
-        })
+        Err(PoolError::Unsettled { path: self.shared.path().to_owned() })
     }
 
     /// Has the writer compare the file with what it left, as it does before each batch; returns when what somebody else did to it is reported.

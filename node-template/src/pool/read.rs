@@ -39,12 +39,7 @@ pub(super) struct RowReader {
 
 impl RowReader {
     pub(super) fn new(file: Arc<File>) -> Self {
-        Self {
-            file,
-            parser: Parser::new(),
-            block: Vec::new(),
-            base: 0,
-        }
+        Self { file, parser: Parser::new(), block: Vec::new(), base: 0 }
     }
 
     /// The transaction at a place; `None` if another or none stands there.
@@ -57,10 +52,7 @@ impl RowReader {
             self.base = offset;
         }
         let start = (offset - self.base) as usize;
-        let text = self
-            .block
-            .get(start..start + length)
-            .and_then(|bytes| str::from_utf8(bytes).ok());
+        let text = self.block.get(start..start + length).and_then(|bytes| str::from_utf8(bytes).ok());
         let transaction = text.and_then(|text| Transaction::parse(&mut self.parser, text).ok());
         Ok(transaction.filter(|transaction| transaction.id() == *id))
     }

@@ -82,13 +82,7 @@ pub(super) fn reload(
     state.index.set_places(gathered.places);
     state.file = Arc::clone(file.file());
     drop(state);
-    Ok(Some(Reloaded {
-        file,
-        repairs,
-        lost,
-        found: gathered.found,
-        ahead: gathered.ahead,
-    }))
+    Ok(Some(Reloaded { file, repairs, lost, found: gathered.found, ahead: gathered.ahead }))
 }
 
 /// Gives found rows their positions and tells them, a part at a time. `false` if some are not there any more: the file changed once more.
@@ -160,13 +154,7 @@ fn settled<'a>(
     let mut before: Option<Option<Stamp>> = None;
     for _ in 0..SETTLES {
         let places = Chunked::filled(Place::LOST, shared.state().index.len());
-        let gathered = Gathered {
-            shared,
-            storing,
-            places,
-            found: Vec::new(),
-            ahead: Ahead::new(),
-        };
+        let gathered = Gathered { shared, storing, places, found: Vec::new(), ahead: Ahead::new() };
         let (now, damaged) = match load::look(path, gathered)? {
             Look::Sound(file, gathered) => return Ok((file, gathered)),
             Look::Damaged(damaged) => (Some(damaged.stamp()), Some(damaged)),

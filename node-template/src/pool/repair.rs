@@ -34,12 +34,7 @@ pub struct Repair {
 
 impl fmt::Display for Repair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} was damaged and is repaired: {} transactions kept",
-            self.path.display(),
-            self.kept
-        )?;
+        write!(f, "{} was damaged and is repaired: {} transactions kept", self.path.display(), self.kept)?;
         match &self.bad {
             Some(bad) => write!(
                 f,
@@ -54,9 +49,7 @@ impl fmt::Display for Repair {
 
 /// Makes an empty pool.
 pub(super) fn make_empty(path: &Path, disk: &dyn Disk) -> Result<(), PoolError> {
-    replace(path, disk, |out| {
-        out.write_all(b"[]").map_err(PoolError::io("write", path))
-    })
+    replace(path, disk, |out| out.write_all(b"[]").map_err(PoolError::io("write", path)))
 }
 
 /// Cuts a torn tail off, in place.
@@ -81,9 +74,7 @@ pub(super) fn rewrite(path: &Path, file: &File, scan: &Scan, disk: &dyn Disk) ->
             }
         })?;
         let closing: &[u8] = if before.starts_with('[') { b"[]" } else { b"\n]" };
-        failure
-            .map_or_else(|| out.write_all(closing), Err)
-            .map_err(PoolError::io("write", path))
+        failure.map_or_else(|| out.write_all(closing), Err).map_err(PoolError::io("write", path))
     })?;
     Ok(repair)
 }
@@ -104,11 +95,7 @@ fn keep_bad(path: &Path, file: &File, scan: &Scan, disk: &dyn Disk) -> Result<Re
         return Ok(repair);
     }
     let (bad_path, bad_file) = new_bad_file(path)?;
-    let mut out = DiskWriter {
-        disk,
-        file: &bad_file,
-        offset: 0,
-    };
+    let mut out = DiskWriter { disk, file: &bad_file, offset: 0 };
     for (piece, bad) in scan.bad.iter().enumerate() {
         if piece > 0 {
             out.write_all(b"\n").map_err(PoolError::io("write", &bad_path))?;
@@ -124,9 +111,7 @@ fn keep_bad(path: &Path, file: &File, scan: &Scan, disk: &dyn Disk) -> Result<Re
 fn is_separators(file: &File, range: &Range<u64>) -> io::Result<bool> {
     let mut only = true;
     each_block(file, range, |block| {
-        only &= block
-            .iter()
-            .all(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | b',' | b'[' | b']'));
+        only &= block.iter().all(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | b',' | b'[' | b']'));
         Ok(())
     })?;
     Ok(only)
@@ -148,9 +133,7 @@ fn each_block(file: &File, range: &Range<u64>, mut take: impl FnMut(&[u8]) -> io
 }
 
 fn new_bad_file(path: &Path) -> Result<(PathBuf, File), PoolError> {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let first = beside(path, &format!(".bad-{}", utc(now)));
     let mut candidate = first.clone();
     for counter in 2_u64.. {
@@ -173,21 +156,12 @@ fn replace(
 ) -> Result<(), PoolError> {
     let new = beside(path, ".new");
     let file = File::create(&new).map_err(PoolError::io("make", &new))?;
-    let mut out = BufWriter::with_capacity(
-        1024 * 1024,
-        DiskWriter {
-            disk,
-            file: &file,
-            offset: 0,
-        },
-    );
+    let mut out = BufWriter::with_capacity(1024 * 1024, DiskWriter { disk, file: &file, offset: 0 });
     let written = write(&mut out)
         .and_then(|()| out.flush().map_err(PoolError::io("write", &new)))
         .and_then(|()| disk.sync(&file).map_err(PoolError::io("write", &new)))
         .and_then(|()| match fs::metadata(path) {
-            Ok(old) => file
-                .set_permissions(old.permissions())
-                .map_err(PoolError::io("write", &new)),
+            Ok(old) => file.set_permissions(old.permissions()).map_err(PoolError::io("write", &new)),
             Err(_) => Ok(()),
         })
         .and_then(|()| fs::rename(&new, path).map_err(PoolError::io("replace", path)));
@@ -241,12 +215,7 @@ fn utc(seconds: u64) -> String {
     let day = day - (153 * month + 2) / 5 + 1;
     let (month, next_year) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
     let year = era * 400 + year + next_year;
-    format!(
-        "{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z",
-        second / 3_600,
-        second / 60 % 60,
-        second % 60
-    )
+    format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", second / 3_600, second / 60 % 60, second % 60)
 }
 
 #[cfg(test)]

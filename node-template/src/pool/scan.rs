@@ -79,14 +79,7 @@ pub(super) struct Scan {
 /// # Errors
 /// What the system said when reading.
 pub(super) fn scan(file: &File, judge: &mut dyn FnMut(u64, &str) -> Verdict) -> io::Result<Scan> {
-    let found = Scan {
-        damage: Damage::None,
-        rows: 0,
-        rows_end: 0,
-        opened: false,
-        bad: Vec::new(),
-        refused: None,
-    };
+    let found = Scan { damage: Damage::None, rows: 0, rows_end: 0, opened: false, bad: Vec::new(), refused: None };
     let scanner = Scanner {
         window: Window::new(file),
         judge,
@@ -144,11 +137,7 @@ impl Scanner<'_> {
 
     fn opening(&mut self) -> io::Result<Next> {
         const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
-        if self
-            .window
-            .at_least(BYTE_ORDER_MARK.len())?
-            .starts_with(BYTE_ORDER_MARK)
-        {
+        if self.window.at_least(BYTE_ORDER_MARK.len())?.starts_with(BYTE_ORDER_MARK) {
             self.window.advance(BYTE_ORDER_MARK.len());
         }
         let begin = self.window.offset();
@@ -202,11 +191,7 @@ impl Scanner<'_> {
 
     fn end(&mut self) -> io::Result<Next> {
         self.window.advance(1);
-        Ok(if self.window.skip_blank()?.is_none() {
-            Next::Nothing
-        } else {
-            Next::Recover
-        })
+        Ok(if self.window.skip_blank()?.is_none() { Next::Nothing } else { Next::Recover })
     }
 
     fn element_or_recover(&mut self) -> io::Result<Next> {
@@ -250,11 +235,7 @@ impl Scanner<'_> {
             Some(rest) if rest > 0 => behind.ends_with(&before[..rest]) && ahead == &before[rest..],
             _ => ahead.ends_with(before),
         };
-        let own = self
-            .separator
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map(|at| &self.separator[at..]);
+        let own = self.separator.iter().rposition(|byte| *byte == b'\n').map(|at| &self.separator[at..]);
         follows(BEFORE_ROW) || own.is_some_and(follows)
     }
 
@@ -267,11 +248,7 @@ impl Scanner<'_> {
         let Ok(text) = str::from_utf8(&self.window.ahead()[..length]) else {
             return Ok(Element::Broken);
         };
-        let verdict = if text.starts_with('{') {
-            (self.judge)(offset, text)
-        } else {
-            judge_other(text)
-        };
+        let verdict = if text.starts_with('{') { (self.judge)(offset, text) } else { judge_other(text) };
         let end = offset + length as u64;
         match verdict {
             Verdict::Broken => return Ok(Element::Broken),

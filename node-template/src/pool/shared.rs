@@ -23,10 +23,7 @@ pub(super) struct State {
 
 impl Shared {
     pub(super) fn new(path: PathBuf, index: Index, file: Arc<File>) -> Self {
-        Self {
-            path,
-            state: Mutex::new(State { index, file }),
-        }
+        Self { path, state: Mutex::new(State { index, file }) }
     }
 
     /// The path of the pool's file.
@@ -57,13 +54,6 @@ impl Shared {
             }
             next += 1;
         }
-        (
-            Plan {
-                file: Arc::clone(&state.file),
-                rows,
-            },
-            next,
-            next >= end,
-        )
+        (Plan { file: Arc::clone(&state.file), rows }, next, next >= end)
     }
 }

@@ -24,13 +24,7 @@ pub(super) struct Window<'a> {
 
 impl<'a> Window<'a> {
     pub(super) fn new(file: &'a File) -> Self {
-        Self {
-            file,
-            bytes: Vec::new(),
-            base: 0,
-            at: 0,
-            ended: false,
-        }
+        Self { file, bytes: Vec::new(), base: 0, at: 0, ended: false }
     }
 
     /// The offset of the present byte.

@@ -48,11 +48,7 @@ pub(super) struct Pauses {
 
 impl Default for Pauses {
     fn default() -> Self {
-        Self {
-            first: Duration::from_millis(500),
-            longest: Duration::from_secs(10),
-            settle: Duration::from_millis(200),
-        }
+        Self { first: Duration::from_millis(500), longest: Duration::from_secs(10), settle: Duration::from_millis(200) }
     }
 }
 
@@ -180,10 +176,7 @@ impl Writer {
             match self.attempt(&batch) {
                 Ok(synced_in) => {
                     self.on_success();
-                    return self.report(Report::Stored {
-                        ids: batch.iter().map(Transaction::id).collect(),
-                        synced_in,
-                    });
+                    return self.report(Report::Stored { ids: batch.iter().map(Transaction::id).collect(), synced_in });
                 }
                 Err(error) if self.closing => return self.give_up(&error, batch.len()),
                 Err(error) => {
@@ -242,9 +235,7 @@ impl Writer {
             }
             return Ok(begun.elapsed());
         }
-        Err(PoolError::Unsettled {
-            path: self.shared.path().to_owned(),
-        })
+        Err(PoolError::Unsettled { path: self.shared.path().to_owned() })
     }
 
     /// Compares the file with what was left, and takes over what somebody else did to it. Tells which of `storing` are in it by now although their
@@ -252,44 +243,26 @@ impl Writer {
     fn compare(&mut self, storing: &HashSet<TransactionId>) -> Result<Option<reload::Ahead>, PoolError> {
         let path = self.shared.path().to_owned();
         if self.torn && self.file.is_as_left(&path).map_err(PoolError::io("read", &path))? {
-            self.file
-                .restore(self.disk.as_ref())
-                .map_err(PoolError::io("repair", &path))?;
+            self.file.restore(self.disk.as_ref()).map_err(PoolError::io("repair", &path))?;
         }
         self.torn = false;
         if !self.stale && self.file.is_as_left(&path).map_err(PoolError::io("read", &path))? {
             return Ok(Some(reload::Ahead::new()));
         }
         self.stale = true;
-        let reloaded = reload::reload(
-            &self.shared,
-            self.disk.as_ref(),
-            self.pauses.settle,
-            &self.recent,
-            storing,
-        )?;
-        let Some(Reloaded {
-            file,
-            repairs,
-            lost,
-            found,
-            ahead,
-        }) = reloaded
-        else {
+        let reloaded = reload::reload(&self.shared, self.disk.as_ref(), self.pauses.settle, &self.recent, storing)?;
+        let Some(Reloaded { file, repairs, lost, found, ahead }) = reloaded else {
             return Ok(None);
         };
         self.file = file;
         for repair in repairs {
-            self.report(Report::Warning {
-                text: repair.to_string(),
-            });
+            self.report(Report::Warning { text: repair.to_string() });
         }
         if !lost.is_empty() {
             self.report(Report::Lost { ids: lost });
         }
-        let all_found = reload::announce(&self.shared, found, |transactions| {
-            self.report(Report::Found { transactions })
-        })?;
+        let all_found =
+            reload::announce(&self.shared, found, |transactions| self.report(Report::Found { transactions }))?;
         self.stale = !all_found;
         Ok(all_found.then_some(ahead))
     }
@@ -304,10 +277,7 @@ impl Writer {
     }
 
     fn leave(&mut self) -> Result<bool, PoolError> {
-        let undisturbed = self
-            .file
-            .leave(self.shared.path())
-            .map_err(PoolError::io("read", self.shared.path()));
+        let undisturbed = self.file.leave(self.shared.path()).map_err(PoolError::io("read", self.shared.path()));
         self.stale = !matches!(undisturbed, Ok(true));
         undisturbed
     }
@@ -322,9 +292,7 @@ impl Writer {
     fn on_failure(&mut self, error: &PoolError) -> Duration {
         let pause = match self.failing {
             None => {
-                self.report(Report::Failed {
-                    error: error.to_string(),
-                });
+                self.report(Report::Failed { error: error.to_string() });
                 self.pauses.first
             }
             Some(pause) => pause,
@@ -346,10 +314,7 @@ impl Writer {
     fn pause(&mut self, pause: Duration) {
         let until = Instant::now() + pause;
         while !self.closing {
-            match self
-                .commands
-                .recv_timeout(until.saturating_duration_since(Instant::now()))
-            {
+            match self.commands.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(command) => self.take(command),
                 Err(RecvTimeoutError::Timeout) => return,
                 Err(RecvTimeoutError::Disconnected) => self.closing = true,

@@ -88,11 +88,8 @@ impl PeerAddress {
     /// # Errors
     /// [`NotAnAddress`] if the host is no host name or the port is 0.
     pub fn new(host: &str, port: u16) -> Result<Self, NotAnAddress> {
-        let bracketed = if host.contains(':') && !host.starts_with('[') {
-            format!("[{host}]")
-        } else {
-            host.to_owned()
-        };
+        let bracketed =
+            if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() };
         format!("ws://{bracketed}:{port}").parse()
     }
 
@@ -129,10 +126,8 @@ impl FromStr for PeerAddress {
 
     /// Reads `ws://host:port` or `wss://host:port`, with or without one slash at the end.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse(text).map_err(|reason| NotAnAddress {
-            text: text.chars().take(limits::SHOWN_CHARACTERS).collect(),
-            reason,
-        })
+        parse(text)
+            .map_err(|reason| NotAnAddress { text: text.chars().take(limits::SHOWN_CHARACTERS).collect(), reason })
     }
 }
 
@@ -154,16 +149,8 @@ fn parse(text: &str) -> Result<PeerAddress, &'static str> {
     if !port.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("its port is not a number");
     }
-    let port = port
-        .parse()
-        .ok()
-        .filter(|port| *port != 0)
-        .ok_or("its port is not from 1 to 65535")?;
-    Ok(PeerAddress {
-        host: parse_host(host)?,
-        port,
-        secure,
-    })
+    let port = port.parse().ok().filter(|port| *port != 0).ok_or("its port is not from 1 to 65535")?;
+    Ok(PeerAddress { host: parse_host(host)?, port, secure })
 }
 
 fn parse_host(host: &str) -> Result<Host, &'static str> {
@@ -176,9 +163,7 @@ fn parse_host(host: &str) -> Result<Host, &'static str> {
     }
     let label = |label: &str| {
         (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };

@@ -49,9 +49,7 @@ impl Protocol {
         } else {
             self.peers.set_state(&address, State::Attempting);
             self.counters.dials += 1;
-            self.notify(Event::Dialling {
-                address: address.clone(),
-            });
+            self.notify(Event::Dialling { address: address.clone() });
             self.outbox.push_back(Output::Dial { address });
         }
     }
@@ -59,20 +57,14 @@ impl Protocol {
     /// Asks who answers at the address that the peer at the other end of an accepted link claims; `false` if that can not be asked now.
     pub(super) fn probe(&mut self, now: Instant, link: LinkId, address: &PeerAddress) -> bool {
         let room = self.peers.in_flight() < self.config.limits.dials_in_flight;
-        let idle = self
-            .peers
-            .get(address)
-            .is_some_and(|peer| matches!(peer.state, State::Waiting | State::Queued));
+        let idle = self.peers.get(address).is_some_and(|peer| matches!(peer.state, State::Waiting | State::Queued));
         if !room || !idle || self.spend_on_host(now, address).is_err() {
             return false;
         }
         self.timers.cancel(&Timer::Dial(address.clone()));
         self.peers.set_state(address, State::Probing(link));
         self.counters.probes += 1;
-        self.outbox.push_back(Output::Probe {
-            link,
-            address: address.clone(),
-        });
+        self.outbox.push_back(Output::Probe { link, address: address.clone() });
         true
     }
 
@@ -93,11 +85,7 @@ impl Protocol {
     pub(super) fn on_dial_failed(&mut self, now: Instant, address: PeerAddress, error: String) {
         self.counters.dials_failed += 1;
         let retry_in = self.put_back(now, &address);
-        self.notify(Event::DialFailed {
-            address,
-            error,
-            retry_in,
-        });
+        self.notify(Event::DialFailed { address, error, retry_in });
         self.fill_slots(now);
     }
 
@@ -117,8 +105,7 @@ impl Protocol {
     /// As [`Self::put_back`], with the longest wait: dialling soon would lead to the same end.
     pub(super) fn put_back_long(&mut self, now: Instant, address: &PeerAddress) {
         self.peers.set_state(address, State::Waiting);
-        self.timers
-            .set(Timer::Dial(address.clone()), now + self.config.limits.backoff_max);
+        self.timers.set(Timer::Dial(address.clone()), now + self.config.limits.backoff_max);
     }
 
     /// Counts a dial against its host's allowance; `Err` says when the next one is allowed.

@@ -21,23 +21,14 @@ pub(super) struct Waiting(HashMap<TransactionId, Vec<Asker>>);
 #[derive(Debug, PartialEq)]
 enum Asker {
     /// A client on a link, with what its ACK will say.
-    Client {
-        link: LinkId,
-        status: AckStatus,
-        links: usize,
-    },
+    Client { link: LinkId, status: AckStatus, links: usize },
     /// The application.
     Request(RequestId),
 }
 
 impl Protocol {
     pub(super) fn on_transaction(&mut self, now: Instant, link: LinkId, delivery: Delivery) {
-        let Delivery {
-            transaction,
-            origin,
-            ack,
-            synced,
-        } = delivery;
+        let Delivery { transaction, origin, ack, synced } = delivery;
         let transaction = match transaction {
             Ok(transaction) => transaction,
             Err(error) => return self.refuse(link, String::new(), ack, error.to_string()),
@@ -60,24 +51,13 @@ impl Protocol {
             Role::Plain { address: Some(address) } => Origin::Plain(address.clone()),
             _ => Origin::Node(self.config.node),
         };
-        let transaction = if origin.as_ref() == Some(&named) {
-            transaction
-        } else {
-            transaction.with_origin(&named)
-        };
+        let transaction = if origin.as_ref() == Some(&named) { transaction } else { transaction.with_origin(&named) };
         if synced {
             self.counters.transactions_synced += 1;
         }
         let links = self.accept(now, transaction, Some(named).filter(|_| !synced), Some(link));
         if ack {
-            self.wait(
-                id,
-                Asker::Client {
-                    link,
-                    status: AckStatus::Stored,
-                    links,
-                },
-            );
+            self.wait(id, Asker::Client { link, status: AckStatus::Stored, links });
         }
     }
 
@@ -86,21 +66,13 @@ impl Protocol {
         let origin = Origin::Node(self.config.node);
         let outcome = if self.holdings.holds(&id) {
             self.counters.transactions_duplicate += 1;
-            Ok(Submission {
-                id,
-                links: 0,
-                duplicate: true,
-            })
+            Ok(Submission { id, links: 0, duplicate: true })
         } else if let Err(reason) = self.has_room() {
             self.counters.transactions_refused += 1;
             Err(reason)
         } else {
             let links = self.accept(now, transaction.with_origin(&origin), Some(origin), None);
-            Ok(Submission {
-                id,
-                links,
-                duplicate: false,
-            })
+            Ok(Submission { id, links, duplicate: false })
         };
         let taken = outcome.is_ok();
         self.outbox.push_back(Output::Submitted { request, outcome });
@@ -122,16 +94,9 @@ impl Protocol {
         self.counters.transactions_accepted += 1;
         let links = self.flood(now, &transaction, origin.as_ref(), from);
         self.holdings.accept(transaction.clone());
-        self.outbox.push_back(Output::Store {
-            transaction: transaction.clone(),
-        });
+        self.outbox.push_back(Output::Store { transaction: transaction.clone() });
         let peer = from.map(|link| self.name_of(link));
-        self.notify(Event::Transaction {
-            transaction,
-            origin,
-            peer,
-            links,
-        });
+        self.notify(Event::Transaction { transaction, origin, peer, links });
         links
     }
 
@@ -206,10 +171,8 @@ impl Protocol {
                 self.holdings.count()
             ))
         } else if !self.writable && self.holdings.unstored_bytes() >= limits.unstored_bytes {
-            Err(
-                "the disk takes no writes: free space on it, or make transactions.json writable, then send again"
-                    .into(),
-            )
+            Err("the disk takes no writes: free space on it, or make transactions.json writable, then send again"
+                .into())
         } else {
             Ok(())
         }
@@ -217,43 +180,17 @@ impl Protocol {
 
     fn refuse(&mut self, link: LinkId, id: String, ack: bool, reason: String) {
         self.counters.transactions_refused += 1;
-        self.notify(Event::Refused {
-            peer: self.name_of(link),
-            reason: reason.clone(),
-        });
+        self.notify(Event::Refused { peer: self.name_of(link), reason: reason.clone() });
         if ack {
-            self.send_ack(
-                link,
-                Ack {
-                    id,
-                    status: AckStatus::Rejected,
-                    reason: Some(reason),
-                    links: 0,
-                },
-            );
+            self.send_ack(link, Ack { id, status: AckStatus::Rejected, reason: Some(reason), links: 0 });
         }
     }
 
     fn answer_duplicate(&mut self, link: LinkId, id: TransactionId) {
         if self.holdings.has_stored(&id) {
-            self.send_ack(
-                link,
-                Ack {
-                    id: id.to_string(),
-                    status: AckStatus::Duplicate,
-                    reason: None,
-                    links: 0,
-                },
-            );
+            self.send_ack(link, Ack { id: id.to_string(), status: AckStatus::Duplicate, reason: None, links: 0 });
         } else {
-            self.wait(
-                id,
-                Asker::Client {
-                    link,
-                    status: AckStatus::Duplicate,
-                    links: 0,
-                },
-            );
+            self.wait(id, Asker::Client { link, status: AckStatus::Duplicate, links: 0 });
         }
     }
 
@@ -283,10 +220,7 @@ impl Protocol {
                 self.answer_askers(*id);
             }
         }
-        self.notify(Event::Stored {
-            ids,
-            pool: self.holdings.count(),
-        });
+        self.notify(Event::Stored { ids, pool: self.holdings.count() });
     }
 
     fn answer_askers(&mut self, id: TransactionId) {
@@ -300,15 +234,7 @@ impl Protocol {
                     if let Role::Client { outstanding } = &mut open.role {
                         *outstanding -= 1;
                     }
-                    self.send_ack(
-                        link,
-                        Ack {
-                            id: id.to_string(),
-                            status,
-                            reason: None,
-                            links,
-                        },
-                    );
+                    self.send_ack(link, Ack { id: id.to_string(), status, reason: None, links });
                 }
             }
         }
@@ -327,12 +253,7 @@ impl Protocol {
                 self.counters.transactions_accepted += 1;
                 let transaction = transaction.with_origin(&origin);
                 let links = self.flood(now, &transaction, Some(&origin), None);
-                self.notify(Event::Transaction {
-                    transaction,
-                    origin: Some(origin.clone()),
-                    peer: None,
-                    links,
-                });
+                self.notify(Event::Transaction { transaction, origin: Some(origin.clone()), peer: None, links });
             }
         }
     }

@@ -31,10 +31,7 @@ pub(super) struct Holdings {
 impl Holdings {
     /// The index of a pool as it was found on disk, in the order of its positions.
     pub(super) fn of(pool: Vec<TransactionId>) -> Self {
-        let mut holdings = Self {
-            positions: HashMap::with_capacity(pool.len()),
-            ..Self::default()
-        };
+        let mut holdings = Self { positions: HashMap::with_capacity(pool.len()), ..Self::default() };
         for id in pool {
             holdings.found(id);
         }
@@ -71,7 +68,7 @@ impl Holdings {
         let previous = self.positions.insert(transaction.id(), UNSTORED);
         debug_assert!(previous.is_none(), "only what is not held is accepted");
         self.accepted_sum.add(&transaction.id());
-        self.unstored_bytes += transaction.body().len();
+        self.unstored_bytes += transaction.body_bytes();
         self.unstored.push_back(transaction);
     }
 
@@ -83,7 +80,7 @@ impl Holdings {
             Some(id),
             "the pool stores in the order of the orders"
         );
-        self.unstored_bytes -= transaction.map_or(0, |transaction| transaction.body().len());
+        self.unstored_bytes -= transaction.map_or(0, |transaction| transaction.body_bytes());
         if self.positions.get(&id) == Some(&UNSTORED) {
             self.place(id);
         }
@@ -131,18 +128,12 @@ impl Holdings {
 
     /// Everything that is held, to be compared with a peer.
     pub(super) fn accepted_summary(&self) -> Summary {
-        Summary {
-            count: self.count(),
-            sum: self.accepted_sum.to_hex(),
-        }
+        Summary { count: self.count(), sum: self.accepted_sum.to_hex() }
     }
 
     /// What is on disk.
     pub(super) fn stored_summary(&self) -> Summary {
-        Summary {
-            count: self.count() - self.unstored.len() as u64,
-            sum: self.stored_sum.to_hex(),
-        }
+        Summary { count: self.count() - self.unstored.len() as u64, sum: self.stored_sum.to_hex() }
     }
 }
 

@@ -43,9 +43,7 @@ impl FromStr for NodeId {
     type Err = NotAnId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse_hex32(text).map(Self).ok_or(NotAnId {
-            expected: "a node id: 64 hexadecimal digits",
-        })
+        parse_hex32(text).map(Self).ok_or(NotAnId { expected: "a node id: 64 hexadecimal digits" })
     }
 }
 
@@ -86,9 +84,7 @@ impl FromStr for Session {
     type Err = NotAnId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Uuid::try_parse(text).map(Self).map_err(|_| NotAnId {
-            expected: "a session: a UUID",
-        })
+        Uuid::try_parse(text).map(Self).map_err(|_| NotAnId { expected: "a session: a UUID" })
     }
 }
 
@@ -133,13 +129,8 @@ impl FromStr for Greeting {
     type Err = NotAnId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (node, session) = text.split_once('/').ok_or(NotAnId {
-            expected: "a greeting: <node id>/<session>",
-        })?;
-        Ok(Self {
-            node: node.parse()?,
-            session: session.parse()?,
-        })
+        let (node, session) = text.split_once('/').ok_or(NotAnId { expected: "a greeting: <node id>/<session>" })?;
+        Ok(Self { node: node.parse()?, session: session.parse()? })
     }
 }
 
@@ -149,10 +140,7 @@ mod tests {
 
     #[test]
     fn a_greeting_survives_its_text() {
-        let greeting = Greeting {
-            node: NodeId([7; 32]),
-            session: Session::from_random([3; 16]),
-        };
+        let greeting = Greeting { node: NodeId([7; 32]), session: Session::from_random([3; 16]) };
         assert_eq!(greeting.to_string().parse(), Ok(greeting));
     }
 

@@ -91,18 +91,9 @@ impl Link {
     /// How people know the other end.
     pub(super) fn name(&self) -> PeerName {
         match &self.role {
-            Role::Full(peer) | Role::Candidate(peer) => PeerName {
-                node: Some(peer.id),
-                address: peer.address.clone(),
-            },
-            Role::Plain { address } => PeerName {
-                node: None,
-                address: address.clone(),
-            },
-            Role::Client { .. } => PeerName {
-                node: None,
-                address: None,
-            },
+            Role::Full(peer) | Role::Candidate(peer) => PeerName { node: Some(peer.id), address: peer.address.clone() },
+            Role::Plain { address } => PeerName { node: None, address: address.clone() },
+            Role::Client { .. } => PeerName { node: None, address: None },
         }
     }
 

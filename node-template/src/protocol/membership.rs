@@ -38,14 +38,11 @@ pub(super) mod close {
 impl Protocol {
     pub(super) fn on_link_opened(&mut self, now: Instant, link: LinkId, remote: IpAddr, direction: Direction) {
         self.counters.links_opened += 1;
-        self.timers
-            .set(Timer::Ping(link), now + self.config.limits.ping_interval);
+        self.timers.set(Timer::Ping(link), now + self.config.limits.ping_interval);
         match direction {
             Direction::Accepted => {
-                self.links
-                    .open(link, remote, None, Role::Client { outstanding: 0 }, now);
-                self.timers
-                    .set(Timer::Silence(link), now + self.config.limits.client_silence);
+                self.links.open(link, remote, None, Role::Client { outstanding: 0 }, now);
+                self.timers.set(Timer::Silence(link), now + self.config.limits.client_silence);
             }
             Direction::Dialled { address, greeting } => {
                 self.on_dialled(now, link, remote, address, greeting);
@@ -66,15 +63,7 @@ impl Protocol {
         greeting: Option<Greeting>,
     ) {
         let Some(greeting) = greeting else {
-            self.links.open(
-                link,
-                remote,
-                Some(address.clone()),
-                Role::Plain {
-                    address: Some(address.clone()),
-                },
-                now,
-            );
+            self.links.open(link, remote, Some(address.clone()), Role::Plain { address: Some(address.clone()) }, now);
             self.peers.set_state(&address, State::Connected(link));
             self.send_handshake(link);
             self.resume_plain(now, link, &address);
@@ -90,8 +79,7 @@ impl Protocol {
         };
         let ours = greeting.node == self.config.node;
         let twin = self.links.to_node(greeting.node, None).map(|(id, _)| id);
-        self.links
-            .open(link, remote, Some(address.clone()), Role::Candidate(peer), now);
+        self.links.open(link, remote, Some(address.clone()), Role::Candidate(peer), now);
         if ours && greeting.session == self.config.session {
             self.found_self(&address);
             self.close(link, close::NORMAL, "this is myself");
@@ -109,10 +97,7 @@ impl Protocol {
     fn promote(&mut self, link: LinkId) {
         let Some(opened) = self.links.get_mut(link) else { return };
         if let Role::Candidate(peer) = &opened.role {
-            opened.role = Role::Full(FullPeer {
-                answered: true,
-                ..peer.clone()
-            });
+            opened.role = Role::Full(FullPeer { answered: true, ..peer.clone() });
             if let Some(address) = opened.dialled.clone() {
                 self.timers.cancel(&Timer::Dial(address.clone()));
                 self.peers.set_state(&address, State::Connected(link));
@@ -125,9 +110,7 @@ impl Protocol {
         if self.peers.get(address).is_none_or(|peer| peer.state != State::Myself) {
             self.timers.cancel(&Timer::Dial(address.clone()));
             self.peers.set_state(address, State::Myself);
-            self.notify(Event::FoundSelf {
-                address: address.clone(),
-            });
+            self.notify(Event::FoundSelf { address: address.clone() });
         }
     }
 
@@ -136,11 +119,7 @@ impl Protocol {
         if let Some(address) = self.links.get(link).and_then(|link| link.dialled.clone()) {
             self.put_back_long(now, &address);
         }
-        self.close(
-            link,
-            close::POLICY,
-            "two live nodes have this node's id: was its folder copied?",
-        );
+        self.close(link, close::POLICY, "two live nodes have this node's id: was its folder copied?");
         let text = format!(
             "{name} is another node with an id that is in use: its folder was copied with its key; delete node.key in the copy and start it again"
         );
@@ -178,12 +157,7 @@ impl Protocol {
             Some(State::Connected(link)) => self.links.get(link).is_some_and(|link| link.full().is_some()),
             _ => false,
         };
-        addresses
-            .first()
-            .into_iter()
-            .chain(addresses.last())
-            .find(|address| !other(address))
-            .cloned()
+        addresses.first().into_iter().chain(addresses.last()).find(|address| !other(address)).cloned()
     }
 
     /// A full peer introduces itself, on either side of a link; says whether its addresses count.
@@ -208,11 +182,7 @@ impl Protocol {
         if let Some(peer) = opened.full() {
             if (peer.id, peer.session) != (node.id, node.session) {
                 self.fault(link, "HANDSHAKE: it names another node than the one that answered");
-                self.close(
-                    link,
-                    close::POLICY,
-                    "your HANDSHAKE names another node than your greeting",
-                );
+                self.close(link, close::POLICY, "your HANDSHAKE names another node than your greeting");
                 return false;
             }
             if peer.greeted {
@@ -240,10 +210,7 @@ impl Protocol {
         self.timers.cancel(&Timer::Silence(link));
         let Some(opened) = self.links.get_mut(link) else { return };
         opened.role = match &opened.role {
-            Role::Full(peer) => Role::Full(FullPeer {
-                greeted: true,
-                ..peer.clone()
-            }),
+            Role::Full(peer) => Role::Full(FullPeer { greeted: true, ..peer.clone() }),
             _ => Role::Full(FullPeer {
                 id: node.id,
                 session: node.session,
@@ -256,10 +223,7 @@ impl Protocol {
 
     fn refuse_network(&mut self, now: Instant, link: LinkId, node: &NodeInfo) {
         let name = self.name_of(link);
-        let reason = format!(
-            "this is the network '{}', yours is '{}'",
-            self.config.network, node.network
-        );
+        let reason = format!("this is the network '{}', yours is '{}'", self.config.network, node.network);
         self.close(link, close::TRY_AGAIN_LATER, &reason);
         let text = format!(
             "{name} belongs to the network '{}', this node to '{}'; set NETWORK alike to link them",
@@ -278,11 +242,9 @@ impl Protocol {
             let limits = &self.config.limits;
             self.peers.add(address, false, now, limits);
             let leads_there = match self.peers.get(address).map(|peer| peer.state) {
-                Some(State::Connected(at)) => self
-                    .links
-                    .get(at)
-                    .and_then(Link::full)
-                    .is_some_and(|peer| peer.id == node.id),
+                Some(State::Connected(at)) => {
+                    self.links.get(at).and_then(Link::full).is_some_and(|peer| peer.id == node.id)
+                }
                 _ => false,
             };
             if leads_there {
@@ -299,10 +261,7 @@ impl Protocol {
 
     /// Notes that an address leads to the full peer at the other end of a link.
     fn confirm(&mut self, link: LinkId, address: &PeerAddress) {
-        if let Some(Link {
-            role: Role::Full(peer), ..
-        }) = self.links.get_mut(link)
-        {
+        if let Some(Link { role: Role::Full(peer), .. }) = self.links.get_mut(link) {
             peer.address.get_or_insert_with(|| address.clone());
         }
     }
@@ -315,11 +274,8 @@ impl Protocol {
         if let Some(peer) = self.peers.get_mut(address) {
             peer.last_up = Some(now);
         }
-        let missed = self
-            .links
-            .get(link)
-            .and_then(Link::full)
-            .is_some_and(|peer| peer.address.is_none() && peer.answered);
+        let missed =
+            self.links.get(link).and_then(Link::full).is_some_and(|peer| peer.address.is_none() && peer.answered);
         self.confirm(link, address);
         if missed {
             self.send_handshake(link);
@@ -327,19 +283,9 @@ impl Protocol {
     }
 
     pub(super) fn on_probed(&mut self, now: Instant, link: LinkId, address: PeerAddress, greeting: Option<Greeting>) {
-        if self
-            .peers
-            .get(&address)
-            .is_some_and(|peer| matches!(peer.state, State::Probing(_)))
-        {
+        if self.peers.get(&address).is_some_and(|peer| matches!(peer.state, State::Probing(_))) {
             let claimed = self.links.get(link).filter(|link| !link.closing).and_then(Link::full);
-            let right = claimed.is_some_and(|peer| {
-                greeting
-                    == Some(Greeting {
-                        node: peer.id,
-                        session: peer.session,
-                    })
-            });
+            let right = claimed.is_some_and(|peer| greeting == Some(Greeting { node: peer.id, session: peer.session }));
             match greeting {
                 _ if right => self.verified(now, link, &address),
                 Some(greeting) if greeting.session == self.config.session => self.found_self(&address),
@@ -367,12 +313,7 @@ impl Protocol {
     /// Sends the HANDSHAKE that answers a full peer's, and opens the flow of transactions.
     pub(super) fn answer(&mut self, link: LinkId) {
         self.timers.cancel(&Timer::Answer(link));
-        let Some(Link {
-            role: Role::Full(peer),
-            closing: false,
-            ..
-        }) = self.links.get_mut(link)
-        else {
+        let Some(Link { role: Role::Full(peer), closing: false, .. }) = self.links.get_mut(link) else {
             return;
         };
         if !std::mem::replace(&mut peer.answered, true) {
@@ -386,10 +327,7 @@ impl Protocol {
         let Some(id) = self.links.get(link).and_then(Link::full).map(|peer| peer.id) else {
             return;
         };
-        let other = self
-            .links
-            .to_node(id, Some(link))
-            .and_then(|(other, _)| self.links.get(other));
+        let other = self.links.to_node(id, Some(link)).and_then(|(other, _)| self.links.get(other));
         if !other.is_some_and(Link::takes_transactions) {
             self.notify_up(link);
             self.compare_pools(link);
@@ -402,11 +340,7 @@ impl Protocol {
         let me = &self.config.address;
         let connected = self.peers.connected().map(|(address, _)| address);
         let told = connected.filter(|address| *address != me && opened.scope.may_tell(address.scope()));
-        let addresses = std::iter::once(me)
-            .chain(told)
-            .take(super::limits::HANDSHAKE_ADDRESSES)
-            .cloned()
-            .collect();
+        let addresses = std::iter::once(me).chain(told).take(super::limits::HANDSHAKE_ADDRESSES).cloned().collect();
         let node = NodeInfo {
             id: self.config.node,
             session: self.config.session,
@@ -419,12 +353,7 @@ impl Protocol {
             !plain || opened.dialled.is_some(),
             "a plain peer reads only what arrives on links that it accepted"
         );
-        let frame = Handshake {
-            addresses,
-            dropped: 0,
-            node: Some(node),
-        }
-        .to_frame();
+        let frame = Handshake { addresses, dropped: 0, node: Some(node) }.to_frame();
         self.send(vec![link], frame, Lane::Control);
     }
 
@@ -456,19 +385,13 @@ impl Protocol {
             }
         }
         if new > 0 {
-            self.notify(Event::Learned {
-                peer: self.name_of(link),
-                addresses: new,
-            });
+            self.notify(Event::Learned { peer: self.name_of(link), addresses: new });
         }
     }
 
     /// Whether the other end of `link` may tell us this address, and whether it is worth knowing.
     fn may_learn(&mut self, link: LinkId, address: &PeerAddress) -> bool {
-        let in_scope = self
-            .links
-            .get(link)
-            .is_some_and(|link| link.scope.may_tell(address.scope()));
+        let in_scope = self.links.get(link).is_some_and(|link| link.scope.may_tell(address.scope()));
         if !in_scope {
             self.counters.addresses_out_of_scope += 1;
         }
@@ -491,12 +414,7 @@ impl Protocol {
             return;
         }
         self.timers.cancel(&Timer::Duel(link));
-        let Some((id, session)) = self
-            .links
-            .get(link)
-            .and_then(Link::full)
-            .map(|peer| (peer.id, peer.session))
-        else {
+        let Some((id, session)) = self.links.get(link).and_then(Link::full).map(|peer| (peer.id, peer.session)) else {
             return;
         };
         for (other, candidate) in self.twins(link) {
@@ -532,10 +450,7 @@ impl Protocol {
         let Some(id) = self.links.get(link).and_then(Link::full).map(|peer| peer.id) else {
             return Vec::new();
         };
-        let others = self
-            .links
-            .iter()
-            .filter(|(other, open)| *other != link && !open.closing);
+        let others = self.links.iter().filter(|(other, open)| *other != link && !open.closing);
         others
             .filter_map(|(other, open)| match &open.role {
                 Role::Candidate(peer) if peer.id == id => Some((other, true)),
@@ -547,30 +462,19 @@ impl Protocol {
 
     pub(super) fn on_link_closed(&mut self, now: Instant, link: LinkId, cause: String) {
         let Some(closed) = self.links.remove(link) else { return };
-        for timer in [
-            Timer::Ping(link),
-            Timer::Silence(link),
-            Timer::Answer(link),
-            Timer::Duel(link),
-        ] {
+        for timer in [Timer::Ping(link), Timer::Silence(link), Timer::Answer(link), Timer::Duel(link)] {
             self.timers.cancel(&timer);
         }
         self.drop_waiting(link);
         self.settle_plain(now, &closed);
-        let heir = closed
-            .full()
-            .and_then(|peer| self.links.to_node(peer.id, None))
-            .map(|(id, _)| id);
+        let heir = closed.full().and_then(|peer| self.links.to_node(peer.id, None)).map(|(id, _)| id);
         for address in self.peers.leading_to(link) {
             match heir {
                 Some(heir) => self.peers.set_state(&address, State::Connected(heir)),
                 None => self.redial_later(now, &address, &closed),
             }
         }
-        let orphan = closed
-            .full()
-            .filter(|_| heir.is_none())
-            .and_then(|peer| self.candidate_for(peer.id));
+        let orphan = closed.full().filter(|_| heir.is_none()).and_then(|peer| self.candidate_for(peer.id));
         match heir.or(orphan) {
             Some(link) if orphan.is_some() => self.promote(link),
             Some(link) => self.compare_pools(link),
@@ -583,22 +487,11 @@ impl Protocol {
 
     fn notify_down(&mut self, now: Instant, closed: &Link, cause: String) {
         if closed.is_peer() {
-            self.notify(Event::PeerDown {
-                peer: closed.name(),
-                cause,
-                peers: self.links.peers(),
-            });
+            self.notify(Event::PeerDown { peer: closed.name(), cause, peers: self.links.peers() });
         } else if let (Role::Full(_), Some(address), false) = (&closed.role, &closed.dialled, closed.closing) {
             // It let us in and closed before it said who it is: for a person that is a dial that failed.
-            let retry_in = self
-                .timers
-                .due(&Timer::Dial(address.clone()))
-                .map(|due| due.saturating_duration_since(now));
-            self.notify(Event::DialFailed {
-                address: address.clone(),
-                error: cause,
-                retry_in,
-            });
+            let retry_in = self.timers.due(&Timer::Dial(address.clone())).map(|due| due.saturating_duration_since(now));
+            self.notify(Event::DialFailed { address: address.clone(), error: cause, retry_in });
         }
     }
 
@@ -655,22 +548,12 @@ impl Protocol {
     fn notify_up(&mut self, link: LinkId) {
         let Some(opened) = self.links.get(link) else { return };
         let (peer, dialled) = (opened.name(), opened.dialled.is_some());
-        self.notify(Event::PeerUp {
-            peer,
-            dialled,
-            peers: self.links.peers(),
-        });
+        self.notify(Event::PeerUp { peer, dialled, peers: self.links.peers() });
     }
 
     /// How people know the other end of a link.
     pub(super) fn name_of(&self, link: LinkId) -> PeerName {
-        self.links.get(link).map_or(
-            PeerName {
-                node: None,
-                address: None,
-            },
-            Link::name,
-        )
+        self.links.get(link).map_or(PeerName { node: None, address: None }, Link::name)
     }
 }
 

@@ -238,10 +238,7 @@ impl Message {
 }
 
 fn wrong(kind: &'static str, reason: impl ToString) -> Malformed {
-    Malformed::Data {
-        kind,
-        reason: reason.to_string(),
-    }
+    Malformed::Data { kind, reason: reason.to_string() }
 }
 
 /// Reads `data` by its serde description.
@@ -268,11 +265,7 @@ impl Handshake {
             }
         }
         let node = frame.get("node").map(NodeInfo::read).transpose()?;
-        Ok(Self {
-            addresses,
-            dropped,
-            node,
-        })
+        Ok(Self { addresses, dropped, node })
     }
 
     /// The frame of this handshake.
@@ -285,11 +278,7 @@ impl Handshake {
             node: Option<NodeOnWire<'a>>,
         }
         let data = self.addresses.iter().map(ToString::to_string).collect();
-        to_frame(&OnWire {
-            r#type: "HANDSHAKE",
-            data,
-            node: self.node.as_ref().map(NodeInfo::on_wire),
-        })
+        to_frame(&OnWire { r#type: "HANDSHAKE", data, node: self.node.as_ref().map(NodeInfo::on_wire) })
     }
 }
 
@@ -324,18 +313,10 @@ impl NodeInfo {
 impl Delivery {
     fn read(frame: Value<'_>) -> Result<Self, Malformed> {
         let data = frame.get("data").ok_or_else(|| wrong("TRANSACTION", "no data"))?;
-        let origin = frame
-            .get("from")
-            .and_then(Value::as_str)
-            .and_then(|text| text.parse().ok());
+        let origin = frame.get("from").and_then(Value::as_str).and_then(|text| text.parse().ok());
         let transaction = Transaction::from_value(data, origin.as_ref());
         let ack = frame.get("ack").is_some_and(|ack| ack.kind() == Kind::True);
-        Ok(Self {
-            transaction,
-            origin,
-            ack,
-            synced: frame.get("session").is_some(),
-        })
+        Ok(Self { transaction, origin, ack, synced: frame.get("session").is_some() })
     }
 
     /// A client's frame: the transaction, and the wish for an ACK. `body` is the object's JSON text, sent as it is.
@@ -346,9 +327,7 @@ impl Delivery {
 
     /// A frame that brings a full peer what its pool lacks. `body` is the object's compact JSON.
     pub fn sync_frame(body: &str, session: Session) -> Frame {
-        Frame::from(format!(
-            r#"{{"type":"TRANSACTION","data":{body},"session":"{session}"}}"#
-        ))
+        Frame::from(format!(r#"{{"type":"TRANSACTION","data":{body},"session":"{session}"}}"#))
     }
 }
 
@@ -368,10 +347,7 @@ fn to_frame(message: &impl Serialize) -> Frame {
 impl Ack {
     /// The frame of this answer.
     pub fn to_frame(&self) -> Frame {
-        to_frame(&Typed {
-            r#type: "ACK",
-            data: self,
-        })
+        to_frame(&Typed { r#type: "ACK", data: self })
     }
 }
 
@@ -384,11 +360,7 @@ impl Summary {
             data: &'a Summary,
             set: &'static str,
         }
-        to_frame(&OnWire {
-            r#type: "SYNC",
-            data: self,
-            set: "transactions",
-        })
+        to_frame(&OnWire { r#type: "SYNC", data: self, set: "transactions" })
     }
 }
 
@@ -404,17 +376,11 @@ impl StatusFrame {
             return Ok(Self::Question { holds: Vec::new() });
         };
         if data.get("node").is_some() {
-            return serde_json::from_str(data.raw())
-                .map(Self::Answer)
-                .map_err(|error| wrong("STATUS", error));
+            return serde_json::from_str(data.raw()).map(Self::Answer).map_err(|error| wrong("STATUS", error));
         }
         let question: Question = read(frame, "STATUS")?;
         let holds = question.holds.iter().take(limits::STATUS_IDS).map(|text| text.parse());
-        Ok(Self::Question {
-            holds: holds
-                .collect::<Result<_, _>>()
-                .map_err(|error| wrong("STATUS", error))?,
-        })
+        Ok(Self::Question { holds: holds.collect::<Result<_, _>>().map_err(|error| wrong("STATUS", error))? })
     }
 
     /// The frame of this question or answer.
@@ -422,15 +388,9 @@ impl StatusFrame {
         match self {
             Self::Question { holds } => {
                 let holds = holds.iter().map(ToString::to_string).collect();
-                to_frame(&Typed {
-                    r#type: "STATUS",
-                    data: &Question { holds },
-                })
+                to_frame(&Typed { r#type: "STATUS", data: &Question { holds } })
             }
-            Self::Answer(status) => to_frame(&Typed {
-                r#type: "STATUS",
-                data: status,
-            }),
+            Self::Answer(status) => to_frame(&Typed { r#type: "STATUS", data: status }),
         }
     }
 }

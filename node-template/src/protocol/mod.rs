@@ -334,29 +334,18 @@ impl Protocol {
 
     /// Takes a fact in. Afterwards [`Self::poll_output`] must be called until it returns `None`, and then [`Self::poll_timeout`] once.
     pub fn handle(&mut self, now: Instant, input: Input) {
-        debug_assert!(
-            self.outbox.is_empty(),
-            "every output is taken before the next input is handled"
-        );
+        debug_assert!(self.outbox.is_empty(), "every output is taken before the next input is handled");
         match input {
             Input::Received { link, message } => self.on_received(now, link, message),
             Input::Stored { ids } => self.on_stored(ids),
             Input::Submit { request, transaction } => self.on_submit(now, request, transaction),
-            Input::LinkOpened {
-                link,
-                remote,
-                direction,
-            } => self.on_link_opened(now, link, remote, direction),
+            Input::LinkOpened { link, remote, direction } => self.on_link_opened(now, link, remote, direction),
             Input::LinkClosed { link, cause } => self.on_link_closed(now, link, cause),
             Input::LinkFull { link } => self.on_link_full(link),
             Input::Fed { link, position } => self.on_fed(now, link, position),
             Input::Pong { link } => self.on_pong(now, link),
             Input::DialFailed { address, error } => self.on_dial_failed(now, address, error),
-            Input::Probed {
-                link,
-                address,
-                greeting,
-            } => self.on_probed(now, link, address, greeting),
+            Input::Probed { link, address, greeting } => self.on_probed(now, link, address, greeting),
             Input::StoreFailed { error } => self.on_store_failed(error),
             Input::Found { transactions } => self.on_found(now, transactions),
             Input::Lost { ids } => self.holdings.lost(&ids),
@@ -390,11 +379,7 @@ impl Protocol {
             pool: self.holdings.stored_summary(),
             writable: self.writable,
             held: asked.iter().filter(|id| self.holdings.has_stored(id)).count(),
-            counters: self
-                .counters
-                .entries()
-                .map(|(name, count)| (name.to_owned(), count))
-                .collect(),
+            counters: self.counters.entries().map(|(name, count)| (name.to_owned(), count)).collect(),
         }
     }
 
@@ -491,11 +476,7 @@ impl Protocol {
             return;
         };
         let patience = self.config.limits.client_silence;
-        let until = if outstanding > 0 {
-            now + patience
-        } else {
-            open.heard + patience
-        };
+        let until = if outstanding > 0 { now + patience } else { open.heard + patience };
         if until > now {
             self.timers.set(Timer::Silence(link), until);
         } else {
@@ -562,10 +543,6 @@ impl Protocol {
     }
 
     fn fault_without_count(&mut self, link: LinkId, text: String) {
-        self.notify(Event::Fault {
-            link,
-            peer: self.name_of(link),
-            text,
-        });
+        self.notify(Event::Fault { link, peer: self.name_of(link), text });
     }
 }

@@ -51,15 +51,7 @@ pub(super) struct Peer {
 
 impl Peer {
     fn new(known: bool, state: State) -> Self {
-        Self {
-            known,
-            state,
-            failures: 0,
-            last_up: None,
-            behind: None,
-            recoils: 0,
-            handshakes_only_until: None,
-        }
+        Self { known, state, failures: 0, last_up: None, behind: None, recoils: 0, handshakes_only_until: None }
     }
 
     /// Whether it is gone for good by the rules of [`Limits`]: learned, not in use, and either never of use or not for a day.
@@ -109,10 +101,8 @@ impl PeerTable {
         if self.peers.len() - self.known < limits.peer_table {
             return true;
         }
-        let idle = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| !peer.known && matches!(peer.state, State::Waiting | State::Queued));
+        let idle =
+            self.peers.iter().filter(|(_, peer)| !peer.known && matches!(peer.state, State::Waiting | State::Queued));
         let worst = idle
             .filter(|(_, peer)| peer.failures > 0 || peer.is_forgettable(now, limits))
             .min_by_key(|(_, peer)| (peer.last_up, u32::MAX - peer.failures))
@@ -122,10 +112,7 @@ impl PeerTable {
 
     /// Moves an address to another state; unknown addresses are added first, outside the bound, because a link to them is open already.
     pub(super) fn set_state(&mut self, address: &PeerAddress, state: State) {
-        let peer = self
-            .peers
-            .entry(address.clone())
-            .or_insert_with(|| Peer::new(false, State::Waiting));
+        let peer = self.peers.entry(address.clone()).or_insert_with(|| Peer::new(false, State::Waiting));
         let counts = |state| usize::from(matches!(state, State::Attempting | State::Probing(_)));
         self.attempting = self.attempting + counts(state) - counts(peer.state);
         peer.state = state;
@@ -133,10 +120,7 @@ impl PeerTable {
 
     /// Forgets an address if its time has come; says whether it did.
     pub(super) fn forget(&mut self, address: &PeerAddress, now: Instant, limits: &Limits) -> bool {
-        let gone = self
-            .peers
-            .get(address)
-            .is_some_and(|peer| peer.is_forgettable(now, limits));
+        let gone = self.peers.get(address).is_some_and(|peer| peer.is_forgettable(now, limits));
         if gone {
             self.peers.remove(address);
         }
@@ -150,10 +134,7 @@ impl PeerTable {
 
     /// The addresses being dialled.
     pub(super) fn attempting(&self) -> impl Iterator<Item = &PeerAddress> {
-        self.peers
-            .iter()
-            .filter(|(_, peer)| peer.state == State::Attempting)
-            .map(|(address, _)| address)
+        self.peers.iter().filter(|(_, peer)| peer.state == State::Attempting).map(|(address, _)| address)
     }
 
     /// The addresses that lead to the other end of an open link, with that link.
@@ -166,10 +147,7 @@ impl PeerTable {
 
     /// The addresses that lead to the other end of `link`.
     pub(super) fn leading_to(&self, link: LinkId) -> Vec<PeerAddress> {
-        self.connected()
-            .filter(|(_, at)| *at == link)
-            .map(|(address, _)| address.clone())
-            .collect()
+        self.connected().filter(|(_, at)| *at == link).map(|(address, _)| address.clone()).collect()
     }
 }
 
@@ -177,10 +155,7 @@ impl PeerTable {
 /// never less than a tenth of the span, so that a dead neighbour is not hammered by chance.
 pub(super) fn backoff(failures: u32, limits: &Limits, rng: &mut SmallRng) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
-    let span = limits
-        .backoff_min
-        .saturating_mul(1 << doublings)
-        .min(limits.backoff_max);
+    let span = limits.backoff_min.saturating_mul(1 << doublings).min(limits.backoff_max);
     span.mul_f64(rng.random_range(0.1..1.0))
 }
 
@@ -209,10 +184,7 @@ mod tests {
 
     #[test]
     fn a_full_table_gives_up_the_address_that_failed_most() {
-        let limits = Limits {
-            peer_table: 2,
-            ..Limits::default()
-        };
+        let limits = Limits { peer_table: 2, ..Limits::default() };
         let now = Instant::now();
         let mut table = PeerTable::default();
         assert!(table.add(&address(1), true, now, &limits) && !table.add(&address(1), false, now, &limits));
@@ -222,10 +194,7 @@ mod tests {
         table.get_mut(&address(3)).expect("there").failures = 2;
         assert!(table.add(&address(4), false, now, &limits));
         assert!(table.get(&address(3)).is_none() && table.get(&address(2)).is_some());
-        assert!(
-            table.add(&address(5), true, now, &limits),
-            "known peers always have room"
-        );
+        assert!(table.add(&address(5), true, now, &limits), "known peers always have room");
     }
 
     #[test]

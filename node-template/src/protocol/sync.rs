@@ -16,11 +16,7 @@ use super::{Lane, Output, Protocol};
 impl Protocol {
     /// Tells a full peer what our pool holds: when a link to it opens for transactions, or takes over from an older one.
     pub(super) fn compare_pools(&mut self, link: LinkId) {
-        if self
-            .links
-            .get(link)
-            .is_some_and(|link| link.full().is_some() && link.takes_transactions())
-        {
+        if self.links.get(link).is_some_and(|link| link.full().is_some() && link.takes_transactions()) {
             let frame = self.holdings.accepted_summary().to_frame();
             self.send(vec![link], frame, Lane::Control);
         }
@@ -39,18 +35,9 @@ impl Protocol {
         open.flow = Flow::Syncing;
         self.counters.pools_differed += 1;
         let until = self.holdings.end();
-        self.outbox.push_back(Output::Feed {
-            link,
-            from: 0,
-            until: Some(until),
-            synced: true,
-        });
+        self.outbox.push_back(Output::Feed { link, from: 0, until: Some(until), synced: true });
         self.push_unstored(link);
-        self.notify(Event::Feeding {
-            peer: self.name_of(link),
-            ours: ours.count,
-            theirs: theirs.count,
-        });
+        self.notify(Event::Feeding { peer: self.name_of(link), ours: ours.count, theirs: theirs.count });
     }
 
     /// A payload did not fit: from here on the link is fed from the pool.
@@ -66,21 +53,12 @@ impl Protocol {
             Flow::Syncing => {
                 // What is being fed ends before `from`; feeding simply goes on from there.
                 open.flow = Flow::Behind { from: 0 };
-                self.notify(Event::Behind {
-                    peer: self.name_of(link),
-                });
+                self.notify(Event::Behind { peer: self.name_of(link) });
             }
             Flow::Live => {
                 open.flow = Flow::Behind { from };
-                self.outbox.push_back(Output::Feed {
-                    link,
-                    from,
-                    until: None,
-                    synced: false,
-                });
-                self.notify(Event::Behind {
-                    peer: self.name_of(link),
-                });
+                self.outbox.push_back(Output::Feed { link, from, until: None, synced: false });
+                self.notify(Event::Behind { peer: self.name_of(link) });
             }
         }
     }
@@ -96,12 +74,7 @@ impl Protocol {
             Flow::Syncing => open.flow = Flow::Live,
             Flow::Behind { .. } if position < end => {
                 open.flow = Flow::Behind { from: position };
-                self.outbox.push_back(Output::Feed {
-                    link,
-                    from: position,
-                    until: None,
-                    synced: false,
-                });
+                self.outbox.push_back(Output::Feed { link, from: position, until: None, synced: false });
             }
             Flow::Behind { .. } => {
                 open.flow = Flow::Live;
@@ -117,12 +90,7 @@ impl Protocol {
         if let (Some(from), Some(open)) = (from, self.links.get_mut(link)) {
             open.flow = Flow::Behind { from };
             self.note_payload(now, link);
-            self.outbox.push_back(Output::Feed {
-                link,
-                from,
-                until: None,
-                synced: false,
-            });
+            self.outbox.push_back(Output::Feed { link, from, until: None, synced: false });
         }
     }
 
@@ -131,16 +99,9 @@ impl Protocol {
         let synced = self.links.get(link).is_some_and(|link| link.flow == Flow::Syncing);
         let session = self.config.session;
         for transaction in self.holdings.unstored() {
-            let frame = if synced {
-                Delivery::sync_frame(transaction.body(), session)
-            } else {
-                transaction.frame().clone()
-            };
-            self.outbox.push_back(Output::Send {
-                links: vec![link],
-                frame,
-                lane: Lane::Payload,
-            });
+            let frame =
+                if synced { Delivery::sync_frame(transaction.body(), session) } else { transaction.frame().clone() };
+            self.outbox.push_back(Output::Send { links: vec![link], frame, lane: Lane::Payload });
         }
     }
 }

@@ -35,9 +35,7 @@ impl FromStr for TransactionId {
     type Err = NotAnId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse_hex32(text).map(Self).ok_or(NotAnId {
-            expected: "a transaction's identity: 64 hexadecimal digits",
-        })
+        parse_hex32(text).map(Self).ok_or(NotAnId { expected: "a transaction's identity: 64 hexadecimal digits" })
     }
 }
 
@@ -91,9 +89,9 @@ impl FromStr for Origin {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.strip_prefix("plain:") {
-            Some(address) => address.parse().map(Self::Plain).map_err(|_| NotAnId {
-                expected: "an origin: plain:<address>",
-            }),
+            Some(address) => {
+                address.parse().map(Self::Plain).map_err(|_| NotAnId { expected: "an origin: plain:<address>" })
+            }
             None => text.parse().map(Self::Node),
         }
     }
@@ -156,21 +154,13 @@ impl Transaction {
         let id = TransactionId(Sha256::digest(normal.canonical()).into());
         let time = value.get("timeStamp").and_then(Value::as_f64).map_or(0, seconds);
         let frame = frame(length, origin, |out| normal.write_compact(out));
-        Ok(Self {
-            id,
-            time,
-            frame,
-            body_bytes: length as u32,
-        })
+        Ok(Self { id, time, frame, body_bytes: length as u32 })
     }
 
     /// The same transaction, travelling under another origin.
     pub fn with_origin(&self, origin: &Origin) -> Self {
         let body = self.body();
-        Self {
-            frame: frame(body.len(), Some(origin), |out| out.push_str(body)),
-            ..*self
-        }
+        Self { frame: frame(body.len(), Some(origin), |out| out.push_str(body)), ..*self }
     }
 
     /// Its identity.
@@ -187,6 +177,11 @@ impl Transaction {
     /// The object as compact JSON: what `JSON.stringify` makes of it, keys in the order received.
     pub fn body(&self) -> &str {
         &self.frame.as_str()[PREFIX.len()..][..self.body_bytes as usize]
+    }
+
+    /// How many bytes [`Self::body`] has.
+    pub fn body_bytes(&self) -> usize {
+        self.body_bytes as usize
     }
 
     /// The frame in which it travels.
@@ -207,7 +202,8 @@ fn seconds(time: f64) -> u64 {
 /// allocation.
 fn frame(length: usize, origin: Option<&Origin>, write_body: impl FnOnce(&mut String)) -> Frame {
     let origin_length = origin.map_or(0, |origin| FROM.len() + origin.text_len() + 1);
-    let mut text = String::with_capacity(PREFIX.len() + length + origin_length + 1);
+    let length = PREFIX.len() + length + origin_length + 1;
+    let mut text = String::with_capacity(length);
     text.push_str(PREFIX);
     write_body(&mut text);
     if let Some(origin) = origin {
@@ -216,11 +212,7 @@ fn frame(length: usize, origin: Option<&Origin>, write_body: impl FnOnce(&mut St
         text.push('"');
     }
     text.push('}');
-    debug_assert_eq!(
-        text.len(),
-        text.capacity(),
-        "the frame has the length that was measured"
-    );
+    debug_assert_eq!(text.len(), text.capacity(), "the frame has the length that was measured");
     Frame::from(text)
 }
 

@@ -4,26 +4,16 @@ use crate::protocol::json::Parser;
 use crate::protocol::transaction::Transaction;
 
 fn node(port: u16, byte: u8) -> PeerName {
-    PeerName {
-        node: Some(NodeId([byte; 32])),
-        address: format!("ws://localhost:{port}").parse().ok(),
-    }
+    PeerName { node: Some(NodeId([byte; 32])), address: format!("ws://localhost:{port}").parse().ok() }
 }
 
 fn plain_peer() -> PeerName {
-    PeerName {
-        node: None,
-        address: "ws://localhost:4001".parse().ok(),
-    }
+    PeerName { node: None, address: "ws://localhost:4001".parse().ok() }
 }
 
 fn failed(error: &str, retry_in: Option<u64>) -> Event {
     let address = "ws://localhost:4003".parse().unwrap();
-    Event::DialFailed {
-        address,
-        error: error.to_owned(),
-        retry_in: retry_in.map(Duration::from_millis),
-    }
+    Event::DialFailed { address, error: error.to_owned(), retry_in: retry_in.map(Duration::from_millis) }
 }
 
 fn check(event: Event, expected_level: Level, expected: &str) {
@@ -35,66 +25,39 @@ fn check(event: Event, expected_level: Level, expected: &str) {
 fn peers_come_and_go() {
     let address = || "ws://localhost:4003".parse().unwrap();
     for (event, level, words) in [
-        (
-            Event::Dialling { address: address() },
-            Level::DEBUG,
-            "dialling ws://localhost:4003",
-        ),
+        (Event::Dialling { address: address() }, Level::DEBUG, "dialling ws://localhost:4003"),
         (
             Event::FoundSelf { address: address() },
             Level::INFO,
             "ws://localhost:4003 is this node itself: it is not dialled again",
         ),
         (
-            Event::PeerUp {
-                peer: node(4002, 0xa1),
-                dialled: false,
-                peers: 2,
-            },
+            Event::PeerUp { peer: node(4002, 0xa1), dialled: false, peers: 2 },
             Level::INFO,
             "linked to ws://localhost:4002 (a1a1a1a1), which dialled us; 2 peers",
         ),
         (
-            Event::PeerUp {
-                peer: plain_peer(),
-                dialled: true,
-                peers: 1,
-            },
+            Event::PeerUp { peer: plain_peer(), dialled: true, peers: 1 },
             Level::INFO,
             "linked to ws://localhost:4001, which we dialled; 1 peer",
         ),
         (
-            Event::PeerDown {
-                peer: plain_peer(),
-                cause: "it went\n\u{1b}[2Jaway".to_owned(),
-                peers: 1,
-            },
+            Event::PeerDown { peer: plain_peer(), cause: "it went\n\u{1b}[2Jaway".to_owned(), peers: 1 },
             Level::INFO,
             "lost ws://localhost:4001: it went away; 1 peer left",
         ),
         (
-            Event::PeerDown {
-                peer: plain_peer(),
-                cause: "no pong in 45 s".to_owned(),
-                peers: 0,
-            },
+            Event::PeerDown { peer: plain_peer(), cause: "no pong in 45 s".to_owned(), peers: 0 },
             Level::INFO,
             "lost ws://localhost:4001: no pong in 45 s; no peer left",
         ),
         (
-            Event::Learned {
-                peer: plain_peer(),
-                addresses: 1,
-            },
+            Event::Learned { peer: plain_peer(), addresses: 1 },
             Level::INFO,
             "learned 1 address from ws://localhost:4001",
         ),
         (
-            Event::Fault {
-                link: LinkId(7),
-                peer: node(4002, 0xb2),
-                text: "type \u{7}ODD".to_owned(),
-            },
+            Event::Fault { link: LinkId(7), peer: node(4002, 0xb2), text: "type \u{7}ODD".to_owned() },
             Level::DEBUG,
             "link 7, ws://localhost:4002 (b2b2b2b2): type ODD",
         ),
@@ -106,12 +69,7 @@ fn peers_come_and_go() {
 #[test]
 fn a_failed_dial_is_told_until_it_repeats_itself() {
     for (error, wait, level, words) in [
-        (
-            "Connection refused (os error 111)",
-            Some(800),
-            Level::INFO,
-            "refused the connection; trying again in 0.8 s",
-        ),
+        ("Connection refused (os error 111)", Some(800), Level::INFO, "refused the connection; trying again in 0.8 s"),
         (
             "actively refused it. (os error 10061)",
             Some(4_999),
@@ -124,12 +82,7 @@ fn a_failed_dial_is_told_until_it_repeats_itself() {
             Level::DEBUG,
             "refused the connection; trying again in 5.0 s",
         ),
-        (
-            "connection timed out",
-            None,
-            Level::INFO,
-            "did not answer in time; it is forgotten",
-        ),
+        ("connection timed out", None, Level::INFO, "did not answer in time; it is forgotten"),
         (
             "no such \u{1b}[31mhost",
             Some(60_000),
@@ -145,63 +98,21 @@ fn a_failed_dial_is_told_until_it_repeats_itself() {
 fn a_transaction_says_where_it_comes_from_and_goes_to() {
     let transaction = Transaction::parse(&mut Parser::new(), r#"{"amount":1}"#).unwrap();
     let id = transaction.id().to_string();
-    let (of_node, of_plain) = (
-        Origin::Node(NodeId([1; 32])),
-        Origin::Plain("ws://localhost:4001".parse().unwrap()),
-    );
-    let client = PeerName {
-        node: None,
-        address: None,
-    };
+    let (of_node, of_plain) = (Origin::Node(NodeId([1; 32])), Origin::Plain("ws://localhost:4001".parse().unwrap()));
+    let client = PeerName { node: None, address: None };
     for (origin, peer, links, words) in [
         (Some(of_node.clone()), None, 2, " of our own: sent to 2 peers"),
-        (
-            Some(of_node.clone()),
-            None,
-            0,
-            " of our own: no peer is linked to send it to",
-        ),
-        (
-            Some(of_plain.clone()),
-            Some(plain_peer()),
-            1,
-            " from ws://localhost:4001: passed on to 1 peer",
-        ),
-        (
-            Some(of_plain),
-            Some(plain_peer()),
-            0,
-            " from ws://localhost:4001: nobody else to pass it on to",
-        ),
+        (Some(of_node.clone()), None, 0, " of our own: no peer is linked to send it to"),
+        (Some(of_plain.clone()), Some(plain_peer()), 1, " from ws://localhost:4001: passed on to 1 peer"),
+        (Some(of_plain), Some(plain_peer()), 0, " from ws://localhost:4001: nobody else to pass it on to"),
         (Some(of_node), Some(client), 3, " from a client: passed on to 3 peers"),
-        (
-            None,
-            Some(node(4002, 0xa1)),
-            0,
-            ", which we lacked, from ws://localhost:4002 (a1a1a1a1): not passed on",
-        ),
+        (None, Some(node(4002, 0xa1)), 0, ", which we lacked, from ws://localhost:4002 (a1a1a1a1): not passed on"),
     ] {
-        let event = Event::Transaction {
-            transaction: transaction.clone(),
-            origin,
-            peer,
-            links,
-        };
-        check(
-            event,
-            Level::INFO,
-            &format!("transaction {}…{words}, writing it to transactions.json", &id[..8]),
-        );
+        let event = Event::Transaction { transaction: transaction.clone(), origin, peer, links };
+        check(event, Level::INFO, &format!("transaction {}…{words}, writing it to transactions.json", &id[..8]));
     }
-    let refused = Event::Refused {
-        peer: plain_peer(),
-        reason: "the pool is full".to_owned(),
-    };
-    check(
-        refused,
-        Level::DEBUG,
-        "refused a transaction from ws://localhost:4001: the pool is full",
-    );
+    let refused = Event::Refused { peer: plain_peer(), reason: "the pool is full".to_owned() };
+    check(refused, Level::DEBUG, "refused a transaction from ws://localhost:4001: the pool is full");
 }
 
 #[test]
@@ -209,31 +120,18 @@ fn the_pool_and_warnings() {
     let remedy = "x".repeat(300);
     for (event, level, words) in [
         (
-            Event::Stored {
-                ids: vec![TransactionId([1; 32]); 3],
-                pool: 120,
-            },
+            Event::Stored { ids: vec![TransactionId([1; 32]); 3], pool: 120 },
             Level::DEBUG,
             "3 transactions written to transactions.json, which holds 120 now",
         ),
         (
-            Event::StoreFailed {
-                error: "no space left; make room".to_owned(),
-            },
+            Event::StoreFailed { error: "no space left; make room".to_owned() },
             Level::ERROR,
             "transactions.json took nothing, trying again: no space left; make room",
         ),
+        (Event::StoreRecovered, Level::INFO, "transactions.json takes transactions again"),
         (
-            Event::StoreRecovered,
-            Level::INFO,
-            "transactions.json takes transactions again",
-        ),
-        (
-            Event::Feeding {
-                peer: plain_peer(),
-                ours: 12,
-                theirs: 1,
-            },
+            Event::Feeding { peer: plain_peer(), ours: 12, theirs: 1 },
             Level::INFO,
             "ws://localhost:4001 has 1 transaction, we have 12: sending what it lacks",
         ),
@@ -269,11 +167,7 @@ fn foreign_text_can_not_touch_the_terminal() {
     }
     assert_eq!(plain(&"é".repeat(200)), "é".repeat(200));
     assert_eq!(plain(&"é".repeat(201)), "é".repeat(199) + "…");
-    assert_eq!(
-        plain(&("x".repeat(200) + "\u{1b}[0m\u{7}")),
-        "x".repeat(200),
-        "what is removed does not count"
-    );
+    assert_eq!(plain(&("x".repeat(200) + "\u{1b}[0m\u{7}")), "x".repeat(200), "what is removed does not count");
 }
 
 #[test]
@@ -303,12 +197,7 @@ fn an_even_trickle_is_told_whole() {
 #[test]
 fn a_burst_in_the_log() {
     let transaction = Transaction::parse(&mut Parser::new(), r#"{"amount":1}"#).unwrap();
-    let event = Event::Transaction {
-        transaction,
-        origin: None,
-        peer: None,
-        links: 1,
-    };
+    let event = Event::Transaction { transaction, origin: None, peer: None, links: 1 };
     let lines = crate::logs::tests::logged(false, || {
         let now = Instant::now();
         let mut sparing = Sparing::default();
@@ -324,10 +213,7 @@ fn a_burst_in_the_log() {
     assert!(lines[..20].iter().all(|line| line.starts_with("transaction ")));
     assert_eq!(
         lines[20..],
-        [
-            "transactions.json takes transactions again",
-            "… and 2 more transactions in the last second"
-        ]
+        ["transactions.json takes transactions again", "… and 2 more transactions in the last second"]
     );
 }
 
@@ -335,9 +221,7 @@ fn a_burst_in_the_log() {
 #[test]
 fn an_event_is_one_line_of_its_level() {
     let lines = crate::logs::tests::logged(false, || {
-        report(&Event::StoreFailed {
-            error: "disk\nfull".to_owned(),
-        });
+        report(&Event::StoreFailed { error: "disk\nfull".to_owned() });
         report(&Event::Behind { peer: plain_peer() });
         report(&failed("Connection refused", Some(800)));
         report(&failed("Connection refused", Some(8_000)));

@@ -19,42 +19,18 @@ type Adjustable = (&'static str, (u64, u64), fn(&mut Limits, u64));
 
 const ADJUSTABLE: [Adjustable; 13] = [
     ("PEER_TABLE", COUNT, |limits, peers| limits.peer_table = peers as usize),
-    ("INBOUND_LINKS", COUNT, |limits, links| {
-        limits.inbound_links = links as usize
-    }),
-    ("INBOUND_LINKS_PER_IP", COUNT, |limits, links| {
-        limits.inbound_per_ip = links as usize
-    }),
-    ("QUEUE_BYTES", QUEUE, |limits, bytes| {
-        limits.queue_bytes = bytes as usize
-    }),
-    ("UNSTORED_BYTES", QUEUE, |limits, bytes| {
-        limits.unstored_bytes = bytes as usize
-    }),
-    ("POOL_TRANSACTIONS", COUNT, |limits, count| {
-        limits.pool_transactions = count
-    }),
-    ("TRANSACTION_RATE", COUNT, |limits, rate| {
-        limits.transaction_rate = rate as u32
-    }),
-    ("TRANSACTION_BURST", COUNT, |limits, burst| {
-        limits.transaction_burst = burst as u32
-    }),
-    ("DIAL_TIMEOUT_SECONDS", SECONDS, |limits, time| {
-        limits.dial_timeout = Duration::from_secs(time)
-    }),
-    ("PING_INTERVAL_SECONDS", SECONDS, |limits, time| {
-        limits.ping_interval = Duration::from_secs(time)
-    }),
-    ("DEAD_AFTER_SECONDS", SECONDS, |limits, time| {
-        limits.dead_after = Duration::from_secs(time)
-    }),
-    ("BACKOFF_MIN_MILLISECONDS", MILLISECONDS, |limits, time| {
-        limits.backoff_min = Duration::from_millis(time)
-    }),
-    ("BACKOFF_MAX_MILLISECONDS", MILLISECONDS, |limits, time| {
-        limits.backoff_max = Duration::from_millis(time)
-    }),
+    ("INBOUND_LINKS", COUNT, |limits, links| limits.inbound_links = links as usize),
+    ("INBOUND_LINKS_PER_IP", COUNT, |limits, links| limits.inbound_per_ip = links as usize),
+    ("QUEUE_BYTES", QUEUE, |limits, bytes| limits.queue_bytes = bytes as usize),
+    ("UNSTORED_BYTES", QUEUE, |limits, bytes| limits.unstored_bytes = bytes as usize),
+    ("POOL_TRANSACTIONS", COUNT, |limits, count| limits.pool_transactions = count),
+    ("TRANSACTION_RATE", COUNT, |limits, rate| limits.transaction_rate = rate as u32),
+    ("TRANSACTION_BURST", COUNT, |limits, burst| limits.transaction_burst = burst as u32),
+    ("DIAL_TIMEOUT_SECONDS", SECONDS, |limits, time| limits.dial_timeout = Duration::from_secs(time)),
+    ("PING_INTERVAL_SECONDS", SECONDS, |limits, time| limits.ping_interval = Duration::from_secs(time)),
+    ("DEAD_AFTER_SECONDS", SECONDS, |limits, time| limits.dead_after = Duration::from_secs(time)),
+    ("BACKOFF_MIN_MILLISECONDS", MILLISECONDS, |limits, time| limits.backoff_min = Duration::from_millis(time)),
+    ("BACKOFF_MAX_MILLISECONDS", MILLISECONDS, |limits, time| limits.backoff_max = Duration::from_millis(time)),
 ];
 
 /// The names of the limits that can be changed.
@@ -97,14 +73,8 @@ fn check_relations(limits: &Limits, changed: &[Value]) -> Result<(), SettingsErr
         let (min, max) = (limits.backoff_min.as_millis(), limits.backoff_max.as_millis());
         return Err(conflict(
             changed,
-            (
-                "BACKOFF_MIN_MILLISECONDS",
-                &format!("it is more than BACKOFF_MAX_MILLISECONDS={max}"),
-            ),
-            (
-                "BACKOFF_MAX_MILLISECONDS",
-                &format!("it is less than BACKOFF_MIN_MILLISECONDS={min}"),
-            ),
+            ("BACKOFF_MIN_MILLISECONDS", &format!("it is more than BACKOFF_MAX_MILLISECONDS={max}")),
+            ("BACKOFF_MAX_MILLISECONDS", &format!("it is less than BACKOFF_MIN_MILLISECONDS={min}")),
         ));
     }
     Ok(())
@@ -112,9 +82,8 @@ fn check_relations(limits: &Limits, changed: &[Value]) -> Result<(), SettingsErr
 
 /// The error of two limits that do not go together, told of the first of them that was changed.
 fn conflict(changed: &[Value], one: (&str, &str), other: (&str, &str)) -> SettingsError {
-    let told = [one, other]
-        .into_iter()
-        .find_map(|(name, why)| Some((changed.iter().find(|value| value.name == name)?, why)));
+    let told =
+        [one, other].into_iter().find_map(|(name, why)| Some((changed.iter().find(|value| value.name == name)?, why)));
     let (value, why) = told.expect("the default limits go together (tested), so one of the two was changed");
     value.bad(why)
 }

@@ -37,11 +37,7 @@ impl EnvFile {
         let path = shown(folder, ".env");
         let text = read_text(&folder.join(".env"), &path)?;
         let entries = parse(text.as_deref().unwrap_or_default(), &path)?;
-        Ok(Self {
-            path,
-            exists: text.is_some(),
-            entries,
-        })
+        Ok(Self { path, exists: text.is_some(), entries })
     }
 
     /// All assignments to a name.
@@ -52,30 +48,15 @@ impl EnvFile {
 
 fn parse(text: &str, path: &str) -> Result<Vec<Entry>, SettingsError> {
     // dotenvy takes a blank at the very end of a file for the start of a comment that never comes: hence the last line break.
-    let text = text
-        .replace("\r\n", "\n")
-        .replace("\\$", "$")
-        .replace('$', DOLLAR.encode_utf8(&mut [0; 4]))
-        + "\n";
+    let text = text.replace("\r\n", "\n").replace("\\$", "$").replace('$', DOLLAR.encode_utf8(&mut [0; 4])) + "\n";
     let line = Cell::new(0);
     let mut entries = Vec::new();
-    for assignment in dotenvy::from_read_iter(Lines {
-        text: text.as_bytes(),
-        served: &line,
-    }) {
+    for assignment in dotenvy::from_read_iter(Lines { text: text.as_bytes(), served: &line }) {
         match assignment {
-            Ok((name, value)) => entries.push(Entry {
-                name,
-                value: value.replace(DOLLAR, "$"),
-                line: line.get(),
-            }),
+            Ok((name, value)) => entries.push(Entry { name, value: value.replace(DOLLAR, "$"), line: line.get() }),
             Err(error) => {
                 // A quote that is left open runs to the end of the file: what is wrong is where it starts.
-                let lines = if let dotenvy::Error::LineParse(text, _) = &error {
-                    text.lines().count()
-                } else {
-                    1
-                };
+                let lines = if let dotenvy::Error::LineParse(text, _) = &error { text.lines().count() } else { 1 };
                 return Err(SettingsError::Syntax {
                     path: path.to_owned(),
                     line: line.get() + 1 - lines.clamp(1, line.get()),
@@ -94,11 +75,7 @@ struct Lines<'a> {
 
 impl Read for Lines<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let line = self
-            .text
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .map_or(self.text.len(), |end| end + 1);
+        let line = self.text.iter().position(|byte| *byte == b'\n').map_or(self.text.len(), |end| end + 1);
         let served = line.min(buffer.len());
         let (now, later) = self.text.split_at(served);
         buffer[..served].copy_from_slice(now);
@@ -114,10 +91,7 @@ mod tests {
 
     fn read(text: &str) -> Vec<(String, String, usize)> {
         let entries = parse(text, ".env").expect(text);
-        entries
-            .into_iter()
-            .map(|entry| (entry.name, entry.value, entry.line))
-            .collect()
+        entries.into_iter().map(|entry| (entry.name, entry.value, entry.line)).collect()
     }
 
     #[test]
@@ -144,18 +118,8 @@ mod tests {
 
     #[test]
     fn a_dollar_sign_is_only_a_dollar_sign() {
-        for text in [
-            "A=x$HOME",
-            "A='x$HOME'",
-            "A=\"x$HOME\"",
-            "A=x\\$HOME",
-            "HOME=me\nA=x$HOME",
-        ] {
-            assert_eq!(
-                read(text).pop().map(|(_, value, _)| value).as_deref(),
-                Some("x$HOME"),
-                "{text}"
-            );
+        for text in ["A=x$HOME", "A='x$HOME'", "A=\"x$HOME\"", "A=x\\$HOME", "HOME=me\nA=x$HOME"] {
+            assert_eq!(read(text).pop().map(|(_, value, _)| value).as_deref(), Some("x$HOME"), "{text}");
         }
     }
 
@@ -163,11 +127,7 @@ mod tests {
     fn lines_are_counted() {
         let lines = |text: &str| read(text).into_iter().map(|(_, _, line)| line).collect::<Vec<_>>();
         assert_eq!(lines("A=1\n\n# two\nB=2\r\nC=3"), [1, 4, 5]);
-        assert_eq!(
-            lines(&format!("A={}\nB=2", "x".repeat(20_000))),
-            [1, 2],
-            "longer than dotenvy's buffer"
-        );
+        assert_eq!(lines(&format!("A={}\nB=2", "x".repeat(20_000))), [1, 2], "longer than dotenvy's buffer");
         assert_eq!(lines("A='1\n2'\nB=3"), [2, 3], "a value of two lines");
     }
 

@@ -52,10 +52,7 @@ mod tests {
     #[test]
     fn peers_are_repeated_or_listed() {
         let flags = parse("p2p-node -p localhost:1,ws://localhost:2 --peers localhost:3 -p=localhost:4");
-        assert_eq!(
-            flags.peers,
-            ["localhost:1", "ws://localhost:2", "localhost:3", "localhost:4"]
-        );
+        assert_eq!(flags.peers, ["localhost:1", "ws://localhost:2", "localhost:3", "localhost:4"]);
     }
 
     #[derive(clap::Parser)]
@@ -67,9 +64,7 @@ mod tests {
 
     #[test]
     fn the_program_keeps_its_description() {
-        let about = <Program as clap::CommandFactory>::command()
-            .get_about()
-            .map(ToString::to_string);
+        let about = <Program as clap::CommandFactory>::command().get_about().map(ToString::to_string);
         assert_eq!(about.as_deref(), Some("a node"));
     }
 

@@ -132,9 +132,7 @@ impl Settings {
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, SettingsError> {
         if !folder.is_dir() {
-            return Err(SettingsError::NoFolder {
-                path: folder::folder_name(folder),
-            });
+            return Err(SettingsError::NoFolder { path: folder::folder_name(folder) });
         }
         let mut sources = Sources::read(folder, &environment)?;
         let (port, port_origin) = port(&mut sources, flags)?;
@@ -153,10 +151,7 @@ impl Settings {
         }
         for name in UNSUPPORTED {
             if let Some(value) = sources.filled(name, None) {
-                sources.warn(format!(
-                    "{name} is not supported by this version and is ignored ({})",
-                    value.origin
-                ));
+                sources.warn(format!("{name} is not supported by this version and is ignored ({})", value.origin));
             }
         }
         sources.warn_of_typos();
@@ -195,13 +190,9 @@ impl Settings {
 
 fn port(sources: &mut Sources<'_>, flags: &Flags) -> Result<(u16, String), SettingsError> {
     let Some(value) = sources.value("PORT", flags.port.as_deref().map(|port| ("--port", port))) else {
-        return Err(SettingsError::NoPort {
-            found: sources.in_place_of("PORT"),
-        });
+        return Err(SettingsError::NoPort { found: sources.in_place_of("PORT") });
     };
-    let port = value
-        .number(0, u16::MAX.into())
-        .ok_or_else(|| value.bad("a port is a number from 0 to 65535"))?;
+    let port = value.number(0, u16::MAX.into()).ok_or_else(|| value.bad("a port is a number from 0 to 65535"))?;
     Ok((port as u16, value.origin.to_string()))
 }
 
@@ -217,10 +208,7 @@ fn host(sources: &mut Sources<'_>, flags: &Flags) -> Result<(String, String), Se
 }
 
 fn address(sources: &mut Sources<'_>, flags: &Flags) -> Result<Option<PeerAddress>, SettingsError> {
-    let Some(value) = sources.filled(
-        "ADDRESS",
-        flags.address.as_deref().map(|address| ("--address", address)),
-    ) else {
+    let Some(value) = sources.filled("ADDRESS", flags.address.as_deref().map(|address| ("--address", address))) else {
         return Ok(None);
     };
     let address = parse_address(&value.text)
@@ -232,10 +220,7 @@ fn address(sources: &mut Sources<'_>, flags: &Flags) -> Result<Option<PeerAddres
 }
 
 fn network(sources: &mut Sources<'_>, flags: &Flags) -> Result<String, SettingsError> {
-    let Some(value) = sources.filled(
-        "NETWORK",
-        flags.network.as_deref().map(|network| ("--network", network)),
-    ) else {
+    let Some(value) = sources.filled("NETWORK", flags.network.as_deref().map(|network| ("--network", network))) else {
         return Ok(DEFAULT_NETWORK.to_owned());
     };
     // Peers show as many characters and no more: two networks must not look the same in a log.
@@ -268,10 +253,7 @@ fn peers(sources: &mut Sources<'_>, flags: &Flags) -> Result<Vec<PeerAddress>, S
     texts
         .map(|text| {
             parse_address(text).map_err(|error| {
-                let one = Value {
-                    text: text.to_owned(),
-                    ..value.clone()
-                };
+                let one = Value { text: text.to_owned(), ..value.clone() };
                 one.bad(&format!(
                     "{}; a peer is ws://host:port or host:port, several are separated by commas",
                     error.reason()
@@ -283,16 +265,11 @@ fn peers(sources: &mut Sources<'_>, flags: &Flags) -> Result<Vec<PeerAddress>, S
 
 fn public_key(sources: &mut Sources<'_>, folder: &Path) -> Result<Option<NodeId>, SettingsError> {
     // A clone of the exercise that has no key writes nothing or, from JavaScript, the word.
-    let Some(value) = sources
-        .filled("MY_PUBLIC_KEY", None)
-        .filter(|value| value.text != "undefined")
-    else {
+    let Some(value) = sources.filled("MY_PUBLIC_KEY", None).filter(|value| value.text != "undefined") else {
         return Ok(None);
     };
-    let id: NodeId = value
-        .text
-        .parse()
-        .map_err(|_| value.bad("a public key has 64 hexadecimal digits, or is left empty"))?;
+    let id: NodeId =
+        value.text.parse().map_err(|_| value.bad("a public key has 64 hexadecimal digits, or is left empty"))?;
     let file = folder::shown(folder, NODE_KEY);
     match NodeKey::load(folder)? {
         Some(key) if key.node_id() == id => Ok(Some(id)),
@@ -305,16 +282,11 @@ fn public_key(sources: &mut Sources<'_>, folder: &Path) -> Result<Option<NodeId>
 
 /// Reads `ws://host:port`, `wss://host:port` or `host:port`.
 fn parse_address(text: &str) -> Result<PeerAddress, NotAnAddress> {
-    if text.contains("://") {
-        text.parse()
-    } else {
-        format!("ws://{text}").parse()
-    }
+    if text.contains("://") { text.parse() } else { format!("ws://{text}").parse() }
 }
 
 fn is_unspecified(host: &str) -> bool {
-    host.parse::<IpAddr>()
-        .is_ok_and(|ip| ip.to_canonical().is_unspecified())
+    host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_unspecified())
 }
 
 /// A node that listens beyond loopback and tells others an address on loopback sends them to themselves.

@@ -65,10 +65,7 @@ impl Value {
     /// The value as a whole number within bounds, digits alone.
     pub(super) fn number(&self, least: u64, most: u64) -> Option<u64> {
         let digits = self.text.bytes().all(|byte| byte.is_ascii_digit());
-        self.text
-            .parse()
-            .ok()
-            .filter(|number| digits && (least..=most).contains(number))
+        self.text.parse().ok().filter(|number| digits && (least..=most).contains(number))
     }
 }
 
@@ -79,21 +76,13 @@ fn shown(text: &str) -> String {
 
 impl<'a> Sources<'a> {
     pub(super) fn read(folder: &Path, environment: &'a dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
-        Ok(Self {
-            file: EnvFile::read(folder)?,
-            environment,
-            warnings: Vec::new(),
-        })
+        Ok(Self { file: EnvFile::read(folder)?, environment, warnings: Vec::new() })
     }
 
     /// A setting's value from the first source that has one, be it empty. `flag`: the flag's name and what was given.
     pub(super) fn value(&mut self, name: &'static str, flag: Option<(&'static str, &str)>) -> Option<Value> {
         if let Some((flag, text)) = flag {
-            return Some(Value {
-                name,
-                text: text.trim().to_owned(),
-                origin: Origin::Flag(flag),
-            });
+            return Some(Value { name, text: text.trim().to_owned(), origin: Origin::Flag(flag) });
         }
         let path = &self.file.path;
         let mut entries: Vec<_> = self.file.all(name).collect();
@@ -109,11 +98,7 @@ impl<'a> Sources<'a> {
                 ));
             }
             let overrides = written.is_some().then(|| path.clone());
-            return Some(Value {
-                name,
-                text: text.to_owned(),
-                origin: Origin::Environment { overrides },
-            });
+            return Some(Value { name, text: text.to_owned(), origin: Origin::Environment { overrides } });
         }
         let entry = entry?;
         if let Some(earlier) = entries.last() {
@@ -122,15 +107,8 @@ impl<'a> Sources<'a> {
                 "{name} stands in {path} more than once, in lines {first} and {last}; the last one counts"
             ));
         }
-        let origin = Origin::File {
-            path: path.clone(),
-            line: entry.line,
-        };
-        Some(Value {
-            name,
-            text: entry.value.trim().to_owned(),
-            origin,
-        })
+        let origin = Origin::File { path: path.clone(), line: entry.line };
+        Some(Value { name, text: entry.value.trim().to_owned(), origin })
     }
 
     /// A setting's value, unless it is empty: an empty one asks for the default.
@@ -144,12 +122,7 @@ impl<'a> Sources<'a> {
         if !self.file.exists {
             return format!("there is no {path}");
         }
-        match self
-            .file
-            .entries
-            .iter()
-            .find(|entry| typo::meant(&entry.name) == Some(name))
-        {
+        match self.file.entries.iter().find(|entry| typo::meant(&entry.name) == Some(name)) {
             Some(entry) => format!("{path} has {} in line {}, but no {name}", entry.name, entry.line),
             None => format!("{path} has no {name}"),
         }

@@ -4,12 +4,8 @@ use super::{UNSUPPORTED, adjust};
 
 const SETTINGS: [&str; 7] = ["PORT", "HOST", "ADDRESS", "NETWORK", "PEERS", "MY_PUBLIC_KEY", "LOG"];
 /// Names that people try, and what they mean by them.
-const ALIASES: [(&str, &str); 4] = [
-    ("KNOWN_PEERS", "PEERS"),
-    ("PUBLIC_KEY", "MY_PUBLIC_KEY"),
-    ("LOG_LEVEL", "LOG"),
-    ("NETWORK_NAME", "NETWORK"),
-];
+const ALIASES: [(&str, &str); 4] =
+    [("KNOWN_PEERS", "PEERS"), ("PUBLIC_KEY", "MY_PUBLIC_KEY"), ("LOG_LEVEL", "LOG"), ("NETWORK_NAME", "NETWORK")];
 
 /// The setting that was probably meant by a name that is none; `None` for settings and for names unlike any.
 pub(super) fn meant(name: &str) -> Option<&'static str> {
@@ -22,8 +18,7 @@ pub(super) fn meant(name: &str) -> Option<&'static str> {
     let near = candidates.map(|(spelling, setting)| (distance(&upper, spelling), spelling, setting));
     // Two changes turn a short name into too many others: PATH and PORT, HOME and HOST.
     let near = near.filter(|(distance, spelling, _)| *distance <= if spelling.len() <= 4 { 1 } else { 2 });
-    near.min_by_key(|(distance, ..)| *distance)
-        .map(|(_, _, setting)| setting)
+    near.min_by_key(|(distance, ..)| *distance).map(|(_, _, setting)| setting)
 }
 
 /// How many letters must be changed, added, left out or swapped with their neighbour to turn one name into the other.

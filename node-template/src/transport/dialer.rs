@@ -40,13 +40,8 @@ pub(crate) async fn dial(address: &PeerAddress, limits: &Limits) -> Result<Diall
 
 /// Asks who is at an address, and leaves.
 pub(crate) async fn probe(address: &PeerAddress, limits: &Limits) -> Option<Greeting> {
-    let Dialled {
-        mut socket, greeting, ..
-    } = dial(address, limits).await.ok()?;
-    let farewell = CloseFrame {
-        code: 1000.into(),
-        reason: "".into(),
-    };
+    let Dialled { mut socket, greeting, .. } = dial(address, limits).await.ok()?;
+    let farewell = CloseFrame { code: 1000.into(), reason: "".into() };
     // The greeting is what was asked for; whether the close frame still arrives changes nothing.
     let left = tokio::time::timeout(limits.dial_timeout, socket.close(Some(farewell))).await;
     tracing::trace!("probed {address}: {left:?}");
@@ -65,21 +60,14 @@ async fn upgrade(address: &PeerAddress, limits: &Limits) -> Result<Dialled, tung
         .get(Greeting::HEADER)
         .and_then(|value| value.to_str().ok())
         .and_then(|text| text.parse().ok());
-    Ok(Dialled {
-        socket,
-        remote,
-        greeting,
-    })
+    Ok(Dialled { socket, remote, greeting })
 }
 
 /// Tries every IP address that the host stands for. `localhost` is loopback by definition (RFC 6761) and asks no resolver.
 async fn connect(address: &PeerAddress) -> io::Result<TcpStream> {
     let (host, port) = (address.host(), address.port());
     if host == "localhost" {
-        let both = [
-            SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-            SocketAddr::from((Ipv6Addr::LOCALHOST, port)),
-        ];
+        let both = [SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))];
         return TcpStream::connect(&both[..]).await;
     }
     TcpStream::connect((host.as_str(), port)).await

@@ -32,32 +32,15 @@ const ARRIVALS: usize = 64;
 
 /// What the application asks of the node.
 pub(crate) enum Command {
-    Submit {
-        transaction: Transaction,
-        taken: oneshot::Sender<Result<Submission, String>>,
-        kept: oneshot::Sender<()>,
-    },
-    Status {
-        holds: Vec<TransactionId>,
-        answer: oneshot::Sender<Status>,
-    },
+    Submit { transaction: Transaction, taken: oneshot::Sender<Result<Submission, String>>, kept: oneshot::Sender<()> },
+    Status { holds: Vec<TransactionId>, answer: oneshot::Sender<Status> },
 }
 
 /// Something that takes its time, and its end.
 enum Errand {
-    Dialled {
-        address: PeerAddress,
-        result: Result<Box<Dialled>, String>,
-    },
-    Probed {
-        link: LinkId,
-        address: PeerAddress,
-        greeting: Option<Greeting>,
-    },
-    Fed {
-        link: LinkId,
-        position: Option<u64>,
-    },
+    Dialled { address: PeerAddress, result: Result<Box<Dialled>, String> },
+    Probed { link: LinkId, address: PeerAddress, greeting: Option<Greeting> },
+    Fed { link: LinkId, position: Option<u64> },
 }
 
 /// What the driver is made of.
@@ -165,9 +148,7 @@ impl Driver {
         self.handle(Input::Shutdown);
         self.hand_over();
         // Reports and late messages are still taken, so that no task waits for room in our inbox.
-        let Self {
-            mut parts, mut tasks, ..
-        } = self;
+        let Self { mut parts, mut tasks, .. } = self;
         let drained = async {
             loop {
                 tokio::select! {
@@ -176,10 +157,7 @@ impl Driver {
                 }
             }
         };
-        if tokio::time::timeout(parts.limits.write_deadline.min(GOODBYE), drained)
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(parts.limits.write_deadline.min(GOODBYE), drained).await.is_err() {
             tracing::debug!("some peers did not take our goodbye in time");
         }
         parts.pool
@@ -221,61 +199,28 @@ impl Driver {
 
     fn on_command(&mut self, command: Command) {
         match command {
-            Command::Submit {
-                transaction,
-                taken,
-                kept,
-            } => {
+            Command::Submit { transaction, taken, kept } => {
                 self.last_request += 1;
                 let request = RequestId(self.last_request);
-                self.requests.insert(
-                    request,
-                    Request {
-                        taken: Some(taken),
-                        kept,
-                    },
-                );
+                self.requests.insert(request, Request { taken: Some(taken), kept });
                 self.handle(Input::Submit { request, transaction });
             }
             Command::Status { holds, answer } => {
                 // Whoever asked may have gone.
-                answer
-                    .send(self.parts.protocol.status(Instant::now(), &holds))
-                    .unwrap_or_default();
+                answer.send(self.parts.protocol.status(Instant::now(), &holds)).unwrap_or_default();
             }
         }
     }
 
     fn on_errand(&mut self, done: Result<Errand, tokio::task::JoinError>) {
         match done {
-            Ok(Errand::Dialled {
-                address,
-                result: Ok(dialled),
-            }) => {
-                let Dialled {
-                    socket,
-                    remote,
-                    greeting,
-                } = *dialled;
+            Ok(Errand::Dialled { address, result: Ok(dialled) }) => {
+                let Dialled { socket, remote, greeting } = *dialled;
                 self.open(socket, remote, Direction::Dialled { address, greeting }, None);
             }
-            Ok(Errand::Dialled {
-                address,
-                result: Err(error),
-            }) => self.handle(Input::DialFailed { address, error }),
-            Ok(Errand::Probed {
-                link,
-                address,
-                greeting,
-            }) => self.handle(Input::Probed {
-                link,
-                address,
-                greeting,
-            }),
-            Ok(Errand::Fed {
-                link,
-                position: Some(position),
-            }) => {
+            Ok(Errand::Dialled { address, result: Err(error) }) => self.handle(Input::DialFailed { address, error }),
+            Ok(Errand::Probed { link, address, greeting }) => self.handle(Input::Probed { link, address, greeting }),
+            Ok(Errand::Fed { link, position: Some(position) }) => {
                 if let Some(outgoing) = self.links.get_mut(&link) {
                     outgoing.feeding = None;
                     self.handle(Input::Fed { link, position });
@@ -307,38 +252,14 @@ impl Driver {
         let link = LinkId(self.last_link);
         let limits = &self.parts.limits;
         let queue = Arc::new(Queue::new(limits.queue_bytes, limits.control_bytes));
-        let rate = (Scope::of(remote) != Scope::Loopback).then(|| {
-            Rate::new(
-                limits.transaction_rate,
-                limits.transaction_burst,
-                tokio::time::Instant::now(),
-            )
-        });
-        let task = LinkTask::new(
-            link,
-            socket,
-            Arc::clone(&queue),
-            self.parts.inbox.clone(),
-            limits.write_deadline,
-            rate,
-        );
+        let rate = (Scope::of(remote) != Scope::Loopback)
+            .then(|| Rate::new(limits.transaction_rate, limits.transaction_burst, tokio::time::Instant::now()));
+        let task =
+            LinkTask::new(link, socket, Arc::clone(&queue), self.parts.inbox.clone(), limits.write_deadline, rate);
         let handle = self.tasks.spawn(task.run());
         self.carried.insert(handle.id(), link);
-        self.links.insert(
-            link,
-            Outgoing {
-                queue,
-                staged: Vec::new(),
-                staged_bytes: 0,
-                feeding: None,
-                _place: place,
-            },
-        );
-        self.handle(Input::LinkOpened {
-            link,
-            remote,
-            direction,
-        });
+        self.links.insert(link, Outgoing { queue, staged: Vec::new(), staged_bytes: 0, feeding: None, _place: place });
+        self.handle(Input::LinkOpened { link, remote, direction });
     }
 
     fn close(&mut self, link: LinkId, cause: String) {
@@ -371,20 +292,13 @@ impl Driver {
             Output::Dial { address } => {
                 let limits = self.parts.limits.clone();
                 self.errands.spawn(async move {
-                    Errand::Dialled {
-                        result: dialer::dial(&address, &limits).await.map(Box::new),
-                        address,
-                    }
+                    Errand::Dialled { result: dialer::dial(&address, &limits).await.map(Box::new), address }
                 });
             }
             Output::Probe { link, address } => {
                 let limits = self.parts.limits.clone();
                 self.errands.spawn(async move {
-                    Errand::Probed {
-                        link,
-                        greeting: dialer::probe(&address, &limits).await,
-                        address,
-                    }
+                    Errand::Probed { link, greeting: dialer::probe(&address, &limits).await, address }
                 });
             }
             Output::Ping { link } => {
@@ -398,12 +312,7 @@ impl Driver {
                     outgoing.queue.close(Farewell { code, reason });
                 }
             }
-            Output::Feed {
-                link,
-                from,
-                until,
-                synced,
-            } => self.feed(link, from, until, synced),
+            Output::Feed { link, from, until, synced } => self.feed(link, from, until, synced),
             Output::Submitted { request, outcome } => self.on_submitted(request, outcome),
             Output::Kept { request } => {
                 if let Some(request) = self.requests.remove(&request) {
@@ -432,12 +341,9 @@ impl Driver {
         };
         let (pool, queue) = (self.parts.pool.clone(), Arc::clone(&outgoing.queue));
         let session = synced.then_some(self.parts.session);
-        let handle = self.errands.spawn(async move {
-            Errand::Fed {
-                link,
-                position: feed(pool, queue, from, until, session).await,
-            }
-        });
+        let handle = self
+            .errands
+            .spawn(async move { Errand::Fed { link, position: feed(pool, queue, from, until, session).await } });
         if let Some(previous) = outgoing.feeding.replace(handle) {
             previous.abort();
         }
@@ -462,10 +368,9 @@ impl Driver {
                 Lane::Control if outgoing.queue.fits(lane, text.len()) => {
                     outgoing.queue.push(lane, [Item::Text(text.clone())], text.len());
                 }
-                Lane::Control => outgoing.queue.close(Farewell {
-                    code: 1008,
-                    reason: "you do not read what you asked for".into(),
-                }),
+                Lane::Control => {
+                    outgoing.queue.close(Farewell { code: 1008, reason: "you do not read what you asked for".into() })
+                }
             }
         }
     }

@@ -98,30 +98,14 @@ impl LinkTask {
     pub(crate) async fn run(mut self) {
         let end = std::future::poll_fn(|cx| self.poll(cx)).await;
         self.queue.bury();
-        let Self {
-            link,
-            socket,
-            inbox,
-            batch: messages,
-            ..
-        } = self;
+        let Self { link, socket, inbox, batch: messages, .. } = self;
         if !messages.is_empty() {
-            deliver(
-                &inbox,
-                Arrival::Messages {
-                    link,
-                    messages,
-                    pong: false,
-                },
-            )
-            .await;
+            deliver(&inbox, Arrival::Messages { link, messages, pong: false }).await;
         }
         deliver(&inbox, Arrival::Closed { link, cause: end.cause }).await;
         drop(inbox);
         // The other end gets its time to close; if it does not take it, nobody minds.
-        tokio::time::timeout(GOODBYE, say_goodbye(socket, end.farewell))
-            .await
-            .unwrap_or_default();
+        tokio::time::timeout(GOODBYE, say_goodbye(socket, end.farewell)).await.unwrap_or_default();
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
@@ -156,10 +140,7 @@ impl LinkTask {
                 Some(Ok(message)) => message,
                 Some(Err(error)) => return Poll::Ready(Some(End::from_error(&error))),
                 None => {
-                    return Poll::Ready(Some(End {
-                        cause: "the connection was closed".into(),
-                        farewell: None,
-                    }));
+                    return Poll::Ready(Some(End { cause: "the connection was closed".into(), farewell: None }));
                 }
             };
             match message {
@@ -208,11 +189,7 @@ impl LinkTask {
         self.reservation = None;
         self.batch_bytes = 0;
         let (messages, pong) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.pong));
-        permit.send(Arrival::Messages {
-            link: self.link,
-            messages,
-            pong,
-        });
+        permit.send(Arrival::Messages { link: self.link, messages, pong });
         Poll::Ready(())
     }
 
@@ -228,18 +205,12 @@ impl LinkTask {
                 Poll::Ready(Err(error)) => return Poll::Ready(End::from_error(&error)),
                 Poll::Pending => {
                     ready!(self.poll_stuck(cx));
-                    let cause = format!(
-                        "it took nothing of what waits for it for {} s",
-                        self.write_deadline.as_secs()
-                    );
+                    let cause = format!("it took nothing of what waits for it for {} s", self.write_deadline.as_secs());
                     return Poll::Ready(End { cause, farewell: None });
                 }
             }
             if let Some(farewell) = ready!(self.queue.poll_take(cx, &mut self.staged)) {
-                return Poll::Ready(End {
-                    cause: farewell.reason.clone(),
-                    farewell: Some(farewell),
-                });
+                return Poll::Ready(End { cause: farewell.reason.clone(), farewell: Some(farewell) });
             }
         }
     }
@@ -271,9 +242,7 @@ impl LinkTask {
     fn poll_stuck(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let written = self.socket.get_ref().written();
         let deadline = Instant::now() + self.write_deadline;
-        let (timer, before) = self
-            .stuck
-            .get_or_insert_with(|| (Box::pin(tokio::time::sleep_until(deadline)), written));
+        let (timer, before) = self.stuck.get_or_insert_with(|| (Box::pin(tokio::time::sleep_until(deadline)), written));
         if *before != written {
             *before = written;
             timer.as_mut().reset(deadline);
@@ -291,10 +260,7 @@ async fn deliver(inbox: &mpsc::Sender<Arrival>, arrival: Arrival) {
 async fn say_goodbye(socket: Socket, farewell: Option<Farewell>) {
     let mut socket = pin!(socket);
     let mut close = farewell.map(|Farewell { code, reason }| {
-        tungstenite::Message::Close(Some(CloseFrame {
-            code: code.into(),
-            reason: reason.into(),
-        }))
+        tungstenite::Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() }))
     });
     std::future::poll_fn(|cx| {
         // An error here means that there is nobody left to be polite to.
@@ -323,13 +289,7 @@ async fn say_goodbye(socket: Socket, farewell: Option<Farewell>) {
 impl End {
     /// The other end broke the protocol: it is told so, with the code for it (RFC 6455, section 7.4.1).
     fn wrong(code: u16, what: &str) -> Self {
-        Self {
-            cause: format!("it sent {what}"),
-            farewell: Some(Farewell {
-                code,
-                reason: what.into(),
-            }),
-        }
+        Self { cause: format!("it sent {what}"), farewell: Some(Farewell { code, reason: what.into() }) }
     }
 
     fn from_error(error: &tungstenite::Error) -> Self {
@@ -338,19 +298,12 @@ impl End {
         match error {
             Error::Capacity(_) => Self::wrong(1009, "a message that is too long"),
             Error::Utf8(_) => Self::wrong(1007, "a text that is no UTF-8"),
-            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Self {
-                cause: "the connection broke off".into(),
-                farewell: None,
-            },
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+                Self { cause: "the connection broke off".into(), farewell: None }
+            }
             Error::Protocol(error) => Self::wrong(1002, &format!("a frame that is none: {error}")),
-            Error::Io(error) => Self {
-                cause: format!("the connection broke off: {error}"),
-                farewell: None,
-            },
-            error => Self {
-                cause: error.to_string(),
-                farewell: None,
-            },
+            Error::Io(error) => Self { cause: format!("the connection broke off: {error}"), farewell: None },
+            error => Self { cause: error.to_string(), farewell: None },
         }
     }
 
@@ -358,11 +311,7 @@ impl End {
         let cause = match frame {
             None => "it closed the connection".to_owned(),
             Some(frame) if frame.reason.is_empty() => format!("it closed the connection ({})", u16::from(frame.code)),
-            Some(frame) => format!(
-                "it closed the connection: {} ({})",
-                frame.reason.as_str(),
-                u16::from(frame.code)
-            ),
+            Some(frame) => format!("it closed the connection: {} ({})", frame.reason.as_str(), u16::from(frame.code)),
         };
         Self { cause, farewell: None }
     }

@@ -63,12 +63,7 @@ impl Doorman {
     pub(crate) fn new(greeting: &Greeting, limits: Limits, inbox: mpsc::Sender<Arrival>) -> Self {
         let greeting = HeaderValue::from_str(&greeting.to_string())
             .expect("a greeting is hexadecimal digits, hyphens and a slash");
-        Self {
-            greeting,
-            limits,
-            places: Arc::default(),
-            inbox,
-        }
+        Self { greeting, limits, places: Arc::default(), inbox }
     }
 
     /// Accepts connections for as long as it is polled. Dropping it ends the upgrades that are under way.
@@ -119,26 +114,15 @@ impl Doorman {
             Err(_) => return tracing::debug!("{remote} did not finish its WebSocket upgrade in time"),
         };
         if place.is_refusal() {
-            let reason = CloseFrame {
-                code: 1013.into(),
-                reason: "this node has no place for another connection".into(),
-            };
+            let reason =
+                CloseFrame { code: 1013.into(), reason: "this node has no place for another connection".into() };
             // Politeness towards somebody who gets no place: if it fails, nothing is lost.
             let closing = tokio::time::timeout(self.limits.upgrade_timeout, socket.close(Some(reason))).await;
             return tracing::debug!("{remote} was told that there is no place: {closing:?}");
         }
         socket.get_mut().lift_allowance();
         let remote = remote.ip().to_canonical();
-        if self
-            .inbox
-            .send(Arrival::Accepted {
-                socket: Box::new(socket),
-                remote,
-                place,
-            })
-            .await
-            .is_err()
-        {
+        if self.inbox.send(Arrival::Accepted { socket: Box::new(socket), remote, place }).await.is_err() {
             tracing::debug!("a connection came while this node was shutting down");
         }
     }
@@ -195,17 +179,11 @@ impl Places {
         if taken.all < limits.inbound_links && (loopback || of_ip < limits.inbound_per_ip) {
             taken.all += 1;
             taken.by_ip.insert(ip, of_ip + 1);
-            return Some(Place {
-                places: Arc::clone(places),
-                ip: Some(ip),
-            });
+            return Some(Place { places: Arc::clone(places), ip: Some(ip) });
         }
         (taken.refusals < REFUSALS_AT_ONCE).then(|| {
             taken.refusals += 1;
-            Place {
-                places: Arc::clone(places),
-                ip: None,
-            }
+            Place { places: Arc::clone(places), ip: None }
         })
     }
 }
@@ -239,11 +217,7 @@ mod tests {
 
     #[test]
     fn places_are_bounded_by_number_and_address_and_given_back() {
-        let limits = Limits {
-            inbound_links: 5,
-            inbound_per_ip: 2,
-            ..Limits::default()
-        };
+        let limits = Limits { inbound_links: 5, inbound_per_ip: 2, ..Limits::default() };
         let places = Arc::new(Places::default());
         let take =
             |ip: &str| Places::take(&places, ip.parse().expect("an address"), &limits).expect("a place or a refusal");
@@ -255,13 +229,9 @@ mod tests {
         assert!(take("192.0.2.2").is_refusal(), "five in all");
         drop(kept);
         assert!(!take("192.0.2.1").is_refusal());
-        let refused: Vec<_> = (0..100)
-            .map(|_| Places::take(&places, "127.0.0.1".parse().expect("an address"), &limits))
-            .collect();
-        assert_eq!(
-            refused.iter().flatten().filter(|place| place.is_refusal()).count(),
-            REFUSALS_AT_ONCE
-        );
+        let refused: Vec<_> =
+            (0..100).map(|_| Places::take(&places, "127.0.0.1".parse().expect("an address"), &limits)).collect();
+        assert_eq!(refused.iter().flatten().filter(|place| place.is_refusal()).count(), REFUSALS_AT_ONCE);
         drop((local, refused));
         assert!(places.lock().by_ip.is_empty() && places.lock().all == 0);
     }
@@ -269,15 +239,11 @@ mod tests {
     #[tokio::test]
     async fn localhost_is_both_loopback_addresses_on_one_port() {
         let listeners = bind("localhost", 0).await.expect("a free port");
-        let addresses: Vec<SocketAddr> = listeners
-            .iter()
-            .map(|listener| listener.local_addr().expect("bound"))
-            .collect();
+        let addresses: Vec<SocketAddr> =
+            listeners.iter().map(|listener| listener.local_addr().expect("bound")).collect();
         assert_eq!(addresses[0].ip(), IpAddr::from(Ipv4Addr::LOCALHOST));
         assert!(addresses.iter().all(|address| address.port() == addresses[0].port()));
-        let taken = bind("localhost", addresses[0].port())
-            .await
-            .expect_err("the port is taken");
+        let taken = bind("localhost", addresses[0].port()).await.expect_err("the port is taken");
         assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
     }
 }

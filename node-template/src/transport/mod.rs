@@ -39,11 +39,7 @@ pub(crate) enum Arrival {
         place: listener::Place,
     },
     /// Messages, and perhaps a pong, came in on a link.
-    Messages {
-        link: LinkId,
-        messages: Vec<Result<Message, Malformed>>,
-        pong: bool,
-    },
+    Messages { link: LinkId, messages: Vec<Result<Message, Malformed>>, pong: bool },
     /// A link is gone.
     Closed { link: LinkId, cause: String },
 }

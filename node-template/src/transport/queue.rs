@@ -205,26 +205,14 @@ mod tests {
         assert_eq!(queue.poll_take(&idle(), &mut taken), Poll::Pending);
         queue.push(Lane::Payload, [text(1)], 1);
         queue.push(Lane::Control, [Item::Ping], 0);
-        queue.close(Farewell {
-            code: 1000,
-            reason: "first".into(),
-        });
-        queue.close(Farewell {
-            code: 1001,
-            reason: "second".into(),
-        });
+        queue.close(Farewell { code: 1000, reason: "first".into() });
+        queue.close(Farewell { code: 1001, reason: "second".into() });
         assert_eq!(queue.poll_take(&idle(), &mut taken), Poll::Ready(None));
-        assert!(matches!(
-            taken.make_contiguous(),
-            [(Lane::Control, Item::Ping), (Lane::Payload, Item::Text(_))]
-        ));
+        assert!(matches!(taken.make_contiguous(), [(Lane::Control, Item::Ping), (Lane::Payload, Item::Text(_))]));
         taken.clear();
         assert_eq!(
             queue.poll_take(&idle(), &mut taken),
-            Poll::Ready(Some(Farewell {
-                code: 1000,
-                reason: "first".into()
-            }))
+            Poll::Ready(Some(Farewell { code: 1000, reason: "first".into() }))
         );
     }
 

@@ -23,13 +23,7 @@ impl Rate {
     /// So many transactions per second after a burst of so many.
     pub(crate) fn new(per_second: u32, burst: u32, now: Instant) -> Self {
         let interval = Duration::from_secs(1) / per_second.max(1);
-        Self {
-            interval,
-            tolerance: interval * burst,
-            used_until: now,
-            pause: None,
-            exempt: false,
-        }
+        Self { interval, tolerance: interval * burst, used_until: now, pause: None, exempt: false }
     }
 
     /// Counts a message that was read.

@@ -20,11 +20,7 @@ impl Guarded {
     /// Guards a stream whose upgrade may have at most `upgrade_bytes`. Small frames leave at once: Nagle's algorithm is off.
     pub(crate) fn new(stream: TcpStream, upgrade_bytes: usize) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self {
-            stream,
-            allowance: Some(upgrade_bytes),
-            written: 0,
-        })
+        Ok(Self { stream, allowance: Some(upgrade_bytes), written: 0 })
     }
 
     /// The upgrade is over: any number of bytes may be read.
@@ -45,10 +41,7 @@ impl AsyncRead for Guarded {
             return Pin::new(&mut this.stream).poll_read(cx, buffer);
         };
         if *allowance == 0 {
-            return Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the upgrade is longer than allowed",
-            )));
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the upgrade is longer than allowed")));
         }
         let room = buffer.remaining().min(*allowance);
         let mut part = ReadBuf::new(&mut buffer.initialize_unfilled()[..room]);

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::JsonError;
+use super::read::run_end;
 
 /// A piece of a string: characters that stand for themselves, or the one that an escape stands for.
 enum Piece<'a> {
@@ -10,19 +11,19 @@ enum Piece<'a> {
     Escaped(char),
 }
 
-/// The string's characters are appended to `out`. `inner` is what stands between the quotes, and was read by the parser. An error's position counts
-/// from the start of `inner`.
-pub(super) fn decode(inner: &str, out: &mut String) -> Result<(), JsonError> {
-    pieces(inner, |piece| match piece {
+/// The string's characters are appended to `out`. `inner` is what stands between the quotes, and was read by the parser; `at` is where it stands, for
+/// the error.
+pub(super) fn decode(inner: &str, at: usize, out: &mut String) -> Result<(), JsonError> {
+    pieces(inner, at, |piece| match piece {
         Piece::Plain(text) => out.push_str(text),
         Piece::Escaped(character) => out.push(character),
     })
 }
 
 /// The same as [`decode`], but `out` gets a JSON string, in quotes, as `JSON.stringify` writes it.
-pub(super) fn write_normal(inner: &str, out: &mut String) -> Result<(), JsonError> {
+pub(super) fn write_normal(inner: &str, at: usize, out: &mut String) -> Result<(), JsonError> {
     out.push('"');
-    pieces(inner, |piece| match piece {
+    pieces(inner, at, |piece| match piece {
         Piece::Plain(text) => out.push_str(text),
         Piece::Escaped('"') => out.push_str("\\\""),
         Piece::Escaped('\\') => out.push_str("\\\\"),
@@ -40,23 +41,22 @@ pub(super) fn write_normal(inner: &str, out: &mut String) -> Result<(), JsonErro
     Ok(())
 }
 
-fn pieces(inner: &str, mut each: impl FnMut(Piece<'_>)) -> Result<(), JsonError> {
+fn pieces(inner: &str, at: usize, mut each: impl FnMut(Piece<'_>)) -> Result<(), JsonError> {
     let mut rest = inner;
-    while let Some(backslash) = rest.find('\\') {
-        if backslash > 0 {
-            each(Piece::Plain(&rest[..backslash]));
+    loop {
+        // Within a string that was read nothing but a backslash ends a run.
+        let (plain, escape) = rest.split_at(run_end(rest.as_bytes(), 0));
+        if !plain.is_empty() {
+            each(Piece::Plain(plain));
         }
-        let escape = &rest[backslash..];
-        let lone = || JsonError::LoneSurrogate {
-            at: inner.len() - escape.len(),
-            escape: escape[..6].to_owned(),
-        };
+        if escape.is_empty() {
+            return Ok(());
+        }
+        let lone = || JsonError::LoneSurrogate { at: at + inner.len() - escape.len(), escape: escape[..6].to_owned() };
         let (character, length) = match escape.as_bytes()[1] {
             b'u' => match (unit(escape), escape.get(6..).filter(|rest| rest.starts_with("\\u"))) {
                 (high @ 0xD800..0xDC00, Some(second)) => {
-                    let low = Some(unit(second))
-                        .filter(|low| (0xDC00..0xE000).contains(low))
-                        .ok_or_else(lone)?;
+                    let low = Some(unit(second)).filter(|low| (0xDC00..0xE000).contains(low)).ok_or_else(lone)?;
                     (char::from_u32(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00)), 12)
                 }
                 (unit, _) => (char::from_u32(unit), 6),
@@ -71,10 +71,6 @@ fn pieces(inner: &str, mut each: impl FnMut(Piece<'_>)) -> Result<(), JsonError>
         each(Piece::Escaped(character.ok_or_else(lone)?));
         rest = &escape[length..];
     }
-    if !rest.is_empty() {
-        each(Piece::Plain(rest));
-    }
-    Ok(())
 }
 
 /// The UTF-16 unit that an escape `\uXXXX` stands for.

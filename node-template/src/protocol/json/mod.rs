@@ -12,6 +12,7 @@
 mod escape;
 mod normal;
 mod number;
+mod order;
 mod pretty;
 mod read;
 #[cfg(test)]
@@ -162,11 +163,7 @@ impl Parser {
     pub(super) fn parse_below<'a>(&'a mut self, levels: usize, text: &'a str) -> Result<Value<'a>, JsonError> {
         self.tokens.clear();
         read::read(text, limits::JSON_DEPTH - levels, &mut self.tokens)?;
-        Ok(Value {
-            text,
-            parser: self,
-            index: 0,
-        })
+        Ok(Value { text, parser: self, index: 0 })
     }
 
     /// Gives back the memory that an unusually long text has taken. For whoever keeps many parsers, to be called before waiting for the next text:
@@ -223,11 +220,7 @@ impl<'a> Value<'a> {
 
     /// An array's elements; none if `self` is not an array.
     pub fn elements(self) -> impl Iterator<Item = Value<'a>> {
-        let end = if self.kind() == Kind::Array {
-            self.token().next as usize
-        } else {
-            0
-        };
+        let end = if self.kind() == Kind::Array { self.token().next as usize } else { 0 };
         let mut next = self.at(self.index + 1);
         std::iter::from_fn(move || {
             let element = next;
@@ -249,7 +242,7 @@ impl<'a> Value<'a> {
             return Some(Cow::Borrowed(inner));
         }
         let mut text = String::with_capacity(inner.len());
-        escape::decode(inner, &mut text).ok()?;
+        escape::decode(inner, 0, &mut text).ok()?;
         Some(Cow::Owned(text))
     }
 

@@ -13,17 +13,12 @@ const LONG: usize = 64;
 pub(super) fn nearest(text: &str) -> f64 {
     // Rust's parser drops the last digits of an exponent from some 650,000 on, which a long row of zeros can make up for.
     if text.len() > LONG
-        && let Some(Decimal {
-            negative,
-            digits,
-            exponent,
-        }) = Decimal::read(text)
+        && let Some(Decimal { negative, digits, exponent }) = Decimal::read(text)
     {
         let sign = if negative { "-" } else { "" };
         return nearest(&format!("{sign}{digits}e{exponent}"));
     }
-    text.parse()
-        .expect("JSON's numbers are a part of those that Rust reads")
+    text.parse().expect("JSON's numbers are a part of those that Rust reads")
 }
 
 /// Appends a number as ECMAScript writes its nearest double (−0 is 0). `at` is where it stands, for the error.
@@ -46,11 +41,7 @@ fn changed(text: &str, at: usize, nearest: &str) -> JsonError {
         number.pop();
         number.push('…');
     }
-    JsonError::Number {
-        at,
-        number,
-        nearest: nearest.to_owned(),
-    }
+    JsonError::Number { at, number, nearest: nearest.to_owned() }
 }
 
 /// The exact value of a decimal text: `digits` × 10^`exponent`, with no zero at the end of `digits`. Zero has no sign here.
@@ -64,45 +55,35 @@ struct Decimal {
 impl Decimal {
     /// `None` for what no double's shortest decimal is: more than 19 digits (there are at most 17), an exponent beyond all reason, no number.
     fn read(text: &str) -> Option<Self> {
-        let (significand, exponent) = match text.split_once(['e', 'E']) {
-            Some((significand, exponent)) => (significand, exponent),
-            None => (text, "0"),
-        };
-        let negative = significand.starts_with('-');
-        let significand = significand.trim_start_matches('-');
-        let (whole, fraction) = significand.split_once('.').unwrap_or((significand, ""));
-        let mut digits: u64 = 0;
+        let (mut digits, mut exponent) = (0u64, 0i64);
         // Zeros are held back until a digit follows: those at the end only move the exponent.
-        let mut zeros: u32 = 0;
-        for digit in whole.bytes().chain(fraction.bytes()) {
-            match digit {
-                b'0' if digits == 0 => {}
-                b'0' => zeros += 1,
-                b'1'..=b'9' => {
-                    digits = digits
-                        .checked_mul(10u64.checked_pow(zeros + 1)?)?
-                        .checked_add(u64::from(digit - b'0'))?;
-                    zeros = 0;
+        let mut zeros = 0u32;
+        let mut fraction = false;
+        for (at, byte) in text.bytes().enumerate() {
+            match byte {
+                b'0'..=b'9' => {
+                    exponent -= i64::from(fraction);
+                    if byte != b'0' {
+                        digits =
+                            digits.checked_mul(10u64.checked_pow(zeros + 1)?)?.checked_add(u64::from(byte - b'0'))?;
+                        zeros = 0;
+                    } else if digits != 0 {
+                        zeros += 1;
+                    }
+                }
+                b'.' => fraction = true,
+                b'-' => {}
+                b'e' | b'E' if digits == 0 => break,
+                b'e' | b'E' => {
+                    exponent = text[at + 1..].parse::<i64>().ok()?.checked_add(exponent)?;
+                    break;
                 }
                 _ => return None,
             }
         }
         if digits == 0 {
-            return Some(Self {
-                negative: false,
-                digits: 0,
-                exponent: 0,
-            });
+            return Some(Self { negative: false, digits, exponent: 0 });
         }
-        let exponent = exponent
-            .parse::<i64>()
-            .ok()?
-            .checked_add(i64::from(zeros))?
-            .checked_sub(fraction.len() as i64)?;
-        Some(Self {
-            negative,
-            digits,
-            exponent,
-        })
+        Some(Self { negative: text.starts_with('-'), digits, exponent: exponent.checked_add(i64::from(zeros))? })
     }
 }

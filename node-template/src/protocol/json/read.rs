@@ -7,23 +7,14 @@ pub(super) fn read(text: &str, levels: usize, tokens: &mut Vec<Token>) -> Result
     if u32::try_from(text.len()).is_err() {
         return Err(JsonError::TooLong(text.len()));
     }
-    let mut reader = Reader {
-        text,
-        bytes: text.as_bytes(),
-        at: 0,
-        tokens,
-    };
+    let mut reader = Reader { text, bytes: text.as_bytes(), at: 0, tokens };
     reader.space();
     if reader.at == text.len() {
         return Err(JsonError::Empty);
     }
     reader.value(levels)?;
     reader.space();
-    if reader.at < text.len() {
-        Err(reader.unexpected("the end of the text"))
-    } else {
-        Ok(())
-    }
+    if reader.at < text.len() { Err(reader.unexpected("the end of the text")) } else { Ok(()) }
 }
 
 struct Reader<'a> {
@@ -54,22 +45,12 @@ impl Reader<'_> {
     fn unexpected(&self, expected: &'static str) -> JsonError {
         // A token begins and ends at an ASCII byte, but `at` may have stopped inside an escape, before any character.
         let found = self.text.get(self.at..).and_then(|rest| rest.chars().next());
-        JsonError::Unexpected {
-            at: self.at,
-            expected,
-            found,
-        }
+        JsonError::Unexpected { at: self.at, expected, found }
     }
 
     fn push(&mut self, start: usize, kind: Kind, plain: bool) {
         let next = self.tokens.len() as u32 + 1;
-        self.tokens.push(Token {
-            start: start as u32,
-            end: self.at as u32,
-            next,
-            kind,
-            plain,
-        });
+        self.tokens.push(Token { start: start as u32, end: self.at as u32, next, kind, plain });
     }
 
     fn value(&mut self, levels: usize) -> Result<bool, JsonError> {
@@ -100,12 +81,7 @@ impl Reader<'_> {
         let index = self.tokens.len();
         self.push(self.at, kind, true);
         self.at += 1;
-        let plain = self.space()
-            & if kind == Kind::Object {
-                self.members(levels)?
-            } else {
-                self.elements(levels)?
-            };
+        let plain = self.space() & if kind == Kind::Object { self.members(levels)? } else { self.elements(levels)? };
         let (end, next) = (self.at as u32, self.tokens.len() as u32);
         let token = &mut self.tokens[index];
         (token.end, token.next, token.plain) = (end, next, plain);
@@ -244,11 +220,7 @@ impl Reader<'_> {
         while self.peek().is_ascii_digit() {
             self.at += 1;
         }
-        if self.at == start {
-            Err(self.unexpected(expected))
-        } else {
-            Ok(self.at - start)
-        }
+        if self.at == start { Err(self.unexpected(expected)) } else { Ok(self.at - start) }
     }
 }
 
@@ -264,10 +236,7 @@ pub(super) fn run_end(bytes: &[u8], mut at: usize) -> usize {
         }
         at += 8;
     }
-    while bytes
-        .get(at)
-        .is_some_and(|byte| special(u64::from(*byte) | 0x2020_2020_2020_2000) == 0)
-    {
+    while bytes.get(at).is_some_and(|byte| special(u64::from(*byte) | 0x2020_2020_2020_2000) == 0) {
         at += 1;
     }
     at

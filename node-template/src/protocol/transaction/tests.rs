@@ -20,20 +20,14 @@ fn the_identity_is_the_hash_of_the_canonical_json() {
     }
     assert_ne!(transaction(r#"{"a":1}"#).id(), transaction(r#"{"a":"1"}"#).id());
     assert_eq!(hash.to_string().parse(), Ok(hash));
-    assert_eq!(
-        format!("{hash:?}"),
-        format!("TransactionId({})", &hash.to_string()[..8])
-    );
+    assert_eq!(format!("{hash:?}"), format!("TransactionId({})", &hash.to_string()[..8]));
 }
 
 #[test]
 fn the_body_keeps_the_order_of_keys_and_the_frame_holds_it() {
     let transaction = transaction("{ \"b\" : 1.50, \"a\" : \"\\u00e9\" }");
     assert_eq!(transaction.body(), r#"{"b":1.5,"a":"é"}"#);
-    assert_eq!(
-        transaction.frame().as_str(),
-        r#"{"type":"TRANSACTION","data":{"b":1.5,"a":"é"}}"#
-    );
+    assert_eq!(transaction.frame().as_str(), r#"{"type":"TRANSACTION","data":{"b":1.5,"a":"é"}}"#);
 }
 
 #[test]
@@ -46,18 +40,10 @@ fn an_origin_travels_in_the_frame() {
             sent.frame().as_str(),
             format!(r#"{{"type":"TRANSACTION","data":{{"b":1,"a":2}},"from":"{origin}"}}"#)
         );
-        assert_eq!(
-            (sent.id(), sent.time(), sent.body()),
-            (plain.id(), plain.time(), plain.body())
-        );
+        assert_eq!((sent.id(), sent.time(), sent.body()), (plain.id(), plain.time(), plain.body()));
         let mut parser = Parser::new();
         let value = parser.parse(plain.body()).expect("JSON");
-        assert_eq!(
-            Transaction::from_value(value, Some(&origin))
-                .expect("a transaction")
-                .frame(),
-            sent.frame()
-        );
+        assert_eq!(Transaction::from_value(value, Some(&origin)).expect("a transaction").frame(), sent.frame());
     }
 }
 
@@ -82,11 +68,7 @@ fn the_time_is_an_order_only() {
         ("1,\"timeStamp\":2", 2),
         ("2,\"time\\u0053tamp\":\"\"", 0),
     ] {
-        assert_eq!(
-            transaction(&format!(r#"{{"timeStamp":{time}}}"#)).time(),
-            seconds,
-            "{time}"
-        );
+        assert_eq!(transaction(&format!(r#"{{"timeStamp":{time}}}"#)).time(), seconds, "{time}");
     }
     assert_eq!(transaction("{}").time(), 0);
 }
@@ -103,27 +85,15 @@ fn what_is_no_object_says_what_it_is() {
     ] {
         assert_eq!(refused(text), InvalidTransaction::NotAnObject(name));
     }
-    assert_eq!(
-        refused("[]").to_string(),
-        r#"a transaction is a JSON object, as in {"amount":1}; this is an array"#
-    );
+    assert_eq!(refused("[]").to_string(), r#"a transaction is a JSON object, as in {"amount":1}; this is an array"#);
 }
 
 #[test]
 fn what_javascript_would_change_is_refused() {
     let error = refused(r#"{"amount":12345678901234567891}"#).to_string();
-    assert!(
-        error.contains("12345678901234567891") && error.contains("write it as a text"),
-        "{error}"
-    );
-    assert!(matches!(
-        refused(r#"{"a":"\ud800"}"#),
-        InvalidTransaction::Json(JsonError::LoneSurrogate { .. })
-    ));
-    assert!(matches!(
-        refused("{"),
-        InvalidTransaction::Json(JsonError::Unexpected { .. })
-    ));
+    assert!(error.contains("12345678901234567891") && error.contains("write it as a text"), "{error}");
+    assert!(matches!(refused(r#"{"a":"\ud800"}"#), InvalidTransaction::Json(JsonError::LoneSurrogate { .. })));
+    assert!(matches!(refused("{"), InvalidTransaction::Json(JsonError::Unexpected { .. })));
 }
 
 #[test]
@@ -145,8 +115,5 @@ fn a_transaction_that_is_accepted_is_accepted_again_from_its_frame() {
     let frame = parser.parse(deepest.frame().as_str()).expect("its frame is readable");
     let again = Transaction::from_value(frame.get("data").expect("data"), None).expect("a transaction");
     assert_eq!((again.id(), again.frame()), (deepest.id(), deepest.frame()));
-    assert!(matches!(
-        refused(&nested(limits::JSON_DEPTH)),
-        InvalidTransaction::Json(JsonError::TooDeep { .. })
-    ));
+    assert!(matches!(refused(&nested(limits::JSON_DEPTH)), InvalidTransaction::Json(JsonError::TooDeep { .. })));
 }

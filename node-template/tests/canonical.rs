@@ -1,0 +1,365 @@
+//! Texts are read, refused and written as Node.js does it: Node.js itself is asked.
+//!
+//! An identity must be the same at every node, JavaScript ones included, and no description of ECMAScript is as good a judge as its engine.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use p2p_node::protocol::json::{Kind, Parser, write_pretty};
+use p2p_node::protocol::transaction::Transaction;
+use serde::Deserialize;
+
+/// What Node.js says of a text that is JSON to it; see `support/oracle.js`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Verdict {
+    /// Every number is printed with the value that its text denotes.
+    keeps_numbers: bool,
+    /// No string holds half a surrogate pair.
+    well_formed: bool,
+    /// No key looks like an array's index.
+    keeps_order: bool,
+    canonical: String,
+    identity: String,
+    compact: String,
+    /// The value as the only element of an array, in the layout with two spaces.
+    in_array: String,
+}
+
+#[test]
+fn texts_are_read_and_written_as_nodejs_does() {
+    let mut dice = Dice(2026);
+    let mut texts = picked();
+    texts.extend(doubles(&mut dice));
+    texts.extend(decimals(&mut dice));
+    texts.extend(escapes());
+    texts.extend((0..6000).map(|_| document(&mut dice, 4)));
+    texts.extend((0..6000).map(|_| damaged(&mut dice)));
+    let verdicts = ask_node(&texts);
+    assert_eq!(verdicts.len(), texts.len(), "one answer per text");
+    let mut parser = Parser::new();
+    let complaints: Vec<_> = texts
+        .iter()
+        .zip(&verdicts)
+        .filter_map(|(text, verdict)| Some(format!("{text:?}: {}", complaint(&mut parser, text, verdict.as_ref())?)))
+        .collect();
+    assert!(
+        complaints.is_empty(),
+        "{} of {}:\n{}",
+        complaints.len(),
+        texts.len(),
+        complaints[..complaints.len().min(20)].join("\n")
+    );
+    let accepted = verdicts.iter().flatten().filter(|verdict| verdict.keeps_numbers && verdict.well_formed).count();
+    let refused = verdicts.iter().flatten().count() - accepted;
+    assert!(
+        accepted > 10_000 && refused > 2_000 && verdicts.len() - accepted - refused > 1_000,
+        "each kind of text is there: {accepted}, {refused}"
+    );
+}
+
+/// In what we differ from Node.js about a text.
+fn complaint(parser: &mut Parser, text: &str, verdict: Option<&Verdict>) -> Option<String> {
+    let (value, verdict) = match (parser.parse(text), verdict) {
+        (Err(_), None) => return None,
+        (Ok(_), None) => return Some("only we read it".into()),
+        (Err(error), Some(_)) => return Some(format!("only Node.js reads it: {error}")),
+        (Ok(value), Some(verdict)) => (value, verdict),
+    };
+    let keeps = verdict.keeps_numbers && verdict.well_formed;
+    let mut normal = match (value.normal(), keeps) {
+        (Err(_), false) => return None,
+        (Err(error), true) => return Some(format!("we refuse it: {error}")),
+        (Ok(normal), false) => return Some(format!("we accept it as {}", normal.canonical())),
+        (Ok(normal), true) => normal,
+    };
+    let differs = |what: &str, ours: &str, theirs: &str| {
+        (ours != theirs).then(|| format!("{what}: {ours:?}, in Node.js {theirs:?}"))
+    };
+    let mut compact = String::new();
+    normal.write_compact(&mut compact);
+    let mut pretty = Vec::from("[\n  ");
+    write_pretty(&compact, 2, &mut pretty);
+    pretty.extend_from_slice(b"\n]");
+    differs("canonical", normal.canonical(), &verdict.canonical)
+        .or_else(|| differs("compact", &compact, &verdict.compact).filter(|_| verdict.keeps_order))
+        .or_else(|| {
+            differs("pretty", &String::from_utf8_lossy(&pretty), &verdict.in_array).filter(|_| verdict.keeps_order)
+        })
+        .or_else(|| {
+            let transaction = (value.kind() == Kind::Object).then(|| Transaction::from_value(value, None))?;
+            differs(
+                "identity",
+                &transaction.map_or_else(|error| error.to_string(), |ours| ours.id().to_string()),
+                &verdict.identity,
+            )
+        })
+}
+
+fn ask_node(texts: &[String]) -> Vec<Option<Verdict>> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/oracle.js");
+    let mut node = match Command::new("node").arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn() {
+        Ok(node) => node,
+        Err(error) => panic!("node can not be started ({error}): install Node.js 18 or later, the judge of this test"),
+    };
+    let mut stdin = node.stdin.take().expect("it is piped");
+    let output = std::thread::scope(|scope| {
+        // From a thread of its own: a pipe takes 64 KiB, and nothing here may rely on Node.js reading all before it writes.
+        scope.spawn(move || {
+            for text in texts {
+                writeln!(stdin, "{}", serde_json::json!(text)).expect("node reads its input to the end");
+            }
+        });
+        node.wait_with_output().expect("node's answers")
+    });
+    assert!(output.status.success(), "node failed: {}", output.status);
+    let answers = String::from_utf8(output.stdout).expect("UTF-8");
+    answers.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+}
+
+/// What went wrong in other programs, or is at an edge of the rules.
+fn picked() -> Vec<String> {
+    let picked = [
+        "",
+        " ",
+        "\u{feff}1",
+        "[1,]",
+        "{\"a\":1,}",
+        "[1 2]",
+        "01",
+        "-",
+        "1.",
+        ".1",
+        "1e",
+        "+1",
+        "0x1",
+        "NaN",
+        "Infinity",
+        "nul",
+        "'a'",
+        "// a\n1",
+        "1//",
+        "\"\u{1}\"",
+        "\"\t\"",
+        "\"\u{7f}\u{80}\u{2028}\u{2029}\"",
+        "\u{a0}1",
+        "\u{b}1",
+        "\t\r\n 1",
+        "\"\\v\"",
+        "\"\\u12\"",
+        "\"\\u{61}\"",
+        "\"\\U0061\"",
+        r#""\ud834\udd1e""#,
+        r#""\uD834\uDD1E""#,
+        r#""\ud834""#,
+        r#""\udd1e""#,
+        r#""\ud834\ud834\udd1e""#,
+        r#""\udd1e\ud834""#,
+        r#""\ud834x\udd1e""#,
+        r#"{"\ud800":1}"#,
+        r#"{"a":1,"\u0061":2}"#,
+        r#"{"b":1,"a":{"x":1,"x":2},"b":{"z":0,"y":0}}"#,
+        r#"{"__proto__":1,"constructor":2,"toString":3}"#,
+        r#"{"__proto__":{"a":1},"a":2}"#,
+        r#"{"10":1,"9":2,"a":3,"1e3":4,"-1":5,"01":6}"#,
+        r#"{"":{"":[{},[],""]}}"#,
+        "{ }",
+        "[ ]",
+        "[[],{}]",
+        "{\"\u{ffff}\":1,\"\u{10000}\":2,\"\u{e000}\":3,\"\u{d7ff}\":4}",
+        "{\"\u{1f600}a\":1,\"\u{fb33}\":2,\"\u{1f600}\":3,\"\u{20ac}\":4,\"\\r\":5,\"1\":6}",
+        "-0",
+        "-0.0",
+        "0e5",
+        "-0e-5",
+        "1e18",
+        "1.0",
+        "100e-2",
+        "12345678901234567891",
+        "0.1000000000000000055",
+        "1e400",
+        "-1e400",
+        "1e-400",
+        "0.000001",
+        "0.0000001",
+        "0.00000123",
+        "123e-20",
+        "1e21",
+        "1e+21",
+        "1E20",
+        "999999999999999999999",
+        "999999999999999900000",
+        "1000000000000000100000",
+        "4.9e-324",
+        "5e-324",
+        "2e-324",
+        "3e-324",
+        "2.2250738585072014e-308",
+        "2.2250738585072011e-308",
+        "1.7976931348623157e308",
+        "1.7976931348623159e308",
+        "0.30000000000000004",
+        "0.1",
+        "333333333.33333329",
+        "9007199254740993",
+        "5e-00000000000000000000324",
+        "1e0000000000000000000021",
+        "0e999999999999999999999",
+        r#"{"fromAddress":null,"toAddress":"04a1","amount":100,"timeStamp":1731234567890,"hash":"e3b0"}"#,
+    ];
+    let zeros = "0".repeat(20_000);
+    let long = [
+        format!("1{zeros}e-20000"),
+        format!("0.{zeros}1e20001"),
+        format!("1.{zeros}"),
+        format!("1.{zeros}1"),
+        format!("0.{zeros}e5"),
+    ];
+    picked.map(str::to_owned).into_iter().chain(long).collect()
+}
+
+/// Doubles of all magnitudes, printed in many ways, some of which keep their value and some of which do not.
+fn doubles(dice: &mut Dice) -> Vec<String> {
+    let mut doubles: Vec<f64> =
+        (0..1500).map(|_| f64::from_bits(dice.roll())).filter(|double| double.is_finite()).collect();
+    doubles.extend((0..200).map(|_| f64::from_bits(dice.roll() >> 12)));
+    doubles.extend((0..700).map(|_| dice.roll() as f64 / [1.0, 10.0, 1e3, 1e8, 1e12, 1e17, 1e25][dice.below(7)]));
+    doubles.extend((-64..=64).map(|distance| 9_007_199_254_740_992.0 + f64::from(distance)));
+    doubles.extend((-330..=308).map(|power| format!("1e{power}").parse::<f64>().expect("a number")));
+    let mut edge = 1e21_f64;
+    for _ in 0..20 {
+        doubles.extend([edge, 2e21 - edge]);
+        edge = edge.next_down();
+    }
+    let forms = |double: f64| {
+        [
+            format!("{double:e}"),
+            format!("{double:E}"),
+            format!("{double}"),
+            format!("{double:.14e}"),
+            format!("{double:.15e}"),
+            format!("{double:.16e}"),
+            format!("{double:.17e}"),
+            format!("{double:.3}"),
+            format!("{double:e}").replace('e', "000e+").replace("+-", "-"),
+        ]
+    };
+    let mut texts: Vec<_> = doubles.into_iter().flat_map(forms).collect();
+    texts.retain(|text| text.len() < 400);
+    texts
+}
+
+/// Integers around every power of two, and short decimals: most of these are copied without being read.
+fn decimals(dice: &mut Dice) -> Vec<String> {
+    let mut texts: Vec<_> =
+        (40..80).flat_map(|power| (-3..=3).map(move |distance| ((1i128 << power) + distance).to_string())).collect();
+    for _ in 0..6000 {
+        let digits = dice.roll().to_string();
+        let digits = &digits[..1 + dice.below(digits.len().min(18))];
+        let sign = ["", "-"][dice.below(2)];
+        let zeros = "0".repeat(dice.below(9));
+        let point = dice.below(digits.len());
+        texts.push(match dice.below(4) {
+            0 => format!("{sign}{digits}"),
+            1 => format!("{sign}0.{zeros}{digits}"),
+            2 if point > 0 => format!("{sign}{}.{}", &digits[..point], &digits[point..]),
+            _ => format!("{sign}{digits}{zeros}"),
+        });
+    }
+    texts
+}
+
+/// Every UTF-16 unit as an escape, and every character below U+0100 after a backslash.
+fn escapes() -> Vec<String> {
+    let units = (0..0x10000u32)
+        .step_by(64)
+        .map(|first| (first..first + 64).map(|unit| format!("\\u{unit:04x}")).collect::<String>());
+    let single = (0..0x100u32).chain(0xD7F0..0xE010).map(|unit| format!("\\u{unit:04X}"));
+    let short = (0..0x100u32).filter_map(char::from_u32).map(|character| format!("\\{character}"));
+    units.chain(single).chain(short).map(|inner| format!("\"{inner}\"")).collect()
+}
+
+/// Any JSON: white space, escapes, repeated keys, characters at the borders of UTF-8 and UTF-16.
+fn document(dice: &mut Dice, levels: usize) -> String {
+    let space = |dice: &mut Dice| ["", "", "", "", " ", "\n\t", "\r "][dice.below(7)];
+    let (before, after) = (space(dice), space(dice));
+    let value = match dice.below(if levels == 0 { 4 } else { 9 }) {
+        0 => ["null", "true", "false"][dice.below(3)].to_owned(),
+        1 => ["0", "-1", "1.5", "1e3", "-0", "25e-1", "1731234567890", "0.1", "1e21"][dice.below(9)].to_owned(),
+        2 | 3 => string(dice),
+        4 | 5 => {
+            let elements: Vec<_> = (0..dice.below(5)).map(|_| document(dice, levels - 1)).collect();
+            format!("[{before}{}]", elements.join(","))
+        }
+        _ => {
+            let member = |dice: &mut Dice| {
+                format!("{}{}{}:{}", space(dice), string(dice), space(dice), document(dice, levels - 1))
+            };
+            let members: Vec<_> = (0..dice.below(7)).map(|_| member(dice)).collect();
+            format!("{{{}{after}}}", members.join(","))
+        }
+    };
+    format!("{before}{value}{after}")
+}
+
+fn string(dice: &mut Dice) -> String {
+    const PIECES: [&str; 24] = [
+        "a",
+        "b",
+        "ab",
+        "A",
+        "~",
+        "é",
+        "\u{7ff}",
+        "\u{800}",
+        "€",
+        "\u{d7ff}",
+        "\u{e000}",
+        "\u{ffff}",
+        "\u{10000}",
+        "😀",
+        "\u{10ffff}",
+        "\u{7f}",
+        "\u{2028}",
+        r"\u0061",
+        r"\n",
+        r#"\""#,
+        r"\/",
+        r"\ud83d\ude00",
+        r"\u001f",
+        "a rather long piece of text",
+    ];
+    let pieces: String = (0..dice.below(4)).map(|_| PIECES[dice.below(PIECES.len())]).collect();
+    format!("\"{pieces}\"")
+}
+
+/// A document with one character lost, doubled or exchanged.
+fn damaged(dice: &mut Dice) -> String {
+    let mut characters: Vec<char> = document(dice, 3).chars().collect();
+    let place = dice.below(characters.len());
+    let other =
+        ['"', '\\', '{', '}', '[', ']', ',', ':', '0', '-', '.', 'e', 'u', ' ', '\n', '\u{1}', 'é'][dice.below(17)];
+    match dice.below(4) {
+        0 => drop(characters.remove(place)),
+        1 => characters.insert(place, characters[place]),
+        2 => characters[place] = other,
+        _ => characters.truncate(place),
+    }
+    characters.into_iter().collect()
+}
+
+/// The same numbers in every run: SplitMix64.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.roll() % bound as u64) as usize
+    }
+}
