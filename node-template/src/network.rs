@@ -33,6 +33,7 @@ use crate::protocol::transaction::{InvalidTransaction, Transaction, TransactionI
 use crate::protocol::{Config, Protocol, Submission};
 use crate::settings::{DEFAULT_NETWORK, Settings};
 use crate::transport::driver::{Command, Driver, Parts};
+use crate::transport::filter::Filter;
 use crate::transport::listener::{self, Doorman};
 
 /// How many arrivals wait for the driver: with the batches' own bounds, at most 32 MiB.
@@ -190,6 +191,7 @@ impl Network {
             reports: opened.reports,
             arrivals,
             inbox,
+            filter: Arc::new(Filter::new(&random()?)),
             commands: command_receiver,
             events: events.clone(),
         });

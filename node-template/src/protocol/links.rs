@@ -23,6 +23,8 @@ pub(super) struct Link {
     pub(super) role: Role,
     /// How transactions flow to the other end.
     pub(super) flow: Flow,
+    /// When a person was last told that it is behind.
+    pub(super) told_behind: Option<Instant>,
     /// When the first transaction went out on it.
     pub(super) first_payload: Option<Instant>,
     /// When the peer's word for new addresses is used up (a virtual clock, as in GCRA): `None` if it has not been used.
@@ -121,6 +123,7 @@ impl Links {
             heard: now,
             role,
             flow: Flow::Live,
+            told_behind: None,
             first_payload: None,
             word_used_until: None,
             faults: 0,

@@ -73,6 +73,13 @@ pub enum Input {
         /// What.
         message: Result<Message, Malformed>,
     },
+    /// Copies of transactions came in on a link: the shell knew them by their text, and nothing of them was read.
+    Repeated {
+        /// On which.
+        link: LinkId,
+        /// How many.
+        copies: u32,
+    },
     /// A pong came in on a link.
     Pong {
         /// On which.
@@ -337,11 +344,15 @@ impl Protocol {
         debug_assert!(self.outbox.is_empty(), "every output is taken before the next input is handled");
         match input {
             Input::Received { link, message } => self.on_received(now, link, message),
+            Input::Repeated { link, copies } => {
+                self.hear(now, link);
+                self.counters.transactions_duplicate += u64::from(copies);
+            }
             Input::Stored { ids } => self.on_stored(ids),
             Input::Submit { request, transaction } => self.on_submit(now, request, transaction),
             Input::LinkOpened { link, remote, direction } => self.on_link_opened(now, link, remote, direction),
             Input::LinkClosed { link, cause } => self.on_link_closed(now, link, cause),
-            Input::LinkFull { link } => self.on_link_full(link),
+            Input::LinkFull { link } => self.on_link_full(now, link),
             Input::Fed { link, position } => self.on_fed(now, link, position),
             Input::Pong { link } => self.on_pong(now, link),
             Input::DialFailed { address, error } => self.on_dial_failed(now, address, error),

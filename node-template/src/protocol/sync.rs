@@ -4,7 +4,7 @@
 //! position is a place in the order in which this node stored its transactions; what is accepted and not stored yet has none, and is held in memory. So a
 //! link has everything once it was fed to the last position and then pushed what is in memory: both happen in one step here, and nothing can fall between.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::address::PeerAddress;
 use super::event::Event;
@@ -41,7 +41,7 @@ impl Protocol {
     }
 
     /// A payload did not fit: from here on the link is fed from the pool.
-    pub(super) fn on_link_full(&mut self, link: LinkId) {
+    pub(super) fn on_link_full(&mut self, now: Instant, link: LinkId) {
         self.counters.queues_full += 1;
         let from = self.holdings.end();
         let Some(open) = self.links.get_mut(link).filter(|link| !link.closing) else {
@@ -53,13 +53,22 @@ impl Protocol {
             Flow::Syncing => {
                 // What is being fed ends before `from`; feeding simply goes on from there.
                 open.flow = Flow::Behind { from: 0 };
-                self.notify(Event::Behind { peer: self.name_of(link) });
+                self.tell_behind(now, link);
             }
             Flow::Live => {
                 open.flow = Flow::Behind { from };
                 self.outbox.push_back(Output::Feed { link, from, until: None, synced: false });
-                self.notify(Event::Behind { peer: self.name_of(link) });
+                self.tell_behind(now, link);
             }
+        }
+    }
+
+    /// Says that a peer is slow, at most once per link and minute: under a burst a link may fall behind and catch up many times.
+    fn tell_behind(&mut self, now: Instant, link: LinkId) {
+        let Some(open) = self.links.get_mut(link) else { return };
+        if open.told_behind.is_none_or(|told| now.saturating_duration_since(told) >= Duration::from_secs(60)) {
+            open.told_behind = Some(now);
+            self.notify(Event::Behind { peer: self.name_of(link) });
         }
     }
 

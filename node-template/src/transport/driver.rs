@@ -10,13 +10,14 @@ use std::time::Instant;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::Arrival;
 use super::dialer::{self, Dialled};
 use super::feeder::feed;
+use super::filter::{Filter, Fingerprint};
 use super::link::LinkTask;
 use super::listener::Place;
 use super::queue::{Farewell, Item, Queue};
 use super::rate::Rate;
+use super::{Arrival, Read};
 use crate::pool::{Pool, Report};
 use crate::protocol::address::{PeerAddress, Scope};
 use crate::protocol::event::Event;
@@ -52,6 +53,7 @@ pub(crate) struct Parts {
     pub(crate) reports: mpsc::Receiver<Report>,
     pub(crate) arrivals: mpsc::Receiver<Arrival>,
     pub(crate) inbox: mpsc::Sender<Arrival>,
+    pub(crate) filter: Arc<Filter>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) events: broadcast::Sender<Event>,
 }
@@ -70,6 +72,8 @@ pub(crate) struct Driver {
     /// Links to which something was staged since the last hand-over.
     touched: Vec<LinkId>,
     to_store: Vec<Transaction>,
+    /// The frames that went out since the last hand-over: their copies need not be read.
+    sent: Vec<Fingerprint>,
     /// Facts that followed from carrying out orders.
     follow_ups: VecDeque<Input>,
     log: Sparing,
@@ -103,6 +107,7 @@ impl Driver {
             last_request: 0,
             touched: Vec::new(),
             to_store: Vec::new(),
+            sent: Vec::new(),
             follow_ups: VecDeque::new(),
             log: Sparing::default(),
         }
@@ -166,12 +171,15 @@ impl Driver {
     fn on_arrivals(&mut self, arrivals: &mut Vec<Arrival>) {
         for arrival in arrivals.drain(..) {
             match arrival {
-                Arrival::Messages { link, messages, pong } => {
+                Arrival::Read { link, read: Read { messages, copies, pong } } => {
                     for message in messages {
                         if let Ok(message) = &message {
                             tracing::debug!("{} came in on link {link}", crate::report::plain(message.kind()));
                         }
                         self.handle(Input::Received { link, message });
+                    }
+                    if copies > 0 {
+                        self.handle(Input::Repeated { link, copies });
                     }
                     if pong {
                         self.handle(Input::Pong { link });
@@ -254,8 +262,15 @@ impl Driver {
         let queue = Arc::new(Queue::new(limits.queue_bytes, limits.control_bytes));
         let rate = (Scope::of(remote) != Scope::Loopback)
             .then(|| Rate::new(limits.transaction_rate, limits.transaction_burst, tokio::time::Instant::now()));
-        let task =
-            LinkTask::new(link, socket, Arc::clone(&queue), self.parts.inbox.clone(), limits.write_deadline, rate);
+        let task = LinkTask::new(
+            link,
+            socket,
+            Arc::clone(&queue),
+            self.parts.inbox.clone(),
+            Arc::clone(&self.parts.filter),
+            limits.write_deadline,
+            rate,
+        );
         let handle = self.tasks.spawn(task.run());
         self.carried.insert(handle.id(), link);
         self.links.insert(link, Outgoing { queue, staged: Vec::new(), staged_bytes: 0, feeding: None, _place: place });
@@ -287,7 +302,10 @@ impl Driver {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Send { links, frame, lane } => self.stage(&links, frame, lane),
-            Output::Store { transaction } => self.to_store.push(transaction),
+            Output::Store { transaction } => {
+                self.sent.push(self.parts.filter.fingerprint(transaction.frame().as_str()));
+                self.to_store.push(transaction);
+            }
             Output::Notify(event) => self.tell(event),
             Output::Dial { address } => {
                 let limits = self.parts.limits.clone();
@@ -381,6 +399,7 @@ impl Driver {
             self.hand_over_to(link);
         }
         if !self.to_store.is_empty() {
+            self.parts.filter.learn(self.sent.drain(..));
             self.parts.pool.store(std::mem::take(&mut self.to_store));
         }
     }

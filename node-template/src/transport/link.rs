@@ -17,13 +17,14 @@ use tokio::time::{Instant, Sleep};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Bytes};
 
+use super::filter::Filter;
 use super::queue::{Farewell, Item, Queue};
 use super::rate::Rate;
-use super::{Arrival, Socket};
+use super::{Arrival, Read, Socket};
 use crate::protocol::Lane;
 use crate::protocol::identity::LinkId;
 use crate::protocol::json::Parser;
-use crate::protocol::message::{Malformed, Message};
+use crate::protocol::message::Message;
 
 /// How many messages, and …
 const BATCH_MESSAGES: usize = 128;
@@ -37,7 +38,6 @@ thread_local! {
     static PARSER: RefCell<Parser> = RefCell::default();
 }
 
-type Batch = Vec<Result<Message, Malformed>>;
 type Reservation = Pin<Box<dyn Future<Output = Result<mpsc::OwnedPermit<Arrival>, mpsc::error::SendError<()>>> + Send>>;
 
 /// The task of one link.
@@ -53,10 +53,10 @@ pub(crate) struct LinkTask {
     /// Fires when nothing has moved for `write_deadline` although something waits.
     stuck: Option<(Pin<Box<Sleep>>, u64)>,
     write_deadline: Duration,
-    batch: Batch,
-    batch_bytes: usize,
-    /// Whether a pong came in since the last batch.
-    pong: bool,
+    /// What was read and not handed to the driver yet, and how many bytes it had.
+    read: Read,
+    read_bytes: usize,
+    filter: Arc<Filter>,
     /// Waits for room in the driver's inbox.
     reservation: Option<Reservation>,
     rate: Option<Rate>,
@@ -74,6 +74,7 @@ impl LinkTask {
         socket: Socket,
         queue: Arc<Queue>,
         inbox: mpsc::Sender<Arrival>,
+        filter: Arc<Filter>,
         write_deadline: Duration,
         rate: Option<Rate>,
     ) -> Self {
@@ -86,9 +87,9 @@ impl LinkTask {
             dirty: false,
             stuck: None,
             write_deadline,
-            batch: Vec::new(),
-            batch_bytes: 0,
-            pong: false,
+            read: Read::default(),
+            read_bytes: 0,
+            filter,
             reservation: None,
             rate,
         }
@@ -98,9 +99,9 @@ impl LinkTask {
     pub(crate) async fn run(mut self) {
         let end = std::future::poll_fn(|cx| self.poll(cx)).await;
         self.queue.bury();
-        let Self { link, socket, inbox, batch: messages, .. } = self;
-        if !messages.is_empty() {
-            deliver(&inbox, Arrival::Messages { link, messages, pong: false }).await;
+        let Self { link, socket, inbox, read, .. } = self;
+        if !read.is_empty() {
+            deliver(&inbox, Arrival::Read { link, read }).await;
         }
         deliver(&inbox, Arrival::Closed { link, cause: end.cause }).await;
         drop(inbox);
@@ -124,18 +125,18 @@ impl LinkTask {
             if let Some(rate) = &mut self.rate {
                 ready!(rate.poll_allow(cx));
             }
-            let ended = self.fill_batch(cx);
+            let ended = self.fill(cx);
             match ended {
                 Poll::Ready(Some(end)) => return Poll::Ready(end),
-                Poll::Pending if self.nothing_read() => return Poll::Pending,
+                Poll::Pending if self.read.is_empty() => return Poll::Pending,
                 Poll::Ready(None) | Poll::Pending => {}
             }
         }
     }
 
-    /// Reads and parses until the batch is full (`Ready(None)`), nothing more has arrived (`Pending`), or the link ends.
-    fn fill_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<End>> {
-        while self.batch.len() < BATCH_MESSAGES && self.batch_bytes < BATCH_BYTES {
+    /// Reads and parses until there is enough for one hand-over (`Ready(None)`), nothing more has arrived (`Pending`), or the link ends.
+    fn fill(&mut self, cx: &mut Context<'_>) -> Poll<Option<End>> {
+        while self.read.messages.len() < BATCH_MESSAGES && self.read_bytes < BATCH_BYTES {
             let message = match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
                 Some(Ok(message)) => message,
                 Some(Err(error)) => return Poll::Ready(Some(End::from_error(&error))),
@@ -149,7 +150,7 @@ impl LinkTask {
                     Ok(text) => self.take(text),
                     Err(_) => return Poll::Ready(Some(End::wrong(1007, "a binary message that is no UTF-8 text"))),
                 },
-                tungstenite::Message::Pong(_) => self.pong = true,
+                tungstenite::Message::Pong(_) => self.read.pong = true,
                 tungstenite::Message::Close(frame) => return Poll::Ready(Some(End::from_close(frame))),
                 tungstenite::Message::Ping(_) | tungstenite::Message::Frame(_) => {}
             }
@@ -158,17 +159,21 @@ impl LinkTask {
     }
 
     fn take(&mut self, text: &str) {
+        self.read_bytes += text.len();
+        if self.filter.knows(text) {
+            self.read.copies += 1;
+            return;
+        }
         let message = PARSER.with_borrow_mut(|parser| Message::parse(parser, text));
         if let (Some(rate), Ok(message)) = (&mut self.rate, &message) {
             rate.count(message);
         }
-        self.batch_bytes += text.len();
-        self.batch.push(message);
+        self.read.messages.push(message);
     }
 
-    /// Hands the batch to the driver; `Pending` while the driver has no room.
+    /// Hands what was read to the driver; `Pending` while the driver has no room.
     fn poll_deliver(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.nothing_read() {
+        if self.read.is_empty() {
             return Poll::Ready(());
         }
         let permit = match &mut self.reservation {
@@ -187,14 +192,9 @@ impl LinkTask {
             },
         };
         self.reservation = None;
-        self.batch_bytes = 0;
-        let (messages, pong) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.pong));
-        permit.send(Arrival::Messages { link: self.link, messages, pong });
+        self.read_bytes = 0;
+        permit.send(Arrival::Read { link: self.link, read: std::mem::take(&mut self.read) });
         Poll::Ready(())
-    }
-
-    fn nothing_read(&self) -> bool {
-        self.batch.is_empty() && !self.pong
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<End> {

@@ -9,6 +9,7 @@
 pub(crate) mod dialer;
 pub(crate) mod driver;
 mod feeder;
+pub(crate) mod filter;
 mod link;
 pub(crate) mod listener;
 mod queue;
@@ -38,10 +39,27 @@ pub(crate) enum Arrival {
         /// Its place among the accepted links, given back when dropped.
         place: listener::Place,
     },
-    /// Messages, and perhaps a pong, came in on a link.
-    Messages { link: LinkId, messages: Vec<Result<Message, Malformed>>, pong: bool },
+    /// Something came in on a link.
+    Read { link: LinkId, read: Read },
     /// A link is gone.
     Closed { link: LinkId, cause: String },
+}
+
+/// What one wake-up of a link's task brought.
+#[derive(Default)]
+pub(crate) struct Read {
+    /// The messages, in order.
+    messages: Vec<Result<Message, Malformed>>,
+    /// How many more were copies of transactions that are held.
+    copies: u32,
+    /// Whether a pong was among it.
+    pong: bool,
+}
+
+impl Read {
+    fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.copies == 0 && !self.pong
+    }
 }
 
 /// How WebSockets are read and written. The read buffer is small because it is zero-filled at every read and every link has one; the frame limit

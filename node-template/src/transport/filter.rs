@@ -1,0 +1,76 @@
+//! Knows a copy of a transaction by the text of its frame, before anything of it is parsed.
+//!
+//! Every full peer sends a transaction on in the same normal form, so copies are equal byte for byte. A copy costs one hash and one look-up then, an
+//! eighth of reading it. The filter is a short cut and never a judge: it holds only what the core has accepted, so whatever is not in it is read, and what a full
+//! pool refused is not taken for known when it comes again. It keeps the last two generations, which bounds it.
+
+use std::collections::HashSet;
+use std::sync::{PoisonError, RwLock};
+
+use siphasher::sip128::SipHasher13;
+
+/// How many frames one generation holds: with two, at most some 5 MB. Copies come within moments of the first, or not at all.
+const GENERATION: usize = 65_536;
+
+/// The fingerprint of a frame's text: 128 bits under a key that nobody else knows, so that nobody can make two texts that share one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Fingerprint(u128);
+
+/// The texts of the transactions that were accepted lately.
+#[derive(Debug)]
+pub(crate) struct Filter {
+    hasher: SipHasher13,
+    known: RwLock<Generations>,
+}
+
+#[derive(Debug, Default)]
+struct Generations {
+    young: HashSet<Fingerprint>,
+    old: HashSet<Fingerprint>,
+}
+
+impl Filter {
+    pub(crate) fn new(key: &[u8; 16]) -> Self {
+        Self { hasher: SipHasher13::new_with_key(key), known: RwLock::default() }
+    }
+
+    pub(crate) fn fingerprint(&self, text: &str) -> Fingerprint {
+        let hash = self.hasher.hash(text.as_bytes());
+        Fingerprint(hash.as_u128())
+    }
+
+    /// Whether this text is a transaction that is held.
+    pub(crate) fn knows(&self, text: &str) -> bool {
+        let print = self.fingerprint(text);
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.young.contains(&print) || known.old.contains(&print)
+    }
+
+    /// Remembers texts that were accepted.
+    pub(crate) fn learn(&self, prints: impl IntoIterator<Item = Fingerprint>) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        for print in prints {
+            if known.young.len() >= GENERATION {
+                known.old = std::mem::take(&mut known.young);
+            }
+            known.young.insert(print);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_learned_is_known_for_at_least_one_generation_and_not_for_ever() {
+        let filter = Filter::new(&[7; 16]);
+        assert!(!filter.knows("0"));
+        filter.learn([filter.fingerprint("0")]);
+        assert!(filter.knows("0") && !filter.knows("1"));
+        filter.learn((1..GENERATION).map(|n| filter.fingerprint(&n.to_string())));
+        assert!(filter.knows("0"));
+        filter.learn((0..2 * GENERATION).map(|n| filter.fingerprint(&format!("later {n}"))));
+        assert!(!filter.knows("0"), "bounded");
+    }
+}
