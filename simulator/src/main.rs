@@ -1,2 +1,121 @@
-//! The simulator.
-fn main() {}
+//! The command line: runs scenarios, prints a table, and says how to repeat what failed.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use simulator::faults::{Cast, Scenario};
+use simulator::run::{Outcome, Plan};
+
+/// Runs networks of nodes in virtual time, with faults, and checks what must hold.
+#[derive(Debug, Parser)]
+struct Flags {
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many seeds, one after another.
+    #[arg(long, default_value_t = 10)]
+    seeds: u64,
+    /// How many nodes.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=20_000))]
+    nodes: u16,
+    /// How many nodes of the exercise besides.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(0..=1_000))]
+    plain: u16,
+    /// For how many minutes of virtual time transactions enter and faults happen.
+    #[arg(long, default_value_t = 2.0, value_parser = minutes)]
+    minutes: f64,
+    /// Which faults.
+    #[arg(long, value_enum, default_value_t = Choice::All)]
+    scenario: Choice,
+    /// Print every step of the first seed to standard error, and run no other.
+    #[arg(long)]
+    trace: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Choice {
+    Mesh,
+    Churn,
+    Partition,
+    Slow,
+    Mixed,
+    All,
+}
+
+impl Choice {
+    fn scenarios(self) -> Vec<Scenario> {
+        match self {
+            Self::Mesh => vec![Scenario::Mesh],
+            Self::Churn => vec![Scenario::Churn],
+            Self::Partition => vec![Scenario::Partition],
+            Self::Slow => vec![Scenario::Slow],
+            Self::Mixed => vec![Scenario::Mixed],
+            Self::All => Scenario::ALL.to_vec(),
+        }
+    }
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    let minutes = text.parse().ok().filter(|minutes| (0.0..=100_000.0).contains(minutes));
+    minutes.ok_or_else(|| "expected a number of minutes from 0 to 100000".to_owned())
+}
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    let cast = Cast {
+        nodes: flags.nodes.into(),
+        plain: flags.plain.into(),
+    };
+    let seeds = if flags.trace { 1 } else { flags.seeds };
+    let mut failed = 0;
+    for scenario in flags.scenario.scenarios() {
+        println!("\n{scenario:?}");
+        println!(
+            "nodes  plain  seed        mesh after  transactions  copies  duplicates  dials  trace             result"
+        );
+        for seed in flags.seed..flags.seed.saturating_add(seeds) {
+            let length = Duration::from_secs_f64(flags.minutes * 60.0);
+            let plan = Plan {
+                scenario,
+                seed,
+                cast,
+                length,
+                print: flags.trace,
+                sabotage: None,
+            };
+            let outcome = plan.run();
+            println!("{}", row(&plan, &outcome));
+            if let Err(broken) = &outcome.result {
+                failed += 1;
+                println!("  {broken}\n  repeat it: {}", plan.command());
+            }
+        }
+    }
+    if failed == 0 {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("{failed} runs broke a rule; the commands to repeat them stand in the table above");
+    ExitCode::FAILURE
+}
+
+/// One line of the table. `copies`: how many TRANSACTION frames a node received for each transaction of the run.
+fn row(plan: &Plan, outcome: &Outcome) -> String {
+    let meshed = outcome
+        .meshed
+        .map_or_else(|| "never".to_owned(), |time| format!("{:.2} s", time.as_secs_f64()));
+    let copies = outcome.received as f64 / (outcome.transactions.max(1) * plan.cast.nodes) as f64;
+    format!(
+        "{:<6} {:<6} {:<10} {:>11} {:>13} {:>7.2} {:>11} {:>6}  {:016x}  {}",
+        plan.cast.nodes,
+        plan.cast.plain,
+        plan.seed,
+        meshed,
+        outcome.transactions,
+        copies,
+        outcome.duplicates,
+        outcome.dials,
+        outcome.hash,
+        if outcome.result.is_ok() { "ok" } else { "BROKEN" },
+    )
+}

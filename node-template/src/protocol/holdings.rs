@@ -19,6 +19,8 @@ pub(super) struct Holdings {
     positions: HashMap<TransactionId, u32>,
     unstored: VecDeque<Transaction>,
     unstored_bytes: usize,
+    /// The number, in the order of acceptance, of the oldest that waits for the disk.
+    oldest_unstored: u64,
     /// Positions given out so far.
     end: u64,
     /// The positions of what was on disk and is not any more.
@@ -75,6 +77,7 @@ impl Holdings {
     /// Notes that the oldest transaction that waited for the disk is there now.
     pub(super) fn stored(&mut self, id: TransactionId) {
         let transaction = self.unstored.pop_front();
+        self.oldest_unstored += 1;
         debug_assert_eq!(
             transaction.as_ref().map(Transaction::id),
             Some(id),
@@ -116,9 +119,11 @@ impl Holdings {
         self.end
     }
 
-    /// What waits for the disk, oldest first.
-    pub(super) fn unstored(&self) -> impl Iterator<Item = &Transaction> {
-        self.unstored.iter()
+    /// What waits for the disk, oldest first, each with its number in the order of acceptance; from the number `from` on.
+    pub(super) fn unstored(&self, from: u64) -> impl Iterator<Item = (u64, &Transaction)> {
+        let skipped = from.saturating_sub(self.oldest_unstored);
+        let waiting = (self.oldest_unstored..).zip(&self.unstored);
+        waiting.skip(usize::try_from(skipped).unwrap_or(usize::MAX))
     }
 
     /// How many bytes wait for the disk.

@@ -78,6 +78,8 @@ pub(super) enum Flow {
     Behind {
         /// The position in the pool from which the present round feeds.
         from: u64,
+        /// Of what waits for the disk, this much was pushed already: a number in the order of acceptance.
+        pushed: u64,
     },
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::address::PeerAddress;
 use super::event::{Event, PeerName};
+use super::frame::Frame;
 use super::identity::{Greeting, LinkId, NodeId};
 use super::links::{Flow, FullPeer, Link, Role};
 use super::message::{Handshake, NodeInfo, PROTOCOL};
@@ -68,6 +69,7 @@ impl Protocol {
             self.send_handshake(link);
             self.resume_plain(now, link, &address);
             self.notify_up(link);
+            self.pass_on(&address);
             return;
         };
         let peer = FullPeer {
@@ -341,20 +343,39 @@ impl Protocol {
         let connected = self.peers.connected().map(|(address, _)| address);
         let told = connected.filter(|address| *address != me && opened.scope.may_tell(address.scope()));
         let addresses = std::iter::once(me).chain(told).take(super::limits::HANDSHAKE_ADDRESSES).cloned().collect();
+        debug_assert!(
+            !plain || opened.dialled.is_some(),
+            "a plain peer reads only what arrives on links that it accepted"
+        );
+        let frame = self.handshake(addresses);
+        self.send(vec![link], frame, Lane::Control);
+    }
+
+    fn handshake(&self, addresses: Vec<PeerAddress>) -> Frame {
         let node = NodeInfo {
             id: self.config.node,
             session: self.config.session,
             agent: self.config.agent.clone(),
             protocol: PROTOCOL,
             network: self.config.network.clone(),
-            address: Some(me.clone()),
+            address: Some(self.config.address.clone()),
         };
-        debug_assert!(
-            !plain || opened.dialled.is_some(),
-            "a plain peer reads only what arrives on links that it accepted"
-        );
-        let frame = Handshake { addresses, dropped: 0, node: Some(node) }.to_frame();
-        self.send(vec![link], frame, Lane::Control);
+        Handshake { addresses, dropped: 0, node: Some(node) }.to_frame()
+    }
+
+    /// Tells the full peers of a node of the exercise that we have just linked to. It dials only those of whom it hears when it starts, and may be cut off from
+    /// some just then; they dial it instead.
+    fn pass_on(&mut self, address: &PeerAddress) {
+        let scope = address.scope();
+        let full = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.full().is_some() && link.takes_transactions() && link.scope.may_tell(scope));
+        let links: Vec<LinkId> = full.map(|(id, _)| id).collect();
+        if !links.is_empty() {
+            let frame = self.handshake(vec![self.config.address.clone(), address.clone()]);
+            self.send(links, frame, Lane::Control);
+        }
     }
 
     /// Takes the addresses of a HANDSHAKE into the table and makes them due.
@@ -527,7 +548,7 @@ impl Protocol {
             return;
         };
         peer.behind = match closed.flow {
-            Flow::Behind { from } => Some(from),
+            Flow::Behind { from, .. } => Some(from),
             Flow::Live | Flow::Syncing => None,
         };
         let Some(first) = closed.first_payload else { return };

@@ -92,7 +92,7 @@ pub enum Input {
         /// Why, in words.
         cause: String,
     },
-    /// A payload did not fit into a link's outgoing queue and was not queued; nor is any other until the core orders [`Output::Feed`] for the link.
+    /// A payload did not fit into a link's outgoing queue and was not queued. Reported before any other kind of fact.
     LinkFull {
         /// Which.
         link: LinkId,
@@ -134,7 +134,7 @@ pub enum Input {
         /// Which.
         ids: Vec<TransactionId>,
     },
-    /// Feeding a link reached the end of what the pool had on disk, or the end that was ordered.
+    /// Feeding a link reached the end of what the pool had on disk, or the end that was ordered, and at least half of the link's queue is free.
     Fed {
         /// Which link.
         link: LinkId,
@@ -302,6 +302,8 @@ pub struct Protocol {
     waiting: Waiting,
     /// Whether the pool's file takes writes, as far as we know.
     writable: bool,
+    /// Where the pool ended before the fact that is being handled.
+    end_before: u64,
     counters: Counters,
     ending: bool,
 }
@@ -324,6 +326,7 @@ impl Protocol {
             holdings: Holdings::of(pool),
             waiting: Waiting::default(),
             writable: true,
+            end_before: 0,
             counters: Counters::default(),
             ending: false,
             config,
@@ -342,6 +345,9 @@ impl Protocol {
     /// Takes a fact in. Afterwards [`Self::poll_output`] must be called until it returns `None`, and then [`Self::poll_timeout`] once.
     pub fn handle(&mut self, now: Instant, input: Input) {
         debug_assert!(self.outbox.is_empty(), "every output is taken before the next input is handled");
+        if !matches!(input, Input::LinkFull { .. }) {
+            self.end_before = self.holdings.end();
+        }
         match input {
             Input::Received { link, message } => self.on_received(now, link, message),
             Input::Repeated { link, copies } => {

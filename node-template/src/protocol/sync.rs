@@ -36,27 +36,32 @@ impl Protocol {
         self.counters.pools_differed += 1;
         let until = self.holdings.end();
         self.outbox.push_back(Output::Feed { link, from: 0, until: Some(until), synced: true });
-        self.push_unstored(link);
+        if let Some(pushed) = self.push_unstored(link, 0)
+            && let Some(open) = self.links.get_mut(link)
+        {
+            // More waits for the disk than the queue takes: the rest follows as for a link that is behind.
+            open.flow = Flow::Behind { from: 0, pushed };
+        }
         self.notify(Event::Feeding { peer: self.name_of(link), ours: ours.count, theirs: theirs.count });
     }
 
-    /// A payload did not fit: from here on the link is fed from the pool.
+    /// A payload did not fit: from here on the link is fed from the pool. What did not fit had no position before the fact that made us send it, so
+    /// feeding from where the pool ended then misses nothing.
     pub(super) fn on_link_full(&mut self, now: Instant, link: LinkId) {
         self.counters.queues_full += 1;
-        let from = self.holdings.end();
-        let Some(open) = self.links.get_mut(link).filter(|link| !link.closing) else {
-            return;
-        };
-        match open.flow {
+        let from = self.end_before;
+        let Some(open) = self.links.get_mut(link).filter(|link| !link.closing) else { return };
+        match &mut open.flow {
             _ if matches!(open.role, Role::Client { .. }) => self.on_client_full(link),
-            Flow::Behind { .. } => {}
+            // It had room for what was pushed when it was pushed; if not, all of it goes again.
+            Flow::Behind { pushed, .. } => *pushed = 0,
             Flow::Syncing => {
                 // What is being fed ends before `from`; feeding simply goes on from there.
-                open.flow = Flow::Behind { from: 0 };
+                open.flow = Flow::Behind { from: 0, pushed: 0 };
                 self.tell_behind(now, link);
             }
             Flow::Live => {
-                open.flow = Flow::Behind { from };
+                open.flow = Flow::Behind { from, pushed: 0 };
                 self.outbox.push_back(Output::Feed { link, from, until: None, synced: false });
                 self.tell_behind(now, link);
             }
@@ -72,23 +77,30 @@ impl Protocol {
         }
     }
 
-    /// Feeding came to its end. A link that was behind goes on from there, or, if there is nothing more on disk, is pushed what is in memory and lives again.
+    /// Feeding came to its end, and at least half of the link's queue is free. A link that was behind goes on from there, or, if there is nothing more on
+    /// disk, is pushed what is in memory; when that is all pushed it lives again.
     pub(super) fn on_fed(&mut self, now: Instant, link: LinkId, position: u64) {
         let end = self.holdings.end();
-        let Some(open) = self.links.get_mut(link).filter(|link| !link.closing) else {
-            return;
-        };
+        let Some(open) = self.links.get_mut(link).filter(|link| !link.closing) else { return };
         match open.flow {
             Flow::Live => {}
             Flow::Syncing => open.flow = Flow::Live,
-            Flow::Behind { .. } if position < end => {
-                open.flow = Flow::Behind { from: position };
+            Flow::Behind { pushed, .. } if position < end => {
+                open.flow = Flow::Behind { from: position, pushed };
                 self.outbox.push_back(Output::Feed { link, from: position, until: None, synced: false });
             }
-            Flow::Behind { .. } => {
-                open.flow = Flow::Live;
+            Flow::Behind { pushed, .. } => {
                 self.note_payload(now, link);
-                self.push_unstored(link);
+                let left = self.push_unstored(link, pushed);
+                let Some(open) = self.links.get_mut(link) else { return };
+                match left {
+                    None => open.flow = Flow::Live,
+                    // More waits for the disk than the queue takes at once: an empty order tells when there is room again.
+                    Some(pushed) => {
+                        open.flow = Flow::Behind { from: end, pushed };
+                        self.outbox.push_back(Output::Feed { link, from: end, until: Some(end), synced: false });
+                    }
+                }
             }
         }
     }
@@ -97,20 +109,29 @@ impl Protocol {
     pub(super) fn resume_plain(&mut self, now: Instant, link: LinkId, address: &PeerAddress) {
         let from = self.peers.get_mut(address).and_then(|peer| peer.behind.take());
         if let (Some(from), Some(open)) = (from, self.links.get_mut(link)) {
-            open.flow = Flow::Behind { from };
+            open.flow = Flow::Behind { from, pushed: 0 };
             self.note_payload(now, link);
             self.outbox.push_back(Output::Feed { link, from, until: None, synced: false });
         }
     }
 
-    /// Sends a link what is accepted and not on disk yet.
-    fn push_unstored(&mut self, link: LinkId) {
+    /// Sends a link what is accepted and not on disk yet, from the number `from` on, at most half a queue of it. Returns the number of the first that was
+    /// left; `None` if all was sent.
+    fn push_unstored(&mut self, link: LinkId, from: u64) -> Option<u64> {
         let synced = self.links.get(link).is_some_and(|link| link.flow == Flow::Syncing);
-        let session = self.config.session;
-        for transaction in self.holdings.unstored() {
-            let frame =
-                if synced { Delivery::sync_frame(transaction.body(), session) } else { transaction.frame().clone() };
+        let room = self.config.limits.queue_bytes / 2;
+        let mut bytes = 0;
+        for (number, transaction) in self.holdings.unstored(from) {
+            let frame = match synced {
+                true => Delivery::sync_frame(transaction.body(), self.config.session),
+                false => transaction.frame().clone(),
+            };
+            if bytes > 0 && bytes + frame.len() > room {
+                return Some(number);
+            }
+            bytes += frame.len();
             self.outbox.push_back(Output::Send { links: vec![link], frame, lane: Lane::Payload });
         }
+        None
     }
 }

@@ -15,7 +15,7 @@ const REST: Duration = Duration::from_secs(1);
 const PIECE: usize = 256 * 1024;
 
 /// Sends transactions from position `from` on until `until`, or until the end of what is on disk. Returns the position after the last one sent; `None` if
-/// the link ended first. `session` marks the frames as an answer to a comparison.
+/// the link ended first. When it returns at least half of the queue is free. `session` marks the frames as an answer to a comparison.
 pub(super) async fn feed(
     pool: Pool,
     queue: Arc<Queue>,
@@ -46,7 +46,7 @@ pub(super) async fn feed(
         queue.push(Lane::Payload, items, bytes);
         position = chunk.next;
         if chunk.end {
-            return Some(position);
+            return queue.room().await.is_ok().then_some(position);
         }
     }
 }

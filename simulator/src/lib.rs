@@ -1,0 +1,19 @@
+//! Many nodes in one thread and in virtual time: the real protocol cores, in a model of everything around them.
+//!
+//! No socket, no file, no clock: an hour of a network takes seconds, and a seed repeats it exactly. Read in this order: [`run`] says what a run is,
+//! [`world`] moves it, [`network`] and [`wire`] deliver, [`node`], [`plain`] and [`client`] are who takes part, [`load`] and [`faults`] are what
+//! happens to them, [`check`] and [`agreement`] what must hold, [`trace`] how runs are compared.
+
+pub mod agreement;
+pub mod check;
+pub mod client;
+pub mod clock;
+pub mod faults;
+pub mod load;
+pub mod network;
+pub mod node;
+pub mod plain;
+pub mod run;
+pub mod trace;
+pub mod wire;
+pub mod world;

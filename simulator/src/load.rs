@@ -1,0 +1,99 @@
+//! The transactions that enter a run: when, where, and in which of the ways a node knows.
+
+use std::time::Duration;
+
+use rand::RngExt;
+
+use crate::faults::Cast;
+
+/// One transaction entering the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// How it enters.
+    pub way: Way,
+    /// At which actor: a full peer, or a plain one for [`Way::Plain`].
+    pub actor: usize,
+    /// The object's JSON text.
+    pub body: String,
+}
+
+/// How a transaction enters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// The application submits it.
+    Submit,
+    /// A client brings it and wants an ACK.
+    Client,
+    /// Another program writes it into the pool's file.
+    File,
+    /// The user of a plain peer adds it.
+    Plain,
+}
+
+/// A transaction as the exercise makes them, of some 250 bytes; `number` makes it unique in the run.
+pub fn body(seed: u64, number: usize) -> String {
+    let hash = format!("{seed:016x}{number:048x}");
+    format!(
+        r#"{{"fromAddress":null,"toAddress":"simulated","amount":{number},"timeStamp":{},"id":"{number}-{seed}","hash":"{hash}"}}"#,
+        1_700_000_000_000 + number as u64
+    )
+}
+
+/// Draws the transactions of a run: up to `end`, at the mean `interval`; one in twenty is a burst.
+pub fn schedule(
+    cast: Cast,
+    seed: u64,
+    end: Duration,
+    interval: Duration,
+    rng: &mut impl RngExt,
+) -> Vec<(Duration, Entry)> {
+    let mut entries: Vec<(Duration, Entry)> = Vec::new();
+    let mut at = Duration::ZERO;
+    while at < end {
+        let count = if rng.random_range(0..20) == 0 {
+            rng.random_range(5..60)
+        } else {
+            1
+        };
+        let place = rng.random_range(0..cast.nodes + cast.plain);
+        for _ in 0..count {
+            let again =
+                (!entries.is_empty() && rng.random_range(0..20) == 0).then(|| rng.random_range(0..entries.len()));
+            let body = again.map_or_else(|| body(seed, entries.len()), |old| entries[old].1.body.clone());
+            // What is written into a file must be new there, or it would be there twice.
+            let way = match rng.random_range(0..10) {
+                _ if place >= cast.nodes => Way::Plain,
+                0 if again.is_none() => Way::File,
+                0..5 => Way::Client,
+                _ => Way::Submit,
+            };
+            entries.push((
+                at,
+                Entry {
+                    way,
+                    actor: place,
+                    body,
+                },
+            ));
+        }
+        at += interval.mul_f64(rng.random_range(0.0..2.0));
+    }
+    entries
+}
+
+/// One transaction at every actor, for the end of a run: `first` numbers them.
+pub fn round(cast: Cast, seed: u64, first: usize) -> Vec<Entry> {
+    let entry = |actor| {
+        let way = if actor >= cast.nodes {
+            Way::Plain
+        } else {
+            [Way::Submit, Way::Client][actor % 2]
+        };
+        Entry {
+            way,
+            actor,
+            body: body(seed, first + actor),
+        }
+    };
+    (0..cast.nodes + cast.plain).map(entry).collect()
+}

@@ -1,0 +1,355 @@
+//! A full peer: the real core, in a model of its shell.
+//!
+//! The shell model does what the core's interface promises and no more: it carries out orders on the simulated network, keeps the pool as a list
+//! (what was on disk survives a restart, the rest does not), feeds links from it, and reports facts. After every fact it checks what the core
+//! ordered. Driven by [`World`](crate::world::World), one fact at a time.
+
+mod orders;
+mod storage;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use p2p_node::protocol::address::PeerAddress;
+use p2p_node::protocol::identity::{Greeting, LinkId, NodeId, Session};
+use p2p_node::protocol::json::Parser;
+use p2p_node::protocol::message::Message;
+use p2p_node::protocol::transaction::{Transaction, TransactionId};
+use p2p_node::protocol::{Config, Direction, Input, Protocol, RequestId};
+use rand::RngExt;
+
+use crate::check::{Broken, Fault, Watch, check_addresses};
+use crate::network::{Network, Report};
+use crate::run::Sabotage;
+use crate::world::Event;
+
+/// A full peer and its folder.
+#[derive(Debug)]
+pub struct Node {
+    actor: usize,
+    id: NodeId,
+    session: Session,
+    known: Vec<PeerAddress>,
+    core: Option<Protocol>,
+    parser: Parser,
+    disk: Disk,
+    feeds: BTreeMap<LinkId, Feed>,
+    requests: BTreeMap<RequestId, TransactionId>,
+    /// Facts that the orders of the last fact led to.
+    follow_ups: VecDeque<Input>,
+    timer: Option<Duration>,
+    watch: Watch,
+    /// What was counted over all runs.
+    pub counts: Counts,
+    /// What clients and the application were told is kept.
+    pub acknowledged: Vec<TransactionId>,
+    /// For a test of the checks: what its shell does wrong on purpose.
+    pub sabotage: Option<Sabotage>,
+}
+
+/// What a node counts for the table.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Counts {
+    /// TRANSACTION frames that came in.
+    pub received: u64,
+    /// Transactions that were stored.
+    pub stored: u64,
+    /// Transactions that its application submitted.
+    pub submitted: u64,
+}
+
+#[derive(Debug, Default)]
+struct Disk {
+    stored: Vec<Transaction>,
+    waiting: VecDeque<Transaction>,
+    /// How many of `waiting` the write under way holds.
+    writing: usize,
+    failing: bool,
+}
+
+#[derive(Debug)]
+struct Feed {
+    next: u64,
+    until: Option<u64>,
+    synced: bool,
+}
+
+impl Node {
+    /// A folder in which no node runs yet.
+    pub fn new(actor: usize, id: NodeId, known: Vec<PeerAddress>) -> Self {
+        Self {
+            actor,
+            id,
+            session: Session::from_random([0; 16]),
+            known,
+            core: None,
+            parser: Parser::new(),
+            disk: Disk::default(),
+            feeds: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            follow_ups: VecDeque::new(),
+            timer: None,
+            watch: Watch::default(),
+            counts: Counts::default(),
+            acknowledged: Vec::new(),
+            sabotage: None,
+        }
+    }
+
+    /// Starts a process in the folder: a new session with the pool that is on disk.
+    pub fn start(&mut self, net: &mut Network) -> Result<(), Broken> {
+        self.session = Session::from_random(net.rng.random());
+        net.start(
+            self.actor,
+            Some(Greeting {
+                node: self.id,
+                session: self.session,
+            }),
+        );
+        net.trace.note(net.clock.now(), self.actor, "start", 0, "");
+        let config = Config {
+            node: self.id,
+            session: self.session,
+            agent: "simulator".to_owned(),
+            network: "simulation".to_owned(),
+            address: Network::address(self.actor),
+            known_peers: self.known.clone(),
+            limits: net.limits.clone(),
+            seed: net.rng.random(),
+        };
+        let pool: Vec<_> = self.disk.stored.iter().map(Transaction::id).collect();
+        self.watch = Watch::new(pool.iter().copied());
+        let mut core = Protocol::new(net.clock.instant(), config, pool);
+        let result = self.carry_out_all(net, &mut core);
+        self.set_timer(net, &core);
+        self.core = Some(core);
+        result
+    }
+
+    /// The process ends without a word; what was not on disk is lost.
+    pub fn stop(&mut self, net: &mut Network, power_lost: bool) {
+        net.trace
+            .note(net.clock.now(), self.actor, "stop", u64::from(power_lost), "");
+        net.stop(self.actor, power_lost);
+        self.core = None;
+        self.disk.waiting.clear();
+        self.disk.writing = 0;
+        self.feeds.clear();
+        self.requests.clear();
+        self.follow_ups.clear();
+        self.timer = None;
+    }
+
+    /// Whether a process runs.
+    pub fn is_up(&self) -> bool {
+        self.core.is_some()
+    }
+
+    /// Makes the disk refuse writes, or take them again.
+    pub fn set_disk_failing(&mut self, failing: bool) {
+        self.disk.failing = failing;
+    }
+
+    /// The addresses that the core calls attempting and connected.
+    pub fn addresses(&self) -> (Vec<PeerAddress>, Vec<PeerAddress>) {
+        self.core.as_ref().map(Protocol::addresses).unwrap_or_default()
+    }
+
+    /// The identities in the pool's file, in its order.
+    pub fn pool(&self) -> impl ExactSizeIterator<Item = TransactionId> {
+        self.disk.stored.iter().map(Transaction::id)
+    }
+
+    /// How many transactions wait for the disk.
+    pub fn unstored(&self) -> usize {
+        self.disk.waiting.len()
+    }
+
+    /// The application submits a transaction.
+    pub fn submit(&mut self, net: &mut Network, request: u64, transaction: Transaction) -> Result<(), Broken> {
+        self.counts.submitted += 1;
+        self.fact(
+            net,
+            Input::Submit {
+                request: RequestId(request),
+                transaction,
+            },
+        )
+    }
+
+    /// Another program writes a transaction into the pool's file.
+    pub fn find(&mut self, net: &mut Network, transaction: Transaction) -> Result<(), Broken> {
+        self.watch
+            .on_store(transaction.id())
+            .map_err(|fault| self.broken(net, fault))?;
+        self.disk.stored.push(transaction.clone());
+        self.fact(
+            net,
+            Input::Found {
+                transactions: vec![transaction],
+            },
+        )
+    }
+
+    /// The network has something to tell.
+    pub fn report(&mut self, net: &mut Network, report: Report) -> Result<(), Broken> {
+        let input = match report {
+            Report::Opened(link, dialled) => {
+                let direction = match dialled {
+                    Some((address, greeting)) => {
+                        self.watch.on_dialled(&address);
+                        Direction::Dialled { address, greeting }
+                    }
+                    None => Direction::Accepted,
+                };
+                Input::LinkOpened {
+                    link,
+                    remote: std::net::Ipv4Addr::LOCALHOST.into(),
+                    direction,
+                }
+            }
+            Report::Text(link, frame) => {
+                let message = Message::parse(&mut self.parser, frame.as_str());
+                self.counts.received += u64::from(matches!(message, Ok(Message::Transaction(_))));
+                Input::Received { link, message }
+            }
+            Report::Pong(link) => Input::Pong { link },
+            Report::Closed(..) if self.sabotage == Some(Sabotage::ForgetClosed) => return Ok(()),
+            Report::Closed(link, cause) => {
+                self.feeds.remove(&link);
+                Input::LinkClosed { link, cause }
+            }
+            Report::DialFailed(address, error) => {
+                self.watch.on_dialled(&address);
+                Input::DialFailed { address, error }
+            }
+            Report::Probed(link, address, greeting) => {
+                self.watch.on_probed();
+                Input::Probed {
+                    link,
+                    address,
+                    greeting,
+                }
+            }
+        };
+        self.fact(net, input)
+    }
+
+    /// The deadline for which a timer was set has come, unless another took its place.
+    pub fn on_timer(&mut self, net: &mut Network) -> Result<(), Broken> {
+        let now = net.clock.now();
+        if self.timer != Some(now) {
+            return Ok(());
+        }
+        self.timer = None;
+        self.fact(net, Input::Timeout)?;
+        let next = self
+            .core
+            .as_ref()
+            .and_then(Protocol::poll_timeout)
+            .map(|next| net.clock.since_start(next));
+        self.watch
+            .on_timeout(now, next)
+            .map_err(|fault| self.broken(net, fault))
+    }
+
+    /// Hands a fact to the core and carries out what it orders; then the facts that these orders led to, before anything else happens.
+    pub fn fact(&mut self, net: &mut Network, input: Input) -> Result<(), Broken> {
+        let Some(mut core) = self.core.take() else {
+            return Ok(());
+        };
+        let mut result = self.one_fact(net, &mut core, input);
+        while let Some(input) = self.follow_ups.pop_front()
+            && result.is_ok()
+        {
+            result = self.one_fact(net, &mut core, input);
+        }
+        self.set_timer(net, &core);
+        self.core = Some(core);
+        result
+    }
+
+    fn one_fact(&mut self, net: &mut Network, core: &mut Protocol, input: Input) -> Result<(), Broken> {
+        // Facts about a link that is closed by now are dropped, as a shell does.
+        if let Input::LinkFull { link } | Input::Fed { link, .. } = &input
+            && !net.end(self.actor, *link).is_some_and(|end| end.listens())
+        {
+            return Ok(());
+        }
+        note(net, self.actor, &input);
+        self.watch
+            .on_fact(net.clock.now())
+            .map_err(|fault| self.broken(net, fault))?;
+        core.handle(net.clock.instant(), input);
+        self.carry_out_all(net, core)
+    }
+
+    /// Checks what the core says of its addresses.
+    pub fn check(&self, net: &Network) -> Result<(), Broken> {
+        let Some(core) = &self.core else { return Ok(()) };
+        let linked = |actor| {
+            net.links(self.actor)
+                .any(|(wire, side)| wire.ends[side].listens() && wire.ends[1 - side].actor == actor)
+        };
+        check_addresses(core, self.actor, |address| net.target(address), linked)
+            .map_err(|fault| self.broken(net, fault))
+    }
+
+    fn broken(&self, net: &Network, (invariant, detail): Fault) -> Broken {
+        Broken {
+            at: net.clock.now(),
+            node: Some(self.actor),
+            invariant,
+            detail,
+        }
+    }
+
+    fn set_timer(&mut self, net: &mut Network, core: &Protocol) {
+        let due = core
+            .poll_timeout()
+            .map(|due| net.clock.since_start(due).max(net.clock.now()));
+        if due != self.timer {
+            self.timer = due;
+            if let Some(due) = due {
+                net.clock.at(
+                    due,
+                    Event::Timer {
+                        actor: self.actor,
+                        run: net.hosts[self.actor].run,
+                    },
+                );
+            }
+        }
+    }
+}
+
+fn note(net: &mut Network, actor: usize, input: &Input) {
+    let (what, number, text) = match input {
+        Input::LinkOpened { link, direction, .. } => ("opened", link.0, format!("{direction:?}")),
+        Input::Received { link, message } => (
+            "receives",
+            link.0,
+            message
+                .as_ref()
+                .map_or_else(ToString::to_string, |m| m.kind().to_owned()),
+        ),
+        Input::Pong { link } => ("pong", link.0, String::new()),
+        Input::LinkClosed { link, cause } => ("closed", link.0, cause.clone()),
+        Input::LinkFull { link } => ("full", link.0, String::new()),
+        Input::DialFailed { address, error } => ("dial failed", 0, format!("{address}: {error}")),
+        Input::Probed {
+            link,
+            address,
+            greeting,
+        } => ("probed", link.0, format!("{address} {greeting:?}")),
+        Input::Stored { ids } => ("stored", ids.len() as u64, format!("{ids:?}")),
+        Input::StoreFailed { .. } => ("not stored", 0, String::new()),
+        Input::Found { transactions } => ("found", transactions.len() as u64, String::new()),
+        Input::Fed { link, position } => ("fed", link.0, position.to_string()),
+        Input::Lost { ids } => ("lost", ids.len() as u64, String::new()),
+        Input::Submit { transaction, .. } => ("submit", 0, transaction.body().to_owned()),
+        Input::Timeout => ("timeout", 0, String::new()),
+        Input::Shutdown => ("shutdown", 0, String::new()),
+    };
+    net.trace.note(net.clock.now(), actor, what, number, &text);
+}

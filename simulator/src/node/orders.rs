@@ -1,0 +1,142 @@
+//! Carrying out what a core orders, and checking each order while doing so.
+
+use p2p_node::protocol::identity::LinkId;
+use p2p_node::protocol::message::{AckStatus, Message};
+use p2p_node::protocol::transaction::Transaction;
+use p2p_node::protocol::{Input, Lane, Output, Protocol};
+
+use super::{Feed, Node};
+use crate::check::{Broken, Fault, Invariant};
+use crate::network::{Network, Queue, Refusal};
+use crate::run::Sabotage;
+use crate::wire::{Item, Purpose};
+
+impl Node {
+    pub(super) fn carry_out_all(&mut self, net: &mut Network, core: &mut Protocol) -> Result<(), Broken> {
+        while let Some(output) = core.poll_output() {
+            self.carry_out(net, output).map_err(|fault| self.broken(net, fault))?;
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, net: &mut Network, output: Output) -> Result<(), Fault> {
+        let actor = self.actor;
+        let now = net.clock.now();
+        match output {
+            Output::Dial { address } => {
+                net.trace.note(now, actor, "dials", 0, &address.to_string());
+                self.watch.on_dial(&address, net.limits.dials_in_flight)?;
+                net.dial(actor, address, Purpose::Link);
+            }
+            Output::Probe { link, address } => {
+                net.trace.note(now, actor, "probes", link.0, &address.to_string());
+                self.watch.on_probe(net.limits.dials_in_flight)?;
+                net.dial(actor, address, Purpose::Probe(link));
+            }
+            Output::Send { links, frame, lane } => {
+                for link in links {
+                    net.trace.note(now, actor, "sends", link.0, frame.as_str());
+                    self.send(net, link, Item::Text(frame.clone()), lane)?;
+                }
+                self.check_ack(frame.as_str())?;
+            }
+            Output::Ping { link } => {
+                net.trace.note(now, actor, "pings", link.0, "");
+                self.send(net, link, Item::Ping, Lane::Control)?;
+            }
+            Output::Close { link, code, reason } => {
+                net.trace.note(now, actor, "closes", link.0, &reason);
+                self.feeds.remove(&link);
+                net.close(actor, link, format!("{code} {reason}"))
+                    .map_err(|_| no_link("Close", link))?;
+            }
+            Output::Store { transaction } => {
+                net.trace.note(now, actor, "stores", 0, transaction.body());
+                self.store(net, &transaction)?;
+                self.misbehave(net, &transaction)?;
+            }
+            Output::Feed {
+                link,
+                from,
+                until,
+                synced,
+            } => {
+                net.trace.note(now, actor, "feeds", link.0, "");
+                let end = net.end(actor, link).filter(|end| end.listens());
+                end.ok_or_else(|| no_link("Feed", link))?.full = false;
+                self.feeds.insert(
+                    link,
+                    Feed {
+                        next: from,
+                        until,
+                        synced,
+                    },
+                );
+                self.feed(net, link);
+            }
+            Output::Submitted { request, outcome } => {
+                if let Ok(submission) = outcome {
+                    self.requests.insert(request, submission.id);
+                }
+            }
+            Output::Kept { request } => {
+                let id = self.requests.remove(&request);
+                let id = id.filter(|id| self.is_on_disk(id));
+                self.acknowledged
+                    .push(id.ok_or_else(|| (Invariant::AcknowledgedAfterDisk, format!("{request:?} is called kept")))?);
+            }
+            Output::Notify(event) => net.trace.note(now, actor, "says", 0, &format!("{event:?}")),
+        }
+        Ok(())
+    }
+
+    /// What is wrong on purpose, after an order to store.
+    fn misbehave(&mut self, net: &mut Network, transaction: &Transaction) -> Result<(), Fault> {
+        match self.sabotage {
+            Some(Sabotage::StoreTwice) => self.store(net, transaction)?,
+            Some(Sabotage::PretendStored) => self.follow_ups.push_back(Input::Stored {
+                ids: vec![transaction.id()],
+            }),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, net: &mut Network, link: LinkId, item: Item, lane: Lane) -> Result<(), Fault> {
+        let queue = if lane == Lane::Control {
+            Queue::Control
+        } else {
+            Queue::Payload
+        };
+        match net.send(self.actor, link, item, queue) {
+            Ok(()) => Ok(()),
+            Err(Refusal::NoLink) => Err(no_link("Send or Ping", link)),
+            Err(Refusal::Full) => {
+                self.follow_ups.push_back(Input::LinkFull { link });
+                Ok(())
+            }
+        }
+    }
+
+    /// A client's ACK that says "stored" must find the transaction on disk.
+    fn check_ack(&mut self, text: &str) -> Result<(), Fault> {
+        if !text.starts_with(r#"{"type":"ACK""#) {
+            return Ok(());
+        }
+        if let Ok(Message::Ack(ack)) = Message::parse(&mut self.parser, text)
+            && ack.status != AckStatus::Rejected
+        {
+            let id = ack.id.parse().ok().filter(|id| self.is_on_disk(id));
+            self.acknowledged
+                .push(id.ok_or_else(|| (Invariant::AcknowledgedAfterDisk, format!("{text} was sent too early")))?);
+        }
+        Ok(())
+    }
+}
+
+fn no_link(order: &str, link: LinkId) -> Fault {
+    (
+        Invariant::NoOrderForAClosedLink,
+        format!("{order} names {link:?}, whose end was reported"),
+    )
+}

@@ -1,0 +1,125 @@
+//! Many seeds of every scenario, two runs of one seed, and worlds that are broken on purpose.
+//!
+//! A failure prints the rule, and the command that repeats the run with every step.
+
+use std::time::Duration;
+
+use simulator::check::Invariant;
+use simulator::faults::{Cast, Scenario};
+use simulator::run::{Outcome, Plan, Sabotage};
+
+fn plan(scenario: Scenario, seed: u64) -> Plan {
+    // Two to eight full peers, none to three plain ones, every pair of numbers over the seeds.
+    let cast = Cast {
+        nodes: 2 + (seed % 7) as usize,
+        plain: (seed % 4) as usize,
+    };
+    Plan {
+        scenario,
+        seed,
+        cast,
+        length: Duration::from_secs(40),
+        print: false,
+        sabotage: None,
+    }
+}
+
+fn passes(plan: &Plan) -> Outcome {
+    let outcome = plan.run();
+    if let Err(broken) = &outcome.result {
+        panic!("{broken}\nrepeat it: {}", plan.command());
+    }
+    outcome
+}
+
+fn all_pass(scenario: Scenario) {
+    for seed in 1..=56 {
+        passes(&plan(scenario, seed));
+    }
+}
+
+#[test]
+fn nodes_that_start_find_each_other() {
+    all_pass(Scenario::Mesh);
+}
+
+#[test]
+fn broken_links_and_restarts_are_overcome() {
+    all_pass(Scenario::Churn);
+}
+
+#[test]
+fn a_partition_heals() {
+    all_pass(Scenario::Partition);
+}
+
+#[test]
+fn slow_readers_and_failing_disks_lose_nothing() {
+    all_pass(Scenario::Slow);
+}
+
+#[test]
+fn all_faults_together_are_overcome() {
+    all_pass(Scenario::Mixed);
+}
+
+#[test]
+fn twenty_nodes_that_start_at_once_become_a_mesh_at_once() {
+    for seed in 1..=3 {
+        let cast = Cast { nodes: 20, plain: 0 };
+        let length = Duration::from_secs(5);
+        let outcome = passes(&Plan {
+            cast,
+            length,
+            ..plan(Scenario::Mesh, seed)
+        });
+        let meshed = outcome.meshed.expect("a run that passed has a time");
+        assert!(meshed < Duration::from_secs(10), "seed {seed}: {meshed:?}");
+    }
+}
+
+#[test]
+fn a_seed_repeats_its_run() {
+    for scenario in Scenario::ALL {
+        let (first, second) = (plan(scenario, 11).run(), plan(scenario, 11).run());
+        assert_eq!(first.hash, second.hash, "{scenario:?}");
+        assert_eq!(
+            (first.dials, first.received),
+            (second.dials, second.received),
+            "{scenario:?}"
+        );
+        assert_ne!(
+            first.hash,
+            plan(scenario, 12).run().hash,
+            "{scenario:?}: the trace says nothing of the run"
+        );
+    }
+}
+
+fn breaks(sabotage: Sabotage) -> Option<Invariant> {
+    let plan = Plan {
+        sabotage: Some(sabotage),
+        ..plan(Scenario::Mesh, 3)
+    };
+    plan.run().result.err().map(|broken| broken.invariant)
+}
+
+#[test]
+fn lost_deliveries_are_seen() {
+    assert_eq!(breaks(Sabotage::LoseTransactions), Some(Invariant::PoolsAgree));
+}
+
+#[test]
+fn a_double_store_is_seen() {
+    assert_eq!(breaks(Sabotage::StoreTwice), Some(Invariant::StoredOnce));
+}
+
+#[test]
+fn a_link_without_end_is_seen() {
+    assert_eq!(breaks(Sabotage::ForgetClosed), Some(Invariant::NoOrderForAClosedLink));
+}
+
+#[test]
+fn an_early_answer_is_seen() {
+    assert_eq!(breaks(Sabotage::PretendStored), Some(Invariant::AcknowledgedAfterDisk));
+}
