@@ -40,10 +40,7 @@ impl World {
                 return Err(self.broken(Invariant::FullMesh, Some(actor), "it holds a link to itself".to_owned()));
             }
             let (_, connected) = node.addresses();
-            let connected: BTreeSet<_> = connected
-                .iter()
-                .filter_map(|address| self.net.target(address))
-                .collect();
+            let connected: BTreeSet<_> = connected.iter().filter_map(|address| self.net.target(address)).collect();
             if let Some(missing) = (0..all).find(|other| *other != actor && !connected.contains(other)) {
                 let detail = format!("it is linked to node {missing} and does not call it connected");
                 return Err(self.broken(Invariant::FullMesh, Some(actor), detail));
@@ -75,11 +72,7 @@ impl World {
                 ));
             }
             if let Some(missing) = all.difference(&pool).next() {
-                let detail = format!(
-                    "it lacks {} of {}, {missing} among them",
-                    all.len() - pool.len(),
-                    all.len()
-                );
+                let detail = format!("it lacks {} of {}, {missing} among them", all.len() - pool.len(), all.len());
                 return Err(self.broken(Invariant::PoolsAgree, Some(actor), detail));
             }
             if let Some(lost) = node.acknowledged.iter().find(|id| !pool.contains(*id)) {
@@ -95,9 +88,7 @@ impl World {
     /// The first node that lacks one.
     pub fn check_held(&self, ids: &[TransactionId]) -> Result<(), Broken> {
         let full = self.nodes().map(|node| node.pool().collect::<BTreeSet<_>>());
-        let plain = self
-            .plains()
-            .map(|plain| plain.pool.iter().copied().collect::<BTreeSet<_>>());
+        let plain = self.plains().map(|plain| plain.pool.iter().copied().collect::<BTreeSet<_>>());
         for (actor, pool) in full.chain(plain).enumerate() {
             let missing = ids.iter().position(|id| !pool.contains(id));
             if let Some(place) = missing {
@@ -114,26 +105,14 @@ impl World {
     /// How many do.
     pub fn check_clients(&self) -> Result<(), Broken> {
         let open = |actor| self.net.links(actor).any(|(wire, _)| wire.is_link());
-        let waiting = self
-            .clients()
-            .filter(|client| client.waiting.is_some() && open(client.actor()))
-            .count();
+        let waiting = self.clients().filter(|client| client.waiting.is_some() && open(client.actor())).count();
         if waiting > 0 {
-            return Err(self.broken(
-                Invariant::ClientsAreAnswered,
-                None,
-                format!("{waiting} clients wait for an ACK"),
-            ));
+            return Err(self.broken(Invariant::ClientsAreAnswered, None, format!("{waiting} clients wait for an ACK")));
         }
         Ok(())
     }
 
     fn broken(&self, invariant: Invariant, node: Option<usize>, detail: String) -> Broken {
-        Broken {
-            at: self.net.clock.now(),
-            node,
-            invariant,
-            detail,
-        }
+        Broken { at: self.net.clock.now(), node, invariant, detail }
     }
 }

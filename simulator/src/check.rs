@@ -91,19 +91,13 @@ pub type Fault = (Invariant, String);
 impl Watch {
     /// The watch of a run that starts with these transactions in its pool.
     pub fn new(held: impl Iterator<Item = TransactionId>) -> Self {
-        Self {
-            held: held.collect(),
-            ..Self::default()
-        }
+        Self { held: held.collect(), ..Self::default() }
     }
 
     /// The node orders a dial; `limit`: how many may be under way.
     pub fn on_dial(&mut self, address: &PeerAddress, limit: usize) -> Result<(), Fault> {
         if self.dialling.contains(address) {
-            return Err((
-                Invariant::OneDialPerAddress,
-                format!("{address} is being dialled already"),
-            ));
+            return Err((Invariant::OneDialPerAddress, format!("{address} is being dialled already")));
         }
         self.dialling.push(address.clone());
         self.check_dials(limit)
@@ -127,11 +121,7 @@ impl Watch {
 
     /// The node orders to store, or another program wrote into its pool.
     pub fn on_store(&mut self, id: TransactionId) -> Result<(), Fault> {
-        if self.held.insert(id) {
-            Ok(())
-        } else {
-            Err((Invariant::StoredOnce, format!("{id} is in the pool already")))
-        }
+        if self.held.insert(id) { Ok(()) } else { Err((Invariant::StoredOnce, format!("{id} is in the pool already"))) }
     }
 
     /// The node is told a fact.
@@ -152,20 +142,14 @@ impl Watch {
     /// The node was woken at `now` and asks to be woken at `next` again.
     pub fn on_timeout(&mut self, now: Duration, next: Option<Duration>) -> Result<(), Fault> {
         if next.is_some_and(|next| next <= now) {
-            return Err((
-                Invariant::NoBusyLoop,
-                "after a timeout the next is due at once".to_owned(),
-            ));
+            return Err((Invariant::NoBusyLoop, "after a timeout the next is due at once".to_owned()));
         }
         if self.second != now.as_secs() {
             (self.second, self.timeouts) = (now.as_secs(), 0);
         }
         self.timeouts += 1;
         if self.timeouts > TIMEOUTS_PER_SECOND {
-            return Err((
-                Invariant::NoBusyLoop,
-                format!("more than {TIMEOUTS_PER_SECOND} timeouts in a second"),
-            ));
+            return Err((Invariant::NoBusyLoop, format!("more than {TIMEOUTS_PER_SECOND} timeouts in a second")));
         }
         Ok(())
     }
@@ -192,10 +176,7 @@ pub fn check_addresses(
 ) -> Result<(), Fault> {
     let (attempting, connected) = core.addresses();
     if let Some(both) = attempting.iter().find(|address| connected.contains(address)) {
-        return Err((
-            Invariant::AttemptingAndConnectedAreDisjoint,
-            format!("{both} is in both sets"),
-        ));
+        return Err((Invariant::AttemptingAndConnectedAreDisjoint, format!("{both} is in both sets")));
     }
     let ours = crate::network::Network::address(own);
     if attempting.contains(&ours) {
@@ -204,10 +185,7 @@ pub fn check_addresses(
     for address in &connected {
         match leads_to(address) {
             Some(actor) if actor == own => {
-                return Err((
-                    Invariant::NeverOurselves,
-                    format!("it is connected to {address}, which is itself"),
-                ));
+                return Err((Invariant::NeverOurselves, format!("it is connected to {address}, which is itself")));
             }
             Some(actor) if linked(actor) => {}
             _ => {
@@ -234,16 +212,9 @@ mod tests {
     fn a_second_dial_of_one_address_is_seen() {
         let mut watch = Watch::default();
         assert_eq!(invariant(watch.on_dial(&Network::address(1), 2)), None);
-        assert_eq!(
-            invariant(watch.on_dial(&Network::address(1), 2)),
-            Some(Invariant::OneDialPerAddress)
-        );
+        assert_eq!(invariant(watch.on_dial(&Network::address(1), 2)), Some(Invariant::OneDialPerAddress));
         watch.on_dialled(&Network::address(1));
-        assert_eq!(
-            invariant(watch.on_dial(&Network::address(1), 2)),
-            None,
-            "an answered dial may be repeated"
-        );
+        assert_eq!(invariant(watch.on_dial(&Network::address(1), 2)), None, "an answered dial may be repeated");
         assert_eq!(invariant(watch.on_probe(2)), None);
         assert_eq!(invariant(watch.on_probe(2)), Some(Invariant::DialsAreBounded));
     }
@@ -265,14 +236,7 @@ mod tests {
         for _ in 0..TIMEOUTS_PER_SECOND {
             assert_eq!(invariant(watch.on_timeout(now, Some(later))), None);
         }
-        assert_eq!(
-            invariant(watch.on_timeout(now, Some(later))),
-            Some(Invariant::NoBusyLoop)
-        );
-        assert_eq!(
-            invariant(watch.on_timeout(later, None)),
-            None,
-            "another second, another count"
-        );
+        assert_eq!(invariant(watch.on_timeout(now, Some(later))), Some(Invariant::NoBusyLoop));
+        assert_eq!(invariant(watch.on_timeout(later, None)), None, "another second, another count");
     }
 }

@@ -23,13 +23,7 @@ pub struct Client {
 impl Client {
     /// A client that will send the object `body` to an actor.
     pub fn new(actor: usize, target: usize, body: &str) -> Self {
-        Self {
-            actor,
-            target,
-            frame: Delivery::client_frame(body, true),
-            waiting: None,
-            answer: None,
-        }
+        Self { actor, target, frame: Delivery::client_frame(body, true), waiting: None, answer: None }
     }
 
     /// Its number.
@@ -47,16 +41,12 @@ impl Client {
     pub fn report(&mut self, net: &mut Network, report: Report) {
         match report {
             Report::Opened(link, _) => {
-                if net
-                    .send(self.actor, link, Item::Text(self.frame.clone()), Queue::Payload)
-                    .is_ok()
-                {
+                if net.send(self.actor, link, Item::Text(self.frame.clone()), Queue::Payload).is_ok() {
                     self.waiting = Some(link);
                 }
             }
             Report::Text(link, frame) => {
-                net.trace
-                    .note(net.clock.now(), self.actor, "client reads", link.0, frame.as_str());
+                net.trace.note(net.clock.now(), self.actor, "client reads", link.0, frame.as_str());
                 let message: Value = serde_json::from_str(frame.as_str()).unwrap_or_default();
                 if message["type"] == "ACK" && self.waiting.take().is_some() {
                     self.answer = message["data"]["status"].as_str().map(str::to_owned);

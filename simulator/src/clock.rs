@@ -27,12 +27,7 @@ impl<E> Clock<E> {
     /// An empty queue at time zero.
     pub fn new() -> Self {
         // The core wants an Instant. Which one does not matter: it only ever sees differences.
-        Self {
-            base: Instant::now(),
-            now: Duration::ZERO,
-            sequence: 0,
-            queue: BinaryHeap::new(),
-        }
+        Self { base: Instant::now(), now: Duration::ZERO, sequence: 0, queue: BinaryHeap::new() }
     }
 
     /// The time since the start of the run.
@@ -53,11 +48,7 @@ impl<E> Clock<E> {
     /// Lets an event happen at a time; in the past means now.
     pub fn at(&mut self, at: Duration, event: E) {
         self.sequence += 1;
-        self.queue.push(Entry {
-            at: at.max(self.now),
-            sequence: self.sequence,
-            event,
-        });
+        self.queue.push(Entry { at: at.max(self.now), sequence: self.sequence, event });
     }
 
     /// Lets an event happen after a delay.

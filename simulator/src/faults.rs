@@ -96,27 +96,14 @@ fn churn(at: Duration, cast: Cast, rng: &mut impl RngExt, faults: &mut Vec<(Dura
     if rng.random_bool(0.5) {
         // Several at once: two links of one pair may break together, or a dial meet a cut.
         for _ in 0..rng.random_range(1..4) {
-            faults.push((
-                at + Duration::from_millis(rng.random_range(0..20)),
-                Fault::Cut(rng.random()),
-            ));
+            faults.push((at + Duration::from_millis(rng.random_range(0..20)), Fault::Cut(rng.random())));
         }
         return;
     }
     let actor = rng.random_range(0..cast.nodes + cast.plain);
-    faults.push((
-        at,
-        Fault::Stop {
-            actor,
-            power_lost: rng.random_bool(0.3),
-        },
-    ));
+    faults.push((at, Fault::Stop { actor, power_lost: rng.random_bool(0.3) }));
     // Often too short for anybody else to notice that it was away.
-    let away = if rng.random() {
-        rng.random_range(10..500)
-    } else {
-        rng.random_range(500..60_000)
-    };
+    let away = if rng.random() { rng.random_range(10..500) } else { rng.random_range(500..60_000) };
     faults.push((at + Duration::from_millis(away), Fault::Start(actor)));
 }
 
@@ -124,11 +111,7 @@ fn split(at: Duration, cast: Cast, rng: &mut impl RngExt, faults: &mut Vec<(Dura
     let groups = (0..cast.nodes + cast.plain).map(|_| rng.random_range(0..2)).collect();
     faults.push((at, Fault::Split(groups)));
     // A link lives through a short one; a long one ends it, on one side earlier than on the other.
-    let length = if rng.random() {
-        rng.random_range(100..10_000)
-    } else {
-        rng.random_range(10_000..90_000)
-    };
+    let length = if rng.random() { rng.random_range(100..10_000) } else { rng.random_range(10_000..90_000) };
     faults.push((at + Duration::from_millis(length), Fault::Heal));
 }
 

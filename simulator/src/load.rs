@@ -50,11 +50,7 @@ pub fn schedule(
     let mut entries: Vec<(Duration, Entry)> = Vec::new();
     let mut at = Duration::ZERO;
     while at < end {
-        let count = if rng.random_range(0..20) == 0 {
-            rng.random_range(5..60)
-        } else {
-            1
-        };
+        let count = if rng.random_range(0..20) == 0 { rng.random_range(5..60) } else { 1 };
         let place = rng.random_range(0..cast.nodes + cast.plain);
         for _ in 0..count {
             let again =
@@ -67,14 +63,7 @@ pub fn schedule(
                 0..5 => Way::Client,
                 _ => Way::Submit,
             };
-            entries.push((
-                at,
-                Entry {
-                    way,
-                    actor: place,
-                    body,
-                },
-            ));
+            entries.push((at, Entry { way, actor: place, body }));
         }
         at += interval.mul_f64(rng.random_range(0.0..2.0));
     }
@@ -84,16 +73,8 @@ pub fn schedule(
 /// One transaction at every actor, for the end of a run: `first` numbers them.
 pub fn round(cast: Cast, seed: u64, first: usize) -> Vec<Entry> {
     let entry = |actor| {
-        let way = if actor >= cast.nodes {
-            Way::Plain
-        } else {
-            [Way::Submit, Way::Client][actor % 2]
-        };
-        Entry {
-            way,
-            actor,
-            body: body(seed, first + actor),
-        }
+        let way = if actor >= cast.nodes { Way::Plain } else { [Way::Submit, Way::Client][actor % 2] };
+        Entry { way, actor, body: body(seed, first + actor) }
     };
     (0..cast.nodes + cast.plain).map(entry).collect()
 }

@@ -63,10 +63,7 @@ fn minutes(text: &str) -> Result<f64, String> {
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    let cast = Cast {
-        nodes: flags.nodes.into(),
-        plain: flags.plain.into(),
-    };
+    let cast = Cast { nodes: flags.nodes.into(), plain: flags.plain.into() };
     let seeds = if flags.trace { 1 } else { flags.seeds };
     let mut failed = 0;
     for scenario in flags.scenario.scenarios() {
@@ -76,14 +73,7 @@ fn main() -> ExitCode {
         );
         for seed in flags.seed..flags.seed.saturating_add(seeds) {
             let length = Duration::from_secs_f64(flags.minutes * 60.0);
-            let plan = Plan {
-                scenario,
-                seed,
-                cast,
-                length,
-                print: flags.trace,
-                sabotage: None,
-            };
+            let plan = Plan { scenario, seed, cast, length, print: flags.trace, sabotage: None };
             let outcome = plan.run();
             println!("{}", row(&plan, &outcome));
             if let Err(broken) = &outcome.result {
@@ -101,9 +91,7 @@ fn main() -> ExitCode {
 
 /// One line of the table. `copies`: how many TRANSACTION frames a node received for each transaction of the run.
 fn row(plan: &Plan, outcome: &Outcome) -> String {
-    let meshed = outcome
-        .meshed
-        .map_or_else(|| "never".to_owned(), |time| format!("{:.2} s", time.as_secs_f64()));
+    let meshed = outcome.meshed.map_or_else(|| "never".to_owned(), |time| format!("{:.2} s", time.as_secs_f64()));
     let copies = outcome.received as f64 / (outcome.transactions.max(1) * plan.cast.nodes) as f64;
     format!(
         "{:<6} {:<6} {:<10} {:>11} {:>13} {:>7.2} {:>11} {:>6}  {:016x}  {}",

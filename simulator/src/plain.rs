@@ -31,11 +31,7 @@ pub struct Habits {
 impl Habits {
     /// Habits drawn by chance.
     pub fn draw(rng: &mut impl RngExt) -> Self {
-        Self {
-            own_first: rng.random(),
-            relays_raw: rng.random(),
-            by_hash: rng.random(),
-        }
+        Self { own_first: rng.random(), relays_raw: rng.random(), by_hash: rng.random() }
     }
 }
 
@@ -137,8 +133,7 @@ impl Plain {
     }
 
     fn on_text(&mut self, net: &mut Network, link: LinkId, frame: &Frame) {
-        net.trace
-            .note(net.clock.now(), self.actor, "reads", link.0, frame.as_str());
+        net.trace.note(net.clock.now(), self.actor, "reads", link.0, frame.as_str());
         let Ok(message) = serde_json::from_str::<Value>(frame.as_str()) else {
             return;
         };
@@ -159,11 +154,7 @@ impl Plain {
                     self.pool.push(transaction.id());
                 }
                 let anew = || json!({"type": "TRANSACTION", "data": data}).to_string();
-                let text = if self.habits.relays_raw {
-                    frame.as_str().to_owned()
-                } else {
-                    anew()
-                };
+                let text = if self.habits.relays_raw { frame.as_str().to_owned() } else { anew() };
                 for (link, _) in self.opened.clone() {
                     self.send(net, link, text.clone());
                 }
@@ -174,10 +165,7 @@ impl Plain {
 
     fn send(&self, net: &mut Network, link: LinkId, text: String) {
         // Its writes have no bound of their own: what is too much is lost with the socket, and the model need not say more.
-        if net
-            .send(self.actor, link, Item::Text(Frame::from(text)), Queue::Feed)
-            .is_err()
-        {
+        if net.send(self.actor, link, Item::Text(Frame::from(text)), Queue::Feed).is_err() {
             net.trace.note(net.clock.now(), self.actor, "unsent", link.0, "");
         }
     }

@@ -99,17 +99,9 @@ impl Plan {
         let mut world = self.world();
         let mut meshed = None;
         let result = catch_unwind(AssertUnwindSafe(|| self.play(&mut world, &mut meshed))).unwrap_or_else(|panic| {
-            let text = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or(panic.downcast_ref::<&str>().copied());
+            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
             let detail = text.unwrap_or("a panic without words").to_owned();
-            Err(Broken {
-                at: world.net.clock.now(),
-                node: None,
-                invariant: Invariant::NoPanic,
-                detail,
-            })
+            Err(Broken { at: world.net.clock.now(), node: None, invariant: Invariant::NoPanic, detail })
         });
         let received = world.nodes().map(|node| node.counts.received).sum();
         let submitted: u64 = world.nodes().map(|node| node.counts.submitted).sum();
@@ -153,10 +145,7 @@ impl Plan {
         if self.sabotage == Some(Sabotage::LoseTransactions) {
             world.net.lose_transactions_to = Some(0);
         }
-        world
-            .node_mut(0)
-            .into_iter()
-            .for_each(|node| node.sabotage = self.sabotage);
+        world.node_mut(0).into_iter().for_each(|node| node.sabotage = self.sabotage);
         world
     }
 
@@ -252,11 +241,7 @@ fn known_peers(cast: Cast, scenario: Scenario, rng: &mut impl RngExt) -> Vec<Vec
         // A full peer says who it is, whatever name it was dialled by. A plain one can not: two names of it are two peers.
         let mut spell = |actor| {
             let alias = aliases && actor < cast.nodes && rng.random_bool(0.5);
-            if alias {
-                Network::alias(actor)
-            } else {
-                Network::address(actor)
-            }
+            if alias { Network::alias(actor) } else { Network::address(actor) }
         };
         let mut list: Vec<_> = known.into_iter().map(&mut spell).collect();
         if rng.random_bool(0.1) {

@@ -14,10 +14,7 @@ pub struct Trace {
 impl Trace {
     /// An empty trace; `print` sends each note to standard error as well.
     pub fn new(print: bool) -> Self {
-        Self {
-            hash: 0xcbf2_9ce4_8422_2325,
-            print,
-        }
+        Self { hash: 0xcbf2_9ce4_8422_2325, print }
     }
 
     /// Notes that something happened at an actor; `usize::MAX` stands for all of them. `number` and `text` say what it was about; numbers must be the same in each run of a seed.
@@ -29,11 +26,7 @@ impl Trace {
         self.fold(text.as_bytes());
         if self.print {
             let short: String = text.chars().take(240).collect();
-            let who = if actor == usize::MAX {
-                "all".to_owned()
-            } else {
-                format!("node {actor}")
-            };
+            let who = if actor == usize::MAX { "all".to_owned() } else { format!("node {actor}") };
             eprintln!("{:>12.6} s  {who:<9} {what:<12} {number:<6} {short}", at.as_secs_f64());
         }
     }

@@ -127,14 +127,7 @@ impl World {
                 Actor::Plain(Plain::new(actor, known, Habits::draw(&mut net.rng)))
             });
         }
-        Self {
-            net,
-            cast,
-            actors,
-            steps: 0,
-            requests: 0,
-            parser: Parser::new(),
-        }
+        Self { net, cast, actors, steps: 0, requests: 0, parser: Parser::new() }
     }
 
     /// Who is there.
@@ -144,44 +137,22 @@ impl World {
 
     /// The full peers.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
-        self.actors.iter().filter_map(|actor| {
-            if let Actor::Full(node) = actor {
-                Some(&**node)
-            } else {
-                None
-            }
-        })
+        self.actors.iter().filter_map(|actor| if let Actor::Full(node) = actor { Some(&**node) } else { None })
     }
 
     /// The plain peers.
     pub fn plains(&self) -> impl Iterator<Item = &Plain> {
-        self.actors.iter().filter_map(|actor| {
-            if let Actor::Plain(plain) = actor {
-                Some(plain)
-            } else {
-                None
-            }
-        })
+        self.actors.iter().filter_map(|actor| if let Actor::Plain(plain) = actor { Some(plain) } else { None })
     }
 
     /// The clients, those that are done included.
     pub fn clients(&self) -> impl Iterator<Item = &Client> {
-        self.actors.iter().filter_map(|actor| {
-            if let Actor::Client(client) = actor {
-                Some(client)
-            } else {
-                None
-            }
-        })
+        self.actors.iter().filter_map(|actor| if let Actor::Client(client) = actor { Some(client) } else { None })
     }
 
     /// A full peer, to break it for a test of the checks.
     pub fn node_mut(&mut self, actor: usize) -> Option<&mut Node> {
-        if let Some(Actor::Full(node)) = self.actors.get_mut(actor) {
-            Some(node)
-        } else {
-            None
-        }
+        if let Some(Actor::Full(node)) = self.actors.get_mut(actor) { Some(node) } else { None }
     }
 
     /// Whether an actor's process runs.
@@ -272,14 +243,10 @@ impl World {
     /// # Errors
     /// A rule that a starting node breaks.
     pub fn apply(&mut self, fault: &Fault) -> Result<(), Broken> {
-        self.net
-            .trace
-            .note(self.net.clock.now(), usize::MAX, "fault", 0, &format!("{fault:?}"));
+        self.net.trace.note(self.net.clock.now(), usize::MAX, "fault", 0, &format!("{fault:?}"));
         match fault {
             Fault::Cut(pick) => {
-                let links: Vec<_> = (0..self.net.wires.len())
-                    .filter(|wire| self.net.wires[*wire].is_link())
-                    .collect();
+                let links: Vec<_> = (0..self.net.wires.len()).filter(|wire| self.net.wires[*wire].is_link()).collect();
                 if !links.is_empty() {
                     self.net.cut(links[(pick % links.len() as u64) as usize]);
                 }

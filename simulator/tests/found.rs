@@ -10,10 +10,7 @@ use simulator::world::{Event, World};
 
 /// Node 1 reads slowly from the third second on; in the fifth, 200 transactions enter at node 0 at once: far more than a queue holds.
 fn burst(way: Way, disk_fails: bool) -> World {
-    let limits = Limits {
-        queue_bytes: 16 * 1024,
-        ..Limits::default()
-    };
+    let limits = Limits { queue_bytes: 16 * 1024, ..Limits::default() };
     let known = vec![vec![], vec![Network::address(0)]];
     let mut world = World::new(1, Cast { nodes: 2, plain: 0 }, known, limits, false);
     let mut at = |seconds, event| world.net.clock.at(Duration::from_secs(seconds), event);
@@ -24,18 +21,9 @@ fn burst(way: Way, disk_fails: bool) -> World {
         at(2, Event::Fault(Box::new(Fault::DiskFails(0))));
     }
     for number in 0..200 {
-        at(
-            5,
-            Event::Enter(Box::new(Entry {
-                way,
-                actor: 0,
-                body: body(1, number),
-            })),
-        );
+        at(5, Event::Enter(Box::new(Entry { way, actor: 0, body: body(1, number) })));
     }
-    world
-        .run_until(Duration::from_secs(20))
-        .expect("no rule breaks on the way");
+    world.run_until(Duration::from_secs(20)).expect("no rule breaks on the way");
     world
 }
 
@@ -50,9 +38,5 @@ fn a_slow_peer_gets_what_waits_for_a_failing_disk_once() {
     let world = burst(Way::Submit, true);
     let slow = world.nodes().nth(1).expect("there are two");
     assert_eq!(slow.pool().len(), 200, "received {} frames", slow.counts.received);
-    assert!(
-        slow.counts.received < 400,
-        "{} frames for 200 transactions",
-        slow.counts.received
-    );
+    assert!(slow.counts.received < 400, "{} frames for 200 transactions", slow.counts.received);
 }

@@ -10,18 +10,8 @@ use simulator::run::{Outcome, Plan, Sabotage};
 
 fn plan(scenario: Scenario, seed: u64) -> Plan {
     // Two to eight full peers, none to three plain ones, every pair of numbers over the seeds.
-    let cast = Cast {
-        nodes: 2 + (seed % 7) as usize,
-        plain: (seed % 4) as usize,
-    };
-    Plan {
-        scenario,
-        seed,
-        cast,
-        length: Duration::from_secs(40),
-        print: false,
-        sabotage: None,
-    }
+    let cast = Cast { nodes: 2 + (seed % 7) as usize, plain: (seed % 4) as usize };
+    Plan { scenario, seed, cast, length: Duration::from_secs(40), print: false, sabotage: None }
 }
 
 fn passes(plan: &Plan) -> Outcome {
@@ -68,11 +58,7 @@ fn twenty_nodes_that_start_at_once_become_a_mesh_at_once() {
     for seed in 1..=3 {
         let cast = Cast { nodes: 20, plain: 0 };
         let length = Duration::from_secs(5);
-        let outcome = passes(&Plan {
-            cast,
-            length,
-            ..plan(Scenario::Mesh, seed)
-        });
+        let outcome = passes(&Plan { cast, length, ..plan(Scenario::Mesh, seed) });
         let meshed = outcome.meshed.expect("a run that passed has a time");
         assert!(meshed < Duration::from_secs(10), "seed {seed}: {meshed:?}");
     }
@@ -83,24 +69,13 @@ fn a_seed_repeats_its_run() {
     for scenario in Scenario::ALL {
         let (first, second) = (plan(scenario, 11).run(), plan(scenario, 11).run());
         assert_eq!(first.hash, second.hash, "{scenario:?}");
-        assert_eq!(
-            (first.dials, first.received),
-            (second.dials, second.received),
-            "{scenario:?}"
-        );
-        assert_ne!(
-            first.hash,
-            plan(scenario, 12).run().hash,
-            "{scenario:?}: the trace says nothing of the run"
-        );
+        assert_eq!((first.dials, first.received), (second.dials, second.received), "{scenario:?}");
+        assert_ne!(first.hash, plan(scenario, 12).run().hash, "{scenario:?}: the trace says nothing of the run");
     }
 }
 
 fn breaks(sabotage: Sabotage) -> Option<Invariant> {
-    let plan = Plan {
-        sabotage: Some(sabotage),
-        ..plan(Scenario::Mesh, 3)
-    };
+    let plan = Plan { sabotage: Some(sabotage), ..plan(Scenario::Mesh, 3) };
     plan.run().result.err().map(|broken| broken.invariant)
 }
 

@@ -1,15 +1,15 @@
 //! The calls by which the pool's file is changed, and how a change by somebody else is noticed.
 //!
-//! A full or failing disk says so in one of the three calls of [`Disk`]. They stand behind a trait so that a test can let each of them fail at a
-//! chosen moment; nothing else in the pool knows that there is more than one disk. All of this is Unix: positioned reads and writes, inodes.
+//! A full or failing disk says so in a call of [`Disk`]. It is a trait so that a test can let each call fail at a chosen moment; nothing else in the pool knows that there is more than one disk. All of this is Unix: positioned reads and writes, inodes.
 
 use std::fmt::Debug;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::time::Duration;
 
-/// What changes the pool's file.
+/// What changes the pool's file, and what it is waited with.
 pub(super) trait Disk: Debug + Send {
     /// One positioned write; like the system's it may take fewer bytes than it is given.
     fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize>;
@@ -17,6 +17,8 @@ pub(super) trait Disk: Debug + Send {
     fn set_len(&self, file: &File, length: u64) -> io::Result<()>;
     /// Returns when what was written can survive a power loss.
     fn sync(&self, file: &File) -> io::Result<()>;
+    /// Lets time pass, in which another program may finish its writing.
+    fn wait(&self, time: Duration);
 }
 
 /// The operating system's disk.
@@ -34,6 +36,10 @@ impl Disk for System {
 
     fn sync(&self, file: &File) -> io::Result<()> {
         file.sync_data()
+    }
+
+    fn wait(&self, time: Duration) {
+        std::thread::sleep(time);
     }
 }
 

@@ -1,10 +1,13 @@
 //! The pool in memory: for each transaction its identity and where its row stands in the file. No bodies.
 //!
 //! Invariants: an identity has one position, given when it first became known to this process, and keeps it for as long as the process lives,
-//! also when its row is lost. Positions have no gaps. An entry takes 44 bytes and at most 9.2 in the table that finds it: pools are large, and a
+//! also when its row is lost. Positions have no gaps. An entry takes 44 bytes and at most 11.5 in the table that finds it: pools are large, and a
 //! map of identities would double that.
 
 use std::hash::{BuildHasher, RandomState};
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use crate::protocol::transaction::TransactionId;
 
@@ -95,15 +98,15 @@ impl<T: Copy> Chunked<T> {
 pub(super) struct Index {
     ids: Chunked<TransactionId>,
     places: Chunked<Place>,
-    /// Open addressing; a slot holds a position plus one, or 0.
-    table: Vec<u32>,
+    /// Positions, found by the hash of their identity.
+    table: HashTable<u32>,
     /// Seeded: identities are hashes, but a stranger can grind them until they share a slot.
     hasher: RandomState,
 }
 
 impl Index {
     pub(super) fn new() -> Self {
-        Self { ids: Chunked::new(), places: Chunked::new(), table: vec![0; 16], hasher: RandomState::new() }
+        Self { ids: Chunked::new(), places: Chunked::new(), table: HashTable::new(), hasher: RandomState::new() }
     }
 
     /// How many positions there are, those of lost rows included.
@@ -149,45 +152,26 @@ impl Index {
     }
 
     pub(super) fn position(&self, id: &TransactionId) -> Option<usize> {
-        match self.table[self.slot(id)] {
-            0 => None,
-            filled => Some(filled as usize - 1),
-        }
+        let found = self.table.find(self.hash(id), |position| self.ids.at(*position as usize) == *id);
+        found.map(|position| *position as usize)
     }
 
     /// Gives a new identity the next position; one that is known keeps its own. Tells whether it was new.
     pub(super) fn insert(&mut self, id: TransactionId, place: Place) -> bool {
-        if (self.len() + 1) * 8 > self.table.len() * 7 {
-            self.grow();
-        }
-        let slot = self.slot(&id);
-        if self.table[slot] != 0 {
-            return false;
+        let Self { ids, table, hasher, .. } = self;
+        let hash = |position: &u32| hasher.hash_one(ids.at(*position as usize).0);
+        match table.entry(hasher.hash_one(id.0), |position| ids.at(*position as usize) == id, hash) {
+            Entry::Occupied(_) => return false,
+            Entry::Vacant(slot) => {
+                slot.insert(u32::try_from(ids.len()).expect("4 billion rows would take a file of terabytes"));
+            }
         }
         self.ids.push(id);
         self.places.push(place);
-        self.table[slot] = u32::try_from(self.ids.len()).expect("4 billion rows would take a file of terabytes");
         true
     }
 
-    /// The slot that holds an identity, or else the empty one where it belongs.
-    fn slot(&self, id: &TransactionId) -> usize {
-        let mask = self.table.len() - 1;
-        let mut slot = self.hasher.hash_one(id.0) as usize & mask;
-        loop {
-            match self.table[slot] {
-                0 => return slot,
-                filled if self.ids.at(filled as usize - 1) == *id => return slot,
-                _ => slot = (slot + 1) & mask,
-            }
-        }
-    }
-
-    fn grow(&mut self) {
-        self.table = vec![0; self.table.len() * 2];
-        for position in 0..self.ids.len() {
-            let slot = self.slot(&self.ids.at(position));
-            self.table[slot] = position as u32 + 1;
-        }
+    fn hash(&self, id: &TransactionId) -> u64 {
+        self.hasher.hash_one(id.0)
     }
 }

@@ -1,11 +1,11 @@
 //! From a path to an open, sound file whose rows are known: opens or makes `transactions.json`, reads it, has it repaired or refuses it.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::disk::{Disk, Stamp};
+use super::disk::{self, Disk, Stamp};
 use super::error::PoolError;
 use super::file::PoolFile;
 use super::index::Place;
@@ -107,12 +107,14 @@ pub(super) fn scan(file: &File, path: &Path, row: &mut dyn FnMut(Transaction, Pl
 
 /// Damage is only what is no JSON: a sound file of something else is refused, and so is one in which nothing is left to recognise.
 fn refuse_foreign(file: &File, path: &Path, scan: &Scan) -> Result<(), PoolError> {
-    if is_json(rewound(file, path)?) {
-        let offset = scan.bad.first().map_or(0, |bad| bad.start);
-        let (offset, what) = match &scan.refused {
-            Some(refused) => (refused.offset, refused.what.clone()),
-            None if scan.opened => (offset, "here is a row that is too long for a transaction".to_owned()),
-            None => (0, "the file is no JSON array of transactions".to_owned()),
+    if is_utf8(rewound(file, path)?).map_err(PoolError::io("read", path))? && is_json(rewound(file, path)?) {
+        let (offset, what) = match (&scan.refused, scan.bad.first()) {
+            (Some(refused), _) => (refused.offset, refused.what.clone()),
+            (None, Some(bad)) if scan.opened => {
+                let offset = after_separators(file, bad.start).map_err(PoolError::io("read", path))?;
+                (offset, "here begins what is no transaction: no JSON object, or too long a one".to_owned())
+            }
+            (None, _) => (0, "the file is no JSON array of transactions".to_owned()),
         };
         return Err(refuse(file, path, offset, what));
     }
@@ -127,6 +129,14 @@ fn refuse(file: &File, path: &Path, offset: u64, what: String) -> PoolError {
         Ok((line, column)) => PoolError::NotTransactions { path: path.to_owned(), line, column, what },
         Err(error) => PoolError::io("read", path)(error),
     }
+}
+
+/// The offset, from `offset` on, of what is neither whitespace nor a comma.
+fn after_separators(file: &File, offset: u64) -> io::Result<u64> {
+    let mut near = [0; 4_096];
+    let read = disk::read_up_to(file, &mut near, offset)?;
+    let separators = near[..read].iter().take_while(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | b','));
+    Ok(offset + separators.count() as u64)
 }
 
 /// Line and column, counted from 1, of an offset.
@@ -144,12 +154,34 @@ fn locate(mut file: &File, offset: u64) -> io::Result<(u64, u64)> {
     Ok((line, column))
 }
 
-fn is_json(text: impl Read) -> bool {
+/// Whether a text is JSON, be it of what we can not hold.
+pub(super) fn is_json(text: impl Read) -> bool {
     serde_json::from_reader::<_, serde::de::IgnoredAny>(text).is_ok()
 }
 
+/// Whether a text is UTF-8, as JSON must be; the check for JSON passes over what strings hold.
+fn is_utf8(mut text: impl BufRead) -> io::Result<bool> {
+    // The beginning of a character whose end is in the next block.
+    let mut begun: Vec<u8> = Vec::new();
+    loop {
+        let block = text.fill_buf()?;
+        if block.is_empty() {
+            return Ok(begun.is_empty());
+        }
+        let length = block.len();
+        begun.extend_from_slice(block);
+        text.consume(length);
+        let sound = match str::from_utf8(&begun) {
+            Ok(_) => begun.len(),
+            Err(error) if error.error_len().is_none() => error.valid_up_to(),
+            Err(_) => return Ok(false),
+        };
+        begun.drain(..sound);
+    }
+}
+
 /// Whether there is nothing but what a power loss leaves in the place of data: zeros; or whitespace.
-fn is_void(text: impl Read, path: &Path) -> Result<bool, PoolError> {
+fn is_void(text: impl BufRead, path: &Path) -> Result<bool, PoolError> {
     for byte in text.bytes() {
         if !matches!(byte.map_err(PoolError::io("read", path))?, 0 | b' ' | b'\n' | b'\r' | b'\t') {
             return Ok(false);

@@ -24,6 +24,8 @@ use crate::protocol::transaction::{Transaction, TransactionId};
 const RECENT_BYTES: usize = 4 * 1024 * 1024;
 /// How many bytes of found bodies are told at once, about.
 const FOUND_BYTES: usize = 1024 * 1024;
+/// How long a file that looks damaged must stay as it is before it is repaired: another program may be writing it.
+const SETTLE: Duration = Duration::from_millis(200);
 /// How often a file that looks damaged may change before it is given up for now.
 const SETTLES: usize = 25;
 
@@ -69,12 +71,11 @@ impl Recent {
 pub(super) fn reload(
     shared: &Shared,
     disk: &dyn Disk,
-    settle: Duration,
     recent: &Recent,
     storing: &HashSet<TransactionId>,
 ) -> Result<Option<Reloaded>, PoolError> {
     let mut repairs = Vec::new();
-    let (mut file, mut gathered) = settled(shared, disk, settle, storing, &mut repairs)?;
+    let (mut file, mut gathered) = settled(shared, disk, storing, &mut repairs)?;
     let Some(lost) = put_back(&mut file, &mut gathered.places, shared, disk, recent)? else {
         return Ok(None);
     };
@@ -146,7 +147,6 @@ impl Gather for Gathered<'_> {
 fn settled<'a>(
     shared: &'a Shared,
     disk: &dyn Disk,
-    settle: Duration,
     storing: &'a HashSet<TransactionId>,
     repairs: &mut Vec<Repair>,
 ) -> Result<(PoolFile, Gathered<'a>), PoolError> {
@@ -162,7 +162,7 @@ fn settled<'a>(
         };
         if before != Some(now) {
             before = Some(now);
-            std::thread::sleep(settle);
+            disk.wait(SETTLE);
             continue;
         }
         let Some(damaged) = damaged else {

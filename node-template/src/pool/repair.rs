@@ -10,9 +10,10 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::disk::{self, Disk};
+use super::disk::{self, Disk, Stamp};
 use super::error::PoolError;
 use super::file::PoolFile;
 use super::load;
@@ -54,58 +55,86 @@ pub(super) fn make_empty(path: &Path, disk: &dyn Disk) -> Result<(), PoolError> 
 
 /// Cuts a torn tail off, in place.
 pub(super) fn tail(path: &Path, file: &mut PoolFile, scan: &Scan, disk: &dyn Disk) -> Result<Repair, PoolError> {
-    let repair = keep_bad(path, file.file(), scan, disk)?;
-    file.restore(disk).map_err(PoolError::io("repair", path))?;
-    Ok(repair)
+    let held = Arc::clone(file.file());
+    with_bad_kept(path, &held, scan, disk, || file.restore(disk).map_err(PoolError::io("repair", path)))
 }
 
 /// Writes the file anew, with its sound rows alone, in our layout.
 pub(super) fn rewrite(path: &Path, file: &File, scan: &Scan, disk: &dyn Disk) -> Result<Repair, PoolError> {
-    let repair = keep_bad(path, file, scan, disk)?;
-    replace(path, disk, |out| {
-        let (mut text, mut failure, mut before) = (Vec::new(), None, "[\n  ");
-        load::scan(file, path, &mut |transaction, _| {
-            text.clear();
-            text.extend_from_slice(before.as_bytes());
-            json::write_pretty(transaction.body(), 2, &mut text);
-            before = ",\n  ";
-            if failure.is_none() {
-                failure = out.write_all(&text).err();
-            }
-        })?;
-        let closing: &[u8] = if before.starts_with('[') { b"[]" } else { b"\n]" };
-        failure.map_or_else(|| out.write_all(closing), Err).map_err(PoolError::io("write", path))
-    })?;
-    Ok(repair)
+    with_bad_kept(path, file, scan, disk, || replace(path, disk, |out| write_sound_rows(path, file, out)))
 }
 
-/// Copies what is bad into a new file beside the damaged one; several pieces are divided by a line break.
-fn keep_bad(path: &Path, file: &File, scan: &Scan, disk: &dyn Disk) -> Result<Repair, PoolError> {
-    let mut repair = Repair {
-        path: path.to_owned(),
-        kept: scan.rows,
-        cut_bytes: scan.bad.iter().map(|bad| bad.end - bad.start).sum(),
-        bad: None,
-    };
+fn write_sound_rows(path: &Path, file: &File, out: &mut impl Write) -> Result<(), PoolError> {
+    let (mut text, mut failure, mut before) = (Vec::new(), None, "[\n  ");
+    load::scan(file, path, &mut |transaction, _| {
+        text.clear();
+        text.extend_from_slice(before.as_bytes());
+        json::write_pretty(transaction.body(), 2, &mut text);
+        before = ",\n  ";
+        if failure.is_none() {
+            failure = out.write_all(&text).err();
+        }
+    })?;
+    let closing: &[u8] = if before.starts_with('[') { b"[]" } else { b"\n]" };
+    failure.map_or_else(|| out.write_all(closing), Err).map_err(PoolError::io("write", path))
+}
+
+/// Copies what is bad into a file beside the damaged one, then lets that be changed. If that fails before anything was changed the copy is removed:
+/// a repair that is tried again and again must not fill the disk with copies.
+fn with_bad_kept(
+    path: &Path,
+    file: &File,
+    scan: &Scan,
+    disk: &dyn Disk,
+    change: impl FnOnce() -> Result<(), PoolError>,
+) -> Result<Repair, PoolError> {
+    let before = Stamp::of_file(file).map_err(PoolError::io("read", path))?;
+    let bad = keep_bad(path, file, scan, disk)?;
+    if let Err(error) = change() {
+        if let (Some(bad), Ok(Some(now))) = (bad, Stamp::of_path(path))
+            && now == before
+        {
+            remove_useless(&bad);
+        }
+        return Err(error);
+    }
+    let cut_bytes = scan.bad.iter().map(|bad| bad.end - bad.start).sum();
+    Ok(Repair { path: path.to_owned(), kept: scan.rows, cut_bytes, bad })
+}
+
+/// Several pieces are divided by a line break. Tells the new file, if one was needed.
+fn keep_bad(path: &Path, file: &File, scan: &Scan, disk: &dyn Disk) -> Result<Option<PathBuf>, PoolError> {
     let mut telling = false;
     for bad in &scan.bad {
         telling |= !is_separators(file, bad).map_err(PoolError::io("read", path))?;
     }
     if !telling {
-        return Ok(repair);
+        return Ok(None);
     }
     let (bad_path, bad_file) = new_bad_file(path)?;
-    let mut out = DiskWriter { disk, file: &bad_file, offset: 0 };
-    for (piece, bad) in scan.bad.iter().enumerate() {
-        if piece > 0 {
-            out.write_all(b"\n").map_err(PoolError::io("write", &bad_path))?;
-        }
-        each_block(file, bad, |block| out.write_all(block)).map_err(PoolError::io("write", &bad_path))?;
+    if let Err(error) = copy_pieces(file, &scan.bad, &bad_file, disk) {
+        remove_useless(&bad_path);
+        return Err(PoolError::io("write", &bad_path)(error));
     }
-    disk.sync(&bad_file).map_err(PoolError::io("write", &bad_path))?;
     disk::sync_folder(folder_of(path)).map_err(PoolError::io("write", folder_of(path)))?;
-    repair.bad = Some(bad_path);
-    Ok(repair)
+    Ok(Some(bad_path))
+}
+
+fn copy_pieces(file: &File, pieces: &[Range<u64>], to: &File, disk: &dyn Disk) -> io::Result<()> {
+    let mut out = DiskWriter { disk, file: to, offset: 0 };
+    for (number, piece) in pieces.iter().enumerate() {
+        if number > 0 {
+            out.write_all(b"\n")?;
+        }
+        each_block(file, piece, |block| out.write_all(block))?;
+    }
+    disk.sync(to)
+}
+
+/// Removes a file that holds nothing of its own: half of one is of no use, and on a full disk it is in the way.
+fn remove_useless(path: &Path) {
+    // That it can not be removed is less news than what failed before.
+    fs::remove_file(path).ok();
 }
 
 fn is_separators(file: &File, range: &Range<u64>) -> io::Result<bool> {
@@ -166,9 +195,9 @@ fn replace(
         })
         .and_then(|()| fs::rename(&new, path).map_err(PoolError::io("replace", path)));
     if let Err(error) = written {
-        // Half a file is of no use, and on a full disk it is in the way. That it can not be removed is less news than what failed.
+        // Not to be flushed once more.
         drop(out.into_parts());
-        fs::remove_file(&new).ok();
+        remove_useless(&new);
         return Err(error);
     }
     disk::sync_folder(folder_of(path)).map_err(PoolError::io("write", folder_of(path)))

@@ -1,1 +1,574 @@
+//! The pool on a disk that fails when it is told to; the scanner on damage of all kinds; the index.
 
+use std::collections::VecDeque;
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::disk::{Disk, System};
+use super::index::{Chunked, Index, Place};
+use super::scan::{Damage, Scan, Verdict};
+use super::writer::Pauses;
+use super::{Opened, POOL_FILE, PoolError, Report, load, open_on, scan};
+use crate::protocol::json::{Parser, write_pretty};
+use crate::protocol::transaction::{Transaction, TransactionId};
+
+/// A call that the pool makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Call {
+    Write { offset: u64, bytes: usize },
+    SetLen(u64),
+    Sync,
+    Wait,
+}
+
+/// What the disk does then.
+enum Answer {
+    Obey,
+    /// A write takes so many bytes.
+    Take(usize),
+    Fail(io::ErrorKind),
+}
+
+/// A disk that asks a test what to do, call by call.
+struct Scripted(Box<dyn Fn(Call) -> Answer + Send>);
+
+impl fmt::Debug for Scripted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Scripted")
+    }
+}
+
+impl Disk for Scripted {
+    fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        match (self.0)(Call::Write { offset, bytes: bytes.len() }) {
+            Answer::Obey => System.write_at(file, bytes, offset),
+            Answer::Take(count) => System.write_at(file, &bytes[..count], offset),
+            Answer::Fail(kind) => Err(kind.into()),
+        }
+    }
+
+    fn set_len(&self, file: &File, length: u64) -> io::Result<()> {
+        match (self.0)(Call::SetLen(length)) {
+            Answer::Fail(kind) => Err(kind.into()),
+            _ => System.set_len(file, length),
+        }
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        match (self.0)(Call::Sync) {
+            Answer::Fail(kind) => Err(kind.into()),
+            _ => System.sync(file),
+        }
+    }
+
+    fn wait(&self, _: Duration) {
+        (self.0)(Call::Wait);
+    }
+}
+
+const SOON: Pauses =
+    Pauses { first: Duration::from_millis(1), longest: Duration::from_millis(2), idle: Duration::from_secs(3_600) };
+const NEVER: Pauses =
+    Pauses { first: Duration::from_secs(3_600), longest: Duration::from_secs(3_600), idle: Duration::from_secs(3_600) };
+
+struct Folder(TempDir);
+
+impl Folder {
+    fn with(content: &str) -> Self {
+        let folder = Self(tempfile::tempdir().expect("a folder"));
+        fs::write(folder.file(), content).expect("written");
+        folder
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.path().join(POOL_FILE)
+    }
+
+    fn text(&self) -> String {
+        fs::read_to_string(self.file()).expect("read")
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.0.path()).expect("listed");
+        entries.map(|entry| entry.expect("entry").file_name().into_string().expect("a name")).collect()
+    }
+
+    fn open(&self, pauses: Pauses, answer: impl Fn(Call) -> Answer + Send + 'static) -> Result<Opened, PoolError> {
+        open_on(self.0.path(), Box::new(Scripted(Box::new(answer))), pauses)
+    }
+}
+
+/// Answers that are given in turn, from the moment they are set; before and after them the disk obeys.
+#[derive(Clone, Default)]
+struct Script(Arc<Mutex<(VecDeque<Answer>, Vec<Call>)>>);
+
+impl Script {
+    fn set(&self, answers: impl IntoIterator<Item = Answer>) {
+        *self.0.lock().expect("unpoisoned") = (answers.into_iter().collect(), Vec::new());
+    }
+
+    fn answer(&self) -> impl Fn(Call) -> Answer + Send + 'static {
+        let script = self.clone();
+        move |call| {
+            let mut script = script.0.lock().expect("unpoisoned");
+            script.1.push(call);
+            script.0.pop_front().unwrap_or(Answer::Obey)
+        }
+    }
+
+    /// The calls since it was set.
+    fn calls(&self) -> Vec<Call> {
+        self.0.lock().expect("unpoisoned").1.clone()
+    }
+}
+
+fn row(number: usize) -> String {
+    format!(r#"{{"row":{number},"text":"é}}]","list":[{{"n":{number}}}]}}"#)
+}
+
+fn transaction(text: &str) -> Transaction {
+    Transaction::parse(&mut Parser::new(), text).expect("a transaction")
+}
+
+fn rows(numbers: std::ops::Range<usize>) -> Vec<Transaction> {
+    numbers.map(|number| transaction(&row(number))).collect()
+}
+
+fn laid_out(rows: &[Transaction]) -> String {
+    let mut text = Vec::new();
+    for (number, row) in rows.iter().enumerate() {
+        text.extend_from_slice(if number == 0 { b"[\n  " } else { b",\n  " });
+        write_pretty(row.body(), 2, &mut text);
+    }
+    text.extend_from_slice(if rows.is_empty() { b"[]" } else { b"\n]" });
+    String::from_utf8(text).expect("UTF-8")
+}
+
+async fn next(opened: &mut Opened) -> Report {
+    opened.reports.recv().await.expect("the writer lives")
+}
+
+#[tokio::test]
+async fn a_batch_is_one_write_and_one_sync_however_large_the_pool_is() {
+    for held in [0, 1, 3_000] {
+        let folder = Folder::with(&laid_out(&rows(0..held)));
+        let before = folder.text().len() - if held == 0 { 1 } else { 2 };
+        let script = Script::default();
+        let mut opened = folder.open(NEVER, script.answer()).expect("opened");
+        script.set([]);
+        opened.pool.store(rows(5_000..5_003));
+        assert!(matches!(next(&mut opened).await, Report::Stored { .. }));
+        let write = Call::Write { offset: before as u64, bytes: folder.text().len() - before };
+        assert_eq!(script.calls(), [write, Call::Sync], "with {held} rows");
+    }
+}
+
+#[tokio::test]
+async fn what_comes_in_while_the_disk_works_is_the_next_batch() {
+    let folder = Folder::with("[]");
+    let (entered, wait_for_entry) = std::sync::mpsc::channel();
+    let (release, wait_for_release) = std::sync::mpsc::channel::<()>();
+    let mut opened = folder
+        .open(NEVER, move |call| {
+            if matches!(call, Call::Write { .. }) {
+                entered.send(()).expect("the test listens");
+                wait_for_release.recv().ok();
+            }
+            Answer::Obey
+        })
+        .expect("opened");
+    opened.pool.store(rows(0..1));
+    wait_for_entry.recv().expect("the first write");
+    for number in 1..100 {
+        opened.pool.store(rows(number..number + 1));
+    }
+    drop(release);
+    let mut batches = Vec::new();
+    for _ in 0..2 {
+        match next(&mut opened).await {
+            Report::Stored { ids, .. } => batches.push(ids.len()),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(batches, [1, 99]);
+    assert_eq!(folder.text(), laid_out(&rows(0..100)));
+}
+
+#[tokio::test]
+async fn a_full_disk_keeps_the_file_sound_and_what_waits_in_order() {
+    use Answer::{Fail, Obey, Take};
+    let full = || Fail(io::ErrorKind::StorageFull);
+    let folder = Folder::with(&laid_out(&rows(0..2)));
+    let script = Script::default();
+    let mut opened = folder.open(NEVER, script.answer()).expect("opened");
+    script.set([Take(50), full()]);
+    opened.pool.store(rows(2..4));
+    let Report::Failed { error } = next(&mut opened).await else { panic!("it failed") };
+    assert!(error.contains(POOL_FILE) && error.contains("make room on the disk"), "{error}");
+    assert!(!error.contains('\n'));
+    assert_eq!(folder.text(), laid_out(&rows(0..2)), "the bracket stands again");
+    drop(opened);
+
+    let folder = Folder::with(&laid_out(&rows(0..2)));
+    let mut opened = folder.open(SOON, script.answer()).expect("opened");
+    // Each try: a short write, the failure, then the bracket is restored by a write, a cut and a sync.
+    script.set([Take(50), full(), Obey, Obey, Obey, Take(9), full(), Obey, Obey, Obey, full(), Obey, Obey, Obey]);
+    opened.pool.store(rows(2..4));
+    assert!(matches!(next(&mut opened).await, Report::Failed { .. }));
+    opened.pool.store(rows(4..5));
+    opened.pool.store(rows(5..6));
+    assert!(matches!(next(&mut opened).await, Report::Recovered), "a series is told once");
+    let mut stored = Vec::new();
+    while stored.len() < 4 {
+        match next(&mut opened).await {
+            Report::Stored { ids, .. } => stored.extend(ids),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(stored, rows(2..6).iter().map(Transaction::id).collect::<Vec<_>>());
+    assert_eq!(folder.text(), laid_out(&rows(0..6)));
+}
+
+#[tokio::test]
+async fn what_was_not_synced_is_written_again_before_it_is_told() {
+    let folder = Folder::with("[]");
+    let script = Script::default();
+    let mut opened = folder.open(SOON, script.answer()).expect("opened");
+    script.set([Answer::Obey, Answer::Fail(io::ErrorKind::Other)]);
+    opened.pool.store(rows(0..3));
+    let Report::Failed { error } = next(&mut opened).await else { panic!("it failed") };
+    assert!(error.contains("check the disk"), "{error}");
+    assert!(matches!(next(&mut opened).await, Report::Recovered));
+    assert!(matches!(next(&mut opened).await, Report::Stored { .. }));
+    let calls = script.calls();
+    let whole = Call::Write { offset: 1, bytes: laid_out(&rows(0..3)).len() - 1 };
+    let restored = [Call::Write { offset: 1, bytes: 1 }, Call::SetLen(2), Call::Sync];
+    assert_eq!(calls[..2], [whole, Call::Sync]);
+    assert_eq!(calls[2..5], restored);
+    assert_eq!(calls[5..], [whole, Call::Sync]);
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_in_every_call_leaves_nothing_behind_when_it_works_again() {
+    let total: Vec<Transaction> = rows(0..4);
+    for failures in 1..24 {
+        let folder = Folder::with(&laid_out(&total[..2]));
+        let script = Script::default();
+        let mut opened = folder.open(SOON, script.answer()).expect("opened");
+        script.set([Answer::Take(31)].into_iter().chain((0..failures).map(|_| Answer::Fail(io::ErrorKind::Other))));
+        opened.pool.store(total[2..].to_vec());
+        assert!(matches!(next(&mut opened).await, Report::Failed { .. }));
+        assert!(matches!(next(&mut opened).await, Report::Recovered));
+        assert!(matches!(next(&mut opened).await, Report::Stored { .. }));
+        assert_eq!(folder.text(), laid_out(&total), "after {failures} failures");
+        assert_eq!(folder.names().len(), 2, "the file and its lock: {:?}", folder.names());
+    }
+}
+
+#[tokio::test]
+async fn closing_ends_a_pause_and_says_what_was_not_stored() {
+    let folder = Folder::with("[]");
+    let script = Script::default();
+    let mut opened = folder.open(NEVER, script.answer()).expect("opened");
+    script.set((0..100).map(|_| Answer::Fail(io::ErrorKind::StorageFull)));
+    opened.pool.store(rows(0..3));
+    assert!(matches!(next(&mut opened).await, Report::Failed { .. }));
+    opened.pool.store(rows(3..5));
+    opened.pool.close().await;
+    let Report::Failed { error } = next(&mut opened).await else { panic!("it is told") };
+    assert!(error.contains("5 transactions were not stored"), "{error}");
+    assert!(opened.reports.recv().await.is_none());
+}
+
+#[tokio::test]
+async fn a_file_that_another_program_is_writing_is_left_alone_until_it_is_written() {
+    let folder = Folder::with(&laid_out(&rows(0..2)));
+    let path = folder.file();
+    let whole = laid_out(&rows(0..3));
+    let (half, complete) = (whole[..whole.len() / 2].to_owned(), whole.clone());
+    let waits = Mutex::new(0);
+    let mut opened = folder
+        .open(NEVER, move |call| {
+            if call == Call::Wait {
+                let mut waits = waits.lock().expect("unpoisoned");
+                *waits += 1;
+                fs::write(&path, if *waits < 3 { &complete[..complete.len() - *waits] } else { &complete })
+                    .expect("written");
+            }
+            Answer::Obey
+        })
+        .expect("opened");
+    fs::write(folder.file(), half).expect("written");
+    opened.pool.look().await;
+    let Report::Found { transactions } = next(&mut opened).await else { panic!("one is new") };
+    assert_eq!(transactions[0].body(), row(2));
+    assert_eq!(folder.text(), whole);
+    assert_eq!(folder.names().len(), 2, "nothing was repaired");
+}
+
+#[tokio::test]
+async fn a_file_that_is_replaced_while_we_write_gets_the_batch_all_the_same() {
+    let folder = Folder::with(&laid_out(&rows(0..2)));
+    let (path, aside) = (folder.file(), folder.0.path().join("editor.tmp"));
+    let turns = Mutex::new(3);
+    let mut opened = folder
+        .open(NEVER, move |call| {
+            let mut turns = turns.lock().expect("unpoisoned");
+            if call == Call::Sync && *turns > 0 {
+                *turns -= 1;
+                fs::write(&aside, laid_out(&rows(10..11))).expect("written");
+                fs::rename(&aside, &path).expect("renamed");
+            }
+            Answer::Obey
+        })
+        .expect("opened");
+    opened.pool.store(rows(2..3));
+    assert!(matches!(next(&mut opened).await, Report::Found { .. }));
+    assert!(matches!(next(&mut opened).await, Report::Stored { .. }));
+    let expected: Vec<Transaction> = [10, 0, 1, 2].into_iter().flat_map(|number| rows(number..number + 1)).collect();
+    assert_eq!(folder.text(), laid_out(&expected));
+}
+
+#[tokio::test]
+async fn putting_back_that_fails_midway_is_done_again() {
+    use Answer::{Fail, Take};
+    let folder = Folder::with(&laid_out(&rows(0..50)));
+    let script = Script::default();
+    let mut opened = folder.open(SOON, script.answer()).expect("opened");
+    fs::remove_file(folder.file()).expect("removed");
+    let other = || Fail(io::ErrorKind::Other);
+    // The first wait for the file to settle; then the empty file's write and sync; then the rows.
+    script.set([Answer::Obey, Answer::Obey, Answer::Obey, Take(500), other(), other(), other(), other()]);
+    opened.pool.store(rows(50..51));
+    assert!(matches!(next(&mut opened).await, Report::Failed { .. }));
+    let chunk = opened.pool.read(0, None, usize::MAX).await.expect("still readable");
+    assert_eq!(chunk.transactions.len(), 50);
+    let mut reports = Vec::new();
+    loop {
+        match next(&mut opened).await {
+            Report::Stored { .. } => break,
+            other => reports.push(other),
+        }
+    }
+    assert!(!reports.iter().any(|report| matches!(report, Report::Lost { .. } | Report::Found { .. })), "{reports:?}");
+    let mut in_file: Vec<serde_json::Value> = serde_json::from_str(&folder.text()).expect("sound");
+    in_file.sort_by_key(|row| row["row"].as_u64());
+    assert!(in_file.iter().map(|row| row["row"].as_u64()).eq((0..51).map(Some)));
+    assert_eq!(opened.pool.read(0, None, usize::MAX).await.expect("read").transactions.len(), 51);
+}
+
+#[tokio::test]
+async fn many_found_rows_are_told_in_parts() {
+    let folder = Folder::with("[]");
+    let mut opened = folder.open(SOON, |_| Answer::Obey).expect("opened");
+    let texts: Vec<String> =
+        (0..3_000).map(|number| format!(r#"{{"n":{number},"fill":"{}"}}"#, "x".repeat(1_000))).collect();
+    let new: Vec<Transaction> = texts.iter().map(|text| transaction(text)).collect();
+    fs::write(folder.file(), laid_out(&new)).expect("written");
+    opened.pool.look().await;
+    let (mut parts, mut found) = (0, Vec::new());
+    while let Ok(Report::Found { transactions }) = opened.reports.try_recv() {
+        parts += 1;
+        found.extend(transactions.iter().map(Transaction::id));
+    }
+    assert_eq!(parts, 3);
+    assert_eq!(found, new.iter().map(Transaction::id).collect::<Vec<_>>());
+    let chunk = opened.pool.read(1_000, Some(2_500), usize::MAX).await.expect("read");
+    assert!(chunk.transactions.iter().map(Transaction::id).eq(found[1_000..2_500].iter().copied()));
+}
+
+#[test]
+fn a_disk_that_is_full_at_the_start_leaves_all_as_it_was() {
+    let damaged = format!("{},\n  {{\"torn", &laid_out(&rows(0..2))[..laid_out(&rows(0..2)).len() - 2]);
+    let middle = laid_out(&rows(0..3)).replacen("\"row\":", "\"row\";", 1);
+    for content in [damaged, middle] {
+        for obeyed in 0..3 {
+            let folder = Folder::with(&content);
+            let script = Script::default();
+            script.set(
+                (0..obeyed).map(|_| Answer::Obey).chain((0..50).map(|_| Answer::Fail(io::ErrorKind::StorageFull))),
+            );
+            let error = folder.open(NEVER, script.answer()).expect_err("the disk is full").to_string();
+            assert!(error.contains("make room on the disk"), "{error}");
+            assert_eq!(folder.text(), content, "after {obeyed} calls");
+            assert_eq!(folder.names().len(), 2, "the file and the lock: {:?}", folder.names());
+            let repaired = folder.open(NEVER, |_| Answer::Obey).expect("repaired when there is room");
+            assert_eq!(repaired.ids.len(), 2);
+        }
+    }
+    let folder = Folder::with("");
+    fs::remove_file(folder.file()).expect("removed");
+    folder.open(NEVER, |_| Answer::Fail(io::ErrorKind::StorageFull)).expect_err("the disk is full");
+    assert!(!folder.file().exists());
+}
+
+#[test]
+fn a_row_that_is_longer_than_any_transaction_is_refused() {
+    let content = format!("[\n  {{}},\n  {{\"long\":\"{}\"}}\n]", "x".repeat(33 * 1024 * 1024));
+    let folder = Folder::with(&content);
+    let error = folder.open(NEVER, |_| Answer::Obey).expect_err("refused");
+    assert!(matches!(error, PoolError::NotTransactions { line: 3, column: 3, .. }), "{error}");
+    assert!(folder.text() == content, "left as it was");
+}
+
+/// Scans a text; tells the rows that were kept, each where it stands.
+fn scanned(content: &[u8]) -> (Scan, Vec<(u64, String)>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path: &Path = &folder.path().join(POOL_FILE);
+    fs::write(path, content).expect("written");
+    let mut kept = Vec::new();
+    let mut parser = Parser::new();
+    let scan = scan::scan(&File::open(path).expect("opened"), &mut |offset, text| match Transaction::parse(
+        &mut parser,
+        text,
+    ) {
+        Ok(_) => {
+            kept.push((offset, text.to_owned()));
+            Verdict::Kept
+        }
+        Err(error) if load::is_json(text.as_bytes()) => Verdict::Refused(error.to_string()),
+        Err(_) => Verdict::Broken,
+    });
+    (scan.expect("read"), kept)
+}
+
+#[test]
+fn rows_are_found_wherever_a_block_ends() {
+    let texts: Vec<String> = (0..3_000)
+        .map(|number| format!(r#"{{"n":{number},"fill":"{}\\","l":[{{}},"]"]}}"#, "é\\\"".repeat(number * 7 % 797)))
+        .collect();
+    let all: Vec<Transaction> = texts.iter().map(|text| transaction(text)).collect();
+    let content = laid_out(&all);
+    assert!(content.len() > 3 * 1024 * 1024, "several blocks");
+    let (scan, kept) = scanned(content.as_bytes());
+    assert_eq!((scan.damage, scan.rows), (Damage::None, 3_000));
+    assert_eq!(scan.rows_end, content.len() as u64 - 2);
+    for ((offset, text), transaction) in kept.iter().zip(&all) {
+        assert_eq!(content[*offset as usize..][..text.len()], **text);
+        assert_eq!(super::tests::transaction(text).id(), transaction.id());
+    }
+    // The same with damage in each hundredth row.
+    let mut damaged = content.into_bytes();
+    for (offset, _) in kept.iter().step_by(100) {
+        damaged[*offset as usize + 1] = 0;
+    }
+    let (scan, kept) = scanned(&damaged);
+    assert_eq!((scan.damage, scan.rows, kept.len(), scan.bad.len()), (Damage::Middle, 2_970, 2_970, 30));
+}
+
+#[derive(Debug, Clone)]
+enum Harm {
+    Overwrite { at: usize, with: Vec<u8> },
+    Remove { at: usize, count: usize },
+    Insert { at: usize, bytes: Vec<u8> },
+}
+
+fn harm() -> impl Strategy<Value = Harm> {
+    let byte = prop_oneof![3 => prop::sample::select(b"{}[],:\"\\ \n5\0x\xff".to_vec()), 1 => any::<u8>()];
+    let bytes = prop::collection::vec(byte, 1..30);
+    prop_oneof![
+        (any::<usize>(), bytes.clone()).prop_map(|(at, with)| Harm::Overwrite { at, with }),
+        (any::<usize>(), 1..60_usize).prop_map(|(at, count)| Harm::Remove { at, count }),
+        (any::<usize>(), bytes).prop_map(|(at, bytes)| Harm::Insert { at, bytes }),
+    ]
+}
+
+fn inflict(text: &mut Vec<u8>, harm: &Harm) {
+    let length = text.len();
+    match harm {
+        Harm::Overwrite { at, with } => {
+            let at = at % length;
+            let end = (at + with.len()).min(length);
+            text[at..end].copy_from_slice(&with[..end - at]);
+        }
+        Harm::Remove { at, count } => drop(text.drain(at % length..(at % length + count).min(length))),
+        Harm::Insert { at, bytes } => drop(text.splice(at % length..at % length, bytes.iter().copied())),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Whatever was done to a file: each byte is in a kept row, or is bad, or separates; and no object inside a row was taken for one.
+    #[test]
+    fn every_byte_is_accounted_for(harms in prop::collection::vec(harm(), 1..4), count in 0..6_usize) {
+        let texts: Vec<String> = (0..count).map(|number| format!(r#"{{"row":{number},"in":[{{"inner":1}},{{}},"{{}}"],"o":{{"inner":2}}}}"#)).collect();
+        let all: Vec<Transaction> = texts.iter().map(|text| transaction(text)).collect();
+        let mut content = laid_out(&all).into_bytes();
+        for harm in &harms {
+            if !content.is_empty() {
+                inflict(&mut content, harm);
+            }
+        }
+        let (scan, kept) = scanned(&content);
+        let mut parts: Vec<(u64, u64, bool)> = kept.iter().map(|(offset, text)| (*offset, *offset + text.len() as u64, true)).collect();
+        parts.extend(scan.bad.iter().map(|bad| (bad.start, bad.end, false)));
+        parts.sort_unstable();
+        let mut at = 0;
+        for (begin, end, _) in parts.iter().copied().chain([(content.len() as u64, content.len() as u64, true)]) {
+            prop_assert!(at <= begin, "parts overlap at {}", begin);
+            let between = &content[at as usize..begin as usize];
+            prop_assert!(between.iter().all(|byte| b" \n\r\t,[]".contains(byte)), "unaccounted: {:?}", String::from_utf8_lossy(between));
+            at = end;
+        }
+        prop_assert_eq!(kept.len() as u64, scan.rows);
+        prop_assert_eq!(scan.damage == Damage::None, serde_json::from_slice::<Vec<serde_json::Value>>(&content).is_ok());
+    }
+
+    /// Lost blocks and cuts tear rows, but make none of what is inside them.
+    #[test]
+    fn no_transaction_is_invented(at in any::<usize>(), count in 1..200_usize, filling in prop::sample::select(vec![0, 0x1b, 0xff]), tail in any::<usize>()) {
+        let texts: Vec<String> = (0..6).map(|number| format!(r#"{{"row":{number},"in":[{{"inner":1}},{{"inner":[{{"x":"{{}}"}}]}}],"o":{{"inner":2}}}}"#)).collect();
+        let all: Vec<Transaction> = texts.iter().map(|text| transaction(text)).collect();
+        let mut content = laid_out(&all).into_bytes();
+        inflict(&mut content, &Harm::Overwrite { at, with: vec![filling; count] });
+        let length = content.len();
+        content.truncate(length - tail % (length / 2));
+        let (_, kept) = scanned(&content);
+        for (_, text) in kept {
+            let row: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            prop_assert!(row.get("row").is_some(), "an inner object became a row: {}", text);
+        }
+    }
+}
+
+#[test]
+fn an_identity_keeps_its_position_and_an_entry_its_size() {
+    assert_eq!(size_of::<TransactionId>() + size_of::<Place>(), 44);
+    let id = |number: u64| {
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&number.to_le_bytes());
+        TransactionId(id)
+    };
+    let mut index = Index::new();
+    for number in 0..20_000 {
+        assert!(index.insert(id(number), Place::new(number << 20, 300)));
+        assert!(!index.insert(id(number / 2), Place::new(0, 1)), "known already");
+    }
+    for number in 0..20_000 {
+        assert_eq!(index.position(&id(number)), Some(number as usize));
+        let place = index.place(number as usize);
+        assert_eq!((place.offset(), place.length()), (number << 20, 300));
+    }
+    assert_eq!(index.position(&id(20_000)), None);
+    index.set_places(Chunked::filled(Place::LOST, 20_000));
+    assert!(!index.is_live(&id(7)));
+    assert_eq!(index.place_at(id(7), Place::new(9, 9)), 7, "at its old position");
+    assert!(index.is_live(&id(7)));
+}
+
+#[test]
+fn a_path_through_a_link_leads_to_the_file() {
+    let folder = Folder::with("[]");
+    let other = tempfile::tempdir().expect("a folder");
+    std::os::unix::fs::symlink(folder.file(), other.path().join(POOL_FILE)).expect("linked");
+    let path = load::path_in(other.path()).expect("a path");
+    assert_eq!(path, fs::canonicalize(folder.file()).expect("a path"));
+}

@@ -35,20 +35,20 @@ pub(super) enum Command {
     Close,
 }
 
-/// How long the writer waits, and for what.
+/// How long the writer waits after a failure.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pauses {
-    /// After the first failure of a series …
+    /// After the first of a series …
     pub(super) first: Duration,
     /// … doubling up to this.
     pub(super) longest: Duration,
-    /// For a file that looks damaged to stay as it is: another program may be writing it.
-    pub(super) settle: Duration,
+    /// With nothing to do, between two looks at what others did to the file: one `stat` each.
+    pub(super) idle: Duration,
 }
 
 impl Default for Pauses {
     fn default() -> Self {
-        Self { first: Duration::from_millis(500), longest: Duration::from_secs(10), settle: Duration::from_millis(200) }
+        Self { first: Duration::from_millis(500), longest: Duration::from_secs(10), idle: Duration::from_secs(1) }
     }
 }
 
@@ -110,13 +110,17 @@ impl Writer {
                 if self.closing {
                     return;
                 }
-                match self.commands.recv() {
+                match self.commands.recv_timeout(self.pauses.idle) {
                     Ok(command) => self.take(command),
-                    Err(_) => self.closing = true,
+                    // What an editor or another program did is found also when nothing is to be stored.
+                    Err(RecvTimeoutError::Timeout) => self.look(),
+                    Err(RecvTimeoutError::Disconnected) => self.closing = true,
                 }
             }
             self.take_waiting();
-            self.look();
+            if !self.looks.is_empty() {
+                self.look();
+            }
             self.store_batch();
         }
     }
@@ -144,9 +148,6 @@ impl Writer {
     }
 
     fn look(&mut self) {
-        if self.looks.is_empty() {
-            return;
-        }
         for _ in 0..DISTURBANCES {
             match self.compare(&HashSet::new()) {
                 Ok(Some(_)) => self.on_success(),
@@ -250,7 +251,7 @@ impl Writer {
             return Ok(Some(reload::Ahead::new()));
         }
         self.stale = true;
-        let reloaded = reload::reload(&self.shared, self.disk.as_ref(), self.pauses.settle, &self.recent, storing)?;
+        let reloaded = reload::reload(&self.shared, self.disk.as_ref(), &self.recent, storing)?;
         let Some(Reloaded { file, repairs, lost, found, ahead }) = reloaded else {
             return Ok(None);
         };

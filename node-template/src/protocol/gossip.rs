@@ -210,9 +210,6 @@ impl Protocol {
 
     /// The disk has these transactions: whoever waits for that is told.
     pub(super) fn on_stored(&mut self, ids: Vec<TransactionId>) {
-        if !std::mem::replace(&mut self.writable, true) {
-            self.notify(Event::StoreRecovered);
-        }
         for id in &ids {
             self.holdings.stored(*id);
             // Most batches answer nobody: then not even the map is asked.
@@ -243,6 +240,11 @@ impl Protocol {
     pub(super) fn on_store_failed(&mut self, error: String) {
         self.writable = false;
         self.notify(Event::StoreFailed { error });
+    }
+
+    pub(super) fn on_store_recovered(&mut self) {
+        self.writable = true;
+        self.notify(Event::StoreRecovered);
     }
 
     /// Somebody else put transactions into our file: they are ours now, and the others get them too.

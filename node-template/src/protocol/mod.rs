@@ -123,6 +123,8 @@ pub enum Input {
         /// What happened and what to do.
         error: String,
     },
+    /// The pool's file takes writes again.
+    StoreRecovered,
     /// Transactions appeared in the pool's file that we did not put there: an editor, or a helper of the exercise. They have their places in the
     /// pool already.
     Found {
@@ -364,6 +366,7 @@ impl Protocol {
             Input::DialFailed { address, error } => self.on_dial_failed(now, address, error),
             Input::Probed { link, address, greeting } => self.on_probed(now, link, address, greeting),
             Input::StoreFailed { error } => self.on_store_failed(error),
+            Input::StoreRecovered => self.on_store_recovered(),
             Input::Found { transactions } => self.on_found(now, transactions),
             Input::Lost { ids } => self.holdings.lost(&ids),
             Input::Timeout => self.on_timeout(now),

@@ -199,8 +199,7 @@ impl Driver {
             Report::Failed { error } => self.handle(Input::StoreFailed { error }),
             Report::Found { transactions } => self.handle(Input::Found { transactions }),
             Report::Lost { ids } => self.handle(Input::Lost { ids }),
-            // The core learns it from the batch that is stored.
-            Report::Recovered => {}
+            Report::Recovered => self.handle(Input::StoreRecovered),
             Report::Warning { text } => self.tell(Event::Warning { text }),
         }
     }

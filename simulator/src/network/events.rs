@@ -25,18 +25,14 @@ impl Network {
                 let link = LinkId(host.links.len() as u64);
                 let acceptor = End::new(target, host.run, link, State::Open);
                 let dialler = End::new(dial.actor, dial.run, LinkId(u64::MAX), State::Opening);
-                self.wires.push(Wire {
-                    dial,
-                    ends: [dialler, acceptor],
-                });
+                self.wires.push(Wire { dial, ends: [dialler, acceptor] });
                 self.hosts[target].links.push((wire, ACCEPTOR));
                 self.wires[wire].ends[ACCEPTOR].last_arrival = self.clock.now() + delay;
                 self.clock.after(delay, Event::Answered { wire });
                 Some((target, Report::Opened(link, None)))
             }
             _ => {
-                self.clock
-                    .after(delay, Event::Failed(Box::new(dial), "connection refused"));
+                self.clock.after(delay, Event::Failed(Box::new(dial), "connection refused"));
                 None
             }
         }
@@ -101,11 +97,7 @@ impl Network {
         }
         if blocked || end.flight_bytes >= WINDOW_BYTES {
             end.parked = true;
-            let event = Event::Stuck {
-                wire,
-                side,
-                moved: end.moved,
-            };
+            let event = Event::Stuck { wire, side, moved: end.moved };
             self.clock.after(self.limits.write_deadline, event);
             return None;
         }
@@ -151,14 +143,7 @@ impl Network {
             _ if !listens => {
                 // Nobody is there any more: the system says so to whoever still writes.
                 let delay = self.delay();
-                self.clock.after(
-                    delay,
-                    Event::Broken {
-                        wire,
-                        side,
-                        cause: "connection reset",
-                    },
-                );
+                self.clock.after(delay, Event::Broken { wire, side, cause: "connection reset" });
                 None
             }
             Item::Text(frame) if self.lose_transactions_to == Some(actor) && frame.as_str().contains("TRANSACTION") => {

@@ -126,11 +126,7 @@ impl Network {
             trace: Trace::new(print),
             hosts: Vec::new(),
             wires: Vec::new(),
-            weather: Weather {
-                delay: Duration::from_millis(1),
-                jitter: Duration::from_millis(4),
-                refuse: 0.0,
-            },
+            weather: Weather { delay: Duration::from_millis(1), jitter: Duration::from_millis(4), refuse: 0.0 },
             limits,
             listening: 0,
             dials: 0,
@@ -199,14 +195,7 @@ impl Network {
         self.dials += u64::from(by_peer && matches!(purpose, Purpose::Link));
         let deadline = self.clock.now() + self.limits.dial_timeout;
         let target = self.target(&address);
-        let dial = Dial {
-            actor,
-            run: self.hosts[actor].run,
-            target,
-            address,
-            purpose,
-            deadline,
-        };
+        let dial = Dial { actor, run: self.hosts[actor].run, target, address, purpose, deadline };
         let delay = self.delay();
         self.clock.after(delay, Event::Request(Box::new(dial)));
     }
@@ -227,14 +216,7 @@ impl Network {
             end.control_bytes += bytes;
             end.control.push_back(item);
             if end.control_bytes > control_limit {
-                self.clock.after(
-                    Duration::ZERO,
-                    Event::Broken {
-                        wire,
-                        side,
-                        cause: "its control queue overflowed",
-                    },
-                );
+                self.clock.after(Duration::ZERO, Event::Broken { wire, side, cause: "its control queue overflowed" });
                 return Ok(());
             }
         } else if end.full && queue == Queue::Payload {
@@ -261,14 +243,7 @@ impl Network {
         }
         end.closing = Some(reason);
         self.wake(wire, side);
-        self.clock.after(
-            self.limits.write_deadline,
-            Event::Broken {
-                wire,
-                side,
-                cause: "the close was not answered",
-            },
-        );
+        self.clock.after(self.limits.write_deadline, Event::Broken { wire, side, cause: "the close was not answered" });
         Ok(())
     }
 
@@ -286,10 +261,7 @@ impl Network {
 
     /// The wires of an actor's links, live and past, with the side that is its own.
     pub fn links(&self, actor: usize) -> impl Iterator<Item = (&Wire, usize)> {
-        self.hosts[actor]
-            .links
-            .iter()
-            .map(|(wire, side)| (&self.wires[*wire], *side))
+        self.hosts[actor].links.iter().map(|(wire, side)| (&self.wires[*wire], *side))
     }
 
     fn place(&self, actor: usize, link: LinkId) -> Option<(usize, usize)> {
@@ -310,14 +282,7 @@ impl Network {
             end.flight_bytes = 0;
             end.stalled = 0;
             let delay = self.delay();
-            self.clock.after(
-                delay,
-                Event::Broken {
-                    wire,
-                    side,
-                    cause: "connection reset",
-                },
-            );
+            self.clock.after(delay, Event::Broken { wire, side, cause: "connection reset" });
         }
     }
 

@@ -99,13 +99,7 @@ impl Node {
     /// Starts a process in the folder: a new session with the pool that is on disk.
     pub fn start(&mut self, net: &mut Network) -> Result<(), Broken> {
         self.session = Session::from_random(net.rng.random());
-        net.start(
-            self.actor,
-            Some(Greeting {
-                node: self.id,
-                session: self.session,
-            }),
-        );
+        net.start(self.actor, Some(Greeting { node: self.id, session: self.session }));
         net.trace.note(net.clock.now(), self.actor, "start", 0, "");
         let config = Config {
             node: self.id,
@@ -128,8 +122,7 @@ impl Node {
 
     /// The process ends without a word; what was not on disk is lost.
     pub fn stop(&mut self, net: &mut Network, power_lost: bool) {
-        net.trace
-            .note(net.clock.now(), self.actor, "stop", u64::from(power_lost), "");
+        net.trace.note(net.clock.now(), self.actor, "stop", u64::from(power_lost), "");
         net.stop(self.actor, power_lost);
         self.core = None;
         self.disk.waiting.clear();
@@ -168,27 +161,14 @@ impl Node {
     /// The application submits a transaction.
     pub fn submit(&mut self, net: &mut Network, request: u64, transaction: Transaction) -> Result<(), Broken> {
         self.counts.submitted += 1;
-        self.fact(
-            net,
-            Input::Submit {
-                request: RequestId(request),
-                transaction,
-            },
-        )
+        self.fact(net, Input::Submit { request: RequestId(request), transaction })
     }
 
     /// Another program writes a transaction into the pool's file.
     pub fn find(&mut self, net: &mut Network, transaction: Transaction) -> Result<(), Broken> {
-        self.watch
-            .on_store(transaction.id())
-            .map_err(|fault| self.broken(net, fault))?;
+        self.watch.on_store(transaction.id()).map_err(|fault| self.broken(net, fault))?;
         self.disk.stored.push(transaction.clone());
-        self.fact(
-            net,
-            Input::Found {
-                transactions: vec![transaction],
-            },
-        )
+        self.fact(net, Input::Found { transactions: vec![transaction] })
     }
 
     /// The network has something to tell.
@@ -202,11 +182,7 @@ impl Node {
                     }
                     None => Direction::Accepted,
                 };
-                Input::LinkOpened {
-                    link,
-                    remote: std::net::Ipv4Addr::LOCALHOST.into(),
-                    direction,
-                }
+                Input::LinkOpened { link, remote: std::net::Ipv4Addr::LOCALHOST.into(), direction }
             }
             Report::Text(link, frame) => {
                 let message = Message::parse(&mut self.parser, frame.as_str());
@@ -225,11 +201,7 @@ impl Node {
             }
             Report::Probed(link, address, greeting) => {
                 self.watch.on_probed();
-                Input::Probed {
-                    link,
-                    address,
-                    greeting,
-                }
+                Input::Probed { link, address, greeting }
             }
         };
         self.fact(net, input)
@@ -243,14 +215,8 @@ impl Node {
         }
         self.timer = None;
         self.fact(net, Input::Timeout)?;
-        let next = self
-            .core
-            .as_ref()
-            .and_then(Protocol::poll_timeout)
-            .map(|next| net.clock.since_start(next));
-        self.watch
-            .on_timeout(now, next)
-            .map_err(|fault| self.broken(net, fault))
+        let next = self.core.as_ref().and_then(Protocol::poll_timeout).map(|next| net.clock.since_start(next));
+        self.watch.on_timeout(now, next).map_err(|fault| self.broken(net, fault))
     }
 
     /// Hands a fact to the core and carries out what it orders; then the facts that these orders led to, before anything else happens.
@@ -277,9 +243,7 @@ impl Node {
             return Ok(());
         }
         note(net, self.actor, &input);
-        self.watch
-            .on_fact(net.clock.now())
-            .map_err(|fault| self.broken(net, fault))?;
+        self.watch.on_fact(net.clock.now()).map_err(|fault| self.broken(net, fault))?;
         core.handle(net.clock.instant(), input);
         self.carry_out_all(net, core)
     }
@@ -288,36 +252,22 @@ impl Node {
     pub fn check(&self, net: &Network) -> Result<(), Broken> {
         let Some(core) = &self.core else { return Ok(()) };
         let linked = |actor| {
-            net.links(self.actor)
-                .any(|(wire, side)| wire.ends[side].listens() && wire.ends[1 - side].actor == actor)
+            net.links(self.actor).any(|(wire, side)| wire.ends[side].listens() && wire.ends[1 - side].actor == actor)
         };
         check_addresses(core, self.actor, |address| net.target(address), linked)
             .map_err(|fault| self.broken(net, fault))
     }
 
     fn broken(&self, net: &Network, (invariant, detail): Fault) -> Broken {
-        Broken {
-            at: net.clock.now(),
-            node: Some(self.actor),
-            invariant,
-            detail,
-        }
+        Broken { at: net.clock.now(), node: Some(self.actor), invariant, detail }
     }
 
     fn set_timer(&mut self, net: &mut Network, core: &Protocol) {
-        let due = core
-            .poll_timeout()
-            .map(|due| net.clock.since_start(due).max(net.clock.now()));
+        let due = core.poll_timeout().map(|due| net.clock.since_start(due).max(net.clock.now()));
         if due != self.timer {
             self.timer = due;
             if let Some(due) = due {
-                net.clock.at(
-                    due,
-                    Event::Timer {
-                        actor: self.actor,
-                        run: net.hosts[self.actor].run,
-                    },
-                );
+                net.clock.at(due, Event::Timer { actor: self.actor, run: net.hosts[self.actor].run });
             }
         }
     }
@@ -326,22 +276,14 @@ impl Node {
 fn note(net: &mut Network, actor: usize, input: &Input) {
     let (what, number, text) = match input {
         Input::LinkOpened { link, direction, .. } => ("opened", link.0, format!("{direction:?}")),
-        Input::Received { link, message } => (
-            "receives",
-            link.0,
-            message
-                .as_ref()
-                .map_or_else(ToString::to_string, |m| m.kind().to_owned()),
-        ),
+        Input::Received { link, message } => {
+            ("receives", link.0, message.as_ref().map_or_else(ToString::to_string, |m| m.kind().to_owned()))
+        }
         Input::Pong { link } => ("pong", link.0, String::new()),
         Input::LinkClosed { link, cause } => ("closed", link.0, cause.clone()),
         Input::LinkFull { link } => ("full", link.0, String::new()),
         Input::DialFailed { address, error } => ("dial failed", 0, format!("{address}: {error}")),
-        Input::Probed {
-            link,
-            address,
-            greeting,
-        } => ("probed", link.0, format!("{address} {greeting:?}")),
+        Input::Probed { link, address, greeting } => ("probed", link.0, format!("{address} {greeting:?}")),
         Input::Stored { ids } => ("stored", ids.len() as u64, format!("{ids:?}")),
         Input::StoreFailed { .. } => ("not stored", 0, String::new()),
         Input::Found { transactions } => ("found", transactions.len() as u64, String::new()),

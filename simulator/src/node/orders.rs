@@ -47,31 +47,18 @@ impl Node {
             Output::Close { link, code, reason } => {
                 net.trace.note(now, actor, "closes", link.0, &reason);
                 self.feeds.remove(&link);
-                net.close(actor, link, format!("{code} {reason}"))
-                    .map_err(|_| no_link("Close", link))?;
+                net.close(actor, link, format!("{code} {reason}")).map_err(|_| no_link("Close", link))?;
             }
             Output::Store { transaction } => {
                 net.trace.note(now, actor, "stores", 0, transaction.body());
                 self.store(net, &transaction)?;
                 self.misbehave(net, &transaction)?;
             }
-            Output::Feed {
-                link,
-                from,
-                until,
-                synced,
-            } => {
+            Output::Feed { link, from, until, synced } => {
                 net.trace.note(now, actor, "feeds", link.0, "");
                 let end = net.end(actor, link).filter(|end| end.listens());
                 end.ok_or_else(|| no_link("Feed", link))?.full = false;
-                self.feeds.insert(
-                    link,
-                    Feed {
-                        next: from,
-                        until,
-                        synced,
-                    },
-                );
+                self.feeds.insert(link, Feed { next: from, until, synced });
                 self.feed(net, link);
             }
             Output::Submitted { request, outcome } => {
@@ -94,20 +81,14 @@ impl Node {
     fn misbehave(&mut self, net: &mut Network, transaction: &Transaction) -> Result<(), Fault> {
         match self.sabotage {
             Some(Sabotage::StoreTwice) => self.store(net, transaction)?,
-            Some(Sabotage::PretendStored) => self.follow_ups.push_back(Input::Stored {
-                ids: vec![transaction.id()],
-            }),
+            Some(Sabotage::PretendStored) => self.follow_ups.push_back(Input::Stored { ids: vec![transaction.id()] }),
             _ => {}
         }
         Ok(())
     }
 
     fn send(&mut self, net: &mut Network, link: LinkId, item: Item, lane: Lane) -> Result<(), Fault> {
-        let queue = if lane == Lane::Control {
-            Queue::Control
-        } else {
-            Queue::Payload
-        };
+        let queue = if lane == Lane::Control { Queue::Control } else { Queue::Payload };
         match net.send(self.actor, link, item, queue) {
             Ok(()) => Ok(()),
             Err(Refusal::NoLink) => Err(no_link("Send or Ping", link)),
@@ -135,8 +116,5 @@ impl Node {
 }
 
 fn no_link(order: &str, link: LinkId) -> Fault {
-    (
-        Invariant::NoOrderForAClosedLink,
-        format!("{order} names {link:?}, whose end was reported"),
-    )
+    (Invariant::NoOrderForAClosedLink, format!("{order} names {link:?}, whose end was reported"))
 }

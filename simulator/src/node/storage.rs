@@ -21,25 +21,11 @@ impl Node {
     /// A write ends, well or not.
     pub fn on_disk(&mut self, net: &mut Network) -> Result<(), Broken> {
         if self.disk.failing {
-            let retry = Event::Disk {
-                actor: self.actor,
-                run: net.hosts[self.actor].run,
-            };
+            let retry = Event::Disk { actor: self.actor, run: net.hosts[self.actor].run };
             net.clock.after(RETRY_STORE, retry);
-            return self.fact(
-                net,
-                Input::StoreFailed {
-                    error: "no space left; make room".to_owned(),
-                },
-            );
+            return self.fact(net, Input::StoreFailed { error: "no space left; make room".to_owned() });
         }
-        let ids: Vec<_> = self
-            .disk
-            .waiting
-            .iter()
-            .take(self.disk.writing)
-            .map(Transaction::id)
-            .collect();
+        let ids: Vec<_> = self.disk.waiting.iter().take(self.disk.writing).map(Transaction::id).collect();
         self.disk.stored.extend(self.disk.waiting.drain(..ids.len()));
         self.disk.writing = 0;
         self.counts.stored += ids.len() as u64;
@@ -67,13 +53,7 @@ impl Node {
         if self.disk.writing == 0 && !self.disk.waiting.is_empty() {
             self.disk.writing = self.disk.waiting.len();
             let time = Duration::from_micros(net.rng.random_range(500..20_000));
-            net.clock.after(
-                time,
-                Event::Disk {
-                    actor: self.actor,
-                    run: net.hosts[self.actor].run,
-                },
-            );
+            net.clock.after(time, Event::Disk { actor: self.actor, run: net.hosts[self.actor].run });
         }
     }
 
@@ -82,9 +62,7 @@ impl Node {
         if self.feeds.contains_key(&link) {
             self.feed(net, link);
         }
-        self.follow_ups
-            .pop_front()
-            .map_or(Ok(()), |input| self.fact(net, input))
+        self.follow_ups.pop_front().map_or(Ok(()), |input| self.fact(net, input))
     }
 
     /// Queues transactions from the pool on a link while at most half of its queue is used.
@@ -105,8 +83,7 @@ impl Node {
             } else {
                 Delivery::client_frame(body, false)
             };
-            net.trace
-                .note(net.clock.now(), self.actor, "feeding", link.0, frame.as_str());
+            net.trace.note(net.clock.now(), self.actor, "feeding", link.0, frame.as_str());
             if net.send(self.actor, link, Item::Text(frame), Queue::Feed).is_err() {
                 return;
             }
