@@ -100,8 +100,6 @@ pub struct End {
     pub control_bytes: usize,
     /// The bytes in `payload`.
     pub payload_bytes: usize,
-    /// Whether the actor was told that payloads do not fit: no more is queued until it orders to be fed.
-    pub full: bool,
     /// Why this end closes, once it does.
     pub closing: Option<String>,
     /// Whether a turn of the writer is scheduled.
@@ -132,7 +130,6 @@ impl End {
             payload: VecDeque::new(),
             control_bytes: 0,
             payload_bytes: 0,
-            full: false,
             closing: None,
             draining: false,
             parked: false,

@@ -78,8 +78,10 @@ pub(super) enum Flow {
     Behind {
         /// The position in the pool from which the present round feeds.
         from: u64,
-        /// Of what waits for the disk, this much was pushed already: a number in the order of acceptance.
+        /// Of what waits for the disk this much is queued: a number in the order of acceptance …
         pushed: u64,
+        /// … and this much if what was pushed last found room.
+        trying: u64,
     },
 }
 

@@ -152,14 +152,25 @@ impl Protocol {
         matches!(self.links.get(link).map(|link| &link.role), Some(Role::Plain { .. }))
     }
 
-    /// Which of a plain peer's addresses is its own: nodes of the exercise put it first or last. What leads to ourselves or to a full peer is not it.
+    /// Which of a plain peer's addresses is its own. It lists whom it has just dialled, us, behind all others, and itself before or behind them: so
+    /// whoever stands behind us is itself, and where nobody does it is the first. Of one that lists otherwise it is the first or the last that leads
+    /// neither to ourselves nor to a full peer.
     fn own_address_of(&self, addresses: &[PeerAddress]) -> Option<PeerAddress> {
-        let other = |address: &PeerAddress| match self.peers.get(address).map(|peer| peer.state) {
-            Some(State::Myself) => true,
-            Some(State::Connected(link)) => self.links.get(link).is_some_and(|link| link.full().is_some()),
-            _ => false,
+        let state = |address: &PeerAddress| self.peers.get(address).map(|peer| peer.state);
+        let ourselves =
+            |address: &PeerAddress| *address == self.config.address || state(address) == Some(State::Myself);
+        if let [.., before, last] = addresses
+            && ourselves(before)
+            && !ourselves(last)
+        {
+            return Some(last.clone());
+        }
+        let full = |link: LinkId| self.links.get(link).is_some_and(|link| link.full().is_some());
+        let other = |address: &PeerAddress| {
+            ourselves(address) || matches!(state(address), Some(State::Connected(link)) if full(link))
         };
-        addresses.first().into_iter().chain(addresses.last()).find(|address| !other(address)).cloned()
+        let mut ends = addresses.first().into_iter().chain(addresses.last());
+        ends.find(|address| !other(address)).cloned()
     }
 
     /// A full peer introduces itself, on either side of a link; says whether its addresses count.
@@ -338,15 +349,24 @@ impl Protocol {
 
     fn send_handshake(&mut self, link: LinkId) {
         let Some(opened) = self.links.get(link) else { return };
-        let plain = matches!(opened.role, Role::Plain { .. });
-        let me = &self.config.address;
-        let connected = self.peers.connected().map(|(address, _)| address);
-        let told = connected.filter(|address| *address != me && opened.scope.may_tell(address.scope()));
-        let addresses = std::iter::once(me).chain(told).take(super::limits::HANDSHAKE_ADDRESSES).cloned().collect();
         debug_assert!(
-            !plain || opened.dialled.is_some(),
+            opened.dialled.is_some() || opened.full().is_some(),
             "a plain peer reads only what arrives on links that it accepted"
         );
+        let mut addresses = vec![self.config.address.clone()];
+        // The one just dialled stands second, where no limit cuts it off; of a node with several names one is told.
+        addresses.extend(opened.dialled.clone());
+        for (_, other) in self.links.iter().filter(|(id, other)| *id != link && !other.closing) {
+            let open = match &other.role {
+                Role::Full(peer) => &peer.address,
+                Role::Plain { .. } => &other.dialled,
+                Role::Candidate(_) | Role::Client { .. } => &None,
+            };
+            addresses.extend(
+                open.clone().filter(|address| opened.scope.may_tell(address.scope()) && !addresses.contains(address)),
+            );
+        }
+        addresses.truncate(super::limits::HANDSHAKE_ADDRESSES);
         let frame = self.handshake(addresses);
         self.send(vec![link], frame, Lane::Control);
     }

@@ -40,7 +40,7 @@ impl Protocol {
             && let Some(open) = self.links.get_mut(link)
         {
             // More waits for the disk than the queue takes: the rest follows as for a link that is behind.
-            open.flow = Flow::Behind { from: 0, pushed };
+            open.flow = Flow::Behind { from: 0, pushed: 0, trying: pushed };
         }
         self.notify(Event::Feeding { peer: self.name_of(link), ours: ours.count, theirs: theirs.count });
     }
@@ -53,15 +53,15 @@ impl Protocol {
         let Some(open) = self.links.get_mut(link).filter(|link| !link.closing) else { return };
         match &mut open.flow {
             _ if matches!(open.role, Role::Client { .. }) => self.on_client_full(link),
-            // It had room for what was pushed when it was pushed; if not, all of it goes again.
-            Flow::Behind { pushed, .. } => *pushed = 0,
+            // What was pushed last did not fit after all, and goes again.
+            Flow::Behind { pushed, trying, .. } => *trying = *pushed,
             Flow::Syncing => {
                 // What is being fed ends before `from`; feeding simply goes on from there.
-                open.flow = Flow::Behind { from: 0, pushed: 0 };
+                open.flow = Flow::Behind { from: 0, pushed: 0, trying: 0 };
                 self.tell_behind(now, link);
             }
             Flow::Live => {
-                open.flow = Flow::Behind { from, pushed: 0 };
+                open.flow = Flow::Behind { from, pushed: 0, trying: 0 };
                 self.outbox.push_back(Output::Feed { link, from, until: None, synced: false });
                 self.tell_behind(now, link);
             }
@@ -85,19 +85,19 @@ impl Protocol {
         match open.flow {
             Flow::Live => {}
             Flow::Syncing => open.flow = Flow::Live,
-            Flow::Behind { pushed, .. } if position < end => {
-                open.flow = Flow::Behind { from: position, pushed };
+            Flow::Behind { trying, .. } if position < end => {
+                open.flow = Flow::Behind { from: position, pushed: trying, trying };
                 self.outbox.push_back(Output::Feed { link, from: position, until: None, synced: false });
             }
-            Flow::Behind { pushed, .. } => {
+            Flow::Behind { trying: pushed, .. } => {
                 self.note_payload(now, link);
                 let left = self.push_unstored(link, pushed);
                 let Some(open) = self.links.get_mut(link) else { return };
                 match left {
                     None => open.flow = Flow::Live,
                     // More waits for the disk than the queue takes at once: an empty order tells when there is room again.
-                    Some(pushed) => {
-                        open.flow = Flow::Behind { from: end, pushed };
+                    Some(trying) => {
+                        open.flow = Flow::Behind { from: end, pushed, trying };
                         self.outbox.push_back(Output::Feed { link, from: end, until: Some(end), synced: false });
                     }
                 }
@@ -109,17 +109,17 @@ impl Protocol {
     pub(super) fn resume_plain(&mut self, now: Instant, link: LinkId, address: &PeerAddress) {
         let from = self.peers.get_mut(address).and_then(|peer| peer.behind.take());
         if let (Some(from), Some(open)) = (from, self.links.get_mut(link)) {
-            open.flow = Flow::Behind { from, pushed: 0 };
+            open.flow = Flow::Behind { from, pushed: 0, trying: 0 };
             self.note_payload(now, link);
             self.outbox.push_back(Output::Feed { link, from, until: None, synced: false });
         }
     }
 
-    /// Sends a link what is accepted and not on disk yet, from the number `from` on, at most half a queue of it. Returns the number of the first that was
+    /// Sends a link what is accepted and not on disk yet, from the number `from` on, at most a quarter of a queue: whoever was fed has room for half. Returns the number of the first that was
     /// left; `None` if all was sent.
     fn push_unstored(&mut self, link: LinkId, from: u64) -> Option<u64> {
         let synced = self.links.get(link).is_some_and(|link| link.flow == Flow::Syncing);
-        let room = self.config.limits.queue_bytes / 2;
+        let room = self.config.limits.queue_bytes / 4;
         let mut bytes = 0;
         for (number, transaction) in self.holdings.unstored(from) {
             let frame = match synced {

@@ -219,10 +219,7 @@ impl Network {
                 self.clock.after(Duration::ZERO, Event::Broken { wire, side, cause: "its control queue overflowed" });
                 return Ok(());
             }
-        } else if end.full && queue == Queue::Payload {
-            return Ok(());
         } else if end.payload_bytes + bytes > queue_limit {
-            end.full = true;
             return Err(Refusal::Full);
         } else {
             end.payload_bytes += bytes;

@@ -65,6 +65,8 @@ struct Disk {
     /// How many of `waiting` the write under way holds.
     writing: usize,
     failing: bool,
+    /// Whether the core was told that it fails, and not yet that it recovered.
+    told: bool,
 }
 
 #[derive(Debug)]
@@ -285,6 +287,8 @@ fn note(net: &mut Network, actor: usize, input: &Input) {
         Input::DialFailed { address, error } => ("dial failed", 0, format!("{address}: {error}")),
         Input::Probed { link, address, greeting } => ("probed", link.0, format!("{address} {greeting:?}")),
         Input::Stored { ids } => ("stored", ids.len() as u64, format!("{ids:?}")),
+        Input::Repeated { link, copies } => ("repeated", link.0, copies.to_string()),
+        Input::StoreRecovered => ("stores again", 0, String::new()),
         Input::StoreFailed { .. } => ("not stored", 0, String::new()),
         Input::Found { transactions } => ("found", transactions.len() as u64, String::new()),
         Input::Fed { link, position } => ("fed", link.0, position.to_string()),

@@ -57,7 +57,7 @@ impl Node {
             Output::Feed { link, from, until, synced } => {
                 net.trace.note(now, actor, "feeds", link.0, "");
                 let end = net.end(actor, link).filter(|end| end.listens());
-                end.ok_or_else(|| no_link("Feed", link))?.full = false;
+                end.ok_or_else(|| no_link("Feed", link))?;
                 self.feeds.insert(link, Feed { next: from, until, synced });
                 self.feed(net, link);
             }

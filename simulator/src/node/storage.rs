@@ -21,6 +21,7 @@ impl Node {
     /// A write ends, well or not.
     pub fn on_disk(&mut self, net: &mut Network) -> Result<(), Broken> {
         if self.disk.failing {
+            self.disk.told = true;
             let retry = Event::Disk { actor: self.actor, run: net.hosts[self.actor].run };
             net.clock.after(RETRY_STORE, retry);
             return self.fact(net, Input::StoreFailed { error: "no space left; make room".to_owned() });
@@ -33,6 +34,9 @@ impl Node {
         let links: Vec<_> = self.feeds.keys().copied().collect();
         for link in links {
             self.feed(net, link);
+        }
+        if std::mem::take(&mut self.disk.told) {
+            self.fact(net, Input::StoreRecovered)?;
         }
         self.fact(net, Input::Stored { ids })
     }
