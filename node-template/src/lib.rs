@@ -12,6 +12,8 @@
 pub mod protocol;
 
 #[cfg(feature = "net")]
+pub mod client;
+#[cfg(feature = "net")]
 pub mod network;
 #[cfg(feature = "net")]
 pub mod pool;

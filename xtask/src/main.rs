@@ -1,2 +1,89 @@
-//! The task runner.
-fn main() {}
+//! The task runner: `cargo xtask` makes, starts, feeds, shows and removes node folders, and runs the project's checks.
+//!
+//! Parses, dispatches, prints one line for an error, and sets the exit code: 0 done, 1 failed, 2 wrong usage. Each task has a module of its own.
+
+mod add_transaction;
+mod check;
+mod clone_node;
+mod delete_nodes;
+mod nodes;
+mod status;
+mod terminal;
+mod up;
+mod workspace;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use workspace::Workspace;
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask up 3                     make, build and start three nodes
+  cargo xtask clone-node               make the next node folder; then:
+                                       cd node-1 && cargo run
+  cargo xtask add-transaction '{\"amount\": 5}'
+                                       send it to the first node that answers
+  cargo xtask add-transaction --node 2
+                                       send the reward transaction to node-2
+  cargo xtask add-transaction --file many.jsonl
+                                       send one transaction per line
+  cargo xtask status                   what the running nodes say
+  cargo xtask delete-nodes             remove all node folders
+  cargo xtask test                     run everything that must pass
+";
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Makes, starts, feeds, shows and removes nodes", after_help = EXAMPLES)]
+struct Arguments {
+    /// The workspace to act on, if not the one around the current folder
+    #[arg(long, global = true, hide = true, value_name = "FOLDER")]
+    root: Option<PathBuf>,
+    #[command(subcommand)]
+    task: Option<Task>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Make the folders where missing, build, start N nodes and show their logs
+    Up(up::Arguments),
+    /// Make the next node folder
+    CloneNode(clone_node::Arguments),
+    /// Send transactions to a running node
+    AddTransaction(add_transaction::Arguments),
+    /// Show the running nodes, and whether their pools agree
+    Status(status::Arguments),
+    /// Remove all node folders
+    DeleteNodes(delete_nodes::Arguments),
+    /// Run every check and test of the project
+    Test(check::Arguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {}", terminal::plain(&format!("{error:#}")));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let Some(task) = arguments.task else {
+        Arguments::command().print_help()?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let workspace = Workspace::find(arguments.root.as_deref())?;
+    match task {
+        Task::Up(arguments) => up::run(&workspace, &arguments),
+        Task::CloneNode(arguments) => clone_node::run(&workspace, &arguments),
+        Task::AddTransaction(arguments) => add_transaction::run(&workspace, &arguments),
+        Task::Status(arguments) => status::run(&workspace, &arguments),
+        Task::DeleteNodes(arguments) => delete_nodes::run(&workspace, &arguments),
+        Task::Test(arguments) => check::run(&workspace, &arguments),
+    }
+}

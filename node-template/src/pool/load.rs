@@ -143,15 +143,23 @@ fn after_separators(file: &File, offset: u64) -> io::Result<u64> {
 fn locate(mut file: &File, offset: u64) -> io::Result<(u64, u64)> {
     file.seek(SeekFrom::Start(0))?;
     let (mut line, mut column) = (1, 1);
-    for byte in BufReader::new(file.take(offset)).bytes() {
-        match byte? {
-            b'\n' => (line, column) = (line + 1, 1),
-            // The later bytes of a character in UTF-8.
-            0x80..0xC0 => {}
-            _ => column += 1,
+    let mut text = BufReader::new(file.take(offset));
+    loop {
+        let part = text.fill_buf()?;
+        if part.is_empty() {
+            return Ok((line, column));
         }
+        for byte in part {
+            match byte {
+                b'\n' => (line, column) = (line + 1, 1),
+                // The later bytes of a character in UTF-8.
+                0x80..0xC0 => {}
+                _ => column += 1,
+            }
+        }
+        let read = part.len();
+        text.consume(read);
     }
-    Ok((line, column))
 }
 
 /// Whether a text is JSON, be it of what we can not hold.

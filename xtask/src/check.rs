@@ -1,0 +1,181 @@
+//! `test`: everything that must pass, at home and in CI alike.
+//!
+//! Each step runs, whatever became of the ones before, and what it prints goes through unchanged. At the end a table says what ran; the exit code is 1
+//! if anything failed, a missing tool included: a check that could not run has not passed.
+
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::terminal::{self, tell};
+use crate::workspace::Workspace;
+
+/// What must not be in the core's tree: whatever knows sockets, files or a runtime.
+const OUTSIDE_THE_CORE: [&str; 4] = ["tokio", "tungstenite", "mio", "socket2"];
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Also what takes minutes: tests marked as ignored, more simulated seeds, more random cases
+    #[arg(long)]
+    long: bool,
+}
+
+/// One step: its name, and what it does.
+struct Step<'a> {
+    name: &'static str,
+    run: Box<dyn Fn() -> Result<()> + 'a>,
+}
+
+pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    let mut rows = vec![["step", "result", "time"].map(str::to_owned).to_vec()];
+    let mut failed = Vec::new();
+    for step in steps(workspace.root(), arguments.long) {
+        tell(format!("\n=== {}", step.name))?;
+        let began = Instant::now();
+        let result = (step.run)();
+        let took = seconds(began.elapsed());
+        match &result {
+            Ok(()) => tell(format!("=== {}: passed in {took}", step.name))?,
+            Err(error) => {
+                tell(format!("=== {}: FAILED in {took}: {}", step.name, terminal::plain(&format!("{error:#}"))))?
+            }
+        }
+        rows.push(vec![step.name.to_owned(), if result.is_ok() { "passed" } else { "FAILED" }.to_owned(), took]);
+        if result.is_err() {
+            failed.push(step.name);
+        }
+    }
+    tell(format!("\n{}", terminal::table(&rows)))?;
+    ensure!(failed.is_empty(), "failed: {}; look for === above", failed.join(", "));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+fn steps(root: &Path, long: bool) -> Vec<Step<'_>> {
+    let seeds = if long { "1000" } else { "20" };
+    let mut tests = vec!["test", "--workspace"];
+    if long {
+        tests.extend(["--", "--include-ignored"]);
+    }
+    vec![
+        Step { name: "tools", run: Box::new(tools) },
+        Step { name: "format", run: Box::new(move || cargo(root, &["fmt", "--all", "--check"])) },
+        Step {
+            name: "lints",
+            run: Box::new(move || cargo(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
+        },
+        Step { name: "border", run: Box::new(move || border(root)) },
+        Step { name: "interop packages", run: Box::new(move || packages(&root.join("interop"))) },
+        Step { name: "tests", run: Box::new(move || tests_with_cases(root, &tests, long)) },
+        Step {
+            name: "simulation",
+            run: Box::new(move || cargo(root, &["run", "--package", "simulator", "--", "--seeds", seeds])),
+        },
+    ]
+}
+
+/// Whether the tools are there that the tests call.
+fn tools() -> Result<()> {
+    let needed = [
+        ("node", "--version", "install Node.js 20 or newer (Debian: apt-get install nodejs)"),
+        ("npm", "--version", "install npm (Debian: apt-get install npm)"),
+        ("ip", "-V", "install iproute2 (Debian: apt-get install iproute2)"),
+    ];
+    let mut missing = Vec::new();
+    for (tool, argument, remedy) in needed {
+        let answer = Command::new(tool).arg(argument).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        if !answer.is_ok_and(|status| status.success()) {
+            tell(format!("{tool} is missing: {remedy}"))?;
+            missing.push(tool);
+        }
+    }
+    ensure!(missing.is_empty(), "missing: {}", missing.join(", "));
+    Ok(())
+}
+
+/// The core builds alone, and its tree holds nothing of the shell's.
+fn border(root: &Path) -> Result<()> {
+    cargo(root, &["check", "--package", "p2p-node", "--no-default-features"])?;
+    let arguments = ["tree", "--package", "p2p-node", "--no-default-features", "--edges", "normal", "--prefix", "none"];
+    let output = command(root, &arguments).stderr(Stdio::inherit()).output().context("cargo can not be started")?;
+    ensure!(output.status.success(), "cargo {} ended with {}", arguments.join(" "), output.status);
+    let tree = String::from_utf8_lossy(&output.stdout);
+    ensure!(tree.starts_with("p2p-node "), "cargo tree does not start with the package: what it prints has changed");
+    let crossed: Vec<_> = tree.lines().filter_map(|line| line.split(' ').next()).filter(|name| crosses(name)).collect();
+    ensure!(
+        crossed.is_empty(),
+        "the core's tree holds {}: what needs it belongs behind the feature \"net\"",
+        crossed.join(", ")
+    );
+    tell(format!("the core needs {} crates, none of them with a socket or a runtime", tree.lines().count() - 1))?;
+    Ok(())
+}
+
+fn crosses(name: &str) -> bool {
+    OUTSIDE_THE_CORE.iter().any(|outside| name == *outside || name.starts_with(&format!("{outside}-")))
+}
+
+/// Installs what the JavaScript nodes need, if it is not what the lock file says.
+fn packages(interop: &Path) -> Result<()> {
+    let wanted = interop.join("package-lock.json");
+    if !wanted.is_file() {
+        tell(format!("there is no {}", wanted.display()))?;
+        return Ok(());
+    }
+    // npm writes this file when it is done; older than the wishes, or not there, it is stale.
+    let changed = |path: &Path| path.metadata().and_then(|metadata| metadata.modified());
+    let fresh = changed(&interop.join("node_modules/.package-lock.json"))
+        .is_ok_and(|done| changed(&wanted).is_ok_and(|wanted| done >= wanted));
+    if fresh {
+        tell("node_modules is as package-lock.json says")?;
+        return Ok(());
+    }
+    finish(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(interop), "npm ci")
+}
+
+fn tests_with_cases(root: &Path, arguments: &[&str], long: bool) -> Result<()> {
+    let mut command = command(root, arguments);
+    if long {
+        command.env("PROPTEST_CASES", "4096");
+    }
+    finish(&mut command, &format!("cargo {}", arguments.join(" ")))
+}
+
+fn cargo(root: &Path, arguments: &[&str]) -> Result<()> {
+    finish(&mut command(root, arguments), &format!("cargo {}", arguments.join(" ")))
+}
+
+fn command(root: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments).current_dir(root);
+    command
+}
+
+/// Runs a command with its output going through.
+fn finish(command: &mut Command, shown: &str) -> Result<()> {
+    tell(format!("> {shown}"))?;
+    match command.status().with_context(|| format!("{shown} can not be started; is it installed?"))? {
+        status if status.success() => Ok(()),
+        status => bail!("`{shown}` ended with {status}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::crosses;
+
+    #[test]
+    fn the_border_names_crates_and_their_families() {
+        for name in ["tokio", "tokio-tungstenite", "tungstenite", "mio", "socket2", "tokio-macros"] {
+            assert!(crosses(name), "{name}");
+        }
+        for name in ["bytes", "mioco", "serde_json", "p2p-node"] {
+            assert!(!crosses(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! `status`: what the running nodes say of themselves, and whether their pools agree.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use futures_util::future::join_all;
+use p2p_node::client::Client;
+use p2p_node::protocol::message::Status;
+use serde_json::json;
+
+use crate::nodes::{self, Found};
+use crate::terminal::{self, span, tell};
+use crate::workspace::{Folder, Workspace};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Only node N
+    #[arg(long, value_name = "N")]
+    node: Option<u32>,
+    /// Print JSON: everything that each node tells
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    let told = nodes::block_on(ask(workspace, arguments.node))?;
+    if told.is_empty() {
+        bail!("no node is running: start one with `cd node-1 && cargo run`, or three with `cargo xtask up 3`");
+    }
+    if arguments.json {
+        let nodes: Vec<_> =
+            told.iter().map(|(folder, status)| json!({ "name": folder.name(), "status": status })).collect();
+        tell(format!("{:#}", json!({ "nodes": nodes, "poolsAgree": agree(&told) })))?;
+    } else {
+        tell(table(&told))?;
+        tell(verdict(&told))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn ask(workspace: &Workspace, node: Option<u32>) -> Result<Vec<(Folder, Status)>> {
+    let found = match node {
+        Some(number) => {
+            let folder = workspace.existing(number)?;
+            let client = nodes::connect(&folder).await?;
+            vec![(folder, Found::Full(Box::new(client)))]
+        }
+        None => nodes::find(workspace).await?,
+    };
+    let mut full = Vec::new();
+    for (folder, found) in found {
+        match found {
+            Found::Full(client) => full.push((folder, *client)),
+            Found::Plain(client) => {
+                client.close().await;
+                eprintln!("{} is a node of the exercise, which tells no status", folder.name());
+            }
+            Found::Mute(why) => {
+                eprintln!("warning: {} runs, but does not answer: {}", folder.name(), terminal::plain(&why))
+            }
+            Found::Down => {}
+        }
+    }
+    let alone = node.is_some();
+    let told = join_all(full.into_iter().map(|(folder, client)| ask_one(folder, client))).await;
+    let mut statuses = Vec::new();
+    for told in told {
+        match told {
+            Ok(told) => statuses.push(told),
+            Err(error) if alone => return Err(error),
+            Err(error) => eprintln!("warning: {}", terminal::plain(&format!("{error:#}"))),
+        }
+    }
+    Ok(statuses)
+}
+
+async fn ask_one(folder: Folder, mut client: Client) -> Result<(Folder, Status)> {
+    let status = client.status(&[]).await?;
+    client.close().await;
+    Ok((folder, status))
+}
+
+fn table(told: &[(Folder, Status)]) -> String {
+    let heading = ["name", "port", "node", "up", "connected", "attempting", "known", "pool"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    for (folder, status) in told {
+        let port = status.address.rsplit(':').next().unwrap_or_default();
+        let unwritable = if status.writable { "" } else { " (its file takes no writes)" };
+        rows.push(vec![
+            folder.name(),
+            terminal::plain(port),
+            terminal::plain(&status.node).chars().take(8).collect(),
+            span(status.uptime),
+            status.connected.len().to_string(),
+            status.attempting.len().to_string(),
+            status.known.to_string(),
+            format!("{}{unwritable}", status.pool.count),
+        ]);
+    }
+    terminal::table(&rows)
+}
+
+fn agree(told: &[(Folder, Status)]) -> bool {
+    told.windows(2).all(|pair| pair[0].1.pool == pair[1].1.pool)
+}
+
+fn verdict(told: &[(Folder, Status)]) -> String {
+    let count = |(_, status): &(Folder, Status)| status.pool.count;
+    let transactions = |number: u64| terminal::count(usize::try_from(number).unwrap_or(usize::MAX), "transaction");
+    match told {
+        [one] => format!("one node runs: its pool has {}", transactions(count(one))),
+        [first, ..] if agree(told) => {
+            format!("the pools agree: {} nodes hold the same {}", told.len(), transactions(count(first)))
+        }
+        _ => {
+            let counts: Vec<_> = told.iter().map(|node| format!("{} {}", node.0.name(), count(node))).collect();
+            format!("the pools differ ({}); linked nodes level out within seconds: ask again", counts.join(", "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    use p2p_node::protocol::message::Summary;
+
+    use super::*;
+
+    fn told(number: u32, count: u64, sum: &str) -> (Folder, Status) {
+        let status = Status {
+            node: "0123456789abcdef".to_owned(),
+            session: String::new(),
+            agent: String::new(),
+            network: String::new(),
+            address: format!("ws://localhost:{}", 4_000 + number),
+            uptime: 61,
+            connected: vec!["a".to_owned(); 2],
+            attempting: Vec::new(),
+            known: 3,
+            pool: Summary { count, sum: sum.to_owned() },
+            writable: number != 2,
+            held: 0,
+            counters: BTreeMap::new(),
+        };
+        (Folder { number, path: PathBuf::new() }, status)
+    }
+
+    #[test]
+    fn a_row_for_each_node() {
+        let table = table(&[told(1, 5, ""), told(2, 5, "")]);
+        assert_eq!(
+            table,
+            "name    port  node      up      connected  attempting  known  pool\n\
+             node-1  4001  01234567  1m 01s  2          0           3      5\n\
+             node-2  4002  01234567  1m 01s  2          0           3      5 (its file takes no writes)"
+        );
+    }
+
+    #[test]
+    fn pools_agree_by_count_and_sum() {
+        assert_eq!(verdict(&[told(1, 1, "a")]), "one node runs: its pool has 1 transaction");
+        assert_eq!(
+            verdict(&[told(1, 5, "a"), told(2, 5, "a")]),
+            "the pools agree: 2 nodes hold the same 5 transactions"
+        );
+        assert!(verdict(&[told(1, 5, "a"), told(2, 5, "b")]).starts_with("the pools differ (node-1 5, node-2 5)"));
+        assert!(verdict(&[told(1, 5, "a"), told(2, 6, "a")]).starts_with("the pools differ"));
+    }
+}

@@ -1,0 +1,73 @@
+//! What the tasks share in writing to a terminal: plain text out of foreign text, colour where it is wanted, numbers with their noun.
+
+use std::io::{self, ErrorKind, IsTerminal, Write};
+
+/// Prints a result, one or more lines. That nobody reads any more (`status | head`) is no failure of the task; a full disk is.
+pub(crate) fn tell(text: impl AsRef<str>) -> io::Result<()> {
+    match io::stdout().lock().write_all((text.as_ref().to_owned() + "\n").as_bytes()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        told => told,
+    }
+}
+
+/// Foreign text without control characters, on one line: what a node or a file says must not steer the terminal.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+}
+
+/// Whether a stream takes colour: a terminal, and nobody said otherwise (<https://no-color.org>).
+pub(crate) fn colour(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// "1 link", "2 links".
+pub(crate) fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// A duration in seconds as people say it: 59s, 3m 05s, 2h 00m, 4d 01h.
+pub(crate) fn span(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{minutes}m {:02}s", seconds % 60),
+        3_600..86_400 => format!("{hours}h {:02}m", minutes % 60),
+        _ => format!("{days}d {:02}h", hours % 24),
+    }
+}
+
+/// Lines up columns: the first row is the heading. Columns are two blanks apart, lines have none at their end.
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let wide = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| wide(column).unwrap_or_default()).collect();
+    let line = |row: &Vec<String>| -> String {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_can_not_steer() {
+        assert_eq!(plain("a\u{1b}[31mb\nc\u{9b}d"), "a [31mb c d");
+    }
+
+    #[test]
+    fn spans() {
+        let spans = [(0, "0s"), (59, "59s"), (60, "1m 00s"), (3_600, "1h 00m"), (90_061, "1d 01h")];
+        for (seconds, text) in spans {
+            assert_eq!(span(seconds), text);
+        }
+    }
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [vec!["name".to_owned(), "n".to_owned()], vec!["é".to_owned(), "10".to_owned()]];
+        assert_eq!(table(&rows), "name  n\né     10");
+    }
+}

@@ -1,0 +1,39 @@
+//! Builds the node once, for all folders.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::workspace::Workspace;
+
+/// The part of cargo's messages that names a program.
+#[derive(Deserialize)]
+struct Message {
+    executable: Option<PathBuf>,
+}
+
+/// Builds the node's binary and tells where it is, which depends on settings of the person's cargo.
+pub(super) fn node(workspace: &Workspace, release: bool) -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    // This program's package is named too, though nothing of it is built: so cargo settles on the crates' features that it was built with, and does
+    // not compile the large ones a second time.
+    command.args(["build", "--package", "p2p-node", "--package", "xtask", "--bin", "p2p-node"]);
+    command.args(["--message-format", "json-render-diagnostics"]);
+    if release {
+        command.arg("--release");
+    }
+    let output = command.current_dir(workspace.root()).stderr(Stdio::inherit()).output();
+    let output = output.context("cargo can not be started; install Rust from https://rustup.rs")?;
+    if !output.status.success() {
+        bail!("the node does not build; cargo says why above");
+    }
+    let messages =
+        output.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Message>(line).ok());
+    messages
+        .filter_map(|message| message.executable)
+        .next_back()
+        .context("cargo built the node, but did not say where; try `cargo build` yourself")
+}

@@ -1,0 +1,289 @@
+//! `add-transaction`, `status` and `up` against nodes that only seem to be; the real ones are tried in the node's own tests.
+
+mod support;
+
+use std::fs;
+use std::io::Write;
+use std::process::Stdio;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use support::{Going, Manner, Outcome, Place, Seeming, lock, serve};
+
+fn linked() -> Manner {
+    Manner { links: 2, ..Manner::default() }
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).expect(text)
+}
+
+#[test]
+fn a_transaction_is_stamped_stored_and_counted_in_the_pools() {
+    let place = Place::new();
+    let one = Seeming::start(&place.folder(1), linked());
+    let _two = Seeming::start(&place.folder(2), linked());
+    let out = place.run(&["add-transaction", r#"{"amount": 5}"#]).done();
+    let lines: Vec<_> = out.lines().collect();
+    assert!(lines[0].len() == 64, "{out}");
+    assert_eq!(lines[1..], ["stored in node-1, and sent on 2 links", "in 2 of 2 pools"]);
+    let sent = json(&one.received.recv().expect("sent"));
+    assert!(
+        sent["amount"] == 5 && sent["id"].is_string() && sent["timeStamp"].is_number() && sent["hash"].is_string(),
+        "{sent}"
+    );
+}
+
+#[test]
+fn no_peers_and_a_pool_that_lacks_it_are_said() {
+    let place = Place::new();
+    let _one = Seeming::start(&place.folder(1), Manner::default());
+    let _two = Seeming::start(&place.folder(2), Manner { forgetful: true, ..linked() });
+    let out = place.run(&["add-transaction", "--raw", r#"{"amount":5}"#]).done();
+    assert!(out.contains("no peers: nobody else has it yet"), "{out}");
+    assert!(out.contains("in 1 of 2 pools after 2 s: not yet in node-2"), "{out}");
+}
+
+#[test]
+fn the_node_of_the_folder_is_asked_or_the_one_named() {
+    let place = Place::new();
+    let _one = Seeming::start(&place.folder(1), linked());
+    let folder = place.folder(2);
+    let two = Seeming::start(&folder, linked());
+    let mut command = place.command(&["add-transaction"]);
+    Outcome::of(command.current_dir(&folder).output().expect("started")).done();
+    let reward = json(&two.received.recv().expect("sent"));
+    assert!(reward["fromAddress"].is_null() && reward["toAddress"] == "key" && reward["amount"] == 100, "{reward}");
+    place.run(&["add-transaction", "--node", "2", "--raw", r#"{"b":1,"a":2}"#]).done();
+    assert_eq!(two.received.recv().expect("sent"), r#"{"b":1,"a":2}"#);
+    place.run(&["add-transaction", "--node", "9", "{}"]).failed(&["there is no node-9", "node-1, node-2"]);
+}
+
+#[test]
+fn a_refusal_is_a_failure_with_its_reason() {
+    let place = Place::new();
+    let _one = Seeming::start(&place.folder(1), Manner { refuses: Some("amount"), ..linked() });
+    place.run(&["add-transaction", r#"{"amount":5}"#]).failed(&["node-1 refused", "the pool is full"]);
+}
+
+#[test]
+fn bad_input_is_one_line_and_nothing_is_sent() {
+    let place = Place::new();
+    let one = Seeming::start(&place.folder(1), linked());
+    let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(100_000));
+    let larger = format!(r#"{{"a":[{}1]}}"#, "1,".repeat(50_000));
+    for (text, parts) in [
+        (r#"{"amount":"#, &["nothing was sent", "byte 10", "single quotes"][..]),
+        ("[1]", &["nothing was sent", "an array"]),
+        ("12", &["nothing was sent", "a number"]),
+        (r#"{"n":12345678901234567891}"#, &["nothing was sent", "12345678901234567891"]),
+        ("", &["nothing was sent"]),
+    ] {
+        place.run(&["add-transaction", text]).failed(parts);
+    }
+    // As arguments these are allowed, and under the limit of 256 KiB; the limit itself is tried through a file.
+    place.run(&["add-transaction", &large]).done();
+    place.run(&["add-transaction", &larger]).done();
+    assert_eq!(one.received.try_iter().count(), 2);
+}
+
+#[test]
+fn nobody_running_is_said_with_the_remedy() {
+    let place = Place::new();
+    place.run(&["add-transaction", "{}"]).failed(&["no node is running", "cargo xtask up 3"]);
+    place.run(&["status"]).failed(&["no node is running"]);
+    place.folder(3);
+    place.run(&["add-transaction", "{}"]).failed(&["no node is running", "cd node-3 && cargo run"]);
+}
+
+#[test]
+fn a_file_is_sent_line_by_line_and_bad_lines_are_told() {
+    let place = Place::new();
+    let one = Seeming::start(&place.folder(1), Manner { refuses: Some("\"n\":7,"), ..linked() });
+    let mut text: String = (0..3_000).map(|n| format!("{{\"n\":{n},\"m\":0}}\n")).collect();
+    text += "\n[1]\n{\"a\n";
+    text += &format!("{{\"large\":\"{}\"}}\r\n{{\"last\":1}}", "x".repeat(300_000));
+    fs::write(place.path("many"), text).expect("written");
+    let outcome = place.run(&["add-transaction", "--file", "many"]);
+    assert_eq!(outcome.code, Some(1));
+    let told: Vec<_> = outcome.error.lines().filter_map(|line| line.split(" is refused: ").next()).collect();
+    for line in ["line 8", "line 3002", "line 3003", "line 3004"] {
+        assert!(told.contains(&line), "{line}: {}", outcome.error);
+    }
+    assert_eq!(told.len(), 4, "{}", outcome.error);
+    assert!(
+        outcome.out.starts_with("3000 stored in node-1, sent on 2 links, 0 known there already, 4 refused in "),
+        "{}",
+        outcome.out
+    );
+    assert!(outcome.out.ends_with("in 1 of 1 pools\n"), "{}", outcome.out);
+    assert_eq!(one.received.try_iter().count(), 3_001);
+}
+
+#[test]
+fn standard_input_is_read_to_its_end() {
+    let place = Place::new();
+    let one = Seeming::start(&place.folder(1), linked());
+    let mut child = place
+        .command(&["add-transaction", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started");
+    let mut stdin = child.stdin.take().expect("piped");
+    stdin.write_all(b"{\"a\":1}\n").expect("written");
+    // The first is sent while the source is still open.
+    assert!(one.received.recv().expect("sent").starts_with(r#"{"a":1,"#));
+    stdin.write_all(b"{\"a\":2}").expect("written");
+    drop(stdin);
+    let out = Outcome::of(child.wait_with_output().expect("waited for")).done();
+    assert!(out.starts_with("2 stored in node-1"), "{out}");
+    place.run(&["add-transaction", "--file", "missing"]).failed(&["missing can not be read"]);
+}
+
+#[test]
+fn a_node_of_the_exercise_gets_it_and_nothing_is_claimed() {
+    let place = Place::new();
+    let one = Seeming::start(&place.folder(1), Manner { plain: true, ..linked() });
+    let out = place.run(&["add-transaction", "--raw", r#"{"a":1}"#]).done();
+    assert!(out.contains("whether it is stored is not known"), "{out}");
+    assert_eq!(one.received.recv().expect("sent"), r#"{"a":1}"#);
+    place.run(&["status"]).failed(&["no node is running"]);
+    fs::write(place.path("many"), "{\"a\":2}\n{}").expect("written");
+    assert!(place.run(&["add-transaction", "--file", "many"]).done().starts_with("2 lines sent to node-1"));
+}
+
+#[test]
+fn without_waiting_nothing_is_claimed() {
+    let place = Place::new();
+    let one = Seeming::start(&place.folder(1), linked());
+    let out = place.run(&["add-transaction", "--no-wait", r#"{"a":1}"#]).done();
+    assert!(out.contains("not waited for"), "{out}");
+    assert_eq!(one.received.try_iter().count(), 1, "the goodbye was answered, so it was read");
+}
+
+#[test]
+fn status_lists_the_running_nodes() {
+    let place = Place::new();
+    let _one = Seeming::start(&place.folder(1), linked());
+    place.folder(2);
+    let _three = Seeming::start(&place.folder(3), linked());
+    let out = place.run(&["status"]).done();
+    let lines: Vec<_> = out.lines().collect();
+    assert!(
+        lines[1].starts_with("node-1 ") && lines[2].starts_with("node-3 ") && lines[2].contains("07070707"),
+        "{out}"
+    );
+    assert_eq!(lines[3], "the pools agree: 2 nodes hold the same 5 transactions");
+    let told = json(&place.run(&["status", "--json"]).done());
+    assert_eq!(told["nodes"][1]["name"], "node-3");
+    assert_eq!(told["nodes"][1]["status"]["pool"]["count"], 5);
+    assert_eq!(told["poolsAgree"], true);
+    assert_eq!(place.run(&["status", "--node", "3"]).done().lines().count(), 3);
+    place.run(&["status", "--node", "2"]).failed(&["node-2 is not running", "PORT=0", "cargo run"]);
+}
+
+/// `up`, with this test binary's [`a_node_for_up`] as the node.
+fn up(place: &Place, nodes: &str, manner: &str) -> Going {
+    let script = place.path("node.sh");
+    let this = std::env::current_exe().expect("a path");
+    let text = format!("#!/bin/sh\nexec '{}' --exact a_node_for_up --nocapture\n", this.display());
+    fs::write(&script, text).expect("written");
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("set");
+    let mut command = place.command(&["up", nodes, "--binary"]);
+    Going::start(command.arg(script).env("NODE_FOR_UP", manner))
+}
+
+/// Not a test by itself: run inside a node's folder it is that node, until it is asked to end.
+#[test]
+fn a_node_for_up() {
+    let Ok(manner) = std::env::var("NODE_FOR_UP") else {
+        return;
+    };
+    let folder = std::env::current_dir().expect("a folder");
+    if manner == "one dies" && folder.ends_with("node-2") {
+        std::process::exit(3);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut terminate =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).expect("a signal");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let _lock = lock(&folder, &listener);
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => {
+                    let (stream, folder) = (accepted.expect("a connection").0, folder.clone());
+                    tokio::spawn(async move { serve(stream, &folder, &Manner::default(), |_| {}).await });
+                }
+                _ = terminate.recv() => {
+                    eprintln!("asked to end, {manner}");
+                    if manner != "stubborn" {
+                        std::process::exit(0);
+                    }
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn up_makes_starts_and_stops() {
+    let place = Place::new();
+    let up = up(&place, "3", "good");
+    assert!(up.wait_for("the mesh is complete").contains("3 nodes"));
+    up.wait_for("cat node-3/transactions.json");
+    assert_eq!(place.nodes(), ["node-1", "node-2", "node-3"]);
+    place.run(&["delete-nodes"]).failed(&["3 nodes still run"]);
+    assert_eq!(place.run(&["status"]).done().lines().count(), 5);
+    place.run(&["up", "3"]).failed(&["nothing to start"]);
+    up.signal(Signal::INT);
+    up.wait_for("stopping 3 nodes");
+    let line = up.wait_for("asked to end, good");
+    assert!(line.starts_with("node-") && line.contains(" | "), "{line}");
+    up.wait_for("all nodes have ended");
+    assert_eq!(up.end(), Some(0));
+    place.run(&["delete-nodes"]).done();
+}
+
+#[test]
+fn up_leaves_running_nodes_alone_and_goes_on_without_one_that_dies() {
+    let place = Place::new();
+    let _three = Seeming::start(&place.folder(3), linked());
+    let up = up(&place, "3", "one dies");
+    assert!(up.wait_for("node-3 runs already").contains("ws://127.0.0.1:"));
+    up.wait_for("node-2 has ended on its own (exit status: 3)");
+    up.wait_for("the mesh is complete: 2 nodes");
+    up.signal(Signal::TERM);
+    up.wait_for("stopping 1 node");
+    up.wait_for("all nodes have ended");
+    assert_eq!(up.end(), Some(0));
+}
+
+#[test]
+fn up_kills_what_does_not_end() {
+    let place = Place::new();
+    let up = up(&place, "1", "stubborn");
+    up.wait_for("the node is up, alone");
+    up.signal(Signal::TERM);
+    up.wait_for("asked to end, stubborn");
+    up.signal(Signal::TERM);
+    up.wait_for("1 node did not end in time and is killed");
+    up.wait_for("ended with signal: 9");
+    assert_eq!(up.end(), Some(0));
+}
+
+#[test]
+fn up_ends_when_all_nodes_have() {
+    let place = Place::new();
+    fs::create_dir(place.path("node-1")).expect("made");
+    place.run(&["up", "1"]).failed(&["node-1", "no .env", "move it away"]);
+    fs::remove_dir(place.path("node-1")).expect("removed");
+    let script = place.path("false");
+    std::os::unix::fs::symlink("/bin/false", &script).expect("linked");
+    let outcome = place.run(&["up", "2", "--binary", "false"]);
+    assert!(outcome.error.contains("node-1 has ended on its own (exit status: 1)"), "{outcome:?}");
+    outcome.failed(&["every node has ended"]);
+}

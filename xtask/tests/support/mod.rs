@@ -1,0 +1,257 @@
+//! What the tests share: a workspace in a temporary folder, the tasks as a person calls them, and nodes that only seem to be.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use p2p_node::protocol::identity::{Greeting, NodeId, Session};
+use p2p_node::protocol::json::Parser;
+use p2p_node::protocol::message::{Ack, AckStatus, Message, Status, StatusFrame, Summary};
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::accept_hdr_async;
+use tokio_tungstenite::tungstenite::Message as Frame;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+
+/// How long a test waits for what must come. Only a failing one waits so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A workspace in a temporary folder.
+pub(crate) struct Place {
+    root: TempDir,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let root = tempfile::tempdir().expect("a folder");
+        fs::create_dir(root.path().join("node-template")).expect("made");
+        fs::write(root.path().join("node-template/.env"), "# a node's port\nPORT=4001\n# MY_PUBLIC_KEY=\n")
+            .expect("written");
+        fs::write(root.path().join("known-peers.json"), "[\"ws://localhost:4001\"]").expect("written");
+        fs::write(root.path().join("transactions.json"), "[]\n").expect("written");
+        Self { root }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// A node folder with any free port.
+    pub(crate) fn folder(&self, number: u32) -> PathBuf {
+        let folder = self.path(&format!("node-{number}"));
+        fs::create_dir(&folder).expect("made");
+        fs::write(folder.join(".env"), "PORT=0\nMY_PUBLIC_KEY=key\n").expect("written");
+        folder
+    }
+
+    /// A task, to be run in the workspace's root.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.arg("--root").arg(self.root.path()).args(arguments).current_dir(self.root.path());
+        command.env_remove("PORT").stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Outcome {
+        Outcome::of(self.command(arguments).output().expect("started"))
+    }
+
+    /// The names in the root that begin with "node-", in order; the template left out.
+    pub(crate) fn nodes(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.root.path()).expect("read").map(|entry| entry.expect("read").file_name());
+        let mut names: Vec<_> = entries.map(|name| name.into_string().expect("UTF-8")).collect();
+        names.retain(|name| name.starts_with("node-") && name != "node-template");
+        names.sort();
+        names
+    }
+}
+
+/// What a task came to.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) error: String,
+}
+
+impl Outcome {
+    pub(crate) fn of(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        Self { code: output.status.code(), out: text(output.stdout), error: text(output.stderr) }
+    }
+
+    /// The standard output of a task that did what it should.
+    #[track_caller]
+    pub(crate) fn done(self) -> String {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self.out
+    }
+
+    /// The one line that a task failed with, which holds each of these texts.
+    #[track_caller]
+    pub(crate) fn failed(self, parts: &[&str]) {
+        assert_eq!(self.code, Some(1), "{self:?}");
+        let last = self.error.lines().last().unwrap_or_default();
+        assert!(last.starts_with("error: ") && parts.iter().all(|part| last.contains(part)), "{parts:?} in {self:?}");
+        assert_eq!(self.error.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{self:?}");
+    }
+}
+
+/// A task that goes on, and its lines.
+pub(crate) struct Going {
+    pub(crate) child: Child,
+    lines: Receiver<String>,
+}
+
+impl Going {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("started");
+        let (sender, lines) = channel();
+        let source = BufReader::new(child.stderr.take().expect("piped"));
+        std::thread::spawn(move || source.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { child, lines }
+    }
+
+    /// Waits for a line that holds this text; the lines before it are passed over.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, part: &str) -> String {
+        let mut passed = Vec::new();
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) if line.contains(part) => return line,
+                Ok(line) => passed.push(line),
+                Err(end @ (RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected)) => {
+                    panic!("no {part:?} ({end}) after {passed:#?}")
+                }
+            }
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("sent");
+    }
+
+    pub(crate) fn end(mut self) -> Option<i32> {
+        self.child.wait().expect("waited for").code()
+    }
+}
+
+/// How a seeming node behaves.
+#[derive(Clone, Default)]
+pub(crate) struct Manner {
+    /// On how many links it says that it sent things.
+    pub(crate) links: usize,
+    /// Refuses transactions that hold this text.
+    pub(crate) refuses: Option<&'static str>,
+    /// Never has on disk what it is asked for.
+    pub(crate) forgetful: bool,
+    /// Gives no greeting: a node of the exercise.
+    pub(crate) plain: bool,
+}
+
+/// A node that only seems to be one: takes clients, and keeps what it was sent.
+pub(crate) struct Seeming {
+    pub(crate) received: Receiver<String>,
+    /// Held as long as the node runs.
+    _lock: File,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Seeming {
+    pub(crate) fn start(folder: &Path, manner: Manner) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
+        let lock = lock(folder, &listener);
+        let (sender, received) = channel();
+        let folder = folder.to_owned();
+        runtime.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (folder, manner, sender) = (folder.clone(), manner.clone(), sender.clone());
+                tokio::spawn(async move {
+                    serve(stream, &folder, &manner, |text| sender.send(text).expect("the test still listens")).await
+                });
+            }
+        });
+        Self { received, _lock: lock, _runtime: runtime }
+    }
+}
+
+/// Locks the folder and writes down who listens where, as a node does.
+pub(crate) fn lock(folder: &Path, listener: &TcpListener) -> File {
+    let lock = File::create(folder.join("node.lock")).expect("made");
+    lock.try_lock().expect("free");
+    let port = listener.local_addr().expect("bound").port();
+    let holder = format!("{}\nws://127.0.0.1:{port}\n", std::process::id());
+    fs::write(folder.join("node.lock"), holder).expect("written");
+    lock
+}
+
+/// Answers one client until it closes.
+pub(crate) async fn serve(stream: TcpStream, folder: &Path, manner: &Manner, received: impl Fn(String)) {
+    #[expect(clippy::result_large_err, reason = "the library's callback type")]
+    let greet = |_: &Request, mut answer: Response| {
+        if !manner.plain {
+            let greeting = Greeting { node: NodeId([7; 32]), session: Session::from_random([1; 16]) };
+            answer.headers_mut().insert(Greeting::HEADER, greeting.to_string().parse().expect("a header value"));
+        }
+        Ok(answer)
+    };
+    let mut socket = accept_hdr_async(stream, greet).await.expect("an upgrade");
+    while let Some(Ok(frame)) = socket.next().await {
+        let Frame::Text(text) = frame else { continue };
+        let answer = match Message::parse(&mut Parser::new(), &text).expect("a message") {
+            Message::Transaction(delivery) => {
+                let transaction = delivery.transaction.expect("a transaction");
+                received(transaction.body().to_owned());
+                let refused = manner.refuses.is_some_and(|part| transaction.body().contains(part));
+                let status = if refused { AckStatus::Rejected } else { AckStatus::Stored };
+                let reason = refused.then(|| "the pool is full".to_owned());
+                let ack = Ack { id: transaction.id().to_string(), status, reason, links: manner.links };
+                delivery.ack.then(|| ack.to_frame())
+            }
+            Message::Status(StatusFrame::Question { holds }) => {
+                assert!(!manner.plain, "a node of the exercise must not be asked");
+                let held = if manner.forgetful { 0 } else { holds.len() };
+                Some(StatusFrame::Answer(Box::new(status(folder, held))).to_frame())
+            }
+            other => panic!("unexpected {other:?}"),
+        };
+        if let Some(answer) = answer {
+            socket.send(Frame::text(answer.as_str())).await.expect("sent");
+        }
+    }
+}
+
+fn address(folder: &Path) -> Option<String> {
+    let text = fs::read_to_string(folder.join("node.lock")).ok()?;
+    text.lines().nth(1).map(str::to_owned)
+}
+
+/// The status of a node that is linked to all that have started.
+fn status(folder: &Path, held: usize) -> Status {
+    let siblings =
+        fs::read_dir(folder.parent().expect("a root")).expect("read").map(|entry| entry.expect("read").path());
+    let connected = siblings.filter(|path| path != folder).filter_map(|path| address(&path)).collect();
+    Status {
+        node: "07".repeat(32),
+        session: String::new(),
+        agent: String::new(),
+        network: String::new(),
+        address: address(folder).expect("written before the first client"),
+        uptime: 0,
+        connected,
+        attempting: Vec::new(),
+        known: 0,
+        pool: Summary { count: 5, sum: String::new() },
+        writable: true,
+        held,
+        counters: std::collections::BTreeMap::new(),
+    }
+}
