@@ -51,7 +51,8 @@ impl Protocol {
             Role::Plain { address: Some(address) } => Origin::Plain(address.clone()),
             _ => Origin::Node(self.config.node),
         };
-        let transaction = if origin.as_ref() == Some(&named) { transaction } else { transaction.with_origin(&named) };
+        let right = synced || origin.as_ref() == Some(&named);
+        let transaction = if right { transaction } else { transaction.with_origin(&named) };
         if synced {
             self.counters.transactions_synced += 1;
         }
@@ -166,7 +167,7 @@ impl Protocol {
         let direct = self.direct_link(origin);
         self.trees.first_copy(origin, direct.unwrap_or(link));
         if direct.is_some_and(|direct| direct != link) && self.trees.another_copy(now, origin, link) {
-            self.send_prune(link, &[origin.clone()]);
+            self.send_prune(link, std::slice::from_ref(origin));
         }
     }
 
