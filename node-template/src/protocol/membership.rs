@@ -42,7 +42,7 @@ impl Protocol {
         self.timers.set(Timer::Ping(link), now + self.config.limits.ping_interval);
         match direction {
             Direction::Accepted => {
-                self.links.open(link, remote, None, Role::Client { outstanding: 0 }, now);
+                self.links.open(link, remote, None, Role::Client, now);
                 self.timers.set(Timer::Silence(link), now + self.config.limits.client_silence);
             }
             Direction::Dialled { address, greeting } => {
@@ -145,7 +145,7 @@ impl Protocol {
         let Some(opened) = self.links.get_mut(link) else {
             return false;
         };
-        if matches!(opened.role, Role::Client { .. }) {
+        if matches!(opened.role, Role::Client) {
             opened.role = Role::Plain { address: suggested };
             self.timers.cancel(&Timer::Silence(link));
         }
@@ -360,7 +360,7 @@ impl Protocol {
             let open = match &other.role {
                 Role::Full(peer) => &peer.address,
                 Role::Plain { .. } => &other.dialled,
-                Role::Candidate(_) | Role::Client { .. } => &None,
+                Role::Candidate(_) | Role::Client => &None,
             };
             addresses.extend(
                 open.clone().filter(|address| opened.scope.may_tell(address.scope()) && !addresses.contains(address)),
@@ -607,7 +607,7 @@ impl Link {
         match &self.role {
             Role::Full(peer) => peer.greeted && peer.answered,
             Role::Plain { .. } => self.dialled.is_some(),
-            Role::Candidate(_) | Role::Client { .. } => false,
+            Role::Candidate(_) | Role::Client => false,
         }
     }
 }

@@ -517,11 +517,11 @@ impl Protocol {
     /// A link on which no HANDSHAKE came has been silent for a while: a client that forgot to close, or one that was never any of ours.
     fn on_silence(&mut self, now: Instant, link: LinkId) {
         let Some(open) = self.links.get(link) else { return };
-        let Role::Client { outstanding } = open.role else {
+        if !matches!(open.role, Role::Client) {
             return;
         };
         let patience = self.config.limits.client_silence;
-        let until = if outstanding > 0 { now + patience } else { open.heard + patience };
+        let until = if open.acks_due > 0 { now + patience } else { open.heard + patience };
         if until > now {
             self.timers.set(Timer::Silence(link), until);
         } else {
