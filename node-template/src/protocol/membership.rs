@@ -13,7 +13,7 @@ use super::frame::Frame;
 use super::identity::{Greeting, LinkId, NodeId};
 use super::links::{Flow, FullPeer, Link, Role};
 use super::message::{Handshake, NodeInfo, PROTOCOL};
-use super::peers::State;
+use super::peers::{Source, State};
 use super::timers::Timer;
 use super::{Direction, Lane, Output, Protocol};
 
@@ -253,7 +253,7 @@ impl Protocol {
         let claimed = node.address.as_ref().filter(|address| self.may_learn(link, address));
         let probing = claimed.is_some_and(|address| {
             let limits = &self.config.limits;
-            self.peers.add(address, false, now, limits);
+            self.peers.add(address, Source::Hello, now, limits);
             let leads_there = match self.peers.get(address).map(|peer| peer.state) {
                 Some(State::Connected(at)) => {
                     self.links.get(at).and_then(Link::full).is_some_and(|peer| peer.id == node.id)
@@ -408,7 +408,8 @@ impl Protocol {
                 continue;
             }
             if self.peers.get(address).is_none() {
-                if !self.peers.add(address, false, now, &self.config.limits) {
+                let source = if own.contains(&address) { Source::Hello } else { Source::Hearsay };
+                if !self.peers.add(address, source, now, &self.config.limits) {
                     self.counters.addresses_without_room += 1;
                     continue;
                 }
