@@ -298,8 +298,8 @@ fn spawn(program: &Program, folder: &Path) -> Run {
     Run { _stdin: child.stdin.take(), child, output }
 }
 
-/// Ends, and with its fellow ends the channel, once the process has.
-async fn collect(stream: impl AsyncRead + Unpin, output: Arc<watch::Sender<Vec<String>>>) {
+/// Collects the lines of an output of a process. Ends, and with its fellows ends the channel, once the process has.
+pub async fn collect(stream: impl AsyncRead + Unpin, output: Arc<watch::Sender<Vec<String>>>) {
     let mut lines = BufReader::new(stream).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         output.send_modify(|said| said.push(line));

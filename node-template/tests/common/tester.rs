@@ -156,14 +156,27 @@ impl Socket {
         }
     }
 
-    /// Waits for the other side to close; gives the code and reason of its close frame, if it sent one.
-    pub async fn farewell(&mut self) -> Option<(u16, String)> {
-        while let Some(frame) = self.frame_or_end().await {
-            if let Message::Close(frame) = frame {
-                return frame.map(|frame| (frame.code.into(), frame.reason.as_str().to_owned()));
+    /// Whether nothing has come that was not read yet, a ping apart.
+    pub fn is_quiet(&mut self) -> bool {
+        loop {
+            match self.0.next().now_or_never() {
+                None => return true,
+                Some(Some(Ok(Message::Ping(_)))) => {}
+                Some(_) => return false,
             }
         }
-        None
+    }
+
+    /// Waits for the other side to close; gives the code and reason of its close frame, if it sent one.
+    pub async fn farewell(&mut self) -> Option<(u16, String)> {
+        let mut farewell = None;
+        // To the end of the connection: reading on is what answers the close frame.
+        while let Some(frame) = self.frame_or_end().await {
+            if let Message::Close(Some(frame)) = frame {
+                farewell = Some((frame.code.into(), frame.reason.as_str().to_owned()));
+            }
+        }
+        farewell
     }
 
     /// Says goodbye and waits for the answer.
