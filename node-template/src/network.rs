@@ -22,7 +22,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::key::{KeyError, NodeKey};
-use crate::pool::{self, Pool, PoolError};
+use crate::pool::{self, Opened, Pool, PoolError};
 use crate::protocol::address::{NotAnAddress, PeerAddress};
 use crate::protocol::event::Event;
 use crate::protocol::identity::{Greeting, NodeId, Session};
@@ -162,6 +162,16 @@ impl Network {
         for repair in &opened.repairs {
             tracing::warn!("{repair}");
         }
+        let pool = opened.pool.clone();
+        let started = self.start_on(opened).await;
+        if started.is_err() {
+            // The folder is free again once the pool's writer has ended.
+            pool.close().await;
+        }
+        started
+    }
+
+    async fn start_on(self, opened: Opened) -> Result<Node, StartError> {
         let node = NodeKey::load_or_create(&self.folder)?.node_id();
         let listeners = listener::bind(&self.host, self.port).await.map_err(|error| self.explain(error))?;
         let port = listeners[0].local_addr().map_err(|error| self.explain(error))?.port();
