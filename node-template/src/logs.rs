@@ -9,23 +9,36 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing::subscriber::SetGlobalDefaultError;
 use tracing::{Event, Level, Subscriber};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
+
+/// How many lines wait for a stderr that nobody reads (a stopped terminal, a full pipe); what comes after is dropped. A node must not stand still for its log.
+const WAITING_LINES: usize = 10_000;
+
+/// Keeps the log written; dropping it writes what waits.
+#[must_use = "without it the last lines are lost"]
+#[derive(Debug)]
+pub struct Log {
+    _writer: WorkerGuard,
+}
 
 /// Sends what the process logs from now on, down to `level`, to stderr; in colour if that is a terminal or the environment asks for it.
 ///
 /// # Errors
 /// If the process has a log already.
-pub fn init_logs(level: Level) -> Result<(), SetGlobalDefaultError> {
+pub fn init_logs(level: Level) -> Result<Log, SetGlobalDefaultError> {
     let environment = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
+    let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES).finish(stderr());
     let log = tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(stderr)
+        .with_writer(writer)
         .with_ansi(colour(stderr().is_terminal(), environment))
         .event_format(Line { now: SystemTime::now })
         .finish();
-    tracing::subscriber::set_global_default(log)
+    tracing::subscriber::set_global_default(log)?;
+    Ok(Log { _writer: guard })
 }
 
 /// Whether to write in colour. `asks`: whether a variable of the environment is set, and not to 0. See no-color.org and force-color.org.

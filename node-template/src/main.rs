@@ -34,21 +34,14 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn run(flags: &Flags) -> anyhow::Result<()> {
     let settings = Settings::read(flags.folder(), flags, |name| std::env::var(name).ok())?;
-    logs::init_logs(settings.log).context("can not write a log")?;
+    let _log = logs::init_logs(settings.log).context("can not write a log")?;
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
     // Before the node starts, so that a signal in the midst of it ends it cleanly too.
     let mut terminate = signal(SignalKind::terminate()).context("can not wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("can not wait for Ctrl+C")?;
-    let known = settings.known_peers.len();
     let mut node = Network::from(settings).start().await?;
-    tracing::info!(
-        "listening on {} as node {}; {} transactions in the pool, {known} known peers",
-        node.address(),
-        node.id().short(),
-        node.pooled_at_start()
-    );
     let why = tokio::select! {
         _ = interrupt.recv() => "Ctrl+C",
         _ = terminate.recv() => "SIGTERM",

@@ -31,6 +31,7 @@ use crate::protocol::limits::Limits;
 use crate::protocol::message::Status;
 use crate::protocol::transaction::{InvalidTransaction, Transaction, TransactionId};
 use crate::protocol::{Config, Protocol, Submission};
+use crate::report::many;
 use crate::settings::{DEFAULT_NETWORK, Settings};
 use crate::transport::driver::{Command, Driver, Parts};
 use crate::transport::filter::Filter;
@@ -176,7 +177,7 @@ impl Network {
         let listeners = listener::bind(&self.host, self.port).await.map_err(|error| self.explain(error))?;
         let port = listeners[0].local_addr().map_err(|error| self.explain(error))?.port();
         let address = self.advertised(port).map_err(StartError::Address)?;
-        pool::announce(&self.folder, &address)?;
+        pool::announce(&self.folder, &self.listened(port).map_err(StartError::Address)?)?;
         let (session, seed) = (Session::from_random(random()?), u64::from_le_bytes(random()?));
         let config = Config {
             node,
@@ -189,6 +190,12 @@ impl Network {
             seed,
         };
         let pooled = opened.ids.len();
+        tracing::info!(
+            "listening on {address} as node {}; {} in the pool, {}",
+            node.short(),
+            many(pooled as u64, "transaction", "transactions"),
+            many(config.known_peers.len() as u64, "known peer", "known peers")
+        );
         let held = opened.ids.into_iter().zip(opened.times).collect();
         let (inbox, arrivals) = mpsc::channel(INBOX);
         let (commands, command_receiver) = mpsc::channel(COMMANDS);
@@ -228,6 +235,11 @@ impl Network {
             io::ErrorKind::AddrInUse => StartError::PortInUse { origin, host, port },
             _ => StartError::Bind { host, port, error },
         }
+    }
+
+    /// Where tools on this host find the node: what it listens on, whatever others are told.
+    fn listened(&self, port: u16) -> Result<PeerAddress, NotAnAddress> {
+        Self { address: None, ..self.clone() }.advertised(port)
     }
 
     fn advertised(&self, port: u16) -> Result<PeerAddress, NotAnAddress> {

@@ -147,7 +147,7 @@ fn count(number: usize, one: &str) -> String {
     many(number as u64, one, &format!("{one}s"))
 }
 
-fn many(number: u64, one: &str, more: &str) -> String {
+pub(crate) fn many(number: u64, one: &str, more: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { more })
 }
 

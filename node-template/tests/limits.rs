@@ -108,16 +108,15 @@ async fn a_client_that_is_silent_is_sent_away_and_one_that_speaks_is_not() {
     let mut talking = Socket::dial(node.port()).await.unwrap();
     let mut silent = Socket::dial(node.port()).await.unwrap();
     let quiet = Raw::upgraded(node.port()).await;
-    let farewell = async {
-        loop {
-            tokio::select! {
-                farewell = silent.farewell() => break farewell,
-                // However long it takes until the silent one is sent away, this one is not silent.
-                _ = talking.status() => {}
-            }
+    let mut leaving = std::pin::pin!(silent.farewell());
+    let farewell = loop {
+        tokio::select! {
+            farewell = &mut leaving => break farewell,
+            // However long it takes until the silent one is sent away, this one is not silent.
+            _ = talking.status() => {}
         }
     };
-    assert_eq!(farewell.await, Some((1000, "silent for too long".into())));
+    assert_eq!(farewell, Some((1000, "silent for too long".into())));
     let mut quiet = quiet;
     assert_eq!(quiet.farewell().await.unwrap().0, 1000, "who never spoke is silent, too");
     talking.status().await;

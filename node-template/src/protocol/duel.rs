@@ -14,7 +14,7 @@ use super::{Output, Protocol};
 
 impl Protocol {
     /// Makes a link that we dialled the link to its node: our HANDSHAKE goes out.
-    pub(super) fn promote(&mut self, link: LinkId) {
+    pub(super) fn promote(&mut self, now: Instant, link: LinkId) {
         let Some(opened) = self.links.get_mut(link) else { return };
         if let Role::Candidate(peer) = &opened.role {
             opened.role = Role::Full(FullPeer { answered: true, ..peer.clone() });
@@ -22,6 +22,7 @@ impl Protocol {
                 self.timers.cancel(&Timer::Dial(address.clone()));
                 self.peers.set_state(&address, State::Connected(link));
             }
+            self.timers.set(Timer::Silence(link), now + self.config.limits.dial_timeout);
             self.send_handshake(link);
         }
     }
@@ -60,7 +61,7 @@ impl Protocol {
     }
 
     /// The older link did not answer in time: it is closed, and the newer takes its place.
-    pub(super) fn on_duel_over(&mut self, link: LinkId) {
+    pub(super) fn on_duel_over(&mut self, now: Instant, link: LinkId) {
         let newer = self.twins(link);
         if self.links.get(link).is_some() && !newer.is_empty() {
             self.counters.links_dead += 1;
@@ -68,7 +69,7 @@ impl Protocol {
         }
         for (other, candidate) in newer {
             if candidate {
-                self.promote(other);
+                self.promote(now, other);
             }
         }
     }

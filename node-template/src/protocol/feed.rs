@@ -32,10 +32,16 @@ impl Protocol {
             }
             Flow::Live => {
                 open.flow = Flow::Behind { from, pushed: 0, trying: 0 };
-                self.outbox.push_back(Output::Feed { link, from, until: None, synced: false });
+                self.feed_on(link, from, None);
                 self.tell_behind(now, link);
             }
         }
+    }
+
+    /// Orders a link fed. A full peer is told that it comes from a pool: it knows no origin then, and relays it to nobody who would get it otherwise.
+    fn feed_on(&mut self, link: LinkId, from: u64, until: Option<u64>) {
+        let synced = self.links.get(link).is_some_and(|link| link.full().is_some());
+        self.outbox.push_back(Output::Feed { link, from, until, synced });
     }
 
     /// Says that a peer is slow, at most once per link and minute: under a burst a link may fall behind and catch up many times.
@@ -57,7 +63,7 @@ impl Protocol {
             Flow::Syncing => open.flow = Flow::Live,
             Flow::Behind { trying, .. } if position < end => {
                 open.flow = Flow::Behind { from: position, pushed: trying, trying };
-                self.outbox.push_back(Output::Feed { link, from: position, until: None, synced: false });
+                self.feed_on(link, position, None);
             }
             Flow::Behind { trying: pushed, .. } => {
                 self.note_payload(now, link);
@@ -68,7 +74,7 @@ impl Protocol {
                     // More waits for the disk than the queue takes at once: an empty order tells when there is room again.
                     Some(trying) => {
                         open.flow = Flow::Behind { from: end, pushed, trying };
-                        self.outbox.push_back(Output::Feed { link, from: end, until: Some(end), synced: false });
+                        self.feed_on(link, end, Some(end));
                     }
                 }
             }
@@ -81,7 +87,7 @@ impl Protocol {
         if let (Some(from), Some(open)) = (from, self.links.get_mut(link)) {
             open.flow = Flow::Behind { from, pushed: 0, trying: 0 };
             self.note_payload(now, link);
-            self.outbox.push_back(Output::Feed { link, from, until: None, synced: false });
+            self.feed_on(link, from, None);
         }
     }
 

@@ -94,10 +94,13 @@ impl Protocol {
     ) -> usize {
         self.counters.transactions_accepted += 1;
         self.reconciling.on_accepted(&transaction.id());
-        self.offer.accept(now, transaction.id(), transaction.time());
-        if let (Some(origin), Some(link)) = (&origin, from) {
-            self.note_first_copy(now, origin, link);
-            self.trees.remember(transaction.id(), origin);
+        match &origin {
+            Some(origin) => {
+                self.offer.accept(now, transaction.id(), transaction.time());
+                self.trees.remember(transaction.id(), origin);
+                self.note_first_copy(now, origin, from);
+            }
+            None => self.offer.accept_old(transaction.id(), transaction.time()),
         }
         let links = self.flood(now, &transaction, origin.as_ref(), from);
         self.holdings.accept(transaction.clone());
@@ -162,8 +165,11 @@ impl Protocol {
         targets
     }
 
-    /// A direct link to an origin is always its parent; else the link is that brought the latest new transaction.
-    fn note_first_copy(&mut self, now: Instant, origin: &Origin, link: LinkId) {
+    /// A direct link to an origin is always its parent; else the link is that brought the latest new transaction. What a client or the application brings
+    /// is our own: it has no parent.
+    fn note_first_copy(&mut self, now: Instant, origin: &Origin, from: Option<LinkId>) {
+        let peer = |link: &LinkId| self.links.get(*link).is_some_and(|link| !matches!(link.role, Role::Client));
+        let Some(link) = from.filter(peer).filter(|_| *origin != Origin::Node(self.config.node)) else { return };
         let direct = self.direct_link(origin);
         self.trees.first_copy(origin, direct.unwrap_or(link));
         if direct.is_some_and(|direct| direct != link) && self.trees.another_copy(now, origin, link) {

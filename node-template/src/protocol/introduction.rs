@@ -139,7 +139,7 @@ impl Protocol {
         if let Some(address) = self.links.get(link).and_then(|link| link.dialled.clone()) {
             self.put_back_long(now, &address);
         }
-        self.notify(Event::Warning { text });
+        self.warn(now, link, text);
     }
 
     /// Probes the address that the peer of an accepted link claims, unless it is known to be right or may not be told.
@@ -237,7 +237,10 @@ impl Protocol {
         let other = self.links.to_node(id, Some(link)).and_then(|(other, _)| self.links.get(other));
         if !other.is_some_and(Link::takes_transactions) {
             self.notify_up(link);
-            self.compare_pools(now, link);
+            // One side asks, else both would find the same difference and mend it twice.
+            if self.config.node < id {
+                self.compare_pools(now, link);
+            }
         }
     }
 

@@ -31,6 +31,8 @@ pub(super) struct Link {
     pub(super) word_used_until: Option<Instant>,
     /// How many ACKs it is to be sent once the disk has what they are for.
     pub(super) acks_due: usize,
+    /// Until when its questions in reconciliations are paid for (a virtual clock, as above).
+    pub(super) asks_used_until: Option<Instant>,
     /// Frames on it that were no messages.
     pub(super) faults: u32,
     /// Whether we asked the shell to close it: nothing is sent or believed any more.
@@ -130,6 +132,7 @@ impl Links {
             first_payload: None,
             word_used_until: None,
             acks_due: 0,
+            asks_used_until: None,
             faults: 0,
             closing: false,
         };

@@ -85,7 +85,7 @@ impl Protocol {
             self.verified(now, older, &address);
             self.begin_duel(now, older);
         } else {
-            self.promote(link);
+            self.promote(now, link);
         }
     }
 
@@ -106,7 +106,7 @@ impl Protocol {
         let text = format!(
             "{name} is another node with an id that is in use: its folder was copied with its key; delete node.key in the copy and start it again"
         );
-        self.notify(Event::Warning { text });
+        self.warn(now, link, text);
     }
 
     pub(super) fn on_link_closed(&mut self, now: Instant, link: LinkId, cause: String) {
@@ -128,7 +128,7 @@ impl Protocol {
         }
         let orphan = closed.full().filter(|_| heir.is_none()).and_then(|peer| self.candidate_for(peer.id));
         match heir.or(orphan) {
-            Some(link) if orphan.is_some() => self.promote(link),
+            Some(link) if orphan.is_some() => self.promote(now, link),
             Some(link) => self.compare_pools(now, link),
             None => {}
         }

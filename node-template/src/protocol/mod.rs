@@ -14,7 +14,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub mod address;
 pub mod counters;
@@ -87,9 +87,13 @@ pub struct Protocol {
     /// Where the pool ended before the fact that is being handled.
     end_before: u64,
     counters: Counters,
+    /// When a person was last warned of a peer.
+    warned: Option<Instant>,
     ending: bool,
 }
 
+/// How often a person is warned of what peers do.
+const WARN_EVERY: Duration = Duration::from_secs(10);
 /// How many frames that are no messages a link may bring before it is closed.
 const FAULTS: u32 = 16;
 
@@ -113,6 +117,7 @@ impl Protocol {
             writable: true,
             end_before: 0,
             counters: Counters::default(),
+            warned: None,
             ending: false,
             config,
         };
@@ -179,7 +184,7 @@ impl Protocol {
             uptime: now.saturating_duration_since(self.started).as_secs(),
             connected: self.linked_peers(),
             attempting: self.peers.attempting().map(ToString::to_string).collect(),
-            known: self.peers.len(),
+            known: self.peers.others(),
             pool: self.holdings.stored_summary(),
             writable: self.writable,
             held: asked.iter().filter(|id| self.holdings.has_stored(id)).count(),
@@ -254,7 +259,7 @@ impl Protocol {
                 Timer::Silence(link) => self.on_silence(now, link),
                 Timer::Answer(link) => self.answer(now, link),
                 Timer::Reconcile => self.on_reconcile_due(now),
-                Timer::Duel(link) => self.on_duel_over(link),
+                Timer::Duel(link) => self.on_duel_over(now, link),
             }
         }
     }
@@ -280,8 +285,13 @@ impl Protocol {
     /// A link on which no HANDSHAKE came has been silent for a while: a client that forgot to close, or one that was never any of ours.
     fn on_silence(&mut self, now: Instant, link: LinkId) {
         let Some(open) = self.links.get(link) else { return };
-        if !matches!(open.role, Role::Client) {
-            return;
+        match &open.role {
+            Role::Client => {}
+            // It answered our dial as a full peer does, and then did not introduce itself.
+            Role::Full(peer) if !peer.greeted => {
+                return self.close(link, close::POLICY, "you did not send your HANDSHAKE");
+            }
+            _ => return,
         }
         let patience = self.config.limits.client_silence;
         let until = if open.acks_due > 0 { now + patience } else { open.heard + patience };
@@ -333,6 +343,16 @@ impl Protocol {
             let mut reason = reason.to_owned();
             reason.truncate(reason.floor_char_boundary(limits::CLOSE_REASON_BYTES));
             self.outbox.push_back(Output::Close { link, code, reason });
+        }
+    }
+
+    /// Tells a person, unless it was told lately: what a stranger can bring about must not fill the log.
+    fn warn(&mut self, now: Instant, link: LinkId, text: String) {
+        if self.warned.is_none_or(|warned| now.saturating_duration_since(warned) >= WARN_EVERY) {
+            self.warned = Some(now);
+            self.notify(Event::Warning { text });
+        } else {
+            self.fault_without_count(link, text);
         }
     }
 

@@ -3,7 +3,7 @@
 //! Only what was accepted some time ago is offered: what is younger is still on its way everywhere, and would be taken for a difference. New items gather
 //! in a queue and are merged when they are of age; since time stamps mostly grow, that touches the end of the list alone.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use negentropy::{Bound, Error, Id, Item, NegentropyStorageBase};
@@ -23,6 +23,8 @@ pub(super) struct Offer {
     sum: Sum,
     /// Accepted lately, oldest first.
     young: VecDeque<(Instant, Item)>,
+    /// Of age, and not merged yet.
+    ripe: Vec<Item>,
 }
 
 impl Offer {
@@ -42,10 +44,16 @@ impl Offer {
         self.young.push_back((now, item(id, time)));
     }
 
+    /// Notes a transaction that came from another pool: it has had its time.
+    pub(super) fn accept_old(&mut self, id: TransactionId, time: u64) {
+        self.ripe.push(item(id, time));
+    }
+
     /// Takes transactions back that are lost.
     pub(super) fn lose(&mut self, ids: &[TransactionId]) {
-        let lost: Vec<Id> = ids.iter().map(|id| Id::from_byte_array(id.0)).collect();
+        let lost: HashSet<Id> = ids.iter().map(|id| Id::from_byte_array(id.0)).collect();
         self.young.retain(|(_, item)| !lost.contains(&item.id));
+        self.ripe.retain(|item| !lost.contains(&item.id));
         let sum = &mut self.sum;
         self.items.retain(|item| {
             let keep = !lost.contains(&item.id);
@@ -60,7 +68,8 @@ impl Offer {
     pub(super) fn ripen(&mut self, now: Instant) {
         let ripe =
             self.young.iter().take_while(|(accepted, _)| now.saturating_duration_since(*accepted) >= OF_AGE).count();
-        let mut fresh: Vec<Item> = self.young.drain(..ripe).map(|(_, item)| item).collect();
+        let mut fresh = std::mem::take(&mut self.ripe);
+        fresh.extend(self.young.drain(..ripe).map(|(_, item)| item));
         fresh.sort_unstable();
         let Some(first) = fresh.first() else { return };
         for item in &fresh {

@@ -93,8 +93,9 @@ impl PeerTable {
         self.peers.get_mut(address)
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.peers.len()
+    /// How many addresses there are, without our own.
+    pub(super) fn others(&self) -> usize {
+        self.peers.values().filter(|peer| peer.state != State::Myself).count()
     }
 
     /// Adds an address; `false` if it is there already, or there is no room for it.

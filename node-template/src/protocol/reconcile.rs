@@ -33,6 +33,10 @@ const MANY: usize = 20_000;
 const WANT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long an answer in a reconciliation may take before it is given up.
 const STEP_PATIENCE: Duration = Duration::from_secs(20);
+/// How many questions a link may ask at once …
+const ASKS_AT_ONCE: u32 = 200;
+/// … and how long one more takes after that. A reconciliation of 20,000 differences in 48 KiB steps takes some thirty.
+const ASK_EVERY: Duration = Duration::from_millis(100);
 /// How many identities are wanted at once, over all links.
 const WANTED: usize = 100_000;
 
@@ -168,7 +172,21 @@ impl Protocol {
         self.send_sync(link, SyncFrame::Ask(Step { number, message }));
     }
 
+    /// Whether a link may ask once more: each answer reads the whole offer.
+    fn may_ask(&mut self, now: Instant, link: LinkId) -> bool {
+        let Some(open) = self.links.get_mut(link) else { return false };
+        let used = open.asks_used_until.unwrap_or(now).max(now) + ASK_EVERY;
+        let allowed = used <= now + ASK_EVERY * ASKS_AT_ONCE;
+        if allowed {
+            open.asks_used_until = Some(used);
+        }
+        allowed
+    }
+
     fn on_ask(&mut self, now: Instant, link: LinkId, step: &Step) {
+        if !self.may_ask(now, link) {
+            return self.fault(link, "SYNC: it asks more often than any reconciliation needs");
+        }
         self.offer.ripen(now);
         let answer = Negentropy::borrowed(&self.offer, STEP_BYTES)
             .and_then(|mut negentropy| negentropy.reconcile(&step.message));

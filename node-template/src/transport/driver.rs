@@ -205,7 +205,10 @@ impl Driver {
             Report::Stored { ids, .. } => self.handle(Input::Stored { ids }),
             Report::Failed { error } => self.handle(Input::StoreFailed { error }),
             Report::Found { transactions } => self.handle(Input::Found { transactions }),
-            Report::Lost { ids } => self.handle(Input::Lost { ids }),
+            Report::Lost { ids } => {
+                self.parts.filter.clear();
+                self.handle(Input::Lost { ids });
+            }
             Report::Recovered => self.handle(Input::StoreRecovered),
             Report::Warning { text } => self.tell(Event::Warning { text }),
         }
@@ -301,9 +304,8 @@ impl Driver {
     }
 
     fn close(&mut self, link: LinkId, cause: String) {
-        let Some(outgoing) = self.links.remove(&link) else {
-            return;
-        };
+        let Some(outgoing) = self.links.remove(&link) else { return };
+        tracing::debug!("link {link} ended: {}", crate::report::plain(&cause));
         if let Some(feeding) = outgoing.feeding {
             feeding.abort();
         }

@@ -46,6 +46,11 @@ impl Filter {
         known.young.contains(&print) || known.old.contains(&print)
     }
 
+    /// Knows nothing any more: something that was held is lost, and may come again.
+    pub(crate) fn clear(&self) {
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Generations::default();
+    }
+
     /// Remembers texts that were accepted.
     pub(crate) fn learn(&self, prints: impl IntoIterator<Item = Fingerprint>) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);

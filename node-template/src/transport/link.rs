@@ -6,12 +6,13 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::{Sink, Stream};
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -67,6 +68,8 @@ pub(crate) struct LinkTask {
 struct End {
     cause: String,
     farewell: Option<Farewell>,
+    /// Whether the other end is in the midst of sending something that we do not read any more.
+    in_midst: bool,
 }
 
 impl LinkTask {
@@ -104,10 +107,10 @@ impl LinkTask {
         if !read.is_empty() {
             deliver(&inbox, Arrival::Read { link, read }).await;
         }
-        deliver(&inbox, Arrival::Closed { link, cause: end.cause }).await;
+        deliver(&inbox, Arrival::Closed { link, cause: end.cause.clone() }).await;
         drop(inbox);
         // The other end gets its time to close; if it does not take it, nobody minds.
-        tokio::time::timeout(GOODBYE, say_goodbye(socket, end.farewell)).await.unwrap_or_default();
+        tokio::time::timeout(GOODBYE, say_goodbye(socket, end)).await.unwrap_or_default();
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
@@ -142,7 +145,11 @@ impl LinkTask {
                 Some(Ok(message)) => message,
                 Some(Err(error)) => return Poll::Ready(Some(End::from_error(&error))),
                 None => {
-                    return Poll::Ready(Some(End { cause: "the connection was closed".into(), farewell: None }));
+                    return Poll::Ready(Some(End {
+                        cause: "the connection was closed".into(),
+                        farewell: None,
+                        in_midst: false,
+                    }));
                 }
             };
             match message {
@@ -215,11 +222,11 @@ impl LinkTask {
                 Poll::Pending => {
                     ready!(self.poll_stuck(cx));
                     let cause = format!("it took nothing of what waits for it for {} s", self.write_deadline.as_secs());
-                    return Poll::Ready(End { cause, farewell: None });
+                    return Poll::Ready(End { cause, farewell: None, in_midst: false });
                 }
             }
             if let Some(farewell) = ready!(self.queue.poll_take(cx, &mut self.staged)) {
-                return Poll::Ready(End { cause: farewell.reason.clone(), farewell: Some(farewell) });
+                return Poll::Ready(End { cause: farewell.reason.clone(), farewell: Some(farewell), in_midst: false });
             }
         }
     }
@@ -265,40 +272,38 @@ async fn deliver(inbox: &mpsc::Sender<Arrival>, arrival: Arrival) {
     inbox.send(arrival).await.unwrap_or_default();
 }
 
-/// Sends the close frame, if there is one to send, and reads until the other end has closed too.
-async fn say_goodbye(socket: Socket, farewell: Option<Farewell>) {
-    let mut socket = pin!(socket);
-    let mut close = farewell.map(|Farewell { code, reason }| {
-        tungstenite::Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() }))
-    });
-    std::future::poll_fn(|cx| {
-        // An error here means that there is nobody left to be polite to.
-        if close.is_some() {
-            let ready = ready!(socket.as_mut().poll_ready(cx));
-            let sent = ready.and_then(|()| close.take().map_or(Ok(()), |close| socket.as_mut().start_send(close)));
-            if sent.is_err() {
-                return Poll::Ready(());
-            }
+/// Sends the close frame, if there is one to send, and reads until the other end has closed too. An error means that there is nobody left to be polite to.
+async fn say_goodbye(mut socket: Socket, end: End) {
+    let said = match end.farewell {
+        Some(Farewell { code, reason }) => {
+            socket
+                .send(tungstenite::Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() })))
+                .await
         }
-        let flushed = socket.as_mut().poll_flush(cx);
-        if matches!(flushed, Poll::Ready(Err(_))) {
-            return Poll::Ready(());
+        None => socket.flush().await,
+    };
+    if said.is_err() {
+        return;
+    }
+    while let Some(Ok(_)) = socket.next().await {}
+    if end.in_midst {
+        // To close while bytes wait to be read resets the connection, and the close frame would be lost with it.
+        let stream = socket.get_mut();
+        let mut rest = [0; 4_096];
+        if stream.shutdown().await.is_ok() {
+            while let Ok(1..) = stream.read(&mut rest).await {}
         }
-        loop {
-            match ready!(socket.as_mut().poll_next(cx)) {
-                Some(Ok(_)) => {}
-                // After an error in what was read, the stream is over for the library; the close frame leaves all the same.
-                Some(Err(_)) | None => return flushed.map(|_| ()),
-            }
-        }
-    })
-    .await;
+    }
 }
 
 impl End {
     /// The other end broke the protocol: it is told so, with the code for it (RFC 6455, section 7.4.1).
     fn wrong(code: u16, what: &str) -> Self {
-        Self { cause: format!("it sent {what}"), farewell: Some(Farewell { code, reason: what.into() }) }
+        Self {
+            cause: format!("it sent {what}"),
+            farewell: Some(Farewell { code, reason: what.into() }),
+            in_midst: true,
+        }
     }
 
     fn from_error(error: &tungstenite::Error) -> Self {
@@ -308,11 +313,13 @@ impl End {
             Error::Capacity(_) => Self::wrong(1009, "a message that is too long"),
             Error::Utf8(_) => Self::wrong(1007, "a text that is no UTF-8"),
             Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
-                Self { cause: "the connection broke off".into(), farewell: None }
+                Self { cause: "the connection broke off".into(), farewell: None, in_midst: false }
             }
             Error::Protocol(error) => Self::wrong(1002, &format!("a frame that is none: {error}")),
-            Error::Io(error) => Self { cause: format!("the connection broke off: {error}"), farewell: None },
-            error => Self { cause: error.to_string(), farewell: None },
+            Error::Io(error) => {
+                Self { cause: format!("the connection broke off: {error}"), farewell: None, in_midst: false }
+            }
+            error => Self { cause: error.to_string(), farewell: None, in_midst: false },
         }
     }
 
@@ -322,6 +329,6 @@ impl End {
             Some(frame) if frame.reason.is_empty() => format!("it closed the connection ({})", u16::from(frame.code)),
             Some(frame) => format!("it closed the connection: {} ({})", frame.reason.as_str(), u16::from(frame.code)),
         };
-        Self { cause, farewell: None }
+        Self { cause, farewell: None, in_midst: false }
     }
 }

@@ -107,6 +107,8 @@ impl Doorman {
     }
 
     async fn upgrade(self: Arc<Self>, stream: TcpStream, remote: SocketAddr, place: Place) {
+        // Who comes from an address of ours is on this host, as much as who comes from loopback.
+        let local = stream.local_addr().is_ok_and(|local| local.ip() == remote.ip());
         let upgraded = tokio::time::timeout(self.limits.upgrade_timeout, self.handshake(stream)).await;
         let mut socket = match upgraded {
             Ok(Ok(socket)) => socket,
@@ -121,7 +123,7 @@ impl Doorman {
             return tracing::debug!("{remote} was told that there is no place: {closing:?}");
         }
         socket.get_mut().lift_allowance();
-        let remote = remote.ip().to_canonical();
+        let remote = if local { IpAddr::from(Ipv4Addr::LOCALHOST) } else { remote.ip().to_canonical() };
         if self.inbox.send(Arrival::Accepted { socket: Box::new(socket), remote, place }).await.is_err() {
             tracing::debug!("a connection came while this node was shutting down");
         }
