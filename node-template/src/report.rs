@@ -94,12 +94,8 @@ impl fmt::Display for Words<'_> {
             }
             Event::StoreRecovered => f.write_str("transactions.json takes transactions again"),
             Event::Refused { peer, reason } => write!(f, "refused a transaction from {peer}: {}", plain(reason)),
-            Event::Feeding { peer, ours, theirs } => {
-                write!(
-                    f,
-                    "{peer} has {}, we have {ours}: sending what it lacks",
-                    many(*theirs, "transaction", "transactions")
-                )
+            Event::Feeding { peer, ours } => {
+                write!(f, "{peer} asked for the whole pool: sending it {}", many(*ours, "transaction", "transactions"))
             }
             Event::Behind { peer } => {
                 write!(f, "{peer} reads slower than we send: the rest follows from transactions.json as it catches up")

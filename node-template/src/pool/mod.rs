@@ -217,15 +217,20 @@ impl Pool {
         Err(PoolError::Unsettled { path: self.shared.path().to_owned() })
     }
 
-    /// Reads single transactions by their positions, in that order; those that were lost are left out.
+    /// Reads single transactions by their positions, in that order, about `max_bytes` of them; those that were lost are left out. Tells with how many of the
+    /// positions that is done.
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub async fn read_these(&self, positions: &[u64]) -> Result<Vec<Transaction>, PoolError> {
+    pub async fn read_these(
+        &self,
+        positions: &[u64],
+        max_bytes: usize,
+    ) -> Result<(Vec<Transaction>, usize), PoolError> {
         for _ in 0..TRIES {
-            let plan = self.shared.plan_these(positions);
+            let (plan, done) = self.shared.plan_these(positions, max_bytes);
             if let Some(transactions) = self.carry_out(plan).await? {
-                return Ok(transactions);
+                return Ok((transactions, done));
             }
             self.look().await;
         }

@@ -37,14 +37,22 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What to read for single positions.
-    pub(super) fn plan_these(&self, positions: &[u64]) -> Plan {
+    /// What to read for single positions, up to about `max_bytes`, and with how many of them that is done.
+    pub(super) fn plan_these(&self, positions: &[u64], max_bytes: usize) -> (Plan, usize) {
         let state = self.state();
-        let known =
-            positions.iter().map(|position| *position as usize).filter(|position| *position < state.index.len());
-        let live = known.filter(|position| !state.index.place(*position).is_lost());
-        let rows = live.map(|position| (state.index.id(position), state.index.place(position))).collect();
-        Plan { file: Arc::clone(&state.file), rows }
+        let (mut rows, mut bytes, mut done) = (Vec::new(), 0, 0);
+        for position in positions.iter().map(|position| *position as usize) {
+            if position < state.index.len() && !state.index.place(position).is_lost() {
+                let place = state.index.place(position);
+                bytes += place.length();
+                if bytes > max_bytes && !rows.is_empty() {
+                    break;
+                }
+                rows.push((state.index.id(position), place));
+            }
+            done += 1;
+        }
+        (Plan { file: Arc::clone(&state.file), rows }, done)
     }
 
     /// What to read for the positions from `from` on, up to `until` and about `max_bytes`; the position after it; whether that is the end.

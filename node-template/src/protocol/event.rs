@@ -86,14 +86,12 @@ pub enum Event {
         /// Why.
         reason: String,
     },
-    /// A peer's pool differs from ours: what it lacks is sent.
+    /// A peer lacks so much that it asked for our whole pool.
     Feeding {
-        /// To whom.
+        /// Who.
         peer: PeerName,
-        /// How many transactions our pool has and how many the peer's.
+        /// How many transactions we have.
         ours: u64,
-        /// See `ours`.
-        theirs: u64,
     },
     /// A slow peer's queue is full: from now on it is fed from the pool.
     Behind {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::address::PeerAddress;
 use super::event::Event;
 use super::identity::LinkId;
-use super::links::{Flow, Role};
+use super::links::Flow;
 use super::message::Delivery;
 use super::transaction::TransactionId;
 use super::{Lane, Output, Protocol};
@@ -21,8 +21,10 @@ impl Protocol {
         self.counters.queues_full += 1;
         let from = self.end_before;
         let Some(open) = self.links.get_mut(link).filter(|link| !link.closing) else { return };
+        if !open.takes_transactions() {
+            return self.on_client_full(link);
+        }
         match &mut open.flow {
-            _ if matches!(open.role, Role::Client) => self.on_client_full(link),
             // What was pushed last did not fit after all, and goes again.
             Flow::Behind { pushed, trying, .. } => *trying = *pushed,
             Flow::Syncing => {
@@ -83,7 +85,11 @@ impl Protocol {
 
     /// A plain peer that was behind when its link ended is fed from where it was.
     pub(super) fn resume_plain(&mut self, now: Instant, link: LinkId, address: &PeerAddress) {
-        let from = self.peers.get_mut(address).and_then(|peer| peer.behind.take());
+        let Some(peer) = self.peers.get_mut(address) else { return };
+        if peer.handshakes_only_until.is_some_and(|until| now < until) {
+            return;
+        }
+        let from = peer.behind.take();
         if let (Some(from), Some(open)) = (from, self.links.get_mut(link)) {
             open.flow = Flow::Behind { from, pushed: 0, trying: 0 };
             self.note_payload(now, link);

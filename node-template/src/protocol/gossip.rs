@@ -12,6 +12,7 @@ use super::links::{Flow, Link, Role};
 use super::membership::close;
 use super::message::{Ack, AckStatus, Delivery, graft_frame, prune_frame};
 use super::transaction::{Origin, Transaction, TransactionId};
+use super::trees::Tell;
 use super::{Lane, Output, Protocol, RequestId, Submission, limits};
 
 /// Who is owed an answer once a transaction is on disk. Bounded by [`limits::ACKS_DUE`] for each link: one transaction may be asked for again and again.
@@ -45,6 +46,8 @@ impl Protocol {
             return self.refuse(link, id.to_string(), ack, reason);
         }
         let Some(open) = self.links.get(link) else { return };
+        // Only a full peer has compared pools with us.
+        let synced = synced && open.full().is_some();
         // What a full peer says of the origin is believed; a client of ours, or a plain peer, has none of its own.
         let named = match &open.role {
             Role::Full(peer) => origin.clone().unwrap_or(Origin::Node(peer.id)),
@@ -55,6 +58,7 @@ impl Protocol {
         let transaction = if right { transaction } else { transaction.with_origin(&named) };
         if synced {
             self.counters.transactions_synced += 1;
+            self.reconciling.on_synced(now, link);
         }
         let links = self.accept(now, transaction, Some(named).filter(|_| !synced), Some(link));
         if ack {
@@ -170,10 +174,31 @@ impl Protocol {
     fn note_first_copy(&mut self, now: Instant, origin: &Origin, from: Option<LinkId>) {
         let peer = |link: &LinkId| self.links.get(*link).is_some_and(|link| !matches!(link.role, Role::Client));
         let Some(link) = from.filter(peer).filter(|_| *origin != Origin::Node(self.config.node)) else { return };
-        let direct = self.direct_link(origin);
-        self.trees.first_copy(origin, direct.unwrap_or(link));
-        if direct.is_some_and(|direct| direct != link) && self.trees.another_copy(now, origin, link) {
-            self.send_prune(link, std::slice::from_ref(origin));
+        let tell = match self.direct_link(origin) {
+            None => self.trees.first_copy(origin, link),
+            Some(direct) => {
+                let tell = self.trees.direct(origin, direct);
+                self.tell(tell, origin);
+                if direct == link { Tell::Nothing } else { self.trees.another_copy(now, origin, link) }
+            }
+        };
+        self.tell(tell, origin);
+    }
+
+    /// Says to a neighbour what its place in an origin's tree is.
+    fn tell(&mut self, tell: Tell, origin: &Origin) {
+        let (link, frame) = match tell {
+            Tell::Nothing => return,
+            Tell::Prune(link) => (link, prune_frame(std::slice::from_ref(origin))),
+            Tell::Graft(link) => (link, graft_frame(std::slice::from_ref(origin))),
+        };
+        // To a plain peer nothing is said that it does not know: it may die of it.
+        if self.links.get(link).is_some_and(|link| link.full().is_some() && !link.closing) {
+            match tell {
+                Tell::Graft(_) => self.counters.grafts_sent += 1,
+                _ => self.counters.prunes_sent += 1,
+            }
+            self.send(vec![link], frame, Lane::Control);
         }
     }
 
@@ -192,29 +217,17 @@ impl Protocol {
         else {
             return;
         };
-        let mut prune = Vec::new();
         for (origin, count) in copies {
             self.counters.transactions_duplicate += u64::from(*count);
             if *origin == Origin::Node(sender) || *origin == Origin::Node(self.config.node) {
                 continue;
             }
             if let Some(direct) = self.direct_link(origin) {
-                self.trees.first_copy(origin, direct);
+                let tell = self.trees.direct(origin, direct);
+                self.tell(tell, origin);
             }
-            if self.trees.another_copy(now, origin, link) {
-                prune.push(origin.clone());
-            }
-        }
-        self.send_prune(link, &prune);
-    }
-
-    fn send_prune(&mut self, link: LinkId, origins: &[Origin]) {
-        // To a plain peer nothing is said that it does not know: it may die of it.
-        if self.links.get(link).is_some_and(|link| link.full().is_some()) {
-            for some in origins.chunks(limits::ORIGINS) {
-                self.counters.prunes_sent += 1;
-                self.send(vec![link], prune_frame(some), Lane::Control);
-            }
+            let tell = self.trees.another_copy(now, origin, link);
+            self.tell(tell, origin);
         }
     }
 
@@ -232,12 +245,11 @@ impl Protocol {
         let Some(sender) = self.links.get(link).and_then(Link::full).map(|peer| peer.id) else {
             return self.fault(link, "GRAFT: only full peers are part of a tree");
         };
-        let mut orphans = Vec::new();
-        for origin in origins {
-            if self.trees.graft(origin, link) && *origin != Origin::Node(sender) {
-                orphans.push(origin.clone());
-            }
-        }
+        let mut orphans = match origins {
+            [] => self.trees.graft_all(link),
+            some => some.iter().filter(|origin| self.trees.graft(origin, link)).cloned().collect(),
+        };
+        orphans.retain(|origin| *origin != Origin::Node(sender));
         self.regrow(now, &orphans, Some(link));
     }
 
@@ -252,12 +264,12 @@ impl Protocol {
             .filter(|(id, link)| Some(*id) != except && link.full().is_some() && link.takes_transactions());
         let neighbours: Vec<LinkId> = neighbours.map(|(id, _)| id).collect();
         if !neighbours.is_empty() {
-            for some in origins.chunks(limits::ORIGINS) {
-                self.counters.grafts_sent += neighbours.len() as u64;
-                self.send(neighbours.clone(), graft_frame(some), Lane::Control);
-            }
+            // More than fit into one frame are all: naming them would fill the neighbours' control lanes.
+            let named = if origins.len() > limits::ORIGINS { &[] } else { origins };
+            self.counters.grafts_sent += neighbours.len() as u64;
+            self.send(neighbours, graft_frame(named), Lane::Control);
         }
-        self.reconcile_with_somebody(now);
+        self.fetch_from_somebody(now);
     }
 
     /// Remembers when the first transaction went out on a link.

@@ -50,14 +50,18 @@ impl Holdings {
     }
 
     /// Notes that transactions are gone from the disk: somebody removed them. They are unknown now, and may come again; then they take their old positions.
-    pub(super) fn lost(&mut self, ids: &[TransactionId]) {
+    /// Returns which of them are unknown now: one that waits for the disk again is not.
+    pub(super) fn lost(&mut self, ids: &[TransactionId]) -> Vec<TransactionId> {
+        let mut gone = Vec::new();
         for id in ids {
             if let Some(position) = self.positions.get(id).copied().filter(|position| *position != UNSTORED) {
                 self.positions.remove(id);
                 self.lost.insert(*id, position);
                 self.stored_sum.subtract(id);
+                gone.push(*id);
             }
         }
+        gone
     }
 
     /// Holds a transaction that is new here, until the disk has it.

@@ -237,10 +237,7 @@ impl Protocol {
         let other = self.links.to_node(id, Some(link)).and_then(|(other, _)| self.links.get(other));
         if !other.is_some_and(Link::takes_transactions) {
             self.notify_up(link);
-            // One side asks, else both would find the same difference and mend it twice.
-            if self.config.node < id {
-                self.compare_pools(now, link);
-            }
+            self.compare_pools(now, link);
         }
     }
 

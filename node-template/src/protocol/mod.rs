@@ -155,8 +155,8 @@ impl Protocol {
             Input::StoreRecovered => self.on_store_recovered(),
             Input::Found { transactions } => self.on_found(now, transactions),
             Input::Lost { ids } => {
-                self.holdings.lost(&ids);
-                self.offer.lose(&ids);
+                let gone = self.holdings.lost(&ids);
+                self.offer.lose(&gone);
             }
             Input::Timeout => self.on_timeout(now),
             Input::Shutdown => self.on_shutdown(),

@@ -15,6 +15,9 @@ use super::transaction::TransactionId;
 /// How long a transaction has to spread by itself before it is offered.
 const OF_AGE: Duration = Duration::from_secs(2);
 
+/// How long two merges are apart at least.
+const MERGE_EVERY: Duration = Duration::from_millis(500);
+
 /// The offered set. 40 bytes per transaction.
 #[derive(Debug, Default)]
 pub(super) struct Offer {
@@ -23,6 +26,8 @@ pub(super) struct Offer {
     sum: Sum,
     /// Accepted lately, oldest first.
     young: VecDeque<(Instant, Item)>,
+    /// When that was last merged.
+    ripened: Option<Instant>,
     /// Of age, and not merged yet.
     ripe: Vec<Item>,
 }
@@ -65,7 +70,12 @@ impl Offer {
     }
 
     /// Merges what has come of age.
+    /// A merge may move the whole list, so there is at most one in half a second.
     pub(super) fn ripen(&mut self, now: Instant) {
+        if self.ripened.is_some_and(|ripened| now.saturating_duration_since(ripened) < MERGE_EVERY) {
+            return;
+        }
+        self.ripened = Some(now);
         let ripe =
             self.young.iter().take_while(|(accepted, _)| now.saturating_duration_since(*accepted) >= OF_AGE).count();
         let mut fresh = std::mem::take(&mut self.ripe);

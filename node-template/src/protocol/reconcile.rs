@@ -1,8 +1,8 @@
 //! Nothing missing: two full peers find out what each of them lacks, and send it.
 //!
-//! It begins with a [`Summary`] of one side, a hundred bytes. If the other's is equal, that was all. If one side lacks a great part, it is sent everything. Else the
-//! side that was asked reconciles: in a few rounds of negentropy (range-based set reconciliation, Meyer 2023) it learns which identities it lacks, and WANTs
-//! them, and which the other lacks, and sends them. The cost grows with the difference, hardly with the pool.
+//! It begins with a [`Summary`] of one side, a hundred bytes. If the other's is equal, that was all. Else the other fetches what it lacks: in a few rounds of
+//! negentropy (range-based set reconciliation, Meyer 2023) it learns which identities those are, and WANTs them; if it lacks a great part, it asks for
+//! everything, of one neighbour at a time. Each side tells the other its summary, and so each fetches its own. The cost grows with the difference.
 //!
 //! It runs when two full peers link, now and then with a random neighbour, and when the tree of an origin broke. What came this way is not relayed: the
 //! neighbours' own rounds find it.
@@ -34,11 +34,13 @@ const WANT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long an answer in a reconciliation may take before it is given up.
 const STEP_PATIENCE: Duration = Duration::from_secs(20);
 /// How many questions a link may ask at once …
-const ASKS_AT_ONCE: u32 = 200;
+const ASKS_AT_ONCE: u32 = 64;
 /// … and how long one more takes after that. A reconciliation of 20,000 differences in 48 KiB steps takes some thirty.
 const ASK_EVERY: Duration = Duration::from_millis(100);
-/// How many identities are wanted at once, over all links.
-const WANTED: usize = 100_000;
+/// How many identities are wanted of one link at once.
+const WANTED: usize = 20_000;
+/// How long a whole pool may bring nothing before another is asked for.
+const STREAM_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What reconciling remembers.
 #[derive(Debug)]
@@ -46,8 +48,10 @@ pub(super) struct Reconciling {
     /// Our open reconciliations: on each link at most one, with its number and how much it has found.
     open: BTreeMap<LinkId, Open>,
     last_number: u64,
-    /// What was asked for and has not come. Its order reaches no output.
-    wanted: HashMap<TransactionId, Instant>,
+    /// What was asked for and has not come: of whom, and when. Its order reaches no output.
+    wanted: HashMap<TransactionId, (LinkId, Instant)>,
+    /// Who sends us its whole pool, and when something of it last came.
+    streaming: Option<(LinkId, Instant)>,
     interval: Duration,
     /// Whether anything was accepted since the last round.
     news: bool,
@@ -63,7 +67,14 @@ struct Open {
 
 impl Default for Reconciling {
     fn default() -> Self {
-        Self { open: BTreeMap::new(), last_number: 0, wanted: HashMap::new(), interval: SHORTEST, news: false }
+        Self {
+            open: BTreeMap::new(),
+            last_number: 0,
+            wanted: HashMap::new(),
+            streaming: None,
+            interval: SHORTEST,
+            news: false,
+        }
     }
 }
 
@@ -78,6 +89,17 @@ impl Reconciling {
 
     pub(super) fn forget_link(&mut self, link: LinkId) {
         self.open.remove(&link);
+        self.wanted.retain(|_, (of, _)| *of != link);
+        self.streaming = self.streaming.filter(|(of, _)| *of != link);
+    }
+
+    /// Something came that was not pushed.
+    pub(super) fn on_synced(&mut self, now: Instant, link: LinkId) {
+        if let Some((of, at)) = &mut self.streaming
+            && *of == link
+        {
+            *at = now;
+        }
     }
 }
 
@@ -95,9 +117,10 @@ impl Protocol {
         let idle = !std::mem::take(&mut self.reconciling.news);
         let interval = if idle { (self.reconciling.interval * 2).min(LONGEST) } else { SHORTEST };
         self.reconciling.interval = interval;
-        self.reconciling.wanted.retain(|_, at| now.saturating_duration_since(*at) < WANT_PATIENCE);
+        self.reconciling.wanted.retain(|_, (_, at)| now.saturating_duration_since(*at) < WANT_PATIENCE);
         self.reconciling.open.retain(|_, open| now.saturating_duration_since(open.at) < STEP_PATIENCE);
-        self.reconcile_with_somebody(now);
+        self.offer.ripen(now);
+        self.tell_somebody(now);
         self.schedule_round(now);
     }
 
@@ -106,14 +129,25 @@ impl Protocol {
         self.timers.set(Timer::Reconcile, now + wait);
     }
 
-    /// One round with a random full peer.
-    pub(super) fn reconcile_with_somebody(&mut self, now: Instant) {
-        let ready = self.links.iter().filter(|(_, link)| link.full().is_some() && link.takes_transactions());
-        let ready: Vec<LinkId> = ready.map(|(id, _)| id).collect();
-        if !ready.is_empty() {
-            let link = ready[self.rng.random_range(0..ready.len())];
+    /// One round: a random full peer is told what we offer, and fetches what it lacks.
+    fn tell_somebody(&mut self, now: Instant) {
+        if let Some(link) = self.somebody() {
             self.compare_pools(now, link);
         }
+    }
+
+    /// Fetches what a random full peer has and we lack.
+    pub(super) fn fetch_from_somebody(&mut self, now: Instant) {
+        if let Some(link) = self.somebody().filter(|link| !self.reconciling.open.contains_key(link)) {
+            self.offer.ripen(now);
+            self.reconcile(now, link);
+        }
+    }
+
+    fn somebody(&mut self) -> Option<LinkId> {
+        let ready = self.links.iter().filter(|(_, link)| link.full().is_some() && link.takes_transactions());
+        let ready: Vec<LinkId> = ready.map(|(id, _)| id).collect();
+        (!ready.is_empty()).then(|| ready[self.rng.random_range(0..ready.len())])
     }
 
     pub(super) fn on_sync(&mut self, now: Instant, link: LinkId, frame: SyncFrame) {
@@ -121,34 +155,42 @@ impl Protocol {
             return self.fault(link, "SYNC: only full peers compare pools");
         }
         match frame {
-            SyncFrame::Summary(theirs) => self.on_summary(now, link, &theirs),
-            SyncFrame::Everything => self.stream(link, 0),
-            SyncFrame::Ask(step) => self.on_ask(now, link, &step),
-            SyncFrame::Answer(step) => self.on_answer(now, link, &step),
+            SyncFrame::Answer(step) => return self.on_answer(now, link, &step),
+            _ if !self.may_ask(now, link) => {}
+            SyncFrame::Summary(theirs) => return self.on_summary(now, link, &theirs),
+            SyncFrame::Everything => return self.stream(link),
+            SyncFrame::Ask(step) => return self.on_ask(now, link, &step),
         }
+        self.fault(link, "SYNC: it asks more often than any comparison needs");
     }
 
+    /// A peer told what it offers. Whoever lacks something fetches it: nobody is sent what it did not ask for, and of all neighbours only one is asked.
     fn on_summary(&mut self, now: Instant, link: LinkId, theirs: &Summary) {
         self.offer.ripen(now);
-        let ours = self.offer.summary();
-        if ours == *theirs || self.reconciling.open.contains_key(&link) {
+        if self.offer.summary() == *theirs || self.reconciling.open.contains_key(&link) {
             return;
         }
         self.counters.pools_differed += 1;
-        let (few, many) = (ours.count.min(theirs.count), ours.count.max(theirs.count));
-        if many - few <= (few / 4).max(1_000) {
-            return self.reconcile(now, link);
-        }
-        // One side lacks a great part: it is sent everything, and the next round finds the rest.
-        if ours.count > theirs.count {
-            self.stream(link, theirs.count);
+        let held = self.holdings.count();
+        if theirs.count.saturating_sub(held) <= (held / 4).max(1_000) {
+            self.reconcile(now, link);
         } else {
+            self.ask_for_everything(now, link);
+        }
+    }
+
+    /// Asks a peer for its whole pool, unless another is sending its own just now: it holds the same, or the next round tells.
+    fn ask_for_everything(&mut self, now: Instant, link: LinkId) {
+        let busy =
+            self.reconciling.streaming.is_some_and(|(_, at)| now.saturating_duration_since(at) < STREAM_PATIENCE);
+        if !busy {
+            self.reconciling.streaming = Some((link, now));
             self.send_sync(link, SyncFrame::Everything);
         }
     }
 
     /// Sends a peer the whole pool.
-    fn stream(&mut self, link: LinkId, theirs: u64) {
+    fn stream(&mut self, link: LinkId) {
         let (until, ours) = (self.holdings.end(), self.holdings.count());
         let Some(open) = self.links.get_mut(link) else { return };
         if open.flow != Flow::Live || ours == 0 {
@@ -157,7 +199,7 @@ impl Protocol {
         open.flow = Flow::Syncing;
         self.outbox.push_back(Output::Feed { link, from: 0, until: Some(until), synced: true });
         self.push_waiting(link, |_| true);
-        self.notify(Event::Feeding { peer: self.name_of(link), ours, theirs });
+        self.notify(Event::Feeding { peer: self.name_of(link), ours });
     }
 
     /// Begins a reconciliation.
@@ -184,9 +226,6 @@ impl Protocol {
     }
 
     fn on_ask(&mut self, now: Instant, link: LinkId, step: &Step) {
-        if !self.may_ask(now, link) {
-            return self.fault(link, "SYNC: it asks more often than any reconciliation needs");
-        }
         self.offer.ripen(now);
         let answer = Negentropy::borrowed(&self.offer, STEP_BYTES)
             .and_then(|mut negentropy| negentropy.reconcile(&step.message));
@@ -206,7 +245,8 @@ impl Protocol {
             negentropy.set_initiator();
             negentropy.reconcile_with_ids(&step.message, &mut have, &mut need)
         });
-        open.found += have.len() + need.len();
+        // What the other side lacks it finds by itself, when it is told of our summary.
+        open.found += need.len();
         open.at = now;
         let (number, found) = (open.number, open.found);
         // The library gives them in no order, and may give one twice.
@@ -217,12 +257,11 @@ impl Protocol {
             ids
         };
         self.want(now, link, sorted(need));
-        self.send_these(link, &sorted(have));
+        let many = MANY.max(usize::try_from(self.holdings.count() / 4).unwrap_or(usize::MAX));
         match next {
-            Ok(Some(_)) if found > MANY => {
+            Ok(Some(_)) if found > many => {
                 self.reconciling.open.remove(&link);
-                self.send_sync(link, SyncFrame::Everything);
-                self.stream(link, 0);
+                self.ask_for_everything(now, link);
             }
             Ok(Some(message)) => self.send_sync(link, SyncFrame::Ask(Step { number, message })),
             Ok(None) => {
@@ -239,8 +278,9 @@ impl Protocol {
     fn want(&mut self, now: Instant, link: LinkId, mut ids: Vec<TransactionId>) {
         let wanted = &mut self.reconciling.wanted;
         ids.retain(|id| !self.holdings.holds(id) && !wanted.contains_key(id));
-        ids.truncate(WANTED.saturating_sub(wanted.len()));
-        wanted.extend(ids.iter().map(|id| (*id, now)));
+        let of_link = wanted.values().filter(|(of, _)| *of == link).count();
+        ids.truncate(WANTED.saturating_sub(of_link));
+        wanted.extend(ids.iter().map(|id| (*id, (link, now))));
         for some in ids.chunks(limits::WANT_IDS) {
             self.send(vec![link], want_frame(some), Lane::Control);
         }
@@ -259,7 +299,7 @@ impl Protocol {
         // Who lacks what we were pushed a moment ago is cut off from the origin's tree, or is kept from it: from now on we bring it.
         for id in ids {
             if let Some(origin) = self.trees.origin_of(id) {
-                self.trees.graft(&origin, link);
+                self.trees.unprune(&origin, link);
             }
         }
         let waiting: BTreeSet<TransactionId> =
@@ -269,6 +309,7 @@ impl Protocol {
         }
         let mut positions: Vec<u64> = ids.iter().filter_map(|id| self.holdings.position(id)).collect();
         positions.sort_unstable();
+        positions.dedup();
         if !positions.is_empty() {
             self.outbox.push_back(Output::Fetch { link, positions });
         }

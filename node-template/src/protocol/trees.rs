@@ -1,6 +1,6 @@
 //! One tree per origin, so that each transaction reaches each node once: which link brings an origin's transactions, and which links want none of them.
 //!
-//! A tree grows by itself. The link on which an origin's latest new transaction was pushed to us is its **parent**; a direct link to the origin is always
+//! A tree grows by itself. The link on which an origin's first transaction was pushed to us is its **parent**; a direct link to the origin is always
 //! the parent. A copy that comes on another link is answered with PRUNE, and that neighbour sends us nothing more of that origin. When the parent goes, GRAFT
 //! makes every neighbour send again. In a full mesh a tree is a star: one hop, one copy. (Epidemic broadcast trees, Leitão et al. 2007, with one tree per origin
 //! in place of one for all.)
@@ -17,6 +17,8 @@ use super::transaction::{Origin, TransactionId};
 const GENERATION: usize = 8_192;
 /// A neighbour is told to prune an origin at most once in this time: copies that were on their way say nothing new.
 const TELL_EVERY: Duration = Duration::from_secs(1);
+/// After so many transactions that a parent did not bring at all, first or not, another takes its place: it withholds them, or lost its own way.
+const SILENT: u32 = 16;
 
 /// How one origin's transactions come and go. Its order reaches no output.
 #[derive(Debug, Default)]
@@ -24,8 +26,22 @@ struct Tree {
     parent: Option<LinkId>,
     /// Links whose other end wants none of this origin.
     pruned: Vec<LinkId>,
-    /// Links whose other end was told that we want none, and when.
+    /// Links whose other end was told that we want none, and when. The parent is never among them.
     told: Vec<(LinkId, Instant)>,
+    /// How many first copies came on other links since the parent last brought one, first or not.
+    silent: u32,
+    /// Who was faster than the parent last.
+    faster: Option<LinkId>,
+}
+
+/// What is to be said to a neighbour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tell {
+    Nothing,
+    /// Send no more of this origin.
+    Prune(LinkId),
+    /// Send this origin again.
+    Graft(LinkId),
 }
 
 /// The trees of all origins.
@@ -72,27 +88,47 @@ impl Trees {
         &self.tree(origin).pruned
     }
 
-    /// The first copy of a transaction was pushed on a link: that is the origin's parent now.
-    pub(super) fn first_copy(&mut self, origin: &Origin, link: LinkId) {
-        self.tree(origin).parent = Some(link);
-    }
-
-    /// Another copy was pushed on a link; `true` if that neighbour is to be told to prune the origin.
-    pub(super) fn another_copy(&mut self, now: Instant, origin: &Origin, link: LinkId) -> bool {
+    /// The first copy of a transaction was pushed on a link. The parent stays who it is for as long as it delivers; one that others beat time and again
+    /// without its own copy coming at all is replaced.
+    pub(super) fn first_copy(&mut self, origin: &Origin, link: LinkId) -> Tell {
         let tree = self.tree(origin);
         match tree.parent {
-            None => {
-                tree.parent = Some(link);
-                false
+            Some(parent) if parent == link => tree.silent = 0,
+            Some(_) => {
+                tree.silent += 1;
+                tree.faster = Some(link);
+                if tree.silent >= SILENT {
+                    return tree.adopt(link);
+                }
             }
-            Some(parent) if parent == link => false,
-            Some(_) => tree.may_tell(now, link),
+            None => return tree.adopt(link),
+        }
+        Tell::Nothing
+    }
+
+    /// A direct link to an origin is its parent, whoever was before.
+    pub(super) fn direct(&mut self, origin: &Origin, link: LinkId) -> Tell {
+        let tree = self.tree(origin);
+        if tree.parent == Some(link) { Tell::Nothing } else { tree.adopt(link) }
+    }
+
+    /// Another copy was pushed on a link.
+    pub(super) fn another_copy(&mut self, now: Instant, origin: &Origin, link: LinkId) -> Tell {
+        let tree = self.tree(origin);
+        match tree.parent {
+            None => tree.adopt(link),
+            // The parent delivers: whoever was faster need not.
+            Some(parent) if parent == link => {
+                tree.silent = 0;
+                tree.faster.take().map_or(Tell::Nothing, |faster| tree.prune_it(now, faster))
+            }
+            Some(_) => tree.prune_it(now, link),
         }
     }
 
-    /// The other end of a link wants none of an origin.
+    /// The other end of a link wants none of an origin. Of one that we never heard of there is nothing to note.
     pub(super) fn prune(&mut self, origin: &Origin, link: LinkId) {
-        let tree = self.tree(origin);
+        let Some(tree) = self.known(origin) else { return };
         if !tree.pruned.contains(&link) {
             tree.pruned.push(link);
         }
@@ -100,13 +136,32 @@ impl Trees {
 
     /// The other end of a link wants an origin again; `true` if it was our own parent for it, which therefore has lost its way to the origin.
     pub(super) fn graft(&mut self, origin: &Origin, link: LinkId) -> bool {
-        let tree = self.tree(origin);
+        let Some(tree) = self.known(origin) else { return false };
         tree.pruned.retain(|pruned| *pruned != link);
         let orphaned = tree.parent == Some(link);
         if orphaned {
             tree.orphan();
         }
         orphaned
+    }
+
+    /// As [`Self::graft`], for every origin; returns those whose parent it was, in order.
+    pub(super) fn graft_all(&mut self, link: LinkId) -> Vec<Origin> {
+        self.forget_link(link)
+    }
+
+    /// The other end of a link gets an origin's transactions from us again, although it did not ask.
+    pub(super) fn unprune(&mut self, origin: &Origin, link: LinkId) {
+        if let Some(tree) = self.known(origin) {
+            tree.pruned.retain(|pruned| *pruned != link);
+        }
+    }
+
+    fn known(&mut self, origin: &Origin) -> Option<&mut Tree> {
+        match self.young.get_mut(origin) {
+            Some(tree) => Some(tree),
+            None => self.old.get_mut(origin),
+        }
     }
 
     /// A link is gone: what was said on it is void. Returns the origins whose parent it was, in order.
@@ -129,20 +184,27 @@ impl Tree {
     fn orphan(&mut self) {
         self.parent = None;
         self.told.clear();
+        self.faster = None;
+        self.silent = 0;
     }
 
-    fn may_tell(&mut self, now: Instant, link: LinkId) -> bool {
+    /// Makes a link the parent. If its other end was told to send nothing, it is asked to send again.
+    fn adopt(&mut self, link: LinkId) -> Tell {
+        let told = self.told.iter().any(|(told, _)| *told == link);
+        self.told.retain(|(told, _)| *told != link);
+        self.parent = Some(link);
+        self.faster = None;
+        self.silent = 0;
+        if told { Tell::Graft(link) } else { Tell::Nothing }
+    }
+
+    fn prune_it(&mut self, now: Instant, link: LinkId) -> Tell {
         match self.told.iter_mut().find(|(told, _)| *told == link) {
-            Some((_, at)) if now.saturating_duration_since(*at) < TELL_EVERY => false,
-            Some((_, at)) => {
-                *at = now;
-                true
-            }
-            None => {
-                self.told.push((link, now));
-                true
-            }
+            Some((_, at)) if now.saturating_duration_since(*at) < TELL_EVERY => return Tell::Nothing,
+            Some((_, at)) => *at = now,
+            None => self.told.push((link, now)),
         }
+        Tell::Prune(link)
     }
 }
 
@@ -161,14 +223,50 @@ mod tests {
     #[test]
     fn copies_on_other_links_are_pruned_once_a_second_and_never_on_the_parent() {
         let (mut trees, now) = (Trees::default(), Instant::now());
+        assert_eq!(trees.first_copy(&origin(1), A), Tell::Nothing);
+        assert_eq!(trees.another_copy(now, &origin(1), A), Tell::Nothing, "the parent");
+        assert_eq!(trees.another_copy(now, &origin(1), B), Tell::Prune(B));
+        assert_eq!(trees.another_copy(now, &origin(1), B), Tell::Nothing, "told a moment ago");
+        assert_eq!(trees.another_copy(now + TELL_EVERY, &origin(1), B), Tell::Prune(B));
+        assert_eq!(
+            trees.another_copy(now, &origin(2), B),
+            Tell::Nothing,
+            "an origin without parent takes who brings it"
+        );
+    }
+
+    #[test]
+    fn a_copy_that_was_on_its_way_when_its_sender_was_pruned_moves_no_parent() {
+        let (mut trees, now) = (Trees::default(), Instant::now());
         trees.first_copy(&origin(1), A);
-        assert!(!trees.another_copy(now, &origin(1), A), "the parent");
-        assert!(trees.another_copy(now, &origin(1), B));
-        assert!(!trees.another_copy(now, &origin(1), B), "told a moment ago");
-        assert!(trees.another_copy(now + TELL_EVERY, &origin(1), B));
-        trees.first_copy(&origin(1), B);
-        assert!(trees.another_copy(now, &origin(1), A), "the faster link is the parent now");
-        assert!(!trees.another_copy(now, &origin(2), B), "an origin without parent takes who brings it");
+        assert_eq!(trees.another_copy(now, &origin(1), B), Tell::Prune(B));
+        assert_eq!(trees.first_copy(&origin(1), B), Tell::Nothing, "the next one, still in flight");
+        assert_eq!(
+            trees.another_copy(now, &origin(1), A),
+            Tell::Nothing,
+            "the parent's copy of it must not prune the parent"
+        );
+    }
+
+    #[test]
+    fn a_parent_that_brings_nothing_is_replaced_and_its_successor_asked_to_send() {
+        let (mut trees, now) = (Trees::default(), Instant::now());
+        trees.first_copy(&origin(1), A);
+        trees.another_copy(now, &origin(1), B);
+        let told: Vec<Tell> = (0..SILENT).map(|_| trees.first_copy(&origin(1), B)).collect();
+        assert_eq!(told.last(), Some(&Tell::Graft(B)));
+        assert!(told[..told.len() - 1].iter().all(|tell| *tell == Tell::Nothing));
+        assert_eq!(trees.another_copy(now, &origin(1), A), Tell::Prune(A));
+    }
+
+    #[test]
+    fn whoever_is_faster_than_a_parent_that_delivers_is_pruned() {
+        let (mut trees, now) = (Trees::default(), Instant::now());
+        trees.first_copy(&origin(1), A);
+        assert_eq!(trees.first_copy(&origin(1), B), Tell::Nothing);
+        assert_eq!(trees.another_copy(now, &origin(1), A), Tell::Prune(B));
+        assert_eq!(trees.direct(&origin(1), B), Tell::Graft(B), "a direct link takes over, and was pruned");
+        assert_eq!(trees.direct(&origin(1), B), Tell::Nothing);
     }
 
     #[test]
@@ -179,7 +277,9 @@ mod tests {
         trees.first_copy(&origin(3), B);
         trees.prune(&origin(1), B);
         trees.prune(&origin(1), A);
+        trees.prune(&origin(9), A);
         assert_eq!(trees.pruned(&origin(1)), [B, A]);
+        assert!(trees.pruned(&origin(9)).is_empty(), "an origin that nobody sent");
         assert_eq!(trees.forget_link(A), [origin(1), origin(2)]);
         assert_eq!(trees.pruned(&origin(1)), [B]);
         assert!(!trees.graft(&origin(1), B) && trees.pruned(&origin(1)).is_empty());
@@ -193,7 +293,7 @@ mod tests {
         for n in 0..3 * GENERATION as u64 {
             let mut id = [0; 32];
             id[..8].copy_from_slice(&n.to_be_bytes());
-            trees.prune(&Origin::Node(NodeId(id)), A);
+            trees.first_copy(&Origin::Node(NodeId(id)), A);
         }
         assert!(trees.young.len() <= GENERATION && trees.old.len() <= GENERATION);
     }

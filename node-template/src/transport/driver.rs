@@ -351,7 +351,8 @@ impl Driver {
             }
             Output::Close { link, code, reason } => {
                 self.hand_over_to(link);
-                if let Some(outgoing) = self.links.get(&link) {
+                if let Some(outgoing) = self.links.get_mut(&link) {
+                    outgoing.wanted = Vec::new();
                     outgoing.queue.close(Farewell { code, reason });
                 }
             }
@@ -423,7 +424,7 @@ impl Driver {
                 continue;
             };
             match lane {
-                Lane::Payload if outgoing.queue.fits(lane, outgoing.staged_bytes + text.len()) => {
+                Lane::Payload if outgoing.queue.fits(lane, outgoing.staged_bytes, text.len()) => {
                     if outgoing.staged.is_empty() {
                         self.touched.push(*link);
                     }
@@ -431,7 +432,7 @@ impl Driver {
                     outgoing.staged.push(Item::Text(text.clone()));
                 }
                 Lane::Payload => self.follow_ups.push_back(Input::LinkFull { link: *link }),
-                Lane::Control if outgoing.queue.fits(lane, text.len()) => {
+                Lane::Control if outgoing.queue.fits(lane, 0, text.len()) => {
                     outgoing.queue.push(lane, [Item::Text(text.clone())], text.len());
                 }
                 Lane::Control => {

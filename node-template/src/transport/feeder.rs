@@ -10,8 +10,6 @@ use crate::protocol::identity::Session;
 use crate::protocol::message::Delivery;
 use crate::protocol::transaction::Transaction;
 
-/// How many single transactions are read at once: with the longest of them all, a piece of 16 MiB.
-const FETCHED_AT_ONCE: usize = 64;
 /// How long feeding rests when the file can not be read; the core will ask again.
 const REST: Duration = Duration::from_secs(1);
 /// How many bytes are read from the pool at once.
@@ -50,12 +48,16 @@ pub(super) async fn feed(
 
 /// Sends single transactions from the pool, as an answer to a comparison. What can not be read is found by the next one.
 pub(super) async fn fetch(pool: Pool, queue: Arc<Queue>, positions: Vec<u64>, session: Session) {
-    for some in positions.chunks(FETCHED_AT_ONCE) {
+    let mut rest = &positions[..];
+    while !rest.is_empty() {
         if queue.room().await.is_err() {
             return;
         }
-        match pool.read_these(some).await {
-            Ok(transactions) => push(&queue, transactions, Some(session)),
+        match pool.read_these(rest, PIECE).await {
+            Ok((transactions, read)) => {
+                push(&queue, transactions, Some(session));
+                rest = rest.get(read.max(1)..).unwrap_or_default();
+            }
             Err(error) => return tracing::error!("can not read transactions for a peer: {error}"),
         }
     }

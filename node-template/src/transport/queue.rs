@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
+use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::protocol::Lane;
@@ -50,8 +51,8 @@ pub(crate) struct Queue {
     control_max: usize,
     /// The link's task, waiting for something to send.
     task: AtomicWaker,
-    /// The feeder, waiting for room.
-    feeder: AtomicWaker,
+    /// Whoever waits for room: a feeder, a fetcher, or both.
+    freed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -73,7 +74,7 @@ impl Queue {
             payload_max,
             control_max,
             task: AtomicWaker::new(),
-            feeder: AtomicWaker::new(),
+            freed: Notify::new(),
         }
     }
 
@@ -89,9 +90,9 @@ impl Queue {
         }
     }
 
-    /// Whether `more` bytes fit into a lane. An empty lane takes anything, so that no message is too long for every queue.
-    pub(crate) fn fits(&self, lane: Lane, more: usize) -> bool {
-        let waiting = self.bytes(lane).load(Ordering::Relaxed);
+    /// Whether `more` bytes fit into a lane for which `staged` are about to be pushed. An empty lane takes anything, so that no message is too long for every queue.
+    pub(crate) fn fits(&self, lane: Lane, staged: usize, more: usize) -> bool {
+        let waiting = self.bytes(lane).load(Ordering::Relaxed) + staged;
         let max = match lane {
             Lane::Control => self.control_max,
             Lane::Payload => self.payload_max,
@@ -114,6 +115,7 @@ impl Queue {
     /// Asks the link's task to end the link once everything queued before is sent. The first reason counts.
     pub(crate) fn close(&self, farewell: Farewell) {
         self.lock().farewell.get_or_insert(farewell);
+        self.freed.notify_waiters();
         self.task.wake();
     }
 
@@ -141,23 +143,28 @@ impl Queue {
         let before = self.bytes(lane).fetch_sub(bytes, Ordering::Relaxed);
         let half = self.payload_max / 2;
         if lane == Lane::Payload && before >= half && before - bytes < half {
-            self.feeder.wake();
+            self.freed.notify_waiters();
         }
     }
 
     /// Waits until less than half of the payload lane is in use. For the feeder; cancel-safe. `Err` if the link is gone.
     pub(crate) async fn room(&self) -> Result<(), Gone> {
-        std::future::poll_fn(|cx| {
-            self.feeder.register(cx.waker());
-            if self.lock().dead {
-                Poll::Ready(Err(Gone))
-            } else if self.payload.load(Ordering::Relaxed) < self.payload_max / 2 {
-                Poll::Ready(Ok(()))
-            } else {
-                Poll::Pending
+        loop {
+            let mut freed = std::pin::pin!(self.freed.notified());
+            // From here on a notification counts, so none is lost between the look and the wait.
+            freed.as_mut().enable();
+            let over = {
+                let waiting = self.lock();
+                waiting.dead || waiting.farewell.is_some()
+            };
+            if over {
+                return Err(Gone);
             }
-        })
-        .await
+            if self.payload.load(Ordering::Relaxed) < self.payload_max / 2 {
+                return Ok(());
+            }
+            freed.await;
+        }
     }
 
     /// The link's task is gone: drops what waits and frees the feeder.
@@ -167,7 +174,7 @@ impl Queue {
         waiting.control = VecDeque::new();
         waiting.payload = VecDeque::new();
         drop(waiting);
-        self.feeder.wake();
+        self.freed.notify_waiters();
     }
 }
 
@@ -190,12 +197,12 @@ mod tests {
     #[test]
     fn a_lane_is_bounded_and_an_empty_one_takes_anything() {
         let queue = Queue::new(100, 10);
-        assert!(queue.fits(Lane::Payload, 1_000) && queue.fits(Lane::Control, 1_000));
+        assert!(queue.fits(Lane::Payload, 0, 1_000) && queue.fits(Lane::Control, 0, 1_000));
         queue.push(Lane::Payload, [text(60)], 60);
-        assert!(queue.fits(Lane::Payload, 40) && !queue.fits(Lane::Payload, 41));
-        assert!(queue.fits(Lane::Control, 11), "the other lane has room of its own");
+        assert!(queue.fits(Lane::Payload, 0, 40) && !queue.fits(Lane::Payload, 0, 41));
+        assert!(queue.fits(Lane::Control, 0, 11), "the other lane has room of its own");
         queue.sent(Lane::Payload, 60);
-        assert!(queue.fits(Lane::Payload, 1_000));
+        assert!(queue.fits(Lane::Payload, 0, 1_000));
     }
 
     #[test]
@@ -221,13 +228,18 @@ mod tests {
         let queue = std::sync::Arc::new(Queue::new(100, 100));
         assert_eq!(queue.room().await, Ok(()));
         queue.push(Lane::Payload, [text(80)], 80);
-        let waiting = tokio::spawn({
+        let wait = || {
             let queue = queue.clone();
-            async move { queue.room().await }
-        });
+            tokio::spawn(async move { queue.room().await })
+        };
+        let (feeder, fetcher) = (wait(), wait());
         tokio::task::yield_now().await;
         queue.sent(Lane::Payload, 40);
-        assert_eq!(waiting.await.expect("no panic"), Ok(()));
+        assert_eq!(
+            (feeder.await.expect("no panic"), fetcher.await.expect("no panic")),
+            (Ok(()), Ok(())),
+            "both are woken"
+        );
         queue.push(Lane::Payload, [text(80)], 80);
         let waiting = tokio::spawn({
             let queue = queue.clone();
