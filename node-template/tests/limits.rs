@@ -108,10 +108,10 @@ async fn a_client_that_is_silent_is_sent_away_and_one_that_speaks_is_not() {
     let mut talking = Socket::dial(node.port()).await.unwrap();
     let mut silent = Socket::dial(node.port()).await.unwrap();
     let quiet = Raw::upgraded(node.port()).await;
-    let mut leaving = std::pin::pin!(silent.farewell());
+    let mut farewell = std::pin::pin!(silent.farewell());
     let farewell = loop {
         tokio::select! {
-            farewell = &mut leaving => break farewell,
+            farewell = &mut farewell => break farewell,
             // However long it takes until the silent one is sent away, this one is not silent.
             _ = talking.status() => {}
         }

@@ -26,7 +26,10 @@ pub fn address(port: u16) -> String {
 /// A port that nobody listens on. They lie below those that the system gives to outgoing connections, so that no dial takes one away before its
 /// node listens on it, and the 4,000 above them stay free for what a node may listen on besides.
 pub fn free_port() -> u16 {
-    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new((std::process::id() % 4_000) as u16));
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| {
+        // Test programs that run side by side have ids that are near: they begin far from each other.
+        AtomicU16::new((std::process::id().wrapping_mul(2_654_435_761) % 4_000) as u16)
+    });
     for _ in 0..4_000 {
         let port = 20_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 4_000;
         let free = |host| std::net::TcpListener::bind((host, port)).is_ok();

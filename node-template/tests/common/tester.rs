@@ -1,6 +1,7 @@
 //! Raw WebSocket peers: what the exercise's official tests are, and what a node of the exercise looks like from outside. They do only what a test
 //! tells them to.
 
+use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -24,8 +25,14 @@ pub struct Tester {
 impl Tester {
     /// Listens on a port that no other tester had: nodes go on dialling one that is gone, and must not reach the next.
     pub async fn listen() -> Self {
-        let port = free_port();
-        Self { listener: TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap(), port }
+        loop {
+            let port = free_port();
+            match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
+                Ok(listener) => return Self { listener, port },
+                // Another test program looks just now whether it is free.
+                Err(error) => assert_eq!(error.kind(), ErrorKind::AddrInUse, "{error}"),
+            }
+        }
     }
 
     /// As [`Self::listen`], with so small a buffer for what comes in that whoever sends soon feels that nobody reads.
