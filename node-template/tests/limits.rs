@@ -422,6 +422,20 @@ fn hearsay_that_fills_the_table_keeps_nobody_out_who_says_hello() {
 }
 
 #[test]
+fn one_handshake_displaces_few_addresses_from_a_full_table() {
+    let mut core = Core::new(Limits { peer_table: 200, word_burst: 10, ..Limits::default() });
+    let link = core.link("127.0.0.1");
+    let named = |from: u8| (0..200).map(|n| format!("ws://127.0.{from}.{n}:9")).collect::<Vec<_>>();
+    core.receive(link, &json!({ "type": "HANDSHAKE", "data": named(1) }));
+    // Each of them has failed, so that it may go.
+    assert!(dials_within(&mut core, Duration::from_secs(1)).len() >= 200);
+    // To find the one that has to go costs a look at all of them: too much to be done for each that a stranger names.
+    core.receive(link, &json!({ "type": "HANDSHAKE", "data": named(2) }));
+    // The first and the last count as its own.
+    assert_eq!(core.protocol.counters().addresses_without_room, 200 - 10 - 2);
+}
+
+#[test]
 fn asking_again_and_again_for_an_ack_that_the_disk_holds_up_takes_no_memory() {
     let mut core = Core::new(Limits::default());
     let link = core.link("127.0.0.1");

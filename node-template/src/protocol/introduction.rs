@@ -292,9 +292,10 @@ impl Protocol {
         }
     }
 
-    /// Takes the addresses of a HANDSHAKE into the table and makes them due.
+    /// Takes the addresses of a HANDSHAKE into the table and makes them due. Of a full table only a few others give way: to
+    /// find each costs a look at all.
     pub(super) fn learn(&mut self, now: Instant, link: LinkId, addresses: &[PeerAddress]) {
-        let mut new = 0;
+        let (mut new, mut displacing) = (0, self.config.limits.word_burst);
         let mut own: Vec<&PeerAddress> = addresses.first().into_iter().chain(addresses.last()).collect();
         own.dedup();
         for address in addresses {
@@ -303,10 +304,14 @@ impl Protocol {
             }
             if self.peers.get(address).is_none() {
                 let source = if own.contains(&address) { Source::Hello } else { Source::Hearsay };
-                if !self.peers.add(address, source, now, &self.config.limits) {
+                let displaces = source == Source::Hearsay && self.peers.is_full(&self.config.limits);
+                if (displaces && displacing == 0) || !self.peers.add(address, source, now, &self.config.limits) {
+                    // Where nothing gives way now, nothing does for the rest of this HANDSHAKE.
+                    displacing = if displaces { 0 } else { displacing };
                     self.counters.addresses_without_room += 1;
                     continue;
                 }
+                displacing -= u32::from(displaces);
                 new += 1;
                 let at = self.allowed_on_word(now, link, address);
                 self.dial_at(address, at);

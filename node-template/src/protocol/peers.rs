@@ -109,10 +109,15 @@ impl PeerTable {
         true
     }
 
+    /// Whether one more learned address has no room unless another one gives way.
+    pub(super) fn is_full(&self, limits: &Limits) -> bool {
+        self.peers.len() - self.known >= limits.peer_table
+    }
+
     /// Makes room for one learned address: the one that failed most, then the one that was of use longest ago. For somebody who says hello also one that
     /// is only hearsay so far gives way: else a liar could fill the table and keep everybody out.
     fn make_room(&mut self, source: Source, now: Instant, limits: &Limits) -> bool {
-        if self.peers.len() - self.known < limits.peer_table {
+        if !self.is_full(limits) {
             return true;
         }
         let idle =
