@@ -179,12 +179,13 @@ impl Network {
             seed,
         };
         let pooled = opened.ids.len();
+        let held = opened.ids.into_iter().zip(opened.times).collect();
         let (inbox, arrivals) = mpsc::channel(INBOX);
         let (commands, command_receiver) = mpsc::channel(COMMANDS);
         let (events, _) = broadcast::channel(EVENTS);
         let doorman = Arc::new(Doorman::new(&Greeting { node, session }, self.limits.clone(), inbox.clone()));
         let driver = Driver::new(Parts {
-            protocol: Protocol::new(Instant::now(), config, opened.ids),
+            protocol: Protocol::new(Instant::now(), config, held),
             limits: self.limits,
             session,
             pool: opened.pool,

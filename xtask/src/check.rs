@@ -3,6 +3,7 @@
 //! Each step runs, whatever became of the ones before, and what it prints goes through unchanged. At the end a table says what ran; the exit code is 1
 //! if anything failed, a missing tool included: a check that could not run has not passed.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -121,21 +122,25 @@ fn crosses(name: &str) -> bool {
 }
 
 /// Installs what the JavaScript nodes need, if it is not what the lock file says.
-fn packages(interop: &Path) -> Result<()> {
+pub(crate) fn packages(interop: &Path) -> Result<()> {
     let wanted = interop.join("package-lock.json");
     if !wanted.is_file() {
         tell(format!("there is no {}", wanted.display()))?;
         return Ok(());
     }
-    // npm writes this file when it is done; older than the wishes, or not there, it is stale.
-    let changed = |path: &Path| path.metadata().and_then(|metadata| metadata.modified());
-    let fresh = changed(&interop.join("node_modules/.package-lock.json"))
-        .is_ok_and(|done| changed(&wanted).is_ok_and(|wanted| done >= wanted));
-    if fresh {
+    if packages_are_fresh(interop) {
         tell("node_modules is as package-lock.json says")?;
         return Ok(());
     }
     finish(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(interop), "npm ci")
+}
+
+/// Whether the JavaScript nodes have what the lock file says.
+pub(crate) fn packages_are_fresh(interop: &Path) -> bool {
+    // npm writes its file when it is done; older than the wishes, or not there, it is stale.
+    let changed = |name| interop.join(name).metadata().and_then(|metadata| metadata.modified());
+    changed("node_modules/.package-lock.json")
+        .is_ok_and(|done| changed("package-lock.json").is_ok_and(|wanted| done >= wanted))
 }
 
 fn tests_with_cases(root: &Path, arguments: &[&str], long: bool) -> Result<()> {
@@ -150,8 +155,13 @@ fn cargo(root: &Path, arguments: &[&str]) -> Result<()> {
     finish(&mut command(root, arguments), &format!("cargo {}", arguments.join(" ")))
 }
 
+/// The cargo that runs us.
+pub(crate) fn cargo_program() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
 fn command(root: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = Command::new(cargo_program());
     command.args(arguments).current_dir(root);
     command
 }

@@ -3,6 +3,7 @@
 //! Parses, dispatches, prints one line for an error, and sets the exit code: 0 done, 1 failed, 2 wrong usage. Each task has a module of its own.
 
 mod add_transaction;
+mod bench;
 mod check;
 mod clone_node;
 mod delete_nodes;
@@ -33,6 +34,7 @@ Examples:
   cargo xtask status                   what the running nodes say
   cargo xtask delete-nodes             remove all node folders
   cargo xtask test                     run everything that must pass
+  cargo xtask bench --quick            measure our node and its rivals
 ";
 
 #[derive(Debug, Parser)]
@@ -59,6 +61,8 @@ enum Task {
     DeleteNodes(delete_nodes::Arguments),
     /// Run every check and test of the project
     Test(check::Arguments),
+    /// Measure our node and its rivals side by side
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -85,5 +89,6 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Task::Status(arguments) => status::run(&workspace, &arguments),
         Task::DeleteNodes(arguments) => delete_nodes::run(&workspace, &arguments),
         Task::Test(arguments) => check::run(&workspace, &arguments),
+        Task::Bench(arguments) => bench::run(&workspace, &arguments),
     }
 }

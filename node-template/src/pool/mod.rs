@@ -52,9 +52,12 @@ pub use repair::Repair;
 use disk::Disk;
 use index::{Index, Place};
 use load::{Gather, Look};
+use read::Plan;
 use shared::Shared;
 use writer::{Command, Pauses, Writer};
 
+/// How often reading is tried while another program changes the file.
+const TRIES: usize = 5;
 /// How many reports wait to be taken before the writer waits as well. Each batch is one, so a driver that takes them all at each turn never gets near.
 const REPORTS: usize = 1_024;
 
@@ -76,6 +79,8 @@ pub struct Opened {
     pub reports: mpsc::Receiver<Report>,
     /// What the pool holds: the identities of the positions from 0 on.
     pub ids: Vec<TransactionId>,
+    /// The times of the same transactions, see [`Transaction::time`].
+    pub times: Vec<u64>,
     /// What was damaged and is repaired.
     pub repairs: Vec<Repair>,
 }
@@ -138,9 +143,9 @@ fn open_on(folder: &Path, disk: Box<dyn Disk>, pauses: Pauses) -> Result<Opened,
     let path = load::path_in(folder)?;
     let lock = lock::Lock::take(folder)?;
     let mut repairs = Vec::new();
-    let (file, index) = loop {
-        match load::look(&path, Index::new())? {
-            Look::Sound(file, index) => break (file, index),
+    let (file, Loaded { index, times }) = loop {
+        match load::look(&path, Loaded { index: Index::new(), times: Vec::new() })? {
+            Look::Sound(file, loaded) => break (file, loaded),
             Look::Missing => repair::make_empty(&path, disk.as_ref())?,
             // A repair leaves a sound file; if it is damaged again, somebody else is at it.
             Look::Damaged(_) if repairs.len() > 1 => return Err(PoolError::Unsettled { path }),
@@ -168,12 +173,22 @@ fn open_on(folder: &Path, disk: Box<dyn Disk>, pauses: Pauses) -> Result<Opened,
             drop(end);
         })
         .map_err(PoolError::io("start a thread for", &path))?;
-    Ok(Opened { pool: Pool { shared, commands: command_sender, ended }, reports, ids, repairs })
+    Ok(Opened { pool: Pool { shared, commands: command_sender, ended }, reports, ids, times, repairs })
 }
 
-impl Gather for Index {
+/// What the first reading of the file gathers.
+#[derive(Debug)]
+struct Loaded {
+    index: Index,
+    /// By position.
+    times: Vec<u64>,
+}
+
+impl Gather for Loaded {
     fn row(&mut self, transaction: Transaction, place: Place) {
-        self.insert(transaction.id(), place);
+        if self.index.insert(transaction.id(), place) {
+            self.times.push(transaction.time());
+        }
     }
 }
 
@@ -191,18 +206,35 @@ impl Pool {
     /// # Errors
     /// [`PoolError::Io`]; [`PoolError::Unsettled`] if another program changes the file again and again meanwhile.
     pub async fn read(&self, from: u64, until: Option<u64>, max_bytes: usize) -> Result<Chunk, PoolError> {
-        const TRIES: usize = 5;
         for _ in 0..TRIES {
             let (plan, next, end) = self.shared.plan(from, until, max_bytes);
-            let read = tokio::task::spawn_blocking(move || plan.read()).await;
-            // The runtime drops blocking work only when it ends.
-            let read = read.map_err(|_| PoolError::Closed)?.map_err(PoolError::io("read", self.shared.path()))?;
-            if let Some(transactions) = read {
+            if let Some(transactions) = self.carry_out(plan).await? {
                 return Ok(Chunk { transactions, next, end });
             }
             self.look().await;
         }
         Err(PoolError::Unsettled { path: self.shared.path().to_owned() })
+    }
+
+    /// Reads single transactions by their positions, in that order; those that were lost are left out.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn read_these(&self, positions: &[u64]) -> Result<Vec<Transaction>, PoolError> {
+        for _ in 0..TRIES {
+            let plan = self.shared.plan_these(positions);
+            if let Some(transactions) = self.carry_out(plan).await? {
+                return Ok(transactions);
+            }
+            self.look().await;
+        }
+        Err(PoolError::Unsettled { path: self.shared.path().to_owned() })
+    }
+
+    async fn carry_out(&self, plan: Plan) -> Result<Option<Vec<Transaction>>, PoolError> {
+        let read = tokio::task::spawn_blocking(move || plan.read()).await;
+        // The runtime drops blocking work only when it ends.
+        read.map_err(|_| PoolError::Closed)?.map_err(PoolError::io("read", self.shared.path()))
     }
 
     /// Has the writer compare the file with what it left, as it does before each batch; returns when what somebody else did to it is reported.

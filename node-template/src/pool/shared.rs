@@ -37,6 +37,16 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What to read for single positions.
+    pub(super) fn plan_these(&self, positions: &[u64]) -> Plan {
+        let state = self.state();
+        let known =
+            positions.iter().map(|position| *position as usize).filter(|position| *position < state.index.len());
+        let live = known.filter(|position| !state.index.place(*position).is_lost());
+        let rows = live.map(|position| (state.index.id(position), state.index.place(position))).collect();
+        Plan { file: Arc::clone(&state.file), rows }
+    }
+
     /// What to read for the positions from `from` on, up to `until` and about `max_bytes`; the position after it; whether that is the end.
     pub(super) fn plan(&self, from: u64, until: Option<u64>, max_bytes: usize) -> (Plan, u64, bool) {
         let state = self.state();

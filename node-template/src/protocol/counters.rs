@@ -43,6 +43,10 @@ counters! {
     transactions_synced,
     /// Times a link's queue was full.
     queues_full,
+    /// PRUNE frames sent: neighbours told to send no more of some origins.
+    prunes_sent,
+    /// GRAFT frames sent: neighbours asked to send some origins again.
+    grafts_sent,
     /// Comparisons of pools that found a difference.
     pools_differed,
     /// Frames that were no messages.

@@ -1,18 +1,18 @@
 //! How a transaction spreads: taken once, sent on to every peer but the one that brought it, and answered for when the disk has it.
 //!
-//! A copy is known by the transaction's identity, so a flood ends by itself. The first copy is sent on at once, before the disk; a client's ACK comes after
-//! the disk.
+//! A copy is known by the transaction's identity, so a flood ends by itself; and neighbours tell each other whose transactions they get elsewhere, so that soon
+//! there are no copies (`trees.rs`). The first copy is sent on at once, before the disk; a client's ACK comes after the disk.
 
 use std::collections::HashMap;
 use std::time::Instant;
 
 use super::event::Event;
 use super::identity::LinkId;
-use super::links::{Flow, Role};
+use super::links::{Flow, Link, Role};
 use super::membership::close;
-use super::message::{Ack, AckStatus, Delivery};
+use super::message::{Ack, AckStatus, Delivery, graft_frame, prune_frame};
 use super::transaction::{Origin, Transaction, TransactionId};
-use super::{Lane, Output, Protocol, RequestId, Submission};
+use super::{Lane, Output, Protocol, RequestId, Submission, limits};
 
 /// Who is owed an answer once a transaction is on disk. Bounded by what may wait for the disk.
 #[derive(Debug, Default)]
@@ -51,7 +51,8 @@ impl Protocol {
             Role::Plain { address: Some(address) } => Origin::Plain(address.clone()),
             _ => Origin::Node(self.config.node),
         };
-        let transaction = if origin.as_ref() == Some(&named) { transaction } else { transaction.with_origin(&named) };
+        let right = synced || origin.as_ref() == Some(&named);
+        let transaction = if right { transaction } else { transaction.with_origin(&named) };
         if synced {
             self.counters.transactions_synced += 1;
         }
@@ -92,6 +93,12 @@ impl Protocol {
         from: Option<LinkId>,
     ) -> usize {
         self.counters.transactions_accepted += 1;
+        self.reconciling.on_accepted(&transaction.id());
+        self.offer.accept(now, transaction.id(), transaction.time());
+        if let (Some(origin), Some(link)) = (&origin, from) {
+            self.note_first_copy(now, origin, link);
+            self.trees.remember(transaction.id(), origin);
+        }
         let links = self.flood(now, &transaction, origin.as_ref(), from);
         self.holdings.accept(transaction.clone());
         self.outbox.push_back(Output::Store { transaction: transaction.clone() });
@@ -100,7 +107,7 @@ impl Protocol {
         links
     }
 
-    /// Pushes a transaction to every peer that is not known to have it.
+    /// Pushes a transaction to every peer that is not known to have it, nor to get it otherwise.
     fn flood(
         &mut self,
         now: Instant,
@@ -120,11 +127,14 @@ impl Protocol {
         count
     }
 
-    fn targets(&self, now: Instant, origin: Option<&Origin>, from: Option<LinkId>) -> Vec<LinkId> {
-        let source = from.and_then(|link| self.links.get(link)).map(|link| &link.role);
+    /// What came with a comparison has no origin here and goes to plain peers alone: full peers find it by their own comparisons.
+    fn targets(&mut self, now: Instant, origin: Option<&Origin>, from: Option<LinkId>) -> Vec<LinkId> {
+        let Self { links, trees, peers, .. } = self;
+        let source = from.and_then(|link| links.get(link)).map(|link| &link.role);
+        let pruned = origin.map_or(&[][..], |origin| trees.pruned(origin));
         let mut nodes = Vec::new();
         let mut targets = Vec::new();
-        for (id, link) in self.links.iter() {
+        for (id, link) in links.iter() {
             if Some(id) == from || !link.takes_transactions() || matches!(link.flow, Flow::Behind { .. }) {
                 continue;
             }
@@ -134,17 +144,14 @@ impl Protocol {
                     let second = nodes.contains(&peer.id);
                     nodes.push(peer.id);
                     let brought = matches!(source, Some(Role::Full(source)) if source.id == peer.id);
-                    !second && !brought && origin != Some(&Origin::Node(peer.id))
+                    let another = origin.is_some_and(|origin| *origin != Origin::Node(peer.id));
+                    !second && !brought && another && !pruned.contains(&id)
                 }
                 Role::Plain { address: Some(address) } => {
                     // A plain peer's own link to us is not the one on which it listens.
                     let brought = matches!(source, Some(Role::Plain { address: Some(source) }) if source == address);
-                    let shy = self
-                        .peers
-                        .get(address)
-                        .and_then(|peer| peer.handshakes_only_until)
-                        .is_some_and(|until| now < until);
-                    !brought && !shy
+                    let shy = peers.get(address).and_then(|peer| peer.handshakes_only_until);
+                    !brought && shy.is_none_or(|until| now >= until)
                 }
                 Role::Plain { address: None } | Role::Candidate(_) | Role::Client { .. } => false,
             };
@@ -153,6 +160,98 @@ impl Protocol {
             }
         }
         targets
+    }
+
+    /// A direct link to an origin is always its parent; else the link is that brought the latest new transaction.
+    fn note_first_copy(&mut self, now: Instant, origin: &Origin, link: LinkId) {
+        let direct = self.direct_link(origin);
+        self.trees.first_copy(origin, direct.unwrap_or(link));
+        if direct.is_some_and(|direct| direct != link) && self.trees.another_copy(now, origin, link) {
+            self.send_prune(link, std::slice::from_ref(origin));
+        }
+    }
+
+    fn direct_link(&self, origin: &Origin) -> Option<LinkId> {
+        let Origin::Node(node) = origin else { return None };
+        self.links
+            .to_node(*node, None)
+            .map(|(link, _)| link)
+            .filter(|link| self.links.get(*link).is_some_and(Link::takes_transactions))
+    }
+
+    /// Copies came in: neighbours that are not the way to their origins are told to send no more of them.
+    pub(super) fn on_repeated(&mut self, now: Instant, link: LinkId, copies: &[(Origin, u32)]) {
+        self.hear(now, link);
+        let Some(sender) = self.links.get(link).filter(|link| !link.closing).and_then(Link::full).map(|peer| peer.id)
+        else {
+            return;
+        };
+        let mut prune = Vec::new();
+        for (origin, count) in copies {
+            self.counters.transactions_duplicate += u64::from(*count);
+            if *origin == Origin::Node(sender) || *origin == Origin::Node(self.config.node) {
+                continue;
+            }
+            if let Some(direct) = self.direct_link(origin) {
+                self.trees.first_copy(origin, direct);
+            }
+            if self.trees.another_copy(now, origin, link) {
+                prune.push(origin.clone());
+            }
+        }
+        self.send_prune(link, &prune);
+    }
+
+    fn send_prune(&mut self, link: LinkId, origins: &[Origin]) {
+        // To a plain peer nothing is said that it does not know: it may die of it.
+        if self.links.get(link).is_some_and(|link| link.full().is_some()) {
+            for some in origins.chunks(limits::ORIGINS) {
+                self.counters.prunes_sent += 1;
+                self.send(vec![link], prune_frame(some), Lane::Control);
+            }
+        }
+    }
+
+    pub(super) fn on_prune(&mut self, link: LinkId, origins: &[Origin]) {
+        if self.links.get(link).and_then(Link::full).is_none() {
+            return self.fault(link, "PRUNE: only full peers are part of a tree");
+        }
+        // Our own transactions go to everybody: a node that prunes us could not be told from one that is cut off.
+        for origin in origins.iter().filter(|origin| **origin != Origin::Node(self.config.node)) {
+            self.trees.prune(origin, link);
+        }
+    }
+
+    pub(super) fn on_graft(&mut self, now: Instant, link: LinkId, origins: &[Origin]) {
+        let Some(sender) = self.links.get(link).and_then(Link::full).map(|peer| peer.id) else {
+            return self.fault(link, "GRAFT: only full peers are part of a tree");
+        };
+        let mut orphans = Vec::new();
+        for origin in origins {
+            if self.trees.graft(origin, link) && *origin != Origin::Node(sender) {
+                orphans.push(origin.clone());
+            }
+        }
+        self.regrow(now, &orphans, Some(link));
+    }
+
+    /// The parents of these origins are gone: every neighbour is asked to send them again, and one to compare pools, for what fell between.
+    pub(super) fn regrow(&mut self, now: Instant, origins: &[Origin], except: Option<LinkId>) {
+        if origins.is_empty() || self.ending {
+            return;
+        }
+        let neighbours = self
+            .links
+            .iter()
+            .filter(|(id, link)| Some(*id) != except && link.full().is_some() && link.takes_transactions());
+        let neighbours: Vec<LinkId> = neighbours.map(|(id, _)| id).collect();
+        if !neighbours.is_empty() {
+            for some in origins.chunks(limits::ORIGINS) {
+                self.counters.grafts_sent += neighbours.len() as u64;
+                self.send(neighbours.clone(), graft_frame(some), Lane::Control);
+            }
+        }
+        self.reconcile_with_somebody(now);
     }
 
     /// Remembers when the first transaction went out on a link.
@@ -253,6 +352,8 @@ impl Protocol {
         for transaction in transactions {
             if self.holdings.found(transaction.id()) {
                 self.counters.transactions_accepted += 1;
+                self.reconciling.on_accepted(&transaction.id());
+                self.offer.accept(now, transaction.id(), transaction.time());
                 let transaction = transaction.with_origin(&origin);
                 let links = self.flood(now, &transaction, Some(&origin), None);
                 self.notify(Event::Transaction { transaction, origin: Some(origin.clone()), peer: None, links });

@@ -16,6 +16,10 @@ pub const HANDSHAKE_ADDRESSES: usize = 1_000;
 pub const ADDRESS_BYTES: usize = 256;
 /// How many identities one STATUS may ask for.
 pub const STATUS_IDS: usize = 1_000;
+/// How many identities one WANT may have.
+pub const WANT_IDS: usize = 1_000;
+/// How many origins one PRUNE or GRAFT may have.
+pub const ORIGINS: usize = 1_000;
 /// How many characters of a stranger's text (type, agent, network, reason) are kept for logs and the page.
 pub const SHOWN_CHARACTERS: usize = 64;
 /// The longest reason in a WebSocket close frame, in bytes (RFC 6455, section 5.5: 125 less the code).

@@ -212,7 +212,7 @@ impl Protocol {
             self.begin_duel(now, twin.min(link));
         }
         if known {
-            self.ready(link);
+            self.ready(now, link);
         } else {
             self.verify_claim(now, link, node);
         }
@@ -268,7 +268,7 @@ impl Protocol {
         if probing {
             self.timers.set(Timer::Answer(link), now + ANSWER_AFTER);
         } else {
-            self.answer(link);
+            self.answer(now, link);
         }
     }
 
@@ -318,32 +318,32 @@ impl Protocol {
             }
         }
         if self.timers.due(&Timer::Answer(link)).is_some() {
-            self.answer(link);
+            self.answer(now, link);
         }
         self.fill_slots(now);
     }
 
     /// Sends the HANDSHAKE that answers a full peer's, and opens the flow of transactions.
-    pub(super) fn answer(&mut self, link: LinkId) {
+    pub(super) fn answer(&mut self, now: Instant, link: LinkId) {
         self.timers.cancel(&Timer::Answer(link));
         let Some(Link { role: Role::Full(peer), closing: false, .. }) = self.links.get_mut(link) else {
             return;
         };
         if !std::mem::replace(&mut peer.answered, true) {
             self.send_handshake(link);
-            self.ready(link);
+            self.ready(now, link);
         }
     }
 
     /// A link to a full peer is open for transactions: both HANDSHAKEs went their way. If it is the first to that node, their pools are compared.
-    fn ready(&mut self, link: LinkId) {
+    fn ready(&mut self, now: Instant, link: LinkId) {
         let Some(id) = self.links.get(link).and_then(Link::full).map(|peer| peer.id) else {
             return;
         };
         let other = self.links.to_node(id, Some(link)).and_then(|(other, _)| self.links.get(other));
         if !other.is_some_and(Link::takes_transactions) {
             self.notify_up(link);
-            self.compare_pools(link);
+            self.compare_pools(now, link);
         }
     }
 
@@ -507,6 +507,9 @@ impl Protocol {
             self.timers.cancel(&timer);
         }
         self.drop_waiting(link);
+        self.reconciling.forget_link(link);
+        let orphans = self.trees.forget_link(link);
+        self.regrow(now, &orphans, None);
         self.settle_plain(now, &closed);
         let heir = closed.full().and_then(|peer| self.links.to_node(peer.id, None)).map(|(id, _)| id);
         for address in self.peers.leading_to(link) {
@@ -518,7 +521,7 @@ impl Protocol {
         let orphan = closed.full().filter(|_| heir.is_none()).and_then(|peer| self.candidate_for(peer.id));
         match heir.or(orphan) {
             Some(link) if orphan.is_some() => self.promote(link),
-            Some(link) => self.compare_pools(link),
+            Some(link) => self.compare_pools(now, link),
             None => {}
         }
         if heir.is_none() {

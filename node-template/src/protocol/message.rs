@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
 use super::address::PeerAddress;
@@ -29,8 +30,14 @@ pub enum Message {
     Ack(Ack),
     /// A question for the node's status, or its answer.
     Status(StatusFrame),
-    /// What a full peer's pool holds, to be compared with ours.
-    Sync(Summary),
+    /// A step in finding out what two full peers' pools lack.
+    Sync(SyncFrame),
+    /// What a full peer lacks and wants sent.
+    Want(Vec<TransactionId>),
+    /// A full peer wants nothing more of these origins on this link.
+    Prune(Vec<Origin>),
+    /// A full peer wants these origins again.
+    Graft(Vec<Origin>),
     /// A type that this version does not know; ignored.
     Unknown(String),
 }
@@ -218,7 +225,10 @@ impl Message {
             "TRANSACTION" => Delivery::read(frame).map(Self::Transaction),
             "HANDSHAKE" => Handshake::read(frame).map(Self::Handshake),
             "ACK" => read(frame, "ACK").map(Self::Ack),
-            "SYNC" => read(frame, "SYNC").map(Self::Sync),
+            "SYNC" => SyncFrame::read(frame).map(Self::Sync),
+            "WANT" => read_list(frame, "WANT", limits::WANT_IDS).map(Self::Want),
+            "PRUNE" => read_list(frame, "PRUNE", limits::ORIGINS).map(Self::Prune),
+            "GRAFT" => read_list(frame, "GRAFT", limits::ORIGINS).map(Self::Graft),
             "STATUS" => StatusFrame::read(frame).map(Self::Status),
             _ => Ok(Self::Unknown(kind.chars().take(limits::SHOWN_CHARACTERS).collect())),
         }
@@ -232,6 +242,9 @@ impl Message {
             Self::Ack(_) => "ACK",
             Self::Status(_) => "STATUS",
             Self::Sync(_) => "SYNC",
+            Self::Want(_) => "WANT",
+            Self::Prune(_) => "PRUNE",
+            Self::Graft(_) => "GRAFT",
             Self::Unknown(kind) => kind,
         }
     }
@@ -351,17 +364,119 @@ impl Ack {
     }
 }
 
-impl Summary {
-    /// The SYNC frame that asks a full peer to compare.
+/// SYNC: what two full peers say to find out what each lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SyncFrame {
+    /// What the sender offers, to be compared.
+    Summary(Summary),
+    /// The sender lacks so much that it wants everything.
+    Everything,
+    /// A question of a reconciliation …
+    Ask(Step),
+    /// … and its answer.
+    Answer(Step),
+}
+
+/// One message of the negentropy protocol, version 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Names the reconciliation; the asking side chose it.
+    pub number: u64,
+    /// The message's bytes; on the wire in base64.
+    pub message: Vec<u8>,
+}
+
+#[derive(Serialize, Deserialize, Default)]
+struct SyncOnWire {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sum: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    everything: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ask: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer: Option<String>,
+}
+
+impl SyncFrame {
+    fn read(frame: Value<'_>) -> Result<Self, Malformed> {
+        let decode = |text: String| BASE64.decode(text.as_bytes()).map_err(|error| wrong("SYNC", error));
+        match read(frame, "SYNC")? {
+            SyncOnWire { everything: true, .. } => Ok(Self::Everything),
+            SyncOnWire { count: Some(count), sum: Some(sum), .. } => Ok(Self::Summary(Summary { count, sum })),
+            SyncOnWire { number: Some(number), ask: Some(ask), .. } => {
+                Ok(Self::Ask(Step { number, message: decode(ask)? }))
+            }
+            SyncOnWire { number: Some(number), answer: Some(answer), .. } => {
+                Ok(Self::Answer(Step { number, message: decode(answer)? }))
+            }
+            _ => Err(wrong("SYNC", "it is no summary, no question and no answer")),
+        }
+    }
+
+    /// The frame of this step.
     pub fn to_frame(&self) -> Frame {
         #[derive(Serialize)]
-        struct OnWire<'a> {
+        struct OnWire {
             r#type: &'static str,
-            data: &'a Summary,
+            data: SyncOnWire,
             set: &'static str,
         }
-        to_frame(&OnWire { r#type: "SYNC", data: self, set: "transactions" })
+        let data = match self {
+            Self::Summary(Summary { count, sum }) => {
+                SyncOnWire { count: Some(*count), sum: Some(sum.clone()), ..SyncOnWire::default() }
+            }
+            Self::Everything => SyncOnWire { everything: true, ..SyncOnWire::default() },
+            Self::Ask(Step { number, message }) => {
+                SyncOnWire { number: Some(*number), ask: Some(BASE64.encode(message)), ..SyncOnWire::default() }
+            }
+            Self::Answer(Step { number, message }) => {
+                SyncOnWire { number: Some(*number), answer: Some(BASE64.encode(message)), ..SyncOnWire::default() }
+            }
+        };
+        to_frame(&OnWire { r#type: "SYNC", data, set: "transactions" })
     }
+}
+
+/// Reads `data` as a list of names, at most `most`; a name that is none makes the whole malformed.
+fn read_list<T: std::str::FromStr<Err: std::fmt::Display>>(
+    frame: Value<'_>,
+    kind: &'static str,
+    most: usize,
+) -> Result<Vec<T>, Malformed> {
+    let data = frame
+        .get("data")
+        .filter(|data| data.kind() == Kind::Array)
+        .ok_or_else(|| wrong(kind, "data is not an array"))?;
+    let names = data.elements().take(most).map(|name| {
+        let text = name.as_str().ok_or_else(|| wrong(kind, "an entry is not a text"))?;
+        text.parse().map_err(|error| wrong(kind, error))
+    });
+    names.collect()
+}
+
+fn list_frame(kind: &'static str, names: &[impl ToString]) -> Frame {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    to_frame(&Typed { r#type: kind, data: &names })
+}
+
+/// The WANT frame for at most [`limits::WANT_IDS`] transactions.
+pub fn want_frame(ids: &[TransactionId]) -> Frame {
+    list_frame("WANT", ids)
+}
+
+/// The PRUNE frame for at most [`limits::ORIGINS`] origins.
+pub fn prune_frame(origins: &[Origin]) -> Frame {
+    list_frame("PRUNE", origins)
+}
+
+/// The GRAFT frame for at most [`limits::ORIGINS`] origins.
+pub fn graft_frame(origins: &[Origin]) -> Frame {
+    list_frame("GRAFT", origins)
 }
 
 #[derive(Serialize, Deserialize, Default)]

@@ -3,8 +3,9 @@
 //! One page of it. A node knows **addresses** (`peers.rs`) and dials them when they are due (`dialling.rs`). Each connection is a **link** (`links.rs`), and on
 //! the links that it dials it introduces itself with a HANDSHAKE, in which every address stands that it has an open link to; whoever reads one dials what it is not
 //! linked to, and so the mesh becomes full (`membership.rs`). A **transaction** is any JSON object, known by the hash of its canonical form (`transaction.rs`,
-//! `json/`); who receives one that is new sends it on to all peers but the one that brought it, and has it stored (`gossip.rs`, `holdings.rs`). Two full
-//! peers that link compare their pools, and each sends what it has if they differ; a link that is too slow is fed from the pool (`sync.rs`). What a stranger can
+//! `json/`); who receives one that is new sends it on to all peers but the one that brought it, and has it stored (`gossip.rs`, `holdings.rs`). Full peers
+//! tell each other whose transactions they get elsewhere, and so each origin grows a tree (`trees.rs`); what a break in a tree lets fall is found by comparing pools
+//! (`reconcile.rs`, `offer.rs`); a link that is too slow is fed from the pool (`feed.rs`). What a stranger can
 //! push against has a bound in `limits.rs`. The messages themselves are in `message.rs`.
 //!
 //! [`Protocol`] is driven by three calls and owns all state; `transport/` drives it on sockets, the simulator in virtual time. Time and randomness come in as
@@ -27,13 +28,16 @@ pub mod message;
 pub mod transaction;
 
 mod dialling;
+mod feed;
 mod gossip;
 mod holdings;
 mod links;
 mod membership;
+mod offer;
 mod peers;
-mod sync;
+mod reconcile;
 mod timers;
+mod trees;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -50,9 +54,12 @@ use limits::Limits;
 use links::{Links, Role};
 use membership::close;
 use message::{Malformed, Message, Status, StatusFrame};
+use offer::Offer;
 use peers::{PeerTable, State};
+use reconcile::Reconciling;
 use timers::{Timer, Timers};
-use transaction::{Transaction, TransactionId};
+use transaction::{Origin, Transaction, TransactionId};
+use trees::Trees;
 
 /// A fact that the shell reports.
 #[derive(Debug)]
@@ -73,12 +80,12 @@ pub enum Input {
         /// What.
         message: Result<Message, Malformed>,
     },
-    /// Copies of transactions came in on a link: the shell knew them by their text, and nothing of them was read.
+    /// Copies of transactions came in on a link: the shell knew them by their text, which is that of the copy accepted, its origin included.
     Repeated {
         /// On which.
         link: LinkId,
-        /// How many.
-        copies: u32,
+        /// Of which origins, and how many of each.
+        copies: Vec<(Origin, u32)>,
     },
     /// A pong came in on a link.
     Pong {
@@ -229,6 +236,13 @@ pub enum Output {
         /// Whether the frames carry our session, as an answer to a comparison of pools does; else they are as if just flooded.
         synced: bool,
     },
+    /// Send a link the transactions at these positions, as [`Output::Feed`] does with `synced`; answered by nothing.
+    Fetch {
+        /// Which link.
+        link: LinkId,
+        /// Which positions, in ascending order.
+        positions: Vec<u64>,
+    },
     /// A submission was taken, or not: told at once.
     Submitted {
         /// Which.
@@ -301,6 +315,9 @@ pub struct Protocol {
     dialling: Dialling,
     links: Links,
     holdings: Holdings,
+    trees: Trees,
+    offer: Offer,
+    reconciling: Reconciling,
     waiting: Waiting,
     /// Whether the pool's file takes writes, as far as we know.
     writable: bool,
@@ -314,9 +331,9 @@ pub struct Protocol {
 const FAULTS: u32 = 16;
 
 impl Protocol {
-    /// A node that knows its peers' addresses and what its pool holds (identities in the order of their positions), and is linked to nobody. The first
+    /// A node that knows its peers' addresses and what its pool holds (identities and times, see [`Transaction::time`], in the order of their positions), and is linked to nobody. The first
     /// dials are due at once.
-    pub fn new(now: Instant, config: Config, pool: Vec<TransactionId>) -> Self {
+    pub fn new(now: Instant, config: Config, pool: Vec<(TransactionId, u64)>) -> Self {
         let mut protocol = Self {
             started: now,
             rng: SmallRng::seed_from_u64(config.seed),
@@ -325,7 +342,10 @@ impl Protocol {
             peers: PeerTable::default(),
             dialling: Dialling::default(),
             links: Links::default(),
-            holdings: Holdings::of(pool),
+            offer: Offer::of(pool.iter().copied()),
+            holdings: Holdings::of(pool.into_iter().map(|(id, _)| id)),
+            trees: Trees::default(),
+            reconciling: Reconciling::default(),
             waiting: Waiting::default(),
             writable: true,
             end_before: 0,
@@ -341,6 +361,7 @@ impl Protocol {
                 protocol.dial_at(&address, now);
             }
         }
+        protocol.schedule_round(now);
         protocol
     }
 
@@ -352,10 +373,7 @@ impl Protocol {
         }
         match input {
             Input::Received { link, message } => self.on_received(now, link, message),
-            Input::Repeated { link, copies } => {
-                self.hear(now, link);
-                self.counters.transactions_duplicate += u64::from(copies);
-            }
+            Input::Repeated { link, copies } => self.on_repeated(now, link, &copies),
             Input::Stored { ids } => self.on_stored(ids),
             Input::Submit { request, transaction } => self.on_submit(now, request, transaction),
             Input::LinkOpened { link, remote, direction } => self.on_link_opened(now, link, remote, direction),
@@ -368,7 +386,10 @@ impl Protocol {
             Input::StoreFailed { error } => self.on_store_failed(error),
             Input::StoreRecovered => self.on_store_recovered(),
             Input::Found { transactions } => self.on_found(now, transactions),
-            Input::Lost { ids } => self.holdings.lost(&ids),
+            Input::Lost { ids } => {
+                self.holdings.lost(&ids);
+                self.offer.lose(&ids);
+            }
             Input::Timeout => self.on_timeout(now),
             Input::Shutdown => self.on_shutdown(),
         }
@@ -432,7 +453,10 @@ impl Protocol {
         match message {
             Ok(Message::Transaction(delivery)) => self.on_transaction(now, link, delivery),
             Ok(Message::Handshake(handshake)) => self.on_handshake(now, link, handshake),
-            Ok(Message::Sync(theirs)) => self.on_sync(link, &theirs),
+            Ok(Message::Sync(frame)) => self.on_sync(now, link, frame),
+            Ok(Message::Want(ids)) => self.on_want(link, &ids),
+            Ok(Message::Prune(origins)) => self.on_prune(link, &origins),
+            Ok(Message::Graft(origins)) => self.on_graft(now, link, &origins),
             Ok(Message::Status(StatusFrame::Question { holds })) => self.on_status_question(now, link, &holds),
             Ok(Message::Status(StatusFrame::Answer(_)) | Message::Ack(_)) => self.counters.answers_unsolicited += 1,
             Ok(Message::Unknown(kind)) => {
@@ -465,7 +489,8 @@ impl Protocol {
                 Timer::Dial(address) => self.on_dial_due(now, address),
                 Timer::Ping(link) => self.on_ping_due(now, link),
                 Timer::Silence(link) => self.on_silence(now, link),
-                Timer::Answer(link) => self.answer(link),
+                Timer::Answer(link) => self.answer(now, link),
+                Timer::Reconcile => self.on_reconcile_due(now),
                 Timer::Duel(link) => self.on_duel_over(link),
             }
         }

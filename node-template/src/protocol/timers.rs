@@ -19,6 +19,8 @@ pub(super) enum Timer {
     Silence(LinkId),
     /// The HANDSHAKE in answer to a full peer's goes out now, verified or not.
     Answer(LinkId),
+    /// A round of reconciliation with somebody.
+    Reconcile,
     /// The older of two links to one node had its time to answer a ping.
     Duel(LinkId),
 }

@@ -216,5 +216,12 @@ fn frame(length: usize, origin: Option<&Origin>, write_body: impl FnOnce(&mut St
     Frame::from(text)
 }
 
+/// The origin of a frame in the normal form in which transactions travel, read from its end without reading the rest.
+pub fn origin_of_frame(text: &str) -> Option<Origin> {
+    let rest = text.strip_suffix("\"}")?;
+    let (_, origin) = rest.rsplit_once(",\"from\":\"")?;
+    origin.parse().ok()
+}
+
 #[cfg(test)]
 mod tests;

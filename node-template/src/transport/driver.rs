@@ -11,7 +11,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::dialer::{self, Dialled};
-use super::feeder::feed;
+use super::feeder::{feed, fetch};
 use super::filter::{Filter, Fingerprint};
 use super::link::LinkTask;
 use super::listener::Place;
@@ -41,6 +41,7 @@ pub(crate) enum Command {
 enum Errand {
     Dialled { address: PeerAddress, result: Result<Box<Dialled>, String> },
     Probed { link: LinkId, address: PeerAddress, greeting: Option<Greeting> },
+    Fetched,
     Fed { link: LinkId, position: Option<u64> },
 }
 
@@ -178,7 +179,7 @@ impl Driver {
                         }
                         self.handle(Input::Received { link, message });
                     }
-                    if copies > 0 {
+                    if !copies.is_empty() {
                         self.handle(Input::Repeated { link, copies });
                     }
                     if pong {
@@ -233,7 +234,7 @@ impl Driver {
                     self.handle(Input::Fed { link, position });
                 }
             }
-            Ok(Errand::Fed { position: None, .. }) => {}
+            Ok(Errand::Fed { position: None, .. } | Errand::Fetched) => {}
             Err(error) if error.is_cancelled() => {}
             Err(error) => tracing::error!("a dial or a feeder ended in a fault of this program: {error}"),
         }
@@ -330,6 +331,16 @@ impl Driver {
                 }
             }
             Output::Feed { link, from, until, synced } => self.feed(link, from, until, synced),
+            Output::Fetch { link, positions } => {
+                if let Some(outgoing) = self.links.get(&link) {
+                    let (pool, queue, session) =
+                        (self.parts.pool.clone(), Arc::clone(&outgoing.queue), self.parts.session);
+                    self.errands.spawn(async move {
+                        fetch(pool, queue, positions, session).await;
+                        Errand::Fetched
+                    });
+                }
+            }
             Output::Submitted { request, outcome } => self.on_submitted(request, outcome),
             Output::Kept { request } => {
                 if let Some(request) = self.requests.remove(&request) {

@@ -8,7 +8,10 @@ use crate::pool::Pool;
 use crate::protocol::Lane;
 use crate::protocol::identity::Session;
 use crate::protocol::message::Delivery;
+use crate::protocol::transaction::Transaction;
 
+/// How many single transactions are read at once: with the longest of them all, a piece of 16 MiB.
+const FETCHED_AT_ONCE: usize = 64;
 /// How long feeding rests when the file can not be read; the core will ask again.
 const REST: Duration = Duration::from_secs(1);
 /// How many bytes are read from the pool at once.
@@ -37,16 +40,33 @@ pub(super) async fn feed(
                 return Some(position);
             }
         };
-        let frames = chunk.transactions.into_iter().map(|transaction| match session {
-            Some(session) => Delivery::sync_frame(transaction.body(), session),
-            None => transaction.frame().clone(),
-        });
-        let items: Vec<Item> = frames.map(super::text).collect();
-        let bytes = items.iter().map(Item::bytes).sum();
-        queue.push(Lane::Payload, items, bytes);
+        push(&queue, chunk.transactions, session);
         position = chunk.next;
         if chunk.end {
             return queue.room().await.is_ok().then_some(position);
         }
     }
+}
+
+/// Sends single transactions from the pool, as an answer to a comparison. What can not be read is found by the next one.
+pub(super) async fn fetch(pool: Pool, queue: Arc<Queue>, positions: Vec<u64>, session: Session) {
+    for some in positions.chunks(FETCHED_AT_ONCE) {
+        if queue.room().await.is_err() {
+            return;
+        }
+        match pool.read_these(some).await {
+            Ok(transactions) => push(&queue, transactions, Some(session)),
+            Err(error) => return tracing::error!("can not read transactions for a peer: {error}"),
+        }
+    }
+}
+
+fn push(queue: &Queue, transactions: Vec<Transaction>, session: Option<Session>) {
+    let frames = transactions.into_iter().map(|transaction| match session {
+        Some(session) => Delivery::sync_frame(transaction.body(), session),
+        None => transaction.frame().clone(),
+    });
+    let items: Vec<Item> = frames.map(super::text).collect();
+    let bytes = items.iter().map(Item::bytes).sum();
+    queue.push(Lane::Payload, items, bytes);
 }

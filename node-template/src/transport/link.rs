@@ -25,6 +25,7 @@ use crate::protocol::Lane;
 use crate::protocol::identity::LinkId;
 use crate::protocol::json::Parser;
 use crate::protocol::message::Message;
+use crate::protocol::transaction::origin_of_frame;
 
 /// How many messages, and …
 const BATCH_MESSAGES: usize = 128;
@@ -161,14 +162,22 @@ impl LinkTask {
     fn take(&mut self, text: &str) {
         self.read_bytes += text.len();
         if self.filter.knows(text) {
-            self.read.copies += 1;
-            return;
+            return self.count_copy(text);
         }
         let message = PARSER.with_borrow_mut(|parser| Message::parse(parser, text));
         if let (Some(rate), Ok(message)) = (&mut self.rate, &message) {
             rate.count(message);
         }
         self.read.messages.push(message);
+    }
+
+    /// Counts a copy for its origin. Copies of one origin mostly come in a row.
+    fn count_copy(&mut self, text: &str) {
+        let Some(origin) = origin_of_frame(text) else { return };
+        match self.read.copies.iter_mut().find(|(known, _)| *known == origin) {
+            Some((_, count)) => *count += 1,
+            None => self.read.copies.push((origin, 1)),
+        }
     }
 
     /// Hands what was read to the driver; `Pending` while the driver has no room.

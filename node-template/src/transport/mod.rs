@@ -26,6 +26,7 @@ use crate::protocol::frame::Frame;
 use crate::protocol::identity::LinkId;
 use crate::protocol::limits;
 use crate::protocol::message::{Malformed, Message};
+use crate::protocol::transaction::Origin;
 
 /// A WebSocket whose upgrade is done.
 pub(crate) type Socket = WebSocketStream<stream::Guarded>;
@@ -50,15 +51,15 @@ pub(crate) enum Arrival {
 pub(crate) struct Read {
     /// The messages, in order.
     messages: Vec<Result<Message, Malformed>>,
-    /// How many more were copies of transactions that are held.
-    copies: u32,
+    /// What more there was: copies of transactions that are held, by their origins.
+    copies: Vec<(Origin, u32)>,
     /// Whether a pong was among it.
     pong: bool,
 }
 
 impl Read {
     fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.copies == 0 && !self.pong
+        self.messages.is_empty() && self.copies.is_empty() && !self.pong
     }
 }
 

@@ -7,13 +7,13 @@
 mod orders;
 mod storage;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use p2p_node::protocol::address::PeerAddress;
 use p2p_node::protocol::identity::{Greeting, LinkId, NodeId, Session};
 use p2p_node::protocol::json::Parser;
-use p2p_node::protocol::message::Message;
+use p2p_node::protocol::message::{Delivery, Message};
 use p2p_node::protocol::transaction::{Transaction, TransactionId};
 use p2p_node::protocol::{Config, Direction, Input, Protocol, RequestId};
 use rand::RngExt;
@@ -31,6 +31,8 @@ pub struct Node {
     session: Session,
     known: Vec<PeerAddress>,
     core: Option<Protocol>,
+    /// The texts that were accepted: their copies are told without being read, as a shell does.
+    accepted: HashSet<String>,
     parser: Parser,
     disk: Disk,
     feeds: BTreeMap<LinkId, Feed>,
@@ -85,6 +87,7 @@ impl Node {
             session: Session::from_random([0; 16]),
             known,
             core: None,
+            accepted: HashSet::new(),
             parser: Parser::new(),
             disk: Disk::default(),
             feeds: BTreeMap::new(),
@@ -113,8 +116,9 @@ impl Node {
             limits: net.limits.clone(),
             seed: net.rng.random(),
         };
-        let pool: Vec<_> = self.disk.stored.iter().map(Transaction::id).collect();
-        self.watch = Watch::new(pool.iter().copied());
+        let pool: Vec<_> = self.disk.stored.iter().map(|transaction| (transaction.id(), transaction.time())).collect();
+        self.watch = Watch::new(pool.iter().map(|(id, _)| *id));
+        self.accepted.clear();
         let mut core = Protocol::new(net.clock.instant(), config, pool);
         let result = self.carry_out_all(net, &mut core);
         self.set_timer(net, &core);
@@ -189,7 +193,14 @@ impl Node {
             Report::Text(link, frame) => {
                 let message = Message::parse(&mut self.parser, frame.as_str());
                 self.counts.received += u64::from(matches!(message, Ok(Message::Transaction(_))));
-                Input::Received { link, message }
+                match message {
+                    Ok(Message::Transaction(Delivery { origin: Some(origin), .. }))
+                        if self.accepted.contains(frame.as_str()) =>
+                    {
+                        Input::Repeated { link, copies: vec![(origin, 1)] }
+                    }
+                    message => Input::Received { link, message },
+                }
             }
             Report::Pong(link) => Input::Pong { link },
             Report::Closed(..) if self.sabotage == Some(Sabotage::ForgetClosed) => return Ok(()),
@@ -287,7 +298,7 @@ fn note(net: &mut Network, actor: usize, input: &Input) {
         Input::DialFailed { address, error } => ("dial failed", 0, format!("{address}: {error}")),
         Input::Probed { link, address, greeting } => ("probed", link.0, format!("{address} {greeting:?}")),
         Input::Stored { ids } => ("stored", ids.len() as u64, format!("{ids:?}")),
-        Input::Repeated { link, copies } => ("repeated", link.0, copies.to_string()),
+        Input::Repeated { link, copies } => ("repeated", link.0, format!("{copies:?}")),
         Input::StoreRecovered => ("stores again", 0, String::new()),
         Input::StoreFailed { .. } => ("not stored", 0, String::new()),
         Input::Found { transactions } => ("found", transactions.len() as u64, String::new()),

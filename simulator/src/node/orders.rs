@@ -51,6 +51,7 @@ impl Node {
             }
             Output::Store { transaction } => {
                 net.trace.note(now, actor, "stores", 0, transaction.body());
+                self.accepted.insert(transaction.frame().as_str().to_owned());
                 self.store(net, &transaction)?;
                 self.misbehave(net, &transaction)?;
             }
@@ -61,6 +62,7 @@ impl Node {
                 self.feeds.insert(link, Feed { next: from, until, synced });
                 self.feed(net, link);
             }
+            Output::Fetch { link, positions } => self.fetch(net, link, &positions),
             Output::Submitted { request, outcome } => {
                 if let Ok(submission) = outcome {
                     self.requests.insert(request, submission.id);

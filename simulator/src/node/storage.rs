@@ -61,6 +61,19 @@ impl Node {
         }
     }
 
+    /// Queues single transactions from the pool on a link, as far as there is room; the rest is found by the next comparison.
+    pub(super) fn fetch(&mut self, net: &mut Network, link: LinkId, positions: &[u64]) {
+        let half = net.limits.queue_bytes / 2;
+        for position in positions {
+            let room = net.end(self.actor, link).is_some_and(|end| end.listens() && end.payload_bytes < half);
+            let Some(transaction) = self.disk.stored.get(*position as usize).filter(|_| room) else { return };
+            let frame = Delivery::sync_frame(transaction.body(), self.session);
+            if net.send(self.actor, link, Item::Text(frame), Queue::Feed).is_err() {
+                return;
+            }
+        }
+    }
+
     /// A link's queue became shorter: if it is being fed, there may be room for more.
     pub fn on_drained(&mut self, net: &mut Network, link: LinkId) -> Result<(), Broken> {
         if self.feeds.contains_key(&link) {

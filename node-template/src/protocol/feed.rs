@@ -1,4 +1,4 @@
-//! Nothing missing: two full peers that link compare their pools, and a link that was too slow is fed from the pool.
+//! A link that is too slow is fed from the pool, and so is one whose other end lacks much.
 //!
 //! Both use one order, [`Output::Feed`]: the shell reads the pool's file from a position on and sends in bounded pieces, only as fast as the link drains. A
 //! position is a place in the order in which this node stored its transactions; what is accepted and not stored yet has none, and is held in memory. So a
@@ -10,41 +10,11 @@ use super::address::PeerAddress;
 use super::event::Event;
 use super::identity::LinkId;
 use super::links::{Flow, Role};
-use super::message::{Delivery, Summary};
+use super::message::Delivery;
+use super::transaction::TransactionId;
 use super::{Lane, Output, Protocol};
 
 impl Protocol {
-    /// Tells a full peer what our pool holds: when a link to it opens for transactions, or takes over from an older one.
-    pub(super) fn compare_pools(&mut self, link: LinkId) {
-        if self.links.get(link).is_some_and(|link| link.full().is_some() && link.takes_transactions()) {
-            let frame = self.holdings.accepted_summary().to_frame();
-            self.send(vec![link], frame, Lane::Control);
-        }
-    }
-
-    /// A full peer told what its pool holds. If ours differs, it gets all of ours; it does the same for us.
-    pub(super) fn on_sync(&mut self, link: LinkId, theirs: &Summary) {
-        let ours = self.holdings.accepted_summary();
-        let Some(open) = self.links.get_mut(link) else { return };
-        if open.full().is_none() {
-            return self.fault(link, "SYNC: only full peers compare pools");
-        }
-        if ours == *theirs || ours.count == 0 || open.flow != Flow::Live {
-            return;
-        }
-        open.flow = Flow::Syncing;
-        self.counters.pools_differed += 1;
-        let until = self.holdings.end();
-        self.outbox.push_back(Output::Feed { link, from: 0, until: Some(until), synced: true });
-        if let Some(pushed) = self.push_unstored(link, 0)
-            && let Some(open) = self.links.get_mut(link)
-        {
-            // More waits for the disk than the queue takes: the rest follows as for a link that is behind.
-            open.flow = Flow::Behind { from: 0, pushed: 0, trying: pushed };
-        }
-        self.notify(Event::Feeding { peer: self.name_of(link), ours: ours.count, theirs: theirs.count });
-    }
-
     /// A payload did not fit: from here on the link is fed from the pool. What did not fit had no position before the fact that made us send it, so
     /// feeding from where the pool ended then misses nothing.
     pub(super) fn on_link_full(&mut self, now: Instant, link: LinkId) {
@@ -115,17 +85,13 @@ impl Protocol {
         }
     }
 
-    /// Sends a link what is accepted and not on disk yet, from the number `from` on, at most a quarter of a queue: whoever was fed has room for half. Returns the number of the first that was
-    /// left; `None` if all was sent.
+    /// Sends a link what is accepted and not on disk yet, from the number `from` on, at most a quarter of a queue: whoever was fed has room for half. Returns
+    /// the number of the first that was left; `None` if all was sent.
     fn push_unstored(&mut self, link: LinkId, from: u64) -> Option<u64> {
-        let synced = self.links.get(link).is_some_and(|link| link.flow == Flow::Syncing);
         let room = self.config.limits.queue_bytes / 4;
         let mut bytes = 0;
         for (number, transaction) in self.holdings.unstored(from) {
-            let frame = match synced {
-                true => Delivery::sync_frame(transaction.body(), self.config.session),
-                false => transaction.frame().clone(),
-            };
+            let frame = transaction.frame().clone();
             if bytes > 0 && bytes + frame.len() > room {
                 return Some(number);
             }
@@ -133,5 +99,19 @@ impl Protocol {
             self.outbox.push_back(Output::Send { links: vec![link], frame, lane: Lane::Payload });
         }
         None
+    }
+
+    /// Sends a link those of the given transactions that wait for the disk, as an answer to a comparison. What does not fit is found by the next one.
+    pub(super) fn push_waiting(&mut self, link: LinkId, wanted: impl Fn(&TransactionId) -> bool) {
+        let room = self.config.limits.queue_bytes / 4;
+        let mut bytes = 0;
+        for (_, transaction) in self.holdings.unstored(0).filter(|(_, transaction)| wanted(&transaction.id())) {
+            let frame = Delivery::sync_frame(transaction.body(), self.config.session);
+            bytes += frame.len();
+            if bytes > room {
+                return;
+            }
+            self.outbox.push_back(Output::Send { links: vec![link], frame, lane: Lane::Payload });
+        }
     }
 }

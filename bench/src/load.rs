@@ -1,0 +1,173 @@
+//! The load: transactions as the exercise makes them, and whoever pushes them at the nodes.
+//!
+//! The pushers must be far faster than any node. So the frames are made before the clock starts, they leave many per flush, and a thread of its own pushes
+//! them. The nodes slow it down by TCP alone.
+
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result, anyhow};
+use futures_util::future::try_join_all;
+use futures_util::{SinkExt, StreamExt};
+use tokio::sync::oneshot;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+
+use crate::status::{Socket, dial};
+
+/// How long each transaction's JSON text is, in bytes.
+pub(crate) const TRANSACTION_BYTES: usize = 300;
+/// How many frames leave at once.
+const FLUSH: usize = 64;
+
+/// The `id` of transaction `number`, and of no other: the UUID as a number.
+pub(crate) fn id(number: u64) -> u128 {
+    // SplitMix64's last step is a bijection, so different numbers have different halves.
+    (u128::from(mix(number)) << 64) | u128::from(mix(!number))
+}
+
+/// The sum of all [`id`]s below `count`, modulo 2^128: what a pool that holds each once must have.
+pub(crate) fn sum_of_ids(count: u64) -> u128 {
+    (0..count).fold(0, |sum, number| sum.wrapping_add(id(number)))
+}
+
+/// The finalizer of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+fn mix(number: u64) -> u64 {
+    let z = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// The JSON text of transaction `number`: [`TRANSACTION_BYTES`] bytes, different for each.
+fn transaction(number: u64) -> String {
+    let word = |salt: u64| mix(number ^ (salt << 56));
+    let uuid = format!("{:032x}", id(number));
+    let (a, b, c, d, e) = (&uuid[..8], &uuid[8..12], &uuid[12..16], &uuid[16..20], &uuid[20..]);
+    format!(
+        r#"{{"fromAddress":"{:016x}{:016x}{:016x}{:016x}","toAddress":"{:016x}{:016x}{:08x}","amount":{}.{:03}{},"timeStamp":{},"hash":"{:016x}{:016x}{:016x}{:016x}","id":"{a}-{b}-{c}-{d}-{e}"}}"#,
+        word(1),
+        word(2),
+        word(3),
+        word(4),
+        word(5),
+        word(6),
+        word(7) >> 32,
+        1_000 + word(8) % 9_000,
+        word(9) % 1_000,
+        1 + word(10) % 9,
+        1_700_000_000_000 + number,
+        word(11),
+        word(12),
+        word(13),
+        word(14),
+    )
+}
+
+/// The frame that brings transaction `number` to a node.
+fn frame(number: u64) -> Utf8Bytes {
+    format!(r#"{{"type":"TRANSACTION","data":{}}}"#, transaction(number)).into()
+}
+
+/// Pushers that are connected, with their frames made, and wait for the word.
+#[derive(Debug)]
+pub(crate) struct Pushers {
+    go: oneshot::Sender<()>,
+    finish: oneshot::Sender<()>,
+    thread: JoinHandle<Result<()>>,
+}
+
+impl Pushers {
+    /// Connects one pusher to each port and parts `count` transactions among them.
+    pub(crate) async fn connect(ports: Vec<u16>, count: u64) -> Result<Self> {
+        let (ready, readied) = oneshot::channel();
+        let (go, gone) = oneshot::channel();
+        let (finish, finished) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("pusher".into()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let shares = ports.len() as u64;
+                let frames = (0..shares).map(|share| (share..count).step_by(ports.len()).map(frame).collect());
+                let frames: Vec<Vec<_>> = frames.collect();
+                let sockets = try_join_all(ports.iter().map(|port| dial(*port))).await?;
+                ready.send(()).map_err(|()| anyhow!("nobody waits for the pushers"))?;
+                if gone.await.is_err() {
+                    return Ok(());
+                }
+                let readers =
+                    try_join_all(sockets.into_iter().zip(frames).map(|(socket, frames)| push(socket, frames))).await?;
+                // The connections stay until nobody can mistake their end for the nodes' work. A dropped sender is that word too.
+                finished.await.unwrap_or_default();
+                readers.iter().for_each(|reader| reader.abort());
+                Ok(())
+            })
+        })?;
+        match readied.await {
+            Ok(()) => Ok(Self { go, finish, thread }),
+            Err(_) => Err(join(thread).err().unwrap_or_else(|| anyhow!("the pushers are gone")))
+                .context("the pushers could not connect"),
+        }
+    }
+
+    /// Lets them push, as fast as the nodes take it.
+    pub(crate) fn go(self) -> Pushing {
+        // If they are gone, joining them tells why.
+        self.go.send(()).unwrap_or_default();
+        Pushing { finish: self.finish, thread: self.thread }
+    }
+}
+
+/// Pushers at work.
+#[derive(Debug)]
+pub(crate) struct Pushing {
+    finish: oneshot::Sender<()>,
+    thread: JoinHandle<Result<()>>,
+}
+
+impl Pushing {
+    /// Ends them, once the nodes have everything; an error if a node did not take everything.
+    pub(crate) fn finish(self) -> Result<()> {
+        self.finish.send(()).unwrap_or_default();
+        join(self.thread).context("a node did not take all that was pushed at it")
+    }
+}
+
+fn join(thread: JoinHandle<Result<()>>) -> Result<()> {
+    thread.join().map_err(|_| anyhow!("the pushers' thread panicked"))?
+}
+
+async fn push(socket: Socket, frames: Vec<Utf8Bytes>) -> Result<tokio::task::JoinHandle<()>> {
+    let (mut writing, mut reading) = socket.split();
+    // Nothing of interest comes back, but pings must be answered.
+    let reader = tokio::spawn(async move { while let Some(Ok(_)) = reading.next().await {} });
+    let mut frames = frames.into_iter().map(Message::Text).peekable();
+    while frames.peek().is_some() {
+        for frame in frames.by_ref().take(FLUSH) {
+            writing.feed(frame).await?;
+        }
+        writing.flush().await?;
+    }
+    Ok(reader)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn transactions_have_their_length_and_are_all_different() {
+        let texts: HashSet<_> = (0..5_000).map(transaction).collect();
+        assert_eq!(texts.len(), 5_000);
+        for text in &texts {
+            assert_eq!(text.len(), TRANSACTION_BYTES, "{text}");
+        }
+        let one: serde_json::Value = serde_json::from_str(&transaction(7)).unwrap();
+        assert_eq!(one["id"].as_str().unwrap().replace('-', ""), format!("{:032x}", id(7)));
+        assert_eq!(one["hash"].as_str().unwrap().len(), 64);
+    }
+
+    #[test]
+    fn the_sum_misses_nobody() {
+        assert_eq!(sum_of_ids(3), id(0).wrapping_add(id(1)).wrapping_add(id(2)));
+    }
+}

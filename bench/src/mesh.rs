@@ -1,0 +1,254 @@
+//! A mesh of one contestant's nodes: processes on loopback, each in a temporary folder as the exercise lays it out.
+//!
+//! The processes and their folders end with the [`Mesh`].
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::{sleep, timeout};
+
+use crate::contestant::Contestant;
+use crate::process;
+use crate::status::{Probe, Status};
+
+/// How often a node is asked how far it is. One is asked at a time, so that the asking costs the nodes nothing to speak of.
+const ASK: Duration = Duration::from_millis(4);
+/// How long nothing may change before a run is given up.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a node has to end after it was told to.
+const GOODBYE: Duration = Duration::from_secs(20);
+
+/// Which addresses stand in each node's `known-peers.json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// Every node's.
+    All,
+    /// The first node's alone: the others are learned.
+    First,
+}
+
+/// Running nodes of one contestant.
+#[derive(Debug)]
+pub(crate) struct Mesh {
+    nodes: Vec<Node>,
+    folder: PathBuf,
+    started: Instant,
+}
+
+#[derive(Debug)]
+struct Node {
+    port: u16,
+    folder: PathBuf,
+    child: Child,
+    probe: Probe,
+}
+
+/// Where things are.
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    /// The repository.
+    pub(crate) root: PathBuf,
+    /// The folder in which the nodes' folders are made: on the disk that is measured.
+    pub(crate) temporary: PathBuf,
+}
+
+impl Mesh {
+    /// Starts `nodes` nodes at once.
+    pub(crate) fn start(places: &Places, contestant: &Contestant, nodes: usize, known: Known) -> Result<Self> {
+        static MESHES: AtomicU16 = AtomicU16::new(0);
+        let number = MESHES.fetch_add(1, Ordering::Relaxed);
+        let folder = places.temporary.join(format!("{}-{number}", std::process::id()));
+        let ports = free_ports(nodes)?;
+        for port in &ports {
+            let known = match known {
+                Known::All => &ports[..],
+                Known::First => &ports[..1],
+            };
+            lay_out(&folder.join(port.to_string()), *port, known)
+                .with_context(|| format!("{} can not be made", folder.display()))?;
+        }
+        let mut mesh = Self { nodes: Vec::with_capacity(nodes), folder, started: Instant::now() };
+        for port in ports {
+            let folder = mesh.folder.join(port.to_string());
+            let child = spawn(contestant, places, &folder)?;
+            mesh.nodes.push(Node { port, folder, child, probe: Probe::new(port) });
+        }
+        Ok(mesh)
+    }
+
+    /// Waits until every node is linked to all others; the time since the first process was started.
+    pub(crate) async fn complete(&mut self) -> Result<Duration> {
+        let others = self.nodes.len() - 1;
+        let shortage = self.wait(|status| (status.connected as u64, others as u64)).await?;
+        ensure!(shortage == 0, "the mesh did not become complete: a node lacks {shortage} links\n{}", self.said());
+        Ok(self.started.elapsed())
+    }
+
+    /// Waits until `amount` is, at every node, what it should be. Gives up on a node at which nothing changes any more, and returns how much is missing,
+    /// all nodes together.
+    pub(crate) async fn wait(&mut self, amount: impl Fn(&Status) -> (u64, u64)) -> Result<u64> {
+        let mut missing = 0;
+        for node in &mut self.nodes {
+            let (mut last, mut changed) = (None, Instant::now());
+            loop {
+                // Refused while it is not listening yet, for instance; and a node that hangs never answers.
+                let answer = timeout(PATIENCE, node.probe.ask()).await;
+                let now = answer.ok().and_then(Result::ok).as_ref().map(&amount);
+                if now.is_some_and(|(is, due)| is >= due) {
+                    break;
+                }
+                if now.is_some() && now != last {
+                    (last, changed) = (now, Instant::now());
+                }
+                if let Some(end) = node.child.try_wait()? {
+                    bail!("a node ended ({end}); it said:\n{}", node.said());
+                }
+                if changed.elapsed() > PATIENCE {
+                    let Some((is, due)) = now else {
+                        bail!("a node does not answer; it said:\n{}", node.said());
+                    };
+                    missing += due - is;
+                    break;
+                }
+                sleep(ASK).await;
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Every node's status.
+    pub(crate) async fn statuses(&mut self) -> Result<Vec<Status>> {
+        let mut statuses = Vec::with_capacity(self.nodes.len());
+        for node in &mut self.nodes {
+            // A connection that was silent for long is closed: then the second question opens another.
+            statuses.push(match node.probe.ask().await {
+                Ok(status) => status,
+                Err(_) => node.probe.ask().await?,
+            });
+        }
+        Ok(statuses)
+    }
+
+    /// The nodes' ports.
+    pub(crate) fn ports(&self) -> Vec<u16> {
+        self.nodes.iter().map(|node| node.port).collect()
+    }
+
+    /// The nodes' folders.
+    pub(crate) fn folders(&self) -> impl Iterator<Item = &Path> {
+        self.nodes.iter().map(|node| node.folder.as_path())
+    }
+
+    /// The CPU time of all nodes together since their start.
+    pub(crate) fn cpu_time(&self) -> Result<Duration> {
+        self.nodes.iter().map(|node| process::cpu_time(node.child.id())).sum()
+    }
+
+    /// The same of nodes that have just started, finer.
+    pub(crate) fn starting_cpu_time(&self) -> Result<Duration> {
+        self.nodes.iter().map(|node| process::cpu_time_of_threads(node.child.id())).sum()
+    }
+
+    /// Each node's resident memory, in bytes.
+    pub(crate) fn resident(&self) -> Result<Vec<u64>> {
+        self.nodes.iter().map(|node| process::resident(node.child.id())).collect()
+    }
+
+    /// Tells every node to end, as a person would, and waits until all have.
+    pub(crate) async fn stop(&mut self) -> Result<()> {
+        for node in &mut self.nodes {
+            // A node waits for whoever is linked to it to say goodbye too.
+            node.probe = Probe::new(node.port);
+            let pid = Pid::from_child(&node.child);
+            kill_process(pid, Signal::TERM).context("a node could not be told to end")?;
+        }
+        let deadline = Instant::now() + GOODBYE;
+        for node in &mut self.nodes {
+            while node.child.try_wait()?.is_none() {
+                ensure!(
+                    Instant::now() < deadline,
+                    "a node did not end within {} s of SIGTERM; it said:\n{}",
+                    GOODBYE.as_secs(),
+                    node.said()
+                );
+                sleep(ASK).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn said(&self) -> String {
+        let said = self.nodes.iter().map(Node::said).filter(|said| !said.is_empty());
+        said.take(3).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        for node in &mut self.nodes {
+            // It may have ended already, which is what is wanted.
+            node.child.kill().and_then(|()| node.child.wait()).map(drop).unwrap_or_default();
+        }
+        if let Err(error) = fs::remove_dir_all(&self.folder) {
+            eprintln!("{} could not be removed: {error}", self.folder.display());
+        }
+    }
+}
+
+impl Node {
+    fn said(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+}
+
+fn lay_out(folder: &Path, port: u16, known: &[u16]) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    let known: Vec<_> = known.iter().map(|port| format!("ws://localhost:{port}")).collect();
+    fs::write(folder.join(".env"), format!("PORT={port}\n"))?;
+    fs::write(folder.join("known-peers.json"), serde_json::to_vec(&known)?)?;
+    fs::write(folder.join("transactions.json"), "[]")?;
+    Ok(())
+}
+
+fn spawn(contestant: &Contestant, places: &Places, folder: &Path) -> Result<Child> {
+    let log = File::create(folder.join("log"))?;
+    let mut command = contestant.command(&places.root);
+    // An exported PORT would go over the folder's own.
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("LOG", "warn")
+        .current_dir(folder)
+        // The rivals end when it does, even if we are killed.
+        .stdin(Stdio::piped())
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    command.spawn().with_context(|| format!("{} can not be started", command.get_program().display()))
+}
+
+/// Ports that nobody listens on, below those that the system gives to outgoing connections: no dial takes one away before its node listens on it.
+fn free_ports(count: usize) -> Result<Vec<u16>> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let mut ports = Vec::with_capacity(count);
+    let offset = (std::process::id() % 4_000) as u16;
+    for _ in 0..4_000 {
+        let port = 24_000 + (offset + NEXT.fetch_add(1, Ordering::Relaxed)) % 4_000;
+        // Some machines have no IPv6; where one of the two is taken, the port is.
+        let taken = ["127.0.0.1", "::1", "::"].iter().any(|host| {
+            TcpListener::bind((*host, port)).is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
+        });
+        if !taken {
+            ports.push(port);
+        }
+        if ports.len() == count {
+            return Ok(ports);
+        }
+    }
+    bail!("there are no {count} free ports from 24000 to 27999")
+}

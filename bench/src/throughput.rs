@@ -1,0 +1,89 @@
+//! One measured run: a mesh is started, transactions are pushed at it, and the clock stops when every node has all of them.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use tokio::time::sleep;
+
+use crate::contestant::Contestant;
+use crate::load::Pushers;
+use crate::mesh::{Known, Mesh, Places};
+use crate::pool;
+use crate::status::Copies;
+
+/// How long a complete mesh is left alone before it is loaded: links opened twice are sorted out by then.
+const SETTLE: Duration = Duration::from_millis(700);
+
+/// At whom the transactions are pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// At one node.
+    One,
+    /// At all nodes at once, each its share.
+    All,
+}
+
+/// What a run showed.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    /// How many transactions were pushed.
+    pub(crate) count: u64,
+    /// Until every node had accepted all.
+    pub(crate) delivered: Duration,
+    /// Until every node's pool had all.
+    pub(crate) stored: Duration,
+    /// CPU time of all nodes together.
+    pub(crate) cpu: Duration,
+    /// How many deliveries there were to make: transactions by nodes other than the one they were pushed at.
+    pub(crate) deliveries: u64,
+    /// Which copies came to the nodes, where they count them.
+    pub(crate) copies: Option<Copies>,
+    /// Each node's memory before, in bytes.
+    pub(crate) idle: Vec<u64>,
+    /// Each node's memory after, in bytes.
+    pub(crate) resident: Vec<u64>,
+    /// How many transactions never came, all nodes together.
+    pub(crate) missing: u64,
+}
+
+/// Makes one run. What the nodes left on disk is checked at the end.
+pub(crate) async fn run(
+    places: &Places,
+    contestant: &Contestant,
+    nodes: usize,
+    target: Target,
+    count: u64,
+) -> Result<Run> {
+    let mut mesh = Mesh::start(places, contestant, nodes, Known::All)?;
+    mesh.complete().await?;
+    sleep(SETTLE).await;
+    let mut ports = mesh.ports();
+    if target == Target::One {
+        ports.truncate(1);
+    }
+    let pushers = Pushers::connect(ports, count).await?;
+    let idle = mesh.resident()?;
+    let (cpu, start) = (mesh.cpu_time()?, Instant::now());
+    let pushing = pushers.go();
+    let mut missing = mesh.wait(|status| (status.accepted, count)).await?;
+    let delivered = start.elapsed();
+    // A rival's pool has what it has accepted.
+    let mut stored = delivered;
+    if missing == 0 && contestant.is_ours() {
+        missing = mesh.wait(|status| (status.stored, count)).await?;
+        stored = start.elapsed();
+    }
+    let cpu = mesh.cpu_time()? - cpu;
+    let resident = mesh.resident()?;
+    let copies = mesh.statuses().await?.iter().map(|status| status.copies).sum();
+    if missing == 0 {
+        pushing.finish()?;
+    }
+    mesh.stop().await?;
+    if contestant.keeps_a_file() && missing == 0 {
+        for folder in mesh.folders() {
+            pool::check(folder, count).with_context(|| format!("{} of {nodes} nodes", contestant.name()))?;
+        }
+    }
+    Ok(Run { count, delivered, stored, cpu, deliveries: count * (nodes as u64 - 1), copies, idle, resident, missing })
+}
