@@ -3,11 +3,17 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::folder::folder_name;
+use crate::report::clean;
+
+/// The most characters of a file's name in an error.
+const FILE_CHARACTERS: usize = 200;
+
 /// Why the pool can not be opened, read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
     /// Another node holds the folder's lock.
-    #[error("{} is in use by another node{}: stop it or use another folder", .folder.display(), pid.map_or(String::new(), |pid| format!(" (pid {pid})")))]
+    #[error("{} is in use by another node{}: stop it or use another folder", folder_name(.folder), pid.map_or(String::new(), |pid| format!(" (pid {pid})")))]
     InUse {
         /// The node's folder.
         folder: PathBuf,
@@ -17,7 +23,7 @@ pub enum PoolError {
     /// The file is sound, but no array of transactions. It is never overwritten.
     #[error(
         "{}:{line}:{column}: {what}; the file is left as it is: correct it, or move it away to start with an empty pool",
-        .path.display()
+        named(.path)
     )]
     NotTransactions {
         /// The file.
@@ -30,7 +36,7 @@ pub enum PoolError {
         what: String,
     },
     /// The system refused something.
-    #[error("can not {doing} {}: {source}; {}", .path.display(), remedy(source, .path))]
+    #[error("can not {doing} {}: {source}; {}", named(.path), remedy(source, .path))]
     Io {
         /// What was tried, as a verb: "open", "write".
         doing: &'static str,
@@ -40,7 +46,7 @@ pub enum PoolError {
         source: io::Error,
     },
     /// The file does not hold still.
-    #[error("another program keeps rewriting {}: stop it, or let it send its transactions to the node instead", .path.display())]
+    #[error("another program keeps rewriting {}: stop it, or let it send its transactions to the node instead", named(.path))]
     Unsettled {
         /// The file.
         path: PathBuf,
@@ -58,6 +64,16 @@ impl PoolError {
     }
 }
 
+/// A file as a person in any folder knows it: the node's folder and the file's name.
+fn named(path: &Path) -> String {
+    match (path.parent(), path.file_name()) {
+        (Some(folder), Some(file)) => {
+            format!("{}/{}", folder_name(folder), clean(&file.display().to_string(), FILE_CHARACTERS))
+        }
+        _ => folder_name(path),
+    }
+}
+
 fn remedy(error: &io::Error, path: &Path) -> String {
     use io::ErrorKind as Kind;
     match error.kind() {
@@ -69,7 +85,7 @@ fn remedy(error: &io::Error, path: &Path) -> String {
         Kind::FileTooLarge => {
             "the disk or a limit of the system allows no longer file; raise it, or move the file away".to_owned()
         }
-        Kind::IsADirectory => format!("move the folder {} away", path.display()),
+        Kind::IsADirectory => format!("move the folder {} away", named(path)),
         _ => "check the disk, then start the node again".to_owned(),
     }
 }

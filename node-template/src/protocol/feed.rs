@@ -22,7 +22,7 @@ impl Protocol {
         let from = self.end_before;
         let Some(open) = self.links.get_mut(link).filter(|link| !link.closing) else { return };
         match &mut open.flow {
-            _ if matches!(open.role, Role::Client { .. }) => self.on_client_full(link),
+            _ if matches!(open.role, Role::Client) => self.on_client_full(link),
             // What was pushed last did not fit after all, and goes again.
             Flow::Behind { pushed, trying, .. } => *trying = *pushed,
             Flow::Syncing => {

@@ -14,7 +14,7 @@ use super::message::{Ack, AckStatus, Delivery, graft_frame, prune_frame};
 use super::transaction::{Origin, Transaction, TransactionId};
 use super::{Lane, Output, Protocol, RequestId, Submission, limits};
 
-/// Who is owed an answer once a transaction is on disk. Bounded by what may wait for the disk.
+/// Who is owed an answer once a transaction is on disk. Bounded by [`limits::ACKS_DUE`] for each link: one transaction may be asked for again and again.
 #[derive(Debug, Default)]
 pub(super) struct Waiting(HashMap<TransactionId, Vec<Asker>>);
 
@@ -153,7 +153,7 @@ impl Protocol {
                     let shy = peers.get(address).and_then(|peer| peer.handshakes_only_until);
                     !brought && shy.is_none_or(|until| now >= until)
                 }
-                Role::Plain { address: None } | Role::Candidate(_) | Role::Client { .. } => false,
+                Role::Plain { address: None } | Role::Candidate(_) | Role::Client => false,
             };
             if wanted {
                 targets.push(id);
@@ -299,10 +299,13 @@ impl Protocol {
     }
 
     fn wait(&mut self, id: TransactionId, asker: Asker) {
-        if let Asker::Client { link, .. } = &asker
-            && let Some(Role::Client { outstanding }) = self.links.get_mut(*link).map(|link| &mut link.role)
+        if let Asker::Client { link, .. } = asker
+            && let Some(open) = self.links.get_mut(link)
         {
-            *outstanding += 1;
+            if open.acks_due >= limits::ACKS_DUE {
+                return self.close(link, close::POLICY, "too many of your transactions wait for the disk");
+            }
+            open.acks_due += 1;
         }
         self.waiting.0.entry(id).or_default().push(asker);
     }
@@ -327,9 +330,7 @@ impl Protocol {
                     let Some(open) = self.links.get_mut(link).filter(|link| !link.closing) else {
                         continue;
                     };
-                    if let Role::Client { outstanding } = &mut open.role {
-                        *outstanding -= 1;
-                    }
+                    open.acks_due -= 1;
                     self.send_ack(link, Ack { id: id.to_string(), status, reason: None, links });
                 }
             }

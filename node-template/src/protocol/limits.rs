@@ -20,6 +20,8 @@ pub const STATUS_IDS: usize = 1_000;
 pub const WANT_IDS: usize = 1_000;
 /// How many origins one PRUNE or GRAFT may have.
 pub const ORIGINS: usize = 1_000;
+/// How many ACKs may be due on one link while the disk works, or fails. More could not be told at once: they fill its queue.
+pub const ACKS_DUE: usize = 32_768;
 /// How many characters of a stranger's text (type, agent, network, reason) are kept for logs and the page.
 pub const SHOWN_CHARACTERS: usize = 64;
 /// The longest reason in a WebSocket close frame, in bytes (RFC 6455, section 5.5: 125 less the code).

@@ -29,6 +29,8 @@ pub(super) struct Link {
     pub(super) first_payload: Option<Instant>,
     /// When the peer's word for new addresses is used up (a virtual clock, as in GCRA): `None` if it has not been used.
     pub(super) word_used_until: Option<Instant>,
+    /// How many ACKs it is to be sent once the disk has what they are for.
+    pub(super) acks_due: usize,
     /// Frames on it that were no messages.
     pub(super) faults: u32,
     /// Whether we asked the shell to close it: nothing is sent or believed any more.
@@ -41,10 +43,7 @@ pub(super) enum Role {
     /// We dialled and find the node linked already by an older link: nothing is sent until that one has proved alive or dead.
     Candidate(FullPeer),
     /// It has not said yet: no HANDSHAKE came. Until it does it is a client.
-    Client {
-        /// Transactions that wait for their ACK.
-        outstanding: usize,
-    },
+    Client,
     /// A node of the exercise. On links that we accepted it speaks, on links that we dialled it listens.
     Plain {
         /// Where it can be dialled, as far as we can tell: what we dialled, or what its HANDSHAKE suggests.
@@ -99,7 +98,7 @@ impl Link {
         match &self.role {
             Role::Full(peer) | Role::Candidate(peer) => PeerName { node: Some(peer.id), address: peer.address.clone() },
             Role::Plain { address } => PeerName { node: None, address: address.clone() },
-            Role::Client { .. } => PeerName { node: None, address: None },
+            Role::Client => PeerName { node: None, address: None },
         }
     }
 
@@ -109,7 +108,7 @@ impl Link {
             && match &self.role {
                 Role::Full(peer) => peer.greeted && peer.answered,
                 Role::Plain { .. } => self.dialled.is_some(),
-                Role::Candidate(_) | Role::Client { .. } => false,
+                Role::Candidate(_) | Role::Client => false,
             }
     }
 }
@@ -130,6 +129,7 @@ impl Links {
             told_behind: None,
             first_payload: None,
             word_used_until: None,
+            acks_due: 0,
             faults: 0,
             closing: false,
         };

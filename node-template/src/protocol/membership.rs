@@ -13,7 +13,7 @@ use super::frame::Frame;
 use super::identity::{Greeting, LinkId, NodeId};
 use super::links::{Flow, FullPeer, Link, Role};
 use super::message::{Handshake, NodeInfo, PROTOCOL};
-use super::peers::State;
+use super::peers::{Source, State};
 use super::timers::Timer;
 use super::{Direction, Lane, Output, Protocol};
 
@@ -42,7 +42,7 @@ impl Protocol {
         self.timers.set(Timer::Ping(link), now + self.config.limits.ping_interval);
         match direction {
             Direction::Accepted => {
-                self.links.open(link, remote, None, Role::Client { outstanding: 0 }, now);
+                self.links.open(link, remote, None, Role::Client, now);
                 self.timers.set(Timer::Silence(link), now + self.config.limits.client_silence);
             }
             Direction::Dialled { address, greeting } => {
@@ -145,7 +145,7 @@ impl Protocol {
         let Some(opened) = self.links.get_mut(link) else {
             return false;
         };
-        if matches!(opened.role, Role::Client { .. }) {
+        if matches!(opened.role, Role::Client) {
             opened.role = Role::Plain { address: suggested };
             self.timers.cancel(&Timer::Silence(link));
         }
@@ -253,7 +253,7 @@ impl Protocol {
         let claimed = node.address.as_ref().filter(|address| self.may_learn(link, address));
         let probing = claimed.is_some_and(|address| {
             let limits = &self.config.limits;
-            self.peers.add(address, false, now, limits);
+            self.peers.add(address, Source::Hello, now, limits);
             let leads_there = match self.peers.get(address).map(|peer| peer.state) {
                 Some(State::Connected(at)) => {
                     self.links.get(at).and_then(Link::full).is_some_and(|peer| peer.id == node.id)
@@ -360,7 +360,7 @@ impl Protocol {
             let open = match &other.role {
                 Role::Full(peer) => &peer.address,
                 Role::Plain { .. } => &other.dialled,
-                Role::Candidate(_) | Role::Client { .. } => &None,
+                Role::Candidate(_) | Role::Client => &None,
             };
             addresses.extend(
                 open.clone().filter(|address| opened.scope.may_tell(address.scope()) && !addresses.contains(address)),
@@ -408,7 +408,8 @@ impl Protocol {
                 continue;
             }
             if self.peers.get(address).is_none() {
-                if !self.peers.add(address, false, now, &self.config.limits) {
+                let source = if own.contains(&address) { Source::Hello } else { Source::Hearsay };
+                if !self.peers.add(address, source, now, &self.config.limits) {
                     self.counters.addresses_without_room += 1;
                     continue;
                 }
@@ -607,7 +608,7 @@ impl Link {
         match &self.role {
             Role::Full(peer) => peer.greeted && peer.answered,
             Role::Plain { .. } => self.dialled.is_some(),
-            Role::Candidate(_) | Role::Client { .. } => false,
+            Role::Candidate(_) | Role::Client => false,
         }
     }
 }

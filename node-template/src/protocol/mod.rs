@@ -55,7 +55,7 @@ use links::{Links, Role};
 use membership::close;
 use message::{Malformed, Message, Status, StatusFrame};
 use offer::Offer;
-use peers::{PeerTable, State};
+use peers::{PeerTable, Source, State};
 use reconcile::Reconciling;
 use timers::{Timer, Timers};
 use transaction::{Origin, Transaction, TransactionId};
@@ -354,10 +354,10 @@ impl Protocol {
             config,
         };
         let (me, known) = (protocol.config.address.clone(), protocol.config.known_peers.clone());
-        protocol.peers.add(&me, true, now, &protocol.config.limits);
+        protocol.peers.add(&me, Source::Known, now, &protocol.config.limits);
         protocol.peers.set_state(&me, State::Myself);
         for address in known {
-            if protocol.peers.add(&address, true, now, &protocol.config.limits) {
+            if protocol.peers.add(&address, Source::Known, now, &protocol.config.limits) {
                 protocol.dial_at(&address, now);
             }
         }
@@ -517,11 +517,11 @@ impl Protocol {
     /// A link on which no HANDSHAKE came has been silent for a while: a client that forgot to close, or one that was never any of ours.
     fn on_silence(&mut self, now: Instant, link: LinkId) {
         let Some(open) = self.links.get(link) else { return };
-        let Role::Client { outstanding } = open.role else {
+        if !matches!(open.role, Role::Client) {
             return;
-        };
+        }
         let patience = self.config.limits.client_silence;
-        let until = if outstanding > 0 { now + patience } else { open.heard + patience };
+        let until = if open.acks_due > 0 { now + patience } else { open.heard + patience };
         if until > now {
             self.timers.set(Timer::Silence(link), until);
         } else {

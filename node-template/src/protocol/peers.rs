@@ -30,6 +30,17 @@ pub(super) enum State {
     Myself,
 }
 
+/// From where an address is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A person named it.
+    Known,
+    /// Somebody who says hello gives it as its own.
+    Hello,
+    /// A peer told of it.
+    Hearsay,
+}
+
 /// What we know of one address.
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -87,8 +98,9 @@ impl PeerTable {
     }
 
     /// Adds an address; `false` if it is there already, or there is no room for it.
-    pub(super) fn add(&mut self, address: &PeerAddress, known: bool, now: Instant, limits: &Limits) -> bool {
-        if self.peers.contains_key(address) || (!known && !self.make_room(now, limits)) {
+    pub(super) fn add(&mut self, address: &PeerAddress, source: Source, now: Instant, limits: &Limits) -> bool {
+        let known = source == Source::Known;
+        if self.peers.contains_key(address) || (!known && !self.make_room(source, now, limits)) {
             return false;
         }
         self.known += usize::from(known);
@@ -96,15 +108,17 @@ impl PeerTable {
         true
     }
 
-    /// Makes room for one learned address: the one that failed most, then the one that was of use longest ago.
-    fn make_room(&mut self, now: Instant, limits: &Limits) -> bool {
+    /// Makes room for one learned address: the one that failed most, then the one that was of use longest ago. For somebody who says hello also one that
+    /// is only hearsay so far gives way: else a liar could fill the table and keep everybody out.
+    fn make_room(&mut self, source: Source, now: Instant, limits: &Limits) -> bool {
         if self.peers.len() - self.known < limits.peer_table {
             return true;
         }
         let idle =
             self.peers.iter().filter(|(_, peer)| !peer.known && matches!(peer.state, State::Waiting | State::Queued));
+        let hearsay = |peer: &Peer| source == Source::Hello && peer.last_up.is_none();
         let worst = idle
-            .filter(|(_, peer)| peer.failures > 0 || peer.is_forgettable(now, limits))
+            .filter(|(_, peer)| peer.failures > 0 || peer.is_forgettable(now, limits) || hearsay(peer))
             .min_by_key(|(_, peer)| (peer.last_up, u32::MAX - peer.failures))
             .map(|(address, _)| address.clone());
         worst.is_some_and(|address| self.peers.remove(&address).is_some())
@@ -187,14 +201,20 @@ mod tests {
         let limits = Limits { peer_table: 2, ..Limits::default() };
         let now = Instant::now();
         let mut table = PeerTable::default();
-        assert!(table.add(&address(1), true, now, &limits) && !table.add(&address(1), false, now, &limits));
-        assert!(table.add(&address(2), false, now, &limits) && table.add(&address(3), false, now, &limits));
-        assert!(!table.add(&address(4), false, now, &limits), "nothing has failed yet");
+        assert!(
+            table.add(&address(1), Source::Known, now, &limits)
+                && !table.add(&address(1), Source::Hearsay, now, &limits)
+        );
+        assert!(
+            table.add(&address(2), Source::Hearsay, now, &limits)
+                && table.add(&address(3), Source::Hearsay, now, &limits)
+        );
+        assert!(!table.add(&address(4), Source::Hearsay, now, &limits), "nothing has failed yet");
         table.get_mut(&address(2)).expect("there").failures = 1;
         table.get_mut(&address(3)).expect("there").failures = 2;
-        assert!(table.add(&address(4), false, now, &limits));
+        assert!(table.add(&address(4), Source::Hearsay, now, &limits));
         assert!(table.get(&address(3)).is_none() && table.get(&address(2)).is_some());
-        assert!(table.add(&address(5), true, now, &limits), "known peers always have room");
+        assert!(table.add(&address(5), Source::Known, now, &limits), "known peers always have room");
     }
 
     #[test]
@@ -202,8 +222,8 @@ mod tests {
         let limits = Limits::default();
         let now = Instant::now();
         let mut table = PeerTable::default();
-        for (port, known) in [(1, true), (2, false), (3, false)] {
-            table.add(&address(port), known, now, &limits);
+        for (port, source) in [(1, Source::Known), (2, Source::Hearsay), (3, Source::Hearsay)] {
+            table.add(&address(port), source, now, &limits);
             table.get_mut(&address(port)).expect("there").failures = 100;
         }
         table.get_mut(&address(3)).expect("there").last_up = Some(now);

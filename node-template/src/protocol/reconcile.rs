@@ -31,6 +31,8 @@ const STEP_BYTES: u64 = 48 * 1024;
 const MANY: usize = 20_000;
 /// How long an answer to a WANT may take before the same is wanted from somebody else.
 const WANT_PATIENCE: Duration = Duration::from_secs(5);
+/// How long an answer in a reconciliation may take before it is given up.
+const STEP_PATIENCE: Duration = Duration::from_secs(20);
 /// How many identities are wanted at once, over all links.
 const WANTED: usize = 100_000;
 
@@ -51,6 +53,8 @@ pub(super) struct Reconciling {
 struct Open {
     number: u64,
     found: usize,
+    /// When it last moved.
+    at: Instant,
 }
 
 impl Default for Reconciling {
@@ -88,6 +92,7 @@ impl Protocol {
         let interval = if idle { (self.reconciling.interval * 2).min(LONGEST) } else { SHORTEST };
         self.reconciling.interval = interval;
         self.reconciling.wanted.retain(|_, at| now.saturating_duration_since(*at) < WANT_PATIENCE);
+        self.reconciling.open.retain(|_, open| now.saturating_duration_since(open.at) < STEP_PATIENCE);
         self.reconcile_with_somebody(now);
         self.schedule_round(now);
     }
@@ -128,7 +133,7 @@ impl Protocol {
         self.counters.pools_differed += 1;
         let (few, many) = (ours.count.min(theirs.count), ours.count.max(theirs.count));
         if many - few <= (few / 4).max(1_000) {
-            return self.reconcile(link);
+            return self.reconcile(now, link);
         }
         // One side lacks a great part: it is sent everything, and the next round finds the rest.
         if ours.count > theirs.count {
@@ -152,14 +157,14 @@ impl Protocol {
     }
 
     /// Begins a reconciliation.
-    fn reconcile(&mut self, link: LinkId) {
+    fn reconcile(&mut self, now: Instant, link: LinkId) {
         let begun = Negentropy::borrowed(&self.offer, STEP_BYTES).and_then(|mut negentropy| negentropy.initiate());
         let Ok(message) = begun else {
             return self.fault_without_count(link, "a reconciliation could not begin".into());
         };
         self.reconciling.last_number += 1;
         let number = self.reconciling.last_number;
-        self.reconciling.open.insert(link, Open { number, found: 0 });
+        self.reconciling.open.insert(link, Open { number, found: 0, at: now });
         self.send_sync(link, SyncFrame::Ask(Step { number, message }));
     }
 
@@ -184,6 +189,7 @@ impl Protocol {
             negentropy.reconcile_with_ids(&step.message, &mut have, &mut need)
         });
         open.found += have.len() + need.len();
+        open.at = now;
         let (number, found) = (open.number, open.found);
         // The library gives them in no order, and may give one twice.
         let sorted = |ids: Vec<negentropy::Id>| {

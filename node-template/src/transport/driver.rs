@@ -28,6 +28,8 @@ use crate::protocol::transaction::{Transaction, TransactionId};
 use crate::protocol::{Direction, Input, Lane, Output, Protocol, RequestId, Submission};
 use crate::report::Sparing;
 
+/// How many transactions one link may have waiting to be fetched from the pool.
+const WANTED: usize = 20_000;
 /// How many arrivals are taken at once.
 const ARRIVALS: usize = 64;
 
@@ -41,7 +43,7 @@ pub(crate) enum Command {
 enum Errand {
     Dialled { address: PeerAddress, result: Result<Box<Dialled>, String> },
     Probed { link: LinkId, address: PeerAddress, greeting: Option<Greeting> },
-    Fetched,
+    Fetched { link: LinkId },
     Fed { link: LinkId, position: Option<u64> },
 }
 
@@ -86,6 +88,10 @@ struct Outgoing {
     staged: Vec<Item>,
     staged_bytes: usize,
     feeding: Option<tokio::task::AbortHandle>,
+    /// Positions that the other end wants …
+    wanted: Vec<u64>,
+    /// … and whether some are being fetched.
+    fetching: bool,
     /// Held for as long as the link lives.
     _place: Option<Place>,
 }
@@ -234,7 +240,13 @@ impl Driver {
                     self.handle(Input::Fed { link, position });
                 }
             }
-            Ok(Errand::Fed { position: None, .. } | Errand::Fetched) => {}
+            Ok(Errand::Fed { position: None, .. }) => {}
+            Ok(Errand::Fetched { link }) => {
+                if let Some(outgoing) = self.links.get_mut(&link) {
+                    outgoing.fetching = false;
+                    self.fetch(link);
+                }
+            }
             Err(error) if error.is_cancelled() => {}
             Err(error) => tracing::error!("a dial or a feeder ended in a fault of this program: {error}"),
         }
@@ -273,7 +285,18 @@ impl Driver {
         );
         let handle = self.tasks.spawn(task.run());
         self.carried.insert(handle.id(), link);
-        self.links.insert(link, Outgoing { queue, staged: Vec::new(), staged_bytes: 0, feeding: None, _place: place });
+        self.links.insert(
+            link,
+            Outgoing {
+                queue,
+                staged: Vec::new(),
+                staged_bytes: 0,
+                feeding: None,
+                wanted: Vec::new(),
+                fetching: false,
+                _place: place,
+            },
+        );
         self.handle(Input::LinkOpened { link, remote, direction });
     }
 
@@ -332,13 +355,11 @@ impl Driver {
             }
             Output::Feed { link, from, until, synced } => self.feed(link, from, until, synced),
             Output::Fetch { link, positions } => {
-                if let Some(outgoing) = self.links.get(&link) {
-                    let (pool, queue, session) =
-                        (self.parts.pool.clone(), Arc::clone(&outgoing.queue), self.parts.session);
-                    self.errands.spawn(async move {
-                        fetch(pool, queue, positions, session).await;
-                        Errand::Fetched
-                    });
+                if let Some(outgoing) = self.links.get_mut(&link) {
+                    // Who wants more than this at once finds the rest missing again.
+                    let room = WANTED.saturating_sub(outgoing.wanted.len());
+                    outgoing.wanted.extend(positions.into_iter().take(room));
+                    self.fetch(link);
                 }
             }
             Output::Submitted { request, outcome } => self.on_submitted(request, outcome),
@@ -375,6 +396,21 @@ impl Driver {
         if let Some(previous) = outgoing.feeding.replace(handle) {
             previous.abort();
         }
+    }
+
+    /// Has what a link wants fetched from the pool, one errand at a time.
+    fn fetch(&mut self, link: LinkId) {
+        let Some(outgoing) = self.links.get_mut(&link) else { return };
+        if outgoing.fetching || outgoing.wanted.is_empty() {
+            return;
+        }
+        outgoing.fetching = true;
+        let positions = std::mem::take(&mut outgoing.wanted);
+        let (pool, queue, session) = (self.parts.pool.clone(), Arc::clone(&outgoing.queue), self.parts.session);
+        self.errands.spawn(async move {
+            fetch(pool, queue, positions, session).await;
+            Errand::Fetched { link }
+        });
     }
 
     /// Stages a frame for links: it is handed to their tasks when the driver has done its round. What does not fit is not staged.
