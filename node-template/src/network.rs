@@ -22,7 +22,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::key::{KeyError, NodeKey};
-use crate::pool::{self, Pool, PoolError};
+use crate::pool::{self, Opened, Pool, PoolError};
 use crate::protocol::address::{NotAnAddress, PeerAddress};
 use crate::protocol::event::Event;
 use crate::protocol::identity::{Greeting, NodeId, Session};
@@ -92,10 +92,10 @@ pub enum StartError {
     },
     /// The address that peers would be told is none.
     #[error("others can not be told where to find this node: {0}; set ADDRESS")]
-    Address(#[from] NotAnAddress),
+    Address(NotAnAddress),
     /// The system gave no random numbers.
     #[error("the system gave no random numbers: {0}")]
-    Random(#[from] getrandom::Error),
+    Random(getrandom::Error),
 }
 
 impl Network {
@@ -162,10 +162,20 @@ impl Network {
         for repair in &opened.repairs {
             tracing::warn!("{repair}");
         }
+        let pool = opened.pool.clone();
+        let started = self.start_on(opened).await;
+        if started.is_err() {
+            // The folder is free again once the pool's writer has ended.
+            pool.close().await;
+        }
+        started
+    }
+
+    async fn start_on(self, opened: Opened) -> Result<Node, StartError> {
         let node = NodeKey::load_or_create(&self.folder)?.node_id();
         let listeners = listener::bind(&self.host, self.port).await.map_err(|error| self.explain(error))?;
         let port = listeners[0].local_addr().map_err(|error| self.explain(error))?.port();
-        let address = self.advertised(port)?;
+        let address = self.advertised(port).map_err(StartError::Address)?;
         pool::announce(&self.folder, &address)?;
         let (session, seed) = (Session::from_random(random()?), u64::from_le_bytes(random()?));
         let config = Config {
@@ -244,9 +254,9 @@ impl From<Settings> for Network {
     }
 }
 
-fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
+fn random<const N: usize>() -> Result<[u8; N], StartError> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes)?;
+    getrandom::fill(&mut bytes).map_err(StartError::Random)?;
     Ok(bytes)
 }
 
@@ -294,7 +304,7 @@ pub enum NodeError {
     Invalid(#[from] InvalidTransaction),
     /// What was submitted can not be written as JSON.
     #[error("the value can not be written as JSON: {0}")]
-    Unwritable(#[from] serde_json::Error),
+    Unwritable(serde_json::Error),
     /// The node refused it.
     #[error("the transaction was refused: {0}")]
     Refused(String),
@@ -332,7 +342,7 @@ impl Node {
     /// # Errors
     /// [`NodeError`] says why it was not taken.
     pub async fn submit(&self, transaction: &impl Serialize) -> Result<Submitted, NodeError> {
-        self.submit_text(&serde_json::to_string(transaction)?).await
+        self.submit_text(&serde_json::to_string(transaction).map_err(NodeError::Unwritable)?).await
     }
 
     /// As [`Self::submit`], from the text of a JSON object.

@@ -70,6 +70,7 @@ fn steps(root: &Path, long: bool) -> Vec<Step<'_>> {
             name: "lints",
             run: Box::new(move || cargo(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
         },
+        Step { name: "documentation", run: Box::new(move || documentation(root)) },
         Step { name: "border", run: Box::new(move || border(root)) },
         Step { name: "interop packages", run: Box::new(move || packages(&root.join("interop"))) },
         Step { name: "tests", run: Box::new(move || tests_with_cases(root, &tests, long)) },
@@ -115,6 +116,12 @@ fn border(root: &Path) -> Result<()> {
     );
     tell(format!("the core needs {} crates, none of them with a socket or a runtime", tree.lines().count() - 1))?;
     Ok(())
+}
+
+/// Builds the documentation: a link that leads nowhere is an error.
+fn documentation(root: &Path) -> Result<()> {
+    let mut command = command(root, &["doc", "--workspace", "--no-deps"]);
+    finish(command.env("RUSTDOCFLAGS", "-D warnings"), "cargo doc --workspace --no-deps")
 }
 
 fn crosses(name: &str) -> bool {

@@ -36,14 +36,14 @@ pub enum PoolError {
         what: String,
     },
     /// The system refused something.
-    #[error("can not {doing} {}: {source}; {}", named(.path), remedy(source, .path))]
+    #[error("can not {doing} {}: {cause}; {}", named(.path), remedy(cause, .path))]
     Io {
         /// What was tried, as a verb: "open", "write".
         doing: &'static str,
         /// With which file or folder.
         path: PathBuf,
-        /// What the system said.
-        source: io::Error,
+        /// What the system said. Not called `source`: the line tells it already, and who prints a chain of causes would tell it twice.
+        cause: io::Error,
     },
     /// The file does not hold still.
     #[error("another program keeps rewriting {}: stop it, or let it send its transactions to the node instead", named(.path))]
@@ -60,7 +60,7 @@ impl PoolError {
     /// For `map_err`: the system refused to do something with a path.
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io { doing, path, source }
+        move |cause| Self::Io { doing, path, cause }
     }
 }
 

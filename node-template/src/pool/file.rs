@@ -12,6 +12,9 @@ use super::disk::{self, Disk, Stamp};
 use super::index::Place;
 use crate::protocol::json;
 
+/// How much one write takes at most, in bytes of compact JSON: enough that the wait for the disk does not matter, little enough to hold twice.
+pub(super) const BATCH_BYTES: usize = 8 * 1024 * 1024;
+
 /// How rows are laid out: those of `JSON.stringify(array, null, 2)`.
 const BEFORE_ROW: &[u8] = b"\n  ";
 const INDENT: usize = 2;

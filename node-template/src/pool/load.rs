@@ -203,12 +203,17 @@ fn rewound<'a>(mut file: &'a File, path: &Path) -> Result<BufReader<&'a File>, P
     Ok(BufReader::with_capacity(1024 * 1024, file))
 }
 
-/// The pool's file in a folder, which must exist. A symbolic link is followed, so that a repair replaces what it leads to, not the link.
-pub(super) fn path_in(folder: &Path) -> Result<PathBuf, PoolError> {
-    let metadata = fs::metadata(folder).map_err(PoolError::io("open", folder))?;
-    if !metadata.is_dir() {
+/// The whole path of a node's folder, which must exist: `.` would tell nothing in an error.
+pub(super) fn whole(folder: &Path) -> Result<PathBuf, PoolError> {
+    let whole = fs::canonicalize(folder).map_err(PoolError::io("open", folder))?;
+    if !whole.is_dir() {
         return Err(PoolError::io("open", folder)(io::ErrorKind::NotADirectory.into()));
     }
+    Ok(whole)
+}
+
+/// The pool's file in a folder. A symbolic link is followed, so that a repair replaces what it leads to, not the link.
+pub(super) fn path_in(folder: &Path) -> PathBuf {
     let path = folder.join(POOL_FILE);
-    Ok(fs::canonicalize(&path).unwrap_or(path))
+    fs::canonicalize(&path).unwrap_or(path)
 }

@@ -8,6 +8,7 @@ use std::io::{Read, Seek, Write};
 use std::path::Path;
 
 use super::error::PoolError;
+use super::load;
 use crate::protocol::address::PeerAddress;
 
 /// The lock's file, in the node's folder. While a node runs it holds that node's process id and, in a second line, its address.
@@ -55,6 +56,6 @@ impl Lock {
 /// # Errors
 /// [`PoolError::Io`].
 pub fn announce(folder: &Path, address: &PeerAddress) -> Result<(), PoolError> {
-    let path = folder.join(LOCK_FILE);
+    let path = load::whole(folder)?.join(LOCK_FILE);
     std::fs::write(&path, format!("{}\n{address}\n", std::process::id())).map_err(PoolError::io("write", &path))
 }

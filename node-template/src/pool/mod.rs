@@ -140,8 +140,9 @@ pub fn open(folder: &Path) -> Result<Opened, PoolError> {
 }
 
 fn open_on(folder: &Path, disk: Box<dyn Disk>, pauses: Pauses) -> Result<Opened, PoolError> {
-    let path = load::path_in(folder)?;
-    let lock = lock::Lock::take(folder)?;
+    let folder = load::whole(folder)?;
+    let path = load::path_in(&folder);
+    let lock = lock::Lock::take(&folder)?;
     let mut repairs = Vec::new();
     let (file, Loaded { index, times }) = loop {
         match load::look(&path, Loaded { index: Index::new(), times: Vec::new() })? {

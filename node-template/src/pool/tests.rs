@@ -569,6 +569,6 @@ fn a_path_through_a_link_leads_to_the_file() {
     let folder = Folder::with("[]");
     let other = tempfile::tempdir().expect("a folder");
     std::os::unix::fs::symlink(folder.file(), other.path().join(POOL_FILE)).expect("linked");
-    let path = load::path_in(other.path()).expect("a path");
+    let path = load::path_in(other.path());
     assert_eq!(path, fs::canonicalize(folder.file()).expect("a path"));
 }

@@ -13,14 +13,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::disk::Disk;
 use super::error::PoolError;
-use super::file::PoolFile;
+use super::file::{BATCH_BYTES, PoolFile};
 use super::reload::{Recent, Reloaded};
 use super::shared::Shared;
 use super::{Report, reload};
 use crate::protocol::transaction::{Transaction, TransactionId};
 
-/// How much one write takes at most, in bytes of compact JSON: enough that the wait for the disk does not matter, little enough to hold twice.
-pub(super) const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// How often in a row another program may disturb one batch before that is a failure.
 const DISTURBANCES: usize = 5;
 

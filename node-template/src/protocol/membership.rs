@@ -1,25 +1,19 @@
 //! Whom to be linked to: a full mesh, one link per pair of full peers, two one-way links with a node of the exercise.
 //!
-//! A new node sends its HANDSHAKE on the link that it dials. The accepting full peer first probes the address that the newcomer claims, then answers with its own
-//! HANDSHAKE, in which every address verified so far stands. Of two newcomers the one verified later is therefore told of the earlier one, and dials it:
-//! that is what makes the mesh complete. If verifying takes longer than [`ANSWER_AFTER`] the answer goes out without, and a second HANDSHAKE follows it.
+//! A link's life: it opens, the two ends introduce themselves (`introduction.rs`), a second one to the same node is settled (`duel.rs`), it closes, and what led
+//! there is dialled again.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::address::PeerAddress;
 use super::event::{Event, PeerName};
-use super::frame::Frame;
-use super::identity::{Greeting, LinkId, NodeId};
+use super::identity::{Greeting, LinkId};
 use super::links::{Flow, FullPeer, Link, Role};
-use super::message::{Handshake, NodeInfo, PROTOCOL};
-use super::peers::{Source, State};
+use super::peers::State;
 use super::timers::Timer;
-use super::{Direction, Lane, Output, Protocol};
+use super::{Direction, Protocol};
 
-/// How long a full peer waits at most for our HANDSHAKE while its address is being verified. A local probe takes a millisecond; a newcomer behind a
-/// firewall must not wait for the dial's time-out.
-const ANSWER_AFTER: Duration = Duration::from_secs(1);
 /// A plain peer that drops its link this soon after its first TRANSACTION has probably died of it …
 const RECOIL: Duration = Duration::from_secs(2);
 /// … and after doing so this often in a row it gets handshakes only …
@@ -55,7 +49,7 @@ impl Protocol {
         }
     }
 
-    fn on_dialled(
+    pub(super) fn on_dialled(
         &mut self,
         now: Instant,
         link: LinkId,
@@ -95,20 +89,7 @@ impl Protocol {
         }
     }
 
-    /// Makes a link that we dialled the link to its node: our HANDSHAKE goes out.
-    fn promote(&mut self, link: LinkId) {
-        let Some(opened) = self.links.get_mut(link) else { return };
-        if let Role::Candidate(peer) = &opened.role {
-            opened.role = Role::Full(FullPeer { answered: true, ..peer.clone() });
-            if let Some(address) = opened.dialled.clone() {
-                self.timers.cancel(&Timer::Dial(address.clone()));
-                self.peers.set_state(&address, State::Connected(link));
-            }
-            self.send_handshake(link);
-        }
-    }
-
-    fn found_self(&mut self, address: &PeerAddress) {
+    pub(super) fn found_self(&mut self, address: &PeerAddress) {
         if self.peers.get(address).is_none_or(|peer| peer.state != State::Myself) {
             self.timers.cancel(&Timer::Dial(address.clone()));
             self.peers.set_state(address, State::Myself);
@@ -116,7 +97,7 @@ impl Protocol {
         }
     }
 
-    fn warn_of_copy(&mut self, now: Instant, link: LinkId) {
+    pub(super) fn warn_of_copy(&mut self, now: Instant, link: LinkId) {
         let name = self.name_of(link);
         if let Some(address) = self.links.get(link).and_then(|link| link.dialled.clone()) {
             self.put_back_long(now, &address);
@@ -126,380 +107,6 @@ impl Protocol {
             "{name} is another node with an id that is in use: its folder was copied with its key; delete node.key in the copy and start it again"
         );
         self.notify(Event::Warning { text });
-    }
-
-    pub(super) fn on_handshake(&mut self, now: Instant, link: LinkId, handshake: Handshake) {
-        self.counters.addresses_dropped += handshake.dropped as u64;
-        let accepted = match &handshake.node {
-            Some(node) => self.on_full_handshake(now, link, node),
-            None => self.on_plain_handshake(now, link, &handshake.addresses),
-        };
-        if accepted {
-            self.learn(now, link, &handshake.addresses);
-        }
-    }
-
-    /// A node of the exercise introduces itself; says whether its addresses count.
-    fn on_plain_handshake(&mut self, _now: Instant, link: LinkId, addresses: &[PeerAddress]) -> bool {
-        let suggested = self.own_address_of(addresses);
-        let Some(opened) = self.links.get_mut(link) else {
-            return false;
-        };
-        if matches!(opened.role, Role::Client) {
-            opened.role = Role::Plain { address: suggested };
-            self.timers.cancel(&Timer::Silence(link));
-        }
-        matches!(self.links.get(link).map(|link| &link.role), Some(Role::Plain { .. }))
-    }
-
-    /// Which of a plain peer's addresses is its own. It lists whom it has just dialled, us, behind all others, and itself before or behind them: so
-    /// whoever stands behind us is itself, and where nobody does it is the first. Of one that lists otherwise it is the first or the last that leads
-    /// neither to ourselves nor to a full peer.
-    fn own_address_of(&self, addresses: &[PeerAddress]) -> Option<PeerAddress> {
-        let state = |address: &PeerAddress| self.peers.get(address).map(|peer| peer.state);
-        let ourselves =
-            |address: &PeerAddress| *address == self.config.address || state(address) == Some(State::Myself);
-        if let [.., before, last] = addresses
-            && ourselves(before)
-            && !ourselves(last)
-        {
-            return Some(last.clone());
-        }
-        let full = |link: LinkId| self.links.get(link).is_some_and(|link| link.full().is_some());
-        let other = |address: &PeerAddress| {
-            ourselves(address) || matches!(state(address), Some(State::Connected(link)) if full(link))
-        };
-        let mut ends = addresses.first().into_iter().chain(addresses.last());
-        ends.find(|address| !other(address)).cloned()
-    }
-
-    /// A full peer introduces itself, on either side of a link; says whether its addresses count.
-    fn on_full_handshake(&mut self, now: Instant, link: LinkId, node: &NodeInfo) -> bool {
-        let Some(opened) = self.links.get(link) else {
-            return false;
-        };
-        let dialled = opened.dialled.clone();
-        let known = opened.full().is_some();
-        if node.id == self.config.node && node.session == self.config.session {
-            self.close(link, close::NORMAL, "this is myself");
-            return false;
-        }
-        if node.network != self.config.network {
-            self.refuse_network(now, link, node);
-            return false;
-        }
-        if node.id == self.config.node {
-            self.warn_of_copy(now, link);
-            return false;
-        }
-        if let Some(peer) = opened.full() {
-            if (peer.id, peer.session) != (node.id, node.session) {
-                self.fault(link, "HANDSHAKE: it names another node than the one that answered");
-                self.close(link, close::POLICY, "your HANDSHAKE names another node than your greeting");
-                return false;
-            }
-            if peer.greeted {
-                return true;
-            }
-        } else if dialled.is_some() {
-            // We dialled a node without greeting, so this is no full peer; a sibling `node` from there proves nothing.
-            return matches!(opened.role, Role::Plain { .. });
-        }
-        let twin = self.links.to_node(node.id, Some(link)).map(|(id, _)| id);
-        self.admit(link, node);
-        if let Some(twin) = twin {
-            // Two links are in use: the older one is asked whether it still lives.
-            self.begin_duel(now, twin.min(link));
-        }
-        if known {
-            self.ready(now, link);
-        } else {
-            self.verify_claim(now, link, node);
-        }
-        true
-    }
-
-    fn admit(&mut self, link: LinkId, node: &NodeInfo) {
-        self.timers.cancel(&Timer::Silence(link));
-        let Some(opened) = self.links.get_mut(link) else { return };
-        opened.role = match &opened.role {
-            Role::Full(peer) => Role::Full(FullPeer { greeted: true, ..peer.clone() }),
-            _ => Role::Full(FullPeer {
-                id: node.id,
-                session: node.session,
-                address: None,
-                greeted: true,
-                answered: false,
-            }),
-        };
-    }
-
-    fn refuse_network(&mut self, now: Instant, link: LinkId, node: &NodeInfo) {
-        let name = self.name_of(link);
-        let reason = format!("this is the network '{}', yours is '{}'", self.config.network, node.network);
-        self.close(link, close::TRY_AGAIN_LATER, &reason);
-        let text = format!(
-            "{name} belongs to the network '{}', this node to '{}'; set NETWORK alike to link them",
-            node.network, self.config.network
-        );
-        if let Some(address) = self.links.get(link).and_then(|link| link.dialled.clone()) {
-            self.put_back_long(now, &address);
-        }
-        self.notify(Event::Warning { text });
-    }
-
-    /// Probes the address that the peer of an accepted link claims, unless it is known to be right or may not be told.
-    fn verify_claim(&mut self, now: Instant, link: LinkId, node: &NodeInfo) {
-        let claimed = node.address.as_ref().filter(|address| self.may_learn(link, address));
-        let probing = claimed.is_some_and(|address| {
-            let limits = &self.config.limits;
-            self.peers.add(address, Source::Hello, now, limits);
-            let leads_there = match self.peers.get(address).map(|peer| peer.state) {
-                Some(State::Connected(at)) => {
-                    self.links.get(at).and_then(Link::full).is_some_and(|peer| peer.id == node.id)
-                }
-                _ => false,
-            };
-            if leads_there {
-                self.confirm(link, address);
-            }
-            !leads_there && self.probe(now, link, address)
-        });
-        if probing {
-            self.timers.set(Timer::Answer(link), now + ANSWER_AFTER);
-        } else {
-            self.answer(now, link);
-        }
-    }
-
-    /// Notes that an address leads to the full peer at the other end of a link.
-    fn confirm(&mut self, link: LinkId, address: &PeerAddress) {
-        if let Some(Link { role: Role::Full(peer), .. }) = self.links.get_mut(link) {
-            peer.address.get_or_insert_with(|| address.clone());
-        }
-    }
-
-    /// An address was seen to lead to the full peer of an open link. If the peer has had its answer already, it missed who was verified meanwhile: so a
-    /// second HANDSHAKE follows.
-    fn verified(&mut self, now: Instant, link: LinkId, address: &PeerAddress) {
-        self.timers.cancel(&Timer::Dial(address.clone()));
-        self.peers.set_state(address, State::Connected(link));
-        if let Some(peer) = self.peers.get_mut(address) {
-            peer.last_up = Some(now);
-        }
-        let missed =
-            self.links.get(link).and_then(Link::full).is_some_and(|peer| peer.address.is_none() && peer.answered);
-        self.confirm(link, address);
-        if missed {
-            self.send_handshake(link);
-        }
-    }
-
-    pub(super) fn on_probed(&mut self, now: Instant, link: LinkId, address: PeerAddress, greeting: Option<Greeting>) {
-        if self.peers.get(&address).is_some_and(|peer| matches!(peer.state, State::Probing(_))) {
-            let claimed = self.links.get(link).filter(|link| !link.closing).and_then(Link::full);
-            let right = claimed.is_some_and(|peer| greeting == Some(Greeting { node: peer.id, session: peer.session }));
-            match greeting {
-                _ if right => self.verified(now, link, &address),
-                Some(greeting) if greeting.session == self.config.session => self.found_self(&address),
-                Some(_) => {
-                    self.peers.set_state(&address, State::Waiting);
-                    self.dial_at(&address, now);
-                }
-                None => {
-                    self.put_back(now, &address);
-                }
-            }
-            if !right {
-                let text = format!(
-                    "nobody with its id answers at {address}, the address that it claims; other nodes will not be told of it"
-                );
-                self.fault_without_count(link, text);
-            }
-        }
-        if self.timers.due(&Timer::Answer(link)).is_some() {
-            self.answer(now, link);
-        }
-        self.fill_slots(now);
-    }
-
-    /// Sends the HANDSHAKE that answers a full peer's, and opens the flow of transactions.
-    pub(super) fn answer(&mut self, now: Instant, link: LinkId) {
-        self.timers.cancel(&Timer::Answer(link));
-        let Some(Link { role: Role::Full(peer), closing: false, .. }) = self.links.get_mut(link) else {
-            return;
-        };
-        if !std::mem::replace(&mut peer.answered, true) {
-            self.send_handshake(link);
-            self.ready(now, link);
-        }
-    }
-
-    /// A link to a full peer is open for transactions: both HANDSHAKEs went their way. If it is the first to that node, their pools are compared.
-    fn ready(&mut self, now: Instant, link: LinkId) {
-        let Some(id) = self.links.get(link).and_then(Link::full).map(|peer| peer.id) else {
-            return;
-        };
-        let other = self.links.to_node(id, Some(link)).and_then(|(other, _)| self.links.get(other));
-        if !other.is_some_and(Link::takes_transactions) {
-            self.notify_up(link);
-            self.compare_pools(now, link);
-        }
-    }
-
-    fn send_handshake(&mut self, link: LinkId) {
-        let Some(opened) = self.links.get(link) else { return };
-        debug_assert!(
-            opened.dialled.is_some() || opened.full().is_some(),
-            "a plain peer reads only what arrives on links that it accepted"
-        );
-        let mut addresses = vec![self.config.address.clone()];
-        // The one just dialled stands second, where no limit cuts it off; of a node with several names one is told.
-        addresses.extend(opened.dialled.clone());
-        for (_, other) in self.links.iter().filter(|(id, other)| *id != link && !other.closing) {
-            let open = match &other.role {
-                Role::Full(peer) => &peer.address,
-                Role::Plain { .. } => &other.dialled,
-                Role::Candidate(_) | Role::Client => &None,
-            };
-            addresses.extend(
-                open.clone().filter(|address| opened.scope.may_tell(address.scope()) && !addresses.contains(address)),
-            );
-        }
-        addresses.truncate(super::limits::HANDSHAKE_ADDRESSES);
-        let frame = self.handshake(addresses);
-        self.send(vec![link], frame, Lane::Control);
-    }
-
-    fn handshake(&self, addresses: Vec<PeerAddress>) -> Frame {
-        let node = NodeInfo {
-            id: self.config.node,
-            session: self.config.session,
-            agent: self.config.agent.clone(),
-            protocol: PROTOCOL,
-            network: self.config.network.clone(),
-            address: Some(self.config.address.clone()),
-        };
-        Handshake { addresses, dropped: 0, node: Some(node) }.to_frame()
-    }
-
-    /// Tells the full peers of a node of the exercise that we have just linked to. It dials only those of whom it hears when it starts, and may be cut off from
-    /// some just then; they dial it instead.
-    fn pass_on(&mut self, address: &PeerAddress) {
-        let scope = address.scope();
-        let full = self
-            .links
-            .iter()
-            .filter(|(_, link)| link.full().is_some() && link.takes_transactions() && link.scope.may_tell(scope));
-        let links: Vec<LinkId> = full.map(|(id, _)| id).collect();
-        if !links.is_empty() {
-            let frame = self.handshake(vec![self.config.address.clone(), address.clone()]);
-            self.send(links, frame, Lane::Control);
-        }
-    }
-
-    /// Takes the addresses of a HANDSHAKE into the table and makes them due.
-    fn learn(&mut self, now: Instant, link: LinkId, addresses: &[PeerAddress]) {
-        let mut new = 0;
-        let mut own: Vec<&PeerAddress> = addresses.first().into_iter().chain(addresses.last()).collect();
-        own.dedup();
-        for address in addresses {
-            if !self.may_learn(link, address) {
-                continue;
-            }
-            if self.peers.get(address).is_none() {
-                let source = if own.contains(&address) { Source::Hello } else { Source::Hearsay };
-                if !self.peers.add(address, source, now, &self.config.limits) {
-                    self.counters.addresses_without_room += 1;
-                    continue;
-                }
-                new += 1;
-                let at = self.allowed_on_word(now, link, address);
-                self.dial_at(address, at);
-            } else if own.contains(&address) {
-                // Who says hello is alive: whatever was held against its address is forgotten.
-                if let Some(peer) = self.peers.get_mut(address) {
-                    peer.failures = 0;
-                }
-                self.dial_at(address, now);
-            } else {
-                self.dial_at(address, now + Duration::from_secs(1));
-            }
-        }
-        if new > 0 {
-            self.notify(Event::Learned { peer: self.name_of(link), addresses: new });
-        }
-    }
-
-    /// Whether the other end of `link` may tell us this address, and whether it is worth knowing.
-    fn may_learn(&mut self, link: LinkId, address: &PeerAddress) -> bool {
-        let in_scope = self.links.get(link).is_some_and(|link| link.scope.may_tell(address.scope()));
-        if !in_scope {
-            self.counters.addresses_out_of_scope += 1;
-        }
-        in_scope && *address != self.config.address
-    }
-
-    /// Two links to one node: the older one has to answer a ping.
-    fn begin_duel(&mut self, now: Instant, older: LinkId) {
-        self.outbox.push_back(Output::Ping { link: older });
-        if self.timers.due(&Timer::Duel(older)).is_none() {
-            self.timers.set(Timer::Duel(older), now + self.config.limits.duel);
-        }
-    }
-
-    /// The older link answered, so both live. A link that we dialled and have not used yet is ours to close; of two that are in use the node with the
-    /// smaller id closes the newer, and the other waits, lest each closes the one that the other keeps.
-    pub(super) fn on_pong(&mut self, now: Instant, link: LinkId) {
-        self.hear(now, link);
-        if self.timers.due(&Timer::Duel(link)).is_none() {
-            return;
-        }
-        self.timers.cancel(&Timer::Duel(link));
-        let Some((id, session)) = self.links.get(link).and_then(Link::full).map(|peer| (peer.id, peer.session)) else {
-            return;
-        };
-        for (other, candidate) in self.twins(link) {
-            let same_run = match self.links.get(other).map(|other| &other.role) {
-                Some(Role::Candidate(peer) | Role::Full(peer)) => peer.session == session,
-                _ => continue,
-            };
-            if !same_run {
-                self.warn_of_copy(now, other);
-            } else if candidate || self.config.node < id {
-                self.counters.links_duplicate += 1;
-                self.close(other, close::NORMAL, "we are linked already");
-            }
-        }
-    }
-
-    /// The older link did not answer in time: it is closed, and the newer takes its place.
-    pub(super) fn on_duel_over(&mut self, link: LinkId) {
-        let newer = self.twins(link);
-        if self.links.get(link).is_some() && !newer.is_empty() {
-            self.counters.links_dead += 1;
-            self.close(link, close::GOING_AWAY, "this link did not answer, a newer one does");
-        }
-        for (other, candidate) in newer {
-            if candidate {
-                self.promote(other);
-            }
-        }
-    }
-
-    /// The other links to the node of `link`, each with whether it is a candidate.
-    fn twins(&self, link: LinkId) -> Vec<(LinkId, bool)> {
-        let Some(id) = self.links.get(link).and_then(Link::full).map(|peer| peer.id) else {
-            return Vec::new();
-        };
-        let others = self.links.iter().filter(|(other, open)| *other != link && !open.closing);
-        others
-            .filter_map(|(other, open)| match &open.role {
-                Role::Candidate(peer) if peer.id == id => Some((other, true)),
-                Role::Full(peer) if peer.id == id => Some((other, false)),
-                _ => None,
-            })
-            .collect()
     }
 
     pub(super) fn on_link_closed(&mut self, now: Instant, link: LinkId, cause: String) {
@@ -530,7 +137,7 @@ impl Protocol {
         }
     }
 
-    fn notify_down(&mut self, now: Instant, closed: &Link, cause: String) {
+    pub(super) fn notify_down(&mut self, now: Instant, closed: &Link, cause: String) {
         if closed.is_peer() {
             self.notify(Event::PeerDown { peer: closed.name(), cause, peers: self.links.peers() });
         } else if let (Role::Full(_), Some(address), false) = (&closed.role, &closed.dialled, closed.closing) {
@@ -540,7 +147,7 @@ impl Protocol {
         }
     }
 
-    fn redial_later(&mut self, now: Instant, address: &PeerAddress, closed: &Link) {
+    pub(super) fn redial_later(&mut self, now: Instant, address: &PeerAddress, closed: &Link) {
         let lasted = now.saturating_duration_since(closed.opened) >= self.config.limits.backoff_reset;
         if let Some(peer) = self.peers.get_mut(address) {
             peer.last_up = Some(now);
@@ -555,16 +162,8 @@ impl Protocol {
         }
     }
 
-    /// A link that we dialled and held back while an older one to the same node lived.
-    fn candidate_for(&self, id: NodeId) -> Option<LinkId> {
-        self.links.iter().find_map(|(other, open)| match &open.role {
-            Role::Candidate(peer) if peer.id == id && !open.closing => Some(other),
-            _ => None,
-        })
-    }
-
     /// A plain peer's link ended: did it die of a TRANSACTION, and from where is it to be fed when it is back?
-    fn settle_plain(&mut self, now: Instant, closed: &Link) {
+    pub(super) fn settle_plain(&mut self, now: Instant, closed: &Link) {
         let (Role::Plain { .. }, Some(address)) = (&closed.role, &closed.dialled) else {
             return;
         };
@@ -590,7 +189,7 @@ impl Protocol {
         }
     }
 
-    fn notify_up(&mut self, link: LinkId) {
+    pub(super) fn notify_up(&mut self, link: LinkId) {
         let Some(opened) = self.links.get(link) else { return };
         let (peer, dialled) = (opened.name(), opened.dialled.is_some());
         self.notify(Event::PeerUp { peer, dialled, peers: self.links.peers() });

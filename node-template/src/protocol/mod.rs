@@ -14,7 +14,6 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::time::Instant;
 
 pub mod address;
@@ -28,9 +27,12 @@ pub mod message;
 pub mod transaction;
 
 mod dialling;
+mod duel;
+mod exchange;
 mod feed;
 mod gossip;
 mod holdings;
+mod introduction;
 mod links;
 mod membership;
 mod offer;
@@ -46,11 +48,11 @@ use address::{PeerAddress, Scope};
 use counters::Counters;
 use dialling::Dialling;
 use event::Event;
+pub use exchange::{Config, Direction, Input, Lane, Output, RequestId, Submission};
 use frame::Frame;
 use gossip::Waiting;
 use holdings::Holdings;
-use identity::{Greeting, LinkId, NodeId, Session};
-use limits::Limits;
+use identity::LinkId;
 use links::{Links, Role};
 use membership::close;
 use message::{Malformed, Message, Status, StatusFrame};
@@ -58,247 +60,8 @@ use offer::Offer;
 use peers::{PeerTable, Source, State};
 use reconcile::Reconciling;
 use timers::{Timer, Timers};
-use transaction::{Origin, Transaction, TransactionId};
+use transaction::TransactionId;
 use trees::Trees;
-
-/// A fact that the shell reports.
-#[derive(Debug)]
-pub enum Input {
-    /// A link is open: both sides finished the WebSocket upgrade.
-    LinkOpened {
-        /// Its name, new.
-        link: LinkId,
-        /// The other end's IP address.
-        remote: IpAddr,
-        /// Who opened it.
-        direction: Direction,
-    },
-    /// A message came in on a link.
-    Received {
-        /// On which.
-        link: LinkId,
-        /// What.
-        message: Result<Message, Malformed>,
-    },
-    /// Copies of transactions came in on a link: the shell knew them by their text, which is that of the copy accepted, its origin included.
-    Repeated {
-        /// On which.
-        link: LinkId,
-        /// Of which origins, and how many of each.
-        copies: Vec<(Origin, u32)>,
-    },
-    /// A pong came in on a link.
-    Pong {
-        /// On which.
-        link: LinkId,
-    },
-    /// A link is gone, whoever closed it. Reported once per link, also for one that we asked to close.
-    LinkClosed {
-        /// Which.
-        link: LinkId,
-        /// Why, in words.
-        cause: String,
-    },
-    /// A payload did not fit into a link's outgoing queue and was not queued. Reported before any other kind of fact.
-    LinkFull {
-        /// Which.
-        link: LinkId,
-    },
-    /// A dial came to nothing.
-    DialFailed {
-        /// Where to.
-        address: PeerAddress,
-        /// What the system said.
-        error: String,
-    },
-    /// The answer to [`Output::Probe`].
-    Probed {
-        /// For which accepted link.
-        link: LinkId,
-        /// The address that was probed.
-        address: PeerAddress,
-        /// Who answered there; `None` if nobody, or no full peer, did.
-        greeting: Option<Greeting>,
-    },
-    /// Transactions, in the order in which they were given to [`Output::Store`], are on disk.
-    Stored {
-        /// Which.
-        ids: Vec<TransactionId>,
-    },
-    /// The pool's file did not take a batch; the shell keeps it and tries again.
-    StoreFailed {
-        /// What happened and what to do.
-        error: String,
-    },
-    /// The pool's file takes writes again.
-    StoreRecovered,
-    /// Transactions appeared in the pool's file that we did not put there: an editor, or a helper of the exercise. They have their places in the
-    /// pool already.
-    Found {
-        /// Which.
-        transactions: Vec<Transaction>,
-    },
-    /// Transactions are gone from the pool's file: somebody removed them, and they can not be read any more.
-    Lost {
-        /// Which.
-        ids: Vec<TransactionId>,
-    },
-    /// Feeding a link reached the end of what the pool had on disk, or the end that was ordered, and at least half of the link's queue is free.
-    Fed {
-        /// Which link.
-        link: LinkId,
-        /// The position after the last transaction sent.
-        position: u64,
-    },
-    /// The application submits a transaction of its own.
-    Submit {
-        /// Named in the answers, [`Output::Submitted`] and [`Output::Kept`].
-        request: RequestId,
-        /// What.
-        transaction: Transaction,
-    },
-    /// The deadline of [`Protocol::poll_timeout`] has come.
-    Timeout,
-    /// The node ends: every link is closed, nothing new is begun.
-    Shutdown,
-}
-
-/// Who opened a link.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Direction {
-    /// We did, in answer to [`Output::Dial`].
-    Dialled {
-        /// The address that was dialled.
-        address: PeerAddress,
-        /// What the other side said of itself in its answer to the upgrade; a node of the exercise says nothing.
-        greeting: Option<Greeting>,
-    },
-    /// The other side did.
-    Accepted,
-}
-
-/// Names one submission of the application.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(pub u64);
-
-/// An order to the shell.
-#[derive(Debug)]
-pub enum Output {
-    /// Open a link to an address; answered by [`Input::LinkOpened`] or [`Input::DialFailed`], once.
-    Dial {
-        /// Where to.
-        address: PeerAddress,
-    },
-    /// Connect to an address, read the greeting from the answer to the upgrade, close; answered by [`Input::Probed`], once.
-    Probe {
-        /// The accepted link whose peer claims the address.
-        link: LinkId,
-        /// Where to.
-        address: PeerAddress,
-    },
-    /// Queue a frame on links.
-    Send {
-        /// On which.
-        links: Vec<LinkId>,
-        /// What.
-        frame: Frame,
-        /// In which of a link's two queues.
-        lane: Lane,
-    },
-    /// Send a WebSocket ping; the pong comes back as [`Input::Pong`].
-    Ping {
-        /// On which link.
-        link: LinkId,
-    },
-    /// Close a link once what is queued on it is sent; [`Input::LinkClosed`] follows.
-    Close {
-        /// Which.
-        link: LinkId,
-        /// The close code (RFC 6455, section 7.4).
-        code: u16,
-        /// Told to the other side; at most [`limits::CLOSE_REASON_BYTES`].
-        reason: String,
-    },
-    /// Append a transaction to the pool's file; answered by [`Input::Stored`], in order.
-    Store {
-        /// What.
-        transaction: Transaction,
-    },
-    /// Send a link transactions from the pool, in bounded pieces and only as fast as its queue drains; answered by [`Input::Fed`]. A new order for
-    /// the same link replaces an older one.
-    Feed {
-        /// Which link.
-        link: LinkId,
-        /// The position of the first: how many transactions were in the pool before it.
-        from: u64,
-        /// The position before which to end; `None`: the end of what is on disk.
-        until: Option<u64>,
-        /// Whether the frames carry our session, as an answer to a comparison of pools does; else they are as if just flooded.
-        synced: bool,
-    },
-    /// Send a link the transactions at these positions, as [`Output::Feed`] does with `synced`; answered by nothing.
-    Fetch {
-        /// Which link.
-        link: LinkId,
-        /// Which positions, in ascending order.
-        positions: Vec<u64>,
-    },
-    /// A submission was taken, or not: told at once.
-    Submitted {
-        /// Which.
-        request: RequestId,
-        /// On how many links it went out and whether it is new; or why it was refused.
-        outcome: Result<Submission, String>,
-    },
-    /// A submission that was taken is on disk.
-    Kept {
-        /// Which.
-        request: RequestId,
-    },
-    /// Tell the application and the log.
-    Notify(Event),
-}
-
-/// What became of a submission.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Submission {
-    /// The transaction's identity.
-    pub id: TransactionId,
-    /// On how many links it went out; zero means that no other node has it from us yet.
-    pub links: usize,
-    /// Whether it was known here already.
-    pub duplicate: bool,
-}
-
-/// A link's two outgoing queues.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lane {
-    /// Handshakes, answers, comparisons: sent first, with room of their own; a link that overflows it is closed.
-    Control,
-    /// Transactions: what does not fit is not queued, and said by [`Input::LinkFull`].
-    Payload,
-}
-
-/// What a node's core is told once, at its start.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Our id.
-    pub node: NodeId,
-    /// This run of us.
-    pub session: Session,
-    /// Program and version, told to peers.
-    pub agent: String,
-    /// The network's name; nodes of different names do not link.
-    pub network: String,
-    /// Where others can dial us.
-    pub address: PeerAddress,
-    /// The addresses that are dialled from the start and never forgotten.
-    pub known_peers: Vec<PeerAddress>,
-    /// The bounds that this node keeps.
-    pub limits: Limits,
-    /// Seeds every random choice: equal seeds and equal inputs give equal outputs.
-    pub seed: u64,
-}
 
 /// A node's protocol state, all of it.
 ///
@@ -331,7 +94,7 @@ pub struct Protocol {
 const FAULTS: u32 = 16;
 
 impl Protocol {
-    /// A node that knows its peers' addresses and what its pool holds (identities and times, see [`Transaction::time`], in the order of their positions), and is linked to nobody. The first
+    /// A node that knows its peers' addresses and what its pool holds (identities and times, see [`time`](transaction::Transaction::time), in the order of their positions), and is linked to nobody. The first
     /// dials are due at once.
     pub fn new(now: Instant, config: Config, pool: Vec<(TransactionId, u64)>) -> Self {
         let mut protocol = Self {
@@ -430,7 +193,7 @@ impl Protocol {
         (self.peers.attempting().cloned().collect(), connected.collect())
     }
 
-    /// How many bytes of accepted transactions wait for the disk. Above [`Limits::unstored_bytes`] the shell stops reading.
+    /// How many bytes of accepted transactions wait for the disk. Above [`unstored_bytes`](limits::Limits::unstored_bytes) the shell stops reading.
     pub fn unstored_bytes(&self) -> usize {
         self.holdings.unstored_bytes()
     }

@@ -1,5 +1,6 @@
 //! What the tests with real processes share: nodes in temporary folders ([`node`]), raw WebSocket peers that say what a
-//! test tells them to ([`tester`]), and what strangers may throw at a node ([`hostile`]).
+//! test tells them to ([`tester`]), and what strangers may throw at a node ([`hostile`]); nodes inside the test's process ([`embedded`]), peers that
+//! speak bytes ([`raw`]), and disks that are full or read-only ([`mount`]).
 //!
 //! Nothing here waits for a time to pass. A test waits for a frame, for a line of output, or for a state that it asks for again and again; each wait
 //! has a deadline, and its failure says what was there instead.
@@ -7,8 +8,11 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary compiles its own copy and uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+pub mod embedded;
 pub mod hostile;
+pub mod mount;
 pub mod node;
+pub mod raw;
 pub mod tester;
 
 use std::collections::HashSet;
@@ -65,15 +69,23 @@ pub async fn submit(node: &node::Node, transactions: &[Value]) {
     socket.close().await;
 }
 
+/// A node that keeps transactions in a file.
+pub trait Keeper {
+    /// How failures name it.
+    fn name(&self) -> String;
+    /// The file's transactions; an error where it cannot be read just now.
+    fn transactions(&self) -> Result<Vec<Value>, String>;
+}
+
 /// Waits until a node's file holds all of the expected transactions, and then fails if one is there twice or one is there that nobody sent.
-pub async fn exactly(node: &node::Node, expected: &[Value]) {
+pub async fn exactly(node: &impl Keeper, expected: &[Value]) {
     let held = at_least(node, expected).await;
-    assert_eq!(held.len(), expected.len(), "{}: something is there twice, or was never sent: {held:?}", node.address());
+    assert_eq!(held.len(), expected.len(), "{}: something is there twice, or was never sent: {held:?}", node.name());
 }
 
 /// Waits until a node's file holds all of the expected transactions, in whatever order.
-pub async fn at_least(node: &node::Node, expected: &[Value]) -> Vec<Value> {
-    eventually(format!("the file of {}", node.address()), async || {
+pub async fn at_least(node: &impl Keeper, expected: &[Value]) -> Vec<Value> {
+    eventually(format!("the file of {}", node.name()), async || {
         let held = node.transactions()?;
         let hashes: HashSet<_> = held.iter().map(|transaction| transaction["hash"].to_string()).collect();
         let missing = expected.iter().filter(|transaction| !hashes.contains(&transaction["hash"].to_string())).count();

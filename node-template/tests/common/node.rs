@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::hostile::masked;
 use super::tester::{Socket, Tester};
-use super::{eventually, within};
+use super::{Keeper, eventually, within};
 
 /// The address that a node with this port goes by.
 pub fn address(port: u16) -> String {
@@ -77,22 +77,54 @@ struct Run {
 impl Node {
     /// Starts a node of ours.
     pub fn ours(port: u16, known: &[u16]) -> Self {
-        Self::start_new(Program::Ours, port, known)
+        Self::ours_with(port, known, "")
+    }
+
+    /// Starts a node of ours; `settings`: more lines of its `.env`.
+    pub fn ours_with(port: u16, known: &[u16], settings: &str) -> Self {
+        Self::ours_in(TempDir::new().unwrap(), port, known, settings)
+    }
+
+    /// [`Self::ours_with`] in an empty folder, which may lie on another disk.
+    pub fn ours_in(folder: TempDir, port: u16, known: &[u16], settings: &str) -> Self {
+        Self::start_new(Program::Ours, folder, port, known, settings)
     }
 
     /// Starts a node of the exercise; `flags` are those of `interop/node.mjs`, parted by spaces.
     pub fn javascript(port: u16, known: &[u16], flags: &str) -> Self {
-        Self::start_new(Program::JavaScript(flags.split_whitespace().map(str::to_owned).collect()), port, known)
+        let program = Program::JavaScript(flags.split_whitespace().map(str::to_owned).collect());
+        Self::start_new(program, TempDir::new().unwrap(), port, known, "")
     }
 
-    fn start_new(program: Program, port: u16, known: &[u16]) -> Self {
-        let folder = TempDir::new().unwrap();
+    fn start_new(program: Program, folder: TempDir, port: u16, known: &[u16], settings: &str) -> Self {
         let known: Vec<_> = known.iter().copied().map(address).collect();
-        std::fs::write(folder.path().join(".env"), format!("PORT={port}\n")).unwrap();
+        std::fs::write(folder.path().join(".env"), format!("PORT={port}\n{settings}\n")).unwrap();
         std::fs::write(folder.path().join("known-peers.json"), json!(known).to_string()).unwrap();
         std::fs::write(folder.path().join("transactions.json"), "[]").unwrap();
         let run = spawn(&program, folder.path());
         Self { port, program, folder, run }
+    }
+
+    /// The process's id; none once it has ended.
+    pub fn pid(&self) -> u32 {
+        self.run.child.id().expect("the process runs")
+    }
+
+    /// How many bytes of memory the process has in use.
+    pub fn resident_bytes(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));
+        kibibytes.unwrap().trim().parse::<usize>().unwrap() * 1024
+    }
+
+    /// How many files and sockets the process has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Kills the process, as `kill -9` does.
@@ -226,6 +258,16 @@ impl Node {
     }
 }
 
+impl Keeper for Node {
+    fn name(&self) -> String {
+        self.address()
+    }
+
+    fn transactions(&self) -> Result<Vec<Value>, String> {
+        Node::transactions(self)
+    }
+}
+
 /// Waits until each node sees a link to each of the others and to nobody else.
 pub async fn full_mesh(nodes: &[Node]) {
     for node in nodes {
@@ -256,8 +298,8 @@ fn spawn(program: &Program, folder: &Path) -> Run {
     Run { _stdin: child.stdin.take(), child, output }
 }
 
-/// Ends, and with its fellow ends the channel, once the process has.
-async fn collect(stream: impl AsyncRead + Unpin, output: Arc<watch::Sender<Vec<String>>>) {
+/// Collects the lines of an output of a process. Ends, and with its fellows ends the channel, once the process has.
+pub async fn collect(stream: impl AsyncRead + Unpin, output: Arc<watch::Sender<Vec<String>>>) {
     let mut lines = BufReader::new(stream).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         output.send_modify(|said| said.push(line));

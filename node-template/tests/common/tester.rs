@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, accept_async, client_async};
@@ -26,6 +26,16 @@ impl Tester {
     pub async fn listen() -> Self {
         let port = free_port();
         Self { listener: TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap(), port }
+    }
+
+    /// As [`Self::listen`], with so small a buffer for what comes in that whoever sends soon feels that nobody reads.
+    pub fn listen_narrow() -> Self {
+        let port = free_port();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.set_recv_buffer_size(4 * 1024).unwrap();
+        socket.bind((Ipv4Addr::LOCALHOST, port).into()).unwrap();
+        Self { listener: socket.listen(16).unwrap(), port }
     }
 
     /// Where it can be dialled.
@@ -133,6 +143,40 @@ impl Socket {
         let frame = self.frame().await;
         assert_eq!(frame["type"], "HANDSHAKE", "{frame}");
         serde_json::from_value(frame["data"].clone()).unwrap()
+    }
+
+    /// Asks for the node's status. The answer also tells that the node has read all that was sent before.
+    pub async fn status(&mut self) -> Value {
+        self.send(&json!({ "type": "STATUS", "data": {} })).await;
+        loop {
+            let mut frame = self.frame().await;
+            if frame["type"] == "STATUS" {
+                return frame["data"].take();
+            }
+        }
+    }
+
+    /// Whether nothing has come that was not read yet, a ping apart.
+    pub fn is_quiet(&mut self) -> bool {
+        loop {
+            match self.0.next().now_or_never() {
+                None => return true,
+                Some(Some(Ok(Message::Ping(_)))) => {}
+                Some(_) => return false,
+            }
+        }
+    }
+
+    /// Waits for the other side to close; gives the code and reason of its close frame, if it sent one.
+    pub async fn farewell(&mut self) -> Option<(u16, String)> {
+        let mut farewell = None;
+        // To the end of the connection: reading on is what answers the close frame.
+        while let Some(frame) = self.frame_or_end().await {
+            if let Message::Close(Some(frame)) = frame {
+                farewell = Some((frame.code.into(), frame.reason.as_str().to_owned()));
+            }
+        }
+        farewell
     }
 
     /// Says goodbye and waits for the answer.

@@ -1,0 +1,98 @@
+//! Two links to one node: which of them stays.
+//!
+//! It happens when two nodes dial each other at once, when an address turns out to be another name of a node that is linked already, and when a peer comes back
+//! before we know that its old link is dead. The older link is asked to answer a ping; if it does not, the newer one takes its place.
+
+use std::time::Instant;
+
+use super::identity::{LinkId, NodeId};
+use super::links::{FullPeer, Link, Role};
+use super::membership::close;
+use super::peers::State;
+use super::timers::Timer;
+use super::{Output, Protocol};
+
+impl Protocol {
+    /// Makes a link that we dialled the link to its node: our HANDSHAKE goes out.
+    pub(super) fn promote(&mut self, link: LinkId) {
+        let Some(opened) = self.links.get_mut(link) else { return };
+        if let Role::Candidate(peer) = &opened.role {
+            opened.role = Role::Full(FullPeer { answered: true, ..peer.clone() });
+            if let Some(address) = opened.dialled.clone() {
+                self.timers.cancel(&Timer::Dial(address.clone()));
+                self.peers.set_state(&address, State::Connected(link));
+            }
+            self.send_handshake(link);
+        }
+    }
+
+    /// Two links to one node: the older one has to answer a ping.
+    pub(super) fn begin_duel(&mut self, now: Instant, older: LinkId) {
+        self.outbox.push_back(Output::Ping { link: older });
+        if self.timers.due(&Timer::Duel(older)).is_none() {
+            self.timers.set(Timer::Duel(older), now + self.config.limits.duel);
+        }
+    }
+
+    /// The older link answered, so both live. A link that we dialled and have not used yet is ours to close; of two that are in use the node with the
+    /// smaller id closes the newer, and the other waits, lest each closes the one that the other keeps.
+    pub(super) fn on_pong(&mut self, now: Instant, link: LinkId) {
+        self.hear(now, link);
+        if self.timers.due(&Timer::Duel(link)).is_none() {
+            return;
+        }
+        self.timers.cancel(&Timer::Duel(link));
+        let Some((id, session)) = self.links.get(link).and_then(Link::full).map(|peer| (peer.id, peer.session)) else {
+            return;
+        };
+        for (other, candidate) in self.twins(link) {
+            let same_run = match self.links.get(other).map(|other| &other.role) {
+                Some(Role::Candidate(peer) | Role::Full(peer)) => peer.session == session,
+                _ => continue,
+            };
+            if !same_run {
+                self.warn_of_copy(now, other);
+            } else if candidate || self.config.node < id {
+                self.counters.links_duplicate += 1;
+                self.close(other, close::NORMAL, "we are linked already");
+            }
+        }
+    }
+
+    /// The older link did not answer in time: it is closed, and the newer takes its place.
+    pub(super) fn on_duel_over(&mut self, link: LinkId) {
+        let newer = self.twins(link);
+        if self.links.get(link).is_some() && !newer.is_empty() {
+            self.counters.links_dead += 1;
+            self.close(link, close::GOING_AWAY, "this link did not answer, a newer one does");
+        }
+        for (other, candidate) in newer {
+            if candidate {
+                self.promote(other);
+            }
+        }
+    }
+
+    /// The other links to the node of `link`, each with whether it is a candidate.
+    pub(super) fn twins(&self, link: LinkId) -> Vec<(LinkId, bool)> {
+        let Some(id) = self.links.get(link).and_then(Link::full).map(|peer| peer.id) else {
+            return Vec::new();
+        };
+        let others = self.links.iter().filter(|(other, open)| *other != link && !open.closing);
+        others
+            .filter_map(|(other, open)| match &open.role {
+                Role::Candidate(peer) if peer.id == id => Some((other, true)),
+                Role::Full(peer) if peer.id == id => Some((other, false)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// A link that we dialled and held back while an older one to the same node lived.
+    pub(super) fn candidate_for(&self, id: NodeId) -> Option<LinkId> {
+        self.links.iter().find_map(|(other, open)| match &open.role {
+            Role::Candidate(peer) if peer.id == id && !open.closing => Some(other),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,440 @@
+//! Every bound of `protocol/limits.rs` pushed against from outside: up to it all is well, one over it is refused in the way the table says.
+//!
+//! What needs no socket, or an address beyond loopback, drives the core itself. `inbound_per_ip`, from which loopback is exempt, and the rate of
+//! transactions have their tests beside the code.
+
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod common;
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use common::embedded::Embedded;
+use common::hostile::masked;
+use common::raw::{Raw, request};
+use common::tester::{Socket, Tester};
+use common::{Keeper, eventually, exactly, transaction};
+use p2p_node::network::NodeError;
+use p2p_node::protocol::event::Event;
+use p2p_node::protocol::identity::{LinkId, NodeId, Session};
+use p2p_node::protocol::json::Parser;
+use p2p_node::protocol::limits::{
+    ACKS_DUE, ADDRESS_BYTES, HANDSHAKE_ADDRESSES, JSON_DEPTH, Limits, MESSAGE_BYTES, STATUS_IDS, TRANSACTION_BYTES,
+};
+use p2p_node::protocol::message::Message;
+use p2p_node::protocol::{Config, Direction, Input, Output, Protocol};
+use serde_json::{Value, json};
+
+/// Sends a client's transaction, and waits for the ACK.
+async fn ack(client: &mut Socket, body: &str) -> Value {
+    client.send_text(format!(r#"{{"type":"TRANSACTION","data":{body},"ack":true}}"#)).await;
+    let frame = client.frame().await;
+    assert_eq!(frame["type"], "ACK", "{frame}");
+    frame["data"].clone()
+}
+
+/// A transaction whose compact JSON has so many bytes.
+fn transaction_of(bytes: usize) -> String {
+    let empty = r#"{"filling":""}"#.len();
+    format!(r#"{{"filling":"{}"}}"#, "x".repeat(bytes - empty))
+}
+
+#[tokio::test]
+async fn accepted_links_are_bounded_and_a_place_that_is_left_is_given_on() {
+    let node = Embedded::with(Limits { inbound_links: 3, ..Limits::default() }).await;
+    let mut sockets = Vec::new();
+    for _ in 0..3 {
+        let mut socket = Socket::dial(node.port()).await.unwrap();
+        socket.status().await;
+        sockets.push(socket);
+    }
+    let (code, reason) = Socket::dial(node.port()).await.unwrap().farewell().await.unwrap();
+    assert_eq!((code, reason.as_str()), (1013, "this node has no place for another connection"));
+    sockets.pop().unwrap().close().await;
+    eventually("the place that was left", async || {
+        let mut socket = Socket::dial(node.port()).await?;
+        socket.write_raw(&masked(0x81, br#"{"type":"STATUS"}"#)).await;
+        match socket.frame_or_end().await {
+            Some(frame) if frame.is_text() => Ok(()),
+            other => Err(format!("refused: {other:?}")),
+        }
+    })
+    .await;
+    assert_eq!(sockets[0].status().await["address"], node.address().to_string(), "those who are in stay in");
+}
+
+#[tokio::test]
+async fn a_transaction_has_at_most_256_kibibytes() {
+    let node = Embedded::with(Limits::default()).await;
+    let mut client = Socket::dial(node.port()).await.unwrap();
+    assert_eq!(ack(&mut client, &transaction_of(TRANSACTION_BYTES)).await["status"], "stored");
+    let refused = ack(&mut client, &transaction_of(TRANSACTION_BYTES + 1)).await;
+    assert_eq!(refused["status"], "rejected");
+    assert_eq!(refused["reason"], "the transaction has 262145 bytes; at most 262144 are allowed");
+    assert_eq!(node.transactions().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn json_nests_at_most_64_levels() {
+    let node = Embedded::with(Limits::default()).await;
+    let mut client = Socket::dial(node.port()).await.unwrap();
+    // The frame is one level, the transaction another.
+    let nested = |depth: usize| format!(r#"{{"deep":{}{}}}"#, "[".repeat(depth - 2), "]".repeat(depth - 2));
+    assert_eq!(ack(&mut client, &nested(JSON_DEPTH)).await["status"], "stored");
+    client.send_text(format!(r#"{{"type":"TRANSACTION","data":{}}}"#, nested(JSON_DEPTH + 1))).await;
+    assert_eq!(client.farewell().await.unwrap().0, 1007);
+}
+
+#[tokio::test]
+async fn a_message_has_at_most_a_mebibyte() {
+    let node = Embedded::with(Limits::default()).await;
+    let mut client = Socket::dial(node.port()).await.unwrap();
+    let message = |bytes: usize| {
+        let empty = r#"{"type":"FILLING","data":""}"#.len();
+        format!(r#"{{"type":"FILLING","data":"{}"}}"#, "x".repeat(bytes - empty))
+    };
+    client.send_text(message(MESSAGE_BYTES)).await;
+    assert_eq!(client.status().await["counters"]["messages_unknown"], 1);
+    let mut raw = Raw::upgraded(node.port()).await;
+    raw.write(&masked(0x81, message(MESSAGE_BYTES + 1).as_bytes())).await;
+    assert_eq!(raw.farewell().await, Some((1009, "a message that is too long".into())));
+}
+
+#[tokio::test]
+async fn a_client_that_is_silent_is_sent_away_and_one_that_speaks_is_not() {
+    let node = Embedded::with(Limits { client_silence: Duration::from_millis(200), ..Limits::default() }).await;
+    let mut talking = Socket::dial(node.port()).await.unwrap();
+    let mut silent = Socket::dial(node.port()).await.unwrap();
+    let quiet = Raw::upgraded(node.port()).await;
+    let farewell = async {
+        loop {
+            tokio::select! {
+                farewell = silent.farewell() => break farewell,
+                // However long it takes until the silent one is sent away, this one is not silent.
+                _ = talking.status() => {}
+            }
+        }
+    };
+    assert_eq!(farewell.await, Some((1000, "silent for too long".into())));
+    let mut quiet = quiet;
+    assert_eq!(quiet.farewell().await.unwrap().0, 1000, "who never spoke is silent, too");
+    talking.status().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_answers_no_ping_is_given_up() {
+    let limits = Limits {
+        ping_interval: Duration::from_millis(100),
+        dead_after: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let node = Embedded::with(limits).await;
+    let mut events = node.events();
+    let mut dead = Raw::upgraded(node.port()).await;
+    dead.write(&masked(0x81, br#"{"type":"HANDSHAKE","data":[]}"#)).await;
+    let living = Tester::listen().await;
+    let mut link = living.greet(node.port()).await;
+    tokio::select! {
+        farewell = dead.farewell() => assert_eq!(farewell, Some((1001, "nothing was heard from you".into()))),
+        // Reading is what answers its pings.
+        frame = async { loop { link.frame_or_end().await.unwrap(); } } => frame,
+    }
+    while let Ok(event) = events.try_recv() {
+        assert!(!matches!(event, Event::PeerDown { .. }), "{event:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_loses_nothing_however_small_it_is() {
+    let node = Embedded::with(Limits { queue_bytes: 16 * 1024, ..Limits::default() }).await;
+    let peer = Tester::listen_narrow();
+    let mut link = peer.greet(node.port()).await;
+    link.handshake().await;
+    let sent: Vec<_> = (0..20_000).map(transaction).collect();
+    for transaction in &sent {
+        node.submit(transaction).await.unwrap();
+    }
+    assert!(node.counted("queues_full").await > 0, "the queue was never full");
+    let mut missing: std::collections::BTreeSet<_> = sent.iter().map(|sent| sent["hash"].to_string()).collect();
+    while !missing.is_empty() {
+        missing.remove(&link.frame().await["data"]["hash"].to_string());
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_asks_and_does_not_read_is_sent_away() {
+    let node = Embedded::with(Limits { control_bytes: 4 * 1024, ..Limits::default() }).await;
+    let mut client = Socket::dial(node.port()).await.unwrap();
+    // The answers are more than the system's own buffers take.
+    client.write_raw(&masked(0x81, br#"{"type":"STATUS"}"#).repeat(20_000)).await;
+    assert_eq!(client.farewell().await, Some((1008, "you do not read what you asked for".into())));
+}
+
+#[tokio::test]
+async fn a_full_pool_refuses_with_the_reason_and_passes_nothing_on() {
+    let node = Embedded::with(Limits { pool_transactions: 3, ..Limits::default() }).await;
+    let peer = Tester::listen().await;
+    let mut link = peer.greet(node.port()).await;
+    link.handshake().await;
+    let mut client = Socket::dial(node.port()).await.unwrap();
+    for number in 0..3 {
+        assert_eq!(ack(&mut client, &transaction(number).to_string()).await["status"], "stored");
+        assert_eq!(link.frame().await["data"], transaction(number));
+    }
+    let full = "the pool is full: it holds 3 transactions, as many as POOL_TRANSACTIONS allows";
+    let refused = ack(&mut client, &transaction(3).to_string()).await;
+    assert_eq!((&refused["status"], &refused["reason"]), (&json!("rejected"), &json!(full)));
+    let refused = node.submit(&transaction(4)).await.unwrap_err();
+    assert!(matches!(&refused, NodeError::Refused(reason) if reason == full), "{refused}");
+    assert_eq!(ack(&mut client, &transaction(1).to_string()).await["status"], "duplicate", "what it holds it knows");
+    // Whatever was sent to the peer has come before the answer to its ping.
+    link.write_raw(&masked_as_server(0x89)).await;
+    assert!(link.frame_or_end().await.unwrap().is_pong(), "a refused transaction was passed on");
+    exactly(&node, &[transaction(0), transaction(1), transaction(2)]).await;
+}
+
+/// An empty frame as a server sends it.
+fn masked_as_server(first: u8) -> [u8; 2] {
+    [first, 0]
+}
+
+#[tokio::test]
+async fn a_handshake_brings_at_most_a_thousand_addresses_of_256_bytes() {
+    let node = Embedded::with(Limits { dials_in_flight: 1, ..Limits::default() }).await;
+    let mut liar = Socket::dial(node.port()).await.unwrap();
+    let addresses: Vec<_> = (0..1_500).map(|n| format!("ws://127.77.{}.{}:9", n / 256, n % 256)).collect();
+    liar.send(&json!({ "type": "HANDSHAKE", "data": addresses })).await;
+    let status = liar.status().await;
+    assert_eq!(status["known"], HANDSHAKE_ADDRESSES + 1, "those, and its own");
+    assert_eq!(status["counters"]["addresses_dropped"], 500);
+    let long = |length: usize| format!("ws://127.78.0.1:{:0>1$}", 9, length - "ws://127.78.0.1:".len());
+    liar.send(&json!({ "type": "HANDSHAKE", "data": [long(ADDRESS_BYTES), long(ADDRESS_BYTES + 1)] })).await;
+    assert_eq!(liar.status().await["counters"]["addresses_dropped"], 501);
+}
+
+#[tokio::test]
+async fn dials_under_way_are_bounded() {
+    let limits = Limits { dials_in_flight: 4, dial_timeout: Duration::from_secs(60), ..Limits::default() };
+    let node = Embedded::with(limits).await;
+    let mut silent = Vec::new();
+    for _ in 0..10 {
+        silent.push(Tester::listen().await);
+    }
+    let addresses: Vec<_> = silent.iter().map(Tester::address).collect();
+    let mut liar = Socket::dial(node.port()).await.unwrap();
+    liar.send(&json!({ "type": "HANDSHAKE", "data": addresses })).await;
+    eventually("four dials", async || match node.status().await.unwrap().attempting.len() {
+        4 => Ok(()),
+        dials => Err(format!("{dials} dials")),
+    })
+    .await;
+    assert_eq!(node.counted("dials").await, 4);
+    // Whoever is done makes room for one more.
+    for (tester, dials) in silent[..4].iter().zip(5..) {
+        drop(tester.accept_raw().await);
+        eventually("one more dial", async || match node.counted("dials").await {
+            counted if counted == dials => Ok(()),
+            counted => Err(format!("{counted} instead of {dials}")),
+        })
+        .await;
+        assert!(node.status().await.unwrap().attempting.len() <= 4);
+    }
+}
+
+#[tokio::test]
+async fn an_upgrade_request_has_at_most_8_kibibytes() {
+    let node = Embedded::with(Limits::default()).await;
+    let with = |filling: usize| request(node.port(), &format!("X: {}\r\n", "x".repeat(filling)));
+    let most = Limits::default().upgrade_bytes - with(0).len();
+    let mut raw = Raw::connect(node.port()).await;
+    raw.write(with(most).as_bytes()).await;
+    assert!(raw.head().await.starts_with("HTTP/1.1 101 "));
+    let mut raw = Raw::connect(node.port()).await;
+    raw.write(with(most + 1).as_bytes()).await;
+    assert_eq!(raw.head().await, "");
+}
+
+#[tokio::test]
+async fn one_status_asks_for_at_most_a_thousand_identities() {
+    let node = Embedded::with(Limits::default()).await;
+    let known = node.submit(&transaction(1)).await.unwrap();
+    let id = known.id.to_string();
+    known.stored().await.unwrap();
+    let mut client = Socket::dial(node.port()).await.unwrap();
+    client.send(&json!({ "type": "STATUS", "data": { "holds": vec![id; STATUS_IDS + 1] } })).await;
+    assert_eq!(client.frame().await["data"]["held"], STATUS_IDS);
+}
+
+#[tokio::test]
+async fn a_link_may_bring_fifteen_messages_that_break_the_rules_and_no_more() {
+    let node = Embedded::with(Limits::default()).await;
+    let mut socket = Socket::dial(node.port()).await.unwrap();
+    for _ in 0..15 {
+        socket.send(&json!({ "type": "HANDSHAKE", "data": 7 })).await;
+    }
+    assert_eq!(socket.status().await["counters"]["frames_malformed"], 15);
+    socket.send(&json!([])).await;
+    assert_eq!(socket.farewell().await, Some((1008, "too many messages that break the rules".into())));
+}
+
+/// A core, its clock, and the orders that it gave and nobody carried out.
+struct Core {
+    protocol: Protocol,
+    now: Instant,
+    links: u64,
+    parser: Parser,
+}
+
+impl Core {
+    fn new(limits: Limits) -> Self {
+        let config = Config {
+            node: NodeId([1; 32]),
+            session: Session::from_random([2; 16]),
+            agent: "test".into(),
+            network: "test".into(),
+            address: "ws://198.51.100.1:4001".parse().unwrap(),
+            known_peers: Vec::new(),
+            limits,
+            seed: 7,
+        };
+        let now = Instant::now();
+        Self { protocol: Protocol::new(now, config, Vec::new()), now, links: 0, parser: Parser::new() }
+    }
+
+    fn tell(&mut self, input: Input) -> Vec<Output> {
+        self.protocol.handle(self.now, input);
+        std::iter::from_fn(|| self.protocol.poll_output()).collect()
+    }
+
+    /// Opens a link from somewhere.
+    fn link(&mut self, remote: &str) -> LinkId {
+        self.links += 1;
+        let (link, remote) = (LinkId(self.links), remote.parse::<IpAddr>().unwrap());
+        self.tell(Input::LinkOpened { link, remote, direction: Direction::Accepted });
+        link
+    }
+
+    fn receive(&mut self, link: LinkId, frame: &Value) -> Vec<Output> {
+        let message = Message::parse(&mut self.parser, &frame.to_string());
+        self.tell(Input::Received { link, message })
+    }
+
+    /// Lets time pass, timer by timer.
+    fn pass(&mut self, time: Duration) -> Vec<Output> {
+        let until = self.now + time;
+        let mut outputs = Vec::new();
+        while let Some(due) = self.protocol.poll_timeout().filter(|due| *due <= until) {
+            self.now = self.now.max(due);
+            outputs.extend(self.tell(Input::Timeout));
+        }
+        self.now = until;
+        outputs
+    }
+}
+
+/// Counts dials, and lets each fail at once.
+fn dials(core: &mut Core, outputs: Vec<Output>) -> Vec<String> {
+    let mut dialled = Vec::new();
+    let mut pending = outputs;
+    while let Some(output) = pending.pop() {
+        if let Output::Dial { address } = output {
+            dialled.push(address.to_string());
+            pending.extend(core.tell(Input::DialFailed { address, error: "nobody there".into() }));
+        }
+    }
+    dialled
+}
+
+fn dials_within(core: &mut Core, time: Duration) -> Vec<String> {
+    let mut dialled = Vec::new();
+    for _ in 0..time.as_millis() / 100 {
+        let outputs = core.pass(Duration::from_millis(100));
+        dialled.extend(dials(core, outputs));
+    }
+    dialled
+}
+
+#[test]
+fn one_peers_word_brings_32_dials_at_once_and_then_one_per_second() {
+    let mut core = Core::new(Limits::default());
+    let link = core.link("203.0.113.7");
+    let addresses: Vec<_> = (0..200).map(|n| format!("ws://192.0.2.{n}:4001")).collect();
+    let outputs = core.receive(link, &json!({ "type": "HANDSHAKE", "data": addresses }));
+    let mut first = dials(&mut core, outputs);
+    first.extend(dials_within(&mut core, Duration::from_millis(500)));
+    let distinct = |dialled: &[String]| dialled.iter().collect::<std::collections::BTreeSet<_>>().len();
+    assert_eq!(distinct(&first), 32);
+    let later = dials_within(&mut core, Duration::from_secs(60));
+    let all = distinct(&[first, later].concat());
+    assert!((91..=93).contains(&all), "32 at once and 60 in a minute, not {all}");
+}
+
+#[test]
+fn one_host_is_dialled_at_most_four_times_in_ten_seconds_whoever_names_it() {
+    let mut core = Core::new(Limits::default());
+    for liar in 0..50 {
+        let link = core.link(&format!("203.0.113.{liar}"));
+        let addresses: Vec<_> = (0..20).map(|n| format!("ws://victim.example:{}", 1_000 + liar * 20 + n)).collect();
+        let outputs = core.receive(link, &json!({ "type": "HANDSHAKE", "data": addresses }));
+        assert!(dials(&mut core, outputs).is_empty(), "a dial waits for its timer");
+    }
+    let step = Duration::from_millis(100);
+    let steps = (0..600).flat_map(|number| vec![number * step; dials_within(&mut core, step).len()]);
+    let times: Vec<_> = steps.collect();
+    assert!((20..=28).contains(&times.len()), "four in each ten seconds of a minute, not {times:?}");
+    for five in times.windows(5) {
+        assert!(five[4] - five[0] >= Duration::from_secs(10) - step, "{five:?}");
+    }
+    assert!(core.protocol.counters().dials_put_off > 0);
+}
+
+#[test]
+fn loopback_addresses_are_taken_from_loopback_alone() {
+    let mut core = Core::new(Limits::default());
+    let told = json!({ "type": "HANDSHAKE", "data": ["ws://localhost:22", "ws://10.0.0.1:22", "ws://192.0.2.1:4001"] });
+    for (remote, dialled) in [("203.0.113.7", 1), ("10.9.9.9", 2), ("127.0.0.1", 3)] {
+        let link = core.link(remote);
+        let outputs = core.receive(link, &told);
+        let mut known = dials(&mut core, outputs);
+        known.extend(dials_within(&mut core, Duration::from_millis(100)));
+        assert_eq!(core.protocol.status(core.now, &[]).known, dialled + 1, "{remote}: {known:?}");
+    }
+    assert_eq!(core.protocol.counters().addresses_out_of_scope, 3);
+}
+
+#[test]
+fn hearsay_that_fills_the_table_keeps_nobody_out_who_says_hello() {
+    let mut core = Core::new(Limits { peer_table: 40, dials_in_flight: 100, ..Limits::default() });
+    let liar = core.link("203.0.113.7");
+    let addresses: Vec<_> = (0..100).map(|n| format!("ws://192.0.2.{n}:4001")).collect();
+    core.receive(liar, &json!({ "type": "HANDSHAKE", "data": addresses }));
+    // These dials hang, the others wait for their time.
+    core.pass(Duration::from_millis(10));
+    for honest in ["ws://198.51.100.7:4001", "ws://198.51.100.8:4001"] {
+        let link = core.link("198.51.100.7");
+        core.receive(link, &json!({ "type": "HANDSHAKE", "data": [honest, "ws://198.51.100.1:4001"] }));
+        let outputs = core.pass(Duration::from_millis(10));
+        let dialled = |output: &Output| matches!(output, Output::Dial { address } if address.to_string() == honest);
+        assert!(outputs.iter().any(dialled), "{honest} said hello and is not dialled: {outputs:?}");
+        assert_eq!(core.protocol.status(core.now, &[]).known, 41, "the table is bounded all the same");
+    }
+}
+
+#[test]
+fn asking_again_and_again_for_an_ack_that_the_disk_holds_up_takes_no_memory() {
+    let mut core = Core::new(Limits::default());
+    let link = core.link("127.0.0.1");
+    let frame = json!({ "type": "TRANSACTION", "data": { "n": 1 }, "ack": true });
+    let mut closed = 0;
+    for asked in 0..100_000 {
+        for output in core.receive(link, &frame) {
+            if let Output::Close { code, .. } = output {
+                assert_eq!((code, asked), (1008, ACKS_DUE));
+                closed += 1;
+            }
+        }
+    }
+    assert_eq!(closed, 1, "it may ask without end");
+}

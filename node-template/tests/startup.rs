@@ -1,0 +1,338 @@
+//! How the binary starts, refuses to start, and ends: bad input is one line with the remedy, and leaves everything as it was.
+
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::sync::Arc;
+
+use common::mount::{Mount, Protected};
+use common::node::{Node, collect, free_port};
+use common::tester::{Socket, Tester};
+use common::{eventually, exactly, submit, transaction, within};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+
+/// A node's folder, called node-2, with a `.env` of this text, no known peers and an empty pool.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new(env: &str) -> Self {
+        Self::on(TempDir::new().unwrap(), env)
+    }
+
+    fn on(parent: TempDir, env: &str) -> Self {
+        let folder = Self(parent);
+        std::fs::create_dir(folder.path()).unwrap();
+        for (file, text) in [(".env", env), ("known-peers.json", "[]"), ("transactions.json", "[]")] {
+            folder.write(file, text);
+        }
+        folder
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("node-2")
+    }
+
+    fn write(&self, file: &str, text: impl AsRef<[u8]>) {
+        std::fs::write(self.path().join(file), text).unwrap();
+    }
+
+    /// Every file and what it holds; of a folder, nothing.
+    fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let entries = std::fs::read_dir(self.path()).unwrap().map(|entry| entry.unwrap());
+        let held = |path: &Path| std::fs::read(path).unwrap_or_default();
+        entries.map(|entry| (entry.file_name().into_string().unwrap(), held(&entry.path()))).collect()
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_p2p-node"));
+        command.env_clear().current_dir(self.path()).kill_on_drop(true).stdin(Stdio::null());
+        command
+    }
+
+    /// Starts a node that ends by itself: its exit code and its lines on stderr, where the path of the temporary folder is left out.
+    async fn refused(&self, set_up: impl FnOnce(&mut Command)) -> (i32, Vec<String>) {
+        let mut command = self.command();
+        set_up(&mut command);
+        let Output { status, stdout, stderr } = within("the node's end", command.output()).await.unwrap();
+        assert!(stdout.is_empty(), "results go to stdout, errors do not: {}", String::from_utf8_lossy(&stdout));
+        let parent = format!("{}/", self.0.path().canonicalize().unwrap().display());
+        let lines = String::from_utf8(stderr).unwrap().replace(&parent, "");
+        (status.code().unwrap(), lines.lines().map(str::to_owned).collect())
+    }
+
+    /// Fails unless a node refuses to start with exactly this line and code, and leaves the folder and the port as they were.
+    async fn refuses(&self, set_up: impl FnOnce(&mut Command), code: i32, line: &str) {
+        let before = self.files();
+        assert_eq!(self.refused(set_up).await, (code, vec![line.to_owned()]));
+        let after = self.files();
+        for (file, text) in &before {
+            assert_eq!(after.get(file), Some(text), "{file} was changed by a node that said: {line}");
+        }
+        // What a first start makes may be there by then; it is what the next start makes, too.
+        let new: Vec<_> = after.keys().filter(|file| !before.contains_key(*file)).collect();
+        assert!(new.iter().all(|file| ["node.key", "node.lock"].contains(&file.as_str())), "{line} left {new:?}");
+    }
+}
+
+fn as_it_is(_: &mut Command) {}
+
+/// A node that started.
+struct Started {
+    child: Child,
+    lines: watch::Receiver<Vec<String>>,
+}
+
+impl Started {
+    /// Starts a node, and waits until it listens.
+    async fn new(folder: &Folder, set_up: impl FnOnce(&mut Command)) -> Self {
+        let mut command = folder.command();
+        set_up(&mut command);
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, mut lines) = watch::channel(Vec::new());
+        tokio::spawn(collect(child.stderr.take().unwrap(), Arc::new(sender)));
+        let listens = |lines: &Vec<String>| lines.iter().any(|line| line.contains("listening on "));
+        let listening = within("listening", lines.wait_for(listens)).await.is_ok();
+        assert!(listening, "it ended instead: {:#?}", lines.borrow());
+        Self { child, lines }
+    }
+
+    fn said(&self) -> Vec<String> {
+        self.lines.borrow().clone()
+    }
+
+    async fn signal(&self, name: &str) {
+        let pid = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().await.unwrap().success());
+    }
+
+    /// Waits for the end of the process, and for all that it has to say; gives the exit code, if it was not killed.
+    async fn ended(&mut self) -> Option<i32> {
+        let status = within("the node's end", self.child.wait()).await.unwrap();
+        while within("its last words", self.lines.changed()).await.is_ok() {}
+        status.code()
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_is_none_is_refused() {
+    let remedy =
+        "write PORT=4001 into it, or run 'cargo xtask clone-node' and start the node inside the folder that it makes";
+    let wanted = "a port is a number from 0 to 65535";
+    for (env, line) in [
+        ("", format!("error: PORT is not set: node-2/.env has no PORT; {remedy}")),
+        ("PROT=4001", format!("error: PORT is not set: node-2/.env has PROT in line 1, but no PORT; {remedy}")),
+        ("PORT=70000", format!("error: PORT is 70000 (node-2/.env, line 1): {wanted}; change it there")),
+        ("PORT=abc", format!("error: PORT is abc (node-2/.env, line 1): {wanted}; change it there")),
+        ("# here\r\nPORT='-1'\r\n", format!("error: PORT is -1 (node-2/.env, line 2): {wanted}; change it there")),
+        ("PORT=", format!("error: PORT is empty (node-2/.env, line 1): {wanted}; change it there")),
+    ] {
+        let folder = Folder::new(env);
+        folder.refuses(as_it_is, 1, &line).await;
+        assert_eq!(folder.files().len(), 3, "nothing is made before the settings are good");
+    }
+    let folder = Folder::new("PORT=4001");
+    std::fs::remove_file(folder.path().join(".env")).unwrap();
+    let line = format!("error: PORT is not set: there is no node-2/.env; {remedy}");
+    folder.refuses(as_it_is, 1, &line).await;
+    let folder = Folder::new("PORT=4001");
+    let line = format!(
+        "error: PORT is 70000 (from the environment, which overrides node-2/.env): {wanted}; run 'unset PORT' or change it"
+    );
+    folder.refuses(|command| _ = command.env("PORT", "70000"), 1, &line).await;
+    let line = format!("error: PORT is abc (from --port): {wanted}; give --port another value");
+    folder.refuses(|command| _ = command.args(["--port", "abc"]), 2, &line).await;
+    let (code, lines) = folder.refused(|command| _ = command.arg("--prot=4001")).await;
+    assert_eq!((code, lines[0].as_str()), (2, "error: unexpected argument '--prot' found"));
+}
+
+#[tokio::test]
+async fn files_that_can_not_be_used_are_named_and_left_alone() {
+    let array = "write an array such as [\"ws://localhost:4001\"]";
+    let sound = "the file is left as it is: correct it, or move it away to start with an empty pool";
+    for (file, text, line) in [
+        (
+            ".env",
+            "PORT 4001",
+            "error: node-2/.env, line 1: this is not NAME=value; correct it (a value with spaces, quotes or backslashes stands \
+             in single quotes), or put # before it"
+                .to_owned(),
+        ),
+        ("known-peers.json", "", format!("error: node-2/known-peers.json, line 1, column 1: the file is empty; {array}")),
+        ("known-peers.json", "{}", format!("error: node-2/known-peers.json, line 1, column 1: this is an object; {array}")),
+        ("transactions.json", "{}", format!("error: node-2/transactions.json:1:1: the file is no JSON array of transactions; {sound}")),
+        ("transactions.json", "my notes", format!("error: node-2/transactions.json:1:1: the file is no JSON array of transactions; {sound}")),
+        (
+            "transactions.json",
+            "[\n  {},\n  7\n]",
+            format!("error: node-2/transactions.json:3:3: here is a number where a transaction, a JSON object, belongs; {sound}"),
+        ),
+    ] {
+        let folder = Folder::new("PORT=0");
+        folder.write(file, text);
+        folder.refuses(as_it_is, 1, &line).await;
+    }
+    let folder = Folder::new("PORT=0");
+    std::fs::remove_file(folder.path().join("known-peers.json")).unwrap();
+    let line = "error: node-2/known-peers.json is missing: it lists the peers that a node starts from; write \
+                [\"ws://localhost:4001\"] into it, or [] if you want none, or let 'cargo xtask clone-node' make a folder";
+    folder.refuses(as_it_is, 1, line).await;
+    std::fs::remove_file(folder.path().join("transactions.json")).unwrap();
+    std::fs::create_dir(folder.path().join("transactions.json")).unwrap();
+    folder.write("known-peers.json", "[]");
+    let line = "error: can not open node-2/transactions.json: Is a directory (os error 21); move the folder \
+                node-2/transactions.json away";
+    folder.refuses(as_it_is, 1, line).await;
+    let line =
+        "error: node-3 is no folder: name one that holds a node's .env, or run 'cargo xtask clone-node' to make one";
+    folder.refuses(|command| _ = command.args(["--folder", "node-3"]), 1, line).await;
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_refused_and_says_where_it_was_set() {
+    let taken = Tester::listen().await;
+    let port = taken.port();
+    let remedy = "stop the program that uses it, or set another PORT (0 = any free one)";
+    let folder = Folder::new(&format!("PORT={port}"));
+    let line =
+        format!("error: port {port} on localhost is in use (PORT node-2/.env, line 1; HOST by default): {remedy}");
+    folder.refuses(as_it_is, 1, &line).await;
+    let key = folder.files()["node.key"].clone();
+    drop(taken);
+    // Nothing of the failed start is in the way of the next.
+    let mut node = folder.command().stderr(Stdio::null()).spawn().unwrap();
+    eventually("the node", async || Socket::dial(port).await.map(|_| ())).await;
+    assert_eq!(folder.files()["node.key"], key);
+    node.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn two_nodes_in_one_folder_are_refused() {
+    let node = Node::ours(free_port(), &[]);
+    node.linked_to([]).await;
+    let mut second = Command::new(env!("CARGO_BIN_EXE_p2p-node"));
+    second.env_clear().args(["--port", "0"]).current_dir(node.folder());
+    let output = within("the second node's end", second.output()).await.unwrap();
+    let folder = node.folder().canonicalize().unwrap();
+    let line = format!(
+        "error: {} is in use by another node (pid {}): stop it or use another folder\n",
+        folder.display(),
+        node.pid()
+    );
+    assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap()), (Some(1), line));
+    submit(&node, &[transaction(1)]).await;
+    exactly(&node, &[transaction(1)]).await;
+}
+
+#[tokio::test]
+async fn a_folder_that_is_read_only_is_refused() {
+    let Some(mount) = Mount::memory(256) else { return };
+    let folder = Folder::on(mount.folder(), "PORT=0");
+    mount.protect();
+    let line = "error: can not open node-2/node.lock: Read-only file system (os error 30); mount it writable, or use a folder on another disk";
+    folder.refuses(as_it_is, 1, line).await;
+}
+
+#[tokio::test]
+async fn a_pool_that_is_read_only_is_refused() {
+    let folder = Folder::new("PORT=0");
+    let Some(_protected) = Protected::file(&folder.path().join("transactions.json")) else { return };
+    let line = "error: can not open node-2/transactions.json: Read-only file system (os error 30); mount it writable, or use a folder on another disk";
+    folder.refuses(as_it_is, 1, line).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_at_the_start_is_refused() {
+    let Some(mount) = Mount::memory(256) else { return };
+    let folder = Folder::on(mount.folder(), "PORT=0");
+    mount.fill();
+    let (code, lines) = folder.refused(as_it_is).await;
+    assert_eq!((code, lines.len()), (1, 1), "{lines:?}");
+    assert!(lines[0].contains("No space left on device") && lines[0].contains("room"), "{lines:?}");
+    assert_eq!(folder.files()["transactions.json"], b"[]");
+}
+
+#[tokio::test]
+async fn oddities_are_warned_of_and_the_node_starts() {
+    let (port, dead) = (free_port(), free_port());
+    let env = format!("\u{feff}export PORT = '{port}'\r\nLOG=\"info\"\r\nMAX_PEERS=4 # later\r\n");
+    let folder = Folder::new(&env);
+    let own = format!("ws://localhost:{port}");
+    let known = json!([own, "not an address", 7, format!("ws://localhost:{dead}"), format!("ws://LOCALHOST:{dead}/")]);
+    folder.write("known-peers.json", known.to_string());
+    folder.write("transactions.json", "[\n  {\n    \"hash\": \"1\"\n  },\n  {\n    \"hash\": \"2");
+    let started = Started::new(&folder, |_| {}).await;
+    let said = started.said();
+    for line in [
+        "WARN MAX_PEERS is not supported by this version and is ignored (node-2/.env, line 3)",
+        "WARN node-2/known-peers.json, entry 2, is skipped: \"not an address\" is no peer address: it has no ws://; write it as ws://host:port",
+        "WARN node-2/known-peers.json, entry 3, is skipped: a number is no peer address; write it as \"ws://host:port\"",
+    ] {
+        assert!(said.iter().any(|said| said.ends_with(line)), "{line} is not among {said:#?}");
+    }
+    assert!(said.iter().any(|line| line.contains("transactions.json.bad-") && line.contains("WARN ")), "{said:#?}");
+    assert!(said.iter().any(|line| line.ends_with("1 transactions in the pool, 2 known peers")), "{said:#?}");
+    let mut client = Socket::dial(port).await.unwrap();
+    let status = client.status().await;
+    assert_eq!((&status["address"], &status["known"]), (&json!(own), &json!(2)), "itself and the dead one, each once");
+    let kept = folder.files().into_iter().find(|(file, _)| file.starts_with("transactions.json.bad-"));
+    assert!(String::from_utf8(kept.unwrap().1).unwrap().contains("\"hash\": \"2"));
+}
+
+#[tokio::test]
+async fn an_exported_port_goes_over_the_folders_and_that_is_said() {
+    let port = free_port();
+    let folder = Folder::new("PORT=4001");
+    let started = Started::new(&folder, |command| _ = command.env("PORT", port.to_string())).await;
+    let line = format!(
+        "WARN PORT is {port} from the environment, which overrides PORT=4001 of node-2/.env; run 'unset PORT' if that was not meant"
+    );
+    assert!(started.said().iter().any(|said| said.ends_with(&line)), "{:#?}", started.said());
+    Socket::dial(port).await.unwrap().status().await;
+}
+
+#[tokio::test]
+async fn port_0_is_any_free_one_and_it_is_said_which() {
+    let folder = Folder::new("PORT=0");
+    let started = Started::new(&folder, as_it_is).await;
+    let line = started.said().into_iter().find(|line| line.contains("listening on ")).unwrap();
+    let address = line.split("listening on ").nth(1).unwrap().split(' ').next().unwrap();
+    let port = address.strip_prefix("ws://localhost:").unwrap().parse().unwrap();
+    assert_eq!(Socket::dial(port).await.unwrap().status().await["address"], address);
+    let lock = String::from_utf8(folder.files()["node.lock"].clone()).unwrap();
+    assert_eq!(lock.lines().nth(1), Some(address), "tools find it there");
+}
+
+#[tokio::test]
+async fn a_signal_ends_the_node_cleanly() {
+    for signal in ["TERM", "INT"] {
+        let port = free_port();
+        let folder = Folder::new(&format!("PORT={port}"));
+        let mut started = Started::new(&folder, as_it_is).await;
+        let tester = Tester::listen().await;
+        let mut link = tester.greet(port).await;
+        link.handshake().await;
+        let mut client = Socket::dial(port).await.unwrap();
+        for number in 0..100 {
+            client.send_text(common::transaction_frame(&transaction(number))).await;
+        }
+        let status = client.status().await;
+        assert_eq!(status["counters"]["transactions_accepted"], 100);
+        started.signal(signal).await;
+        let goodbye = Some((1001, "this node is shutting down".to_owned()));
+        assert_eq!((link.farewell().await, client.farewell().await), (goodbye.clone(), goodbye), "{signal}");
+        assert_eq!(started.ended().await, Some(0), "{signal}: {:#?}", started.said());
+        assert!(started.said().last().unwrap().ends_with("goodbye"), "{signal}: {:#?}", started.said());
+        let held: Vec<serde_json::Value> = serde_json::from_slice(&folder.files()["transactions.json"]).unwrap();
+        assert_eq!(held, (0..100).map(transaction).collect::<Vec<_>>(), "{signal}: all that was taken is on disk");
+        tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+    }
+}
