@@ -131,9 +131,9 @@ fn the_pool_and_warnings() {
         ),
         (Event::StoreRecovered, Level::INFO, "transactions.json takes transactions again"),
         (
-            Event::Feeding { peer: plain_peer(), ours: 12, theirs: 1 },
+            Event::Feeding { peer: plain_peer(), ours: 12 },
             Level::INFO,
-            "ws://localhost:4001 has 1 transaction, we have 12: sending what it lacks",
+            "ws://localhost:4001 asked for the whole pool: sending it 12 transactions",
         ),
         (
             Event::Behind { peer: plain_peer() },

@@ -25,6 +25,7 @@ use super::{Arrival, Read, Socket};
 use crate::protocol::Lane;
 use crate::protocol::identity::LinkId;
 use crate::protocol::json::Parser;
+use crate::protocol::limits;
 use crate::protocol::message::Message;
 use crate::protocol::transaction::origin_of_frame;
 
@@ -32,6 +33,8 @@ use crate::protocol::transaction::origin_of_frame;
 const BATCH_MESSAGES: usize = 128;
 /// … how many bytes are handed to the driver at once: enough that a hand-over costs little per message, little enough that what waits for the driver is bounded.
 const BATCH_BYTES: usize = 256 * 1024;
+/// How much of what the other end is in the midst of sending is taken and thrown away: twice the longest message.
+const REST_BYTES: usize = 2 * limits::MESSAGE_BYTES;
 /// How long the other end has to finish a close.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -289,9 +292,13 @@ async fn say_goodbye(mut socket: Socket, end: End) {
     if end.in_midst {
         // To close while bytes wait to be read resets the connection, and the close frame would be lost with it.
         let stream = socket.get_mut();
-        let mut rest = [0; 4_096];
+        let (mut rest, mut left) = ([0; 4_096], REST_BYTES);
         if stream.shutdown().await.is_ok() {
-            while let Ok(1..) = stream.read(&mut rest).await {}
+            while let Ok(read @ 1..) = stream.read(&mut rest).await
+                && left > 0
+            {
+                left = left.saturating_sub(read);
+            }
         }
     }
 }
