@@ -237,7 +237,10 @@ impl Protocol {
         let other = self.links.to_node(id, Some(link)).and_then(|(other, _)| self.links.get(other));
         if !other.is_some_and(Link::takes_transactions) {
             self.notify_up(link);
-            self.compare_pools(now, link);
+            // One side begins; if the pools differ the other answers in kind.
+            if self.config.node < id {
+                self.compare_pools(now, link);
+            }
         }
     }
 

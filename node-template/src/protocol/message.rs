@@ -369,6 +369,8 @@ impl Ack {
 pub enum SyncFrame {
     /// What the sender offers, to be compared.
     Summary(Summary),
+    /// The same, in answer to a summary that differs: so each side learns in one round whether it lacks something.
+    Reply(Summary),
     /// The sender lacks so much that it wants everything.
     Everything,
     /// A question of a reconciliation …
@@ -393,6 +395,8 @@ struct SyncOnWire {
     #[serde(skip_serializing_if = "Option::is_none")]
     sum: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    reply: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     everything: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     number: Option<u64>,
@@ -407,7 +411,12 @@ impl SyncFrame {
         let decode = |text: String| BASE64.decode(text.as_bytes()).map_err(|error| wrong("SYNC", error));
         match read(frame, "SYNC")? {
             SyncOnWire { everything: true, .. } => Ok(Self::Everything),
-            SyncOnWire { count: Some(count), sum: Some(sum), .. } => Ok(Self::Summary(Summary { count, sum })),
+            SyncOnWire { count: Some(count), sum: Some(sum), reply: false, .. } => {
+                Ok(Self::Summary(Summary { count, sum }))
+            }
+            SyncOnWire { count: Some(count), sum: Some(sum), reply: true, .. } => {
+                Ok(Self::Reply(Summary { count, sum }))
+            }
             SyncOnWire { number: Some(number), ask: Some(ask), .. } => {
                 Ok(Self::Ask(Step { number, message: decode(ask)? }))
             }
@@ -429,6 +438,9 @@ impl SyncFrame {
         let data = match self {
             Self::Summary(Summary { count, sum }) => {
                 SyncOnWire { count: Some(*count), sum: Some(sum.clone()), ..SyncOnWire::default() }
+            }
+            Self::Reply(Summary { count, sum }) => {
+                SyncOnWire { count: Some(*count), sum: Some(sum.clone()), reply: true, ..SyncOnWire::default() }
             }
             Self::Everything => SyncOnWire { everything: true, ..SyncOnWire::default() },
             Self::Ask(Step { number, message }) => {

@@ -53,7 +53,7 @@ use frame::Frame;
 use gossip::Waiting;
 use holdings::Holdings;
 use identity::LinkId;
-use links::{Links, Role};
+use links::{Link, Links, Role};
 use membership::close;
 use message::{Malformed, Message, Status, StatusFrame};
 use offer::Offer;
@@ -280,6 +280,11 @@ impl Protocol {
             self.outbox.push_back(Output::Ping { link });
         }
         self.timers.set(Timer::Ping(link), now + interval);
+        // Two links to one node are settled when the second opens; should that have failed, they are settled now.
+        let twin = self.links.get(link).and_then(Link::full).and_then(|peer| self.links.to_node(peer.id, Some(link)));
+        if let Some((twin, _)) = twin {
+            self.begin_duel(now, twin.min(link));
+        }
     }
 
     /// A link on which no HANDSHAKE came has been silent for a while: a client that forgot to close, or one that was never any of ours.

@@ -2,7 +2,7 @@
 //!
 //! It begins with a [`Summary`] of one side, a hundred bytes. If the other's is equal, that was all. Else the other fetches what it lacks: in a few rounds of
 //! negentropy (range-based set reconciliation, Meyer 2023) it learns which identities those are, and WANTs them; if it lacks a great part, it asks for
-//! everything, of one neighbour at a time. Each side tells the other its summary, and so each fetches its own. The cost grows with the difference.
+//! everything, of one neighbour at a time. It also answers with its own summary, and so each side fetches its own. The cost grows with the difference.
 //!
 //! It runs when two full peers link, now and then with a random neighbour, and when the tree of an origin broke. What came this way is not relayed: the
 //! neighbours' own rounds find it.
@@ -129,7 +129,7 @@ impl Protocol {
         self.timers.set(Timer::Reconcile, now + wait);
     }
 
-    /// One round: a random full peer is told what we offer, and fetches what it lacks.
+    /// One round: a random full peer is told what we offer, and tells its own if that differs; each fetches what it lacks.
     fn tell_somebody(&mut self, now: Instant) {
         if let Some(link) = self.somebody() {
             self.compare_pools(now, link);
@@ -157,7 +157,8 @@ impl Protocol {
         match frame {
             SyncFrame::Answer(step) => return self.on_answer(now, link, &step),
             _ if !self.may_ask(now, link) => {}
-            SyncFrame::Summary(theirs) => return self.on_summary(now, link, &theirs),
+            SyncFrame::Summary(theirs) => return self.on_summary(now, link, &theirs, true),
+            SyncFrame::Reply(theirs) => return self.on_summary(now, link, &theirs, false),
             SyncFrame::Everything => return self.stream(link),
             SyncFrame::Ask(step) => return self.on_ask(now, link, &step),
         }
@@ -165,9 +166,16 @@ impl Protocol {
     }
 
     /// A peer told what it offers. Whoever lacks something fetches it: nobody is sent what it did not ask for, and of all neighbours only one is asked.
-    fn on_summary(&mut self, now: Instant, link: LinkId, theirs: &Summary) {
+    fn on_summary(&mut self, now: Instant, link: LinkId, theirs: &Summary, asked: bool) {
         self.offer.ripen(now);
-        if self.offer.summary() == *theirs || self.reconciling.open.contains_key(&link) {
+        let ours = self.offer.summary();
+        if ours == *theirs {
+            return;
+        }
+        if asked {
+            self.send_sync(link, SyncFrame::Reply(ours));
+        }
+        if self.reconciling.open.contains_key(&link) {
             return;
         }
         self.counters.pools_differed += 1;
