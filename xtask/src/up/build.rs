@@ -18,9 +18,7 @@ struct Message {
 pub(super) fn node(workspace: &Workspace, release: bool) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    // This program's package is named too, though nothing of it is built: so cargo settles on the crates' features that it was built with, and does
-    // not compile the large ones a second time.
-    command.args(["build", "--package", "p2p-node", "--package", "xtask", "--bin", "p2p-node"]);
+    command.args(["build", "--package", "p2p-node", "--bin", "p2p-node"]);
     command.args(["--message-format", "json-render-diagnostics"]);
     if release {
         command.arg("--release");
