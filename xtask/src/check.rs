@@ -86,7 +86,6 @@ fn tools() -> Result<()> {
     let needed = [
         ("node", "--version", "install Node.js 20 or newer (Debian: apt-get install nodejs)"),
         ("npm", "--version", "install npm (Debian: apt-get install npm)"),
-        ("ip", "-V", "install iproute2 (Debian: apt-get install iproute2)"),
     ];
     let mut missing = Vec::new();
     for (tool, argument, remedy) in needed {
@@ -155,7 +154,16 @@ fn tests_with_cases(root: &Path, arguments: &[&str], long: bool) -> Result<()> {
     if long {
         command.env("PROPTEST_CASES", "4096");
     }
+    let set = |name| std::env::var_os(name).is_some();
+    if let Some(kills) = kills(set("CI"), long).filter(|_| !set("KILLS")) {
+        command.env("KILLS", kills);
+    }
     finish(&mut command, &format!("cargo {}", arguments.join(" ")))
+}
+
+/// How often the durability test kills its node; `None` leaves it at what a person waits for. A KILLS that is set already stays.
+fn kills(ci: bool, long: bool) -> Option<&'static str> {
+    if long { Some("500") } else { ci.then_some("50") }
 }
 
 fn cargo(root: &Path, arguments: &[&str]) -> Result<()> {
@@ -184,7 +192,7 @@ fn finish(command: &mut Command, shown: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::crosses;
+    use super::{crosses, kills};
 
     #[test]
     fn the_border_names_crates_and_their_families() {
@@ -194,5 +202,11 @@ mod tests {
         for name in ["bytes", "mioco", "serde_json", "p2p-node"] {
             assert!(!crosses(name), "{name}");
         }
+    }
+
+    #[test]
+    fn a_node_is_killed_more_often_where_nobody_waits() {
+        assert_eq!((kills(false, false), kills(true, false)), (None, Some("50")));
+        assert_eq!((kills(false, true), kills(true, true)), (Some("500"), Some("500")));
     }
 }
