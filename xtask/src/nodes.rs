@@ -2,10 +2,11 @@
 //!
 //! A node of the exercise, which greets with nothing, is told apart and never asked anything: some die of a question.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result, anyhow};
 use futures_util::future::join_all;
 use p2p_node::client::Client;
 
+use crate::terminal;
 use crate::workspace::{Folder, Lock, Workspace};
 
 /// What was found in a folder.
@@ -59,6 +60,21 @@ pub(crate) async fn knock(folder: &Folder) -> Found {
 pub(crate) async fn connect(folder: &Folder) -> Result<Client> {
     let address = folder.address()?;
     Client::connect(&address).await.with_context(|| folder.name())
+}
+
+/// The error where a running node is needed and none answers: what to do depends on whether there is a folder to start one in.
+pub(crate) fn nobody(workspace: &Workspace) -> Result<Error> {
+    let folders = workspace.folders()?;
+    Ok(match folders.first() {
+        None => {
+            anyhow!("no node is running, and there is no node folder: `cargo xtask up 3` makes three and starts them")
+        }
+        Some(first) => anyhow!(
+            "no node is running ({} asked): start one with `cd {} && cargo run`",
+            terminal::count(folders.len(), "folder"),
+            first.name()
+        ),
+    })
 }
 
 /// Says goodbye to all, at once: a node logs a client that just vanishes as a fault.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use futures_util::future::join_all;
 use p2p_node::client::Client;
 use p2p_node::protocol::message::Status;
@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let told = nodes::block_on(ask(workspace, arguments.node))?;
     if told.is_empty() {
-        bail!("no node is running: start one with `cd node-1 && cargo run`, or three with `cargo xtask up 3`");
+        return Err(nodes::nobody(workspace)?);
     }
     if arguments.json {
         let nodes: Vec<_> =

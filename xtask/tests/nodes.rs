@@ -81,6 +81,8 @@ fn bad_input_is_one_line_and_nothing_is_sent() {
     ] {
         place.run(&["add-transaction", text]).failed(parts);
     }
+    let number = place.run(&["add-transaction", r#"{"n":1.00000000000000001}"#]);
+    assert!(number.error.contains("JavaScript") && !number.error.contains("quotes"), "{number:?}");
     // As arguments these are allowed, and under the limit of 256 KiB; the limit itself is tried through a file.
     place.run(&["add-transaction", &large]).done();
     place.run(&["add-transaction", &larger]).done();
@@ -91,8 +93,9 @@ fn bad_input_is_one_line_and_nothing_is_sent() {
 fn nobody_running_is_said_with_the_remedy() {
     let place = Place::new();
     place.run(&["add-transaction", "{}"]).failed(&["no node is running", "cargo xtask up 3"]);
-    place.run(&["status"]).failed(&["no node is running"]);
+    place.run(&["status"]).failed(&["no node is running", "cargo xtask up 3"]);
     place.folder(3);
+    place.run(&["status"]).failed(&["no node is running", "cd node-3 && cargo run"]);
     place.run(&["add-transaction", "{}"]).failed(&["no node is running", "cd node-3 && cargo run"]);
 }
 

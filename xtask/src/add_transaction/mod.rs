@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail};
 use p2p_node::client::Client;
-use p2p_node::protocol::json::Parser;
+use p2p_node::protocol::json::{JsonError, Parser};
 use p2p_node::protocol::message::{Ack, AckStatus};
 use p2p_node::protocol::transaction::{InvalidTransaction, Transaction};
 
@@ -73,7 +73,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
 /// The transaction given on the command line.
 fn read(stamp: Stamp, text: &str) -> Result<Transaction> {
     stamp.apply(&mut Parser::new(), text).map_err(|error| match error {
-        InvalidTransaction::Json(_) => {
+        // The shell spoils quotes and blanks, and nothing else.
+        InvalidTransaction::Json(JsonError::Unexpected { .. }) => {
             anyhow!("nothing was sent: {error}; for the shell, put the whole object into single quotes")
         }
         _ => anyhow!("nothing was sent: {error}"),
@@ -88,9 +89,7 @@ async fn target(workspace: &Workspace, node: Option<u32>) -> Result<(Folder, Cli
         return Ok((folder, client));
     }
     let mut chosen = None;
-    let mut asked = Vec::new();
     for (folder, found) in nodes::find(workspace).await? {
-        asked.push(folder.name());
         match found {
             Found::Full(client) | Found::Plain(client) if chosen.is_none() => chosen = Some((folder, *client)),
             Found::Full(client) | Found::Plain(client) => {
@@ -99,15 +98,9 @@ async fn target(workspace: &Workspace, node: Option<u32>) -> Result<(Folder, Cli
             Found::Down | Found::Mute(_) => {}
         }
     }
-    match (chosen, asked.first()) {
-        (Some(chosen), _) => Ok(chosen),
-        (None, None) => {
-            bail!("no node is running, and there is no node folder: `cargo xtask up 3` makes three and starts them")
-        }
-        (None, Some(first)) => bail!(
-            "no node is running ({} asked): start one with `cd {first} && cargo run`",
-            terminal::count(asked.len(), "folder")
-        ),
+    match chosen {
+        Some(chosen) => Ok(chosen),
+        None => Err(nodes::nobody(workspace)?),
     }
 }
 
