@@ -89,9 +89,6 @@ impl fmt::Display for Words<'_> {
             Event::Stored { ids, pool } => {
                 write!(f, "{} written to transactions.json, which holds {pool} now", count(ids.len(), "transaction"))
             }
-            Event::StoreFailed { error } => {
-                write!(f, "transactions.json took nothing, trying again: {}", clean(error, LINE_CHARACTERS))
-            }
             Event::StoreRecovered => f.write_str("transactions.json takes transactions again"),
             Event::Refused { peer, reason } => write!(f, "refused a transaction from {peer}: {}", plain(reason)),
             Event::Feeding { peer, ours } => {
@@ -100,7 +97,7 @@ impl fmt::Display for Words<'_> {
             Event::Behind { peer } => {
                 write!(f, "{peer} reads slower than we send: the rest follows from transactions.json as it catches up")
             }
-            Event::Warning { text } => f.write_str(&clean(text, LINE_CHARACTERS)),
+            Event::StoreFailed { error: text } | Event::Warning { text } => f.write_str(&clean(text, LINE_CHARACTERS)),
             Event::Fault { link, peer, text } => write!(f, "link {link}, {peer}: {}", plain(text)),
         }
     }
@@ -143,7 +140,8 @@ fn count(number: usize, one: &str) -> String {
     many(number as u64, one, &format!("{one}s"))
 }
 
-pub(crate) fn many(number: u64, one: &str, more: &str) -> String {
+/// A number and what is counted, as in "1 address" and "2 addresses".
+pub fn many(number: u64, one: &str, more: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { more })
 }
 

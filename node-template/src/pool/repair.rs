@@ -19,6 +19,7 @@ use super::file::PoolFile;
 use super::load;
 use super::scan::Scan;
 use crate::protocol::json;
+use crate::report::many;
 
 /// What a repair did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,12 +36,13 @@ pub struct Repair {
 
 impl fmt::Display for Repair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} was damaged and is repaired: {} transactions kept", self.path.display(), self.kept)?;
+        let kept = many(self.kept, "transaction", "transactions");
+        write!(f, "{} was damaged and is repaired: {kept} kept", self.path.display())?;
         match &self.bad {
             Some(bad) => write!(
                 f,
-                ", {} bytes cut out, which are in {}; look there for what is missing",
-                self.cut_bytes,
+                ", {} cut out, to be found in {}; look there for what is missing",
+                many(self.cut_bytes, "byte", "bytes"),
                 bad.display()
             ),
             None => write!(f, ", nothing lost"),

@@ -211,7 +211,7 @@ async fn a_full_disk_keeps_the_file_sound_and_what_waits_in_order() {
     script.set([Take(50), full()]);
     opened.pool.store(rows(2..4));
     let Report::Failed { error } = next(&mut opened).await else { panic!("it failed") };
-    assert!(error.contains(POOL_FILE) && error.contains("make room on the disk"), "{error}");
+    assert!(error.contains(POOL_FILE) && error.contains("make room on the disk; the node keeps trying"), "{error}");
     assert!(!error.contains('\n'));
     assert_eq!(folder.text(), laid_out(&rows(0..2)), "the bracket stands again");
     drop(opened);
@@ -283,7 +283,7 @@ async fn closing_ends_a_pause_and_says_what_was_not_stored() {
     opened.pool.store(rows(3..5));
     opened.pool.close().await;
     let Report::Failed { error } = next(&mut opened).await else { panic!("it is told") };
-    assert!(error.contains("5 transactions were not stored"), "{error}");
+    assert!(error.contains("not stored when the node ended: 5 transactions"), "{error}");
     assert!(opened.reports.recv().await.is_none());
 }
 

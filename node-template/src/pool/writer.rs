@@ -18,6 +18,7 @@ use super::reload::{Recent, Reloaded};
 use super::shared::Shared;
 use super::{Report, reload};
 use crate::protocol::transaction::{Transaction, TransactionId};
+use crate::report::many;
 
 /// How often in a row another program may disturb one batch before that is a failure.
 const DISTURBANCES: usize = 5;
@@ -291,7 +292,7 @@ impl Writer {
     fn on_failure(&mut self, error: &PoolError) -> Duration {
         let pause = match self.failing {
             None => {
-                self.report(Report::Failed { error: error.to_string() });
+                self.report(Report::Failed { error: format!("{error}; the node keeps trying") });
                 self.pauses.first
             }
             Some(pause) => pause,
@@ -305,7 +306,10 @@ impl Writer {
         self.backlog.clear();
         self.backlog_bytes = 0;
         self.report(Report::Failed {
-            error: format!("{error}; {lost} transactions were not stored when the node ended"),
+            error: format!(
+                "{error}; not stored when the node ended: {}",
+                many(lost as u64, "transaction", "transactions")
+            ),
         });
     }
 

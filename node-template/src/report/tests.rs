@@ -125,9 +125,11 @@ fn the_pool_and_warnings() {
             "3 transactions written to transactions.json, which holds 120 now",
         ),
         (
-            Event::StoreFailed { error: "no space left; make room".to_owned() },
+            Event::StoreFailed {
+                error: "can not write node-1/transactions.json:\nno space left; make room".to_owned(),
+            },
             Level::ERROR,
-            "transactions.json took nothing, trying again: no space left; make room",
+            "can not write node-1/transactions.json: no space left; make room",
         ),
         (Event::StoreRecovered, Level::INFO, "transactions.json takes transactions again"),
         (
