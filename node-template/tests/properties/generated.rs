@@ -1,0 +1,174 @@
+//! What the properties are tried with: names, transactions, and messages of each type beside the frames that are written for them.
+
+use p2p_node::protocol::address::PeerAddress;
+use p2p_node::protocol::frame::Frame;
+use p2p_node::protocol::identity::{NodeId, Session};
+use p2p_node::protocol::json::Parser;
+use p2p_node::protocol::message::{
+    Ack, AckStatus, Delivery, Handshake, Message, NodeInfo, Status, StatusFrame, Step, Summary, SyncFrame, graft_frame,
+    prune_frame, want_frame,
+};
+use p2p_node::protocol::transaction::{Origin, Transaction, TransactionId};
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+
+/// The same cases in every run.
+pub(crate) fn config() -> ProptestConfig {
+    ProptestConfig { failure_persistence: None, rng_seed: RngSeed::Fixed(2026), ..ProptestConfig::default() }
+}
+
+pub(crate) fn addresses() -> impl Strategy<Value = PeerAddress> {
+    let label = "[a-z]([a-z0-9_-]{0,8}[a-z0-9])?";
+    let host = prop_oneof![
+        vec(label, 1..4).prop_map(|labels| labels.join(".")),
+        any::<[u8; 4]>().prop_map(|[a, b, c, d]| format!("{a}.{b}.{c}.{d}")),
+        any::<[u16; 8]>().prop_map(|segments| format!("[{}]", std::net::Ipv6Addr::from(segments))),
+        Just("[::1]".to_owned()),
+        Just("localhost".to_owned()),
+    ];
+    ("wss?", host, 1u16..).prop_map(|(scheme, host, port)| format!("{scheme}://{host}:{port}").parse().unwrap())
+}
+
+pub(crate) fn origins() -> impl Strategy<Value = Origin> {
+    prop_oneof![any::<[u8; 32]>().prop_map(|id| Origin::Node(NodeId(id))), addresses().prop_map(Origin::Plain)]
+}
+
+fn sessions() -> impl Strategy<Value = Session> {
+    any::<[u8; 16]>().prop_map(Session::from_random)
+}
+
+/// A text that looks like what follows a transaction's body in its frame, to be met inside of the body.
+fn like_an_origin() -> impl Strategy<Value = String> {
+    (origins(), "(\"|\"}|\"}}|)", "(x|\\{|)")
+        .prop_map(|(origin, end, begin)| format!(r#"{begin},"from":"{origin}{end}"#))
+}
+
+/// Any JSON value that may stand in a transaction.
+pub(crate) fn values() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(Into::into),
+        any::<i32>().prop_map(Into::into),
+        any::<f64>().prop_filter_map("finite", |number| serde_json::Number::from_f64(number).map(Into::into)),
+        any::<String>().prop_map(Into::into),
+        origins().prop_map(|origin| origin.to_string().into()),
+        like_an_origin().prop_map(Into::into),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![vec(inner.clone(), 0..4).prop_map(Into::into), vec((keys(), inner), 0..4).prop_map(object)]
+    })
+}
+
+fn keys() -> impl Strategy<Value = String> {
+    prop_oneof!["(from|data|type|session|ack|node|timeStamp|hash)", any::<String>(), like_an_origin(),]
+}
+
+fn object(members: Vec<(String, serde_json::Value)>) -> serde_json::Value {
+    serde_json::Value::Object(members.into_iter().collect())
+}
+
+pub(crate) fn transactions() -> impl Strategy<Value = Transaction> {
+    vec((keys(), values()), 0..6)
+        .prop_map(|members| Transaction::parse(&mut Parser::new(), &object(members).to_string()).unwrap())
+}
+
+/// A frame as it is written, and the message that it must read back as.
+pub(crate) fn messages() -> impl Strategy<Value = (Frame, Message)> {
+    prop_oneof![
+        handshakes().prop_map(|handshake| (handshake.to_frame(), Message::Handshake(handshake))),
+        transaction_frames(),
+        acks().prop_map(|ack| (ack.to_frame(), Message::Ack(ack))),
+        statuses().prop_map(|status| (status.to_frame(), Message::Status(status))),
+        syncs().prop_map(|sync| (sync.to_frame(), Message::Sync(sync))),
+        ids().prop_map(|ids| (want_frame(&ids), Message::Want(ids))),
+        vec(origins(), 0..4).prop_map(|origins| (prune_frame(&origins), Message::Prune(origins))),
+        vec(origins(), 0..4).prop_map(|origins| (graft_frame(&origins), Message::Graft(origins))),
+    ]
+}
+
+/// A transaction in the three frames in which it travels: relayed, from a client, and in answer to a comparison.
+pub(crate) fn transaction_frames() -> impl Strategy<Value = (Frame, Message)> {
+    let delivery = |transaction: Transaction, origin, ack, synced| {
+        Message::Transaction(Delivery { transaction: Ok(transaction), origin, ack, synced })
+    };
+    prop_oneof![
+        (transactions(), origins()).prop_map(move |(transaction, origin)| {
+            let travelling = transaction.with_origin(&origin);
+            (travelling.frame().clone(), delivery(travelling, Some(origin), false, false))
+        }),
+        (transactions(), any::<bool>()).prop_map(move |(transaction, ack)| {
+            (Delivery::client_frame(transaction.body(), ack), delivery(transaction, None, ack, false))
+        }),
+        (transactions(), sessions()).prop_map(move |(transaction, session)| {
+            (Delivery::sync_frame(transaction.body(), session), delivery(transaction, None, false, true))
+        }),
+    ]
+}
+
+fn handshakes() -> impl Strategy<Value = Handshake> {
+    // As much of a name as is kept for logs.
+    let shown = || vec(any::<char>(), 0..64).prop_map(String::from_iter);
+    let name = (any::<[u8; 32]>().prop_map(NodeId), sessions(), shown(), any::<u32>(), shown());
+    let node = (name, option::of(addresses())).prop_map(|((id, session, agent, protocol, network), address)| {
+        NodeInfo { id, session, agent, protocol, network, address }
+    });
+    (vec(addresses(), 0..4), option::of(node)).prop_map(|(addresses, node)| Handshake { addresses, dropped: 0, node })
+}
+
+fn ids() -> impl Strategy<Value = Vec<TransactionId>> {
+    vec(any::<[u8; 32]>().prop_map(TransactionId), 0..4)
+}
+
+fn acks() -> impl Strategy<Value = Ack> {
+    let status = prop_oneof![Just(AckStatus::Stored), Just(AckStatus::Duplicate), Just(AckStatus::Rejected)];
+    ("[0-9a-f]{64}|", status, any::<Option<String>>(), any::<usize>()).prop_map(|(id, status, reason, links)| Ack {
+        id,
+        status,
+        reason,
+        links,
+    })
+}
+
+fn summaries() -> impl Strategy<Value = Summary> {
+    (any::<u64>(), any::<String>()).prop_map(|(count, sum)| Summary { count, sum })
+}
+
+fn statuses() -> impl Strategy<Value = StatusFrame> {
+    let texts = || vec(any::<String>(), 0..3);
+    let who = (any::<[String; 5]>(), any::<u64>(), texts(), texts());
+    let what = (any::<[usize; 2]>(), summaries(), any::<bool>(), btree_map(any::<String>(), any::<u64>(), 0..3));
+    let answer = (who, what).prop_map(|((texts, uptime, connected, attempting), (sizes, pool, writable, counters))| {
+        let ([node, session, agent, network, address], [known, held]) = (texts, sizes);
+        Status {
+            node,
+            session,
+            agent,
+            network,
+            address,
+            uptime,
+            connected,
+            attempting,
+            known,
+            pool,
+            writable,
+            held,
+            counters,
+        }
+    });
+    prop_oneof![
+        ids().prop_map(|holds| StatusFrame::Question { holds }),
+        answer.prop_map(|status| StatusFrame::Answer(Box::new(status))),
+    ]
+}
+
+fn syncs() -> impl Strategy<Value = SyncFrame> {
+    let step = || (any::<u64>(), vec(any::<u8>(), 0..64)).prop_map(|(number, message)| Step { number, message });
+    prop_oneof![
+        summaries().prop_map(SyncFrame::Summary),
+        Just(SyncFrame::Everything),
+        step().prop_map(SyncFrame::Ask),
+        step().prop_map(SyncFrame::Answer),
+    ]
+}
