@@ -15,7 +15,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -41,6 +41,8 @@ use crate::transport::listener::{self, Doorman};
 const INBOX: usize = 128;
 /// How many of the application's commands wait.
 const COMMANDS: usize = 1_024;
+/// How long a node has to end when it is asked to.
+const END_WITHIN: Duration = Duration::from_secs(10);
 /// How many events a slow subscriber may lag behind before it loses the oldest.
 const EVENTS: usize = 4_096;
 
@@ -222,7 +224,7 @@ impl Network {
             let until = async {
                 // A handle that was dropped stops the node as one that was shut down.
                 stopped.await.unwrap_or_default();
-                doors.shutdown().await;
+                doors.abort_all();
             };
             driver.run(until).await
         });
@@ -323,6 +325,9 @@ pub enum NodeError {
     /// The node has ended.
     #[error("the node has ended")]
     Ended,
+    /// The node did not end in time. What was acknowledged is on disk all the same.
+    #[error("the node did not end within {} s; what was acknowledged is on disk", END_WITHIN.as_secs())]
+    Stuck,
     /// The node ended in a fault of this program.
     #[error("the node ended in a fault of this program: {0}")]
     Fault(tokio::task::JoinError),
@@ -401,7 +406,8 @@ impl Node {
     /// [`NodeError::Fault`] if the node had ended in one.
     pub async fn shutdown(mut self) -> Result<(), NodeError> {
         drop(self.stop.take());
-        let pool = (&mut self.task).await.map_err(NodeError::Fault)?;
+        let ended = tokio::time::timeout(END_WITHIN, &mut self.task).await;
+        let pool = ended.map_err(|_| NodeError::Stuck)?.map_err(NodeError::Fault)?;
         pool.close().await;
         Ok(())
     }

@@ -156,7 +156,8 @@ impl Driver {
 
     /// Stops dialling and reading, says goodbye on every link and gives each its time to hear it.
     async fn end(mut self) -> Pool {
-        self.errands.shutdown().await;
+        // Not awaited: nothing of what they do is needed any more.
+        self.errands.abort_all();
         self.handle(Input::Shutdown);
         self.hand_over();
         // Reports and late messages are still taken, so that no task waits for room in our inbox.
