@@ -6,7 +6,7 @@
 //! `json/`); who receives one that is new sends it on to all peers but the one that brought it, and has it stored (`gossip.rs`, `holdings.rs`). Full peers
 //! tell each other whose transactions they get elsewhere, and so each origin grows a tree (`trees.rs`); what a break in a tree lets fall is found by comparing pools
 //! (`reconcile.rs`, `offer.rs`); a link that is too slow is fed from the pool (`feed.rs`). What a stranger can
-//! push against has a bound in `limits.rs`. The messages themselves are in `message.rs`.
+//! push against has a bound in `limits.rs`. The messages themselves are in `message/`.
 //!
 //! [`Protocol`] is driven by three calls and owns all state; `transport/` drives it on sockets, the simulator in virtual time. Time and randomness come in as
 //! arguments, and no map whose order is random reaches an output: equal inputs give equal outputs.

@@ -1,0 +1,155 @@
+//! The messages on the wire: text frames, one JSON object each, `{"type": …, "data": …, …siblings}`.
+//!
+//! [`Message::parse`] turns a frame into a [`Message`], and does the dear work (reading, identity) on the caller's core; the functions beside it
+//! write frames. Unknown types and unknown siblings are ignored, never an error, so that versions can differ. `docs/protocol.md` shows a sample of
+//! each message and the recipe for a new one.
+
+mod delivery;
+mod handshake;
+mod status;
+mod sync;
+mod tree;
+
+use serde::{Deserialize, Serialize};
+
+use super::frame::Frame;
+use super::json::{JsonError, Kind, Parser, Value};
+use super::limits;
+use super::transaction::{Origin, TransactionId};
+pub use delivery::{Ack, AckStatus, Delivery};
+pub use handshake::{Handshake, NodeInfo};
+pub use status::{Status, StatusFrame, Summary};
+pub use sync::{Step, SyncFrame, want_frame};
+pub use tree::{graft_frame, prune_frame};
+
+/// The version of this protocol. Of two versions both sides speak the lower.
+pub const PROTOCOL: u32 = 1;
+
+/// One frame, understood.
+#[derive(Debug)]
+pub enum Message {
+    /// The first frame on every dialled link.
+    Handshake(Handshake),
+    /// A transaction, flooded and stored.
+    Transaction(Delivery),
+    /// The answer to a client's transaction.
+    Ack(Ack),
+    /// A question for the node's status, or its answer.
+    Status(StatusFrame),
+    /// A step in finding out what two full peers' pools lack.
+    Sync(SyncFrame),
+    /// What a full peer lacks and wants sent.
+    Want(Vec<TransactionId>),
+    /// A full peer wants nothing more of these origins on this link.
+    Prune(Vec<Origin>),
+    /// A full peer wants these origins again.
+    Graft(Vec<Origin>),
+    /// A type that this version does not know; ignored.
+    Unknown(String),
+}
+
+/// Why a frame is no message. The peer's fault: counted, and said in the debug log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// Not JSON, too deep, or with text that JSON forbids.
+    #[error("not readable as JSON: {0}")]
+    Json(#[from] JsonError),
+    /// JSON, but not an object with a `type`.
+    #[error("not an object with a \"type\" text")]
+    Shape,
+    /// A known type whose data is not what it must be.
+    #[error("{kind}: {reason}")]
+    Data {
+        /// The message's type.
+        kind: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Message {
+    /// Reads one frame. `parser` is reused from frame to frame, so that reading allocates nothing that is thrown away.
+    ///
+    /// # Errors
+    /// [`Malformed`] if the text is no message; a TRANSACTION whose data is no transaction is a message all the same, see [`Delivery`].
+    pub fn parse(parser: &mut Parser, text: &str) -> Result<Self, Malformed> {
+        let message = parser.parse(text).map_err(Malformed::from).and_then(Self::read);
+        parser.trim();
+        message
+    }
+
+    fn read(frame: Value<'_>) -> Result<Self, Malformed> {
+        let kind = frame.get("type").and_then(Value::as_str).ok_or(Malformed::Shape)?;
+        match &*kind {
+            "TRANSACTION" => Delivery::read(frame).map(Self::Transaction),
+            "HANDSHAKE" => Handshake::read(frame).map(Self::Handshake),
+            "ACK" => read(frame, "ACK").map(Self::Ack),
+            "SYNC" => SyncFrame::read(frame).map(Self::Sync),
+            "WANT" => read_list(frame, "WANT", limits::WANT_IDS).map(Self::Want),
+            "PRUNE" => read_list(frame, "PRUNE", limits::ORIGINS).map(Self::Prune),
+            "GRAFT" => read_list(frame, "GRAFT", limits::ORIGINS).map(Self::Graft),
+            "STATUS" => StatusFrame::read(frame).map(Self::Status),
+            _ => Ok(Self::Unknown(kind.chars().take(limits::SHOWN_CHARACTERS).collect())),
+        }
+    }
+
+    /// The message's type as it stands on the wire, for logs.
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::Handshake(_) => "HANDSHAKE",
+            Self::Transaction(_) => "TRANSACTION",
+            Self::Ack(_) => "ACK",
+            Self::Status(_) => "STATUS",
+            Self::Sync(_) => "SYNC",
+            Self::Want(_) => "WANT",
+            Self::Prune(_) => "PRUNE",
+            Self::Graft(_) => "GRAFT",
+            Self::Unknown(kind) => kind,
+        }
+    }
+}
+
+fn wrong(kind: &'static str, reason: impl ToString) -> Malformed {
+    Malformed::Data { kind, reason: reason.to_string() }
+}
+
+/// Reads `data` by its serde description.
+fn read<'a, T: Deserialize<'a>>(frame: Value<'a>, kind: &'static str) -> Result<T, Malformed> {
+    let data = frame.get("data").ok_or_else(|| wrong(kind, "no data"))?;
+    serde_json::from_str(data.raw()).map_err(|error| wrong(kind, error))
+}
+
+#[derive(Serialize)]
+struct Typed<'a, T> {
+    r#type: &'static str,
+    data: &'a T,
+}
+
+fn to_frame(message: &impl Serialize) -> Frame {
+    Frame::from(
+        serde_json::to_string(message)
+            .expect("our messages have text keys and finite numbers, which is all that serialising asks"),
+    )
+}
+
+/// Reads `data` as a list of names, at most `most`; a name that is none makes the whole malformed.
+fn read_list<T: std::str::FromStr<Err: std::fmt::Display>>(
+    frame: Value<'_>,
+    kind: &'static str,
+    most: usize,
+) -> Result<Vec<T>, Malformed> {
+    let data = frame
+        .get("data")
+        .filter(|data| data.kind() == Kind::Array)
+        .ok_or_else(|| wrong(kind, "data is not an array"))?;
+    let names = data.elements().take(most).map(|name| {
+        let text = name.as_str().ok_or_else(|| wrong(kind, "an entry is not a text"))?;
+        text.parse().map_err(|error| wrong(kind, error))
+    });
+    names.collect()
+}
+
+fn list_frame(kind: &'static str, names: &[impl ToString]) -> Frame {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    to_frame(&Typed { r#type: kind, data: &names })
+}
