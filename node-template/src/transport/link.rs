@@ -183,7 +183,8 @@ impl LinkTask {
 
     /// Counts a copy for its origin. Copies of one origin mostly come in a row.
     fn count_copy(&mut self, text: &str) {
-        let Some(origin) = origin_of_frame(text) else { return };
+        // One that names no origin counts too: whatever is read makes a batch, so that what ends a batch never leaves it empty.
+        let origin = origin_of_frame(text);
         match self.read.copies.iter_mut().find(|(known, _)| *known == origin) {
             Some((_, count)) => *count += 1,
             None => self.read.copies.push((origin, 1)),
@@ -193,6 +194,7 @@ impl LinkTask {
     /// Hands what was read to the driver; `Pending` while the driver has no room.
     fn poll_deliver(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.read.is_empty() {
+            self.read_bytes = 0;
             return Poll::Ready(());
         }
         let permit = match &mut self.reservation {
