@@ -159,6 +159,13 @@ pub enum Output {
         /// In which of a link's two queues.
         lane: Lane,
     },
+    /// Of what is queued on a link, drop the transactions of these origins: its other end gets them elsewhere. A shell that sends at once may ignore it.
+    Unqueue {
+        /// On which link.
+        link: LinkId,
+        /// Whose.
+        origins: Vec<Origin>,
+    },
     /// Send a WebSocket ping; the pong comes back as [`Input::Pong`].
     Ping {
         /// On which link.

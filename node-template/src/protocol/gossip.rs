@@ -250,9 +250,15 @@ impl Protocol {
             return self.fault(link, "PRUNE: only full peers are part of a tree");
         }
         // Our own transactions go to everybody: a node that prunes us could not be told from one that is cut off.
+        let mut pruned = Vec::new();
         for origin in origins.iter().filter(|origin| **origin != Origin::Node(self.config.node)) {
             let neighbour = self.direct_link(origin).is_some();
-            self.trees.prune(origin, link, neighbour);
+            if self.trees.prune(origin, link, neighbour) {
+                pruned.push(origin.clone());
+            }
+        }
+        if !pruned.is_empty() {
+            self.outbox.push_back(Output::Unqueue { link, origins: pruned });
         }
     }
 

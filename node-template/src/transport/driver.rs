@@ -365,6 +365,12 @@ impl Driver {
                     Errand::Probed { link, greeting: dialer::probe(&address, &limits).await, address }
                 });
             }
+            Output::Unqueue { link, origins } => {
+                self.hand_over_to(link);
+                if let Some(outgoing) = self.links.get(&link) {
+                    outgoing.queue.drop_origins(&origins);
+                }
+            }
             Output::Ping { link } => {
                 if let Some(outgoing) = self.links.get(&link) {
                     outgoing.queue.push(Lane::Control, [Item::Ping], 0);

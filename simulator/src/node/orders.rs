@@ -40,6 +40,8 @@ impl Node {
                 }
                 self.check_ack(frame.as_str())?;
             }
+            // What was sent is on its way already.
+            Output::Unqueue { .. } => {}
             Output::Ping { link } => {
                 net.trace.note(now, actor, "pings", link.0, "");
                 self.send(net, link, Item::Ping, Lane::Control)?;
