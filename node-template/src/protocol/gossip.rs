@@ -33,7 +33,10 @@ impl Protocol {
         let transaction = match transaction {
             Ok(transaction) => transaction,
             Err(InvalidTransaction::Refused { id, reason }) => {
-                self.reconciling.on_refused(id);
+                // Only full peers compare pools; what clients send must not push out what is remembered for that.
+                if self.links.get(link).and_then(Link::full).is_some() {
+                    self.reconciling.on_refused(id);
+                }
                 return self.refuse(link, id.to_string(), ack, reason);
             }
             Err(error) => return self.refuse(link, String::new(), ack, error.to_string()),
