@@ -210,10 +210,9 @@ impl Node {
                     return Ok(());
                 }
                 match text {
-                    Text::Pushed { number, delivery } if self.accepted.contains(&number) => Input::Repeated {
-                        link,
-                        copies: delivery.origin.map(|origin| (origin, 1)).into_iter().collect(),
-                    },
+                    Text::Pushed { number, delivery } if self.accepted.contains(&number) => {
+                        Input::Repeated { link, copies: vec![(delivery.origin, 1)] }
+                    }
                     Text::Pushed { delivery, .. } => {
                         Input::Received { link, message: Ok(Message::Transaction(delivery)) }
                     }
