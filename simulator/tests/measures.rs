@@ -53,3 +53,11 @@ fn a_seed_repeats_its_figures() {
     let other = Experiment { seed: 2, ..experiment.clone() };
     assert_ne!(experiment.details(&first), other.details(&run(&other)), "the figures say nothing of the run");
 }
+
+#[test]
+fn false_origins_are_pruned_like_true_ones() {
+    let experiment = Experiment { nodes: 60, origins: 6, trouble: Trouble::Lie, ..Experiment::default() };
+    let copies = run(&experiment).after.copies_each();
+    // Six liars go on to name ever other origins; each name costs a copy until it is pruned. It was 1.53 when it never was.
+    assert!(copies <= 1.4, "{copies} copies");
+}
