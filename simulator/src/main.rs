@@ -53,7 +53,7 @@ struct Measure {
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(3..=1_000_000))]
     nodes: Vec<u32>,
     /// Of what degree the random graphs are; 0 is a full mesh.
-    #[arg(long, value_delimiter = ',', default_value = "8", value_parser = clap::value_parser!(u32).range(0..=64), requires = "nodes")]
+    #[arg(long, value_delimiter = ',', default_value = "8", value_parser = degree, requires = "nodes")]
     degree: Vec<u32>,
     /// How many of the nodes send transactions, at most all.
     #[arg(long, value_delimiter = ',', default_value = "10", value_parser = clap::value_parser!(u32).range(1..), requires = "nodes")]
@@ -156,6 +156,11 @@ impl Choice {
             Self::All => Scenario::ALL.to_vec(),
         }
     }
+}
+
+fn degree(text: &str) -> Result<u32, String> {
+    let degree = text.parse().ok().filter(|degree| *degree == 0 || (2..=64).contains(degree));
+    degree.ok_or_else(|| "expected a degree from 2 to 64, or 0 for a full mesh".to_owned())
 }
 
 fn minutes(text: &str) -> Result<f64, String> {
