@@ -26,6 +26,8 @@ pub mod limits;
 pub mod message;
 pub mod transaction;
 
+mod blocks;
+mod comparison;
 mod dialling;
 mod duel;
 mod exchange;

@@ -10,9 +10,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use negentropy::Negentropy;
 use rand::RngExt;
 
+use super::comparison;
 use super::event::Event;
 use super::identity::LinkId;
 use super::links::{Flow, Link};
@@ -25,8 +25,6 @@ use super::{Lane, Output, Protocol, limits};
 const SHORTEST: Duration = Duration::from_secs(1);
 /// … and the longest, when nothing changes. In between it doubles. Each wait is drawn from 1 to 2 times the shortest, lest all ask at once.
 const LONGEST: Duration = Duration::from_secs(5);
-/// The longest negentropy message, in bytes; in base64, a third more.
-const STEP_BYTES: u64 = 48 * 1024;
 /// How many identities one reconciliation may find to be missing before streaming everything is cheaper.
 const MANY: usize = 20_000;
 /// How long an answer to a WANT may take before the same is wanted from somebody else.
@@ -212,8 +210,7 @@ impl Protocol {
 
     /// Begins a reconciliation.
     fn reconcile(&mut self, now: Instant, link: LinkId) {
-        let begun = Negentropy::borrowed(&self.offer, STEP_BYTES).and_then(|mut negentropy| negentropy.initiate());
-        let Ok(message) = begun else {
+        let Ok(message) = comparison::begin(self.offer.items()) else {
             return self.fault_without_count(link, "a reconciliation could not begin".into());
         };
         self.reconciling.last_number += 1;
@@ -222,7 +219,7 @@ impl Protocol {
         self.send_sync(link, SyncFrame::Ask(Step { number, message }));
     }
 
-    /// Whether a link may ask once more: each answer reads the whole offer.
+    /// Whether a link may ask once more: an answer may read a great part of the offer.
     fn may_ask(&mut self, now: Instant, link: LinkId) -> bool {
         let Some(open) = self.links.get_mut(link) else { return false };
         let used = open.asks_used_until.unwrap_or(now).max(now) + ASK_EVERY;
@@ -235,9 +232,7 @@ impl Protocol {
 
     fn on_ask(&mut self, now: Instant, link: LinkId, step: &Step) {
         self.offer.ripen(now);
-        let answer = Negentropy::borrowed(&self.offer, STEP_BYTES)
-            .and_then(|mut negentropy| negentropy.reconcile(&step.message));
-        match answer {
+        match comparison::answer(self.offer.items(), &step.message) {
             Ok(message) => self.send_sync(link, SyncFrame::Answer(Step { number: step.number, message })),
             Err(error) => self.fault(link, &format!("SYNC: {error}")),
         }
@@ -249,10 +244,7 @@ impl Protocol {
             return;
         };
         let (mut have, mut need) = (Vec::new(), Vec::new());
-        let next = Negentropy::borrowed(&self.offer, STEP_BYTES).and_then(|mut negentropy| {
-            negentropy.set_initiator();
-            negentropy.reconcile_with_ids(&step.message, &mut have, &mut need)
-        });
+        let next = comparison::conclude(self.offer.items(), &step.message, &mut have, &mut need);
         // What the other side lacks it finds by itself, when it is told of our summary.
         open.found += need.len();
         open.at = now;
