@@ -8,6 +8,8 @@ use negentropy::{Id, Item};
 
 /// How many items a block has at most. An insertion moves half a block, a sum reads two: 20 KiB are the cheapest of both.
 const BLOCK: usize = 512;
+/// By how many items a block grows: doubling would leave half of the memory of a list free that was inserted into everywhere.
+const GROWTH: usize = 64;
 
 /// See the module. 40 bytes per item, and what blocks that were split have free.
 #[derive(Debug, Default)]
@@ -88,10 +90,11 @@ impl Blocks {
         {
             // Time stamps mostly grow: the last block is left full, not split.
             at = self.blocks.len();
-            self.blocks.push(Block { items: Vec::with_capacity(BLOCK), fold: Fold::default() });
+            self.blocks.push(Block { items: Vec::new(), fold: Fold::default() });
         } else if full {
             let block = &mut self.blocks[at];
             let upper = block.items.split_off(BLOCK / 2);
+            block.items.shrink_to_fit();
             block.fold = Fold::of(&block.items);
             let second = upper[0] <= *item;
             self.blocks.insert(at + 1, Block { fold: Fold::of(&upper), items: upper });
@@ -99,6 +102,9 @@ impl Blocks {
         }
         let block = &mut self.blocks[at];
         let Err(place) = block.items.binary_search(item) else { return false };
+        if block.items.len() == block.items.capacity() {
+            block.items.reserve_exact(GROWTH);
+        }
         block.items.insert(place, *item);
         block.fold.add(&item.id);
         true

@@ -2,7 +2,7 @@
 //!
 //! It begins with a [`Summary`] of one side, a hundred bytes. If the other's is equal, that was all. Else the other fetches what it lacks: in a few rounds of
 //! negentropy (range-based set reconciliation, Meyer 2023) it learns which identities those are, and WANTs them; if it lacks a great part, it asks for
-//! everything, of one neighbour at a time. It also answers with its own summary, and so each side fetches its own. The cost grows with the difference.
+//! everything, of one neighbour at a time. It also answers with its own summary, and so each side fetches its own, the one that has less first. The cost grows with the difference.
 //!
 //! It runs when two full peers link, now and then with a random neighbour, and when the tree of an origin broke. What came this way is not relayed: the
 //! neighbours' own rounds find it.
@@ -50,6 +50,8 @@ pub(super) struct Reconciling {
     wanted: HashMap<TransactionId, (LinkId, Instant)>,
     /// Who sends us its whole pool, and when something of it last came.
     streaming: Option<(LinkId, Instant)>,
+    /// Links on which the other side was let go first, the last time that pools differed.
+    deferred: BTreeSet<LinkId>,
     interval: Duration,
     /// Whether anything was accepted since the last round.
     news: bool,
@@ -70,6 +72,7 @@ impl Default for Reconciling {
             last_number: 0,
             wanted: HashMap::new(),
             streaming: None,
+            deferred: BTreeSet::new(),
             interval: SHORTEST,
             news: false,
         }
@@ -87,6 +90,7 @@ impl Reconciling {
 
     pub(super) fn forget_link(&mut self, link: LinkId) {
         self.open.remove(&link);
+        self.deferred.remove(&link);
         self.wanted.retain(|_, (of, _)| *of != link);
         self.streaming = self.streaming.filter(|(of, _)| *of != link);
     }
@@ -168,8 +172,10 @@ impl Protocol {
         self.offer.ripen(now);
         let ours = self.offer.summary();
         if ours == *theirs {
+            self.reconciling.deferred.remove(&link);
             return;
         }
+        let offered = ours.count;
         if asked {
             self.send_sync(link, SyncFrame::Reply(ours));
         }
@@ -177,6 +183,12 @@ impl Protocol {
             return;
         }
         self.counters.pools_differed += 1;
+        // Whoever offers less goes first: most often it lacks all that differs, and then one comparison is enough. If pools still differ the next time, we lack
+        // something as well, or the other side fetches nothing: its pool may be full.
+        if theirs.count < offered && self.reconciling.deferred.insert(link) {
+            return;
+        }
+        self.reconciling.deferred.remove(&link);
         let held = self.holdings.count();
         if theirs.count.saturating_sub(held) <= (held / 4).max(1_000) {
             self.reconcile(now, link);
