@@ -14,6 +14,7 @@ pub mod mount;
 pub mod namespace;
 pub mod node;
 pub mod raw;
+pub mod relay;
 pub mod tester;
 
 use std::collections::HashSet;
