@@ -5,8 +5,7 @@
 
 mod common;
 
-use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::embedded::{Embedded, event};
 use common::raw::Raw;
@@ -127,69 +126,77 @@ async fn what_a_full_peer_said_doubles_nothing_when_it_is_said_again() {
     }
 }
 
-/// How long transactions take from their submission at one node until another has them, sorted.
-async fn delays(from: &Embedded, to: &Embedded, numbers: std::ops::Range<u64>) -> Vec<Duration> {
-    const EVERY: Duration = Duration::from_millis(2);
-    let mut seen = to.events();
-    let mut turn = tokio::time::interval(EVERY);
-    let (mut submitted, mut delivered) = (HashMap::new(), HashMap::new());
-    let count = numbers.clone().count();
-    let submitting = async {
-        for number in numbers {
-            turn.tick().await;
-            let began = Instant::now();
-            submitted.insert(from.submit(&fat(number, 8)).await.unwrap().id, began);
-        }
-    };
-    let watching = async {
-        while delivered.len() < count {
-            if let Event::Transaction { transaction, .. } = seen.recv().await.unwrap() {
-                delivered.insert(transaction.id(), Instant::now());
-            }
-        }
-    };
-    tokio::join!(submitting, watching);
-    let mut delays: Vec<_> = submitted.iter().map(|(id, began)| delivered[id] - *began).collect();
-    delays.sort_unstable();
-    delays
-}
+/// A measurement, which means something with optimisation alone: `cargo test --release -p p2p-node --test reliability -- --ignored --nocapture`.
+#[cfg(not(debug_assertions))]
+mod measured {
+    use std::collections::HashMap;
+    use std::time::Instant;
 
-/// A measurement. By hand: `cargo test --release -p p2p-node --test reliability -- --ignored --nocapture`.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "measures for half a minute; `cargo xtask test --long` runs it"]
-async fn a_full_peer_that_never_reads_leaves_the_delay_between_the_others_as_it_was() {
-    const ROUNDS: usize = 4;
-    const SENT: u64 = 1_000;
-    let limits = Limits { queue_bytes: 256 * 1024, write_deadline: Duration::from_secs(60), ..Limits::default() };
-    let (first, second, third, relay) = mesh_with_a_relay(&limits).await;
-    let mut next = 0;
-    let mut measured = [Vec::new(), Vec::new()];
-    for round in 0..2 * ROUNDS {
-        let reads = round % 2 == 0;
-        relay.carry(reads);
-        if reads {
-            eventually("equal pools", async || {
-                let pools = (first.status().await.unwrap().pool, third.status().await.unwrap().pool);
-                if pools.0 == pools.1 { Ok(()) } else { Err(format!("{pools:?}")) }
-            })
-            .await;
-        } else {
-            let before = first.counted("queues_full").await;
-            while first.counted("queues_full").await == before {
-                first.submit(&fat(next, 200)).await.unwrap();
-                next += 1;
+    use super::*;
+
+    /// How long transactions take from their submission at one node until another has them, sorted.
+    async fn delays(from: &Embedded, to: &Embedded, numbers: std::ops::Range<u64>) -> Vec<Duration> {
+        const EVERY: Duration = Duration::from_millis(2);
+        let mut seen = to.events();
+        let mut turn = tokio::time::interval(EVERY);
+        let (mut submitted, mut delivered) = (HashMap::new(), HashMap::new());
+        let count = numbers.clone().count();
+        let submitting = async {
+            for number in numbers {
+                turn.tick().await;
+                let began = Instant::now();
+                submitted.insert(from.submit(&fat(number, 8)).await.unwrap().id, began);
             }
-        }
-        let delays = delays(&first, &second, next..next + SENT).await;
-        next += SENT;
-        let at = |part: usize| delays[(delays.len() - 1) * part / 100];
-        eprintln!("{}: p50 {:?}, p99 {:?}", if reads { "all read" } else { "one never reads" }, at(50), at(99));
-        measured[usize::from(!reads)].push(at(99));
+        };
+        let watching = async {
+            while delivered.len() < count {
+                if let Event::Transaction { transaction, .. } = seen.recv().await.unwrap() {
+                    delivered.insert(transaction.id(), Instant::now());
+                }
+            }
+        };
+        tokio::join!(submitting, watching);
+        let mut delays: Vec<_> = submitted.iter().map(|(id, began)| delivered[id] - *began).collect();
+        delays.sort_unstable();
+        delays
     }
-    let [reading, stuck] = measured.map(|mut p99| {
-        p99.sort_unstable();
-        p99[0]
-    });
-    eprintln!("p99, the best of {ROUNDS}: {reading:?} while all read, {stuck:?} while one never reads");
-    assert!(stuck <= reading * 3 / 2 + Duration::from_millis(1), "{stuck:?} instead of {reading:?}");
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[ignore = "measures for half a minute; `cargo xtask test --long` runs it"]
+    async fn a_full_peer_that_never_reads_leaves_the_delay_between_the_others_as_it_was() {
+        const ROUNDS: usize = 4;
+        const SENT: u64 = 1_000;
+        let limits = Limits { queue_bytes: 256 * 1024, write_deadline: Duration::from_secs(60), ..Limits::default() };
+        let (first, second, third, relay) = mesh_with_a_relay(&limits).await;
+        let mut next = 0;
+        let mut measured = [Vec::new(), Vec::new()];
+        for round in 0..2 * ROUNDS {
+            let reads = round % 2 == 0;
+            relay.carry(reads);
+            if reads {
+                eventually("equal pools", async || {
+                    let pools = (first.status().await.unwrap().pool, third.status().await.unwrap().pool);
+                    if pools.0 == pools.1 { Ok(()) } else { Err(format!("{pools:?}")) }
+                })
+                .await;
+            } else {
+                let before = first.counted("queues_full").await;
+                while first.counted("queues_full").await == before {
+                    first.submit(&fat(next, 200)).await.unwrap();
+                    next += 1;
+                }
+            }
+            let delays = delays(&first, &second, next..next + SENT).await;
+            next += SENT;
+            let at = |part: usize| delays[(delays.len() - 1) * part / 100];
+            eprintln!("{}: p50 {:?}, p99 {:?}", if reads { "all read" } else { "one never reads" }, at(50), at(99));
+            measured[usize::from(!reads)].push(at(99));
+        }
+        let [reading, stuck] = measured.map(|mut p99| {
+            p99.sort_unstable();
+            p99[0]
+        });
+        eprintln!("p99, the best of {ROUNDS}: {reading:?} while all read, {stuck:?} while one never reads");
+        assert!(stuck <= reading * 3 / 2 + Duration::from_millis(1), "{stuck:?} instead of {reading:?}");
+    }
 }
