@@ -81,7 +81,8 @@ fn steps(root: &Path, long: bool) -> Vec<Step<'_>> {
     ];
     if long {
         // With optimisation: both are measurements, and hold nodes against bounds.
-        let stuck = ["test", "--release", "--package", "p2p-node", "--test", "reliability", "--", "--ignored", "--nocapture"];
+        let stuck =
+            ["test", "--release", "--package", "p2p-node", "--test", "reliability", "--", "--ignored", "--nocapture"];
         steps.push(Step { name: "a reader that never reads", run: Box::new(move || cargo(root, &stuck)) });
         steps.push(Step {
             name: "large pool",
