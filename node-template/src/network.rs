@@ -212,6 +212,7 @@ impl Network {
             arrivals,
             inbox,
             filter: Arc::new(Filter::new(&random()?)),
+            pressure: Arc::default(),
             commands: command_receiver,
             events: events.clone(),
         });

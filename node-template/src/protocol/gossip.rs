@@ -142,7 +142,10 @@ impl Protocol {
         let mut nodes = Vec::new();
         let mut targets = Vec::new();
         for (id, link) in links.iter() {
-            if Some(id) == from || !link.takes_transactions() || matches!(link.flow, Flow::Behind { .. }) {
+            if Some(id) == from
+                || !link.takes_transactions()
+                || matches!(link.flow, Flow::Behind { .. } | Flow::Skipping)
+            {
                 continue;
             }
             let wanted = match &link.role {

@@ -15,6 +15,7 @@ use super::feeder::{feed, fetch};
 use super::filter::{Filter, Fingerprint};
 use super::link::LinkTask;
 use super::listener::Place;
+use super::pressure::Pressure;
 use super::queue::{Farewell, Item, Queue};
 use super::rate::Rate;
 use super::{Arrival, Read};
@@ -57,6 +58,7 @@ pub(crate) struct Parts {
     pub(crate) arrivals: mpsc::Receiver<Arrival>,
     pub(crate) inbox: mpsc::Sender<Arrival>,
     pub(crate) filter: Arc<Filter>,
+    pub(crate) pressure: Arc<Pressure>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) events: broadcast::Sender<Event>,
 }
@@ -275,7 +277,8 @@ impl Driver {
         self.last_link += 1;
         let link = LinkId(self.last_link);
         let limits = &self.parts.limits;
-        let queue = Arc::new(Queue::new(limits.queue_bytes, limits.control_bytes));
+        let queue =
+            Arc::new(Queue::new(limits.queue_bytes, limits.control_bytes, Arc::clone(&self.parts.pressure), link));
         let rate = (Scope::of(remote) != Scope::Loopback)
             .then(|| Rate::new(limits.transaction_rate, limits.transaction_burst, tokio::time::Instant::now()));
         let task = LinkTask::new(
@@ -286,6 +289,8 @@ impl Driver {
             Arc::clone(&self.parts.filter),
             limits.write_deadline,
             rate,
+            Arc::clone(&self.parts.pressure),
+            matches!(direction, Direction::Dialled { .. }),
         );
         let handle = self.tasks.spawn(task.run());
         self.carried.insert(handle.id(), link);

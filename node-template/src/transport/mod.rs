@@ -12,6 +12,7 @@ mod feeder;
 pub(crate) mod filter;
 mod link;
 pub(crate) mod listener;
+pub(crate) mod pressure;
 mod queue;
 mod rate;
 mod stream;
