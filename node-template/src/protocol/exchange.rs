@@ -36,6 +36,11 @@ pub enum Input {
         /// Of which origins, where they name one, and how many of each.
         copies: Vec<(Option<Origin>, u32)>,
     },
+    /// A link, or every link, has not been read for a while: the shell has no room. Its silence says nothing about the other end.
+    Unread {
+        /// Which; `None`: all.
+        link: Option<LinkId>,
+    },
     /// A pong came in on a link.
     Pong {
         /// On which.

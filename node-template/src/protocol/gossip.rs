@@ -180,12 +180,24 @@ impl Protocol {
         let tell = match self.direct_link(origin) {
             None => self.trees.first_copy(origin, link),
             Some(direct) => {
-                let tell = self.trees.direct(origin, direct);
-                self.tell(tell, origin);
+                self.keep_to(now, origin, direct);
                 if direct == link { Tell::Nothing } else { self.trees.another_copy(now, origin, link) }
             }
         };
         self.tell(tell, origin);
+    }
+
+    /// Makes the direct link to an origin its parent. All other neighbours are told at once that they need not send what it sends.
+    fn keep_to(&mut self, now: Instant, origin: &Origin, direct: LinkId) {
+        let Some(tell) = self.trees.direct(origin, direct) else { return };
+        self.tell(tell, origin);
+        let others =
+            self.links.iter().filter(|(id, link)| *id != direct && link.full().is_some() && link.takes_transactions());
+        let others: Vec<LinkId> = others.map(|(id, _)| id).collect();
+        for other in others {
+            let tell = self.trees.superfluous(now, origin, other);
+            self.tell(tell, origin);
+        }
     }
 
     /// Says to a neighbour what its place in an origin's tree is.
@@ -226,8 +238,7 @@ impl Protocol {
                 continue;
             }
             if let Some(direct) = self.direct_link(origin) {
-                let tell = self.trees.direct(origin, direct);
-                self.tell(tell, origin);
+                self.keep_to(now, origin, direct);
             }
             let tell = self.trees.another_copy(now, origin, link);
             self.tell(tell, origin);
@@ -240,7 +251,8 @@ impl Protocol {
         }
         // Our own transactions go to everybody: a node that prunes us could not be told from one that is cut off.
         for origin in origins.iter().filter(|origin| **origin != Origin::Node(self.config.node)) {
-            self.trees.prune(origin, link);
+            let neighbour = self.direct_link(origin).is_some();
+            self.trees.prune(origin, link, neighbour);
         }
     }
 

@@ -293,6 +293,7 @@ fn note(net: &mut Network, actor: usize, input: &Input) {
             ("receives", link.0, message.as_ref().map_or_else(ToString::to_string, |m| m.kind().to_owned()))
         }
         Input::Pong { link } => ("pong", link.0, String::new()),
+        Input::Unread { link } => ("unread", link.map_or(0, |link| link.0), String::new()),
         Input::LinkClosed { link, cause } => ("closed", link.0, cause.clone()),
         Input::LinkFull { link } => ("full", link.0, String::new()),
         Input::DialFailed { address, error } => ("dial failed", 0, format!("{address}: {error}")),
