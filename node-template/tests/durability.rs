@@ -147,7 +147,10 @@ async fn what_was_acknowledged_survives_kill_9_and_everybody_converges() {
     for node in &mut nodes {
         node.assert_alive();
     }
-    eprintln!("killed {kills} times; {} transactions were acknowledged, and each is in all three files once", all.len());
+    eprintln!(
+        "killed {kills} times; {} transactions were acknowledged, and each is in all three files once",
+        all.len()
+    );
 }
 
 /// What is acknowledged by a node that dies right then must be in its own file, with nobody there to bring it back.

@@ -144,6 +144,8 @@ async fn measure(binary: &Path, root: &Path, arguments: &Arguments) -> Result<Ve
     table.push(Row::judged("memory at its highest, after start and comparison", MEMORY, large.memory()?.1, megabytes));
     let fresh = Process::start(binary, &empty, &[]).await?;
     append(&large, &fresh, count, &mut table).await?;
+    let held = fresh.status().await?.pool.count;
+    table.push(Row::told(format!("memory of the node that was empty, with {held}"), megabytes(&fresh.memory()?.0)));
     fresh.stop().await?;
     let held = large.status().await?.pool.count;
     table.push(Row::told(format!("memory at the end, with {held}"), megabytes(&large.memory()?.0)));
