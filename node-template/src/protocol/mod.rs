@@ -25,6 +25,7 @@ pub mod json;
 pub mod limits;
 pub mod message;
 pub mod transaction;
+pub mod view;
 
 mod dialling;
 mod duel;

@@ -10,11 +10,14 @@ pub(crate) mod dialer;
 pub(crate) mod driver;
 mod feeder;
 pub(crate) mod filter;
+pub(crate) mod histogram;
 mod link;
+pub(crate) mod links;
 pub(crate) mod listener;
 mod queue;
 mod rate;
 mod stream;
+mod trip;
 
 use std::net::IpAddr;
 

@@ -18,7 +18,7 @@ use p2p_node::protocol::transaction::Transaction;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::stamp::Stamp;
+use p2p_node::stamp::Stamp;
 use super::tally::Tally;
 use super::{Arguments, pools, target};
 use crate::nodes;
