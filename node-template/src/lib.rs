@@ -22,6 +22,9 @@ pub mod pool;
 mod transport;
 
 #[cfg(feature = "net")]
+mod hook;
+
+#[cfg(feature = "net")]
 pub mod folder;
 #[cfg(feature = "net")]
 pub mod key;

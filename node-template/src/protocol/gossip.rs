@@ -11,7 +11,7 @@ use super::identity::LinkId;
 use super::links::{Flow, Link, Role};
 use super::membership::close;
 use super::message::{Ack, AckStatus, Delivery, graft_frame, prune_frame};
-use super::transaction::{Origin, Transaction, TransactionId};
+use super::transaction::{InvalidTransaction, Origin, Transaction, TransactionId};
 use super::trees::Tell;
 use super::{Lane, Output, Protocol, RequestId, Submission, limits};
 
@@ -32,6 +32,10 @@ impl Protocol {
         let Delivery { transaction, origin, ack, synced } = delivery;
         let transaction = match transaction {
             Ok(transaction) => transaction,
+            Err(InvalidTransaction::Refused { id, reason }) => {
+                self.reconciling.on_refused(id);
+                return self.refuse(link, id.to_string(), ack, reason);
+            }
             Err(error) => return self.refuse(link, String::new(), ack, error.to_string()),
         };
         let id = transaction.id();
@@ -135,7 +139,7 @@ impl Protocol {
     }
 
     /// What came with a comparison has no origin here and goes to plain peers alone: full peers find it by their own comparisons.
-    fn targets(&mut self, now: Instant, origin: Option<&Origin>, from: Option<LinkId>) -> Vec<LinkId> {
+    pub(super) fn targets(&mut self, now: Instant, origin: Option<&Origin>, from: Option<LinkId>) -> Vec<LinkId> {
         let Self { links, trees, peers, .. } = self;
         let source = from.and_then(|link| links.get(link)).map(|link| &link.role);
         let pruned = origin.map_or(&[][..], |origin| trees.pruned(origin));
@@ -171,7 +175,7 @@ impl Protocol {
 
     /// A direct link to an origin is always its parent; else the link is that brought the latest new transaction. What a client or the application brings
     /// is our own: it has no parent.
-    fn note_first_copy(&mut self, now: Instant, origin: &Origin, from: Option<LinkId>) {
+    pub(super) fn note_first_copy(&mut self, now: Instant, origin: &Origin, from: Option<LinkId>) {
         let peer = |link: &LinkId| self.links.get(*link).is_some_and(|link| !matches!(link.role, Role::Client));
         let Some(link) = from.filter(peer).filter(|_| *origin != Origin::Node(self.config.node)) else { return };
         let tell = match self.direct_link(origin) {
@@ -186,7 +190,7 @@ impl Protocol {
     }
 
     /// Says to a neighbour what its place in an origin's tree is.
-    fn tell(&mut self, tell: Tell, origin: &Origin) {
+    pub(super) fn tell(&mut self, tell: Tell, origin: &Origin) {
         let (link, frame) = match tell {
             Tell::Nothing => return,
             Tell::Prune(link) => (link, prune_frame(std::slice::from_ref(origin))),
@@ -202,7 +206,7 @@ impl Protocol {
         }
     }
 
-    fn direct_link(&self, origin: &Origin) -> Option<LinkId> {
+    pub(super) fn direct_link(&self, origin: &Origin) -> Option<LinkId> {
         let Origin::Node(node) = origin else { return None };
         self.links
             .to_node(*node, None)

@@ -117,6 +117,14 @@ pub enum InvalidTransaction {
     /// Longer than [`limits::TRANSACTION_BYTES`].
     #[error("the transaction has {0} bytes; at most {max} are allowed", max = limits::TRANSACTION_BYTES)]
     TooLong(usize),
+    /// The application refuses it.
+    #[error("{reason}")]
+    Refused {
+        /// The transaction's identity.
+        id: TransactionId,
+        /// Why, in the application's words.
+        reason: String,
+    },
     /// Not JSON, or JSON with something that JavaScript can not hold.
     #[error(transparent)]
     Json(#[from] JsonError),

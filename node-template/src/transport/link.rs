@@ -22,6 +22,7 @@ use super::filter::Filter;
 use super::queue::{Farewell, Item, Queue};
 use super::rate::Rate;
 use super::{Arrival, Read, Socket};
+use crate::hook::Validator;
 use crate::protocol::Lane;
 use crate::protocol::identity::LinkId;
 use crate::protocol::json::Parser;
@@ -65,6 +66,8 @@ pub(crate) struct LinkTask {
     /// Waits for room in the driver's inbox.
     reservation: Option<Reservation>,
     rate: Option<Rate>,
+    /// The application's say on transactions. It is asked here, where it keeps only this link waiting.
+    validator: Validator,
 }
 
 /// How a link ended, and what is left to say to the other end.
@@ -99,7 +102,14 @@ impl LinkTask {
             filter,
             reservation: None,
             rate,
+            validator: Validator::default(),
         }
+    }
+
+    /// Has the application judge what comes.
+    pub(crate) fn judged_by(mut self, validator: Validator) -> Self {
+        self.validator = validator;
+        self
     }
 
     /// Carries the link to its end, and reports that to the driver after everything that came before it.
@@ -174,7 +184,10 @@ impl LinkTask {
         if self.filter.knows(text) {
             return self.count_copy(text);
         }
-        let message = PARSER.with_borrow_mut(|parser| Message::parse(parser, text));
+        let mut message = PARSER.with_borrow_mut(|parser| Message::parse(parser, text));
+        if let Ok(message) = &mut message {
+            self.validator.judge(message);
+        }
         if let (Some(rate), Ok(message)) = (&mut self.rate, &message) {
             rate.count(message);
         }

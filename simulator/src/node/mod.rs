@@ -113,6 +113,8 @@ impl Node {
             network: "simulation".to_owned(),
             address: Network::address(self.actor),
             known_peers: self.known.clone(),
+            max_peers: None,
+            since: 0,
             limits: net.limits.clone(),
             seed: net.rng.random(),
         };
@@ -305,6 +307,7 @@ fn note(net: &mut Network, actor: usize, input: &Input) {
         Input::Fed { link, position } => ("fed", link.0, position.to_string()),
         Input::Lost { ids } => ("lost", ids.len() as u64, String::new()),
         Input::Submit { transaction, .. } => ("submit", 0, transaction.body().to_owned()),
+        Input::Broadcast { message, .. } => ("broadcasts", 0, message.clone()),
         Input::Timeout => ("timeout", 0, String::new()),
         Input::Shutdown => ("shutdown", 0, String::new()),
     };
