@@ -254,7 +254,7 @@ impl Network {
             driver.run(until).await
         });
         let validator = self.validator;
-        let handle = Handle { node, session, address, pooled, validator, commands, events, pool, syncs };
+        let handle = Handle { node, session, address, port, pooled, validator, commands, events, pool, syncs };
         Ok(Node { handle, stop: Some(stop), task })
     }
 
@@ -323,6 +323,7 @@ pub struct Handle {
     node: NodeId,
     session: Session,
     address: PeerAddress,
+    port: u16,
     pooled: usize,
     validator: Validator,
     commands: mpsc::Sender<Command>,
@@ -402,6 +403,11 @@ impl Handle {
     /// Where others are told to dial this node, with the port that the system gave.
     pub fn address(&self) -> &PeerAddress {
         &self.address
+    }
+
+    /// The port that is listened on, whatever others are told.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// How many transactions were in the pool at the start.

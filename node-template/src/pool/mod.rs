@@ -50,6 +50,8 @@ pub use load::POOL_FILE;
 pub use lock::{LOCK_FILE, announce};
 pub use reader::{Page, Reader};
 pub use repair::Repair;
+#[cfg(feature = "cli")]
+pub(crate) use repair::utc;
 
 use disk::Disk;
 use index::{Index, Place};

@@ -14,6 +14,11 @@ macro_rules! counters {
             pub fn entries(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($name), self.$name),)+].into_iter()
             }
+
+            /// The name of every counter with what it counts, in words.
+            pub fn described() -> impl Iterator<Item = (&'static str, &'static str)> {
+                [$((stringify!($name), concat!($($doc),+)),)+].into_iter()
+            }
         }
     };
 }
