@@ -32,6 +32,8 @@ pub mod key;
 pub mod settings;
 
 #[cfg(feature = "cli")]
+pub mod console;
+#[cfg(feature = "cli")]
 pub mod logs;
 #[cfg(feature = "net")]
 pub mod report;

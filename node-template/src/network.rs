@@ -236,6 +236,7 @@ impl Network {
             inbox,
             filter: Arc::new(Filter::new(&random()?)),
             validator: self.validator.clone(),
+            pressure: Arc::default(),
             commands: command_receiver,
             events: events.clone(),
             syncs: Arc::clone(&syncs),

@@ -33,8 +33,8 @@ pub enum Input {
     Repeated {
         /// On which.
         link: LinkId,
-        /// Of which origins, and how many of each.
-        copies: Vec<(Origin, u32)>,
+        /// Of which origins, where they name one, and how many of each.
+        copies: Vec<(Option<Origin>, u32)>,
     },
     /// A pong came in on a link.
     Pong {

@@ -146,7 +146,10 @@ impl Protocol {
         let mut nodes = Vec::new();
         let mut targets = Vec::new();
         for (id, link) in links.iter() {
-            if Some(id) == from || !link.takes_transactions() || matches!(link.flow, Flow::Behind { .. }) {
+            if Some(id) == from
+                || !link.takes_transactions()
+                || matches!(link.flow, Flow::Behind { .. } | Flow::Skipping)
+            {
                 continue;
             }
             let wanted = match &link.role {
@@ -215,14 +218,14 @@ impl Protocol {
     }
 
     /// Copies came in: neighbours that are not the way to their origins are told to send no more of them.
-    pub(super) fn on_repeated(&mut self, now: Instant, link: LinkId, copies: &[(Origin, u32)]) {
+    pub(super) fn on_repeated(&mut self, now: Instant, link: LinkId, copies: &[(Option<Origin>, u32)]) {
         self.hear(now, link);
+        self.counters.transactions_duplicate += copies.iter().map(|(_, count)| u64::from(*count)).sum::<u64>();
         let Some(sender) = self.links.get(link).filter(|link| !link.closing).and_then(Link::full).map(|peer| peer.id)
         else {
             return;
         };
-        for (origin, count) in copies {
-            self.counters.transactions_duplicate += u64::from(*count);
+        for origin in copies.iter().filter_map(|(origin, _)| origin.as_ref()) {
             if *origin == Origin::Node(sender) || *origin == Origin::Node(self.config.node) {
                 continue;
             }

@@ -74,8 +74,13 @@ pub(super) enum Flow {
     /// Each new one is pushed.
     Live,
     /// Each new one is pushed, and besides the pool is sent, up to where it stood when the comparison came.
-    Syncing,
-    /// Its queue was full: new ones are not pushed, it is fed from the pool as it drains.
+    Syncing {
+        /// Whether a new one did not fit.
+        missed: bool,
+    },
+    /// A full peer's queue was full: new ones are not pushed until it has drained; then pools are compared, which finds what it missed.
+    Skipping,
+    /// A plain peer's queue was full: new ones are not pushed, it is fed from the pool as it drains.
     Behind {
         /// The position in the pool from which the present round feeds.
         from: u64,

@@ -177,7 +177,7 @@ impl Protocol {
         };
         peer.behind = match closed.flow {
             Flow::Behind { from, .. } => Some(from),
-            Flow::Live | Flow::Syncing => None,
+            Flow::Live | Flow::Syncing { .. } | Flow::Skipping => None,
         };
         let Some(first) = closed.first_payload else { return };
         let recoiled = !closed.closing

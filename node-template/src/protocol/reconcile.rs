@@ -224,7 +224,7 @@ impl Protocol {
         if open.flow != Flow::Live || ours == 0 {
             return;
         }
-        open.flow = Flow::Syncing;
+        open.flow = Flow::Syncing { missed: false };
         self.outbox.push_back(Output::Feed { link, from: 0, until: Some(until), synced: true });
         self.push_waiting(link, |_| true);
         self.notify(Event::Feeding { peer: self.name_of(link), ours });

@@ -17,6 +17,7 @@ use super::histogram::Histogram;
 use super::link::LinkTask;
 use super::links::OpenLink;
 use super::listener::Place;
+use super::pressure::Pressure;
 use super::queue::{Farewell, Item, Queue};
 use super::rate::Rate;
 use super::trip::Trip;
@@ -65,6 +66,7 @@ pub(crate) struct Parts {
     pub(crate) inbox: mpsc::Sender<Arrival>,
     pub(crate) filter: Arc<Filter>,
     pub(crate) validator: Validator,
+    pub(crate) pressure: Arc<Pressure>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) syncs: Arc<Histogram>,
@@ -303,7 +305,8 @@ impl Driver {
         self.last_link += 1;
         let link = LinkId(self.last_link);
         let limits = &self.parts.limits;
-        let queue = Arc::new(Queue::new(limits.queue_bytes, limits.control_bytes));
+        let queue =
+            Arc::new(Queue::new(limits.queue_bytes, limits.control_bytes, Arc::clone(&self.parts.pressure), link));
         let rate = (Scope::of(remote) != Scope::Loopback)
             .then(|| Rate::new(limits.transaction_rate, limits.transaction_burst, tokio::time::Instant::now()));
         let task = LinkTask::new(
@@ -314,6 +317,8 @@ impl Driver {
             Arc::clone(&self.parts.filter),
             limits.write_deadline,
             rate,
+            Arc::clone(&self.parts.pressure),
+            matches!(direction, Direction::Dialled { .. }),
         )
         .judged_by(self.parts.validator.clone());
         let handle = self.tasks.spawn(task.run());

@@ -19,6 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Bytes};
 
 use super::filter::Filter;
+use super::pressure::Pressure;
 use super::queue::{Farewell, Item, Queue};
 use super::rate::Rate;
 use super::{Arrival, Read, Socket};
@@ -68,6 +69,13 @@ pub(crate) struct LinkTask {
     rate: Option<Rate>,
     /// The application's say on transactions. It is asked here, where it keeps only this link waiting.
     validator: Validator,
+    /// Whether a peer is at the other end: we dialled it, or it introduced itself. Clients alone are held up.
+    is_peer: bool,
+    pressure: Arc<Pressure>,
+    /// Waits while clients are held up.
+    held_up: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// How many bytes the system had taken when last looked at.
+    written: u64,
 }
 
 /// How a link ended, and what is left to say to the other end.
@@ -87,7 +95,12 @@ impl LinkTask {
         filter: Arc<Filter>,
         write_deadline: Duration,
         rate: Option<Rate>,
+        pressure: Arc<Pressure>,
+        dialled: bool,
     ) -> Self {
+        if dialled {
+            queue.is_of_peer();
+        }
         Self {
             link,
             socket,
@@ -103,6 +116,10 @@ impl LinkTask {
             reservation: None,
             rate,
             validator: Validator::default(),
+            is_peer: dialled,
+            pressure,
+            held_up: None,
+            written: 0,
         }
     }
 
@@ -142,6 +159,7 @@ impl LinkTask {
             if let Some(rate) = &mut self.rate {
                 ready!(rate.poll_allow(cx));
             }
+            ready!(self.poll_pressure(cx));
             let ended = self.fill(cx);
             match ended {
                 Poll::Ready(Some(end)) => return Poll::Ready(end),
@@ -191,12 +209,29 @@ impl LinkTask {
         if let (Some(rate), Ok(message)) = (&mut self.rate, &message) {
             rate.count(message);
         }
+        if let (false, Ok(Message::Handshake(_))) = (self.is_peer, &message) {
+            self.is_peer = true;
+            self.queue.is_of_peer();
+        }
         self.read.messages.push(message);
+    }
+
+    /// `Pending` while clients are held up, if this is the link of one.
+    fn poll_pressure(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_peer || (self.held_up.is_none() && !self.pressure.is_high()) {
+            return Poll::Ready(());
+        }
+        let pressure = &self.pressure;
+        let held_up = self.held_up.get_or_insert_with(|| Box::pin(Arc::clone(pressure).low()));
+        ready!(held_up.as_mut().poll(cx));
+        self.held_up = None;
+        Poll::Ready(())
     }
 
     /// Counts a copy for its origin. Copies of one origin mostly come in a row.
     fn count_copy(&mut self, text: &str) {
-        let Some(origin) = origin_of_frame(text) else { return };
+        // One that names no origin counts too: whatever is read makes a batch, so that what ends a batch never leaves it empty.
+        let origin = origin_of_frame(text);
         match self.read.copies.iter_mut().find(|(known, _)| *known == origin) {
             Some((_, count)) => *count += 1,
             None => self.read.copies.push((origin, 1)),
@@ -206,6 +241,7 @@ impl LinkTask {
     /// Hands what was read to the driver; `Pending` while the driver has no room.
     fn poll_deliver(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.read.is_empty() {
+            self.read_bytes = 0;
             return Poll::Ready(());
         }
         let permit = match &mut self.reservation {
@@ -232,6 +268,10 @@ impl LinkTask {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
             let moved = self.poll_send(cx);
+            let written = self.socket.get_ref().written();
+            if std::mem::replace(&mut self.written, written) != written {
+                self.queue.moved();
+            }
             match moved {
                 Poll::Ready(Ok(())) => self.stuck = None,
                 Poll::Ready(Err(error)) => return Poll::Ready(End::from_error(&error)),

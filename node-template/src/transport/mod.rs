@@ -14,6 +14,7 @@ pub(crate) mod histogram;
 mod link;
 pub(crate) mod links;
 pub(crate) mod listener;
+pub(crate) mod pressure;
 mod queue;
 mod rate;
 mod stream;
@@ -54,8 +55,8 @@ pub(crate) enum Arrival {
 pub(crate) struct Read {
     /// The messages, in order.
     messages: Vec<Result<Message, Malformed>>,
-    /// What more there was: copies of transactions that are held, by their origins.
-    copies: Vec<(Origin, u32)>,
+    /// What more there was: copies of transactions that are held, by their origins where they name one.
+    copies: Vec<(Option<Origin>, u32)>,
     /// Whether a pong was among it.
     pong: bool,
 }

@@ -199,7 +199,7 @@ impl Node {
                     Ok(Message::Transaction(Delivery { origin: Some(origin), .. }))
                         if self.accepted.contains(frame.as_str()) =>
                     {
-                        Input::Repeated { link, copies: vec![(origin, 1)] }
+                        Input::Repeated { link, copies: vec![(Some(origin), 1)] }
                     }
                     message => Input::Received { link, message },
                 }

@@ -170,7 +170,8 @@ impl Protocol {
         let mut nodes = Vec::new();
         let mut links = Vec::new();
         for (link, node) in self.neighbours() {
-            let behind = self.links.get(link).is_some_and(|link| matches!(link.flow, Flow::Behind { .. }));
+            let behind =
+                self.links.get(link).is_some_and(|link| matches!(link.flow, Flow::Behind { .. } | Flow::Skipping));
             if !nodes.contains(&node) && !except(node) && !behind {
                 links.push(link);
             }
