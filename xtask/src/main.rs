@@ -4,6 +4,7 @@
 
 mod add_transaction;
 mod bench;
+mod browser;
 mod broadcast;
 mod check;
 mod clone_node;

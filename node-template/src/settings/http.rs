@@ -12,7 +12,7 @@ const TOKEN_CHARACTERS: usize = 16;
 pub struct HttpSettings {
     /// What is listened on, as [`Settings::host`](super::Settings::host) is.
     pub host: String,
-    /// The port; `None`: that of the peers plus 4000, or any free one if that is taken.
+    /// The port; `None`: that of the peers plus 4000, or any free one if that is taken; 0: any free one.
     pub port: Option<u16>,
     /// Names by which browsers may call it, besides localhost and IP addresses; without port. A web page of a stranger reaches us under the stranger's name.
     pub names: Vec<String>,

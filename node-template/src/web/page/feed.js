@@ -23,7 +23,7 @@ export function add(lines) {
     make("li", { "data-kind": line.kind, "data-level": line.level },
       make("time", { datetime: new Date(line.time).toISOString() }, time(line.time)),
       make("span", { class: "tick", "aria-hidden": "true" }),
-      make("span", { class: "text" }, line.message === undefined ? null : make("span", { class: "said" }, line.message), line.text)));
+      make("span", { class: "text" }, line.message === undefined ? null : make("span", { class: "said" }, line.message), line.text.replaceAll("ws://", ""))));
   list.prepend(...rows);
   while (list.childElementCount > KEPT) list.lastElementChild.remove();
 }

@@ -9,8 +9,9 @@ import { Layout } from "./layout.js";
 const FADE = 700;
 /** How long a pulse takes from node to node: what an eye can follow, and far longer than the network needs. */
 const HOP = 520;
-const PULSES = 500;
-const PULSES_OF_ONE = 150;
+const PULSES = 260;
+/** Of one transaction: in a large network a part of its way says enough. */
+const PULSES_OF_ONE = 60;
 const LABELS = 40;
 const PADDING = 58;
 
@@ -186,7 +187,7 @@ export class Graph {
     const ys = places.map((place) => place.y);
     const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
     const padding = this.#nodes.length > LABELS ? 26 : PADDING;
-    const scale = Math.min((this.width - 2 * padding) / Math.max(1, right - left), (this.height - 2 * padding) / Math.max(1, bottom - top), 2.1);
+    const scale = Math.min((this.width - 2 * padding) / Math.max(1, right - left), (this.height - 2 * padding) / Math.max(1, bottom - top), 3.6);
     const camera = this.#camera;
     camera.scale += (Math.max(0.05, scale) - camera.scale) * part;
     camera.x += ((left + right) / 2 - camera.x) * part;
@@ -199,8 +200,8 @@ export class Graph {
   }
 
   #radius(kind) {
-    const size = Math.max(3, Math.min(9, 60 / Math.sqrt(this.#nodes.length + 12)));
-    return kind === "me" ? size * 1.45 : size;
+    const size = Math.max(3, Math.min(11, 56 / Math.sqrt(this.#nodes.length + 12)));
+    return kind === "me" ? Math.max(7, size * 1.45) : size;
   }
 
   #draw(now) {
@@ -263,7 +264,7 @@ export class Graph {
     paint.lineTo(mx - ux * 4 - uy * 4, my - uy * 4 + ux * 4);
     paint.lineTo(mx - ux * 4 + uy * 4, my - uy * 4 - ux * 4);
     paint.fill();
-    if (far < 110 || peer.roundTripSeconds == null || (this.#own.size > 12 && !picked)) return;
+    if (far < 110 || peer.roundTripSeconds == null || ((this.#own.size > 12 || this.#nodes.length > LABELS) && !picked)) return;
     // Beside the link, on the side that lies further from the middle of the picture.
     const side = uy * (mx - this.width / 2) - ux * (my - this.height / 2) > 0 ? 1 : -1;
     paint.globalAlpha = 1;
@@ -272,6 +273,7 @@ export class Graph {
 
   #drawPulses(now) {
     const { paint, palette } = this;
+    const size = Math.min(1, 0.25 + this.#radius("full") / 9);
     for (const pulse of this.#pulses) {
       const from = this.#layout.places.get(pulse.from);
       const to = this.#layout.places.get(pulse.to);
@@ -286,7 +288,7 @@ export class Graph {
         const at = Math.max(0, eased - tail * 0.045);
         paint.globalAlpha = 0.95 - tail * 0.24;
         paint.beginPath();
-        paint.arc(ax + (bx - ax) * at, ay + (by - ay) * at, (broadcast ? 4.6 : 3.6) - tail * 0.6, 0, 7);
+        paint.arc(ax + (bx - ax) * at, ay + (by - ay) * at, ((broadcast ? 4.6 : 3.6) - tail * 0.6) * size, 0, 7);
         paint.fill();
       }
       if (part > 0.9) this.#glow.set(pulse.to, { kind: pulse.kind, since: now });
@@ -303,7 +305,7 @@ export class Graph {
       paint.strokeStyle = glow.kind === "broadcast" ? palette.wave : palette.pulse;
       paint.lineWidth = 2;
       paint.beginPath();
-      paint.arc(x, y, radius + 3 + age * 9, 0, 7);
+      paint.arc(x, y, radius + 2 + age * Math.min(9, radius * 1.2), 0, 7);
       paint.stroke();
     }
     paint.globalAlpha = presence;

@@ -17,9 +17,9 @@ export function peers(list) {
     const id = peer.id && !peer.id.startsWith("plain:") ? peer.id.slice(0, 8) : peer.id ? "node of the exercise" : null;
     const wait = peer.retryInSeconds > 0 ? `again in ${duration(Math.ceil(peer.retryInSeconds))}` : null;
     return make("tr", {},
-      make("td", {}, name, id && make("small", {}, id)),
+      make("td", { class: "short" }, name, id && make("small", {}, id)),
       make("td", {}, make("span", { class: "state", "data-state": peer.state }, WORDS[peer.state] ?? peer.state), peer.reason && make("small", {}, peer.reason), wait && make("small", {}, wait)),
-      make("td", {}, peer.dialled === null || peer.dialled === undefined ? "" : peer.dialled ? "dialled by us" : "dialled by it", peer.openForSeconds >= 60 ? make("small", {}, `for ${duration(peer.openForSeconds)}`) : null),
+      make("td", { class: "short" }, peer.dialled === null || peer.dialled === undefined ? "" : peer.dialled ? "we dialled" : "it dialled", peer.openForSeconds >= 60 ? make("small", {}, `for ${duration(peer.openForSeconds)}`) : null),
       make("td", { class: "number" }, peer.roundTripSeconds == null ? "" : milliseconds(peer.roundTripSeconds)),
       make("td", { class: "number" }, peer.queuedBytes ? bytes(peer.queuedBytes) : ""));
   });
@@ -32,10 +32,10 @@ export function nodes(network) {
   const now = Date.now() / 1000;
   const rows = network.nodes.slice(0, SHOWN).map((node) =>
     make("tr", { class: node.kind === "me" ? "me" : null },
-      make("td", { class: "mono", title: node.id }, node.id.startsWith("plain:") ? "exercise" : node.id.slice(0, 8), node.kind === "me" ? " (this node)" : ""),
-      make("td", {}, nameOf(node)),
+      make("td", { class: "mono short", title: node.id }, node.id.startsWith("plain:") ? "exercise" : node.id.slice(0, 8), node.kind === "me" ? make("small", {}, "this node") : null),
+      make("td", { class: "short" }, nameOf(node)),
       make("td", { class: "number" }, node.links ?? ""),
-      make("td", {}, node.since ? duration(Math.max(0, now - node.since)) : "")));
+      make("td", { class: "short" }, node.since ? duration(Math.max(0, now - node.since)) : "")));
   if (network.nodes.length > SHOWN) rows.push(make("tr", {}, make("td", { colspan: 4, class: "quiet" }, `and ${count(network.nodes.length - SHOWN, "more node")}`)));
   fill(by("nodes"), rows, "", 4);
 }
