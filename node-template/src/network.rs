@@ -39,8 +39,8 @@ use crate::settings::{DEFAULT_NETWORK, Settings};
 use crate::transport::driver::{Command, Driver, Parts};
 use crate::transport::filter::Filter;
 pub use crate::transport::histogram::Histogram;
-use crate::transport::listener::{self, Doorman};
 pub use crate::transport::links::OpenLink;
+use crate::transport::listener::{self, Doorman};
 
 /// How many arrivals wait for the driver: with the batches' own bounds, at most 32 MiB.
 const INBOX: usize = 128;

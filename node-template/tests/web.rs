@@ -72,7 +72,8 @@ impl Site {
 
     /// A request with these further header lines.
     async fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
-        let host = if headers.to_ascii_lowercase().contains("host:") { String::new() } else { "Host: localhost\r\n".into() };
+        let host =
+            if headers.to_ascii_lowercase().contains("host:") { String::new() } else { "Host: localhost\r\n".into() };
         let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
         self.raw(&format!("{method} {path} HTTP/1.1\r\n{host}Connection: close\r\n{headers}{length}\r\n{body}")).await
     }
@@ -109,7 +110,11 @@ async fn the_page_and_its_files_come_with_the_browsers_instructions() {
         assert_eq!(site.ask("GET", &file, &tag, "").await.status, 304, "{file}");
     }
     // No script, style or handler stands in the page itself, and nothing is fetched from elsewhere.
-    assert!(!index.body.contains("<style") && !index.body.contains(" on") && !index.body.contains("://"), "{}", index.body);
+    assert!(
+        !index.body.contains("<style") && !index.body.contains(" on") && !index.body.contains("://"),
+        "{}",
+        index.body
+    );
 }
 
 #[tokio::test]
@@ -121,7 +126,10 @@ async fn a_transaction_is_added_listed_and_found() {
         assert_eq!(answer.status, 201, "{}", answer.body);
         let taken = answer.json();
         assert_eq!((&taken["stored"], &taken["duplicate"], &taken["links"]), (&json!(true), &json!(false), &json!(0)));
-        assert_eq!(answer.header("location"), Some(format!("/api/transactions/{}", taken["id"].as_str().unwrap()).as_str()));
+        assert_eq!(
+            answer.header("location"),
+            Some(format!("/api/transactions/{}", taken["id"].as_str().unwrap()).as_str())
+        );
         ids.push(taken["id"].as_str().unwrap().to_owned());
     }
     let again = site.post("/api/transactions", &json!({ "toAddress": "Bob", "amount": 3 })).await;
@@ -139,7 +147,7 @@ async fn a_transaction_is_added_listed_and_found() {
             None => break,
         }
     }
-    let newest_first: Vec<_> = ids.iter().cloned().zip(1..).rev().collect();
+    let newest_first: Vec<(String, u64)> = ids.iter().cloned().zip([1, 2, 3, 4, 5]).rev().collect();
     assert_eq!(seen, newest_first);
 
     let found = site.get("/api/transactions?search=bob").await.json();
@@ -231,7 +239,14 @@ async fn another_sites_page_is_refused() {
     assert_eq!(nameless.status, 403, "no name at all");
     assert_eq!(site.get("/api/status").await.json()["pool"]["count"], 0);
     // A preflight gets no permission.
-    let preflight = site.ask("OPTIONS", "/api/transactions", "Origin: http://evil.example\r\nAccess-Control-Request-Method: POST\r\n", "").await;
+    let preflight = site
+        .ask(
+            "OPTIONS",
+            "/api/transactions",
+            "Origin: http://evil.example\r\nAccess-Control-Request-Method: POST\r\n",
+            "",
+        )
+        .await;
     assert_eq!((preflight.status, preflight.header("access-control-allow-origin")), (403, None));
 }
 
@@ -269,7 +284,10 @@ async fn the_stream_tells_how_things_stand_and_what_happens() {
     let told = site.post("/api/broadcasts", &json!({ "message": hostile })).await;
     assert_eq!(told.status, 202, "{}", told.body);
     let activity = stream.next("activity").await;
-    assert_eq!(activity["lines"][0]["message"], "<img src=x onerror=alert(1)>  data: x  ", "text, on one line, without escapes");
+    assert_eq!(
+        activity["lines"][0]["message"], "<img src=x onerror=alert(1)>  data: x  ",
+        "text, on one line, without escapes"
+    );
     let next = stream.next("status").await;
     assert_eq!(next["pool"]["count"], 1);
     // Who comes later is told what was.
@@ -409,11 +427,17 @@ async fn health_and_description() {
 async fn a_taken_port_is_an_error_if_it_was_asked_for() {
     let node = Embedded::start(|network| network).await;
     let (_holder, port) = free_port_holder();
-    let settings = HttpSettings { port: Some(port), origin: "HTTP_PORT from the environment".into(), ..HttpSettings::default() };
+    let settings =
+        HttpSettings { port: Some(port), origin: "HTTP_PORT from the environment".into(), ..HttpSettings::default() };
     let error = Server::start(node.handle(), &settings).await.unwrap_err();
     assert!(matches!(error, WebError::PortInUse { .. }), "{error:?}");
     let text = error.to_string();
-    assert!(text.contains(&port.to_string()) && text.contains("HTTP_PORT from the environment") && text.contains("HTTP_PORT=0"), "{text}");
+    assert!(
+        text.contains(&port.to_string())
+            && text.contains("HTTP_PORT from the environment")
+            && text.contains("HTTP_PORT=0"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

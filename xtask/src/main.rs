@@ -4,8 +4,8 @@
 
 mod add_transaction;
 mod bench;
-mod browser;
 mod broadcast;
+mod browser;
 mod check;
 mod clone_node;
 mod delete_nodes;

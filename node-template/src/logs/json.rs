@@ -60,7 +60,13 @@ fn rfc_3339(time: SystemTime) -> String {
     let part = |range: std::ops::Range<usize>| &compact[range];
     format!(
         "{}-{}-{}T{}:{}:{}.{:03}Z",
-        part(0..4), part(4..6), part(6..8), part(9..11), part(11..13), part(13..15), time.subsec_millis()
+        part(0..4),
+        part(4..6),
+        part(6..8),
+        part(9..11),
+        part(11..13),
+        part(13..15),
+        time.subsec_millis()
     )
 }
 
@@ -76,10 +82,8 @@ mod tests {
         let sink = Sink::default();
         let writer = sink.clone();
         let now = || UNIX_EPOCH + Duration::from_millis(1_763_733_075_007);
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(move || writer.clone())
-            .event_format(JsonLine { now })
-            .finish();
+        let subscriber =
+            tracing_subscriber::fmt().with_writer(move || writer.clone()).event_format(JsonLine { now }).finish();
         tracing::subscriber::with_default(subscriber, || tracing::warn!(link = 7_u64, "a \"quote\"\nand a line"));
         assert_eq!(
             sink.text(),

@@ -77,7 +77,12 @@ impl Shared {
 
     /// What to read before a position, going backwards, up to `most` and about `max_bytes`: the positions and their rows in ascending order, and the position
     /// before which it goes on.
-    pub(super) fn plan_before(&self, before: Option<u64>, most: usize, max_bytes: usize) -> (Vec<u64>, Plan, Option<u64>) {
+    pub(super) fn plan_before(
+        &self,
+        before: Option<u64>,
+        most: usize,
+        max_bytes: usize,
+    ) -> (Vec<u64>, Plan, Option<u64>) {
         let state = self.state();
         let end = state.index.len() as u64;
         let (mut positions, mut rows, mut bytes) = (Vec::new(), Vec::new(), 0);

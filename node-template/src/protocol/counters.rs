@@ -52,6 +52,10 @@ counters! {
     prunes_sent,
     /// GRAFT frames sent: neighbours asked to send some origins again.
     grafts_sent,
+    /// Comparisons of pools begun.
+    pools_compared,
+    /// Bytes of comparisons of pools sent: summaries, questions and answers, not the transactions that follow.
+    sync_sent_bytes,
     /// Comparisons of pools that found a difference.
     pools_differed,
     /// Broadcasts accepted: new here.

@@ -24,7 +24,13 @@ pub struct HttpSettings {
 
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self { host: "localhost".to_owned(), port: None, names: Vec::new(), token: None, origin: "by default".to_owned() }
+        Self {
+            host: "localhost".to_owned(),
+            port: None,
+            names: Vec::new(),
+            token: None,
+            origin: "by default".to_owned(),
+        }
     }
 }
 
@@ -41,7 +47,8 @@ pub(super) fn http(sources: &mut Sources<'_>, flags: &Flags) -> Result<Option<Ht
     if let Some(value) = sources.filled("HTTP_NAMES", None) {
         for name in value.text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
             let address = PeerAddress::new(name, 1);
-            let address = address.map_err(|_| value.bad("it is a list of host names without ports, separated by commas"))?;
+            let address =
+                address.map_err(|_| value.bad("it is a list of host names without ports, separated by commas"))?;
             http.names.push(address.host());
         }
     }
@@ -49,7 +56,9 @@ pub(super) fn http(sources: &mut Sources<'_>, flags: &Flags) -> Result<Option<Ht
         if value.text.chars().count() < TOKEN_CHARACTERS || !value.text.chars().all(|one| one.is_ascii_graphic()) {
             // The token itself is in no error.
             let value = super::source::Value { text: "…".to_owned(), ..value };
-            return Err(value.bad("a token has at least 16 printable ASCII characters and no blanks; 'openssl rand -hex 32' makes one"));
+            return Err(value.bad(
+                "a token has at least 16 printable ASCII characters and no blanks; 'openssl rand -hex 32' makes one",
+            ));
         }
         http.token = Some(value.text);
     }

@@ -3,7 +3,18 @@
 use super::{UNSUPPORTED, adjust};
 
 const SETTINGS: [&str; 12] = [
-    "PORT", "HOST", "ADDRESS", "NETWORK", "PEERS", "MY_PUBLIC_KEY", "LOG", "LOG_FORMAT", "HTTP_PORT", "HTTP_HOST", "HTTP_NAMES", "HTTP_TOKEN",
+    "PORT",
+    "HOST",
+    "ADDRESS",
+    "NETWORK",
+    "PEERS",
+    "MY_PUBLIC_KEY",
+    "LOG",
+    "LOG_FORMAT",
+    "HTTP_PORT",
+    "HTTP_HOST",
+    "HTTP_NAMES",
+    "HTTP_TOKEN",
 ];
 /// Names that people try, and what they mean by them.
 const ALIASES: [(&str, &str); 4] =

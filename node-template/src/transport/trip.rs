@@ -33,8 +33,7 @@ impl Trip {
 
     /// Whether a ping should go out for it.
     pub(super) fn is_stale(&self, now: Instant) -> bool {
-        self.begun.is_none()
-            && self.measured.is_none_or(|(when, _)| now.saturating_duration_since(when) >= STALE)
+        self.begun.is_none() && self.measured.is_none_or(|(when, _)| now.saturating_duration_since(when) >= STALE)
     }
 }
 

@@ -118,7 +118,9 @@ async fn add_transaction(
     request: Request,
 ) -> Result<Response, Problem> {
     let text = body(request).await?;
-    let invalid = |error: crate::protocol::transaction::InvalidTransaction| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string());
+    let invalid = |error: crate::protocol::transaction::InvalidTransaction| {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
+    };
     // A parser is no value to hold while waiting.
     let transaction = Stamp::new(!taking.stamp).apply(&mut Parser::new(), &text).map_err(invalid)?;
     let submitted = state.node.submit_text(transaction.body()).await?;
@@ -131,7 +133,8 @@ async fn add_transaction(
     };
     let answer = Json(json!({ "id": id.to_string(), "links": links, "duplicate": duplicate, "stored": stored }));
     let mut response = (status, answer).into_response();
-    let location = HeaderValue::from_str(&format!("/api/transactions/{id}")).expect("an identity is hexadecimal digits");
+    let location =
+        HeaderValue::from_str(&format!("/api/transactions/{id}")).expect("an identity is hexadecimal digits");
     response.headers_mut().insert(header::LOCATION, location);
     Ok(response)
 }
@@ -155,7 +158,8 @@ async fn broadcast(FromState(state): FromState<Shared>, request: Request) -> Res
 /// A request's body as text, within its bounds.
 async fn body(request: Request) -> Result<String, Problem> {
     let too_long = || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("at most {BODY_BYTES} bytes are taken"));
-    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let announced =
+        request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > BODY_BYTES) {
         return Err(too_long());
     }

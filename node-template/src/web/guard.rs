@@ -71,7 +71,10 @@ impl Guard {
     fn name(&self, request: &Request) -> Result<(), Problem> {
         let mut hosts = request.headers().get_all(header::HOST).iter();
         let host = hosts.next().and_then(|host| host.to_str().ok()).unwrap_or_default();
-        if hosts.next().is_none() && request.uri().authority().is_none_or(|named| named.as_str() == host) && self.is_ours(host) {
+        if hosts.next().is_none()
+            && request.uri().authority().is_none_or(|named| named.as_str() == host)
+            && self.is_ours(host)
+        {
             return Ok(());
         }
         Err(Problem::new(
@@ -99,7 +102,9 @@ impl Guard {
             }
         }
         // A link that leads here may stand anywhere: the page itself may be opened from it.
-        let opened = request.method() == Method::GET && text(HeaderName::from_static("sec-fetch-mode")) == Some("navigate") && request.uri().path() == "/";
+        let opened = request.method() == Method::GET
+            && text(HeaderName::from_static("sec-fetch-mode")) == Some("navigate")
+            && request.uri().path() == "/";
         match text(HeaderName::from_static("sec-fetch-site")) {
             None | Some("same-origin" | "none") => Ok(()),
             Some(_) if opened => Ok(()),
@@ -110,7 +115,8 @@ impl Guard {
     fn token(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let Some(token) = &self.token else { return Ok(()) };
         let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let shown = shown.and_then(|value| value.strip_prefix("Bearer ")).map(|shown| <[u8; 32]>::from(Sha256::digest(shown)));
+        let shown =
+            shown.and_then(|value| value.strip_prefix("Bearer ")).map(|shown| <[u8; 32]>::from(Sha256::digest(shown)));
         if shown.as_ref() == Some(token) {
             return Ok(());
         }
@@ -170,7 +176,8 @@ impl Bucket {
         let refilled = left.0 + now.duration_since(left.1).as_secs_f64() * self.rate;
         *left = (refilled.min(self.most), now);
         if left.0 < 1.0 {
-            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests at once; ask more slowly").retry_after(1));
+            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests at once; ask more slowly")
+                .retry_after(1));
         }
         left.0 -= 1.0;
         Ok(())
@@ -184,10 +191,26 @@ mod tests {
     #[test]
     fn we_answer_to_our_own_names_alone() {
         let guard = Guard::new(&HttpSettings { names: vec!["Node.Example.org".into()], ..HttpSettings::default() });
-        for host in ["localhost:8001", "LOCALHOST", "127.0.0.1:1", "[::1]:8001", "[::1]", "192.168.1.20:80", "node.example.org:443"] {
+        for host in [
+            "localhost:8001",
+            "LOCALHOST",
+            "127.0.0.1:1",
+            "[::1]:8001",
+            "[::1]",
+            "192.168.1.20:80",
+            "node.example.org:443",
+        ] {
             assert!(guard.is_ours(host), "{host}");
         }
-        for host in ["", ":80", "evil.example", "localhost.evil.example:8001", "evil.example:x", "localhost:99999", "127.0.0.1.evil.example"] {
+        for host in [
+            "",
+            ":80",
+            "evil.example",
+            "localhost.evil.example:8001",
+            "evil.example:x",
+            "localhost:99999",
+            "127.0.0.1.evil.example",
+        ] {
             assert!(!guard.is_ours(host), "{host}");
         }
     }

@@ -115,7 +115,8 @@ impl Hub {
     pub(super) async fn greeting(&self) -> Result<Bytes, NodeError> {
         let view = self.view().await?;
         let lines: Vec<_> = lock(&self.lines).iter().cloned().collect();
-        let hello = serde_json::json!({ "status": view.status, "network": view.network, "peers": view.peers, "lines": lines });
+        let hello =
+            serde_json::json!({ "status": view.status, "network": view.network, "peers": view.peers, "lines": lines });
         Ok(frame("hello", &hello))
     }
 
@@ -234,7 +235,9 @@ impl Hub {
                     links: *links,
                 });
             }
-            Event::DialFailed { address, error, retry_in } => self.remember(address.to_string(), error, retry_in.is_some()),
+            Event::DialFailed { address, error, retry_in } => {
+                self.remember(address.to_string(), error, retry_in.is_some())
+            }
             Event::PeerUp { peer, .. } => {
                 if let Some(address) = &peer.address {
                     lock(&self.reasons).remove(&address.to_string());
@@ -243,7 +246,9 @@ impl Hub {
             _ => {}
         }
         let (level, text) = report::words(event);
-        if activity.lines.len() >= LINES || level > Level::INFO && message.is_none() && !matches!(event, Event::Refused { .. }) {
+        if activity.lines.len() >= LINES
+            || level > Level::INFO && message.is_none() && !matches!(event, Event::Refused { .. })
+        {
             return;
         }
         *number += 1;

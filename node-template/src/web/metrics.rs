@@ -5,11 +5,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::api::{Shared, State};
@@ -98,7 +98,12 @@ fn gauges(registry: &mut Registry, state: &State, status: &Status, links: &[Open
     gauge("network_nodes", "Nodes known to be in the network, this one included", None, nodes);
     let queued: Vec<_> = links.iter().map(|link| link.queued_bytes).collect();
     gauge("queued", "Payload that waits to be sent, of all links", Some(Unit::Bytes), queued.iter().sum());
-    gauge("queued_largest", "Payload that waits to be sent, of the link with most", Some(Unit::Bytes), queued.into_iter().max().unwrap_or(0));
+    gauge(
+        "queued_largest",
+        "Payload that waits to be sent, of the link with most",
+        Some(Unit::Bytes),
+        queued.into_iter().max().unwrap_or(0),
+    );
     gauge("streams", "Listeners to /api/events", None, super::limits::STREAMS - state.streams.available_permits());
     let kinds = Family::<Vec<(&str, &str)>, Gauge>::default();
     for (kind, name) in [(LinkKind::Full, "full"), (LinkKind::Plain, "plain"), (LinkKind::Client, "client")] {
@@ -141,8 +146,14 @@ impl Collector for Counted {
         let help = "Writing a batch of transactions and waiting for the disk";
         let mut metric = encoder.encode_descriptor("pool_sync", help, Some(&Unit::Seconds), MetricType::Histogram)?;
         let classes = &self.syncs.classes;
-        let finite: Vec<_> = classes.iter().map(|(bound, count)| (if bound.is_finite() { *bound } else { f64::MAX }, *count)).collect();
-        metric.encode_histogram::<NoLabelSet>(self.syncs.sum, classes.iter().map(|(_, count)| count).sum(), &finite, None)
+        let finite: Vec<_> =
+            classes.iter().map(|(bound, count)| (if bound.is_finite() { *bound } else { f64::MAX }, *count)).collect();
+        metric.encode_histogram::<NoLabelSet>(
+            self.syncs.sum,
+            classes.iter().map(|(_, count)| count).sum(),
+            &finite,
+            None,
+        )
     }
 }
 
@@ -158,7 +169,10 @@ pub(super) async fn alive(FromState(state): FromState<Shared>) -> Response {
 pub(super) async fn ready(FromState(state): FromState<Shared>) -> Result<Response, Problem> {
     let status = state.node.status().await?;
     if !status.writable {
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "transactions.json takes no writes; the node's log says why"));
+        return Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "transactions.json takes no writes; the node's log says why",
+        ));
     }
     if status.connected.is_empty() && status.known > 0 {
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no peer is linked yet"));

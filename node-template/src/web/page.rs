@@ -40,7 +40,8 @@ pub(super) async fn file(Path(name): Path<String>, headers: HeaderMap) -> Result
 
 fn serve(name: &str, headers: &HeaderMap) -> Result<Response, Problem> {
     let file = FILES.iter().find(|(file, ..)| *file == name);
-    let (_, kind, content) = file.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no such page; the network is at /"))?;
+    let (_, kind, content) =
+        file.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no such page; the network is at /"))?;
     let tag = format!("\"{}\"", HEXLOWER.encode(&Sha256::digest(content)[..8]));
     let known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
     let mut response = if known { StatusCode::NOT_MODIFIED.into_response() } else { (*content).into_response() };

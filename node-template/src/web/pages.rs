@@ -60,7 +60,10 @@ impl Row {
 }
 
 /// `GET /api/transactions`
-pub(super) async fn list(FromState(state): FromState<Shared>, Query(asked): Query<Asked>) -> Result<Json<Listed>, Problem> {
+pub(super) async fn list(
+    FromState(state): FromState<Shared>,
+    Query(asked): Query<Asked>,
+) -> Result<Json<Listed>, Problem> {
     let limit = asked.limit.unwrap_or(PAGE.0).clamp(1, PAGE.1);
     let needle = asked.search.unwrap_or_default().trim().to_lowercase();
     let pool = state.node.pool();
@@ -73,7 +76,8 @@ pub(super) async fn list(FromState(state): FromState<Shared>, Query(asked): Quer
     if needle.chars().count() > NEEDLE {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "search for at most 200 characters"));
     }
-    let _one = state.searches.acquire().await.map_err(|_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the node ends"))?;
+    let _one =
+        state.searches.acquire().await.map_err(|_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the node ends"))?;
     search(&state, asked.before, limit, needle).await.map(Json)
 }
 
@@ -89,7 +93,9 @@ async fn search(state: &Shared, before: Option<u64>, limit: usize, needle: Strin
         let looked = tokio::task::spawn_blocking(move || {
             let mut rows = Vec::new();
             for (looked, (position, transaction)) in page.rows.iter().enumerate() {
-                if transaction.id().to_string().starts_with(&needle) || transaction.body().to_lowercase().contains(&needle) {
+                if transaction.id().to_string().starts_with(&needle)
+                    || transaction.body().to_lowercase().contains(&needle)
+                {
                     rows.push(Row::new(*position, transaction, LARGE));
                 }
                 if rows.len() == room {
@@ -98,7 +104,8 @@ async fn search(state: &Shared, before: Option<u64>, limit: usize, needle: Strin
             }
             (rows, page.rows.len() as u64, page.next)
         });
-        let (rows, looked, next) = looked.await.map_err(|_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the node ends"))?;
+        let (rows, looked, next) =
+            looked.await.map_err(|_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the node ends"))?;
         found.transactions.extend(rows);
         found.searched += looked;
         found.next = next;

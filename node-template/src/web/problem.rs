@@ -29,7 +29,8 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let title = self.status.canonical_reason().unwrap_or("Error");
-        let body = json!({ "type": "about:blank", "title": title, "status": self.status.as_u16(), "detail": self.detail });
+        let body =
+            json!({ "type": "about:blank", "title": title, "status": self.status.as_u16(), "detail": self.detail });
         let mut response = (self.status, body.to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -46,7 +47,9 @@ impl IntoResponse for Problem {
 impl From<NodeError> for Problem {
     fn from(error: NodeError) -> Self {
         let status = match &error {
-            NodeError::Invalid(_) | NodeError::InvalidBroadcast(_) | NodeError::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            NodeError::Invalid(_) | NodeError::InvalidBroadcast(_) | NodeError::Refused(_) => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, error.to_string())
@@ -56,6 +59,10 @@ impl From<NodeError> for Problem {
 impl From<PoolError> for Problem {
     fn from(error: PoolError) -> Self {
         tracing::warn!("the pool could not be read for the API: {error}");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "transactions.json can not be read just now; the node's log says why").retry_after(2)
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "transactions.json can not be read just now; the node's log says why",
+        )
+        .retry_after(2)
     }
 }

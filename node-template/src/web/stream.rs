@@ -27,7 +27,8 @@ struct Listener {
 /// The stream, beginning with how things stand.
 pub(super) async fn open(state: &Shared) -> Result<Response, Problem> {
     let place = state.streams.clone().try_acquire_owned().map_err(|_| {
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many listen already; close another page of this node").retry_after(5)
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many listen already; close another page of this node")
+            .retry_after(5)
     })?;
     // First this, so that nothing is missed between the two; what is told twice is the same.
     let frames = state.hub.listen();

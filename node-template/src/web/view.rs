@@ -71,7 +71,12 @@ pub(super) struct Peer {
 
 impl View {
     /// Puts what the node told together. `reasons`: why addresses could not be dialled, in words.
-    pub(super) fn new(status: Status, members: &[Member], links: &[OpenLink], reasons: &BTreeMap<String, String>) -> Self {
+    pub(super) fn new(
+        status: Status,
+        members: &[Member],
+        links: &[OpenLink],
+        reasons: &BTreeMap<String, String>,
+    ) -> Self {
         Self { network: network(&status, members, links), peers: peers(&status, links, reasons), status }
     }
 }
@@ -154,7 +159,12 @@ fn peers(status: &Status, links: &[OpenLink], reasons: &BTreeMap<String, String>
     }
     let listed: BTreeSet<_> = rows.iter().filter_map(|row| row.address.clone()).collect();
     for (address, reason) in reasons.iter().filter(|(address, _)| !listed.contains(*address)) {
-        rows.push(Peer { address: Some(address.clone()), state: "failed", reason: Some(reason.clone()), ..Peer::default() });
+        rows.push(Peer {
+            address: Some(address.clone()),
+            state: "failed",
+            reason: Some(reason.clone()),
+            ..Peer::default()
+        });
     }
     rows
 }

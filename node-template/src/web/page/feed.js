@@ -15,6 +15,9 @@ export function begin(lines) {
   add(lines);
 }
 
+/** The log's words, without what goes without saying here. */
+const shown = (text) => text.replaceAll("ws://", "").replace(/, writing it to transactions\.json$/, "");
+
 export function add(lines) {
   const fresh = lines.filter((line) => line.number > last);
   if (fresh.length === 0) return;
@@ -23,7 +26,7 @@ export function add(lines) {
     make("li", { "data-kind": line.kind, "data-level": line.level },
       make("time", { datetime: new Date(line.time).toISOString() }, time(line.time)),
       make("span", { class: "tick", "aria-hidden": "true" }),
-      make("span", { class: "text" }, line.message === undefined ? null : make("span", { class: "said" }, line.message), line.text.replaceAll("ws://", ""))));
+      make("span", { class: "text" }, line.message === undefined ? null : make("span", { class: "said" }, line.message), shown(line.text))));
   list.prepend(...rows);
   while (list.childElementCount > KEPT) list.lastElementChild.remove();
 }
