@@ -36,6 +36,11 @@ pub enum Input {
         /// Of which origins, where they name one, and how many of each.
         copies: Vec<(Option<Origin>, u32)>,
     },
+    /// A link, or every link, has not been read for a while: the shell has no room. Its silence says nothing about the other end.
+    Unread {
+        /// Which; `None`: all.
+        link: Option<LinkId>,
+    },
     /// A pong came in on a link.
     Pong {
         /// On which.
@@ -162,6 +167,13 @@ pub enum Output {
         frame: Frame,
         /// In which of a link's two queues.
         lane: Lane,
+    },
+    /// Of what is queued on a link, drop the transactions of these origins: its other end gets them elsewhere. A shell that sends at once may ignore it.
+    Unqueue {
+        /// On which link.
+        link: LinkId,
+        /// Whose.
+        origins: Vec<Origin>,
     },
     /// Send a WebSocket ping; the pong comes back as [`Input::Pong`].
     Ping {

@@ -33,7 +33,10 @@ impl Protocol {
         let transaction = match transaction {
             Ok(transaction) => transaction,
             Err(InvalidTransaction::Refused { id, reason }) => {
-                self.reconciling.on_refused(id);
+                // Only full peers compare pools; what clients send must not push out what is remembered for that.
+                if self.links.get(link).and_then(Link::full).is_some() {
+                    self.reconciling.on_refused(id);
+                }
                 return self.refuse(link, id.to_string(), ack, reason);
             }
             Err(error) => return self.refuse(link, String::new(), ack, error.to_string()),
@@ -43,6 +46,10 @@ impl Protocol {
             self.counters.transactions_duplicate += 1;
             if ack {
                 self.answer_duplicate(link, id);
+            }
+            // Whichever origin it names: that of a liar would else be flooded for ever, since no two copies that came here name it.
+            if let Some(origin) = origin.filter(|_| !synced) {
+                self.on_copy(now, link, &origin);
             }
             return;
         }
@@ -184,12 +191,24 @@ impl Protocol {
         let tell = match self.direct_link(origin) {
             None => self.trees.first_copy(origin, link),
             Some(direct) => {
-                let tell = self.trees.direct(origin, direct);
-                self.tell(tell, origin);
+                self.keep_to(now, origin, direct);
                 if direct == link { Tell::Nothing } else { self.trees.another_copy(now, origin, link) }
             }
         };
         self.tell(tell, origin);
+    }
+
+    /// Makes the direct link to an origin its parent. All other neighbours are told at once that they need not send what it sends.
+    fn keep_to(&mut self, now: Instant, origin: &Origin, direct: LinkId) {
+        let Some(tell) = self.trees.direct(origin, direct) else { return };
+        self.tell(tell, origin);
+        let others =
+            self.links.iter().filter(|(id, link)| *id != direct && link.full().is_some() && link.takes_transactions());
+        let others: Vec<LinkId> = others.map(|(id, _)| id).collect();
+        for other in others {
+            let tell = self.trees.superfluous(now, origin, other);
+            self.tell(tell, origin);
+        }
     }
 
     /// Says to a neighbour what its place in an origin's tree is.
@@ -221,21 +240,25 @@ impl Protocol {
     pub(super) fn on_repeated(&mut self, now: Instant, link: LinkId, copies: &[(Option<Origin>, u32)]) {
         self.hear(now, link);
         self.counters.transactions_duplicate += copies.iter().map(|(_, count)| u64::from(*count)).sum::<u64>();
+        for origin in copies.iter().filter_map(|(origin, _)| origin.as_ref()) {
+            self.on_copy(now, link, origin);
+        }
+    }
+
+    /// A copy of a transaction came in that names an origin: a neighbour that is not the way to it is told to send no more of it.
+    fn on_copy(&mut self, now: Instant, link: LinkId, origin: &Origin) {
         let Some(sender) = self.links.get(link).filter(|link| !link.closing).and_then(Link::full).map(|peer| peer.id)
         else {
             return;
         };
-        for origin in copies.iter().filter_map(|(origin, _)| origin.as_ref()) {
-            if *origin == Origin::Node(sender) || *origin == Origin::Node(self.config.node) {
-                continue;
-            }
-            if let Some(direct) = self.direct_link(origin) {
-                let tell = self.trees.direct(origin, direct);
-                self.tell(tell, origin);
-            }
-            let tell = self.trees.another_copy(now, origin, link);
-            self.tell(tell, origin);
+        if *origin == Origin::Node(sender) || *origin == Origin::Node(self.config.node) {
+            return;
         }
+        if let Some(direct) = self.direct_link(origin) {
+            self.keep_to(now, origin, direct);
+        }
+        let tell = self.trees.another_copy(now, origin, link);
+        self.tell(tell, origin);
     }
 
     pub(super) fn on_prune(&mut self, link: LinkId, origins: &[Origin]) {
@@ -243,8 +266,15 @@ impl Protocol {
             return self.fault(link, "PRUNE: only full peers are part of a tree");
         }
         // Our own transactions go to everybody: a node that prunes us could not be told from one that is cut off.
+        let mut pruned = Vec::new();
         for origin in origins.iter().filter(|origin| **origin != Origin::Node(self.config.node)) {
-            self.trees.prune(origin, link);
+            let neighbour = self.direct_link(origin).is_some();
+            if self.trees.prune(origin, link, neighbour) {
+                pruned.push(origin.clone());
+            }
+        }
+        if !pruned.is_empty() {
+            self.outbox.push_back(Output::Unqueue { link, origins: pruned });
         }
     }
 

@@ -160,6 +160,12 @@ impl Links {
         self.0.iter().map(|(id, link)| (*id, link))
     }
 
+    /// A link, or every link, was not read for a while: its silence does not count.
+    pub(super) fn excuse(&mut self, now: Instant, link: Option<LinkId>) {
+        let unread = self.0.iter_mut().filter(|(id, _)| link.is_none_or(|link| link == **id));
+        unread.for_each(|(_, link)| link.heard = now);
+    }
+
     /// The link to a full peer, other than `except`; of two the older.
     pub(super) fn to_node(&self, node: NodeId, except: Option<LinkId>) -> Option<(LinkId, &FullPeer)> {
         self.iter()

@@ -167,6 +167,7 @@ impl Protocol {
             Input::LinkFull { link } => self.on_link_full(now, link),
             Input::Fed { link, position } => self.on_fed(now, link, position),
             Input::Pong { link } => self.on_pong(now, link),
+            Input::Unread { link } => self.links.excuse(now, link),
             Input::DialFailed { address, error } => self.on_dial_failed(now, address, error),
             Input::Probed { link, address, greeting } => self.on_probed(now, link, address, greeting),
             Input::StoreFailed { error } => self.on_store_failed(error),

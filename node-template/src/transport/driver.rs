@@ -162,12 +162,24 @@ impl Driver {
                 Some(ended) = self.tasks.join_next_with_id() => self.on_task_ended(ended),
                 () = timeout => {
                     self.log.tick(Instant::now());
+                    self.catch_up(reading, &mut arrivals);
                     self.handle(Input::Timeout);
                 }
             }
             self.hand_over();
         }
         self.end().await
+    }
+
+    /// Before a deadline counts, what came in before it is heard: a peer is not silent because we are slow.
+    fn catch_up(&mut self, reading: bool, arrivals: &mut Vec<Arrival>) {
+        if !reading {
+            return self.handle(Input::Unread { link: None });
+        }
+        for _ in 0..self.parts.arrivals.len() {
+            arrivals.extend(self.parts.arrivals.try_recv());
+            self.on_arrivals(arrivals);
+        }
     }
 
     /// Stops dialling and reading, says goodbye on every link and gives each its time to hear it.
@@ -195,7 +207,7 @@ impl Driver {
     fn on_arrivals(&mut self, arrivals: &mut Vec<Arrival>) {
         for arrival in arrivals.drain(..) {
             match arrival {
-                Arrival::Read { link, read: Read { messages, copies, pong } } => {
+                Arrival::Read { link, read: Read { messages, copies, pong, held_up } } => {
                     for message in messages {
                         if let Ok(message) = &message {
                             tracing::debug!("{} came in on link {link}", crate::report::plain(message.kind()));
@@ -208,6 +220,9 @@ impl Driver {
                     if pong {
                         self.on_pong(link);
                         self.handle(Input::Pong { link });
+                    }
+                    if held_up {
+                        self.handle(Input::Unread { link: Some(link) });
                     }
                 }
                 Arrival::Accepted { socket, remote, place } => {
@@ -385,6 +400,12 @@ impl Driver {
                 self.errands.spawn(async move {
                     Errand::Probed { link, greeting: dialer::probe(&address, &limits).await, address }
                 });
+            }
+            Output::Unqueue { link, origins } => {
+                self.hand_over_to(link);
+                if let Some(outgoing) = self.links.get(&link) {
+                    outgoing.queue.drop_origins(&origins);
+                }
             }
             Output::Ping { link } => {
                 if let Some(outgoing) = self.links.get_mut(&link) {

@@ -37,6 +37,8 @@ const BATCH_MESSAGES: usize = 128;
 const BATCH_BYTES: usize = 256 * 1024;
 /// How much of what the other end is in the midst of sending is taken and thrown away: twice the longest message.
 const REST_BYTES: usize = 2 * limits::MESSAGE_BYTES;
+/// A client that is held up is not silent: the driver is told so this often.
+const SAY_HELD_UP: Duration = Duration::from_secs(1);
 /// How long the other end has to finish a close.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -46,6 +48,15 @@ thread_local! {
 }
 
 type Reservation = Pin<Box<dyn Future<Output = Result<mpsc::OwnedPermit<Arrival>, mpsc::error::SendError<()>>> + Send>>;
+
+type HeldUp = Pin<Box<dyn Future<Output = Result<(), tokio::time::error::Elapsed>> + Send>>;
+
+/// Whether a client is held up.
+#[derive(PartialEq)]
+enum Held {
+    Still,
+    NoMore,
+}
 
 /// The task of one link.
 pub(crate) struct LinkTask {
@@ -73,7 +84,7 @@ pub(crate) struct LinkTask {
     is_peer: bool,
     pressure: Arc<Pressure>,
     /// Waits while clients are held up.
-    held_up: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    held_up: Option<HeldUp>,
     /// How many bytes the system had taken when last looked at.
     written: u64,
 }
@@ -159,7 +170,10 @@ impl LinkTask {
             if let Some(rate) = &mut self.rate {
                 ready!(rate.poll_allow(cx));
             }
-            ready!(self.poll_pressure(cx));
+            if ready!(self.poll_pressure(cx)) == Held::Still {
+                self.read.held_up = true;
+                continue;
+            }
             let ended = self.fill(cx);
             match ended {
                 Poll::Ready(Some(end)) => return Poll::Ready(end),
@@ -216,16 +230,17 @@ impl LinkTask {
         self.read.messages.push(message);
     }
 
-    /// `Pending` while clients are held up, if this is the link of one.
-    fn poll_pressure(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// `Pending` while clients are held up, if this is the link of one. Now and then it says so, lest the core take the client for a silent one.
+    fn poll_pressure(&mut self, cx: &mut Context<'_>) -> Poll<Held> {
         if self.is_peer || (self.held_up.is_none() && !self.pressure.is_high()) {
-            return Poll::Ready(());
+            return Poll::Ready(Held::NoMore);
         }
         let pressure = &self.pressure;
-        let held_up = self.held_up.get_or_insert_with(|| Box::pin(Arc::clone(pressure).low()));
-        ready!(held_up.as_mut().poll(cx));
+        let held_up =
+            self.held_up.get_or_insert_with(|| Box::pin(tokio::time::timeout(SAY_HELD_UP, Arc::clone(pressure).low())));
+        let relieved = ready!(held_up.as_mut().poll(cx));
         self.held_up = None;
-        Poll::Ready(())
+        Poll::Ready(if relieved.is_ok() { Held::NoMore } else { Held::Still })
     }
 
     /// Counts a copy for its origin. Copies of one origin mostly come in a row.

@@ -59,11 +59,13 @@ pub(crate) struct Read {
     copies: Vec<(Option<Origin>, u32)>,
     /// Whether a pong was among it.
     pong: bool,
+    /// Whether the link was not read for a while because clients are held up.
+    held_up: bool,
 }
 
 impl Read {
     fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.copies.is_empty() && !self.pong
+        self.messages.is_empty() && self.copies.is_empty() && !self.pong && !self.held_up
     }
 }
 

@@ -32,6 +32,8 @@ const SETTLE: Duration = Duration::from_millis(300);
 const SETTLE_PER_NODE: Duration = Duration::from_millis(50);
 /// However often links change, after so many times the time to settle they are announced.
 const SETTLES: u32 = 4;
+/// How long a node to which no link leads any more, as far as we know, still counts as there.
+const GONE_AFTER: Duration = Duration::from_secs(10);
 /// How long the answer to the question for all nodes may take before another neighbour is asked.
 const ASK_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a neighbour is not asked again.
@@ -203,7 +205,7 @@ impl Protocol {
             Some(_) => self.presence.count(),
             None => self.links.peers(),
         };
-        let settle = SETTLE.max(SETTLE_PER_NODE * u32::try_from(many).unwrap_or(u32::MAX));
+        let settle = settle(many);
         let changed = *self.presence.changed.get_or_insert(now);
         self.timers.set(Timer::Announce, (now + settle).min(changed + settle * SETTLES));
         self.sweep_soon(now);
@@ -213,7 +215,10 @@ impl Protocol {
         self.presence.changed = None;
         let everybody = self.neighbours_but(|_| false);
         if everybody.is_empty() {
-            // The next link brings the next announcement.
+            // Without neighbours the next link brings the next announcement; else all of them are behind just now.
+            if self.neighbours().next().is_some() {
+                self.timers.set(Timer::Announce, now + INTERVAL);
+            }
             return;
         }
         self.presence.announced = Some(now);
@@ -370,7 +375,9 @@ impl Protocol {
     /// Who can not be reached over anybody's links any more, or was not heard of for too long, is gone.
     pub(super) fn on_sweep_due(&mut self, now: Instant) {
         let neighbours: Vec<NodeId> = self.neighbours().map(|(_, node)| node).collect();
-        let (gone, next) = self.presence.table.sweep(now, &neighbours);
+        // In a great network it takes longer until both sides have told of a link that moved.
+        let gone_after = GONE_AFTER.max(settle(self.presence.count()) * SETTLES);
+        let (gone, next) = self.presence.table.sweep(now, &neighbours, gone_after);
         for (node, cause) in gone {
             let name = self.name_of_node(node);
             if self.presence.table.bury(node, None) {
@@ -388,6 +395,11 @@ impl Protocol {
         let address = linked.or_else(|| self.presence.table.get(node)?.address.clone());
         PeerName { node: Some(node), address }
     }
+}
+
+/// How long links have to settle where there are so many nodes.
+fn settle(nodes: usize) -> Duration {
+    SETTLE.max(SETTLE_PER_NODE * u32::try_from(nodes).unwrap_or(u32::MAX))
 }
 
 fn member(announcement: &Announcement, heard: Duration, me: bool) -> Member {

@@ -7,8 +7,6 @@ use crate::protocol::identity::{NodeId, Session};
 use crate::protocol::limits::{self, Limits};
 use crate::protocol::message::Announcement;
 
-/// How long a node that nobody is linked to any more, as far as we know, still counts as there.
-const GONE_AFTER: Duration = Duration::from_secs(10);
 /// After so many intervals of its own without a word a node is gone.
 const SILENT_INTERVALS: u32 = 3;
 /// The shortest and the longest interval that a node may claim.
@@ -117,11 +115,13 @@ impl Table {
         record.is_some()
     }
 
-    /// Who is gone and why, in order, and when to look again. `neighbours`: the nodes that we are linked to.
+    /// Who is gone and why, in order, and when to look again. `neighbours`: the nodes that we are linked to. `gone_after`: how long a node counts as there
+    /// that no link leads to.
     pub(super) fn sweep(
         &mut self,
         now: Instant,
         neighbours: &[NodeId],
+        gone_after: Duration,
     ) -> (Vec<(NodeId, &'static str)>, Option<Instant>) {
         let reachable = self.reachable(neighbours);
         let mut gone = Vec::new();
@@ -132,7 +132,7 @@ impl Table {
                 record.missing = None;
                 silent_at
             } else {
-                (*record.missing.get_or_insert(now) + GONE_AFTER).min(silent_at)
+                (*record.missing.get_or_insert(now) + gone_after).min(silent_at)
             };
             if neighbours.contains(node) {
                 continue;
