@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::browser;
 use crate::terminal::{self, tell};
 use crate::workspace::Workspace;
 
@@ -74,6 +75,7 @@ fn steps(root: &Path, long: bool) -> Vec<Step<'_>> {
         Step { name: "border", run: Box::new(move || border(root)) },
         Step { name: "interop packages", run: Box::new(move || packages(&root.join("interop"))) },
         Step { name: "tests", run: Box::new(move || tests_with_cases(root, &tests, long)) },
+        Step { name: "browser", run: Box::new(move || browser::test(root)) },
         Step {
             name: "simulation",
             run: Box::new(move || cargo(root, &["run", "--package", "simulator", "--", "--seeds", seeds])),
@@ -178,7 +180,7 @@ fn kills(ci: bool, long: bool) -> Option<&'static str> {
     if long { Some("500") } else { ci.then_some("50") }
 }
 
-fn cargo(root: &Path, arguments: &[&str]) -> Result<()> {
+pub(crate) fn cargo(root: &Path, arguments: &[&str]) -> Result<()> {
     finish(&mut command(root, arguments), &format!("cargo {}", arguments.join(" ")))
 }
 
@@ -194,7 +196,7 @@ fn command(root: &Path, arguments: &[&str]) -> Command {
 }
 
 /// Runs a command with its output going through.
-fn finish(command: &mut Command, shown: &str) -> Result<()> {
+pub(crate) fn finish(command: &mut Command, shown: &str) -> Result<()> {
     tell(format!("> {shown}"))?;
     match command.status().with_context(|| format!("{shown} can not be started; is it installed?"))? {
         status if status.success() => Ok(()),

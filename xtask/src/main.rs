@@ -5,6 +5,7 @@
 mod add_transaction;
 mod bench;
 mod broadcast;
+mod browser;
 mod check;
 mod clone_node;
 mod delete_nodes;

@@ -26,6 +26,7 @@ pub mod json;
 pub mod limits;
 pub mod message;
 pub mod transaction;
+pub mod view;
 
 mod blocks;
 mod broadcast;

@@ -385,6 +385,10 @@ impl Protocol {
     }
 
     fn send_sync(&mut self, link: LinkId, frame: SyncFrame) {
-        self.send(vec![link], frame.to_frame(), Lane::Control);
+        let began = matches!(frame, SyncFrame::Summary(_));
+        let frame = frame.to_frame();
+        self.counters.pools_compared += u64::from(began);
+        self.counters.sync_sent_bytes += frame.as_str().len() as u64;
+        self.send(vec![link], frame, Lane::Control);
     }
 }

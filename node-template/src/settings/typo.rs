@@ -2,7 +2,20 @@
 
 use super::{UNSUPPORTED, adjust};
 
-const SETTINGS: [&str; 7] = ["PORT", "HOST", "ADDRESS", "NETWORK", "PEERS", "MY_PUBLIC_KEY", "LOG"];
+const SETTINGS: [&str; 12] = [
+    "PORT",
+    "HOST",
+    "ADDRESS",
+    "NETWORK",
+    "PEERS",
+    "MY_PUBLIC_KEY",
+    "LOG",
+    "LOG_FORMAT",
+    "HTTP_PORT",
+    "HTTP_HOST",
+    "HTTP_NAMES",
+    "HTTP_TOKEN",
+];
 /// Names that people try, and what they mean by them.
 const ALIASES: [(&str, &str); 4] =
     [("KNOWN_PEERS", "PEERS"), ("PUBLIC_KEY", "MY_PUBLIC_KEY"), ("LOG_LEVEL", "LOG"), ("NETWORK_NAME", "NETWORK")];

@@ -13,11 +13,14 @@ use tokio::task::JoinSet;
 use super::dialer::{self, Dialled};
 use super::feeder::{feed, fetch};
 use super::filter::{Filter, Fingerprint};
+use super::histogram::Histogram;
 use super::link::{Common, LinkTask};
+use super::links::OpenLink;
 use super::listener::Place;
 use super::pressure::Pressure;
 use super::queue::{Farewell, Item, Queue};
 use super::rate::Rate;
+use super::trip::Trip;
 use super::{Arrival, Read};
 use crate::hook::Validator;
 use crate::pool::{Pool, Report};
@@ -39,6 +42,7 @@ const ARRIVALS: usize = 64;
 pub(crate) enum Command {
     Submit { transaction: Transaction, taken: oneshot::Sender<Result<Submission, String>>, kept: oneshot::Sender<()> },
     Status { holds: Vec<TransactionId>, answer: oneshot::Sender<Status> },
+    Links { answer: oneshot::Sender<Vec<OpenLink>> },
     Broadcast { message: String, time: f64, told: oneshot::Sender<Told> },
     Nodes { answer: oneshot::Sender<Vec<Member>> },
 }
@@ -65,12 +69,13 @@ pub(crate) struct Parts {
     pub(crate) pressure: Arc<Pressure>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) syncs: Arc<Histogram>,
 }
 
 /// The task that owns the core.
 pub(crate) struct Driver {
-    parts: Parts,
-    links: BTreeMap<LinkId, Outgoing>,
+    pub(super) parts: Parts,
+    pub(super) links: BTreeMap<LinkId, Outgoing>,
     last_link: u64,
     tasks: JoinSet<()>,
     /// Which link a task carries, so that a panic in it ends that link and nothing else.
@@ -91,8 +96,8 @@ pub(crate) struct Driver {
 }
 
 /// The driver's side of a link.
-struct Outgoing {
-    queue: Arc<Queue>,
+pub(super) struct Outgoing {
+    pub(super) queue: Arc<Queue>,
     staged: Vec<Item>,
     staged_bytes: usize,
     feeding: Option<tokio::task::AbortHandle>,
@@ -100,6 +105,8 @@ struct Outgoing {
     wanted: Vec<u64>,
     /// … and whether some are being fetched.
     fetching: bool,
+    /// For people.
+    pub(super) trip: Trip,
     /// Held for as long as the link lives.
     _place: Option<Place>,
 }
@@ -211,6 +218,7 @@ impl Driver {
                         self.handle(Input::Repeated { link, copies });
                     }
                     if pong {
+                        self.on_pong(link);
                         self.handle(Input::Pong { link });
                     }
                     if held_up {
@@ -227,7 +235,10 @@ impl Driver {
 
     fn on_report(&mut self, report: Report) {
         match report {
-            Report::Stored { ids, .. } => self.handle(Input::Stored { ids }),
+            Report::Stored { ids, synced_in } => {
+                self.parts.syncs.observe(synced_in);
+                self.handle(Input::Stored { ids });
+            }
             Report::Failed { error } => self.handle(Input::StoreFailed { error }),
             Report::Found { transactions } => self.handle(Input::Found { transactions }),
             Report::Lost { ids } => {
@@ -251,6 +262,7 @@ impl Driver {
                 // Whoever asked may have gone.
                 answer.send(self.parts.protocol.status(Instant::now(), &holds)).unwrap_or_default();
             }
+            Command::Links { answer } => answer.send(self.open_links()).unwrap_or_default(),
             Command::Broadcast { message, time, told } => {
                 self.last_request += 1;
                 let request = RequestId(self.last_request);
@@ -334,6 +346,7 @@ impl Driver {
                 feeding: None,
                 wanted: Vec::new(),
                 fetching: false,
+                trip: Trip::default(),
                 _place: place,
             },
         );
@@ -394,8 +407,8 @@ impl Driver {
                 }
             }
             Output::Ping { link } => {
-                if let Some(outgoing) = self.links.get(&link) {
-                    outgoing.queue.push(Lane::Control, [Item::Ping], 0);
+                if let Some(outgoing) = self.links.get_mut(&link) {
+                    outgoing.ping();
                 }
             }
             Output::Close { link, code, reason } => {

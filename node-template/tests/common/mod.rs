@@ -95,3 +95,10 @@ pub async fn at_least(node: &impl Keeper, expected: &[Value]) -> Vec<Value> {
     })
     .await
 }
+
+/// A listener on a port that the system gave, so that nobody else can.
+pub fn free_port_holder() -> (std::net::TcpListener, u16) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
