@@ -295,6 +295,8 @@ impl Core {
             network: "test".into(),
             address: "ws://198.51.100.1:4001".parse().unwrap(),
             known_peers: Vec::new(),
+            max_peers: None,
+            since: 0,
             limits,
             seed: 7,
         };

@@ -75,6 +75,7 @@ impl Protocol {
             Flow::Syncing { missed: true } | Flow::Skipping => {
                 open.flow = Flow::Live;
                 self.compare_pools(now, link);
+                self.compare_broadcasts(now, link);
             }
             Flow::Behind { trying, .. } if position < end => {
                 open.flow = Flow::Behind { from: position, pushed: trying, trying };

@@ -134,12 +134,12 @@ impl Trees {
 
     /// The other end of a link wants none of an origin. Of one that we never heard of there is nothing to note, unless it is a `neighbour`: whoever is quick
     /// may hear from it before we do.
-    pub(super) fn prune(&mut self, origin: &Origin, link: LinkId, neighbour: bool) {
+    /// Says whether that is news.
+    pub(super) fn prune(&mut self, origin: &Origin, link: LinkId, neighbour: bool) -> bool {
         let tree = if neighbour { Some(self.tree(origin)) } else { self.known(origin) };
-        let Some(tree) = tree else { return };
-        if !tree.pruned.contains(&link) {
-            tree.pruned.push(link);
-        }
+        let Some(tree) = tree.filter(|tree| !tree.pruned.contains(&link)) else { return false };
+        tree.pruned.push(link);
+        true
     }
 
     /// The other end of a link wants an origin again; `true` if it was our own parent for it, which therefore has lost its way to the origin.
@@ -319,7 +319,7 @@ mod tests {
                 trees.remember(TransactionId(id), &origin);
                 if n % 10 == 0 {
                     trees.first_copy(&origin, A);
-                    trees.prune(&origin, B);
+                    trees.prune(&origin, B, false);
                 }
             }
         };

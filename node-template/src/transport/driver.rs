@@ -19,14 +19,15 @@ use super::pressure::Pressure;
 use super::queue::{Farewell, Item, Queue};
 use super::rate::Rate;
 use super::{Arrival, Read};
+use crate::hook::Validator;
 use crate::pool::{Pool, Report};
 use crate::protocol::address::{PeerAddress, Scope};
 use crate::protocol::event::Event;
 use crate::protocol::identity::{Greeting, LinkId, Session};
 use crate::protocol::limits::Limits;
-use crate::protocol::message::Status;
+use crate::protocol::message::{Member, Status};
 use crate::protocol::transaction::{Transaction, TransactionId};
-use crate::protocol::{Direction, Input, Lane, Output, Protocol, RequestId, Submission};
+use crate::protocol::{Direction, Input, Lane, Output, Protocol, RequestId, Submission, Told};
 use crate::report::Sparing;
 
 /// How many transactions one link may have waiting to be fetched from the pool.
@@ -38,6 +39,8 @@ const ARRIVALS: usize = 64;
 pub(crate) enum Command {
     Submit { transaction: Transaction, taken: oneshot::Sender<Result<Submission, String>>, kept: oneshot::Sender<()> },
     Status { holds: Vec<TransactionId>, answer: oneshot::Sender<Status> },
+    Broadcast { message: String, time: f64, told: oneshot::Sender<Told> },
+    Nodes { answer: oneshot::Sender<Vec<Member>> },
 }
 
 /// Something that takes its time, and its end.
@@ -58,6 +61,7 @@ pub(crate) struct Parts {
     pub(crate) arrivals: mpsc::Receiver<Arrival>,
     pub(crate) inbox: mpsc::Sender<Arrival>,
     pub(crate) filter: Arc<Filter>,
+    pub(crate) validator: Validator,
     pub(crate) pressure: Arc<Pressure>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) events: broadcast::Sender<Event>,
@@ -73,6 +77,8 @@ pub(crate) struct Driver {
     carried: HashMap<tokio::task::Id, LinkId>,
     errands: JoinSet<Errand>,
     requests: BTreeMap<RequestId, Request>,
+    /// Who waits to be told what became of a broadcast.
+    broadcasts: BTreeMap<RequestId, oneshot::Sender<Told>>,
     last_request: u64,
     /// Links to which something was staged since the last hand-over.
     touched: Vec<LinkId>,
@@ -113,6 +119,7 @@ impl Driver {
             carried: HashMap::new(),
             errands: JoinSet::new(),
             requests: BTreeMap::new(),
+            broadcasts: BTreeMap::new(),
             last_request: 0,
             touched: Vec::new(),
             to_store: Vec::new(),
@@ -244,6 +251,15 @@ impl Driver {
                 // Whoever asked may have gone.
                 answer.send(self.parts.protocol.status(Instant::now(), &holds)).unwrap_or_default();
             }
+            Command::Broadcast { message, time, told } => {
+                self.last_request += 1;
+                let request = RequestId(self.last_request);
+                self.broadcasts.insert(request, told);
+                self.handle(Input::Broadcast { request, message, time });
+            }
+            Command::Nodes { answer } => {
+                answer.send(self.parts.protocol.nodes(Instant::now())).unwrap_or_default();
+            }
         }
     }
 
@@ -306,7 +322,8 @@ impl Driver {
             rate,
             Arc::clone(&self.parts.pressure),
             matches!(direction, Direction::Dialled { .. }),
-        );
+        )
+        .judged_by(self.parts.validator.clone());
         let handle = self.tasks.spawn(task.run());
         self.carried.insert(handle.id(), link);
         self.links.insert(
@@ -353,6 +370,12 @@ impl Driver {
                 self.to_store.push(transaction);
             }
             Output::Notify(event) => self.tell(event),
+            Output::Told { request, told } => {
+                if let Some(asker) = self.broadcasts.remove(&request) {
+                    // Whoever asked may have gone.
+                    asker.send(told).unwrap_or_default();
+                }
+            }
             Output::Dial { address } => {
                 let limits = self.parts.limits.clone();
                 self.errands.spawn(async move {
@@ -364,6 +387,12 @@ impl Driver {
                 self.errands.spawn(async move {
                     Errand::Probed { link, greeting: dialer::probe(&address, &limits).await, address }
                 });
+            }
+            Output::Unqueue { link, origins } => {
+                self.hand_over_to(link);
+                if let Some(outgoing) = self.links.get(&link) {
+                    outgoing.queue.drop_origins(&origins);
+                }
             }
             Output::Ping { link } => {
                 if let Some(outgoing) = self.links.get(&link) {

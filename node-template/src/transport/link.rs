@@ -23,6 +23,7 @@ use super::pressure::Pressure;
 use super::queue::{Farewell, Item, Queue};
 use super::rate::Rate;
 use super::{Arrival, Read, Socket};
+use crate::hook::Validator;
 use crate::protocol::Lane;
 use crate::protocol::identity::LinkId;
 use crate::protocol::json::Parser;
@@ -77,6 +78,8 @@ pub(crate) struct LinkTask {
     /// Waits for room in the driver's inbox.
     reservation: Option<Reservation>,
     rate: Option<Rate>,
+    /// The application's say on transactions. It is asked here, where it keeps only this link waiting.
+    validator: Validator,
     /// Whether a peer is at the other end: we dialled it, or it introduced itself. Clients alone are held up.
     is_peer: bool,
     pressure: Arc<Pressure>,
@@ -123,11 +126,18 @@ impl LinkTask {
             filter,
             reservation: None,
             rate,
+            validator: Validator::default(),
             is_peer: dialled,
             pressure,
             held_up: None,
             written: 0,
         }
+    }
+
+    /// Has the application judge what comes.
+    pub(crate) fn judged_by(mut self, validator: Validator) -> Self {
+        self.validator = validator;
+        self
     }
 
     /// Carries the link to its end, and reports that to the driver after everything that came before it.
@@ -206,7 +216,10 @@ impl LinkTask {
         if self.filter.knows(text) {
             return self.count_copy(text);
         }
-        let message = PARSER.with_borrow_mut(|parser| Message::parse(parser, text));
+        let mut message = PARSER.with_borrow_mut(|parser| Message::parse(parser, text));
+        if let Ok(message) = &mut message {
+            self.validator.judge(message);
+        }
         if let (Some(rate), Ok(message)) = (&mut self.rate, &message) {
             rate.count(message);
         }

@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use super::pressure::Pressure;
 use crate::protocol::Lane;
 use crate::protocol::identity::LinkId;
+use crate::protocol::transaction::{Origin, ending_of_frame};
 
 /// One thing to be sent.
 #[derive(Debug)]
@@ -126,6 +127,18 @@ impl Queue {
         }
         drop(waiting);
         self.task.wake();
+    }
+
+    /// Drops the transactions of origins from what waits.
+    pub(crate) fn drop_origins(&self, origins: &[Origin]) {
+        let endings: Vec<String> = origins.iter().map(ending_of_frame).collect();
+        let mut dropped = 0;
+        self.lock().payload.retain(|item| {
+            let unwanted = matches!(item, Item::Text(text) if endings.iter().any(|ending| text.ends_with(ending)));
+            dropped += if unwanted { item.bytes() } else { 0 };
+            !unwanted
+        });
+        self.sent(Lane::Payload, dropped);
     }
 
     /// Asks the link's task to end the link once everything queued before is sent. The first reason counts.
@@ -270,6 +283,21 @@ mod tests {
             queue.poll_take(&idle(), &mut taken),
             Poll::Ready(Some(Farewell { code: 1000, reason: "first".into() }))
         );
+    }
+
+    #[test]
+    fn the_transactions_of_an_origin_can_be_dropped_and_leave_their_room() {
+        let queue = queue(1_000, 100);
+        let origin = |n: u8| Origin::Node(crate::protocol::identity::NodeId([n; 32]));
+        let frame =
+            |n: u8| Item::Text(format!(r#"{{"type":"TRANSACTION","data":{{}},"from":"{}"}}"#, origin(n)).into());
+        let bytes = frame(1).bytes();
+        queue.push(Lane::Payload, [frame(1), frame(2), frame(1), text(bytes)], 4 * bytes);
+        queue.drop_origins(&[origin(1), origin(3)]);
+        assert_eq!(queue.payload.load(Ordering::Relaxed), 2 * bytes);
+        let mut taken = VecDeque::new();
+        assert_eq!(queue.poll_take(&idle(), &mut taken), Poll::Ready(None));
+        assert_eq!(taken.len(), 2);
     }
 
     #[tokio::test]
