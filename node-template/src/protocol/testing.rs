@@ -230,7 +230,11 @@ impl Net {
             Output::Store { transaction } => {
                 self.inputs.push_back((node, Input::Stored { ids: vec![transaction.id()] }))
             }
-            Output::Feed { .. } | Output::Fetch { .. } | Output::Submitted { .. } | Output::Kept { .. } => {}
+            Output::Feed { .. }
+            | Output::Fetch { .. }
+            | Output::Unqueue { .. }
+            | Output::Submitted { .. }
+            | Output::Kept { .. } => {}
         }
     }
 
