@@ -245,8 +245,8 @@ impl Protocol {
         }
     }
 
-    /// A copy of a transaction came in that names an origin: a neighbour that is not the way to it is told to send no more of it.
-    fn on_copy(&mut self, now: Instant, link: LinkId, origin: &Origin) {
+    /// A copy of a transaction or a broadcast came in that names an origin: a neighbour that is not the way to it is told to send no more of it.
+    pub(super) fn on_copy(&mut self, now: Instant, link: LinkId, origin: &Origin) {
         let Some(sender) = self.links.get(link).filter(|link| !link.closing).and_then(Link::full).map(|peer| peer.id)
         else {
             return;
