@@ -28,8 +28,10 @@ pub mod message;
 pub mod transaction;
 pub mod view;
 
+mod blocks;
 mod broadcast;
 mod catch_up;
+mod comparison;
 mod dialling;
 mod duel;
 mod exchange;
