@@ -139,21 +139,15 @@ impl Collector for Counted {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         for (name, help) in Counters::described() {
             let Some((_, count)) = self.counters.iter().find(|(counted, _)| counted == name) else { continue };
-            let help = help.trim().trim_end_matches('.');
+            let help = help.trim();
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             ConstCounter::new(*count).encode(metric)?;
         }
-        let help = "Writing a batch of transactions and waiting for the disk";
+        let help = "Writing a batch of transactions and waiting for the disk.";
         let mut metric = encoder.encode_descriptor("pool_sync", help, Some(&Unit::Seconds), MetricType::Histogram)?;
         let classes = &self.syncs.classes;
-        let finite: Vec<_> =
-            classes.iter().map(|(bound, count)| (if bound.is_finite() { *bound } else { f64::MAX }, *count)).collect();
-        metric.encode_histogram::<NoLabelSet>(
-            self.syncs.sum,
-            classes.iter().map(|(_, count)| count).sum(),
-            &finite,
-            None,
-        )
+        let count = classes.iter().map(|(_, count)| count).sum();
+        metric.encode_histogram::<NoLabelSet>(self.syncs.sum, count, classes, None)
     }
 }
 
