@@ -19,7 +19,8 @@ pub async fn end_with(tally: Tally, node: impl Future<Output = Result<()>>) -> R
     });
     let mut terminate = signal(SignalKind::terminate()).context("can not wait for SIGTERM")?;
     tokio::select! {
-        result = node => result,
-        _ = terminate.recv() => tally.write_delays(),
+        result = node => result?,
+        _ = terminate.recv() => {}
     }
+    tally.write_delays()
 }
