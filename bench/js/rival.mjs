@@ -115,10 +115,12 @@ function runNode() {
     }
   }
 
-  process.on('SIGTERM', () => {
-    if (flags.delays) writeFileSync('delays', delays.map((delay) => `${delay}\n`).join(''));
-    process.exit(0);
-  });
+  if (flags.delays) {
+    process.on('SIGTERM', () => {
+      writeFileSync('delays', delays.map((delay) => `${delay}\n`).join(''));
+      process.exit(0);
+    });
+  }
 
   const commands = createInterface({ input: process.stdin });
   commands.on('line', (line) => {

@@ -1,7 +1,10 @@
 //! All measurements, round by round. In each round every contestant has its turn at every size. A run that fails is told of and left out: what the others showed
 //! is not lost with it.
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::time::timeout;
 
 use crate::arguments::{Arguments, What};
 use crate::contestant::Contestant;
@@ -10,6 +13,9 @@ use crate::mesh::{Known, Places};
 use crate::report::{Load, Series, thousands};
 use crate::throughput::Target;
 use crate::{cold_start, delay, throughput};
+
+/// How long a single run may take, whatever hangs: more than twice what the slowest that comes to an end does.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// Everything that was measured.
 #[derive(Debug, Default)]
@@ -86,7 +92,7 @@ impl Suite<'_> {
                 let nodes = series.nodes;
                 let what = format!("{title}, round {round}, {nodes} nodes, {}", series.name);
                 let count = self.arguments.count(contestant, nodes);
-                let run = throughput::run(self.places, contestant, nodes, target, count).await;
+                let run = bounded(throughput::run(self.places, contestant, nodes, target, count)).await;
                 let Some(run) = self.ended(run, &what) else { continue };
                 eprintln!(
                     "{what}: {}/s delivered, {}/s in all pools, {:.2} µs per delivery, {} lost",
@@ -113,7 +119,8 @@ impl Suite<'_> {
         for round in 1..=self.arguments.rounds() {
             for (contestant, series) in &mut series {
                 let what = format!("Delay, round {round}, {} nodes, {}", series.nodes, series.name);
-                let run = delay::run(self.places, contestant, series.nodes, self.arguments.delay_time()).await;
+                let time = self.arguments.delay_time();
+                let run = bounded(delay::run(self.places, contestant, series.nodes, time)).await;
                 let Some(run) = self.ended(run, &what) else { continue };
                 eprintln!("{what}: half within {:?}, 99 % within {:?}, {} lost", run.half, run.most, run.missing);
                 series.runs.push(run);
@@ -141,7 +148,7 @@ impl Suite<'_> {
         for round in 1..=self.arguments.rounds() {
             for (contestant, known, series) in &mut plan {
                 let what = format!("Cold start, round {round}, {} nodes, {}", series.nodes, series.name);
-                let start = cold_start::run(self.places, contestant, series.nodes, *known).await;
+                let start = bounded(cold_start::run(self.places, contestant, series.nodes, *known)).await;
                 let Some(start) = self.ended(start, &what) else { continue };
                 eprintln!("{what}: {} ms", start.complete.as_millis());
                 series.runs.push(start);
@@ -149,6 +156,11 @@ impl Suite<'_> {
         }
         finished(plan.into_iter().map(|(contestant, _, series)| (contestant, series)).collect())
     }
+}
+
+/// A run, given up after [`LIMIT`]: its nodes end with it.
+async fn bounded<T>(run: impl Future<Output = Result<T>>) -> Result<T> {
+    timeout(LIMIT, run).await.with_context(|| format!("given up after {} s", LIMIT.as_secs()))?
 }
 
 /// Those of which at least one run came to an end.

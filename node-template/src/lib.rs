@@ -21,12 +21,17 @@ pub mod pool;
 mod transport;
 
 #[cfg(feature = "net")]
+mod hook;
+
+#[cfg(feature = "net")]
 pub mod folder;
 #[cfg(feature = "net")]
 pub mod key;
 #[cfg(feature = "net")]
 pub mod settings;
 
+#[cfg(feature = "cli")]
+pub mod console;
 #[cfg(feature = "cli")]
 pub mod logs;
 #[cfg(feature = "net")]

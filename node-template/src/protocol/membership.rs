@@ -116,6 +116,8 @@ impl Protocol {
         }
         self.drop_waiting(link);
         self.reconciling.forget_link(link);
+        self.catching_up.forget_link(link);
+        self.forget_talk(link);
         let orphans = self.trees.forget_link(link);
         self.regrow(now, &orphans, None);
         self.settle_plain(now, &closed);
@@ -134,6 +136,9 @@ impl Protocol {
         }
         if heir.is_none() {
             self.notify_down(now, &closed, cause);
+            if closed.is_peer() {
+                self.presence_changed(now);
+            }
         }
     }
 
@@ -172,7 +177,7 @@ impl Protocol {
         };
         peer.behind = match closed.flow {
             Flow::Behind { from, .. } => Some(from),
-            Flow::Live | Flow::Syncing => None,
+            Flow::Live | Flow::Syncing { .. } | Flow::Skipping => None,
         };
         let Some(first) = closed.first_payload else { return };
         let recoiled = !closed.closing

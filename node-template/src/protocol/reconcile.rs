@@ -7,7 +7,7 @@
 //! It runs when two full peers link, now and then with a random neighbour, and when the tree of an origin broke. What came this way is not relayed: the
 //! neighbours' own rounds find it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use negentropy::Negentropy;
@@ -52,6 +52,9 @@ pub(super) struct Reconciling {
     wanted: HashMap<TransactionId, (LinkId, Instant)>,
     /// Who sends us its whole pool, and when something of it last came.
     streaming: Option<(LinkId, Instant)>,
+    /// What the application refused, in two generations: it is not asked for again. Their order reaches no output.
+    refused: HashSet<TransactionId>,
+    refused_before: HashSet<TransactionId>,
     interval: Duration,
     /// Whether anything was accepted since the last round.
     news: bool,
@@ -72,6 +75,8 @@ impl Default for Reconciling {
             last_number: 0,
             wanted: HashMap::new(),
             streaming: None,
+            refused: HashSet::new(),
+            refused_before: HashSet::new(),
             interval: SHORTEST,
             news: false,
         }
@@ -85,6 +90,19 @@ impl Reconciling {
         if !self.wanted.is_empty() {
             self.wanted.remove(id);
         }
+    }
+
+    /// The application refused this one.
+    pub(super) fn on_refused(&mut self, id: TransactionId) {
+        self.wanted.remove(&id);
+        if self.refused.len() >= limits::REFUSED / 2 {
+            self.refused_before = std::mem::take(&mut self.refused);
+        }
+        self.refused.insert(id);
+    }
+
+    fn has_refused(&self, id: &TransactionId) -> bool {
+        self.refused.contains(id) || self.refused_before.contains(id)
     }
 
     pub(super) fn forget_link(&mut self, link: LinkId) {
@@ -133,6 +151,7 @@ impl Protocol {
     fn tell_somebody(&mut self, now: Instant) {
         if let Some(link) = self.somebody() {
             self.compare_pools(now, link);
+            self.compare_broadcasts(now, link);
         }
     }
 
@@ -179,7 +198,8 @@ impl Protocol {
             return;
         }
         self.counters.pools_differed += 1;
-        let held = self.holdings.count();
+        // What we refused we have seen: it is no reason to ask for everything.
+        let held = self.holdings.count() + self.reconciling.refused.len() as u64;
         if theirs.count.saturating_sub(held) <= (held / 4).max(1_000) {
             self.reconcile(now, link);
         } else {
@@ -204,7 +224,7 @@ impl Protocol {
         if open.flow != Flow::Live || ours == 0 {
             return;
         }
-        open.flow = Flow::Syncing;
+        open.flow = Flow::Syncing { missed: false };
         self.outbox.push_back(Output::Feed { link, from: 0, until: Some(until), synced: true });
         self.push_waiting(link, |_| true);
         self.notify(Event::Feeding { peer: self.name_of(link), ours });
@@ -223,7 +243,7 @@ impl Protocol {
     }
 
     /// Whether a link may ask once more: each answer reads the whole offer.
-    fn may_ask(&mut self, now: Instant, link: LinkId) -> bool {
+    pub(super) fn may_ask(&mut self, now: Instant, link: LinkId) -> bool {
         let Some(open) = self.links.get_mut(link) else { return false };
         let used = open.asks_used_until.unwrap_or(now).max(now) + ASK_EVERY;
         let allowed = used <= now + ASK_EVERY * ASKS_AT_ONCE;
@@ -284,6 +304,7 @@ impl Protocol {
 
     /// Asks for transactions that we neither hold nor have asked for.
     fn want(&mut self, now: Instant, link: LinkId, mut ids: Vec<TransactionId>) {
+        ids.retain(|id| !self.reconciling.has_refused(id));
         let wanted = &mut self.reconciling.wanted;
         ids.retain(|id| !self.holdings.holds(id) && !wanted.contains_key(id));
         let of_link = wanted.values().filter(|(of, _)| *of == link).count();

@@ -113,6 +113,8 @@ impl Node {
             network: "simulation".to_owned(),
             address: Network::address(self.actor),
             known_peers: self.known.clone(),
+            max_peers: None,
+            since: 0,
             limits: net.limits.clone(),
             seed: net.rng.random(),
         };
@@ -197,7 +199,7 @@ impl Node {
                     Ok(Message::Transaction(Delivery { origin: Some(origin), .. }))
                         if self.accepted.contains(frame.as_str()) =>
                     {
-                        Input::Repeated { link, copies: vec![(origin, 1)] }
+                        Input::Repeated { link, copies: vec![(Some(origin), 1)] }
                     }
                     message => Input::Received { link, message },
                 }
@@ -293,6 +295,7 @@ fn note(net: &mut Network, actor: usize, input: &Input) {
             ("receives", link.0, message.as_ref().map_or_else(ToString::to_string, |m| m.kind().to_owned()))
         }
         Input::Pong { link } => ("pong", link.0, String::new()),
+        Input::Unread { link } => ("unread", link.map_or(0, |link| link.0), String::new()),
         Input::LinkClosed { link, cause } => ("closed", link.0, cause.clone()),
         Input::LinkFull { link } => ("full", link.0, String::new()),
         Input::DialFailed { address, error } => ("dial failed", 0, format!("{address}: {error}")),
@@ -305,6 +308,7 @@ fn note(net: &mut Network, actor: usize, input: &Input) {
         Input::Fed { link, position } => ("fed", link.0, position.to_string()),
         Input::Lost { ids } => ("lost", ids.len() as u64, String::new()),
         Input::Submit { transaction, .. } => ("submit", 0, transaction.body().to_owned()),
+        Input::Broadcast { message, .. } => ("broadcasts", 0, message.clone()),
         Input::Timeout => ("timeout", 0, String::new()),
         Input::Shutdown => ("shutdown", 0, String::new()),
     };

@@ -40,6 +40,8 @@ impl Node {
                 }
                 self.check_ack(frame.as_str())?;
             }
+            // What was sent is on its way already.
+            Output::Unqueue { .. } => {}
             Output::Ping { link } => {
                 net.trace.note(now, actor, "pings", link.0, "");
                 self.send(net, link, Item::Ping, Lane::Control)?;
@@ -68,6 +70,7 @@ impl Node {
                     self.requests.insert(request, submission.id);
                 }
             }
+            Output::Told { .. } => {}
             Output::Kept { request } => {
                 let id = self.requests.remove(&request);
                 let id = id.filter(|id| self.is_on_disk(id));
