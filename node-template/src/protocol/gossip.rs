@@ -47,6 +47,10 @@ impl Protocol {
             if ack {
                 self.answer_duplicate(link, id);
             }
+            // Whichever origin it names: that of a liar would else be flooded for ever, since no two copies that came here name it.
+            if let Some(origin) = origin.filter(|_| !synced) {
+                self.on_copy(now, link, &origin);
+            }
             return;
         }
         if let Err(reason) = self.has_room() {
@@ -236,20 +240,25 @@ impl Protocol {
     pub(super) fn on_repeated(&mut self, now: Instant, link: LinkId, copies: &[(Option<Origin>, u32)]) {
         self.hear(now, link);
         self.counters.transactions_duplicate += copies.iter().map(|(_, count)| u64::from(*count)).sum::<u64>();
+        for origin in copies.iter().filter_map(|(origin, _)| origin.as_ref()) {
+            self.on_copy(now, link, origin);
+        }
+    }
+
+    /// A copy of a transaction or a broadcast came in that names an origin: a neighbour that is not the way to it is told to send no more of it.
+    pub(super) fn on_copy(&mut self, now: Instant, link: LinkId, origin: &Origin) {
         let Some(sender) = self.links.get(link).filter(|link| !link.closing).and_then(Link::full).map(|peer| peer.id)
         else {
             return;
         };
-        for origin in copies.iter().filter_map(|(origin, _)| origin.as_ref()) {
-            if *origin == Origin::Node(sender) || *origin == Origin::Node(self.config.node) {
-                continue;
-            }
-            if let Some(direct) = self.direct_link(origin) {
-                self.keep_to(now, origin, direct);
-            }
-            let tell = self.trees.another_copy(now, origin, link);
-            self.tell(tell, origin);
+        if *origin == Origin::Node(sender) || *origin == Origin::Node(self.config.node) {
+            return;
         }
+        if let Some(direct) = self.direct_link(origin) {
+            self.keep_to(now, origin, direct);
+        }
+        let tell = self.trees.another_copy(now, origin, link);
+        self.tell(tell, origin);
     }
 
     pub(super) fn on_prune(&mut self, link: LinkId, origins: &[Origin]) {

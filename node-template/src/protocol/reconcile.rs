@@ -2,7 +2,7 @@
 //!
 //! It begins with a [`Summary`] of one side, a hundred bytes. If the other's is equal, that was all. Else the other fetches what it lacks: in a few rounds of
 //! negentropy (range-based set reconciliation, Meyer 2023) it learns which identities those are, and WANTs them; if it lacks a great part, it asks for
-//! everything, of one neighbour at a time. It also answers with its own summary, and so each side fetches its own. The cost grows with the difference.
+//! everything, of one neighbour at a time. It also answers with its own summary, and so each side fetches its own, the one that has less first. The cost grows with the difference.
 //!
 //! It runs when two full peers link, now and then with a random neighbour, and when the tree of an origin broke. What came this way is not relayed: the
 //! neighbours' own rounds find it.
@@ -10,9 +10,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use negentropy::Negentropy;
 use rand::RngExt;
 
+use super::comparison;
 use super::event::Event;
 use super::identity::LinkId;
 use super::links::{Flow, Link};
@@ -25,12 +25,14 @@ use super::{Lane, Output, Protocol, limits};
 const SHORTEST: Duration = Duration::from_secs(1);
 /// … and the longest, when nothing changes. In between it doubles. Each wait is drawn from 1 to 2 times the shortest, lest all ask at once.
 const LONGEST: Duration = Duration::from_secs(5);
-/// The longest negentropy message, in bytes; in base64, a third more.
-const STEP_BYTES: u64 = 48 * 1024;
 /// How many identities one reconciliation may find to be missing before streaming everything is cheaper.
 const MANY: usize = 20_000;
-/// How long an answer to a WANT may take before the same is wanted from somebody else.
+/// How long an answer to a WANT may take before the same is wanted from somebody else …
 const WANT_PATIENCE: Duration = Duration::from_secs(5);
+/// … and how long a link that was asked may bring nothing at all: what it did not send by then it withholds, or had no room for.
+const WANT_PROGRESS: Duration = Duration::from_secs(2);
+/// For how long others are asked rather than a link that brought nothing of what was wanted.
+const LET_DOWN: Duration = Duration::from_secs(60);
 /// How long an answer in a reconciliation may take before it is given up.
 const STEP_PATIENCE: Duration = Duration::from_secs(20);
 /// How many questions a link may ask at once …
@@ -50,11 +52,17 @@ pub(super) struct Reconciling {
     last_number: u64,
     /// What was asked for and has not come: of whom, and when. Its order reaches no output.
     wanted: HashMap<TransactionId, (LinkId, Instant)>,
+    /// When a link last brought something that was not pushed. Only for links that something is wanted of.
+    brought: BTreeMap<LinkId, Instant>,
+    /// Links that offered something and brought nothing of it, and since when they are known for that. What they offer keeps nobody else from being asked.
+    let_down: BTreeMap<LinkId, Instant>,
     /// Who sends us its whole pool, and when something of it last came.
     streaming: Option<(LinkId, Instant)>,
     /// What the application refused, in two generations: it is not asked for again. Their order reaches no output.
     refused: HashSet<TransactionId>,
     refused_before: HashSet<TransactionId>,
+    /// Links on which the other side was let go first, the last time that pools differed.
+    deferred: BTreeSet<LinkId>,
     interval: Duration,
     /// Whether anything was accepted since the last round.
     news: bool,
@@ -74,9 +82,12 @@ impl Default for Reconciling {
             open: BTreeMap::new(),
             last_number: 0,
             wanted: HashMap::new(),
+            brought: BTreeMap::new(),
+            let_down: BTreeMap::new(),
             streaming: None,
             refused: HashSet::new(),
             refused_before: HashSet::new(),
+            deferred: BTreeSet::new(),
             interval: SHORTEST,
             news: false,
         }
@@ -107,17 +118,37 @@ impl Reconciling {
 
     pub(super) fn forget_link(&mut self, link: LinkId) {
         self.open.remove(&link);
+        self.deferred.remove(&link);
         self.wanted.retain(|_, (of, _)| *of != link);
+        self.brought.remove(&link);
+        self.let_down.remove(&link);
         self.streaming = self.streaming.filter(|(of, _)| *of != link);
     }
 
-    /// Something came that was not pushed.
+    /// Something came on a link that was not pushed.
     pub(super) fn on_synced(&mut self, now: Instant, link: LinkId) {
+        self.brought.insert(link, now);
+        self.let_down.remove(&link);
         if let Some((of, at)) = &mut self.streaming
             && *of == link
         {
             *at = now;
         }
+    }
+
+    /// Forgets what was wanted and does not come, and notes which links brought nothing.
+    fn expire_wants(&mut self, now: Instant) {
+        let Self { wanted, brought, let_down, .. } = self;
+        let since = |at: Instant| now.saturating_duration_since(at);
+        wanted.retain(|_, (of, asked)| {
+            let moved = brought.get(of).copied().filter(|brought| *brought >= *asked);
+            let waits = since(*asked) < WANT_PATIENCE && since(moved.unwrap_or(*asked)) < WANT_PROGRESS;
+            if !waits && moved.is_none() {
+                let_down.insert(*of, now);
+            }
+            waits
+        });
+        let_down.retain(|_, at| since(*at) < LET_DOWN);
     }
 }
 
@@ -135,7 +166,7 @@ impl Protocol {
         let idle = !std::mem::take(&mut self.reconciling.news);
         let interval = if idle { (self.reconciling.interval * 2).min(LONGEST) } else { SHORTEST };
         self.reconciling.interval = interval;
-        self.reconciling.wanted.retain(|_, (_, at)| now.saturating_duration_since(*at) < WANT_PATIENCE);
+        self.reconciling.expire_wants(now);
         self.reconciling.open.retain(|_, open| now.saturating_duration_since(open.at) < STEP_PATIENCE);
         self.offer.ripen(now);
         self.tell_somebody(now);
@@ -165,7 +196,11 @@ impl Protocol {
 
     fn somebody(&mut self) -> Option<LinkId> {
         let ready = self.links.iter().filter(|(_, link)| link.full().is_some() && link.takes_transactions());
-        let ready: Vec<LinkId> = ready.map(|(id, _)| id).collect();
+        let mut ready: Vec<LinkId> = ready.map(|(id, _)| id).collect();
+        let let_down = &self.reconciling.let_down;
+        if ready.iter().any(|link| !let_down.contains_key(link)) {
+            ready.retain(|link| !let_down.contains_key(link));
+        }
         (!ready.is_empty()).then(|| ready[self.rng.random_range(0..ready.len())])
     }
 
@@ -189,8 +224,10 @@ impl Protocol {
         self.offer.ripen(now);
         let ours = self.offer.summary();
         if ours == *theirs {
+            self.reconciling.deferred.remove(&link);
             return;
         }
+        let offered = ours.count;
         if asked {
             self.send_sync(link, SyncFrame::Reply(ours));
         }
@@ -200,6 +237,12 @@ impl Protocol {
         self.counters.pools_differed += 1;
         // What we refused we have seen: it is no reason to ask for everything.
         let held = self.holdings.count() + self.reconciling.refused.len() as u64;
+        // Whoever offers less goes first: most often it lacks all that differs, and then one comparison is enough. If pools still differ the next time, we lack
+        // something as well, or the other side fetches nothing: its pool may be full.
+        if theirs.count < offered && self.reconciling.deferred.insert(link) {
+            return;
+        }
+        self.reconciling.deferred.remove(&link);
         if theirs.count.saturating_sub(held) <= (held / 4).max(1_000) {
             self.reconcile(now, link);
         } else {
@@ -232,8 +275,7 @@ impl Protocol {
 
     /// Begins a reconciliation.
     fn reconcile(&mut self, now: Instant, link: LinkId) {
-        let begun = Negentropy::borrowed(&self.offer, STEP_BYTES).and_then(|mut negentropy| negentropy.initiate());
-        let Ok(message) = begun else {
+        let Ok(message) = comparison::begin(self.offer.items()) else {
             return self.fault_without_count(link, "a reconciliation could not begin".into());
         };
         self.reconciling.last_number += 1;
@@ -242,7 +284,7 @@ impl Protocol {
         self.send_sync(link, SyncFrame::Ask(Step { number, message }));
     }
 
-    /// Whether a link may ask once more: each answer reads the whole offer.
+    /// Whether a link may ask once more: an answer may read a great part of the offer.
     pub(super) fn may_ask(&mut self, now: Instant, link: LinkId) -> bool {
         let Some(open) = self.links.get_mut(link) else { return false };
         let used = open.asks_used_until.unwrap_or(now).max(now) + ASK_EVERY;
@@ -255,9 +297,7 @@ impl Protocol {
 
     fn on_ask(&mut self, now: Instant, link: LinkId, step: &Step) {
         self.offer.ripen(now);
-        let answer = Negentropy::borrowed(&self.offer, STEP_BYTES)
-            .and_then(|mut negentropy| negentropy.reconcile(&step.message));
-        match answer {
+        match comparison::answer(self.offer.items(), &step.message) {
             Ok(message) => self.send_sync(link, SyncFrame::Answer(Step { number: step.number, message })),
             Err(error) => self.fault(link, &format!("SYNC: {error}")),
         }
@@ -269,10 +309,7 @@ impl Protocol {
             return;
         };
         let (mut have, mut need) = (Vec::new(), Vec::new());
-        let next = Negentropy::borrowed(&self.offer, STEP_BYTES).and_then(|mut negentropy| {
-            negentropy.set_initiator();
-            negentropy.reconcile_with_ids(&step.message, &mut have, &mut need)
-        });
+        let next = comparison::conclude(self.offer.items(), &step.message, &mut have, &mut need);
         // What the other side lacks it finds by itself, when it is told of our summary.
         open.found += need.len();
         open.at = now;
@@ -304,12 +341,15 @@ impl Protocol {
 
     /// Asks for transactions that we neither hold nor have asked for.
     fn want(&mut self, now: Instant, link: LinkId, mut ids: Vec<TransactionId>) {
+        self.reconciling.expire_wants(now);
         ids.retain(|id| !self.reconciling.has_refused(id));
-        let wanted = &mut self.reconciling.wanted;
+        let Reconciling { wanted, let_down, .. } = &mut self.reconciling;
         ids.retain(|id| !self.holdings.holds(id) && !wanted.contains_key(id));
         let of_link = wanted.values().filter(|(of, _)| *of == link).count();
         ids.truncate(WANTED.saturating_sub(of_link));
-        wanted.extend(ids.iter().map(|id| (*id, (link, now))));
+        if !let_down.contains_key(&link) {
+            wanted.extend(ids.iter().map(|id| (*id, (link, now))));
+        }
         for some in ids.chunks(limits::WANT_IDS) {
             self.send(vec![link], want_frame(some), Lane::Control);
         }
