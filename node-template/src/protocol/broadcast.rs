@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::event::{Event, PeerName};
 use super::identity::LinkId;
-use super::links::{Link, Role};
+use super::links::Role;
 use super::message::{Ack, AckStatus, Broadcast, BroadcastFrame, BroadcastId};
 use super::transaction::Origin;
 use super::{Lane, Output, Protocol, RequestId, Told, limits};
@@ -124,7 +124,7 @@ impl Protocol {
         if self.broadcasts.has_seen(&id) {
             self.counters.broadcasts_duplicate += 1;
             if full && synced.is_none() {
-                self.on_broadcast_again(now, link, &origin);
+                self.note_copy(now, &origin, link);
             }
             return self.answer_broadcast(link, ack, id, AckStatus::Duplicate, 0);
         }
@@ -204,20 +204,6 @@ impl Protocol {
             self.send(targets, frame.to_frame(self.config.session), Lane::Payload);
         }
         count
-    }
-
-    /// One more copy was pushed: whoever is not the way to its origin is told to send no more of it.
-    fn on_broadcast_again(&mut self, now: Instant, link: LinkId, origin: &Origin) {
-        let sender = self.links.get(link).and_then(Link::full).map(|peer| Origin::Node(peer.id));
-        if sender.as_ref() == Some(origin) || *origin == Origin::Node(self.config.node) {
-            return;
-        }
-        if let Some(direct) = self.direct_link(origin) {
-            let tell = self.trees.direct(origin, direct);
-            self.tell(tell, origin);
-        }
-        let tell = self.trees.another_copy(now, origin, link);
-        self.tell(tell, origin);
     }
 
     /// How people know an origin.

@@ -208,7 +208,7 @@ impl Protocol {
     }
 
     /// Says to a neighbour what its place in an origin's tree is.
-    pub(super) fn tell(&mut self, tell: Tell, origin: &Origin) {
+    fn tell(&mut self, tell: Tell, origin: &Origin) {
         let (link, frame) = match tell {
             Tell::Nothing => return,
             Tell::Prune(link) => (link, prune_frame(std::slice::from_ref(origin))),
@@ -224,7 +224,7 @@ impl Protocol {
         }
     }
 
-    pub(super) fn direct_link(&self, origin: &Origin) -> Option<LinkId> {
+    fn direct_link(&self, origin: &Origin) -> Option<LinkId> {
         let Origin::Node(node) = origin else { return None };
         self.links
             .to_node(*node, None)
@@ -236,20 +236,23 @@ impl Protocol {
     pub(super) fn on_repeated(&mut self, now: Instant, link: LinkId, copies: &[(Option<Origin>, u32)]) {
         self.hear(now, link);
         self.counters.transactions_duplicate += copies.iter().map(|(_, count)| u64::from(*count)).sum::<u64>();
-        let Some(sender) = self.links.get(link).filter(|link| !link.closing).and_then(Link::full).map(|peer| peer.id)
-        else {
-            return;
-        };
         for origin in copies.iter().filter_map(|(origin, _)| origin.as_ref()) {
-            if *origin == Origin::Node(sender) || *origin == Origin::Node(self.config.node) {
-                continue;
-            }
-            if let Some(direct) = self.direct_link(origin) {
-                self.keep_to(now, origin, direct);
-            }
-            let tell = self.trees.another_copy(now, origin, link);
-            self.tell(tell, origin);
+            self.note_copy(now, origin, link);
         }
+    }
+
+    /// A copy came in of what an origin sent: a neighbour that is not the way to it is told to send no more of that.
+    pub(super) fn note_copy(&mut self, now: Instant, origin: &Origin, link: LinkId) {
+        let sender = self.links.get(link).filter(|link| !link.closing).and_then(Link::full).map(|peer| peer.id);
+        let Some(sender) = sender else { return };
+        if *origin == Origin::Node(sender) || *origin == Origin::Node(self.config.node) {
+            return;
+        }
+        if let Some(direct) = self.direct_link(origin) {
+            self.keep_to(now, origin, direct);
+        }
+        let tell = self.trees.another_copy(now, origin, link);
+        self.tell(tell, origin);
     }
 
     pub(super) fn on_prune(&mut self, link: LinkId, origins: &[Origin]) {

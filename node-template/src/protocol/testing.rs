@@ -229,6 +229,7 @@ impl Net {
             Output::Store { transaction } => {
                 self.inputs.push_back((node, Input::Stored { ids: vec![transaction.id()] }))
             }
+            Output::Unqueue { .. } => {}
             Output::Feed { .. } | Output::Fetch { .. } | Output::Submitted { .. } | Output::Kept { .. } => {}
         }
     }
