@@ -42,6 +42,8 @@ pub enum Invariant {
     NoBusyLoop,
     /// Once nothing disturbs it, the network becomes a full mesh, one link per pair of full peers, and stays one.
     FullMesh,
+    /// Once nothing disturbs it, every link of a given graph is open.
+    LinksAsWanted,
     /// Once nothing disturbs it, all pools are equal.
     PoolsAgree,
     /// A client whose link is open gets its answer.

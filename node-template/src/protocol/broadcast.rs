@@ -124,7 +124,7 @@ impl Protocol {
         if self.broadcasts.has_seen(&id) {
             self.counters.broadcasts_duplicate += 1;
             if full && synced.is_none() {
-                self.note_copy(now, &origin, link);
+                self.on_copy(now, link, &origin);
             }
             return self.answer_broadcast(link, ack, id, AckStatus::Duplicate, 0);
         }

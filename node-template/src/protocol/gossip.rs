@@ -47,6 +47,10 @@ impl Protocol {
             if ack {
                 self.answer_duplicate(link, id);
             }
+            // Whichever origin it names: that of a liar would else be flooded for ever, since no two copies that came here name it.
+            if let Some(origin) = origin.filter(|_| !synced) {
+                self.on_copy(now, link, &origin);
+            }
             return;
         }
         if let Err(reason) = self.has_room() {
@@ -208,7 +212,7 @@ impl Protocol {
     }
 
     /// Says to a neighbour what its place in an origin's tree is.
-    fn tell(&mut self, tell: Tell, origin: &Origin) {
+    pub(super) fn tell(&mut self, tell: Tell, origin: &Origin) {
         let (link, frame) = match tell {
             Tell::Nothing => return,
             Tell::Prune(link) => (link, prune_frame(std::slice::from_ref(origin))),
@@ -224,7 +228,7 @@ impl Protocol {
         }
     }
 
-    fn direct_link(&self, origin: &Origin) -> Option<LinkId> {
+    pub(super) fn direct_link(&self, origin: &Origin) -> Option<LinkId> {
         let Origin::Node(node) = origin else { return None };
         self.links
             .to_node(*node, None)
@@ -237,14 +241,16 @@ impl Protocol {
         self.hear(now, link);
         self.counters.transactions_duplicate += copies.iter().map(|(_, count)| u64::from(*count)).sum::<u64>();
         for origin in copies.iter().filter_map(|(origin, _)| origin.as_ref()) {
-            self.note_copy(now, origin, link);
+            self.on_copy(now, link, origin);
         }
     }
 
-    /// A copy came in of what an origin sent: a neighbour that is not the way to it is told to send no more of that.
-    pub(super) fn note_copy(&mut self, now: Instant, origin: &Origin, link: LinkId) {
-        let sender = self.links.get(link).filter(|link| !link.closing).and_then(Link::full).map(|peer| peer.id);
-        let Some(sender) = sender else { return };
+    /// A copy of a transaction or a broadcast came in that names an origin: a neighbour that is not the way to it is told to send no more of it.
+    pub(super) fn on_copy(&mut self, now: Instant, link: LinkId, origin: &Origin) {
+        let Some(sender) = self.links.get(link).filter(|link| !link.closing).and_then(Link::full).map(|peer| peer.id)
+        else {
+            return;
+        };
         if *origin == Origin::Node(sender) || *origin == Origin::Node(self.config.node) {
             return;
         }

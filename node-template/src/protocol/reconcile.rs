@@ -29,8 +29,12 @@ const LONGEST: Duration = Duration::from_secs(5);
 const STEP_BYTES: u64 = 48 * 1024;
 /// How many identities one reconciliation may find to be missing before streaming everything is cheaper.
 const MANY: usize = 20_000;
-/// How long an answer to a WANT may take before the same is wanted from somebody else.
+/// How long an answer to a WANT may take before the same is wanted from somebody else …
 const WANT_PATIENCE: Duration = Duration::from_secs(5);
+/// … and how long a link that was asked may bring nothing at all: what it did not send by then it withholds, or had no room for.
+const WANT_PROGRESS: Duration = Duration::from_secs(2);
+/// For how long others are asked rather than a link that brought nothing of what was wanted.
+const LET_DOWN: Duration = Duration::from_secs(60);
 /// How long an answer in a reconciliation may take before it is given up.
 const STEP_PATIENCE: Duration = Duration::from_secs(20);
 /// How many questions a link may ask at once …
@@ -50,6 +54,10 @@ pub(super) struct Reconciling {
     last_number: u64,
     /// What was asked for and has not come: of whom, and when. Its order reaches no output.
     wanted: HashMap<TransactionId, (LinkId, Instant)>,
+    /// When a link last brought something that was not pushed. Only for links that something is wanted of.
+    brought: BTreeMap<LinkId, Instant>,
+    /// Links that offered something and brought nothing of it, and since when they are known for that. What they offer keeps nobody else from being asked.
+    let_down: BTreeMap<LinkId, Instant>,
     /// Who sends us its whole pool, and when something of it last came.
     streaming: Option<(LinkId, Instant)>,
     /// What the application refused, in two generations: it is not asked for again. Their order reaches no output.
@@ -74,6 +82,8 @@ impl Default for Reconciling {
             open: BTreeMap::new(),
             last_number: 0,
             wanted: HashMap::new(),
+            brought: BTreeMap::new(),
+            let_down: BTreeMap::new(),
             streaming: None,
             refused: HashSet::new(),
             refused_before: HashSet::new(),
@@ -108,16 +118,35 @@ impl Reconciling {
     pub(super) fn forget_link(&mut self, link: LinkId) {
         self.open.remove(&link);
         self.wanted.retain(|_, (of, _)| *of != link);
+        self.brought.remove(&link);
+        self.let_down.remove(&link);
         self.streaming = self.streaming.filter(|(of, _)| *of != link);
     }
 
-    /// Something came that was not pushed.
+    /// Something came on a link that was not pushed.
     pub(super) fn on_synced(&mut self, now: Instant, link: LinkId) {
+        self.brought.insert(link, now);
+        self.let_down.remove(&link);
         if let Some((of, at)) = &mut self.streaming
             && *of == link
         {
             *at = now;
         }
+    }
+
+    /// Forgets what was wanted and does not come, and notes which links brought nothing.
+    fn expire_wants(&mut self, now: Instant) {
+        let Self { wanted, brought, let_down, .. } = self;
+        let since = |at: Instant| now.saturating_duration_since(at);
+        wanted.retain(|_, (of, asked)| {
+            let moved = brought.get(of).copied().filter(|brought| *brought >= *asked);
+            let waits = since(*asked) < WANT_PATIENCE && since(moved.unwrap_or(*asked)) < WANT_PROGRESS;
+            if !waits && moved.is_none() {
+                let_down.insert(*of, now);
+            }
+            waits
+        });
+        let_down.retain(|_, at| since(*at) < LET_DOWN);
     }
 }
 
@@ -135,7 +164,7 @@ impl Protocol {
         let idle = !std::mem::take(&mut self.reconciling.news);
         let interval = if idle { (self.reconciling.interval * 2).min(LONGEST) } else { SHORTEST };
         self.reconciling.interval = interval;
-        self.reconciling.wanted.retain(|_, (_, at)| now.saturating_duration_since(*at) < WANT_PATIENCE);
+        self.reconciling.expire_wants(now);
         self.reconciling.open.retain(|_, open| now.saturating_duration_since(open.at) < STEP_PATIENCE);
         self.offer.ripen(now);
         self.tell_somebody(now);
@@ -165,7 +194,11 @@ impl Protocol {
 
     fn somebody(&mut self) -> Option<LinkId> {
         let ready = self.links.iter().filter(|(_, link)| link.full().is_some() && link.takes_transactions());
-        let ready: Vec<LinkId> = ready.map(|(id, _)| id).collect();
+        let mut ready: Vec<LinkId> = ready.map(|(id, _)| id).collect();
+        let let_down = &self.reconciling.let_down;
+        if ready.iter().any(|link| !let_down.contains_key(link)) {
+            ready.retain(|link| !let_down.contains_key(link));
+        }
         (!ready.is_empty()).then(|| ready[self.rng.random_range(0..ready.len())])
     }
 
@@ -304,12 +337,15 @@ impl Protocol {
 
     /// Asks for transactions that we neither hold nor have asked for.
     fn want(&mut self, now: Instant, link: LinkId, mut ids: Vec<TransactionId>) {
+        self.reconciling.expire_wants(now);
         ids.retain(|id| !self.reconciling.has_refused(id));
-        let wanted = &mut self.reconciling.wanted;
+        let Reconciling { wanted, let_down, .. } = &mut self.reconciling;
         ids.retain(|id| !self.holdings.holds(id) && !wanted.contains_key(id));
         let of_link = wanted.values().filter(|(of, _)| *of == link).count();
         ids.truncate(WANTED.saturating_sub(of_link));
-        wanted.extend(ids.iter().map(|id| (*id, (link, now))));
+        if !let_down.contains_key(&link) {
+            wanted.extend(ids.iter().map(|id| (*id, (link, now))));
+        }
         for some in ids.chunks(limits::WANT_IDS) {
             self.send(vec![link], want_frame(some), Lane::Control);
         }
