@@ -63,7 +63,7 @@ fn steps(root: &Path, long: bool) -> Vec<Step<'_>> {
     if long {
         tests.extend(["--", "--include-ignored"]);
     }
-    vec![
+    let mut steps = vec![
         Step { name: "tools", run: Box::new(tools) },
         Step { name: "format", run: Box::new(move || cargo(root, &["fmt", "--all", "--check"])) },
         Step {
@@ -78,7 +78,18 @@ fn steps(root: &Path, long: bool) -> Vec<Step<'_>> {
             name: "simulation",
             run: Box::new(move || cargo(root, &["run", "--package", "simulator", "--", "--seeds", seeds])),
         },
-    ]
+    ];
+    if long {
+        // With optimisation: both are measurements, and hold nodes against bounds.
+        let stuck =
+            ["test", "--release", "--package", "p2p-node", "--test", "reliability", "--", "--ignored", "--nocapture"];
+        steps.push(Step { name: "a reader that never reads", run: Box::new(move || cargo(root, &stuck)) });
+        steps.push(Step {
+            name: "large pool",
+            run: Box::new(move || cargo(root, &["run", "--quiet", "--package", "xtask", "--", "scale"])),
+        });
+    }
+    steps
 }
 
 /// Whether the tools are there that the tests call.
@@ -86,6 +97,7 @@ fn tools() -> Result<()> {
     let needed = [
         ("node", "--version", "install Node.js 20 or newer (Debian: apt-get install nodejs)"),
         ("npm", "--version", "install npm (Debian: apt-get install npm)"),
+        ("ip", "-Version", "install iproute2 (Debian: apt-get install iproute2); tests cut a network in two with it"),
     ];
     let mut missing = Vec::new();
     for (tool, argument, remedy) in needed {

@@ -237,6 +237,17 @@ impl Pool {
         Err(PoolError::Unsettled { path: self.shared.path().to_owned() })
     }
 
+    /// Reads one transaction by its identity, from the file; `None` if it is not on the disk.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn find(&self, id: &TransactionId) -> Result<Option<Transaction>, PoolError> {
+        let position = self.shared.state().index.position(id);
+        let Some(position) = position else { return Ok(None) };
+        let (mut found, _) = self.read_these(&[position as u64], usize::MAX).await?;
+        Ok(found.pop())
+    }
+
     async fn carry_out(&self, plan: Plan) -> Result<Option<Vec<Transaction>>, PoolError> {
         let read = tokio::task::spawn_blocking(move || plan.read()).await;
         // The runtime drops blocking work only when it ends.

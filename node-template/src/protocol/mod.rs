@@ -27,8 +27,10 @@ pub mod limits;
 pub mod message;
 pub mod transaction;
 
+mod blocks;
 mod broadcast;
 mod catch_up;
+mod comparison;
 mod dialling;
 mod duel;
 mod exchange;

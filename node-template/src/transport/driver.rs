@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::dialer::{self, Dialled};
 use super::feeder::{feed, fetch};
 use super::filter::{Filter, Fingerprint};
-use super::link::LinkTask;
+use super::link::{Common, LinkTask};
 use super::listener::Place;
 use super::pressure::Pressure;
 use super::queue::{Farewell, Item, Queue};
@@ -312,18 +312,17 @@ impl Driver {
             Arc::new(Queue::new(limits.queue_bytes, limits.control_bytes, Arc::clone(&self.parts.pressure), link));
         let rate = (Scope::of(remote) != Scope::Loopback)
             .then(|| Rate::new(limits.transaction_rate, limits.transaction_burst, tokio::time::Instant::now()));
-        let task = LinkTask::new(
-            link,
-            socket,
-            Arc::clone(&queue),
-            self.parts.inbox.clone(),
-            Arc::clone(&self.parts.filter),
-            limits.write_deadline,
-            rate,
-            Arc::clone(&self.parts.pressure),
-            matches!(direction, Direction::Dialled { .. }),
-        )
-        .judged_by(self.parts.validator.clone());
+        let common = Common {
+            inbox: self.parts.inbox.clone(),
+            filter: Arc::clone(&self.parts.filter),
+            pressure: Arc::clone(&self.parts.pressure),
+            validator: self.parts.validator.clone(),
+            write_deadline: limits.write_deadline,
+        };
+        let mut task = LinkTask::new(link, socket, Arc::clone(&queue), rate, common);
+        if matches!(direction, Direction::Dialled { .. }) {
+            task = task.of_peer();
+        }
         let handle = self.tasks.spawn(task.run());
         self.carried.insert(handle.id(), link);
         self.links.insert(
