@@ -211,7 +211,6 @@ impl Net {
                 let greeting = greeting.map(|other| self.greeting(other));
                 self.inputs.push_back((node, Input::Probed { link, address, greeting }));
             }
-            Output::Unqueue { .. } => {}
             Output::Ping { link } => {
                 if self.wires.contains_key(&(node, link)) {
                     self.inputs.push_back((node, Input::Pong { link }));
