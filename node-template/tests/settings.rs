@@ -464,7 +464,7 @@ fn the_template_is_valid_and_shows_the_defaults() {
         (settings.host.as_str(), settings.network.as_str(), settings.warnings),
         ("localhost", "p2p-node", Vec::new())
     );
-    assert_eq!(all.lines().count(), 19, "{all}");
+    assert_eq!(all.lines().count(), 24, "{all}");
 }
 
 #[test]
@@ -474,7 +474,7 @@ fn http_is_on_loopback_unless_a_token_guards_it() {
     assert_eq!((default.host.as_str(), default.port, default.token), ("localhost", None, None));
     assert_eq!(http("HTTP_PORT=0\nHTTP_HOST=0.0.0.0"), None, "off");
     assert_eq!(http("HTTP_PORT=8080").unwrap().port, Some(8080));
-    assert_eq!(http("HTTP_NAMES=Node.example.org, other").unwrap().names, ["node.example.org", "other"]);
+    assert_eq!(http("HTTP_NAMES=Node.example.org,other").unwrap().names, ["node.example.org", "other"]);
     let beyond = http("HTTP_HOST=0.0.0.0\nHTTP_TOKEN=0123456789abcdef").unwrap();
     assert_eq!((beyond.host.as_str(), beyond.token.as_deref()), ("0.0.0.0", Some("0123456789abcdef")));
     for (env, expected) in [
