@@ -31,6 +31,7 @@ use crate::protocol::limits::Limits;
 use crate::protocol::message::Status;
 use crate::protocol::transaction::{InvalidTransaction, Transaction, TransactionId};
 use crate::protocol::{Config, Protocol, Submission};
+use crate::remembered::Remembered;
 use crate::report::many;
 use crate::settings::{DEFAULT_NETWORK, Settings};
 use crate::transport::driver::{Command, Driver, Parts};
@@ -56,6 +57,8 @@ pub struct Network {
     address: Option<PeerAddress>,
     name: String,
     known_peers: Vec<PeerAddress>,
+    max_peers: Option<u32>,
+    genesis: Option<PeerAddress>,
     limits: Limits,
     /// Where host and port were set, for errors.
     origin: String,
@@ -112,6 +115,8 @@ impl Network {
             address: None,
             name: DEFAULT_NETWORK.to_owned(),
             known_peers: Vec::new(),
+            max_peers: None,
+            genesis: None,
             limits: Limits::default(),
             origin: "as the program asked".to_owned(),
         }
@@ -144,6 +149,19 @@ impl Network {
     /// One more address to dial from the start, never forgotten.
     pub fn known_peer(mut self, address: PeerAddress) -> Self {
         self.known_peers.push(address);
+        self
+    }
+
+    /// Link to at most `most` nodes, instead of to all. A node that is full sends others on, and takes one that has no link in place of another; with 1 a network
+    /// can not connect. 0 counts as 1.
+    pub fn max_peers(mut self, most: u32) -> Self {
+        self.max_peers = Some(most.max(1));
+        self
+    }
+
+    /// Join through this node: ask it for a live one, link to that and to some of its neighbours. If it is down, known peers and those of the last run serve.
+    pub fn genesis(mut self, address: PeerAddress) -> Self {
+        self.genesis = Some(address);
         self
     }
 
@@ -180,6 +198,7 @@ impl Network {
         let port = listeners[0].local_addr().map_err(|error| self.explain(error))?.port();
         let address = self.advertised(port).map_err(StartError::Address)?;
         pool::announce(&self.folder, &self.listened(port).map_err(StartError::Address)?)?;
+        let remembered = Remembered::read(&self.folder, self.max_peers.is_some() || self.genesis.is_some());
         let (session, seed) = (Session::from_random(random()?), u64::from_le_bytes(random()?));
         let config = Config {
             node,
@@ -188,6 +207,9 @@ impl Network {
             network: self.name,
             address: address.clone(),
             known_peers: self.known_peers,
+            remembered_peers: remembered.addresses().to_vec(),
+            max_peers: self.max_peers,
+            genesis: self.genesis,
             limits: self.limits.clone(),
             seed,
         };
@@ -213,6 +235,7 @@ impl Network {
             inbox,
             filter: Arc::new(Filter::new(&random()?)),
             commands: command_receiver,
+            remembered,
             events: events.clone(),
         });
         let (stop, stopped) = oneshot::channel::<()>();
@@ -262,6 +285,8 @@ impl From<Settings> for Network {
             address: settings.address,
             name: settings.network,
             known_peers: settings.known_peers,
+            max_peers: settings.max_peers,
+            genesis: settings.genesis,
             limits: settings.limits,
             origin: settings.listen_origin,
         }

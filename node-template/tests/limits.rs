@@ -295,6 +295,9 @@ impl Core {
             network: "test".into(),
             address: "ws://198.51.100.1:4001".parse().unwrap(),
             known_peers: Vec::new(),
+            remembered_peers: Vec::new(),
+            max_peers: None,
+            genesis: None,
             limits,
             seed: 7,
         };

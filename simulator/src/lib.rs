@@ -12,6 +12,7 @@ pub mod faults;
 pub mod load;
 pub mod network;
 pub mod node;
+pub mod overlay;
 pub mod plain;
 pub mod run;
 pub mod trace;

@@ -24,6 +24,7 @@ impl Protocol {
             }
             self.timers.set(Timer::Silence(link), now + self.config.limits.dial_timeout);
             self.send_handshake(link);
+            self.send_join(link);
         }
     }
 

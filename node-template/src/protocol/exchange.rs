@@ -204,6 +204,12 @@ pub enum Output {
         /// Which.
         request: RequestId,
     },
+    /// Keep these addresses for the next start, in place of those ordered before: they led to nodes lately, the latest first. At most
+    /// [`REMEMBERED_PEERS`](super::limits::REMEMBERED_PEERS).
+    Remember {
+        /// Which.
+        addresses: Vec<PeerAddress>,
+    },
     /// Tell the application and the log.
     Notify(Event),
 }
@@ -243,6 +249,12 @@ pub struct Config {
     pub address: PeerAddress,
     /// The addresses that are dialled from the start and never forgotten.
     pub known_peers: Vec<PeerAddress>,
+    /// Addresses that led to nodes when this node last ran.
+    pub remembered_peers: Vec<PeerAddress>,
+    /// How many nodes to link to at most; `None`: all, a full mesh.
+    pub max_peers: Option<u32>,
+    /// Whom to ask for a node to begin with.
+    pub genesis: Option<PeerAddress>,
     /// The bounds that this node keeps.
     pub limits: Limits,
     /// Seeds every random choice: equal seeds and equal inputs give equal outputs.

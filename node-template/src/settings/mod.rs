@@ -20,6 +20,7 @@ use crate::report::plain;
 mod adjust;
 mod env_file;
 mod flags;
+mod overlay;
 mod source;
 mod typo;
 
@@ -30,7 +31,7 @@ use source::{Sources, Value};
 /// The network that a node belongs to if nothing else is said.
 pub const DEFAULT_NETWORK: &str = "p2p-node";
 /// Settings of later versions: to take them silently would let a person believe that they work.
-const UNSUPPORTED: [&str; 4] = ["MAX_PEERS", "GENESIS", "DISCOVERY", "HTTP_PORT"];
+const UNSUPPORTED: [&str; 2] = ["DISCOVERY", "HTTP_PORT"];
 
 /// A node's settings, checked.
 #[derive(Debug, Clone)]
@@ -51,6 +52,10 @@ pub struct Settings {
     pub network: String,
     /// The addresses dialled from the start: those of `known-peers.json`, then those of PEERS; each once, perhaps our own among them.
     pub known_peers: Vec<PeerAddress>,
+    /// How many nodes to link to at most; `None`: all.
+    pub max_peers: Option<u32>,
+    /// Whom to ask for a node to begin with.
+    pub genesis: Option<PeerAddress>,
     /// MY_PUBLIC_KEY, if it was said; it is the folder's key then.
     pub public_key: Option<NodeId>,
     /// Down to which level the log is written.
@@ -141,6 +146,8 @@ impl Settings {
         let network = network(&mut sources, flags)?;
         let log = log(&mut sources, flags)?;
         let more_peers = peers(&mut sources, flags)?;
+        let max_peers = overlay::max_peers(&mut sources, flags)?;
+        let genesis = overlay::genesis(&mut sources, flags, &host, port, address.as_ref())?;
         let limits = adjust::limits(&mut sources)?;
         let public_key = public_key(&mut sources, folder)?;
         let mut known = folder::known_peers(folder)?;
@@ -167,6 +174,8 @@ impl Settings {
             address,
             network,
             known_peers: known.addresses,
+            max_peers,
+            genesis,
             public_key,
             log,
             limits,

@@ -2,7 +2,8 @@
 
 use super::{UNSUPPORTED, adjust};
 
-const SETTINGS: [&str; 7] = ["PORT", "HOST", "ADDRESS", "NETWORK", "PEERS", "MY_PUBLIC_KEY", "LOG"];
+const SETTINGS: [&str; 9] =
+    ["PORT", "HOST", "ADDRESS", "NETWORK", "PEERS", "MAX_PEERS", "GENESIS", "MY_PUBLIC_KEY", "LOG"];
 /// Names that people try, and what they mean by them.
 const ALIASES: [(&str, &str); 4] =
     [("KNOWN_PEERS", "PEERS"), ("PUBLIC_KEY", "MY_PUBLIC_KEY"), ("LOG_LEVEL", "LOG"), ("NETWORK_NAME", "NETWORK")];

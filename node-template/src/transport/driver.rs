@@ -26,6 +26,7 @@ use crate::protocol::limits::Limits;
 use crate::protocol::message::Status;
 use crate::protocol::transaction::{Transaction, TransactionId};
 use crate::protocol::{Direction, Input, Lane, Output, Protocol, RequestId, Submission};
+use crate::remembered::Remembered;
 use crate::report::Sparing;
 
 /// How many transactions one link may have waiting to be fetched from the pool.
@@ -58,6 +59,7 @@ pub(crate) struct Parts {
     pub(crate) inbox: mpsc::Sender<Arrival>,
     pub(crate) filter: Arc<Filter>,
     pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) remembered: Remembered,
     pub(crate) events: broadcast::Sender<Event>,
 }
 
@@ -173,6 +175,7 @@ impl Driver {
         if tokio::time::timeout(parts.limits.write_deadline.min(GOODBYE), drained).await.is_err() {
             tracing::debug!("some peers did not take our goodbye in time");
         }
+        parts.remembered.close().await;
         parts.pool
     }
 
@@ -366,6 +369,7 @@ impl Driver {
                     self.fetch(link);
                 }
             }
+            Output::Remember { addresses } => self.parts.remembered.keep(addresses),
             Output::Submitted { request, outcome } => self.on_submitted(request, outcome),
             Output::Kept { request } => {
                 if let Some(request) = self.requests.remove(&request) {

@@ -26,6 +26,10 @@ fn same(one: &Message, other: &Message) -> bool {
         (Message::Sync(one), Message::Sync(other)) => one == other,
         (Message::Want(one), Message::Want(other)) => one == other,
         (Message::Prune(one), Message::Prune(other)) | (Message::Graft(one), Message::Graft(other)) => one == other,
+        (Message::Join(one), Message::Join(other)) => one == other,
+        (Message::Peers(one), Message::Peers(other)) => one == other,
+        (Message::Declined(one), Message::Declined(other)) => one == other,
+        (Message::Beacon(one), Message::Beacon(other)) => one == other,
         (Message::Unknown(one), Message::Unknown(other)) => one == other,
         _ => false,
     }

@@ -6,6 +6,7 @@
 
 mod delivery;
 mod handshake;
+mod overlay;
 mod status;
 mod sync;
 mod tree;
@@ -18,7 +19,8 @@ use super::limits;
 use super::transaction::{Origin, TransactionId};
 pub use delivery::{Ack, AckStatus, Delivery};
 pub use handshake::{Handshake, NodeInfo};
-pub use status::{Status, StatusFrame, Summary};
+pub use overlay::{Beacon, Declined, Join, Sample, Want};
+pub use status::{PeerRow, PeerState, Status, StatusFrame, Summary};
 pub use sync::{Step, SyncFrame, want_frame};
 pub use tree::{graft_frame, prune_frame};
 
@@ -44,6 +46,14 @@ pub enum Message {
     Prune(Vec<Origin>),
     /// A full peer wants these origins again.
     Graft(Vec<Origin>),
+    /// A request for a place, or for addresses.
+    Join(Join),
+    /// Addresses, as asked for.
+    Peers(Sample),
+    /// No place here.
+    Declined(Declined),
+    /// The pulse of a part of the network.
+    Beacon(Beacon),
     /// A type that this version does not know; ignored.
     Unknown(String),
 }
@@ -89,6 +99,10 @@ impl Message {
             "PRUNE" => read_list(frame, "PRUNE", limits::ORIGINS).map(Self::Prune),
             "GRAFT" => read_list(frame, "GRAFT", limits::ORIGINS).map(Self::Graft),
             "STATUS" => StatusFrame::read(frame).map(Self::Status),
+            "JOIN" => Join::read(frame).map(Self::Join),
+            "PEERS" => Sample::read(frame).map(Self::Peers),
+            "DECLINED" => Declined::read(frame).map(Self::Declined),
+            "BEACON" => Beacon::read(frame).map(Self::Beacon),
             _ => Ok(Self::Unknown(kind.chars().take(limits::SHOWN_CHARACTERS).collect())),
         }
     }
@@ -104,6 +118,10 @@ impl Message {
             Self::Want(_) => "WANT",
             Self::Prune(_) => "PRUNE",
             Self::Graft(_) => "GRAFT",
+            Self::Join(_) => "JOIN",
+            Self::Peers(_) => "PEERS",
+            Self::Declined(_) => "DECLINED",
+            Self::Beacon(_) => "BEACON",
             Self::Unknown(kind) => kind,
         }
     }
