@@ -33,6 +33,10 @@ const WATCH: Duration = Duration::from_secs(300);
 pub const CHANGES: f64 = 0.1;
 /// How long transactions have to reach everybody.
 const SPREAD: Duration = Duration::from_secs(30);
+/// How many nodes send transactions at the end, how often, and from which time on copies are counted.
+const ORIGINS: usize = 20;
+const ROUNDS: usize = 8;
+const GROWN: usize = 4;
 /// How often the network is looked at while it settles.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -84,11 +88,11 @@ pub struct OverlayOutcome {
     pub healed: Duration,
     /// How many links a node has on average.
     pub degree: f64,
-    /// Of the links that a node has, which part it dialled, at worst and at best.
+    /// How many links a node got per minute at the end.
     pub changes: f64,
     /// How many links were split for a node that had none.
     pub splits: u64,
-    /// How many TRANSACTION frames a node received for each transaction at the end.
+    /// How many TRANSACTION frames a node received for each transaction, once the trees had grown.
     pub copies: f64,
 }
 
@@ -202,17 +206,24 @@ impl OverlayPlan {
 
     /// A transaction from each of some nodes must reach all that live.
     fn spread_one_each(&self, world: &mut World) -> Result<f64, Broken> {
-        let before: u64 = world.nodes().map(|node| node.counts.received).sum();
+        let received = |world: &World| world.nodes().map(|node| node.counts.received).sum::<u64>();
         let live: Vec<usize> = (0..self.nodes).filter(|actor| world.is_up(*actor)).collect();
         let mut parser = Parser::new();
         let mut ids = Vec::new();
-        for (number, actor) in live.iter().take(20).enumerate() {
-            let body = body(self.seed, number);
-            ids.extend(Transaction::parse(&mut parser, &body).map(|transaction| transaction.id()));
-            world.net.clock.after(
-                Duration::from_millis(500 * number as u64),
-                Event::Enter(Box::new(Entry { way: Way::Submit, actor: *actor, body })),
-            );
+        let origins: Vec<usize> = live.iter().copied().take(ORIGINS).collect();
+        let mut before = 0;
+        for round in 0..ROUNDS {
+            // The first rounds grow the trees.
+            if round == GROWN {
+                before = received(world);
+            }
+            for (number, actor) in origins.iter().enumerate() {
+                let body = body(self.seed, round * ORIGINS + number);
+                ids.extend(Transaction::parse(&mut parser, &body).map(|transaction| transaction.id()));
+                let entry = Entry { way: Way::Submit, actor: *actor, body };
+                world.net.clock.after(Duration::from_millis(37 * number as u64), Event::Enter(Box::new(entry)));
+            }
+            world.run_until(world.net.clock.now() + Duration::from_secs(2))?;
         }
         world.run_until(world.net.clock.now() + SPREAD)?;
         for (actor, node) in world.nodes().enumerate().filter(|(_, node)| node.is_up()) {
@@ -222,8 +233,8 @@ impl OverlayPlan {
                 return Err(broken(world, Invariant::PoolsAgree, Some(actor), detail));
             }
         }
-        let received = world.nodes().map(|node| node.counts.received).sum::<u64>() - before;
-        Ok(received as f64 / (ids.len() * live.len().saturating_sub(1)).max(1) as f64)
+        let counted = origins.len() * (ROUNDS - GROWN) * live.len().saturating_sub(1);
+        Ok((received(world) - before) as f64 / counted.max(1) as f64)
     }
 }
 

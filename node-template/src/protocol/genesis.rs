@@ -18,6 +18,7 @@ use super::seeking::Purpose;
 #[derive(Debug, Default)]
 pub(super) struct Genesis {
     joining: bool,
+    begun: bool,
     /// Whom genesis named, and has not been tried.
     named: VecDeque<PeerAddress>,
     /// Who is being tried.
@@ -25,6 +26,11 @@ pub(super) struct Genesis {
 }
 
 impl Genesis {
+    /// Before the beginning: nothing is searched yet.
+    pub(super) fn wait(&mut self) {
+        self.joining = true;
+    }
+
     /// Whether other searches wait for it.
     pub(super) fn is_joining(&self) -> bool {
         self.joining
@@ -34,11 +40,14 @@ impl Genesis {
 impl Protocol {
     /// Begins to join through the genesis node, if there is one.
     pub(super) fn begin_genesis(&mut self, now: Instant) {
-        let Some(address) = self.config.genesis.clone() else { return };
-        if address == self.config.address {
-            return self.notify(Event::Genesis(GenesisStep::Ourselves { address }));
+        if std::mem::replace(&mut self.overlay.genesis.begun, true) {
+            return;
         }
-        self.overlay.genesis.joining = true;
+        let Some(address) = self.config.genesis.clone() else { return self.finish_genesis(now) };
+        if address == self.config.address {
+            self.notify(Event::Genesis(GenesisStep::Ourselves { address }));
+            return self.finish_genesis(now);
+        }
         self.peers.add(&address, Source::Hello, now, &self.config.limits);
         self.notify(Event::Genesis(GenesisStep::Asking { address: address.clone() }));
         if !self.dial_for(now, &address, Purpose::Genesis) {

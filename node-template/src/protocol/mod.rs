@@ -295,6 +295,7 @@ impl Protocol {
                     }
                 }
                 Timer::Seek => {
+                    self.begin_genesis(now);
                     self.seek(now);
                 }
                 Timer::Visit => self.on_visit_due(now),

@@ -140,12 +140,15 @@ impl Protocol {
                 self.peers.add(address, Source::Hearsay, now, &self.config.limits);
             }
         }
-        self.begin_genesis(now);
         if capped {
             self.schedule_visit(now, true);
             self.timers.set(Timer::Beacon, now);
+        }
+        if capped || self.config.genesis.is_some() {
+            // No order is given before the first fact.
+            self.overlay.genesis.wait();
             self.timers.set(Timer::Seek, now);
-        } else if !self.overlay.genesis.is_joining() {
+        } else {
             for address in self.config.known_peers.clone() {
                 self.dial_at(&address, now);
             }
@@ -209,12 +212,14 @@ impl Protocol {
         if node.max_peers.is_none() && self.takes(now, None) {
             return false;
         }
+        // With a cap only a few are of use, and many may wait.
+        let most = self.config.max_peers.map_or(limits::HANDSHAKE_ADDRESSES, |_| limits::SAMPLE_ADDRESSES);
         let Some(opened) = self.links.get_mut(link) else { return false };
         if matches!(opened.role, Role::Client) {
             opened.role = Role::Guest(Guest {
                 id: node.id,
                 node: Some(Box::new(node.clone())),
-                addresses: addresses.to_vec(),
+                addresses: addresses[..addresses.len().min(most)].to_vec(),
                 insists: false,
             });
             self.timers.set(Timer::Answer(link), now + JOIN_PATIENCE);
@@ -478,8 +483,11 @@ impl Protocol {
     fn note_declined(&mut self, now: Instant, address: &PeerAddress, retry_after: u64) -> Duration {
         let jitter = self.rng.random_range(1.0..1.5);
         let Some(peer) = self.peers.get_mut(address) else { return RETRY_AFTER };
-        let asked = Duration::from_secs(retry_after).clamp(SHORTEST_RETRY, LONGEST_RETRY);
-        let wait = asked.saturating_mul(1 << peer.declines.min(6)).min(LONGEST_RETRY).mul_f64(jitter);
+        // A node without a cap and without a link has no other way than to come back soon, and to insist.
+        let alone = self.config.max_peers.is_none() && self.links.peers() == 0;
+        let most = if alone { SHORTEST_RETRY } else { LONGEST_RETRY };
+        let asked = Duration::from_secs(retry_after).clamp(SHORTEST_RETRY, most);
+        let wait = asked.saturating_mul(1 << peer.declines.min(6)).min(most).mul_f64(jitter);
         peer.declines = peer.declines.saturating_add(1);
         peer.declined_until = Some(now + wait);
         peer.failures = 0;

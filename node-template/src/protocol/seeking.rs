@@ -310,14 +310,14 @@ impl Protocol {
     /// A link that we dialled is open, and it is the only one to its node.
     pub(super) fn use_dialled(&mut self, now: Instant, link: LinkId, purpose: Option<Purpose>) {
         let Some(opened) = self.links.get_mut(link) else { return };
-        let (id, address) = (opened.name().node, opened.dialled.clone());
+        let id = opened.name().node;
+        if let Some(address) = &opened.dialled {
+            self.peers.set_state(address, State::Connected(link));
+        }
         match purpose {
             Some(Purpose::Visit | Purpose::Genesis) => {
                 if let Some(id) = id {
                     opened.role = Role::Guest(Guest { id, node: None, addresses: Vec::new(), insists: false });
-                }
-                if let Some(address) = address {
-                    self.peers.set_state(&address, State::Connected(link));
                 }
                 self.overlay.seeking.open.extend(purpose.map(|purpose| (link, purpose)));
                 self.overlay.asked.insert(link);
