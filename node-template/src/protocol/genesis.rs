@@ -48,7 +48,8 @@ impl Protocol {
             self.notify(Event::Genesis(GenesisStep::Ourselves { address }));
             return self.finish_genesis(now);
         }
-        self.peers.add(&address, Source::Hello, now, &self.config.limits);
+        // A person named it: it is never forgotten, and is found though it starts last.
+        self.peers.add(&address, Source::Known, now, &self.config.limits);
         self.notify(Event::Genesis(GenesisStep::Asking { address: address.clone() }));
         if !self.dial_for(now, &address, Purpose::Genesis) {
             self.finish_genesis(now);

@@ -173,3 +173,39 @@ impl Protocol {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root(number: u8) -> Session {
+        Session::from_random([number; 16])
+    }
+
+    #[test]
+    fn the_least_root_is_taken_and_its_later_beacons_are_passed_on() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut island = Island::new(root(5), start);
+        assert!(!island.take(at(1), Beacon { root: root(7), seq: 1 }), "a greater one");
+        assert!(island.take(at(1), Beacon { root: root(3), seq: 4 }));
+        assert!(!island.take(at(2), Beacon { root: root(3), seq: 4 }), "heard already");
+        assert!(!island.take(at(2), Beacon { root: root(3), seq: 5 }), "too soon");
+        assert!(island.take(at(11), Beacon { root: root(3), seq: 5 }));
+        assert!(!island.take(at(21), Beacon { root: root(3), seq: 5 + JUMP + 1 }), "a liar's leap");
+        assert!(island.take(at(21), Beacon { root: root(2), seq: 1 }));
+        assert!(!island.take(at(21), Beacon { root: root(1), seq: 1 }), "another at once");
+    }
+
+    #[test]
+    fn a_silent_root_is_given_up_and_its_old_beacons_bring_it_not_back() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut island = Island::new(root(5), start);
+        assert!(island.take(at(0), Beacon { root: root(3), seq: 4 }));
+        assert!(!island.beat(at(30)));
+        assert!(island.beat(at(40)) && island.root() == root(5));
+        assert!(!island.take(at(41), Beacon { root: root(3), seq: 4 }), "an echo");
+        assert!(island.take(at(42), Beacon { root: root(3), seq: 5 }), "it lives after all");
+    }
+}

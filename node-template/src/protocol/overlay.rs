@@ -422,12 +422,18 @@ impl Protocol {
             .filter(|(at, _)| peers.get(at).is_some_and(|peer| peer.known))
             .map(|(_, at)| at)
             .collect();
+        // Of a node with two links neither frees a place: they are being settled, see `duel.rs`.
+        let alone = |id: LinkId, link: &Link| {
+            let node = link.full().map(|peer| peer.id);
+            !links.iter().any(|(other, open)| other != id && !open.closing && open.name().node == node)
+        };
         let mut choice: Vec<_> = links
             .iter()
             .filter(|(id, link)| {
                 link.takes_transactions()
                     && link.full().is_some()
                     && !known.contains(id)
+                    && alone(*id, link)
                     && (dialled || link.dialled.is_none())
             })
             .map(|(id, link)| {
@@ -516,3 +522,6 @@ impl Protocol {
         self.seek(now);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,6 +29,8 @@ const PACE_MIN: Duration = Duration::from_millis(500);
 const PACE_MAX: Duration = Duration::from_secs(120);
 /// How often an urgent search looks again.
 const URGENT: Duration = Duration::from_secs(1);
+/// How many dials an urgent search makes within that time.
+const URGENT_DIALS: u32 = 10;
 /// How many nodes may refuse a node without a link before it insists, although there are others to ask.
 const REFUSALS: u32 = 3;
 /// One node is insisted at, and one plain peer sent on, once in this time.
@@ -67,6 +69,10 @@ pub(super) struct Seeking {
     refusals: u32,
     pace: Duration,
     gentle_at: Option<Instant>,
+    /// The second in which urgent dials are counted, and how many it had.
+    urgent: Option<(Instant, u32)>,
+    /// When a neighbour may be asked for addresses again.
+    pub(super) next_ask: Option<Instant>,
     /// The node that leads to another part of the network, to be dialled as soon as it is idle, and until when.
     pub(super) merge: Option<(PeerAddress, Instant)>,
 }
@@ -80,6 +86,8 @@ impl Default for Seeking {
             refusals: 0,
             pace: PACE_MIN,
             gentle_at: None,
+            urgent: None,
+            next_ask: None,
             merge: None,
         }
     }
@@ -179,11 +187,22 @@ impl Protocol {
         self.dial_for(now, &address, Purpose::Place { insist: false, moved_by: None }).then_some(address)
     }
 
+    /// Counts an urgent dial; `false`: there were enough in this second, whoever named the addresses.
+    fn spend_urgent(&mut self, now: Instant) -> bool {
+        let (since, count) = self.overlay.seeking.urgent.unwrap_or((now, 0));
+        let over = now.saturating_duration_since(since) >= URGENT;
+        self.overlay.seeking.urgent = Some(if over { (now, 1) } else { (since, count.saturating_add(1)) });
+        over || count < URGENT_DIALS
+    }
+
     fn seek_urgently(&mut self, now: Instant) -> Option<PeerAddress> {
         let most = self.config.max_peers.unwrap_or(u32::MAX);
         let taken = self.places_taken(now, None);
         // With one link of two places a free one is left somewhere: all degrees together are even.
         let alone = taken == 0 || (taken == 1 && most > 2);
+        if !self.spend_urgent(now) {
+            return None;
+        }
         let ready = self.ready_address(now);
         let refused = self.overlay.seeking.refusals >= REFUSALS;
         if let Some(address) = ready {

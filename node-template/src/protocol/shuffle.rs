@@ -32,6 +32,8 @@ const FRESH: Duration = Duration::from_secs(600);
 const ASKS_AT_ONCE: u32 = 8;
 /// … and how long one more takes after that.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How often a node that lacks links asks a neighbour: an answer may leave it as it was.
+const ASK_SOMEBODY_EVERY: Duration = Duration::from_secs(2);
 /// How long after a change what is remembered over a restart is written.
 const REMEMBER_AFTER: Duration = Duration::from_secs(3);
 
@@ -62,12 +64,16 @@ impl Protocol {
 
     /// Asks a random neighbour for addresses.
     pub(super) fn ask_somebody(&mut self, now: Instant, want: Want) {
+        if self.overlay.seeking.next_ask.is_some_and(|at| now < at) {
+            return;
+        }
         let full = self.links.iter().filter(|(id, link)| {
             link.full().is_some() && link.takes_transactions() && !self.overlay.asked.contains(id)
         });
         let full: Vec<LinkId> = full.map(|(id, _)| id).collect();
         if !full.is_empty() {
             let link = full[self.rng.random_range(0..full.len())];
+            self.overlay.seeking.next_ask = Some(now + ASK_SOMEBODY_EVERY);
             self.ask(now, link, want);
         }
     }
