@@ -21,6 +21,9 @@ pub mod pool;
 mod transport;
 
 #[cfg(feature = "net")]
+mod hook;
+
+#[cfg(feature = "net")]
 pub mod folder;
 #[cfg(feature = "net")]
 pub mod key;
@@ -29,6 +32,8 @@ mod remembered;
 #[cfg(feature = "net")]
 pub mod settings;
 
+#[cfg(feature = "cli")]
+pub mod console;
 #[cfg(feature = "cli")]
 pub mod logs;
 #[cfg(feature = "net")]

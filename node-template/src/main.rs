@@ -1,9 +1,10 @@
-//! The node's binary: settings, node, wait for a signal, exit code. Everything else is in the library.
+//! The node's binary: settings, node, lines typed, wait for a signal, exit code. Everything else is in the library.
 
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use p2p_node::console::{Console, Typed};
 use p2p_node::settings::{Flags, Settings, SettingsError};
 use p2p_node::{Network, logs};
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,11 +18,14 @@ use tokio::signal::unix::{SignalKind, signal};
 struct Arguments {
     #[command(flatten)]
     flags: Flags,
+    /// Broadcast each line of standard input although it is no terminal; its end ends the node
+    #[arg(long)]
+    stdin: bool,
 }
 
 fn main() -> ExitCode {
-    let flags = Arguments::parse().flags;
-    match run(&flags) {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -32,7 +36,8 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main]
-async fn run(flags: &Flags) -> anyhow::Result<()> {
+async fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let flags = &arguments.flags;
     let settings = Settings::read(flags.folder(), flags, |name| std::env::var(name).ok())?;
     let _log = logs::init_logs(settings.log).context("can not write a log")?;
     for warning in &settings.warnings {
@@ -42,10 +47,17 @@ async fn run(flags: &Flags) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("can not wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("can not wait for Ctrl+C")?;
     let mut node = Network::from(settings).start().await?;
-    let why = tokio::select! {
-        _ = interrupt.recv() => "Ctrl+C",
-        _ = terminate.recv() => "SIGTERM",
-        error = node.ended() => return Err(error.into()),
+    let mut console = Console::open(arguments.stdin, &node);
+    let why = loop {
+        tokio::select! {
+            _ = interrupt.recv() => break "Ctrl+C",
+            _ = terminate.recv() => break "SIGTERM",
+            typed = console.typed() => match typed {
+                Typed::Text(text) => console.tell(&node.broadcast(text).await),
+                Typed::Leave(why) => break why,
+            },
+            error = node.ended() => return Err(error.into()),
+        }
     };
     tracing::info!("{why}: saying goodbye to the peers and finishing what is to be written");
     node.shutdown().await?;

@@ -15,20 +15,22 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::hook::Validator;
 use crate::key::{KeyError, NodeKey};
 use crate::pool::{self, Opened, Pool, PoolError};
+pub use crate::protocol::Told;
 use crate::protocol::address::{NotAnAddress, PeerAddress};
 use crate::protocol::event::Event;
 use crate::protocol::identity::{Greeting, NodeId, Session};
 use crate::protocol::json::Parser;
 use crate::protocol::limits::Limits;
-use crate::protocol::message::Status;
+use crate::protocol::message::{Broadcast, InvalidBroadcast, Member, Status};
 use crate::protocol::transaction::{InvalidTransaction, Transaction, TransactionId};
 use crate::protocol::{Config, Protocol, Submission};
 use crate::remembered::Remembered;
@@ -59,6 +61,7 @@ pub struct Network {
     known_peers: Vec<PeerAddress>,
     max_peers: Option<u32>,
     genesis: Option<PeerAddress>,
+    validator: Validator,
     limits: Limits,
     /// Where host and port were set, for errors.
     origin: String,
@@ -117,6 +120,7 @@ impl Network {
             known_peers: Vec::new(),
             max_peers: None,
             genesis: None,
+            validator: Validator::default(),
             limits: Limits::default(),
             origin: "as the program asked".to_owned(),
         }
@@ -165,6 +169,17 @@ impl Network {
         self
     }
 
+    /// Asks this function about every transaction that would enter the pool: what it refuses is neither stored nor passed on, and the reason
+    /// that it gives reaches whoever sent it (a client in its ACK, [`Node::submit`] in its error).
+    ///
+    /// It is asked on the threads that read the links, by several at once, and also about copies: it should be quick, say the same of the same transaction on
+    /// every node of the network, and not panic, which ends the link that brought the transaction. What stands in `transactions.json` at the start, or
+    /// is written into it by another program, is not asked about.
+    pub fn validate(mut self, hook: impl Fn(&Transaction) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        self.validator = Validator::new(hook);
+        self
+    }
+
     /// Other bounds than [`Limits::default`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -210,6 +225,7 @@ impl Network {
             remembered_peers: remembered.addresses().to_vec(),
             max_peers: self.max_peers,
             genesis: self.genesis,
+            since: time_of_day() as u64,
             limits: self.limits.clone(),
             seed,
         };
@@ -234,6 +250,8 @@ impl Network {
             arrivals,
             inbox,
             filter: Arc::new(Filter::new(&random()?)),
+            validator: self.validator.clone(),
+            pressure: Arc::default(),
             commands: command_receiver,
             remembered,
             events: events.clone(),
@@ -251,7 +269,8 @@ impl Network {
             };
             driver.run(until).await
         });
-        Ok(Node { node, session, address, pooled, commands, events, stop: Some(stop), task })
+        let validator = self.validator;
+        Ok(Node { node, session, address, pooled, validator, commands, events, stop: Some(stop), task })
     }
 
     fn explain(&self, error: io::Error) -> StartError {
@@ -287,10 +306,17 @@ impl From<Settings> for Network {
             known_peers: settings.known_peers,
             max_peers: settings.max_peers,
             genesis: settings.genesis,
+            validator: Validator::default(),
             limits: settings.limits,
             origin: settings.listen_origin,
         }
     }
+}
+
+/// Seconds since 1970, by this machine's clock.
+fn time_of_day() -> f64 {
+    // A clock that stands before 1970 is no reason not to start.
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 fn random<const N: usize>() -> Result<[u8; N], StartError> {
@@ -306,6 +332,7 @@ pub struct Node {
     session: Session,
     address: PeerAddress,
     pooled: usize,
+    validator: Validator,
     commands: mpsc::Sender<Command>,
     events: broadcast::Sender<Event>,
     stop: Option<oneshot::Sender<()>>,
@@ -341,6 +368,9 @@ pub enum NodeError {
     /// What was submitted is no transaction.
     #[error(transparent)]
     Invalid(#[from] InvalidTransaction),
+    /// The text can not be broadcast.
+    #[error(transparent)]
+    InvalidBroadcast(#[from] InvalidBroadcast),
     /// What was submitted can not be written as JSON.
     #[error("the value can not be written as JSON: {0}")]
     Unwritable(serde_json::Error),
@@ -393,6 +423,7 @@ impl Node {
     /// [`NodeError`] says why it was not taken.
     pub async fn submit_text(&self, text: &str) -> Result<Submitted, NodeError> {
         let transaction = Transaction::parse(&mut Parser::new(), text)?;
+        self.validator.check(&transaction).map_err(NodeError::Refused)?;
         let (taken, outcome) = oneshot::channel();
         let (kept_sender, kept) = oneshot::channel();
         let command = Command::Submit { transaction, taken, kept: kept_sender };
@@ -400,6 +431,30 @@ impl Node {
         let outcome = outcome.await.map_err(|_| NodeError::Ended)?;
         let Submission { id, links, duplicate } = outcome.map_err(NodeError::Refused)?;
         Ok(Submitted { id, links, duplicate, kept })
+    }
+
+    /// Broadcasts a text to every node in the network, and to those that come back within ten minutes. Returns once it is on its way, and tells as what and on
+    /// how many links; with zero links nobody has it yet.
+    ///
+    /// # Errors
+    /// [`NodeError::InvalidBroadcast`] or [`NodeError::Ended`].
+    pub async fn broadcast(&self, text: impl Into<String>) -> Result<Told, NodeError> {
+        let message = text.into();
+        Broadcast::check(&message)?;
+        let (told, answer) = oneshot::channel();
+        let command = Command::Broadcast { message, time: time_of_day(), told };
+        self.commands.send(command).await.map_err(|_| NodeError::Ended)?;
+        answer.await.map_err(|_| NodeError::Ended)
+    }
+
+    /// Who is in the network, as far as this node knows, in the order of their ids; itself among them.
+    ///
+    /// # Errors
+    /// [`NodeError::Ended`].
+    pub async fn nodes(&self) -> Result<Vec<Member>, NodeError> {
+        let (answer, nodes) = oneshot::channel();
+        self.commands.send(Command::Nodes { answer }).await.map_err(|_| NodeError::Ended)?;
+        nodes.await.map_err(|_| NodeError::Ended)
     }
 
     /// What happens from now on, in order. A subscriber that lags more than 4,096 events behind loses the oldest, and is told so.

@@ -24,6 +24,8 @@ const LINE_CHARACTERS: usize = 2_000;
 const SOON: Duration = Duration::from_secs(5);
 /// How many transactions are told one by one per second: what a person can follow.
 const TOLD_TRANSACTIONS: u64 = 20;
+/// Up to this many nodes in the network it is told at info who comes and goes.
+const FEW_NODES: usize = 50;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Writes an event to the log, as one line.
@@ -43,6 +45,9 @@ fn level(event: &Event) -> Level {
         Event::Warning { .. }
         | Event::Behind { .. }
         | Event::Genesis(GenesisStep::Failed { .. } | GenesisStep::Ourselves { .. }) => Level::WARN,
+        // In a small network a person can follow who comes and goes.
+        Event::NodeJoined { nodes, .. } | Event::NodeLeft { nodes, .. } if *nodes <= FEW_NODES => Level::INFO,
+        Event::NodeJoined { .. } | Event::NodeLeft { .. } | Event::Broadcast { .. } => Level::DEBUG,
         Event::DialFailed { retry_in, .. } if retry_in.is_none_or(|wait| wait < SOON) => Level::INFO,
         Event::Dialling { .. }
         | Event::DialFailed { .. }
@@ -94,6 +99,20 @@ impl fmt::Display for Words<'_> {
             }
             Event::Transaction { transaction, origin, peer, links } => {
                 transaction_words(f, transaction.id(), origin.as_ref(), peer.as_ref(), *links)
+            }
+            Event::Broadcast { broadcast, sender, peer, links } => {
+                let short = data_encoding::HEXLOWER.encode(&broadcast.id.0[..4]);
+                match peer {
+                    Some(peer) => write!(f, "broadcast {short}… of {sender}, from {peer}; ")?,
+                    None => write!(f, "broadcast {short}… of our own; ")?,
+                }
+                write!(f, "sent to {}", count(*links, "peer"))
+            }
+            Event::NodeJoined { node, nodes } => {
+                write!(f, "{node} is in the network; {}", count(*nodes, "node"))
+            }
+            Event::NodeLeft { node, cause, nodes } => {
+                write!(f, "{node} left the network: {}; {} left", plain(cause), count(*nodes, "node"))
             }
             Event::Stored { ids, pool } => {
                 write!(f, "{} written to transactions.json, which holds {pool} now", count(ids.len(), "transaction"))

@@ -622,3 +622,34 @@ async fn no_control_character_of_a_stranger_reaches_the_log() {
         .collect();
     assert!(raw.is_empty(), "{raw:#?}");
 }
+
+/// What a full peer says first; its id and session are made up, and nobody can dial it.
+fn full_handshake() -> Value {
+    json!({
+        "type": "HANDSHAKE", "data": ["ws://127.0.0.1:9"],
+        "node": {
+            "id": "ab".repeat(32), "session": "00000000-0000-4000-8000-000000000000", "agent": "", "protocol": 1,
+            "network": "p2p-node", "address": "ws://127.0.0.1:9",
+        },
+    })
+}
+
+#[tokio::test]
+async fn copies_that_name_no_origin_do_not_stop_a_link() {
+    let node = lone_node("").await;
+    let mut peer = Socket::dial(node.port).await.unwrap();
+    peer.send(&full_handshake()).await;
+    peer.handshake().await;
+    // What came out of a pool is kept without an origin, and so its plain text is that of a copy.
+    let synced = &fat(1..2)[0];
+    peer.send(&json!({ "type": "TRANSACTION", "data": synced, "session": "any" })).await;
+    let mut client = Socket::dial(node.port).await.unwrap();
+    while client.status().await["pool"]["count"] != 1 {}
+    for _ in 0..8 {
+        client.send_text(transaction_frame(synced)).await;
+    }
+    // What is read at once is answered before its copies are counted.
+    client.status().await;
+    let status = client.status().await;
+    assert_eq!(status["counters"]["transactions_duplicate"], 8, "{status}");
+}

@@ -298,6 +298,7 @@ impl Core {
             remembered_peers: Vec::new(),
             max_peers: None,
             genesis: None,
+            since: 0,
             limits,
             seed: 7,
         };
@@ -453,4 +454,18 @@ fn asking_again_and_again_for_an_ack_that_the_disk_holds_up_takes_no_memory() {
         }
     }
     assert_eq!(closed, 1, "it may ask without end");
+}
+
+#[test]
+fn a_link_that_was_not_read_is_not_taken_for_a_silent_one() {
+    let limits = Limits::default();
+    let mut core = Core::new(limits.clone());
+    let held_up = core.link("198.51.100.2");
+    let closed = |outputs: Vec<Output>| outputs.iter().any(|output| matches!(output, Output::Close { .. }));
+    for link in [Some(held_up), None] {
+        assert!(!closed(core.pass(limits.client_silence * 4 / 5)));
+        core.tell(Input::Unread { link });
+    }
+    assert!(!closed(core.pass(limits.client_silence * 4 / 5)), "it was excused");
+    assert!(closed(core.pass(limits.client_silence)), "and then it was silent");
 }

@@ -46,6 +46,8 @@ pub enum Invariant {
     DegreeWithinCap,
     /// Once nothing disturbs it, a network of capped nodes is connected, everybody has two links where there are two others, and all is at rest.
     ConnectedOverlay,
+    /// Once nothing disturbs it, every link of a given graph is open.
+    LinksAsWanted,
     /// Once nothing disturbs it, all pools are equal.
     PoolsAgree,
     /// A client whose link is open gets its answer.

@@ -8,6 +8,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 use rand::RngExt;
 
+use crate::node::Conduct;
+
 /// Something that is done to the network, or to a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -26,6 +28,10 @@ pub enum Fault {
     Split(Vec<u8>),
     /// Everybody reaches everybody.
     Heal,
+    /// So many of a thousand open links break, drawn by chance.
+    CutPart(u16),
+    /// A full peer treats the others in another way from now on.
+    Turn(usize, Conduct),
     /// A node's disk refuses writes.
     DiskFails(usize),
     /// It takes them again.

@@ -1,16 +1,20 @@
 //! The command line: runs scenarios, prints a table, and says how to repeat what failed.
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use simulator::faults::{Cast, Scenario};
+use simulator::measure::{Experiment, Topology, Trouble, rows};
 use simulator::overlay::{OverlayPlan, Story};
 use simulator::run::{Outcome, Plan};
 
 /// Runs networks of nodes in virtual time, with faults, and checks what must hold.
 #[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Flags {
+    #[command(subcommand)]
+    task: Option<Task>,
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -44,6 +48,104 @@ struct Flags {
     /// Print every step of the first seed to standard error, and run no other.
     #[arg(long)]
     trace: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Measures copies, hops, delay, control frames and repair time, and prints a table.
+    Measure(Measure),
+}
+
+/// Without flags: the short set that CI runs. With --nodes: one row for each combination of the lists.
+#[derive(Debug, clap::Args)]
+struct Measure {
+    /// The long set: meshes to 200 nodes, random graphs to 10,000.
+    #[arg(long, conflicts_with = "nodes")]
+    long: bool,
+    /// How many nodes.
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(3..=1_000_000))]
+    nodes: Vec<u32>,
+    /// Of what degree the random graphs are; 0 is a full mesh.
+    #[arg(long, value_delimiter = ',', default_value = "8", value_parser = degree, requires = "nodes")]
+    degree: Vec<u32>,
+    /// How many of the nodes send transactions, at most all.
+    #[arg(long, value_delimiter = ',', default_value = "10", value_parser = clap::value_parser!(u32).range(1..), requires = "nodes")]
+    origins: Vec<u32>,
+    /// What goes wrong.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "none", requires = "nodes")]
+    trouble: Vec<Trouble>,
+    /// How many counted transactions each origin sends in a phase.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rounds: u32,
+    /// The seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many seeds, one after another.
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// Print a Markdown table.
+    #[arg(long)]
+    markdown: bool,
+    /// Print more of each experiment to standard error.
+    #[arg(long)]
+    details: bool,
+}
+
+impl Measure {
+    fn experiments(&self) -> Vec<Experiment> {
+        if self.nodes.is_empty() {
+            return if self.long { rows::long() } else { rows::short() };
+        }
+        let mut set = Vec::new();
+        for nodes in self.nodes.iter().map(|nodes| *nodes as usize) {
+            for degree in &self.degree {
+                let topology = if *degree == 0 { Topology::Mesh } else { Topology::Random(*degree as usize) };
+                for origins in self.origins.iter().map(|origins| nodes.min(*origins as usize)) {
+                    let of = |trouble| Experiment { topology, nodes, origins, trouble, ..Experiment::default() };
+                    set.extend(self.trouble.iter().copied().map(of));
+                }
+            }
+        }
+        set
+    }
+
+    /// Runs them all; the table comes at the end. Returns how many broke a rule.
+    fn run(&self) -> usize {
+        let mut table = rows::table();
+        let mut failed = 0;
+        for experiment in self.experiments() {
+            for seed in self.seed..self.seed.saturating_add(self.seeds) {
+                let experiment = Experiment { seed, rounds: self.rounds as usize, ..experiment.clone() };
+                let began = Instant::now();
+                let outcome = experiment.run();
+                let row = experiment.row(&outcome);
+                eprintln!(
+                    "{}  ({:.1} s, {} MiB at most so far)",
+                    row.join(" "),
+                    began.elapsed().as_secs_f64(),
+                    peak_mib()
+                );
+                table.push(row);
+                match outcome {
+                    Ok(report) if self.details => eprintln!("  {}", experiment.details(&report)),
+                    Ok(_) => {}
+                    Err(broken) => {
+                        failed += 1;
+                        eprintln!("  {broken}");
+                    }
+                }
+            }
+        }
+        println!("{}", if self.markdown { table.markdown() } else { table.text() });
+        failed
+    }
+}
+
+/// The most memory that this process ever had, in MiB, as Linux tells it; 0 where nobody does.
+fn peak_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.and_then(|rest| rest.trim().split(' ').next()?.parse::<u64>().ok()).map_or(0, |kib| kib / 1024)
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -98,6 +200,11 @@ fn caps(text: &str) -> Result<(u32, u32), String> {
     caps.ok_or_else(|| "expected a cap such as 6, or two such as 3-12".to_owned())
 }
 
+fn degree(text: &str) -> Result<u32, String> {
+    let degree = text.parse().ok().filter(|degree| *degree == 0 || (2..=64).contains(degree));
+    degree.ok_or_else(|| "expected a degree from 2 to 64, or 0 for a full mesh".to_owned())
+}
+
 fn minutes(text: &str) -> Result<f64, String> {
     let minutes = text.parse().ok().filter(|minutes| (0.0..=100_000.0).contains(minutes));
     minutes.ok_or_else(|| "expected a number of minutes from 0 to 100000".to_owned())
@@ -105,10 +212,23 @@ fn minutes(text: &str) -> Result<f64, String> {
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
+    let failed = match &flags.task {
+        Some(Task::Measure(measure)) => measure.run(),
+        None => run_scenarios(&flags),
+    };
+    if failed == 0 {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("{failed} runs broke a rule; what to do to repeat them stands above");
+    ExitCode::FAILURE
+}
+
+/// Runs the scenarios, a line of the table after the other. Returns how many runs broke a rule.
+fn run_scenarios(flags: &Flags) -> usize {
     let cast = Cast { nodes: flags.nodes.into(), plain: flags.plain.into() };
     let seeds = if flags.trace { 1 } else { flags.seeds };
     if let Some(choice) = flags.overlay {
-        return overlays(&flags, choice, seeds);
+        return overlays(flags, choice, seeds);
     }
     let mut failed = 0;
     for scenario in flags.scenario.scenarios() {
@@ -127,15 +247,11 @@ fn main() -> ExitCode {
             }
         }
     }
-    if failed == 0 {
-        return ExitCode::SUCCESS;
-    }
-    eprintln!("{failed} runs broke a rule; the commands to repeat them stand in the table above");
-    ExitCode::FAILURE
+    failed
 }
 
-/// Runs overlays and prints their table.
-fn overlays(flags: &Flags, choice: OverlayChoice, seeds: u64) -> ExitCode {
+/// Runs overlays and prints their table. Returns how many runs broke a rule.
+fn overlays(flags: &Flags, choice: OverlayChoice, seeds: u64) -> usize {
     let mut failed = 0;
     for story in choice.stories() {
         println!(
@@ -163,7 +279,7 @@ fn overlays(flags: &Flags, choice: OverlayChoice, seeds: u64) -> ExitCode {
             }
         }
     }
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    failed
 }
 
 /// One line of the table. `copies`: how many TRANSACTION frames a node received for each transaction of the run.

@@ -14,13 +14,15 @@ use rand::RngExt;
 use crate::check::Broken;
 use crate::client::Client;
 use crate::faults::{Cast, FAST, Fault};
+use crate::ledger::Ledger;
 use crate::load::{Entry, Way};
 use crate::network::{Network, Report};
 use crate::node::Node;
 use crate::plain::{Habits, Plain};
 use crate::wire::Dial;
 
-/// A node's addresses are compared with the truth after each of its steps in a small world, and after every so many steps in a large one.
+/// A node's addresses are compared with the truth after each of its steps in a world of at most so many nodes; in a larger one, of n nodes, after every
+/// n-th step: a look costs as much as the node has links.
 const LARGE: usize = 64;
 
 /// What can happen.
@@ -103,6 +105,8 @@ pub struct World {
     cast: Cast,
     actors: Vec<Actor>,
     steps: usize,
+    /// After every so many steps the addresses of the node concerned are compared with the truth.
+    look_every: usize,
     requests: u64,
     parser: Parser,
 }
@@ -127,7 +131,15 @@ impl World {
                 Actor::Plain(Plain::new(actor, known, Habits::draw(&mut net.rng)))
             });
         }
-        Self { net, cast, actors, steps: 0, requests: 0, parser: Parser::new() }
+        let look_every = if cast.nodes <= LARGE { 1 } else { cast.nodes };
+        Self { net, cast, actors, steps: 0, look_every, requests: 0, parser: Parser::new() }
+    }
+
+    /// From now on a transaction is followed on its way, and the world is looked at less often: what is measured is large, or there is much of it.
+    pub fn measure(&mut self) {
+        self.net.trace.silent = true;
+        self.net.ledger = Some(Ledger::new(self.cast.nodes));
+        self.look_every = self.cast.nodes;
     }
 
     /// Who is there.
@@ -173,12 +185,20 @@ impl World {
             self.steps += 1;
             let touched = self.happen(event)?;
             if let Some(Actor::Full(node)) = touched.map(|actor| &self.actors[actor])
-                && (self.cast.nodes <= LARGE || self.steps.is_multiple_of(LARGE))
+                && self.steps.is_multiple_of(self.look_every)
             {
                 node.check(&self.net)?;
             }
         }
         Ok(())
+    }
+
+    /// Compares what every full peer says of its addresses with the truth.
+    ///
+    /// # Errors
+    /// The first difference.
+    pub fn check_all(&self) -> Result<(), Broken> {
+        self.nodes().try_for_each(|node| node.check(&self.net))
     }
 
     /// Does what an event says. Returns the actor that was told of it.
@@ -243,12 +263,28 @@ impl World {
     /// # Errors
     /// A rule that a starting node breaks.
     pub fn apply(&mut self, fault: &Fault) -> Result<(), Broken> {
-        self.net.trace.note(self.net.clock.now(), usize::MAX, "fault", 0, &format!("{fault:?}"));
+        self.net.trace.note(self.net.clock.now(), usize::MAX, "fault", 0, format_args!("{fault:?}"));
         match fault {
             Fault::Cut(pick) => {
                 let links: Vec<_> = (0..self.net.wires.len()).filter(|wire| self.net.wires[*wire].is_link()).collect();
                 if !links.is_empty() {
                     self.net.cut(links[(pick % links.len() as u64) as usize]);
+                }
+            }
+            Fault::CutPart(part) => {
+                let links: Vec<_> = (0..self.net.wires.len()).filter(|wire| self.net.wires[*wire].is_link()).collect();
+                for wire in links {
+                    if self.net.rng.random_range(0..1000) < *part {
+                        self.net.cut(wire);
+                    }
+                }
+            }
+            Fault::Turn(actor, conduct) => {
+                if let Some(node) = self.node_mut(*actor) {
+                    node.conduct = *conduct;
+                }
+                if let Some(ledger) = &mut self.net.ledger {
+                    ledger.distrust(*actor);
                 }
             }
             Fault::Stop { actor, power_lost } if self.is_up(*actor) => match &mut self.actors[*actor] {
@@ -311,6 +347,9 @@ impl World {
         }
         let transaction =
             Transaction::parse(&mut self.parser, &entry.body).expect("the load is made of valid transactions");
+        if let Some(ledger) = &mut self.net.ledger {
+            ledger.enter(self.net.clock.now(), transaction.id(), entry.actor);
+        }
         match (&mut self.actors[entry.actor], entry.way) {
             (Actor::Full(node), Way::Submit) => {
                 self.requests += 1;

@@ -4,9 +4,11 @@
 
 mod add_transaction;
 mod bench;
+mod broadcast;
 mod check;
 mod clone_node;
 mod delete_nodes;
+mod network;
 mod nodes;
 mod status;
 mod terminal;
@@ -31,6 +33,8 @@ Examples:
                                        send the reward transaction to node-2
   cargo xtask add-transaction --file many.jsonl
                                        send one transaction per line
+  cargo xtask broadcast 'hello'        say it to everybody in the network
+  cargo xtask network --svg net.svg    who is there, as a table and a picture
   cargo xtask status                   what the running nodes say
   cargo xtask delete-nodes             remove all node folders
   cargo xtask test                     run everything that must pass
@@ -55,6 +59,10 @@ enum Task {
     CloneNode(clone_node::Arguments),
     /// Send transactions to a running node
     AddTransaction(add_transaction::Arguments),
+    /// Say something to everybody in the network
+    Broadcast(broadcast::Arguments),
+    /// Show who is in the network, and who is linked to whom
+    Network(network::Arguments),
     /// Show the running nodes, and whether their pools agree
     Status(status::Arguments),
     /// Remove all node folders
@@ -86,6 +94,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Task::Up(arguments) => up::run(&workspace, &arguments),
         Task::CloneNode(arguments) => clone_node::run(&workspace, &arguments),
         Task::AddTransaction(arguments) => add_transaction::run(&workspace, &arguments),
+        Task::Broadcast(arguments) => broadcast::run(&workspace, &arguments),
+        Task::Network(arguments) => network::run(&workspace, &arguments),
         Task::Status(arguments) => status::run(&workspace, &arguments),
         Task::DeleteNodes(arguments) => delete_nodes::run(&workspace, &arguments),
         Task::Test(arguments) => check::run(&workspace, &arguments),

@@ -290,3 +290,44 @@ fn up_ends_when_all_nodes_have() {
     assert!(outcome.error.contains("node-1 has ended on its own (exit status: 1)"), "{outcome:?}");
     outcome.failed(&["every node has ended"]);
 }
+
+#[test]
+fn a_text_is_said_by_a_node_and_the_links_are_told() {
+    let place = Place::new();
+    place.run(&["broadcast", "hello"]).failed(&["no node is running", "cargo xtask up 3"]);
+    let one = Seeming::start(&place.folder(1), linked());
+    let out = place.run(&["broadcast", "hello, all"]).done();
+    assert_eq!(
+        (out.as_str(), one.received.recv().expect("sent").as_str()),
+        ("said by node-1, on 2 links\n", "hello, all")
+    );
+    let folder = place.folder(2);
+    let two = Seeming::start(&folder, Manner::default());
+    let mut command = place.command(&["broadcast", "alone"]);
+    let out = Outcome::of(command.current_dir(&folder).output().expect("started")).done();
+    assert!(out.starts_with("said by node-2, but this node has no peers: nobody else has it"), "{out}");
+    place.run(&["broadcast", "--node", "2", "named"]).done();
+    assert_eq!(two.received.iter().take(2).collect::<Vec<_>>(), ["alone", "named"]);
+    place.run(&["broadcast", ""]).failed(&["nothing was sent", "empty"]);
+    place.run(&["broadcast", &"x".repeat(20_000)]).failed(&["nothing was sent", "20000 bytes", "16384"]);
+    let _plain = Seeming::start(&place.folder(3), Manner { plain: true, ..Manner::default() });
+    place.run(&["broadcast", "--node", "3", "hello"]).failed(&["node-3 is a node of the exercise", "--node"]);
+}
+
+#[test]
+fn the_network_is_listed_and_drawn() {
+    let place = Place::new();
+    place.run(&["network"]).failed(&["no node is running"]);
+    let _one = Seeming::start(&place.folder(1), linked());
+    let out = place.run(&["network", "--svg", "net.svg"]).done();
+    assert!(out.ends_with("3 nodes in the network, as node-1 sees it\n"), "{out}");
+    let row = out.lines().nth(1).expect("a row");
+    assert!(row.starts_with("localhost:4001  01010101  ") && row.ends_with("localhost:4002, localhost:4003"), "{out}");
+    let picture = fs::read_to_string(place.path("net.svg")).expect("drawn");
+    assert!(picture.starts_with("<svg ") && picture.matches("<circle ").count() == 3, "{picture}");
+    let told = json(&place.run(&["network", "--json", "--node", "1"]).done());
+    assert_eq!((&told["askedOf"], told["nodes"].as_array().map(Vec::len)), (&Value::from("node-1"), Some(3)));
+    place.run(&["network", "--svg", "nowhere/net.svg"]).failed(&["nowhere/net.svg can not be written"]);
+    let _plain = Seeming::start(&place.folder(2), Manner { plain: true, ..Manner::default() });
+    place.run(&["network", "--node", "2"]).failed(&["is a node of the exercise"]);
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::protocol::address::PeerAddress;
-use crate::protocol::message::Malformed;
+use crate::protocol::message::{InvalidBroadcast, Malformed};
 use crate::protocol::transaction::InvalidTransaction;
 
 /// Why a client did not get what it asked for.
@@ -45,6 +45,12 @@ pub enum ClientError {
     /// The text is no transaction; nothing was sent.
     #[error(transparent)]
     Invalid(#[from] InvalidTransaction),
+    /// The text can not be broadcast; nothing was sent.
+    #[error(transparent)]
+    InvalidBroadcast(#[from] InvalidBroadcast),
+    /// The system gave no random numbers.
+    #[error("the system gave no random numbers: {0}")]
+    Random(getrandom::Error),
     /// The connection ended before the answer came.
     #[error(
         "{address} ended the connection ({cause}); what was not confirmed may be stored or not: send the same content again, a copy is not kept twice"

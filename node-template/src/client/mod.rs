@@ -22,7 +22,7 @@ mod tests;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::{SinkExt, Stream, StreamExt, stream};
 use tokio::net::TcpStream;
@@ -38,7 +38,9 @@ use crate::protocol::frame::Frame;
 use crate::protocol::identity::Greeting;
 use crate::protocol::json::Parser;
 use crate::protocol::limits;
-use crate::protocol::message::{Ack, Delivery, Message, Status, StatusFrame};
+use crate::protocol::message::{
+    Ack, Broadcast, BroadcastFrame, BroadcastId, Delivery, Member, Members, Message, NetworkFrame, Status, StatusFrame,
+};
 use crate::protocol::transaction::{Transaction, TransactionId};
 use pump::{Pump, Step};
 
@@ -177,6 +179,70 @@ impl Client {
         match timeout(STATUS_TIMEOUT, answer).await {
             Ok(status) => status,
             Err(_) => Err(self.silent(STATUS_TIMEOUT)),
+        }
+    }
+
+    /// Broadcasts a text to every node in the network, and tells on how many links it went out.
+    ///
+    /// # Errors
+    /// Any [`ClientError`] but those of connecting.
+    pub async fn broadcast(&mut self, text: &str) -> Result<Ack, ClientError> {
+        self.refuse_plain()?;
+        Broadcast::check(text)?;
+        let mut id = [0; 32];
+        getrandom::fill(&mut id).map_err(ClientError::Random)?;
+        let id = BroadcastId(id);
+        // A clock that stands before 1970 is no reason to be silent.
+        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        self.write(BroadcastFrame::client_frame(Broadcast { id, message: text.into(), time })).await?;
+        let id = id.to_string();
+        self.answer(ACK_TIMEOUT, |message| match message {
+            Message::Ack(ack) if ack.id == id => Some(ack),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Asks who is in the network, as far as the node knows, in the order of their ids; itself among them.
+    ///
+    /// # Errors
+    /// [`ClientError::Plain`], [`ClientError::Closed`], [`ClientError::Silent`] or [`ClientError::Answer`].
+    pub async fn nodes(&mut self) -> Result<Vec<Member>, ClientError> {
+        self.refuse_plain()?;
+        let mut nodes: Vec<Member> = Vec::new();
+        loop {
+            let after = nodes.last().and_then(|last| last.node.parse().ok());
+            self.write(NetworkFrame::Question { after }.to_frame()).await?;
+            let part = self.answer(STATUS_TIMEOUT, |message| match message {
+                Message::Network(NetworkFrame::Answer(members)) => Some(members),
+                _ => None,
+            });
+            let Members { nodes: some, more } = part.await?;
+            // Whoever says that there is more and tells nothing would be asked for ever.
+            let more = more && !some.is_empty();
+            nodes.extend(some);
+            if !more {
+                return Ok(nodes);
+            }
+        }
+    }
+
+    /// Waits for a message that is wanted.
+    async fn answer<T>(
+        &mut self,
+        patience: Duration,
+        mut wanted: impl FnMut(Message) -> Option<T>,
+    ) -> Result<T, ClientError> {
+        let answer = async {
+            loop {
+                if let Some(found) = wanted(self.receive().await?) {
+                    return Ok(found);
+                }
+            }
+        };
+        match timeout(patience, answer).await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.silent(patience)),
         }
     }
 

@@ -49,6 +49,22 @@ counters! {
     grafts_sent,
     /// Comparisons of pools that found a difference.
     pools_differed,
+    /// Broadcasts accepted: new here.
+    broadcasts_accepted,
+    /// Copies of broadcasts that were seen already.
+    broadcasts_duplicate,
+    /// Broadcasts sent on links, each copy counted.
+    broadcasts_sent,
+    /// Broadcasts that came in answer to a comparison, and were new.
+    broadcasts_synced,
+    /// Announcements accepted: news of a node.
+    announcements_accepted,
+    /// Announcements that were old news.
+    announcements_old,
+    /// Announcements that were not believed, or for which there was no room.
+    announcements_refused,
+    /// Announcements sent on links, each copy counted.
+    announcements_sent,
     /// Frames that were no messages.
     frames_malformed,
     /// Messages of types that this version does not know.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::address::PeerAddress;
 use super::identity::{LinkId, NodeId};
+use super::message::Broadcast;
 use super::transaction::{Origin, Transaction, TransactionId};
 
 /// A step in a node's life. Log lines and the library's event stream are made of these.
@@ -79,6 +80,33 @@ pub enum Event {
     },
     /// The pool's file takes writes again.
     StoreRecovered,
+    /// A text to everybody. Each comes once, and none of our own comes back after a restart.
+    Broadcast {
+        /// The text, its time and its id.
+        broadcast: Broadcast,
+        /// Who sent it.
+        sender: PeerName,
+        /// From whom we have it; `None` if this program sent it.
+        peer: Option<PeerName>,
+        /// On how many links it went out from here.
+        links: usize,
+    },
+    /// A node is in the network that was not known to be.
+    NodeJoined {
+        /// Who.
+        node: PeerName,
+        /// How many nodes are known to be in the network now, this one included.
+        nodes: usize,
+    },
+    /// A node is gone from the network.
+    NodeLeft {
+        /// Who.
+        node: PeerName,
+        /// Why it counts as gone, in words.
+        cause: String,
+        /// How many nodes are known to be in the network now, this one included.
+        nodes: usize,
+    },
     /// A transaction was refused.
     Refused {
         /// From whom it came.

@@ -7,7 +7,7 @@ use super::event::Event;
 use super::frame::Frame;
 use super::identity::{Greeting, LinkId, NodeId, Session};
 use super::limits::Limits;
-use super::message::{Malformed, Message};
+use super::message::{BroadcastId, Malformed, Message};
 use super::transaction::{Origin, Transaction, TransactionId};
 
 /// A fact that the shell reports.
@@ -33,8 +33,13 @@ pub enum Input {
     Repeated {
         /// On which.
         link: LinkId,
-        /// Of which origins, and how many of each.
-        copies: Vec<(Origin, u32)>,
+        /// Of which origins, where they name one, and how many of each.
+        copies: Vec<(Option<Origin>, u32)>,
+    },
+    /// A link, or every link, has not been read for a while: the shell has no room. Its silence says nothing about the other end.
+    Unread {
+        /// Which; `None`: all.
+        link: Option<LinkId>,
     },
     /// A pong came in on a link.
     Pong {
@@ -106,6 +111,15 @@ pub enum Input {
         /// What.
         transaction: Transaction,
     },
+    /// The application broadcasts a text, which [`Broadcast::check`](super::message::Broadcast::check) passed.
+    Broadcast {
+        /// Named in the answer, [`Output::Told`].
+        request: RequestId,
+        /// The text.
+        message: String,
+        /// The time of the day, in seconds since 1970.
+        time: f64,
+    },
     /// The deadline of [`poll_timeout`](super::Protocol::poll_timeout) has come.
     Timeout,
     /// The node ends: every link is closed, nothing new is begun.
@@ -153,6 +167,13 @@ pub enum Output {
         frame: Frame,
         /// In which of a link's two queues.
         lane: Lane,
+    },
+    /// Of what is queued on a link, drop the transactions of these origins: its other end gets them elsewhere. A shell that sends at once may ignore it.
+    Unqueue {
+        /// On which link.
+        link: LinkId,
+        /// Whose.
+        origins: Vec<Origin>,
     },
     /// Send a WebSocket ping; the pong comes back as [`Input::Pong`].
     Ping {
@@ -210,8 +231,24 @@ pub enum Output {
         /// Which.
         addresses: Vec<PeerAddress>,
     },
+    /// A text of the application is on its way.
+    Told {
+        /// Which.
+        request: RequestId,
+        /// As what, and on how many links.
+        told: Told,
+    },
     /// Tell the application and the log.
     Notify(Event),
+}
+
+/// What became of a broadcast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told {
+    /// The broadcast's id.
+    pub id: BroadcastId,
+    /// On how many links it went out; zero means that no other node has it from us yet.
+    pub links: usize,
 }
 
 /// What became of a submission.
@@ -255,6 +292,8 @@ pub struct Config {
     pub max_peers: Option<u32>,
     /// Whom to ask for a node to begin with.
     pub genesis: Option<PeerAddress>,
+    /// When this run began: seconds since 1970, told to others.
+    pub since: u64,
     /// The bounds that this node keeps.
     pub limits: Limits,
     /// Seeds every random choice: equal seeds and equal inputs give equal outputs.

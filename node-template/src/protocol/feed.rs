@@ -1,8 +1,11 @@
-//! A link that is too slow is fed from the pool, and so is one whose other end lacks much.
+//! A link that is too slow: a full peer's is skipped and its pool compared with ours once it has drained; a plain peer's is fed from the pool. So is a link whose
+//! other end lacks much.
 //!
-//! Both use one order, [`Output::Feed`]: the shell reads the pool's file from a position on and sends in bounded pieces, only as fast as the link drains. A
-//! position is a place in the order in which this node stored its transactions; what is accepted and not stored yet has none, and is held in memory. So a
-//! link has everything once it was fed to the last position and then pushed what is in memory: both happen in one step here, and nothing can fall between.
+//! A full peer gets most transactions from others, so to feed it from the pool would send it all of those again; a comparison finds what it lacks. A plain peer
+//! compares nothing. To feed is one order, [`Output::Feed`]: the shell reads the pool's file from a position on and sends in bounded pieces, only as fast as the link
+//! drains. A position is a place in the order in which this node stored its transactions; what is accepted and not stored yet has none, and is held in memory.
+//! So a link has everything once it was fed to the last position and then pushed what is in memory: both happen in one step here, and nothing can
+//! fall between.
 
 use std::time::{Duration, Instant};
 
@@ -15,8 +18,8 @@ use super::transaction::TransactionId;
 use super::{Lane, Output, Protocol};
 
 impl Protocol {
-    /// A payload did not fit: from here on the link is fed from the pool. What did not fit had no position before the fact that made us send it, so
-    /// feeding from where the pool ended then misses nothing.
+    /// A payload did not fit. A plain peer is fed from the pool from here on: what did not fit had no position before the fact that made us send it, so feeding
+    /// from where the pool ended then misses nothing.
     pub(super) fn on_link_full(&mut self, now: Instant, link: LinkId) {
         self.counters.queues_full += 1;
         let from = self.end_before;
@@ -24,26 +27,32 @@ impl Protocol {
         if !open.takes_transactions() {
             return self.on_client_full(link);
         }
+        let full = open.full().is_some();
         match &mut open.flow {
             // What was pushed last did not fit after all, and goes again.
             Flow::Behind { pushed, trying, .. } => *trying = *pushed,
-            Flow::Syncing => {
-                // What is being fed ends before `from`; feeding simply goes on from there.
-                open.flow = Flow::Behind { from: 0, pushed: 0, trying: 0 };
+            Flow::Skipping => {}
+            Flow::Syncing { missed } => *missed = true,
+            Flow::Live if full => {
+                open.flow = Flow::Skipping;
+                self.tell_room(link, from);
                 self.tell_behind(now, link);
             }
             Flow::Live => {
                 open.flow = Flow::Behind { from, pushed: 0, trying: 0 };
-                self.feed_on(link, from, None);
+                self.feed_plain(link, from);
                 self.tell_behind(now, link);
             }
         }
     }
 
-    /// Orders a link fed. A full peer is told that it comes from a pool: it knows no origin then, and relays it to nobody who would get it otherwise.
-    fn feed_on(&mut self, link: LinkId, from: u64, until: Option<u64>) {
-        let synced = self.links.get(link).is_some_and(|link| link.full().is_some());
-        self.outbox.push_back(Output::Feed { link, from, until, synced });
+    fn feed_plain(&mut self, link: LinkId, from: u64) {
+        self.outbox.push_back(Output::Feed { link, from, until: None, synced: false });
+    }
+
+    /// An empty order: its answer tells when there is room again.
+    fn tell_room(&mut self, link: LinkId, at: u64) {
+        self.outbox.push_back(Output::Feed { link, from: at, until: Some(at), synced: false });
     }
 
     /// Says that a peer is slow, at most once per link and minute: under a burst a link may fall behind and catch up many times.
@@ -55,17 +64,22 @@ impl Protocol {
         }
     }
 
-    /// Feeding came to its end, and at least half of the link's queue is free. A link that was behind goes on from there, or, if there is nothing more on
-    /// disk, is pushed what is in memory; when that is all pushed it lives again.
+    /// Feeding came to its end, and at least half of the link's queue is free. A full peer that missed something is told what we offer, and fetches what it lacks.
+    /// A plain peer goes on from there, or, if there is nothing more on disk, is pushed what is in memory; when that is all pushed it lives again.
     pub(super) fn on_fed(&mut self, now: Instant, link: LinkId, position: u64) {
         let end = self.holdings.end();
         let Some(open) = self.links.get_mut(link).filter(|link| !link.closing) else { return };
         match open.flow {
             Flow::Live => {}
-            Flow::Syncing => open.flow = Flow::Live,
+            Flow::Syncing { missed: false } => open.flow = Flow::Live,
+            Flow::Syncing { missed: true } | Flow::Skipping => {
+                open.flow = Flow::Live;
+                self.compare_pools(now, link);
+                self.compare_broadcasts(now, link);
+            }
             Flow::Behind { trying, .. } if position < end => {
                 open.flow = Flow::Behind { from: position, pushed: trying, trying };
-                self.feed_on(link, position, None);
+                self.feed_plain(link, position);
             }
             Flow::Behind { trying: pushed, .. } => {
                 self.note_payload(now, link);
@@ -73,10 +87,10 @@ impl Protocol {
                 let Some(open) = self.links.get_mut(link) else { return };
                 match left {
                     None => open.flow = Flow::Live,
-                    // More waits for the disk than the queue takes at once: an empty order tells when there is room again.
+                    // More waits for the disk than the queue takes at once.
                     Some(trying) => {
                         open.flow = Flow::Behind { from: end, pushed, trying };
-                        self.feed_on(link, end, Some(end));
+                        self.tell_room(link, end);
                     }
                 }
             }
@@ -93,7 +107,7 @@ impl Protocol {
         if let (Some(from), Some(open)) = (from, self.links.get_mut(link)) {
             open.flow = Flow::Behind { from, pushed: 0, trying: 0 };
             self.note_payload(now, link);
-            self.feed_on(link, from, None);
+            self.feed_plain(link, from);
         }
     }
 

@@ -11,7 +11,7 @@ use super::identity::LinkId;
 use super::links::{Flow, Link, Role};
 use super::membership::close;
 use super::message::{Ack, AckStatus, Delivery, graft_frame, prune_frame};
-use super::transaction::{Origin, Transaction, TransactionId};
+use super::transaction::{InvalidTransaction, Origin, Transaction, TransactionId};
 use super::trees::Tell;
 use super::{Lane, Output, Protocol, RequestId, Submission, limits};
 
@@ -32,6 +32,13 @@ impl Protocol {
         let Delivery { transaction, origin, ack, synced } = delivery;
         let transaction = match transaction {
             Ok(transaction) => transaction,
+            Err(InvalidTransaction::Refused { id, reason }) => {
+                // Only full peers compare pools; what clients send must not push out what is remembered for that.
+                if self.links.get(link).and_then(Link::full).is_some() {
+                    self.reconciling.on_refused(id);
+                }
+                return self.refuse(link, id.to_string(), ack, reason);
+            }
             Err(error) => return self.refuse(link, String::new(), ack, error.to_string()),
         };
         let id = transaction.id();
@@ -39,6 +46,10 @@ impl Protocol {
             self.counters.transactions_duplicate += 1;
             if ack {
                 self.answer_duplicate(link, id);
+            }
+            // Whichever origin it names: that of a liar would else be flooded for ever, since no two copies that came here name it.
+            if let Some(origin) = origin.filter(|_| !synced) {
+                self.on_copy(now, link, &origin);
             }
             return;
         }
@@ -138,14 +149,17 @@ impl Protocol {
     }
 
     /// What came with a comparison has no origin here and goes to plain peers alone: full peers find it by their own comparisons.
-    fn targets(&mut self, now: Instant, origin: Option<&Origin>, from: Option<LinkId>) -> Vec<LinkId> {
+    pub(super) fn targets(&mut self, now: Instant, origin: Option<&Origin>, from: Option<LinkId>) -> Vec<LinkId> {
         let Self { links, trees, peers, .. } = self;
         let source = from.and_then(|link| links.get(link)).map(|link| &link.role);
         let pruned = origin.map_or(&[][..], |origin| trees.pruned(origin));
         let mut nodes = Vec::new();
         let mut targets = Vec::new();
         for (id, link) in links.iter() {
-            if Some(id) == from || !link.takes_transactions() || matches!(link.flow, Flow::Behind { .. }) {
+            if Some(id) == from
+                || !link.takes_transactions()
+                || matches!(link.flow, Flow::Behind { .. } | Flow::Skipping)
+            {
                 continue;
             }
             let wanted = match &link.role {
@@ -174,22 +188,34 @@ impl Protocol {
 
     /// A direct link to an origin is always its parent; else the link is that brought the latest new transaction. What a client or the application brings
     /// is our own: it has no parent.
-    fn note_first_copy(&mut self, now: Instant, origin: &Origin, from: Option<LinkId>) {
+    pub(super) fn note_first_copy(&mut self, now: Instant, origin: &Origin, from: Option<LinkId>) {
         let peer = |link: &LinkId| self.links.get(*link).is_some_and(|link| !matches!(link.role, Role::Client));
         let Some(link) = from.filter(peer).filter(|_| *origin != Origin::Node(self.config.node)) else { return };
         let tell = match self.direct_link(origin) {
             None => self.trees.first_copy(origin, link),
             Some(direct) => {
-                let tell = self.trees.direct(origin, direct);
-                self.tell(tell, origin);
+                self.keep_to(now, origin, direct);
                 if direct == link { Tell::Nothing } else { self.trees.another_copy(now, origin, link) }
             }
         };
         self.tell(tell, origin);
     }
 
+    /// Makes the direct link to an origin its parent. All other neighbours are told at once that they need not send what it sends.
+    fn keep_to(&mut self, now: Instant, origin: &Origin, direct: LinkId) {
+        let Some(tell) = self.trees.direct(origin, direct) else { return };
+        self.tell(tell, origin);
+        let others =
+            self.links.iter().filter(|(id, link)| *id != direct && link.full().is_some() && link.takes_transactions());
+        let others: Vec<LinkId> = others.map(|(id, _)| id).collect();
+        for other in others {
+            let tell = self.trees.superfluous(now, origin, other);
+            self.tell(tell, origin);
+        }
+    }
+
     /// Says to a neighbour what its place in an origin's tree is.
-    fn tell(&mut self, tell: Tell, origin: &Origin) {
+    pub(super) fn tell(&mut self, tell: Tell, origin: &Origin) {
         let (link, frame) = match tell {
             Tell::Nothing => return,
             Tell::Prune(link) => (link, prune_frame(std::slice::from_ref(origin))),
@@ -205,7 +231,7 @@ impl Protocol {
         }
     }
 
-    fn direct_link(&self, origin: &Origin) -> Option<LinkId> {
+    pub(super) fn direct_link(&self, origin: &Origin) -> Option<LinkId> {
         let Origin::Node(node) = origin else { return None };
         self.links
             .to_node(*node, None)
@@ -214,24 +240,28 @@ impl Protocol {
     }
 
     /// Copies came in: neighbours that are not the way to their origins are told to send no more of them.
-    pub(super) fn on_repeated(&mut self, now: Instant, link: LinkId, copies: &[(Origin, u32)]) {
+    pub(super) fn on_repeated(&mut self, now: Instant, link: LinkId, copies: &[(Option<Origin>, u32)]) {
         self.hear(now, link);
+        self.counters.transactions_duplicate += copies.iter().map(|(_, count)| u64::from(*count)).sum::<u64>();
+        for origin in copies.iter().filter_map(|(origin, _)| origin.as_ref()) {
+            self.on_copy(now, link, origin);
+        }
+    }
+
+    /// A copy of a transaction or a broadcast came in that names an origin: a neighbour that is not the way to it is told to send no more of it.
+    pub(super) fn on_copy(&mut self, now: Instant, link: LinkId, origin: &Origin) {
         let Some(sender) = self.links.get(link).filter(|link| !link.closing).and_then(Link::full).map(|peer| peer.id)
         else {
             return;
         };
-        for (origin, count) in copies {
-            self.counters.transactions_duplicate += u64::from(*count);
-            if *origin == Origin::Node(sender) || *origin == Origin::Node(self.config.node) {
-                continue;
-            }
-            if let Some(direct) = self.direct_link(origin) {
-                let tell = self.trees.direct(origin, direct);
-                self.tell(tell, origin);
-            }
-            let tell = self.trees.another_copy(now, origin, link);
-            self.tell(tell, origin);
+        if *origin == Origin::Node(sender) || *origin == Origin::Node(self.config.node) {
+            return;
         }
+        if let Some(direct) = self.direct_link(origin) {
+            self.keep_to(now, origin, direct);
+        }
+        let tell = self.trees.another_copy(now, origin, link);
+        self.tell(tell, origin);
     }
 
     pub(super) fn on_prune(&mut self, link: LinkId, origins: &[Origin]) {
@@ -239,8 +269,15 @@ impl Protocol {
             return self.fault(link, "PRUNE: only full peers are part of a tree");
         }
         // Our own transactions go to everybody: a node that prunes us could not be told from one that is cut off.
+        let mut pruned = Vec::new();
         for origin in origins.iter().filter(|origin| **origin != Origin::Node(self.config.node)) {
-            self.trees.prune(origin, link);
+            let neighbour = self.direct_link(origin).is_some();
+            if self.trees.prune(origin, link, neighbour) {
+                pruned.push(origin.clone());
+            }
+        }
+        if !pruned.is_empty() {
+            self.outbox.push_back(Output::Unqueue { link, origins: pruned });
         }
     }
 

@@ -259,6 +259,8 @@ impl Protocol {
             if self.config.node < id {
                 self.compare_pools(now, link);
             }
+            self.compare_broadcasts(now, link);
+            self.introduce_ourselves(now, link);
         }
     }
 

@@ -32,6 +32,26 @@ pub const ACKS_DUE: usize = 32_768;
 pub const SHOWN_CHARACTERS: usize = 64;
 /// The longest reason in a WebSocket close frame, in bytes (RFC 6455, section 5.5: 125 less the code).
 pub const CLOSE_REASON_BYTES: usize = 123;
+/// The longest text of a broadcast, in bytes: a page of prose.
+pub const BROADCAST_BYTES: usize = 16 * 1024;
+/// How long a broadcast is kept for those that were away.
+pub const BROADCAST_KEPT: Duration = Duration::from_secs(600);
+/// How many broadcasts are kept, and …
+pub const BROADCASTS: usize = 16_384;
+/// … how many bytes of them; the oldest give way.
+pub const BROADCASTS_BYTES: usize = 16 * 1024 * 1024;
+/// How long a broadcast's id is remembered at least: twice as long as anybody keeps it.
+pub const SEEN_KEPT: Duration = Duration::from_secs(1_200);
+/// How many ids of broadcasts are remembered. Beyond that the oldest are forgotten early: 1,000,000 in 20 minutes are 800 each second.
+pub const SEEN: usize = 1_000_000;
+/// How many linked nodes one ANNOUNCE names.
+pub const ANNOUNCED_PEERS: usize = 1_024;
+/// How many links all nodes in the table may name together: 32 bytes each.
+pub const ANNOUNCED_LINKS: usize = 500_000;
+/// How many identities of transactions that the application refuses are remembered, so that no comparison asks for them again.
+pub const REFUSED: usize = 131_072;
+/// The greatest age that a frame may claim for what it carries.
+pub const OLDEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The bounds that one node keeps; [`Limits::default`] holds the measured values. Everything is per node unless it says otherwise.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,6 +108,8 @@ pub struct Limits {
     pub forget_failures: u32,
     /// How long a learned address that was linked once is remembered after its last link.
     pub forget_after: Duration,
+    /// How many nodes of the network are remembered; 0: none, and nothing is announced.
+    pub presence_nodes: usize,
     /// How long the older of two links to one node has to answer a ping before it is closed for the newer one.
     pub duel: Duration,
 }
@@ -121,6 +143,7 @@ impl Default for Limits {
             backoff_reset: Duration::from_secs(60),
             forget_failures: 8,
             forget_after: Duration::from_secs(24 * 60 * 60),
+            presence_nodes: 10_000,
             duel: Duration::from_secs(2),
         }
     }

@@ -93,8 +93,13 @@ pub(super) enum Flow {
     /// Each new one is pushed.
     Live,
     /// Each new one is pushed, and besides the pool is sent, up to where it stood when the comparison came.
-    Syncing,
-    /// Its queue was full: new ones are not pushed, it is fed from the pool as it drains.
+    Syncing {
+        /// Whether a new one did not fit.
+        missed: bool,
+    },
+    /// A full peer's queue was full: new ones are not pushed until it has drained; then pools are compared, which finds what it missed.
+    Skipping,
+    /// A plain peer's queue was full: new ones are not pushed, it is fed from the pool as it drains.
     Behind {
         /// The position in the pool from which the present round feeds.
         from: u64,
@@ -178,6 +183,12 @@ impl Links {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (LinkId, &Link)> {
         self.0.iter().map(|(id, link)| (*id, link))
+    }
+
+    /// A link, or every link, was not read for a while: its silence does not count.
+    pub(super) fn excuse(&mut self, now: Instant, link: Option<LinkId>) {
+        let unread = self.0.iter_mut().filter(|(id, _)| link.is_none_or(|link| link == **id));
+        unread.for_each(|(_, link)| link.heard = now);
     }
 
     /// The link to a full peer, other than `except`; of two the older.

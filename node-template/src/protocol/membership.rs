@@ -130,6 +130,8 @@ impl Protocol {
         }
         self.drop_waiting(link);
         self.reconciling.forget_link(link);
+        self.catching_up.forget_link(link);
+        self.forget_talk(link);
         let orphans = self.trees.forget_link(link);
         self.regrow(now, &orphans, None);
         self.settle_plain(now, &closed);
@@ -149,6 +151,9 @@ impl Protocol {
         }
         if heir.is_none() {
             self.notify_down(now, &closed, cause.clone());
+            if closed.is_peer() {
+                self.presence_changed(now);
+            }
         }
         self.after_link(now, &closed, purpose.as_ref(), answered, &cause);
     }
@@ -188,7 +193,7 @@ impl Protocol {
         };
         peer.behind = match closed.flow {
             Flow::Behind { from, .. } => Some(from),
-            Flow::Live | Flow::Syncing => None,
+            Flow::Live | Flow::Syncing { .. } | Flow::Skipping => None,
         };
         let Some(first) = closed.first_payload else { return };
         let recoiled = !closed.closing

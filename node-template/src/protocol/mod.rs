@@ -5,7 +5,8 @@
 //! linked to, and so the mesh becomes full (`membership.rs`). A **transaction** is any JSON object, known by the hash of its canonical form (`transaction.rs`,
 //! `json/`); who receives one that is new sends it on to all peers but the one that brought it, and has it stored (`gossip.rs`, `holdings.rs`). Full peers
 //! tell each other whose transactions they get elsewhere, and so each origin grows a tree (`trees.rs`); what a break in a tree lets fall is found by comparing pools
-//! (`reconcile.rs`, `offer.rs`); a link that is too slow is fed from the pool (`feed.rs`). What a stranger can
+//! (`reconcile.rs`, `offer.rs`); a link that is too slow is fed from the pool (`feed.rs`). A **broadcast** is a text to everybody, kept for ten minutes
+//! (`broadcast.rs`, `catch_up.rs`); by their announcements nodes know who is in the network (`presence/`). What a stranger can
 //! push against has a bound in `limits.rs`. The messages themselves are in `message/`.
 //!
 //! [`Protocol`] is driven by three calls and owns all state; `transport/` drives it on sockets, the simulator in virtual time. Time and randomness come in as
@@ -26,6 +27,8 @@ pub mod limits;
 pub mod message;
 pub mod transaction;
 
+mod broadcast;
+mod catch_up;
 mod dialling;
 mod duel;
 mod exchange;
@@ -40,6 +43,7 @@ mod membership;
 mod offer;
 mod overlay;
 mod peers;
+mod presence;
 mod reconcile;
 mod seeking;
 mod shuffle;
@@ -47,14 +51,19 @@ mod table;
 mod timers;
 mod trees;
 
+#[cfg(test)]
+mod testing;
+
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use address::{PeerAddress, Scope};
+use broadcast::Broadcasts;
+use catch_up::CatchingUp;
 use counters::Counters;
 use dialling::Dialling;
 use event::Event;
-pub use exchange::{Config, Direction, Input, Lane, Output, RequestId, Submission};
+pub use exchange::{Config, Direction, Input, Lane, Output, RequestId, Submission, Told};
 use frame::Frame;
 use genesis::Genesis;
 use gossip::Waiting;
@@ -63,10 +72,11 @@ use identity::{LinkId, NodeId};
 use islands::Island;
 use links::{Link, Links, Role};
 use membership::close;
-use message::{Malformed, Message, Status, StatusFrame};
+use message::{Malformed, Message, OtherSet, Status, StatusFrame};
 use offer::Offer;
 use overlay::Overlay;
 use peers::{PeerTable, Source, State};
+use presence::Presence;
 use reconcile::Reconciling;
 use timers::{Timer, Timers};
 use transaction::TransactionId;
@@ -92,6 +102,9 @@ pub struct Protocol {
     offer: Offer,
     reconciling: Reconciling,
     waiting: Waiting,
+    broadcasts: Broadcasts,
+    catching_up: CatchingUp,
+    presence: Presence,
     /// Whether the pool's file takes writes, as far as we know.
     writable: bool,
     /// Where the pool ended before the fact that is being handled.
@@ -125,6 +138,9 @@ impl Protocol {
             trees: Trees::default(),
             reconciling: Reconciling::default(),
             waiting: Waiting::default(),
+            broadcasts: Broadcasts::default(),
+            catching_up: CatchingUp::default(),
+            presence: Presence::new(config.seed),
             writable: true,
             end_before: 0,
             counters: Counters::default(),
@@ -154,11 +170,13 @@ impl Protocol {
             Input::Repeated { link, copies } => self.on_repeated(now, link, &copies),
             Input::Stored { ids } => self.on_stored(ids),
             Input::Submit { request, transaction } => self.on_submit(now, request, transaction),
+            Input::Broadcast { request, message, time } => self.on_own_broadcast(now, request, message, time),
             Input::LinkOpened { link, remote, direction } => self.on_link_opened(now, link, remote, direction),
             Input::LinkClosed { link, cause } => self.on_link_closed(now, link, cause),
             Input::LinkFull { link } => self.on_link_full(now, link),
             Input::Fed { link, position } => self.on_fed(now, link, position),
             Input::Pong { link } => self.on_pong(now, link),
+            Input::Unread { link } => self.links.excuse(now, link),
             Input::DialFailed { address, error } => self.on_dial_failed(now, address, error),
             Input::Probed { link, address, greeting } => self.on_probed(now, link, address, greeting),
             Input::StoreFailed { error } => self.on_store_failed(error),
@@ -250,7 +268,15 @@ impl Protocol {
             Ok(Message::Transaction(delivery)) => self.on_transaction(now, link, delivery),
             Ok(Message::Handshake(handshake)) => self.on_handshake(now, link, handshake),
             Ok(Message::Sync(frame)) => self.on_sync(now, link, frame),
-            Ok(Message::Want(ids)) => self.on_want(link, &ids),
+            Ok(Message::SyncOther(OtherSet::Broadcasts, frame)) => self.on_sync_broadcasts(now, link, frame),
+            Ok(Message::SyncOther(OtherSet::Nodes, frame)) => self.on_sync_nodes(now, link, &frame),
+            Ok(Message::Broadcast(frame)) => self.on_broadcast(now, link, frame),
+            Ok(Message::Announce(frame)) => self.on_announce(now, link, frame),
+            Ok(Message::Network(frame)) => self.on_network(now, link, &frame),
+            Ok(Message::Want(ids)) => {
+                self.send_wanted_broadcasts(now, link, &ids);
+                self.on_want(link, &ids);
+            }
             Ok(Message::Prune(origins)) => self.on_prune(link, &origins),
             Ok(Message::Graft(origins)) => self.on_graft(now, link, &origins),
             Ok(Message::Join(join)) => self.on_join(now, link, &join),
@@ -303,6 +329,9 @@ impl Protocol {
                 Timer::Remember => self.remember(),
                 Timer::Reconcile => self.on_reconcile_due(now),
                 Timer::Duel(link) => self.on_duel_over(now, link),
+                Timer::Announce => self.on_announce_due(now),
+                Timer::TellNodes => self.on_tell_due(now),
+                Timer::Sweep => self.on_sweep_due(now),
             }
         }
     }
@@ -355,6 +384,7 @@ impl Protocol {
         if self.config.max_peers.is_some() || self.config.genesis.is_some() {
             self.remember();
         }
+        self.announce_leaving();
         let open: Vec<LinkId> = self.links.iter().map(|(link, _)| link).collect();
         for link in open {
             self.close(link, close::GOING_AWAY, "this node is shutting down");

@@ -7,7 +7,7 @@
 //! It runs when two full peers link, now and then with a random neighbour, and when the tree of an origin broke. What came this way is not relayed: the
 //! neighbours' own rounds find it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use negentropy::Negentropy;
@@ -29,8 +29,12 @@ const LONGEST: Duration = Duration::from_secs(5);
 const STEP_BYTES: u64 = 48 * 1024;
 /// How many identities one reconciliation may find to be missing before streaming everything is cheaper.
 const MANY: usize = 20_000;
-/// How long an answer to a WANT may take before the same is wanted from somebody else.
+/// How long an answer to a WANT may take before the same is wanted from somebody else …
 const WANT_PATIENCE: Duration = Duration::from_secs(5);
+/// … and how long a link that was asked may bring nothing at all: what it did not send by then it withholds, or had no room for.
+const WANT_PROGRESS: Duration = Duration::from_secs(2);
+/// For how long others are asked rather than a link that brought nothing of what was wanted.
+const LET_DOWN: Duration = Duration::from_secs(60);
 /// How long an answer in a reconciliation may take before it is given up.
 const STEP_PATIENCE: Duration = Duration::from_secs(20);
 /// How many questions a link may ask at once …
@@ -50,8 +54,15 @@ pub(super) struct Reconciling {
     last_number: u64,
     /// What was asked for and has not come: of whom, and when. Its order reaches no output.
     wanted: HashMap<TransactionId, (LinkId, Instant)>,
+    /// When a link last brought something that was not pushed. Only for links that something is wanted of.
+    brought: BTreeMap<LinkId, Instant>,
+    /// Links that offered something and brought nothing of it, and since when they are known for that. What they offer keeps nobody else from being asked.
+    let_down: BTreeMap<LinkId, Instant>,
     /// Who sends us its whole pool, and when something of it last came.
     streaming: Option<(LinkId, Instant)>,
+    /// What the application refused, in two generations: it is not asked for again. Their order reaches no output.
+    refused: HashSet<TransactionId>,
+    refused_before: HashSet<TransactionId>,
     interval: Duration,
     /// Whether anything was accepted since the last round.
     news: bool,
@@ -71,7 +82,11 @@ impl Default for Reconciling {
             open: BTreeMap::new(),
             last_number: 0,
             wanted: HashMap::new(),
+            brought: BTreeMap::new(),
+            let_down: BTreeMap::new(),
             streaming: None,
+            refused: HashSet::new(),
+            refused_before: HashSet::new(),
             interval: SHORTEST,
             news: false,
         }
@@ -87,19 +102,51 @@ impl Reconciling {
         }
     }
 
+    /// The application refused this one.
+    pub(super) fn on_refused(&mut self, id: TransactionId) {
+        self.wanted.remove(&id);
+        if self.refused.len() >= limits::REFUSED / 2 {
+            self.refused_before = std::mem::take(&mut self.refused);
+        }
+        self.refused.insert(id);
+    }
+
+    fn has_refused(&self, id: &TransactionId) -> bool {
+        self.refused.contains(id) || self.refused_before.contains(id)
+    }
+
     pub(super) fn forget_link(&mut self, link: LinkId) {
         self.open.remove(&link);
         self.wanted.retain(|_, (of, _)| *of != link);
+        self.brought.remove(&link);
+        self.let_down.remove(&link);
         self.streaming = self.streaming.filter(|(of, _)| *of != link);
     }
 
-    /// Something came that was not pushed.
+    /// Something came on a link that was not pushed.
     pub(super) fn on_synced(&mut self, now: Instant, link: LinkId) {
+        self.brought.insert(link, now);
+        self.let_down.remove(&link);
         if let Some((of, at)) = &mut self.streaming
             && *of == link
         {
             *at = now;
         }
+    }
+
+    /// Forgets what was wanted and does not come, and notes which links brought nothing.
+    fn expire_wants(&mut self, now: Instant) {
+        let Self { wanted, brought, let_down, .. } = self;
+        let since = |at: Instant| now.saturating_duration_since(at);
+        wanted.retain(|_, (of, asked)| {
+            let moved = brought.get(of).copied().filter(|brought| *brought >= *asked);
+            let waits = since(*asked) < WANT_PATIENCE && since(moved.unwrap_or(*asked)) < WANT_PROGRESS;
+            if !waits && moved.is_none() {
+                let_down.insert(*of, now);
+            }
+            waits
+        });
+        let_down.retain(|_, at| since(*at) < LET_DOWN);
     }
 }
 
@@ -117,7 +164,7 @@ impl Protocol {
         let idle = !std::mem::take(&mut self.reconciling.news);
         let interval = if idle { (self.reconciling.interval * 2).min(LONGEST) } else { SHORTEST };
         self.reconciling.interval = interval;
-        self.reconciling.wanted.retain(|_, (_, at)| now.saturating_duration_since(*at) < WANT_PATIENCE);
+        self.reconciling.expire_wants(now);
         self.reconciling.open.retain(|_, open| now.saturating_duration_since(open.at) < STEP_PATIENCE);
         self.offer.ripen(now);
         self.tell_somebody(now);
@@ -133,6 +180,7 @@ impl Protocol {
     fn tell_somebody(&mut self, now: Instant) {
         if let Some(link) = self.somebody() {
             self.compare_pools(now, link);
+            self.compare_broadcasts(now, link);
         }
     }
 
@@ -146,7 +194,11 @@ impl Protocol {
 
     fn somebody(&mut self) -> Option<LinkId> {
         let ready = self.links.iter().filter(|(_, link)| link.full().is_some() && link.takes_transactions());
-        let ready: Vec<LinkId> = ready.map(|(id, _)| id).collect();
+        let mut ready: Vec<LinkId> = ready.map(|(id, _)| id).collect();
+        let let_down = &self.reconciling.let_down;
+        if ready.iter().any(|link| !let_down.contains_key(link)) {
+            ready.retain(|link| !let_down.contains_key(link));
+        }
         (!ready.is_empty()).then(|| ready[self.rng.random_range(0..ready.len())])
     }
 
@@ -179,7 +231,8 @@ impl Protocol {
             return;
         }
         self.counters.pools_differed += 1;
-        let held = self.holdings.count();
+        // What we refused we have seen: it is no reason to ask for everything.
+        let held = self.holdings.count() + self.reconciling.refused.len() as u64;
         if theirs.count.saturating_sub(held) <= (held / 4).max(1_000) {
             self.reconcile(now, link);
         } else {
@@ -204,7 +257,7 @@ impl Protocol {
         if open.flow != Flow::Live || ours == 0 {
             return;
         }
-        open.flow = Flow::Syncing;
+        open.flow = Flow::Syncing { missed: false };
         self.outbox.push_back(Output::Feed { link, from: 0, until: Some(until), synced: true });
         self.push_waiting(link, |_| true);
         self.notify(Event::Feeding { peer: self.name_of(link), ours });
@@ -223,7 +276,7 @@ impl Protocol {
     }
 
     /// Whether a link may ask once more: each answer reads the whole offer.
-    fn may_ask(&mut self, now: Instant, link: LinkId) -> bool {
+    pub(super) fn may_ask(&mut self, now: Instant, link: LinkId) -> bool {
         let Some(open) = self.links.get_mut(link) else { return false };
         let used = open.asks_used_until.unwrap_or(now).max(now) + ASK_EVERY;
         let allowed = used <= now + ASK_EVERY * ASKS_AT_ONCE;
@@ -284,11 +337,15 @@ impl Protocol {
 
     /// Asks for transactions that we neither hold nor have asked for.
     fn want(&mut self, now: Instant, link: LinkId, mut ids: Vec<TransactionId>) {
-        let wanted = &mut self.reconciling.wanted;
+        self.reconciling.expire_wants(now);
+        ids.retain(|id| !self.reconciling.has_refused(id));
+        let Reconciling { wanted, let_down, .. } = &mut self.reconciling;
         ids.retain(|id| !self.holdings.holds(id) && !wanted.contains_key(id));
         let of_link = wanted.values().filter(|(of, _)| *of == link).count();
         ids.truncate(WANTED.saturating_sub(of_link));
-        wanted.extend(ids.iter().map(|id| (*id, (link, now))));
+        if !let_down.contains_key(&link) {
+            wanted.extend(ids.iter().map(|id| (*id, (link, now))));
+        }
         for some in ids.chunks(limits::WANT_IDS) {
             self.send(vec![link], want_frame(some), Lane::Control);
         }

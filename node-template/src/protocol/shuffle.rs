@@ -97,7 +97,7 @@ impl Protocol {
         let addresses = match want {
             Want::Random => self.sample_for(now, link),
             Want::Neighbours => {
-                let mut neighbours = self.neighbours(link);
+                let mut neighbours = self.neighbour_addresses(link);
                 neighbours.truncate(TOLD);
                 neighbours
             }
@@ -168,7 +168,7 @@ impl Protocol {
     }
 
     /// The addresses of the nodes that we are linked to, as far as the other end of `link` may be told, in random order.
-    pub(super) fn neighbours(&mut self, link: LinkId) -> Vec<PeerAddress> {
+    pub(super) fn neighbour_addresses(&mut self, link: LinkId) -> Vec<PeerAddress> {
         let Some(to) = self.links.get(link) else { return Vec::new() };
         let (scope, asker) = (to.scope, asker_of(to));
         let open = self.links.iter().filter(|(id, open)| *id != link && open.takes_transactions());
@@ -190,7 +190,7 @@ impl Protocol {
         let Some(to) = self.links.get(link) else { return Vec::new() };
         let (scope, asker) = (to.scope, asker_of(to));
         let mut sample: Vec<PeerAddress> = self.overlay.lately_left(now).take(2).cloned().collect();
-        sample.extend(self.neighbours(link).into_iter().take(TOLD - 2));
+        sample.extend(self.neighbour_addresses(link).into_iter().take(TOLD - 2));
         let fresh = |up: Instant| now.saturating_duration_since(up) < FRESH;
         let mut others: Vec<PeerAddress> = self
             .peers

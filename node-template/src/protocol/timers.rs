@@ -31,6 +31,12 @@ pub(super) enum Timer {
     Remember,
     /// The older of two links to one node had its time to answer a ping.
     Duel(LinkId),
+    /// We announce ourselves.
+    Announce,
+    /// Whoever asked for all nodes is told some more.
+    TellNodes,
+    /// The table of nodes is looked through.
+    Sweep,
 }
 
 /// The set of deadlines.

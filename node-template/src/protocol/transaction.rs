@@ -117,6 +117,14 @@ pub enum InvalidTransaction {
     /// Longer than [`limits::TRANSACTION_BYTES`].
     #[error("the transaction has {0} bytes; at most {max} are allowed", max = limits::TRANSACTION_BYTES)]
     TooLong(usize),
+    /// The application refuses it.
+    #[error("{reason}")]
+    Refused {
+        /// The transaction's identity.
+        id: TransactionId,
+        /// Why, in the application's words.
+        reason: String,
+    },
     /// Not JSON, or JSON with something that JavaScript can not hold.
     #[error(transparent)]
     Json(#[from] JsonError),
@@ -216,10 +224,15 @@ fn frame(length: usize, origin: Option<&Origin>, write_body: impl FnOnce(&mut St
     Frame::from(text)
 }
 
+/// How the frame of every transaction of an origin ends, in the normal form in which transactions travel.
+pub fn ending_of_frame(origin: &Origin) -> String {
+    format!("{FROM}{origin}\"}}")
+}
+
 /// The origin of a frame in the normal form in which transactions travel, read from its end without reading the rest.
 pub fn origin_of_frame(text: &str) -> Option<Origin> {
     let rest = text.strip_suffix("\"}")?;
-    let (_, origin) = rest.rsplit_once(",\"from\":\"")?;
+    let (_, origin) = rest.rsplit_once(FROM)?;
     origin.parse().ok()
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A tree grows by itself. The link on which an origin's first transaction was pushed to us is its **parent**; a direct link to the origin is always
 //! the parent. A copy that comes on another link is answered with PRUNE, and that neighbour sends us nothing more of that origin. When the parent goes, GRAFT
-//! makes every neighbour send again. In a full mesh a tree is a star: one hop, one copy. (Epidemic broadcast trees, Leitão et al. 2007, with one tree per origin
+//! makes every neighbour send again. Who has a direct link to an origin says PRUNE to all others as soon as the first transaction comes on it: under a burst
+//! the copies would fill every queue before they could be answered. In a full mesh a tree is a star: one hop, one copy. (Epidemic broadcast trees, Leitão et al. 2007, with one tree per origin
 //! in place of one for all.)
 //!
 //! The table is bounded by two generations: an origin that was not heard of for a generation is forgotten, and its transactions are flooded again.
@@ -106,10 +107,15 @@ impl Trees {
         Tell::Nothing
     }
 
-    /// A direct link to an origin is its parent, whoever was before.
-    pub(super) fn direct(&mut self, origin: &Origin, link: LinkId) -> Tell {
+    /// A direct link to an origin is its parent, whoever was before; `None` if it was already.
+    pub(super) fn direct(&mut self, origin: &Origin, link: LinkId) -> Option<Tell> {
         let tree = self.tree(origin);
-        if tree.parent == Some(link) { Tell::Nothing } else { tree.adopt(link) }
+        (tree.parent != Some(link)).then(|| tree.adopt(link))
+    }
+
+    /// What comes on a link that is not the parent is not needed.
+    pub(super) fn superfluous(&mut self, now: Instant, origin: &Origin, link: LinkId) -> Tell {
+        self.tree(origin).prune_it(now, link)
     }
 
     /// Another copy was pushed on a link.
@@ -126,12 +132,14 @@ impl Trees {
         }
     }
 
-    /// The other end of a link wants none of an origin. Of one that we never heard of there is nothing to note.
-    pub(super) fn prune(&mut self, origin: &Origin, link: LinkId) {
-        let Some(tree) = self.known(origin) else { return };
-        if !tree.pruned.contains(&link) {
-            tree.pruned.push(link);
-        }
+    /// The other end of a link wants none of an origin. Of one that we never heard of there is nothing to note, unless it is a `neighbour`: whoever is quick
+    /// may hear from it before we do.
+    /// Says whether that is news.
+    pub(super) fn prune(&mut self, origin: &Origin, link: LinkId, neighbour: bool) -> bool {
+        let tree = if neighbour { Some(self.tree(origin)) } else { self.known(origin) };
+        let Some(tree) = tree.filter(|tree| !tree.pruned.contains(&link)) else { return false };
+        tree.pruned.push(link);
+        true
     }
 
     /// The other end of a link wants an origin again; `true` if it was our own parent for it, which therefore has lost its way to the origin.
@@ -265,8 +273,8 @@ mod tests {
         trees.first_copy(&origin(1), A);
         assert_eq!(trees.first_copy(&origin(1), B), Tell::Nothing);
         assert_eq!(trees.another_copy(now, &origin(1), A), Tell::Prune(B));
-        assert_eq!(trees.direct(&origin(1), B), Tell::Graft(B), "a direct link takes over, and was pruned");
-        assert_eq!(trees.direct(&origin(1), B), Tell::Nothing);
+        assert_eq!(trees.direct(&origin(1), B), Some(Tell::Graft(B)), "a direct link takes over, and was pruned");
+        assert_eq!(trees.direct(&origin(1), B), None);
     }
 
     #[test]
@@ -275,11 +283,13 @@ mod tests {
         trees.first_copy(&origin(2), A);
         trees.first_copy(&origin(1), A);
         trees.first_copy(&origin(3), B);
-        trees.prune(&origin(1), B);
-        trees.prune(&origin(1), A);
-        trees.prune(&origin(9), A);
+        trees.prune(&origin(1), B, false);
+        trees.prune(&origin(1), A, false);
+        trees.prune(&origin(9), A, false);
         assert_eq!(trees.pruned(&origin(1)), [B, A]);
         assert!(trees.pruned(&origin(9)).is_empty(), "an origin that nobody sent");
+        trees.prune(&origin(8), B, true);
+        assert_eq!(trees.pruned(&origin(8)), [B], "a neighbour may be heard elsewhere first");
         assert_eq!(trees.forget_link(A), [origin(1), origin(2)]);
         assert_eq!(trees.pruned(&origin(1)), [B]);
         assert!(!trees.graft(&origin(1), B) && trees.pruned(&origin(1)).is_empty());

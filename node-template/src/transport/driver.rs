@@ -15,17 +15,19 @@ use super::feeder::{feed, fetch};
 use super::filter::{Filter, Fingerprint};
 use super::link::LinkTask;
 use super::listener::Place;
+use super::pressure::Pressure;
 use super::queue::{Farewell, Item, Queue};
 use super::rate::Rate;
 use super::{Arrival, Read};
+use crate::hook::Validator;
 use crate::pool::{Pool, Report};
 use crate::protocol::address::{PeerAddress, Scope};
 use crate::protocol::event::Event;
 use crate::protocol::identity::{Greeting, LinkId, Session};
 use crate::protocol::limits::Limits;
-use crate::protocol::message::Status;
+use crate::protocol::message::{Member, Status};
 use crate::protocol::transaction::{Transaction, TransactionId};
-use crate::protocol::{Direction, Input, Lane, Output, Protocol, RequestId, Submission};
+use crate::protocol::{Direction, Input, Lane, Output, Protocol, RequestId, Submission, Told};
 use crate::remembered::Remembered;
 use crate::report::Sparing;
 
@@ -38,6 +40,8 @@ const ARRIVALS: usize = 64;
 pub(crate) enum Command {
     Submit { transaction: Transaction, taken: oneshot::Sender<Result<Submission, String>>, kept: oneshot::Sender<()> },
     Status { holds: Vec<TransactionId>, answer: oneshot::Sender<Status> },
+    Broadcast { message: String, time: f64, told: oneshot::Sender<Told> },
+    Nodes { answer: oneshot::Sender<Vec<Member>> },
 }
 
 /// Something that takes its time, and its end.
@@ -58,6 +62,8 @@ pub(crate) struct Parts {
     pub(crate) arrivals: mpsc::Receiver<Arrival>,
     pub(crate) inbox: mpsc::Sender<Arrival>,
     pub(crate) filter: Arc<Filter>,
+    pub(crate) validator: Validator,
+    pub(crate) pressure: Arc<Pressure>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) remembered: Remembered,
     pub(crate) events: broadcast::Sender<Event>,
@@ -73,6 +79,8 @@ pub(crate) struct Driver {
     carried: HashMap<tokio::task::Id, LinkId>,
     errands: JoinSet<Errand>,
     requests: BTreeMap<RequestId, Request>,
+    /// Who waits to be told what became of a broadcast.
+    broadcasts: BTreeMap<RequestId, oneshot::Sender<Told>>,
     last_request: u64,
     /// Links to which something was staged since the last hand-over.
     touched: Vec<LinkId>,
@@ -113,6 +121,7 @@ impl Driver {
             carried: HashMap::new(),
             errands: JoinSet::new(),
             requests: BTreeMap::new(),
+            broadcasts: BTreeMap::new(),
             last_request: 0,
             touched: Vec::new(),
             to_store: Vec::new(),
@@ -148,12 +157,24 @@ impl Driver {
                 Some(ended) = self.tasks.join_next_with_id() => self.on_task_ended(ended),
                 () = timeout => {
                     self.log.tick(Instant::now());
+                    self.catch_up(reading, &mut arrivals);
                     self.handle(Input::Timeout);
                 }
             }
             self.hand_over();
         }
         self.end().await
+    }
+
+    /// Before a deadline counts, what came in before it is heard: a peer is not silent because we are slow.
+    fn catch_up(&mut self, reading: bool, arrivals: &mut Vec<Arrival>) {
+        if !reading {
+            return self.handle(Input::Unread { link: None });
+        }
+        for _ in 0..self.parts.arrivals.len() {
+            arrivals.extend(self.parts.arrivals.try_recv());
+            self.on_arrivals(arrivals);
+        }
     }
 
     /// Stops dialling and reading, says goodbye on every link and gives each its time to hear it.
@@ -182,7 +203,7 @@ impl Driver {
     fn on_arrivals(&mut self, arrivals: &mut Vec<Arrival>) {
         for arrival in arrivals.drain(..) {
             match arrival {
-                Arrival::Read { link, read: Read { messages, copies, pong } } => {
+                Arrival::Read { link, read: Read { messages, copies, pong, held_up } } => {
                     for message in messages {
                         if let Ok(message) = &message {
                             tracing::debug!("{} came in on link {link}", crate::report::plain(message.kind()));
@@ -194,6 +215,9 @@ impl Driver {
                     }
                     if pong {
                         self.handle(Input::Pong { link });
+                    }
+                    if held_up {
+                        self.handle(Input::Unread { link: Some(link) });
                     }
                 }
                 Arrival::Accepted { socket, remote, place } => {
@@ -229,6 +253,15 @@ impl Driver {
             Command::Status { holds, answer } => {
                 // Whoever asked may have gone.
                 answer.send(self.parts.protocol.status(Instant::now(), &holds)).unwrap_or_default();
+            }
+            Command::Broadcast { message, time, told } => {
+                self.last_request += 1;
+                let request = RequestId(self.last_request);
+                self.broadcasts.insert(request, told);
+                self.handle(Input::Broadcast { request, message, time });
+            }
+            Command::Nodes { answer } => {
+                answer.send(self.parts.protocol.nodes(Instant::now())).unwrap_or_default();
             }
         }
     }
@@ -278,7 +311,8 @@ impl Driver {
         self.last_link += 1;
         let link = LinkId(self.last_link);
         let limits = &self.parts.limits;
-        let queue = Arc::new(Queue::new(limits.queue_bytes, limits.control_bytes));
+        let queue =
+            Arc::new(Queue::new(limits.queue_bytes, limits.control_bytes, Arc::clone(&self.parts.pressure), link));
         let rate = (Scope::of(remote) != Scope::Loopback)
             .then(|| Rate::new(limits.transaction_rate, limits.transaction_burst, tokio::time::Instant::now()));
         let task = LinkTask::new(
@@ -289,7 +323,10 @@ impl Driver {
             Arc::clone(&self.parts.filter),
             limits.write_deadline,
             rate,
-        );
+            Arc::clone(&self.parts.pressure),
+            matches!(direction, Direction::Dialled { .. }),
+        )
+        .judged_by(self.parts.validator.clone());
         let handle = self.tasks.spawn(task.run());
         self.carried.insert(handle.id(), link);
         self.links.insert(
@@ -336,6 +373,12 @@ impl Driver {
                 self.to_store.push(transaction);
             }
             Output::Notify(event) => self.tell(event),
+            Output::Told { request, told } => {
+                if let Some(asker) = self.broadcasts.remove(&request) {
+                    // Whoever asked may have gone.
+                    asker.send(told).unwrap_or_default();
+                }
+            }
             Output::Dial { address } => {
                 let limits = self.parts.limits.clone();
                 self.errands.spawn(async move {
@@ -347,6 +390,12 @@ impl Driver {
                 self.errands.spawn(async move {
                     Errand::Probed { link, greeting: dialer::probe(&address, &limits).await, address }
                 });
+            }
+            Output::Unqueue { link, origins } => {
+                self.hand_over_to(link);
+                if let Some(outgoing) = self.links.get(&link) {
+                    outgoing.queue.drop_origins(&origins);
+                }
             }
             Output::Ping { link } => {
                 if let Some(outgoing) = self.links.get(&link) {

@@ -19,9 +19,11 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Bytes};
 
 use super::filter::Filter;
+use super::pressure::Pressure;
 use super::queue::{Farewell, Item, Queue};
 use super::rate::Rate;
 use super::{Arrival, Read, Socket};
+use crate::hook::Validator;
 use crate::protocol::Lane;
 use crate::protocol::identity::LinkId;
 use crate::protocol::json::Parser;
@@ -35,6 +37,8 @@ const BATCH_MESSAGES: usize = 128;
 const BATCH_BYTES: usize = 256 * 1024;
 /// How much of what the other end is in the midst of sending is taken and thrown away: twice the longest message.
 const REST_BYTES: usize = 2 * limits::MESSAGE_BYTES;
+/// A client that is held up is not silent: the driver is told so this often.
+const SAY_HELD_UP: Duration = Duration::from_secs(1);
 /// How long the other end has to finish a close.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -44,6 +48,15 @@ thread_local! {
 }
 
 type Reservation = Pin<Box<dyn Future<Output = Result<mpsc::OwnedPermit<Arrival>, mpsc::error::SendError<()>>> + Send>>;
+
+type HeldUp = Pin<Box<dyn Future<Output = Result<(), tokio::time::error::Elapsed>> + Send>>;
+
+/// Whether a client is held up.
+#[derive(PartialEq)]
+enum Held {
+    Still,
+    NoMore,
+}
 
 /// The task of one link.
 pub(crate) struct LinkTask {
@@ -65,6 +78,15 @@ pub(crate) struct LinkTask {
     /// Waits for room in the driver's inbox.
     reservation: Option<Reservation>,
     rate: Option<Rate>,
+    /// The application's say on transactions. It is asked here, where it keeps only this link waiting.
+    validator: Validator,
+    /// Whether a peer is at the other end: we dialled it, or it introduced itself. Clients alone are held up.
+    is_peer: bool,
+    pressure: Arc<Pressure>,
+    /// Waits while clients are held up.
+    held_up: Option<HeldUp>,
+    /// How many bytes the system had taken when last looked at.
+    written: u64,
 }
 
 /// How a link ended, and what is left to say to the other end.
@@ -84,7 +106,12 @@ impl LinkTask {
         filter: Arc<Filter>,
         write_deadline: Duration,
         rate: Option<Rate>,
+        pressure: Arc<Pressure>,
+        dialled: bool,
     ) -> Self {
+        if dialled {
+            queue.is_of_peer();
+        }
         Self {
             link,
             socket,
@@ -99,7 +126,18 @@ impl LinkTask {
             filter,
             reservation: None,
             rate,
+            validator: Validator::default(),
+            is_peer: dialled,
+            pressure,
+            held_up: None,
+            written: 0,
         }
+    }
+
+    /// Has the application judge what comes.
+    pub(crate) fn judged_by(mut self, validator: Validator) -> Self {
+        self.validator = validator;
+        self
     }
 
     /// Carries the link to its end, and reports that to the driver after everything that came before it.
@@ -131,6 +169,10 @@ impl LinkTask {
             ready!(self.poll_deliver(cx));
             if let Some(rate) = &mut self.rate {
                 ready!(rate.poll_allow(cx));
+            }
+            if ready!(self.poll_pressure(cx)) == Held::Still {
+                self.read.held_up = true;
+                continue;
             }
             let ended = self.fill(cx);
             match ended {
@@ -174,16 +216,37 @@ impl LinkTask {
         if self.filter.knows(text) {
             return self.count_copy(text);
         }
-        let message = PARSER.with_borrow_mut(|parser| Message::parse(parser, text));
+        let mut message = PARSER.with_borrow_mut(|parser| Message::parse(parser, text));
+        if let Ok(message) = &mut message {
+            self.validator.judge(message);
+        }
         if let (Some(rate), Ok(message)) = (&mut self.rate, &message) {
             rate.count(message);
+        }
+        if let (false, Ok(Message::Handshake(_))) = (self.is_peer, &message) {
+            self.is_peer = true;
+            self.queue.is_of_peer();
         }
         self.read.messages.push(message);
     }
 
+    /// `Pending` while clients are held up, if this is the link of one. Now and then it says so, lest the core take the client for a silent one.
+    fn poll_pressure(&mut self, cx: &mut Context<'_>) -> Poll<Held> {
+        if self.is_peer || (self.held_up.is_none() && !self.pressure.is_high()) {
+            return Poll::Ready(Held::NoMore);
+        }
+        let pressure = &self.pressure;
+        let held_up =
+            self.held_up.get_or_insert_with(|| Box::pin(tokio::time::timeout(SAY_HELD_UP, Arc::clone(pressure).low())));
+        let relieved = ready!(held_up.as_mut().poll(cx));
+        self.held_up = None;
+        Poll::Ready(if relieved.is_ok() { Held::NoMore } else { Held::Still })
+    }
+
     /// Counts a copy for its origin. Copies of one origin mostly come in a row.
     fn count_copy(&mut self, text: &str) {
-        let Some(origin) = origin_of_frame(text) else { return };
+        // One that names no origin counts too: whatever is read makes a batch, so that what ends a batch never leaves it empty.
+        let origin = origin_of_frame(text);
         match self.read.copies.iter_mut().find(|(known, _)| *known == origin) {
             Some((_, count)) => *count += 1,
             None => self.read.copies.push((origin, 1)),
@@ -193,6 +256,7 @@ impl LinkTask {
     /// Hands what was read to the driver; `Pending` while the driver has no room.
     fn poll_deliver(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.read.is_empty() {
+            self.read_bytes = 0;
             return Poll::Ready(());
         }
         let permit = match &mut self.reservation {
@@ -219,6 +283,10 @@ impl LinkTask {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
             let moved = self.poll_send(cx);
+            let written = self.socket.get_ref().written();
+            if std::mem::replace(&mut self.written, written) != written {
+                self.queue.moved();
+            }
             match moved {
                 Poll::Ready(Ok(())) => self.stuck = None,
                 Poll::Ready(Err(error)) => return Poll::Ready(End::from_error(&error)),

@@ -12,6 +12,7 @@ mod feeder;
 pub(crate) mod filter;
 mod link;
 pub(crate) mod listener;
+pub(crate) mod pressure;
 mod queue;
 mod rate;
 mod stream;
@@ -51,15 +52,17 @@ pub(crate) enum Arrival {
 pub(crate) struct Read {
     /// The messages, in order.
     messages: Vec<Result<Message, Malformed>>,
-    /// What more there was: copies of transactions that are held, by their origins.
-    copies: Vec<(Origin, u32)>,
+    /// What more there was: copies of transactions that are held, by their origins where they name one.
+    copies: Vec<(Option<Origin>, u32)>,
     /// Whether a pong was among it.
     pong: bool,
+    /// Whether the link was not read for a while because clients are held up.
+    held_up: bool,
 }
 
 impl Read {
     fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.copies.is_empty() && !self.pong
+        self.messages.is_empty() && self.copies.is_empty() && !self.pong && !self.held_up
     }
 }
 

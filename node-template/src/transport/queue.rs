@@ -4,15 +4,19 @@
 //! socket's own buffer has them.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use super::pressure::Pressure;
 use crate::protocol::Lane;
+use crate::protocol::identity::LinkId;
+use crate::protocol::transaction::{Origin, ending_of_frame};
 
 /// One thing to be sent.
 #[derive(Debug)]
@@ -53,6 +57,12 @@ pub(crate) struct Queue {
     task: AtomicWaker,
     /// Whoever waits for room: a feeder, a fetcher, or both.
     freed: Notify,
+    /// Whether a peer is at the other end: the queue of a client, who may not read its answers, holds nobody up.
+    of_peer: AtomicBool,
+    /// Whether this queue is so full that clients are held up.
+    holding: AtomicBool,
+    pressure: Arc<Pressure>,
+    link: LinkId,
 }
 
 #[derive(Debug, Default)]
@@ -66,7 +76,7 @@ struct Waiting {
 
 impl Queue {
     /// An empty queue with room for so many bytes of each lane.
-    pub(crate) fn new(payload_max: usize, control_max: usize) -> Self {
+    pub(crate) fn new(payload_max: usize, control_max: usize, pressure: Arc<Pressure>, link: LinkId) -> Self {
         Self {
             waiting: Mutex::default(),
             payload: AtomicUsize::new(0),
@@ -75,6 +85,10 @@ impl Queue {
             control_max,
             task: AtomicWaker::new(),
             freed: Notify::new(),
+            of_peer: AtomicBool::new(false),
+            holding: AtomicBool::new(false),
+            pressure,
+            link,
         }
     }
 
@@ -102,7 +116,10 @@ impl Queue {
 
     /// Queues items of one lane, whose texts have `bytes` together. The caller has asked [`Self::fits`].
     pub(crate) fn push(&self, lane: Lane, items: impl IntoIterator<Item = Item>, bytes: usize) {
-        self.bytes(lane).fetch_add(bytes, Ordering::Relaxed);
+        let before = self.bytes(lane).fetch_add(bytes, Ordering::Relaxed);
+        if lane == Lane::Payload && before + bytes >= self.payload_max / 4 && self.of_peer.load(Ordering::Relaxed) {
+            self.hold();
+        }
         let mut waiting = self.lock();
         match lane {
             Lane::Control => waiting.control.extend(items),
@@ -110,6 +127,18 @@ impl Queue {
         }
         drop(waiting);
         self.task.wake();
+    }
+
+    /// Drops the transactions of origins from what waits.
+    pub(crate) fn drop_origins(&self, origins: &[Origin]) {
+        let endings: Vec<String> = origins.iter().map(ending_of_frame).collect();
+        let mut dropped = 0;
+        self.lock().payload.retain(|item| {
+            let unwanted = matches!(item, Item::Text(text) if endings.iter().any(|ending| text.ends_with(ending)));
+            dropped += if unwanted { item.bytes() } else { 0 };
+            !unwanted
+        });
+        self.sent(Lane::Payload, dropped);
     }
 
     /// Asks the link's task to end the link once everything queued before is sent. The first reason counts.
@@ -145,6 +174,34 @@ impl Queue {
         if lane == Lane::Payload && before >= half && before - bytes < half {
             self.freed.notify_waiters();
         }
+        if lane == Lane::Payload && before - bytes < self.payload_max / 8 {
+            self.relieve();
+        }
+    }
+
+    /// A peer is at the other end, not a client.
+    pub(crate) fn is_of_peer(&self) {
+        self.of_peer.store(true, Ordering::Relaxed);
+    }
+
+    /// The system took something.
+    pub(crate) fn moved(&self) {
+        if self.holding.load(Ordering::Relaxed) {
+            self.pressure.moved(self.link, Instant::now());
+        }
+    }
+
+    fn hold(&self) {
+        if !self.holding.swap(true, Ordering::Relaxed) {
+            self.pressure.hold(self.link, Instant::now());
+        }
+    }
+
+    fn relieve(&self) {
+        if self.holding.load(Ordering::Relaxed) {
+            self.holding.store(false, Ordering::Relaxed);
+            self.pressure.relieve(self.link);
+        }
     }
 
     /// Waits until less than half of the payload lane is in use. For the feeder; cancel-safe. `Err` if the link is gone.
@@ -174,6 +231,7 @@ impl Queue {
         waiting.control = VecDeque::new();
         waiting.payload = VecDeque::new();
         drop(waiting);
+        self.relieve();
         self.freed.notify_waiters();
     }
 }
@@ -186,6 +244,10 @@ pub(crate) struct Gone;
 mod tests {
     use super::*;
 
+    fn queue(payload_max: usize, control_max: usize) -> Queue {
+        Queue::new(payload_max, control_max, Arc::default(), LinkId(1))
+    }
+
     fn idle() -> Context<'static> {
         Context::from_waker(std::task::Waker::noop())
     }
@@ -196,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_lane_is_bounded_and_an_empty_one_takes_anything() {
-        let queue = Queue::new(100, 10);
+        let queue = queue(100, 10);
         assert!(queue.fits(Lane::Payload, 0, 1_000) && queue.fits(Lane::Control, 0, 1_000));
         queue.push(Lane::Payload, [text(60)], 60);
         assert!(queue.fits(Lane::Payload, 0, 40) && !queue.fits(Lane::Payload, 0, 41));
@@ -207,7 +269,7 @@ mod tests {
 
     #[test]
     fn control_goes_first_and_the_farewell_last() {
-        let queue = Queue::new(100, 100);
+        let queue = queue(100, 100);
         let mut taken = VecDeque::new();
         assert_eq!(queue.poll_take(&idle(), &mut taken), Poll::Pending);
         queue.push(Lane::Payload, [text(1)], 1);
@@ -223,9 +285,24 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_transactions_of_an_origin_can_be_dropped_and_leave_their_room() {
+        let queue = queue(1_000, 100);
+        let origin = |n: u8| Origin::Node(crate::protocol::identity::NodeId([n; 32]));
+        let frame =
+            |n: u8| Item::Text(format!(r#"{{"type":"TRANSACTION","data":{{}},"from":"{}"}}"#, origin(n)).into());
+        let bytes = frame(1).bytes();
+        queue.push(Lane::Payload, [frame(1), frame(2), frame(1), text(bytes)], 4 * bytes);
+        queue.drop_origins(&[origin(1), origin(3)]);
+        assert_eq!(queue.payload.load(Ordering::Relaxed), 2 * bytes);
+        let mut taken = VecDeque::new();
+        assert_eq!(queue.poll_take(&idle(), &mut taken), Poll::Ready(None));
+        assert_eq!(taken.len(), 2);
+    }
+
     #[tokio::test]
     async fn a_feeder_waits_for_room_and_learns_of_the_end() {
-        let queue = std::sync::Arc::new(Queue::new(100, 100));
+        let queue = std::sync::Arc::new(queue(100, 100));
         assert_eq!(queue.room().await, Ok(()));
         queue.push(Lane::Payload, [text(80)], 80);
         let wait = || {
@@ -248,5 +325,27 @@ mod tests {
         tokio::task::yield_now().await;
         queue.bury();
         assert_eq!(waiting.await.expect("no panic"), Err(Gone));
+    }
+
+    #[tokio::test]
+    async fn the_queue_of_a_slow_peer_holds_clients_up_until_it_has_drained_and_that_of_a_client_never() {
+        let pressure = Arc::<Pressure>::default();
+        let client = Queue::new(100, 100, Arc::clone(&pressure), LinkId(1));
+        client.push(Lane::Payload, [text(80)], 80);
+        assert!(!pressure.is_high());
+        let peer = Queue::new(100, 100, Arc::clone(&pressure), LinkId(2));
+        peer.is_of_peer();
+        peer.push(Lane::Payload, [text(20)], 20);
+        assert!(!pressure.is_high());
+        peer.push(Lane::Payload, [text(20)], 20);
+        assert!(pressure.is_high());
+        peer.sent(Lane::Payload, 20);
+        assert!(pressure.is_high(), "not yet");
+        peer.sent(Lane::Payload, 20);
+        assert!(!pressure.is_high());
+        peer.push(Lane::Payload, [text(80)], 80);
+        assert!(pressure.is_high());
+        peer.bury();
+        assert!(!pressure.is_high(), "a link that is gone");
     }
 }

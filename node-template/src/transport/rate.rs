@@ -30,7 +30,7 @@ impl Rate {
     pub(crate) fn count(&mut self, message: &Message) {
         match message {
             Message::Handshake(handshake) if handshake.node.is_some() => self.exempt = true,
-            Message::Transaction(_) if !self.exempt => {
+            Message::Transaction(_) | Message::Broadcast(_) if !self.exempt => {
                 let now = Instant::now();
                 self.used_until = self.used_until.max(now) + self.interval;
                 if self.used_until > now + self.tolerance {

@@ -1,11 +1,14 @@
 //! What the properties are tried with: names, transactions, and messages of each type beside the frames that are written for them.
 
+use std::time::Duration;
+
 use p2p_node::protocol::address::PeerAddress;
 use p2p_node::protocol::frame::Frame;
 use p2p_node::protocol::identity::{NodeId, Session};
 use p2p_node::protocol::json::Parser;
 use p2p_node::protocol::message::{
-    Ack, AckStatus, Beacon, Declined, Delivery, Handshake, Join, Message, NodeInfo, PeerRow, PeerState, Sample, Status,
+    Ack, AckStatus, AnnounceFrame, Announcement, Beacon, Broadcast, BroadcastFrame, BroadcastId, Declined, Delivery,
+    Handshake, Join, Member, Members, Message, NetworkFrame, NodeInfo, OtherSet, PeerRow, PeerState, Sample, Status,
     StatusFrame, Step, Summary, SyncFrame, Want, graft_frame, prune_frame, want_frame,
 };
 use p2p_node::protocol::transaction::{Origin, Transaction, TransactionId};
@@ -82,6 +85,12 @@ pub(crate) fn messages() -> impl Strategy<Value = (Frame, Message)> {
         acks().prop_map(|ack| (ack.to_frame(), Message::Ack(ack))),
         statuses().prop_map(|status| (status.to_frame(), Message::Status(status))),
         syncs().prop_map(|sync| (sync.to_frame(), Message::Sync(sync))),
+        syncs().prop_map(|sync| {
+            (sync.to_frame_of(OtherSet::Broadcasts), Message::SyncOther(OtherSet::Broadcasts, sync))
+        }),
+        broadcasts().prop_map(|frame| (frame.to_frame(Session::from_random([1; 16])), Message::Broadcast(frame))),
+        announcements().prop_map(|frame| (frame.to_frame(Session::from_random([1; 16])), Message::Announce(frame))),
+        members().prop_map(|frame| (frame.to_frame(), Message::Network(frame))),
         ids().prop_map(|ids| (want_frame(&ids), Message::Want(ids))),
         vec(origins(), 0..4).prop_map(|origins| (prune_frame(&origins), Message::Prune(origins))),
         vec(origins(), 0..4).prop_map(|origins| (graft_frame(&origins), Message::Graft(origins))),
@@ -130,7 +139,12 @@ fn ids() -> impl Strategy<Value = Vec<TransactionId>> {
 }
 
 fn acks() -> impl Strategy<Value = Ack> {
-    let status = prop_oneof![Just(AckStatus::Stored), Just(AckStatus::Duplicate), Just(AckStatus::Rejected)];
+    let status = prop_oneof![
+        Just(AckStatus::Stored),
+        Just(AckStatus::Duplicate),
+        Just(AckStatus::Sent),
+        Just(AckStatus::Rejected)
+    ];
     ("[0-9a-f]{64}|", status, any::<Option<String>>(), any::<usize>()).prop_map(|(id, status, reason, links)| Ack {
         id,
         status,
@@ -227,5 +241,54 @@ fn syncs() -> impl Strategy<Value = SyncFrame> {
         Just(SyncFrame::Everything),
         step().prop_map(SyncFrame::Ask),
         step().prop_map(SyncFrame::Answer),
+    ]
+}
+
+/// An age as a frame tells it: whole seconds, which a double holds exactly.
+fn ages() -> impl Strategy<Value = Option<Duration>> {
+    option::of((0..86_400_u64).prop_map(Duration::from_secs))
+}
+
+fn broadcasts() -> impl Strategy<Value = BroadcastFrame> {
+    let time = any::<f64>().prop_filter("finite", |time| time.is_finite());
+    (any::<[u8; 32]>(), any::<String>(), time, option::of(origins()), any::<bool>(), ages()).prop_map(
+        |(id, text, time, origin, ack, synced)| {
+            let broadcast = Broadcast { id: BroadcastId(id), message: format!("{text}.").into(), time };
+            BroadcastFrame { broadcast, origin, ack, synced }
+        },
+    )
+}
+
+fn announcements() -> impl Strategy<Value = AnnounceFrame> {
+    let node = any::<[u8; 32]>().prop_map(NodeId);
+    let numbers = (any::<u64>(), any::<u64>(), any::<[u32; 3]>(), option::of(any::<u32>()), any::<bool>());
+    let told = (node, sessions(), option::of(addresses()), vec(any::<[u8; 32]>().prop_map(NodeId), 0..5));
+    (told, numbers, ages()).prop_map(|((node, session, address, peers), numbers, told)| {
+        let (since, seq, [links, nodes, interval], max_peers, left) = numbers;
+        let announcement =
+            Announcement { node, session, address, since, seq, peers, links, max_peers, nodes, interval, left };
+        AnnounceFrame { announcement, told }
+    })
+}
+
+fn members() -> impl Strategy<Value = NetworkFrame> {
+    let member = (any::<[String; 3]>(), any::<[u32; 3]>(), vec(any::<String>(), 0..3), any::<bool>()).prop_map(
+        |([node, session, address], [since, links, most], peers, me)| Member {
+            node,
+            session,
+            address: me.then_some(address),
+            since: since.into(),
+            peers,
+            links,
+            max_peers: me.then_some(most),
+            free: me.then_some(links),
+            heard: most.into(),
+            me,
+        },
+    );
+    let answer = (vec(member, 0..3), any::<bool>());
+    prop_oneof![
+        option::of(any::<[u8; 32]>().prop_map(NodeId)).prop_map(|after| NetworkFrame::Question { after }),
+        answer.prop_map(|(nodes, more)| NetworkFrame::Answer(Members { nodes, more })),
     ]
 }

@@ -97,7 +97,9 @@ impl Network {
         }
         if blocked || end.flight_bytes >= WINDOW_BYTES {
             end.parked = true;
-            let event = Event::Stuck { wire, side, moved: end.moved };
+            let moved = end.moved;
+            self.held_up.insert((wire, side));
+            let event = Event::Stuck { wire, side, moved };
             self.clock.after(self.limits.write_deadline, event);
             return None;
         }
@@ -129,6 +131,7 @@ impl Network {
         let [a, b] = &self.wires[wire].ends;
         if self.blocked(a.actor, b.actor) {
             self.wires[wire].ends[side].stalled += 1;
+            self.held_up.insert((wire, side));
             return None;
         }
         let sender = &mut self.wires[wire].ends[side];

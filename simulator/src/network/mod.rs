@@ -6,6 +6,8 @@
 
 mod events;
 
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use p2p_node::protocol::address::PeerAddress;
@@ -16,12 +18,16 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
 use crate::clock::Clock;
+use crate::ledger::Ledger;
+use crate::texts::Texts;
 use crate::trace::Trace;
 use crate::wire::{ACCEPTOR, DIALLER, Dial, End, Item, Purpose, State, Wire};
 use crate::world::Event;
 
 /// The port of the first actor; the others follow.
 pub const FIRST_PORT: u16 = 4001;
+/// How many actors share one host's ports.
+const PORTS: usize = 50_000;
 /// How many bytes are under way on a wire at most, as in a socket's buffers.
 const WINDOW_BYTES: usize = 64 * 1024;
 
@@ -113,6 +119,15 @@ pub struct Network {
     pub listening: usize,
     /// How many links peers dialled so far, clients not counted.
     pub dials: u64,
+    /// The IP address from which every link seems to come. From a public one no node takes or tells the loopback addresses of this network (the core's
+    /// rule of scopes), so the nodes stay linked as their known-peers files say.
+    pub remote: IpAddr,
+    /// What was read once is not read again.
+    pub texts: Texts,
+    /// What is measured; `None` where nothing is.
+    pub ledger: Option<Ledger>,
+    /// The ends whose writer or whose arrivals wait for a blocked way, and some whose do not any more.
+    held_up: BTreeSet<(usize, usize)>,
     /// For a test of the checks: TRANSACTION frames for this actor vanish.
     pub lose_transactions_to: Option<usize>,
 }
@@ -130,13 +145,20 @@ impl Network {
             limits,
             listening: 0,
             dials: 0,
+            remote: Ipv4Addr::LOCALHOST.into(),
+            texts: Texts::default(),
+            ledger: None,
+            held_up: BTreeSet::new(),
             lose_transactions_to: None,
         }
     }
 
     /// The address of an actor.
     pub fn address(actor: usize) -> PeerAddress {
-        named("localhost", actor)
+        match actor / PORTS {
+            0 => named("localhost", actor),
+            host => named(&format!("127.1.0.{host}"), actor % PORTS),
+        }
     }
 
     /// Another spelling of the address of an actor.
@@ -146,7 +168,13 @@ impl Network {
 
     /// Which actor an address leads to, whether it listens or not.
     pub fn target(&self, address: &PeerAddress) -> Option<usize> {
-        let index = usize::from(address.port().checked_sub(FIRST_PORT)?);
+        let place = usize::from(address.port().checked_sub(FIRST_PORT)?);
+        // Hosts beyond the first are 127.1.0.1, 127.1.0.2 and so on.
+        let host = match address.host().parse() {
+            Ok(IpAddr::V4(ip)) if ip.octets()[1] == 1 => usize::from(ip.octets()[3]),
+            _ => 0,
+        };
+        let index = host * PORTS + place;
         (index < self.listening).then_some(index)
     }
 
@@ -285,19 +313,18 @@ impl Network {
 
     /// After a change of partitions or power: what was held up moves again.
     pub fn resume(&mut self) {
-        for wire in 0..self.wires.len() {
-            for side in [DIALLER, ACCEPTOR] {
-                let [a, b] = &self.wires[wire].ends;
-                if self.blocked(a.actor, b.actor) {
-                    continue;
-                }
-                self.wires[wire].ends[side].parked = false;
-                let delay = self.delay();
-                for _ in 0..std::mem::take(&mut self.wires[wire].ends[side].stalled) {
-                    self.clock.after(delay, Event::Arrive { wire, side });
-                }
-                self.wake(wire, side);
+        for (wire, side) in std::mem::take(&mut self.held_up) {
+            let [a, b] = &self.wires[wire].ends;
+            if self.blocked(a.actor, b.actor) {
+                self.held_up.insert((wire, side));
+                continue;
             }
+            self.wires[wire].ends[side].parked = false;
+            let delay = self.delay();
+            for _ in 0..std::mem::take(&mut self.wires[wire].ends[side].stalled) {
+                self.clock.after(delay, Event::Arrive { wire, side });
+            }
+            self.wake(wire, side);
         }
     }
 

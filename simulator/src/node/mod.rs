@@ -4,6 +4,7 @@
 //! (what was on disk survives a restart, the rest does not), feeds links from it, and reports facts. After every fact it checks what the core
 //! ordered. Driven by [`World`](crate::world::World), one fact at a time.
 
+mod hostile;
 mod orders;
 mod storage;
 
@@ -11,9 +12,9 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use p2p_node::protocol::address::PeerAddress;
+use p2p_node::protocol::frame::Frame;
 use p2p_node::protocol::identity::{Greeting, LinkId, NodeId, Session};
-use p2p_node::protocol::json::Parser;
-use p2p_node::protocol::message::{Delivery, Message};
+use p2p_node::protocol::message::Message;
 use p2p_node::protocol::transaction::{Transaction, TransactionId};
 use p2p_node::protocol::{Config, Direction, Input, Protocol, RequestId};
 use rand::RngExt;
@@ -21,7 +22,9 @@ use rand::RngExt;
 use crate::check::{Broken, Fault, Watch, check_addresses, check_degree};
 use crate::network::{Network, Report};
 use crate::run::Sabotage;
+use crate::texts::Text;
 use crate::world::Event;
+pub use hostile::Conduct;
 
 /// A full peer and its folder.
 #[derive(Debug)]
@@ -36,9 +39,8 @@ pub struct Node {
     /// Its genesis node: read at its next start.
     pub genesis: Option<PeerAddress>,
     core: Option<Protocol>,
-    /// The texts that were accepted: their copies are told without being read, as a shell does.
-    accepted: HashSet<String>,
-    parser: Parser,
+    /// The texts that were accepted, by their numbers: their copies are told without being read, as a shell does.
+    accepted: HashSet<u32>,
     disk: Disk,
     feeds: BTreeMap<LinkId, Feed>,
     requests: BTreeMap<RequestId, TransactionId>,
@@ -50,6 +52,8 @@ pub struct Node {
     pub counts: Counts,
     /// What clients and the application were told is kept.
     pub acknowledged: Vec<TransactionId>,
+    /// How it treats the others.
+    pub conduct: Conduct,
     /// For a test of the checks: what its shell does wrong on purpose.
     pub sabotage: Option<Sabotage>,
 }
@@ -70,6 +74,8 @@ pub struct Counts {
 #[derive(Debug, Default)]
 struct Disk {
     stored: Vec<Transaction>,
+    /// Of the first bytes of the identities in `stored`.
+    sum: u64,
     waiting: VecDeque<Transaction>,
     /// How many of `waiting` the write under way holds.
     writing: usize,
@@ -98,7 +104,6 @@ impl Node {
             genesis: None,
             core: None,
             accepted: HashSet::new(),
-            parser: Parser::new(),
             disk: Disk::default(),
             feeds: BTreeMap::new(),
             requests: BTreeMap::new(),
@@ -107,6 +112,7 @@ impl Node {
             watch: Watch::default(),
             counts: Counts::default(),
             acknowledged: Vec::new(),
+            conduct: Conduct::Honest,
             sabotage: None,
         }
     }
@@ -126,6 +132,7 @@ impl Node {
             remembered_peers: self.remembered.clone(),
             max_peers: self.max_peers,
             genesis: self.genesis.clone(),
+            since: 0,
             limits: net.limits.clone(),
             seed: net.rng.random(),
         };
@@ -192,6 +199,12 @@ impl Node {
         self.disk.stored.iter().map(Transaction::id)
     }
 
+    /// How many transactions are on disk, and a sum of their identities; `None` while it does not run, or some wait for the disk. Equal pools have
+    /// equal digests, and others all but certainly not.
+    pub fn digest(&self) -> Option<(usize, u64)> {
+        (self.is_up() && self.disk.waiting.is_empty()).then_some((self.disk.stored.len(), self.disk.sum))
+    }
+
     /// How many transactions wait for the disk.
     pub fn unstored(&self) -> usize {
         self.disk.waiting.len()
@@ -206,7 +219,7 @@ impl Node {
     /// Another program writes a transaction into the pool's file.
     pub fn find(&mut self, net: &mut Network, transaction: Transaction) -> Result<(), Broken> {
         self.watch.on_store(transaction.id()).map_err(|fault| self.broken(net, fault))?;
-        self.disk.stored.push(transaction.clone());
+        self.disk.keep(transaction.clone());
         self.fact(net, Input::Found { transactions: vec![transaction] })
     }
 
@@ -221,18 +234,23 @@ impl Node {
                     }
                     None => Direction::Accepted,
                 };
-                Input::LinkOpened { link, remote: std::net::Ipv4Addr::LOCALHOST.into(), direction }
+                Input::LinkOpened { link, remote: net.remote, direction }
             }
             Report::Text(link, frame) => {
-                let message = Message::parse(&mut self.parser, frame.as_str());
-                self.counts.received += u64::from(matches!(message, Ok(Message::Transaction(_))));
-                match message {
-                    Ok(Message::Transaction(Delivery { origin: Some(origin), .. }))
-                        if self.accepted.contains(frame.as_str()) =>
-                    {
-                        Input::Repeated { link, copies: vec![(origin, 1)] }
+                let text = net.texts.read(&frame);
+                self.counts.received += u64::from(text.transaction().is_some());
+                self.record(net, link, &frame, &text);
+                if self.deceive(net, link, &text) {
+                    return Ok(());
+                }
+                match text {
+                    Text::Pushed { number, delivery } if self.accepted.contains(&number) => {
+                        Input::Repeated { link, copies: vec![(delivery.origin, 1)] }
                     }
-                    message => Input::Received { link, message },
+                    Text::Pushed { delivery, .. } => {
+                        Input::Received { link, message: Ok(Message::Transaction(delivery)) }
+                    }
+                    Text::Other(message) => Input::Received { link, message },
                 }
             }
             Report::Pong(link) => Input::Pong { link },
@@ -251,6 +269,18 @@ impl Node {
             }
         };
         self.fact(net, input)
+    }
+
+    /// Tells the ledger what came in, if one is kept.
+    fn record(&self, net: &mut Network, link: LinkId, frame: &Frame, text: &Text) {
+        let Some(sender) = net.other(self.actor, link) else { return };
+        let now = net.clock.now();
+        if let Some(ledger) = &mut net.ledger {
+            match text.transaction() {
+                Some(copy) => ledger.copy(now, copy, sender, self.actor),
+                None => ledger.control(frame),
+            }
+        }
     }
 
     /// The deadline for which a timer was set has come, unless another took its place.
@@ -321,12 +351,16 @@ impl Node {
 }
 
 fn note(net: &mut Network, actor: usize, input: &Input) {
+    if net.trace.silent {
+        return;
+    }
     let (what, number, text) = match input {
         Input::LinkOpened { link, direction, .. } => ("opened", link.0, format!("{direction:?}")),
         Input::Received { link, message } => {
             ("receives", link.0, message.as_ref().map_or_else(ToString::to_string, |m| m.kind().to_owned()))
         }
         Input::Pong { link } => ("pong", link.0, String::new()),
+        Input::Unread { link } => ("unread", link.map_or(0, |link| link.0), String::new()),
         Input::LinkClosed { link, cause } => ("closed", link.0, cause.clone()),
         Input::LinkFull { link } => ("full", link.0, String::new()),
         Input::DialFailed { address, error } => ("dial failed", 0, format!("{address}: {error}")),
@@ -339,6 +373,7 @@ fn note(net: &mut Network, actor: usize, input: &Input) {
         Input::Fed { link, position } => ("fed", link.0, position.to_string()),
         Input::Lost { ids } => ("lost", ids.len() as u64, String::new()),
         Input::Submit { transaction, .. } => ("submit", 0, transaction.body().to_owned()),
+        Input::Broadcast { message, .. } => ("broadcasts", 0, message.clone()),
         Input::Timeout => ("timeout", 0, String::new()),
         Input::Shutdown => ("shutdown", 0, String::new()),
     };

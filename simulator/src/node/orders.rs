@@ -6,7 +6,7 @@ use p2p_node::protocol::message::{AckStatus, Message};
 use p2p_node::protocol::transaction::Transaction;
 use p2p_node::protocol::{Input, Lane, Output, Protocol};
 
-use super::{Feed, Node};
+use super::{Conduct, Feed, Node};
 use crate::check::{Broken, Fault, Invariant};
 use crate::network::{Network, Queue, Refusal};
 use crate::run::Sabotage;
@@ -25,22 +25,25 @@ impl Node {
         let now = net.clock.now();
         match output {
             Output::Dial { address } => {
-                net.trace.note(now, actor, "dials", 0, &address.to_string());
+                net.trace.note(now, actor, "dials", 0, &address);
                 self.watch.on_dial(&address, net.limits.dials_in_flight)?;
                 net.dial(actor, address, Purpose::Link);
             }
             Output::Probe { link, address } => {
-                net.trace.note(now, actor, "probes", link.0, &address.to_string());
+                net.trace.note(now, actor, "probes", link.0, &address);
                 self.watch.on_probe(net.limits.dials_in_flight)?;
                 net.dial(actor, address, Purpose::Probe(link));
             }
             Output::Send { links, frame, lane } => {
+                let Some(frame) = self.twist(net, frame) else { return Ok(()) };
                 for link in links {
                     net.trace.note(now, actor, "sends", link.0, frame.as_str());
                     self.send(net, link, Item::Text(frame.clone()), lane)?;
                 }
-                self.check_ack(frame.as_str())?;
+                self.check_ack(net, frame.as_str())?;
             }
+            // What was sent is on its way already.
+            Output::Unqueue { .. } => {}
             Output::Ping { link } => {
                 net.trace.note(now, actor, "pings", link.0, "");
                 self.send(net, link, Item::Ping, Lane::Control)?;
@@ -52,10 +55,11 @@ impl Node {
             }
             Output::Store { transaction } => {
                 net.trace.note(now, actor, "stores", 0, transaction.body());
-                self.accepted.insert(transaction.frame().as_str().to_owned());
+                self.accepted.extend(net.texts.number(transaction.frame()));
                 self.store(net, &transaction)?;
                 self.misbehave(net, &transaction)?;
             }
+            Output::Feed { .. } | Output::Fetch { .. } if self.conduct != Conduct::Honest => {}
             Output::Feed { link, from, until, synced } => {
                 net.trace.note(now, actor, "feeds", link.0, "");
                 let end = net.end(actor, link).filter(|end| end.listens());
@@ -69,6 +73,7 @@ impl Node {
                     self.requests.insert(request, submission.id);
                 }
             }
+            Output::Told { .. } => {}
             Output::Kept { request } => {
                 let id = self.requests.remove(&request);
                 let id = id.filter(|id| self.is_on_disk(id));
@@ -78,7 +83,7 @@ impl Node {
             Output::Remember { addresses } => self.remembered = addresses,
             Output::Notify(event) => {
                 self.counts.linked += u64::from(matches!(event, Event::PeerUp { .. }));
-                net.trace.note(now, actor, "says", 0, &format!("{event:?}"));
+                net.trace.note(now, actor, "says", 0, format_args!("{event:?}"));
             }
         }
         Ok(())
@@ -107,11 +112,11 @@ impl Node {
     }
 
     /// A client's ACK that says "stored" must find the transaction on disk.
-    fn check_ack(&mut self, text: &str) -> Result<(), Fault> {
+    fn check_ack(&mut self, net: &mut Network, text: &str) -> Result<(), Fault> {
         if !text.starts_with(r#"{"type":"ACK""#) {
             return Ok(());
         }
-        if let Ok(Message::Ack(ack)) = Message::parse(&mut self.parser, text)
+        if let Ok(Message::Ack(ack)) = Message::parse(&mut net.texts.parser, text)
             && ack.status != AckStatus::Rejected
         {
             let id = ack.id.parse().ok().filter(|id| self.is_on_disk(id));

@@ -8,7 +8,7 @@ use p2p_node::protocol::message::Delivery;
 use p2p_node::protocol::transaction::{Transaction, TransactionId};
 use rand::RngExt;
 
-use super::Node;
+use super::{Disk, Node};
 use crate::check::{Broken, Fault};
 use crate::network::{Network, Queue};
 use crate::wire::Item;
@@ -16,6 +16,15 @@ use crate::world::Event;
 
 /// After a failed write the shell tries again this much later.
 const RETRY_STORE: Duration = Duration::from_secs(1);
+
+impl Disk {
+    /// Puts a transaction behind all others.
+    pub(super) fn keep(&mut self, transaction: Transaction) {
+        let [first, ..] = *transaction.id().0.as_chunks::<8>().0 else { return };
+        self.sum = self.sum.wrapping_add(u64::from_le_bytes(first));
+        self.stored.push(transaction);
+    }
+}
 
 impl Node {
     /// A write ends, well or not.
@@ -27,7 +36,10 @@ impl Node {
             return self.fact(net, Input::StoreFailed { error: "no space left; make room".to_owned() });
         }
         let ids: Vec<_> = self.disk.waiting.iter().take(self.disk.writing).map(Transaction::id).collect();
-        self.disk.stored.extend(self.disk.waiting.drain(..ids.len()));
+        for _ in &ids {
+            let transaction = self.disk.waiting.pop_front().expect("what is written waits until it is");
+            self.disk.keep(transaction);
+        }
         self.disk.writing = 0;
         self.counts.stored += ids.len() as u64;
         self.write(net);

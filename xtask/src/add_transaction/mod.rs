@@ -82,7 +82,7 @@ fn read(stamp: Stamp, text: &str) -> Result<Transaction> {
 }
 
 /// The node that was named, or that of the current folder, or the first that answers.
-async fn target(workspace: &Workspace, node: Option<u32>) -> Result<(Folder, Client)> {
+pub(crate) async fn target(workspace: &Workspace, node: Option<u32>) -> Result<(Folder, Client)> {
     let named = node.map(|number| workspace.existing(number)).transpose()?.or_else(|| workspace.current_folder());
     if let Some(folder) = named {
         let client = nodes::connect(&folder).await?;

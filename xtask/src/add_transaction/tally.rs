@@ -45,7 +45,7 @@ impl Tally {
             None => self.waiting.drain().next().and_then(|(_, numbers)| numbers.first().copied()),
         };
         match ack.status {
-            AckStatus::Stored => {
+            AckStatus::Stored | AckStatus::Sent => {
                 self.stored += 1;
                 self.fewest_links = Some(self.fewest_links.map_or(ack.links, |fewest| fewest.min(ack.links)));
             }

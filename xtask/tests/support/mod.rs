@@ -11,7 +11,9 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use p2p_node::protocol::identity::{Greeting, NodeId, Session};
 use p2p_node::protocol::json::Parser;
-use p2p_node::protocol::message::{Ack, AckStatus, Message, Status, StatusFrame, Summary};
+use p2p_node::protocol::message::{
+    Ack, AckStatus, Member, Members, Message, NetworkFrame, Status, StatusFrame, Summary,
+};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::accept_hdr_async;
@@ -221,10 +223,44 @@ pub(crate) async fn serve(stream: TcpStream, folder: &Path, manner: &Manner, rec
                 let held = if manner.forgetful { 0 } else { holds.len() };
                 Some(StatusFrame::Answer(Box::new(status(folder, held))).to_frame())
             }
+            Message::Broadcast(frame) => {
+                assert!(!manner.plain && frame.ack, "a client asks on how many links it went out");
+                received(frame.broadcast.message.to_string());
+                let id = frame.broadcast.id.to_string();
+                Some(Ack { id, status: AckStatus::Sent, reason: None, links: manner.links }.to_frame())
+            }
+            Message::Network(NetworkFrame::Question { after }) => {
+                assert!(!manner.plain, "a node of the exercise must not be asked");
+                Some(NetworkFrame::Answer(members(after)).to_frame())
+            }
             other => panic!("unexpected {other:?}"),
         };
         if let Some(answer) = answer {
             socket.send(Frame::text(answer.as_str())).await.expect("sent");
+        }
+    }
+}
+
+/// Three nodes in two parts.
+fn members(after: Option<NodeId>) -> Members {
+    let id = |number: u8| NodeId([number; 32]).to_string();
+    let member = |number: u8, peers: &[u8]| Member {
+        node: id(number),
+        session: String::new(),
+        address: Some(format!("ws://localhost:{}", 4_000 + u32::from(number))),
+        since: 0,
+        peers: peers.iter().map(|peer| id(*peer)).collect(),
+        links: 2,
+        max_peers: None,
+        free: None,
+        heard: 1,
+        me: number == 1,
+    };
+    match after {
+        None => Members { nodes: vec![member(1, &[2, 3]), member(2, &[1])], more: true },
+        Some(after) => {
+            assert_eq!(after, NodeId([2; 32]));
+            Members { nodes: vec![member(3, &[1])], more: false }
         }
     }
 }

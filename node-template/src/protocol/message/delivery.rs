@@ -29,6 +29,8 @@ pub enum AckStatus {
     Stored,
     /// Known here already, and on disk.
     Duplicate,
+    /// A broadcast, new here and on its way; no disk keeps it.
+    Sent,
     /// Refused; `reason` says why.
     Rejected,
 }

@@ -4,8 +4,11 @@
 //! write frames. Unknown types and unknown siblings are ignored, never an error, so that versions can differ. `docs/protocol.md` shows a sample of
 //! each message and the recipe for a new one.
 
+mod announce;
+mod broadcast;
 mod delivery;
 mod handshake;
+mod network;
 mod overlay;
 mod status;
 mod sync;
@@ -17,11 +20,14 @@ use super::frame::Frame;
 use super::json::{JsonError, Kind, Parser, Value};
 use super::limits;
 use super::transaction::{Origin, TransactionId};
+pub use announce::{AnnounceFrame, Announcement};
+pub use broadcast::{Broadcast, BroadcastFrame, BroadcastId, InvalidBroadcast, TITLE};
 pub use delivery::{Ack, AckStatus, Delivery};
 pub use handshake::{Handshake, NodeInfo};
+pub use network::{Member, Members, NetworkFrame};
 pub use overlay::{Beacon, Declined, Join, Sample, Want};
 pub use status::{PeerRow, PeerState, Status, StatusFrame, Summary};
-pub use sync::{Step, SyncFrame, want_frame};
+pub use sync::{OtherSet, Step, SyncFrame, want_frame};
 pub use tree::{graft_frame, prune_frame};
 
 /// The version of this protocol. Of two versions both sides speak the lower.
@@ -40,6 +46,8 @@ pub enum Message {
     Status(StatusFrame),
     /// A step in finding out what two full peers' pools lack.
     Sync(SyncFrame),
+    /// The same for another set than transactions.
+    SyncOther(OtherSet, SyncFrame),
     /// What a full peer lacks and wants sent.
     Want(Vec<TransactionId>),
     /// A full peer wants nothing more of these origins on this link.
@@ -54,6 +62,12 @@ pub enum Message {
     Declined(Declined),
     /// The pulse of a part of the network.
     Beacon(Beacon),
+    /// A text to everybody, kept for ten minutes.
+    Broadcast(BroadcastFrame),
+    /// A node says that it is there, or that it leaves.
+    Announce(AnnounceFrame),
+    /// A question for the list of nodes, or its answer.
+    Network(NetworkFrame),
     /// A type that this version does not know; ignored.
     Unknown(String),
 }
@@ -94,7 +108,10 @@ impl Message {
             "TRANSACTION" => Delivery::read(frame).map(Self::Transaction),
             "HANDSHAKE" => Handshake::read(frame).map(Self::Handshake),
             "ACK" => read(frame, "ACK").map(Self::Ack),
-            "SYNC" => SyncFrame::read(frame).map(Self::Sync),
+            "SYNC" => SyncFrame::read(frame).map(|sync| match OtherSet::of(frame) {
+                Some(set) => Self::SyncOther(set, sync),
+                None => Self::Sync(sync),
+            }),
             "WANT" => read_list(frame, "WANT", limits::WANT_IDS).map(Self::Want),
             "PRUNE" => read_list(frame, "PRUNE", limits::ORIGINS).map(Self::Prune),
             "GRAFT" => read_list(frame, "GRAFT", limits::ORIGINS).map(Self::Graft),
@@ -103,6 +120,9 @@ impl Message {
             "PEERS" => Sample::read(frame).map(Self::Peers),
             "DECLINED" => Declined::read(frame).map(Self::Declined),
             "BEACON" => Beacon::read(frame).map(Self::Beacon),
+            "BROADCAST" => BroadcastFrame::read(frame).map(Self::Broadcast),
+            "ANNOUNCE" => AnnounceFrame::read(frame).map(Self::Announce),
+            "NETWORK" => NetworkFrame::read(frame).map(Self::Network),
             _ => Ok(Self::Unknown(kind.chars().take(limits::SHOWN_CHARACTERS).collect())),
         }
     }
@@ -114,7 +134,7 @@ impl Message {
             Self::Transaction(_) => "TRANSACTION",
             Self::Ack(_) => "ACK",
             Self::Status(_) => "STATUS",
-            Self::Sync(_) => "SYNC",
+            Self::Sync(_) | Self::SyncOther(..) => "SYNC",
             Self::Want(_) => "WANT",
             Self::Prune(_) => "PRUNE",
             Self::Graft(_) => "GRAFT",
@@ -122,6 +142,9 @@ impl Message {
             Self::Peers(_) => "PEERS",
             Self::Declined(_) => "DECLINED",
             Self::Beacon(_) => "BEACON",
+            Self::Broadcast(_) => "BROADCAST",
+            Self::Announce(_) => "ANNOUNCE",
+            Self::Network(_) => "NETWORK",
             Self::Unknown(kind) => kind,
         }
     }

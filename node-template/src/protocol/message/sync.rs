@@ -24,6 +24,33 @@ pub enum SyncFrame {
     Answer(Step),
 }
 
+/// What full peers compare besides transactions: the sibling `set`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherSet {
+    /// The broadcasts of the last ten minutes.
+    Broadcasts,
+    /// The announcements of the nodes in the network; of it everything is asked for, or nothing.
+    Nodes,
+}
+
+impl OtherSet {
+    /// Which set a frame is about; `None`: transactions, also where it names a set that this version does not know.
+    pub(super) fn of(frame: Value<'_>) -> Option<Self> {
+        match &*frame.get("set").and_then(Value::as_str)? {
+            "broadcasts" => Some(Self::Broadcasts),
+            "nodes" => Some(Self::Nodes),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Broadcasts => "broadcasts",
+            Self::Nodes => "nodes",
+        }
+    }
+}
+
 /// One message of the negentropy protocol, version 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
@@ -72,8 +99,17 @@ impl SyncFrame {
         }
     }
 
-    /// The frame of this step.
+    /// The frame of this step in comparing pools.
     pub fn to_frame(&self) -> Frame {
+        self.on_wire("transactions")
+    }
+
+    /// The frame of this step in comparing another set.
+    pub fn to_frame_of(&self, set: OtherSet) -> Frame {
+        self.on_wire(set.name())
+    }
+
+    fn on_wire(&self, set: &'static str) -> Frame {
         #[derive(Serialize)]
         struct OnWire {
             r#type: &'static str,
@@ -95,7 +131,7 @@ impl SyncFrame {
                 SyncOnWire { number: Some(*number), answer: Some(BASE64.encode(message)), ..SyncOnWire::default() }
             }
         };
-        to_frame(&OnWire { r#type: "SYNC", data, set: "transactions" })
+        to_frame(&OnWire { r#type: "SYNC", data, set })
     }
 }
 

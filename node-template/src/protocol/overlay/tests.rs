@@ -60,6 +60,7 @@ impl Core {
             remembered_peers: Vec::new(),
             max_peers: Some(CAP),
             genesis: None,
+            since: 0,
             limits: Limits::default(),
             seed: 7,
         };

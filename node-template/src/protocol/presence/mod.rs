@@ -1,0 +1,421 @@
+//! Who is in the network: each node announces itself now and then, and everybody keeps a table (`table.rs`).
+//!
+//! An ANNOUNCE is passed on plainly, without trees, to all full peers but those that stand in it as linked to its node: these have it first hand. It goes out when
+//! a node's links have changed and settled, and besides the more seldom the greater the network is, so that what reaches a node does not grow with it. Who
+//! comes in asks one neighbour at a time for what it knows; what is told so, and what is told on a new link, is not passed on.
+//!
+//! Nothing is signed yet, so this is what is believed: of a node that we are linked to, what comes on that link and nothing else; of ourselves, nothing; of all
+//! others what comes, the newest first, as fast and as much as `limits.rs` says. Nothing in the protocol depends on the table: it is for people.
+
+use std::time::{Duration, Instant};
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+use super::event::{Event, PeerName};
+use super::identity::{LinkId, NodeId};
+use super::links::{Flow, Link};
+use super::message::{AnnounceFrame, Announcement, Member, Members, NetworkFrame, OtherSet, SyncFrame};
+use super::timers::Timer;
+use super::{Lane, Protocol, limits};
+use table::{Table, Verdict};
+
+mod table;
+
+/// The shortest time between two announcements of a node without news …
+const INTERVAL: Duration = Duration::from_secs(10);
+/// … and how much of it there is for each node in the network: so each hears of two nodes in a second.
+const INTERVAL_PER_NODE: Duration = Duration::from_millis(500);
+/// How long changed links have to settle before they are announced …
+const SETTLE: Duration = Duration::from_millis(300);
+/// … and how much longer for each node in the network, or, for a newcomer, each link of its own. In a full mesh nobody passes on an announcement that names all.
+const SETTLE_PER_NODE: Duration = Duration::from_millis(50);
+/// However often links change, after so many times the time to settle they are announced.
+const SETTLES: u32 = 4;
+/// How long a node to which no link leads any more, as far as we know, still counts as there.
+const GONE_AFTER: Duration = Duration::from_secs(10);
+/// How long the answer to the question for all nodes may take before another neighbour is asked.
+const ASK_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a neighbour is not asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+/// How many nodes are told at once to whoever asked for all …
+const TOLD_AT_ONCE: usize = 64;
+/// … and how long it is until the next.
+const TELL_EVERY: Duration = Duration::from_millis(100);
+/// How many announcements about others a link may bring at once …
+const WORDS_AT_ONCE: u32 = 10_000;
+/// … and how long one more takes after that.
+const WORD_EVERY: Duration = Duration::from_millis(20);
+/// How many bytes of members one NETWORK answer has at most, by estimate: it must fit into a link's control lane.
+const ANSWER_BYTES: usize = 192 * 1024;
+
+/// What a node remembers of the network, and what it last said of itself.
+#[derive(Debug)]
+pub(super) struct Presence {
+    table: Table,
+    /// Of its own, so that announcing leaves the other random choices as they are.
+    rng: SmallRng,
+    seq: u64,
+    /// When we last announced ourselves to all.
+    announced: Option<Instant>,
+    /// Since when our links have changed without being announced.
+    changed: Option<Instant>,
+    /// When a neighbour was last asked for all nodes.
+    asked: Option<Instant>,
+    /// What is remembered of single links.
+    talks: std::collections::BTreeMap<LinkId, Talk>,
+}
+
+/// What is remembered of a link's talk about nodes.
+#[derive(Debug, Default)]
+struct Talk {
+    /// Until when its word is used up (a virtual clock, as in GCRA).
+    word_used_until: Option<Instant>,
+    /// When it was asked for all nodes.
+    asked: Option<Instant>,
+    /// It asked for all nodes: the last one that it was told, if any.
+    telling: Option<Option<NodeId>>,
+}
+
+impl Presence {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            table: Table::default(),
+            rng: SmallRng::seed_from_u64(seed ^ 0x616e_6e6f_756e_6365),
+            seq: 0,
+            announced: None,
+            changed: None,
+            asked: None,
+            talks: std::collections::BTreeMap::new(),
+        }
+    }
+
+    /// How many nodes are known to be in the network, ourselves included.
+    pub(super) fn count(&self) -> usize {
+        self.table.len() + 1
+    }
+
+    /// How long it is at most from one announcement of ours to the next.
+    fn interval(&self) -> Duration {
+        INTERVAL.max(INTERVAL_PER_NODE * u32::try_from(self.count()).unwrap_or(u32::MAX))
+    }
+}
+
+impl Protocol {
+    /// Everybody who is known to be in the network, in the order of their ids.
+    pub fn nodes(&self, now: Instant) -> Vec<Member> {
+        let mut members: Vec<(NodeId, Member)> = Vec::with_capacity(self.presence.count());
+        let me = self.announcement(false);
+        members.push((me.node, member(&me, Duration::ZERO, true)));
+        for (announcement, heard) in self.presence.table.iter() {
+            let heard = now.saturating_duration_since(heard);
+            members.push((announcement.node, member(announcement, heard, false)));
+        }
+        members.sort_unstable_by_key(|(node, _)| *node);
+        members.into_iter().map(|(_, member)| member).collect()
+    }
+
+    /// The list is told to this host alone: it names addresses, and answering costs more than asking.
+    pub(super) fn on_network(&mut self, now: Instant, link: LinkId, frame: &NetworkFrame) {
+        let NetworkFrame::Question { after } = frame else {
+            self.counters.answers_unsolicited += 1;
+            return;
+        };
+        if self.links.get(link).is_none_or(|link| link.scope != super::Scope::Loopback) {
+            return self.fault(link, "NETWORK: only clients on this host are answered");
+        }
+        let mut nodes = self.nodes(now);
+        if let Some(after) = after.map(|after| after.to_string()) {
+            nodes.retain(|member| member.node > after);
+        }
+        let mut bytes = 0;
+        let fitting = nodes.iter().take_while(|member| {
+            let first = bytes == 0;
+            bytes += 512 + 67 * member.peers.len();
+            first || bytes <= ANSWER_BYTES
+        });
+        let fitting = fitting.count();
+        let more = nodes.len() > fitting;
+        nodes.truncate(fitting);
+        self.send(vec![link], NetworkFrame::Answer(Members { nodes, more }).to_frame(), Lane::Control);
+    }
+
+    /// What we say of ourselves.
+    fn announcement(&self, left: bool) -> Announcement {
+        let mut peers: Vec<NodeId> = self.neighbours().map(|(_, node)| node).collect();
+        peers.sort_unstable();
+        peers.dedup();
+        peers.truncate(limits::ANNOUNCED_PEERS);
+        Announcement {
+            node: self.config.node,
+            session: self.config.session,
+            address: Some(self.config.address.clone()),
+            since: self.config.since,
+            seq: self.presence.seq,
+            peers,
+            links: u32::try_from(self.links.peers()).unwrap_or(u32::MAX),
+            max_peers: self.config.max_peers,
+            nodes: u32::try_from(self.presence.count()).unwrap_or(u32::MAX),
+            interval: u32::try_from(self.presence.interval().as_secs()).unwrap_or(u32::MAX),
+            left,
+        }
+    }
+
+    /// The links to full peers that are open for all, and to whom; a node with two links twice.
+    fn neighbours(&self) -> impl Iterator<Item = (LinkId, NodeId)> {
+        let ready = self.links.iter().filter(|(_, link)| link.takes_transactions());
+        ready.filter_map(|(id, link)| link.full().map(|peer| (id, peer.id)))
+    }
+
+    /// One link to each neighbour but these, leaving out those that are behind.
+    fn neighbours_but(&self, except: impl Fn(NodeId) -> bool) -> Vec<LinkId> {
+        let mut nodes = Vec::new();
+        let mut links = Vec::new();
+        for (link, node) in self.neighbours() {
+            let behind =
+                self.links.get(link).is_some_and(|link| matches!(link.flow, Flow::Behind { .. } | Flow::Skipping));
+            if !nodes.contains(&node) && !except(node) && !behind {
+                links.push(link);
+            }
+            nodes.push(node);
+        }
+        links
+    }
+
+    fn announces(&self) -> bool {
+        self.config.limits.presence_nodes > 0
+    }
+
+    /// A full peer is linked to us that was not before: it is told of us at once, all others when our links have settled.
+    pub(super) fn introduce_ourselves(&mut self, now: Instant, link: LinkId) {
+        if self.announces() {
+            self.presence.seq += 1;
+            let frame = AnnounceFrame { announcement: self.announcement(false), told: Some(Duration::ZERO) };
+            self.send_announcement(vec![link], &frame);
+            self.presence_changed(now);
+        }
+    }
+
+    /// Our links have changed.
+    pub(super) fn presence_changed(&mut self, now: Instant) {
+        if !self.announces() || self.ending {
+            return;
+        }
+        let many = match self.presence.announced {
+            Some(_) => self.presence.count(),
+            None => self.links.peers(),
+        };
+        let settle = settle(many);
+        let changed = *self.presence.changed.get_or_insert(now);
+        self.timers.set(Timer::Announce, (now + settle).min(changed + settle * SETTLES));
+        self.sweep_soon(now);
+    }
+
+    pub(super) fn on_announce_due(&mut self, now: Instant) {
+        self.presence.changed = None;
+        let everybody = self.neighbours_but(|_| false);
+        if everybody.is_empty() {
+            // Without neighbours the next link brings the next announcement; else all of them are behind just now.
+            if self.neighbours().next().is_some() {
+                self.timers.set(Timer::Announce, now + INTERVAL);
+            }
+            return;
+        }
+        self.presence.announced = Some(now);
+        self.presence.seq += 1;
+        let frame = AnnounceFrame { announcement: self.announcement(false), told: None };
+        self.send_announcement(everybody, &frame);
+        let wait = self.presence.interval().mul_f64(self.presence.rng.random_range(0.8..1.0));
+        self.timers.set(Timer::Announce, now + wait);
+    }
+
+    /// Says goodbye to the network.
+    pub(super) fn announce_leaving(&mut self) {
+        let everybody = self.neighbours_but(|_| false);
+        if self.announces() && !everybody.is_empty() {
+            self.presence.seq += 1;
+            let frame = AnnounceFrame { announcement: self.announcement(true), told: None };
+            self.send_announcement(everybody, &frame);
+        }
+    }
+
+    /// As payload: a lane that is full of announcements must not close its link.
+    fn send_announcement(&mut self, links: Vec<LinkId>, frame: &AnnounceFrame) {
+        if !links.is_empty() {
+            self.counters.announcements_sent += links.len() as u64;
+            self.send(links, frame.to_frame(self.config.session), Lane::Payload);
+        }
+    }
+
+    pub(super) fn on_announce(&mut self, now: Instant, link: LinkId, frame: AnnounceFrame) {
+        let Some(teller) = self.links.get(link).and_then(Link::full).filter(|peer| peer.greeted).cloned() else {
+            return self.fault(link, "ANNOUNCE: only full peers announce");
+        };
+        let AnnounceFrame { announcement, told } = frame;
+        let node = announcement.node;
+        let direct = node == teller.id;
+        if direct && announcement.session != teller.session {
+            self.counters.announcements_refused += 1;
+            return self.fault(link, "ANNOUNCE: it names another session of itself than its HANDSHAKE");
+        }
+        // Of ourselves nobody tells us anything, and a neighbour tells itself.
+        if !self.announces() || node == self.config.node || (!direct && self.links.to_node(node, None).is_some()) {
+            self.counters.announcements_old += 1;
+            return;
+        }
+        if !direct && !self.may_tell_of_others(now, link) {
+            self.counters.announcements_refused += 1;
+            return;
+        }
+        if direct {
+            self.ask_for_nodes(now, link, announcement.nodes);
+        }
+        let heard = told.and_then(|age| now.checked_sub(age)).unwrap_or(now);
+        match self.presence.table.judge(&announcement, direct, &self.config.limits) {
+            Verdict::Old => self.counters.announcements_old += 1,
+            Verdict::NoRoom => self.counters.announcements_refused += 1,
+            Verdict::News => {
+                self.counters.announcements_accepted += 1;
+                self.note_presence(announcement.clone(), heard);
+                if told.is_none() {
+                    let others = self.neighbours_but(|other| other == teller.id || announcement.peers.contains(&other));
+                    self.send_announcement(others, &AnnounceFrame { announcement, told: None });
+                }
+                self.sweep_soon(now);
+            }
+        }
+    }
+
+    fn note_presence(&mut self, announcement: Announcement, heard: Instant) {
+        let name = PeerName { node: Some(announcement.node), address: announcement.address.clone() };
+        if announcement.left {
+            let known = self.presence.table.bury(announcement.node, Some(&announcement));
+            if known {
+                self.notify(Event::NodeLeft {
+                    node: name,
+                    cause: "it said goodbye".into(),
+                    nodes: self.presence.count(),
+                });
+            }
+        } else if self.presence.table.put(announcement, heard) {
+            self.notify(Event::NodeJoined { node: name, nodes: self.presence.count() });
+        }
+    }
+
+    /// Whether a link may tell of one more other node.
+    fn may_tell_of_others(&mut self, now: Instant, link: LinkId) -> bool {
+        let talk = self.presence.talks.entry(link).or_default();
+        let used = talk.word_used_until.unwrap_or(now).max(now) + WORD_EVERY;
+        let allowed = used <= now + WORD_EVERY * WORDS_AT_ONCE;
+        if allowed {
+            talk.word_used_until = Some(used);
+        }
+        allowed
+    }
+
+    /// A neighbour knows so many nodes: if that is a good many more than we know, it is asked for them, unless another is just telling us.
+    fn ask_for_nodes(&mut self, now: Instant, link: LinkId, theirs: u32) {
+        let ours = self.presence.count();
+        let since = |at: Option<Instant>| at.map_or(Duration::MAX, |at| now.saturating_duration_since(at));
+        let talk = self.presence.talks.entry(link).or_default();
+        let more = theirs as usize > ours + ours / 8;
+        if more && since(self.presence.asked) >= ASK_PATIENCE && since(talk.asked) >= ASK_AGAIN {
+            talk.asked = Some(now);
+            self.presence.asked = Some(now);
+            self.send(vec![link], SyncFrame::Everything.to_frame_of(OtherSet::Nodes), Lane::Control);
+        }
+    }
+
+    /// A newcomer asks for all nodes.
+    pub(super) fn on_sync_nodes(&mut self, now: Instant, link: LinkId, frame: &SyncFrame) {
+        if self.links.get(link).and_then(Link::full).is_none() {
+            return self.fault(link, "SYNC: only full peers are told of nodes");
+        }
+        if *frame != SyncFrame::Everything || !self.may_ask(now, link) {
+            return self.fault(link, "SYNC: the nodes are asked for as a whole, and seldom");
+        }
+        self.presence.talks.entry(link).or_default().telling.get_or_insert(None);
+        self.on_tell_due(now);
+    }
+
+    /// Tells whoever asked for all nodes some more of them.
+    pub(super) fn on_tell_due(&mut self, now: Instant) {
+        let asking = self.presence.talks.iter().filter_map(|(link, talk)| talk.telling.map(|last| (*link, last)));
+        let asking: Vec<(LinkId, Option<NodeId>)> = asking.collect();
+        let mut again = false;
+        for (link, last) in asking {
+            let some: Vec<(Announcement, Instant)> = self.presence.table.after(last, TOLD_AT_ONCE);
+            let next = (some.len() == TOLD_AT_ONCE).then(|| some.last().map(|(announcement, _)| announcement.node));
+            for (announcement, heard) in some {
+                let told = Some(now.saturating_duration_since(heard));
+                self.send_announcement(vec![link], &AnnounceFrame { announcement, told });
+            }
+            again |= next.is_some();
+            if let Some(talk) = self.presence.talks.get_mut(&link) {
+                talk.telling = next;
+            }
+        }
+        if again {
+            self.timers.set(Timer::TellNodes, now + TELL_EVERY);
+        }
+    }
+
+    pub(super) fn forget_talk(&mut self, link: LinkId) {
+        self.presence.talks.remove(&link);
+    }
+
+    /// Looks through the table in a moment, the later the greater it is.
+    fn sweep_soon(&mut self, now: Instant) {
+        let at = now + Duration::from_secs(1) + Duration::from_millis(self.presence.table.len() as u64);
+        if self.timers.due(&Timer::Sweep).is_none_or(|due| due > at) {
+            self.timers.set(Timer::Sweep, at);
+        }
+    }
+
+    /// Who can not be reached over anybody's links any more, or was not heard of for too long, is gone.
+    pub(super) fn on_sweep_due(&mut self, now: Instant) {
+        let neighbours: Vec<NodeId> = self.neighbours().map(|(_, node)| node).collect();
+        // In a great network it takes longer until both sides have told of a link that moved.
+        let gone_after = GONE_AFTER.max(settle(self.presence.count()) * SETTLES);
+        let (gone, next) = self.presence.table.sweep(now, &neighbours, gone_after);
+        for (node, cause) in gone {
+            let name = self.name_of_node(node);
+            if self.presence.table.bury(node, None) {
+                self.notify(Event::NodeLeft { node: name, cause: cause.into(), nodes: self.presence.count() });
+            }
+        }
+        if let Some(next) = next {
+            self.timers.set(Timer::Sweep, next.max(now + Duration::from_secs(1)));
+        }
+    }
+
+    /// How people know a node: by a link to it, or by what it announced.
+    pub(super) fn name_of_node(&self, node: NodeId) -> PeerName {
+        let linked = self.links.to_node(node, None).and_then(|(_, peer)| peer.address.clone());
+        let address = linked.or_else(|| self.presence.table.get(node)?.address.clone());
+        PeerName { node: Some(node), address }
+    }
+}
+
+/// How long links have to settle where there are so many nodes.
+fn settle(nodes: usize) -> Duration {
+    SETTLE.max(SETTLE_PER_NODE * u32::try_from(nodes).unwrap_or(u32::MAX))
+}
+
+fn member(announcement: &Announcement, heard: Duration, me: bool) -> Member {
+    Member {
+        node: announcement.node.to_string(),
+        session: announcement.session.to_string(),
+        address: announcement.address.as_ref().map(ToString::to_string),
+        since: announcement.since,
+        peers: announcement.peers.iter().map(ToString::to_string).collect(),
+        links: announcement.links,
+        max_peers: announcement.max_peers,
+        free: announcement.max_peers.map(|most| most.saturating_sub(announcement.links)),
+        heard: heard.as_secs(),
+        me,
+    }
+}
+
+#[cfg(test)]
+mod tests;
