@@ -69,7 +69,7 @@ impl Net {
             known_peers: Vec::new(),
             remembered_peers: Vec::new(),
             genesis: None,
-            max_peers: Some(8),
+            max_peers: Some(64),
             since: u64::from(self.runs),
             limits: self.limits.clone(),
             seed: node as u64,
