@@ -1,11 +1,12 @@
 // What our node is measured against: a mesh of JavaScript nodes in the usual manner of the exercise, one process each.
 //
 //   node bench/js/rival.mjs --mode memory|file --ports 4001,4002,4003 [--expect COUNT]
-//   node bench/js/rival.mjs --mode memory|file [--expect COUNT]
+//   node bench/js/rival.mjs --mode memory|file [--expect COUNT] [--delays]
 //
 // With --ports it makes a folder for each port in a temporary folder, runs a node in each, and puts the port before each of their lines. Without, it is
 // one node in the current folder, which holds .env and known-peers.json as a folder of ours does: a driver that starts our node in a folder starts this
-// one in the same way.
+// one in the same way. With --delays it notes how long each transaction took from when it was pushed, which its first 16 digits say in nanoseconds of
+// the machine's clock, and on SIGTERM leaves that in a file `delays`.
 //
 //   memory   knows a transaction again by a Set of hashes and never writes
 //   file     reads and rewrites transactions.json for every transaction, as the exercise's helper does
@@ -26,7 +27,12 @@ import { parseArgs, parseEnv } from 'node:util';
 const { WebSocket, WebSocketServer } = createRequire(new URL('../../interop/package.json', import.meta.url))('ws');
 
 const { values: flags } = parseArgs({
-  options: { mode: { type: 'string' }, ports: { type: 'string' }, expect: { type: 'string', default: '0' } },
+  options: {
+    mode: { type: 'string' },
+    ports: { type: 'string' },
+    expect: { type: 'string', default: '0' },
+    delays: { type: 'boolean', default: false },
+  },
 });
 if (!['memory', 'file'].includes(flags.mode)) {
   console.error('--mode memory or --mode file: it decides whether transactions are written to disk');
@@ -70,6 +76,7 @@ function runNode() {
   const expected = Number(flags.expect);
   const attempting = new Set();
   const links = new Map();
+  const delays = [];
 
   const server = new WebSocketServer({ port: Number(PORT) });
   server.on('listening', () => {
@@ -98,12 +105,21 @@ function runNode() {
     if (type === 'HANDSHAKE') {
       data.forEach(dial);
     } else if (type === 'TRANSACTION' && pool.add(data)) {
+      // This clock is the one that Linux calls CLOCK_MONOTONIC: all processes share it.
+      if (flags.delays) delays.push(process.hrtime.bigint() - BigInt(`0x${data.fromAddress.slice(0, 16)}`));
       for (const link of links.values()) link.send(text);
       if (pool.count() === expected) console.log(`done ${expected}`);
     } else if (type === 'STATUS') {
       const status = { address: own, connected: [...links.keys()], attempting: [...attempting], pool: { count: pool.count() } };
       socket.send(JSON.stringify({ type, data: status }));
     }
+  }
+
+  if (flags.delays) {
+    process.on('SIGTERM', () => {
+      writeFileSync('delays', delays.map((delay) => `${delay}\n`).join(''));
+      process.exit(0);
+    });
   }
 
   const commands = createInterface({ input: process.stdin });

@@ -1,14 +1,16 @@
 //! What is to be measured, as the command line says it.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 
-use crate::contestant::Contestant;
+use crate::build;
+use crate::contestant::{Contestant, Flush, Rival};
 
-/// Measures our node and its rivals side by side: throughput, CPU and memory of full meshes on loopback, and the time that a mesh takes from a cold start.
+/// Measures our node and its rivals side by side: throughput, CPU and memory of full meshes on loopback, the delay of a single transaction, and the time that a
+/// mesh takes from a cold start.
 #[derive(Debug, Parser)]
 #[command(max_term_width = 100)]
 pub(crate) struct Arguments {
@@ -27,12 +29,15 @@ pub(crate) struct Arguments {
     /// Push so many transactions in each run, instead of about four seconds' work
     #[arg(long)]
     count: Option<u64>,
-    /// One short round: about a minute
+    /// One short round: a few minutes
     #[arg(long)]
     quick: bool,
     /// Write the tables as Markdown, for docs/benchmarks.md
     #[arg(long)]
     pub(crate) markdown: bool,
+    /// Draw throughput and CPU per delivery over the number of nodes, as SVG files in this folder [without a folder: docs/pictures in the repository]
+    #[arg(long, value_name = "FOLDER", num_args = 0..=1)]
+    pictures: Option<Option<PathBuf>>,
     /// Measure this build of our node instead of the repository's; give it twice or more, with labels, to compare builds in one run
     #[arg(long, value_name = "[LABEL=]PATH")]
     binary: Vec<String>,
@@ -41,6 +46,7 @@ pub(crate) struct Arguments {
     pub(crate) folder: Option<PathBuf>,
 }
 
+/// Who takes part, in the order of the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Who {
     /// Our node
@@ -49,6 +55,38 @@ enum Who {
     Memory,
     /// The JavaScript node that rewrites its file
     File,
+    /// rust-libp2p gossipsub, messages signed, long queues
+    Gossipsub,
+    /// The same with the queues that the library sets
+    GossipsubStock,
+    /// rust-libp2p gossipsub, messages anonymous, long queues
+    GossipsubUnsigned,
+    /// The same with the queues that the library sets
+    GossipsubUnsignedStock,
+    /// iroh-gossip, long queues
+    Iroh,
+    /// The same with the queues that the library sets
+    IrohStock,
+    /// tokio-tungstenite that only counts frames, each flushed alone
+    Floor,
+    /// The same with 64 frames per flush
+    FloorBatched,
+}
+
+impl Who {
+    fn rival(self) -> Option<Rival> {
+        Some(match self {
+            Self::Ours | Self::Memory | Self::File => return None,
+            Self::Gossipsub => Rival::Gossipsub { signed: true, stock: false },
+            Self::GossipsubStock => Rival::Gossipsub { signed: true, stock: true },
+            Self::GossipsubUnsigned => Rival::Gossipsub { signed: false, stock: false },
+            Self::GossipsubUnsignedStock => Rival::Gossipsub { signed: false, stock: true },
+            Self::Iroh => Rival::Iroh { stock: false },
+            Self::IrohStock => Rival::Iroh { stock: true },
+            Self::Floor => Rival::Floor { flush: Flush::Single },
+            Self::FloorBatched => Rival::Floor { flush: Flush::Batch },
+        })
+    }
 }
 
 /// One kind of measurement.
@@ -58,6 +96,8 @@ pub(crate) enum What {
     One,
     /// Transactions pushed at all nodes at once
     All,
+    /// The delay of single transactions, 100 per second
+    Delay,
     /// Time to a full mesh from a cold start
     Cold,
 }
@@ -95,37 +135,58 @@ impl Arguments {
         }
     }
 
+    /// The sizes of the meshes in which delays are measured.
+    pub(crate) fn delay_sizes(&self) -> Vec<usize> {
+        if self.nodes.is_empty() { vec![3, 10] } else { self.nodes.clone() }
+    }
+
+    /// For how long transactions are pushed when their delay is measured.
+    pub(crate) fn delay_time(&self) -> Duration {
+        Duration::from_secs(if self.quick { 3 } else { 8 })
+    }
+
     /// How many transactions a contestant is given.
     pub(crate) fn count(&self, contestant: &Contestant, nodes: usize) -> u64 {
         let usual = contestant.count(nodes) as u64;
         self.count.unwrap_or(if self.quick { usual / 3 } else { usual })
     }
 
-    /// Who takes part. Our node is built if no build was given.
+    /// Who takes part. What is to be built is built: our node if no build was given, and the rivals.
     pub(crate) fn contestants(&self, root: &Path) -> Result<Vec<Contestant>> {
-        let takes_part = |who| self.only.is_empty() || self.only.contains(&who);
+        let takes_part = |who: &Who| self.only.is_empty() || self.only.contains(who);
+        let who: Vec<_> = Who::value_variants().iter().copied().filter(takes_part).collect();
+        let rivals: Vec<_> = who.iter().filter_map(|who| who.rival()).collect();
         let mut contestants = Vec::new();
-        if takes_part(Who::Ours) {
+        if who.contains(&Who::Ours) {
             for binary in &self.binary {
                 contestants.push(given(binary)?);
             }
             if self.binary.is_empty() {
-                contestants.push(built(root)?);
+                contestants.push(Contestant::Ours { label: "p2p-node".to_owned(), binary: build::node(root)? });
             }
         }
-        if takes_part(Who::Memory) {
-            contestants.push(Contestant::JavaScriptMemory);
+        // All in one call of cargo: so what they share is built once.
+        let embeds = who.contains(&Who::Ours) && self.measures(What::Delay);
+        let folder = build::rivals(root, &rivals, embeds)?;
+        if embeds {
+            contestants.push(Contestant::Embedded { binary: folder.join("embedded") });
         }
-        if takes_part(Who::File) {
-            contestants.push(Contestant::JavaScriptFile);
-        }
-        let javascript = contestants.iter().any(|contestant| !contestant.is_ours());
-        if javascript && !root.join("interop/node_modules/ws").is_dir() {
+        contestants.extend(who.contains(&Who::Memory).then_some(Contestant::JavaScriptMemory));
+        contestants.extend(who.contains(&Who::File).then_some(Contestant::JavaScriptFile));
+        contestants
+            .extend(rivals.into_iter().map(|kind| Contestant::Rival { kind, binary: folder.join(kind.program()) }));
+        if contestants.iter().any(Contestant::is_javascript) && !root.join("interop/node_modules/ws").is_dir() {
             bail!(
                 "the JavaScript nodes lack their packages: run `npm ci --prefix interop`, or leave them out with --only ours"
             );
         }
         Ok(contestants)
+    }
+
+    /// Where pictures are to be drawn, if they are.
+    pub(crate) fn pictures(&self, root: &Path) -> Option<PathBuf> {
+        let folder = self.pictures.as_ref()?;
+        Some(folder.clone().unwrap_or_else(|| root.join("docs/pictures")))
     }
 }
 
@@ -134,16 +195,6 @@ fn given(binary: &str) -> Result<Contestant> {
     // The nodes run in folders of their own.
     let binary = Path::new(path).canonicalize().with_context(|| format!("--binary: {path} can not be found"))?;
     Ok(Contestant::Ours { label: label.to_owned(), binary })
-}
-
-fn built(root: &Path) -> Result<Contestant> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
-    build.current_dir(root).args(["build", "--release", "--quiet", "--package", "p2p-node", "--bin", "p2p-node"]);
-    let status = build.status().context("cargo can not be started")?;
-    ensure!(status.success(), "the node could not be built");
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |target| root.join(target));
-    Ok(Contestant::Ours { label: "p2p-node".to_owned(), binary: target.join("release/p2p-node") })
 }
 
 #[cfg(test)]
@@ -163,5 +214,13 @@ mod tests {
         let rival = Contestant::JavaScriptMemory;
         assert_eq!(Arguments::parse_from(["bench", "--quick"]).count(&rival, 10), 2_000);
         assert_eq!(Arguments::parse_from(["bench", "--quick", "--count=7"]).count(&rival, 10), 7);
+    }
+
+    #[test]
+    fn pictures_are_drawn_where_they_are_wanted() {
+        let folder = |arguments: &[&str]| Arguments::parse_from(arguments).pictures(Path::new("/repository"));
+        assert_eq!(folder(&["bench"]), None);
+        assert_eq!(folder(&["bench", "--pictures"]), Some("/repository/docs/pictures".into()));
+        assert_eq!(folder(&["bench", "--pictures", "/tmp/x"]), Some("/tmp/x".into()));
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct ColdStart {
 
 /// Starts a mesh once.
 pub(crate) async fn run(places: &Places, contestant: &Contestant, nodes: usize, known: Known) -> Result<ColdStart> {
-    let mut mesh = Mesh::start(places, contestant, nodes, known)?;
+    let mut mesh = Mesh::start(places, contestant, nodes, known, false)?;
     let complete = mesh.complete().await?;
     let cpu = mesh.starting_cpu_time()?;
     sleep(SETTLE).await;

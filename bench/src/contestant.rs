@@ -13,10 +13,92 @@ pub(crate) enum Contestant {
         /// The program.
         binary: PathBuf,
     },
+    /// Our node as a library, in a program that notes when each transaction is accepted: for delays alone.
+    Embedded {
+        /// The program.
+        binary: PathBuf,
+    },
     /// A JavaScript node in the usual manner of the exercise, that knows transactions by a Set and writes nothing.
     JavaScriptMemory,
     /// The same, but reading and writing the whole file for each transaction, as the exercise's helper does.
     JavaScriptFile,
+    /// A node of another library, one of the programs in `rivals/`.
+    Rival {
+        /// Which, and how it is set.
+        kind: Rival,
+        /// The program.
+        binary: PathBuf,
+    },
+}
+
+/// The libraries that are compared with, and how they are set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rival {
+    /// rust-libp2p's gossipsub.
+    Gossipsub {
+        /// Messages have an author, a number and a signature.
+        signed: bool,
+        /// Queues as the library sets them.
+        stock: bool,
+    },
+    /// iroh-gossip.
+    Iroh {
+        /// Queues as the library sets them.
+        stock: bool,
+    },
+    /// tokio-tungstenite that sends frames to everybody and counts them.
+    Floor {
+        /// How many frames leave per flush.
+        flush: Flush,
+    },
+}
+
+/// How many frames the floor sends per flush.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flush {
+    /// Each alone.
+    Single,
+    /// 64, if as many wait.
+    Batch,
+}
+
+impl Rival {
+    /// Its program in `rivals/`.
+    pub(crate) fn program(self) -> &'static str {
+        match self {
+            Self::Gossipsub { .. } => "gossipsub",
+            Self::Iroh { .. } => "iroh",
+            Self::Floor { .. } => "floor",
+        }
+    }
+
+    /// The feature of `rivals/` that brings in its library, if it needs one.
+    pub(crate) fn feature(self) -> Option<&'static str> {
+        (!matches!(self, Self::Floor { .. })).then(|| self.program())
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gossipsub { signed: true, stock: false } => "gossipsub, signed",
+            Self::Gossipsub { signed: true, stock: true } => "gossipsub, signed, stock queues",
+            Self::Gossipsub { signed: false, stock: false } => "gossipsub, unsigned",
+            Self::Gossipsub { signed: false, stock: true } => "gossipsub, unsigned, stock queues",
+            Self::Iroh { stock: false } => "iroh-gossip",
+            Self::Iroh { stock: true } => "iroh-gossip, stock queues",
+            Self::Floor { flush: Flush::Single } => "floor, 1 frame per flush",
+            Self::Floor { flush: Flush::Batch } => "floor, 64 frames per flush",
+        }
+    }
+
+    fn arguments(self) -> Vec<&'static str> {
+        let (stock, unsigned) = match self {
+            Self::Floor { flush: Flush::Single } => return Vec::new(),
+            Self::Floor { flush: Flush::Batch } => return vec!["--flush", "64"],
+            Self::Gossipsub { signed, stock } => (stock, !signed),
+            Self::Iroh { stock } => (stock, false),
+        };
+        [(stock, "--stock"), (unsigned, "--unsigned")].iter().filter(|(set, _)| *set).map(|(_, flag)| *flag).collect()
+    }
 }
 
 impl Contestant {
@@ -24,31 +106,55 @@ impl Contestant {
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Ours { label, .. } => label,
+            Self::Embedded { .. } => "p2p-node",
             Self::JavaScriptMemory => "JavaScript, Set in memory",
             Self::JavaScriptFile => "JavaScript, file",
+            Self::Rival { kind, .. } => kind.name(),
         }
     }
 
-    /// The command of one node, to be run in the node's folder.
-    pub(crate) fn command(&self, root: &Path) -> Command {
-        let mode = match self {
-            Self::Ours { binary, .. } => return Command::new(binary),
-            Self::JavaScriptMemory => "memory",
-            Self::JavaScriptFile => "file",
+    /// The command of one node, to be run in the node's folder. With `delays` it leaves a file of that name, if it can.
+    pub(crate) fn command(&self, root: &Path, delays: bool) -> Command {
+        let mut command = match self {
+            // The one writes no delays, the other always.
+            Self::Ours { binary, .. } | Self::Embedded { binary } => return Command::new(binary),
+            Self::JavaScriptMemory => javascript(root, "memory"),
+            Self::JavaScriptFile => javascript(root, "file"),
+            Self::Rival { kind, binary } => {
+                let mut command = Command::new(binary);
+                command.args(kind.arguments());
+                command
+            }
         };
-        let mut command = Command::new("node");
-        command.arg(root.join("bench/js/rival.mjs")).args(["--mode", mode]);
+        if delays {
+            command.arg("--delays");
+        }
         command
     }
 
     /// Whether it keeps its pool in a file, to be looked at afterwards.
     pub(crate) fn keeps_a_file(&self) -> bool {
-        !matches!(self, Self::JavaScriptMemory)
+        self.is_ours() || *self == Self::JavaScriptFile
     }
 
     /// Whether it is ours.
     pub(crate) fn is_ours(&self) -> bool {
-        matches!(self, Self::Ours { .. })
+        matches!(self, Self::Ours { .. } | Self::Embedded { .. })
+    }
+
+    /// Whether it is written in JavaScript.
+    pub(crate) fn is_javascript(&self) -> bool {
+        matches!(self, Self::JavaScriptMemory | Self::JavaScriptFile)
+    }
+
+    /// Whether its delay at a low rate and its cold start say anything of their own. One with stock queues is then the one with longer queues, and the
+    /// JavaScript node that writes files starts as the other does and can not keep up with the rate.
+    pub(crate) fn is_plain(&self) -> bool {
+        match self {
+            Self::JavaScriptFile => false,
+            Self::Rival { kind: Rival::Gossipsub { stock, .. } | Rival::Iroh { stock }, .. } => !stock,
+            _ => true,
+        }
     }
 
     /// How many transactions it is given in a mesh of so many nodes: about four seconds of work, as it was measured on two cores.
@@ -59,10 +165,22 @@ impl Contestant {
             _ => large,
         };
         match self {
-            Self::Ours { .. } => per_size(200_000, 150_000, 80_000),
+            Self::Ours { .. } | Self::Embedded { .. } => per_size(200_000, 150_000, 80_000),
             Self::JavaScriptMemory => per_size(80_000, 30_000, 6_000),
             // The cost of each one grows with the pool, so a longer run would only look slower.
             Self::JavaScriptFile => per_size(1_000, 600, 300),
+            Self::Rival { kind: Rival::Gossipsub { signed: true, .. }, .. } => per_size(36_000, 12_000, 2_600),
+            Self::Rival { kind: Rival::Gossipsub { signed: false, .. }, .. } => per_size(120_000, 45_000, 10_000),
+            Self::Rival { kind: Rival::Iroh { .. }, .. } => per_size(300_000, 150_000, 50_000),
+            Self::Rival { kind: Rival::Floor { flush: Flush::Single }, .. } => per_size(300_000, 150_000, 60_000),
+            // Half a gigabyte of frames that are made before.
+            Self::Rival { kind: Rival::Floor { flush: Flush::Batch }, .. } => per_size(1_200_000, 1_000_000, 600_000),
         }
     }
+}
+
+fn javascript(root: &Path, mode: &str) -> Command {
+    let mut command = Command::new("node");
+    command.arg(root.join("bench/js/rival.mjs")).args(["--mode", mode]);
+    command
 }

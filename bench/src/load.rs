@@ -4,11 +4,14 @@
 //! them. The nodes slow it down by TCP alone.
 
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use futures_util::future::try_join_all;
 use futures_util::{SinkExt, StreamExt};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::oneshot;
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use crate::status::{Socket, dial};
@@ -40,11 +43,17 @@ fn mix(number: u64) -> u64 {
 /// The JSON text of transaction `number`: [`TRANSACTION_BYTES`] bytes, different for each.
 fn transaction(number: u64) -> String {
     let word = |salt: u64| mix(number ^ (salt << 56));
+    transaction_with(number, word(1))
+}
+
+/// The same with `first` as the first 16 digits.
+fn transaction_with(number: u64, first: u64) -> String {
+    let word = |salt: u64| mix(number ^ (salt << 56));
     let uuid = format!("{:032x}", id(number));
     let (a, b, c, d, e) = (&uuid[..8], &uuid[8..12], &uuid[12..16], &uuid[16..20], &uuid[20..]);
     format!(
         r#"{{"fromAddress":"{:016x}{:016x}{:016x}{:016x}","toAddress":"{:016x}{:016x}{:08x}","amount":{}.{:03}{},"timeStamp":{},"hash":"{:016x}{:016x}{:016x}{:016x}","id":"{a}-{b}-{c}-{d}-{e}"}}"#,
-        word(1),
+        first,
         word(2),
         word(3),
         word(4),
@@ -64,7 +73,31 @@ fn transaction(number: u64) -> String {
 
 /// The frame that brings transaction `number` to a node.
 fn frame(number: u64) -> Utf8Bytes {
-    format!(r#"{{"type":"TRANSACTION","data":{}}}"#, transaction(number)).into()
+    frame_of(&transaction(number))
+}
+
+fn frame_of(transaction: &str) -> Utf8Bytes {
+    format!(r#"{{"type":"TRANSACTION","data":{transaction}}}"#).into()
+}
+
+/// Pushes transactions at a port one by one, `pause` apart, each with the time at which it leaves as its first 16 digits: nanoseconds of the clock that the
+/// nodes read too. Returns when the last has left; the connection stays as long as the node.
+pub(crate) async fn trickle(port: u16, count: u64, pause: Duration) -> Result<()> {
+    let (mut writing, mut reading) = dial(port).await?.split();
+    tokio::spawn(async move { while let Some(Ok(_)) = reading.next().await {} });
+    let mut ticks = interval(pause);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for number in 0..count {
+        ticks.tick().await;
+        writing.send(Message::Text(frame_of(&transaction_with(number, now())))).await?;
+    }
+    Ok(())
+}
+
+/// Nanoseconds of the clock that all processes of this machine share.
+fn now() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// Pushers that are connected, with their frames made, and wait for the word.
@@ -164,6 +197,13 @@ mod tests {
         let one: serde_json::Value = serde_json::from_str(&transaction(7)).unwrap();
         assert_eq!(one["id"].as_str().unwrap().replace('-', ""), format!("{:032x}", id(7)));
         assert_eq!(one["hash"].as_str().unwrap().len(), 64);
+    }
+
+    #[test]
+    fn number_and_time_stand_where_the_rivals_look_for_them() {
+        let text = transaction_with(7, 0xabc);
+        assert!(text.starts_with(r#"{"fromAddress":"0000000000000abc"#), "{text}");
+        assert_eq!(&text[155..181], r#","timeStamp":1700000000007"#);
     }
 
     #[test]

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-/// How much is written per `fdatasync` when the disk is measured, in bytes.
-const BLOCK: usize = 64 * 1024;
-/// For how long it is measured.
-const MEASURED: Duration = Duration::from_millis(700);
+/// How much is written per `fdatasync` when the disk is measured, in bytes: from a few transactions to a node's largest batch.
+pub(crate) const BLOCKS: [usize; 4] = [4 << 10, 64 << 10, 1 << 20, 8 << 20];
+/// For how long each of them is measured.
+const MEASURED: Duration = Duration::from_millis(500);
 
 /// Describes the machine, a line per thing.
 pub(crate) fn describe(root: &Path, temporary: &Path) -> Vec<String> {
@@ -26,26 +26,35 @@ pub(crate) fn describe(root: &Path, temporary: &Path) -> Vec<String> {
         format!("machine: {cores} cores, {processor}; {memory} GiB of memory"),
         format!("system: Linux {}", said(Command::new("uname").arg("-r"))),
         format!(
-            "versions: commit {commit}; {}; Node.js {}; ws {}",
+            "versions: commit {commit}; {}; Node.js {}; ws {}; {}",
             said(Command::new("rustc").arg("--version")),
             said(Command::new("node").arg("--version")),
-            version_of_ws(root).unwrap_or_else(|| "not installed".to_owned())
+            version_of_ws(root).unwrap_or_else(|| "not installed".to_owned()),
+            versions_of_rivals(root)
         ),
         format!("nodes' folders: {}", file_system(temporary).unwrap_or_else(|| "unknown file system".to_owned())),
     ]
 }
 
-/// How often per second this file system takes 64 KiB at the end of a file and has them on disk: what bounds whoever keeps its pool there.
-pub(crate) fn disk_rate(folder: &Path) -> Result<f64> {
+/// How often per second this file system takes each of [`BLOCKS`] at the end of a file and has it on disk: what bounds whoever keeps its pool there.
+pub(crate) fn disk_rates(folder: &Path) -> Result<[f64; BLOCKS.len()]> {
+    let mut rates = [0.0; BLOCKS.len()];
+    for (rate, block) in rates.iter_mut().zip(BLOCKS) {
+        *rate = disk_rate(folder, block)?;
+    }
+    Ok(rates)
+}
+
+fn disk_rate(folder: &Path, block: usize) -> Result<f64> {
     let path = folder.join(format!("disk-rate-{}", std::process::id()));
-    let rate = measure(&path).with_context(|| format!("{} can not be written", path.display()));
+    let rate = measure(&path, block).with_context(|| format!("{} can not be written", path.display()));
     fs::remove_file(&path).with_context(|| format!("{} can not be removed", path.display()))?;
     rate
 }
 
-fn measure(path: &Path) -> Result<f64> {
+fn measure(path: &Path, block: usize) -> Result<f64> {
     let mut file = File::create(path)?;
-    let block = vec![b'x'; BLOCK];
+    let block = vec![b'x'; block];
     let (start, mut writes) = (Instant::now(), 0);
     while start.elapsed() < MEASURED {
         file.write_all(&block)?;
@@ -72,6 +81,17 @@ fn version_of_ws(root: &Path) -> Option<String> {
     let text = fs::read_to_string(root.join("interop/node_modules/ws/package.json")).ok()?;
     let package: serde_json::Value = serde_json::from_str(&text).ok()?;
     Some(package.get("version")?.as_str()?.to_owned())
+}
+
+/// What the rivals are built of, as the bench's lock file says.
+fn versions_of_rivals(root: &Path) -> String {
+    let lock = fs::read_to_string(root.join("bench/Cargo.lock")).unwrap_or_default();
+    let version = |name: &str| {
+        let (_, rest) = lock.split_once(&format!("name = \"{name}\"\nversion = \""))?;
+        rest.split_once('"').map(|(version, _)| format!("{name} {version}"))
+    };
+    let names = ["libp2p", "libp2p-gossipsub", "iroh", "iroh-gossip", "tokio-tungstenite"];
+    names.into_iter().filter_map(version).collect::<Vec<_>>().join("; ")
 }
 
 /// Kind and device of the file system that holds a folder: that of the longest mount point above it.

@@ -5,7 +5,7 @@
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -19,8 +19,10 @@ use crate::status::{Probe, Status};
 
 /// How often a node is asked how far it is. One is asked at a time, so that the asking costs the nodes nothing to speak of.
 const ASK: Duration = Duration::from_millis(4);
-/// How long nothing may change before a run is given up.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long nothing may change at any node before what is missing counts as lost.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long is waited in all, for a rival that creeps.
+const LIMIT: Duration = Duration::from_secs(120);
 /// How long a node has to end after it was told to.
 const GOODBYE: Duration = Duration::from_secs(20);
 
@@ -31,6 +33,15 @@ pub(crate) enum Known {
     All,
     /// The first node's alone: the others are learned.
     First,
+}
+
+/// What became of waiting.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waited {
+    /// How much is missing, all nodes together.
+    pub(crate) missing: u64,
+    /// When the last of what is there was seen to be there.
+    pub(crate) moved: Instant,
 }
 
 /// Running nodes of one contestant.
@@ -59,8 +70,14 @@ pub(crate) struct Places {
 }
 
 impl Mesh {
-    /// Starts `nodes` nodes at once.
-    pub(crate) fn start(places: &Places, contestant: &Contestant, nodes: usize, known: Known) -> Result<Self> {
+    /// Starts `nodes` nodes at once. With `delays` they note how long deliveries take.
+    pub(crate) fn start(
+        places: &Places,
+        contestant: &Contestant,
+        nodes: usize,
+        known: Known,
+        delays: bool,
+    ) -> Result<Self> {
         static MESHES: AtomicU16 = AtomicU16::new(0);
         let number = MESHES.fetch_add(1, Ordering::Relaxed);
         let folder = places.temporary.join(format!("{}-{number}", std::process::id()));
@@ -76,7 +93,7 @@ impl Mesh {
         let mut mesh = Self { nodes: Vec::with_capacity(nodes), folder, started: Instant::now() };
         for port in ports {
             let folder = mesh.folder.join(port.to_string());
-            let child = spawn(contestant, places, &folder)?;
+            let child = spawn(contestant.command(&places.root, delays), &folder)?;
             mesh.nodes.push(Node { port, folder, child, probe: Probe::new(port) });
         }
         Ok(mesh)
@@ -85,41 +102,47 @@ impl Mesh {
     /// Waits until every node is linked to all others; the time since the first process was started.
     pub(crate) async fn complete(&mut self) -> Result<Duration> {
         let others = self.nodes.len() - 1;
-        let shortage = self.wait(|status| (status.connected as u64, others as u64)).await?;
+        let shortage = self.wait(|status| (status.connected as u64, others as u64)).await?.missing;
         ensure!(shortage == 0, "the mesh did not become complete: a node lacks {shortage} links\n{}", self.said());
         Ok(self.started.elapsed())
     }
 
-    /// Waits until `amount` is, at every node, what it should be. Gives up on a node at which nothing changes any more, and returns how much is missing,
-    /// all nodes together.
-    pub(crate) async fn wait(&mut self, amount: impl Fn(&Status) -> (u64, u64)) -> Result<u64> {
-        let mut missing = 0;
-        for node in &mut self.nodes {
-            let (mut last, mut changed) = (None, Instant::now());
-            loop {
+    /// Waits until `amount` is, at every node, what it should be. Gives up once nothing changes at any node any more.
+    pub(crate) async fn wait(&mut self, amount: impl Fn(&Status) -> (u64, u64)) -> Result<Waited> {
+        let began = Instant::now();
+        let mut moved = began;
+        let mut waiting: Vec<_> = (0..self.nodes.len()).map(|index| (index, None)).collect();
+        while !waiting.is_empty() {
+            // In turn, so that one who lacks something does not hide that others still move.
+            for (index, last) in std::mem::take(&mut waiting) {
+                let node = &mut self.nodes[index];
                 // Refused while it is not listening yet, for instance; and a node that hangs never answers.
                 let answer = timeout(PATIENCE, node.probe.ask()).await;
                 let now = answer.ok().and_then(Result::ok).as_ref().map(&amount);
-                if now.is_some_and(|(is, due)| is >= due) {
-                    break;
-                }
                 if now.is_some() && now != last {
-                    (last, changed) = (now, Instant::now());
+                    moved = Instant::now();
+                }
+                if now.is_some_and(|(is, due)| is >= due) {
+                    continue;
                 }
                 if let Some(end) = node.child.try_wait()? {
                     bail!("a node ended ({end}); it said:\n{}", node.said());
                 }
-                if changed.elapsed() > PATIENCE {
-                    let Some((is, due)) = now else {
-                        bail!("a node does not answer; it said:\n{}", node.said());
-                    };
-                    missing += due - is;
-                    break;
-                }
+                waiting.push((index, now.or(last)));
                 sleep(ASK).await;
             }
+            if moved.elapsed() > PATIENCE || began.elapsed() > LIMIT {
+                break;
+            }
         }
-        Ok(missing)
+        let mut missing = 0;
+        for (index, last) in waiting {
+            let Some((is, due)) = last else {
+                bail!("a node does not answer; it said:\n{}", self.nodes[index].said());
+            };
+            missing += due - is;
+        }
+        Ok(Waited { missing, moved })
     }
 
     /// Every node's status.
@@ -216,9 +239,8 @@ fn lay_out(folder: &Path, port: u16, known: &[u16]) -> Result<()> {
     Ok(())
 }
 
-fn spawn(contestant: &Contestant, places: &Places, folder: &Path) -> Result<Child> {
+fn spawn(mut command: Command, folder: &Path) -> Result<Child> {
     let log = File::create(folder.join("log"))?;
-    let mut command = contestant.command(&places.root);
     // An exported PORT would go over the folder's own.
     command
         .env_clear()

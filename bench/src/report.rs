@@ -3,6 +3,11 @@
 use std::time::Duration;
 
 use crate::cold_start::ColdStart;
+use crate::contestant::Contestant;
+use crate::delay::Delays;
+use crate::load::TRANSACTION_BYTES;
+use crate::machine::BLOCKS;
+use crate::picture::{Line, Picture};
 use crate::status::Copies;
 use crate::throughput::Run;
 
@@ -17,124 +22,222 @@ pub(crate) enum Style {
     Markdown,
 }
 
-/// All rounds of one contestant at one size and target.
+/// All rounds of one contestant at one size.
 #[derive(Debug)]
-pub(crate) struct Series {
+pub(crate) struct Series<T> {
     /// The contestant's name.
     pub(crate) name: String,
     /// How many nodes.
     pub(crate) nodes: usize,
+    /// Whether it is a build of our node.
+    pub(crate) ours: bool,
     /// Whether its pool is on disk.
     pub(crate) durable: bool,
-    /// One per round.
-    pub(crate) runs: Vec<Run>,
+    /// One per round that came to an end.
+    pub(crate) runs: Vec<T>,
 }
 
-/// All rounds of one contestant's cold start at one size.
+/// All runs with one target.
 #[derive(Debug)]
-pub(crate) struct ColdSeries {
-    /// The contestant's name, and whom its nodes know.
-    pub(crate) name: String,
-    /// How many nodes.
-    pub(crate) nodes: usize,
-    /// One per round.
-    pub(crate) starts: Vec<ColdStart>,
+pub(crate) struct Load {
+    /// What the document calls it.
+    pub(crate) title: &'static str,
+    /// What a file's name calls it.
+    pub(crate) short: &'static str,
+    /// By size, and in the contestants' order.
+    pub(crate) series: Vec<Series<Run>>,
+}
+
+impl<T> Series<T> {
+    pub(crate) fn new(contestant: &Contestant, name: String, nodes: usize) -> Self {
+        Self { name, nodes, ours: contestant.is_ours(), durable: contestant.keeps_a_file(), runs: Vec::new() }
+    }
+
+    fn median(&self, of: impl Fn(&T) -> f64) -> f64 {
+        median(self.runs.iter().map(of))
+    }
+
+    fn spread(&self, of: impl Fn(&T) -> f64, write: fn(f64) -> String) -> String {
+        spread(self.runs.iter().map(of), write)
+    }
 }
 
 impl Run {
-    /// Transactions per second that every node had accepted.
+    /// How many deliveries were made.
+    fn deliveries(&self) -> u64 {
+        self.due - self.missing.min(self.due)
+    }
+
+    /// Transactions per second that every node had accepted. Where some are lost, a node's share of those that were not.
     pub(crate) fn delivered_rate(&self) -> f64 {
-        self.count as f64 / self.delivered.as_secs_f64()
+        self.arrived() / self.delivered.as_secs_f64()
+    }
+
+    fn arrived(&self) -> f64 {
+        self.count as f64 * self.deliveries() as f64 / self.due as f64
     }
 
     /// Transactions per second that every node's pool had.
     pub(crate) fn stored_rate(&self) -> f64 {
-        self.count as f64 / self.stored.as_secs_f64()
+        self.arrived() / self.stored.as_secs_f64()
     }
 
     /// CPU time per delivery of all nodes together, in microseconds.
     pub(crate) fn cpu_per_delivery(&self) -> f64 {
-        self.cpu.as_secs_f64() * 1e6 / self.deliveries as f64
+        self.cpu.as_secs_f64() * 1e6 / self.deliveries().max(1) as f64
     }
 }
 
-/// The table of the runs with one target. `reference` is the contestant that all are compared with.
-pub(crate) fn throughput(series: &[Series], reference: &str, style: Style) -> String {
-    let mut rows = vec![
-        [
-            "nodes",
-            "contestant",
-            "transactions",
-            "delivered/s",
-            "on disk/s",
-            "least–most",
-            "ratio",
-            "µs CPU/delivery",
-            "least–most",
-            "copies",
-            "by sync",
-            "MiB idle",
-            "MiB after (most)",
-            "lost",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
+/// The disk's own rates, a line.
+pub(crate) fn disk(rates: &[[f64; BLOCKS.len()]]) -> Option<String> {
+    let blocks = BLOCKS.iter().enumerate().map(|(index, block)| {
+        let rate = median(rates.iter().map(|rates| rates[index]));
+        let transactions = thousands(rate * *block as f64 / TRANSACTION_BYTES as f64);
+        format!("{} × {} KiB ({transactions} transactions)", thousands(rate), block / 1024)
+    });
+    let blocks = blocks.collect::<Vec<_>>().join(", ");
+    (!rates.is_empty()).then(|| format!("the disk's own rate, append + fdatasync per second: {blocks}"))
+}
+
+/// The table of the runs with one target. All are compared with the first build of ours.
+pub(crate) fn throughput(series: &[Series<Run>], style: Style) -> String {
+    let header = [
+        "nodes",
+        "contestant",
+        "transactions",
+        "delivered/s",
+        "least–most",
+        "ratio",
+        "on disk/s",
+        "µs CPU/delivery",
+        "least–most",
+        "copies",
+        "by sync",
+        "MiB idle",
+        "MiB after (most)",
+        "lost",
+        "twice",
     ];
+    let mut rows = vec![header.map(str::to_owned).to_vec()];
     for one in series {
-        let rate = |series: &Series| median(series.runs.iter().map(Run::stored_rate));
-        let reference = series.iter().find(|other| other.name == reference && other.nodes == one.nodes);
+        let rate = |series: &Series<Run>| series.median(Run::delivered_rate);
+        let reference = series.iter().find(|other| other.ours && other.nodes == one.nodes);
         // Each delivery is one copy that was new; the duplicates come on top.
-        let copies = shares(one, |run, copies| (run.deliveries + copies.duplicate) as f64);
+        let copies = shares(one, |run, copies| (run.deliveries() + copies.duplicate) as f64);
         let synced = shares(one, |_, copies| copies.synced as f64 * 100.0);
-        let after = one.runs.iter().map(|run| mean(&run.resident));
         let most = one.runs.iter().flat_map(|run| run.resident.iter().copied()).max();
+        let after = one.median(|run| mean(&run.resident)) / MIB;
         rows.push(vec![
             one.nodes.to_string(),
             one.name.clone(),
             one.runs.first().map_or(String::new(), |run| thousands(run.count as f64)),
-            thousands(median(one.runs.iter().map(Run::delivered_rate))),
-            if one.durable { thousands(rate(one)) } else { "–".to_owned() },
-            spread(one.runs.iter().map(Run::stored_rate), thousands),
+            thousands(rate(one)),
+            one.spread(Run::delivered_rate, thousands),
             reference.map_or("–".to_owned(), |reference| format!("{:.2}×", rate(one) / rate(reference))),
-            two_digits(median(one.runs.iter().map(Run::cpu_per_delivery))),
-            spread(one.runs.iter().map(Run::cpu_per_delivery), two_digits),
+            if one.durable { thousands(one.median(Run::stored_rate)) } else { "–".to_owned() },
+            two_digits(one.median(Run::cpu_per_delivery)),
+            one.spread(Run::cpu_per_delivery, two_digits),
             copies.map_or("–".to_owned(), two_digits),
             synced.map_or("–".to_owned(), |percent| format!("{percent:.0} %")),
-            format!("{:.1}", median(one.runs.iter().map(|run| mean(&run.idle))) / MIB),
-            format!("{:.1} ({:.1})", median(after) / MIB, most.unwrap_or_default() as f64 / MIB),
+            format!("{:.1}", one.median(|run| mean(&run.idle)) / MIB),
+            format!("{after:.1} ({:.1})", most.unwrap_or_default() as f64 / MIB),
+            lost(one),
+            thousands(one.runs.iter().map(|run| run.twice).sum::<u64>() as f64),
+        ]);
+    }
+    table(&rows, style)
+}
+
+/// Which part of all deliveries was never made.
+fn lost(series: &Series<Run>) -> String {
+    // Where a node does not even take what is pushed at it, more is missing than was to be delivered.
+    let missing = series.runs.iter().map(|run| run.missing.min(run.due)).sum::<u64>();
+    let due = series.runs.iter().map(|run| run.due).sum::<u64>();
+    if missing == 0 { "0".to_owned() } else { format!("{:.2} %", missing as f64 * 100.0 / due as f64) }
+}
+
+/// The median of something that is counted of copies, per delivery; `None` where copies are not counted.
+fn shares(series: &Series<Run>, amount: impl Fn(&Run, Copies) -> f64) -> Option<f64> {
+    let shares: Option<Vec<_>> =
+        series.runs.iter().map(|run| Some(amount(run, run.copies?) / run.deliveries().max(1) as f64)).collect();
+    Some(median(shares?.into_iter()))
+}
+
+/// The table of the delays.
+pub(crate) fn delays(series: &[Series<Delays>], style: Style) -> String {
+    let header = ["nodes", "contestant", "µs p50", "least–most", "µs p99", "least–most", "µs slowest", "lost"];
+    let mut rows = vec![header.map(str::to_owned).to_vec()];
+    let microseconds = |time: Duration| time.as_secs_f64() * 1e6;
+    for one in series {
+        rows.push(vec![
+            one.nodes.to_string(),
+            one.name.clone(),
+            thousands(one.median(|run| microseconds(run.half))),
+            one.spread(|run| microseconds(run.half), thousands),
+            thousands(one.median(|run| microseconds(run.most))),
+            one.spread(|run| microseconds(run.most), thousands),
+            thousands(one.runs.iter().map(|run| microseconds(run.slowest)).fold(0.0, f64::max)),
             thousands(one.runs.iter().map(|run| run.missing).sum::<u64>() as f64),
         ]);
     }
     table(&rows, style)
 }
 
-/// The median of something that is counted of copies, per delivery; `None` where copies are not counted.
-fn shares(series: &Series, amount: impl Fn(&Run, Copies) -> f64) -> Option<f64> {
-    let shares: Option<Vec<_>> =
-        series.runs.iter().map(|run| Some(amount(run, run.copies?) / run.deliveries as f64)).collect();
-    Some(median(shares?.into_iter()))
-}
-
 /// The table of the cold starts.
-pub(crate) fn cold_starts(series: &[ColdSeries], style: Style) -> String {
+pub(crate) fn cold_starts(series: &[Series<ColdStart>], style: Style) -> String {
     let header = ["nodes", "contestant", "ms to full mesh", "least–most", "ms CPU/node", "MiB/node", "most"];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     for one in series {
-        let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
-        let complete = one.starts.iter().map(|start| milliseconds(start.complete));
-        let cpu = one.starts.iter().map(|start| milliseconds(start.cpu) / one.nodes as f64);
-        let most = one.starts.iter().flat_map(|start| start.resident.iter().copied()).max();
+        let complete = |start: &ColdStart| start.complete.as_secs_f64() * 1e3;
+        let most = one.runs.iter().flat_map(|start| start.resident.iter().copied()).max();
         rows.push(vec![
             one.nodes.to_string(),
             one.name.clone(),
-            thousands(median(complete.clone())),
-            spread(complete, thousands),
-            two_digits(median(cpu)),
-            format!("{:.1}", median(one.starts.iter().map(|start| mean(&start.resident))) / MIB),
+            thousands(one.median(complete)),
+            one.spread(complete, thousands),
+            two_digits(one.median(|start| start.cpu.as_secs_f64() * 1e3 / one.nodes as f64)),
+            format!("{:.1}", one.median(|start| mean(&start.resident)) / MIB),
             format!("{:.1}", most.unwrap_or_default() as f64 / MIB),
         ]);
     }
     table(&rows, style)
+}
+
+/// Throughput over the number of nodes.
+pub(crate) fn rates(load: &Load) -> Picture {
+    let title = format!("{}: transactions delivered to every node, per second", load.title);
+    Picture { title, lines: picture_lines(load, Run::delivered_rate) }
+}
+
+/// CPU per delivery over the number of nodes.
+pub(crate) fn costs(load: &Load) -> Picture {
+    let title = format!("{}: CPU time per delivery, all nodes together, in µs", load.title);
+    Picture { title, lines: picture_lines(load, Run::cpu_per_delivery) }
+}
+
+/// A line for each contestant, in the order of the table.
+fn picture_lines(load: &Load, value: impl Fn(&Run) -> f64) -> Vec<Line> {
+    let mut lines: Vec<Line> = Vec::new();
+    for one in &load.series {
+        let point = (one.nodes, one.median(&value));
+        match lines.iter_mut().find(|line| line.name == one.name) {
+            Some(line) => line.points.push(point),
+            None => lines.push(Line { name: one.name.clone(), ours: one.ours, points: vec![point] }),
+        }
+    }
+    lines
+}
+
+/// A list, a line per thing.
+pub(crate) fn lines(lines: &[String], style: Style) -> String {
+    let mark = if style == Style::Markdown { "- " } else { "" };
+    lines.iter().map(|line| format!("{mark}{line}\n")).collect()
+}
+
+/// A part of the report with its title.
+pub(crate) fn section(title: &str, text: &str, style: Style) -> String {
+    let mark = if style == Style::Markdown { "### " } else { "" };
+    format!("\n{mark}{title}\n\n{text}")
 }
 
 /// The middle one; of an even number, the mean of the two in the middle. 0 of none.
@@ -154,12 +257,13 @@ fn mean(values: &[u64]) -> f64 {
 }
 
 /// The least and the most, if there are two.
-fn spread(values: impl Iterator<Item = f64> + Clone, write: fn(f64) -> String) -> String {
-    if values.clone().count() < 2 {
+fn spread(values: impl Iterator<Item = f64>, write: fn(f64) -> String) -> String {
+    let values: Vec<_> = values.collect();
+    if values.len() < 2 {
         return "–".to_owned();
     }
-    let least = values.clone().fold(f64::INFINITY, f64::min);
-    format!("{}–{}", write(least), write(values.fold(0.0, f64::max)))
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    format!("{}–{}", write(least), write(values.iter().copied().fold(0.0, f64::max)))
 }
 
 fn two_digits(value: f64) -> String {

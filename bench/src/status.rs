@@ -24,6 +24,8 @@ pub(crate) struct Status {
     pub(crate) accepted: u64,
     /// How many of them its pool holds: on disk, with ours; what it has in memory, with a rival that keeps nothing.
     pub(crate) stored: u64,
+    /// How many came to the program a second time. Only rivals in Rust count that: the others' files, or their Sets, show it.
+    pub(crate) twice: u64,
     /// What it counted of copies. Only ours does.
     pub(crate) copies: Option<Copies>,
 }
@@ -89,11 +91,12 @@ pub(crate) async fn dial(port: u16) -> Result<Socket> {
 fn read(text: &str) -> Result<Status> {
     let answer: Answer =
         serde_json::from_str(text).with_context(|| format!("an answer to STATUS was due, not {text}"))?;
-    let Data { connected, pool, counters } = answer.data;
+    let Data { connected, pool, twice, counters } = answer.data;
     Ok(Status {
         connected: connected.len(),
         accepted: counters.as_ref().map_or(pool.count, |counters| counters.transactions_accepted),
         stored: pool.count,
+        twice,
         copies: counters.map(|counters| Copies {
             duplicate: counters.transactions_duplicate,
             synced: counters.transactions_synced,
@@ -110,6 +113,8 @@ struct Answer {
 struct Data {
     connected: Vec<IgnoredAny>,
     pool: Pool,
+    #[serde(default)]
+    twice: u64,
     counters: Option<Counters>,
 }
 
@@ -134,6 +139,12 @@ mod tests {
         let status =
             read(r#"{"type":"STATUS","data":{"connected":["a","b"],"attempting":[],"pool":{"count":7}}}"#).unwrap();
         assert_eq!((status.connected, status.accepted, status.stored, status.copies), (2, 7, 7, None));
+    }
+
+    #[test]
+    fn a_rival_tells_what_came_twice() {
+        let status = read(r#"{"type":"STATUS","data":{"connected":[0],"pool":{"count":7},"twice":3}}"#).unwrap();
+        assert_eq!((status.connected, status.accepted, status.twice), (1, 7, 3));
     }
 
     #[test]

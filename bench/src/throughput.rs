@@ -11,8 +11,8 @@ use crate::mesh::{Known, Mesh, Places};
 use crate::pool;
 use crate::status::Copies;
 
-/// How long a complete mesh is left alone before it is loaded: links opened twice are sorted out by then.
-const SETTLE: Duration = Duration::from_millis(700);
+/// How long a complete mesh is left alone before it is loaded: links opened twice are sorted out by then, and gossipsub has had a heartbeat.
+const SETTLE: Duration = Duration::from_millis(1_200);
 
 /// At whom the transactions are pushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,14 +28,14 @@ pub(crate) enum Target {
 pub(crate) struct Run {
     /// How many transactions were pushed.
     pub(crate) count: u64,
-    /// Until every node had accepted all.
+    /// Until every node had accepted all; where something is lost, until the last that came.
     pub(crate) delivered: Duration,
     /// Until every node's pool had all.
     pub(crate) stored: Duration,
     /// CPU time of all nodes together.
     pub(crate) cpu: Duration,
     /// How many deliveries there were to make: transactions by nodes other than the one they were pushed at.
-    pub(crate) deliveries: u64,
+    pub(crate) due: u64,
     /// Which copies came to the nodes, where they count them.
     pub(crate) copies: Option<Copies>,
     /// Each node's memory before, in bytes.
@@ -44,6 +44,8 @@ pub(crate) struct Run {
     pub(crate) resident: Vec<u64>,
     /// How many transactions never came, all nodes together.
     pub(crate) missing: u64,
+    /// How many came to the program again that it had already, all nodes together.
+    pub(crate) twice: u64,
 }
 
 /// Makes one run. What the nodes left on disk is checked at the end.
@@ -54,7 +56,7 @@ pub(crate) async fn run(
     target: Target,
     count: u64,
 ) -> Result<Run> {
-    let mut mesh = Mesh::start(places, contestant, nodes, Known::All)?;
+    let mut mesh = Mesh::start(places, contestant, nodes, Known::All, false)?;
     mesh.complete().await?;
     sleep(SETTLE).await;
     let mut ports = mesh.ports();
@@ -65,17 +67,20 @@ pub(crate) async fn run(
     let idle = mesh.resident()?;
     let (cpu, start) = (mesh.cpu_time()?, Instant::now());
     let pushing = pushers.go();
-    let mut missing = mesh.wait(|status| (status.accepted, count)).await?;
-    let delivered = start.elapsed();
+    let accepted = mesh.wait(|status| (status.accepted, count)).await?;
+    let (mut missing, delivered) = (accepted.missing, accepted.moved - start);
     // A rival's pool has what it has accepted.
     let mut stored = delivered;
     if missing == 0 && contestant.is_ours() {
-        missing = mesh.wait(|status| (status.stored, count)).await?;
-        stored = start.elapsed();
+        let kept = mesh.wait(|status| (status.stored, count)).await?;
+        // It can all have been there already when it was first asked.
+        (missing, stored) = (kept.missing, (kept.moved - start).max(delivered));
     }
     let cpu = mesh.cpu_time()? - cpu;
     let resident = mesh.resident()?;
-    let copies = mesh.statuses().await?.iter().map(|status| status.copies).sum();
+    let statuses = mesh.statuses().await?;
+    let copies = statuses.iter().map(|status| status.copies).sum();
+    let twice = statuses.iter().map(|status| status.twice).sum();
     if missing == 0 {
         pushing.finish()?;
     }
@@ -85,5 +90,6 @@ pub(crate) async fn run(
             pool::check(folder, count).with_context(|| format!("{} of {nodes} nodes", contestant.name()))?;
         }
     }
-    Ok(Run { count, delivered, stored, cpu, deliveries: count * (nodes as u64 - 1), copies, idle, resident, missing })
+    let due = count * (nodes as u64 - 1);
+    Ok(Run { count, delivered, stored, cpu, due, copies, idle, resident, missing, twice })
 }

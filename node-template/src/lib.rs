@@ -7,6 +7,7 @@
 //! network   the public handle             settings, folder, key   what a node's folder says
 //! transport sockets, tasks, queues        report, logs            events in words
 //! protocol  facts in, orders out          pool                    transactions.json
+//! web       page, HTTP API, metrics
 //! ```
 
 pub mod protocol;
@@ -38,6 +39,11 @@ pub mod console;
 pub mod logs;
 #[cfg(feature = "net")]
 pub mod report;
+#[cfg(feature = "net")]
+pub mod stamp;
+
+#[cfg(feature = "web")]
+pub mod web;
 
 #[cfg(feature = "net")]
-pub use network::{Network, Node};
+pub use network::{Handle, Network, Node};

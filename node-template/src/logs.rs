@@ -14,6 +14,10 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use json::JsonLine;
+
+mod json;
+
 /// How many lines wait for a stderr that nobody reads (a stopped terminal, a full pipe); what comes after is dropped. A node must not stand still for its log.
 const WAITING_LINES: usize = 10_000;
 
@@ -24,13 +28,19 @@ pub struct Log {
     _writer: WorkerGuard,
 }
 
-/// Sends what the process logs from now on, down to `level`, to stderr; in colour if that is a terminal or the environment asks for it.
+/// Sends what the process logs from now on, down to `level`, to stderr: as text, in colour if that is a terminal or the environment asks for it; or as JSON, for
+/// programs, one object per line.
 ///
 /// # Errors
 /// If the process has a log already.
-pub fn init_logs(level: Level) -> Result<Log, SetGlobalDefaultError> {
+pub fn init_logs(level: Level, as_json: bool) -> Result<Log, SetGlobalDefaultError> {
     let environment = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
     let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES).finish(stderr());
+    if as_json {
+        let log = tracing_subscriber::fmt().with_max_level(level).with_writer(writer);
+        tracing::subscriber::set_global_default(log.event_format(JsonLine { now: SystemTime::now }).finish())?;
+        return Ok(Log { _writer: guard });
+    }
     let log = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(writer)
@@ -86,7 +96,14 @@ pub(crate) mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Sink(Arc<Mutex<Vec<u8>>>);
+    pub(crate) struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl Sink {
+        /// What was written.
+        pub(crate) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
 
     impl io::Write for Sink {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -110,7 +127,7 @@ pub(crate) mod tests {
             .event_format(Line { now })
             .finish();
         tracing::subscriber::with_default(subscriber, log);
-        String::from_utf8(sink.0.lock().unwrap().clone()).unwrap()
+        sink.text()
     }
 
     #[test]

@@ -39,14 +39,30 @@ fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let flags = &arguments.flags;
     let settings = Settings::read(flags.folder(), flags, |name| std::env::var(name).ok())?;
-    let _log = logs::init_logs(settings.log).context("can not write a log")?;
+    let _log = logs::init_logs(settings.log, settings.log_json).context("can not write a log")?;
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
     // Before the node starts, so that a signal in the midst of it ends it cleanly too.
     let mut terminate = signal(SignalKind::terminate()).context("can not wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("can not wait for Ctrl+C")?;
+    let http = settings.http.clone();
     let mut node = Network::from(settings).start().await?;
+    #[cfg(feature = "web")]
+    let _web = match http {
+        Some(http) => match p2p_node::web::Server::start(node.handle(), &http).await {
+            Ok(server) => Some(server),
+            Err(error) => {
+                node.shutdown().await?;
+                return Err(error.into());
+            }
+        },
+        None => None,
+    };
+    #[cfg(not(feature = "web"))]
+    if http.is_some_and(|http| http.port.is_some()) {
+        tracing::warn!("this program was built without the feature \"web\": HTTP_PORT is ignored");
+    }
     let mut console = Console::open(arguments.stdin, &node);
     let why = loop {
         tokio::select! {

@@ -13,6 +13,7 @@
 //! ```
 
 use std::io;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -38,6 +39,8 @@ use crate::report::many;
 use crate::settings::{DEFAULT_NETWORK, Settings};
 use crate::transport::driver::{Command, Driver, Parts};
 use crate::transport::filter::Filter;
+pub use crate::transport::histogram::Histogram;
+pub use crate::transport::links::OpenLink;
 use crate::transport::listener::{self, Doorman};
 
 /// How many arrivals wait for the driver: with the batches' own bounds, at most 32 MiB.
@@ -241,6 +244,7 @@ impl Network {
         let (commands, command_receiver) = mpsc::channel(COMMANDS);
         let (events, _) = broadcast::channel(EVENTS);
         let doorman = Arc::new(Doorman::new(&Greeting { node, session }, self.limits.clone(), inbox.clone()));
+        let (pool, syncs) = (opened.pool.reader(), Arc::new(Histogram::default()));
         let driver = Driver::new(Parts {
             protocol: Protocol::new(Instant::now(), config, held),
             limits: self.limits,
@@ -255,6 +259,7 @@ impl Network {
             commands: command_receiver,
             remembered,
             events: events.clone(),
+            syncs: Arc::clone(&syncs),
         });
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
@@ -270,7 +275,8 @@ impl Network {
             driver.run(until).await
         });
         let validator = self.validator;
-        Ok(Node { node, session, address, pooled, validator, commands, events, stop: Some(stop), task })
+        let handle = Handle { node, session, address, port, pooled, validator, commands, events, pool, syncs };
+        Ok(Node { handle, stop: Some(stop), task })
     }
 
     fn explain(&self, error: io::Error) -> StartError {
@@ -325,18 +331,27 @@ fn random<const N: usize>() -> Result<[u8; N], StartError> {
     Ok(bytes)
 }
 
-/// A running node. Dropping it stops the node; [`Node::shutdown`] also waits until everything is on disk.
+/// A running node. Dropping it stops the node; [`Node::shutdown`] also waits until everything is on disk. All that a [`Handle`] can do it can too.
 #[derive(Debug)]
 pub struct Node {
+    handle: Handle,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<Pool>,
+}
+
+/// A way to a running node for other tasks: it submits, asks and listens. It is cheap to clone and keeps no node alive; when the node has ended it says so.
+#[derive(Debug, Clone)]
+pub struct Handle {
     node: NodeId,
     session: Session,
     address: PeerAddress,
+    port: u16,
     pooled: usize,
     validator: Validator,
     commands: mpsc::Sender<Command>,
     events: broadcast::Sender<Event>,
-    stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<Pool>,
+    pool: pool::Reader,
+    syncs: Arc<Histogram>,
 }
 
 /// A transaction that a node took.
@@ -388,7 +403,15 @@ pub enum NodeError {
     Fault(tokio::task::JoinError),
 }
 
-impl Node {
+impl Deref for Node {
+    type Target = Handle;
+
+    fn deref(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl Handle {
     /// The node's id: its public key.
     pub fn id(&self) -> NodeId {
         self.node
@@ -402,6 +425,11 @@ impl Node {
     /// Where others are told to dial this node, with the port that the system gave.
     pub fn address(&self) -> &PeerAddress {
         &self.address
+    }
+
+    /// The port that is listened on, whatever others are told.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// How many transactions were in the pool at the start.
@@ -470,6 +498,43 @@ impl Node {
         let (answer, status) = oneshot::channel();
         self.commands.send(Command::Status { holds: Vec::new(), answer }).await.map_err(|_| NodeError::Ended)?;
         status.await.map_err(|_| NodeError::Ended)
+    }
+
+    /// The open links, clients' among them. Asking has the round-trip times measured anew that are older than ten seconds; they are in a later answer.
+    ///
+    /// # Errors
+    /// [`NodeError::Ended`].
+    pub async fn links(&self) -> Result<Vec<OpenLink>, NodeError> {
+        let (answer, links) = oneshot::channel();
+        self.commands.send(Command::Links { answer }).await.map_err(|_| NodeError::Ended)?;
+        links.await.map_err(|_| NodeError::Ended)
+    }
+
+    /// What is in `transactions.json`, to be read beside the node.
+    pub fn pool(&self) -> &pool::Reader {
+        &self.pool
+    }
+
+    /// How long writing batches of transactions and waiting for the disk took.
+    pub fn syncs(&self) -> &Histogram {
+        &self.syncs
+    }
+
+    /// Whether the node has ended.
+    pub fn has_ended(&self) -> bool {
+        self.commands.is_closed()
+    }
+
+    /// Waits for the node's end, whatever brings it. Cancel-safe.
+    pub async fn gone(&self) {
+        self.commands.closed().await;
+    }
+}
+
+impl Node {
+    /// A way to this node for other tasks.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     /// Waits for the node to end by itself, which only a fault makes it do. Cancel-safe.

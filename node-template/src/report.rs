@@ -39,6 +39,11 @@ pub fn report(event: &Event) {
     }
 }
 
+/// An event in words, as a line of the log has it, and how much it matters.
+pub fn words(event: &Event) -> (Level, String) {
+    (level(event), Words(event).to_string())
+}
+
 fn level(event: &Event) -> Level {
     match event {
         Event::StoreFailed { .. } => Level::ERROR,

@@ -117,12 +117,14 @@ async fn what_was_acknowledged_survives_kill_9_and_everybody_converges() {
     let mut nodes: Vec<_> = ports.iter().map(|&port| Node::ours(port, &ports)).collect();
     full_mesh(&nodes).await;
     let mut load = Load::on(&ports[..2], 4);
-    for _ in 0..kills {
+    for kill in 1..=kills {
         load.more(rng.random_range(1..200)).await;
         nodes[0].kill().await;
         nodes[0].start_again();
         // It must come back, and be of use again, before it is killed again.
-        eventually("the node that was killed", async || nodes[0].status().await).await;
+        let node = &nodes[0];
+        let said = |error| format!("{error}; it said:\n{}", node.said().join("\n"));
+        eventually(format!("the node that was killed {kill} times"), async || node.status().await.map_err(said)).await;
     }
     load.more(50).await;
     let acknowledged = load.end().await;
@@ -145,6 +147,10 @@ async fn what_was_acknowledged_survives_kill_9_and_everybody_converges() {
     for node in &mut nodes {
         node.assert_alive();
     }
+    eprintln!(
+        "killed {kills} times; {} transactions were acknowledged, and each is in all three files once",
+        all.len()
+    );
 }
 
 /// What is acknowledged by a node that dies right then must be in its own file, with nobody there to bring it back.

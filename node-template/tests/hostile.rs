@@ -121,6 +121,7 @@ async fn silent_and_slow_connections_are_closed_in_time_and_a_peer_gets_in_meanw
         connections.spawn(async move {
             let slow = async {
                 for byte in request(1, "").bytes().cycle().take(if number % 2 == 0 { 0 } else { 100_000 }) {
+                    // Not a wait for anything: this is what a slow sender is. It goes on until the node has had enough.
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     if !raw.write(&[byte]).await {
                         break;

@@ -428,10 +428,7 @@ fn oddities_are_warned_of() {
     }
     assert_eq!(
         Folder::new("PORT=4001").warnings(&["DISCOVERY=mdns", "HTTP_PORT=80", "PROT=1"]),
-        [
-            "DISCOVERY is not supported by this version and is ignored (from the environment)",
-            "HTTP_PORT is not supported by this version and is ignored (from the environment)"
-        ]
+        ["DISCOVERY is not supported by this version and is ignored (from the environment)"]
     );
     assert_eq!(Folder::new("PORT=4001\nPORT=4002").ok().port, 4002);
 }
@@ -469,5 +466,31 @@ fn the_template_is_valid_and_shows_the_defaults() {
         (settings.host.as_str(), settings.network.as_str(), settings.warnings),
         ("localhost", "p2p-node", Vec::new())
     );
-    assert_eq!(all.lines().count(), 21, "{all}");
+    assert_eq!(all.lines().count(), 26, "{all}");
+}
+
+#[test]
+fn http_is_on_loopback_unless_a_token_guards_it() {
+    let http = |env: &str| Folder::new(&format!("PORT=4001\n{env}")).ok().http;
+    let default = http("").unwrap();
+    assert_eq!((default.host.as_str(), default.port, default.token), ("localhost", None, None));
+    assert_eq!(http("HTTP_PORT=0\nHTTP_HOST=0.0.0.0"), None, "off");
+    assert_eq!(http("HTTP_PORT=8080").unwrap().port, Some(8080));
+    assert_eq!(http("HTTP_NAMES=Node.example.org,other").unwrap().names, ["node.example.org", "other"]);
+    let beyond = http("HTTP_HOST=0.0.0.0\nHTTP_TOKEN=0123456789abcdef").unwrap();
+    assert_eq!((beyond.host.as_str(), beyond.token.as_deref()), ("0.0.0.0", Some("0123456789abcdef")));
+    for (env, expected) in [
+        ("HTTP_HOST=0.0.0.0", "HTTP_HOST is 0.0.0.0 (node-2/.env, line 2): beyond this machine a token is demanded"),
+        ("HTTP_HOST=192.168.1.20", "set HTTP_TOKEN to at least 16 characters"),
+        ("HTTP_TOKEN=short", "HTTP_TOKEN is … (node-2/.env, line 2): a token has at least 16"),
+        ("HTTP_PORT=70000", "a port is a number from 1 to 65535, or 0"),
+        ("HTTP_NAMES=a/b", "a list of host names"),
+        ("LOG_FORMAT=xml", "a log's format is text or json"),
+    ] {
+        let error = Folder::new(&format!("PORT=4001\n{env}")).error(&Flags::default(), &[]);
+        assert!(error.contains(expected) && !error.contains("short"), "{env}: {error}");
+    }
+    let flag = flags(|flags| flags.http_port = Some("9000".into()));
+    assert_eq!(Folder::new("PORT=4001\nHTTP_PORT=1").read(&flag, &[]).unwrap().http.unwrap().port, Some(9000));
+    assert!(Folder::new("PORT=4001\nLOG_FORMAT=JSON").ok().log_json);
 }

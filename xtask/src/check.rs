@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::browser;
 use crate::terminal::{self, tell};
 use crate::workspace::Workspace;
 
@@ -63,7 +64,7 @@ fn steps(root: &Path, long: bool) -> Vec<Step<'_>> {
     if long {
         tests.extend(["--", "--include-ignored"]);
     }
-    vec![
+    let mut steps = vec![
         Step { name: "tools", run: Box::new(tools) },
         Step { name: "format", run: Box::new(move || cargo(root, &["fmt", "--all", "--check"])) },
         Step {
@@ -74,11 +75,23 @@ fn steps(root: &Path, long: bool) -> Vec<Step<'_>> {
         Step { name: "border", run: Box::new(move || border(root)) },
         Step { name: "interop packages", run: Box::new(move || packages(&root.join("interop"))) },
         Step { name: "tests", run: Box::new(move || tests_with_cases(root, &tests, long)) },
+        Step { name: "browser", run: Box::new(move || browser::test(root)) },
         Step {
             name: "simulation",
             run: Box::new(move || cargo(root, &["run", "--package", "simulator", "--", "--seeds", seeds])),
         },
-    ]
+    ];
+    if long {
+        // With optimisation: both are measurements, and hold nodes against bounds.
+        let stuck =
+            ["test", "--release", "--package", "p2p-node", "--test", "reliability", "--", "--ignored", "--nocapture"];
+        steps.push(Step { name: "a reader that never reads", run: Box::new(move || cargo(root, &stuck)) });
+        steps.push(Step {
+            name: "large pool",
+            run: Box::new(move || cargo(root, &["run", "--quiet", "--package", "xtask", "--", "scale"])),
+        });
+    }
+    steps
 }
 
 /// Whether the tools are there that the tests call.
@@ -86,6 +99,7 @@ fn tools() -> Result<()> {
     let needed = [
         ("node", "--version", "install Node.js 20 or newer (Debian: apt-get install nodejs)"),
         ("npm", "--version", "install npm (Debian: apt-get install npm)"),
+        ("ip", "-Version", "install iproute2 (Debian: apt-get install iproute2); tests cut a network in two with it"),
     ];
     let mut missing = Vec::new();
     for (tool, argument, remedy) in needed {
@@ -166,7 +180,7 @@ fn kills(ci: bool, long: bool) -> Option<&'static str> {
     if long { Some("500") } else { ci.then_some("50") }
 }
 
-fn cargo(root: &Path, arguments: &[&str]) -> Result<()> {
+pub(crate) fn cargo(root: &Path, arguments: &[&str]) -> Result<()> {
     finish(&mut command(root, arguments), &format!("cargo {}", arguments.join(" ")))
 }
 
@@ -182,7 +196,7 @@ fn command(root: &Path, arguments: &[&str]) -> Command {
 }
 
 /// Runs a command with its output going through.
-fn finish(command: &mut Command, shown: &str) -> Result<()> {
+pub(crate) fn finish(command: &mut Command, shown: &str) -> Result<()> {
     tell(format!("> {shown}"))?;
     match command.status().with_context(|| format!("{shown} can not be started; is it installed?"))? {
         status if status.success() => Ok(()),

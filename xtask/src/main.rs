@@ -5,11 +5,13 @@
 mod add_transaction;
 mod bench;
 mod broadcast;
+mod browser;
 mod check;
 mod clone_node;
 mod delete_nodes;
 mod network;
 mod nodes;
+mod scale;
 mod status;
 mod terminal;
 mod up;
@@ -39,6 +41,7 @@ Examples:
   cargo xtask delete-nodes             remove all node folders
   cargo xtask test                     run everything that must pass
   cargo xtask bench --quick            measure our node and its rivals
+  cargo xtask scale                    measure nodes with a million transactions
 ";
 
 #[derive(Debug, Parser)]
@@ -71,6 +74,8 @@ enum Task {
     Test(check::Arguments),
     /// Measure our node and its rivals side by side
     Bench(bench::Arguments),
+    /// Measure nodes with a large pool; fail if it costs more than it may
+    Scale(scale::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -100,5 +105,6 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Task::DeleteNodes(arguments) => delete_nodes::run(&workspace, &arguments),
         Task::Test(arguments) => check::run(&workspace, &arguments),
         Task::Bench(arguments) => bench::run(&workspace, &arguments),
+        Task::Scale(arguments) => scale::run(&workspace, &arguments),
     }
 }

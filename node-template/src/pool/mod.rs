@@ -16,7 +16,7 @@
 //! back, as far as it can still be read. It does not bound what waits for the disk: the caller does, by bytes.
 //!
 //! Map: `scan` finds rows and damage, on `window`; `load` opens, `repair` mends; `file` appends; `index` is the memory; `writer` is the thread,
-//! `reload` takes over what others wrote; `read` reads back, through what `shared` holds; `disk` is the seam to the system.
+//! `reload` takes over what others wrote; `read` reads back, through what `shared` holds, `reader` for people; `disk` is the seam to the system.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -34,6 +34,7 @@ mod index;
 mod load;
 mod lock;
 mod read;
+mod reader;
 mod reload;
 mod repair;
 mod scan;
@@ -47,7 +48,10 @@ mod tests;
 pub use error::PoolError;
 pub use load::POOL_FILE;
 pub use lock::{LOCK_FILE, announce};
+pub use reader::{Page, Reader};
 pub use repair::Repair;
+#[cfg(feature = "cli")]
+pub(crate) use repair::utc;
 
 use disk::Disk;
 use index::{Index, Place};
@@ -235,6 +239,11 @@ impl Pool {
             self.look().await;
         }
         Err(PoolError::Unsettled { path: self.shared.path().to_owned() })
+    }
+
+    /// A handle for reading alone.
+    pub fn reader(&self) -> Reader {
+        Reader::new(Arc::clone(&self.shared))
     }
 
     async fn carry_out(&self, plan: Plan) -> Result<Option<Vec<Transaction>>, PoolError> {

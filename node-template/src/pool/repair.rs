@@ -237,7 +237,7 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 /// Seconds since 1970 as `YYYYMMDDTHHMMSSZ`. Days are counted from a 1 March, so that a leap day is a year's last.
-fn utc(seconds: u64) -> String {
+pub(crate) fn utc(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;

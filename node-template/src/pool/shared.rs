@@ -74,4 +74,34 @@ impl Shared {
         }
         (Plan { file: Arc::clone(&state.file), rows }, next, next >= end)
     }
+
+    /// What to read before a position, going backwards, up to `most` and about `max_bytes`: the positions and their rows in ascending order, and the position
+    /// before which it goes on.
+    pub(super) fn plan_before(
+        &self,
+        before: Option<u64>,
+        most: usize,
+        max_bytes: usize,
+    ) -> (Vec<u64>, Plan, Option<u64>) {
+        let state = self.state();
+        let end = state.index.len() as u64;
+        let (mut positions, mut rows, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut next = before.map_or(end, |before| before.min(end));
+        while next > 0 && rows.len() < most {
+            let position = next as usize - 1;
+            let place = state.index.place(position);
+            if !place.is_lost() {
+                bytes += place.length();
+                if bytes > max_bytes && !rows.is_empty() {
+                    break;
+                }
+                positions.push(position as u64);
+                rows.push((state.index.id(position), place));
+            }
+            next -= 1;
+        }
+        positions.reverse();
+        rows.reverse();
+        (positions, Plan { file: Arc::clone(&state.file), rows }, (next > 0).then_some(next))
+    }
 }

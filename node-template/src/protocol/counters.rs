@@ -14,6 +14,11 @@ macro_rules! counters {
             pub fn entries(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($name), self.$name),)+].into_iter()
             }
+
+            /// The name of every counter with what it counts, in words.
+            pub fn described() -> impl Iterator<Item = (&'static str, &'static str)> {
+                [$((stringify!($name), concat!($($doc),+)),)+].into_iter()
+            }
         }
     };
 }
@@ -47,6 +52,10 @@ counters! {
     prunes_sent,
     /// GRAFT frames sent: neighbours asked to send some origins again.
     grafts_sent,
+    /// Comparisons of pools begun.
+    pools_compared,
+    /// Bytes of comparisons of pools sent: summaries, questions and answers, not the transactions that follow.
+    sync_sent_bytes,
     /// Comparisons of pools that found a difference.
     pools_differed,
     /// Broadcasts accepted: new here.

@@ -202,7 +202,7 @@ impl Protocol {
     }
 
     /// Makes the direct link to an origin its parent. All other neighbours are told at once that they need not send what it sends.
-    fn keep_to(&mut self, now: Instant, origin: &Origin, direct: LinkId) {
+    pub(super) fn keep_to(&mut self, now: Instant, origin: &Origin, direct: LinkId) {
         let Some(tell) = self.trees.direct(origin, direct) else { return };
         self.tell(tell, origin);
         let others =

@@ -26,9 +26,12 @@ pub mod json;
 pub mod limits;
 pub mod message;
 pub mod transaction;
+pub mod view;
 
+mod blocks;
 mod broadcast;
 mod catch_up;
+mod comparison;
 mod dialling;
 mod duel;
 mod exchange;

@@ -2,7 +2,7 @@
 //!
 //! It begins with a [`Summary`] of one side, a hundred bytes. If the other's is equal, that was all. Else the other fetches what it lacks: in a few rounds of
 //! negentropy (range-based set reconciliation, Meyer 2023) it learns which identities those are, and WANTs them; if it lacks a great part, it asks for
-//! everything, of one neighbour at a time. It also answers with its own summary, and so each side fetches its own. The cost grows with the difference.
+//! everything, of one neighbour at a time. It also answers with its own summary, and so each side fetches its own, the one that has less first. The cost grows with the difference.
 //!
 //! It runs when two full peers link, now and then with a random neighbour, and when the tree of an origin broke. What came this way is not relayed: the
 //! neighbours' own rounds find it.
@@ -10,9 +10,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use negentropy::Negentropy;
 use rand::RngExt;
 
+use super::comparison;
 use super::event::Event;
 use super::identity::LinkId;
 use super::links::{Flow, Link};
@@ -25,8 +25,6 @@ use super::{Lane, Output, Protocol, limits};
 const SHORTEST: Duration = Duration::from_secs(1);
 /// … and the longest, when nothing changes. In between it doubles. Each wait is drawn from 1 to 2 times the shortest, lest all ask at once.
 const LONGEST: Duration = Duration::from_secs(5);
-/// The longest negentropy message, in bytes; in base64, a third more.
-const STEP_BYTES: u64 = 48 * 1024;
 /// How many identities one reconciliation may find to be missing before streaming everything is cheaper.
 const MANY: usize = 20_000;
 /// How long an answer to a WANT may take before the same is wanted from somebody else …
@@ -63,6 +61,8 @@ pub(super) struct Reconciling {
     /// What the application refused, in two generations: it is not asked for again. Their order reaches no output.
     refused: HashSet<TransactionId>,
     refused_before: HashSet<TransactionId>,
+    /// Links on which the other side was let go first, the last time that pools differed.
+    deferred: BTreeSet<LinkId>,
     interval: Duration,
     /// Whether anything was accepted since the last round.
     news: bool,
@@ -87,6 +87,7 @@ impl Default for Reconciling {
             streaming: None,
             refused: HashSet::new(),
             refused_before: HashSet::new(),
+            deferred: BTreeSet::new(),
             interval: SHORTEST,
             news: false,
         }
@@ -117,6 +118,7 @@ impl Reconciling {
 
     pub(super) fn forget_link(&mut self, link: LinkId) {
         self.open.remove(&link);
+        self.deferred.remove(&link);
         self.wanted.retain(|_, (of, _)| *of != link);
         self.brought.remove(&link);
         self.let_down.remove(&link);
@@ -222,8 +224,10 @@ impl Protocol {
         self.offer.ripen(now);
         let ours = self.offer.summary();
         if ours == *theirs {
+            self.reconciling.deferred.remove(&link);
             return;
         }
+        let offered = ours.count;
         if asked {
             self.send_sync(link, SyncFrame::Reply(ours));
         }
@@ -233,6 +237,12 @@ impl Protocol {
         self.counters.pools_differed += 1;
         // What we refused we have seen: it is no reason to ask for everything.
         let held = self.holdings.count() + self.reconciling.refused.len() as u64;
+        // Whoever offers less goes first: most often it lacks all that differs, and then one comparison is enough. If pools still differ the next time, we lack
+        // something as well, or the other side fetches nothing: its pool may be full.
+        if theirs.count < offered && self.reconciling.deferred.insert(link) {
+            return;
+        }
+        self.reconciling.deferred.remove(&link);
         if theirs.count.saturating_sub(held) <= (held / 4).max(1_000) {
             self.reconcile(now, link);
         } else {
@@ -265,8 +275,7 @@ impl Protocol {
 
     /// Begins a reconciliation.
     fn reconcile(&mut self, now: Instant, link: LinkId) {
-        let begun = Negentropy::borrowed(&self.offer, STEP_BYTES).and_then(|mut negentropy| negentropy.initiate());
-        let Ok(message) = begun else {
+        let Ok(message) = comparison::begin(self.offer.items()) else {
             return self.fault_without_count(link, "a reconciliation could not begin".into());
         };
         self.reconciling.last_number += 1;
@@ -275,7 +284,7 @@ impl Protocol {
         self.send_sync(link, SyncFrame::Ask(Step { number, message }));
     }
 
-    /// Whether a link may ask once more: each answer reads the whole offer.
+    /// Whether a link may ask once more: an answer may read a great part of the offer.
     pub(super) fn may_ask(&mut self, now: Instant, link: LinkId) -> bool {
         let Some(open) = self.links.get_mut(link) else { return false };
         let used = open.asks_used_until.unwrap_or(now).max(now) + ASK_EVERY;
@@ -288,9 +297,7 @@ impl Protocol {
 
     fn on_ask(&mut self, now: Instant, link: LinkId, step: &Step) {
         self.offer.ripen(now);
-        let answer = Negentropy::borrowed(&self.offer, STEP_BYTES)
-            .and_then(|mut negentropy| negentropy.reconcile(&step.message));
-        match answer {
+        match comparison::answer(self.offer.items(), &step.message) {
             Ok(message) => self.send_sync(link, SyncFrame::Answer(Step { number: step.number, message })),
             Err(error) => self.fault(link, &format!("SYNC: {error}")),
         }
@@ -302,10 +309,7 @@ impl Protocol {
             return;
         };
         let (mut have, mut need) = (Vec::new(), Vec::new());
-        let next = Negentropy::borrowed(&self.offer, STEP_BYTES).and_then(|mut negentropy| {
-            negentropy.set_initiator();
-            negentropy.reconcile_with_ids(&step.message, &mut have, &mut need)
-        });
+        let next = comparison::conclude(self.offer.items(), &step.message, &mut have, &mut need);
         // What the other side lacks it finds by itself, when it is told of our summary.
         open.found += need.len();
         open.at = now;
@@ -381,6 +385,10 @@ impl Protocol {
     }
 
     fn send_sync(&mut self, link: LinkId, frame: SyncFrame) {
-        self.send(vec![link], frame.to_frame(), Lane::Control);
+        let began = matches!(frame, SyncFrame::Summary(_));
+        let frame = frame.to_frame();
+        self.counters.pools_compared += u64::from(began);
+        self.counters.sync_sent_bytes += frame.as_str().len() as u64;
+        self.send(vec![link], frame, Lane::Control);
     }
 }

@@ -307,4 +307,32 @@ mod tests {
         }
         assert!(trees.young.len() <= GENERATION && trees.old.len() <= GENERATION);
     }
+
+    #[test]
+    fn ten_million_transactions_and_a_million_origins_take_no_more_memory_than_two_generations() {
+        let mut trees = Trees::default();
+        let mut id = [0; 32];
+        let mut feed = |trees: &mut Trees, from: u64, to: u64| {
+            for n in from..to {
+                id[..8].copy_from_slice(&n.to_be_bytes());
+                let origin = Origin::Node(NodeId(id));
+                trees.remember(TransactionId(id), &origin);
+                if n % 10 == 0 {
+                    trees.first_copy(&origin, A);
+                    trees.prune(&origin, B, false);
+                }
+            }
+        };
+        let room = |trees: &Trees| {
+            [trees.young.capacity(), trees.old.capacity(), trees.lately.capacity(), trees.earlier.capacity()]
+        };
+        feed(&mut trees, 0, 30 * GENERATION as u64);
+        let full = room(&trees);
+        feed(&mut trees, 30 * GENERATION as u64, 10_000_000);
+        assert!(
+            room(&trees).iter().zip(&full).all(|(now, then)| now <= then),
+            "{:?} instead of {full:?}",
+            room(&trees)
+        );
+    }
 }

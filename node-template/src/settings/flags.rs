@@ -32,6 +32,9 @@ pub struct Flags {
     /// Log down to this level: error, warn, info, debug or trace (LOG; default: info)
     #[cfg_attr(feature = "cli", arg(long, value_name = "LEVEL"))]
     pub log: Option<String>,
+    /// Serve the page, the API and the metrics on this port; 0: not at all (HTTP_PORT; default: PORT + 4000)
+    #[cfg_attr(feature = "cli", arg(long, value_name = "PORT", allow_negative_numbers = true))]
+    pub http_port: Option<String>,
     /// Run the node of this folder (default: the current folder)
     #[cfg_attr(feature = "cli", arg(long, value_name = "FOLDER"))]
     pub folder: Option<PathBuf>,

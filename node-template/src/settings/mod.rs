@@ -20,18 +20,20 @@ use crate::report::plain;
 mod adjust;
 mod env_file;
 mod flags;
+mod http;
 mod overlay;
 mod source;
 mod typo;
 
 pub use flags::Flags;
+pub use http::HttpSettings;
 
 use source::{Sources, Value};
 
 /// The network that a node belongs to if nothing else is said.
 pub const DEFAULT_NETWORK: &str = "p2p-node";
 /// Settings of later versions: to take them silently would let a person believe that they work.
-const UNSUPPORTED: [&str; 2] = ["DISCOVERY", "HTTP_PORT"];
+const UNSUPPORTED: [&str; 1] = ["DISCOVERY"];
 
 /// A node's settings, checked.
 #[derive(Debug, Clone)]
@@ -60,6 +62,10 @@ pub struct Settings {
     pub public_key: Option<NodeId>,
     /// Down to which level the log is written.
     pub log: Level,
+    /// Whether the log is written as JSON, one object per line.
+    pub log_json: bool,
+    /// Where the page, the API and the metrics are served; `None`: nowhere.
+    pub http: Option<HttpSettings>,
     /// The bounds that the node keeps.
     pub limits: Limits,
     /// What is odd but usable, one line each, for the log.
@@ -145,6 +151,8 @@ impl Settings {
         let address = address(&mut sources, flags)?;
         let network = network(&mut sources, flags)?;
         let log = log(&mut sources, flags)?;
+        let log_json = log_json(&mut sources)?;
+        let http = http::http(&mut sources, flags)?;
         let more_peers = peers(&mut sources, flags)?;
         let max_peers = overlay::max_peers(&mut sources, flags)?;
         let genesis = overlay::genesis(&mut sources, flags, &host, port, address.as_ref())?;
@@ -178,6 +186,8 @@ impl Settings {
             genesis,
             public_key,
             log,
+            log_json,
+            http,
             limits,
             warnings,
         })
@@ -250,6 +260,15 @@ fn log(sources: &mut Sources<'_>, flags: &Flags) -> Result<Level, SettingsError>
         "debug" => Ok(Level::DEBUG),
         "trace" => Ok(Level::TRACE),
         _ => Err(value.bad("a level is one of error, warn, info, debug, trace")),
+    }
+}
+
+fn log_json(sources: &mut Sources<'_>) -> Result<bool, SettingsError> {
+    let Some(value) = sources.filled("LOG_FORMAT", None) else { return Ok(false) };
+    match value.text.to_ascii_lowercase().as_str() {
+        "text" => Ok(false),
+        "json" => Ok(true),
+        _ => Err(value.bad("a log's format is text or json")),
     }
 }
 

@@ -2,8 +2,22 @@
 
 use super::{UNSUPPORTED, adjust};
 
-const SETTINGS: [&str; 9] =
-    ["PORT", "HOST", "ADDRESS", "NETWORK", "PEERS", "MAX_PEERS", "GENESIS", "MY_PUBLIC_KEY", "LOG"];
+const SETTINGS: [&str; 14] = [
+    "PORT",
+    "HOST",
+    "ADDRESS",
+    "NETWORK",
+    "PEERS",
+    "MAX_PEERS",
+    "GENESIS",
+    "MY_PUBLIC_KEY",
+    "LOG",
+    "LOG_FORMAT",
+    "HTTP_PORT",
+    "HTTP_HOST",
+    "HTTP_NAMES",
+    "HTTP_TOKEN",
+];
 /// Names that people try, and what they mean by them.
 const ALIASES: [(&str, &str); 4] =
     [("KNOWN_PEERS", "PEERS"), ("PUBLIC_KEY", "MY_PUBLIC_KEY"), ("LOG_LEVEL", "LOG"), ("NETWORK_NAME", "NETWORK")];

@@ -13,11 +13,14 @@ use tokio::task::JoinSet;
 use super::dialer::{self, Dialled};
 use super::feeder::{feed, fetch};
 use super::filter::{Filter, Fingerprint};
-use super::link::LinkTask;
+use super::histogram::Histogram;
+use super::link::{Common, LinkTask};
+use super::links::OpenLink;
 use super::listener::Place;
 use super::pressure::Pressure;
 use super::queue::{Farewell, Item, Queue};
 use super::rate::Rate;
+use super::trip::Trip;
 use super::{Arrival, Read};
 use crate::hook::Validator;
 use crate::pool::{Pool, Report};
@@ -40,6 +43,7 @@ const ARRIVALS: usize = 64;
 pub(crate) enum Command {
     Submit { transaction: Transaction, taken: oneshot::Sender<Result<Submission, String>>, kept: oneshot::Sender<()> },
     Status { holds: Vec<TransactionId>, answer: oneshot::Sender<Status> },
+    Links { answer: oneshot::Sender<Vec<OpenLink>> },
     Broadcast { message: String, time: f64, told: oneshot::Sender<Told> },
     Nodes { answer: oneshot::Sender<Vec<Member>> },
 }
@@ -67,12 +71,13 @@ pub(crate) struct Parts {
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) remembered: Remembered,
     pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) syncs: Arc<Histogram>,
 }
 
 /// The task that owns the core.
 pub(crate) struct Driver {
-    parts: Parts,
-    links: BTreeMap<LinkId, Outgoing>,
+    pub(super) parts: Parts,
+    pub(super) links: BTreeMap<LinkId, Outgoing>,
     last_link: u64,
     tasks: JoinSet<()>,
     /// Which link a task carries, so that a panic in it ends that link and nothing else.
@@ -93,8 +98,8 @@ pub(crate) struct Driver {
 }
 
 /// The driver's side of a link.
-struct Outgoing {
-    queue: Arc<Queue>,
+pub(super) struct Outgoing {
+    pub(super) queue: Arc<Queue>,
     staged: Vec<Item>,
     staged_bytes: usize,
     feeding: Option<tokio::task::AbortHandle>,
@@ -102,6 +107,8 @@ struct Outgoing {
     wanted: Vec<u64>,
     /// … and whether some are being fetched.
     fetching: bool,
+    /// For people.
+    pub(super) trip: Trip,
     /// Held for as long as the link lives.
     _place: Option<Place>,
 }
@@ -214,6 +221,7 @@ impl Driver {
                         self.handle(Input::Repeated { link, copies });
                     }
                     if pong {
+                        self.on_pong(link);
                         self.handle(Input::Pong { link });
                     }
                     if held_up {
@@ -230,7 +238,10 @@ impl Driver {
 
     fn on_report(&mut self, report: Report) {
         match report {
-            Report::Stored { ids, .. } => self.handle(Input::Stored { ids }),
+            Report::Stored { ids, synced_in } => {
+                self.parts.syncs.observe(synced_in);
+                self.handle(Input::Stored { ids });
+            }
             Report::Failed { error } => self.handle(Input::StoreFailed { error }),
             Report::Found { transactions } => self.handle(Input::Found { transactions }),
             Report::Lost { ids } => {
@@ -254,6 +265,7 @@ impl Driver {
                 // Whoever asked may have gone.
                 answer.send(self.parts.protocol.status(Instant::now(), &holds)).unwrap_or_default();
             }
+            Command::Links { answer } => answer.send(self.open_links()).unwrap_or_default(),
             Command::Broadcast { message, time, told } => {
                 self.last_request += 1;
                 let request = RequestId(self.last_request);
@@ -315,18 +327,17 @@ impl Driver {
             Arc::new(Queue::new(limits.queue_bytes, limits.control_bytes, Arc::clone(&self.parts.pressure), link));
         let rate = (Scope::of(remote) != Scope::Loopback)
             .then(|| Rate::new(limits.transaction_rate, limits.transaction_burst, tokio::time::Instant::now()));
-        let task = LinkTask::new(
-            link,
-            socket,
-            Arc::clone(&queue),
-            self.parts.inbox.clone(),
-            Arc::clone(&self.parts.filter),
-            limits.write_deadline,
-            rate,
-            Arc::clone(&self.parts.pressure),
-            matches!(direction, Direction::Dialled { .. }),
-        )
-        .judged_by(self.parts.validator.clone());
+        let common = Common {
+            inbox: self.parts.inbox.clone(),
+            filter: Arc::clone(&self.parts.filter),
+            pressure: Arc::clone(&self.parts.pressure),
+            validator: self.parts.validator.clone(),
+            write_deadline: limits.write_deadline,
+        };
+        let mut task = LinkTask::new(link, socket, Arc::clone(&queue), rate, common);
+        if matches!(direction, Direction::Dialled { .. }) {
+            task = task.of_peer();
+        }
         let handle = self.tasks.spawn(task.run());
         self.carried.insert(handle.id(), link);
         self.links.insert(
@@ -338,6 +349,7 @@ impl Driver {
                 feeding: None,
                 wanted: Vec::new(),
                 fetching: false,
+                trip: Trip::default(),
                 _place: place,
             },
         );
@@ -398,8 +410,8 @@ impl Driver {
                 }
             }
             Output::Ping { link } => {
-                if let Some(outgoing) = self.links.get(&link) {
-                    outgoing.queue.push(Lane::Control, [Item::Ping], 0);
+                if let Some(outgoing) = self.links.get_mut(&link) {
+                    outgoing.ping();
                 }
             }
             Output::Close { link, code, reason } => {

@@ -78,4 +78,24 @@ mod tests {
         filter.learn((0..2 * GENERATION).map(|n| filter.fingerprint(&format!("later {n}"))));
         assert!(!filter.knows("0"), "bounded");
     }
+
+    #[test]
+    fn ten_million_texts_take_no_more_memory_than_a_few_generations() {
+        let filter = Filter::new(&[7; 16]);
+        let room = || {
+            let known = filter.known.read().unwrap();
+            known.young.capacity() + known.old.capacity()
+        };
+        // The keys are hashes already: which numbers they are does not matter.
+        let learn = |from: u64, to: u64| {
+            for begin in (from..to).step_by(1_024) {
+                filter.learn((begin..to.min(begin + 1_024)).map(|n| Fingerprint(u128::from(n))));
+            }
+        };
+        learn(0, 3 * GENERATION as u64);
+        let full = room();
+        learn(3 * GENERATION as u64, 10_000_000);
+        assert!(room() <= full, "{} instead of {full}", room());
+        assert!(full * size_of::<Fingerprint>() < 8 << 20, "{full} places");
+    }
 }

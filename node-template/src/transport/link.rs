@@ -58,31 +58,37 @@ enum Held {
     NoMore,
 }
 
+/// What the links of a node have in common.
+#[derive(Clone)]
+pub(crate) struct Common {
+    pub(crate) inbox: mpsc::Sender<Arrival>,
+    pub(crate) filter: Arc<Filter>,
+    pub(crate) pressure: Arc<Pressure>,
+    /// The application's say on transactions. It is asked by the link's task, where it keeps only that link waiting.
+    pub(crate) validator: Validator,
+    pub(crate) write_deadline: Duration,
+}
+
 /// The task of one link.
 pub(crate) struct LinkTask {
     link: LinkId,
     socket: Socket,
     queue: Arc<Queue>,
-    inbox: mpsc::Sender<Arrival>,
+    common: Common,
     /// Taken from the queue, not in the socket's buffer yet.
     staged: VecDeque<(Lane, Item)>,
     /// Whether the socket's buffer holds something that was not flushed.
     dirty: bool,
     /// Fires when nothing has moved for `write_deadline` although something waits.
     stuck: Option<(Pin<Box<Sleep>>, u64)>,
-    write_deadline: Duration,
     /// What was read and not handed to the driver yet, and how many bytes it had.
     read: Read,
     read_bytes: usize,
-    filter: Arc<Filter>,
     /// Waits for room in the driver's inbox.
     reservation: Option<Reservation>,
     rate: Option<Rate>,
-    /// The application's say on transactions. It is asked here, where it keeps only this link waiting.
-    validator: Validator,
     /// Whether a peer is at the other end: we dialled it, or it introduced itself. Clients alone are held up.
     is_peer: bool,
-    pressure: Arc<Pressure>,
     /// Waits while clients are held up.
     held_up: Option<HeldUp>,
     /// How many bytes the system had taken when last looked at.
@@ -98,53 +104,42 @@ struct End {
 }
 
 impl LinkTask {
-    pub(crate) fn new(
-        link: LinkId,
-        socket: Socket,
-        queue: Arc<Queue>,
-        inbox: mpsc::Sender<Arrival>,
-        filter: Arc<Filter>,
-        write_deadline: Duration,
-        rate: Option<Rate>,
-        pressure: Arc<Pressure>,
-        dialled: bool,
-    ) -> Self {
-        if dialled {
-            queue.is_of_peer();
-        }
+    /// The task of a link that was opened, by us or by the other side.
+    pub(crate) fn new(link: LinkId, socket: Socket, queue: Arc<Queue>, rate: Option<Rate>, common: Common) -> Self {
         Self {
             link,
             socket,
             queue,
-            inbox,
+            common,
             staged: VecDeque::new(),
             dirty: false,
             stuck: None,
-            write_deadline,
             read: Read::default(),
             read_bytes: 0,
-            filter,
             reservation: None,
             rate,
-            validator: Validator::default(),
-            is_peer: dialled,
-            pressure,
+            is_peer: false,
             held_up: None,
             written: 0,
         }
     }
 
-    /// Has the application judge what comes.
-    pub(crate) fn judged_by(mut self, validator: Validator) -> Self {
-        self.validator = validator;
+    /// A peer is at the other end: we dialled it, or it introduced itself.
+    pub(crate) fn of_peer(mut self) -> Self {
+        self.note_peer();
         self
+    }
+
+    fn note_peer(&mut self) {
+        self.is_peer = true;
+        self.queue.is_of_peer();
     }
 
     /// Carries the link to its end, and reports that to the driver after everything that came before it.
     pub(crate) async fn run(mut self) {
         let end = std::future::poll_fn(|cx| self.poll(cx)).await;
         self.queue.bury();
-        let Self { link, socket, inbox, read, .. } = self;
+        let Self { link, socket, common: Common { inbox, .. }, read, .. } = self;
         if !read.is_empty() {
             deliver(&inbox, Arrival::Read { link, read }).await;
         }
@@ -213,29 +208,28 @@ impl LinkTask {
 
     fn take(&mut self, text: &str) {
         self.read_bytes += text.len();
-        if self.filter.knows(text) {
+        if self.common.filter.knows(text) {
             return self.count_copy(text);
         }
         let mut message = PARSER.with_borrow_mut(|parser| Message::parse(parser, text));
         if let Ok(message) = &mut message {
-            self.validator.judge(message);
+            self.common.validator.judge(message);
         }
         if let (Some(rate), Ok(message)) = (&mut self.rate, &message) {
             rate.count(message);
         }
         if let (false, Ok(Message::Handshake(_))) = (self.is_peer, &message) {
-            self.is_peer = true;
-            self.queue.is_of_peer();
+            self.note_peer();
         }
         self.read.messages.push(message);
     }
 
     /// `Pending` while clients are held up, if this is the link of one. Now and then it says so, lest the core take the client for a silent one.
     fn poll_pressure(&mut self, cx: &mut Context<'_>) -> Poll<Held> {
-        if self.is_peer || (self.held_up.is_none() && !self.pressure.is_high()) {
+        if self.is_peer || (self.held_up.is_none() && !self.common.pressure.is_high()) {
             return Poll::Ready(Held::NoMore);
         }
-        let pressure = &self.pressure;
+        let pressure = &self.common.pressure;
         let held_up =
             self.held_up.get_or_insert_with(|| Box::pin(tokio::time::timeout(SAY_HELD_UP, Arc::clone(pressure).low())));
         let relieved = ready!(held_up.as_mut().poll(cx));
@@ -260,7 +254,7 @@ impl LinkTask {
             return Poll::Ready(());
         }
         let permit = match &mut self.reservation {
-            None => match self.inbox.clone().try_reserve_owned() {
+            None => match self.common.inbox.clone().try_reserve_owned() {
                 Ok(permit) => permit,
                 Err(mpsc::error::TrySendError::Full(inbox)) => {
                     self.reservation = Some(Box::pin(inbox.reserve_owned()));
@@ -292,7 +286,8 @@ impl LinkTask {
                 Poll::Ready(Err(error)) => return Poll::Ready(End::from_error(&error)),
                 Poll::Pending => {
                     ready!(self.poll_stuck(cx));
-                    let cause = format!("it took nothing of what waits for it for {} s", self.write_deadline.as_secs());
+                    let cause =
+                        format!("it took nothing of what waits for it for {} s", self.common.write_deadline.as_secs());
                     return Poll::Ready(End { cause, farewell: None, in_midst: false });
                 }
             }
@@ -328,7 +323,7 @@ impl LinkTask {
     /// Ready when nothing has moved for the write deadline.
     fn poll_stuck(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let written = self.socket.get_ref().written();
-        let deadline = Instant::now() + self.write_deadline;
+        let deadline = Instant::now() + self.common.write_deadline;
         let (timer, before) = self.stuck.get_or_insert_with(|| (Box::pin(tokio::time::sleep_until(deadline)), written));
         if *before != written {
             *before = written;

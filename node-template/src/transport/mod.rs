@@ -10,12 +10,15 @@ pub(crate) mod dialer;
 pub(crate) mod driver;
 mod feeder;
 pub(crate) mod filter;
+pub(crate) mod histogram;
 mod link;
+pub(crate) mod links;
 pub(crate) mod listener;
 pub(crate) mod pressure;
 mod queue;
 mod rate;
 mod stream;
+mod trip;
 
 use std::net::IpAddr;
 

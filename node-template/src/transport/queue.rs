@@ -104,6 +104,11 @@ impl Queue {
         }
     }
 
+    /// How many bytes wait in a lane.
+    pub(crate) fn waiting(&self, lane: Lane) -> usize {
+        self.bytes(lane).load(Ordering::Relaxed)
+    }
+
     /// Whether `more` bytes fit into a lane for which `staged` are about to be pushed. An empty lane takes anything, so that no message is too long for every queue.
     pub(crate) fn fits(&self, lane: Lane, staged: usize, more: usize) -> bool {
         let waiting = self.bytes(lane).load(Ordering::Relaxed) + staged;

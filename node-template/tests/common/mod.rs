@@ -1,6 +1,6 @@
 //! What the tests with real processes share: nodes in temporary folders ([`node`]), raw WebSocket peers that say what a
 //! test tells them to ([`tester`]), and what strangers may throw at a node ([`hostile`]); nodes inside the test's process ([`embedded`]), peers that
-//! speak bytes ([`raw`]), and disks that are full or read-only ([`mount`]).
+//! speak bytes ([`raw`]), disks that are full or read-only ([`mount`]), and networks that can be cut in two ([`namespace`]).
 //!
 //! Nothing here waits for a time to pass. A test waits for a frame, for a line of output, or for a state that it asks for again and again; each wait
 //! has a deadline, and its failure says what was there instead.
@@ -11,8 +11,10 @@
 pub mod embedded;
 pub mod hostile;
 pub mod mount;
+pub mod namespace;
 pub mod node;
 pub mod raw;
+pub mod relay;
 pub mod tester;
 
 use std::collections::HashSet;
@@ -92,4 +94,11 @@ pub async fn at_least(node: &impl Keeper, expected: &[Value]) -> Vec<Value> {
         if missing == 0 { Ok(held) } else { Err(format!("without {missing} of {}", expected.len())) }
     })
     .await
+}
+
+/// A listener on a port that the system gave, so that nobody else can.
+pub fn free_port_holder() -> (std::net::TcpListener, u16) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
 }

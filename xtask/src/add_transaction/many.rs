@@ -18,12 +18,12 @@ use p2p_node::protocol::transaction::Transaction;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::stamp::Stamp;
 use super::tally::Tally;
 use super::{Arguments, pools, target};
 use crate::nodes;
 use crate::terminal::{count, plain, tell};
 use crate::workspace::{Folder, Workspace};
+use p2p_node::stamp::Stamp;
 
 /// How many lines are read ahead of the network.
 const READ_AHEAD: usize = 1_024;

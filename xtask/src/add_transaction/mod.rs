@@ -5,7 +5,6 @@
 
 mod many;
 mod pools;
-mod stamp;
 mod tally;
 
 use std::path::PathBuf;
@@ -16,12 +15,12 @@ use p2p_node::client::Client;
 use p2p_node::protocol::json::{JsonError, Parser};
 use p2p_node::protocol::message::{Ack, AckStatus};
 use p2p_node::protocol::transaction::{InvalidTransaction, Transaction};
+use p2p_node::stamp::Stamp;
 
 use crate::nodes::{self, Found};
 use crate::terminal::{self, plain, tell};
 use crate::workspace::{Folder, Workspace};
 use many::Input;
-use stamp::Stamp;
 
 /// What the exercise's reward transaction gives.
 const REWARD: u32 = 100;

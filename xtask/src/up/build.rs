@@ -15,7 +15,7 @@ struct Message {
 }
 
 /// Builds the node's binary and tells where it is, which depends on settings of the person's cargo.
-pub(super) fn node(workspace: &Workspace, release: bool) -> Result<PathBuf> {
+pub(crate) fn node(workspace: &Workspace, release: bool) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--package", "p2p-node", "--bin", "p2p-node"]);

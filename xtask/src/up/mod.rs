@@ -3,7 +3,7 @@
 //! The nodes are children of this process, each in its own folder and process group, so that Ctrl+C reaches them through us, in order: asked to end,
 //! waited for, and only then killed. A node that ends on its own is reported, and the others go on. Nodes that ran before are left as they are.
 
-mod build;
+pub(crate) mod build;
 mod child;
 mod mesh;
 mod voice;

@@ -1,4 +1,4 @@
-//! Who is in the network: each node announces itself now and then, and everybody keeps a table (`table.rs`).
+//! Who is in the network: each node announces itself now and then, and everybody keeps a table (`table.rs`), which `list.rs` shows.
 //!
 //! An ANNOUNCE is passed on plainly, without trees, to all full peers but those that stand in it as linked to its node: these have it first hand. It goes out when
 //! a node's links have changed and settled, and besides the more seldom the greater the network is, so that what reaches a node does not grow with it. Who
@@ -15,11 +15,12 @@ use rand::{RngExt, SeedableRng};
 use super::event::{Event, PeerName};
 use super::identity::{LinkId, NodeId};
 use super::links::{Flow, Link};
-use super::message::{AnnounceFrame, Announcement, Member, Members, NetworkFrame, OtherSet, SyncFrame};
+use super::message::{AnnounceFrame, Announcement, OtherSet, SyncFrame};
 use super::timers::Timer;
 use super::{Lane, Protocol, limits};
 use table::{Table, Verdict};
 
+mod list;
 mod table;
 
 /// The shortest time between two announcements of a node without news …
@@ -46,8 +47,6 @@ const TELL_EVERY: Duration = Duration::from_millis(100);
 const WORDS_AT_ONCE: u32 = 10_000;
 /// … and how long one more takes after that.
 const WORD_EVERY: Duration = Duration::from_millis(20);
-/// How many bytes of members one NETWORK answer has at most, by estimate: it must fit into a link's control lane.
-const ANSWER_BYTES: usize = 192 * 1024;
 
 /// What a node remembers of the network, and what it last said of itself.
 #[derive(Debug)]
@@ -102,44 +101,6 @@ impl Presence {
 }
 
 impl Protocol {
-    /// Everybody who is known to be in the network, in the order of their ids.
-    pub fn nodes(&self, now: Instant) -> Vec<Member> {
-        let mut members: Vec<(NodeId, Member)> = Vec::with_capacity(self.presence.count());
-        let me = self.announcement(false);
-        members.push((me.node, member(&me, Duration::ZERO, true)));
-        for (announcement, heard) in self.presence.table.iter() {
-            let heard = now.saturating_duration_since(heard);
-            members.push((announcement.node, member(announcement, heard, false)));
-        }
-        members.sort_unstable_by_key(|(node, _)| *node);
-        members.into_iter().map(|(_, member)| member).collect()
-    }
-
-    /// The list is told to this host alone: it names addresses, and answering costs more than asking.
-    pub(super) fn on_network(&mut self, now: Instant, link: LinkId, frame: &NetworkFrame) {
-        let NetworkFrame::Question { after } = frame else {
-            self.counters.answers_unsolicited += 1;
-            return;
-        };
-        if self.links.get(link).is_none_or(|link| link.scope != super::Scope::Loopback) {
-            return self.fault(link, "NETWORK: only clients on this host are answered");
-        }
-        let mut nodes = self.nodes(now);
-        if let Some(after) = after.map(|after| after.to_string()) {
-            nodes.retain(|member| member.node > after);
-        }
-        let mut bytes = 0;
-        let fitting = nodes.iter().take_while(|member| {
-            let first = bytes == 0;
-            bytes += 512 + 67 * member.peers.len();
-            first || bytes <= ANSWER_BYTES
-        });
-        let fitting = fitting.count();
-        let more = nodes.len() > fitting;
-        nodes.truncate(fitting);
-        self.send(vec![link], NetworkFrame::Answer(Members { nodes, more }).to_frame(), Lane::Control);
-    }
-
     /// What we say of ourselves.
     fn announcement(&self, left: bool) -> Announcement {
         let mut peers: Vec<NodeId> = self.neighbours().map(|(_, node)| node).collect();
@@ -400,21 +361,6 @@ impl Protocol {
 /// How long links have to settle where there are so many nodes.
 fn settle(nodes: usize) -> Duration {
     SETTLE.max(SETTLE_PER_NODE * u32::try_from(nodes).unwrap_or(u32::MAX))
-}
-
-fn member(announcement: &Announcement, heard: Duration, me: bool) -> Member {
-    Member {
-        node: announcement.node.to_string(),
-        session: announcement.session.to_string(),
-        address: announcement.address.as_ref().map(ToString::to_string),
-        since: announcement.since,
-        peers: announcement.peers.iter().map(ToString::to_string).collect(),
-        links: announcement.links,
-        max_peers: announcement.max_peers,
-        free: announcement.max_peers.map(|most| most.saturating_sub(announcement.links)),
-        heard: heard.as_secs(),
-        me,
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::super::testing::{Net, address, id};
 use super::*;
 use crate::protocol::identity::Session;
 use crate::protocol::limits::Limits;
+use crate::protocol::message::{Member, NetworkFrame};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -7,25 +7,29 @@ use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use data_encoding::HEXLOWER;
-use p2p_node::protocol::json::{Kind, Parser, Value};
-use p2p_node::protocol::transaction::{InvalidTransaction, Transaction};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::protocol::json::{Kind, Parser, Value};
+use crate::protocol::transaction::{InvalidTransaction, Transaction};
+
 /// What stamps; see [`Stamp::apply`].
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stamp {
+pub struct Stamp {
     raw: bool,
 }
 
 impl Stamp {
     /// With `raw` nothing is stamped.
-    pub(super) fn new(raw: bool) -> Self {
+    pub fn new(raw: bool) -> Self {
         Self { raw }
     }
 
     /// Reads an object's text and completes it, with the clock's time and a random id.
-    pub(super) fn apply(self, parser: &mut Parser, text: &str) -> Result<Transaction, InvalidTransaction> {
+    ///
+    /// # Errors
+    /// [`InvalidTransaction`] says why the text is no transaction, or becomes none by what is added.
+    pub fn apply(self, parser: &mut Parser, text: &str) -> Result<Transaction, InvalidTransaction> {
         let given = Transaction::parse(parser, text)?;
         if self.raw {
             return Ok(given);

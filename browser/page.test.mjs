@@ -1,0 +1,208 @@
+// The page in a real browser, over real nodes. What is shown must be what is so, on every node, without a reload; and strangers' text must stay text.
+//
+// Pictures at desktop and phone width, light and dark, are written to target/pages.
+
+import assert from "node:assert/strict";
+import { mkdirSync } from "node:fs";
+import { after, before, test } from "node:test";
+
+import { chromium } from "playwright-core";
+
+import { Node, eventually, mesh } from "./nodes.mjs";
+
+const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const PICTURES = new URL("../target/pages/", import.meta.url).pathname;
+const HOSTILE = '<img src=x onerror="document.title=\'owned\'"><script>document.title="owned"</script>';
+
+let browser;
+const open = [];
+
+before(async () => {
+  mkdirSync(PICTURES, { recursive: true });
+  browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"] });
+});
+
+after(async () => {
+  await browser?.close();
+  await Promise.all(open.map((node) => node.end()));
+});
+
+async function network(count) {
+  const nodes = await mesh(count);
+  open.push(...nodes);
+  return nodes;
+}
+
+/** The page of a node; what it complains of, or asks other hosts for, fails the test. */
+async function visit(t, node, options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1440, height: 1000 }, ...options });
+  const faults = [];
+  t.after(async () => {
+    await context.close();
+    assert.deepEqual(faults, []);
+  });
+  const page = await context.newPage();
+  page.setDefaultTimeout(60_000);
+  page.on("pageerror", (error) => faults.push(`the page failed: ${error.stack}`));
+  page.on("console", (message) => {
+    // A node that is gone, and a request that is refused on purpose, are told in the console by the browser itself.
+    if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) faults.push(`the page complains: ${message.text()}`);
+  });
+  page.on("request", (request) => {
+    if (new URL(request.url()).host !== new URL(node.url).host) faults.push(`another host is asked: ${request.url()}`);
+  });
+  await page.goto(node.url);
+  return page;
+}
+
+const live = (page) => page.waitForSelector('#live[data-state="live"]');
+const shows = (page, count) => page.waitForFunction((wanted) => document.getElementById("graph").dataset.nodes === String(wanted), count);
+const rowWith = (page, text) => page.waitForFunction((wanted) => [...document.querySelectorAll("#rows .what")].some((row) => row.textContent.includes(wanted)), text);
+
+test("all nodes are shown, and one that is killed disappears", async (t) => {
+  const nodes = await network(3);
+  const page = await visit(t, nodes[0]);
+  await live(page);
+  await shows(page, 3);
+  assert.equal(await page.locator("#nodes tr").count(), 3);
+  await page.waitForFunction(() => document.querySelectorAll('#peers .state[data-state="connected"]').length === 2);
+  await nodes[2].kill();
+  await shows(page, 2);
+  await page.waitForFunction(() => document.querySelectorAll("#nodes tr").length === 2);
+});
+
+test("what is added in one page reaches every file and the other node's page", async (t) => {
+  const nodes = await network(3);
+  const [first, second] = [await visit(t, nodes[0]), await visit(t, nodes[1])];
+  await Promise.all([live(first), live(second)]);
+  await first.fill("#from", "ann");
+  await first.fill("#to", HOSTILE);
+  await first.fill("#amount", "42.5");
+  await first.click("text=Add transaction");
+  await first.waitForSelector('#transaction-result[data-state="good"]');
+  await rowWith(second, "42.5");
+  await eventually("the transaction in every file", async () => {
+    const pools = await Promise.all(nodes.map((node) => node.pool()));
+    return pools.every((pool) => pool.some((one) => one.amount === 42.5 && one.toAddress === HOSTILE));
+  });
+  await second.click("#rows button");
+  await second.waitForSelector("#one[open]");
+  assert.equal(JSON.parse(await second.textContent("#one-body")).toAddress, HOSTILE, "one whole on click");
+  await second.keyboard.press("Escape");
+
+  await first.click("#tab-broadcast");
+  await first.fill("#message", `Hello ${HOSTILE}`);
+  await first.keyboard.press("Control+Enter");
+  await first.waitForSelector('#broadcast-result[data-state="good"]');
+  await second.waitForFunction((text) => [...document.querySelectorAll("#lines .said")].some((said) => said.textContent === text), `Hello ${HOSTILE}`);
+  for (const page of [first, second]) {
+    assert.equal(await page.locator("main img, main script").count(), 0, "text became markup");
+    assert.doesNotMatch(await page.title(), /owned/);
+  }
+
+  await second.fill("#search", "ann");
+  await second.waitForFunction(() => /hit/.test(document.getElementById("pool-summary").textContent));
+  assert.equal(await second.locator("#rows li").count(), 1);
+  await second.fill("#search", "nobody has this name");
+  await second.waitForFunction(() => document.querySelectorAll("#rows li").length === 0);
+});
+
+test("what is no transaction is said to be none", async (t) => {
+  const [node] = await network(1);
+  const page = await visit(t, node);
+  await live(page);
+  assert.ok(await page.isVisible("#stage-empty"), "alone, and told so");
+  await page.fill("#from", "ann");
+  await page.fill("#amount", "much");
+  await page.click("text=Add transaction");
+  await page.waitForSelector('#transaction-result[data-state="bad"]');
+  await page.click("summary");
+  await page.fill("#raw", '{"n":12345678901234567891}');
+  await page.click("text=Add transaction");
+  await page.waitForFunction(() => document.getElementById("transaction-result").textContent.includes("12345678901234567891"));
+});
+
+test("the page says when its node is gone, and recovers when it is back", async (t) => {
+  const [node] = await network(1);
+  const page = await visit(t, node);
+  await live(page);
+  await node.kill();
+  await page.waitForSelector('#live[data-state="gone"]');
+  assert.ok(await page.isVisible("#notice"));
+  await node.run();
+  await live(page);
+  await node.api("/api/transactions", { message: "after the restart" });
+  await rowWith(page, "after the restart");
+  assert.ok(await page.isHidden("#notice"));
+});
+
+test("a token is asked for once", async (t) => {
+  const node = await Node.start([], "HTTP_TOKEN=correct-horse-battery\n");
+  open.push(node);
+  const page = await visit(t, node);
+  await page.waitForSelector("#token-dialog[open]");
+  await page.fill("#token", "correct-horse-battery");
+  await page.keyboard.press("Enter");
+  await live(page);
+  await page.reload();
+  await live(page);
+});
+
+test("by keyboard alone", async (t) => {
+  const nodes = await network(2);
+  const page = await visit(t, nodes[0]);
+  await live(page);
+  await shows(page, 2);
+  await page.focus("#graph");
+  await page.keyboard.press("ArrowRight");
+  await page.keyboard.press("ArrowRight");
+  const name = nodes[1].address.replace("ws://", "");
+  await page.waitForFunction((wanted) => document.getElementById("spoken").textContent.startsWith(wanted), name);
+  assert.ok(await page.isVisible("#hint"));
+  await page.keyboard.press("Escape");
+  assert.ok(await page.isHidden("#hint"));
+  await page.focus("#tab-transaction");
+  await page.keyboard.press("ArrowRight");
+  assert.equal(await page.getAttribute("#tab-broadcast", "aria-selected"), "true");
+  // Whatever can be used has a name that a screen reader says.
+  const nameless = await page.evaluate(() => [...document.querySelectorAll("button, input, textarea, canvas")].filter((element) =>
+    !(element.textContent.trim() || element.getAttribute("aria-label") || element.labels?.length)).map((element) => element.outerHTML));
+  assert.deepEqual(nameless, []);
+});
+
+test("many transactions leave the page usable", async (t) => {
+  const nodes = await network(2);
+  const page = await visit(t, nodes[1]);
+  await live(page);
+  for (let round = 0; round < 40; round += 1) {
+    await Promise.all([...Array(10).keys()].map((number) => nodes[0].api("/api/transactions", { message: `number ${round * 10 + number}` })));
+  }
+  await page.waitForFunction(() => document.getElementById("figure-pool").textContent === "400");
+  await page.waitForFunction(() => document.querySelectorAll("#rows li").length === 30);
+  await page.click("#more");
+  await page.waitForFunction(() => document.querySelectorAll("#rows li").length === 60);
+});
+
+test("pictures", async (t) => {
+  const nodes = await network(5);
+  const people = ["ann", "bob", "eve", "dan", "kim"];
+  for (let number = 0; number < 16; number += 1) {
+    await nodes[number % 5].api("/api/transactions?stamp=true", { fromAddress: people[number % 5], toAddress: people[(number + 2) % 5], amount: 5 + number * 3 });
+  }
+  await nodes[1].api("/api/broadcasts", { message: "Good morning from the second node" });
+  for (const [width, height, name] of [[1440, 1000, "desktop"], [390, 844, "phone"]]) {
+    for (const colorScheme of ["light", "dark"]) {
+      const page = await visit(t, nodes[0], { viewport: { width, height }, colorScheme });
+      await live(page);
+      await shows(page, 5);
+      await page.waitForFunction(() => document.querySelectorAll("#rows li").length >= 16 && [...document.querySelectorAll("#peers .number")].some((cell) => cell.textContent.includes("ms")));
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+      assert.equal(wide, 0, `${name}: something sticks out to the right`);
+      // One more, so that something is on its way.
+      await nodes[3].api("/api/transactions?stamp=true", { fromAddress: "kim", toAddress: "ann", amount: 7 });
+      await page.waitForTimeout(650);
+      await page.screenshot({ path: `${PICTURES}${name}-${colorScheme}.png` });
+      await page.screenshot({ path: `${PICTURES}${name}-${colorScheme}-whole.png`, fullPage: true });
+    }
+  }
+});

@@ -1,0 +1,87 @@
+// Adding a transaction, and saying something to everybody.
+
+import { ask, by, count } from "./dom.js";
+
+function result(element, state, text) {
+  element.dataset.state = state;
+  element.textContent = text;
+}
+
+/** The transaction that the form describes; an error says what is wrong with it. */
+function described() {
+  const raw = by("raw").value.trim();
+  if (by("raw-details").open && raw !== "") {
+    let value;
+    try {
+      value = JSON.parse(raw);
+    } catch (error) {
+      throw new Error(`This is no JSON: ${error.message}`);
+    }
+    if (value === null || typeof value !== "object" || Array.isArray(value)) throw new Error('A transaction is a JSON object, such as {"message":"hello"}');
+    return raw;
+  }
+  const text = (id) => by(id).value.trim();
+  if (text("from") === "" && text("to") === "" && text("amount") === "") throw new Error("Say from whom, to whom and how much");
+  const amount = Number(text("amount"));
+  if (text("amount") === "" || !Number.isFinite(amount)) throw new Error("The amount is no number");
+  return JSON.stringify({ fromAddress: text("from") || null, toAddress: text("to") || null, amount });
+}
+
+async function submit(form, output, send) {
+  const button = form.querySelector("button.primary");
+  button.disabled = true;
+  try {
+    result(output, "good", await send());
+  } catch (error) {
+    result(output, "bad", error.status || !(error instanceof TypeError) ? error.message : "The node does not answer");
+  } finally {
+    button.disabled = false;
+  }
+}
+
+const sent = (links) => (links === 0 ? "no peer has it yet" : `sent to ${count(links, "peer")}`);
+
+function onSubmit(id, output, send) {
+  by(id).addEventListener("submit", (event) => {
+    event.preventDefault();
+    submit(event.target, by(output), send);
+  });
+}
+
+onSubmit("panel-transaction", "transaction-result", async () => {
+  const answer = await (await ask("/api/transactions?stamp=true", { body: described() })).json();
+  for (const id of ["amount", "raw"]) by(id).value = "";
+  const where = answer.duplicate ? "It was here already" : answer.stored ? "On this node's disk" : "On its way to the disk";
+  return `${where}, ${sent(answer.links)}`;
+});
+
+onSubmit("panel-broadcast", "broadcast-result", async () => {
+  const message = by("message").value;
+  if (message.trim() === "") throw new Error("There is nothing in it");
+  const answer = await (await ask("/api/broadcasts", { body: JSON.stringify({ message }) })).json();
+  by("message").value = "";
+  return `Said, and ${sent(answer.links)}`;
+});
+
+by("message").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) by("panel-broadcast").requestSubmit();
+});
+
+const tabs = [by("tab-transaction"), by("tab-broadcast")];
+function choose(chosen) {
+  for (const tab of tabs) {
+    const is = tab === chosen;
+    tab.setAttribute("aria-selected", String(is));
+    tab.tabIndex = is ? 0 : -1;
+    by(tab.getAttribute("aria-controls")).hidden = !is;
+  }
+}
+for (const [place, tab] of tabs.entries()) {
+  tab.addEventListener("click", () => choose(tab));
+  tab.addEventListener("keydown", (event) => {
+    if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
+    const next = tabs[1 - place];
+    choose(next);
+    next.focus();
+  });
+}

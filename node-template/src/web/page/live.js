@@ -1,0 +1,58 @@
+// The stream of what happens. It is read by fetch, which can show the token; it comes back by itself, and says when the node is gone.
+
+import { ask } from "./dom.js";
+
+const FIRST_PAUSE = 500;
+const LONGEST_PAUSE = 5_000;
+/** A node says that it is alive every 15 s; after twice that nobody is there. */
+const SILENCE = 35_000;
+
+/** Calls `on[kind](data)` for each event, and `state("live" | "gone" | "token", why)`. */
+export async function listen(on, state) {
+  let pause = FIRST_PAUSE;
+  for (;;) {
+    const stop = new AbortController();
+    let watchdog;
+    const alive = () => {
+      clearTimeout(watchdog);
+      watchdog = setTimeout(() => stop.abort(), SILENCE);
+    };
+    try {
+      alive();
+      const response = await ask("/api/events", { signal: stop.signal });
+      for await (const [kind, data] of frames(response.body.getReader(), alive)) {
+        on[kind]?.(data);
+        if (kind === "hello") {
+          state("live");
+          pause = FIRST_PAUSE;
+        }
+      }
+      state("gone", "The node ended the stream");
+    } catch (error) {
+      if (error.status === 401) await state("token");
+      else state("gone", error.status ? error.message : "The node does not answer");
+    } finally {
+      clearTimeout(watchdog);
+      stop.abort();
+    }
+    await new Promise((done) => setTimeout(done, pause));
+    pause = Math.min(pause * 1.6, LONGEST_PAUSE);
+  }
+}
+
+async function* frames(reader, alive) {
+  const decoder = new TextDecoder();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    alive();
+    rest += decoder.decode(value, { stream: true });
+    const whole = rest.split("\n\n");
+    rest = whole.pop();
+    for (const frame of whole) {
+      const parsed = /^event: (\w+)\ndata: (.*)$/s.exec(frame);
+      if (parsed) yield [parsed[1], JSON.parse(parsed[2])];
+    }
+  }
+}

@@ -1,0 +1,120 @@
+// The pool, newest first: a page at a time, with search, and one whole on click.
+
+import { ask, by, count, make, number, tell, time } from "./dom.js";
+
+const PAGE = 30;
+const rows = by("rows");
+const more = by("more");
+const summary = by("pool-summary");
+let next = null;
+let searched = 0;
+let asking = null;
+let wanted = false;
+let seen = new Set();
+
+const needle = () => by("search").value.trim();
+
+/** A line that tells what a transaction is, whatever it holds. */
+function describe(transaction) {
+  if (transaction === null) return ["a large transaction"];
+  const { fromAddress, toAddress, amount, message } = transaction;
+  const shown = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+  if (amount !== undefined && (fromAddress !== undefined || toAddress !== undefined)) {
+    return [make("b", {}, shown(amount)), ` ${fromAddress == null ? "" : `from ${shown(fromAddress)} `}${toAddress == null ? "" : `to ${shown(toAddress)}`}`];
+  }
+  if (typeof message === "string") return [message];
+  return [JSON.stringify(transaction)];
+}
+
+function when(transaction) {
+  const stamp = transaction?.timeStamp;
+  if (typeof stamp !== "number" || !(stamp > 0 && stamp < 2 ** 53)) return null;
+  const at = new Date(stamp >= 1e11 ? stamp : stamp * 1000);
+  if (Number.isNaN(at.getTime())) return null;
+  const today = at.toDateString() === new Date().toDateString();
+  return make("time", { class: "when", datetime: at.toISOString() }, today ? time(at) : at.toLocaleDateString());
+}
+
+function row(one, fresh) {
+  const button = make("button", { type: "button", class: fresh ? "fresh" : "", title: one.id },
+    make("span", { class: "id" }, one.id.slice(0, 8)),
+    make("span", { class: "what" }, ...describe(one.transaction)),
+    when(one.transaction) ?? make("span", { class: "when" }, `no. ${number(one.position + 1)}`));
+  button.addEventListener("click", () => show(one));
+  return make("li", { "data-id": one.id }, button);
+}
+
+async function page(before) {
+  const query = new URLSearchParams({ limit: String(PAGE) });
+  if (needle() !== "") query.set("search", needle());
+  if (before !== null) query.set("before", String(before));
+  asking?.abort();
+  const mine = new AbortController();
+  asking = mine;
+  try {
+    const answer = await (await ask(`/api/transactions?${query}`, { signal: mine.signal })).json();
+    if (mine.signal.aborted) return;
+    fill(answer, before === null);
+  } catch (error) {
+    if (error.name !== "AbortError") tell(summary, error.status ? error.message : "The node does not answer");
+  } finally {
+    if (asking === mine) asking = null;
+  }
+}
+
+function fill(answer, first) {
+  const known = first ? seen : new Set();
+  const items = answer.transactions.map((one) => row(one, first && known.size > 0 && needle() === "" && !known.has(one.id)));
+  if (first) {
+    // Where nothing changed, focus and selection stay.
+    const same = items.length === rows.childElementCount && items.every((item, place) => rows.children[place].dataset.id === item.dataset.id);
+    if (!same) {
+      const focused = document.activeElement?.closest?.("#rows li")?.dataset.id;
+      rows.replaceChildren(...items);
+      if (focused) rows.querySelector(`[data-id="${CSS.escape(focused)}"] button`)?.focus();
+    }
+    searched = 0;
+    seen = new Set(answer.transactions.map((one) => one.id));
+  } else {
+    rows.append(...items);
+  }
+  searched += answer.searched;
+  next = answer.next;
+  more.hidden = next === null;
+  tell(more, needle() === "" ? "Older ones" : "Search on");
+  if (needle() !== "") tell(summary, `${count(rows.childElementCount, "hit")} in the ${number(searched)} newest of ${count(answer.total, "transaction")}`);
+  else tell(summary, answer.total === 0 ? "None yet. Add the first above." : `${count(answer.total, "transaction")}, newest first`);
+}
+
+/** Shows what is new, unless somebody is reading further down or searching; at most once a second. */
+export function refresh() {
+  if (wanted) return;
+  wanted = true;
+  setTimeout(() => {
+    wanted = false;
+    if (needle() === "" && rows.childElementCount <= PAGE) page(null);
+  }, 900);
+}
+
+export const begin = () => page(null);
+
+async function show(one) {
+  let whole = one.transaction;
+  if (whole === null) whole = (await (await ask(`/api/transactions/${one.id}`)).json()).transaction;
+  tell(by("one-id"), one.id);
+  tell(by("one-body"), JSON.stringify(whole, null, 2));
+  by("one").showModal();
+}
+
+by("one-copy").addEventListener("click", async () => {
+  await navigator.clipboard?.writeText(by("one-body").textContent);
+  tell(by("one-copy"), "Copied");
+  setTimeout(() => tell(by("one-copy"), "Copy"), 1_500);
+});
+more.addEventListener("click", () => page(next));
+by("search-form").addEventListener("submit", (event) => event.preventDefault());
+let typing;
+by("search").addEventListener("input", () => {
+  clearTimeout(typing);
+  typing = setTimeout(() => page(null), 200);
+});

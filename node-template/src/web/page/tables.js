@@ -1,0 +1,47 @@
+// Peers, nodes and counters.
+
+import { by, bytes, count, duration, make, milliseconds, nameOf, number, short } from "./dom.js";
+
+/** Exchanges a table's rows only when what they say has changed. */
+function fill(body, rows, empty, columns) {
+  const wanted = rows.length > 0 ? rows : [make("tr", {}, make("td", { colspan: columns, class: "quiet" }, empty))];
+  if (wanted.length === body.rows.length && wanted.every((row, place) => row.isEqualNode(body.rows[place]))) return;
+  body.replaceChildren(...wanted);
+}
+
+const WORDS = { pending: "dialling", attempting: "dialling", idle: "not tried" };
+
+export function peers(list) {
+  const rows = list.map((peer) => {
+    const name = peer.address ? peer.address.replace(/^ws:\/\//, "") : (peer.id ?? "").slice(0, 8);
+    const id = peer.id && !peer.id.startsWith("plain:") ? peer.id.slice(0, 8) : peer.id ? "node of the exercise" : null;
+    const wait = peer.retryInSeconds > 0 ? `again in ${duration(Math.ceil(peer.retryInSeconds))}` : null;
+    return make("tr", {},
+      make("td", { class: "short" }, name, id && make("small", {}, id)),
+      make("td", {}, make("span", { class: "state", "data-state": peer.state }, WORDS[peer.state] ?? peer.state), peer.reason && make("small", {}, peer.reason), wait && make("small", {}, wait)),
+      make("td", { class: "short" }, peer.dialled === null || peer.dialled === undefined ? "" : peer.dialled ? "we dialled" : "it dialled", peer.openForSeconds >= 60 ? make("small", {}, `for ${duration(peer.openForSeconds)}`) : null),
+      make("td", { class: "number" }, peer.roundTripSeconds == null ? "" : milliseconds(peer.roundTripSeconds)),
+      make("td", { class: "number" }, peer.queuedBytes ? bytes(peer.queuedBytes) : ""));
+  });
+  fill(by("peers"), rows, "No peer is known. Put an address into known-peers.json, or let another node dial this one.", 5);
+}
+
+const SHOWN = 300;
+
+export function nodes(network) {
+  const now = Date.now() / 1000;
+  const rows = network.nodes.slice(0, SHOWN).map((node) =>
+    make("tr", { class: node.kind === "me" ? "me" : null },
+      make("td", { class: "mono short", title: node.id }, node.id.startsWith("plain:") ? "exercise" : node.id.slice(0, 8), node.kind === "me" ? make("small", {}, "this node") : null),
+      make("td", { class: "short" }, nameOf(node)),
+      make("td", { class: "number" }, node.links ?? ""),
+      make("td", { class: "short" }, node.since ? duration(Math.max(0, now - node.since)) : "")));
+  if (network.nodes.length > SHOWN) rows.push(make("tr", {}, make("td", { colspan: 4, class: "quiet" }, `and ${count(network.nodes.length - SHOWN, "more node")}`)));
+  fill(by("nodes"), rows, "", 4);
+}
+
+export function counters(values) {
+  const rows = Object.entries(values).map(([name, value]) =>
+    make("div", { class: value === 0 ? "zero" : null }, make("dt", {}, name.replaceAll("_", " ")), make("dd", { title: number(value) }, short(value))));
+  by("counters").replaceChildren(...rows);
+}

@@ -1,0 +1,60 @@
+//! One listener's stream of what happens: server-sent events (WHATWG HTML, section 9.2).
+//!
+//! Every frame is written once, by the hub, and shared. A listener that lags is ended: it comes back and is told how things stand.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{OwnedSemaphorePermit, broadcast};
+
+use super::api::Shared;
+use super::limits::HEARTBEAT;
+use super::problem::Problem;
+
+/// A comment, which listeners pass over.
+const ALIVE: Bytes = Bytes::from_static(b": alive\n\n");
+
+struct Listener {
+    /// What it is told first.
+    greeting: Option<Bytes>,
+    frames: broadcast::Receiver<Bytes>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// The stream, beginning with how things stand.
+pub(super) async fn open(state: &Shared) -> Result<Response, Problem> {
+    let place = state.streams.clone().try_acquire_owned().map_err(|_| {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many listen already; close another page of this node")
+            .retry_after(5)
+    })?;
+    // First this, so that nothing is missed between the two; what is told twice is the same.
+    let frames = state.hub.listen();
+    let greeting = state.hub.greeting().await?;
+    let listener = Listener { greeting: Some(greeting), frames, _place: place };
+    let frames = stream::unfold(listener, |mut listener| async move {
+        let frame = match listener.greeting.take() {
+            Some(greeting) => greeting,
+            None => match tokio::time::timeout(HEARTBEAT, listener.frames.recv()).await {
+                Ok(Ok(frame)) => frame,
+                Ok(Err(RecvError::Closed | RecvError::Lagged(_))) => return None,
+                Err(_) => ALIVE,
+            },
+        };
+        Some((Ok::<_, std::convert::Infallible>(frame), listener))
+    });
+    let mut response = Body::from_stream(frames).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    // A proxy that gathers what it passes on would hold it back.
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// A frame of the stream: its kind, and a value.
+pub(super) fn frame(kind: &str, value: &impl serde::Serialize) -> Bytes {
+    // JSON has no line breaks outside its texts, and inside they are escaped.
+    let data = serde_json::to_string(value).expect("what the hub tells has texts as keys and finite numbers");
+    Bytes::from(format!("event: {kind}\ndata: {data}\n\n"))
+}

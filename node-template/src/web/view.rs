@@ -1,0 +1,170 @@
+//! The network as one picture: the nodes that this node knows of, their links, and its own table of peers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::network::OpenLink;
+use crate::protocol::message::{Member, Status};
+use crate::protocol::view::LinkKind;
+use crate::report::plain;
+
+/// How things stand.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct View {
+    pub(super) status: Status,
+    pub(super) network: Network,
+    pub(super) peers: Vec<Peer>,
+}
+
+/// Nodes, and who is linked to whom.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Network {
+    /// This node first.
+    pub(super) nodes: Vec<Node>,
+    /// Pairs of places in `nodes`, the smaller first.
+    pub(super) links: BTreeSet<(usize, usize)>,
+}
+
+/// One node of the network.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Node {
+    /// What names it among the others: the node's id, or `plain:<address>` for a node of the exercise.
+    pub(super) id: String,
+    pub(super) kind: Kind,
+    pub(super) address: Option<String>,
+    /// When this run of it began, by its own clock: seconds since 1970.
+    pub(super) since: Option<u64>,
+    /// To how many nodes it says that it is linked.
+    pub(super) links: Option<u32>,
+    pub(super) max_peers: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Kind {
+    /// This node.
+    Me,
+    /// One of ours.
+    Full,
+    /// A node of the exercise.
+    Plain,
+}
+
+/// A row of the table of peers.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Peer {
+    /// As in [`Node::id`]; `None` for an address behind which nobody was met.
+    pub(super) id: Option<String>,
+    pub(super) address: Option<String>,
+    pub(super) state: &'static str,
+    /// In words.
+    pub(super) reason: Option<String>,
+    /// Whether we dialled the link.
+    pub(super) dialled: Option<bool>,
+    pub(super) round_trip_seconds: Option<f64>,
+    pub(super) queued_bytes: Option<usize>,
+    pub(super) open_for_seconds: Option<u64>,
+}
+
+impl View {
+    /// Puts what the node told together. `reasons`: why addresses could not be dialled, in words.
+    pub(super) fn new(
+        status: Status,
+        members: &[Member],
+        links: &[OpenLink],
+        reasons: &BTreeMap<String, String>,
+    ) -> Self {
+        Self { network: network(&status, members, links), peers: peers(&status, links, reasons), status }
+    }
+}
+
+/// What names the other end of a link among all nodes; `None` for a client.
+fn id_of(link: &OpenLink) -> Option<String> {
+    match (link.kind, &link.peer.node, &link.peer.address) {
+        (LinkKind::Full, Some(node), _) => Some(node.to_string()),
+        (LinkKind::Plain, _, Some(address)) => Some(format!("plain:{address}")),
+        _ => None,
+    }
+}
+
+fn network(status: &Status, members: &[Member], links: &[OpenLink]) -> Network {
+    let mut nodes = vec![Node {
+        id: status.node.clone(),
+        kind: Kind::Me,
+        address: Some(status.address.clone()),
+        since: None,
+        links: Some(status.connected.len() as u32),
+        max_peers: None,
+    }];
+    let mut places = BTreeMap::from([(status.node.clone(), 0)]);
+    for member in members {
+        if member.me {
+            nodes[0].since = Some(member.since);
+            nodes[0].max_peers = member.max_peers;
+            continue;
+        }
+        places.insert(member.node.clone(), nodes.len());
+        nodes.push(Node {
+            id: member.node.clone(),
+            kind: Kind::Full,
+            address: member.address.as_deref().map(plain),
+            since: Some(member.since),
+            links: Some(member.links),
+            max_peers: member.max_peers,
+        });
+    }
+    let mut pairs = BTreeSet::new();
+    for link in links {
+        let Some(id) = id_of(link) else { continue };
+        let place = *places.entry(id.clone()).or_insert_with(|| {
+            let kind = if link.kind == LinkKind::Plain { Kind::Plain } else { Kind::Full };
+            let address = link.peer.address.as_ref().map(ToString::to_string);
+            nodes.push(Node { id, kind, address, since: None, links: None, max_peers: None });
+            nodes.len() - 1
+        });
+        if place > 0 {
+            pairs.insert((0, place));
+        }
+    }
+    for member in members.iter().filter(|member| !member.me) {
+        let from = places[&member.node];
+        // To whom we are linked we know better than others do.
+        for to in member.peers.iter().filter_map(|peer| places.get(peer)).filter(|to| **to != 0 && **to != from) {
+            pairs.insert((from.min(*to), from.max(*to)));
+        }
+    }
+    Network { nodes, links: pairs }
+}
+
+fn peers(status: &Status, links: &[OpenLink], reasons: &BTreeMap<String, String>) -> Vec<Peer> {
+    let mut rows: Vec<Peer> = links
+        .iter()
+        .filter(|link| link.kind != LinkKind::Client)
+        .map(|link| Peer {
+            id: id_of(link),
+            address: link.peer.address.as_ref().map(ToString::to_string),
+            state: "connected",
+            reason: None,
+            dialled: Some(link.dialled),
+            round_trip_seconds: link.round_trip.map(|time| time.as_secs_f64()),
+            queued_bytes: Some(link.queued_bytes),
+            open_for_seconds: Some(link.open_for.as_secs()),
+        })
+        .collect();
+    for address in &status.attempting {
+        rows.push(Peer { address: Some(address.clone()), state: "attempting", ..Peer::default() });
+    }
+    let listed: BTreeSet<_> = rows.iter().filter_map(|row| row.address.clone()).collect();
+    for (address, reason) in reasons.iter().filter(|(address, _)| !listed.contains(*address)) {
+        rows.push(Peer {
+            address: Some(address.clone()),
+            state: "failed",
+            reason: Some(reason.clone()),
+            ..Peer::default()
+        });
+    }
+    rows
+}

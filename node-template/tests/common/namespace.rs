@@ -1,0 +1,148 @@
+//! A network of a test's own, which can be cut in two: each node in a network namespace, all of them on two switches with one cable between. Nothing of it
+//! touches the machine's own network, and it goes with its value.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::process::Command;
+use std::thread::JoinHandle;
+
+use p2p_node::{Network, Node};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+/// The cable between the switches, at its one end.
+const CABLE: &str = "cable";
+
+/// Two switches, and a namespace for each node.
+pub struct TwoSides {
+    /// How the names of this network's namespaces begin.
+    name: String,
+    nodes: usize,
+}
+
+impl TwoSides {
+    /// Lays a network for so many nodes; the first half of them is on one side. `None` where that is not allowed, which is a failure in CI.
+    pub fn lay(nodes: usize) -> Option<Self> {
+        let sides = Self { name: format!("p2p-{}", std::process::id()), nodes };
+        if let Err(error) = sides.build() {
+            let remedy = "run the tests as root, with `ip` installed (Debian: apt-get install iproute2)";
+            assert!(std::env::var_os("CI").is_none(), "no network to cut in two, {remedy}: {error}");
+            eprintln!("skipped, for want of a network to cut in two: {error}; {remedy}");
+            return None;
+        }
+        Some(sides)
+    }
+
+    fn build(&self) -> Result<(), String> {
+        let hub = self.hub();
+        ip(&["netns", "add", &hub])?;
+        for side in ["left", "right"] {
+            ip(&["-n", &hub, "link", "add", side, "type", "bridge"])?;
+            ip(&["-n", &hub, "link", "set", side, "up"])?;
+        }
+        ip(&["-n", &hub, "link", "add", CABLE, "type", "veth", "peer", "name", "cable-end"])?;
+        ip(&["-n", &hub, "link", "set", CABLE, "up", "master", "left"])?;
+        ip(&["-n", &hub, "link", "set", "cable-end", "up", "master", "right"])?;
+        for node in 0..self.nodes {
+            let (namespace, port) = (self.of(node), format!("port-{node}"));
+            ip(&["netns", "add", &namespace])?;
+            ip(&["-n", &hub, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &namespace])?;
+            ip(&["-n", &hub, "link", "set", &port, "up", "master", if self.is_left(node) { "left" } else { "right" }])?;
+            ip(&["-n", &namespace, "address", "add", &format!("{}/24", host(node)), "dev", "eth0"])?;
+            ip(&["-n", &namespace, "link", "set", "lo", "up"])?;
+            ip(&["-n", &namespace, "link", "set", "eth0", "up"])?;
+        }
+        Ok(())
+    }
+
+    /// Whether a node is on the first side.
+    pub fn is_left(&self, node: usize) -> bool {
+        node < self.nodes / 2
+    }
+
+    /// Pulls the cable: what is sent to the other side is lost, and nobody is told.
+    pub fn cut(&self) {
+        ip(&["-n", &self.hub(), "link", "set", CABLE, "down"]).unwrap();
+    }
+
+    /// Puts it in again.
+    pub fn heal(&self) {
+        ip(&["-n", &self.hub(), "link", "set", CABLE, "up"]).unwrap();
+    }
+
+    /// Starts a node in its namespace. It lives on a thread of its own, as do its sockets.
+    pub async fn start(&self, node: usize, describe: impl FnOnce(Network) -> Network + Send + 'static) -> Inhabitant {
+        let folder = TempDir::new().unwrap();
+        let network = Network::new(host(node)).port(PORT).folder(folder.path());
+        let namespace = File::open(format!("/run/netns/{}", self.of(node))).unwrap();
+        let (started, running) = oneshot::channel();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            // Made here, so that its own threads are in the namespace as well.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let node = describe(network).start().await.unwrap();
+                started.send(node).unwrap_or_else(|_| panic!("the test waits for its node"));
+                stopped.await.ok();
+            });
+        });
+        Inhabitant { node: running.await.unwrap(), folder, stop: Some(stop), thread: Some(thread) }
+    }
+
+    fn hub(&self) -> String {
+        format!("{}-hub", self.name)
+    }
+
+    fn of(&self, node: usize) -> String {
+        format!("{}-{node}", self.name)
+    }
+}
+
+impl Drop for TwoSides {
+    fn drop(&mut self) {
+        for namespace in (0..self.nodes).map(|node| self.of(node)).chain([self.hub()]) {
+            // Where laying it failed half-way, some were never made.
+            ip(&["netns", "delete", &namespace]).ok();
+        }
+    }
+}
+
+/// The port of every node: each has a host of its own.
+const PORT: u16 = 4000;
+
+/// A node's address in the network.
+pub fn address(node: usize) -> String {
+    format!("ws://{}:{PORT}", host(node))
+}
+
+fn host(node: usize) -> String {
+    format!("10.77.0.{}", node + 1)
+}
+
+/// A node in a namespace. Dropping it stops it.
+pub struct Inhabitant {
+    pub node: Node,
+    pub folder: TempDir,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Inhabitant {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // If it panicked, the test failed where it waited for the node.
+            thread.join().ok();
+        }
+    }
+}
+
+fn ip(arguments: &[&str]) -> Result<(), String> {
+    let output = Command::new("ip").args(arguments).output().map_err(|error| format!("ip: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
+}

@@ -1,0 +1,467 @@
+//! The HTTP side on real sockets: what it answers, whom it refuses, and that whoever does not read keeps nobody waiting.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod common;
+
+use std::net::SocketAddr;
+
+use common::embedded::Embedded;
+use common::{eventually, free_port_holder, within};
+use p2p_node::settings::HttpSettings;
+use p2p_node::web::{Server, WebError};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+/// A node and its HTTP side, on any free port.
+struct Site {
+    node: Embedded,
+    server: Server,
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        let of = |line: &'_ str| line.split_once(": ").is_some_and(|(found, _)| found.eq_ignore_ascii_case(name));
+        self.head.lines().find(|line| of(line)).map(|line| line.split_once(": ").unwrap().1)
+    }
+}
+
+fn anywhere() -> HttpSettings {
+    // The system gives a port, as it does where the default one is taken.
+    HttpSettings { port: Some(0), ..HttpSettings::default() }
+}
+
+impl Site {
+    async fn open() -> Self {
+        Self::with(anywhere()).await
+    }
+
+    async fn with(settings: HttpSettings) -> Self {
+        let node = Embedded::start(|network| network).await;
+        let server = Server::start(node.handle(), &settings).await.unwrap();
+        Self { node, server }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    async fn raw(&self, text: &str) -> Answer {
+        within("an answer", async {
+            let mut socket = TcpStream::connect(self.address()).await.unwrap();
+            // Whoever is refused early may close before all is written.
+            socket.write_all(text.as_bytes()).await.ok();
+            let mut bytes = Vec::new();
+            socket.read_to_end(&mut bytes).await.ok();
+            let text = String::from_utf8(bytes).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+            let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+            Answer { status, head: head.to_owned(), body: body.to_owned() }
+        })
+        .await
+    }
+
+    /// A request with these further header lines.
+    async fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+        let host =
+            if headers.to_ascii_lowercase().contains("host:") { String::new() } else { "Host: localhost\r\n".into() };
+        let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+        self.raw(&format!("{method} {path} HTTP/1.1\r\n{host}Connection: close\r\n{headers}{length}\r\n{body}")).await
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, "", "").await
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.ask("POST", path, JSON, &body.to_string()).await
+    }
+}
+
+const JSON: &str = "Content-Type: application/json\r\n";
+
+#[tokio::test]
+async fn the_page_and_its_files_come_with_the_browsers_instructions() {
+    let site = Site::open().await;
+    let index = site.get("/").await;
+    assert_eq!(index.status, 200);
+    assert_eq!(index.header("content-type"), Some("text/html; charset=utf-8"));
+    let mut files = vec!["/".to_owned()];
+    for part in index.body.split('"').filter(|part| part.starts_with('/') && part.contains('.')) {
+        files.push(part.to_owned());
+    }
+    assert!(files.len() >= 4, "{files:?}");
+    for file in files {
+        let answer = site.get(&file).await;
+        assert_eq!(answer.status, 200, "{file}");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{file}");
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(policy.contains("script-src 'self'") && !policy.contains("unsafe"), "{policy}");
+        let tag = format!("If-None-Match: {}\r\n", answer.header("etag").unwrap());
+        assert_eq!(site.ask("GET", &file, &tag, "").await.status, 304, "{file}");
+    }
+    // No script, style or handler stands in the page itself, and nothing is fetched from elsewhere.
+    for foreign in ["<style", " style=", " onclick=", " onload=", "javascript:", "://"] {
+        assert!(!index.body.contains(foreign), "{foreign} in {}", index.body);
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_is_added_listed_and_found() {
+    let site = Site::open().await;
+    let mut ids = Vec::new();
+    for amount in 1..=5 {
+        let answer = site.post("/api/transactions", &json!({ "toAddress": "Bob", "amount": amount })).await;
+        assert_eq!(answer.status, 201, "{}", answer.body);
+        let taken = answer.json();
+        assert_eq!((&taken["stored"], &taken["duplicate"], &taken["links"]), (&json!(true), &json!(false), &json!(0)));
+        assert_eq!(
+            answer.header("location"),
+            Some(format!("/api/transactions/{}", taken["id"].as_str().unwrap()).as_str())
+        );
+        ids.push(taken["id"].as_str().unwrap().to_owned());
+    }
+    let again = site.post("/api/transactions", &json!({ "toAddress": "Bob", "amount": 3 })).await;
+    assert_eq!((again.status, &again.json()["duplicate"]), (200, &json!(true)));
+
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = site.get(&format!("/api/transactions?limit=2{cursor}")).await.json();
+        assert_eq!(page["total"], 5);
+        for row in page["transactions"].as_array().unwrap() {
+            seen.push((row["id"].as_str().unwrap().to_owned(), row["transaction"]["amount"].as_u64().unwrap()));
+        }
+        match page["next"].as_u64() {
+            Some(next) => cursor = format!("&before={next}"),
+            None => break,
+        }
+    }
+    let newest_first: Vec<(String, u64)> = ids.iter().cloned().zip([1, 2, 3, 4, 5]).rev().collect();
+    assert_eq!(seen, newest_first);
+
+    let found = site.get("/api/transactions?search=bob").await.json();
+    assert_eq!(found["transactions"].as_array().unwrap().len(), 5, "whatever the case");
+    let found = site.get(&format!("/api/transactions?search={}", &ids[1][..12])).await.json();
+    assert_eq!(found["transactions"][0]["transaction"]["amount"], 2, "by the beginning of an identity");
+    assert_eq!(site.get("/api/transactions?search=nobody").await.json()["transactions"], json!([]));
+    let one = site.get(&format!("/api/transactions/{}", ids[4])).await;
+    assert_eq!(one.json()["transaction"], json!({ "toAddress": "Bob", "amount": 5 }));
+    assert_eq!(site.get(&format!("/api/transactions/{}", "0".repeat(64))).await.status, 404);
+    assert_eq!(site.get("/api/transactions/five").await.status, 400);
+}
+
+#[tokio::test]
+async fn a_stamped_transaction_may_be_sent_twice() {
+    let site = Site::open().await;
+    for _ in 0..2 {
+        let answer = site.post("/api/transactions?stamp=true", &json!({ "amount": 1 })).await;
+        assert_eq!(answer.status, 201, "{}", answer.body);
+    }
+    let listed = site.get("/api/transactions").await.json();
+    let newest = &listed["transactions"][0]["transaction"];
+    assert!(newest["id"].is_string() && newest["timeStamp"].is_u64() && newest["hash"].is_string(), "{newest}");
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said_as_problem_json() {
+    let site = Site::open().await;
+    let too_much = format!("{{\"text\":\"{}\"}}", "x".repeat(2 * 1024 * 1024));
+    let large = format!("{{\"text\":\"{}\"}}", "x".repeat(300 * 1024));
+    for (status, method, path, headers, body) in [
+        (404, "GET", "/nothing", "", ""),
+        (404, "GET", "/api/nothing", "", ""),
+        (404, "GET", "/..%2f..%2ftransactions.json", "", ""),
+        (404, "GET", "/../../transactions.json", "", ""),
+        (404, "GET", "/page/../node.key", "", ""),
+        (400, "GET", "/api/transactions?limit=many", "", ""),
+        (405, "DELETE", "/api/transactions", JSON, ""),
+        (415, "POST", "/api/transactions", "Content-Type: text/plain\r\n", "{}"),
+        (415, "POST", "/api/transactions", "Content-Type: application/x-www-form-urlencoded\r\n", "a=1"),
+        (415, "POST", "/api/broadcasts", "", "{}"),
+        (413, "POST", "/api/transactions", JSON, too_much.as_str()),
+        (422, "POST", "/api/transactions", JSON, large.as_str()),
+        (422, "POST", "/api/transactions", JSON, "[1]"),
+        (422, "POST", "/api/transactions", JSON, "{"),
+        (422, "POST", "/api/transactions", JSON, "{\"n\":12345678901234567891}"),
+        (422, "POST", "/api/broadcasts", JSON, "{}"),
+        (422, "POST", "/api/broadcasts", JSON, "{\"message\":\"\"}"),
+    ] {
+        let answer = site.ask(method, path, headers, body).await;
+        assert_eq!(answer.status, status, "{method} {path} {headers}: {}", answer.body);
+        if answer.status != 400 || path.contains("transactions/") {
+            assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{method} {path}");
+            assert_eq!(answer.json()["status"], status);
+        }
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{method} {path}");
+    }
+    assert_eq!(site.get("/api/status").await.json()["pool"]["count"], 0, "nothing of it was taken");
+}
+
+#[tokio::test]
+async fn another_sites_page_is_refused() {
+    let site = Site::open().await;
+    let port = site.address().port();
+    let own = format!("Host: localhost:{port}\r\nOrigin: http://localhost:{port}\r\nSec-Fetch-Site: same-origin\r\n");
+    for (status, path, headers) in [
+        (200, "/api/status", own.as_str()),
+        (200, "/api/status", "Host: 127.0.0.1\r\n"),
+        (200, "/api/status", "Host: [::1]:99\r\nSec-Fetch-Site: none\r\n"),
+        (200, "/", "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\n"),
+        (403, "/api/status", "Host: evil.example\r\n"),
+        (403, "/", "Host: evil.example\r\n"),
+        (403, "/api/status", "Host: localhost.evil.example:1\r\n"),
+        (403, "/api/status", "Host: localhost\r\nHost: evil.example\r\n"),
+        (403, "/api/status", "Origin: http://evil.example\r\n"),
+        (403, "/api/status", "Origin: null\r\n"),
+        (403, "/api/status", "Origin: http://localhost:1\r\n"),
+        (403, "/api/events", "Sec-Fetch-Site: cross-site\r\n"),
+        (403, "/api/status", "Sec-Fetch-Site: same-site\r\nSec-Fetch-Mode: navigate\r\n"),
+        (403, "/metrics", "Host: evil.example\r\n"),
+    ] {
+        let answer = site.ask("GET", path, headers, "").await;
+        assert_eq!(answer.status, status, "{path} {headers}: {}", answer.body);
+    }
+    let cross = format!("{JSON}Origin: http://evil.example\r\n");
+    assert_eq!(site.ask("POST", "/api/transactions", &cross, "{\"a\":1}").await.status, 403);
+    assert_eq!(site.ask("GET", "http://evil.example/api/status", "Host: localhost\r\n", "").await.status, 403);
+    let nameless = site.raw("GET /api/status HTTP/1.0\r\n\r\n").await;
+    assert_eq!(nameless.status, 403, "no name at all");
+    assert_eq!(site.get("/api/status").await.json()["pool"]["count"], 0);
+    // A preflight gets no permission.
+    let preflight = site
+        .ask(
+            "OPTIONS",
+            "/api/transactions",
+            "Origin: http://evil.example\r\nAccess-Control-Request-Method: POST\r\n",
+            "",
+        )
+        .await;
+    assert_eq!((preflight.status, preflight.header("access-control-allow-origin")), (403, None));
+}
+
+#[tokio::test]
+async fn a_token_is_wanted_where_one_is_set() {
+    let token = "correct-horse-battery";
+    let site = Site::with(HttpSettings { token: Some(token.into()), ..anywhere() }).await;
+    for path in ["/api/status", "/api/events", "/api/transactions", "/metrics"] {
+        let answer = site.get(path).await;
+        assert_eq!(answer.status, 401, "{path}");
+        assert!(answer.header("www-authenticate").is_some_and(|challenge| challenge.starts_with("Bearer")));
+        for wrong in ["Bearer wrong", "Basic correct-horse-battery", "Bearer correct-horse-batter"] {
+            assert_eq!(site.ask("GET", path, &format!("Authorization: {wrong}\r\n"), "").await.status, 401, "{wrong}");
+        }
+    }
+    let shown = format!("Authorization: Bearer {token}\r\n");
+    assert_eq!(site.ask("GET", "/api/status", &shown, "").await.status, 200);
+    // The page must be there to ask for it; health tells nothing.
+    for path in ["/", "/main.js", "/healthz", "/readyz"] {
+        assert_eq!(site.get(path).await.status, 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_stream_tells_how_things_stand_and_what_happens() {
+    let site = Site::open().await;
+    let mut stream = Stream::open(&site).await;
+    let hello = stream.next("hello").await;
+    assert_eq!(hello["status"]["node"], site.node.id().to_string());
+    assert_eq!(hello["network"]["nodes"][0]["kind"], "me");
+    let hostile = "<img src=x onerror=alert(1)>\u{1b}[31m\r\ndata: x\n\n";
+    let id = site.post("/api/transactions", &json!({ "message": hostile })).await.json()["id"].clone();
+    let activity = stream.next("activity").await;
+    assert_eq!((&activity["transactions"], &activity["samples"][0]["id"]), (&json!(1), &id));
+    let told = site.post("/api/broadcasts", &json!({ "message": hostile })).await;
+    assert_eq!(told.status, 202, "{}", told.body);
+    let activity = stream.next("activity").await;
+    assert_eq!(
+        activity["lines"][0]["message"], "<img src=x onerror=alert(1)>  data: x  ",
+        "text, on one line, without escapes"
+    );
+    let next = stream.next("status").await;
+    assert_eq!(next["pool"]["count"], 1);
+    // Who comes later is told what was.
+    let mut late = Stream::open(&site).await;
+    let lines = late.next("hello").await["lines"].as_array().unwrap().len();
+    assert!(lines >= 2, "{lines}");
+    // It ends with the node.
+    let Site { node, server: _server } = site;
+    node.stop().await;
+    within("the stream's end", stream.read_to_the_end()).await;
+}
+
+/// A listener.
+struct Stream(BufReader<TcpStream>);
+
+impl Stream {
+    async fn open(site: &Site) -> Self {
+        let mut socket = TcpStream::connect(site.address()).await.unwrap();
+        socket.write_all(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        Self(BufReader::new(socket))
+    }
+
+    /// The next frame of a kind; others are passed over.
+    async fn next(&mut self, kind: &str) -> Value {
+        within(format!("a frame {kind}"), async {
+            let mut line = String::new();
+            loop {
+                line.clear();
+                assert!(self.0.read_line(&mut line).await.unwrap() > 0, "the stream ended before {kind}");
+                if line.trim() != format!("event: {kind}") {
+                    continue;
+                }
+                line.clear();
+                self.0.read_line(&mut line).await.unwrap();
+                return serde_json::from_str(line.trim().strip_prefix("data: ").unwrap()).unwrap();
+            }
+        })
+        .await
+    }
+
+    async fn read_to_the_end(mut self) {
+        let mut rest = Vec::new();
+        // However it ends.
+        self.0.read_to_end(&mut rest).await.ok();
+    }
+}
+
+#[tokio::test]
+async fn listeners_are_bounded_and_those_who_do_not_read_keep_nobody_waiting() {
+    let site = Site::open().await;
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        let mut stream = Stream::open(&site).await;
+        // So that the place is taken before the next asks.
+        stream.next("hello").await;
+        silent.push(stream);
+    }
+    let refused = site.get("/api/events").await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
+    for number in 0..300 {
+        let submitted = site.node.submit(&json!({ "number": number, "text": "x".repeat(1_000) })).await.unwrap();
+        within("the disk", submitted.stored()).await.unwrap();
+    }
+    assert_eq!(site.get("/api/status").await.json()["pool"]["count"], 300);
+    drop(silent);
+    eventually("a free place", async || {
+        let mut stream = Stream::open(&site).await;
+        let mut line = String::new();
+        stream.0.read_line(&mut line).await.unwrap();
+        if line.contains(" 200 ") { Ok(()) } else { Err(line) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn too_many_requests_are_told_to_slow_down() {
+    let site = Site::open().await;
+    let mut last = 200;
+    for _ in 0..20_000 {
+        last = site.get("/healthz").await.status;
+        if last != 200 {
+            break;
+        }
+    }
+    // On a machine so slow that the rate is never reached, each was answered.
+    assert!(last == 429 || last == 200, "{last}");
+}
+
+#[tokio::test]
+async fn metrics_have_every_counter_and_what_they_count() {
+    let site = Site::open().await;
+    assert_eq!(site.post("/api/transactions", &json!({ "a": 1 })).await.status, 201);
+    let metrics = site.get("/metrics").await;
+    assert_eq!(metrics.status, 200, "{}", metrics.body);
+    assert!(metrics.header("content-type").unwrap().starts_with("application/openmetrics-text"));
+    let lines: Vec<_> = metrics.body.lines().collect();
+    let status = site.get("/api/status").await.json();
+    for name in status["counters"].as_object().unwrap().keys() {
+        let named = format!("p2p_node_{name}_total ");
+        assert!(lines.iter().any(|line| line.starts_with(&named)), "{name} is missing in {}", metrics.body);
+    }
+    for line in [
+        "p2p_node_transactions_accepted_total 1",
+        "p2p_node_pool_transactions 1",
+        "p2p_node_pool_writable 1",
+        "p2p_node_network_nodes 1",
+        "p2p_node_pool_sync_seconds_count 1",
+        "p2p_node_pool_sync_seconds_bucket{le=\"+Inf\"} 1",
+        "p2p_node_links{kind=\"full\",direction=\"dialled\"} 0",
+        "# EOF",
+    ] {
+        assert!(lines.contains(&line), "{line} is missing in {}", metrics.body);
+    }
+}
+
+#[tokio::test]
+async fn health_and_description() {
+    let site = Site::open().await;
+    assert_eq!((site.get("/healthz").await.status, site.get("/readyz").await.status), (200, 200));
+    let description = site.get("/api").await.json();
+    assert_eq!(description["openapi"], "3.1.0");
+    for (path, methods) in description["paths"].as_object().unwrap() {
+        let path = path.replace("{id}", &"0".repeat(64));
+        if path != "/api/events" && methods.get("get").is_some() {
+            let status = site.get(&path).await.status;
+            assert!(status == 200 || status == 404 && path.contains("000"), "{path}: {status}");
+        }
+    }
+    // One that knows of a peer and has none is not ready.
+    let alone = Embedded::start(|network| network.known_peer("ws://127.0.0.1:9".parse().unwrap())).await;
+    let server = Server::start(alone.handle(), &anywhere()).await.unwrap();
+    let site = Site { node: alone, server };
+    assert_eq!((site.get("/healthz").await.status, site.get("/readyz").await.status), (200, 503));
+}
+
+#[tokio::test]
+async fn a_taken_port_is_an_error_if_it_was_asked_for() {
+    let node = Embedded::start(|network| network).await;
+    let (_holder, port) = free_port_holder();
+    let settings =
+        HttpSettings { port: Some(port), origin: "HTTP_PORT from the environment".into(), ..HttpSettings::default() };
+    let error = Server::start(node.handle(), &settings).await.unwrap_err();
+    assert!(matches!(error, WebError::PortInUse { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(
+        text.contains(&port.to_string())
+            && text.contains("HTTP_PORT from the environment")
+            && text.contains("HTTP_PORT=0"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn two_nodes_see_each_other() {
+    let first = Site::open().await;
+    let address = first.node.address().clone();
+    let second = Embedded::start(|network| network.known_peer(address)).await;
+    let network = eventually("both nodes", async || {
+        let network = first.get("/api/network").await.json();
+        if network["nodes"].as_array().unwrap().len() == 2 { Ok(network) } else { Err(network.to_string()) }
+    })
+    .await;
+    assert_eq!((&network["links"], &network["nodes"][1]["id"]), (&json!([[0, 1]]), &json!(second.id().to_string())));
+    let peer = eventually("a round-trip time", async || {
+        let peers = first.get("/api/peers").await.json();
+        let time = peers["peers"][0]["roundTripSeconds"].as_f64();
+        time.map(|_| peers["peers"][0].clone()).ok_or_else(|| peers.to_string())
+    })
+    .await;
+    assert_eq!((&peer["state"], &peer["dialled"]), (&json!("connected"), &json!(false)), "{peer}");
+    second.stop().await;
+    eventually("one node", async || {
+        let network = first.get("/api/network").await.json();
+        if network["nodes"].as_array().unwrap().len() == 1 { Ok(()) } else { Err(network.to_string()) }
+    })
+    .await;
+}
