@@ -50,13 +50,13 @@ async fn stranger(node: u16, number: u8, address: &str, join: Value) -> Socket {
 
 #[tokio::test]
 async fn more_nodes_than_places_all_have_two_links_and_every_transaction() {
-    let first = capped(2, &[]).await;
+    let first = capped(3, &[]).await;
     let mut nodes = vec![first];
     for _ in 0..6 {
-        nodes.push(capped(2, &[&nodes[0]]).await);
+        nodes.push(capped(3, &[&nodes[0]]).await);
     }
     let all: Vec<&Embedded> = nodes.iter().collect();
-    places(&all, 2, 2).await;
+    places(&all, 2, 3).await;
     for (number, node) in nodes.iter().enumerate() {
         node.submit(&transaction(number as u64)).await.unwrap().stored().await.unwrap();
     }
@@ -64,7 +64,7 @@ async fn more_nodes_than_places_all_have_two_links_and_every_transaction() {
     for node in &nodes {
         exactly(node, &sent).await;
     }
-    places(&all, 2, 2).await;
+    places(&all, 2, 3).await;
 }
 
 #[tokio::test]
