@@ -43,7 +43,7 @@ impl Protocol {
             kind: match link.role {
                 Role::Full(_) => LinkKind::Full,
                 Role::Plain { .. } => LinkKind::Plain,
-                Role::Client | Role::Candidate(_) => LinkKind::Client,
+                Role::Client | Role::Candidate(_) | Role::Guest(_) => LinkKind::Client,
             },
             dialled: link.dialled.is_some(),
             opened: link.opened,
