@@ -328,7 +328,7 @@ impl Stream {
         .await
     }
 
-    async fn read_to_the_end(mut self) {
+    async fn read_last(mut self) {
         let mut rest = Vec::new();
         // However it ends.
         self.0.read_to_end(&mut rest).await.ok();
