@@ -29,6 +29,8 @@ pub mod folder;
 #[cfg(feature = "net")]
 pub mod key;
 #[cfg(feature = "net")]
+mod remembered;
+#[cfg(feature = "net")]
 pub mod settings;
 
 #[cfg(feature = "cli")]

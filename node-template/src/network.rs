@@ -34,6 +34,7 @@ use crate::protocol::limits::Limits;
 use crate::protocol::message::{Broadcast, InvalidBroadcast, Member, Status};
 use crate::protocol::transaction::{InvalidTransaction, Transaction, TransactionId};
 use crate::protocol::{Config, Protocol, Submission};
+use crate::remembered::Remembered;
 use crate::report::many;
 use crate::settings::{DEFAULT_NETWORK, Settings};
 use crate::transport::driver::{Command, Driver, Parts};
@@ -62,6 +63,7 @@ pub struct Network {
     name: String,
     known_peers: Vec<PeerAddress>,
     max_peers: Option<u32>,
+    genesis: Option<PeerAddress>,
     validator: Validator,
     limits: Limits,
     /// Where host and port were set, for errors.
@@ -120,6 +122,7 @@ impl Network {
             name: DEFAULT_NETWORK.to_owned(),
             known_peers: Vec::new(),
             max_peers: None,
+            genesis: None,
             validator: Validator::default(),
             limits: Limits::default(),
             origin: "as the program asked".to_owned(),
@@ -153,6 +156,19 @@ impl Network {
     /// One more address to dial from the start, never forgotten.
     pub fn known_peer(mut self, address: PeerAddress) -> Self {
         self.known_peers.push(address);
+        self
+    }
+
+    /// Link to at most `most` nodes, instead of to all. A node that is full sends others on, and takes one that has no link in place of another; with 1 a network
+    /// can not connect. 0 counts as 1.
+    pub fn max_peers(mut self, most: u32) -> Self {
+        self.max_peers = Some(most.max(1));
+        self
+    }
+
+    /// Join through this node: ask it for a live one, link to that and to some of its neighbours. If it is down, known peers and those of the last run serve.
+    pub fn genesis(mut self, address: PeerAddress) -> Self {
+        self.genesis = Some(address);
         self
     }
 
@@ -200,6 +216,7 @@ impl Network {
         let port = listeners[0].local_addr().map_err(|error| self.explain(error))?.port();
         let address = self.advertised(port).map_err(StartError::Address)?;
         pool::announce(&self.folder, &self.listened(port).map_err(StartError::Address)?)?;
+        let remembered = Remembered::read(&self.folder, self.max_peers.is_some() || self.genesis.is_some());
         let (session, seed) = (Session::from_random(random()?), u64::from_le_bytes(random()?));
         let config = Config {
             node,
@@ -208,7 +225,9 @@ impl Network {
             network: self.name,
             address: address.clone(),
             known_peers: self.known_peers,
+            remembered_peers: remembered.addresses().to_vec(),
             max_peers: self.max_peers,
+            genesis: self.genesis,
             since: time_of_day() as u64,
             limits: self.limits.clone(),
             seed,
@@ -238,6 +257,7 @@ impl Network {
             validator: self.validator.clone(),
             pressure: Arc::default(),
             commands: command_receiver,
+            remembered,
             events: events.clone(),
             syncs: Arc::clone(&syncs),
         });
@@ -290,7 +310,8 @@ impl From<Settings> for Network {
             address: settings.address,
             name: settings.network,
             known_peers: settings.known_peers,
-            max_peers: None,
+            max_peers: settings.max_peers,
+            genesis: settings.genesis,
             validator: Validator::default(),
             limits: settings.limits,
             origin: settings.listen_origin,

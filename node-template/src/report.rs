@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tracing::Level;
 
-use crate::protocol::event::{Event, PeerName};
+use crate::protocol::event::{Event, GenesisStep, PeerName};
 use crate::protocol::transaction::{Origin, TransactionId};
 
 #[cfg(test)]
@@ -47,7 +47,9 @@ pub fn words(event: &Event) -> (Level, String) {
 fn level(event: &Event) -> Level {
     match event {
         Event::StoreFailed { .. } => Level::ERROR,
-        Event::Warning { .. } | Event::Behind { .. } => Level::WARN,
+        Event::Warning { .. }
+        | Event::Behind { .. }
+        | Event::Genesis(GenesisStep::Failed { .. } | GenesisStep::Ourselves { .. }) => Level::WARN,
         // In a small network a person can follow who comes and goes.
         Event::NodeJoined { nodes, .. } | Event::NodeLeft { nodes, .. } if *nodes <= FEW_NODES => Level::INFO,
         Event::NodeJoined { .. } | Event::NodeLeft { .. } | Event::Broadcast { .. } => Level::DEBUG,
@@ -63,6 +65,13 @@ fn level(event: &Event) -> Level {
         | Event::Learned { .. }
         | Event::Transaction { .. }
         | Event::StoreRecovered
+        | Event::Declined { .. }
+        | Event::DeclinedBy { .. }
+        | Event::Insisting { .. }
+        | Event::Split { .. }
+        | Event::Moved { .. }
+        | Event::Merging { .. }
+        | Event::Genesis(_)
         | Event::Feeding { .. } => Level::INFO,
     }
 }
@@ -118,11 +127,70 @@ impl fmt::Display for Words<'_> {
             Event::Feeding { peer, ours } => {
                 write!(f, "{peer} asked for the whole pool: sending it {}", many(*ours, "transaction", "transactions"))
             }
+            Event::Declined { peer, others: 0 } => write!(f, "full: had to turn {peer} away, knowing nobody else"),
+            Event::Declined { peer, others } => {
+                write!(f, "full: redirected {peer} to {}", count(*others, "other"))
+            }
+            Event::DeclinedBy { peer, others, next, retry_in } => {
+                write!(f, "{peer} is full")?;
+                match next {
+                    Some(next) => write!(f, ", trying {next} next")?,
+                    None => write!(f, " and told of {}", count(*others, "other"))?,
+                }
+                write!(f, "; it is asked again in {} s", retry_in.as_secs())
+            }
+            Event::Insisting { address } => write!(f, "everybody is full: insisting on a place at {address}"),
+            Event::Split { joiner, moved } => {
+                write!(f, "full: {joiner} had no other way in and takes the place of {moved}, which goes on to it")
+            }
+            Event::Moved { peer, next: Some(next) } => {
+                write!(f, "{peer} needs our place for another node: going on to {next}")
+            }
+            Event::Moved { peer, next: None } => write!(f, "{peer} needs our place for another node"),
+            Event::Merging { address, gave_up } => {
+                write!(f, "{address} is in a part of the network that formed apart: linking the two")?;
+                match gave_up {
+                    Some(peer) => write!(f, ", in place of {peer}"),
+                    None => Ok(()),
+                }
+            }
+            Event::Genesis(step) => genesis_words(f, step),
             Event::Behind { peer } => {
                 write!(f, "{peer} reads slower than we send: the rest follows from transactions.json as it catches up")
             }
             Event::StoreFailed { error: text } | Event::Warning { text } => f.write_str(&clean(text, LINE_CHARACTERS)),
             Event::Fault { link, peer, text } => write!(f, "link {link}, {peer}: {}", plain(text)),
+        }
+    }
+}
+
+fn genesis_words(f: &mut fmt::Formatter<'_>, step: &GenesisStep) -> fmt::Result {
+    match step {
+        GenesisStep::Ourselves { address } => {
+            write!(
+                f,
+                "GENESIS is {address}, this node itself: ignored; name another node, or leave it out at the first one"
+            )
+        }
+        GenesisStep::Asking { address } => write!(f, "genesis: asking {address} for a node to begin with"),
+        GenesisStep::Failed { address, error, others } => {
+            write!(f, "genesis: {address} can not be asked ({}); ", plain(error))?;
+            match others {
+                0 => f.write_str("no other peer is known: check GENESIS, or name a peer with PEERS"),
+                _ => write!(
+                    f,
+                    "using {}; check GENESIS if that was not expected",
+                    many(*others as u64, "known or remembered peer", "known and remembered peers")
+                ),
+            }
+        }
+        GenesisStep::Alone { address } => write!(f, "genesis: {address} knows nobody else: staying with it"),
+        GenesisStep::Named { address } => {
+            write!(f, "genesis: it named {address}; saying goodbye to it and joining there")
+        }
+        GenesisStep::Joined { peer } => write!(f, "genesis: joined at {peer}"),
+        GenesisStep::Neighbours { peer, addresses } => {
+            write!(f, "genesis: {peer} told of {}", count(*addresses, "neighbour"))
         }
     }
 }

@@ -396,8 +396,10 @@ fn oddities_are_warned_of() {
             &["node-2/.env, line 2: KNOWN_PEER is no setting and is ignored; did you mean PEERS?"],
         ),
         (
-            "PORT=4001\nMAX_PEERS=4\nGENESIS=",
-            &["MAX_PEERS is not supported by this version and is ignored (node-2/.env, line 2)"],
+            "PORT=4001\nMAX_PEERS=1\nGENESIS=",
+            &[
+                "MAX_PEERS is 1 (node-2/.env, line 2): nodes with one link each can not form a network, only pairs; set 2 or more, better 3",
+            ],
         ),
         (
             "PORT=4001\n\nPORT=4002\n",
@@ -464,7 +466,7 @@ fn the_template_is_valid_and_shows_the_defaults() {
         (settings.host.as_str(), settings.network.as_str(), settings.warnings),
         ("localhost", "p2p-node", Vec::new())
     );
-    assert_eq!(all.lines().count(), 24, "{all}");
+    assert_eq!(all.lines().count(), 26, "{all}");
 }
 
 #[test]

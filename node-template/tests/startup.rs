@@ -263,7 +263,7 @@ async fn a_disk_that_is_full_at_the_start_is_refused() {
 #[tokio::test]
 async fn oddities_are_warned_of_and_the_node_starts() {
     let (port, dead) = (free_port(), free_port());
-    let env = format!("\u{feff}export PORT = '{port}'\r\nLOG=\"info\"\r\nMAX_PEERS=4 # later\r\n");
+    let env = format!("\u{feff}export PORT = '{port}'\r\nLOG=\"info\"\r\nMAX_PEERS=1 # few\r\n");
     let folder = Folder::new(&env);
     let own = format!("ws://localhost:{port}");
     let known = json!([own, "not an address", 7, format!("ws://localhost:{dead}"), format!("ws://LOCALHOST:{dead}/")]);
@@ -272,7 +272,7 @@ async fn oddities_are_warned_of_and_the_node_starts() {
     let started = Started::new(&folder, |_| {}).await;
     let said = started.said();
     for line in [
-        "WARN MAX_PEERS is not supported by this version and is ignored (node-2/.env, line 3)",
+        "WARN MAX_PEERS is 1 (node-2/.env, line 3): nodes with one link each can not form a network, only pairs; set 2 or more, better 3",
         "WARN node-2/known-peers.json, entry 2, is skipped: \"not an address\" is no peer address: it has no ws://; write it as ws://host:port",
         "WARN node-2/known-peers.json, entry 3, is skipped: a number is no peer address; write it as \"ws://host:port\"",
     ] {

@@ -297,7 +297,7 @@ async fn the_stream_tells_how_things_stand_and_what_happens() {
     // It ends with the node.
     let Site { node, server: _server } = site;
     node.stop().await;
-    within("the stream's end", stream.last()).await;
+    within("the stream's end", stream.read_last()).await;
 }
 
 /// A listener.

@@ -42,6 +42,10 @@ pub enum Invariant {
     NoBusyLoop,
     /// Once nothing disturbs it, the network becomes a full mesh, one link per pair of full peers, and stays one.
     FullMesh,
+    /// A node has no more links than its cap allows.
+    DegreeWithinCap,
+    /// Once nothing disturbs it, a network of capped nodes is connected, everybody has two links where there are two others, and all is at rest.
+    ConnectedOverlay,
     /// Once nothing disturbs it, every link of a given graph is open.
     LinksAsWanted,
     /// Once nothing disturbs it, all pools are equal.
@@ -165,6 +169,17 @@ impl Watch {
             ));
         }
         Ok(())
+    }
+}
+
+/// Whether a node keeps its cap.
+pub fn check_degree(core: &Protocol, most: Option<u32>) -> Result<(), Fault> {
+    let linked = core.linked_peers();
+    match most {
+        Some(most) if linked > most as usize => {
+            Err((Invariant::DegreeWithinCap, format!("{linked} links, {most} are allowed")))
+        }
+        _ => Ok(()),
     }
 }
 

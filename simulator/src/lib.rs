@@ -17,6 +17,7 @@ pub mod load;
 pub mod measure;
 pub mod network;
 pub mod node;
+pub mod overlay;
 pub mod plain;
 pub mod run;
 pub mod table;

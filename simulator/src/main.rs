@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use clap::{Parser, Subcommand, ValueEnum};
 use simulator::faults::{Cast, Scenario};
 use simulator::measure::{Experiment, Topology, Trouble, rows};
+use simulator::overlay::{OverlayPlan, Story};
 use simulator::run::{Outcome, Plan};
 
 /// Runs networks of nodes in virtual time, with faults, and checks what must hold.
@@ -32,6 +33,18 @@ struct Flags {
     /// Which faults.
     #[arg(long, value_enum, default_value_t = Choice::All)]
     scenario: Choice,
+    /// Runs networks with a cap on each node's links, instead of a full mesh.
+    #[arg(long, value_enum)]
+    overlay: Option<OverlayChoice>,
+    /// With --overlay: the least and the most cap; each node's is drawn.
+    #[arg(long, default_value = "3-12", value_parser = caps)]
+    caps: (u32, u32),
+    /// With --overlay: within how many seconds all nodes start.
+    #[arg(long, default_value_t = 20)]
+    spread: u64,
+    /// With --overlay: the one address that all begin with is a genesis node's.
+    #[arg(long)]
+    genesis: bool,
     /// Print every step of the first seed to standard error, and run no other.
     #[arg(long)]
     trace: bool,
@@ -158,6 +171,35 @@ impl Choice {
     }
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum OverlayChoice {
+    Form,
+    Churn,
+    Third,
+    Cut,
+    Apart,
+    All,
+}
+
+impl OverlayChoice {
+    fn stories(self) -> Vec<Story> {
+        match self {
+            Self::Form => vec![Story::Form],
+            Self::Churn => vec![Story::Churn],
+            Self::Third => vec![Story::Third],
+            Self::Cut => vec![Story::Cut],
+            Self::Apart => vec![Story::Apart],
+            Self::All => Story::ALL.to_vec(),
+        }
+    }
+}
+
+fn caps(text: &str) -> Result<(u32, u32), String> {
+    let (least, most) = text.split_once('-').unwrap_or((text, text));
+    let caps = least.parse().ok().zip(most.parse().ok()).filter(|(least, most)| (1..=*most).contains(least));
+    caps.ok_or_else(|| "expected a cap such as 6, or two such as 3-12".to_owned())
+}
+
 fn degree(text: &str) -> Result<u32, String> {
     let degree = text.parse().ok().filter(|degree| *degree == 0 || (2..=64).contains(degree));
     degree.ok_or_else(|| "expected a degree from 2 to 64, or 0 for a full mesh".to_owned())
@@ -185,6 +227,9 @@ fn main() -> ExitCode {
 fn run_scenarios(flags: &Flags) -> usize {
     let cast = Cast { nodes: flags.nodes.into(), plain: flags.plain.into() };
     let seeds = if flags.trace { 1 } else { flags.seeds };
+    if let Some(choice) = flags.overlay {
+        return overlays(flags, choice, seeds);
+    }
     let mut failed = 0;
     for scenario in flags.scenario.scenarios() {
         println!("\n{scenario:?}");
@@ -199,6 +244,38 @@ fn run_scenarios(flags: &Flags) -> usize {
             if let Err(broken) = &outcome.result {
                 failed += 1;
                 println!("  {broken}\n  repeat it: {}", plan.command());
+            }
+        }
+    }
+    failed
+}
+
+/// Runs overlays and prints their table. Returns how many runs broke a rule.
+fn overlays(flags: &Flags, choice: OverlayChoice, seeds: u64) -> usize {
+    let mut failed = 0;
+    for story in choice.stories() {
+        println!(
+            "\n{story:?}\nnodes  caps   seed        formed    healed  degree  splits  links/node/min  copies  result"
+        );
+        for seed in flags.seed..flags.seed.saturating_add(seeds) {
+            let spread = Duration::from_secs(flags.spread);
+            let (nodes, caps, genesis) = (flags.nodes.into(), flags.caps, flags.genesis);
+            let plan = OverlayPlan { story, seed, nodes, caps, genesis, spread, print: flags.trace };
+            let start = format!("{nodes:<6} {:<6} {seed:<10}", format!("{}-{}", caps.0, caps.1));
+            match plan.run() {
+                Ok(outcome) => println!(
+                    "{start} {:>6.1} s  {:>6.1} s  {:>6.2}  {:>6}  {:>14.3}  {:>6.2}  ok",
+                    outcome.formed.as_secs_f64(),
+                    outcome.healed.as_secs_f64(),
+                    outcome.degree,
+                    outcome.splits,
+                    outcome.changes,
+                    outcome.copies,
+                ),
+                Err(broken) => {
+                    failed += 1;
+                    println!("{start} BROKEN: {broken}\n  repeat it: {}", plan.command());
+                }
             }
         }
     }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use futures_util::future::join_all;
 use p2p_node::client::Client;
-use p2p_node::protocol::message::Status;
+use p2p_node::protocol::message::{PeerState, Status};
 use serde_json::json;
 
 use crate::nodes::{self, Found};
@@ -34,6 +34,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     } else {
         tell(table(&told))?;
         tell(verdict(&told))?;
+        if let (Some(_), [(_, status)]) = (arguments.node, &told[..]) {
+            tell(peers(status))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -100,6 +103,32 @@ fn table(told: &[(Folder, Status)]) -> String {
     terminal::table(&rows)
 }
 
+/// The peer table of one node: an address in a row, what it is, and until when.
+fn peers(status: &Status) -> String {
+    let cap = status.max_peers.map_or_else(|| "all".to_owned(), |most| format!("at most {most}"));
+    let heading = format!("\npeers (links to {cap}; * = named by a person)");
+    let mut rows = vec![["address", "state"].map(str::to_owned).to_vec()];
+    for peer in &status.peers {
+        let state = match (peer.state, peer.seconds) {
+            (PeerState::Connected, _) => "connected".to_owned(),
+            (PeerState::Pending, _) => "pending".to_owned(),
+            (PeerState::Declined, Some(seconds)) => format!("declined, asked again in {seconds:.0} s"),
+            (PeerState::Declined, None) => "declined".to_owned(),
+            (PeerState::Failed, Some(seconds)) => format!("failed, dialled again in {seconds:.0} s"),
+            (PeerState::Failed, None) => "failed".to_owned(),
+            (PeerState::Idle, Some(seconds)) => format!("idle, dialled in {seconds:.0} s"),
+            (PeerState::Idle, None) => "idle".to_owned(),
+        };
+        rows.push(vec![format!("{}{}", terminal::plain(&peer.address), if peer.known { " *" } else { "" }), state]);
+    }
+    if rows.len() == 1 {
+        return format!("{heading}\nnone");
+    }
+    let left_out = status.known.saturating_sub(status.peers.len());
+    let rest = if left_out > 0 { format!("\n… and {left_out} more") } else { String::new() };
+    format!("{heading}\n{}{rest}", terminal::table(&rows))
+}
+
 fn agree(told: &[(Folder, Status)]) -> bool {
     told.windows(2).all(|pair| pair[0].1.pool == pair[1].1.pool)
 }
@@ -124,7 +153,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::path::PathBuf;
 
-    use p2p_node::protocol::message::Summary;
+    use p2p_node::protocol::message::{PeerRow, Summary};
 
     use super::*;
 
@@ -139,6 +168,8 @@ mod tests {
             connected: vec!["a".to_owned(); 2],
             attempting: Vec::new(),
             known: 3,
+            max_peers: None,
+            peers: Vec::new(),
             pool: Summary { count, sum: sum.to_owned() },
             writable: number != 2,
             held: 0,
@@ -155,6 +186,28 @@ mod tests {
             "name    port  node      up      connected  attempting  known  pool\n\
              node-1  4001  01234567  1m 01s  2          0           3      5\n\
              node-2  4002  01234567  1m 01s  2          0           3      5 (its file takes no writes)"
+        );
+    }
+
+    #[test]
+    fn the_peer_table_says_until_when() {
+        let row =
+            |port, state, seconds, known| PeerRow { address: format!("ws://localhost:{port}"), state, seconds, known };
+        let (_, mut status) = told(1, 5, "");
+        status.max_peers = Some(2);
+        status.peers = vec![
+            row(1, PeerState::Connected, None, true),
+            row(2, PeerState::Declined, Some(29.6), false),
+            row(3, PeerState::Failed, Some(4.0), false),
+        ];
+        assert_eq!(
+            peers(&status),
+            "\npeers (links to at most 2; * = named by a person)\n\
+             address              state\n\
+             ws://localhost:1 *  connected\n\
+             ws://localhost:2    declined, asked again in 30 s\n\
+             ws://localhost:3    failed, dialled again in 4 s"
+                .replace("address              ", "address             ")
         );
     }
 

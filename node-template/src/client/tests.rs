@@ -82,6 +82,8 @@ fn status(holds: usize) -> Status {
         connected: Vec::new(),
         attempting: Vec::new(),
         known: 0,
+        max_peers: None,
+        peers: Vec::new(),
         pool: Summary { count: 0, sum: "0".repeat(64) },
         writable: true,
         held: holds,

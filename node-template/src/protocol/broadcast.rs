@@ -116,7 +116,7 @@ impl Protocol {
             // What a full peer says of the origin is believed; a client's is ours.
             Role::Full(peer) => (origin.unwrap_or(Origin::Node(peer.id)), synced, true),
             Role::Client => (Origin::Node(self.config.node), None, false),
-            Role::Plain { .. } | Role::Candidate(_) => {
+            Role::Plain { .. } | Role::Candidate(_) | Role::Guest(_) => {
                 return self.fault(link, "BROADCAST: only full peers and clients send it");
             }
         };

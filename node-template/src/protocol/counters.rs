@@ -86,6 +86,18 @@ counters! {
     addresses_out_of_scope,
     /// Addresses for which the peer table had no room.
     addresses_without_room,
+    /// Nodes that were told that there is no place for them here.
+    places_declined,
+    /// Times that we were told so.
+    places_refused,
+    /// Links split for a node that had none.
+    links_split,
+    /// Links given up to link two parts of the network that had formed apart.
+    links_given_up,
+    /// Random nodes asked for addresses.
+    visits,
+    /// Plain peers sent to others for want of a place.
+    plain_redirected,
     /// Dials put off because their host was dialled often a moment ago.
     dials_put_off,
 }

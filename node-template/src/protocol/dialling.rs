@@ -38,7 +38,11 @@ impl Protocol {
             return;
         }
         if self.peers.forget(&address, now, &self.config.limits) {
+            self.overlay.seeking.flying.remove(&address);
             return;
+        }
+        if self.config.max_peers.is_some() && !self.overlay.seeking.flying.contains_key(&address) {
+            return self.on_ready(now, &address);
         }
         if self.peers.in_flight() >= self.config.limits.dials_in_flight {
             self.peers.set_state(&address, State::Queued);
@@ -85,8 +89,9 @@ impl Protocol {
     pub(super) fn on_dial_failed(&mut self, now: Instant, address: PeerAddress, error: String) {
         self.counters.dials_failed += 1;
         let retry_in = self.put_back(now, &address);
-        self.notify(Event::DialFailed { address, error, retry_in });
+        self.notify(Event::DialFailed { address: address.clone(), error: error.clone(), retry_in });
         self.fill_slots(now);
+        self.on_flight_failed(now, &address, &error);
     }
 
     /// Puts an address that failed, or whose link ended, back into the waiting ones, with backoff. Returns how long it waits; `None` if it is forgotten.

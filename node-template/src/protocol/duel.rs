@@ -15,6 +15,11 @@ use super::{Output, Protocol};
 impl Protocol {
     /// Makes a link that we dialled the link to its node: our HANDSHAKE goes out.
     pub(super) fn promote(&mut self, now: Instant, link: LinkId) {
+        let id = self.links.get(link).and_then(|link| link.name().node);
+        let counted = id.is_some_and(|id| self.links.to_node(id, Some(link)).is_some());
+        if !counted && self.is_full(now, None) {
+            return self.close(link, close::NORMAL, "the last place here was taken meanwhile");
+        }
         let Some(opened) = self.links.get_mut(link) else { return };
         if let Role::Candidate(peer) = &opened.role {
             opened.role = Role::Full(FullPeer { answered: true, ..peer.clone() });
@@ -24,6 +29,7 @@ impl Protocol {
             }
             self.timers.set(Timer::Silence(link), now + self.config.limits.dial_timeout);
             self.send_handshake(link);
+            self.send_join(link);
         }
     }
 

@@ -121,6 +121,52 @@ pub enum Event {
         /// How many transactions we have.
         ours: u64,
     },
+    /// A node asked for a place and there was none.
+    Declined {
+        /// Who.
+        peer: PeerName,
+        /// How many others it was told of.
+        others: usize,
+    },
+    /// A node that we asked for a place has none.
+    DeclinedBy {
+        /// Who.
+        peer: PeerName,
+        /// How many others it told us of.
+        others: usize,
+        /// Whom we try now; `None`: nobody yet.
+        next: Option<PeerAddress>,
+        /// When it is asked again.
+        retry_in: Duration,
+    },
+    /// No node has a place for us: one is asked to split a link.
+    Insisting {
+        /// Which.
+        address: PeerAddress,
+    },
+    /// A node that had no link got the place of another, which goes on to it.
+    Split {
+        /// Who got the place.
+        joiner: PeerName,
+        /// Who had it.
+        moved: PeerName,
+    },
+    /// A peer gave our place away.
+    Moved {
+        /// Who.
+        peer: PeerName,
+        /// Where it sent us.
+        next: Option<PeerAddress>,
+    },
+    /// A node belongs to a part of the network that formed apart: the two are linked.
+    Merging {
+        /// Where it is.
+        address: PeerAddress,
+        /// Whose link makes room for that.
+        gave_up: Option<PeerName>,
+    },
+    /// A step in joining through the genesis node.
+    Genesis(GenesisStep),
     /// A slow peer's queue is full: from now on it is fed from the pool.
     Behind {
         /// Who.
@@ -139,6 +185,53 @@ pub enum Event {
         peer: PeerName,
         /// What it did.
         text: String,
+    },
+}
+
+/// A step in joining through a genesis node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GenesisStep {
+    /// It is this node itself.
+    Ourselves {
+        /// The address that was set.
+        address: PeerAddress,
+    },
+    /// It is being asked for nodes.
+    Asking {
+        /// Where it is.
+        address: PeerAddress,
+    },
+    /// It can not be asked.
+    Failed {
+        /// Where it should be.
+        address: PeerAddress,
+        /// Why, in words.
+        error: String,
+        /// How many other addresses there are to try.
+        others: usize,
+    },
+    /// It knows nobody else.
+    Alone {
+        /// Where it is.
+        address: PeerAddress,
+    },
+    /// It named a node, which is being dialled.
+    Named {
+        /// Where that is.
+        address: PeerAddress,
+    },
+    /// The node that it named, or itself, took us.
+    Joined {
+        /// Who.
+        peer: PeerName,
+    },
+    /// That node told of its neighbours.
+    Neighbours {
+        /// Who.
+        peer: PeerName,
+        /// How many.
+        addresses: usize,
     },
 }
 

@@ -225,6 +225,12 @@ pub enum Output {
         /// Which.
         request: RequestId,
     },
+    /// Keep these addresses for the next start, in place of those ordered before: they led to nodes lately, the latest first. At most
+    /// [`REMEMBERED_PEERS`](super::limits::REMEMBERED_PEERS).
+    Remember {
+        /// Which.
+        addresses: Vec<PeerAddress>,
+    },
     /// A text of the application is on its way.
     Told {
         /// Which.
@@ -280,8 +286,12 @@ pub struct Config {
     pub address: PeerAddress,
     /// The addresses that are dialled from the start and never forgotten.
     pub known_peers: Vec<PeerAddress>,
-    /// To how many nodes we link at most, told to others; `None`: any number.
+    /// Addresses that led to nodes when this node last ran.
+    pub remembered_peers: Vec<PeerAddress>,
+    /// How many nodes to link to at most; `None`: all, a full mesh.
     pub max_peers: Option<u32>,
+    /// Whom to ask for a node to begin with.
+    pub genesis: Option<PeerAddress>,
     /// When this run began: seconds since 1970, told to others.
     pub since: u64,
     /// The bounds that this node keeps.

@@ -108,6 +108,9 @@ impl Protocol {
         from: Option<LinkId>,
     ) -> usize {
         self.counters.transactions_accepted += 1;
+        if let Some(link) = from.and_then(|link| self.links.get_mut(link)) {
+            link.brought += 1;
+        }
         self.reconciling.on_accepted(&transaction.id());
         match &origin {
             Some(origin) => {
@@ -174,7 +177,7 @@ impl Protocol {
                     let shy = peers.get(address).and_then(|peer| peer.handshakes_only_until);
                     !brought && shy.is_none_or(|until| now >= until)
                 }
-                Role::Plain { address: None } | Role::Candidate(_) | Role::Client => false,
+                Role::Plain { address: None } | Role::Candidate(_) | Role::Guest(_) | Role::Client => false,
             };
             if wanted {
                 targets.push(id);

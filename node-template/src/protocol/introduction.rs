@@ -25,7 +25,7 @@ impl Protocol {
     pub(super) fn on_handshake(&mut self, now: Instant, link: LinkId, handshake: Handshake) {
         self.counters.addresses_dropped += handshake.dropped as u64;
         let accepted = match &handshake.node {
-            Some(node) => self.on_full_handshake(now, link, node),
+            Some(node) => self.on_full_handshake(now, link, node, &handshake.addresses),
             None => self.on_plain_handshake(now, link, &handshake.addresses),
         };
         if accepted {
@@ -34,7 +34,7 @@ impl Protocol {
     }
 
     /// A node of the exercise introduces itself; says whether its addresses count.
-    pub(super) fn on_plain_handshake(&mut self, _now: Instant, link: LinkId, addresses: &[PeerAddress]) -> bool {
+    pub(super) fn on_plain_handshake(&mut self, now: Instant, link: LinkId, addresses: &[PeerAddress]) -> bool {
         let suggested = self.own_address_of(addresses);
         let Some(opened) = self.links.get_mut(link) else {
             return false;
@@ -43,7 +43,8 @@ impl Protocol {
             opened.role = Role::Plain { address: suggested };
             self.timers.cancel(&Timer::Silence(link));
         }
-        matches!(self.links.get(link).map(|link| &link.role), Some(Role::Plain { .. }))
+        let plain = matches!(self.links.get(link).map(|link| &link.role), Some(Role::Plain { .. }));
+        plain && !self.place_plain(now, link, addresses)
     }
 
     /// Which of a plain peer's addresses is its own. It lists whom it has just dialled, us, behind all others, and itself before or behind them: so
@@ -68,12 +69,17 @@ impl Protocol {
     }
 
     /// A full peer introduces itself, on either side of a link; says whether its addresses count.
-    pub(super) fn on_full_handshake(&mut self, now: Instant, link: LinkId, node: &NodeInfo) -> bool {
+    pub(super) fn on_full_handshake(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        node: &NodeInfo,
+        addresses: &[PeerAddress],
+    ) -> bool {
         let Some(opened) = self.links.get(link) else {
             return false;
         };
         let dialled = opened.dialled.clone();
-        let known = opened.full().is_some();
         if node.id == self.config.node && node.session == self.config.session {
             self.close(link, close::NORMAL, "this is myself");
             return false;
@@ -98,7 +104,16 @@ impl Protocol {
         } else if dialled.is_some() {
             // We dialled a node without greeting, so this is no full peer; a sibling `node` from there proves nothing.
             return matches!(opened.role, Role::Plain { .. });
+        } else if self.waits_for_join(now, link, node, addresses) {
+            return false;
         }
+        self.welcome(now, link, node);
+        true
+    }
+
+    /// A full peer is let in.
+    pub(super) fn welcome(&mut self, now: Instant, link: LinkId, node: &NodeInfo) {
+        let known = self.links.get(link).is_some_and(|link| link.full().is_some());
         let twin = self.links.to_node(node.id, Some(link)).map(|(id, _)| id);
         self.admit(link, node);
         if let Some(twin) = twin {
@@ -110,7 +125,6 @@ impl Protocol {
         } else {
             self.verify_claim(now, link, node);
         }
-        true
     }
 
     pub(super) fn admit(&mut self, link: LinkId, node: &NodeInfo) {
@@ -190,6 +204,9 @@ impl Protocol {
     }
 
     pub(super) fn on_probed(&mut self, now: Instant, link: LinkId, address: PeerAddress, greeting: Option<Greeting>) {
+        if self.on_guest_probed(now, link, &address, greeting) {
+            return self.fill_slots(now);
+        }
         if self.peers.get(&address).is_some_and(|peer| matches!(peer.state, State::Probing(_))) {
             let claimed = self.links.get(link).filter(|link| !link.closing).and_then(Link::full);
             let right = claimed.is_some_and(|peer| greeting == Some(Greeting { node: peer.id, session: peer.session }));
@@ -237,6 +254,7 @@ impl Protocol {
         let other = self.links.to_node(id, Some(link)).and_then(|(other, _)| self.links.get(other));
         if !other.is_some_and(Link::takes_transactions) {
             self.notify_up(link);
+            self.on_place(now, link);
             // One side begins; if the pools differ the other answers in kind.
             if self.config.node < id {
                 self.compare_pools(now, link);
@@ -259,7 +277,7 @@ impl Protocol {
             let open = match &other.role {
                 Role::Full(peer) => &peer.address,
                 Role::Plain { .. } => &other.dialled,
-                Role::Candidate(_) | Role::Client => &None,
+                Role::Candidate(_) | Role::Guest(_) | Role::Client => &None,
             };
             addresses.extend(
                 open.clone().filter(|address| opened.scope.may_tell(address.scope()) && !addresses.contains(address)),
@@ -278,6 +296,7 @@ impl Protocol {
             protocol: PROTOCOL,
             network: self.config.network.clone(),
             address: Some(self.config.address.clone()),
+            max_peers: self.config.max_peers,
         };
         Handshake { addresses, dropped: 0, node: Some(node) }.to_frame()
     }
@@ -300,6 +319,9 @@ impl Protocol {
     /// Takes the addresses of a HANDSHAKE into the table and makes them due. Of a full table only a few others give way: to
     /// find each costs a look at all.
     pub(super) fn learn(&mut self, now: Instant, link: LinkId, addresses: &[PeerAddress]) {
+        if self.config.max_peers.is_some() {
+            return self.learn_quietly(now, link, addresses);
+        }
         let (mut new, mut displacing) = (0, self.config.limits.word_burst);
         let mut own: Vec<&PeerAddress> = addresses.first().into_iter().chain(addresses.last()).collect();
         own.dedup();
@@ -326,7 +348,7 @@ impl Protocol {
                     peer.failures = 0;
                 }
                 self.dial_at(address, now);
-            } else {
+            } else if self.peers.get(address).is_some_and(|peer| peer.declined_until.is_none_or(|until| now >= until)) {
                 self.dial_at(address, now + Duration::from_secs(1));
             }
         }

@@ -12,6 +12,12 @@ pub const TRANSACTION_BYTES: usize = 256 * 1024;
 pub const JSON_DEPTH: usize = 64;
 /// How many addresses are taken from one HANDSHAKE.
 pub const HANDSHAKE_ADDRESSES: usize = 1_000;
+/// How many addresses are taken from one PEERS or DECLINED: twice what a node sends.
+pub const SAMPLE_ADDRESSES: usize = 16;
+/// How many peers are remembered over a restart.
+pub const REMEMBERED_PEERS: usize = 256;
+/// How many rows of its peer table a node tells in its STATUS.
+pub const STATUS_PEERS: usize = 256;
 /// The longest address, in bytes: a host name has at most 253, and then scheme and port.
 pub const ADDRESS_BYTES: usize = 256;
 /// How many identities one STATUS may ask for.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::address::{PeerAddress, Scope};
 use super::event::PeerName;
 use super::identity::{LinkId, NodeId, Session};
+use super::message::NodeInfo;
 
 /// One open link.
 #[derive(Debug)]
@@ -17,6 +18,10 @@ pub(super) struct Link {
     pub(super) scope: Scope,
     /// When it was opened.
     pub(super) opened: Instant,
+    /// How many transactions it brought that were new here.
+    pub(super) brought: u64,
+    /// Until when its requests for addresses are paid for (a virtual clock, as below).
+    pub(super) joins_used_until: Option<Instant>,
     /// When anything was last heard on it.
     pub(super) heard: Instant,
     /// Who is at the other end.
@@ -46,6 +51,8 @@ pub(super) enum Role {
     Candidate(FullPeer),
     /// It has not said yet: no HANDSHAKE came. Until it does it is a client.
     Client,
+    /// A full peer without a place here: it has not been given one yet, or one of us only asks the other for addresses.
+    Guest(Guest),
     /// A node of the exercise. On links that we accepted it speaks, on links that we dialled it listens.
     Plain {
         /// Where it can be dialled, as far as we can tell: what we dialled, or what its HANDSHAKE suggests.
@@ -66,6 +73,18 @@ pub(super) struct FullPeer {
     pub(super) greeted: bool,
     /// Whether our HANDSHAKE went out.
     pub(super) answered: bool,
+}
+
+/// A full peer without a place here.
+#[derive(Debug)]
+pub(super) struct Guest {
+    pub(super) id: NodeId,
+    /// What its HANDSHAKE said, on a link that we accepted …
+    pub(super) node: Option<Box<NodeInfo>>,
+    /// … and the addresses in it.
+    pub(super) addresses: Vec<PeerAddress>,
+    /// Whether it insists, and its address is being probed for that.
+    pub(super) insists: bool,
 }
 
 /// How transactions flow to the other end of a link.
@@ -105,6 +124,10 @@ impl Link {
         match &self.role {
             Role::Full(peer) | Role::Candidate(peer) => PeerName { node: Some(peer.id), address: peer.address.clone() },
             Role::Plain { address } => PeerName { node: None, address: address.clone() },
+            Role::Guest(guest) => {
+                let claimed = guest.node.as_ref().and_then(|node| node.address.clone());
+                PeerName { node: Some(guest.id), address: self.dialled.clone().or(claimed) }
+            }
             Role::Client => PeerName { node: None, address: None },
         }
     }
@@ -115,7 +138,7 @@ impl Link {
             && match &self.role {
                 Role::Full(peer) => peer.greeted && peer.answered,
                 Role::Plain { .. } => self.dialled.is_some(),
-                Role::Candidate(_) | Role::Client => false,
+                Role::Candidate(_) | Role::Guest(_) | Role::Client => false,
             }
     }
 }
@@ -130,6 +153,8 @@ impl Links {
             dialled,
             scope: Scope::of(remote),
             opened: now,
+            brought: 0,
+            joins_used_until: None,
             heard: now,
             role,
             flow: Flow::Live,

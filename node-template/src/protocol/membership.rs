@@ -11,6 +11,7 @@ use super::event::{Event, PeerName};
 use super::identity::{Greeting, LinkId};
 use super::links::{Flow, FullPeer, Link, Role};
 use super::peers::State;
+use super::seeking::Purpose;
 use super::timers::Timer;
 use super::{Direction, Protocol};
 
@@ -57,9 +58,17 @@ impl Protocol {
         address: PeerAddress,
         greeting: Option<Greeting>,
     ) {
+        let purpose = self.overlay.seeking.flying.remove(&address);
         let Some(greeting) = greeting else {
+            let redirects = purpose == Some(Purpose::Redirect) || self.is_full(now, None);
             self.links.open(link, remote, Some(address.clone()), Role::Plain { address: Some(address.clone()) }, now);
             self.peers.set_state(&address, State::Connected(link));
+            if purpose == Some(Purpose::Genesis) {
+                self.on_genesis_failed(now, "a node of the exercise, or another program, answers there");
+            }
+            if redirects {
+                return self.redirect_plain(now, link);
+            }
             self.send_handshake(link);
             self.resume_plain(now, link, &address);
             self.notify_up(link);
@@ -79,13 +88,16 @@ impl Protocol {
         if ours && greeting.session == self.config.session {
             self.found_self(&address);
             self.close(link, close::NORMAL, "this is myself");
+            self.on_missed(now, &address, purpose.as_ref(), "it is this node itself");
         } else if ours {
             self.warn_of_copy(now, link);
+            self.on_missed(now, &address, purpose.as_ref(), "it has this node's own key");
         } else if let Some(older) = twin {
             self.verified(now, older, &address);
             self.begin_duel(now, older);
+            self.on_missed(now, &address, purpose.as_ref(), "we are linked to it already");
         } else {
-            self.promote(now, link);
+            self.use_dialled(now, link, purpose);
         }
     }
 
@@ -111,6 +123,8 @@ impl Protocol {
 
     pub(super) fn on_link_closed(&mut self, now: Instant, link: LinkId, cause: String) {
         let Some(closed) = self.links.remove(link) else { return };
+        let purpose = self.overlay.seeking.open.remove(&link);
+        let answered = !self.overlay.asked.remove(&link);
         for timer in [Timer::Ping(link), Timer::Silence(link), Timer::Answer(link), Timer::Duel(link)] {
             self.timers.cancel(&timer);
         }
@@ -125,6 +139,7 @@ impl Protocol {
         for address in self.peers.leading_to(link) {
             match heir {
                 Some(heir) => self.peers.set_state(&address, State::Connected(heir)),
+                None if self.settle_place(now, &address, &closed, purpose.as_ref(), answered) => {}
                 None => self.redial_later(now, &address, &closed),
             }
         }
@@ -135,11 +150,12 @@ impl Protocol {
             None => {}
         }
         if heir.is_none() {
-            self.notify_down(now, &closed, cause);
+            self.notify_down(now, &closed, cause.clone());
             if closed.is_peer() {
                 self.presence_changed(now);
             }
         }
+        self.after_link(now, &closed, purpose.as_ref(), answered, &cause);
     }
 
     pub(super) fn notify_down(&mut self, now: Instant, closed: &Link, cause: String) {
@@ -212,7 +228,7 @@ impl Link {
         match &self.role {
             Role::Full(peer) => peer.greeted && peer.answered,
             Role::Plain { .. } => self.dialled.is_some(),
-            Role::Candidate(_) | Role::Client => false,
+            Role::Candidate(_) | Role::Guest(_) | Role::Client => false,
         }
     }
 }

@@ -36,15 +36,21 @@ mod dialling;
 mod duel;
 mod exchange;
 mod feed;
+mod genesis;
 mod gossip;
 mod holdings;
 mod introduction;
+mod islands;
 mod links;
 mod membership;
 mod offer;
+mod overlay;
 mod peers;
 mod presence;
 mod reconcile;
+mod seeking;
+mod shuffle;
+mod table;
 mod timers;
 mod trees;
 
@@ -62,13 +68,16 @@ use dialling::Dialling;
 use event::Event;
 pub use exchange::{Config, Direction, Input, Lane, Output, RequestId, Submission, Told};
 use frame::Frame;
+use genesis::Genesis;
 use gossip::Waiting;
 use holdings::Holdings;
-use identity::LinkId;
+use identity::{LinkId, NodeId};
+use islands::Island;
 use links::{Link, Links, Role};
 use membership::close;
 use message::{Malformed, Message, OtherSet, Status, StatusFrame};
 use offer::Offer;
+use overlay::Overlay;
 use peers::{PeerTable, Source, State};
 use presence::Presence;
 use reconcile::Reconciling;
@@ -89,6 +98,7 @@ pub struct Protocol {
     timers: Timers,
     peers: PeerTable,
     dialling: Dialling,
+    overlay: Overlay,
     links: Links,
     holdings: Holdings,
     trees: Trees,
@@ -124,6 +134,7 @@ impl Protocol {
             timers: Timers::default(),
             peers: PeerTable::default(),
             dialling: Dialling::default(),
+            overlay: Overlay::new(Island::new(config.session, now), Genesis::default()),
             links: Links::default(),
             offer: Offer::of(pool.iter().copied()),
             holdings: Holdings::of(pool.into_iter().map(|(id, _)| id)),
@@ -144,10 +155,9 @@ impl Protocol {
         protocol.peers.add(&me, Source::Known, now, &protocol.config.limits);
         protocol.peers.set_state(&me, State::Myself);
         for address in known {
-            if protocol.peers.add(&address, Source::Known, now, &protocol.config.limits) {
-                protocol.dial_at(&address, now);
-            }
+            protocol.peers.add(&address, Source::Known, now, &protocol.config.limits);
         }
+        protocol.begin(now);
         protocol.schedule_round(now);
         protocol
     }
@@ -203,8 +213,10 @@ impl Protocol {
             network: self.config.network.clone(),
             address: self.config.address.to_string(),
             uptime: now.saturating_duration_since(self.started).as_secs(),
-            connected: self.linked_peers(),
+            connected: self.linked_names(),
             attempting: self.peers.attempting().map(ToString::to_string).collect(),
+            max_peers: self.config.max_peers,
+            peers: self.peer_rows(now),
             known: self.peers.others(),
             pool: self.holdings.stored_summary(),
             writable: self.writable,
@@ -217,6 +229,19 @@ impl Protocol {
     pub fn addresses(&self) -> (Vec<PeerAddress>, Vec<PeerAddress>) {
         let connected = self.peers.connected().map(|(address, _)| address.clone());
         (self.peers.attempting().cloned().collect(), connected.collect())
+    }
+
+    /// How many nodes we are linked to: each full peer once, each plain peer once.
+    pub fn linked_peers(&self) -> usize {
+        self.links.peers()
+    }
+
+    /// The full peers that we are linked to, each once, in the order of their ids.
+    pub fn linked_nodes(&self) -> Vec<NodeId> {
+        let open = self.links.iter().filter(|(_, link)| link.takes_transactions());
+        let nodes: std::collections::BTreeSet<NodeId> =
+            open.filter_map(|(_, link)| link.full()).map(|peer| peer.id).collect();
+        nodes.into_iter().collect()
     }
 
     /// How many bytes of accepted transactions wait for the disk. Above [`unstored_bytes`](limits::Limits::unstored_bytes) the shell stops reading.
@@ -240,6 +265,9 @@ impl Protocol {
         }
         self.hear(now, link);
         match message {
+            Ok(Message::Transaction(_)) if self.is_guest(link) => {
+                self.fault(link, "TRANSACTION: you have no place here yet");
+            }
             Ok(Message::Transaction(delivery)) => self.on_transaction(now, link, delivery),
             Ok(Message::Handshake(handshake)) => self.on_handshake(now, link, handshake),
             Ok(Message::Sync(frame)) => self.on_sync(now, link, frame),
@@ -254,6 +282,10 @@ impl Protocol {
             }
             Ok(Message::Prune(origins)) => self.on_prune(link, &origins),
             Ok(Message::Graft(origins)) => self.on_graft(now, link, &origins),
+            Ok(Message::Join(join)) => self.on_join(now, link, &join),
+            Ok(Message::Peers(sample)) => self.on_peers(now, link, sample),
+            Ok(Message::Declined(declined)) => self.on_declined(now, link, &declined),
+            Ok(Message::Beacon(beacon)) => self.on_beacon(now, link, beacon),
             Ok(Message::Status(StatusFrame::Question { holds })) => self.on_status_question(now, link, &holds),
             Ok(Message::Status(StatusFrame::Answer(_)) | Message::Ack(_)) => self.counters.answers_unsolicited += 1,
             Ok(Message::Unknown(kind)) => {
@@ -286,7 +318,18 @@ impl Protocol {
                 Timer::Dial(address) => self.on_dial_due(now, address),
                 Timer::Ping(link) => self.on_ping_due(now, link),
                 Timer::Silence(link) => self.on_silence(now, link),
-                Timer::Answer(link) => self.answer(now, link),
+                Timer::Answer(link) => {
+                    if !self.on_guest_over(now, link) {
+                        self.answer(now, link);
+                    }
+                }
+                Timer::Seek => {
+                    self.begin_genesis(now);
+                    self.seek(now);
+                }
+                Timer::Visit => self.on_visit_due(now),
+                Timer::Beacon => self.on_beacon_due(now),
+                Timer::Remember => self.remember(),
                 Timer::Reconcile => self.on_reconcile_due(now),
                 Timer::Duel(link) => self.on_duel_over(now, link),
                 Timer::Announce => self.on_announce_due(now),
@@ -323,7 +366,7 @@ impl Protocol {
     fn on_silence(&mut self, now: Instant, link: LinkId) {
         let Some(open) = self.links.get(link) else { return };
         match &open.role {
-            Role::Client => {}
+            Role::Client | Role::Guest(_) => {}
             // It answered our dial as a full peer does, and then did not introduce itself.
             Role::Full(peer) if !peer.greeted => {
                 return self.close(link, close::POLICY, "you did not send your HANDSHAKE");
@@ -341,6 +384,9 @@ impl Protocol {
 
     fn on_shutdown(&mut self) {
         self.ending = true;
+        if self.config.max_peers.is_some() || self.config.genesis.is_some() {
+            self.remember();
+        }
         self.announce_leaving();
         let open: Vec<LinkId> = self.links.iter().map(|(link, _)| link).collect();
         for link in open {
@@ -355,7 +401,7 @@ impl Protocol {
     }
 
     /// The nodes that we are linked to, as people know them, each once.
-    fn linked_peers(&self) -> Vec<String> {
+    fn linked_names(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
         for (_, link) in self.links.iter().filter(|(_, link)| link.takes_transactions()) {
             let name = link.name();

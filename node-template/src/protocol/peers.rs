@@ -50,6 +50,12 @@ pub(super) struct Peer {
     pub(super) state: State,
     /// Dials that failed, or links that ended early, in a row.
     pub(super) failures: u32,
+    /// Until when its node has no place for us, as it said.
+    pub(super) declined_until: Option<Instant>,
+    /// How often in a row it said so.
+    pub(super) declines: u32,
+    /// When we last insisted on a place there, or, for a plain peer, sent it to others.
+    pub(super) pressed: Option<Instant>,
     /// When the address was last seen to lead to a node.
     pub(super) last_up: Option<Instant>,
     /// A plain peer that fell behind: the position in the pool from which it is to be fed, also after a redial.
@@ -62,7 +68,18 @@ pub(super) struct Peer {
 
 impl Peer {
     fn new(known: bool, state: State) -> Self {
-        Self { known, state, failures: 0, last_up: None, behind: None, recoils: 0, handshakes_only_until: None }
+        Self {
+            known,
+            state,
+            failures: 0,
+            declined_until: None,
+            declines: 0,
+            pressed: None,
+            last_up: None,
+            behind: None,
+            recoils: 0,
+            handshakes_only_until: None,
+        }
     }
 
     /// Whether it is gone for good by the rules of [`Limits`]: learned, not in use, and either never of use or not for a day.
@@ -91,6 +108,11 @@ impl PeerTable {
 
     pub(super) fn get_mut(&mut self, address: &PeerAddress) -> Option<&mut Peer> {
         self.peers.get_mut(address)
+    }
+
+    /// All addresses, in their order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&PeerAddress, &Peer)> {
+        self.peers.iter()
     }
 
     /// How many addresses there are, without our own.

@@ -67,7 +67,9 @@ impl Net {
             network: "test".into(),
             address: address(node),
             known_peers: Vec::new(),
-            max_peers: Some(8),
+            remembered_peers: Vec::new(),
+            genesis: None,
+            max_peers: Some(64),
             since: u64::from(self.runs),
             limits: self.limits.clone(),
             seed: node as u64,
@@ -231,9 +233,10 @@ impl Net {
             }
             Output::Feed { .. }
             | Output::Fetch { .. }
-            | Output::Unqueue { .. }
             | Output::Submitted { .. }
-            | Output::Kept { .. } => {}
+            | Output::Kept { .. }
+            | Output::Unqueue { .. }
+            | Output::Remember { .. } => {}
         }
     }
 

@@ -21,6 +21,14 @@ pub(super) enum Timer {
     Answer(LinkId),
     /// A round of reconciliation with somebody.
     Reconcile,
+    /// A place is wanted.
+    Seek,
+    /// A random node is to be asked for addresses.
+    Visit,
+    /// The pulse of our part of the network.
+    Beacon,
+    /// What is remembered over a restart is to be written.
+    Remember,
     /// The older of two links to one node had its time to answer a ping.
     Duel(LinkId),
     /// We announce ourselves.

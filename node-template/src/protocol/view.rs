@@ -29,7 +29,7 @@ pub enum LinkKind {
     Full,
     /// A node of the exercise.
     Plain,
-    /// A client, or a peer that has not introduced itself yet.
+    /// A client, a node that only asks for a place, or a peer that has not introduced itself yet.
     Client,
 }
 
@@ -43,7 +43,7 @@ impl Protocol {
             kind: match link.role {
                 Role::Full(_) => LinkKind::Full,
                 Role::Plain { .. } => LinkKind::Plain,
-                Role::Client | Role::Candidate(_) => LinkKind::Client,
+                Role::Client | Role::Guest(_) | Role::Candidate(_) => LinkKind::Client,
             },
             dialled: link.dialled.is_some(),
             opened: link.opened,

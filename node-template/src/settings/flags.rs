@@ -23,6 +23,12 @@ pub struct Flags {
     /// Dial these addresses besides those of known-peers.json (PEERS)
     #[cfg_attr(feature = "cli", arg(short, long, value_name = "ADDRESS", value_delimiter = ','))]
     pub peers: Vec<String>,
+    /// Link to at most N nodes instead of to all (MAX_PEERS)
+    #[cfg_attr(feature = "cli", arg(short = 'n', long, value_name = "N", allow_negative_numbers = true))]
+    pub max_peers: Option<String>,
+    /// Join through this node: it names another to begin with (GENESIS)
+    #[cfg_attr(feature = "cli", arg(long, value_name = "ADDRESS"))]
+    pub genesis: Option<String>,
     /// Log down to this level: error, warn, info, debug or trace (LOG; default: info)
     #[cfg_attr(feature = "cli", arg(long, value_name = "LEVEL"))]
     pub log: Option<String>,

@@ -21,6 +21,7 @@ mod adjust;
 mod env_file;
 mod flags;
 mod http;
+mod overlay;
 mod source;
 mod typo;
 
@@ -32,7 +33,7 @@ use source::{Sources, Value};
 /// The network that a node belongs to if nothing else is said.
 pub const DEFAULT_NETWORK: &str = "p2p-node";
 /// Settings of later versions: to take them silently would let a person believe that they work.
-const UNSUPPORTED: [&str; 3] = ["MAX_PEERS", "GENESIS", "DISCOVERY"];
+const UNSUPPORTED: [&str; 1] = ["DISCOVERY"];
 
 /// A node's settings, checked.
 #[derive(Debug, Clone)]
@@ -53,6 +54,10 @@ pub struct Settings {
     pub network: String,
     /// The addresses dialled from the start: those of `known-peers.json`, then those of PEERS; each once, perhaps our own among them.
     pub known_peers: Vec<PeerAddress>,
+    /// How many nodes to link to at most; `None`: all.
+    pub max_peers: Option<u32>,
+    /// Whom to ask for a node to begin with.
+    pub genesis: Option<PeerAddress>,
     /// MY_PUBLIC_KEY, if it was said; it is the folder's key then.
     pub public_key: Option<NodeId>,
     /// Down to which level the log is written.
@@ -149,6 +154,8 @@ impl Settings {
         let log_json = log_json(&mut sources)?;
         let http = http::http(&mut sources, flags)?;
         let more_peers = peers(&mut sources, flags)?;
+        let max_peers = overlay::max_peers(&mut sources, flags)?;
+        let genesis = overlay::genesis(&mut sources, flags, &host, port, address.as_ref())?;
         let limits = adjust::limits(&mut sources)?;
         let public_key = public_key(&mut sources, folder)?;
         let mut known = folder::known_peers(folder)?;
@@ -175,6 +182,8 @@ impl Settings {
             address,
             network,
             known_peers: known.addresses,
+            max_peers,
+            genesis,
             public_key,
             log,
             log_json,

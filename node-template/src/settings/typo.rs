@@ -2,12 +2,14 @@
 
 use super::{UNSUPPORTED, adjust};
 
-const SETTINGS: [&str; 12] = [
+const SETTINGS: [&str; 14] = [
     "PORT",
     "HOST",
     "ADDRESS",
     "NETWORK",
     "PEERS",
+    "MAX_PEERS",
+    "GENESIS",
     "MY_PUBLIC_KEY",
     "LOG",
     "LOG_FORMAT",

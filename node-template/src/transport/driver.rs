@@ -31,6 +31,7 @@ use crate::protocol::limits::Limits;
 use crate::protocol::message::{Member, Status};
 use crate::protocol::transaction::{Transaction, TransactionId};
 use crate::protocol::{Direction, Input, Lane, Output, Protocol, RequestId, Submission, Told};
+use crate::remembered::Remembered;
 use crate::report::Sparing;
 
 /// How many transactions one link may have waiting to be fetched from the pool.
@@ -68,6 +69,7 @@ pub(crate) struct Parts {
     pub(crate) validator: Validator,
     pub(crate) pressure: Arc<Pressure>,
     pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) remembered: Remembered,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) syncs: Arc<Histogram>,
 }
@@ -201,6 +203,7 @@ impl Driver {
         if tokio::time::timeout(parts.limits.write_deadline.min(GOODBYE), drained).await.is_err() {
             tracing::debug!("some peers did not take our goodbye in time");
         }
+        parts.remembered.close().await;
         parts.pool
     }
 
@@ -427,6 +430,7 @@ impl Driver {
                     self.fetch(link);
                 }
             }
+            Output::Remember { addresses } => self.parts.remembered.keep(addresses),
             Output::Submitted { request, outcome } => self.on_submitted(request, outcome),
             Output::Kept { request } => {
                 if let Some(request) = self.requests.remove(&request) {

@@ -7,9 +7,9 @@ use p2p_node::protocol::frame::Frame;
 use p2p_node::protocol::identity::{NodeId, Session};
 use p2p_node::protocol::json::Parser;
 use p2p_node::protocol::message::{
-    Ack, AckStatus, AnnounceFrame, Announcement, Broadcast, BroadcastFrame, BroadcastId, Delivery, Handshake, Member,
-    Members, Message, NetworkFrame, NodeInfo, OtherSet, Status, StatusFrame, Step, Summary, SyncFrame, graft_frame,
-    prune_frame, want_frame,
+    Ack, AckStatus, AnnounceFrame, Announcement, Beacon, Broadcast, BroadcastFrame, BroadcastId, Declined, Delivery,
+    Handshake, Join, Member, Members, Message, NetworkFrame, NodeInfo, OtherSet, PeerRow, PeerState, Sample, Status,
+    StatusFrame, Step, Summary, SyncFrame, Want, graft_frame, prune_frame, want_frame,
 };
 use p2p_node::protocol::transaction::{Origin, Transaction, TransactionId};
 use proptest::collection::{btree_map, vec};
@@ -94,6 +94,7 @@ pub(crate) fn messages() -> impl Strategy<Value = (Frame, Message)> {
         ids().prop_map(|ids| (want_frame(&ids), Message::Want(ids))),
         vec(origins(), 0..4).prop_map(|origins| (prune_frame(&origins), Message::Prune(origins))),
         vec(origins(), 0..4).prop_map(|origins| (graft_frame(&origins), Message::Graft(origins))),
+        overlay(),
     ]
 }
 
@@ -120,8 +121,15 @@ fn handshakes() -> impl Strategy<Value = Handshake> {
     // As much of a name as is kept for logs.
     let shown = || vec(any::<char>(), 0..64).prop_map(String::from_iter);
     let name = (any::<[u8; 32]>().prop_map(NodeId), sessions(), shown(), any::<u32>(), shown());
-    let node = (name, option::of(addresses())).prop_map(|((id, session, agent, protocol, network), address)| {
-        NodeInfo { id, session, agent, protocol, network, address }
+    let place = (option::of(addresses()), option::of(any::<u32>()));
+    let node = (name, place).prop_map(|((id, session, agent, protocol, network), (address, max_peers))| NodeInfo {
+        id,
+        session,
+        agent,
+        protocol,
+        network,
+        address,
+        max_peers,
     });
     (vec(addresses(), 0..4), option::of(node)).prop_map(|(addresses, node)| Handshake { addresses, dropped: 0, node })
 }
@@ -149,11 +157,58 @@ fn summaries() -> impl Strategy<Value = Summary> {
     (any::<u64>(), any::<String>()).prop_map(|(count, sum)| Summary { count, sum })
 }
 
+fn rows() -> impl Strategy<Value = PeerRow> {
+    let state = prop_oneof![
+        Just(PeerState::Connected),
+        Just(PeerState::Pending),
+        Just(PeerState::Declined),
+        Just(PeerState::Failed),
+        Just(PeerState::Idle),
+    ];
+    // A tenth of a second is what a node tells.
+    let seconds = option::of((0..10_000_u32).prop_map(|tenths| f64::from(tenths) / 10.0));
+    (any::<String>(), state, seconds, any::<bool>()).prop_map(|(address, state, seconds, known)| PeerRow {
+        address,
+        state,
+        seconds,
+        known,
+    })
+}
+
+fn overlay() -> impl Strategy<Value = (Frame, Message)> {
+    let want = prop_oneof![Just(Want::Random), Just(Want::Neighbours)];
+    let join =
+        (any::<bool>(), option::of(want), option::of(any::<[u8; 32]>().prop_map(NodeId)), option::of(sessions()))
+            .prop_map(|(insist, want, moved_by, root)| Join { insist, want, moved_by, root });
+    let list = || (vec(addresses(), 0..16), option::of(sessions()));
+    let peers = (list(), option::of(any::<u32>())).prop_map(|((addresses, root), free)| Sample {
+        addresses,
+        dropped: 0,
+        free,
+        root,
+    });
+    let declined = (list(), any::<u64>()).prop_map(|((addresses, root), retry_after)| Declined {
+        addresses,
+        dropped: 0,
+        retry_after,
+        root,
+    });
+    let beacon = (sessions(), any::<u64>()).prop_map(|(root, seq)| Beacon { root, seq });
+    prop_oneof![
+        join.prop_map(|join| (join.to_frame(), Message::Join(join))),
+        peers.prop_map(|sample| (sample.to_frame(), Message::Peers(sample))),
+        declined.prop_map(|declined| (declined.to_frame(), Message::Declined(declined))),
+        beacon.prop_map(|beacon| (beacon.to_frame(), Message::Beacon(beacon))),
+    ]
+}
+
 fn statuses() -> impl Strategy<Value = StatusFrame> {
     let texts = || vec(any::<String>(), 0..3);
     let who = (any::<[String; 5]>(), any::<u64>(), texts(), texts());
     let what = (any::<[usize; 2]>(), summaries(), any::<bool>(), btree_map(any::<String>(), any::<u64>(), 0..3));
-    let answer = (who, what).prop_map(|((texts, uptime, connected, attempting), (sizes, pool, writable, counters))| {
+    let table = (option::of(any::<u32>()), vec(rows(), 0..3));
+    let answer = (who, what, table).prop_map(|((texts, uptime, connected, attempting), what, (max_peers, peers))| {
+        let (sizes, pool, writable, counters) = what;
         let ([node, session, agent, network, address], [known, held]) = (texts, sizes);
         Status {
             node,
@@ -165,6 +220,8 @@ fn statuses() -> impl Strategy<Value = StatusFrame> {
             connected,
             attempting,
             known,
+            max_peers,
+            peers,
             pool,
             writable,
             held,

@@ -30,6 +30,10 @@ fn same(one: &Message, other: &Message) -> bool {
         (Message::Network(one), Message::Network(other)) => one == other,
         (Message::Want(one), Message::Want(other)) => one == other,
         (Message::Prune(one), Message::Prune(other)) | (Message::Graft(one), Message::Graft(other)) => one == other,
+        (Message::Join(one), Message::Join(other)) => one == other,
+        (Message::Peers(one), Message::Peers(other)) => one == other,
+        (Message::Declined(one), Message::Declined(other)) => one == other,
+        (Message::Beacon(one), Message::Beacon(other)) => one == other,
         (Message::Unknown(one), Message::Unknown(other)) => one == other,
         _ => false,
     }

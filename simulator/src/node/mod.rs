@@ -19,7 +19,7 @@ use p2p_node::protocol::transaction::{Transaction, TransactionId};
 use p2p_node::protocol::{Config, Direction, Input, Protocol, RequestId};
 use rand::RngExt;
 
-use crate::check::{Broken, Fault, Watch, check_addresses};
+use crate::check::{Broken, Fault, Watch, check_addresses, check_degree};
 use crate::network::{Network, Report};
 use crate::run::Sabotage;
 use crate::texts::Text;
@@ -33,6 +33,11 @@ pub struct Node {
     id: NodeId,
     session: Session,
     known: Vec<PeerAddress>,
+    remembered: Vec<PeerAddress>,
+    /// The cap on its links: read at its next start.
+    pub max_peers: Option<u32>,
+    /// Its genesis node: read at its next start.
+    pub genesis: Option<PeerAddress>,
     core: Option<Protocol>,
     /// The texts that were accepted, by their numbers: their copies are told without being read, as a shell does.
     accepted: HashSet<u32>,
@@ -58,6 +63,8 @@ pub struct Node {
 pub struct Counts {
     /// TRANSACTION frames that came in.
     pub received: u64,
+    /// Links to nodes that were not linked before.
+    pub linked: u64,
     /// Transactions that were stored.
     pub stored: u64,
     /// Transactions that its application submitted.
@@ -92,6 +99,9 @@ impl Node {
             id,
             session: Session::from_random([0; 16]),
             known,
+            remembered: Vec::new(),
+            max_peers: None,
+            genesis: None,
             core: None,
             accepted: HashSet::new(),
             disk: Disk::default(),
@@ -119,7 +129,9 @@ impl Node {
             network: "simulation".to_owned(),
             address: Network::address(self.actor),
             known_peers: self.known.clone(),
-            max_peers: None,
+            remembered_peers: self.remembered.clone(),
+            max_peers: self.max_peers,
+            genesis: self.genesis.clone(),
             since: 0,
             limits: net.limits.clone(),
             seed: net.rng.random(),
@@ -152,6 +164,11 @@ impl Node {
         self.core.is_some()
     }
 
+    /// Writes an address into its known-peers file: read at its next start.
+    pub fn know(&mut self, address: PeerAddress) {
+        self.known.push(address);
+    }
+
     /// Makes the disk refuse writes, or take them again.
     pub fn set_disk_failing(&mut self, failing: bool) {
         self.disk.failing = failing;
@@ -160,6 +177,21 @@ impl Node {
     /// The addresses that the core calls attempting and connected.
     pub fn addresses(&self) -> (Vec<PeerAddress>, Vec<PeerAddress>) {
         self.core.as_ref().map(Protocol::addresses).unwrap_or_default()
+    }
+
+    /// Its id.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// The full peers that the core calls linked; none if no process runs.
+    pub fn linked(&self) -> Vec<NodeId> {
+        self.core.as_ref().map(Protocol::linked_nodes).unwrap_or_default()
+    }
+
+    /// What the core counted in this run.
+    pub fn counters(&self) -> p2p_node::protocol::counters::Counters {
+        self.core.as_ref().map(|core| *core.counters()).unwrap_or_default()
     }
 
     /// The identities in the pool's file, in its order.
@@ -298,6 +330,7 @@ impl Node {
         let linked = |actor| {
             net.links(self.actor).any(|(wire, side)| wire.ends[side].listens() && wire.ends[1 - side].actor == actor)
         };
+        check_degree(core, self.max_peers).map_err(|fault| self.broken(net, fault))?;
         check_addresses(core, self.actor, |address| net.target(address), linked)
             .map_err(|fault| self.broken(net, fault))
     }

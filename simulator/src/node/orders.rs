@@ -1,5 +1,6 @@
 //! Carrying out what a core orders, and checking each order while doing so.
 
+use p2p_node::protocol::event::Event;
 use p2p_node::protocol::identity::LinkId;
 use p2p_node::protocol::message::{AckStatus, Message};
 use p2p_node::protocol::transaction::Transaction;
@@ -79,7 +80,11 @@ impl Node {
                 self.acknowledged
                     .push(id.ok_or_else(|| (Invariant::AcknowledgedAfterDisk, format!("{request:?} is called kept")))?);
             }
-            Output::Notify(event) => net.trace.note(now, actor, "says", 0, format_args!("{event:?}")),
+            Output::Remember { addresses } => self.remembered = addresses,
+            Output::Notify(event) => {
+                self.counts.linked += u64::from(matches!(event, Event::PeerUp { .. }));
+                net.trace.note(now, actor, "says", 0, format_args!("{event:?}"));
+            }
         }
         Ok(())
     }

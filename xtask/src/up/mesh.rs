@@ -104,6 +104,8 @@ mod tests {
             connected: connected.iter().map(ToString::to_string).collect(),
             attempting: Vec::new(),
             known: 0,
+            max_peers: None,
+            peers: Vec::new(),
             pool: Summary { count: 0, sum: String::new() },
             writable: true,
             held: 0,

@@ -285,6 +285,8 @@ fn status(folder: &Path, held: usize) -> Status {
         connected,
         attempting: Vec::new(),
         known: 0,
+        max_peers: None,
+        peers: Vec::new(),
         pool: Summary { count: 5, sum: String::new() },
         writable: true,
         held,

@@ -37,6 +37,8 @@ pub struct NodeInfo {
     pub network: String,
     /// Where it can be dialled, as it believes; checked by a probe before it is passed on.
     pub address: Option<PeerAddress>,
+    /// How many nodes it links to at most; `None`: as many as there are. Who says a number sends JOIN next.
+    pub max_peers: Option<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -110,6 +112,7 @@ impl NodeInfo {
             protocol: node.protocol,
             network: shown(&node.network),
             address: node.address.and_then(|text| text.parse().ok()),
+            max_peers: node.max_peers,
         })
     }
 
@@ -121,7 +124,7 @@ impl NodeInfo {
             protocol: self.protocol,
             network: Cow::Borrowed(&self.network),
             address: self.address.as_ref().map(|address| address.to_string().into()),
-            max_peers: None,
+            max_peers: self.max_peers,
             features: Vec::new(),
         }
     }

@@ -9,6 +9,7 @@ mod broadcast;
 mod delivery;
 mod handshake;
 mod network;
+mod overlay;
 mod status;
 mod sync;
 mod tree;
@@ -24,7 +25,8 @@ pub use broadcast::{Broadcast, BroadcastFrame, BroadcastId, InvalidBroadcast, TI
 pub use delivery::{Ack, AckStatus, Delivery};
 pub use handshake::{Handshake, NodeInfo};
 pub use network::{Member, Members, NetworkFrame};
-pub use status::{Status, StatusFrame, Summary};
+pub use overlay::{Beacon, Declined, Join, Sample, Want};
+pub use status::{PeerRow, PeerState, Status, StatusFrame, Summary};
 pub use sync::{OtherSet, Step, SyncFrame, want_frame};
 pub use tree::{graft_frame, prune_frame};
 
@@ -52,6 +54,14 @@ pub enum Message {
     Prune(Vec<Origin>),
     /// A full peer wants these origins again.
     Graft(Vec<Origin>),
+    /// A request for a place, or for addresses.
+    Join(Join),
+    /// Addresses, as asked for.
+    Peers(Sample),
+    /// No place here.
+    Declined(Declined),
+    /// The pulse of a part of the network.
+    Beacon(Beacon),
     /// A text to everybody, kept for ten minutes.
     Broadcast(BroadcastFrame),
     /// A node says that it is there, or that it leaves.
@@ -106,6 +116,10 @@ impl Message {
             "PRUNE" => read_list(frame, "PRUNE", limits::ORIGINS).map(Self::Prune),
             "GRAFT" => read_list(frame, "GRAFT", limits::ORIGINS).map(Self::Graft),
             "STATUS" => StatusFrame::read(frame).map(Self::Status),
+            "JOIN" => Join::read(frame).map(Self::Join),
+            "PEERS" => Sample::read(frame).map(Self::Peers),
+            "DECLINED" => Declined::read(frame).map(Self::Declined),
+            "BEACON" => Beacon::read(frame).map(Self::Beacon),
             "BROADCAST" => BroadcastFrame::read(frame).map(Self::Broadcast),
             "ANNOUNCE" => AnnounceFrame::read(frame).map(Self::Announce),
             "NETWORK" => NetworkFrame::read(frame).map(Self::Network),
@@ -124,6 +138,10 @@ impl Message {
             Self::Want(_) => "WANT",
             Self::Prune(_) => "PRUNE",
             Self::Graft(_) => "GRAFT",
+            Self::Join(_) => "JOIN",
+            Self::Peers(_) => "PEERS",
+            Self::Declined(_) => "DECLINED",
+            Self::Beacon(_) => "BEACON",
             Self::Broadcast(_) => "BROADCAST",
             Self::Announce(_) => "ANNOUNCE",
             Self::Network(_) => "NETWORK",

@@ -42,6 +42,12 @@ pub struct Status {
     pub attempting: Vec<String>,
     /// How many addresses its peer table has.
     pub known: usize,
+    /// The most nodes that it links to; `None`: all.
+    #[serde(default)]
+    pub max_peers: Option<u32>,
+    /// Its peer table, at most [`limits::STATUS_PEERS`] rows, those in use first.
+    #[serde(default)]
+    pub peers: Vec<PeerRow>,
     /// What its pool holds.
     pub pool: Summary,
     /// Whether the pool's file takes writes.
@@ -50,6 +56,40 @@ pub struct Status {
     pub held: usize,
     /// Everything counted since the start, by name.
     pub counters: std::collections::BTreeMap<String, u64>,
+}
+
+/// One address of a peer table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PeerRow {
+    /// The address.
+    pub address: String,
+    /// Where it stands.
+    pub state: PeerState,
+    /// For how many more seconds, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// Whether a person named it.
+    #[serde(default)]
+    pub known: bool,
+}
+
+// The seconds are finite: they come from a Duration, or from JSON, which has no others.
+impl Eq for PeerRow {}
+
+/// Where an address of a peer table stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerState {
+    /// A link to it is open.
+    Connected,
+    /// It is being dialled.
+    Pending,
+    /// It has no place for us, and is asked again then.
+    Declined,
+    /// It could not be reached, and is dialled again then.
+    Failed,
+    /// Nothing is known against it.
+    Idle,
 }
 
 /// What a pool holds, in short: two pools with equal summaries are equal (but for a 2^-256 accident).

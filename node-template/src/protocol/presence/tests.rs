@@ -51,7 +51,7 @@ fn everybody_knows_everybody_and_who_is_linked_to_whom() {
         let last = &seen[5];
         assert_eq!(last.address, Some(address(5).to_string()));
         let links = net.cores[5].links.peers() as u32;
-        assert_eq!((last.links, last.max_peers, last.free), (links, Some(8), Some(8 - links)));
+        assert_eq!((last.links, last.max_peers, last.free), (links, Some(64), Some(64 - links)));
         assert!(last.since > 0 && last.peers.len() == links as usize && !last.me && seen[0].me);
         let joined = net.events[0].iter().filter(|event| matches!(event, Event::NodeJoined { .. })).count();
         assert_eq!(joined, 5, "each is told once");
