@@ -173,7 +173,7 @@ impl Network {
     }
 
     /// Asks this function about every transaction that would enter the pool: what it refuses is neither stored nor passed on, and the reason
-    /// that it gives reaches whoever sent it (a client in its ACK, [`Node::submit`] in its error).
+    /// that it gives reaches whoever sent it (a client in its ACK, [`Handle::submit`] in its error).
     ///
     /// It is asked on the threads that read the links, by several at once, and also about copies: it should be quick, say the same of the same transaction on
     /// every node of the network, and not panic, which ends the link that brought the transaction. What stands in `transactions.json` at the start, or

@@ -5,7 +5,7 @@
 //! and the more seldom the longer the answer took.
 //!
 //! **What it refuses.** Requests under a name that is not ours, and those that another site's page sends (`guard`); more connections, streams and requests than
-//! the bounds of [`limits`] allow; beyond loopback, whoever does not show the token. What a stranger wrote into a transaction or a name goes out as JSON alone, and
+//! the bounds of `limits` allow; beyond loopback, whoever does not show the token. What a stranger wrote into a transaction or a name goes out as JSON alone, and
 //! the page makes text of it, never markup.
 //!
 //! ```text

@@ -135,7 +135,7 @@ impl SyncFrame {
     }
 }
 
-/// The WANT frame for at most [`limits::WANT_IDS`] transactions.
+/// The WANT frame for at most [`WANT_IDS`](crate::protocol::limits::WANT_IDS) transactions.
 pub fn want_frame(ids: &[TransactionId]) -> Frame {
     list_frame("WANT", ids)
 }

@@ -4,12 +4,12 @@ use super::list_frame;
 use crate::protocol::frame::Frame;
 use crate::protocol::transaction::Origin;
 
-/// The PRUNE frame for at most [`limits::ORIGINS`] origins.
+/// The PRUNE frame for at most [`ORIGINS`](crate::protocol::limits::ORIGINS) origins.
 pub fn prune_frame(origins: &[Origin]) -> Frame {
     list_frame("PRUNE", origins)
 }
 
-/// The GRAFT frame for at most [`limits::ORIGINS`] origins.
+/// The GRAFT frame for at most [`ORIGINS`](crate::protocol::limits::ORIGINS) origins.
 pub fn graft_frame(origins: &[Origin]) -> Frame {
     list_frame("GRAFT", origins)
 }
