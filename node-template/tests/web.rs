@@ -297,7 +297,7 @@ async fn the_stream_tells_how_things_stand_and_what_happens() {
     // It ends with the node.
     let Site { node, server: _server } = site;
     node.stop().await;
-    within("the stream's end", stream.read_to_the_end()).await;
+    within("the stream's end", stream.read_last()).await;
 }
 
 /// A listener.
@@ -328,7 +328,7 @@ impl Stream {
         .await
     }
 
-    async fn read_to_the_end(mut self) {
+    async fn read_last(mut self) {
         let mut rest = Vec::new();
         // However it ends.
         self.0.read_to_end(&mut rest).await.ok();

@@ -29,7 +29,7 @@ pub enum LinkKind {
     Full,
     /// A node of the exercise.
     Plain,
-    /// A client, or a peer that has not introduced itself yet.
+    /// A client, a node that only asks for a place, or a peer that has not introduced itself yet.
     Client,
 }
 

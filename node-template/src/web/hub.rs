@@ -113,10 +113,10 @@ impl Hub {
 
     /// How things stand and what happened lately, as the first frame of a stream.
     pub(super) async fn greeting(&self) -> Result<Bytes, NodeError> {
-        let view = self.view().await?;
+        let (view, status) = (self.view().await?, self.node.status().await?);
         let lines: Vec<_> = lock(&self.lines).iter().cloned().collect();
         let hello =
-            serde_json::json!({ "status": view.status, "network": view.network, "peers": view.peers, "lines": lines });
+            serde_json::json!({ "status": status, "network": view.network, "peers": view.peers, "lines": lines });
         Ok(frame("hello", &hello))
     }
 

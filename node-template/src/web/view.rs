@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::network::OpenLink;
-use crate::protocol::message::{Member, Status};
+use crate::protocol::message::{Member, PeerState, Status};
 use crate::protocol::view::LinkKind;
 use crate::report::plain;
 
@@ -62,6 +62,8 @@ pub(super) struct Peer {
     pub(super) state: &'static str,
     /// In words.
     pub(super) reason: Option<String>,
+    /// When it is tried again, where that is known.
+    pub(super) retry_in_seconds: Option<f64>,
     /// Whether we dialled the link.
     pub(super) dialled: Option<bool>,
     pub(super) round_trip_seconds: Option<f64>,
@@ -97,13 +99,12 @@ fn network(status: &Status, members: &[Member], links: &[OpenLink]) -> Network {
         address: Some(status.address.clone()),
         since: None,
         links: Some(status.connected.len() as u32),
-        max_peers: None,
+        max_peers: status.max_peers,
     }];
     let mut places = BTreeMap::from([(status.node.clone(), 0)]);
     for member in members {
         if member.me {
             nodes[0].since = Some(member.since);
-            nodes[0].max_peers = member.max_peers;
             continue;
         }
         places.insert(member.node.clone(), nodes.len());
@@ -148,21 +149,34 @@ fn peers(status: &Status, links: &[OpenLink], reasons: &BTreeMap<String, String>
             address: link.peer.address.as_ref().map(ToString::to_string),
             state: "connected",
             reason: None,
+            retry_in_seconds: None,
             dialled: Some(link.dialled),
             round_trip_seconds: link.round_trip.map(|time| time.as_secs_f64()),
             queued_bytes: Some(link.queued_bytes),
             open_for_seconds: Some(link.open_for.as_secs()),
         })
         .collect();
-    for address in &status.attempting {
-        rows.push(Peer { address: Some(address.clone()), state: "attempting", ..Peer::default() });
-    }
     let listed: BTreeSet<_> = rows.iter().filter_map(|row| row.address.clone()).collect();
-    for (address, reason) in reasons.iter().filter(|(address, _)| !listed.contains(*address)) {
+    for peer in &status.peers {
+        let state = match peer.state {
+            _ if listed.contains(&peer.address) => continue,
+            // Another address of a node that stands above.
+            PeerState::Connected => continue,
+            PeerState::Pending => "pending",
+            PeerState::Declined => "declined",
+            PeerState::Failed => "failed",
+            PeerState::Idle => "idle",
+        };
+        let reason = match peer.state {
+            PeerState::Declined => Some("it has no place for us".to_owned()),
+            PeerState::Failed => reasons.get(&peer.address).cloned(),
+            _ => None,
+        };
         rows.push(Peer {
-            address: Some(address.clone()),
-            state: "failed",
-            reason: Some(reason.clone()),
+            address: Some(plain(&peer.address)),
+            state,
+            reason,
+            retry_in_seconds: peer.seconds,
             ..Peer::default()
         });
     }

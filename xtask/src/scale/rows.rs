@@ -6,6 +6,8 @@ use std::path::Path;
 
 /// How long each transaction's compact JSON is, in bytes.
 const TRANSACTION_BYTES: usize = 300;
+/// What of that are names, quotes, braces and commas.
+const MEMBERS: usize = r#"{"id":"","amount":,"timeStamp":,"hash":"","filling":""}"#.len();
 /// The time stamp of transaction 0, in milliseconds since 1970; each later one is a millisecond younger.
 const FIRST_TIME: u64 = 1_700_000_000_000;
 
@@ -35,7 +37,7 @@ pub(super) fn write_pool(path: &Path, count: u64, left_out: impl Fn(u64) -> bool
 fn members(number: u64, time: u64) -> [(&'static str, String); 5] {
     let word = |salt: u64| mix(number ^ (salt << 56));
     let hash = format!("{:016x}{:016x}{:016x}{:016x}", word(1), word(2), word(3), word(4));
-    let filling = TRANSACTION_BYTES - 64 - 16 - 13 - 13 - 68;
+    let filling = TRANSACTION_BYTES - 64 - 16 - 13 - 13 - MEMBERS;
     [
         ("id", format!("\"{:016x}\"", mix(number))),
         ("amount", (1_000_000_000_000 + word(5) % 1_000_000_000_000).to_string()),

@@ -9,7 +9,7 @@ function fill(body, rows, empty, columns) {
   body.replaceChildren(...wanted);
 }
 
-const WORDS = { pending: "dialling", attempting: "dialling", idle: "not tried" };
+const WORDS = { pending: "dialling", idle: "not in use" };
 
 export function peers(list) {
   const rows = list.map((peer) => {
