@@ -43,8 +43,9 @@ pub use crate::transport::histogram::Histogram;
 pub use crate::transport::links::OpenLink;
 use crate::transport::listener::{self, Doorman};
 
-/// How many arrivals wait for the driver: with the batches' own bounds, at most 32 MiB.
-const INBOX: usize = 128;
+/// How many arrivals wait for the driver: with the batches' own bounds, at most 4 MiB. What has come this far is sent on whatever waits; more of it would fill the
+/// queues of links before clients can be held up.
+const INBOX: usize = 16;
 /// How many of the application's commands wait.
 const COMMANDS: usize = 1_024;
 /// How long a node has to end when it is asked to.

@@ -8,6 +8,8 @@ use negentropy::{Id, Item};
 
 /// How many items a block has at most. An insertion moves half a block, a sum reads two: 20 KiB are the cheapest of both.
 const BLOCK: usize = 512;
+/// So few items are inserted into a block one by one; of more, a merge is cheaper.
+const FEW: usize = 16;
 /// By how many items a block grows: doubling would leave half of the memory of a list free that was inserted into everywhere.
 const GROWTH: usize = 64;
 
@@ -72,42 +74,55 @@ impl Blocks {
         self.length
     }
 
-    /// Inserts items that are in order; `taken` is told of each that was not there yet.
+    /// Inserts items that are in order; `taken` is told of each that was not there yet. Each block is gone through once for all that goes into it.
     pub(super) fn insert(&mut self, items: &[Item], mut taken: impl FnMut(&Item)) {
-        for item in items {
-            if self.insert_one(item) {
-                taken(item);
-            }
+        let Some(first) = items.first() else { return };
+        let at = self.blocks.partition_point(|block| block.items[0] <= *first).saturating_sub(1);
+        let mut tail = self.blocks.split_off(at).into_iter().peekable();
+        let mut rest = items;
+        while let Some(block) = tail.next() {
+            let into = match tail.peek() {
+                Some(next) => rest.partition_point(|item| *item < next.items[0]),
+                None => rest.len(),
+            };
+            let (own, later) = rest.split_at(into);
+            self.push_merged(block, own, &mut taken);
+            rest = later;
         }
+        // There was no block at all.
+        self.push_merged(Block { items: Vec::new(), fold: Fold::default() }, rest, &mut taken);
         self.count();
     }
 
-    fn insert_one(&mut self, item: &Item) -> bool {
-        let after = self.blocks.partition_point(|block| block.items[0] <= *item);
-        let mut at = after.saturating_sub(1);
-        let full = self.blocks.get(at).is_none_or(|block| block.items.len() >= BLOCK);
-        if full && after == self.blocks.len() && self.blocks.last().is_none_or(|block| block.items.last() < Some(item))
-        {
-            // Time stamps mostly grow: the last block is left full, not split.
-            at = self.blocks.len();
-            self.blocks.push(Block { items: Vec::new(), fold: Fold::default() });
-        } else if full {
-            let block = &mut self.blocks[at];
-            let upper = block.items.split_off(BLOCK / 2);
-            block.items.shrink_to_fit();
-            block.fold = Fold::of(&block.items);
-            let second = upper[0] <= *item;
-            self.blocks.insert(at + 1, Block { fold: Fold::of(&upper), items: upper });
-            at += usize::from(second);
+    /// Appends a block and what goes into it, in as many blocks as that needs.
+    fn push_merged(&mut self, mut block: Block, own: &[Item], taken: &mut impl FnMut(&Item)) {
+        let appended = block.items.last() < own.first();
+        if own.len() < FEW && block.items.len() + own.len() <= BLOCK && !block.items.is_empty() {
+            for item in own {
+                let Err(place) = block.items.binary_search(item) else { continue };
+                if block.items.len() == block.items.capacity() {
+                    block.items.reserve_exact(GROWTH);
+                }
+                block.items.insert(place, *item);
+                block.fold.add(&item.id);
+                taken(item);
+            }
+            return self.blocks.push(block);
         }
-        let block = &mut self.blocks[at];
-        let Err(place) = block.items.binary_search(item) else { return false };
-        if block.items.len() == block.items.capacity() {
-            block.items.reserve_exact(GROWTH);
+        let mut merged = Vec::with_capacity(block.items.len() + own.len());
+        let mut held = block.items.iter().peekable();
+        for item in own {
+            merged.extend(std::iter::from_fn(|| held.next_if(|held| *held < item)));
+            if held.peek() != Some(&item) && merged.last() != Some(item) {
+                taken(item);
+                merged.push(*item);
+            }
         }
-        block.items.insert(place, *item);
-        block.fold.add(&item.id);
-        true
+        merged.extend(held);
+        // Time stamps mostly grow: then blocks are left full. Else each is left some room.
+        let length = if appended { BLOCK } else { merged.len().div_ceil(merged.len().div_ceil(BLOCK).max(1)).max(1) };
+        let pieces = merged.chunks(length);
+        self.blocks.extend(pieces.map(|items| Block { items: items.to_vec(), fold: Fold::of(items) }));
     }
 
     /// Keeps what is to be kept.

@@ -209,7 +209,8 @@ impl Protocol {
             let insist = alone && refused && self.press(now, &address);
             return self.dial_for(now, &address, Purpose::Place { insist, moved_by: None }).then_some(address);
         }
-        if alone && self.flying_places() == 0 && self.overlay.seeking.refusals > 0 {
+        // Whoever lacks its second place asks those again that had none, one a second: the free place that is left may be where it asked before.
+        if self.flying_places() == 0 && self.overlay.seeking.refusals > 0 {
             let declined = |peer: &super::peers::Peer| {
                 peer.state == State::Waiting
                     && peer.declined_until.is_some()
@@ -220,9 +221,11 @@ impl Protocol {
             if let Some(address) = self.pick(&choice)
                 && self.press(now, &address)
             {
-                self.notify(Event::Insisting { address: address.clone() });
-                let insist = Purpose::Place { insist: true, moved_by: None };
-                return self.dial_for(now, &address, insist).then_some(address);
+                if alone {
+                    self.notify(Event::Insisting { address: address.clone() });
+                }
+                let again = Purpose::Place { insist: alone, moved_by: None };
+                return self.dial_for(now, &address, again).then_some(address);
             }
         }
         self.ask_somebody(now, Want::Neighbours);
