@@ -1,7 +1,7 @@
 //! What everybody who looks on is told: one task reads the node's events, sums them up and writes each frame once for all.
 //!
-//! It looks every 200 ms rather than being woken by each event, so that telling costs the driver a slot in a ring and nothing else. What it can not keep up with
-//! is counted and said to be so.
+//! It tells every 200 ms. It is woken by an event, takes all that there are and rests a while, so that telling costs the driver little, and what was told is not
+//! held for long. What it can not keep up with is counted and said to be so.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::TryRecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tracing::Level;
 
 use super::limits::{LAG, LINES, REASONS, SAMPLES, TICK};
@@ -26,6 +26,8 @@ use crate::report::{self, plain};
 const SHOWN: usize = 2_000;
 /// Asking the node for the whole picture takes at most this part of the driver's time: the next pause is so many times what the answer took.
 const PAUSE_FACTOR: u32 = 50;
+/// How long it leaves events where they are after it took some: meanwhile they hold the transactions that they tell of.
+const REST: Duration = Duration::from_millis(20);
 /// The shortest such pause.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -142,13 +144,23 @@ impl Hub {
         let mut events = self.node.events();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut number, mut told) = (0, Told::default());
+        let (mut number, mut told, mut activity) = (0, Told::default(), Activity::default());
         loop {
-            tokio::select! {
+            let tick = tokio::select! {
                 () = self.node.gone() => return,
-                _ = ticks.tick() => {}
+                _ = ticks.tick() => true,
+                event = events.recv() => match event {
+                    Ok(event) => { self.note(&event, &mut activity, &mut number); false }
+                    Err(RecvError::Lagged(missed)) => { activity.missed += missed; false }
+                    Err(RecvError::Closed) => return,
+                }
+            };
+            self.gather(&mut events, &mut activity, &mut number);
+            if !tick {
+                tokio::time::sleep(REST).await;
+                continue;
             }
-            let activity = self.gather(&mut events, &mut number);
+            let activity = self.keep(std::mem::take(&mut activity));
             if !self.is_watched() {
                 told = Told::default();
                 continue;
@@ -185,15 +197,18 @@ impl Hub {
         told.when = Some(Instant::now());
     }
 
-    fn gather(&self, events: &mut broadcast::Receiver<Event>, number: &mut u64) -> Activity {
-        let mut activity = Activity::default();
+    fn gather(&self, events: &mut broadcast::Receiver<Event>, activity: &mut Activity, number: &mut u64) {
         loop {
             match events.try_recv() {
-                Ok(event) => self.note(&event, &mut activity, number),
+                Ok(event) => self.note(&event, activity, number),
                 Err(TryRecvError::Lagged(missed)) => activity.missed += missed,
-                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
             }
         }
+    }
+
+    /// Keeps the lines of a tick for those who look on later.
+    fn keep(&self, activity: Activity) -> Activity {
         let mut lines = lock(&self.lines);
         lines.extend(activity.lines.iter().cloned());
         let over = lines.len().saturating_sub(LINES);

@@ -1,7 +1,7 @@
 //! The human side: the page with the living network, the HTTP API, server-sent events, metrics and health, on a port of its own.
 //!
 //! It reads and asks through a [`Handle`] like any other part of the application, and decides nothing. It is made so that nobody who looks on slows the node: the
-//! node's events lie in a ring that one task, the hub, reads every 200 ms and sums up for everybody; what costs the driver time is asked once for all lookers-on,
+//! node's events lie in a ring that one task, the hub, reads and sums up for everybody every 200 ms; what costs the driver time is asked once for all lookers-on,
 //! and the more seldom the longer the answer took.
 //!
 //! **What it refuses.** Requests under a name that is not ours, and those that another site's page sends (`guard`); more connections, streams and requests than
