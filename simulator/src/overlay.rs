@@ -25,6 +25,9 @@ use crate::world::{Event, World};
 /// How long a network may take to be connected, and each node to have its links: after the last start, or after the last fault. A dead link is found in
 /// 45 s, and two parts that were cut apart meet on a visit, which each node makes every 20 to 40 s.
 pub const SETTLE: Duration = Duration::from_secs(180);
+/// The same for two networks that formed apart, where one node of one knows one address of the other: until it visits that one, and until one there has a link to
+/// give up, can take several visits.
+pub const MERGED: Duration = Duration::from_secs(600);
 /// How long a settled network may still move: free places are looked for ever more slowly.
 const WARM_UP: Duration = Duration::from_secs(120);
 /// How long it is watched then.
@@ -125,9 +128,10 @@ impl OverlayPlan {
         } else {
             vec![0; self.nodes]
         };
-        outcome.formed = settle(&mut world, |world| connected(world, &parts))?;
+        outcome.formed = settle(&mut world, SETTLE, |world| connected(world, &parts))?;
         self.tell(&mut world, &mut rng)?;
-        outcome.healed = settle(&mut world, |world| connected(world, &vec![0; self.nodes]))?;
+        let within = if self.story == Story::Apart { MERGED } else { SETTLE };
+        outcome.healed = settle(&mut world, within, |world| connected(world, &vec![0; self.nodes]))?;
         world.run_until(world.net.clock.now() + WARM_UP)?;
         outcome.changes = watch(&mut world, self.nodes)?;
         connected(&world, &vec![0; self.nodes])?;
@@ -283,13 +287,17 @@ fn connected(world: &World, parts: &[usize]) -> Result<(), Broken> {
 }
 
 /// Runs until a check passes. Returns how long that took.
-fn settle(world: &mut World, check: impl Fn(&World) -> Result<(), Broken>) -> Result<Duration, Broken> {
+fn settle(
+    world: &mut World,
+    within: Duration,
+    check: impl Fn(&World) -> Result<(), Broken>,
+) -> Result<Duration, Broken> {
     let start = world.net.clock.now();
     loop {
         let now = world.net.clock.now();
         match check(world) {
             Ok(()) => return Ok(now - start),
-            Err(broken) if now - start >= SETTLE => return Err(broken),
+            Err(broken) if now - start >= within => return Err(broken),
             Err(_) => world.run_until(now + LOOK)?,
         }
     }
