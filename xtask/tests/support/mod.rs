@@ -12,7 +12,7 @@ use futures_util::{SinkExt, StreamExt};
 use p2p_node::protocol::identity::{Greeting, NodeId, Session};
 use p2p_node::protocol::json::Parser;
 use p2p_node::protocol::message::{
-    Ack, AckStatus, Member, Members, Message, NetworkFrame, Status, StatusFrame, Summary,
+    Ack, AckStatus, Member, Members, Message, NetworkFrame, PeerRow, PeerState, Status, StatusFrame, Summary,
 };
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
@@ -286,7 +286,12 @@ fn status(folder: &Path, held: usize) -> Status {
         attempting: Vec::new(),
         known: 0,
         max_peers: None,
-        peers: Vec::new(),
+        peers: vec![PeerRow {
+            address: "ws://localhost:9".into(),
+            state: PeerState::Declined,
+            seconds: Some(30.0),
+            known: true,
+        }],
         pool: Summary { count: 5, sum: String::new() },
         writable: true,
         held,
