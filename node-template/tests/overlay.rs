@@ -5,10 +5,12 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::embedded::{Embedded, event};
 use common::node::free_port;
 use common::tester::{Socket, Tester};
-use common::{eventually, exactly, transaction};
+use common::{eventually, exactly, in_time, transaction};
 use p2p_node::protocol::address::PeerAddress;
 use p2p_node::protocol::event::Event;
 use p2p_node::protocol::message::PeerState;
@@ -24,10 +26,14 @@ fn dead() -> PeerAddress {
     PeerAddress::new("localhost", free_port()).unwrap()
 }
 
+/// How long a network may take until each node has its links, as the simulator's stories allow it: mostly it is a second, but whoever is left with one asks
+/// the others again at intervals.
+const SETTLE: Duration = Duration::from_secs(180);
+
 /// Waits until each node has at least `least` links, and checks that none has more than `most`.
 async fn places(nodes: &[&Embedded], least: usize, most: usize) {
     for node in nodes {
-        eventually(format!("the links of {}", node.address()), async || {
+        in_time(format!("the links of {}", node.address()), SETTLE, async || {
             let links = node.status().await.unwrap().connected;
             assert!(links.len() <= most, "{} has {links:?}, {most} are allowed", node.address());
             if links.len() >= least { Ok(()) } else { Err(format!("{links:?}")) }

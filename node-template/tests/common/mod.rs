@@ -38,14 +38,19 @@ pub async fn within<T>(what: impl Display, future: impl Future<Output = T>) -> T
 
 /// Asks until the answer is good, and fails with the last bad one once [`PATIENCE`] is at an end. For states that announce themselves by no frame and
 /// no line, such as what a file holds.
-pub async fn eventually<T>(what: impl Display, mut ask: impl AsyncFnMut() -> Result<T, String>) -> T {
-    let end = Instant::now() + PATIENCE;
+pub async fn eventually<T>(what: impl Display, ask: impl AsyncFnMut() -> Result<T, String>) -> T {
+    in_time(what, PATIENCE, ask).await
+}
+
+/// As [`eventually`], for what chance may make take longer.
+pub async fn in_time<T>(what: impl Display, patience: Duration, mut ask: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let end = Instant::now() + patience;
     let mut turn = interval(Duration::from_millis(10));
     loop {
         turn.tick().await;
         match ask().await {
             Ok(value) => return value,
-            Err(state) => assert!(Instant::now() < end, "{what}: after {PATIENCE:?} still {state}"),
+            Err(state) => assert!(Instant::now() < end, "{what}: after {patience:?} still {state}"),
         }
     }
 }
