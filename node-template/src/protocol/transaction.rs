@@ -224,16 +224,15 @@ fn frame(length: usize, origin: Option<&Origin>, write_body: impl FnOnce(&mut St
     Frame::from(text)
 }
 
-/// How the frame of every transaction of an origin ends, in the normal form in which transactions travel.
-pub fn ending_of_frame(origin: &Origin) -> String {
-    format!("{FROM}{origin}\"}}")
+/// The origin of a frame in the normal form in which transactions travel, as it stands there, read from its end without reading the rest.
+pub fn origin_text_of_frame(text: &str) -> Option<&str> {
+    let (_, origin) = text.strip_suffix("\"}")?.rsplit_once(FROM)?;
+    Some(origin)
 }
 
-/// The origin of a frame in the normal form in which transactions travel, read from its end without reading the rest.
+/// As [`origin_text_of_frame`], understood.
 pub fn origin_of_frame(text: &str) -> Option<Origin> {
-    let rest = text.strip_suffix("\"}")?;
-    let (_, origin) = rest.rsplit_once(FROM)?;
-    origin.parse().ok()
+    origin_text_of_frame(text)?.parse().ok()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Nobody ever waits to put something in: what does not fit is refused, and the core decides what that means. Bytes count as waiting until the
 //! socket's own buffer has them.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use super::pressure::Pressure;
 use crate::protocol::Lane;
 use crate::protocol::identity::LinkId;
-use crate::protocol::transaction::{Origin, ending_of_frame};
+use crate::protocol::transaction::{Origin, origin_text_of_frame};
 
 /// One thing to be sent.
 #[derive(Debug)]
@@ -136,10 +136,15 @@ impl Queue {
 
     /// Drops the transactions of origins from what waits.
     pub(crate) fn drop_origins(&self, origins: &[Origin]) {
-        let endings: Vec<String> = origins.iter().map(ending_of_frame).collect();
+        // A stranger may name a thousand, again and again: what waits is looked at once for all of them.
+        let origins: HashSet<String> = origins.iter().map(ToString::to_string).collect();
         let mut dropped = 0;
         self.lock().payload.retain(|item| {
-            let unwanted = matches!(item, Item::Text(text) if endings.iter().any(|ending| text.ends_with(ending)));
+            let origin = match item {
+                Item::Text(text) => origin_text_of_frame(text),
+                Item::Ping => None,
+            };
+            let unwanted = origin.is_some_and(|origin| origins.contains(origin));
             dropped += if unwanted { item.bytes() } else { 0 };
             !unwanted
         });
