@@ -217,7 +217,12 @@ mod tests {
     fn what_others_say_is_shown_on_one_line_and_can_not_steer_the_terminal() {
         let sender = PeerName { node: Some(NodeId([1; 32])), address: PeerAddress::new("localhost", 4_001).ok() };
         let event = |time, peer| Event::Broadcast {
-            broadcast: Broadcast { id: BroadcastId([0; 32]), message: "a\u{1b}[2Jb\nc\u{202e}".into(), time },
+            broadcast: Broadcast {
+                id: BroadcastId([0; 32]),
+                message: "a\u{1b}[2Jb\nc\u{202e}".into(),
+                time,
+                seal: None,
+            },
             sender: sender.clone(),
             peer,
             links: 0,

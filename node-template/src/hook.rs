@@ -1,41 +1,58 @@
-//! The application's say on transactions: a function that refuses some.
+//! What may not enter the pool: transactions without a good signature, where one is required, and what a function of the application refuses.
+//!
+//! It is asked by the links' tasks, so that judging signatures, the dearest that is done for a transaction, spreads over the cores.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::protocol::message::{Delivery, Message};
 use crate::protocol::transaction::{InvalidTransaction, Transaction};
+use crate::signing::Requirement;
 
 type Hook = dyn Fn(&Transaction) -> Result<(), String> + Send + Sync;
 
-/// What [`Network::validate`](crate::Network::validate) was given, if anything. A clone costs a reference count.
+/// What [`Network::validate`](crate::Network::validate) was given, if anything, and before it whether signatures are required. A clone costs two reference counts.
 #[derive(Clone, Default)]
-pub(crate) struct Validator(Option<Arc<Hook>>);
+pub(crate) struct Validator {
+    hook: Option<Arc<Hook>>,
+    signatures: Option<Arc<Requirement>>,
+}
 
 impl Validator {
-    pub(crate) fn new(hook: impl Fn(&Transaction) -> Result<(), String> + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(hook)))
+    /// Asks this function.
+    pub(crate) fn ask(&mut self, hook: impl Fn(&Transaction) -> Result<(), String> + Send + Sync + 'static) {
+        self.hook = Some(Arc::new(hook));
     }
 
-    /// Asks the application.
-    pub(crate) fn check(&self, transaction: &Transaction) -> Result<(), String> {
-        self.0.as_ref().map_or(Ok(()), |hook| hook(transaction))
+    /// Takes signed transactions only, or others too.
+    pub(crate) fn require_signatures(&mut self, required: bool) {
+        self.signatures = required.then(Arc::default);
     }
 
-    /// Turns a transaction that the application refuses into one that is none.
+    /// Looks at the signature, where one is required, and asks the application.
+    pub(crate) fn check(&self, transaction: &Transaction) -> Result<(), InvalidTransaction> {
+        if let Some(signatures) = &self.signatures {
+            signatures.check(transaction)?;
+        }
+        let refused = |reason| InvalidTransaction::Refused { id: transaction.id(), reason };
+        self.hook.as_ref().map_or(Ok(()), |hook| hook(transaction).map_err(refused))
+    }
+
+    /// Turns a transaction that is refused into one that is none.
     pub(crate) fn judge(&self, message: &mut Message) {
-        if self.0.is_some()
+        if (self.hook.is_some() || self.signatures.is_some())
             && let Message::Transaction(Delivery { transaction, .. }) = message
             && let Ok(good) = transaction
-            && let Err(reason) = self.check(good)
+            && let Err(refused) = self.check(good)
         {
-            *transaction = Err(InvalidTransaction::Refused { id: good.id(), reason });
+            *transaction = Err(refused);
         }
     }
 }
 
 impl fmt::Debug for Validator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Validator(a function)" } else { "Validator(none)" })
+        let (hook, signatures) = (self.hook.is_some(), self.signatures.is_some());
+        f.debug_struct("Validator").field("hook", &hook).field("signatures", &signatures).finish()
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! The file holds the secret half as one line of 64 hexadecimal digits and is readable by its owner alone. It is made once, whole or not at all,
 //! and never written again: a file that is broken or open to others is an error, because a node that silently took a new identity would look like a
-//! stranger to everyone who knew it. The secret leaves this module in no form; only [`NodeKey::node_id`] does.
+//! stranger to everyone who knew it. The secret leaves this module in no form;
+//! only [`NodeKey::node_id`] and signatures do.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -10,10 +11,11 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use data_encoding::HEXLOWER;
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{Signer as _, SigningKey};
 
 use crate::folder::shown;
 use crate::protocol::identity::{NodeId, parse_hex32};
+use crate::protocol::signature::{Purpose, Signature};
 
 #[cfg(test)]
 mod tests;
@@ -114,6 +116,11 @@ impl NodeKey {
     /// The public half, by which other nodes know this one.
     pub fn node_id(&self) -> NodeId {
         NodeId(self.0.verifying_key().to_bytes())
+    }
+
+    /// Signs canonical JSON for a purpose. The same text has always the same signature (RFC 8032).
+    pub fn signature(&self, purpose: Purpose, canonical: &str) -> Signature {
+        Signature(self.0.sign(&purpose.message(canonical)).to_bytes())
     }
 
     fn create(folder: &Path) -> Result<Self, KeyError> {

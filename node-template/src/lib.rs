@@ -32,6 +32,8 @@ pub mod key;
 mod remembered;
 #[cfg(feature = "net")]
 pub mod settings;
+#[cfg(feature = "net")]
+pub mod signing;
 
 #[cfg(feature = "cli")]
 pub mod console;

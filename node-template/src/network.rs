@@ -32,11 +32,13 @@ use crate::protocol::identity::{Greeting, NodeId, Session};
 use crate::protocol::json::Parser;
 use crate::protocol::limits::Limits;
 use crate::protocol::message::{Broadcast, InvalidBroadcast, Member, Status};
+use crate::protocol::signature::Signer;
 use crate::protocol::transaction::{InvalidTransaction, Transaction, TransactionId};
 use crate::protocol::{Config, Protocol, Submission};
 use crate::remembered::Remembered;
 use crate::report::many;
 use crate::settings::{DEFAULT_NETWORK, Settings};
+use crate::signing;
 use crate::transport::driver::{Command, Driver, Parts};
 use crate::transport::filter::Filter;
 pub use crate::transport::histogram::Histogram;
@@ -66,6 +68,7 @@ pub struct Network {
     max_peers: Option<u32>,
     genesis: Option<PeerAddress>,
     validator: Validator,
+    sign_submissions: bool,
     limits: Limits,
     /// Where host and port were set, for errors.
     origin: String,
@@ -125,6 +128,7 @@ impl Network {
             max_peers: None,
             genesis: None,
             validator: Validator::default(),
+            sign_submissions: false,
             limits: Limits::default(),
             origin: "as the program asked".to_owned(),
         }
@@ -180,7 +184,20 @@ impl Network {
     /// every node of the network, and not panic, which ends the link that brought the transaction. What stands in `transactions.json` at the start, or
     /// is written into it by another program, is not asked about.
     pub fn validate(mut self, hook: impl Fn(&Transaction) -> Result<(), String> + Send + Sync + 'static) -> Self {
-        self.validator = Validator::new(hook);
+        self.validator.ask(hook);
+        self
+    }
+
+    /// Takes signed transactions only: what is not signed, or whose signature does not verify (see [`crate::signing`]), is neither stored nor passed on, whoever
+    /// brings it, [`Handle::submit`] included. What stands in `transactions.json` already stays.
+    pub fn require_signatures(mut self, required: bool) -> Self {
+        self.validator.require_signatures(required);
+        self
+    }
+
+    /// Signs with the node's key what [`Handle::submit`] is given, where it has no signature yet and names no other `publicKey`.
+    pub fn sign_submissions(mut self, sign: bool) -> Self {
+        self.sign_submissions = sign;
         self
     }
 
@@ -212,7 +229,8 @@ impl Network {
     }
 
     async fn start_on(self, opened: Opened) -> Result<Node, StartError> {
-        let node = NodeKey::load_or_create(&self.folder)?.node_id();
+        let key = Arc::new(NodeKey::load_or_create(&self.folder)?);
+        let node = key.node_id();
         let listeners = listener::bind(&self.host, self.port).await.map_err(|error| self.explain(error))?;
         let port = listeners[0].local_addr().map_err(|error| self.explain(error))?.port();
         let address = self.advertised(port).map_err(StartError::Address)?;
@@ -231,6 +249,7 @@ impl Network {
             genesis: self.genesis,
             since: time_of_day() as u64,
             limits: self.limits.clone(),
+            signer: Arc::clone(&key) as Arc<dyn Signer>,
             seed,
         };
         let pooled = opened.ids.len();
@@ -275,8 +294,9 @@ impl Network {
             };
             driver.run(until).await
         });
-        let validator = self.validator;
-        let handle = Handle { node, session, address, port, pooled, validator, commands, events, pool, syncs };
+        let (validator, signs) = (self.validator, self.sign_submissions);
+        let handle =
+            Handle { key, signs, node, session, address, port, pooled, validator, commands, events, pool, syncs };
         Ok(Node { handle, stop: Some(stop), task })
     }
 
@@ -304,6 +324,8 @@ impl Network {
 
 impl From<Settings> for Network {
     fn from(settings: Settings) -> Self {
+        let mut validator = Validator::default();
+        validator.require_signatures(settings.require_signatures);
         Self {
             folder: settings.folder,
             host: settings.host,
@@ -313,7 +335,8 @@ impl From<Settings> for Network {
             known_peers: settings.known_peers,
             max_peers: settings.max_peers,
             genesis: settings.genesis,
-            validator: Validator::default(),
+            validator,
+            sign_submissions: false,
             limits: settings.limits,
             origin: settings.listen_origin,
         }
@@ -343,6 +366,9 @@ pub struct Node {
 /// A way to a running node for other tasks: it submits, asks and listens. It is cheap to clone and keeps no node alive; when the node has ended it says so.
 #[derive(Debug, Clone)]
 pub struct Handle {
+    key: Arc<NodeKey>,
+    /// Whether what is submitted is signed.
+    signs: bool,
     node: NodeId,
     session: Session,
     address: PeerAddress,
@@ -452,7 +478,8 @@ impl Handle {
     /// [`NodeError`] says why it was not taken.
     pub async fn submit_text(&self, text: &str) -> Result<Submitted, NodeError> {
         let transaction = Transaction::parse(&mut Parser::new(), text)?;
-        self.validator.check(&transaction).map_err(NodeError::Refused)?;
+        let transaction = if self.signs { self.sign(transaction)? } else { transaction };
+        self.validator.check(&transaction).map_err(|error| NodeError::Refused(error.to_string()))?;
         let (taken, outcome) = oneshot::channel();
         let (kept_sender, kept) = oneshot::channel();
         let command = Command::Submit { transaction, taken, kept: kept_sender };
@@ -460,6 +487,14 @@ impl Handle {
         let outcome = outcome.await.map_err(|_| NodeError::Ended)?;
         let Submission { id, links, duplicate } = outcome.map_err(NodeError::Refused)?;
         Ok(Submitted { id, links, duplicate, kept })
+    }
+
+    /// Signs a transaction with the node's key, as [`crate::signing::sign`] does.
+    ///
+    /// # Errors
+    /// [`InvalidTransaction::TooLong`] if there is no room for a signature.
+    pub fn sign(&self, transaction: Transaction) -> Result<Transaction, InvalidTransaction> {
+        signing::sign(&self.key, &mut Parser::new(), transaction)
     }
 
     /// Broadcasts a text to every node in the network, and to those that come back within ten minutes. Returns once it is on its way, and tells as what and on

@@ -1,35 +1,52 @@
-//! Completes a transaction as the exercise's nodes write them: `id`, `timeStamp` and `hash`, where they are missing.
+//! Completes a transaction as the exercise's nodes write them: `id`, `timeStamp` and `hash`, where they are missing; and then signs it.
 //!
 //! The same content is the same transaction everywhere, so without an `id` of its own nobody could give the same amount twice. The fields are
 //! written into the object's text at its end; what was given stays as it is.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::key::NodeKey;
 use crate::protocol::json::{Kind, Parser, Value};
 use crate::protocol::transaction::{InvalidTransaction, Transaction};
+use crate::signing;
 
 /// What stamps; see [`Stamp::apply`].
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Stamp {
     raw: bool,
+    key: Option<Arc<NodeKey>>,
 }
 
 impl Stamp {
     /// With `raw` nothing is stamped.
     pub fn new(raw: bool) -> Self {
-        Self { raw }
+        Self { raw, key: None }
     }
 
-    /// Reads an object's text and completes it, with the clock's time and a random id.
+    /// Signs too, as [`signing::sign`] does.
+    pub fn signed_by(self, key: Arc<NodeKey>) -> Self {
+        Self { key: Some(key), ..self }
+    }
+
+    /// Reads an object's text and completes it, with the clock's time, a random id and perhaps a signature.
     ///
     /// # Errors
     /// [`InvalidTransaction`] says why the text is no transaction, or becomes none by what is added.
-    pub fn apply(self, parser: &mut Parser, text: &str) -> Result<Transaction, InvalidTransaction> {
+    pub fn apply(&self, parser: &mut Parser, text: &str) -> Result<Transaction, InvalidTransaction> {
+        let stamped = self.stamp(parser, text)?;
+        match &self.key {
+            Some(key) => signing::sign(key, parser, stamped),
+            None => Ok(stamped),
+        }
+    }
+
+    fn stamp(&self, parser: &mut Parser, text: &str) -> Result<Transaction, InvalidTransaction> {
         let given = Transaction::parse(parser, text)?;
         if self.raw {
             return Ok(given);

@@ -194,7 +194,7 @@ impl Client {
         let id = BroadcastId(id);
         // A clock that stands before 1970 is no reason to be silent.
         let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        self.write(BroadcastFrame::client_frame(Broadcast { id, message: text.into(), time })).await?;
+        self.write(BroadcastFrame::client_frame(Broadcast { id, message: text.into(), time, seal: None })).await?;
         let id = id.to_string();
         self.answer(ACK_TIMEOUT, |message| match message {
             Message::Ack(ack) if ack.id == id => Some(ack),

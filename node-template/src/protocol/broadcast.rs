@@ -14,6 +14,7 @@ use super::event::{Event, PeerName};
 use super::identity::LinkId;
 use super::links::Role;
 use super::message::{Ack, AckStatus, Broadcast, BroadcastFrame, BroadcastId};
+use super::signature::Purpose;
 use super::transaction::Origin;
 use super::{Lane, Output, Protocol, RequestId, Told, limits};
 
@@ -57,7 +58,8 @@ impl Broadcasts {
 
     /// Keeps one that is new; what is too old or too much goes.
     fn hold(&mut self, now: Instant, held: Held) {
-        let (id, bytes) = (held.broadcast.id, held.broadcast.message.len());
+        let sealed = held.broadcast.seal.as_ref().map_or(0, |seal| seal.canonical.len());
+        let (id, bytes) = (held.broadcast.id, held.broadcast.message.len() + sealed);
         self.seen.insert(now, id);
         self.bytes += bytes;
         self.by_age.insert((held.born, id), bytes);
@@ -110,10 +112,10 @@ impl Seen {
 
 impl Protocol {
     pub(super) fn on_broadcast(&mut self, now: Instant, link: LinkId, frame: BroadcastFrame) {
-        let BroadcastFrame { broadcast, origin, ack, synced } = frame;
+        let BroadcastFrame { mut broadcast, origin, ack, synced } = frame;
         let Some(open) = self.links.get(link) else { return };
         let (origin, synced, full) = match &open.role {
-            // What a full peer says of the origin is believed; a client's is ours.
+            // What a full peer says of the origin is what it must be signed by; a client's is ours.
             Role::Full(peer) => (origin.unwrap_or(Origin::Node(peer.id)), synced, true),
             Role::Client => (Origin::Node(self.config.node), None, false),
             Role::Plain { .. } | Role::Candidate(_) | Role::Guest(_) => {
@@ -128,12 +130,24 @@ impl Protocol {
             }
             return self.answer_broadcast(link, ack, id, AckStatus::Duplicate, 0);
         }
+        if !full {
+            broadcast.seal(&*self.config.signer);
+        } else if !self.is_signed_by(&origin, &broadcast) {
+            self.counters.broadcasts_forged += 1;
+            return self.fault(link, "BROADCAST: the node that it names has not signed it");
+        }
         if synced.is_some() {
             self.counters.broadcasts_synced += 1;
         }
         self.catching_up.on_came(&id);
         let links = self.take_broadcast(now, broadcast, origin, Some(link), synced);
         self.answer_broadcast(link, ack, id, AckStatus::Sent, links);
+    }
+
+    fn is_signed_by(&self, origin: &Origin, broadcast: &Broadcast) -> bool {
+        // A plain peer sends none, so nobody can have one of it.
+        let Origin::Node(node) = origin else { return false };
+        self.config.signer.vouches(*node, Purpose::Broadcast, broadcast.seal.as_ref())
     }
 
     fn answer_broadcast(&mut self, link: LinkId, ack: bool, id: BroadcastId, status: AckStatus, links: usize) {
@@ -146,7 +160,8 @@ impl Protocol {
     /// The application broadcasts.
     pub(super) fn on_own_broadcast(&mut self, now: Instant, request: RequestId, message: String, time: f64) {
         let id = self.new_broadcast_id(&message, time);
-        let broadcast = Broadcast { id, message: message.into(), time };
+        let mut broadcast = Broadcast { id, message: message.into(), time, seal: None };
+        broadcast.seal(&*self.config.signer);
         let links = self.take_broadcast(now, broadcast, Origin::Node(self.config.node), None, None);
         self.outbox.push_back(Output::Told { request, told: Told { id, links } });
     }

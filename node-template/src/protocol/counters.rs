@@ -42,6 +42,10 @@ counters! {
     transactions_duplicate,
     /// Transactions refused: no transaction, a full pool, a disk that takes no writes.
     transactions_refused,
+    /// Transactions refused because they are not signed; counted as refused too.
+    transactions_unsigned,
+    /// Transactions refused because their signature does not verify; counted as refused too.
+    transactions_forged,
     /// Transactions sent on links, each copy counted.
     transactions_sent,
     /// Transactions that came in answer to a comparison of pools, and were new.
@@ -66,12 +70,16 @@ counters! {
     broadcasts_sent,
     /// Broadcasts that came in answer to a comparison, and were new.
     broadcasts_synced,
+    /// Broadcasts dropped because the node that they name has not signed them.
+    broadcasts_forged,
     /// Announcements accepted: news of a node.
     announcements_accepted,
     /// Announcements that were old news.
     announcements_old,
     /// Announcements that were not believed, or for which there was no room.
     announcements_refused,
+    /// Announcements dropped because the node that they name has not signed them.
+    announcements_forged,
     /// Announcements sent on links, each copy counted.
     announcements_sent,
     /// Frames that were no messages.

@@ -1,6 +1,7 @@
 //! What goes into the core and what comes out of it: facts and orders.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::address::PeerAddress;
 use super::event::Event;
@@ -8,6 +9,7 @@ use super::frame::Frame;
 use super::identity::{Greeting, LinkId, NodeId, Session};
 use super::limits::Limits;
 use super::message::{BroadcastId, Malformed, Message};
+use super::signature::Signer;
 use super::transaction::{Origin, Transaction, TransactionId};
 
 /// A fact that the shell reports.
@@ -296,6 +298,8 @@ pub struct Config {
     pub since: u64,
     /// The bounds that this node keeps.
     pub limits: Limits,
+    /// Signs what we say, and judges what others say.
+    pub signer: Arc<dyn Signer>,
     /// Seeds every random choice: equal seeds and equal inputs give equal outputs.
     pub seed: u64,
 }

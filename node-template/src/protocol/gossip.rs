@@ -32,12 +32,21 @@ impl Protocol {
         let Delivery { transaction, origin, ack, synced } = delivery;
         let transaction = match transaction {
             Ok(transaction) => transaction,
-            Err(InvalidTransaction::Refused { id, reason }) => {
+            Err(
+                error @ (InvalidTransaction::Refused { id, .. }
+                | InvalidTransaction::Unsigned { id }
+                | InvalidTransaction::Forged { id, .. }),
+            ) => {
+                match error {
+                    InvalidTransaction::Unsigned { .. } => self.counters.transactions_unsigned += 1,
+                    InvalidTransaction::Forged { .. } => self.counters.transactions_forged += 1,
+                    _ => {}
+                }
                 // Only full peers compare pools; what clients send must not push out what is remembered for that.
                 if self.links.get(link).and_then(Link::full).is_some() {
                     self.reconciling.on_refused(id);
                 }
-                return self.refuse(link, id.to_string(), ack, reason);
+                return self.refuse(link, id.to_string(), ack, error.to_string());
             }
             Err(error) => return self.refuse(link, String::new(), ack, error.to_string()),
         };

@@ -48,7 +48,11 @@ pub const SEEN: usize = 1_000_000;
 pub const ANNOUNCED_PEERS: usize = 1_024;
 /// How many links all nodes in the table may name together: 32 bytes each.
 pub const ANNOUNCED_LINKS: usize = 500_000;
-/// How many identities of transactions that the application refuses are remembered, so that no comparison asks for them again.
+/// How many bytes the signed data of one ANNOUNCE or BROADCAST may have: 1,024 names have 67 KiB, a text of control characters has 96.
+pub const SEALED_BYTES: usize = 128 * 1024;
+/// How many bytes of signed announcements all nodes in the table may have together.
+pub const ANNOUNCED_BYTES: usize = 64 * 1024 * 1024;
+/// How many identities of transactions that the application refuses, or whose signature is missing or forged where one is required,, so that no comparison asks for them again.
 pub const REFUSED: usize = 131_072;
 /// The greatest age that a frame may claim for what it carries.
 pub const OLDEST: Duration = Duration::from_secs(24 * 60 * 60);

@@ -25,6 +25,7 @@ pub mod identity;
 pub mod json;
 pub mod limits;
 pub mod message;
+pub mod signature;
 pub mod transaction;
 pub mod view;
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::address::PeerAddress;
@@ -10,6 +11,7 @@ use super::identity::{Greeting, LinkId, NodeId, Session};
 use super::json::Parser;
 use super::limits::Limits;
 use super::message::{Message, TITLE};
+use super::signature::Unsigned;
 use super::{Config, Direction, Input, Output, Protocol, RequestId, Told};
 
 /// Nodes that are linked only as [`Self::link`] says; each dial of their own fails.
@@ -72,6 +74,7 @@ impl Net {
             max_peers: Some(64),
             since: u64::from(self.runs),
             limits: self.limits.clone(),
+            signer: Arc::new(Unsigned),
             seed: node as u64,
         };
         Protocol::new(self.now, config, Vec::new())

@@ -125,6 +125,22 @@ pub enum InvalidTransaction {
         /// Why, in the application's words.
         reason: String,
     },
+    /// It is not signed, and has to be.
+    #[error(
+        "it is not signed, and this node takes signed transactions only (REQUIRE_SIGNATURES): sign it, as cargo xtask add-transaction does"
+    )]
+    Unsigned {
+        /// The transaction's identity.
+        id: TransactionId,
+    },
+    /// Its signature does not verify, and has to.
+    #[error("{why}, and this node takes signed transactions only (REQUIRE_SIGNATURES): sign it anew")]
+    Forged {
+        /// The transaction's identity.
+        id: TransactionId,
+        /// What is wrong with the signature.
+        why: &'static str,
+    },
     /// Not JSON, or JSON with something that JavaScript can not hold.
     #[error(transparent)]
     Json(#[from] JsonError),

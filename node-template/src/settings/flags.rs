@@ -29,6 +29,9 @@ pub struct Flags {
     /// Join through this node: it names another to begin with (GENESIS)
     #[cfg_attr(feature = "cli", arg(long, value_name = "ADDRESS"))]
     pub genesis: Option<String>,
+    /// Take signed transactions only (REQUIRE_SIGNATURES; default: 0)
+    #[cfg_attr(feature = "cli", arg(long, value_name = "0|1", num_args = 0..=1, default_missing_value = "1", require_equals = true))]
+    pub require_signatures: Option<String>,
     /// Log down to this level: error, warn, info, debug or trace (LOG; default: info)
     #[cfg_attr(feature = "cli", arg(long, value_name = "LEVEL"))]
     pub log: Option<String>,
@@ -81,6 +84,14 @@ mod tests {
     fn a_bad_port_is_left_to_the_settings() {
         assert_eq!(parse("p2p-node --port -1").port.as_deref(), Some("-1"));
         assert_eq!(parse("p2p-node --port abc").port.as_deref(), Some("abc"));
+    }
+
+    #[test]
+    fn requiring_signatures_needs_no_value() {
+        let given = |words| parse(words).require_signatures;
+        assert_eq!(given("p2p-node --require-signatures --log debug").as_deref(), Some("1"));
+        assert_eq!(given("p2p-node --require-signatures=0").as_deref(), Some("0"));
+        assert_eq!(given("p2p-node"), None);
     }
 
     #[test]

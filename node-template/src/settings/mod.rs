@@ -22,6 +22,7 @@ mod env_file;
 mod flags;
 mod http;
 mod overlay;
+mod signatures;
 mod source;
 mod typo;
 
@@ -66,6 +67,8 @@ pub struct Settings {
     pub log_json: bool,
     /// Where the page, the API and the metrics are served; `None`: nowhere.
     pub http: Option<HttpSettings>,
+    /// Whether transactions without a good signature are refused.
+    pub require_signatures: bool,
     /// The bounds that the node keeps.
     pub limits: Limits,
     /// What is odd but usable, one line each, for the log.
@@ -156,6 +159,7 @@ impl Settings {
         let more_peers = peers(&mut sources, flags)?;
         let max_peers = overlay::max_peers(&mut sources, flags)?;
         let genesis = overlay::genesis(&mut sources, flags, &host, port, address.as_ref())?;
+        let require_signatures = signatures::required(&mut sources, flags)?;
         let limits = adjust::limits(&mut sources)?;
         let public_key = public_key(&mut sources, folder)?;
         let mut known = folder::known_peers(folder)?;
@@ -188,6 +192,7 @@ impl Settings {
             log,
             log_json,
             http,
+            require_signatures,
             limits,
             warnings,
         })

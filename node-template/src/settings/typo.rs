@@ -2,7 +2,7 @@
 
 use super::{UNSUPPORTED, adjust};
 
-const SETTINGS: [&str; 14] = [
+const SETTINGS: [&str; 15] = [
     "PORT",
     "HOST",
     "ADDRESS",
@@ -17,6 +17,7 @@ const SETTINGS: [&str; 14] = [
     "HTTP_HOST",
     "HTTP_NAMES",
     "HTTP_TOKEN",
+    "REQUIRE_SIGNATURES",
 ];
 /// Names that people try, and what they mean by them.
 const ALIASES: [(&str, &str); 4] =

@@ -109,6 +109,9 @@ struct Taking {
     /// Whether `id`, `timeStamp` and `hash` are added where they are missing.
     #[serde(default)]
     stamp: bool,
+    /// Whether it is signed with the node's key, if it has no signature and names no other key. By default what is stamped is signed: what the owner of a node
+    /// writes on its page is the owner's. What a program brings whole stays as it is.
+    sign: Option<bool>,
 }
 
 /// `POST /api/transactions`: answers once the transaction is on the disk.
@@ -123,6 +126,8 @@ async fn add_transaction(
     };
     // A parser is no value to hold while waiting.
     let transaction = Stamp::new(!taking.stamp).apply(&mut Parser::new(), &text).map_err(invalid)?;
+    let signs = taking.sign.unwrap_or(taking.stamp);
+    let transaction = if signs { state.node.sign(transaction).map_err(invalid)? } else { transaction };
     let submitted = state.node.submit_text(transaction.body()).await?;
     let (id, links, duplicate) = (submitted.id, submitted.links, submitted.duplicate);
     let stored = matches!(tokio::time::timeout(STORED_WITHIN, submitted.stored()).await, Ok(Ok(())));

@@ -10,6 +10,7 @@ use super::api::Shared;
 use super::limits::{PAGE, PAGE_BYTES, SEARCHED};
 use super::problem::Problem;
 use crate::protocol::transaction::{Transaction, TransactionId};
+use crate::signing::{self, State};
 
 /// A transaction of which the list tells no more than that it is there, in bytes: a page of them would be megabytes.
 const LARGE: usize = 16 * 1024;
@@ -46,16 +47,20 @@ pub(super) struct Row {
     id: String,
     position: u64,
     bytes: usize,
+    /// How it stands to its signature.
+    signature: State,
     /// `null` in a list if it is large; by its id it is told whole.
     transaction: Option<Box<RawValue>>,
 }
 
 impl Row {
+    /// Judges its signature, which takes its time: not for a thread that others' tasks wait for, where there are many.
     fn new(position: u64, transaction: &Transaction, most: usize) -> Self {
         let bytes = transaction.body_bytes();
         let whole = (bytes <= most).then(|| RawValue::from_string(transaction.body().to_owned()));
         let whole = whole.map(|raw| raw.expect("a transaction's body is JSON"));
-        Self { id: transaction.id().to_string(), position, bytes, transaction: whole }
+        let signature = signing::judge(transaction).state();
+        Self { id: transaction.id().to_string(), position, bytes, signature, transaction: whole }
     }
 }
 
@@ -69,15 +74,16 @@ pub(super) async fn list(
     let pool = state.node.pool();
     if needle.is_empty() {
         let page = pool.page(asked.before, limit, PAGE_BYTES).await?;
-        let transactions: Vec<_> = page.rows.iter().map(|(position, one)| Row::new(*position, one, LARGE)).collect();
+        let next = page.next;
+        let rows = move || page.rows.iter().map(|(position, one)| Row::new(*position, one, LARGE)).collect();
+        let transactions: Vec<Row> = tokio::task::spawn_blocking(rows).await.map_err(|_| ending())?;
         let searched = transactions.len() as u64;
-        return Ok(Json(Listed { transactions, total: pool.end(), next: page.next, searched }));
+        return Ok(Json(Listed { transactions, total: pool.end(), next, searched }));
     }
     if needle.chars().count() > NEEDLE {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "search for at most 200 characters"));
     }
-    let _one =
-        state.searches.acquire().await.map_err(|_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the node ends"))?;
+    let _one = state.searches.acquire().await.map_err(|_| ending())?;
     search(&state, asked.before, limit, needle).await.map(Json)
 }
 
@@ -104,8 +110,7 @@ async fn search(state: &Shared, before: Option<u64>, limit: usize, needle: Strin
             }
             (rows, page.rows.len() as u64, page.next)
         });
-        let (rows, looked, next) =
-            looked.await.map_err(|_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the node ends"))?;
+        let (rows, looked, next) = looked.await.map_err(|_| ending())?;
         found.transactions.extend(rows);
         found.searched += looked;
         found.next = next;
@@ -113,6 +118,10 @@ async fn search(state: &Shared, before: Option<u64>, limit: usize, needle: Strin
             return Ok(found);
         }
     }
+}
+
+fn ending() -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the node ends")
 }
 
 /// `GET /api/transactions/{id}`

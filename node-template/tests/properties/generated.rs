@@ -253,7 +253,7 @@ fn broadcasts() -> impl Strategy<Value = BroadcastFrame> {
     let time = any::<f64>().prop_filter("finite", |time| time.is_finite());
     (any::<[u8; 32]>(), any::<String>(), time, option::of(origins()), any::<bool>(), ages()).prop_map(
         |(id, text, time, origin, ack, synced)| {
-            let broadcast = Broadcast { id: BroadcastId(id), message: format!("{text}.").into(), time };
+            let broadcast = Broadcast { id: BroadcastId(id), message: format!("{text}.").into(), time, seal: None };
             BroadcastFrame { broadcast, origin, ack, synced }
         },
     )
@@ -265,8 +265,20 @@ fn announcements() -> impl Strategy<Value = AnnounceFrame> {
     let told = (node, sessions(), option::of(addresses()), vec(any::<[u8; 32]>().prop_map(NodeId), 0..5));
     (told, numbers, ages()).prop_map(|((node, session, address, peers), numbers, told)| {
         let (since, seq, [links, nodes, interval], max_peers, left) = numbers;
-        let announcement =
-            Announcement { node, session, address, since, seq, peers, links, max_peers, nodes, interval, left };
+        let announcement = Announcement {
+            node,
+            session,
+            address,
+            since,
+            seq,
+            peers,
+            links,
+            max_peers,
+            nodes,
+            interval,
+            left,
+            seal: None,
+        };
         AnnounceFrame { announcement, told }
     })
 }

@@ -9,12 +9,14 @@ mod orders;
 mod storage;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use p2p_node::protocol::address::PeerAddress;
 use p2p_node::protocol::frame::Frame;
 use p2p_node::protocol::identity::{Greeting, LinkId, NodeId, Session};
 use p2p_node::protocol::message::Message;
+use p2p_node::protocol::signature::Unsigned;
 use p2p_node::protocol::transaction::{Transaction, TransactionId};
 use p2p_node::protocol::{Config, Direction, Input, Protocol, RequestId};
 use rand::RngExt;
@@ -134,6 +136,7 @@ impl Node {
             genesis: self.genesis.clone(),
             since: 0,
             limits: net.limits.clone(),
+            signer: Arc::new(Unsigned),
             seed: net.rng.random(),
         };
         let pool: Vec<_> = self.disk.stored.iter().map(|transaction| (transaction.id(), transaction.time())).collect();

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -19,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::tally::Tally;
-use super::{Arguments, pools, target};
+use super::{Arguments, pools, signer, target};
 use crate::nodes;
 use crate::terminal::{count, plain, tell};
 use crate::workspace::{Folder, Workspace};
@@ -71,6 +72,10 @@ struct Line {
 
 pub(super) async fn run(workspace: &Workspace, arguments: &Arguments, input: Input, stamp: Stamp) -> Result<ExitCode> {
     let (folder, client) = target(workspace, arguments.node).await?;
+    let stamp = match signer(&folder, arguments)? {
+        Some(key) => stamp.signed_by(Arc::new(key)),
+        None => stamp,
+    };
     if arguments.no_wait || client.greeting().is_none() {
         return send_all(&folder, client, input, stamp).await;
     }

@@ -10,11 +10,13 @@ mod tally;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use p2p_node::client::Client;
+use p2p_node::key::NodeKey;
 use p2p_node::protocol::json::{JsonError, Parser};
 use p2p_node::protocol::message::{Ack, AckStatus};
 use p2p_node::protocol::transaction::{InvalidTransaction, Transaction};
+use p2p_node::signing;
 use p2p_node::stamp::Stamp;
 
 use crate::nodes::{self, Found};
@@ -33,9 +35,12 @@ pub(crate) struct Arguments {
     /// Send to node N [default: the node of the current folder, else the first that answers]
     #[arg(long, value_name = "N")]
     node: Option<u32>,
-    /// Send it as it is: stamp no id, timeStamp or hash where they are missing
+    /// Send it as it is: stamp no id, timeStamp or hash where they are missing, and no signature
     #[arg(long)]
     raw: bool,
+    /// Do not sign it with the key of the node's folder
+    #[arg(long)]
+    unsigned: bool,
     /// Send one transaction per line of this file; "-" is standard input
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -55,12 +60,16 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         return nodes::block_on(many::run(workspace, arguments, input, stamp));
     }
     // Looked at before anybody is asked for: a typing error is the same error with and without a running node.
-    let given = arguments.json.as_deref().map(|text| read(stamp, text)).transpose()?;
+    let given = arguments.json.as_deref().map(|text| read(&stamp, text)).transpose()?;
     nodes::block_on(async {
         let (folder, client) = target(workspace, arguments.node).await?;
         let transaction = match given {
             Some(transaction) => transaction,
             None => reward(&folder, &client, &stamp)?,
+        };
+        let transaction = match signer(&folder, arguments)? {
+            Some(key) => signing::sign(&key, &mut Parser::new(), transaction)?,
+            None => transaction,
         };
         if arguments.no_wait || client.greeting().is_none() {
             return send(&folder, client, &transaction, arguments.no_wait).await;
@@ -70,7 +79,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
 }
 
 /// The transaction given on the command line.
-fn read(stamp: Stamp, text: &str) -> Result<Transaction> {
+fn read(stamp: &Stamp, text: &str) -> Result<Transaction> {
     stamp.apply(&mut Parser::new(), text).map_err(|error| match error {
         // The shell spoils quotes and blanks, and nothing else.
         InvalidTransaction::Json(JsonError::Unexpected { .. }) => {
@@ -101,6 +110,15 @@ pub(crate) async fn target(workspace: &Workspace, node: Option<u32>) -> Result<(
         Some(chosen) => Ok(chosen),
         None => Err(nodes::nobody(workspace)?),
     }
+}
+
+/// The key of the folder that is spoken for, if what is sent shall be signed. A node of the exercise has none.
+fn signer(folder: &Folder, arguments: &Arguments) -> Result<Option<NodeKey>> {
+    if arguments.unsigned || arguments.raw {
+        return Ok(None);
+    }
+    NodeKey::load(&folder.path)
+        .context("nothing was sent: it can not be signed; --unsigned sends it without a signature")
 }
 
 /// The exercise's reward: from nobody, to the key of the folder.
@@ -141,7 +159,7 @@ async fn submit(
         bail!("{} refused the transaction: {}", folder.name(), reason(&ack));
     }
     tell(format!("{}", transaction.id()))?;
-    tell(told(&folder.name(), &ack))?;
+    tell(format!("{}; {}", told(&folder.name(), &ack), signing::judge(transaction)))?;
     let spread = pools::spread(workspace, &[transaction.id()]).await?;
     tell(format!("{spread}"))?;
     Ok(ExitCode::SUCCESS)

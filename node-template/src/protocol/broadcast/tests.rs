@@ -159,7 +159,7 @@ fn what_is_kept_is_bounded_in_number_and_bytes_and_what_was_seen_is_not_forgotte
     let hold = |kept: &mut Broadcasts, n: u32, message: &str, at: Instant| {
         let mut id = [0; 32];
         id[..4].copy_from_slice(&n.to_be_bytes());
-        let broadcast = Broadcast { id: BroadcastId(id), message: message.into(), time: 0.0 };
+        let broadcast = Broadcast { id: BroadcastId(id), message: message.into(), time: 0.0, seal: None };
         let origin = Origin::Node(super::super::testing::id(1));
         kept.hold(at, Held { broadcast, origin, born: at, came: at });
         BroadcastId(id)

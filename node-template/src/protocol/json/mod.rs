@@ -21,6 +21,7 @@ mod tests;
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
+use std::ops::Range;
 
 pub use normal::Normal;
 pub use pretty::write_pretty;
@@ -197,8 +198,13 @@ impl<'a> Value<'a> {
 
     /// Its text, as it stands in the text that was parsed.
     pub fn raw(self) -> &'a str {
+        &self.text[self.range()]
+    }
+
+    /// Where its text stands in the text that was parsed, in bytes.
+    pub fn range(self) -> Range<usize> {
         let token = self.token();
-        &self.text[token.start as usize..token.end as usize]
+        token.start as usize..token.end as usize
     }
 
     /// An object's member. Of duplicate keys the last wins, as in JavaScript. `None` where there is none, or `self` is not an object.

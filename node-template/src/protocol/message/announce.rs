@@ -5,14 +5,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::broadcast::age_of;
-use super::{Malformed, to_frame, wrong};
+use super::{Data, Malformed, to_frame, wrong};
 use crate::protocol::address::PeerAddress;
 use crate::protocol::frame::Frame;
 use crate::protocol::identity::{NodeId, Session};
 use crate::protocol::json::Value;
 use crate::protocol::limits;
+use crate::protocol::signature::{Purpose, Seal, Signer};
 
-/// What a node says of itself to the whole network. Until it is signed it is a claim, believed as far as `presence.rs` says.
+/// What a node says of itself to the whole network. It is believed as far as `presence.rs` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announcement {
     /// Who.
@@ -37,6 +38,8 @@ pub struct Announcement {
     pub interval: u32,
     /// Whether it leaves.
     pub left: bool,
+    /// The signature of its node, if it has one.
+    pub seal: Option<Seal>,
 }
 
 /// An ANNOUNCE frame.
@@ -72,9 +75,11 @@ struct OnWire {
 }
 
 #[derive(Serialize)]
-struct FrameOnWire {
+struct FrameOnWire<'a> {
     r#type: &'static str,
-    data: OnWire,
+    data: Data<'a, OnWire>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,6 +102,7 @@ impl AnnounceFrame {
             nodes: data.nodes,
             interval: data.interval,
             left: data.left,
+            seal: Seal::read(frame).map_err(|error| wrong("ANNOUNCE", error))?,
         };
         Ok(Self { announcement, told: frame.get("session").map(|_| age_of(frame)) })
     }
@@ -104,20 +110,40 @@ impl AnnounceFrame {
     /// The frame of this announcement. `session` is the sender's; it stands in frames that were asked for alone.
     pub fn to_frame(&self, session: Session) -> Frame {
         let announcement = &self.announcement;
-        let data = OnWire {
-            node: announcement.node.to_string(),
-            session: announcement.session.to_string(),
-            address: announcement.address.as_ref().map(ToString::to_string),
-            since: announcement.since,
-            seq: announcement.seq,
-            peers: announcement.peers.iter().map(ToString::to_string).collect(),
-            links: announcement.links,
-            max_peers: announcement.max_peers,
-            nodes: announcement.nodes,
-            interval: announcement.interval,
-            left: announcement.left,
+        let data = match &announcement.seal {
+            Some(seal) => Data::Sealed(seal.raw()),
+            None => Data::Open(announcement.on_wire()),
         };
+        let signature = announcement.seal.as_ref().map(|seal| seal.signature.to_string());
         let (session, age) = (self.told.map(|_| session.to_string()), self.told.map(|age| age.as_secs_f64()));
-        to_frame(&FrameOnWire { r#type: "ANNOUNCE", data, session, age })
+        to_frame(&FrameOnWire { r#type: "ANNOUNCE", data, signature, session, age })
+    }
+}
+
+impl Announcement {
+    /// Has its node sign it.
+    pub(in crate::protocol) fn seal(&mut self, signer: &dyn Signer) {
+        self.seal = Seal::make(signer, Purpose::Announce, &self.on_wire());
+    }
+
+    /// How many bytes its signed data has.
+    pub(in crate::protocol) fn sealed_bytes(&self) -> usize {
+        self.seal.as_ref().map_or(0, |seal| seal.canonical.len())
+    }
+
+    fn on_wire(&self) -> OnWire {
+        OnWire {
+            node: self.node.to_string(),
+            session: self.session.to_string(),
+            address: self.address.as_ref().map(ToString::to_string),
+            since: self.since,
+            seq: self.seq,
+            peers: self.peers.iter().map(ToString::to_string).collect(),
+            links: self.links,
+            max_peers: self.max_peers,
+            nodes: self.nodes,
+            interval: self.interval,
+            left: self.left,
+        }
     }
 }

@@ -8,11 +8,12 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
-use super::{Malformed, to_frame, wrong};
+use super::{Data, Malformed, to_frame, wrong};
 use crate::protocol::frame::Frame;
 use crate::protocol::identity::{NotAnId, Session, parse_hex32};
 use crate::protocol::json::{Kind, Value};
 use crate::protocol::limits;
+use crate::protocol::signature::{Purpose, Seal, Signer};
 use crate::protocol::transaction::Origin;
 
 /// What stands in every broadcast's `title`.
@@ -52,6 +53,8 @@ pub struct Broadcast {
     pub message: Arc<str>,
     /// When it was sent, by the sender's clock: seconds since 1970, with fractions. For people; nothing depends on it.
     pub time: f64,
+    /// The signature of its origin, if it has one.
+    pub seal: Option<Seal>,
 }
 
 /// Why a text can not be broadcast.
@@ -75,6 +78,20 @@ impl Broadcast {
             0 => Err(InvalidBroadcast::Empty),
             1..=limits::BROADCAST_BYTES => Ok(()),
             length => Err(InvalidBroadcast::TooLong(length)),
+        }
+    }
+
+    /// Has its origin sign it.
+    pub(in crate::protocol) fn seal(&mut self, signer: &dyn Signer) {
+        self.seal = Seal::make(signer, Purpose::Broadcast, &self.on_wire());
+    }
+
+    fn on_wire(&self) -> OnWire {
+        OnWire {
+            id: self.id.to_string(),
+            title: TITLE.to_owned(),
+            message: self.message.as_ref().to_owned(),
+            time: self.time,
         }
     }
 }
@@ -102,11 +119,13 @@ struct OnWire {
 }
 
 #[derive(Serialize)]
-struct FrameOnWire {
+struct FrameOnWire<'a> {
     r#type: &'static str,
-    data: OnWire,
+    data: Data<'a, OnWire>,
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     ack: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -123,6 +142,7 @@ impl BroadcastFrame {
             id: data.id.parse().map_err(|error| wrong("BROADCAST", error))?,
             message: data.message.into(),
             time: data.time,
+            seal: Seal::read(frame).map_err(|error| wrong("BROADCAST", error))?,
         };
         Ok(Self {
             broadcast,
@@ -134,15 +154,14 @@ impl BroadcastFrame {
 
     /// The frame of this broadcast. `session` is the sender's; it stands in frames that answer a comparison alone.
     pub fn to_frame(&self, session: Session) -> Frame {
-        let Broadcast { id, message, time } = &self.broadcast;
+        let broadcast = &self.broadcast;
         to_frame(&FrameOnWire {
             r#type: "BROADCAST",
-            data: OnWire {
-                id: id.to_string(),
-                title: TITLE.to_owned(),
-                message: message.as_ref().to_owned(),
-                time: *time,
+            data: match &broadcast.seal {
+                Some(seal) => Data::Sealed(seal.raw()),
+                None => Data::Open(broadcast.on_wire()),
             },
+            signature: broadcast.seal.as_ref().map(|seal| seal.signature.to_string()),
             from: self.origin.as_ref().map(ToString::to_string),
             ack: self.ack,
             session: self.synced.map(|_| session.to_string()),

@@ -15,6 +15,7 @@ mod sync;
 mod tree;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::frame::Frame;
 use super::json::{JsonError, Kind, Parser, Value};
@@ -164,6 +165,14 @@ fn read<'a, T: Deserialize<'a>>(frame: Value<'a>, kind: &'static str) -> Result<
 struct Typed<'a, T> {
     r#type: &'static str,
     data: &'a T,
+}
+
+/// The data of a frame: as it was signed, or as its members say.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Data<'a, T> {
+    Sealed(&'a RawValue),
+    Open(T),
 }
 
 fn to_frame(message: &impl Serialize) -> Frame {

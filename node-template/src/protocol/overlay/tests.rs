@@ -62,6 +62,7 @@ impl Core {
             genesis: None,
             since: 0,
             limits: Limits::default(),
+            signer: std::sync::Arc::new(crate::protocol::signature::Unsigned),
             seed: 7,
         };
         let now = Instant::now();

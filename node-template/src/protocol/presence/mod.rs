@@ -4,8 +4,9 @@
 //! a node's links have changed and settled, and besides the more seldom the greater the network is, so that what reaches a node does not grow with it. Who
 //! comes in asks one neighbour at a time for what it knows; what is told so, and what is told on a new link, is not passed on.
 //!
-//! Nothing is signed yet, so this is what is believed: of a node that we are linked to, what comes on that link and nothing else; of ourselves, nothing; of all
-//! others what comes, the newest first, as fast and as much as `limits.rs` says. Nothing in the protocol depends on the table: it is for people.
+//! What is believed is signed by the node that it tells of; of a node that we are linked to, it comes on that link; of ourselves, we believe nothing; of all
+//! others we take the newest, as fast and as much as `limits.rs` says. A signature is looked at last, when all else speaks for the announcement: of many copies that
+//! go round one costs time. Nothing in the protocol depends on the table: it is for people.
 
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use super::event::{Event, PeerName};
 use super::identity::{LinkId, NodeId};
 use super::links::{Flow, Link};
 use super::message::{AnnounceFrame, Announcement, OtherSet, SyncFrame};
+use super::signature::Purpose;
 use super::timers::Timer;
 use super::{Lane, Protocol, limits};
 use table::{Table, Verdict};
@@ -107,7 +109,7 @@ impl Protocol {
         peers.sort_unstable();
         peers.dedup();
         peers.truncate(limits::ANNOUNCED_PEERS);
-        Announcement {
+        let mut announcement = Announcement {
             node: self.config.node,
             session: self.config.session,
             address: Some(self.config.address.clone()),
@@ -119,7 +121,10 @@ impl Protocol {
             nodes: u32::try_from(self.presence.count()).unwrap_or(u32::MAX),
             interval: u32::try_from(self.presence.interval().as_secs()).unwrap_or(u32::MAX),
             left,
-        }
+            seal: None,
+        };
+        announcement.seal(&*self.config.signer);
+        announcement
     }
 
     /// The links to full peers that are open for all, and to whom; a node with two links twice.
@@ -235,6 +240,10 @@ impl Protocol {
         match self.presence.table.judge(&announcement, direct, &self.config.limits) {
             Verdict::Old => self.counters.announcements_old += 1,
             Verdict::NoRoom => self.counters.announcements_refused += 1,
+            Verdict::News if !self.config.signer.vouches(node, Purpose::Announce, announcement.seal.as_ref()) => {
+                self.counters.announcements_forged += 1;
+                self.fault(link, "ANNOUNCE: the node that it names has not signed it");
+            }
             Verdict::News => {
                 self.counters.announcements_accepted += 1;
                 self.note_presence(announcement.clone(), heard);

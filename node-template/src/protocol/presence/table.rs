@@ -36,6 +36,8 @@ pub(super) struct Table {
     records: BTreeMap<NodeId, Record>,
     /// How many links all records name together.
     named: usize,
+    /// How many bytes their signed data has.
+    sealed: usize,
     /// What those said last that are gone, in two generations. Their order reaches no output.
     gone: HashMap<NodeId, (Session, u64)>,
     gone_before: HashMap<NodeId, (Session, u64)>,
@@ -66,21 +68,19 @@ impl Table {
     /// is right about its run. And whether there is room for it; a neighbour takes another's place.
     pub(super) fn judge(&self, announcement: &Announcement, direct: bool, limits: &Limits) -> Verdict {
         let Announcement { session, seq, since, .. } = announcement;
-        let (newer, names) = match self.records.get(&announcement.node) {
-            Some(Record { announcement: known, .. }) if known.session == *session => {
-                (*seq > known.seq, known.peers.len())
-            }
-            Some(Record { announcement: known, .. }) => {
-                (direct || (*since, *session) > (known.since, known.session), known.peers.len())
-            }
+        let known = self.records.get(&announcement.node).map(|record| &record.announcement);
+        let (names, bytes) = known.map_or((0, 0), |known| (known.peers.len(), known.sealed_bytes()));
+        let newer = match known {
+            Some(known) if known.session == *session => *seq > known.seq,
+            Some(known) => direct || (*since, *session) > (known.since, known.session),
             None => {
                 let gone = self.gone.get(&announcement.node).or_else(|| self.gone_before.get(&announcement.node));
-                let old = gone.is_some_and(|(last, count)| last == session && count >= seq);
-                (!old, 0)
+                !gone.is_some_and(|(last, count)| last == session && count >= seq)
             }
         };
         let full = self.records.len() >= limits.presence_nodes && !self.records.contains_key(&announcement.node);
-        let too_many = self.named - names + announcement.peers.len() > limits::ANNOUNCED_LINKS;
+        let too_many = self.named - names + announcement.peers.len() > limits::ANNOUNCED_LINKS
+            || self.sealed - bytes + announcement.sealed_bytes() > limits::ANNOUNCED_BYTES;
         match newer {
             false => Verdict::Old,
             true if announcement.left => Verdict::News,
@@ -93,9 +93,11 @@ impl Table {
     pub(super) fn put(&mut self, announcement: Announcement, heard: Instant) -> bool {
         let node = announcement.node;
         self.named += announcement.peers.len();
+        self.sealed += announcement.sealed_bytes();
         let before = self.records.insert(node, Record { announcement, heard, missing: None });
         if let Some(before) = &before {
             self.named -= before.announcement.peers.len();
+            self.sealed -= before.announcement.sealed_bytes();
         }
         before.is_none()
     }
@@ -105,6 +107,7 @@ impl Table {
         let record = self.records.remove(&node);
         if let Some(record) = &record {
             self.named -= record.announcement.peers.len();
+            self.sealed -= record.announcement.sealed_bytes();
         }
         if let Some(last) = last.or(record.as_ref().map(|record| &record.announcement)) {
             if self.gone.len() >= GONE {

@@ -31,6 +31,7 @@ fn announce(node: NodeId, session: u8, change: impl FnOnce(&mut Announcement)) -
         nodes: 1,
         interval: 10,
         left: false,
+        seal: None,
     };
     change(&mut announcement);
     AnnounceFrame { announcement, told: None }

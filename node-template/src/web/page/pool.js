@@ -26,6 +26,15 @@ function describe(transaction) {
   return [JSON.stringify(transaction)];
 }
 
+const SIGNATURES = { verified: "verified", none: "unsigned", forged: "forged" };
+
+/** How it stands to its signature, in a sentence. */
+function signature(state, transaction) {
+  if (state === "verified") return transaction ? `Verified: signed by ${transaction.publicKey}` : "Verified: signed by its publicKey";
+  if (state === "forged") return "Forged: its signature is not that of its publicKey under this content";
+  return "Unsigned: nobody vouches for it";
+}
+
 function when(transaction) {
   const stamp = transaction?.timeStamp;
   if (typeof stamp !== "number" || !(stamp > 0 && stamp < 2 ** 53)) return null;
@@ -39,6 +48,7 @@ function row(one, fresh) {
   const button = make("button", { type: "button", class: fresh ? "fresh" : "", title: one.id },
     make("span", { class: "id" }, one.id.slice(0, 8)),
     make("span", { class: "what" }, ...describe(one.transaction)),
+    make("span", { class: "signature", "data-state": one.signature, title: signature(one.signature, one.transaction) }, SIGNATURES[one.signature] ?? ""),
     when(one.transaction) ?? make("span", { class: "when" }, `no. ${number(one.position + 1)}`));
   button.addEventListener("click", () => show(one));
   return make("li", { "data-id": one.id }, button);
@@ -102,6 +112,8 @@ async function show(one) {
   let whole = one.transaction;
   if (whole === null) whole = (await (await ask(`/api/transactions/${one.id}`)).json()).transaction;
   tell(by("one-id"), one.id);
+  tell(by("one-signature"), signature(one.signature, whole));
+  by("one-signature").dataset.state = one.signature;
   tell(by("one-body"), JSON.stringify(whole, null, 2));
   by("one").showModal();
 }
