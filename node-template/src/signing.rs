@@ -45,7 +45,7 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Verified(key) => write!(f, "signed by {}", key.short()),
+            Self::Verified(key) => write!(f, "signed by {}, verified", key.short()),
             Self::None => f.write_str("not signed"),
             Self::Forged(why) => write!(f, "forged: {why}"),
         }

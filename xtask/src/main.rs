@@ -14,6 +14,7 @@ mod nodes;
 mod scale;
 mod status;
 mod terminal;
+mod transactions;
 mod up;
 mod workspace;
 
@@ -38,6 +39,7 @@ Examples:
   cargo xtask broadcast 'hello'        say it to everybody in the network
   cargo xtask network --svg net.svg    who is there, as a table and a picture
   cargo xtask status                   what the running nodes say
+  cargo xtask transactions --node 2    the newest in node-2's file, and who signed them
   cargo xtask delete-nodes             remove all node folders
   cargo xtask test                     run everything that must pass
   cargo xtask bench --quick            measure our node and its rivals
@@ -68,6 +70,8 @@ enum Task {
     Network(network::Arguments),
     /// Show the running nodes, and whether their pools agree
     Status(status::Arguments),
+    /// Show the newest transactions in a node's file, and whether their signatures are good
+    Transactions(transactions::Arguments),
     /// Remove all node folders
     DeleteNodes(delete_nodes::Arguments),
     /// Run every check and test of the project
@@ -102,6 +106,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Task::Broadcast(arguments) => broadcast::run(&workspace, &arguments),
         Task::Network(arguments) => network::run(&workspace, &arguments),
         Task::Status(arguments) => status::run(&workspace, &arguments),
+        Task::Transactions(arguments) => transactions::run(&workspace, &arguments),
         Task::DeleteNodes(arguments) => delete_nodes::run(&workspace, &arguments),
         Task::Test(arguments) => check::run(&workspace, &arguments),
         Task::Bench(arguments) => bench::run(&workspace, &arguments),

@@ -34,6 +34,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     } else {
         tell(table(&told))?;
         tell(verdict(&told))?;
+        for line in refused(&told) {
+            tell(line)?;
+        }
         if let (Some(_), [(_, status)]) = (arguments.node, &told[..]) {
             tell(peers(status))?;
         }
@@ -101,6 +104,18 @@ fn table(told: &[(Folder, Status)]) -> String {
         ]);
     }
     terminal::table(&rows)
+}
+
+/// Which nodes have refused transactions for their signatures, and how many, copies counted.
+fn refused(told: &[(Folder, Status)]) -> impl Iterator<Item = String> {
+    told.iter().filter_map(|(folder, status)| {
+        let counted = |name: &str| status.counters.get(name).copied().unwrap_or_default();
+        let (unsigned, forged) = (counted("transactions_unsigned"), counted("transactions_forged"));
+        let name = folder.name();
+        (unsigned + forged > 0).then(|| {
+            format!("{name} takes signed transactions only, and has refused {unsigned} unsigned and {forged} forged since its start")
+        })
+    })
 }
 
 /// The peer table of one node: an address in a row, what it is, and until when.
@@ -208,6 +223,17 @@ mod tests {
              ws://localhost:2    declined, asked again in 30 s\n\
              ws://localhost:3    failed, dialled again in 4 s"
                 .replace("address              ", "address             ")
+        );
+    }
+
+    #[test]
+    fn refusals_for_signatures_are_said() {
+        let mut nodes = [told(1, 5, ""), told(2, 5, "")];
+        assert_eq!(refused(&nodes).count(), 0);
+        nodes[1].1.counters.insert("transactions_unsigned".to_owned(), 3);
+        assert_eq!(
+            refused(&nodes).collect::<Vec<_>>(),
+            ["node-2 takes signed transactions only, and has refused 3 unsigned and 0 forged since its start"]
         );
     }
 

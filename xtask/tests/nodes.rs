@@ -6,6 +6,10 @@ use std::fs;
 use std::io::Write;
 use std::process::Stdio;
 
+use p2p_node::key::NodeKey;
+use p2p_node::protocol::json::Parser;
+use p2p_node::protocol::transaction::Transaction;
+use p2p_node::signing;
 use rustix::process::Signal;
 use serde_json::Value;
 use support::{Going, Manner, Outcome, Place, Seeming, lock, serve};
@@ -26,12 +30,68 @@ fn a_transaction_is_stamped_stored_and_counted_in_the_pools() {
     let out = place.run(&["add-transaction", r#"{"amount": 5}"#]).done();
     let lines: Vec<_> = out.lines().collect();
     assert!(lines[0].len() == 64, "{out}");
-    assert_eq!(lines[1..], ["stored in node-1, and sent on 2 links", "in 2 of 2 pools"]);
+    assert_eq!(lines[1..], ["stored in node-1, and sent on 2 links; not signed", "in 2 of 2 pools"]);
     let sent = json(&one.received.recv().expect("sent"));
     assert!(
         sent["amount"] == 5 && sent["id"].is_string() && sent["timeStamp"].is_number() && sent["hash"].is_string(),
         "{sent}"
     );
+}
+
+#[test]
+fn a_transaction_is_signed_with_the_key_of_the_folder_unless_it_shall_not_be() {
+    let place = Place::new();
+    let folder = place.folder(1);
+    let key = NodeKey::load_or_create(&folder).expect("a key").node_id().to_string();
+    let one = Seeming::start(&folder, linked());
+    let mut sent = |arguments: &[&str]| {
+        let out = place.run(&[&["add-transaction"], arguments].concat()).done();
+        (out, json(&one.received.recv().expect("sent")))
+    };
+    let told = format!("; signed by {}, verified", &key[..8]);
+    for arguments in [&[r#"{"amount":5}"#][..], &[]] {
+        let (out, sent) = sent(arguments);
+        assert!(out.contains(&told), "{out}");
+        assert_eq!((sent["publicKey"].as_str(), sent["signature"].as_str().map(str::len)), (Some(&*key), Some(128)));
+    }
+    for flag in ["--unsigned", "--raw"] {
+        let (out, sent) = sent(&[flag, r#"{"amount":5}"#]);
+        assert!(out.contains("; not signed") && sent.get("publicKey").is_none(), "{out} {sent}");
+    }
+    let (out, own) = sent(&[r#"{"publicKey":"mine","signature":"mine"}"#]);
+    assert!(out.contains("; forged: its publicKey is not 64 lower-case"), "{out}");
+    assert_eq!((&own["publicKey"], &own["signature"]), (&"mine".into(), &"mine".into()), "what a person wrote stays");
+
+    let file = place.path("many.jsonl");
+    fs::write(&file, "{\"n\":1}\n").expect("written");
+    let file = file.to_str().expect("UTF-8");
+    assert_eq!(sent(&["--file", file]).1["publicKey"].as_str(), Some(&*key));
+    assert!(sent(&["--file", file, "--unsigned"]).1.get("publicKey").is_none());
+
+    fs::write(folder.join("node.key"), "no key").expect("written");
+    let outcome = place.run(&["add-transaction", "{}"]);
+    outcome.failed(&["nothing was sent", "node.key is broken", "--unsigned"]);
+}
+
+#[test]
+fn what_stands_in_a_file_is_listed_with_its_signers() {
+    let place = Place::new();
+    place.run(&["transactions"]).failed(&["no node folder", "clone-node"]);
+    let folder = place.folder(1);
+    place.run(&["transactions"]).failed(&["node-1/transactions.json can not be read"]);
+    let key = NodeKey::load_or_create(&folder).expect("a key");
+    let mut parser = Parser::new();
+    let plain = Transaction::parse(&mut parser, r#"{"amount":1}"#).expect("a transaction");
+    let signed = signing::sign(&key, &mut parser, plain.clone()).expect("signed");
+    let forged = signed.body().replace(":1", ":2");
+    fs::write(folder.join("transactions.json"), format!("[{},{},{forged}]", plain.body(), signed.body()))
+        .expect("written");
+    let out = place.run(&["transactions", "--last", "2"]).done();
+    assert!(out.contains(&format!("verified {}", key.node_id().short())) && out.contains("FORGED"), "{out}");
+    assert!(out.ends_with("node-1 holds 3 transactions: 1 verified, 1 unsigned, 1 forged\n"), "{out}");
+    assert_eq!(out.lines().count(), 4, "a heading, two rows, the sum: {out}");
+    fs::write(folder.join("transactions.json"), "[{").expect("written");
+    place.run(&["transactions", "--node", "1"]).failed(&["is no array just now"]);
 }
 
 #[test]

@@ -147,7 +147,7 @@ impl Protocol {
     fn is_signed_by(&self, origin: &Origin, broadcast: &Broadcast) -> bool {
         // A plain peer sends none, so nobody can have one of it.
         let Origin::Node(node) = origin else { return false };
-        self.config.signer.vouches(*node, Purpose::Broadcast, broadcast.seal.as_ref())
+        self.config.signer.vouches(*node, Purpose::Broadcast, broadcast.seal.as_deref())
     }
 
     fn answer_broadcast(&mut self, link: LinkId, ack: bool, id: BroadcastId, status: AckStatus, links: usize) {

@@ -100,37 +100,38 @@ impl Signer for Unsigned {
     }
 }
 
-/// The data of a message as its sender signed it. It is passed on in this form, with whatever members a later version may have put there. A clone costs a
-/// reference count.
+/// The data of a message as its sender signed it. It is passed on in this form, with whatever members a later version may have put there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seal {
     /// The data's canonical JSON.
-    pub canonical: Arc<str>,
+    pub canonical: String,
     /// The signature under it.
     pub signature: Signature,
 }
 
 impl Seal {
     /// Signs data, unless nothing is signed here.
-    pub(super) fn make(signer: &dyn Signer, purpose: Purpose, data: &impl Serialize) -> Option<Self> {
+    pub(super) fn make(signer: &dyn Signer, purpose: Purpose, data: &impl Serialize) -> Option<Arc<Self>> {
         let text = serde_json::to_string(data).expect("our messages have text keys and finite numbers");
         let mut parser = Parser::new();
         // Only a clock some hundred million years off makes a number that JavaScript can not hold.
         let normal = parser.parse(&text).and_then(Value::normal).ok()?;
         let signature = signer.sign(purpose, normal.canonical())?;
-        Some(Self { canonical: normal.canonical().into(), signature })
+        Some(Arc::new(Self { canonical: normal.canonical().to_owned(), signature }))
     }
 
     /// The seal of a frame: its sibling `signature`, under its data. `None` if it has no such sibling.
     ///
     /// # Errors
     /// In words, if the sibling is no signature or the data has no canonical form.
-    pub(super) fn read(frame: Value<'_>) -> Result<Option<Self>, String> {
+    pub(super) fn read(frame: Value<'_>) -> Result<Option<Arc<Self>>, String> {
         let (Some(data), Some(signature)) = (frame.get("data"), frame.get(SIGNATURE)) else { return Ok(None) };
         let signature = signature.as_str().unwrap_or_default().parse().map_err(|error: NotAnId| error.to_string())?;
         let normal = data.normal().map_err(|error| error.to_string())?;
         match normal.canonical().len() {
-            0..=limits::SEALED_BYTES => Ok(Some(Self { canonical: normal.canonical().into(), signature })),
+            0..=limits::SEALED_BYTES => {
+                Ok(Some(Arc::new(Self { canonical: normal.canonical().to_owned(), signature })))
+            }
             length => Err(format!("its data has {length} bytes; at most {} are allowed", limits::SEALED_BYTES)),
         }
     }
@@ -200,5 +201,7 @@ fn without_signature(object: Value<'_>, canonical: &str) -> String {
     [&canonical[..start], &canonical[end..]].concat()
 }
 
+#[cfg(test)]
+mod said;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha512};
 
 use super::address::PeerAddress;
 use super::event::Event;
@@ -11,7 +14,7 @@ use super::identity::{Greeting, LinkId, NodeId, Session};
 use super::json::Parser;
 use super::limits::Limits;
 use super::message::{Message, TITLE};
-use super::signature::Unsigned;
+use super::signature::{Purpose, Seal, Signature, Signer, Unsigned};
 use super::{Config, Direction, Input, Output, Protocol, RequestId, Told};
 
 /// Nodes that are linked only as [`Self::link`] says; each dial of their own fails.
@@ -28,6 +31,9 @@ pub(super) struct Net {
     last_link: u64,
     runs: u8,
     limits: Limits,
+    signed: bool,
+    /// How many signatures were judged, by all.
+    pub(super) judged: Arc<AtomicUsize>,
     inputs: VecDeque<(usize, Input)>,
     parser: Parser,
 }
@@ -49,6 +55,8 @@ impl Net {
             last_link: 0,
             runs: 0,
             limits,
+            signed: false,
+            judged: Arc::default(),
             inputs: VecDeque::new(),
             parser: Parser::new(),
         };
@@ -58,6 +66,22 @@ impl Net {
             net.events.push(Vec::new());
         }
         net
+    }
+
+    /// The same, whose nodes sign.
+    pub(super) fn signed(nodes: usize) -> Self {
+        let mut net = Self { signed: true, ..Self::new(0) };
+        for node in 0..nodes {
+            let core = net.core(node);
+            net.cores.push(core);
+            net.events.push(Vec::new());
+        }
+        net
+    }
+
+    /// What signs for a node, and judges with it.
+    pub(super) fn pretend(&self, node: usize) -> Pretend {
+        Pretend { node: id(node), judged: Arc::clone(&self.judged) }
     }
 
     fn core(&mut self, node: usize) -> Protocol {
@@ -74,7 +98,7 @@ impl Net {
             max_peers: Some(64),
             since: u64::from(self.runs),
             limits: self.limits.clone(),
-            signer: Arc::new(Unsigned),
+            signer: if self.signed { Arc::new(self.pretend(node)) } else { Arc::new(Unsigned) },
             seed: node as u64,
         };
         Protocol::new(self.now, config, Vec::new())
@@ -271,4 +295,31 @@ pub(super) fn broadcast_frame(id: u8, message: &str, siblings: &str) -> String {
     format!(
         r#"{{"type":"BROADCAST","data":{{"id":"{id}","title":"{TITLE}","message":{message},"time":1.5}}{siblings}}}"#
     )
+}
+
+/// Signs with hashes: whoever knows a node's id can, which a test's forgers do not.
+#[derive(Debug)]
+pub(super) struct Pretend {
+    node: NodeId,
+    judged: Arc<AtomicUsize>,
+}
+
+impl Pretend {
+    fn signature(node: NodeId, purpose: Purpose, canonical: &str) -> Signature {
+        let mut hash = Sha512::new();
+        hash.update(node.0);
+        hash.update(purpose.message(canonical));
+        Signature(hash.finalize().into())
+    }
+}
+
+impl Signer for Pretend {
+    fn sign(&self, purpose: Purpose, canonical: &str) -> Option<Signature> {
+        Some(Self::signature(self.node, purpose, canonical))
+    }
+
+    fn vouches(&self, node: NodeId, purpose: Purpose, seal: Option<&Seal>) -> bool {
+        self.judged.fetch_add(1, Ordering::Relaxed);
+        seal.is_some_and(|seal| seal.signature == Self::signature(node, purpose, &seal.canonical))
+    }
 }

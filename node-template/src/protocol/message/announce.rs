@@ -1,5 +1,6 @@
 //! ANNOUNCE: a node says that it is there, and whom it is linked to.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -39,7 +40,7 @@ pub struct Announcement {
     /// Whether it leaves.
     pub left: bool,
     /// The signature of its node, if it has one.
-    pub seal: Option<Seal>,
+    pub seal: Option<Arc<Seal>>,
 }
 
 /// An ANNOUNCE frame.

@@ -54,7 +54,7 @@ pub struct Broadcast {
     /// When it was sent, by the sender's clock: seconds since 1970, with fractions. For people; nothing depends on it.
     pub time: f64,
     /// The signature of its origin, if it has one.
-    pub seal: Option<Seal>,
+    pub seal: Option<Arc<Seal>>,
 }
 
 /// Why a text can not be broadcast.

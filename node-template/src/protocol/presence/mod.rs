@@ -240,7 +240,7 @@ impl Protocol {
         match self.presence.table.judge(&announcement, direct, &self.config.limits) {
             Verdict::Old => self.counters.announcements_old += 1,
             Verdict::NoRoom => self.counters.announcements_refused += 1,
-            Verdict::News if !self.config.signer.vouches(node, Purpose::Announce, announcement.seal.as_ref()) => {
+            Verdict::News if !self.config.signer.vouches(node, Purpose::Announce, announcement.seal.as_deref()) => {
                 self.counters.announcements_forged += 1;
                 self.fault(link, "ANNOUNCE: the node that it names has not signed it");
             }
