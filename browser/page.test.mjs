@@ -107,6 +107,26 @@ test("what is added in one page reaches every file and the other node's page", a
   await second.waitForFunction(() => document.querySelectorAll("#rows li").length === 0);
 });
 
+test("each transaction says in words whether it is signed, and the page shows who signed it", async (t) => {
+  const nodes = await network(2);
+  const [first, second] = [await visit(t, nodes[0]), await visit(t, nodes[1])];
+  await Promise.all([live(first), live(second)]);
+  await first.click("summary");
+  for (const raw of ['{"message":"by the owner"}', '{"message":"by a forger","publicKey":"' + "a".repeat(64) + '","signature":"' + "b".repeat(128) + '"}']) {
+    await first.fill("#raw", raw);
+    await first.click("text=Add transaction");
+    await rowWith(second, JSON.parse(raw).message);
+  }
+  await first.evaluate(() => fetch("/api/transactions", { method: "POST", headers: { "content-type": "application/json" }, body: '{"message":"by nobody"}' }));
+  await rowWith(second, "by nobody");
+  const rows = await second.$$eval("#rows button", (all) => all.map((row) => [row.querySelector(".what").textContent, row.querySelector(".signature").textContent]));
+  assert.deepEqual(Object.fromEntries(rows), { "by the owner": "verified", "by a forger": "forged", "by nobody": "unsigned" });
+  await second.click('#rows button:has-text("by the owner")');
+  await second.waitForSelector("#one[open]");
+  const whole = JSON.parse(await second.textContent("#one-body"));
+  assert.equal(await second.textContent("#one-signature"), `Verified: signed by ${whole.publicKey}`);
+});
+
 test("what is no transaction is said to be none", async (t) => {
   const [node] = await network(1);
   const page = await visit(t, node);

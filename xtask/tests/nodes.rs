@@ -44,7 +44,7 @@ fn a_transaction_is_signed_with_the_key_of_the_folder_unless_it_shall_not_be() {
     let folder = place.folder(1);
     let key = NodeKey::load_or_create(&folder).expect("a key").node_id().to_string();
     let one = Seeming::start(&folder, linked());
-    let mut sent = |arguments: &[&str]| {
+    let sent = |arguments: &[&str]| {
         let out = place.run(&[&["add-transaction"], arguments].concat()).done();
         (out, json(&one.received.recv().expect("sent")))
     };
