@@ -51,6 +51,8 @@ pub(crate) struct Arguments {
 enum Who {
     /// Our node
     Ours,
+    /// Our node, which requires signatures, with transactions that were signed before
+    Signed,
     /// The JavaScript node with a Set in memory
     Memory,
     /// The JavaScript node that rewrites its file
@@ -76,7 +78,7 @@ enum Who {
 impl Who {
     fn rival(self) -> Option<Rival> {
         Some(match self {
-            Self::Ours | Self::Memory | Self::File => return None,
+            Self::Ours | Self::Signed | Self::Memory | Self::File => return None,
             Self::Gossipsub => Rival::Gossipsub { signed: true, stock: false },
             Self::GossipsubStock => Rival::Gossipsub { signed: true, stock: true },
             Self::GossipsubUnsigned => Rival::Gossipsub { signed: false, stock: false },
@@ -157,12 +159,9 @@ impl Arguments {
         let who: Vec<_> = Who::value_variants().iter().copied().filter(takes_part).collect();
         let rivals: Vec<_> = who.iter().filter_map(|who| who.rival()).collect();
         let mut contestants = Vec::new();
-        if who.contains(&Who::Ours) {
-            for binary in &self.binary {
-                contestants.push(given(binary)?);
-            }
-            if self.binary.is_empty() {
-                contestants.push(Contestant::Ours { label: "p2p-node".to_owned(), binary: build::node(root)? });
+        for (signed, takes_part) in [(false, who.contains(&Who::Ours)), (true, who.contains(&Who::Signed))] {
+            if takes_part {
+                contestants.extend(self.ours(root, signed)?);
             }
         }
         // All in one call of cargo: so what they share is built once.
@@ -183,6 +182,14 @@ impl Arguments {
         Ok(contestants)
     }
 
+    /// Our node, once for each build that was given.
+    fn ours(&self, root: &Path, signed: bool) -> Result<Vec<Contestant>> {
+        if self.binary.is_empty() {
+            return Ok(vec![ours("p2p-node", build::node(root)?, signed)]);
+        }
+        self.binary.iter().map(|binary| given(binary, signed)).collect()
+    }
+
     /// Where pictures are to be drawn, if they are.
     pub(crate) fn pictures(&self, root: &Path) -> Option<PathBuf> {
         let folder = self.pictures.as_ref()?;
@@ -190,11 +197,15 @@ impl Arguments {
     }
 }
 
-fn given(binary: &str) -> Result<Contestant> {
+fn ours(label: &str, binary: PathBuf, signed: bool) -> Contestant {
+    Contestant::Ours { label: format!("{label}{}", if signed { ", signed" } else { "" }), binary, signed }
+}
+
+fn given(binary: &str, signed: bool) -> Result<Contestant> {
     let (label, path) = binary.split_once('=').unwrap_or(("p2p-node", binary));
     // The nodes run in folders of their own.
     let binary = Path::new(path).canonicalize().with_context(|| format!("--binary: {path} can not be found"))?;
-    Ok(Contestant::Ours { label: label.to_owned(), binary })
+    Ok(ours(label, binary, signed))
 }
 
 #[cfg(test)]

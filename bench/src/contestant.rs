@@ -12,6 +12,8 @@ pub(crate) enum Contestant {
         label: String,
         /// The program.
         binary: PathBuf,
+        /// It is given signed transactions, and takes no others.
+        signed: bool,
     },
     /// Our node as a library, in a program that notes when each transaction is accepted: for delays alone.
     Embedded {
@@ -117,7 +119,12 @@ impl Contestant {
     pub(crate) fn command(&self, root: &Path, delays: bool) -> Command {
         let mut command = match self {
             // The one writes no delays, the other always.
-            Self::Ours { binary, .. } | Self::Embedded { binary } => return Command::new(binary),
+            Self::Ours { binary, signed: false, .. } | Self::Embedded { binary } => return Command::new(binary),
+            Self::Ours { binary, signed: true, .. } => {
+                let mut command = Command::new(binary);
+                command.arg("--require-signatures");
+                return command;
+            }
             Self::JavaScriptMemory => javascript(root, "memory"),
             Self::JavaScriptFile => javascript(root, "file"),
             Self::Rival { kind, binary } => {
@@ -142,16 +149,21 @@ impl Contestant {
         matches!(self, Self::Ours { .. } | Self::Embedded { .. })
     }
 
+    /// Whether the transactions that are pushed at it are signed. Gossipsub signs what it is given itself.
+    pub(crate) fn wants_signatures(&self) -> bool {
+        matches!(self, Self::Ours { signed: true, .. })
+    }
+
     /// Whether it is written in JavaScript.
     pub(crate) fn is_javascript(&self) -> bool {
         matches!(self, Self::JavaScriptMemory | Self::JavaScriptFile)
     }
 
     /// Whether its delay at a low rate and its cold start say anything of their own. One with stock queues is then the one with longer queues, and the
-    /// JavaScript node that writes files starts as the other does and can not keep up with the rate.
+    /// JavaScript node that writes files starts as the other does and can not keep up with the rate. Ours with signatures starts as it does without.
     pub(crate) fn is_plain(&self) -> bool {
         match self {
-            Self::JavaScriptFile => false,
+            Self::JavaScriptFile | Self::Ours { signed: true, .. } => false,
             Self::Rival { kind: Rival::Gossipsub { stock, .. } | Rival::Iroh { stock }, .. } => !stock,
             _ => true,
         }
@@ -165,6 +177,7 @@ impl Contestant {
             _ => large,
         };
         match self {
+            Self::Ours { signed: true, .. } => per_size(70_000, 45_000, 22_000),
             Self::Ours { .. } | Self::Embedded { .. } => per_size(200_000, 150_000, 80_000),
             Self::JavaScriptMemory => per_size(80_000, 30_000, 6_000),
             // The cost of each one grows with the pool, so a longer run would only look slower.

@@ -3,13 +3,16 @@
 //! The pushers must be far faster than any node. So the frames are made before the clock starts, they leave many per flush, and a thread of its own pushes
 //! them. The nodes slow it down by TCP alone.
 
+use std::collections::BTreeMap;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use ed25519_dalek::{Signer, SigningKey};
 use futures_util::future::try_join_all;
 use futures_util::{SinkExt, StreamExt};
 use rustix::time::{ClockId, clock_gettime};
+use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
@@ -71,9 +74,26 @@ fn transaction_with(number: u64, first: u64) -> String {
     )
 }
 
-/// The frame that brings transaction `number` to a node.
-fn frame(number: u64) -> Utf8Bytes {
-    frame_of(&transaction(number))
+/// The same, signed with the key of one of the pushers: some 220 bytes longer.
+fn signed(number: u64, share: u64) -> String {
+    let key = SigningKey::from_bytes(&[share as u8; 32]);
+    let text = transaction(number);
+    let text = format!(r#"{},"publicKey":"{}""#, &text[..text.len() - 1], hex(key.verifying_key().as_bytes()));
+    // Its numbers and texts stand as canonical JSON has them; there the members are in the order of their keys.
+    let members: BTreeMap<String, Box<RawValue>> =
+        serde_json::from_str(&format!("{text}}}")).expect("a transaction is an object");
+    let members: Vec<_> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    let signature = key.sign(format!("p2p-node TRANSACTION\n{{{}}}", members.join(",")).as_bytes());
+    format!(r#"{text},"signature":"{}"}}"#, hex(&signature.to_bytes()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The frame that brings transaction `number` to a node, the one at which this share is pushed.
+fn frame(number: u64, share: u64, is_signed: bool) -> Utf8Bytes {
+    frame_of(&if is_signed { signed(number, share) } else { transaction(number) })
 }
 
 fn frame_of(transaction: &str) -> Utf8Bytes {
@@ -109,8 +129,8 @@ pub(crate) struct Pushers {
 }
 
 impl Pushers {
-    /// Connects one pusher to each port and parts `count` transactions among them.
-    pub(crate) async fn connect(ports: Vec<u16>, count: u64) -> Result<Self> {
+    /// Connects one pusher to each port and parts `count` transactions among them. With `signed` each pusher has signed its share.
+    pub(crate) async fn connect(ports: Vec<u16>, count: u64, signed: bool) -> Result<Self> {
         let (ready, readied) = oneshot::channel();
         let (go, gone) = oneshot::channel();
         let (finish, finished) = oneshot::channel();
@@ -118,7 +138,9 @@ impl Pushers {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
                 let shares = ports.len() as u64;
-                let frames = (0..shares).map(|share| (share..count).step_by(ports.len()).map(frame).collect());
+                let numbers = |share| (share..count).step_by(ports.len());
+                let frames =
+                    (0..shares).map(|share| numbers(share).map(|number| frame(number, share, signed)).collect());
                 let frames: Vec<Vec<_>> = frames.collect();
                 let sockets = try_join_all(ports.iter().map(|port| dial(*port))).await?;
                 ready.send(()).map_err(|()| anyhow!("nobody waits for the pushers"))?;
@@ -204,6 +226,30 @@ mod tests {
         let text = transaction_with(7, 0xabc);
         assert!(text.starts_with(r#"{"fromAddress":"0000000000000abc"#), "{text}");
         assert_eq!(&text[155..181], r#","timeStamp":1700000000007"#);
+    }
+
+    #[test]
+    fn a_signature_is_one_over_the_rest_in_the_order_of_its_keys() {
+        use ed25519_dalek::{Signature, VerifyingKey};
+        let text = signed(7, 2);
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let bytes = |name: &str| -> Vec<u8> {
+            let text = value[name].as_str().unwrap();
+            (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+        };
+        let key = VerifyingKey::from_bytes(&bytes("publicKey").try_into().unwrap()).unwrap();
+        let amount = text.split(r#""amount":"#).nth(1).unwrap().split(',').next().unwrap();
+        let canonical = format!(
+            r#"{{"amount":{amount},"fromAddress":{},"hash":{},"id":{},"publicKey":{},"timeStamp":{},"toAddress":{}}}"#,
+            value["fromAddress"],
+            value["hash"],
+            value["id"],
+            value["publicKey"],
+            value["timeStamp"],
+            value["toAddress"]
+        );
+        let signature = Signature::from_bytes(&bytes("signature").try_into().unwrap());
+        key.verify_strict(format!("p2p-node TRANSACTION\n{canonical}").as_bytes(), &signature).unwrap();
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub(crate) async fn run(
     if target == Target::One {
         ports.truncate(1);
     }
-    let pushers = Pushers::connect(ports, count).await?;
+    let pushers = Pushers::connect(ports, count, contestant.wants_signatures()).await?;
     let idle = mesh.resident()?;
     let (cpu, start) = (mesh.cpu_time()?, Instant::now());
     let pushing = pushers.go();

@@ -30,7 +30,9 @@ impl Rate {
     pub(crate) fn count(&mut self, message: &Message) {
         match message {
             Message::Handshake(handshake) if handshake.node.is_some() => self.exempt = true,
-            Message::Transaction(_) | Message::Broadcast(_) if !self.exempt => {
+            Message::Transaction(_) if self.exempt => {}
+            // Of a broadcast the driver has to judge a signature, whoever carries it.
+            Message::Transaction(_) | Message::Broadcast(_) => {
                 let now = Instant::now();
                 self.used_until = self.used_until.max(now) + self.interval;
                 if self.used_until > now + self.tolerance {
@@ -73,5 +75,27 @@ mod tests {
             taken >= Duration::from_millis(1_900) && taken <= Duration::from_millis(2_100),
             "20 beyond the burst at 10/s: {taken:?}"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_peer_is_slowed_for_its_broadcasts_alone() {
+        let mut parser = Parser::new();
+        let broadcast = format!(
+            r#"{{"type":"BROADCAST","data":{{"id":"{}","title":"","message":"x","time":1}}}}"#,
+            "ab".repeat(32)
+        );
+        let handshake = format!(
+            r#"{{"type":"HANDSHAKE","data":[],"node":{{"id":"{}","session":"00000000-0000-4000-8000-000000000000","agent":"","protocol":1,"network":"","address":"ws://localhost:1"}}}}"#,
+            "ab".repeat(32)
+        );
+        let mut paused = |text: &str| {
+            let mut rate = Rate::new(10, 5, Instant::now());
+            for text in [&*handshake].into_iter().chain([text; 25]) {
+                rate.count(&Message::parse(&mut parser, text).expect(text));
+            }
+            rate.pause.is_some()
+        };
+        assert!(paused(&broadcast));
+        assert!(!paused(r#"{"type":"TRANSACTION","data":{}}"#));
     }
 }

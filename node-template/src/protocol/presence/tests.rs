@@ -5,6 +5,7 @@ use super::*;
 use crate::protocol::identity::Session;
 use crate::protocol::limits::Limits;
 use crate::protocol::message::{Member, NetworkFrame};
+use crate::protocol::signature::{Seal, Signature};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -275,4 +276,24 @@ fn the_list_is_told_to_clients_on_this_host_in_parts_that_fit() {
         }
     }
     assert_eq!((nodes, parts > 3), (net.cores[0].nodes(net.now), true));
+}
+
+#[test]
+fn signed_announcements_are_bounded_in_bytes() {
+    let seal = std::sync::Arc::new(Seal { canonical: "x".repeat(limits::SEALED_BYTES), signature: Signature([0; 64]) });
+    let sealed = |node, seq| {
+        announce(id(node), 1, |announcement| (announcement.seal, announcement.seq) = (Some(seal.clone()), seq))
+            .announcement
+    };
+    let (mut table, bounds) = (Table::default(), Limits::default());
+    let room = limits::ANNOUNCED_BYTES / limits::SEALED_BYTES;
+    for node in 0..room {
+        assert_eq!(table.judge(&sealed(node, 1), false, &bounds), Verdict::News, "{node}");
+        table.put(sealed(node, 1), Instant::now());
+    }
+    assert_eq!(table.judge(&sealed(room, 1), false, &bounds), Verdict::NoRoom);
+    assert_eq!(table.judge(&sealed(0, 2), false, &bounds), Verdict::News, "the newer one takes the older one's place");
+    table.put(sealed(0, 2), Instant::now());
+    table.bury(id(1), None);
+    assert_eq!(table.judge(&sealed(room, 1), false, &bounds), Verdict::News);
 }
