@@ -96,11 +96,15 @@ impl Admission {
         if self.closed.is_some() { Err(AdmissionError::NoTls) } else { Ok(None) }
     }
 
-    /// When each file was changed last, for comparison.
-    fn times(&self) -> Vec<Option<SystemTime>> {
+    /// When each file was changed last, and how long it is: two changes may have one time.
+    fn marks(&self) -> Vec<Option<(SystemTime, u64)>> {
         let closed = self.closed.iter().flat_map(|closed| [closed.ca.as_path(), closed.certificate.as_path()]);
         let files = [Path::new(DENIED), Path::new(ALLOWED)].into_iter().chain(closed);
-        files.map(|file| self.folder.join(file).metadata().and_then(|metadata| metadata.modified()).ok()).collect()
+        let mark = |file: &Path| {
+            let metadata = self.folder.join(file).metadata().ok()?;
+            Some((metadata.modified().ok()?, metadata.len()))
+        };
+        files.map(mark).collect()
     }
 }
 
@@ -121,7 +125,7 @@ pub(crate) struct Warden {
 impl Warden {
     /// Runs until nobody can ask any more. Everything that is awaited in the `select!` is cancel-safe.
     pub(crate) async fn run(mut self) {
-        let mut times = self.admission.times();
+        let mut marks = self.admission.marks();
         let mut warned = 0;
         let mut turn = tokio::time::interval(LOOK_EVERY);
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -129,16 +133,16 @@ impl Warden {
             tokio::select! {
                 reload = self.reloads.recv() => {
                     let Some(answer) = reload else { return };
-                    times = self.admission.times();
+                    marks = self.admission.marks();
                     let done = self.reload().await;
                     warned = 0;
                     // Whoever asked may have gone.
                     answer.send(done).unwrap_or_default();
                 }
                 _ = turn.tick() => {
-                    let now = self.admission.times();
-                    if now != times {
-                        times = now;
+                    let now = self.admission.marks();
+                    if now != marks {
+                        marks = now;
                         warned = 0;
                         if let Err(error) = self.reload().await {
                             tracing::error!("a file of who is let in has changed and can not be used, the old one stays in force: {error}");
@@ -198,4 +202,36 @@ impl Warden {
     #[cfg(not(feature = "tls"))]
     #[expect(clippy::unused_async, reason = "it has nothing to wait for without TLS")]
     async fn warn_of_expiry(&self, _warned: &mut u8) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_changes_is_taken_by_itself_and_a_bad_one_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let key = Arc::new(NodeKey::load_or_create(folder.path()).expect("a key"));
+        let admission = Admission::new(folder.path().to_owned(), None, None, key);
+        let (commands, mut received) = mpsc::channel(1);
+        let (reloads, reload_receiver) = mpsc::channel(1);
+        let warden = tokio::spawn(Warden { admission, live: None, commands, reloads: reload_receiver }.run());
+        // Time passes only while nobody has anything to do.
+        tokio::time::sleep(LOOK_EVERY / 2).await;
+        fs::write(folder.path().join(DENIED), "nobody").expect("written");
+        tokio::time::sleep(2 * LOOK_EVERY).await;
+        assert!(received.try_recv().is_err(), "a line that is no rule changes nothing");
+        fs::write(folder.path().join(DENIED), "192.0.2.0/24").expect("written");
+        match received.recv().await {
+            Some(Command::Access { access, done }) => {
+                assert_eq!((access.denied.len(), access.allowed, access.plain), (1, None, true));
+                done.send(()).expect("the warden waits");
+            }
+            _ => panic!("the list is taken"),
+        }
+        drop(reloads);
+        warden.await.expect("it ends when nobody can ask any more");
+    }
 }

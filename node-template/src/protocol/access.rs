@@ -300,7 +300,8 @@ impl Protocol {
             return Some((Refusal::Plain, "nodes of the exercise are not let in here (PLAIN=off)".to_owned()));
         }
         let certified = self.doorkeeping.certified.get(&link).copied();
-        let allowed = access.allowed.as_ref().filter(|allowed| allowed.name(None, certified, remote).is_none());
+        let node = certified.map(|certified| certified.node);
+        let allowed = access.allowed.as_ref().filter(|allowed| allowed.name(node, certified, remote).is_none());
         self.refusal(link, remote, None).or_else(|| allowed.map(|_| unlisted()))
     }
 

@@ -68,7 +68,8 @@ pub(crate) enum Command {
         access: Access,
         done: oneshot::Sender<()>,
     },
-    /// A warning that did not arise in the core.
+    /// A certificate's end is near.
+    #[cfg(feature = "tls")]
     Warn {
         text: String,
     },
@@ -311,6 +312,7 @@ impl Driver {
                 // Whoever asked may have gone.
                 done.send(()).unwrap_or_default();
             }
+            #[cfg(feature = "tls")]
             Command::Warn { text } => self.tell(Event::Warning { text }),
             Command::Nodes { answer } => {
                 answer.send(self.parts.protocol.nodes(Instant::now())).unwrap_or_default();

@@ -10,10 +10,13 @@ pub(crate) use absent::{Live, accept_failed, dial_failed};
 #[cfg(not(feature = "tls"))]
 mod absent {
     use std::convert::Infallible;
+    use std::future::Ready;
     use std::io;
 
     use super::super::stream::Stream;
     use crate::protocol::access::Certified;
+
+    type Accepted<S> = Result<(Stream<S>, Certified), (io::Error, S)>;
 
     /// Credentials that nobody has.
     #[derive(Debug)]
@@ -24,11 +27,11 @@ mod absent {
             match self.0 {}
         }
 
-        pub(crate) async fn accept<S>(&self, _stream: S) -> Result<(Stream<S>, Certified), (io::Error, S)> {
+        pub(crate) fn accept<S>(&self, _stream: S) -> Ready<Accepted<S>> {
             match self.0 {}
         }
 
-        pub(crate) async fn connect<S>(&self, _stream: S) -> io::Result<(Stream<S>, Certified)> {
+        pub(crate) fn connect<S>(&self, _stream: S) -> Ready<io::Result<(Stream<S>, Certified)>> {
             match self.0 {}
         }
     }
