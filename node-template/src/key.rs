@@ -83,7 +83,7 @@ impl NodeKey {
     pub fn load_or_create(folder: &Path) -> Result<Self, KeyError> {
         match Self::load(folder)? {
             Some(key) => Ok(key),
-            None => Self::create(folder),
+            None => Self::create_named(folder, NODE_KEY),
         }
     }
 
@@ -92,8 +92,16 @@ impl NodeKey {
     /// # Errors
     /// [`KeyError`] if there is a file, but no usable key.
     pub fn load(folder: &Path) -> Result<Option<Self>, KeyError> {
-        let path = || shown(folder, NODE_KEY);
-        let file = folder.join(NODE_KEY);
+        Self::load_named(folder, NODE_KEY)
+    }
+
+    /// The key that a file of the folder holds; `None` if there is no such file. A network's authority has one too.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub(crate) fn load_named(folder: &Path, name: &str) -> Result<Option<Self>, KeyError> {
+        let path = || shown(folder, name);
+        let file = folder.join(name);
         let metadata = match file.metadata() {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -103,7 +111,7 @@ impl NodeKey {
         if !metadata.is_file() {
             return Err(KeyError::Broken { path: path() });
         }
-        refuse_open(&metadata, folder)?;
+        refuse_open(&metadata, folder, name)?;
         let mut bytes = Vec::new();
         File::open(&file)
             .and_then(|file| file.take(FILE_BYTES).read_to_end(&mut bytes))
@@ -120,17 +128,26 @@ impl NodeKey {
 
     /// Signs canonical JSON for a purpose. The same text has always the same signature (RFC 8032).
     pub fn signature(&self, purpose: Purpose, canonical: &str) -> Signature {
-        Signature(self.0.sign(&purpose.message(canonical)).to_bytes())
+        Signature(self.sign(&purpose.message(canonical)))
     }
 
-    fn create(folder: &Path) -> Result<Self, KeyError> {
-        let unwritable = |cause| KeyError::Unwritable { path: shown(folder, NODE_KEY), cause };
+    /// Signs a message (RFC 8032, section 5.1).
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
+    }
+
+    /// Makes a key in a file of the folder; if there is one meanwhile, that is it.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub(crate) fn create_named(folder: &Path, name: &str) -> Result<Self, KeyError> {
+        let unwritable = |cause| KeyError::Unwritable { path: shown(folder, name), cause };
         let mut random = [0; 40];
         getrandom::fill(&mut random).map_err(|error| unwritable(error.into()))?;
         let (secret, nonce) = random.split_first_chunk::<32>().expect("40 bytes are more than 32");
         // A name of its own: a half-written leftover of a crash must not stand in the way of the next start.
-        let draft = folder.join(format!("{NODE_KEY}.{}", HEXLOWER.encode(nonce)));
-        let placed = write(&draft, secret).and_then(|()| place(&draft, &folder.join(NODE_KEY)));
+        let draft = folder.join(format!("{name}.{}", HEXLOWER.encode(nonce)));
+        let placed = write(&draft, secret).and_then(|()| place(&draft, &folder.join(name)));
         let removed = match fs::remove_file(&draft) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -139,7 +156,7 @@ impl NodeKey {
             Ok(()) => removed.map(|()| Self(SigningKey::from_bytes(secret))).map_err(unwritable),
             // Another process made it since we looked; its key is the folder's, ours was never used.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                Self::load(folder)?.ok_or_else(|| unwritable(error))
+                Self::load_named(folder, name)?.ok_or_else(|| unwritable(error))
             }
             Err(error) => Err(unwritable(error)),
         }
@@ -171,15 +188,15 @@ fn place(draft: &Path, path: &Path) -> io::Result<()> {
 }
 
 #[cfg(unix)]
-fn refuse_open(metadata: &fs::Metadata, folder: &Path) -> Result<(), KeyError> {
+fn refuse_open(metadata: &fs::Metadata, folder: &Path, name: &str) -> Result<(), KeyError> {
     let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
     if mode & 0o077 == 0 {
         return Ok(());
     }
-    Err(KeyError::Open { path: shown(folder, NODE_KEY), file: folder.join(NODE_KEY).display().to_string(), mode })
+    Err(KeyError::Open { path: shown(folder, name), file: folder.join(name).display().to_string(), mode })
 }
 
 #[cfg(not(unix))]
-fn refuse_open(_metadata: &fs::Metadata, _folder: &Path) -> Result<(), KeyError> {
+fn refuse_open(_metadata: &fs::Metadata, _folder: &Path, _name: &str) -> Result<(), KeyError> {
     Ok(())
 }

@@ -18,9 +18,13 @@ pub mod client;
 pub mod network;
 #[cfg(feature = "net")]
 pub mod pool;
+#[cfg(feature = "tls")]
+pub mod tls;
 #[cfg(feature = "net")]
 mod transport;
 
+#[cfg(feature = "net")]
+pub mod admission;
 #[cfg(feature = "net")]
 mod hook;
 

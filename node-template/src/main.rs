@@ -21,6 +21,10 @@ struct Arguments {
     /// Broadcast each line of standard input although it is no terminal; its end ends the node
     #[arg(long)]
     stdin: bool,
+    /// Print a request for a certificate of this folder's key, for 'cargo xtask issue-certificate', and end
+    #[cfg(feature = "tls")]
+    #[arg(long)]
+    request_certificate: bool,
 }
 
 fn main() -> ExitCode {
@@ -38,6 +42,12 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let flags = &arguments.flags;
+    #[cfg(feature = "tls")]
+    if arguments.request_certificate {
+        let key = p2p_node::key::NodeKey::load_or_create(flags.folder())?;
+        print!("{}", p2p_node::tls::request(&key)?);
+        return Ok(());
+    }
     let settings = Settings::read(flags.folder(), flags, |name| std::env::var(name).ok())?;
     let _log = logs::init_logs(settings.log, settings.log_json).context("can not write a log")?;
     for warning in &settings.warnings {
@@ -45,6 +55,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     // Before the node starts, so that a signal in the midst of it ends it cleanly too.
     let mut terminate = signal(SignalKind::terminate()).context("can not wait for SIGTERM")?;
+    let mut hangup = signal(SignalKind::hangup()).context("can not wait for SIGHUP")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("can not wait for Ctrl+C")?;
     let http = settings.http.clone();
     let mut node = Network::from(settings).start().await?;
@@ -68,6 +79,11 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         tokio::select! {
             _ = interrupt.recv() => break "Ctrl+C",
             _ = terminate.recv() => break "SIGTERM",
+            _ = hangup.recv() => {
+                if let Err(error) = node.reload().await {
+                    tracing::error!("SIGHUP: everything stays as it was: {error}");
+                }
+            }
             typed = console.typed() => match typed {
                 Typed::Text(text) => console.tell(&node.broadcast(text).await),
                 Typed::Leave(why) => break why,

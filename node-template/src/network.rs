@@ -22,6 +22,7 @@ use serde::Serialize;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::admission::{Admission, AdmissionError, Closed, Reload, Warden};
 use crate::hook::Validator;
 use crate::key::{KeyError, NodeKey};
 use crate::pool::{self, Opened, Pool, PoolError};
@@ -50,6 +51,8 @@ use crate::transport::listener::{self, Doorman};
 const INBOX: usize = 16;
 /// How many of the application's commands wait.
 const COMMANDS: usize = 1_024;
+/// How many wait to have the files of who is let in read again.
+const RELOADS: usize = 16;
 /// How long a node has to end when it is asked to.
 const END_WITHIN: Duration = Duration::from_secs(10);
 /// How many events a slow subscriber may lag behind before it loses the oldest.
@@ -67,6 +70,8 @@ pub struct Network {
     known_peers: Vec<PeerAddress>,
     max_peers: Option<u32>,
     genesis: Option<PeerAddress>,
+    plain: Option<bool>,
+    closed: Option<Closed>,
     validator: Validator,
     sign_submissions: bool,
     limits: Limits,
@@ -84,6 +89,9 @@ pub enum StartError {
     /// The folder's key can not be used.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The files of who is let in can not be used: lists, certificates.
+    #[error(transparent)]
+    Admission(#[from] AdmissionError),
     /// The port is in use.
     #[error(
         "port {port} on {host} is in use ({origin}): stop the program that uses it, or set another PORT (0 = any free one)"
@@ -127,6 +135,8 @@ impl Network {
             known_peers: Vec::new(),
             max_peers: None,
             genesis: None,
+            plain: None,
+            closed: None,
             validator: Validator::default(),
             sign_submissions: false,
             limits: Limits::default(),
@@ -174,6 +184,21 @@ impl Network {
     /// Join through this node: ask it for a live one, link to that and to some of its neighbours. If it is down, known peers and those of the last run serve.
     pub fn genesis(mut self, address: PeerAddress) -> Self {
         self.genesis = Some(address);
+        self
+    }
+
+    /// Makes the node a member of a closed network: it speaks TLS, lets in nobody whose certificate the network's authority has not signed, and dials `wss://`
+    /// addresses only. `ca` is the authority's certificate, `certificate` the node's own, with the key of its `node.key`; PEM files, relative to the folder.
+    #[cfg(feature = "tls")]
+    pub fn closed(mut self, ca: impl Into<PathBuf>, certificate: impl Into<PathBuf>) -> Self {
+        self.closed = Some(Closed { ca: ca.into(), certificate: certificate.into() });
+        self
+    }
+
+    /// Whether nodes of the exercise are let in, and clients from other hosts that show no certificate. If it is not said: in an open network they are,
+    /// in a closed one not.
+    pub fn plain(mut self, plain: bool) -> Self {
+        self.plain = Some(plain);
         self
     }
 
@@ -231,6 +256,9 @@ impl Network {
     async fn start_on(self, opened: Opened) -> Result<Node, StartError> {
         let key = Arc::new(NodeKey::load_or_create(&self.folder)?);
         let node = key.node_id();
+        let admission = Admission::new(self.folder.clone(), self.plain, self.closed.clone(), Arc::clone(&key));
+        let (access, live) = admission.read()?;
+        let secure = live.map(Arc::new);
         let listeners = listener::bind(&self.host, self.port).await.map_err(|error| self.explain(error))?;
         let port = listeners[0].local_addr().map_err(|error| self.explain(error))?.port();
         let address = self.advertised(port).map_err(StartError::Address)?;
@@ -263,11 +291,15 @@ impl Network {
         let (inbox, arrivals) = mpsc::channel(INBOX);
         let (commands, command_receiver) = mpsc::channel(COMMANDS);
         let (events, _) = broadcast::channel(EVENTS);
-        let doorman = Arc::new(Doorman::new(&Greeting { node, session }, self.limits.clone(), inbox.clone()));
+        let greeting = Greeting { node, session };
+        let doorman = Arc::new(Doorman::new(&greeting, self.limits.clone(), inbox.clone(), secure.clone()));
+        let (reloads, reload_receiver) = mpsc::channel(RELOADS);
+        let warden = Warden { admission, live: secure.clone(), commands: commands.clone(), reloads: reload_receiver };
         let (pool, syncs) = (opened.pool.reader(), Arc::new(Histogram::default()));
-        let driver = Driver::new(Parts {
+        let mut driver = Driver::new(Parts {
             protocol: Protocol::new(Instant::now(), config, held),
             limits: self.limits,
+            secure,
             session,
             pool: opened.pool,
             reports: opened.reports,
@@ -281,12 +313,14 @@ impl Network {
             events: events.clone(),
             syncs: Arc::clone(&syncs),
         });
+        driver.admit(access);
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
             let mut doors = JoinSet::new();
             for listener in listeners {
                 doors.spawn(Arc::clone(&doorman).run(listener));
             }
+            doors.spawn(warden.run());
             let until = async {
                 // A handle that was dropped stops the node as one that was shut down.
                 stopped.await.unwrap_or_default();
@@ -295,8 +329,21 @@ impl Network {
             driver.run(until).await
         });
         let (validator, signs) = (self.validator, self.sign_submissions);
-        let handle =
-            Handle { key, signs, node, session, address, port, pooled, validator, commands, events, pool, syncs };
+        let handle = Handle {
+            key,
+            signs,
+            node,
+            session,
+            address,
+            port,
+            pooled,
+            validator,
+            commands,
+            reloads,
+            events,
+            pool,
+            syncs,
+        };
         Ok(Node { handle, stop: Some(stop), task })
     }
 
@@ -314,11 +361,13 @@ impl Network {
     }
 
     fn advertised(&self, port: u16) -> Result<PeerAddress, NotAnAddress> {
-        match (&self.address, self.host.as_str()) {
-            (Some(address), _) => Ok(address.clone()),
-            (None, "0.0.0.0" | "::" | "[::]") => PeerAddress::new("localhost", port),
-            (None, host) => PeerAddress::new(host, port),
-        }
+        let address = match (&self.address, self.host.as_str()) {
+            (Some(address), _) => address.clone(),
+            (None, "0.0.0.0" | "::" | "[::]") => PeerAddress::new("localhost", port)?,
+            (None, host) => PeerAddress::new(host, port)?,
+        };
+        // Whoever wrote ws:// into ADDRESS meant host and port; nobody could dial it so.
+        Ok(if self.closed.is_some() { address.secured() } else { address })
     }
 }
 
@@ -335,6 +384,8 @@ impl From<Settings> for Network {
             known_peers: settings.known_peers,
             max_peers: settings.max_peers,
             genesis: settings.genesis,
+            plain: settings.plain,
+            closed: settings.closed.map(|(ca, certificate)| Closed { ca, certificate }),
             validator,
             sign_submissions: false,
             limits: settings.limits,
@@ -376,6 +427,7 @@ pub struct Handle {
     pooled: usize,
     validator: Validator,
     commands: mpsc::Sender<Command>,
+    reloads: mpsc::Sender<Reload>,
     events: broadcast::Sender<Event>,
     pool: pool::Reader,
     syncs: Arc<Histogram>,
@@ -544,6 +596,17 @@ impl Handle {
         let (answer, links) = oneshot::channel();
         self.commands.send(Command::Links { answer }).await.map_err(|_| NodeError::Ended)?;
         links.await.map_err(|_| NodeError::Ended)
+    }
+
+    /// Reads again who is let in: `denied.txt`, `allowed.txt`, and in a closed network the certificates, as SIGHUP makes the binary do. Links of those who are
+    /// not let in any more are closed; others stay, whatever certificate they began with.
+    ///
+    /// # Errors
+    /// [`AdmissionError`], one line with the remedy: then everything is as it was.
+    pub async fn reload(&self) -> Result<(), AdmissionError> {
+        let (answer, done) = oneshot::channel();
+        self.reloads.send(answer).await.map_err(|_| AdmissionError::Ended)?;
+        done.await.map_err(|_| AdmissionError::Ended)?
     }
 
     /// What is in `transactions.json`, to be read beside the node.

@@ -58,6 +58,7 @@ fn level(event: &Event) -> Level {
         | Event::DialFailed { .. }
         | Event::Stored { .. }
         | Event::Refused { .. }
+        | Event::TurnedAway { .. }
         | Event::Fault { .. } => Level::DEBUG,
         Event::FoundSelf { .. }
         | Event::PeerUp { .. }
@@ -158,7 +159,9 @@ impl fmt::Display for Words<'_> {
             Event::Behind { peer } => {
                 write!(f, "{peer} reads slower than we send: the rest follows from transactions.json as it catches up")
             }
-            Event::StoreFailed { error: text } | Event::Warning { text } => f.write_str(&clean(text, LINE_CHARACTERS)),
+            Event::StoreFailed { error: text } | Event::Warning { text } | Event::TurnedAway { text } => {
+                f.write_str(&clean(text, LINE_CHARACTERS))
+            }
             Event::Fault { link, peer, text } => write!(f, "link {link}, {peer}: {}", plain(text)),
         }
     }

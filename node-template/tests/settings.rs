@@ -466,7 +466,7 @@ fn the_template_is_valid_and_shows_the_defaults() {
         (settings.host.as_str(), settings.network.as_str(), settings.warnings),
         ("localhost", "p2p-node", Vec::new())
     );
-    assert_eq!(all.lines().count(), 26, "{all}");
+    assert_eq!(all.lines().count(), 29, "{all}");
 }
 
 #[test]
@@ -493,4 +493,25 @@ fn http_is_on_loopback_unless_a_token_guards_it() {
     let flag = flags(|flags| flags.http_port = Some("9000".into()));
     assert_eq!(Folder::new("PORT=4001\nHTTP_PORT=1").read(&flag, &[]).unwrap().http.unwrap().port, Some(9000));
     assert!(Folder::new("PORT=4001\nLOG_FORMAT=JSON").ok().log_json);
+}
+
+#[test]
+fn a_closed_network_is_named_by_its_authority_and_its_addresses_are_secure() {
+    let settings =
+        Folder::new("PORT=4001\nNETWORK_CA=ca.pem\nPEERS=localhost:4002\nGENESIS=ws://localhost:4003\n").ok();
+    assert_eq!(settings.closed, Some((PathBuf::from("ca.pem"), PathBuf::from("node.pem"))));
+    assert_eq!(settings.plain, None, "off, if nothing else is said");
+    assert_eq!(settings.known_peers[0].to_string(), "wss://localhost:4002");
+    assert_eq!(settings.genesis.as_ref().unwrap().to_string(), "wss://localhost:4003");
+    assert_eq!(settings.advertised(4001).unwrap().to_string(), "wss://localhost:4001");
+    let settings = Folder::new("PORT=4001\nNETWORK_CA=a\nCERTIFICATE=b\nPLAIN=on\nADDRESS=example.org:5\n").ok();
+    assert_eq!(settings.closed, Some((PathBuf::from("a"), PathBuf::from("b"))));
+    assert_eq!(
+        (settings.plain, settings.advertised(1).unwrap().to_string()),
+        (Some(true), "wss://example.org:5".into())
+    );
+    for (line, says) in [("CERTIFICATE=node.pem", "NETWORK_CA=ca.pem"), ("PLAIN=no", "on or off")] {
+        let error = Folder::new(&format!("PORT=4001\n{line}\n")).error(&Flags::default(), &[]);
+        assert!(error.contains("node-2/.env, line 2") && error.contains(says), "{error}");
+    }
 }

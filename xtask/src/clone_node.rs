@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use p2p_node::folder::KNOWN_PEERS;
 use p2p_node::key::NodeKey;
+use p2p_node::tls::{Authority, CA_CERTIFICATE, CA_KEY, NODE_CERTIFICATE, NODE_VALIDITY};
 
 use crate::terminal::tell;
 use crate::workspace::{Folder, Workspace, port_of};
@@ -23,13 +25,25 @@ pub(crate) struct Arguments {
     /// How many folders to make
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     count: u32,
+    /// Put them into the closed network of the authority in this folder [default: network-ca in the workspace, if it is there]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "open")]
+    ca: Option<PathBuf>,
+    /// Leave them open although there is an authority
+    #[arg(long)]
+    open: bool,
 }
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let mut made = Vec::new();
+    let authority = match &arguments.ca {
+        Some(folder) => Some(Authority::open(folder)?),
+        None if arguments.open => None,
+        None => authority(workspace)?,
+    };
+    let closed = if authority.is_some() { ", in the closed network" } else { "" };
     for _ in 0..arguments.count {
-        let folder = make_next(workspace)?;
-        tell(format!("made {}: it listens on port {}", folder.name(), port_of(folder.number)))?;
+        let folder = make_next(workspace, authority.as_ref())?;
+        tell(format!("made {}: it listens on port {}{closed}", folder.name(), port_of(folder.number)))?;
         warn_of_taken_port(&folder);
         made.push(folder);
     }
@@ -43,19 +57,26 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
+/// The workspace's authority, if it has one: then its folders belong to a closed network.
+pub(crate) fn authority(workspace: &Workspace) -> Result<Option<Authority>> {
+    let folder = workspace.authority();
+    let there = folder.join(CA_KEY).exists() || folder.join(CA_CERTIFICATE).exists();
+    Ok(if there { Some(Authority::open(&folder)?) } else { None })
+}
+
 /// Makes the folder of the lowest number that is free.
-fn make_next(workspace: &Workspace) -> Result<Folder> {
+fn make_next(workspace: &Workspace, authority: Option<&Authority>) -> Result<Folder> {
     loop {
         let number = (1..).find(|number| fs::symlink_metadata(workspace.folder(*number).path).is_err());
         let number = number.context("every number has a folder")?;
-        if let Some(folder) = make(workspace, number)? {
+        if let Some(folder) = make(workspace, number, authority)? {
             return Ok(folder);
         }
     }
 }
 
 /// Makes the folder of node `number`; `None` if somebody else made it meanwhile.
-pub(crate) fn make(workspace: &Workspace, number: u32) -> Result<Option<Folder>> {
+pub(crate) fn make(workspace: &Workspace, number: u32, authority: Option<&Authority>) -> Result<Option<Folder>> {
     let folder = workspace.folder(number);
     let Ok(port) = u16::try_from(port_of(number)) else {
         bail!(
@@ -67,7 +88,7 @@ pub(crate) fn make(workspace: &Workspace, number: u32) -> Result<Option<Folder>>
     // The draft's name is covered by .gitignore, as the folder's is.
     let draft = Draft(workspace.root().join(format!("{}.new-{}", folder.name(), std::process::id())));
     fs::create_dir(&draft.0).with_context(|| format!("{} can not be made", draft.0.display()))?;
-    fill(workspace, &draft.0, port).with_context(|| format!("{} was not made", folder.name()))?;
+    fill(workspace, &draft.0, port, authority).with_context(|| format!("{} was not made", folder.name()))?;
     match fs::rename(&draft.0, &folder.path) {
         Ok(()) => Ok(Some(folder)),
         Err(error)
@@ -96,7 +117,7 @@ impl Drop for Draft {
     }
 }
 
-fn fill(workspace: &Workspace, folder: &Path, port: u16) -> Result<()> {
+fn fill(workspace: &Workspace, folder: &Path, port: u16, authority: Option<&Authority>) -> Result<()> {
     let template = workspace.template(".env");
     let restore = |path: &Path| format!("{} can not be read; `git checkout` brings it back", path.display());
     let template_text = fs::read_to_string(&template).with_context(|| restore(&template))?;
@@ -107,8 +128,22 @@ fn fill(workspace: &Workspace, folder: &Path, port: u16) -> Result<()> {
     }
     let key = NodeKey::load_or_create(folder)?;
     let text = with_setting(&template_text, "PORT", &port.to_string());
-    let text = with_setting(&text, "MY_PUBLIC_KEY", &key.node_id().to_string());
+    let mut text = with_setting(&text, "MY_PUBLIC_KEY", &key.node_id().to_string());
+    if let Some(authority) = authority {
+        fs::write(folder.join(CA_CERTIFICATE), authority.certificate())?;
+        fs::write(folder.join(NODE_CERTIFICATE), authority.issue(key.node_id(), NODE_VALIDITY)?)?;
+        text = with_setting(&text, "NETWORK_CA", CA_CERTIFICATE);
+        text = with_setting(&text, "CERTIFICATE", NODE_CERTIFICATE);
+        secure_known_peers(&folder.join(KNOWN_PEERS))?;
+    }
     fs::write(folder.join(".env"), text)?;
+    Ok(())
+}
+
+/// Writes the addresses of a closed network in the place of those of an open one.
+fn secure_known_peers(path: &Path) -> Result<()> {
+    let text = fs::read_to_string(path)?;
+    fs::write(path, text.replace("\"ws://", "\"wss://"))?;
     Ok(())
 }
 
@@ -173,7 +208,7 @@ mod tests {
     fn ports_end() {
         let root = tempfile::tempdir().expect("a folder");
         let workspace = Workspace::find(Some(root.path())).expect("found");
-        let error = make(&workspace, 61_536).expect_err("no port").to_string();
+        let error = make(&workspace, 61_536, None).expect_err("no port").to_string();
         assert!(error.contains("65536") && error.contains("delete-nodes"), "{error}");
         assert_eq!(fs::read_dir(root.path()).expect("read").count(), 0, "nothing is left");
     }

@@ -9,7 +9,9 @@ mod browser;
 mod check;
 mod clone_node;
 mod delete_nodes;
+mod issue_certificate;
 mod network;
+mod new_network;
 mod nodes;
 mod scale;
 mod status;
@@ -40,6 +42,8 @@ Examples:
   cargo xtask network --svg net.svg    who is there, as a table and a picture
   cargo xtask status                   what the running nodes say
   cargo xtask transactions --node 2    the newest in node-2's file, and who signed them
+  cargo xtask new-network              close the network: TLS and certificates
+                                       for the folders made from then on
   cargo xtask delete-nodes             remove all node folders
   cargo xtask test                     run everything that must pass
   cargo xtask bench --quick            measure our node and its rivals
@@ -62,6 +66,10 @@ enum Task {
     Up(up::Arguments),
     /// Make the next node folder
     CloneNode(clone_node::Arguments),
+    /// Make the authority of a closed network: folders made afterwards belong to it
+    NewNetwork(new_network::Arguments),
+    /// Issue a node a certificate: from its request, or a new one to a folder here
+    IssueCertificate(issue_certificate::Arguments),
     /// Send transactions to a running node
     AddTransaction(add_transaction::Arguments),
     /// Say something to everybody in the network
@@ -102,6 +110,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match task {
         Task::Up(arguments) => up::run(&workspace, &arguments),
         Task::CloneNode(arguments) => clone_node::run(&workspace, &arguments),
+        Task::NewNetwork(arguments) => new_network::run(&workspace, &arguments),
+        Task::IssueCertificate(arguments) => issue_certificate::run(&workspace, &arguments),
         Task::AddTransaction(arguments) => add_transaction::run(&workspace, &arguments),
         Task::Broadcast(arguments) => broadcast::run(&workspace, &arguments),
         Task::Network(arguments) => network::run(&workspace, &arguments),

@@ -59,7 +59,12 @@ pub(crate) async fn knock(folder: &Folder) -> Found {
 /// Connects to one folder's node.
 pub(crate) async fn connect(folder: &Folder) -> Result<Client> {
     let address = folder.address()?;
-    Client::connect(&address).await.with_context(|| folder.name())
+    if !address.is_secure() {
+        return Client::connect(&address).await.with_context(|| folder.name());
+    }
+    // The folder's own certificate lets its operator in.
+    let credentials = folder.credentials().with_context(|| folder.name())?;
+    Client::connect_as(&address, &credentials).await.with_context(|| folder.name())
 }
 
 /// The error where a running node is needed and none answers: what to do depends on whether there is a folder to start one in.

@@ -6,10 +6,13 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use p2p_node::key::NodeKey;
 use p2p_node::pool::LOCK_FILE;
 use p2p_node::protocol::address::PeerAddress;
+use p2p_node::tls::{Credentials, Files, NODE_CERTIFICATE};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
@@ -17,6 +20,9 @@ use crate::terminal;
 
 /// What marks the root: the folder that every clone is made from.
 const TEMPLATE: &str = "node-template";
+
+/// The folder of the network's authority.
+const AUTHORITY: &str = "network-ca";
 
 /// The workspace that the tasks act on.
 #[derive(Debug)]
@@ -44,6 +50,11 @@ impl Workspace {
 
     pub(crate) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Where the network's authority is, unless a person says otherwise.
+    pub(crate) fn authority(&self) -> PathBuf {
+        self.root.join(AUTHORITY)
     }
 
     /// The template's file of that name.
@@ -182,13 +193,27 @@ impl Folder {
             Ok(0) => bail!(
                 "{name} is not running, and with PORT=0 it has no address before it does: start it with `cd {name} && cargo run`"
             ),
-            Ok(port) => Ok(PeerAddress::new("localhost", port)?),
+            Ok(port) => {
+                let address = PeerAddress::new("localhost", port)?;
+                Ok(if self.setting("NETWORK_CA").is_some() { address.secured() } else { address })
+            }
             Err(_) => bail!(
                 "{name}/.env: PORT is {:?}, and no number from 0 to 65535: write PORT={} there",
                 terminal::plain(&port),
                 port_of(self.number)
             ),
         }
+    }
+
+    /// What the folder's node shows in its closed network.
+    pub(crate) fn credentials(&self) -> Result<Credentials> {
+        let ca = self.setting("NETWORK_CA").with_context(|| {
+            format!("{0}/.env has no NETWORK_CA, but its node speaks TLS: write NETWORK_CA=ca.pem there", self.name())
+        })?;
+        let certificate = self.setting("CERTIFICATE").unwrap_or_else(|| NODE_CERTIFICATE.to_owned());
+        let key = NodeKey::load(&self.path)?.with_context(|| format!("{} has no node.key", self.name()))?;
+        let files = Files { ca: ca.into(), certificate: certificate.into() };
+        Ok(Credentials::load(&self.path, &files, Arc::new(key))?)
     }
 
     /// A setting of the folder's `.env`; of several the last. Lines that are no assignment are the node's to complain of.

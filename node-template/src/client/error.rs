@@ -29,10 +29,20 @@ pub enum ClientError {
         cause: String,
     },
     /// The address asks for TLS.
-    #[error("{address} asks for TLS, which this client does not speak; use the node's ws:// address")]
+    #[error(
+        "{address} is in a closed network: connect with a certificate of its authority, as the tasks do inside a folder whose .env has NETWORK_CA"
+    )]
     Secure {
         /// Where.
         address: PeerAddress,
+    },
+    /// One side does not take the other's certificate.
+    #[error("{address} and this client do not let each other in: {why}")]
+    Refused {
+        /// Where.
+        address: PeerAddress,
+        /// Why, and what to do.
+        why: String,
     },
     /// A node of the exercise: it sends no ACK and no STATUS, and dies of some frames that ask for them.
     #[error(

@@ -24,7 +24,7 @@ use std::io;
 use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
-use futures_util::{SinkExt, Stream, StreamExt, stream};
+use futures_util::{SinkExt, StreamExt, stream};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode};
@@ -42,6 +42,8 @@ use crate::protocol::message::{
     Ack, Broadcast, BroadcastFrame, BroadcastId, Delivery, Member, Members, Message, NetworkFrame, Status, StatusFrame,
 };
 use crate::protocol::transaction::{Transaction, TransactionId};
+use crate::transport::secure::dial_failed;
+use crate::transport::stream::Stream;
 use pump::{Pump, Step};
 
 /// How long connecting and upgrading may take, together.
@@ -60,7 +62,7 @@ pub const WINDOW: usize = 4_096;
 pub struct Client {
     address: PeerAddress,
     greeting: Option<Greeting>,
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Stream<TcpStream>>,
     parser: Parser,
 }
 
@@ -73,22 +75,50 @@ impl Client {
         if address.is_secure() {
             return Err(ClientError::Secure { address: address.clone() });
         }
-        timeout(CONNECT_TIMEOUT, Self::open(address)).await.unwrap_or_else(|_| {
-            let cause =
-                io::Error::new(io::ErrorKind::TimedOut, format!("nothing within {} s", CONNECT_TIMEOUT.as_secs()));
-            Err(ClientError::Unreachable { address: address.clone(), cause })
-        })
+        in_time(address, async { Self::upgrade(address, Stream::Plain(Self::open(address).await?)).await }).await
     }
 
-    async fn open(address: &PeerAddress) -> Result<Self, ClientError> {
+    /// As [`Self::connect`], to a node of a closed network: shows a certificate of its authority, and asks for one.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`], [`ClientError::NotANode`] or [`ClientError::Refused`].
+    #[cfg(feature = "tls")]
+    pub async fn connect_as(address: &PeerAddress, credentials: &crate::tls::Credentials) -> Result<Self, ClientError> {
+        in_time(address, async {
+            let refused = |why: String| ClientError::Refused { address: address.clone(), why };
+            let connected = credentials.connect(Self::open(address).await?).await;
+            let words = |error: &io::Error| crate::tls::dial_failed(error).unwrap_or_else(|| error.to_string());
+            let (stream, certified) = connected.map_err(|error| refused(words(&error)))?;
+            let client = Self::upgrade(address, stream).await?;
+            match client.greeting {
+                Some(greeting) if greeting.node != certified.node => {
+                    Err(refused(format!("it says that it is {}, its certificate is another node's", greeting.node)))
+                }
+                _ => Ok(client),
+            }
+        })
+        .await
+    }
+
+    async fn open(address: &PeerAddress) -> Result<TcpStream, ClientError> {
         let unreachable = |cause| ClientError::Unreachable { address: address.clone(), cause };
         let host = address.host();
         let stream = TcpStream::connect((host.as_str(), address.port())).await.map_err(unreachable)?;
         // Small frames leave at once; the pump gathers them where there are many.
         stream.set_nodelay(true).map_err(unreachable)?;
-        let not_a_node = |cause: WsError| ClientError::NotANode { address: address.clone(), cause: cause.to_string() };
+        Ok(stream)
+    }
+
+    async fn upgrade(address: &PeerAddress, stream: Stream<TcpStream>) -> Result<Self, ClientError> {
+        let failed = |cause: WsError| match &cause {
+            // Whether our certificate counts shows only here: TLS 1.3 asks for it last.
+            WsError::Io(error) if dial_failed(error).is_some() => {
+                ClientError::Refused { address: address.clone(), why: dial_failed(error).unwrap_or_default() }
+            }
+            _ => ClientError::NotANode { address: address.clone(), cause: cause.to_string() },
+        };
         let (socket, answer) =
-            client_async_with_config(address.to_string(), stream, Some(config())).await.map_err(not_a_node)?;
+            client_async_with_config(address.to_string(), stream, Some(config())).await.map_err(failed)?;
         let greeting = answer.headers().get(Greeting::HEADER).and_then(|text| text.to_str().ok()?.parse().ok());
         Ok(Self { address: address.clone(), greeting, socket, parser: Parser::new() })
     }
@@ -122,7 +152,7 @@ impl Client {
     /// Any [`ClientError`] but those of connecting; what had no ACK by then may be stored or not.
     pub async fn submit_many(
         &mut self,
-        transactions: impl Stream<Item = Transaction>,
+        transactions: impl futures_util::Stream<Item = Transaction>,
         mut on_ack: impl FnMut(Ack),
     ) -> Result<(), ClientError> {
         self.refuse_plain()?;
@@ -310,6 +340,17 @@ impl Client {
     fn silent(&self, after: Duration) -> ClientError {
         ClientError::Silent { address: self.address.clone(), after }
     }
+}
+
+/// Bounds connecting by [`CONNECT_TIMEOUT`].
+async fn in_time(
+    address: &PeerAddress,
+    connecting: impl Future<Output = Result<Client, ClientError>>,
+) -> Result<Client, ClientError> {
+    timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(|_| {
+        let cause = io::Error::new(io::ErrorKind::TimedOut, format!("nothing within {} s", CONNECT_TIMEOUT.as_secs()));
+        Err(ClientError::Unreachable { address: address.clone(), cause })
+    })
 }
 
 fn config() -> WebSocketConfig {

@@ -99,8 +99,8 @@ fn a_folder_that_is_not_there_can_hold_no_key() {
 #[test]
 fn a_key_that_another_process_made_meanwhile_wins() {
     let folder = tempfile::tempdir().unwrap();
-    let first = NodeKey::create(folder.path()).unwrap();
-    let second = NodeKey::create(folder.path()).unwrap();
+    let first = NodeKey::create_named(folder.path(), NODE_KEY).unwrap();
+    let second = NodeKey::create_named(folder.path(), NODE_KEY).unwrap();
     assert_eq!(first.node_id(), second.node_id());
 
     let folder = tempfile::tempdir().unwrap();

@@ -106,6 +106,12 @@ impl PeerAddress {
         self.port
     }
 
+    /// The same host and port as a `wss` address.
+    #[must_use]
+    pub fn secured(self) -> Self {
+        Self { secure: true, ..self }
+    }
+
     /// Whether it is a `wss` address.
     pub fn is_secure(&self) -> bool {
         self.secure

@@ -106,6 +106,16 @@ counters! {
     visits,
     /// Plain peers sent to others for want of a place.
     plain_redirected,
+    /// Connections that came to no link: another protocol, no certificate, one that does not count here.
+    connections_refused,
+    /// Nodes of the exercise that were not let in (PLAIN=off).
+    plain_refused,
+    /// Clients beyond this host that were not let in without a certificate (PLAIN=off).
+    clients_refused,
+    /// Links closed because of the lists of the denied and the allowed.
+    listed_refused,
+    /// Links closed because the other end named another node id than its certificate's key.
+    impostors_refused,
     /// Dials put off because their host was dialled often a moment ago.
     dials_put_off,
 }

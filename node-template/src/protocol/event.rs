@@ -177,6 +177,11 @@ pub enum Event {
         /// What, where, and what to do.
         text: String,
     },
+    /// Somebody was not let in, as others from there lately, of whom a warning told; for the debug log.
+    TurnedAway {
+        /// Who and why.
+        text: String,
+    },
     /// A peer's fault; for the debug log.
     Fault {
         /// On which link.

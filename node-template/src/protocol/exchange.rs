@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::access::{Access, Certified};
 use super::address::PeerAddress;
 use super::event::Event;
 use super::frame::Frame;
@@ -121,6 +122,25 @@ pub enum Input {
         message: String,
         /// The time of the day, in seconds since 1970.
         time: f64,
+    },
+    /// It is proved who is at the other end of a link that opens next: [`Input::LinkOpened`] follows at once. In an open network nothing is.
+    Certified {
+        /// Which link.
+        link: LinkId,
+        /// Who.
+        certified: Certified,
+    },
+    /// Other rules of who is let in than before; at first everybody is.
+    AccessChanged {
+        /// The rules.
+        access: Access,
+    },
+    /// Somebody connected and came to no link: it spoke another protocol, or showed no certificate that counts here.
+    TurnedAway {
+        /// From where.
+        remote: IpAddr,
+        /// Why, and what to do, in words.
+        reason: String,
     },
     /// The deadline of [`poll_timeout`](super::Protocol::poll_timeout) has come.
     Timeout,

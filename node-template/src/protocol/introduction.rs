@@ -35,6 +35,9 @@ impl Protocol {
 
     /// A node of the exercise introduces itself; says whether its addresses count.
     pub(super) fn on_plain_handshake(&mut self, now: Instant, link: LinkId, addresses: &[PeerAddress]) -> bool {
+        if self.refuses_plain(now, link) {
+            return false;
+        }
         let suggested = self.own_address_of(addresses);
         let Some(opened) = self.links.get_mut(link) else {
             return false;
@@ -88,10 +91,14 @@ impl Protocol {
             self.refuse_network(now, link, node);
             return false;
         }
+        if self.refuses_full(now, link, node.id) {
+            return false;
+        }
         if node.id == self.config.node {
             self.warn_of_copy(now, link);
             return false;
         }
+        let Some(opened) = self.links.get(link) else { return false };
         if let Some(peer) = opened.full() {
             if (peer.id, peer.session) != (node.id, node.session) {
                 self.fault(link, "HANDSHAKE: it names another node than the one that answered");

@@ -14,6 +14,8 @@ use super::message::NodeInfo;
 pub(super) struct Link {
     /// The address that we dialled; `None` for a link that we accepted.
     pub(super) dialled: Option<PeerAddress>,
+    /// The other end's IP address.
+    pub(super) remote: IpAddr,
     /// From how far away the other end comes: it decides which addresses it may tell.
     pub(super) scope: Scope,
     /// When it was opened.
@@ -128,7 +130,7 @@ impl Link {
                 let claimed = guest.node.as_ref().and_then(|node| node.address.clone());
                 PeerName { node: Some(guest.id), address: self.dialled.clone().or(claimed) }
             }
-            Role::Client => PeerName { node: None, address: None },
+            Role::Client => PeerName { node: None, address: self.dialled.clone() },
         }
     }
 
@@ -151,6 +153,7 @@ impl Links {
     pub(super) fn open(&mut self, id: LinkId, remote: IpAddr, dialled: Option<PeerAddress>, role: Role, now: Instant) {
         let link = Link {
             dialled,
+            remote,
             scope: Scope::of(remote),
             opened: now,
             brought: 0,

@@ -39,6 +39,7 @@ impl Protocol {
             Direction::Accepted => {
                 self.links.open(link, remote, None, Role::Client, now);
                 self.timers.set(Timer::Silence(link), now + self.config.limits.client_silence);
+                self.refuses_accepted(now, link, remote);
             }
             Direction::Dialled { address, greeting } => {
                 self.on_dialled(now, link, remote, address, greeting);
@@ -59,6 +60,9 @@ impl Protocol {
         greeting: Option<Greeting>,
     ) {
         let purpose = self.overlay.seeking.flying.remove(&address);
+        if self.refuses_dialled(now, link, remote, &address, greeting) {
+            return self.on_missed(now, &address, purpose.as_ref(), "one of the two does not let the other in");
+        }
         let Some(greeting) = greeting else {
             let redirects = purpose == Some(Purpose::Redirect) || self.is_full(now, None);
             self.links.open(link, remote, Some(address.clone()), Role::Plain { address: Some(address.clone()) }, now);
@@ -123,6 +127,7 @@ impl Protocol {
 
     pub(super) fn on_link_closed(&mut self, now: Instant, link: LinkId, cause: String) {
         let Some(closed) = self.links.remove(link) else { return };
+        self.forget_certified(link);
         let purpose = self.overlay.seeking.open.remove(&link);
         let answered = !self.overlay.asked.remove(&link);
         for timer in [Timer::Ping(link), Timer::Silence(link), Timer::Answer(link), Timer::Duel(link)] {

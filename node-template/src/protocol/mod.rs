@@ -17,6 +17,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+pub mod access;
 pub mod address;
 pub mod counters;
 pub mod event;
@@ -61,6 +62,7 @@ mod testing;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
+use access::Doorkeeping;
 use address::{PeerAddress, Scope};
 use broadcast::Broadcasts;
 use catch_up::CatchingUp;
@@ -109,6 +111,7 @@ pub struct Protocol {
     broadcasts: Broadcasts,
     catching_up: CatchingUp,
     presence: Presence,
+    doorkeeping: Doorkeeping,
     /// Whether the pool's file takes writes, as far as we know.
     writable: bool,
     /// Where the pool ended before the fact that is being handled.
@@ -145,6 +148,7 @@ impl Protocol {
             broadcasts: Broadcasts::default(),
             catching_up: CatchingUp::default(),
             presence: Presence::new(config.seed),
+            doorkeeping: Doorkeeping::default(),
             writable: true,
             end_before: 0,
             counters: Counters::default(),
@@ -190,6 +194,9 @@ impl Protocol {
                 let gone = self.holdings.lost(&ids);
                 self.offer.lose(&gone);
             }
+            Input::Certified { link, certified } => self.on_certified(link, certified),
+            Input::AccessChanged { access } => self.on_access(now, access),
+            Input::TurnedAway { remote, reason } => self.on_turned_away(now, remote, &reason),
             Input::Timeout => self.on_timeout(now),
             Input::Shutdown => self.on_shutdown(),
         }
@@ -265,6 +272,9 @@ impl Protocol {
             return;
         }
         self.hear(now, link);
+        if !matches!(message, Ok(Message::Handshake(_))) && self.refuses_client(now, link) {
+            return;
+        }
         match message {
             Ok(Message::Transaction(_)) if self.is_guest(link) => {
                 self.fault(link, "TRANSACTION: you have no place here yet");
@@ -433,12 +443,20 @@ impl Protocol {
 
     /// Tells a person, unless it was told lately: what a stranger can bring about must not fill the log.
     fn warn(&mut self, now: Instant, link: LinkId, text: String) {
-        if self.warned.is_none_or(|warned| now.saturating_duration_since(warned) >= WARN_EVERY) {
-            self.warned = Some(now);
+        if self.may_warn(now) {
             self.notify(Event::Warning { text });
         } else {
             self.fault_without_count(link, text);
         }
+    }
+
+    /// Whether a person may be warned again; then that is noted.
+    fn may_warn(&mut self, now: Instant) -> bool {
+        let may = self.warned.is_none_or(|warned| now.saturating_duration_since(warned) >= WARN_EVERY);
+        if may {
+            self.warned = Some(now);
+        }
+        may
     }
 
     fn notify(&mut self, event: Event) {

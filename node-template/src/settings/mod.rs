@@ -24,6 +24,7 @@ mod http;
 mod overlay;
 mod signatures;
 mod source;
+mod trust;
 mod typo;
 
 pub use flags::Flags;
@@ -59,6 +60,10 @@ pub struct Settings {
     pub max_peers: Option<u32>,
     /// Whom to ask for a node to begin with.
     pub genesis: Option<PeerAddress>,
+    /// Whether nodes of the exercise, and clients from other hosts that show no certificate, are let in; `None`: in an open network alone.
+    pub plain: Option<bool>,
+    /// In a closed network the files of the authority's certificate and of the node's own, relative to the folder.
+    pub closed: Option<(PathBuf, PathBuf)>,
     /// MY_PUBLIC_KEY, if it was said; it is the folder's key then.
     pub public_key: Option<NodeId>,
     /// Down to which level the log is written.
@@ -151,15 +156,18 @@ impl Settings {
         let mut sources = Sources::read(folder, &environment)?;
         let (port, port_origin) = port(&mut sources, flags)?;
         let (host, host_origin) = host(&mut sources, flags)?;
-        let address = address(&mut sources, flags)?;
+        let (plain, closed) = (trust::plain(&mut sources)?, trust::closed(&mut sources)?);
+        let secure = closed.is_some();
+        let address = address(&mut sources, flags, secure)?;
         let network = network(&mut sources, flags)?;
         let log = log(&mut sources, flags)?;
         let log_json = log_json(&mut sources)?;
         let http = http::http(&mut sources, flags)?;
-        let more_peers = peers(&mut sources, flags)?;
+        let more_peers = peers(&mut sources, flags, secure)?;
         let max_peers = overlay::max_peers(&mut sources, flags)?;
         let genesis = overlay::genesis(&mut sources, flags, &host, port, address.as_ref())?;
         let require_signatures = signatures::required(&mut sources, flags)?;
+        let genesis = genesis.map(|genesis| if secure { genesis.secured() } else { genesis });
         let limits = adjust::limits(&mut sources)?;
         let public_key = public_key(&mut sources, folder)?;
         let mut known = folder::known_peers(folder)?;
@@ -188,6 +196,8 @@ impl Settings {
             known_peers: known.addresses,
             max_peers,
             genesis,
+            plain,
+            closed,
             public_key,
             log,
             log_json,
@@ -204,11 +214,12 @@ impl Settings {
     /// # Errors
     /// [`NotAnAddress`] if `port` is 0, which no bound socket has.
     pub fn advertised(&self, port: u16) -> Result<PeerAddress, NotAnAddress> {
-        match &self.address {
-            Some(address) => Ok(address.clone()),
-            None if is_unspecified(&self.host) => PeerAddress::new("localhost", port),
-            None => PeerAddress::new(&self.host, port),
-        }
+        let address = match &self.address {
+            Some(address) => address.clone(),
+            None if is_unspecified(&self.host) => PeerAddress::new("localhost", port)?,
+            None => PeerAddress::new(&self.host, port)?,
+        };
+        Ok(if self.closed.is_some() { address.secured() } else { address })
     }
 }
 
@@ -231,11 +242,11 @@ fn host(sources: &mut Sources<'_>, flags: &Flags) -> Result<(String, String), Se
     }
 }
 
-fn address(sources: &mut Sources<'_>, flags: &Flags) -> Result<Option<PeerAddress>, SettingsError> {
+fn address(sources: &mut Sources<'_>, flags: &Flags, secure: bool) -> Result<Option<PeerAddress>, SettingsError> {
     let Some(value) = sources.filled("ADDRESS", flags.address.as_deref().map(|address| ("--address", address))) else {
         return Ok(None);
     };
-    let address = parse_address(&value.text)
+    let address = parse_address(&value.text, secure)
         .map_err(|error| value.bad(&format!("{}; an address is ws://host:port", error.reason())))?;
     if is_unspecified(&address.host()) {
         return Err(value.bad("nobody can dial that host; name one by which others reach this machine"));
@@ -277,7 +288,7 @@ fn log_json(sources: &mut Sources<'_>) -> Result<bool, SettingsError> {
     }
 }
 
-fn peers(sources: &mut Sources<'_>, flags: &Flags) -> Result<Vec<PeerAddress>, SettingsError> {
+fn peers(sources: &mut Sources<'_>, flags: &Flags, secure: bool) -> Result<Vec<PeerAddress>, SettingsError> {
     let flag = flags.peers.join(",");
     let Some(value) = sources.filled("PEERS", (!flag.is_empty()).then_some(("--peers", flag.as_str()))) else {
         return Ok(Vec::new());
@@ -285,7 +296,7 @@ fn peers(sources: &mut Sources<'_>, flags: &Flags) -> Result<Vec<PeerAddress>, S
     let texts = value.text.split(',').map(str::trim).filter(|text| !text.is_empty());
     texts
         .map(|text| {
-            parse_address(text).map_err(|error| {
+            parse_address(text, secure).map_err(|error| {
                 let one = Value { text: text.to_owned(), ..value.clone() };
                 one.bad(&format!(
                     "{}; a peer is ws://host:port or host:port, several are separated by commas",
@@ -313,9 +324,13 @@ fn public_key(sources: &mut Sources<'_>, folder: &Path) -> Result<Option<NodeId>
     }
 }
 
-/// Reads `ws://host:port`, `wss://host:port` or `host:port`.
-fn parse_address(text: &str) -> Result<PeerAddress, NotAnAddress> {
-    if text.contains("://") { text.parse() } else { format!("ws://{text}").parse() }
+/// Reads `ws://host:port`, `wss://host:port` or `host:port`, which is the former, or if `secure` the latter.
+fn parse_address(text: &str, secure: bool) -> Result<PeerAddress, NotAnAddress> {
+    match text.contains("://") {
+        true => text.parse(),
+        false if secure => format!("wss://{text}").parse(),
+        false => format!("ws://{text}").parse(),
+    }
 }
 
 fn is_unspecified(host: &str) -> bool {

@@ -34,7 +34,7 @@ pub(super) fn genesis(
     let Some(value) = sources.filled("GENESIS", flags.genesis.as_deref().map(|address| ("--genesis", address))) else {
         return Ok(None);
     };
-    let address = parse_address(&value.text)
+    let address = parse_address(&value.text, false)
         .map_err(|error| value.bad(&format!("{}; a genesis node is ws://host:port or host:port", error.reason())))?;
     // Other names of ours show when they are dialled; these are certain.
     let listens_here = PeerAddress::new(host, 1).is_ok_and(|host| host.scope() == Scope::Loopback);

@@ -2,7 +2,7 @@
 
 use super::{UNSUPPORTED, adjust};
 
-const SETTINGS: [&str; 15] = [
+const SETTINGS: [&str; 18] = [
     "PORT",
     "HOST",
     "ADDRESS",
@@ -11,6 +11,9 @@ const SETTINGS: [&str; 15] = [
     "MAX_PEERS",
     "GENESIS",
     "MY_PUBLIC_KEY",
+    "PLAIN",
+    "NETWORK_CA",
+    "CERTIFICATE",
     "LOG",
     "LOG_FORMAT",
     "HTTP_PORT",

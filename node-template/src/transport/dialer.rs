@@ -9,8 +9,10 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, http};
 
-use super::stream::Guarded;
+use super::secure::{Live, dial_failed};
+use super::stream::{Guarded, Stream};
 use super::{Socket, websocket_config};
+use crate::protocol::access::Certified;
 use crate::protocol::address::PeerAddress;
 use crate::protocol::identity::Greeting;
 use crate::protocol::limits::Limits;
@@ -21,17 +23,28 @@ pub(crate) struct Dialled {
     pub(crate) remote: IpAddr,
     /// Who a full peer says it is; `None` for a node of the exercise.
     pub(crate) greeting: Option<Greeting>,
+    /// Who it proved to be, in a closed network.
+    pub(crate) certified: Option<Certified>,
 }
 
 /// Opens a WebSocket to an address. Nothing but the upgrade request is sent before the other side has shown that it speaks WebSocket.
 ///
 /// # Errors
 /// In words, for the log.
-pub(crate) async fn dial(address: &PeerAddress, limits: &Limits) -> Result<Dialled, String> {
-    if address.is_secure() {
-        return Err("wss is not supported by this version; use a ws:// address".into());
+pub(crate) async fn dial(address: &PeerAddress, limits: &Limits, secure: Option<&Live>) -> Result<Dialled, String> {
+    match (address.is_secure(), secure) {
+        (true, None) => {
+            return Err("it is in a closed network, or behind a proxy, and this node is in an open one; use its ws:// address, or set NETWORK_CA and CERTIFICATE to join it".into());
+        }
+        (false, Some(_)) => {
+            return Err(
+                "it is in an open network, and this one is closed; if it is a node of ours, write wss:// in its place"
+                    .into(),
+            );
+        }
+        _ => {}
     }
-    match tokio::time::timeout(limits.dial_timeout, upgrade(address, limits)).await {
+    match tokio::time::timeout(limits.dial_timeout, upgrade(address, limits, secure)).await {
         Ok(Ok(dialled)) => Ok(dialled),
         Ok(Err(error)) => Err(describe(&error)),
         Err(_) => Err(format!("no answer within {} s", limits.dial_timeout.as_secs())),
@@ -39,8 +52,10 @@ pub(crate) async fn dial(address: &PeerAddress, limits: &Limits) -> Result<Diall
 }
 
 /// Asks who is at an address, and leaves.
-pub(crate) async fn probe(address: &PeerAddress, limits: &Limits) -> Option<Greeting> {
-    let Dialled { mut socket, greeting, .. } = dial(address, limits).await.ok()?;
+pub(crate) async fn probe(address: &PeerAddress, limits: &Limits, secure: Option<&Live>) -> Option<Greeting> {
+    let Dialled { mut socket, greeting, certified, .. } = dial(address, limits, secure).await.ok()?;
+    // Whoever greets with another id than it has proved is nobody.
+    let greeting = greeting.filter(|greeting| certified.is_none_or(|certified| certified.node == greeting.node));
     let farewell = CloseFrame { code: 1000.into(), reason: "".into() };
     // The greeting is what was asked for; whether the close frame still arrives changes nothing.
     let left = tokio::time::timeout(limits.dial_timeout, socket.close(Some(farewell))).await;
@@ -48,11 +63,18 @@ pub(crate) async fn probe(address: &PeerAddress, limits: &Limits) -> Option<Gree
     greeting
 }
 
-async fn upgrade(address: &PeerAddress, limits: &Limits) -> Result<Dialled, tungstenite::Error> {
+async fn upgrade(address: &PeerAddress, limits: &Limits, secure: Option<&Live>) -> Result<Dialled, tungstenite::Error> {
     let stream = connect(address).await?;
     let remote = stream.peer_addr()?.ip().to_canonical();
     let request = address.to_string().into_client_request()?;
     let stream = Guarded::new(stream, limits.upgrade_bytes)?;
+    let (stream, certified) = match secure {
+        None => (Stream::Plain(stream), None),
+        Some(live) => {
+            let (stream, certified) = live.now().connect(stream).await?;
+            (stream, Some(certified))
+        }
+    };
     let (mut socket, response) = client_async_with_config(request, stream, Some(websocket_config())).await?;
     socket.get_mut().lift_allowance();
     let greeting = response
@@ -60,7 +82,7 @@ async fn upgrade(address: &PeerAddress, limits: &Limits) -> Result<Dialled, tung
         .get(Greeting::HEADER)
         .and_then(|value| value.to_str().ok())
         .and_then(|text| text.parse().ok());
-    Ok(Dialled { socket, remote, greeting })
+    Ok(Dialled { socket, remote, greeting, certified })
 }
 
 /// Tries every IP address that the host stands for. `localhost` is loopback by definition (RFC 6761) and asks no resolver.
@@ -76,17 +98,24 @@ async fn connect(address: &PeerAddress) -> io::Result<TcpStream> {
 /// What went wrong, in words that a learner understands.
 fn describe(error: &tungstenite::Error) -> String {
     match error {
+        tungstenite::Error::Io(error) if dial_failed(error).is_some() => dial_failed(error).unwrap_or_default(),
         tungstenite::Error::Io(error) => match error.kind() {
             io::ErrorKind::ConnectionRefused => "nobody listens there".into(),
             io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => "it closed the connection at once".into(),
             _ => error.to_string(),
         },
-        tungstenite::Error::Http(response) => describe_status(response.status()),
+        tungstenite::Error::Http(response) => {
+            describe_answer(response.status(), response.body().as_deref().unwrap_or_default())
+        }
         tungstenite::Error::Protocol(_) => "what answers there speaks no WebSocket".into(),
         error => error.to_string(),
     }
 }
 
-fn describe_status(status: http::StatusCode) -> String {
-    format!("what answers there is no node: it says HTTP {status}")
+/// Another answer than an upgrade. A node says in its first line why.
+fn describe_answer(status: http::StatusCode, body: &[u8]) -> String {
+    match std::str::from_utf8(body).ok().and_then(|text| text.lines().next()) {
+        Some(line) if line.starts_with("this node is ") => format!("it says: {line}"),
+        _ => format!("what answers there is no node: it says HTTP {status}"),
+    }
 }

@@ -20,10 +20,12 @@ use super::listener::Place;
 use super::pressure::Pressure;
 use super::queue::{Farewell, Item, Queue};
 use super::rate::Rate;
+use super::secure::Live;
 use super::trip::Trip;
 use super::{Arrival, Read};
 use crate::hook::Validator;
 use crate::pool::{Pool, Report};
+use crate::protocol::access::{Access, Certified};
 use crate::protocol::address::{PeerAddress, Scope};
 use crate::protocol::event::Event;
 use crate::protocol::identity::{Greeting, LinkId, Session};
@@ -43,11 +45,36 @@ const ARRIVALS: usize = 64;
 
 /// What the application asks of the node.
 pub(crate) enum Command {
-    Submit { transaction: Transaction, taken: oneshot::Sender<Result<Submission, String>>, kept: oneshot::Sender<()> },
-    Status { holds: Vec<TransactionId>, answer: oneshot::Sender<Status> },
-    Links { answer: oneshot::Sender<Vec<OpenLink>> },
-    Broadcast { message: String, time: f64, told: oneshot::Sender<Told> },
-    Nodes { answer: oneshot::Sender<Vec<Member>> },
+    Submit {
+        transaction: Transaction,
+        taken: oneshot::Sender<Result<Submission, String>>,
+        kept: oneshot::Sender<()>,
+    },
+    Status {
+        holds: Vec<TransactionId>,
+        answer: oneshot::Sender<Status>,
+    },
+    Links {
+        answer: oneshot::Sender<Vec<OpenLink>>,
+    },
+    Broadcast {
+        message: String,
+        time: f64,
+        told: oneshot::Sender<Told>,
+    },
+    Nodes {
+        answer: oneshot::Sender<Vec<Member>>,
+    },
+    /// Other rules of who is let in; answered once the links that they keep out are being closed.
+    Access {
+        access: Access,
+        done: oneshot::Sender<()>,
+    },
+    /// A certificate's end is near.
+    #[cfg(feature = "tls")]
+    Warn {
+        text: String,
+    },
 }
 
 /// Something that takes its time, and its end.
@@ -62,6 +89,8 @@ enum Errand {
 pub(crate) struct Parts {
     pub(crate) protocol: Protocol,
     pub(crate) limits: Limits,
+    /// What is shown to others and asked of them, in a closed network.
+    pub(crate) secure: Option<Arc<Live>>,
     pub(crate) session: Session,
     pub(crate) pool: Pool,
     pub(crate) reports: mpsc::Receiver<Report>,
@@ -141,6 +170,11 @@ impl Driver {
             follow_ups: VecDeque::new(),
             log: Sparing::default(),
         }
+    }
+
+    /// Sets who is let in, before anybody is.
+    pub(crate) fn admit(&mut self, access: Access) {
+        self.handle(Input::AccessChanged { access });
     }
 
     /// Drives the node until `stop` is ready; then says goodbye to everybody and returns the pool, which still has to be closed. Everything that is awaited in
@@ -233,9 +267,10 @@ impl Driver {
                         self.handle(Input::Unread { link: Some(link) });
                     }
                 }
-                Arrival::Accepted { socket, remote, place } => {
-                    self.open(*socket, remote, Direction::Accepted, Some(place))
+                Arrival::Accepted { socket, remote, place, certified } => {
+                    self.open(*socket, remote, Direction::Accepted, Some(place), certified)
                 }
+                Arrival::TurnedAway { remote, reason } => self.handle(Input::TurnedAway { remote, reason }),
                 Arrival::Closed { link, cause } => self.close(link, cause),
             }
         }
@@ -277,6 +312,13 @@ impl Driver {
                 self.broadcasts.insert(request, told);
                 self.handle(Input::Broadcast { request, message, time });
             }
+            Command::Access { access, done } => {
+                self.handle(Input::AccessChanged { access });
+                // Whoever asked may have gone.
+                done.send(()).unwrap_or_default();
+            }
+            #[cfg(feature = "tls")]
+            Command::Warn { text } => self.tell(Event::Warning { text }),
             Command::Nodes { answer } => {
                 answer.send(self.parts.protocol.nodes(Instant::now())).unwrap_or_default();
             }
@@ -286,8 +328,8 @@ impl Driver {
     fn on_errand(&mut self, done: Result<Errand, tokio::task::JoinError>) {
         match done {
             Ok(Errand::Dialled { address, result: Ok(dialled) }) => {
-                let Dialled { socket, remote, greeting } = *dialled;
-                self.open(socket, remote, Direction::Dialled { address, greeting }, None);
+                let Dialled { socket, remote, greeting, certified } = *dialled;
+                self.open(socket, remote, Direction::Dialled { address, greeting }, None, certified);
             }
             Ok(Errand::Dialled { address, result: Err(error) }) => self.handle(Input::DialFailed { address, error }),
             Ok(Errand::Probed { link, address, greeting }) => self.handle(Input::Probed { link, address, greeting }),
@@ -324,7 +366,14 @@ impl Driver {
     }
 
     /// Takes an open WebSocket in: names it, gives it a queue and a task, tells the core.
-    fn open(&mut self, socket: super::Socket, remote: std::net::IpAddr, direction: Direction, place: Option<Place>) {
+    fn open(
+        &mut self,
+        socket: super::Socket,
+        remote: std::net::IpAddr,
+        direction: Direction,
+        place: Option<Place>,
+        certified: Option<Certified>,
+    ) {
         self.last_link += 1;
         let link = LinkId(self.last_link);
         let limits = &self.parts.limits;
@@ -358,6 +407,9 @@ impl Driver {
                 _place: place,
             },
         );
+        if let Some(certified) = certified {
+            self.handle(Input::Certified { link, certified });
+        }
         self.handle(Input::LinkOpened { link, remote, direction });
     }
 
@@ -397,15 +449,20 @@ impl Driver {
                 }
             }
             Output::Dial { address } => {
-                let limits = self.parts.limits.clone();
+                let (limits, secure) = (self.parts.limits.clone(), self.parts.secure.clone());
                 self.errands.spawn(async move {
-                    Errand::Dialled { result: dialer::dial(&address, &limits).await.map(Box::new), address }
+                    let result = dialer::dial(&address, &limits, secure.as_deref()).await;
+                    Errand::Dialled { result: result.map(Box::new), address }
                 });
             }
             Output::Probe { link, address } => {
-                let limits = self.parts.limits.clone();
+                let (limits, secure) = (self.parts.limits.clone(), self.parts.secure.clone());
                 self.errands.spawn(async move {
-                    Errand::Probed { link, greeting: dialer::probe(&address, &limits).await, address }
+                    Errand::Probed {
+                        link,
+                        greeting: dialer::probe(&address, &limits, secure.as_deref()).await,
+                        address,
+                    }
                 });
             }
             Output::Unqueue { link, origins } => {

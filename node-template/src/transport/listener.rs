@@ -17,8 +17,10 @@ use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, 
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
+use super::door::{self, Entered, NotEntered};
+use super::secure::Live;
 use super::stream::Guarded;
-use super::{Arrival, Socket, websocket_config};
+use super::{Arrival, websocket_config};
 use crate::protocol::address::Scope;
 use crate::protocol::identity::Greeting;
 use crate::protocol::limits::Limits;
@@ -57,13 +59,20 @@ pub(crate) struct Doorman {
     limits: Limits,
     places: Arc<Places>,
     inbox: mpsc::Sender<Arrival>,
+    /// In a closed network everybody has to show a certificate.
+    secure: Option<Arc<Live>>,
 }
 
 impl Doorman {
-    pub(crate) fn new(greeting: &Greeting, limits: Limits, inbox: mpsc::Sender<Arrival>) -> Self {
+    pub(crate) fn new(
+        greeting: &Greeting,
+        limits: Limits,
+        inbox: mpsc::Sender<Arrival>,
+        secure: Option<Arc<Live>>,
+    ) -> Self {
         let greeting = HeaderValue::from_str(&greeting.to_string())
             .expect("a greeting is hexadecimal digits, hyphens and a slash");
-        Self { greeting, limits, places: Arc::default(), inbox }
+        Self { greeting, limits, places: Arc::default(), inbox, secure }
     }
 
     /// Accepts connections for as long as it is polled. Dropping it ends the upgrades that are under way.
@@ -110,9 +119,10 @@ impl Doorman {
         // Who comes from an address of ours is on this host, as much as who comes from loopback.
         let local = stream.local_addr().is_ok_and(|local| local.ip() == remote.ip());
         let upgraded = tokio::time::timeout(self.limits.upgrade_timeout, self.handshake(stream)).await;
-        let mut socket = match upgraded {
-            Ok(Ok(socket)) => socket,
-            Ok(Err(error)) => return tracing::debug!("{remote} spoke no WebSocket: {error}"),
+        let Entered { mut socket, certified } = match upgraded {
+            Ok(Ok(entered)) => entered,
+            Ok(Err(NotEntered::WebSocket(error))) => return tracing::debug!("{remote} spoke no WebSocket: {error}"),
+            Ok(Err(NotEntered::TurnedAway(reason))) => return self.turn_away(remote, reason),
             Err(_) => return tracing::debug!("{remote} did not finish its WebSocket upgrade in time"),
         };
         if place.is_refusal() {
@@ -124,16 +134,26 @@ impl Doorman {
         }
         socket.get_mut().lift_allowance();
         let remote = if local { IpAddr::from(Ipv4Addr::LOCALHOST) } else { remote.ip().to_canonical() };
-        if self.inbox.send(Arrival::Accepted { socket: Box::new(socket), remote, place }).await.is_err() {
+        if self.inbox.send(Arrival::Accepted { socket: Box::new(socket), remote, place, certified }).await.is_err() {
             tracing::debug!("a connection came while this node was shutting down");
         }
     }
 
-    async fn handshake(&self, stream: TcpStream) -> Result<Socket, tokio_tungstenite::tungstenite::Error> {
+    /// Tells the driver, for the log and the counters. One who knocks again and again is told of less.
+    fn turn_away(&self, remote: SocketAddr, reason: String) {
+        let told = self.inbox.try_send(Arrival::TurnedAway { remote: remote.ip().to_canonical(), reason });
+        if told.is_err() {
+            tracing::debug!("there is more to do than to count who is turned away");
+        }
+    }
+
+    async fn handshake(&self, stream: TcpStream) -> Result<Entered, NotEntered> {
         let stream = Guarded::new(stream, self.limits.upgrade_bytes)?;
+        let (stream, certified) = door::enter(stream, self.secure.as_deref()).await?;
         #[expect(clippy::result_large_err, reason = "the library's callback is defined so")]
         let greet = |request: &Request, response: Response| self.greet(request, response);
-        accept_hdr_async_with_config(stream, greet, Some(websocket_config())).await
+        let socket = accept_hdr_async_with_config(stream, greet, Some(websocket_config())).await?;
+        Ok(Entered { socket, certified })
     }
 
     /// Refuses web pages, and puts our greeting into the answer.

@@ -7,6 +7,7 @@
 //! ```
 
 pub(crate) mod dialer;
+mod door;
 pub(crate) mod driver;
 mod feeder;
 pub(crate) mod filter;
@@ -17,7 +18,8 @@ pub(crate) mod listener;
 pub(crate) mod pressure;
 mod queue;
 mod rate;
-mod stream;
+pub(crate) mod secure;
+pub(crate) mod stream;
 mod trip;
 
 use std::net::IpAddr;
@@ -26,6 +28,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
+use crate::protocol::access::Certified;
 use crate::protocol::frame::Frame;
 use crate::protocol::identity::LinkId;
 use crate::protocol::limits;
@@ -33,7 +36,7 @@ use crate::protocol::message::{Malformed, Message};
 use crate::protocol::transaction::Origin;
 
 /// A WebSocket whose upgrade is done.
-pub(crate) type Socket = WebSocketStream<stream::Guarded>;
+pub(crate) type Socket = WebSocketStream<stream::Stream<stream::Guarded>>;
 
 /// What comes in for the driver, in order for each link.
 pub(crate) enum Arrival {
@@ -43,7 +46,11 @@ pub(crate) enum Arrival {
         remote: IpAddr,
         /// Its place among the accepted links, given back when dropped.
         place: listener::Place,
+        /// Who it proved to be, in a closed network.
+        certified: Option<Certified>,
     },
+    /// Somebody connected and came to no link.
+    TurnedAway { remote: IpAddr, reason: String },
     /// Something came in on a link.
     Read { link: LinkId, read: Read },
     /// A link is gone.

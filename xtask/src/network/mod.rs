@@ -56,7 +56,10 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
 
 /// How a node is called in a row or a picture: by its address without scheme, else by the beginning of its id.
 fn label(member: &Member) -> String {
-    let address = member.address.as_deref().map(|address| plain(address.trim_start_matches("ws://")));
+    let address = member
+        .address
+        .as_deref()
+        .map(|address| plain(address.trim_start_matches("ws://").trim_start_matches("wss://")));
     address.unwrap_or_else(|| short(&member.node))
 }
 

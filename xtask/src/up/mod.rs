@@ -71,6 +71,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
 }
 
 fn folders(workspace: &Workspace, count: u32, voice: &Voice) -> Result<Vec<Folder>> {
+    let authority = clone_node::authority(workspace)?;
     let mut folders = Vec::new();
     for number in 1..=count {
         let folder = workspace.folder(number);
@@ -82,7 +83,7 @@ fn folders(workspace: &Workspace, count: u32, voice: &Voice) -> Result<Vec<Folde
                 );
             }
             // Somebody who made it meanwhile made what we wanted.
-            if clone_node::make(workspace, number)?.is_some() {
+            if clone_node::make(workspace, number, authority.as_ref())?.is_some() {
                 voice.say(&format!("made {}", folder.name()));
             }
             clone_node::warn_of_taken_port(&folder);

@@ -1,0 +1,403 @@
+//! What a node of a closed network shows, and whom it accepts.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, SystemTime};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, Resumption, verify_server_cert_signed_by_trust_anchor};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier,
+};
+use rustls::sign::{CertifiedKey, Signer, SigningKey};
+use rustls::version::TLS13;
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureAlgorithm, SignatureScheme};
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+
+use super::authority::CERTIFICATE_NAME;
+use super::der;
+use super::words;
+use crate::folder::{FolderError, read_text, shown};
+use crate::key::NodeKey;
+use crate::protocol::access::Certified;
+use crate::transport::stream::Stream;
+
+/// The file of a node's certificate, unless CERTIFICATE names another.
+pub const NODE_CERTIFICATE: &str = "node.pem";
+
+/// Which files of a node's folder make it a member of a closed network, besides its `node.key`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// The authority's certificate, PEM; relative to the folder.
+    pub ca: PathBuf,
+    /// The node's own, PEM; relative to the folder.
+    pub certificate: PathBuf,
+}
+
+/// Why a node can not show who it is. One line: which file, what is wrong, what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CredentialsError {
+    /// A file is missing.
+    #[error("{path} is missing ({setting}): {remedy}")]
+    Missing {
+        /// The file.
+        path: String,
+        /// The setting that names it.
+        setting: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A file holds no certificate.
+    #[error(
+        "{path} holds no certificate ({setting}): it is a PEM file with one, as 'cargo xtask issue-certificate' writes it; {remedy}"
+    )]
+    Broken {
+        /// The file.
+        path: String,
+        /// The setting that names it.
+        setting: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The certificate is not that of the folder's key.
+    #[error(
+        "{path} is the certificate of node {certificate}, but the folder's node.key is that of {key}: issue one for this key (p2p-node --request-certificate), or put the right key back"
+    )]
+    OtherKey {
+        /// The file.
+        path: String,
+        /// Whose it is.
+        certificate: String,
+        /// Whose the key is.
+        key: String,
+    },
+    /// The certificate does not hold.
+    #[error("{path} does not hold under {ca}: {why}")]
+    Refused {
+        /// The file.
+        path: String,
+        /// The authority's file.
+        ca: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// A file can not be read.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The TLS library refused.
+    #[error("TLS can not be set up: {0}")]
+    Tls(String),
+}
+
+/// What a node of a closed network shows and whom it accepts, ready for connections.
+#[derive(Clone)]
+pub struct Credentials {
+    server: Arc<ServerConfig>,
+    client: Arc<ClientConfig>,
+    certified: Certified,
+    not_after: SystemTime,
+    ca_not_after: SystemTime,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credentials({})", self.certified.node.short())
+    }
+}
+
+impl Credentials {
+    /// Reads the files of a node's folder and checks them: that the certificate is that of the key, that the authority signed it, that it has not expired.
+    ///
+    /// # Errors
+    /// [`CredentialsError`].
+    pub fn load(folder: &Path, files: &Files, key: Arc<NodeKey>) -> Result<Self, CredentialsError> {
+        const GET_CA: &str =
+            "copy the network's ca.pem there (it is in the folder that 'cargo xtask new-network' made)";
+        const GET_CERTIFICATE: &str = "make a request with 'p2p-node --request-certificate > node.csr' and have it signed with 'cargo xtask issue-certificate --request node.csr -o node.pem'";
+        let ca = read(folder, &files.ca, "NETWORK_CA", GET_CA)?;
+        let own = read(folder, &files.certificate, "CERTIFICATE", GET_CERTIFICATE)?;
+        let (path, ca_path) = (shown_file(folder, &files.certificate), shown_file(folder, &files.ca));
+        let broken = |path: &str, setting, remedy| CredentialsError::Broken { path: path.to_owned(), setting, remedy };
+        let ca_facts = der::certificate(&ca).ok_or_else(|| broken(&ca_path, "NETWORK_CA", GET_CA))?;
+        let facts = der::certificate(&own).ok_or_else(|| broken(&path, "CERTIFICATE", GET_CERTIFICATE))?;
+        if facts.node != key.node_id() {
+            let (certificate, key) = (facts.node.to_string(), key.node_id().to_string());
+            return Err(CredentialsError::OtherKey { path, certificate, key });
+        }
+        let mut roots = RootCertStore::empty();
+        roots.add(ca).map_err(|_| broken(&ca_path, "NETWORK_CA", GET_CA))?;
+        let certified = certified(&own).ok_or_else(|| broken(&path, "CERTIFICATE", GET_CERTIFICATE))?;
+        let tls = |error: &dyn fmt::Display| CredentialsError::Tls(error.to_string());
+        let provider = Arc::new(ring::default_provider());
+        let verifier = Verifier { roots: Arc::new(roots), algorithms: provider.signature_verification_algorithms };
+        verifier.check(&own, &[], UnixTime::now()).map_err(|error| CredentialsError::Refused {
+            path,
+            ca: ca_path,
+            why: words::own_certificate(&error),
+        })?;
+        let shown = Arc::new(Shown(Arc::new(CertifiedKey::new(vec![own], Arc::new(Key(key))))));
+        let server = Self::server(&provider, &verifier, Arc::clone(&shown)).map_err(|error| tls(&error))?;
+        let client = Self::client(provider, verifier, shown).map_err(|error| tls(&error))?;
+        let (not_after, ca_not_after) = (facts.not_after, ca_facts.not_after);
+        Ok(Self { server: Arc::new(server), client: Arc::new(client), certified, not_after, ca_not_after })
+    }
+
+    fn server(
+        provider: &Arc<CryptoProvider>,
+        verifier: &Verifier,
+        shown: Arc<Shown>,
+    ) -> Result<ServerConfig, rustls::Error> {
+        // Strangers are not told the authority's name.
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::clone(&verifier.roots), Arc::clone(provider))
+            .clear_root_hint_subjects()
+            .build()
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
+        let builder = ServerConfig::builder_with_provider(Arc::clone(provider)).with_protocol_versions(&[&TLS13])?;
+        let mut server = builder.with_client_cert_verifier(clients).with_cert_resolver(shown);
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.send_tls13_tickets = 0;
+        Ok(server)
+    }
+
+    fn client(
+        provider: Arc<CryptoProvider>,
+        verifier: Verifier,
+        shown: Arc<Shown>,
+    ) -> Result<ClientConfig, rustls::Error> {
+        let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13])?;
+        let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+        let mut client = builder.with_client_cert_resolver(shown);
+        client.resumption = Resumption::disabled();
+        client.enable_sni = false;
+        Ok(client)
+    }
+
+    /// Who this is.
+    pub fn certified(&self) -> Certified {
+        self.certified
+    }
+
+    /// Until when they hold: the node's certificate or the authority's, whichever ends first.
+    pub fn not_after(&self) -> SystemTime {
+        self.not_after.min(self.ca_not_after)
+    }
+
+    /// A line to warn of an end that is near, and how near: 1 less than 30 days, 2 less than 7, 3 over.
+    pub(crate) fn expiry(&self, now: SystemTime) -> Option<(u8, String)> {
+        let ends = self.not_after();
+        let (what, remedy) = if self.ca_not_after <= self.not_after {
+            (
+                "the network's authority",
+                "make a new one with 'cargo xtask new-network' and issue every node a certificate of it",
+            )
+        } else {
+            (
+                "this node's certificate",
+                "issue it a new one with 'cargo xtask issue-certificate'; the node takes the file while it runs",
+            )
+        };
+        let Ok(left) = ends.duration_since(now) else {
+            return Some((3, format!("{what} has expired, nobody lets this node in any more: {remedy}")));
+        };
+        let days = left.as_secs() / (24 * 60 * 60);
+        let stage = if left < WARN_LAST {
+            2
+        } else if left < WARN_FIRST {
+            1
+        } else {
+            return None;
+        };
+        Some((stage, format!("{what} expires in {}: {remedy}", crate::report::many(days, "day", "days"))))
+    }
+
+    /// Takes a connection in: the TLS handshake as server, and who the other end is. What went wrong comes with the connection, to say goodbye on.
+    pub(crate) async fn accept<S>(&self, stream: S) -> Result<(Stream<S>, Certified), (io::Error, S)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let accepted = TlsAcceptor::from(Arc::clone(&self.server)).accept(stream).into_fallible().await?;
+        match peer(accepted.get_ref().1.peer_certificates()) {
+            Ok(certified) => Ok((Stream::Tls(Box::new(TlsStream::Server(accepted))), certified)),
+            Err(error) => Err((error, accepted.into_inner().0)),
+        }
+    }
+
+    /// The TLS handshake as client, and who answered.
+    pub(crate) async fn connect<S>(&self, stream: S) -> io::Result<(Stream<S>, Certified)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let name = ServerName::try_from(CERTIFICATE_NAME).expect("it is a host name");
+        let connected = TlsConnector::from(Arc::clone(&self.client)).connect(name, stream).await?;
+        let certified = peer(connected.get_ref().1.peer_certificates())?;
+        Ok((Stream::Tls(Box::new(TlsStream::Client(connected))), certified))
+    }
+}
+
+/// From when on a person is warned that a certificate ends …
+const WARN_FIRST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// … and warned again.
+const WARN_LAST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Credentials that can be replaced while the node runs. Connections that are open keep what they began with.
+#[derive(Debug)]
+pub(crate) struct Live(RwLock<Arc<Credentials>>);
+
+impl Live {
+    pub(crate) fn new(credentials: Credentials) -> Self {
+        Self(RwLock::new(Arc::new(credentials)))
+    }
+
+    pub(crate) fn now(&self) -> Arc<Credentials> {
+        Arc::clone(&self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Takes over what another one has.
+    pub(crate) fn replace(&self, new: &Self) {
+        *self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) = new.now();
+    }
+}
+
+fn shown_file(folder: &Path, file: &Path) -> String {
+    shown(folder, &file.to_string_lossy())
+}
+
+fn read(
+    folder: &Path,
+    file: &Path,
+    setting: &'static str,
+    remedy: &'static str,
+) -> Result<CertificateDer<'static>, CredentialsError> {
+    let path = shown_file(folder, file);
+    match read_text(&folder.join(file), &path)? {
+        Some(text) => CertificateDer::from_pem_slice(text.as_bytes()).map_err(|_| CredentialsError::Broken {
+            path,
+            setting,
+            remedy,
+        }),
+        None => Err(CredentialsError::Missing { path, setting, remedy }),
+    }
+}
+
+fn certified(certificate: &[u8]) -> Option<Certified> {
+    let node = der::certificate(certificate)?.node;
+    Some(Certified { node, fingerprint: Sha256::digest(certificate).into() })
+}
+
+/// Who showed these certificates, which the handshake has checked.
+fn peer(certificates: Option<&[CertificateDer<'_>]>) -> io::Result<Certified> {
+    let first = certificates.and_then(<[_]>::first);
+    first.and_then(|first| certified(first)).ok_or_else(|| {
+        let error = rustls::Error::InvalidCertificate(rustls::CertificateError::BadEncoding);
+        io::Error::new(io::ErrorKind::InvalidData, error)
+    })
+}
+
+/// Accepts a server that shows a certificate of the authority, whatever name it was dialled by.
+#[derive(Debug)]
+struct Verifier {
+    roots: Arc<RootCertStore>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl Verifier {
+    fn check(
+        &self,
+        certificate: &CertificateDer<'_>,
+        more: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        let parsed = ParsedCertificate::try_from(certificate)?;
+        verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, more, now, self.algorithms.all)
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        more: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.check(certificate, more, now).map(|()| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::PeerIncompatible::Tls12NotOffered.into())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// The node's certificate, shown to whoever asks, as server and as client.
+#[derive(Debug)]
+struct Shown(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+impl ResolvesClientCert for Shown {
+    fn resolve(&self, _hints: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// The node's key, which signs where it is.
+#[derive(Debug, Clone)]
+struct Key(Arc<NodeKey>);
+
+impl SigningKey for Key {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        offered.contains(&SignatureScheme::ED25519).then(|| Box::new(self.clone()) as Box<dyn Signer>)
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        SignatureAlgorithm::ED25519
+    }
+}
+
+impl Signer for Key {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+        Ok(self.0.sign(message).to_vec())
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        SignatureScheme::ED25519
+    }
+}
+
+#[cfg(test)]
+mod tests;

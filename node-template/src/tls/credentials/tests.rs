@@ -1,0 +1,108 @@
+use std::fs;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+use super::*;
+use crate::tls::{Authority, NODE_VALIDITY};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+struct Place {
+    root: TempDir,
+    authority: Authority,
+}
+
+impl Place {
+    fn new() -> Self {
+        let root = tempfile::tempdir().expect("a folder");
+        let authority = Authority::create(&root.path().join("ca")).expect("made");
+        Self { root, authority }
+    }
+
+    /// A node's folder with a certificate that ends after this time.
+    fn node(&self, name: &str, validity: Duration) -> (PathBuf, Arc<NodeKey>) {
+        let folder = self.root.path().join(name);
+        fs::create_dir(&folder).expect("made");
+        let key = NodeKey::load_or_create(&folder).expect("a key");
+        fs::write(folder.join("ca.pem"), self.authority.certificate()).expect("written");
+        fs::write(folder.join("node.pem"), self.authority.issue(key.node_id(), validity).expect("issued"))
+            .expect("written");
+        (folder, Arc::new(key))
+    }
+}
+
+fn load(folder: &Path, key: &Arc<NodeKey>) -> Result<Credentials, CredentialsError> {
+    let files = Files { ca: "ca.pem".into(), certificate: "node.pem".into() };
+    Credentials::load(folder, &files, Arc::clone(key))
+}
+
+#[tokio::test]
+async fn two_members_know_each_other_by_their_ids() {
+    let place = Place::new();
+    let nodes = ["one", "two"].map(|name| place.node(name, NODE_VALIDITY));
+    let [one, two] = nodes.each_ref().map(|(folder, key)| load(folder, key).expect("credentials"));
+    let (here, there) = duplex(64 * 1024);
+    let (accepted, connected) = tokio::join!(one.accept(here), two.connect(there));
+    let ((mut server, client_is), (mut client, server_is)) = (accepted.expect("let in"), connected.expect("let in"));
+    assert_eq!((client_is, server_is), (two.certified(), one.certified()));
+    assert_eq!(client_is.node, nodes[1].1.node_id());
+    client.write_all(b"hello").await.expect("written");
+    client.flush().await.expect("flushed");
+    let mut text = [0; 5];
+    server.read_exact(&mut text).await.expect("read");
+    assert_eq!(&text, b"hello");
+}
+
+#[test]
+fn files_that_do_not_fit_are_one_line_with_the_remedy() {
+    let place = Place::new();
+    let (one, one_key) = place.node("one", NODE_VALIDITY);
+    let (two, _) = place.node("two", NODE_VALIDITY);
+    let error = |folder: &Path| load(folder, &one_key).expect_err("refused").to_string();
+    let says = |error: String, parts: &[&str]| {
+        assert!(parts.iter().all(|part| error.contains(part)) && !error.contains('\n'), "{error}");
+    };
+    let good = fs::read(one.join("node.pem")).expect("there");
+    fs::copy(two.join("node.pem"), one.join("node.pem")).expect("copied");
+    says(error(&one), &["one/node.pem", "node.key", "--request-certificate"]);
+    fs::write(one.join("node.pem"), "nothing").expect("written");
+    says(error(&one), &["one/node.pem", "CERTIFICATE", "--request-certificate"]);
+    fs::remove_file(one.join("node.pem")).expect("removed");
+    says(error(&one), &["one/node.pem is missing", "issue-certificate"]);
+    fs::write(one.join("node.pem"), good).expect("written");
+    let other = Authority::create(&place.root.path().join("other")).expect("made");
+    fs::write(one.join("ca.pem"), other.certificate()).expect("written");
+    says(error(&one), &["one/node.pem", "one/ca.pem", "another authority"]);
+    fs::remove_file(one.join("ca.pem")).expect("removed");
+    says(error(&one), &["one/ca.pem is missing", "NETWORK_CA"]);
+    fs::write(one.join("ca.pem"), place.authority.certificate()).expect("written");
+    let now = SystemTime::now();
+    let expired = place.authority.issue_between(one_key.node_id(), now - 2 * DAY, now - DAY).expect("issued");
+    fs::write(one.join("node.pem"), expired).expect("written");
+    says(error(&one), &["one/node.pem", "expired", "issue-certificate"]);
+}
+
+#[test]
+fn the_end_is_warned_of_30_and_7_days_before() {
+    let place = Place::new();
+    let (folder, key) = place.node("one", 40 * DAY);
+    let credentials = load(&folder, &key).expect("credentials");
+    let ends = credentials.not_after();
+    let stage = |left: Duration| credentials.expiry(ends - left).map(|(stage, _)| stage);
+    assert_eq!(stage(31 * DAY), None);
+    assert_eq!(stage(29 * DAY), Some(1));
+    assert_eq!(stage(6 * DAY), Some(2));
+    let (over, text) = credentials.expiry(ends + DAY).expect("over");
+    assert!(over == 3 && text.contains("issue-certificate"), "{text}");
+    let (_, text) = credentials.expiry(ends - 6 * DAY - Duration::from_secs(1)).expect("near");
+    assert!(text.contains("6 days"), "{text}");
+}
+
+#[test]
+fn a_certificate_ends_with_its_authority_at_the_latest() {
+    let place = Place::new();
+    let (folder, key) = place.node("one", 2 * crate::tls::CA_VALIDITY);
+    let credentials = load(&folder, &key).expect("credentials");
+    assert!(credentials.not_after() <= SystemTime::now() + crate::tls::CA_VALIDITY);
+}

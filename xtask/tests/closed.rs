@@ -1,0 +1,106 @@
+//! `new-network`, `clone-node` into a closed network, and `issue-certificate`.
+
+#![cfg(unix)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use p2p_node::key::NodeKey;
+use p2p_node::tls::{Credentials, Files, request};
+use support::Place;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What a folder's files make of its node, as the node reads them.
+fn credentials(folder: &Path) -> Credentials {
+    let key = NodeKey::load(folder).expect("readable").expect("a key");
+    let files = Files { ca: "ca.pem".into(), certificate: "node.pem".into() };
+    Credentials::load(folder, &files, Arc::new(key)).expect("credentials")
+}
+
+fn days_left(credentials: &Credentials) -> u64 {
+    credentials.not_after().duration_since(SystemTime::now()).expect("later").as_secs().div_ceil(DAY.as_secs())
+}
+
+fn mode(path: &Path) -> u32 {
+    path.metadata().expect("there").permissions().mode() & 0o777
+}
+
+#[test]
+fn clones_made_after_new_network_are_its_members() {
+    let place = Place::new();
+    place.run(&["clone-node"]).done();
+    let out = place.run(&["new-network"]).done();
+    assert!(out.contains("network-ca") && out.contains("ca.key safe") && out.contains("stay open"), "{out}");
+    assert_eq!((mode(&place.path("network-ca")), mode(&place.path("network-ca/ca.key"))), (0o700, 0o600));
+    assert_eq!(fs::read_to_string(place.path("network-ca/.gitignore")).expect("there"), "*\n");
+    assert!(place.run(&["clone-node"]).done().contains("closed network"));
+    let env = fs::read_to_string(place.path("node-2/.env")).expect("made");
+    assert!(env.contains("\nNETWORK_CA=ca.pem\n") && env.contains("\nCERTIFICATE=node.pem\n"), "{env}");
+    let known = fs::read_to_string(place.path("node-2/known-peers.json")).expect("made");
+    assert_eq!(known, "[\"wss://localhost:4001\"]");
+    let member = credentials(&place.path("node-2"));
+    assert_eq!(days_left(&member), 365);
+    let id = NodeKey::load(&place.path("node-2")).expect("readable").expect("a key").node_id();
+    assert_eq!(member.certified().node, id, "the certificate has the folder's own key");
+    assert!(!place.path("node-1/node.pem").exists(), "what was open stays open");
+    place.run(&["clone-node", "--open"]).done();
+    assert!(!place.path("node-3/node.pem").exists());
+    // The secret of the authority goes into no folder.
+    let secret = fs::read_to_string(place.path("network-ca/ca.key")).expect("there");
+    for file in fs::read_dir(place.path("node-2")).expect("read") {
+        let bytes = fs::read(file.expect("read").path()).expect("read");
+        assert!(!String::from_utf8_lossy(&bytes).contains(secret.trim()));
+    }
+}
+
+#[test]
+fn an_authority_is_never_overwritten_and_its_key_never_open() {
+    let place = Place::new();
+    place.run(&["new-network"]).done();
+    let key = fs::read(place.path("network-ca/ca.key")).expect("there");
+    place.run(&["new-network"]).failed(&["network-ca/ca.key", "there already"]);
+    assert_eq!(fs::read(place.path("network-ca/ca.key")).expect("there"), key);
+    fs::set_permissions(place.path("network-ca/ca.key"), fs::Permissions::from_mode(0o644)).expect("set");
+    place.run(&["clone-node"]).failed(&["ca.key", "chmod 600"]);
+    assert!(place.nodes().is_empty());
+    let other = place.path("other");
+    let other = other.to_str().expect("UTF-8");
+    place.run(&["new-network", other]).done();
+    place.run(&["clone-node", "--ca", other]).done();
+    credentials(&place.path("node-1"));
+}
+
+#[test]
+fn a_certificate_is_issued_from_a_request_and_renewed() {
+    let place = Place::new();
+    place.run(&["issue-certificate", "--node", "1"]).failed(&["network-ca", "new-network"]);
+    place.run(&["new-network"]).done();
+    let far = place.path("far");
+    fs::create_dir(&far).expect("made");
+    let key = NodeKey::load_or_create(&far).expect("a key");
+    let (csr, pem) = (far.join("node.csr"), far.join("node.pem"));
+    let (csr, pem) = (csr.to_str().expect("UTF-8"), pem.to_str().expect("UTF-8"));
+    fs::write(csr, request(&key).expect("made")).expect("written");
+    let out = place.run(&["issue-certificate", "--request", csr, "-o", pem, "--days", "10"]).done();
+    assert!(out.contains(&key.node_id().to_string()) && out.contains("NETWORK_CA=ca.pem"), "{out}");
+    fs::copy(place.path("network-ca/ca.pem"), far.join("ca.pem")).expect("copied");
+    assert_eq!(days_left(&credentials(&far)), 10);
+    fs::write(csr, "no request").expect("written");
+    place.run(&["issue-certificate", "--request", csr, "-o", pem]).failed(&["node.csr", "--request-certificate"]);
+    assert_eq!(days_left(&credentials(&far)), 10, "the old one is still there");
+
+    place.run(&["clone-node"]).done();
+    let before = credentials(&place.path("node-1")).certified();
+    place.run(&["issue-certificate", "--node", "1", "--days", "20"]).done();
+    let after = credentials(&place.path("node-1"));
+    assert_eq!((after.certified().node, days_left(&after)), (before.node, 20));
+    assert_ne!(after.certified().fingerprint, before.fingerprint);
+    assert_eq!(place.run(&["issue-certificate"]).code, Some(2), "say whose");
+    assert_eq!(place.run(&["issue-certificate", "--request", csr]).code, Some(2), "say where to");
+}
