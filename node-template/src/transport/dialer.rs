@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::net::TcpStream;
 use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, http};
 
@@ -28,10 +29,22 @@ pub(crate) struct Dialled {
 /// # Errors
 /// In words, for the log.
 pub(crate) async fn dial(address: &PeerAddress, limits: &Limits) -> Result<Dialled, String> {
+    dial_for(address, limits, None).await
+}
+
+/// As [`dial`], for another purpose than a link: a subprotocol (RFC 6455, section 1.9), which the other side must know.
+///
+/// # Errors
+/// In words, for the log.
+pub(crate) async fn dial_for(
+    address: &PeerAddress,
+    limits: &Limits,
+    purpose: Option<&'static str>,
+) -> Result<Dialled, String> {
     if address.is_secure() {
         return Err("wss is not supported by this version; use a ws:// address".into());
     }
-    match tokio::time::timeout(limits.dial_timeout, upgrade(address, limits)).await {
+    match tokio::time::timeout(limits.dial_timeout, upgrade(address, limits, purpose)).await {
         Ok(Ok(dialled)) => Ok(dialled),
         Ok(Err(error)) => Err(describe(&error)),
         Err(_) => Err(format!("no answer within {} s", limits.dial_timeout.as_secs())),
@@ -48,10 +61,17 @@ pub(crate) async fn probe(address: &PeerAddress, limits: &Limits) -> Option<Gree
     greeting
 }
 
-async fn upgrade(address: &PeerAddress, limits: &Limits) -> Result<Dialled, tungstenite::Error> {
+async fn upgrade(
+    address: &PeerAddress,
+    limits: &Limits,
+    purpose: Option<&'static str>,
+) -> Result<Dialled, tungstenite::Error> {
     let stream = connect(address).await?;
     let remote = stream.peer_addr()?.ip().to_canonical();
-    let request = address.to_string().into_client_request()?;
+    let mut request = address.to_string().into_client_request()?;
+    if let Some(purpose) = purpose {
+        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(purpose));
+    }
     let stream = Guarded::new(stream, limits.upgrade_bytes)?;
     let (mut socket, response) = client_async_with_config(request, stream, Some(websocket_config())).await?;
     socket.get_mut().lift_allowance();

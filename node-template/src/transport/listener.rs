@@ -14,11 +14,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_tungstenite::accept_hdr_async_with_config;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::stream::Guarded;
 use super::{Arrival, Socket, websocket_config};
+use crate::images::{Images, wire};
 use crate::protocol::address::Scope;
 use crate::protocol::identity::Greeting;
 use crate::protocol::limits::Limits;
@@ -57,13 +59,14 @@ pub(crate) struct Doorman {
     limits: Limits,
     places: Arc<Places>,
     inbox: mpsc::Sender<Arrival>,
+    images: Arc<Images>,
 }
 
 impl Doorman {
-    pub(crate) fn new(greeting: &Greeting, limits: Limits, inbox: mpsc::Sender<Arrival>) -> Self {
+    pub(crate) fn new(greeting: &Greeting, limits: Limits, inbox: mpsc::Sender<Arrival>, images: Arc<Images>) -> Self {
         let greeting = HeaderValue::from_str(&greeting.to_string())
             .expect("a greeting is hexadecimal digits, hyphens and a slash");
-        Self { greeting, limits, places: Arc::default(), inbox }
+        Self { greeting, limits, places: Arc::default(), inbox, images }
     }
 
     /// Accepts connections for as long as it is polled. Dropping it ends the upgrades that are under way.
@@ -110,8 +113,8 @@ impl Doorman {
         // Who comes from an address of ours is on this host, as much as who comes from loopback.
         let local = stream.local_addr().is_ok_and(|local| local.ip() == remote.ip());
         let upgraded = tokio::time::timeout(self.limits.upgrade_timeout, self.handshake(stream)).await;
-        let mut socket = match upgraded {
-            Ok(Ok(socket)) => socket,
+        let (mut socket, transfer) = match upgraded {
+            Ok(Ok(upgraded)) => upgraded,
             Ok(Err(error)) => return tracing::debug!("{remote} spoke no WebSocket: {error}"),
             Err(_) => return tracing::debug!("{remote} did not finish its WebSocket upgrade in time"),
         };
@@ -124,16 +127,26 @@ impl Doorman {
         }
         socket.get_mut().lift_allowance();
         let remote = if local { IpAddr::from(Ipv4Addr::LOCALHOST) } else { remote.ip().to_canonical() };
+        if transfer {
+            // It keeps its place among the connections, and is no link.
+            return Arc::clone(&self.images).serve(socket, remote).await;
+        }
         if self.inbox.send(Arrival::Accepted { socket: Box::new(socket), remote, place }).await.is_err() {
             tracing::debug!("a connection came while this node was shutting down");
         }
     }
 
-    async fn handshake(&self, stream: TcpStream) -> Result<Socket, tokio_tungstenite::tungstenite::Error> {
+    /// Upgrades; tells whether it is for a transfer.
+    async fn handshake(&self, stream: TcpStream) -> Result<(Socket, bool), tokio_tungstenite::tungstenite::Error> {
         let stream = Guarded::new(stream, self.limits.upgrade_bytes)?;
+        let mut transfer = false;
         #[expect(clippy::result_large_err, reason = "the library's callback is defined so")]
-        let greet = |request: &Request, response: Response| self.greet(request, response);
-        accept_hdr_async_with_config(stream, greet, Some(websocket_config())).await
+        let greet = |request: &Request, response: Response| {
+            transfer = wants_transfer(request);
+            self.greet(request, response)
+        };
+        let socket = accept_hdr_async_with_config(stream, greet, Some(websocket_config())).await?;
+        Ok((socket, transfer))
     }
 
     /// Refuses web pages, and puts our greeting into the answer.
@@ -146,8 +159,17 @@ impl Doorman {
             return Err(refusal);
         }
         response.headers_mut().insert(Greeting::HEADER, self.greeting.clone());
+        if wants_transfer(request) {
+            response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(wire::PROTOCOL));
+        }
         Ok(response)
     }
+}
+
+/// Whether an upgrade is for a transfer of an image. Other subprotocols are left unanswered, as RFC 6455 has it: whoever insists on one gives up.
+fn wants_transfer(request: &Request) -> bool {
+    let offered = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    offered.flat_map(|value| value.split(',')).any(|name| name.trim() == wire::PROTOCOL)
 }
 
 /// How many accepted connections there are, by IP address.
