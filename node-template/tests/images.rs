@@ -13,6 +13,7 @@ use common::embedded::Embedded;
 use common::finder::Finder;
 use common::{eventually, within};
 use futures_util::future::join_all;
+use p2p_node::client::{ImageStream, list_images};
 use p2p_node::images::{Image, ImageError, Kept};
 use p2p_node::protocol::limits::{Limits, SEARCHES};
 use p2p_node::protocol::message::ImageName;
@@ -422,4 +423,29 @@ async fn the_list_has_what_every_node_says_it_has() {
     let metrics = site.get("/metrics", "").await;
     let metrics = String::from_utf8(metrics.body).unwrap();
     assert!(metrics.contains("p2p_node_image_searches_total 1") && metrics.contains("p2p_node_image_hits_total 0"));
+}
+
+#[tokio::test]
+async fn a_program_on_the_same_host_has_a_node_search_and_list() {
+    let nodes = mesh(&[Limits { search_deadline: Duration::from_millis(500), ..limits() }, limits()]).await;
+    put(&nodes[1], "cat.jpg", &picture(1));
+    put(&nodes[0], "empty.gif", b"");
+    let address = nodes[0].address();
+    for (image, wanted) in [("cat.jpg", picture(1)), ("empty.gif", Vec::new())] {
+        let mut stream = within("an image", ImageStream::open(address, &name(image))).await.unwrap();
+        assert_eq!(stream.size(), wanted.len() as u64);
+        let mut came = Vec::new();
+        while let Some(bytes) = stream.next().await.unwrap() {
+            came.extend(bytes);
+        }
+        assert_eq!(came, wanted);
+        stream.close().await;
+    }
+    let error = within("an answer", ImageStream::open(address, &name("dog.jpg"))).await.unwrap_err();
+    assert!(
+        error.to_string().ends_with("no node that can be reached has dog.jpg; put it into the folder images of one")
+    );
+    let list = within("a list", list_images(address)).await.unwrap();
+    let names: Vec<_> = list.images.iter().map(|image| (image.name.as_str(), image.here, image.nodes)).collect();
+    assert_eq!(names, [("cat.jpg", false, 1), ("empty.gif", true, 0)]);
 }

@@ -9,6 +9,7 @@ mod browser;
 mod check;
 mod clone_node;
 mod delete_nodes;
+mod image;
 mod network;
 mod nodes;
 mod scale;
@@ -37,6 +38,8 @@ Examples:
                                        send one transaction per line
   cargo xtask broadcast 'hello'        say it to everybody in the network
   cargo xtask network --svg net.svg    who is there, as a table and a picture
+  cargo xtask image get cat.jpg        write an image into a file
+  cargo xtask image list               which images there are
   cargo xtask status                   what the running nodes say
   cargo xtask delete-nodes             remove all node folders
   cargo xtask test                     run everything that must pass
@@ -66,6 +69,8 @@ enum Task {
     Broadcast(broadcast::Arguments),
     /// Show who is in the network, and who is linked to whom
     Network(network::Arguments),
+    /// Get an image out of the network, or list those that there are
+    Image(image::Arguments),
     /// Show the running nodes, and whether their pools agree
     Status(status::Arguments),
     /// Remove all node folders
@@ -101,6 +106,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Task::AddTransaction(arguments) => add_transaction::run(&workspace, &arguments),
         Task::Broadcast(arguments) => broadcast::run(&workspace, &arguments),
         Task::Network(arguments) => network::run(&workspace, &arguments),
+        Task::Image(arguments) => image::run(&workspace, &arguments),
         Task::Status(arguments) => status::run(&workspace, &arguments),
         Task::DeleteNodes(arguments) => delete_nodes::run(&workspace, &arguments),
         Task::Test(arguments) => check::run(&workspace, &arguments),

@@ -69,6 +69,14 @@ pub enum ClientError {
         /// How long the client waited.
         after: Duration,
     },
+    /// The node said why it does not do what was asked.
+    #[error("{address}: {reason}")]
+    Refused {
+        /// Who.
+        address: PeerAddress,
+        /// Its words.
+        reason: String,
+    },
     /// The answer can not be read, or does not say what it answers.
     #[error(
         "{address} gave an answer that can not be used: {cause}; node and client may be of different versions: rebuild both"

@@ -15,6 +15,7 @@
 //! ```
 
 mod error;
+mod images;
 mod pump;
 #[cfg(test)]
 mod tests;
@@ -27,11 +28,14 @@ use std::time::{Duration, SystemTime};
 use futures_util::{SinkExt, Stream, StreamExt, stream};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message as WsMessage, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 pub use error::ClientError;
+pub use images::{IMAGE_TIMEOUT, ImageStream, list_images};
 
 use crate::protocol::address::PeerAddress;
 use crate::protocol::frame::Frame;
@@ -70,25 +74,33 @@ impl Client {
     /// # Errors
     /// [`ClientError::Unreachable`], [`ClientError::NotANode`] or [`ClientError::Secure`].
     pub async fn connect(address: &PeerAddress) -> Result<Self, ClientError> {
+        Self::connect_for(address, None).await
+    }
+
+    /// As [`Self::connect`], for a subprotocol.
+    async fn connect_for(address: &PeerAddress, purpose: Option<&'static str>) -> Result<Self, ClientError> {
         if address.is_secure() {
             return Err(ClientError::Secure { address: address.clone() });
         }
-        timeout(CONNECT_TIMEOUT, Self::open(address)).await.unwrap_or_else(|_| {
+        timeout(CONNECT_TIMEOUT, Self::open(address, purpose)).await.unwrap_or_else(|_| {
             let cause =
                 io::Error::new(io::ErrorKind::TimedOut, format!("nothing within {} s", CONNECT_TIMEOUT.as_secs()));
             Err(ClientError::Unreachable { address: address.clone(), cause })
         })
     }
 
-    async fn open(address: &PeerAddress) -> Result<Self, ClientError> {
+    async fn open(address: &PeerAddress, purpose: Option<&'static str>) -> Result<Self, ClientError> {
         let unreachable = |cause| ClientError::Unreachable { address: address.clone(), cause };
         let host = address.host();
         let stream = TcpStream::connect((host.as_str(), address.port())).await.map_err(unreachable)?;
         // Small frames leave at once; the pump gathers them where there are many.
         stream.set_nodelay(true).map_err(unreachable)?;
         let not_a_node = |cause: WsError| ClientError::NotANode { address: address.clone(), cause: cause.to_string() };
-        let (socket, answer) =
-            client_async_with_config(address.to_string(), stream, Some(config())).await.map_err(not_a_node)?;
+        let mut request = address.to_string().into_client_request().map_err(not_a_node)?;
+        if let Some(purpose) = purpose {
+            request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(purpose));
+        }
+        let (socket, answer) = client_async_with_config(request, stream, Some(config())).await.map_err(not_a_node)?;
         let greeting = answer.headers().get(Greeting::HEADER).and_then(|text| text.to_str().ok()?.parse().ok());
         Ok(Self { address: address.clone(), greeting, socket, parser: Parser::new() })
     }

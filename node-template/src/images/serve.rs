@@ -7,7 +7,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::wire::{self, Announced, CHUNK, Fetch, TURN_WITHIN};
+use super::wire::{self, Announced, CHUNK, Failed, Fetch, TURN_WITHIN};
 use super::{Image, Images, add};
 use crate::protocol::address::Scope;
 use crate::transport::Socket;
@@ -55,7 +55,15 @@ impl Images {
             return self.send(socket, Message::text(wire::to_text("IMAGES", &*list))).await;
         };
         let image = match fetch.sha256 {
-            None => self.get(name).await.map_err(|error| refused(error.to_string()))?,
+            None => match self.get(name).await {
+                Ok(image) => image,
+                Err(error) => {
+                    let reason = error.to_string();
+                    let failed = Message::text(wire::to_text("FAILED", Failed { reason: reason.clone() }));
+                    self.send(socket, failed).await?;
+                    return Err(refused(reason));
+                }
+            },
             Some(digest) => {
                 let here = self.here(name).await.map_err(|error| refused(error.to_string()))?;
                 let here = here.filter(|image| image.size <= self.limits().image_max_bytes);

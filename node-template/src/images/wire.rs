@@ -2,7 +2,7 @@
 //!
 //! The asker names [`PROTOCOL`] in its upgrade request (`Sec-WebSocket-Protocol`), so that the node knows before anything is said. It then sends one text frame,
 //! FETCH; the node sends the rest of the image in binary frames of at most [`CHUNK`] bytes, and closes with 1000. What goes wrong is said in the reason of a close.
-//! A program on the node's own host may ask without a digest: the node searches for it, and says in a text frame, IMAGE, what comes; and without a name: it lists.
+//! A program on the node's own host may ask without a digest: the node searches for it, and says in a text frame, IMAGE or FAILED, what comes; and without a name: it lists.
 
 use std::time::Duration;
 
@@ -64,6 +64,12 @@ struct FetchOnWire {
 pub(crate) struct Announced {
     /// The image's length in bytes.
     pub(crate) size: u64,
+}
+
+/// FAILED: why nothing follows. To programs on this host, whose people want more words than a close frame has room for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Failed {
+    pub(crate) reason: String,
 }
 
 /// A frame with a type.
