@@ -9,6 +9,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use sha2::{Digest, Sha256};
@@ -26,6 +27,11 @@ use crate::protocol::message::{Found, ImageInfo, ImageName, SearchId};
 use crate::report::plain;
 use crate::transport::driver::Command;
 use crate::transport::{Socket, dialer};
+
+/// Own searches: so many at once, …
+const SEARCHES_AT_ONCE: u32 = 32;
+/// … and then one in so long: less than what links take, see `protocol/images.rs`.
+const SEARCH_EVERY: Duration = Duration::from_millis(50);
 
 /// What comes of a search.
 #[derive(Debug)]
@@ -85,6 +91,8 @@ enum Failure {
 impl Images {
     /// Searches an image in the network and fetches it.
     pub(super) async fn fetch(&self, name: &ImageName) -> Result<Image, ImageError> {
+        let _searching = self.searching.acquire().await.map_err(|_| ImageError::Ended)?;
+        self.pace().await;
         let mut search = Search::begin(self, Some(name.clone())).await?;
         let (mut part, mut why, mut too_large) = (None, None, None);
         let end = loop {
@@ -109,14 +117,27 @@ impl Images {
             add(&self.counts.finders_failed, 1);
             tracing::debug!("{name} did not come: {}", why.as_deref().unwrap_or_default());
         };
-        add(&self.counts.missed, 1);
         let name = name.clone();
+        if end != SearchEnd::Refused {
+            add(&self.counts.missed, 1);
+        }
         Err(match (end, why, too_large) {
             (SearchEnd::Refused, ..) => ImageError::Busy,
             (_, Some(why), _) => ImageError::NotFetched { name, why },
             (_, None, Some(size)) => ImageError::TooLarge { name, size, most: self.limits().image_max_bytes },
             (_, None, None) => ImageError::NotFound(name),
         })
+    }
+
+    /// Waits until another search may begin: others read no more than so many of a link, and one that they drop would find nothing.
+    async fn pace(&self) {
+        let at = {
+            let mut next = self.next_search.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let at = (*next).max(Instant::now().checked_sub(SEARCH_EVERY * SEARCHES_AT_ONCE).unwrap_or(*next));
+            *next = at + SEARCH_EVERY;
+            at
+        };
+        tokio::time::sleep_until(at).await;
     }
 
     async fn finish(&self, name: &ImageName, part: Part) -> Result<Image, ImageError> {
@@ -161,7 +182,9 @@ impl Images {
             let until = Instant::now() + TURN_WITHIN + wire::time_for(size - part.have);
             let came = timeout_at(until, self.receive(found, name, &mut part)).await;
             let right = part.have == size && <[u8; 32]>::from(part.hash.clone().finalize()) == sha256;
-            match came.unwrap_or_else(|_| Err(Failure::Finder("it is too slow".into()))) {
+            // Broken off in whatever it was doing: what is in the file is not known.
+            let Ok(came) = came else { return Err(Failure::Finder("it is too slow".into())) };
+            match came {
                 Ok(()) if right => return Ok(part),
                 Ok(()) if resumed => {}
                 Ok(()) => return Err(Failure::WrongContent),

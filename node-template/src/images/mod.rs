@@ -36,7 +36,7 @@ use cache::Cache;
 pub(crate) use fetch::Answer;
 use folder::{Folder, Opened, blocking};
 
-use crate::protocol::limits::Limits;
+use crate::protocol::limits::{self, Limits};
 use crate::protocol::message::{ImageInfo, ImageName};
 use crate::transport::driver::Command;
 
@@ -44,6 +44,8 @@ use crate::transport::driver::Command;
 const IMAGES: &str = "images";
 /// How many images are searched, waited for and fetched at once.
 const FETCHES: usize = 128;
+/// Of the searches that the core lets us have, these are for lists.
+const LISTINGS: usize = 4;
 
 /// An image that can be read: a file of this node, or one that was fetched and found sound. While anybody holds it, it can be read, whatever becomes of the file.
 #[derive(Debug, Clone)]
@@ -146,6 +148,9 @@ pub(crate) struct Images {
     commands: mpsc::Sender<Command>,
     /// What is being fetched: whoever wants the same waits for the same.
     fetches: Mutex<HashMap<ImageName, watch::Receiver<Outcome>>>,
+    searching: Semaphore,
+    /// When the next search may begin, were all places for bursts used.
+    next_search: Mutex<tokio::time::Instant>,
     fetching: Semaphore,
     serving: Semaphore,
     waiting: Semaphore,
@@ -162,6 +167,8 @@ impl Images {
             limits,
             commands,
             fetches: Mutex::default(),
+            searching: Semaphore::new(limits::SEARCHES - LISTINGS),
+            next_search: Mutex::new(tokio::time::Instant::now()),
             fetching: Semaphore::new(wire::TRANSFERS),
             serving: Semaphore::new(wire::TRANSFERS),
             waiting: Semaphore::new(wire::WAITING),

@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::address::PeerAddress;
 use super::exchange::SearchEnd;
 use super::identity::{LinkId, NodeId};
 use super::limits;
@@ -21,14 +22,15 @@ use super::{Lane, Output, Protocol};
 /// Over how many links a question goes at most. In a random overlay of a million nodes with eight links each, eight reach all; in a line nobody is found
 /// that is farther away.
 const HOPS: u32 = 32;
-/// Questions of one link: so many at once, …
-const FINDS_AT_ONCE: u32 = 128;
-/// … and then one in so long.
-const FIND_EVERY: Duration = Duration::from_millis(25);
-/// Answers on one link: what so many bytes need at this pace may go at once. With what a write deadline allows besides, they fit into the room for control frames.
+/// Questions on one link, each way: so many at once, …
+const FINDS_AT_ONCE: u32 = 64;
+/// … and then one in so long. The shell asks more slowly than that.
+const FIND_EVERY: Duration = Duration::from_millis(40);
+/// Answers on one link: what so many bytes need at this pace may go at once. Questions and answers of ten seconds, for which a link may move nothing,
+/// fit into the room for control frames.
 const FOUND_BURST: Duration = Duration::from_secs(8);
-/// How long a byte of an answer counts: 12 KiB per second.
-const FOUND_BYTE: Duration = Duration::from_nanos(1_000_000_000 / (12 * 1024));
+/// How long a byte of an answer counts: 8 KiB per second.
+const FOUND_BYTE: Duration = Duration::from_nanos(1_000_000_000 / (8 * 1024));
 
 /// What is known of searches.
 #[derive(Debug, Default)]
@@ -46,8 +48,10 @@ pub(super) struct Searches {
 #[derive(Debug)]
 struct Own {
     name: Option<ImageName>,
-    /// Who answered.
+    /// Who answered, …
     finders: BTreeSet<NodeId>,
+    /// … and where they say they are: nobody can have us dial one address again and again.
+    addresses: BTreeSet<PeerAddress>,
 }
 
 /// Where a question came from.
@@ -62,7 +66,8 @@ struct Route {
 /// What one link has used up of its bounds (virtual clocks, as in GCRA).
 #[derive(Debug, Default)]
 struct Talk {
-    finds_until: Option<Instant>,
+    heard_until: Option<Instant>,
+    asked_until: Option<Instant>,
     founds_until: Option<Instant>,
 }
 
@@ -116,11 +121,23 @@ impl Protocol {
         if links.is_empty() {
             return self.outbox.push_back(Output::SearchOver { search: id, end: SearchEnd::Alone });
         }
-        own.insert(id, Own { name: name.clone(), finders: BTreeSet::new() });
+        own.insert(id, Own { name: name.clone(), finders: BTreeSet::new(), addresses: BTreeSet::new() });
         self.searches.note(now, id, Route { link: None, answers: answers_to(name.as_ref()) });
         self.timers.set(Timer::Search(id), now + self.config.limits.search_deadline);
         let hops = if self.is_linked_to_all() { 1 } else { HOPS };
-        self.send(links, Find { id, name, hops }.to_frame(), Lane::Control);
+        self.ask_for_image(now, links, &Find { id, name, hops });
+    }
+
+    /// Asks over these links, those of them that have had enough left out.
+    fn ask_for_image(&mut self, now: Instant, mut links: Vec<LinkId>, find: &Find) {
+        let talks = &mut self.searches.talks;
+        links.retain(|link| {
+            let talk = talks.entry(*link).or_default();
+            spend(&mut talk.asked_until, now, FIND_EVERY, FIND_EVERY * FINDS_AT_ONCE)
+        });
+        if !links.is_empty() {
+            self.send(links, find.to_frame(), Lane::Control);
+        }
     }
 
     /// The application has what it wanted: what more is found is of no use.
@@ -141,7 +158,7 @@ impl Protocol {
             return;
         }
         let talk = self.searches.talks.entry(link).or_default();
-        if !spend(&mut talk.finds_until, now, FIND_EVERY, FIND_EVERY * FINDS_AT_ONCE) {
+        if !spend(&mut talk.heard_until, now, FIND_EVERY, FIND_EVERY * FINDS_AT_ONCE) {
             self.counters.finds_dropped += 1;
             return;
         }
@@ -159,9 +176,7 @@ impl Protocol {
         let hops = find.hops.min(HOPS);
         if hops > 1 {
             let links = self.links_to_full_peers(Some(link));
-            if !links.is_empty() {
-                self.send(links, Find { hops: hops - 1, ..find }.to_frame(), Lane::Control);
-            }
+            self.ask_for_image(now, links, &Find { hops: hops - 1, ..find });
         }
     }
 
@@ -199,8 +214,11 @@ impl Protocol {
             Some(name) => matches!(&found.images[..], [image] if image.name == *name && image.sha256.is_some()),
             None => true,
         });
-        let new =
-            own.filter(|_| asked && found.node != self.config.node).is_some_and(|own| own.finders.insert(found.node));
+        let new = own.filter(|_| asked && found.node != self.config.node).is_some_and(|own| {
+            !own.finders.contains(&found.node)
+                && own.addresses.insert(found.address.clone())
+                && own.finders.insert(found.node)
+        });
         if new {
             self.outbox.push_back(Output::Offer { found });
         } else {

@@ -99,6 +99,30 @@ fn a_question_seen_before_goes_nowhere() {
 }
 
 #[test]
+fn a_question_goes_no_farther_than_it_may() {
+    let mut net = settled(Net::line(5));
+    for (node, content) in [(2, 1), (3, 2)] {
+        net.images.insert(node, vec![image(content)]);
+    }
+    let link = net.link_between(1, 0);
+    net.receive(1, link, Find { id: search(1), name: Some(name()), hops: 2 }.to_frame().as_str());
+    assert_eq!(net.cores[2].counters().finds_answered, 1);
+    assert_eq!(net.cores[3].counters().finds_answered, 0);
+}
+
+#[test]
+fn nobody_has_us_dial_one_address_again_and_again() {
+    let mut net = settled(Net::line(2));
+    ask(&mut net, 0, 1);
+    let link = net.link_between(0, 1);
+    for finder in 10..15 {
+        let found = Found { id: search(1), node: id(finder), address: address(9), images: vec![image(1)] };
+        net.receive(0, link, found.to_frame().as_str());
+    }
+    assert_eq!(net.offers.len(), 1);
+}
+
+#[test]
 fn an_answer_that_nobody_asked_for_is_dropped_and_counted() {
     let mut net = Net::line(3);
     let link = net.link_between(1, 0);
@@ -193,8 +217,11 @@ fn answers_on_one_link_never_fill_the_room_for_control_frames() {
     }
     let bytes = net.offers.iter().map(|(_, found)| found.to_frame().as_str().len()).sum::<usize>();
     let limits = Limits::default();
-    let later = 12 * 1024 * limits.write_deadline.as_secs() as usize;
-    assert!(bytes > 64 * 1024 && bytes + later < limits.control_bytes, "{bytes}");
+    let later = 8 * 1024 * limits.write_deadline.as_secs() as usize;
+    let asked = FINDS_AT_ONCE as usize + (limits.write_deadline.as_millis() / FIND_EVERY.as_millis()) as usize;
+    let asked = asked
+        * Find { id: search(1), name: Some("x".repeat(200).parse().unwrap()), hops: 32 }.to_frame().as_str().len();
+    assert!(bytes > 40 * 1024 && bytes + later + asked < limits.control_bytes, "{bytes} {asked}");
 }
 
 #[test]
