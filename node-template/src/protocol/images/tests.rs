@@ -200,7 +200,7 @@ fn questions_of_one_link_are_bounded_and_what_is_remembered_too() {
     }
     let searches = &net.cores[1].searches;
     assert!(searches.routes.len() <= limits::SEARCHES_SEEN && searches.routes.len() == searches.by_age.len());
-    assert!(searches.routes.len() >= 2_000, "a minute of them: {}", searches.routes.len());
+    assert!(searches.routes.len() >= 1_000, "a minute of them: {}", searches.routes.len());
     assert!(searches.looking.is_empty());
 }
 
