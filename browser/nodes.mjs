@@ -2,7 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -59,6 +59,12 @@ export class Node {
     const response = await fetch(this.url + path, request);
     if (!response.ok) throw new Error(`${response.status} ${await response.text()}`);
     return response.json();
+  }
+
+  /** Puts an image into its folder. */
+  async put(name, content) {
+    await mkdir(join(this.folder, "images"), { recursive: true });
+    await writeFile(join(this.folder, "images", name), content);
   }
 
   async pool() {

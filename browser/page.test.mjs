@@ -14,6 +14,9 @@ const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const PICTURES = new URL("../target/pages/", import.meta.url).pathname;
 const HOSTILE = '<img src=x onerror="document.title=\'owned\'"><script>document.title="owned"</script>';
 
+/** A picture of 2 by 2. */
+const PIXELS = Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAEklEQVR4nGP438DA0PAfhIEsACnyBf0zNIA6AAAAAElFTkSuQmCC", "base64");
+
 let browser;
 const open = [];
 
@@ -166,6 +169,44 @@ test("a token is asked for once", async (t) => {
   await live(page);
   await page.reload();
   await live(page);
+});
+
+test("an image in one folder is seen on every page, and its name stays text", async (t) => {
+  const nodes = await network(3);
+  const hostile = "<img src=x onerror=\"document.title='owned'\">.png";
+  await nodes[0].put("cat.png", PIXELS);
+  await nodes[0].put(hostile, PIXELS);
+  await nodes[0].put("broken.jpg", "no picture");
+  for (const node of [nodes[0], nodes[2]]) {
+    const page = await visit(t, node);
+    await live(page);
+    await page.waitForFunction(() => document.querySelectorAll("#images li").length === 3);
+    await page.locator("#images").scrollIntoViewIfNeeded();
+    await page.waitForFunction(() => [...document.querySelectorAll("#images img")].filter((image) => image.naturalWidth === 2).length === 2);
+    await page.waitForFunction(() => document.querySelector("#images .instead")?.textContent === "not to be had");
+    const names = await page.locator("#images .name").allTextContents();
+    assert.deepEqual(names.sort(), [hostile, "broken.jpg", "cat.png"].sort());
+    assert.doesNotMatch(await page.title(), /owned/);
+    await page.screenshot({ path: `${PICTURES}images.png`, fullPage: true });
+  }
+});
+
+test("with a token images are painted", async (t) => {
+  const node = await Node.start([], "HTTP_TOKEN=correct-horse-battery\n");
+  open.push(node);
+  await node.put("cat.png", PIXELS);
+  const page = await visit(t, node);
+  await page.waitForSelector("#token-dialog[open]");
+  await page.fill("#token", "correct-horse-battery");
+  await page.keyboard.press("Enter");
+  await live(page);
+  await page.waitForSelector("#images canvas");
+  await page.locator("#images").scrollIntoViewIfNeeded();
+  await page.waitForFunction(() => {
+    const canvas = document.querySelector("#images canvas");
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    return data.some((value) => value > 0);
+  });
 });
 
 test("by keyboard alone", async (t) => {

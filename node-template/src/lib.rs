@@ -7,7 +7,7 @@
 //! network   the public handle             settings, folder, key   what a node's folder says
 //! transport sockets, tasks, queues        report, logs            events in words
 //! protocol  facts in, orders out          pool                    transactions.json
-//! web       page, HTTP API, metrics
+//! web       page, HTTP API, metrics       images                  files that nodes show each other
 //! ```
 
 pub mod protocol;
@@ -27,6 +27,8 @@ mod transport;
 pub mod admission;
 #[cfg(feature = "net")]
 mod hook;
+#[cfg(feature = "net")]
+pub mod images;
 
 #[cfg(feature = "net")]
 pub mod folder;

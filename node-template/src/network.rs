@@ -24,6 +24,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::admission::{Admission, AdmissionError, Closed, Reload, Warden};
 use crate::hook::Validator;
+use crate::images::{Image, ImageError, ImageList, Images};
 use crate::key::{KeyError, NodeKey};
 use crate::pool::{self, Opened, Pool, PoolError};
 pub use crate::protocol::Told;
@@ -32,7 +33,7 @@ use crate::protocol::event::Event;
 use crate::protocol::identity::{Greeting, NodeId, Session};
 use crate::protocol::json::Parser;
 use crate::protocol::limits::Limits;
-use crate::protocol::message::{Broadcast, InvalidBroadcast, Member, Status};
+use crate::protocol::message::{Broadcast, ImageName, InvalidBroadcast, Member, Status};
 use crate::protocol::signature::Signer;
 use crate::protocol::transaction::{InvalidTransaction, Transaction, TransactionId};
 use crate::protocol::{Config, Protocol, Submission};
@@ -291,8 +292,10 @@ impl Network {
         let (inbox, arrivals) = mpsc::channel(INBOX);
         let (commands, command_receiver) = mpsc::channel(COMMANDS);
         let (events, _) = broadcast::channel(EVENTS);
+        let images = Images::open(&self.folder, self.limits.clone(), commands.clone(), secure.clone());
         let greeting = Greeting { node, session };
-        let doorman = Arc::new(Doorman::new(&greeting, self.limits.clone(), inbox.clone(), secure.clone()));
+        let doorman = Doorman::new(&greeting, self.limits.clone(), inbox.clone(), secure.clone(), Arc::clone(&images));
+        let doorman = Arc::new(doorman);
         let (reloads, reload_receiver) = mpsc::channel(RELOADS);
         let warden = Warden { admission, live: secure.clone(), commands: commands.clone(), reloads: reload_receiver };
         let (pool, syncs) = (opened.pool.reader(), Arc::new(Histogram::default()));
@@ -312,6 +315,7 @@ impl Network {
             remembered,
             events: events.clone(),
             syncs: Arc::clone(&syncs),
+            images: Arc::clone(&images),
         });
         driver.admit(access);
         let (stop, stopped) = oneshot::channel::<()>();
@@ -343,6 +347,7 @@ impl Network {
             events,
             pool,
             syncs,
+            images,
         };
         Ok(Node { handle, stop: Some(stop), task })
     }
@@ -431,6 +436,7 @@ pub struct Handle {
     events: broadcast::Sender<Event>,
     pool: pool::Reader,
     syncs: Arc<Histogram>,
+    images: Arc<Images>,
 }
 
 /// A transaction that a node took.
@@ -617,6 +623,20 @@ impl Handle {
     /// How long writing batches of transactions and waiting for the disk took.
     pub fn syncs(&self) -> &Histogram {
         &self.syncs
+    }
+
+    /// An image by its name: a file in the folder's `images`, or one that another node has, fetched and checked. That takes up to
+    /// [`search_deadline`](Limits::search_deadline) until somebody is found, and then as long as the transfer.
+    ///
+    /// # Errors
+    /// [`ImageError`] says why there is none.
+    pub async fn image(&self, name: &ImageName) -> Result<Image, ImageError> {
+        self.images.get(name).await
+    }
+
+    /// The images known in the network: other nodes are asked, for a second, at most every five.
+    pub async fn images(&self) -> Arc<ImageList> {
+        self.images.list().await
     }
 
     /// Whether the node has ended.

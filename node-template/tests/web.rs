@@ -410,7 +410,7 @@ async fn health_and_description() {
     let description = site.get("/api").await.json();
     assert_eq!(description["openapi"], "3.1.0");
     for (path, methods) in description["paths"].as_object().unwrap() {
-        let path = path.replace("{id}", &"0".repeat(64));
+        let path = path.replace("{id}", &"0".repeat(64)).replace("{name}", "000.png");
         if path != "/api/events" && methods.get("get").is_some() {
             let status = site.get(&path).await.status;
             assert!(status == 200 || status == 404 && path.contains("000"), "{path}: {status}");

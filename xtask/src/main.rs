@@ -9,6 +9,7 @@ mod browser;
 mod check;
 mod clone_node;
 mod delete_nodes;
+mod image;
 mod issue_certificate;
 mod network;
 mod new_network;
@@ -40,6 +41,8 @@ Examples:
                                        send one transaction per line
   cargo xtask broadcast 'hello'        say it to everybody in the network
   cargo xtask network --svg net.svg    who is there, as a table and a picture
+  cargo xtask image get cat.jpg        write an image into a file
+  cargo xtask image list               which images there are
   cargo xtask status                   what the running nodes say
   cargo xtask transactions --node 2    the newest in node-2's file, and who signed them
   cargo xtask new-network              close the network: TLS and certificates
@@ -76,6 +79,8 @@ enum Task {
     Broadcast(broadcast::Arguments),
     /// Show who is in the network, and who is linked to whom
     Network(network::Arguments),
+    /// Get an image out of the network, or list those that there are
+    Image(image::Arguments),
     /// Show the running nodes, and whether their pools agree
     Status(status::Arguments),
     /// Show the newest transactions in a node's file, and whether their signatures are good
@@ -115,6 +120,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Task::AddTransaction(arguments) => add_transaction::run(&workspace, &arguments),
         Task::Broadcast(arguments) => broadcast::run(&workspace, &arguments),
         Task::Network(arguments) => network::run(&workspace, &arguments),
+        Task::Image(arguments) => image::run(&workspace, &arguments),
         Task::Status(arguments) => status::run(&workspace, &arguments),
         Task::Transactions(arguments) => transactions::run(&workspace, &arguments),
         Task::DeleteNodes(arguments) => delete_nodes::run(&workspace, &arguments),

@@ -38,7 +38,7 @@ pub enum ClientError {
     },
     /// One side does not take the other's certificate.
     #[error("{address} and this client do not let each other in: {why}")]
-    Refused {
+    NotLetIn {
         /// Where.
         address: PeerAddress,
         /// Why, and what to do.
@@ -78,6 +78,14 @@ pub enum ClientError {
         address: PeerAddress,
         /// How long the client waited.
         after: Duration,
+    },
+    /// The node said why it does not do what was asked.
+    #[error("{address}: {reason}")]
+    Refused {
+        /// Who.
+        address: PeerAddress,
+        /// Its words.
+        reason: String,
     },
     /// The answer can not be read, or does not say what it answers.
     #[error(

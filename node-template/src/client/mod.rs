@@ -15,6 +15,7 @@
 //! ```
 
 mod error;
+mod images;
 mod pump;
 #[cfg(test)]
 mod tests;
@@ -27,11 +28,16 @@ use std::time::{Duration, SystemTime};
 use futures_util::{SinkExt, StreamExt, stream};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message as WsMessage, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 pub use error::ClientError;
+#[cfg(feature = "tls")]
+pub use images::list_images_as;
+pub use images::{IMAGE_TIMEOUT, ImageStream, list_images};
 
 use crate::protocol::address::PeerAddress;
 use crate::protocol::frame::Frame;
@@ -72,24 +78,40 @@ impl Client {
     /// # Errors
     /// [`ClientError::Unreachable`], [`ClientError::NotANode`] or [`ClientError::Secure`].
     pub async fn connect(address: &PeerAddress) -> Result<Self, ClientError> {
+        Self::connect_for(address, None).await
+    }
+
+    /// As [`Self::connect`], for a subprotocol.
+    async fn connect_for(address: &PeerAddress, purpose: Option<&'static str>) -> Result<Self, ClientError> {
         if address.is_secure() {
             return Err(ClientError::Secure { address: address.clone() });
         }
-        in_time(address, async { Self::upgrade(address, Stream::Plain(Self::open(address).await?)).await }).await
+        in_time(address, async { Self::upgrade(address, Stream::Plain(Self::open(address).await?), purpose).await })
+            .await
     }
 
     /// As [`Self::connect`], to a node of a closed network: shows a certificate of its authority, and asks for one.
     ///
     /// # Errors
-    /// [`ClientError::Unreachable`], [`ClientError::NotANode`] or [`ClientError::Refused`].
+    /// [`ClientError::Unreachable`], [`ClientError::NotANode`] or [`ClientError::NotLetIn`].
     #[cfg(feature = "tls")]
     pub async fn connect_as(address: &PeerAddress, credentials: &crate::tls::Credentials) -> Result<Self, ClientError> {
+        Self::connect_as_for(address, credentials, None).await
+    }
+
+    /// As [`Self::connect_as`], for a subprotocol.
+    #[cfg(feature = "tls")]
+    async fn connect_as_for(
+        address: &PeerAddress,
+        credentials: &crate::tls::Credentials,
+        purpose: Option<&'static str>,
+    ) -> Result<Self, ClientError> {
         in_time(address, async {
-            let refused = |why: String| ClientError::Refused { address: address.clone(), why };
+            let refused = |why: String| ClientError::NotLetIn { address: address.clone(), why };
             let connected = credentials.connect(Self::open(address).await?).await;
             let words = |error: &io::Error| crate::tls::dial_failed(error).unwrap_or_else(|| error.to_string());
             let (stream, certified) = connected.map_err(|error| refused(words(&error)))?;
-            let client = Self::upgrade(address, stream).await?;
+            let client = Self::upgrade(address, stream, purpose).await?;
             match client.greeting {
                 Some(greeting) if greeting.node != certified.node => {
                     Err(refused(format!("it says that it is {}, its certificate is another node's", greeting.node)))
@@ -109,16 +131,23 @@ impl Client {
         Ok(stream)
     }
 
-    async fn upgrade(address: &PeerAddress, stream: Stream<TcpStream>) -> Result<Self, ClientError> {
+    async fn upgrade(
+        address: &PeerAddress,
+        stream: Stream<TcpStream>,
+        purpose: Option<&'static str>,
+    ) -> Result<Self, ClientError> {
         let failed = |cause: WsError| match &cause {
             // Whether our certificate counts shows only here: TLS 1.3 asks for it last.
             WsError::Io(error) if dial_failed(error).is_some() => {
-                ClientError::Refused { address: address.clone(), why: dial_failed(error).unwrap_or_default() }
+                ClientError::NotLetIn { address: address.clone(), why: dial_failed(error).unwrap_or_default() }
             }
             _ => ClientError::NotANode { address: address.clone(), cause: cause.to_string() },
         };
-        let (socket, answer) =
-            client_async_with_config(address.to_string(), stream, Some(config())).await.map_err(failed)?;
+        let mut request = address.to_string().into_client_request().map_err(failed)?;
+        if let Some(purpose) = purpose {
+            request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(purpose));
+        }
+        let (socket, answer) = client_async_with_config(request, stream, Some(config())).await.map_err(failed)?;
         let greeting = answer.headers().get(Greeting::HEADER).and_then(|text| text.to_str().ok()?.parse().ok());
         Ok(Self { address: address.clone(), greeting, socket, parser: Parser::new() })
     }

@@ -267,6 +267,16 @@ impl Protocol {
         true
     }
 
+    /// Whether somebody may have images of this node over a connection of its own, on which nobody introduces itself: in an open network addresses alone count.
+    pub fn may_fetch(&self, remote: IpAddr, certified: Option<Certified>) -> bool {
+        let node = certified.map(|certified| certified.node);
+        let Access { denied, allowed, .. } = &self.doorkeeping.access;
+        let local = Scope::of(remote) == Scope::Loopback && certified.is_none();
+        node == Some(self.config.node)
+            || denied.name(node, certified, remote).is_none()
+                && allowed.as_ref().is_none_or(|allowed| local || allowed.name(node, certified, remote).is_some())
+    }
+
     /// Why a full peer, or somebody who has not said yet what it is, is not let in. Without `node` its certificate says who it is, and if there is none only
     /// its address counts.
     fn refusal(&self, link: LinkId, remote: IpAddr, node: Option<NodeId>) -> Option<Refused> {

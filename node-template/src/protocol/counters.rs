@@ -116,6 +116,20 @@ counters! {
     listed_refused,
     /// Links closed because the other end named another node id than its certificate's key.
     impostors_refused,
+    /// Searches for images begun here.
+    image_searches,
+    /// Searches refused because too many were under way.
+    image_searches_refused,
+    /// Questions for images that this node answered.
+    finds_answered,
+    /// Copies of questions for images that were seen already.
+    finds_duplicate,
+    /// Questions for images dropped: too many on one link, or at once.
+    finds_dropped,
+    /// Answers to questions for images that nobody asked.
+    founds_unsolicited,
+    /// Answers to questions for images that came too late, too often, or about something else.
+    founds_dropped,
     /// Dials put off because their host was dialled often a moment ago.
     dials_put_off,
 }

@@ -9,7 +9,7 @@ use super::event::Event;
 use super::frame::Frame;
 use super::identity::{Greeting, LinkId, NodeId, Session};
 use super::limits::Limits;
-use super::message::{BroadcastId, Malformed, Message};
+use super::message::{BroadcastId, Found, ImageInfo, ImageName, Malformed, Message, SearchId};
 use super::signature::Signer;
 use super::transaction::{Origin, Transaction, TransactionId};
 
@@ -142,6 +142,26 @@ pub enum Input {
         /// Why, and what to do, in words.
         reason: String,
     },
+    /// The application searches an image; answered by [`Output::Offer`], any number of times, and then, unless [`Input::SearchDone`] comes first, by
+    /// [`Output::SearchOver`].
+    Search {
+        /// A new id: random bytes.
+        search: SearchId,
+        /// Which; `None`: all that there are.
+        name: Option<ImageName>,
+    },
+    /// The application wants no more offers.
+    SearchDone {
+        /// Of which search.
+        search: SearchId,
+    },
+    /// The answer to [`Output::LookUp`].
+    LookedUp {
+        /// For which search.
+        search: SearchId,
+        /// What there is. A list of all has at most [`FOUND_IMAGES`](super::limits::FOUND_IMAGES).
+        images: Vec<ImageInfo>,
+    },
     /// The deadline of [`poll_timeout`](super::Protocol::poll_timeout) has come.
     Timeout,
     /// The node ends: every link is closed, nothing new is begun.
@@ -260,8 +280,38 @@ pub enum Output {
         /// As what, and on how many links.
         told: Told,
     },
+    /// Look for an image in the node's folder; answered by [`Input::LookedUp`], once, with nothing where it is not there.
+    LookUp {
+        /// For which search.
+        search: SearchId,
+        /// Which, with its digest; `None`: all, without.
+        name: Option<ImageName>,
+    },
+    /// Somebody has what the application searches.
+    Offer {
+        /// The answer, with the search's id.
+        found: Found,
+    },
+    /// A search of the application is over.
+    SearchOver {
+        /// Which.
+        search: SearchId,
+        /// Why.
+        end: SearchEnd,
+    },
     /// Tell the application and the log.
     Notify(Event),
+}
+
+/// Why a search is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SearchEnd {
+    /// It was not begun: [`SEARCHES`](super::limits::SEARCHES) are under way.
+    Refused,
+    /// It was not begun: this node is linked to none of its kind.
+    Alone,
+    /// [`search_deadline`](super::limits::Limits::search_deadline) has passed.
+    Deadline,
 }
 
 /// What became of a broadcast.

@@ -54,6 +54,24 @@ pub const SEALED_BYTES: usize = 128 * 1024;
 pub const ANNOUNCED_BYTES: usize = 64 * 1024 * 1024;
 /// How many identities of transactions that the application refuses, or whose signature is missing or forged where one is required,, so that no comparison asks for them again.
 pub const REFUSED: usize = 131_072;
+/// The longest name of an image, in bytes: what every file system takes, with room for what we put before it.
+pub const IMAGE_NAME_BYTES: usize = 200;
+/// How many images one FOUND names.
+pub const FOUND_IMAGES: usize = 256;
+/// How many bytes of names one FOUND has at most, where it lists all.
+pub const FOUND_NAMES_BYTES: usize = 16 * 1024;
+/// How many searches of its own a node has under way: at five seconds each, a dozen misses per second.
+pub const SEARCHES: usize = 64;
+/// How many questions are remembered, …
+pub const SEARCHES_SEEN: usize = 8_192;
+/// … and how long: far longer than one takes to go round, and its answers to come back.
+pub const SEARCH_KEPT: Duration = Duration::from_secs(60);
+/// How many questions a node looks for in its folder at once.
+pub const LOOK_UPS: usize = 64;
+/// How many answers to one question for an image are passed on and considered: if so many finders fail, so will the rest.
+pub const FINDERS: usize = 8;
+/// How many answers to one question for all images are.
+pub const LISTERS: usize = 512;
 /// The greatest age that a frame may claim for what it carries.
 pub const OLDEST: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -116,6 +134,12 @@ pub struct Limits {
     pub presence_nodes: usize,
     /// How long the older of two links to one node has to answer a ping before it is closed for the newer one.
     pub duel: Duration,
+    /// How long an image is searched before it counts as not there. Includes the finder's reading it for its digest.
+    pub search_deadline: Duration,
+    /// The largest image that is fetched from another node, or offered to one, in bytes.
+    pub image_max_bytes: u64,
+    /// How many bytes of fetched images are kept; 0: none.
+    pub image_cache_bytes: u64,
 }
 
 impl Default for Limits {
@@ -149,6 +173,9 @@ impl Default for Limits {
             forget_after: Duration::from_secs(24 * 60 * 60),
             presence_nodes: 10_000,
             duel: Duration::from_secs(2),
+            search_deadline: Duration::from_secs(5),
+            image_max_bytes: 64 * 1024 * 1024,
+            image_cache_bytes: 0,
         }
     }
 }

@@ -137,6 +137,7 @@ impl Protocol {
         self.reconciling.forget_link(link);
         self.catching_up.forget_link(link);
         self.forget_talk(link);
+        self.searches.forget_link(link);
         let orphans = self.trees.forget_link(link);
         self.regrow(now, &orphans, None);
         self.settle_plain(now, &closed);

@@ -6,7 +6,7 @@
 //! `json/`); who receives one that is new sends it on to all peers but the one that brought it, and has it stored (`gossip.rs`, `holdings.rs`). Full peers
 //! tell each other whose transactions they get elsewhere, and so each origin grows a tree (`trees.rs`); what a break in a tree lets fall is found by comparing pools
 //! (`reconcile.rs`, `offer.rs`); a link that is too slow is fed from the pool (`feed.rs`). A **broadcast** is a text to everybody, kept for ten minutes
-//! (`broadcast.rs`, `catch_up.rs`); by their announcements nodes know who is in the network (`presence/`). What a stranger can
+//! (`broadcast.rs`, `catch_up.rs`); by their announcements nodes know who is in the network (`presence/`); images are searched in it (`images.rs`). What a stranger can
 //! push against has a bound in `limits.rs`. The messages themselves are in `message/`.
 //!
 //! [`Protocol`] is driven by three calls and owns all state; `transport/` drives it on sockets, the simulator in virtual time. Time and randomness come in as
@@ -41,6 +41,7 @@ mod feed;
 mod genesis;
 mod gossip;
 mod holdings;
+mod images;
 mod introduction;
 mod islands;
 mod links;
@@ -69,12 +70,13 @@ use catch_up::CatchingUp;
 use counters::Counters;
 use dialling::Dialling;
 use event::Event;
-pub use exchange::{Config, Direction, Input, Lane, Output, RequestId, Submission, Told};
+pub use exchange::{Config, Direction, Input, Lane, Output, RequestId, SearchEnd, Submission, Told};
 use frame::Frame;
 use genesis::Genesis;
 use gossip::Waiting;
 use holdings::Holdings;
 use identity::{LinkId, NodeId};
+use images::Searches;
 use islands::Island;
 use links::{Link, Links, Role};
 use membership::close;
@@ -112,6 +114,7 @@ pub struct Protocol {
     catching_up: CatchingUp,
     presence: Presence,
     doorkeeping: Doorkeeping,
+    searches: Searches,
     /// Whether the pool's file takes writes, as far as we know.
     writable: bool,
     /// Where the pool ended before the fact that is being handled.
@@ -149,6 +152,7 @@ impl Protocol {
             catching_up: CatchingUp::default(),
             presence: Presence::new(config.seed),
             doorkeeping: Doorkeeping::default(),
+            searches: Searches::default(),
             writable: true,
             end_before: 0,
             counters: Counters::default(),
@@ -197,6 +201,9 @@ impl Protocol {
             Input::Certified { link, certified } => self.on_certified(link, certified),
             Input::AccessChanged { access } => self.on_access(now, access),
             Input::TurnedAway { remote, reason } => self.on_turned_away(now, remote, &reason),
+            Input::Search { search, name } => self.on_search(now, search, name),
+            Input::SearchDone { search } => self.on_search_done(search),
+            Input::LookedUp { search, images } => self.on_looked_up(now, search, images),
             Input::Timeout => self.on_timeout(now),
             Input::Shutdown => self.on_shutdown(),
         }
@@ -297,6 +304,8 @@ impl Protocol {
             Ok(Message::Peers(sample)) => self.on_peers(now, link, sample),
             Ok(Message::Declined(declined)) => self.on_declined(now, link, &declined),
             Ok(Message::Beacon(beacon)) => self.on_beacon(now, link, beacon),
+            Ok(Message::Find(find)) => self.on_find(now, link, find),
+            Ok(Message::Found(found)) => self.on_image_found(now, link, found),
             Ok(Message::Status(StatusFrame::Question { holds })) => self.on_status_question(now, link, &holds),
             Ok(Message::Status(StatusFrame::Answer(_)) | Message::Ack(_)) => self.counters.answers_unsolicited += 1,
             Ok(Message::Unknown(kind)) => {
@@ -346,6 +355,7 @@ impl Protocol {
                 Timer::Announce => self.on_announce_due(now),
                 Timer::TellNodes => self.on_tell_due(now),
                 Timer::Sweep => self.on_sweep_due(now),
+                Timer::Search(search) => self.on_search_due(search),
             }
         }
     }

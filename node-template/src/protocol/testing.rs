@@ -13,9 +13,9 @@ use super::event::Event;
 use super::identity::{Greeting, LinkId, NodeId, Session};
 use super::json::Parser;
 use super::limits::Limits;
-use super::message::{Message, TITLE};
+use super::message::{Found, ImageInfo, Message, SearchId, TITLE};
 use super::signature::{Purpose, Seal, Signature, Signer, Unsigned};
-use super::{Config, Direction, Input, Output, Protocol, RequestId, Told};
+use super::{Config, Direction, Input, Output, Protocol, RequestId, SearchEnd, Told};
 
 /// Nodes that are linked only as [`Self::link`] says; each dial of their own fails.
 pub(super) struct Net {
@@ -27,6 +27,11 @@ pub(super) struct Net {
     /// How many frames of each type were sent, and every frame to a client.
     pub(super) sent: BTreeMap<String, usize>,
     pub(super) to_clients: Vec<String>,
+    /// What each node has in its folder.
+    pub(super) images: BTreeMap<usize, Vec<ImageInfo>>,
+    /// What came of searches, and at which node.
+    pub(super) offers: Vec<(usize, Found)>,
+    pub(super) searches_over: Vec<(usize, SearchId, SearchEnd)>,
     wires: BTreeMap<(usize, LinkId), (usize, LinkId)>,
     last_link: u64,
     runs: u8,
@@ -51,6 +56,9 @@ impl Net {
             told: Vec::new(),
             sent: BTreeMap::new(),
             to_clients: Vec::new(),
+            images: BTreeMap::new(),
+            offers: Vec::new(),
+            searches_over: Vec::new(),
             wires: BTreeMap::new(),
             last_link: 0,
             runs: 0,
@@ -116,6 +124,19 @@ impl Net {
         self.inputs.push_back((to, Input::LinkOpened { link: here, remote, direction: Direction::Accepted }));
         self.settle();
         (there, here)
+    }
+
+    /// One more node.
+    pub(super) fn add(&mut self) {
+        let core = self.core(self.cores.len());
+        self.cores.push(core);
+        self.events.push(Vec::new());
+    }
+
+    /// The name that the link between two nodes has at the first.
+    pub(super) fn link_between(&self, one: usize, other: usize) -> LinkId {
+        let wire = self.wires.iter().find(|((at, _), (to, _))| (*at, *to) == (one, other));
+        wire.expect("they are linked").0.1
     }
 
     /// Each node to each other.
@@ -258,6 +279,13 @@ impl Net {
             Output::Store { transaction } => {
                 self.inputs.push_back((node, Input::Stored { ids: vec![transaction.id()] }))
             }
+            Output::LookUp { search, name } => {
+                let has = |image: &&ImageInfo| name.as_ref().is_none_or(|name| image.name == *name);
+                let images = self.images.get(&node).into_iter().flatten().filter(has).cloned().collect();
+                self.inputs.push_back((node, Input::LookedUp { search, images }));
+            }
+            Output::Offer { found } => self.offers.push((node, found)),
+            Output::SearchOver { search, end } => self.searches_over.push((node, search, end)),
             Output::Feed { .. }
             | Output::Fetch { .. }
             | Output::Submitted { .. }

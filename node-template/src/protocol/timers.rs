@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::address::PeerAddress;
 use super::identity::LinkId;
+use super::message::SearchId;
 
 /// What a deadline is for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +38,8 @@ pub(super) enum Timer {
     TellNodes,
     /// The table of nodes is looked through.
     Sweep,
+    /// A search has had its time.
+    Search(SearchId),
 }
 
 /// The set of deadlines.

@@ -10,6 +10,8 @@ use crate::protocol::limits::{Limits, MESSAGE_BYTES};
 const QUEUE: (u64, u64) = (MESSAGE_BYTES as u64, 1 << 30);
 /// So that sums of two counts overflow nowhere, on no machine.
 const COUNT: (u64, u64) = (1, 1 << 31);
+/// None at all, up to a tebibyte.
+const BYTES: (u64, u64) = (0, 1 << 40);
 /// Longer than a day is no wait but a fault.
 const SECONDS: (u64, u64) = (1, 24 * 60 * 60);
 const MILLISECONDS: (u64, u64) = (1, 24 * 60 * 60 * 1000);
@@ -17,7 +19,7 @@ const MILLISECONDS: (u64, u64) = (1, 24 * 60 * 60 * 1000);
 /// A limit that can be changed: its name, its least and most value, and how it is set.
 type Adjustable = (&'static str, (u64, u64), fn(&mut Limits, u64));
 
-const ADJUSTABLE: [Adjustable; 13] = [
+const ADJUSTABLE: [Adjustable; 15] = [
     ("PEER_TABLE", COUNT, |limits, peers| limits.peer_table = peers as usize),
     ("INBOUND_LINKS", COUNT, |limits, links| limits.inbound_links = links as usize),
     ("INBOUND_LINKS_PER_IP", COUNT, |limits, links| limits.inbound_per_ip = links as usize),
@@ -31,6 +33,8 @@ const ADJUSTABLE: [Adjustable; 13] = [
     ("DEAD_AFTER_SECONDS", SECONDS, |limits, time| limits.dead_after = Duration::from_secs(time)),
     ("BACKOFF_MIN_MILLISECONDS", MILLISECONDS, |limits, time| limits.backoff_min = Duration::from_millis(time)),
     ("BACKOFF_MAX_MILLISECONDS", MILLISECONDS, |limits, time| limits.backoff_max = Duration::from_millis(time)),
+    ("IMAGE_MAX_BYTES", BYTES, |limits, bytes| limits.image_max_bytes = bytes),
+    ("IMAGE_CACHE_BYTES", BYTES, |limits, bytes| limits.image_cache_bytes = bytes),
 ];
 
 /// The names of the limits that can be changed.

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::net::TcpStream;
 use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, http};
 
@@ -32,6 +33,19 @@ pub(crate) struct Dialled {
 /// # Errors
 /// In words, for the log.
 pub(crate) async fn dial(address: &PeerAddress, limits: &Limits, secure: Option<&Live>) -> Result<Dialled, String> {
+    dial_for(address, limits, secure, None).await
+}
+
+/// As [`dial`], for another purpose than a link: a subprotocol (RFC 6455, section 1.9), which the other side must know.
+///
+/// # Errors
+/// In words, for the log.
+pub(crate) async fn dial_for(
+    address: &PeerAddress,
+    limits: &Limits,
+    secure: Option<&Live>,
+    purpose: Option<&'static str>,
+) -> Result<Dialled, String> {
     match (address.is_secure(), secure) {
         (true, None) => {
             return Err("it is in a closed network, or behind a proxy, and this node is in an open one; use its ws:// address, or set NETWORK_CA and CERTIFICATE to join it".into());
@@ -44,7 +58,7 @@ pub(crate) async fn dial(address: &PeerAddress, limits: &Limits, secure: Option<
         }
         _ => {}
     }
-    match tokio::time::timeout(limits.dial_timeout, upgrade(address, limits, secure)).await {
+    match tokio::time::timeout(limits.dial_timeout, upgrade(address, limits, secure, purpose)).await {
         Ok(Ok(dialled)) => Ok(dialled),
         Ok(Err(error)) => Err(describe(&error)),
         Err(_) => Err(format!("no answer within {} s", limits.dial_timeout.as_secs())),
@@ -63,10 +77,18 @@ pub(crate) async fn probe(address: &PeerAddress, limits: &Limits, secure: Option
     greeting
 }
 
-async fn upgrade(address: &PeerAddress, limits: &Limits, secure: Option<&Live>) -> Result<Dialled, tungstenite::Error> {
+async fn upgrade(
+    address: &PeerAddress,
+    limits: &Limits,
+    secure: Option<&Live>,
+    purpose: Option<&'static str>,
+) -> Result<Dialled, tungstenite::Error> {
     let stream = connect(address).await?;
     let remote = stream.peer_addr()?.ip().to_canonical();
-    let request = address.to_string().into_client_request()?;
+    let mut request = address.to_string().into_client_request()?;
+    if let Some(purpose) = purpose {
+        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(purpose));
+    }
     let stream = Guarded::new(stream, limits.upgrade_bytes)?;
     let (stream, certified) = match secure {
         None => (Stream::Plain(stream), None),

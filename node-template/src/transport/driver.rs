@@ -24,13 +24,14 @@ use super::secure::Live;
 use super::trip::Trip;
 use super::{Arrival, Read};
 use crate::hook::Validator;
+use crate::images::{Answer, Images};
 use crate::pool::{Pool, Report};
 use crate::protocol::access::{Access, Certified};
 use crate::protocol::address::{PeerAddress, Scope};
 use crate::protocol::event::Event;
 use crate::protocol::identity::{Greeting, LinkId, Session};
 use crate::protocol::limits::Limits;
-use crate::protocol::message::{Member, Status};
+use crate::protocol::message::{ImageInfo, ImageName, Member, SearchId, Status};
 use crate::protocol::transaction::{Transaction, TransactionId};
 use crate::protocol::{Direction, Input, Lane, Output, Protocol, RequestId, Submission, Told};
 use crate::remembered::Remembered;
@@ -75,6 +76,20 @@ pub(crate) enum Command {
     Warn {
         text: String,
     },
+    Search {
+        id: SearchId,
+        name: Option<ImageName>,
+        answers: mpsc::Sender<Answer>,
+    },
+    SearchDone {
+        id: SearchId,
+    },
+    /// Whether somebody may have images of us.
+    MayFetch {
+        remote: std::net::IpAddr,
+        certified: Option<Certified>,
+        answer: oneshot::Sender<bool>,
+    },
 }
 
 /// Something that takes its time, and its end.
@@ -83,6 +98,7 @@ enum Errand {
     Probed { link: LinkId, address: PeerAddress, greeting: Option<Greeting> },
     Fetched { link: LinkId },
     Fed { link: LinkId, position: Option<u64> },
+    LookedUp { search: SearchId, images: Vec<ImageInfo> },
 }
 
 /// What the driver is made of.
@@ -103,6 +119,7 @@ pub(crate) struct Parts {
     pub(crate) remembered: Remembered,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) syncs: Arc<Histogram>,
+    pub(crate) images: Arc<Images>,
 }
 
 /// The task that owns the core.
@@ -117,6 +134,8 @@ pub(crate) struct Driver {
     requests: BTreeMap<RequestId, Request>,
     /// Who waits to be told what became of a broadcast.
     broadcasts: BTreeMap<RequestId, oneshot::Sender<Told>>,
+    /// Who searches an image.
+    searches: BTreeMap<SearchId, mpsc::Sender<Answer>>,
     last_request: u64,
     /// Links to which something was staged since the last hand-over.
     touched: Vec<LinkId>,
@@ -162,6 +181,7 @@ impl Driver {
             errands: JoinSet::new(),
             requests: BTreeMap::new(),
             broadcasts: BTreeMap::new(),
+            searches: BTreeMap::new(),
             last_request: 0,
             touched: Vec::new(),
             to_store: Vec::new(),
@@ -303,7 +323,9 @@ impl Driver {
             }
             Command::Status { holds, answer } => {
                 // Whoever asked may have gone.
-                answer.send(self.parts.protocol.status(Instant::now(), &holds)).unwrap_or_default();
+                let mut status = self.parts.protocol.status(Instant::now(), &holds);
+                status.counters.extend(self.parts.images.counts().map(|(name, count)| (name.to_owned(), count)));
+                answer.send(status).unwrap_or_default();
             }
             Command::Links { answer } => answer.send(self.open_links()).unwrap_or_default(),
             Command::Broadcast { message, time, told } => {
@@ -321,6 +343,17 @@ impl Driver {
             Command::Warn { text } => self.tell(Event::Warning { text }),
             Command::Nodes { answer } => {
                 answer.send(self.parts.protocol.nodes(Instant::now())).unwrap_or_default();
+            }
+            Command::Search { id, name, answers } => {
+                self.searches.insert(id, answers);
+                self.handle(Input::Search { search: id, name });
+            }
+            Command::SearchDone { id } => {
+                self.searches.remove(&id);
+                self.handle(Input::SearchDone { search: id });
+            }
+            Command::MayFetch { remote, certified, answer } => {
+                answer.send(self.parts.protocol.may_fetch(remote, certified)).unwrap_or_default();
             }
         }
     }
@@ -340,6 +373,7 @@ impl Driver {
                 }
             }
             Ok(Errand::Fed { position: None, .. }) => {}
+            Ok(Errand::LookedUp { search, images }) => self.handle(Input::LookedUp { search, images }),
             Ok(Errand::Fetched { link }) => {
                 if let Some(outgoing) = self.links.get_mut(&link) {
                     outgoing.fetching = false;
@@ -490,6 +524,22 @@ impl Driver {
                     let room = WANTED.saturating_sub(outgoing.wanted.len());
                     outgoing.wanted.extend(positions.into_iter().take(room));
                     self.fetch(link);
+                }
+            }
+            Output::LookUp { search, name } => {
+                let images = Arc::clone(&self.parts.images);
+                self.errands
+                    .spawn(async move { Errand::LookedUp { search, images: images.look_up(name.as_ref()).await } });
+            }
+            Output::Offer { found } => {
+                if let Some(asker) = self.searches.get(&found.id) {
+                    // There is room for as many as the core lets through; and whoever asked may have gone.
+                    asker.try_send(Answer::Offer(found)).unwrap_or_default();
+                }
+            }
+            Output::SearchOver { search, end } => {
+                if let Some(asker) = self.searches.remove(&search) {
+                    asker.try_send(Answer::Over(end)).unwrap_or_default();
                 }
             }
             Output::Remember { addresses } => self.parts.remembered.keep(addresses),

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_tungstenite::accept_hdr_async_with_config;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
@@ -21,6 +22,7 @@ use super::door::{self, Entered, NotEntered};
 use super::secure::Live;
 use super::stream::Guarded;
 use super::{Arrival, websocket_config};
+use crate::images::{Images, wire};
 use crate::protocol::address::Scope;
 use crate::protocol::identity::Greeting;
 use crate::protocol::limits::Limits;
@@ -61,6 +63,7 @@ pub(crate) struct Doorman {
     inbox: mpsc::Sender<Arrival>,
     /// In a closed network everybody has to show a certificate.
     secure: Option<Arc<Live>>,
+    images: Arc<Images>,
 }
 
 impl Doorman {
@@ -69,10 +72,11 @@ impl Doorman {
         limits: Limits,
         inbox: mpsc::Sender<Arrival>,
         secure: Option<Arc<Live>>,
+        images: Arc<Images>,
     ) -> Self {
         let greeting = HeaderValue::from_str(&greeting.to_string())
             .expect("a greeting is hexadecimal digits, hyphens and a slash");
-        Self { greeting, limits, places: Arc::default(), inbox, secure }
+        Self { greeting, limits, places: Arc::default(), inbox, secure, images }
     }
 
     /// Accepts connections for as long as it is polled. Dropping it ends the upgrades that are under way.
@@ -119,7 +123,7 @@ impl Doorman {
         // Who comes from an address of ours is on this host, as much as who comes from loopback.
         let local = stream.local_addr().is_ok_and(|local| local.ip() == remote.ip());
         let upgraded = tokio::time::timeout(self.limits.upgrade_timeout, self.handshake(stream)).await;
-        let Entered { mut socket, certified } = match upgraded {
+        let (Entered { mut socket, certified }, transfer) = match upgraded {
             Ok(Ok(entered)) => entered,
             Ok(Err(NotEntered::WebSocket(error))) => return tracing::debug!("{remote} spoke no WebSocket: {error}"),
             Ok(Err(NotEntered::TurnedAway(reason))) => return self.turn_away(remote, reason),
@@ -134,6 +138,10 @@ impl Doorman {
         }
         socket.get_mut().lift_allowance();
         let remote = if local { IpAddr::from(Ipv4Addr::LOCALHOST) } else { remote.ip().to_canonical() };
+        if transfer {
+            // It keeps its place among the connections, and is no link.
+            return Arc::clone(&self.images).serve(socket, remote, certified).await;
+        }
         if self.inbox.send(Arrival::Accepted { socket: Box::new(socket), remote, place, certified }).await.is_err() {
             tracing::debug!("a connection came while this node was shutting down");
         }
@@ -147,13 +155,18 @@ impl Doorman {
         }
     }
 
-    async fn handshake(&self, stream: TcpStream) -> Result<Entered, NotEntered> {
+    /// Upgrades; tells whether it is for a transfer.
+    async fn handshake(&self, stream: TcpStream) -> Result<(Entered, bool), NotEntered> {
         let stream = Guarded::new(stream, self.limits.upgrade_bytes)?;
         let (stream, certified) = door::enter(stream, self.secure.as_deref()).await?;
+        let mut transfer = false;
         #[expect(clippy::result_large_err, reason = "the library's callback is defined so")]
-        let greet = |request: &Request, response: Response| self.greet(request, response);
+        let greet = |request: &Request, response: Response| {
+            transfer = wants_transfer(request);
+            self.greet(request, response)
+        };
         let socket = accept_hdr_async_with_config(stream, greet, Some(websocket_config())).await?;
-        Ok(Entered { socket, certified })
+        Ok((Entered { socket, certified }, transfer))
     }
 
     /// Refuses web pages, and puts our greeting into the answer.
@@ -166,8 +179,17 @@ impl Doorman {
             return Err(refusal);
         }
         response.headers_mut().insert(Greeting::HEADER, self.greeting.clone());
+        if wants_transfer(request) {
+            response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(wire::PROTOCOL));
+        }
         Ok(response)
     }
+}
+
+/// Whether an upgrade is for a transfer of an image. Other subprotocols are left unanswered, as RFC 6455 has it: whoever insists on one gives up.
+fn wants_transfer(request: &Request) -> bool {
+    let offered = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    offered.flat_map(|value| value.split(',')).any(|name| name.trim() == wire::PROTOCOL)
 }
 
 /// How many accepted connections there are, by IP address.

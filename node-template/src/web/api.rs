@@ -17,7 +17,7 @@ use super::guard::{Guard, guard};
 use super::hub::Hub;
 use super::limits::{BODY_BYTES, BODY_WITHIN, SEARCHES, STORED_WITHIN, STREAMS};
 use super::problem::Problem;
-use super::{metrics, page, pages, stream};
+use super::{images, metrics, page, pages, stream};
 use crate::network::Handle;
 use crate::protocol::json::Parser;
 use crate::settings::HttpSettings;
@@ -63,6 +63,8 @@ pub(super) fn router(state: Shared) -> Router {
         .route("/api/transactions/{id}", get(pages::one))
         .route("/api/broadcasts", post(broadcast))
         .route("/api/events", get(events))
+        .route("/api/images", get(images::list))
+        .route("/images/{name}", get(images::one))
         .route("/metrics", get(metrics::metrics))
         .route("/healthz", get(metrics::alive))
         .route("/readyz", get(metrics::ready))

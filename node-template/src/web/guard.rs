@@ -20,8 +20,7 @@ use crate::settings::HttpSettings;
 /// No script but our own files, nothing from elsewhere, in nobody's frame.
 const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-const HEADERS: [(HeaderName, &str); 6] = [
-    (header::CONTENT_SECURITY_POLICY, CSP),
+const HEADERS: [(HeaderName, &str); 5] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
     (header::X_FRAME_OPTIONS, "DENY"),
@@ -58,7 +57,7 @@ impl Guard {
         self.name(request)?;
         self.origin(request)?;
         self.requests.take()?;
-        if path == "/metrics" || path.starts_with("/api/") {
+        if path == "/metrics" || path.starts_with("/api/") || path.starts_with("/images/") {
             self.token(request.headers())?;
         }
         if request.method() != Method::GET && request.method() != Method::HEAD {
@@ -152,6 +151,8 @@ pub(super) async fn guard(FromState(state): FromState<Shared>, request: Request,
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
+    // An image brings a stricter one.
+    response.headers_mut().entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(CSP));
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }

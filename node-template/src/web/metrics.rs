@@ -14,6 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::api::{Shared, State};
 use super::problem::Problem;
+use crate::images;
 use crate::network::OpenLink;
 use crate::protocol::counters::Counters;
 use crate::protocol::message::Status;
@@ -137,7 +138,7 @@ struct Syncs {
 
 impl Collector for Counted {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        for (name, help) in Counters::described() {
+        for (name, help) in Counters::described().chain(images::described()) {
             let Some((_, count)) = self.counters.iter().find(|(counted, _)| counted == name) else { continue };
             let help = help.trim();
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;

@@ -13,6 +13,7 @@
 //! guard   who may ask                      pages    transactions, newest first, with search
 //! hub     what everybody is told live      stream   one listener's stream of it
 //! view    the network as one picture       metrics  for Prometheus; health
+//! images  images, whole or in part
 //! page    the page's files                 problem  errors as RFC 9457 has them
 //! ```
 
@@ -30,6 +31,7 @@ use crate::transport::listener;
 mod api;
 mod guard;
 mod hub;
+mod images;
 mod limits;
 mod metrics;
 mod page;

@@ -20,6 +20,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("live.js", JS, include_str!("page/live.js")),
     ("graph.js", JS, include_str!("page/graph.js")),
     ("layout.js", JS, include_str!("page/layout.js")),
+    ("images.js", JS, include_str!("page/images.js")),
     ("pool.js", JS, include_str!("page/pool.js")),
     ("forms.js", JS, include_str!("page/forms.js")),
     ("tables.js", JS, include_str!("page/tables.js")),

@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 pub mod embedded;
+pub mod finder;
 pub mod hostile;
 pub mod mount;
 pub mod namespace;

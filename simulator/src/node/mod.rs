@@ -377,6 +377,9 @@ fn note(net: &mut Network, actor: usize, input: &Input) {
         Input::Lost { ids } => ("lost", ids.len() as u64, String::new()),
         Input::Submit { transaction, .. } => ("submit", 0, transaction.body().to_owned()),
         Input::Broadcast { message, .. } => ("broadcasts", 0, message.clone()),
+        Input::Search { search, .. } => ("searches", 0, search.to_string()),
+        Input::SearchDone { search } => ("searches no more", 0, search.to_string()),
+        Input::LookedUp { search, .. } => ("looked for images", 0, search.to_string()),
         Input::Timeout => ("timeout", 0, String::new()),
         Input::Shutdown => ("shutdown", 0, String::new()),
     };

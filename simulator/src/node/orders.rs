@@ -80,6 +80,11 @@ impl Node {
                 self.acknowledged
                     .push(id.ok_or_else(|| (Invariant::AcknowledgedAfterDisk, format!("{request:?} is called kept")))?);
             }
+            // Nobody here has images, or wants any.
+            Output::LookUp { search, .. } => {
+                self.follow_ups.push_back(Input::LookedUp { search, images: Vec::new() });
+            }
+            Output::Offer { .. } | Output::SearchOver { .. } => {}
             Output::Remember { addresses } => self.remembered = addresses,
             Output::Notify(event) => {
                 self.counts.linked += u64::from(matches!(event, Event::PeerUp { .. }));

@@ -8,6 +8,7 @@ mod announce;
 mod broadcast;
 mod delivery;
 mod handshake;
+mod image;
 mod network;
 mod overlay;
 mod status;
@@ -25,6 +26,7 @@ pub use announce::{AnnounceFrame, Announcement};
 pub use broadcast::{Broadcast, BroadcastFrame, BroadcastId, InvalidBroadcast, TITLE};
 pub use delivery::{Ack, AckStatus, Delivery};
 pub use handshake::{Handshake, NodeInfo};
+pub use image::{Find, Found, ImageInfo, ImageName, NotAnImageName, SearchId};
 pub use network::{Member, Members, NetworkFrame};
 pub use overlay::{Beacon, Declined, Join, Sample, Want};
 pub use status::{PeerRow, PeerState, Status, StatusFrame, Summary};
@@ -69,6 +71,10 @@ pub enum Message {
     Announce(AnnounceFrame),
     /// A question for the list of nodes, or its answer.
     Network(NetworkFrame),
+    /// A question for an image.
+    Find(Find),
+    /// Its answer.
+    Found(Found),
     /// A type that this version does not know; ignored.
     Unknown(String),
 }
@@ -124,6 +130,8 @@ impl Message {
             "BROADCAST" => BroadcastFrame::read(frame).map(Self::Broadcast),
             "ANNOUNCE" => AnnounceFrame::read(frame).map(Self::Announce),
             "NETWORK" => NetworkFrame::read(frame).map(Self::Network),
+            "FIND" => Find::read(frame).map(Self::Find),
+            "FOUND" => Found::read(frame).map(Self::Found),
             _ => Ok(Self::Unknown(kind.chars().take(limits::SHOWN_CHARACTERS).collect())),
         }
     }
@@ -146,6 +154,8 @@ impl Message {
             Self::Broadcast(_) => "BROADCAST",
             Self::Announce(_) => "ANNOUNCE",
             Self::Network(_) => "NETWORK",
+            Self::Find(_) => "FIND",
+            Self::Found(_) => "FOUND",
             Self::Unknown(kind) => kind,
         }
     }

@@ -96,6 +96,11 @@ impl Presence {
         self.table.len() + 1
     }
 
+    /// How many nodes a node knows, by its own last word; `None` if none came.
+    pub(super) fn known_to(&self, node: NodeId) -> Option<u32> {
+        self.table.get(node).map(|announcement| announcement.nodes)
+    }
+
     /// How long it is at most from one announcement of ours to the next.
     fn interval(&self) -> Duration {
         INTERVAL.max(INTERVAL_PER_NODE * u32::try_from(self.count()).unwrap_or(u32::MAX))

@@ -63,6 +63,8 @@ export function keepToken(value) {
   sessionStorage.setItem("token", value);
 }
 
+export const hasToken = () => token !== null;
+
 /** Asks the node; an error has the node's own words. */
 export async function ask(path, { body, signal } = {}) {
   const headers = token ? { authorization: `Bearer ${token}` } : {};

@@ -4,6 +4,7 @@ import { by, count, duration, keepToken, number, short, tell } from "./dom.js";
 import * as feed from "./feed.js";
 import "./forms.js";
 import { Graph } from "./graph.js";
+import * as images from "./images.js";
 import { listen } from "./live.js";
 import * as pool from "./pool.js";
 import * as tables from "./tables.js";
@@ -69,6 +70,7 @@ listen({
     showPeers(peers);
     feed.begin(lines);
     pool.begin();
+    images.begin();
   },
   status: showStatus,
   network: showNetwork,

@@ -1,0 +1,255 @@
+//! What was fetched: files on their way, and those that are kept, least recently used out.
+//!
+//! Everything is in the folder `image-cache`, which is the program's own: it may be deleted at any time. A file on its way has no name that anybody could ask
+//! for, and is gone with whoever writes it; what is kept has its image's name. With no room (`IMAGE_CACHE_BYTES=0`) nothing is kept, and what an earlier run kept is removed.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::time::SystemTime;
+
+use super::folder::{Folder, Opened, blocking};
+use crate::protocol::message::ImageName;
+
+/// The folder's name.
+pub(super) const CACHE: &str = "image-cache";
+/// How the names of files on their way begin: no image is called so.
+const DRAFT: &str = ".fetch-";
+
+/// The images that were fetched and are kept.
+#[derive(Debug)]
+pub(super) struct Cache {
+    pub(super) folder: Folder,
+    most: u64,
+    kept: Mutex<Kept>,
+    drafts: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    entries: BTreeMap<ImageName, Entry>,
+    bytes: u64,
+    /// Counts uses: the clock by which the least recent is known.
+    uses: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    size: u64,
+    used: u64,
+}
+
+/// A file on its way. Dropped, it is gone from the folder; who has it open can still read it.
+#[derive(Debug)]
+pub(super) struct Draft {
+    path: PathBuf,
+    pub(super) file: File,
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // It may have been moved to its place, or deleted by a person; what is left is removed at the next start.
+        fs::remove_file(&self.path).ok();
+    }
+}
+
+impl Kept {
+    fn insert(&mut self, name: ImageName, size: u64) {
+        self.remove(&name);
+        self.uses += 1;
+        self.bytes += size;
+        self.entries.insert(name, Entry { size, used: self.uses });
+    }
+
+    fn remove(&mut self, name: &ImageName) {
+        if let Some(entry) = self.entries.remove(name) {
+            self.bytes -= entry.size;
+        }
+    }
+
+    fn oldest(&self) -> Option<ImageName> {
+        self.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(name, _)| name.clone())
+    }
+}
+
+impl Cache {
+    /// The cache of a node's folder, with what an earlier run kept, as far as there is room.
+    pub(super) fn open(home: &Path, most: u64) -> Self {
+        let folder = Folder::new(home.join(CACHE));
+        let cache = Self { folder, most, kept: Mutex::default(), drafts: AtomicU64::new(0) };
+        if let Err(error) = cache.load()
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!("{CACHE} can not be read: {error}; images that were kept are fetched again");
+        }
+        cache
+    }
+
+    fn load(&self) -> io::Result<()> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(self.folder.path())? {
+            let entry = entry?;
+            let (name, metadata) = (entry.file_name(), entry.metadata()?);
+            if !metadata.is_file() {
+                continue;
+            }
+            match name.to_str().map(|name| (name.parse(), name.starts_with(DRAFT))) {
+                Some((Ok(name), _)) => {
+                    found.push((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), name, metadata.len()));
+                }
+                // Of a run that was killed.
+                Some((Err(_), true)) => fs::remove_file(entry.path())?,
+                _ => {}
+            }
+        }
+        found.sort();
+        let mut kept = self.lock();
+        found.into_iter().for_each(|(_, name, size)| kept.insert(name, size));
+        self.make_room(&mut kept, 0)
+    }
+
+    /// Opens an image that is kept; that is a use of it.
+    pub(super) async fn open_kept(&self, name: &ImageName) -> io::Result<Option<Opened>> {
+        {
+            let mut kept = self.lock();
+            kept.uses += 1;
+            let uses = kept.uses;
+            let Some(entry) = kept.entries.get_mut(name) else { return Ok(None) };
+            entry.used = uses;
+        }
+        let opened = self.folder.open(name).await?;
+        if opened.is_none() {
+            self.lock().remove(name);
+        }
+        Ok(opened)
+    }
+
+    /// The names and sizes of what is kept, in the order of their names.
+    pub(super) fn list(&self) -> Vec<(ImageName, u64)> {
+        self.lock().entries.iter().map(|(name, entry)| (name.clone(), entry.size)).collect()
+    }
+
+    /// A new file for what is on its way.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) async fn draft(&self) -> io::Result<Draft> {
+        let number = self.drafts.fetch_add(1, Ordering::Relaxed);
+        let folder = self.folder.path().to_owned();
+        blocking(move || {
+            fs::create_dir_all(&folder)?;
+            let path = folder.join(format!("{DRAFT}{number}"));
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
+            Ok(Draft { path, file })
+        })
+        .await
+    }
+
+    /// Keeps what was fetched and found sound, if there may be room for it; what was used least recently gives way.
+    ///
+    /// # Errors
+    /// The system's. What was fetched can be read all the same.
+    pub(super) fn keep(&self, draft: &Draft, name: &ImageName, size: u64) -> io::Result<()> {
+        if size > self.most {
+            return Ok(());
+        }
+        let mut kept = self.lock();
+        kept.remove(name);
+        self.make_room(&mut kept, size)?;
+        fs::rename(&draft.path, self.folder.path().join(name.as_str()))?;
+        kept.insert(name.clone(), size);
+        Ok(())
+    }
+
+    fn make_room(&self, kept: &mut Kept, size: u64) -> io::Result<()> {
+        while kept.bytes.saturating_add(size) > self.most {
+            let Some(oldest) = kept.oldest() else { break };
+            kept.remove(&oldest);
+            match fs::remove_file(self.folder.path().join(oldest.as_str())) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Held for a moment, and while an image gets its place.
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn name(text: &str) -> ImageName {
+        text.parse().unwrap()
+    }
+
+    async fn keep(cache: &Cache, image: &str, content: &str) {
+        let mut draft = cache.draft().await.unwrap();
+        draft.file.write_all(content.as_bytes()).unwrap();
+        cache.keep(&draft, &name(image), content.len() as u64).unwrap();
+    }
+
+    fn files(home: &Path) -> Vec<String> {
+        let entries = fs::read_dir(home.join(CACHE)).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[tokio::test]
+    async fn the_least_recently_used_gives_way() {
+        let home = tempfile::tempdir().unwrap();
+        let cache = Cache::open(home.path(), 10);
+        keep(&cache, "a", "aaaa").await;
+        keep(&cache, "b", "bbbb").await;
+        assert!(cache.open_kept(&name("a")).await.unwrap().is_some());
+        keep(&cache, "c", "cccc").await;
+        assert_eq!(files(home.path()), ["a", "c"]);
+        assert!(cache.open_kept(&name("b")).await.unwrap().is_none());
+        keep(&cache, "large", "more than there is room for").await;
+        assert_eq!(files(home.path()), ["a", "c"]);
+        // A person may delete what is kept.
+        fs::remove_file(home.path().join(CACHE).join("a")).unwrap();
+        assert!(cache.open_kept(&name("a")).await.unwrap().is_none());
+        assert_eq!(cache.list(), [(name("c"), 4)]);
+        keep(&cache, "c", "CC").await;
+        assert_eq!(cache.list(), [(name("c"), 2)]);
+    }
+
+    #[tokio::test]
+    async fn a_new_run_takes_over_what_fits_and_clears_what_was_on_its_way() {
+        let home = tempfile::tempdir().unwrap();
+        let cache = Cache::open(home.path(), 10);
+        keep(&cache, "a", "aaaa").await;
+        std::mem::forget(cache.draft().await.unwrap());
+        assert_eq!(files(home.path()).len(), 2);
+        assert_eq!(Cache::open(home.path(), 10).list(), [(name("a"), 4)]);
+        assert_eq!(files(home.path()), ["a"]);
+        assert!(Cache::open(home.path(), 0).list().is_empty());
+        assert!(files(home.path()).is_empty());
+    }
+
+    #[tokio::test]
+    async fn with_no_room_nothing_is_kept_and_what_is_dropped_can_still_be_read() {
+        let home = tempfile::tempdir().unwrap();
+        let cache = Cache::open(home.path(), 0);
+        let mut draft = cache.draft().await.unwrap();
+        draft.file.write_all(b"cat").unwrap();
+        cache.keep(&draft, &name("cat.jpg"), 3).unwrap();
+        let file = draft.file.try_clone().unwrap();
+        drop(draft);
+        assert!(files(home.path()).is_empty());
+        let mut read = [0; 3];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut read, 0).unwrap();
+        assert_eq!(&read, b"cat");
+    }
+}

@@ -1,0 +1,248 @@
+//! A folder of images: opens them safely, lists them, and knows their digests.
+//!
+//! Only regular files directly in the folder are opened: a link is not followed, and opening a FIFO or a device never waits. What stands in the way counts as not
+//! there. All of it is blocking work, done on the runtime's threads for that, never on the driver's.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+use tokio::task::spawn_blocking;
+
+use crate::protocol::message::ImageName;
+
+/// Of how many files the digest is remembered. Beyond that all are forgotten, and made anew as they are asked for.
+const DIGESTS: usize = 4_096;
+/// How many entries of a folder are looked at for a list: half a second's work on a slow disk.
+const ENTRIES: usize = 20_000;
+/// How much of a file is read at once for its digest, in bytes.
+const BLOCK: usize = 256 * 1024;
+
+/// A folder of images.
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+    digests: Mutex<BTreeMap<ImageName, (Stamp, [u8; 32])>>,
+    /// Held while a digest is made: one file at a time is read for that, and nobody makes what another is making.
+    making: tokio::sync::Mutex<()>,
+}
+
+/// What tells a file's content from an earlier one, without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    inode: u64,
+    pub(super) size: u64,
+    pub(super) modified: (i64, i64),
+}
+
+/// A regular file, open for reading.
+#[derive(Debug, Clone)]
+pub(super) struct Opened {
+    pub(super) file: Arc<File>,
+    pub(super) stamp: Stamp,
+}
+
+impl Stamp {
+    fn of(metadata: &fs::Metadata) -> Self {
+        Self { inode: metadata.ino(), size: metadata.len(), modified: (metadata.mtime(), metadata.mtime_nsec()) }
+    }
+}
+
+impl Folder {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, digests: Mutex::default(), making: tokio::sync::Mutex::default() }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens an image; `None` if there is no regular file of that name.
+    ///
+    /// # Errors
+    /// The system's, for a file that is there and can not be read.
+    pub(super) async fn open(&self, name: &ImageName) -> io::Result<Option<Opened>> {
+        let path = self.path.join(name.as_str());
+        blocking(move || open_file(&path)).await
+    }
+
+    /// The names and sizes of regular files that can be images, in the order of their names, at most so many; and whether there are more.
+    pub(super) async fn list(&self, most: usize) -> (Vec<(ImageName, u64)>, bool) {
+        let path = self.path.clone();
+        let listed = blocking(move || list_files(&path, most)).await;
+        listed.unwrap_or_else(|error| {
+            tracing::debug!("{} can not be listed: {error}", self.path.display());
+            (Vec::new(), false)
+        })
+    }
+
+    /// The SHA-256 of an image, made once for each content.
+    ///
+    /// # Errors
+    /// The system's; and one for a file that changes meanwhile.
+    pub(super) async fn digest(&self, name: &ImageName, opened: &Opened) -> io::Result<[u8; 32]> {
+        if let Some(digest) = self.known_digest(name, opened.stamp) {
+            return Ok(digest);
+        }
+        let _making = self.making.lock().await;
+        if let Some(digest) = self.known_digest(name, opened.stamp) {
+            return Ok(digest);
+        }
+        let Opened { file, stamp } = opened.clone();
+        let digest = blocking(move || {
+            let digest = digest_of(&file)?;
+            let unchanged = Stamp::of(&file.metadata()?) == stamp;
+            unchanged.then_some(digest).ok_or_else(|| io::Error::other("it is being written just now"))
+        })
+        .await?;
+        let mut digests = self.digests.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if digests.len() >= DIGESTS {
+            digests.clear();
+        }
+        digests.insert(name.clone(), (opened.stamp, digest));
+        Ok(digest)
+    }
+
+    fn known_digest(&self, name: &ImageName, stamp: Stamp) -> Option<[u8; 32]> {
+        let digests = self.digests.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        digests.get(name).filter(|(of, _)| *of == stamp).map(|(_, digest)| *digest)
+    }
+}
+
+/// Does what may wait for a disk where that keeps nobody up.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+fn open_file(path: &Path) -> io::Result<Option<Opened>> {
+    // Looked at before it is opened: there are devices that opening alone sets in motion.
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() => {}
+        Ok(_) => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    // And again after: what stood there may have been exchanged. NOFOLLOW and NONBLOCK are for that moment.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(descriptor) => File::from(descriptor),
+        Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let metadata = file.metadata()?;
+    Ok(metadata.is_file().then(|| Opened { stamp: Stamp::of(&metadata), file: Arc::new(file) }))
+}
+
+fn list_files(path: &Path, most: usize) -> io::Result<(Vec<(ImageName, u64)>, bool)> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), false)),
+        Err(error) => return Err(error),
+    };
+    let mut names: BTreeMap<ImageName, u64> = BTreeMap::new();
+    let mut more = false;
+    for (number, entry) in entries.enumerate() {
+        if number >= ENTRIES {
+            more = true;
+            break;
+        }
+        let entry = entry?;
+        let Some(name) = entry.file_name().to_str().and_then(|name| name.parse::<ImageName>().ok()) else { continue };
+        // A link's own kind is told here, not that of what it leads to; and a file may be gone meanwhile.
+        if let Some(metadata) = entry.metadata().ok().filter(fs::Metadata::is_file) {
+            names.insert(name, metadata.len());
+        }
+        if names.len() > most {
+            names.pop_last();
+            more = true;
+        }
+    }
+    Ok((names.into_iter().collect(), more))
+}
+
+fn digest_of(file: &File) -> io::Result<[u8; 32]> {
+    let (mut hash, mut block, mut offset) = (Sha256::new(), vec![0; BLOCK], 0);
+    loop {
+        match file.read_at(&mut block, offset)? {
+            0 => return Ok(hash.finalize().into()),
+            read => {
+                hash.update(&block[..read]);
+                offset += read as u64;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn name(text: &str) -> ImageName {
+        text.parse().unwrap()
+    }
+
+    fn folder() -> (tempfile::TempDir, Folder) {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("images");
+        fs::create_dir(&path).unwrap();
+        (home, Folder::new(path))
+    }
+
+    #[tokio::test]
+    async fn only_regular_files_of_the_folder_are_opened() {
+        let (home, folder) = folder();
+        fs::write(home.path().join("secret"), "secret").unwrap();
+        fs::write(folder.path().join("cat.jpg"), "cat").unwrap();
+        fs::create_dir(folder.path().join("folder.jpg")).unwrap();
+        symlink(home.path().join("secret"), folder.path().join("out.jpg")).unwrap();
+        symlink("cat.jpg", folder.path().join("in.jpg")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, folder.path().join("fifo.jpg"), rustix::fs::FileType::Fifo, Mode::RUSR, 0)
+            .unwrap();
+        fs::write(folder.path().join(".hidden"), "").unwrap();
+        assert_eq!(folder.open(&name("cat.jpg")).await.unwrap().unwrap().stamp.size, 3);
+        for refused in ["out.jpg", "in.jpg", "folder.jpg", "fifo.jpg", "dog.jpg"] {
+            assert!(folder.open(&name(refused)).await.unwrap().is_none(), "{refused}");
+        }
+        assert_eq!(folder.list(10).await, (vec![(name("cat.jpg"), 3)], false));
+    }
+
+    #[tokio::test]
+    async fn a_list_has_the_first_names_and_says_that_there_are_more() {
+        let (_home, folder) = folder();
+        assert_eq!(Folder::new(folder.path().join("nowhere")).list(3).await, (Vec::new(), false));
+        for number in 0..5 {
+            fs::write(folder.path().join(format!("{number}.png")), "").unwrap();
+        }
+        let (listed, more) = folder.list(3).await;
+        let names: Vec<_> = listed.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!((names, more), (vec!["0.png", "1.png", "2.png"], true));
+        assert!(!folder.list(5).await.1);
+    }
+
+    #[tokio::test]
+    async fn a_digest_is_made_once_for_each_content() {
+        let (_home, folder) = folder();
+        let path = folder.path().join("cat.jpg");
+        fs::write(&path, "cat").unwrap();
+        let opened = folder.open(&name("cat.jpg")).await.unwrap().unwrap();
+        let digest = folder.digest(&name("cat.jpg"), &opened).await.unwrap();
+        assert_eq!(digest, <[u8; 32]>::from(Sha256::digest("cat")));
+        // Not read again: a stamp that is known is believed.
+        assert_eq!(folder.known_digest(&name("cat.jpg"), opened.stamp), Some(digest));
+        fs::write(&path, "another cat").unwrap();
+        let opened = folder.open(&name("cat.jpg")).await.unwrap().unwrap();
+        assert_eq!(folder.known_digest(&name("cat.jpg"), opened.stamp), None);
+        let digest = folder.digest(&name("cat.jpg"), &opened).await.unwrap();
+        assert_eq!(digest, <[u8; 32]>::from(Sha256::digest("another cat")));
+    }
+}

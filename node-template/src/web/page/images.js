@@ -1,0 +1,107 @@
+// The images known in the network, as thumbnails that are loaded when they come into view. Asked for while somebody looks, not announced.
+
+import { ask, by, bytes, count, hasToken, make, tell } from "./dom.js";
+
+const EVERY = 20_000;
+const SHOWN = 24;
+/** Beyond this a thumbnail would cost the network more than it is worth, in bytes. */
+const LARGE = 8 * 1024 * 1024;
+const PICTURE = /\.(apng|avif|bmp|gif|ico|jpe?g|png|svg|webp)$/i;
+
+const list = by("images");
+const more = by("images-more");
+let shown = SHOWN;
+let known = { images: [], more: false };
+let drawn = "";
+let asking = false;
+
+/** What is seen of an image: the picture itself, or its kind in words. */
+function thumbnail(image, path) {
+  const instead = (text) => make("span", { class: "instead" }, text);
+  if (!PICTURE.test(image.name)) return instead("no picture");
+  if (image.size > LARGE) return instead("large");
+  if (hasToken()) return painted(path, instead);
+  const picture = make("img", { src: path, alt: "", loading: "lazy", decoding: "async", width: 160, height: 120 });
+  picture.addEventListener("error", () => picture.replaceWith(instead("not to be had")));
+  return picture;
+}
+
+/** With a token an img element can not ask: the picture is fetched, and painted. */
+function painted(path, instead) {
+  const canvas = make("canvas", { width: 320, height: 240, "aria-hidden": "true" });
+  const paint = async () => {
+    try {
+      const bitmap = await createImageBitmap(await (await ask(path)).blob());
+      const scale = Math.min(canvas.width / bitmap.width, canvas.height / bitmap.height, 1);
+      const [width, height] = [bitmap.width * scale, bitmap.height * scale];
+      canvas.getContext("2d").drawImage(bitmap, (canvas.width - width) / 2, (canvas.height - height) / 2, width, height);
+      bitmap.close();
+    } catch {
+      canvas.replaceWith(instead("not to be had"));
+    }
+  };
+  const view = new IntersectionObserver((entries) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    view.disconnect();
+    paint();
+  });
+  view.observe(canvas);
+  return canvas;
+}
+
+/** A link can show no token either: what it leads to is fetched, and saved. */
+async function save(path, name) {
+  const url = URL.createObjectURL(await (await ask(path)).blob());
+  make("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
+function where(image) {
+  const others = image.nodes > 0 ? count(image.nodes, image.here ? "other node" : "node") : null;
+  return [image.here ? "this node" : image.kept ? "kept here" : null, others].filter(Boolean).join(", ");
+}
+
+function figure(image) {
+  const path = `/images/${encodeURIComponent(image.name)}`;
+  const link = make("a", { href: path, title: image.name, target: "_blank", rel: "noopener" }, thumbnail(image, path), make("span", { class: "name" }, image.name));
+  if (hasToken()) {
+    link.addEventListener("click", (event) => {
+      event.preventDefault();
+      save(path, image.name).catch((error) => tell(by("images-summary"), error.message));
+    });
+  }
+  return make("li", {}, link, make("small", { class: "quiet" }, `${bytes(image.size)} · ${where(image)}`));
+}
+
+function draw() {
+  const some = known.images.slice(0, shown);
+  // Where nothing changed, nothing is loaded again.
+  const now = JSON.stringify(some);
+  if (now !== drawn) list.replaceChildren(...some.map(figure));
+  drawn = now;
+  more.hidden = known.images.length <= shown;
+  const all = `${count(known.images.length, "image")}${known.more ? " and more" : ""}`;
+  tell(by("images-summary"), known.images.length === 0 ? "None yet. Put a file into the folder images of any node." : all);
+}
+
+async function refresh() {
+  if (asking || document.hidden) return;
+  asking = true;
+  try {
+    known = await (await ask("/api/images")).json();
+    draw();
+  } catch {
+    // The page says by itself that the node is gone; what is shown stays.
+  } finally {
+    asking = false;
+  }
+}
+
+export const begin = () => refresh();
+
+more.addEventListener("click", () => {
+  shown += SHOWN;
+  draw();
+});
+document.addEventListener("visibilitychange", refresh);
+setInterval(refresh, EVERY);
