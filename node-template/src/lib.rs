@@ -7,13 +7,15 @@
 //! network   the public handle             settings, folder, key   what a node's folder says
 //! transport sockets, tasks, queues        report, logs            events in words
 //! protocol  facts in, orders out          pool                    transactions.json
-//! web       page, HTTP API, metrics
+//! web       page, HTTP API, metrics       discovery               nodes on the local network
 //! ```
 
 pub mod protocol;
 
 #[cfg(feature = "net")]
 pub mod client;
+#[cfg(feature = "net")]
+pub mod discovery;
 #[cfg(feature = "net")]
 pub mod network;
 #[cfg(feature = "net")]
@@ -23,6 +25,8 @@ mod transport;
 
 #[cfg(feature = "net")]
 mod hook;
+#[cfg(feature = "net")]
+mod interface;
 
 #[cfg(feature = "net")]
 pub mod folder;

@@ -22,7 +22,9 @@ use serde::Serialize;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::discovery::{Discovering, Discovery};
 use crate::hook::Validator;
+use crate::interface;
 use crate::key::{KeyError, NodeKey};
 use crate::pool::{self, Opened, Pool, PoolError};
 pub use crate::protocol::Told;
@@ -32,6 +34,7 @@ use crate::protocol::identity::{Greeting, NodeId, Session};
 use crate::protocol::json::Parser;
 use crate::protocol::limits::Limits;
 use crate::protocol::message::{Broadcast, InvalidBroadcast, Member, Status};
+use crate::protocol::record::Record;
 use crate::protocol::transaction::{InvalidTransaction, Transaction, TransactionId};
 use crate::protocol::{Config, Protocol, Submission};
 use crate::remembered::Remembered;
@@ -65,6 +68,7 @@ pub struct Network {
     known_peers: Vec<PeerAddress>,
     max_peers: Option<u32>,
     genesis: Option<PeerAddress>,
+    discovery: Discovery,
     validator: Validator,
     limits: Limits,
     /// Where host and port were set, for errors.
@@ -124,6 +128,7 @@ impl Network {
             known_peers: Vec::new(),
             max_peers: None,
             genesis: None,
+            discovery: Discovery::Off,
             validator: Validator::default(),
             limits: Limits::default(),
             origin: "as the program asked".to_owned(),
@@ -173,6 +178,13 @@ impl Network {
         self
     }
 
+    /// Finds nodes on the local network, and is found by them. A node that listens on one host's loopback alone (`"localhost"`) finds those of its host; one that
+    /// listens on everything (`"0.0.0.0"`) tells others the address of the interface that leads to the network.
+    pub fn discovery(mut self, discovery: Discovery) -> Self {
+        self.discovery = discovery;
+        self
+    }
+
     /// Asks this function about every transaction that would enter the pool: what it refuses is neither stored nor passed on, and the reason
     /// that it gives reaches whoever sent it (a client in its ACK, [`Handle::submit`] in its error).
     ///
@@ -219,6 +231,7 @@ impl Network {
         pool::announce(&self.folder, &self.listened(port).map_err(StartError::Address)?)?;
         let remembered = Remembered::read(&self.folder, self.max_peers.is_some() || self.genesis.is_some());
         let (session, seed) = (Session::from_random(random()?), u64::from_le_bytes(random()?));
+        let discovering = self.discovering(node, session, &address);
         let config = Config {
             node,
             session,
@@ -261,6 +274,7 @@ impl Network {
             remembered,
             events: events.clone(),
             syncs: Arc::clone(&syncs),
+            discovering,
         });
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
@@ -290,14 +304,24 @@ impl Network {
 
     /// Where tools on this host find the node: what it listens on, whatever others are told.
     fn listened(&self, port: u16) -> Result<PeerAddress, NotAnAddress> {
-        Self { address: None, ..self.clone() }.advertised(port)
+        interface::advertised(&self.host, port, false, None)
     }
 
     fn advertised(&self, port: u16) -> Result<PeerAddress, NotAnAddress> {
-        match (&self.address, self.host.as_str()) {
-            (Some(address), _) => Ok(address.clone()),
-            (None, "0.0.0.0" | "::" | "[::]") => PeerAddress::new("localhost", port),
-            (None, host) => PeerAddress::new(host, port),
+        let beyond = self.discovery != Discovery::Off || interface::is_beyond(self.genesis.as_ref());
+        match &self.address {
+            Some(address) => Ok(address.clone()),
+            None => interface::advertised(&self.host, port, beyond, self.genesis.as_ref()),
+        }
+    }
+
+    fn discovering(&self, node: NodeId, session: Session, address: &PeerAddress) -> Discovering {
+        match self.discovery {
+            Discovery::Off => Discovering::default(),
+            Discovery::Mdns => {
+                let (network, address) = (self.name.clone(), address.clone());
+                Discovering::mdns(Record { node, session, network, address, free: None })
+            }
         }
     }
 }
@@ -313,6 +337,7 @@ impl From<Settings> for Network {
             known_peers: settings.known_peers,
             max_peers: settings.max_peers,
             genesis: settings.genesis,
+            discovery: settings.discovery,
             validator: Validator::default(),
             limits: settings.limits,
             origin: settings.listen_origin,

@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 
-use super::address::PeerAddress;
+use super::address::{PeerAddress, Scope};
 use super::event::Event;
 use super::frame::Frame;
 use super::identity::{Greeting, LinkId, NodeId, Session};
 use super::limits::Limits;
 use super::message::{BroadcastId, Malformed, Message};
+use super::record::{NoRecord, Record};
 use super::transaction::{Origin, Transaction, TransactionId};
 
 /// A fact that the shell reports.
@@ -120,6 +121,20 @@ pub enum Input {
         /// The time of the day, in seconds since 1970.
         time: f64,
     },
+    /// The shell can announce this node on the local network: from now on [`Output::Advertise`] says with how many free places.
+    Advertising,
+    /// A record was heard on the local network, for the first time or with news. It may be our own, or forged.
+    Discovered {
+        /// What it says, or why it can not be read.
+        record: Result<Record, NoRecord>,
+        /// From how far away it can have come: [`Scope::Loopback`] if it was heard on this host alone, else [`Scope::Private`].
+        scope: Scope,
+    },
+    /// A record ended: its node said goodbye, or was not heard of for as long as it asked to be remembered.
+    Undiscovered {
+        /// Of which run of a node.
+        session: Session,
+    },
     /// The deadline of [`poll_timeout`](super::Protocol::poll_timeout) has come.
     Timeout,
     /// The node ends: every link is closed, nothing new is begun.
@@ -230,6 +245,11 @@ pub enum Output {
     Remember {
         /// Which.
         addresses: Vec<PeerAddress>,
+    },
+    /// Announce this node on the local network with so many free places, in place of what was announced before.
+    Advertise {
+        /// How many; `None`: it links to all.
+        free: Option<u32>,
     },
     /// A text of the application is on its way.
     Told {

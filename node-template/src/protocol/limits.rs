@@ -48,6 +48,11 @@ pub const SEEN: usize = 1_000_000;
 pub const ANNOUNCED_PEERS: usize = 1_024;
 /// How many links all nodes in the table may name together: 32 bytes each.
 pub const ANNOUNCED_LINKS: usize = 500_000;
+/// How many records of nodes on the local network are remembered; of more the oldest give way, those of linked nodes last.
+pub const RECORDS: usize = 1_024;
+/// How many records and timers the multicast DNS daemon may keep: 256 bytes each, for everything that talks multicast DNS near by. It has no bound of its own, and
+/// starts anew above this.
+pub const MDNS_RECORDS: i64 = 65_536;
 /// How many identities of transactions that the application refuses are remembered, so that no comparison asks for them again.
 pub const REFUSED: usize = 131_072;
 /// The greatest age that a frame may claim for what it carries.

@@ -29,6 +29,9 @@ pub struct Flags {
     /// Join through this node: it names another to begin with (GENESIS)
     #[cfg_attr(feature = "cli", arg(long, value_name = "ADDRESS"))]
     pub genesis: Option<String>,
+    /// Find nodes on the local network: mdns or off (DISCOVERY; default: off)
+    #[cfg_attr(feature = "cli", arg(long, value_name = "WAY"))]
+    pub discovery: Option<String>,
     /// Log down to this level: error, warn, info, debug or trace (LOG; default: info)
     #[cfg_attr(feature = "cli", arg(long, value_name = "LEVEL"))]
     pub log: Option<String>,

@@ -22,6 +22,7 @@ use super::queue::{Farewell, Item, Queue};
 use super::rate::Rate;
 use super::trip::Trip;
 use super::{Arrival, Read};
+use crate::discovery::Discovering;
 use crate::hook::Validator;
 use crate::pool::{Pool, Report};
 use crate::protocol::address::{PeerAddress, Scope};
@@ -72,6 +73,7 @@ pub(crate) struct Parts {
     pub(crate) remembered: Remembered,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) syncs: Arc<Histogram>,
+    pub(crate) discovering: Discovering,
 }
 
 /// The task that owns the core.
@@ -161,6 +163,7 @@ impl Driver {
                 Some(report) = self.parts.reports.recv() => self.on_report(report),
                 Some(command) = self.parts.commands.recv() => self.on_command(command),
                 Some(done) = self.errands.join_next() => self.on_errand(done),
+                fact = self.parts.discovering.next() => self.handle(fact),
                 Some(ended) = self.tasks.join_next_with_id() => self.on_task_ended(ended),
                 () = timeout => {
                     self.log.tick(Instant::now());
@@ -190,6 +193,7 @@ impl Driver {
         self.errands.abort_all();
         self.handle(Input::Shutdown);
         self.hand_over();
+        let discovering = std::mem::take(&mut self.parts.discovering);
         // Reports and late messages are still taken, so that no task waits for room in our inbox.
         let Self { mut parts, mut tasks, .. } = self;
         let drained = async {
@@ -200,7 +204,9 @@ impl Driver {
                 }
             }
         };
-        if tokio::time::timeout(parts.limits.write_deadline.min(GOODBYE), drained).await.is_err() {
+        let drained = tokio::time::timeout(parts.limits.write_deadline.min(GOODBYE), drained);
+        let (drained, ()) = tokio::join!(drained, discovering.close());
+        if drained.is_err() {
             tracing::debug!("some peers did not take our goodbye in time");
         }
         parts.remembered.close().await;
@@ -430,6 +436,7 @@ impl Driver {
                     self.fetch(link);
                 }
             }
+            Output::Advertise { free } => self.parts.discovering.advertise(free),
             Output::Remember { addresses } => self.parts.remembered.keep(addresses),
             Output::Submitted { request, outcome } => self.on_submitted(request, outcome),
             Output::Kept { request } => {
