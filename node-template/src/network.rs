@@ -231,7 +231,6 @@ impl Network {
         pool::announce(&self.folder, &self.listened(port).map_err(StartError::Address)?)?;
         let remembered = Remembered::read(&self.folder, self.max_peers.is_some() || self.genesis.is_some());
         let (session, seed) = (Session::from_random(random()?), u64::from_le_bytes(random()?));
-        let discovering = self.discovering(node, session, &address);
         let config = Config {
             node,
             session,
@@ -253,6 +252,7 @@ impl Network {
             many(pooled as u64, "transaction", "transactions"),
             many(config.known_peers.len() as u64, "known peer", "known peers")
         );
+        let discovering = discovering(self.discovery, &config);
         let held = opened.ids.into_iter().zip(opened.times).collect();
         let (inbox, arrivals) = mpsc::channel(INBOX);
         let (commands, command_receiver) = mpsc::channel(COMMANDS);
@@ -314,16 +314,6 @@ impl Network {
             None => interface::advertised(&self.host, port, beyond, self.genesis.as_ref()),
         }
     }
-
-    fn discovering(&self, node: NodeId, session: Session, address: &PeerAddress) -> Discovering {
-        match self.discovery {
-            Discovery::Off => Discovering::default(),
-            Discovery::Mdns => {
-                let (network, address) = (self.name.clone(), address.clone());
-                Discovering::mdns(Record { node, session, network, address, free: None })
-            }
-        }
-    }
 }
 
 impl From<Settings> for Network {
@@ -341,6 +331,16 @@ impl From<Settings> for Network {
             validator: Validator::default(),
             limits: settings.limits,
             origin: settings.listen_origin,
+        }
+    }
+}
+
+fn discovering(discovery: Discovery, config: &Config) -> Discovering {
+    let (network, address) = (config.network.clone(), config.address.clone());
+    match discovery {
+        Discovery::Off => Discovering::default(),
+        Discovery::Mdns => {
+            Discovering::mdns(Record { node: config.node, session: config.session, network, address, free: None })
         }
     }
 }

@@ -119,7 +119,7 @@ impl<'a> Daemon<'a> {
         let address = &self.own.address;
         if is_local(self.own) {
             tracing::info!(
-                "multicast DNS: nodes on this host alone find {address} and are found; for other machines leave HOST and ADDRESS out, or set ADDRESS to one that they can dial"
+                "multicast DNS on this host alone: nobody else can dial {address}; other machines find this node if it has a network, and HOST and ADDRESS are left out"
             );
         } else {
             tracing::info!("multicast DNS: announcing {address} on the local network, and listening for others");

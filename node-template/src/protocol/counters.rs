@@ -94,6 +94,8 @@ counters! {
     records_malformed,
     /// Of those ignored: loopback addresses that did not come from this host.
     records_out_of_scope,
+    /// Records that ended: their nodes said goodbye, or were not heard of for long.
+    records_ended,
     /// Times that a record took the place of an older one, for want of room.
     records_without_room,
     /// Nodes that were told that there is no place for them here.

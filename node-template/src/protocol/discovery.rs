@@ -88,7 +88,7 @@ impl Protocol {
 
     /// A record ended: its node said goodbye, or was not heard of for long. It is not preferred any more; that is all.
     pub(super) fn on_undiscovered(&mut self, session: Session) {
-        self.discovery.records.remove(&session);
+        self.counters.records_ended += u64::from(self.discovery.records.remove(&session).is_some());
     }
 
     fn note_record(&mut self, now: Instant, record: Record) {
