@@ -37,21 +37,18 @@ enum End {
 
 /// Listens, and announces `own` with the latest number of free places, until the sender of `free` or the receiver of `facts` is gone.
 pub(super) async fn run(own: Record, mut free: watch::Receiver<Option<Option<u32>>>, facts: mpsc::Sender<Input>) {
-    if facts.send(Input::Advertising).await.is_err() {
-        return;
-    }
-    let mut complained = false;
+    // Whether it was last said that it works: each is said once, for as long as it stays so.
+    let mut works = None;
     loop {
         let end = match Daemon::start(&own) {
             Ok(daemon) => {
-                if !std::mem::replace(&mut complained, false) {
+                if works.replace(true) != Some(true) {
                     daemon.tell();
                 }
                 daemon.serve(&mut free, &facts).await
             }
             Err(error) => {
-                // Said once: it may stay so for as long as the node runs.
-                if !std::mem::replace(&mut complained, true) {
+                if works.replace(false) != Some(false) {
                     tracing::warn!(
                         "nodes on this network can not be found by multicast DNS: {error}; set DISCOVERY=off if that is to stay so"
                     );
@@ -128,10 +125,11 @@ impl<'a> Daemon<'a> {
 
     /// Hears and announces until the node ends or the daemon has to be replaced. The waits in the `select!` are cancel-safe: channels and a timer.
     async fn serve(mut self, free: &mut watch::Receiver<Option<Option<u32>>>, facts: &mpsc::Sender<Input>) -> End {
+        if facts.send(Input::Discovering).await.is_err() {
+            return End::Stop;
+        }
         let mut measure = interval(MEASURE_EVERY);
         measure.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // A new daemon announces what the last one did.
-        free.mark_changed();
         let end = loop {
             tokio::select! {
                 changed = free.changed() => {
@@ -217,12 +215,13 @@ impl<'a> Daemon<'a> {
     /// From how far away a record can have come: it is of this host if all of it came in on loopback.
     fn scope(&self, service: &ResolvedService) -> Scope {
         let here = |index: u32| self.loopback.contains(&index);
-        let local = service.get_addresses().iter().all(|address| match address {
+        let addresses = service.get_addresses();
+        let local = addresses.iter().all(|address| match address {
             ScopedIp::V4(v4) => v4.interface_ids().iter().all(|id| here(id.index)),
             ScopedIp::V6(v6) => here(v6.scope_id().index),
             _ => false,
         });
-        if local { Scope::Loopback } else { Scope::Private }
+        if local && !addresses.is_empty() { Scope::Loopback } else { Scope::Private }
     }
 }
 

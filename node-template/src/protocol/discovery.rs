@@ -212,8 +212,9 @@ impl Protocol {
         open.filter_map(|(_, link)| link.full()).map(|peer| peer.id).collect()
     }
 
-    /// The shell can announce us: from now on it is told how many places are free.
-    pub(super) fn on_advertising(&mut self, now: Instant) {
+    /// The shell listens, and can announce us: from now on it is told how many places are free.
+    pub(super) fn on_discovering(&mut self, now: Instant) {
+        self.discovery.records.clear();
         self.discovery.advertised = None;
         self.advertise(now);
     }

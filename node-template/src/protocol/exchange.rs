@@ -121,8 +121,9 @@ pub enum Input {
         /// The time of the day, in seconds since 1970.
         time: f64,
     },
-    /// The shell can announce this node on the local network: from now on [`Output::Advertise`] says with how many free places.
-    Advertising,
+    /// The shell begins, or begins anew, to listen on the local network and to announce this node there: what was heard before counts no more, and
+    /// [`Output::Advertise`] says with how many free places.
+    Discovering,
     /// A record was heard on the local network, for the first time or with news. It may be our own, or forged.
     Discovered {
         /// What it says, or why it can not be read.

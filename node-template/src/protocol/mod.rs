@@ -195,7 +195,7 @@ impl Protocol {
                 let gone = self.holdings.lost(&ids);
                 self.offer.lose(&gone);
             }
-            Input::Advertising => self.on_advertising(now),
+            Input::Discovering => self.on_discovering(now),
             Input::Discovered { record, scope } => self.on_discovered(now, record, scope),
             Input::Undiscovered { session } => self.on_undiscovered(session),
             Input::Timeout => self.on_timeout(now),

@@ -376,7 +376,7 @@ fn note(net: &mut Network, actor: usize, input: &Input) {
         Input::Broadcast { message, .. } => ("broadcasts", 0, message.clone()),
         Input::Timeout => ("timeout", 0, String::new()),
         Input::Shutdown => ("shutdown", 0, String::new()),
-        Input::Advertising => ("advertising", 0, String::new()),
+        Input::Discovering => ("discovering", 0, String::new()),
         Input::Discovered { record, .. } => ("discovered", 0, format!("{record:?}")),
         Input::Undiscovered { session } => ("undiscovered", 0, session.to_string()),
     };

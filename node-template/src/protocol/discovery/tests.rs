@@ -253,7 +253,7 @@ fn free_places_are_announced_when_they_change_and_not_too_often() {
     let mut core = Core::new(Some(4));
     core.pass(Duration::from_secs(20));
     assert!(core.advertised.is_empty(), "nobody can announce us yet");
-    core.tell(Input::Advertising);
+    core.tell(Input::Discovering);
     assert_eq!(core.advertised, [Some(4)]);
     for number in 1..=3 {
         let other = record(200 + number as u8, number, Some(4));
@@ -269,7 +269,11 @@ fn free_places_are_announced_when_they_change_and_not_too_often() {
     core.pass(ADVERTISE_EVERY * 3);
     assert_eq!(core.advertised.len(), 2);
     let mut mesh = Core::new(None);
-    mesh.tell(Input::Advertising);
+    mesh.tell(Input::Discovering);
     mesh.pass(ADVERTISE_EVERY * 3);
     assert_eq!(mesh.advertised, [None]);
+    // Where it begins anew, all is said again and nothing that was heard before counts.
+    mesh.hear(&record(201, 1, None));
+    mesh.tell(Input::Discovering);
+    assert_eq!((mesh.advertised.len(), mesh.protocol.discovery.records.len()), (2, 0));
 }
