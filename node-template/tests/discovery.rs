@@ -9,13 +9,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use common::eventually;
 use common::namespace::{Inhabitant, OneHost, TwoSides, address};
+use common::{eventually, in_time};
 use p2p_node::Network;
 use p2p_node::discovery::Discovery;
 use p2p_node::protocol::identity::{NodeId, Session};
 use p2p_node::protocol::record::Record;
 use tokio::time::timeout;
+
+/// How long a network with a cap may take until each node has its links, as in `overlay.rs`: mostly it is a second.
+const SETTLE: Duration = Duration::from_secs(180);
 
 /// A network's name that no other test has, should they hear each other.
 fn name(test: &str) -> String {
@@ -120,7 +123,7 @@ async fn nodes_with_a_cap_find_their_places() {
         nodes.push(host.start("localhost", move |node| finding(node, &network).max_peers(3)).await);
     }
     for one in &nodes {
-        eventually(format!("the links of {}", one.node.address()), async || {
+        in_time(format!("the links of {}", one.node.address()), SETTLE, async || {
             let links = one.node.status().await.unwrap().connected;
             assert!(links.len() <= 3, "{links:?}");
             if links.len() >= 2 { Ok(()) } else { Err(format!("{links:?}")) }
