@@ -8,12 +8,15 @@
 //! transport sockets, tasks, queues        report, logs            events in words
 //! protocol  facts in, orders out          pool                    transactions.json
 //! web       page, HTTP API, metrics       images                  files that nodes show each other
+//! discovery nodes on the local network
 //! ```
 
 pub mod protocol;
 
 #[cfg(feature = "net")]
 pub mod client;
+#[cfg(feature = "net")]
+pub mod discovery;
 #[cfg(feature = "net")]
 pub mod network;
 #[cfg(feature = "net")]
@@ -29,6 +32,8 @@ pub mod admission;
 mod hook;
 #[cfg(feature = "net")]
 pub mod images;
+#[cfg(feature = "net")]
+mod interface;
 
 #[cfg(feature = "net")]
 pub mod folder;

@@ -23,8 +23,10 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::admission::{Admission, AdmissionError, Closed, Reload, Warden};
+use crate::discovery::{Discovering, Discovery};
 use crate::hook::Validator;
 use crate::images::{Image, ImageError, ImageList, Images};
+use crate::interface;
 use crate::key::{KeyError, NodeKey};
 use crate::pool::{self, Opened, Pool, PoolError};
 pub use crate::protocol::Told;
@@ -34,6 +36,7 @@ use crate::protocol::identity::{Greeting, NodeId, Session};
 use crate::protocol::json::Parser;
 use crate::protocol::limits::Limits;
 use crate::protocol::message::{Broadcast, ImageName, InvalidBroadcast, Member, Status};
+use crate::protocol::record::Record;
 use crate::protocol::signature::Signer;
 use crate::protocol::transaction::{InvalidTransaction, Transaction, TransactionId};
 use crate::protocol::{Config, Protocol, Submission};
@@ -73,6 +76,7 @@ pub struct Network {
     genesis: Option<PeerAddress>,
     plain: Option<bool>,
     closed: Option<Closed>,
+    discovery: Discovery,
     validator: Validator,
     sign_submissions: bool,
     limits: Limits,
@@ -138,6 +142,7 @@ impl Network {
             genesis: None,
             plain: None,
             closed: None,
+            discovery: Discovery::Off,
             validator: Validator::default(),
             sign_submissions: false,
             limits: Limits::default(),
@@ -200,6 +205,13 @@ impl Network {
     /// in a closed one not.
     pub fn plain(mut self, plain: bool) -> Self {
         self.plain = Some(plain);
+        self
+    }
+
+    /// Finds nodes on the local network, and is found by them. A node that listens on one host's loopback alone (`"localhost"`) finds those of its host; one that
+    /// listens on everything (`"0.0.0.0"`) tells others the address of the interface that leads to the network.
+    pub fn discovery(mut self, discovery: Discovery) -> Self {
+        self.discovery = discovery;
         self
     }
 
@@ -288,6 +300,7 @@ impl Network {
             many(pooled as u64, "transaction", "transactions"),
             many(config.known_peers.len() as u64, "known peer", "known peers")
         );
+        let discovering = discovering(self.discovery, &config);
         let held = opened.ids.into_iter().zip(opened.times).collect();
         let (inbox, arrivals) = mpsc::channel(INBOX);
         let (commands, command_receiver) = mpsc::channel(COMMANDS);
@@ -316,6 +329,7 @@ impl Network {
             events: events.clone(),
             syncs: Arc::clone(&syncs),
             images: Arc::clone(&images),
+            discovering,
         });
         driver.admit(access);
         let (stop, stopped) = oneshot::channel::<()>();
@@ -362,14 +376,14 @@ impl Network {
 
     /// Where tools on this host find the node: what it listens on, whatever others are told.
     fn listened(&self, port: u16) -> Result<PeerAddress, NotAnAddress> {
-        Self { address: None, ..self.clone() }.advertised(port)
+        interface::advertised(&self.host, port, false, None)
     }
 
     fn advertised(&self, port: u16) -> Result<PeerAddress, NotAnAddress> {
-        let address = match (&self.address, self.host.as_str()) {
-            (Some(address), _) => address.clone(),
-            (None, "0.0.0.0" | "::" | "[::]") => PeerAddress::new("localhost", port)?,
-            (None, host) => PeerAddress::new(host, port)?,
+        let beyond = self.discovery != Discovery::Off || interface::is_beyond(self.genesis.as_ref());
+        let address = match &self.address {
+            Some(address) => address.clone(),
+            None => interface::advertised(&self.host, port, beyond, self.genesis.as_ref())?,
         };
         // Whoever wrote ws:// into ADDRESS meant host and port; nobody could dial it so.
         Ok(if self.closed.is_some() { address.secured() } else { address })
@@ -393,8 +407,19 @@ impl From<Settings> for Network {
             closed: settings.closed.map(|(ca, certificate)| Closed { ca, certificate }),
             validator,
             sign_submissions: false,
+            discovery: settings.discovery,
             limits: settings.limits,
             origin: settings.listen_origin,
+        }
+    }
+}
+
+fn discovering(discovery: Discovery, config: &Config) -> Discovering {
+    let (network, address) = (config.network.clone(), config.address.clone());
+    match discovery {
+        Discovery::Off => Discovering::default(),
+        Discovery::Mdns => {
+            Discovering::mdns(Record { node: config.node, session: config.session, network, address, free: None })
         }
     }
 }

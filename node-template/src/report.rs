@@ -64,6 +64,7 @@ fn level(event: &Event) -> Level {
         | Event::PeerUp { .. }
         | Event::PeerDown { .. }
         | Event::Learned { .. }
+        | Event::Discovered { .. }
         | Event::Transaction { .. }
         | Event::StoreRecovered
         | Event::Declined { .. }
@@ -103,6 +104,10 @@ impl fmt::Display for Words<'_> {
             Event::Learned { peer, addresses } => {
                 write!(f, "learned {} from {peer}", many(*addresses as u64, "address", "addresses"))
             }
+            Event::Discovered { peer, free: Some(free) } => {
+                write!(f, "found {peer} by multicast DNS: {}", count(*free as usize, "free place"))
+            }
+            Event::Discovered { peer, free: None } => write!(f, "found {peer} by multicast DNS: it links to all"),
             Event::Transaction { transaction, origin, peer, links } => {
                 transaction_words(f, transaction.id(), origin.as_ref(), peer.as_ref(), *links)
             }

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use p2p_node::discovery::Discovery;
 use p2p_node::key::NodeKey;
 use p2p_node::protocol::limits::Limits;
 use p2p_node::settings::{Flags, Settings, SettingsError};
@@ -427,8 +428,8 @@ fn oddities_are_warned_of() {
         assert_eq!(Folder::new(env).warnings(&[]), warnings, "{env}");
     }
     assert_eq!(
-        Folder::new("PORT=4001").warnings(&["DISCOVERY=mdns", "HTTP_PORT=80", "PROT=1"]),
-        ["DISCOVERY is not supported by this version and is ignored (from the environment)"]
+        Folder::new("PORT=4001\nDISCOVER=mdns").warnings(&["HTTP_PORT=80", "PROT=1"]),
+        ["node-2/.env, line 2: DISCOVER is no setting and is ignored; did you mean DISCOVERY?"]
     );
     assert_eq!(Folder::new("PORT=4001\nPORT=4002").ok().port, 4002);
 }
@@ -445,6 +446,61 @@ fn the_advertised_address_is_the_host_that_is_listened_on() {
         let settings = Folder::new(&format!("PORT=0\nHOST={host}")).ok();
         assert_eq!(settings.advertised(5).unwrap().to_string(), address);
     }
+}
+
+#[test]
+fn whoever_is_to_be_found_from_beyond_this_host_listens_there_by_default() {
+    let hosts = [
+        ("", "localhost", "by default"),
+        ("GENESIS=localhost:5", "localhost", "by default"),
+        ("DISCOVERY=off", "localhost", "by default"),
+        ("DISCOVERY=mdns", "0.0.0.0", "by default, because of DISCOVERY"),
+        ("DISCOVERY=MDNS\nHOST=localhost", "localhost", "node-2/.env, line 3"),
+        ("GENESIS=10.0.0.7:5", "0.0.0.0", "by default, because of GENESIS"),
+        ("GENESIS=[2001:db8::7]:5", "::", "by default, because of GENESIS"),
+        ("DISCOVERY=mdns\nGENESIS=example.org:5", "0.0.0.0", "by default, because of DISCOVERY and GENESIS"),
+    ];
+    for (env, host, origin) in hosts {
+        let folder = Folder::new(&format!("PORT=4001\n{env}"));
+        let settings = folder.ok();
+        let listened = folder.shorten(&settings.listen_origin);
+        assert_eq!((settings.host.as_str(), listened.split("HOST ").nth(1)), (host, Some(origin)), "{env}");
+        assert_eq!(settings.warnings, NONE, "{env}");
+        if host == "localhost" {
+            assert_eq!(settings.advertised(5).unwrap().to_string(), "ws://localhost:5", "{env}");
+        }
+    }
+    let flag = flags(|flags| flags.discovery = Some("off".into()));
+    assert_eq!(Folder::new("PORT=1\nDISCOVERY=mdns").read(&flag, &[]).unwrap().discovery, Discovery::Off);
+    for (env, warning) in [
+        (
+            "DISCOVERY=mdns\nADDRESS=localhost:5",
+            "HOST is 0.0.0.0, so other machines can link to this node, but the address that it tells them",
+        ),
+        ("DISCOVERY=mdns\nHOST=10.0.0.7\nADDRESS=localhost:5", "HOST is 10.0.0.7, so other machines can link"),
+        (
+            "GENESIS=10.0.0.7:5\nHOST=localhost",
+            "GENESIS is ws://10.0.0.7:5, on another machine, but the address that this node tells there, ws://localhost",
+        ),
+        (
+            "GENESIS=10.0.0.7:5\nHOST=::1\nADDRESS=127.0.0.1:5",
+            "GENESIS is ws://10.0.0.7:5, on another machine, but the address that this node tells there, ws://127.0.0.1:5",
+        ),
+    ] {
+        let warnings = Folder::new(&format!("PORT=4001\n{env}")).warnings(&[]);
+        assert!(
+            matches!(warnings.as_slice(), [one] if one.starts_with(warning) && one.contains("ADDRESS=ws://")),
+            "{env}: {warnings:?}"
+        );
+    }
+    let error = Folder::new("PORT=4001\nDISCOVERY=dns").error(&Flags::default(), &[]);
+    assert_eq!(
+        error,
+        "DISCOVERY is dns (node-2/.env, line 2): nodes near by are found by mdns (multicast DNS), or not at all: off; change it there"
+    );
+    let flag = flags(|flags| flags.discovery = Some("yes".into()));
+    let error = Folder::new("PORT=4001").error(&flag, &[]);
+    assert!(error.starts_with("DISCOVERY is yes (from --discovery)"), "{error}");
 }
 
 #[test]
@@ -466,7 +522,7 @@ fn the_template_is_valid_and_shows_the_defaults() {
         (settings.host.as_str(), settings.network.as_str(), settings.warnings),
         ("localhost", "p2p-node", Vec::new())
     );
-    assert_eq!(all.lines().count(), 29, "{all}");
+    assert_eq!(all.lines().count(), 30, "{all}");
 }
 
 #[test]

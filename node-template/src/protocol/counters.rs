@@ -94,6 +94,18 @@ counters! {
     addresses_out_of_scope,
     /// Addresses for which the peer table had no room.
     addresses_without_room,
+    /// Records of other nodes heard by multicast DNS, news and repetitions.
+    records_heard,
+    /// Of those ignored: of nodes of other networks.
+    records_foreign,
+    /// Of those ignored: no records of nodes.
+    records_malformed,
+    /// Of those ignored: loopback addresses that did not come from this host.
+    records_out_of_scope,
+    /// Records that ended: their nodes said goodbye, or were not heard of for long.
+    records_ended,
+    /// Times that a record took the place of an older one, for want of room.
+    records_without_room,
     /// Nodes that were told that there is no place for them here.
     places_declined,
     /// Times that we were told so.

@@ -55,6 +55,13 @@ pub enum Event {
         /// How many.
         addresses: usize,
     },
+    /// A node was heard of on the local network. Whether it is there shows when it is dialled.
+    Discovered {
+        /// Who it says it is, and where.
+        peer: PeerName,
+        /// How many places it says it has free; `None`: it links to all.
+        free: Option<u32>,
+    },
     /// A transaction is new here. It is on its way to our peers and to our disk.
     Transaction {
         /// The transaction.

@@ -4,12 +4,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::access::{Access, Certified};
-use super::address::PeerAddress;
+use super::address::{PeerAddress, Scope};
 use super::event::Event;
 use super::frame::Frame;
 use super::identity::{Greeting, LinkId, NodeId, Session};
 use super::limits::Limits;
 use super::message::{BroadcastId, Found, ImageInfo, ImageName, Malformed, Message, SearchId};
+use super::record::{NoRecord, Record};
 use super::signature::Signer;
 use super::transaction::{Origin, Transaction, TransactionId};
 
@@ -162,6 +163,21 @@ pub enum Input {
         /// What there is. A list of all has at most [`FOUND_IMAGES`](super::limits::FOUND_IMAGES).
         images: Vec<ImageInfo>,
     },
+    /// The shell begins, or begins anew, to listen on the local network and to announce this node there: what was heard before counts no more, and
+    /// [`Output::Advertise`] says with how many free places.
+    Discovering,
+    /// A record was heard on the local network, for the first time or with news. It may be our own, or forged.
+    Discovered {
+        /// What it says, or why it can not be read.
+        record: Result<Record, NoRecord>,
+        /// From how far away it can have come: [`Scope::Loopback`] if it was heard on this host alone, else [`Scope::Private`].
+        scope: Scope,
+    },
+    /// A record ended: its node said goodbye, or was not heard of for as long as it asked to be remembered.
+    Undiscovered {
+        /// Of which run of a node.
+        session: Session,
+    },
     /// The deadline of [`poll_timeout`](super::Protocol::poll_timeout) has come.
     Timeout,
     /// The node ends: every link is closed, nothing new is begun.
@@ -272,6 +288,11 @@ pub enum Output {
     Remember {
         /// Which.
         addresses: Vec<PeerAddress>,
+    },
+    /// Announce this node on the local network with so many free places, in place of what was announced before.
+    Advertise {
+        /// How many; `None`: it links to all.
+        free: Option<u32>,
     },
     /// A text of the application is on its way.
     Told {

@@ -48,11 +48,16 @@ pub const SEEN: usize = 1_000_000;
 pub const ANNOUNCED_PEERS: usize = 1_024;
 /// How many links all nodes in the table may name together: 32 bytes each.
 pub const ANNOUNCED_LINKS: usize = 500_000;
+/// How many records of nodes on the local network are remembered; of more the oldest give way, those of linked nodes last.
+pub const RECORDS: usize = 1_024;
+/// How many records and timers the multicast DNS daemon may keep: 256 bytes each, for everything that talks multicast DNS near by. It has no bound of its own, and
+/// starts anew above this.
+pub const MDNS_RECORDS: i64 = 65_536;
 /// How many bytes the signed data of one ANNOUNCE or BROADCAST may have: 1,024 names have 67 KiB, a text of control characters has 96.
 pub const SEALED_BYTES: usize = 128 * 1024;
 /// How many bytes of signed announcements all nodes in the table may have together.
 pub const ANNOUNCED_BYTES: usize = 64 * 1024 * 1024;
-/// How many identities of transactions that the application refuses, or whose signature is missing or forged where one is required,, so that no comparison asks for them again.
+/// How many identities of transactions that the application refuses, or whose signature is missing or forged where one is required, so that no comparison asks for them again.
 pub const REFUSED: usize = 131_072;
 /// The longest name of an image, in bytes: what every file system takes, with room for what we put before it.
 pub const IMAGE_NAME_BYTES: usize = 200;

@@ -6,7 +6,8 @@
 //! `json/`); who receives one that is new sends it on to all peers but the one that brought it, and has it stored (`gossip.rs`, `holdings.rs`). Full peers
 //! tell each other whose transactions they get elsewhere, and so each origin grows a tree (`trees.rs`); what a break in a tree lets fall is found by comparing pools
 //! (`reconcile.rs`, `offer.rs`); a link that is too slow is fed from the pool (`feed.rs`). A **broadcast** is a text to everybody, kept for ten minutes
-//! (`broadcast.rs`, `catch_up.rs`); by their announcements nodes know who is in the network (`presence/`); images are searched in it (`images.rs`). What a stranger can
+//! (`broadcast.rs`, `catch_up.rs`); by their announcements nodes know who is in the network (`presence/`); images are searched in it (`images.rs`). Nodes on one
+//! local network may be heard of there (`record.rs`, `discovery.rs`). What a stranger can
 //! push against has a bound in `limits.rs`. The messages themselves are in `message/`.
 //!
 //! [`Protocol`] is driven by three calls and owns all state; `transport/` drives it on sockets, the simulator in virtual time. Time and randomness come in as
@@ -26,6 +27,7 @@ pub mod identity;
 pub mod json;
 pub mod limits;
 pub mod message;
+pub mod record;
 pub mod signature;
 pub mod transaction;
 pub mod view;
@@ -35,6 +37,7 @@ mod broadcast;
 mod catch_up;
 mod comparison;
 mod dialling;
+mod discovery;
 mod duel;
 mod exchange;
 mod feed;
@@ -69,6 +72,7 @@ use broadcast::Broadcasts;
 use catch_up::CatchingUp;
 use counters::Counters;
 use dialling::Dialling;
+use discovery::Discovery;
 use event::Event;
 pub use exchange::{Config, Direction, Input, Lane, Output, RequestId, SearchEnd, Submission, Told};
 use frame::Frame;
@@ -103,6 +107,7 @@ pub struct Protocol {
     timers: Timers,
     peers: PeerTable,
     dialling: Dialling,
+    discovery: Discovery,
     overlay: Overlay,
     links: Links,
     holdings: Holdings,
@@ -141,6 +146,7 @@ impl Protocol {
             timers: Timers::default(),
             peers: PeerTable::default(),
             dialling: Dialling::default(),
+            discovery: Discovery::default(),
             overlay: Overlay::new(Island::new(config.session, now), Genesis::default()),
             links: Links::default(),
             offer: Offer::of(pool.iter().copied()),
@@ -204,6 +210,9 @@ impl Protocol {
             Input::Search { search, name } => self.on_search(now, search, name),
             Input::SearchDone { search } => self.on_search_done(search),
             Input::LookedUp { search, images } => self.on_looked_up(now, search, images),
+            Input::Discovering => self.on_discovering(now),
+            Input::Discovered { record, scope } => self.on_discovered(now, record, scope),
+            Input::Undiscovered { session } => self.on_undiscovered(session),
             Input::Timeout => self.on_timeout(now),
             Input::Shutdown => self.on_shutdown(),
         }
@@ -350,6 +359,8 @@ impl Protocol {
                 Timer::Visit => self.on_visit_due(now),
                 Timer::Beacon => self.on_beacon_due(now),
                 Timer::Remember => self.remember(),
+                Timer::Discover => self.discover(now),
+                Timer::Advertise => self.advertise(now),
                 Timer::Reconcile => self.on_reconcile_due(now),
                 Timer::Duel(link) => self.on_duel_over(now, link),
                 Timer::Announce => self.on_announce_due(now),

@@ -22,7 +22,7 @@ use super::peers::{Source, State};
 use super::timers::Timer;
 
 /// How many places a node wants at once, if there are as many others.
-const LEAST: usize = 2;
+pub(super) const LEAST: usize = 2;
 /// The shortest time between two gentle attempts …
 const PACE_MIN: Duration = Duration::from_millis(500);
 /// … and the longest. It doubles with each refusal and begins anew with each place won or lost.
@@ -246,7 +246,7 @@ impl Protocol {
         (!choice.is_empty()).then(|| choice[self.rng.random_range(0..choice.len())].clone())
     }
 
-    fn is_ready(&self, address: &PeerAddress) -> bool {
+    pub(super) fn is_ready(&self, address: &PeerAddress) -> bool {
         self.peers.get(address).is_some_and(|peer| peer.state == State::Waiting)
             && self.timers.due(&Timer::Dial(address.clone())).is_none()
     }
@@ -256,13 +256,16 @@ impl Protocol {
         self.flying_places() > 0 || self.peers.iter().any(|(address, _)| self.is_ready(address))
     }
 
-    /// An address to ask for a place: one just named, else any; of any, rather one of a group to which no link leads, lest somebody with many addresses
+    /// An address to ask for a place: one just named, else one near by that says it has room, else any; of any, rather one of a group to which no link leads, lest somebody with many addresses
     /// in one place is all that we see.
-    fn ready_address(&mut self, _now: Instant) -> Option<PeerAddress> {
+    fn ready_address(&mut self, now: Instant) -> Option<PeerAddress> {
         while let Some(hint) = self.overlay.seeking.hints.pop_front() {
             if self.is_ready(&hint) {
                 return Some(hint);
             }
+        }
+        if let Some(address) = self.freest_discovered(now) {
+            return Some(address);
         }
         let ready: Vec<PeerAddress> =
             self.peers.iter().map(|(address, _)| address).filter(|address| self.is_ready(address)).cloned().collect();

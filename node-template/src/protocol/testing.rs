@@ -291,6 +291,7 @@ impl Net {
             | Output::Submitted { .. }
             | Output::Kept { .. }
             | Output::Unqueue { .. }
+            | Output::Advertise { .. }
             | Output::Remember { .. } => {}
         }
     }

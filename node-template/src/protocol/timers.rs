@@ -20,6 +20,10 @@ pub(super) enum Timer {
     Silence(LinkId),
     /// The HANDSHAKE in answer to a full peer's goes out now, verified or not.
     Answer(LinkId),
+    /// Nodes heard of on the local network are looked through.
+    Discover,
+    /// How many places are free is announced there, if it changed.
+    Advertise,
     /// A round of reconciliation with somebody.
     Reconcile,
     /// A place is wanted.

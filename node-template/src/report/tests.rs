@@ -52,6 +52,16 @@ fn peers_come_and_go() {
             "lost ws://localhost:4001: no pong in 45 s; no peer left",
         ),
         (
+            Event::Discovered { peer: node(4002, 0xa1), free: Some(3) },
+            Level::INFO,
+            "found ws://localhost:4002 (a1a1a1a1) by multicast DNS: 3 free places",
+        ),
+        (
+            Event::Discovered { peer: node(4002, 0xa1), free: None },
+            Level::INFO,
+            "found ws://localhost:4002 (a1a1a1a1) by multicast DNS: it links to all",
+        ),
+        (
             Event::Learned { peer: plain_peer(), addresses: 1 },
             Level::INFO,
             "learned 1 address from ws://localhost:4001",

@@ -32,6 +32,9 @@ pub struct Flags {
     /// Take signed transactions only (REQUIRE_SIGNATURES; default: 0)
     #[cfg_attr(feature = "cli", arg(long, value_name = "0|1", num_args = 0..=1, default_missing_value = "1", require_equals = true))]
     pub require_signatures: Option<String>,
+    /// Find nodes on the local network: mdns or off (DISCOVERY; default: off)
+    #[cfg_attr(feature = "cli", arg(long, value_name = "WAY"))]
+    pub discovery: Option<String>,
     /// Log down to this level: error, warn, info, debug or trace (LOG; default: info)
     #[cfg_attr(feature = "cli", arg(long, value_name = "LEVEL"))]
     pub log: Option<String>,

@@ -10,14 +10,17 @@ use std::path::{Path, PathBuf};
 
 use tracing::Level;
 
+use crate::discovery::Discovery;
 use crate::folder::{self, FolderError};
+use crate::interface;
 use crate::key::{KeyError, NODE_KEY, NodeKey};
-use crate::protocol::address::{NotAnAddress, PeerAddress, Scope};
+use crate::protocol::address::{NotAnAddress, PeerAddress};
 use crate::protocol::identity::NodeId;
 use crate::protocol::limits::{self, Limits};
 use crate::report::plain;
 
 mod adjust;
+mod discovery;
 mod env_file;
 mod flags;
 mod http;
@@ -34,8 +37,6 @@ use source::{Sources, Value};
 
 /// The network that a node belongs to if nothing else is said.
 pub const DEFAULT_NETWORK: &str = "p2p-node";
-/// Settings of later versions: to take them silently would let a person believe that they work.
-const UNSUPPORTED: [&str; 1] = ["DISCOVERY"];
 
 /// A node's settings, checked.
 #[derive(Debug, Clone)]
@@ -64,6 +65,8 @@ pub struct Settings {
     pub plain: Option<bool>,
     /// In a closed network the files of the authority's certificate and of the node's own, relative to the folder.
     pub closed: Option<(PathBuf, PathBuf)>,
+    /// How others are found without being named.
+    pub discovery: Discovery,
     /// MY_PUBLIC_KEY, if it was said; it is the folder's key then.
     pub public_key: Option<NodeId>,
     /// Down to which level the log is written.
@@ -155,7 +158,7 @@ impl Settings {
         }
         let mut sources = Sources::read(folder, &environment)?;
         let (port, port_origin) = port(&mut sources, flags)?;
-        let (host, host_origin) = host(&mut sources, flags)?;
+        let host = host(&mut sources, flags)?;
         let (plain, closed) = (trust::plain(&mut sources)?, trust::closed(&mut sources)?);
         let secure = closed.is_some();
         let address = address(&mut sources, flags, secure)?;
@@ -165,9 +168,12 @@ impl Settings {
         let http = http::http(&mut sources, flags)?;
         let more_peers = peers(&mut sources, flags, secure)?;
         let max_peers = overlay::max_peers(&mut sources, flags)?;
-        let genesis = overlay::genesis(&mut sources, flags, &host, port, address.as_ref())?;
+        let listened = host.as_ref().map_or("localhost", |(host, _)| host);
+        let genesis = overlay::genesis(&mut sources, flags, listened, port, address.as_ref())?;
         let require_signatures = signatures::required(&mut sources, flags)?;
         let genesis = genesis.map(|genesis| if secure { genesis.secured() } else { genesis });
+        let discovery = discovery::discovery(&mut sources, flags)?;
+        let (host, host_origin) = host.unwrap_or_else(|| discovery::default_host(discovery, genesis.as_ref()));
         let limits = adjust::limits(&mut sources)?;
         let public_key = public_key(&mut sources, folder)?;
         let mut known = folder::known_peers(folder)?;
@@ -176,14 +182,9 @@ impl Settings {
                 known.addresses.push(address);
             }
         }
-        for name in UNSUPPORTED {
-            if let Some(value) = sources.filled(name, None) {
-                sources.warn(format!("{name} is not supported by this version and is ignored ({})", value.origin));
-            }
-        }
         sources.warn_of_typos();
         let mut warnings = sources.into_warnings();
-        warnings.extend(unreachable_address(&host, address.as_ref()));
+        warnings.extend(discovery::unreachable_address(&host, address.as_ref(), discovery, genesis.as_ref()));
         warnings.append(&mut known.warnings);
         let folder = folder.to_owned();
         Ok(Self {
@@ -198,6 +199,7 @@ impl Settings {
             genesis,
             plain,
             closed,
+            discovery,
             public_key,
             log,
             log_json,
@@ -209,15 +211,18 @@ impl Settings {
     }
 
     /// Where others are told to dial us, once the port is known that the system gave (it is not [`Self::port`] if that is 0): ADDRESS if it was
-    /// said, else the host that is listened on, else localhost.
+    /// said, else the host that is listened on. For a node that listens on everything that is the address of its network's interface if others are to come from
+    /// there, by DISCOVERY or GENESIS, else localhost.
     ///
     /// # Errors
     /// [`NotAnAddress`] if `port` is 0, which no bound socket has.
     pub fn advertised(&self, port: u16) -> Result<PeerAddress, NotAnAddress> {
         let address = match &self.address {
             Some(address) => address.clone(),
-            None if is_unspecified(&self.host) => PeerAddress::new("localhost", port)?,
-            None => PeerAddress::new(&self.host, port)?,
+            None => {
+                let beyond = discovery::reaches_beyond(self.discovery, self.genesis.as_ref());
+                interface::advertised(&self.host, port, beyond, self.genesis.as_ref())?
+            }
         };
         Ok(if self.closed.is_some() { address.secured() } else { address })
     }
@@ -231,13 +236,14 @@ fn port(sources: &mut Sources<'_>, flags: &Flags) -> Result<(u16, String), Setti
     Ok((port as u16, value.origin.to_string()))
 }
 
-fn host(sources: &mut Sources<'_>, flags: &Flags) -> Result<(String, String), SettingsError> {
+/// HOST and where it came from, if it was said.
+fn host(sources: &mut Sources<'_>, flags: &Flags) -> Result<Option<(String, String)>, SettingsError> {
     let Some(value) = sources.filled("HOST", flags.host.as_deref().map(|host| ("--host", host))) else {
-        return Ok(("localhost".to_owned(), "by default".to_owned()));
+        return Ok(None);
     };
     // The rules of a peer's host are those of ours; the port is put in to have a whole address.
     match PeerAddress::new(&value.text, 1) {
-        Ok(address) => Ok((address.host(), value.origin.to_string())),
+        Ok(address) => Ok(Some((address.host(), value.origin.to_string()))),
         Err(_) => Err(value.bad("a host is a name or an IP address to listen on, such as localhost or 0.0.0.0")),
     }
 }
@@ -335,20 +341,4 @@ fn parse_address(text: &str, secure: bool) -> Result<PeerAddress, NotAnAddress> 
 
 fn is_unspecified(host: &str) -> bool {
     host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_unspecified())
-}
-
-/// A node that listens beyond loopback and tells others an address on loopback sends them to themselves.
-fn unreachable_address(host: &str, address: Option<&PeerAddress>) -> Option<String> {
-    let told = match address {
-        Some(address) if address.scope() == Scope::Loopback => address.to_string(),
-        None if is_unspecified(host) => "ws://localhost".to_owned(),
-        _ => return None,
-    };
-    let listens_beyond = PeerAddress::new(host, 1).is_ok_and(|address| address.scope() != Scope::Loopback);
-    (listens_beyond || is_unspecified(host)).then(|| {
-        format!(
-            "HOST is {host}, so other machines can link to this node, but the address that it tells them, {told}, leads them to themselves; \
-             set ADDRESS to one that they can dial, such as ADDRESS=ws://192.168.1.20:4001"
-        )
-    })
 }

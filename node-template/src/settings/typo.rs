@@ -1,8 +1,8 @@
 //! Names in a `.env` that are no settings but look like one. Without this a mistyped name is a setting that silently does nothing.
 
-use super::{UNSUPPORTED, adjust};
+use super::adjust;
 
-const SETTINGS: [&str; 18] = [
+const SETTINGS: [&str; 19] = [
     "PORT",
     "HOST",
     "ADDRESS",
@@ -10,6 +10,7 @@ const SETTINGS: [&str; 18] = [
     "PEERS",
     "MAX_PEERS",
     "GENESIS",
+    "DISCOVERY",
     "MY_PUBLIC_KEY",
     "PLAIN",
     "NETWORK_CA",
@@ -29,7 +30,7 @@ const ALIASES: [(&str, &str); 4] =
 /// The setting that was probably meant by a name that is none; `None` for settings and for names unlike any.
 pub(super) fn meant(name: &str) -> Option<&'static str> {
     let settings = || SETTINGS.into_iter().chain(adjust::names());
-    if settings().chain(UNSUPPORTED).any(|setting| setting == name) {
+    if settings().any(|setting| setting == name) {
         return None;
     }
     let upper = name.to_ascii_uppercase();
@@ -105,7 +106,7 @@ mod tests {
         ] {
             assert_eq!(meant(name), None, "{name}");
         }
-        for name in SETTINGS.into_iter().chain(UNSUPPORTED).chain(adjust::names()) {
+        for name in SETTINGS.into_iter().chain(adjust::names()) {
             assert_eq!(meant(name), None, "{name} is a setting");
         }
     }

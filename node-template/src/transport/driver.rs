@@ -23,6 +23,7 @@ use super::rate::Rate;
 use super::secure::Live;
 use super::trip::Trip;
 use super::{Arrival, Read};
+use crate::discovery::Discovering;
 use crate::hook::Validator;
 use crate::images::{Answer, Images};
 use crate::pool::{Pool, Report};
@@ -120,6 +121,7 @@ pub(crate) struct Parts {
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) syncs: Arc<Histogram>,
     pub(crate) images: Arc<Images>,
+    pub(crate) discovering: Discovering,
 }
 
 /// The task that owns the core.
@@ -220,6 +222,7 @@ impl Driver {
                 Some(report) = self.parts.reports.recv() => self.on_report(report),
                 Some(command) = self.parts.commands.recv() => self.on_command(command),
                 Some(done) = self.errands.join_next() => self.on_errand(done),
+                fact = self.parts.discovering.next() => self.handle(fact),
                 Some(ended) = self.tasks.join_next_with_id() => self.on_task_ended(ended),
                 () = timeout => {
                     self.log.tick(Instant::now());
@@ -249,6 +252,7 @@ impl Driver {
         self.errands.abort_all();
         self.handle(Input::Shutdown);
         self.hand_over();
+        let discovering = std::mem::take(&mut self.parts.discovering);
         // Reports and late messages are still taken, so that no task waits for room in our inbox.
         let Self { mut parts, mut tasks, .. } = self;
         let drained = async {
@@ -259,7 +263,9 @@ impl Driver {
                 }
             }
         };
-        if tokio::time::timeout(parts.limits.write_deadline.min(GOODBYE), drained).await.is_err() {
+        let drained = tokio::time::timeout(parts.limits.write_deadline.min(GOODBYE), drained);
+        let (drained, ()) = tokio::join!(drained, discovering.close());
+        if drained.is_err() {
             tracing::debug!("some peers did not take our goodbye in time");
         }
         parts.remembered.close().await;
@@ -542,6 +548,7 @@ impl Driver {
                     asker.try_send(Answer::Over(end)).unwrap_or_default();
                 }
             }
+            Output::Advertise { free } => self.parts.discovering.advertise(free),
             Output::Remember { addresses } => self.parts.remembered.keep(addresses),
             Output::Submitted { request, outcome } => self.on_submitted(request, outcome),
             Output::Kept { request } => {

@@ -322,7 +322,11 @@ fn kind(event: &Event) -> &'static str {
         Event::NodeLeft { .. } => "left",
         Event::Transaction { .. } => "transaction",
         Event::Broadcast { .. } => "broadcast",
-        Event::Dialling { .. } | Event::DialFailed { .. } | Event::FoundSelf { .. } | Event::Learned { .. } => "dial",
+        Event::Dialling { .. }
+        | Event::DialFailed { .. }
+        | Event::FoundSelf { .. }
+        | Event::Learned { .. }
+        | Event::Discovered { .. } => "dial",
         Event::Stored { .. } | Event::StoreFailed { .. } | Event::StoreRecovered => "disk",
         Event::Refused { .. } | Event::Fault { .. } => "refused",
         _ => "other",

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
 use p2p_node::{Network, Node};
@@ -24,7 +25,7 @@ pub struct TwoSides {
 impl TwoSides {
     /// Lays a network for so many nodes; the first half of them is on one side. `None` where that is not allowed, which is a failure in CI.
     pub fn lay(nodes: usize) -> Option<Self> {
-        let sides = Self { name: format!("p2p-{}", std::process::id()), nodes };
+        let sides = Self { name: unique(), nodes };
         if let Err(error) = sides.build() {
             let remedy = "run the tests as root, with `ip` installed (Debian: apt-get install iproute2)";
             assert!(std::env::var_os("CI").is_none(), "no network to cut in two, {remedy}: {error}");
@@ -73,22 +74,17 @@ impl TwoSides {
 
     /// Starts a node in its namespace. It lives on a thread of its own, as do its sockets.
     pub async fn start(&self, node: usize, describe: impl FnOnce(Network) -> Network + Send + 'static) -> Inhabitant {
-        let folder = TempDir::new().unwrap();
-        let network = Network::new(host(node)).port(PORT).folder(folder.path());
-        let namespace = File::open(format!("/run/netns/{}", self.of(node))).unwrap();
-        let (started, running) = oneshot::channel();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let thread = std::thread::spawn(move || {
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-            // Made here, so that its own threads are in the namespace as well.
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let node = describe(network).start().await.unwrap();
-                started.send(node).unwrap_or_else(|_| panic!("the test waits for its node"));
-                stopped.await.ok();
-            });
-        });
-        Inhabitant { node: running.await.unwrap(), folder, stop: Some(stop), thread: Some(thread) }
+        self.start_on(node, &host(node), describe).await
+    }
+
+    /// As [`Self::start`], for a node that listens on another host than its own address in the network.
+    pub async fn start_on(
+        &self,
+        node: usize,
+        host: &str,
+        describe: impl FnOnce(Network) -> Network + Send + 'static,
+    ) -> Inhabitant {
+        inhabit(Some(&self.of(node)), host, PORT, describe).await
     }
 
     fn hub(&self) -> String {
@@ -107,6 +103,96 @@ impl Drop for TwoSides {
             ip(&["netns", "delete", &namespace]).ok();
         }
     }
+}
+
+/// A machine of a test's own: a namespace with loopback and nothing else. Where that is not allowed it is this machine, and `is_private` says so.
+pub struct OneHost {
+    name: Option<String>,
+}
+
+impl OneHost {
+    pub fn build() -> Self {
+        let name = unique();
+        let built = ip(&["netns", "add", &name])
+            .and_then(|()| ip(&["-n", &name, "link", "set", "lo", "up"]))
+            // Else only who names the interface can send to a group.
+            .and_then(|()| ip(&["-n", &name, "route", "add", "224.0.0.0/4", "dev", "lo"]));
+        let host = Self { name: Some(name) };
+        match built {
+            Ok(()) => host,
+            Err(error) => {
+                assert!(std::env::var_os("CI").is_none(), "no host of its own: {error}");
+                Self { name: None }
+            }
+        }
+    }
+
+    /// Whether nobody else is there.
+    pub fn is_private(&self) -> bool {
+        self.name.is_some()
+    }
+
+    /// Starts a node on any free port, on a thread of its own.
+    pub async fn start(&self, host: &str, describe: impl FnOnce(Network) -> Network + Send + 'static) -> Inhabitant {
+        inhabit(self.name.as_deref(), host, 0, describe).await
+    }
+
+    /// Does something on this host.
+    pub fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let name = self.name.clone();
+        let thread = std::thread::spawn(move || {
+            enter(name.as_deref());
+            work()
+        });
+        thread.join().unwrap()
+    }
+}
+
+impl Drop for OneHost {
+    fn drop(&mut self) {
+        if let Some(name) = &self.name {
+            ip(&["netns", "delete", name]).ok();
+        }
+    }
+}
+
+/// A name that no other network of this machine has.
+fn unique() -> String {
+    static NETWORKS: AtomicU32 = AtomicU32::new(0);
+    format!("p2p-{}-{}", std::process::id(), NETWORKS.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Moves this thread, and the threads that it makes, into a namespace.
+fn enter(namespace: Option<&str>) {
+    if let Some(name) = namespace {
+        let namespace = File::open(format!("/run/netns/{name}")).unwrap();
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+    }
+}
+
+/// Starts a node in a namespace. It lives on a thread of its own, as do its sockets.
+async fn inhabit(
+    namespace: Option<&str>,
+    host: &str,
+    port: u16,
+    describe: impl FnOnce(Network) -> Network + Send + 'static,
+) -> Inhabitant {
+    let folder = TempDir::new().unwrap();
+    let network = Network::new(host).port(port).folder(folder.path());
+    let namespace = namespace.map(str::to_owned);
+    let (started, running) = oneshot::channel();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        enter(namespace.as_deref());
+        // Made here, so that its own threads are in the namespace as well.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let node = describe(network).start().await.unwrap();
+            started.send(node).unwrap_or_else(|_| panic!("the test waits for its node"));
+            stopped.await.ok();
+        });
+    });
+    Inhabitant { node: running.await.unwrap(), folder, stop: Some(stop), thread: Some(thread) }
 }
 
 /// The port of every node: each has a host of its own.

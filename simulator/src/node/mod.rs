@@ -382,6 +382,9 @@ fn note(net: &mut Network, actor: usize, input: &Input) {
         Input::LookedUp { search, .. } => ("looked for images", 0, search.to_string()),
         Input::Timeout => ("timeout", 0, String::new()),
         Input::Shutdown => ("shutdown", 0, String::new()),
+        Input::Discovering => ("discovering", 0, String::new()),
+        Input::Discovered { record, .. } => ("discovered", 0, format!("{record:?}")),
+        Input::Undiscovered { session } => ("undiscovered", 0, session.to_string()),
     };
     net.trace.note(net.clock.now(), actor, what, number, &text);
 }

@@ -73,7 +73,7 @@ impl Node {
                     self.requests.insert(request, submission.id);
                 }
             }
-            Output::Told { .. } => {}
+            Output::Told { .. } | Output::Advertise { .. } => {}
             Output::Kept { request } => {
                 let id = self.requests.remove(&request);
                 let id = id.filter(|id| self.is_on_disk(id));
