@@ -76,7 +76,8 @@ impl Protocol {
             self.counters.records_malformed += 1;
             return;
         };
-        if record.network != self.config.network {
+        // Open and closed networks of one name are two networks.
+        if record.network != self.config.network || record.address.is_secure() != self.config.address.is_secure() {
             self.counters.records_foreign += 1;
         } else if !scope.may_tell(record.address.scope()) {
             self.counters.records_out_of_scope += 1;

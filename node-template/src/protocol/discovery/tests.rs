@@ -47,6 +47,7 @@ impl Core {
             genesis: None,
             since: 0,
             limits: Limits::default(),
+            signer: std::sync::Arc::new(crate::protocol::signature::Unsigned),
             seed: 7,
         };
         let now = Instant::now();
@@ -134,10 +135,12 @@ fn our_own_record_other_networks_and_what_can_not_be_true_are_left_out_and_count
     core.hear(&record(128, 0, None));
     assert_eq!(core.counters(), [0; 5], "our own is nothing heard");
     core.hear(&Record { network: "other".into(), ..record(200, 1, None) });
+    let closed = record(200, 1, None);
+    core.hear(&Record { address: closed.address.clone().secured(), ..closed });
     core.tell(Input::Discovered { record: Err(NoRecord("id")), scope: Scope::Private });
     let loopback = Record { address: "ws://localhost:4009".parse().expect("an address"), ..record(200, 3, None) };
     core.hear(&loopback);
-    assert_eq!(core.counters(), [3, 1, 1, 1, 0]);
+    assert_eq!(core.counters(), [4, 2, 1, 1, 0]);
     core.pass(Duration::from_secs(30));
     assert!(core.dialled.is_empty() && core.found == 0);
     core.tell(Input::Discovered { record: Ok(loopback.clone()), scope: Scope::Loopback });
