@@ -3,6 +3,7 @@
 //! Parses, dispatches, prints one line for an error, and sets the exit code: 0 done, 1 failed, 2 wrong usage. Each task has a module of its own.
 
 mod add_transaction;
+mod autobahn;
 mod bench;
 mod broadcast;
 mod browser;
@@ -93,6 +94,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Measure nodes with a large pool; fail if it costs more than it may
     Scale(scale::Arguments),
+    /// Run the Autobahn test suite against the WebSocket side; needs Python 2.7
+    Autobahn(autobahn::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -127,5 +130,6 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Task::Test(arguments) => check::run(&workspace, &arguments),
         Task::Bench(arguments) => bench::run(&workspace, &arguments),
         Task::Scale(arguments) => scale::run(&workspace, &arguments),
+        Task::Autobahn(arguments) => autobahn::run(&workspace, &arguments),
     }
 }

@@ -402,3 +402,6 @@ impl End {
         Self { cause, farewell: None, in_midst: false }
     }
 }
+
+#[cfg(test)]
+mod autobahn;
