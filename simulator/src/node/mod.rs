@@ -375,6 +375,9 @@ fn note(net: &mut Network, actor: usize, input: &Input) {
         Input::Submit { transaction, .. } => ("submit", 0, transaction.body().to_owned()),
         Input::Broadcast { message, .. } => ("broadcasts", 0, message.clone()),
         Input::Timeout => ("timeout", 0, String::new()),
+        Input::Certified { link, certified } => ("certified", link.0, certified.node.to_string()),
+        Input::AccessChanged { access } => ("access", 0, format!("{access:?}")),
+        Input::TurnedAway { remote, reason } => ("turned away", 0, format!("{remote} {reason}")),
         Input::Shutdown => ("shutdown", 0, String::new()),
     };
     net.trace.note(net.clock.now(), actor, what, number, &text);
