@@ -466,7 +466,7 @@ fn the_template_is_valid_and_shows_the_defaults() {
         (settings.host.as_str(), settings.network.as_str(), settings.warnings),
         ("localhost", "p2p-node", Vec::new())
     );
-    assert_eq!(all.lines().count(), 26, "{all}");
+    assert_eq!(all.lines().count(), 27, "{all}");
 }
 
 #[test]
