@@ -58,8 +58,11 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
 /// The node to ask: its name and where it is dialled.
 async fn asked(workspace: &Workspace, node: Option<u32>) -> Result<(String, PeerAddress)> {
     let (folder, client) = target(workspace, node).await?;
-    let address = client.address().clone();
+    let (address, greeting) = (client.address().clone(), client.greeting());
     client.close().await;
+    if greeting.is_none() {
+        bail!("{} is a node of the exercise, which knows no images: name another with --node", folder.name());
+    }
     Ok((folder.name(), address))
 }
 
