@@ -522,7 +522,7 @@ fn the_template_is_valid_and_shows_the_defaults() {
         (settings.host.as_str(), settings.network.as_str(), settings.warnings),
         ("localhost", "p2p-node", Vec::new())
     );
-    assert_eq!(all.lines().count(), 30, "{all}");
+    assert_eq!(all.lines().count(), 33, "{all}");
 }
 
 #[test]

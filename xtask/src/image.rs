@@ -66,9 +66,12 @@ struct Asked {
 
 async fn asked(workspace: &Workspace, node: Option<u32>) -> Result<Asked> {
     let (folder, client) = target(workspace, node).await?;
-    let address = client.address().clone();
+    let (address, greeting) = (client.address().clone(), client.greeting());
     client.close().await;
     let name = folder.name();
+    if greeting.is_none() {
+        bail!("{name} is a node of the exercise, which knows no images: name another with --node");
+    }
     let credentials =
         if address.is_secure() { Some(folder.credentials().with_context(|| name.clone())?) } else { None };
     Ok(Asked { name, address, credentials })

@@ -227,14 +227,18 @@ fn answers_on_one_link_never_fill_the_room_for_control_frames() {
 #[test]
 fn clients_and_plain_peers_are_neither_asked_nor_heard() {
     let mut net = settled(Net::line(2));
-    let client = net.client(0);
+    let (client, plain) = (net.client(0), net.client(0));
+    net.receive(0, plain, r#"{"type":"HANDSHAKE","data":["ws://localhost:9"]}"#);
     ask(&mut net, 0, 1);
     assert_eq!(finds(&net), 1, "{:?}", net.to_clients);
     let find = Find { id: search(9), name: Some(name()), hops: 9 }.to_frame();
     net.images.insert(0, vec![image(1)]);
-    net.receive(0, client, find.as_str());
-    net.receive(0, client, &found_text(1, 5));
-    assert!(net.to_clients.is_empty() && net.offers.is_empty());
+    for link in [client, plain] {
+        net.receive(0, link, find.as_str());
+        net.receive(0, link, &found_text(1, 5));
+    }
+    assert!(net.to_clients.iter().all(|frame| !frame.contains("FIND") && !frame.contains("FOUND")));
+    assert!(net.offers.is_empty());
     assert_eq!(net.cores[0].counters().finds_answered, 0);
 }
 
