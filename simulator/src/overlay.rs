@@ -149,6 +149,7 @@ impl OverlayPlan {
         let known = (0..self.nodes).map(known).collect();
         let cast = Cast { nodes: self.nodes, plain: 0 };
         let mut world = World::new(rng.random(), cast, known, Limits::default(), self.print);
+        world.net.trace.silent = !self.print;
         let mut at: Vec<Duration> = (0..self.nodes)
             .map(|_| Duration::from_millis(rng.random_range(0..=self.spread.as_millis() as u64)))
             .collect();

@@ -141,7 +141,7 @@ impl Protocol {
             }
         }
         if capped {
-            self.schedule_visit(now, true);
+            self.schedule_visit(now);
             self.timers.set(Timer::Beacon, now);
         }
         if capped || self.config.genesis.is_some() {
