@@ -113,6 +113,12 @@ impl Seeking {
         self.hints.truncate(HINTS);
     }
 
+    /// Somebody has a free place: it is asked before all others, and without waiting.
+    pub(super) fn hint_free(&mut self, address: PeerAddress) {
+        self.hint(&[address]);
+        (self.pace, self.gentle_at) = (PACE_MIN, None);
+    }
+
     /// Somebody had no place for us.
     pub(super) fn refused(&mut self) {
         self.refusals = self.refusals.saturating_add(1);
@@ -144,9 +150,18 @@ impl Protocol {
         self.overlay.seeking.flying.values().filter(|purpose| matches!(purpose, Purpose::Place { .. })).count()
     }
 
+    /// How many requests for somebody else's place are under way. Each brings two: that one, and whoever had it comes here.
+    fn insisting(&self) -> usize {
+        let Seeking { flying, open, .. } = &self.overlay.seeking;
+        let insists = |purpose: &Purpose| matches!(purpose, Purpose::Place { insist: true, .. });
+        let waits = |link: LinkId| self.links.get(link).and_then(Link::full).is_some_and(|peer| !peer.greeted);
+        let open = open.iter().filter(|(link, purpose)| insists(purpose) && waits(**link));
+        flying.values().filter(|purpose| insists(purpose)).count() + open.count()
+    }
+
     fn need(&self, now: Instant) -> Need {
         let Some(most) = self.config.max_peers.map(|most| most as usize) else { return Need::Nothing };
-        let (taken, flying) = (self.places_taken(now, None), self.flying_places());
+        let (taken, flying) = (self.places_taken(now, None), self.flying_places() + self.insisting());
         if taken + flying >= most {
             Need::Nothing
         } else if taken + flying < LEAST {
@@ -176,10 +191,12 @@ impl Protocol {
             first = first.or(dialled);
         }
         let again = match self.need(now) {
-            Need::Nothing => return first,
-            Need::Gentle => self.overlay.seeking.gentle_at.unwrap_or(now).max(now + PACE_MIN),
-            Need::Urgent => now + URGENT,
+            Need::Nothing => None,
+            Need::Gentle => Some(self.overlay.seeking.gentle_at.unwrap_or(now).max(now + PACE_MIN)),
+            Need::Urgent => Some(now + URGENT),
         };
+        // Whoever a place is held for may never come.
+        let Some(again) = again.into_iter().chain(self.held_until(now)).min() else { return first };
         if self.timers.due(&Timer::Seek).is_none_or(|due| again < due) {
             self.timers.set(Timer::Seek, again);
         }

@@ -158,7 +158,7 @@ impl Protocol {
             Some(Purpose::Visit) => {
                 self.close(link, close::NORMAL, "thank you, goodbye");
                 if let Some(address) = address.clone().filter(|_| sample.free.is_none_or(|free| free > 0)) {
-                    self.overlay.seeking.hint(&[address]);
+                    self.overlay.seeking.hint_free(address);
                 }
             }
             _ => {
