@@ -9,7 +9,7 @@ fn plan(story: Story, seed: u64) -> OverlayPlan {
     let nodes = [5, 9, 20, 40][(seed % 4) as usize];
     let caps = [(3, 3), (3, 12), (4, 6), (2, 2)][(seed / 4 % 4) as usize];
     let spread = Duration::from_secs([0, 20][(seed % 2) as usize]);
-    OverlayPlan { story, seed, nodes, caps, genesis: seed.is_multiple_of(3), spread, print: false }
+    OverlayPlan { story, seed, nodes, caps, genesis: seed.is_multiple_of(3), spread, ..OverlayPlan::default() }
 }
 
 fn passes(plan: &OverlayPlan) -> OverlayOutcome {

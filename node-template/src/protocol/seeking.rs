@@ -22,11 +22,11 @@ use super::peers::{Source, State};
 use super::timers::Timer;
 
 /// How many places a node wants at once, if there are as many others.
-const LEAST: usize = 2;
+pub(super) const LEAST: usize = 2;
 /// The shortest time between two gentle attempts …
 const PACE_MIN: Duration = Duration::from_millis(500);
 /// … and the longest. It doubles with each refusal and begins anew with each place won or lost.
-const PACE_MAX: Duration = Duration::from_secs(120);
+const PACE_MAX: Duration = Duration::from_secs(60);
 /// How often an urgent search looks again.
 const URGENT: Duration = Duration::from_secs(1);
 /// How many dials an urgent search makes within that time.
