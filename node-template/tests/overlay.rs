@@ -27,8 +27,8 @@ fn dead() -> PeerAddress {
 }
 
 /// How long a network may take until each node has its links, as the simulator's stories allow it: mostly it is a second, but whoever is left with one asks
-/// the others again at intervals.
-const SETTLE: Duration = Duration::from_secs(180);
+/// the others again, each once in ten seconds.
+const SETTLE: Duration = Duration::from_secs(60);
 
 /// Waits until each node has at least `least` links, and checks that none has more than `most`.
 async fn places(nodes: &[&Embedded], least: usize, most: usize) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use clap::{Parser, Subcommand, ValueEnum};
 use simulator::faults::{Cast, Scenario};
 use simulator::measure::{Experiment, Topology, Trouble, rows};
-use simulator::overlay::{OverlayPlan, Story};
+use simulator::overlay::{self, OverlayPlan, Story};
 use simulator::run::{Outcome, Plan};
 
 /// Runs networks of nodes in virtual time, with faults, and checks what must hold.
@@ -45,6 +45,9 @@ struct Flags {
     /// With --overlay: the one address that all begin with is a genesis node's.
     #[arg(long)]
     genesis: bool,
+    /// With --overlay: how many nodes of the exercise besides.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1_000))]
+    overlay_plain: u16,
     /// Print every step of the first seed to standard error, and run no other.
     #[arg(long)]
     trace: bool,
@@ -54,6 +57,81 @@ struct Flags {
 enum Task {
     /// Measures copies, hops, delay, control frames and repair time, and prints a table.
     Measure(Measure),
+    /// Runs networks with a cap on each node's links, and prints a table: how long they take to be connected, how they rest, what a transaction costs.
+    Overlays(Overlays),
+}
+
+/// One row for each combination of the lists.
+#[derive(Debug, clap::Args)]
+struct Overlays {
+    /// How many nodes.
+    #[arg(long, value_delimiter = ',', default_value = "10,100", value_parser = clap::value_parser!(u32).range(3..=1_000_000))]
+    nodes: Vec<u32>,
+    /// The caps.
+    #[arg(long, value_delimiter = ',', default_value = "3,6,12", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    caps: Vec<u32>,
+    /// What happens to the networks.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "form,genesis,churn,third,cut")]
+    scenarios: Vec<OverlayScenario>,
+    /// The seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Let nodes announce themselves also in networks of more than a hundred.
+    #[arg(long)]
+    presence: bool,
+    /// Print a Markdown table.
+    #[arg(long)]
+    markdown: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum OverlayScenario {
+    Form,
+    Genesis,
+    Churn,
+    Third,
+    Cut,
+    Apart,
+}
+
+impl OverlayScenario {
+    fn story(self) -> Story {
+        match self {
+            Self::Form | Self::Genesis => Story::Form,
+            Self::Churn => Story::Churn,
+            Self::Third => Story::Third,
+            Self::Cut => Story::Cut,
+            Self::Apart => Story::Apart,
+        }
+    }
+}
+
+impl Overlays {
+    /// Runs them all; the table comes at the end. Returns how many broke a rule.
+    fn run(&self) -> usize {
+        let mut table = overlay::rows::table();
+        let mut failed = 0;
+        for (nodes, scenario, cap) in self.nodes.iter().flat_map(|nodes| {
+            let of = move |scenario| self.caps.iter().map(move |cap| (*nodes as usize, scenario, *cap));
+            self.scenarios.iter().copied().flat_map(of)
+        }) {
+            let genesis = matches!(scenario, OverlayScenario::Genesis);
+            let mut plan = overlay::rows::plan(scenario.story(), genesis, nodes, cap, self.seed);
+            plan.presence |= self.presence;
+            let began = Instant::now();
+            let outcome = plan.run();
+            let row = overlay::rows::row(&plan, outcome.as_ref().ok());
+            let (time, memory) = (began.elapsed().as_secs_f64(), peak_mib());
+            eprintln!("{}  ({time:.1} s, {memory} MiB at most so far)", row.join("  "));
+            table.push(row);
+            if let Err(broken) = outcome {
+                failed += 1;
+                eprintln!("  {broken}\n  repeat it: {}", plan.command());
+            }
+        }
+        println!("{}", if self.markdown { table.markdown() } else { table.text() });
+        failed
+    }
 }
 
 /// Without flags: the short set that CI runs. With --nodes: one row for each combination of the lists.
@@ -214,6 +292,7 @@ fn main() -> ExitCode {
     let flags = Flags::parse();
     let failed = match &flags.task {
         Some(Task::Measure(measure)) => measure.run(),
+        Some(Task::Overlays(overlays)) => overlays.run(),
         None => run_scenarios(&flags),
     };
     if failed == 0 {
@@ -260,7 +339,18 @@ fn overlays(flags: &Flags, choice: OverlayChoice, seeds: u64) -> usize {
         for seed in flags.seed..flags.seed.saturating_add(seeds) {
             let spread = Duration::from_secs(flags.spread);
             let (nodes, caps, genesis) = (flags.nodes.into(), flags.caps, flags.genesis);
-            let plan = OverlayPlan { story, seed, nodes, caps, genesis, spread, print: flags.trace };
+            let plan = OverlayPlan {
+                story,
+                seed,
+                nodes,
+                caps,
+                genesis,
+                spread,
+                plain: flags.overlay_plain.into(),
+                presence: nodes <= overlay::rows::PRESENT,
+                print: flags.trace,
+                ..OverlayPlan::default()
+            };
             let start = format!("{nodes:<6} {:<6} {seed:<10}", format!("{}-{}", caps.0, caps.1));
             match plan.run() {
                 Ok(outcome) => println!(

@@ -12,7 +12,7 @@ use super::event::{Event, GenesisStep};
 use super::identity::LinkId;
 use super::message::Want;
 use super::peers::{Source, State};
-use super::seeking::Purpose;
+use super::seeking::{LEAST, Purpose};
 
 /// How far joining through genesis has come.
 #[derive(Debug, Default)]
@@ -107,10 +107,18 @@ impl Protocol {
         self.next_genesis(now);
     }
 
-    /// A place was won: if it is at the node that genesis named, some of its neighbours are next.
+    /// A place was won: if it is at the node that genesis named, some of its neighbours are next. It may have dialled us in the same moment, and its link be the
+    /// one that stays; and whoever has two links has joined, wherever they lead.
     pub(super) fn on_genesis_place(&mut self, now: Instant, link: LinkId) {
-        let address = self.links.get(link).and_then(|link| link.dialled.clone());
-        if !self.overlay.genesis.joining || address.is_none() || address != self.overlay.genesis.trying {
+        if !self.overlay.genesis.joining {
+            return;
+        }
+        let name = self.name_of(link).address;
+        let address = self.links.get(link).and_then(|link| link.dialled.clone()).or(name);
+        if address.is_none() || address != self.overlay.genesis.trying {
+            if self.links.peers() >= LEAST {
+                self.finish_genesis(now);
+            }
             return;
         }
         let peer = self.name_of(link);

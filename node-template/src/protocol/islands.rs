@@ -36,7 +36,8 @@ const SPENT: usize = 16;
 const SETTLED: Duration = Duration::from_secs(12);
 /// How long between two attempts to link two parts, at least; each wait is drawn from one to two of it.
 const MERGE_EVERY: Duration = Duration::from_secs(15);
-
+/// Within which time after that whoever has met another part too early asks there again.
+const VISIT_WITHIN: Duration = Duration::from_secs(2);
 /// How long a place is kept for the link between two parts, until it can be dialled.
 const MERGE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -137,10 +138,15 @@ impl Protocol {
     /// The node at an address has this root. If it is not ours, the two parts are to be linked.
     pub(super) fn on_root_of(&mut self, now: Instant, address: &PeerAddress, root: Session) {
         let island = &self.overlay.island;
-        let settled = now.saturating_duration_since(island.since) >= SETTLED;
-        let soon = island.next_merge.is_some_and(|at| now < at);
-        if root == island.root || !settled || soon || self.config.max_peers.is_none() || self.ending {
+        if root == island.root || self.config.max_peers.is_none() || self.ending {
             return;
+        }
+        let may = island.next_merge.unwrap_or(now).max(island.since + SETTLED);
+        if now < may {
+            // Whoever lives there is asked again as soon as it may be acted on.
+            let at = may + VISIT_WITHIN.mul_f64(self.rng.random_range(0.0..1.0));
+            self.hear_of(now, std::slice::from_ref(address));
+            return self.visit_soon(address, at);
         }
         let full = self.is_full(now, None);
         if full && root > island.root {

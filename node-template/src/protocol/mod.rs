@@ -268,6 +268,11 @@ impl Protocol {
         nodes.into_iter().collect()
     }
 
+    /// To how many full peers a link leads that we dialled.
+    pub fn dialled_nodes(&self) -> usize {
+        self.places_dialled()
+    }
+
     /// How many bytes of accepted transactions wait for the disk. Above [`unstored_bytes`](limits::Limits::unstored_bytes) the shell stops reading.
     pub fn unstored_bytes(&self) -> usize {
         self.holdings.unstored_bytes()

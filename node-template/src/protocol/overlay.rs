@@ -30,8 +30,8 @@ use super::{Lane, Protocol, limits};
 const JOIN_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the probe of an insisting node's address may take.
 const PROBE_PATIENCE: Duration = Duration::from_secs(3);
-/// How long a place is held for the node that was sent to us.
-const HELD: Duration = Duration::from_secs(10);
+/// How long a place is held for the node that was sent to us: it dials at once, and its dial takes this long at most.
+const HELD: Duration = Duration::from_secs(5);
 /// When a declined node may ask again.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 /// The longest that a declined node waits, whatever the other asks for and however often it was declined.
@@ -141,7 +141,7 @@ impl Protocol {
             }
         }
         if capped {
-            self.schedule_visit(now, true);
+            self.schedule_visit(now);
             self.timers.set(Timer::Beacon, now);
         }
         if capped || self.config.genesis.is_some() {
@@ -164,6 +164,11 @@ impl Protocol {
     pub(super) fn places_taken(&self, now: Instant, by: Option<NodeId>) -> usize {
         let held = self.overlay.held.is_some_and(|(node, until)| now < until && Some(node) != by);
         self.linked_places() + usize::from(held) + usize::from(self.overlay.seeking.merges(now))
+    }
+
+    /// Until when a place is held for somebody.
+    pub(super) fn held_until(&self, now: Instant) -> Option<Instant> {
+        self.overlay.held.map(|(_, until)| until).filter(|until| now < *until)
     }
 
     fn linked_places(&self) -> usize {

@@ -26,7 +26,7 @@ pub(super) const LEAST: usize = 2;
 /// The shortest time between two gentle attempts …
 const PACE_MIN: Duration = Duration::from_millis(500);
 /// … and the longest. It doubles with each refusal and begins anew with each place won or lost.
-const PACE_MAX: Duration = Duration::from_secs(120);
+const PACE_MAX: Duration = Duration::from_secs(60);
 /// How often an urgent search looks again.
 const URGENT: Duration = Duration::from_secs(1);
 /// How many dials an urgent search makes within that time.
@@ -35,6 +35,10 @@ const URGENT_DIALS: u32 = 10;
 const REFUSALS: u32 = 3;
 /// One node is insisted at, and one plain peer sent on, once in this time.
 const PRESS_EVERY: Duration = Duration::from_secs(10);
+/// After so many refusals in a row those that had no place are asked again half as often, and so on …
+const REFUSALS_TO_SLOW: u32 = 16;
+/// … down to once in this time.
+const ASK_AGAIN_MAX: Duration = Duration::from_secs(10);
 /// How many addresses are kept that were just named to us.
 const HINTS: usize = 32;
 /// How long an address rests whose link we gave up.
@@ -71,8 +75,12 @@ pub(super) struct Seeking {
     gentle_at: Option<Instant>,
     /// The second in which urgent dials are counted, and how many it had.
     urgent: Option<(Instant, u32)>,
+    /// When somebody may be asked for a place once more, before its time.
+    again_at: Option<Instant>,
     /// When a neighbour may be asked for addresses again.
     pub(super) next_ask: Option<Instant>,
+    /// Whom the next visit goes to, if it can be dialled then.
+    pub(super) visit_next: Option<PeerAddress>,
     /// The node that leads to another part of the network, to be dialled as soon as it is idle, and until when.
     pub(super) merge: Option<(PeerAddress, Instant)>,
 }
@@ -87,7 +95,9 @@ impl Default for Seeking {
             pace: PACE_MIN,
             gentle_at: None,
             urgent: None,
+            again_at: None,
             next_ask: None,
+            visit_next: None,
             merge: None,
         }
     }
@@ -101,6 +111,12 @@ impl Seeking {
             self.hints.push_front(address.clone());
         }
         self.hints.truncate(HINTS);
+    }
+
+    /// Somebody has a free place: it is asked before all others, and without waiting.
+    pub(super) fn hint_free(&mut self, address: PeerAddress) {
+        self.hint(&[address]);
+        (self.pace, self.gentle_at) = (PACE_MIN, None);
     }
 
     /// Somebody had no place for us.
@@ -134,9 +150,18 @@ impl Protocol {
         self.overlay.seeking.flying.values().filter(|purpose| matches!(purpose, Purpose::Place { .. })).count()
     }
 
+    /// How many requests for somebody else's place are under way. Each brings two: that one, and whoever had it comes here.
+    fn insisting(&self) -> usize {
+        let Seeking { flying, open, .. } = &self.overlay.seeking;
+        let insists = |purpose: &Purpose| matches!(purpose, Purpose::Place { insist: true, .. });
+        let waits = |link: LinkId| self.links.get(link).and_then(Link::full).is_some_and(|peer| !peer.greeted);
+        let open = open.iter().filter(|(link, purpose)| insists(purpose) && waits(**link));
+        flying.values().filter(|purpose| insists(purpose)).count() + open.count()
+    }
+
     fn need(&self, now: Instant) -> Need {
         let Some(most) = self.config.max_peers.map(|most| most as usize) else { return Need::Nothing };
-        let (taken, flying) = (self.places_taken(now, None), self.flying_places());
+        let (taken, flying) = (self.places_taken(now, None), self.flying_places() + self.insisting());
         if taken + flying >= most {
             Need::Nothing
         } else if taken + flying < LEAST {
@@ -166,10 +191,12 @@ impl Protocol {
             first = first.or(dialled);
         }
         let again = match self.need(now) {
-            Need::Nothing => return first,
-            Need::Gentle => self.overlay.seeking.gentle_at.unwrap_or(now).max(now + PACE_MIN),
-            Need::Urgent => now + URGENT,
+            Need::Nothing => None,
+            Need::Gentle => Some(self.overlay.seeking.gentle_at.unwrap_or(now).max(now + PACE_MIN)),
+            Need::Urgent => Some(now + URGENT),
         };
+        // Whoever a place is held for may never come.
+        let Some(again) = again.into_iter().chain(self.held_until(now)).min() else { return first };
         if self.timers.due(&Timer::Seek).is_none_or(|due| again < due) {
             self.timers.set(Timer::Seek, again);
         }
@@ -209,27 +236,39 @@ impl Protocol {
             let insist = alone && refused && self.press(now, &address);
             return self.dial_for(now, &address, Purpose::Place { insist, moved_by: None }).then_some(address);
         }
-        // Whoever lacks its second place asks those again that had none, one a second: the free place that is left may be where it asked before.
-        if self.flying_places() == 0 && self.overlay.seeking.refusals > 0 {
-            let declined = |peer: &super::peers::Peer| {
-                peer.state == State::Waiting
-                    && peer.declined_until.is_some()
-                    && peer.pressed.is_none_or(|at| now.saturating_duration_since(at) >= PRESS_EVERY)
-            };
-            let choice: Vec<PeerAddress> =
-                self.peers.iter().filter(|(_, peer)| declined(peer)).map(|(address, _)| address.clone()).collect();
-            if let Some(address) = self.pick(&choice)
-                && self.press(now, &address)
-            {
-                if alone {
-                    self.notify(Event::Insisting { address: address.clone() });
-                }
-                let again = Purpose::Place { insist: alone, moved_by: None };
-                return self.dial_for(now, &address, again).then_some(address);
-            }
+        let dialled = self.ask_again(now, taken, alone);
+        if dialled.is_none() {
+            self.ask_somebody(now, Want::Neighbours);
         }
-        self.ask_somebody(now, Want::Neighbours);
-        None
+        dialled
+    }
+
+    /// Nobody is ready, and one of the first two places is wanted: whoever had none is asked again before its time, one a second at most, for a place that is
+    /// left may be there by now; and with no link at all also a known peer that did not answer. Returns who is dialled.
+    fn ask_again(&mut self, now: Instant, taken: usize, insist: bool) -> Option<PeerAddress> {
+        if self.flying_places() > 0 || self.overlay.seeking.again_at.is_some_and(|at| now < at) {
+            return None;
+        }
+        let choice: Vec<PeerAddress> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| {
+                let answers = peer.failures == 0 || (peer.known && taken == 0);
+                let pressed = peer.pressed.is_some_and(|at| now.saturating_duration_since(at) < PRESS_EVERY);
+                peer.state == State::Waiting && answers && !pressed
+            })
+            .map(|(address, _)| address.clone())
+            .collect();
+        let address = self.pick(&choice)?;
+        let seeking = &mut self.overlay.seeking;
+        let slower = URGENT * (1 << (seeking.refusals / REFUSALS_TO_SLOW).min(8));
+        seeking.again_at = Some(now + slower.min(ASK_AGAIN_MAX));
+        self.press(now, &address);
+        if insist {
+            self.notify(Event::Insisting { address: address.clone() });
+        }
+        let again = Purpose::Place { insist, moved_by: None };
+        self.dial_for(now, &address, again).then_some(address)
     }
 
     /// Notes that we insist at an address, or send a plain peer on; `false` if that was done a moment ago.

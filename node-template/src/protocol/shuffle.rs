@@ -15,7 +15,7 @@ use super::identity::LinkId;
 use super::links::{Link, Role};
 use super::membership::close;
 use super::message::{Sample, Want};
-use super::peers::{Source, State};
+use super::peers::{Peer, Source, State};
 use super::seeking::Purpose;
 use super::timers::Timer;
 use super::{Lane, Output, Protocol, limits};
@@ -38,27 +38,59 @@ const ASK_SOMEBODY_EVERY: Duration = Duration::from_secs(2);
 const REMEMBER_AFTER: Duration = Duration::from_secs(3);
 
 impl Protocol {
-    pub(super) fn schedule_visit(&mut self, now: Instant, first: bool) {
-        let wait = if first { FIRST_VISIT } else { VISIT_EVERY };
+    /// Until all known peers were tried once visits follow each other sooner.
+    pub(super) fn schedule_visit(&mut self, now: Instant) {
+        let new = self.peers.iter().any(|(address, peer)| is_new(peer) && self.can_visit(address));
+        let wait = if new { FIRST_VISIT } else { VISIT_EVERY };
         self.timers.set(Timer::Visit, now + wait.mul_f64(self.rng.random_range(1.0..2.0)));
     }
 
     pub(super) fn on_visit_due(&mut self, now: Instant) {
-        self.schedule_visit(now, false);
         if self.ending || self.overlay.genesis.is_joining() {
-            return;
+            return self.schedule_visit(now);
         }
-        let idle = |peer: &super::peers::Peer| peer.state == State::Waiting && peer.failures == 0;
-        let only_known = self.rng.random_bool(0.5);
-        let of = |known: bool| {
-            let idle = self.peers.iter().filter(|(_, peer)| idle(peer) && (peer.known || !known));
-            idle.map(|(address, _)| address.clone()).collect::<Vec<_>>()
+        let choice = match self.overlay.seeking.visit_next.take().filter(|next| self.can_visit(next)) {
+            Some(next) => vec![next],
+            None => self.whom_to_visit(),
         };
-        let choice = Some(of(only_known)).filter(|choice| !choice.is_empty()).unwrap_or_else(|| of(false));
         if let Some(address) = self.pick(&choice)
             && self.dial_for(now, &address, Purpose::Visit)
         {
             self.counters.visits += 1;
+        }
+        self.schedule_visit(now);
+    }
+
+    /// Whether an address is neither in use nor waiting because it failed.
+    fn can_visit(&self, address: &PeerAddress) -> bool {
+        let idle = self.peers.get(address).is_some_and(|peer| peer.state == State::Waiting && peer.failures == 0);
+        idle || self.is_ready(address)
+    }
+
+    /// Among whom the next visit's address is drawn: the known peers that never led anywhere; else by the toss of a coin the known ones or those that were of
+    /// use when last tried; else all. Those that failed must not be left out for ever: they may be the other side of a cut.
+    fn whom_to_visit(&mut self) -> Vec<PeerAddress> {
+        let idle: Vec<(&PeerAddress, &Peer)> =
+            self.peers.iter().filter(|(address, _)| self.can_visit(address)).collect();
+        let such = |wanted: &dyn Fn(&Peer) -> bool| {
+            let such = idle.iter().filter(|(_, peer)| wanted(peer));
+            such.map(|(address, _)| (*address).clone()).collect::<Vec<PeerAddress>>()
+        };
+        let (all, well) = (such(&|_| true), such(&|peer| peer.failures == 0));
+        let (new, known) = (such(&is_new), such(&|peer| peer.known));
+        let first = match self.rng.random_range(0..8) {
+            0..4 => known,
+            4..7 => well,
+            _ => Vec::new(),
+        };
+        [new, first, all].into_iter().find(|choice| !choice.is_empty()).unwrap_or_default()
+    }
+
+    /// Visits an address soon instead of a random one later: there is something to settle with it.
+    pub(super) fn visit_soon(&mut self, address: &PeerAddress, at: Instant) {
+        self.overlay.seeking.visit_next = Some(address.clone());
+        if self.timers.due(&Timer::Visit).is_none_or(|due| at < due) {
+            self.timers.set(Timer::Visit, at);
         }
     }
 
@@ -126,7 +158,7 @@ impl Protocol {
             Some(Purpose::Visit) => {
                 self.close(link, close::NORMAL, "thank you, goodbye");
                 if let Some(address) = address.clone().filter(|_| sample.free.is_none_or(|free| free > 0)) {
-                    self.overlay.seeking.hint(&[address]);
+                    self.overlay.seeking.hint_free(address);
                 }
             }
             _ => {
@@ -234,6 +266,11 @@ impl Protocol {
         let addresses = up.into_iter().take(limits::REMEMBERED_PEERS).map(|(_, address)| address.clone()).collect();
         self.outbox.push_back(Output::Remember { addresses });
     }
+}
+
+/// Whether a person named an address that has led nowhere so far, and has not failed.
+fn is_new(peer: &Peer) -> bool {
+    peer.known && peer.last_up.is_none() && peer.failures == 0 && peer.state == State::Waiting
 }
 
 /// Where the other end of a link says that it is: it need not be told of itself.

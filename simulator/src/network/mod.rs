@@ -119,6 +119,8 @@ pub struct Network {
     pub listening: usize,
     /// How many links peers dialled so far, clients not counted.
     pub dials: u64,
+    /// How many bytes all ends wrote so far.
+    pub bytes: u64,
     /// The IP address from which every link seems to come. From a public one no node takes or tells the loopback addresses of this network (the core's
     /// rule of scopes), so the nodes stay linked as their known-peers files say.
     pub remote: IpAddr,
@@ -145,6 +147,7 @@ impl Network {
             limits,
             listening: 0,
             dials: 0,
+            bytes: 0,
             remote: Ipv4Addr::LOCALHOST.into(),
             texts: Texts::default(),
             ledger: None,
@@ -346,6 +349,7 @@ impl Network {
     fn launch(&mut self, wire: usize, side: usize, item: Item, writing: Duration) {
         let delay = self.delay();
         let now = self.clock.now();
+        self.bytes += item.bytes() as u64;
         let end = &mut self.wires[wire].ends[side];
         end.last_arrival = end.last_arrival.max(now + writing + delay);
         end.flight_bytes += item.bytes();

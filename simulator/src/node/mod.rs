@@ -192,6 +192,16 @@ impl Node {
         self.core.as_ref().map(Protocol::linked_nodes).unwrap_or_default()
     }
 
+    /// How many nodes it is linked to, those of the exercise counted.
+    pub fn places(&self) -> usize {
+        self.core.as_ref().map_or(0, Protocol::linked_peers)
+    }
+
+    /// To how many full peers the link is one that it dialled.
+    pub fn dialled(&self) -> usize {
+        self.core.as_ref().map_or(0, Protocol::dialled_nodes)
+    }
+
     /// What the core counted in this run.
     pub fn counters(&self) -> p2p_node::protocol::counters::Counters {
         self.core.as_ref().map(|core| *core.counters()).unwrap_or_default()

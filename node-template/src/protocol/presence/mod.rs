@@ -27,8 +27,8 @@ mod table;
 
 /// The shortest time between two announcements of a node without news …
 const INTERVAL: Duration = Duration::from_secs(10);
-/// … and how much of it there is for each node in the network: so each hears of two nodes in a second.
-const INTERVAL_PER_NODE: Duration = Duration::from_millis(500);
+/// … and how much of it there is for each node in the network: so each hears of one node in two seconds, however many there are.
+const INTERVAL_PER_NODE: Duration = Duration::from_secs(2);
 /// How long changed links have to settle before they are announced …
 const SETTLE: Duration = Duration::from_millis(300);
 /// … and how much longer for each node in the network, or, for a newcomer, each link of its own. In a full mesh nobody passes on an announcement that names all.

@@ -1,0 +1,136 @@
+//! A GENESIS, a cap or a peer that is wrong: one clear line each, and where the node can go on it goes on.
+
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod common;
+
+use std::net::Ipv4Addr;
+use std::process::Stdio;
+
+use common::embedded::Embedded;
+use common::hostile::not_a_node;
+use common::node::{Node, free_port};
+use common::within;
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::process::Command;
+
+/// A node with this genesis address, and the one warning that it prints.
+async fn warning(genesis: &str, settings: &str) -> (Node, String) {
+    let node = Node::ours_with(free_port(), &[], &format!("GENESIS={genesis}\n{settings}"));
+    let warnings = |said: &[String]| -> Vec<String> {
+        said.iter()
+            .filter(|line| line.contains("WARN"))
+            .map(|line| line.split_once("WARN ").unwrap().1.to_owned())
+            .collect()
+    };
+    let told = common::eventually("a warning", async || {
+        let told = warnings(&node.said());
+        if told.is_empty() { Err(format!("{:#?}", node.said())) } else { Ok(told) }
+    })
+    .await;
+    assert_eq!(told.len(), 1, "{told:#?}");
+    (node, told[0].clone())
+}
+
+/// What a node says that does not start, and its exit code.
+async fn refusal(env: &str, arguments: &[&str]) -> (i32, String) {
+    let folder = TempDir::new().unwrap();
+    for (file, text) in [(".env", env), ("known-peers.json", "[]"), ("transactions.json", "[]")] {
+        std::fs::write(folder.path().join(file), text).unwrap();
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_p2p-node"));
+    command.env_clear().current_dir(folder.path()).args(arguments).kill_on_drop(true).stdin(Stdio::null());
+    let output = within("the node's end", command.output()).await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    (output.status.code().unwrap(), said.trim_end().to_owned())
+}
+
+/// A listener that greets whoever connects as an SSH server does.
+async fn ssh_server() -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let mut guests = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            stream.write_all(b"SSH-2.0-OpenSSH_9.6\r\n").await.ok();
+            guests.push(stream);
+        }
+    });
+    format!("ws://127.0.0.1:{port}")
+}
+
+const NOBODY: &str = "no other peer is known: check GENESIS, or name a peer with PEERS";
+
+#[tokio::test]
+async fn a_genesis_that_is_this_node_itself_is_refused() {
+    let port = free_port();
+    let (code, said) = refusal(&format!("PORT={port}\nGENESIS=localhost:{port}"), &[]).await;
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains(&format!("GENESIS is localhost:{port} (")), "{said}");
+    let ends = "that is this node itself; name another node, or leave GENESIS out at the first one";
+    assert!(said.contains(ends), "{said}");
+}
+
+#[tokio::test]
+async fn a_genesis_that_is_a_web_server_is_told() {
+    let address = not_a_node().await;
+    let (mut node, said) = warning(&address, "").await;
+    assert_eq!(
+        said,
+        format!(
+            "genesis: {address} can not be asked (what answers there is no node: it says HTTP 500 Internal Server Error); {NOBODY}"
+        )
+    );
+    node.assert_alive();
+}
+
+#[tokio::test]
+async fn a_genesis_that_is_an_ssh_server_is_told() {
+    let address = ssh_server().await;
+    let (mut node, said) = warning(&address, "").await;
+    assert_eq!(said, format!("genesis: {address} can not be asked (what answers there speaks no WebSocket); {NOBODY}"));
+    node.assert_alive();
+}
+
+#[tokio::test]
+async fn a_genesis_of_another_network_is_told() {
+    let other = Embedded::start(|network| network.name("other")).await;
+    let (mut node, said) = warning(&other.address().to_string(), "MAX_PEERS=3").await;
+    assert_eq!(
+        said,
+        format!(
+            "genesis: {} can not be asked (it closed the connection: this is the network 'other', yours is 'p2p-node' (1013)); {NOBODY}",
+            other.address()
+        )
+    );
+    node.assert_alive();
+}
+
+#[tokio::test]
+async fn a_genesis_that_is_not_there_is_told() {
+    let address = format!("ws://localhost:{}", free_port());
+    let (mut node, said) = warning(&address, "MAX_PEERS=3").await;
+    assert_eq!(said, format!("genesis: {address} can not be asked (nobody listens there); {NOBODY}"));
+    node.assert_alive();
+}
+
+#[tokio::test]
+async fn a_cap_or_a_peer_that_is_none_is_refused() {
+    let cap = "a node links to a whole number of others, from 1 to 10000, 3 or more for a network that lasts; left out it links to all";
+    let peer = "a peer is ws://host:port or host:port, several are separated by commas";
+    for (arguments, begins, remedy) in [
+        (["-n", "0"], "MAX_PEERS is 0 (from --max-peers)", cap),
+        (["-n", "abc"], "MAX_PEERS is abc (from --max-peers)", cap),
+        (["-n", "2.5"], "MAX_PEERS is 2.5 (from --max-peers)", cap),
+        (["-p", "nonsense"], "PEERS is nonsense (from --peers)", peer),
+        (["-p", "http://localhost:4001"], "PEERS is http://localhost:4001 (from --peers)", peer),
+    ] {
+        let (code, said) = refusal("PORT=0", &arguments).await;
+        assert_eq!(code, 2, "{said}");
+        assert!(said.contains(begins) && said.contains(remedy), "{arguments:?}: {said}");
+    }
+}
