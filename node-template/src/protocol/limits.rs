@@ -53,6 +53,13 @@ pub const REFUSED: usize = 131_072;
 /// The greatest age that a frame may claim for what it carries.
 pub const OLDEST: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// On the link of a full peer beyond loopback, which carries what others send, each origin has the allowance of `transaction_rate` and `transaction_burst`, and all together
+/// this many times as much: 32,000/s of 300 bytes are 77 Mbit/s, more than one node takes in of a busy network, and what a liar with made-up origins can cost.
+pub const LINK_TIMES: u32 = 16;
+/// How many origins on one link are counted each for itself at a time; the others share the allowance of the link's own peer. An origin takes one of them only while it
+/// uses more than its rate, so more than [`LINK_TIMES`] at once can not last.
+pub const LINK_ORIGINS: usize = 64;
+
 /// The bounds that one node keeps; [`Limits::default`] holds the measured values. Everything is per node unless it says otherwise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
@@ -90,7 +97,7 @@ pub struct Limits {
     pub dead_after: Duration,
     /// How long a client may be silent with nothing outstanding.
     pub client_silence: Duration,
-    /// How many transactions of one client or plain peer beyond loopback are read per second …
+    /// How many transactions of one client, plain peer or origin beyond loopback are read per second …
     pub transaction_rate: u32,
     /// … after a burst of this many. Above it reading pauses; nothing is dropped.
     pub transaction_burst: u32,
