@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::address::PeerAddress;
+use super::address::{PeerAddress, Scope};
 use super::event::Event;
 use super::frame::Frame;
 use super::identity::{Greeting, LinkId, NodeId, Session};
@@ -151,6 +151,8 @@ pub enum Output {
     Dial {
         /// Where to.
         address: PeerAddress,
+        /// The nearest that its name may lead to: an IP address for which [`Scope::may_tell`] says no is not dialled.
+        reach: Scope,
     },
     /// Connect to an address, read the greeting from the answer to the upgrade, close; answered by [`Input::Probed`], once.
     Probe {
@@ -158,6 +160,8 @@ pub enum Output {
         link: LinkId,
         /// Where to.
         address: PeerAddress,
+        /// As in [`Output::Dial`].
+        reach: Scope,
     },
     /// Queue a frame on links.
     Send {

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::address::PeerAddress;
+use super::address::{PeerAddress, Scope};
 use super::event::Event;
 use super::frame::Frame;
 use super::identity::{Greeting, LinkId};
@@ -160,8 +160,8 @@ impl Protocol {
     pub(super) fn verify_claim(&mut self, now: Instant, link: LinkId, node: &NodeInfo) {
         let claimed = node.address.as_ref().filter(|address| self.may_learn(link, address));
         let probing = claimed.is_some_and(|address| {
-            let limits = &self.config.limits;
-            self.peers.add(address, Source::Hello, now, limits);
+            let source = Source::Hello(self.scope_of(link));
+            self.peers.add(address, source, now, &self.config.limits);
             let leads_there = match self.peers.get(address).map(|peer| peer.state) {
                 Some(State::Connected(at)) => {
                     self.links.get(at).and_then(Link::full).is_some_and(|peer| peer.id == node.id)
@@ -323,6 +323,7 @@ impl Protocol {
             return self.learn_quietly(now, link, addresses);
         }
         let (mut new, mut displacing) = (0, self.config.limits.word_burst);
+        let scope = self.scope_of(link);
         let mut own: Vec<&PeerAddress> = addresses.first().into_iter().chain(addresses.last()).collect();
         own.dedup();
         for address in addresses {
@@ -330,8 +331,9 @@ impl Protocol {
                 continue;
             }
             if self.peers.get(address).is_none() {
-                let source = if own.contains(&address) { Source::Hello } else { Source::Hearsay };
-                let displaces = source == Source::Hearsay && self.peers.is_full(&self.config.limits);
+                let hello = own.contains(&address);
+                let source = if hello { Source::Hello(scope) } else { Source::Hearsay(scope) };
+                let displaces = !hello && self.peers.is_full(&self.config.limits);
                 if (displaces && displacing == 0) || !self.peers.add(address, source, now, &self.config.limits) {
                     // Where nothing gives way now, nothing does for the rest of this HANDSHAKE.
                     displacing = if displaces { 0 } else { displacing };
@@ -357,10 +359,18 @@ impl Protocol {
         }
     }
 
+    /// From how far away the other end of a link comes.
+    pub(super) fn scope_of(&self, link: LinkId) -> Scope {
+        self.links.get(link).map_or(Scope::Public, |link| link.scope)
+    }
+
     /// Whether the other end of `link` may tell us this address, and whether it is worth knowing.
     pub(super) fn may_learn(&mut self, link: LinkId, address: &PeerAddress) -> bool {
-        let in_scope = self.links.get(link).is_some_and(|link| link.scope.may_tell(address.scope()));
-        if !in_scope {
+        let scope = self.scope_of(link);
+        let in_scope = scope.may_tell(address.scope());
+        if in_scope {
+            self.peers.widen(address, scope);
+        } else {
             self.counters.addresses_out_of_scope += 1;
         }
         in_scope && *address != self.config.address

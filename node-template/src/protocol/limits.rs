@@ -81,7 +81,10 @@ pub struct Limits {
     pub upgrade_timeout: Duration,
     /// The longest upgrade request or answer, in bytes.
     pub upgrade_bytes: usize,
-    /// How many accepted links there are at most, upgrading ones included.
+    /// How many accepted connections may be upgrading at once; of whoever has most of them the oldest gives way to one more. A peer takes a round trip to upgrade, so
+    /// to push it out somebody would have to open this many in that time, from as many addresses.
+    pub half_open: usize,
+    /// How many accepted links there are at most.
     pub inbound_links: usize,
     /// How many accepted links come from one IP address; loopback is exempt.
     pub inbound_per_ip: usize,
@@ -133,6 +136,7 @@ impl Default for Limits {
             dial_timeout: Duration::from_secs(5),
             upgrade_timeout: Duration::from_secs(5),
             upgrade_bytes: 8 * 1024,
+            half_open: 256,
             inbound_links: 1_024,
             inbound_per_ip: 16,
             queue_bytes: 4 * 1024 * 1024,

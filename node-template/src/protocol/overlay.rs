@@ -137,7 +137,8 @@ impl Protocol {
         if capped || self.config.genesis.is_some() {
             let remembered = std::mem::take(&mut self.config.remembered_peers);
             for address in remembered.iter().take(limits::REMEMBERED_PEERS) {
-                self.peers.add(address, Source::Hearsay, now, &self.config.limits);
+                // Whoever told of them is forgotten: their names may lead to nothing near.
+                self.peers.add(address, Source::Hearsay(Scope::Public), now, &self.config.limits);
             }
         }
         if capped {
@@ -255,7 +256,7 @@ impl Protocol {
         if let (Some(root), Some(address)) = (join.root, claimed)
             && self.may_learn(link, &address)
         {
-            self.on_root_of(now, &address, root);
+            self.on_root_of(now, link, &address, root);
         }
     }
 
@@ -348,7 +349,7 @@ impl Protocol {
         if !self.may_learn(link, &address) || self.link_to_split(now, &address).is_none() {
             return false;
         }
-        self.peers.add(&address, Source::Hello, now, &self.config.limits);
+        self.peers.add(&address, Source::Hello(self.scope_of(link)), now, &self.config.limits);
         let probing = self.probe(now, link, &address);
         if let Some(Role::Guest(guest)) = self.links.get_mut(link).map(|link| &mut link.role) {
             guest.insists = probing;
@@ -462,7 +463,7 @@ impl Protocol {
         self.close(link, close::NORMAL, "goodbye");
         let told: Vec<PeerAddress> = declined.addresses.iter().filter(|at| self.may_learn(link, at)).cloned().collect();
         if self.config.max_peers.is_some() {
-            self.hear_of(now, &told);
+            self.hear_of(now, link, &told);
             self.overlay.seeking.hint(&told);
         } else {
             self.learn(now, link, &told);
@@ -481,7 +482,7 @@ impl Protocol {
             self.notify(Event::DeclinedBy { peer, others: told.len(), next, retry_in: wait });
         }
         if let (Some(address), Some(root)) = (address, declined.root) {
-            self.on_root_of(now, &address, root);
+            self.on_root_of(now, link, &address, root);
         }
     }
 

@@ -205,10 +205,10 @@ impl Net {
                     }
                 }
             }
-            Output::Dial { address } => {
+            Output::Dial { address, .. } => {
                 self.inputs.push_back((node, Input::DialFailed { address, error: "not in this test".into() }))
             }
-            Output::Probe { link, address } => {
+            Output::Probe { link, address, .. } => {
                 let greeting = (0..self.cores.len()).find(|other| self::address(*other) == address);
                 let greeting = greeting.map(|other| self.greeting(other));
                 self.inputs.push_back((node, Input::Probed { link, address, greeting }));

@@ -1,17 +1,17 @@
 //! The client side: one connection attempt, within its time, and what the answer to the upgrade says of who is there.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::IpAddr;
 
-use tokio::net::TcpStream;
 use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, http};
 
+use super::resolve::connect;
 use super::stream::Guarded;
 use super::{Socket, websocket_config};
-use crate::protocol::address::PeerAddress;
+use crate::protocol::address::{PeerAddress, Scope};
 use crate::protocol::identity::Greeting;
 use crate::protocol::limits::Limits;
 
@@ -23,15 +23,15 @@ pub(crate) struct Dialled {
     pub(crate) greeting: Option<Greeting>,
 }
 
-/// Opens a WebSocket to an address. Nothing but the upgrade request is sent before the other side has shown that it speaks WebSocket.
+/// Opens a WebSocket to an address, unless its name leads nearer to us than `reach`. Nothing but the upgrade request is sent before the other side has shown that it speaks WebSocket.
 ///
 /// # Errors
 /// In words, for the log.
-pub(crate) async fn dial(address: &PeerAddress, limits: &Limits) -> Result<Dialled, String> {
+pub(crate) async fn dial(address: &PeerAddress, reach: Scope, limits: &Limits) -> Result<Dialled, String> {
     if address.is_secure() {
         return Err("wss is not supported by this version; use a ws:// address".into());
     }
-    match tokio::time::timeout(limits.dial_timeout, upgrade(address, limits)).await {
+    match tokio::time::timeout(limits.dial_timeout, upgrade(address, reach, limits)).await {
         Ok(Ok(dialled)) => Ok(dialled),
         Ok(Err(error)) => Err(describe(&error)),
         Err(_) => Err(format!("no answer within {} s", limits.dial_timeout.as_secs())),
@@ -39,8 +39,8 @@ pub(crate) async fn dial(address: &PeerAddress, limits: &Limits) -> Result<Diall
 }
 
 /// Asks who is at an address, and leaves.
-pub(crate) async fn probe(address: &PeerAddress, limits: &Limits) -> Option<Greeting> {
-    let Dialled { mut socket, greeting, .. } = dial(address, limits).await.ok()?;
+pub(crate) async fn probe(address: &PeerAddress, reach: Scope, limits: &Limits) -> Option<Greeting> {
+    let Dialled { mut socket, greeting, .. } = dial(address, reach, limits).await.ok()?;
     let farewell = CloseFrame { code: 1000.into(), reason: "".into() };
     // The greeting is what was asked for; whether the close frame still arrives changes nothing.
     let left = tokio::time::timeout(limits.dial_timeout, socket.close(Some(farewell))).await;
@@ -48,8 +48,8 @@ pub(crate) async fn probe(address: &PeerAddress, limits: &Limits) -> Option<Gree
     greeting
 }
 
-async fn upgrade(address: &PeerAddress, limits: &Limits) -> Result<Dialled, tungstenite::Error> {
-    let stream = connect(address).await?;
+async fn upgrade(address: &PeerAddress, reach: Scope, limits: &Limits) -> Result<Dialled, tungstenite::Error> {
+    let stream = connect(address, reach).await?;
     let remote = stream.peer_addr()?.ip().to_canonical();
     let request = address.to_string().into_client_request()?;
     let stream = Guarded::new(stream, limits.upgrade_bytes)?;
@@ -61,16 +61,6 @@ async fn upgrade(address: &PeerAddress, limits: &Limits) -> Result<Dialled, tung
         .and_then(|value| value.to_str().ok())
         .and_then(|text| text.parse().ok());
     Ok(Dialled { socket, remote, greeting })
-}
-
-/// Tries every IP address that the host stands for. `localhost` is loopback by definition (RFC 6761) and asks no resolver.
-async fn connect(address: &PeerAddress) -> io::Result<TcpStream> {
-    let (host, port) = (address.host(), address.port());
-    if host == "localhost" {
-        let both = [SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))];
-        return TcpStream::connect(&both[..]).await;
-    }
-    TcpStream::connect((host.as_str(), port)).await
 }
 
 /// What went wrong, in words that a learner understands.

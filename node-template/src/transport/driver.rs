@@ -391,16 +391,16 @@ impl Driver {
                     asker.send(told).unwrap_or_default();
                 }
             }
-            Output::Dial { address } => {
+            Output::Dial { address, reach } => {
                 let limits = self.parts.limits.clone();
                 self.errands.spawn(async move {
-                    Errand::Dialled { result: dialer::dial(&address, &limits).await.map(Box::new), address }
+                    Errand::Dialled { result: dialer::dial(&address, reach, &limits).await.map(Box::new), address }
                 });
             }
-            Output::Probe { link, address } => {
+            Output::Probe { link, address, reach } => {
                 let limits = self.parts.limits.clone();
                 self.errands.spawn(async move {
-                    Errand::Probed { link, greeting: dialer::probe(&address, &limits).await, address }
+                    Errand::Probed { link, greeting: dialer::probe(&address, reach, &limits).await, address }
                 });
             }
             Output::Unqueue { link, origins } => {

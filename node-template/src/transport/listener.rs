@@ -17,6 +17,7 @@ use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, 
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
+use super::half_open::{Entry, HalfOpen};
 use super::stream::Guarded;
 use super::{Arrival, Socket, websocket_config};
 use crate::protocol::address::Scope;
@@ -25,8 +26,6 @@ use crate::protocol::limits::Limits;
 
 /// How long accepting rests when the system has no descriptor left: long enough not to spin, short enough that nobody notices.
 const REST: Duration = Duration::from_millis(100);
-/// How many connections over the limit are upgraded at once, only to be told so politely: an HTTP error instead kills nodes of the exercise.
-const REFUSALS_AT_ONCE: usize = 64;
 
 /// Binds the node's port on every address that `host` stands for: for `localhost` both 127.0.0.1 and, where there is IPv6, ::1.
 ///
@@ -56,6 +55,7 @@ pub(crate) struct Doorman {
     greeting: HeaderValue,
     limits: Limits,
     places: Arc<Places>,
+    half_open: Arc<HalfOpen>,
     inbox: mpsc::Sender<Arrival>,
 }
 
@@ -63,7 +63,7 @@ impl Doorman {
     pub(crate) fn new(greeting: &Greeting, limits: Limits, inbox: mpsc::Sender<Arrival>) -> Self {
         let greeting = HeaderValue::from_str(&greeting.to_string())
             .expect("a greeting is hexadecimal digits, hyphens and a slash");
-        Self { greeting, limits, places: Arc::default(), inbox }
+        Self { greeting, limits, places: Arc::default(), half_open: Arc::default(), inbox }
     }
 
     /// Accepts connections for as long as it is polled. Dropping it ends the upgrades that are under way.
@@ -75,9 +75,8 @@ impl Doorman {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, remote)) => {
                         silenced = 0;
-                        if let Some(place) = self.admit(remote) {
-                            upgrades.spawn(Arc::clone(&self).upgrade(stream, remote, place));
-                        }
+                        let entry = HalfOpen::enter(&self.half_open, remote.ip().to_canonical(), self.limits.half_open);
+                        upgrades.spawn(Arc::clone(&self).receive(stream, remote, entry));
                     }
                     Err(error) => {
                         // Said once per series: with no descriptor left this comes ten times a second.
@@ -97,16 +96,15 @@ impl Doorman {
         }
     }
 
-    fn admit(&self, remote: SocketAddr) -> Option<Place> {
-        let ip = remote.ip().to_canonical();
-        let place = Places::take(&self.places, ip, &self.limits);
-        if place.is_none() {
-            tracing::debug!("{ip} is refused: there is no place for another connection");
+    /// Upgrades a connection, unless it has to give way to another while it takes its time.
+    async fn receive(self: Arc<Self>, stream: TcpStream, remote: SocketAddr, mut entry: Entry) {
+        tokio::select! {
+            () = self.upgrade(stream, remote) => {}
+            () = entry.displaced() => tracing::debug!("{remote} was slow with its WebSocket upgrade, and gave way to others"),
         }
-        place
     }
 
-    async fn upgrade(self: Arc<Self>, stream: TcpStream, remote: SocketAddr, place: Place) {
+    async fn upgrade(&self, stream: TcpStream, remote: SocketAddr) {
         // Who comes from an address of ours is on this host, as much as who comes from loopback.
         let local = stream.local_addr().is_ok_and(|local| local.ip() == remote.ip());
         let upgraded = tokio::time::timeout(self.limits.upgrade_timeout, self.handshake(stream)).await;
@@ -115,13 +113,14 @@ impl Doorman {
             Ok(Err(error)) => return tracing::debug!("{remote} spoke no WebSocket: {error}"),
             Err(_) => return tracing::debug!("{remote} did not finish its WebSocket upgrade in time"),
         };
-        if place.is_refusal() {
+        let Some(place) = Places::take(&self.places, remote.ip().to_canonical(), &self.limits) else {
+            // In a close frame: an HTTP error instead kills nodes of the exercise.
             let reason =
                 CloseFrame { code: 1013.into(), reason: "this node has no place for another connection".into() };
             // Politeness towards somebody who gets no place: if it fails, nothing is lost.
             let closing = tokio::time::timeout(self.limits.upgrade_timeout, socket.close(Some(reason))).await;
             return tracing::debug!("{remote} was told that there is no place: {closing:?}");
-        }
+        };
         socket.get_mut().lift_allowance();
         let remote = if local { IpAddr::from(Ipv4Addr::LOCALHOST) } else { remote.ip().to_canonical() };
         if self.inbox.send(Arrival::Accepted { socket: Box::new(socket), remote, place }).await.is_err() {
@@ -157,7 +156,6 @@ struct Places(Mutex<Taken>);
 #[derive(Debug, Default)]
 struct Taken {
     all: usize,
-    refusals: usize,
     by_ip: HashMap<IpAddr, usize>,
 }
 
@@ -165,8 +163,7 @@ struct Taken {
 #[derive(Debug)]
 pub(crate) struct Place {
     places: Arc<Places>,
-    /// `None`: over the limit, and only here to be told so.
-    ip: Option<IpAddr>,
+    ip: IpAddr,
 }
 
 impl Places {
@@ -178,36 +175,23 @@ impl Places {
         let mut taken = places.lock();
         let loopback = Scope::of(ip) == Scope::Loopback;
         let of_ip = taken.by_ip.get(&ip).copied().unwrap_or(0);
-        if taken.all < limits.inbound_links && (loopback || of_ip < limits.inbound_per_ip) {
-            taken.all += 1;
-            taken.by_ip.insert(ip, of_ip + 1);
-            return Some(Place { places: Arc::clone(places), ip: Some(ip) });
+        if taken.all >= limits.inbound_links || (!loopback && of_ip >= limits.inbound_per_ip) {
+            return None;
         }
-        (taken.refusals < REFUSALS_AT_ONCE).then(|| {
-            taken.refusals += 1;
-            Place { places: Arc::clone(places), ip: None }
-        })
-    }
-}
-
-impl Place {
-    fn is_refusal(&self) -> bool {
-        self.ip.is_none()
+        taken.all += 1;
+        taken.by_ip.insert(ip, of_ip + 1);
+        Some(Place { places: Arc::clone(places), ip })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.lock();
-        let Some(ip) = self.ip else {
-            taken.refusals -= 1;
-            return;
-        };
         taken.all -= 1;
-        if let Some(count) = taken.by_ip.get_mut(&ip) {
+        if let Some(count) = taken.by_ip.get_mut(&self.ip) {
             *count -= 1;
             if *count == 0 {
-                taken.by_ip.remove(&ip);
+                taken.by_ip.remove(&self.ip);
             }
         }
     }
@@ -221,20 +205,16 @@ mod tests {
     fn places_are_bounded_by_number_and_address_and_given_back() {
         let limits = Limits { inbound_links: 5, inbound_per_ip: 2, ..Limits::default() };
         let places = Arc::new(Places::default());
-        let take =
-            |ip: &str| Places::take(&places, ip.parse().expect("an address"), &limits).expect("a place or a refusal");
+        let take = |ip: &str| Places::take(&places, ip.parse().expect("an address"), &limits);
         let kept = [take("192.0.2.1"), take("192.0.2.1")];
-        assert!(kept.iter().all(|place| !place.is_refusal()));
-        assert!(take("192.0.2.1").is_refusal(), "two from one address");
-        let local: Vec<Place> = (0..3).map(|_| take("127.0.0.1")).collect();
-        assert!(local.iter().all(|place| !place.is_refusal()), "loopback is exempt");
-        assert!(take("192.0.2.2").is_refusal(), "five in all");
+        assert!(kept.iter().all(Option::is_some));
+        assert!(take("192.0.2.1").is_none(), "two from one address");
+        let local: Vec<_> = (0..3).map(|_| take("127.0.0.1")).collect();
+        assert!(local.iter().all(Option::is_some), "loopback is exempt");
+        assert!(take("192.0.2.2").is_none(), "five in all");
         drop(kept);
-        assert!(!take("192.0.2.1").is_refusal());
-        let refused: Vec<_> =
-            (0..100).map(|_| Places::take(&places, "127.0.0.1".parse().expect("an address"), &limits)).collect();
-        assert_eq!(refused.iter().flatten().filter(|place| place.is_refusal()).count(), REFUSALS_AT_ONCE);
-        drop((local, refused));
+        assert!(take("192.0.2.1").is_some());
+        drop(local);
         assert!(places.lock().by_ip.is_empty() && places.lock().all == 0);
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod dialer;
 pub(crate) mod driver;
 mod feeder;
 pub(crate) mod filter;
+mod half_open;
 pub(crate) mod histogram;
 mod link;
 pub(crate) mod links;
@@ -17,6 +18,7 @@ pub(crate) mod listener;
 pub(crate) mod pressure;
 mod queue;
 mod rate;
+mod resolve;
 mod stream;
 mod trip;
 

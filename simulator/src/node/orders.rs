@@ -24,12 +24,12 @@ impl Node {
         let actor = self.actor;
         let now = net.clock.now();
         match output {
-            Output::Dial { address } => {
+            Output::Dial { address, .. } => {
                 net.trace.note(now, actor, "dials", 0, &address);
                 self.watch.on_dial(&address, net.limits.dials_in_flight)?;
                 net.dial(actor, address, Purpose::Link);
             }
-            Output::Probe { link, address } => {
+            Output::Probe { link, address, .. } => {
                 net.trace.note(now, actor, "probes", link.0, &address);
                 self.watch.on_probe(net.limits.dials_in_flight)?;
                 net.dial(actor, address, Purpose::Probe(link));
