@@ -80,6 +80,16 @@ counters! {
     messages_unknown,
     /// Answers to questions that nobody asked.
     answers_unsolicited,
+    /// Frames that broke WebSocket's own rules, each the end of its link.
+    frames_broken,
+    /// Breaches of the rules that were held against whoever committed them.
+    offences,
+    /// Links closed because too many breaches had been gathered.
+    closed_for_conduct,
+    /// Links closed at once because who is there is kept away.
+    links_turned_away,
+    /// Connections refused before they became links: no place.
+    connections_refused,
     /// Entries of HANDSHAKEs that were left out: no address, or too many.
     addresses_dropped,
     /// Addresses that a peer may not tell: loopback or private ones from farther away.

@@ -41,6 +41,10 @@ impl Protocol {
             self.overlay.seeking.flying.remove(&address);
             return;
         }
+        if let Some(until) = self.kept_from(now, &address) {
+            self.timers.set(Timer::Dial(address), until);
+            return;
+        }
         if self.config.max_peers.is_some() && !self.overlay.seeking.flying.contains_key(&address) {
             return self.on_ready(now, &address);
         }

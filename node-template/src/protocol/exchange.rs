@@ -1,6 +1,7 @@
 //! What goes into the core and what comes out of it: facts and orders.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::address::{PeerAddress, Scope};
 use super::event::Event;
@@ -52,6 +53,20 @@ pub enum Input {
         link: LinkId,
         /// Why, in words.
         cause: String,
+    },
+    /// The other end of a link broke WebSocket's own rules; the link ends, and [`Input::LinkClosed`] follows.
+    Broke {
+        /// Which link.
+        link: LinkId,
+        /// What it did, in words.
+        what: String,
+    },
+    /// A connection was refused before it became a link.
+    Refused {
+        /// From where it came.
+        remote: IpAddr,
+        /// Why, in words.
+        reason: String,
     },
     /// A payload did not fit into a link's outgoing queue and was not queued. Reported before any other kind of fact.
     LinkFull {
@@ -183,6 +198,13 @@ pub enum Output {
     Ping {
         /// On which link.
         link: LinkId,
+    },
+    /// Read nothing more from a link for a moment: its other end breaks rules.
+    Pause {
+        /// Which link.
+        link: LinkId,
+        /// For how long.
+        time: Duration,
     },
     /// Close a link once what is queued on it is sent; [`Input::LinkClosed`] follows.
     Close {

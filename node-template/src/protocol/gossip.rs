@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use super::conduct::Offence;
 use super::event::Event;
 use super::identity::LinkId;
 use super::links::{Flow, Link, Role};
@@ -39,7 +40,15 @@ impl Protocol {
                 }
                 return self.refuse(link, id.to_string(), ack, reason);
             }
-            Err(error) => return self.refuse(link, String::new(), ack, error.to_string()),
+            Err(error) => {
+                // A client is told in its ACK; a full peer has checked what it passes on.
+                use InvalidTransaction::{Json, NotAnObject, TooLong};
+                let checked = matches!(error, NotAnObject(_) | TooLong(_) | Json(_));
+                if checked && self.links.get(link).and_then(Link::full).is_some() {
+                    self.offend(link, Offence::Breach, &format!("TRANSACTION: {error}"));
+                }
+                return self.refuse(link, String::new(), ack, error.to_string());
+            }
         };
         let id = transaction.id();
         if self.holdings.holds(&id) {
@@ -285,12 +294,27 @@ impl Protocol {
         let Some(sender) = self.links.get(link).and_then(Link::full).map(|peer| peer.id) else {
             return self.fault(link, "GRAFT: only full peers are part of a tree");
         };
+        if !self.may_graft(now, link) {
+            // What it lacks it finds by comparing pools.
+            return self.offend(link, Offence::Flood, "GRAFT: far more often than any tree breaks; ignored");
+        }
         let mut orphans = match origins {
             [] => self.trees.graft_all(link),
             some => some.iter().filter(|origin| self.trees.graft(origin, link)).cloned().collect(),
         };
         orphans.retain(|origin| *origin != Origin::Node(sender));
         self.regrow(now, &orphans, Some(link));
+    }
+
+    /// Whether a link may graft once more: each makes us ask all our neighbours.
+    fn may_graft(&mut self, now: Instant, link: LinkId) -> bool {
+        let Some(open) = self.links.get_mut(link) else { return false };
+        let used = open.grafts_used_until.unwrap_or(now).max(now) + limits::GRAFT_EVERY;
+        let allowed = used <= now + limits::GRAFT_EVERY * limits::GRAFTS_AT_ONCE;
+        if allowed {
+            open.grafts_used_until = Some(used);
+        }
+        allowed
     }
 
     /// The parents of these origins are gone: every neighbour is asked to send them again, and one to compare pools, for what fell between.

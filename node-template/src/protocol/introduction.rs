@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::address::{PeerAddress, Scope};
+use super::conduct::Offence;
 use super::event::Event;
 use super::frame::Frame;
 use super::identity::{Greeting, LinkId};
@@ -94,7 +95,7 @@ impl Protocol {
         }
         if let Some(peer) = opened.full() {
             if (peer.id, peer.session) != (node.id, node.session) {
-                self.fault(link, "HANDSHAKE: it names another node than the one that answered");
+                self.offend(link, Offence::Lie, "HANDSHAKE: it names another node than the one that answered");
                 self.close(link, close::POLICY, "your HANDSHAKE names another node than your greeting");
                 return false;
             }
@@ -104,7 +105,7 @@ impl Protocol {
         } else if dialled.is_some() {
             // We dialled a node without greeting, so this is no full peer; a sibling `node` from there proves nothing.
             return matches!(opened.role, Role::Plain { .. });
-        } else if self.waits_for_join(now, link, node, addresses) {
+        } else if self.turns_node_away(now, link, node.id) || self.waits_for_join(now, link, node, addresses) {
             return false;
         }
         self.welcome(now, link, node);
@@ -213,7 +214,11 @@ impl Protocol {
             match greeting {
                 _ if right => self.verified(now, link, &address),
                 Some(greeting) if greeting.session == self.config.session => self.found_self(&address),
-                Some(_) => {
+                Some(other) => {
+                    // A node that has just started again says another session, and a closing link proves nothing.
+                    if claimed.is_some_and(|peer| peer.id != other.node) {
+                        self.offend(link, Offence::FalseAddress, "HANDSHAKE: another node answers at its address");
+                    }
                     self.peers.set_state(&address, State::Waiting);
                     self.dial_at(&address, now);
                 }

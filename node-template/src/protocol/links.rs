@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use super::address::{PeerAddress, Scope};
+use super::conduct::{AddressGroup, Score};
 use super::event::PeerName;
 use super::identity::{LinkId, NodeId, Session};
 use super::message::NodeInfo;
@@ -16,6 +17,12 @@ pub(super) struct Link {
     pub(super) dialled: Option<PeerAddress>,
     /// From how far away the other end comes: it decides which addresses it may tell.
     pub(super) scope: Scope,
+    /// From where, as far as conduct is concerned; `None`: from this host.
+    pub(super) group: Option<AddressGroup>,
+    /// On this host: what its other end has done.
+    pub(super) score: Score,
+    /// Until when its GRAFTs are paid for (a virtual clock, as below).
+    pub(super) grafts_used_until: Option<Instant>,
     /// When it was opened.
     pub(super) opened: Instant,
     /// How many transactions it brought that were new here.
@@ -38,8 +45,6 @@ pub(super) struct Link {
     pub(super) acks_due: usize,
     /// Until when its questions in reconciliations are paid for (a virtual clock, as above).
     pub(super) asks_used_until: Option<Instant>,
-    /// Frames on it that were no messages.
-    pub(super) faults: u32,
     /// Whether we asked the shell to close it: nothing is sent or believed any more.
     pub(super) closing: bool,
 }
@@ -152,6 +157,9 @@ impl Links {
         let link = Link {
             dialled,
             scope: Scope::of(remote),
+            group: AddressGroup::of(remote),
+            score: Score::new(now),
+            grafts_used_until: None,
             opened: now,
             brought: 0,
             joins_used_until: None,
@@ -163,7 +171,6 @@ impl Links {
             word_used_until: None,
             acks_due: 0,
             asks_used_until: None,
-            faults: 0,
             closing: false,
         };
         self.0.insert(id, link);

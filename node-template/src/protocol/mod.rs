@@ -32,6 +32,7 @@ mod blocks;
 mod broadcast;
 mod catch_up;
 mod comparison;
+mod conduct;
 mod dialling;
 mod duel;
 mod exchange;
@@ -63,6 +64,7 @@ use rand::rngs::SmallRng;
 use address::{PeerAddress, Scope};
 use broadcast::Broadcasts;
 use catch_up::CatchingUp;
+use conduct::{Conduct, Offence};
 use counters::Counters;
 use dialling::Dialling;
 use event::Event;
@@ -108,6 +110,9 @@ pub struct Protocol {
     broadcasts: Broadcasts,
     catching_up: CatchingUp,
     presence: Presence,
+    conduct: Conduct,
+    /// When the fact happened that is being handled.
+    now: Instant,
     /// Whether the pool's file takes writes, as far as we know.
     writable: bool,
     /// Where the pool ended before the fact that is being handled.
@@ -120,8 +125,6 @@ pub struct Protocol {
 
 /// How often a person is warned of what peers do.
 const WARN_EVERY: Duration = Duration::from_secs(10);
-/// How many frames that are no messages a link may bring before it is closed.
-const FAULTS: u32 = 16;
 
 impl Protocol {
     /// A node that knows its peers' addresses and what its pool holds (identities and times, see [`time`](transaction::Transaction::time), in the order of their positions), and is linked to nobody. The first
@@ -144,6 +147,8 @@ impl Protocol {
             broadcasts: Broadcasts::default(),
             catching_up: CatchingUp::default(),
             presence: Presence::new(config.seed),
+            conduct: Conduct::default(),
+            now,
             writable: true,
             end_before: 0,
             counters: Counters::default(),
@@ -165,6 +170,7 @@ impl Protocol {
     /// Takes a fact in. Afterwards [`Self::poll_output`] must be called until it returns `None`, and then [`Self::poll_timeout`] once.
     pub fn handle(&mut self, now: Instant, input: Input) {
         debug_assert!(self.outbox.is_empty(), "every output is taken before the next input is handled");
+        self.now = now;
         if !matches!(input, Input::LinkFull { .. }) {
             self.end_before = self.holdings.end();
         }
@@ -176,6 +182,8 @@ impl Protocol {
             Input::Broadcast { request, message, time } => self.on_own_broadcast(now, request, message, time),
             Input::LinkOpened { link, remote, direction } => self.on_link_opened(now, link, remote, direction),
             Input::LinkClosed { link, cause } => self.on_link_closed(now, link, cause),
+            Input::Broke { link, what } => self.on_broke(link, &what),
+            Input::Refused { remote, reason } => self.on_refused(now, remote, &reason),
             Input::LinkFull { link } => self.on_link_full(now, link),
             Input::Fed { link, position } => self.on_fed(now, link, position),
             Input::Pong { link } => self.on_pong(now, link),
@@ -287,15 +295,19 @@ impl Protocol {
             Ok(Message::Declined(declined)) => self.on_declined(now, link, &declined),
             Ok(Message::Beacon(beacon)) => self.on_beacon(now, link, beacon),
             Ok(Message::Status(StatusFrame::Question { holds })) => self.on_status_question(now, link, &holds),
-            Ok(Message::Status(StatusFrame::Answer(_)) | Message::Ack(_)) => self.counters.answers_unsolicited += 1,
+            Ok(message @ (Message::Status(StatusFrame::Answer(_)) | Message::Ack(_))) => {
+                self.counters.answers_unsolicited += 1;
+                self.offend(link, Offence::Unasked, &format!("{}: nobody asked; ignored", message.kind()));
+            }
             Ok(Message::Unknown(kind)) => {
                 self.counters.messages_unknown += 1;
                 self.fault_without_count(link, format!("sent a message of the unknown type {kind:?}; ignored"));
             }
             Err(error) => {
                 self.counters.frames_malformed += 1;
-                self.fault(link, &error.to_string());
-                if matches!(error, Malformed::Json(_)) {
+                let json = matches!(error, Malformed::Json(_));
+                self.offend(link, if json { Offence::Broken } else { Offence::Breach }, &error.to_string());
+                if json {
                     self.close(link, close::INVALID_DATA, "a message is one JSON object");
                 }
             }
@@ -308,7 +320,7 @@ impl Protocol {
             let frame = StatusFrame::Answer(Box::new(self.status(now, holds))).to_frame();
             self.send(vec![link], frame, Lane::Control);
         } else {
-            self.fault(link, "STATUS: only clients on this host are answered");
+            self.offend(link, Offence::Unasked, "STATUS: only clients on this host are answered");
         }
     }
 
@@ -335,6 +347,7 @@ impl Protocol {
                 Timer::Announce => self.on_announce_due(now),
                 Timer::TellNodes => self.on_tell_due(now),
                 Timer::Sweep => self.on_sweep_due(now),
+                Timer::Untold => self.on_untold_due(now),
             }
         }
     }
@@ -444,14 +457,9 @@ impl Protocol {
         self.outbox.push_back(Output::Notify(event));
     }
 
-    /// A peer broke a rule: said in the debug log, and counted against its link.
+    /// A peer broke a rule: said in the debug log, and held against it.
     fn fault(&mut self, link: LinkId, text: &str) {
-        self.fault_without_count(link, text.to_owned());
-        let Some(open) = self.links.get_mut(link) else { return };
-        open.faults += 1;
-        if open.faults >= FAULTS {
-            self.close(link, close::POLICY, "too many messages that break the rules");
-        }
+        self.offend(link, Offence::Breach, text);
     }
 
     fn fault_without_count(&mut self, link: LinkId, text: String) {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 
 use super::address::{PeerAddress, Scope};
+use super::conduct::Offence;
 use super::event::Event;
 use super::genesis::Genesis;
 use super::identity::{Greeting, LinkId, NodeId};
@@ -454,7 +455,7 @@ impl Protocol {
         let linked = matches!(&open.role, Role::Full(peer) if peer.greeted);
         if !asked && !linked {
             self.counters.answers_unsolicited += 1;
-            return self.fault_without_count(link, "DECLINED: nobody asked; ignored".to_owned());
+            return self.offend(link, Offence::Unasked, "DECLINED: nobody asked; ignored");
         }
         let (peer, by) = (self.name_of(link), open.full().map(|peer| peer.id));
         let address = peer.address.clone();

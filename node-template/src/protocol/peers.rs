@@ -64,6 +64,8 @@ pub(super) struct Peer {
     pub(super) failures: u32,
     /// Until when its node has no place for us, as it said.
     pub(super) declined_until: Option<Instant>,
+    /// Until when it is not dialled, because who is there broke rules.
+    pub(super) kept_until: Option<Instant>,
     /// How often in a row it said so.
     pub(super) declines: u32,
     /// When we last insisted on a place there, or, for a plain peer, sent it to others.
@@ -86,6 +88,7 @@ impl Peer {
             state,
             failures: 0,
             declined_until: None,
+            kept_until: None,
             declines: 0,
             pressed: None,
             last_up: None,

@@ -236,6 +236,7 @@ impl Net {
             | Output::Submitted { .. }
             | Output::Kept { .. }
             | Output::Unqueue { .. }
+            | Output::Pause { .. }
             | Output::Remember { .. } => {}
         }
     }

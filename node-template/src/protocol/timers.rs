@@ -37,6 +37,8 @@ pub(super) enum Timer {
     TellNodes,
     /// The table of nodes is looked through.
     Sweep,
+    /// Somebody was turned away without a word.
+    Untold,
 }
 
 /// The set of deadlines.

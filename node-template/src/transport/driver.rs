@@ -231,7 +231,13 @@ impl Driver {
                 Arrival::Accepted { socket, remote, place } => {
                     self.open(*socket, remote, Direction::Accepted, Some(place))
                 }
-                Arrival::Closed { link, cause } => self.close(link, cause),
+                Arrival::Closed { link, cause, broke } => {
+                    if broke && self.links.contains_key(&link) {
+                        self.handle(Input::Broke { link, what: cause.clone() });
+                    }
+                    self.close(link, cause);
+                }
+                Arrival::Refused { remote, reason } => self.handle(Input::Refused { remote, reason: reason.into() }),
             }
         }
     }
@@ -419,6 +425,11 @@ impl Driver {
                 if let Some(outgoing) = self.links.get_mut(&link) {
                     outgoing.wanted = Vec::new();
                     outgoing.queue.close(Farewell { code, reason });
+                }
+            }
+            Output::Pause { link, time } => {
+                if let Some(outgoing) = self.links.get(&link) {
+                    outgoing.queue.pause(time);
                 }
             }
             Output::Feed { link, from, until, synced } => self.feed(link, from, until, synced),

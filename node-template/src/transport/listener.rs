@@ -26,6 +26,8 @@ use crate::protocol::limits::Limits;
 
 /// How long accepting rests when the system has no descriptor left: long enough not to spin, short enough that nobody notices.
 const REST: Duration = Duration::from_millis(100);
+/// What is said to a connection beyond the bounds.
+const NO_PLACE: &str = "this node has no place for another connection";
 
 /// Binds the node's port on every address that `host` stands for: for `localhost` both 127.0.0.1 and, where there is IPv6, ::1.
 ///
@@ -114,9 +116,10 @@ impl Doorman {
             Err(_) => return tracing::debug!("{remote} did not finish its WebSocket upgrade in time"),
         };
         let Some(place) = Places::take(&self.places, remote.ip().to_canonical(), &self.limits) else {
+            // For people; if the driver is busy it has better to do.
+            self.inbox.try_send(Arrival::Refused { remote: remote.ip().to_canonical(), reason: NO_PLACE }).ok();
             // In a close frame: an HTTP error instead kills nodes of the exercise.
-            let reason =
-                CloseFrame { code: 1013.into(), reason: "this node has no place for another connection".into() };
+            let reason = CloseFrame { code: 1013.into(), reason: NO_PLACE.into() };
             // Politeness towards somebody who gets no place: if it fails, nothing is lost.
             let closing = tokio::time::timeout(self.limits.upgrade_timeout, socket.close(Some(reason))).await;
             return tracing::debug!("{remote} was told that there is no place: {closing:?}");

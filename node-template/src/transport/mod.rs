@@ -49,7 +49,14 @@ pub(crate) enum Arrival {
     /// Something came in on a link.
     Read { link: LinkId, read: Read },
     /// A link is gone.
-    Closed { link: LinkId, cause: String },
+    Closed {
+        link: LinkId,
+        cause: String,
+        /// Whether its other end broke WebSocket's own rules.
+        broke: bool,
+    },
+    /// A connection found no place.
+    Refused { remote: IpAddr, reason: &'static str },
 }
 
 /// What one wake-up of a link's task brought.

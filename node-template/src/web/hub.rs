@@ -324,7 +324,7 @@ fn kind(event: &Event) -> &'static str {
         Event::Broadcast { .. } => "broadcast",
         Event::Dialling { .. } | Event::DialFailed { .. } | Event::FoundSelf { .. } | Event::Learned { .. } => "dial",
         Event::Stored { .. } | Event::StoreFailed { .. } | Event::StoreRecovered => "disk",
-        Event::Refused { .. } | Event::Fault { .. } => "refused",
+        Event::Refused { .. } | Event::Expelled { .. } | Event::TurnedAway { .. } | Event::Fault { .. } => "refused",
         _ => "other",
     }
 }

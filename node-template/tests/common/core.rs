@@ -8,7 +8,7 @@ use p2p_node::protocol::json::Parser;
 use p2p_node::protocol::limits::Limits;
 use p2p_node::protocol::message::Message;
 use p2p_node::protocol::{Config, Direction, Input, Output, Protocol};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A core, its clock, and the orders that it gave and nobody carried out.
 pub struct Core {
@@ -20,13 +20,18 @@ pub struct Core {
 
 impl Core {
     pub fn new(limits: Limits) -> Self {
+        Self::knowing(limits, &[])
+    }
+
+    /// A core that knows these peers.
+    pub fn knowing(limits: Limits, known: &[&str]) -> Self {
         let config = Config {
             node: NodeId([1; 32]),
             session: Session::from_random([2; 16]),
             agent: "test".into(),
             network: "test".into(),
             address: "ws://198.51.100.1:4001".parse().unwrap(),
-            known_peers: Vec::new(),
+            known_peers: known.iter().map(|address| address.parse().unwrap()).collect(),
             remembered_peers: Vec::new(),
             max_peers: None,
             genesis: None,
@@ -45,9 +50,32 @@ impl Core {
 
     /// Opens a link from somewhere.
     pub fn link(&mut self, remote: &str) -> LinkId {
+        self.open(remote).0
+    }
+
+    /// Opens a link from somewhere; gives also what follows.
+    pub fn open(&mut self, remote: &str) -> (LinkId, Vec<Output>) {
         self.links += 1;
         let (link, remote) = (LinkId(self.links), remote.parse::<IpAddr>().unwrap());
-        self.tell(Input::LinkOpened { link, remote, direction: Direction::Accepted });
+        (link, self.tell(Input::LinkOpened { link, remote, direction: Direction::Accepted }))
+    }
+
+    /// Opens a link that was dialled, to a node of the exercise.
+    pub fn dialled(&mut self, address: &str, remote: &str) -> LinkId {
+        self.links += 1;
+        let (link, remote) = (LinkId(self.links), remote.parse::<IpAddr>().unwrap());
+        let direction = Direction::Dialled { address: address.parse().unwrap(), greeting: None };
+        self.tell(Input::LinkOpened { link, remote, direction });
+        link
+    }
+
+    /// A full peer that nobody can dial introduces itself.
+    pub fn full_peer(&mut self, remote: &str, number: u8) -> LinkId {
+        let link = self.link(remote);
+        let (id, session) =
+            (format!("{number:02x}").repeat(32), format!("00000000-0000-4000-8000-0000000000{number:02x}"));
+        let node = json!({ "id": id, "session": session, "agent": "", "protocol": 1, "network": "test" });
+        self.receive(link, &json!({ "type": "HANDSHAKE", "data": [], "node": node }));
         link
     }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use super::conduct::Offence;
 use super::event::{Event, PeerName};
 use super::identity::{LinkId, NodeId};
 use super::links::{Flow, Link};
@@ -217,7 +218,7 @@ impl Protocol {
         let direct = node == teller.id;
         if direct && announcement.session != teller.session {
             self.counters.announcements_refused += 1;
-            return self.fault(link, "ANNOUNCE: it names another session of itself than its HANDSHAKE");
+            return self.offend(link, Offence::Lie, "ANNOUNCE: it names another session of itself than its HANDSHAKE");
         }
         // Of ourselves nobody tells us anything, and a neighbour tells itself.
         if !self.announces() || node == self.config.node || (!direct && self.links.to_node(node, None).is_some()) {
