@@ -37,7 +37,7 @@ use crate::protocol::{Config, Protocol, Submission};
 use crate::remembered::Remembered;
 use crate::report::many;
 use crate::settings::{DEFAULT_NETWORK, Settings};
-use crate::transport::driver::{Command, Driver, Parts};
+use crate::transport::driver::{Command, Driver, Parts, PoolEnded};
 use crate::transport::filter::Filter;
 pub use crate::transport::histogram::Histogram;
 pub use crate::transport::links::OpenLink;
@@ -266,7 +266,7 @@ impl Network {
         let task = tokio::spawn(async move {
             let mut doors = JoinSet::new();
             for listener in listeners {
-                doors.spawn(Arc::clone(&doorman).run(listener));
+                doors.spawn(Arc::clone(&doorman).keep_open(listener));
             }
             let until = async {
                 // A handle that was dropped stops the node as one that was shut down.
@@ -337,7 +337,7 @@ fn random<const N: usize>() -> Result<[u8; N], StartError> {
 pub struct Node {
     handle: Handle,
     stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<Pool>,
+    task: JoinHandle<Result<Pool, PoolEnded>>,
 }
 
 /// A way to a running node for other tasks: it submits, asks and listens. It is cheap to clone and keeps no node alive; when the node has ended it says so.
@@ -399,6 +399,11 @@ pub enum NodeError {
     /// The node did not end in time. What was acknowledged is on disk all the same.
     #[error("the node did not end within {} s; what was acknowledged is on disk", END_WITHIN.as_secs())]
     Stuck,
+    /// The pool's thread ended in a fault of this program, and the node with it.
+    #[error(
+        "the thread that writes transactions.json ended in a fault of this program, so the node has ended too; what was acknowledged is on disk: start the node again, and please report the lines before this one"
+    )]
+    PoolEnded,
     /// The node ended in a fault of this program.
     #[error("the node ended in a fault of this program: {0}")]
     Fault(tokio::task::JoinError),
@@ -541,7 +546,8 @@ impl Node {
     /// Waits for the node to end by itself, which only a fault makes it do. Cancel-safe.
     pub async fn ended(&mut self) -> NodeError {
         match (&mut self.task).await {
-            Ok(_) => NodeError::Ended,
+            Ok(Ok(_)) => NodeError::Ended,
+            Ok(Err(PoolEnded)) => NodeError::PoolEnded,
             Err(error) => NodeError::Fault(error),
         }
     }
@@ -549,12 +555,16 @@ impl Node {
     /// Ends the node: stops accepting, says goodbye to every peer, waits until what was taken is on disk, and releases the folder.
     ///
     /// # Errors
-    /// [`NodeError::Fault`] if the node had ended in one.
+    /// [`NodeError::Fault`] if the node had ended in one, [`NodeError::PoolEnded`] if the pool's thread had.
     pub async fn shutdown(mut self) -> Result<(), NodeError> {
         drop(self.stop.take());
         let ended = tokio::time::timeout(END_WITHIN, &mut self.task).await;
         let pool = ended.map_err(|_| NodeError::Stuck)?.map_err(NodeError::Fault)?;
+        let pool = pool.map_err(|PoolEnded| NodeError::PoolEnded)?;
         pool.close().await;
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,17 +5,20 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::core::Core;
 use common::embedded::Embedded;
 use common::raw::{Raw, request};
+use common::tester::Socket;
 use common::{eventually, within};
 use p2p_node::protocol::address::Scope;
 use p2p_node::protocol::event::Event;
 use p2p_node::protocol::identity::LinkId;
 use p2p_node::protocol::limits::{GRAFTS_AT_ONCE, Limits};
 use p2p_node::protocol::message::PeerState;
+use p2p_node::protocol::transaction::Transaction;
 use p2p_node::protocol::{Input, Output};
 use serde_json::json;
 
@@ -256,4 +259,63 @@ fn whoever_takes_anothers_name_does_not_shut_it_out() {
     core.tell(Input::LinkClosed { link: impostor, cause: "closed".into() });
     let owner = core.full_peer("203.0.113.99", 9);
     assert_eq!(core.protocol.linked_peers(), 1, "it is let in: {owner:?}");
+}
+
+/// The application's function runs in the task of the link that brought a transaction: this is a panic there.
+#[tokio::test]
+async fn a_panic_in_the_task_of_a_link_ends_that_link_alone() {
+    let trip = |transaction: &Transaction| {
+        assert!(!transaction.body().contains("trip"), "as a test wants it");
+        Ok(())
+    };
+    let node = Embedded::start(|network| network.validate(trip)).await;
+    let (mut one, mut other) = (Socket::dial(node.port()).await.unwrap(), Socket::dial(node.port()).await.unwrap());
+    other.status().await;
+    one.send_text(r#"{"type":"TRANSACTION","data":{"trip":1},"ack":true}"#).await;
+    while one.frame_or_end().await.is_some() {}
+    assert_eq!(other.status().await["counters"]["tasks_panicked"], 1);
+    node.submit(&json!({ "it": "lives" })).await.unwrap().stored().await.unwrap();
+}
+
+/// How many of these links are still open, after so many strangers of one network knocked.
+fn left(core: &mut Core, links: &[LinkId], strangers: std::ops::Range<u8>, remote: impl Fn(u8) -> String) -> usize {
+    let mut gone = BTreeSet::new();
+    for stranger in strangers {
+        let (link, mut outputs) = core.open(&remote(stranger));
+        outputs.extend(core.receive(link, &json!({ "type": "HANDSHAKE", "data": [] })));
+        for (closed, ..) in closed(&outputs) {
+            gone.insert(closed);
+        }
+        for link in gone.iter().copied().collect::<Vec<_>>() {
+            core.tell(Input::LinkClosed { link, cause: "closed".into() });
+        }
+    }
+    links.iter().filter(|link| !gone.contains(link)).count()
+}
+
+#[test]
+fn when_places_run_out_useful_and_old_links_and_links_from_elsewhere_stay() {
+    let mut core = Core::new(Limits { inbound_links: 40, ..Limits::default() });
+    let mut useful = Vec::new();
+    for number in 0..8 {
+        let link = core.full_peer(&format!("203.0.{number}.1"), number + 1);
+        core.receive(link, &json!({ "type": "TRANSACTION", "data": { "number": number } }));
+        useful.push(link);
+    }
+    let old: Vec<LinkId> = (0..16).map(|number| core.full_peer(&format!("198.18.{number}.1"), number + 50)).collect();
+    // Sixteen more places, and two hundred strangers from one network.
+    let all = [useful, old].concat();
+    assert_eq!(left(&mut core, &all, 0..200, |stranger| format!("192.0.2.{stranger}")), all.len());
+    assert_eq!(core.protocol.counters().links_displaced, 200 - 16);
+}
+
+#[test]
+fn a_client_that_says_nothing_goes_before_a_peer_finds_no_place() {
+    let mut core = Core::new(Limits { inbound_links: 3, ..Limits::default() });
+    let (silent, talks) = (core.link("192.0.2.1"), core.link("192.0.2.2"));
+    core.pass(Duration::from_secs(3));
+    core.receive(talks, &json!({ "type": "PING" }));
+    core.link("192.0.2.3");
+    let outputs = core.open("203.0.113.1").1;
+    assert_eq!(closed(&outputs), [(silent, 1013, "this node has no place for another connection")]);
 }

@@ -40,7 +40,8 @@ fn transaction_of(bytes: usize) -> String {
 
 #[tokio::test]
 async fn accepted_links_are_bounded_and_a_place_that_is_left_is_given_on() {
-    let node = Embedded::with(Limits { inbound_links: 3, ..Limits::default() }).await;
+    let patient = Limits { client_silence: Duration::from_secs(600), ..Limits::default() };
+    let node = Embedded::with(Limits { inbound_links: 3, ..patient }).await;
     let mut sockets = Vec::new();
     for _ in 0..3 {
         let mut socket = Socket::dial(node.port()).await.unwrap();

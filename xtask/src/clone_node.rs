@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use p2p_node::key::NodeKey;
 
-use crate::terminal::tell;
+use crate::terminal::{how_many, tell};
 use crate::workspace::{Folder, Workspace, port_of};
 
 /// What every folder starts from, besides its `.env`.
@@ -21,7 +21,7 @@ const COPIED: [&str; 2] = ["known-peers.json", "transactions.json"];
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// How many folders to make
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = how_many)]
     count: u32,
 }
 

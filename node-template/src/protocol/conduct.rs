@@ -16,7 +16,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use super::address::{PeerAddress, Scope};
@@ -70,6 +70,14 @@ impl AddressGroup {
             v4 => v4,
         };
         (Scope::of(ip) != Scope::Loopback).then_some(Self(ip))
+    }
+
+    /// The wider network around it, an IPv4 /16 or an IPv6 /32, in which one person can easily have many addresses.
+    pub(super) fn network(self) -> Self {
+        Self(match self.0 {
+            IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() & 0xffff_0000).into(),
+            IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !(u128::MAX >> 32)).into(),
+        })
     }
 
     /// That of an address which says its IP; a name says nothing before it is resolved.

@@ -88,6 +88,10 @@ counters! {
     closed_for_conduct,
     /// Links closed at once because who is there is kept away.
     links_turned_away,
+    /// Accepted links closed for want of places: the one of least use, or the newcomer.
+    links_displaced,
+    /// Tasks that ended in a fault of this program; what they did is lost, nothing else.
+    tasks_panicked,
     /// Connections refused before they became links: no place.
     connections_refused,
     /// Entries of HANDSHAKEs that were left out: no address, or too many.

@@ -61,6 +61,8 @@ pub enum Input {
         /// What it did, in words.
         what: String,
     },
+    /// A task of the shell ended in a fault of this program.
+    Panicked,
     /// A connection was refused before it became a link.
     Refused {
         /// From where it came.

@@ -3,7 +3,7 @@
 //! A copy is known by the transaction's identity, so a flood ends by itself; and neighbours tell each other whose transactions they get elsewhere, so that soon
 //! there are no copies (`trees.rs`). The first copy is sent on at once, before the disk; a client's ACK comes after the disk.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 use super::conduct::Offence;
@@ -161,8 +161,10 @@ impl Protocol {
     pub(super) fn targets(&mut self, now: Instant, origin: Option<&Origin>, from: Option<LinkId>) -> Vec<LinkId> {
         let Self { links, trees, peers, .. } = self;
         let source = from.and_then(|link| links.get(link)).map(|link| &link.role);
-        let pruned = origin.map_or(&[][..], |origin| trees.pruned(origin));
-        let mut nodes = Vec::new();
+        // Sets: with a thousand links, lists would be gone through a thousand times for each transaction.
+        let pruned: BTreeSet<LinkId> =
+            origin.map(|origin| trees.pruned(origin).iter().copied().collect()).unwrap_or_default();
+        let mut nodes = BTreeSet::new();
         let mut targets = Vec::new();
         for (id, link) in links.iter() {
             if Some(id) == from
@@ -174,8 +176,7 @@ impl Protocol {
             let wanted = match &link.role {
                 Role::Full(peer) => {
                     // Of two links to one node only the older carries payload.
-                    let second = nodes.contains(&peer.id);
-                    nodes.push(peer.id);
+                    let second = !nodes.insert(peer.id);
                     let brought = matches!(source, Some(Role::Full(source)) if source.id == peer.id);
                     let another = origin.is_some_and(|origin| *origin != Origin::Node(peer.id));
                     !second && !brought && another && !pruned.contains(&id)

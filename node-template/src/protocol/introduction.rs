@@ -130,17 +130,12 @@ impl Protocol {
 
     pub(super) fn admit(&mut self, link: LinkId, node: &NodeInfo) {
         self.timers.cancel(&Timer::Silence(link));
-        let Some(opened) = self.links.get_mut(link) else { return };
-        opened.role = match &opened.role {
-            Role::Full(peer) => Role::Full(FullPeer { greeted: true, ..peer.clone() }),
-            _ => Role::Full(FullPeer {
-                id: node.id,
-                session: node.session,
-                address: None,
-                greeted: true,
-                answered: false,
-            }),
+        let Some(opened) = self.links.get(link) else { return };
+        let peer = match &opened.role {
+            Role::Full(peer) => FullPeer { greeted: true, ..peer.clone() },
+            _ => FullPeer { id: node.id, session: node.session, address: None, greeted: true, answered: false },
         };
+        self.links.set_full(link, peer);
     }
 
     pub(super) fn refuse_network(&mut self, now: Instant, link: LinkId, node: &NodeInfo) {

@@ -39,7 +39,9 @@ impl Protocol {
             Direction::Accepted => {
                 self.links.open(link, remote, None, Role::Client, now);
                 self.timers.set(Timer::Silence(link), now + self.config.limits.client_silence);
-                self.turns_away(now, link);
+                if !self.turns_away(now, link) {
+                    self.make_place(now, link);
+                }
             }
             Direction::Dialled { address, greeting } => {
                 self.on_dialled(now, link, remote, address, greeting);

@@ -47,6 +47,7 @@ mod membership;
 mod offer;
 mod overlay;
 mod peers;
+mod places;
 mod presence;
 mod reconcile;
 mod seeking;
@@ -183,6 +184,7 @@ impl Protocol {
             Input::LinkOpened { link, remote, direction } => self.on_link_opened(now, link, remote, direction),
             Input::LinkClosed { link, cause } => self.on_link_closed(now, link, cause),
             Input::Broke { link, what } => self.on_broke(link, &what),
+            Input::Panicked => self.counters.tasks_panicked += 1,
             Input::Refused { remote, reason } => self.on_refused(now, remote, &reason),
             Input::LinkFull { link } => self.on_link_full(now, link),
             Input::Fed { link, position } => self.on_fed(now, link, position),

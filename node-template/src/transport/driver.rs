@@ -41,12 +41,42 @@ const ARRIVALS: usize = 64;
 
 /// What the application asks of the node.
 pub(crate) enum Command {
-    Submit { transaction: Transaction, taken: oneshot::Sender<Result<Submission, String>>, kept: oneshot::Sender<()> },
-    Status { holds: Vec<TransactionId>, answer: oneshot::Sender<Status> },
-    Links { answer: oneshot::Sender<Vec<OpenLink>> },
-    Broadcast { message: String, time: f64, told: oneshot::Sender<Told> },
-    Nodes { answer: oneshot::Sender<Vec<Member>> },
+    Submit {
+        transaction: Transaction,
+        taken: oneshot::Sender<Result<Submission, String>>,
+        kept: oneshot::Sender<()>,
+    },
+    Status {
+        holds: Vec<TransactionId>,
+        answer: oneshot::Sender<Status>,
+    },
+    Links {
+        answer: oneshot::Sender<Vec<OpenLink>>,
+    },
+    Broadcast {
+        message: String,
+        time: f64,
+        told: oneshot::Sender<Told>,
+    },
+    Nodes {
+        answer: oneshot::Sender<Vec<Member>>,
+    },
+    /// An errand is to end in a panic.
+    #[cfg(test)]
+    PanicInErrand {
+        address: PeerAddress,
+    },
+    /// The pool's thread is to.
+    #[cfg(test)]
+    PanicInPool,
 }
+
+/// The pool's thread has ended by itself.
+#[derive(Debug)]
+pub(crate) struct PoolEnded;
+
+/// What is said of what a fault of our own ended.
+const FAULT: &str = "a fault of this program";
 
 /// Something that takes its time, and its end.
 enum Errand {
@@ -83,6 +113,8 @@ pub(crate) struct Driver {
     /// Which link a task carries, so that a panic in it ends that link and nothing else.
     carried: HashMap<tokio::task::Id, LinkId>,
     errands: JoinSet<Errand>,
+    /// How each errand is taken to have ended if a fault of this program ends it.
+    lost: HashMap<tokio::task::Id, Errand>,
     requests: BTreeMap<RequestId, Request>,
     /// Who waits to be told what became of a broadcast.
     broadcasts: BTreeMap<RequestId, oneshot::Sender<Told>>,
@@ -127,6 +159,7 @@ impl Driver {
             tasks: JoinSet::new(),
             carried: HashMap::new(),
             errands: JoinSet::new(),
+            lost: HashMap::new(),
             requests: BTreeMap::new(),
             broadcasts: BTreeMap::new(),
             last_request: 0,
@@ -140,10 +173,13 @@ impl Driver {
 
     /// Drives the node until `stop` is ready; then says goodbye to everybody and returns the pool, which still has to be closed. Everything that is awaited in
     /// the `select!` is cancel-safe: channels, a timer, joins.
-    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) -> Pool {
+    ///
+    /// # Errors
+    /// [`PoolEnded`] if the pool's thread has ended by itself: without it nothing can be stored, and going on would lose what is acknowledged to nobody.
+    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) -> Result<Pool, PoolEnded> {
         let mut stop = std::pin::pin!(stop);
         let mut arrivals = Vec::with_capacity(ARRIVALS);
-        loop {
+        let ended = loop {
             let deadline = self.parts.protocol.poll_timeout();
             let told = self.log.deadline();
             let deadline = deadline.into_iter().chain(told).min();
@@ -156,11 +192,14 @@ impl Driver {
             let reading = self.parts.protocol.unstored_bytes() < self.parts.limits.unstored_bytes
                 || !self.parts.protocol.is_writable();
             tokio::select! {
-                () = &mut stop => break,
+                () = &mut stop => break Ok(()),
                 _ = self.parts.arrivals.recv_many(&mut arrivals, ARRIVALS), if reading => self.on_arrivals(&mut arrivals),
-                Some(report) = self.parts.reports.recv() => self.on_report(report),
+                report = self.parts.reports.recv() => match report {
+                    Some(report) => self.on_report(report),
+                    None => break Err(PoolEnded),
+                },
                 Some(command) = self.parts.commands.recv() => self.on_command(command),
-                Some(done) = self.errands.join_next() => self.on_errand(done),
+                Some(done) = self.errands.join_next_with_id() => self.on_errand(done),
                 Some(ended) = self.tasks.join_next_with_id() => self.on_task_ended(ended),
                 () = timeout => {
                     self.log.tick(Instant::now());
@@ -169,8 +208,9 @@ impl Driver {
                 }
             }
             self.hand_over();
-        }
-        self.end().await
+        };
+        let pool = self.end().await;
+        ended.map(|()| pool)
     }
 
     /// Before a deadline counts, what came in before it is heard: a peer is not silent because we are slow.
@@ -237,6 +277,7 @@ impl Driver {
                     }
                     self.close(link, cause);
                 }
+                Arrival::Panicked => self.handle(Input::Panicked),
                 Arrival::Refused { remote, reason } => self.handle(Input::Refused { remote, reason: reason.into() }),
             }
         }
@@ -278,35 +319,82 @@ impl Driver {
                 self.broadcasts.insert(request, told);
                 self.handle(Input::Broadcast { request, message, time });
             }
+            #[cfg(test)]
+            Command::PanicInErrand { address } => {
+                self.begin(Errand::Dialled { address, result: Err(FAULT.into()) }, async {
+                    panic!("as a test wants it")
+                });
+            }
+            #[cfg(test)]
+            Command::PanicInPool => self.parts.pool.panic(),
             Command::Nodes { answer } => {
                 answer.send(self.parts.protocol.nodes(Instant::now())).unwrap_or_default();
             }
         }
     }
 
-    fn on_errand(&mut self, done: Result<Errand, tokio::task::JoinError>) {
+    fn on_errand(&mut self, done: Result<(tokio::task::Id, Errand), tokio::task::JoinError>) {
         match done {
-            Ok(Errand::Dialled { address, result: Ok(dialled) }) => {
+            Ok((id, errand)) => {
+                self.lost.remove(&id);
+                self.on_errand_done(errand);
+            }
+            Err(error) => {
+                let lost = self.lost.remove(&error.id());
+                if error.is_cancelled() {
+                    return;
+                }
+                tracing::error!("a dial or a feeder ended in a fault of this program: {error}");
+                self.handle(Input::Panicked);
+                match lost {
+                    // What it would have been fed never comes: on a new link it is compared.
+                    Some(Errand::Fed { link, .. }) => self.fail(link),
+                    Some(errand) => self.on_errand_done(errand),
+                    None => {}
+                }
+            }
+        }
+    }
+
+    /// Closes a link because of a fault of our own.
+    fn fail(&mut self, link: LinkId) {
+        if let Some(outgoing) = self.links.get(&link) {
+            outgoing.queue.close(Farewell { code: 1011, reason: FAULT.into() });
+        }
+    }
+
+    /// Begins an errand; `lost`: how it has ended if a fault of this program ends it.
+    fn begin(
+        &mut self,
+        lost: Errand,
+        errand: impl Future<Output = Errand> + Send + 'static,
+    ) -> tokio::task::AbortHandle {
+        let handle = self.errands.spawn(errand);
+        self.lost.insert(handle.id(), lost);
+        handle
+    }
+
+    fn on_errand_done(&mut self, errand: Errand) {
+        match errand {
+            Errand::Dialled { address, result: Ok(dialled) } => {
                 let Dialled { socket, remote, greeting } = *dialled;
                 self.open(socket, remote, Direction::Dialled { address, greeting }, None);
             }
-            Ok(Errand::Dialled { address, result: Err(error) }) => self.handle(Input::DialFailed { address, error }),
-            Ok(Errand::Probed { link, address, greeting }) => self.handle(Input::Probed { link, address, greeting }),
-            Ok(Errand::Fed { link, position: Some(position) }) => {
+            Errand::Dialled { address, result: Err(error) } => self.handle(Input::DialFailed { address, error }),
+            Errand::Probed { link, address, greeting } => self.handle(Input::Probed { link, address, greeting }),
+            Errand::Fed { link, position: Some(position) } => {
                 if let Some(outgoing) = self.links.get_mut(&link) {
                     outgoing.feeding = None;
                     self.handle(Input::Fed { link, position });
                 }
             }
-            Ok(Errand::Fed { position: None, .. }) => {}
-            Ok(Errand::Fetched { link }) => {
+            Errand::Fed { position: None, .. } => {}
+            Errand::Fetched { link } => {
                 if let Some(outgoing) = self.links.get_mut(&link) {
                     outgoing.fetching = false;
                     self.fetch(link);
                 }
             }
-            Err(error) if error.is_cancelled() => {}
-            Err(error) => tracing::error!("a dial or a feeder ended in a fault of this program: {error}"),
         }
     }
 
@@ -317,8 +405,9 @@ impl Driver {
             }
             Err(error) => {
                 tracing::error!("a link's task ended in a fault of this program: {error}");
+                self.handle(Input::Panicked);
                 if let Some(link) = self.carried.remove(&error.id()) {
-                    self.close(link, "a fault of this program".into());
+                    self.close(link, FAULT.into());
                 }
             }
         }
@@ -399,13 +488,15 @@ impl Driver {
             }
             Output::Dial { address, reach } => {
                 let limits = self.parts.limits.clone();
-                self.errands.spawn(async move {
+                let lost = Errand::Dialled { address: address.clone(), result: Err(FAULT.into()) };
+                self.begin(lost, async move {
                     Errand::Dialled { result: dialer::dial(&address, reach, &limits).await.map(Box::new), address }
                 });
             }
             Output::Probe { link, address, reach } => {
                 let limits = self.parts.limits.clone();
-                self.errands.spawn(async move {
+                let lost = Errand::Probed { link, address: address.clone(), greeting: None };
+                self.begin(lost, async move {
                     Errand::Probed { link, greeting: dialer::probe(&address, reach, &limits).await, address }
                 });
             }
@@ -470,10 +561,11 @@ impl Driver {
         };
         let (pool, queue) = (self.parts.pool.clone(), Arc::clone(&outgoing.queue));
         let session = synced.then_some(self.parts.session);
-        let handle = self
-            .errands
-            .spawn(async move { Errand::Fed { link, position: feed(pool, queue, from, until, session).await } });
-        if let Some(previous) = outgoing.feeding.replace(handle) {
+        let lost = Errand::Fed { link, position: None };
+        let errand = async move { Errand::Fed { link, position: feed(pool, queue, from, until, session).await } };
+        let handle = self.begin(lost, errand);
+        let outgoing = self.links.get_mut(&link);
+        if let Some(previous) = outgoing.and_then(|outgoing| outgoing.feeding.replace(handle)) {
             previous.abort();
         }
     }
@@ -487,7 +579,7 @@ impl Driver {
         outgoing.fetching = true;
         let positions = std::mem::take(&mut outgoing.wanted);
         let (pool, queue, session) = (self.parts.pool.clone(), Arc::clone(&outgoing.queue), self.parts.session);
-        self.errands.spawn(async move {
+        self.begin(Errand::Fetched { link }, async move {
             fetch(pool, queue, positions, session).await;
             Errand::Fetched { link }
         });

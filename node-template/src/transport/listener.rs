@@ -26,6 +26,8 @@ use crate::protocol::limits::Limits;
 
 /// How long accepting rests when the system has no descriptor left: long enough not to spin, short enough that nobody notices.
 const REST: Duration = Duration::from_millis(100);
+/// How many more than there are places get in: the core decides which of all of them has to go.
+const SPARE: usize = 8;
 /// What is said to a connection beyond the bounds.
 const NO_PLACE: &str = "this node has no place for another connection";
 
@@ -59,17 +61,43 @@ pub(crate) struct Doorman {
     places: Arc<Places>,
     half_open: Arc<HalfOpen>,
     inbox: mpsc::Sender<Arrival>,
+    /// Whether the next connection is to end accepting in a panic.
+    #[cfg(test)]
+    trip: std::sync::atomic::AtomicBool,
 }
 
 impl Doorman {
     pub(crate) fn new(greeting: &Greeting, limits: Limits, inbox: mpsc::Sender<Arrival>) -> Self {
         let greeting = HeaderValue::from_str(&greeting.to_string())
             .expect("a greeting is hexadecimal digits, hyphens and a slash");
-        Self { greeting, limits, places: Arc::default(), half_open: Arc::default(), inbox }
+        Self {
+            greeting,
+            limits,
+            places: Arc::default(),
+            half_open: Arc::default(),
+            inbox,
+            #[cfg(test)]
+            trip: false.into(),
+        }
     }
 
-    /// Accepts connections for as long as it is polled. Dropping it ends the upgrades that are under way.
-    pub(crate) async fn run(self: Arc<Self>, listener: TcpListener) {
+    /// Accepts connections for as long as it is polled, also after a fault of this program. Dropping it ends the upgrades that are under way.
+    pub(crate) async fn keep_open(self: Arc<Self>, listener: TcpListener) {
+        let listener = Arc::new(listener);
+        loop {
+            // A set of one: it ends its task when it is dropped.
+            let mut door = JoinSet::new();
+            door.spawn(Arc::clone(&self).run(Arc::clone(&listener)));
+            if let Some(Err(error)) = door.join_next().await {
+                tracing::error!("accepting connections ended in a fault of this program, and begins anew: {error}");
+                self.inbox.send(Arrival::Panicked).await.unwrap_or_default();
+                // Whatever it was may come again at once.
+                tokio::time::sleep(REST).await;
+            }
+        }
+    }
+
+    async fn run(self: Arc<Self>, listener: Arc<TcpListener>) {
         let mut upgrades = JoinSet::new();
         let mut silenced = 0_u32;
         loop {
@@ -77,6 +105,8 @@ impl Doorman {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, remote)) => {
                         silenced = 0;
+                        #[cfg(test)]
+                        assert!(!self.trip.swap(false, std::sync::atomic::Ordering::Relaxed), "as a test wants it");
                         let entry = HalfOpen::enter(&self.half_open, remote.ip().to_canonical(), self.limits.half_open);
                         upgrades.spawn(Arc::clone(&self).receive(stream, remote, entry));
                     }
@@ -92,6 +122,7 @@ impl Doorman {
                 Some(ended) = upgrades.join_next() => {
                     if let Err(error) = ended {
                         tracing::error!("an upgrade ended in a fault of this program: {error}");
+                        self.inbox.send(Arrival::Panicked).await.unwrap_or_default();
                     }
                 }
             }
@@ -178,7 +209,7 @@ impl Places {
         let mut taken = places.lock();
         let loopback = Scope::of(ip) == Scope::Loopback;
         let of_ip = taken.by_ip.get(&ip).copied().unwrap_or(0);
-        if taken.all >= limits.inbound_links || (!loopback && of_ip >= limits.inbound_per_ip) {
+        if taken.all >= limits.inbound_links + SPARE || (!loopback && of_ip >= limits.inbound_per_ip) {
             return None;
         }
         taken.all += 1;
@@ -212,13 +243,30 @@ mod tests {
         let kept = [take("192.0.2.1"), take("192.0.2.1")];
         assert!(kept.iter().all(Option::is_some));
         assert!(take("192.0.2.1").is_none(), "two from one address");
-        let local: Vec<_> = (0..3).map(|_| take("127.0.0.1")).collect();
+        let local: Vec<_> = (0..3 + SPARE).map(|_| take("127.0.0.1")).collect();
         assert!(local.iter().all(Option::is_some), "loopback is exempt");
-        assert!(take("192.0.2.2").is_none(), "five in all");
+        assert!(take("192.0.2.2").is_none(), "five in all, and the spare ones");
         drop(kept);
         assert!(take("192.0.2.1").is_some());
         drop(local);
         assert!(places.lock().by_ip.is_empty() && places.lock().all == 0);
+    }
+
+    #[tokio::test]
+    async fn a_panic_while_accepting_costs_one_connection() {
+        let greeting = "00".repeat(32) + "/00000000-0000-4000-8000-000000000000";
+        let (inbox, mut arrivals) = mpsc::channel(8);
+        let doorman = Arc::new(Doorman::new(&greeting.parse().expect("a greeting"), Limits::default(), inbox));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let at = listener.local_addr().expect("bound");
+        doorman.trip.store(true, std::sync::atomic::Ordering::Relaxed);
+        let door = tokio::spawn(doorman.keep_open(listener));
+        let lost = TcpStream::connect(at).await.expect("a connection");
+        assert!(matches!(arrivals.recv().await, Some(Arrival::Panicked)));
+        let (_next, _) = tokio_tungstenite::connect_async(format!("ws://{at}")).await.expect("it accepts again");
+        assert!(matches!(arrivals.recv().await, Some(Arrival::Accepted { .. })));
+        door.abort();
+        drop(lost);
     }
 
     #[tokio::test]

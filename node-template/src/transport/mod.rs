@@ -55,6 +55,8 @@ pub(crate) enum Arrival {
         /// Whether its other end broke WebSocket's own rules.
         broke: bool,
     },
+    /// A task that accepts connections ended in a fault of this program, and begins anew.
+    Panicked,
     /// A connection found no place.
     Refused { remote: IpAddr, reason: &'static str },
 }

@@ -131,15 +131,14 @@ impl Protocol {
 
     /// One link to each neighbour but these, leaving out those that are behind.
     fn neighbours_but(&self, except: impl Fn(NodeId) -> bool) -> Vec<LinkId> {
-        let mut nodes = Vec::new();
+        let mut nodes = std::collections::BTreeSet::new();
         let mut links = Vec::new();
         for (link, node) in self.neighbours() {
             let behind =
                 self.links.get(link).is_some_and(|link| matches!(link.flow, Flow::Behind { .. } | Flow::Skipping));
-            if !nodes.contains(&node) && !except(node) && !behind {
+            if nodes.insert(node) && !except(node) && !behind {
                 links.push(link);
             }
-            nodes.push(node);
         }
         links
     }
