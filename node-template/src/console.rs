@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, mpsc};
+use tokio::time::{Instant, sleep_until};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 
 use crate::Node;
@@ -27,6 +28,8 @@ pub const DISCONNECT: &str = "!DISCONNECT";
 const TYPED_LINES: usize = 64;
 /// How many lines wait for a standard output that nobody reads.
 const SHOWN_LINES: usize = 1_000;
+/// How long events are left where they are after some were taken: to be woken for each of them would cost a busy node more than the event does.
+const REST: Duration = Duration::from_millis(20);
 /// How often a node in the background looks whether it is in the foreground, once there is something to read.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
@@ -36,6 +39,8 @@ pub struct Console {
     /// What is typed; `None` where nothing is read.
     lines: Option<mpsc::Receiver<Typed>>,
     events: broadcast::Receiver<Event>,
+    /// When events are looked at again.
+    rested: Instant,
     out: NonBlocking,
     /// Writes what waits when it is dropped.
     _writer: WorkerGuard,
@@ -59,7 +64,7 @@ impl Console {
             std::thread::spawn(move || read_lines(Stdin, &sender));
             lines
         });
-        Self { lines, events: node.events(), out, _writer: writer }
+        Self { lines, events: node.events(), rested: Instant::now(), out, _writer: writer }
     }
 
     /// The next thing typed. Until it comes, what the node is told is shown. Cancel-safe.
@@ -67,18 +72,39 @@ impl Console {
         loop {
             tokio::select! {
                 typed = next(&mut self.lines) => return typed,
-                event = self.events.recv() => match event {
+                event = rested(self.rested, &mut self.events) => match event {
                     Ok(event) => {
-                        if let Some(line) = shown(&event) {
-                            self.show(&line);
-                        }
+                        self.show_event(&event);
+                        self.show_waiting();
                     }
-                    Err(RecvError::Lagged(events)) => tracing::warn!("{events} events came too fast to be shown"),
+                    Err(RecvError::Lagged(events)) => Self::warn_of_lag(events),
                     // The node has ended, and whoever waits for that as well is told so.
                     Err(RecvError::Closed) => std::future::pending().await,
                 },
             }
         }
+    }
+
+    /// Shows all that has come, and rests.
+    fn show_waiting(&mut self) {
+        loop {
+            match self.events.try_recv() {
+                Ok(event) => self.show_event(&event),
+                Err(TryRecvError::Lagged(events)) => Self::warn_of_lag(events),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            }
+        }
+        self.rested = Instant::now() + REST;
+    }
+
+    fn show_event(&mut self, event: &Event) {
+        if let Some(line) = shown(event) {
+            self.show(&line);
+        }
+    }
+
+    fn warn_of_lag(events: u64) {
+        tracing::warn!("{events} events came too fast to be shown");
     }
 
     /// Says what became of a text, if that is not what was hoped for.
@@ -94,6 +120,12 @@ impl Console {
         // A line that does not fit is counted by the writer, and a standard output that is gone is nobody's fault here.
         self.out.write_all(format!("{line}\n").as_bytes()).unwrap_or_default();
     }
+}
+
+/// The next event, not before a moment. Cancel-safe.
+async fn rested(moment: Instant, events: &mut broadcast::Receiver<Event>) -> Result<Event, RecvError> {
+    sleep_until(moment).await;
+    events.recv().await
 }
 
 async fn next(lines: &mut Option<mpsc::Receiver<Typed>>) -> Typed {

@@ -4,8 +4,9 @@
 //! also when its row is lost. Positions have no gaps. An entry takes 44 bytes and at most 11.5 in the table that finds it: pools are large, and a
 //! map of identities would double that.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 
+use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
@@ -106,7 +107,7 @@ pub(super) struct Index {
 
 impl Index {
     pub(super) fn new() -> Self {
-        Self { ids: Chunked::new(), places: Chunked::new(), table: HashTable::new(), hasher: RandomState::new() }
+        Self { ids: Chunked::new(), places: Chunked::new(), table: HashTable::new(), hasher: RandomState::default() }
     }
 
     /// How many positions there are, those of lost rows included.
@@ -129,16 +130,13 @@ impl Index {
 
     /// Notes where an identity's row stands, and gives it a position if it has none; tells the position.
     pub(super) fn place_at(&mut self, id: TransactionId, place: Place) -> usize {
-        match self.position(&id) {
-            Some(position) => {
-                self.places.set(position, place);
-                position
-            }
-            None => {
-                self.insert(id, place);
-                self.len() - 1
-            }
+        let (position, is_new) = self.position_or_next(id);
+        if is_new {
+            self.push(id, place);
+        } else {
+            self.places.set(position, place);
         }
+        position
     }
 
     /// Exchanges all places, after the file was replaced.
@@ -158,17 +156,29 @@ impl Index {
 
     /// Gives a new identity the next position; one that is known keeps its own. Tells whether it was new.
     pub(super) fn insert(&mut self, id: TransactionId, place: Place) -> bool {
+        let (_, is_new) = self.position_or_next(id);
+        if is_new {
+            self.push(id, place);
+        }
+        is_new
+    }
+
+    /// The position of an identity. A new one gets the next, and the caller pushes it.
+    fn position_or_next(&mut self, id: TransactionId) -> (usize, bool) {
         let Self { ids, table, hasher, .. } = self;
         let hash = |position: &u32| hasher.hash_one(ids.at(*position as usize).0);
         match table.entry(hasher.hash_one(id.0), |position| ids.at(*position as usize) == id, hash) {
-            Entry::Occupied(_) => return false,
+            Entry::Occupied(slot) => (*slot.get() as usize, false),
             Entry::Vacant(slot) => {
                 slot.insert(u32::try_from(ids.len()).expect("4 billion rows would take a file of terabytes"));
+                (ids.len(), true)
             }
         }
+    }
+
+    fn push(&mut self, id: TransactionId, place: Place) {
         self.ids.push(id);
         self.places.push(place);
-        true
     }
 
     fn hash(&self, id: &TransactionId) -> u64 {

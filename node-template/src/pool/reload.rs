@@ -4,7 +4,7 @@
 //! file, if that was replaced or removed rather than overwritten; else it may be among the recent ones, which are kept in memory because a program
 //! that reads, adds and writes back loses just those. Nothing of it shows to readers before it is done, so a failure midway changes nothing.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::load::{self, Gather, Look};
 use super::read::RowReader;
 use super::repair::{self, Repair};
 use super::shared::Shared;
-use crate::protocol::transaction::{Transaction, TransactionId};
+use crate::protocol::transaction::{IdMap, IdSet, Transaction, TransactionId};
 
 /// How many bytes of recently stored bodies are kept.
 const RECENT_BYTES: usize = 4 * 1024 * 1024;
@@ -29,7 +29,7 @@ const SETTLE: Duration = Duration::from_millis(200);
 const SETTLES: usize = 25;
 
 /// Rows in the file whose batch is not stored yet.
-pub(super) type Ahead = HashMap<TransactionId, Place>;
+pub(super) type Ahead = IdMap<Place>;
 
 /// What a reload came to.
 #[derive(Debug)]
@@ -43,26 +43,45 @@ pub(super) struct Reloaded {
     pub(super) ahead: Ahead,
 }
 
-/// The transactions that were stored last, by position.
+/// The transactions that were stored last, in the order of their positions.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
-    transactions: BTreeMap<usize, Transaction>,
+    transactions: VecDeque<(usize, Transaction)>,
     bytes: usize,
 }
 
 impl Recent {
     /// Keeps one, and forgets the oldest.
     pub(super) fn keep(&mut self, position: usize, transaction: &Transaction) {
-        self.bytes += transaction.frame().as_str().len();
-        if let Some(old) = self.transactions.insert(position, transaction.clone()) {
-            self.bytes -= old.frame().as_str().len();
+        self.bytes += transaction.frame().len();
+        let kept = (position, transaction.clone());
+        if self.transactions.back().is_none_or(|(last, _)| *last < position) {
+            self.transactions.push_back(kept);
+        } else {
+            // A row that was lost has its old position again.
+            match self.find(position) {
+                Ok(at) => {
+                    self.bytes -= self.transactions[at].1.frame().len();
+                    self.transactions[at] = kept;
+                }
+                Err(at) => self.transactions.insert(at, kept),
+            }
         }
         while self.bytes > RECENT_BYTES {
-            let Some((_, oldest)) = self.transactions.pop_first() else {
+            let Some((_, oldest)) = self.transactions.pop_front() else {
                 return;
             };
-            self.bytes -= oldest.frame().as_str().len();
+            self.bytes -= oldest.frame().len();
         }
+    }
+
+    fn get(&self, position: usize) -> Option<&Transaction> {
+        let at = self.find(position).ok()?;
+        Some(&self.transactions[at].1)
+    }
+
+    fn find(&self, position: usize) -> Result<usize, usize> {
+        self.transactions.binary_search_by_key(&position, |(position, _)| *position)
     }
 }
 
@@ -71,7 +90,7 @@ pub(super) fn reload(
     shared: &Shared,
     disk: &dyn Disk,
     recent: &Recent,
-    storing: &HashSet<TransactionId>,
+    storing: &IdSet,
 ) -> Result<Option<Reloaded>, PoolError> {
     let mut repairs = Vec::new();
     let (mut file, mut gathered) = settled(shared, disk, storing, &mut repairs)?;
@@ -97,7 +116,7 @@ pub(super) fn announce(
         match reader.read(&id, place) {
             Ok(Some(transaction)) => {
                 if shared.state().index.insert(id, place) {
-                    bytes += transaction.body().len();
+                    bytes += transaction.body_bytes();
                     part.push(transaction);
                 }
             }
@@ -121,7 +140,7 @@ pub(super) fn announce(
 
 struct Gathered<'a> {
     shared: &'a Shared,
-    storing: &'a HashSet<TransactionId>,
+    storing: &'a IdSet,
     places: Chunked<Place>,
     found: Vec<(TransactionId, Place)>,
     ahead: Ahead,
@@ -146,14 +165,14 @@ impl Gather for Gathered<'_> {
 fn settled<'a>(
     shared: &'a Shared,
     disk: &dyn Disk,
-    storing: &'a HashSet<TransactionId>,
+    storing: &'a IdSet,
     repairs: &mut Vec<Repair>,
 ) -> Result<(PoolFile, Gathered<'a>), PoolError> {
     let path = shared.path();
     let mut before: Option<Option<Stamp>> = None;
     for _ in 0..SETTLES {
         let places = Chunked::filled(Place::LOST, shared.state().index.len());
-        let gathered = Gathered { shared, storing, places, found: Vec::new(), ahead: Ahead::new() };
+        let gathered = Gathered { shared, storing, places, found: Vec::new(), ahead: Ahead::default() };
         let (now, damaged) = match load::look(path, gathered)? {
             Look::Sound(file, gathered) => return Ok((file, gathered)),
             Look::Damaged(damaged) => (Some(damaged.stamp()), Some(damaged)),
@@ -196,7 +215,7 @@ fn put_back(
         if place.is_lost() || !places.at(position).is_lost() {
             continue;
         }
-        let kept = match recent.transactions.get(&position) {
+        let kept = match recent.get(position) {
             Some(transaction) => Some(transaction.clone()),
             None => old.read(&id, place).map_err(PoolError::io("read", path))?,
         };

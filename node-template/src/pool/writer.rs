@@ -4,7 +4,7 @@
 //! batch that failed is tried again as it was until it is stored or the pool is closed. After a failure nothing is written before the file has
 //! been opened and read again.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use super::file::{BATCH_BYTES, PoolFile};
 use super::reload::{Recent, Reloaded};
 use super::shared::Shared;
 use super::{Report, reload};
-use crate::protocol::transaction::{Transaction, TransactionId};
+use crate::protocol::transaction::{IdSet, Transaction};
 use crate::report::many;
 
 /// How often in a row another program may disturb one batch before that is a failure.
@@ -130,7 +130,7 @@ impl Writer {
     fn take(&mut self, command: Command) {
         match command {
             Command::Store(batch) => {
-                self.backlog_bytes += batch.iter().map(|transaction| transaction.body().len()).sum::<usize>();
+                self.backlog_bytes += batch.iter().map(|transaction| transaction.body_bytes()).sum::<usize>();
                 self.backlog.extend(batch);
             }
             Command::Look(reply) => self.looks.push(reply),
@@ -153,7 +153,7 @@ impl Writer {
 
     fn look(&mut self) {
         for _ in 0..DISTURBANCES {
-            match self.compare(&HashSet::new()) {
+            match self.compare(&[]) {
                 Ok(Some(_)) => self.on_success(),
                 Ok(None) => continue,
                 Err(error) => {
@@ -197,7 +197,7 @@ impl Writer {
     fn next_batch(&mut self) -> Vec<Transaction> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while let Some(transaction) = self.backlog.pop_front() {
-            bytes += transaction.body().len();
+            bytes += transaction.body_bytes();
             batch.push(transaction);
             if bytes >= BATCH_BYTES {
                 break;
@@ -209,13 +209,13 @@ impl Writer {
 
     /// Tries once to have a batch in the file and on the disk; tells how long the writing took.
     fn attempt(&mut self, batch: &[Transaction]) -> Result<Duration, PoolError> {
-        let ids: HashSet<TransactionId> = batch.iter().map(Transaction::id).collect();
         for _ in 0..DISTURBANCES {
-            let Some(ahead) = self.compare(&ids)? else { continue };
+            let Some(ahead) = self.compare(batch)? else { continue };
             let begun = Instant::now();
             let mut rows = self.file.rows();
             let mut placed = Vec::new();
-            let mut seen = HashSet::new();
+            let mut seen = IdSet::default();
+            seen.reserve(batch.len());
             for transaction in batch {
                 let id = transaction.id();
                 if !seen.insert(id) || self.shared.state().index.is_live(&id) {
@@ -245,17 +245,18 @@ impl Writer {
 
     /// Compares the file with what was left, and takes over what somebody else did to it. Tells which of `storing` are in it by now although their
     /// batch is not stored yet; `None` if the file changed again meanwhile.
-    fn compare(&mut self, storing: &HashSet<TransactionId>) -> Result<Option<reload::Ahead>, PoolError> {
+    fn compare(&mut self, storing: &[Transaction]) -> Result<Option<reload::Ahead>, PoolError> {
         let path = self.shared.path().to_owned();
         if self.torn && self.file.is_as_left(&path).map_err(PoolError::io("read", &path))? {
             self.file.restore(self.disk.as_ref()).map_err(PoolError::io("repair", &path))?;
         }
         self.torn = false;
         if !self.stale && self.file.is_as_left(&path).map_err(PoolError::io("read", &path))? {
-            return Ok(Some(reload::Ahead::new()));
+            return Ok(Some(reload::Ahead::default()));
         }
         self.stale = true;
-        let reloaded = reload::reload(&self.shared, self.disk.as_ref(), &self.recent, storing)?;
+        let storing = storing.iter().map(Transaction::id).collect();
+        let reloaded = reload::reload(&self.shared, self.disk.as_ref(), &self.recent, &storing)?;
         let Some(Reloaded { file, repairs, lost, found, ahead }) = reloaded else {
             return Ok(None);
         };

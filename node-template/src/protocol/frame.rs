@@ -3,10 +3,11 @@
 use std::fmt;
 
 use bytes::Bytes;
+use bytestring::ByteString;
 
 /// The UTF-8 text of one message. A clone costs a reference count, not a copy.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Frame(Bytes);
+pub struct Frame(ByteString);
 
 impl Frame {
     /// How many bytes the text has.
@@ -21,12 +22,12 @@ impl Frame {
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("a frame is made from a String alone, so it is UTF-8")
+        &self.0
     }
 
     /// The text's bytes, shared.
     pub fn into_bytes(self) -> Bytes {
-        self.0
+        self.0.into_bytes()
     }
 }
 

@@ -3,7 +3,7 @@
 //! A copy is known by the transaction's identity, so a flood ends by itself; and neighbours tell each other whose transactions they get elsewhere, so that soon
 //! there are no copies (`trees.rs`). The first copy is sent on at once, before the disk; a client's ACK comes after the disk.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::conduct::Offence;
@@ -12,13 +12,13 @@ use super::identity::LinkId;
 use super::links::{Flow, Link, Role};
 use super::membership::close;
 use super::message::{Ack, AckStatus, Delivery, graft_frame, prune_frame};
-use super::transaction::{InvalidTransaction, Origin, Transaction, TransactionId};
+use super::transaction::{IdMap, InvalidTransaction, Origin, Transaction, TransactionId};
 use super::trees::Tell;
 use super::{Lane, Output, Protocol, RequestId, Submission, limits};
 
 /// Who is owed an answer once a transaction is on disk. Bounded by [`limits::ACKS_DUE`] for each link: one transaction may be asked for again and again.
 #[derive(Debug, Default)]
-pub(super) struct Waiting(HashMap<TransactionId, Vec<Asker>>);
+pub(super) struct Waiting(IdMap<Vec<Asker>>);
 
 #[derive(Debug, PartialEq)]
 enum Asker {

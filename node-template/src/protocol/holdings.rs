@@ -3,10 +3,10 @@
 //! A transaction is *seen* if it is held here. It is held from the moment it is accepted; it is *stored* once the disk has it. The bodies of stored ones are
 //! in the file alone; those of the few that wait for the disk are here, so that a link that catches up gets them too.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::message::Summary;
-use super::transaction::{Transaction, TransactionId};
+use super::transaction::{IdMap, Transaction, TransactionId};
 
 /// Marks an identity that is accepted and not on disk yet. No pool has as many positions.
 const UNSTORED: u32 = u32::MAX;
@@ -16,7 +16,7 @@ const UNSTORED: u32 = u32::MAX;
 /// The map's order reaches no output, so its random keys disturb nothing, and they keep a stranger from choosing identities that collide.
 #[derive(Debug, Default)]
 pub(super) struct Holdings {
-    positions: HashMap<TransactionId, u32>,
+    positions: IdMap<u32>,
     unstored: VecDeque<Transaction>,
     unstored_bytes: usize,
     /// The number, in the order of acceptance, of the oldest that waits for the disk.
@@ -24,7 +24,7 @@ pub(super) struct Holdings {
     /// Positions given out so far.
     end: u64,
     /// The positions of what was on disk and is not any more.
-    lost: HashMap<TransactionId, u32>,
+    lost: IdMap<u32>,
     /// Over what is on disk.
     stored_sum: Sum,
 }
@@ -32,7 +32,8 @@ pub(super) struct Holdings {
 impl Holdings {
     /// The index of a pool as it was found on disk, in the order of its positions.
     pub(super) fn of(pool: impl ExactSizeIterator<Item = TransactionId>) -> Self {
-        let mut holdings = Self { positions: HashMap::with_capacity(pool.len()), ..Self::default() };
+        let mut holdings = Self::default();
+        holdings.positions.reserve(pool.len());
         for id in pool {
             holdings.found(id);
         }
@@ -42,11 +43,9 @@ impl Holdings {
     /// Notes a transaction that is on disk without our having ordered it; `true` if it is new here. One that waits for the disk here may be named first by
     /// somebody else: it has its position from then on, and waits all the same.
     pub(super) fn found(&mut self, id: TransactionId) -> bool {
-        let known = self.positions.get(&id).copied();
-        if known.is_none_or(|position| position == UNSTORED) {
-            self.place(id);
-        }
-        known.is_none()
+        let known = self.positions.contains_key(&id);
+        self.place(id);
+        !known
     }
 
     /// Notes that transactions are gone from the disk: somebody removed them. They are unknown now, and may come again; then they take their old positions.
@@ -82,18 +81,21 @@ impl Holdings {
             "the pool stores in the order of the orders"
         );
         self.unstored_bytes -= transaction.map_or(0, |transaction| transaction.body_bytes());
-        if self.positions.get(&id) == Some(&UNSTORED) {
-            self.place(id);
-        }
+        self.place(id);
     }
 
-    /// Gives an identity its position: the next, or the one it had before it was lost. The pool's file counts in the same way.
+    /// Gives an identity that has no position its position: the next, or the one it had before it was lost. The pool's file counts in the same way.
     fn place(&mut self, id: TransactionId) {
-        let position = self.lost.remove(&id).unwrap_or_else(|| {
+        let position = self.positions.entry(id).or_insert(UNSTORED);
+        if *position != UNSTORED {
+            return;
+        }
+        // Mostly nothing is lost: then not even the map is asked.
+        let before = if self.lost.is_empty() { None } else { self.lost.remove(&id) };
+        *position = before.unwrap_or_else(|| {
             self.end += 1;
             u32::try_from(self.end - 1).unwrap_or(UNSTORED - 1).min(UNSTORED - 1)
         });
-        self.positions.insert(id, position);
         self.stored_sum.add(&id);
     }
 

@@ -7,7 +7,7 @@
 //! It runs when two full peers link, now and then with a random neighbour, and when the tree of an origin broke. What came this way is not relayed: the
 //! neighbours' own rounds find it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
@@ -19,7 +19,7 @@ use super::identity::LinkId;
 use super::links::{Flow, Link};
 use super::message::{Step, Summary, SyncFrame, want_frame};
 use super::timers::Timer;
-use super::transaction::TransactionId;
+use super::transaction::{IdMap, IdSet, TransactionId};
 use super::{Lane, Output, Protocol, limits};
 
 /// The shortest time between two rounds of our own, while there is news …
@@ -52,7 +52,7 @@ pub(super) struct Reconciling {
     open: BTreeMap<LinkId, Open>,
     last_number: u64,
     /// What was asked for and has not come: of whom, and when. Its order reaches no output.
-    wanted: HashMap<TransactionId, (LinkId, Instant)>,
+    wanted: IdMap<(LinkId, Instant)>,
     /// When a link last brought something that was not pushed. Only for links that something is wanted of.
     brought: BTreeMap<LinkId, Instant>,
     /// Links that offered something and brought nothing of it, and since when they are known for that. What they offer keeps nobody else from being asked.
@@ -60,8 +60,8 @@ pub(super) struct Reconciling {
     /// Who sends us its whole pool, and when something of it last came.
     streaming: Option<(LinkId, Instant)>,
     /// What the application refused, in two generations: it is not asked for again. Their order reaches no output.
-    refused: HashSet<TransactionId>,
-    refused_before: HashSet<TransactionId>,
+    refused: IdSet,
+    refused_before: IdSet,
     /// Links on which the other side was let go first, the last time that pools differed.
     deferred: BTreeSet<LinkId>,
     interval: Duration,
@@ -82,12 +82,12 @@ impl Default for Reconciling {
         Self {
             open: BTreeMap::new(),
             last_number: 0,
-            wanted: HashMap::new(),
+            wanted: IdMap::default(),
             brought: BTreeMap::new(),
             let_down: BTreeMap::new(),
             streaming: None,
-            refused: HashSet::new(),
-            refused_before: HashSet::new(),
+            refused: IdSet::default(),
+            refused_before: IdSet::default(),
             deferred: BTreeSet::new(),
             interval: SHORTEST,
             news: false,
@@ -389,7 +389,7 @@ impl Protocol {
         let began = matches!(frame, SyncFrame::Summary(_));
         let frame = frame.to_frame();
         self.counters.pools_compared += u64::from(began);
-        self.counters.sync_sent_bytes += frame.as_str().len() as u64;
+        self.counters.sync_sent_bytes += frame.len() as u64;
         self.send(vec![link], frame, Lane::Control);
     }
 }

@@ -3,10 +3,12 @@
 //! The identity is the SHA-256 of the object's canonical JSON (RFC 8785). Not its `hash` field and not its `id`: in the exercise every clone
 //! without a public key produces the same `hash`, and two different transactions under one id would split the pools.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Write};
 use std::str::FromStr;
 
 use data_encoding::HEXLOWER;
+use foldhash::fast::RandomState;
 use sha2::{Digest, Sha256};
 
 use super::address::PeerAddress;
@@ -18,6 +20,12 @@ use super::limits;
 /// What a transaction is known by: the SHA-256 of its canonical JSON (RFC 8785), 32 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TransactionId(pub [u8; 32]);
+
+/// A map of identities. They are hashes themselves, so that a light hash of them will do; it is seeded, since a stranger can grind identities until they share
+/// what a table looks at.
+pub(crate) type IdMap<V> = HashMap<TransactionId, V, RandomState>;
+/// A set of identities, see [`IdMap`].
+pub(crate) type IdSet = HashSet<TransactionId, RandomState>;
 
 impl fmt::Display for TransactionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

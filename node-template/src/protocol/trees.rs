@@ -11,8 +11,10 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
+
 use super::identity::LinkId;
-use super::transaction::{Origin, TransactionId};
+use super::transaction::{IdMap, Origin, TransactionId};
 
 /// How many origins one generation holds; with two, at most 16,384.
 const GENERATION: usize = 8_192;
@@ -48,11 +50,11 @@ pub(super) enum Tell {
 /// The trees of all origins.
 #[derive(Debug, Default)]
 pub(super) struct Trees {
-    young: HashMap<Origin, Tree>,
-    old: HashMap<Origin, Tree>,
+    young: HashMap<Origin, Tree, RandomState>,
+    old: HashMap<Origin, Tree, RandomState>,
     /// Whose the transactions are that were pushed lately, in two generations as well.
-    lately: HashMap<TransactionId, Origin>,
-    earlier: HashMap<TransactionId, Origin>,
+    lately: IdMap<Origin>,
+    earlier: IdMap<Origin>,
 }
 
 impl Trees {

@@ -36,6 +36,8 @@ use crate::report::Sparing;
 
 /// How many transactions one link may have waiting to be fetched from the pool.
 const WANTED: usize = 20_000;
+/// How many events wait for a hand-over at most: far fewer than a listener may lag behind.
+const EVENTS: usize = 256;
 /// How many arrivals are taken at once.
 const ARRIVALS: usize = 64;
 
@@ -124,6 +126,8 @@ pub(crate) struct Driver {
     to_store: Vec<Transaction>,
     /// The frames that went out since the last hand-over: their copies need not be read.
     sent: Vec<Fingerprint>,
+    /// What the application is told at the next hand-over: to wake whoever listens for each single event would cost more than the event.
+    events: Vec<Event>,
     /// Facts that followed from carrying out orders.
     follow_ups: VecDeque<Input>,
     log: Sparing,
@@ -166,6 +170,7 @@ impl Driver {
             touched: Vec::new(),
             to_store: Vec::new(),
             sent: Vec::new(),
+            events: Vec::new(),
             follow_ups: VecDeque::new(),
             log: Sparing::default(),
         }
@@ -611,7 +616,7 @@ impl Driver {
         }
     }
 
-    /// Hands everything staged to the links' tasks and to the pool.
+    /// Hands everything staged to the links' tasks and to the pool, and the events to the application.
     fn hand_over(&mut self) {
         for link in std::mem::take(&mut self.touched) {
             self.hand_over_to(link);
@@ -619,6 +624,14 @@ impl Driver {
         if !self.to_store.is_empty() {
             self.parts.filter.learn(self.sent.drain(..));
             self.parts.pool.store(std::mem::take(&mut self.to_store));
+        }
+        self.hand_over_events();
+    }
+
+    fn hand_over_events(&mut self) {
+        for event in self.events.drain(..) {
+            // Fails only if the last receiver has just gone, and then nobody misses it.
+            self.parts.events.send(event).unwrap_or_default();
         }
     }
 
@@ -635,8 +648,10 @@ impl Driver {
     fn tell(&mut self, event: Event) {
         self.log.report(Instant::now(), &event);
         if self.parts.events.receiver_count() > 0 {
-            // Fails only if the last receiver has just gone, and then nobody misses it.
-            self.parts.events.send(event).unwrap_or_default();
+            self.events.push(event);
+            if self.events.len() >= EVENTS {
+                self.hand_over_events();
+            }
         }
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::sync::{PoisonError, RwLock};
 
+use foldhash::fast::RandomState;
 use siphasher::sip128::SipHasher13;
 
 /// How many frames one generation holds: with two, at most some 5 MB. Copies come within moments of the first, or not at all.
@@ -25,8 +26,8 @@ pub(crate) struct Filter {
 
 #[derive(Debug, Default)]
 struct Generations {
-    young: HashSet<Fingerprint>,
-    old: HashSet<Fingerprint>,
+    young: HashSet<Fingerprint, RandomState>,
+    old: HashSet<Fingerprint, RandomState>,
 }
 
 impl Filter {
