@@ -22,6 +22,8 @@ pub mod pool;
 mod transport;
 
 #[cfg(feature = "net")]
+pub mod events;
+#[cfg(feature = "net")]
 mod hook;
 
 #[cfg(feature = "net")]

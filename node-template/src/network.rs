@@ -19,15 +19,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::events::{Events, Ring, Teller};
 use crate::hook::Validator;
 use crate::key::{KeyError, NodeKey};
 use crate::pool::{self, Opened, Pool, PoolError};
 pub use crate::protocol::Told;
 use crate::protocol::address::{NotAnAddress, PeerAddress};
-use crate::protocol::event::Event;
 use crate::protocol::identity::{Greeting, NodeId, Session};
 use crate::protocol::json::Parser;
 use crate::protocol::limits::Limits;
@@ -50,8 +50,6 @@ const INBOX: usize = 16;
 const COMMANDS: usize = 1_024;
 /// How long a node has to end when it is asked to.
 const END_WITHIN: Duration = Duration::from_secs(10);
-/// How many events a slow subscriber may lag behind before it loses the oldest.
-const EVENTS: usize = 4_096;
 
 /// A node that is not started yet.
 #[derive(Debug, Clone)]
@@ -243,7 +241,7 @@ impl Network {
         let held = opened.ids.into_iter().zip(opened.times).collect();
         let (inbox, arrivals) = mpsc::channel(INBOX);
         let (commands, command_receiver) = mpsc::channel(COMMANDS);
-        let (events, _) = broadcast::channel(EVENTS);
+        let events = Ring::new();
         let doorman = Arc::new(Doorman::new(&Greeting { node, session }, self.limits.clone(), inbox.clone()));
         let (pool, syncs) = (opened.pool.reader(), Arc::new(Histogram::default()));
         let driver = Driver::new(Parts {
@@ -259,7 +257,7 @@ impl Network {
             pressure: Arc::default(),
             commands: command_receiver,
             remembered,
-            events: events.clone(),
+            events: Teller::new(events.clone()),
             syncs: Arc::clone(&syncs),
         });
         let (stop, stopped) = oneshot::channel::<()>();
@@ -350,7 +348,7 @@ pub struct Handle {
     pooled: usize,
     validator: Validator,
     commands: mpsc::Sender<Command>,
-    events: broadcast::Sender<Event>,
+    events: Ring,
     pool: pool::Reader,
     syncs: Arc<Histogram>,
 }
@@ -491,9 +489,10 @@ impl Handle {
         nodes.await.map_err(|_| NodeError::Ended)
     }
 
-    /// What happens from now on, in order. A subscriber that lags more than 4,096 events behind loses the oldest, and is told so.
-    pub fn events(&self) -> broadcast::Receiver<Event> {
-        self.events.subscribe()
+    /// What happens from now on, in order. A listener that lags more than 4,096 events behind, or so far that they hold more than 16 MiB of transactions, loses the oldest,
+    /// and is told so.
+    pub fn events(&self) -> Events {
+        self.events.listen()
     }
 
     /// How the node stands.

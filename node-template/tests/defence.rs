@@ -298,7 +298,7 @@ fn when_places_run_out_useful_and_old_links_and_links_from_elsewhere_stay() {
     let mut core = Core::new(Limits { inbound_links: 40, ..Limits::default() });
     let mut useful = Vec::new();
     for number in 0..8 {
-        let link = core.full_peer(&format!("203.0.{number}.1"), number + 1);
+        let link = core.full_peer(&format!("203.0.{number}.1"), number + 2);
         core.receive(link, &json!({ "type": "TRANSACTION", "data": { "number": number } }));
         useful.push(link);
     }

@@ -34,10 +34,7 @@ async fn a_node_without_a_descriptor_left_serves_its_links_and_accepts_again() {
         .spawn()
         .unwrap();
     let mut log = BufReader::new(node.stderr.take().unwrap()).lines();
-    let mut link = eventually("the node's start", async || {
-        Socket::dial(port).await
-    })
-    .await;
+    let mut link = eventually("the node's start", async || Socket::dial(port).await).await;
     link.status().await;
     let mut strangers = Vec::new();
     for _ in 0..200 {
@@ -60,9 +57,7 @@ async fn a_node_without_a_descriptor_left_serves_its_links_and_accepts_again() {
     .await;
     assert_eq!(ack["data"]["status"], "stored", "its links and its pool go on");
     drop(strangers);
-    let mut newcomer =
-        eventually("a new connection", async || Socket::dial(port).await)
-            .await;
+    let mut newcomer = eventually("a new connection", async || Socket::dial(port).await).await;
     assert_eq!(newcomer.status().await["pool"]["count"], 1);
     assert!(node.try_wait().unwrap().is_none(), "it lives");
 }

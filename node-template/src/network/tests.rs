@@ -3,6 +3,7 @@
 use tempfile::TempDir;
 
 use super::*;
+use crate::protocol::event::Event;
 
 async fn node(folder: &TempDir) -> Node {
     Network::new("localhost").folder(folder.path()).start().await.expect("a node")

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::dialer::{self, Dialled};
@@ -22,6 +22,7 @@ use super::queue::{Farewell, Item, Queue};
 use super::rate::Rate;
 use super::trip::Trip;
 use super::{Arrival, Read};
+use crate::events::Teller;
 use crate::hook::Validator;
 use crate::pool::{Pool, Report};
 use crate::protocol::address::{PeerAddress, Scope};
@@ -102,7 +103,7 @@ pub(crate) struct Parts {
     pub(crate) pressure: Arc<Pressure>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) remembered: Remembered,
-    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) events: Teller,
     pub(crate) syncs: Arc<Histogram>,
 }
 
@@ -630,8 +631,7 @@ impl Driver {
 
     fn hand_over_events(&mut self) {
         for event in self.events.drain(..) {
-            // Fails only if the last receiver has just gone, and then nobody misses it.
-            self.parts.events.send(event).unwrap_or_default();
+            self.parts.events.tell(event);
         }
     }
 
@@ -647,7 +647,7 @@ impl Driver {
     /// Tells the log and the application.
     fn tell(&mut self, event: Event) {
         self.log.report(Instant::now(), &event);
-        if self.parts.events.receiver_count() > 0 {
+        if self.parts.events.has_listeners() {
             self.events.push(event);
             if self.events.len() >= EVENTS {
                 self.hand_over_events();
