@@ -37,8 +37,8 @@ async fn a_node_without_a_descriptor_left_serves_its_links_and_accepts_again() {
     let mut link = eventually("the node's start", async || Socket::dial(port).await).await;
     link.status().await;
     let mut strangers = Vec::new();
-    for _ in 0..200 {
-        // The system completes them for the node, which can not take them.
+    for _ in 0..120 {
+        // Those that the node can not take the system completes for it, up to some 128.
         strangers.push(Raw::connect(port).await);
     }
     within("the line that says so", async {
