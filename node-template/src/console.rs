@@ -12,11 +12,12 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 
 use crate::Node;
+use crate::events::Events;
 use crate::network::{NodeError, Told};
 use crate::protocol::event::Event;
 use crate::protocol::limits::BROADCAST_BYTES;
@@ -38,7 +39,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 pub struct Console {
     /// What is typed; `None` where nothing is read.
     lines: Option<mpsc::Receiver<Typed>>,
-    events: broadcast::Receiver<Event>,
+    events: Events,
     /// When events are looked at again.
     rested: Instant,
     out: NonBlocking,
@@ -123,7 +124,7 @@ impl Console {
 }
 
 /// The next event, not before a moment. Cancel-safe.
-async fn rested(moment: Instant, events: &mut broadcast::Receiver<Event>) -> Result<Event, RecvError> {
+async fn rested(moment: Instant, events: &mut Events) -> Result<Event, RecvError> {
     sleep_until(moment).await;
     events.recv().await
 }

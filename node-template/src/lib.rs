@@ -29,6 +29,8 @@ mod transport;
 #[cfg(feature = "net")]
 pub mod admission;
 #[cfg(feature = "net")]
+pub mod events;
+#[cfg(feature = "net")]
 mod hook;
 #[cfg(feature = "net")]
 pub mod images;

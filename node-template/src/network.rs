@@ -19,11 +19,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::admission::{Admission, AdmissionError, Closed, Reload, Warden};
 use crate::discovery::{Discovering, Discovery};
+use crate::events::{Events, Ring, Teller};
 use crate::hook::Validator;
 use crate::images::{Image, ImageError, ImageList, Images};
 use crate::interface;
@@ -31,7 +32,6 @@ use crate::key::{KeyError, NodeKey};
 use crate::pool::{self, Opened, Pool, PoolError};
 pub use crate::protocol::Told;
 use crate::protocol::address::{NotAnAddress, PeerAddress};
-use crate::protocol::event::Event;
 use crate::protocol::identity::{Greeting, NodeId, Session};
 use crate::protocol::json::Parser;
 use crate::protocol::limits::Limits;
@@ -44,7 +44,7 @@ use crate::remembered::Remembered;
 use crate::report::many;
 use crate::settings::{DEFAULT_NETWORK, Settings};
 use crate::signing;
-use crate::transport::driver::{Command, Driver, Parts};
+use crate::transport::driver::{Command, Driver, Parts, PoolEnded};
 use crate::transport::filter::Filter;
 pub use crate::transport::histogram::Histogram;
 pub use crate::transport::links::OpenLink;
@@ -59,8 +59,6 @@ const COMMANDS: usize = 1_024;
 const RELOADS: usize = 16;
 /// How long a node has to end when it is asked to.
 const END_WITHIN: Duration = Duration::from_secs(10);
-/// How many events a slow subscriber may lag behind before it loses the oldest.
-const EVENTS: usize = 4_096;
 
 /// A node that is not started yet.
 #[derive(Debug, Clone)]
@@ -304,7 +302,7 @@ impl Network {
         let held = opened.ids.into_iter().zip(opened.times).collect();
         let (inbox, arrivals) = mpsc::channel(INBOX);
         let (commands, command_receiver) = mpsc::channel(COMMANDS);
-        let (events, _) = broadcast::channel(EVENTS);
+        let events = Ring::new();
         let images = Images::open(&self.folder, self.limits.clone(), commands.clone(), secure.clone());
         let greeting = Greeting { node, session };
         let doorman = Doorman::new(&greeting, self.limits.clone(), inbox.clone(), secure.clone(), Arc::clone(&images));
@@ -326,7 +324,7 @@ impl Network {
             pressure: Arc::default(),
             commands: command_receiver,
             remembered,
-            events: events.clone(),
+            events: Teller::new(events.clone()),
             syncs: Arc::clone(&syncs),
             images: Arc::clone(&images),
             discovering,
@@ -336,7 +334,7 @@ impl Network {
         let task = tokio::spawn(async move {
             let mut doors = JoinSet::new();
             for listener in listeners {
-                doors.spawn(Arc::clone(&doorman).run(listener));
+                doors.spawn(Arc::clone(&doorman).keep_open(listener));
             }
             doors.spawn(warden.run());
             let until = async {
@@ -441,7 +439,7 @@ fn random<const N: usize>() -> Result<[u8; N], StartError> {
 pub struct Node {
     handle: Handle,
     stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<Pool>,
+    task: JoinHandle<Result<Pool, PoolEnded>>,
 }
 
 /// A way to a running node for other tasks: it submits, asks and listens. It is cheap to clone and keeps no node alive; when the node has ended it says so.
@@ -458,7 +456,7 @@ pub struct Handle {
     validator: Validator,
     commands: mpsc::Sender<Command>,
     reloads: mpsc::Sender<Reload>,
-    events: broadcast::Sender<Event>,
+    events: Ring,
     pool: pool::Reader,
     syncs: Arc<Histogram>,
     images: Arc<Images>,
@@ -508,6 +506,11 @@ pub enum NodeError {
     /// The node did not end in time. What was acknowledged is on disk all the same.
     #[error("the node did not end within {} s; what was acknowledged is on disk", END_WITHIN.as_secs())]
     Stuck,
+    /// The pool's thread ended in a fault of this program, and the node with it.
+    #[error(
+        "the thread that writes transactions.json ended in a fault of this program, so the node has ended too; what was acknowledged is on disk: start the node again, and please report the lines before this one"
+    )]
+    PoolEnded,
     /// The node ended in a fault of this program.
     #[error("the node ended in a fault of this program: {0}")]
     Fault(tokio::task::JoinError),
@@ -604,9 +607,10 @@ impl Handle {
         nodes.await.map_err(|_| NodeError::Ended)
     }
 
-    /// What happens from now on, in order. A subscriber that lags more than 4,096 events behind loses the oldest, and is told so.
-    pub fn events(&self) -> broadcast::Receiver<Event> {
-        self.events.subscribe()
+    /// What happens from now on, in order. A listener that lags more than 4,096 events behind, or so far that they hold more than 16 MiB of transactions, loses the oldest,
+    /// and is told so.
+    pub fn events(&self) -> Events {
+        self.events.listen()
     }
 
     /// How the node stands.
@@ -684,7 +688,8 @@ impl Node {
     /// Waits for the node to end by itself, which only a fault makes it do. Cancel-safe.
     pub async fn ended(&mut self) -> NodeError {
         match (&mut self.task).await {
-            Ok(_) => NodeError::Ended,
+            Ok(Ok(_)) => NodeError::Ended,
+            Ok(Err(PoolEnded)) => NodeError::PoolEnded,
             Err(error) => NodeError::Fault(error),
         }
     }
@@ -692,12 +697,16 @@ impl Node {
     /// Ends the node: stops accepting, says goodbye to every peer, waits until what was taken is on disk, and releases the folder.
     ///
     /// # Errors
-    /// [`NodeError::Fault`] if the node had ended in one.
+    /// [`NodeError::Fault`] if the node had ended in one, [`NodeError::PoolEnded`] if the pool's thread had.
     pub async fn shutdown(mut self) -> Result<(), NodeError> {
         drop(self.stop.take());
         let ended = tokio::time::timeout(END_WITHIN, &mut self.task).await;
         let pool = ended.map_err(|_| NodeError::Stuck)?.map_err(NodeError::Fault)?;
+        let pool = pool.map_err(|PoolEnded| NodeError::PoolEnded)?;
         pool.close().await;
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,6 +48,8 @@ fn level(event: &Event) -> Level {
     match event {
         Event::StoreFailed { .. } => Level::ERROR,
         Event::Warning { .. }
+        | Event::Expelled { .. }
+        | Event::TurnedAway { .. }
         | Event::Behind { .. }
         | Event::Genesis(GenesisStep::Failed { .. } | GenesisStep::Ourselves { .. }) => Level::WARN,
         // In a small network a person can follow who comes and goes.
@@ -58,7 +60,7 @@ fn level(event: &Event) -> Level {
         | Event::DialFailed { .. }
         | Event::Stored { .. }
         | Event::Refused { .. }
-        | Event::TurnedAway { .. }
+        | Event::NotLetIn { .. }
         | Event::Fault { .. } => Level::DEBUG,
         Event::FoundSelf { .. }
         | Event::PeerUp { .. }
@@ -161,10 +163,26 @@ impl fmt::Display for Words<'_> {
                 }
             }
             Event::Genesis(step) => genesis_words(f, step),
+            Event::Expelled { peer, from, cause, time } => {
+                write!(f, "closed {peer} for breaking the rules, the last time: {}", plain(cause))?;
+                match (from, time) {
+                    (Some(from), Some(time)) => write!(f, "; {from} is kept away for {} s", time.as_secs()),
+                    _ => Ok(()),
+                }
+            }
+            Event::TurnedAway { from, reason, unsaid } => {
+                write!(f, "refused a connection from {}: {}", plain(from), plain(reason))?;
+                match unsaid {
+                    0 => Ok(()),
+                    _ => {
+                        write!(f, " ({} from there in the last minute)", many(*unsaid, "more like it", "more like it"))
+                    }
+                }
+            }
             Event::Behind { peer } => {
                 write!(f, "{peer} reads slower than we send: the rest follows from transactions.json as it catches up")
             }
-            Event::StoreFailed { error: text } | Event::Warning { text } | Event::TurnedAway { text } => {
+            Event::StoreFailed { error: text } | Event::Warning { text } | Event::NotLetIn { text } => {
                 f.write_str(&clean(text, LINE_CHARACTERS))
             }
             Event::Fault { link, peer, text } => write!(f, "link {link}, {peer}: {}", plain(text)),

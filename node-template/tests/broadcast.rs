@@ -9,12 +9,12 @@ use common::eventually;
 use common::node::address;
 use common::tester::{Socket, Tester};
 use p2p_node::client::Client;
+use p2p_node::events::Events;
 use p2p_node::network::NodeError;
 use p2p_node::protocol::event::Event;
 use p2p_node::protocol::limits::{BROADCAST_BYTES, Limits};
 use p2p_node::protocol::message::AckStatus;
 use serde_json::json;
-use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
 
 async fn beside(other: &Embedded) -> Embedded {
@@ -31,7 +31,7 @@ async fn linked(node: &Embedded, links: usize) {
 }
 
 /// The next text that a node is told.
-async fn text(events: &mut Receiver<Event>) -> String {
+async fn text(events: &mut Events) -> String {
     event(events, "a broadcast", |event| match event {
         Event::Broadcast { broadcast, .. } => Some(broadcast.message.to_string()),
         _ => None,
@@ -40,7 +40,7 @@ async fn text(events: &mut Receiver<Event>) -> String {
 }
 
 /// The texts that a node was told until now.
-fn texts_until_now(events: &mut Receiver<Event>) -> Vec<String> {
+fn texts_until_now(events: &mut Events) -> Vec<String> {
     let mut texts = Vec::new();
     loop {
         match events.try_recv() {

@@ -8,9 +8,9 @@
 
 mod common;
 
-use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use common::core::Core;
 use common::embedded::Embedded;
 use common::hostile::masked;
 use common::raw::{Raw, request};
@@ -18,13 +18,10 @@ use common::tester::{Socket, Tester};
 use common::{Keeper, eventually, exactly, transaction};
 use p2p_node::network::NodeError;
 use p2p_node::protocol::event::Event;
-use p2p_node::protocol::identity::{LinkId, NodeId, Session};
-use p2p_node::protocol::json::Parser;
 use p2p_node::protocol::limits::{
     ACKS_DUE, ADDRESS_BYTES, HANDSHAKE_ADDRESSES, JSON_DEPTH, Limits, MESSAGE_BYTES, STATUS_IDS, TRANSACTION_BYTES,
 };
-use p2p_node::protocol::message::Message;
-use p2p_node::protocol::{Config, Direction, Input, Output, Protocol};
+use p2p_node::protocol::{Input, Output};
 use serde_json::{Value, json};
 
 /// Sends a client's transaction, and waits for the ACK.
@@ -43,7 +40,8 @@ fn transaction_of(bytes: usize) -> String {
 
 #[tokio::test]
 async fn accepted_links_are_bounded_and_a_place_that_is_left_is_given_on() {
-    let node = Embedded::with(Limits { inbound_links: 3, ..Limits::default() }).await;
+    let patient = Limits { client_silence: Duration::from_secs(600), ..Limits::default() };
+    let node = Embedded::with(Limits { inbound_links: 3, ..patient }).await;
     let mut sockets = Vec::new();
     for _ in 0..3 {
         let mut socket = Socket::dial(node.port()).await.unwrap();
@@ -278,72 +276,12 @@ async fn a_link_may_bring_fifteen_messages_that_break_the_rules_and_no_more() {
     assert_eq!(socket.farewell().await, Some((1008, "too many messages that break the rules".into())));
 }
 
-/// A core, its clock, and the orders that it gave and nobody carried out.
-struct Core {
-    protocol: Protocol,
-    now: Instant,
-    links: u64,
-    parser: Parser,
-}
-
-impl Core {
-    fn new(limits: Limits) -> Self {
-        let config = Config {
-            node: NodeId([1; 32]),
-            session: Session::from_random([2; 16]),
-            agent: "test".into(),
-            network: "test".into(),
-            address: "ws://198.51.100.1:4001".parse().unwrap(),
-            known_peers: Vec::new(),
-            remembered_peers: Vec::new(),
-            max_peers: None,
-            genesis: None,
-            since: 0,
-            limits,
-            signer: std::sync::Arc::new(p2p_node::protocol::signature::Unsigned),
-            seed: 7,
-        };
-        let now = Instant::now();
-        Self { protocol: Protocol::new(now, config, Vec::new()), now, links: 0, parser: Parser::new() }
-    }
-
-    fn tell(&mut self, input: Input) -> Vec<Output> {
-        self.protocol.handle(self.now, input);
-        std::iter::from_fn(|| self.protocol.poll_output()).collect()
-    }
-
-    /// Opens a link from somewhere.
-    fn link(&mut self, remote: &str) -> LinkId {
-        self.links += 1;
-        let (link, remote) = (LinkId(self.links), remote.parse::<IpAddr>().unwrap());
-        self.tell(Input::LinkOpened { link, remote, direction: Direction::Accepted });
-        link
-    }
-
-    fn receive(&mut self, link: LinkId, frame: &Value) -> Vec<Output> {
-        let message = Message::parse(&mut self.parser, &frame.to_string());
-        self.tell(Input::Received { link, message })
-    }
-
-    /// Lets time pass, timer by timer.
-    fn pass(&mut self, time: Duration) -> Vec<Output> {
-        let until = self.now + time;
-        let mut outputs = Vec::new();
-        while let Some(due) = self.protocol.poll_timeout().filter(|due| *due <= until) {
-            self.now = self.now.max(due);
-            outputs.extend(self.tell(Input::Timeout));
-        }
-        self.now = until;
-        outputs
-    }
-}
-
 /// Counts dials, and lets each fail at once.
 fn dials(core: &mut Core, outputs: Vec<Output>) -> Vec<String> {
     let mut dialled = Vec::new();
     let mut pending = outputs;
     while let Some(output) = pending.pop() {
-        if let Output::Dial { address } = output {
+        if let Output::Dial { address, .. } = output {
             dialled.push(address.to_string());
             pending.extend(core.tell(Input::DialFailed { address, error: "nobody there".into() }));
         }
@@ -420,7 +358,7 @@ fn hearsay_that_fills_the_table_keeps_nobody_out_who_says_hello() {
         let link = core.link("198.51.100.7");
         core.receive(link, &json!({ "type": "HANDSHAKE", "data": [honest, "ws://198.51.100.1:4001"] }));
         let outputs = core.pass(Duration::from_millis(10));
-        let dialled = |output: &Output| matches!(output, Output::Dial { address } if address.to_string() == honest);
+        let dialled = |output: &Output| matches!(output, Output::Dial { address, .. } if address.to_string() == honest);
         assert!(outputs.iter().any(dialled), "{honest} said hello and is not dialled: {outputs:?}");
         assert_eq!(core.protocol.status(core.now, &[]).known, 40, "the table is bounded all the same");
     }

@@ -50,6 +50,8 @@ pub enum Invariant {
     LinksAsWanted,
     /// Once nothing disturbs it, all pools are equal.
     PoolsAgree,
+    /// Nobody is closed for misconduct who keeps the rules.
+    NobodyHonestIsExpelled,
     /// A client whose link is open gets its answer.
     ClientsAreAnswered,
     /// The core does not panic.

@@ -282,6 +282,7 @@ impl World {
             Fault::Turn(actor, conduct) => {
                 if let Some(node) = self.node_mut(*actor) {
                     node.conduct = *conduct;
+                    self.net.liars.insert(*actor);
                 }
                 if let Some(ledger) = &mut self.net.ledger {
                     ledger.distrust(*actor);

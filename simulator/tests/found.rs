@@ -49,7 +49,7 @@ fn among_withholders(seed: u64) -> World {
     let dials: [&[usize]; 8] = [&[1, 2, 3, 4, 5], &[6], &[6], &[6], &[6], &[7], &[7], &[]];
     let known = dials.iter().map(|dials| dials.iter().map(|to| Network::address(*to)).collect()).collect();
     let mut world = World::new(seed, Cast { nodes: 8, plain: 0 }, known, Limits::default(), false);
-    world.net.remote = std::net::Ipv4Addr::new(203, 0, 113, 1).into();
+    world.net.public = true;
     let mut at = |seconds, event| world.net.clock.at(Duration::from_secs(seconds), event);
     (0..8).for_each(|node| at(0, Event::Fault(Box::new(Fault::Start(node)))));
     for number in 0..40 {

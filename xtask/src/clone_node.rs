@@ -14,7 +14,7 @@ use p2p_node::folder::KNOWN_PEERS;
 use p2p_node::key::NodeKey;
 use p2p_node::tls::{Authority, CA_CERTIFICATE, CA_KEY, NODE_CERTIFICATE, NODE_VALIDITY};
 
-use crate::terminal::tell;
+use crate::terminal::{how_many, tell};
 use crate::workspace::{Folder, Workspace, port_of};
 
 /// What every folder starts from, besides its `.env`.
@@ -23,7 +23,7 @@ const COPIED: [&str; 2] = ["known-peers.json", "transactions.json"];
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// How many folders to make
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = how_many)]
     count: u32,
     /// Put them into the closed network of the authority in this folder [default: network-ca in the workspace, if it is there]
     #[arg(long, value_name = "FOLDER", conflicts_with = "open")]

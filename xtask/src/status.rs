@@ -131,6 +131,11 @@ fn peers(status: &Status) -> String {
             (PeerState::Declined, None) => "declined".to_owned(),
             (PeerState::Failed, Some(seconds)) => format!("failed, dialled again in {seconds:.0} s"),
             (PeerState::Failed, None) => "failed".to_owned(),
+            (PeerState::Kept, seconds) => {
+                let cause =
+                    peer.cause.as_deref().map(|cause| format!(": {}", terminal::plain(cause))).unwrap_or_default();
+                format!("kept away for {:.0} s{cause}", seconds.unwrap_or_default())
+            }
             (PeerState::Idle, Some(seconds)) => format!("idle, dialled in {seconds:.0} s"),
             (PeerState::Idle, None) => "idle".to_owned(),
         };
@@ -206,14 +211,20 @@ mod tests {
 
     #[test]
     fn the_peer_table_says_until_when() {
-        let row =
-            |port, state, seconds, known| PeerRow { address: format!("ws://localhost:{port}"), state, seconds, known };
+        let row = |port, state, seconds, known| PeerRow {
+            address: format!("ws://localhost:{port}"),
+            state,
+            seconds,
+            known,
+            cause: None,
+        };
         let (_, mut status) = told(1, 5, "");
         status.max_peers = Some(2);
         status.peers = vec![
             row(1, PeerState::Connected, None, true),
             row(2, PeerState::Declined, Some(29.6), false),
             row(3, PeerState::Failed, Some(4.0), false),
+            PeerRow { cause: Some("it lied".into()), ..row(4, PeerState::Kept, Some(90.0), false) },
         ];
         assert_eq!(
             peers(&status),
@@ -221,7 +232,8 @@ mod tests {
              address              state\n\
              ws://localhost:1 *  connected\n\
              ws://localhost:2    declined, asked again in 30 s\n\
-             ws://localhost:3    failed, dialled again in 4 s"
+             ws://localhost:3    failed, dialled again in 4 s\n\
+             ws://localhost:4    kept away for 90 s: it lied"
                 .replace("address              ", "address             ")
         );
     }

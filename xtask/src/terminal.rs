@@ -20,6 +20,15 @@ pub(crate) fn colour(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
+/// The most nodes that one command makes or starts.
+const MANY: u32 = 1_000;
+
+/// Reads how many nodes are wanted. What clap says of its own is "invalid digit found in string", which helps nobody.
+pub(crate) fn how_many(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| (1..=MANY).contains(number));
+    number.ok_or_else(|| format!("write how many nodes as a whole number from 1 to {MANY}, as in 3"))
+}
+
 /// "1 link", "2 links".
 pub(crate) fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
@@ -51,6 +60,15 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_of_nodes_is_read_or_its_remedy_named() {
+        assert_eq!((how_many("1"), how_many("1000")), (Ok(1), Ok(1_000)));
+        for text in ["abc", "x", "", "0", "-1", "1001", "2.5", "99999999999"] {
+            let error = how_many(text).expect_err(text);
+            assert_eq!(error, "write how many nodes as a whole number from 1 to 1000, as in 3");
+        }
+    }
 
     #[test]
     fn foreign_text_can_not_steer() {

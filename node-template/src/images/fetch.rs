@@ -22,6 +22,7 @@ use super::folder::blocking;
 use super::wire::{self, CHUNK, Fetch, PROTOCOL, TURN_WITHIN};
 use super::{Image, ImageError, Images, Kept, add};
 use crate::protocol::SearchEnd;
+use crate::protocol::address::Scope;
 use crate::protocol::limits;
 use crate::protocol::message::{Found, ImageInfo, ImageName, SearchId};
 use crate::report::plain;
@@ -36,7 +37,7 @@ const SEARCH_EVERY: Duration = Duration::from_millis(50);
 /// What comes of a search.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    Offer(Found),
+    Offer(Found, Scope),
     Over(SearchEnd),
 }
 
@@ -96,8 +97,8 @@ impl Images {
         let mut search = Search::begin(self, Some(name.clone())).await?;
         let (mut part, mut why, mut too_large) = (None, None, None);
         let end = loop {
-            let found = match search.next().await {
-                Answer::Offer(found) => found,
+            let (found, reach) = match search.next().await {
+                Answer::Offer(found, reach) => (found, reach),
                 Answer::Over(end) => break end,
             };
             let [ImageInfo { size, sha256: Some(sha256), .. }] = found.images[..] else { continue };
@@ -105,7 +106,7 @@ impl Images {
                 too_large = Some(size);
                 continue;
             }
-            match self.fetch_from(&found, name, size, sha256, &mut part).await {
+            match self.fetch_from((&found, reach), name, size, sha256, &mut part).await {
                 Ok(part) => return self.finish(name, part).await,
                 Err(Failure::Disk(error)) => return Err(disk(&error)),
                 Err(Failure::WrongContent) => {
@@ -162,7 +163,7 @@ impl Images {
     /// Fetches an image from one finder, from where an earlier one left off, if that had the same.
     async fn fetch_from(
         &self,
-        found: &Found,
+        finder: (&Found, Scope),
         name: &ImageName,
         size: u64,
         sha256: [u8; 32],
@@ -180,7 +181,7 @@ impl Images {
             };
             let resumed = part.have > 0;
             let until = Instant::now() + TURN_WITHIN + wire::time_for(size - part.have);
-            let came = timeout_at(until, self.receive(found, name, &mut part)).await;
+            let came = timeout_at(until, self.receive(finder, name, &mut part)).await;
             let right = part.have == size && <[u8; 32]>::from(part.hash.clone().finalize()) == sha256;
             // Broken off in whatever it was doing: what is in the file is not known.
             let Ok(came) = came else { return Err(Failure::Finder("it is too slow".into())) };
@@ -197,8 +198,9 @@ impl Images {
     }
 
     /// Dials a finder and takes what it sends, until the image is whole.
-    async fn receive(&self, found: &Found, name: &ImageName, part: &mut Part) -> Result<(), Failure> {
-        let dialled = dialer::dial_for(&found.address, self.limits(), self.secure.as_deref(), Some(PROTOCOL)).await;
+    async fn receive(&self, (found, reach): (&Found, Scope), name: &ImageName, part: &mut Part) -> Result<(), Failure> {
+        let dialled =
+            dialer::dial_for(&found.address, reach, self.limits(), self.secure.as_deref(), Some(PROTOCOL)).await;
         let mut dialled = dialled.map_err(Failure::Finder)?;
         if dialled.greeting.is_none_or(|greeting| greeting.node != found.node) {
             return Err(Failure::Finder("another node answers there".into()));

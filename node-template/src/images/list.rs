@@ -80,7 +80,7 @@ impl Images {
         // With nobody to ask, or with too much to do, there are still our own.
         if let Ok(mut search) = Search::begin(self, None).await {
             let answers = async {
-                while let Answer::Offer(found) = search.next().await {
+                while let Answer::Offer(found, _) = search.next().await {
                     // Each name once, however often one node says it.
                     let told: BTreeMap<ImageName, u64> =
                         found.images.into_iter().map(|ImageInfo { name, size, .. }| (name, size)).collect();

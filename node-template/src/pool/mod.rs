@@ -269,6 +269,12 @@ impl Pool {
         while ended.changed().await.is_ok() {}
     }
 
+    /// Ends the writer by a panic.
+    #[cfg(test)]
+    pub(crate) fn panic(&self) {
+        self.command(Command::Panic);
+    }
+
     fn command(&self, command: Command) {
         if self.commands.send(command).is_err() {
             tracing::debug!("the pool is closed already");

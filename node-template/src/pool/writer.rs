@@ -32,6 +32,9 @@ pub(super) enum Command {
     Look(oneshot::Sender<()>),
     /// Store what waits, then end.
     Close,
+    /// Panic.
+    #[cfg(test)]
+    Panic,
 }
 
 /// How long the writer waits after a failure.
@@ -132,6 +135,8 @@ impl Writer {
             }
             Command::Look(reply) => self.looks.push(reply),
             Command::Close => self.closing = true,
+            #[cfg(test)]
+            Command::Panic => panic!("as a test wants it"),
         }
     }
 

@@ -208,7 +208,7 @@ impl Protocol {
     pub(super) fn on_turned_away(&mut self, now: Instant, remote: IpAddr, reason: &str) {
         self.counters.connections_refused += 1;
         let text = format!("a connection from {remote} was refused: {reason}");
-        self.tell_refusal(now, (remote, Refusal::Connection, reason.to_owned()), text);
+        self.tell_not_let_in(now, (remote, Refusal::Connection, reason.to_owned()), text);
     }
 
     /// Checks a link that we have just accepted, as far as it is known who came; says whether it is closed.
@@ -341,11 +341,11 @@ impl Protocol {
         };
         *count += 1;
         let text = format!("{name} at {remote} was refused: {what} (it was told: {why})");
-        self.tell_refusal(now, (remote, kind, String::new()), text);
+        self.tell_not_let_in(now, (remote, kind, String::new()), text);
     }
 
     /// Tells a person of a refusal, once per group of addresses, kind and reason in [`TELL_EVERY`].
-    fn tell_refusal(&mut self, now: Instant, (remote, kind, reason): (IpAddr, Refusal, String), text: String) {
+    fn tell_not_let_in(&mut self, now: Instant, (remote, kind, reason): (IpAddr, Refusal, String), text: String) {
         let told = &mut self.doorkeeping.told;
         told.retain(|_, at| now.saturating_duration_since(*at) < TELL_EVERY);
         let group = (group_of(remote), kind, reason);
@@ -354,7 +354,7 @@ impl Protocol {
         if has_room && !lately {
             self.doorkeeping.told.insert(group, now);
         }
-        self.notify(if lately { Event::TurnedAway { text } } else { Event::Warning { text } });
+        self.notify(if lately { Event::NotLetIn { text } } else { Event::Warning { text } });
     }
 }
 

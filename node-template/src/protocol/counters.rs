@@ -88,6 +88,18 @@ counters! {
     messages_unknown,
     /// Answers to questions that nobody asked.
     answers_unsolicited,
+    /// Frames that broke WebSocket's own rules, each the end of its link.
+    frames_broken,
+    /// Breaches of the rules that were held against whoever committed them.
+    offences,
+    /// Links closed because too many breaches had been gathered.
+    closed_for_conduct,
+    /// Links closed at once because who is there is kept away.
+    links_turned_away,
+    /// Accepted links closed for want of places: the one of least use, or the newcomer.
+    links_displaced,
+    /// Tasks that ended in a fault of this program; what they did is lost, nothing else.
+    tasks_panicked,
     /// Entries of HANDSHAKEs that were left out: no address, or too many.
     addresses_dropped,
     /// Addresses that a peer may not tell: loopback or private ones from farther away.
@@ -118,7 +130,7 @@ counters! {
     visits,
     /// Plain peers sent to others for want of a place.
     plain_redirected,
-    /// Connections that came to no link: another protocol, no certificate, one that does not count here.
+    /// Connections that came to no link: no place, another protocol, no certificate, one that does not count here.
     connections_refused,
     /// Nodes of the exercise that were not let in (PLAIN=off).
     plain_refused,

@@ -41,6 +41,10 @@ impl Protocol {
             self.overlay.seeking.flying.remove(&address);
             return;
         }
+        if let Some(until) = self.kept_from(now, &address) {
+            self.timers.set(Timer::Dial(address), until);
+            return;
+        }
         if self.config.max_peers.is_some() && !self.overlay.seeking.flying.contains_key(&address) {
             return self.on_ready(now, &address);
         }
@@ -51,10 +55,11 @@ impl Protocol {
             self.counters.dials_put_off += 1;
             self.timers.set(Timer::Dial(address), allowed);
         } else {
+            let reach = self.reach_of(&address);
             self.peers.set_state(&address, State::Attempting);
             self.counters.dials += 1;
             self.notify(Event::Dialling { address: address.clone() });
-            self.outbox.push_back(Output::Dial { address });
+            self.outbox.push_back(Output::Dial { address, reach });
         }
     }
 
@@ -68,8 +73,13 @@ impl Protocol {
         self.timers.cancel(&Timer::Dial(address.clone()));
         self.peers.set_state(address, State::Probing(link));
         self.counters.probes += 1;
-        self.outbox.push_back(Output::Probe { link, address: address.clone() });
+        self.outbox.push_back(Output::Probe { link, address: address.clone(), reach: self.reach_of(address) });
         true
+    }
+
+    /// How near an address may lead. What is no name says so itself, and was looked at when it was told.
+    fn reach_of(&self, address: &PeerAddress) -> Scope {
+        self.peers.get(address).map_or(Scope::Public, |peer| peer.reach).min(address.scope())
     }
 
     /// A dial or a probe ended: the next in the queue takes its slot.

@@ -58,6 +58,8 @@ pub(super) struct Discovery {
 struct Heard {
     node: NodeId,
     address: PeerAddress,
+    /// From how far away it came.
+    scope: Scope,
     free: Option<u32>,
     /// When it was first heard.
     since: Instant,
@@ -82,7 +84,7 @@ impl Protocol {
         } else if !scope.may_tell(record.address.scope()) {
             self.counters.records_out_of_scope += 1;
         } else {
-            self.note_record(now, record);
+            self.note_record(now, record, scope);
             self.discover(now);
         }
     }
@@ -92,7 +94,7 @@ impl Protocol {
         self.counters.records_ended += u64::from(self.discovery.records.remove(&session).is_some());
     }
 
-    fn note_record(&mut self, now: Instant, record: Record) {
+    fn note_record(&mut self, now: Instant, record: Record, scope: Scope) {
         let Record { node, session, address, free, .. } = record;
         if let Some(heard) = self.discovery.records.get_mut(&session)
             && heard.address == address
@@ -118,7 +120,7 @@ impl Protocol {
         {
             self.dial_at(&address, now + DEFER);
         }
-        self.discovery.records.insert(session, Heard { node, address, free, since: now, tried: None });
+        self.discovery.records.insert(session, Heard { node, address, scope, free, since: now, tried: None });
     }
 
     fn tell_found(&mut self, now: Instant, node: NodeId, address: &PeerAddress, free: Option<u32>) {
@@ -160,10 +162,9 @@ impl Protocol {
                 next = next.min(allowed);
                 break;
             }
-            if let Some(heard) = self.discovery.records.get_mut(&session) {
-                heard.tried = Some(now);
-            }
-            let added = self.peers.add(&address, Source::Hearsay, now, &self.config.limits);
+            let Some(heard) = self.discovery.records.get_mut(&session) else { continue };
+            heard.tried = Some(now);
+            let added = self.peers.add(&address, Source::Hearsay(heard.scope), now, &self.config.limits);
             self.counters.addresses_without_room += u64::from(!added && self.peers.get(&address).is_none());
             if added && !capped {
                 self.dial_at(&address, now);

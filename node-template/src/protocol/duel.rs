@@ -20,10 +20,11 @@ impl Protocol {
         if !counted && self.is_full(now, None) {
             return self.close(link, close::NORMAL, "the last place here was taken meanwhile");
         }
-        let Some(opened) = self.links.get_mut(link) else { return };
+        let Some(opened) = self.links.get(link) else { return };
         if let Role::Candidate(peer) = &opened.role {
-            opened.role = Role::Full(FullPeer { answered: true, ..peer.clone() });
-            if let Some(address) = opened.dialled.clone() {
+            let (peer, dialled) = (FullPeer { answered: true, ..peer.clone() }, opened.dialled.clone());
+            self.links.set_full(link, peer);
+            if let Some(address) = dialled {
                 self.timers.cancel(&Timer::Dial(address.clone()));
                 self.peers.set_state(&address, State::Connected(link));
             }

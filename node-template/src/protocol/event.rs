@@ -174,6 +174,26 @@ pub enum Event {
     },
     /// A step in joining through the genesis node.
     Genesis(GenesisStep),
+    /// A peer broke so many rules that it was closed.
+    Expelled {
+        /// Who.
+        peer: PeerName,
+        /// From which addresses nobody is let in for a while; `None`: it is on this host, or was named by a person, and may come back at once.
+        from: Option<String>,
+        /// What it did the last time.
+        cause: String,
+        /// For how long it is kept away.
+        time: Option<Duration>,
+    },
+    /// Somebody was refused. Told once a minute for each address group.
+    TurnedAway {
+        /// From where: an IP address, an IPv6 /64, or this host.
+        from: String,
+        /// Why.
+        reason: String,
+        /// How many more were refused there since the last time that this was told.
+        unsaid: u64,
+    },
     /// A slow peer's queue is full: from now on it is fed from the pool.
     Behind {
         /// Who.
@@ -185,7 +205,7 @@ pub enum Event {
         text: String,
     },
     /// Somebody was not let in, as others from there lately, of whom a warning told; for the debug log.
-    TurnedAway {
+    NotLetIn {
         /// Who and why.
         text: String,
     },

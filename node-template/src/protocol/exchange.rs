@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::access::{Access, Certified};
 use super::address::{PeerAddress, Scope};
@@ -56,6 +57,22 @@ pub enum Input {
         link: LinkId,
         /// Why, in words.
         cause: String,
+    },
+    /// The other end of a link broke WebSocket's own rules; the link ends, and [`Input::LinkClosed`] follows.
+    Broke {
+        /// Which link.
+        link: LinkId,
+        /// What it did, in words.
+        what: String,
+    },
+    /// A task of the shell ended in a fault of this program.
+    Panicked,
+    /// A connection was refused before it became a link.
+    Refused {
+        /// From where it came.
+        remote: IpAddr,
+        /// Why, in words.
+        reason: String,
     },
     /// A payload did not fit into a link's outgoing queue and was not queued. Reported before any other kind of fact.
     LinkFull {
@@ -209,6 +226,8 @@ pub enum Output {
     Dial {
         /// Where to.
         address: PeerAddress,
+        /// The nearest that its name may lead to: an IP address for which [`Scope::may_tell`] says no is not dialled.
+        reach: Scope,
     },
     /// Connect to an address, read the greeting from the answer to the upgrade, close; answered by [`Input::Probed`], once.
     Probe {
@@ -216,6 +235,8 @@ pub enum Output {
         link: LinkId,
         /// Where to.
         address: PeerAddress,
+        /// As in [`Output::Dial`].
+        reach: Scope,
     },
     /// Queue a frame on links.
     Send {
@@ -237,6 +258,13 @@ pub enum Output {
     Ping {
         /// On which link.
         link: LinkId,
+    },
+    /// Read nothing more from a link for a moment: its other end breaks rules.
+    Pause {
+        /// Which link.
+        link: LinkId,
+        /// For how long.
+        time: Duration,
     },
     /// Close a link once what is queued on it is sent; [`Input::LinkClosed`] follows.
     Close {
@@ -310,6 +338,8 @@ pub enum Output {
     },
     /// Somebody has what the application searches.
     Offer {
+        /// How near to us the finder's address may lead: as near as whoever told of it is.
+        reach: Scope,
         /// The answer, with the search's id.
         found: Found,
     },

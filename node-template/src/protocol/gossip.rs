@@ -3,8 +3,10 @@
 //! A copy is known by the transaction's identity, so a flood ends by itself; and neighbours tell each other whose transactions they get elsewhere, so that soon
 //! there are no copies (`trees.rs`). The first copy is sent on at once, before the disk; a client's ACK comes after the disk.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
+use super::conduct::Offence;
 use super::event::Event;
 use super::identity::LinkId;
 use super::links::{Flow, Link, Role};
@@ -47,7 +49,15 @@ impl Protocol {
                 }
                 return self.refuse(link, id.to_string(), ack, error.to_string());
             }
-            Err(error) => return self.refuse(link, String::new(), ack, error.to_string()),
+            Err(error) => {
+                // A client is told in its ACK; a full peer has checked what it passes on.
+                use InvalidTransaction::{Json, NotAnObject, TooLong};
+                let checked = matches!(error, NotAnObject(_) | TooLong(_) | Json(_));
+                if checked && self.links.get(link).and_then(Link::full).is_some() {
+                    self.offend(link, Offence::Breach, &format!("TRANSACTION: {error}"));
+                }
+                return self.refuse(link, String::new(), ack, error.to_string());
+            }
         };
         let id = transaction.id();
         if self.holdings.holds(&id) {
@@ -160,8 +170,10 @@ impl Protocol {
     pub(super) fn targets(&mut self, now: Instant, origin: Option<&Origin>, from: Option<LinkId>) -> Vec<LinkId> {
         let Self { links, trees, peers, .. } = self;
         let source = from.and_then(|link| links.get(link)).map(|link| &link.role);
-        let pruned = origin.map_or(&[][..], |origin| trees.pruned(origin));
-        let mut nodes = Vec::new();
+        // Sets: with a thousand links, lists would be gone through a thousand times for each transaction.
+        let pruned: BTreeSet<LinkId> =
+            origin.map(|origin| trees.pruned(origin).iter().copied().collect()).unwrap_or_default();
+        let mut nodes = BTreeSet::new();
         let mut targets = Vec::new();
         for (id, link) in links.iter() {
             if Some(id) == from
@@ -173,8 +185,7 @@ impl Protocol {
             let wanted = match &link.role {
                 Role::Full(peer) => {
                     // Of two links to one node only the older carries payload.
-                    let second = nodes.contains(&peer.id);
-                    nodes.push(peer.id);
+                    let second = !nodes.insert(peer.id);
                     let brought = matches!(source, Some(Role::Full(source)) if source.id == peer.id);
                     let another = origin.is_some_and(|origin| *origin != Origin::Node(peer.id));
                     !second && !brought && another && !pruned.contains(&id)
@@ -293,12 +304,27 @@ impl Protocol {
         let Some(sender) = self.links.get(link).and_then(Link::full).map(|peer| peer.id) else {
             return self.fault(link, "GRAFT: only full peers are part of a tree");
         };
+        if !self.may_graft(now, link) {
+            // What it lacks it finds by comparing pools.
+            return self.offend(link, Offence::Flood, "GRAFT: far more often than any tree breaks; ignored");
+        }
         let mut orphans = match origins {
             [] => self.trees.graft_all(link),
             some => some.iter().filter(|origin| self.trees.graft(origin, link)).cloned().collect(),
         };
         orphans.retain(|origin| *origin != Origin::Node(sender));
         self.regrow(now, &orphans, Some(link));
+    }
+
+    /// Whether a link may graft once more: each makes us ask all our neighbours.
+    fn may_graft(&mut self, now: Instant, link: LinkId) -> bool {
+        let Some(open) = self.links.get_mut(link) else { return false };
+        let used = open.grafts_used_until.unwrap_or(now).max(now) + limits::GRAFT_EVERY;
+        let allowed = used <= now + limits::GRAFT_EVERY * limits::GRAFTS_AT_ONCE;
+        if allowed {
+            open.grafts_used_until = Some(used);
+        }
+        allowed
     }
 
     /// The parents of these origins are gone: every neighbour is asked to send them again, and one to compare pools, for what fell between.

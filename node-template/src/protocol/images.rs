@@ -200,11 +200,12 @@ impl Protocol {
             self.counters.founds_unsolicited += 1;
             return self.fault_without_count(link, "FOUND: nobody asked for it; dropped".into());
         };
-        let scope = self.links.get(link).map(|link| link.scope);
-        if scope.is_none_or(|scope| !scope.may_tell(found.address.scope())) {
+        let Some(scope) =
+            self.links.get(link).map(|link| link.scope).filter(|scope| scope.may_tell(found.address.scope()))
+        else {
             self.counters.addresses_out_of_scope += 1;
             return;
-        }
+        };
         if route.link.is_some() {
             self.answer_search(now, &found, Some(link));
             return;
@@ -220,7 +221,8 @@ impl Protocol {
                 && own.finders.insert(found.node)
         });
         if new {
-            self.outbox.push_back(Output::Offer { found });
+            let reach = scope.min(found.address.scope());
+            self.outbox.push_back(Output::Offer { reach, found });
         } else {
             // It comes late, a second time, or about something else.
             self.counters.founds_dropped += 1;

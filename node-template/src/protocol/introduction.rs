@@ -6,7 +6,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::address::PeerAddress;
+use super::address::{PeerAddress, Scope};
+use super::conduct::Offence;
 use super::event::Event;
 use super::frame::Frame;
 use super::identity::{Greeting, LinkId};
@@ -101,7 +102,7 @@ impl Protocol {
         let Some(opened) = self.links.get(link) else { return false };
         if let Some(peer) = opened.full() {
             if (peer.id, peer.session) != (node.id, node.session) {
-                self.fault(link, "HANDSHAKE: it names another node than the one that answered");
+                self.offend(link, Offence::Lie, "HANDSHAKE: it names another node than the one that answered");
                 self.close(link, close::POLICY, "your HANDSHAKE names another node than your greeting");
                 return false;
             }
@@ -111,7 +112,7 @@ impl Protocol {
         } else if dialled.is_some() {
             // We dialled a node without greeting, so this is no full peer; a sibling `node` from there proves nothing.
             return matches!(opened.role, Role::Plain { .. });
-        } else if self.waits_for_join(now, link, node, addresses) {
+        } else if self.turns_node_away(now, link, node.id) || self.waits_for_join(now, link, node, addresses) {
             return false;
         }
         self.welcome(now, link, node);
@@ -136,17 +137,12 @@ impl Protocol {
 
     pub(super) fn admit(&mut self, link: LinkId, node: &NodeInfo) {
         self.timers.cancel(&Timer::Silence(link));
-        let Some(opened) = self.links.get_mut(link) else { return };
-        opened.role = match &opened.role {
-            Role::Full(peer) => Role::Full(FullPeer { greeted: true, ..peer.clone() }),
-            _ => Role::Full(FullPeer {
-                id: node.id,
-                session: node.session,
-                address: None,
-                greeted: true,
-                answered: false,
-            }),
+        let Some(opened) = self.links.get(link) else { return };
+        let peer = match &opened.role {
+            Role::Full(peer) => FullPeer { greeted: true, ..peer.clone() },
+            _ => FullPeer { id: node.id, session: node.session, address: None, greeted: true, answered: false },
         };
+        self.links.set_full(link, peer);
     }
 
     pub(super) fn refuse_network(&mut self, now: Instant, link: LinkId, node: &NodeInfo) {
@@ -167,8 +163,8 @@ impl Protocol {
     pub(super) fn verify_claim(&mut self, now: Instant, link: LinkId, node: &NodeInfo) {
         let claimed = node.address.as_ref().filter(|address| self.may_learn(link, address));
         let probing = claimed.is_some_and(|address| {
-            let limits = &self.config.limits;
-            self.peers.add(address, Source::Hello, now, limits);
+            let source = Source::Hello(self.scope_of(link));
+            self.peers.add(address, source, now, &self.config.limits);
             let leads_there = match self.peers.get(address).map(|peer| peer.state) {
                 Some(State::Connected(at)) => {
                     self.links.get(at).and_then(Link::full).is_some_and(|peer| peer.id == node.id)
@@ -220,7 +216,11 @@ impl Protocol {
             match greeting {
                 _ if right => self.verified(now, link, &address),
                 Some(greeting) if greeting.session == self.config.session => self.found_self(&address),
-                Some(_) => {
+                Some(other) => {
+                    // A node that has just started again says another session, and a closing link proves nothing.
+                    if claimed.is_some_and(|peer| peer.id != other.node) {
+                        self.offend(link, Offence::FalseAddress, "HANDSHAKE: another node answers at its address");
+                    }
                     self.peers.set_state(&address, State::Waiting);
                     self.dial_at(&address, now);
                 }
@@ -330,6 +330,7 @@ impl Protocol {
             return self.learn_quietly(now, link, addresses);
         }
         let (mut new, mut displacing) = (0, self.config.limits.word_burst);
+        let scope = self.scope_of(link);
         let mut own: Vec<&PeerAddress> = addresses.first().into_iter().chain(addresses.last()).collect();
         own.dedup();
         for address in addresses {
@@ -337,8 +338,9 @@ impl Protocol {
                 continue;
             }
             if self.peers.get(address).is_none() {
-                let source = if own.contains(&address) { Source::Hello } else { Source::Hearsay };
-                let displaces = source == Source::Hearsay && self.peers.is_full(&self.config.limits);
+                let hello = own.contains(&address);
+                let source = if hello { Source::Hello(scope) } else { Source::Hearsay(scope) };
+                let displaces = !hello && self.peers.is_full(&self.config.limits);
                 if (displaces && displacing == 0) || !self.peers.add(address, source, now, &self.config.limits) {
                     // Where nothing gives way now, nothing does for the rest of this HANDSHAKE.
                     displacing = if displaces { 0 } else { displacing };
@@ -364,10 +366,18 @@ impl Protocol {
         }
     }
 
+    /// From how far away the other end of a link comes.
+    pub(super) fn scope_of(&self, link: LinkId) -> Scope {
+        self.links.get(link).map_or(Scope::Public, |link| link.scope)
+    }
+
     /// Whether the other end of `link` may tell us this address, and whether it is worth knowing.
     pub(super) fn may_learn(&mut self, link: LinkId, address: &PeerAddress) -> bool {
-        let in_scope = self.links.get(link).is_some_and(|link| link.scope.may_tell(address.scope()));
-        if !in_scope {
+        let scope = self.scope_of(link);
+        let in_scope = scope.may_tell(address.scope());
+        if in_scope {
+            self.peers.widen(address, scope);
+        } else {
             self.counters.addresses_out_of_scope += 1;
         }
         in_scope && *address != self.config.address

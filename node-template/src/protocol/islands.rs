@@ -135,8 +135,8 @@ impl Protocol {
         }
     }
 
-    /// The node at an address has this root. If it is not ours, the two parts are to be linked.
-    pub(super) fn on_root_of(&mut self, now: Instant, address: &PeerAddress, root: Session) {
+    /// The node at an address, of which the other end of `link` told, has this root. If it is not ours, the two parts are to be linked.
+    pub(super) fn on_root_of(&mut self, now: Instant, link: LinkId, address: &PeerAddress, root: Session) {
         let island = &self.overlay.island;
         if root == island.root || self.config.max_peers.is_none() || self.ending {
             return;
@@ -145,7 +145,7 @@ impl Protocol {
         if now < may {
             // Whoever lives there is asked again as soon as it may be acted on.
             let at = may + VISIT_WITHIN.mul_f64(self.rng.random_range(0.0..1.0));
-            self.hear_of(now, std::slice::from_ref(address));
+            self.hear_of(now, link, std::slice::from_ref(address));
             return self.visit_soon(address, at);
         }
         let full = self.is_full(now, None);
@@ -154,7 +154,7 @@ impl Protocol {
             return;
         }
         self.overlay.island.next_merge = Some(now + MERGE_EVERY.mul_f64(self.rng.random_range(1.0..2.0)));
-        self.hear_of(now, std::slice::from_ref(address));
+        self.hear_of(now, link, std::slice::from_ref(address));
         let gave_up = if full { self.links_to_give_up(now, true).into_iter().next() } else { None };
         if full && gave_up.is_none() {
             return;

@@ -80,6 +80,33 @@ pub const LISTERS: usize = 512;
 /// The greatest age that a frame may claim for what it carries.
 pub const OLDEST: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How many points of misconduct an address group, or on this host a link, may gather; at this many it is closed and kept away. Sixteen frames that are no messages.
+pub const MISCONDUCT: u32 = 160;
+/// How long it takes until one point is forgotten: ten in a minute, so that a program with a rare fault is borne for ever.
+pub const POINT_FADES: Duration = Duration::from_secs(6);
+/// For how long reading a link rests after each breach, once half of [`MISCONDUCT`] is gathered.
+pub const SLOWED: Duration = Duration::from_secs(1);
+/// For how long a group is kept away the first time; then twice as long each time …
+pub const KEPT_AWAY_LEAST: Duration = Duration::from_secs(120);
+/// … up to this: addresses change hands. After as long a time of peace it begins anew.
+pub const KEPT_AWAY_MOST: Duration = Duration::from_secs(3_600);
+/// How many groups are remembered for what they did, and how many ids: some 150 bytes each.
+pub const OFFENDERS: usize = 4_096;
+/// How often a person is told that somebody of one group was turned away; others are counted.
+pub const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// Of how many groups it is remembered that a person was told.
+pub const TOLD_GROUPS: usize = 256;
+/// How many GRAFT frames a link may bring at once …
+pub const GRAFTS_AT_ONCE: u32 = 1_000;
+/// … and how long one more takes after that. One comes for each link that breaks at a neighbour, or is grafted from it: hundreds while a network falls apart, then none.
+pub const GRAFT_EVERY: Duration = Duration::from_millis(50);
+/// On the link of a full peer beyond loopback, which carries what others send, each origin has the allowance of `transaction_rate` and `transaction_burst`, and all together
+/// this many times as much: 32,000/s of 300 bytes are 77 Mbit/s, more than one node takes in of a busy network, and what a liar with made-up origins can cost.
+pub const LINK_TIMES: u32 = 16;
+/// How many origins on one link are counted each for itself at a time; the others share the allowance of the link's own peer. An origin takes one of them only while it
+/// uses more than its rate, so more than [`LINK_TIMES`] at once can not last.
+pub const LINK_ORIGINS: usize = 64;
+
 /// The bounds that one node keeps; [`Limits::default`] holds the measured values. Everything is per node unless it says otherwise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
@@ -101,7 +128,10 @@ pub struct Limits {
     pub upgrade_timeout: Duration,
     /// The longest upgrade request or answer, in bytes.
     pub upgrade_bytes: usize,
-    /// How many accepted links there are at most, upgrading ones included.
+    /// How many accepted connections may be upgrading at once; of whoever has most of them the oldest gives way to one more. A peer takes a round trip to upgrade, so
+    /// to push it out somebody would have to open this many in that time, from as many addresses.
+    pub half_open: usize,
+    /// How many accepted links there are at most.
     pub inbound_links: usize,
     /// How many accepted links come from one IP address; loopback is exempt.
     pub inbound_per_ip: usize,
@@ -117,7 +147,7 @@ pub struct Limits {
     pub dead_after: Duration,
     /// How long a client may be silent with nothing outstanding.
     pub client_silence: Duration,
-    /// How many transactions of one client or plain peer beyond loopback are read per second …
+    /// How many transactions of one client, plain peer or origin beyond loopback are read per second …
     pub transaction_rate: u32,
     /// … after a burst of this many. Above it reading pauses; nothing is dropped.
     pub transaction_burst: u32,
@@ -159,6 +189,7 @@ impl Default for Limits {
             dial_timeout: Duration::from_secs(5),
             upgrade_timeout: Duration::from_secs(5),
             upgrade_bytes: 8 * 1024,
+            half_open: 256,
             inbound_links: 1_024,
             inbound_per_ip: 16,
             queue_bytes: 4 * 1024 * 1024,

@@ -1,10 +1,11 @@
 //! The open links: who is at the other end, what was said, how the flow of transactions stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Instant;
 
 use super::address::{PeerAddress, Scope};
+use super::conduct::{AddressGroup, Score};
 use super::event::PeerName;
 use super::identity::{LinkId, NodeId, Session};
 use super::message::NodeInfo;
@@ -18,6 +19,12 @@ pub(super) struct Link {
     pub(super) remote: IpAddr,
     /// From how far away the other end comes: it decides which addresses it may tell.
     pub(super) scope: Scope,
+    /// From where, as far as conduct is concerned; `None`: from this host.
+    pub(super) group: Option<AddressGroup>,
+    /// On this host: what its other end has done.
+    pub(super) score: Score,
+    /// Until when its GRAFTs are paid for (a virtual clock, as below).
+    pub(super) grafts_used_until: Option<Instant>,
     /// When it was opened.
     pub(super) opened: Instant,
     /// How many transactions it brought that were new here.
@@ -40,8 +47,6 @@ pub(super) struct Link {
     pub(super) acks_due: usize,
     /// Until when its questions in reconciliations are paid for (a virtual clock, as above).
     pub(super) asks_used_until: Option<Instant>,
-    /// Frames on it that were no messages.
-    pub(super) faults: u32,
     /// Whether we asked the shell to close it: nothing is sent or believed any more.
     pub(super) closing: bool,
 }
@@ -147,7 +152,11 @@ impl Link {
 
 /// All open links, in the order in which they were opened.
 #[derive(Debug, Default)]
-pub(super) struct Links(BTreeMap<LinkId, Link>);
+pub(super) struct Links {
+    all: BTreeMap<LinkId, Link>,
+    /// Every link of each full peer, the oldest first: asked for with each transaction.
+    nodes: BTreeMap<NodeId, BTreeSet<LinkId>>,
+}
 
 impl Links {
     pub(super) fn open(&mut self, id: LinkId, remote: IpAddr, dialled: Option<PeerAddress>, role: Role, now: Instant) {
@@ -155,6 +164,9 @@ impl Links {
             dialled,
             remote,
             scope: Scope::of(remote),
+            group: AddressGroup::of(remote),
+            score: Score::new(now),
+            grafts_used_until: None,
             opened: now,
             brought: 0,
             joins_used_until: None,
@@ -166,44 +178,61 @@ impl Links {
             word_used_until: None,
             acks_due: 0,
             asks_used_until: None,
-            faults: 0,
             closing: false,
         };
-        self.0.insert(id, link);
+        self.all.insert(id, link);
+    }
+
+    /// The other end of a link is a full peer, from now on and for as long as the link lives.
+    pub(super) fn set_full(&mut self, id: LinkId, peer: FullPeer) {
+        if let Some(link) = self.all.get_mut(&id) {
+            self.nodes.entry(peer.id).or_default().insert(id);
+            link.role = Role::Full(peer);
+        }
     }
 
     pub(super) fn get(&self, id: LinkId) -> Option<&Link> {
-        self.0.get(&id)
+        self.all.get(&id)
     }
 
     pub(super) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
-        self.0.get_mut(&id)
+        self.all.get_mut(&id)
     }
 
     pub(super) fn remove(&mut self, id: LinkId) -> Option<Link> {
-        self.0.remove(&id)
+        let link = self.all.remove(&id)?;
+        if let Some(peer) = link.full()
+            && let Some(links) = self.nodes.get_mut(&peer.id)
+        {
+            links.remove(&id);
+            if links.is_empty() {
+                self.nodes.remove(&peer.id);
+            }
+        }
+        Some(link)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (LinkId, &Link)> {
-        self.0.iter().map(|(id, link)| (*id, link))
+        self.all.iter().map(|(id, link)| (*id, link))
     }
 
     /// A link, or every link, was not read for a while: its silence does not count.
     pub(super) fn excuse(&mut self, now: Instant, link: Option<LinkId>) {
-        let unread = self.0.iter_mut().filter(|(id, _)| link.is_none_or(|link| link == **id));
+        let unread = self.all.iter_mut().filter(|(id, _)| link.is_none_or(|link| link == **id));
         unread.for_each(|(_, link)| link.heard = now);
     }
 
     /// The link to a full peer, other than `except`; of two the older.
     pub(super) fn to_node(&self, node: NodeId, except: Option<LinkId>) -> Option<(LinkId, &FullPeer)> {
-        self.iter()
-            .filter(|(id, link)| Some(*id) != except && !link.closing)
-            .find_map(|(id, link)| link.full().filter(|peer| peer.id == node).map(|peer| (id, peer)))
+        let links = self.nodes.get(&node)?.iter().filter(|id| Some(**id) != except);
+        links
+            .filter_map(|id| Some((*id, self.get(*id).filter(|link| !link.closing)?)))
+            .find_map(|(id, link)| link.full().map(|peer| (id, peer)))
     }
 
     /// How many nodes we are linked to: each full peer once, each plain peer by the link that we dialled.
     pub(super) fn peers(&self) -> usize {
-        let open = || self.0.values().filter(|link| link.takes_transactions());
+        let open = || self.all.values().filter(|link| link.takes_transactions());
         let mut full: Vec<NodeId> = open().filter_map(Link::full).map(|peer| peer.id).collect();
         full.sort_unstable();
         full.dedup();

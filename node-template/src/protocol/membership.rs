@@ -39,10 +39,13 @@ impl Protocol {
             Direction::Accepted => {
                 self.links.open(link, remote, None, Role::Client, now);
                 self.timers.set(Timer::Silence(link), now + self.config.limits.client_silence);
-                self.refuses_accepted(now, link, remote);
+                if !self.refuses_accepted(now, link, remote) && !self.turns_away(now, link) {
+                    self.make_place(now, link);
+                }
             }
             Direction::Dialled { address, greeting } => {
                 self.on_dialled(now, link, remote, address, greeting);
+                self.turns_away(now, link);
                 self.fill_slots(now);
             }
         }

@@ -36,6 +36,7 @@ mod blocks;
 mod broadcast;
 mod catch_up;
 mod comparison;
+mod conduct;
 mod dialling;
 mod discovery;
 mod duel;
@@ -52,6 +53,7 @@ mod membership;
 mod offer;
 mod overlay;
 mod peers;
+mod places;
 mod presence;
 mod reconcile;
 mod seeking;
@@ -70,6 +72,7 @@ use access::Doorkeeping;
 use address::{PeerAddress, Scope};
 use broadcast::Broadcasts;
 use catch_up::CatchingUp;
+use conduct::{Conduct, Offence};
 use counters::Counters;
 use dialling::Dialling;
 use discovery::Discovery;
@@ -120,6 +123,9 @@ pub struct Protocol {
     presence: Presence,
     doorkeeping: Doorkeeping,
     searches: Searches,
+    conduct: Conduct,
+    /// When the fact happened that is being handled.
+    now: Instant,
     /// Whether the pool's file takes writes, as far as we know.
     writable: bool,
     /// Where the pool ended before the fact that is being handled.
@@ -132,8 +138,6 @@ pub struct Protocol {
 
 /// How often a person is warned of what peers do.
 const WARN_EVERY: Duration = Duration::from_secs(10);
-/// How many frames that are no messages a link may bring before it is closed.
-const FAULTS: u32 = 16;
 
 impl Protocol {
     /// A node that knows its peers' addresses and what its pool holds (identities and times, see [`time`](transaction::Transaction::time), in the order of their positions), and is linked to nobody. The first
@@ -159,6 +163,8 @@ impl Protocol {
             presence: Presence::new(config.seed),
             doorkeeping: Doorkeeping::default(),
             searches: Searches::default(),
+            conduct: Conduct::default(),
+            now,
             writable: true,
             end_before: 0,
             counters: Counters::default(),
@@ -180,6 +186,7 @@ impl Protocol {
     /// Takes a fact in. Afterwards [`Self::poll_output`] must be called until it returns `None`, and then [`Self::poll_timeout`] once.
     pub fn handle(&mut self, now: Instant, input: Input) {
         debug_assert!(self.outbox.is_empty(), "every output is taken before the next input is handled");
+        self.now = now;
         if !matches!(input, Input::LinkFull { .. }) {
             self.end_before = self.holdings.end();
         }
@@ -191,6 +198,9 @@ impl Protocol {
             Input::Broadcast { request, message, time } => self.on_own_broadcast(now, request, message, time),
             Input::LinkOpened { link, remote, direction } => self.on_link_opened(now, link, remote, direction),
             Input::LinkClosed { link, cause } => self.on_link_closed(now, link, cause),
+            Input::Broke { link, what } => self.on_broke(link, &what),
+            Input::Panicked => self.counters.tasks_panicked += 1,
+            Input::Refused { remote, reason } => self.on_refused(now, remote, &reason),
             Input::LinkFull { link } => self.on_link_full(now, link),
             Input::Fed { link, position } => self.on_fed(now, link, position),
             Input::Pong { link } => self.on_pong(now, link),
@@ -321,15 +331,19 @@ impl Protocol {
             Ok(Message::Find(find)) => self.on_find(now, link, find),
             Ok(Message::Found(found)) => self.on_image_found(now, link, found),
             Ok(Message::Status(StatusFrame::Question { holds })) => self.on_status_question(now, link, &holds),
-            Ok(Message::Status(StatusFrame::Answer(_)) | Message::Ack(_)) => self.counters.answers_unsolicited += 1,
+            Ok(message @ (Message::Status(StatusFrame::Answer(_)) | Message::Ack(_))) => {
+                self.counters.answers_unsolicited += 1;
+                self.offend(link, Offence::Unasked, &format!("{}: nobody asked; ignored", message.kind()));
+            }
             Ok(Message::Unknown(kind)) => {
                 self.counters.messages_unknown += 1;
                 self.fault_without_count(link, format!("sent a message of the unknown type {kind:?}; ignored"));
             }
             Err(error) => {
                 self.counters.frames_malformed += 1;
-                self.fault(link, &error.to_string());
-                if matches!(error, Malformed::Json(_)) {
+                let json = matches!(error, Malformed::Json(_));
+                self.offend(link, if json { Offence::Broken } else { Offence::Breach }, &error.to_string());
+                if json {
                     self.close(link, close::INVALID_DATA, "a message is one JSON object");
                 }
             }
@@ -342,7 +356,7 @@ impl Protocol {
             let frame = StatusFrame::Answer(Box::new(self.status(now, holds))).to_frame();
             self.send(vec![link], frame, Lane::Control);
         } else {
-            self.fault(link, "STATUS: only clients on this host are answered");
+            self.offend(link, Offence::Unasked, "STATUS: only clients on this host are answered");
         }
     }
 
@@ -372,6 +386,7 @@ impl Protocol {
                 Timer::TellNodes => self.on_tell_due(now),
                 Timer::Sweep => self.on_sweep_due(now),
                 Timer::Search(search) => self.on_search_due(search),
+                Timer::Untold => self.on_untold_due(now),
             }
         }
     }
@@ -489,14 +504,9 @@ impl Protocol {
         self.outbox.push_back(Output::Notify(event));
     }
 
-    /// A peer broke a rule: said in the debug log, and counted against its link.
+    /// A peer broke a rule: said in the debug log, and held against it.
     fn fault(&mut self, link: LinkId, text: &str) {
-        self.fault_without_count(link, text.to_owned());
-        let Some(open) = self.links.get_mut(link) else { return };
-        open.faults += 1;
-        if open.faults >= FAULTS {
-            self.close(link, close::POLICY, "too many messages that break the rules");
-        }
+        self.offend(link, Offence::Breach, text);
     }
 
     fn fault_without_count(&mut self, link: LinkId, text: String) {

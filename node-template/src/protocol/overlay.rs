@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 
 use super::address::{PeerAddress, Scope};
+use super::conduct::Offence;
 use super::event::Event;
 use super::genesis::Genesis;
 use super::identity::{Greeting, LinkId, NodeId};
@@ -137,7 +138,8 @@ impl Protocol {
         if capped || self.config.genesis.is_some() {
             let remembered = std::mem::take(&mut self.config.remembered_peers);
             for address in remembered.iter().take(limits::REMEMBERED_PEERS) {
-                self.peers.add(address, Source::Hearsay, now, &self.config.limits);
+                // Whoever told of them is forgotten: their names may lead to nothing near.
+                self.peers.add(address, Source::Hearsay(Scope::Public), now, &self.config.limits);
             }
         }
         if capped {
@@ -260,7 +262,7 @@ impl Protocol {
         if let (Some(root), Some(address)) = (join.root, claimed)
             && self.may_learn(link, &address)
         {
-            self.on_root_of(now, &address, root);
+            self.on_root_of(now, link, &address, root);
         }
     }
 
@@ -353,7 +355,7 @@ impl Protocol {
         if !self.may_learn(link, &address) || self.link_to_split(now, &address).is_none() {
             return false;
         }
-        self.peers.add(&address, Source::Hello, now, &self.config.limits);
+        self.peers.add(&address, Source::Hello(self.scope_of(link)), now, &self.config.limits);
         let probing = self.probe(now, link, &address);
         if let Some(Role::Guest(guest)) = self.links.get_mut(link).map(|link| &mut link.role) {
             guest.insists = probing;
@@ -458,7 +460,7 @@ impl Protocol {
         let linked = matches!(&open.role, Role::Full(peer) if peer.greeted);
         if !asked && !linked {
             self.counters.answers_unsolicited += 1;
-            return self.fault_without_count(link, "DECLINED: nobody asked; ignored".to_owned());
+            return self.offend(link, Offence::Unasked, "DECLINED: nobody asked; ignored");
         }
         let (peer, by) = (self.name_of(link), open.full().map(|peer| peer.id));
         let address = peer.address.clone();
@@ -467,7 +469,7 @@ impl Protocol {
         self.close(link, close::NORMAL, "goodbye");
         let told: Vec<PeerAddress> = declined.addresses.iter().filter(|at| self.may_learn(link, at)).cloned().collect();
         if self.config.max_peers.is_some() {
-            self.hear_of(now, &told);
+            self.hear_of(now, link, &told);
             self.overlay.seeking.hint(&told);
         } else {
             self.learn(now, link, &told);
@@ -486,7 +488,7 @@ impl Protocol {
             self.notify(Event::DeclinedBy { peer, others: told.len(), next, retry_in: wait });
         }
         if let (Some(address), Some(root)) = (address, declined.root) {
-            self.on_root_of(now, &address, root);
+            self.on_root_of(now, link, &address, root);
         }
     }
 

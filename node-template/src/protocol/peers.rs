@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
-use super::address::PeerAddress;
+use super::address::{PeerAddress, Scope};
 use super::identity::LinkId;
 use super::limits::Limits;
 
@@ -35,10 +35,20 @@ pub(super) enum State {
 pub(super) enum Source {
     /// A person named it.
     Known,
-    /// Somebody who says hello gives it as its own.
-    Hello,
-    /// A peer told of it.
-    Hearsay,
+    /// Somebody who says hello from so far away gives it as its own.
+    Hello(Scope),
+    /// A peer that is so far away told of it.
+    Hearsay(Scope),
+}
+
+impl Source {
+    /// How near what its name stands for may be: a person may name anything, others nothing that is nearer to us than they are.
+    fn reach(self) -> Scope {
+        match self {
+            Self::Known => Scope::Loopback,
+            Self::Hello(scope) | Self::Hearsay(scope) => scope,
+        }
+    }
 }
 
 /// What we know of one address.
@@ -46,12 +56,16 @@ pub(super) enum Source {
 pub(super) struct Peer {
     /// Whether a person named it: never forgotten.
     pub(super) known: bool,
+    /// The nearest that its name may lead to: what those who told of it may tell. Of an IP address it is known when it is told, of a name when it is resolved.
+    pub(super) reach: Scope,
     /// Where it stands.
     pub(super) state: State,
     /// Dials that failed, or links that ended early, in a row.
     pub(super) failures: u32,
     /// Until when its node has no place for us, as it said.
     pub(super) declined_until: Option<Instant>,
+    /// Until when it is not dialled, because who is there broke rules.
+    pub(super) kept_until: Option<Instant>,
     /// How often in a row it said so.
     pub(super) declines: u32,
     /// When we last insisted on a place there, or, for a plain peer, sent it to others.
@@ -67,12 +81,14 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    fn new(known: bool, state: State) -> Self {
+    fn new(known: bool, reach: Scope, state: State) -> Self {
         Self {
             known,
+            reach,
             state,
             failures: 0,
             declined_until: None,
+            kept_until: None,
             declines: 0,
             pressed: None,
             last_up: None,
@@ -123,12 +139,20 @@ impl PeerTable {
     /// Adds an address; `false` if it is there already, or there is no room for it.
     pub(super) fn add(&mut self, address: &PeerAddress, source: Source, now: Instant, limits: &Limits) -> bool {
         let known = source == Source::Known;
+        self.widen(address, source.reach());
         if self.peers.contains_key(address) || (!known && !self.make_room(source, now, limits)) {
             return false;
         }
         self.known += usize::from(known);
-        self.peers.insert(address.clone(), Peer::new(known, State::Waiting));
+        self.peers.insert(address.clone(), Peer::new(known, source.reach(), State::Waiting));
         true
+    }
+
+    /// Somebody from whom addresses of this scope are taken told of an address. If that is nearer than all before, its name may lead that near.
+    pub(super) fn widen(&mut self, address: &PeerAddress, reach: Scope) {
+        if let Some(peer) = self.peers.get_mut(address) {
+            peer.reach = peer.reach.min(reach);
+        }
     }
 
     /// Whether one more learned address has no room unless another one gives way.
@@ -144,7 +168,7 @@ impl PeerTable {
         }
         let idle =
             self.peers.iter().filter(|(_, peer)| !peer.known && matches!(peer.state, State::Waiting | State::Queued));
-        let hearsay = |peer: &Peer| source == Source::Hello && peer.last_up.is_none();
+        let hearsay = |peer: &Peer| matches!(source, Source::Hello(_)) && peer.last_up.is_none();
         let worst = idle
             .filter(|(_, peer)| peer.failures > 0 || peer.is_forgettable(now, limits) || hearsay(peer))
             .min_by_key(|(_, peer)| (peer.last_up, u32::MAX - peer.failures))
@@ -154,7 +178,7 @@ impl PeerTable {
 
     /// Moves an address to another state; unknown addresses are added first, outside the bound, because a link to them is open already.
     pub(super) fn set_state(&mut self, address: &PeerAddress, state: State) {
-        let peer = self.peers.entry(address.clone()).or_insert_with(|| Peer::new(false, State::Waiting));
+        let peer = self.peers.entry(address.clone()).or_insert_with(|| Peer::new(false, Scope::Public, State::Waiting));
         let counts = |state| usize::from(matches!(state, State::Attempting | State::Probing(_)));
         self.attempting = self.attempting + counts(state) - counts(peer.state);
         peer.state = state;
@@ -231,16 +255,16 @@ mod tests {
         let mut table = PeerTable::default();
         assert!(
             table.add(&address(1), Source::Known, now, &limits)
-                && !table.add(&address(1), Source::Hearsay, now, &limits)
+                && !table.add(&address(1), Source::Hearsay(Scope::Loopback), now, &limits)
         );
         assert!(
-            table.add(&address(2), Source::Hearsay, now, &limits)
-                && table.add(&address(3), Source::Hearsay, now, &limits)
+            table.add(&address(2), Source::Hearsay(Scope::Loopback), now, &limits)
+                && table.add(&address(3), Source::Hearsay(Scope::Loopback), now, &limits)
         );
-        assert!(!table.add(&address(4), Source::Hearsay, now, &limits), "nothing has failed yet");
+        assert!(!table.add(&address(4), Source::Hearsay(Scope::Loopback), now, &limits), "nothing has failed yet");
         table.get_mut(&address(2)).expect("there").failures = 1;
         table.get_mut(&address(3)).expect("there").failures = 2;
-        assert!(table.add(&address(4), Source::Hearsay, now, &limits));
+        assert!(table.add(&address(4), Source::Hearsay(Scope::Loopback), now, &limits));
         assert!(table.get(&address(3)).is_none() && table.get(&address(2)).is_some());
         assert!(table.add(&address(5), Source::Known, now, &limits), "known peers always have room");
     }
@@ -250,7 +274,9 @@ mod tests {
         let limits = Limits::default();
         let now = Instant::now();
         let mut table = PeerTable::default();
-        for (port, source) in [(1, Source::Known), (2, Source::Hearsay), (3, Source::Hearsay)] {
+        for (port, source) in
+            [(1, Source::Known), (2, Source::Hearsay(Scope::Loopback)), (3, Source::Hearsay(Scope::Loopback))]
+        {
             table.add(&address(port), source, now, &limits);
             table.get_mut(&address(port)).expect("there").failures = 100;
         }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 
 use super::comparison;
+use super::conduct::Offence;
 use super::event::Event;
 use super::identity::LinkId;
 use super::links::{Flow, Link};
@@ -306,7 +307,7 @@ impl Protocol {
     fn on_answer(&mut self, now: Instant, link: LinkId, step: &Step) {
         let Some(open) = self.reconciling.open.get_mut(&link).filter(|open| open.number == step.number) else {
             self.counters.answers_unsolicited += 1;
-            return;
+            return self.offend(link, Offence::Unasked, "SYNC: nobody asked, or too long ago; ignored");
         };
         let (mut have, mut need) = (Vec::new(), Vec::new());
         let next = comparison::conclude(self.offer.items(), &step.message, &mut have, &mut need);

@@ -478,7 +478,7 @@ impl Protocol {
         if !self.may_learn(link, &address) {
             return true;
         }
-        self.peers.add(&address, Source::Hello, now, &self.config.limits);
+        self.peers.add(&address, Source::Hello(self.scope_of(link)), now, &self.config.limits);
         let idle = self.peers.get(&address).is_some_and(|peer| peer.state == State::Waiting);
         if idle && !self.is_full(now, None) {
             if let Some(peer) = self.peers.get_mut(&address) {
@@ -492,7 +492,7 @@ impl Protocol {
             self.close(link, close::TRY_AGAIN_LATER, "this node has no free place");
         }
         let told: Vec<PeerAddress> = addresses.iter().filter(|told| self.may_learn(link, told)).cloned().collect();
-        self.hear_of(now, &told);
+        self.hear_of(now, link, &told);
         true
     }
 

@@ -147,7 +147,7 @@ impl Protocol {
         }
         self.counters.addresses_dropped += sample.dropped as u64;
         let told: Vec<PeerAddress> = sample.addresses.iter().filter(|at| self.may_learn(link, at)).cloned().collect();
-        self.hear_of(now, &told);
+        self.hear_of(now, link, &told);
         let purpose = self.overlay.seeking.open.get(&link).cloned();
         let address = self.name_of(link).address;
         match purpose {
@@ -167,17 +167,17 @@ impl Protocol {
             }
         }
         if let (Some(address), Some(root)) = (address, sample.root) {
-            self.on_root_of(now, &address, root);
+            self.on_root_of(now, link, &address, root);
         }
         self.seek(now);
     }
 
     /// Takes addresses into the table; they are dialled when a place is wanted.
-    pub(super) fn hear_of(&mut self, now: Instant, addresses: &[PeerAddress]) -> usize {
+    pub(super) fn hear_of(&mut self, now: Instant, link: LinkId, addresses: &[PeerAddress]) -> usize {
         let mut new = 0;
         for address in addresses {
             if self.peers.get(address).is_none() {
-                let added = self.peers.add(address, Source::Hearsay, now, &self.config.limits);
+                let added = self.peers.add(address, Source::Hearsay(self.scope_of(link)), now, &self.config.limits);
                 new += usize::from(added);
                 self.counters.addresses_without_room += u64::from(!added);
                 if added && self.config.max_peers.is_none() {
@@ -192,7 +192,7 @@ impl Protocol {
     pub(super) fn learn_quietly(&mut self, now: Instant, link: LinkId, addresses: &[PeerAddress]) {
         let few = addresses.iter().take(limits::SAMPLE_ADDRESSES);
         let told: Vec<PeerAddress> = few.filter(|address| self.may_learn(link, address)).cloned().collect();
-        let new = self.hear_of(now, &told);
+        let new = self.hear_of(now, link, &told);
         if new > 0 {
             self.notify(Event::Learned { peer: self.name_of(link), addresses: new });
         }

@@ -14,7 +14,9 @@ impl Protocol {
         let mut rows: Vec<PeerRow> =
             self.peers.iter().filter_map(|(address, peer)| self.row(now, address, peer)).collect();
         rows.sort_by(|one, other| (one.state, &one.address).cmp(&(other.state, &other.address)));
-        rows.truncate(limits::STATUS_PEERS);
+        let kept = self.kept_rows(now);
+        rows.truncate(limits::STATUS_PEERS - kept.len());
+        rows.extend(kept);
         rows
     }
 
@@ -28,11 +30,14 @@ impl Protocol {
             State::Waiting if peer.declined_until.is_some_and(|until| now < until) => {
                 (PeerState::Declined, wait(peer.declined_until))
             }
+            State::Waiting if self.kept_from(now, address).is_some() => {
+                (PeerState::Kept, wait(self.kept_from(now, address)))
+            }
             State::Waiting if peer.failures > 0 && due().is_some() => (PeerState::Failed, wait(due())),
             State::Waiting => (PeerState::Idle, wait(due())),
         };
         // Tenths are enough for a person, and a status then has a readable length.
         let seconds = seconds.map(|seconds| (seconds * 10.0).round() / 10.0);
-        Some(PeerRow { address: address.to_string(), state, seconds, known: peer.known })
+        Some(PeerRow { address: address.to_string(), state, seconds, known: peer.known, cause: None })
     }
 }

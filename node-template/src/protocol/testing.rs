@@ -253,10 +253,10 @@ impl Net {
                     }
                 }
             }
-            Output::Dial { address } => {
+            Output::Dial { address, .. } => {
                 self.inputs.push_back((node, Input::DialFailed { address, error: "not in this test".into() }))
             }
-            Output::Probe { link, address } => {
+            Output::Probe { link, address, .. } => {
                 let greeting = (0..self.cores.len()).find(|other| self::address(*other) == address);
                 let greeting = greeting.map(|other| self.greeting(other));
                 self.inputs.push_back((node, Input::Probed { link, address, greeting }));
@@ -284,7 +284,7 @@ impl Net {
                 let images = self.images.get(&node).into_iter().flatten().filter(has).cloned().collect();
                 self.inputs.push_back((node, Input::LookedUp { search, images }));
             }
-            Output::Offer { found } => self.offers.push((node, found)),
+            Output::Offer { found, .. } => self.offers.push((node, found)),
             Output::SearchOver { search, end } => self.searches_over.push((node, search, end)),
             Output::Feed { .. }
             | Output::Fetch { .. }
@@ -292,6 +292,7 @@ impl Net {
             | Output::Kept { .. }
             | Output::Unqueue { .. }
             | Output::Advertise { .. }
+            | Output::Pause { .. }
             | Output::Remember { .. } => {}
         }
     }

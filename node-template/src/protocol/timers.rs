@@ -44,6 +44,8 @@ pub(super) enum Timer {
     Sweep,
     /// A search has had its time.
     Search(SearchId),
+    /// Somebody was turned away without a word.
+    Untold,
 }
 
 /// The set of deadlines.

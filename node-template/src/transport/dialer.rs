@@ -1,20 +1,20 @@
 //! The client side: one connection attempt, within its time, and what the answer to the upgrade says of who is there.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::IpAddr;
 
-use tokio::net::TcpStream;
 use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, http};
 
+use super::resolve::connect;
 use super::secure::{Live, dial_failed};
 use super::stream::{Guarded, Stream};
 use super::{Socket, websocket_config};
 use crate::protocol::access::Certified;
-use crate::protocol::address::PeerAddress;
+use crate::protocol::address::{PeerAddress, Scope};
 use crate::protocol::identity::Greeting;
 use crate::protocol::limits::Limits;
 
@@ -28,12 +28,17 @@ pub(crate) struct Dialled {
     pub(crate) certified: Option<Certified>,
 }
 
-/// Opens a WebSocket to an address. Nothing but the upgrade request is sent before the other side has shown that it speaks WebSocket.
+/// Opens a WebSocket to an address, unless its name leads nearer to us than `reach`. Nothing but the upgrade request is sent before the other side has shown that it speaks WebSocket.
 ///
 /// # Errors
 /// In words, for the log.
-pub(crate) async fn dial(address: &PeerAddress, limits: &Limits, secure: Option<&Live>) -> Result<Dialled, String> {
-    dial_for(address, limits, secure, None).await
+pub(crate) async fn dial(
+    address: &PeerAddress,
+    reach: Scope,
+    limits: &Limits,
+    secure: Option<&Live>,
+) -> Result<Dialled, String> {
+    dial_for(address, reach, limits, secure, None).await
 }
 
 /// As [`dial`], for another purpose than a link: a subprotocol (RFC 6455, section 1.9), which the other side must know.
@@ -42,6 +47,7 @@ pub(crate) async fn dial(address: &PeerAddress, limits: &Limits, secure: Option<
 /// In words, for the log.
 pub(crate) async fn dial_for(
     address: &PeerAddress,
+    reach: Scope,
     limits: &Limits,
     secure: Option<&Live>,
     purpose: Option<&'static str>,
@@ -58,7 +64,7 @@ pub(crate) async fn dial_for(
         }
         _ => {}
     }
-    match tokio::time::timeout(limits.dial_timeout, upgrade(address, limits, secure, purpose)).await {
+    match tokio::time::timeout(limits.dial_timeout, upgrade(address, reach, limits, secure, purpose)).await {
         Ok(Ok(dialled)) => Ok(dialled),
         Ok(Err(error)) => Err(describe(&error)),
         Err(_) => Err(format!("no answer within {} s", limits.dial_timeout.as_secs())),
@@ -66,8 +72,13 @@ pub(crate) async fn dial_for(
 }
 
 /// Asks who is at an address, and leaves.
-pub(crate) async fn probe(address: &PeerAddress, limits: &Limits, secure: Option<&Live>) -> Option<Greeting> {
-    let Dialled { mut socket, greeting, certified, .. } = dial(address, limits, secure).await.ok()?;
+pub(crate) async fn probe(
+    address: &PeerAddress,
+    reach: Scope,
+    limits: &Limits,
+    secure: Option<&Live>,
+) -> Option<Greeting> {
+    let Dialled { mut socket, greeting, certified, .. } = dial(address, reach, limits, secure).await.ok()?;
     // Whoever greets with another id than it has proved is nobody.
     let greeting = greeting.filter(|greeting| certified.is_none_or(|certified| certified.node == greeting.node));
     let farewell = CloseFrame { code: 1000.into(), reason: "".into() };
@@ -79,11 +90,12 @@ pub(crate) async fn probe(address: &PeerAddress, limits: &Limits, secure: Option
 
 async fn upgrade(
     address: &PeerAddress,
+    reach: Scope,
     limits: &Limits,
     secure: Option<&Live>,
     purpose: Option<&'static str>,
 ) -> Result<Dialled, tungstenite::Error> {
-    let stream = connect(address).await?;
+    let stream = connect(address, reach).await?;
     let remote = stream.peer_addr()?.ip().to_canonical();
     let mut request = address.to_string().into_client_request()?;
     if let Some(purpose) = purpose {
@@ -105,16 +117,6 @@ async fn upgrade(
         .and_then(|value| value.to_str().ok())
         .and_then(|text| text.parse().ok());
     Ok(Dialled { socket, remote, greeting, certified })
-}
-
-/// Tries every IP address that the host stands for. `localhost` is loopback by definition (RFC 6761) and asks no resolver.
-async fn connect(address: &PeerAddress) -> io::Result<TcpStream> {
-    let (host, port) = (address.host(), address.port());
-    if host == "localhost" {
-        let both = [SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))];
-        return TcpStream::connect(&both[..]).await;
-    }
-    TcpStream::connect((host.as_str(), port)).await
 }
 
 /// What went wrong, in words that a learner understands.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::dialer::{self, Dialled};
@@ -24,6 +24,7 @@ use super::secure::Live;
 use super::trip::Trip;
 use super::{Arrival, Read};
 use crate::discovery::Discovering;
+use crate::events::Teller;
 use crate::hook::Validator;
 use crate::images::{Answer, Images};
 use crate::pool::{Pool, Report};
@@ -91,7 +92,22 @@ pub(crate) enum Command {
         certified: Option<Certified>,
         answer: oneshot::Sender<bool>,
     },
+    /// An errand is to end in a panic.
+    #[cfg(test)]
+    PanicInErrand {
+        address: PeerAddress,
+    },
+    /// The pool's thread is to.
+    #[cfg(test)]
+    PanicInPool,
 }
+
+/// The pool's thread has ended by itself.
+#[derive(Debug)]
+pub(crate) struct PoolEnded;
+
+/// What is said of what a fault of our own ended.
+const FAULT: &str = "a fault of this program";
 
 /// Something that takes its time, and its end.
 enum Errand {
@@ -118,7 +134,7 @@ pub(crate) struct Parts {
     pub(crate) pressure: Arc<Pressure>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) remembered: Remembered,
-    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) events: Teller,
     pub(crate) syncs: Arc<Histogram>,
     pub(crate) images: Arc<Images>,
     pub(crate) discovering: Discovering,
@@ -133,6 +149,8 @@ pub(crate) struct Driver {
     /// Which link a task carries, so that a panic in it ends that link and nothing else.
     carried: HashMap<tokio::task::Id, LinkId>,
     errands: JoinSet<Errand>,
+    /// How each errand is taken to have ended if a fault of this program ends it.
+    lost: HashMap<tokio::task::Id, Errand>,
     requests: BTreeMap<RequestId, Request>,
     /// Who waits to be told what became of a broadcast.
     broadcasts: BTreeMap<RequestId, oneshot::Sender<Told>>,
@@ -181,6 +199,7 @@ impl Driver {
             tasks: JoinSet::new(),
             carried: HashMap::new(),
             errands: JoinSet::new(),
+            lost: HashMap::new(),
             requests: BTreeMap::new(),
             broadcasts: BTreeMap::new(),
             searches: BTreeMap::new(),
@@ -201,10 +220,13 @@ impl Driver {
 
     /// Drives the node until `stop` is ready; then says goodbye to everybody and returns the pool, which still has to be closed. Everything that is awaited in
     /// the `select!` is cancel-safe: channels, a timer, joins.
-    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) -> Pool {
+    ///
+    /// # Errors
+    /// [`PoolEnded`] if the pool's thread has ended by itself: without it nothing can be stored, and going on would lose what is acknowledged to nobody.
+    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) -> Result<Pool, PoolEnded> {
         let mut stop = std::pin::pin!(stop);
         let mut arrivals = Vec::with_capacity(ARRIVALS);
-        loop {
+        let ended = loop {
             let deadline = self.parts.protocol.poll_timeout();
             let told = self.log.deadline();
             let deadline = deadline.into_iter().chain(told).min();
@@ -217,11 +239,14 @@ impl Driver {
             let reading = self.parts.protocol.unstored_bytes() < self.parts.limits.unstored_bytes
                 || !self.parts.protocol.is_writable();
             tokio::select! {
-                () = &mut stop => break,
+                () = &mut stop => break Ok(()),
                 _ = self.parts.arrivals.recv_many(&mut arrivals, ARRIVALS), if reading => self.on_arrivals(&mut arrivals),
-                Some(report) = self.parts.reports.recv() => self.on_report(report),
+                report = self.parts.reports.recv() => match report {
+                    Some(report) => self.on_report(report),
+                    None => break Err(PoolEnded),
+                },
                 Some(command) = self.parts.commands.recv() => self.on_command(command),
-                Some(done) = self.errands.join_next() => self.on_errand(done),
+                Some(done) = self.errands.join_next_with_id() => self.on_errand(done),
                 fact = self.parts.discovering.next() => self.handle(fact),
                 Some(ended) = self.tasks.join_next_with_id() => self.on_task_ended(ended),
                 () = timeout => {
@@ -231,8 +256,9 @@ impl Driver {
                 }
             }
             self.hand_over();
-        }
-        self.end().await
+        };
+        let pool = self.end().await;
+        ended.map(|()| pool)
     }
 
     /// Before a deadline counts, what came in before it is heard: a peer is not silent because we are slow.
@@ -297,7 +323,14 @@ impl Driver {
                     self.open(*socket, remote, Direction::Accepted, Some(place), certified)
                 }
                 Arrival::TurnedAway { remote, reason } => self.handle(Input::TurnedAway { remote, reason }),
-                Arrival::Closed { link, cause } => self.close(link, cause),
+                Arrival::Closed { link, cause, broke } => {
+                    if broke && self.links.contains_key(&link) {
+                        self.handle(Input::Broke { link, what: cause.clone() });
+                    }
+                    self.close(link, cause);
+                }
+                Arrival::Panicked => self.handle(Input::Panicked),
+                Arrival::Refused { remote, reason } => self.handle(Input::Refused { remote, reason: reason.into() }),
             }
         }
     }
@@ -347,6 +380,14 @@ impl Driver {
             }
             #[cfg(feature = "tls")]
             Command::Warn { text } => self.tell(Event::Warning { text }),
+            #[cfg(test)]
+            Command::PanicInErrand { address } => {
+                self.begin(Errand::Dialled { address, result: Err(FAULT.into()) }, async {
+                    panic!("as a test wants it")
+                });
+            }
+            #[cfg(test)]
+            Command::PanicInPool => self.parts.pool.panic(),
             Command::Nodes { answer } => {
                 answer.send(self.parts.protocol.nodes(Instant::now())).unwrap_or_default();
             }
@@ -364,30 +405,69 @@ impl Driver {
         }
     }
 
-    fn on_errand(&mut self, done: Result<Errand, tokio::task::JoinError>) {
+    fn on_errand(&mut self, done: Result<(tokio::task::Id, Errand), tokio::task::JoinError>) {
         match done {
-            Ok(Errand::Dialled { address, result: Ok(dialled) }) => {
+            Ok((id, errand)) => {
+                self.lost.remove(&id);
+                self.on_errand_done(errand);
+            }
+            Err(error) => {
+                let lost = self.lost.remove(&error.id());
+                if error.is_cancelled() {
+                    return;
+                }
+                tracing::error!("a dial or a feeder ended in a fault of this program: {error}");
+                self.handle(Input::Panicked);
+                match lost {
+                    // What it would have been fed never comes: on a new link it is compared.
+                    Some(Errand::Fed { link, .. }) => self.fail(link),
+                    Some(errand) => self.on_errand_done(errand),
+                    None => {}
+                }
+            }
+        }
+    }
+
+    /// Closes a link because of a fault of our own.
+    fn fail(&mut self, link: LinkId) {
+        if let Some(outgoing) = self.links.get(&link) {
+            outgoing.queue.close(Farewell { code: 1011, reason: FAULT.into() });
+        }
+    }
+
+    /// Begins an errand; `lost`: how it has ended if a fault of this program ends it.
+    fn begin(
+        &mut self,
+        lost: Errand,
+        errand: impl Future<Output = Errand> + Send + 'static,
+    ) -> tokio::task::AbortHandle {
+        let handle = self.errands.spawn(errand);
+        self.lost.insert(handle.id(), lost);
+        handle
+    }
+
+    fn on_errand_done(&mut self, errand: Errand) {
+        match errand {
+            Errand::Dialled { address, result: Ok(dialled) } => {
                 let Dialled { socket, remote, greeting, certified } = *dialled;
                 self.open(socket, remote, Direction::Dialled { address, greeting }, None, certified);
             }
-            Ok(Errand::Dialled { address, result: Err(error) }) => self.handle(Input::DialFailed { address, error }),
-            Ok(Errand::Probed { link, address, greeting }) => self.handle(Input::Probed { link, address, greeting }),
-            Ok(Errand::Fed { link, position: Some(position) }) => {
+            Errand::Dialled { address, result: Err(error) } => self.handle(Input::DialFailed { address, error }),
+            Errand::Probed { link, address, greeting } => self.handle(Input::Probed { link, address, greeting }),
+            Errand::Fed { link, position: Some(position) } => {
                 if let Some(outgoing) = self.links.get_mut(&link) {
                     outgoing.feeding = None;
                     self.handle(Input::Fed { link, position });
                 }
             }
-            Ok(Errand::Fed { position: None, .. }) => {}
-            Ok(Errand::LookedUp { search, images }) => self.handle(Input::LookedUp { search, images }),
-            Ok(Errand::Fetched { link }) => {
+            Errand::Fed { position: None, .. } => {}
+            Errand::LookedUp { search, images } => self.handle(Input::LookedUp { search, images }),
+            Errand::Fetched { link } => {
                 if let Some(outgoing) = self.links.get_mut(&link) {
                     outgoing.fetching = false;
                     self.fetch(link);
                 }
             }
-            Err(error) if error.is_cancelled() => {}
-            Err(error) => tracing::error!("a dial or a feeder ended in a fault of this program: {error}"),
         }
     }
 
@@ -398,8 +478,9 @@ impl Driver {
             }
             Err(error) => {
                 tracing::error!("a link's task ended in a fault of this program: {error}");
+                self.handle(Input::Panicked);
                 if let Some(link) = self.carried.remove(&error.id()) {
-                    self.close(link, "a fault of this program".into());
+                    self.close(link, FAULT.into());
                 }
             }
         }
@@ -488,21 +569,20 @@ impl Driver {
                     asker.send(told).unwrap_or_default();
                 }
             }
-            Output::Dial { address } => {
+            Output::Dial { address, reach } => {
                 let (limits, secure) = (self.parts.limits.clone(), self.parts.secure.clone());
-                self.errands.spawn(async move {
-                    let result = dialer::dial(&address, &limits, secure.as_deref()).await;
+                let lost = Errand::Dialled { address: address.clone(), result: Err(FAULT.into()) };
+                self.begin(lost, async move {
+                    let result = dialer::dial(&address, reach, &limits, secure.as_deref()).await;
                     Errand::Dialled { result: result.map(Box::new), address }
                 });
             }
-            Output::Probe { link, address } => {
+            Output::Probe { link, address, reach } => {
                 let (limits, secure) = (self.parts.limits.clone(), self.parts.secure.clone());
-                self.errands.spawn(async move {
-                    Errand::Probed {
-                        link,
-                        greeting: dialer::probe(&address, &limits, secure.as_deref()).await,
-                        address,
-                    }
+                let lost = Errand::Probed { link, address: address.clone(), greeting: None };
+                self.begin(lost, async move {
+                    let greeting = dialer::probe(&address, reach, &limits, secure.as_deref()).await;
+                    Errand::Probed { link, greeting, address }
                 });
             }
             Output::Unqueue { link, origins } => {
@@ -523,6 +603,11 @@ impl Driver {
                     outgoing.queue.close(Farewell { code, reason });
                 }
             }
+            Output::Pause { link, time } => {
+                if let Some(outgoing) = self.links.get(&link) {
+                    outgoing.queue.pause(time);
+                }
+            }
             Output::Feed { link, from, until, synced } => self.feed(link, from, until, synced),
             Output::Fetch { link, positions } => {
                 if let Some(outgoing) = self.links.get_mut(&link) {
@@ -534,13 +619,16 @@ impl Driver {
             }
             Output::LookUp { search, name } => {
                 let images = Arc::clone(&self.parts.images);
-                self.errands
-                    .spawn(async move { Errand::LookedUp { search, images: images.look_up(name.as_ref()).await } });
+                let lost = Errand::LookedUp { search, images: Vec::new() };
+                self.begin(
+                    lost,
+                    async move { Errand::LookedUp { search, images: images.look_up(name.as_ref()).await } },
+                );
             }
-            Output::Offer { found } => {
+            Output::Offer { found, reach } => {
                 if let Some(asker) = self.searches.get(&found.id) {
                     // There is room for as many as the core lets through; and whoever asked may have gone.
-                    asker.try_send(Answer::Offer(found)).unwrap_or_default();
+                    asker.try_send(Answer::Offer(found, reach)).unwrap_or_default();
                 }
             }
             Output::SearchOver { search, end } => {
@@ -578,10 +666,11 @@ impl Driver {
         };
         let (pool, queue) = (self.parts.pool.clone(), Arc::clone(&outgoing.queue));
         let session = synced.then_some(self.parts.session);
-        let handle = self
-            .errands
-            .spawn(async move { Errand::Fed { link, position: feed(pool, queue, from, until, session).await } });
-        if let Some(previous) = outgoing.feeding.replace(handle) {
+        let lost = Errand::Fed { link, position: None };
+        let errand = async move { Errand::Fed { link, position: feed(pool, queue, from, until, session).await } };
+        let handle = self.begin(lost, errand);
+        let outgoing = self.links.get_mut(&link);
+        if let Some(previous) = outgoing.and_then(|outgoing| outgoing.feeding.replace(handle)) {
             previous.abort();
         }
     }
@@ -595,7 +684,7 @@ impl Driver {
         outgoing.fetching = true;
         let positions = std::mem::take(&mut outgoing.wanted);
         let (pool, queue, session) = (self.parts.pool.clone(), Arc::clone(&outgoing.queue), self.parts.session);
-        self.errands.spawn(async move {
+        self.begin(Errand::Fetched { link }, async move {
             fetch(pool, queue, positions, session).await;
             Errand::Fetched { link }
         });
@@ -641,8 +730,7 @@ impl Driver {
 
     fn hand_over_events(&mut self) {
         for event in self.events.drain(..) {
-            // Fails only if the last receiver has just gone, and then nobody misses it.
-            self.parts.events.send(event).unwrap_or_default();
+            self.parts.events.tell(event);
         }
     }
 
@@ -658,7 +746,7 @@ impl Driver {
     /// Tells the log and the application.
     fn tell(&mut self, event: Event) {
         self.log.report(Instant::now(), &event);
-        if self.parts.events.receiver_count() > 0 {
+        if self.parts.events.has_listeners() {
             self.events.push(event);
             if self.events.len() >= EVENTS {
                 self.hand_over_events();

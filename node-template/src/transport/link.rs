@@ -91,6 +91,8 @@ pub(crate) struct LinkTask {
     is_peer: bool,
     /// Waits while clients are held up.
     held_up: Option<HeldUp>,
+    /// Waits because the other end broke rules.
+    pause: Option<Pin<Box<Sleep>>>,
     /// How many bytes the system had taken when last looked at.
     written: u64,
 }
@@ -99,8 +101,8 @@ pub(crate) struct LinkTask {
 struct End {
     cause: String,
     farewell: Option<Farewell>,
-    /// Whether the other end is in the midst of sending something that we do not read any more.
-    in_midst: bool,
+    /// Whether the other end broke WebSocket's own rules: then it may be in the midst of sending something that we do not read any more.
+    broke: bool,
 }
 
 impl LinkTask {
@@ -120,6 +122,7 @@ impl LinkTask {
             rate,
             is_peer: false,
             held_up: None,
+            pause: None,
             written: 0,
         }
     }
@@ -143,7 +146,7 @@ impl LinkTask {
         if !read.is_empty() {
             deliver(&inbox, Arrival::Read { link, read }).await;
         }
-        deliver(&inbox, Arrival::Closed { link, cause: end.cause.clone() }).await;
+        deliver(&inbox, Arrival::Closed { link, cause: end.cause.clone(), broke: end.broke }).await;
         drop(inbox);
         // The other end gets its time to close; if it does not take it, nobody minds.
         tokio::time::timeout(GOODBYE, say_goodbye(socket, end)).await.unwrap_or_default();
@@ -165,6 +168,7 @@ impl LinkTask {
             if let Some(rate) = &mut self.rate {
                 ready!(rate.poll_allow(cx));
             }
+            ready!(self.poll_pause(cx));
             if ready!(self.poll_pressure(cx)) == Held::Still {
                 self.read.held_up = true;
                 continue;
@@ -188,7 +192,7 @@ impl LinkTask {
                     return Poll::Ready(Some(End {
                         cause: "the connection was closed".into(),
                         farewell: None,
-                        in_midst: false,
+                        broke: false,
                     }));
                 }
             };
@@ -222,6 +226,18 @@ impl LinkTask {
             self.note_peer();
         }
         self.read.messages.push(message);
+    }
+
+    /// `Pending` while the core wants nothing read from here.
+    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(time) = self.queue.take_pause() {
+            self.pause = Some(Box::pin(tokio::time::sleep(time)));
+        }
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        Poll::Ready(())
     }
 
     /// `Pending` while clients are held up, if this is the link of one. Now and then it says so, lest the core take the client for a silent one.
@@ -288,11 +304,11 @@ impl LinkTask {
                     ready!(self.poll_stuck(cx));
                     let cause =
                         format!("it took nothing of what waits for it for {} s", self.common.write_deadline.as_secs());
-                    return Poll::Ready(End { cause, farewell: None, in_midst: false });
+                    return Poll::Ready(End { cause, farewell: None, broke: false });
                 }
             }
             if let Some(farewell) = ready!(self.queue.poll_take(cx, &mut self.staged)) {
-                return Poll::Ready(End { cause: farewell.reason.clone(), farewell: Some(farewell), in_midst: false });
+                return Poll::Ready(End { cause: farewell.reason.clone(), farewell: Some(farewell), broke: false });
             }
         }
     }
@@ -352,7 +368,7 @@ async fn say_goodbye(mut socket: Socket, end: End) {
         return;
     }
     while let Some(Ok(_)) = socket.next().await {}
-    if end.in_midst {
+    if end.broke {
         // To close while bytes wait to be read resets the connection, and the close frame would be lost with it.
         let stream = socket.get_mut();
         let (mut rest, mut left) = ([0; 4_096], REST_BYTES);
@@ -369,11 +385,7 @@ async fn say_goodbye(mut socket: Socket, end: End) {
 impl End {
     /// The other end broke the protocol: it is told so, with the code for it (RFC 6455, section 7.4.1).
     fn wrong(code: u16, what: &str) -> Self {
-        Self {
-            cause: format!("it sent {what}"),
-            farewell: Some(Farewell { code, reason: what.into() }),
-            in_midst: true,
-        }
+        Self { cause: format!("it sent {what}"), farewell: Some(Farewell { code, reason: what.into() }), broke: true }
     }
 
     fn from_error(error: &tungstenite::Error) -> Self {
@@ -383,13 +395,13 @@ impl End {
             Error::Capacity(_) => Self::wrong(1009, "a message that is too long"),
             Error::Utf8(_) => Self::wrong(1007, "a text that is no UTF-8"),
             Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
-                Self { cause: "the connection broke off".into(), farewell: None, in_midst: false }
+                Self { cause: "the connection broke off".into(), farewell: None, broke: false }
             }
             Error::Protocol(error) => Self::wrong(1002, &format!("a frame that is none: {error}")),
             Error::Io(error) => {
-                Self { cause: format!("the connection broke off: {error}"), farewell: None, in_midst: false }
+                Self { cause: format!("the connection broke off: {error}"), farewell: None, broke: false }
             }
-            error => Self { cause: error.to_string(), farewell: None, in_midst: false },
+            error => Self { cause: error.to_string(), farewell: None, broke: false },
         }
     }
 
@@ -399,7 +411,7 @@ impl End {
             Some(frame) if frame.reason.is_empty() => format!("it closed the connection ({})", u16::from(frame.code)),
             Some(frame) => format!("it closed the connection: {} ({})", frame.reason.as_str(), u16::from(frame.code)),
         };
-        Self { cause, farewell: None, in_midst: false }
+        Self { cause, farewell: None, broke: false }
     }
 }
 

@@ -19,18 +19,22 @@ use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::door::{self, Entered, NotEntered};
+use super::half_open::{Entry, HalfOpen};
 use super::secure::Live;
 use super::stream::Guarded;
-use super::{Arrival, websocket_config};
+use super::{Arrival, Socket, websocket_config};
 use crate::images::{Images, wire};
+use crate::protocol::access::Certified;
 use crate::protocol::address::Scope;
 use crate::protocol::identity::Greeting;
 use crate::protocol::limits::Limits;
 
 /// How long accepting rests when the system has no descriptor left: long enough not to spin, short enough that nobody notices.
 const REST: Duration = Duration::from_millis(100);
-/// How many connections over the limit are upgraded at once, only to be told so politely: an HTTP error instead kills nodes of the exercise.
-const REFUSALS_AT_ONCE: usize = 64;
+/// How many more than there are places get in: the core decides which of all of them has to go.
+const SPARE: usize = 8;
+/// What is said to a connection beyond the bounds.
+const NO_PLACE: &str = "this node has no place for another connection";
 
 /// Binds the node's port on every address that `host` stands for: for `localhost` both 127.0.0.1 and, where there is IPv6, ::1.
 ///
@@ -60,10 +64,14 @@ pub(crate) struct Doorman {
     greeting: HeaderValue,
     limits: Limits,
     places: Arc<Places>,
+    half_open: Arc<HalfOpen>,
     inbox: mpsc::Sender<Arrival>,
     /// In a closed network everybody has to show a certificate.
     secure: Option<Arc<Live>>,
     images: Arc<Images>,
+    /// Whether the next connection is to end accepting in a panic.
+    #[cfg(test)]
+    trip: std::sync::atomic::AtomicBool,
 }
 
 impl Doorman {
@@ -76,11 +84,36 @@ impl Doorman {
     ) -> Self {
         let greeting = HeaderValue::from_str(&greeting.to_string())
             .expect("a greeting is hexadecimal digits, hyphens and a slash");
-        Self { greeting, limits, places: Arc::default(), inbox, secure, images }
+        Self {
+            greeting,
+            limits,
+            places: Arc::default(),
+            half_open: Arc::default(),
+            inbox,
+            secure,
+            images,
+            #[cfg(test)]
+            trip: false.into(),
+        }
     }
 
-    /// Accepts connections for as long as it is polled. Dropping it ends the upgrades that are under way.
-    pub(crate) async fn run(self: Arc<Self>, listener: TcpListener) {
+    /// Accepts connections for as long as it is polled, also after a fault of this program. Dropping it ends the upgrades that are under way.
+    pub(crate) async fn keep_open(self: Arc<Self>, listener: TcpListener) {
+        let listener = Arc::new(listener);
+        loop {
+            // A set of one: it ends its task when it is dropped.
+            let mut door = JoinSet::new();
+            door.spawn(Arc::clone(&self).run(Arc::clone(&listener)));
+            if let Some(Err(error)) = door.join_next().await {
+                tracing::error!("accepting connections ended in a fault of this program, and begins anew: {error}");
+                self.inbox.send(Arrival::Panicked).await.unwrap_or_default();
+                // Whatever it was may come again at once.
+                tokio::time::sleep(REST).await;
+            }
+        }
+    }
+
+    async fn run(self: Arc<Self>, listener: Arc<TcpListener>) {
         let mut upgrades = JoinSet::new();
         let mut silenced = 0_u32;
         loop {
@@ -88,9 +121,10 @@ impl Doorman {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, remote)) => {
                         silenced = 0;
-                        if let Some(place) = self.admit(remote) {
-                            upgrades.spawn(Arc::clone(&self).upgrade(stream, remote, place));
-                        }
+                        #[cfg(test)]
+                        assert!(!self.trip.swap(false, std::sync::atomic::Ordering::Relaxed), "as a test wants it");
+                        let entry = HalfOpen::enter(&self.half_open, remote.ip().to_canonical(), self.limits.half_open);
+                        upgrades.spawn(Arc::clone(&self).receive(stream, remote, entry));
                     }
                     Err(error) => {
                         // Said once per series: with no descriptor left this comes ten times a second.
@@ -104,47 +138,68 @@ impl Doorman {
                 Some(ended) = upgrades.join_next() => {
                     if let Err(error) = ended {
                         tracing::error!("an upgrade ended in a fault of this program: {error}");
+                        self.inbox.send(Arrival::Panicked).await.unwrap_or_default();
                     }
                 }
             }
         }
     }
 
-    fn admit(&self, remote: SocketAddr) -> Option<Place> {
-        let ip = remote.ip().to_canonical();
-        let place = Places::take(&self.places, ip, &self.limits);
-        if place.is_none() {
-            tracing::debug!("{ip} is refused: there is no place for another connection");
+    /// Upgrades a connection, unless it has to give way to another while it takes its time.
+    async fn receive(self: Arc<Self>, stream: TcpStream, remote: SocketAddr, mut entry: Entry) {
+        let transfer = tokio::select! {
+            transfer = self.upgrade(stream, remote) => transfer,
+            () = entry.displaced() => {
+                return tracing::debug!("{remote} was slow with its WebSocket upgrade, and gave way to others");
+            }
+        };
+        drop(entry);
+        if let Some(Transfer { socket, remote, certified, place }) = transfer {
+            // It keeps its place among the connections, and is no link.
+            Arc::clone(&self.images).serve(socket, remote, certified).await;
+            drop(place);
         }
-        place
     }
 
-    async fn upgrade(self: Arc<Self>, stream: TcpStream, remote: SocketAddr, place: Place) {
+    /// Upgrades and hands the driver a link; a transfer is for the caller.
+    async fn upgrade(&self, stream: TcpStream, remote: SocketAddr) -> Option<Transfer> {
         // Who comes from an address of ours is on this host, as much as who comes from loopback.
         let local = stream.local_addr().is_ok_and(|local| local.ip() == remote.ip());
         let upgraded = tokio::time::timeout(self.limits.upgrade_timeout, self.handshake(stream)).await;
         let (Entered { mut socket, certified }, transfer) = match upgraded {
             Ok(Ok(entered)) => entered,
-            Ok(Err(NotEntered::WebSocket(error))) => return tracing::debug!("{remote} spoke no WebSocket: {error}"),
-            Ok(Err(NotEntered::TurnedAway(reason))) => return self.turn_away(remote, reason),
-            Err(_) => return tracing::debug!("{remote} did not finish its WebSocket upgrade in time"),
+            Ok(Err(NotEntered::WebSocket(error))) => {
+                tracing::debug!("{remote} spoke no WebSocket: {error}");
+                return None;
+            }
+            Ok(Err(NotEntered::TurnedAway(reason))) => {
+                self.turn_away(remote, reason);
+                return None;
+            }
+            Err(_) => {
+                tracing::debug!("{remote} did not finish its WebSocket upgrade in time");
+                return None;
+            }
         };
-        if place.is_refusal() {
-            let reason =
-                CloseFrame { code: 1013.into(), reason: "this node has no place for another connection".into() };
+        let Some(place) = Places::take(&self.places, remote.ip().to_canonical(), &self.limits) else {
+            // For people; if the driver is busy it has better to do.
+            self.inbox.try_send(Arrival::Refused { remote: remote.ip().to_canonical(), reason: NO_PLACE }).ok();
+            // In a close frame: an HTTP error instead kills nodes of the exercise.
+            let reason = CloseFrame { code: 1013.into(), reason: NO_PLACE.into() };
             // Politeness towards somebody who gets no place: if it fails, nothing is lost.
             let closing = tokio::time::timeout(self.limits.upgrade_timeout, socket.close(Some(reason))).await;
-            return tracing::debug!("{remote} was told that there is no place: {closing:?}");
-        }
+            tracing::debug!("{remote} was told that there is no place: {closing:?}");
+            return None;
+        };
         socket.get_mut().lift_allowance();
         let remote = if local { IpAddr::from(Ipv4Addr::LOCALHOST) } else { remote.ip().to_canonical() };
         if transfer {
-            // It keeps its place among the connections, and is no link.
-            return Arc::clone(&self.images).serve(socket, remote, certified).await;
+            return Some(Transfer { socket, remote, certified, place });
         }
         if self.inbox.send(Arrival::Accepted { socket: Box::new(socket), remote, place, certified }).await.is_err() {
             tracing::debug!("a connection came while this node was shutting down");
         }
+        None
     }
 
     /// Tells the driver, for the log and the counters. One who knocks again and again is told of less.
@@ -192,6 +247,14 @@ fn wants_transfer(request: &Request) -> bool {
     offered.flat_map(|value| value.split(',')).any(|name| name.trim() == wire::PROTOCOL)
 }
 
+/// A connection over which somebody wants an image.
+struct Transfer {
+    socket: Socket,
+    remote: IpAddr,
+    certified: Option<Certified>,
+    place: Place,
+}
+
 /// How many accepted connections there are, by IP address.
 #[derive(Debug, Default)]
 struct Places(Mutex<Taken>);
@@ -199,7 +262,6 @@ struct Places(Mutex<Taken>);
 #[derive(Debug, Default)]
 struct Taken {
     all: usize,
-    refusals: usize,
     by_ip: HashMap<IpAddr, usize>,
 }
 
@@ -207,8 +269,7 @@ struct Taken {
 #[derive(Debug)]
 pub(crate) struct Place {
     places: Arc<Places>,
-    /// `None`: over the limit, and only here to be told so.
-    ip: Option<IpAddr>,
+    ip: IpAddr,
 }
 
 impl Places {
@@ -220,36 +281,23 @@ impl Places {
         let mut taken = places.lock();
         let loopback = Scope::of(ip) == Scope::Loopback;
         let of_ip = taken.by_ip.get(&ip).copied().unwrap_or(0);
-        if taken.all < limits.inbound_links && (loopback || of_ip < limits.inbound_per_ip) {
-            taken.all += 1;
-            taken.by_ip.insert(ip, of_ip + 1);
-            return Some(Place { places: Arc::clone(places), ip: Some(ip) });
+        if taken.all >= limits.inbound_links + SPARE || (!loopback && of_ip >= limits.inbound_per_ip) {
+            return None;
         }
-        (taken.refusals < REFUSALS_AT_ONCE).then(|| {
-            taken.refusals += 1;
-            Place { places: Arc::clone(places), ip: None }
-        })
-    }
-}
-
-impl Place {
-    fn is_refusal(&self) -> bool {
-        self.ip.is_none()
+        taken.all += 1;
+        taken.by_ip.insert(ip, of_ip + 1);
+        Some(Place { places: Arc::clone(places), ip })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.lock();
-        let Some(ip) = self.ip else {
-            taken.refusals -= 1;
-            return;
-        };
         taken.all -= 1;
-        if let Some(count) = taken.by_ip.get_mut(&ip) {
+        if let Some(count) = taken.by_ip.get_mut(&self.ip) {
             *count -= 1;
             if *count == 0 {
-                taken.by_ip.remove(&ip);
+                taken.by_ip.remove(&self.ip);
             }
         }
     }
@@ -263,21 +311,37 @@ mod tests {
     fn places_are_bounded_by_number_and_address_and_given_back() {
         let limits = Limits { inbound_links: 5, inbound_per_ip: 2, ..Limits::default() };
         let places = Arc::new(Places::default());
-        let take =
-            |ip: &str| Places::take(&places, ip.parse().expect("an address"), &limits).expect("a place or a refusal");
+        let take = |ip: &str| Places::take(&places, ip.parse().expect("an address"), &limits);
         let kept = [take("192.0.2.1"), take("192.0.2.1")];
-        assert!(kept.iter().all(|place| !place.is_refusal()));
-        assert!(take("192.0.2.1").is_refusal(), "two from one address");
-        let local: Vec<Place> = (0..3).map(|_| take("127.0.0.1")).collect();
-        assert!(local.iter().all(|place| !place.is_refusal()), "loopback is exempt");
-        assert!(take("192.0.2.2").is_refusal(), "five in all");
+        assert!(kept.iter().all(Option::is_some));
+        assert!(take("192.0.2.1").is_none(), "two from one address");
+        let local: Vec<_> = (0..3 + SPARE).map(|_| take("127.0.0.1")).collect();
+        assert!(local.iter().all(Option::is_some), "loopback is exempt");
+        assert!(take("192.0.2.2").is_none(), "five in all, and the spare ones");
         drop(kept);
-        assert!(!take("192.0.2.1").is_refusal());
-        let refused: Vec<_> =
-            (0..100).map(|_| Places::take(&places, "127.0.0.1".parse().expect("an address"), &limits)).collect();
-        assert_eq!(refused.iter().flatten().filter(|place| place.is_refusal()).count(), REFUSALS_AT_ONCE);
-        drop((local, refused));
+        assert!(take("192.0.2.1").is_some());
+        drop(local);
         assert!(places.lock().by_ip.is_empty() && places.lock().all == 0);
+    }
+
+    #[tokio::test]
+    async fn a_panic_while_accepting_costs_one_connection() {
+        let greeting = "00".repeat(32) + "/00000000-0000-4000-8000-000000000000";
+        let (inbox, mut arrivals) = mpsc::channel(8);
+        let greeting = greeting.parse().expect("a greeting");
+        let home = tempfile::tempdir().expect("a folder");
+        let images = Images::open(home.path(), Limits::default(), mpsc::channel(1).0, None);
+        let doorman = Arc::new(Doorman::new(&greeting, Limits::default(), inbox, None, images));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let at = listener.local_addr().expect("bound");
+        doorman.trip.store(true, std::sync::atomic::Ordering::Relaxed);
+        let door = tokio::spawn(doorman.keep_open(listener));
+        let lost = TcpStream::connect(at).await.expect("a connection");
+        assert!(matches!(arrivals.recv().await, Some(Arrival::Panicked)));
+        let (_next, _) = tokio_tungstenite::connect_async(format!("ws://{at}")).await.expect("it accepts again");
+        assert!(matches!(arrivals.recv().await, Some(Arrival::Accepted { .. })));
+        door.abort();
+        drop(lost);
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ mod door;
 pub(crate) mod driver;
 mod feeder;
 pub(crate) mod filter;
+mod half_open;
 pub(crate) mod histogram;
 mod link;
 pub(crate) mod links;
@@ -18,6 +19,7 @@ pub(crate) mod listener;
 pub(crate) mod pressure;
 mod queue;
 mod rate;
+mod resolve;
 pub(crate) mod secure;
 pub(crate) mod stream;
 mod trip;
@@ -54,7 +56,16 @@ pub(crate) enum Arrival {
     /// Something came in on a link.
     Read { link: LinkId, read: Read },
     /// A link is gone.
-    Closed { link: LinkId, cause: String },
+    Closed {
+        link: LinkId,
+        cause: String,
+        /// Whether its other end broke WebSocket's own rules.
+        broke: bool,
+    },
+    /// A task that accepts connections ended in a fault of this program, and begins anew.
+    Panicked,
+    /// A connection found no place.
+    Refused { remote: IpAddr, reason: &'static str },
 }
 
 /// What one wake-up of a link's task brought.

@@ -4,9 +4,10 @@
 //! socket's own buffer has them.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
@@ -63,6 +64,8 @@ pub(crate) struct Queue {
     holding: AtomicBool,
     pressure: Arc<Pressure>,
     link: LinkId,
+    /// For how many milliseconds the link's task is to read nothing, from its next reading on.
+    pause: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -89,7 +92,19 @@ impl Queue {
             holding: AtomicBool::new(false),
             pressure,
             link,
+            pause: AtomicU64::new(0),
         }
+    }
+
+    /// Lets reading this link rest for a moment. Here, because this is what the driver and the link's task share.
+    pub(crate) fn pause(&self, time: Duration) {
+        self.pause.store(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// For how long reading is to rest now; said once.
+    pub(crate) fn take_pause(&self) -> Option<Duration> {
+        let asked = self.pause.load(Ordering::Relaxed) > 0;
+        asked.then(|| Duration::from_millis(self.pause.swap(0, Ordering::Relaxed)))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {

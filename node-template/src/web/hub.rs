@@ -17,6 +17,7 @@ use super::limits::{LAG, LINES, REASONS, SAMPLES, TICK};
 use super::metrics::Delays;
 use super::stream::frame;
 use super::view::View;
+use crate::events::Events;
 use crate::network::{Handle, NodeError};
 use crate::protocol::event::{Event, PeerName};
 use crate::protocol::transaction::Transaction;
@@ -197,7 +198,7 @@ impl Hub {
         told.when = Some(Instant::now());
     }
 
-    fn gather(&self, events: &mut broadcast::Receiver<Event>, activity: &mut Activity, number: &mut u64) {
+    fn gather(&self, events: &mut Events, activity: &mut Activity, number: &mut u64) {
         loop {
             match events.try_recv() {
                 Ok(event) => self.note(&event, activity, number),
@@ -328,7 +329,11 @@ fn kind(event: &Event) -> &'static str {
         | Event::Learned { .. }
         | Event::Discovered { .. } => "dial",
         Event::Stored { .. } | Event::StoreFailed { .. } | Event::StoreRecovered => "disk",
-        Event::Refused { .. } | Event::Fault { .. } => "refused",
+        Event::Refused { .. }
+        | Event::Expelled { .. }
+        | Event::TurnedAway { .. }
+        | Event::NotLetIn { .. }
+        | Event::Fault { .. } => "refused",
         _ => "other",
     }
 }

@@ -166,9 +166,11 @@ fn peers(status: &Status, links: &[OpenLink], reasons: &BTreeMap<String, String>
             PeerState::Declined => "declined",
             PeerState::Failed => "failed",
             PeerState::Idle => "idle",
+            PeerState::Kept => "kept away",
         };
         let reason = match peer.state {
             PeerState::Declined => Some("it has no place for us".to_owned()),
+            PeerState::Kept => peer.cause.clone().map(|cause| plain(&cause)),
             PeerState::Failed => reasons.get(&peer.address).cloned(),
             _ => None,
         };

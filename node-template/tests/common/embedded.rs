@@ -2,12 +2,12 @@
 
 use std::ops::Deref;
 
+use p2p_node::events::Events;
 use p2p_node::protocol::event::Event;
 use p2p_node::protocol::limits::Limits;
 use p2p_node::{Network, Node};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::sync::broadcast::Receiver;
 
 use super::{Keeper, within};
 
@@ -71,7 +71,7 @@ impl Keeper for Embedded {
 }
 
 /// Waits for an event that is wanted; tells what came of it. A test must not let the node run 4,096 events ahead of it.
-pub async fn event<T>(events: &mut Receiver<Event>, what: &str, mut wanted: impl FnMut(Event) -> Option<T>) -> T {
+pub async fn event<T>(events: &mut Events, what: &str, mut wanted: impl FnMut(Event) -> Option<T>) -> T {
     within(what, async {
         loop {
             if let Some(found) = wanted(events.recv().await.unwrap()) {

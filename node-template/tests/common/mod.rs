@@ -8,6 +8,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary compiles its own copy and uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+pub mod core;
 pub mod embedded;
 pub mod finder;
 pub mod hostile;

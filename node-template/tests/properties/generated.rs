@@ -164,15 +164,12 @@ fn rows() -> impl Strategy<Value = PeerRow> {
         Just(PeerState::Declined),
         Just(PeerState::Failed),
         Just(PeerState::Idle),
+        Just(PeerState::Kept),
     ];
     // A tenth of a second is what a node tells.
     let seconds = option::of((0..10_000_u32).prop_map(|tenths| f64::from(tenths) / 10.0));
-    (any::<String>(), state, seconds, any::<bool>()).prop_map(|(address, state, seconds, known)| PeerRow {
-        address,
-        state,
-        seconds,
-        known,
-    })
+    (any::<String>(), state, seconds, any::<bool>(), any::<Option<String>>())
+        .prop_map(|(address, state, seconds, known, cause)| PeerRow { address, state, seconds, known, cause })
 }
 
 fn overlay() -> impl Strategy<Value = (Frame, Message)> {

@@ -121,9 +121,11 @@ pub struct Network {
     pub dials: u64,
     /// How many bytes all ends wrote so far.
     pub bytes: u64,
-    /// The IP address from which every link seems to come. From a public one no node takes or tells the loopback addresses of this network (the core's
-    /// rule of scopes), so the nodes stay linked as their known-peers files say.
-    pub remote: IpAddr,
+    /// Whether every link seems to come from a public IP address, another one for each actor. From there no node takes or tells the loopback addresses of
+    /// this network (the core's rule of scopes), so the nodes stay linked as their known-peers files say.
+    pub public: bool,
+    /// Who breaks rules on purpose: they alone may be expelled.
+    pub liars: BTreeSet<usize>,
     /// What was read once is not read again.
     pub texts: Texts,
     /// What is measured; `None` where nothing is.
@@ -148,7 +150,8 @@ impl Network {
             listening: 0,
             dials: 0,
             bytes: 0,
-            remote: Ipv4Addr::LOCALHOST.into(),
+            public: false,
+            liars: BTreeSet::new(),
             texts: Texts::default(),
             ledger: None,
             held_up: BTreeSet::new(),
@@ -285,6 +288,17 @@ impl Network {
     pub fn other(&self, actor: usize, link: LinkId) -> Option<usize> {
         let (wire, side) = self.place(actor, link)?;
         Some(self.wires[wire].ends[1 - side].actor)
+    }
+
+    /// The IP address from which the other side of a link seems to come.
+    pub fn remote(&self, actor: usize, link: LinkId) -> IpAddr {
+        match self.other(actor, link).and_then(|other| u16::try_from(other).ok()) {
+            // The network for tests of devices (RFC 2544): public, and used by nobody.
+            Some(other) if self.public => {
+                Ipv4Addr::from([198, 18, other.to_be_bytes()[0], other.to_be_bytes()[1]]).into()
+            }
+            _ => Ipv4Addr::LOCALHOST.into(),
+        }
     }
 
     /// The wires of an actor's links, live and past, with the side that is its own.

@@ -247,7 +247,7 @@ impl Node {
                     }
                     None => Direction::Accepted,
                 };
-                Input::LinkOpened { link, remote: net.remote, direction }
+                Input::LinkOpened { link, remote: net.remote(self.actor, link), direction }
             }
             Report::Text(link, frame) => {
                 let text = net.texts.read(&frame);
@@ -374,6 +374,9 @@ fn note(net: &mut Network, actor: usize, input: &Input) {
         }
         Input::Pong { link } => ("pong", link.0, String::new()),
         Input::Unread { link } => ("unread", link.map_or(0, |link| link.0), String::new()),
+        Input::Broke { link, what } => ("breaks", link.0, what.clone()),
+        Input::Panicked => ("panics", 0, String::new()),
+        Input::Refused { remote, reason } => ("refuses", 0, format!("{remote}: {reason}")),
         Input::LinkClosed { link, cause } => ("closed", link.0, cause.clone()),
         Input::LinkFull { link } => ("full", link.0, String::new()),
         Input::DialFailed { address, error } => ("dial failed", 0, format!("{address}: {error}")),

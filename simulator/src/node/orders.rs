@@ -24,12 +24,12 @@ impl Node {
         let actor = self.actor;
         let now = net.clock.now();
         match output {
-            Output::Dial { address } => {
+            Output::Dial { address, .. } => {
                 net.trace.note(now, actor, "dials", 0, &address);
                 self.watch.on_dial(&address, net.limits.dials_in_flight)?;
                 net.dial(actor, address, Purpose::Link);
             }
-            Output::Probe { link, address } => {
+            Output::Probe { link, address, .. } => {
                 net.trace.note(now, actor, "probes", link.0, &address);
                 self.watch.on_probe(net.limits.dials_in_flight)?;
                 net.dial(actor, address, Purpose::Probe(link));
@@ -42,8 +42,8 @@ impl Node {
                 }
                 self.check_ack(net, frame.as_str())?;
             }
-            // What was sent is on its way already.
-            Output::Unqueue { .. } => {}
+            // What was sent is on its way already; and no simulated link is read so fast that a pause would tell.
+            Output::Unqueue { .. } | Output::Pause { .. } => {}
             Output::Ping { link } => {
                 net.trace.note(now, actor, "pings", link.0, "");
                 self.send(net, link, Item::Ping, Lane::Control)?;
@@ -89,6 +89,12 @@ impl Node {
             Output::Notify(event) => {
                 self.counts.linked += u64::from(matches!(event, Event::PeerUp { .. }));
                 net.trace.note(now, actor, "says", 0, format_args!("{event:?}"));
+                if let Event::Expelled { peer, cause, .. } = &event {
+                    let known = peer.address.as_ref().and_then(|address| net.target(address));
+                    if known.is_none_or(|other| !net.liars.contains(&other)) {
+                        return Err((Invariant::NobodyHonestIsExpelled, format!("{peer} is closed for: {cause}")));
+                    }
+                }
             }
         }
         Ok(())

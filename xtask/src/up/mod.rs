@@ -34,7 +34,7 @@ const LATE: Duration = Duration::from_secs(10);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// How many nodes: node-1 to node-N
-    #[arg(value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(value_name = "N", default_value_t = 3, value_parser = terminal::how_many)]
     nodes: u32,
     /// Build with optimisation
     #[arg(long)]

@@ -291,6 +291,7 @@ fn status(folder: &Path, held: usize) -> Status {
             state: PeerState::Declined,
             seconds: Some(30.0),
             known: true,
+            cause: None,
         }],
         pool: Summary { count: 5, sum: String::new() },
         writable: true,

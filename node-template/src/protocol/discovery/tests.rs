@@ -59,7 +59,7 @@ impl Core {
         self.protocol.handle(self.now, input);
         while let Some(output) = self.protocol.poll_output() {
             match output {
-                Output::Dial { address } => self.dialled.push(address),
+                Output::Dial { address, .. } => self.dialled.push(address),
                 Output::Advertise { free } => self.advertised.push(free),
                 Output::Notify(Event::Discovered { .. }) => self.found += 1,
                 Output::Close { .. } => self.closed += 1,

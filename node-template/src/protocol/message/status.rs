@@ -71,6 +71,9 @@ pub struct PeerRow {
     /// Whether a person named it.
     #[serde(default)]
     pub known: bool,
+    /// Why it stands so, in words, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
 }
 
 // The seconds are finite: they come from a Duration, or from JSON, which has no others.
@@ -90,6 +93,8 @@ pub enum PeerState {
     Failed,
     /// Nothing is known against it.
     Idle,
+    /// Who is there broke rules: it is kept away until then. The address may be that of a group, without a port.
+    Kept,
 }
 
 /// What a pool holds, in short: two pools with equal summaries are equal (but for a 2^-256 accident).

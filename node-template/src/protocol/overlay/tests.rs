@@ -94,11 +94,11 @@ impl Core {
             self.protocol.handle(self.now, fact);
             while let Some(order) = self.protocol.poll_output() {
                 match order {
-                    Output::Dial { address } => {
+                    Output::Dial { address, .. } => {
                         self.dialled.push(address.clone());
                         facts.extend(self.dial(address));
                     }
-                    Output::Probe { link, address } => {
+                    Output::Probe { link, address, .. } => {
                         let greeting = self.others.get(&address).copied();
                         facts.push_back(Input::Probed { link, address, greeting });
                     }

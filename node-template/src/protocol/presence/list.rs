@@ -31,7 +31,11 @@ impl Protocol {
             return;
         };
         if self.links.get(link).is_none_or(|link| link.scope != Scope::Loopback) {
-            return self.fault(link, "NETWORK: only clients on this host are answered");
+            return self.offend(
+                link,
+                super::super::conduct::Offence::Unasked,
+                "NETWORK: only clients on this host are answered",
+            );
         }
         let mut nodes = self.nodes(now);
         if let Some(after) = after.map(|after| after.to_string()) {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use super::conduct::Offence;
 use super::event::{Event, PeerName};
 use super::identity::{LinkId, NodeId};
 use super::links::{Flow, Link};
@@ -140,15 +141,14 @@ impl Protocol {
 
     /// One link to each neighbour but these, leaving out those that are behind.
     fn neighbours_but(&self, except: impl Fn(NodeId) -> bool) -> Vec<LinkId> {
-        let mut nodes = Vec::new();
+        let mut nodes = std::collections::BTreeSet::new();
         let mut links = Vec::new();
         for (link, node) in self.neighbours() {
             let behind =
                 self.links.get(link).is_some_and(|link| matches!(link.flow, Flow::Behind { .. } | Flow::Skipping));
-            if !nodes.contains(&node) && !except(node) && !behind {
+            if nodes.insert(node) && !except(node) && !behind {
                 links.push(link);
             }
-            nodes.push(node);
         }
         links
     }
@@ -227,7 +227,7 @@ impl Protocol {
         let direct = node == teller.id;
         if direct && announcement.session != teller.session {
             self.counters.announcements_refused += 1;
-            return self.fault(link, "ANNOUNCE: it names another session of itself than its HANDSHAKE");
+            return self.offend(link, Offence::Lie, "ANNOUNCE: it names another session of itself than its HANDSHAKE");
         }
         // Of ourselves nobody tells us anything, and a neighbour tells itself.
         if !self.announces() || node == self.config.node || (!direct && self.links.to_node(node, None).is_some()) {

@@ -1,0 +1,98 @@
+//! A core without a shell: facts in, orders out, and a clock that the test moves. For what needs no socket, or an address beyond loopback.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use p2p_node::protocol::identity::{LinkId, NodeId, Session};
+use p2p_node::protocol::json::Parser;
+use p2p_node::protocol::limits::Limits;
+use p2p_node::protocol::message::Message;
+use p2p_node::protocol::{Config, Direction, Input, Output, Protocol};
+use serde_json::{Value, json};
+
+/// A core, its clock, and the orders that it gave and nobody carried out.
+pub struct Core {
+    pub protocol: Protocol,
+    pub now: Instant,
+    links: u64,
+    parser: Parser,
+}
+
+impl Core {
+    pub fn new(limits: Limits) -> Self {
+        Self::knowing(limits, &[])
+    }
+
+    /// A core that knows these peers.
+    pub fn knowing(limits: Limits, known: &[&str]) -> Self {
+        let config = Config {
+            node: NodeId([1; 32]),
+            session: Session::from_random([2; 16]),
+            agent: "test".into(),
+            network: "test".into(),
+            address: "ws://198.51.100.1:4001".parse().unwrap(),
+            known_peers: known.iter().map(|address| address.parse().unwrap()).collect(),
+            remembered_peers: Vec::new(),
+            max_peers: None,
+            genesis: None,
+            since: 0,
+            limits,
+            seed: 7,
+        };
+        let now = Instant::now();
+        Self { protocol: Protocol::new(now, config, Vec::new()), now, links: 0, parser: Parser::new() }
+    }
+
+    pub fn tell(&mut self, input: Input) -> Vec<Output> {
+        self.protocol.handle(self.now, input);
+        std::iter::from_fn(|| self.protocol.poll_output()).collect()
+    }
+
+    /// Opens a link from somewhere.
+    pub fn link(&mut self, remote: &str) -> LinkId {
+        self.open(remote).0
+    }
+
+    /// Opens a link from somewhere; gives also what follows.
+    pub fn open(&mut self, remote: &str) -> (LinkId, Vec<Output>) {
+        self.links += 1;
+        let (link, remote) = (LinkId(self.links), remote.parse::<IpAddr>().unwrap());
+        (link, self.tell(Input::LinkOpened { link, remote, direction: Direction::Accepted }))
+    }
+
+    /// Opens a link that was dialled, to a node of the exercise.
+    pub fn dialled(&mut self, address: &str, remote: &str) -> LinkId {
+        self.links += 1;
+        let (link, remote) = (LinkId(self.links), remote.parse::<IpAddr>().unwrap());
+        let direction = Direction::Dialled { address: address.parse().unwrap(), greeting: None };
+        self.tell(Input::LinkOpened { link, remote, direction });
+        link
+    }
+
+    /// A full peer that nobody can dial introduces itself.
+    pub fn full_peer(&mut self, remote: &str, number: u8) -> LinkId {
+        let link = self.link(remote);
+        let (id, session) =
+            (format!("{number:02x}").repeat(32), format!("00000000-0000-4000-8000-0000000000{number:02x}"));
+        let node = json!({ "id": id, "session": session, "agent": "", "protocol": 1, "network": "test" });
+        self.receive(link, &json!({ "type": "HANDSHAKE", "data": [], "node": node }));
+        link
+    }
+
+    pub fn receive(&mut self, link: LinkId, frame: &Value) -> Vec<Output> {
+        let message = Message::parse(&mut self.parser, &frame.to_string());
+        self.tell(Input::Received { link, message })
+    }
+
+    /// Lets time pass, timer by timer.
+    pub fn pass(&mut self, time: Duration) -> Vec<Output> {
+        let until = self.now + time;
+        let mut outputs = Vec::new();
+        while let Some(due) = self.protocol.poll_timeout().filter(|due| *due <= until) {
+            self.now = self.now.max(due);
+            outputs.extend(self.tell(Input::Timeout));
+        }
+        self.now = until;
+        outputs
+    }
+}
