@@ -60,7 +60,7 @@ impl Protocol {
     ) {
         let purpose = self.overlay.seeking.flying.remove(&address);
         let Some(greeting) = greeting else {
-            let redirects = purpose == Some(Purpose::Redirect) || self.is_full(now, None);
+            let redirects = purpose == Some(Purpose::Redirect) || !self.takes_plain(now);
             self.links.open(link, remote, Some(address.clone()), Role::Plain { address: Some(address.clone()) }, now);
             self.peers.set_state(&address, State::Connected(link));
             if purpose == Some(Purpose::Genesis) {
