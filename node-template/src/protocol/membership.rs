@@ -67,7 +67,7 @@ impl Protocol {
             return self.on_missed(now, &address, purpose.as_ref(), "one of the two does not let the other in");
         }
         let Some(greeting) = greeting else {
-            let redirects = purpose == Some(Purpose::Redirect) || self.is_full(now, None);
+            let redirects = purpose == Some(Purpose::Redirect) || !self.takes_plain(now);
             self.links.open(link, remote, Some(address.clone()), Role::Plain { address: Some(address.clone()) }, now);
             self.peers.set_state(&address, State::Connected(link));
             if purpose == Some(Purpose::Genesis) {

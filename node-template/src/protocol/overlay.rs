@@ -191,6 +191,19 @@ impl Protocol {
         self.config.max_peers.is_some_and(|most| self.places_taken(now, by) >= most as usize)
     }
 
+    /// Whether a node of the exercise gets a place. With a cap two places are kept for full peers, if there are three: nodes of the exercise lead nowhere, and could else
+    /// cut us off from the network.
+    pub(super) fn takes_plain(&self, now: Instant) -> bool {
+        let Some(most) = self.config.max_peers.map(|most| most as usize) else { return true };
+        !self.is_full(now, None) && self.plain_places() < most.saturating_sub(2).max(1)
+    }
+
+    /// How many places nodes of the exercise have.
+    pub(super) fn plain_places(&self) -> usize {
+        let plain = |link: &Link| !link.closing && matches!(link.role, Role::Plain { .. }) && link.dialled.is_some();
+        self.links.iter().filter(|(_, link)| plain(link)).count()
+    }
+
     /// How many more places there are; `None`: no cap.
     pub(super) fn places_free(&self, now: Instant) -> Option<u32> {
         let taken = u32::try_from(self.places_taken(now, None)).unwrap_or(u32::MAX);

@@ -164,7 +164,7 @@ impl Protocol {
         let (taken, flying) = (self.places_taken(now, None), self.flying_places() + self.insisting());
         if taken + flying >= most {
             Need::Nothing
-        } else if taken + flying < LEAST {
+        } else if taken + flying < LEAST + self.plain_places() {
             Need::Urgent
         } else if self.places_dialled() + flying < most.div_ceil(2) {
             Need::Gentle
@@ -224,7 +224,7 @@ impl Protocol {
 
     fn seek_urgently(&mut self, now: Instant) -> Option<PeerAddress> {
         let most = self.config.max_peers.unwrap_or(u32::MAX);
-        let taken = self.places_taken(now, None);
+        let taken = self.places_taken(now, None).saturating_sub(self.plain_places());
         // With one link of two places a free one is left somewhere: all degrees together are even.
         let alone = taken == 0 || (taken == 1 && most > 2);
         if !self.spend_urgent(now) {
@@ -480,7 +480,7 @@ impl Protocol {
         }
         self.peers.add(&address, Source::Hello(self.scope_of(link)), now, &self.config.limits);
         let idle = self.peers.get(&address).is_some_and(|peer| peer.state == State::Waiting);
-        if idle && !self.is_full(now, None) {
+        if idle && self.takes_plain(now) {
             if let Some(peer) = self.peers.get_mut(&address) {
                 peer.failures = 0;
             }
