@@ -18,22 +18,21 @@ use common::{eventually, exactly, transaction, within};
 use futures_util::{SinkExt, StreamExt};
 use p2p_node::Network;
 use p2p_node::client::{Client, ClientError};
+use p2p_node::events::Events;
 use p2p_node::key::NodeKey;
 use p2p_node::protocol::address::PeerAddress;
-use p2p_node::protocol::event::Event;
 use p2p_node::report::words;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
-use tokio::sync::broadcast::Receiver;
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
 
 use authority::{Ca, client, tls};
 
 /// Waits for an event whose words hold all of these.
-async fn told(events: &mut Receiver<Event>, parts: &[&str]) -> String {
+async fn told(events: &mut Events, parts: &[&str]) -> String {
     event(events, &format!("{parts:?}"), |event| {
         let (_, text) = words(&event);
         parts.iter().all(|part| text.contains(part)).then_some(text)

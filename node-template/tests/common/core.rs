@@ -37,6 +37,7 @@ impl Core {
             genesis: None,
             since: 0,
             limits,
+            signer: std::sync::Arc::new(p2p_node::protocol::signature::Unsigned),
             seed: 7,
         };
         let now = Instant::now();
