@@ -29,6 +29,9 @@ pub(crate) struct Arguments {
     /// Push so many transactions in each run, instead of about four seconds' work
     #[arg(long)]
     count: Option<u64>,
+    /// How many pages are open on every node, where that is measured
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pages: usize,
     /// One short round: a few minutes
     #[arg(long)]
     quick: bool,
@@ -98,6 +101,8 @@ pub(crate) enum What {
     One,
     /// Transactions pushed at all nodes at once
     All,
+    /// Transactions pushed at one node, with and without pages open on every node; ours only
+    Pages,
     /// The delay of single transactions, 100 per second
     Delay,
     /// Time to a full mesh from a cold start
@@ -109,6 +114,7 @@ impl Arguments {
     pub(crate) fn check(&self) -> Result<()> {
         ensure!(self.nodes.iter().all(|nodes| *nodes >= 2), "--nodes: a mesh has at least 2 nodes");
         ensure!(self.rounds != Some(0), "--rounds is 0: nothing would be measured; give at least 1");
+        ensure!(self.pages != 0, "--pages is 0: nothing would be compared; give at least 1");
         ensure!(self.count != Some(0), "--count is 0: nothing would be measured; give at least 1");
         Ok(())
     }
@@ -135,6 +141,16 @@ impl Arguments {
             (true, Contestant::Ours { .. }) if !self.quick => vec![3, 10, 50],
             (true, _) => vec![3, 10],
         }
+    }
+
+    /// The sizes of the meshes whose pages are open.
+    pub(crate) fn page_sizes(&self) -> Vec<usize> {
+        if self.nodes.is_empty() { vec![3] } else { self.nodes.clone() }
+    }
+
+    /// How many pages are open on every node.
+    pub(crate) fn pages(&self) -> usize {
+        self.pages
     }
 
     /// The sizes of the meshes in which delays are measured.
@@ -214,7 +230,7 @@ mod tests {
 
     #[test]
     fn what_would_measure_nothing_is_refused() {
-        for wrong in ["--nodes=3,1", "--rounds=0", "--count=0"] {
+        for wrong in ["--nodes=3,1", "--rounds=0", "--count=0", "--pages=0"] {
             assert!(Arguments::parse_from(["bench", wrong]).check().is_err(), "{wrong}");
         }
         Arguments::parse_from(["bench", "--nodes=2", "--rounds=1"]).check().unwrap();

@@ -12,6 +12,7 @@ mod delay;
 mod load;
 mod machine;
 mod mesh;
+mod pages;
 mod picture;
 mod pool;
 mod process;
@@ -77,6 +78,10 @@ fn tell(arguments: &Arguments, places: &Places, results: &Results) -> Result<()>
     let mut text = report::lines(&lines, style);
     for load in &results.loads {
         text += &report::section(load.title, &report::throughput(&load.series, style), style);
+    }
+    if !results.pages.is_empty() {
+        let title = format!("With {} open on every node", report::pages_open(arguments.pages()));
+        text += &report::section(&title, &report::pages(&results.pages, style), style);
     }
     if !results.delays.is_empty() {
         text +=

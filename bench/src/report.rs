@@ -7,6 +7,7 @@ use crate::contestant::Contestant;
 use crate::delay::Delays;
 use crate::load::TRANSACTION_BYTES;
 use crate::machine::BLOCKS;
+use crate::pages::Pair;
 use crate::picture::{Line, Picture};
 use crate::status::Copies;
 use crate::throughput::Run;
@@ -163,6 +164,45 @@ fn shares(series: &Series<Run>, amount: impl Fn(&Run, Copies) -> f64) -> Option<
     Some(median(shares?.into_iter()))
 }
 
+/// So many pages, in words.
+pub(crate) fn pages_open(pages: usize) -> String {
+    if pages == 1 { "one page".to_owned() } else { format!("{pages} pages") }
+}
+
+/// The table of the runs with and without open pages. The ratios are those of the two runs of a round.
+pub(crate) fn pages(series: &[Series<Pair>], style: Style) -> String {
+    let header = [
+        "nodes",
+        "contestant",
+        "transactions",
+        "delivered/s without",
+        "with",
+        "ratio",
+        "least–most",
+        "µs CPU/delivery without",
+        "with",
+        "ratio",
+        "least–most",
+    ];
+    let mut rows = vec![header.map(str::to_owned).to_vec()];
+    for one in series {
+        rows.push(vec![
+            one.nodes.to_string(),
+            one.name.clone(),
+            one.runs.first().map_or(String::new(), |pair| thousands(pair.with.count as f64)),
+            thousands(one.median(|pair| pair.without.delivered_rate())),
+            thousands(one.median(|pair| pair.with.delivered_rate())),
+            format!("{:.3}×", one.median(Pair::rate)),
+            one.spread(Pair::rate, three_digits),
+            two_digits(one.median(|pair| pair.without.cpu_per_delivery())),
+            two_digits(one.median(|pair| pair.with.cpu_per_delivery())),
+            format!("{:.3}×", one.median(Pair::cost)),
+            one.spread(Pair::cost, three_digits),
+        ]);
+    }
+    table(&rows, style)
+}
+
 /// The table of the delays.
 pub(crate) fn delays(series: &[Series<Delays>], style: Style) -> String {
     let header = ["nodes", "contestant", "µs p50", "least–most", "µs p99", "least–most", "µs slowest", "lost"];
@@ -268,6 +308,10 @@ fn spread(values: impl Iterator<Item = f64>, write: fn(f64) -> String) -> String
 
 fn two_digits(value: f64) -> String {
     format!("{value:.2}")
+}
+
+fn three_digits(value: f64) -> String {
+    format!("{value:.3}")
 }
 
 /// A whole number with its thousands parted: 12,345.

@@ -12,7 +12,7 @@ use crate::machine::{self, BLOCKS};
 use crate::mesh::{Known, Places};
 use crate::report::{Load, Series, thousands};
 use crate::throughput::Target;
-use crate::{cold_start, delay, throughput};
+use crate::{cold_start, delay, pages, throughput};
 
 /// How long a single run may take, whatever hangs: more than twice what the slowest that comes to an end does.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -24,6 +24,8 @@ pub(crate) struct Results {
     pub(crate) disk: Vec<[f64; BLOCKS.len()]>,
     /// Throughput, for each target.
     pub(crate) loads: Vec<Load>,
+    /// Throughput with and without open pages.
+    pub(crate) pages: Vec<Series<pages::Pair>>,
     /// Delays.
     pub(crate) delays: Vec<Series<delay::Delays>>,
     /// Cold starts.
@@ -45,6 +47,9 @@ pub(crate) async fn run(arguments: &Arguments, places: &Places, contestants: &[C
             suite.results.loads.push(Load { title, short, series });
             suite.disk()?;
         }
+    }
+    if arguments.measures(What::Pages) {
+        suite.results.pages = suite.pages().await;
     }
     if arguments.measures(What::Delay) {
         suite.results.delays = suite.delays().await;
@@ -92,7 +97,7 @@ impl Suite<'_> {
                 let nodes = series.nodes;
                 let what = format!("{title}, round {round}, {nodes} nodes, {}", series.name);
                 let count = self.arguments.count(contestant, nodes);
-                let run = bounded(throughput::run(self.places, contestant, nodes, target, count)).await;
+                let run = bounded(throughput::run(self.places, contestant, nodes, target, count, 0)).await;
                 let Some(run) = self.ended(run, &what) else { continue };
                 eprintln!(
                     "{what}: {}/s delivered, {}/s in all pools, {:.2} µs per delivery, {} lost",
@@ -102,6 +107,28 @@ impl Suite<'_> {
                     run.missing
                 );
                 series.runs.push(run);
+            }
+        }
+        finished(series)
+    }
+
+    /// All rounds of the open pages; only ours has any.
+    async fn pages(&mut self) -> Vec<Series<pages::Pair>> {
+        let contestants = self.contestants.iter().filter(|one| matches!(one, Contestant::Ours { .. }));
+        let mut series: Vec<_> = contestants
+            .flat_map(|contestant| self.arguments.page_sizes().into_iter().map(move |nodes| (contestant, nodes)))
+            .map(|(contestant, nodes)| (contestant, Series::new(contestant, contestant.name().to_owned(), nodes)))
+            .collect();
+        series.sort_by_key(|(_, series)| series.nodes);
+        for round in 1..=self.arguments.rounds() {
+            for (contestant, series) in &mut series {
+                let nodes = series.nodes;
+                let what = format!("Open pages, round {round}, {nodes} nodes, {}", series.name);
+                let count = self.arguments.count(contestant, nodes);
+                let run = pages::run(self.places, contestant, nodes, count, self.arguments.pages(), round);
+                let Some(pair) = self.ended(bounded(run).await, &what) else { continue };
+                eprintln!("{what}: {:.3}× the throughput, {:.3}× the CPU", pair.rate(), pair.cost());
+                series.runs.push(pair);
             }
         }
         finished(series)

@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use crate::contestant::Contestant;
 use crate::load::Pushers;
 use crate::mesh::{Known, Mesh, Places};
+use crate::pages::Listeners;
 use crate::pool;
 use crate::status::Copies;
 
@@ -48,18 +49,20 @@ pub(crate) struct Run {
     pub(crate) twice: u64,
 }
 
-/// Makes one run. What the nodes left on disk is checked at the end.
+/// Makes one run, with so many pages open on every node. What the nodes left on disk is checked at the end.
 pub(crate) async fn run(
     places: &Places,
     contestant: &Contestant,
     nodes: usize,
     target: Target,
     count: u64,
+    pages: usize,
 ) -> Result<Run> {
     let mut mesh = Mesh::start(places, contestant, nodes, Known::All, false)?;
     mesh.complete().await?;
     sleep(SETTLE).await;
     let mut ports = mesh.ports();
+    let listeners = Listeners::open(&ports, pages).await?;
     if target == Target::One {
         ports.truncate(1);
     }
@@ -85,6 +88,7 @@ pub(crate) async fn run(
         pushing.finish()?;
     }
     mesh.stop().await?;
+    listeners.end().await?;
     if contestant.keeps_a_file() && missing == 0 {
         for folder in mesh.folders() {
             pool::check(folder, count).with_context(|| format!("{} of {nodes} nodes", contestant.name()))?;

@@ -339,3 +339,38 @@ async fn a_signal_ends_the_node_cleanly() {
         tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn each_line_of_a_json_log_is_an_object_with_time_level_and_message() {
+    let dead = free_port();
+    let folder = Folder::new("PORT=0\nMAX_PEERS=1\nLOG=debug\nLOG_FORMAT=json\n");
+    // Words that must be escaped, a warning, a dial that fails, a transaction and the goodbye.
+    folder.write("known-peers.json", json!(["not \"an\" address\n", format!("ws://127.0.0.1:{dead}")]).to_string());
+    let mut started = Started::new(&folder, as_it_is).await;
+    let lock = String::from_utf8(folder.files()["node.lock"].clone()).unwrap();
+    let port = lock.trim_end().rsplit(':').next().unwrap().parse().unwrap();
+    let mut client = Socket::dial(port).await.unwrap();
+    client.send_text(common::transaction_frame(&transaction(1))).await;
+    assert_eq!(client.status().await["counters"]["transactions_accepted"], 1);
+    let told = |lines: &Vec<String>| lines.iter().any(|line| line.contains(&dead.to_string()));
+    within("word of the failed dial", started.lines.wait_for(told)).await.unwrap();
+    started.signal("TERM").await;
+    assert_eq!(started.ended().await, Some(0), "{:#?}", started.said());
+    let lines: Vec<serde_json::Value> = (started.said().iter())
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    for line in &lines {
+        let (time, level) = (line["time"].as_str().unwrap(), line["level"].as_str().unwrap());
+        assert!(
+            time.len() == "2026-11-21T13:51:15.387Z".len() && time.ends_with('Z') && time.starts_with("20"),
+            "{line}"
+        );
+        assert!(["error", "warn", "info", "debug"].contains(&level), "{line}");
+        assert!(line["message"].as_str().is_some_and(|message| !message.is_empty()), "{line}");
+    }
+    let has = |level: &str, text: &str| {
+        lines.iter().any(|line| line["level"] == level && line["message"].as_str().unwrap().contains(text))
+    };
+    assert!(has("warn", "MAX_PEERS is 1") && has("warn", "\"not \\\"an"), "{lines:#?}");
+    assert!(has("info", "listening on ") && has("info", "goodbye"), "{lines:#?}");
+}

@@ -300,6 +300,16 @@ fn up_makes_starts_and_stops() {
     let up = up(&place, "3", "good");
     assert!(up.wait_for("the mesh is complete").contains("3 nodes"));
     up.wait_for("cat node-3/transactions.json");
+    let ports = [1, 2, 3].map(|number| {
+        let lock = fs::read_to_string(place.path(&format!("node-{number}/node.lock"))).expect("read");
+        lock.trim_end().rsplit(':').next().and_then(|port| port.parse::<u16>().ok()).expect("a port")
+    });
+    // The system may give a port that nothing can be 4000 above.
+    let pages: Vec<_> = ports.iter().filter_map(|port| port.checked_add(4_000)).collect();
+    let line = up.wait_for("pages: ");
+    for port in pages {
+        assert!(line.contains(&format!(" http://localhost:{port}")), "{line}");
+    }
     assert_eq!(place.nodes(), ["node-1", "node-2", "node-3"]);
     place.run(&["delete-nodes"]).failed(&["3 nodes still run"]);
     assert_eq!(place.run(&["status"]).done().lines().count(), 5);
@@ -311,6 +321,28 @@ fn up_makes_starts_and_stops() {
     up.wait_for("all nodes have ended");
     assert_eq!(up.end(), Some(0));
     place.run(&["delete-nodes"]).done();
+}
+
+#[test]
+fn up_tells_the_pages_that_are_set_and_leaves_out_those_that_are_off() {
+    let place = Place::new();
+    for (number, settings) in [(1, "HTTP_PORT=8123"), (2, "HTTP_PORT=0"), (3, "HTTP_PORT=8125\nHTTP_HOST=0.0.0.0")] {
+        let folder = place.folder(number);
+        fs::write(folder.join(".env"), format!("PORT=0\n{settings}\n")).expect("written");
+    }
+    let three = up(&place, "3", "good");
+    let line = three.wait_for("pages: ");
+    assert!(line.ends_with("pages: http://localhost:8123 http://localhost:8125"), "{line}");
+    three.signal(Signal::TERM);
+    assert_eq!(three.end(), Some(0));
+    for number in [1, 3] {
+        fs::write(place.path(&format!("node-{number}/.env")), "PORT=0\nHTTP_PORT=0\n").expect("written");
+    }
+    let three = up(&place, "3", "good");
+    three.wait_for("cat node-3/transactions.json");
+    assert!(three.wait_for("").ends_with("Ctrl+C stops all of them"), "no word of pages");
+    three.signal(Signal::TERM);
+    assert_eq!(three.end(), Some(0));
 }
 
 #[test]

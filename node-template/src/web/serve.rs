@@ -125,3 +125,28 @@ impl AsyncWrite for Impatient {
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    /// The clock is stopped, and goes on to the next deadline when nothing else is left to do.
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_read_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (dialled, accepted) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let (_silent, (socket, _)) = (dialled.unwrap(), accepted.unwrap());
+        let mut impatient = Impatient { socket, patience: None };
+        let began = Instant::now();
+        let error = loop {
+            // Until the system takes no more for it.
+            if let Err(error) = impatient.write_all(&[0; 64 * 1024]).await {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(began.elapsed() >= WRITE_WITHIN);
+    }
+}

@@ -2,11 +2,13 @@
 //!
 //! Every frame is written once, by the hub, and shared. A listener that lags is ended: it comes back and is told how things stand.
 
+use std::convert::Infallible;
+
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::stream::{self, Stream};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast};
 
@@ -24,6 +26,23 @@ struct Listener {
     _place: OwnedSemaphorePermit,
 }
 
+impl Listener {
+    /// Its frames, until there are no more or it lags.
+    fn stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
+        stream::unfold(self, |mut listener| async move {
+            let frame = match listener.greeting.take() {
+                Some(greeting) => greeting,
+                None => match tokio::time::timeout(HEARTBEAT, listener.frames.recv()).await {
+                    Ok(Ok(frame)) => frame,
+                    Ok(Err(RecvError::Closed | RecvError::Lagged(_))) => return None,
+                    Err(_) => ALIVE,
+                },
+            };
+            Some((Ok(frame), listener))
+        })
+    }
+}
+
 /// The stream, beginning with how things stand.
 pub(super) async fn open(state: &Shared) -> Result<Response, Problem> {
     let place = state.streams.clone().try_acquire_owned().map_err(|_| {
@@ -34,18 +53,7 @@ pub(super) async fn open(state: &Shared) -> Result<Response, Problem> {
     let frames = state.hub.listen();
     let greeting = state.hub.greeting().await?;
     let listener = Listener { greeting: Some(greeting), frames, _place: place };
-    let frames = stream::unfold(listener, |mut listener| async move {
-        let frame = match listener.greeting.take() {
-            Some(greeting) => greeting,
-            None => match tokio::time::timeout(HEARTBEAT, listener.frames.recv()).await {
-                Ok(Ok(frame)) => frame,
-                Ok(Err(RecvError::Closed | RecvError::Lagged(_))) => return None,
-                Err(_) => ALIVE,
-            },
-        };
-        Some((Ok::<_, std::convert::Infallible>(frame), listener))
-    });
-    let mut response = Body::from_stream(frames).into_response();
+    let mut response = Body::from_stream(listener.stream()).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     // A proxy that gathers what it passes on would hold it back.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
@@ -57,4 +65,31 @@ pub(super) fn frame(kind: &str, value: &impl serde::Serialize) -> Bytes {
     // JSON has no line breaks outside its texts, and inside they are escaped.
     let data = serde_json::to_string(value).expect("what the hub tells has texts as keys and finite numbers");
     Bytes::from(format!("event: {kind}\ndata: {data}\n\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::StreamExt;
+    use tokio::sync::Semaphore;
+
+    use super::super::limits::LAG;
+    use super::*;
+
+    #[tokio::test]
+    async fn who_does_not_read_is_ended_and_only_so_many_frames_are_held_meanwhile() {
+        let places = Arc::new(Semaphore::new(1));
+        let (sender, frames) = broadcast::channel(LAG);
+        let place = Arc::clone(&places).try_acquire_owned().unwrap();
+        let listener = Listener { greeting: Some(Bytes::from_static(b"hello")), frames, _place: place };
+        let mut stream = std::pin::pin!(listener.stream());
+        for number in 0..100 * LAG {
+            sender.send(Bytes::from(number.to_string())).unwrap();
+            assert!(sender.len() <= LAG);
+        }
+        assert_eq!(stream.next().await.unwrap().unwrap(), "hello");
+        assert_eq!(stream.next().await, None, "it comes back, and is told how things stand");
+        assert_eq!((places.available_permits(), sender.receiver_count()), (1, 0));
+    }
 }

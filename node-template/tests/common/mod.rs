@@ -12,6 +12,7 @@ pub mod core;
 pub mod embedded;
 pub mod finder;
 pub mod hostile;
+pub mod http;
 pub mod mount;
 pub mod namespace;
 pub mod node;

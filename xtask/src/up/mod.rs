@@ -6,6 +6,7 @@
 pub(crate) mod build;
 mod child;
 mod mesh;
+mod pages;
 mod voice;
 
 use std::cell::RefCell;
@@ -119,7 +120,7 @@ async fn supervise(
             Some(ended) = running.join_next() => report(ended?, &live, voice),
             nodes = &mut mesh, if waiting => {
                 waiting = false;
-                voice.say(&invitation(nodes, began.elapsed()));
+                voice.say(&invitation(nodes, began.elapsed(), pages::line(live.borrow().values())));
             }
             () = &mut late, if waiting && patient => {
                 patient = false;
@@ -178,18 +179,19 @@ async fn end(
     Ok(ExitCode::SUCCESS)
 }
 
-fn invitation(nodes: usize, after: Duration) -> String {
+fn invitation(nodes: usize, after: Duration, pages: Option<String>) -> String {
     let seconds = after.as_secs_f64();
     let complete = match nodes {
         1 => format!("the node is up, alone ({seconds:.1} s)"),
         _ => format!("the mesh is complete: {nodes} nodes, each linked to all others ({seconds:.1} s)"),
     };
+    let pages = pages.map_or(String::new(), |pages| format!("{pages}\n"));
     format!(
         "{complete}; try, in another terminal:\n  \
          cargo xtask add-transaction '{{\"fromAddress\":\"ann\",\"toAddress\":\"bob\",\"amount\":5}}'\n  \
          cargo xtask status\n  \
          cat node-{nodes}/transactions.json\n\
-         Ctrl+C stops all of them"
+         {pages}Ctrl+C stops all of them"
     )
 }
 

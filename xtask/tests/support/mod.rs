@@ -55,7 +55,7 @@ impl Place {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
         command.arg("--root").arg(self.root.path()).args(arguments).current_dir(self.root.path());
-        command.env_remove("PORT").stdin(Stdio::null());
+        command.env_remove("PORT").env_remove("HTTP_PORT").env_remove("HTTP_HOST").stdin(Stdio::null());
         command
     }
 

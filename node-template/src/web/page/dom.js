@@ -53,7 +53,7 @@ export const time = (at) => clock.format(at);
 
 /** What a node is called: the address without its scheme, else the beginning of its id. */
 export function nameOf(node) {
-  if (node.address) return node.address.replace(/^ws:\/\//, "");
+  if (node.address) return node.address.replace(/^wss?:\/\//, "");
   return node.id.startsWith("plain:") ? node.id.slice(6) : node.id.slice(0, 8);
 }
 

@@ -16,7 +16,7 @@ export function begin(lines) {
 }
 
 /** The log's words, without what goes without saying here. */
-const shown = (text) => text.replaceAll("ws://", "").replace(/, writing it to transactions\.json$/, "");
+const shown = (text) => text.replace(/\bwss?:\/\//g, "").replace(/, writing it to transactions\.json$/, "");
 
 export function add(lines) {
   const fresh = lines.filter((line) => line.number > last);

@@ -274,8 +274,10 @@ export class Graph {
     if (far < 110 || peer.roundTripSeconds == null || ((this.#own.size > 12 || this.#nodes.length > LABELS) && !picked)) return;
     // Beside the link, on the side that lies further from the middle of the picture.
     const side = uy * (mx - this.width / 2) - ux * (my - this.height / 2) > 0 ? 1 : -1;
+    // So far that neither the link nor the arrow lies under the text, which is some 44 wide and 12 high.
+    const away = side * (22 * Math.abs(uy) + 6 * Math.abs(ux) + 7);
     paint.globalAlpha = 1;
-    this.#text(milliseconds(peer.roundTripSeconds), mx + uy * side * 22, my - ux * side * 12, 11, palette.quiet);
+    this.#text(milliseconds(peer.roundTripSeconds), mx + uy * away, my - ux * away, 11, palette.quiet);
   }
 
   #drawPulses(now) {

@@ -13,9 +13,9 @@ const graph = new Graph(by("stage"), by("graph"), by("hint"), by("spoken"));
 let rate = { at: 0, accepted: 0 };
 
 function showStatus(status) {
-  tell(by("title"), status.address.replace(/^ws:\/\//, ""));
+  tell(by("title"), status.address.replace(/^wss?:\/\//, ""));
   tell(by("subtitle"), `node ${status.node.slice(0, 8)} · network ${status.network}`);
-  document.title = `${status.address.replace(/^ws:\/\//, "")} · p2p-node`;
+  document.title = `${status.address.replace(/^wss?:\/\//, "")} · p2p-node`;
   tell(by("agent"), status.agent);
   tell(by("figure-peers"), number(status.connected.length));
   tell(by("figure-pool"), short(status.pool.count));

@@ -13,12 +13,15 @@ const WORDS = { pending: "dialling", idle: "not in use" };
 
 export function peers(list) {
   const rows = list.map((peer) => {
-    const name = peer.address ? peer.address.replace(/^ws:\/\//, "") : (peer.id ?? "").slice(0, 8);
+    const name = peer.address ? peer.address.replace(/^wss?:\/\//, "") : (peer.id ?? "").slice(0, 8);
     const id = peer.id && !peer.id.startsWith("plain:") ? peer.id.slice(0, 8) : peer.id ? "node of the exercise" : null;
     const wait = peer.retryInSeconds > 0 ? `again in ${duration(Math.ceil(peer.retryInSeconds))}` : null;
-    return make("tr", {},
-      make("td", { class: "short" }, name, id && make("small", {}, id)),
-      make("td", {}, make("span", { class: "state", "data-state": peer.state }, WORDS[peer.state] ?? peer.state), peer.reason && make("small", {}, peer.reason), wait && make("small", {}, wait)),
+    // Where there is no link there is nothing to tell of it: the reason has that room.
+    const linked = peer.state === "connected";
+    const state = make("td", { colspan: linked ? null : 4 }, make("span", { class: "state", "data-state": peer.state }, WORDS[peer.state] ?? peer.state), peer.reason && make("small", {}, peer.reason), wait && make("small", {}, wait));
+    const who = make("td", { class: "short" }, name, id && make("small", {}, id));
+    if (!linked) return make("tr", {}, who, state);
+    return make("tr", {}, who, state,
       make("td", { class: "short" }, peer.dialled === null || peer.dialled === undefined ? "" : peer.dialled ? "we dialled" : "it dialled", peer.openForSeconds >= 60 ? make("small", {}, `for ${duration(peer.openForSeconds)}`) : null),
       make("td", { class: "number" }, peer.roundTripSeconds == null ? "" : milliseconds(peer.roundTripSeconds)),
       make("td", { class: "number" }, peer.queuedBytes ? bytes(peer.queuedBytes) : ""));

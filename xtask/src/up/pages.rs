@@ -1,0 +1,51 @@
+//! Where the nodes' pages are, worked out as the nodes do it: HTTP_PORT, or 4000 above the port that a node listens on.
+
+use crate::workspace::Folder;
+
+/// How far above its peers' port a node has its page, if nothing else is set.
+const ABOVE_PORT: u16 = 4_000;
+
+/// One line with the pages of these nodes; `None` if no node has one.
+pub(super) fn line<'a>(folders: impl Iterator<Item = &'a Folder>) -> Option<String> {
+    let pages: Vec<_> = folders.filter_map(page).collect();
+    (!pages.is_empty()).then(|| format!("pages: {}", pages.join(" ")))
+}
+
+/// The page of a running node. `None` if it has none, or one on a port that only its log tells.
+fn page(folder: &Folder) -> Option<String> {
+    let setting = |name: &str| exported(name).or_else(|| folder.setting(name));
+    let port = match setting("HTTP_PORT") {
+        Some(port) => port.parse().ok()?,
+        None => folder.address().ok()?.port().checked_add(ABOVE_PORT)?,
+    };
+    url(setting("HTTP_HOST").as_deref().unwrap_or("localhost"), port)
+}
+
+/// What is exported in this shell the nodes have too, and it goes over their folders' settings.
+fn exported(name: &str) -> Option<String> {
+    std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+}
+
+fn url(host: &str, port: u16) -> Option<String> {
+    let host = match host.trim_start_matches('[').trim_end_matches(']') {
+        // Everywhere is here, too.
+        "0.0.0.0" | "::" => "localhost".to_owned(),
+        host if host.contains(':') => format!("[{host}]"),
+        host => host.to_owned(),
+    };
+    (port != 0).then(|| format!("http://{host}:{port}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_where_a_browser_here_finds_it() {
+        assert_eq!(url("localhost", 8_001).as_deref(), Some("http://localhost:8001"));
+        assert_eq!(url("0.0.0.0", 8_001).as_deref(), Some("http://localhost:8001"));
+        assert_eq!(url("[::]", 8_001).as_deref(), Some("http://localhost:8001"));
+        assert_eq!(url("::1", 8_001).as_deref(), Some("http://[::1]:8001"));
+        assert_eq!(url("localhost", 0), None, "it is off");
+    }
+}
