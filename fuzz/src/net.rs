@@ -181,6 +181,11 @@ impl Net {
         self.settle();
     }
 
+    /// How much time has passed.
+    pub(crate) fn age(&self) -> Duration {
+        self.now - start()
+    }
+
     /// A hash of every order given so far.
     pub(crate) fn trace(&self) -> Option<u64> {
         self.trace.as_ref().map(Hasher::finish)
@@ -278,7 +283,7 @@ impl Net {
             let Some((due, node)) = due.min().filter(|(due, _)| *due <= until) else { break };
             self.now = self.now.max(due);
             self.tell(node, Input::Timeout);
-            let (now, next) = (self.now - start(), self.nodes[node].core.poll_timeout());
+            let (now, next) = (self.age(), self.nodes[node].core.poll_timeout());
             keep(self.nodes[node].watch.on_timeout(now, next.map(|next| next.saturating_duration_since(start()))));
         }
         self.now = until;
@@ -292,7 +297,7 @@ impl Net {
 
     fn settle(&mut self) {
         while let Some((node, input)) = self.facts.pop_front() {
-            let now = self.now - start();
+            let now = self.age();
             let Node { watch, offered, disk, requests, links, feeds, .. } = &mut self.nodes[node];
             keep(watch.on_fact(now));
             match &input {

@@ -19,7 +19,7 @@ use crate::script::Script;
 const LIAR: usize = 5;
 
 /// How long the honest nodes have after the liar's last word: until it counts as dead, and for some rounds after that.
-const PATIENCE: Duration = Duration::from_secs(150);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Plays a liar's script.
 pub fn run(data: &[u8]) {
