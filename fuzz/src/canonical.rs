@@ -23,7 +23,9 @@ pub fn run(data: &[u8]) {
         let same = again.parse(other).and_then(Value::normal).expect("what was written can be read");
         assert_eq!(same.canonical(), canonical, "of {other}");
     }
-    let theirs: serde_json::Value = serde_json::from_str(text).expect("what has a normal form is JSON for all");
+    // They refuse half a surrogate pair and a number beyond any double also where a later member of the same name overwrites it, as JavaScript does not.
+    let theirs = serde_json::from_str::<serde_json::Value>(text).or_else(|_| serde_json::from_str(&compact));
+    let theirs = theirs.expect("what was written is JSON for all");
     assert_eq!(serde_json_canonicalizer::to_string(&theirs).expect("it can be written"), canonical);
     let mut pretty = Vec::new();
     write_pretty(&compact, 0, &mut pretty);

@@ -7,6 +7,7 @@ use std::path::Path;
 use p2p_node::pool::{self, LOCK_FILE, POOL_FILE, PoolError};
 use p2p_node::protocol::json::Parser;
 use p2p_node::protocol::transaction::{Transaction, TransactionId};
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use tokio::runtime::{Builder, Runtime};
 
@@ -23,6 +24,7 @@ pub fn run(data: &[u8]) {
     fs::write(&file, data).expect("written");
     let text = || fs::read(&file).expect("the file is there");
     let sound = rows(data);
+    let foreign = sound.is_none() && str::from_utf8(data).is_ok_and(is_json);
 
     let first = match pool::open(folder.path()) {
         Ok(first) => first,
@@ -34,6 +36,7 @@ pub fn run(data: &[u8]) {
             return assert!(sound.is_none(), "a sound pool is refused: {error}");
         }
     };
+    assert!(!foreign, "sound JSON that is no pool is taken for one");
     let repaired = text();
     let kept = rows(&repaired).expect("what was opened is a sound pool");
     assert_eq!(distinct(kept), first.ids);
@@ -72,9 +75,18 @@ fn close(pool: pool::Pool) {
 /// The identities in a file, if it is an array of transactions, in its order.
 fn rows(text: &[u8]) -> Option<Vec<TransactionId>> {
     let text = str::from_utf8(text).ok()?;
-    let rows: Vec<&RawValue> = serde_json::from_str(text).ok()?;
+    let rows: Vec<&RawValue> = serde_json::from_str(unmarked(text)).ok()?;
     let mut parser = Parser::new();
     rows.iter().map(|row| Transaction::parse(&mut parser, row.get()).ok().map(|row| row.id())).collect()
+}
+
+/// Without the mark that some editors put first; a pool may have it.
+fn unmarked(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<IgnoredAny>(unmarked(text)).is_ok()
 }
 
 fn distinct(ids: Vec<TransactionId>) -> Vec<TransactionId> {
