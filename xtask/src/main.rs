@@ -10,6 +10,7 @@ mod browser;
 mod check;
 mod clone_node;
 mod delete_nodes;
+mod fuzz;
 mod image;
 mod issue_certificate;
 mod network;
@@ -51,6 +52,7 @@ Examples:
   cargo xtask delete-nodes             remove all node folders
   cargo xtask test                     run everything that must pass
   cargo xtask bench --quick            measure our node and its rivals
+  cargo xtask fuzz --seconds 600       run the fuzz targets, ten minutes each
   cargo xtask scale                    measure nodes with a million transactions
 ";
 
@@ -94,6 +96,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Measure nodes with a large pool; fail if it costs more than it may
     Scale(scale::Arguments),
+    /// Run the fuzz targets, and fail if one finds something
+    Fuzz(fuzz::Arguments),
     /// Run the Autobahn test suite against the WebSocket side; needs Python 2.7
     Autobahn(autobahn::Arguments),
 }
@@ -130,6 +134,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Task::Test(arguments) => check::run(&workspace, &arguments),
         Task::Bench(arguments) => bench::run(&workspace, &arguments),
         Task::Scale(arguments) => scale::run(&workspace, &arguments),
+        Task::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
         Task::Autobahn(arguments) => autobahn::run(&workspace, &arguments),
     }
 }

@@ -107,7 +107,7 @@ pub(super) fn scan(file: &File, path: &Path, row: &mut dyn FnMut(Transaction, Pl
 
 /// Damage is only what is no JSON: a sound file of something else is refused, and so is one in which nothing is left to recognise.
 fn refuse_foreign(file: &File, path: &Path, scan: &Scan) -> Result<(), PoolError> {
-    if is_utf8(rewound(file, path)?).map_err(PoolError::io("read", path))? && is_json(rewound(file, path)?) {
+    if is_utf8(rewound(file, path)?).map_err(PoolError::io("read", path))? && is_json(after_mark(file, path)?) {
         let (offset, what) = match (&scan.refused, scan.bad.first()) {
             (Some(refused), _) => (refused.offset, refused.what.clone()),
             (None, Some(bad)) if scan.opened => {
@@ -201,6 +201,15 @@ fn is_void(text: impl BufRead, path: &Path) -> Result<bool, PoolError> {
 fn rewound<'a>(mut file: &'a File, path: &Path) -> Result<BufReader<&'a File>, PoolError> {
     file.seek(SeekFrom::Start(0)).map_err(PoolError::io("read", path))?;
     Ok(BufReader::with_capacity(1024 * 1024, file))
+}
+
+/// The text after the byte order mark, if there is one: what follows it is JSON as without it.
+fn after_mark<'a>(file: &'a File, path: &Path) -> Result<BufReader<&'a File>, PoolError> {
+    let mut text = rewound(file, path)?;
+    if text.fill_buf().map_err(PoolError::io("read", path))?.starts_with(scan::BYTE_ORDER_MARK) {
+        text.consume(scan::BYTE_ORDER_MARK.len());
+    }
+    Ok(text)
 }
 
 /// The whole path of a node's folder, which must exist: `.` would tell nothing in an error.

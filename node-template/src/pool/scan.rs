@@ -21,6 +21,9 @@ use super::window::{MARGIN, Window};
 /// The longest row that is read, in bytes as laid out in the file. A transaction at its limit, laid out with the deepest indentation, has less.
 const ROW_BYTES: usize = 32 * 1024 * 1024;
 
+/// What some editors put before a text. It is passed over, and left where it stands.
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
 /// Before a row in our layout.
 const BEFORE_ROW: &[u8] = b"\n  ";
 /// A row that is not empty begins so in our layout, and nothing inside a row does.
@@ -136,7 +139,6 @@ impl Scanner<'_> {
     }
 
     fn opening(&mut self) -> io::Result<Next> {
-        const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
         if self.window.at_least(BYTE_ORDER_MARK.len())?.starts_with(BYTE_ORDER_MARK) {
             self.window.advance(BYTE_ORDER_MARK.len());
         }

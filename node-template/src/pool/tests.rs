@@ -418,6 +418,18 @@ fn a_row_that_is_longer_than_any_transaction_is_refused() {
     assert!(folder.text() == content, "left as it was");
 }
 
+/// Found by the fuzz target "pool".
+#[test]
+fn what_is_json_behind_a_byte_order_mark_and_no_pool_is_refused() {
+    for content in ["{\"rows\": [\n  {\"a\": 1},\n  {\"b\": 2}\n]}", "[[\n  {\n    \"a\": 1\n  }\n]]", "\"a text\""] {
+        let content = format!("\u{feff}{content}");
+        let folder = Folder::with(&content);
+        let error = folder.open(NEVER, |_| Answer::Obey).expect_err(&content);
+        assert!(matches!(error, PoolError::NotTransactions { .. }), "{error}");
+        assert_eq!(folder.text(), content, "left as it was");
+    }
+}
+
 /// Scans a text; tells the rows that were kept, each where it stands.
 fn scanned(content: &[u8]) -> (Scan, Vec<(u64, String)>) {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,0 +1,41 @@
+//! JSON against serde_json and serde_json_canonicalizer: what is read, and the canonical form (RFC 8785) that identities are made of.
+
+use p2p_node::protocol::json::{JsonError, Parser, Value, write_pretty};
+use p2p_node::protocol::transaction::Transaction;
+use serde::de::IgnoredAny;
+
+/// Reads a text as JSON, and compares with what others make of it.
+pub fn run(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    let (mut parser, mut again) = (Parser::new(), Parser::new());
+    let is_json = serde_json::from_str::<IgnoredAny>(text).is_ok();
+    let value = match parser.parse(text) {
+        Ok(value) => value,
+        Err(JsonError::TooDeep { .. }) => return,
+        Err(error) => return assert!(!is_json, "refused, though it is JSON: {error}"),
+    };
+    assert!(is_json, "read, though it is no JSON");
+    let Ok(mut normal) = value.normal() else { return };
+    let mut compact = String::new();
+    normal.write_compact(&mut compact);
+    let canonical = normal.canonical();
+    for other in [canonical, &compact] {
+        let same = again.parse(other).and_then(Value::normal).expect("what was written can be read");
+        assert_eq!(same.canonical(), canonical, "of {other}");
+    }
+    // They refuse half a surrogate pair and a number beyond any double also where a later member of the same name overwrites it, as JavaScript does not.
+    let theirs = serde_json::from_str::<serde_json::Value>(text).or_else(|_| serde_json::from_str(&compact));
+    let theirs = theirs.expect("what was written is JSON for all");
+    assert_eq!(serde_json_canonicalizer::to_string(&theirs).expect("it can be written"), canonical);
+    let mut pretty = Vec::new();
+    write_pretty(&compact, 0, &mut pretty);
+    let read: serde_json::Value = serde_json::from_slice(&pretty).expect("its layout is JSON");
+    assert_eq!(read, serde_json::from_str::<serde_json::Value>(&compact).expect("it is JSON"));
+    if let Ok(transaction) = Transaction::parse(&mut again, text) {
+        assert_eq!(transaction.body(), compact);
+        for other in [canonical, str::from_utf8(&pretty).expect("a text")] {
+            let same = Transaction::parse(&mut again, other).expect("the same in other words");
+            assert_eq!(same.id(), transaction.id());
+        }
+    }
+}

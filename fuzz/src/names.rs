@@ -1,0 +1,241 @@
+//! The few names of which the scripts of strangers are made, so that the same are met again and again, and the messages that they send.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use p2p_node::protocol::address::PeerAddress;
+use p2p_node::protocol::frame::Frame;
+use p2p_node::protocol::identity::{NodeId, Session};
+use p2p_node::protocol::json::Parser;
+use p2p_node::protocol::message::{
+    Ack, AckStatus, AnnounceFrame, Announcement, Beacon, Broadcast, BroadcastFrame, BroadcastId, Declined, Delivery,
+    Find, Found, Handshake, ImageInfo, ImageName, Join, NetworkFrame, NodeInfo, OtherSet, Sample, SearchId,
+    StatusFrame, Step, Summary, SyncFrame, Want, graft_frame, prune_frame, want_frame,
+};
+use p2p_node::protocol::transaction::{Origin, Transaction, TransactionId};
+
+use crate::network::Network;
+use crate::script::Script;
+
+/// The network that our nodes belong to.
+pub(crate) const NETWORK: &str = "test";
+/// How many different nodes there are; the first are ours.
+const NODES: usize = 6;
+/// How many different transactions there are.
+pub(crate) const TRANSACTIONS: usize = 32;
+
+pub(crate) fn id(node: usize) -> NodeId {
+    let mut id = [7; 32];
+    id[0] = node as u8;
+    NodeId(id)
+}
+
+pub(crate) fn session(run: usize) -> Session {
+    Session::from_random([run as u8; 16])
+}
+
+pub(crate) fn transaction(number: usize) -> Transaction {
+    let text = format!(r#"{{"amount":{number},"timeStamp":{}}}"#, 1_700_000_000 + number / 3);
+    Transaction::parse(&mut Parser::new(), &text).expect("an object is a transaction")
+}
+
+fn any_id(script: &mut Script<'_>) -> NodeId {
+    id(script.below(NODES))
+}
+
+fn any_session(script: &mut Script<'_>) -> Session {
+    session(script.below(NODES))
+}
+
+/// Of nodes on this host, of hosts near and far, of names.
+pub(crate) fn any_address(script: &mut Script<'_>) -> PeerAddress {
+    let text = match script.below(12) {
+        node @ 0..NODES => return Network::address(node),
+        6 => "ws://127.0.0.1:4001",
+        7 => "ws://10.0.0.7:4001",
+        8 => "ws://198.51.100.7:4001",
+        9 => "wss://198.51.100.8:4001",
+        10 => "ws://example.org:4001",
+        _ => {
+            let host = script.byte();
+            return PeerAddress::new(&format!("203.0.113.{host}"), 4_001).expect("an IP address and a port");
+        }
+    };
+    text.parse().expect("an address")
+}
+
+pub(crate) fn any_transaction(script: &mut Script<'_>) -> Transaction {
+    transaction(script.below(TRANSACTIONS))
+}
+
+fn any_origin(script: &mut Script<'_>) -> Origin {
+    if script.flag() { Origin::Plain(any_address(script)) } else { Origin::Node(any_id(script)) }
+}
+
+fn any_transaction_id(script: &mut Script<'_>) -> TransactionId {
+    any_transaction(script).id()
+}
+
+/// None, or what `one` makes.
+fn perhaps<T>(script: &mut Script<'_>, one: impl Fn(&mut Script<'_>) -> T) -> Option<T> {
+    script.flag().then(|| one(script))
+}
+
+pub(crate) fn any_search(script: &mut Script<'_>) -> SearchId {
+    SearchId([script.byte() % 4; 16])
+}
+
+pub(crate) fn any_image(script: &mut Script<'_>) -> ImageName {
+    let names = ["cat.jpg", "dog.png", "a b.gif"];
+    names[script.below(names.len())].parse().expect("a name of an image")
+}
+
+pub(crate) fn any_images(script: &mut Script<'_>) -> Vec<ImageInfo> {
+    script.few(|script| ImageInfo {
+        name: any_image(script),
+        size: script.number().into(),
+        sha256: perhaps(script, |script| [script.byte(); 32]),
+    })
+}
+
+/// The introduction of a full peer.
+pub(crate) fn introduction(node: usize, run: usize, max_peers: Option<u32>) -> NodeInfo {
+    NodeInfo {
+        id: id(node),
+        session: session(run),
+        agent: "stranger".into(),
+        protocol: 1,
+        network: NETWORK.into(),
+        address: Some(Network::address(node)),
+        max_peers,
+    }
+}
+
+fn any_introduction(script: &mut Script<'_>) -> NodeInfo {
+    let (node, run) = (script.below(NODES), script.below(NODES));
+    let max_peers = perhaps(script, |script| script.byte().into());
+    let mut node = introduction(node, run, max_peers);
+    match script.below(8) {
+        0 => node.network = "another".into(),
+        1 => node.protocol = script.byte().into(),
+        2 => node.address = None,
+        3 => node.address = Some(any_address(script)),
+        _ => {}
+    }
+    node
+}
+
+/// A step in comparing pools, also with bytes that nobody honest sends.
+fn any_sync(script: &mut Script<'_>) -> SyncFrame {
+    let summary = |script: &mut Script<'_>| Summary { count: script.byte().into(), sum: hex(script.byte()) };
+    let step = |script: &mut Script<'_>| Step { number: script.below(4) as u64, message: script.bytes().to_vec() };
+    match script.below(5) {
+        0 => SyncFrame::Summary(summary(script)),
+        1 => SyncFrame::Reply(summary(script)),
+        2 => SyncFrame::Everything,
+        3 => SyncFrame::Ask(step(script)),
+        _ => SyncFrame::Answer(step(script)),
+    }
+}
+
+fn hex(byte: u8) -> String {
+    format!("{byte:02x}").repeat(32)
+}
+
+/// What bears on the comparison of pools.
+pub(crate) fn any_sync_message(script: &mut Script<'_>) -> String {
+    let frame = match script.below(8) {
+        0..4 => any_sync(script).to_frame(),
+        4 => want_frame(&script.few(any_transaction_id)),
+        5 => Delivery::sync_frame(any_transaction(script).body(), any_session(script)),
+        6 => relayed(script),
+        _ => any_sync(script).to_frame_of(any_set(script)),
+    };
+    frame.as_str().to_owned()
+}
+
+fn any_set(script: &mut Script<'_>) -> OtherSet {
+    if script.flag() { OtherSet::Nodes } else { OtherSet::Broadcasts }
+}
+
+fn relayed(script: &mut Script<'_>) -> Frame {
+    let origin = any_origin(script);
+    any_transaction(script).with_origin(&origin).frame().clone()
+}
+
+fn announcement(script: &mut Script<'_>) -> AnnounceFrame {
+    let announcement = Announcement {
+        node: any_id(script),
+        session: any_session(script),
+        address: perhaps(script, any_address),
+        since: script.byte().into(),
+        seq: script.byte().into(),
+        peers: script.few(any_id),
+        links: script.byte().into(),
+        max_peers: perhaps(script, |script| script.byte().into()),
+        nodes: script.byte().into(),
+        interval: script.byte().into(),
+        left: script.flag(),
+        seal: None,
+    };
+    AnnounceFrame { announcement, told: perhaps(script, |script| Duration::from_secs(script.byte().into())) }
+}
+
+fn broadcast(script: &mut Script<'_>) -> Frame {
+    let broadcast = Broadcast {
+        id: BroadcastId([script.byte() % 8; 32]),
+        message: Arc::from(format!("text {}", script.byte())),
+        time: 1.5,
+        seal: None,
+    };
+    let (origin, ack) = (perhaps(script, any_origin), script.flag());
+    let synced = perhaps(script, |script| Duration::from_secs(script.byte().into()));
+    BroadcastFrame { broadcast, origin, ack, synced }.to_frame(any_session(script))
+}
+
+/// A message of any type, well-formed.
+pub(crate) fn any_message(script: &mut Script<'_>) -> String {
+    let frame = match script.below(20) {
+        0 => Handshake { addresses: script.few(any_address), dropped: 0, node: None }.to_frame(),
+        1 => {
+            let node = Some(any_introduction(script));
+            Handshake { addresses: script.few(any_address), dropped: 0, node }.to_frame()
+        }
+        2 => relayed(script),
+        3 => Delivery::client_frame(any_transaction(script).body(), script.flag()),
+        4 => StatusFrame::Question { holds: script.few(any_transaction_id) }.to_frame(),
+        5..8 => return any_sync_message(script),
+        8 => prune_frame(&script.few(any_origin)),
+        9 => graft_frame(&script.few(any_origin)),
+        10 => {
+            let want = perhaps(script, |script| if script.flag() { Want::Random } else { Want::Neighbours });
+            let (moved_by, root) = (perhaps(script, any_id), perhaps(script, any_session));
+            Join { insist: script.flag(), want, moved_by, root }.to_frame()
+        }
+        11 => {
+            let (addresses, free) = (script.few(any_address), perhaps(script, |script| script.byte().into()));
+            Sample { addresses, dropped: 0, free, root: perhaps(script, any_session) }.to_frame()
+        }
+        12 => {
+            let (addresses, retry_after) = (script.few(any_address), script.number().into());
+            Declined { addresses, dropped: 0, retry_after, root: perhaps(script, any_session) }.to_frame()
+        }
+        13 => Beacon { root: any_session(script), seq: script.number().into() }.to_frame(),
+        14 => broadcast(script),
+        15 => {
+            let sender = any_session(script);
+            announcement(script).to_frame(sender)
+        }
+        16 => NetworkFrame::Question { after: perhaps(script, any_id) }.to_frame(),
+        17 => {
+            let name = perhaps(script, any_image);
+            Find { id: any_search(script), name, hops: script.byte().into() }.to_frame()
+        }
+        18 => {
+            let (node, address) = (any_id(script), any_address(script));
+            Found { id: any_search(script), node, address, images: any_images(script) }.to_frame()
+        }
+        _ => Ack { id: hex(script.byte()), status: AckStatus::Stored, reason: None, links: 0 }.to_frame(),
+    };
+    frame.as_str().to_owned()
+}

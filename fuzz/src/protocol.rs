@@ -1,0 +1,249 @@
+//! One core among strangers: links open and close, messages of all kinds come in, dials are answered or not, the disk is slow or fails, time passes.
+//!
+//! Whatever happens, the core keeps the rules that [`crate::check`] and the model of its shell know; and where the script asks for it, the same script is played
+//! again and must lead to the same orders.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use p2p_node::protocol::access::{Access, Certified};
+use p2p_node::protocol::address::Scope;
+use p2p_node::protocol::identity::{Greeting, LinkId};
+use p2p_node::protocol::limits::Limits;
+use p2p_node::protocol::record::{NoRecord, Record};
+use p2p_node::protocol::transaction::{Origin, Transaction};
+use p2p_node::protocol::{Config, Input, RequestId};
+
+use crate::names;
+use crate::net::{Net, config};
+use crate::network::Network;
+use crate::script::Script;
+
+/// How many links a script may have open at once.
+const LINKS: usize = 12;
+
+/// Longer than anything is remembered.
+const LONG: Duration = Duration::from_secs(25 * 3_600);
+
+/// Plays a script.
+pub fn run(data: &[u8]) {
+    let again = data.first().is_some_and(|first| first & 0x80 != 0);
+    let trace = play(data, again);
+    if again {
+        assert_eq!(play(data, true), trace, "equal facts lead to equal orders");
+    }
+}
+
+fn play(data: &[u8], traced: bool) -> Option<u64> {
+    let mut script = Script::new(data);
+    let mut net = Net::new(traced);
+    let config = any_config(&mut script);
+    let pool = script.few(names::any_transaction);
+    let mut pool: Vec<Transaction> = pool;
+    let mut seen = std::collections::HashSet::new();
+    pool.retain(|transaction| seen.insert(transaction.id()));
+    net.add(config, pool);
+    let mut requests = 0;
+    while let Some(choice) = script.next() {
+        step(&mut net, &mut script, choice, &mut requests);
+        if net.nodes[0].links.len() > LINKS {
+            let oldest = *net.nodes[0].links.keys().next().expect("there are many");
+            net.cut(0, oldest);
+        }
+    }
+    // Everything that waits is answered, and everybody goes.
+    net.write(0, usize::MAX);
+    net.pass(Duration::from_secs(120));
+    while !net.nodes[0].dials.is_empty() {
+        net.fail_dial(0, 0);
+    }
+    while !net.nodes[0].probes.is_empty() {
+        net.answer_probe(0, 0, None);
+    }
+    net.check_status(0);
+    net.tell(0, Input::Shutdown);
+    net.finish_closing();
+    assert!(net.nodes[0].links.is_empty(), "a node that ends closes every link");
+    assert_eq!(net.nodes[0].core.linked_peers(), 0);
+    net.trace()
+}
+
+/// Defaults, or bounds so narrow that a short script meets them.
+fn any_config(script: &mut Script<'_>) -> Config {
+    let choice = script.byte();
+    let mut config = config(0);
+    if choice & 1 != 0 {
+        config.max_peers = Some(1 + u32::from(choice >> 1 & 3));
+    }
+    if choice & 8 != 0 {
+        config.genesis = Some(Network::address(2));
+    }
+    if choice & 16 != 0 {
+        config.known_peers = vec![Network::address(1), Network::address(0), Network::address(3)];
+    }
+    if choice & 32 != 0 {
+        config.remembered_peers = script.few(names::any_address);
+    }
+    if choice & 64 != 0 {
+        config.limits = Limits {
+            peer_table: 4,
+            dials_in_flight: 2,
+            pool_transactions: 6,
+            unstored_bytes: 200,
+            presence_nodes: 3,
+            word_burst: 2,
+            ..Limits::default()
+        };
+    }
+    config
+}
+
+/// One thing that happens.
+fn step(net: &mut Net, script: &mut Script<'_>, choice: u8, requests: &mut u64) {
+    match choice % 32 {
+        0 | 1 => {
+            let remote = any_remote(script);
+            if choice >= 224 {
+                let certified = Certified { node: names::id(script.below(6)), fingerprint: [script.byte(); 32] };
+                net.certify(0, certified);
+            }
+            net.accept(0, remote);
+        }
+        2 if !net.nodes[0].dials.is_empty() => {
+            let dial = script.below(net.nodes[0].dials.len());
+            let (greeting, remote) = (any_greeting(script), any_remote(script));
+            net.answer_dial(0, dial, greeting, remote);
+        }
+        3 if !net.nodes[0].dials.is_empty() => net.fail_dial(0, script.below(net.nodes[0].dials.len())),
+        4 if !net.nodes[0].probes.is_empty() => {
+            let probe = script.below(net.nodes[0].probes.len());
+            net.answer_probe(0, probe, any_greeting(script));
+        }
+        5 => net.pass(Duration::from_millis(1 << (choice >> 5))),
+        6 => net.pass(Duration::from_secs(1 << (choice >> 5))),
+        // Once: a day has a hundred thousand timers.
+        7 if choice >= 224 && net.age() < LONG => net.pass(LONG),
+        8 => net.write(0, 1 + script.below(4)),
+        9 if choice < 128 => net.tell(0, Input::StoreFailed { error: "no space left".into() }),
+        9 => net.tell(0, Input::StoreRecovered),
+        10 => {
+            *requests += 1;
+            let (request, transaction) = (RequestId(*requests), names::any_transaction(script));
+            net.tell(0, Input::Submit { request, transaction });
+        }
+        11 => {
+            *requests += 1;
+            let message = format!("text {}", script.byte());
+            net.tell(0, Input::Broadcast { request: RequestId(*requests), message, time: 1.5 });
+        }
+        12 => pool_changes(net, script),
+        13 => searches(net, script),
+        14 => discoveries(net, script),
+        15 if choice >= 224 => net.tell(0, Input::AccessChanged { access: any_access(script) }),
+        15 => {
+            let (remote, reason) = (any_remote(script), "no".to_owned());
+            net.tell(
+                0,
+                if choice & 64 == 0 { Input::Refused { remote, reason } } else { Input::TurnedAway { remote, reason } },
+            );
+        }
+        _ => on_link(net, script, choice),
+    }
+}
+
+/// Something happens on one of the links.
+fn on_link(net: &mut Net, script: &mut Script<'_>, choice: u8) {
+    let links: Vec<LinkId> = net.nodes[0].links.keys().copied().collect();
+    let Some(link) = script.of(&links) else { return };
+    match choice % 32 {
+        16 => net.cut(0, link),
+        17 => net.tell(0, Input::Pong { link }),
+        18 => net.toggle(0, link),
+        19 if choice >= 128 => net.tell(0, Input::Unread { link: Some(link).filter(|_| choice < 192) }),
+        19 => {
+            net.tell(0, Input::Broke { link, what: "a masked frame".into() });
+            net.cut(0, link);
+        }
+        20 => {
+            let copies = script.few(|script| {
+                let origin = script.flag().then(|| Origin::Node(names::id(script.below(6))));
+                (origin, u32::from(script.byte()))
+            });
+            net.tell(0, Input::Repeated { link, copies });
+        }
+        21 | 22 => {
+            let text = String::from_utf8_lossy(script.bytes());
+            net.receive(0, link, &text);
+        }
+        _ => {
+            let text = names::any_message(script);
+            net.receive(0, link, &text);
+        }
+    }
+}
+
+/// Another program writes or cuts the pool's file.
+fn pool_changes(net: &mut Net, script: &mut Script<'_>) {
+    let transaction = names::any_transaction(script);
+    let disk = &net.nodes[0].disk;
+    if disk.present.contains_key(&transaction.id()) {
+        net.tell(0, Input::Lost { ids: vec![transaction.id()] });
+    } else if !disk.has(&transaction.id()) {
+        net.tell(0, Input::Found { transactions: vec![transaction] });
+    }
+}
+
+fn searches(net: &mut Net, script: &mut Script<'_>) {
+    match script.below(4) {
+        0 => {
+            let (search, name) = (names::any_search(script), script.flag().then(|| names::any_image(script)));
+            net.tell(0, Input::Search { search, name });
+        }
+        1 => net.tell(0, Input::SearchDone { search: names::any_search(script) }),
+        _ if !net.nodes[0].look_ups.is_empty() => {
+            let search = net.nodes[0].look_ups.remove(0);
+            net.tell(0, Input::LookedUp { search, images: names::any_images(script) });
+        }
+        _ => {}
+    }
+}
+
+fn discoveries(net: &mut Net, script: &mut Script<'_>) {
+    let session = names::session(script.below(6));
+    net.tell(
+        0,
+        match script.below(8) {
+            0 => Input::Discovering,
+            1 => Input::Undiscovered { session },
+            2 => Input::Discovered { record: Err(NoRecord("it has no node")), scope: Scope::Private },
+            _ => {
+                let network = if script.below(8) == 0 { "another" } else { names::NETWORK };
+                let record = Record {
+                    node: names::id(script.below(6)),
+                    session,
+                    network: network.into(),
+                    address: names::any_address(script),
+                    free: script.flag().then(|| script.byte().into()),
+                };
+                let scope = if script.flag() { Scope::Loopback } else { Scope::Private };
+                Input::Discovered { record: Ok(record), scope }
+            }
+        },
+    );
+}
+
+fn any_access(script: &mut Script<'_>) -> Access {
+    let mut rules = || script.few(|script| format!("{}\n", any_remote(script))).concat().parse().expect("rules");
+    let (denied, allowed) = (rules(), rules());
+    Access { plain: script.flag(), denied, allowed: Some(allowed).filter(|_| script.flag()) }
+}
+
+fn any_greeting(script: &mut Script<'_>) -> Option<Greeting> {
+    let greeting = Greeting { node: names::id(script.below(6)), session: names::session(script.below(6)) };
+    Some(greeting).filter(|_| script.flag())
+}
+
+fn any_remote(script: &mut Script<'_>) -> IpAddr {
+    let remotes = ["127.0.0.1", "::1", "10.0.0.7", "198.51.100.7", "198.51.100.8", "2001:db8::7"];
+    remotes[script.below(remotes.len())].parse().expect("an IP address")
+}

@@ -1,0 +1,137 @@
+//! What the fuzzer begins with: the frames that real cores send each other, and the files that a node writes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use p2p_node::pool::POOL_FILE;
+use p2p_node::protocol::json::Parser;
+use p2p_node::protocol::message::{Delivery, Message};
+use p2p_node::protocol::{Input, RequestId};
+
+use crate::net::{Net, config};
+use crate::network::Network;
+use crate::{folder, names, pool};
+
+/// A seed: its target, its name, and what it holds.
+pub type Seed = (&'static str, String, Vec<u8>);
+
+/// The longest frame that becomes a seed: a fuzzer learns more from short ones.
+const FRAME_BYTES: usize = 1_200;
+
+/// All seeds.
+pub fn all() -> Vec<Seed> {
+    let frames = frames();
+    let mut seeds: Vec<Seed> = Vec::new();
+    for (kind, text) in &frames {
+        seeds.push(("frame", kind.to_lowercase(), text.clone().into_bytes()));
+    }
+    seeds.push(("canonical", "transaction".into(), names::transaction(1).body().as_bytes().to_vec()));
+    let numbers = br#"{"b":[1e21,-0,0.1,1E-7,9007199254740992],"a":{"\u20ac":"\ud83d\ude00\n","\r":null},"a":true}"#;
+    seeds.push(("canonical", "numbers".into(), numbers.to_vec()));
+    for (index, text) in
+        ["ws://localhost:4001", "wss://[2001:db8::7]:443/", "WS://Example.ORG:04001", "ws://10.0.0.7:1"]
+            .into_iter()
+            .enumerate()
+    {
+        seeds.push(("address", index.to_string(), text.as_bytes().to_vec()));
+    }
+    seeds.push(("protocol", "a_visit".into(), visit(&frames)));
+    seeds.push(("sync", "a_comparison".into(), comparison(&frames)));
+    let env = include_str!("../../node-template/.env");
+    seeds.push(("settings", "template".into(), [env, include_str!("../../known-peers.json")].join("\0").into_bytes()));
+    let every = "PORT=4001\nHOST=0.0.0.0\nMAX_PEERS=6\nGENESIS=localhost:4002\nNETWORK='a b'\nPEERS=localhost:4003,ws://10.0.0.7:1\n\
+        ADDRESS=ws://192.0.2.1:4001\nLOG=debug\nLOG_FORMAT=json\nREQUIRE_SIGNATURES=1\nDISCOVERY=mdns\nPLAIN=off\nHTTP_PORT=8080\n\0[\"ws://localhost:4001\"]";
+    seeds.push(("settings", "every".into(), every.as_bytes().to_vec()));
+    let file = pool_file();
+    seeds.push(("pool", "torn".into(), file[..file.len() * 2 / 3].to_vec()));
+    seeds.push(("pool", "whole".into(), file));
+    seeds
+}
+
+/// A short frame of each type that nodes send, from a mesh and from a network with a cap.
+fn frames() -> BTreeMap<String, String> {
+    let mut shortest: BTreeMap<String, String> = BTreeMap::new();
+    let mut parser = Parser::new();
+    for cap in [None, Some(1), Some(2)] {
+        for text in traffic(cap) {
+            let message = Message::parse(&mut parser, &text).expect("what a node sends is a message");
+            let kept = shortest.entry(message.kind().to_owned()).or_insert_with(|| text.clone());
+            if text.len() < kept.len() {
+                *kept = text;
+            }
+        }
+    }
+    shortest.retain(|_, text| text.len() <= FRAME_BYTES);
+    shortest
+}
+
+/// All that some nodes and a client of the first say in two minutes.
+fn traffic(max_peers: Option<u32>) -> Vec<String> {
+    let mut net = Net::new(false);
+    net.recorded = Some(Vec::new());
+    for node in 0..4 {
+        let mut config = config(node);
+        config.max_peers = max_peers;
+        config.known_peers = (0..node).map(Network::address).collect();
+        net.add(config, (0..3).map(|number| names::transaction(5 * node + number)).collect());
+        net.nodes[node].disk.prompt = true;
+    }
+    net.pass(Duration::from_secs(20));
+    let client = net.accept(0, IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let said = [
+        Delivery::client_frame(names::transaction(30).body(), true).as_str().to_owned(),
+        r#"{"type":"STATUS","data":{}}"#.to_owned(),
+        r#"{"type":"NETWORK","data":{}}"#.to_owned(),
+    ];
+    for text in said {
+        net.receive(0, client, &text);
+        net.recorded.get_or_insert_default().push(text);
+    }
+    net.tell(1, Input::Submit { request: RequestId(1), transaction: names::transaction(31) });
+    net.tell(2, Input::Broadcast { request: RequestId(2), message: "hello".into(), time: 1.5 });
+    let search = names::any_search(&mut crate::script::Script::new(&[1]));
+    net.tell(0, Input::Search { search, name: None });
+    net.pass(Duration::from_secs(100));
+    net.recorded.unwrap_or_default()
+}
+
+/// A script in which somebody connects and says all of it.
+fn visit(frames: &BTreeMap<String, String>) -> Vec<u8> {
+    // Known peers and a cap; nothing in the pool; two strangers.
+    let mut script = vec![0x80 | 16 | 3, 0, 0, 0, 0, 3];
+    let first = frames.get_key_value("HANDSHAKE").into_iter();
+    for (_, text) in first.chain(frames.iter().filter(|(_, text)| text.len() < 400)) {
+        script.extend([22, 0]);
+        say(&mut script, text);
+        script.extend([5 + 32 * 6, 8, 3]);
+    }
+    script.extend([2, 0, 1, 1, 1, 0, 6 + 32 * 4]);
+    script
+}
+
+/// A script in which a full peer compares pools as others did.
+fn comparison(frames: &BTreeMap<String, String>) -> Vec<u8> {
+    let mut script = vec![0x0f, 0xf0, 0, 1, 0xf0, 0x0f, 0, 2, 1, 1];
+    for text in ["SYNC", "WANT", "TRANSACTION"].into_iter().filter_map(|kind| frames.get(kind)) {
+        script.push(0x7f);
+        say(&mut script, text);
+        script.push(0x80 | 100);
+    }
+    // Well-formed ones, a question and an answer with a negentropy message of nothing.
+    script.extend([0, 0, 3, 1, 1, 0, 0x61, 0x80, 0, 4, 1, 1, 0, 0x61]);
+    script
+}
+
+fn say(script: &mut Vec<u8>, text: &str) {
+    script.extend((text.len() as u16).to_le_bytes());
+    script.extend(text.as_bytes());
+}
+
+/// A file as a node writes it.
+fn pool_file() -> Vec<u8> {
+    let folder = folder::new();
+    pool::write(folder.path(), (0..4).map(names::transaction).collect());
+    fs::read(folder.path().join(POOL_FILE)).expect("it was written")
+}

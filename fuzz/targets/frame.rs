@@ -1,0 +1,4 @@
+//! See `fuzz::frame`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::frame::run(data));
