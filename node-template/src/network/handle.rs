@@ -250,7 +250,7 @@ impl Handle {
     }
 
     /// An image by its name: a file in the folder's `images`, or one that another node has, fetched and checked. That takes up to
-    /// [`search_deadline`](Limits::search_deadline) until somebody is found, and then as long as the transfer.
+    /// [`search_deadline`](crate::protocol::limits::Limits::search_deadline) until somebody is found, and then as long as the transfer.
     ///
     /// # Errors
     /// [`ImageError`] says why there is none.
