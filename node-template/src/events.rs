@@ -1,6 +1,6 @@
 //! What a node tells its application: events in a ring, bounded in number and in the bytes that they hold.
 //!
-//! An event holds the transaction that it tells of, and a listener that lags keeps the ring full. So beyond [`BYTES`] the oldest events are emptied where they
+//! An event holds the transaction that it tells of, and a listener that lags keeps the ring full. So beyond 16 MiB the oldest events are emptied where they
 //! lie: whoever has not read them by then is told that it missed them, as if the ring had been shorter. The node never waits for a listener.
 
 use std::collections::VecDeque;

@@ -13,42 +13,41 @@
 //! ```
 
 use std::io;
-use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
-use crate::admission::{Admission, AdmissionError, Closed, Reload, Warden};
+use crate::admission::{Admission, AdmissionError, Closed, Warden};
 use crate::discovery::{Discovering, Discovery};
-use crate::events::{Events, Ring, Teller};
+use crate::events::{Ring, Teller};
 use crate::hook::Validator;
-use crate::images::{Image, ImageError, ImageList, Images};
+use crate::images::Images;
 use crate::interface;
 use crate::key::{KeyError, NodeKey};
-use crate::pool::{self, Opened, Pool, PoolError};
+use crate::pool::{self, Opened, PoolError};
 pub use crate::protocol::Told;
 use crate::protocol::address::{NotAnAddress, PeerAddress};
-use crate::protocol::identity::{Greeting, NodeId, Session};
-use crate::protocol::json::Parser;
+use crate::protocol::identity::{Greeting, Session};
 use crate::protocol::limits::Limits;
-use crate::protocol::message::{Broadcast, ImageName, InvalidBroadcast, Member, Status};
 use crate::protocol::record::Record;
 use crate::protocol::signature::Signer;
-use crate::protocol::transaction::{InvalidTransaction, Transaction, TransactionId};
-use crate::protocol::{Config, Protocol, Submission};
+use crate::protocol::transaction::Transaction;
+use crate::protocol::{Config, Protocol};
 use crate::remembered::Remembered;
 use crate::report::many;
 use crate::settings::{DEFAULT_NETWORK, Settings};
-use crate::signing;
-use crate::transport::driver::{Command, Driver, Parts, PoolEnded};
+use crate::transport::driver::{Driver, Parts};
 use crate::transport::filter::Filter;
 pub use crate::transport::histogram::Histogram;
 pub use crate::transport::links::OpenLink;
 use crate::transport::listener::{self, Doorman};
+
+mod handle;
+
+pub use handle::{Handle, Node, NodeError, Submitted};
 
 /// How many arrivals wait for the driver: with the batches' own bounds, at most 4 MiB. What has come this far is sent on whatever waits; more of it would fill the
 /// queues of links before clients can be held up.
@@ -57,8 +56,6 @@ const INBOX: usize = 16;
 const COMMANDS: usize = 1_024;
 /// How many wait to have the files of who is let in read again.
 const RELOADS: usize = 16;
-/// How long a node has to end when it is asked to.
-const END_WITHIN: Duration = Duration::from_secs(10);
 
 /// A node that is not started yet.
 #[derive(Debug, Clone)]
@@ -432,280 +429,6 @@ fn random<const N: usize>() -> Result<[u8; N], StartError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(StartError::Random)?;
     Ok(bytes)
-}
-
-/// A running node. Dropping it stops the node; [`Node::shutdown`] also waits until everything is on disk. All that a [`Handle`] can do it can too.
-#[derive(Debug)]
-pub struct Node {
-    handle: Handle,
-    stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<Result<Pool, PoolEnded>>,
-}
-
-/// A way to a running node for other tasks: it submits, asks and listens. It is cheap to clone and keeps no node alive; when the node has ended it says so.
-#[derive(Debug, Clone)]
-pub struct Handle {
-    key: Arc<NodeKey>,
-    /// Whether what is submitted is signed.
-    signs: bool,
-    node: NodeId,
-    session: Session,
-    address: PeerAddress,
-    port: u16,
-    pooled: usize,
-    validator: Validator,
-    commands: mpsc::Sender<Command>,
-    reloads: mpsc::Sender<Reload>,
-    events: Ring,
-    pool: pool::Reader,
-    syncs: Arc<Histogram>,
-    images: Arc<Images>,
-}
-
-/// A transaction that a node took.
-#[derive(Debug)]
-pub struct Submitted {
-    /// Its identity.
-    pub id: TransactionId,
-    /// On how many links it went out; zero means that no other node has it from us yet.
-    pub links: usize,
-    /// Whether the node held it already: the same content can not be submitted twice.
-    pub duplicate: bool,
-    kept: oneshot::Receiver<()>,
-}
-
-impl Submitted {
-    /// Waits until the transaction is on this node's disk.
-    ///
-    /// # Errors
-    /// [`NodeError::Ended`] if the node ended first.
-    pub async fn stored(self) -> Result<(), NodeError> {
-        self.kept.await.map_err(|_| NodeError::Ended)
-    }
-}
-
-/// Why a node did not do what was asked.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum NodeError {
-    /// What was submitted is no transaction.
-    #[error(transparent)]
-    Invalid(#[from] InvalidTransaction),
-    /// The text can not be broadcast.
-    #[error(transparent)]
-    InvalidBroadcast(#[from] InvalidBroadcast),
-    /// What was submitted can not be written as JSON.
-    #[error("the value can not be written as JSON: {0}")]
-    Unwritable(serde_json::Error),
-    /// The node refused it.
-    #[error("the transaction was refused: {0}")]
-    Refused(String),
-    /// The node has ended.
-    #[error("the node has ended")]
-    Ended,
-    /// The node did not end in time. What was acknowledged is on disk all the same.
-    #[error("the node did not end within {} s; what was acknowledged is on disk", END_WITHIN.as_secs())]
-    Stuck,
-    /// The pool's thread ended in a fault of this program, and the node with it.
-    #[error(
-        "the thread that writes transactions.json ended in a fault of this program, so the node has ended too; what was acknowledged is on disk: start the node again, and please report the lines before this one"
-    )]
-    PoolEnded,
-    /// The node ended in a fault of this program.
-    #[error("the node ended in a fault of this program: {0}")]
-    Fault(tokio::task::JoinError),
-}
-
-impl Deref for Node {
-    type Target = Handle;
-
-    fn deref(&self) -> &Handle {
-        &self.handle
-    }
-}
-
-impl Handle {
-    /// The node's id: its public key.
-    pub fn id(&self) -> NodeId {
-        self.node
-    }
-
-    /// This run of the node.
-    pub fn session(&self) -> Session {
-        self.session
-    }
-
-    /// Where others are told to dial this node, with the port that the system gave.
-    pub fn address(&self) -> &PeerAddress {
-        &self.address
-    }
-
-    /// The port that is listened on, whatever others are told.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// How many transactions were in the pool at the start.
-    pub fn pooled_at_start(&self) -> usize {
-        self.pooled
-    }
-
-    /// Submits a transaction: any value that becomes a JSON object. Returns once it is on its way to the peers; [`Submitted::stored`] waits for the disk.
-    ///
-    /// # Errors
-    /// [`NodeError`] says why it was not taken.
-    pub async fn submit(&self, transaction: &impl Serialize) -> Result<Submitted, NodeError> {
-        self.submit_text(&serde_json::to_string(transaction).map_err(NodeError::Unwritable)?).await
-    }
-
-    /// As [`Self::submit`], from the text of a JSON object.
-    ///
-    /// # Errors
-    /// [`NodeError`] says why it was not taken.
-    pub async fn submit_text(&self, text: &str) -> Result<Submitted, NodeError> {
-        let transaction = Transaction::parse(&mut Parser::new(), text)?;
-        let transaction = if self.signs { self.sign(transaction)? } else { transaction };
-        self.validator.check(&transaction).map_err(|error| NodeError::Refused(error.to_string()))?;
-        let (taken, outcome) = oneshot::channel();
-        let (kept_sender, kept) = oneshot::channel();
-        let command = Command::Submit { transaction, taken, kept: kept_sender };
-        self.commands.send(command).await.map_err(|_| NodeError::Ended)?;
-        let outcome = outcome.await.map_err(|_| NodeError::Ended)?;
-        let Submission { id, links, duplicate } = outcome.map_err(NodeError::Refused)?;
-        Ok(Submitted { id, links, duplicate, kept })
-    }
-
-    /// Signs a transaction with the node's key, as [`crate::signing::sign`] does.
-    ///
-    /// # Errors
-    /// [`InvalidTransaction::TooLong`] if there is no room for a signature.
-    pub fn sign(&self, transaction: Transaction) -> Result<Transaction, InvalidTransaction> {
-        signing::sign(&self.key, &mut Parser::new(), transaction)
-    }
-
-    /// Broadcasts a text to every node in the network, and to those that come back within ten minutes. Returns once it is on its way, and tells as what and on
-    /// how many links; with zero links nobody has it yet.
-    ///
-    /// # Errors
-    /// [`NodeError::InvalidBroadcast`] or [`NodeError::Ended`].
-    pub async fn broadcast(&self, text: impl Into<String>) -> Result<Told, NodeError> {
-        let message = text.into();
-        Broadcast::check(&message)?;
-        let (told, answer) = oneshot::channel();
-        let command = Command::Broadcast { message, time: time_of_day(), told };
-        self.commands.send(command).await.map_err(|_| NodeError::Ended)?;
-        answer.await.map_err(|_| NodeError::Ended)
-    }
-
-    /// Who is in the network, as far as this node knows, in the order of their ids; itself among them.
-    ///
-    /// # Errors
-    /// [`NodeError::Ended`].
-    pub async fn nodes(&self) -> Result<Vec<Member>, NodeError> {
-        let (answer, nodes) = oneshot::channel();
-        self.commands.send(Command::Nodes { answer }).await.map_err(|_| NodeError::Ended)?;
-        nodes.await.map_err(|_| NodeError::Ended)
-    }
-
-    /// What happens from now on, in order. A listener that lags more than 4,096 events behind, or so far that they hold more than 16 MiB of transactions, loses the oldest,
-    /// and is told so.
-    pub fn events(&self) -> Events {
-        self.events.listen()
-    }
-
-    /// How the node stands.
-    ///
-    /// # Errors
-    /// [`NodeError::Ended`].
-    pub async fn status(&self) -> Result<Status, NodeError> {
-        let (answer, status) = oneshot::channel();
-        self.commands.send(Command::Status { holds: Vec::new(), answer }).await.map_err(|_| NodeError::Ended)?;
-        status.await.map_err(|_| NodeError::Ended)
-    }
-
-    /// The open links, clients' among them. Asking has the round-trip times measured anew that are older than ten seconds; they are in a later answer.
-    ///
-    /// # Errors
-    /// [`NodeError::Ended`].
-    pub async fn links(&self) -> Result<Vec<OpenLink>, NodeError> {
-        let (answer, links) = oneshot::channel();
-        self.commands.send(Command::Links { answer }).await.map_err(|_| NodeError::Ended)?;
-        links.await.map_err(|_| NodeError::Ended)
-    }
-
-    /// Reads again who is let in: `denied.txt`, `allowed.txt`, and in a closed network the certificates, as SIGHUP makes the binary do. Links of those who are
-    /// not let in any more are closed; others stay, whatever certificate they began with.
-    ///
-    /// # Errors
-    /// [`AdmissionError`], one line with the remedy: then everything is as it was.
-    pub async fn reload(&self) -> Result<(), AdmissionError> {
-        let (answer, done) = oneshot::channel();
-        self.reloads.send(answer).await.map_err(|_| AdmissionError::Ended)?;
-        done.await.map_err(|_| AdmissionError::Ended)?
-    }
-
-    /// What is in `transactions.json`, to be read beside the node.
-    pub fn pool(&self) -> &pool::Reader {
-        &self.pool
-    }
-
-    /// How long writing batches of transactions and waiting for the disk took.
-    pub fn syncs(&self) -> &Histogram {
-        &self.syncs
-    }
-
-    /// An image by its name: a file in the folder's `images`, or one that another node has, fetched and checked. That takes up to
-    /// [`search_deadline`](Limits::search_deadline) until somebody is found, and then as long as the transfer.
-    ///
-    /// # Errors
-    /// [`ImageError`] says why there is none.
-    pub async fn image(&self, name: &ImageName) -> Result<Image, ImageError> {
-        self.images.get(name).await
-    }
-
-    /// The images known in the network: other nodes are asked, for a second, at most every five.
-    pub async fn images(&self) -> Arc<ImageList> {
-        self.images.list().await
-    }
-
-    /// Whether the node has ended.
-    pub fn has_ended(&self) -> bool {
-        self.commands.is_closed()
-    }
-
-    /// Waits for the node's end, whatever brings it. Cancel-safe.
-    pub async fn gone(&self) {
-        self.commands.closed().await;
-    }
-}
-
-impl Node {
-    /// A way to this node for other tasks.
-    pub fn handle(&self) -> Handle {
-        self.handle.clone()
-    }
-
-    /// Waits for the node to end by itself, which only a fault makes it do. Cancel-safe.
-    pub async fn ended(&mut self) -> NodeError {
-        match (&mut self.task).await {
-            Ok(Ok(_)) => NodeError::Ended,
-            Ok(Err(PoolEnded)) => NodeError::PoolEnded,
-            Err(error) => NodeError::Fault(error),
-        }
-    }
-
-    /// Ends the node: stops accepting, says goodbye to every peer, waits until what was taken is on disk, and releases the folder.
-    ///
-    /// # Errors
-    /// [`NodeError::Fault`] if the node had ended in one, [`NodeError::PoolEnded`] if the pool's thread had.
-    pub async fn shutdown(mut self) -> Result<(), NodeError> {
-        drop(self.stop.take());
-        let ended = tokio::time::timeout(END_WITHIN, &mut self.task).await;
-        let pool = ended.map_err(|_| NodeError::Stuck)?.map_err(NodeError::Fault)?;
-        let pool = pool.map_err(|PoolEnded| NodeError::PoolEnded)?;
-        pool.close().await;
-        Ok(())
-    }
 }
 
 #[cfg(test)]

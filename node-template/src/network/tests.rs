@@ -4,6 +4,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::protocol::event::Event;
+use crate::transport::driver::Command;
 
 async fn node(folder: &TempDir) -> Node {
     Network::new("localhost").folder(folder.path()).start().await.expect("a node")

@@ -1,0 +1,146 @@
+//! What the application asks of the node, and how it is answered.
+
+use std::time::Instant;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::Driver;
+#[cfg(test)]
+use super::{Errand, FAULT};
+use crate::images::Answer;
+use crate::protocol::access::{Access, Certified};
+#[cfg(test)]
+use crate::protocol::address::PeerAddress;
+use crate::protocol::event::Event;
+use crate::protocol::message::{ImageName, Member, SearchId, Status};
+use crate::protocol::transaction::{Transaction, TransactionId};
+use crate::protocol::{Input, RequestId, Submission, Told};
+use crate::transport::links::OpenLink;
+
+/// What the application asks of the node.
+pub(crate) enum Command {
+    Submit {
+        transaction: Transaction,
+        taken: oneshot::Sender<Result<Submission, String>>,
+        kept: oneshot::Sender<()>,
+    },
+    Status {
+        holds: Vec<TransactionId>,
+        answer: oneshot::Sender<Status>,
+    },
+    Links {
+        answer: oneshot::Sender<Vec<OpenLink>>,
+    },
+    Broadcast {
+        message: String,
+        time: f64,
+        told: oneshot::Sender<Told>,
+    },
+    Nodes {
+        answer: oneshot::Sender<Vec<Member>>,
+    },
+    /// Other rules of who is let in; answered once the links that they keep out are being closed.
+    Access {
+        access: Access,
+        done: oneshot::Sender<()>,
+    },
+    /// A certificate's end is near.
+    #[cfg(feature = "tls")]
+    Warn {
+        text: String,
+    },
+    Search {
+        id: SearchId,
+        name: Option<ImageName>,
+        answers: mpsc::Sender<Answer>,
+    },
+    SearchDone {
+        id: SearchId,
+    },
+    /// Whether somebody may have images of us.
+    MayFetch {
+        remote: std::net::IpAddr,
+        certified: Option<Certified>,
+        answer: oneshot::Sender<bool>,
+    },
+    /// An errand is to end in a panic.
+    #[cfg(test)]
+    PanicInErrand {
+        address: PeerAddress,
+    },
+    /// The pool's thread is to.
+    #[cfg(test)]
+    PanicInPool,
+}
+
+pub(super) struct Request {
+    pub(super) taken: Option<oneshot::Sender<Result<Submission, String>>>,
+    pub(super) kept: oneshot::Sender<()>,
+}
+
+impl Driver {
+    pub(super) fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Submit { transaction, taken, kept } => {
+                self.last_request += 1;
+                let request = RequestId(self.last_request);
+                self.requests.insert(request, Request { taken: Some(taken), kept });
+                self.handle(Input::Submit { request, transaction });
+            }
+            Command::Status { holds, answer } => {
+                // Whoever asked may have gone.
+                let mut status = self.parts.protocol.status(Instant::now(), &holds);
+                status.counters.extend(self.parts.images.counts().map(|(name, count)| (name.to_owned(), count)));
+                answer.send(status).unwrap_or_default();
+            }
+            Command::Links { answer } => answer.send(self.open_links()).unwrap_or_default(),
+            Command::Broadcast { message, time, told } => {
+                self.last_request += 1;
+                let request = RequestId(self.last_request);
+                self.broadcasts.insert(request, told);
+                self.handle(Input::Broadcast { request, message, time });
+            }
+            Command::Access { access, done } => {
+                self.handle(Input::AccessChanged { access });
+                // Whoever asked may have gone.
+                done.send(()).unwrap_or_default();
+            }
+            #[cfg(feature = "tls")]
+            Command::Warn { text } => self.tell(Event::Warning { text }),
+            #[cfg(test)]
+            Command::PanicInErrand { address } => {
+                self.begin(Errand::Dialled { address, result: Err(FAULT.into()) }, async {
+                    panic!("as a test wants it")
+                });
+            }
+            #[cfg(test)]
+            Command::PanicInPool => self.parts.pool.panic(),
+            Command::Nodes { answer } => {
+                answer.send(self.parts.protocol.nodes(Instant::now())).unwrap_or_default();
+            }
+            Command::Search { id, name, answers } => {
+                self.searches.insert(id, answers);
+                self.handle(Input::Search { search: id, name });
+            }
+            Command::SearchDone { id } => {
+                self.searches.remove(&id);
+                self.handle(Input::SearchDone { search: id });
+            }
+            Command::MayFetch { remote, certified, answer } => {
+                answer.send(self.parts.protocol.may_fetch(remote, certified)).unwrap_or_default();
+            }
+        }
+    }
+
+    pub(super) fn on_submitted(&mut self, request: RequestId, outcome: Result<Submission, String>) {
+        let refused = outcome.is_err();
+        if let Some(taken) = self.requests.get_mut(&request).and_then(|waiting| waiting.taken.take())
+            && taken.send(outcome).is_err()
+        {
+            tracing::trace!("nobody waits for the outcome of a submission");
+        }
+        if refused {
+            self.requests.remove(&request);
+        }
+    }
+}

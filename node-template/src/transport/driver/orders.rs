@@ -1,0 +1,172 @@
+//! Carrying out what the core orders. What goes to links and to the pool is staged, and handed over once the round is done.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Driver, EVENTS, Errand, FAULT, WANTED};
+use crate::images::Answer;
+use crate::protocol::event::Event;
+use crate::protocol::frame::Frame;
+use crate::protocol::identity::LinkId;
+use crate::protocol::{Input, Lane, Output};
+use crate::transport::dialer;
+use crate::transport::queue::{Farewell, Item};
+
+impl Driver {
+    pub(super) fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Send { links, frame, lane } => self.stage(&links, frame, lane),
+            Output::Store { transaction } => {
+                self.sent.push(self.parts.filter.fingerprint(transaction.frame().as_str()));
+                self.to_store.push(transaction);
+            }
+            Output::Notify(event) => self.tell(event),
+            Output::Told { request, told } => {
+                if let Some(asker) = self.broadcasts.remove(&request) {
+                    // Whoever asked may have gone.
+                    asker.send(told).unwrap_or_default();
+                }
+            }
+            Output::Dial { address, reach } => {
+                let (limits, secure) = (self.parts.limits.clone(), self.parts.secure.clone());
+                let lost = Errand::Dialled { address: address.clone(), result: Err(FAULT.into()) };
+                self.begin(lost, async move {
+                    let result = dialer::dial(&address, reach, &limits, secure.as_deref()).await;
+                    Errand::Dialled { result: result.map(Box::new), address }
+                });
+            }
+            Output::Probe { link, address, reach } => {
+                let (limits, secure) = (self.parts.limits.clone(), self.parts.secure.clone());
+                let lost = Errand::Probed { link, address: address.clone(), greeting: None };
+                self.begin(lost, async move {
+                    let greeting = dialer::probe(&address, reach, &limits, secure.as_deref()).await;
+                    Errand::Probed { link, greeting, address }
+                });
+            }
+            Output::Unqueue { link, origins } => {
+                self.hand_over_to(link);
+                if let Some(outgoing) = self.links.get(&link) {
+                    outgoing.queue.drop_origins(&origins);
+                }
+            }
+            Output::Ping { link } => {
+                if let Some(outgoing) = self.links.get_mut(&link) {
+                    outgoing.ping();
+                }
+            }
+            Output::Close { link, code, reason } => {
+                self.hand_over_to(link);
+                if let Some(outgoing) = self.links.get_mut(&link) {
+                    outgoing.wanted = Vec::new();
+                    outgoing.queue.close(Farewell { code, reason });
+                }
+            }
+            Output::Pause { link, time } => {
+                if let Some(outgoing) = self.links.get(&link) {
+                    outgoing.queue.pause(time);
+                }
+            }
+            Output::Feed { link, from, until, synced } => self.feed(link, from, until, synced),
+            Output::Fetch { link, positions } => {
+                if let Some(outgoing) = self.links.get_mut(&link) {
+                    // Who wants more than this at once finds the rest missing again.
+                    let room = WANTED.saturating_sub(outgoing.wanted.len());
+                    outgoing.wanted.extend(positions.into_iter().take(room));
+                    self.fetch(link);
+                }
+            }
+            Output::LookUp { search, name } => {
+                let images = Arc::clone(&self.parts.images);
+                let lost = Errand::LookedUp { search, images: Vec::new() };
+                self.begin(
+                    lost,
+                    async move { Errand::LookedUp { search, images: images.look_up(name.as_ref()).await } },
+                );
+            }
+            Output::Offer { found, reach } => {
+                if let Some(asker) = self.searches.get(&found.id) {
+                    // There is room for as many as the core lets through; and whoever asked may have gone.
+                    asker.try_send(Answer::Offer(found, reach)).unwrap_or_default();
+                }
+            }
+            Output::SearchOver { search, end } => {
+                if let Some(asker) = self.searches.remove(&search) {
+                    asker.try_send(Answer::Over(end)).unwrap_or_default();
+                }
+            }
+            Output::Advertise { free } => self.parts.discovering.advertise(free),
+            Output::Remember { addresses } => self.parts.remembered.keep(addresses),
+            Output::Submitted { request, outcome } => self.on_submitted(request, outcome),
+            Output::Kept { request } => {
+                if let Some(request) = self.requests.remove(&request) {
+                    // Whoever submitted may not care for the disk.
+                    request.kept.send(()).unwrap_or_default();
+                }
+            }
+        }
+    }
+
+    /// Stages a frame for links: it is handed to their tasks when the driver has done its round. What does not fit is not staged.
+    fn stage(&mut self, links: &[LinkId], frame: Frame, lane: Lane) {
+        let Item::Text(text) = crate::transport::text(frame) else { return };
+        for link in links {
+            let Some(outgoing) = self.links.get_mut(link) else {
+                continue;
+            };
+            match lane {
+                Lane::Payload if outgoing.queue.fits(lane, outgoing.staged_bytes, text.len()) => {
+                    if outgoing.staged.is_empty() {
+                        self.touched.push(*link);
+                    }
+                    outgoing.staged_bytes += text.len();
+                    outgoing.staged.push(Item::Text(text.clone()));
+                }
+                Lane::Payload => self.follow_ups.push_back(Input::LinkFull { link: *link }),
+                Lane::Control if outgoing.queue.fits(lane, 0, text.len()) => {
+                    outgoing.queue.push(lane, [Item::Text(text.clone())], text.len());
+                }
+                Lane::Control => {
+                    outgoing.queue.close(Farewell { code: 1008, reason: "you do not read what you asked for".into() })
+                }
+            }
+        }
+    }
+
+    /// Hands everything staged to the links' tasks and to the pool, and the events to the application.
+    pub(super) fn hand_over(&mut self) {
+        for link in std::mem::take(&mut self.touched) {
+            self.hand_over_to(link);
+        }
+        if !self.to_store.is_empty() {
+            self.parts.filter.learn(self.sent.drain(..));
+            self.parts.pool.store(std::mem::take(&mut self.to_store));
+        }
+        self.hand_over_events();
+    }
+
+    fn hand_over_events(&mut self) {
+        for event in self.events.drain(..) {
+            self.parts.events.tell(event);
+        }
+    }
+
+    fn hand_over_to(&mut self, link: LinkId) {
+        if let Some(outgoing) = self.links.get_mut(&link)
+            && !outgoing.staged.is_empty()
+        {
+            let bytes = std::mem::take(&mut outgoing.staged_bytes);
+            outgoing.queue.push(Lane::Payload, outgoing.staged.drain(..), bytes);
+        }
+    }
+
+    /// Tells the log and the application.
+    pub(super) fn tell(&mut self, event: Event) {
+        self.log.report(Instant::now(), &event);
+        if self.parts.events.has_listeners() {
+            self.events.push(event);
+            if self.events.len() >= EVENTS {
+                self.hand_over_events();
+            }
+        }
+    }
+}
