@@ -10,11 +10,13 @@ mod browser;
 mod check;
 mod clone_node;
 mod delete_nodes;
+mod idle;
 mod image;
 mod issue_certificate;
 mod network;
 mod new_network;
 mod nodes;
+mod process;
 mod scale;
 mod status;
 mod terminal;
@@ -52,6 +54,7 @@ Examples:
   cargo xtask test                     run everything that must pass
   cargo xtask bench --quick            measure our node and its rivals
   cargo xtask scale                    measure nodes with a million transactions
+  cargo xtask idle                     measure 10, 100 and 200 nodes at rest
 ";
 
 #[derive(Debug, Parser)]
@@ -94,6 +97,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Measure nodes with a large pool; fail if it costs more than it may
     Scale(scale::Arguments),
+    /// Measure what nodes with a cap on their links cost while nothing happens
+    Idle(idle::Arguments),
     /// Run the Autobahn test suite against the WebSocket side; needs Python 2.7
     Autobahn(autobahn::Arguments),
 }
@@ -130,6 +135,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Task::Test(arguments) => check::run(&workspace, &arguments),
         Task::Bench(arguments) => bench::run(&workspace, &arguments),
         Task::Scale(arguments) => scale::run(&workspace, &arguments),
+        Task::Idle(arguments) => idle::run(&workspace, &arguments),
         Task::Autobahn(arguments) => autobahn::run(&workspace, &arguments),
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
@@ -22,7 +23,7 @@ use super::queue::{Farewell, Item, Queue};
 use super::rate::Rate;
 use super::secure::Live;
 use super::trip::Trip;
-use super::{Arrival, Read};
+use super::{Arrival, PEERS_SENT, Read};
 use crate::discovery::Discovering;
 use crate::events::Teller;
 use crate::hook::Validator;
@@ -167,6 +168,7 @@ pub(crate) struct Driver {
     /// Facts that followed from carrying out orders.
     follow_ups: VecDeque<Input>,
     log: Sparing,
+    peers_sent: Arc<AtomicU64>,
 }
 
 /// The driver's side of a link.
@@ -210,6 +212,7 @@ impl Driver {
             events: Vec::new(),
             follow_ups: VecDeque::new(),
             log: Sparing::default(),
+            peers_sent: Arc::default(),
         }
     }
 
@@ -364,6 +367,7 @@ impl Driver {
                 // Whoever asked may have gone.
                 let mut status = self.parts.protocol.status(Instant::now(), &holds);
                 status.counters.extend(self.parts.images.counts().map(|(name, count)| (name.to_owned(), count)));
+                status.counters.insert(PEERS_SENT.0.to_owned(), self.peers_sent.load(Ordering::Relaxed));
                 answer.send(status).unwrap_or_default();
             }
             Command::Links { answer } => answer.send(self.open_links()).unwrap_or_default(),
@@ -508,6 +512,7 @@ impl Driver {
             pressure: Arc::clone(&self.parts.pressure),
             validator: self.parts.validator.clone(),
             write_deadline: limits.write_deadline,
+            sent: Arc::clone(&self.peers_sent),
         };
         let mut task = LinkTask::new(link, socket, Arc::clone(&queue), rate, common);
         if matches!(direction, Direction::Dialled { .. }) {
