@@ -23,7 +23,7 @@ use super::queue::{Farewell, Item, Queue};
 use super::rate::Rate;
 use super::secure::Live;
 use super::trip::Trip;
-use super::{Arrival, PEERS_SENT, Read};
+use super::{Arrival, Read};
 use crate::discovery::Discovering;
 use crate::events::Teller;
 use crate::hook::Validator;
@@ -168,6 +168,7 @@ pub(crate) struct Driver {
     /// Facts that followed from carrying out orders.
     follow_ups: VecDeque<Input>,
     log: Sparing,
+    /// Bytes written on links to peers of which the core was not told yet.
     peers_sent: Arc<AtomicU64>,
 }
 
@@ -301,7 +302,16 @@ impl Driver {
         parts.pool
     }
 
+    /// Tells the core how much was written. Nothing follows from that, so it can wait until something else happens.
+    fn tell_written(&mut self) {
+        let bytes = self.peers_sent.swap(0, Ordering::Relaxed);
+        if bytes > 0 {
+            self.handle(Input::Written { bytes });
+        }
+    }
+
     fn on_arrivals(&mut self, arrivals: &mut Vec<Arrival>) {
+        self.tell_written();
         for arrival in arrivals.drain(..) {
             match arrival {
                 Arrival::Read { link, read: Read { messages, copies, pong, held_up } } => {
@@ -364,10 +374,10 @@ impl Driver {
                 self.handle(Input::Submit { request, transaction });
             }
             Command::Status { holds, answer } => {
+                self.tell_written();
                 // Whoever asked may have gone.
                 let mut status = self.parts.protocol.status(Instant::now(), &holds);
                 status.counters.extend(self.parts.images.counts().map(|(name, count)| (name.to_owned(), count)));
-                status.counters.insert(PEERS_SENT.0.to_owned(), self.peers_sent.load(Ordering::Relaxed));
                 answer.send(status).unwrap_or_default();
             }
             Command::Links { answer } => answer.send(self.open_links()).unwrap_or_default(),

@@ -68,7 +68,7 @@ pub(crate) struct Common {
     /// The application's say on transactions. It is asked by the link's task, where it keeps only that link waiting.
     pub(crate) validator: Validator,
     pub(crate) write_deadline: Duration,
-    /// Counts what is written on links to peers, see [`super::PEERS_SENT`].
+    /// Bytes written on links to peers of which the core was not told yet.
     pub(crate) sent: Arc<AtomicU64>,
 }
 

@@ -37,10 +37,6 @@ use crate::protocol::limits;
 use crate::protocol::message::{Malformed, Message};
 use crate::protocol::transaction::Origin;
 
-/// The counter of what is written on links to peers, and what it counts, in words.
-pub(crate) const PEERS_SENT: (&str, &str) =
-    ("peers_sent_bytes", "Bytes written on links to peers, the heads of frames and TLS included");
-
 /// A WebSocket whose upgrade is done.
 pub(crate) type Socket = WebSocketStream<stream::Stream<stream::Guarded>>;
 

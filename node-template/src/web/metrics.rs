@@ -19,7 +19,6 @@ use crate::network::OpenLink;
 use crate::protocol::counters::Counters;
 use crate::protocol::message::Status;
 use crate::protocol::view::LinkKind;
-use crate::transport::PEERS_SENT;
 
 /// Upper ends of the classes of delays, in seconds: from one host to another continent, and what came late.
 const DELAYS: [f64; 11] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
@@ -139,7 +138,7 @@ struct Syncs {
 
 impl Collector for Counted {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        for (name, help) in Counters::described().chain(images::described()).chain([PEERS_SENT]) {
+        for (name, help) in Counters::described().chain(images::described()) {
             let Some((_, count)) = self.counters.iter().find(|(counted, _)| counted == name) else { continue };
             let help = help.trim();
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
