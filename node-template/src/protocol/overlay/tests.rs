@@ -154,11 +154,17 @@ impl Core {
 
     /// A stranger dials, introduces itself and asks for a place.
     fn knock(&mut self, number: u16, insist: bool) -> LinkId {
+        self.knock_and_name(number, insist, &[])
+    }
+
+    /// The same; it names others that it is linked to.
+    fn knock_and_name(&mut self, number: u16, insist: bool, others: &[PeerAddress]) -> LinkId {
         self.listens(number);
         self.links += 1;
         let link = LinkId(self.links);
         self.tell(Input::LinkOpened { link, remote: ip(number).into(), direction: Direction::Accepted });
-        let hello = Handshake { addresses: vec![address(number)], dropped: 0, node: Some(node(number)) };
+        let addresses = [&[address(number)], others].concat();
+        let hello = Handshake { addresses, dropped: 0, node: Some(node(number)) };
         self.receive(link, Message::Handshake(hello));
         self.receive(link, Message::Join(Join { insist, ..Join::default() }));
         link
