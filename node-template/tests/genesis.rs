@@ -14,12 +14,19 @@ use common::node::{Node, free_port};
 use common::within;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
 /// A node with this genesis address, and the one warning that it prints.
 async fn warning(genesis: &str, settings: &str) -> (Node, String) {
-    let node = Node::ours_with(free_port(), &[], &format!("GENESIS={genesis}\n{settings}"));
+    warning_of(genesis, settings, |_| ()).await
+}
+
+/// The same; `chosen` is told the node's port before it starts.
+async fn warning_of(genesis: &str, settings: &str, chosen: impl FnOnce(u16)) -> (Node, String) {
+    let port = free_port();
+    chosen(port);
+    let node = Node::ours_with(port, &[], &format!("GENESIS={genesis}\n{settings}"));
     let warnings = |said: &[String]| -> Vec<String> {
         said.iter()
             .filter(|line| line.contains("WARN"))
@@ -73,6 +80,33 @@ async fn a_genesis_that_is_this_node_itself_is_refused() {
     assert!(said.contains(&format!("GENESIS is localhost:{port} (")), "{said}");
     let ends = "that is this node itself; name another node, or leave GENESIS out at the first one";
     assert!(said.contains(ends), "{said}");
+}
+
+#[tokio::test]
+async fn a_genesis_that_leads_home_under_another_name_is_told() {
+    // As behind a router that forwards a port: nothing in the settings says so, the greeting does.
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = format!("ws://127.0.0.1:{}", listener.local_addr().unwrap().port());
+    let (home, port) = tokio::sync::watch::channel(0);
+    tokio::spawn(async move {
+        while let Ok((mut outside, _)) = listener.accept().await {
+            let port = *port.clone().wait_for(|port| *port != 0).await.unwrap();
+            tokio::spawn(async move {
+                let mut inside = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+                tokio::io::copy_bidirectional(&mut outside, &mut inside).await.ok();
+            });
+        }
+    });
+    for settings in ["", "MAX_PEERS=3"] {
+        let here = |port| {
+            home.send_replace(port);
+        };
+        let (mut node, said) = warning_of(&address, settings, here).await;
+        let line = "this node itself: ignored; name another node, or leave it out at the first one";
+        assert_eq!(said, format!("GENESIS is {address}, {line}"));
+        assert_eq!(node.said().iter().filter(|line| line.contains(&address)).count(), 2, "{:#?}", node.said());
+        node.assert_alive();
+    }
 }
 
 #[tokio::test]

@@ -52,6 +52,8 @@ pub enum Invariant {
     PoolsAgree,
     /// Nobody is closed for misconduct who keeps the rules.
     NobodyHonestIsExpelled,
+    /// A node of the exercise is sent nothing that one of its kind dies of.
+    NothingKillsPlain,
     /// A client whose link is open gets its answer.
     ClientsAreAnswered,
     /// The core does not panic.

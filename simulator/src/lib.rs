@@ -2,7 +2,7 @@
 //!
 //! No socket, no file, no clock: an hour of a network takes seconds, and a seed repeats it exactly. Read in this order: [`run`] says what a run is,
 //! [`world`] moves it, [`network`] and [`wire`] deliver, [`node`], [`plain`] and [`client`] are who takes part, [`load`] and [`faults`] are what
-//! happens to them, [`check`] and [`agreement`] what must hold, [`trace`] how runs are compared.
+//! happens to them, [`check`], [`agreement`] and [`deadly`] what must hold, [`trace`] how runs are compared.
 //!
 //! [`measure`] uses the same world for figures, of up to many thousand nodes: [`topology`] says who is linked to whom, [`ledger`] follows each
 //! transaction, [`texts`] saves the work that would be the same in each node.
@@ -11,6 +11,7 @@ pub mod agreement;
 pub mod check;
 pub mod client;
 pub mod clock;
+pub mod deadly;
 pub mod faults;
 pub mod ledger;
 pub mod load;

@@ -14,6 +14,8 @@ use p2p_node::protocol::transaction::{Transaction, TransactionId};
 use rand::RngExt;
 use serde_json::{Value, json};
 
+use crate::check::{Fault, Invariant};
+use crate::deadly;
 use crate::network::{Network, Queue, Report};
 use crate::wire::{Item, Purpose};
 
@@ -93,8 +95,17 @@ impl Plain {
     }
 
     /// The network has something to tell.
-    pub fn report(&mut self, net: &mut Network, report: Report) {
+    ///
+    /// # Errors
+    /// What it was sent would have killed it, or another of its kind.
+    pub fn report(&mut self, net: &mut Network, report: Report) -> Result<(), Fault> {
         match report {
+            Report::Text(link, ref frame)
+                if let Some(why) =
+                    deadly::why(frame.as_str(), !self.opened.iter().any(|(opened, _)| *opened == link)) =>
+            {
+                return Err((Invariant::NothingKillsPlain, why));
+            }
             Report::Opened(link, Some((address, _))) => self.on_opened(net, link, address),
             Report::Text(link, frame) if !self.opened.iter().any(|(opened, _)| *opened == link) => {
                 self.on_text(net, link, &frame);
@@ -103,6 +114,7 @@ impl Plain {
             Report::DialFailed(address, _) => self.dialling.retain(|dialling| *dialling != address),
             Report::Opened(..) | Report::Text(..) | Report::Pong(_) | Report::Probed(..) => {}
         }
+        Ok(())
     }
 
     /// Its user adds a transaction.

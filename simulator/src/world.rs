@@ -227,7 +227,12 @@ impl World {
     fn report(&mut self, actor: usize, report: Report) -> Result<(), Broken> {
         match &mut self.actors[actor] {
             Actor::Full(node) => node.report(&mut self.net, report)?,
-            Actor::Plain(plain) => plain.report(&mut self.net, report),
+            Actor::Plain(plain) => plain.report(&mut self.net, report).map_err(|(invariant, detail)| Broken {
+                at: self.net.clock.now(),
+                node: Some(actor),
+                invariant,
+                detail,
+            })?,
             Actor::Client(client) => client.report(&mut self.net, report),
         }
         Ok(())

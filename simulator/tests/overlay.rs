@@ -86,11 +86,15 @@ fn half_of_the_links_of_most_nodes_are_dialled() {
 
 #[test]
 fn nodes_of_the_exercise_find_places_or_are_sent_on_and_capped_nodes_stay_connected() {
+    let mut redirected = Vec::new();
+    // That none is sent anything that one of its kind dies of is checked with each frame that one reads: `deadly.rs`.
     for seed in 1..=4 {
         let plan = OverlayPlan { plain: 4, watch: Duration::from_secs(60), ..plan(Story::Form, seed) };
         let outcome = passes(&OverlayPlan { nodes: 20, caps: (3, 6), ..plan });
         assert!(outcome.most_degree <= 6, "seed {seed}: {}", outcome.most_degree);
+        redirected.push(outcome.redirected);
     }
+    assert!(redirected.iter().filter(|sent_on| **sent_on > 0).count() >= 2, "{redirected:?}");
 }
 
 #[test]

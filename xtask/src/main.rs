@@ -11,11 +11,13 @@ mod check;
 mod clone_node;
 mod delete_nodes;
 mod fuzz;
+mod idle;
 mod image;
 mod issue_certificate;
 mod network;
 mod new_network;
 mod nodes;
+mod process;
 mod scale;
 mod status;
 mod terminal;
@@ -54,6 +56,7 @@ Examples:
   cargo xtask bench --quick            measure our node and its rivals
   cargo xtask fuzz --seconds 600       run the fuzz targets, ten minutes each
   cargo xtask scale                    measure nodes with a million transactions
+  cargo xtask idle                     measure 10, 100 and 200 nodes at rest
 ";
 
 #[derive(Debug, Parser)]
@@ -98,6 +101,8 @@ enum Task {
     Scale(scale::Arguments),
     /// Run the fuzz targets, and fail if one finds something
     Fuzz(fuzz::Arguments),
+    /// Measure what nodes with a cap on their links cost while nothing happens
+    Idle(idle::Arguments),
     /// Run the Autobahn test suite against the WebSocket side; needs Python 2.7
     Autobahn(autobahn::Arguments),
 }
@@ -135,6 +140,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Task::Bench(arguments) => bench::run(&workspace, &arguments),
         Task::Scale(arguments) => scale::run(&workspace, &arguments),
         Task::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
+        Task::Idle(arguments) => idle::run(&workspace, &arguments),
         Task::Autobahn(arguments) => autobahn::run(&workspace, &arguments),
     }
 }

@@ -82,6 +82,8 @@ counters! {
     announcements_forged,
     /// Announcements sent on links, each copy counted.
     announcements_sent,
+    /// Bytes written on links to peers, the heads of frames and TLS included.
+    peers_sent_bytes,
     /// Frames that were no messages.
     frames_malformed,
     /// Messages of types that this version does not know.

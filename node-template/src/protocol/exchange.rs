@@ -67,6 +67,11 @@ pub enum Input {
     },
     /// A task of the shell ended in a fault of this program.
     Panicked,
+    /// So much more was written on links to peers.
+    Written {
+        /// Bytes, the heads of frames and TLS included.
+        bytes: u64,
+    },
     /// A connection was refused before it became a link.
     Refused {
         /// From where it came.

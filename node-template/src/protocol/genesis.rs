@@ -65,6 +65,13 @@ impl Protocol {
         }
     }
 
+    /// The genesis node's address is one more name of ours, as its greeting shows: that is said once.
+    pub(super) fn on_genesis_ourselves(&mut self, now: Instant, address: &PeerAddress) {
+        self.peers.set_state(address, State::Myself);
+        self.notify(Event::Genesis(GenesisStep::Ourselves { address: address.clone() }));
+        self.finish_genesis(now);
+    }
+
     /// The genesis node named these; who is first is tried once the link to genesis is closed.
     pub(super) fn on_genesis_named(&mut self, now: Instant, named: &[PeerAddress]) {
         let Some(address) = self.config.genesis.clone().filter(|_| self.overlay.genesis.joining) else { return };

@@ -93,6 +93,9 @@ impl Protocol {
         let twin = self.links.to_node(greeting.node, None).map(|(id, _)| id);
         self.links.open(link, remote, Some(address.clone()), Role::Candidate(peer), now);
         if ours && greeting.session == self.config.session {
+            if purpose == Some(Purpose::Genesis) {
+                self.on_genesis_ourselves(now, &address);
+            }
             self.found_self(&address);
             self.close(link, close::NORMAL, "this is myself");
             self.on_missed(now, &address, purpose.as_ref(), "it is this node itself");

@@ -200,6 +200,7 @@ impl Protocol {
             Input::LinkClosed { link, cause } => self.on_link_closed(now, link, cause),
             Input::Broke { link, what } => self.on_broke(link, &what),
             Input::Panicked => self.counters.tasks_panicked += 1,
+            Input::Written { bytes } => self.counters.peers_sent_bytes += bytes,
             Input::Refused { remote, reason } => self.on_refused(now, remote, &reason),
             Input::LinkFull { link } => self.on_link_full(now, link),
             Input::Fed { link, position } => self.on_fed(now, link, position),

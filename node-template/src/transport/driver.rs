@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
@@ -107,6 +108,8 @@ pub(crate) struct Driver {
     /// Facts that followed from carrying out orders.
     follow_ups: VecDeque<Input>,
     log: Sparing,
+    /// Bytes written on links to peers of which the core was not told yet.
+    peers_sent: Arc<AtomicU64>,
 }
 
 /// The driver's side of a link.
@@ -145,6 +148,7 @@ impl Driver {
             events: Vec::new(),
             follow_ups: VecDeque::new(),
             log: Sparing::default(),
+            peers_sent: Arc::default(),
         }
     }
 
@@ -233,7 +237,16 @@ impl Driver {
         parts.pool
     }
 
+    /// Tells the core how much was written. Nothing follows from that, so it can wait until something else happens.
+    fn tell_written(&mut self) {
+        let bytes = self.peers_sent.swap(0, Ordering::Relaxed);
+        if bytes > 0 {
+            self.handle(Input::Written { bytes });
+        }
+    }
+
     fn on_arrivals(&mut self, arrivals: &mut Vec<Arrival>) {
+        self.tell_written();
         for arrival in arrivals.drain(..) {
             match arrival {
                 Arrival::Read { link, read: Read { messages, copies, pong, held_up } } => {
@@ -324,6 +337,7 @@ impl Driver {
             pressure: Arc::clone(&self.parts.pressure),
             validator: self.parts.validator.clone(),
             write_deadline: limits.write_deadline,
+            sent: Arc::clone(&self.peers_sent),
         };
         let mut task = LinkTask::new(link, socket, Arc::clone(&queue), rate, common);
         if matches!(direction, Direction::Dialled { .. }) {

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -67,6 +68,8 @@ pub(crate) struct Common {
     /// The application's say on transactions. It is asked by the link's task, where it keeps only that link waiting.
     pub(crate) validator: Validator,
     pub(crate) write_deadline: Duration,
+    /// Bytes written on links to peers of which the core was not told yet.
+    pub(crate) sent: Arc<AtomicU64>,
 }
 
 /// The task of one link.
@@ -294,8 +297,12 @@ impl LinkTask {
         loop {
             let moved = self.poll_send(cx);
             let written = self.socket.get_ref().written();
-            if std::mem::replace(&mut self.written, written) != written {
+            let before = std::mem::replace(&mut self.written, written);
+            if before != written {
                 self.queue.moved();
+                if self.is_peer {
+                    self.common.sent.fetch_add(written - before, Ordering::Relaxed);
+                }
             }
             match moved {
                 Poll::Ready(Ok(())) => self.stuck = None,

@@ -2,7 +2,6 @@
 //!
 //! The bounds are those of docs/testing.md, for a million transactions of 300 bytes. With fewer transactions the table is printed, and the bounds hold all the more.
 
-mod process;
 mod rows;
 
 use std::cell::Cell;
@@ -17,10 +16,10 @@ use p2p_node::pool;
 use p2p_node::protocol::json::Parser;
 use p2p_node::protocol::transaction::Transaction;
 
+use crate::process::Process;
 use crate::terminal::{table, tell};
 use crate::up::build;
 use crate::workspace::Workspace;
-use process::Process;
 
 /// How many transactions are appended in one go …
 const APPENDED: u64 = 25_000;
@@ -131,7 +130,7 @@ async fn measure(binary: &Path, root: &Path, arguments: &Arguments) -> Result<Ve
         rows::write_pool(&folder.join(pool::POOL_FILE), count, |number| lacks && lacking(number))?;
     }
     let mut table = Vec::new();
-    let large = Process::start(binary, &full, &[]).await?;
+    let large = Process::start(binary, &full, &[], "").await?;
     table.push(Row::told("transactions in the pool", large.status().await?.pool.count.to_string()));
     table.push(Row::judged("start", START, large.started_in, seconds));
     table.push(Row::told("  CPU time of the start", seconds(&large.cpu()?)));
@@ -142,7 +141,7 @@ async fn measure(binary: &Path, root: &Path, arguments: &Arguments) -> Result<Ve
     ));
     sync(binary, &large, &partial, arguments.missing, &mut table).await?;
     table.push(Row::judged("memory at its highest, after start and comparison", MEMORY, large.memory()?.1, megabytes));
-    let fresh = Process::start(binary, &empty, &[]).await?;
+    let fresh = Process::start(binary, &empty, &[], "").await?;
     append(&large, &fresh, count, &mut table).await?;
     let held = fresh.status().await?.pool.count;
     table.push(Row::told(format!("memory of the node that was empty, with {held}"), megabytes(&fresh.memory()?.0)));
@@ -156,7 +155,7 @@ async fn measure(binary: &Path, root: &Path, arguments: &Arguments) -> Result<Ve
 /// A node that lacks some of the pool links to one that has all of it.
 async fn sync(binary: &Path, large: &Process, folder: &Path, missing: u64, table: &mut Vec<Row>) -> Result<()> {
     let before = large.cpu()?;
-    let lacking = Process::start(binary, folder, &[&large.address]).await?;
+    let lacking = Process::start(binary, folder, &[&large.address], "").await?;
     let began = Instant::now();
     let whole = large.status().await?.pool;
     let mut client = lacking.client().await?;

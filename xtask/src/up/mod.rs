@@ -196,19 +196,19 @@ fn invitation(nodes: usize, after: Duration, pages: Option<String>) -> String {
 }
 
 /// The signals by which a person or the system asks us to end.
-struct Stop {
+pub(crate) struct Stop {
     signals: [Signal; 3],
 }
 
 impl Stop {
     /// From here on these signals no longer end the process by themselves.
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         let [interrupt, terminate, hangup] = kinds.map(signal);
         Ok(Self { signals: [interrupt?, terminate?, hangup?] })
     }
 
-    async fn asked(&mut self) {
+    pub(crate) async fn asked(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.signals;
         tokio::select! {
             _ = interrupt.recv() => {}

@@ -1,6 +1,8 @@
 //! One node with a cap, and what strangers from all over the address space may do to its places.
 
-use std::collections::BTreeMap;
+mod liars;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::*;
@@ -18,6 +20,10 @@ struct Core {
     links: u64,
     /// Who listens where.
     others: BTreeMap<PeerAddress, Greeting>,
+    /// Of these, who answers what `liars.rs` says.
+    liars: BTreeSet<PeerAddress>,
+    /// The links to them.
+    led_on: BTreeSet<LinkId>,
     /// Whom the node dialled, in order.
     dialled: Vec<PeerAddress>,
     /// The frames and the end of each link.
@@ -71,6 +77,8 @@ impl Core {
             now,
             links: 0,
             others: BTreeMap::new(),
+            liars: BTreeSet::new(),
+            led_on: BTreeSet::new(),
             dialled: Vec::new(),
             sent: BTreeMap::new(),
             closed: BTreeMap::new(),
@@ -104,6 +112,9 @@ impl Core {
                     }
                     Output::Send { links, frame, .. } => {
                         for link in links {
+                            if self.led_on.contains(&link) {
+                                facts.extend(liars::answer(&self.liars, link, frame.as_str()));
+                            }
                             self.sent.entry(link).or_default().push(frame.as_str().to_owned());
                         }
                     }
@@ -126,11 +137,15 @@ impl Core {
         let remote = address.host().parse().expect("an IP address");
         let info = NodeInfo { id: greeting.node, session: greeting.session, address: Some(address.clone()), ..node(0) };
         let hello = Handshake { addresses: vec![address.clone()], dropped: 0, node: Some(info) };
+        let lies = self.liars.contains(&address);
         let direction = Direction::Dialled { address, greeting: Some(greeting) };
-        vec![
-            Input::LinkOpened { link, remote, direction },
-            Input::Received { link, message: Ok(Message::Handshake(hello)) },
-        ]
+        let mut facts = vec![Input::LinkOpened { link, remote, direction }];
+        if lies {
+            self.led_on.insert(link);
+        } else {
+            facts.push(Input::Received { link, message: Ok(Message::Handshake(hello)) });
+        }
+        facts
     }
 
     fn receive(&mut self, link: LinkId, message: Message) {
@@ -139,11 +154,17 @@ impl Core {
 
     /// A stranger dials, introduces itself and asks for a place.
     fn knock(&mut self, number: u16, insist: bool) -> LinkId {
+        self.knock_and_name(number, insist, &[])
+    }
+
+    /// The same; it names others that it is linked to.
+    fn knock_and_name(&mut self, number: u16, insist: bool, others: &[PeerAddress]) -> LinkId {
         self.listens(number);
         self.links += 1;
         let link = LinkId(self.links);
         self.tell(Input::LinkOpened { link, remote: ip(number).into(), direction: Direction::Accepted });
-        let hello = Handshake { addresses: vec![address(number)], dropped: 0, node: Some(node(number)) };
+        let addresses = [&[address(number)], others].concat();
+        let hello = Handshake { addresses, dropped: 0, node: Some(node(number)) };
         self.receive(link, Message::Handshake(hello));
         self.receive(link, Message::Join(Join { insist, ..Join::default() }));
         link
@@ -299,7 +320,7 @@ fn a_guest_may_ask_for_addresses_and_takes_no_place() {
 }
 
 #[test]
-fn a_place_is_held_for_who_is_sent_and_for_ten_seconds() {
+fn a_place_is_held_for_whom_another_sent() {
     let mut core = Core::new(&[]);
     for number in 0..CAP as u16 - 1 {
         core.knock(number, false);

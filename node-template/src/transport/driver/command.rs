@@ -88,6 +88,7 @@ impl Driver {
                 self.handle(Input::Submit { request, transaction });
             }
             Command::Status { holds, answer } => {
+                self.tell_written();
                 // Whoever asked may have gone.
                 let mut status = self.parts.protocol.status(Instant::now(), &holds);
                 status.counters.extend(self.parts.images.counts().map(|(name, count)| (name.to_owned(), count)));

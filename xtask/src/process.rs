@@ -18,20 +18,20 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const LOG: &str = "log";
 
 /// A running node. Dropping it kills it.
-pub(super) struct Process {
+pub(crate) struct Process {
     child: Child,
     pid: u32,
-    pub(super) folder: PathBuf,
-    pub(super) address: PeerAddress,
+    pub(crate) folder: PathBuf,
+    pub(crate) address: PeerAddress,
     /// From the start of the process until it had answered a STATUS.
-    pub(super) started_in: Duration,
+    pub(crate) started_in: Duration,
 }
 
 impl Process {
-    /// Starts the node of a folder that holds a pool; `known`: whom it is to dial.
-    pub(super) async fn start(binary: &Path, folder: &Path, known: &[&PeerAddress]) -> Result<Self> {
+    /// Starts the node of a folder that holds a pool; `known`: whom it is to dial; `settings`: lines of its `.env`, besides the port, which is any free one.
+    pub(crate) async fn start(binary: &Path, folder: &Path, known: &[&PeerAddress], settings: &str) -> Result<Self> {
         let known: Vec<_> = known.iter().map(ToString::to_string).collect();
-        fs::write(folder.join(".env"), "PORT=0\n")?;
+        fs::write(folder.join(".env"), format!("PORT=0\n{settings}"))?;
         fs::write(folder.join("known-peers.json"), serde_json::to_string(&known)?)?;
         let log = File::create(folder.join(LOG))?;
         let mut command = Command::new(binary);
@@ -56,11 +56,11 @@ impl Process {
         }
     }
 
-    pub(super) async fn client(&self) -> Result<Client> {
+    pub(crate) async fn client(&self) -> Result<Client> {
         Ok(Client::connect(&self.address).await?)
     }
 
-    pub(super) async fn status(&self) -> Result<Status> {
+    pub(crate) async fn status(&self) -> Result<Status> {
         let mut client = self.client().await?;
         let status = client.status(&[]).await?;
         client.close().await;
@@ -68,7 +68,7 @@ impl Process {
     }
 
     /// Its resident memory in bytes: now, and the most it ever was.
-    pub(super) fn memory(&self) -> Result<(u64, u64)> {
+    pub(crate) fn memory(&self) -> Result<(u64, u64)> {
         let path = format!("/proc/{}/status", self.pid);
         let status = fs::read_to_string(&path).with_context(|| format!("{path} can not be read"))?;
         let field = |name: &str| {
@@ -80,7 +80,7 @@ impl Process {
     }
 
     /// The CPU time of the process so far, in user mode and in the kernel, in steps of 10 ms.
-    pub(super) fn cpu(&self) -> Result<Duration> {
+    pub(crate) fn cpu(&self) -> Result<Duration> {
         let path = format!("/proc/{}/stat", self.pid);
         let stat = fs::read_to_string(&path).with_context(|| format!("{path} can not be read"))?;
         // Fields 14 and 15 of proc(5). Field 2, the program's name, may hold blanks: it ends with the last bracket.
@@ -91,7 +91,7 @@ impl Process {
     }
 
     /// How many bytes went over the connections between two nodes so far, both ways, as TCP counts them.
-    pub(super) async fn bytes_between(&self, other: &Self) -> Result<u64> {
+    pub(crate) async fn bytes_between(&self, other: &Self) -> Result<u64> {
         let output = Command::new("ss").args(["-tinOHp", "state", "established"]).output().await;
         let output = output.context("ss can not be started; install it (Debian: apt-get install iproute2)")?;
         let text = String::from_utf8_lossy(&output.stdout);
@@ -102,7 +102,7 @@ impl Process {
     }
 
     /// Ends it and waits for that.
-    pub(super) async fn stop(mut self) -> Result<PathBuf> {
+    pub(crate) async fn stop(mut self) -> Result<PathBuf> {
         if let Some(pid) = Pid::from_raw(self.pid.cast_signed()) {
             kill_process(pid, Signal::TERM)?;
         }
