@@ -393,6 +393,7 @@ fn note(net: &mut Network, actor: usize, input: &Input) {
         Input::Search { search, .. } => ("searches", 0, search.to_string()),
         Input::SearchDone { search } => ("searches no more", 0, search.to_string()),
         Input::LookedUp { search, .. } => ("looked for images", 0, search.to_string()),
+        Input::Written { bytes } => ("wrote", *bytes, String::new()),
         Input::Timeout => ("timeout", 0, String::new()),
         Input::Certified { link, certified } => ("certified", link.0, certified.node.to_string()),
         Input::AccessChanged { access } => ("access", 0, format!("{access:?}")),
