@@ -402,7 +402,6 @@ fn note(net: &mut Network, actor: usize, input: &Input) {
         Input::Discovering => ("discovering", 0, String::new()),
         Input::Discovered { record, .. } => ("discovered", 0, format!("{record:?}")),
         Input::Undiscovered { session } => ("undiscovered", 0, session.to_string()),
-        Input::Written { bytes } => ("written", 0, bytes.to_string()),
     };
     net.trace.note(net.clock.now(), actor, what, number, &text);
 }
