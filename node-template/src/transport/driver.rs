@@ -197,6 +197,10 @@ impl Driver {
             self.hand_over();
         };
         let pool = self.end().await;
+        if ended.is_err() {
+            // Its thread may still be at letting go of the folder, which whoever hears of the end may open again.
+            pool.close().await;
+        }
         ended.map(|()| pool)
     }
 
