@@ -22,7 +22,8 @@ function showStatus(status) {
   tell(by("figure-up"), duration(status.uptime));
   const now = performance.now();
   const accepted = status.counters.transactions_accepted;
-  if (rate.at > 0 && accepted >= rate.accepted) tell(by("figure-rate"), short(Math.round((accepted - rate.accepted) * 1000 / (now - rate.at))));
+  // Two in the same moment make no rate.
+  if (rate.at > 0 && now > rate.at && accepted >= rate.accepted) tell(by("figure-rate"), short(Math.round((accepted - rate.accepted) * 1000 / (now - rate.at))));
   rate = { at: now, accepted };
   tables.counters(status.counters);
   notice(status.writable ? null : "transactions.json takes no writes: nothing is stored until it does. The node's log says why.");
