@@ -371,7 +371,8 @@ impl Network {
 
     /// Where tools on this host find the node: what it listens on, whatever others are told.
     fn listened(&self, port: u16) -> Result<PeerAddress, NotAnAddress> {
-        interface::advertised(&self.host, port, false, None)
+        let address = interface::advertised(&self.host, port, false, None)?;
+        Ok(if self.closed.is_some() { address.secured() } else { address })
     }
 
     fn advertised(&self, port: u16) -> Result<PeerAddress, NotAnAddress> {

@@ -20,6 +20,7 @@ use p2p_node::Network;
 use p2p_node::client::{Client, ClientError};
 use p2p_node::events::Events;
 use p2p_node::key::NodeKey;
+use p2p_node::pool::LOCK_FILE;
 use p2p_node::protocol::address::PeerAddress;
 use p2p_node::report::words;
 use rustix::process::{Pid, Signal, kill_process};
@@ -55,6 +56,8 @@ async fn three_members_mesh_and_flood_and_their_operators_get_in() {
     let one = ca.start(|network| network).await;
     let known = one.address().clone();
     assert!(known.is_secure(), "{known}");
+    let told = std::fs::read_to_string(one.folder.path().join(LOCK_FILE)).unwrap();
+    assert!(told.contains("wss://"), "where tools on this host find the node: {told:?}");
     let two = ca.start(|network| network.known_peer(known.clone())).await;
     let three = ca.start(|network| network.known_peer(known.clone())).await;
     for node in [&one, &two, &three] {
