@@ -349,7 +349,8 @@ async fn putting_back_that_fails_midway_is_done_again() {
     opened.pool.store(rows(50..51));
     assert!(matches!(next(&mut opened).await, Report::Failed { .. }));
     let chunk = opened.pool.read(0, None, usize::MAX).await.expect("still readable");
-    assert_eq!(chunk.transactions.len(), 50);
+    // The writer tries again by itself, and may have been faster than this read.
+    assert!(matches!(chunk.transactions.len(), 50 | 51), "{}", chunk.transactions.len());
     let mut reports = Vec::new();
     loop {
         match next(&mut opened).await {
