@@ -32,21 +32,44 @@ impl Validator {
     /// Looks at the signature, where one is required, and asks the application.
     pub(crate) fn check(&self, transaction: &Transaction) -> Result<(), InvalidTransaction> {
         if let Some(signatures) = &self.signatures {
-            signatures.check(transaction)?;
+            signatures.check(&[transaction]).remove(0)?;
         }
-        let refused = |reason| InvalidTransaction::Refused { id: transaction.id(), reason };
-        self.hook.as_ref().map_or(Ok(()), |hook| hook(transaction).map_err(refused))
+        self.ask_application(transaction)
     }
 
-    /// Turns a transaction that is refused into one that is none.
-    pub(crate) fn judge(&self, message: &mut Message) {
-        if (self.hook.is_some() || self.signatures.is_some())
-            && let Message::Transaction(Delivery { transaction, .. }) = message
-            && let Ok(good) = transaction
-            && let Err(refused) = self.check(good)
-        {
-            *transaction = Err(refused);
+    /// Turns transactions that are refused into ones that are none. Signatures that come together are judged together.
+    pub(crate) fn judge<E>(&self, messages: &mut [Result<Message, E>]) {
+        if self.hook.is_none() && self.signatures.is_none() {
+            return;
         }
+        let mut given: Vec<&mut Result<Transaction, InvalidTransaction>> = messages
+            .iter_mut()
+            .filter_map(|message| match message {
+                Ok(Message::Transaction(Delivery { transaction, .. })) if transaction.is_ok() => Some(transaction),
+                _ => None,
+            })
+            .collect();
+        let results = self.signatures.as_ref().map(|signatures| {
+            let transactions: Vec<&Transaction> = given.iter().flat_map(|given| given.as_ref().ok()).collect();
+            signatures.check(&transactions)
+        });
+        for (given, result) in given.iter_mut().zip(results.into_iter().flatten()) {
+            if let Err(refused) = result {
+                **given = Err(refused);
+            }
+        }
+        for given in given {
+            if let Ok(transaction) = given
+                && let Err(refused) = self.ask_application(transaction)
+            {
+                *given = Err(refused);
+            }
+        }
+    }
+
+    fn ask_application(&self, transaction: &Transaction) -> Result<(), InvalidTransaction> {
+        let refused = |reason| InvalidTransaction::Refused { id: transaction.id(), reason };
+        self.hook.as_ref().map_or(Ok(()), |hook| hook(transaction).map_err(refused))
     }
 }
 

@@ -1,22 +1,23 @@
 //! Signing transactions with a node's key, and judging signatures. The bytes that are signed are those of [`crate::protocol::signature`].
 //!
 //! The judgement is strict, so that everybody judges alike and nobody who does not hold the key can make a second signature of a first: one spelling of key and signature,
-//! S below the group's order (RFC 8032, section 5.1.7), no key and no R of small order, each point in its canonical form. Each signature is judged by itself:
-//! judging many at once is faster, but may take what is refused alone.
+//! S below the group's order (RFC 8032, section 5.1.7), no key and no R of small order, each point in its canonical form. What arrives together is judged together,
+//! which takes a quarter of the time, and with the same outcome: [`verify`] says how.
 
-use std::cell::RefCell;
-use std::collections::HashSet;
 use std::fmt::{self, Write as _};
 use std::sync::{PoisonError, RwLock};
 
-use ed25519_dalek::{Verifier, VerifyingKey};
 use serde::Serialize;
 
 use crate::key::NodeKey;
 use crate::protocol::identity::NodeId;
 use crate::protocol::json::{Kind, Parser};
 use crate::protocol::signature::{Claim, PUBLIC_KEY, Purpose, SIGNATURE, Seal, Signature, Signer};
-use crate::protocol::transaction::{InvalidTransaction, Transaction, TransactionId};
+use crate::protocol::transaction::{IdSet, InvalidTransaction, Transaction, TransactionId};
+
+use verify::Claimed;
+
+mod verify;
 
 /// How many identities of transactions whose signature is good are remembered at least; twice as many at most, which are some 10 MB.
 const REMEMBERED: usize = 65_536;
@@ -65,71 +66,48 @@ pub enum State {
     Forged,
 }
 
-/// Judges a transaction's signature. Costs some 35 µs where there is one.
+/// Judges a transaction's signature. Costs some 40 µs where there is one.
 pub fn judge(transaction: &Transaction) -> Verdict {
-    match Claim::of(&mut Parser::new(), transaction.body()).expect("a transaction's body was read before") {
-        Claim::None => Verdict::None,
-        Claim::Malformed(why) => Verdict::Forged(why),
-        Claim::By { key, signature, canonical } if is_signed(key, Purpose::Transaction, &canonical, &signature) => {
-            Verdict::Verified(key)
+    judge_all([transaction]).remove(0)
+}
+
+/// Judges the signatures of many transactions, with the verdicts that [`judge`] gives, in their order. Costs a quarter of it for each where a hundred have one
+/// signer, and half of it where each has another.
+pub fn judge_all<'a>(transactions: impl IntoIterator<Item = &'a Transaction>) -> Vec<Verdict> {
+    let mut parser = Parser::new();
+    let (mut claims, mut claimants) = (Vec::new(), Vec::new());
+    let mut verdicts: Vec<Verdict> = transactions
+        .into_iter()
+        .enumerate()
+        .map(|(n, transaction)| {
+            match Claim::of(&mut parser, transaction.body()).expect("a transaction's body was read before") {
+                Claim::None => return Verdict::None,
+                Claim::Malformed(why) => return Verdict::Forged(why),
+                Claim::By { key, signature, canonical } => {
+                    if let Some(claim) = claimed(key, Purpose::Transaction, &canonical, &signature) {
+                        claims.push(claim);
+                        claimants.push((n, key));
+                    }
+                }
+            }
+            Verdict::Forged("its signature is not that of its publicKey under this content")
+        })
+        .collect();
+    for ((n, key), good) in claimants.into_iter().zip(verify::all(&claims)) {
+        if good {
+            verdicts[n] = Verdict::Verified(key);
         }
-        Claim::By { .. } => Verdict::Forged("its signature is not that of its publicKey under this content"),
     }
+    verdicts
 }
 
 /// Whether the holder of a key signed canonical JSON for a purpose.
 pub fn is_signed(key: NodeId, purpose: Purpose, canonical: &str, signature: &Signature) -> bool {
-    // The check below compares R with the encoding of what it computes, so R is canonical, and of small order only if it is one of these. The library's own strict
-    // check finds that out by computing the point, which takes a sixth longer.
-    let mut r = *signature.0.first_chunk::<32>().expect("64 bytes are more than 32");
-    r[31] &= 0x7f;
-    let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
-    !SMALL_ORDER.contains(&r)
-        && usable(key).is_some_and(|key| key.verify(&purpose.message(canonical), &signature).is_ok())
+    claimed(key, purpose, canonical, signature).is_some_and(|claimed| verify::all(&[claimed]) == [true])
 }
 
-/// The y of all points whose order is 1, 2, 4 or 8, little-endian, without the bit for the sign of x.
-const SMALL_ORDER: [[u8; 32]; 5] = [
-    hex(b"0100000000000000000000000000000000000000000000000000000000000000"),
-    hex(b"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
-    hex(b"0000000000000000000000000000000000000000000000000000000000000000"),
-    hex(b"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
-    hex(b"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
-];
-
-const fn hex(digits: &[u8; 64]) -> [u8; 32] {
-    const fn digit(digit: u8) -> u8 {
-        if digit.is_ascii_digit() { digit - b'0' } else { digit - b'a' + 10 }
-    }
-    let mut bytes = [0; 32];
-    let mut at = 0;
-    while at < 32 {
-        bytes[at] = digit(digits[2 * at]) << 4 | digit(digits[2 * at + 1]);
-        at += 1;
-    }
-    bytes
-}
-
-/// How many keys each thread remembers.
-const KEYS: usize = 64;
-
-thread_local! {
-    /// The keys that were met lately, as points: most transactions come from few signers, and to find a point takes a tenth of the judgement.
-    static POINTS: RefCell<[Option<VerifyingKey>; KEYS]> = const { RefCell::new([None; KEYS]) };
-}
-
-/// The point of a key under which a signature says something: in canonical form, and not of small order.
-fn usable(key: NodeId) -> Option<VerifyingKey> {
-    // A key is as good as random, unless somebody chooses it so as to push out others, which slows that one's own link alone.
-    let place = usize::from(key.0[0]) % KEYS;
-    if let Some(known) = POINTS.with_borrow(|points| points[place]).filter(|known| *known.as_bytes() == key.0) {
-        return Some(known);
-    }
-    // The library takes a y beyond the field's prime for what it is modulo that; RFC 8032, section 5.1.3, does not.
-    let beyond = key.0[0] >= 0xed && key.0[1..31].iter().all(|byte| *byte == 0xff) && key.0[31] & 0x7f == 0x7f;
-    let point = VerifyingKey::from_bytes(&key.0).ok().filter(|point| !beyond && !point.is_weak())?;
-    POINTS.with_borrow_mut(|points| points[place] = Some(point));
-    Some(point)
+fn claimed(key: NodeId, purpose: Purpose, canonical: &str, signature: &Signature) -> Option<Claimed> {
+    Claimed::new(key, &purpose.message(canonical), signature)
 }
 
 /// Signs a transaction: adds `publicKey` and `signature` at its end. What has a `signature`, or the `publicKey` of somebody else, is given back as it is.
@@ -173,31 +151,43 @@ impl Signer for NodeKey {
 #[derive(Debug, Default)]
 pub(crate) struct Requirement {
     /// In two generations, which bounds it.
-    good: RwLock<[HashSet<TransactionId>; 2]>,
+    good: RwLock<[IdSet; 2]>,
 }
 
 impl Requirement {
-    /// Judges a transaction, unless that was done.
-    pub(crate) fn check(&self, transaction: &Transaction) -> Result<(), InvalidTransaction> {
-        let id = transaction.id();
-        if self.good.read().unwrap_or_else(PoisonError::into_inner).iter().any(|some| some.contains(&id)) {
-            return Ok(());
+    /// Judges transactions, but for those where that was done.
+    pub(crate) fn check(&self, transactions: &[&Transaction]) -> Vec<Result<(), InvalidTransaction>> {
+        let mut results = vec![Ok(()); transactions.len()];
+        let strange: Vec<usize> = {
+            let good = self.good.read().unwrap_or_else(PoisonError::into_inner);
+            let knows = |n: &usize| good.iter().any(|some| some.contains(&transactions[*n].id()));
+            (0..transactions.len()).filter(|n| !knows(n)).collect()
+        };
+        let verdicts = judge_all(strange.iter().map(|n| transactions[*n]));
+        let mut good = Vec::new();
+        for (n, verdict) in strange.into_iter().zip(verdicts) {
+            let id = transactions[n].id();
+            match verdict {
+                Verdict::Verified(_) => good.push(id),
+                Verdict::None => results[n] = Err(InvalidTransaction::Unsigned { id }),
+                Verdict::Forged(why) => results[n] = Err(InvalidTransaction::Forged { id, why }),
+            }
         }
-        match judge(transaction) {
-            Verdict::Verified(_) => self.remember(id),
-            Verdict::None => return Err(InvalidTransaction::Unsigned { id }),
-            Verdict::Forged(why) => return Err(InvalidTransaction::Forged { id, why }),
+        if !good.is_empty() {
+            self.remember(good);
         }
-        Ok(())
+        results
     }
 
-    fn remember(&self, id: TransactionId) {
+    fn remember(&self, ids: impl IntoIterator<Item = TransactionId>) {
         let mut good = self.good.write().unwrap_or_else(PoisonError::into_inner);
         let [young, old] = &mut *good;
-        if young.len() >= REMEMBERED {
-            *old = std::mem::take(young);
+        for id in ids {
+            if young.len() >= REMEMBERED {
+                *old = std::mem::take(young);
+            }
+            young.insert(id);
         }
-        young.insert(id);
     }
 }
 

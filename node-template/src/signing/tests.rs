@@ -185,105 +185,45 @@ fn keys_under_which_anything_verifies_are_refused() {
     }
 }
 
-/// A signature that plain verification takes, made by the key's owner with R of small order: S is k times the secret, so that S B - k A is nothing.
-fn with_small_r(secret: [u8; 32], message: &[u8]) -> Signature {
-    use curve25519_dalek::scalar::{Scalar, clamp_integer};
-    use sha2::{Digest, Sha512};
-    let hash: [u8; 64] = Sha512::digest(secret).into();
-    let a = Scalar::from_bytes_mod_order(clamp_integer(*hash.first_chunk().expect("32 bytes")));
-    let (r, key) = (SMALL_ORDER[0], key_of(secret).node_id());
-    let k = Scalar::from_bytes_mod_order_wide(&Sha512::digest([&r[..], &key.0, message].concat()).into());
-    Signature([r, (k * a).to_bytes()].concat().try_into().expect("64 bytes"))
-}
-
-#[test]
-fn a_signature_whose_r_is_of_small_order_is_forged() {
-    let (secret, text) = ([5; 32], r#"{"a":1}"#);
-    let (key, message) = (key_of(secret).node_id(), Purpose::Transaction.message(text));
-    let signature = with_small_r(secret, &message);
-    let point = VerifyingKey::from_bytes(&key.0).expect("a key");
-    let theirs = ed25519_dalek::Signature::from_bytes(&signature.0);
-    assert!(point.verify(&message, &theirs).is_ok() && point.verify_strict(&message, &theirs).is_err());
-    assert!(!is_signed(key, Purpose::Transaction, text, &signature));
-}
-
-#[test]
-fn the_points_of_small_order_are_those_that_the_library_calls_weak() {
-    for y in SMALL_ORDER {
-        assert!(VerifyingKey::from_bytes(&y).expect("a point").is_weak());
-        assert_eq!(usable(NodeId(y)), None);
-    }
-    let [mut all, mut other] = [SMALL_ORDER.to_vec(), vec![key().node_id().0]];
-    for point in curve25519_dalek::constants::EIGHT_TORSION {
-        let mut y = point.compress().to_bytes();
-        y[31] &= 0x7f;
-        all.retain(|known| *known != y);
-        other.push(y);
-    }
-    assert!(all.is_empty(), "each of ours is one");
-    other.retain(|y| !SMALL_ORDER.contains(y));
-    assert_eq!(other, [key().node_id().0], "and each one is ours");
-}
-
-#[test]
-fn keys_that_share_a_place_in_memory_are_told_apart() {
-    let mut keys: Vec<NodeKey> = (0..=255).map(|n| key_of([n; 32])).collect();
-    let place = |key: &NodeKey| usize::from(key.node_id().0[0]) % KEYS;
-    keys.sort_by_key(place);
-    let pair = keys.windows(2).find(|pair| place(&pair[0]) == place(&pair[1])).expect("more keys than places");
-    for _ in 0..2 {
-        for key in pair {
-            let signature = key.signature(Purpose::Transaction, "{}");
-            for other in pair {
-                let own = other.node_id() == key.node_id();
-                assert_eq!(is_signed(other.node_id(), Purpose::Transaction, "{}", &signature), own);
-            }
-        }
-    }
-}
-
 #[test]
 fn a_requirement_judges_each_once_and_remembers_no_more_than_its_bound() {
     let requirement = Requirement::default();
     let good = signed(r#"{"a":1}"#);
-    assert_eq!(requirement.check(&good), Ok(()));
+    assert_eq!(requirement.check(&[&good]), [Ok(())]);
     assert!(requirement.good.read().expect("unpoisoned")[0].contains(&good.id()));
     let unsigned = parse(r#"{"a":1}"#);
-    assert_eq!(requirement.check(&unsigned), Err(InvalidTransaction::Unsigned { id: unsigned.id() }));
     let forged = parse(&with_signature(&good, |bytes| bytes[0] ^= 1));
-    assert!(matches!(requirement.check(&forged), Err(InvalidTransaction::Forged { .. })));
+    let results = requirement.check(&[&forged, &good, &unsigned, &signed(r#"{"a":2}"#)]);
+    assert!(matches!(&results[0], Err(InvalidTransaction::Forged { id, .. }) if *id == forged.id()), "{results:?}");
+    assert_eq!(results[1..], [Ok(()), Err(InvalidTransaction::Unsigned { id: unsigned.id() }), Ok(())]);
     for n in 0..3 * REMEMBERED as u64 {
         let mut id = [7; 32];
         id[..8].copy_from_slice(&n.to_be_bytes());
-        requirement.remember(TransactionId(id));
+        requirement.remember([TransactionId(id)]);
     }
-    let remembered: usize = requirement.good.read().expect("unpoisoned").iter().map(HashSet::len).sum();
+    let remembered: usize = requirement.good.read().expect("unpoisoned").iter().map(IdSet::len).sum();
     assert!((REMEMBERED..=2 * REMEMBERED).contains(&remembered), "{remembered}");
+}
+
+#[test]
+fn what_is_judged_together_is_judged_each_as_it_is() {
+    let good = signed(r#"{"a":1}"#);
+    let other = sign(&key_of([9; 32]), &mut Parser::new(), parse(r#"{"a":2}"#)).expect("signed");
+    let forged = parse(&with_signature(&good, |bytes| bytes[40] ^= 1));
+    let malformed = parse(r#"{"publicKey":"","signature":""}"#);
+    let unusable = parse(&good.body().replace(&key().node_id().to_string(), &NodeId(verify::SMALL_ORDER[0]).to_string()));
+    let unsigned = parse(r#"{"a":3}"#);
+    let all = [&unsigned, &good, &forged, &malformed, &other, &unusable, &good];
+    let alone: Vec<Verdict> = all.iter().map(|transaction| judge(transaction)).collect();
+    assert_eq!(judge_all(all), alone);
+    let states = alone.iter().map(|verdict| verdict.state());
+    use State::{Forged, None, Verified};
+    assert!(states.eq([None, Verified, Forged, Forged, Verified, Forged, Verified]), "{alone:?}");
+    assert!(judge_all([]).is_empty());
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, rng_seed: proptest::test_runner::RngSeed::Fixed(2026), ..ProptestConfig::with_cases(256) })]
-
-    #[test]
-    fn the_verdict_is_that_of_the_strict_check_of_the_library(
-        secret in any::<u8>(), text in "\\PC{0,20}", at in any::<prop::sample::Index>(), flip in any::<u8>(), kind in 0..4,
-    ) {
-        let key = key_of([secret; 32]);
-        let mut signature = match kind {
-            0 => with_small_r([secret; 32], &Purpose::Transaction.message(&text)),
-            _ => key.signature(Purpose::Transaction, &text),
-        };
-        match kind {
-            1 => signature.0[at.index(64)] ^= flip,
-            2 => add_order(&mut signature.0[32..]),
-            _ => {}
-        }
-        let point = VerifyingKey::from_bytes(&key.node_id().0).expect("a key");
-        let strict = point.verify_strict(
-            &Purpose::Transaction.message(&text), &ed25519_dalek::Signature::from_bytes(&signature.0),
-        );
-        prop_assert_eq!(is_signed(key.node_id(), Purpose::Transaction, &text, &signature), strict.is_ok());
-    }
 
     #[test]
     fn any_bit_flipped_fails(amount in any::<u32>(), note in "\\PC{0,20}", at in any::<prop::sample::Index>(), bit in 0..8_u32) {

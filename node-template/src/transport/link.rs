@@ -177,6 +177,7 @@ impl LinkTask {
                 continue;
             }
             let ended = self.fill(cx);
+            self.common.validator.judge(&mut self.read.messages);
             match ended {
                 Poll::Ready(Some(end)) => return Poll::Ready(end),
                 Poll::Pending if self.read.is_empty() => return Poll::Pending,
@@ -218,10 +219,7 @@ impl LinkTask {
         if self.common.filter.knows(text) {
             return self.count_copy(text);
         }
-        let mut message = PARSER.with_borrow_mut(|parser| Message::parse(parser, text));
-        if let Ok(message) = &mut message {
-            self.common.validator.judge(message);
-        }
+        let message = PARSER.with_borrow_mut(|parser| Message::parse(parser, text));
         if let (Some(rate), Ok(message)) = (&mut self.rate, &message) {
             rate.count(message);
         }
