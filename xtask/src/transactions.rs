@@ -58,22 +58,26 @@ fn folder(workspace: &Workspace, node: Option<u32>) -> Result<Folder> {
 /// A transaction with the verdict on its signature; `None` for what is none.
 type Judged = Option<(Transaction, Verdict)>;
 
-/// Judges all, on all cores: each signature takes some 35 µs.
+/// How many are judged together: with more it gets no faster.
+const TOGETHER: usize = 256;
+
+/// Judges all, on all cores: each signature takes 10 to 40 µs.
 fn judge_all(rows: &[&RawValue]) -> Vec<Judged> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         let parts: Vec<_> = rows
             .chunks(rows.len().div_ceil(threads).max(1))
-            .map(|part| scope.spawn(move || part.iter().map(|row| judge(row.get())).collect::<Vec<_>>()))
+            .map(|part| scope.spawn(move || part.chunks(TOGETHER).flat_map(judge).collect::<Vec<_>>()))
             .collect();
         parts.into_iter().flat_map(|part| part.join().expect("judging does not panic")).collect()
     })
 }
 
-fn judge(text: &str) -> Judged {
-    let transaction = Transaction::parse(&mut Parser::new(), text).ok()?;
-    let verdict = signing::judge(&transaction);
-    Some((transaction, verdict))
+fn judge(rows: &[&RawValue]) -> Vec<Judged> {
+    let mut parser = Parser::new();
+    let read: Vec<_> = rows.iter().map(|row| Transaction::parse(&mut parser, row.get()).ok()).collect();
+    let mut verdicts = signing::judge_all(read.iter().flatten()).into_iter();
+    read.into_iter().map(|transaction| transaction.and_then(|it| Some((it, verdicts.next()?)))).collect()
 }
 
 fn line(at: usize, judged: &Judged) -> Vec<String> {
