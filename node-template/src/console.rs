@@ -65,7 +65,7 @@ impl Console {
             std::thread::spawn(move || read_lines(Stdin, &sender));
             lines
         });
-        Self { lines, events: node.events(), rested: Instant::now(), out, _writer: writer }
+        Self { lines, events: node.events().without_transactions(), rested: Instant::now(), out, _writer: writer }
     }
 
     /// The next thing typed. Until it comes, what the node is told is shown. Cancel-safe.

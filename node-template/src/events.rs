@@ -1,10 +1,12 @@
 //! What a node tells its application: events in a ring, bounded in number and in the bytes that they hold.
 //!
-//! An event holds the transaction that it tells of, and a listener that lags keeps the ring full. So beyond 16 MiB the oldest events are emptied where they
-//! lie: whoever has not read them by then is told that it missed them, as if the ring had been shorter. The node never waits for a listener.
+//! The driver tells all events of one round at once: they lie in the ring as one slot, which costs a busy node less than the events themselves would. An event
+//! holds the transaction that it tells of, and a listener that lags keeps the ring full. So beyond 16 MiB, or 16,384 events, the oldest slots are emptied where
+//! they lie: whoever has not read them by then is told that it missed them, as if the ring had been shorter. The node never waits for a listener.
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::broadcast;
@@ -12,35 +14,57 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use crate::protocol::event::Event;
 
-/// How many events a listener may lag behind.
-const EVENTS: usize = 4_096;
-/// How many bytes of transactions and texts the events in the ring hold at most: that many of 4 KiB, while one may have 256 KiB.
+/// How many rounds a listener may lag behind.
+const ROUNDS: usize = 4_096;
+/// How many events the ring holds at most: some 4 MiB, without what they hold.
+const EVENTS: usize = 16_384;
+/// How many bytes of transactions and texts the events in the ring hold at most: that many of 1 KiB, while one may have 256 KiB.
 const BYTES: usize = 16 * 1024 * 1024;
+/// A slot takes so many events at most, …
+const ROUND_EVENTS: usize = 256;
+/// … and not one more once they hold so many bytes.
+const ROUND_BYTES: usize = 1024 * 1024;
 
-/// An event in the ring, until everybody has read it or it is emptied.
-type Slot = Mutex<Option<Event>>;
+/// The events of one round.
+#[derive(Debug)]
+struct Slot {
+    /// How many events were told before these, since the node's start.
+    before: u64,
+    count: usize,
+    /// Until everybody has read them or they are emptied.
+    events: Mutex<Option<Vec<Event>>>,
+}
 
-fn lock(slot: &Slot) -> std::sync::MutexGuard<'_, Option<Event>> {
-    // What is done under the lock is a clone or a take: it is whole at every moment.
-    slot.lock().unwrap_or_else(PoisonError::into_inner)
+impl Slot {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Vec<Event>>> {
+        // What is done under the lock is a clone or a take: it is whole at every moment.
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Where listeners come from; a clone is the same ring.
 #[derive(Debug, Clone)]
-pub(crate) struct Ring(broadcast::Sender<Arc<Slot>>);
+pub(crate) struct Ring {
+    slots: broadcast::Sender<Arc<Slot>>,
+    /// How many events were told since the node's start.
+    told: Arc<AtomicU64>,
+}
 
 impl Ring {
     pub(crate) fn new() -> Self {
-        Self(broadcast::channel(EVENTS).0)
+        Self { slots: broadcast::channel(ROUNDS).0, told: Arc::default() }
     }
 
     /// Everything from now on.
     pub(crate) fn listen(&self) -> Events {
-        Events { slots: self.0.subscribe(), missed: 0, next: None }
+        let slots = self.slots.subscribe();
+        // Asked afterwards: of what is told in between it misses nothing.
+        let expected = self.told.load(Ordering::Acquire);
+        Events { slots, expected, missed: 0, waiting: Vec::new().into_iter(), transactions: true }
     }
 
     pub(crate) fn has_listeners(&self) -> bool {
-        self.0.receiver_count() > 0
+        self.slots.receiver_count() > 0
     }
 }
 
@@ -48,66 +72,100 @@ impl Ring {
 #[derive(Debug)]
 pub(crate) struct Teller {
     ring: Ring,
-    /// The events that hold something, the oldest first, and how many bytes each.
-    held: VecDeque<(Weak<Slot>, usize)>,
+    /// The events of this round, and how many bytes they hold.
+    round: Vec<Event>,
+    round_bytes: usize,
+    /// The slots that hold something, the oldest first: how many events, and how many bytes.
+    held: VecDeque<(Weak<Slot>, usize, usize)>,
+    /// In all of them.
+    events: usize,
     bytes: usize,
 }
 
 impl Teller {
     pub(crate) fn new(ring: Ring) -> Self {
-        Self { ring, held: VecDeque::new(), bytes: 0 }
+        Self { ring, round: Vec::new(), round_bytes: 0, held: VecDeque::new(), events: 0, bytes: 0 }
     }
 
-    pub(crate) fn has_listeners(&self) -> bool {
-        self.ring.has_listeners()
-    }
-
+    /// Tells an event, at the latest when the round ends.
     pub(crate) fn tell(&mut self, event: Event) {
-        let bytes = match &event {
-            Event::Transaction { transaction, .. } => transaction.frame().as_str().len(),
-            Event::Broadcast { broadcast, .. } => broadcast.message.len(),
-            _ => 0,
-        };
-        let slot = Arc::new(Mutex::new(Some(event)));
-        if bytes > 0 {
-            self.held.push_back((Arc::downgrade(&slot), bytes));
-            self.bytes += bytes;
-            self.empty_oldest();
+        if !self.ring.has_listeners() {
+            return;
         }
-        // Fails only if the last listener has just gone, and then nobody misses it.
-        self.ring.0.send(slot).unwrap_or_default();
+        self.round_bytes += bytes_of(&event);
+        self.round.push(event);
+        if self.round.len() >= ROUND_EVENTS || self.round_bytes >= ROUND_BYTES {
+            self.end_round();
+        }
     }
 
-    /// Forgets events that everybody has read, which is in their order, and empties more while there are too many bytes.
+    /// Tells what was not told yet.
+    pub(crate) fn end_round(&mut self) {
+        if self.round.is_empty() {
+            return;
+        }
+        let next = Vec::with_capacity(self.round.len());
+        let (events, bytes) = (std::mem::replace(&mut self.round, next), std::mem::take(&mut self.round_bytes));
+        let count = events.len();
+        let before = self.ring.told.fetch_add(count as u64, Ordering::AcqRel);
+        let slot = Arc::new(Slot { before, count, events: Mutex::new(Some(events)) });
+        self.held.push_back((Arc::downgrade(&slot), count, bytes));
+        self.events += count;
+        self.bytes += bytes;
+        self.empty_oldest();
+        // Fails only if the last listener has just gone, and then nobody misses it.
+        self.ring.slots.send(slot).unwrap_or_default();
+    }
+
+    /// Forgets slots that everybody has read, which is in their order, and empties more while they hold too much.
     fn empty_oldest(&mut self) {
-        while let Some((slot, bytes)) = self.held.front() {
+        while let Some((slot, count, bytes)) = self.held.front() {
             match slot.upgrade() {
-                Some(_) if self.bytes <= BYTES => return,
-                Some(slot) => drop(lock(&slot).take()),
+                Some(_) if self.events <= EVENTS && self.bytes <= BYTES => return,
+                Some(slot) => drop(slot.lock().take()),
                 None => {}
             }
+            self.events -= count;
             self.bytes -= bytes;
             self.held.pop_front();
         }
     }
 }
 
+/// How much memory an event holds beyond its own size, in bytes.
+fn bytes_of(event: &Event) -> usize {
+    match event {
+        Event::Transaction { transaction, .. } => transaction.frame().as_str().len(),
+        Event::Broadcast { broadcast, .. } => broadcast.message.len(),
+        _ => 0,
+    }
+}
+
 /// What happens in a node, in order, from when this was made: see [`Handle::events`](crate::Handle::events).
 pub struct Events {
     slots: broadcast::Receiver<Arc<Slot>>,
-    /// How many were found empty and not told of yet …
+    /// How many events were told before the next that is to be read.
+    expected: u64,
+    /// How many came too fast and were not told of yet …
     missed: u64,
     /// … and what came after them.
-    next: Option<Event>,
+    waiting: std::vec::IntoIter<Event>,
+    /// Whether transactions are told of.
+    transactions: bool,
 }
 
 impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Events").field("waiting", &self.slots.len()).finish_non_exhaustive()
+        f.debug_struct("Events").field("rounds_waiting", &self.slots.len()).finish_non_exhaustive()
     }
 }
 
 impl Events {
+    /// The same without [`Event::Transaction`]: for who needs none of them, since in a busy node they are nearly all there is.
+    pub fn without_transactions(self) -> Self {
+        Self { transactions: false, ..self }
+    }
+
     /// Waits for the next event. Cancel-safe.
     ///
     /// # Errors
@@ -117,8 +175,12 @@ impl Events {
             if let Some(told) = self.told() {
                 return told.map_err(RecvError::Lagged);
             }
-            let slot = self.slots.recv().await?;
-            self.take(&slot);
+            match self.slots.recv().await {
+                Ok(slot) => self.take(slot),
+                // The next slot, which is there, says how many events that were.
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return Err(RecvError::Closed),
+            }
         }
     }
 
@@ -131,24 +193,39 @@ impl Events {
             if let Some(told) = self.told() {
                 return told.map_err(TryRecvError::Lagged);
             }
-            let slot = self.slots.try_recv()?;
-            self.take(&slot);
+            match self.slots.try_recv() {
+                Ok(slot) => self.take(slot),
+                Err(TryRecvError::Lagged(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 
-    fn take(&mut self, slot: &Slot) {
-        self.next = lock(slot).clone();
-        self.missed += u64::from(self.next.is_none());
+    fn take(&mut self, slot: Arc<Slot>) {
+        let count = slot.count as u64;
+        self.missed += slot.before.saturating_sub(self.expected);
+        self.expected = slot.before + count;
+        let wanted = |event: &Event| self.transactions || !matches!(event, Event::Transaction { .. });
+        let events = match Arc::try_unwrap(slot) {
+            // Whoever reads a slot last has it.
+            Ok(slot) if self.transactions => slot.events.into_inner().unwrap_or_else(PoisonError::into_inner),
+            Ok(slot) => slot.lock().take().map(|events| events.into_iter().filter(wanted).collect()),
+            Err(slot) => {
+                slot.lock().as_ref().map(|events| events.iter().filter(|event| wanted(event)).cloned().collect())
+            }
+        };
+        match events {
+            Some(events) => self.waiting = events.into_iter(),
+            None => self.missed += count,
+        }
     }
 
     /// What was taken and is to be told now.
     fn told(&mut self) -> Option<Result<Event, u64>> {
-        let event = self.next.take()?;
-        if self.missed > 0 {
-            self.next = Some(event);
+        if self.waiting.len() > 0 && self.missed > 0 {
             return Some(Err(std::mem::take(&mut self.missed)));
         }
-        Some(Ok(event))
+        self.waiting.next().map(Ok)
     }
 }
 
@@ -164,26 +241,91 @@ mod tests {
         Event::Transaction { transaction, origin: None, peer: None, links: 0 }
     }
 
+    fn tell(teller: &mut Teller, event: Event) {
+        teller.tell(event);
+        teller.end_round();
+    }
+
+    fn read(events: &mut Events) -> (u64, u64) {
+        let (mut read, mut missed) = (0, 0);
+        loop {
+            match events.try_recv() {
+                Ok(_) => read += 1,
+                Err(TryRecvError::Lagged(some)) => missed += some,
+                Err(TryRecvError::Empty) => return (read, missed),
+                Err(TryRecvError::Closed) => panic!("it is there"),
+            }
+        }
+    }
+
     #[test]
     fn a_listener_that_lags_pins_no_more_than_the_bound_and_is_told_what_it_missed() {
         let ring = Ring::new();
         let (mut teller, mut slow, mut quick) = (Teller::new(ring.clone()), ring.listen(), ring.listen());
         const BIG: usize = 200 * 1024;
         for number in 0..400 {
-            teller.tell(event(number, BIG));
+            tell(&mut teller, event(number, BIG));
             quick.try_recv().expect("whoever reads misses nothing");
-            let alive = teller.held.iter().filter_map(|(slot, _)| slot.upgrade());
-            let pinned = alive.filter(|slot| lock(slot).is_some()).count() * BIG;
+            let alive = teller.held.iter().filter_map(|(slot, ..)| slot.upgrade());
+            let pinned = alive.filter(|slot| slot.lock().is_some()).count() * BIG;
             assert!(pinned <= BYTES, "{pinned} bytes");
         }
-        let Err(TryRecvError::Lagged(missed)) = slow.try_recv() else { panic!("it missed some") };
-        let mut read = 0;
-        while slow.try_recv().is_ok() {
-            read += 1;
-        }
-        assert_eq!(missed + read, 400);
-        assert!(read >= 79, "what fits is there: {read}");
-        teller.tell(event(400, 1));
+        let Err(TryRecvError::Lagged(missed)) = slow.try_recv() else { panic!("it is told first that it missed some") };
+        let (was_read, more) = read(&mut slow);
+        assert!(missed + was_read == 400 && more == 0 && was_read >= 79, "what fits is there: {was_read}");
+        tell(&mut teller, event(400, 1));
         assert!(teller.held.len() == 1 && teller.bytes < 100, "what was read is let go of");
+    }
+
+    #[test]
+    fn what_is_missed_is_counted_by_events_whatever_bound_it_was() {
+        // Rounds, events and bytes: each with what must be there still.
+        for (rounds, events, bytes, kept) in
+            [(5_000, 1, 10, ROUNDS), (100, 250, 10, EVENTS - 250), (400, 1, 200 * 1024, 79)]
+        {
+            let ring = Ring::new();
+            let (mut teller, mut slow) = (Teller::new(ring.clone()), ring.listen());
+            let late = rounds / 2;
+            let mut later = None;
+            for number in 0..rounds {
+                if number == late {
+                    later = Some(ring.listen());
+                }
+                (0..events).for_each(|_| teller.tell(event(number, bytes)));
+                teller.end_round();
+            }
+            let (was_read, missed) = read(&mut slow);
+            assert_eq!(was_read + missed, (rounds * events) as u64);
+            assert!(missed > 0 && was_read >= kept as u64, "{was_read} of {rounds} x {events}");
+            let (was_read, missed) = read(&mut later.expect("it listened"));
+            assert_eq!(was_read + missed, ((rounds - late) * events) as u64);
+            assert_eq!(read(&mut slow), (0, 0), "once");
+        }
+    }
+
+    #[test]
+    fn events_of_a_round_come_in_their_order_and_nobody_waits_for_the_end_of_a_long_one() {
+        let ring = Ring::new();
+        let (mut teller, mut events) = (Teller::new(ring.clone()), ring.listen());
+        let number = |event: Event| match event {
+            Event::Transaction { transaction, .. } => transaction.body().to_owned(),
+            other => panic!("{other:?}"),
+        };
+        (0..ROUND_EVENTS + 1).for_each(|number| teller.tell(event(number, 0)));
+        for expected in 0..ROUND_EVENTS {
+            let got = number(events.try_recv().expect("it was told"));
+            assert!(got.starts_with(&format!(r#"{{"number":{expected},"#)), "{got}");
+        }
+        assert!(matches!(events.try_recv(), Err(TryRecvError::Empty)));
+        teller.end_round();
+        assert!(events.try_recv().is_ok());
+        let mut others = events.without_transactions();
+        teller.tell(event(0, 0));
+        teller.tell(Event::StoreRecovered);
+        teller.end_round();
+        assert!(matches!(others.try_recv(), Ok(Event::StoreRecovered)), "the transaction is left out");
+        drop(others);
+        teller.tell(event(0, 0));
+        assert!(teller.round.is_empty(), "nobody listens");
     }
 }

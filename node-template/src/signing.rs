@@ -184,7 +184,8 @@ impl Requirement {
         let [young, old] = &mut *good;
         for id in ids {
             if young.len() >= REMEMBERED {
-                *old = std::mem::take(young);
+                std::mem::swap(young, old);
+                young.clear();
             }
             young.insert(id);
         }

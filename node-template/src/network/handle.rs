@@ -202,8 +202,8 @@ impl Handle {
         nodes.await.map_err(|_| NodeError::Ended)
     }
 
-    /// What happens from now on, in order. A listener that lags more than 4,096 events behind, or so far that they hold more than 16 MiB of transactions, loses the oldest,
-    /// and is told so.
+    /// What happens from now on, in order. A listener that lags too far behind loses the oldest events, and is told how many: 4,096 when they come one by one, up to
+    /// 16,384 when many come at once, fewer if they hold more than 16 MiB of transactions.
     pub fn events(&self) -> Events {
         self.events.listen()
     }

@@ -18,6 +18,8 @@ pub(super) const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// How rows are laid out: those of `JSON.stringify(array, null, 2)`.
 const BEFORE_ROW: &[u8] = b"\n  ";
 const INDENT: usize = 2;
+/// How much memory is kept from one write to the next: to get it anew costs more than to fill it.
+const KEPT_BYTES: usize = 1024 * 1024;
 
 /// The pool's file, open for reading and writing.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub(super) struct PoolFile {
     empty: bool,
     /// What the file looked like when we left it.
     left: Stamp,
+    /// What the rows of the last write lay in.
+    kept: Vec<u8>,
 }
 
 /// Rows that are to be appended to one state of a file.
@@ -61,7 +65,7 @@ impl Rows {
 impl PoolFile {
     /// A file whose rows end at an offset. `left`: what it looked like before it was read.
     pub(super) fn new(file: Arc<File>, rows_end: u64, empty: bool, left: Stamp) -> Self {
-        Self { file, rows_end, empty, left }
+        Self { file, rows_end, empty, left, kept: Vec::new() }
     }
 
     pub(super) fn file(&self) -> &Arc<File> {
@@ -74,8 +78,10 @@ impl PoolFile {
     }
 
     /// Rows to append to the file as it is now.
-    pub(super) fn rows(&self) -> Rows {
-        Rows { text: Vec::new(), base: self.rows_end, first: self.empty }
+    pub(super) fn rows(&mut self) -> Rows {
+        let mut text = std::mem::take(&mut self.kept);
+        text.clear();
+        Rows { text, base: self.rows_end, first: self.empty }
     }
 
     /// Appends rows and waits for the disk. Afterwards [`Self::leave`] must be asked whether somebody interfered.
@@ -99,6 +105,9 @@ impl PoolFile {
             }
             disk.sync(&self.file)?;
             (self.rows_end, self.empty, self.left.length) = (rows_end, false, length);
+            if text.capacity() <= KEPT_BYTES {
+                self.kept = text;
+            }
         } else {
             disk.sync(&self.file)?;
         }

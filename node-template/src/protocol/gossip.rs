@@ -170,9 +170,9 @@ impl Protocol {
     pub(super) fn targets(&mut self, now: Instant, origin: Option<&Origin>, from: Option<LinkId>) -> Vec<LinkId> {
         let Self { links, trees, peers, .. } = self;
         let source = from.and_then(|link| links.get(link)).map(|link| &link.role);
-        // Sets: with a thousand links, lists would be gone through a thousand times for each transaction.
-        let pruned: BTreeSet<LinkId> =
-            origin.map(|origin| trees.pruned(origin).iter().copied().collect()).unwrap_or_default();
+        let pruned = origin.map(|origin| trees.pruned(origin)).unwrap_or_default();
+        let doubles = links.has_doubles();
+        // A set: with a thousand links, a list would be gone through a thousand times for each transaction.
         let mut nodes = BTreeSet::new();
         let mut targets = Vec::new();
         for (id, link) in links.iter() {
@@ -185,10 +185,10 @@ impl Protocol {
             let wanted = match &link.role {
                 Role::Full(peer) => {
                     // Of two links to one node only the older carries payload.
-                    let second = !nodes.insert(peer.id);
+                    let second = doubles && !nodes.insert(peer.id);
                     let brought = matches!(source, Some(Role::Full(source)) if source.id == peer.id);
                     let another = origin.is_some_and(|origin| *origin != Origin::Node(peer.id));
-                    !second && !brought && another && !pruned.contains(&id)
+                    !second && !brought && another && pruned.binary_search(&id).is_err()
                 }
                 Role::Plain { address: Some(address) } => {
                     // A plain peer's own link to us is not the one on which it listens.

@@ -156,6 +156,8 @@ pub(super) struct Links {
     all: BTreeMap<LinkId, Link>,
     /// Every link of each full peer, the oldest first: asked for with each transaction.
     nodes: BTreeMap<NodeId, BTreeSet<LinkId>>,
+    /// How many of them have more than one.
+    doubles: usize,
 }
 
 impl Links {
@@ -186,7 +188,8 @@ impl Links {
     /// The other end of a link is a full peer, from now on and for as long as the link lives.
     pub(super) fn set_full(&mut self, id: LinkId, peer: FullPeer) {
         if let Some(link) = self.all.get_mut(&id) {
-            self.nodes.entry(peer.id).or_default().insert(id);
+            let links = self.nodes.entry(peer.id).or_default();
+            self.doubles += usize::from(links.insert(id) && links.len() == 2);
             link.role = Role::Full(peer);
         }
     }
@@ -204,7 +207,7 @@ impl Links {
         if let Some(peer) = link.full()
             && let Some(links) = self.nodes.get_mut(&peer.id)
         {
-            links.remove(&id);
+            self.doubles -= usize::from(links.remove(&id) && links.len() == 1);
             if links.is_empty() {
                 self.nodes.remove(&peer.id);
             }
@@ -228,6 +231,11 @@ impl Links {
         links
             .filter_map(|id| Some((*id, self.get(*id).filter(|link| !link.closing)?)))
             .find_map(|(id, link)| link.full().map(|peer| (id, peer)))
+    }
+
+    /// Whether there is a full peer with more than one link.
+    pub(super) fn has_doubles(&self) -> bool {
+        self.doubles > 0
     }
 
     /// How many nodes we are linked to: each full peer once, each plain peer by the link that we dialled.

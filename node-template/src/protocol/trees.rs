@@ -27,7 +27,7 @@ const SILENT: u32 = 16;
 #[derive(Debug, Default)]
 struct Tree {
     parent: Option<LinkId>,
-    /// Links whose other end wants none of this origin.
+    /// Links whose other end wants none of this origin, in order.
     pruned: Vec<LinkId>,
     /// Links whose other end was told that we want none, and when. The parent is never among them.
     told: Vec<(LinkId, Instant)>,
@@ -61,7 +61,9 @@ impl Trees {
     /// Remembers whose a transaction is.
     pub(super) fn remember(&mut self, id: TransactionId, origin: &Origin) {
         if self.lately.len() >= GENERATION {
-            self.earlier = std::mem::take(&mut self.lately);
+            // Emptied, not dropped: a table that grows anew costs more than all that is put into it.
+            std::mem::swap(&mut self.earlier, &mut self.lately);
+            self.lately.clear();
         }
         self.lately.insert(id, origin.clone());
     }
@@ -86,7 +88,7 @@ impl Trees {
         self.young.iter_mut().chain(self.old.iter_mut())
     }
 
-    /// The links whose other ends want none of an origin.
+    /// The links whose other ends want none of an origin, in order.
     pub(super) fn pruned(&mut self, origin: &Origin) -> &[LinkId] {
         &self.tree(origin).pruned
     }
@@ -139,8 +141,9 @@ impl Trees {
     /// Says whether that is news.
     pub(super) fn prune(&mut self, origin: &Origin, link: LinkId, neighbour: bool) -> bool {
         let tree = if neighbour { Some(self.tree(origin)) } else { self.known(origin) };
-        let Some(tree) = tree.filter(|tree| !tree.pruned.contains(&link)) else { return false };
-        tree.pruned.push(link);
+        let Some(tree) = tree.filter(|tree| tree.pruned.binary_search(&link).is_err()) else { return false };
+        let place = tree.pruned.partition_point(|other| *other < link);
+        tree.pruned.insert(place, link);
         true
     }
 
@@ -288,7 +291,7 @@ mod tests {
         trees.prune(&origin(1), B, false);
         trees.prune(&origin(1), A, false);
         trees.prune(&origin(9), A, false);
-        assert_eq!(trees.pruned(&origin(1)), [B, A]);
+        assert_eq!(trees.pruned(&origin(1)), [A, B]);
         assert!(trees.pruned(&origin(9)).is_empty(), "an origin that nobody sent");
         trees.prune(&origin(8), B, true);
         assert_eq!(trees.pruned(&origin(8)), [B], "a neighbour may be heard elsewhere first");

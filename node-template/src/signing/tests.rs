@@ -211,7 +211,8 @@ fn what_is_judged_together_is_judged_each_as_it_is() {
     let other = sign(&key_of([9; 32]), &mut Parser::new(), parse(r#"{"a":2}"#)).expect("signed");
     let forged = parse(&with_signature(&good, |bytes| bytes[40] ^= 1));
     let malformed = parse(r#"{"publicKey":"","signature":""}"#);
-    let unusable = parse(&good.body().replace(&key().node_id().to_string(), &NodeId(verify::SMALL_ORDER[0]).to_string()));
+    let unusable =
+        parse(&good.body().replace(&key().node_id().to_string(), &NodeId(verify::SMALL_ORDER[0]).to_string()));
     let unsigned = parse(r#"{"a":3}"#);
     let all = [&unsigned, &good, &forged, &malformed, &other, &unusable, &good];
     let alone: Vec<Verdict> = all.iter().map(|transaction| judge(transaction)).collect();

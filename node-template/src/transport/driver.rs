@@ -47,8 +47,6 @@ use errands::Errand;
 
 /// How many transactions one link may have waiting to be fetched from the pool.
 const WANTED: usize = 20_000;
-/// How many events wait for a hand-over at most: far fewer than a listener may lag behind.
-const EVENTS: usize = 256;
 /// How many arrivals are taken at once.
 const ARRIVALS: usize = 64;
 
@@ -103,8 +101,6 @@ pub(crate) struct Driver {
     to_store: Vec<Transaction>,
     /// The frames that went out since the last hand-over: their copies need not be read.
     sent: Vec<Fingerprint>,
-    /// What the application is told at the next hand-over: to wake whoever listens for each single event would cost more than the event.
-    events: Vec<Event>,
     /// Facts that followed from carrying out orders.
     follow_ups: VecDeque<Input>,
     log: Sparing,
@@ -145,7 +141,6 @@ impl Driver {
             touched: Vec::new(),
             to_store: Vec::new(),
             sent: Vec::new(),
-            events: Vec::new(),
             follow_ups: VecDeque::new(),
             log: Sparing::default(),
             peers_sent: Arc::default(),

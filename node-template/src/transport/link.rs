@@ -87,6 +87,8 @@ pub(crate) struct LinkTask {
     /// What was read and not handed to the driver yet, and how many bytes it had.
     read: Read,
     read_bytes: usize,
+    /// How many messages the last batch had: the next has about as many.
+    last_batch: usize,
     /// Waits for room in the driver's inbox.
     reservation: Option<Reservation>,
     rate: Option<Rate>,
@@ -121,6 +123,7 @@ impl LinkTask {
             stuck: None,
             read: Read::default(),
             read_bytes: 0,
+            last_batch: 0,
             reservation: None,
             rate,
             is_peer: false,
@@ -226,6 +229,9 @@ impl LinkTask {
         if let (false, Ok(Message::Handshake(_))) = (self.is_peer, &message) {
             self.note_peer();
         }
+        if self.read.messages.is_empty() {
+            self.read.messages.reserve_exact(self.last_batch);
+        }
         self.read.messages.push(message);
     }
 
@@ -287,6 +293,7 @@ impl LinkTask {
         };
         self.reservation = None;
         self.read_bytes = 0;
+        self.last_batch = self.read.messages.len();
         permit.send(Arrival::Read { link: self.link, read: std::mem::take(&mut self.read) });
         Poll::Ready(())
     }

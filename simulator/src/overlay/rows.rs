@@ -10,7 +10,7 @@ pub const PRESENT: usize = 100;
 /// How long networks of more than a thousand nodes are watched.
 const SHORT_WATCH: Duration = Duration::from_secs(60);
 
-/// The plan of a row. Nodes start at a hundred a second at most, within 20 s at least.
+/// The plan of a row. Nodes start within 20 s at least and a hundred at most, else at a hundred a second: the largest networks at a thousand.
 pub fn plan(story: Story, genesis: bool, nodes: usize, cap: u32, seed: u64) -> OverlayPlan {
     OverlayPlan {
         story,
@@ -18,7 +18,7 @@ pub fn plan(story: Story, genesis: bool, nodes: usize, cap: u32, seed: u64) -> O
         nodes,
         caps: (cap, cap),
         genesis,
-        spread: Duration::from_secs((nodes as u64 / 100).max(20)),
+        spread: Duration::from_secs((nodes as u64 / 100).clamp(20, 100)),
         presence: nodes <= PRESENT,
         watch: if nodes > 1_000 { SHORT_WATCH } else { WATCH },
         ..OverlayPlan::default()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Driver, EVENTS, Errand, FAULT, WANTED};
+use super::{Driver, Errand, FAULT, WANTED};
 use crate::images::Answer;
 use crate::protocol::event::Event;
 use crate::protocol::frame::Frame;
@@ -139,15 +139,11 @@ impl Driver {
         }
         if !self.to_store.is_empty() {
             self.parts.filter.learn(self.sent.drain(..));
-            self.parts.pool.store(std::mem::take(&mut self.to_store));
+            // The next round has about as many; a long burst is forgotten after it.
+            let next = Vec::with_capacity(self.to_store.len().min(1_024));
+            self.parts.pool.store(std::mem::replace(&mut self.to_store, next));
         }
-        self.hand_over_events();
-    }
-
-    fn hand_over_events(&mut self) {
-        for event in self.events.drain(..) {
-            self.parts.events.tell(event);
-        }
+        self.parts.events.end_round();
     }
 
     fn hand_over_to(&mut self, link: LinkId) {
@@ -162,11 +158,6 @@ impl Driver {
     /// Tells the log and the application.
     pub(super) fn tell(&mut self, event: Event) {
         self.log.report(Instant::now(), &event);
-        if self.parts.events.has_listeners() {
-            self.events.push(event);
-            if self.events.len() >= EVENTS {
-                self.hand_over_events();
-            }
-        }
+        self.parts.events.tell(event);
     }
 }
