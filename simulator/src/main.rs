@@ -73,6 +73,9 @@ struct Overlays {
     /// What happens to the networks.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "form,genesis,churn,third,cut")]
     scenarios: Vec<OverlayScenario>,
+    /// Within how many seconds they start, one at a random moment each; by default 20 to 100.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    spread: Option<u64>,
     /// The seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -118,6 +121,7 @@ impl Overlays {
             let genesis = matches!(scenario, OverlayScenario::Genesis);
             let mut plan = overlay::rows::plan(scenario.story(), genesis, nodes, cap, self.seed);
             plan.presence |= self.presence;
+            plan.spread = self.spread.map_or(plan.spread, Duration::from_secs);
             let began = Instant::now();
             let outcome = plan.run();
             let row = overlay::rows::row(&plan, outcome.as_ref().ok());
