@@ -1,6 +1,6 @@
 //! Faults on purpose, to see that the targets find such: `cargo xtask fuzz --planted` sets the variable, and wants every target to fail.
 //!
-//! Each target has one, behind a condition that no seed fulfils. They falsify what the program under test did before the rules are asked, so that program needs no
+//! Each target has one, most behind a condition that no seed fulfils. They falsify what the program under test did before the rules are asked, so that program needs no
 //! fault of its own.
 
 use std::sync::OnceLock;
