@@ -3,12 +3,18 @@
 use p2p_node::protocol::address::PeerAddress;
 use p2p_node::protocol::limits;
 
+use crate::planted;
+
 /// Reads a text as an address, and what it is written as again.
 pub fn run(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     match text.parse::<PeerAddress>() {
         Ok(address) => {
-            let normal = address.to_string();
+            let mut normal = address.to_string();
+            // The brackets are forgotten where nothing is encrypted.
+            if planted::is_due(|| normal.starts_with("ws://[")) {
+                normal = normal.replace(['[', ']'], "");
+            }
             assert!(text.len() <= limits::ADDRESS_BYTES, "too long a text was read");
             assert_ne!(address.port(), 0);
             assert_eq!(normal.parse(), Ok(address.clone()), "{normal:?} leads back");

@@ -4,6 +4,8 @@ use p2p_node::protocol::json::{JsonError, Parser, Value, write_pretty};
 use p2p_node::protocol::transaction::Transaction;
 use serde::de::IgnoredAny;
 
+use crate::planted;
+
 /// Reads a text as JSON, and compares with what others make of it.
 pub fn run(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
@@ -19,6 +21,9 @@ pub fn run(data: &[u8]) {
     let mut compact = String::new();
     normal.write_compact(&mut compact);
     let canonical = normal.canonical();
+    // Numbers as C prints them.
+    let printed = planted::is_due(|| canonical.contains("e-8")).then(|| canonical.replace("e-8", "e-08"));
+    let canonical = printed.as_deref().unwrap_or(canonical);
     for other in [canonical, &compact] {
         let same = again.parse(other).and_then(Value::normal).expect("what was written can be read");
         assert_eq!(same.canonical(), canonical, "of {other}");

@@ -12,6 +12,7 @@ pub mod pool;
 pub mod protocol;
 pub mod seeds;
 pub mod settings;
+pub mod signature;
 pub mod sync;
 
 // The rules that every run of the simulator keeps, and what they ask of its network.
@@ -20,6 +21,8 @@ pub mod check;
 pub mod network;
 
 mod folder;
+mod lists;
 mod names;
 mod net;
+mod planted;
 mod script;

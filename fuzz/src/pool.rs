@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::folder;
+use crate::{folder, planted};
 
 thread_local! {
     static RUNTIME: RefCell<Runtime> = RefCell::new(Builder::new_current_thread().build().expect("a runtime"));
@@ -38,7 +38,11 @@ pub fn run(data: &[u8]) {
     };
     assert!(!foreign, "sound JSON that is no pool is taken for one");
     let repaired = text();
-    let kept = rows(&repaired).expect("what was opened is a sound pool");
+    let mut kept = rows(&repaired).expect("what was opened is a sound pool");
+    // A repair that loses a row.
+    if planted::is_due(|| !first.repairs.is_empty() && kept.len() == 2) {
+        kept.pop();
+    }
     assert_eq!(distinct(kept), first.ids);
     assert_eq!(first.times.len(), first.ids.len());
     if let Some(sound) = sound {

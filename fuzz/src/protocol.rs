@@ -27,7 +27,9 @@ const LONG: Duration = Duration::from_secs(25 * 3_600);
 
 /// Plays a script.
 pub fn run(data: &[u8]) {
-    let again = data.first().is_some_and(|first| first & 0x80 != 0);
+    // To write down all orders and to do everything twice takes twice the time and more: so every fourth script of those that ask for it pays.
+    let asked = data.first().is_some_and(|first| first & 0x80 != 0);
+    let again = asked && data.len().is_multiple_of(4);
     let trace = play(data, again);
     if again {
         assert_eq!(play(data, true), trace, "equal facts lead to equal orders");

@@ -46,6 +46,11 @@ impl<'a> Script<'a> {
         (0..self.below(4)).map(|_| one(self)).collect()
     }
 
+    /// All that was not taken yet.
+    pub(crate) fn rest(self) -> &'a [u8] {
+        self.0
+    }
+
     /// Some bytes, preceded by how many they are in two bytes.
     pub(crate) fn bytes(&mut self) -> &'a [u8] {
         let length = usize::from(u16::from_le_bytes([self.byte(), self.byte()])).min(self.0.len());

@@ -24,8 +24,9 @@ const FRAME_BYTES: usize = 1_200;
 pub fn all() -> Vec<Seed> {
     let frames = frames();
     let mut seeds: Vec<Seed> = Vec::new();
-    for (kind, text) in &frames {
-        seeds.push(("frame", kind.to_lowercase(), text.clone().into_bytes()));
+    let others = frames_of_every_type().into_iter().filter(|(kind, _)| !frames.contains_key(kind));
+    for (kind, text) in others.chain(frames.clone()) {
+        seeds.push(("frame", kind.to_lowercase(), text.into_bytes()));
     }
     seeds.push(("canonical", "transaction".into(), names::transaction(1).body().as_bytes().to_vec()));
     let numbers = br#"{"b":[1e21,-0,0.1,1E-7,9007199254740992],"a":{"\u20ac":"\ud83d\ude00\n","\r":null},"a":true}"#;
@@ -44,6 +45,14 @@ pub fn all() -> Vec<Seed> {
     let every = "PORT=4001\nHOST=0.0.0.0\nMAX_PEERS=6\nGENESIS=localhost:4002\nNETWORK='a b'\nPEERS=localhost:4003,ws://10.0.0.7:1\n\
         ADDRESS=ws://192.0.2.1:4001\nLOG=debug\nLOG_FORMAT=json\nREQUIRE_SIGNATURES=1\nDISCOVERY=mdns\nPLAIN=off\nHTTP_PORT=8080\n\0[\"ws://localhost:4001\"]";
     seeds.push(("settings", "every".into(), every.as_bytes().to_vec()));
+    let lists = "\0[]\0# who left\r\n10.0.0.0/8\n[2001:db8::]/32 # all of them\n::1\nAB:"
+        .chars()
+        .chain("ab".repeat(31).chars())
+        .collect::<String>();
+    seeds.push(("settings", "lists".into(), lists.into_bytes()));
+    for (index, text) in signed(&frames).into_iter().enumerate() {
+        seeds.push(("signature", index.to_string(), text));
+    }
     let file = pool_file();
     seeds.push(("pool", "torn".into(), file[..file.len() * 2 / 3].to_vec()));
     seeds.push(("pool", "whole".into(), file));
@@ -65,6 +74,13 @@ fn frames() -> BTreeMap<String, String> {
     }
     shortest.retain(|_, text| text.len() <= FRAME_BYTES);
     shortest
+}
+
+/// A frame of each type: some are so rare that no short visit has them, and a fuzzer does not guess their names.
+fn frames_of_every_type() -> BTreeMap<String, String> {
+    let mut parser = Parser::new();
+    let any = (0..=u8::MAX).map(|kind| names::any_message(&mut crate::script::Script::new(&[kind, 1, 1, 1, 1, 1])));
+    any.filter_map(|text| Some((Message::parse(&mut parser, &text).ok()?.kind().to_owned(), text))).collect()
 }
 
 /// All that some nodes and a client of the first say in two minutes.
@@ -122,6 +138,18 @@ fn comparison(frames: &BTreeMap<String, String>) -> Vec<u8> {
     // Well-formed ones, a question and an answer with a negentropy message of nothing.
     script.extend([0, 0, 3, 1, 1, 0, 0x61, 0x80, 0, 4, 1, 1, 0, 0x61]);
     script
+}
+
+/// What is signed: a transaction, and the data of the messages that nodes sign; each changed in one place.
+fn signed(frames: &BTreeMap<String, String>) -> Vec<Vec<u8>> {
+    let data = |kind: &str| {
+        let frame: serde_json::Value = serde_json::from_str(frames.get(kind)?).expect("a frame is JSON");
+        Some(frame["data"].to_string())
+    };
+    let transaction = names::transaction(1).body().to_owned();
+    let said = [(0, Some(transaction)), (2, data("BROADCAST")), (3, data("ANNOUNCE"))];
+    let head = |purpose| [purpose, 1, 17, 0, 0, 0, 0, b'x'];
+    said.into_iter().filter_map(|(purpose, text)| Some([&head(purpose)[..], text?.as_bytes()].concat())).collect()
 }
 
 fn say(script: &mut Vec<u8>, text: &str) {

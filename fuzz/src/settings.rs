@@ -1,16 +1,19 @@
-//! A node's folder: `.env` and `known-peers.json` as anybody may have written them, separated by the first zero byte of the input.
+//! A node's folder: `.env`, `known-peers.json` and `denied.txt` as anybody may have written them, separated by the first zero bytes of the input.
 
 use std::fs;
 
 use p2p_node::folder::KNOWN_PEERS;
 use p2p_node::settings::{Flags, Settings};
 
-use crate::folder;
+use crate::{folder, lists, planted};
 
 /// Reads a folder's settings, twice.
 pub fn run(data: &[u8]) {
-    let mut parts = data.splitn(2, |byte| *byte == 0);
+    let mut parts = data.splitn(3, |byte| *byte == 0);
     let (env, known) = (parts.next().unwrap_or_default(), parts.next().unwrap_or(b"[]"));
+    if let Some(list) = parts.next().and_then(|list| str::from_utf8(list).ok()) {
+        lists::check(list);
+    }
     let folder = folder::new();
     let (env_file, known_file) = (folder.path().join(".env"), folder.path().join(KNOWN_PEERS));
     fs::write(&env_file, env).expect("written");
@@ -20,6 +23,10 @@ pub fn run(data: &[u8]) {
     let first = read();
     match &first {
         Ok(settings) => {
+            // What somebody wrote goes to the terminal as it is.
+            if planted::is_due(|| settings.network.contains(char::is_uppercase)) {
+                check_line("\u{1b}[2J");
+            }
             for (index, address) in settings.known_peers.iter().enumerate() {
                 assert!(!settings.known_peers[..index].contains(address), "{address} is there twice");
             }

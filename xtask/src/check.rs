@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::browser;
+use crate::fuzz;
 use crate::terminal::{self, tell};
 use crate::workspace::Workspace;
 
@@ -33,7 +34,8 @@ struct Step<'a> {
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let mut rows = vec![["step", "result", "time"].map(str::to_owned).to_vec()];
     let mut failed = Vec::new();
-    for step in steps(workspace.root(), arguments.long) {
+    let ci = std::env::var_os("CI").is_some();
+    for step in steps(workspace.root(), arguments.long, ci) {
         tell(format!("\n=== {}", step.name))?;
         let began = Instant::now();
         let result = (step.run)();
@@ -50,6 +52,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         }
     }
     tell(format!("\n{}", terminal::table(&rows)))?;
+    if !is_fuzzed(ci, arguments.long) {
+        tell("not run: the fuzz targets, which CI runs for 20 s each; here: cargo xtask fuzz")?;
+    }
     ensure!(failed.is_empty(), "failed: {}; look for === above", failed.join(", "));
     Ok(ExitCode::SUCCESS)
 }
@@ -58,7 +63,12 @@ fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
 
-fn steps(root: &Path, long: bool) -> Vec<Step<'_>> {
+/// Whether the fuzz targets are built and run: with their counters all is compiled once more, which takes minutes, and nobody is made to wait for it.
+fn is_fuzzed(ci: bool, long: bool) -> bool {
+    ci || long
+}
+
+fn steps(root: &Path, long: bool, ci: bool) -> Vec<Step<'_>> {
     let seeds = if long { "1000" } else { "20" };
     let mut tests = vec!["test", "--workspace", "--no-fail-fast"];
     if long {
@@ -67,7 +77,7 @@ fn steps(root: &Path, long: bool) -> Vec<Step<'_>> {
     }
     let mut steps = vec![
         Step { name: "tools", run: Box::new(tools) },
-        Step { name: "format", run: Box::new(move || cargo(root, &["fmt", "--all", "--check"])) },
+        Step { name: "format", run: Box::new(move || format(root)) },
         Step {
             name: "lints",
             run: Box::new(move || cargo(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
@@ -82,6 +92,9 @@ fn steps(root: &Path, long: bool) -> Vec<Step<'_>> {
             run: Box::new(move || cargo(root, &["run", "--package", "simulator", "--", "--seeds", seeds])),
         },
     ];
+    if is_fuzzed(ci, long) {
+        steps.push(Step { name: "fuzz", run: Box::new(move || fuzz::short(root)) });
+    }
     if long {
         // With optimisation: both are measurements, and hold nodes against bounds.
         let stuck =
@@ -129,6 +142,14 @@ fn border(root: &Path) -> Result<()> {
         crossed.join(", ")
     );
     tell(format!("the core needs {} crates, none of them with a socket or a runtime", tree.lines().count() - 1))?;
+    Ok(())
+}
+
+/// All is formatted, what is in a workspace of its own too.
+fn format(root: &Path) -> Result<()> {
+    for folder in [root.to_owned(), root.join("fuzz"), root.join("bench")] {
+        cargo(&folder, &["fmt", "--all", "--check"])?;
+    }
     Ok(())
 }
 

@@ -3,11 +3,16 @@
 //! The targets are in `fuzz/`, a workspace of its own. cargo-fuzz is not needed: what it would tell the compiler is told here, and a target is a program that runs
 //! by itself. No sanitizer is asked for, since these need a nightly compiler, and the project has no unsafe code.
 
+mod nodejs;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
 
 use crate::check::{cargo_program, finish};
 use crate::terminal::{self, tell};
@@ -23,47 +28,76 @@ const COVERAGE: [&str; 6] = [
     "-Cllvm-args=-simplifycfg-branch-fold-threshold=0",
 ];
 
-/// How an input fails that breaks no rule: it takes longer than 10 s, or more than 2 GiB. The longest that are tried have 4 KiB, and long ones are tried from the
-/// beginning.
-const BOUNDS: [&str; 4] = ["-timeout=10", "-rss_limit_mb=2048", "-max_len=4096", "-len_control=0"];
+/// How an input fails that breaks no rule: it takes 120 s, where most take milliseconds, or 2 GiB; a machine that is busy with other things is no find. The
+/// longest inputs that are tried have 4 KiB, and long ones are tried from the beginning.
+const BOUNDS: [&str; 4] = ["-timeout=120", "-rss_limit_mb=2048", "-max_len=4096", "-len_control=0"];
 
 /// How much of what a target said is shown when it fails.
 const SHOWN_LINES: usize = 20;
 
+/// How long CI lets each target run.
+const SHORT: u32 = 20;
+
+/// What makes a target go wrong on purpose.
+const PLANTED: &str = "FUZZ_PLANTED";
+
+/// The target whose inputs Node.js judges too.
+const CANONICAL: &str = "canonical";
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// How many seconds each target runs
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = SHORT, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
     /// Run this target alone; may be given several times
     #[arg(long = "target", value_name = "NAME")]
     targets: Vec<String>,
+    /// Begin with the seeds alone, not with what earlier runs have learnt, and keep nothing but what breaks a rule
+    #[arg(long)]
+    fresh: bool,
+    /// Plant a fault in each target, and fail if one does not find it
+    #[arg(long)]
+    planted: bool,
 }
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
-    let fuzz = workspace.root().join("fuzz");
+    fuzz(workspace.root(), arguments).map(|()| ExitCode::SUCCESS)
+}
+
+/// What CI runs: each target for a short time, from the seeds on.
+pub(crate) fn short(root: &Path) -> Result<()> {
+    fuzz(root, &Arguments { seconds: SHORT, targets: Vec::new(), fresh: true, planted: false })
+}
+
+fn fuzz(root: &Path, arguments: &Arguments) -> Result<()> {
+    let fuzz = root.join("fuzz");
     let targets = chosen(&fuzz, &arguments.targets)?;
     let programs = build(&fuzz)?;
-    let mut rows = vec![
-        ["target", "executions", "per second", "edges reached", "inputs kept", "result"].map(str::to_owned).to_vec(),
-    ];
-    let mut failed = Vec::new();
-    for target in targets {
-        tell(format!("> {target}, {} s", arguments.seconds))?;
-        let ran = fuzz_one(&fuzz, &programs.join(&target), &target, arguments.seconds)?;
-        let result = match &ran.find {
-            None => "nothing found".to_owned(),
-            Some(find) => {
-                tell(format!("{}run it again: {} {}", ran.tail, programs.join(&target).display(), find.display()))?;
-                failed.push(target.clone());
-                "FOUND".to_owned()
-            }
-        };
-        rows.push(vec![target, ran.executions, ran.rate, ran.edges, ran.kept, result]);
+    let temporary = (arguments.fresh || arguments.planted).then(TempDir::new).transpose();
+    let temporary = temporary.context("a temporary folder can not be made")?;
+    let kept = temporary.as_ref().map_or(fuzz.as_path(), TempDir::path);
+    let finds = if arguments.planted { kept } else { &fuzz };
+    let plan = Plan {
+        programs,
+        corpus: kept.join("corpus"),
+        finds: finds.join("finds"),
+        seconds: arguments.seconds,
+        planted: arguments.planted,
+        fuzz,
+    };
+    let began = Instant::now();
+    let ran = plan.run_all(&targets)?;
+    tell(format!("\n{}\nin {:.0} s", table(&targets, &ran, plan.planted), began.elapsed().as_secs_f64()))?;
+    let of = |found: bool| {
+        let some = targets.iter().zip(&ran).filter(|(_, ran)| ran.find.is_some() == found);
+        some.map(|(target, _)| target.as_str()).collect::<Vec<_>>()
+    };
+    if plan.planted {
+        ensure!(of(false).is_empty(), "did not find what was planted: {}", of(false).join(", "));
+    } else {
+        ensure!(of(true).is_empty(), "found something: {}; the inputs are in fuzz/finds", of(true).join(", "));
     }
-    tell(format!("\n{}", terminal::table(&rows)))?;
-    ensure!(failed.is_empty(), "found something: {}; the inputs are in fuzz/finds", failed.join(", "));
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// The targets that are wanted; all, if none is named.
@@ -82,6 +116,13 @@ fn chosen(fuzz: &Path, wanted: &[String]) -> Result<Vec<String>> {
 
 /// Builds all targets; tells the folder that they are in.
 fn build(fuzz: &Path) -> Result<PathBuf> {
+    let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
+    let answer = Command::new(&compiler).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    ensure!(
+        answer.is_ok_and(|status| status.success()),
+        "{} is missing: libFuzzer wants a C++ compiler; install one (Debian: apt-get install g++), or name it in CXX",
+        compiler.display()
+    );
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let version = Command::new(rustc).arg("-vV").output().context("rustc can not be started")?;
     let version = String::from_utf8_lossy(&version.stdout);
@@ -90,12 +131,24 @@ fn build(fuzz: &Path) -> Result<PathBuf> {
     // With a target named, build scripts and macros are built without the flags.
     command.args(["build", "--release", "--bins", "--target", host]).current_dir(fuzz);
     command.env("RUSTFLAGS", COVERAGE.join(" ")).env_remove("CARGO_ENCODED_RUSTFLAGS").env_remove("CARGO_TARGET_DIR");
-    finish(&mut command, "cargo build in fuzz/ (libFuzzer wants a C++ compiler; Debian: apt-get install g++)")?;
+    finish(&mut command, "cargo build --release, in fuzz/, with coverage")?;
     Ok(fuzz.join("target").join(host).join("release"))
 }
 
+/// How the targets are run.
+#[derive(Debug)]
+struct Plan {
+    fuzz: PathBuf,
+    /// Where the programs are, what is learnt, and what is found.
+    programs: PathBuf,
+    corpus: PathBuf,
+    finds: PathBuf,
+    seconds: u32,
+    planted: bool,
+}
+
 /// What came of one target.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 struct Ran {
     executions: String,
     rate: String,
@@ -104,26 +157,88 @@ struct Ran {
     /// The input that broke something, and the last that the target said.
     find: Option<PathBuf>,
     tail: String,
+    /// How many of the kept inputs Node.js judged.
+    judged: Option<usize>,
+    seconds: f64,
 }
 
-fn fuzz_one(fuzz: &Path, program: &Path, target: &str, seconds: u32) -> Result<Ran> {
-    let (corpus, finds) = (fuzz.join("corpus").join(target), fuzz.join("finds").join(target));
-    for folder in [&corpus, &finds] {
-        fs::create_dir_all(folder).with_context(|| format!("can not make {}", folder.display()))?;
+impl Plan {
+    /// Runs targets, as many at once as there are cores.
+    fn run_all(&self, targets: &[String]) -> Result<Vec<Ran>> {
+        let next = AtomicUsize::new(0);
+        let work = || -> Result<Vec<(usize, Ran)>> {
+            let mut done = Vec::new();
+            loop {
+                let turn = next.fetch_add(1, Ordering::Relaxed);
+                let Some(target) = targets.get(turn) else { return Ok(done) };
+                tell(format!("> {target}, {} s", self.seconds))?;
+                let ran = self.run_one(target)?;
+                if let Some(find) = ran.find.as_ref().filter(|_| !self.planted) {
+                    let program = self.programs.join(target);
+                    tell(format!("{target}:\n{}run it again: {} {}", ran.tail, program.display(), find.display()))?;
+                }
+                done.push((turn, ran));
+            }
+        };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from).min(targets.len());
+        let done: Result<Vec<_>> = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().map(|worker| worker.join().expect("no panic in running a program")).collect()
+        });
+        let mut all: Vec<_> = done?.into_iter().flatten().collect();
+        all.sort_by_key(|(turn, _)| *turn);
+        Ok(all.into_iter().map(|(_, ran)| ran).collect())
     }
-    let mut command = Command::new(program);
-    command.arg(&corpus).arg(fuzz.join("seeds").join(target)).args(BOUNDS);
-    command.arg(format!("-dict={}", fuzz.join("words.dict").display()));
-    command.arg(format!("-artifact_prefix={}/", finds.display()));
-    command.args([&format!("-max_total_time={seconds}"), "-print_final_stats=1"]).stdout(Stdio::null());
-    let output = command.output().with_context(|| format!("{} can not be started", program.display()))?;
-    let log = String::from_utf8_lossy(&output.stderr);
-    let mut ran = read_log(&log);
-    if !output.status.success() {
-        // Without a file the target did not come so far: what it said is all there is.
-        ran.find.get_or_insert_default();
+
+    fn run_one(&self, target: &str) -> Result<Ran> {
+        let (corpus, finds) = (self.corpus.join(target), self.finds.join(target));
+        for folder in [&corpus, &finds] {
+            fs::create_dir_all(folder).with_context(|| format!("can not make {}", folder.display()))?;
+        }
+        let (program, seeds) = (self.programs.join(target), self.fuzz.join("seeds").join(target));
+        let mut command = Command::new(&program);
+        command.arg(&corpus).arg(&seeds).args(BOUNDS);
+        command.arg(format!("-dict={}", self.fuzz.join("words.dict").display()));
+        command.arg(format!("-artifact_prefix={}/", finds.display()));
+        command.args([&format!("-max_total_time={}", self.seconds), "-print_final_stats=1"]).stdout(Stdio::null());
+        if self.planted {
+            command.env(PLANTED, "1");
+        }
+        let began = Instant::now();
+        let output = command.output().with_context(|| format!("{} can not be started", program.display()))?;
+        let mut ran = read_log(&String::from_utf8_lossy(&output.stderr));
+        ran.seconds = began.elapsed().as_secs_f64();
+        if !output.status.success() {
+            // Without a file the target did not come so far: what it said is all there is.
+            ran.find.get_or_insert_default();
+        } else if target == CANONICAL && !self.planted {
+            let judged = nodejs::judge(&[&seeds, &corpus])?;
+            if let Some((file, complaint)) = judged.complaint {
+                let kept = finds.join(file.file_name().context("an input has a name")?);
+                fs::copy(&file, &kept).with_context(|| format!("can not write {}", kept.display()))?;
+                (ran.find, ran.tail) = (Some(kept), format!("Node.js differs: {complaint}\n"));
+            }
+            ran.judged = Some(judged.texts);
+        }
+        Ok(ran)
     }
-    Ok(ran)
+}
+
+fn table(targets: &[String], ran: &[Ran], planted: bool) -> String {
+    let heading = ["target", "executions", "per second", "edges reached", "inputs kept", "result"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    for (target, ran) in targets.iter().zip(ran) {
+        let result = match (&ran.find, ran.judged) {
+            (Some(_), _) if planted => format!("found after {:.1} s", ran.seconds),
+            (None, _) if planted => "NOT FOUND".to_owned(),
+            (Some(_), _) => "FOUND".to_owned(),
+            (None, Some(texts)) => format!("nothing found, Node.js agrees about {texts}"),
+            (None, None) => "nothing found".to_owned(),
+        };
+        let Ran { executions, rate, edges, kept, .. } = ran;
+        rows.push(vec![target.clone(), executions.clone(), rate.clone(), edges.clone(), kept.clone(), result]);
+    }
+    terminal::table(&rows)
 }
 
 /// Reads libFuzzer's log.
@@ -143,6 +258,7 @@ fn read_log(log: &str) -> Ran {
             .iter()
             .map(|line| terminal::plain(line) + "\n")
             .collect(),
+        ..Ran::default()
     }
 }
 

@@ -298,6 +298,9 @@ impl SigningKey for Pair<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
+
     use super::*;
 
     #[test]
@@ -341,5 +344,39 @@ mod tests {
         forged[place..place + 32].copy_from_slice(&other.0);
         assert_eq!(der::request(&der), Some(key.node_id()));
         assert_eq!(der::request(&forged), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, rng_seed: RngSeed::Fixed(2026), ..ProptestConfig::with_cases(64) })]
+
+        #[test]
+        fn a_changed_request_names_nobody_else_and_no_bytes_are_too_strange(
+            edits in prop::collection::vec((any::<prop::sample::Index>(), 0..3_u8, any::<u8>()), 1..4),
+        ) {
+            let root = tempfile::tempdir().expect("a folder");
+            let authority = Authority::create(&root.path().join("network-ca")).expect("made");
+            let key = NodeKey::load_or_create(root.path()).expect("a key");
+            let pem = request(&key).expect("made");
+            let asked = CertificateSigningRequestDer::from_pem_slice(pem.as_bytes()).expect("PEM");
+            let pem = authority.issue(key.node_id(), NODE_VALIDITY).expect("issued");
+            let issued = CertificateDer::from_pem_slice(pem.as_bytes()).expect("PEM");
+            for der in [&asked[..], &issued] {
+                // Each place alone, and all of them together.
+                let mut all = der.to_vec();
+                for (place, what, byte) in &edits {
+                    let mut once = der.to_vec();
+                    for changed in [&mut all, &mut once] {
+                        let place = place.index(changed.len());
+                        match what {
+                            0 => changed[place] = *byte,
+                            1 => changed.insert(place, *byte),
+                            _ => changed.truncate(place + 1),
+                        }
+                        let read = (der::request(changed), der::certificate(changed));
+                        prop_assert!(read.0.is_none_or(|node| node == key.node_id()), "{}", changed.escape_ascii());
+                    }
+                }
+            }
+        }
     }
 }

@@ -36,9 +36,31 @@ function exact(decimal) {
   return `${sign}${kept}e${BigInt(power) - BigInt(fraction.length) + BigInt(digits.length - kept.length)}`;
 }
 
+// The numbers of a JSON text as they are written there, without those that a later member of the same name overwrites.
+function numbers(text) {
+  const tokens = text.match(/"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|[a-z]+|[[\]{}]/g);
+  let at = 0;
+  const value = () => {
+    const token = tokens[at++];
+    if (token === '[') {
+      let all = [];
+      while (tokens[at] !== ']') all = all.concat(value());
+      at++;
+      return all;
+    }
+    if (token === '{') {
+      const members = new Map();
+      while (tokens[at] !== '}') members.set(JSON.parse(tokens[at++]), value());
+      at++;
+      return [...members.values()].flat();
+    }
+    return /^[-\d]/.test(token) ? [token] : [];
+  };
+  return value();
+}
+
 function keepsNumbers(text) {
-  const numbers = text.replace(/"(?:[^"\\]|\\.)*"/g, '""').match(/-?\d[\d.eE+-]*/g) ?? [];
-  return numbers.every((number) => exact(number) === exact(String(Number(number))));
+  return numbers(text).every((number) => exact(number) === exact(String(Number(number))));
 }
 
 function judge(text) {

@@ -11,6 +11,7 @@ use crate::images::Answer;
 use crate::protocol::access::{Access, Certified};
 #[cfg(test)]
 use crate::protocol::address::PeerAddress;
+#[cfg(feature = "tls")]
 use crate::protocol::event::Event;
 use crate::protocol::message::{ImageName, Member, SearchId, Status};
 use crate::protocol::transaction::{Transaction, TransactionId};
