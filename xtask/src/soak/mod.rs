@@ -54,7 +54,7 @@ const APART: Duration = Duration::from_secs(10);
 const STEADY: usize = 4;
 /// How often a line tells how far it is.
 const TOLD: Duration = Duration::from_secs(60);
-/// What was seen of the nodes, in the soak's folder.
+/// What was seen of the nodes, in the soak's folder if nothing else is said.
 const LOG: &str = "samples.csv";
 
 #[derive(Debug, clap::Args)]
@@ -72,11 +72,14 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = rate)]
     rate: u32,
     /// What is drawn at random comes from this number
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = seed)]
     seed: u64,
     /// Draw memory, descriptors, tasks and pools into this folder
     #[arg(long, value_name = "FOLDER")]
     svg: Option<PathBuf>,
+    /// Write everything that is seen of the nodes into this file, as CSV
+    #[arg(long, value_name = "FILE")]
+    samples: Option<PathBuf>,
     /// Print a Markdown table
     #[arg(long)]
     markdown: bool,
@@ -109,6 +112,10 @@ fn rate(text: &str) -> Result<u32, String> {
     number(text, "how many transactions per second", 1..=1_000)
 }
 
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "write the seed as a whole number, as in 7".to_owned())
+}
+
 /// What should never happen, and did. Told at once, and again at the end.
 #[derive(Debug, Default)]
 pub(crate) struct Findings(RefCell<Vec<String>>);
@@ -127,6 +134,7 @@ impl Findings {
 }
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    world::is_allowed()?;
     let binary = match &arguments.binary {
         // The nodes run in folders of their own.
         Some(binary) => fs::canonicalize(binary).with_context(|| format!("{} can not be read", binary.display()))?,
@@ -139,14 +147,21 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         let mut stop = Stop::new()?;
         // What is dropped ends the nodes and removes the network: whichever way this ends.
         tokio::select! {
-            soaked = soak(binary.into(), &root, arguments) => soaked,
-            () = stop.asked() => bail!("stopped; all nodes are ended, and their network is removed"),
+            soaked = soak(binary.into(), &root, arguments) => soaked.map(Some),
+            () = stop.asked() => Ok(None),
         }
     });
-    let kept = || format!("the nodes' folders and {LOG} are in {}", root.display());
+    let kept = || format!("the nodes' folders are in {}", root.display());
+    let remove = || fs::remove_dir_all(&root).with_context(|| format!("{} can not be removed", root.display()));
     let soaked = match soaked {
-        Ok(soaked) => soaked,
-        Err(error) if root.exists() => return Err(error.context(kept())),
+        Ok(Some(soaked)) => soaked,
+        Ok(None) => {
+            if root.exists() {
+                remove()?;
+            }
+            bail!("stopped; all nodes are ended, their network and their folders are removed");
+        }
+        Err(error) if root.exists() => bail!("{error:#}; {}", kept()),
         Err(error) => return Err(error),
     };
     let report = soaked.report();
@@ -158,7 +173,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         eprintln!("FOUND: {finding}");
     }
     ensure!(report.broken.is_empty(), "{}; {}", report.broken.join("; "), kept());
-    fs::remove_dir_all(&root).with_context(|| format!("{} can not be removed", root.display()))?;
+    remove()?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -179,7 +194,9 @@ async fn soak(binary: Arc<Path>, root: &Path, arguments: &Arguments) -> Result<S
     let (first, second, third) = (fork(&mut rng), fork(&mut rng), fork(&mut rng));
     let churned: Vec<_> = network.iter().enumerate().filter(|(number, _)| !is_steady(*number)).collect();
     let churned: Vec<_> = churned.into_iter().map(|(_, node)| Arc::clone(node)).collect();
-    let mut log = BufWriter::new(File::create(root.join(LOG))?);
+    let path = arguments.samples.clone().unwrap_or_else(|| root.join(LOG));
+    let log = File::create(&path).with_context(|| format!("{} can not be written", path.display()))?;
+    let mut log = BufWriter::new(log);
     let every = (time / SAMPLES).min(APART);
     let pushing = pusher::push(network, alone, arguments.rate, until, first, &ledger);
     let troubling = trouble::churn(&churned, until, second, &findings);

@@ -15,9 +15,9 @@ use super::trouble::Churned;
 use crate::terminal::table;
 
 /// The most a pool's index may take for each transaction of a node by itself, in bytes: tables that have just doubled take twice as much as full ones.
-const INDEX_BYTES: f64 = 500.0;
+const INDEX_BYTES: f64 = 400.0;
 /// Below so many transactions what a node by itself takes says little of its index.
-const INDEX_FROM: f64 = 20_000.0;
+const INDEX_FROM: f64 = 100_000.0;
 const MIB: f64 = (1 << 20) as f64;
 
 /// All that was seen.

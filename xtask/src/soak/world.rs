@@ -18,6 +18,18 @@ pub(super) const STRANGERS: usize = 8;
 /// The most nodes that have an address here.
 pub(super) const MOST_NODES: u32 = 200;
 
+/// Whether this machine lets us make such a network.
+///
+/// # Errors
+/// What is missing, in one line.
+pub(super) fn is_allowed() -> Result<()> {
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "the soak makes network namespaces, which only root may: run it as root, or in a container with CAP_SYS_ADMIN and CAP_NET_ADMIN"
+    );
+    ip(&["netns", "list"])
+}
+
 /// The network, and who lives where in it.
 pub(super) struct World {
     /// How the names of its namespaces begin.
@@ -35,12 +47,8 @@ impl World {
     /// Lays the network.
     ///
     /// # Errors
-    /// What is missing, in one line.
+    /// What the system did not let us do.
     pub(super) fn lay(nodes: usize) -> Result<Self> {
-        ensure!(
-            rustix::process::geteuid().is_root(),
-            "the soak makes network namespaces, which only root may: run it as root, or in a container that has CAP_SYS_ADMIN and CAP_NET_ADMIN"
-        );
         let name = format!("soak-{}", std::process::id());
         let mut namespaces = Namespaces(Vec::new());
         let hub = namespaces.add(&format!("{name}-hub"))?;

@@ -4,9 +4,11 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::Result;
+use futures_util::FutureExt;
 use rand::RngExt;
 use rand::rngs::Xoshiro256PlusPlus;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, Interest};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, interval};
 
 use super::{Crowd, spam, wire};
@@ -18,8 +20,10 @@ const STAYS: std::ops::Range<u64> = 20..120;
 const RECEIVES: u32 = 4_096;
 /// How many bytes one reads per second, if any.
 const READS: usize = 8;
+/// How many transactions the client that reads no answer sends per second.
+const AGAIN: usize = 200;
 
-/// Bothers one node in one way until its time is over, or the node closes the connection and that is seen.
+/// Bothers one node in one way until its time is over, or the node closes the connection.
 pub(super) async fn once(crowd: &Crowd, from: Ipv4Addr, to: Ipv4Addr, rng: &mut Xoshiro256PlusPlus) -> Result<()> {
     let mut stream = wire::connect(from, to, Some(RECEIVES)).await?;
     crowd.connected();
@@ -37,7 +41,7 @@ pub(super) async fn once(crowd: &Crowd, from: Ipv4Addr, to: Ipv4Addr, rng: &mut 
     wire::upgrade(&mut stream, to).await?;
     match way {
         // Full peers, of which one never reads.
-        0 | 1 => wire::write(&mut stream, &wire::text(&spam::introduction(from, rng))).await?,
+        0 | 1 => spam::introduce(&mut stream, from, rng).await?,
         // A node of the exercise.
         2 => {
             let handshake = format!(r#"{{"type":"HANDSHAKE","data":["ws://{from}:{}"]}}"#, node::PORT);
@@ -45,7 +49,7 @@ pub(super) async fn once(crowd: &Crowd, from: Ipv4Addr, to: Ipv4Addr, rng: &mut 
         }
         _ => {}
     }
-    while seconds.tick().await < until {
+    while seconds.tick().await < until && !is_closed(&stream) {
         match way {
             1 => {
                 let mut few = [0; READS];
@@ -57,7 +61,7 @@ pub(super) async fn once(crowd: &Crowd, from: Ipv4Addr, to: Ipv4Addr, rng: &mut 
             3 => {
                 let Some(body) = crowd.ledger.recent(rng.random_range(0..usize::MAX)) else { continue };
                 let again = format!(r#"{{"type":"TRANSACTION","data":{body},"ack":true}}"#);
-                for _ in 0..20 {
+                for _ in 0..AGAIN {
                     wire::write(&mut stream, &wire::text(&again)).await?;
                     crowd.sent();
                 }
@@ -66,4 +70,10 @@ pub(super) async fn once(crowd: &Crowd, from: Ipv4Addr, to: Ipv4Addr, rng: &mut 
         }
     }
     Ok(())
+}
+
+/// Whether the node has closed: what is told without reading anything.
+fn is_closed(stream: &TcpStream) -> bool {
+    let ready = stream.ready(Interest::READABLE).now_or_never();
+    ready.is_some_and(|ready| ready.map_or(true, |ready| ready.is_read_closed()))
 }

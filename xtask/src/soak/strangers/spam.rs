@@ -1,6 +1,7 @@
 //! What spammers throw at a node, one connection after another.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use anyhow::Result;
 use data_encoding::HEXLOWER;
@@ -9,6 +10,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::IndexedRandom;
 use serde_json::json;
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 
 use super::{Crowd, wire};
 use crate::soak::{node, world};
@@ -74,7 +76,9 @@ pub(super) async fn once(crowd: &Crowd, from: Ipv4Addr, to: Ipv4Addr, rng: &mut 
     crowd.connected();
     wire::upgrade(&mut stream, to).await?;
     if matches!(way, Way::Gossip | Way::Questions) {
-        wire::write(&mut stream, &wire::text(&introduction(from, rng))).await?;
+        introduce(&mut stream, from, rng).await?;
+        // Who is given a place is listened to in more things than who is not.
+        sleep(Duration::from_millis(rng.random_range(0..1_000))).await;
     }
     for _ in 0..rng.random_range(1..=FLOOD) {
         let frame = frame(way, crowd, rng);
@@ -89,15 +93,17 @@ async fn send(crowd: &Crowd, stream: &mut TcpStream, frame: &[u8]) -> Result<()>
     Ok(())
 }
 
-/// The HANDSHAKE of a full peer that does not exist.
-pub(super) fn introduction(from: Ipv4Addr, rng: &mut Xoshiro256PlusPlus) -> String {
+/// Says that we are a full peer with a cap, and want a place.
+pub(super) async fn introduce(stream: &mut TcpStream, from: Ipv4Addr, rng: &mut Xoshiro256PlusPlus) -> Result<()> {
     let address = format!("ws://{from}:{}", node::PORT);
-    let session = uuid::Builder::from_random_bytes(rng.random()).into_uuid();
-    json!({ "type": "HANDSHAKE", "data": [address], "node": {
-        "id": hex(rng), "session": session.to_string(), "agent": "stranger/1", "protocol": 1, "network": "p2p-node",
-        "address": address, "maxPeers": null, "features": [],
-    } })
-    .to_string()
+    let handshake = json!({ "type": "HANDSHAKE", "data": [address], "node": {
+        "id": hex(rng), "session": session(rng), "agent": "stranger/1", "protocol": 1, "network": "p2p-node",
+        "address": address, "maxPeers": 6, "features": [],
+    } });
+    // Of two parts of a network the one with the lesser root is believed to be the other's to join: a lie is a cause to dial.
+    let join = json!({ "type": "JOIN", "data": { "insist": rng.random_bool(0.2), "root": session(rng) } });
+    wire::write(stream, &wire::text(&handshake.to_string())).await?;
+    wire::write(stream, &wire::text(&join.to_string())).await
 }
 
 fn frame(way: Way, crowd: &Crowd, rng: &mut Xoshiro256PlusPlus) -> Vec<u8> {
@@ -113,7 +119,7 @@ fn frame(way: Way, crowd: &Crowd, rng: &mut Xoshiro256PlusPlus) -> Vec<u8> {
             None => String::new(),
         },
         Way::Gossip => match rng.random_range(0..3) {
-            0 => json!({ "type": "PEERS", "data": anybody(rng), "free": 1, "root": hex(rng) }).to_string(),
+            0 => json!({ "type": "PEERS", "data": anybody(rng), "free": 1, "root": session(rng) }).to_string(),
             1 => json!({ "type": "HANDSHAKE", "data": anybody(rng) }).to_string(),
             _ => announcement(rng),
         },
@@ -146,9 +152,13 @@ fn announcement(rng: &mut Xoshiro256PlusPlus) -> String {
     json!({ "type": "ANNOUNCE", "data": {
         "address": format!("ws://{}:{}", world::nobody(rng.random()), node::PORT), "interval": 10, "links": 3, "maxPeers": null,
         "node": hex(rng), "nodes": 3, "peers": [hex(rng), hex(rng)], "seq": 7,
-        "session": uuid::Builder::from_random_bytes(rng.random()).into_uuid().to_string(), "since": 1_795_270_900,
+        "session": session(rng), "since": 1_795_270_900,
     }, "signature": hex(rng) + &hex(rng) })
     .to_string()
+}
+
+fn session(rng: &mut Xoshiro256PlusPlus) -> String {
+    uuid::Builder::from_random_bytes(rng.random()).into_uuid().to_string()
 }
 
 fn hex(rng: &mut Xoshiro256PlusPlus) -> String {
