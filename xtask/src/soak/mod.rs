@@ -20,7 +20,7 @@ mod world;
 
 use std::cell::RefCell;
 use std::fs::{self, File};
-use std::io::BufWriter;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use futures_util::future::{join_all, try_join_all};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 
 use crate::terminal::{count, tell};
 use crate::up::{Stop, build};
@@ -39,7 +39,9 @@ use crate::workspace::Workspace;
 use ledger::Ledger;
 use node::Node;
 use report::Soaked;
+use sample::Watched;
 use strangers::Strangers;
+use trouble::Churned;
 use world::World;
 
 /// How long all pools may take to become equal after the trouble.
@@ -91,6 +93,12 @@ pub(crate) struct Arguments {
     binary: Option<PathBuf>,
 }
 
+impl Arguments {
+    fn time(&self) -> Duration {
+        Duration::from_secs(60) * self.minutes
+    }
+}
+
 fn number(text: &str, what: &str, range: std::ops::RangeInclusive<u32>) -> Result<u32, String> {
     let number = text.parse().ok().filter(|number| range.contains(number));
     number.ok_or_else(|| format!("write {what} as a whole number from {} to {}", range.start(), range.end()))
@@ -118,7 +126,7 @@ fn seed(text: &str) -> Result<u64, String> {
 
 /// What should never happen, and did. Told at once, and again at the end.
 #[derive(Debug, Default)]
-pub(crate) struct Findings(RefCell<Vec<String>>);
+struct Findings(RefCell<Vec<String>>);
 
 impl Findings {
     fn add(&self, what: String) {
@@ -181,41 +189,14 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
 async fn soak(binary: Arc<Path>, root: &Path, arguments: &Arguments) -> Result<Soaked> {
     let mut world = World::lay(arguments.nodes as usize)?;
     eprintln!("the network is laid: {}", count(world.namespaces(), "namespace"));
-    let mut rng = Xoshiro256PlusPlus::seed_from_u64(arguments.seed);
     let nodes = people(&mut world, binary, root, arguments.cap)?;
     try_join_all(nodes.iter().map(|node| node.start())).await?;
     let (alone, network) = nodes.split_last().context("there are nodes")?;
-    let ledger = Arc::new(Ledger::default());
-    let findings = Findings::default();
-    let began = Instant::now();
-    let time = Duration::from_secs(60) * arguments.minutes;
-    let until = began + time;
-    let strangers = Strangers::come(&world.strangers, network.len(), &ledger, &mut rng)?;
-    let (first, second, third) = (fork(&mut rng), fork(&mut rng), fork(&mut rng));
-    let churned: Vec<_> = network.iter().enumerate().filter(|(number, _)| !is_steady(*number)).collect();
-    let churned: Vec<_> = churned.into_iter().map(|(_, node)| Arc::clone(node)).collect();
+    let siege = Siege { world: &world, network, alone, ledger: Arc::default(), findings: Findings::default() };
     let path = arguments.samples.clone().unwrap_or_else(|| root.join(LOG));
     let log = File::create(&path).with_context(|| format!("{} can not be written", path.display()))?;
-    let mut log = BufWriter::new(log);
-    let every = (time / SAMPLES).min(APART);
-    let pushing = pusher::push(network, alone, arguments.rate, until, first, &ledger);
-    let troubling = trouble::churn(&churned, until, second, &findings);
-    let cutting = trouble::cuts(&world, began, until, third);
-    let watching = sample::watch(&nodes, every, began, until, &mut log, &findings);
-    let trouble = async {
-        let over = async {
-            tokio::time::sleep_until(until).await;
-            strangers.crowd.counts()
-        };
-        let (pushed, churned, cuts, watched, seen) = tokio::join!(pushing, troubling, cutting, watching, over);
-        pushed?;
-        anyhow::Ok((churned, cuts?, watched?, seen))
-    };
-    let (churned, cuts, watched, seen) = tokio::select! {
-        trouble = trouble => trouble?,
-        () = progress(network, &ledger, &findings, began) => bail!("progress has no end"),
-    };
-    drop(strangers);
+    let endured = siege.run(arguments, &nodes, BufWriter::new(log)).await?;
+    let Siege { ledger, findings, .. } = siege;
     let equal_after = equal(network).await?;
     for ended in join_all(nodes.iter().map(|node| node.end(Signal::TERM))).await {
         findings.note(ended);
@@ -224,21 +205,67 @@ async fn soak(binary: Arc<Path>, root: &Path, arguments: &Arguments) -> Result<S
         findings.add(fault);
     }
     let acknowledged = ledger.acknowledged();
-    let checked = files::check(network.iter().map(|node| &**node), &acknowledged)?;
-    let names = nodes.iter().enumerate().map(|(number, node)| (node.name.clone(), is_steady(number))).collect();
     Ok(Soaked {
-        time,
-        nodes: names,
-        watched,
-        cuts,
-        churned,
-        strangers: seen,
+        time: arguments.time(),
+        nodes: nodes.iter().enumerate().map(|(number, node)| (node.name.clone(), is_steady(number))).collect(),
+        endured,
         counts: ledger.counts(),
         acknowledged: acknowledged.len(),
         equal_after,
-        checked,
+        checked: files::check(network.iter().map(|node| &**node), &acknowledged)?,
         findings: findings.0.into_inner(),
     })
+}
+
+/// The time of trouble: who is in it, and what is written down.
+struct Siege<'a> {
+    world: &'a World,
+    network: &'a [Arc<Node>],
+    alone: &'a Arc<Node>,
+    ledger: Arc<Ledger>,
+    findings: Findings,
+}
+
+/// What the time of trouble brought.
+struct Endured {
+    watched: Watched,
+    /// When the network was in two, in seconds since the beginning.
+    cuts: Vec<(f64, f64)>,
+    churned: Churned,
+    /// The strangers' connections and frames.
+    strangers: (u64, u64),
+}
+
+impl Siege<'_> {
+    /// All the trouble, at once, until the time is over; then every node runs, and the network is whole.
+    async fn run(&self, arguments: &Arguments, nodes: &[Arc<Node>], mut log: impl Write) -> Result<Endured> {
+        let Self { world, network, alone, ledger, findings } = self;
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(arguments.seed);
+        let (began, time) = (Instant::now(), arguments.time());
+        let until = began + time;
+        let strangers = Strangers::come(&world.strangers, network.len(), ledger, &mut rng)?;
+        let restless = network.iter().enumerate().filter(|(number, _)| !is_steady(*number));
+        let restless: Vec<_> = restless.map(|(_, node)| Arc::clone(node)).collect();
+        let pushing = pusher::push(network, alone, arguments.rate, until, fork(&mut rng), ledger);
+        let churning = trouble::churn(&restless, until, fork(&mut rng), findings);
+        let cutting = trouble::cuts(world, began, until, fork(&mut rng));
+        let watching = sample::watch(nodes, (time / SAMPLES).min(APART), began, until, &mut log, findings);
+        let leaving = async {
+            sleep_until(until).await;
+            let counts = strangers.crowd.counts();
+            drop(strangers);
+            counts
+        };
+        tokio::select! {
+            (pushed, churned, cuts, watched, strangers) =
+                async { tokio::join!(pushing, churning, cutting, watching, leaving) } =>
+            {
+                pushed?;
+                Ok(Endured { watched: watched?, cuts: cuts?, churned, strangers })
+            }
+            () = progress(network, ledger, findings, began) => bail!("progress has no end"),
+        }
+    }
 }
 
 /// Whether a node runs all the time. The first node of each side does, for they are whom all others know.
@@ -304,4 +331,26 @@ async fn equal(network: &[Arc<Node>]) -> Result<Option<Duration>> {
         }
     };
     Ok(timeout(PATIENCE, waiting).await.ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_or_their_remedy_named() {
+        assert_eq!(
+            (minutes("60"), nodes("20"), cap("6"), rate("50"), seed("7")),
+            (Ok(60), Ok(20), Ok(6), Ok(50), Ok(7))
+        );
+        for text in ["", "x", "0", "-1", "1.5", "99999999999"] {
+            assert_eq!(
+                minutes(text),
+                Err("write how many minutes as a whole number from 1 to 10080".to_owned()),
+                "{text}"
+            );
+        }
+        assert_eq!(nodes("3"), Err("write how many nodes as a whole number from 4 to 200".to_owned()));
+        assert_eq!(seed("one"), Err("write the seed as a whole number, as in 7".to_owned()));
+    }
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::Endured;
 use super::files::Checked;
 use super::judge::{Index, Verdict, What, course, judge, median};
 use super::ledger::Counts;
 use super::picture::{Line, Picture};
-use super::sample::{Sample, Watched};
+use super::sample::Sample;
 use super::trouble::Churned;
 use crate::terminal::table;
 
@@ -25,11 +26,7 @@ pub(super) struct Soaked {
     pub(super) time: Duration,
     /// Each node's name, and whether it ran all the time; the one by itself comes last.
     pub(super) nodes: Vec<(String, bool)>,
-    pub(super) watched: Watched,
-    pub(super) cuts: Vec<(f64, f64)>,
-    pub(super) churned: Churned,
-    /// Connections and frames.
-    pub(super) strangers: (u64, u64),
+    pub(super) endured: Endured,
     pub(super) counts: Counts,
     pub(super) acknowledged: usize,
     /// How long it took after the trouble until all pools were equal; `None`: they were not.
@@ -75,12 +72,12 @@ impl Soaked {
     /// Judges.
     pub(super) fn report(&self) -> Report {
         let mut report = Report { rows: Vec::new(), broken: Vec::new() };
-        let Churned { asked, killed } = self.churned;
-        let cut_for: f64 = self.cuts.iter().map(|(from, to)| to - from).sum();
+        let Endured { watched, cuts, churned: Churned { asked, killed }, strangers } = &self.endured;
+        let cut_for: f64 = cuts.iter().map(|(from, to)| to - from).sum();
         report.tell("under trouble for", format!("{:.0} s", self.time.as_secs_f64()));
         report.tell("nodes ended and started again: by SIGTERM, by SIGKILL", format!("{asked}, {killed}"));
-        report.tell("cuts into two halves; seconds of all together", format!("{}; {cut_for:.0}", self.cuts.len()));
-        let (connections, frames) = self.strangers;
+        report.tell("cuts into two halves; seconds of all together", format!("{}; {cut_for:.0}", cuts.len()));
+        let (connections, frames) = strangers;
         report.tell("strangers: connections, frames", format!("{connections}, {frames}"));
         let Counts { pushed, refused } = self.counts;
         report.tell("transactions given to nodes, refused by them", format!("{pushed}, {refused}"));
@@ -98,7 +95,7 @@ impl Soaked {
             report.judge(what, "0", count.to_string(), count == 0);
         }
         self.judge_courses(&mut report);
-        report.tell("samples that a node did not answer in time", self.watched.unanswered.to_string());
+        report.tell("samples that a node did not answer in time", watched.unanswered.to_string());
         let found = self.findings.len();
         report.judge("ended by themselves, or in a fault, or refused to start", "0", found.to_string(), found == 0);
         report
@@ -151,7 +148,7 @@ impl Soaked {
     /// The nodes of the network, with what was seen of them.
     fn of_the_network(&self) -> impl Iterator<Item = (&(String, bool), &Vec<Sample>)> {
         let count = self.nodes.len().saturating_sub(1);
-        self.nodes.iter().zip(&self.watched.samples).take(count)
+        self.nodes.iter().zip(&self.endured.watched.samples).take(count)
     }
 
     /// Those that ran all the time.
@@ -161,7 +158,7 @@ impl Soaked {
     }
 
     fn alone(&self) -> &[Sample] {
-        self.watched.samples.last().map_or(&[], Vec::as_slice)
+        self.endured.watched.samples.last().map_or(&[], Vec::as_slice)
     }
 
     fn index(&self) -> Index {
@@ -196,7 +193,8 @@ impl Soaked {
             ("soak-tasks.svg", "Tasks of the runtime", tasks),
             ("soak-pools.svg", "Transactions on the disk", pools),
         ] {
-            let picture = Picture { title: title.to_owned(), lines, cuts: &self.cuts, total: self.time.as_secs_f64() };
+            let picture =
+                Picture { title: title.to_owned(), lines, cuts: &self.endured.cuts, total: self.time.as_secs_f64() };
             let path = folder.join(file);
             fs::write(&path, picture.svg()).with_context(|| format!("{} can not be written", path.display()))?;
         }
