@@ -401,6 +401,8 @@ async fn metrics_have_every_counter_and_what_they_count() {
     ] {
         assert!(lines.contains(&line), "{line} is missing in {}", metrics.body);
     }
+    let tasks = lines.iter().find_map(|line| line.strip_prefix("p2p_node_tasks ")?.parse::<u32>().ok());
+    assert!(tasks.is_some_and(|tasks| tasks > 0), "{}", metrics.body);
 }
 
 #[tokio::test]

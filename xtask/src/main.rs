@@ -19,6 +19,7 @@ mod new_network;
 mod nodes;
 mod process;
 mod scale;
+mod soak;
 mod status;
 mod terminal;
 mod transactions;
@@ -57,6 +58,8 @@ Examples:
   cargo xtask fuzz --seconds 600       run the fuzz targets, ten minutes each
   cargo xtask scale                    measure nodes with a million transactions
   cargo xtask idle                     measure 10, 100 and 200 nodes at rest
+  cargo xtask soak --minutes 5         nodes under trouble in a network of their
+                                       own, which needs root; an hour by default
 ";
 
 #[derive(Debug, Parser)]
@@ -103,6 +106,8 @@ enum Task {
     Fuzz(fuzz::Arguments),
     /// Measure what nodes with a cap on their links cost while nothing happens
     Idle(idle::Arguments),
+    /// Run nodes under load and trouble in network namespaces; fail if something grows or is lost
+    Soak(soak::Arguments),
     /// Run the Autobahn test suite against the WebSocket side; needs Python 2.7
     Autobahn(autobahn::Arguments),
 }
@@ -141,6 +146,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Task::Scale(arguments) => scale::run(&workspace, &arguments),
         Task::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
         Task::Idle(arguments) => idle::run(&workspace, &arguments),
+        Task::Soak(arguments) => soak::run(&workspace, &arguments),
         Task::Autobahn(arguments) => autobahn::run(&workspace, &arguments),
     }
 }

@@ -105,6 +105,8 @@ fn gauges(registry: &mut Registry, state: &State, status: &Status, links: &[Open
         Some(Unit::Bytes),
         queued.into_iter().max().unwrap_or(0),
     );
+    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    gauge("tasks", "Tasks of the whole program that have not ended", None, tasks);
     gauge("streams", "Listeners to /api/events", None, super::limits::STREAMS - state.streams.available_permits());
     let kinds = Family::<Vec<(&str, &str)>, Gauge>::default();
     for (kind, name) in [(LinkKind::Full, "full"), (LinkKind::Plain, "plain"), (LinkKind::Client, "client")] {

@@ -2,7 +2,7 @@
 //!
 //! The bounds are those of docs/testing.md, for a million transactions of 300 bytes. With fewer transactions the table is printed, and the bounds hold all the more.
 
-mod rows;
+pub(crate) mod rows;
 
 use std::cell::Cell;
 use std::fs;

@@ -9,10 +9,10 @@ const TRANSACTION_BYTES: usize = 300;
 /// What of that are names, quotes, braces and commas.
 const MEMBERS: usize = r#"{"id":"","amount":,"timeStamp":,"hash":"","filling":""}"#.len();
 /// The time stamp of transaction 0, in milliseconds since 1970; each later one is a millisecond younger.
-const FIRST_TIME: u64 = 1_700_000_000_000;
+pub(crate) const FIRST_TIME: u64 = 1_700_000_000_000;
 
 /// The compact JSON of transaction `number`, with the time stamp of number `time`.
-pub(super) fn transaction(number: u64, time: u64) -> String {
+pub(crate) fn transaction(number: u64, time: u64) -> String {
     let members = members(number, time).map(|(name, value)| format!(r#""{name}":{value}"#));
     format!("{{{}}}", members.join(","))
 }

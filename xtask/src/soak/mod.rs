@@ -1,0 +1,356 @@
+//! `soak`: real nodes for a long time under all the trouble at once, and whether anything grows, or is lost.
+//!
+//! Each node has a network namespace of its own, on a network that only the soak has. Transactions are given to the nodes that live, and every acknowledgement is
+//! remembered. Meanwhile nodes are ended and started again, the network is cut in two and healed, and strangers flood the nodes, or read slowly. Some nodes run all
+//! the time: their memory, descriptors and tasks are watched. One more node, without links and trouble, is given the same transactions: what it takes more than at its
+//! beginning is the pool's index. Then the trouble ends, all pools must become equal, and every file is read. What is drawn at random comes from a seed; when things
+//! happen depends on the machine.
+
+mod files;
+mod judge;
+mod ledger;
+mod node;
+mod picture;
+mod pusher;
+mod report;
+mod sample;
+mod strangers;
+mod trouble;
+mod world;
+
+use std::cell::RefCell;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use futures_util::future::{join_all, try_join_all};
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
+use rustix::process::Signal;
+use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
+
+use crate::terminal::{count, tell};
+use crate::up::{Stop, build};
+use crate::workspace::Workspace;
+use ledger::Ledger;
+use node::Node;
+use report::Soaked;
+use sample::Watched;
+use strangers::Strangers;
+use trouble::Churned;
+use world::World;
+
+/// How long all pools may take to become equal after the trouble.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// How often they are looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(500);
+/// How many samples there are of each node, at least, and …
+const SAMPLES: u32 = 60;
+/// … how far apart they are at most.
+const APART: Duration = Duration::from_secs(10);
+/// Of so many nodes one runs all the time.
+const STEADY: usize = 4;
+/// How often a line tells how far it is.
+const TOLD: Duration = Duration::from_secs(60);
+/// What was seen of the nodes, in the soak's folder if nothing else is said.
+const LOG: &str = "samples.csv";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// How long the trouble lasts, in minutes; there is a minute or so more for the end
+    #[arg(long, value_name = "MINUTES", default_value_t = 60, value_parser = minutes)]
+    minutes: u32,
+    /// How many nodes
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = nodes)]
+    nodes: u32,
+    /// To how many others each node links at most
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = cap)]
+    cap: u32,
+    /// How many transactions are given to the nodes per second, all together
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = rate)]
+    rate: u32,
+    /// What is drawn at random comes from this number
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = seed)]
+    seed: u64,
+    /// Draw memory, descriptors, tasks and pools into this folder
+    #[arg(long, value_name = "FOLDER")]
+    svg: Option<PathBuf>,
+    /// Write everything that is seen of the nodes into this file, as CSV
+    #[arg(long, value_name = "FILE")]
+    samples: Option<PathBuf>,
+    /// Print a Markdown table
+    #[arg(long)]
+    markdown: bool,
+    /// Where the nodes' folders are made; removed at the end if all went well. About 2 GB for an hour
+    #[arg(long, value_name = "FOLDER", default_value = "target/soak")]
+    folder: PathBuf,
+    /// Run this program instead of building the node
+    #[arg(long, hide = true, value_name = "FILE")]
+    binary: Option<PathBuf>,
+}
+
+impl Arguments {
+    fn time(&self) -> Duration {
+        Duration::from_secs(60) * self.minutes
+    }
+}
+
+fn number(text: &str, what: &str, range: std::ops::RangeInclusive<u32>) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| format!("write {what} as a whole number from {} to {}", range.start(), range.end()))
+}
+
+fn minutes(text: &str) -> Result<u32, String> {
+    number(text, "how many minutes", 1..=10_080)
+}
+
+fn nodes(text: &str) -> Result<u32, String> {
+    number(text, "how many nodes", 4..=world::MOST_NODES)
+}
+
+fn cap(text: &str) -> Result<u32, String> {
+    number(text, "how many links", 2..=1_000)
+}
+
+fn rate(text: &str) -> Result<u32, String> {
+    number(text, "how many transactions per second", 1..=1_000)
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "write the seed as a whole number, as in 7".to_owned())
+}
+
+/// What should never happen, and did. Told at once, and again at the end.
+#[derive(Debug, Default)]
+struct Findings(RefCell<Vec<String>>);
+
+impl Findings {
+    fn add(&self, what: String) {
+        eprintln!("FOUND: {what}");
+        self.0.borrow_mut().push(what);
+    }
+
+    fn note(&self, outcome: Result<()>) {
+        if let Err(error) = outcome {
+            self.add(format!("{error:#}"));
+        }
+    }
+}
+
+pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    world::is_allowed()?;
+    let binary = match &arguments.binary {
+        // The nodes run in folders of their own.
+        Some(binary) => fs::canonicalize(binary).with_context(|| format!("{} can not be read", binary.display()))?,
+        None => build::node(workspace, true)?,
+    };
+    let root = workspace.root().join(&arguments.folder);
+    ensure!(!root.exists(), "{} is there already; remove it, or choose another with --folder", root.display());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let soaked = runtime.block_on(async {
+        let mut stop = Stop::new()?;
+        // What is dropped ends the nodes and removes the network: whichever way this ends.
+        tokio::select! {
+            soaked = soak(binary.into(), &root, arguments) => soaked.map(Some),
+            () = stop.asked() => Ok(None),
+        }
+    });
+    let kept = || format!("the nodes' folders are in {}", root.display());
+    let remove = || fs::remove_dir_all(&root).with_context(|| format!("{} can not be removed", root.display()));
+    let soaked = match soaked {
+        Ok(Some(soaked)) => soaked,
+        Ok(None) => {
+            if root.exists() {
+                remove()?;
+            }
+            bail!("stopped; all nodes are ended, their network and their folders are removed");
+        }
+        Err(error) if root.exists() => bail!("{error:#}; {}", kept()),
+        Err(error) => return Err(error),
+    };
+    let report = soaked.report();
+    tell(report.show(arguments.markdown))?;
+    if let Some(folder) = &arguments.svg {
+        soaked.draw(folder)?;
+    }
+    for finding in &soaked.findings {
+        eprintln!("FOUND: {finding}");
+    }
+    ensure!(report.broken.is_empty(), "{}; {}", report.broken.join("; "), kept());
+    remove()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Everything, from the first node's start to the last file's reading.
+async fn soak(binary: Arc<Path>, root: &Path, arguments: &Arguments) -> Result<Soaked> {
+    let mut world = World::lay(arguments.nodes as usize)?;
+    eprintln!("the network is laid: {}", count(world.namespaces(), "namespace"));
+    let nodes = people(&mut world, binary, root, arguments.cap)?;
+    try_join_all(nodes.iter().map(|node| node.start())).await?;
+    let (alone, network) = nodes.split_last().context("there are nodes")?;
+    let siege = Siege { world: &world, network, alone, ledger: Arc::default(), findings: Findings::default() };
+    let path = arguments.samples.clone().unwrap_or_else(|| root.join(LOG));
+    let log = File::create(&path).with_context(|| format!("{} can not be written", path.display()))?;
+    let endured = siege.run(arguments, &nodes, BufWriter::new(log)).await?;
+    let Siege { ledger, findings, .. } = siege;
+    let equal_after = equal(network).await?;
+    for ended in join_all(nodes.iter().map(|node| node.end(Signal::TERM))).await {
+        findings.note(ended);
+    }
+    for fault in nodes.iter().flat_map(|node| node.faults()) {
+        findings.add(fault);
+    }
+    let acknowledged = ledger.acknowledged();
+    Ok(Soaked {
+        time: arguments.time(),
+        nodes: nodes.iter().enumerate().map(|(number, node)| (node.name.clone(), is_steady(number))).collect(),
+        endured,
+        counts: ledger.counts(),
+        acknowledged: acknowledged.len(),
+        equal_after,
+        checked: files::check(network.iter().map(|node| &**node), &acknowledged)?,
+        findings: findings.0.into_inner(),
+    })
+}
+
+/// The time of trouble: who is in it, and what is written down.
+struct Siege<'a> {
+    world: &'a World,
+    network: &'a [Arc<Node>],
+    alone: &'a Arc<Node>,
+    ledger: Arc<Ledger>,
+    findings: Findings,
+}
+
+/// What the time of trouble brought.
+struct Endured {
+    watched: Watched,
+    /// When the network was in two, in seconds since the beginning.
+    cuts: Vec<(f64, f64)>,
+    churned: Churned,
+    /// The strangers' connections and frames.
+    strangers: (u64, u64),
+}
+
+impl Siege<'_> {
+    /// All the trouble, at once, until the time is over; then every node runs, and the network is whole.
+    async fn run(&self, arguments: &Arguments, nodes: &[Arc<Node>], mut log: impl Write) -> Result<Endured> {
+        let Self { world, network, alone, ledger, findings } = self;
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(arguments.seed);
+        let (began, time) = (Instant::now(), arguments.time());
+        let until = began + time;
+        let strangers = Strangers::come(&world.strangers, network.len(), ledger, &mut rng)?;
+        let restless = network.iter().enumerate().filter(|(number, _)| !is_steady(*number));
+        let restless: Vec<_> = restless.map(|(_, node)| Arc::clone(node)).collect();
+        let pushing = pusher::push(network, alone, arguments.rate, until, fork(&mut rng), ledger);
+        let churning = trouble::churn(&restless, until, fork(&mut rng), findings);
+        let cutting = trouble::cuts(world, began, until, fork(&mut rng));
+        let watching = sample::watch(nodes, (time / SAMPLES).min(APART), began, until, &mut log, findings);
+        let leaving = async {
+            sleep_until(until).await;
+            let counts = strangers.crowd.counts();
+            drop(strangers);
+            counts
+        };
+        tokio::select! {
+            (pushed, churned, cuts, watched, strangers) =
+                async { tokio::join!(pushing, churning, cutting, watching, leaving) } =>
+            {
+                pushed?;
+                Ok(Endured { watched: watched?, cuts: cuts?, churned, strangers })
+            }
+            () = progress(network, ledger, findings, began) => bail!("progress has no end"),
+        }
+    }
+}
+
+/// Whether a node runs all the time. The first node of each side does, for they are whom all others know.
+fn is_steady(number: usize) -> bool {
+    number.is_multiple_of(STEADY)
+}
+
+fn fork(rng: &mut Xoshiro256PlusPlus) -> Xoshiro256PlusPlus {
+    Xoshiro256PlusPlus::seed_from_u64(rng.random())
+}
+
+/// Makes the nodes' folders: those of the network, and last the one by itself.
+fn people(world: &mut World, binary: Arc<Path>, root: &Path, cap: u32) -> Result<Vec<Arc<Node>>> {
+    let seats = std::mem::take(&mut world.nodes);
+    let others = seats.len();
+    // One on each side, that runs all the time.
+    let right = (others / 2..others).find(|number| is_steady(*number)).unwrap_or(0);
+    let address = |number: usize| format!("ws://{}:{}", world::host(number), node::PORT);
+    let mut nodes = Vec::new();
+    for (number, seat) in seats.into_iter().enumerate() {
+        let known: Vec<_> = [0, right].into_iter().filter(|known| *known != number).map(address).collect();
+        let settings = format!("HOST=0.0.0.0\nADDRESS={}\nMAX_PEERS={cap}\nLOG=warn\n", address(number));
+        let name = format!("node-{}", number + 1);
+        nodes.push(Arc::new(Node::make(name, root, seat, Arc::clone(&binary), &known, &settings)?));
+    }
+    let (name, settings) = ("alone".to_owned(), "LOG=warn\n");
+    let seat = world.alone.take().context("it is taken once")?;
+    nodes.push(Arc::new(Node::make(name, root, seat, binary, &[], settings)?));
+    Ok(nodes)
+}
+
+/// Tells how far it is, again and again.
+async fn progress(network: &[Arc<Node>], ledger: &Ledger, findings: &Findings, began: Instant) {
+    let mut minutes = interval(TOLD);
+    minutes.tick().await;
+    loop {
+        minutes.tick().await;
+        let up = network.iter().filter(|node| node.pid().is_some()).count();
+        eprintln!(
+            "{:.0} min: {up} of {} up, {} pushed, {} acknowledged, {}",
+            began.elapsed().as_secs_f64() / 60.0,
+            count(network.len(), "node"),
+            ledger.counts().pushed,
+            ledger.count_acknowledged(),
+            count(findings.0.borrow().len(), "finding")
+        );
+    }
+}
+
+/// Waits until all pools are equal. Tells how long that took; `None`: longer than it may.
+async fn equal(network: &[Arc<Node>]) -> Result<Option<Duration>> {
+    let began = Instant::now();
+    let waiting = async {
+        loop {
+            let pools = join_all(network.iter().map(|node| node.pool())).await;
+            // Who is too busy to answer is asked again.
+            if let Ok(pools) = pools.into_iter().collect::<Result<Vec<_>>>()
+                && pools.windows(2).all(|pair| pair[0] == pair[1])
+            {
+                return began.elapsed();
+            }
+            sleep(LOOK).await;
+        }
+    };
+    Ok(timeout(PATIENCE, waiting).await.ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_or_their_remedy_named() {
+        assert_eq!(
+            (minutes("60"), nodes("20"), cap("6"), rate("50"), seed("7")),
+            (Ok(60), Ok(20), Ok(6), Ok(50), Ok(7))
+        );
+        for text in ["", "x", "0", "-1", "1.5", "99999999999"] {
+            assert_eq!(
+                minutes(text),
+                Err("write how many minutes as a whole number from 1 to 10080".to_owned()),
+                "{text}"
+            );
+        }
+        assert_eq!(nodes("3"), Err("write how many nodes as a whole number from 4 to 200".to_owned()));
+        assert_eq!(seed("one"), Err("write the seed as a whole number, as in 7".to_owned()));
+    }
+}
