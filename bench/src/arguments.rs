@@ -72,9 +72,9 @@ enum Who {
     GossipsubUnsigned,
     /// The same with the queues that the library sets
     GossipsubUnsignedStock,
-    /// iroh-gossip, long queues
+    /// iroh-gossip, built with long queues
     Iroh,
-    /// The same with the queues that the library sets
+    /// The library as it is published
     IrohStock,
     /// tokio-tungstenite that only counts frames, each flushed alone
     Floor,

@@ -114,7 +114,7 @@ impl Rival {
             Self::Gossipsub { signed: true, stock: true } => "gossipsub, signed, stock queues",
             Self::Gossipsub { signed: false, stock: false } => "gossipsub, unsigned",
             Self::Gossipsub { signed: false, stock: true } => "gossipsub, unsigned, stock queues",
-            Self::Iroh { stock: false } => "iroh-gossip",
+            Self::Iroh { stock: false } => "iroh-gossip, long queues",
             Self::Iroh { stock: true } => "iroh-gossip, stock queues",
             Self::Floor { flush: Flush::Single } => "floor, 1 frame per flush",
             Self::Floor { flush: Flush::Batch } => "floor, 64 frames per flush",

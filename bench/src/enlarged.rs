@@ -19,11 +19,12 @@ use crate::build;
 const LIBRARY: &str = "iroh-gossip";
 /// Where its queues are.
 const FILE: &str = "src/net.rs";
-/// Which lines are changed, and what they are then. The first two take memory only for what waits in them; the last takes it all at once.
+/// Which lines are changed, and what they are then. The first two take memory only for what waits in them; the last takes it all at once, and so has room for half
+/// of the largest burst, which is what comes to wait there.
 const QUEUES: [[&str; 2]; 3] = [
     ["const SEND_QUEUE_CAP: usize = 64;", "const SEND_QUEUE_CAP: usize = 1 << 22;"],
     ["const IN_EVENT_CAP: usize = 1024;", "const IN_EVENT_CAP: usize = 1 << 22;"],
-    ["const TOPIC_EVENT_CAP: usize = 256;", "const TOPIC_EVENT_CAP: usize = 1 << 16;"],
+    ["const TOPIC_EVENT_CAP: usize = 256;", "const TOPIC_EVENT_CAP: usize = 1 << 18;"],
 ];
 /// The manifest of the program that is built of it.
 const MANIFEST: &str = include_str!("../rivals/enlarged.toml");
