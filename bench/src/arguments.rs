@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 
 use crate::build;
-use crate::contestant::{Contestant, Flush, Rival};
+use crate::contestant::{Contestant, Flush, Rival, Trust};
 
 /// Measures our node and its rivals side by side: throughput, CPU and memory of full meshes on loopback, the delay of a single transaction, and the time that a
 /// mesh takes from a cold start.
@@ -56,6 +56,10 @@ enum Who {
     Ours,
     /// Our node, which requires signatures, with transactions that were signed before
     Signed,
+    /// Our node in a closed network: mutual TLS 1.3
+    Tls,
+    /// Both
+    TlsSigned,
     /// The JavaScript node with a Set in memory
     Memory,
     /// The JavaScript node that rewrites its file
@@ -68,9 +72,9 @@ enum Who {
     GossipsubUnsigned,
     /// The same with the queues that the library sets
     GossipsubUnsignedStock,
-    /// iroh-gossip, long queues
+    /// iroh-gossip, built with long queues
     Iroh,
-    /// The same with the queues that the library sets
+    /// The library as it is published
     IrohStock,
     /// tokio-tungstenite that only counts frames, each flushed alone
     Floor,
@@ -81,7 +85,7 @@ enum Who {
 impl Who {
     fn rival(self) -> Option<Rival> {
         Some(match self {
-            Self::Ours | Self::Signed | Self::Memory | Self::File => return None,
+            Self::Ours | Self::Signed | Self::Tls | Self::TlsSigned | Self::Memory | Self::File => return None,
             Self::Gossipsub => Rival::Gossipsub { signed: true, stock: false },
             Self::GossipsubStock => Rival::Gossipsub { signed: true, stock: true },
             Self::GossipsubUnsigned => Rival::Gossipsub { signed: false, stock: false },
@@ -91,6 +95,18 @@ impl Who {
             Self::Floor => Rival::Floor { flush: Flush::Single },
             Self::FloorBatched => Rival::Floor { flush: Flush::Batch },
         })
+    }
+
+    /// Whom our node trusts, if it is ours.
+    fn trust(self) -> Option<Trust> {
+        let (closed, signed) = match self {
+            Self::Ours => (false, false),
+            Self::Signed => (false, true),
+            Self::Tls => (true, false),
+            Self::TlsSigned => (true, true),
+            _ => return None,
+        };
+        Some(Trust { signed, closed })
     }
 }
 
@@ -174,18 +190,22 @@ impl Arguments {
         let takes_part = |who: &Who| self.only.is_empty() || self.only.contains(who);
         let who: Vec<_> = Who::value_variants().iter().copied().filter(takes_part).collect();
         let rivals: Vec<_> = who.iter().filter_map(|who| who.rival()).collect();
-        let mut contestants = Vec::new();
-        for (signed, takes_part) in [(false, who.contains(&Who::Ours)), (true, who.contains(&Who::Signed))] {
-            if takes_part {
-                contestants.extend(self.ours(root, signed)?);
-            }
-        }
+        let trusts: Vec<_> = who.iter().filter_map(|who| who.trust()).collect();
+        let builds = if trusts.is_empty() { Vec::new() } else { self.builds(root)? };
+        let ours = |trust| {
+            let build = move |(label, binary): &(String, PathBuf)| Contestant::Ours {
+                label: label.clone(),
+                binary: binary.clone(),
+                trust,
+            };
+            builds.iter().map(build)
+        };
+        let mut contestants: Vec<_> = trusts.iter().copied().flat_map(ours).collect();
         // All in one call of cargo: so what they share is built once.
-        let embeds = who.contains(&Who::Ours) && self.measures(What::Delay);
-        let folder = build::rivals(root, &rivals, embeds)?;
-        if embeds {
-            contestants.push(Contestant::Embedded { binary: folder.join("embedded") });
-        }
+        let embedded: Vec<_> = trusts.into_iter().filter(|trust| !trust.signed && self.measures(What::Delay)).collect();
+        let folder = build::rivals(root, &rivals, !embedded.is_empty())?;
+        contestants
+            .extend(embedded.into_iter().map(|trust| Contestant::Embedded { binary: folder.join("embedded"), trust }));
         contestants.extend(who.contains(&Who::Memory).then_some(Contestant::JavaScriptMemory));
         contestants.extend(who.contains(&Who::File).then_some(Contestant::JavaScriptFile));
         contestants
@@ -198,12 +218,12 @@ impl Arguments {
         Ok(contestants)
     }
 
-    /// Our node, once for each build that was given.
-    fn ours(&self, root: &Path, signed: bool) -> Result<Vec<Contestant>> {
+    /// The builds of our node that take part, with their labels.
+    fn builds(&self, root: &Path) -> Result<Vec<(String, PathBuf)>> {
         if self.binary.is_empty() {
-            return Ok(vec![ours("p2p-node", build::node(root)?, signed)]);
+            return Ok(vec![("p2p-node".to_owned(), build::node(root)?)]);
         }
-        self.binary.iter().map(|binary| given(binary, signed)).collect()
+        self.binary.iter().map(|binary| given(binary)).collect()
     }
 
     /// Where pictures are to be drawn, if they are.
@@ -213,15 +233,11 @@ impl Arguments {
     }
 }
 
-fn ours(label: &str, binary: PathBuf, signed: bool) -> Contestant {
-    Contestant::Ours { label: format!("{label}{}", if signed { ", signed" } else { "" }), binary, signed }
-}
-
-fn given(binary: &str, signed: bool) -> Result<Contestant> {
+fn given(binary: &str) -> Result<(String, PathBuf)> {
     let (label, path) = binary.split_once('=').unwrap_or(("p2p-node", binary));
     // The nodes run in folders of their own.
     let binary = Path::new(path).canonicalize().with_context(|| format!("--binary: {path} can not be found"))?;
-    Ok(ours(label, binary, signed))
+    Ok((label.to_owned(), binary))
 }
 
 #[cfg(test)]

@@ -12,13 +12,15 @@ pub(crate) enum Contestant {
         label: String,
         /// The program.
         binary: PathBuf,
-        /// It is given signed transactions, and takes no others.
-        signed: bool,
+        /// Whom it trusts.
+        trust: Trust,
     },
     /// Our node as a library, in a program that notes when each transaction is accepted: for delays alone.
     Embedded {
         /// The program.
         binary: PathBuf,
+        /// Whom it trusts.
+        trust: Trust,
     },
     /// A JavaScript node in the usual manner of the exercise, that knows transactions by a Set and writes nothing.
     JavaScriptMemory,
@@ -31,6 +33,27 @@ pub(crate) enum Contestant {
         /// The program.
         binary: PathBuf,
     },
+}
+
+/// Whom our node trusts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Trust {
+    /// It takes signed transactions, and no others.
+    pub(crate) signed: bool,
+    /// Its network is closed: it speaks TLS, and only with those who have a certificate of the network.
+    pub(crate) closed: bool,
+}
+
+impl Trust {
+    /// What the tables add to the name.
+    fn suffix(self) -> &'static str {
+        match (self.closed, self.signed) {
+            (false, false) => "",
+            (false, true) => ", signed",
+            (true, false) => ", TLS",
+            (true, true) => ", TLS, signed",
+        }
+    }
 }
 
 /// The libraries that are compared with, and how they are set.
@@ -69,7 +92,8 @@ impl Rival {
     pub(crate) fn program(self) -> &'static str {
         match self {
             Self::Gossipsub { .. } => "gossipsub",
-            Self::Iroh { .. } => "iroh",
+            Self::Iroh { stock: true } => "iroh",
+            Self::Iroh { stock: false } => "iroh-enlarged",
             Self::Floor { .. } => "floor",
         }
     }
@@ -79,13 +103,18 @@ impl Rival {
         (!matches!(self, Self::Floor { .. })).then(|| self.program())
     }
 
+    /// Whether it is built of a library whose constants were changed.
+    pub(crate) fn is_enlarged(self) -> bool {
+        self == Self::Iroh { stock: false }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Gossipsub { signed: true, stock: false } => "gossipsub, signed",
             Self::Gossipsub { signed: true, stock: true } => "gossipsub, signed, stock queues",
             Self::Gossipsub { signed: false, stock: false } => "gossipsub, unsigned",
             Self::Gossipsub { signed: false, stock: true } => "gossipsub, unsigned, stock queues",
-            Self::Iroh { stock: false } => "iroh-gossip",
+            Self::Iroh { stock: false } => "iroh-gossip, long queues",
             Self::Iroh { stock: true } => "iroh-gossip, stock queues",
             Self::Floor { flush: Flush::Single } => "floor, 1 frame per flush",
             Self::Floor { flush: Flush::Batch } => "floor, 64 frames per flush",
@@ -105,13 +134,13 @@ impl Rival {
 
 impl Contestant {
     /// Its name in the tables.
-    pub(crate) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> String {
         match self {
-            Self::Ours { label, .. } => label,
-            Self::Embedded { .. } => "p2p-node",
-            Self::JavaScriptMemory => "JavaScript, Set in memory",
-            Self::JavaScriptFile => "JavaScript, file",
-            Self::Rival { kind, .. } => kind.name(),
+            Self::Ours { label, trust, .. } => format!("{label}{}", trust.suffix()),
+            Self::Embedded { trust, .. } => format!("p2p-node{}", trust.suffix()),
+            Self::JavaScriptMemory => "JavaScript, Set in memory".to_owned(),
+            Self::JavaScriptFile => "JavaScript, file".to_owned(),
+            Self::Rival { kind, .. } => kind.name().to_owned(),
         }
     }
 
@@ -119,10 +148,9 @@ impl Contestant {
     pub(crate) fn command(&self, root: &Path, delays: bool) -> Command {
         let mut command = match self {
             // The one writes no delays, the other always.
-            Self::Ours { binary, signed: false, .. } | Self::Embedded { binary } => return Command::new(binary),
-            Self::Ours { binary, signed: true, .. } => {
+            Self::Ours { binary, trust, .. } | Self::Embedded { binary, trust } => {
                 let mut command = Command::new(binary);
-                command.arg("--require-signatures");
+                command.args(trust.signed.then_some("--require-signatures"));
                 return command;
             }
             Self::JavaScriptMemory => javascript(root, "memory"),
@@ -149,9 +177,26 @@ impl Contestant {
         matches!(self, Self::Ours { .. } | Self::Embedded { .. })
     }
 
+    /// Whether it is in a program that notes delays.
+    pub(crate) fn is_embedded(&self) -> bool {
+        matches!(self, Self::Embedded { .. })
+    }
+
     /// Whether the transactions that are pushed at it are signed. Gossipsub signs what it is given itself.
     pub(crate) fn wants_signatures(&self) -> bool {
-        matches!(self, Self::Ours { signed: true, .. })
+        self.trust().signed
+    }
+
+    /// Whether its network is closed: it is pushed at and asked over TLS, with a certificate.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.trust().closed
+    }
+
+    fn trust(&self) -> Trust {
+        match self {
+            Self::Ours { trust, .. } | Self::Embedded { trust, .. } => *trust,
+            _ => Trust::default(),
+        }
     }
 
     /// Whether it is written in JavaScript.
@@ -163,9 +208,9 @@ impl Contestant {
     /// JavaScript node that writes files starts as the other does and can not keep up with the rate. Ours with signatures starts as it does without.
     pub(crate) fn is_plain(&self) -> bool {
         match self {
-            Self::JavaScriptFile | Self::Ours { signed: true, .. } => false,
+            Self::JavaScriptFile => false,
             Self::Rival { kind: Rival::Gossipsub { stock, .. } | Rival::Iroh { stock }, .. } => !stock,
-            _ => true,
+            _ => !self.wants_signatures(),
         }
     }
 
@@ -177,7 +222,8 @@ impl Contestant {
             _ => large,
         };
         match self {
-            Self::Ours { signed: true, .. } => per_size(70_000, 45_000, 22_000),
+            _ if self.wants_signatures() => per_size(70_000, 45_000, 22_000),
+            _ if self.is_closed() => per_size(150_000, 110_000, 60_000),
             Self::Ours { .. } | Self::Embedded { .. } => per_size(200_000, 150_000, 80_000),
             Self::JavaScriptMemory => per_size(80_000, 30_000, 6_000),
             // The cost of each one grows with the pool, so a longer run would only look slower.

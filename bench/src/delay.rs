@@ -38,7 +38,7 @@ pub(crate) async fn run(places: &Places, contestant: &Contestant, nodes: usize, 
     let mut mesh = Mesh::start(places, contestant, nodes, Known::All, true)?;
     mesh.complete().await?;
     sleep(SETTLE).await;
-    let first = mesh.ports()[0];
+    let first = &mesh.doors()[0];
     // Nobody is asked anything meanwhile.
     load::trickle(first, count, PAUSE).await.context("a node did not take what was pushed at it")?;
     let missing = mesh.wait(|status| (status.accepted, count)).await?.missing;

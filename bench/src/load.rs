@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
-use crate::status::{Socket, dial};
+use crate::door::{Door, Socket};
 
 /// How long each transaction's JSON text is, in bytes.
 pub(crate) const TRANSACTION_BYTES: usize = 300;
@@ -87,7 +87,8 @@ fn signed(number: u64, share: u64) -> String {
     format!(r#"{text},"signature":"{}"}}"#, hex(&signature.to_bytes()))
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// In lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -100,10 +101,10 @@ fn frame_of(transaction: &str) -> Utf8Bytes {
     format!(r#"{{"type":"TRANSACTION","data":{transaction}}}"#).into()
 }
 
-/// Pushes transactions at a port one by one, `pause` apart, each with the time at which it leaves as its first 16 digits: nanoseconds of the clock that the
+/// Pushes transactions at a node one by one, `pause` apart, each with the time at which it leaves as its first 16 digits: nanoseconds of the clock that the
 /// nodes read too. Returns when the last has left; the connection stays as long as the node.
-pub(crate) async fn trickle(port: u16, count: u64, pause: Duration) -> Result<()> {
-    let (mut writing, mut reading) = dial(port).await?.split();
+pub(crate) async fn trickle(door: &Door, count: u64, pause: Duration) -> Result<()> {
+    let (mut writing, mut reading) = door.open().await?.split();
     tokio::spawn(async move { while let Some(Ok(_)) = reading.next().await {} });
     let mut ticks = interval(pause);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -129,20 +130,20 @@ pub(crate) struct Pushers {
 }
 
 impl Pushers {
-    /// Connects one pusher to each port and parts `count` transactions among them. With `signed` each pusher has signed its share.
-    pub(crate) async fn connect(ports: Vec<u16>, count: u64, signed: bool) -> Result<Self> {
+    /// Connects one pusher to each node and parts `count` transactions among them. With `signed` each pusher has signed its share.
+    pub(crate) async fn connect(doors: Vec<Door>, count: u64, signed: bool) -> Result<Self> {
         let (ready, readied) = oneshot::channel();
         let (go, gone) = oneshot::channel();
         let (finish, finished) = oneshot::channel();
         let thread = std::thread::Builder::new().name("pusher".into()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
-                let shares = ports.len() as u64;
-                let numbers = |share| (share..count).step_by(ports.len());
+                let shares = doors.len() as u64;
+                let numbers = |share| (share..count).step_by(doors.len());
                 let frames =
                     (0..shares).map(|share| numbers(share).map(|number| frame(number, share, signed)).collect());
                 let frames: Vec<Vec<_>> = frames.collect();
-                let sockets = try_join_all(ports.iter().map(|port| dial(*port))).await?;
+                let sockets = try_join_all(doors.iter().map(Door::open)).await?;
                 ready.send(()).map_err(|()| anyhow!("nobody waits for the pushers"))?;
                 if gone.await.is_err() {
                     return Ok(());

@@ -5,10 +5,13 @@
 //! goes to standard error, the tables to standard output. The rivals in Rust are programs of a package beside this one, and built only if they take part.
 
 mod arguments;
+mod authority;
 mod build;
 mod cold_start;
 mod contestant;
 mod delay;
+mod door;
+mod enlarged;
 mod load;
 mod machine;
 mod mesh;

@@ -13,7 +13,9 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{sleep, timeout};
 
+use crate::authority::Authority;
 use crate::contestant::Contestant;
+use crate::door::Door;
 use crate::process;
 use crate::status::{Probe, Status};
 
@@ -54,7 +56,7 @@ pub(crate) struct Mesh {
 
 #[derive(Debug)]
 struct Node {
-    port: u16,
+    door: Door,
     folder: PathBuf,
     child: Child,
     probe: Probe,
@@ -82,19 +84,22 @@ impl Mesh {
         let number = MESHES.fetch_add(1, Ordering::Relaxed);
         let folder = places.temporary.join(format!("{}-{number}", std::process::id()));
         let ports = free_ports(nodes)?;
+        let authority = contestant.is_closed().then(Authority::new).transpose()?;
+        let tls = authority.as_ref().map(Authority::client).transpose()?;
         for port in &ports {
             let known = match known {
                 Known::All => &ports[..],
                 Known::First => &ports[..1],
             };
-            lay_out(&folder.join(port.to_string()), *port, known)
+            lay_out(&folder.join(port.to_string()), *port, known, authority.as_ref())
                 .with_context(|| format!("{} can not be made", folder.display()))?;
         }
         let mut mesh = Self { nodes: Vec::with_capacity(nodes), folder, started: Instant::now() };
         for port in ports {
             let folder = mesh.folder.join(port.to_string());
             let child = spawn(contestant.command(&places.root, delays), &folder)?;
-            mesh.nodes.push(Node { port, folder, child, probe: Probe::new(port) });
+            let door = Door { port, tls: tls.clone() };
+            mesh.nodes.push(Node { probe: Probe::new(door.clone()), door, folder, child });
         }
         Ok(mesh)
     }
@@ -160,7 +165,12 @@ impl Mesh {
 
     /// The nodes' ports.
     pub(crate) fn ports(&self) -> Vec<u16> {
-        self.nodes.iter().map(|node| node.port).collect()
+        self.nodes.iter().map(|node| node.door.port).collect()
+    }
+
+    /// The ways into the nodes.
+    pub(crate) fn doors(&self) -> Vec<Door> {
+        self.nodes.iter().map(|node| node.door.clone()).collect()
     }
 
     /// The nodes' folders.
@@ -187,7 +197,7 @@ impl Mesh {
     pub(crate) async fn stop(&mut self) -> Result<()> {
         for node in &mut self.nodes {
             // A node waits for whoever is linked to it to say goodbye too.
-            node.probe = Probe::new(node.port);
+            node.probe = Probe::new(node.door.clone());
             let pid = Pid::from_child(&node.child);
             kill_process(pid, Signal::TERM).context("a node could not be told to end")?;
         }
@@ -230,10 +240,13 @@ impl Node {
     }
 }
 
-fn lay_out(folder: &Path, port: u16, known: &[u16]) -> Result<()> {
+/// Lays out a node's folder; with an authority the node is of a closed network.
+fn lay_out(folder: &Path, port: u16, known: &[u16], authority: Option<&Authority>) -> Result<()> {
     fs::create_dir_all(folder)?;
-    let known: Vec<_> = known.iter().map(|port| format!("ws://localhost:{port}")).collect();
-    fs::write(folder.join(".env"), format!("PORT={port}\n"))?;
+    let (scheme, closed) = if authority.is_some() { ("wss", "NETWORK_CA=ca.pem\n") } else { ("ws", "") };
+    authority.map_or(Ok(()), |authority| authority.admit(folder))?;
+    let known: Vec<_> = known.iter().map(|port| format!("{scheme}://localhost:{port}")).collect();
+    fs::write(folder.join(".env"), format!("PORT={port}\n{closed}"))?;
     fs::write(folder.join("known-peers.json"), serde_json::to_vec(&known)?)?;
     fs::write(folder.join("transactions.json"), "[]")?;
     Ok(())

@@ -2,18 +2,13 @@
 //!
 //! It speaks the protocol by hand and takes nothing from the node's library: a fault there can not hide itself here.
 
-use std::net::Ipv4Addr;
-
 use anyhow::{Context, Result, bail};
 use futures_util::{SinkExt, StreamExt};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{WebSocketStream, client_async};
 
-/// A client's WebSocket.
-pub(crate) type Socket = WebSocketStream<TcpStream>;
+use crate::door::{Door, Socket};
 
 /// What of a node's status is of interest here.
 #[derive(Debug, Clone, Copy, Default)]
@@ -51,13 +46,13 @@ impl std::iter::Sum for Copies {
 /// Asks one node, over a connection that it keeps.
 #[derive(Debug)]
 pub(crate) struct Probe {
-    port: u16,
+    door: Door,
     socket: Option<Socket>,
 }
 
 impl Probe {
-    pub(crate) fn new(port: u16) -> Self {
-        Self { port, socket: None }
+    pub(crate) fn new(door: Door) -> Self {
+        Self { door, socket: None }
     }
 
     /// The node's status. An error means that it does not listen, has closed the connection, or does not speak as expected; it can be asked again.
@@ -65,7 +60,7 @@ impl Probe {
         // It is put back only after a whole exchange.
         let mut socket = match self.socket.take() {
             Some(socket) => socket,
-            None => dial(self.port).await?,
+            None => self.door.open().await?,
         };
         socket.send(Message::text(r#"{"type":"STATUS","data":{}}"#)).await?;
         let status = loop {
@@ -78,14 +73,6 @@ impl Probe {
         self.socket = Some(socket);
         Ok(status)
     }
-}
-
-/// Opens a client's connection to the node at a port of this machine.
-pub(crate) async fn dial(port: u16) -> Result<Socket> {
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
-    stream.set_nodelay(true)?;
-    let (socket, _) = client_async(format!("ws://localhost:{port}"), stream).await?;
-    Ok(socket)
 }
 
 fn read(text: &str) -> Result<Status> {

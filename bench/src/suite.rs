@@ -67,7 +67,7 @@ struct Suite<'a> {
     results: Results,
 }
 
-impl Suite<'_> {
+impl<'a> Suite<'a> {
     fn disk(&mut self) -> Result<()> {
         self.results.disk.push(machine::disk_rates(&self.places.temporary)?);
         Ok(())
@@ -84,113 +84,126 @@ impl Suite<'_> {
         .ok()
     }
 
-    /// All rounds of all contestants at all sizes, with one target.
+    /// All rounds with one target.
     async fn load(&mut self, target: Target, title: &str) -> Vec<Series<throughput::Run>> {
-        let contestants = self.contestants.iter().filter(|one| !matches!(one, Contestant::Embedded { .. }));
-        let mut series: Vec<_> = contestants
-            .flat_map(|contestant| self.arguments.sizes().into_iter().map(move |nodes| (contestant, nodes)))
-            .map(|(contestant, nodes)| (contestant, Series::new(contestant, contestant.name().to_owned(), nodes)))
-            .collect();
-        series.sort_by_key(|(_, series)| series.nodes);
-        for round in 1..=self.arguments.rounds() {
-            for (contestant, series) in &mut series {
-                let nodes = series.nodes;
-                let what = format!("{title}, round {round}, {nodes} nodes, {}", series.name);
-                let count = self.arguments.count(contestant, nodes);
-                let run = bounded(throughput::run(self.places, contestant, nodes, target, count, 0)).await;
-                let Some(run) = self.ended(run, &what) else { continue };
-                eprintln!(
-                    "{what}: {}/s delivered, {}/s in all pools, {:.2} µs per delivery, {} lost",
-                    thousands(run.delivered_rate()),
-                    thousands(run.stored_rate()),
-                    run.cpu_per_delivery(),
-                    run.missing
-                );
-                series.runs.push(run);
-            }
-        }
-        finished(series)
+        let (arguments, places) = (self.arguments, self.places);
+        let turns = self.turns(|one| !one.is_embedded(), |_| arguments.sizes());
+        let run = async |turn: &Turn<'_>, _| {
+            let (nodes, count) = (turn.nodes, turn.count(arguments));
+            throughput::run(places, turn.contestant, nodes, target, count, 0).await
+        };
+        let told = |run: &throughput::Run| {
+            format!(
+                "{}/s delivered, {}/s in all pools, {:.2} µs per delivery, {} lost",
+                thousands(run.delivered_rate()),
+                thousands(run.stored_rate()),
+                run.cpu_per_delivery(),
+                run.missing
+            )
+        };
+        self.rounds(title, turns, run, told).await
     }
 
     /// All rounds of the open pages; only ours has any.
     async fn pages(&mut self) -> Vec<Series<pages::Pair>> {
-        let contestants = self.contestants.iter().filter(|one| matches!(one, Contestant::Ours { .. }));
-        let mut series: Vec<_> = contestants
-            .flat_map(|contestant| self.arguments.page_sizes().into_iter().map(move |nodes| (contestant, nodes)))
-            .map(|(contestant, nodes)| (contestant, Series::new(contestant, contestant.name().to_owned(), nodes)))
-            .collect();
-        series.sort_by_key(|(_, series)| series.nodes);
-        for round in 1..=self.arguments.rounds() {
-            for (contestant, series) in &mut series {
-                let nodes = series.nodes;
-                let what = format!("Open pages, round {round}, {nodes} nodes, {}", series.name);
-                let count = self.arguments.count(contestant, nodes);
-                let run = pages::run(self.places, contestant, nodes, count, self.arguments.pages(), round);
-                let Some(pair) = self.ended(bounded(run).await, &what) else { continue };
-                eprintln!("{what}: {:.3}× the throughput, {:.3}× the CPU", pair.rate(), pair.cost());
-                series.runs.push(pair);
-            }
-        }
-        finished(series)
+        let (arguments, places) = (self.arguments, self.places);
+        let turns = self.turns(|one| one.is_ours() && !one.is_embedded(), |_| arguments.page_sizes());
+        let run = async |turn: &Turn<'_>, round| {
+            let (nodes, count) = (turn.nodes, turn.count(arguments));
+            pages::run(places, turn.contestant, nodes, count, arguments.pages(), round).await
+        };
+        let told = |pair: &pages::Pair| format!("{:.3}× the throughput, {:.3}× the CPU", pair.rate(), pair.cost());
+        self.rounds("Open pages", turns, run, told).await
     }
 
-    /// All rounds of the delays.
+    /// All rounds of the delays. Ours is embedded for that.
     async fn delays(&mut self) -> Vec<Series<delay::Delays>> {
-        let contestants =
-            self.contestants.iter().filter(|one| one.is_plain() && !matches!(one, Contestant::Ours { .. }));
-        let mut series: Vec<_> = contestants
-            .flat_map(|contestant| self.arguments.delay_sizes().into_iter().map(move |nodes| (contestant, nodes)))
-            .map(|(contestant, nodes)| (contestant, Series::new(contestant, contestant.name().to_owned(), nodes)))
-            .collect();
-        series.sort_by_key(|(_, series)| series.nodes);
-        for round in 1..=self.arguments.rounds() {
-            for (contestant, series) in &mut series {
-                let what = format!("Delay, round {round}, {} nodes, {}", series.nodes, series.name);
-                let time = self.arguments.delay_time();
-                let run = bounded(delay::run(self.places, contestant, series.nodes, time)).await;
-                let Some(run) = self.ended(run, &what) else { continue };
-                eprintln!("{what}: half within {:?}, 99 % within {:?}, {} lost", run.half, run.most, run.missing);
-                series.runs.push(run);
-            }
-        }
-        finished(series)
+        let (arguments, places) = (self.arguments, self.places);
+        let takes_part = |one: &Contestant| one.is_plain() && (one.is_embedded() || !one.is_ours());
+        let turns = self.turns(takes_part, |_| arguments.delay_sizes());
+        let run =
+            async |turn: &Turn<'_>, _| delay::run(places, turn.contestant, turn.nodes, arguments.delay_time()).await;
+        let told = |run: &delay::Delays| {
+            format!("half within {:?}, 99 % within {:?}, {} lost", run.half, run.most, run.missing)
+        };
+        self.rounds("Delay", turns, run, told).await
     }
 
     /// All rounds of the cold starts.
     async fn cold(&mut self) -> Vec<Series<cold_start::ColdStart>> {
-        let contestants =
-            self.contestants.iter().filter(|one| one.is_plain() && !matches!(one, Contestant::Embedded { .. }));
-        let mut plan = Vec::new();
-        for contestant in contestants {
-            for nodes in self.arguments.cold_sizes(contestant) {
-                let series = |known| Series::new(contestant, format!("{}, {known} known", contestant.name()), nodes);
-                plan.push((contestant, Known::All, series("all")));
-                // Rivals do not learn of others, or never try again whom they missed.
-                if contestant.is_ours() {
-                    plan.push((contestant, Known::First, series("one")));
-                }
-            }
+        let (arguments, places) = (self.arguments, self.places);
+        let turns = self.turns(|one| one.is_plain() && !one.is_embedded(), |one| arguments.cold_sizes(one));
+        let turns = turns.into_iter().flat_map(|turn| {
+            // Rivals do not learn of others, or never try again whom they missed.
+            let first = turn.contestant.is_ours().then(|| turn.knowing(Known::First, "one known"));
+            [Some(turn.knowing(Known::All, "all known")), first].into_iter().flatten()
+        });
+        let run = async |turn: &Turn<'_>, _| cold_start::run(places, turn.contestant, turn.nodes, turn.known).await;
+        let told = |start: &cold_start::ColdStart| format!("{} ms", start.complete.as_millis());
+        self.rounds("Cold start", turns.collect(), run, told).await
+    }
+
+    /// Whose turn it is in each round, by size and in the contestants' order.
+    fn turns(
+        &self,
+        takes_part: impl Fn(&Contestant) -> bool,
+        sizes: impl Fn(&Contestant) -> Vec<usize>,
+    ) -> Vec<Turn<'a>> {
+        let mut turns = Vec::new();
+        for contestant in self.contestants.iter().filter(|one| takes_part(one)) {
+            let turn = |nodes| Turn { contestant, nodes, known: Known::All, name: contestant.name() };
+            turns.extend(sizes(contestant).into_iter().map(turn));
         }
-        plan.sort_by_key(|(_, _, series)| series.nodes);
+        turns.sort_by_key(|turn| turn.nodes);
+        turns
+    }
+
+    /// Makes all rounds; those series of which at least one run came to an end.
+    async fn rounds<T>(
+        &mut self,
+        title: &str,
+        turns: Vec<Turn<'_>>,
+        run: impl AsyncFn(&Turn<'_>, usize) -> Result<T>,
+        told: impl Fn(&T) -> String,
+    ) -> Vec<Series<T>> {
+        let mut series: Vec<_> =
+            turns.iter().map(|turn| Series::new(turn.contestant, turn.name.clone(), turn.nodes)).collect();
         for round in 1..=self.arguments.rounds() {
-            for (contestant, known, series) in &mut plan {
-                let what = format!("Cold start, round {round}, {} nodes, {}", series.nodes, series.name);
-                let start = bounded(cold_start::run(self.places, contestant, series.nodes, *known)).await;
-                let Some(start) = self.ended(start, &what) else { continue };
-                eprintln!("{what}: {} ms", start.complete.as_millis());
-                series.runs.push(start);
+            for (turn, series) in turns.iter().zip(&mut series) {
+                let what = format!("{title}, round {round}, {} nodes, {}", turn.nodes, turn.name);
+                let Some(shown) = self.ended(bounded(run(turn, round)).await, &what) else { continue };
+                eprintln!("{what}: {}", told(&shown));
+                series.runs.push(shown);
             }
         }
-        finished(plan.into_iter().map(|(contestant, _, series)| (contestant, series)).collect())
+        series.retain(|series| !series.runs.is_empty());
+        series
+    }
+}
+
+/// Who has its turn once in each round.
+struct Turn<'a> {
+    contestant: &'a Contestant,
+    nodes: usize,
+    /// Which addresses its nodes know.
+    known: Known,
+    /// What the tables call it.
+    name: String,
+}
+
+impl Turn<'_> {
+    /// How many transactions it is given.
+    fn count(&self, arguments: &Arguments) -> u64 {
+        arguments.count(self.contestant, self.nodes)
+    }
+
+    /// The same with these addresses known, and with that in its name.
+    fn knowing(&self, known: Known, word: &str) -> Self {
+        Self { known, name: format!("{}, {word}", self.name), ..*self }
     }
 }
 
 /// A run, given up after [`LIMIT`]: its nodes end with it.
 async fn bounded<T>(run: impl Future<Output = Result<T>>) -> Result<T> {
     timeout(LIMIT, run).await.with_context(|| format!("given up after {} s", LIMIT.as_secs()))?
-}
-
-/// Those of which at least one run came to an end.
-fn finished<T>(series: Vec<(&Contestant, Series<T>)>) -> Vec<Series<T>> {
-    series.into_iter().map(|(_, series)| series).filter(|series| !series.runs.is_empty()).collect()
 }

@@ -61,12 +61,12 @@ pub(crate) async fn run(
     let mut mesh = Mesh::start(places, contestant, nodes, Known::All, false)?;
     mesh.complete().await?;
     sleep(SETTLE).await;
-    let mut ports = mesh.ports();
-    let listeners = Listeners::open(&ports, pages).await?;
+    let listeners = Listeners::open(&mesh.ports(), pages).await?;
+    let mut doors = mesh.doors();
     if target == Target::One {
-        ports.truncate(1);
+        doors.truncate(1);
     }
-    let pushers = Pushers::connect(ports, count, contestant.wants_signatures()).await?;
+    let pushers = Pushers::connect(doors, count, contestant.wants_signatures()).await?;
     let idle = mesh.resident()?;
     let (cpu, start) = (mesh.cpu_time()?, Instant::now());
     let pushing = pushers.go();

@@ -1,10 +1,13 @@
 //! A node of iroh-gossip: QUIC on loopback, without relay and without discovery; everybody knows everybody's key and address.
 //!
 //! Its view of neighbours holds all nodes, since the mesh is to be full; stock it holds five. Without `--stock` the subscription, where messages wait for the
-//! program, is longer than any burst. The other queues have no setting.
+//! program, is longer than any burst. The other queues have no setting: the bench builds this program a second time, of a library in which they are longer.
+//!
+//! Whoever takes messages from the subscription waits for nothing else: what is pushed at this node, and joining those who are missing, are tasks of their own.
 
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -18,7 +21,8 @@ use iroh_gossip::api::{Event, GossipReceiver, GossipSender, JoinOptions};
 use iroh_gossip::net::{GOSSIP_ALPN, Gossip};
 use iroh_gossip::proto::{HyparviewConfig, TopicId};
 use rivals::{Arguments, ENOUGH, Folder, Intake, Tally, end_with, listen, peer_port};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 /// How long to wait before those who are missing are asked to join again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -54,9 +58,17 @@ async fn run(arguments: Arguments, folder: Folder, intake: Intake, tally: Tally)
         options.subscription_capacity = ENOUGH;
     }
     let (sender, receiver) = gossip.subscribe_with_opts(TOPIC, options).await?.split();
-    tokio::try_join!(push(intake, sender.clone(), tally.clone()), receive(receiver, sender, others, tally))?;
-    Ok(())
+    let missing = Arc::new(Mutex::new(others));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(push(intake, sender.clone(), tally.clone()));
+    tasks.spawn(join(sender, Arc::clone(&missing)));
+    tasks.spawn(receive(receiver, missing, tally));
+    // The first that ends ends the node: none does while all is well.
+    tasks.join_next().await.context("nothing runs")??
 }
+
+/// Who is no neighbour now.
+type Missing = Arc<Mutex<HashSet<EndpointId>>>;
 
 async fn push(mut intake: Intake, sender: GossipSender, tally: Tally) -> Result<()> {
     while let Some(transaction) = intake.recv().await {
@@ -66,36 +78,40 @@ async fn push(mut intake: Intake, sender: GossipSender, tally: Tally) -> Result<
     Ok(())
 }
 
-async fn receive(
-    mut receiver: GossipReceiver,
-    sender: GossipSender,
-    others: HashSet<EndpointId>,
-    tally: Tally,
-) -> Result<()> {
-    let mut joining = interval(PAUSE);
-    joining.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    joining.reset();
-    let mut missing = others;
+async fn join(sender: GossipSender, missing: Missing) -> Result<()> {
+    loop {
+        sleep(PAUSE).await;
+        let missing: Vec<_> = lock(&missing).iter().copied().collect();
+        if !missing.is_empty() {
+            sender.join_peers(missing).await?;
+        }
+    }
+}
+
+async fn receive(mut receiver: GossipReceiver, missing: Missing, tally: Tally) -> Result<()> {
     let mut lagged = false;
     loop {
-        tokio::select! {
-            event = receiver.next() => match event.context("the subscription has ended")?? {
-                Event::Received(message) => tally.delivered(&message.content),
-                Event::NeighborUp(peer) => { missing.remove(&peer); }
-                Event::NeighborDown(peer) => { missing.insert(peer); }
-                Event::Lagged => {
-                    // What is lost is counted by the bench.
-                    if !std::mem::replace(&mut lagged, true) {
-                        eprintln!("the subscription lagged: messages were lost");
-                    }
+        match receiver.next().await.context("the subscription has ended")?? {
+            Event::Received(message) => {
+                tally.delivered(&message.content);
+                continue;
+            }
+            Event::NeighborUp(peer) => drop(lock(&missing).remove(&peer)),
+            Event::NeighborDown(peer) => drop(lock(&missing).insert(peer)),
+            Event::Lagged => {
+                // What is lost is counted by the bench.
+                if !std::mem::replace(&mut lagged, true) {
+                    eprintln!("the subscription lagged: messages were lost");
                 }
-            },
-            _ = joining.tick(), if !missing.is_empty() => {
-                sender.join_peers(missing.iter().copied().collect()).await?;
             }
         }
         tally.linked(receiver.neighbors().count());
     }
+}
+
+/// Nothing panics while it holds the lock.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Everybody's key is made of its port, so that everybody knows it.
