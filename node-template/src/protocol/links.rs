@@ -230,6 +230,11 @@ impl Links {
             .find_map(|(id, link)| link.full().map(|peer| (id, peer)))
     }
 
+    /// How many full peers there are links to, each once.
+    pub(super) fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// How many nodes we are linked to: each full peer once, each plain peer by the link that we dialled.
     pub(super) fn peers(&self) -> usize {
         let open = || self.all.values().filter(|link| link.takes_transactions());

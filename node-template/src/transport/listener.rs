@@ -20,6 +20,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::door::{self, Entered, NotEntered};
 use super::half_open::{Entry, HalfOpen};
+use super::outlet::Outlet;
 use super::secure::Live;
 use super::stream::Guarded;
 use super::{Arrival, Socket, websocket_config};
@@ -191,7 +192,7 @@ impl Doorman {
             tracing::debug!("{remote} was told that there is no place: {closing:?}");
             return None;
         };
-        socket.get_mut().lift_allowance();
+        socket.get_mut().stream_mut().lift_allowance();
         let remote = if local { IpAddr::from(Ipv4Addr::LOCALHOST) } else { remote.ip().to_canonical() };
         if transfer {
             return Some(Transfer { socket, remote, certified, place });
@@ -220,7 +221,7 @@ impl Doorman {
             transfer = wants_transfer(request);
             self.greet(request, response)
         };
-        let socket = accept_hdr_async_with_config(stream, greet, Some(websocket_config())).await?;
+        let socket = accept_hdr_async_with_config(Outlet::new(stream), greet, Some(websocket_config())).await?;
         Ok((Entered { socket, certified }, transfer))
     }
 
@@ -306,6 +307,7 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::faults::Faults;
 
     #[test]
     fn places_are_bounded_by_number_and_address_and_given_back() {
@@ -330,7 +332,7 @@ mod tests {
         let (inbox, mut arrivals) = mpsc::channel(8);
         let greeting = greeting.parse().expect("a greeting");
         let home = tempfile::tempdir().expect("a folder");
-        let images = Images::open(home.path(), Limits::default(), mpsc::channel(1).0, None);
+        let images = Images::open(home.path(), Limits::default(), mpsc::channel(1).0, None, Faults::default());
         let doorman = Arc::new(Doorman::new(&greeting, Limits::default(), inbox, None, images));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let at = listener.local_addr().expect("bound");
