@@ -8,6 +8,8 @@ use crate::terminal::table;
 pub(super) struct Row {
     pub(super) secure: bool,
     pub(super) links: usize,
+    /// How many ended while others were opened.
+    pub(super) lost: usize,
     /// How long it took until all were open.
     pub(super) all_after: Duration,
     /// Resident memory without links, with all of them, and at its highest, in bytes.
@@ -29,7 +31,7 @@ impl Row {
     fn figures(&self) -> Vec<(String, String)> {
         let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
         let mut figures = vec![
-            ("links".to_owned(), self.links.to_string()),
+            ("links; lost while they were opened".to_owned(), format!("{}; {}", self.links, self.lost)),
             ("memory per link".to_owned(), format!("{:.1} KiB", self.per_link() as f64 / 1024.0)),
             (
                 "memory: without links; with all; at its highest".to_owned(),
