@@ -88,14 +88,8 @@ impl Side {
             let mut socket = open(to, credentials).await?;
             socket.send(Message::text(self.handshake(id)?)).await?;
             // A node of the exercise is answered on the link that the node dials, so there the upgrade is all that is measured.
-            while !self.plain {
-                match socket.next().await {
-                    Some(Ok(Message::Text(text))) if text.contains("HANDSHAKE") => break,
-                    Some(Ok(Message::Close(frame))) => bail!("the node closed a new link: {frame:?}"),
-                    Some(Ok(_)) => {}
-                    Some(Err(error)) => return Err(error).context("a new link broke"),
-                    None => bail!("the node closed a new link without a word"),
-                }
+            if !self.plain {
+                answered(&mut socket).await?;
             }
             Ok((began.elapsed(), keep(socket)))
         };
@@ -155,6 +149,19 @@ async fn open(to: &PeerAddress, credentials: Option<Credentials>) -> Result<Sock
     let config = WebSocketConfig::default().read_buffer_size(4 * 1024);
     let (socket, _) = client_async_with_config(to.to_string().into_client_request()?, wire, Some(config)).await?;
     Ok(socket)
+}
+
+/// Waits for the node's HANDSHAKE.
+async fn answered(socket: &mut Socket) -> Result<()> {
+    loop {
+        match socket.next().await {
+            Some(Ok(Message::Text(text))) if text.contains("HANDSHAKE") => return Ok(()),
+            Some(Ok(Message::Close(frame))) => bail!("the node closed a new link: {frame:?}"),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Err(error).context("a new link broke"),
+            None => bail!("the node closed a new link without a word"),
+        }
+    }
 }
 
 /// Reads until the link ends, which answers pings.

@@ -151,8 +151,10 @@ async fn measure_one(binary: &Path, folder: &Path, secure: bool, arguments: &Arg
     // On a machine that is far too busy a node takes some for silent while they come.
     let mut lost = 0;
     while let Some(ended) = links.try_join_next() {
+        if lost == 0 {
+            eprintln!("a link ended while others were opened: {}", ended?);
+        }
         lost += 1;
-        eprintln!("a link ended while others were opened: {}", ended?);
     }
     let count = links.len();
     let cpu = watch::cpu_per_second(&node, Duration::from_secs(arguments.seconds)).await?;
