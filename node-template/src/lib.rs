@@ -31,6 +31,8 @@ pub mod admission;
 #[cfg(feature = "net")]
 pub mod events;
 #[cfg(feature = "net")]
+mod faults;
+#[cfg(feature = "net")]
 mod hook;
 #[cfg(feature = "net")]
 pub mod images;
@@ -50,6 +52,8 @@ pub mod signing;
 
 #[cfg(feature = "cli")]
 pub mod console;
+#[cfg(feature = "cli")]
+pub mod descriptors;
 #[cfg(feature = "cli")]
 pub mod logs;
 #[cfg(feature = "net")]

@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Parser;
 use p2p_node::console::{Console, Typed};
 use p2p_node::settings::{Flags, Settings, SettingsError};
-use p2p_node::{Network, logs};
+use p2p_node::{Network, descriptors, logs};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A peer-to-peer node: JSON over WebSockets.
@@ -50,7 +50,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let settings = Settings::read(flags.folder(), flags, |name| std::env::var(name).ok())?;
     let _log = logs::init_logs(settings.log, settings.log_json).context("can not write a log")?;
-    for warning in &settings.warnings {
+    for warning in settings.warnings.iter().chain(&descriptors::allow(&settings.limits)) {
         tracing::warn!("{warning}");
     }
     // Before the node starts, so that a signal in the midst of it ends it cleanly too.

@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use crate::admission::{Admission, AdmissionError, Closed, Warden};
 use crate::discovery::{Discovering, Discovery};
 use crate::events::{Ring, Teller};
+use crate::faults::Faults;
 use crate::hook::Validator;
 use crate::images::Images;
 use crate::interface;
@@ -295,12 +296,13 @@ impl Network {
             many(pooled as u64, "transaction", "transactions"),
             many(config.known_peers.len() as u64, "known peer", "known peers")
         );
-        let discovering = discovering(self.discovery, &config);
+        let faults = Faults::default();
+        let discovering = discovering(self.discovery, &config, &faults);
         let held = opened.ids.into_iter().zip(opened.times).collect();
         let (inbox, arrivals) = mpsc::channel(INBOX);
         let (commands, command_receiver) = mpsc::channel(COMMANDS);
         let events = Ring::new();
-        let images = Images::open(&self.folder, self.limits.clone(), commands.clone(), secure.clone());
+        let images = Images::open(&self.folder, self.limits.clone(), commands.clone(), secure.clone(), faults.clone());
         let greeting = Greeting { node, session };
         let doorman = Doorman::new(&greeting, self.limits.clone(), inbox.clone(), secure.clone(), Arc::clone(&images));
         let doorman = Arc::new(doorman);
@@ -324,16 +326,21 @@ impl Network {
             events: Teller::new(events.clone()),
             syncs: Arc::clone(&syncs),
             images: Arc::clone(&images),
+            faults: faults.clone(),
             discovering,
         });
         driver.admit(access);
         let (stop, stopped) = oneshot::channel::<()>();
+        let contained = faults.clone();
         let task = tokio::spawn(async move {
             let mut doors = JoinSet::new();
             for listener in listeners {
                 doors.spawn(Arc::clone(&doorman).keep_open(listener));
             }
-            doors.spawn(warden.run());
+            doors.spawn(async move {
+                // Without it the lists and certificates stay as they are, and whoever asks for others is told so.
+                contained.contain("watching who is let in", warden.run()).await;
+            });
             let until = async {
                 // A handle that was dropped stops the node as one that was shut down.
                 stopped.await.unwrap_or_default();
@@ -357,6 +364,8 @@ impl Network {
             pool,
             syncs,
             images,
+            #[cfg(feature = "web")]
+            faults,
         };
         Ok(Node { handle, stop: Some(stop), task })
     }
@@ -410,12 +419,13 @@ impl From<Settings> for Network {
     }
 }
 
-fn discovering(discovery: Discovery, config: &Config) -> Discovering {
+fn discovering(discovery: Discovery, config: &Config, faults: &Faults) -> Discovering {
     let (network, address) = (config.network.clone(), config.address.clone());
     match discovery {
         Discovery::Off => Discovering::default(),
         Discovery::Mdns => {
-            Discovering::mdns(Record { node: config.node, session: config.session, network, address, free: None })
+            let own = Record { node: config.node, session: config.session, network, address, free: None };
+            Discovering::mdns(own, faults.clone())
         }
     }
 }

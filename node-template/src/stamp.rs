@@ -139,6 +139,18 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_jumps_stamps_transactions_all_the_same() {
+        let ten_years = 10 * 365 * 24 * 60 * 60 * 1_000;
+        let mut ids = std::collections::BTreeSet::new();
+        // Before 1970 the clock tells 0; the last is the end of the year 9999.
+        for now in [0, NOW - ten_years, NOW, NOW + ten_years, 253_402_300_799_999] {
+            let stamped = complete(&mut Parser::new(), r#"{"amount":1}"#, Uuid::nil(), now).expect("an object");
+            let stamped = Transaction::parse(&mut Parser::new(), &stamped.expect("it was incomplete")).expect("sound");
+            assert!(ids.insert(stamped.id()), "{now}");
+        }
+    }
+
+    #[test]
     fn what_is_there_stays() {
         assert_eq!(completed(r#"{"id":1,"timeStamp":2,"hash":null}"#), None);
         let own_time = completed(r#"{"id":"a","timeStamp":"noon","amount":1}"#).expect("a hash");

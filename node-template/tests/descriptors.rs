@@ -14,25 +14,49 @@ use common::{eventually, transaction, within};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 /// So many files and sockets the node may have open.
 const DESCRIPTORS: usize = 64;
 
-#[tokio::test]
-async fn a_node_without_a_descriptor_left_serves_its_links_and_accepts_again() {
-    let (folder, port) = (TempDir::new().unwrap(), free_port());
+/// Starts a node under a limit; `option`: that of `ulimit`.
+fn start(folder: &TempDir, port: u16, option: &str) -> Child {
     std::fs::write(folder.path().join(".env"), format!("PORT={port}\nHTTP_PORT=0\n")).unwrap();
     std::fs::write(folder.path().join("known-peers.json"), "[]").unwrap();
-    let script = format!("ulimit -n {DESCRIPTORS} && exec {}", env!("CARGO_BIN_EXE_p2p-node"));
-    let mut node = Command::new("sh")
+    let script = format!("ulimit {option} {DESCRIPTORS} && exec {}", env!("CARGO_BIN_EXE_p2p-node"));
+    Command::new("sh")
         .args(["-c", &script])
         .current_dir(folder.path())
         .stderr(Stdio::piped())
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .spawn()
-        .unwrap();
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_limit_that_may_be_raised_is_raised_for_the_links_that_the_node_may_have() {
+    let (folder, port) = (TempDir::new().unwrap(), free_port());
+    let node = start(&folder, port, "-Sn");
+    let mut link = eventually("the node's start", async || Socket::dial(port).await).await;
+    link.status().await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", node.id().unwrap())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let mut numbers = line.split_whitespace().filter_map(|word| word.parse::<usize>().ok());
+    let (current, most) = (numbers.next().unwrap(), numbers.next().unwrap());
+    assert!(current == most || current > 1_024, "{line}");
+    // Beyond what it began with, each is served.
+    let mut strangers = Vec::new();
+    for _ in 0..2 * DESCRIPTORS {
+        strangers.push(Socket::dial(port).await.unwrap());
+    }
+    assert_eq!(strangers.last_mut().unwrap().status().await["pool"]["count"], 0);
+}
+
+#[tokio::test]
+async fn a_node_without_a_descriptor_left_serves_its_links_and_accepts_again() {
+    let (folder, port) = (TempDir::new().unwrap(), free_port());
+    let mut node = start(&folder, port, "-n");
     let mut log = BufReader::new(node.stderr.take().unwrap()).lines();
     let mut link = eventually("the node's start", async || Socket::dial(port).await).await;
     link.status().await;
@@ -41,6 +65,10 @@ async fn a_node_without_a_descriptor_left_serves_its_links_and_accepts_again() {
         // Those that the node can not take the system completes for it, up to some 128.
         strangers.push(Raw::connect(port).await);
     }
+    within("the warning of the start", async {
+        while !log.next_line().await.unwrap().unwrap().contains("INBOUND_LINKS is 1024, but only 64 files") {}
+    })
+    .await;
     within("the line that says so", async {
         while !log.next_line().await.unwrap().unwrap().contains("raise the limit of open files (ulimit -n)") {}
     })

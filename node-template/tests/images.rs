@@ -452,3 +452,16 @@ async fn a_program_on_the_same_host_has_a_node_search_and_list() {
     let names: Vec<_> = list.images.iter().map(|image| (image.name.as_str(), image.here, image.nodes)).collect();
     assert_eq!(names, [("cat.jpg", false, 1), ("empty.gif", true, 0)]);
 }
+
+#[tokio::test]
+async fn a_status_asked_over_the_wire_counts_images_too() {
+    let node = Embedded::start(|network| network).await;
+    put(&node, "cat.png", &picture(1));
+    assert_eq!(node.image(&name("cat.png")).await.unwrap().kept, Kept::Here);
+    let mut client = p2p_node::client::Client::connect(node.address()).await.unwrap();
+    let told = client.status(&[]).await.unwrap().counters;
+    client.close().await;
+    assert_eq!(told["image_hits"], 1);
+    let names: Vec<_> = node.status().await.unwrap().counters.into_keys().collect();
+    assert_eq!(told.into_keys().collect::<Vec<_>>(), names, "the same, however it is asked");
+}

@@ -47,7 +47,7 @@ const CANONICAL: &str = "canonical";
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// How many seconds each target runs
-    #[arg(long, value_name = "N", default_value_t = SHORT, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = SHORT, value_parser = crate::terminal::number(1..=604_800_u32, "600"))]
     seconds: u32,
     /// Run this target alone; may be given several times
     #[arg(long = "target", value_name = "NAME")]

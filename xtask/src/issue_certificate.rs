@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// For how many days it holds
-    #[arg(long, value_name = "N", default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3_650))]
+    #[arg(long, value_name = "N", default_value_t = 365, value_parser = crate::terminal::number(1..=3_650_u32, "365"))]
     days: u32,
     /// The authority's folder [default: network-ca in the workspace]
     #[arg(long, value_name = "FOLDER")]

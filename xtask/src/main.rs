@@ -14,6 +14,7 @@ mod fuzz;
 mod idle;
 mod image;
 mod issue_certificate;
+mod links;
 mod network;
 mod new_network;
 mod nodes;
@@ -58,6 +59,7 @@ Examples:
   cargo xtask fuzz --seconds 600       run the fuzz targets, ten minutes each
   cargo xtask scale                    measure nodes with a million transactions
   cargo xtask idle                     measure 10, 100 and 200 nodes at rest
+  cargo xtask links                    measure a node with 10,000 idle links
   cargo xtask soak --minutes 5         nodes under trouble in a network of their
                                        own, which needs root; an hour by default
 ";
@@ -106,6 +108,8 @@ enum Task {
     Fuzz(fuzz::Arguments),
     /// Measure what nodes with a cap on their links cost while nothing happens
     Idle(idle::Arguments),
+    /// Measure a node with many idle links, open and closed; fail if they cost more memory than they may
+    Links(links::Arguments),
     /// Run nodes under load and trouble in network namespaces; fail if something grows or is lost
     Soak(soak::Arguments),
     /// Run the Autobahn test suite against the WebSocket side; needs Python 2.7
@@ -146,6 +150,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Task::Scale(arguments) => scale::run(&workspace, &arguments),
         Task::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
         Task::Idle(arguments) => idle::run(&workspace, &arguments),
+        Task::Links(arguments) => links::run(&workspace, &arguments),
         Task::Soak(arguments) => soak::run(&workspace, &arguments),
         Task::Autobahn(arguments) => autobahn::run(&workspace, &arguments),
     }

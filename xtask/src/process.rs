@@ -6,9 +6,10 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use p2p_node::client::Client;
+use p2p_node::client::{Client, ClientError};
 use p2p_node::protocol::address::PeerAddress;
 use p2p_node::protocol::message::Status;
+use p2p_node::tls::Credentials;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
@@ -25,11 +26,24 @@ pub(crate) struct Process {
     pub(crate) address: PeerAddress,
     /// From the start of the process until it had answered a STATUS.
     pub(crate) started_in: Duration,
+    /// What its clients show, in a closed network.
+    operator: Option<Credentials>,
 }
 
 impl Process {
     /// Starts the node of a folder that holds a pool; `known`: whom it is to dial; `settings`: lines of its `.env`, besides the port, which is any free one.
     pub(crate) async fn start(binary: &Path, folder: &Path, known: &[&PeerAddress], settings: &str) -> Result<Self> {
+        Self::start_as(binary, folder, known, settings, None).await
+    }
+
+    /// As [`Self::start`], in a closed network; `operator`: what its clients show.
+    pub(crate) async fn start_as(
+        binary: &Path,
+        folder: &Path,
+        known: &[&PeerAddress],
+        settings: &str,
+        operator: Option<Credentials>,
+    ) -> Result<Self> {
         let known: Vec<_> = known.iter().map(ToString::to_string).collect();
         fs::write(folder.join(".env"), format!("PORT=0\n{settings}"))?;
         fs::write(folder.join("known-peers.json"), serde_json::to_string(&known)?)?;
@@ -42,11 +56,11 @@ impl Process {
         let pid = child.id().context("a process that was not waited for has an id")?;
         loop {
             if let Some(address) = announced(folder, pid)
-                && let Ok(mut client) = Client::connect(&address).await
+                && let Ok(mut client) = connect(&address, operator.as_ref()).await
                 && client.status(&[]).await.is_ok()
             {
                 let started_in = began.elapsed();
-                return Ok(Self { child, pid, folder: folder.to_owned(), address, started_in });
+                return Ok(Self { child, pid, folder: folder.to_owned(), address, started_in, operator });
             }
             if let Some(status) = child.try_wait()? {
                 bail!("the node in {} ended with {status}; it said: {}", folder.display(), said(folder));
@@ -57,7 +71,7 @@ impl Process {
     }
 
     pub(crate) async fn client(&self) -> Result<Client> {
-        Ok(Client::connect(&self.address).await?)
+        Ok(connect(&self.address, self.operator.as_ref()).await?)
     }
 
     pub(crate) async fn status(&self) -> Result<Status> {
@@ -108,6 +122,13 @@ impl Process {
         }
         self.child.wait().await?;
         Ok(self.folder.clone())
+    }
+}
+
+async fn connect(address: &PeerAddress, operator: Option<&Credentials>) -> Result<Client, ClientError> {
+    match operator {
+        Some(credentials) => Client::connect_as(address, credentials).await,
+        None => Client::connect(address).await,
     }
 }
 

@@ -1,6 +1,9 @@
 //! What the tasks share in writing to a terminal: plain text out of foreign text, colour where it is wanted, numbers with their noun.
 
+use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::ops::RangeInclusive;
+use std::str::FromStr;
 
 /// Prints a result, one or more lines. That nobody reads any more (`status | head`) is no failure of the task; a full disk is.
 pub(crate) fn tell(text: impl AsRef<str>) -> io::Result<()> {
@@ -27,6 +30,18 @@ const MANY: u32 = 1_000;
 pub(crate) fn how_many(text: &str) -> Result<u32, String> {
     let number = text.parse().ok().filter(|number| (1..=MANY).contains(number));
     number.ok_or_else(|| format!("write how many nodes as a whole number from 1 to {MANY}, as in 3"))
+}
+
+/// Reads a number of these, for the same reason; `such_as` shows one.
+pub(crate) fn number<T>(range: RangeInclusive<T>, such_as: &'static str) -> impl Fn(&str) -> Result<T, String> + Clone
+where
+    T: FromStr + PartialOrd + Display + Clone,
+{
+    move |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        let (least, most) = (range.start(), range.end());
+        number.ok_or_else(|| format!("write a whole number from {least} to {most}, as in {such_as}"))
+    }
 }
 
 /// "1 link", "2 links".
@@ -67,6 +82,15 @@ mod tests {
         for text in ["abc", "x", "", "0", "-1", "1001", "2.5", "99999999999"] {
             let error = how_many(text).expect_err(text);
             assert_eq!(error, "write how many nodes as a whole number from 1 to 1000, as in 3");
+        }
+    }
+
+    #[test]
+    fn a_number_is_read_or_its_remedy_named() {
+        let read = number(2..=1_000_u32, "10");
+        assert_eq!((read("2"), read("1000")), (Ok(2), Ok(1_000)));
+        for text in ["x", "", "1", "1001", "-3", "1e2"] {
+            assert_eq!(read(text), Err("write a whole number from 2 to 1000, as in 10".to_owned()), "{text}");
         }
     }
 

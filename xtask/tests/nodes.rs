@@ -4,7 +4,7 @@ mod support;
 
 use std::fs;
 use std::io::Write;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use p2p_node::key::NodeKey;
 use p2p_node::protocol::json::Parser;
@@ -251,6 +251,10 @@ fn status_lists_the_running_nodes() {
 
 /// `up`, with this test binary's [`a_node_for_up`] as the node.
 fn up(place: &Place, nodes: &str, manner: &str) -> Going {
+    Going::start(&mut up_command(place, nodes, manner))
+}
+
+fn up_command(place: &Place, nodes: &str, manner: &str) -> Command {
     let script = place.path("node.sh");
     let this = std::env::current_exe().expect("a path");
     let text = format!("#!/bin/sh\nexec '{}' --exact a_node_for_up --nocapture\n", this.display());
@@ -258,7 +262,8 @@ fn up(place: &Place, nodes: &str, manner: &str) -> Going {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("set");
     let mut command = place.command(&["up", nodes, "--binary"]);
-    Going::start(command.arg(script).env("NODE_FOR_UP", manner))
+    command.arg(script).env("NODE_FOR_UP", manner);
+    command
 }
 
 /// Not a test by itself: run inside a node's folder it is that node, until it is asked to end.
@@ -271,6 +276,7 @@ fn a_node_for_up() {
     if manner == "one dies" && folder.ends_with("node-2") {
         std::process::exit(3);
     }
+    eprintln!("its HTTP_PORT is {}", std::env::var("HTTP_PORT").as_deref().unwrap_or("unset"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let mut terminate =
@@ -366,10 +372,56 @@ fn up_kills_what_does_not_end() {
     up.wait_for("the node is up, alone");
     up.signal(Signal::TERM);
     up.wait_for("asked to end, stubborn");
-    up.signal(Signal::TERM);
-    up.wait_for("1 node did not end in time and is killed");
+    up.wait_for("1 node did not end within 5 s and is killed");
     up.wait_for("ended with signal: 9");
     assert_eq!(up.end(), Some(0));
+}
+
+#[test]
+fn up_takes_a_doubled_signal_for_one_and_a_second_for_haste() {
+    let place = Place::new();
+    let patient = up(&place, "2", "good");
+    patient.wait_for("the mesh is complete");
+    patient.signal(Signal::INT);
+    patient.signal(Signal::INT);
+    let mut lines = Vec::new();
+    while lines.last().is_none_or(|line: &String| !line.contains("all nodes have ended")) {
+        lines.push(patient.wait_for(""));
+    }
+    assert!(lines.iter().all(|line| !line.contains("killed") && !line.contains("signal: 9")), "{lines:#?}");
+    assert_eq!(patient.end(), Some(0));
+
+    let hasty = up(&place, "1", "stubborn");
+    hasty.wait_for("the node is up, alone");
+    hasty.signal(Signal::INT);
+    hasty.wait_for("Ctrl+C again kills");
+    hasty.signal(Signal::INT);
+    hasty.wait_for("asked again: 1 node that had not ended is killed at once");
+    hasty.wait_for("ended with signal: 9");
+    assert_eq!(hasty.end(), Some(0));
+}
+
+#[test]
+fn up_leaves_out_an_exported_port_that_several_nodes_would_share() {
+    let place = Place::new();
+    let mut command = up_command(&place, "2", "good");
+    let two = Going::start(command.env("HTTP_PORT", "8123"));
+    let said = two.wait_for("HTTP_PORT=8123 is exported");
+    assert!(said.contains("2 nodes can not share a port") && said.contains("unset HTTP_PORT"), "{said}");
+    for _ in 0..2 {
+        two.wait_for("its HTTP_PORT is unset");
+    }
+    assert!(!two.wait_for("pages: ").contains("8123"));
+    two.signal(Signal::TERM);
+    assert_eq!(two.end(), Some(0));
+    for (nodes, port) in [("1", "8123"), ("2", "0")] {
+        let mut command = up_command(&place, nodes, "good");
+        let all = Going::start(command.env("HTTP_PORT", port));
+        all.wait_for(&format!("its HTTP_PORT is {port}"));
+        all.wait_for("Ctrl+C stops all of them");
+        all.signal(Signal::TERM);
+        assert_eq!(all.end(), Some(0));
+    }
 }
 
 #[test]

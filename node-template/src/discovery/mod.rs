@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::faults::Faults;
 use crate::protocol::Input;
 use crate::protocol::record::Record;
 
@@ -44,10 +45,13 @@ struct Running {
 
 impl Discovering {
     /// Begins to listen for records; ours goes out once [`Self::advertise`] was called. `own` is announced with the free places of that.
-    pub(crate) fn mdns(own: Record) -> Self {
+    pub(crate) fn mdns(own: Record, faults: Faults) -> Self {
         let (facts_sender, facts) = mpsc::channel(FACTS);
         let (free, places) = watch::channel(None);
-        let task = tokio::spawn(mdns::run(own, places, facts_sender));
+        let task = tokio::spawn(async move {
+            // Without it nobody new is heard of; who is known stays so.
+            faults.contain("discovery", mdns::run(own, places, facts_sender)).await;
+        });
         Self { running: Some(Running { facts, free, task }) }
     }
 

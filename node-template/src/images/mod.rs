@@ -36,6 +36,7 @@ use cache::Cache;
 pub(crate) use fetch::Answer;
 use folder::{Folder, Opened, blocking};
 
+use crate::faults::Faults;
 use crate::protocol::limits::{self, Limits};
 use crate::protocol::message::{ImageInfo, ImageName};
 use crate::transport::driver::Command;
@@ -150,6 +151,7 @@ pub(crate) struct Images {
     /// In a closed network finders show a certificate, and so do we.
     secure: Option<Arc<Live>>,
     /// What is being fetched: whoever wants the same waits for the same.
+    faults: Faults,
     fetches: Mutex<HashMap<ImageName, watch::Receiver<Outcome>>>,
     searching: Semaphore,
     /// When the next search may begin, were all places for bursts used.
@@ -168,6 +170,7 @@ impl Images {
         limits: Limits,
         commands: mpsc::Sender<Command>,
         secure: Option<Arc<Live>>,
+        faults: Faults,
     ) -> Arc<Self> {
         Arc::new(Self {
             folder: Folder::new(home.join(IMAGES)),
@@ -175,6 +178,7 @@ impl Images {
             limits,
             commands,
             secure,
+            faults,
             fetches: Mutex::default(),
             searching: Semaphore::new(limits::SEARCHES - LISTINGS),
             next_search: Mutex::new(tokio::time::Instant::now()),
@@ -271,10 +275,13 @@ impl Images {
         let under_way = UnderWay { images: Arc::clone(self), name: name.clone() };
         tokio::spawn(async move {
             let UnderWay { images, name } = &under_way;
-            let done = tokio::select! {
-                done = images.fetch(name) => done,
-                () = images.commands.closed() => Err(ImageError::Ended),
+            let fetching = async {
+                tokio::select! {
+                    done = images.fetch(name) => done,
+                    () = images.commands.closed() => Err(ImageError::Ended),
+                }
             };
+            let done = images.faults.contain("fetching an image", fetching).await.unwrap_or(Err(ImageError::Ended));
             // Gone from the table first: who comes from now on finds it kept, or begins anew.
             drop(under_way);
             sender.send_replace(Some(done));

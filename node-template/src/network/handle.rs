@@ -11,6 +11,8 @@ use tokio::task::JoinHandle;
 use super::time_of_day;
 use crate::admission::{AdmissionError, Reload};
 use crate::events::{Events, Ring};
+#[cfg(feature = "web")]
+use crate::faults::Faults;
 use crate::hook::Validator;
 use crate::images::{Image, ImageError, ImageList, Images};
 use crate::key::NodeKey;
@@ -55,6 +57,8 @@ pub struct Handle {
     pub(super) pool: pool::Reader,
     pub(super) syncs: Arc<Histogram>,
     pub(super) images: Arc<Images>,
+    #[cfg(feature = "web")]
+    pub(super) faults: Faults,
 }
 
 /// A transaction that a node took.
@@ -123,6 +127,12 @@ impl Handle {
     /// The node's id: its public key.
     pub fn id(&self) -> NodeId {
         self.node
+    }
+
+    /// Where faults are kept that the driver does not see by itself.
+    #[cfg(feature = "web")]
+    pub(crate) fn faults(&self) -> &Faults {
+        &self.faults
     }
 
     /// This run of the node.

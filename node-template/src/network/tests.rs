@@ -45,3 +45,22 @@ async fn a_node_does_not_outlive_the_thread_that_writes_its_pool() {
     assert_eq!(again.pooled_at_start(), 1, "what was acknowledged is there, and the folder is free");
     again.shutdown().await.expect("a clean end");
 }
+
+#[tokio::test]
+async fn a_node_does_not_outlive_its_driver_and_what_it_acknowledged_is_there() {
+    let folder = TempDir::new().expect("a folder");
+    let mut node = node(&folder).await;
+    node.submit(&serde_json::json!({ "before": 1 })).await.expect("taken").stored().await.expect("stored");
+    node.commands.send(Command::PanicInDriver).await.expect("it runs");
+    let error = node.ended().await;
+    assert!(matches!(error, NodeError::Fault(_)) && error.to_string().contains("a fault of this program"), "{error}");
+    // The pool's thread lets go of the folder once it sees that nobody drives it.
+    let again = loop {
+        match Network::new("localhost").folder(folder.path()).start().await {
+            Ok(again) => break again,
+            Err(error) => assert!(error.to_string().contains("in use"), "{error}"),
+        }
+    };
+    assert_eq!(again.pooled_at_start(), 1);
+    again.shutdown().await.expect("a clean end");
+}

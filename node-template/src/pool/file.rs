@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +15,9 @@ use crate::protocol::json;
 
 /// How much one write takes at most, in bytes of compact JSON: enough that the wait for the disk does not matter, little enough to hold twice.
 pub(super) const BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// How much is read and written at once when a file is written again.
+const AGAIN_BYTES: usize = 256 * 1024;
 
 /// How rows are laid out: those of `JSON.stringify(array, null, 2)`.
 const BEFORE_ROW: &[u8] = b"\n  ";
@@ -111,6 +115,37 @@ impl PoolFile {
         } else {
             disk.sync(&self.file)?;
         }
+        Ok(())
+    }
+
+    /// Writes what stands in the file once more, byte for byte, so that the next wait for the disk vouches for it. After a wait that failed, be it another program's, the
+    /// system may take for clean what never reached the disk (fsync(2)).
+    ///
+    /// # Errors
+    /// What the disk said.
+    pub(super) fn write_again(&self, disk: &dyn Disk, range: Range<u64>) -> io::Result<()> {
+        let mut block = vec![0; AGAIN_BYTES.min((range.end - range.start) as usize)];
+        let mut offset = range.start;
+        while offset < range.end {
+            let wanted = block.len().min((range.end - offset) as usize);
+            let read = disk::read_up_to(&self.file, &mut block[..wanted], offset)?;
+            if read == 0 {
+                return Ok(());
+            }
+            disk::write_all_at(disk, &self.file, &block[..read], offset)?;
+            offset += read as u64;
+        }
+        Ok(())
+    }
+
+    /// [`Self::write_again`] for the whole file, with the wait for the disk.
+    ///
+    /// # Errors
+    /// What the disk said.
+    pub(super) fn write_all_again(&mut self, disk: &dyn Disk) -> io::Result<()> {
+        self.write_again(disk, 0..self.left.length)?;
+        disk.sync(&self.file)?;
+        self.left = Stamp::of_file(&self.file)?;
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 //! map of identities would double that.
 
 use std::hash::BuildHasher;
+use std::ops::Range;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -37,6 +38,11 @@ impl Place {
 
     pub(super) fn length(self) -> usize {
         self.length as usize
+    }
+
+    /// Where it begins and ends.
+    pub(super) fn range(self) -> Range<u64> {
+        self.offset()..self.offset() + self.length() as u64
     }
 
     pub(super) fn is_lost(self) -> bool {

@@ -19,6 +19,8 @@ use super::{Opened, POOL_FILE, PoolError, Report, load, open_on, scan};
 use crate::protocol::json::{Parser, write_pretty};
 use crate::protocol::transaction::{Transaction, TransactionId};
 
+mod power;
+
 /// A call that the pool makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Call {

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::disk::Disk;
 use super::error::PoolError;
 use super::file::{BATCH_BYTES, PoolFile};
+use super::index::Place;
 use super::reload::{Recent, Reloaded};
 use super::shared::Shared;
 use super::{Report, reload};
@@ -73,6 +74,8 @@ pub(super) struct Writer {
     stale: bool,
     /// A failed write is still in the file.
     torn: bool,
+    /// What stands in the file may not be on the disk, although the system takes it for written: a wait failed, and what it was for could not be cut off.
+    doubtful: bool,
     /// The pause after the next failure, during a series of them.
     failing: Option<Duration>,
     recent: Recent,
@@ -100,6 +103,7 @@ impl Writer {
             closing: false,
             stale: false,
             torn: false,
+            doubtful: false,
             failing: None,
             recent: Recent::default(),
         }
@@ -213,7 +217,7 @@ impl Writer {
             let Some(ahead) = self.compare(batch)? else { continue };
             let begun = Instant::now();
             let mut rows = self.file.rows();
-            let mut placed = Vec::new();
+            let (mut placed, mut again) = (Vec::new(), Vec::new());
             let mut seen = IdSet::default();
             seen.reserve(batch.len());
             for transaction in batch {
@@ -221,13 +225,16 @@ impl Writer {
                 if !seen.insert(id) || self.shared.state().index.is_live(&id) {
                     continue;
                 }
-                let place = ahead.get(&id).copied().unwrap_or_else(|| rows.push(transaction.body()));
-                placed.push((transaction, place));
+                let there = ahead.get(&id).copied();
+                again.extend(there.map(Place::range));
+                placed.push((transaction, there.unwrap_or_else(|| rows.push(transaction.body()))));
             }
             if placed.is_empty() {
                 return Ok(begun.elapsed());
             }
-            if let Err(error) = self.file.append(self.disk.as_ref(), rows) {
+            let disk = self.disk.as_ref();
+            let mut rewritten = again.into_iter().map(|range| self.file.write_again(disk, range));
+            if let Err(error) = rewritten.try_for_each(|row| row).and_then(|()| self.file.append(disk, rows)) {
                 self.on_failed_append();
                 return Err(PoolError::io("write", self.shared.path())(error));
             }
@@ -256,8 +263,9 @@ impl Writer {
         }
         self.stale = true;
         let storing = storing.iter().map(Transaction::id).collect();
-        let reloaded = reload::reload(&self.shared, self.disk.as_ref(), &self.recent, &storing)?;
-        let Some(Reloaded { file, repairs, lost, found, ahead }) = reloaded else {
+        let reloaded = reload::reload(&self.shared, self.disk.as_ref(), &self.recent, &storing);
+        self.doubtful |= reloaded.is_err();
+        let Some(Reloaded { file, repairs, lost, found, ahead }) = reloaded? else {
             return Ok(None);
         };
         self.file = file;
@@ -269,6 +277,10 @@ impl Writer {
         }
         let all_found =
             reload::announce(&self.shared, found, |transactions| self.report(Report::Found { transactions }))?;
+        if self.doubtful {
+            self.file.write_all_again(self.disk.as_ref()).map_err(PoolError::io("write", &path))?;
+            self.doubtful = false;
+        }
         self.stale = !all_found;
         Ok(all_found.then_some(ahead))
     }
@@ -276,6 +288,7 @@ impl Writer {
     fn on_failed_append(&mut self) {
         self.stale = true;
         self.torn = self.file.restore(self.disk.as_ref()).is_err();
+        self.doubtful |= self.torn;
         if self.torn {
             // If even this fails, the file will seem to be somebody else's work, and is read as such.
             self.file.note().ok();

@@ -67,6 +67,11 @@ pub enum Input {
     },
     /// A task of the shell ended in a fault of this program.
     Panicked,
+    /// What the shell has counted since its start, besides the core; told with the core's own counters.
+    Counted {
+        /// Names and numbers.
+        counts: Vec<(&'static str, u64)>,
+    },
     /// So much more was written on links to peers.
     Written {
         /// Bytes, the heads of frames and TLS included.

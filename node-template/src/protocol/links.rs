@@ -238,6 +238,11 @@ impl Links {
         self.doubles > 0
     }
 
+    /// How many full peers there are links to, each once.
+    pub(super) fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// How many nodes we are linked to: each full peer once, each plain peer by the link that we dialled.
     pub(super) fn peers(&self) -> usize {
         let open = || self.all.values().filter(|link| link.takes_transactions());

@@ -63,6 +63,8 @@ mod timers;
 mod trees;
 
 #[cfg(test)]
+mod clocks;
+#[cfg(test)]
 mod testing;
 
 use rand::SeedableRng;
@@ -131,6 +133,8 @@ pub struct Protocol {
     /// Where the pool ended before the fact that is being handled.
     end_before: u64,
     counters: Counters,
+    /// What the shell counts, as it last told.
+    shell_counts: Vec<(&'static str, u64)>,
     /// When a person was last warned of a peer.
     warned: Option<Instant>,
     ending: bool,
@@ -168,6 +172,7 @@ impl Protocol {
             writable: true,
             end_before: 0,
             counters: Counters::default(),
+            shell_counts: Vec::new(),
             warned: None,
             ending: false,
             config,
@@ -200,6 +205,7 @@ impl Protocol {
             Input::LinkClosed { link, cause } => self.on_link_closed(now, link, cause),
             Input::Broke { link, what } => self.on_broke(link, &what),
             Input::Panicked => self.counters.tasks_panicked += 1,
+            Input::Counted { counts } => self.shell_counts = counts,
             Input::Written { bytes } => self.counters.peers_sent_bytes += bytes,
             Input::Refused { remote, reason } => self.on_refused(now, remote, &reason),
             Input::LinkFull { link } => self.on_link_full(now, link),
@@ -256,7 +262,10 @@ impl Protocol {
             pool: self.holdings.stored_summary(),
             writable: self.writable,
             held: asked.iter().filter(|id| self.holdings.has_stored(id)).count(),
-            counters: self.counters.entries().map(|(name, count)| (name.to_owned(), count)).collect(),
+            counters: {
+                let all = self.counters.entries().chain(self.shell_counts.iter().copied());
+                all.map(|(name, count)| (name.to_owned(), count)).collect()
+            },
         }
     }
 

@@ -230,6 +230,20 @@ impl Credentials {
         }
     }
 
+    /// TLS over a connection that was opened to a node of the network, and who answered: for programs that speak its protocol themselves.
+    ///
+    /// # Errors
+    /// The TLS library's, as an [`io::Error`]: who answered is no member, or takes this one for none. That the other end refuses may show only at the first read.
+    pub async fn secure<S>(
+        &self,
+        stream: S,
+    ) -> io::Result<(impl AsyncRead + AsyncWrite + Unpin + Send + use<S>, Certified)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        self.connect(stream).await
+    }
+
     /// The TLS handshake as client, and who answered.
     pub(crate) async fn connect<S>(&self, stream: S) -> io::Result<(Stream<S>, Certified)>
     where

@@ -9,6 +9,7 @@ use tokio_tungstenite::tungstenite::http::header::{HeaderValue, SEC_WEBSOCKET_PR
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, http};
 
+use super::outlet::Outlet;
 use super::resolve::connect;
 use super::secure::{Live, dial_failed};
 use super::stream::{Guarded, Stream};
@@ -109,8 +110,9 @@ async fn upgrade(
             (stream, Some(certified))
         }
     };
-    let (mut socket, response) = client_async_with_config(request, stream, Some(websocket_config())).await?;
-    socket.get_mut().lift_allowance();
+    let (mut socket, response) =
+        client_async_with_config(request, Outlet::new(stream), Some(websocket_config())).await?;
+    socket.get_mut().stream_mut().lift_allowance();
     let greeting = response
         .headers()
         .get(Greeting::HEADER)

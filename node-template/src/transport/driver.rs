@@ -23,6 +23,7 @@ use super::trip::Trip;
 use super::{Arrival, Read};
 use crate::discovery::Discovering;
 use crate::events::Teller;
+use crate::faults::Faults;
 use crate::hook::Validator;
 use crate::images::{Answer, Images};
 use crate::pool::{Pool, Report};
@@ -31,7 +32,7 @@ use crate::protocol::address::Scope;
 use crate::protocol::event::Event;
 use crate::protocol::identity::{LinkId, Session};
 use crate::protocol::limits::Limits;
-use crate::protocol::message::SearchId;
+use crate::protocol::message::{Message, SearchId};
 use crate::protocol::transaction::Transaction;
 use crate::protocol::{Direction, Input, Protocol, RequestId, Told};
 use crate::remembered::Remembered;
@@ -76,6 +77,7 @@ pub(crate) struct Parts {
     pub(crate) events: Teller,
     pub(crate) syncs: Arc<Histogram>,
     pub(crate) images: Arc<Images>,
+    pub(crate) faults: Faults,
     pub(crate) discovering: Discovering,
 }
 
@@ -244,6 +246,15 @@ impl Driver {
         }
     }
 
+    /// Tells the core all that is counted outside it, before somebody is told.
+    fn tell_counts(&mut self) {
+        self.tell_written();
+        for _ in 0..self.parts.faults.take() {
+            self.handle(Input::Panicked);
+        }
+        self.handle(Input::Counted { counts: self.parts.images.counts().collect() });
+    }
+
     fn on_arrivals(&mut self, arrivals: &mut Vec<Arrival>) {
         self.tell_written();
         for arrival in arrivals.drain(..) {
@@ -252,6 +263,9 @@ impl Driver {
                     for message in messages {
                         if let Ok(message) = &message {
                             tracing::debug!("{} came in on link {link}", crate::report::plain(message.kind()));
+                            if matches!(message, Message::Status(_)) {
+                                self.tell_counts();
+                            }
                         }
                         self.handle(Input::Received { link, message });
                     }
@@ -340,7 +354,7 @@ impl Driver {
         };
         let mut task = LinkTask::new(link, socket, Arc::clone(&queue), rate, common);
         if matches!(direction, Direction::Dialled { .. }) {
-            task = task.of_peer();
+            task = task.dialled();
         }
         let handle = self.tasks.spawn(task.run());
         self.carried.insert(handle.id(), link);

@@ -92,6 +92,8 @@ pub(crate) struct LinkTask {
     /// Waits for room in the driver's inbox.
     reservation: Option<Reservation>,
     rate: Option<Rate>,
+    /// Whether we dialled: then what we send is masked (RFC 6455, section 5.1).
+    dialled: bool,
     /// Whether a peer is at the other end: we dialled it, or it introduced itself. Clients alone are held up.
     is_peer: bool,
     /// Waits while clients are held up.
@@ -126,6 +128,7 @@ impl LinkTask {
             last_batch: 0,
             reservation: None,
             rate,
+            dialled: false,
             is_peer: false,
             held_up: None,
             pause: None,
@@ -133,8 +136,9 @@ impl LinkTask {
         }
     }
 
-    /// A peer is at the other end: we dialled it, or it introduced itself.
-    pub(crate) fn of_peer(mut self) -> Self {
+    /// We dialled, so a peer is at the other end.
+    pub(crate) fn dialled(mut self) -> Self {
+        self.dialled = true;
         self.note_peer();
         self
     }
@@ -161,6 +165,10 @@ impl LinkTask {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         // Reading first: an answer to what has arrived can then leave in the same wake-up.
         let read = self.poll_read(cx);
+        if let Poll::Ready(End { farewell: None, .. }) = &read {
+            // The other end has closed or is gone: behind our answer to that nothing may follow (RFC 6455, section 5.5.1).
+            return read;
+        }
         let wrote = self.poll_write(cx);
         match (read, wrote) {
             (Poll::Ready(end), _) | (_, Poll::Ready(end)) => Poll::Ready(end),
@@ -301,7 +309,7 @@ impl LinkTask {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
             let moved = self.poll_send(cx);
-            let written = self.socket.get_ref().written();
+            let written = self.socket.get_ref().stream().written();
             let before = std::mem::replace(&mut self.written, written);
             if before != written {
                 self.queue.moved();
@@ -329,16 +337,20 @@ impl LinkTask {
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), tungstenite::Error>> {
         let mut socket = Pin::new(&mut self.socket);
         while !self.staged.is_empty() {
+            if socket.get_ref().is_full() {
+                ready!(socket.as_mut().poll_flush(cx))?;
+            }
             ready!(socket.as_mut().poll_ready(cx))?;
             let Some((lane, item)) = self.staged.pop_front() else {
                 break;
             };
             let bytes = item.bytes();
             self.dirty = true;
-            socket.as_mut().start_send(match item {
-                Item::Text(text) => tungstenite::Message::Text(text),
-                Item::Ping => tungstenite::Message::Ping(Bytes::new()),
-            })?;
+            match item {
+                Item::Text(text) if self.dialled => socket.as_mut().start_send(tungstenite::Message::Text(text))?,
+                Item::Text(text) => socket.as_mut().get_mut().get_mut().put_text(text.as_bytes()),
+                Item::Ping => socket.as_mut().start_send(tungstenite::Message::Ping(Bytes::new()))?,
+            }
             self.queue.sent(lane, bytes);
         }
         if self.dirty {
@@ -350,7 +362,7 @@ impl LinkTask {
 
     /// Ready when nothing has moved for the write deadline.
     fn poll_stuck(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let written = self.socket.get_ref().written();
+        let written = self.socket.get_ref().stream().written();
         let deadline = Instant::now() + self.common.write_deadline;
         let (timer, before) = self.stuck.get_or_insert_with(|| (Box::pin(tokio::time::sleep_until(deadline)), written));
         if *before != written {

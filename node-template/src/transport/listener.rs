@@ -20,6 +20,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::door::{self, Entered, NotEntered};
 use super::half_open::{Entry, HalfOpen};
+use super::outlet::Outlet;
 use super::secure::Live;
 use super::stream::Guarded;
 use super::{Arrival, Socket, websocket_config};
@@ -147,22 +148,31 @@ impl Doorman {
 
     /// Upgrades a connection, unless it has to give way to another while it takes its time.
     async fn receive(self: Arc<Self>, stream: TcpStream, remote: SocketAddr, mut entry: Entry) {
-        let transfer = tokio::select! {
-            transfer = self.upgrade(stream, remote) => transfer,
+        let upgraded = tokio::select! {
+            upgraded = self.upgrade(stream, remote) => upgraded,
             () = entry.displaced() => {
                 return tracing::debug!("{remote} was slow with its WebSocket upgrade, and gave way to others");
             }
         };
+        // From here on it has a place, and who waits is not its other end but the driver.
         drop(entry);
-        if let Some(Transfer { socket, remote, certified, place }) = transfer {
+        let Some(Upgraded { socket, remote, certified, place, transfer }) = upgraded else { return };
+        if transfer {
             // It keeps its place among the connections, and is no link.
             Arc::clone(&self.images).serve(socket, remote, certified).await;
             drop(place);
+        } else if self
+            .inbox
+            .send(Arrival::Accepted { socket: Box::new(socket), remote, place, certified })
+            .await
+            .is_err()
+        {
+            tracing::debug!("a connection came while this node was shutting down");
         }
     }
 
-    /// Upgrades and hands the driver a link; a transfer is for the caller.
-    async fn upgrade(&self, stream: TcpStream, remote: SocketAddr) -> Option<Transfer> {
+    /// Upgrades a connection and finds it a place.
+    async fn upgrade(&self, stream: TcpStream, remote: SocketAddr) -> Option<Upgraded> {
         // Who comes from an address of ours is on this host, as much as who comes from loopback.
         let local = stream.local_addr().is_ok_and(|local| local.ip() == remote.ip());
         let upgraded = tokio::time::timeout(self.limits.upgrade_timeout, self.handshake(stream)).await;
@@ -191,15 +201,9 @@ impl Doorman {
             tracing::debug!("{remote} was told that there is no place: {closing:?}");
             return None;
         };
-        socket.get_mut().lift_allowance();
+        socket.get_mut().stream_mut().lift_allowance();
         let remote = if local { IpAddr::from(Ipv4Addr::LOCALHOST) } else { remote.ip().to_canonical() };
-        if transfer {
-            return Some(Transfer { socket, remote, certified, place });
-        }
-        if self.inbox.send(Arrival::Accepted { socket: Box::new(socket), remote, place, certified }).await.is_err() {
-            tracing::debug!("a connection came while this node was shutting down");
-        }
-        None
+        Some(Upgraded { socket, remote, certified, place, transfer })
     }
 
     /// Tells the driver, for the log and the counters. One who knocks again and again is told of less.
@@ -220,7 +224,7 @@ impl Doorman {
             transfer = wants_transfer(request);
             self.greet(request, response)
         };
-        let socket = accept_hdr_async_with_config(stream, greet, Some(websocket_config())).await?;
+        let socket = accept_hdr_async_with_config(Outlet::new(stream), greet, Some(websocket_config())).await?;
         Ok((Entered { socket, certified }, transfer))
     }
 
@@ -247,12 +251,14 @@ fn wants_transfer(request: &Request) -> bool {
     offered.flat_map(|value| value.split(',')).any(|name| name.trim() == wire::PROTOCOL)
 }
 
-/// A connection over which somebody wants an image.
-struct Transfer {
+/// A connection that is a WebSocket by now, and has a place.
+struct Upgraded {
     socket: Socket,
     remote: IpAddr,
     certified: Option<Certified>,
     place: Place,
+    /// Whether somebody wants an image over it.
+    transfer: bool,
 }
 
 /// How many accepted connections there are, by IP address.
@@ -306,6 +312,7 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::faults::Faults;
 
     #[test]
     fn places_are_bounded_by_number_and_address_and_given_back() {
@@ -330,7 +337,7 @@ mod tests {
         let (inbox, mut arrivals) = mpsc::channel(8);
         let greeting = greeting.parse().expect("a greeting");
         let home = tempfile::tempdir().expect("a folder");
-        let images = Images::open(home.path(), Limits::default(), mpsc::channel(1).0, None);
+        let images = Images::open(home.path(), Limits::default(), mpsc::channel(1).0, None, Faults::default());
         let doorman = Arc::new(Doorman::new(&greeting, Limits::default(), inbox, None, images));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let at = listener.local_addr().expect("bound");
@@ -342,6 +349,28 @@ mod tests {
         assert!(matches!(arrivals.recv().await, Some(Arrival::Accepted { .. })));
         door.abort();
         drop(lost);
+    }
+
+    #[tokio::test]
+    async fn connections_that_wait_for_the_driver_are_not_taken_for_slow_ones() {
+        let greeting = "00".repeat(32) + "/00000000-0000-4000-8000-000000000000";
+        let (inbox, mut arrivals) = mpsc::channel(1);
+        let home = tempfile::tempdir().expect("a folder");
+        let limits = Limits { half_open: 2, ..Limits::default() };
+        let images = Images::open(home.path(), limits.clone(), mpsc::channel(1).0, None, Faults::default());
+        let doorman = Arc::new(Doorman::new(&greeting.parse().expect("a greeting"), limits, inbox, None, images));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let at = listener.local_addr().expect("bound");
+        let door = tokio::spawn(doorman.keep_open(listener));
+        // The driver takes nothing meanwhile.
+        let mut open = Vec::new();
+        for _ in 0..10 {
+            open.push(tokio_tungstenite::connect_async(format!("ws://{at}")).await.expect("it is upgraded"));
+        }
+        for number in 0..10 {
+            assert!(matches!(arrivals.recv().await, Some(Arrival::Accepted { .. })), "connection {number}");
+        }
+        door.abort();
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@ pub(crate) mod histogram;
 mod link;
 pub(crate) mod links;
 pub(crate) mod listener;
+mod outlet;
 pub(crate) mod pressure;
 mod queue;
 mod rate;
@@ -38,7 +39,7 @@ use crate::protocol::message::{Malformed, Message};
 use crate::protocol::transaction::Origin;
 
 /// A WebSocket whose upgrade is done.
-pub(crate) type Socket = WebSocketStream<stream::Stream<stream::Guarded>>;
+pub(crate) type Socket = WebSocketStream<outlet::Outlet<stream::Stream<stream::Guarded>>>;
 
 /// What comes in for the driver, in order for each link.
 pub(crate) enum Arrival {
@@ -87,13 +88,13 @@ impl Read {
     }
 }
 
-/// How WebSockets are read and written. The read buffer is small because it is zero-filled at every read and every link has one; the frame limit
-/// counts before memory is taken, because a frame's header alone reserves what it announces.
+/// How WebSockets are read and written. The read buffer is small because it is zero-filled at every read and every link has one; what is written is gathered
+/// elsewhere (`outlet.rs`); the frame limit counts before memory is taken, because a frame's header alone reserves what it announces.
 fn websocket_config() -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(8 * 1024)
-        .write_buffer_size(64 * 1024)
-        .max_write_buffer_size(64 * 1024 + 2 * limits::MESSAGE_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(2 * limits::MESSAGE_BYTES)
         .max_message_size(Some(limits::MESSAGE_BYTES))
         .max_frame_size(Some(limits::MESSAGE_BYTES))
 }

@@ -51,7 +51,10 @@ impl State {
 
 /// All that is served.
 pub(super) fn router(state: Shared) -> Router {
-    Router::new()
+    let router = Router::new();
+    #[cfg(test)]
+    let router = router.route("/trip/request", get(trip_request)).route("/trip/hub", get(trip_hub));
+    router
         .route("/", get(page::index))
         .route("/{file}", get(page::file))
         .route("/api", get(description))
@@ -73,6 +76,19 @@ pub(super) fn router(state: Shared) -> Router {
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(Arc::clone(&state), guard))
         .with_state(state)
+}
+
+/// A request that ends in a panic.
+#[cfg(test)]
+async fn trip_request() -> &'static str {
+    panic!("as a test wants it")
+}
+
+/// Has the hub end in one.
+#[cfg(test)]
+async fn trip_hub(FromState(state): FromState<Shared>) -> &'static str {
+    state.hub.trip();
+    "soon"
 }
 
 async fn nowhere() -> Problem {

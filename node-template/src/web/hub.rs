@@ -80,6 +80,9 @@ pub(super) struct Hub {
     reasons: Mutex<BTreeMap<String, String>>,
     view: tokio::sync::Mutex<Option<(Instant, Duration, std::sync::Arc<View>)>>,
     pub(super) delays: Delays,
+    /// Whether the next turn is to end in a panic.
+    #[cfg(test)]
+    trip: std::sync::atomic::AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -97,7 +100,15 @@ impl Hub {
             reasons: Mutex::default(),
             view: tokio::sync::Mutex::default(),
             delays: Delays::default(),
+            #[cfg(test)]
+            trip: false.into(),
         }
+    }
+
+    /// Has the next turn end in a panic.
+    #[cfg(test)]
+    pub(super) fn trip(&self) {
+        self.trip.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Ends every stream.
@@ -145,8 +156,12 @@ impl Hub {
         let mut events = self.node.events();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut number, mut told, mut activity) = (0, Told::default(), Activity::default());
+        // After a fault lines are counted on from where they were.
+        let mut number = lock(&self.lines).back().map_or(0, |line| line.number + 1);
+        let (mut told, mut activity) = (Told::default(), Activity::default());
         loop {
+            #[cfg(test)]
+            assert!(!self.trip.swap(false, std::sync::atomic::Ordering::Relaxed), "as a test wants it");
             let tick = tokio::select! {
                 () = self.node.gone() => return,
                 _ = ticks.tick() => true,

@@ -41,6 +41,9 @@ mod serve;
 mod stream;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 /// How far above the peers' port the default one lies.
 const ABOVE_PORT: u16 = 4_000;
 

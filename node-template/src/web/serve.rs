@@ -18,39 +18,64 @@ use tokio::time::{Instant, Sleep};
 
 use super::api::{self, Shared};
 use super::limits::{CONNECTIONS, HEAD_BYTES, HEAD_WITHIN, WRITE_WITHIN};
+use crate::faults::Faults;
 
 /// How long answers that are under way have when it ends.
 const END_WITHIN: Duration = Duration::from_secs(1);
 /// After an accept failed, for want of descriptors above all.
 const PAUSE: Duration = Duration::from_millis(100);
+/// After a fault of this program.
+const REST: Duration = Duration::from_secs(1);
 
 /// Serves until `stop` ends, or the node.
 pub(super) async fn run(listeners: Vec<TcpListener>, state: Shared, stop: watch::Receiver<()>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let router = api::router(Arc::clone(&state));
+    let faults = state.node.faults();
     let mut tasks = JoinSet::new();
     for listener in listeners {
-        tasks.spawn(accept(listener, Arc::clone(&places), router.clone(), stop.clone()));
+        let (places, router, stop, faults) = (Arc::clone(&places), router.clone(), stop.clone(), faults.clone());
+        tasks.spawn(async move {
+            let begin = || accept(&listener, &places, &router, &stop, &faults);
+            again_after_faults(&faults, "accepting connections to the page", begin).await;
+        });
     }
     let mut stop = stop;
     tokio::select! {
         // Nothing is ever sent: the error that the sender is gone is what is waited for.
         _ = stop.changed() => {}
-        () = state.hub.run() => {}
+        () = again_after_faults(faults, "telling the pages what happens", || state.hub.run()) => {}
     }
     // The hub's frames end with it, and every stream with them.
     state.hub.end();
     tasks.shutdown().await;
 }
 
-async fn accept(listener: TcpListener, places: Arc<Semaphore>, router: Router, stop: watch::Receiver<()>) {
+/// Does some work to its end, and begins it anew after each fault of this program.
+async fn again_after_faults<W: Future<Output = ()>>(faults: &Faults, what: &str, begin: impl Fn() -> W) {
+    while faults.contain(what, begin()).await.is_none() {
+        // Whatever it was may come again at once.
+        tokio::time::sleep(REST).await;
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+    router: &Router,
+    stop: &watch::Receiver<()>,
+    faults: &Faults,
+) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Ok(place) = Arc::clone(places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((socket, _)) => {
-                connections.spawn(connection(socket, router.clone(), place, stop.clone()));
+                let (connection, faults) = (connection(socket, router.clone(), place, stop.clone()), faults.clone());
+                connections.spawn(async move {
+                    faults.contain("a connection to the page", connection).await;
+                });
             }
             Err(error) => {
                 tracing::debug!("the page's port can not accept a connection: {error}");

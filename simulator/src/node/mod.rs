@@ -376,6 +376,7 @@ fn note(net: &mut Network, actor: usize, input: &Input) {
         Input::Unread { link } => ("unread", link.map_or(0, |link| link.0), String::new()),
         Input::Broke { link, what } => ("breaks", link.0, what.clone()),
         Input::Panicked => ("panics", 0, String::new()),
+        Input::Counted { counts } => ("counted", counts.len() as u64, String::new()),
         Input::Refused { remote, reason } => ("refuses", 0, format!("{remote}: {reason}")),
         Input::LinkClosed { link, cause } => ("closed", link.0, cause.clone()),
         Input::LinkFull { link } => ("full", link.0, String::new()),

@@ -16,7 +16,7 @@ use futures_util::future::{join_all, try_join_all};
 use tokio::time::sleep;
 
 use crate::process::Process;
-use crate::terminal::{count, tell};
+use crate::terminal::{count, number, tell};
 use crate::up::{Stop, build};
 use crate::workspace::Workspace;
 
@@ -30,16 +30,16 @@ const INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// How many nodes, one network after another
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "10,100,200", value_parser = clap::value_parser!(u32).range(2..=1_000))]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "10,100,200", value_parser = number(2..=1_000_u32, "10 or 10,100"))]
     nodes: Vec<u32>,
     /// To how many others each node links at most
-    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = number(1..=1_000_u32, "6"))]
     cap: u32,
     /// For how long they are watched, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = number(1..=3_600_u64, "30"))]
     seconds: u64,
     /// How long the beginning lasts, from when all have links: free places are looked for, and everybody is told of everybody
-    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(0..=3_600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = number(0..=3_600_u64, "120"))]
     warm_up: u64,
     /// Print a Markdown table
     #[arg(long)]

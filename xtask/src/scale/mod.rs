@@ -17,7 +17,7 @@ use p2p_node::protocol::json::Parser;
 use p2p_node::protocol::transaction::Transaction;
 
 use crate::process::Process;
-use crate::terminal::{table, tell};
+use crate::terminal::{number, table, tell};
 use crate::up::build;
 use crate::workspace::Workspace;
 
@@ -44,10 +44,10 @@ const WIRE: u64 = 3_000_000;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// How many transactions the pool holds
-    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(10_000..=10_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = number(10_000..=10_000_000_u64, "1000000"))]
     transactions: u64,
     /// How many of them the second node lacks, scattered over all
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number(1..=100_000_u64, "1000"))]
     missing: u64,
     /// Where the nodes' folders are made, and removed at the end; about 800 MB for a million
     #[arg(long, value_name = "FOLDER", default_value = "target/scale")]

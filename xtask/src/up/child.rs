@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
+use super::pages::HTTP_PORT;
 use super::voice::{Speaker, Stream};
 use crate::workspace::Folder;
 
@@ -27,10 +28,11 @@ pub(super) enum Phase {
     Kill,
 }
 
-/// Starts the node of a folder. The future shows its lines and obeys `phase`; it ends with the process, and tells how that ended.
+/// Starts the node of a folder; `http_port`: the exported HTTP_PORT, where it holds for this node. The future shows its lines and obeys `phase`; it ends with the process, and tells how that ended.
 pub(super) fn start(
     binary: &Path,
     folder: &Folder,
+    http_port: Option<&str>,
     speaker: Speaker,
     phase: watch::Receiver<Phase>,
 ) -> Result<impl Future<Output = (u32, io::Result<ExitStatus>)> + Send + 'static> {
@@ -38,6 +40,10 @@ pub(super) fn start(
     for name in PER_FOLDER {
         command.env_remove(name);
     }
+    match http_port {
+        Some(port) => command.env(HTTP_PORT, port),
+        None => command.env_remove(HTTP_PORT),
+    };
     command
         .current_dir(&folder.path)
         .stdin(Stdio::null())

@@ -17,6 +17,7 @@ use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use futures_util::FutureExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -29,6 +30,8 @@ use voice::Voice;
 
 /// How long a node may take to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(5);
+/// For how long after a Ctrl+C another one is the same.
+const SAME: Duration = Duration::from_millis(300);
 /// How long the mesh may take before we say what is missing.
 const LATE: Duration = Duration::from_secs(10);
 
@@ -106,8 +109,9 @@ async fn supervise(
     let mut stop = Stop::new()?;
     let (phase, _) = watch::channel(Phase::Run);
     let mut running = JoinSet::new();
+    let exported = pages::exported_port(idle.len(), voice);
     for folder in &idle {
-        running.spawn(child::start(binary, folder, voice.of(folder.number), phase.subscribe())?);
+        running.spawn(child::start(binary, folder, exported.as_deref(), voice.of(folder.number), phase.subscribe())?);
     }
     let live: Live = RefCell::new(folders.into_iter().map(|folder| (folder.number, folder)).collect());
     let began = Instant::now();
@@ -120,7 +124,7 @@ async fn supervise(
             Some(ended) = running.join_next() => report(ended?, &live, voice),
             nodes = &mut mesh, if waiting => {
                 waiting = false;
-                voice.say(&invitation(nodes, began.elapsed(), pages::line(live.borrow().values())));
+                voice.say(&invitation(nodes, began.elapsed(), pages::line(live.borrow().values(), exported.as_deref())));
             }
             () = &mut late, if waiting && patient => {
                 patient = false;
@@ -140,7 +144,8 @@ fn report((number, status): (u32, std::io::Result<ExitStatus>), live: &Live, voi
     voice.say(&format!("node-{number} has ended on its own ({how}); its last lines above say why"));
 }
 
-/// Asks all nodes to end, waits, and kills those that do not, or all at a second Ctrl+C.
+/// Asks all nodes to end, waits, and kills those that do not, or all at a second Ctrl+C. What comes right behind the first is no second: some programs that end others
+/// signal a process and its group (timeout(1)), and fingers slip.
 async fn end(
     mut running: JoinSet<(u32, std::io::Result<ExitStatus>)>,
     phase: &watch::Sender<Phase>,
@@ -159,24 +164,38 @@ async fn end(
         }
         Ok(())
     };
-    let ended = tokio::select! {
-        ended = timeout(GRACE, ends(&mut running)) => ended,
-        () = stop.asked() => Ok(Ok(())),
+    let again = async {
+        tokio::time::sleep(SAME).await;
+        stop.forget();
+        voice.say("waiting for them to end; Ctrl+C again kills those that still run at once");
+        stop.asked().await;
     };
-    if let Ok(ended) = ended {
-        ended?;
+    let ended = tokio::select! {
+        ended = timeout(GRACE, ends(&mut running)) => ended.ok().transpose()?.map_or(Ended::Late, |()| Ended::All),
+        () = again => Ended::Hurried,
+    };
+    let left = terminal::count(running.len(), "node");
+    let are = if running.len() == 1 { "is" } else { "are" };
+    match ended {
+        Ended::All => {}
+        Ended::Late => voice.say(&format!("{left} did not end within {} s and {are} killed", GRACE.as_secs())),
+        Ended::Hurried => voice.say(&format!("asked again: {left} that had not ended {are} killed at once")),
     }
     if !running.is_empty() {
-        voice.say(&format!(
-            "{} did not end in time and {} killed",
-            terminal::count(running.len(), "node"),
-            if running.len() == 1 { "is" } else { "are" }
-        ));
         phase.send_replace(Phase::Kill);
         ends(&mut running).await?;
     }
     voice.say("all nodes have ended");
     Ok(ExitCode::SUCCESS)
+}
+
+/// How waiting for the nodes to end came out.
+enum Ended {
+    All,
+    /// Some took too long.
+    Late,
+    /// Whoever asked did not want to wait.
+    Hurried,
 }
 
 fn invitation(nodes: usize, after: Duration, pages: Option<String>) -> String {
@@ -206,6 +225,11 @@ impl Stop {
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         let [interrupt, terminate, hangup] = kinds.map(signal);
         Ok(Self { signals: [interrupt?, terminate?, hangup?] })
+    }
+
+    /// What has come by now does not count.
+    fn forget(&mut self) {
+        while self.asked().now_or_never().is_some() {}
     }
 
     pub(crate) async fn asked(&mut self) {

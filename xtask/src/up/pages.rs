@@ -1,24 +1,42 @@
 //! Where the nodes' pages are, worked out as the nodes do it: HTTP_PORT, or 4000 above the port that a node listens on.
 
+use super::voice::Voice;
+use crate::terminal::plain;
 use crate::workspace::Folder;
+
+/// The setting for a page's port.
+pub(super) const HTTP_PORT: &str = "HTTP_PORT";
 
 /// How far above its peers' port a node has its page, if nothing else is set.
 const ABOVE_PORT: u16 = 4_000;
 
+/// The HTTP_PORT that is exported in this shell, as far as it holds for the nodes that are started: two nodes can not have one port, but none can be had by all.
+pub(super) fn exported_port(nodes: usize, voice: &Voice) -> Option<String> {
+    let port = exported(HTTP_PORT)?;
+    if nodes < 2 || port == "0" {
+        return Some(port);
+    }
+    voice.say(&format!(
+        "{HTTP_PORT}={} is exported in this shell, and {nodes} nodes can not share a port: it is left out, each node has a page of its own; run 'unset {HTTP_PORT}' to be rid of this line",
+        plain(&port)
+    ));
+    None
+}
+
 /// One line with the pages of these nodes; `None` if no node has one.
-pub(super) fn line<'a>(folders: impl Iterator<Item = &'a Folder>) -> Option<String> {
-    let pages: Vec<_> = folders.filter_map(page).collect();
+pub(super) fn line<'a>(folders: impl Iterator<Item = &'a Folder>, exported_port: Option<&str>) -> Option<String> {
+    let pages: Vec<_> = folders.filter_map(|folder| page(folder, exported_port)).collect();
     (!pages.is_empty()).then(|| format!("pages: {}", pages.join(" ")))
 }
 
 /// The page of a running node. `None` if it has none, or one on a port that only its log tells.
-fn page(folder: &Folder) -> Option<String> {
-    let setting = |name: &str| exported(name).or_else(|| folder.setting(name));
-    let port = match setting("HTTP_PORT") {
+fn page(folder: &Folder, exported_port: Option<&str>) -> Option<String> {
+    let port = match exported_port.map(str::to_owned).or_else(|| folder.setting(HTTP_PORT)) {
         Some(port) => port.parse().ok()?,
         None => folder.address().ok()?.port().checked_add(ABOVE_PORT)?,
     };
-    url(setting("HTTP_HOST").as_deref().unwrap_or("localhost"), port)
+    let host = exported("HTTP_HOST").or_else(|| folder.setting("HTTP_HOST"));
+    url(host.as_deref().unwrap_or("localhost"), port)
 }
 
 /// What is exported in this shell the nodes have too, and it goes over their folders' settings.

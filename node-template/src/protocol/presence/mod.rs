@@ -101,14 +101,15 @@ impl Presence {
     pub(super) fn known_to(&self, node: NodeId) -> Option<u32> {
         self.table.get(node).map(|announcement| announcement.nodes)
     }
-
-    /// How long it is at most from one announcement of ours to the next.
-    fn interval(&self) -> Duration {
-        INTERVAL.max(INTERVAL_PER_NODE * u32::try_from(self.count()).unwrap_or(u32::MAX))
-    }
 }
 
 impl Protocol {
+    /// How many nodes there are to be reckoned with: those that announced themselves, or, while most of our neighbours have not, those neighbours. Whoever links many times and
+    /// says nothing must not have us tell all of them of each other, again and again, as if we were a handful.
+    fn many(&self) -> usize {
+        self.presence.count().max(self.links.nodes())
+    }
+
     /// What we say of ourselves.
     fn announcement(&self, left: bool) -> Announcement {
         let mut peers: Vec<NodeId> = self.neighbours().map(|(_, node)| node).collect();
@@ -125,7 +126,7 @@ impl Protocol {
             links: u32::try_from(self.links.peers()).unwrap_or(u32::MAX),
             max_peers: self.config.max_peers,
             nodes: u32::try_from(self.presence.count()).unwrap_or(u32::MAX),
-            interval: u32::try_from(self.presence.interval().as_secs()).unwrap_or(u32::MAX),
+            interval: u32::try_from(interval(self.many()).as_secs()).unwrap_or(u32::MAX),
             left,
             seal: None,
         };
@@ -173,7 +174,7 @@ impl Protocol {
             return;
         }
         let many = match self.presence.announced {
-            Some(_) => self.presence.count(),
+            Some(_) => self.many(),
             None => self.links.peers(),
         };
         let settle = settle(many);
@@ -196,7 +197,7 @@ impl Protocol {
         self.presence.seq += 1;
         let frame = AnnounceFrame { announcement: self.announcement(false), told: None };
         self.send_announcement(everybody, &frame);
-        let wait = self.presence.interval().mul_f64(self.presence.rng.random_range(0.8..1.0));
+        let wait = interval(self.many()).mul_f64(self.presence.rng.random_range(0.8..1.0));
         self.timers.set(Timer::Announce, now + wait);
     }
 
@@ -370,6 +371,11 @@ impl Protocol {
         let address = linked.or_else(|| self.presence.table.get(node)?.address.clone());
         PeerName { node: Some(node), address }
     }
+}
+
+/// How long it is at most from one announcement of ours to the next where there are so many nodes.
+fn interval(nodes: usize) -> Duration {
+    INTERVAL.max(INTERVAL_PER_NODE * u32::try_from(nodes).unwrap_or(u32::MAX))
 }
 
 /// How long links have to settle where there are so many nodes.

@@ -74,12 +74,29 @@ fn in_a_settled_mesh_nobody_passes_on_what_all_have_first_hand() {
 #[test]
 fn the_greater_the_network_the_more_seldom_a_node_announces_itself() {
     let mut presence = Presence::new(1);
-    assert_eq!(presence.interval(), 10 * SECOND);
+    assert_eq!(interval(presence.count()), 10 * SECOND);
     for node in 0..999 {
         let announcement = announce(id(node), 1, |_| {}).announcement;
         presence.table.put(announcement, Instant::now());
     }
-    assert_eq!(presence.interval(), 2_000 * SECOND);
+    assert_eq!(interval(presence.count()), 2_000 * SECOND);
+}
+
+#[test]
+fn who_links_many_times_and_announces_nothing_does_not_make_us_talk_as_in_a_small_network() {
+    let mut net = Net::new(1);
+    for number in 1..=60 {
+        let link = net.client(0);
+        let hello = format!(
+            r#"{{"type":"HANDSHAKE","data":[],"node":{{"id":"{number:064x}","session":"00000000-0000-4000-8000-{number:012x}","network":"test"}}}}"#
+        );
+        net.receive(0, link, &hello);
+        net.pass(SECOND / 2);
+    }
+    assert_eq!(net.cores[0].links.peers(), 60);
+    // Each is told of us when it comes; all of those that are there, each time that one more has settled, would be 30 times 60.
+    let sent = net.sent["ANNOUNCE"];
+    assert!((60..500).contains(&sent), "{sent}");
 }
 
 #[test]

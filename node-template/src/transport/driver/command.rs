@@ -72,6 +72,9 @@ pub(crate) enum Command {
     /// The pool's thread is to.
     #[cfg(test)]
     PanicInPool,
+    /// The driver itself is to.
+    #[cfg(test)]
+    PanicInDriver,
 }
 
 pub(super) struct Request {
@@ -89,11 +92,9 @@ impl Driver {
                 self.handle(Input::Submit { request, transaction });
             }
             Command::Status { holds, answer } => {
-                self.tell_written();
+                self.tell_counts();
                 // Whoever asked may have gone.
-                let mut status = self.parts.protocol.status(Instant::now(), &holds);
-                status.counters.extend(self.parts.images.counts().map(|(name, count)| (name.to_owned(), count)));
-                answer.send(status).unwrap_or_default();
+                answer.send(self.parts.protocol.status(Instant::now(), &holds)).unwrap_or_default();
             }
             Command::Links { answer } => answer.send(self.open_links()).unwrap_or_default(),
             Command::Broadcast { message, time, told } => {
@@ -117,6 +118,8 @@ impl Driver {
             }
             #[cfg(test)]
             Command::PanicInPool => self.parts.pool.panic(),
+            #[cfg(test)]
+            Command::PanicInDriver => panic!("as a test wants it"),
             Command::Nodes { answer } => {
                 answer.send(self.parts.protocol.nodes(Instant::now())).unwrap_or_default();
             }

@@ -1,0 +1,173 @@
+//! The pool on a disk that loses its power after waits for it have failed.
+//!
+//! Where a wait fails, the system may take for clean what was not written: the next wait then succeeds, and what it seems to vouch for is nowhere but in memory (fsync(2);
+//! "fsyncgate", 2018). So what was told as stored is compared with what would be left without power, page by page, in the worst case that a system is known for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+use super::*;
+
+const PAGE: u64 = 4_096;
+
+/// What a disk has, beside what the system shows.
+#[derive(Default)]
+struct Medium {
+    /// By inode: what survives a power loss.
+    durable: BTreeMap<u64, Vec<u8>>,
+    /// By inode: the pages that were written since, as far as the system knows.
+    dirty: BTreeMap<u64, BTreeSet<u64>>,
+    /// How many calls may fail from now on.
+    trouble: u32,
+}
+
+impl Medium {
+    fn touch(&mut self, inode: u64, offset: u64, bytes: usize) {
+        let pages = offset / PAGE..=(offset + bytes.max(1) as u64 - 1) / PAGE;
+        self.dirty.entry(inode).or_default().extend(pages);
+    }
+
+    fn write_back(&mut self, file: &File) {
+        let metadata = file.metadata().expect("open");
+        // Some are open for writing alone.
+        let shown = fs::read(format!("/proc/self/fd/{}", file.as_raw_fd())).expect("read");
+        let durable = self.durable.entry(metadata.ino()).or_default();
+        durable.resize(metadata.len() as usize, 0);
+        for page in self.dirty.remove(&metadata.ino()).unwrap_or_default() {
+            let range = (page * PAGE).min(metadata.len()) as usize..((page + 1) * PAGE).min(metadata.len()) as usize;
+            durable[range.clone()].copy_from_slice(&shown[range]);
+        }
+    }
+}
+
+/// A disk whose calls fail at random while there is trouble.
+#[derive(Clone)]
+struct Forgetful(Arc<Mutex<(Medium, SmallRng)>>);
+
+impl fmt::Debug for Forgetful {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Forgetful")
+    }
+}
+
+impl Forgetful {
+    fn new(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new((Medium::default(), SmallRng::seed_from_u64(seed)))))
+    }
+
+    /// Whether this call is to fail.
+    fn fails(&self) -> bool {
+        let (medium, rng) = &mut *self.0.lock().expect("unpoisoned");
+        let fails = medium.trouble > 0 && rng.random_bool(0.6);
+        medium.trouble -= u32::from(fails);
+        fails
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Medium) -> T) -> T {
+        act(&mut self.0.lock().expect("unpoisoned").0)
+    }
+
+    /// The folder's file as it is found when the power is back, opened: the identities in it.
+    fn after_power_loss(&self, folder: &Folder) -> Vec<TransactionId> {
+        let inode = fs::metadata(folder.file()).expect("there").ino();
+        let left = self.with(|medium| medium.durable.get(&inode).cloned().unwrap_or_default());
+        let found = Folder::with("");
+        fs::write(found.file(), left).expect("written");
+        found.open(SOON, |_| Answer::Obey).expect("it can be repaired").ids
+    }
+}
+
+impl Disk for Forgetful {
+    fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        if self.fails() {
+            return Err(io::ErrorKind::Other.into());
+        }
+        let written = System.write_at(file, bytes, offset)?;
+        let inode = file.metadata()?.ino();
+        self.with(|medium| medium.touch(inode, offset, written));
+        Ok(written)
+    }
+
+    fn set_len(&self, file: &File, length: u64) -> io::Result<()> {
+        if self.fails() {
+            return Err(io::ErrorKind::Other.into());
+        }
+        System.set_len(file, length)
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        if self.fails() {
+            // The worst: nothing of it was written, and all of it counts as clean from now on.
+            let inode = file.metadata()?.ino();
+            self.with(|medium| medium.dirty.remove(&inode));
+            return Err(io::ErrorKind::Other.into());
+        }
+        self.with(|medium| medium.write_back(file));
+        Ok(())
+    }
+
+    fn wait(&self, _: Duration) {}
+}
+
+/// Rows of more than a page.
+fn long_rows(numbers: std::ops::Range<usize>) -> Vec<Transaction> {
+    numbers.map(|number| transaction(&format!(r#"{{"row":{number},"text":"{}"}}"#, "x".repeat(5_000)))).collect()
+}
+
+fn open(folder: &Folder, disk: &Forgetful) -> Opened {
+    let opened = open_on(folder.0.path(), Box::new(disk.clone()), SOON).expect("opened");
+    let file = File::open(folder.file()).expect("there");
+    let (inode, length) = (file.metadata().expect("open").ino(), folder.text().len());
+    disk.with(|medium| {
+        medium.touch(inode, 0, length);
+        medium.write_back(&file);
+    });
+    opened
+}
+
+/// Waits until so many are told as stored, and looks each time at what a power loss would leave.
+async fn stored(
+    opened: &mut Opened,
+    disk: &Forgetful,
+    folder: &Folder,
+    told: &mut BTreeSet<TransactionId>,
+    count: usize,
+) {
+    while told.len() < count {
+        if let Report::Stored { ids, .. } = next(opened).await {
+            told.extend(ids);
+            let left: BTreeSet<_> = disk.after_power_loss(folder).into_iter().collect();
+            assert!(told.is_subset(&left), "{} were told as stored, and {} are left", told.len(), left.len());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_told_as_stored_survives_a_power_loss_however_often_the_disk_failed_before() {
+    for seed in 0..60 {
+        let (folder, disk) = (Folder::with("[]"), Forgetful::new(seed));
+        let (mut opened, mut told) = (open(&folder, &disk), BTreeSet::new());
+        let all = long_rows(0..12);
+        for (number, batch) in all.chunks(3).enumerate() {
+            disk.with(|medium| medium.trouble = (seed % 12) as u32 + 1);
+            opened.pool.store(batch.to_vec());
+            stored(&mut opened, &disk, &folder, &mut told, (number + 1) * 3).await;
+        }
+        assert_eq!(folder.text(), laid_out(&all), "seed {seed}");
+    }
+}
+
+#[tokio::test]
+async fn rows_that_a_failed_wait_left_in_the_file_are_written_again_before_they_are_told() {
+    let (folder, disk) = (Folder::with("[]"), Forgetful::new(0));
+    let mut opened = open(&folder, &disk);
+    // The rows stand in the file and the system takes them for clean; another program wrote them, and its own wait for the disk has failed.
+    let rows = long_rows(0..3);
+    fs::write(folder.file(), laid_out(&rows)).expect("written");
+    opened.pool.store(rows);
+    stored(&mut opened, &disk, &folder, &mut BTreeSet::new(), 3).await;
+}

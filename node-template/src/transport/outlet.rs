@@ -1,0 +1,158 @@
+//! What a link's WebSocket has written and the system has not taken yet, gathered for few system calls, in memory that is given back once it has left.
+//!
+//! The WebSocket library gathers by itself, but keeps for each link as much as the longest message that ever went out on it: a hub that has sent ten thousand links one
+//! transaction of 256 KiB would keep 2.5 GiB for that. So it is told to gather nothing; what it writes is taken here at once, and at rest nothing is kept. The texts of
+//! links that we accepted, which need no mask (RFC 6455, section 5.1), do not pass through it at all. What bounds this is the writer, who asks [`Outlet::is_full`].
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// With so many bytes it is time to write them out.
+const FULL: usize = 64 * 1024;
+/// The first byte of an unfragmented text (RFC 6455, section 5.2).
+const WHOLE_TEXT: u8 = 0x81;
+
+/// A stream that gathers what is written until it is flushed.
+#[derive(Debug)]
+pub(crate) struct Outlet<S> {
+    stream: S,
+    waiting: Vec<u8>,
+    /// How many bytes of `waiting` the stream has taken.
+    taken: usize,
+}
+
+impl<S> Outlet<S> {
+    pub(crate) fn new(stream: S) -> Self {
+        Self { stream, waiting: Vec::new(), taken: 0 }
+    }
+
+    /// Whether enough is gathered that it should be flushed before more comes.
+    pub(crate) fn is_full(&self) -> bool {
+        self.waiting.len() >= FULL
+    }
+
+    /// Puts a text as a frame without a mask behind what waits. Only for the accepting end of a WebSocket, of which the library has nothing in the midst of being
+    /// written: it never has, since all that it writes is taken at once.
+    pub(crate) fn put_text(&mut self, text: &[u8]) {
+        self.waiting.push(WHOLE_TEXT);
+        match text.len() {
+            length @ 0..126 => self.waiting.push(length as u8),
+            length @ 126..=0xffff => {
+                self.waiting.push(126);
+                self.waiting.extend_from_slice(&(length as u16).to_be_bytes());
+            }
+            length => {
+                self.waiting.push(127);
+                self.waiting.extend_from_slice(&(length as u64).to_be_bytes());
+            }
+        }
+        self.waiting.extend_from_slice(text);
+    }
+
+    pub(crate) fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    pub(crate) fn stream_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Outlet<S> {
+    fn poll_empty(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.taken < self.waiting.len() {
+            let taken = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.waiting[self.taken..]))?;
+            if taken == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.taken += taken;
+        }
+        (self.waiting, self.taken) = (Vec::new(), 0);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Outlet<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Outlet<S> {
+    /// Takes everything.
+    fn poll_write(self: Pin<&mut Self>, _cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().waiting.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_empty(cx))?;
+        Pin::new(&mut this.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_empty(cx))?;
+        Pin::new(&mut this.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{SinkExt, StreamExt};
+    use tokio::io::AsyncWriteExt;
+    use tokio_tungstenite::WebSocketStream;
+    use tokio_tungstenite::tungstenite::Message;
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn texts_of_every_length_arrive_in_order_among_what_the_library_writes() {
+        let (near, far) = tokio::io::duplex(1_000);
+        let config = crate::transport::websocket_config();
+        let mut near = WebSocketStream::from_raw_socket(Outlet::new(near), Role::Server, Some(config)).await;
+        let mut far = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
+        let texts = [0, 1, 125, 126, 127, 65_535, 65_536, 300_000]
+            .map(|length| "é".repeat(length / 2) + &"x".repeat(length % 2));
+        let sent = texts.clone();
+        let sending = async move {
+            for text in sent {
+                near.get_mut().put_text(text.as_bytes());
+                near.feed(Message::Ping(vec![7].into())).await.expect("it takes everything");
+            }
+            near.flush().await.expect("the other end reads");
+            near
+        };
+        let receiving = async {
+            for text in &texts {
+                assert_eq!(far.next().await.expect("a frame").expect("a sound one"), Message::text(text.clone()));
+                assert_eq!(far.next().await.expect("a frame").expect("a sound one"), Message::Ping(vec![7].into()));
+            }
+        };
+        let (near, ()) = tokio::join!(sending, receiving);
+        assert_eq!(near.get_ref().waiting.capacity(), 0, "at rest nothing is kept");
+    }
+
+    #[tokio::test]
+    async fn what_the_stream_does_not_take_stays_in_order_and_a_stream_that_takes_nothing_is_an_error() {
+        let (near, mut far) = tokio::io::duplex(3);
+        let mut outlet = Outlet::new(near);
+        outlet.write_all(b"abcdefgh").await.expect("taken");
+        let read = async {
+            let mut bytes = [0; 8];
+            tokio::io::AsyncReadExt::read_exact(&mut far, &mut bytes).await.expect("eight bytes");
+            bytes
+        };
+        let (flushed, bytes) = tokio::join!(outlet.flush(), read);
+        flushed.expect("read by the other end");
+        assert_eq!(&bytes, b"abcdefgh");
+        drop(far);
+        outlet.write_all(b"i").await.expect("taken");
+        assert_eq!(outlet.flush().await.expect_err("nobody reads").kind(), io::ErrorKind::BrokenPipe);
+    }
+}
