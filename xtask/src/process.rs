@@ -13,10 +13,25 @@ use p2p_node::tls::Credentials;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
+use crate::up::build;
+use crate::workspace::Workspace;
+
 /// How long a node may take to start, however large its pool is.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// What it writes goes here, in its folder.
 const LOG: &str = "log";
+
+/// What is measured: a release build of the node unless another program is named, and a folder of its own for what it writes, which is not there yet.
+pub(crate) fn prepare(workspace: &Workspace, binary: Option<&Path>, folder: &Path) -> Result<(PathBuf, PathBuf)> {
+    let binary = match binary {
+        // The nodes run in folders of their own.
+        Some(binary) => fs::canonicalize(binary).with_context(|| format!("{} can not be read", binary.display()))?,
+        None => build::node(workspace, true)?,
+    };
+    let root = workspace.root().join(folder);
+    ensure!(!root.exists(), "{} is there already; remove it, or choose another with --folder", root.display());
+    Ok((binary, root))
+}
 
 /// A running node. Dropping it kills it.
 pub(crate) struct Process {

@@ -15,9 +15,9 @@ use anyhow::{Context, Result, bail, ensure};
 use futures_util::future::{join_all, try_join_all};
 use tokio::time::sleep;
 
-use crate::process::Process;
+use crate::process::{Process, prepare};
 use crate::terminal::{count, number, tell};
-use crate::up::{Stop, build};
+use crate::up::Stop;
 use crate::workspace::Workspace;
 
 /// How many links a node must have, if there are as many others, before it counts as joined.
@@ -53,13 +53,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
-    let binary = match &arguments.binary {
-        // The nodes run in folders of their own.
-        Some(binary) => fs::canonicalize(binary).with_context(|| format!("{} can not be read", binary.display()))?,
-        None => build::node(workspace, true)?,
-    };
-    let root = workspace.root().join(&arguments.folder);
-    ensure!(!root.exists(), "{} is there already; remove it, or choose another with --folder", root.display());
+    let (binary, root) = prepare(workspace, arguments.binary.as_deref(), &arguments.folder)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let measured = runtime.block_on(async {
         let mut stop = Stop::new()?;

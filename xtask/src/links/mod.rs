@@ -18,9 +18,9 @@ use futures_util::{StreamExt, stream};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::task::JoinSet;
 
-use crate::process::Process;
+use crate::process::{Process, prepare};
 use crate::terminal::{number, tell};
-use crate::up::{Stop, build};
+use crate::up::Stop;
 use crate::workspace::Workspace;
 use dial::Side;
 use table::Row;
@@ -67,13 +67,7 @@ const LINKS: RangeInclusive<usize> = PROBES * 3..=20_000;
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     allow_files(arguments.links as u64 + PROBES as u64 + OTHER_FILES)?;
-    let binary = match &arguments.binary {
-        // The node runs in a folder of its own.
-        Some(binary) => fs::canonicalize(binary).with_context(|| format!("{} can not be read", binary.display()))?,
-        None => build::node(workspace, true)?,
-    };
-    let root = workspace.root().join(&arguments.folder);
-    ensure!(!root.exists(), "{} is there already; remove it, or choose another with --folder", root.display());
+    let (binary, root) = prepare(workspace, arguments.binary.as_deref(), &arguments.folder)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let measured = runtime.block_on(async {
         let mut stop = Stop::new()?;

@@ -16,9 +16,8 @@ use p2p_node::pool;
 use p2p_node::protocol::json::Parser;
 use p2p_node::protocol::transaction::Transaction;
 
-use crate::process::Process;
+use crate::process::{Process, prepare};
 use crate::terminal::{number, table, tell};
-use crate::up::build;
 use crate::workspace::Workspace;
 
 /// How many transactions are appended in one go …
@@ -58,17 +57,13 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
-    let binary = match &arguments.binary {
-        Some(binary) => binary.clone(),
-        None => build::node(workspace, true)?,
-    };
     ensure!(
         arguments.missing <= arguments.transactions / 10,
         "--missing {} is too much of {} transactions: a node that lacks more than a tenth is not what this measures",
         arguments.missing,
         arguments.transactions
     );
-    let root = workspace.root().join(&arguments.folder);
+    let (binary, root) = prepare(workspace, arguments.binary.as_deref(), &arguments.folder)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let measured = runtime.block_on(measure(&binary, &root, arguments));
     if root.exists() {

@@ -33,8 +33,9 @@ use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
 use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 
-use crate::terminal::{count, tell};
-use crate::up::{Stop, build};
+use crate::process::prepare;
+use crate::terminal::{count, number, tell};
+use crate::up::Stop;
 use crate::workspace::Workspace;
 use ledger::Ledger;
 use node::Node;
@@ -62,19 +63,19 @@ const LOG: &str = "samples.csv";
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// How long the trouble lasts, in minutes; there is a minute or so more for the end
-    #[arg(long, value_name = "MINUTES", default_value_t = 60, value_parser = minutes)]
+    #[arg(long, value_name = "MINUTES", default_value_t = 60, value_parser = number(1..=10_080_u32, "60"))]
     minutes: u32,
     /// How many nodes
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = nodes)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = number(4..=world::MOST_NODES, "20"))]
     nodes: u32,
     /// To how many others each node links at most
-    #[arg(long, value_name = "N", default_value_t = 6, value_parser = cap)]
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = number(2..=1_000_u32, "6"))]
     cap: u32,
     /// How many transactions are given to the nodes per second, all together
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = rate)]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = number(1..=1_000_u32, "50"))]
     rate: u32,
     /// What is drawn at random comes from this number
-    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = seed)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = number(0..=u64::MAX, "7"))]
     seed: u64,
     /// Draw memory, descriptors, tasks and pools into this folder
     #[arg(long, value_name = "FOLDER")]
@@ -99,31 +100,6 @@ impl Arguments {
     }
 }
 
-fn number(text: &str, what: &str, range: std::ops::RangeInclusive<u32>) -> Result<u32, String> {
-    let number = text.parse().ok().filter(|number| range.contains(number));
-    number.ok_or_else(|| format!("write {what} as a whole number from {} to {}", range.start(), range.end()))
-}
-
-fn minutes(text: &str) -> Result<u32, String> {
-    number(text, "how many minutes", 1..=10_080)
-}
-
-fn nodes(text: &str) -> Result<u32, String> {
-    number(text, "how many nodes", 4..=world::MOST_NODES)
-}
-
-fn cap(text: &str) -> Result<u32, String> {
-    number(text, "how many links", 2..=1_000)
-}
-
-fn rate(text: &str) -> Result<u32, String> {
-    number(text, "how many transactions per second", 1..=1_000)
-}
-
-fn seed(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| "write the seed as a whole number, as in 7".to_owned())
-}
-
 /// What should never happen, and did. Told at once, and again at the end.
 #[derive(Debug, Default)]
 struct Findings(RefCell<Vec<String>>);
@@ -143,13 +119,7 @@ impl Findings {
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     world::is_allowed()?;
-    let binary = match &arguments.binary {
-        // The nodes run in folders of their own.
-        Some(binary) => fs::canonicalize(binary).with_context(|| format!("{} can not be read", binary.display()))?,
-        None => build::node(workspace, true)?,
-    };
-    let root = workspace.root().join(&arguments.folder);
-    ensure!(!root.exists(), "{} is there already; remove it, or choose another with --folder", root.display());
+    let (binary, root) = prepare(workspace, arguments.binary.as_deref(), &arguments.folder)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let soaked = runtime.block_on(async {
         let mut stop = Stop::new()?;
@@ -331,26 +301,4 @@ async fn equal(network: &[Arc<Node>]) -> Result<Option<Duration>> {
         }
     };
     Ok(timeout(PATIENCE, waiting).await.ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_read_or_their_remedy_named() {
-        assert_eq!(
-            (minutes("60"), nodes("20"), cap("6"), rate("50"), seed("7")),
-            (Ok(60), Ok(20), Ok(6), Ok(50), Ok(7))
-        );
-        for text in ["", "x", "0", "-1", "1.5", "99999999999"] {
-            assert_eq!(
-                minutes(text),
-                Err("write how many minutes as a whole number from 1 to 10080".to_owned()),
-                "{text}"
-            );
-        }
-        assert_eq!(nodes("3"), Err("write how many nodes as a whole number from 4 to 200".to_owned()));
-        assert_eq!(seed("one"), Err("write the seed as a whole number, as in 7".to_owned()));
-    }
 }
