@@ -77,7 +77,7 @@ pub(crate) struct Arguments {
     /// What is drawn at random comes from this number
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = number(0..=u64::MAX, "7"))]
     seed: u64,
-    /// Draw memory, descriptors, tasks and pools into this folder
+    /// Draw memory, descriptors and tasks into this folder
     #[arg(long, value_name = "FOLDER")]
     svg: Option<PathBuf>,
     /// Write everything that is seen of the nodes into this file, as CSV

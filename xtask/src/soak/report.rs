@@ -165,7 +165,7 @@ impl Soaked {
         Index::measured(self.alone())
     }
 
-    /// Draws memory, descriptors, tasks and pools.
+    /// Draws memory, descriptors and tasks.
     ///
     /// # Errors
     /// A file can not be written.
@@ -185,13 +185,10 @@ impl Soaked {
         let (mut descriptors, mut tasks) = (steady(&|sample| sample.descriptors), steady(&|sample| sample.tasks));
         descriptors.push(others(&|sample| sample.descriptors));
         tasks.push(others(&|sample| sample.tasks));
-        let mut pools = steady(&|sample| sample.pool);
-        pools.push(others(&|sample| sample.pool));
         for (file, title, lines) in [
             ("soak-memory.svg", "Memory less the pool's index, MiB", memory),
             ("soak-descriptors.svg", "Open descriptors", descriptors),
             ("soak-tasks.svg", "Tasks of the runtime", tasks),
-            ("soak-pools.svg", "Transactions on the disk", pools),
         ] {
             let picture =
                 Picture { title: title.to_owned(), lines, cuts: &self.endured.cuts, total: self.time.as_secs_f64() };
