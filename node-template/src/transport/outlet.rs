@@ -22,11 +22,13 @@ pub(crate) struct Outlet<S> {
     waiting: Vec<u8>,
     /// How many bytes of `waiting` the stream has taken.
     taken: usize,
+    /// How many bytes went out last time: the next time has about as many.
+    last: usize,
 }
 
 impl<S> Outlet<S> {
     pub(crate) fn new(stream: S) -> Self {
-        Self { stream, waiting: Vec::new(), taken: 0 }
+        Self { stream, waiting: Vec::new(), taken: 0, last: 0 }
     }
 
     /// Whether enough is gathered that it should be flushed before more comes.
@@ -37,6 +39,7 @@ impl<S> Outlet<S> {
     /// Puts a text as a frame without a mask behind what waits. Only for the accepting end of a WebSocket, of which the library has nothing in the midst of being
     /// written: it never has, since all that it writes is taken at once.
     pub(crate) fn put_text(&mut self, text: &[u8]) {
+        self.make_room();
         self.waiting.push(WHOLE_TEXT);
         match text.len() {
             length @ 0..126 => self.waiting.push(length as u8),
@@ -50,6 +53,13 @@ impl<S> Outlet<S> {
             }
         }
         self.waiting.extend_from_slice(text);
+    }
+
+    /// Takes memory at once rather than by doubling.
+    fn make_room(&mut self) {
+        if self.waiting.capacity() == 0 {
+            self.waiting.reserve_exact(self.last);
+        }
     }
 
     pub(crate) fn stream(&self) -> &S {
@@ -70,7 +80,10 @@ impl<S: AsyncWrite + Unpin> Outlet<S> {
             }
             self.taken += taken;
         }
-        (self.waiting, self.taken) = (Vec::new(), 0);
+        if !self.waiting.is_empty() {
+            self.last = self.waiting.len().min(FULL);
+            (self.waiting, self.taken) = (Vec::new(), 0);
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -84,7 +97,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Outlet<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Outlet<S> {
     /// Takes everything.
     fn poll_write(self: Pin<&mut Self>, _cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().waiting.extend_from_slice(bytes);
+        let this = self.get_mut();
+        this.make_room();
+        this.waiting.extend_from_slice(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 

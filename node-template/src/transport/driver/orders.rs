@@ -137,13 +137,14 @@ impl Driver {
         for link in std::mem::take(&mut self.touched) {
             self.hand_over_to(link);
         }
+        self.parts.events.end_round();
+        // Last: the pool's thread, once woken, may take the core from those who send on and who listen.
         if !self.to_store.is_empty() {
             self.parts.filter.learn(self.sent.drain(..));
             // The next round has about as many; a long burst is forgotten after it.
             let next = Vec::with_capacity(self.to_store.len().min(1_024));
             self.parts.pool.store(std::mem::replace(&mut self.to_store, next));
         }
-        self.parts.events.end_round();
     }
 
     fn hand_over_to(&mut self, link: LinkId) {
