@@ -30,7 +30,8 @@ const COVERAGE: [&str; 6] = [
 
 /// How an input fails that breaks no rule: it takes 120 s, where most take milliseconds, or 2 GiB; a machine that is busy with other things is no find. The
 /// longest inputs that are tried have 4 KiB, and long ones are tried from the beginning.
-const BOUNDS: [&str; 4] = ["-timeout=120", "-rss_limit_mb=2048", "-max_len=4096", "-len_control=0"];
+const BOUNDS: [&str; 5] =
+    ["-timeout=120", "-report_slow_units=120", "-rss_limit_mb=2048", "-max_len=4096", "-len_control=0"];
 
 /// How much of what a target said is shown when it fails.
 const SHOWN_LINES: usize = 20;
@@ -247,13 +248,15 @@ fn read_log(log: &str) -> Ran {
     let word = |text: Option<&str>| text.and_then(|text| text.split_whitespace().next()).unwrap_or("?").to_owned();
     let last = log.lines().rfind(|line| line.contains(" cov: "));
     let all = word(after("Loaded 1 PC tables (").map(|rest| rest.split(' ').next().unwrap_or(rest)));
+    let mut written = log.lines().filter_map(|line| Some(line.split_once("Test unit written to ")?.1));
     let lines: Vec<&str> = log.lines().filter(|line| !line.starts_with('#')).collect();
     Ran {
         executions: word(after("stat::number_of_executed_units:")),
         rate: word(after("stat::average_exec_per_sec:")),
         edges: format!("{} of {all}", word(last.and_then(|line| line.split_once("cov: ")).map(|(_, rest)| rest))),
         kept: word(last.and_then(|line| line.split_once("corp: ")).map(|(_, rest)| rest)),
-        find: after("Test unit written to ").map(PathBuf::from),
+        // What was slow is written too, and is no find.
+        find: written.find(|file| !file.contains("slow-unit-")).map(PathBuf::from),
         tail: lines[lines.len().saturating_sub(SHOWN_LINES)..]
             .iter()
             .map(|line| terminal::plain(line) + "\n")
@@ -274,6 +277,8 @@ mod tests {
         let ran = read_log(log);
         assert_eq!((&*ran.executions, &*ran.rate, &*ran.edges), ("883656", "67973", "1841 of 10610"));
         assert_eq!((&*ran.kept, ran.find), ("1315/64Kb", None));
+        let slow = "Slowest unit: 11 s:\nartifact_prefix='f/'; Test unit written to f/slow-unit-5146bc\n";
+        assert_eq!(read_log(slow).find, None);
     }
 
     #[test]
