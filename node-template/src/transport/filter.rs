@@ -94,7 +94,7 @@ mod tests {
         // The keys are hashes already: which numbers they are does not matter.
         let learn = |from: u64, to: u64| {
             for begin in (from..to).step_by(1_024) {
-                filter.learn((begin..to.min(begin + 1_024)).map(|n| Fingerprint(n)));
+                filter.learn((begin..to.min(begin + 1_024)).map(Fingerprint));
             }
         };
         learn(0, 3 * GENERATION as u64);
