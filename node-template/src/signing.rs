@@ -2,7 +2,7 @@
 //!
 //! The judgement is strict, so that everybody judges alike and nobody who does not hold the key can make a second signature of a first: one spelling of key and signature,
 //! S below the group's order (RFC 8032, section 5.1.7), no key and no R of small order, each point in its canonical form. What arrives together is judged together,
-//! which takes a quarter of the time, and with the same outcome: [`verify`] says how.
+//! which takes a quarter of the time, and with the same outcome (`signing/verify.rs`).
 
 use std::fmt::{self, Write as _};
 use std::sync::{PoisonError, RwLock};
