@@ -20,6 +20,7 @@ use crate::faults::{Cast, Fault};
 use crate::ledger::Ledger;
 use crate::load::{Entry, Way, body};
 use crate::network::Network;
+use crate::node::Node;
 use crate::world::{Event, World};
 use graph::connected;
 
@@ -36,7 +37,7 @@ pub const MERGED: Duration = Duration::from_secs(120);
 const WARM_UP: Duration = Duration::from_secs(240);
 /// How long it is watched then, unless a plan says otherwise.
 pub const WATCH: Duration = Duration::from_secs(300);
-/// How many links a node may get per minute while it is watched, on average.
+/// How many links a node may lose per minute while it is watched, on average, be they replaced or not. New ones in places that were free are no change.
 pub const CHANGES: f64 = 0.1;
 /// How long transactions have to reach everybody.
 const SPREAD: Duration = Duration::from_secs(30);
@@ -322,15 +323,18 @@ fn settle(
 
 /// Watches a network at rest: how many links does a node get per minute, and how many bytes does it write per second?
 fn watch(world: &mut World, time: Duration) -> Result<(f64, f64), Broken> {
-    let seen = |world: &World| (world.nodes().map(|node| node.counts.linked).sum::<u64>(), world.net.bytes);
-    let (links, bytes) = seen(world);
-    world.run_until(world.net.clock.now() + time)?;
-    let (links_after, bytes_after) = seen(world);
-    let live = world.nodes().filter(|node| node.is_up()).count().max(1);
-    let changes = (links_after - links) as f64 / live as f64 / (time.as_secs_f64() / 60.0);
-    if changes >= CHANGES {
-        let detail = format!("{changes:.2} new links per node and minute, expected less than {CHANGES}");
+    let sum = |world: &World, of: fn(&Node) -> u64| world.nodes().map(of).sum::<u64>();
+    let seen = |world: &World| (sum(world, |node| node.counts.linked), sum(world, |node| node.places() as u64));
+    let (((links, places), bytes), began) = ((seen(world), world.net.bytes), world.net.clock.now());
+    world.run_until(began + time)?;
+    let (links_after, places_after) = seen(world);
+    let live = world.nodes().filter(|node| node.is_up()).count().max(1) as f64;
+    let minutes = live * time.as_secs_f64() / 60.0;
+    let lost = (places + links_after - links).saturating_sub(places_after) as f64 / minutes;
+    if lost >= CHANGES {
+        let detail = format!("{lost:.2} links lost per node and minute, expected less than {CHANGES}");
         return Err(broken(world, Invariant::ConnectedOverlay, None, detail));
     }
-    Ok((changes, (bytes_after - bytes) as f64 / live as f64 / time.as_secs_f64()))
+    let written = (world.net.bytes - bytes) as f64;
+    Ok(((links_after - links) as f64 / minutes, written / live / time.as_secs_f64()))
 }
