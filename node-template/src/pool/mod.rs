@@ -202,7 +202,13 @@ impl Pool {
     ///
     /// After [`Self::close`] they go nowhere, as they would if they had come a moment later.
     pub fn store(&self, batch: Vec<Transaction>) {
-        self.command(Command::Store(batch));
+        self.command(Command::Store { batch, heard: None });
+    }
+
+    /// As [`Self::store`], for a caller who keeps account of what the pool holds: nothing of this was in it, nor given to it before, by the first `heard` reports
+    /// [`Report::Found`]. If there were no more, none of it has to be looked for.
+    pub fn store_new(&self, batch: Vec<Transaction>, heard: u64) {
+        self.command(Command::Store { batch, heard: Some(heard) });
     }
 
     /// Reads transactions from position `from` on, until before `until`, or the end of what is on the disk. Ends early when their rows in the file

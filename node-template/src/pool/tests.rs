@@ -339,6 +339,38 @@ async fn a_file_that_is_replaced_while_we_write_gets_the_batch_all_the_same() {
 }
 
 #[tokio::test]
+async fn what_is_new_by_what_was_heard_is_looked_for_only_if_more_was_found() {
+    let folder = Folder::with(&laid_out(&rows(0..2)));
+    let mut opened = folder.open(NEVER, |_| Answer::Obey).expect("opened");
+    fs::write(folder.file(), laid_out(&rows(0..3))).expect("written");
+    opened.pool.look().await;
+    // The caller has not heard of it yet, and gives the same.
+    opened.pool.store_new(rows(2..4), 0);
+    opened.pool.store_new(rows(4..5), 0);
+    let Report::Found { transactions } = next(&mut opened).await else { panic!("one is new") };
+    assert_eq!(transactions[0].body(), row(2));
+    let mut stored = 0;
+    while stored < 3 {
+        let Report::Stored { ids, .. } = next(&mut opened).await else { panic!("all are stored") };
+        stored += ids.len();
+    }
+    opened.pool.store_new(rows(5..7), 1);
+    assert!(matches!(next(&mut opened).await, Report::Stored { .. }));
+    assert_eq!(folder.text(), laid_out(&rows(0..7)));
+    // Of these two the node has no other copy: they are lost. Stored again, they have their old positions.
+    fs::write(folder.file(), laid_out(&rows(0..1))).expect("written");
+    opened.pool.look().await;
+    assert!(matches!(next(&mut opened).await, Report::Lost { ids } if ids.len() == 2));
+    opened.pool.store_new(rows(1..3), 1);
+    assert!(matches!(next(&mut opened).await, Report::Stored { .. }));
+    let reader = opened.pool.reader();
+    for number in 0..7 {
+        let (position, found) = reader.find(&rows(number..number + 1)[0].id()).await.expect("read").expect("held");
+        assert_eq!((position, found.body()), (number as u64, &*row(number)));
+    }
+}
+
+#[tokio::test]
 async fn putting_back_that_fails_midway_is_done_again() {
     use Answer::{Fail, Take};
     let folder = Folder::with(&laid_out(&rows(0..50)));

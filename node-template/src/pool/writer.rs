@@ -27,8 +27,8 @@ const DISTURBANCES: usize = 5;
 /// What the handles ask of the writer.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Append these.
-    Store(Vec<Transaction>),
+    /// Append these. If they are new by all that was found, after so many reports of it.
+    Store { batch: Vec<Transaction>, heard: Option<u64> },
     /// Compare the file with what was left, then answer.
     Look(oneshot::Sender<()>),
     /// Store what waits, then end.
@@ -67,6 +67,10 @@ pub(super) struct Writer {
     /// Not stored yet, in order.
     backlog: VecDeque<Transaction>,
     backlog_bytes: usize,
+    /// After how many reports of what was found all in the backlog was new; `None`: some of it may not be.
+    heard: Option<u64>,
+    /// How many such reports there were.
+    found: u64,
     looks: Vec<oneshot::Sender<()>>,
     /// Nothing more is taken: store the backlog and end.
     closing: bool,
@@ -99,6 +103,8 @@ impl Writer {
             reports,
             backlog: VecDeque::new(),
             backlog_bytes: 0,
+            heard: None,
+            found: 0,
             looks: Vec::new(),
             closing: false,
             stale: false,
@@ -119,7 +125,10 @@ impl Writer {
                 match self.commands.recv_timeout(self.pauses.idle) {
                     Ok(command) => self.take(command),
                     // What an editor or another program did is found also when nothing is to be stored.
-                    Err(RecvTimeoutError::Timeout) => self.look(),
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.look();
+                        self.shared.state().index.settle();
+                    }
                     Err(RecvTimeoutError::Disconnected) => self.closing = true,
                 }
             }
@@ -133,7 +142,8 @@ impl Writer {
 
     fn take(&mut self, command: Command) {
         match command {
-            Command::Store(batch) => {
+            Command::Store { batch, heard } => {
+                self.heard = if self.backlog.is_empty() { heard } else { self.heard.min(heard) };
                 self.backlog_bytes += batch.iter().map(|transaction| transaction.body_bytes()).sum::<usize>();
                 self.backlog.extend(batch);
             }
@@ -177,12 +187,12 @@ impl Writer {
     }
 
     fn store_batch(&mut self) {
-        let batch = self.next_batch();
+        let (heard, batch) = (self.heard, self.next_batch());
         if batch.is_empty() {
             return;
         }
         loop {
-            match self.attempt(&batch) {
+            match self.attempt(&batch, heard) {
                 Ok(synced_in) => {
                     self.on_success();
                     return self.report(Report::Stored { ids: batch.iter().map(Transaction::id).collect(), synced_in });
@@ -212,17 +222,18 @@ impl Writer {
     }
 
     /// Tries once to have a batch in the file and on the disk; tells how long the writing took.
-    fn attempt(&mut self, batch: &[Transaction]) -> Result<Duration, PoolError> {
+    fn attempt(&mut self, batch: &[Transaction], heard: Option<u64>) -> Result<Duration, PoolError> {
         for _ in 0..DISTURBANCES {
             let Some(ahead) = self.compare(batch)? else { continue };
             let begun = Instant::now();
+            // Found rows have positions by now, and one that was lost has kept its own.
+            let all_new = heard == Some(self.found) && ahead.is_empty() && !self.shared.state().index.any_lost();
             let mut rows = self.file.rows();
-            let (mut placed, mut again) = (Vec::new(), Vec::new());
+            let (mut placed, mut again) = (Vec::with_capacity(batch.len()), Vec::new());
             let mut seen = IdSet::default();
-            seen.reserve(batch.len());
             for transaction in batch {
                 let id = transaction.id();
-                if !seen.insert(id) || self.shared.state().index.is_live(&id) {
+                if !all_new && (!seen.insert(id) || self.shared.state().index.is_live(&id)) {
                     continue;
                 }
                 let there = ahead.get(&id).copied();
@@ -241,8 +252,10 @@ impl Writer {
             if !self.leave()? {
                 continue;
             }
+            let mut state = self.shared.state();
             for (transaction, place) in placed {
-                let position = self.shared.state().index.place_at(transaction.id(), place);
+                let id = transaction.id();
+                let position = if all_new { state.index.append(id, place) } else { state.index.place_at(id, place) };
                 self.recent.keep(position, transaction);
             }
             return Ok(begun.elapsed());
@@ -275,8 +288,13 @@ impl Writer {
         if !lost.is_empty() {
             self.report(Report::Lost { ids: lost });
         }
-        let all_found =
-            reload::announce(&self.shared, found, |transactions| self.report(Report::Found { transactions }))?;
+        let mut reports = 0;
+        let all_found = reload::announce(&self.shared, found, |transactions| {
+            reports += 1;
+            self.report(Report::Found { transactions });
+        });
+        self.found += reports;
+        let all_found = all_found?;
         if self.doubtful {
             self.file.write_all_again(self.disk.as_ref()).map_err(PoolError::io("write", &path))?;
             self.doubtful = false;

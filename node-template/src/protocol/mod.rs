@@ -293,6 +293,11 @@ impl Protocol {
         self.places_dialled()
     }
 
+    /// Whether a client or the application waits until the disk has something.
+    pub fn is_disk_awaited(&self) -> bool {
+        self.waiting.is_any()
+    }
+
     /// How many bytes of accepted transactions wait for the disk. Above [`unstored_bytes`](limits::Limits::unstored_bytes) the shell stops reading.
     pub fn unstored_bytes(&self) -> usize {
         self.holdings.unstored_bytes()

@@ -11,7 +11,7 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::filter::{Filter, Fingerprint};
+use super::filter::{Copies, Filter, Fingerprint};
 use super::histogram::Histogram;
 use super::link::{Common, LinkTask};
 use super::listener::Place;
@@ -33,7 +33,6 @@ use crate::protocol::event::Event;
 use crate::protocol::identity::{LinkId, Session};
 use crate::protocol::limits::Limits;
 use crate::protocol::message::{Message, SearchId};
-use crate::protocol::transaction::Transaction;
 use crate::protocol::{Direction, Input, Protocol, RequestId, Told};
 use crate::remembered::Remembered;
 use crate::report::Sparing;
@@ -41,10 +40,12 @@ use crate::report::Sparing;
 mod command;
 mod errands;
 mod orders;
+mod storing;
 
 pub(crate) use command::Command;
 use command::Request;
 use errands::Errand;
+use storing::Storing;
 
 /// How many transactions one link may have waiting to be fetched from the pool.
 const WANTED: usize = 20_000;
@@ -100,7 +101,12 @@ pub(crate) struct Driver {
     last_request: u64,
     /// Links to which something was staged since the last hand-over.
     touched: Vec<LinkId>,
-    to_store: Vec<Transaction>,
+    storing: Storing,
+    /// How many reports of transactions that the pool found in its file the core has heard.
+    found: u64,
+    /// How many transactions were accepted since the last hand-over.
+    accepted: u64,
+    copies: Copies,
     /// The frames that went out since the last hand-over: their copies need not be read.
     sent: Vec<Fingerprint>,
     /// Facts that followed from carrying out orders.
@@ -141,7 +147,10 @@ impl Driver {
             searches: BTreeMap::new(),
             last_request: 0,
             touched: Vec::new(),
-            to_store: Vec::new(),
+            storing: Storing::default(),
+            found: 0,
+            accepted: 0,
+            copies: Copies::default(),
             sent: Vec::new(),
             follow_ups: VecDeque::new(),
             log: Sparing::default(),
@@ -165,7 +174,7 @@ impl Driver {
         let ended = loop {
             let deadline = self.parts.protocol.poll_timeout();
             let told = self.log.deadline();
-            let deadline = deadline.into_iter().chain(told).min();
+            let deadline = deadline.into_iter().chain(told).chain(self.storing.deadline()).min();
             let timeout = async {
                 match deadline {
                     Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
@@ -218,6 +227,9 @@ impl Driver {
         self.errands.abort_all();
         self.handle(Input::Shutdown);
         self.hand_over();
+        if let Some(batch) = self.storing.take(true, Instant::now) {
+            self.parts.pool.store_new(batch, self.found);
+        }
         let discovering = std::mem::take(&mut self.parts.discovering);
         // Reports and late messages are still taken, so that no task waits for room in our inbox.
         let Self { mut parts, mut tasks, .. } = self;
@@ -303,7 +315,10 @@ impl Driver {
                 self.handle(Input::Stored { ids });
             }
             Report::Failed { error } => self.handle(Input::StoreFailed { error }),
-            Report::Found { transactions } => self.handle(Input::Found { transactions }),
+            Report::Found { transactions } => {
+                self.found += 1;
+                self.handle(Input::Found { transactions });
+            }
             Report::Lost { ids } => {
                 self.parts.filter.clear();
                 self.handle(Input::Lost { ids });

@@ -17,8 +17,9 @@ impl Driver {
         match output {
             Output::Send { links, frame, lane } => self.stage(&links, frame, lane),
             Output::Store { transaction } => {
-                self.sent.push(self.parts.filter.fingerprint(transaction.frame().as_str()));
-                self.to_store.push(transaction);
+                self.accepted += 1;
+                self.sent.extend(self.parts.filter.take_in(transaction.frame().as_str()));
+                self.storing.push(transaction);
             }
             Output::Notify(event) => self.tell(event),
             Output::Told { request, told } => {
@@ -138,12 +139,14 @@ impl Driver {
             self.hand_over_to(link);
         }
         self.parts.events.end_round();
-        // Last: the pool's thread, once woken, may take the core from those who send on and who listen.
-        if !self.to_store.is_empty() {
+        if self.accepted > 0 {
             self.parts.filter.learn(self.sent.drain(..));
-            // The next round has about as many; a long burst is forgotten after it.
-            let next = Vec::with_capacity(self.to_store.len().min(1_024));
-            self.parts.pool.store(std::mem::replace(&mut self.to_store, next));
+        }
+        let copies = self.parts.protocol.counters().transactions_duplicate;
+        self.copies.count(&self.parts.filter, std::mem::take(&mut self.accepted), copies);
+        // Last: the pool's thread, once woken, may take the core from those who send on and who listen.
+        if let Some(batch) = self.storing.take(self.parts.protocol.is_disk_awaited(), Instant::now) {
+            self.parts.pool.store_new(batch, self.found);
         }
     }
 
