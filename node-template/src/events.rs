@@ -3,10 +3,12 @@
 //! The driver tells all events of one round at once: they lie in the ring as one slot, which costs a busy node less than the events themselves would. An event
 //! holds the transaction that it tells of, and a listener that lags keeps the ring full. So beyond 16 MiB, or 16,384 events, the oldest slots are emptied where
 //! they lie: whoever has not read them by then is told that it missed them, as if the ring had been shorter. The node never waits for a listener.
+//!
+//! In a busy node nearly all events are transactions. Where nobody listens to all of them, those that nobody wants are counted rather than told.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::broadcast;
@@ -48,19 +50,83 @@ pub(crate) struct Ring {
     slots: broadcast::Sender<Arc<Slot>>,
     /// How many events were told since the node's start.
     told: Arc<AtomicU64>,
+    demand: Arc<Demand>,
+}
+
+/// Who wants to be told of transactions.
+#[derive(Debug, Default)]
+struct Demand {
+    /// How many listeners want all of them.
+    all: AtomicUsize,
+    /// How many are told yet while nobody wants all …
+    samples: AtomicUsize,
+    /// … and how many were not told since this was asked last.
+    untold: AtomicU64,
+}
+
+impl Demand {
+    /// Whether a transaction is to be told; else it is counted. Asked by the teller alone.
+    fn takes(&self) -> bool {
+        if self.all.load(Ordering::Relaxed) > 0 {
+            return true;
+        }
+        let samples = self.samples.load(Ordering::Relaxed);
+        if samples == 0 {
+            self.untold.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.samples.store(samples - 1, Ordering::Relaxed);
+        }
+        samples > 0
+    }
+}
+
+/// A share in the demand for all transactions.
+#[derive(Debug)]
+struct All(Arc<Demand>);
+
+impl All {
+    fn of(demand: &Arc<Demand>) -> Self {
+        demand.all.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(demand))
+    }
+}
+
+impl Drop for All {
+    fn drop(&mut self) {
+        self.0.all.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Has single transactions told where nobody listens to all, for who wants to see some and know how many there were.
+#[derive(Debug)]
+pub(crate) struct Sampling(Arc<Demand>);
+
+impl Sampling {
+    /// Has the next `samples` told; returns how many were not told since this was last asked.
+    pub(crate) fn next(&self, samples: usize) -> u64 {
+        self.0.samples.store(samples, Ordering::Relaxed);
+        self.0.untold.swap(0, Ordering::Relaxed)
+    }
 }
 
 impl Ring {
     pub(crate) fn new() -> Self {
-        Self { slots: broadcast::channel(ROUNDS).0, told: Arc::default() }
+        Self { slots: broadcast::channel(ROUNDS).0, told: Arc::default(), demand: Arc::default() }
     }
 
     /// Everything from now on.
     pub(crate) fn listen(&self) -> Events {
+        let all = All::of(&self.demand);
         let slots = self.slots.subscribe();
         // Asked afterwards: of what is told in between it misses nothing.
         let expected = self.told.load(Ordering::Acquire);
-        Events { slots, expected, missed: 0, waiting: Vec::new().into_iter(), transactions: true }
+        Events { slots, expected, missed: 0, waiting: Vec::new().into_iter(), transactions: true, _all: Some(all) }
+    }
+
+    /// Everything from now on, but of transactions only as many as are asked for from time to time, unless somebody else listens to all. For one listener.
+    pub(crate) fn listen_to_samples(&self) -> (Events, Sampling) {
+        let events = self.listen();
+        (Events { _all: None, ..events }, Sampling(Arc::clone(&self.demand)))
     }
 
     pub(crate) fn has_listeners(&self) -> bool {
@@ -89,7 +155,8 @@ impl Teller {
 
     /// Tells an event, at the latest when the round ends.
     pub(crate) fn tell(&mut self, event: Event) {
-        if !self.ring.has_listeners() {
+        let is_transaction = matches!(event, Event::Transaction { .. });
+        if !self.ring.has_listeners() || (is_transaction && !self.ring.demand.takes()) {
             return;
         }
         self.round_bytes += bytes_of(&event);
@@ -152,6 +219,8 @@ pub struct Events {
     waiting: std::vec::IntoIter<Event>,
     /// Whether transactions are told of.
     transactions: bool,
+    /// Held by who wants all of them.
+    _all: Option<All>,
 }
 
 impl fmt::Debug for Events {
@@ -163,7 +232,7 @@ impl fmt::Debug for Events {
 impl Events {
     /// The same without [`Event::Transaction`]: for who needs none of them, since in a busy node they are nearly all there is.
     pub fn without_transactions(self) -> Self {
-        Self { transactions: false, ..self }
+        Self { transactions: false, _all: None, ..self }
     }
 
     /// Waits for the next event. Cancel-safe.
@@ -327,5 +396,23 @@ mod tests {
         drop(others);
         teller.tell(event(0, 0));
         assert!(teller.round.is_empty(), "nobody listens");
+    }
+
+    #[test]
+    fn where_nobody_listens_to_all_transactions_only_samples_are_told_and_the_rest_is_counted() {
+        let ring = Ring::new();
+        let mut teller = Teller::new(ring.clone());
+        let (mut some, sampling) = ring.listen_to_samples();
+        assert_eq!(sampling.next(2), 0);
+        (0..5).for_each(|number| tell(&mut teller, event(number, 0)));
+        tell(&mut teller, Event::StoreRecovered);
+        assert_eq!(read(&mut some), (3, 0), "two and what is no transaction");
+        assert_eq!(sampling.next(0), 3);
+        let mut all = ring.listen();
+        (0..5).for_each(|number| tell(&mut teller, event(number, 0)));
+        assert_eq!((read(&mut some), read(&mut all)), ((5, 0), (5, 0)), "somebody wants them");
+        let mut none = all.without_transactions();
+        tell(&mut teller, event(0, 0));
+        assert_eq!((read(&mut some), read(&mut none), sampling.next(0)), ((0, 0), (0, 0), 1));
     }
 }

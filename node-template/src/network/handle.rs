@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::time_of_day;
 use crate::admission::{AdmissionError, Reload};
-use crate::events::{Events, Ring};
+use crate::events::{Events, Ring, Sampling};
 #[cfg(feature = "web")]
 use crate::faults::Faults;
 use crate::hook::Validator;
@@ -216,6 +216,11 @@ impl Handle {
     /// 16,384 when many come at once, fewer if they hold more than 16 MiB of transactions.
     pub fn events(&self) -> Events {
         self.events.listen()
+    }
+
+    /// What happens from now on, but of transactions only samples, unless somebody listens to all.
+    pub(crate) fn samples(&self) -> (Events, Sampling) {
+        self.events.listen_to_samples()
     }
 
     /// How the node stands.

@@ -74,14 +74,13 @@ impl Trees {
     }
 
     fn tree(&mut self, origin: &Origin) -> &mut Tree {
-        if !self.young.contains_key(origin) {
+        if self.young.len() >= GENERATION && !self.young.contains_key(origin) {
             let tree = self.old.remove(origin).unwrap_or_default();
-            if self.young.len() >= GENERATION {
-                self.old = std::mem::take(&mut self.young);
-            }
-            self.young.insert(origin.clone(), tree);
+            self.old = std::mem::take(&mut self.young);
+            return self.young.entry(origin.clone()).or_insert(tree);
         }
-        self.young.get_mut(origin).expect("it was put there if it was not")
+        let Self { young, old, .. } = self;
+        young.entry(origin.clone()).or_insert_with(|| old.remove(origin).unwrap_or_default())
     }
 
     fn all(&mut self) -> impl Iterator<Item = (&Origin, &mut Tree)> {

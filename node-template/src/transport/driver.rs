@@ -112,6 +112,8 @@ pub(crate) struct Driver {
     /// Facts that followed from carrying out orders.
     follow_ups: VecDeque<Input>,
     log: Sparing,
+    /// When what is being handled came in.
+    now: Instant,
     /// Bytes written on links to peers of which the core was not told yet.
     peers_sent: Arc<AtomicU64>,
 }
@@ -154,6 +156,7 @@ impl Driver {
             sent: Vec::new(),
             follow_ups: VecDeque::new(),
             log: Sparing::default(),
+            now: Instant::now(),
             peers_sent: Arc::default(),
         }
     }
@@ -272,6 +275,8 @@ impl Driver {
         for arrival in arrivals.drain(..) {
             match arrival {
                 Arrival::Read { link, read: Read { messages, copies, pong, held_up } } => {
+                    // Once for all of them: asking the clock costs as much as a look into a table.
+                    self.now = Instant::now();
                     for message in messages {
                         if let Ok(message) = &message {
                             tracing::debug!("{} came in on link {link}", crate::report::plain(message.kind()));
@@ -279,7 +284,7 @@ impl Driver {
                                 self.tell_counts();
                             }
                         }
-                        self.handle(Input::Received { link, message });
+                        self.handle_now(Input::Received { link, message });
                     }
                     if !copies.is_empty() {
                         self.handle(Input::Repeated { link, copies });
@@ -403,9 +408,15 @@ impl Driver {
 
     /// Tells the core a fact, and carries out all that follows from it.
     fn handle(&mut self, input: Input) {
+        self.now = Instant::now();
+        self.handle_now(input);
+    }
+
+    /// As [`Self::handle`], for a fact that came in together with the last.
+    fn handle_now(&mut self, input: Input) {
         let mut next = Some(input);
         while let Some(input) = next {
-            self.parts.protocol.handle(Instant::now(), input);
+            self.parts.protocol.handle(self.now, input);
             while let Some(output) = self.parts.protocol.poll_output() {
                 self.carry_out(output);
             }

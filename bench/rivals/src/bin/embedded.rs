@@ -18,8 +18,13 @@ struct Arguments {
     flags: Flags,
 }
 
-#[tokio::main]
-async fn main() -> Result<()> {
+fn main() -> Result<()> {
+    let one = std::env::var_os("ONE").is_some();
+    let mut builder = if one { tokio::runtime::Builder::new_current_thread() } else { tokio::runtime::Builder::new_multi_thread() };
+    builder.enable_all().build()?.block_on(run())
+}
+
+async fn run() -> Result<()> {
     std::thread::spawn(|| {
         // When the bench is gone, so are we.
         std::io::stdin().read_to_end(&mut Vec::new()).unwrap_or_default();

@@ -161,7 +161,7 @@ impl Driver {
 
     /// Tells the log and the application.
     pub(super) fn tell(&mut self, event: Event) {
-        self.log.report(Instant::now(), &event);
+        self.log.report(self.now, &event);
         self.parts.events.tell(event);
     }
 }

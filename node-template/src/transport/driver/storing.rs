@@ -9,8 +9,8 @@ use crate::protocol::transaction::Transaction;
 
 /// How long a transaction lingers at most. It is told as stored only after the disk has it, so that nobody is promised anything meanwhile.
 const LINGER: Duration = Duration::from_millis(5);
-/// So many bytes do not linger: in a burst they come in less than that time.
-const ENOUGH: usize = 64 * 1024;
+/// So many bytes do not linger: each write has its price, which is little beside that of so much.
+const ENOUGH: usize = 256 * 1024;
 
 /// Transactions for the pool.
 #[derive(Debug, Default)]
@@ -73,7 +73,8 @@ mod tests {
         assert_eq!(storing.deadline(), None);
         storing.push(transaction(1));
         assert!(storing.take(true, || now).is_some(), "somebody waits");
-        storing.push(transaction(ENOUGH));
+        storing.push(transaction(200 * 1024));
+        storing.push(transaction(200 * 1024));
         assert!(storing.take(false, || now).is_some() && storing.take(true, || now).is_none());
     }
 }
