@@ -347,8 +347,10 @@ impl LinkTask {
             let bytes = item.bytes();
             self.dirty = true;
             match item {
-                Item::Text(text) if self.dialled => socket.as_mut().start_send(tungstenite::Message::Text(text))?,
-                Item::Text(text) => socket.as_mut().get_mut().get_mut().put_text(text.as_bytes()),
+                Item::Text(text) => {
+                    let mask = self.dialled.then(rand::random);
+                    socket.as_mut().get_mut().get_mut().put_text(text.as_str().as_bytes(), mask);
+                }
                 Item::Ping => socket.as_mut().start_send(tungstenite::Message::Ping(Bytes::new()))?,
             }
             self.queue.sent(lane, bytes);

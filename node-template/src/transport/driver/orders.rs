@@ -109,22 +109,21 @@ impl Driver {
 
     /// Stages a frame for links: it is handed to their tasks when the driver has done its round. What does not fit is not staged.
     fn stage(&mut self, links: &[LinkId], frame: Frame, lane: Lane) {
-        let Item::Text(text) = crate::transport::text(frame) else { return };
         for link in links {
             let Some(outgoing) = self.links.get_mut(link) else {
                 continue;
             };
             match lane {
-                Lane::Payload if outgoing.queue.fits(lane, outgoing.staged_bytes, text.len()) => {
+                Lane::Payload if outgoing.queue.fits(lane, outgoing.staged_bytes, frame.len()) => {
                     if outgoing.staged.is_empty() {
                         self.touched.push(*link);
                     }
-                    outgoing.staged_bytes += text.len();
-                    outgoing.staged.push(Item::Text(text.clone()));
+                    outgoing.staged_bytes += frame.len();
+                    outgoing.staged.push(Item::Text(frame.clone()));
                 }
                 Lane::Payload => self.follow_ups.push_back(Input::LinkFull { link: *link }),
-                Lane::Control if outgoing.queue.fits(lane, 0, text.len()) => {
-                    outgoing.queue.push(lane, [Item::Text(text.clone())], text.len());
+                Lane::Control if outgoing.queue.fits(lane, 0, frame.len()) => {
+                    outgoing.queue.push(lane, [Item::Text(frame.clone())], frame.len());
                 }
                 Lane::Control => {
                     outgoing.queue.close(Farewell { code: 1008, reason: "you do not read what you asked for".into() })
