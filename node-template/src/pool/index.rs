@@ -167,7 +167,7 @@ impl Index {
     /// Has the table catch up with the lists.
     pub(super) fn settle(&mut self) {
         let Self { ids, table, settled, hasher, .. } = self;
-        let hash = |position: &u32| hasher.hash_one(ids.at(*position as usize).0);
+        let hash = |position: &u32| hasher.hash_one(ids.at(*position as usize));
         table.reserve(ids.len() - *settled, hash);
         for position in std::mem::replace(settled, ids.len())..ids.len() {
             table.insert_unique(hash(&as_u32(position)), as_u32(position), hash);
@@ -215,8 +215,8 @@ impl Index {
     fn position_or_next(&mut self, id: TransactionId) -> (usize, bool) {
         self.settle();
         let Self { ids, table, settled, hasher, .. } = self;
-        let hash = |position: &u32| hasher.hash_one(ids.at(*position as usize).0);
-        match table.entry(hasher.hash_one(id.0), |position| ids.at(*position as usize) == id, hash) {
+        let hash = |position: &u32| hasher.hash_one(ids.at(*position as usize));
+        match table.entry(hasher.hash_one(id), |position| ids.at(*position as usize) == id, hash) {
             Entry::Occupied(slot) => (*slot.get() as usize, false),
             Entry::Vacant(slot) => {
                 slot.insert(as_u32(ids.len()));
@@ -232,7 +232,7 @@ impl Index {
     }
 
     fn hash(&self, id: &TransactionId) -> u64 {
-        self.hasher.hash_one(id.0)
+        self.hasher.hash_one(id)
     }
 }
 
