@@ -293,6 +293,12 @@ impl Protocol {
         self.places_dialled()
     }
 
+    /// How many of these transactions are held. To be asked for a batch before it is handled one by one: tables of a million are in no cache, and looks into them that do
+    /// not wait for each other take a fraction of the time.
+    pub fn count_held(&self, ids: impl Iterator<Item = TransactionId>) -> usize {
+        ids.filter(|id| self.holdings.holds(id)).count()
+    }
+
     /// Whether a client or the application waits until the disk has something.
     pub fn is_disk_awaited(&self) -> bool {
         self.waiting.is_any()
