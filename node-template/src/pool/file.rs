@@ -13,8 +13,8 @@ use super::disk::{self, Disk, Stamp};
 use super::index::Place;
 use crate::protocol::json;
 
-/// How much one write takes at most, in bytes of compact JSON: enough that the wait for the disk does not matter, little enough to hold twice.
-pub(super) const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// How much one write takes at most, in bytes of compact JSON: enough that the wait for the disk does not matter, little enough that the memory for it can be kept.
+pub(super) const BATCH_BYTES: usize = 2 * 1024 * 1024;
 
 /// How much is read and written at once when a file is written again.
 const AGAIN_BYTES: usize = 256 * 1024;
@@ -22,8 +22,8 @@ const AGAIN_BYTES: usize = 256 * 1024;
 /// How rows are laid out: those of `JSON.stringify(array, null, 2)`.
 const BEFORE_ROW: &[u8] = b"\n  ";
 const INDENT: usize = 2;
-/// How much memory is kept from one write to the next: to get it anew costs more than to fill it.
-const KEPT_BYTES: usize = 1024 * 1024;
+/// How much memory is kept from one write to the next, until there is nothing to write: to get it anew costs more than to fill it.
+const KEPT_BYTES: usize = 2 * BATCH_BYTES;
 
 /// The pool's file, open for reading and writing.
 #[derive(Debug)]
@@ -86,6 +86,11 @@ impl PoolFile {
         let mut text = std::mem::take(&mut self.kept);
         text.clear();
         Rows { text, base: self.rows_end, first: self.empty }
+    }
+
+    /// Gives back what was kept for the next write.
+    pub(super) fn rest(&mut self) {
+        self.kept = Vec::new();
     }
 
     /// Appends rows and waits for the disk. Afterwards [`Self::leave`] must be asked whether somebody interfered.

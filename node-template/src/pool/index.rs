@@ -14,6 +14,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
+use crate::protocol::chunked::Chunked;
 use crate::protocol::transaction::TransactionId;
 
 /// Where a row stands in the file. Three words of four bytes, so that an entry has no padding.
@@ -53,56 +54,6 @@ impl Place {
     }
 }
 
-/// A list that grows without moving: a vector would hold up to twice what it needs, and both halves while it grows.
-#[derive(Debug)]
-pub(super) struct Chunked<T> {
-    chunks: Vec<Vec<T>>,
-}
-
-const CHUNK: usize = 4_096;
-
-impl<T: Copy> Chunked<T> {
-    pub(super) fn new() -> Self {
-        Self { chunks: Vec::new() }
-    }
-
-    /// A list of `length` equal values.
-    pub(super) fn filled(value: T, length: usize) -> Self {
-        let mut list = Self::new();
-        for _ in 0..length {
-            list.push(value);
-        }
-        list
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
-    }
-
-    pub(super) fn push(&mut self, value: T) {
-        match self.chunks.last_mut() {
-            Some(last) if last.len() < CHUNK => last.push(value),
-            _ => {
-                let mut chunk = Vec::with_capacity(CHUNK);
-                chunk.push(value);
-                self.chunks.push(chunk);
-            }
-        }
-    }
-
-    pub(super) fn at(&self, position: usize) -> T {
-        self.chunks[position / CHUNK][position % CHUNK]
-    }
-
-    pub(super) fn set(&mut self, position: usize, value: T) {
-        self.chunks[position / CHUNK][position % CHUNK] = value;
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = T> {
-        self.chunks.iter().flatten().copied()
-    }
-}
-
 /// How far the table may fall behind: to catch up takes a twentieth of a second then, for which readers wait.
 const BEHIND: usize = 1 << 20;
 
@@ -123,8 +74,8 @@ pub(super) struct Index {
 impl Index {
     pub(super) fn new() -> Self {
         Self {
-            ids: Chunked::new(),
-            places: Chunked::new(),
+            ids: Chunked::default(),
+            places: Chunked::default(),
             table: HashTable::new(),
             settled: 0,
             any_lost: false,
@@ -167,8 +118,11 @@ impl Index {
     /// Has the table catch up with the lists.
     pub(super) fn settle(&mut self) {
         let Self { ids, table, settled, hasher, .. } = self;
+        if table.capacity() < ids.len() {
+            // Anew, in the order of the identities: in the table's own each would be looked up where no cache has it.
+            (*table, *settled) = (HashTable::with_capacity(ids.len() + ids.len() / 2), 0);
+        }
         let hash = |position: &u32| hasher.hash_one(ids.at(*position as usize));
-        table.reserve(ids.len() - *settled, hash);
         for position in std::mem::replace(settled, ids.len())..ids.len() {
             table.insert_unique(hash(&as_u32(position)), as_u32(position), hash);
         }

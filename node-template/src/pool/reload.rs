@@ -12,11 +12,12 @@ use std::time::Duration;
 use super::disk::{Disk, Stamp};
 use super::error::PoolError;
 use super::file::{BATCH_BYTES, PoolFile, Rows};
-use super::index::{Chunked, Place};
+use super::index::Place;
 use super::load::{self, Gather, Look};
 use super::read::RowReader;
 use super::repair::{self, Repair};
 use super::shared::Shared;
+use crate::protocol::chunked::Chunked;
 use crate::protocol::transaction::{IdMap, IdSet, Transaction, TransactionId};
 
 /// How many bytes of recently stored bodies are kept.

@@ -12,10 +12,11 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::disk::{Disk, System};
-use super::index::{Chunked, Index, Place};
+use super::index::{Index, Place};
 use super::scan::{Damage, Scan, Verdict};
 use super::writer::Pauses;
 use super::{Opened, POOL_FILE, PoolError, Report, load, open_on, scan};
+use crate::protocol::chunked::Chunked;
 use crate::protocol::json::{Parser, write_pretty};
 use crate::protocol::transaction::{Transaction, TransactionId};
 

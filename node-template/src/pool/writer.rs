@@ -128,6 +128,7 @@ impl Writer {
                     Err(RecvTimeoutError::Timeout) => {
                         self.look();
                         self.shared.state().index.settle();
+                        self.file.rest();
                     }
                     Err(RecvTimeoutError::Disconnected) => self.closing = true,
                 }

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use super::message::Summary;
+use super::positions::Positions;
 use super::transaction::{IdMap, Transaction, TransactionId};
 
 /// Marks the position of a transaction that waits for the disk and had that position before: it was lost. No pool has as many positions.
@@ -13,13 +14,11 @@ const AGAIN: u32 = 1 << 31;
 
 /// The index of the pool.
 ///
-/// The map's order reaches no output, so its random keys disturb nothing, and they keep a stranger from choosing identities that collide.
-///
 /// Each transaction is looked up once: a position is given when it is accepted, since the disk takes in the same order. It is *stored* if its position is below
 /// `end`. Only what another program puts into the file meanwhile comes in between, and shifts those that wait.
 #[derive(Debug, Default)]
 pub(super) struct Holdings {
-    positions: IdMap<u32>,
+    positions: Positions,
     unstored: VecDeque<Unstored>,
     unstored_bytes: usize,
     /// The number, in the order of acceptance, of the oldest that waits for the disk.
@@ -56,7 +55,7 @@ impl Holdings {
     /// The index of a pool as it was found on disk, in the order of its positions.
     pub(super) fn of(pool: impl ExactSizeIterator<Item = TransactionId>) -> Self {
         let mut holdings = Self::default();
-        holdings.positions.reserve(pool.len());
+        holdings.positions.grow(pool.len());
         for id in pool {
             if !holdings.holds(&id) {
                 holdings.place(id, None);
@@ -71,7 +70,7 @@ impl Holdings {
         // Those that wait are shifted at the end; until then their positions mean nothing, but that they are not below this.
         let end = self.end;
         let mut find = |id: TransactionId| {
-            let known = self.positions.get(&id).copied();
+            let known = self.positions.get(&id);
             match known {
                 Some(position) if u64::from(position) < end => return false,
                 Some(_) => match self.unstored.iter_mut().find(|waiting| waiting.transaction.id() == id) {
@@ -98,7 +97,7 @@ impl Holdings {
             self.end += 1;
             position(self.end - 1)
         });
-        self.positions.insert(id, place);
+        self.positions.set(id, place);
         self.stored_sum.add(&id);
     }
 
@@ -106,7 +105,7 @@ impl Holdings {
     fn shift(&mut self) {
         let waiting = self.unstored.iter().filter(|waiting| waiting.place == Place::Next);
         for (number, waiting) in (self.end..).zip(waiting) {
-            self.positions.insert(waiting.transaction.id(), position(number));
+            self.positions.set(waiting.transaction.id(), position(number));
         }
     }
 
@@ -136,8 +135,7 @@ impl Holdings {
                 (Place::Next, position(self.end + self.coming - 1))
             }
         };
-        let previous = self.positions.insert(transaction.id(), position);
-        debug_assert!(previous.is_none(), "only what is not held is accepted");
+        self.positions.add(transaction.id(), position);
         self.unstored_bytes += transaction.body_bytes();
         self.unstored.push_back(Unstored { transaction, place });
     }
@@ -157,8 +155,8 @@ impl Holdings {
                 self.coming -= 1;
             }
             Place::Again => {
-                if let Some(position) = self.positions.get_mut(&id) {
-                    *position &= !AGAIN;
+                if let Some(position) = self.positions.get(&id) {
+                    self.positions.set(id, position & !AGAIN);
                 }
             }
             Place::Found if self.holds(&id) => return,
@@ -173,13 +171,13 @@ impl Holdings {
 
     /// Whether a transaction is held, on disk or not.
     pub(super) fn holds(&self, id: &TransactionId) -> bool {
-        self.positions.contains_key(id)
+        self.positions.contains(id)
     }
 
     /// The position of a transaction that is on disk.
     pub(super) fn position(&self, id: &TransactionId) -> Option<u64> {
         // The mark is above every position.
-        self.positions.get(id).map(|position| u64::from(*position)).filter(|position| *position < self.end)
+        self.positions.get(id).map(u64::from).filter(|position| *position < self.end)
     }
 
     /// Whether a transaction is on disk.
