@@ -65,18 +65,21 @@ struct Demand {
 }
 
 impl Demand {
+    /// Whether transactions are to be told.
+    fn is_any(&self) -> bool {
+        self.all.load(Ordering::Relaxed) > 0 || self.samples.load(Ordering::Relaxed) > 0
+    }
+
     /// Whether a transaction is to be told; else it is counted. Asked by the teller alone.
     fn takes(&self) -> bool {
-        if self.all.load(Ordering::Relaxed) > 0 {
-            return true;
-        }
-        let samples = self.samples.load(Ordering::Relaxed);
-        if samples == 0 {
+        if !self.is_any() {
             self.untold.fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.samples.store(samples - 1, Ordering::Relaxed);
+            return false;
         }
-        samples > 0
+        // Somebody who wants some may ask for more at this moment: then one is told less.
+        let samples = self.samples.load(Ordering::Relaxed);
+        self.samples.store(samples.saturating_sub(1), Ordering::Relaxed);
+        true
     }
 }
 
@@ -151,6 +154,16 @@ pub(crate) struct Teller {
 impl Teller {
     pub(crate) fn new(ring: Ring) -> Self {
         Self { ring, round: Vec::new(), round_bytes: 0, held: VecDeque::new(), events: 0, bytes: 0 }
+    }
+
+    /// Whether transactions are to be told. Those that are not, because of this, are to be counted.
+    pub(crate) fn wants_transactions(&self) -> bool {
+        self.ring.demand.is_any()
+    }
+
+    /// Counts transactions that were not told.
+    pub(crate) fn count_untold(&self, count: u64) {
+        self.ring.demand.untold.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Tells an event, at the latest when the round ends.

@@ -53,9 +53,9 @@ pub(super) struct Recent {
 
 impl Recent {
     /// Keeps one, and forgets the oldest.
-    pub(super) fn keep(&mut self, position: usize, transaction: &Transaction) {
+    pub(super) fn keep(&mut self, position: usize, transaction: Transaction) {
         self.bytes += transaction.frame().len();
-        let kept = (position, transaction.clone());
+        let kept = (position, transaction);
         if self.transactions.back().is_none_or(|(last, _)| *last < position) {
             self.transactions.push_back(kept);
         } else {

@@ -188,15 +188,16 @@ impl Writer {
     }
 
     fn store_batch(&mut self) {
-        let (heard, batch) = (self.heard, self.next_batch());
+        let (heard, mut batch) = (self.heard, self.next_batch());
         if batch.is_empty() {
             return;
         }
+        let ids = batch.iter().map(Transaction::id).collect();
         loop {
-            match self.attempt(&batch, heard) {
+            match self.attempt(&mut batch, heard) {
                 Ok(synced_in) => {
                     self.on_success();
-                    return self.report(Report::Stored { ids: batch.iter().map(Transaction::id).collect(), synced_in });
+                    return self.report(Report::Stored { ids, synced_in });
                 }
                 Err(error) if self.closing => return self.give_up(&error, batch.len()),
                 Err(error) => {
@@ -222,8 +223,8 @@ impl Writer {
         batch
     }
 
-    /// Tries once to have a batch in the file and on the disk; tells how long the writing took.
-    fn attempt(&mut self, batch: &[Transaction], heard: Option<u64>) -> Result<Duration, PoolError> {
+    /// Tries once to have a batch in the file and on the disk; then takes it, and tells how long the writing took.
+    fn attempt(&mut self, batch: &mut Vec<Transaction>, heard: Option<u64>) -> Result<Duration, PoolError> {
         for _ in 0..DISTURBANCES {
             let Some(ahead) = self.compare(batch)? else { continue };
             let begun = Instant::now();
@@ -232,14 +233,14 @@ impl Writer {
             let mut rows = self.file.rows();
             let (mut placed, mut again) = (Vec::with_capacity(batch.len()), Vec::new());
             let mut seen = IdSet::default();
-            for transaction in batch {
+            for (number, transaction) in batch.iter().enumerate() {
                 let id = transaction.id();
                 if !all_new && (!seen.insert(id) || self.shared.state().index.is_live(&id)) {
                     continue;
                 }
                 let there = ahead.get(&id).copied();
                 again.extend(there.map(Place::range));
-                placed.push((transaction, there.unwrap_or_else(|| rows.push(transaction.body()))));
+                placed.push((number, there.unwrap_or_else(|| rows.push(transaction.body()))));
             }
             if placed.is_empty() {
                 return Ok(begun.elapsed());
@@ -254,7 +255,9 @@ impl Writer {
                 continue;
             }
             let mut state = self.shared.state();
-            for (transaction, place) in placed {
+            let mut placed = placed.into_iter().peekable();
+            for (number, transaction) in batch.drain(..).enumerate() {
+                let Some((_, place)) = placed.next_if(|(placed, _)| *placed == number) else { continue };
                 let id = transaction.id();
                 let position = if all_new { state.index.append(id, place) } else { state.index.place_at(id, place) };
                 self.recent.keep(position, transaction);

@@ -146,9 +146,13 @@ impl Protocol {
         }
         let links = self.flood(now, &transaction, origin.as_ref(), from);
         self.holdings.accept(transaction.clone());
-        self.outbox.push_back(Output::Store { transaction: transaction.clone() });
-        let peer = from.map(|link| self.name_of(link));
-        self.notify(Event::Transaction { transaction, origin, peer, links });
+        if self.tells_transactions {
+            self.outbox.push_back(Output::Store { transaction: transaction.clone() });
+            let peer = from.map(|link| self.name_of(link));
+            self.notify(Event::Transaction { transaction, origin, peer, links });
+        } else {
+            self.outbox.push_back(Output::Store { transaction });
+        }
         links
     }
 

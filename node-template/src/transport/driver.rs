@@ -113,6 +113,8 @@ pub(crate) struct Driver {
     /// Facts that followed from carrying out orders.
     follow_ups: VecDeque<Input>,
     log: Sparing,
+    /// Whether the core tells of each transaction.
+    telling: bool,
     /// When what is being handled came in.
     now: Instant,
     /// Bytes written on links to peers of which the core was not told yet.
@@ -157,6 +159,7 @@ impl Driver {
             sent: Vec::new(),
             follow_ups: VecDeque::new(),
             log: Sparing::default(),
+            telling: true,
             now: Instant::now(),
             peers_sent: Arc::default(),
         }
@@ -271,7 +274,14 @@ impl Driver {
         self.handle(Input::Counted { counts: self.parts.images.counts().collect() });
     }
 
+    /// Sees who listens, before anything is handled that they would be told of.
+    fn see_listeners(&mut self) {
+        self.telling = self.parts.events.wants_transactions() || Sparing::wants_transactions();
+        self.parts.protocol.tell_transactions(self.telling);
+    }
+
     fn on_arrivals(&mut self, arrivals: &mut Vec<Arrival>) {
+        self.see_listeners();
         self.tell_written();
         for arrival in arrivals.drain(..) {
             match arrival {

@@ -84,6 +84,7 @@ pub(super) struct Request {
 
 impl Driver {
     pub(super) fn on_command(&mut self, command: Command) {
+        self.see_listeners();
         match command {
             Command::Submit { transaction, taken, kept } => {
                 self.last_request += 1;

@@ -18,6 +18,9 @@ impl Driver {
             Output::Send { links, frame, lane } => self.stage(&links, frame, lane),
             Output::Store { transaction } => {
                 self.accepted += 1;
+                if !self.telling {
+                    self.parts.events.count_untold(1);
+                }
                 self.sent.extend(self.parts.filter.take_in(transaction.frame().as_str()));
                 self.storing.push(transaction);
             }
