@@ -1,5 +1,5 @@
 //! Our node inside another program, which notes when each transaction is accepted: for the delay alone, since nobody outside sees that moment. The node is
-//! the library as it is, with the settings of its folder, on a runtime as its own program has it.
+//! the library as it is, with the settings of its folder, on a runtime of one thread, as the rivals have it.
 
 use std::io::Read;
 
@@ -18,13 +18,8 @@ struct Arguments {
     flags: Flags,
 }
 
-fn main() -> Result<()> {
-    let one = std::env::var_os("ONE").is_some();
-    let mut builder = if one { tokio::runtime::Builder::new_current_thread() } else { tokio::runtime::Builder::new_multi_thread() };
-    builder.enable_all().build()?.block_on(run())
-}
-
-async fn run() -> Result<()> {
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
     std::thread::spawn(|| {
         // When the bench is gone, so are we.
         std::io::stdin().read_to_end(&mut Vec::new()).unwrap_or_default();
