@@ -2,7 +2,8 @@
 //!
 //! The WebSocket library gathers by itself, but keeps for each link as much as the longest message that ever went out on it: a hub that has sent ten thousand links one
 //! transaction of 256 KiB would keep 2.5 GiB for that. So it is told to gather nothing; what it writes is taken here at once, and at rest nothing is kept. The texts of
-//! links that we accepted, which need no mask (RFC 6455, section 5.1), do not pass through it at all. What bounds this is the writer, who asks [`Outlet::is_full`].
+//! links that we accepted, which need no mask (RFC 6455, section 5.1), do not pass through it at all. What bounds this are the writer, who asks [`Outlet::is_full`], and
+//! the reader, who asks [`Outlet::is_overfull`]: each ping that is read leaves a pong here.
 
 use std::io;
 use std::pin::Pin;
@@ -10,8 +11,12 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::protocol::limits::MESSAGE_BYTES;
+
 /// With so many bytes it is time to write them out.
 const FULL: usize = 64 * 1024;
+/// What the writer puts here has no more: one more message on top of what is not full yet, and a frame's head. So what is beyond are answers to pings.
+const OVERFULL: usize = 2 * FULL + MESSAGE_BYTES;
 /// The first byte of an unfragmented text (RFC 6455, section 5.2).
 const WHOLE_TEXT: u8 = 0x81;
 
@@ -34,6 +39,12 @@ impl<S> Outlet<S> {
     /// Whether enough is gathered that it should be flushed before more comes.
     pub(crate) fn is_full(&self) -> bool {
         self.waiting.len() >= FULL
+    }
+
+    /// Whether so many answers to pings wait that no more may be read, or the other end given up, until all of it has left: whoever pings and reads nothing would
+    /// else fill the memory.
+    pub(crate) fn is_overfull(&self) -> bool {
+        self.waiting.len() > OVERFULL
     }
 
     /// Puts a text as a frame without a mask behind what waits. Only for the accepting end of a WebSocket, of which the library has nothing in the midst of being
