@@ -278,6 +278,12 @@ impl Pool {
         self.command(Command::Panic);
     }
 
+    /// Has the writer hang until the sender is gone.
+    #[cfg(test)]
+    pub(crate) fn hang(&self, released: commands::Receiver<()>) {
+        self.command(Command::Hang(released));
+    }
+
     fn command(&self, command: Command) {
         if self.commands.send(command).is_err() {
             tracing::debug!("the pool is closed already");

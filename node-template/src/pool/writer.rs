@@ -36,6 +36,9 @@ pub(super) enum Command {
     /// Panic.
     #[cfg(test)]
     Panic,
+    /// Hang, as a disk may, until the sender is gone.
+    #[cfg(test)]
+    Hang(Receiver<()>),
 }
 
 /// How long the writer waits after a failure.
@@ -141,6 +144,8 @@ impl Writer {
             Command::Close => self.closing = true,
             #[cfg(test)]
             Command::Panic => panic!("as a test wants it"),
+            #[cfg(test)]
+            Command::Hang(released) => released.recv().unwrap_or_default(),
         }
     }
 
