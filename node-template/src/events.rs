@@ -9,18 +9,18 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
-use crate::protocol::event::Event;
+use crate::protocol::event::{Event, GenesisStep};
 
 /// How many rounds a listener may lag behind.
 const ROUNDS: usize = 4_096;
 /// How many events the ring holds at most: some 4 MiB, without what they hold.
 const EVENTS: usize = 16_384;
-/// How many bytes of transactions and texts the events in the ring hold at most: that many of 1 KiB, while one may have 256 KiB.
+/// How many bytes of transactions, identities and texts the events in the ring hold at most, on top of the newest slot: that many of 1 KiB, while one may have 256 KiB.
 const BYTES: usize = 16 * 1024 * 1024;
 /// A slot takes so many events at most, …
 const ROUND_EVENTS: usize = 256;
@@ -38,7 +38,7 @@ struct Slot {
 }
 
 impl Slot {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Vec<Event>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Event>>> {
         // What is done under the lock is a clone or a take: it is whole at every moment.
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -48,8 +48,8 @@ impl Slot {
 #[derive(Debug, Clone)]
 pub(crate) struct Ring {
     slots: broadcast::Sender<Arc<Slot>>,
-    /// How many events were told since the node's start.
-    told: Arc<AtomicU64>,
+    /// How many events were told since the node's start. Whoever begins to listen, and who tells, holds it meanwhile: so a listener knows which event is its first.
+    told: Arc<Mutex<u64>>,
     demand: Arc<Demand>,
 }
 
@@ -120,16 +120,20 @@ impl Ring {
     /// Everything from now on.
     pub(crate) fn listen(&self) -> Events {
         let all = All::of(&self.demand);
+        let told = self.told();
         let slots = self.slots.subscribe();
-        // Asked afterwards: of what is told in between it misses nothing.
-        let expected = self.told.load(Ordering::Acquire);
-        Events { slots, expected, missed: 0, waiting: Vec::new().into_iter(), transactions: true, _all: Some(all) }
+        Events { slots, expected: *told, missed: 0, waiting: Vec::new().into_iter(), transactions: true, _all: Some(all) }
     }
 
     /// Everything from now on, but of transactions only as many as are asked for from time to time, unless somebody else listens to all. For one listener.
     pub(crate) fn listen_to_samples(&self) -> (Events, Sampling) {
         let events = self.listen();
         (Events { _all: None, ..events }, Sampling(Arc::clone(&self.demand)))
+    }
+
+    fn told(&self) -> MutexGuard<'_, u64> {
+        // It only ever changes in one step.
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn has_listeners(&self) -> bool {
@@ -187,21 +191,23 @@ impl Teller {
         let next = Vec::with_capacity(self.round.len());
         let (events, bytes) = (std::mem::replace(&mut self.round, next), std::mem::take(&mut self.round_bytes));
         let count = events.len();
-        let before = self.ring.told.fetch_add(count as u64, Ordering::AcqRel);
-        let slot = Arc::new(Slot { before, count, events: Mutex::new(Some(events)) });
+        let mut told = self.ring.told();
+        let slot = Arc::new(Slot { before: *told, count, events: Mutex::new(Some(events)) });
+        *told += count as u64;
         self.held.push_back((Arc::downgrade(&slot), count, bytes));
         self.events += count;
         self.bytes += bytes;
-        self.empty_oldest();
         // Fails only if the last listener has just gone, and then nobody misses it.
         self.ring.slots.send(slot).unwrap_or_default();
+        drop(told);
+        self.empty_oldest();
     }
 
-    /// Forgets slots that everybody has read, which is in their order, and empties more while they hold too much.
+    /// Forgets slots that everybody has read, which is in their order, and empties more while they hold too much. The newest stays: nobody had time to read it.
     fn empty_oldest(&mut self) {
         while let Some((slot, count, bytes)) = self.held.front() {
             match slot.upgrade() {
-                Some(_) if self.events <= EVENTS && self.bytes <= BYTES => return,
+                Some(_) if self.held.len() == 1 || (self.events <= EVENTS && self.bytes <= BYTES) => return,
                 Some(slot) => drop(slot.lock().take()),
                 None => {}
             }
@@ -216,7 +222,23 @@ impl Teller {
 fn bytes_of(event: &Event) -> usize {
     match event {
         Event::Transaction { transaction, .. } => transaction.frame().as_str().len(),
-        Event::Broadcast { broadcast, .. } => broadcast.message.len(),
+        Event::Broadcast { broadcast, .. } => {
+            // What was signed has all that its sender put in, a title or more.
+            broadcast.message.len() + broadcast.seal.as_ref().map_or(0, |seal| seal.canonical.len())
+        }
+        Event::Stored { ids, .. } => std::mem::size_of_val(&ids[..]),
+        Event::DialFailed { error: text, .. }
+        | Event::StoreFailed { error: text }
+        | Event::PeerDown { cause: text, .. }
+        | Event::NodeLeft { cause: text, .. }
+        | Event::Refused { reason: text, .. }
+        | Event::Genesis(GenesisStep::Failed { error: text, .. })
+        | Event::Warning { text }
+        | Event::NotLetIn { text }
+        | Event::Fault { text, .. } => text.len(),
+        Event::Expelled { from, cause, .. } => from.as_ref().map_or(0, String::len) + cause.len(),
+        Event::TurnedAway { from, reason, .. } => from.len() + reason.len(),
+        // Names and addresses, of at most 256 bytes.
         _ => 0,
     }
 }
@@ -251,7 +273,7 @@ impl Events {
     /// Waits for the next event. Cancel-safe.
     ///
     /// # Errors
-    /// [`RecvError::Lagged`] with the number of events that were missed, once, before the next; [`RecvError::Closed`] if the node has ended.
+    /// [`RecvError::Lagged`] with the number of events that were missed, once, before the next or the end; [`RecvError::Closed`] if the node has ended.
     pub async fn recv(&mut self) -> Result<Event, RecvError> {
         loop {
             if let Some(told) = self.told() {
@@ -261,6 +283,9 @@ impl Events {
                 Ok(slot) => self.take(slot),
                 // The next slot, which is there, says how many events that were.
                 Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) if self.missed > 0 => {
+                    return Err(RecvError::Lagged(std::mem::take(&mut self.missed)));
+                }
                 Err(RecvError::Closed) => return Err(RecvError::Closed),
             }
         }
@@ -278,6 +303,9 @@ impl Events {
             match self.slots.try_recv() {
                 Ok(slot) => self.take(slot),
                 Err(TryRecvError::Lagged(_)) => {}
+                Err(TryRecvError::Closed) if self.missed > 0 => {
+                    return Err(TryRecvError::Lagged(std::mem::take(&mut self.missed)));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -315,7 +343,7 @@ impl Events {
 mod tests {
     use super::*;
     use crate::protocol::json::Parser;
-    use crate::protocol::transaction::Transaction;
+    use crate::protocol::transaction::{Transaction, TransactionId};
 
     fn event(number: usize, bytes: usize) -> Event {
         let text = format!(r#"{{"number":{number},"filling":"{}"}}"#, "x".repeat(bytes));
@@ -383,6 +411,36 @@ mod tests {
             assert_eq!(was_read + missed, ((rounds - late) * events) as u64);
             assert_eq!(read(&mut slow), (0, 0), "once");
         }
+    }
+
+    #[test]
+    fn whatever_an_event_holds_counts_but_the_newest_is_there_however_much_that_is() {
+        let stored = |count: usize| Event::Stored { ids: vec![TransactionId([0; 32]); count], pool: 0 };
+        let text = "x".repeat(1024 * 1024);
+        let warning = || Event::Warning { text: text.clone() };
+        for event in [&|| stored(32 * 1024), &warning as &dyn Fn() -> Event] {
+            let ring = Ring::new();
+            let (mut teller, mut slow) = (Teller::new(ring.clone()), ring.listen());
+            (0..100).for_each(|_| tell(&mut teller, event()));
+            assert_eq!(read(&mut slow), (16, 84), "16 of a megabyte each");
+        }
+        let ring = Ring::new();
+        let (mut teller, mut events) = (Teller::new(ring.clone()), ring.listen());
+        tell(&mut teller, stored(1_000_000));
+        assert_eq!(read(&mut events), (1, 0));
+    }
+
+    #[test]
+    fn what_was_missed_is_told_before_the_end_too() {
+        let ring = Ring::new();
+        let (mut teller, mut slow, held) = (Teller::new(ring.clone()), ring.listen(), ring.listen());
+        (0..2).for_each(|number| tell(&mut teller, event(number, 10)));
+        // As what holds too much is, before its turn.
+        let slots: Vec<_> = teller.held.iter().filter_map(|(slot, ..)| slot.upgrade()).collect();
+        slots.iter().for_each(|slot| drop(slot.lock().take()));
+        drop((teller, ring, slots, held));
+        assert!(matches!(slow.try_recv(), Err(TryRecvError::Lagged(2))));
+        assert!(matches!(slow.try_recv(), Err(TryRecvError::Closed)));
     }
 
     #[test]

@@ -143,15 +143,21 @@ impl PoolFile {
         Ok(())
     }
 
-    /// [`Self::write_again`] for the whole file, with the wait for the disk.
+    /// [`Self::write_again`] for the whole file, with the wait for the disk; `false` if somebody interfered, as [`Self::leave`] tells.
     ///
     /// # Errors
     /// What the disk said.
-    pub(super) fn write_all_again(&mut self, disk: &dyn Disk) -> io::Result<()> {
-        self.write_again(disk, 0..self.left.length)?;
+    pub(super) fn write_all_again(&mut self, disk: &dyn Disk, path: &Path) -> io::Result<bool> {
+        let length = self.left.length;
+        for start in (0..length).step_by(AGAIN_BYTES) {
+            // Who makes it shorter or longer meanwhile has it as he wants it.
+            if Stamp::of_file(&self.file)?.length != length {
+                return Ok(false);
+            }
+            self.write_again(disk, start..length.min(start + AGAIN_BYTES as u64))?;
+        }
         disk.sync(&self.file)?;
-        self.left = Stamp::of_file(&self.file)?;
-        Ok(())
+        self.leave(path)
     }
 
     /// Notes what the file looks like now; `false` if that can not be our work: it has another length, or the path leads elsewhere.

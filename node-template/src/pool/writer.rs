@@ -17,7 +17,7 @@ use super::file::{BATCH_BYTES, PoolFile};
 use super::index::Place;
 use super::reload::{Recent, Reloaded};
 use super::shared::Shared;
-use super::{Report, reload};
+use super::{Report, reload, repair};
 use crate::protocol::transaction::{IdSet, Transaction};
 use crate::report::many;
 
@@ -36,6 +36,9 @@ pub(super) enum Command {
     /// Panic.
     #[cfg(test)]
     Panic,
+    /// Hang, as a disk may, until the sender is gone.
+    #[cfg(test)]
+    Hang(Receiver<()>),
 }
 
 /// How long the writer waits after a failure.
@@ -152,6 +155,8 @@ impl Writer {
             Command::Close => self.closing = true,
             #[cfg(test)]
             Command::Panic => panic!("as a test wants it"),
+            #[cfg(test)]
+            Command::Hang(released) => released.recv().unwrap_or_default(),
         }
     }
 
@@ -167,17 +172,17 @@ impl Writer {
     }
 
     fn look(&mut self) {
-        for _ in 0..DISTURBANCES {
-            match self.compare(&[]) {
-                Ok(Some(_)) => self.on_success(),
-                Ok(None) => continue,
-                Err(error) => {
-                    self.on_failure(&error);
-                }
-            }
-            break;
+        match self.settle() {
+            Some(Ok(())) => self.on_success(),
+            Some(Err(error)) => _ = self.on_failure(&error),
+            None => {}
         }
         self.answer_looks();
+    }
+
+    /// Compares until nobody disturbs that; `None` if somebody always does.
+    fn settle(&mut self) -> Option<Result<(), PoolError>> {
+        (0..DISTURBANCES).find_map(|_| self.compare(&[]).map(|ahead| ahead.map(|_| ())).transpose())
     }
 
     fn answer_looks(&mut self) {
@@ -203,8 +208,6 @@ impl Writer {
                 Err(error) => {
                     let pause = self.on_failure(&error);
                     self.pause(pause);
-                    // Each try compares first: who asked for a comparison has had one, and does not wait for the disk.
-                    self.answer_looks();
                 }
             }
         }
@@ -292,6 +295,9 @@ impl Writer {
         if !lost.is_empty() {
             self.report(Report::Lost { ids: lost });
         }
+        if !self.vouch()? {
+            return Ok(None);
+        }
         let mut reports = 0;
         let all_found = reload::announce(&self.shared, found, |transactions| {
             reports += 1;
@@ -299,12 +305,23 @@ impl Writer {
         });
         self.found += reports;
         let all_found = all_found?;
-        if self.doubtful {
-            self.file.write_all_again(self.disk.as_ref()).map_err(PoolError::io("write", &path))?;
-            self.doubtful = false;
-        }
         self.stale = !all_found;
         Ok(all_found.then_some(ahead))
+    }
+
+    /// Waits for the disk after a reload: what is in the file counts as stored from here on, and who wrote it, or put another file in its place, need not have waited.
+    /// `false` if the file changed meanwhile.
+    fn vouch(&mut self) -> Result<bool, PoolError> {
+        let (disk, path) = (self.disk.as_ref(), self.shared.path());
+        let waited = match self.doubtful {
+            true => self.file.write_all_again(disk, path),
+            false => disk.sync(self.file.file()).map(|()| true),
+        };
+        self.doubtful = !matches!(waited, Ok(true));
+        let undisturbed = waited.map_err(PoolError::io("write", path))?;
+        let folder = repair::folder_of(path);
+        disk.sync_folder(folder).map_err(PoolError::io("write", folder))?;
+        Ok(undisturbed)
     }
 
     fn on_failed_append(&mut self) {
@@ -362,6 +379,11 @@ impl Writer {
                 Ok(command) => self.take(command),
                 Err(RecvTimeoutError::Timeout) => return,
                 Err(RecvTimeoutError::Disconnected) => self.closing = true,
+            }
+            if !self.looks.is_empty() {
+                // Who asks for a comparison does not wait for the disk's recovery. If it fails too, that is of the series that was told.
+                drop(self.settle());
+                self.answer_looks();
             }
         }
     }

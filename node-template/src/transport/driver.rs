@@ -238,7 +238,7 @@ impl Driver {
             self.parts.pool.store_new(batch, self.found);
         }
         let discovering = std::mem::take(&mut self.parts.discovering);
-        // Reports and late messages are still taken, so that no task waits for room in our inbox.
+        // Late messages are still taken, so that no task waits for room in our inbox. The pool's reports are dropped: what it stores from here on is told to nobody.
         let Self { mut parts, mut tasks, .. } = self;
         let drained = async {
             loop {
@@ -416,6 +416,8 @@ impl Driver {
         if let Some(feeding) = outgoing.feeding {
             feeding.abort();
         }
+        // A task that ended in a panic has not done it: else whoever fetches for this link would wait for room in vain.
+        outgoing.queue.bury();
         self.handle(Input::LinkClosed { link, cause });
     }
 

@@ -3,7 +3,8 @@
 //! The WebSocket library gathers by itself, but keeps for each link as much as the longest message that ever went out on it: a hub that has sent ten thousand links one
 //! transaction of 256 KiB would keep 2.5 GiB for that. So it is told to gather nothing; what it writes is taken here at once, and at rest nothing is kept but one
 //! buffer for each thread: memory that was just given back has to be zeroed by the system page by page, which costs more than what is done with it. Texts do not pass
-//! through the library at all: they are written once, where they leave from. What bounds this is the writer, who asks [`Outlet::is_full`].
+//! through the library at all: they are written once, where they leave from. What bounds this are the writer, who asks [`Outlet::is_full`], and the
+//! reader, who asks [`Outlet::is_overfull`]: each ping that is read leaves a pong here.
 
 use std::cell::Cell;
 use std::io;
@@ -12,10 +13,14 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::protocol::limits::MESSAGE_BYTES;
+
 /// With so many bytes it is time to write them out.
 const FULL: usize = 64 * 1024;
 /// What a thread keeps has at most so many bytes: what is gathered, and the frame that filled it.
 const SPARE: usize = 2 * FULL;
+/// What the writer puts here has no more: one more message on top of what is not full yet, and a frame's head. So what is beyond are answers to pings.
+const OVERFULL: usize = 2 * FULL + MESSAGE_BYTES;
 /// The first byte of an unfragmented text (RFC 6455, section 5.2).
 const WHOLE_TEXT: u8 = 0x81;
 
@@ -54,6 +59,12 @@ impl<S> Outlet<S> {
     /// Whether enough is gathered that it should be flushed before more comes.
     pub(crate) fn is_full(&self) -> bool {
         self.waiting.len() >= FULL
+    }
+
+    /// Whether so many answers to pings wait that no more may be read, or the other end given up, until all of it has left: whoever pings and reads nothing would
+    /// else fill the memory.
+    pub(crate) fn is_overfull(&self) -> bool {
+        self.waiting.len() > OVERFULL
     }
 
     /// Puts a text as a frame behind what waits, under a mask where we dialled (RFC 6455, section 5.3): then it has to be one that nobody foresees. The library has nothing
