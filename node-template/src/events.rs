@@ -122,7 +122,14 @@ impl Ring {
         let all = All::of(&self.demand);
         let told = self.told();
         let slots = self.slots.subscribe();
-        Events { slots, expected: *told, missed: 0, waiting: Vec::new().into_iter(), transactions: true, _all: Some(all) }
+        Events {
+            slots,
+            expected: *told,
+            missed: 0,
+            waiting: Vec::new().into_iter(),
+            transactions: true,
+            _all: Some(all),
+        }
     }
 
     /// Everything from now on, but of transactions only as many as are asked for from time to time, unless somebody else listens to all. For one listener.
