@@ -305,7 +305,8 @@ impl Node {
         self.timer = None;
         self.fact(net, Input::Timeout)?;
         let next = self.core.as_ref().and_then(Protocol::poll_timeout).map(|next| net.clock.since_start(next));
-        self.watch.on_timeout(now, next).map_err(|fault| self.broken(net, fault))
+        let links = || self.core.as_ref().map_or(0, Protocol::linked_peers);
+        self.watch.on_timeout_with(now, next, links).map_err(|fault| self.broken(net, fault))
     }
 
     /// Hands a fact to the core and carries out what it orders; then the facts that these orders led to, before anything else happens.
