@@ -128,6 +128,8 @@ counters! {
     links_split,
     /// Links given up to link two parts of the network that had formed apart.
     links_given_up,
+    /// Links moved to random nodes, so that ways in the network are short.
+    links_mixed,
     /// Random nodes asked for addresses.
     visits,
     /// Plain peers sent to others for want of a place.

@@ -172,6 +172,13 @@ pub enum Event {
         /// Whose link makes room for that.
         gave_up: Option<PeerName>,
     },
+    /// A link is moved to a random node.
+    Moving {
+        /// Whose link is given up.
+        from: PeerName,
+        /// Where a place is asked for.
+        to: PeerAddress,
+    },
     /// A step in joining through the genesis node.
     Genesis(GenesisStep),
     /// A peer broke so many rules that it was closed.
