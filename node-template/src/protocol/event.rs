@@ -151,7 +151,7 @@ pub enum Event {
         /// Which.
         address: PeerAddress,
     },
-    /// A node that had no link got the place of another, which goes on to it.
+    /// A node that insisted got the place of another, which goes on to it.
     Split {
         /// Who got the place.
         joiner: PeerName,

@@ -1,7 +1,7 @@
 //! Places: a node with a cap on its links, who is let in, who is sent on, and how somebody without a link gets one all the same.
 //!
 //! A **place** is one node to be linked to: a full peer however many links lead to it, a plain peer once. Places are given in the order of asking, and nobody
-//! loses one because somebody else wants it, with one exception: a node that has no way into the network may insist. Then a link A–B that A accepted is
+//! loses one because somebody else wants it, with one exception: a node that has no way into the network, or moves a link to a random node (`mixing.rs`), may insist. Then a link A–B that A accepted is
 //! split: A takes the newcomer J and sends B on to J, which holds a place for B. All degrees stay, the graph stays connected, and J has two links. What is
 //! never split: links that we dialled, and links to known peers; old links hardly ever. So newcomers, however many, can not surround a node.
 //!
