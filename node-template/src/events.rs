@@ -3,22 +3,24 @@
 //! The driver tells all events of one round at once: they lie in the ring as one slot, which costs a busy node less than the events themselves would. An event
 //! holds the transaction that it tells of, and a listener that lags keeps the ring full. So beyond 16 MiB, or 16,384 events, the oldest slots are emptied where
 //! they lie: whoever has not read them by then is told that it missed them, as if the ring had been shorter. The node never waits for a listener.
+//!
+//! In a busy node nearly all events are transactions. Where nobody listens to all of them, those that nobody wants are counted rather than told.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
-use crate::protocol::event::Event;
+use crate::protocol::event::{Event, GenesisStep};
 
 /// How many rounds a listener may lag behind.
 const ROUNDS: usize = 4_096;
 /// How many events the ring holds at most: some 4 MiB, without what they hold.
 const EVENTS: usize = 16_384;
-/// How many bytes of transactions and texts the events in the ring hold at most: that many of 1 KiB, while one may have 256 KiB.
+/// How many bytes of transactions, identities and texts the events in the ring hold at most, on top of the newest slot: that many of 1 KiB, while one may have 256 KiB.
 const BYTES: usize = 16 * 1024 * 1024;
 /// A slot takes so many events at most, …
 const ROUND_EVENTS: usize = 256;
@@ -36,7 +38,7 @@ struct Slot {
 }
 
 impl Slot {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Vec<Event>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Event>>> {
         // What is done under the lock is a clone or a take: it is whole at every moment.
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -46,21 +48,99 @@ impl Slot {
 #[derive(Debug, Clone)]
 pub(crate) struct Ring {
     slots: broadcast::Sender<Arc<Slot>>,
-    /// How many events were told since the node's start.
-    told: Arc<AtomicU64>,
+    /// How many events were told since the node's start. Whoever begins to listen, and who tells, holds it meanwhile: so a listener knows which event is its first.
+    told: Arc<Mutex<u64>>,
+    demand: Arc<Demand>,
+}
+
+/// Who wants to be told of transactions.
+#[derive(Debug, Default)]
+struct Demand {
+    /// How many listeners want all of them.
+    all: AtomicUsize,
+    /// How many are told yet while nobody wants all …
+    samples: AtomicUsize,
+    /// … and how many were not told since this was asked last.
+    untold: AtomicU64,
+}
+
+impl Demand {
+    /// Whether transactions are to be told.
+    fn is_any(&self) -> bool {
+        self.all.load(Ordering::Relaxed) > 0 || self.samples.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether a transaction is to be told; else it is counted. Asked by the teller alone.
+    fn takes(&self) -> bool {
+        if !self.is_any() {
+            self.untold.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        // Somebody who wants some may ask for more at this moment: then one is told less.
+        let samples = self.samples.load(Ordering::Relaxed);
+        self.samples.store(samples.saturating_sub(1), Ordering::Relaxed);
+        true
+    }
+}
+
+/// A share in the demand for all transactions.
+#[derive(Debug)]
+struct All(Arc<Demand>);
+
+impl All {
+    fn of(demand: &Arc<Demand>) -> Self {
+        demand.all.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(demand))
+    }
+}
+
+impl Drop for All {
+    fn drop(&mut self) {
+        self.0.all.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Has single transactions told where nobody listens to all, for who wants to see some and know how many there were.
+#[derive(Debug)]
+pub(crate) struct Sampling(Arc<Demand>);
+
+impl Sampling {
+    /// Has the next `samples` told; returns how many were not told since this was last asked.
+    pub(crate) fn next(&self, samples: usize) -> u64 {
+        self.0.samples.store(samples, Ordering::Relaxed);
+        self.0.untold.swap(0, Ordering::Relaxed)
+    }
 }
 
 impl Ring {
     pub(crate) fn new() -> Self {
-        Self { slots: broadcast::channel(ROUNDS).0, told: Arc::default() }
+        Self { slots: broadcast::channel(ROUNDS).0, told: Arc::default(), demand: Arc::default() }
     }
 
     /// Everything from now on.
     pub(crate) fn listen(&self) -> Events {
+        let all = All::of(&self.demand);
+        let told = self.told();
         let slots = self.slots.subscribe();
-        // Asked afterwards: of what is told in between it misses nothing.
-        let expected = self.told.load(Ordering::Acquire);
-        Events { slots, expected, missed: 0, waiting: Vec::new().into_iter(), transactions: true }
+        Events {
+            slots,
+            expected: *told,
+            missed: 0,
+            waiting: Vec::new().into_iter(),
+            transactions: true,
+            _all: Some(all),
+        }
+    }
+
+    /// Everything from now on, but of transactions only as many as are asked for from time to time, unless somebody else listens to all. For one listener.
+    pub(crate) fn listen_to_samples(&self) -> (Events, Sampling) {
+        let events = self.listen();
+        (Events { _all: None, ..events }, Sampling(Arc::clone(&self.demand)))
+    }
+
+    fn told(&self) -> MutexGuard<'_, u64> {
+        // It only ever changes in one step.
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn has_listeners(&self) -> bool {
@@ -87,9 +167,20 @@ impl Teller {
         Self { ring, round: Vec::new(), round_bytes: 0, held: VecDeque::new(), events: 0, bytes: 0 }
     }
 
+    /// Whether transactions are to be told. Those that are not, because of this, are to be counted.
+    pub(crate) fn wants_transactions(&self) -> bool {
+        self.ring.demand.is_any()
+    }
+
+    /// Counts transactions that were not told.
+    pub(crate) fn count_untold(&self, count: u64) {
+        self.ring.demand.untold.fetch_add(count, Ordering::Relaxed);
+    }
+
     /// Tells an event, at the latest when the round ends.
     pub(crate) fn tell(&mut self, event: Event) {
-        if !self.ring.has_listeners() {
+        let is_transaction = matches!(event, Event::Transaction { .. });
+        if !self.ring.has_listeners() || (is_transaction && !self.ring.demand.takes()) {
             return;
         }
         self.round_bytes += bytes_of(&event);
@@ -107,21 +198,23 @@ impl Teller {
         let next = Vec::with_capacity(self.round.len());
         let (events, bytes) = (std::mem::replace(&mut self.round, next), std::mem::take(&mut self.round_bytes));
         let count = events.len();
-        let before = self.ring.told.fetch_add(count as u64, Ordering::AcqRel);
-        let slot = Arc::new(Slot { before, count, events: Mutex::new(Some(events)) });
+        let mut told = self.ring.told();
+        let slot = Arc::new(Slot { before: *told, count, events: Mutex::new(Some(events)) });
+        *told += count as u64;
         self.held.push_back((Arc::downgrade(&slot), count, bytes));
         self.events += count;
         self.bytes += bytes;
-        self.empty_oldest();
         // Fails only if the last listener has just gone, and then nobody misses it.
         self.ring.slots.send(slot).unwrap_or_default();
+        drop(told);
+        self.empty_oldest();
     }
 
-    /// Forgets slots that everybody has read, which is in their order, and empties more while they hold too much.
+    /// Forgets slots that everybody has read, which is in their order, and empties more while they hold too much. The newest stays: nobody had time to read it.
     fn empty_oldest(&mut self) {
         while let Some((slot, count, bytes)) = self.held.front() {
             match slot.upgrade() {
-                Some(_) if self.events <= EVENTS && self.bytes <= BYTES => return,
+                Some(_) if self.held.len() == 1 || (self.events <= EVENTS && self.bytes <= BYTES) => return,
                 Some(slot) => drop(slot.lock().take()),
                 None => {}
             }
@@ -136,7 +229,23 @@ impl Teller {
 fn bytes_of(event: &Event) -> usize {
     match event {
         Event::Transaction { transaction, .. } => transaction.frame().as_str().len(),
-        Event::Broadcast { broadcast, .. } => broadcast.message.len(),
+        Event::Broadcast { broadcast, .. } => {
+            // What was signed has all that its sender put in, a title or more.
+            broadcast.message.len() + broadcast.seal.as_ref().map_or(0, |seal| seal.canonical.len())
+        }
+        Event::Stored { ids, .. } => std::mem::size_of_val(&ids[..]),
+        Event::DialFailed { error: text, .. }
+        | Event::StoreFailed { error: text }
+        | Event::PeerDown { cause: text, .. }
+        | Event::NodeLeft { cause: text, .. }
+        | Event::Refused { reason: text, .. }
+        | Event::Genesis(GenesisStep::Failed { error: text, .. })
+        | Event::Warning { text }
+        | Event::NotLetIn { text }
+        | Event::Fault { text, .. } => text.len(),
+        Event::Expelled { from, cause, .. } => from.as_ref().map_or(0, String::len) + cause.len(),
+        Event::TurnedAway { from, reason, .. } => from.len() + reason.len(),
+        // Names and addresses, of at most 256 bytes.
         _ => 0,
     }
 }
@@ -152,6 +261,8 @@ pub struct Events {
     waiting: std::vec::IntoIter<Event>,
     /// Whether transactions are told of.
     transactions: bool,
+    /// Held by who wants all of them.
+    _all: Option<All>,
 }
 
 impl fmt::Debug for Events {
@@ -163,13 +274,13 @@ impl fmt::Debug for Events {
 impl Events {
     /// The same without [`Event::Transaction`]: for who needs none of them, since in a busy node they are nearly all there is.
     pub fn without_transactions(self) -> Self {
-        Self { transactions: false, ..self }
+        Self { transactions: false, _all: None, ..self }
     }
 
     /// Waits for the next event. Cancel-safe.
     ///
     /// # Errors
-    /// [`RecvError::Lagged`] with the number of events that were missed, once, before the next; [`RecvError::Closed`] if the node has ended.
+    /// [`RecvError::Lagged`] with the number of events that were missed, once, before the next or the end; [`RecvError::Closed`] if the node has ended.
     pub async fn recv(&mut self) -> Result<Event, RecvError> {
         loop {
             if let Some(told) = self.told() {
@@ -179,6 +290,9 @@ impl Events {
                 Ok(slot) => self.take(slot),
                 // The next slot, which is there, says how many events that were.
                 Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) if self.missed > 0 => {
+                    return Err(RecvError::Lagged(std::mem::take(&mut self.missed)));
+                }
                 Err(RecvError::Closed) => return Err(RecvError::Closed),
             }
         }
@@ -196,6 +310,9 @@ impl Events {
             match self.slots.try_recv() {
                 Ok(slot) => self.take(slot),
                 Err(TryRecvError::Lagged(_)) => {}
+                Err(TryRecvError::Closed) if self.missed > 0 => {
+                    return Err(TryRecvError::Lagged(std::mem::take(&mut self.missed)));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -233,7 +350,7 @@ impl Events {
 mod tests {
     use super::*;
     use crate::protocol::json::Parser;
-    use crate::protocol::transaction::Transaction;
+    use crate::protocol::transaction::{Transaction, TransactionId};
 
     fn event(number: usize, bytes: usize) -> Event {
         let text = format!(r#"{{"number":{number},"filling":"{}"}}"#, "x".repeat(bytes));
@@ -304,6 +421,36 @@ mod tests {
     }
 
     #[test]
+    fn whatever_an_event_holds_counts_but_the_newest_is_there_however_much_that_is() {
+        let stored = |count: usize| Event::Stored { ids: vec![TransactionId([0; 32]); count], pool: 0 };
+        let text = "x".repeat(1024 * 1024);
+        let warning = || Event::Warning { text: text.clone() };
+        for event in [&|| stored(32 * 1024), &warning as &dyn Fn() -> Event] {
+            let ring = Ring::new();
+            let (mut teller, mut slow) = (Teller::new(ring.clone()), ring.listen());
+            (0..100).for_each(|_| tell(&mut teller, event()));
+            assert_eq!(read(&mut slow), (16, 84), "16 of a megabyte each");
+        }
+        let ring = Ring::new();
+        let (mut teller, mut events) = (Teller::new(ring.clone()), ring.listen());
+        tell(&mut teller, stored(1_000_000));
+        assert_eq!(read(&mut events), (1, 0));
+    }
+
+    #[test]
+    fn what_was_missed_is_told_before_the_end_too() {
+        let ring = Ring::new();
+        let (mut teller, mut slow, held) = (Teller::new(ring.clone()), ring.listen(), ring.listen());
+        (0..2).for_each(|number| tell(&mut teller, event(number, 10)));
+        // As what holds too much is, before its turn.
+        let slots: Vec<_> = teller.held.iter().filter_map(|(slot, ..)| slot.upgrade()).collect();
+        slots.iter().for_each(|slot| drop(slot.lock().take()));
+        drop((teller, ring, slots, held));
+        assert!(matches!(slow.try_recv(), Err(TryRecvError::Lagged(2))));
+        assert!(matches!(slow.try_recv(), Err(TryRecvError::Closed)));
+    }
+
+    #[test]
     fn events_of_a_round_come_in_their_order_and_nobody_waits_for_the_end_of_a_long_one() {
         let ring = Ring::new();
         let (mut teller, mut events) = (Teller::new(ring.clone()), ring.listen());
@@ -327,5 +474,23 @@ mod tests {
         drop(others);
         teller.tell(event(0, 0));
         assert!(teller.round.is_empty(), "nobody listens");
+    }
+
+    #[test]
+    fn where_nobody_listens_to_all_transactions_only_samples_are_told_and_the_rest_is_counted() {
+        let ring = Ring::new();
+        let mut teller = Teller::new(ring.clone());
+        let (mut some, sampling) = ring.listen_to_samples();
+        assert_eq!(sampling.next(2), 0);
+        (0..5).for_each(|number| tell(&mut teller, event(number, 0)));
+        tell(&mut teller, Event::StoreRecovered);
+        assert_eq!(read(&mut some), (3, 0), "two and what is no transaction");
+        assert_eq!(sampling.next(0), 3);
+        let mut all = ring.listen();
+        (0..5).for_each(|number| tell(&mut teller, event(number, 0)));
+        assert_eq!((read(&mut some), read(&mut all)), ((5, 0), (5, 0)), "somebody wants them");
+        let mut none = all.without_transactions();
+        tell(&mut teller, event(0, 0));
+        assert_eq!((read(&mut some), read(&mut none), sampling.next(0)), ((0, 0), (0, 0), 1));
     }
 }

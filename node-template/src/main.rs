@@ -39,8 +39,16 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
-async fn run(arguments: &Arguments) -> anyhow::Result<()> {
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.context("can not start the threads of the node")?;
+    let ended = runtime.block_on(live(arguments));
+    // Whatever still reads files does so for nobody, and may hang with the disk.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn live(arguments: &Arguments) -> anyhow::Result<()> {
     let flags = &arguments.flags;
     #[cfg(feature = "tls")]
     if arguments.request_certificate {

@@ -326,10 +326,15 @@ pub struct Sparing {
 }
 
 impl Sparing {
+    /// Whether transactions have lines in the log at all.
+    pub fn wants_transactions() -> bool {
+        tracing::enabled!(Level::INFO)
+    }
+
     /// Writes an event to the log, unless it is one transaction too many.
     pub fn report(&mut self, now: Instant, event: &Event) {
         if matches!(event, Event::Transaction { .. }) {
-            if !tracing::enabled!(Level::INFO) {
+            if !Self::wants_transactions() {
                 return;
             }
             self.tick(now);

@@ -277,6 +277,47 @@ async fn a_panic_in_the_task_of_a_link_ends_that_link_alone() {
     node.submit(&json!({ "it": "lives" })).await.unwrap().stored().await.unwrap();
 }
 
+#[tokio::test]
+async fn a_panic_in_the_task_of_a_link_leaves_nobody_waiting_for_it() {
+    let trip = |transaction: &Transaction| {
+        assert!(!transaction.body().contains("trip"), "as a test wants it");
+        Ok(())
+    };
+    let limits = Limits { queue_bytes: 100_000, ..Limits::default() };
+    let node = Embedded::start(|network| network.limits(limits).validate(trip)).await;
+    let mut ids = Vec::new();
+    for number in 0..40 {
+        let long = json!({ "number": number, "text": "x".repeat(200_000) });
+        let submitted = node.submit(&long).await.unwrap();
+        ids.push(submitted.id.to_string());
+        submitted.stored().await.unwrap();
+    }
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let mut peer = Socket::dial(node.port()).await.unwrap();
+    let info = json!({ "id": "ab".repeat(32), "session": "00000000-0000-4000-8000-000000000001", "agent": "", "protocol": 1, "network": "p2p-node" });
+    peer.send(&json!({ "type": "HANDSHAKE", "data": [], "node": info })).await;
+    while peer.frame().await["type"] != "HANDSHAKE" {}
+    // From here on it reads nothing, so fetching for it waits for room.
+    let before = tasks();
+    peer.send(&json!({ "type": "WANT", "data": ids })).await;
+    eventually("a full queue", async || match &node.links().await.unwrap()[..] {
+        links if links.iter().any(|link| link.queued_bytes > 100_000) => Ok(()),
+        links => Err(format!("{links:?}")),
+    })
+    .await;
+    peer.send(&json!({ "type": "TRANSACTION", "data": { "trip": 1 } })).await;
+    eventually("the end of the link", async || match node.links().await.unwrap().len() {
+        0 => Ok(()),
+        links => Err(format!("{links} links")),
+    })
+    .await;
+    eventually("nobody fetching for it", async || match tasks() {
+        left if left < before => Ok(()),
+        left => Err(format!("{left} tasks, {before} while the link was there")),
+    })
+    .await;
+}
+
 /// How many of these links are still open, after so many strangers of one network knocked.
 fn left(core: &mut Core, links: &[LinkId], strangers: std::ops::Range<u8>, remote: impl Fn(u8) -> String) -> usize {
     let mut gone = BTreeSet::new();

@@ -159,6 +159,9 @@ struct Measure {
     /// How many counted transactions each origin sends in a phase.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rounds: u32,
+    /// Let nodes announce themselves also in networks of more than a hundred.
+    #[arg(long)]
+    presence: bool,
     /// The seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -197,7 +200,8 @@ impl Measure {
         let mut failed = 0;
         for experiment in self.experiments() {
             for seed in self.seed..self.seed.saturating_add(self.seeds) {
-                let experiment = Experiment { seed, rounds: self.rounds as usize, ..experiment.clone() };
+                let experiment =
+                    Experiment { seed, rounds: self.rounds as usize, presence: self.presence, ..experiment.clone() };
                 let began = Instant::now();
                 let outcome = experiment.run();
                 let row = experiment.row(&outcome);

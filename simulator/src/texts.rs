@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
 use p2p_node::protocol::frame::Frame;
 use p2p_node::protocol::json::Parser;
 use p2p_node::protocol::message::{Delivery, Malformed, Message};
@@ -41,14 +40,14 @@ impl Text {
 pub struct Texts {
     /// For all that must be read.
     pub parser: Parser,
-    numbers: HashMap<Bytes, u32>,
+    numbers: HashMap<Frame, u32>,
     pushed: Vec<(Transaction, Origin)>,
 }
 
 impl Texts {
     /// Reads a frame, or remembers what it means.
     pub fn read(&mut self, frame: &Frame) -> Text {
-        if let Some(number) = self.numbers.get(frame.as_str().as_bytes()) {
+        if let Some(number) = self.numbers.get(frame.as_str()) {
             let (transaction, origin) = &self.pushed[*number as usize];
             let delivery = Delivery {
                 transaction: Ok(transaction.clone()),
@@ -68,7 +67,7 @@ impl Texts {
                 let number = u32::try_from(self.pushed.len()).expect("memory ends before the numbers do");
                 // The text as the transaction holds it is the one that goes on; both are kept alive by one of them.
                 let key = if transaction.frame() == frame { transaction.frame() } else { frame };
-                self.numbers.insert(key.clone().into_bytes(), number);
+                self.numbers.insert(key.clone(), number);
                 self.pushed.push((transaction.clone(), origin.clone()));
                 let delivery =
                     Delivery { transaction: Ok(transaction), origin: Some(origin), ack: false, synced: false };

@@ -18,6 +18,8 @@ use crate::workspace::Workspace;
 
 /// How long a node may take to start, however large its pool is.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long one may take to end: a node gives itself ten seconds.
+const END_WITHIN: Duration = Duration::from_secs(60);
 /// What it writes goes here, in its folder.
 const LOG: &str = "log";
 
@@ -131,11 +133,22 @@ impl Process {
     }
 
     /// Ends it and waits for that.
+    ///
+    /// # Errors
+    /// One that does not end in time is killed, and that told.
     pub(crate) async fn stop(mut self) -> Result<PathBuf> {
         if let Some(pid) = Pid::from_raw(self.pid.cast_signed()) {
             kill_process(pid, Signal::TERM)?;
         }
-        self.child.wait().await?;
+        let Ok(ended) = tokio::time::timeout(END_WITHIN, self.child.wait()).await else {
+            self.child.kill().await?;
+            bail!(
+                "the node in {} did not end within {END_WITHIN:?} and was killed; it said: {}",
+                self.folder.display(),
+                said(&self.folder)
+            );
+        };
+        ended?;
         Ok(self.folder.clone())
     }
 }

@@ -392,6 +392,5 @@ fn config() -> WebSocketConfig {
 }
 
 fn text(frame: Frame) -> WsMessage {
-    let text = Utf8Bytes::try_from(frame.into_bytes()).expect("a frame is made from a String alone, so it is UTF-8");
-    WsMessage::Text(text)
+    WsMessage::Text(frame.as_str().into())
 }

@@ -232,6 +232,9 @@ async fn chunk(socket: &mut Socket) -> Result<bytes::Bytes, String> {
     loop {
         return match socket.next().await {
             Some(Ok(Message::Binary(bytes))) => Ok(bytes),
+            Some(Ok(Message::Ping(_))) if socket.get_ref().is_overfull() => {
+                Err("it does not take the answers to its pings".into())
+            }
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
             Some(Ok(Message::Close(Some(frame)))) => Err(format!("it said {:?}", frame.reason.as_str())),
             Some(Ok(Message::Close(None))) | None => Err("it broke off".into()),

@@ -150,8 +150,8 @@ pub(crate) struct Images {
     commands: mpsc::Sender<Command>,
     /// In a closed network finders show a certificate, and so do we.
     secure: Option<Arc<Live>>,
-    /// What is being fetched: whoever wants the same waits for the same.
     faults: Faults,
+    /// What is being fetched: whoever wants the same waits for the same.
     fetches: Mutex<HashMap<ImageName, watch::Receiver<Outcome>>>,
     searching: Semaphore,
     /// When the next search may begin, were all places for bursts used.

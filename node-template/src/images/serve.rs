@@ -39,7 +39,11 @@ impl Images {
             Err(Failure::Gone) => tracing::debug!("{remote} did not stay for the whole image"),
         }
         // The other side's answer to the close, so that it is not cut off by a reset while it still reads.
-        let drained = async { while let Some(Ok(_)) = socket.next().await {} };
+        let drained = async {
+            while let Some(Ok(_)) = socket.next().await
+                && !socket.get_ref().is_overfull()
+            {}
+        };
         timeout(self.limits().write_deadline, drained).await.unwrap_or_default();
     }
 

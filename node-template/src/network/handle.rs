@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::time_of_day;
 use crate::admission::{AdmissionError, Reload};
-use crate::events::{Events, Ring};
+use crate::events::{Events, Ring, Sampling};
 #[cfg(feature = "web")]
 use crate::faults::Faults;
 use crate::hook::Validator;
@@ -102,8 +102,8 @@ pub enum NodeError {
     /// The node has ended.
     #[error("the node has ended")]
     Ended,
-    /// The node did not end in time. What was acknowledged is on disk all the same.
-    #[error("the node did not end within {} s; what was acknowledged is on disk", END_WITHIN.as_secs())]
+    /// The node did not end in time, most likely for its disk, which does not answer. What was acknowledged is on disk all the same; what was only taken may not be.
+    #[error("the node did not end within {} s: perhaps its disk hangs; what was acknowledged is on disk", END_WITHIN.as_secs())]
     Stuck,
     /// The pool's thread ended in a fault of this program, and the node with it.
     #[error(
@@ -218,6 +218,11 @@ impl Handle {
         self.events.listen()
     }
 
+    /// What happens from now on, but of transactions only samples, unless somebody listens to all.
+    pub(crate) fn samples(&self) -> (Events, Sampling) {
+        self.events.listen_to_samples()
+    }
+
     /// How the node stands.
     ///
     /// # Errors
@@ -302,13 +307,15 @@ impl Node {
     /// Ends the node: stops accepting, says goodbye to every peer, waits until what was taken is on disk, and releases the folder.
     ///
     /// # Errors
-    /// [`NodeError::Fault`] if the node had ended in one, [`NodeError::PoolEnded`] if the pool's thread had.
+    /// [`NodeError::Fault`] if the node had ended in one, [`NodeError::PoolEnded`] if the pool's thread had; [`NodeError::Stuck`] if all of this takes more than ten
+    /// seconds: the pool's thread then goes on by itself, and has the folder until it has ended.
     pub async fn shutdown(mut self) -> Result<(), NodeError> {
         drop(self.stop.take());
-        let ended = tokio::time::timeout(END_WITHIN, &mut self.task).await;
-        let pool = ended.map_err(|_| NodeError::Stuck)?.map_err(NodeError::Fault)?;
-        let pool = pool.map_err(|PoolEnded| NodeError::PoolEnded)?;
-        pool.close().await;
-        Ok(())
+        let ending = async {
+            let pool = (&mut self.task).await.map_err(NodeError::Fault)?;
+            pool.map_err(|PoolEnded| NodeError::PoolEnded)?.close().await;
+            Ok(())
+        };
+        tokio::time::timeout(END_WITHIN, ending).await.unwrap_or(Err(NodeError::Stuck))
     }
 }

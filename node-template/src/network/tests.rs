@@ -54,13 +54,36 @@ async fn a_node_does_not_outlive_its_driver_and_what_it_acknowledged_is_there() 
     node.commands.send(Command::PanicInDriver).await.expect("it runs");
     let error = node.ended().await;
     assert!(matches!(error, NodeError::Fault(_)) && error.to_string().contains("a fault of this program"), "{error}");
-    // The pool's thread lets go of the folder once it sees that nobody drives it.
-    let again = loop {
-        match Network::new("localhost").folder(folder.path()).start().await {
-            Ok(again) => break again,
-            Err(error) => assert!(error.to_string().contains("in use"), "{error}"),
-        }
-    };
+    let again = restarted(&folder).await;
     assert_eq!(again.pooled_at_start(), 1);
     again.shutdown().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_keeps_no_node_from_ending() {
+    let folder = TempDir::new().expect("a folder");
+    let node = node(&folder).await;
+    let (release, released) = std::sync::mpsc::channel();
+    node.commands.send(Command::HangInPool { released }).await.expect("it runs");
+    let waits = node.submit(&serde_json::json!({ "waits": 1 })).await.expect("taken");
+    // From here on nothing happens but that time passes.
+    tokio::time::pause();
+    let error = node.shutdown().await.expect_err("it is not stored");
+    assert!(matches!(error, NodeError::Stuck), "{error}");
+    tokio::time::resume();
+    assert!(waits.stored().await.is_err(), "nothing is acknowledged that is not on the disk");
+    drop(release);
+    let again = restarted(&folder).await;
+    assert_eq!(again.pooled_at_start(), 1, "once the disk goes on, what was taken is stored");
+    again.shutdown().await.expect("a clean end");
+}
+
+/// A node in the same folder, once the pool's thread of the last one has let go of it.
+async fn restarted(folder: &TempDir) -> Node {
+    loop {
+        match Network::new("localhost").folder(folder.path()).start().await {
+            Ok(again) => return again,
+            Err(error) => assert!(error.to_string().contains("in use"), "{error}"),
+        }
+    }
 }

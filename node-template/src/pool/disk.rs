@@ -9,6 +9,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 /// What changes the pool's file, and what it is waited with.
 pub(super) trait Disk: Debug + Send {
     /// One positioned write; like the system's it may take fewer bytes than it is given.
@@ -17,6 +19,11 @@ pub(super) trait Disk: Debug + Send {
     fn set_len(&self, file: &File, length: u64) -> io::Result<()>;
     /// Returns when what was written can survive a power loss.
     fn sync(&self, file: &File) -> io::Result<()>;
+    /// Returns when renames and new files in a folder can survive a power loss.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        let Some(folder) = can_not(File::open(folder), Errno::ACCESS)? else { return Ok(()) };
+        can_not(folder.sync_all(), Errno::INVAL).map(|_| ())
+    }
     /// Lets time pass, in which another program may finish its writing.
     fn wait(&self, time: Duration);
 }
@@ -73,9 +80,12 @@ pub(super) fn read_up_to(file: &File, bytes: &mut [u8], offset: u64) -> io::Resu
     Ok(filled)
 }
 
-/// Makes renames and new files in a folder survive a power loss.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+/// Takes one error for the answer that this can not be done here: a folder that may not be read, or a file system that waits for no folder (SMB).
+fn can_not<T>(result: io::Result<T>, here: Errno) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if Errno::from_io_error(&error) == Some(here) => Ok(None),
+        result => result.map(Some),
+    }
 }
 
 /// What a file looked like. If it looks the same later, nobody wrote to it: short of a write of equal length within the same tick of the

@@ -13,8 +13,8 @@ use super::disk::{self, Disk, Stamp};
 use super::index::Place;
 use crate::protocol::json;
 
-/// How much one write takes at most, in bytes of compact JSON: enough that the wait for the disk does not matter, little enough to hold twice.
-pub(super) const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// How much one write takes at most, in bytes of compact JSON: enough that the wait for the disk does not matter, little enough that the memory for it can be kept.
+pub(super) const BATCH_BYTES: usize = 2 * 1024 * 1024;
 
 /// How much is read and written at once when a file is written again.
 const AGAIN_BYTES: usize = 256 * 1024;
@@ -22,8 +22,8 @@ const AGAIN_BYTES: usize = 256 * 1024;
 /// How rows are laid out: those of `JSON.stringify(array, null, 2)`.
 const BEFORE_ROW: &[u8] = b"\n  ";
 const INDENT: usize = 2;
-/// How much memory is kept from one write to the next: to get it anew costs more than to fill it.
-const KEPT_BYTES: usize = 1024 * 1024;
+/// How much memory is kept from one write to the next, until there is nothing to write: to get it anew costs more than to fill it.
+const KEPT_BYTES: usize = 2 * BATCH_BYTES;
 
 /// The pool's file, open for reading and writing.
 #[derive(Debug)]
@@ -88,6 +88,11 @@ impl PoolFile {
         Rows { text, base: self.rows_end, first: self.empty }
     }
 
+    /// Gives back what was kept for the next write.
+    pub(super) fn rest(&mut self) {
+        self.kept = Vec::new();
+    }
+
     /// Appends rows and waits for the disk. Afterwards [`Self::leave`] must be asked whether somebody interfered.
     ///
     /// # Errors
@@ -138,15 +143,21 @@ impl PoolFile {
         Ok(())
     }
 
-    /// [`Self::write_again`] for the whole file, with the wait for the disk.
+    /// [`Self::write_again`] for the whole file, with the wait for the disk; `false` if somebody interfered, as [`Self::leave`] tells.
     ///
     /// # Errors
     /// What the disk said.
-    pub(super) fn write_all_again(&mut self, disk: &dyn Disk) -> io::Result<()> {
-        self.write_again(disk, 0..self.left.length)?;
+    pub(super) fn write_all_again(&mut self, disk: &dyn Disk, path: &Path) -> io::Result<bool> {
+        let length = self.left.length;
+        for start in (0..length).step_by(AGAIN_BYTES) {
+            // Who makes it shorter or longer meanwhile has it as he wants it.
+            if Stamp::of_file(&self.file)?.length != length {
+                return Ok(false);
+            }
+            self.write_again(disk, start..length.min(start + AGAIN_BYTES as u64))?;
+        }
         disk.sync(&self.file)?;
-        self.left = Stamp::of_file(&self.file)?;
-        Ok(())
+        self.leave(path)
     }
 
     /// Notes what the file looks like now; `false` if that can not be our work: it has another length, or the path leads elsewhere.

@@ -3,6 +3,9 @@
 //! Invariants: an identity has one position, given when it first became known to this process, and keeps it for as long as the process lives,
 //! also when its row is lost. Positions have no gaps. An entry takes 44 bytes and at most 11.5 in the table that finds it: pools are large, and a
 //! map of identities would double that.
+//!
+//! The table is behind the lists: to put an identity into it costs more than all else that is done for its row here, and hardly anybody looks for one. So it catches
+//! up when somebody does, when there is nothing else to do, and when it is a million behind.
 
 use std::hash::BuildHasher;
 use std::ops::Range;
@@ -11,6 +14,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
+use crate::protocol::chunked::Chunked;
 use crate::protocol::transaction::TransactionId;
 
 /// Where a row stands in the file. Three words of four bytes, so that an entry has no padding.
@@ -50,70 +54,33 @@ impl Place {
     }
 }
 
-/// A list that grows without moving: a vector would hold up to twice what it needs, and both halves while it grows.
-#[derive(Debug)]
-pub(super) struct Chunked<T> {
-    chunks: Vec<Vec<T>>,
-}
-
-const CHUNK: usize = 4_096;
-
-impl<T: Copy> Chunked<T> {
-    pub(super) fn new() -> Self {
-        Self { chunks: Vec::new() }
-    }
-
-    /// A list of `length` equal values.
-    pub(super) fn filled(value: T, length: usize) -> Self {
-        let mut list = Self::new();
-        for _ in 0..length {
-            list.push(value);
-        }
-        list
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
-    }
-
-    pub(super) fn push(&mut self, value: T) {
-        match self.chunks.last_mut() {
-            Some(last) if last.len() < CHUNK => last.push(value),
-            _ => {
-                let mut chunk = Vec::with_capacity(CHUNK);
-                chunk.push(value);
-                self.chunks.push(chunk);
-            }
-        }
-    }
-
-    pub(super) fn at(&self, position: usize) -> T {
-        self.chunks[position / CHUNK][position % CHUNK]
-    }
-
-    pub(super) fn set(&mut self, position: usize, value: T) {
-        self.chunks[position / CHUNK][position % CHUNK] = value;
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = T> {
-        self.chunks.iter().flatten().copied()
-    }
-}
+/// How far the table may fall behind: to catch up takes a twentieth of a second then, for which readers wait.
+const BEHIND: usize = 1 << 20;
 
 /// Identities and places, by position; and the position of an identity.
 #[derive(Debug)]
 pub(super) struct Index {
     ids: Chunked<TransactionId>,
     places: Chunked<Place>,
-    /// Positions, found by the hash of their identity.
+    /// The positions before `settled`, found by the hash of their identity.
     table: HashTable<u32>,
+    settled: usize,
+    /// Whether a row was ever lost, so that its identity may get a place at its old position.
+    any_lost: bool,
     /// Seeded: identities are hashes, but a stranger can grind them until they share a slot.
     hasher: RandomState,
 }
 
 impl Index {
     pub(super) fn new() -> Self {
-        Self { ids: Chunked::new(), places: Chunked::new(), table: HashTable::new(), hasher: RandomState::default() }
+        Self {
+            ids: Chunked::default(),
+            places: Chunked::default(),
+            table: HashTable::new(),
+            settled: 0,
+            any_lost: false,
+            hasher: RandomState::default(),
+        }
     }
 
     /// How many positions there are, those of lost rows included.
@@ -130,8 +97,35 @@ impl Index {
     }
 
     /// Whether an identity is known and its row is not lost.
-    pub(super) fn is_live(&self, id: &TransactionId) -> bool {
+    pub(super) fn is_live(&mut self, id: &TransactionId) -> bool {
         self.position(id).is_some_and(|position| !self.place(position).is_lost())
+    }
+
+    /// Whether a row was ever lost.
+    pub(super) fn any_lost(&self) -> bool {
+        self.any_lost
+    }
+
+    /// Notes where the row of an identity stands that has no position yet; tells the position that it gets.
+    pub(super) fn append(&mut self, id: TransactionId, place: Place) -> usize {
+        if self.len() - self.settled >= BEHIND {
+            self.settle();
+        }
+        self.push(id, place);
+        self.len() - 1
+    }
+
+    /// Has the table catch up with the lists.
+    pub(super) fn settle(&mut self) {
+        let Self { ids, table, settled, hasher, .. } = self;
+        if table.capacity() < ids.len() {
+            // Anew, in the order of the identities: in the table's own each would be looked up where no cache has it.
+            (*table, *settled) = (HashTable::with_capacity(ids.len() + ids.len() / 2), 0);
+        }
+        let hash = |position: &u32| hasher.hash_one(ids.at(*position as usize));
+        for position in std::mem::replace(settled, ids.len())..ids.len() {
+            table.insert_unique(hash(&as_u32(position)), as_u32(position), hash);
+        }
     }
 
     /// Notes where an identity's row stands, and gives it a position if it has none; tells the position.
@@ -148,6 +142,7 @@ impl Index {
     /// Exchanges all places, after the file was replaced.
     pub(super) fn set_places(&mut self, places: Chunked<Place>) {
         debug_assert_eq!(places.len(), self.len(), "one place for each position");
+        self.any_lost |= places.iter().any(Place::is_lost);
         self.places = places;
     }
 
@@ -155,7 +150,8 @@ impl Index {
         self.ids.iter()
     }
 
-    pub(super) fn position(&self, id: &TransactionId) -> Option<usize> {
+    pub(super) fn position(&mut self, id: &TransactionId) -> Option<usize> {
+        self.settle();
         let found = self.table.find(self.hash(id), |position| self.ids.at(*position as usize) == *id);
         found.map(|position| *position as usize)
     }
@@ -171,12 +167,14 @@ impl Index {
 
     /// The position of an identity. A new one gets the next, and the caller pushes it.
     fn position_or_next(&mut self, id: TransactionId) -> (usize, bool) {
-        let Self { ids, table, hasher, .. } = self;
-        let hash = |position: &u32| hasher.hash_one(ids.at(*position as usize).0);
-        match table.entry(hasher.hash_one(id.0), |position| ids.at(*position as usize) == id, hash) {
+        self.settle();
+        let Self { ids, table, settled, hasher, .. } = self;
+        let hash = |position: &u32| hasher.hash_one(ids.at(*position as usize));
+        match table.entry(hasher.hash_one(id), |position| ids.at(*position as usize) == id, hash) {
             Entry::Occupied(slot) => (*slot.get() as usize, false),
             Entry::Vacant(slot) => {
-                slot.insert(u32::try_from(ids.len()).expect("4 billion rows would take a file of terabytes"));
+                slot.insert(as_u32(ids.len()));
+                *settled += 1;
                 (ids.len(), true)
             }
         }
@@ -188,6 +186,10 @@ impl Index {
     }
 
     fn hash(&self, id: &TransactionId) -> u64 {
-        self.hasher.hash_one(id.0)
+        self.hasher.hash_one(id)
     }
+}
+
+fn as_u32(position: usize) -> u32 {
+    u32::try_from(position).expect("4 billion rows would take a file of terabytes")
 }

@@ -12,8 +12,8 @@
 //! into the core. One thread, "pool", owns the file and writes; readers read beside it and never wait for the disk's troubles.
 //!
 //! **What it refuses.** A second node in the folder; a file that is sound JSON but no array of transactions, which is never overwritten. Damage is
-//! repaired, and what is cut out is kept beside the file. Other programs may write to the file: what they add is found, what they lose is put
-//! back, as far as it can still be read. It does not bound what waits for the disk: the caller does, by bytes.
+//! repaired, and what is cut out is kept beside the file. Other programs may write to the file: what they add is found, once the disk was waited
+//! for, and what they lose is put back, as far as it can still be read. It does not bound what waits for the disk: the caller does, by bytes.
 //!
 //! Map: `scan` finds rows and damage, on `window`; `load` opens, `repair` mends; `file` appends; `index` is the memory; `writer` is the thread,
 //! `reload` takes over what others wrote; `read` reads back, through what `shared` holds, `reader` for people; `disk` is the seam to the system.
@@ -163,6 +163,9 @@ fn open_on(folder: &Path, disk: Box<dyn Disk>, pauses: Pauses) -> Result<Opened,
             }
         }
     };
+    // What is in it counts as stored from here on: who wrote it, this program before it was killed among them, may not have waited for the disk.
+    disk.sync(file.file()).map_err(PoolError::io("write", &path))?;
+    disk.sync_folder(repair::folder_of(&path)).map_err(PoolError::io("write", &folder))?;
     let ids = index.ids().collect();
     let shared = Arc::new(Shared::new(path.clone(), index, Arc::clone(file.file())));
     let (command_sender, command_receiver) = commands::channel();
@@ -202,7 +205,13 @@ impl Pool {
     ///
     /// After [`Self::close`] they go nowhere, as they would if they had come a moment later.
     pub fn store(&self, batch: Vec<Transaction>) {
-        self.command(Command::Store(batch));
+        self.command(Command::Store { batch, heard: None });
+    }
+
+    /// As [`Self::store`], for a caller who keeps account of what the pool holds: nothing of this was in it, nor given to it before, by the first `heard` reports
+    /// [`Report::Found`]. If there were no more, none of it has to be looked for.
+    pub fn store_new(&self, batch: Vec<Transaction>, heard: u64) {
+        self.command(Command::Store { batch, heard: Some(heard) });
     }
 
     /// Reads transactions from position `from` on, until before `until`, or the end of what is on the disk. Ends early when their rows in the file
@@ -273,6 +282,12 @@ impl Pool {
     #[cfg(test)]
     pub(crate) fn panic(&self) {
         self.command(Command::Panic);
+    }
+
+    /// Has the writer hang until the sender is gone.
+    #[cfg(test)]
+    pub(crate) fn hang(&self, released: commands::Receiver<()>) {
+        self.command(Command::Hang(released));
     }
 
     fn command(&self, command: Command) {

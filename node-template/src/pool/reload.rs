@@ -12,11 +12,12 @@ use std::time::Duration;
 use super::disk::{Disk, Stamp};
 use super::error::PoolError;
 use super::file::{BATCH_BYTES, PoolFile, Rows};
-use super::index::{Chunked, Place};
+use super::index::Place;
 use super::load::{self, Gather, Look};
 use super::read::RowReader;
 use super::repair::{self, Repair};
 use super::shared::Shared;
+use crate::protocol::chunked::Chunked;
 use crate::protocol::transaction::{IdMap, IdSet, Transaction, TransactionId};
 
 /// How many bytes of recently stored bodies are kept.
@@ -52,9 +53,9 @@ pub(super) struct Recent {
 
 impl Recent {
     /// Keeps one, and forgets the oldest.
-    pub(super) fn keep(&mut self, position: usize, transaction: &Transaction) {
+    pub(super) fn keep(&mut self, position: usize, transaction: Transaction) {
         self.bytes += transaction.frame().len();
-        let kept = (position, transaction.clone());
+        let kept = (position, transaction);
         if self.transactions.back().is_none_or(|(last, _)| *last < position) {
             self.transactions.push_back(kept);
         } else {

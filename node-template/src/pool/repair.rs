@@ -118,7 +118,7 @@ fn keep_bad(path: &Path, file: &File, scan: &Scan, disk: &dyn Disk) -> Result<Op
         remove_useless(&bad_path);
         return Err(PoolError::io("write", &bad_path)(error));
     }
-    disk::sync_folder(folder_of(path)).map_err(PoolError::io("write", folder_of(path)))?;
+    disk.sync_folder(folder_of(path)).map_err(PoolError::io("write", folder_of(path)))?;
     Ok(Some(bad_path))
 }
 
@@ -202,7 +202,7 @@ fn replace(
         remove_useless(&new);
         return Err(error);
     }
-    disk::sync_folder(folder_of(path)).map_err(PoolError::io("write", folder_of(path)))
+    disk.sync_folder(folder_of(path)).map_err(PoolError::io("write", folder_of(path)))
 }
 
 struct DiskWriter<'a> {
@@ -229,7 +229,8 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn folder_of(path: &Path) -> &Path {
+/// The folder that a file is in.
+pub(super) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),

@@ -12,10 +12,11 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::disk::{Disk, System};
-use super::index::{Chunked, Index, Place};
+use super::index::{Index, Place};
 use super::scan::{Damage, Scan, Verdict};
 use super::writer::Pauses;
 use super::{Opened, POOL_FILE, PoolError, Report, load, open_on, scan};
+use crate::protocol::chunked::Chunked;
 use crate::protocol::json::{Parser, write_pretty};
 use crate::protocol::transaction::{Transaction, TransactionId};
 
@@ -221,7 +222,10 @@ async fn a_full_disk_keeps_the_file_sound_and_what_waits_in_order() {
     let folder = Folder::with(&laid_out(&rows(0..2)));
     let mut opened = folder.open(SOON, script.answer()).expect("opened");
     // Each try: a short write, the failure, then the bracket is restored by a write, a cut and a sync.
-    script.set([Take(50), full(), Obey, Obey, Obey, Take(9), full(), Obey, Obey, Obey, full(), Obey, Obey, Obey]);
+    let restored = || [Obey, Obey, Obey];
+    // Then the file is read again, and waited for.
+    let tries = [vec![Take(50), full()], vec![Take(9), full()], vec![full()]];
+    script.set(tries.into_iter().flat_map(|tried| tried.into_iter().chain(restored()).chain([Obey])));
     opened.pool.store(rows(2..4));
     assert!(matches!(next(&mut opened).await, Report::Failed { .. }));
     opened.pool.store(rows(4..5));
@@ -254,7 +258,7 @@ async fn what_was_not_synced_is_written_again_before_it_is_told() {
     let restored = [Call::Write { offset: 1, bytes: 1 }, Call::SetLen(2), Call::Sync];
     assert_eq!(calls[..2], [whole, Call::Sync]);
     assert_eq!(calls[2..5], restored);
-    assert_eq!(calls[5..], [whole, Call::Sync]);
+    assert_eq!(calls[5..], [Call::Sync, whole, Call::Sync], "the file is read again, and what is in it waited for");
 }
 
 #[tokio::test]
@@ -319,10 +323,11 @@ async fn a_file_that_another_program_is_writing_is_left_alone_until_it_is_writte
 async fn a_file_that_is_replaced_while_we_write_gets_the_batch_all_the_same() {
     let folder = Folder::with(&laid_out(&rows(0..2)));
     let (path, aside) = (folder.file(), folder.0.path().join("editor.tmp"));
-    let turns = Mutex::new(3);
+    let turns = Arc::new(Mutex::new(0));
+    let left = Arc::clone(&turns);
     let mut opened = folder
         .open(NEVER, move |call| {
-            let mut turns = turns.lock().expect("unpoisoned");
+            let mut turns = left.lock().expect("unpoisoned");
             if call == Call::Sync && *turns > 0 {
                 *turns -= 1;
                 fs::write(&aside, laid_out(&rows(10..11))).expect("written");
@@ -331,11 +336,94 @@ async fn a_file_that_is_replaced_while_we_write_gets_the_batch_all_the_same() {
             Answer::Obey
         })
         .expect("opened");
+    *turns.lock().expect("unpoisoned") = 3;
     opened.pool.store(rows(2..3));
     assert!(matches!(next(&mut opened).await, Report::Found { .. }));
     assert!(matches!(next(&mut opened).await, Report::Stored { .. }));
     let expected: Vec<Transaction> = [10, 0, 1, 2].into_iter().flat_map(|number| rows(number..number + 1)).collect();
     assert_eq!(folder.text(), laid_out(&expected));
+}
+
+#[tokio::test]
+async fn what_is_new_by_what_was_heard_is_looked_for_only_if_more_was_found() {
+    let folder = Folder::with(&laid_out(&rows(0..2)));
+    let mut opened = folder.open(NEVER, |_| Answer::Obey).expect("opened");
+    fs::write(folder.file(), laid_out(&rows(0..3))).expect("written");
+    opened.pool.look().await;
+    // The caller has not heard of it yet, and gives the same.
+    opened.pool.store_new(rows(2..4), 0);
+    opened.pool.store_new(rows(4..5), 0);
+    let Report::Found { transactions } = next(&mut opened).await else { panic!("one is new") };
+    assert_eq!(transactions[0].body(), row(2));
+    let mut stored = 0;
+    while stored < 3 {
+        let Report::Stored { ids, .. } = next(&mut opened).await else { panic!("all are stored") };
+        stored += ids.len();
+    }
+    opened.pool.store_new(rows(5..7), 1);
+    assert!(matches!(next(&mut opened).await, Report::Stored { .. }));
+    assert_eq!(folder.text(), laid_out(&rows(0..7)));
+    // Of these two the node has no other copy: they are lost. Stored again, they have their old positions.
+    fs::write(folder.file(), laid_out(&rows(0..1))).expect("written");
+    opened.pool.look().await;
+    assert!(matches!(next(&mut opened).await, Report::Lost { ids } if ids.len() == 2));
+    opened.pool.store_new(rows(1..3), 1);
+    assert!(matches!(next(&mut opened).await, Report::Stored { .. }));
+    let reader = opened.pool.reader();
+    for number in 0..7 {
+        let (position, found) = reader.find(&rows(number..number + 1)[0].id()).await.expect("read").expect("held");
+        assert_eq!((position, found.body()), (number as u64, &*row(number)));
+    }
+}
+
+#[tokio::test]
+async fn what_is_put_in_while_the_whole_file_is_written_again_is_found() {
+    let folder = Folder::with(&laid_out(&rows(0..2)));
+    let (path, script) = (folder.file(), Script::default());
+    let (answer, writing_again) = (script.answer(), Mutex::new(false));
+    let mut opened = folder
+        .open(SOON, move |call| {
+            let mut writing_again = writing_again.lock().expect("unpoisoned");
+            match call {
+                Call::Write { offset: 0, .. } => *writing_again = true,
+                Call::Sync if std::mem::take(&mut *writing_again) => {
+                    let numbers = [0, 1, 10].into_iter().flat_map(|number| rows(number..number + 1));
+                    fs::write(&path, laid_out(&numbers.collect::<Vec<_>>())).expect("written");
+                }
+                _ => {}
+            }
+            answer(call)
+        })
+        .expect("opened");
+    let other = || Answer::Fail(io::ErrorKind::Other);
+    // The wait for the disk fails, and what it was for can not be cut off.
+    script.set([Answer::Obey, other(), other()]);
+    opened.pool.store(rows(2..3));
+    let mut reports = Vec::new();
+    while !matches!(reports.last(), Some(Report::Stored { .. })) {
+        reports.push(next(&mut opened).await);
+    }
+    let found = reports
+        .iter()
+        .any(|report| matches!(report, Report::Found { transactions } if transactions[0].body() == row(10)));
+    assert!(found, "{reports:?}");
+    let expected: Vec<Transaction> = [0, 1, 10, 2].into_iter().flat_map(|number| rows(number..number + 1)).collect();
+    assert_eq!(folder.text(), laid_out(&expected));
+}
+
+#[tokio::test]
+async fn who_asks_for_a_comparison_gets_one_while_the_disk_fails() {
+    let folder = Folder::with(&laid_out(&rows(0..2)));
+    let script = Script::default();
+    let mut opened = folder.open(NEVER, script.answer()).expect("opened");
+    script.set([Answer::Fail(io::ErrorKind::StorageFull)]);
+    opened.pool.store(rows(2..3));
+    assert!(matches!(next(&mut opened).await, Report::Failed { .. }));
+    fs::write(folder.file(), laid_out(&rows(0..2).into_iter().chain(rows(10..11)).collect::<Vec<_>>()))
+        .expect("written");
+    opened.pool.look().await;
+    assert!(matches!(opened.reports.try_recv(), Ok(Report::Found { .. })), "told before the answer");
+    assert!(opened.reports.try_recv().is_err(), "the batch still waits");
 }
 
 #[tokio::test]

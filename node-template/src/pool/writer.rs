@@ -17,7 +17,7 @@ use super::file::{BATCH_BYTES, PoolFile};
 use super::index::Place;
 use super::reload::{Recent, Reloaded};
 use super::shared::Shared;
-use super::{Report, reload};
+use super::{Report, reload, repair};
 use crate::protocol::transaction::{IdSet, Transaction};
 use crate::report::many;
 
@@ -27,8 +27,8 @@ const DISTURBANCES: usize = 5;
 /// What the handles ask of the writer.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Append these.
-    Store(Vec<Transaction>),
+    /// Append these. If they are new by all that was found, after so many reports of it.
+    Store { batch: Vec<Transaction>, heard: Option<u64> },
     /// Compare the file with what was left, then answer.
     Look(oneshot::Sender<()>),
     /// Store what waits, then end.
@@ -36,6 +36,9 @@ pub(super) enum Command {
     /// Panic.
     #[cfg(test)]
     Panic,
+    /// Hang, as a disk may, until the sender is gone.
+    #[cfg(test)]
+    Hang(Receiver<()>),
 }
 
 /// How long the writer waits after a failure.
@@ -67,6 +70,10 @@ pub(super) struct Writer {
     /// Not stored yet, in order.
     backlog: VecDeque<Transaction>,
     backlog_bytes: usize,
+    /// After how many reports of what was found all in the backlog was new; `None`: some of it may not be.
+    heard: Option<u64>,
+    /// How many such reports there were.
+    found: u64,
     looks: Vec<oneshot::Sender<()>>,
     /// Nothing more is taken: store the backlog and end.
     closing: bool,
@@ -99,6 +106,8 @@ impl Writer {
             reports,
             backlog: VecDeque::new(),
             backlog_bytes: 0,
+            heard: None,
+            found: 0,
             looks: Vec::new(),
             closing: false,
             stale: false,
@@ -119,7 +128,11 @@ impl Writer {
                 match self.commands.recv_timeout(self.pauses.idle) {
                     Ok(command) => self.take(command),
                     // What an editor or another program did is found also when nothing is to be stored.
-                    Err(RecvTimeoutError::Timeout) => self.look(),
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.look();
+                        self.shared.state().index.settle();
+                        self.file.rest();
+                    }
                     Err(RecvTimeoutError::Disconnected) => self.closing = true,
                 }
             }
@@ -133,7 +146,8 @@ impl Writer {
 
     fn take(&mut self, command: Command) {
         match command {
-            Command::Store(batch) => {
+            Command::Store { batch, heard } => {
+                self.heard = if self.backlog.is_empty() { heard } else { self.heard.min(heard) };
                 self.backlog_bytes += batch.iter().map(|transaction| transaction.body_bytes()).sum::<usize>();
                 self.backlog.extend(batch);
             }
@@ -141,6 +155,8 @@ impl Writer {
             Command::Close => self.closing = true,
             #[cfg(test)]
             Command::Panic => panic!("as a test wants it"),
+            #[cfg(test)]
+            Command::Hang(released) => released.recv().unwrap_or_default(),
         }
     }
 
@@ -156,17 +172,17 @@ impl Writer {
     }
 
     fn look(&mut self) {
-        for _ in 0..DISTURBANCES {
-            match self.compare(&[]) {
-                Ok(Some(_)) => self.on_success(),
-                Ok(None) => continue,
-                Err(error) => {
-                    self.on_failure(&error);
-                }
-            }
-            break;
+        match self.settle() {
+            Some(Ok(())) => self.on_success(),
+            Some(Err(error)) => _ = self.on_failure(&error),
+            None => {}
         }
         self.answer_looks();
+    }
+
+    /// Compares until nobody disturbs that; `None` if somebody always does.
+    fn settle(&mut self) -> Option<Result<(), PoolError>> {
+        (0..DISTURBANCES).find_map(|_| self.compare(&[]).map(|ahead| ahead.map(|_| ())).transpose())
     }
 
     fn answer_looks(&mut self) {
@@ -177,22 +193,21 @@ impl Writer {
     }
 
     fn store_batch(&mut self) {
-        let batch = self.next_batch();
+        let (heard, mut batch) = (self.heard, self.next_batch());
         if batch.is_empty() {
             return;
         }
+        let ids = batch.iter().map(Transaction::id).collect();
         loop {
-            match self.attempt(&batch) {
+            match self.attempt(&mut batch, heard) {
                 Ok(synced_in) => {
                     self.on_success();
-                    return self.report(Report::Stored { ids: batch.iter().map(Transaction::id).collect(), synced_in });
+                    return self.report(Report::Stored { ids, synced_in });
                 }
                 Err(error) if self.closing => return self.give_up(&error, batch.len()),
                 Err(error) => {
                     let pause = self.on_failure(&error);
                     self.pause(pause);
-                    // Each try compares first: who asked for a comparison has had one, and does not wait for the disk.
-                    self.answer_looks();
                 }
             }
         }
@@ -211,23 +226,24 @@ impl Writer {
         batch
     }
 
-    /// Tries once to have a batch in the file and on the disk; tells how long the writing took.
-    fn attempt(&mut self, batch: &[Transaction]) -> Result<Duration, PoolError> {
+    /// Tries once to have a batch in the file and on the disk; then takes it, and tells how long the writing took.
+    fn attempt(&mut self, batch: &mut Vec<Transaction>, heard: Option<u64>) -> Result<Duration, PoolError> {
         for _ in 0..DISTURBANCES {
             let Some(ahead) = self.compare(batch)? else { continue };
             let begun = Instant::now();
+            // Found rows have positions by now, and one that was lost has kept its own.
+            let all_new = heard == Some(self.found) && ahead.is_empty() && !self.shared.state().index.any_lost();
             let mut rows = self.file.rows();
-            let (mut placed, mut again) = (Vec::new(), Vec::new());
+            let (mut placed, mut again) = (Vec::with_capacity(batch.len()), Vec::new());
             let mut seen = IdSet::default();
-            seen.reserve(batch.len());
-            for transaction in batch {
+            for (number, transaction) in batch.iter().enumerate() {
                 let id = transaction.id();
-                if !seen.insert(id) || self.shared.state().index.is_live(&id) {
+                if !all_new && (!seen.insert(id) || self.shared.state().index.is_live(&id)) {
                     continue;
                 }
                 let there = ahead.get(&id).copied();
                 again.extend(there.map(Place::range));
-                placed.push((transaction, there.unwrap_or_else(|| rows.push(transaction.body()))));
+                placed.push((number, there.unwrap_or_else(|| rows.push(transaction.body()))));
             }
             if placed.is_empty() {
                 return Ok(begun.elapsed());
@@ -241,8 +257,12 @@ impl Writer {
             if !self.leave()? {
                 continue;
             }
-            for (transaction, place) in placed {
-                let position = self.shared.state().index.place_at(transaction.id(), place);
+            let mut state = self.shared.state();
+            let mut placed = placed.into_iter().peekable();
+            for (number, transaction) in batch.drain(..).enumerate() {
+                let Some((_, place)) = placed.next_if(|(placed, _)| *placed == number) else { continue };
+                let id = transaction.id();
+                let position = if all_new { state.index.append(id, place) } else { state.index.place_at(id, place) };
                 self.recent.keep(position, transaction);
             }
             return Ok(begun.elapsed());
@@ -275,14 +295,33 @@ impl Writer {
         if !lost.is_empty() {
             self.report(Report::Lost { ids: lost });
         }
-        let all_found =
-            reload::announce(&self.shared, found, |transactions| self.report(Report::Found { transactions }))?;
-        if self.doubtful {
-            self.file.write_all_again(self.disk.as_ref()).map_err(PoolError::io("write", &path))?;
-            self.doubtful = false;
+        if !self.vouch()? {
+            return Ok(None);
         }
+        let mut reports = 0;
+        let all_found = reload::announce(&self.shared, found, |transactions| {
+            reports += 1;
+            self.report(Report::Found { transactions });
+        });
+        self.found += reports;
+        let all_found = all_found?;
         self.stale = !all_found;
         Ok(all_found.then_some(ahead))
+    }
+
+    /// Waits for the disk after a reload: what is in the file counts as stored from here on, and who wrote it, or put another file in its place, need not have waited.
+    /// `false` if the file changed meanwhile.
+    fn vouch(&mut self) -> Result<bool, PoolError> {
+        let (disk, path) = (self.disk.as_ref(), self.shared.path());
+        let waited = match self.doubtful {
+            true => self.file.write_all_again(disk, path),
+            false => disk.sync(self.file.file()).map(|()| true),
+        };
+        self.doubtful = !matches!(waited, Ok(true));
+        let undisturbed = waited.map_err(PoolError::io("write", path))?;
+        let folder = repair::folder_of(path);
+        disk.sync_folder(folder).map_err(PoolError::io("write", folder))?;
+        Ok(undisturbed)
     }
 
     fn on_failed_append(&mut self) {
@@ -340,6 +379,11 @@ impl Writer {
                 Ok(command) => self.take(command),
                 Err(RecvTimeoutError::Timeout) => return,
                 Err(RecvTimeoutError::Disconnected) => self.closing = true,
+            }
+            if !self.looks.is_empty() {
+                // Who asks for a comparison does not wait for the disk's recovery. If it fails too, that is of the series that was told.
+                drop(self.settle());
+                self.answer_looks();
             }
         }
     }

@@ -1,13 +1,12 @@
 //! The text of one message as it travels: written once, shared by reference count by every link that sends it.
 
+use std::borrow::Borrow;
 use std::fmt;
+use std::sync::Arc;
 
-use bytes::Bytes;
-use bytestring::ByteString;
-
-/// The UTF-8 text of one message. A clone costs a reference count, not a copy.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Frame(ByteString);
+/// The UTF-8 text of one message. A clone costs a reference count, not a copy; text and count lie in one piece of memory.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Frame(Arc<str>);
 
 impl Frame {
     /// How many bytes the text has.
@@ -24,10 +23,17 @@ impl Frame {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
 
-    /// The text's bytes, shared.
-    pub fn into_bytes(self) -> Bytes {
-        self.0.into_bytes()
+impl Borrow<str> for Frame {
+    fn borrow(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl From<&str> for Frame {
+    fn from(text: &str) -> Self {
+        Self(text.into())
     }
 }
 

@@ -28,6 +28,12 @@ enum Asker {
     Request(RequestId),
 }
 
+impl Waiting {
+    pub(super) fn is_any(&self) -> bool {
+        !self.0.is_empty()
+    }
+}
+
 impl Protocol {
     pub(super) fn on_transaction(&mut self, now: Instant, link: LinkId, delivery: Delivery) {
         let Delivery { transaction, origin, ack, synced } = delivery;
@@ -140,9 +146,13 @@ impl Protocol {
         }
         let links = self.flood(now, &transaction, origin.as_ref(), from);
         self.holdings.accept(transaction.clone());
-        self.outbox.push_back(Output::Store { transaction: transaction.clone() });
-        let peer = from.map(|link| self.name_of(link));
-        self.notify(Event::Transaction { transaction, origin, peer, links });
+        if self.tells_transactions {
+            self.outbox.push_back(Output::Store { transaction: transaction.clone() });
+            let peer = from.map(|link| self.name_of(link));
+            self.notify(Event::Transaction { transaction, origin, peer, links });
+        } else {
+            self.outbox.push_back(Output::Store { transaction });
+        }
         links
     }
 
@@ -407,7 +417,7 @@ impl Protocol {
         for id in &ids {
             self.holdings.stored(*id);
             // Most batches answer nobody: then not even the map is asked.
-            if !self.waiting.0.is_empty() {
+            if self.waiting.is_any() {
                 self.answer_askers(*id);
             }
         }
@@ -442,8 +452,9 @@ impl Protocol {
     /// Somebody else put transactions into our file: they are ours now, and the others get them too.
     pub(super) fn on_found(&mut self, now: Instant, transactions: Vec<Transaction>) {
         let origin = Origin::Node(self.config.node);
-        for transaction in transactions {
-            if self.holdings.found(transaction.id()) {
+        let new = self.holdings.found(transactions.iter().map(Transaction::id));
+        for (transaction, is_new) in transactions.into_iter().zip(new) {
+            if is_new {
                 self.counters.transactions_accepted += 1;
                 self.reconciling.on_accepted(&transaction.id());
                 self.offer.accept(now, transaction.id(), transaction.time());

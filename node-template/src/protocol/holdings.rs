@@ -6,46 +6,107 @@
 use std::collections::VecDeque;
 
 use super::message::Summary;
+use super::positions::Positions;
 use super::transaction::{IdMap, Transaction, TransactionId};
 
-/// Marks an identity that is accepted and not on disk yet. No pool has as many positions.
-const UNSTORED: u32 = u32::MAX;
+/// Marks the position of a transaction that waits for the disk and had that position before: it was lost. No pool has as many positions.
+const AGAIN: u32 = 1 << 31;
 
 /// The index of the pool.
 ///
-/// The map's order reaches no output, so its random keys disturb nothing, and they keep a stranger from choosing identities that collide.
+/// Each transaction is looked up once: a position is given when it is accepted, since the disk takes in the same order. It is *stored* if its position is below
+/// `end`. Only what another program puts into the file meanwhile comes in between, and shifts those that wait.
 #[derive(Debug, Default)]
 pub(super) struct Holdings {
-    positions: IdMap<u32>,
-    unstored: VecDeque<Transaction>,
+    positions: Positions,
+    unstored: VecDeque<Unstored>,
     unstored_bytes: usize,
     /// The number, in the order of acceptance, of the oldest that waits for the disk.
     oldest_unstored: u64,
-    /// Positions given out so far.
+    /// Positions that the disk has.
     end: u64,
+    /// How many of those that wait get a new position, one after another from `end` on.
+    coming: u64,
     /// The positions of what was on disk and is not any more.
     lost: IdMap<u32>,
     /// Over what is on disk.
     stored_sum: Sum,
 }
 
+/// A transaction that waits for the disk.
+#[derive(Debug)]
+struct Unstored {
+    transaction: Transaction,
+    place: Place,
+}
+
+/// Which position a transaction that waits for the disk is to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// The next.
+    Next,
+    /// Its old one: it was lost.
+    Again,
+    /// It has one, since another program put it into the file.
+    Found,
+}
+
 impl Holdings {
     /// The index of a pool as it was found on disk, in the order of its positions.
     pub(super) fn of(pool: impl ExactSizeIterator<Item = TransactionId>) -> Self {
         let mut holdings = Self::default();
-        holdings.positions.reserve(pool.len());
+        holdings.positions.grow(pool.len());
         for id in pool {
-            holdings.found(id);
+            if !holdings.holds(&id) {
+                holdings.place(id, None);
+            }
         }
         holdings
     }
 
-    /// Notes a transaction that is on disk without our having ordered it; `true` if it is new here. One that waits for the disk here may be named first by
+    /// Notes transactions that are on disk without our having ordered it; tells of each whether it is new here. One that waits for the disk here may be named first by
     /// somebody else: it has its position from then on, and waits all the same.
-    pub(super) fn found(&mut self, id: TransactionId) -> bool {
-        let known = self.positions.contains_key(&id);
-        self.place(id);
-        !known
+    pub(super) fn found(&mut self, ids: impl IntoIterator<Item = TransactionId>) -> Vec<bool> {
+        // Those that wait are shifted at the end; until then their positions mean nothing, but that they are not below this.
+        let end = self.end;
+        let mut find = |id: TransactionId| {
+            let known = self.positions.get(&id);
+            match known {
+                Some(position) if u64::from(position) < end => return false,
+                Some(_) => match self.unstored.iter_mut().find(|waiting| waiting.transaction.id() == id) {
+                    Some(waiting) => {
+                        self.coming -= u64::from(waiting.place == Place::Next);
+                        waiting.place = Place::Found;
+                    }
+                    // Named twice.
+                    None => return false,
+                },
+                None => {}
+            }
+            self.place(id, known.filter(|position| position & AGAIN != 0).map(|position| position & !AGAIN));
+            known.is_none()
+        };
+        let new = ids.into_iter().map(&mut find).collect();
+        self.shift();
+        new
+    }
+
+    /// Gives an identity that the disk has a position: the one it had before, if it had one, else the next.
+    fn place(&mut self, id: TransactionId, before: Option<u32>) {
+        let place = before.or_else(|| self.lost.remove(&id)).unwrap_or_else(|| {
+            self.end += 1;
+            position(self.end - 1)
+        });
+        self.positions.set(id, place);
+        self.stored_sum.add(&id);
+    }
+
+    /// Gives those that wait for a new position the ones from `end` on.
+    fn shift(&mut self) {
+        let waiting = self.unstored.iter().filter(|waiting| waiting.place == Place::Next);
+        for (number, waiting) in (self.end..).zip(waiting) {
+            self.positions.set(waiting.transaction.id(), position(number));
+        }
     }
 
     /// Notes that transactions are gone from the disk: somebody removed them. They are unknown now, and may come again; then they take their old positions.
@@ -53,9 +114,9 @@ impl Holdings {
     pub(super) fn lost(&mut self, ids: &[TransactionId]) -> Vec<TransactionId> {
         let mut gone = Vec::new();
         for id in ids {
-            if let Some(position) = self.positions.get(id).copied().filter(|position| *position != UNSTORED) {
+            if let Some(position) = self.position(id) {
                 self.positions.remove(id);
-                self.lost.insert(*id, position);
+                self.lost.insert(*id, position as u32);
                 self.stored_sum.subtract(id);
                 gone.push(*id);
             }
@@ -65,53 +126,63 @@ impl Holdings {
 
     /// Holds a transaction that is new here, until the disk has it.
     pub(super) fn accept(&mut self, transaction: Transaction) {
-        let previous = self.positions.insert(transaction.id(), UNSTORED);
-        debug_assert!(previous.is_none(), "only what is not held is accepted");
+        // Mostly nothing is lost: then not even the map is asked.
+        let before = if self.lost.is_empty() { None } else { self.lost.remove(&transaction.id()) };
+        let (place, position) = match before {
+            Some(position) => (Place::Again, position | AGAIN),
+            None => {
+                self.coming += 1;
+                (Place::Next, position(self.end + self.coming - 1))
+            }
+        };
+        self.positions.add(transaction.id(), position);
         self.unstored_bytes += transaction.body_bytes();
-        self.unstored.push_back(transaction);
+        self.unstored.push_back(Unstored { transaction, place });
     }
 
     /// Notes that the oldest transaction that waited for the disk is there now.
     pub(super) fn stored(&mut self, id: TransactionId) {
-        let transaction = self.unstored.pop_front();
-        self.oldest_unstored += 1;
-        debug_assert_eq!(
-            transaction.as_ref().map(Transaction::id),
-            Some(id),
-            "the pool stores in the order of the orders"
-        );
-        self.unstored_bytes -= transaction.map_or(0, |transaction| transaction.body_bytes());
-        self.place(id);
-    }
-
-    /// Gives an identity that has no position its position: the next, or the one it had before it was lost. The pool's file counts in the same way.
-    fn place(&mut self, id: TransactionId) {
-        let position = self.positions.entry(id).or_insert(UNSTORED);
-        if *position != UNSTORED {
+        let Some(Unstored { transaction, place }) = self.unstored.pop_front() else {
+            debug_assert!(false, "the pool stores what was ordered");
             return;
+        };
+        debug_assert_eq!(transaction.id(), id, "the pool stores in the order of the orders");
+        self.oldest_unstored += 1;
+        self.unstored_bytes -= transaction.body_bytes();
+        match place {
+            Place::Next => {
+                self.end += 1;
+                self.coming -= 1;
+            }
+            Place::Again => {
+                if let Some(position) = self.positions.get(&id) {
+                    self.positions.set(id, position & !AGAIN);
+                }
+            }
+            Place::Found if self.holds(&id) => return,
+            // It was in the file already, was lost, and is there again.
+            Place::Found => {
+                self.place(id, None);
+                return self.shift();
+            }
         }
-        // Mostly nothing is lost: then not even the map is asked.
-        let before = if self.lost.is_empty() { None } else { self.lost.remove(&id) };
-        *position = before.unwrap_or_else(|| {
-            self.end += 1;
-            u32::try_from(self.end - 1).unwrap_or(UNSTORED - 1).min(UNSTORED - 1)
-        });
         self.stored_sum.add(&id);
     }
 
     /// Whether a transaction is held, on disk or not.
     pub(super) fn holds(&self, id: &TransactionId) -> bool {
-        self.positions.contains_key(id)
+        self.positions.contains(id)
     }
 
     /// The position of a transaction that is on disk.
     pub(super) fn position(&self, id: &TransactionId) -> Option<u64> {
-        self.positions.get(id).filter(|position| **position != UNSTORED).map(|position| u64::from(*position))
+        // The mark is above every position.
+        self.positions.get(id).map(u64::from).filter(|position| *position < self.end)
     }
 
     /// Whether a transaction is on disk.
     pub(super) fn has_stored(&self, id: &TransactionId) -> bool {
-        self.positions.get(id).is_some_and(|position| *position != UNSTORED)
+        self.position(id).is_some()
     }
 
     /// How many different transactions are held.
@@ -127,7 +198,7 @@ impl Holdings {
     /// What waits for the disk, oldest first, each with its number in the order of acceptance; from the number `from` on.
     pub(super) fn unstored(&self, from: u64) -> impl Iterator<Item = (u64, &Transaction)> {
         let skipped = from.saturating_sub(self.oldest_unstored);
-        let waiting = (self.oldest_unstored..).zip(&self.unstored);
+        let waiting = (self.oldest_unstored..).zip(self.unstored.iter().map(|waiting| &waiting.transaction));
         waiting.skip(usize::try_from(skipped).unwrap_or(usize::MAX))
     }
 
@@ -140,6 +211,11 @@ impl Holdings {
     pub(super) fn stored_summary(&self) -> Summary {
         Summary { count: self.count() - self.unstored.len() as u64, sum: self.stored_sum.to_hex() }
     }
+}
+
+/// A number as a position: two billion identities would take 100 GB of memory.
+fn position(number: u64) -> u32 {
+    u32::try_from(number).map_or(AGAIN - 1, |number| number.min(AGAIN - 1))
 }
 
 /// A sum of identities as 256-bit numbers, modulo 2^256: the same for the same set in any order.
@@ -217,9 +293,36 @@ mod tests {
         holdings.lost(&[transaction(1).id(), transaction(9).id()]);
         assert!(!holdings.holds(&transaction(1).id()) && holdings.stored_summary().count == 2);
         holdings.accept(transaction(1));
-        assert!(!holdings.found(transaction(1).id()), "it waits for the disk already");
+        assert!(!holdings.has_stored(&transaction(1).id()));
+        assert_eq!(holdings.found([transaction(1).id()]), [false], "it waits for the disk already");
         assert!(holdings.has_stored(&transaction(1).id()));
         holdings.stored(transaction(1).id());
         assert_eq!((holdings.stored_summary(), holdings.end()), (before, 3));
+    }
+
+    #[test]
+    fn what_another_program_puts_into_the_file_comes_before_what_waits() {
+        let id = |n| transaction(n).id();
+        let mut holdings = Holdings::of([0, 1].into_iter().map(id));
+        holdings.lost(&[id(0)]);
+        for n in [2, 3, 0, 4] {
+            holdings.accept(transaction(n));
+        }
+        holdings.stored(id(2));
+        assert_eq!([0, 1, 2, 3, 4].map(|n| holdings.position(&id(n))), [None, Some(1), Some(2), None, None]);
+        // The first is new, the second waits, the third is named twice, the fourth is known; then one waits that was lost before.
+        assert_eq!(holdings.found([id(5), id(3), id(5), id(1)]), [true, false, false, false]);
+        assert_eq!(holdings.found([id(0)]), [false]);
+        assert_eq!([3, 5, 0, 4].map(|n| holdings.position(&id(n))), [Some(4), Some(3), Some(0), None]);
+        holdings.accept(transaction(6));
+        // Gone before its turn came.
+        assert_eq!(holdings.lost(&[id(3), id(4)]), [id(3)]);
+        assert!(!holdings.holds(&id(3)));
+        for n in [3, 0, 4, 6] {
+            holdings.stored(id(n));
+        }
+        assert_eq!([3, 0, 4, 6].map(|n| holdings.position(&id(n))), [Some(4), Some(0), Some(5), Some(6)]);
+        assert_eq!((holdings.end(), holdings.unstored_bytes(), holdings.coming), (7, 0, 0));
+        assert_eq!(holdings.stored_summary(), Holdings::of((0..7).map(id)).stored_summary());
     }
 }

@@ -1,8 +1,10 @@
 //! The open links: who is at the other end, what was said, how the flow of transactions stands.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Instant;
+
+use foldhash::fast::RandomState;
 
 use super::address::{PeerAddress, Scope};
 use super::conduct::{AddressGroup, Score};
@@ -154,8 +156,8 @@ impl Link {
 #[derive(Debug, Default)]
 pub(super) struct Links {
     all: BTreeMap<LinkId, Link>,
-    /// Every link of each full peer, the oldest first: asked for with each transaction.
-    nodes: BTreeMap<NodeId, BTreeSet<LinkId>>,
+    /// Every link of each full peer, the oldest first: asked for with each transaction. Its order reaches no output.
+    nodes: HashMap<NodeId, BTreeSet<LinkId>, RandomState>,
     /// How many of them have more than one.
     doubles: usize,
 }

@@ -35,6 +35,7 @@ pub mod view;
 mod blocks;
 mod broadcast;
 mod catch_up;
+pub(crate) mod chunked;
 mod comparison;
 mod conduct;
 mod dialling;
@@ -55,6 +56,7 @@ mod offer;
 mod overlay;
 mod peers;
 mod places;
+mod positions;
 mod presence;
 mod reconcile;
 mod seeking;
@@ -139,6 +141,8 @@ pub struct Protocol {
     /// When a person was last warned of a peer.
     warned: Option<Instant>,
     ending: bool,
+    /// Whether anybody wants to know of each transaction.
+    tells_transactions: bool,
 }
 
 /// How often a person is warned of what peers do.
@@ -176,6 +180,7 @@ impl Protocol {
             shell_counts: Vec::new(),
             warned: None,
             ending: false,
+            tells_transactions: true,
             config,
         };
         let (me, known) = (protocol.config.address.clone(), protocol.config.known_peers.clone());
@@ -292,6 +297,23 @@ impl Protocol {
     /// To how many full peers a link leads that we dialled.
     pub fn dialled_nodes(&self) -> usize {
         self.places_dialled()
+    }
+
+    /// Whether [`Event::Transaction`] is told of what peers and the application bring, from now on; at first it is. In a busy node it is nearly all that is told, and
+    /// mostly nobody listens.
+    pub fn tell_transactions(&mut self, tell: bool) {
+        self.tells_transactions = tell;
+    }
+
+    /// How many of these transactions are held. To be asked for a batch before it is handled one by one: tables of a million are in no cache, and looks into them that do
+    /// not wait for each other take a fraction of the time.
+    pub fn count_held(&self, ids: impl Iterator<Item = TransactionId>) -> usize {
+        ids.filter(|id| self.holdings.holds(id)).count()
+    }
+
+    /// Whether a client or the application waits until the disk has something.
+    pub fn is_disk_awaited(&self) -> bool {
+        self.waiting.is_any()
     }
 
     /// How many bytes of accepted transactions wait for the disk. Above [`unstored_bytes`](limits::Limits::unstored_bytes) the shell stops reading.

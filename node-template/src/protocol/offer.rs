@@ -24,8 +24,10 @@ const MERGE_EVERY: Duration = Duration::from_millis(500);
 pub(super) struct Offer {
     items: Blocks,
     sum: Sum,
-    /// Accepted lately, oldest first.
-    young: VecDeque<(Instant, Item)>,
+    /// Accepted lately, oldest first …
+    young: VecDeque<Item>,
+    /// … so many of them at this time.
+    times: VecDeque<(Instant, usize)>,
     /// When that was last merged.
     ripened: Option<Instant>,
     /// Of age, and not merged yet.
@@ -45,7 +47,11 @@ impl Offer {
 
     /// Notes a transaction that was accepted just now.
     pub(super) fn accept(&mut self, now: Instant, id: TransactionId, time: u64) {
-        self.young.push_back((now, item(id, time)));
+        self.young.push_back(item(id, time));
+        match self.times.back_mut() {
+            Some((accepted, count)) if *accepted == now => *count += 1,
+            _ => self.times.push_back((now, 1)),
+        }
     }
 
     /// Notes a transaction that came from another pool: it has had its time.
@@ -56,7 +62,11 @@ impl Offer {
     /// Takes transactions back that are lost.
     pub(super) fn lose(&mut self, ids: &[TransactionId]) {
         let lost: HashSet<Id> = ids.iter().map(|id| Id::from_byte_array(id.0)).collect();
-        self.young.retain(|(_, item)| !lost.contains(&item.id));
+        let mut young = self.young.iter();
+        for (_, count) in &mut self.times {
+            *count = young.by_ref().take(*count).filter(|item| !lost.contains(&item.id)).count();
+        }
+        self.young.retain(|item| !lost.contains(&item.id));
         self.ripe.retain(|item| !lost.contains(&item.id));
         let sum = &mut self.sum;
         self.items.retain(|item| {
@@ -74,10 +84,11 @@ impl Offer {
             return;
         }
         self.ripened = Some(now);
-        let ripe =
-            self.young.iter().take_while(|(accepted, _)| now.saturating_duration_since(*accepted) >= OF_AGE).count();
         let mut fresh = std::mem::take(&mut self.ripe);
-        fresh.extend(self.young.drain(..ripe).map(|(_, item)| item));
+        let of_age = |(accepted, _): &mut (Instant, usize)| now.saturating_duration_since(*accepted) >= OF_AGE;
+        while let Some((_, count)) = self.times.pop_front_if(of_age) {
+            fresh.extend(self.young.drain(..count));
+        }
         fresh.sort_unstable();
         let sum = &mut self.sum;
         self.items.insert(&fresh, |item| sum.add(&TransactionId(*item.id)));
@@ -118,7 +129,7 @@ mod tests {
         offer.ripen(now);
         assert_eq!(offer.summary().count, 100);
         offer.ripen(now + OF_AGE);
-        assert!(offer.young.is_empty());
+        assert!(offer.young.is_empty() && offer.times.is_empty());
         let whole = Offer::of(
             (0..100).map(|n| (id(n), u64::from(n))).chain((100..200).map(|n| (id(n), u64::from(n % 7) * 30))),
         );
@@ -126,5 +137,12 @@ mod tests {
         assert_eq!((offer.summary(), items(&offer)), (whole.summary(), items(&whole)));
         offer.lose(&[id(150), id(3)]);
         assert_eq!(offer.summary().count, 198);
+        let later = now + OF_AGE;
+        for n in 200..210 {
+            offer.accept(later + Duration::from_millis(u64::from(n) / 3), id(n), 1);
+        }
+        offer.lose(&[id(201), id(204), id(209)]);
+        offer.ripen(later + OF_AGE + Duration::from_millis(68));
+        assert_eq!((offer.summary().count, offer.young.len()), (203, 2), "up to 206, without two");
     }
 }

@@ -19,7 +19,7 @@ use super::identity::LinkId;
 use super::links::{Flow, Link};
 use super::message::{Step, Summary, SyncFrame, want_frame};
 use super::timers::Timer;
-use super::transaction::{IdMap, IdSet, TransactionId};
+use super::transaction::{IdMap, IdSet, Origin, TransactionId};
 use super::{Lane, Output, Protocol, limits};
 
 /// The shortest time between two rounds of our own, while there is news …
@@ -367,10 +367,10 @@ impl Protocol {
     /// Sends single transactions: from disk, or from what waits for it.
     fn send_these(&mut self, link: LinkId, ids: &[TransactionId]) {
         // Who lacks what we were pushed a moment ago is cut off from the origin's tree, or is kept from it: from now on we bring it.
-        for id in ids {
-            if let Some(origin) = self.trees.origin_of(id) {
-                self.trees.unprune(&origin, link);
-            }
+        let lacking: IdSet = ids.iter().copied().collect();
+        let origins: Vec<Origin> = self.trees.origins_of(&lacking).into_iter().cloned().collect();
+        for origin in origins {
+            self.trees.unprune(&origin, link);
         }
         let waiting: BTreeSet<TransactionId> =
             ids.iter().copied().filter(|id| self.holdings.holds(id) && !self.holdings.has_stored(id)).collect();

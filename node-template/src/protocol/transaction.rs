@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Write};
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use data_encoding::HEXLOWER;
@@ -18,8 +19,16 @@ use super::json::{JsonError, Kind, Parser, Value};
 use super::limits;
 
 /// What a transaction is known by: the SHA-256 of its canonical JSON (RFC 8785), 32 bytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TransactionId(pub [u8; 32]);
+
+/// Tables look at the first eight bytes: a stranger who wants a few identities that share them has to try 2^64 texts for each.
+impl Hash for TransactionId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        state.write_u64(u64::from_ne_bytes([a, b, c, d, e, f, g, h]));
+    }
+}
 
 /// A map of identities. They are hashes themselves, so that a light hash of them will do; it is seeded, since a stranger can grind identities until they share
 /// what a table looks at.
@@ -185,14 +194,18 @@ impl Transaction {
         }
         let id = TransactionId(Sha256::digest(normal.canonical()).into());
         let time = value.get("timeStamp").and_then(Value::as_f64).map_or(0, seconds);
-        let frame = frame(length, origin, |out| normal.write_compact(out));
+        let frame = value.parser().with_buffer(|text| {
+            frame(text, length, origin, |out| normal.write_compact(out));
+            Frame::from(text.as_str())
+        });
         Ok(Self { id, time, frame, body_bytes: length as u32 })
     }
 
     /// The same transaction, travelling under another origin.
     pub fn with_origin(&self, origin: &Origin) -> Self {
-        let body = self.body();
-        Self { frame: frame(body.len(), Some(origin), |out| out.push_str(body)), ..*self }
+        let (body, mut text) = (self.body(), String::new());
+        frame(&mut text, body.len(), Some(origin), |out| out.push_str(body));
+        Self { frame: Frame::from(text), ..*self }
     }
 
     /// Its identity.
@@ -230,22 +243,20 @@ fn seconds(time: f64) -> u64 {
     }
 }
 
-/// The frame of a body of `length` bytes. Its room is measured before: [`Frame`] takes an exact String over as it is, any other costs it one more
-/// allocation.
-fn frame(length: usize, origin: Option<&Origin>, write_body: impl FnOnce(&mut String)) -> Frame {
+/// Writes the frame of a body of `length` bytes into `text`, which is empty.
+fn frame(text: &mut String, length: usize, origin: Option<&Origin>, write_body: impl FnOnce(&mut String)) {
     let origin_length = origin.map_or(0, |origin| FROM.len() + origin.text_len() + 1);
     let length = PREFIX.len() + length + origin_length + 1;
-    let mut text = String::with_capacity(length);
+    text.reserve_exact(length);
     text.push_str(PREFIX);
-    write_body(&mut text);
+    write_body(text);
     if let Some(origin) = origin {
         text.push_str(FROM);
-        origin.push_to(&mut text);
+        origin.push_to(text);
         text.push('"');
     }
     text.push('}');
-    debug_assert_eq!(text.len(), text.capacity(), "the frame has the length that was measured");
-    Frame::from(text)
+    debug_assert_eq!(text.len(), length, "the frame has the length that was measured");
 }
 
 /// The origin of a frame in the normal form in which transactions travel, as it stands there, read from its end without reading the rest.

@@ -8,16 +8,18 @@
 //!
 //! The table is bounded by two generations: an origin that was not heard of for a generation is forgotten, and its transactions are flooded again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 
 use super::identity::LinkId;
-use super::transaction::{IdMap, Origin, TransactionId};
+use super::transaction::{IdSet, Origin, TransactionId};
 
 /// How many origins one generation holds; with two, at most 16,384.
 const GENERATION: usize = 8_192;
+/// Of how many transactions that were pushed lately it is known whose they are: a tenth of a second of as many as a node can take.
+const LATELY: usize = 16_384;
 /// A neighbour is told to prune an origin at most once in this time: copies that were on their way say nothing new.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// After so many transactions that a parent did not bring at all, first or not, another takes its place: it withholds them, or lost its own way.
@@ -52,36 +54,50 @@ pub(super) enum Tell {
 pub(super) struct Trees {
     young: HashMap<Origin, Tree, RandomState>,
     old: HashMap<Origin, Tree, RandomState>,
-    /// Whose the transactions are that were pushed lately, in two generations as well.
-    lately: IdMap<Origin>,
-    earlier: IdMap<Origin>,
+    /// What was pushed lately, the oldest first. A list: each transaction is put into it, and hardly one is looked for.
+    lately: VecDeque<TransactionId>,
+    /// Whose these are: so many in a row are of this origin.
+    runs: VecDeque<(Origin, usize)>,
 }
 
 impl Trees {
     /// Remembers whose a transaction is.
     pub(super) fn remember(&mut self, id: TransactionId, origin: &Origin) {
-        if self.lately.len() >= GENERATION {
-            // Emptied, not dropped: a table that grows anew costs more than all that is put into it.
-            std::mem::swap(&mut self.earlier, &mut self.lately);
-            self.lately.clear();
+        if self.lately.len() >= LATELY {
+            self.lately.pop_front();
+            if let Some((_, count)) = self.runs.front_mut() {
+                *count -= 1;
+            }
+            self.runs.pop_front_if(|(_, count)| *count == 0);
         }
-        self.lately.insert(id, origin.clone());
+        self.lately.push_back(id);
+        match self.runs.back_mut() {
+            Some((last, count)) if last == origin => *count += 1,
+            _ => self.runs.push_back((origin.clone(), 1)),
+        }
     }
 
-    /// Whose a transaction is, if it was pushed lately.
-    pub(super) fn origin_of(&self, id: &TransactionId) -> Option<Origin> {
-        self.lately.get(id).or_else(|| self.earlier.get(id)).cloned()
+    /// Whose these transactions are, those of them that were pushed lately.
+    pub(super) fn origins_of(&self, ids: &IdSet) -> BTreeSet<&Origin> {
+        let mut origins = BTreeSet::new();
+        let mut lately = self.lately.iter();
+        for (origin, count) in &self.runs {
+            // All of a run are passed over, also once one was found.
+            if lately.by_ref().take(*count).filter(|id| ids.contains(*id)).count() > 0 {
+                origins.insert(origin);
+            }
+        }
+        origins
     }
 
     fn tree(&mut self, origin: &Origin) -> &mut Tree {
-        if !self.young.contains_key(origin) {
+        if self.young.len() >= GENERATION && !self.young.contains_key(origin) {
             let tree = self.old.remove(origin).unwrap_or_default();
-            if self.young.len() >= GENERATION {
-                self.old = std::mem::take(&mut self.young);
-            }
-            self.young.insert(origin.clone(), tree);
+            self.old = std::mem::take(&mut self.young);
+            return self.young.entry(origin.clone()).or_insert(tree);
         }
-        self.young.get_mut(origin).expect("it was put there if it was not")
+        let Self { young, old, .. } = self;
+        young.entry(origin.clone()).or_insert_with(|| old.remove(origin).unwrap_or_default())
     }
 
     fn all(&mut self) -> impl Iterator<Item = (&Origin, &mut Tree)> {
@@ -303,6 +319,32 @@ mod tests {
     }
 
     #[test]
+    fn whose_a_transaction_is_is_known_for_as_long_as_it_was_pushed_lately() {
+        let mut trees = Trees::default();
+        let id = |n: usize| {
+            let mut id = [0; 32];
+            id[..8].copy_from_slice(&n.to_be_bytes());
+            TransactionId(id)
+        };
+        // Three in a row of each origin but the first, of which there are two.
+        let whose = |n: usize| origin(((n + 1) / 3 % 7) as u8);
+        for n in 0..LATELY + 4 {
+            trees.remember(id(n), &whose(n));
+        }
+        let origins = |ids: &[usize]| {
+            let ids = ids.iter().map(|n| id(*n)).collect();
+            trees.origins_of(&ids).into_iter().cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(origins(&[0, 3, LATELY + 4]), [], "forgotten, or never seen");
+        assert_eq!(origins(&[4]), [whose(4)]);
+        assert_eq!(
+            origins(&[LATELY + 3, 5, 4]),
+            std::collections::BTreeSet::from([whose(4), whose(5), whose(LATELY + 3)]).into_iter().collect::<Vec<_>>()
+        );
+        assert_eq!(trees.runs.iter().map(|(_, count)| count).sum::<usize>(), LATELY);
+    }
+
+    #[test]
     fn the_table_is_bounded() {
         let mut trees = Trees::default();
         for n in 0..3 * GENERATION as u64 {
@@ -329,7 +371,7 @@ mod tests {
             }
         };
         let room = |trees: &Trees| {
-            [trees.young.capacity(), trees.old.capacity(), trees.lately.capacity(), trees.earlier.capacity()]
+            [trees.young.capacity(), trees.old.capacity(), trees.lately.capacity(), trees.runs.capacity()]
         };
         feed(&mut trees, 0, 30 * GENERATION as u64);
         let full = room(&trees);

@@ -11,7 +11,7 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::filter::{Filter, Fingerprint};
+use super::filter::{Copies, Filter, Fingerprint};
 use super::histogram::Histogram;
 use super::link::{Common, LinkTask};
 use super::listener::Place;
@@ -32,8 +32,8 @@ use crate::protocol::address::Scope;
 use crate::protocol::event::Event;
 use crate::protocol::identity::{LinkId, Session};
 use crate::protocol::limits::Limits;
-use crate::protocol::message::{Message, SearchId};
-use crate::protocol::transaction::Transaction;
+use crate::protocol::message::{Delivery, Malformed, Message, SearchId};
+use crate::protocol::transaction::TransactionId;
 use crate::protocol::{Direction, Input, Protocol, RequestId, Told};
 use crate::remembered::Remembered;
 use crate::report::Sparing;
@@ -41,10 +41,12 @@ use crate::report::Sparing;
 mod command;
 mod errands;
 mod orders;
+mod storing;
 
 pub(crate) use command::Command;
 use command::Request;
 use errands::Errand;
+use storing::Storing;
 
 /// How many transactions one link may have waiting to be fetched from the pool.
 const WANTED: usize = 20_000;
@@ -100,12 +102,21 @@ pub(crate) struct Driver {
     last_request: u64,
     /// Links to which something was staged since the last hand-over.
     touched: Vec<LinkId>,
-    to_store: Vec<Transaction>,
+    storing: Storing,
+    /// How many reports of transactions that the pool found in its file the core has heard.
+    found: u64,
+    /// How many transactions were accepted since the last hand-over.
+    accepted: u64,
+    copies: Copies,
     /// The frames that went out since the last hand-over: their copies need not be read.
     sent: Vec<Fingerprint>,
     /// Facts that followed from carrying out orders.
     follow_ups: VecDeque<Input>,
     log: Sparing,
+    /// Whether the core tells of each transaction.
+    telling: bool,
+    /// When what is being handled came in.
+    now: Instant,
     /// Bytes written on links to peers of which the core was not told yet.
     peers_sent: Arc<AtomicU64>,
 }
@@ -141,10 +152,15 @@ impl Driver {
             searches: BTreeMap::new(),
             last_request: 0,
             touched: Vec::new(),
-            to_store: Vec::new(),
+            storing: Storing::default(),
+            found: 0,
+            accepted: 0,
+            copies: Copies::default(),
             sent: Vec::new(),
             follow_ups: VecDeque::new(),
             log: Sparing::default(),
+            telling: true,
+            now: Instant::now(),
             peers_sent: Arc::default(),
         }
     }
@@ -165,7 +181,7 @@ impl Driver {
         let ended = loop {
             let deadline = self.parts.protocol.poll_timeout();
             let told = self.log.deadline();
-            let deadline = deadline.into_iter().chain(told).min();
+            let deadline = deadline.into_iter().chain(told).chain(self.storing.deadline()).min();
             let timeout = async {
                 match deadline {
                     Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
@@ -218,8 +234,11 @@ impl Driver {
         self.errands.abort_all();
         self.handle(Input::Shutdown);
         self.hand_over();
+        if let Some(batch) = self.storing.take(true, Instant::now) {
+            self.parts.pool.store_new(batch, self.found);
+        }
         let discovering = std::mem::take(&mut self.parts.discovering);
-        // Reports and late messages are still taken, so that no task waits for room in our inbox.
+        // Late messages are still taken, so that no task waits for room in our inbox. The pool's reports are dropped: what it stores from here on is told to nobody.
         let Self { mut parts, mut tasks, .. } = self;
         let drained = async {
             loop {
@@ -255,11 +274,22 @@ impl Driver {
         self.handle(Input::Counted { counts: self.parts.images.counts().collect() });
     }
 
+    /// Sees who listens, before anything is handled that they would be told of.
+    fn see_listeners(&mut self) {
+        self.telling = self.parts.events.wants_transactions() || Sparing::wants_transactions();
+        self.parts.protocol.tell_transactions(self.telling);
+    }
+
     fn on_arrivals(&mut self, arrivals: &mut Vec<Arrival>) {
+        self.see_listeners();
         self.tell_written();
         for arrival in arrivals.drain(..) {
             match arrival {
                 Arrival::Read { link, read: Read { messages, copies, pong, held_up } } => {
+                    // Once for all of them: asking the clock costs as much as a look into a table.
+                    self.now = Instant::now();
+                    // Only so that what is asked for next lies in the cache.
+                    std::hint::black_box(self.parts.protocol.count_held(messages.iter().filter_map(identity)));
                     for message in messages {
                         if let Ok(message) = &message {
                             tracing::debug!("{} came in on link {link}", crate::report::plain(message.kind()));
@@ -267,7 +297,7 @@ impl Driver {
                                 self.tell_counts();
                             }
                         }
-                        self.handle(Input::Received { link, message });
+                        self.handle_now(Input::Received { link, message });
                     }
                     if !copies.is_empty() {
                         self.handle(Input::Repeated { link, copies });
@@ -303,7 +333,10 @@ impl Driver {
                 self.handle(Input::Stored { ids });
             }
             Report::Failed { error } => self.handle(Input::StoreFailed { error }),
-            Report::Found { transactions } => self.handle(Input::Found { transactions }),
+            Report::Found { transactions } => {
+                self.found += 1;
+                self.handle(Input::Found { transactions });
+            }
             Report::Lost { ids } => {
                 self.parts.filter.clear();
                 self.handle(Input::Lost { ids });
@@ -383,19 +416,35 @@ impl Driver {
         if let Some(feeding) = outgoing.feeding {
             feeding.abort();
         }
+        // A task that ended in a panic has not done it: else whoever fetches for this link would wait for room in vain.
+        outgoing.queue.bury();
         self.handle(Input::LinkClosed { link, cause });
     }
 
     /// Tells the core a fact, and carries out all that follows from it.
     fn handle(&mut self, input: Input) {
+        self.now = Instant::now();
+        self.handle_now(input);
+    }
+
+    /// As [`Self::handle`], for a fact that came in together with the last.
+    fn handle_now(&mut self, input: Input) {
         let mut next = Some(input);
         while let Some(input) = next {
-            self.parts.protocol.handle(Instant::now(), input);
+            self.parts.protocol.handle(self.now, input);
             while let Some(output) = self.parts.protocol.poll_output() {
                 self.carry_out(output);
             }
             next = self.follow_ups.pop_front();
         }
+    }
+}
+
+/// The identity of the transaction in a message.
+fn identity(message: &Result<Message, Malformed>) -> Option<TransactionId> {
+    match message {
+        Ok(Message::Transaction(Delivery { transaction: Ok(transaction), .. })) => Some(transaction.id()),
+        _ => None,
     }
 }
 

@@ -68,7 +68,7 @@ fn push(queue: &Queue, transactions: Vec<Transaction>, session: Option<Session>)
         Some(session) => Delivery::sync_frame(transaction.body(), session),
         None => transaction.frame().clone(),
     });
-    let items: Vec<Item> = frames.map(super::text).collect();
+    let items: Vec<Item> = frames.map(Item::Text).collect();
     let bytes = items.iter().map(Item::bytes).sum();
     queue.push(Lane::Payload, items, bytes);
 }

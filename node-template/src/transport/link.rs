@@ -1,8 +1,9 @@
 //! One open link: a task that reads and writes one WebSocket.
 //!
 //! It reads what has arrived, all of it, parses it and hands it to the driver as one batch; it writes what waits in its queue, all of it, and flushes once. Reading
-//! never waits for writing, nor the other way round: two nodes that both have much to send can not block each other. While the driver has no room the link is not
-//! read, and TCP slows the sender down. The task knows nothing of peers; the core decides, this carries.
+//! never waits for writing, nor the other way round: two nodes that both have much to send can not block each other. Only who does not take the answers to its pings
+//! is not read either (`outlet.rs`). While the driver has no room the link is not read, and TCP slows the sender down. The task knows nothing of peers; the core
+//! decides, this carries.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -36,6 +37,10 @@ use crate::protocol::transaction::origin_of_frame;
 const BATCH_MESSAGES: usize = 128;
 /// … how many bytes are handed to the driver at once: enough that a hand-over costs little per message, little enough that what waits for the driver is bounded.
 const BATCH_BYTES: usize = 256 * 1024;
+/// What a ping counts for among them: its answer costs a system call, so no more of them are answered at once than messages are read.
+const PING_BYTES: usize = BATCH_BYTES / BATCH_MESSAGES;
+/// What a frame has at least, in bytes.
+const FRAME_HEAD: usize = 2;
 /// How much of what the other end is in the midst of sending is taken and thrown away: twice the longest message.
 const REST_BYTES: usize = 2 * limits::MESSAGE_BYTES;
 /// A client that is held up is not silent: the driver is told so this often.
@@ -192,6 +197,12 @@ impl LinkTask {
             match ended {
                 Poll::Ready(Some(end)) => return Poll::Ready(end),
                 Poll::Pending if self.read.is_empty() => return Poll::Pending,
+                // Nothing but pings: whoever sends them without end is not the only one on this thread.
+                Poll::Ready(None) if self.read.is_empty() => {
+                    self.read_bytes = 0;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Poll::Ready(None) | Poll::Pending => {}
             }
         }
@@ -200,6 +211,11 @@ impl LinkTask {
     /// Reads and parses until there is enough for one hand-over (`Ready(None)`), nothing more has arrived (`Pending`), or the link ends.
     fn fill(&mut self, cx: &mut Context<'_>) -> Poll<Option<End>> {
         while self.read.messages.len() < BATCH_MESSAGES && self.read_bytes < BATCH_BYTES {
+            if self.socket.get_ref().is_overfull()
+                && let Err(error) = ready!(Pin::new(&mut self.socket).poll_flush(cx))
+            {
+                return Poll::Ready(Some(End::from_error(&error)));
+            }
             let message = match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
                 Some(Ok(message)) => message,
                 Some(Err(error)) => return Poll::Ready(Some(End::from_error(&error))),
@@ -217,9 +233,17 @@ impl LinkTask {
                     Ok(text) => self.take(text),
                     Err(_) => return Poll::Ready(Some(End::wrong(1007, "a binary message that is no UTF-8 text"))),
                 },
-                tungstenite::Message::Pong(_) => self.read.pong = true,
+                tungstenite::Message::Pong(payload) => {
+                    self.read_bytes += FRAME_HEAD + payload.len();
+                    self.read.pong = true;
+                }
                 tungstenite::Message::Close(frame) => return Poll::Ready(Some(End::from_close(frame))),
-                tungstenite::Message::Ping(_) | tungstenite::Message::Frame(_) => {}
+                tungstenite::Message::Ping(_) => {
+                    self.read_bytes += PING_BYTES;
+                    // The library has put the answer into the socket's buffer: from now on its not being taken counts.
+                    self.dirty = true;
+                }
+                tungstenite::Message::Frame(_) => {}
             }
         }
         Poll::Ready(None)
@@ -347,8 +371,10 @@ impl LinkTask {
             let bytes = item.bytes();
             self.dirty = true;
             match item {
-                Item::Text(text) if self.dialled => socket.as_mut().start_send(tungstenite::Message::Text(text))?,
-                Item::Text(text) => socket.as_mut().get_mut().get_mut().put_text(text.as_bytes()),
+                Item::Text(text) => {
+                    let mask = self.dialled.then(rand::random);
+                    socket.as_mut().get_mut().get_mut().put_text(text.as_str().as_bytes(), mask);
+                }
                 Item::Ping => socket.as_mut().start_send(tungstenite::Message::Ping(Bytes::new()))?,
             }
             self.queue.sent(lane, bytes);

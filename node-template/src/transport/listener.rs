@@ -127,6 +127,7 @@ impl Doorman {
                         let entry = HalfOpen::enter(&self.half_open, remote.ip().to_canonical(), self.limits.half_open);
                         upgrades.spawn(Arc::clone(&self).receive(stream, remote, entry));
                     }
+                    Err(error) if concerns_one(&error) => {}
                     Err(error) => {
                         // Said once per series: with no descriptor left this comes ten times a second.
                         if silenced == 0 {
@@ -243,6 +244,12 @@ impl Doorman {
         }
         Ok(response)
     }
+}
+
+/// Whether accepting failed for one connection, which is gone, and not for all (accept(2)): then the next need not wait.
+fn concerns_one(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
 /// Whether an upgrade is for a transfer of an image. Other subprotocols are left unanswered, as RFC 6455 has it: whoever insists on one gives up.

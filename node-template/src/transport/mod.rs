@@ -28,11 +28,9 @@ mod trip;
 use std::net::IpAddr;
 
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use crate::protocol::access::Certified;
-use crate::protocol::frame::Frame;
 use crate::protocol::identity::LinkId;
 use crate::protocol::limits;
 use crate::protocol::message::{Malformed, Message};
@@ -97,9 +95,4 @@ fn websocket_config() -> WebSocketConfig {
         .max_write_buffer_size(2 * limits::MESSAGE_BYTES)
         .max_message_size(Some(limits::MESSAGE_BYTES))
         .max_frame_size(Some(limits::MESSAGE_BYTES))
-}
-
-/// A frame as the library sends it, sharing the frame's bytes.
-fn text(frame: Frame) -> queue::Item {
-    queue::Item::Text(Utf8Bytes::try_from(frame.into_bytes()).expect("a frame is UTF-8"))
 }

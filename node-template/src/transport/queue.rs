@@ -12,17 +12,17 @@ use std::time::Duration;
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::pressure::Pressure;
 use crate::protocol::Lane;
+use crate::protocol::frame::Frame;
 use crate::protocol::identity::LinkId;
 use crate::protocol::transaction::{Origin, origin_text_of_frame};
 
 /// One thing to be sent.
 #[derive(Debug)]
 pub(crate) enum Item {
-    Text(Utf8Bytes),
+    Text(Frame),
     Ping,
 }
 
@@ -156,7 +156,7 @@ impl Queue {
         let mut dropped = 0;
         self.lock().payload.retain(|item| {
             let origin = match item {
-                Item::Text(text) => origin_text_of_frame(text),
+                Item::Text(text) => origin_text_of_frame(text.as_str()),
                 Item::Ping => None,
             };
             let unwanted = origin.is_some_and(|origin| origins.contains(origin));

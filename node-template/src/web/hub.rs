@@ -153,7 +153,7 @@ impl Hub {
 
     /// Runs until the node has ended.
     pub(super) async fn run(&self) {
-        let mut events = self.node.events();
+        let (mut events, sampling) = self.node.samples();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // After a fault lines are counted on from where they were.
@@ -172,7 +172,9 @@ impl Hub {
                 }
             };
             self.gather(&mut events, &mut activity, &mut number);
-            if !tick {
+            if tick {
+                activity.transactions += sampling.next(SAMPLES);
+            } else {
                 tokio::time::sleep(REST).await;
                 continue;
             }

@@ -117,6 +117,15 @@ impl Transfer {
         self.socket.send(Message::binary(bytes)).await.ok();
     }
 
+    /// Sends so many pings, or until the node has had enough, and reads nothing.
+    pub async fn ping(&mut self, count: usize) {
+        for _ in 0..count {
+            if self.socket.send(Message::Ping(vec![b'x'; 125].into())).await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Breaks off without a word.
     pub fn vanish(self) {
         self.socket.get_ref().set_zero_linger().unwrap();

@@ -20,6 +20,7 @@ use crate::faults::{Cast, Fault};
 use crate::ledger::Figures;
 use crate::load::{Entry, Way, body};
 use crate::network::Network;
+use crate::overlay::rows::PRESENT;
 use crate::topology::Graph;
 use crate::world::{Event, World};
 pub use trouble::Trouble;
@@ -61,13 +62,25 @@ pub struct Experiment {
     pub grow: usize,
     /// … and how many that are.
     pub rounds: usize,
+    /// Whether nodes announce themselves also in a network of more than [`PRESENT`]. What that costs a node does not grow with the network, but what the simulator
+    /// needs for it grows with the square.
+    pub presence: bool,
     /// What every choice is drawn from.
     pub seed: u64,
 }
 
 impl Default for Experiment {
     fn default() -> Self {
-        Self { topology: Topology::Mesh, nodes: 10, origins: 1, trouble: Trouble::None, grow: 4, rounds: 5, seed: 1 }
+        Self {
+            topology: Topology::Mesh,
+            nodes: 10,
+            origins: 1,
+            trouble: Trouble::None,
+            grow: 4,
+            rounds: 5,
+            presence: false,
+            seed: 1,
+        }
     }
 }
 
@@ -135,7 +148,11 @@ impl<'a> Run<'a> {
             }
         };
         let cast = Cast { nodes: plan.nodes, plain: 0 };
-        let mut world = World::new(rng.random(), cast, known, Limits::default(), false);
+        let mut limits = Limits::default();
+        if plan.nodes > PRESENT && !plan.presence {
+            limits.presence_nodes = 0;
+        }
+        let mut world = World::new(rng.random(), cast, known, limits, false);
         world.measure();
         if graph.is_some() {
             world.net.public = true;

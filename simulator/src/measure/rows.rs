@@ -121,6 +121,8 @@ pub fn short() -> Vec<Experiment> {
     {
         set.push(of(random, 100, 5, trouble));
     }
+    set.push(of(random, 1_000, 1, Trouble::Loss));
+    set.push(of(random, 1_000, 1, Trouble::Partition));
     set.push(of(mesh, 30, 5, Trouble::Withhold));
     set.push(of(mesh, 30, 5, Trouble::Lie));
     set

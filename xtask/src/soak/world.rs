@@ -3,6 +3,8 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::thread::JoinHandle;
 
@@ -13,6 +15,8 @@ use tokio::sync::oneshot;
 
 /// The cable between the switches, at its one end.
 const CABLE: &str = "cable";
+/// Where namespaces with names are kept.
+const NAMESPACES: &str = "/run/netns";
 /// How many addresses the strangers of one side have.
 pub(super) const STRANGERS: usize = 8;
 /// The most nodes that have an address here.
@@ -132,16 +136,20 @@ struct Namespaces(Vec<String>);
 
 impl Namespaces {
     fn add(&mut self, name: &str) -> Result<String> {
-        ip(&["netns", "add", name])?;
+        // Noted first: what is half made when something ends the soak goes too.
         self.0.push(name.to_owned());
+        ip(&["netns", "add", name])?;
         Ok(name.to_owned())
     }
 }
 
 impl Drop for Namespaces {
     fn drop(&mut self) {
+        let delete = |name: &str| ip(&["netns", "delete", name]);
         for name in &self.0 {
-            if let Err(error) = ip(&["netns", "delete", name]) {
+            if let Err(error) = delete(name).or_else(|_| delete(name))
+                && Path::new(NAMESPACES).join(name).exists()
+            {
                 eprintln!("{name} is left over: {error:#}");
             }
         }
@@ -157,7 +165,7 @@ pub(super) struct Seat {
 
 impl Seat {
     fn take(namespace: &str) -> Result<Self> {
-        let path = format!("/run/netns/{namespace}");
+        let path = format!("{NAMESPACES}/{namespace}");
         let namespace = File::open(&path).with_context(|| format!("{path} can not be opened"))?;
         let (told, ready) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -204,7 +212,8 @@ impl Drop for Seat {
 }
 
 fn ip(arguments: &[&str]) -> Result<()> {
-    let output = Command::new("ip").args(arguments).output();
+    // In a process group of its own: Ctrl+C is for the soak, which then removes what it made, and not for this.
+    let output = Command::new("ip").args(arguments).process_group(0).output();
     let output = output.context("ip can not be started; install it (Debian: apt-get install iproute2)")?;
     if !output.status.success() {
         bail!("ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());

@@ -1,5 +1,5 @@
 //! Our node inside another program, which notes when each transaction is accepted: for the delay alone, since nobody outside sees that moment. The node is
-//! the library as it is, with the settings of its folder, on a runtime as its own program has it.
+//! the library as it is, with the settings of its folder, on a runtime of one thread, as the rivals have it.
 
 use std::io::Read;
 
@@ -18,7 +18,7 @@ struct Arguments {
     flags: Flags,
 }
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     std::thread::spawn(|| {
         // When the bench is gone, so are we.

@@ -21,6 +21,8 @@ struct Medium {
     durable: BTreeMap<u64, Vec<u8>>,
     /// By inode: the pages that were written since, as far as the system knows.
     dirty: BTreeMap<u64, BTreeSet<u64>>,
+    /// Which of them the folder leads to after a power loss.
+    entry: Option<u64>,
     /// How many calls may fail from now on.
     trouble: u32,
 }
@@ -72,9 +74,8 @@ impl Forgetful {
     }
 
     /// The folder's file as it is found when the power is back, opened: the identities in it.
-    fn after_power_loss(&self, folder: &Folder) -> Vec<TransactionId> {
-        let inode = fs::metadata(folder.file()).expect("there").ino();
-        let left = self.with(|medium| medium.durable.get(&inode).cloned().unwrap_or_default());
+    fn after_power_loss(&self) -> Vec<TransactionId> {
+        let left = self.with(|medium| medium.durable.get(&medium.entry?).cloned()).unwrap_or_default();
         let found = Folder::with("");
         fs::write(found.file(), left).expect("written");
         found.open(SOON, |_| Answer::Obey).expect("it can be repaired").ids
@@ -110,6 +111,15 @@ impl Disk for Forgetful {
         Ok(())
     }
 
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        if self.fails() {
+            return Err(io::ErrorKind::Other.into());
+        }
+        let inode = fs::metadata(folder.join(POOL_FILE))?.ino();
+        self.with(|medium| medium.entry = Some(inode));
+        Ok(())
+    }
+
     fn wait(&self, _: Duration) {}
 }
 
@@ -119,28 +129,30 @@ fn long_rows(numbers: std::ops::Range<usize>) -> Vec<Transaction> {
 }
 
 fn open(folder: &Folder, disk: &Forgetful) -> Opened {
-    let opened = open_on(folder.0.path(), Box::new(disk.clone()), SOON).expect("opened");
-    let file = File::open(folder.file()).expect("there");
-    let (inode, length) = (file.metadata().expect("open").ino(), folder.text().len());
-    disk.with(|medium| {
-        medium.touch(inode, 0, length);
-        medium.write_back(&file);
-    });
-    opened
+    others_write(folder, disk, &folder.text());
+    open_on(folder.0.path(), Box::new(disk.clone()), SOON).expect("opened")
+}
+
+/// Another program writes the file and waits for nothing.
+fn others_write(folder: &Folder, disk: &Forgetful, text: &str) {
+    fs::write(folder.file(), text).expect("written");
+    let inode = fs::metadata(folder.file()).expect("there").ino();
+    disk.with(|medium| medium.touch(inode, 0, text.len()));
+}
+
+/// Fails unless all of these would be left without power.
+fn assert_left(disk: &Forgetful, wanted: &[Transaction]) {
+    let left: BTreeSet<_> = disk.after_power_loss().into_iter().collect();
+    let missing = wanted.iter().filter(|row| !left.contains(&row.id())).count();
+    assert_eq!(missing, 0, "of {} that count as stored", wanted.len());
 }
 
 /// Waits until so many are told as stored, and looks each time at what a power loss would leave.
-async fn stored(
-    opened: &mut Opened,
-    disk: &Forgetful,
-    folder: &Folder,
-    told: &mut BTreeSet<TransactionId>,
-    count: usize,
-) {
+async fn stored(opened: &mut Opened, disk: &Forgetful, told: &mut BTreeSet<TransactionId>, count: usize) {
     while told.len() < count {
         if let Report::Stored { ids, .. } = next(opened).await {
             told.extend(ids);
-            let left: BTreeSet<_> = disk.after_power_loss(folder).into_iter().collect();
+            let left: BTreeSet<_> = disk.after_power_loss().into_iter().collect();
             assert!(told.is_subset(&left), "{} were told as stored, and {} are left", told.len(), left.len());
         }
     }
@@ -155,7 +167,7 @@ async fn what_is_told_as_stored_survives_a_power_loss_however_often_the_disk_fai
         for (number, batch) in all.chunks(3).enumerate() {
             disk.with(|medium| medium.trouble = (seed % 12) as u32 + 1);
             opened.pool.store(batch.to_vec());
-            stored(&mut opened, &disk, &folder, &mut told, (number + 1) * 3).await;
+            stored(&mut opened, &disk, &mut told, (number + 1) * 3).await;
         }
         assert_eq!(folder.text(), laid_out(&all), "seed {seed}");
     }
@@ -169,5 +181,48 @@ async fn rows_that_a_failed_wait_left_in_the_file_are_written_again_before_they_
     let rows = long_rows(0..3);
     fs::write(folder.file(), laid_out(&rows)).expect("written");
     opened.pool.store(rows);
-    stored(&mut opened, &disk, &folder, &mut BTreeSet::new(), 3).await;
+    stored(&mut opened, &disk, &mut BTreeSet::new(), 3).await;
+}
+
+#[tokio::test]
+async fn what_the_file_holds_at_the_start_survives_a_power_loss_from_then_on() {
+    let (folder, disk) = (Folder::with(&laid_out(&long_rows(0..3))), Forgetful::new(0));
+    let opened = open(&folder, &disk);
+    assert_eq!(opened.ids.len(), 3);
+    assert_left(&disk, &long_rows(0..3));
+}
+
+#[tokio::test]
+async fn what_another_program_puts_in_survives_a_power_loss_once_it_is_told_as_found() {
+    for trouble in 0..3 {
+        let (folder, disk) = (Folder::with("[]"), Forgetful::new(7));
+        let mut opened = open(&folder, &disk);
+        disk.with(|medium| medium.trouble = trouble);
+        others_write(&folder, &disk, &laid_out(&long_rows(0..3)));
+        loop {
+            opened.pool.look().await;
+            if let Ok(Report::Found { transactions }) = opened.reports.try_recv() {
+                assert_left(&disk, &transactions);
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_stored_survives_a_power_loss_after_an_editor_has_put_a_new_file_in_its_place() {
+    let (folder, disk) = (Folder::with("[]"), Forgetful::new(0));
+    let mut opened = open(&folder, &disk);
+    opened.pool.store(long_rows(0..3));
+    stored(&mut opened, &disk, &mut BTreeSet::new(), 3).await;
+    let old = folder.0.path().join("old");
+    fs::rename(folder.file(), &old).expect("moved away");
+    others_write(&folder, &disk, &laid_out(&long_rows(0..3)));
+    fs::remove_file(old).expect("removed");
+    opened.pool.look().await;
+    assert_left(&disk, &long_rows(0..3));
+    // And what comes later is in the file that the folder leads to.
+    opened.pool.store(long_rows(3..4));
+    stored(&mut opened, &disk, &mut BTreeSet::new(), 1).await;
+    assert_left(&disk, &long_rows(0..4));
 }

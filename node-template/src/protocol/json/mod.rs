@@ -135,6 +135,7 @@ struct Token {
 pub struct Parser {
     tokens: Vec<Token>,
     scratch: Cell<Scratch>,
+    buffer: Cell<String>,
 }
 
 impl fmt::Debug for Parser {
@@ -165,6 +166,17 @@ impl Parser {
         self.tokens.clear();
         read::read(text, limits::JSON_DEPTH - levels, &mut self.tokens)?;
         Ok(Value { text, parser: self, index: 0 })
+    }
+
+    /// Lends an empty text to whoever writes something that is copied elsewhere once its length is known.
+    pub(super) fn with_buffer<T>(&self, write: impl FnOnce(&mut String) -> T) -> T {
+        let mut buffer = self.buffer.take();
+        buffer.clear();
+        let written = write(&mut buffer);
+        if buffer.capacity() <= normal::KEPT_BYTES {
+            self.buffer.set(buffer);
+        }
+        written
     }
 
     /// Gives back the memory that an unusually long text has taken. For whoever keeps many parsers, to be called before waiting for the next text:
@@ -199,6 +211,11 @@ impl<'a> Value<'a> {
     /// Its text, as it stands in the text that was parsed.
     pub fn raw(self) -> &'a str {
         &self.text[self.range()]
+    }
+
+    /// Whoever parsed it.
+    pub(super) fn parser(self) -> &'a Parser {
+        self.parser
     }
 
     /// Where its text stands in the text that was parsed, in bytes.

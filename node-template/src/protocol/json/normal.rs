@@ -21,8 +21,8 @@ pub(super) struct Scratch {
     order: Order,
 }
 
-/// How long a canonical text a parser keeps room for between texts.
-const KEPT_BYTES: usize = 64 * 1024;
+/// How long a canonical text, and a frame, a parser keeps room for between texts.
+pub(super) const KEPT_BYTES: usize = 64 * 1024;
 
 impl Scratch {
     fn trim(&mut self) {

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
+
 use crate::protocol::identity::{NodeId, Session};
 use crate::protocol::limits::{self, Limits};
 use crate::protocol::message::Announcement;
@@ -127,17 +129,18 @@ impl Table {
         gone_after: Duration,
     ) -> (Vec<(NodeId, &'static str)>, Option<Instant>) {
         let reachable = self.reachable(neighbours);
+        let ours: HashSet<NodeId, RandomState> = neighbours.iter().copied().collect();
         let mut gone = Vec::new();
         let mut next: Option<Instant> = None;
-        for (node, record) in &mut self.records {
+        for ((node, record), reachable) in self.records.iter_mut().zip(reachable) {
             let silent_at = record.heard + patience(&record.announcement);
-            let gone_at = if reachable.contains(node) {
+            let gone_at = if reachable {
                 record.missing = None;
                 silent_at
             } else {
                 (*record.missing.get_or_insert(now) + gone_after).min(silent_at)
             };
-            if neighbours.contains(node) {
+            if ours.contains(node) {
                 continue;
             } else if now < gone_at {
                 next = Some(next.map_or(gone_at, |next| next.min(gone_at)));
@@ -150,27 +153,47 @@ impl Table {
         (gone, next)
     }
 
-    /// Whom the links lead to that are known, ours first. Of two nodes the one that was heard of last says whether they are linked.
-    fn reachable(&self, neighbours: &[NodeId]) -> HashSet<NodeId> {
-        let mut links: HashMap<NodeId, Vec<NodeId>> = HashMap::new();
-        for (node, record) in &self.records {
-            for peer in &record.announcement.peers {
-                if self.records.get(peer).is_some_and(|other| record.heard >= other.heard) {
-                    links.entry(*node).or_default().push(*peer);
-                    links.entry(*peer).or_default().push(*node);
+    /// Whom the links lead to that are known, ours first, in order. Of two nodes the one that was heard of last says whether they are linked.
+    ///
+    /// Half a million links may be named, and while they are gone through the node does nothing else: so each costs one look-up, and no list is made of them.
+    fn reachable(&self, neighbours: &[NodeId]) -> Vec<bool> {
+        let place: HashMap<NodeId, usize, RandomState> = self.records.keys().copied().zip(0..).collect();
+        let heard: Vec<Instant> = self.records.values().map(|record| record.heard).collect();
+        let mut parts = Parts::new(self.records.len());
+        for (one, record) in self.records.values().enumerate() {
+            for other in record.announcement.peers.iter().filter_map(|peer| place.get(peer)) {
+                if record.heard >= heard[*other] {
+                    parts.join(one, *other);
                 }
             }
         }
-        let mut reachable: HashSet<NodeId> = neighbours.iter().copied().collect();
-        let mut next: Vec<NodeId> = neighbours.to_vec();
-        while let Some(node) = next.pop() {
-            for peer in links.get(&node).into_iter().flatten() {
-                if reachable.insert(*peer) {
-                    next.push(*peer);
-                }
-            }
+        let mut reached = vec![false; self.records.len()];
+        for neighbour in neighbours.iter().filter_map(|node| place.get(node)) {
+            reached[parts.root(*neighbour)] = true;
         }
-        reachable
+        (0..self.records.len()).map(|one| reached[parts.root(one)]).collect()
+    }
+}
+
+/// Which of so many things hang together (disjoint sets, with paths halved as they are gone).
+struct Parts(Vec<usize>);
+
+impl Parts {
+    fn new(count: usize) -> Self {
+        Self((0..count).collect())
+    }
+
+    fn root(&mut self, mut one: usize) -> usize {
+        while self.0[one] != one {
+            self.0[one] = self.0[self.0[one]];
+            one = self.0[one];
+        }
+        one
+    }
+
+    fn join(&mut self, one: usize, other: usize) {
+        let (one, other) = (self.root(one), self.root(other));
+        self.0[one] = other;
     }
 }
 
@@ -178,4 +201,72 @@ impl Table {
 fn patience(announcement: &Announcement) -> Duration {
     let (least, most) = INTERVALS;
     Duration::from_secs(announcement.interval.clamp(least, most).into()) * SILENT_INTERVALS
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::SmallRng;
+    use rand::{RngExt, SeedableRng};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn id(n: usize) -> NodeId {
+        let mut id = [0; 32];
+        id[24..].copy_from_slice(&(n as u64).to_be_bytes());
+        NodeId(id)
+    }
+
+    /// A table in which each node names some others, and when each was heard of.
+    fn random(nodes: usize, named: usize, rng: &mut SmallRng) -> (Table, Instant) {
+        let (mut table, now) = (Table::default(), Instant::now() + 1_000 * SECOND);
+        for node in 0..nodes {
+            let announcement = Announcement {
+                node: id(node),
+                session: Session::from_random([1; 16]),
+                address: None,
+                since: 0,
+                seq: 0,
+                // Some of them nobody has ever heard of.
+                peers: (0..rng.random_range(0..=named)).map(|_| id(rng.random_range(0..nodes + nodes / 8))).collect(),
+                links: 0,
+                max_peers: None,
+                nodes: 0,
+                interval: 3_600,
+                left: false,
+                seal: None,
+            };
+            table.put(announcement, now - SECOND * rng.random_range(0..4));
+        }
+        (table, now)
+    }
+
+    #[test]
+    fn gone_is_whoever_no_chain_of_links_leads_to() {
+        let mut rng = SmallRng::seed_from_u64(1);
+        for _ in 0..200 {
+            let nodes = rng.random_range(1..30);
+            let (mut table, now) = random(nodes, 2, &mut rng);
+            let neighbours: Vec<NodeId> = (0..rng.random_range(0..3)).map(|_| id(rng.random_range(0..nodes))).collect();
+            // The same by going round until nothing changes.
+            let linked = |one: usize, other: usize| {
+                let (one, other) = (&table.records[&id(one)], &table.records[&id(other)]);
+                let names = |record: &Record, node| record.announcement.peers.contains(&node);
+                (one.heard >= other.heard && names(one, other.announcement.node))
+                    || (other.heard >= one.heard && names(other, one.announcement.node))
+            };
+            let mut reached: Vec<bool> = (0..nodes).map(|node| neighbours.contains(&id(node))).collect();
+            for _ in 0..nodes {
+                for node in 0..nodes {
+                    reached[node] |= (0..nodes).any(|other| reached[other] && linked(node, other));
+                }
+            }
+            let expected: Vec<NodeId> = (0..nodes).filter(|node| !reached[*node]).map(id).collect();
+            assert_eq!(table.sweep(now, &neighbours, 10 * SECOND).0, [], "they have ten seconds");
+            let gone: Vec<NodeId> =
+                table.sweep(now + 10 * SECOND, &neighbours, 10 * SECOND).0.into_iter().map(|(node, _)| node).collect();
+            assert_eq!(gone, expected, "{neighbours:?} {table:?}");
+        }
+    }
 }

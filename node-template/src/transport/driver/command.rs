@@ -72,7 +72,12 @@ pub(crate) enum Command {
     /// The pool's thread is to.
     #[cfg(test)]
     PanicInPool,
-    /// The driver itself is to.
+    /// It is to hang until the sender is gone.
+    #[cfg(test)]
+    HangInPool {
+        released: std::sync::mpsc::Receiver<()>,
+    },
+    /// The driver itself is to panic.
     #[cfg(test)]
     PanicInDriver,
 }
@@ -84,6 +89,7 @@ pub(super) struct Request {
 
 impl Driver {
     pub(super) fn on_command(&mut self, command: Command) {
+        self.see_listeners();
         match command {
             Command::Submit { transaction, taken, kept } => {
                 self.last_request += 1;
@@ -118,6 +124,8 @@ impl Driver {
             }
             #[cfg(test)]
             Command::PanicInPool => self.parts.pool.panic(),
+            #[cfg(test)]
+            Command::HangInPool { released } => self.parts.pool.hang(released),
             #[cfg(test)]
             Command::PanicInDriver => panic!("as a test wants it"),
             Command::Nodes { answer } => {

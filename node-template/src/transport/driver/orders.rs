@@ -17,8 +17,12 @@ impl Driver {
         match output {
             Output::Send { links, frame, lane } => self.stage(&links, frame, lane),
             Output::Store { transaction } => {
-                self.sent.push(self.parts.filter.fingerprint(transaction.frame().as_str()));
-                self.to_store.push(transaction);
+                self.accepted += 1;
+                if !self.telling {
+                    self.parts.events.count_untold(1);
+                }
+                self.sent.extend(self.parts.filter.take_in(transaction.frame().as_str()));
+                self.storing.push(transaction);
             }
             Output::Notify(event) => self.tell(event),
             Output::Told { request, told } => {
@@ -108,22 +112,21 @@ impl Driver {
 
     /// Stages a frame for links: it is handed to their tasks when the driver has done its round. What does not fit is not staged.
     fn stage(&mut self, links: &[LinkId], frame: Frame, lane: Lane) {
-        let Item::Text(text) = crate::transport::text(frame) else { return };
         for link in links {
             let Some(outgoing) = self.links.get_mut(link) else {
                 continue;
             };
             match lane {
-                Lane::Payload if outgoing.queue.fits(lane, outgoing.staged_bytes, text.len()) => {
+                Lane::Payload if outgoing.queue.fits(lane, outgoing.staged_bytes, frame.len()) => {
                     if outgoing.staged.is_empty() {
                         self.touched.push(*link);
                     }
-                    outgoing.staged_bytes += text.len();
-                    outgoing.staged.push(Item::Text(text.clone()));
+                    outgoing.staged_bytes += frame.len();
+                    outgoing.staged.push(Item::Text(frame.clone()));
                 }
                 Lane::Payload => self.follow_ups.push_back(Input::LinkFull { link: *link }),
-                Lane::Control if outgoing.queue.fits(lane, 0, text.len()) => {
-                    outgoing.queue.push(lane, [Item::Text(text.clone())], text.len());
+                Lane::Control if outgoing.queue.fits(lane, 0, frame.len()) => {
+                    outgoing.queue.push(lane, [Item::Text(frame.clone())], frame.len());
                 }
                 Lane::Control => {
                     outgoing.queue.close(Farewell { code: 1008, reason: "you do not read what you asked for".into() })
@@ -138,12 +141,14 @@ impl Driver {
             self.hand_over_to(link);
         }
         self.parts.events.end_round();
-        // Last: the pool's thread, once woken, may take the core from those who send on and who listen.
-        if !self.to_store.is_empty() {
+        if self.accepted > 0 {
             self.parts.filter.learn(self.sent.drain(..));
-            // The next round has about as many; a long burst is forgotten after it.
-            let next = Vec::with_capacity(self.to_store.len().min(1_024));
-            self.parts.pool.store(std::mem::replace(&mut self.to_store, next));
+        }
+        let copies = self.parts.protocol.counters().transactions_duplicate;
+        self.copies.count(&self.parts.filter, std::mem::take(&mut self.accepted), copies);
+        // Last: the pool's thread, once woken, may take the core from those who send on and who listen.
+        if let Some(batch) = self.storing.take(self.parts.protocol.is_disk_awaited(), Instant::now) {
+            self.parts.pool.store_new(batch, self.found);
         }
     }
 
@@ -158,7 +163,7 @@ impl Driver {
 
     /// Tells the log and the application.
     pub(super) fn tell(&mut self, event: Event) {
-        self.log.report(Instant::now(), &event);
+        self.log.report(self.now, &event);
         self.parts.events.tell(event);
     }
 }

@@ -35,8 +35,10 @@ const BROKEN: [&str; 12] = [
     r#"{"type":"SYNC","data":{"number":-1,"ask":"!"},"set":"transactions"}"#,
 ];
 /// The ways to spam.
-const WAYS: [Way; 7] =
-    [Way::Broken, Way::Frames, Way::Unknown, Way::Duplicates, Way::Gossip, Way::Questions, Way::Reconnects];
+const WAYS: [Way; 8] =
+    [Way::Broken, Way::Frames, Way::Unknown, Way::Duplicates, Way::Gossip, Way::Questions, Way::Pings, Way::Reconnects];
+/// How many pings are sent at once.
+const PINGS: usize = 100;
 
 /// A way to spam.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +55,8 @@ enum Way {
     Gossip,
     /// As a peer: WANTs, comparisons and searches.
     Questions,
+    /// Pings, of which no answer is read.
+    Pings,
     /// Connections that come and go.
     Reconnects,
 }
@@ -113,6 +117,8 @@ fn frame(way: Way, crowd: &Crowd, rng: &mut Xoshiro256PlusPlus) -> Vec<u8> {
     let text = match way {
         Way::Broken | Way::Reconnects => (*BROKEN.choose(rng).expect("there are some")).to_owned(),
         Way::Frames => return broken_frame(rng),
+        // The longest that there may be.
+        Way::Pings => return wire::frame(0x89, &[b'x'; 125]).repeat(PINGS),
         Way::Unknown => json!({ "type": format!("X{}", rng.random::<u32>()), "data": hex(rng) }).to_string(),
         Way::Duplicates => match crowd.ledger.recent(rng.random_range(0..usize::MAX)) {
             Some(body) => format!(r#"{{"type":"TRANSACTION","data":{body},"ack":true}}"#),
