@@ -75,6 +75,7 @@ fn level(event: &Event) -> Level {
         | Event::Split { .. }
         | Event::Moved { .. }
         | Event::Merging { .. }
+        | Event::Moving { .. }
         | Event::Genesis(_)
         | Event::Feeding { .. } => Level::INFO,
     }
@@ -149,7 +150,7 @@ impl fmt::Display for Words<'_> {
             }
             Event::Insisting { address } => write!(f, "everybody is full: insisting on a place at {address}"),
             Event::Split { joiner, moved } => {
-                write!(f, "full: {joiner} had no other way in and takes the place of {moved}, which goes on to it")
+                write!(f, "full: {joiner} insists and takes the place of {moved}, which goes on to it")
             }
             Event::Moved { peer, next: Some(next) } => {
                 write!(f, "{peer} needs our place for another node: going on to {next}")
@@ -161,6 +162,9 @@ impl fmt::Display for Words<'_> {
                     Some(peer) => write!(f, ", in place of {peer}"),
                     None => Ok(()),
                 }
+            }
+            Event::Moving { from, to } => {
+                write!(f, "moving a link from {from} to {to}, a random node: that keeps the ways in the network short")
             }
             Event::Genesis(step) => genesis_words(f, step),
             Event::Expelled { peer, from, cause, time } => {

@@ -85,6 +85,20 @@ fn half_of_the_links_of_most_nodes_are_dialled() {
 }
 
 #[test]
+fn ways_are_short_though_all_came_at_once() {
+    // Once the graph remembered the order of arrival: more than 1.2 times the hops of a tree, and the more nodes, the worse.
+    for (cap, most) in [(3, 1.0), (6, 1.15)] {
+        let plan =
+            OverlayPlan { nodes: 400, caps: (cap, cap), genesis: false, presence: false, ..plan(Story::Form, 1) };
+        let outcome = passes(&OverlayPlan { spread: Duration::from_secs(5), watch: Duration::from_secs(60), ..plan });
+        // A tree in which every node passes a transaction on to all its neighbours but one, and each is new.
+        let tree = 400_f64.ln() / (outcome.degree - 1.0).ln();
+        let hops = outcome.hops.0;
+        assert!(hops <= most * tree, "cap {cap}: {hops} hops, a tree has {tree}");
+    }
+}
+
+#[test]
 fn nodes_of_the_exercise_find_places_or_are_sent_on_and_capped_nodes_stay_connected() {
     let mut redirected = Vec::new();
     // That none is sent anything that one of its kind dies of is checked with each frame that one reads: `deadly.rs`.

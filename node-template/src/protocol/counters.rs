@@ -124,10 +124,12 @@ counters! {
     places_declined,
     /// Times that we were told so.
     places_refused,
-    /// Links split for a node that had none.
+    /// Links split for a node that insisted: it had none, or moved one here.
     links_split,
     /// Links given up to link two parts of the network that had formed apart.
     links_given_up,
+    /// Links moved to random nodes, so that ways in the network are short.
+    links_mixed,
     /// Random nodes asked for addresses.
     visits,
     /// Plain peers sent to others for want of a place.

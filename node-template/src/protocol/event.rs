@@ -151,7 +151,7 @@ pub enum Event {
         /// Which.
         address: PeerAddress,
     },
-    /// A node that had no link got the place of another, which goes on to it.
+    /// A node that insisted got the place of another, which goes on to it.
     Split {
         /// Who got the place.
         joiner: PeerName,
@@ -171,6 +171,13 @@ pub enum Event {
         address: PeerAddress,
         /// Whose link makes room for that.
         gave_up: Option<PeerName>,
+    },
+    /// A link is moved to a random node.
+    Moving {
+        /// Whose link is given up.
+        from: PeerName,
+        /// Where a place is asked for.
+        to: PeerAddress,
     },
     /// A step in joining through the genesis node.
     Genesis(GenesisStep),

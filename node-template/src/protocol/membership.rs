@@ -73,6 +73,9 @@ impl Protocol {
             if purpose == Some(Purpose::Genesis) {
                 self.on_genesis_failed(now, "a node of the exercise, or another program, answers there");
             }
+            if purpose == Some(Purpose::Walk) {
+                self.on_walk_missed(now);
+            }
             if redirects {
                 return self.redirect_plain(now, link);
             }

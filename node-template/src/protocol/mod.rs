@@ -51,6 +51,7 @@ mod introduction;
 mod islands;
 mod links;
 mod membership;
+mod mixing;
 mod offer;
 mod overlay;
 mod peers;
@@ -409,6 +410,7 @@ impl Protocol {
                 }
                 Timer::Visit => self.on_visit_due(now),
                 Timer::Beacon => self.on_beacon_due(now),
+                Timer::Mix => self.on_mix_due(now),
                 Timer::Remember => self.remember(),
                 Timer::Discover => self.discover(now),
                 Timer::Advertise => self.advertise(now),

@@ -1,7 +1,7 @@
 //! Places: a node with a cap on its links, who is let in, who is sent on, and how somebody without a link gets one all the same.
 //!
 //! A **place** is one node to be linked to: a full peer however many links lead to it, a plain peer once. Places are given in the order of asking, and nobody
-//! loses one because somebody else wants it, with one exception: a node that has no way into the network may insist. Then a link A–B that A accepted is
+//! loses one because somebody else wants it, with one exception: a node that has no way into the network, or moves a link to a random node (`mixing.rs`), may insist. Then a link A–B that A accepted is
 //! split: A takes the newcomer J and sends B on to J, which holds a place for B. All degrees stay, the graph stays connected, and J has two links. What is
 //! never split: links that we dialled, and links to known peers; old links hardly ever. So newcomers, however many, can not surround a node.
 //!
@@ -22,6 +22,7 @@ use super::islands::Island;
 use super::links::{Guest, Link, Role};
 use super::membership::close;
 use super::message::{Declined, Join, NodeInfo};
+use super::mixing::Mixing;
 use super::peers::{Source, State};
 use super::seeking::{Purpose, Seeking};
 use super::timers::Timer;
@@ -60,6 +61,7 @@ pub(super) struct Overlay {
     pub(super) seeking: Seeking,
     pub(super) island: Island,
     pub(super) genesis: Genesis,
+    pub(super) mixing: Mixing,
     /// Links on which we asked for addresses and got none yet.
     pub(super) asked: BTreeSet<LinkId>,
     /// Nodes that we sent on a moment ago: they have a free place. At most a few.
@@ -107,6 +109,7 @@ impl Overlay {
             seeking: Seeking::default(),
             island,
             genesis,
+            mixing: Mixing::default(),
             asked: BTreeSet::new(),
             left: VecDeque::new(),
             held: None,
@@ -145,6 +148,7 @@ impl Protocol {
         if capped {
             self.schedule_visit(now);
             self.timers.set(Timer::Beacon, now);
+            self.schedule_mixing(now);
         }
         if capped || self.config.genesis.is_some() {
             // No order is given before the first fact.
@@ -497,6 +501,9 @@ impl Protocol {
             }
         } else {
             self.overlay.seeking.refused();
+            if let Some(address) = &address {
+                self.on_move_missed(now, address);
+            }
             let next = self.seek(now);
             self.notify(Event::DeclinedBy { peer, others: told.len(), next, retry_in: wait });
         }

@@ -56,6 +56,8 @@ pub(super) enum Purpose {
     },
     /// Some addresses, from a random node.
     Visit,
+    /// The same, as a step of a random walk: the next one leads on from there.
+    Walk,
     /// The address of a node to begin with, from the genesis node.
     Genesis,
     /// To tell a plain peer of others: we have no place for it.
@@ -343,8 +345,11 @@ impl Protocol {
 
     /// A dial came to nothing.
     pub(super) fn on_flight_failed(&mut self, now: Instant, address: &PeerAddress, error: &str) {
-        if self.overlay.seeking.flying.remove(address) == Some(Purpose::Genesis) {
-            self.on_genesis_failed(now, error);
+        match self.overlay.seeking.flying.remove(address) {
+            Some(Purpose::Genesis) => self.on_genesis_failed(now, error),
+            Some(Purpose::Walk) => self.on_walk_missed(now),
+            Some(Purpose::Place { .. }) => self.on_move_missed(now, address),
+            _ => {}
         }
         self.on_genesis_miss(now, address);
         self.seek(now);
@@ -354,7 +359,7 @@ impl Protocol {
     pub(super) fn send_join(&mut self, link: LinkId) {
         let (insist, want, moved_by) = match self.overlay.seeking.open.get(&link) {
             Some(Purpose::Place { insist, moved_by }) => (*insist, None, *moved_by),
-            Some(Purpose::Visit | Purpose::Genesis) => (false, Some(Want::Random), None),
+            Some(Purpose::Visit | Purpose::Walk | Purpose::Genesis) => (false, Some(Want::Random), None),
             Some(Purpose::Redirect) | None => (self.insists_without_cap(link), None, None),
         };
         if self.config.max_peers.is_none() && !insist && want.is_none() {
@@ -379,7 +384,7 @@ impl Protocol {
             self.peers.set_state(address, State::Connected(link));
         }
         match purpose {
-            Some(Purpose::Visit | Purpose::Genesis) => {
+            Some(Purpose::Visit | Purpose::Walk | Purpose::Genesis) => {
                 if let Some(id) = id {
                     opened.role = Role::Guest(Guest { id, node: None, addresses: Vec::new(), insists: false });
                 }
@@ -403,6 +408,11 @@ impl Protocol {
         if purpose == Some(&Purpose::Genesis) {
             self.on_genesis_failed(now, why);
         }
+        match purpose {
+            Some(Purpose::Walk) => self.on_walk_missed(now),
+            Some(Purpose::Place { .. }) => self.on_move_missed(now, address),
+            _ => {}
+        }
         self.on_genesis_miss(now, address);
         self.seek(now);
     }
@@ -421,6 +431,9 @@ impl Protocol {
         }
         if purpose == Some(&Purpose::Genesis) && !answered {
             self.on_genesis_failed(now, cause);
+        }
+        if purpose == Some(&Purpose::Walk) && !answered {
+            self.on_walk_missed(now);
         }
         match &closed.dialled {
             Some(address) => self.on_genesis_miss(now, address),
@@ -448,7 +461,7 @@ impl Protocol {
         let declined = self.peers.get(address).and_then(|peer| peer.declined_until).filter(|until| now < *until);
         let until = match (declined, purpose) {
             (Some(until), _) => Some(until),
-            (None, Some(Purpose::Visit | Purpose::Genesis)) if answered => None,
+            (None, Some(Purpose::Visit | Purpose::Walk | Purpose::Genesis)) if answered => None,
             (None, _) if closed.closing && self.config.max_peers.is_some() => Some(now + REST),
             _ => return false,
         };

@@ -155,6 +155,12 @@ impl Protocol {
                 self.close(link, close::NORMAL, "thank you, goodbye");
                 self.on_genesis_named(now, &told);
             }
+            Some(Purpose::Walk) => {
+                self.close(link, close::NORMAL, "thank you, goodbye");
+                if let Some(address) = address.clone() {
+                    self.on_walked(now, address, &told, sample.free);
+                }
+            }
             Some(Purpose::Visit) => {
                 self.close(link, close::NORMAL, "thank you, goodbye");
                 if let Some(address) = address.clone().filter(|_| sample.free.is_none_or(|free| free > 0)) {

@@ -32,6 +32,8 @@ pub(super) enum Timer {
     Visit,
     /// The pulse of our part of the network.
     Beacon,
+    /// A link is to be moved to a random node.
+    Mix,
     /// What is remembered over a restart is to be written.
     Remember,
     /// The older of two links to one node had its time to answer a ping.

@@ -12,7 +12,7 @@ use crate::protocol::limits;
 /// JOIN: what the sender wants of a node that it has just dialled, or is linked to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Join {
-    /// It has no other way into the network: the receiver, if it is full, is to split a link for it.
+    /// It has no other way into the network, or moves a link to a random node: the receiver, if it is full, is to split a link for it.
     pub insist: bool,
     /// It wants addresses and no place.
     pub want: Option<Want>,

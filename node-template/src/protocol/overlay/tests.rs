@@ -1,6 +1,7 @@
 //! One node with a cap, and what strangers from all over the address space may do to its places.
 
 mod liars;
+mod mixing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -24,6 +25,8 @@ struct Core {
     liars: BTreeSet<PeerAddress>,
     /// The links to them.
     led_on: BTreeSet<LinkId>,
+    /// Whom all others name that are asked for addresses; none: they do not answer.
+    named: Vec<PeerAddress>,
     /// Whom the node dialled, in order.
     dialled: Vec<PeerAddress>,
     /// The frames and the end of each link.
@@ -78,6 +81,7 @@ impl Core {
             links: 0,
             others: BTreeMap::new(),
             liars: BTreeSet::new(),
+            named: Vec::new(),
             led_on: BTreeSet::new(),
             dialled: Vec::new(),
             sent: BTreeMap::new(),
@@ -114,6 +118,10 @@ impl Core {
                         for link in links {
                             if self.led_on.contains(&link) {
                                 facts.extend(liars::answer(&self.liars, link, frame.as_str()));
+                            } else if !self.named.is_empty() && frame.as_str().contains(r#""want""#) {
+                                let sample =
+                                    Sample { addresses: self.named.clone(), free: Some(0), ..Sample::default() };
+                                facts.push_back(Input::Received { link, message: Ok(Message::Peers(sample)) });
                             }
                             self.sent.entry(link).or_default().push(frame.as_str().to_owned());
                         }

@@ -4,7 +4,7 @@ use super::*;
 
 /// What each node of a gang does: it claims that it has every place free, has none for whoever comes, and names the others.
 impl Core {
-    fn gang(&mut self, numbers: std::ops::Range<u16>) {
+    pub(super) fn gang(&mut self, numbers: std::ops::Range<u16>) {
         for number in numbers.clone() {
             self.listens(number);
         }
