@@ -234,9 +234,7 @@ impl Driver {
         self.errands.abort_all();
         self.handle(Input::Shutdown);
         self.hand_over();
-        if let Some(batch) = self.storing.take(true, Instant::now) {
-            self.parts.pool.store_new(batch, self.found);
-        }
+        self.store_lingering();
         let discovering = std::mem::take(&mut self.parts.discovering);
         // Late messages are still taken, so that no task waits for room in our inbox. The pool's reports are dropped: what it stores from here on is told to nobody.
         let Self { mut parts, mut tasks, .. } = self;
@@ -255,6 +253,13 @@ impl Driver {
         }
         parts.remembered.close().await;
         parts.pool
+    }
+
+    /// Hands the pool what lingers.
+    fn store_lingering(&mut self) {
+        if let Some(batch) = self.storing.take(true, Instant::now) {
+            self.parts.pool.store_new(batch, self.found);
+        }
     }
 
     /// Tells the core how much was written. Nothing follows from that, so it can wait until something else happens.
@@ -334,6 +339,8 @@ impl Driver {
             }
             Report::Failed { error } => self.handle(Input::StoreFailed { error }),
             Report::Found { transactions } => {
+                // What lingers was new by what had been heard before: it may be among what was found.
+                self.store_lingering();
                 self.found += 1;
                 self.handle(Input::Found { transactions });
             }
