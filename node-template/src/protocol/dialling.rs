@@ -13,9 +13,21 @@ use super::peers::{State, backoff};
 use super::timers::Timer;
 use super::{Output, Protocol};
 
+/// So many addresses that a person named are probed at once when nodes that claim them come in; …
+const PROBES_AT_ONCE: u32 = 4;
+/// … after that it is one in this time, for the links come first where many nodes start together, and nobody depends on us to hear of addresses that people named.
+const PROBE_EVERY: Duration = Duration::from_millis(100);
+
+/// So many of the addresses that a person named are dialled at once when we start; …
+const FIRST_DIALS: u32 = 8;
+/// … after that it is one in this time: who starts together with us may link to us meanwhile.
+const DIAL_EVERY: Duration = Duration::from_millis(2);
+
 /// What the schedule remembers besides the peer table.
 #[derive(Debug, Default)]
 pub(super) struct Dialling {
+    /// Until when the probes of addresses that a person named are used up (a virtual clock, as in GCRA).
+    probes_used_until: Option<Instant>,
     /// Addresses that are due while all slots are taken, in their order.
     queue: VecDeque<PeerAddress>,
     /// When each host beyond loopback was dialled lately, within `host_window`.
@@ -23,6 +35,18 @@ pub(super) struct Dialling {
 }
 
 impl Protocol {
+    /// Makes the addresses due that a person named. Each node begins with those that follow its own, and goes round: so two that start together dial each other at
+    /// different times, of which the first is enough.
+    pub(super) fn dial_known(&mut self, now: Instant) {
+        let mut known = self.config.known_peers.clone();
+        known.sort_unstable();
+        let next = known.partition_point(|address| *address <= self.config.address);
+        known.rotate_left(next);
+        for (turn, address) in (0..).zip(known) {
+            self.dial_at(&address, now + DIAL_EVERY * u32::saturating_sub(turn, FIRST_DIALS - 1));
+        }
+    }
+
     /// Makes an address due at `at`, unless it is in use, or due earlier.
     pub(super) fn dial_at(&mut self, address: &PeerAddress, at: Instant) {
         let timer = Timer::Dial(address.clone());
@@ -43,6 +67,11 @@ impl Protocol {
         }
         if let Some(until) = self.kept_from(now, &address) {
             self.timers.set(Timer::Dial(address), until);
+            return;
+        }
+        if let Some(link) = self.claimed_by(&address)
+            && self.probe(now, link, &address)
+        {
             return;
         }
         if self.config.max_peers.is_some() && !self.overlay.seeking.flying.contains_key(&address) {
@@ -75,6 +104,27 @@ impl Protocol {
         self.counters.probes += 1;
         self.outbox.push_back(Output::Probe { link, address: address.clone(), reach: self.reach_of(address) });
         true
+    }
+
+    /// Puts off the probe of an address that the peer of an accepted link claims, if a person named it and too many such came in just now. Its timer says when it is probed.
+    pub(super) fn probe_later(&mut self, now: Instant, link: LinkId, address: &PeerAddress) -> bool {
+        let used = self.dialling.probes_used_until.unwrap_or(now).max(now);
+        let at = now.max(used.checked_sub(PROBE_EVERY * (PROBES_AT_ONCE - 1)).unwrap_or(now));
+        let Some(peer) = self.peers.get_mut(address).filter(|peer| peer.known && peer.state == State::Waiting) else {
+            return false;
+        };
+        self.dialling.probes_used_until = Some(used + PROBE_EVERY);
+        if at > now {
+            peer.claimed = Some(link);
+            self.timers.set(Timer::Dial(address.clone()), at);
+        }
+        at > now
+    }
+
+    /// The link whose peer claims the address, if that is still to be looked into.
+    fn claimed_by(&mut self, address: &PeerAddress) -> Option<LinkId> {
+        let link = self.peers.get_mut(address)?.claimed.take()?;
+        self.links.get(link)?.full().filter(|peer| peer.address.is_none()).map(|_| link)
     }
 
     /// How near an address may lead. What is no name says so itself, and was looked at when it was told.
@@ -110,6 +160,8 @@ impl Protocol {
         let peer = self.peers.get_mut(address)?;
         peer.failures = peer.failures.saturating_add(1);
         let wait = backoff(peer.failures, &self.config.limits, &mut self.rng);
+        // Where nobody was ever seen, somebody may be about to start, who then dials us: many that start together would else dial each other in vain, again and again.
+        let wait = if peer.last_up.is_none() { wait + self.config.limits.backoff_min } else { wait };
         if self.peers.forget(address, now, &self.config.limits) {
             return None;
         }

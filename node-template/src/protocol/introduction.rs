@@ -174,7 +174,8 @@ impl Protocol {
             if leads_there {
                 self.confirm(link, address);
             }
-            !leads_there && self.probe(now, link, address)
+            let later = !leads_there && self.config.max_peers.is_none() && self.probe_later(now, link, address);
+            !leads_there && !later && self.probe(now, link, address)
         });
         if probing {
             self.timers.set(Timer::Answer(link), now + ANSWER_AFTER);
@@ -331,8 +332,10 @@ impl Protocol {
         }
         let (mut new, mut displacing) = (0, self.config.limits.word_burst);
         let scope = self.scope_of(link);
-        let mut own: Vec<&PeerAddress> = addresses.first().into_iter().chain(addresses.last()).collect();
-        own.dedup();
+        // A full peer says first who it is, and of two addresses the second is one that it passes on; a plain one may stand last.
+        let full = self.links.get(link).is_some_and(|link| link.full().is_some());
+        let last = addresses.last().filter(|_| addresses.len() == 2 || !full);
+        let own: Vec<&PeerAddress> = addresses.first().into_iter().chain(last).collect();
         for address in addresses {
             if !self.may_learn(link, address) {
                 continue;
@@ -356,7 +359,10 @@ impl Protocol {
                 if let Some(peer) = self.peers.get_mut(address) {
                     peer.failures = 0;
                 }
-                self.dial_at(address, now);
+                let claimed = self.peers.get(address).is_some_and(|peer| peer.claimed == Some(link));
+                if !claimed {
+                    self.dial_at(address, now);
+                }
             } else if self.peers.get(address).is_some_and(|peer| peer.declined_until.is_none_or(|until| now >= until)) {
                 self.dial_at(address, now + Duration::from_secs(1));
             }

@@ -417,6 +417,7 @@ impl Protocol {
                 Timer::Reconcile => self.on_reconcile_due(now),
                 Timer::Duel(link) => self.on_duel_over(now, link),
                 Timer::Announce => self.on_announce_due(now),
+                Timer::Introduce => self.on_introduce_due(now),
                 Timer::TellNodes => self.on_tell_due(now),
                 Timer::Sweep => self.on_sweep_due(now),
                 Timer::Search(search) => self.on_search_due(search),

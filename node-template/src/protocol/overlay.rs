@@ -155,9 +155,7 @@ impl Protocol {
             self.overlay.genesis.wait();
             self.timers.set(Timer::Seek, now);
         } else {
-            for address in self.config.known_peers.clone() {
-                self.dial_at(&address, now);
-            }
+            self.dial_known(now);
         }
     }
 

@@ -60,6 +60,8 @@ pub(super) struct Peer {
     pub(super) reach: Scope,
     /// Where it stands.
     pub(super) state: State,
+    /// The accepted link whose peer claims the address, while that waits to be probed.
+    pub(super) claimed: Option<LinkId>,
     /// Dials that failed, or links that ended early, in a row.
     pub(super) failures: u32,
     /// Until when its node has no place for us, as it said.
@@ -86,6 +88,7 @@ impl Peer {
             known,
             reach,
             state,
+            claimed: None,
             failures: 0,
             declined_until: None,
             kept_until: None,

@@ -40,6 +40,8 @@ pub(super) enum Timer {
     Duel(LinkId),
     /// We announce ourselves.
     Announce,
+    /// Neighbours that are new are told of us.
+    Introduce,
     /// Whoever asked for all nodes is told some more.
     TellNodes,
     /// The table of nodes is looked through.

@@ -62,6 +62,10 @@ pub(super) struct Presence {
     announced: Option<Instant>,
     /// Since when our links have changed without being announced.
     changed: Option<Instant>,
+    /// Links on which we have yet to introduce ourselves, …
+    owed: std::collections::BTreeSet<LinkId>,
+    /// … and since when there are some; else when we last did so.
+    introducing: Option<Instant>,
     /// When a neighbour was last asked for all nodes.
     asked: Option<Instant>,
     /// What is remembered of single links.
@@ -87,6 +91,8 @@ impl Presence {
             seq: 0,
             announced: None,
             changed: None,
+            owed: std::collections::BTreeSet::new(),
+            introducing: None,
             asked: None,
             talks: std::collections::BTreeMap::new(),
         }
@@ -158,13 +164,36 @@ impl Protocol {
         self.config.limits.presence_nodes > 0
     }
 
-    /// A full peer is linked to us that was not before: it is told of us at once, all others when our links have settled.
+    /// A full peer is linked to us that was not before: it is told of us, all others when our links have settled. The first is told at once. Those that come soon after
+    /// are told together, when no more come: by one announcement instead of one each, and not while links are still to be made.
     pub(super) fn introduce_ourselves(&mut self, now: Instant, link: LinkId) {
-        if self.announces() {
+        if !self.announces() {
+            return;
+        }
+        let idle = self.presence.owed.is_empty();
+        let quiet = self.presence.introducing.is_none_or(|at| now.saturating_duration_since(at) >= SETTLE);
+        self.presence.owed.insert(link);
+        if idle && quiet {
+            self.on_introduce_due(now);
+        } else {
+            if idle {
+                self.presence.introducing = Some(now);
+            }
+            let since = self.presence.introducing.unwrap_or(now);
+            self.timers.set(Timer::Introduce, (now + SETTLE).min(since + SETTLE * SETTLES));
+        }
+        self.presence_changed(now);
+    }
+
+    /// Those that were linked to us lately are told of us.
+    pub(super) fn on_introduce_due(&mut self, now: Instant) {
+        let owed = std::mem::take(&mut self.presence.owed);
+        let links: Vec<LinkId> = self.neighbours().map(|(link, _)| link).filter(|link| owed.contains(link)).collect();
+        self.presence.introducing = Some(now);
+        if !links.is_empty() {
             self.presence.seq += 1;
             let frame = AnnounceFrame { announcement: self.announcement(false), told: Some(Duration::ZERO) };
-            self.send_announcement(vec![link], &frame);
-            self.presence_changed(now);
+            self.send_announcement(links, &frame);
         }
     }
 
@@ -194,6 +223,7 @@ impl Protocol {
             return;
         }
         self.presence.announced = Some(now);
+        self.presence.owed.retain(|link| !everybody.contains(link));
         self.presence.seq += 1;
         let frame = AnnounceFrame { announcement: self.announcement(false), told: None };
         self.send_announcement(everybody, &frame);
@@ -338,6 +368,7 @@ impl Protocol {
 
     pub(super) fn forget_talk(&mut self, link: LinkId) {
         self.presence.talks.remove(&link);
+        self.presence.owed.remove(&link);
     }
 
     /// Looks through the table in a moment, the later the greater it is.
