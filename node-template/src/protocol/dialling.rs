@@ -208,3 +208,6 @@ impl Protocol {
         now.max(used.checked_sub(tolerance).unwrap_or(now))
     }
 }
+
+#[cfg(test)]
+mod tests;

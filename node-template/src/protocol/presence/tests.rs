@@ -61,6 +61,29 @@ fn everybody_knows_everybody_and_who_is_linked_to_whom() {
 }
 
 #[test]
+fn those_who_come_close_upon_each_other_are_told_of_us_together() {
+    let mut net = Net::signed(12);
+    net.link(1, 0);
+    let told = |net: &Net| net.cores[0].presence.seq;
+    assert_eq!((told(&net), net.judged.load(std::sync::atomic::Ordering::Relaxed)), (1, 2), "the first at once");
+    for other in 2..12 {
+        net.link(other, 0);
+        net.pass(SETTLE / 20);
+    }
+    assert_eq!(told(&net), 1);
+    net.pass(SETTLE);
+    assert_eq!(told(&net), 2, "all others by one announcement");
+    assert_eq!(known(&net, 11), ids(0..12), "and who came last was told of all before");
+    // However long they go on coming, nobody waits for ever.
+    let mut net = Net::new(40);
+    for other in 1..40 {
+        net.link(other, 0);
+        net.pass(SETTLE / 4);
+    }
+    assert!(told(&net) >= 3);
+}
+
+#[test]
 fn in_a_settled_mesh_nobody_passes_on_what_all_have_first_hand() {
     let mut net = Net::mesh(10);
     net.pass(60 * SECOND);
