@@ -32,7 +32,7 @@ use crate::protocol::identity::LinkId;
 use crate::protocol::json::Parser;
 use crate::protocol::limits;
 use crate::protocol::message::Message;
-use crate::protocol::transaction::origin_of_frame;
+use crate::protocol::transaction::{Origin, origin_of_frame};
 
 /// How many messages, and …
 const BATCH_MESSAGES: usize = 128;
@@ -81,6 +81,8 @@ enum Then {
 #[derive(Clone)]
 pub(crate) struct Common {
     pub(crate) inbox: mpsc::Sender<Arrival>,
+    /// The origin of what this node's clients bring.
+    pub(crate) own: Origin,
     pub(crate) filter: Arc<Filter>,
     pub(crate) pressure: Arc<Pressure>,
     /// The application's say on transactions. It is asked by the link's task, where it keeps only that link waiting.
@@ -300,7 +302,11 @@ impl LinkTask {
         if self.common.filter.knows(text) {
             return self.count_copy(text);
         }
-        let message = PARSER.with_borrow_mut(|parser| Message::parse(parser, text));
+        let message = {
+            // What a client brings is ours.
+            let unnamed = (!self.is_peer).then_some(&self.common.own);
+            PARSER.with_borrow_mut(|parser| Message::parse_from(parser, text, unnamed))
+        };
         if let (Some(rate), Ok(message)) = (&mut self.rate, &message) {
             rate.count(message);
         }
