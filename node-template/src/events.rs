@@ -132,8 +132,9 @@ impl Ring {
         }
     }
 
-    /// Everything from now on, but of transactions only as many as are asked for from time to time, unless somebody else listens to all. For one listener.
-    pub(crate) fn listen_to_samples(&self) -> (Events, Sampling) {
+    /// Everything from now on, but of transactions only as many as are asked for from time to time, unless somebody else listens to all: first `samples`. For one listener.
+    pub(crate) fn listen_to_samples(&self, samples: usize) -> (Events, Sampling) {
+        self.demand.samples.store(samples, Ordering::Relaxed);
         let events = self.listen();
         (Events { _all: None, ..events }, Sampling(Arc::clone(&self.demand)))
     }
@@ -480,8 +481,9 @@ mod tests {
     fn where_nobody_listens_to_all_transactions_only_samples_are_told_and_the_rest_is_counted() {
         let ring = Ring::new();
         let mut teller = Teller::new(ring.clone());
-        let (mut some, sampling) = ring.listen_to_samples();
-        assert_eq!(sampling.next(2), 0);
+        let (mut some, sampling) = ring.listen_to_samples(1);
+        (0..5).for_each(|number| tell(&mut teller, event(number, 0)));
+        assert_eq!((read(&mut some), sampling.next(2)), ((1, 0), 4));
         (0..5).for_each(|number| tell(&mut teller, event(number, 0)));
         tell(&mut teller, Event::StoreRecovered);
         assert_eq!(read(&mut some), (3, 0), "two and what is no transaction");

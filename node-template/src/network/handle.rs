@@ -219,8 +219,8 @@ impl Handle {
     }
 
     /// What happens from now on, but of transactions only samples, unless somebody listens to all.
-    pub(crate) fn samples(&self) -> (Events, Sampling) {
-        self.events.listen_to_samples()
+    pub(crate) fn samples(&self, samples: usize) -> (Events, Sampling) {
+        self.events.listen_to_samples(samples)
     }
 
     /// How the node stands.

@@ -17,7 +17,7 @@ use super::limits::{LAG, LINES, REASONS, SAMPLES, TICK};
 use super::metrics::Delays;
 use super::stream::frame;
 use super::view::View;
-use crate::events::Events;
+use crate::events::{Events, Sampling};
 use crate::network::{Handle, NodeError};
 use crate::protocol::event::{Event, PeerName};
 use crate::protocol::transaction::Transaction;
@@ -74,6 +74,8 @@ struct Activity {
 #[derive(Debug)]
 pub(super) struct Hub {
     node: Handle,
+    /// What happened before it runs; then it holds them itself.
+    first: Mutex<Option<(Events, Sampling)>>,
     /// `None` once it has ended.
     frames: Mutex<Option<broadcast::Sender<Bytes>>>,
     lines: Mutex<VecDeque<Line>>,
@@ -94,6 +96,7 @@ impl Hub {
     pub(super) fn new(node: Handle) -> Self {
         let (frames, _) = broadcast::channel(LAG);
         Self {
+            first: Mutex::new(Some(node.samples(SAMPLES))),
             node,
             frames: Mutex::new(Some(frames)),
             lines: Mutex::default(),
@@ -153,7 +156,8 @@ impl Hub {
 
     /// Runs until the node has ended.
     pub(super) async fn run(&self) {
-        let (mut events, sampling) = self.node.samples();
+        let first = lock(&self.first).take();
+        let (mut events, sampling) = first.unwrap_or_else(|| self.node.samples(SAMPLES));
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // After a fault lines are counted on from where they were.

@@ -45,3 +45,19 @@ async fn a_panic_in_a_request_and_one_in_the_hub_are_counted_and_the_page_goes_o
     assert_eq!(panicked().await, 2);
     node.shutdown().await.expect("a clean end");
 }
+
+#[tokio::test]
+async fn what_happens_before_the_hub_runs_is_told_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = Network::new("localhost").folder(folder.path()).start().await.expect("a node");
+    let hub = hub::Hub::new(node.handle());
+    let mut frames = hub.listen();
+    let submission = node.submit_text(r#"{"early":true}"#).await.expect("taken");
+    let told = tokio::select! {
+        () = hub.run() => unreachable!("the node goes on"),
+        told = frames.recv() => String::from_utf8(told.expect("a frame").to_vec()).expect("text"),
+    };
+    assert!(told.starts_with("event: activity\n"), "{told}");
+    assert!(told.contains(&submission.id.to_string()), "{told}");
+    node.shutdown().await.expect("a clean end");
+}
