@@ -313,6 +313,7 @@ impl Network {
             protocol: Protocol::new(Instant::now(), config, held),
             limits: self.limits,
             secure,
+            node,
             session,
             pool: opened.pool,
             reports: opened.reports,

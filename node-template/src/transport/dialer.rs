@@ -9,6 +9,7 @@ use tokio_tungstenite::tungstenite::http::header::{HeaderValue, SEC_WEBSOCKET_PR
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, http};
 
+use super::inlet::Inlet;
 use super::outlet::Outlet;
 use super::resolve::connect;
 use super::secure::{Live, dial_failed};
@@ -111,7 +112,7 @@ async fn upgrade(
         }
     };
     let (mut socket, response) =
-        client_async_with_config(request, Outlet::new(stream), Some(websocket_config())).await?;
+        client_async_with_config(request, Outlet::new(Inlet::new(stream)), Some(websocket_config())).await?;
     socket.get_mut().stream_mut().lift_allowance();
     let greeting = response
         .headers()

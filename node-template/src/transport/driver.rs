@@ -30,10 +30,10 @@ use crate::pool::{Pool, Report};
 use crate::protocol::access::{Access, Certified};
 use crate::protocol::address::Scope;
 use crate::protocol::event::Event;
-use crate::protocol::identity::{LinkId, Session};
+use crate::protocol::identity::{LinkId, NodeId, Session};
 use crate::protocol::limits::Limits;
 use crate::protocol::message::{Delivery, Malformed, Message, SearchId};
-use crate::protocol::transaction::TransactionId;
+use crate::protocol::transaction::{Origin, TransactionId};
 use crate::protocol::{Direction, Input, Protocol, RequestId, Told};
 use crate::remembered::Remembered;
 use crate::report::Sparing;
@@ -66,6 +66,7 @@ pub(crate) struct Parts {
     pub(crate) limits: Limits,
     /// What is shown to others and asked of them, in a closed network.
     pub(crate) secure: Option<Arc<Live>>,
+    pub(crate) node: NodeId,
     pub(crate) session: Session,
     pub(crate) pool: Pool,
     pub(crate) reports: mpsc::Receiver<Report>,
@@ -386,6 +387,7 @@ impl Driver {
             .then(|| Rate::new(limits.transaction_rate, limits.transaction_burst, tokio::time::Instant::now()));
         let common = Common {
             inbox: self.parts.inbox.clone(),
+            own: Origin::Node(self.parts.node),
             filter: Arc::clone(&self.parts.filter),
             pressure: Arc::clone(&self.parts.pressure),
             validator: self.parts.validator.clone(),

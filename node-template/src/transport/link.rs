@@ -21,6 +21,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Bytes};
 
 use super::filter::Filter;
+use super::inlet::Next;
 use super::pressure::Pressure;
 use super::queue::{Farewell, Item, Queue};
 use super::rate::Rate;
@@ -31,7 +32,7 @@ use crate::protocol::identity::LinkId;
 use crate::protocol::json::Parser;
 use crate::protocol::limits;
 use crate::protocol::message::Message;
-use crate::protocol::transaction::origin_of_frame;
+use crate::protocol::transaction::{Origin, origin_of_frame};
 
 /// How many messages, and …
 const BATCH_MESSAGES: usize = 128;
@@ -64,10 +65,24 @@ enum Held {
     NoMore,
 }
 
+/// How reading goes on behind the texts that were taken.
+enum Then {
+    /// There is enough for one hand-over.
+    Enough,
+    /// More has to come in.
+    More,
+    /// With something for the library.
+    Library,
+    /// Not at all: a text was no UTF-8.
+    NoText,
+}
+
 /// What the links of a node have in common.
 #[derive(Clone)]
 pub(crate) struct Common {
     pub(crate) inbox: mpsc::Sender<Arrival>,
+    /// The origin of what this node's clients bring.
+    pub(crate) own: Origin,
     pub(crate) filter: Arc<Filter>,
     pub(crate) pressure: Arc<Pressure>,
     /// The application's say on transactions. It is asked by the link's task, where it keeps only that link waiting.
@@ -155,8 +170,10 @@ impl LinkTask {
 
     /// Carries the link to its end, and reports that to the driver after everything that came before it.
     pub(crate) async fn run(mut self) {
+        self.socket.get_mut().stream_mut().begin_texts(!self.dialled);
         let end = std::future::poll_fn(|cx| self.poll(cx)).await;
         self.queue.bury();
+        self.socket.get_mut().stream_mut().end_texts();
         let Self { link, socket, common: Common { inbox, .. }, read, .. } = self;
         if !read.is_empty() {
             deliver(&inbox, Arrival::Read { link, read }).await;
@@ -210,16 +227,30 @@ impl LinkTask {
 
     /// Reads and parses until there is enough for one hand-over (`Ready(None)`), nothing more has arrived (`Pending`), or the link ends.
     fn fill(&mut self, cx: &mut Context<'_>) -> Poll<Option<End>> {
-        while self.read.messages.len() < BATCH_MESSAGES && self.read_bytes < BATCH_BYTES {
+        loop {
+            match self.take_texts() {
+                Then::Enough => return Poll::Ready(None),
+                Then::NoText => return Poll::Ready(Some(End::from_error(&tungstenite::Error::Utf8(String::new())))),
+                Then::More => match ready!(self.socket.get_mut().stream_mut().poll_more(cx)) {
+                    Ok(1..) => continue,
+                    // Who is in the midst of what is known to the library.
+                    Ok(0) => self.socket.get_mut().stream_mut().end_texts(),
+                    Err(error) => return Poll::Ready(Some(End::from_error(&error.into()))),
+                },
+                Then::Library => {}
+            }
             if self.socket.get_ref().is_overfull()
                 && let Err(error) = ready!(Pin::new(&mut self.socket).poll_flush(cx))
             {
                 return Poll::Ready(Some(End::from_error(&error)));
             }
-            let message = match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
-                Some(Ok(message)) => message,
-                Some(Err(error)) => return Poll::Ready(Some(End::from_error(&error))),
-                None => {
+            let message = match Pin::new(&mut self.socket).poll_next(cx) {
+                // It has its frame, which is part of a message.
+                Poll::Pending if !self.socket.get_ref().stream().is_for_library() => continue,
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Ok(message))) => message,
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(End::from_error(&error))),
+                Poll::Ready(None) => {
                     return Poll::Ready(Some(End {
                         cause: "the connection was closed".into(),
                         farewell: None,
@@ -246,7 +277,24 @@ impl LinkTask {
                 tungstenite::Message::Frame(_) => {}
             }
         }
-        Poll::Ready(None)
+    }
+
+    /// Takes the whole texts that have come in, as many as are handed over at once; tells how it goes on.
+    fn take_texts(&mut self) -> Then {
+        let mut waiting = self.socket.get_mut().stream_mut().lend();
+        let then = loop {
+            if self.read.messages.len() >= BATCH_MESSAGES || self.read_bytes >= BATCH_BYTES {
+                break Then::Enough;
+            }
+            match waiting.next() {
+                Next::Text(text) => self.take(text),
+                Next::NoText => break Then::NoText,
+                Next::Library => break Then::Library,
+                Next::Nothing => break Then::More,
+            }
+        };
+        self.socket.get_mut().stream_mut().give_back(waiting);
+        then
     }
 
     fn take(&mut self, text: &str) {
@@ -254,7 +302,11 @@ impl LinkTask {
         if self.common.filter.knows(text) {
             return self.count_copy(text);
         }
-        let message = PARSER.with_borrow_mut(|parser| Message::parse(parser, text));
+        let message = {
+            // What a client brings is ours.
+            let unnamed = (!self.is_peer).then_some(&self.common.own);
+            PARSER.with_borrow_mut(|parser| Message::parse_from(parser, text, unnamed))
+        };
         if let (Some(rate), Ok(message)) = (&mut self.rate, &message) {
             rate.count(message);
         }

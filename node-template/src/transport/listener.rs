@@ -20,6 +20,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::door::{self, Entered, NotEntered};
 use super::half_open::{Entry, HalfOpen};
+use super::inlet::Inlet;
 use super::outlet::Outlet;
 use super::secure::Live;
 use super::stream::Guarded;
@@ -225,7 +226,8 @@ impl Doorman {
             transfer = wants_transfer(request);
             self.greet(request, response)
         };
-        let socket = accept_hdr_async_with_config(Outlet::new(stream), greet, Some(websocket_config())).await?;
+        let socket =
+            accept_hdr_async_with_config(Outlet::new(Inlet::new(stream)), greet, Some(websocket_config())).await?;
         Ok((Entered { socket, certified }, transfer))
     }
 

@@ -13,6 +13,7 @@ mod feeder;
 pub(crate) mod filter;
 mod half_open;
 pub(crate) mod histogram;
+mod inlet;
 mod link;
 pub(crate) mod links;
 pub(crate) mod listener;
@@ -37,7 +38,7 @@ use crate::protocol::message::{Malformed, Message};
 use crate::protocol::transaction::Origin;
 
 /// A WebSocket whose upgrade is done.
-pub(crate) type Socket = WebSocketStream<outlet::Outlet<stream::Stream<stream::Guarded>>>;
+pub(crate) type Socket = WebSocketStream<outlet::Outlet<inlet::Inlet<stream::Stream<stream::Guarded>>>>;
 
 /// What comes in for the driver, in order for each link.
 pub(crate) enum Arrival {
@@ -86,8 +87,8 @@ impl Read {
     }
 }
 
-/// How WebSockets are read and written. The read buffer is small because it is zero-filled at every read and every link has one; what is written is gathered
-/// elsewhere (`outlet.rs`); the frame limit counts before memory is taken, because a frame's header alone reserves what it announces.
+/// How WebSockets are read and written. The read buffer is small because it is zero-filled at every read and every link has one; nearly all is read, and what is written
+/// is gathered, elsewhere (`inlet.rs`, `outlet.rs`); the frame limit counts before memory is taken, because a frame's header alone reserves what it announces.
 fn websocket_config() -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(8 * 1024)

@@ -22,13 +22,13 @@ const SPARE: usize = 2 * FULL;
 /// What the writer puts here has no more: one more message on top of what is not full yet, and a frame's head. So what is beyond are answers to pings.
 const OVERFULL: usize = 2 * FULL + MESSAGE_BYTES;
 /// The first byte of an unfragmented text (RFC 6455, section 5.2).
-const WHOLE_TEXT: u8 = 0x81;
+pub(super) const WHOLE_TEXT: u8 = 0x81;
 
 /// The bit beside a frame's length that says that a mask follows.
-const MASKED: u8 = 0x80;
+pub(super) const MASKED: u8 = 0x80;
 
 /// Masks what begins with the mask's first byte.
-fn apply(mask: [u8; 4], bytes: &mut [u8]) {
+pub(super) fn apply(mask: [u8; 4], bytes: &mut [u8]) {
     let eight = u64::from_ne_bytes([mask, mask].concat().try_into().expect("twice four"));
     let (eights, rest) = bytes.as_chunks_mut::<8>();
     for bytes in eights {

@@ -226,19 +226,21 @@ impl<'a> Value<'a> {
 
     /// An object's member. Of duplicate keys the last wins, as in JavaScript. `None` where there is none, or `self` is not an object.
     pub fn get(self, key: &str) -> Option<Value<'a>> {
-        if self.kind() != Kind::Object {
-            return None;
-        }
-        let mut found = None;
-        let mut at = self.at(self.index + 1);
-        while at.index < self.token().next as usize {
-            let value = at.at(at.index + 1);
-            if at.is_text(key) {
-                found = Some(value);
-            }
-            at = value.at(value.token().next as usize);
-        }
-        found
+        self.members().filter(|(own, _)| own.is_text(key)).last().map(|(_, value)| value)
+    }
+
+    /// An object's members, keys and values, in the order of the text; none if `self` is not an object. Keys may repeat: the last counts.
+    pub fn members(self) -> impl Iterator<Item = (Value<'a>, Value<'a>)> {
+        let end = if self.kind() == Kind::Object { self.token().next as usize } else { 0 };
+        let mut next = self.at(self.index + 1);
+        std::iter::from_fn(move || {
+            let key = next;
+            (key.index < end).then(|| {
+                let value = key.at(key.index + 1);
+                next = value.at(value.token().next as usize);
+                (key, value)
+            })
+        })
     }
 
     /// An array's elements; none if `self` is not an array.

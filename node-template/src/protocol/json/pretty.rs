@@ -2,49 +2,63 @@
 
 use super::read::run_end;
 
+/// A line break and the indentation of all but the deepest nested lines.
+const BREAK: &[u8; 64] = &{
+    let mut text = [b' '; 64];
+    text[0] = b'\n';
+    text
+};
+
 /// Appends compact JSON in the layout of `JSON.stringify(value, null, 2)`, each line after the first indented by `indent` more spaces.
 ///
 /// `compact` is a value's compact JSON as [`Normal::write_compact`](super::Normal::write_compact) writes it: nothing is checked here.
 pub fn write_pretty(compact: &str, indent: usize, out: &mut Vec<u8>) {
     let bytes = compact.as_bytes();
     let mut line = indent;
-    let mut at = 0;
+    // What stands between two places where space is put in is copied in one piece.
+    let (mut copied, mut at) = (0, 0);
     while let Some(&byte) = bytes.get(at) {
-        let next = bytes.get(at + 1);
         match byte {
-            b'{' | b'[' if matches!(next, Some(b'}' | b']')) => {
-                out.extend_from_slice(&bytes[at..at + 2]);
-                at += 1;
+            b'"' => {
+                at = string_end(bytes, at);
+                continue;
             }
-            b'{' | b'[' => {
-                line += 2;
-                out.push(byte);
-                break_line(line, out);
+            b'{' | b'[' if matches!(bytes.get(at + 1), Some(b'}' | b']')) => {
+                at += 2;
+                continue;
             }
             b'}' | b']' => {
                 line = line.saturating_sub(2);
-                break_line(line, out);
-                out.push(byte);
-            }
-            b',' => {
-                out.push(b',');
+                out.extend_from_slice(&bytes[copied..at]);
+                copied = at;
                 break_line(line, out);
             }
-            b':' => out.extend_from_slice(b": "),
-            b'"' => {
-                let end = string_end(bytes, at);
-                out.extend_from_slice(&bytes[at..end]);
-                at = end - 1;
+            b'{' | b'[' | b',' => {
+                line += if byte == b',' { 0 } else { 2 };
+                out.extend_from_slice(&bytes[copied..=at]);
+                copied = at + 1;
+                break_line(line, out);
             }
-            _ => out.push(byte),
+            b':' => {
+                out.extend_from_slice(&bytes[copied..=at]);
+                copied = at + 1;
+                out.push(b' ');
+            }
+            _ => {}
         }
         at += 1;
     }
+    out.extend_from_slice(&bytes[copied..]);
 }
 
 fn break_line(line: usize, out: &mut Vec<u8>) {
-    out.push(b'\n');
-    out.resize(out.len() + line, b' ');
+    match BREAK.get(..=line) {
+        Some(text) => out.extend_from_slice(text),
+        None => {
+            out.push(b'\n');
+            out.resize(out.len() + line, b' ');
+        }
+    }
 }
 
 /// The position after the closing quote of the string that begins at `start`.

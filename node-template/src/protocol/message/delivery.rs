@@ -52,12 +52,22 @@ pub struct Ack {
 }
 
 impl Delivery {
-    pub(super) fn read(frame: Value<'_>) -> Result<Self, Malformed> {
-        let data = frame.get("data").ok_or_else(|| wrong("TRANSACTION", "no data"))?;
-        let origin = frame.get("from").and_then(Value::as_str).and_then(|text| text.parse().ok());
+    /// `unnamed`: the origin of what names none.
+    pub(super) fn read(frame: Value<'_>, unnamed: Option<&Origin>) -> Result<Self, Malformed> {
+        let (mut data, mut origin, mut ack, mut synced) = (None, None, false, false);
+        for (key, value) in frame.members() {
+            match key.as_str().as_deref() {
+                Some("data") => data = Some(value),
+                Some("from") => origin = value.as_str().and_then(|text| text.parse().ok()),
+                Some("ack") => ack = value.kind() == Kind::True,
+                Some("session") => synced = true,
+                _ => {}
+            }
+        }
+        let data = data.ok_or_else(|| wrong("TRANSACTION", "no data"))?;
+        let origin = origin.or_else(|| unnamed.filter(|_| !synced).cloned());
         let transaction = Transaction::from_value(data, origin.as_ref());
-        let ack = frame.get("ack").is_some_and(|ack| ack.kind() == Kind::True);
-        Ok(Self { transaction, origin, ack, synced: frame.get("session").is_some() })
+        Ok(Self { transaction, origin, ack, synced })
     }
 
     /// A client's frame: the transaction, and the wish for an ACK. `body` is the object's JSON text, sent as it is.
@@ -76,5 +86,49 @@ impl Ack {
     /// The frame of this answer.
     pub fn to_frame(&self) -> Frame {
         to_frame(&Typed { r#type: "ACK", data: self })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::identity::NodeId;
+    use crate::protocol::json::Parser;
+    use crate::protocol::message::Message;
+
+    fn read(text: &str, unnamed: Option<&Origin>) -> (Delivery, String) {
+        let Ok(Message::Transaction(delivery)) = Message::parse_from(&mut Parser::new(), text, unnamed) else {
+            panic!("{text}")
+        };
+        let frame = delivery.transaction.as_ref().expect("a transaction").frame().as_str().to_owned();
+        (delivery, frame)
+    }
+
+    #[test]
+    fn what_names_no_origin_travels_under_the_one_that_is_known_and_nothing_else_does() {
+        let (own, other) = (Origin::Node(NodeId([1; 32])), Origin::Node(NodeId([2; 32])));
+        let named = |origin: &Origin| format!(r#"{{"type":"TRANSACTION","data":{{"n":1}},"from":"{origin}"}}"#);
+        let open = r#"{"type":"TRANSACTION","data":{"n":1}}"#;
+        let (delivery, frame) = read(open, Some(&own));
+        assert_eq!((delivery.origin, frame), (Some(own.clone()), named(&own)));
+        let (delivery, frame) = read(&named(&other), Some(&own));
+        assert_eq!((delivery.origin, frame), (Some(other.clone()), named(&other)));
+        let (delivery, frame) = read(r#"{"session":"x","type":"TRANSACTION","data":{"n":1}}"#, Some(&own));
+        assert_eq!((delivery.origin, delivery.synced, frame.as_str()), (None, true, open));
+        let (delivery, frame) = read(open, None);
+        assert_eq!((delivery.origin, frame.as_str()), (None, open));
+    }
+
+    #[test]
+    fn of_siblings_that_repeat_the_last_counts_and_what_is_no_origin_is_none() {
+        let other = Origin::Node(NodeId([2; 32]));
+        let text = format!(
+            r#"{{"from":7,"ack":true,"data":{{"n":1}},"\u0066rom":"{other}","type":"TRANSACTION","ack":1,"data":{{"n":2}}}}"#
+        );
+        let (delivery, _) = read(&text, None);
+        assert_eq!((delivery.origin, delivery.ack), (Some(other), false));
+        assert_eq!(delivery.transaction.expect("a transaction").body(), r#"{"n":2}"#);
+        let (delivery, _) = read(r#"{"type":"TRANSACTION","data":{},"from":"somebody"}"#, None);
+        assert_eq!(delivery.origin, None);
     }
 }

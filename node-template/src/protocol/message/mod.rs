@@ -104,15 +104,24 @@ impl Message {
     /// # Errors
     /// [`Malformed`] if the text is no message; a TRANSACTION whose data is no transaction is a message all the same, see [`Delivery`].
     pub fn parse(parser: &mut Parser, text: &str) -> Result<Self, Malformed> {
-        let message = parser.parse(text).map_err(Malformed::from).and_then(Self::read);
+        Self::parse_from(parser, text, None)
+    }
+
+    /// As [`Self::parse`]. `unnamed`: the origin of a transaction that names none, if that is known already: its frame is then written with it at once, not a second time
+    /// by whoever sends it on.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_from(parser: &mut Parser, text: &str, unnamed: Option<&Origin>) -> Result<Self, Malformed> {
+        let message = parser.parse(text).map_err(Malformed::from).and_then(|frame| Self::read(frame, unnamed));
         parser.trim();
         message
     }
 
-    fn read(frame: Value<'_>) -> Result<Self, Malformed> {
+    fn read(frame: Value<'_>, unnamed: Option<&Origin>) -> Result<Self, Malformed> {
         let kind = frame.get("type").and_then(Value::as_str).ok_or(Malformed::Shape)?;
         match &*kind {
-            "TRANSACTION" => Delivery::read(frame).map(Self::Transaction),
+            "TRANSACTION" => Delivery::read(frame, unnamed).map(Self::Transaction),
             "HANDSHAKE" => Handshake::read(frame).map(Self::Handshake),
             "ACK" => read(frame, "ACK").map(Self::Ack),
             "SYNC" => SyncFrame::read(frame).map(|sync| match OtherSet::of(frame) {

@@ -12,6 +12,7 @@ use tokio::process::Command;
 use tokio_tungstenite::accept_async_with_config;
 
 use super::*;
+use crate::transport::inlet::Inlet;
 use crate::transport::outlet::Outlet;
 use crate::transport::stream::{Guarded, Stream as Wire};
 use crate::transport::websocket_config;
@@ -22,7 +23,7 @@ const CASES: [&str; 8] = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*
 
 async fn echo(stream: TcpStream) {
     let stream = Guarded::new(stream, limits::MESSAGE_BYTES).expect("a socket that can be set");
-    let mut socket = accept_async_with_config(Outlet::new(Wire::Plain(stream)), Some(websocket_config()))
+    let mut socket = accept_async_with_config(Outlet::new(Inlet::new(Wire::Plain(stream))), Some(websocket_config()))
         .await
         .expect("the suite upgrades");
     socket.get_mut().stream_mut().lift_allowance();
