@@ -13,6 +13,7 @@ use tokio_tungstenite::accept_async_with_config;
 
 use super::*;
 use crate::transport::inlet::Inlet;
+use crate::transport::inlet::tests::read;
 use crate::transport::outlet::Outlet;
 use crate::transport::stream::{Guarded, Stream as Wire};
 use crate::transport::websocket_config;
@@ -27,18 +28,20 @@ async fn echo(stream: TcpStream) {
         .await
         .expect("the suite upgrades");
     socket.get_mut().stream_mut().lift_allowance();
+    socket.get_mut().stream_mut().begin_texts(true);
     let end = loop {
-        match socket.next().await {
-            Some(Ok(message @ (tungstenite::Message::Text(_) | tungstenite::Message::Binary(_)))) => {
+        match read(&mut socket).await {
+            Some(Ok((message @ (tungstenite::Message::Text(_) | tungstenite::Message::Binary(_)), _))) => {
                 // The suite may have gone: the next read says so.
                 socket.send(message).await.unwrap_or_default();
             }
-            Some(Ok(tungstenite::Message::Close(frame))) => break End::from_close(frame),
+            Some(Ok((tungstenite::Message::Close(frame), _))) => break End::from_close(frame),
             Some(Ok(_)) => {}
             Some(Err(error)) => break End::from_error(&error),
             None => return,
         }
     };
+    socket.get_mut().stream_mut().end_texts();
     tokio::time::timeout(GOODBYE, say_goodbye(socket, end)).await.unwrap_or_default();
 }
 
