@@ -87,11 +87,11 @@ impl Read {
     }
 }
 
-/// How WebSockets are read and written. The read buffer is small because it is zero-filled at every read and every link has one; nearly all is read, and what is written
-/// is gathered, elsewhere (`inlet.rs`, `outlet.rs`); the frame limit counts before memory is taken, because a frame's header alone reserves what it announces.
+/// How WebSockets are read and written. The read buffer is small because every link has one, and nearly all is read, as what is written is gathered, elsewhere (`inlet.rs`,
+/// `outlet.rs`); the frame limit counts before memory is taken, because a frame's header alone reserves what it announces.
 fn websocket_config() -> WebSocketConfig {
     WebSocketConfig::default()
-        .read_buffer_size(8 * 1024)
+        .read_buffer_size(1024)
         .write_buffer_size(0)
         .max_write_buffer_size(2 * limits::MESSAGE_BYTES)
         .max_message_size(Some(limits::MESSAGE_BYTES))
