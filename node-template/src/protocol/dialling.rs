@@ -17,6 +17,8 @@ use super::{Output, Protocol};
 const PROBES_AT_ONCE: u32 = 4;
 /// … after that it is one in this time, for the links come first where many nodes start together, and nobody depends on us to hear of addresses that people named.
 const PROBE_EVERY: Duration = Duration::from_millis(100);
+/// So many of them wait at most, for 5 s: enough for a hundred nodes that start together, half of which dial a node, and too little to keep it from anybody.
+const PROBES_WAITING: u32 = 50;
 
 /// So many of the addresses that a person named are dialled at once when we start; …
 const FIRST_DIALS: u32 = 8;
@@ -106,19 +108,23 @@ impl Protocol {
         true
     }
 
-    /// Puts off the probe of an address that the peer of an accepted link claims, if a person named it and too many such came in just now. Its timer says when it is probed.
+    /// Puts off the probe of an address that the peer of an accepted link claims, if a person named it and too many such came in just now. Its timer says when it is probed;
+    /// until then it is not dialled, so claims that follow do not put it off again.
     pub(super) fn probe_later(&mut self, now: Instant, link: LinkId, address: &PeerAddress) -> bool {
-        let used = self.dialling.probes_used_until.unwrap_or(now).max(now);
-        let at = now.max(used.checked_sub(PROBE_EVERY * (PROBES_AT_ONCE - 1)).unwrap_or(now));
         let Some(peer) = self.peers.get_mut(address).filter(|peer| peer.known && peer.state == State::Waiting) else {
             return false;
         };
-        self.dialling.probes_used_until = Some(used + PROBE_EVERY);
-        if at > now {
-            peer.claimed = Some(link);
-            self.timers.set(Timer::Dial(address.clone()), at);
-        }
-        at > now
+        let (tolerance, longest) = (PROBE_EVERY * (PROBES_AT_ONCE - 1), now + PROBE_EVERY * PROBES_WAITING);
+        let used = self.dialling.probes_used_until.unwrap_or(now).max(now);
+        self.dialling.probes_used_until = Some((used + PROBE_EVERY).min(longest + tolerance + PROBE_EVERY));
+        let Some(at) = used.checked_sub(tolerance).filter(|at| *at > now && *at <= longest) else {
+            peer.claimed = None;
+            return false;
+        };
+        let timer = Timer::Dial(address.clone());
+        let due = peer.claimed.replace(link).and_then(|_| self.timers.due(&timer));
+        self.timers.set(timer, due.map_or(at, |due| due.min(at)));
+        true
     }
 
     /// The link whose peer claims the address, if that is still to be looked into.

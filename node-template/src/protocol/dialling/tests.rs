@@ -191,3 +191,26 @@ fn a_false_claim_to_an_address_that_a_person_named_does_not_keep_us_from_diallin
     let told = links.iter().any(|link| core.protocol.links.get(*link).unwrap().full().unwrap().address.is_some());
     assert!(!told, "nobody is told of what was not found");
 }
+
+#[test]
+fn claims_without_end_do_not_keep_us_from_an_address_for_long() {
+    let mut core = Core::new(60..70);
+    core.pass(DIAL_EVERY * 10);
+    core.found = false;
+    core.dialled.clear();
+    (0..8).for_each(|claim| drop(core.comes_in(60 + claim)));
+    for _ in 0..60 {
+        core.comes_in(69);
+        core.pass(PROBE_EVERY / 2);
+    }
+    // Each probe that finds another there is followed by a dial.
+    let dialled = Core::taken(&mut core.dialled);
+    assert!(dialled.iter().filter(|port| **port == 69).count() >= 2, "{dialled:?}");
+    // However many come in at once, the probe of nobody waits for longer than that of the last that may.
+    let mut core = Core::new(60..250);
+    core.pass(DIAL_EVERY * 200);
+    core.probed.clear();
+    (60..200).for_each(|port| drop(core.comes_in(port)));
+    core.pass(PROBE_EVERY * PROBES_WAITING);
+    assert_eq!(Core::taken(&mut core.probed).len(), 140);
+}
