@@ -167,7 +167,8 @@ impl Protocol {
         peer.failures = peer.failures.saturating_add(1);
         let wait = backoff(peer.failures, &self.config.limits, &mut self.rng);
         // Where nobody was ever seen, somebody may be about to start, who then dials us: many that start together would else dial each other in vain, again and again.
-        let wait = if peer.last_up.is_none() { wait + self.config.limits.backoff_min } else { wait };
+        let many = self.config.known_peers.len() > FIRST_DIALS as usize;
+        let wait = if many && peer.last_up.is_none() { wait + self.config.limits.backoff_min } else { wait };
         if self.peers.forget(address, now, &self.config.limits) {
             return None;
         }

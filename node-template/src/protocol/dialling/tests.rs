@@ -148,6 +148,9 @@ fn who_was_never_there_is_given_time_to_start() {
     let (least, most) = (core.waits.iter().min(), core.waits.iter().max());
     assert_eq!(core.waits.len(), 40);
     assert!(least >= Some(&(MILLISECOND * 550)) && most <= Some(&(MILLISECOND * 1_000)), "{least:?} {most:?}");
+    // Of few known peers each counts.
+    let few = Core::new(51..53);
+    assert!(few.waits.iter().all(|wait| *wait <= MILLISECOND * 500), "{:?}", few.waits);
     // Whoever was there once comes back soon.
     core.waits.clear();
     let link = core.comes_in(51);
