@@ -173,7 +173,7 @@ impl Waiting {
         (self.from, self.to) = (0, self.to - self.from);
     }
 
-    /// Nothing more has come in for now: keeps what waits, which is less than a frame, and gives the piece back.
+    /// Nothing more has come in for now: keeps what waits, which is less than a frame or nothing, and gives the piece back.
     fn shrink(&mut self) {
         let rest = self.bytes().to_vec();
         (self.from, self.to) = (0, rest.len());
@@ -267,6 +267,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Inlet<S> {
         buffer.put_slice(&this.waiting.bytes()[..count]);
         this.waiting.from += count;
         this.waiting.reader = reader;
+        if this.waiting.bytes().is_empty() {
+            // It may be long until it is asked again: many links are opened at the same time.
+            this.waiting.shrink();
+        }
         Poll::Ready(Ok(()))
     }
 }

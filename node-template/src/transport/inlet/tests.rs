@@ -170,6 +170,11 @@ async fn of_an_upgrade_the_library_gets_the_head_and_of_a_refusal_everything() {
         writing.await.expect("no panic").expect("it was read");
     }
     let (near, mut far) = tokio::io::duplex(1_000);
+    let (mut inlet, mut head) = (Inlet::new(near), vec![0; agreed.len()]);
+    far.write_all(agreed).await.expect("room");
+    inlet.read_exact(&mut head).await.expect("a head");
+    assert_eq!(inlet.waiting.memory.capacity(), 0, "a link that is opened keeps nothing either");
+    let (near, mut far) = tokio::io::duplex(1_000);
     let refused = b"HTTP/1.1 404 Not Found\r\n\r\nthis node is elsewhere";
     far.write_all(refused).await.expect("room");
     drop(far);
