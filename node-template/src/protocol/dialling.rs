@@ -15,9 +15,11 @@ use super::{Output, Protocol};
 
 /// So many addresses that a person named are probed at once when nodes that claim them come in; …
 const PROBES_AT_ONCE: u32 = 4;
-/// … after that it is one in this time, for the links come first where many nodes start together, and nobody depends on us to hear of addresses that people named.
+/// … the others later, …
+const PROBE_LATER: Duration = Duration::from_secs(1);
+/// … one in this time, for the links come first where many nodes start together, and nobody depends on us to hear of addresses that people named.
 const PROBE_EVERY: Duration = Duration::from_millis(100);
-/// So many of them wait at most, for 5 s: enough for a hundred nodes that start together, half of which dial a node, and too little to keep it from anybody.
+/// So many of them wait at most, for 6 s: enough for a hundred nodes that start together, half of which dial a node, and too little to keep it from anybody.
 const PROBES_WAITING: u32 = 50;
 
 /// So many of the addresses that a person named are dialled at once when we start; …
@@ -117,10 +119,11 @@ impl Protocol {
         let (tolerance, longest) = (PROBE_EVERY * (PROBES_AT_ONCE - 1), now + PROBE_EVERY * PROBES_WAITING);
         let used = self.dialling.probes_used_until.unwrap_or(now).max(now);
         self.dialling.probes_used_until = Some((used + PROBE_EVERY).min(longest + tolerance + PROBE_EVERY));
-        let Some(at) = used.checked_sub(tolerance).filter(|at| *at > now && *at <= longest) else {
+        let Some(turn) = used.checked_sub(tolerance).filter(|turn| *turn > now && *turn <= longest) else {
             peer.claimed = None;
             return false;
         };
+        let at = turn + PROBE_LATER;
         let timer = Timer::Dial(address.clone());
         let due = peer.claimed.replace(link).and_then(|_| self.timers.due(&timer));
         self.timers.set(timer, due.map_or(at, |due| due.min(at)));
