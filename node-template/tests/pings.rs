@@ -1,4 +1,4 @@
-//! Pings without end: whoever sends them and reads no answer fills nobody's memory, and whoever reads gets every answer.
+//! Control frames. Pings without end: whoever sends them and reads no answer fills nobody's memory, and whoever reads gets every answer. Whoever closes is answered.
 
 #![cfg(feature = "net")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
@@ -21,6 +21,7 @@ use tokio::net::TcpSocket;
 /// The first byte of a ping, and of its answer.
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
+const CLOSE: u8 = 0x88;
 /// The longest that a ping may carry.
 const PAYLOAD: [u8; 125] = [b'x'; 125];
 /// What pings without end are here, in bytes: far more than the node and the system may hold of the answers.
@@ -39,6 +40,18 @@ async fn narrow(port: u16) -> Raw {
 /// A megabyte of pings, about.
 fn pings() -> Vec<u8> {
     masked(PING, &PAYLOAD).repeat(MESSAGE_BYTES / 128)
+}
+
+#[tokio::test]
+async fn whoever_closes_is_answered_before_the_connection_ends() {
+    let node = Embedded::with(Limits::default()).await;
+    for payload in [&1000_u16.to_be_bytes()[..], &[]] {
+        let mut client = Raw::upgraded(node.port()).await;
+        assert!(client.write(&masked(CLOSE, payload)).await);
+        let rest = client.rest().await;
+        let expected = [vec![CLOSE, payload.len() as u8], payload.to_vec()].concat();
+        assert_eq!(rest, expected);
+    }
 }
 
 #[tokio::test]

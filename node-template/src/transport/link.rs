@@ -464,7 +464,11 @@ async fn say_goodbye(mut socket: Socket, end: End) {
                 .send(tungstenite::Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() })))
                 .await
         }
-        None => socket.flush().await,
+        // The library puts its answer to a close frame into the outlet and says that all is over: what is there has to go out all the same.
+        None => match socket.flush().await {
+            Ok(()) => socket.get_mut().flush().await.map_err(tungstenite::Error::Io),
+            gone => gone,
+        },
     };
     if said.is_err() {
         return;
