@@ -201,7 +201,9 @@ fn claims_without_end_do_not_keep_us_from_an_address_for_long() {
     core.pass(DIAL_EVERY * 10);
     core.found = false;
     core.dialled.clear();
-    (0..8).for_each(|claim| drop(core.comes_in(60 + claim)));
+    for port in 60..68 {
+        core.comes_in(port);
+    }
     for _ in 0..120 {
         core.comes_in(69);
         core.pass(PROBE_EVERY / 2);
@@ -213,7 +215,9 @@ fn claims_without_end_do_not_keep_us_from_an_address_for_long() {
     let mut core = Core::new(60..250);
     core.pass(DIAL_EVERY * 200);
     core.probed.clear();
-    (60..200).for_each(|port| drop(core.comes_in(port)));
+    for port in 60..200 {
+        core.comes_in(port);
+    }
     core.pass(PROBE_LATER + PROBE_EVERY * PROBES_WAITING);
     assert_eq!(Core::taken(&mut core.probed).len(), 140);
 }
