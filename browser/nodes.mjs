@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 
-const PROGRAM = process.env.P2P_NODE ?? new URL("../target/debug/p2p-node", import.meta.url).pathname;
+const PROGRAM = process.env.P2P_NODE ?? new URL("../target/debug/meshpool", import.meta.url).pathname;
 const PATIENCE = 60_000;
 
 /** Asks until the answer is true, or fails with what was wanted. */

@@ -10,8 +10,8 @@ use crate::enlarged;
 
 /// Builds our node; its program.
 pub(crate) fn node(root: &Path) -> Result<PathBuf> {
-    build(root, &["--package", "p2p-node", "--bin", "p2p-node"]).context("the node could not be built")?;
-    Ok(target(root).join("release/p2p-node"))
+    build(root, &["--package", "meshpool", "--bin", "meshpool"]).context("the node could not be built")?;
+    Ok(target(root).join("release/meshpool"))
 }
 
 /// Builds these rivals, and the program that embeds our node if that is wanted; the folder in which their programs are.

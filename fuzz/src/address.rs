@@ -1,7 +1,7 @@
 //! Texts as addresses: one normal text for each address, and an error that may be printed for whatever is none.
 
-use p2p_node::protocol::address::PeerAddress;
-use p2p_node::protocol::limits;
+use meshpool::protocol::address::PeerAddress;
+use meshpool::protocol::limits;
 
 use crate::planted;
 

@@ -1,7 +1,7 @@
 //! JSON against serde_json and serde_json_canonicalizer: what is read, and the canonical form (RFC 8785) that identities are made of.
 
-use p2p_node::protocol::json::{JsonError, Parser, Value, write_pretty};
-use p2p_node::protocol::transaction::Transaction;
+use meshpool::protocol::json::{JsonError, Parser, Value, write_pretty};
+use meshpool::protocol::transaction::Transaction;
 use serde::de::IgnoredAny;
 
 use crate::planted;

@@ -1,13 +1,13 @@
 //! Whatever a WebSocket text holds, as a message; and every message as the frame that is written for it.
 
-use p2p_node::protocol::frame::Frame;
-use p2p_node::protocol::identity::Session;
-use p2p_node::protocol::json::Parser;
-use p2p_node::protocol::limits;
-use p2p_node::protocol::message::{
+use meshpool::protocol::frame::Frame;
+use meshpool::protocol::id::Session;
+use meshpool::protocol::json::Parser;
+use meshpool::protocol::limits;
+use meshpool::protocol::wire::{
     Declined, Delivery, Handshake, Malformed, Message, Sample, graft_frame, prune_frame, want_frame,
 };
-use p2p_node::protocol::transaction::origin_of_frame;
+use meshpool::protocol::transaction::origin_of_frame;
 
 use crate::planted;
 

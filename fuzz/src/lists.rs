@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use p2p_node::protocol::access::{Access, Rules};
-use p2p_node::protocol::{Input, Protocol};
+use meshpool::protocol::access::{Access, Rules};
+use meshpool::protocol::{Input, Protocol};
 
 use crate::net::config;
 

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use p2p_node::protocol::address::PeerAddress;
-use p2p_node::protocol::frame::Frame;
-use p2p_node::protocol::identity::{NodeId, Session};
-use p2p_node::protocol::json::Parser;
-use p2p_node::protocol::message::{
+use meshpool::protocol::address::PeerAddress;
+use meshpool::protocol::frame::Frame;
+use meshpool::protocol::id::{NodeId, Session};
+use meshpool::protocol::json::Parser;
+use meshpool::protocol::wire::{
     Ack, AckStatus, AnnounceFrame, Announcement, Beacon, Broadcast, BroadcastFrame, BroadcastId, Declined, Delivery,
     Find, Found, Handshake, ImageInfo, ImageName, Join, NetworkFrame, NodeInfo, OtherSet, Sample, SearchId,
     StatusFrame, Step, Summary, SyncFrame, Want, graft_frame, prune_frame, want_frame,
 };
-use p2p_node::protocol::transaction::{Origin, Transaction, TransactionId};
+use meshpool::protocol::transaction::{Origin, Transaction, TransactionId};
 
 use crate::network::Network;
 use crate::script::Script;

@@ -4,9 +4,9 @@ use std::cell::RefCell;
 use std::fs;
 use std::path::Path;
 
-use p2p_node::pool::{self, LOCK_FILE, POOL_FILE, PoolError};
-use p2p_node::protocol::json::Parser;
-use p2p_node::protocol::transaction::{Transaction, TransactionId};
+use meshpool::pool::{self, LOCK_FILE, POOL_FILE, PoolError};
+use meshpool::protocol::json::Parser;
+use meshpool::protocol::transaction::{Transaction, TransactionId};
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use tokio::runtime::{Builder, Runtime};

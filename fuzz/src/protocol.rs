@@ -6,13 +6,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use p2p_node::protocol::access::{Access, Certified};
-use p2p_node::protocol::address::Scope;
-use p2p_node::protocol::identity::{Greeting, LinkId};
-use p2p_node::protocol::limits::Limits;
-use p2p_node::protocol::record::{NoRecord, Record};
-use p2p_node::protocol::transaction::{Origin, Transaction};
-use p2p_node::protocol::{Config, Input, RequestId};
+use meshpool::protocol::access::{Access, Certified};
+use meshpool::protocol::address::Scope;
+use meshpool::protocol::id::{Greeting, LinkId};
+use meshpool::protocol::limits::Limits;
+use meshpool::protocol::mdns_record::{NoRecord, Record};
+use meshpool::protocol::transaction::{Origin, Transaction};
+use meshpool::protocol::{Config, Input, RequestId};
 
 use crate::names;
 use crate::net::{Net, config};

@@ -5,10 +5,10 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use p2p_node::pool::POOL_FILE;
-use p2p_node::protocol::json::Parser;
-use p2p_node::protocol::message::{Delivery, Message};
-use p2p_node::protocol::{Input, RequestId};
+use meshpool::pool::POOL_FILE;
+use meshpool::protocol::json::Parser;
+use meshpool::protocol::wire::{Delivery, Message};
+use meshpool::protocol::{Input, RequestId};
 
 use crate::net::{Net, config};
 use crate::network::Network;

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use p2p_node::folder::KNOWN_PEERS;
-use p2p_node::settings::{Flags, Settings};
+use meshpool::folder::KNOWN_PEERS;
+use meshpool::settings::{Flags, Settings};
 
 use crate::{folder, lists, planted};
 

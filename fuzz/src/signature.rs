@@ -6,13 +6,13 @@ use std::fs;
 use std::sync::OnceLock;
 
 use ed25519_dalek::VerifyingKey;
-use p2p_node::key::{NODE_KEY, NodeKey};
-use p2p_node::protocol::identity::Session;
-use p2p_node::protocol::json::{Parser, Value, write_pretty};
-use p2p_node::protocol::message::{Announcement, Broadcast, Message};
-use p2p_node::protocol::signature::{PUBLIC_KEY, Purpose, SIGNATURE, Seal, Signer};
-use p2p_node::protocol::transaction::Transaction;
-use p2p_node::signing::{State, Verdict, judge, sign};
+use meshpool::key::{NODE_KEY, NodeKey};
+use meshpool::protocol::id::Session;
+use meshpool::protocol::json::{Parser, Value, write_pretty};
+use meshpool::protocol::wire::{Announcement, Broadcast, Message};
+use meshpool::protocol::signature::{PUBLIC_KEY, Purpose, SIGNATURE, Seal, Signer};
+use meshpool::protocol::transaction::Transaction;
+use meshpool::signing::{State, Verdict, judge, sign};
 use serde_json::Map;
 
 use crate::script::Script;

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use p2p_node::protocol::identity::LinkId;
-use p2p_node::protocol::message::Handshake;
-use p2p_node::protocol::transaction::{Transaction, TransactionId};
+use meshpool::protocol::id::LinkId;
+use meshpool::protocol::wire::Handshake;
+use meshpool::protocol::transaction::{Transaction, TransactionId};
 
 use crate::names;
 use crate::net::{Net, config};

@@ -1,5 +1,5 @@
 //! A node in a web service: axum answers HTTP, the node keeps the service in touch with its fellows. Run it with
-//! `cargo run -p p2p-node --example beside_axum`, and then, as it says:
+//! `cargo run -p meshpool --example beside_axum`, and then, as it says:
 //!
 //! ```text
 //! curl localhost:<port>/nodes
@@ -14,9 +14,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use p2p_node::network::NodeError;
-use p2p_node::protocol::message::Member;
-use p2p_node::{Network, Node};
+use meshpool::network::NodeError;
+use meshpool::protocol::wire::Member;
+use meshpool::{Network, Node};
 use serde_json::{Value, json};
 
 /// A node's error as an HTTP answer.

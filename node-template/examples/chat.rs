@@ -1,15 +1,15 @@
 //! A chat without a server: each line typed goes to everybody. Run it in two terminals, or on two machines:
 //!
 //! ```text
-//! cargo run -p p2p-node --example chat
-//! cargo run -p p2p-node --example chat -- ws://localhost:<the port that the first one says>
+//! cargo run -p meshpool --example chat
+//! cargo run -p meshpool --example chat -- ws://localhost:<the port that the first one says>
 //! ```
 
 use std::error::Error;
 
-use p2p_node::Network;
-use p2p_node::protocol::event::Event;
-use p2p_node::report::plain;
+use meshpool::Network;
+use meshpool::protocol::event::Event;
+use meshpool::report::plain;
 use tokio::sync::mpsc;
 
 #[tokio::main]

@@ -1,9 +1,9 @@
-//! Two nodes in one program: one submits a transaction, the other tells of it. Run it with `cargo run -p p2p-node --example embed`.
+//! Two nodes in one program: one submits a transaction, the other tells of it. Run it with `cargo run -p meshpool --example embed`.
 
 use std::error::Error;
 
-use p2p_node::Network;
-use p2p_node::protocol::event::Event;
+use meshpool::Network;
+use meshpool::protocol::event::Event;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {

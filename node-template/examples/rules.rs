@@ -1,11 +1,11 @@
 //! A tiny blockchain pool with rules: every node refuses what breaks them, so no cheat spreads, whoever sends it. Run it with
-//! `cargo run -p p2p-node --example rules`.
+//! `cargo run -p meshpool --example rules`.
 
 use std::error::Error;
 
-use p2p_node::client::Client;
-use p2p_node::protocol::transaction::Transaction;
-use p2p_node::{Network, Node};
+use meshpool::client::Client;
+use meshpool::protocol::transaction::Transaction;
+use meshpool::{Network, Node};
 use serde::Deserialize;
 use tempfile::TempDir;
 

@@ -226,8 +226,8 @@ mod tests {
     use super::*;
     use crate::protocol::address::PeerAddress;
     use crate::protocol::event::PeerName;
-    use crate::protocol::identity::NodeId;
-    use crate::protocol::message::{Broadcast, BroadcastId};
+    use crate::protocol::id::NodeId;
+    use crate::protocol::wire::{Broadcast, BroadcastId};
 
     fn typed(input: &[u8]) -> Vec<Typed> {
         let (sender, mut lines) = mpsc::channel(TYPED_LINES);

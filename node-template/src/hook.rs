@@ -5,8 +5,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::protocol::message::{Delivery, Message};
 use crate::protocol::transaction::{InvalidTransaction, Transaction};
+use crate::protocol::wire::{Delivery, Message};
 use crate::signing::Requirement;
 
 type Hook = dyn Fn(&Transaction) -> Result<(), String> + Send + Sync;

@@ -14,7 +14,7 @@ use data_encoding::HEXLOWER;
 use ed25519_dalek::{Signer as _, SigningKey};
 
 use crate::folder::shown;
-use crate::protocol::identity::{NodeId, parse_hex32};
+use crate::protocol::id::{NodeId, parse_hex32};
 use crate::protocol::signature::{Purpose, Signature};
 
 #[cfg(test)]

@@ -11,7 +11,7 @@
 //! discovery nodes on the local network
 //! ```
 
-pub mod protocol;
+pub use meshpool_proto as protocol;
 
 #[cfg(feature = "net")]
 pub mod client;

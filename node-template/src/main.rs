@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use p2p_node::console::{Console, Typed};
-use p2p_node::settings::{Flags, Settings, SettingsError};
-use p2p_node::{Network, descriptors, logs};
+use meshpool::console::{Console, Typed};
+use meshpool::settings::{Flags, Settings, SettingsError};
+use meshpool::{Network, descriptors, logs};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A peer-to-peer node: JSON over WebSockets.
@@ -52,8 +52,8 @@ async fn live(arguments: &Arguments) -> anyhow::Result<()> {
     let flags = &arguments.flags;
     #[cfg(feature = "tls")]
     if arguments.request_certificate {
-        let key = p2p_node::key::NodeKey::load_or_create(flags.folder())?;
-        print!("{}", p2p_node::tls::request(&key)?);
+        let key = meshpool::key::NodeKey::load_or_create(flags.folder())?;
+        print!("{}", meshpool::tls::request(&key)?);
         return Ok(());
     }
     let settings = Settings::read(flags.folder(), flags, |name| std::env::var(name).ok())?;
@@ -69,7 +69,7 @@ async fn live(arguments: &Arguments) -> anyhow::Result<()> {
     let mut node = Network::from(settings).start().await?;
     #[cfg(feature = "web")]
     let _web = match http {
-        Some(http) => match p2p_node::web::Server::start(node.handle(), &http).await {
+        Some(http) => match meshpool::web::Server::start(node.handle(), &http).await {
             Ok(server) => Some(server),
             Err(error) => {
                 node.shutdown().await?;

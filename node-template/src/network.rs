@@ -2,7 +2,7 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use p2p_node::Network;
+//! use meshpool::Network;
 //!
 //! let node = Network::new("localhost").port(5050).known_peer("ws://localhost:4001".parse()?).start().await?;
 //! let submitted = node.submit(&serde_json::json!({ "message": "hello" })).await?;
@@ -31,9 +31,9 @@ use crate::key::{KeyError, NodeKey};
 use crate::pool::{self, Opened, PoolError};
 pub use crate::protocol::Told;
 use crate::protocol::address::{NotAnAddress, PeerAddress};
-use crate::protocol::identity::{Greeting, Session};
+use crate::protocol::id::{Greeting, Session};
 use crate::protocol::limits::Limits;
-use crate::protocol::record::Record;
+use crate::protocol::mdns_record::Record;
 use crate::protocol::signature::Signer;
 use crate::protocol::transaction::Transaction;
 use crate::protocol::{Config, Protocol};

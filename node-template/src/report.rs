@@ -78,6 +78,8 @@ fn level(event: &Event) -> Level {
         | Event::Moving { .. }
         | Event::Genesis(_)
         | Event::Feeding { .. } => Level::INFO,
+        // An event of a newer core than this text knows.
+        _ => Level::INFO,
     }
 }
 
@@ -190,6 +192,7 @@ impl fmt::Display for Words<'_> {
                 f.write_str(&clean(text, LINE_CHARACTERS))
             }
             Event::Fault { link, peer, text } => write!(f, "link {link}, {peer}: {}", plain(text)),
+            other => f.write_str(&plain(&format!("{other:?}"))),
         }
     }
 }
@@ -222,6 +225,7 @@ fn genesis_words(f: &mut fmt::Formatter<'_>, step: &GenesisStep) -> fmt::Result 
         GenesisStep::Neighbours { peer, addresses } => {
             write!(f, "genesis: {peer} told of {}", count(*addresses, "neighbour"))
         }
+        other => write!(f, "genesis: {}", plain(&format!("{other:?}"))),
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::{PoisonError, RwLock};
 use serde::Serialize;
 
 use crate::key::NodeKey;
-use crate::protocol::identity::NodeId;
+use crate::protocol::id::NodeId;
 use crate::protocol::json::{Kind, Parser};
 use crate::protocol::signature::{Claim, PUBLIC_KEY, Purpose, SIGNATURE, Seal, Signature, Signer};
 use crate::protocol::transaction::{IdSet, InvalidTransaction, Transaction, TransactionId};

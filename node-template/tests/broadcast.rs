@@ -8,12 +8,12 @@ use common::embedded::{Embedded, event};
 use common::eventually;
 use common::node::address;
 use common::tester::{Socket, Tester};
-use p2p_node::client::Client;
-use p2p_node::events::Events;
-use p2p_node::network::NodeError;
-use p2p_node::protocol::event::Event;
-use p2p_node::protocol::limits::{BROADCAST_BYTES, Limits};
-use p2p_node::protocol::message::AckStatus;
+use meshpool::client::Client;
+use meshpool::events::Events;
+use meshpool::network::NodeError;
+use meshpool::protocol::event::Event;
+use meshpool::protocol::limits::{BROADCAST_BYTES, Limits};
+use meshpool::protocol::wire::AckStatus;
 use serde_json::json;
 use tokio::sync::broadcast::error::TryRecvError;
 

@@ -5,7 +5,7 @@
 #[path = "support/nodejs.rs"]
 mod nodejs;
 
-use p2p_node::protocol::json::Parser;
+use meshpool::protocol::json::Parser;
 
 use nodejs::{ask_node, complaint};
 

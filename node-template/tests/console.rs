@@ -11,8 +11,8 @@ use std::sync::Arc;
 use common::embedded::{Embedded, event};
 use common::node::{collect, free_port};
 use common::{PATIENCE, eventually, within};
-use p2p_node::protocol::event::Event;
-use p2p_node::protocol::limits::Limits;
+use meshpool::protocol::event::Event;
+use meshpool::protocol::limits::Limits;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, Command};
@@ -61,7 +61,7 @@ impl Typist {
 }
 
 fn command(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_p2p-node"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meshpool"));
     command.env_clear().current_dir(folder).args(arguments).kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     command

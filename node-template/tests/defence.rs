@@ -13,13 +13,13 @@ use common::embedded::Embedded;
 use common::raw::{Raw, request};
 use common::tester::Socket;
 use common::{eventually, within};
-use p2p_node::protocol::address::Scope;
-use p2p_node::protocol::event::Event;
-use p2p_node::protocol::identity::LinkId;
-use p2p_node::protocol::limits::{GRAFTS_AT_ONCE, Limits};
-use p2p_node::protocol::message::PeerState;
-use p2p_node::protocol::transaction::Transaction;
-use p2p_node::protocol::{Input, Output};
+use meshpool::protocol::address::Scope;
+use meshpool::protocol::event::Event;
+use meshpool::protocol::id::LinkId;
+use meshpool::protocol::limits::{GRAFTS_AT_ONCE, Limits};
+use meshpool::protocol::transaction::Transaction;
+use meshpool::protocol::wire::PeerState;
+use meshpool::protocol::{Input, Output};
 use serde_json::json;
 
 #[test]

@@ -23,7 +23,7 @@ const DESCRIPTORS: usize = 64;
 fn start(folder: &TempDir, port: u16, option: &str) -> Child {
     std::fs::write(folder.path().join(".env"), format!("PORT={port}\nHTTP_PORT=0\n")).unwrap();
     std::fs::write(folder.path().join("known-peers.json"), "[]").unwrap();
-    let script = format!("ulimit {option} {DESCRIPTORS} && exec {}", env!("CARGO_BIN_EXE_p2p-node"));
+    let script = format!("ulimit {option} {DESCRIPTORS} && exec {}", env!("CARGO_BIN_EXE_meshpool"));
     Command::new("sh")
         .args(["-c", &script])
         .current_dir(folder.path())

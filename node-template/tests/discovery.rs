@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use common::namespace::{Inhabitant, OneHost, TwoSides, address};
 use common::{eventually, in_time};
-use p2p_node::Network;
-use p2p_node::discovery::Discovery;
-use p2p_node::protocol::identity::{NodeId, Session};
-use p2p_node::protocol::record::Record;
+use meshpool::Network;
+use meshpool::discovery::Discovery;
+use meshpool::protocol::id::{NodeId, Session};
+use meshpool::protocol::mdns_record::Record;
 use tokio::time::timeout;
 
 /// How long a network with a cap may take until each node has its links, as in `overlay.rs`: mostly it is a second.

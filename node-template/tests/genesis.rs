@@ -48,7 +48,7 @@ async fn refusal(env: &str, arguments: &[&str]) -> (i32, String) {
     for (file, text) in [(".env", env), ("known-peers.json", "[]"), ("transactions.json", "[]")] {
         std::fs::write(folder.path().join(file), text).unwrap();
     }
-    let mut command = Command::new(env!("CARGO_BIN_EXE_p2p-node"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meshpool"));
     command.env_clear().current_dir(folder.path()).args(arguments).kill_on_drop(true).stdin(Stdio::null());
     let output = within("the node's end", command.output()).await.unwrap();
     let said = String::from_utf8(output.stderr).unwrap();

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use common::embedded::Embedded;
 use common::http::get;
 use common::within;
-use p2p_node::settings::HttpSettings;
-use p2p_node::web::Server;
+use meshpool::settings::HttpSettings;
+use meshpool::web::Server;
 use serde_json::Value;
 
 /// What Prometheus says of every target by itself.
@@ -36,7 +36,7 @@ fn metrics(expression: &str) -> impl Iterator<Item = &str> {
     let words = expression.split(move |character: char| !is_part(character)).filter(|word| !word.is_empty());
     words.filter(move |word| {
         let at = word.as_ptr() as usize - expression.as_ptr() as usize;
-        word.starts_with("p2p_node") || expression[at + word.len()..].starts_with('{')
+        word.starts_with("meshpool") || expression[at + word.len()..].starts_with('{')
     })
 }
 
@@ -44,7 +44,7 @@ fn metrics(expression: &str) -> impl Iterator<Item = &str> {
 fn names_are_found_in_expressions() {
     let found = |expression| metrics(expression).collect::<Vec<_>>();
     assert_eq!(found(r#"max(a_b{job="$job"}) / sum by (le) (rate(c_total{job="x"}[5m]))"#), ["a_b", "c_total"]);
-    assert_eq!(found("label_values(p2p_node_peers, job)"), ["p2p_node_peers"]);
+    assert_eq!(found("label_values(meshpool_peers, job)"), ["meshpool_peers"]);
     assert!(found("prometheus").is_empty());
 }
 

@@ -14,9 +14,9 @@ use common::node::{Node, address, free_port};
 use common::raw::{Raw, request};
 use common::tester::{Socket, Tester};
 use common::{Keeper, eventually, exactly, hostile, submit, transaction, transaction_frame, within};
-use p2p_node::protocol::address::PeerAddress;
-use p2p_node::protocol::event::Event;
-use p2p_node::protocol::limits::{Limits, MESSAGE_BYTES};
+use meshpool::protocol::address::PeerAddress;
+use meshpool::protocol::event::Event;
+use meshpool::protocol::limits::{Limits, MESSAGE_BYTES};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
@@ -386,7 +386,7 @@ async fn twenty_nodes_that_start_at_once_have_one_link_for_each_pair() {
         let (barrier, addresses) = (barrier.clone(), addresses.clone());
         tokio::spawn(async move {
             barrier.wait().await;
-            let known = move |network| addresses.into_iter().fold(network, p2p_node::Network::known_peer);
+            let known = move |network| addresses.into_iter().fold(network, meshpool::Network::known_peer);
             Embedded::start(|network| known(network.port(port))).await
         })
     });

@@ -13,12 +13,12 @@ use common::embedded::Embedded;
 use common::finder::Finder;
 use common::{eventually, within};
 use futures_util::future::join_all;
-use p2p_node::client::{ImageStream, list_images};
-use p2p_node::images::{Image, ImageError, Kept};
-use p2p_node::protocol::limits::Limits;
-use p2p_node::protocol::message::ImageName;
-use p2p_node::settings::HttpSettings;
-use p2p_node::web::Server;
+use meshpool::client::{ImageStream, list_images};
+use meshpool::images::{Image, ImageError, Kept};
+use meshpool::protocol::limits::Limits;
+use meshpool::protocol::wire::ImageName;
+use meshpool::settings::HttpSettings;
+use meshpool::web::Server;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -60,7 +60,7 @@ async fn mesh(limits: &[Limits]) -> Vec<Embedded> {
     let mut nodes: Vec<Embedded> = Vec::new();
     for limits in limits {
         let known: Vec<_> = nodes.iter().map(|node| node.address().clone()).collect();
-        let describe = |network: p2p_node::Network| known.into_iter().fold(network, p2p_node::Network::known_peer);
+        let describe = |network: meshpool::Network| known.into_iter().fold(network, meshpool::Network::known_peer);
         nodes.push(Embedded::start(|network| describe(network.limits(limits.clone()))).await);
     }
     for node in &nodes {
@@ -425,7 +425,7 @@ async fn the_list_has_what_every_node_says_it_has() {
     assert_eq!(nodes[0].counted("image_searches").await, 1, "one question serves all that ask");
     let metrics = site.get("/metrics", "").await;
     let metrics = String::from_utf8(metrics.body).unwrap();
-    assert!(metrics.contains("p2p_node_image_searches_total 1") && metrics.contains("p2p_node_image_hits_total 0"));
+    assert!(metrics.contains("meshpool_image_searches_total 1") && metrics.contains("meshpool_image_hits_total 0"));
 }
 
 #[tokio::test]
@@ -458,7 +458,7 @@ async fn a_status_asked_over_the_wire_counts_images_too() {
     let node = Embedded::start(|network| network).await;
     put(&node, "cat.png", &picture(1));
     assert_eq!(node.image(&name("cat.png")).await.unwrap().kept, Kept::Here);
-    let mut client = p2p_node::client::Client::connect(node.address()).await.unwrap();
+    let mut client = meshpool::client::Client::connect(node.address()).await.unwrap();
     let told = client.status(&[]).await.unwrap().counters;
     client.close().await;
     assert_eq!(told["image_hits"], 1);

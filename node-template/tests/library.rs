@@ -7,10 +7,10 @@ mod common;
 
 use common::embedded::{Embedded, event};
 use common::{Keeper, eventually, exactly, transaction, within};
-use p2p_node::Network;
-use p2p_node::network::NodeError;
-use p2p_node::protocol::event::Event;
-use p2p_node::protocol::limits::Limits;
+use meshpool::Network;
+use meshpool::network::NodeError;
+use meshpool::protocol::event::Event;
+use meshpool::protocol::limits::Limits;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

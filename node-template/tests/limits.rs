@@ -16,12 +16,12 @@ use common::hostile::masked;
 use common::raw::{Raw, request};
 use common::tester::{Socket, Tester};
 use common::{Keeper, eventually, exactly, transaction};
-use p2p_node::network::NodeError;
-use p2p_node::protocol::event::Event;
-use p2p_node::protocol::limits::{
+use meshpool::network::NodeError;
+use meshpool::protocol::event::Event;
+use meshpool::protocol::limits::{
     ACKS_DUE, ADDRESS_BYTES, HANDSHAKE_ADDRESSES, JSON_DEPTH, Limits, MESSAGE_BYTES, STATUS_IDS, TRANSACTION_BYTES,
 };
-use p2p_node::protocol::{Input, Output};
+use meshpool::protocol::{Input, Output};
 use serde_json::{Value, json};
 
 /// Sends a client's transaction, and waits for the ACK.

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use common::namespace::{Inhabitant, TwoSides, address};
 use common::{eventually, transaction};
-use p2p_node::protocol::json::Parser;
-use p2p_node::protocol::limits::Limits;
-use p2p_node::protocol::transaction::{Transaction, TransactionId};
+use meshpool::protocol::json::Parser;
+use meshpool::protocol::limits::Limits;
+use meshpool::protocol::transaction::{Transaction, TransactionId};
 use tokio::sync::watch;
 
 /// How many nodes, half of them on each side.
@@ -79,7 +79,7 @@ async fn two_halves_that_were_cut_apart_under_load_have_everything_again() {
     for number in 0..NODES {
         let known = |network| {
             (0..NODES)
-                .fold(network, |network: p2p_node::Network, other| network.known_peer(address(other).parse().unwrap()))
+                .fold(network, |network: meshpool::Network, other| network.known_peer(address(other).parse().unwrap()))
         };
         nodes.push(sides.start(number, move |network| known(network.limits(limits()))).await);
     }

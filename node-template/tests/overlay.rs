@@ -11,9 +11,9 @@ use common::embedded::{Embedded, event};
 use common::node::free_port;
 use common::tester::{Socket, Tester};
 use common::{eventually, exactly, in_time, transaction};
-use p2p_node::protocol::address::PeerAddress;
-use p2p_node::protocol::event::Event;
-use p2p_node::protocol::message::PeerState;
+use meshpool::protocol::address::PeerAddress;
+use meshpool::protocol::event::Event;
+use meshpool::protocol::wire::PeerState;
 use serde_json::{Value, json};
 
 async fn capped(most: u32, known: &[&Embedded]) -> Embedded {

@@ -13,8 +13,8 @@ use common::finder::Finder;
 use common::hostile::masked;
 use common::raw::{Raw, request};
 use common::within;
-use p2p_node::images::ImageError;
-use p2p_node::protocol::limits::{Limits, MESSAGE_BYTES};
+use meshpool::images::ImageError;
+use meshpool::protocol::limits::{Limits, MESSAGE_BYTES};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 

@@ -4,9 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use p2p_node::pool::{self, LOCK_FILE, Opened, POOL_FILE, PoolError, Report};
-use p2p_node::protocol::json::Parser;
-use p2p_node::protocol::transaction::{Transaction, TransactionId};
+use meshpool::pool::{self, LOCK_FILE, Opened, POOL_FILE, PoolError, Report};
+use meshpool::protocol::json::Parser;
+use meshpool::protocol::transaction::{Transaction, TransactionId};
 use proptest::prelude::*;
 use serde_json::Value;
 use tempfile::TempDir;

@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 
 use common::embedded::{Embedded, event};
 use common::{eventually, within};
-use p2p_node::client::Client;
-use p2p_node::protocol::event::Event;
-use p2p_node::protocol::limits::Limits;
+use meshpool::client::Client;
+use meshpool::protocol::event::Event;
+use meshpool::protocol::limits::Limits;
 
 async fn beside(other: &Embedded) -> Embedded {
     Embedded::start(|network| network.known_peer(other.address().clone())).await

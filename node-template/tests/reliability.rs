@@ -11,8 +11,8 @@ use common::embedded::{Embedded, event};
 use common::raw::Raw;
 use common::relay::Relay;
 use common::{eventually, exactly, transaction};
-use p2p_node::protocol::event::Event;
-use p2p_node::protocol::limits::Limits;
+use meshpool::protocol::event::Event;
+use meshpool::protocol::limits::Limits;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 
@@ -37,7 +37,7 @@ async fn linked(nodes: &[&Embedded]) {
 async fn node(limits: &Limits, known: &[String]) -> Embedded {
     let known: Vec<_> = known.iter().map(|address| address.parse().unwrap()).collect();
     let limits = limits.clone();
-    Embedded::start(|network| known.into_iter().fold(network.limits(limits), p2p_node::Network::known_peer)).await
+    Embedded::start(|network| known.into_iter().fold(network.limits(limits), meshpool::Network::known_peer)).await
 }
 
 /// Three nodes, all linked; the third reaches the first over a relay alone.
@@ -126,7 +126,7 @@ async fn what_a_full_peer_said_doubles_nothing_when_it_is_said_again() {
     }
 }
 
-/// A measurement, which means something with optimisation alone: `cargo test --release -p p2p-node --test reliability -- --ignored --nocapture`.
+/// A measurement, which means something with optimisation alone: `cargo test --release -p meshpool --test reliability -- --ignored --nocapture`.
 #[cfg(not(debug_assertions))]
 mod measured {
     use std::collections::HashMap;

@@ -11,16 +11,16 @@ use common::embedded::Embedded;
 use common::tester::{Socket, Tester};
 use common::{Keeper, eventually, transaction, transaction_frame, within};
 use data_encoding::HEXLOWER;
-use p2p_node::client::Client;
-use p2p_node::key::NodeKey;
-use p2p_node::network::NodeError;
-use p2p_node::protocol::json::Parser;
-use p2p_node::protocol::message::{Ack, AckStatus};
-use p2p_node::protocol::signature::Purpose;
-use p2p_node::protocol::transaction::Transaction;
-use p2p_node::settings::{Flags, HttpSettings, Settings};
-use p2p_node::signing::{self, State, Verdict};
-use p2p_node::web::Server;
+use meshpool::client::Client;
+use meshpool::key::NodeKey;
+use meshpool::network::NodeError;
+use meshpool::protocol::json::Parser;
+use meshpool::protocol::signature::Purpose;
+use meshpool::protocol::transaction::Transaction;
+use meshpool::protocol::wire::{Ack, AckStatus};
+use meshpool::settings::{Flags, HttpSettings, Settings};
+use meshpool::signing::{self, State, Verdict};
+use meshpool::web::Server;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -339,7 +339,7 @@ async fn nobody_announces_or_broadcasts_for_another_node() {
     forger.say(Purpose::Announce, "ANNOUNCE", announce(&own), None).await;
     forger.say(Purpose::Broadcast, "BROADCAST", say(3), Some(own.clone())).await;
     common::embedded::event(&mut events, "its own broadcast", |event| match event {
-        p2p_node::protocol::event::Event::Broadcast { broadcast, sender, .. } => {
+        meshpool::protocol::event::Event::Broadcast { broadcast, sender, .. } => {
             assert_eq!((broadcast.id.0, sender.node.map(|node| node.to_string())), ([3; 32], Some(own.clone())));
             Some(())
         }

@@ -53,7 +53,7 @@ impl Folder {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_p2p-node"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meshpool"));
         command.env_clear().current_dir(self.path()).kill_on_drop(true).stdin(Stdio::null());
         command
     }
@@ -218,7 +218,7 @@ async fn a_port_in_use_is_refused_and_says_where_it_was_set() {
 async fn two_nodes_in_one_folder_are_refused() {
     let node = Node::ours(free_port(), &[]);
     node.linked_to([]).await;
-    let mut second = Command::new(env!("CARGO_BIN_EXE_p2p-node"));
+    let mut second = Command::new(env!("CARGO_BIN_EXE_meshpool"));
     second.env_clear().args(["--port", "0"]).current_dir(node.folder());
     let output = within("the second node's end", second.output()).await.unwrap();
     let folder = node.folder().canonicalize().unwrap();

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::embedded::{Embedded, event};
 use common::{eventually, exactly, transaction};
-use p2p_node::client::Client;
-use p2p_node::network::NodeError;
-use p2p_node::protocol::event::Event;
-use p2p_node::protocol::message::AckStatus;
-use p2p_node::protocol::transaction::Transaction;
+use meshpool::client::Client;
+use meshpool::network::NodeError;
+use meshpool::protocol::event::Event;
+use meshpool::protocol::transaction::Transaction;
+use meshpool::protocol::wire::AckStatus;
 use serde_json::json;
 
 fn no_bad_ones(transaction: &Transaction) -> Result<(), String> {

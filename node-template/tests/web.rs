@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 
 use common::embedded::Embedded;
 use common::{eventually, free_port_holder, within};
-use p2p_node::settings::HttpSettings;
-use p2p_node::web::{Server, WebError};
+use meshpool::settings::HttpSettings;
+use meshpool::web::{Server, WebError};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -386,22 +386,22 @@ async fn metrics_have_every_counter_and_what_they_count() {
     let lines: Vec<_> = metrics.body.lines().collect();
     let status = site.get("/api/status").await.json();
     for name in status["counters"].as_object().unwrap().keys() {
-        let named = format!("p2p_node_{name}_total ");
+        let named = format!("meshpool_{name}_total ");
         assert!(lines.iter().any(|line| line.starts_with(&named)), "{name} is missing in {}", metrics.body);
     }
     for line in [
-        "p2p_node_transactions_accepted_total 1",
-        "p2p_node_pool_transactions 1",
-        "p2p_node_pool_writable 1",
-        "p2p_node_network_nodes 1",
-        "p2p_node_pool_sync_seconds_count 1",
-        "p2p_node_pool_sync_seconds_bucket{le=\"+Inf\"} 1",
-        "p2p_node_links{kind=\"full\",direction=\"dialled\"} 0",
+        "meshpool_transactions_accepted_total 1",
+        "meshpool_pool_transactions 1",
+        "meshpool_pool_writable 1",
+        "meshpool_network_nodes 1",
+        "meshpool_pool_sync_seconds_count 1",
+        "meshpool_pool_sync_seconds_bucket{le=\"+Inf\"} 1",
+        "meshpool_links{kind=\"full\",direction=\"dialled\"} 0",
         "# EOF",
     ] {
         assert!(lines.contains(&line), "{line} is missing in {}", metrics.body);
     }
-    let tasks = lines.iter().find_map(|line| line.strip_prefix("p2p_node_tasks ")?.parse::<u32>().ok());
+    let tasks = lines.iter().find_map(|line| line.strip_prefix("meshpool_tasks ")?.parse::<u32>().ok());
     assert!(tasks.is_some_and(|tasks| tasks > 0), "{}", metrics.body);
 }
 

@@ -10,8 +10,8 @@ use common::embedded::Embedded;
 use common::http::get;
 use common::{eventually, exactly, transaction, within};
 use futures_util::future::join_all;
-use p2p_node::settings::HttpSettings;
-use p2p_node::web::Server;
+use meshpool::settings::HttpSettings;
+use meshpool::web::Server;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -103,7 +103,7 @@ async fn a_thousand_who_listen_and_one_who_never_reads_do_not_touch_the_mesh() {
     silent.write_all(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     eventually("its place", async || {
         let metrics = get(page, "/metrics").await;
-        if metrics.contains("\np2p_node_streams 1\n") { Ok(()) } else { Err(metrics) }
+        if metrics.contains("\nmeshpool_streams 1\n") { Ok(()) } else { Err(metrics) }
     })
     .await;
     let mut listening = crowd(page, 1).await;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use p2p_node::protocol::transaction::TransactionId;
+use meshpool_proto::transaction::TransactionId;
 
 use crate::check::{Broken, Invariant};
 use crate::world::World;

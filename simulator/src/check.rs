@@ -7,9 +7,9 @@ use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
-use p2p_node::protocol::Protocol;
-use p2p_node::protocol::address::PeerAddress;
-use p2p_node::protocol::transaction::TransactionId;
+use meshpool_proto::Protocol;
+use meshpool_proto::address::PeerAddress;
+use meshpool_proto::transaction::TransactionId;
 
 /// A node may ask to be woken this often per second of virtual time, and once more for each of its links, which are looked at every 15 s, those that opened
 /// together together; besides, a node of a busy network needs a few.

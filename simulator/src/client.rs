@@ -1,8 +1,8 @@
 //! A client: dials one node, sends one TRANSACTION with the wish for an ACK, waits for it, closes.
 
-use p2p_node::protocol::frame::Frame;
-use p2p_node::protocol::identity::LinkId;
-use p2p_node::protocol::message::Delivery;
+use meshpool_proto::frame::Frame;
+use meshpool_proto::id::LinkId;
+use meshpool_proto::wire::Delivery;
 use serde_json::Value;
 
 use crate::network::{Network, Queue, Report};

@@ -1,6 +1,6 @@
 //! What a node of the exercise may be sent. Each of the public solutions dies of something else; what is let through here, all of them survive.
 
-use p2p_node::protocol::address::PeerAddress;
+use meshpool_proto::address::PeerAddress;
 use serde_json::Value;
 
 /// Why a frame would kill one of the exercise's nodes, in words; `None`: none dies of it. `heard`: it comes on a link that the node accepted; on those that it dialled

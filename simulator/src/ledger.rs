@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use p2p_node::protocol::frame::Frame;
-use p2p_node::protocol::transaction::TransactionId;
+use meshpool_proto::frame::Frame;
+use meshpool_proto::transaction::TransactionId;
 
 /// Where a node has not got a transaction yet.
 const ABSENT: u8 = u8::MAX;

@@ -6,11 +6,11 @@
 
 use std::collections::HashSet;
 
-use p2p_node::protocol::address::PeerAddress;
-use p2p_node::protocol::frame::Frame;
-use p2p_node::protocol::identity::LinkId;
-use p2p_node::protocol::json::Parser;
-use p2p_node::protocol::transaction::{Transaction, TransactionId};
+use meshpool_proto::address::PeerAddress;
+use meshpool_proto::frame::Frame;
+use meshpool_proto::id::LinkId;
+use meshpool_proto::json::Parser;
+use meshpool_proto::transaction::{Transaction, TransactionId};
 use rand::RngExt;
 use serde_json::{Value, json};
 

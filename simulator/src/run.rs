@@ -7,9 +7,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use p2p_node::protocol::address::PeerAddress;
-use p2p_node::protocol::limits::Limits;
-use p2p_node::protocol::transaction::TransactionId;
+use meshpool_proto::address::PeerAddress;
+use meshpool_proto::limits::Limits;
+use meshpool_proto::transaction::TransactionId;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
@@ -165,9 +165,9 @@ impl Plan {
     /// One more transaction from everybody to everybody.
     fn last_round(&self, world: &mut World) -> Result<(), Broken> {
         let mut ids = Vec::new();
-        let mut parser = p2p_node::protocol::json::Parser::new();
+        let mut parser = meshpool_proto::json::Parser::new();
         for entry in load::round(self.cast, self.seed, 1_000_000) {
-            let transaction = p2p_node::protocol::transaction::Transaction::parse(&mut parser, &entry.body);
+            let transaction = meshpool_proto::transaction::Transaction::parse(&mut parser, &entry.body);
             if entry.actor < self.cast.nodes || speaks(world, entry.actor) {
                 ids.extend(transaction.map(|transaction| transaction.id()));
             }

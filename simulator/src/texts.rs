@@ -5,10 +5,10 @@
 
 use std::collections::HashMap;
 
-use p2p_node::protocol::frame::Frame;
-use p2p_node::protocol::json::Parser;
-use p2p_node::protocol::message::{Delivery, Malformed, Message};
-use p2p_node::protocol::transaction::{Origin, Transaction, TransactionId};
+use meshpool_proto::frame::Frame;
+use meshpool_proto::json::Parser;
+use meshpool_proto::transaction::{Origin, Transaction, TransactionId};
+use meshpool_proto::wire::{Delivery, Malformed, Message};
 
 /// What a frame means.
 #[derive(Debug)]

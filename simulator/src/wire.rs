@@ -6,9 +6,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use p2p_node::protocol::address::PeerAddress;
-use p2p_node::protocol::frame::Frame;
-use p2p_node::protocol::identity::LinkId;
+use meshpool_proto::address::PeerAddress;
+use meshpool_proto::frame::Frame;
+use meshpool_proto::id::LinkId;
 
 /// The end that dialled.
 pub const DIALLER: usize = 0;

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use p2p_node::protocol::identity::NodeId;
-use p2p_node::protocol::json::Parser;
-use p2p_node::protocol::limits::Limits;
-use p2p_node::protocol::transaction::Transaction;
+use meshpool_proto::id::NodeId;
+use meshpool_proto::json::Parser;
+use meshpool_proto::limits::Limits;
+use meshpool_proto::transaction::Transaction;
 use rand::RngExt;
 
 use crate::check::Broken;
@@ -116,7 +116,7 @@ impl World {
     pub fn new(
         seed: u64,
         cast: Cast,
-        known: Vec<Vec<p2p_node::protocol::address::PeerAddress>>,
+        known: Vec<Vec<meshpool_proto::address::PeerAddress>>,
         limits: Limits,
         print: bool,
     ) -> Self {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use p2p_node::protocol::limits::Limits;
+use meshpool_proto::limits::Limits;
 use simulator::faults::{Cast, Fault};
 use simulator::load::{Entry, Way, body};
 use simulator::network::Network;

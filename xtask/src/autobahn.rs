@@ -40,7 +40,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     }
     let suite = folder.join("wstest");
     write_program(&suite, &arguments.python, &packages)?;
-    let test = ["test", "--package", "p2p-node", "--lib", "autobahn", "--", "--ignored", "--nocapture"];
+    let test = ["test", "--package", "meshpool", "--lib", "autobahn", "--", "--ignored", "--nocapture"];
     let mut cargo = Command::new("cargo");
     cargo.args(test).current_dir(workspace.root()).env("AUTOBAHN", &suite).env("AUTOBAHN_REPORT", &report);
     let result = finish(&mut cargo, "cargo test autobahn");

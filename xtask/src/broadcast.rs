@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use p2p_node::protocol::message::{Ack, AckStatus, Broadcast};
+use meshpool::protocol::wire::{Ack, AckStatus, Broadcast};
 
 use crate::add_transaction::target;
 use crate::nodes;

@@ -21,7 +21,7 @@ pub(crate) fn test(root: &Path) -> Result<()> {
         return Ok(());
     };
     check::packages(&folder)?;
-    check::cargo(root, &["build", "--package", "p2p-node"])?;
+    check::cargo(root, &["build", "--package", "meshpool"])?;
     let mut command = Command::new("npm");
     command.args(["test", "--silent"]).current_dir(&folder).env("CHROMIUM", chromium);
     finish(&mut command, "npm test --silent")

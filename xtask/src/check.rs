@@ -98,7 +98,7 @@ fn steps(root: &Path, long: bool, ci: bool) -> Vec<Step<'_>> {
     if long {
         // With optimisation: both are measurements, and hold nodes against bounds.
         let stuck =
-            ["test", "--release", "--package", "p2p-node", "--test", "reliability", "--", "--ignored", "--nocapture"];
+            ["test", "--release", "--package", "meshpool", "--test", "reliability", "--", "--ignored", "--nocapture"];
         steps.push(Step { name: "a reader that never reads", run: Box::new(move || cargo(root, &stuck)) });
         steps.push(Step {
             name: "large pool",
@@ -129,12 +129,12 @@ fn tools() -> Result<()> {
 
 /// The core builds alone, and its tree holds nothing of the shell's.
 fn border(root: &Path) -> Result<()> {
-    cargo(root, &["check", "--package", "p2p-node", "--no-default-features"])?;
-    let arguments = ["tree", "--package", "p2p-node", "--no-default-features", "--edges", "normal", "--prefix", "none"];
+    cargo(root, &["check", "--package", "meshpool", "--no-default-features"])?;
+    let arguments = ["tree", "--package", "meshpool", "--no-default-features", "--edges", "normal", "--prefix", "none"];
     let output = command(root, &arguments).stderr(Stdio::inherit()).output().context("cargo can not be started")?;
     ensure!(output.status.success(), "cargo {} ended with {}", arguments.join(" "), output.status);
     let tree = String::from_utf8_lossy(&output.stdout);
-    ensure!(tree.starts_with("p2p-node "), "cargo tree does not start with the package: what it prints has changed");
+    ensure!(tree.starts_with("meshpool "), "cargo tree does not start with the package: what it prints has changed");
     let crossed: Vec<_> = tree.lines().filter_map(|line| line.split(' ').next()).filter(|name| crosses(name)).collect();
     ensure!(
         crossed.is_empty(),

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use p2p_node::folder::KNOWN_PEERS;
-use p2p_node::key::NodeKey;
-use p2p_node::tls::{Authority, CA_CERTIFICATE, CA_KEY, NODE_CERTIFICATE, NODE_VALIDITY};
+use meshpool::folder::KNOWN_PEERS;
+use meshpool::key::NodeKey;
+use meshpool::tls::{Authority, CA_CERTIFICATE, CA_KEY, NODE_CERTIFICATE, NODE_VALIDITY};
 
 use crate::terminal::{how_many, tell};
 use crate::workspace::{Folder, Workspace, port_of};

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use p2p_node::client::{ImageStream, list_images, list_images_as};
-use p2p_node::images::{ImageList, ListedImage};
-use p2p_node::protocol::address::PeerAddress;
-use p2p_node::protocol::message::ImageName;
-use p2p_node::tls::Credentials;
+use meshpool::client::{ImageStream, list_images, list_images_as};
+use meshpool::images::{ImageList, ListedImage};
+use meshpool::protocol::address::PeerAddress;
+use meshpool::protocol::wire::ImageName;
+use meshpool::tls::Credentials;
 use serde_json::json;
 
 use crate::add_transaction::target;

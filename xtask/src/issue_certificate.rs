@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use p2p_node::key::NodeKey;
-use p2p_node::protocol::identity::NodeId;
-use p2p_node::tls::{Authority, NODE_CERTIFICATE, read_request, replace};
+use meshpool::key::NodeKey;
+use meshpool::protocol::id::NodeId;
+use meshpool::tls::{Authority, NODE_CERTIFICATE, read_request, replace};
 
 use crate::terminal::tell;
 use crate::workspace::{Folder, Workspace};
@@ -17,7 +17,7 @@ const DAY: u64 = 24 * 60 * 60;
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("whose").required(true)))]
 pub(crate) struct Arguments {
-    /// From this request, which `p2p-node --request-certificate` printed in the node's folder
+    /// From this request, which `meshpool --request-certificate` printed in the node's folder
     #[arg(long, value_name = "FILE", group = "whose", requires = "output")]
     request: Option<PathBuf>,
     /// For node N of this workspace: its certificate is replaced, and a running node takes it within half a minute, or at SIGHUP

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use p2p_node::tls::{Authority, CA_KEY};
+use meshpool::tls::{Authority, CA_KEY};
 
 use crate::terminal::tell;
 use crate::workspace::Workspace;

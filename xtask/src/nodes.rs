@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Error, Result, anyhow};
 use futures_util::future::join_all;
-use p2p_node::client::Client;
+use meshpool::client::Client;
 
 use crate::terminal;
 use crate::workspace::{Folder, Lock, Workspace};

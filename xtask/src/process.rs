@@ -6,10 +6,10 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use p2p_node::client::{Client, ClientError};
-use p2p_node::protocol::address::PeerAddress;
-use p2p_node::protocol::message::Status;
-use p2p_node::tls::Credentials;
+use meshpool::client::{Client, ClientError};
+use meshpool::protocol::address::PeerAddress;
+use meshpool::protocol::wire::Status;
+use meshpool::tls::Credentials;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
@@ -162,7 +162,7 @@ async fn connect(address: &PeerAddress, operator: Option<&Credentials>) -> Resul
 
 /// Where the node of a folder listens, if it is this process.
 fn announced(folder: &Path, pid: u32) -> Option<PeerAddress> {
-    let text = fs::read_to_string(folder.join(p2p_node::pool::LOCK_FILE)).ok()?;
+    let text = fs::read_to_string(folder.join(meshpool::pool::LOCK_FILE)).ok()?;
     let (holder, address) = text.split_once('\n')?;
     (holder.parse() == Ok(pid)).then(|| address.trim().parse().ok())?
 }

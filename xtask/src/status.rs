@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use futures_util::future::join_all;
-use p2p_node::client::Client;
-use p2p_node::protocol::message::{PeerState, Status};
+use meshpool::client::Client;
+use meshpool::protocol::wire::{PeerState, Status};
 use serde_json::json;
 
 use crate::nodes::{self, Found};
@@ -173,7 +173,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::path::PathBuf;
 
-    use p2p_node::protocol::message::{PeerRow, Summary};
+    use meshpool::protocol::wire::{PeerRow, Summary};
 
     use super::*;
 

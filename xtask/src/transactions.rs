@@ -4,9 +4,9 @@ use std::fs;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use p2p_node::protocol::json::Parser;
-use p2p_node::protocol::transaction::Transaction;
-use p2p_node::signing::{self, Verdict};
+use meshpool::protocol::json::Parser;
+use meshpool::protocol::transaction::Transaction;
+use meshpool::signing::{self, Verdict};
 use serde_json::value::RawValue;
 
 use crate::terminal::{self, count, plain, tell};

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use p2p_node::key::NodeKey;
-use p2p_node::pool::LOCK_FILE;
-use p2p_node::protocol::address::PeerAddress;
-use p2p_node::tls::{Credentials, Files, NODE_CERTIFICATE};
+use meshpool::key::NodeKey;
+use meshpool::pool::LOCK_FILE;
+use meshpool::protocol::address::PeerAddress;
+use meshpool::tls::{Credentials, Files, NODE_CERTIFICATE};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 

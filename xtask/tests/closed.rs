@@ -10,8 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use p2p_node::key::NodeKey;
-use p2p_node::tls::{Credentials, Files, request};
+use meshpool::key::NodeKey;
+use meshpool::tls::{Credentials, Files, request};
 use support::Place;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use futures_util::{SinkExt, StreamExt};
-use p2p_node::protocol::identity::{Greeting, NodeId, Session};
+use meshpool::protocol::id::{Greeting, NodeId, Session};
 use support::{Manner, Place, Seeming, lock};
 use tokio::net::TcpListener;
 use tokio_tungstenite::accept_hdr_async;

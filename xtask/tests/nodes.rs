@@ -6,10 +6,10 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use p2p_node::key::NodeKey;
-use p2p_node::protocol::json::Parser;
-use p2p_node::protocol::transaction::Transaction;
-use p2p_node::signing;
+use meshpool::key::NodeKey;
+use meshpool::protocol::json::Parser;
+use meshpool::protocol::transaction::Transaction;
+use meshpool::signing;
 use rustix::process::Signal;
 use serde_json::Value;
 use support::{Going, Manner, Outcome, Place, Seeming, lock, serve};

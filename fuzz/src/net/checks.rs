@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use p2p_node::protocol::address::PeerAddress;
-use p2p_node::protocol::limits;
-use p2p_node::protocol::message::{AckStatus, Message};
-use p2p_node::protocol::transaction::TransactionId;
+use meshpool::protocol::address::PeerAddress;
+use meshpool::protocol::limits;
+use meshpool::protocol::wire::{AckStatus, Message};
+use meshpool::protocol::transaction::TransactionId;
 
 use super::{Net, Node};
 use crate::check::{Fault, check_addresses, check_degree};

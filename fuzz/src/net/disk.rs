@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use p2p_node::protocol::transaction::{Transaction, TransactionId};
+use meshpool::protocol::transaction::{Transaction, TransactionId};
 
 /// `transactions.json`.
 #[derive(Debug, Default)]

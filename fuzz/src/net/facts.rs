@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use p2p_node::protocol::access::Certified;
-use p2p_node::protocol::identity::{Greeting, LinkId};
-use p2p_node::protocol::message::Message;
-use p2p_node::protocol::transaction::Transaction;
-use p2p_node::protocol::{Direction, Input};
+use meshpool::protocol::access::Certified;
+use meshpool::protocol::id::{Greeting, LinkId};
+use meshpool::protocol::wire::Message;
+use meshpool::protocol::transaction::Transaction;
+use meshpool::protocol::{Direction, Input};
 
 use super::Net;
 

@@ -14,14 +14,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use p2p_node::protocol::address::PeerAddress;
-use p2p_node::protocol::identity::LinkId;
-use p2p_node::protocol::json::Parser;
-use p2p_node::protocol::limits::Limits;
-use p2p_node::protocol::message::{Message, SearchId};
-use p2p_node::protocol::signature::Unsigned;
-use p2p_node::protocol::transaction::{Transaction, TransactionId};
-use p2p_node::protocol::{Config, Input, Protocol, RequestId};
+use meshpool::protocol::address::PeerAddress;
+use meshpool::protocol::id::LinkId;
+use meshpool::protocol::json::Parser;
+use meshpool::protocol::limits::Limits;
+use meshpool::protocol::wire::{Message, SearchId};
+use meshpool::protocol::signature::Unsigned;
+use meshpool::protocol::transaction::{Transaction, TransactionId};
+use meshpool::protocol::{Config, Input, Protocol, RequestId};
 
 use crate::check::Watch;
 use crate::names;

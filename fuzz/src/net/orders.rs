@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use p2p_node::protocol::identity::{Greeting, LinkId};
-use p2p_node::protocol::limits;
-use p2p_node::protocol::message::{Delivery, Message};
-use p2p_node::protocol::transaction::Transaction;
-use p2p_node::protocol::{Config, Direction, Input, Lane, Output};
+use meshpool::protocol::id::{Greeting, LinkId};
+use meshpool::protocol::limits;
+use meshpool::protocol::wire::{Delivery, Message};
+use meshpool::protocol::transaction::Transaction;
+use meshpool::protocol::{Config, Direction, Input, Lane, Output};
 
 use super::checks::keep;
 use super::{Feed, Link, Net, Node};

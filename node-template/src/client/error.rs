@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::protocol::address::PeerAddress;
-use crate::protocol::message::{InvalidBroadcast, Malformed};
 use crate::protocol::transaction::InvalidTransaction;
+use crate::protocol::wire::{InvalidBroadcast, Malformed};
 
 /// Why a client did not get what it asked for.
 #[derive(Debug, thiserror::Error)]

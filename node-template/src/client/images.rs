@@ -13,7 +13,7 @@ use super::{ACK_TIMEOUT, Client, ClientError, STATUS_TIMEOUT};
 use crate::images::ImageList;
 use crate::images::wire::{self, Announced, Failed, Fetch};
 use crate::protocol::address::PeerAddress;
-use crate::protocol::message::ImageName;
+use crate::protocol::wire::ImageName;
 #[cfg(feature = "tls")]
 use crate::tls::Credentials;
 

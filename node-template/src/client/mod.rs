@@ -6,7 +6,7 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let mut client = p2p_node::client::Client::connect(&"ws://localhost:4001".parse()?).await?;
+//! let mut client = meshpool::client::Client::connect(&"ws://localhost:4001".parse()?).await?;
 //! let ack = client.submit(r#"{"from":"ann","to":"bob","amount":5}"#).await?;
 //! println!("{:?}; sent on {} links", ack.status, ack.links);
 //! client.close().await;
@@ -41,13 +41,13 @@ pub use images::{IMAGE_TIMEOUT, ImageStream, list_images};
 
 use crate::protocol::address::PeerAddress;
 use crate::protocol::frame::Frame;
-use crate::protocol::identity::Greeting;
+use crate::protocol::id::Greeting;
 use crate::protocol::json::Parser;
 use crate::protocol::limits;
-use crate::protocol::message::{
+use crate::protocol::transaction::{Transaction, TransactionId};
+use crate::protocol::wire::{
     Ack, Broadcast, BroadcastFrame, BroadcastId, Delivery, Member, Members, Message, NetworkFrame, Status, StatusFrame,
 };
-use crate::protocol::transaction::{Transaction, TransactionId};
 use crate::transport::secure::dial_failed;
 use crate::transport::stream::Stream;
 use pump::{Pump, Step};

@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 use futures_util::{Sink, Stream};
 
 use super::{Client, ClientError, WINDOW, text};
-use crate::protocol::message::{Ack, Delivery, Message};
 use crate::protocol::transaction::{Transaction, TransactionId};
+use crate::protocol::wire::{Ack, Delivery, Message};
 
 /// What moved.
 pub(super) enum Step {

@@ -8,8 +8,8 @@ use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
 use super::*;
-use crate::protocol::identity::{NodeId, Session};
-use crate::protocol::message::{AckStatus, Summary};
+use crate::protocol::id::{NodeId, Session};
+use crate::protocol::wire::{AckStatus, Summary};
 
 type Socket = WebSocketStream<TcpStream>;
 

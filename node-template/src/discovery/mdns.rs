@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::protocol::address::Scope;
-use crate::protocol::record::Record;
+use crate::protocol::mdns_record::Record;
 use crate::protocol::{Input, limits};
 
 /// How long to wait before asking again after a subscription ended.

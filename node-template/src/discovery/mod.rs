@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::faults::Faults;
 use crate::protocol::Input;
-use crate::protocol::record::Record;
+use crate::protocol::mdns_record::Record;
 
 /// How a node finds others without being told of any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use super::folder::{Folder, Opened, blocking};
-use crate::protocol::message::ImageName;
+use crate::protocol::wire::ImageName;
 
 /// The folder's name.
 pub(super) const CACHE: &str = "image-cache";

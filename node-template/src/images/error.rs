@@ -1,6 +1,6 @@
 //! Why there is no image, each in one line.
 
-use crate::protocol::message::ImageName;
+use crate::protocol::wire::ImageName;
 
 /// Why an image was not given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

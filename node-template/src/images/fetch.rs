@@ -24,7 +24,7 @@ use super::{Image, ImageError, Images, Kept, add};
 use crate::protocol::SearchEnd;
 use crate::protocol::address::Scope;
 use crate::protocol::limits;
-use crate::protocol::message::{Found, ImageInfo, ImageName, SearchId};
+use crate::protocol::wire::{Found, ImageInfo, ImageName, SearchId};
 use crate::report::plain;
 use crate::transport::driver::Command;
 use crate::transport::{Socket, dialer};

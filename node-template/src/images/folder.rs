@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
 
-use crate::protocol::message::ImageName;
+use crate::protocol::wire::ImageName;
 
 /// Of how many files the digest is remembered. Beyond that all are forgotten, and made anew as they are asked for.
 const DIGESTS: usize = 4_096;

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::fetch::{Answer, Search};
 use super::{IMAGES, Images};
 use crate::protocol::limits;
-use crate::protocol::message::{ImageInfo, ImageName};
+use crate::protocol::wire::{ImageInfo, ImageName};
 
 /// How long answers are gathered: a few round trips through a large network.
 const GATHERED: Duration = Duration::from_secs(1);

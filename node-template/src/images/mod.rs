@@ -38,7 +38,7 @@ use folder::{Folder, Opened, blocking};
 
 use crate::faults::Faults;
 use crate::protocol::limits::{self, Limits};
-use crate::protocol::message::{ImageInfo, ImageName};
+use crate::protocol::wire::{ImageInfo, ImageName};
 use crate::transport::driver::Command;
 use crate::transport::secure::Live;
 

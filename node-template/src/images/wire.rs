@@ -14,9 +14,9 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::Images;
-use crate::protocol::identity::parse_hex32;
+use crate::protocol::id::parse_hex32;
 use crate::protocol::limits::CLOSE_REASON_BYTES;
-use crate::protocol::message::ImageName;
+use crate::protocol::wire::ImageName;
 
 /// The subprotocol's name.
 pub(crate) const PROTOCOL: &str = "p2p-node.image";

@@ -14,8 +14,8 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-use crate::protocol::chunked::Chunked;
 use crate::protocol::transaction::TransactionId;
+use crate::protocol::util::chunked_vec::Chunked;
 
 /// Where a row stands in the file. Three words of four bytes, so that an entry has no padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

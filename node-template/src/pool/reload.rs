@@ -17,8 +17,8 @@ use super::load::{self, Gather, Look};
 use super::read::RowReader;
 use super::repair::{self, Repair};
 use super::shared::Shared;
-use crate::protocol::chunked::Chunked;
 use crate::protocol::transaction::{IdMap, IdSet, Transaction, TransactionId};
+use crate::protocol::util::chunked_vec::Chunked;
 
 /// How many bytes of recently stored bodies are kept.
 const RECENT_BYTES: usize = 4 * 1024 * 1024;

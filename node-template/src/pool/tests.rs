@@ -16,9 +16,9 @@ use super::index::{Index, Place};
 use super::scan::{Damage, Scan, Verdict};
 use super::writer::Pauses;
 use super::{Opened, POOL_FILE, PoolError, Report, load, open_on, scan};
-use crate::protocol::chunked::Chunked;
 use crate::protocol::json::{Parser, write_pretty};
 use crate::protocol::transaction::{Transaction, TransactionId};
+use crate::protocol::util::chunked_vec::Chunked;
 
 mod power;
 

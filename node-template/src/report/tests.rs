@@ -1,5 +1,5 @@
 use super::*;
-use crate::protocol::identity::{LinkId, NodeId};
+use crate::protocol::id::{LinkId, NodeId};
 use crate::protocol::json::Parser;
 use crate::protocol::transaction::Transaction;
 

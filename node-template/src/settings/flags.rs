@@ -60,13 +60,13 @@ mod tests {
     use super::*;
 
     fn parse(words: &str) -> Flags {
-        let command = Flags::augment_args(clap::Command::new("p2p-node"));
+        let command = Flags::augment_args(clap::Command::new("meshpool"));
         Flags::from_arg_matches(&command.get_matches_from(words.split(' '))).expect(words)
     }
 
     #[test]
     fn peers_are_repeated_or_listed() {
-        let flags = parse("p2p-node -p localhost:1,ws://localhost:2 --peers localhost:3 -p=localhost:4");
+        let flags = parse("meshpool -p localhost:1,ws://localhost:2 --peers localhost:3 -p=localhost:4");
         assert_eq!(flags.peers, ["localhost:1", "ws://localhost:2", "localhost:3", "localhost:4"]);
     }
 
@@ -85,21 +85,21 @@ mod tests {
 
     #[test]
     fn a_bad_port_is_left_to_the_settings() {
-        assert_eq!(parse("p2p-node --port -1").port.as_deref(), Some("-1"));
-        assert_eq!(parse("p2p-node --port abc").port.as_deref(), Some("abc"));
+        assert_eq!(parse("meshpool --port -1").port.as_deref(), Some("-1"));
+        assert_eq!(parse("meshpool --port abc").port.as_deref(), Some("abc"));
     }
 
     #[test]
     fn requiring_signatures_needs_no_value() {
         let given = |words| parse(words).require_signatures;
-        assert_eq!(given("p2p-node --require-signatures --log debug").as_deref(), Some("1"));
-        assert_eq!(given("p2p-node --require-signatures=0").as_deref(), Some("0"));
-        assert_eq!(given("p2p-node"), None);
+        assert_eq!(given("meshpool --require-signatures --log debug").as_deref(), Some("1"));
+        assert_eq!(given("meshpool --require-signatures=0").as_deref(), Some("0"));
+        assert_eq!(given("meshpool"), None);
     }
 
     #[test]
     fn the_folder_is_the_current_one_unless_named() {
-        assert_eq!(parse("p2p-node --log debug").folder(), Path::new("."));
-        assert_eq!(parse("p2p-node --folder node-2").folder(), Path::new("node-2"));
+        assert_eq!(parse("meshpool --log debug").folder(), Path::new("."));
+        assert_eq!(parse("meshpool --folder node-2").folder(), Path::new("node-2"));
     }
 }

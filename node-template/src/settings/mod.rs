@@ -15,7 +15,7 @@ use crate::folder::{self, FolderError};
 use crate::interface;
 use crate::key::{KeyError, NODE_KEY, NodeKey};
 use crate::protocol::address::{NotAnAddress, PeerAddress};
-use crate::protocol::identity::NodeId;
+use crate::protocol::id::NodeId;
 use crate::protocol::limits::{self, Limits};
 use crate::report::plain;
 

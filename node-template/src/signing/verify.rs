@@ -10,7 +10,7 @@
 use ed25519_zebra::batch::{Item, Verifier};
 use ed25519_zebra::{Signature as Bytes, VerificationKeyBytes};
 
-use crate::protocol::identity::NodeId;
+use crate::protocol::id::NodeId;
 use crate::protocol::signature::Signature;
 
 /// What fails together is verified again in parts of so many, and a part that fails one by one: so one that is wrong among many costs less than if all were

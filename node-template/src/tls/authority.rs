@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use super::der;
 use crate::folder::{read_text, shown};
 use crate::key::{KeyError, NodeKey};
-use crate::protocol::identity::NodeId;
+use crate::protocol::id::NodeId;
 
 /// The file of an authority's certificate.
 pub const CA_CERTIFICATE: &str = "ca.pem";
@@ -77,7 +77,7 @@ pub enum AuthorityError {
     },
     /// The request is none.
     #[error(
-        "{path} is no request for a certificate of a node: make one in the node's folder with 'p2p-node --request-certificate > node.csr'"
+        "{path} is no request for a certificate of a node: make one in the node's folder with 'meshpool --request-certificate > node.csr'"
     )]
     NotARequest {
         /// The file.

@@ -69,7 +69,7 @@ pub enum CredentialsError {
     },
     /// The certificate is not that of the folder's key.
     #[error(
-        "{path} is the certificate of node {certificate}, but the folder's node.key is that of {key}: issue one for this key (p2p-node --request-certificate), or put the right key back"
+        "{path} is the certificate of node {certificate}, but the folder's node.key is that of {key}: issue one for this key (meshpool --request-certificate), or put the right key back"
     )]
     OtherKey {
         /// The file.
@@ -121,7 +121,7 @@ impl Credentials {
     pub fn load(folder: &Path, files: &Files, key: Arc<NodeKey>) -> Result<Self, CredentialsError> {
         const GET_CA: &str =
             "copy the network's ca.pem there (it is in the folder that 'cargo xtask new-network' made)";
-        const GET_CERTIFICATE: &str = "make a request with 'p2p-node --request-certificate > node.csr' and have it signed with 'cargo xtask issue-certificate --request node.csr -o node.pem'";
+        const GET_CERTIFICATE: &str = "make a request with 'meshpool --request-certificate > node.csr' and have it signed with 'cargo xtask issue-certificate --request node.csr -o node.pem'";
         let ca = read(folder, &files.ca, "NETWORK_CA", GET_CA)?;
         let own = read(folder, &files.certificate, "CERTIFICATE", GET_CERTIFICATE)?;
         let (path, ca_path) = (shown_file(folder, &files.certificate), shown_file(folder, &files.ca));

@@ -17,7 +17,7 @@ use super::stream::{Guarded, Stream};
 use super::{Socket, websocket_config};
 use crate::protocol::access::Certified;
 use crate::protocol::address::{PeerAddress, Scope};
-use crate::protocol::identity::Greeting;
+use crate::protocol::id::Greeting;
 use crate::protocol::limits::Limits;
 
 /// A connection that we opened.

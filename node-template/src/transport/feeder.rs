@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::queue::{Gone, Item, Queue};
 use crate::pool::Pool;
 use crate::protocol::Lane;
-use crate::protocol::identity::Session;
-use crate::protocol::message::Delivery;
+use crate::protocol::id::Session;
 use crate::protocol::transaction::Transaction;
+use crate::protocol::wire::Delivery;
 
 /// How long feeding rests when the file can not be read; the core will ask again.
 const REST: Duration = Duration::from_secs(1);

@@ -28,11 +28,11 @@ use super::rate::Rate;
 use super::{Arrival, Read, Socket};
 use crate::hook::Validator;
 use crate::protocol::Lane;
-use crate::protocol::identity::LinkId;
+use crate::protocol::id::LinkId;
 use crate::protocol::json::Parser;
 use crate::protocol::limits;
-use crate::protocol::message::Message;
 use crate::protocol::transaction::{Origin, origin_of_frame};
+use crate::protocol::wire::Message;
 
 /// How many messages, and …
 const BATCH_MESSAGES: usize = 128;

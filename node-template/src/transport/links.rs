@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use super::driver::{Driver, Outgoing};
 use super::queue::Item;
 use crate::protocol::Lane;
+use crate::protocol::LinkKind;
 use crate::protocol::event::PeerName;
-use crate::protocol::identity::LinkId;
-use crate::protocol::view::LinkKind;
+use crate::protocol::id::LinkId;
 
 /// An open link.
 #[derive(Debug, Clone)]

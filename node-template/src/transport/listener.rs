@@ -28,7 +28,7 @@ use super::{Arrival, Socket, websocket_config};
 use crate::images::{Images, wire};
 use crate::protocol::access::Certified;
 use crate::protocol::address::Scope;
-use crate::protocol::identity::Greeting;
+use crate::protocol::id::Greeting;
 use crate::protocol::limits::Limits;
 
 /// How long accepting rests when the system has no descriptor left: long enough not to spin, short enough that nobody notices.

@@ -32,10 +32,10 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use crate::protocol::access::Certified;
-use crate::protocol::identity::LinkId;
+use crate::protocol::id::LinkId;
 use crate::protocol::limits;
-use crate::protocol::message::{Malformed, Message};
 use crate::protocol::transaction::Origin;
+use crate::protocol::wire::{Malformed, Message};
 
 /// A WebSocket whose upgrade is done.
 pub(crate) type Socket = WebSocketStream<outlet::Outlet<inlet::Inlet<stream::Stream<stream::Guarded>>>>;

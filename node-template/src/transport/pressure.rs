@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::protocol::identity::LinkId;
+use crate::protocol::id::LinkId;
 
 /// How long one link may hold clients up in a row.
 const AT_MOST: Duration = Duration::from_secs(1);

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::pressure::Pressure;
 use crate::protocol::Lane;
 use crate::protocol::frame::Frame;
-use crate::protocol::identity::LinkId;
+use crate::protocol::id::LinkId;
 use crate::protocol::transaction::{Origin, origin_text_of_frame};
 
 /// One thing to be sent.
@@ -313,7 +313,7 @@ mod tests {
     #[test]
     fn the_transactions_of_an_origin_can_be_dropped_and_leave_their_room() {
         let queue = queue(1_000, 100);
-        let origin = |n: u8| Origin::Node(crate::protocol::identity::NodeId([n; 32]));
+        let origin = |n: u8| Origin::Node(crate::protocol::id::NodeId([n; 32]));
         let frame =
             |n: u8| Item::Text(format!(r#"{{"type":"TRANSACTION","data":{{}},"from":"{}"}}"#, origin(n)).into());
         let bytes = frame(1).bytes();

@@ -14,8 +14,8 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
 use crate::protocol::limits::{LINK_ORIGINS, LINK_TIMES};
-use crate::protocol::message::Message;
 use crate::protocol::transaction::Origin;
+use crate::protocol::wire::Message;
 
 /// What one link may bring, kept as virtual clocks that run ahead of the real one by what was used (GCRA).
 #[derive(Debug)]

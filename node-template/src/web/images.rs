@@ -17,7 +17,7 @@ use futures_util::stream::{Stream, try_unfold};
 use super::api::Shared;
 use super::problem::Problem;
 use crate::images::{Image, ImageError, Kept};
-use crate::protocol::message::ImageName;
+use crate::protocol::wire::ImageName;
 
 /// How much of an image is read at once, in bytes: so much memory each request takes.
 const BLOCK: usize = 128 * 1024;

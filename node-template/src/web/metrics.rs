@@ -16,9 +16,9 @@ use super::api::{Shared, State};
 use super::problem::Problem;
 use crate::images;
 use crate::network::OpenLink;
+use crate::protocol::LinkKind;
 use crate::protocol::counters::Counters;
-use crate::protocol::message::Status;
-use crate::protocol::view::LinkKind;
+use crate::protocol::wire::Status;
 
 /// Upper ends of the classes of delays, in seconds: from one host to another continent, and what came late.
 const DELAYS: [f64; 11] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
@@ -56,7 +56,7 @@ impl Delays {
 pub(super) async fn metrics(FromState(state): FromState<Shared>) -> Result<Response, Problem> {
     let (status, links) = (state.node.status().await?, state.node.links().await?);
     let nodes = state.hub.view().await?.network.nodes.len();
-    let mut registry = Registry::with_prefix("p2p_node");
+    let mut registry = Registry::with_prefix("meshpool");
     gauges(&mut registry, &state, &status, &links, nodes);
     registry.register_with_unit(
         "transaction_delay",

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::network::OpenLink;
-use crate::protocol::message::{Member, PeerState, Status};
-use crate::protocol::view::LinkKind;
+use crate::protocol::LinkKind;
+use crate::protocol::wire::{Member, PeerState, Status};
 use crate::report::plain;
 
 /// How things stand.

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use p2p_node::Network;
-use p2p_node::client::Client;
-use p2p_node::key::NodeKey;
-use p2p_node::protocol::address::PeerAddress;
-use p2p_node::tls::{Authority, Credentials, Files, NODE_VALIDITY};
+use meshpool::Network;
+use meshpool::client::Client;
+use meshpool::key::NodeKey;
+use meshpool::protocol::address::PeerAddress;
+use meshpool::tls::{Authority, Credentials, Files, NODE_VALIDITY};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;

@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use p2p_node::protocol::identity::{LinkId, NodeId, Session};
-use p2p_node::protocol::json::Parser;
-use p2p_node::protocol::limits::Limits;
-use p2p_node::protocol::message::Message;
-use p2p_node::protocol::{Config, Direction, Input, Output, Protocol};
+use meshpool::protocol::id::{LinkId, NodeId, Session};
+use meshpool::protocol::json::Parser;
+use meshpool::protocol::limits::Limits;
+use meshpool::protocol::wire::Message;
+use meshpool::protocol::{Config, Direction, Input, Output, Protocol};
 use serde_json::{Value, json};
 
 /// A core, its clock, and the orders that it gave and nobody carried out.
@@ -37,7 +37,7 @@ impl Core {
             genesis: None,
             since: 0,
             limits,
-            signer: std::sync::Arc::new(p2p_node::protocol::signature::Unsigned),
+            signer: std::sync::Arc::new(meshpool::protocol::signature::Unsigned),
             seed: 7,
         };
         let now = Instant::now();

@@ -2,10 +2,10 @@
 
 use std::ops::Deref;
 
-use p2p_node::events::Events;
-use p2p_node::protocol::event::Event;
-use p2p_node::protocol::limits::Limits;
-use p2p_node::{Network, Node};
+use meshpool::events::Events;
+use meshpool::protocol::event::Event;
+use meshpool::protocol::limits::Limits;
+use meshpool::{Network, Node};
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use futures_util::{SinkExt, StreamExt};
-use p2p_node::protocol::identity::{Greeting, NodeId, Session};
+use meshpool::protocol::id::{Greeting, NodeId, Session};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, TcpStream};

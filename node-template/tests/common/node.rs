@@ -280,7 +280,7 @@ pub async fn full_mesh(nodes: &[Node]) {
 
 fn spawn(program: &Program, folder: &Path) -> Run {
     let mut command = match program {
-        Program::Ours => Command::new(env!("CARGO_BIN_EXE_p2p-node")),
+        Program::Ours => Command::new(env!("CARGO_BIN_EXE_meshpool")),
         Program::JavaScript(flags) => {
             let mut command = Command::new("node");
             command.arg(interop().join("node.mjs")).args(flags).arg("--until-stdin-ends");

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use p2p_node::protocol::address::{PeerAddress, Scope};
+use meshpool::protocol::address::{PeerAddress, Scope};
 use proptest::prelude::*;
 
 use super::generated::{addresses, config};

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use p2p_node::protocol::address::PeerAddress;
-use p2p_node::protocol::frame::Frame;
-use p2p_node::protocol::identity::{NodeId, Session};
-use p2p_node::protocol::json::Parser;
-use p2p_node::protocol::message::{
+use meshpool::protocol::address::PeerAddress;
+use meshpool::protocol::frame::Frame;
+use meshpool::protocol::id::{NodeId, Session};
+use meshpool::protocol::json::Parser;
+use meshpool::protocol::transaction::{Origin, Transaction, TransactionId};
+use meshpool::protocol::wire::{
     Ack, AckStatus, AnnounceFrame, Announcement, Beacon, Broadcast, BroadcastFrame, BroadcastId, Declined, Delivery,
     Handshake, Join, Member, Members, Message, NetworkFrame, NodeInfo, OtherSet, PeerRow, PeerState, Sample, Status,
     StatusFrame, Step, Summary, SyncFrame, Want, graft_frame, prune_frame, want_frame,
 };
-use p2p_node::protocol::transaction::{Origin, Transaction, TransactionId};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;

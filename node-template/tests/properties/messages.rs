@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use p2p_node::protocol::json::Parser;
-use p2p_node::protocol::message::{Delivery, Malformed, Message};
-use p2p_node::protocol::transaction::origin_of_frame;
+use meshpool::protocol::json::Parser;
+use meshpool::protocol::transaction::origin_of_frame;
+use meshpool::protocol::wire::{Delivery, Malformed, Message};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;

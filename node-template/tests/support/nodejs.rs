@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use p2p_node::protocol::json::{JsonError, Kind, Parser, write_pretty};
-use p2p_node::protocol::transaction::Transaction;
+use meshpool::protocol::json::{JsonError, Kind, Parser, write_pretty};
+use meshpool::protocol::transaction::Transaction;
 use serde::Deserialize;
 
 /// What Node.js says of a text that is JSON to it; see `support/oracle.js`.

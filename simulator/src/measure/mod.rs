@@ -10,7 +10,7 @@ mod trouble;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use p2p_node::protocol::limits::Limits;
+use meshpool_proto::limits::Limits;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use p2p_node::protocol::identity::LinkId;
+use meshpool_proto::id::LinkId;
 use rand::RngExt;
 
 use super::{Network, Report, WINDOW_BYTES};

@@ -10,10 +10,10 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use p2p_node::protocol::address::PeerAddress;
-use p2p_node::protocol::frame::Frame;
-use p2p_node::protocol::identity::{Greeting, LinkId};
-use p2p_node::protocol::limits::Limits;
+use meshpool_proto::address::PeerAddress;
+use meshpool_proto::frame::Frame;
+use meshpool_proto::id::{Greeting, LinkId};
+use meshpool_proto::limits::Limits;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 

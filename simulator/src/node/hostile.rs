@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use meshpool_proto::frame::Frame;
+use meshpool_proto::id::{LinkId, NodeId};
+use meshpool_proto::transaction::Origin;
+use meshpool_proto::wire::{Message, Step, Summary, SyncFrame, graft_frame, prune_frame};
 use negentropy::{Id, Negentropy, NegentropyStorageVector};
-use p2p_node::protocol::frame::Frame;
-use p2p_node::protocol::identity::{LinkId, NodeId};
-use p2p_node::protocol::message::{Message, Step, Summary, SyncFrame, graft_frame, prune_frame};
-use p2p_node::protocol::transaction::Origin;
 use rand::RngExt;
 
 use super::Node;

@@ -12,13 +12,13 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use p2p_node::protocol::address::PeerAddress;
-use p2p_node::protocol::frame::Frame;
-use p2p_node::protocol::identity::{Greeting, LinkId, NodeId, Session};
-use p2p_node::protocol::message::Message;
-use p2p_node::protocol::signature::Unsigned;
-use p2p_node::protocol::transaction::{Transaction, TransactionId};
-use p2p_node::protocol::{Config, Direction, Input, Protocol, RequestId};
+use meshpool_proto::address::PeerAddress;
+use meshpool_proto::frame::Frame;
+use meshpool_proto::id::{Greeting, LinkId, NodeId, Session};
+use meshpool_proto::signature::Unsigned;
+use meshpool_proto::transaction::{Transaction, TransactionId};
+use meshpool_proto::wire::Message;
+use meshpool_proto::{Config, Direction, Input, Protocol, RequestId};
 use rand::RngExt;
 
 use crate::check::{Broken, Fault, Watch, check_addresses, check_degree};
@@ -203,7 +203,7 @@ impl Node {
     }
 
     /// What the core counted in this run.
-    pub fn counters(&self) -> p2p_node::protocol::counters::Counters {
+    pub fn counters(&self) -> meshpool_proto::counters::Counters {
         self.core.as_ref().map(|core| *core.counters()).unwrap_or_default()
     }
 

@@ -1,10 +1,10 @@
 //! Carrying out what a core orders, and checking each order while doing so.
 
-use p2p_node::protocol::event::Event;
-use p2p_node::protocol::identity::LinkId;
-use p2p_node::protocol::message::{AckStatus, Message};
-use p2p_node::protocol::transaction::Transaction;
-use p2p_node::protocol::{Input, Lane, Output, Protocol};
+use meshpool_proto::event::Event;
+use meshpool_proto::id::LinkId;
+use meshpool_proto::transaction::Transaction;
+use meshpool_proto::wire::{AckStatus, Message};
+use meshpool_proto::{Input, Lane, Output, Protocol};
 
 use super::{Conduct, Feed, Node};
 use crate::check::{Broken, Fault, Invariant};

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use p2p_node::protocol::Input;
-use p2p_node::protocol::identity::LinkId;
-use p2p_node::protocol::message::Delivery;
-use p2p_node::protocol::transaction::{Transaction, TransactionId};
+use meshpool_proto::Input;
+use meshpool_proto::id::LinkId;
+use meshpool_proto::transaction::{Transaction, TransactionId};
+use meshpool_proto::wire::Delivery;
 use rand::RngExt;
 
 use super::{Disk, Node};

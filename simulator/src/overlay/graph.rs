@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use p2p_node::protocol::identity::NodeId;
+use meshpool_proto::id::NodeId;
 
 use super::broken;
 use crate::check::{Broken, Invariant};

@@ -8,9 +8,9 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use p2p_node::protocol::json::Parser;
-use p2p_node::protocol::limits::Limits;
-use p2p_node::protocol::transaction::Transaction;
+use meshpool_proto::json::Parser;
+use meshpool_proto::limits::Limits;
+use meshpool_proto::transaction::Transaction;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};

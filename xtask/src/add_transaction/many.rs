@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use futures_util::{Stream, stream};
-use p2p_node::client::Client;
-use p2p_node::protocol::json::Parser;
-use p2p_node::protocol::transaction::Transaction;
+use meshpool::client::Client;
+use meshpool::protocol::json::Parser;
+use meshpool::protocol::transaction::Transaction;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -24,7 +24,7 @@ use super::{Arguments, pools, signer, target};
 use crate::nodes;
 use crate::terminal::{count, plain, tell};
 use crate::workspace::{Folder, Workspace};
-use p2p_node::stamp::Stamp;
+use meshpool::stamp::Stamp;
 
 /// How many lines are read ahead of the network.
 const READ_AHEAD: usize = 1_024;

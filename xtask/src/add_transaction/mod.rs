@@ -11,13 +11,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail};
-use p2p_node::client::Client;
-use p2p_node::key::NodeKey;
-use p2p_node::protocol::json::{JsonError, Parser};
-use p2p_node::protocol::message::{Ack, AckStatus};
-use p2p_node::protocol::transaction::{InvalidTransaction, Transaction};
-use p2p_node::signing;
-use p2p_node::stamp::Stamp;
+use meshpool::client::Client;
+use meshpool::key::NodeKey;
+use meshpool::protocol::json::{JsonError, Parser};
+use meshpool::protocol::transaction::{InvalidTransaction, Transaction};
+use meshpool::protocol::wire::{Ack, AckStatus};
+use meshpool::signing;
+use meshpool::stamp::Stamp;
 
 use crate::nodes::{self, Found};
 use crate::terminal::{self, plain, tell};

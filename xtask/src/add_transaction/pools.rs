@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use futures_util::future::join_all;
-use p2p_node::client::Client;
-use p2p_node::protocol::limits::STATUS_IDS;
-use p2p_node::protocol::transaction::TransactionId;
+use meshpool::client::Client;
+use meshpool::protocol::limits::STATUS_IDS;
+use meshpool::protocol::transaction::TransactionId;
 use tokio::time::{Instant, sleep};
 
 use crate::nodes;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fmt::Write;
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
-use p2p_node::protocol::message::{Ack, AckStatus};
-use p2p_node::protocol::transaction::TransactionId;
+use meshpool::protocol::transaction::TransactionId;
+use meshpool::protocol::wire::{Ack, AckStatus};
 
 use super::reason;
 use crate::terminal::{count, plain};

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use p2p_node::protocol::json::Parser;
+use meshpool::protocol::json::Parser;
 
 /// What Node.js says of some folders' files.
 pub(super) struct Judged {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
-use p2p_node::protocol::message::Status;
+use meshpool::protocol::wire::Status;
 use tokio::time::sleep;
 
 use crate::process::Process;

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use data_encoding::HEXLOWER;
 use futures_util::{SinkExt, StreamExt};
-use p2p_node::key::{NODE_KEY, NodeKey};
-use p2p_node::protocol::address::PeerAddress;
-use p2p_node::protocol::identity::{NodeId, Session};
-use p2p_node::protocol::message::{Handshake, NodeInfo, PROTOCOL};
-use p2p_node::tls::{Authority, Credentials, Files, NODE_CERTIFICATE, NODE_VALIDITY};
+use meshpool::key::{NODE_KEY, NodeKey};
+use meshpool::protocol::address::PeerAddress;
+use meshpool::protocol::id::{NodeId, Session};
+use meshpool::protocol::wire::{Handshake, NodeInfo, PROTOCOL};
+use meshpool::tls::{Authority, Credentials, Files, NODE_CERTIFICATE, NODE_VALIDITY};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -56,7 +56,7 @@ impl Side {
         for folder in [&node, &own] {
             fs::create_dir_all(folder).with_context(|| format!("{} can not be made", folder.display()))?;
         }
-        fs::write(node.join(p2p_node::pool::POOL_FILE), "[]")?;
+        fs::write(node.join(meshpool::pool::POOL_FILE), "[]")?;
         let authority = secure.then(|| Authority::create(&folder.join("ca"))).transpose()?;
         if let Some(authority) = &authority {
             let key = NodeKey::load_or_create(&node)?;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use p2p_node::protocol::message::Member;
+use meshpool::protocol::wire::Member;
 
 use super::label;
 

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
-use p2p_node::protocol::message::Member;
+use meshpool::protocol::wire::Member;
 use serde_json::json;
 
 use crate::add_transaction::target;

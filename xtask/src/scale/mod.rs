@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use futures_util::stream;
-use p2p_node::pool;
-use p2p_node::protocol::json::Parser;
-use p2p_node::protocol::transaction::Transaction;
+use meshpool::pool;
+use meshpool::protocol::json::Parser;
+use meshpool::protocol::transaction::Transaction;
 
 use crate::process::{Process, prepare};
 use crate::terminal::{number, table, tell};

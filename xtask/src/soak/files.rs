@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::io::{BufReader, Read};
 
 use anyhow::{Context, Result};
-use p2p_node::protocol::json::Parser;
-use p2p_node::protocol::transaction::{Transaction, TransactionId};
+use meshpool::protocol::json::Parser;
+use meshpool::protocol::transaction::{Transaction, TransactionId};
 use serde_json::value::RawValue;
 
 use super::node::Node;

@@ -3,8 +3,8 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use p2p_node::protocol::message::{Ack, AckStatus};
-use p2p_node::protocol::transaction::TransactionId;
+use meshpool::protocol::transaction::TransactionId;
+use meshpool::protocol::wire::{Ack, AckStatus};
 
 /// How many transactions are kept for those who send them once more.
 const RECENT: usize = 1_000;

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use p2p_node::client::Client;
-use p2p_node::protocol::address::PeerAddress;
-use p2p_node::protocol::message::Summary;
+use meshpool::client::Client;
+use meshpool::protocol::address::PeerAddress;
+use meshpool::protocol::wire::Summary;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
@@ -50,7 +50,7 @@ impl Node {
         fs::create_dir_all(&folder).with_context(|| format!("{} can not be made", folder.display()))?;
         fs::write(folder.join(".env"), format!("PORT={PORT}\n{settings}"))?;
         fs::write(folder.join("known-peers.json"), serde_json::to_string(known)?)?;
-        fs::write(folder.join(p2p_node::pool::POOL_FILE), "[]")?;
+        fs::write(folder.join(meshpool::pool::POOL_FILE), "[]")?;
         Ok(Self { name, folder, seat, binary, process: Mutex::new(None), pid: AtomicU32::new(0) })
     }
 
@@ -147,7 +147,7 @@ impl Node {
 
     /// Its pool's file.
     pub(super) fn pool_file(&self) -> Result<File> {
-        let path = self.folder.join(p2p_node::pool::POOL_FILE);
+        let path = self.folder.join(meshpool::pool::POOL_FILE);
         File::open(&path).with_context(|| format!("{} can not be opened", path.display()))
     }
 }

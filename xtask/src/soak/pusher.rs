@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use futures_util::stream;
-use p2p_node::client::Client;
-use p2p_node::protocol::json::Parser;
-use p2p_node::protocol::transaction::Transaction;
+use meshpool::client::Client;
+use meshpool::protocol::json::Parser;
+use meshpool::protocol::transaction::Transaction;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::IndexedRandom;
 use tokio::sync::mpsc;

@@ -98,9 +98,9 @@ async fn look(node: &Node, pid: u32, began: Instant) -> Result<Sample> {
         own: field(&rollup, "Anonymous:")? * 1024.0,
         descriptors: fs::read_dir(format!("/proc/{pid}/fd"))?.count() as f64,
         threads: field(&status, "Threads:")?,
-        tasks: field(&metrics, "p2p_node_tasks ")?,
-        pool: field(&metrics, "p2p_node_pool_transactions ")?,
-        links: metrics.lines().filter(|line| line.starts_with("p2p_node_links{")).filter_map(last_number).sum(),
+        tasks: field(&metrics, "meshpool_tasks ")?,
+        pool: field(&metrics, "meshpool_pool_transactions ")?,
+        links: metrics.lines().filter(|line| line.starts_with("meshpool_links{")).filter_map(last_number).sum(),
     })
 }
 
@@ -128,10 +128,10 @@ mod tests {
 
     #[test]
     fn numbers_are_read() {
-        let text = "Rss:   12 kB\np2p_node_tasks 7\np2p_node_links{kind=\"full\"} 3\n";
+        let text = "Rss:   12 kB\nmeshpool_tasks 7\nmeshpool_links{kind=\"full\"} 3\n";
         assert_eq!(number(text, "Rss:"), Some(12.0));
-        assert_eq!(number(text, "p2p_node_tasks "), Some(7.0));
+        assert_eq!(number(text, "meshpool_tasks "), Some(7.0));
         assert_eq!(number(text, "Threads:"), None);
-        assert_eq!(last_number("p2p_node_links{kind=\"full\"} 3"), Some(3.0));
+        assert_eq!(last_number("meshpool_links{kind=\"full\"} 3"), Some(3.0));
     }
 }

@@ -18,7 +18,7 @@ struct Message {
 pub(crate) fn node(workspace: &Workspace, release: bool) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--package", "p2p-node", "--bin", "p2p-node"]);
+    command.args(["build", "--package", "meshpool", "--bin", "meshpool"]);
     command.args(["--message-format", "json-render-diagnostics"]);
     if release {
         command.arg("--release");

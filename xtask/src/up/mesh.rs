@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use p2p_node::client::Client;
-use p2p_node::protocol::address::{PeerAddress, Scope};
-use p2p_node::protocol::message::Status;
+use meshpool::client::Client;
+use meshpool::protocol::address::{PeerAddress, Scope};
+use meshpool::protocol::wire::Status;
 use tokio::time::sleep;
 
 use super::Live;
@@ -89,7 +89,7 @@ fn same_port_here(a: &str, b: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use p2p_node::protocol::message::Summary;
+    use meshpool::protocol::wire::Summary;
 
     use super::*;
 

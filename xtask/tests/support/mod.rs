@@ -9,9 +9,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use p2p_node::protocol::identity::{Greeting, NodeId, Session};
-use p2p_node::protocol::json::Parser;
-use p2p_node::protocol::message::{
+use meshpool::protocol::id::{Greeting, NodeId, Session};
+use meshpool::protocol::json::Parser;
+use meshpool::protocol::wire::{
     Ack, AckStatus, Member, Members, Message, NetworkFrame, PeerRow, PeerState, Status, StatusFrame, Summary,
 };
 use tempfile::TempDir;

@@ -5,9 +5,9 @@ use std::io::Read;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use p2p_node::Network;
-use p2p_node::protocol::event::Event;
-use p2p_node::settings::{Flags, Settings};
+use meshpool::Network;
+use meshpool::protocol::event::Event;
+use meshpool::settings::{Flags, Settings};
 use rivals::Delays;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;

@@ -13,8 +13,8 @@ use crate::protocol::access::{Access, Certified};
 use crate::protocol::address::PeerAddress;
 #[cfg(feature = "tls")]
 use crate::protocol::event::Event;
-use crate::protocol::message::{ImageName, Member, SearchId, Status};
 use crate::protocol::transaction::{Transaction, TransactionId};
+use crate::protocol::wire::{ImageName, Member, SearchId, Status};
 use crate::protocol::{Input, RequestId, Submission, Told};
 use crate::transport::links::OpenLink;
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{Driver, FAULT};
 use crate::protocol::address::PeerAddress;
-use crate::protocol::identity::{Greeting, LinkId};
-use crate::protocol::message::{ImageInfo, SearchId};
+use crate::protocol::id::{Greeting, LinkId};
+use crate::protocol::wire::{ImageInfo, SearchId};
 use crate::protocol::{Direction, Input};
 use crate::transport::dialer::Dialled;
 use crate::transport::feeder::{feed, fetch};

@@ -7,7 +7,7 @@ use super::{Driver, Errand, FAULT, WANTED};
 use crate::images::Answer;
 use crate::protocol::event::Event;
 use crate::protocol::frame::Frame;
-use crate::protocol::identity::LinkId;
+use crate::protocol::id::LinkId;
 use crate::protocol::{Input, Lane, Output};
 use crate::transport::dialer;
 use crate::transport::queue::{Farewell, Item};

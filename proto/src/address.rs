@@ -1,0 +1,278 @@
+//! Where a peer can be dialled: `ws://host:port`, parsed at the edge and compared by its normal form ever after.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::limits;
+
+/// The address of a peer: scheme, host, port, and nothing else.
+///
+/// The text is normal (host in lower case, IP addresses in their shortest form, no trailing slash), so two addresses are the same if and only if
+/// they compare equal. A clone allocates nothing. `localhost`, `127.0.0.1` and `[::1]` stay three addresses: that they may lead to one node shows when they are dialled.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerAddress {
+    host: Host,
+    port: u16,
+    secure: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Host {
+    Name(Arc<str>),
+    Ip(IpAddr),
+}
+
+/// Why a text is no peer address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is no peer address: {reason}; write it as ws://host:port")]
+pub struct NotAnAddress {
+    text: String,
+    reason: &'static str,
+}
+
+impl NotAnAddress {
+    /// What is wrong with the text, without the text.
+    pub fn reason(&self) -> &'static str {
+        self.reason
+    }
+}
+
+/// From how far away an address makes sense: a stranger must not send us to our own loopback services, nor into our private network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// This host only: `localhost`, 127.0.0.0/8, ::1.
+    Loopback,
+    /// A private network: RFC 1918, RFC 4193, link-local, carrier-grade NAT (RFC 6598).
+    Private,
+    /// Anything else, names included.
+    Public,
+}
+
+impl Scope {
+    /// The scope of an IP address.
+    pub fn of(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(ip) => Self::of_v4(ip),
+            IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
+                Some(v4) => Self::of_v4(v4),
+                None if ip.is_loopback() || ip.is_unspecified() => Self::Loopback,
+                None if ip.is_unique_local() || ip.is_unicast_link_local() => Self::Private,
+                None => Self::Public,
+            },
+        }
+    }
+
+    fn of_v4(ip: Ipv4Addr) -> Self {
+        let [a, b, ..] = ip.octets();
+        if ip.is_loopback() || a == 0 {
+            Self::Loopback
+        } else if ip.is_private() || ip.is_link_local() || (a == 100 && (64..128).contains(&b)) {
+            Self::Private
+        } else {
+            Self::Public
+        }
+    }
+
+    /// Whether a peer whose connection has this scope may tell us an address of the scope `address`: loopback only from loopback, private only
+    /// from private or loopback.
+    pub fn may_tell(self, address: Self) -> bool {
+        self <= address
+    }
+}
+
+impl PeerAddress {
+    /// An address from its parts; `host` is a name or an IP address, IPv6 with or without brackets.
+    ///
+    /// # Errors
+    /// [`NotAnAddress`] if the host is no host name or the port is 0.
+    pub fn new(host: &str, port: u16) -> Result<Self, NotAnAddress> {
+        let bracketed =
+            if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() };
+        format!("ws://{bracketed}:{port}").parse()
+    }
+
+    /// The host as it is dialled: a name, or an IP address without brackets.
+    pub fn host(&self) -> String {
+        match &self.host {
+            Host::Name(name) => name.to_string(),
+            Host::Ip(ip) => ip.to_string(),
+        }
+    }
+
+    /// The port, never 0.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The same host and port as a `wss` address.
+    #[must_use]
+    pub fn secured(self) -> Self {
+        Self { secure: true, ..self }
+    }
+
+    /// Whether it is a `wss` address.
+    pub fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    /// From how far away this address makes sense.
+    pub fn scope(&self) -> Scope {
+        match &self.host {
+            Host::Name(name) if **name == *"localhost" || name.ends_with(".localhost") => Scope::Loopback,
+            Host::Name(_) => Scope::Public,
+            Host::Ip(ip) => Scope::of(*ip),
+        }
+    }
+}
+
+impl FromStr for PeerAddress {
+    type Err = NotAnAddress;
+
+    /// Reads `ws://host:port` or `wss://host:port`, with or without one slash at the end.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse(text)
+            .map_err(|reason| NotAnAddress { text: text.chars().take(limits::SHOWN_CHARACTERS).collect(), reason })
+    }
+}
+
+fn parse(text: &str) -> Result<PeerAddress, &'static str> {
+    if text.len() > limits::ADDRESS_BYTES {
+        return Err("it is longer than 256 bytes");
+    }
+    let (scheme, rest) = text.split_once("://").ok_or("it has no ws://")?;
+    let secure = match scheme {
+        _ if scheme.eq_ignore_ascii_case("ws") => false,
+        _ if scheme.eq_ignore_ascii_case("wss") => true,
+        _ => return Err("its scheme is not ws or wss"),
+    };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    if rest.contains(['/', '?', '#', '@', '\\']) {
+        return Err("it has more than a host and a port");
+    }
+    let (host, port) = rest.rsplit_once(':').ok_or("it has no port")?;
+    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("its port is not a number");
+    }
+    let port = port.parse().ok().filter(|port| *port != 0).ok_or("its port is not from 1 to 65535")?;
+    Ok(PeerAddress { host: parse_host(host)?, port, secure })
+}
+
+fn parse_host(host: &str) -> Result<Host, &'static str> {
+    if let Some(v6) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        let ip: Ipv6Addr = v6.parse().map_err(|_| "its host in brackets is no IPv6 address")?;
+        return Ok(Host::Ip(ip.into()));
+    }
+    if let Ok(ip) = host.parse::<Ipv4Addr>() {
+        return Ok(Host::Ip(ip.into()));
+    }
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    // A last label of digits is an IPv4 address in one of its old spellings (2130706433, 0x7f.1): each system reads it differently.
+    let last = host.rsplit('.').next().unwrap_or_default();
+    let numeric = last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x") || last.starts_with("0X");
+    if host.len() > 253 || !host.split('.').all(label) || numeric {
+        return Err("its host is neither a name nor an IP address");
+    }
+    Ok(Host::Name(host.to_ascii_lowercase().into()))
+}
+
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.secure { "wss://" } else { "ws://" })?;
+        match &self.host {
+            Host::Name(name) => f.write_str(name)?,
+            Host::Ip(IpAddr::V4(ip)) => ip.fmt(f)?,
+            Host::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]")?,
+        }
+        write!(f, ":{}", self.port)
+    }
+}
+
+impl fmt::Debug for PeerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> PeerAddress {
+        text.parse().expect(text)
+    }
+
+    #[test]
+    fn spellings_of_one_address_are_one_address() {
+        for (spelling, normal) in [
+            ("ws://LocalHost:4001/", "ws://localhost:4001"),
+            ("WS://127.0.0.1:04001", "ws://127.0.0.1:4001"),
+            ("ws://[0:0:0:0:0:0:0:1]:4001", "ws://[::1]:4001"),
+            ("wss://Example.org:443", "wss://example.org:443"),
+        ] {
+            assert_eq!(address(spelling).to_string(), normal);
+            assert_eq!(address(spelling), address(normal));
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_says_why() {
+        for text in [
+            "",
+            "localhost:4001",
+            "http://localhost:4001",
+            "ws://localhost",
+            "ws://localhost:",
+            "ws://localhost:0",
+            "ws://localhost:70000",
+            "ws://localhost:+1",
+            "ws://localhost:4001/path",
+            "ws://localhost:4001//",
+            "ws://localhost:4001?a",
+            "ws://localhost:4001#a",
+            "ws://user@localhost:4001",
+            "ws://:4001",
+            "ws://::1:4001",
+            "ws://[::1:4001",
+            "ws://a b:4001",
+            "ws://a..b:4001",
+            "ws://-a:4001",
+            "ws://2130706433:4001",
+            "ws://0x7f.1:4001",
+            "ws://127.1:4001",
+            "ws://\u{1b}[31m:4001",
+        ] {
+            let error = text.parse::<PeerAddress>().expect_err(text);
+            assert!(error.to_string().contains("ws://host:port"), "{error}");
+            assert!(!error.to_string().contains('\u{1b}'), "escapes are escaped");
+        }
+        let long = format!("ws://{}:4001", "a.".repeat(130));
+        assert!(long.parse::<PeerAddress>().is_err());
+    }
+
+    #[test]
+    fn scopes() {
+        for (text, scope) in [
+            ("ws://localhost:1", Scope::Loopback),
+            ("ws://127.9.9.9:1", Scope::Loopback),
+            ("ws://0.0.0.0:1", Scope::Loopback),
+            ("ws://[::1]:1", Scope::Loopback),
+            ("ws://[::ffff:127.0.0.1]:1", Scope::Loopback),
+            ("ws://10.0.0.1:1", Scope::Private),
+            ("ws://[fe80::1]:1", Scope::Private),
+            ("ws://100.64.0.1:1", Scope::Private),
+            ("ws://192.0.2.1:1", Scope::Public),
+            ("ws://example.org:1", Scope::Public),
+        ] {
+            assert_eq!(address(text).scope(), scope, "{text}");
+        }
+        assert!(Scope::Loopback.may_tell(Scope::Public) && Scope::Loopback.may_tell(Scope::Loopback));
+        assert!(!Scope::Public.may_tell(Scope::Private) && !Scope::Private.may_tell(Scope::Loopback));
+    }
+}

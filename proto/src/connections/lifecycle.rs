@@ -1,0 +1,249 @@
+//! Whom to be linked to: a full mesh, one link per pair of full peers, two one-way links with a node of the exercise.
+//!
+//! A link's life: it opens, the two ends introduce themselves (`introduction.rs`), a second one to the same node is settled (`duel.rs`), it closes, and what led
+//! there is dialled again.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use crate::address::PeerAddress;
+use crate::connections::table::{Flow, FullPeer, Link, Role};
+use crate::event::{Event, PeerName};
+use crate::id::{Greeting, LinkId};
+use crate::membership::slot_search::Purpose;
+use crate::peers::address_book::State;
+use crate::timers::Timer;
+use crate::{Direction, Protocol};
+
+/// A plain peer that drops its link this soon after its first TRANSACTION has probably died of it …
+const RECOIL: Duration = Duration::from_secs(2);
+/// … and after doing so this often in a row it gets handshakes only …
+const RECOILS: u32 = 2;
+/// … for this long.
+const HANDSHAKES_ONLY: Duration = Duration::from_secs(600);
+
+/// Close codes that we send (RFC 6455, section 7.4.1).
+pub(crate) mod close {
+    pub(crate) const NORMAL: u16 = 1000;
+    pub(crate) const GOING_AWAY: u16 = 1001;
+    pub(crate) const INVALID_DATA: u16 = 1007;
+    pub(crate) const POLICY: u16 = 1008;
+    pub(crate) const TRY_AGAIN_LATER: u16 = 1013;
+}
+
+impl Protocol {
+    pub(crate) fn on_link_opened(&mut self, now: Instant, link: LinkId, remote: IpAddr, direction: Direction) {
+        self.counters.links_opened += 1;
+        self.timers.set(Timer::Ping(link), now + self.config.limits.ping_interval);
+        match direction {
+            Direction::Accepted => {
+                self.links.open(link, remote, None, Role::Client, now);
+                self.timers.set(Timer::Silence(link), now + self.config.limits.client_silence);
+                if !self.refuses_accepted(now, link, remote) && !self.turns_away(now, link) {
+                    self.make_place(now, link);
+                }
+            }
+            Direction::Dialled { address, greeting } => {
+                self.on_dialled(now, link, remote, address, greeting);
+                self.turns_away(now, link);
+                self.fill_slots(now);
+            }
+        }
+        if self.ending {
+            self.close(link, close::GOING_AWAY, "this node is shutting down");
+        }
+    }
+
+    pub(crate) fn on_dialled(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        remote: IpAddr,
+        address: PeerAddress,
+        greeting: Option<Greeting>,
+    ) {
+        let purpose = self.overlay.seeking.flying.remove(&address);
+        if self.refuses_dialled(now, link, remote, &address, greeting) {
+            return self.on_missed(now, &address, purpose.as_ref(), "one of the two does not let the other in");
+        }
+        let Some(greeting) = greeting else {
+            let redirects = purpose == Some(Purpose::Redirect) || !self.takes_plain(now);
+            self.links.open(link, remote, Some(address.clone()), Role::Plain { address: Some(address.clone()) }, now);
+            self.peers.set_state(&address, State::Connected(link));
+            if purpose == Some(Purpose::Genesis) {
+                self.on_genesis_failed(now, "a node of the exercise, or another program, answers there");
+            }
+            if purpose == Some(Purpose::Walk) {
+                self.on_walk_missed(now);
+            }
+            if redirects {
+                return self.redirect_plain(now, link);
+            }
+            self.send_handshake(link);
+            self.resume_plain(now, link, &address);
+            self.notify_up(link);
+            self.pass_on(&address);
+            return;
+        };
+        let peer = FullPeer {
+            id: greeting.node,
+            session: greeting.session,
+            address: Some(address.clone()),
+            greeted: false,
+            answered: false,
+        };
+        let ours = greeting.node == self.config.node;
+        let twin = self.links.to_node(greeting.node, None).map(|(id, _)| id);
+        self.links.open(link, remote, Some(address.clone()), Role::Candidate(peer), now);
+        if ours && greeting.session == self.config.session {
+            if purpose == Some(Purpose::Genesis) {
+                self.on_genesis_ourselves(now, &address);
+            }
+            self.found_self(&address);
+            self.close(link, close::NORMAL, "this is myself");
+            self.on_missed(now, &address, purpose.as_ref(), "it is this node itself");
+        } else if ours {
+            self.warn_of_copy(now, link);
+            self.on_missed(now, &address, purpose.as_ref(), "it has this node's own key");
+        } else if let Some(older) = twin {
+            self.verified(now, older, &address);
+            self.begin_duel(now, older);
+            self.on_missed(now, &address, purpose.as_ref(), "we are linked to it already");
+        } else {
+            self.use_dialled(now, link, purpose);
+        }
+    }
+
+    pub(crate) fn found_self(&mut self, address: &PeerAddress) {
+        if self.peers.get(address).is_none_or(|peer| peer.state != State::Myself) {
+            self.timers.cancel(&Timer::Dial(address.clone()));
+            self.peers.set_state(address, State::Myself);
+            self.notify(Event::FoundSelf { address: address.clone() });
+        }
+    }
+
+    pub(crate) fn warn_of_copy(&mut self, now: Instant, link: LinkId) {
+        let name = self.name_of(link);
+        if let Some(address) = self.links.get(link).and_then(|link| link.dialled.clone()) {
+            self.put_back_long(now, &address);
+        }
+        self.close(link, close::POLICY, "two live nodes have this node's id: was its folder copied?");
+        let text = format!(
+            "{name} is another node with an id that is in use: its folder was copied with its key; delete node.key in the copy and start it again"
+        );
+        self.warn(now, link, text);
+    }
+
+    pub(crate) fn on_link_closed(&mut self, now: Instant, link: LinkId, cause: String) {
+        let Some(closed) = self.links.remove(link) else { return };
+        self.forget_certified(link);
+        let purpose = self.overlay.seeking.open.remove(&link);
+        let answered = !self.overlay.asked.remove(&link);
+        for timer in [Timer::Ping(link), Timer::Silence(link), Timer::Answer(link), Timer::Duel(link)] {
+            self.timers.cancel(&timer);
+        }
+        self.drop_waiting(link);
+        self.reconciling.forget_link(link);
+        self.catching_up.forget_link(link);
+        self.forget_talk(link);
+        self.searches.forget_link(link);
+        let orphans = self.trees.forget_link(link);
+        self.regrow(now, &orphans, None);
+        self.settle_plain(now, &closed);
+        let heir = closed.full().and_then(|peer| self.links.to_node(peer.id, None)).map(|(id, _)| id);
+        for address in self.peers.leading_to(link) {
+            match heir {
+                Some(heir) => self.peers.set_state(&address, State::Connected(heir)),
+                None if self.settle_place(now, &address, &closed, purpose.as_ref(), answered) => {}
+                None => self.redial_later(now, &address, &closed),
+            }
+        }
+        let orphan = closed.full().filter(|_| heir.is_none()).and_then(|peer| self.candidate_for(peer.id));
+        match heir.or(orphan) {
+            Some(link) if orphan.is_some() => self.promote(now, link),
+            Some(link) => self.compare_pools(now, link),
+            None => {}
+        }
+        if heir.is_none() {
+            self.notify_down(now, &closed, cause.clone());
+            if closed.is_peer() {
+                self.presence_changed(now);
+            }
+        }
+        self.after_link(now, &closed, purpose.as_ref(), answered, &cause);
+    }
+
+    pub(crate) fn notify_down(&mut self, now: Instant, closed: &Link, cause: String) {
+        if closed.is_peer() {
+            self.notify(Event::PeerDown { peer: closed.name(), cause, peers: self.links.peers() });
+        } else if let (Role::Full(_), Some(address), false) = (&closed.role, &closed.dialled, closed.closing) {
+            // It let us in and closed before it said who it is: for a person that is a dial that failed.
+            let retry_in = self.timers.due(&Timer::Dial(address.clone())).map(|due| due.saturating_duration_since(now));
+            self.notify(Event::DialFailed { address: address.clone(), error: cause, retry_in });
+        }
+    }
+
+    pub(crate) fn redial_later(&mut self, now: Instant, address: &PeerAddress, closed: &Link) {
+        let lasted = now.saturating_duration_since(closed.opened) >= self.config.limits.backoff_reset;
+        if let Some(peer) = self.peers.get_mut(address) {
+            peer.last_up = Some(now);
+            if lasted {
+                peer.failures = 0;
+            }
+        }
+        if !self.ending {
+            self.put_back(now, address);
+        } else {
+            self.peers.set_state(address, State::Waiting);
+        }
+    }
+
+    /// A plain peer's link ended: did it die of a TRANSACTION, and from where is it to be fed when it is back?
+    pub(crate) fn settle_plain(&mut self, now: Instant, closed: &Link) {
+        let (Role::Plain { .. }, Some(address)) = (&closed.role, &closed.dialled) else {
+            return;
+        };
+        let Some(peer) = self.peers.get_mut(address) else {
+            return;
+        };
+        peer.behind = match closed.flow {
+            Flow::Behind { from, .. } => Some(from),
+            Flow::Live | Flow::Syncing { .. } | Flow::Skipping => None,
+        };
+        let Some(first) = closed.first_payload else { return };
+        let recoiled = !closed.closing
+            && now.saturating_duration_since(first) < RECOIL
+            && first.saturating_duration_since(closed.opened) < RECOIL;
+        peer.recoils = if recoiled { peer.recoils + 1 } else { 0 };
+        if peer.recoils >= RECOILS {
+            peer.recoils = 0;
+            peer.handshakes_only_until = Some(now + HANDSHAKES_ONLY);
+            let text = format!(
+                "{address} drops its connection at every TRANSACTION; for ten minutes it gets handshakes only (its code may not check the type of a message)"
+            );
+            self.notify(Event::Warning { text });
+        }
+    }
+
+    pub(crate) fn notify_up(&mut self, link: LinkId) {
+        let Some(opened) = self.links.get(link) else { return };
+        let (peer, dialled) = (opened.name(), opened.dialled.is_some());
+        self.notify(Event::PeerUp { peer, dialled, peers: self.links.peers() });
+    }
+
+    /// How people know the other end of a link.
+    pub(crate) fn name_of(&self, link: LinkId) -> PeerName {
+        self.links.get(link).map_or(PeerName { node: None, address: None }, Link::name)
+    }
+}
+
+impl Link {
+    /// Whether it counted as a link to a peer.
+    fn is_peer(&self) -> bool {
+        match &self.role {
+            Role::Full(peer) => peer.greeted && peer.answered,
+            Role::Plain { .. } => self.dialled.is_some(),
+            Role::Candidate(_) | Role::Guest(_) | Role::Client => false,
+        }
+    }
+}

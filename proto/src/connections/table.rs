@@ -1,0 +1,256 @@
+//! The open links: who is at the other end, what was said, how the flow of transactions stands.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::time::Instant;
+
+use foldhash::fast::RandomState;
+
+use crate::address::{PeerAddress, Scope};
+use crate::event::PeerName;
+use crate::id::{LinkId, NodeId, Session};
+use crate::peers::reputation::{AddressGroup, Score};
+use crate::wire::NodeInfo;
+
+/// One open link.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// The address that we dialled; `None` for a link that we accepted.
+    pub(crate) dialled: Option<PeerAddress>,
+    /// The other end's IP address.
+    pub(crate) remote: IpAddr,
+    /// From how far away the other end comes: it decides which addresses it may tell.
+    pub(crate) scope: Scope,
+    /// From where, as far as conduct is concerned; `None`: from this host.
+    pub(crate) group: Option<AddressGroup>,
+    /// On this host: what its other end has done.
+    pub(crate) score: Score,
+    /// Until when its GRAFTs are paid for (a virtual clock, as below).
+    pub(crate) grafts_used_until: Option<Instant>,
+    /// When it was opened.
+    pub(crate) opened: Instant,
+    /// How many transactions it brought that were new here.
+    pub(crate) brought: u64,
+    /// Until when its requests for addresses are paid for (a virtual clock, as below).
+    pub(crate) joins_used_until: Option<Instant>,
+    /// When anything was last heard on it.
+    pub(crate) heard: Instant,
+    /// Who is at the other end.
+    pub(crate) role: Role,
+    /// How transactions flow to the other end.
+    pub(crate) flow: Flow,
+    /// When a person was last told that it is behind.
+    pub(crate) told_behind: Option<Instant>,
+    /// When the first transaction went out on it.
+    pub(crate) first_payload: Option<Instant>,
+    /// When the peer's word for new addresses is used up (a virtual clock, as in GCRA): `None` if it has not been used.
+    pub(crate) word_used_until: Option<Instant>,
+    /// How many ACKs it is to be sent once the disk has what they are for.
+    pub(crate) acks_due: usize,
+    /// Until when its questions in reconciliations are paid for (a virtual clock, as above).
+    pub(crate) asks_used_until: Option<Instant>,
+    /// Whether we asked the shell to close it: nothing is sent or believed any more.
+    pub(crate) closing: bool,
+}
+
+/// Who is at the other end of a link.
+#[derive(Debug)]
+pub(crate) enum Role {
+    /// We dialled and find the node linked already by an older link: nothing is sent until that one has proved alive or dead.
+    Candidate(FullPeer),
+    /// It has not said yet: no HANDSHAKE came. Until it does it is a client.
+    Client,
+    /// A full peer without a place here: it has not been given one yet, or one of us only asks the other for addresses.
+    Guest(Guest),
+    /// A node of the exercise. On links that we accepted it speaks, on links that we dialled it listens.
+    Plain {
+        /// Where it can be dialled, as far as we can tell: what we dialled, or what its HANDSHAKE suggests.
+        address: Option<PeerAddress>,
+    },
+    /// One of ours.
+    Full(FullPeer),
+}
+
+/// A full peer, as one link shows it.
+#[derive(Debug, Clone)]
+pub(crate) struct FullPeer {
+    pub(crate) id: NodeId,
+    pub(crate) session: Session,
+    /// What we dialled, or what it claims and a probe confirmed.
+    pub(crate) address: Option<PeerAddress>,
+    /// Whether its HANDSHAKE came: only then its network is known to be ours, and transactions flow.
+    pub(crate) greeted: bool,
+    /// Whether our HANDSHAKE went out.
+    pub(crate) answered: bool,
+}
+
+/// A full peer without a place here.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    pub(crate) id: NodeId,
+    /// What its HANDSHAKE said, on a link that we accepted …
+    pub(crate) node: Option<Box<NodeInfo>>,
+    /// … and the addresses in it.
+    pub(crate) addresses: Vec<PeerAddress>,
+    /// Whether it insists, and its address is being probed for that.
+    pub(crate) insists: bool,
+}
+
+/// How transactions flow to the other end of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// Each new one is pushed.
+    Live,
+    /// Each new one is pushed, and besides the pool is sent, up to where it stood when the comparison came.
+    Syncing {
+        /// Whether a new one did not fit.
+        missed: bool,
+    },
+    /// A full peer's queue was full: new ones are not pushed until it has drained; then pools are compared, which finds what it missed.
+    Skipping,
+    /// A plain peer's queue was full: new ones are not pushed, it is fed from the pool as it drains.
+    Behind {
+        /// The position in the pool from which the present round feeds.
+        from: u64,
+        /// Of what waits for the disk this much is queued: a number in the order of acceptance …
+        pushed: u64,
+        /// … and this much if what was pushed last found room.
+        trying: u64,
+    },
+}
+
+impl Link {
+    /// The full peer at the other end, once that is settled.
+    pub(crate) fn full(&self) -> Option<&FullPeer> {
+        match &self.role {
+            Role::Full(peer) => Some(peer),
+            _ => None,
+        }
+    }
+
+    /// How people know the other end.
+    pub(crate) fn name(&self) -> PeerName {
+        match &self.role {
+            Role::Full(peer) | Role::Candidate(peer) => PeerName { node: Some(peer.id), address: peer.address.clone() },
+            Role::Plain { address } => PeerName { node: None, address: address.clone() },
+            Role::Guest(guest) => {
+                let claimed = guest.node.as_ref().and_then(|node| node.address.clone());
+                PeerName { node: Some(guest.id), address: self.dialled.clone().or(claimed) }
+            }
+            Role::Client => PeerName { node: None, address: self.dialled.clone() },
+        }
+    }
+
+    /// Whether transactions go out on this link at all: to full peers of our network, and to plain peers on links that we dialled.
+    pub(crate) fn takes_transactions(&self) -> bool {
+        !self.closing
+            && match &self.role {
+                Role::Full(peer) => peer.greeted && peer.answered,
+                Role::Plain { .. } => self.dialled.is_some(),
+                Role::Candidate(_) | Role::Guest(_) | Role::Client => false,
+            }
+    }
+}
+
+/// All open links, in the order in which they were opened.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    all: BTreeMap<LinkId, Link>,
+    /// Every link of each full peer, the oldest first: asked for with each transaction. Its order reaches no output.
+    nodes: HashMap<NodeId, BTreeSet<LinkId>, RandomState>,
+    /// How many of them have more than one.
+    doubles: usize,
+}
+
+impl Links {
+    pub(crate) fn open(&mut self, id: LinkId, remote: IpAddr, dialled: Option<PeerAddress>, role: Role, now: Instant) {
+        let link = Link {
+            dialled,
+            remote,
+            scope: Scope::of(remote),
+            group: AddressGroup::of(remote),
+            score: Score::new(now),
+            grafts_used_until: None,
+            opened: now,
+            brought: 0,
+            joins_used_until: None,
+            heard: now,
+            role,
+            flow: Flow::Live,
+            told_behind: None,
+            first_payload: None,
+            word_used_until: None,
+            acks_due: 0,
+            asks_used_until: None,
+            closing: false,
+        };
+        self.all.insert(id, link);
+    }
+
+    /// The other end of a link is a full peer, from now on and for as long as the link lives.
+    pub(crate) fn set_full(&mut self, id: LinkId, peer: FullPeer) {
+        if let Some(link) = self.all.get_mut(&id) {
+            let links = self.nodes.entry(peer.id).or_default();
+            self.doubles += usize::from(links.insert(id) && links.len() == 2);
+            link.role = Role::Full(peer);
+        }
+    }
+
+    pub(crate) fn get(&self, id: LinkId) -> Option<&Link> {
+        self.all.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
+        self.all.get_mut(&id)
+    }
+
+    pub(crate) fn remove(&mut self, id: LinkId) -> Option<Link> {
+        let link = self.all.remove(&id)?;
+        if let Some(peer) = link.full()
+            && let Some(links) = self.nodes.get_mut(&peer.id)
+        {
+            self.doubles -= usize::from(links.remove(&id) && links.len() == 1);
+            if links.is_empty() {
+                self.nodes.remove(&peer.id);
+            }
+        }
+        Some(link)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (LinkId, &Link)> {
+        self.all.iter().map(|(id, link)| (*id, link))
+    }
+
+    /// A link, or every link, was not read for a while: its silence does not count.
+    pub(crate) fn excuse(&mut self, now: Instant, link: Option<LinkId>) {
+        let unread = self.all.iter_mut().filter(|(id, _)| link.is_none_or(|link| link == **id));
+        unread.for_each(|(_, link)| link.heard = now);
+    }
+
+    /// The link to a full peer, other than `except`; of two the older.
+    pub(crate) fn to_node(&self, node: NodeId, except: Option<LinkId>) -> Option<(LinkId, &FullPeer)> {
+        let links = self.nodes.get(&node)?.iter().filter(|id| Some(**id) != except);
+        links
+            .filter_map(|id| Some((*id, self.get(*id).filter(|link| !link.closing)?)))
+            .find_map(|(id, link)| link.full().map(|peer| (id, peer)))
+    }
+
+    /// Whether there is a full peer with more than one link.
+    pub(crate) fn has_doubles(&self) -> bool {
+        self.doubles > 0
+    }
+
+    /// How many full peers there are links to, each once.
+    pub(crate) fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// How many nodes we are linked to: each full peer once, each plain peer by the link that we dialled.
+    pub(crate) fn peers(&self) -> usize {
+        let open = || self.all.values().filter(|link| link.takes_transactions());
+        let mut full: Vec<NodeId> = open().filter_map(Link::full).map(|peer| peer.id).collect();
+        full.sort_unstable();
+        full.dedup();
+        full.len() + open().filter(|link| link.full().is_none()).count()
+    }
+}

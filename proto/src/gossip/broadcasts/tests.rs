@@ -1,0 +1,201 @@
+use std::time::Duration;
+
+use crate::gossip::broadcasts::*;
+use crate::testing::net::{Net, broadcast_frame};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn everybody_is_told_once_and_the_second_costs_one_copy_each() {
+    for mut net in [Net::mesh(5), Net::line(5)] {
+        let links = net.broadcast(0, "one").links;
+        assert_eq!(links, net.cores[0].links.peers());
+        net.sent.clear();
+        net.broadcast(0, "two");
+        assert_eq!(net.sent["BROADCAST"], 4, "after the first, the tree of the origin has grown");
+        net.pass(30 * SECOND);
+        for node in 0..5 {
+            assert_eq!(net.texts(node), ["one", "two"], "node {node}");
+        }
+    }
+}
+
+#[test]
+fn nobody_linked_is_told_as_zero() {
+    let mut net = Net::new(1);
+    assert_eq!(net.broadcast(0, "is anybody there?").links, 0);
+    assert_eq!(net.texts(0), ["is anybody there?"]);
+}
+
+#[test]
+fn who_was_away_gets_what_is_younger_than_ten_minutes() {
+    let mut net = Net::new(4);
+    net.link(0, 1);
+    net.broadcast(0, "early");
+    net.pass(SECOND * 500);
+    net.broadcast(0, "late");
+    net.pass(SECOND * 50);
+    net.link(1, 2);
+    net.pass(SECOND * 20);
+    assert_eq!(net.texts(2), ["early", "late"]);
+    // What node 2 has by comparison is as old as it is everywhere.
+    net.pass(SECOND * 40);
+    net.link(2, 3);
+    net.pass(SECOND * 20);
+    assert_eq!(net.texts(3), ["late"]);
+    net.pass(SECOND * 1_200);
+    for node in 0..3 {
+        assert_eq!(net.texts(node), ["early", "late"], "nobody is told twice: node {node}");
+        assert_eq!(net.cores[node].broadcasts.held().count(), 0, "and nothing is kept for ever");
+    }
+}
+
+#[test]
+fn what_a_node_said_before_its_restart_does_not_come_back_to_it_and_reaches_newcomers() {
+    let mut net = Net::new(3);
+    net.link(0, 1);
+    net.broadcast(0, "hello");
+    net.pass(5 * SECOND);
+    net.restart(0);
+    net.events[0].clear();
+    net.link(0, 1);
+    net.pass(5 * SECOND);
+    net.isolate(1);
+    net.link(0, 2);
+    net.pass(20 * SECOND);
+    assert!(net.texts(0).is_empty());
+    assert_eq!(net.texts(2), ["hello"], "kept by who said it, since others may lack it");
+}
+
+#[test]
+fn a_restarted_sender_says_new_things_and_repeats_nothing() {
+    let mut net = Net::line(3);
+    net.broadcast(0, "hello");
+    net.pass(5 * SECOND);
+    net.restart(0);
+    net.link(0, 1);
+    net.broadcast(0, "hello");
+    net.pass(20 * SECOND);
+    assert_eq!(net.texts(2), ["hello", "hello"], "the same words said twice are two broadcasts");
+    assert_eq!(net.texts(0), ["hello", "hello"], "each when it was said");
+}
+
+#[test]
+fn two_halves_that_meet_tell_each_other() {
+    let mut net = Net::new(4);
+    net.link(0, 1);
+    net.link(2, 3);
+    for n in 0..200 {
+        net.broadcast(0, &format!("left {n}"));
+        net.broadcast(3, &format!("right {n}"));
+    }
+    net.pass(5 * SECOND);
+    net.link(1, 2);
+    net.pass(60 * SECOND);
+    for node in 0..4 {
+        let mut texts = net.texts(node);
+        assert_eq!(texts.len(), 400, "node {node}");
+        texts.sort_unstable();
+        texts.dedup();
+        assert_eq!(texts.len(), 400, "node {node}");
+    }
+}
+
+#[test]
+fn a_client_is_told_on_how_many_links_it_went_out() {
+    let mut net = Net::mesh(3);
+    let client = net.client(0);
+    net.receive(0, client, &broadcast_frame(1, "hi", r#","ack":true,"from":"plain:ws://a:1""#));
+    net.receive(0, client, &broadcast_frame(1, "hi", r#","ack":true"#));
+    let id = "01".repeat(32);
+    assert_eq!(
+        net.to_clients,
+        [
+            format!(r#"{{"type":"ACK","data":{{"id":"{id}","status":"sent","links":2}}}}"#),
+            format!(r#"{{"type":"ACK","data":{{"id":"{id}","status":"duplicate","links":0}}}}"#)
+        ]
+    );
+    assert_eq!((net.texts(0), net.texts(2)), (vec!["hi".to_owned()], vec!["hi".to_owned()]));
+    let Some(Event::Broadcast { sender, .. }) =
+        net.events[2].iter().find(|event| matches!(event, Event::Broadcast { .. }))
+    else {
+        panic!("no broadcast")
+    };
+    assert_eq!(sender.address, Some(crate::testing::net::address(0)), "a client has no name of its own");
+}
+
+#[test]
+fn what_is_no_broadcast_is_a_fault() {
+    let mut net = Net::new(1);
+    let client = net.client(0);
+    let long = "x".repeat(limits::BROADCAST_BYTES + 1);
+    for frame in [
+        broadcast_frame(1, "", ""),
+        broadcast_frame(1, &long, ""),
+        r#"{"type":"BROADCAST"}"#.to_owned(),
+        r#"{"type":"BROADCAST","data":{"id":"7","title":"","message":"a","time":1}}"#.to_owned(),
+        r#"{"type":"BROADCAST","data":{"id":null,"title":"","message":7,"time":1}}"#.to_owned(),
+    ] {
+        net.receive(0, client, &frame);
+    }
+    assert_eq!((net.texts(0).len(), net.cores[0].counters.frames_malformed), (0, 5));
+    net.receive(0, client, &broadcast_frame(1, &long[1..], ""));
+    assert_eq!(net.texts(0).len(), 1, "the longest one is taken");
+}
+
+#[test]
+fn a_plain_peer_may_not_broadcast() {
+    let mut net = Net::new(1);
+    let plain = net.client(0);
+    net.receive(0, plain, r#"{"type":"HANDSHAKE","data":["ws://localhost:9"]}"#);
+    net.receive(0, plain, &broadcast_frame(1, "hi", ""));
+    assert!(net.texts(0).is_empty());
+}
+
+#[test]
+fn what_is_kept_is_bounded_in_number_and_bytes_and_what_was_seen_is_not_forgotten_with_it() {
+    let mut kept = Broadcasts::default();
+    let start = Instant::now();
+    let hold = |kept: &mut Broadcasts, n: u32, message: &str, at: Instant| {
+        let mut id = [0; 32];
+        id[..4].copy_from_slice(&n.to_be_bytes());
+        let broadcast = Broadcast { id: BroadcastId(id), message: message.into(), time: 0.0, seal: None };
+        let origin = Origin::Node(crate::testing::net::id(1));
+        kept.hold(at, Held { broadcast, origin, born: at, came: at });
+        BroadcastId(id)
+    };
+    let first = hold(&mut kept, 0, "x", start);
+    for n in 1..=limits::BROADCASTS as u32 {
+        hold(&mut kept, n, "x", start + Duration::from_millis(u64::from(n)));
+    }
+    assert_eq!((kept.held().count(), kept.bytes), (limits::BROADCASTS, limits::BROADCASTS));
+    assert!(kept.get(&first).is_none() && kept.has_seen(&first), "the oldest gave way");
+    let long = "x".repeat(limits::BROADCAST_BYTES);
+    for n in 0..2_000 {
+        hold(&mut kept, 100_000 + n, &long, start + SECOND * 100);
+    }
+    assert!(kept.bytes <= limits::BROADCASTS_BYTES && kept.held().count() == 1_024);
+    kept.expire(start + SECOND * 700);
+    assert_eq!((kept.held().count(), kept.bytes, kept.held.len()), (0, 0, 0));
+}
+
+#[test]
+fn ids_are_remembered_for_twenty_minutes_and_bounded() {
+    let mut seen = Seen::default();
+    let start = Instant::now();
+    let id = |n: u32| {
+        let mut id = [0; 32];
+        id[..4].copy_from_slice(&n.to_be_bytes());
+        BroadcastId(id)
+    };
+    seen.insert(start, id(1));
+    seen.insert(start + limits::SEEN_KEPT - SECOND, id(2));
+    seen.insert(start + limits::SEEN_KEPT, id(3));
+    assert!(seen.has(&id(1)) && seen.has(&id(2)));
+    seen.insert(start + limits::SEEN_KEPT * 2, id(4));
+    assert!(!seen.has(&id(1)) && seen.has(&id(3)));
+    for n in 0..1_200_000 {
+        seen.insert(start + limits::SEEN_KEPT * 2, id(10 + n));
+    }
+    assert!(seen.young.len() + seen.old.len() <= limits::SEEN);
+}

@@ -1,0 +1,5 @@
+//! How transactions and broadcasts spread.
+
+pub(crate) mod broadcasts;
+pub(crate) mod plumtree;
+pub(crate) mod transactions;

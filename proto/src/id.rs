@@ -1,0 +1,154 @@
+//! The names of things: a node, one run of it, one connection.
+//!
+//! Each is a newtype, parsed at the edge and never validated again inside. Nothing here knows how a key is made or kept.
+
+use std::fmt;
+use std::str::FromStr;
+
+use data_encoding::HEXLOWER_PERMISSIVE;
+use uuid::Uuid;
+
+/// A node's identity: its ed25519 public key, 32 bytes, written as 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub [u8; 32]);
+
+impl NodeId {
+    /// The first eight hexadecimal digits: enough to tell nodes apart in a log line.
+    pub fn short(&self) -> String {
+        data_encoding::HEXLOWER.encode(&self.0[..4])
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NodeId({})", self.short())
+    }
+}
+
+/// A text that is not the name it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected {expected}")]
+pub struct NotAnId {
+    /// What the text should have been, in words.
+    pub expected: &'static str,
+}
+
+impl FromStr for NodeId {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse_hex32(text).map(Self).ok_or(NotAnId { expected: "a node id: 64 hexadecimal digits" })
+    }
+}
+
+/// 64 hexadecimal digits to 32 bytes; `None` for anything else.
+pub fn parse_hex32(text: &str) -> Option<[u8; 32]> {
+    if text.len() != 64 {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    HEXLOWER_PERMISSIVE.decode_mut(text.as_bytes(), &mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// One run of a node: a random UUID (version 4) made when the process starts. A connection that leads to our own session leads to ourselves.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Session(pub Uuid);
+
+impl Session {
+    /// A session from 16 random bytes; the caller brings the randomness.
+    pub fn from_random(bytes: [u8; 16]) -> Self {
+        Self(uuid::Builder::from_random_bytes(bytes).into_uuid())
+    }
+}
+
+impl fmt::Display for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Session({})", self.0)
+    }
+}
+
+impl FromStr for Session {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Uuid::try_parse(text).map(Self).map_err(|_| NotAnId { expected: "a session: a UUID" })
+    }
+}
+
+/// One WebSocket connection. Never reused within a process, so a late report about a closed link can not hit a new one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+impl fmt::Debug for LinkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "link {}", self.0)
+    }
+}
+
+impl fmt::Display for LinkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a full peer says of itself in its answer to a WebSocket upgrade, in the header [`Greeting::HEADER`]: `<node id>/<session>`. So the
+/// dialling side knows itself and a node that it is linked to already before it has sent anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Greeting {
+    /// Who answered.
+    pub node: NodeId,
+    /// Which run of it.
+    pub session: Session,
+}
+
+impl Greeting {
+    /// The name of the header that carries a greeting.
+    pub const HEADER: &'static str = "p2p-node";
+}
+
+impl fmt::Display for Greeting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.node, self.session)
+    }
+}
+
+impl FromStr for Greeting {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (node, session) = text.split_once('/').ok_or(NotAnId { expected: "a greeting: <node id>/<session>" })?;
+        Ok(Self { node: node.parse()?, session: session.parse()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_greeting_survives_its_text() {
+        let greeting = Greeting { node: NodeId([7; 32]), session: Session::from_random([3; 16]) };
+        assert_eq!(greeting.to_string().parse(), Ok(greeting));
+    }
+
+    #[test]
+    fn what_is_no_id_is_refused() {
+        for text in ["", "00", &"g".repeat(64), &"0".repeat(63), &"é".repeat(32)] {
+            assert!(text.parse::<NodeId>().is_err(), "{text}");
+            assert!(text.parse::<Greeting>().is_err(), "{text}");
+        }
+    }
+}

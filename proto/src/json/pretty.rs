@@ -1,0 +1,72 @@
+//! The layout of `JSON.stringify(value, null, 2)`, the one in which the exercise's helper keeps `transactions.json`.
+
+use crate::json::read::run_end;
+
+/// A line break and the indentation of all but the deepest nested lines.
+const BREAK: &[u8; 64] = &{
+    let mut text = [b' '; 64];
+    text[0] = b'\n';
+    text
+};
+
+/// Appends compact JSON in the layout of `JSON.stringify(value, null, 2)`, each line after the first indented by `indent` more spaces.
+///
+/// `compact` is a value's compact JSON as [`Normal::write_compact`](crate::json::Normal::write_compact) writes it: nothing is checked here.
+pub fn write_pretty(compact: &str, indent: usize, out: &mut Vec<u8>) {
+    let bytes = compact.as_bytes();
+    let mut line = indent;
+    // What stands between two places where space is put in is copied in one piece.
+    let (mut copied, mut at) = (0, 0);
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            b'"' => {
+                at = string_end(bytes, at);
+                continue;
+            }
+            b'{' | b'[' if matches!(bytes.get(at + 1), Some(b'}' | b']')) => {
+                at += 2;
+                continue;
+            }
+            b'}' | b']' => {
+                line = line.saturating_sub(2);
+                out.extend_from_slice(&bytes[copied..at]);
+                copied = at;
+                break_line(line, out);
+            }
+            b'{' | b'[' | b',' => {
+                line += if byte == b',' { 0 } else { 2 };
+                out.extend_from_slice(&bytes[copied..=at]);
+                copied = at + 1;
+                break_line(line, out);
+            }
+            b':' => {
+                out.extend_from_slice(&bytes[copied..=at]);
+                copied = at + 1;
+                out.push(b' ');
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    out.extend_from_slice(&bytes[copied..]);
+}
+
+fn break_line(line: usize, out: &mut Vec<u8>) {
+    match BREAK.get(..=line) {
+        Some(text) => out.extend_from_slice(text),
+        None => {
+            out.push(b'\n');
+            out.resize(out.len() + line, b' ');
+        }
+    }
+}
+
+/// The position after the closing quote of the string that begins at `start`.
+fn string_end(bytes: &[u8], start: usize) -> usize {
+    let mut at = run_end(bytes, start + 1);
+    while bytes.get(at).is_some_and(|byte| *byte != b'"') {
+        let escape = if bytes[at] == b'\\' { 2 } else { 1 };
+        at = run_end(bytes, at + escape);
+    }
+    (at + 1).min(bytes.len())
+}

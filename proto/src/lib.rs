@@ -1,0 +1,37 @@
+//! The sans-IO core of a peer-to-peer node: inputs in, outputs out. It knows no socket, file, clock, runtime or thread.
+
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
+pub mod address;
+pub mod counters;
+pub mod event;
+pub mod frame;
+pub mod id;
+pub mod json;
+pub mod limits;
+pub mod signature;
+pub mod transaction;
+pub mod util;
+pub mod wire;
+
+mod connections;
+mod gossip;
+mod image_search;
+mod io;
+mod membership;
+mod node;
+mod peers;
+mod presence;
+mod status;
+mod store;
+mod sync;
+mod timers;
+
+#[cfg(test)]
+mod testing;
+
+pub use io::{Config, Direction, Input, Lane, Output, RequestId, SearchEnd, Submission, Told};
+pub use node::Protocol;
+pub use peers::access;
+pub use status::links::{LinkKind, LinkRow};
+pub use wire::mdns_record;

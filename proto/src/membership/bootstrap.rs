@@ -1,0 +1,161 @@
+//! A genesis node: whom a new node asks for another to begin with, once.
+//!
+//! It asks for random live nodes and says goodbye, links to one of those, asks it for its neighbours, and goes on as everybody does. If genesis knows
+//! nobody the node stays with it; if it is down, known and remembered peers serve. Afterwards genesis is an address like any other.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use crate::Protocol;
+use crate::address::PeerAddress;
+use crate::event::{Event, GenesisStep};
+use crate::id::LinkId;
+use crate::membership::slot_search::{LEAST, Purpose};
+use crate::peers::address_book::{Source, State};
+use crate::wire::Want;
+
+/// How far joining through genesis has come.
+#[derive(Debug, Default)]
+pub(crate) struct Genesis {
+    joining: bool,
+    begun: bool,
+    /// Whom genesis named, and has not been tried.
+    named: VecDeque<PeerAddress>,
+    /// Who is being tried.
+    trying: Option<PeerAddress>,
+}
+
+impl Genesis {
+    /// Before the beginning: nothing is searched yet.
+    pub(crate) fn wait(&mut self) {
+        self.joining = true;
+    }
+
+    /// Whether other searches wait for it.
+    pub(crate) fn is_joining(&self) -> bool {
+        self.joining
+    }
+}
+
+impl Protocol {
+    /// Begins to join through the genesis node, if there is one.
+    pub(crate) fn begin_genesis(&mut self, now: Instant) {
+        if std::mem::replace(&mut self.overlay.genesis.begun, true) {
+            return;
+        }
+        let Some(address) = self.config.genesis.clone() else { return self.finish_genesis(now) };
+        if address == self.config.address {
+            self.notify(Event::Genesis(GenesisStep::Ourselves { address }));
+            return self.finish_genesis(now);
+        }
+        // A person named it: it is never forgotten, and is found though it starts last.
+        self.peers.add(&address, Source::Known, now, &self.config.limits);
+        self.notify(Event::Genesis(GenesisStep::Asking { address: address.clone() }));
+        if !self.dial_for(now, &address, Purpose::Genesis) {
+            self.finish_genesis(now);
+        }
+    }
+
+    /// The genesis node can not be asked.
+    pub(crate) fn on_genesis_failed(&mut self, now: Instant, error: &str) {
+        if let Some(address) = self.config.genesis.clone().filter(|_| self.overlay.genesis.joining) {
+            let others = self.peers.others().saturating_sub(1);
+            self.notify(Event::Genesis(GenesisStep::Failed { address, error: error.to_owned(), others }));
+            self.finish_genesis(now);
+        }
+    }
+
+    /// The genesis node's address is one more name of ours, as its greeting shows: that is said once.
+    pub(crate) fn on_genesis_ourselves(&mut self, now: Instant, address: &PeerAddress) {
+        self.peers.set_state(address, State::Myself);
+        self.notify(Event::Genesis(GenesisStep::Ourselves { address: address.clone() }));
+        self.finish_genesis(now);
+    }
+
+    /// The genesis node named these; who is first is tried once the link to genesis is closed.
+    pub(crate) fn on_genesis_named(&mut self, now: Instant, named: &[PeerAddress]) {
+        let Some(address) = self.config.genesis.clone().filter(|_| self.overlay.genesis.joining) else { return };
+        let others = named.iter().filter(|address| **address != self.config.address).cloned();
+        self.overlay.genesis.named = others.collect();
+        if self.overlay.genesis.named.is_empty() {
+            self.notify(Event::Genesis(GenesisStep::Alone { address: address.clone() }));
+            self.overlay.genesis.named.push_back(address);
+        }
+        self.next_genesis(now);
+    }
+
+    /// Tries the next node that genesis named, unless one is being tried or the link over which it was named is still open.
+    pub(crate) fn next_genesis(&mut self, now: Instant) {
+        if !self.overlay.genesis.joining || self.overlay.genesis.trying.is_some() {
+            return;
+        }
+        let asking = |purpose: &Purpose| *purpose == Purpose::Genesis;
+        let seeking = &self.overlay.seeking;
+        if seeking.open.values().any(asking) || seeking.flying.values().any(asking) {
+            return;
+        }
+        while let Some(address) = self.overlay.genesis.named.pop_front() {
+            if self.dial_for(now, &address, Purpose::Place { insist: false, moved_by: None }) {
+                if Some(&address) != self.config.genesis.as_ref() {
+                    self.notify(Event::Genesis(GenesisStep::Named { address: address.clone() }));
+                }
+                self.overlay.genesis.trying = Some(address);
+                return;
+            }
+        }
+        self.finish_genesis(now);
+    }
+
+    /// A node that genesis named can not be dialled, or has no place: the next one.
+    pub(crate) fn on_genesis_miss(&mut self, now: Instant, address: &PeerAddress) {
+        if self.overlay.genesis.trying.as_ref() == Some(address) {
+            self.overlay.genesis.trying = None;
+        }
+        self.next_genesis(now);
+    }
+
+    /// A place was won: if it is at the node that genesis named, some of its neighbours are next. It may have dialled us in the same moment, and its link be the
+    /// one that stays; and whoever has two links has joined, wherever they lead.
+    pub(crate) fn on_genesis_place(&mut self, now: Instant, link: LinkId) {
+        if !self.overlay.genesis.joining {
+            return;
+        }
+        let name = self.name_of(link).address;
+        let address = self.links.get(link).and_then(|link| link.dialled.clone()).or(name);
+        if address.is_none() || address != self.overlay.genesis.trying {
+            if self.links.peers() >= LEAST {
+                self.finish_genesis(now);
+            }
+            return;
+        }
+        let peer = self.name_of(link);
+        self.notify(Event::Genesis(GenesisStep::Joined { peer }));
+        if address != self.config.genesis {
+            self.ask(now, link, Want::Neighbours);
+        }
+        self.finish_genesis(now);
+    }
+
+    /// The node that genesis named told of its neighbours.
+    pub(crate) fn on_genesis_neighbours(&mut self, link: LinkId, addresses: usize) {
+        let trying = self.overlay.genesis.trying.take();
+        if trying.is_some() && trying == self.links.get(link).and_then(|link| link.dialled.clone()) {
+            let peer = self.name_of(link);
+            self.notify(Event::Genesis(GenesisStep::Neighbours { peer, addresses }));
+        }
+    }
+
+    /// From here on the node searches as all do.
+    pub(crate) fn finish_genesis(&mut self, now: Instant) {
+        self.overlay.genesis.joining = false;
+        self.overlay.genesis.named.clear();
+        if self.config.max_peers.is_none() {
+            let waiting = self.peers.iter().filter(|(_, peer)| peer.state == State::Waiting);
+            let waiting: Vec<PeerAddress> = waiting.map(|(address, _)| address.clone()).collect();
+            for address in waiting {
+                self.dial_at(&address, now);
+            }
+        }
+        self.seek(now);
+    }
+}

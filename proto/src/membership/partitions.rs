@@ -1,0 +1,217 @@
+//! Parts of a network that formed apart, and how they become one.
+//!
+//! In a part whose nodes have no free places nobody looks for links, and so nothing would ever lead out of it: a cut that lasted a minute would last for ever. So
+//! each connected part has a **root**, the least session in it, whose BEACON goes to everybody each ten seconds. A node that meets another root, on a visit
+//! or when it is declined, has found another part. If it has a free place it links the two; else, if its own root is the greater one, it gives up one link
+//! for that. The whole then has one root within a moment, and nothing moves any more.
+//!
+//! A root that falls silent is forgotten, and the next takes its place. What a liar can do here is make a node change one link in half a minute.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+
+use crate::address::PeerAddress;
+use crate::event::Event;
+use crate::id::{LinkId, Session};
+use crate::membership::slot_search::Purpose;
+use crate::timers::Timer;
+use crate::wire::Beacon;
+use crate::{Lane, Protocol};
+
+/// How often a root sends its beacon.
+const BEACON_EVERY: Duration = Duration::from_secs(10);
+/// How soon another beacon of one root is passed on: a hasty one must not fill the network.
+const BEACON_AT_MOST: Duration = Duration::from_secs(3);
+/// How soon another root is taken after one was taken.
+const ROOT_AT_MOST: Duration = Duration::from_millis(500);
+/// After this long without a beacon a root is gone.
+const ROOT_GONE: Duration = Duration::from_secs(35);
+/// How far a root's count may jump: further, and a liar could end it for everybody.
+const JUMP: u64 = 1_000;
+/// How many roots that are gone are remembered.
+const SPENT: usize = 16;
+/// A node must have had its root for this long before it acts on another: while parts grow together roots change.
+const SETTLED: Duration = Duration::from_secs(12);
+/// How long between two attempts to link two parts, at least; each wait is drawn from one to two of it.
+const MERGE_EVERY: Duration = Duration::from_secs(15);
+/// Within which time after that whoever has met another part too early asks there again.
+const VISIT_WITHIN: Duration = Duration::from_secs(2);
+/// How long a place is kept for the link between two parts, until it can be dialled.
+const MERGE_WITHIN: Duration = Duration::from_secs(5);
+
+/// The part of the network that we are in.
+#[derive(Debug)]
+pub(crate) struct Island {
+    own: Session,
+    root: Session,
+    seq: u64,
+    heard: Instant,
+    since: Instant,
+    spent: VecDeque<(Session, u64)>,
+    next_merge: Option<Instant>,
+}
+
+impl Island {
+    pub(crate) fn new(own: Session, now: Instant) -> Self {
+        Self { own, root: own, seq: 0, heard: now, since: now, spent: VecDeque::new(), next_merge: None }
+    }
+
+    /// The root, as far as we know.
+    pub(crate) fn root(&self) -> Session {
+        self.root
+    }
+
+    /// Takes a beacon; says whether it is news.
+    fn take(&mut self, now: Instant, beacon: Beacon) -> bool {
+        if beacon.root == self.own || self.spent.iter().any(|(root, seq)| *root == beacon.root && beacon.seq <= *seq) {
+            return false;
+        }
+        let since = now.saturating_duration_since(self.since);
+        if beacon.root < self.root && (self.root == self.own || since >= ROOT_AT_MOST) {
+            (self.root, self.seq, self.heard, self.since) = (beacon.root, beacon.seq, now, now);
+            return true;
+        }
+        let next = beacon.root == self.root && beacon.seq > self.seq && beacon.seq - self.seq <= JUMP;
+        let news = next && now.saturating_duration_since(self.heard) >= BEACON_AT_MOST;
+        if news {
+            (self.seq, self.heard) = (beacon.seq, now);
+        }
+        news
+    }
+
+    /// It is time for a beacon of our own, or to give the root up; says whether there is something to send.
+    fn beat(&mut self, now: Instant) -> bool {
+        if self.root != self.own {
+            if now.saturating_duration_since(self.heard) < ROOT_GONE {
+                return false;
+            }
+            self.spent.push_front((self.root, self.seq));
+            self.spent.truncate(SPENT);
+            (self.root, self.since) = (self.own, now);
+            self.seq = self.spent.iter().find(|(root, _)| *root == self.own).map_or(0, |(_, seq)| *seq);
+        }
+        self.seq += 1;
+        self.heard = now;
+        true
+    }
+
+    fn beacon(&self) -> Beacon {
+        Beacon { root: self.root, seq: self.seq }
+    }
+}
+
+impl Protocol {
+    pub(crate) fn on_beacon_due(&mut self, now: Instant) {
+        self.timers.set(Timer::Beacon, now + BEACON_EVERY);
+        if self.overlay.island.beat(now) {
+            self.pass_beacon_on(None);
+        }
+    }
+
+    pub(crate) fn on_beacon(&mut self, now: Instant, link: LinkId, beacon: Beacon) {
+        let linked = self.links.get(link).is_some_and(|link| link.full().is_some() && link.takes_transactions());
+        if self.config.max_peers.is_some() && linked && self.overlay.island.take(now, beacon) {
+            self.pass_beacon_on(Some(link));
+        }
+    }
+
+    fn pass_beacon_on(&mut self, except: Option<LinkId>) {
+        let full = self
+            .links
+            .iter()
+            .filter(|(id, link)| Some(*id) != except && link.full().is_some() && link.takes_transactions());
+        let links: Vec<LinkId> = full.map(|(id, _)| id).collect();
+        if !links.is_empty() {
+            self.send(links, self.overlay.island.beacon().to_frame(), Lane::Control);
+        }
+    }
+
+    /// A new neighbour is told at once.
+    pub(crate) fn send_beacon(&mut self, link: LinkId) {
+        if self.config.max_peers.is_some() {
+            self.send(vec![link], self.overlay.island.beacon().to_frame(), Lane::Control);
+        }
+    }
+
+    /// The node at an address, of which the other end of `link` told, has this root. If it is not ours, the two parts are to be linked.
+    pub(crate) fn on_root_of(&mut self, now: Instant, link: LinkId, address: &PeerAddress, root: Session) {
+        let island = &self.overlay.island;
+        if root == island.root || self.config.max_peers.is_none() || self.ending {
+            return;
+        }
+        let may = island.next_merge.unwrap_or(now).max(island.since + SETTLED);
+        if now < may {
+            // Whoever lives there is asked again as soon as it may be acted on.
+            let at = may + VISIT_WITHIN.mul_f64(self.rng.random_range(0.0..1.0));
+            self.hear_of(now, link, std::slice::from_ref(address));
+            return self.visit_soon(address, at);
+        }
+        let full = self.is_full(now, None);
+        if full && root > island.root {
+            // The others come to us: if both sides gave up links, both would be the poorer.
+            return;
+        }
+        self.overlay.island.next_merge = Some(now + MERGE_EVERY.mul_f64(self.rng.random_range(1.0..2.0)));
+        self.hear_of(now, link, std::slice::from_ref(address));
+        let gave_up = if full { self.links_to_give_up(now, true).into_iter().next() } else { None };
+        if full && gave_up.is_none() {
+            return;
+        }
+        let name = gave_up.map(|link| self.name_of(link));
+        if let Some(link) = gave_up {
+            self.counters.links_given_up += 1;
+            self.send_on(now, link, None, "this place links another part of the network now");
+        }
+        self.notify(Event::Merging { address: address.clone(), gave_up: name });
+        self.overlay.seeking.merge = Some((address.clone(), now + MERGE_WITHIN));
+        self.merge(now);
+    }
+
+    /// Dials the node that leads to another part, once the link over which we heard of it is gone.
+    pub(crate) fn merge(&mut self, now: Instant) {
+        if let Some((address, until)) = self.overlay.seeking.merge.clone()
+            && now < until
+            && self.dial_for(now, &address, Purpose::Place { insist: true, moved_by: None })
+        {
+            self.overlay.seeking.merge = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root(number: u8) -> Session {
+        Session::from_random([number; 16])
+    }
+
+    #[test]
+    fn the_least_root_is_taken_and_its_later_beacons_are_passed_on() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut island = Island::new(root(5), start);
+        assert!(!island.take(at(1), Beacon { root: root(7), seq: 1 }), "a greater one");
+        assert!(island.take(at(1), Beacon { root: root(3), seq: 4 }));
+        assert!(!island.take(at(2), Beacon { root: root(3), seq: 4 }), "heard already");
+        assert!(!island.take(at(2), Beacon { root: root(3), seq: 5 }), "too soon");
+        assert!(island.take(at(11), Beacon { root: root(3), seq: 5 }));
+        assert!(!island.take(at(21), Beacon { root: root(3), seq: 5 + JUMP + 1 }), "a liar's leap");
+        assert!(island.take(at(21), Beacon { root: root(2), seq: 1 }));
+        assert!(!island.take(at(21), Beacon { root: root(1), seq: 1 }), "another at once");
+    }
+
+    #[test]
+    fn a_silent_root_is_given_up_and_its_old_beacons_bring_it_not_back() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut island = Island::new(root(5), start);
+        assert!(island.take(at(0), Beacon { root: root(3), seq: 4 }));
+        assert!(!island.beat(at(30)));
+        assert!(island.beat(at(40)) && island.root() == root(5));
+        assert!(!island.take(at(41), Beacon { root: root(3), seq: 4 }), "an echo");
+        assert!(island.take(at(42), Beacon { root: root(3), seq: 5 }), "it lives after all");
+    }
+}

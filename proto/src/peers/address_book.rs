@@ -1,0 +1,293 @@
+//! The peer table: one record per address, and what we know of it.
+//!
+//! An address is *attempting* while a dial to it is under way, and *connected* while a link to the node behind it is open. The two never overlap, and
+//! an address of our own is in neither: that follows from one state per record. The table decides nothing by itself; `dialling.rs` moves its states.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use rand::rngs::SmallRng;
+
+use crate::address::{PeerAddress, Scope};
+use crate::id::LinkId;
+use crate::limits::Limits;
+
+/// Where an address stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// To be dialled; its timer says when.
+    Waiting,
+    /// Due, but all dial slots are taken.
+    Queued,
+    /// A dial is under way.
+    Attempting,
+    /// A probe is under way, for the accepted link whose peer claims the address.
+    Probing(LinkId),
+    /// It leads to the node at the other end of this link: by our dial, by a probe, or as another name of a node that was linked already.
+    Connected(LinkId),
+    /// It leads to ourselves.
+    Myself,
+}
+
+/// From where an address is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A person named it.
+    Known,
+    /// Somebody who says hello from so far away gives it as its own.
+    Hello(Scope),
+    /// A peer that is so far away told of it.
+    Hearsay(Scope),
+}
+
+impl Source {
+    /// How near what its name stands for may be: a person may name anything, others nothing that is nearer to us than they are.
+    fn reach(self) -> Scope {
+        match self {
+            Self::Known => Scope::Loopback,
+            Self::Hello(scope) | Self::Hearsay(scope) => scope,
+        }
+    }
+}
+
+/// What we know of one address.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// Whether a person named it: never forgotten.
+    pub(crate) known: bool,
+    /// The nearest that its name may lead to: what those who told of it may tell. Of an IP address it is known when it is told, of a name when it is resolved.
+    pub(crate) reach: Scope,
+    /// Where it stands.
+    pub(crate) state: State,
+    /// The accepted link whose peer claims the address, while that waits to be probed.
+    pub(crate) claimed: Option<LinkId>,
+    /// Dials that failed, or links that ended early, in a row.
+    pub(crate) failures: u32,
+    /// Until when its node has no place for us, as it said.
+    pub(crate) declined_until: Option<Instant>,
+    /// Until when it is not dialled, because who is there broke rules.
+    pub(crate) kept_until: Option<Instant>,
+    /// How often in a row it said so.
+    pub(crate) declines: u32,
+    /// When we last insisted on a place there, or, for a plain peer, sent it to others.
+    pub(crate) pressed: Option<Instant>,
+    /// When the address was last seen to lead to a node.
+    pub(crate) last_up: Option<Instant>,
+    /// A plain peer that fell behind: the position in the pool from which it is to be fed, also after a redial.
+    pub(crate) behind: Option<u64>,
+    /// How often in a row a plain peer dropped its link right after its first TRANSACTION.
+    pub(crate) recoils: u32,
+    /// Until when a plain peer that recoiled gets handshakes only.
+    pub(crate) handshakes_only_until: Option<Instant>,
+}
+
+impl Peer {
+    fn new(known: bool, reach: Scope, state: State) -> Self {
+        Self {
+            known,
+            reach,
+            state,
+            claimed: None,
+            failures: 0,
+            declined_until: None,
+            kept_until: None,
+            declines: 0,
+            pressed: None,
+            last_up: None,
+            behind: None,
+            recoils: 0,
+            handshakes_only_until: None,
+        }
+    }
+
+    /// Whether it is gone for good by the rules of [`Limits`]: learned, not in use, and either never of use or not for a day.
+    fn is_forgettable(&self, now: Instant, limits: &Limits) -> bool {
+        !self.known
+            && matches!(self.state, State::Waiting | State::Queued)
+            && match self.last_up {
+                None => self.failures >= limits.forget_failures,
+                Some(up) => now.saturating_duration_since(up) >= limits.forget_after,
+            }
+    }
+}
+
+/// All addresses that we have heard of.
+#[derive(Debug, Default)]
+pub(crate) struct PeerTable {
+    peers: BTreeMap<PeerAddress, Peer>,
+    attempting: usize,
+    known: usize,
+}
+
+impl PeerTable {
+    pub(crate) fn get(&self, address: &PeerAddress) -> Option<&Peer> {
+        self.peers.get(address)
+    }
+
+    pub(crate) fn get_mut(&mut self, address: &PeerAddress) -> Option<&mut Peer> {
+        self.peers.get_mut(address)
+    }
+
+    /// All addresses, in their order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&PeerAddress, &Peer)> {
+        self.peers.iter()
+    }
+
+    /// How many addresses there are, without our own.
+    pub(crate) fn others(&self) -> usize {
+        self.peers.values().filter(|peer| peer.state != State::Myself).count()
+    }
+
+    /// Adds an address; `false` if it is there already, or there is no room for it.
+    pub(crate) fn add(&mut self, address: &PeerAddress, source: Source, now: Instant, limits: &Limits) -> bool {
+        let known = source == Source::Known;
+        self.widen(address, source.reach());
+        if self.peers.contains_key(address) || (!known && !self.make_room(source, now, limits)) {
+            return false;
+        }
+        self.known += usize::from(known);
+        self.peers.insert(address.clone(), Peer::new(known, source.reach(), State::Waiting));
+        true
+    }
+
+    /// Somebody from whom addresses of this scope are taken told of an address. If that is nearer than all before, its name may lead that near.
+    pub(crate) fn widen(&mut self, address: &PeerAddress, reach: Scope) {
+        if let Some(peer) = self.peers.get_mut(address) {
+            peer.reach = peer.reach.min(reach);
+        }
+    }
+
+    /// Whether one more learned address has no room unless another one gives way.
+    pub(crate) fn is_full(&self, limits: &Limits) -> bool {
+        self.peers.len() - self.known >= limits.peer_table
+    }
+
+    /// Makes room for one learned address: the one that failed most, then the one that was of use longest ago. For somebody who says hello also one that
+    /// is only hearsay so far gives way: else a liar could fill the table and keep everybody out.
+    fn make_room(&mut self, source: Source, now: Instant, limits: &Limits) -> bool {
+        if !self.is_full(limits) {
+            return true;
+        }
+        let idle =
+            self.peers.iter().filter(|(_, peer)| !peer.known && matches!(peer.state, State::Waiting | State::Queued));
+        let hearsay = |peer: &Peer| matches!(source, Source::Hello(_)) && peer.last_up.is_none();
+        let worst = idle
+            .filter(|(_, peer)| peer.failures > 0 || peer.is_forgettable(now, limits) || hearsay(peer))
+            .min_by_key(|(_, peer)| (peer.last_up, u32::MAX - peer.failures))
+            .map(|(address, _)| address.clone());
+        worst.is_some_and(|address| self.peers.remove(&address).is_some())
+    }
+
+    /// Moves an address to another state; unknown addresses are added first, outside the bound, because a link to them is open already.
+    pub(crate) fn set_state(&mut self, address: &PeerAddress, state: State) {
+        let peer = self.peers.entry(address.clone()).or_insert_with(|| Peer::new(false, Scope::Public, State::Waiting));
+        let counts = |state| usize::from(matches!(state, State::Attempting | State::Probing(_)));
+        self.attempting = self.attempting + counts(state) - counts(peer.state);
+        peer.state = state;
+    }
+
+    /// Forgets an address if its time has come; says whether it did.
+    pub(crate) fn forget(&mut self, address: &PeerAddress, now: Instant, limits: &Limits) -> bool {
+        let gone = self.peers.get(address).is_some_and(|peer| peer.is_forgettable(now, limits));
+        if gone {
+            self.peers.remove(address);
+        }
+        gone
+    }
+
+    /// How many dials and probes are under way.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.attempting
+    }
+
+    /// The addresses being dialled.
+    pub(crate) fn attempting(&self) -> impl Iterator<Item = &PeerAddress> {
+        self.peers.iter().filter(|(_, peer)| peer.state == State::Attempting).map(|(address, _)| address)
+    }
+
+    /// The addresses that lead to the other end of an open link, with that link.
+    pub(crate) fn connected(&self) -> impl Iterator<Item = (&PeerAddress, LinkId)> {
+        self.peers.iter().filter_map(|(address, peer)| match peer.state {
+            State::Connected(link) => Some((address, link)),
+            _ => None,
+        })
+    }
+
+    /// The addresses that lead to the other end of `link`.
+    pub(crate) fn leading_to(&self, link: LinkId) -> Vec<PeerAddress> {
+        self.connected().filter(|(_, at)| *at == link).map(|(address, _)| address.clone()).collect()
+    }
+}
+
+/// How long to wait after the given number of failures in a row (1 or more): doubling from `backoff_min` to `backoff_max`, with full jitter, but
+/// never less than a tenth of the span, so that a dead neighbour is not hammered by chance.
+pub(crate) fn backoff(failures: u32, limits: &Limits, rng: &mut SmallRng) -> Duration {
+    let doublings = failures.saturating_sub(1).min(16);
+    let span = limits.backoff_min.saturating_mul(1 << doublings).min(limits.backoff_max);
+    span.mul_f64(rng.random_range(0.1..1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    fn address(port: u16) -> PeerAddress {
+        PeerAddress::new("localhost", port).expect("an address")
+    }
+
+    #[test]
+    fn the_backoff_doubles_from_its_least_to_its_most() {
+        let limits = Limits::default();
+        let mut rng = SmallRng::seed_from_u64(1);
+        for failures in 1..40 {
+            let most = Duration::from_millis(500 << (failures - 1).min(7)).min(Duration::from_secs(60));
+            for _ in 0..100 {
+                let wait = backoff(failures, &limits, &mut rng);
+                assert!(wait >= most / 10 && wait <= most, "{failures}: {wait:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_table_gives_up_the_address_that_failed_most() {
+        let limits = Limits { peer_table: 2, ..Limits::default() };
+        let now = Instant::now();
+        let mut table = PeerTable::default();
+        assert!(
+            table.add(&address(1), Source::Known, now, &limits)
+                && !table.add(&address(1), Source::Hearsay(Scope::Loopback), now, &limits)
+        );
+        assert!(
+            table.add(&address(2), Source::Hearsay(Scope::Loopback), now, &limits)
+                && table.add(&address(3), Source::Hearsay(Scope::Loopback), now, &limits)
+        );
+        assert!(!table.add(&address(4), Source::Hearsay(Scope::Loopback), now, &limits), "nothing has failed yet");
+        table.get_mut(&address(2)).expect("there").failures = 1;
+        table.get_mut(&address(3)).expect("there").failures = 2;
+        assert!(table.add(&address(4), Source::Hearsay(Scope::Loopback), now, &limits));
+        assert!(table.get(&address(3)).is_none() && table.get(&address(2)).is_some());
+        assert!(table.add(&address(5), Source::Known, now, &limits), "known peers always have room");
+    }
+
+    #[test]
+    fn learned_addresses_are_forgotten_and_known_ones_are_not() {
+        let limits = Limits::default();
+        let now = Instant::now();
+        let mut table = PeerTable::default();
+        for (port, source) in
+            [(1, Source::Known), (2, Source::Hearsay(Scope::Loopback)), (3, Source::Hearsay(Scope::Loopback))]
+        {
+            table.add(&address(port), source, now, &limits);
+            table.get_mut(&address(port)).expect("there").failures = 100;
+        }
+        table.get_mut(&address(3)).expect("there").last_up = Some(now);
+        let later = now + limits.forget_after;
+        assert!(!table.forget(&address(1), later, &limits), "known");
+        assert!(table.forget(&address(2), now, &limits), "never of use");
+        assert!(!table.forget(&address(3), now, &limits), "of use a moment ago");
+        assert!(table.forget(&address(3), later, &limits));
+    }
+}

@@ -1,0 +1,129 @@
+//! The position of each identity that is held. A map, laid out for millions: its entries lie in a list, in the order in which they came, and what is looked into is a table
+//! of their numbers, which takes five bytes for each and is in a cache when a table of identities is not.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+use crate::transaction::TransactionId;
+use crate::util::chunked_vec::Chunked;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Positions {
+    entries: Chunked<(TransactionId, u32)>,
+    /// Numbers of entries, found by the hash of their identity.
+    table: HashTable<u32>,
+    /// Entries that are not used any more.
+    unused: Vec<u32>,
+    /// Seeded, as every table of identities is.
+    hasher: RandomState,
+}
+
+impl Positions {
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(crate) fn contains(&self, id: &TransactionId) -> bool {
+        self.find(id).is_some()
+    }
+
+    pub(crate) fn get(&self, id: &TransactionId) -> Option<u32> {
+        self.find(id).map(|entry| self.entries.at(entry as usize).1)
+    }
+
+    /// Sets the position of an identity; `true` if it had none.
+    pub(crate) fn set(&mut self, id: TransactionId, position: u32) -> bool {
+        let found = self.find(&id);
+        match found {
+            Some(entry) => self.entries.set(entry as usize, (id, position)),
+            None => self.add(id, position),
+        }
+        found.is_none()
+    }
+
+    /// Adds an identity that is not in it, which the caller knows.
+    pub(crate) fn add(&mut self, id: TransactionId, position: u32) {
+        debug_assert!(!self.contains(&id), "it is new");
+        if self.table.len() == self.table.capacity() {
+            self.grow((self.table.len() + 1) * 2);
+        }
+        let entry = match self.unused.pop() {
+            Some(entry) => {
+                self.entries.set(entry as usize, (id, position));
+                entry
+            }
+            None => {
+                self.entries.push((id, position));
+                as_u32(self.entries.len() - 1)
+            }
+        };
+        let Self { entries, table, hasher, .. } = self;
+        table.insert_unique(hasher.hash_one(id), entry, |entry| hasher.hash_one(entries.at(*entry as usize).0));
+    }
+
+    pub(crate) fn remove(&mut self, id: &TransactionId) {
+        let Self { entries, table, unused, hasher } = self;
+        if let Ok(found) = table.find_entry(hasher.hash_one(id), |entry| entries.at(*entry as usize).0 == *id) {
+            unused.push(found.remove().0);
+        }
+    }
+
+    /// Makes room for so many. The table is made anew in the order of the entries: in its own order each would be looked up where no cache has it.
+    pub(crate) fn grow(&mut self, room: usize) {
+        if room <= self.table.capacity() {
+            return;
+        }
+        let mut used = vec![true; self.entries.len()];
+        self.unused.iter().for_each(|entry| used[*entry as usize] = false);
+        let mut table = HashTable::with_capacity(room);
+        let hash = |entry: &u32| self.hasher.hash_one(self.entries.at(*entry as usize).0);
+        for ((number, (id, _)), _) in self.entries.iter().enumerate().zip(used).filter(|(_, used)| *used) {
+            table.insert_unique(self.hasher.hash_one(id), as_u32(number), hash);
+        }
+        self.table = table;
+    }
+
+    fn find(&self, id: &TransactionId) -> Option<u32> {
+        self.table.find(self.hasher.hash_one(id), |entry| self.entries.at(*entry as usize).0 == *id).copied()
+    }
+}
+
+fn as_u32(number: usize) -> u32 {
+    u32::try_from(number).expect("4 billion identities take more memory than there is")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn it_is_a_map() {
+        let (mut positions, mut map) = (Positions::default(), BTreeMap::new());
+        let id = |n: u32| {
+            let mut id = [0; 32];
+            // Some share what tables look at.
+            id[..8].copy_from_slice(&u64::from(n / 2).to_ne_bytes());
+            id[31] = (n % 2) as u8;
+            TransactionId(id)
+        };
+        for turn in 0..30_000_u32 {
+            // A walk over the numbers that meets each several times.
+            let n = turn.wrapping_mul(2_654_435_761) >> 18;
+            match turn % 3 {
+                0 | 1 => assert_eq!(positions.set(id(n), turn), map.insert(n, turn).is_none()),
+                _ => {
+                    positions.remove(&id(n / 2));
+                    map.remove(&(n / 2));
+                }
+            }
+            assert_eq!((positions.get(&id(n)), positions.len()), (map.get(&n).copied(), map.len()));
+        }
+        assert!(map.len() > 5_000 && map.iter().all(|(n, position)| positions.get(&id(*n)) == Some(*position)));
+        assert_eq!(positions.entries.len(), positions.len() + positions.unused.len());
+    }
+}

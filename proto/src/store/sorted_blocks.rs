@@ -1,0 +1,257 @@
+//! A sorted list in blocks: what is inserted anywhere moves one block, never the whole list; and each block knows the sum of its identities.
+//!
+//! Invariants: no block is empty, nor longer than [`BLOCK`]; all items are in order and different; `starts` and each `fold` are those of the items.
+
+use std::ops::Range;
+
+use negentropy::{Id, Item};
+
+/// How many items a block has at most. An insertion moves half a block, a sum reads two: 20 KiB are the cheapest of both.
+const BLOCK: usize = 512;
+/// So few items are inserted into a block one by one; of more, a merge is cheaper.
+const FEW: usize = 16;
+/// By how many items a block grows: doubling would leave half of the memory of a list free that was inserted into everywhere.
+const GROWTH: usize = 64;
+
+/// See the module. 40 bytes per item, and what blocks that were split have free.
+#[derive(Debug, Default)]
+pub(crate) struct Blocks {
+    blocks: Vec<Block>,
+    /// How many items stand before each block.
+    starts: Vec<usize>,
+    length: usize,
+}
+
+#[derive(Debug)]
+struct Block {
+    items: Vec<Item>,
+    fold: Fold,
+}
+
+/// A sum of identities as negentropy adds them up: 256-bit little-endian numbers, modulo 2^256.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Fold([u64; 4]);
+
+impl Fold {
+    fn of(items: &[Item]) -> Self {
+        let mut fold = Self::default();
+        for item in items {
+            fold.add(&item.id);
+        }
+        fold
+    }
+
+    fn add(&mut self, id: &Id) {
+        let mut carry = false;
+        for (limb, bytes) in self.0.iter_mut().zip(id.chunks_exact(8)) {
+            let more = u64::from_le_bytes(bytes.try_into().expect("a chunk of eight"));
+            (*limb, carry) = limb.carrying_add(more, carry);
+        }
+    }
+
+    /// The sum as an identity: adding it is adding all that went into it.
+    fn to_id(self) -> Id {
+        let mut bytes = [0; 32];
+        for (limb, bytes) in self.0.iter().zip(bytes.chunks_exact_mut(8)) {
+            bytes.copy_from_slice(&limb.to_le_bytes());
+        }
+        Id::from_byte_array(bytes)
+    }
+}
+
+impl Blocks {
+    /// A list of items in any order; what is there twice is taken once.
+    pub(crate) fn of(mut items: Vec<Item>) -> Self {
+        items.sort_unstable();
+        items.dedup();
+        let blocks = items.chunks(BLOCK).map(|items| Block { items: items.to_vec(), fold: Fold::of(items) });
+        let mut list = Self { blocks: blocks.collect(), ..Self::default() };
+        list.count();
+        list
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Inserts items that are in order; `taken` is told of each that was not there yet. Each block is gone through once for all that goes into it.
+    pub(crate) fn insert(&mut self, items: &[Item], mut taken: impl FnMut(&Item)) {
+        let Some(first) = items.first() else { return };
+        let at = self.blocks.partition_point(|block| block.items[0] <= *first).saturating_sub(1);
+        let mut tail = self.blocks.split_off(at).into_iter().peekable();
+        let mut rest = items;
+        while let Some(block) = tail.next() {
+            let into = match tail.peek() {
+                Some(next) => rest.partition_point(|item| *item < next.items[0]),
+                None => rest.len(),
+            };
+            let (own, later) = rest.split_at(into);
+            self.push_merged(block, own, &mut taken);
+            rest = later;
+        }
+        // There was no block at all.
+        self.push_merged(Block { items: Vec::new(), fold: Fold::default() }, rest, &mut taken);
+        self.count();
+    }
+
+    /// Appends a block and what goes into it, in as many blocks as that needs.
+    fn push_merged(&mut self, mut block: Block, own: &[Item], taken: &mut impl FnMut(&Item)) {
+        let appended = block.items.last() < own.first();
+        if own.len() < FEW && block.items.len() + own.len() <= BLOCK && !block.items.is_empty() {
+            for item in own {
+                let Err(place) = block.items.binary_search(item) else { continue };
+                if block.items.len() == block.items.capacity() {
+                    block.items.reserve_exact(GROWTH);
+                }
+                block.items.insert(place, *item);
+                block.fold.add(&item.id);
+                taken(item);
+            }
+            return self.blocks.push(block);
+        }
+        let mut merged = Vec::with_capacity(block.items.len() + own.len());
+        let mut held = block.items.iter().peekable();
+        for item in own {
+            merged.extend(std::iter::from_fn(|| held.next_if(|held| *held < item)));
+            if held.peek() != Some(&item) && merged.last() != Some(item) {
+                taken(item);
+                merged.push(*item);
+            }
+        }
+        merged.extend(held);
+        // Time stamps mostly grow: then blocks are left full. Else each is left some room.
+        let length = if appended { BLOCK } else { merged.len().div_ceil(merged.len().div_ceil(BLOCK).max(1)).max(1) };
+        let pieces = merged.chunks(length);
+        self.blocks.extend(pieces.map(|items| Block { items: items.to_vec(), fold: Fold::of(items) }));
+    }
+
+    /// Keeps what is to be kept.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Item) -> bool) {
+        for block in &mut self.blocks {
+            let before = block.items.len();
+            block.items.retain(&mut keep);
+            if block.items.len() < before {
+                block.fold = Fold::of(&block.items);
+            }
+        }
+        self.blocks.retain(|block| !block.items.is_empty());
+        self.count();
+    }
+
+    fn count(&mut self) {
+        self.starts.clear();
+        self.length = 0;
+        for block in &self.blocks {
+            self.starts.push(self.length);
+            self.length += block.items.len();
+        }
+    }
+
+    pub(crate) fn get(&self, index: usize) -> Option<&Item> {
+        self.iter(index..index.checked_add(1)?).next()
+    }
+
+    /// The items at some indices, in order; those that there are.
+    pub(crate) fn iter(&self, indices: Range<usize>) -> impl Iterator<Item = &Item> {
+        let block = self.block_at(indices.start);
+        let skipped = indices.start - self.starts.get(block).copied().unwrap_or(0);
+        let items = self.blocks.get(block..).unwrap_or_default().iter().flat_map(|block| &block.items);
+        items.skip(skipped).take(indices.len())
+    }
+
+    /// Identities whose sum is that of all items at some indices: of a block that lies in them as a whole, one.
+    pub(crate) fn sums(&self, indices: Range<usize>) -> impl Iterator<Item = Id> {
+        let first = self.starts.partition_point(|start| *start < indices.start);
+        let after = self.starts.partition_point(|start| *start <= indices.end).saturating_sub(1).max(first);
+        let place = |block: usize| self.starts.get(block).copied().unwrap_or(self.length);
+        let (from, to) = (place(first).min(indices.end), place(after).min(indices.end));
+        let folds = self.blocks.get(first..after).unwrap_or_default().iter().map(|block| block.fold.to_id());
+        let before = self.iter(indices.start..from).map(|item| item.id);
+        before.chain(folds).chain(self.iter(to..indices.end).map(|item| item.id))
+    }
+
+    /// How many items are less than a given one.
+    pub(crate) fn below(&self, bound: &Item) -> usize {
+        let block = self.blocks.partition_point(|block| block.items[0] < *bound).saturating_sub(1);
+        let within = self.blocks.get(block).map_or(0, |block| block.items.partition_point(|item| item < bound));
+        self.starts.get(block).copied().unwrap_or(0) + within
+    }
+
+    /// The block that holds an index.
+    fn block_at(&self, index: usize) -> usize {
+        self.starts.partition_point(|start| *start <= index).saturating_sub(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use rand::rngs::SmallRng;
+    use rand::{RngExt, SeedableRng};
+
+    use super::*;
+
+    fn item(rng: &mut SmallRng, times: u64) -> Item {
+        Item::with_timestamp_and_id(rng.random_range(0..times), Id::from_byte_array(rng.random()))
+    }
+
+    fn assert_sound(blocks: &Blocks, model: &BTreeSet<Item>, rng: &mut SmallRng) {
+        let items: Vec<Item> = model.iter().copied().collect();
+        assert_eq!(
+            (blocks.len(), blocks.iter(0..items.len()).copied().collect::<Vec<_>>()),
+            (items.len(), items.clone())
+        );
+        assert!(blocks.blocks.iter().all(|block| (1..=BLOCK).contains(&block.items.len())));
+        for _ in 0..50 {
+            let (a, b) = (rng.random_range(0..=items.len()), rng.random_range(0..=items.len()));
+            let range = a.min(b)..a.max(b);
+            let mut fold = Fold::default();
+            blocks.sums(range.clone()).for_each(|id| fold.add(&id));
+            assert_eq!(fold, Fold::of(&items[range.clone()]), "{range:?}");
+            assert!(
+                blocks.sums(range).count() <= 2 * BLOCK + items.len() / (BLOCK / 2),
+                "sums of whole blocks are used"
+            );
+            assert_eq!(blocks.get(a), items.get(a));
+            let bound = item(rng, 100);
+            assert_eq!(blocks.below(&bound), items.partition_point(|item| *item < bound));
+        }
+    }
+
+    #[test]
+    fn whatever_is_inserted_and_taken_out_the_list_is_that_of_a_sorted_set() {
+        let mut rng = SmallRng::seed_from_u64(7);
+        for begun in [0, 1, BLOCK, 5 * BLOCK + 3] {
+            let mut model: BTreeSet<Item> = (0..begun).map(|_| item(&mut rng, 50)).collect();
+            let mut blocks = Blocks::of(model.iter().rev().chain(&model).copied().collect());
+            assert_sound(&blocks, &model, &mut rng);
+            for round in 0..12 {
+                let mut fresh: Vec<Item> = (0..rng.random_range(0..700)).map(|_| item(&mut rng, 100)).collect();
+                fresh.extend(model.iter().take(3));
+                fresh.sort_unstable();
+                let mut taken = 0;
+                blocks.insert(&fresh, |_| taken += 1);
+                let before = model.len();
+                model.extend(&fresh);
+                assert_eq!(taken, model.len() - before);
+                if round % 3 == 0 {
+                    let time = rng.random_range(0..100);
+                    blocks.retain(|item| item.timestamp / 4 != time / 4);
+                    model.retain(|item| item.timestamp / 4 != time / 4);
+                }
+                assert_sound(&blocks, &model, &mut rng);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_appended_fills_its_blocks() {
+        let mut blocks = Blocks::default();
+        let items: Vec<Item> = (0..10 * BLOCK as u64).map(Item::with_timestamp).collect();
+        for some in items.chunks(100) {
+            blocks.insert(some, |_| {});
+        }
+        assert_eq!(blocks.blocks.len(), 10);
+    }
+}

@@ -1,0 +1,239 @@
+//! Negentropy over an offer, with the sums of whole blocks in place of their items.
+//!
+//! The crate fingerprints a range by walking over all of it and adding up the identities: with a million transactions that takes milliseconds for every message,
+//! in the one task that owns the core. It lets nobody answer in its place, but it takes whatever a walk shows: so a walk that only adds up is shown one
+//! identity per whole block, the block's sum. Which walks only add up follows from the message, whose ranges are read ahead here. The test below holds both ways
+//! against each other; were it ever wrong, a comparison would find differences that are none, or end, and lose nothing.
+
+use std::cell::Cell;
+
+use ::negentropy::{Bound, Error, Id, Item, Negentropy, NegentropyStorageBase};
+
+use crate::store::sorted_blocks::Blocks;
+
+/// The longest message, in bytes; in base64, a third more.
+const STEP_BYTES: u64 = 48 * 1024;
+/// A walk of fewer items is shown each: beneath 32 the crate lists identities where it else would fingerprint, and two it looks at to part them.
+const FEW: usize = 64;
+
+/// A range that carries a fingerprint.
+const FINGERPRINT: u64 = 1;
+/// A range that lists its identities.
+const LIST: u64 = 2;
+
+/// The first question.
+///
+/// # Errors
+/// None that the crate is known for.
+pub(crate) fn begin(items: &Blocks) -> Result<Vec<u8>, Error> {
+    Negentropy::owned(Walks::new(items, &[], 0), STEP_BYTES)?.initiate()
+}
+
+/// The answer to a question.
+///
+/// # Errors
+/// The question is none.
+pub(crate) fn answer(items: &Blocks, question: &[u8]) -> Result<Vec<u8>, Error> {
+    // A list is compared with ours, and then ours is listed.
+    Negentropy::owned(Walks::new(items, question, 2), STEP_BYTES)?.reconcile(question)
+}
+
+/// What an answer tells: what we have and the other side lacks, what it has and we lack, both in no order and perhaps twice; and the next question, if it
+/// takes one more.
+///
+/// # Errors
+/// The answer is none. What it told up to there is told.
+pub(crate) fn conclude(
+    items: &Blocks,
+    answer: &[u8],
+    have: &mut Vec<Id>,
+    need: &mut Vec<Id>,
+) -> Result<Option<Vec<u8>>, Error> {
+    let mut negentropy = Negentropy::owned(Walks::new(items, answer, 1), STEP_BYTES)?;
+    negentropy.set_initiator();
+    negentropy.reconcile_with_ids(answer, have, need)
+}
+
+/// The items, as the crate walks over them for one message.
+struct Walks<'a> {
+    items: &'a Blocks,
+    /// What the message's ranges carry, in its order.
+    kinds: Vec<u64>,
+    /// How many ranges were begun: the crate looks for the end of each once.
+    begun: Cell<usize>,
+    /// How often it walks over a range that lists identities, to see ours.
+    walks_of_list: u8,
+    /// How many of its next walks are such.
+    listing: Cell<u8>,
+}
+
+impl<'a> Walks<'a> {
+    fn new(items: &'a Blocks, message: &[u8], walks_of_list: u8) -> Self {
+        Self { items, kinds: kinds(message), begun: Cell::new(0), walks_of_list, listing: Cell::new(0) }
+    }
+}
+
+impl NegentropyStorageBase for Walks<'_> {
+    fn size(&self) -> Result<usize, Error> {
+        Ok(self.items.len())
+    }
+
+    fn get_item(&self, index: usize) -> Result<Option<Item>, Error> {
+        Ok(self.items.get(index).copied())
+    }
+
+    fn iterate(
+        &self,
+        begin: usize,
+        end: usize,
+        each: &mut dyn FnMut(Item, usize) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        if begin > end || end > self.items.len() {
+            return Err(Error::BadRange);
+        }
+        let listing = self.listing.get();
+        self.listing.set(listing.saturating_sub(1));
+        if listing == 0 && end - begin >= FEW {
+            for sum in self.items.sums(begin..end) {
+                each(Item::with_timestamp_and_id(0, sum), begin)?;
+            }
+            return Ok(());
+        }
+        for (index, item) in (begin..).zip(self.items.iter(begin..end)) {
+            if !each(*item, index)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn find_lower_bound(&self, first: usize, last: usize, bound: &Bound) -> usize {
+        let range = self.begun.replace(self.begun.get() + 1);
+        // Of a range that could not be read ahead everything is shown: that is slow, and never wrong.
+        let lists = self.kinds.get(range).is_none_or(|kind| *kind == LIST);
+        self.listing.set(if lists { self.walks_of_list } else { 0 });
+        self.items.below(&bound.item).clamp(first, last)
+    }
+}
+
+/// What each range of a message carries; up to where it is none.
+fn kinds(message: &[u8]) -> Vec<u64> {
+    let mut kinds = Vec::new();
+    // The first byte is the version.
+    let mut rest = message.get(1..).unwrap_or_default();
+    while let Some((kind, after)) = range(rest) {
+        kinds.push(kind);
+        rest = after;
+    }
+    kinds
+}
+
+/// The kind of the first range, and what comes after it. A range has an upper bound (time stamp, length of a prefix, prefix), a kind, and what it carries.
+fn range(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (_, bytes) = number(bytes)?;
+    let (prefix, bytes) = number(bytes)?;
+    let (kind, bytes) = number(bytes.get(usize::try_from(prefix).ok()?..)?)?;
+    let (carried, bytes) = match kind {
+        FINGERPRINT => (negentropy::FINGERPRINT_SIZE, bytes),
+        LIST => {
+            let (identities, bytes) = number(bytes)?;
+            (usize::try_from(identities).ok()?.checked_mul(negentropy::ID_SIZE)?, bytes)
+        }
+        _ => (0, bytes),
+    };
+    Some((kind, bytes.get(carried..)?))
+}
+
+/// A number, seven bits per byte, the highest first; all bytes but the last have their top bit set.
+fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let last = bytes.iter().position(|byte| byte & 0x80 == 0)?;
+    let number = bytes[..=last].iter().fold(0_u64, |number, byte| number << 7 | u64::from(byte & 0x7f));
+    Some((number, &bytes[last + 1..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use negentropy::NegentropyStorageVector;
+    use rand::rngs::SmallRng;
+    use rand::{RngExt, SeedableRng};
+
+    use super::*;
+
+    fn plain(items: &[Item]) -> NegentropyStorageVector {
+        let mut plain = NegentropyStorageVector::new();
+        for item in items {
+            plain.insert(item.timestamp, item.id).expect("not sealed yet");
+        }
+        plain.seal().expect("sealed once");
+        plain
+    }
+
+    /// Compares two sets, and each message with that of the crate's own walk; tells what the asking side has and needs, and in how many questions.
+    fn compare(ours: &[Item], theirs: &[Item]) -> (BTreeSet<Id>, BTreeSet<Id>, usize) {
+        let (blocks, other) = (Blocks::of(ours.to_vec()), Blocks::of(theirs.to_vec()));
+        let (plain_ours, plain_theirs) = (plain(ours), plain(theirs));
+        let mut asking = Negentropy::borrowed(&plain_ours, STEP_BYTES).expect("allowed");
+        let mut question = begin(&blocks).expect("a question");
+        assert_eq!(question, asking.initiate().expect("a question"));
+        let (mut have, mut need, mut questions) = (Vec::new(), Vec::new(), 1);
+        loop {
+            let told = answer(&other, &question).expect("an answer");
+            let mut answering = Negentropy::borrowed(&plain_theirs, STEP_BYTES).expect("allowed");
+            assert_eq!(told, answering.reconcile(&question).expect("an answer"));
+            let next = conclude(&blocks, &told, &mut have, &mut need).expect("understood");
+            assert_eq!(next, asking.reconcile_with_ids(&told, &mut Vec::new(), &mut Vec::new()).expect("understood"));
+            let Some(next) = next else { return (have.into_iter().collect(), need.into_iter().collect(), questions) };
+            (question, questions) = (next, questions + 1);
+            assert!(questions < 1_000);
+        }
+    }
+
+    #[test]
+    fn sums_of_blocks_change_no_message() {
+        let mut rng = SmallRng::seed_from_u64(11);
+        // (how many, every which is missing here, and there, how many time stamps, what is missing here from then on)
+        for (count, here, there, times, until) in [
+            (0, 2, 2, 1, 1.0),
+            (40, 3, 5, 1, 1.0),
+            (20_000, 97, 89, 20_000, 1.0),
+            (20_000, 3, 5_000, 1, 1.0),
+            (20_000, 7_000, 2, 300, 0.5),
+            (30_000, 1_000, 900, 30_000, 0.2),
+        ] {
+            let mut items: Vec<Item> = (0..count)
+                .map(|_| Item::with_timestamp_and_id(rng.random_range(0..times), Id::from_byte_array(rng.random())))
+                .collect();
+            items.sort_unstable();
+            let end = (count as f64 * until) as usize;
+            let kept = |every: usize| (0..).zip(&items).filter(move |(n, _)| n % every != 1);
+            let ours: Vec<Item> = kept(here).filter(|(n, _)| *n < end).map(|(_, item)| *item).collect();
+            let theirs: Vec<Item> = kept(there).map(|(_, item)| *item).collect();
+            let set = |items: &[Item]| items.iter().map(|item| item.id).collect::<BTreeSet<Id>>();
+            let (have, need, questions) = compare(&ours, &theirs);
+            assert_eq!(have, set(&ours).difference(&set(&theirs)).copied().collect(), "{count}, {questions} questions");
+            assert_eq!(need, set(&theirs).difference(&set(&ours)).copied().collect(), "{count}, {questions} questions");
+        }
+    }
+
+    #[test]
+    fn what_is_no_message_is_read_to_no_harm() {
+        let mut rng = SmallRng::seed_from_u64(12);
+        let items: Vec<Item> =
+            (0..2_000).map(|n| Item::with_timestamp_and_id(n, Id::from_byte_array(rng.random()))).collect();
+        let blocks = Blocks::of(items.clone());
+        let plain = plain(&items);
+        let sound = begin(&Blocks::of(items[..1_500].to_vec())).expect("a question");
+        for round in 0..2_000 {
+            let mut message = sound.clone();
+            for _ in 0..rng.random_range(1..4) {
+                let at = rng.random_range(1..message.len());
+                message[at] = rng.random();
+            }
+            message.truncate(if round % 2 == 0 { rng.random_range(0..message.len()) } else { usize::MAX });
+            let mut answering = Negentropy::borrowed(&plain, STEP_BYTES).expect("allowed");
+            assert_eq!(answer(&blocks, &message), answering.reconcile(&message), "{message:?}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! What tests of several cores share.
+
+pub(crate) mod clocks;
+pub(crate) mod net;
+pub(crate) mod signed_frames;

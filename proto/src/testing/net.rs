@@ -1,0 +1,355 @@
+//! A few cores in one thread, linked as a test says, with a clock that a test moves: for tests of what spreads over several links.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha512};
+
+use crate::address::PeerAddress;
+use crate::event::Event;
+use crate::id::{Greeting, LinkId, NodeId, Session};
+use crate::json::Parser;
+use crate::limits::Limits;
+use crate::signature::{Purpose, Seal, Signature, Signer, Unsigned};
+use crate::wire::{Found, ImageInfo, Message, SearchId, TITLE};
+use crate::{Config, Direction, Input, Output, Protocol, RequestId, SearchEnd, Told};
+
+/// Nodes that are linked only as [`Self::link`] says; each dial of their own fails.
+pub(crate) struct Net {
+    pub(crate) now: Instant,
+    pub(crate) cores: Vec<Protocol>,
+    /// What each node told its application.
+    pub(crate) events: Vec<Vec<Event>>,
+    pub(crate) told: Vec<Told>,
+    /// How many frames of each type were sent, and every frame to a client.
+    pub(crate) sent: BTreeMap<String, usize>,
+    pub(crate) to_clients: Vec<String>,
+    /// What each node has in its folder.
+    pub(crate) images: BTreeMap<usize, Vec<ImageInfo>>,
+    /// What came of searches, and at which node.
+    pub(crate) offers: Vec<(usize, Found)>,
+    pub(crate) searches_over: Vec<(usize, SearchId, SearchEnd)>,
+    wires: BTreeMap<(usize, LinkId), (usize, LinkId)>,
+    last_link: u64,
+    runs: u8,
+    limits: Limits,
+    signed: bool,
+    /// How many signatures were judged, by all.
+    pub(crate) judged: Arc<AtomicUsize>,
+    inputs: VecDeque<(usize, Input)>,
+    parser: Parser,
+}
+
+impl Net {
+    pub(crate) fn new(nodes: usize) -> Self {
+        Self::with(nodes, Limits::default())
+    }
+
+    pub(crate) fn with(nodes: usize, limits: Limits) -> Self {
+        let mut net = Self {
+            now: Instant::now() + Duration::from_secs(100_000),
+            cores: Vec::new(),
+            events: Vec::new(),
+            told: Vec::new(),
+            sent: BTreeMap::new(),
+            to_clients: Vec::new(),
+            images: BTreeMap::new(),
+            offers: Vec::new(),
+            searches_over: Vec::new(),
+            wires: BTreeMap::new(),
+            last_link: 0,
+            runs: 0,
+            limits,
+            signed: false,
+            judged: Arc::default(),
+            inputs: VecDeque::new(),
+            parser: Parser::new(),
+        };
+        for node in 0..nodes {
+            let core = net.core(node);
+            net.cores.push(core);
+            net.events.push(Vec::new());
+        }
+        net
+    }
+
+    /// The same, whose nodes sign.
+    pub(crate) fn signed(nodes: usize) -> Self {
+        let mut net = Self { signed: true, ..Self::new(0) };
+        for node in 0..nodes {
+            let core = net.core(node);
+            net.cores.push(core);
+            net.events.push(Vec::new());
+        }
+        net
+    }
+
+    /// What signs for a node, and judges with it.
+    pub(crate) fn pretend(&self, node: usize) -> Pretend {
+        Pretend { node: id(node), judged: Arc::clone(&self.judged) }
+    }
+
+    fn core(&mut self, node: usize) -> Protocol {
+        self.runs += 1;
+        let config = Config {
+            node: id(node),
+            session: Session::from_random([self.runs; 16]),
+            agent: "test".into(),
+            network: "test".into(),
+            address: address(node),
+            known_peers: Vec::new(),
+            remembered_peers: Vec::new(),
+            genesis: None,
+            max_peers: Some(64),
+            since: u64::from(self.runs),
+            limits: self.limits.clone(),
+            signer: if self.signed { Arc::new(self.pretend(node)) } else { Arc::new(Unsigned) },
+            seed: node as u64,
+        };
+        Protocol::new(self.now, config, Vec::new())
+    }
+
+    /// Links two nodes; gives the links' names at each.
+    pub(crate) fn link(&mut self, from: usize, to: usize) -> (LinkId, LinkId) {
+        let (there, here) = (self.next_link(), self.next_link());
+        self.wires.insert((from, there), (to, here));
+        self.wires.insert((to, here), (from, there));
+        let greeting = Some(self.greeting(to));
+        let remote = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let dialled = Direction::Dialled { address: address(to), greeting };
+        self.inputs.push_back((from, Input::LinkOpened { link: there, remote, direction: dialled }));
+        self.inputs.push_back((to, Input::LinkOpened { link: here, remote, direction: Direction::Accepted }));
+        self.settle();
+        (there, here)
+    }
+
+    /// One more node.
+    pub(crate) fn add(&mut self) {
+        let core = self.core(self.cores.len());
+        self.cores.push(core);
+        self.events.push(Vec::new());
+    }
+
+    /// The name that the link between two nodes has at the first.
+    pub(crate) fn link_between(&self, one: usize, other: usize) -> LinkId {
+        let wire = self.wires.iter().find(|((at, _), (to, _))| (*at, *to) == (one, other));
+        wire.expect("they are linked").0.1
+    }
+
+    /// Each node to each other.
+    pub(crate) fn mesh(nodes: usize) -> Self {
+        let mut net = Self::new(nodes);
+        for one in 0..nodes {
+            for other in one + 1..nodes {
+                net.link(one, other);
+            }
+        }
+        net
+    }
+
+    /// Each node to the next.
+    pub(crate) fn line(nodes: usize) -> Self {
+        let mut net = Self::new(nodes);
+        for one in 1..nodes {
+            net.link(one - 1, one);
+        }
+        net
+    }
+
+    /// A client of a node, on its own host.
+    pub(crate) fn client(&mut self, node: usize) -> LinkId {
+        let link = self.next_link();
+        let remote = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        self.tell(node, Input::LinkOpened { link, remote, direction: Direction::Accepted });
+        link
+    }
+
+    fn next_link(&mut self) -> LinkId {
+        self.last_link += 1;
+        LinkId(self.last_link)
+    }
+
+    fn greeting(&self, node: usize) -> Greeting {
+        Greeting { node: id(node), session: self.cores[node].config.session }
+    }
+
+    /// Tells one node a fact, and lets all that follows happen.
+    pub(crate) fn tell(&mut self, node: usize, input: Input) {
+        self.inputs.push_back((node, input));
+        self.settle();
+    }
+
+    /// A node receives a frame that a test wrote.
+    pub(crate) fn receive(&mut self, node: usize, link: LinkId, text: &str) {
+        let message = Message::parse(&mut self.parser, text);
+        self.tell(node, Input::Received { link, message });
+    }
+
+    pub(crate) fn broadcast(&mut self, node: usize, text: &str) -> Told {
+        self.tell(node, Input::Broadcast { request: RequestId(0), message: text.into(), time: 1_700_000_000.5 });
+        self.told.pop().expect("a broadcast is told of at once")
+    }
+
+    /// Cuts a link.
+    pub(crate) fn cut(&mut self, node: usize, link: LinkId) {
+        if let Some((other, there)) = self.wires.remove(&(node, link)) {
+            self.wires.remove(&(other, there));
+            self.inputs.push_back((node, Input::LinkClosed { link, cause: "cut".into() }));
+            self.inputs.push_back((other, Input::LinkClosed { link: there, cause: "cut".into() }));
+            self.settle();
+        }
+    }
+
+    /// A node loses all its links without a word.
+    pub(crate) fn isolate(&mut self, node: usize) {
+        let links: Vec<LinkId> = self.wires.keys().filter(|(at, _)| *at == node).map(|(_, link)| *link).collect();
+        for link in links {
+            self.cut(node, link);
+        }
+    }
+
+    /// The process of a node ends without a word, and another begins in its folder, linked to nobody.
+    pub(crate) fn restart(&mut self, node: usize) {
+        self.isolate(node);
+        self.cores[node] = self.core(node);
+    }
+
+    /// Lets time pass, timer by timer.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        loop {
+            let due = self.cores.iter().enumerate().filter_map(|(node, core)| Some((core.poll_timeout()?, node)));
+            let Some((due, node)) = due.min().filter(|(due, _)| *due <= until) else { break };
+            self.now = self.now.max(due);
+            self.tell(node, Input::Timeout);
+        }
+        self.now = until;
+    }
+
+    fn settle(&mut self) {
+        while let Some((node, input)) = self.inputs.pop_front() {
+            self.cores[node].handle(self.now, input);
+            while let Some(output) = self.cores[node].poll_output() {
+                self.carry_out(node, output);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, node: usize, output: Output) {
+        match output {
+            Output::Send { links, frame, .. } => {
+                for link in links {
+                    let message = Message::parse(&mut self.parser, frame.as_str());
+                    let kind = message.as_ref().expect("what a node sends is a message").kind().to_owned();
+                    *self.sent.entry(kind).or_default() += 1;
+                    match self.wires.get(&(node, link)) {
+                        Some((other, there)) => {
+                            self.inputs.push_back((*other, Input::Received { link: *there, message }))
+                        }
+                        None => self.to_clients.push(frame.as_str().to_owned()),
+                    }
+                }
+            }
+            Output::Dial { address, .. } => {
+                self.inputs.push_back((node, Input::DialFailed { address, error: "not in this test".into() }))
+            }
+            Output::Probe { link, address, .. } => {
+                let greeting = (0..self.cores.len()).find(|other| self::address(*other) == address);
+                let greeting = greeting.map(|other| self.greeting(other));
+                self.inputs.push_back((node, Input::Probed { link, address, greeting }));
+            }
+            Output::Ping { link } => {
+                if self.wires.contains_key(&(node, link)) {
+                    self.inputs.push_back((node, Input::Pong { link }));
+                }
+            }
+            Output::Close { link, .. } => match self.wires.remove(&(node, link)) {
+                Some((other, there)) => {
+                    self.wires.remove(&(other, there));
+                    self.inputs.push_back((node, Input::LinkClosed { link, cause: "closed".into() }));
+                    self.inputs.push_back((other, Input::LinkClosed { link: there, cause: "closed".into() }));
+                }
+                None => self.inputs.push_back((node, Input::LinkClosed { link, cause: "closed".into() })),
+            },
+            Output::Told { told, .. } => self.told.push(told),
+            Output::Notify(event) => self.events[node].push(event),
+            Output::Store { transaction } => {
+                self.inputs.push_back((node, Input::Stored { ids: vec![transaction.id()] }))
+            }
+            Output::LookUp { search, name } => {
+                let has = |image: &&ImageInfo| name.as_ref().is_none_or(|name| image.name == *name);
+                let images = self.images.get(&node).into_iter().flatten().filter(has).cloned().collect();
+                self.inputs.push_back((node, Input::LookedUp { search, images }));
+            }
+            Output::Offer { found, .. } => self.offers.push((node, found)),
+            Output::SearchOver { search, end } => self.searches_over.push((node, search, end)),
+            Output::Feed { .. }
+            | Output::Fetch { .. }
+            | Output::Submitted { .. }
+            | Output::Kept { .. }
+            | Output::Unqueue { .. }
+            | Output::Advertise { .. }
+            | Output::Pause { .. }
+            | Output::Remember { .. } => {}
+        }
+    }
+
+    /// The texts that a node was told, in order.
+    pub(crate) fn texts(&self, node: usize) -> Vec<String> {
+        let text = |event: &Event| match event {
+            Event::Broadcast { broadcast, .. } => Some(broadcast.message.to_string()),
+            _ => None,
+        };
+        self.events[node].iter().filter_map(text).collect()
+    }
+}
+
+/// A node's id.
+pub(crate) fn id(node: usize) -> NodeId {
+    let mut id = [7; 32];
+    id[..8].copy_from_slice(&(node as u64).to_be_bytes());
+    NodeId(id)
+}
+
+/// A node's address.
+pub(crate) fn address(node: usize) -> PeerAddress {
+    PeerAddress::new("localhost", 4_001 + u16::try_from(node).expect("few nodes")).expect("an address")
+}
+
+/// A BROADCAST as a client or a peer writes it; `siblings` follow the data.
+pub(crate) fn broadcast_frame(id: u8, message: &str, siblings: &str) -> String {
+    let (id, message) = (format!("{id:02x}").repeat(32), serde_json::Value::from(message));
+    format!(
+        r#"{{"type":"BROADCAST","data":{{"id":"{id}","title":"{TITLE}","message":{message},"time":1.5}}{siblings}}}"#
+    )
+}
+
+/// Signs with hashes: whoever knows a node's id can, which a test's forgers do not.
+#[derive(Debug)]
+pub(crate) struct Pretend {
+    node: NodeId,
+    judged: Arc<AtomicUsize>,
+}
+
+impl Pretend {
+    fn signature(node: NodeId, purpose: Purpose, canonical: &str) -> Signature {
+        let mut hash = Sha512::new();
+        hash.update(node.0);
+        hash.update(purpose.message(canonical));
+        Signature(hash.finalize().into())
+    }
+}
+
+impl Signer for Pretend {
+    fn sign(&self, purpose: Purpose, canonical: &str) -> Option<Signature> {
+        Some(Self::signature(self.node, purpose, canonical))
+    }
+
+    fn vouches(&self, node: NodeId, purpose: Purpose, seal: Option<&Seal>) -> bool {
+        self.judged.fetch_add(1, Ordering::Relaxed);
+        seal.is_some_and(|seal| seal.signature == Self::signature(node, purpose, &seal.canonical))
+    }
+}

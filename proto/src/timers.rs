@@ -1,0 +1,121 @@
+//! The core's deadlines: at most one per purpose, the earliest first.
+//!
+//! A timer that is set again moves; one that is cancelled never fires. So no handler has to ask whether its timer is stale.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use crate::address::PeerAddress;
+use crate::id::LinkId;
+use crate::wire::SearchId;
+
+/// What a deadline is for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// An address may be dialled.
+    Dial(PeerAddress),
+    /// Has the link been heard of lately?
+    Ping(LinkId),
+    /// Has a link that is no peer's been silent for too long?
+    Silence(LinkId),
+    /// The HANDSHAKE in answer to a full peer's goes out now, verified or not.
+    Answer(LinkId),
+    /// Nodes heard of on the local network are looked through.
+    Discover,
+    /// How many places are free is announced there, if it changed.
+    Advertise,
+    /// A round of reconciliation with somebody.
+    Reconcile,
+    /// A place is wanted.
+    Seek,
+    /// A random node is to be asked for addresses.
+    Visit,
+    /// The pulse of our part of the network.
+    Beacon,
+    /// A link is to be moved to a random node.
+    Mix,
+    /// What is remembered over a restart is to be written.
+    Remember,
+    /// The older of two links to one node had its time to answer a ping.
+    Duel(LinkId),
+    /// We announce ourselves.
+    Announce,
+    /// Neighbours that are new are told of us.
+    Introduce,
+    /// Whoever asked for all nodes is told some more.
+    TellNodes,
+    /// The table of nodes is looked through.
+    Sweep,
+    /// A search has had its time.
+    Search(SearchId),
+    /// Somebody was turned away without a word.
+    Untold,
+}
+
+/// The set of deadlines.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    order: BTreeSet<(Instant, Timer)>,
+    due: BTreeMap<Timer, Instant>,
+}
+
+impl Timers {
+    /// Sets a timer, or moves it.
+    pub(crate) fn set(&mut self, timer: Timer, at: Instant) {
+        self.cancel(&timer);
+        self.order.insert((at, timer.clone()));
+        self.due.insert(timer, at);
+    }
+
+    /// Takes a timer away; nothing happens if it is not set.
+    pub(crate) fn cancel(&mut self, timer: &Timer) {
+        if let Some((timer, at)) = self.due.remove_entry(timer) {
+            self.order.remove(&(at, timer));
+        }
+    }
+
+    /// When a timer fires; `None` if it is not set.
+    pub(crate) fn due(&self, timer: &Timer) -> Option<Instant> {
+        self.due.get(timer).copied()
+    }
+
+    /// The earliest deadline.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.order.first().map(|(at, _)| *at)
+    }
+
+    /// Takes out the earliest timer, if it is due.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Timer> {
+        if self.next()? > now {
+            return None;
+        }
+        let (_, timer) = self.order.pop_first()?;
+        self.due.remove(&timer);
+        Some(timer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_timer_that_is_set_again_moves_and_a_cancelled_one_never_fires() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut timers = Timers::default();
+        timers.set(Timer::Ping(LinkId(1)), at(1));
+        timers.set(Timer::Ping(LinkId(2)), at(2));
+        timers.set(Timer::Ping(LinkId(1)), at(3));
+        timers.set(Timer::Duel(LinkId(3)), at(0));
+        timers.cancel(&Timer::Duel(LinkId(3)));
+        assert_eq!(timers.next(), Some(at(2)));
+        assert_eq!(timers.pop_due(at(1)), None);
+        assert_eq!(timers.pop_due(at(9)), Some(Timer::Ping(LinkId(2))));
+        assert_eq!(timers.pop_due(at(9)), Some(Timer::Ping(LinkId(1))));
+        assert_eq!(timers.pop_due(at(9)), None);
+        assert_eq!(timers.next(), None);
+    }
+}

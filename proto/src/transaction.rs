@@ -1,0 +1,274 @@
+//! A transaction: any JSON object, and the identity that makes it the same transaction wherever it appears.
+//!
+//! The identity is the SHA-256 of the object's canonical JSON (RFC 8785). Not its `hash` field and not its `id`: in the exercise every clone
+//! without a public key produces the same `hash`, and two different transactions under one id would split the pools.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::{self, Write};
+use std::hash::{Hash, Hasher};
+use std::str::FromStr;
+
+use data_encoding::HEXLOWER;
+use foldhash::fast::RandomState;
+use sha2::{Digest, Sha256};
+
+use crate::address::PeerAddress;
+use crate::frame::Frame;
+use crate::id::{NodeId, NotAnId, parse_hex32};
+use crate::json::{JsonError, Kind, Parser, Value};
+use crate::limits;
+
+/// What a transaction is known by: the SHA-256 of its canonical JSON (RFC 8785), 32 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TransactionId(pub [u8; 32]);
+
+/// Tables look at the first eight bytes: a stranger who wants a few identities that share them has to try 2^64 texts for each.
+impl Hash for TransactionId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        state.write_u64(u64::from_ne_bytes([a, b, c, d, e, f, g, h]));
+    }
+}
+
+/// A map of identities. They are hashes themselves, so that a light hash of them will do; it is seeded, since a stranger can grind identities until they share
+/// what a table looks at.
+pub type IdMap<V> = HashMap<TransactionId, V, RandomState>;
+/// A set of identities, see [`IdMap`].
+pub type IdSet = HashSet<TransactionId, RandomState>;
+
+impl fmt::Display for TransactionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HEXLOWER.encode_mut_str(&self.0, &mut [0; 64]))
+    }
+}
+
+impl fmt::Debug for TransactionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TransactionId({})", HEXLOWER.encode_display(&self.0[..4]))
+    }
+}
+
+impl FromStr for TransactionId {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse_hex32(text).map(Self).ok_or(NotAnId { expected: "a transaction's identity: 64 hexadecimal digits" })
+    }
+}
+
+/// Who first sent a transaction into the network: the sibling `from` of a TRANSACTION frame.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    /// A full peer, itself or for one of its clients: `<node id>`.
+    Node(NodeId),
+    /// A node of the exercise, the same wherever it enters: `plain:<its address>`.
+    Plain(PeerAddress),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(node) => node.fmt(f),
+            Self::Plain(address) => write!(f, "plain:{address}"),
+        }
+    }
+}
+
+impl Origin {
+    /// Appends its text. A node's is written without the detour over a String that its [`fmt::Display`] makes.
+    fn push_to(&self, out: &mut String) {
+        match self {
+            Self::Node(node) => HEXLOWER.encode_append(&node.0, out),
+            Self::Plain(_) => write!(out, "{self}").expect("a String takes all that is written to it"),
+        }
+    }
+
+    /// How many bytes its text has.
+    fn text_len(&self) -> usize {
+        struct Length(usize);
+        impl Write for Length {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                self.0 += text.len();
+                Ok(())
+            }
+        }
+        if let Self::Node(node) = self {
+            return HEXLOWER.encode_len(node.0.len());
+        }
+        let mut length = Length(0);
+        write!(length, "{self}").expect("a length takes all that is written to it");
+        length.0
+    }
+}
+
+impl FromStr for Origin {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix("plain:") {
+            Some(address) => {
+                address.parse().map(Self::Plain).map_err(|_| NotAnId { expected: "an origin: plain:<address>" })
+            }
+            None => text.parse().map(Self::Node),
+        }
+    }
+}
+
+/// A transaction that may enter a pool: its identity is known, and its text is in normal form.
+///
+/// It holds the frame in which it travels, `{"type":"TRANSACTION","data":<body>,"from":"<origin>"}`, written once. A clone costs a reference count.
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    id: TransactionId,
+    time: u64,
+    frame: Frame,
+    body_bytes: u32,
+}
+
+/// Why a JSON value is no transaction.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidTransaction {
+    /// An array, a number, a text: anything but an object.
+    #[error("a transaction is a JSON object, as in {{\"amount\":1}}; this is {0}")]
+    NotAnObject(&'static str),
+    /// Longer than [`limits::TRANSACTION_BYTES`].
+    #[error("the transaction has {0} bytes; at most {max} are allowed", max = limits::TRANSACTION_BYTES)]
+    TooLong(usize),
+    /// The application refuses it.
+    #[error("{reason}")]
+    Refused {
+        /// The transaction's identity.
+        id: TransactionId,
+        /// Why, in the application's words.
+        reason: String,
+    },
+    /// It is not signed, and has to be.
+    #[error(
+        "it is not signed, and this node takes signed transactions only (REQUIRE_SIGNATURES): sign it, as cargo xtask add-transaction does"
+    )]
+    Unsigned {
+        /// The transaction's identity.
+        id: TransactionId,
+    },
+    /// Its signature does not verify, and has to.
+    #[error("{why}, and this node takes signed transactions only (REQUIRE_SIGNATURES): sign it anew")]
+    Forged {
+        /// The transaction's identity.
+        id: TransactionId,
+        /// What is wrong with the signature.
+        why: &'static str,
+    },
+    /// Not JSON, or JSON with something that JavaScript can not hold.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+}
+
+const PREFIX: &str = r#"{"type":"TRANSACTION","data":"#;
+const FROM: &str = r#","from":""#;
+
+/// From here on a `timeStamp` is in milliseconds: as seconds it would lie in the year 5138, and as milliseconds it lies in 1973.
+const MILLISECONDS_FROM: f64 = 1e11;
+
+impl Transaction {
+    /// Reads a transaction from the text of its object alone.
+    ///
+    /// # Errors
+    /// [`InvalidTransaction`] says why the text is none.
+    pub fn parse(parser: &mut Parser, text: &str) -> Result<Self, InvalidTransaction> {
+        // It will travel one level deep, in a frame, and must be readable there.
+        Self::from_value(parser.parse_below(1, text)?, None)
+    }
+
+    /// A transaction from a value that was read already, as `data` of a frame.
+    ///
+    /// # Errors
+    /// [`InvalidTransaction`] says why the value is none.
+    pub fn from_value(value: Value<'_>, origin: Option<&Origin>) -> Result<Self, InvalidTransaction> {
+        if value.kind() != Kind::Object {
+            return Err(InvalidTransaction::NotAnObject(value.kind().name()));
+        }
+        let mut normal = value.normal()?;
+        let length = normal.canonical().len();
+        if length > limits::TRANSACTION_BYTES {
+            return Err(InvalidTransaction::TooLong(length));
+        }
+        let id = TransactionId(Sha256::digest(normal.canonical()).into());
+        let time = value.get("timeStamp").and_then(Value::as_f64).map_or(0, seconds);
+        let frame = value.parser().with_buffer(|text| {
+            frame(text, length, origin, |out| normal.write_compact(out));
+            Frame::from(text.as_str())
+        });
+        Ok(Self { id, time, frame, body_bytes: length as u32 })
+    }
+
+    /// The same transaction, travelling under another origin.
+    pub fn with_origin(&self, origin: &Origin) -> Self {
+        let (body, mut text) = (self.body(), String::new());
+        frame(&mut text, body.len(), Some(origin), |out| out.push_str(body));
+        Self { frame: Frame::from(text), ..*self }
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> TransactionId {
+        self.id
+    }
+
+    /// Where it stands in the order of comparison: its `timeStamp` in seconds, 0 where it has none that is a finite number from 0 to below 2^53
+    /// (values from 10^11 on are milliseconds). An order only, never a test of validity.
+    pub fn time(&self) -> u64 {
+        self.time
+    }
+
+    /// The object as compact JSON: what `JSON.stringify` makes of it, keys in the order received.
+    pub fn body(&self) -> &str {
+        &self.frame.as_str()[PREFIX.len()..][..self.body_bytes as usize]
+    }
+
+    /// How many bytes [`Self::body`] has.
+    pub fn body_bytes(&self) -> usize {
+        self.body_bytes as usize
+    }
+
+    /// The frame in which it travels.
+    pub fn frame(&self) -> &Frame {
+        &self.frame
+    }
+}
+
+fn seconds(time: f64) -> u64 {
+    match time {
+        _ if !(0.0..9_007_199_254_740_992.0).contains(&time) => 0,
+        _ if time >= MILLISECONDS_FROM => time as u64 / 1000,
+        _ => time as u64,
+    }
+}
+
+/// Writes the frame of a body of `length` bytes into `text`, which is empty.
+fn frame(text: &mut String, length: usize, origin: Option<&Origin>, write_body: impl FnOnce(&mut String)) {
+    let origin_length = origin.map_or(0, |origin| FROM.len() + origin.text_len() + 1);
+    let length = PREFIX.len() + length + origin_length + 1;
+    text.reserve_exact(length);
+    text.push_str(PREFIX);
+    write_body(text);
+    if let Some(origin) = origin {
+        text.push_str(FROM);
+        origin.push_to(text);
+        text.push('"');
+    }
+    text.push('}');
+    debug_assert_eq!(text.len(), length, "the frame has the length that was measured");
+}
+
+/// The origin of a frame in the normal form in which transactions travel, as it stands there, read from its end without reading the rest.
+pub fn origin_text_of_frame(text: &str) -> Option<&str> {
+    let (_, origin) = text.strip_suffix("\"}")?.rsplit_once(FROM)?;
+    Some(origin)
+}
+
+/// As [`origin_text_of_frame`], understood.
+pub fn origin_of_frame(text: &str) -> Option<Origin> {
+    origin_text_of_frame(text)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests;

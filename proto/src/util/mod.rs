@@ -1,0 +1,3 @@
+//! Data structures that know nothing of the protocol.
+
+pub mod chunked_vec;

@@ -1,0 +1,150 @@
+//! ANNOUNCE: a node says that it is there, and whom it is linked to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::address::PeerAddress;
+use crate::frame::Frame;
+use crate::id::{NodeId, Session};
+use crate::json::Value;
+use crate::limits;
+use crate::signature::{Purpose, Seal, Signer};
+use crate::wire::broadcast::age_of;
+use crate::wire::{Data, Malformed, to_frame, wrong};
+
+/// What a node says of itself to the whole network. It is believed as far as `presence.rs` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// Who.
+    pub node: NodeId,
+    /// Which run of it.
+    pub session: Session,
+    /// Where it can be dialled, as it believes.
+    pub address: Option<PeerAddress>,
+    /// When that run began, by its own clock: seconds since 1970.
+    pub since: u64,
+    /// Counts this run's announcements: of two the one with more is newer.
+    pub seq: u64,
+    /// The full peers that it is linked to, at most [`limits::ANNOUNCED_PEERS`].
+    pub peers: Vec<NodeId>,
+    /// To how many nodes it is linked, those of the exercise included.
+    pub links: u32,
+    /// To how many nodes it links at most; `None`: any number.
+    pub max_peers: Option<u32>,
+    /// How many nodes it knows to be in the network, itself included.
+    pub nodes: u32,
+    /// In how many seconds it announces itself again at the latest.
+    pub interval: u32,
+    /// Whether it leaves.
+    pub left: bool,
+    /// The signature of its node, if it has one.
+    pub seal: Option<Arc<Seal>>,
+}
+
+/// An ANNOUNCE frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnnounceFrame {
+    /// What is announced.
+    pub announcement: Announcement,
+    /// The siblings `session` and `age`: it was asked for, and was made so long ago. It is not relayed.
+    pub told: Option<Duration>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OnWire {
+    node: String,
+    session: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
+    since: u64,
+    seq: u64,
+    #[serde(default)]
+    peers: Vec<String>,
+    #[serde(default)]
+    links: u32,
+    #[serde(default)]
+    max_peers: Option<u32>,
+    #[serde(default)]
+    nodes: u32,
+    #[serde(default)]
+    interval: u32,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    left: bool,
+}
+
+#[derive(Serialize)]
+struct FrameOnWire<'a> {
+    r#type: &'static str,
+    data: Data<'a, OnWire>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age: Option<f64>,
+}
+
+impl AnnounceFrame {
+    pub(crate) fn read(frame: Value<'_>) -> Result<Self, Malformed> {
+        let data: OnWire = crate::wire::read(frame, "ANNOUNCE")?;
+        let peers = data.peers.iter().take(limits::ANNOUNCED_PEERS).map(|peer| peer.parse());
+        let announcement = Announcement {
+            node: data.node.parse().map_err(|error| wrong("ANNOUNCE", error))?,
+            session: data.session.parse().map_err(|error| wrong("ANNOUNCE", error))?,
+            address: data.address.and_then(|text| text.parse().ok()),
+            since: data.since,
+            seq: data.seq,
+            peers: peers.collect::<Result<_, _>>().map_err(|error| wrong("ANNOUNCE", error))?,
+            links: data.links,
+            max_peers: data.max_peers,
+            nodes: data.nodes,
+            interval: data.interval,
+            left: data.left,
+            seal: Seal::read(frame).map_err(|error| wrong("ANNOUNCE", error))?,
+        };
+        Ok(Self { announcement, told: frame.get("session").map(|_| age_of(frame)) })
+    }
+
+    /// The frame of this announcement. `session` is the sender's; it stands in frames that were asked for alone.
+    pub fn to_frame(&self, session: Session) -> Frame {
+        let announcement = &self.announcement;
+        let data = match &announcement.seal {
+            Some(seal) => Data::Sealed(seal.raw()),
+            None => Data::Open(announcement.on_wire()),
+        };
+        let signature = announcement.seal.as_ref().map(|seal| seal.signature.to_string());
+        let (session, age) = (self.told.map(|_| session.to_string()), self.told.map(|age| age.as_secs_f64()));
+        to_frame(&FrameOnWire { r#type: "ANNOUNCE", data, signature, session, age })
+    }
+}
+
+impl Announcement {
+    /// Has its node sign it.
+    pub(crate) fn seal(&mut self, signer: &dyn Signer) {
+        self.seal = Seal::make(signer, Purpose::Announce, &self.on_wire());
+    }
+
+    /// How many bytes its signed data has.
+    pub(crate) fn sealed_bytes(&self) -> usize {
+        self.seal.as_ref().map_or(0, |seal| seal.canonical.len())
+    }
+
+    fn on_wire(&self) -> OnWire {
+        OnWire {
+            node: self.node.to_string(),
+            session: self.session.to_string(),
+            address: self.address.as_ref().map(ToString::to_string),
+            since: self.since,
+            seq: self.seq,
+            peers: self.peers.iter().map(ToString::to_string).collect(),
+            links: self.links,
+            max_peers: self.max_peers,
+            nodes: self.nodes,
+            interval: self.interval,
+            left: self.left,
+        }
+    }
+}

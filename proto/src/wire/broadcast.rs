@@ -1,0 +1,183 @@
+//! BROADCAST: a short text to everybody in the network.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use serde::{Deserialize, Serialize};
+
+use crate::frame::Frame;
+use crate::id::{NotAnId, Session, parse_hex32};
+use crate::json::{Kind, Value};
+use crate::limits;
+use crate::signature::{Purpose, Seal, Signer};
+use crate::transaction::Origin;
+use crate::wire::{Data, Malformed, to_frame, wrong};
+
+/// What stands in every broadcast's `title`.
+pub const TITLE: &str = "#BROADCAST";
+
+/// What a broadcast is known by: 32 bytes, written as 64 hexadecimal digits. Its sender chose it, and chooses each once.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BroadcastId(pub [u8; 32]);
+
+impl fmt::Display for BroadcastId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HEXLOWER.encode_mut_str(&self.0, &mut [0; 64]))
+    }
+}
+
+impl fmt::Debug for BroadcastId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BroadcastId({})", HEXLOWER.encode_display(&self.0[..4]))
+    }
+}
+
+impl FromStr for BroadcastId {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse_hex32(text).map(Self).ok_or(NotAnId { expected: "a broadcast's id: 64 hexadecimal digits" })
+    }
+}
+
+/// A text to everybody. A clone costs a reference count.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Broadcast {
+    /// Its id.
+    pub id: BroadcastId,
+    /// The text, as its sender wrote it, with whatever control characters there are in it; not empty, at most
+    /// [`limits::BROADCAST_BYTES`].
+    pub message: Arc<str>,
+    /// When it was sent, by the sender's clock: seconds since 1970, with fractions. For people; nothing depends on it.
+    pub time: f64,
+    /// The signature of its origin, if it has one.
+    pub seal: Option<Arc<Seal>>,
+}
+
+/// Why a text can not be broadcast.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidBroadcast {
+    /// There is nothing in it.
+    #[error("an empty text is not broadcast")]
+    Empty,
+    /// Longer than [`limits::BROADCAST_BYTES`].
+    #[error("the text has {0} bytes; at most {max} are broadcast", max = limits::BROADCAST_BYTES)]
+    TooLong(usize),
+}
+
+impl Broadcast {
+    /// Whether a text may be broadcast.
+    ///
+    /// # Errors
+    /// [`InvalidBroadcast`] says why not.
+    pub fn check(message: &str) -> Result<(), InvalidBroadcast> {
+        match message.len() {
+            0 => Err(InvalidBroadcast::Empty),
+            1..=limits::BROADCAST_BYTES => Ok(()),
+            length => Err(InvalidBroadcast::TooLong(length)),
+        }
+    }
+
+    /// Has its origin sign it.
+    pub(crate) fn seal(&mut self, signer: &dyn Signer) {
+        self.seal = Seal::make(signer, Purpose::Broadcast, &self.on_wire());
+    }
+
+    fn on_wire(&self) -> OnWire {
+        OnWire {
+            id: self.id.to_string(),
+            title: TITLE.to_owned(),
+            message: self.message.as_ref().to_owned(),
+            time: self.time,
+        }
+    }
+}
+
+/// A BROADCAST frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BroadcastFrame {
+    /// The text and what it is known by.
+    pub broadcast: Broadcast,
+    /// The sibling `from`: who sent it first. Believed from full peers only.
+    pub origin: Option<Origin>,
+    /// The sibling `ack`: the sender, a client, asks on how many links it went out.
+    pub ack: bool,
+    /// The siblings `session` and `age`: it came in answer to a comparison, and is so old already. It is not relayed.
+    pub synced: Option<Duration>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct OnWire {
+    id: String,
+    #[serde(default)]
+    title: String,
+    message: String,
+    time: f64,
+}
+
+#[derive(Serialize)]
+struct FrameOnWire<'a> {
+    r#type: &'static str,
+    data: Data<'a, OnWire>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    ack: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age: Option<f64>,
+}
+
+impl BroadcastFrame {
+    pub(crate) fn read(frame: Value<'_>) -> Result<Self, Malformed> {
+        let data: OnWire = crate::wire::read(frame, "BROADCAST")?;
+        Broadcast::check(&data.message).map_err(|error| wrong("BROADCAST", error))?;
+        let broadcast = Broadcast {
+            id: data.id.parse().map_err(|error| wrong("BROADCAST", error))?,
+            message: data.message.into(),
+            time: data.time,
+            seal: Seal::read(frame).map_err(|error| wrong("BROADCAST", error))?,
+        };
+        Ok(Self {
+            broadcast,
+            origin: frame.get("from").and_then(Value::as_str).and_then(|text| text.parse().ok()),
+            ack: frame.get("ack").is_some_and(|ack| ack.kind() == Kind::True),
+            synced: frame.get("session").map(|_| age_of(frame)),
+        })
+    }
+
+    /// The frame of this broadcast. `session` is the sender's; it stands in frames that answer a comparison alone.
+    pub fn to_frame(&self, session: Session) -> Frame {
+        let broadcast = &self.broadcast;
+        to_frame(&FrameOnWire {
+            r#type: "BROADCAST",
+            data: match &broadcast.seal {
+                Some(seal) => Data::Sealed(seal.raw()),
+                None => Data::Open(broadcast.on_wire()),
+            },
+            signature: broadcast.seal.as_ref().map(|seal| seal.signature.to_string()),
+            from: self.origin.as_ref().map(ToString::to_string),
+            ack: self.ack,
+            session: self.synced.map(|_| session.to_string()),
+            age: self.synced.map(|age| age.as_secs_f64()),
+        })
+    }
+
+    /// A client's frame, which asks for an ACK.
+    pub fn client_frame(broadcast: Broadcast) -> Frame {
+        // A client has no session, and its frame none to show.
+        Self { broadcast, origin: None, ack: true, synced: None }.to_frame(Session::from_random([0; 16]))
+    }
+}
+
+/// The sibling `age`, in seconds: how long ago what a frame carries was new. What says nothing sensible is new.
+pub(crate) fn age_of(frame: Value<'_>) -> Duration {
+    let age = frame.get("age").and_then(Value::as_f64).unwrap_or_default();
+    Duration::try_from_secs_f64(age).unwrap_or_default().min(limits::OLDEST)
+}

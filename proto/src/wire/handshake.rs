@@ -1,0 +1,131 @@
+//! HANDSHAKE: who a node is, and whom it is linked to.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::address::PeerAddress;
+use crate::frame::Frame;
+use crate::id::{NodeId, Session};
+use crate::json::{Kind, Value};
+use crate::limits;
+use crate::wire::{Malformed, to_frame, wrong};
+
+/// HANDSHAKE: the sender's own address, every address that it has an open connection to, the one just dialled included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handshake {
+    /// What could be read of `data`, in its order, at most [`limits::HANDSHAKE_ADDRESSES`].
+    pub addresses: Vec<PeerAddress>,
+    /// How many entries of `data` were left out: no address, too long, or beyond the limit.
+    pub dropped: usize,
+    /// What a full peer says of itself; a node of the exercise has none.
+    pub node: Option<NodeInfo>,
+}
+
+/// The sibling `node` of a HANDSHAKE: what a full peer says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeInfo {
+    /// Its public key.
+    pub id: NodeId,
+    /// Which run of it.
+    pub session: Session,
+    /// Program and version, for people.
+    pub agent: String,
+    /// The protocol version that it speaks at most.
+    pub protocol: u32,
+    /// The name of its network; nodes of different names do not link.
+    pub network: String,
+    /// Where it can be dialled, as it believes; checked by a probe before it is passed on.
+    pub address: Option<PeerAddress>,
+    /// How many nodes it links to at most; `None`: as many as there are. Who says a number sends JOIN next.
+    pub max_peers: Option<u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NodeOnWire<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow)]
+    session: Cow<'a, str>,
+    #[serde(borrow, default)]
+    agent: Cow<'a, str>,
+    #[serde(default = "first_protocol")]
+    protocol: u32,
+    #[serde(borrow, default)]
+    network: Cow<'a, str>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    address: Option<Cow<'a, str>>,
+    #[serde(default)]
+    max_peers: Option<u32>,
+    #[serde(default)]
+    features: Vec<Cow<'a, str>>,
+}
+
+fn first_protocol() -> u32 {
+    1
+}
+
+impl Handshake {
+    pub(crate) fn read(frame: Value<'_>) -> Result<Self, Malformed> {
+        let data = frame.get("data").ok_or_else(|| wrong("HANDSHAKE", "no data"))?;
+        if data.kind() != Kind::Array {
+            return Err(wrong("HANDSHAKE", "data is not an array of addresses"));
+        }
+        let mut addresses = Vec::new();
+        let mut dropped = 0;
+        for entry in data.elements() {
+            let address = (addresses.len() < limits::HANDSHAKE_ADDRESSES)
+                .then(|| entry.as_str().and_then(|text| text.parse::<PeerAddress>().ok()))
+                .flatten();
+            match address {
+                Some(address) => addresses.push(address),
+                None => dropped += 1,
+            }
+        }
+        let node = frame.get("node").map(NodeInfo::read).transpose()?;
+        Ok(Self { addresses, dropped, node })
+    }
+
+    /// The frame of this handshake.
+    pub fn to_frame(&self) -> Frame {
+        #[derive(Serialize)]
+        struct OnWire<'a> {
+            r#type: &'static str,
+            data: Vec<String>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            node: Option<NodeOnWire<'a>>,
+        }
+        let data = self.addresses.iter().map(ToString::to_string).collect();
+        to_frame(&OnWire { r#type: "HANDSHAKE", data, node: self.node.as_ref().map(NodeInfo::on_wire) })
+    }
+}
+
+impl NodeInfo {
+    fn read(value: Value<'_>) -> Result<Self, Malformed> {
+        let node: NodeOnWire<'_> = serde_json::from_str(value.raw()).map_err(|error| wrong("HANDSHAKE", error))?;
+        let shown = |text: &str| text.chars().take(limits::SHOWN_CHARACTERS).collect::<String>();
+        Ok(Self {
+            id: node.id.parse().map_err(|error| wrong("HANDSHAKE", error))?,
+            session: node.session.parse().map_err(|error| wrong("HANDSHAKE", error))?,
+            agent: shown(&node.agent),
+            protocol: node.protocol,
+            network: shown(&node.network),
+            address: node.address.and_then(|text| text.parse().ok()),
+            max_peers: node.max_peers,
+        })
+    }
+
+    fn on_wire(&self) -> NodeOnWire<'_> {
+        NodeOnWire {
+            id: self.id.to_string().into(),
+            session: self.session.to_string().into(),
+            agent: Cow::Borrowed(&self.agent),
+            protocol: self.protocol,
+            network: Cow::Borrowed(&self.network),
+            address: self.address.as_ref().map(|address| address.to_string().into()),
+            max_peers: self.max_peers,
+            features: Vec::new(),
+        }
+    }
+}

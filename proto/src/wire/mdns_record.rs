@@ -1,0 +1,123 @@
+//! What a node says of itself on the local network: a record of DNS-SD (RFC 6763), its name and its TXT strings.
+//!
+//! A record is a datagram that anybody on the network can send: nothing in it is believed before the node behind its address has been dialled and has
+//! shown its greeting. What is done with records is in `discovery.rs`; the shell hears and sends them.
+
+use crate::address::PeerAddress;
+use crate::id::{NodeId, Session};
+use crate::wire::PROTOCOL;
+
+/// What a node announces: who it is, where it can be dialled, and how much room it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Which node.
+    pub node: NodeId,
+    /// Which run of it.
+    pub session: Session,
+    /// The name of its network.
+    pub network: String,
+    /// Where it says that it can be dialled.
+    pub address: PeerAddress,
+    /// How many places it has free; `None`: it links to all.
+    pub free: Option<u32>,
+}
+
+/// A record that can not be read: which of its parts is missing or wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("its {0} is missing or can not be read")]
+pub struct NoRecord(pub &'static str);
+
+impl Record {
+    /// The service type, with its domain: multicast DNS is for `local` alone (RFC 6762, section 3).
+    pub const SERVICE: &'static str = "_p2p-node._tcp.local.";
+
+    /// The name of the instance, 45 bytes of the 63 that a label may have: the beginning of the node's id for people, the session because two nodes that run from
+    /// copies of one folder have one id.
+    pub fn name(&self) -> String {
+        format!("{}-{}", self.node.short(), self.session)
+    }
+
+    /// The session in an instance's name, be it followed by the service type or not.
+    pub fn session_in(name: &str) -> Option<Session> {
+        let name = name.split('.').next()?;
+        name.split_once('-')?.1.parse().ok()
+    }
+
+    /// The TXT strings, each a key and its value.
+    pub fn strings(&self) -> Vec<(&'static str, String)> {
+        let mut strings = vec![
+            ("protocol", PROTOCOL.to_string()),
+            ("id", self.node.to_string()),
+            ("network", self.network.clone()),
+            ("address", self.address.to_string()),
+        ];
+        strings.extend(self.free.map(|free| ("free", free.to_string())));
+        strings
+    }
+
+    /// Reads a record from its instance's name and its TXT strings, which `value` looks up by key. Keys that are not known are left to later versions.
+    ///
+    /// # Errors
+    /// [`NoRecord`] names the first part that is missing or no such thing.
+    pub fn read<'a>(name: &str, value: impl Fn(&str) -> Option<&'a str>) -> Result<Self, NoRecord> {
+        let session = Self::session_in(name).ok_or(NoRecord("name"))?;
+        let protocol: Option<u32> = value("protocol").and_then(|text| text.parse().ok());
+        protocol.filter(|version| *version > 0).ok_or(NoRecord("protocol"))?;
+        let node = value("id").and_then(|text| text.parse().ok()).ok_or(NoRecord("id"))?;
+        let network = value("network").ok_or(NoRecord("network"))?.to_owned();
+        let address = value("address").and_then(|text| text.parse().ok()).ok_or(NoRecord("address"))?;
+        let free = match value("free") {
+            Some(text) => Some(text.parse().map_err(|_| NoRecord("free"))?),
+            None => None,
+        };
+        Ok(Self { node, session, network, address, free })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        Record {
+            node: NodeId([7; 32]),
+            session: Session::from_random([3; 16]),
+            network: "a network = of ours".into(),
+            address: "ws://10.0.0.7:4001".parse().expect("an address"),
+            free: Some(3),
+        }
+    }
+
+    fn read(name: &str, strings: &[(&str, String)]) -> Result<Record, NoRecord> {
+        Record::read(name, |key| strings.iter().find(|(known, _)| *known == key).map(|(_, value)| value.as_str()))
+    }
+
+    #[test]
+    fn a_record_survives_its_strings() {
+        for record in [record(), Record { free: None, ..record() }] {
+            assert_eq!(read(&record.name(), &record.strings()), Ok(record.clone()));
+            let full = format!("{}.{}", record.name(), Record::SERVICE);
+            assert_eq!(Record::session_in(&full), Some(record.session));
+            assert!(record.name().len() <= 63, "one label");
+        }
+    }
+
+    #[test]
+    fn what_is_no_record_says_which_part() {
+        let (good, name) = (record(), record().name());
+        for part in ["protocol", "id", "network", "address"] {
+            let strings: Vec<_> = good.strings().into_iter().filter(|(key, _)| *key != part).collect();
+            assert_eq!(read(&name, &strings), Err(NoRecord(part)));
+        }
+        for (part, value) in
+            [("protocol", "0"), ("protocol", "x"), ("id", "07"), ("address", "ws://x"), ("free", "-1"), ("free", "all")]
+        {
+            let mut strings: Vec<_> = good.strings().into_iter().filter(|(key, _)| *key != part).collect();
+            strings.push((part, value.to_owned()));
+            assert_eq!(read(&name, &strings), Err(NoRecord(part)), "{value}");
+        }
+        for name in ["", "-", "a-b", "07070707", "07070707-x._p2p-node._tcp.local."] {
+            assert_eq!(read(name, &good.strings()), Err(NoRecord("name")), "{name}");
+        }
+    }
+}
