@@ -1,7 +1,7 @@
 //! Texts as addresses: one normal text for each address, and an error that may be printed for whatever is none.
 
-use meshpool::protocol::address::PeerAddress;
-use meshpool::protocol::limits;
+use meshpool_proto::address::PeerAddress;
+use meshpool_proto::limits;
 
 use crate::planted;
 

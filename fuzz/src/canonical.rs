@@ -1,7 +1,7 @@
 //! JSON against serde_json and serde_json_canonicalizer: what is read, and the canonical form (RFC 8785) that identities are made of.
 
-use meshpool::protocol::json::{JsonError, Parser, Value, write_pretty};
-use meshpool::protocol::transaction::Transaction;
+use meshpool_proto::json::{JsonError, Parser, Value, write_pretty};
+use meshpool_proto::transaction::Transaction;
 use serde::de::IgnoredAny;
 
 use crate::planted;

@@ -1,13 +1,13 @@
 //! Whatever a WebSocket text holds, as a message; and every message as the frame that is written for it.
 
-use meshpool::protocol::frame::Frame;
-use meshpool::protocol::id::Session;
-use meshpool::protocol::json::Parser;
-use meshpool::protocol::limits;
-use meshpool::protocol::wire::{
-    Declined, Delivery, Handshake, Malformed, Message, Sample, graft_frame, prune_frame, want_frame,
+use meshpool_proto::frame::Frame;
+use meshpool_proto::id::Session;
+use meshpool_proto::json::Parser;
+use meshpool_proto::limits;
+use meshpool_proto::wire::{
+    Declined, TransactionFrame, Handshake, Malformed, Message, Sample, graft_frame, prune_frame, want_frame,
 };
-use meshpool::protocol::transaction::origin_of_frame;
+use meshpool_proto::transaction::origin_of_frame;
 
 use crate::planted;
 
@@ -42,7 +42,7 @@ fn check(message: &Message) {
                 assert!(shown.iter().all(|text| text.chars().count() <= limits::SHOWN_CHARACTERS));
             }
         }
-        Message::Transaction(Delivery { transaction: Ok(transaction), origin, .. }) => {
+        Message::Transaction(TransactionFrame { transaction: Ok(transaction), origin, .. }) => {
             assert!(transaction.body().len() <= limits::TRANSACTION_BYTES);
             assert_eq!(transaction.body_bytes(), transaction.body().len());
             assert_eq!(&origin_of_frame(transaction.frame().as_str()), origin, "the frame travels on with its origin");
@@ -66,7 +66,7 @@ fn said(message: &Message) -> String {
         Message::Peers(sample) => format!("{:?}", Sample { dropped: 0, ..sample.clone() }),
         Message::Declined(declined) => format!("{:?}", Declined { dropped: 0, ..declined.clone() }),
         // A client's wish for an answer goes no further, and an answer to a comparison has no origin.
-        Message::Transaction(Delivery { transaction: Ok(transaction), synced, .. }) => {
+        Message::Transaction(TransactionFrame { transaction: Ok(transaction), synced, .. }) => {
             format!("{} {} {synced}", transaction.id(), transaction.body())
         }
         _ => format!("{message:?}"),
@@ -79,7 +79,7 @@ fn written(message: &Message) -> Option<Frame> {
     Some(match message {
         Message::Handshake(handshake) => handshake.to_frame(),
         Message::Transaction(delivery) => match &delivery.transaction {
-            Ok(transaction) if delivery.synced => Delivery::sync_frame(transaction.body(), session),
+            Ok(transaction) if delivery.synced => TransactionFrame::sync_frame(transaction.body(), session),
             Ok(transaction) => transaction.frame().clone(),
             Err(_) => return None,
         },

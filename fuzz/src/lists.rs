@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use meshpool::protocol::access::{Access, Rules};
-use meshpool::protocol::{Input, Protocol};
+use meshpool_proto::access::{Access, Rules};
+use meshpool_proto::{Input, Node as Core};
 
 use crate::net::config;
 
@@ -25,7 +25,7 @@ pub(crate) fn check(text: &str) {
     let commented: String = text.lines().map(|line| format!("# as it was\r\n \t{line} # why\r\n")).collect();
     assert_eq!(commented.parse(), Ok(rules.clone()), "comments and white space say nothing");
     let ranges: Vec<(IpAddr, usize)> = text.lines().filter_map(range).collect();
-    let mut core = Protocol::new(Instant::now(), config(0), Vec::new());
+    let mut core = Core::new(Instant::now(), config(0), Vec::new());
     core.handle(Instant::now(), Input::AccessChanged { access: Access { denied: rules, ..Access::default() } });
     let hosts = HOSTS.map(|host| host.parse().expect("an IP address"));
     for host in ranges.iter().map(|(first, _)| *first).chain(hosts) {

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use meshpool::protocol::address::PeerAddress;
-use meshpool::protocol::frame::Frame;
-use meshpool::protocol::id::{NodeId, Session};
-use meshpool::protocol::json::Parser;
-use meshpool::protocol::wire::{
-    Ack, AckStatus, AnnounceFrame, Announcement, Beacon, Broadcast, BroadcastFrame, BroadcastId, Declined, Delivery,
+use meshpool_proto::address::PeerAddress;
+use meshpool_proto::frame::Frame;
+use meshpool_proto::id::{NodeId, Session};
+use meshpool_proto::json::Parser;
+use meshpool_proto::wire::{
+    Ack, AckStatus, AnnounceFrame, Announcement, Beacon, Broadcast, BroadcastFrame, BroadcastId, Declined, TransactionFrame,
     Find, Found, Handshake, ImageInfo, ImageName, Join, NetworkFrame, NodeInfo, OtherSet, Sample, SearchId,
     StatusFrame, Step, Summary, SyncFrame, Want, graft_frame, prune_frame, want_frame,
 };
-use meshpool::protocol::transaction::{Origin, Transaction, TransactionId};
+use meshpool_proto::transaction::{Origin, Transaction, TransactionId};
 
 use crate::network::Network;
 use crate::script::Script;
@@ -69,7 +69,7 @@ pub(crate) fn any_transaction(script: &mut Script<'_>) -> Transaction {
 }
 
 fn any_origin(script: &mut Script<'_>) -> Origin {
-    if script.flag() { Origin::Plain(any_address(script)) } else { Origin::Node(any_id(script)) }
+    if script.flag() { Origin::Exercise(any_address(script)) } else { Origin::Node(any_id(script)) }
 }
 
 fn any_transaction_id(script: &mut Script<'_>) -> TransactionId {
@@ -147,7 +147,7 @@ pub(crate) fn any_sync_message(script: &mut Script<'_>) -> String {
     let frame = match script.below(8) {
         0..4 => any_sync(script).to_frame(),
         4 => want_frame(&script.few(any_transaction_id)),
-        5 => Delivery::sync_frame(any_transaction(script).body(), any_session(script)),
+        5 => TransactionFrame::sync_frame(any_transaction(script).body(), any_session(script)),
         6 => relayed(script),
         _ => any_sync(script).to_frame_of(any_set(script)),
     };
@@ -202,7 +202,7 @@ pub(crate) fn any_message(script: &mut Script<'_>) -> String {
             Handshake { addresses: script.few(any_address), dropped: 0, node }.to_frame()
         }
         2 => relayed(script),
-        3 => Delivery::client_frame(any_transaction(script).body(), script.flag()),
+        3 => TransactionFrame::client_frame(any_transaction(script).body(), script.flag()),
         4 => StatusFrame::Question { holds: script.few(any_transaction_id) }.to_frame(),
         5..8 => return any_sync_message(script),
         8 => prune_frame(&script.few(any_origin)),

@@ -1,6 +1,6 @@
 //! The one thing that the simulator's rules ask of its network: where a node can be dialled.
 
-use meshpool::protocol::address::PeerAddress;
+use meshpool_proto::address::PeerAddress;
 
 /// Nodes side by side on this host.
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use meshpool::pool::{self, LOCK_FILE, POOL_FILE, PoolError};
-use meshpool::protocol::json::Parser;
-use meshpool::protocol::transaction::{Transaction, TransactionId};
+use meshpool_proto::json::Parser;
+use meshpool_proto::transaction::{Transaction, TransactionId};
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use tokio::runtime::{Builder, Runtime};

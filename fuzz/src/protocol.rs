@@ -6,13 +6,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use meshpool::protocol::access::{Access, Certified};
-use meshpool::protocol::address::Scope;
-use meshpool::protocol::id::{Greeting, LinkId};
-use meshpool::protocol::limits::Limits;
-use meshpool::protocol::mdns_record::{NoRecord, Record};
-use meshpool::protocol::transaction::{Origin, Transaction};
-use meshpool::protocol::{Config, Input, RequestId};
+use meshpool_proto::access::{Access, Certified};
+use meshpool_proto::address::Scope;
+use meshpool_proto::id::{UpgradeIdentity, LinkId};
+use meshpool_proto::limits::Limits;
+use meshpool_proto::mdns_record::{InvalidRecord, Record};
+use meshpool_proto::transaction::{Origin, Transaction};
+use meshpool_proto::{Config, Input, RequestId};
 
 use crate::names;
 use crate::net::{Net, config};
@@ -93,7 +93,7 @@ fn any_config(script: &mut Script<'_>) -> Config {
             pool_transactions: 6,
             unstored_bytes: 200,
             presence_nodes: 3,
-            word_burst: 2,
+            gossip_burst: 2,
             ..Limits::default()
         };
     }
@@ -113,8 +113,8 @@ fn step(net: &mut Net, script: &mut Script<'_>, choice: u8, requests: &mut u64) 
         }
         2 if !net.nodes[0].dials.is_empty() => {
             let dial = script.below(net.nodes[0].dials.len());
-            let (greeting, remote) = (any_greeting(script), any_remote(script));
-            net.answer_dial(0, dial, greeting, remote);
+            let (identity, remote) = (any_greeting(script), any_remote(script));
+            net.answer_dial(0, dial, identity, remote);
         }
         3 if !net.nodes[0].dials.is_empty() => net.fail_dial(0, script.below(net.nodes[0].dials.len())),
         4 if !net.nodes[0].probes.is_empty() => {
@@ -146,7 +146,7 @@ fn step(net: &mut Net, script: &mut Script<'_>, choice: u8, requests: &mut u64) 
             let (remote, reason) = (any_remote(script), "no".to_owned());
             net.tell(
                 0,
-                if choice & 64 == 0 { Input::Refused { remote, reason } } else { Input::TurnedAway { remote, reason } },
+                if choice & 64 == 0 { Input::ConnectionRefused { remote, reason } } else { Input::ConnectionRejected { remote, reason } },
             );
         }
         _ => on_link(net, script, choice),
@@ -161,9 +161,9 @@ fn on_link(net: &mut Net, script: &mut Script<'_>, choice: u8) {
         16 => net.cut(0, link),
         17 => net.tell(0, Input::Pong { link }),
         18 => net.toggle(0, link),
-        19 if choice >= 128 => net.tell(0, Input::Unread { link: Some(link).filter(|_| choice < 192) }),
+        19 if choice >= 128 => net.tell(0, Input::ReadsPaused { link: Some(link).filter(|_| choice < 192) }),
         19 => {
-            net.tell(0, Input::Broke { link, what: "a masked frame".into() });
+            net.tell(0, Input::ProtocolError { link, what: "a masked frame".into() });
             net.cut(0, link);
         }
         20 => {
@@ -171,7 +171,7 @@ fn on_link(net: &mut Net, script: &mut Script<'_>, choice: u8) {
                 let origin = script.flag().then(|| Origin::Node(names::id(script.below(6))));
                 (origin, u32::from(script.byte()))
             });
-            net.tell(0, Input::Repeated { link, copies });
+            net.tell(0, Input::Duplicates { link, copies });
         }
         21 | 22 => {
             let text = String::from_utf8_lossy(script.bytes());
@@ -189,9 +189,9 @@ fn pool_changes(net: &mut Net, script: &mut Script<'_>) {
     let transaction = names::any_transaction(script);
     let disk = &net.nodes[0].disk;
     if disk.present.contains_key(&transaction.id()) {
-        net.tell(0, Input::Lost { ids: vec![transaction.id()] });
+        net.tell(0, Input::PoolRemoved { ids: vec![transaction.id()] });
     } else if !disk.has(&transaction.id()) {
-        net.tell(0, Input::Found { transactions: vec![transaction] });
+        net.tell(0, Input::PoolAdded { transactions: vec![transaction] });
     }
 }
 
@@ -199,12 +199,12 @@ fn searches(net: &mut Net, script: &mut Script<'_>) {
     match script.below(4) {
         0 => {
             let (search, name) = (names::any_search(script), script.flag().then(|| names::any_image(script)));
-            net.tell(0, Input::Search { search, name });
+            net.tell(0, Input::ImageSearch { search, name });
         }
-        1 => net.tell(0, Input::SearchDone { search: names::any_search(script) }),
+        1 => net.tell(0, Input::ImageSearchDone { search: names::any_search(script) }),
         _ if !net.nodes[0].look_ups.is_empty() => {
             let search = net.nodes[0].look_ups.remove(0);
-            net.tell(0, Input::LookedUp { search, images: names::any_images(script) });
+            net.tell(0, Input::LocalImages { search, images: names::any_images(script) });
         }
         _ => {}
     }
@@ -215,9 +215,9 @@ fn discoveries(net: &mut Net, script: &mut Script<'_>) {
     net.tell(
         0,
         match script.below(8) {
-            0 => Input::Discovering,
-            1 => Input::Undiscovered { session },
-            2 => Input::Discovered { record: Err(NoRecord("it has no node")), scope: Scope::Private },
+            0 => Input::DiscoveryStarted,
+            1 => Input::RecordExpired { session },
+            2 => Input::RecordDiscovered { record: Err(InvalidRecord("it has no node")), scope: Scope::Private },
             _ => {
                 let network = if script.below(8) == 0 { "another" } else { names::NETWORK };
                 let record = Record {
@@ -228,7 +228,7 @@ fn discoveries(net: &mut Net, script: &mut Script<'_>) {
                     free: script.flag().then(|| script.byte().into()),
                 };
                 let scope = if script.flag() { Scope::Loopback } else { Scope::Private };
-                Input::Discovered { record: Ok(record), scope }
+                Input::RecordDiscovered { record: Ok(record), scope }
             }
         },
     );
@@ -240,9 +240,9 @@ fn any_access(script: &mut Script<'_>) -> Access {
     Access { plain: script.flag(), denied, allowed: Some(allowed).filter(|_| script.flag()) }
 }
 
-fn any_greeting(script: &mut Script<'_>) -> Option<Greeting> {
-    let greeting = Greeting { node: names::id(script.below(6)), session: names::session(script.below(6)) };
-    Some(greeting).filter(|_| script.flag())
+fn any_greeting(script: &mut Script<'_>) -> Option<UpgradeIdentity> {
+    let identity = UpgradeIdentity { node: names::id(script.below(6)), session: names::session(script.below(6)) };
+    Some(identity).filter(|_| script.flag())
 }
 
 fn any_remote(script: &mut Script<'_>) -> IpAddr {

@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use meshpool::pool::POOL_FILE;
-use meshpool::protocol::json::Parser;
-use meshpool::protocol::wire::{Delivery, Message};
-use meshpool::protocol::{Input, RequestId};
+use meshpool_proto::json::Parser;
+use meshpool_proto::wire::{TransactionFrame, Message};
+use meshpool_proto::{Input, RequestId};
 
 use crate::net::{Net, config};
 use crate::network::Network;
@@ -97,7 +97,7 @@ fn traffic(max_peers: Option<u32>) -> Vec<String> {
     net.pass(Duration::from_secs(20));
     let client = net.accept(0, IpAddr::V4(Ipv4Addr::LOCALHOST));
     let said = [
-        Delivery::client_frame(names::transaction(30).body(), true).as_str().to_owned(),
+        TransactionFrame::client_frame(names::transaction(30).body(), true).as_str().to_owned(),
         r#"{"type":"STATUS","data":{}}"#.to_owned(),
         r#"{"type":"NETWORK","data":{}}"#.to_owned(),
     ];
@@ -108,7 +108,7 @@ fn traffic(max_peers: Option<u32>) -> Vec<String> {
     net.tell(1, Input::Submit { request: RequestId(1), transaction: names::transaction(31) });
     net.tell(2, Input::Broadcast { request: RequestId(2), message: "hello".into(), time: 1.5 });
     let search = names::any_search(&mut crate::script::Script::new(&[1]));
-    net.tell(0, Input::Search { search, name: None });
+    net.tell(0, Input::ImageSearch { search, name: None });
     net.pass(Duration::from_secs(100));
     net.recorded.unwrap_or_default()
 }

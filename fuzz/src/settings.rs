@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use meshpool::folder::KNOWN_PEERS;
-use meshpool::settings::{Flags, Settings};
+use meshpool::folder::known_peers::KNOWN_PEERS;
+use meshpool::config::{Flags, Settings};
 
 use crate::{folder, lists, planted};
 

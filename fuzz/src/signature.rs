@@ -6,12 +6,12 @@ use std::fs;
 use std::sync::OnceLock;
 
 use ed25519_dalek::VerifyingKey;
-use meshpool::key::{NODE_KEY, NodeKey};
-use meshpool::protocol::id::Session;
-use meshpool::protocol::json::{Parser, Value, write_pretty};
-use meshpool::protocol::wire::{Announcement, Broadcast, Message};
-use meshpool::protocol::signature::{PUBLIC_KEY, Purpose, SIGNATURE, Seal, Signer};
-use meshpool::protocol::transaction::Transaction;
+use meshpool::folder::node_key::{NODE_KEY, NodeKey};
+use meshpool_proto::id::Session;
+use meshpool_proto::json::{Parser, Value, write_pretty};
+use meshpool_proto::wire::{Announcement, Broadcast, Message};
+use meshpool_proto::signature::{PUBLIC_KEY, Purpose, SIGNATURE, Seal, Signer};
+use meshpool_proto::transaction::Transaction;
 use meshpool::signing::{State, Verdict, judge, sign};
 use serde_json::Map;
 

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use meshpool::protocol::id::LinkId;
-use meshpool::protocol::wire::Handshake;
-use meshpool::protocol::transaction::{Transaction, TransactionId};
+use meshpool_proto::id::LinkId;
+use meshpool_proto::wire::Handshake;
+use meshpool_proto::transaction::{Transaction, TransactionId};
 
 use crate::names;
 use crate::net::{Net, config};

@@ -14,7 +14,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use meshpool::network::NodeError;
+use meshpool::node::network::NodeError;
 use meshpool::protocol::wire::Member;
 use meshpool::{Network, Node};
 use serde_json::{Value, json};

@@ -8,8 +8,8 @@
 use std::error::Error;
 
 use meshpool::Network;
+use meshpool::events::text::plain;
 use meshpool::protocol::event::Event;
-use meshpool::report::plain;
 use tokio::sync::mpsc;
 
 #[tokio::main]

@@ -13,56 +13,36 @@
 
 pub use meshpool_proto as protocol;
 
+#[cfg(feature = "cli")]
+pub mod cli;
 #[cfg(feature = "net")]
 pub mod client;
 #[cfg(feature = "net")]
+pub mod config;
+#[cfg(feature = "net")]
 pub mod discovery;
 #[cfg(feature = "net")]
-pub mod network;
+mod driver;
+#[cfg(feature = "net")]
+pub mod events;
+#[cfg(feature = "net")]
+pub mod folder;
+#[cfg(feature = "web")]
+pub mod http;
+#[cfg(feature = "net")]
+pub mod images;
+#[cfg(feature = "net")]
+pub mod node;
 #[cfg(feature = "net")]
 pub mod pool;
+#[cfg(feature = "net")]
+pub mod signing;
 #[cfg(feature = "tls")]
 pub mod tls;
 #[cfg(feature = "net")]
 mod transport;
+#[cfg(feature = "net")]
+mod util;
 
 #[cfg(feature = "net")]
-pub mod admission;
-#[cfg(feature = "net")]
-pub mod events;
-#[cfg(feature = "net")]
-mod faults;
-#[cfg(feature = "net")]
-mod hook;
-#[cfg(feature = "net")]
-pub mod images;
-#[cfg(feature = "net")]
-mod interface;
-
-#[cfg(feature = "net")]
-pub mod folder;
-#[cfg(feature = "net")]
-pub mod key;
-#[cfg(feature = "net")]
-mod remembered;
-#[cfg(feature = "net")]
-pub mod settings;
-#[cfg(feature = "net")]
-pub mod signing;
-
-#[cfg(feature = "cli")]
-pub mod console;
-#[cfg(feature = "cli")]
-pub mod descriptors;
-#[cfg(feature = "cli")]
-pub mod logs;
-#[cfg(feature = "net")]
-pub mod report;
-#[cfg(feature = "net")]
-pub mod stamp;
-
-#[cfg(feature = "web")]
-pub mod web;
-
-#[cfg(feature = "net")]
-pub use network::{Handle, Network, Node};
+pub use node::network::{Handle, Network, Node};

@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use meshpool::console::{Console, Typed};
-use meshpool::settings::{Flags, Settings, SettingsError};
-use meshpool::{Network, descriptors, logs};
+use meshpool::Network;
+use meshpool::cli::console::{Console, Typed};
+use meshpool::cli::{fd_limit, logs};
+use meshpool::config::{Flags, Settings, SettingsError};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A peer-to-peer node: JSON over WebSockets.
@@ -52,13 +53,13 @@ async fn live(arguments: &Arguments) -> anyhow::Result<()> {
     let flags = &arguments.flags;
     #[cfg(feature = "tls")]
     if arguments.request_certificate {
-        let key = meshpool::key::NodeKey::load_or_create(flags.folder())?;
+        let key = meshpool::folder::node_key::NodeKey::load_or_create(flags.folder())?;
         print!("{}", meshpool::tls::request(&key)?);
         return Ok(());
     }
     let settings = Settings::read(flags.folder(), flags, |name| std::env::var(name).ok())?;
     let _log = logs::init_logs(settings.log, settings.log_json).context("can not write a log")?;
-    for warning in settings.warnings.iter().chain(&descriptors::allow(&settings.limits)) {
+    for warning in settings.warnings.iter().chain(&fd_limit::allow(&settings.limits)) {
         tracing::warn!("{warning}");
     }
     // Before the node starts, so that a signal in the midst of it ends it cleanly too.
@@ -69,7 +70,7 @@ async fn live(arguments: &Arguments) -> anyhow::Result<()> {
     let mut node = Network::from(settings).start().await?;
     #[cfg(feature = "web")]
     let _web = match http {
-        Some(http) => match meshpool::web::Server::start(node.handle(), &http).await {
+        Some(http) => match meshpool::http::Server::start(node.handle(), &http).await {
             Ok(server) => Some(server),
             Err(error) => {
                 node.shutdown().await?;

@@ -101,7 +101,7 @@ fn misbehave(core: &mut Core, link: LinkId) -> (u32, u32) {
     loop {
         let outputs = core.receive(link, &malformed());
         breaches += 1;
-        pauses += u32::from(outputs.iter().any(|output| matches!(output, Output::Pause { .. })));
+        pauses += u32::from(outputs.iter().any(|output| matches!(output, Output::PauseReading { .. })));
         if !closed(&outputs).is_empty() {
             return (breaches, pauses);
         }
@@ -118,14 +118,14 @@ fn who_breaks_rules_is_slowed_then_closed_then_kept_away_and_comes_back_later() 
     let outputs = core.open("203.0.113.7").1;
     assert!(matches!(&closed(&outputs)[..], [(_, 1008, reason)] if reason.contains("come back in 12")), "{outputs:?}");
     let row = core.protocol.status(core.now, &[]).peers.pop().unwrap();
-    assert_eq!((row.address.as_str(), row.state, row.seconds), ("203.0.113.7", PeerState::Kept, Some(120.0)));
+    assert_eq!((row.address.as_str(), row.state, row.seconds), ("203.0.113.7", PeerState::Banned, Some(120.0)));
     assert!(row.cause.unwrap().contains("HANDSHAKE"));
     assert!(closed(&core.open("203.0.113.9").1).is_empty(), "its neighbours are others");
     assert!(closed(&core.receive(innocent, &json!({ "type": "HANDSHAKE", "data": [] }))).is_empty());
     core.pass(Duration::from_secs(120));
     assert!(closed(&core.open("203.0.113.7").1).is_empty(), "its time is over");
     let counters = core.protocol.counters();
-    assert_eq!((counters.closed_for_conduct, counters.links_turned_away, counters.offences), (1, 1, 16));
+    assert_eq!((counters.bans, counters.links_banned, counters.violations), (1, 1, 16));
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn rare_faults_are_borne_for_ever() {
         core.tell(Input::Pong { link });
         let outputs = core.receive(link, &malformed());
         assert!(
-            closed(&outputs).is_empty() && !outputs.iter().any(|output| matches!(output, Output::Pause { .. })),
+            closed(&outputs).is_empty() && !outputs.iter().any(|output| matches!(output, Output::PauseReading { .. })),
             "{minute}"
         );
     }
@@ -173,7 +173,7 @@ fn frames_that_break_websockets_own_rules_count_over_connections() {
     for _ in 0..6 {
         let (link, outputs) = core.open("203.0.113.7");
         turned_away += closed(&outputs).len();
-        core.tell(Input::Broke { link, what: "it sent a frame that is none".into() });
+        core.tell(Input::ProtocolError { link, what: "it sent a frame that is none".into() });
         core.tell(Input::LinkClosed { link, cause: "it sent a frame that is none".into() });
     }
     assert_eq!(turned_away, 2, "four are enough");
@@ -209,7 +209,7 @@ fn where_somebody_is_kept_away_nobody_is_dialled() {
     assert_eq!(dials(&outputs), 0, "{outputs:?}");
     let rows = core.protocol.status(core.now, &[]).peers;
     let row = rows.iter().find(|row| row.address == "ws://203.0.113.7:4001").unwrap();
-    assert_eq!(row.state, PeerState::Kept);
+    assert_eq!(row.state, PeerState::Banned);
     assert_eq!(dials(&core.pass(Duration::from_secs(120))), 1, "later it is");
 }
 
@@ -228,7 +228,7 @@ fn a_person_is_told_once_a_minute_who_is_turned_away() {
     let said: Vec<u64> = told
         .iter()
         .filter_map(|output| match output {
-            Output::Notify(Event::TurnedAway { unsaid, from, .. }) if from == "203.0.113.7" => Some(*unsaid),
+            Output::Notify(Event::PeerRefused { unsaid, from, .. }) if from == "203.0.113.7" => Some(*unsaid),
             _ => None,
         })
         .collect();
@@ -243,11 +243,11 @@ fn a_flood_of_grafts_is_ignored_and_held_against_its_sender() {
     for number in 0..GRAFTS_AT_ONCE {
         assert!(closed(&core.receive(link, &graft)).is_empty(), "{number}");
     }
-    assert_eq!(core.protocol.counters().offences, 0);
+    assert_eq!(core.protocol.counters().violations, 0);
     for _ in 0..16 {
         core.receive(link, &graft);
     }
-    assert_eq!(core.protocol.counters().closed_for_conduct, 1);
+    assert_eq!(core.protocol.counters().bans, 1);
 }
 
 #[test]
@@ -347,7 +347,7 @@ fn when_places_run_out_useful_and_old_links_and_links_from_elsewhere_stay() {
     // Sixteen more places, and two hundred strangers from one network.
     let all = [useful, old].concat();
     assert_eq!(left(&mut core, &all, 0..200, |stranger| format!("192.0.2.{stranger}")), all.len());
-    assert_eq!(core.protocol.counters().links_displaced, 200 - 16);
+    assert_eq!(core.protocol.counters().links_evicted, 200 - 16);
 }
 
 #[test]

@@ -84,7 +84,7 @@ async fn a_genesis_that_is_this_node_itself_is_refused() {
 
 #[tokio::test]
 async fn a_genesis_that_leads_home_under_another_name_is_told() {
-    // As behind a router that forwards a port: nothing in the settings says so, the greeting does.
+    // As behind a router that forwards a port: nothing in the settings says so, the identity does.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = format!("ws://127.0.0.1:{}", listener.local_addr().unwrap().port());
     let (home, port) = tokio::sync::watch::channel(0);

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use common::embedded::Embedded;
 use common::http::get;
 use common::within;
-use meshpool::settings::HttpSettings;
-use meshpool::web::Server;
+use meshpool::config::HttpSettings;
+use meshpool::http::Server;
 use serde_json::Value;
 
 /// What Prometheus says of every target by itself.

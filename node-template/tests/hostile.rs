@@ -98,7 +98,7 @@ async fn a_node_finds_itself_under_every_alias_and_lists_none() {
     // The last one is the address by which it goes; nobody need dial that.
     for found in 0..aliases.len() - 1 {
         let address = event(&mut events, &format!("finding itself, after {found} aliases"), |event| match event {
-            Event::FoundSelf { address } => Some(address.to_string()),
+            Event::SelfDialled { address } => Some(address.to_string()),
             Event::PeerUp { peer, .. } if peer.to_string() != tester.address() => panic!("linked to {peer}"),
             _ => None,
         })

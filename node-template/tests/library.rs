@@ -8,7 +8,7 @@ mod common;
 use common::embedded::{Embedded, event};
 use common::{Keeper, eventually, exactly, transaction, within};
 use meshpool::Network;
-use meshpool::network::NodeError;
+use meshpool::node::network::NodeError;
 use meshpool::protocol::event::Event;
 use meshpool::protocol::limits::Limits;
 use serde_json::{Value, json};

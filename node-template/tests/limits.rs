@@ -16,7 +16,7 @@ use common::hostile::masked;
 use common::raw::{Raw, request};
 use common::tester::{Socket, Tester};
 use common::{Keeper, eventually, exactly, transaction};
-use meshpool::network::NodeError;
+use meshpool::node::network::NodeError;
 use meshpool::protocol::event::Event;
 use meshpool::protocol::limits::{
     ACKS_DUE, ADDRESS_BYTES, HANDSHAKE_ADDRESSES, JSON_DEPTH, Limits, MESSAGE_BYTES, STATUS_IDS, TRANSACTION_BYTES,
@@ -366,7 +366,7 @@ fn hearsay_that_fills_the_table_keeps_nobody_out_who_says_hello() {
 
 #[test]
 fn one_handshake_displaces_few_addresses_from_a_full_table() {
-    let mut core = Core::new(Limits { peer_table: 200, word_burst: 10, ..Limits::default() });
+    let mut core = Core::new(Limits { peer_table: 200, gossip_burst: 10, ..Limits::default() });
     let link = core.link("127.0.0.1");
     let named = |from: u8| (0..200).map(|n| format!("ws://127.0.{from}.{n}:9")).collect::<Vec<_>>();
     core.receive(link, &json!({ "type": "HANDSHAKE", "data": named(1) }));
@@ -403,7 +403,7 @@ fn a_link_that_was_not_read_is_not_taken_for_a_silent_one() {
     let closed = |outputs: Vec<Output>| outputs.iter().any(|output| matches!(output, Output::Close { .. }));
     for link in [Some(held_up), None] {
         assert!(!closed(core.pass(limits.client_silence * 4 / 5)));
-        core.tell(Input::Unread { link });
+        core.tell(Input::ReadsPaused { link });
     }
     assert!(!closed(core.pass(limits.client_silence * 4 / 5)), "it was excused");
     assert!(closed(core.pass(limits.client_silence)), "and then it was silent");

@@ -242,5 +242,5 @@ async fn who_insists_from_an_address_that_is_not_its_own_takes_nobodys_place() {
         assert_eq!(liar.farewell().await.unwrap().0, 1013);
     }
     assert_eq!(one.status().await.unwrap().connected, [other.address().to_string()]);
-    assert_eq!(one.counted("links_split").await, 0);
+    assert_eq!(one.counted("slots_swapped").await, 0);
 }

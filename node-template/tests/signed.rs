@@ -12,15 +12,15 @@ use common::tester::{Socket, Tester};
 use common::{Keeper, eventually, transaction, transaction_frame, within};
 use data_encoding::HEXLOWER;
 use meshpool::client::Client;
-use meshpool::key::NodeKey;
-use meshpool::network::NodeError;
+use meshpool::config::{Flags, HttpSettings, Settings};
+use meshpool::folder::node_key::NodeKey;
+use meshpool::http::Server;
+use meshpool::node::network::NodeError;
 use meshpool::protocol::json::Parser;
 use meshpool::protocol::signature::Purpose;
 use meshpool::protocol::transaction::Transaction;
 use meshpool::protocol::wire::{Ack, AckStatus};
-use meshpool::settings::{Flags, HttpSettings, Settings};
 use meshpool::signing::{self, State, Verdict};
-use meshpool::web::Server;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -177,8 +177,8 @@ async fn what_others_hold_without_a_signature_is_asked_for_once_and_never_again(
     let node = Embedded::start(|network| network.require_signatures(true).known_peer(lenient.address().clone())).await;
     holds(&node, 1).await;
     // The pools differ for good, so rounds go on; what was refused is not sent again.
-    let rounds = node.counted("pools_differed").await;
-    eventually("three more rounds", async || match node.counted("pools_differed").await {
+    let rounds = node.counted("sync_rounds_differed").await;
+    eventually("three more rounds", async || match node.counted("sync_rounds_differed").await {
         now if now >= rounds + 3 => Ok(()),
         now => Err(format!("{now} after {rounds}")),
     })

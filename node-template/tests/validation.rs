@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use common::embedded::{Embedded, event};
 use common::{eventually, exactly, transaction};
 use meshpool::client::Client;
-use meshpool::network::NodeError;
+use meshpool::node::network::NodeError;
 use meshpool::protocol::event::Event;
 use meshpool::protocol::transaction::Transaction;
 use meshpool::protocol::wire::AckStatus;
@@ -65,8 +65,8 @@ async fn what_a_peer_floods_or_holds_is_refused_once_and_not_wanted_again() {
     })
     .await;
     // Rounds go on, since the pools differ for good. Of what was refused nothing is sent again.
-    let rounds = strict.counted("pools_differed").await;
-    eventually("three more rounds", async || match strict.counted("pools_differed").await {
+    let rounds = strict.counted("sync_rounds_differed").await;
+    eventually("three more rounds", async || match strict.counted("sync_rounds_differed").await {
         now if now >= rounds + 3 => Ok(()),
         now => Err(format!("{now} after {rounds}")),
     })

@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 
 use common::embedded::Embedded;
 use common::{eventually, free_port_holder, within};
-use meshpool::settings::HttpSettings;
-use meshpool::web::{Server, WebError};
+use meshpool::config::HttpSettings;
+use meshpool::http::{Server, WebError};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;

@@ -10,8 +10,8 @@ use common::embedded::Embedded;
 use common::http::get;
 use common::{eventually, exactly, transaction, within};
 use futures_util::future::join_all;
-use meshpool::settings::HttpSettings;
-use meshpool::web::Server;
+use meshpool::config::HttpSettings;
+use meshpool::http::Server;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
 

@@ -27,12 +27,12 @@ enum Host {
 /// Why a text is no peer address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is no peer address: {reason}; write it as ws://host:port")]
-pub struct NotAnAddress {
+pub struct InvalidAddress {
     text: String,
     reason: &'static str,
 }
 
-impl NotAnAddress {
+impl InvalidAddress {
     /// What is wrong with the text, without the text.
     pub fn reason(&self) -> &'static str {
         self.reason
@@ -86,8 +86,8 @@ impl PeerAddress {
     /// An address from its parts; `host` is a name or an IP address, IPv6 with or without brackets.
     ///
     /// # Errors
-    /// [`NotAnAddress`] if the host is no host name or the port is 0.
-    pub fn new(host: &str, port: u16) -> Result<Self, NotAnAddress> {
+    /// [`InvalidAddress`] if the host is no host name or the port is 0.
+    pub fn new(host: &str, port: u16) -> Result<Self, InvalidAddress> {
         let bracketed =
             if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() };
         format!("ws://{bracketed}:{port}").parse()
@@ -128,12 +128,12 @@ impl PeerAddress {
 }
 
 impl FromStr for PeerAddress {
-    type Err = NotAnAddress;
+    type Err = InvalidAddress;
 
     /// Reads `ws://host:port` or `wss://host:port`, with or without one slash at the end.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         parse(text)
-            .map_err(|reason| NotAnAddress { text: text.chars().take(limits::SHOWN_CHARACTERS).collect(), reason })
+            .map_err(|reason| InvalidAddress { text: text.chars().take(limits::SHOWN_CHARACTERS).collect(), reason })
     }
 }
 

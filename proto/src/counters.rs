@@ -57,11 +57,11 @@ counters! {
     /// GRAFT frames sent: neighbours asked to send some origins again.
     grafts_sent,
     /// Comparisons of pools begun.
-    pools_compared,
+    sync_rounds,
     /// Bytes of comparisons of pools sent: summaries, questions and answers, not the transactions that follow.
     sync_sent_bytes,
     /// Comparisons of pools that found a difference.
-    pools_differed,
+    sync_rounds_differed,
     /// Broadcasts accepted: new here.
     broadcasts_accepted,
     /// Copies of broadcasts that were seen already.
@@ -93,13 +93,13 @@ counters! {
     /// Frames that broke WebSocket's own rules, each the end of its link.
     frames_broken,
     /// Breaches of the rules that were held against whoever committed them.
-    offences,
+    violations,
     /// Links closed because too many breaches had been gathered.
-    closed_for_conduct,
+    bans,
     /// Links closed at once because who is there is kept away.
-    links_turned_away,
+    links_banned,
     /// Accepted links closed for want of places: the one of least use, or the newcomer.
-    links_displaced,
+    links_evicted,
     /// Tasks that ended in a fault of this program; what they did is lost, nothing else.
     tasks_panicked,
     /// Entries of HANDSHAKEs that were left out: no address, or too many.
@@ -121,23 +121,23 @@ counters! {
     /// Times that a record took the place of an older one, for want of room.
     records_without_room,
     /// Nodes that were told that there is no place for them here.
-    places_declined,
+    slots_declined,
     /// Times that we were told so.
-    places_refused,
+    slots_refused,
     /// Links split for a node that insisted: it had none, or moved one here.
-    links_split,
+    slots_swapped,
     /// Links given up to link two parts of the network that had formed apart.
-    links_given_up,
+    partitions_healed,
     /// Links moved to random nodes, so that ways in the network are short.
-    links_mixed,
+    links_rewired,
     /// Random nodes asked for addresses.
-    visits,
+    shuffles,
     /// Plain peers sent to others for want of a place.
-    plain_redirected,
+    exercise_redirected,
     /// Connections that came to no link: no place, another protocol, no certificate, one that does not count here.
     connections_refused,
     /// Nodes of the exercise that were not let in (PLAIN=off).
-    plain_refused,
+    exercise_refused,
     /// Clients beyond this host that were not let in without a certificate (PLAIN=off).
     clients_refused,
     /// Links closed because of the lists of the denied and the allowed.

@@ -26,7 +26,7 @@ pub enum Event {
         retry_in: Option<Duration>,
     },
     /// An address turned out to lead to ourselves; it is never dialled again.
-    FoundSelf {
+    SelfDialled {
         /// Which.
         address: PeerAddress,
     },
@@ -49,14 +49,14 @@ pub enum Event {
         peers: usize,
     },
     /// A peer named addresses that we did not know.
-    Learned {
+    AddressesLearned {
         /// From whom.
         peer: PeerName,
         /// How many.
         addresses: usize,
     },
     /// A node was heard of on the local network. Whether it is there shows when it is dialled.
-    Discovered {
+    LanPeerFound {
         /// Who it says it is, and where.
         peer: PeerName,
         /// How many places it says it has free; `None`: it links to all.
@@ -115,14 +115,14 @@ pub enum Event {
         nodes: usize,
     },
     /// A transaction was refused.
-    Refused {
+    TransactionRefused {
         /// From whom it came.
         peer: PeerName,
         /// Why.
         reason: String,
     },
     /// A peer lacks so much that it asked for our whole pool.
-    Feeding {
+    Replaying {
         /// Who.
         peer: PeerName,
         /// How many transactions we have.
@@ -147,42 +147,42 @@ pub enum Event {
         retry_in: Duration,
     },
     /// No node has a place for us: one is asked to split a link.
-    Insisting {
+    RequestingSlot {
         /// Which.
         address: PeerAddress,
     },
     /// A node that insisted got the place of another, which goes on to it.
-    Split {
+    SlotSwapped {
         /// Who got the place.
         joiner: PeerName,
         /// Who had it.
         moved: PeerName,
     },
     /// A peer gave our place away.
-    Moved {
+    SlotTaken {
         /// Who.
         peer: PeerName,
         /// Where it sent us.
         next: Option<PeerAddress>,
     },
     /// A node belongs to a part of the network that formed apart: the two are linked.
-    Merging {
+    HealingPartition {
         /// Where it is.
         address: PeerAddress,
         /// Whose link makes room for that.
         gave_up: Option<PeerName>,
     },
     /// A link is moved to a random node.
-    Moving {
+    Rewiring {
         /// Whose link is given up.
         from: PeerName,
         /// Where a place is asked for.
         to: PeerAddress,
     },
     /// A step in joining through the genesis node.
-    Genesis(GenesisStep),
+    Bootstrap(BootstrapStep),
     /// A peer broke so many rules that it was closed.
-    Expelled {
+    Banned {
         /// Who.
         peer: PeerName,
         /// From which addresses nobody is let in for a while; `None`: it is on this host, or was named by a person, and may come back at once.
@@ -193,7 +193,7 @@ pub enum Event {
         time: Option<Duration>,
     },
     /// Somebody was refused. Told once a minute for each address group.
-    TurnedAway {
+    PeerRefused {
         /// From where: an IP address, an IPv6 /64, or this host.
         from: String,
         /// Why.
@@ -202,7 +202,7 @@ pub enum Event {
         unsaid: u64,
     },
     /// A slow peer's queue is full: from now on it is fed from the pool.
-    Behind {
+    PeerLagging {
         /// Who.
         peer: PeerName,
     },
@@ -212,12 +212,12 @@ pub enum Event {
         text: String,
     },
     /// Somebody was not let in, as others from there lately, of whom a warning told; for the debug log.
-    NotLetIn {
+    AccessDenied {
         /// Who and why.
         text: String,
     },
     /// A peer's fault; for the debug log.
-    Fault {
+    PeerFault {
         /// On which link.
         link: LinkId,
         /// Whose.
@@ -230,7 +230,7 @@ pub enum Event {
 /// A step in joining through a genesis node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum GenesisStep {
+pub enum BootstrapStep {
     /// It is this node itself.
     Ourselves {
         /// The address that was set.

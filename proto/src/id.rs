@@ -34,16 +34,16 @@ impl fmt::Debug for NodeId {
 /// A text that is not the name it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}")]
-pub struct NotAnId {
+pub struct InvalidId {
     /// What the text should have been, in words.
     pub expected: &'static str,
 }
 
 impl FromStr for NodeId {
-    type Err = NotAnId;
+    type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse_hex32(text).map(Self).ok_or(NotAnId { expected: "a node id: 64 hexadecimal digits" })
+        parse_hex32(text).map(Self).ok_or(InvalidId { expected: "a node id: 64 hexadecimal digits" })
     }
 }
 
@@ -81,10 +81,10 @@ impl fmt::Debug for Session {
 }
 
 impl FromStr for Session {
-    type Err = NotAnId;
+    type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Uuid::try_parse(text).map(Self).map_err(|_| NotAnId { expected: "a session: a UUID" })
+        Uuid::try_parse(text).map(Self).map_err(|_| InvalidId { expected: "a session: a UUID" })
     }
 }
 
@@ -104,32 +104,32 @@ impl fmt::Display for LinkId {
     }
 }
 
-/// What a full peer says of itself in its answer to a WebSocket upgrade, in the header [`Greeting::HEADER`]: `<node id>/<session>`. So the
+/// What a full peer says of itself in its answer to a WebSocket upgrade, in the header [`UpgradeIdentity::HEADER`]: `<node id>/<session>`. So the
 /// dialling side knows itself and a node that it is linked to already before it has sent anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Greeting {
+pub struct UpgradeIdentity {
     /// Who answered.
     pub node: NodeId,
     /// Which run of it.
     pub session: Session,
 }
 
-impl Greeting {
-    /// The name of the header that carries a greeting.
+impl UpgradeIdentity {
+    /// The name of the header that carries a identity.
     pub const HEADER: &'static str = "p2p-node";
 }
 
-impl fmt::Display for Greeting {
+impl fmt::Display for UpgradeIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.node, self.session)
     }
 }
 
-impl FromStr for Greeting {
-    type Err = NotAnId;
+impl FromStr for UpgradeIdentity {
+    type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (node, session) = text.split_once('/').ok_or(NotAnId { expected: "a greeting: <node id>/<session>" })?;
+        let (node, session) = text.split_once('/').ok_or(InvalidId { expected: "a identity: <node id>/<session>" })?;
         Ok(Self { node: node.parse()?, session: session.parse()? })
     }
 }
@@ -139,16 +139,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_greeting_survives_its_text() {
-        let greeting = Greeting { node: NodeId([7; 32]), session: Session::from_random([3; 16]) };
-        assert_eq!(greeting.to_string().parse(), Ok(greeting));
+    fn an_upgrade_identity_survives_its_text() {
+        let identity = UpgradeIdentity { node: NodeId([7; 32]), session: Session::from_random([3; 16]) };
+        assert_eq!(identity.to_string().parse(), Ok(identity));
     }
 
     #[test]
     fn what_is_no_id_is_refused() {
         for text in ["", "00", &"g".repeat(64), &"0".repeat(63), &"é".repeat(32)] {
             assert!(text.parse::<NodeId>().is_err(), "{text}");
-            assert!(text.parse::<Greeting>().is_err(), "{text}");
+            assert!(text.parse::<UpgradeIdentity>().is_err(), "{text}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Searching images: FIND, flooded over full peers, and FOUND, which goes back the way that the question came.
 //!
-//! What is in a node's folder the core does not know: it has the shell look (`Output::LookUp`), and it never sees a byte of an image, which go over a
+//! What is in a node's folder the core does not know: it has the shell look (`Output::FindLocalImages`), and it never sees a byte of an image, which go over a
 //! connection of their own (`transfer`, in the shell). What it keeps: its own searches, and of every question that came lately by which link it came.
 //! That table is what makes a question travel once, an answer find its way, and an answer that nobody asked for be known as such.
 //!
@@ -17,7 +17,7 @@ use crate::io::SearchEnd;
 use crate::limits;
 use crate::timers::Timer;
 use crate::wire::{Find, Found, ImageInfo, ImageName, SearchId};
-use crate::{Lane, Output, Protocol};
+use crate::{Lane, Node, Output};
 
 /// Over how many links a question goes at most. In a random overlay of a million nodes with eight links each, eight reach all; in a line nobody is found
 /// that is farther away.
@@ -34,7 +34,7 @@ const FOUND_BYTE: Duration = Duration::from_nanos(1_000_000_000 / (8 * 1024));
 
 /// What is known of searches.
 #[derive(Debug, Default)]
-pub(crate) struct Searches {
+pub(crate) struct ImageSearch {
     own: BTreeMap<SearchId, Own>,
     routes: BTreeMap<SearchId, Route>,
     /// The same, the oldest first.
@@ -71,12 +71,12 @@ struct Talk {
     founds_until: Option<Instant>,
 }
 
-impl Searches {
+impl ImageSearch {
     /// Notes where a question came from; `false` if it is known. The oldest gives way.
     fn note(&mut self, now: Instant, id: SearchId, route: Route) -> bool {
         while let Some((since, oldest)) = self.by_age.front().copied()
             && (self.by_age.len() >= limits::SEARCHES_SEEN
-                || now.saturating_duration_since(since) >= limits::SEARCH_KEPT)
+                || now.saturating_duration_since(since) >= limits::SEARCH_TTL)
         {
             self.by_age.pop_front();
             self.routes.remove(&oldest);
@@ -108,18 +108,18 @@ fn spend(used_until: &mut Option<Instant>, now: Instant, cost: Duration, most: D
     allowed
 }
 
-impl Protocol {
+impl Node {
     /// The application wants an image, or to know which there are.
     pub(crate) fn on_search(&mut self, now: Instant, id: SearchId, name: Option<ImageName>) {
         let links = self.links_to_full_peers(None);
         let own = &mut self.searches.own;
         if own.len() >= limits::SEARCHES || own.contains_key(&id) {
             self.counters.image_searches_refused += 1;
-            return self.outbox.push_back(Output::SearchOver { search: id, end: SearchEnd::Refused });
+            return self.outbox.push_back(Output::ImageSearchOver { search: id, end: SearchEnd::Refused });
         }
         self.counters.image_searches += 1;
         if links.is_empty() {
-            return self.outbox.push_back(Output::SearchOver { search: id, end: SearchEnd::Alone });
+            return self.outbox.push_back(Output::ImageSearchOver { search: id, end: SearchEnd::Alone });
         }
         own.insert(id, Own { name: name.clone(), finders: BTreeSet::new(), addresses: BTreeSet::new() });
         self.searches.note(now, id, Route { link: None, answers: answers_to(name.as_ref()) });
@@ -148,7 +148,7 @@ impl Protocol {
 
     pub(crate) fn on_search_due(&mut self, id: SearchId) {
         if self.searches.own.remove(&id).is_some() {
-            self.outbox.push_back(Output::SearchOver { search: id, end: SearchEnd::Deadline });
+            self.outbox.push_back(Output::ImageSearchOver { search: id, end: SearchEnd::Deadline });
         }
     }
 
@@ -167,9 +167,9 @@ impl Protocol {
             self.counters.finds_duplicate += 1;
             return;
         }
-        if self.searches.looking.len() < limits::LOOK_UPS {
+        if self.searches.looking.len() < limits::LOOKUPS {
             self.searches.looking.insert(find.id);
-            self.outbox.push_back(Output::LookUp { search: find.id, name: find.name.clone() });
+            self.outbox.push_back(Output::FindLocalImages { search: find.id, name: find.name.clone() });
         } else {
             self.counters.finds_dropped += 1;
         }
@@ -222,7 +222,7 @@ impl Protocol {
         });
         if new {
             let reach = scope.min(found.address.scope());
-            self.outbox.push_back(Output::Offer { reach, found });
+            self.outbox.push_back(Output::ImageOffer { reach, found });
         } else {
             // It comes late, a second time, or about something else.
             self.counters.founds_dropped += 1;
@@ -256,10 +256,10 @@ impl Protocol {
     /// Images are a matter of full peers that have a place here.
     fn may_talk_of_images(&mut self, link: LinkId, kind: &str) -> bool {
         match self.links.get(link).map(|link| &link.role) {
-            Some(Role::Full(_)) => true,
+            Some(Role::Native(_)) => true,
             // Not yet, or not any more: no fault of theirs.
-            None | Some(Role::Guest(_) | Role::Candidate(_)) => false,
-            Some(Role::Client | Role::Plain { .. }) => {
+            None | Some(Role::AwaitingAdmission(_) | Role::Standby(_)) => false,
+            Some(Role::Client | Role::Exercise { .. }) => {
                 self.fault(link, &format!("{kind}: only full peers send it"));
                 false
             }

@@ -7,12 +7,12 @@ use std::time::Duration;
 use crate::address::{PeerAddress, Scope};
 use crate::event::Event;
 use crate::frame::Frame;
-use crate::id::{Greeting, LinkId, NodeId, Session};
+use crate::id::{LinkId, NodeId, Session, UpgradeIdentity};
 use crate::limits::Limits;
 use crate::peers::access::{Access, Certified};
 use crate::signature::Signer;
 use crate::transaction::{Origin, Transaction, TransactionId};
-use crate::wire::mdns_record::{NoRecord, Record};
+use crate::wire::mdns_record::{InvalidRecord, Record};
 use crate::wire::{BroadcastId, Found, ImageInfo, ImageName, Malformed, Message, SearchId};
 
 /// A fact that the shell reports.
@@ -35,14 +35,14 @@ pub enum Input {
         message: Result<Message, Malformed>,
     },
     /// Copies of transactions came in on a link: the shell knew them by their text, which is that of the copy accepted, its origin included.
-    Repeated {
+    Duplicates {
         /// On which.
         link: LinkId,
         /// Of which origins, where they name one, and how many of each.
         copies: Vec<(Option<Origin>, u32)>,
     },
     /// A link, or every link, has not been read for a while: the shell has no room. Its silence says nothing about the other end.
-    Unread {
+    ReadsPaused {
         /// Which; `None`: all.
         link: Option<LinkId>,
     },
@@ -59,33 +59,33 @@ pub enum Input {
         cause: String,
     },
     /// The other end of a link broke WebSocket's own rules; the link ends, and [`Input::LinkClosed`] follows.
-    Broke {
+    ProtocolError {
         /// Which link.
         link: LinkId,
         /// What it did, in words.
         what: String,
     },
     /// A task of the shell ended in a fault of this program.
-    Panicked,
+    TaskPanicked,
     /// What the shell has counted since its start, besides the core; told with the core's own counters.
-    Counted {
+    RuntimeCounters {
         /// Names and numbers.
         counts: Vec<(&'static str, u64)>,
     },
     /// So much more was written on links to peers.
-    Written {
+    BytesWritten {
         /// Bytes, the heads of frames and TLS included.
         bytes: u64,
     },
     /// A connection was refused before it became a link.
-    Refused {
+    ConnectionRefused {
         /// From where it came.
         remote: IpAddr,
         /// Why, in words.
         reason: String,
     },
     /// A payload did not fit into a link's outgoing queue and was not queued. Reported before any other kind of fact.
-    LinkFull {
+    QueueFull {
         /// Which.
         link: LinkId,
     },
@@ -103,7 +103,7 @@ pub enum Input {
         /// The address that was probed.
         address: PeerAddress,
         /// Who answered there; `None` if nobody, or no full peer, did.
-        greeting: Option<Greeting>,
+        identity: Option<UpgradeIdentity>,
     },
     /// Transactions, in the order in which they were given to [`Output::Store`], are on disk.
     Stored {
@@ -119,17 +119,17 @@ pub enum Input {
     StoreRecovered,
     /// Transactions appeared in the pool's file that we did not put there: an editor, or a helper of the exercise. They have their places in the
     /// pool already.
-    Found {
+    PoolAdded {
         /// Which.
         transactions: Vec<Transaction>,
     },
     /// Transactions are gone from the pool's file: somebody removed them, and they can not be read any more.
-    Lost {
+    PoolRemoved {
         /// Which.
         ids: Vec<TransactionId>,
     },
     /// Feeding a link reached the end of what the pool had on disk, or the end that was ordered, and at least half of the link's queue is free.
-    Fed {
+    Replayed {
         /// Which link.
         link: LinkId,
         /// The position after the last transaction sent.
@@ -137,14 +137,14 @@ pub enum Input {
     },
     /// The application submits a transaction of its own.
     Submit {
-        /// Named in the answers, [`Output::Submitted`] and [`Output::Kept`].
+        /// Named in the answers, [`Output::Submitted`] and [`Output::SubmissionStored`].
         request: RequestId,
         /// What.
         transaction: Transaction,
     },
     /// The application broadcasts a text, which [`Broadcast::check`](crate::wire::Broadcast::check) passed.
     Broadcast {
-        /// Named in the answer, [`Output::Told`].
+        /// Named in the answer, [`Output::BroadcastSent`].
         request: RequestId,
         /// The text.
         message: String,
@@ -152,7 +152,7 @@ pub enum Input {
         time: f64,
     },
     /// It is proved who is at the other end of a link that opens next: [`Input::LinkOpened`] follows at once. In an open network nothing is.
-    Certified {
+    PeerCertified {
         /// Which link.
         link: LinkId,
         /// Who.
@@ -164,48 +164,48 @@ pub enum Input {
         access: Access,
     },
     /// Somebody connected and came to no link: it spoke another protocol, or showed no certificate that counts here.
-    TurnedAway {
+    ConnectionRejected {
         /// From where.
         remote: IpAddr,
         /// Why, and what to do, in words.
         reason: String,
     },
-    /// The application searches an image; answered by [`Output::Offer`], any number of times, and then, unless [`Input::SearchDone`] comes first, by
-    /// [`Output::SearchOver`].
-    Search {
+    /// The application searches an image; answered by [`Output::ImageOffer`], any number of times, and then, unless [`Input::ImageSearchDone`] comes first, by
+    /// [`Output::ImageSearchOver`].
+    ImageSearch {
         /// A new id: random bytes.
         search: SearchId,
         /// Which; `None`: all that there are.
         name: Option<ImageName>,
     },
     /// The application wants no more offers.
-    SearchDone {
+    ImageSearchDone {
         /// Of which search.
         search: SearchId,
     },
-    /// The answer to [`Output::LookUp`].
-    LookedUp {
+    /// The answer to [`Output::FindLocalImages`].
+    LocalImages {
         /// For which search.
         search: SearchId,
         /// What there is. A list of all has at most [`FOUND_IMAGES`](crate::limits::FOUND_IMAGES).
         images: Vec<ImageInfo>,
     },
     /// The shell begins, or begins anew, to listen on the local network and to announce this node there: what was heard before counts no more, and
-    /// [`Output::Advertise`] says with how many free places.
-    Discovering,
+    /// [`Output::AdvertiseSlots`] says with how many free places.
+    DiscoveryStarted,
     /// A record was heard on the local network, for the first time or with news. It may be our own, or forged.
-    Discovered {
+    RecordDiscovered {
         /// What it says, or why it can not be read.
-        record: Result<Record, NoRecord>,
+        record: Result<Record, InvalidRecord>,
         /// From how far away it can have come: [`Scope::Loopback`] if it was heard on this host alone, else [`Scope::Private`].
         scope: Scope,
     },
     /// A record ended: its node said goodbye, or was not heard of for as long as it asked to be remembered.
-    Undiscovered {
+    RecordExpired {
         /// Of which run of a node.
         session: Session,
     },
-    /// The deadline of [`poll_timeout`](crate::Protocol::poll_timeout) has come.
+    /// The deadline of [`poll_timeout`](crate::Node::poll_timeout) has come.
     Timeout,
     /// The node ends: every link is closed, nothing new is begun.
     Shutdown,
@@ -219,7 +219,7 @@ pub enum Direction {
         /// The address that was dialled.
         address: PeerAddress,
         /// What the other side said of itself in its answer to the upgrade; a node of the exercise says nothing.
-        greeting: Option<Greeting>,
+        identity: Option<UpgradeIdentity>,
     },
     /// The other side did.
     Accepted,
@@ -239,7 +239,7 @@ pub enum Output {
         /// The nearest that its name may lead to: an IP address for which [`Scope::may_tell`] says no is not dialled.
         reach: Scope,
     },
-    /// Connect to an address, read the greeting from the answer to the upgrade, close; answered by [`Input::Probed`], once.
+    /// Connect to an address, read the identity from the answer to the upgrade, close; answered by [`Input::Probed`], once.
     Probe {
         /// The accepted link whose peer claims the address.
         link: LinkId,
@@ -258,7 +258,7 @@ pub enum Output {
         lane: Lane,
     },
     /// Of what is queued on a link, drop the transactions of these origins: its other end gets them elsewhere. A shell that sends at once may ignore it.
-    Unqueue {
+    DropQueued {
         /// On which link.
         link: LinkId,
         /// Whose.
@@ -270,7 +270,7 @@ pub enum Output {
         link: LinkId,
     },
     /// Read nothing more from a link for a moment: its other end breaks rules.
-    Pause {
+    PauseReading {
         /// Which link.
         link: LinkId,
         /// For how long.
@@ -282,7 +282,7 @@ pub enum Output {
         link: LinkId,
         /// The close code (RFC 6455, section 7.4).
         code: u16,
-        /// Told to the other side; at most [`CLOSE_REASON_BYTES`](crate::limits::CLOSE_REASON_BYTES).
+        /// BroadcastReceipt to the other side; at most [`CLOSE_REASON_BYTES`](crate::limits::CLOSE_REASON_BYTES).
         reason: String,
     },
     /// Append a transaction to the pool's file; answered by [`Input::Stored`], in order.
@@ -290,9 +290,9 @@ pub enum Output {
         /// What.
         transaction: Transaction,
     },
-    /// Send a link transactions from the pool, in bounded pieces and only as fast as its queue drains; answered by [`Input::Fed`]. A new order for
+    /// Send a link transactions from the pool, in bounded pieces and only as fast as its queue drains; answered by [`Input::Replayed`]. A new order for
     /// the same link replaces an older one.
-    Feed {
+    Replay {
         /// Which link.
         link: LinkId,
         /// The position of the first: how many transactions were in the pool before it.
@@ -302,8 +302,8 @@ pub enum Output {
         /// Whether the frames carry our session, as an answer to a comparison of pools does; else they are as if just flooded.
         synced: bool,
     },
-    /// Send a link the transactions at these positions, as [`Output::Feed`] does with `synced`; answered by nothing.
-    Fetch {
+    /// Send a link the transactions at these positions, as [`Output::Replay`] does with `synced`; answered by nothing.
+    ReplayPositions {
         /// Which link.
         link: LinkId,
         /// Which positions, in ascending order.
@@ -317,44 +317,44 @@ pub enum Output {
         outcome: Result<Submission, String>,
     },
     /// A submission that was taken is on disk.
-    Kept {
+    SubmissionStored {
         /// Which.
         request: RequestId,
     },
     /// Keep these addresses for the next start, in place of those ordered before: they led to nodes lately, the latest first. At most
-    /// [`REMEMBERED_PEERS`](crate::limits::REMEMBERED_PEERS).
-    Remember {
+    /// [`PEER_CACHE`](crate::limits::PEER_CACHE).
+    SavePeerCache {
         /// Which.
         addresses: Vec<PeerAddress>,
     },
     /// Announce this node on the local network with so many free places, in place of what was announced before.
-    Advertise {
+    AdvertiseSlots {
         /// How many; `None`: it links to all.
         free: Option<u32>,
     },
     /// A text of the application is on its way.
-    Told {
+    BroadcastSent {
         /// Which.
         request: RequestId,
         /// As what, and on how many links.
-        told: Told,
+        told: BroadcastReceipt,
     },
-    /// Look for an image in the node's folder; answered by [`Input::LookedUp`], once, with nothing where it is not there.
-    LookUp {
+    /// Look for an image in the node's folder; answered by [`Input::LocalImages`], once, with nothing where it is not there.
+    FindLocalImages {
         /// For which search.
         search: SearchId,
         /// Which, with its digest; `None`: all, without.
         name: Option<ImageName>,
     },
     /// Somebody has what the application searches.
-    Offer {
+    ImageOffer {
         /// How near to us the finder's address may lead: as near as whoever told of it is.
         reach: Scope,
         /// The answer, with the search's id.
         found: Found,
     },
     /// A search of the application is over.
-    SearchOver {
+    ImageSearchOver {
         /// Which.
         search: SearchId,
         /// Why.
@@ -377,7 +377,7 @@ pub enum SearchEnd {
 
 /// What became of a broadcast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Told {
+pub struct BroadcastReceipt {
     /// The broadcast's id.
     pub id: BroadcastId,
     /// On how many links it went out; zero means that no other node has it from us yet.
@@ -400,7 +400,7 @@ pub struct Submission {
 pub enum Lane {
     /// Handshakes, answers, comparisons: sent first, with room of their own; a link that overflows it is closed.
     Control,
-    /// Transactions: what does not fit is not queued, and said by [`Input::LinkFull`].
+    /// Transactions: what does not fit is not queued, and said by [`Input::QueueFull`].
     Payload,
 }
 

@@ -30,8 +30,8 @@ mod timers;
 #[cfg(test)]
 mod testing;
 
-pub use io::{Config, Direction, Input, Lane, Output, RequestId, SearchEnd, Submission, Told};
-pub use node::Protocol;
+pub use io::{BroadcastReceipt, Config, Direction, Input, Lane, Output, RequestId, SearchEnd, Submission};
+pub use node::Node;
 pub use peers::access;
 pub use status::links::{LinkKind, LinkRow};
 pub use wire::mdns_record;

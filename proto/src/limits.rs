@@ -15,7 +15,7 @@ pub const HANDSHAKE_ADDRESSES: usize = 1_000;
 /// How many addresses are taken from one PEERS or DECLINED: twice what a node sends.
 pub const SAMPLE_ADDRESSES: usize = 16;
 /// How many peers are remembered over a restart.
-pub const REMEMBERED_PEERS: usize = 256;
+pub const PEER_CACHE: usize = 256;
 /// How many rows of its peer table a node tells in its STATUS.
 pub const STATUS_PEERS: usize = 256;
 /// The longest address, in bytes: a host name has at most 253, and then scheme and port.
@@ -35,13 +35,13 @@ pub const CLOSE_REASON_BYTES: usize = 123;
 /// The longest text of a broadcast, in bytes: a page of prose.
 pub const BROADCAST_BYTES: usize = 16 * 1024;
 /// How long a broadcast is kept for those that were away.
-pub const BROADCAST_KEPT: Duration = Duration::from_secs(600);
+pub const BROADCAST_TTL: Duration = Duration::from_secs(600);
 /// How many broadcasts are kept, and …
 pub const BROADCASTS: usize = 16_384;
 /// … how many bytes of them; the oldest give way.
 pub const BROADCASTS_BYTES: usize = 16 * 1024 * 1024;
 /// How long a broadcast's id is remembered at least: twice as long as anybody keeps it.
-pub const SEEN_KEPT: Duration = Duration::from_secs(1_200);
+pub const SEEN_TTL: Duration = Duration::from_secs(1_200);
 /// How many ids of broadcasts are remembered. Beyond that the oldest are forgotten early: 1,000,000 in 20 minutes are 800 each second.
 pub const SEEN: usize = 1_000_000;
 /// How many linked nodes one ANNOUNCE names.
@@ -70,9 +70,9 @@ pub const SEARCHES: usize = 64;
 /// How many questions are remembered, …
 pub const SEARCHES_SEEN: usize = 8_192;
 /// … and how long: far longer than one takes to go round, and its answers to come back.
-pub const SEARCH_KEPT: Duration = Duration::from_secs(60);
+pub const SEARCH_TTL: Duration = Duration::from_secs(60);
 /// How many questions a node looks for in its folder at once.
-pub const LOOK_UPS: usize = 64;
+pub const LOOKUPS: usize = 64;
 /// How many answers to one question for an image are passed on and considered: if so many finders fail, so will the rest.
 pub const FINDERS: usize = 8;
 /// How many answers to one question for all images are.
@@ -81,21 +81,21 @@ pub const LISTERS: usize = 512;
 pub const OLDEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How many points of misconduct an address group, or on this host a link, may gather; at this many it is closed and kept away. Sixteen frames that are no messages.
-pub const MISCONDUCT: u32 = 160;
+pub const BAN_SCORE: u32 = 160;
 /// How long it takes until one point is forgotten: ten in a minute, so that a program with a rare fault is borne for ever.
-pub const POINT_FADES: Duration = Duration::from_secs(6);
-/// For how long reading a link rests after each breach, once half of [`MISCONDUCT`] is gathered.
-pub const SLOWED: Duration = Duration::from_secs(1);
+pub const SCORE_DECAY: Duration = Duration::from_secs(6);
+/// For how long reading a link rests after each breach, once half of [`BAN_SCORE`] is gathered.
+pub const VIOLATION_PAUSE: Duration = Duration::from_secs(1);
 /// For how long a group is kept away the first time; then twice as long each time …
-pub const KEPT_AWAY_LEAST: Duration = Duration::from_secs(120);
+pub const BAN_MIN: Duration = Duration::from_secs(120);
 /// … up to this: addresses change hands. After as long a time of peace it begins anew.
-pub const KEPT_AWAY_MOST: Duration = Duration::from_secs(3_600);
+pub const BAN_MAX: Duration = Duration::from_secs(3_600);
 /// How many groups are remembered for what they did, and how many ids: some 150 bytes each.
-pub const OFFENDERS: usize = 4_096;
+pub const REPUTATION_ENTRIES: usize = 4_096;
 /// How often a person is told that somebody of one group was turned away; others are counted.
-pub const TOLD_EVERY: Duration = Duration::from_secs(60);
+pub const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// Of how many groups it is remembered that a person was told.
-pub const TOLD_GROUPS: usize = 256;
+pub const LOG_GROUPS: usize = 256;
 /// How many GRAFT frames a link may bring at once …
 pub const GRAFTS_AT_ONCE: u32 = 1_000;
 /// … and how long one more takes after that. One comes for each link that breaks at a neighbour, or is grafted from it: hundreds while a network falls apart, then none.
@@ -113,9 +113,9 @@ pub struct Limits {
     /// How many addresses the peer table holds. Known peers do not count.
     pub peer_table: usize,
     /// How many new addresses are dialled at once on one peer's word …
-    pub word_burst: u32,
+    pub gossip_burst: u32,
     /// … and how long one more takes after that.
-    pub word_interval: Duration,
+    pub gossip_interval: Duration,
     /// How many dials go to one host within `host_window`; loopback is exempt. Keeps a liar from aiming the whole mesh at a third party.
     pub host_dials: u32,
     /// The window of `host_dials`.
@@ -130,7 +130,7 @@ pub struct Limits {
     pub upgrade_bytes: usize,
     /// How many accepted connections may be upgrading at once; of whoever has most of them the oldest gives way to one more. A peer takes a round trip to upgrade, so
     /// to push it out somebody would have to open this many in that time, from as many addresses.
-    pub half_open: usize,
+    pub pending_upgrades: usize,
     /// How many accepted links there are at most.
     pub inbound_links: usize,
     /// How many accepted links come from one IP address; loopback is exempt.
@@ -181,15 +181,15 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             peer_table: 4_096,
-            word_burst: 32,
-            word_interval: Duration::from_secs(1),
+            gossip_burst: 32,
+            gossip_interval: Duration::from_secs(1),
             host_dials: 4,
             host_window: Duration::from_secs(10),
             dials_in_flight: 32,
             dial_timeout: Duration::from_secs(5),
             upgrade_timeout: Duration::from_secs(5),
             upgrade_bytes: 8 * 1024,
-            half_open: 256,
+            pending_upgrades: 256,
             inbound_links: 1_024,
             inbound_per_ip: 16,
             queue_bytes: 4 * 1024 * 1024,

@@ -10,7 +10,7 @@
 //! local network may be heard of there (`record.rs`, `discovery.rs`). What a stranger can
 //! push against has a bound in `limits.rs`. The messages themselves are in `message/`.
 //!
-//! [`Protocol`] is driven by three calls and owns all state; `transport/` drives it on sockets, the simulator in virtual time. Time and randomness come in as
+//! [`Node`] is driven by three calls and owns all state; `transport/` drives it on sockets, the simulator in virtual time. Time and randomness come in as
 //! arguments, and no map whose order is random reaches an output: equal inputs give equal outputs.
 
 use std::collections::VecDeque;
@@ -21,30 +21,30 @@ use rand::rngs::SmallRng;
 
 use crate::address::{PeerAddress, Scope};
 use crate::connections::lifecycle::close;
-use crate::connections::table::{Link, Links, Role};
+use crate::connections::table::{Link, LinkTable, Role};
 use crate::counters::Counters;
 use crate::event::Event;
 use crate::frame::Frame;
 use crate::gossip::broadcasts::Broadcasts;
-use crate::gossip::plumtree::Trees;
-use crate::gossip::transactions::Waiting;
+use crate::gossip::plumtree::Plumtree;
+use crate::gossip::transactions::AckWaiters;
 use crate::id::{LinkId, NodeId};
-use crate::image_search::Searches;
+use crate::image_search::ImageSearch;
 use crate::io::{Config, Input, Lane, Output};
 use crate::limits;
-use crate::membership::bootstrap::Genesis;
-use crate::membership::partitions::Island;
-use crate::membership::slots::Overlay;
-use crate::peers::access::Doorkeeping;
-use crate::peers::address_book::{PeerTable, Source, State};
-use crate::peers::dialer::Dialling;
-use crate::peers::lan_discovery::Discovery;
-use crate::peers::reputation::{Conduct, Offence};
+use crate::membership::bootstrap::Bootstrap;
+use crate::membership::partitions::Partitions;
+use crate::membership::slots::Slots;
+use crate::peers::access::AccessControl;
+use crate::peers::address_book::{AddressBook, AddressSource, AddressState};
+use crate::peers::dialer::Dialer;
+use crate::peers::lan_discovery::LanDiscovery;
+use crate::peers::reputation::{Reputation, Violation};
 use crate::presence::announcer::Presence;
-use crate::store::pool_index::Holdings;
-use crate::store::sync_set::Offer;
-use crate::sync::broadcast_sync::CatchingUp;
-use crate::sync::pool_sync::Reconciling;
+use crate::store::pool_index::PoolIndex;
+use crate::store::sync_set::SyncSet;
+use crate::sync::broadcast_sync::BroadcastSync;
+use crate::sync::pool_sync::PoolSync;
 use crate::timers::{Timer, Timers};
 use crate::transaction::TransactionId;
 use crate::wire::{Malformed, Message, OtherSet, Status, StatusFrame};
@@ -54,28 +54,28 @@ use crate::wire::{Malformed, Message, OtherSet, Status, StatusFrame};
 /// Three calls drive it: [`handle`](Self::handle) takes a fact in, [`poll_output`](Self::poll_output) gives the orders out until there are none, and
 /// [`poll_timeout`](Self::poll_timeout) says when the next [`Input::Timeout`] is due. One task owns it; it holds no lock and knows no clock.
 #[derive(Debug)]
-pub struct Protocol {
+pub struct Node {
     pub(crate) config: Config,
     pub(crate) started: Instant,
     pub(crate) rng: SmallRng,
     pub(crate) outbox: VecDeque<Output>,
     pub(crate) timers: Timers,
-    pub(crate) peers: PeerTable,
-    pub(crate) dialling: Dialling,
-    pub(crate) discovery: Discovery,
-    pub(crate) overlay: Overlay,
-    pub(crate) links: Links,
-    pub(crate) holdings: Holdings,
-    pub(crate) trees: Trees,
-    pub(crate) offer: Offer,
-    pub(crate) reconciling: Reconciling,
-    pub(crate) waiting: Waiting,
+    pub(crate) peers: AddressBook,
+    pub(crate) dialling: Dialer,
+    pub(crate) discovery: LanDiscovery,
+    pub(crate) overlay: Slots,
+    pub(crate) links: LinkTable,
+    pub(crate) holdings: PoolIndex,
+    pub(crate) trees: Plumtree,
+    pub(crate) offer: SyncSet,
+    pub(crate) reconciling: PoolSync,
+    pub(crate) waiting: AckWaiters,
     pub(crate) broadcasts: Broadcasts,
-    pub(crate) catching_up: CatchingUp,
+    pub(crate) catching_up: BroadcastSync,
     pub(crate) presence: Presence,
-    pub(crate) doorkeeping: Doorkeeping,
-    pub(crate) searches: Searches,
-    pub(crate) conduct: Conduct,
+    pub(crate) doorkeeping: AccessControl,
+    pub(crate) searches: ImageSearch,
+    pub(crate) conduct: Reputation,
     /// When the fact happened that is being handled.
     pub(crate) now: Instant,
     /// Whether the pool's file takes writes, as far as we know.
@@ -95,7 +95,7 @@ pub struct Protocol {
 /// How often a person is warned of what peers do.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
-impl Protocol {
+impl Node {
     /// A node that knows its peers' addresses and what its pool holds (identities and times, see [`time`](transaction::Transaction::time), in the order of their positions), and is linked to nobody. The first
     /// dials are due at once.
     pub fn new(now: Instant, config: Config, pool: Vec<(TransactionId, u64)>) -> Self {
@@ -104,22 +104,22 @@ impl Protocol {
             rng: SmallRng::seed_from_u64(config.seed),
             outbox: VecDeque::new(),
             timers: Timers::default(),
-            peers: PeerTable::default(),
-            dialling: Dialling::default(),
-            discovery: Discovery::default(),
-            overlay: Overlay::new(Island::new(config.session, now), Genesis::default()),
-            links: Links::default(),
-            offer: Offer::of(pool.iter().copied()),
-            holdings: Holdings::of(pool.into_iter().map(|(id, _)| id)),
-            trees: Trees::default(),
-            reconciling: Reconciling::default(),
-            waiting: Waiting::default(),
+            peers: AddressBook::default(),
+            dialling: Dialer::default(),
+            discovery: LanDiscovery::default(),
+            overlay: Slots::new(Partitions::new(config.session, now), Bootstrap::default()),
+            links: LinkTable::default(),
+            offer: SyncSet::of(pool.iter().copied()),
+            holdings: PoolIndex::of(pool.into_iter().map(|(id, _)| id)),
+            trees: Plumtree::default(),
+            reconciling: PoolSync::default(),
+            waiting: AckWaiters::default(),
             broadcasts: Broadcasts::default(),
-            catching_up: CatchingUp::default(),
+            catching_up: BroadcastSync::default(),
             presence: Presence::new(config.seed),
-            doorkeeping: Doorkeeping::default(),
-            searches: Searches::default(),
-            conduct: Conduct::default(),
+            doorkeeping: AccessControl::default(),
+            searches: ImageSearch::default(),
+            conduct: Reputation::default(),
             now,
             writable: true,
             end_before: 0,
@@ -131,10 +131,10 @@ impl Protocol {
             config,
         };
         let (me, known) = (protocol.config.address.clone(), protocol.config.known_peers.clone());
-        protocol.peers.add(&me, Source::Known, now, &protocol.config.limits);
-        protocol.peers.set_state(&me, State::Myself);
+        protocol.peers.add(&me, AddressSource::Known, now, &protocol.config.limits);
+        protocol.peers.set_state(&me, AddressState::Myself);
         for address in known {
-            protocol.peers.add(&address, Source::Known, now, &protocol.config.limits);
+            protocol.peers.add(&address, AddressSource::Known, now, &protocol.config.limits);
         }
         protocol.begin(now);
         protocol.schedule_round(now);
@@ -145,44 +145,44 @@ impl Protocol {
     pub fn handle(&mut self, now: Instant, input: Input) {
         debug_assert!(self.outbox.is_empty(), "every output is taken before the next input is handled");
         self.now = now;
-        if !matches!(input, Input::LinkFull { .. }) {
+        if !matches!(input, Input::QueueFull { .. }) {
             self.end_before = self.holdings.end();
         }
         match input {
             Input::Received { link, message } => self.on_received(now, link, message),
-            Input::Repeated { link, copies } => self.on_repeated(now, link, &copies),
+            Input::Duplicates { link, copies } => self.on_repeated(now, link, &copies),
             Input::Stored { ids } => self.on_stored(ids),
             Input::Submit { request, transaction } => self.on_submit(now, request, transaction),
             Input::Broadcast { request, message, time } => self.on_own_broadcast(now, request, message, time),
             Input::LinkOpened { link, remote, direction } => self.on_link_opened(now, link, remote, direction),
             Input::LinkClosed { link, cause } => self.on_link_closed(now, link, cause),
-            Input::Broke { link, what } => self.on_broke(link, &what),
-            Input::Panicked => self.counters.tasks_panicked += 1,
-            Input::Counted { counts } => self.shell_counts = counts,
-            Input::Written { bytes } => self.counters.peers_sent_bytes += bytes,
-            Input::Refused { remote, reason } => self.on_refused(now, remote, &reason),
-            Input::LinkFull { link } => self.on_link_full(now, link),
-            Input::Fed { link, position } => self.on_fed(now, link, position),
+            Input::ProtocolError { link, what } => self.on_broke(link, &what),
+            Input::TaskPanicked => self.counters.tasks_panicked += 1,
+            Input::RuntimeCounters { counts } => self.shell_counts = counts,
+            Input::BytesWritten { bytes } => self.counters.peers_sent_bytes += bytes,
+            Input::ConnectionRefused { remote, reason } => self.on_refused(now, remote, &reason),
+            Input::QueueFull { link } => self.on_link_full(now, link),
+            Input::Replayed { link, position } => self.on_fed(now, link, position),
             Input::Pong { link } => self.on_pong(now, link),
-            Input::Unread { link } => self.links.excuse(now, link),
+            Input::ReadsPaused { link } => self.links.excuse(now, link),
             Input::DialFailed { address, error } => self.on_dial_failed(now, address, error),
-            Input::Probed { link, address, greeting } => self.on_probed(now, link, address, greeting),
+            Input::Probed { link, address, identity } => self.on_probed(now, link, address, identity),
             Input::StoreFailed { error } => self.on_store_failed(error),
             Input::StoreRecovered => self.on_store_recovered(),
-            Input::Found { transactions } => self.on_found(now, transactions),
-            Input::Lost { ids } => {
+            Input::PoolAdded { transactions } => self.on_found(now, transactions),
+            Input::PoolRemoved { ids } => {
                 let gone = self.holdings.lost(&ids);
                 self.offer.lose(&gone);
             }
-            Input::Certified { link, certified } => self.on_certified(link, certified),
+            Input::PeerCertified { link, certified } => self.on_certified(link, certified),
             Input::AccessChanged { access } => self.on_access(now, access),
-            Input::TurnedAway { remote, reason } => self.on_turned_away(now, remote, &reason),
-            Input::Search { search, name } => self.on_search(now, search, name),
-            Input::SearchDone { search } => self.on_search_done(search),
-            Input::LookedUp { search, images } => self.on_looked_up(now, search, images),
-            Input::Discovering => self.on_discovering(now),
-            Input::Discovered { record, scope } => self.on_discovered(now, record, scope),
-            Input::Undiscovered { session } => self.on_undiscovered(session),
+            Input::ConnectionRejected { remote, reason } => self.on_turned_away(now, remote, &reason),
+            Input::ImageSearch { search, name } => self.on_search(now, search, name),
+            Input::ImageSearchDone { search } => self.on_search_done(search),
+            Input::LocalImages { search, images } => self.on_looked_up(now, search, images),
+            Input::DiscoveryStarted => self.on_discovering(now),
+            Input::RecordDiscovered { record, scope } => self.on_discovered(now, record, scope),
+            Input::RecordExpired { session } => self.on_undiscovered(session),
             Input::Timeout => self.on_timeout(now),
             Input::Shutdown => self.on_shutdown(),
         }
@@ -313,7 +313,7 @@ impl Protocol {
             Ok(Message::Status(StatusFrame::Question { holds })) => self.on_status_question(now, link, &holds),
             Ok(message @ (Message::Status(StatusFrame::Answer(_)) | Message::Ack(_))) => {
                 self.counters.answers_unsolicited += 1;
-                self.offend(link, Offence::Unasked, &format!("{}: nobody asked; ignored", message.kind()));
+                self.offend(link, Violation::Unasked, &format!("{}: nobody asked; ignored", message.kind()));
             }
             Ok(Message::Unknown(kind)) => {
                 self.counters.messages_unknown += 1;
@@ -322,7 +322,7 @@ impl Protocol {
             Err(error) => {
                 self.counters.frames_malformed += 1;
                 let json = matches!(error, Malformed::Json(_));
-                self.offend(link, if json { Offence::Broken } else { Offence::Breach }, &error.to_string());
+                self.offend(link, if json { Violation::Broken } else { Violation::Breach }, &error.to_string());
                 if json {
                     self.close(link, close::INVALID_DATA, "a message is one JSON object");
                 }
@@ -336,7 +336,7 @@ impl Protocol {
             let frame = StatusFrame::Answer(Box::new(self.status(now, holds))).to_frame();
             self.send(vec![link], frame, Lane::Control);
         } else {
-            self.offend(link, Offence::Unasked, "STATUS: only clients on this host are answered");
+            self.offend(link, Violation::Unasked, "STATUS: only clients on this host are answered");
         }
     }
 
@@ -400,9 +400,9 @@ impl Protocol {
     pub(crate) fn on_silence(&mut self, now: Instant, link: LinkId) {
         let Some(open) = self.links.get(link) else { return };
         match &open.role {
-            Role::Client | Role::Guest(_) => {}
+            Role::Client | Role::AwaitingAdmission(_) => {}
             // It answered our dial as a full peer does, and then did not introduce itself.
-            Role::Full(peer) if !peer.greeted => {
+            Role::Native(peer) if !peer.hello_received => {
                 return self.close(link, close::POLICY, "you did not send your HANDSHAKE");
             }
             _ => return,
@@ -488,10 +488,10 @@ impl Protocol {
 
     /// A peer broke a rule: said in the debug log, and held against it.
     pub(crate) fn fault(&mut self, link: LinkId, text: &str) {
-        self.offend(link, Offence::Breach, text);
+        self.offend(link, Violation::Breach, text);
     }
 
     pub(crate) fn fault_without_count(&mut self, link: LinkId, text: String) {
-        self.notify(Event::Fault { link, peer: self.name_of(link), text });
+        self.notify(Event::PeerFault { link, peer: self.name_of(link), text });
     }
 }

@@ -14,7 +14,7 @@ use data_encoding::HEXLOWER;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::id::{NodeId, NotAnId};
+use crate::id::{InvalidId, NodeId};
 use crate::json::{JsonError, Parser, Value};
 use crate::limits;
 
@@ -67,13 +67,13 @@ impl fmt::Debug for Signature {
 }
 
 impl FromStr for Signature {
-    type Err = NotAnId;
+    type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut bytes = [0; 64];
         // Decoding asks for the right length beforehand.
         let decoded = text.len() == 128 && HEXLOWER.decode_mut(text.as_bytes(), &mut bytes).is_ok();
-        decoded.then_some(Self(bytes)).ok_or(NotAnId { expected: "a signature: 128 lower-case hexadecimal digits" })
+        decoded.then_some(Self(bytes)).ok_or(InvalidId { expected: "a signature: 128 lower-case hexadecimal digits" })
     }
 }
 
@@ -126,7 +126,7 @@ impl Seal {
     /// In words, if the sibling is no signature or the data has no canonical form.
     pub(crate) fn read(frame: Value<'_>) -> Result<Option<Arc<Self>>, String> {
         let (Some(data), Some(signature)) = (frame.get("data"), frame.get(SIGNATURE)) else { return Ok(None) };
-        let signature = signature.as_str().unwrap_or_default().parse().map_err(|error: NotAnId| error.to_string())?;
+        let signature = signature.as_str().unwrap_or_default().parse().map_err(|error: InvalidId| error.to_string())?;
         let normal = data.normal().map_err(|error| error.to_string())?;
         match normal.canonical().len() {
             0..=limits::SEALED_BYTES => {

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::address::PeerAddress;
 use crate::frame::Frame;
-use crate::id::{NodeId, NotAnId, parse_hex32};
+use crate::id::{InvalidId, NodeId, parse_hex32};
 use crate::json::{JsonError, Kind, Parser, Value};
 use crate::limits;
 
@@ -49,10 +49,10 @@ impl fmt::Debug for TransactionId {
 }
 
 impl FromStr for TransactionId {
-    type Err = NotAnId;
+    type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse_hex32(text).map(Self).ok_or(NotAnId { expected: "a transaction's identity: 64 hexadecimal digits" })
+        parse_hex32(text).map(Self).ok_or(InvalidId { expected: "a transaction's identity: 64 hexadecimal digits" })
     }
 }
 
@@ -62,14 +62,14 @@ pub enum Origin {
     /// A full peer, itself or for one of its clients: `<node id>`.
     Node(NodeId),
     /// A node of the exercise, the same wherever it enters: `plain:<its address>`.
-    Plain(PeerAddress),
+    Exercise(PeerAddress),
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Node(node) => node.fmt(f),
-            Self::Plain(address) => write!(f, "plain:{address}"),
+            Self::Exercise(address) => write!(f, "plain:{address}"),
         }
     }
 }
@@ -79,7 +79,7 @@ impl Origin {
     fn push_to(&self, out: &mut String) {
         match self {
             Self::Node(node) => HEXLOWER.encode_append(&node.0, out),
-            Self::Plain(_) => write!(out, "{self}").expect("a String takes all that is written to it"),
+            Self::Exercise(_) => write!(out, "{self}").expect("a String takes all that is written to it"),
         }
     }
 
@@ -102,12 +102,12 @@ impl Origin {
 }
 
 impl FromStr for Origin {
-    type Err = NotAnId;
+    type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.strip_prefix("plain:") {
             Some(address) => {
-                address.parse().map(Self::Plain).map_err(|_| NotAnId { expected: "an origin: plain:<address>" })
+                address.parse().map(Self::Exercise).map_err(|_| InvalidId { expected: "an origin: plain:<address>" })
             }
             None => text.parse().map(Self::Node),
         }

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
-use meshpool_proto::Protocol;
+use meshpool_proto::Node as Core;
 use meshpool_proto::address::PeerAddress;
 use meshpool_proto::transaction::TransactionId;
 
@@ -191,7 +191,7 @@ impl Watch {
 }
 
 /// Whether a node keeps its cap.
-pub fn check_degree(core: &Protocol, most: Option<u32>) -> Result<(), Fault> {
+pub fn check_degree(core: &Core, most: Option<u32>) -> Result<(), Fault> {
     let linked = core.linked_peers();
     match most {
         Some(most) if linked > most as usize => {
@@ -204,7 +204,7 @@ pub fn check_degree(core: &Protocol, most: Option<u32>) -> Result<(), Fault> {
 /// Compares what a core says of its addresses with the truth. `leads_to` finds the actor of an address; `linked` says whether a link to that
 /// actor is open.
 pub fn check_addresses(
-    core: &Protocol,
+    core: &Core,
     own: usize,
     leads_to: impl Fn(&PeerAddress) -> Option<usize>,
     linked: impl Fn(usize) -> bool,

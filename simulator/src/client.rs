@@ -2,7 +2,7 @@
 
 use meshpool_proto::frame::Frame;
 use meshpool_proto::id::LinkId;
-use meshpool_proto::wire::Delivery;
+use meshpool_proto::wire::TransactionFrame;
 use serde_json::Value;
 
 use crate::network::{Network, Queue, Report};
@@ -23,7 +23,7 @@ pub struct Client {
 impl Client {
     /// A client that will send the object `body` to an actor.
     pub fn new(actor: usize, target: usize, body: &str) -> Self {
-        Self { actor, target, frame: Delivery::client_frame(body, true), waiting: None, answer: None }
+        Self { actor, target, frame: TransactionFrame::client_frame(body, true), waiting: None, answer: None }
     }
 
     /// Its number.

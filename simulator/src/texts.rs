@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use meshpool_proto::frame::Frame;
 use meshpool_proto::json::Parser;
 use meshpool_proto::transaction::{Origin, Transaction, TransactionId};
-use meshpool_proto::wire::{Delivery, Malformed, Message};
+use meshpool_proto::wire::{Malformed, Message, TransactionFrame};
 
 /// What a frame means.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub enum Text {
         /// The same for the same text.
         number: u32,
         /// What the text says.
-        delivery: Delivery,
+        delivery: TransactionFrame,
     },
     /// Anything else.
     Other(Result<Message, Malformed>),
@@ -49,7 +49,7 @@ impl Texts {
     pub fn read(&mut self, frame: &Frame) -> Text {
         if let Some(number) = self.numbers.get(frame.as_str()) {
             let (transaction, origin) = &self.pushed[*number as usize];
-            let delivery = Delivery {
+            let delivery = TransactionFrame {
                 transaction: Ok(transaction.clone()),
                 origin: Some(origin.clone()),
                 ack: false,
@@ -58,7 +58,7 @@ impl Texts {
             return Text::Pushed { number: *number, delivery };
         }
         match Message::parse(&mut self.parser, frame.as_str()) {
-            Ok(Message::Transaction(Delivery {
+            Ok(Message::Transaction(TransactionFrame {
                 transaction: Ok(transaction),
                 origin: Some(origin),
                 ack: false,
@@ -70,7 +70,7 @@ impl Texts {
                 self.numbers.insert(key.clone(), number);
                 self.pushed.push((transaction.clone(), origin.clone()));
                 let delivery =
-                    Delivery { transaction: Ok(transaction), origin: Some(origin), ack: false, synced: false };
+                    TransactionFrame { transaction: Ok(transaction), origin: Some(origin), ack: false, synced: false };
                 Text::Pushed { number, delivery }
             }
             message => Text::Other(message),

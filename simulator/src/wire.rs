@@ -47,7 +47,7 @@ impl Item {
 pub enum Purpose {
     /// To become a link.
     Link,
-    /// To read the greeting of whoever answers, for an accepted link of the dialler.
+    /// To read the identity of whoever answers, for an accepted link of the dialler.
     Probe(LinkId),
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     Broadcast::check(&arguments.text).map_err(|error| anyhow::anyhow!("nothing was sent: {error}"))?;
     nodes::block_on(async {
         let (folder, mut client) = target(workspace, arguments.node).await?;
-        if client.greeting().is_none() {
+        if client.identity().is_none() {
             client.close().await;
             bail!("{} is a node of the exercise, which knows no broadcasts: name another with --node", folder.name());
         }

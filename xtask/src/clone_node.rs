@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use meshpool::folder::KNOWN_PEERS;
-use meshpool::key::NodeKey;
+use meshpool::folder::known_peers::KNOWN_PEERS;
+use meshpool::folder::node_key::NodeKey;
 use meshpool::tls::{Authority, CA_CERTIFICATE, CA_KEY, NODE_CERTIFICATE, NODE_VALIDITY};
 
 use crate::terminal::{how_many, tell};

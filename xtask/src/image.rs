@@ -66,10 +66,10 @@ struct Asked {
 
 async fn asked(workspace: &Workspace, node: Option<u32>) -> Result<Asked> {
     let (folder, client) = target(workspace, node).await?;
-    let (address, greeting) = (client.address().clone(), client.greeting());
+    let (address, identity) = (client.address().clone(), client.identity());
     client.close().await;
     let name = folder.name();
-    if greeting.is_none() {
+    if identity.is_none() {
         bail!("{name} is a node of the exercise, which knows no images: name another with --node");
     }
     let credentials =

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use meshpool::key::NodeKey;
+use meshpool::folder::node_key::NodeKey;
 use meshpool::protocol::id::NodeId;
 use meshpool::tls::{Authority, NODE_CERTIFICATE, read_request, replace};
 

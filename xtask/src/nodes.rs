@@ -47,7 +47,7 @@ pub(crate) async fn full(workspace: &Workspace) -> Result<Vec<(Folder, Client)>>
 /// Asks one folder's node.
 pub(crate) async fn knock(folder: &Folder) -> Found {
     match connect(folder).await {
-        Ok(client) if client.greeting().is_some() => Found::Full(Box::new(client)),
+        Ok(client) if client.identity().is_some() => Found::Full(Box::new(client)),
         Ok(client) => Found::Plain(Box::new(client)),
         Err(error) => match folder.lock() {
             Ok(Lock::Held(_)) => Found::Mute(format!("{error:#}")),

@@ -131,7 +131,7 @@ fn peers(status: &Status) -> String {
             (PeerState::Declined, None) => "declined".to_owned(),
             (PeerState::Failed, Some(seconds)) => format!("failed, dialled again in {seconds:.0} s"),
             (PeerState::Failed, None) => "failed".to_owned(),
-            (PeerState::Kept, seconds) => {
+            (PeerState::Banned, seconds) => {
                 let cause =
                     peer.cause.as_deref().map(|cause| format!(": {}", terminal::plain(cause))).unwrap_or_default();
                 format!("kept away for {:.0} s{cause}", seconds.unwrap_or_default())
@@ -224,7 +224,7 @@ mod tests {
             row(1, PeerState::Connected, None, true),
             row(2, PeerState::Declined, Some(29.6), false),
             row(3, PeerState::Failed, Some(4.0), false),
-            PeerRow { cause: Some("it lied".into()), ..row(4, PeerState::Kept, Some(90.0), false) },
+            PeerRow { cause: Some("it lied".into()), ..row(4, PeerState::Banned, Some(90.0), false) },
         ];
         assert_eq!(
             peers(&status),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use meshpool::key::NodeKey;
+use meshpool::folder::node_key::NodeKey;
 use meshpool::pool::LOCK_FILE;
 use meshpool::protocol::address::PeerAddress;
 use meshpool::tls::{Credentials, Files, NODE_CERTIFICATE};

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use futures_util::{SinkExt, StreamExt};
-use meshpool::protocol::id::{Greeting, NodeId, Session};
+use meshpool::protocol::id::{NodeId, Session, UpgradeIdentity};
 use support::{Manner, Place, Seeming, lock};
 use tokio::net::TcpListener;
 use tokio_tungstenite::accept_hdr_async;
@@ -32,8 +32,10 @@ impl Sending {
                 let mut transfer = false;
                 #[expect(clippy::result_large_err, reason = "the library's callback type")]
                 let greet = |request: &Request, mut answer: Response| {
-                    let greeting = Greeting { node: NodeId([7; 32]), session: Session::from_random([1; 16]) };
-                    answer.headers_mut().insert(Greeting::HEADER, greeting.to_string().parse().expect("a value"));
+                    let identity = UpgradeIdentity { node: NodeId([7; 32]), session: Session::from_random([1; 16]) };
+                    answer
+                        .headers_mut()
+                        .insert(UpgradeIdentity::HEADER, identity.to_string().parse().expect("a value"));
                     if let Some(protocol) = request.headers().get(PROTOCOL) {
                         answer.headers_mut().insert(PROTOCOL, protocol.clone());
                         transfer = true;

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use meshpool::key::NodeKey;
+use meshpool::folder::node_key::NodeKey;
 use meshpool::protocol::json::Parser;
 use meshpool::protocol::transaction::Transaction;
 use meshpool::signing;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use meshpool::protocol::address::PeerAddress;
-use meshpool::protocol::limits;
-use meshpool::protocol::wire::{AckStatus, Message};
-use meshpool::protocol::transaction::TransactionId;
+use meshpool_proto::address::PeerAddress;
+use meshpool_proto::limits;
+use meshpool_proto::wire::{AckStatus, Message};
+use meshpool_proto::transaction::TransactionId;
 
 use super::{Net, Node};
 use crate::check::{Fault, check_addresses, check_degree};

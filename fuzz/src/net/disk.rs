@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use meshpool::protocol::transaction::{Transaction, TransactionId};
+use meshpool_proto::transaction::{Transaction, TransactionId};
 
 /// `transactions.json`.
 #[derive(Debug, Default)]

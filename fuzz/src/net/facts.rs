@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use meshpool::protocol::access::Certified;
-use meshpool::protocol::id::{Greeting, LinkId};
-use meshpool::protocol::wire::Message;
-use meshpool::protocol::transaction::Transaction;
-use meshpool::protocol::{Direction, Input};
+use meshpool_proto::access::Certified;
+use meshpool_proto::id::{UpgradeIdentity, LinkId};
+use meshpool_proto::wire::Message;
+use meshpool_proto::transaction::Transaction;
+use meshpool_proto::{Direction, Input};
 
 use super::Net;
 
@@ -21,15 +21,15 @@ impl Net {
     /// It is proved who opens the next link.
     pub(crate) fn certify(&mut self, node: usize, certified: Certified) {
         let link = LinkId(self.last_link + 1);
-        self.tell(node, Input::Certified { link, certified });
+        self.tell(node, Input::PeerCertified { link, certified });
     }
 
     /// A stranger answers a dial.
-    pub(crate) fn answer_dial(&mut self, node: usize, dial: usize, greeting: Option<Greeting>, remote: IpAddr) {
+    pub(crate) fn answer_dial(&mut self, node: usize, dial: usize, identity: Option<UpgradeIdentity>, remote: IpAddr) {
         let address = self.nodes[node].dials.remove(dial);
         self.nodes[node].watch.on_dialled(&address);
         let link = self.next_link(node);
-        self.tell(node, Input::LinkOpened { link, remote, direction: Direction::Dialled { address, greeting } });
+        self.tell(node, Input::LinkOpened { link, remote, direction: Direction::Dialled { address, identity } });
     }
 
     /// A dial comes to nothing.
@@ -40,10 +40,10 @@ impl Net {
     }
 
     /// Somebody or nobody answers a probe.
-    pub(crate) fn answer_probe(&mut self, node: usize, probe: usize, greeting: Option<Greeting>) {
+    pub(crate) fn answer_probe(&mut self, node: usize, probe: usize, identity: Option<UpgradeIdentity>) {
         let (link, address) = self.nodes[node].probes.remove(probe);
         self.nodes[node].watch.on_probed();
-        self.tell(node, Input::Probed { link, address, greeting });
+        self.tell(node, Input::Probed { link, address, identity });
     }
 
     /// Some of what waits for the disk is on it.

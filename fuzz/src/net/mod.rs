@@ -14,14 +14,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use meshpool::protocol::address::PeerAddress;
-use meshpool::protocol::id::LinkId;
-use meshpool::protocol::json::Parser;
-use meshpool::protocol::limits::Limits;
-use meshpool::protocol::wire::{Message, SearchId};
-use meshpool::protocol::signature::Unsigned;
-use meshpool::protocol::transaction::{Transaction, TransactionId};
-use meshpool::protocol::{Config, Input, Protocol, RequestId};
+use meshpool_proto::address::PeerAddress;
+use meshpool_proto::id::LinkId;
+use meshpool_proto::json::Parser;
+use meshpool_proto::limits::Limits;
+use meshpool_proto::wire::{Message, SearchId};
+use meshpool_proto::signature::Unsigned;
+use meshpool_proto::transaction::{Transaction, TransactionId};
+use meshpool_proto::{Config, Input, Node as Core, RequestId};
 
 use crate::check::Watch;
 use crate::names;
@@ -55,7 +55,7 @@ pub(crate) struct Net {
 
 /// A core, its shell and its folder.
 pub(crate) struct Node {
-    pub(crate) core: Protocol,
+    pub(crate) core: Core,
     pub(crate) links: BTreeMap<LinkId, Link>,
     /// Dials that nobody answered yet.
     pub(crate) dials: Vec<PeerAddress>,
@@ -130,7 +130,7 @@ impl Net {
         let mut disk = Disk::default();
         pool.into_iter().for_each(|transaction| disk.put(transaction));
         self.nodes.push(Node {
-            core: Protocol::new(self.now, config.clone(), held),
+            core: Core::new(self.now, config.clone(), held),
             links: BTreeMap::new(),
             dials: Vec::new(),
             probes: Vec::new(),
@@ -187,8 +187,8 @@ impl Net {
             match &input {
                 // Whatever is still under way to a link whose end was reported, the shell drops.
                 Input::Received { link, .. }
-                | Input::Fed { link, .. }
-                | Input::LinkFull { link }
+                | Input::Replayed { link, .. }
+                | Input::QueueFull { link }
                 | Input::Pong { link }
                     if !links.contains_key(link) =>
                 {
@@ -201,14 +201,14 @@ impl Net {
                     offered.insert(transaction.id());
                     requests.insert(*request, transaction.id());
                 }
-                Input::Found { transactions } => {
+                Input::PoolAdded { transactions } => {
                     transactions.iter().for_each(|transaction| disk.put(transaction.clone()));
                 }
                 Input::LinkClosed { link, .. } => {
                     links.remove(link);
                     feeds.remove(link);
                 }
-                Input::Lost { ids } => disk.present.retain(|id, _| !ids.contains(id)),
+                Input::PoolRemoved { ids } => disk.present.retain(|id, _| !ids.contains(id)),
                 _ => {}
             }
             self.nodes[node].core.handle(self.now, input);

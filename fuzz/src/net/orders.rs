@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use meshpool::protocol::id::{Greeting, LinkId};
-use meshpool::protocol::limits;
-use meshpool::protocol::wire::{Delivery, Message};
-use meshpool::protocol::transaction::Transaction;
-use meshpool::protocol::{Config, Direction, Input, Lane, Output};
+use meshpool_proto::id::{UpgradeIdentity, LinkId};
+use meshpool_proto::limits;
+use meshpool_proto::wire::{TransactionFrame, Message};
+use meshpool_proto::transaction::Transaction;
+use meshpool_proto::{Config, Direction, Input, Lane, Output};
 
 use super::checks::keep;
 use super::{Feed, Link, Net, Node};
@@ -64,33 +64,33 @@ impl Net {
                     self.facts.push_back((node, Input::Stored { ids: vec![id] }));
                 }
             }
-            Output::Feed { link, from, until, synced } => {
+            Output::Replay { link, from, until, synced } => {
                 assert!(this.links.contains_key(&link), "{link:?} is to be fed, and its end was reported");
                 this.feeds.insert(link, Feed { from, until, synced });
                 self.feed(node, link);
             }
-            Output::Fetch { link, positions } => {
+            Output::ReplayPositions { link, positions } => {
                 assert!(positions.is_sorted() && this.links.contains_key(&link));
                 // A row that is never found.
                 let wanted = positions.iter().filter(|position| !planted::is_due(|| **position == 13));
                 let found = wanted.filter_map(|position| this.disk.at(*position as usize));
                 let session = this.config.session;
-                let frames: Vec<_> = found.map(|found| Delivery::sync_frame(found.body(), session)).collect();
+                let frames: Vec<_> = found.map(|found| TransactionFrame::sync_frame(found.body(), session)).collect();
                 frames.iter().for_each(|frame| self.send(node, link, frame.as_str(), None));
             }
-            Output::Kept { request } => {
+            Output::SubmissionStored { request } => {
                 let id = this.requests.remove(&request).expect("what is kept was submitted");
                 assert!(this.disk.places.contains_key(&id), "{id} is called kept before it is on disk");
             }
-            Output::LookUp { search, .. } => this.look_ups.push(search),
-            Output::Remember { addresses } => assert!(addresses.len() <= limits::REMEMBERED_PEERS),
+            Output::FindLocalImages { search, .. } => this.look_ups.push(search),
+            Output::SavePeerCache { addresses } => assert!(addresses.len() <= limits::PEER_CACHE),
             Output::Submitted { .. }
-            | Output::Told { .. }
-            | Output::Offer { .. }
-            | Output::SearchOver { .. }
-            | Output::Unqueue { .. }
-            | Output::Advertise { .. }
-            | Output::Pause { .. }
+            | Output::BroadcastSent { .. }
+            | Output::ImageOffer { .. }
+            | Output::ImageSearchOver { .. }
+            | Output::DropQueued { .. }
+            | Output::AdvertiseSlots { .. }
+            | Output::PauseReading { .. }
             | Output::Notify(_) => {}
         }
     }
@@ -99,7 +99,7 @@ impl Net {
         let open = self.nodes[node].links.get(&link);
         let open = open.unwrap_or_else(|| panic!("{link:?} is sent to, and its end was reported: {text}"));
         if open.stuck && lane == Some(Lane::Payload) {
-            self.facts.push_front((node, Input::LinkFull { link }));
+            self.facts.push_front((node, Input::QueueFull { link }));
         } else if let Some((other, there)) = self.wires.get(&(node, link)) {
             let message = Message::parse(&mut self.parser, text);
             self.facts.push_back((*other, Input::Received { link: *there, message }));
@@ -117,10 +117,10 @@ impl Net {
         let rows = (from..end).filter_map(|position| disk.at(position as usize)).map(Transaction::body);
         let session = config.session;
         let frame =
-            |body| if synced { Delivery::sync_frame(body, session) } else { Delivery::client_frame(body, false) };
+            |body| if synced { TransactionFrame::sync_frame(body, session) } else { TransactionFrame::client_frame(body, false) };
         let frames: Vec<_> = rows.map(frame).collect();
         frames.iter().for_each(|frame| self.send(node, link, frame.as_str(), None));
-        self.facts.push_back((node, Input::Fed { link, position: end.max(from) }));
+        self.facts.push_back((node, Input::Replayed { link, position: end.max(from) }));
     }
 
     /// One of our nodes dialled another, or itself.
@@ -132,7 +132,7 @@ impl Net {
         self.wires.insert((to, here), (from, there));
         let Config { node, session, .. } = self.nodes[to].config;
         let remote = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let dialled = Direction::Dialled { address, greeting: Some(Greeting { node, session }) };
+        let dialled = Direction::Dialled { address, identity: Some(UpgradeIdentity { node, session }) };
         self.facts.push_back((from, Input::LinkOpened { link: there, remote, direction: dialled }));
         self.facts.push_back((to, Input::LinkOpened { link: here, remote, direction: Direction::Accepted }));
     }

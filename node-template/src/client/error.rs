@@ -100,7 +100,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    pub(super) fn malformed(address: &PeerAddress, malformed: &Malformed) -> Self {
+    pub(crate) fn malformed(address: &PeerAddress, malformed: &Malformed) -> Self {
         Self::Answer { address: address.clone(), cause: malformed.to_string() }
     }
 }

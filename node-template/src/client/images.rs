@@ -9,7 +9,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message as WsMessage;
 
-use super::{ACK_TIMEOUT, Client, ClientError, STATUS_TIMEOUT};
+use crate::client::{ACK_TIMEOUT, Client, ClientError, STATUS_TIMEOUT};
 use crate::images::ImageList;
 use crate::images::wire::{self, Announced, Failed, Fetch};
 use crate::protocol::address::PeerAddress;
@@ -112,7 +112,7 @@ async fn list(client: Client) -> Result<ImageList, ClientError> {
 }
 
 async fn ask(mut client: Client, fetch: Fetch) -> Result<Client, ClientError> {
-    if client.greeting().is_none() {
+    if client.identity().is_none() {
         let reason = "it is a node of the exercise, which knows no images; ask another".to_owned();
         return Err(ClientError::Refused { address: client.address.clone(), reason });
     }

@@ -1,7 +1,7 @@
 //! A client of one node: gives it transactions, asks for its status, and takes no peer slot.
 //!
 //! Owns one WebSocket connection. It never sends a HANDSHAKE, so a node does not take it for a peer; and it asks nothing of a node of the exercise,
-//! which some frames would kill: a node of ours is known by the [`Greeting`] in its answer to the upgrade. Every wait has a limit. Whoever holds
+//! which some frames would kill: a node of ours is known by the [`UpgradeIdentity`] in its answer to the upgrade. Every wait has a limit. Whoever holds
 //! the client drives it; there is no task behind it. After an error the connection is of no more use.
 //!
 //! ```no_run
@@ -15,6 +15,7 @@
 //! ```
 
 mod error;
+pub mod exercise_fields;
 mod images;
 mod pump;
 #[cfg(test)]
@@ -41,15 +42,16 @@ pub use images::{IMAGE_TIMEOUT, ImageStream, list_images};
 
 use crate::protocol::address::PeerAddress;
 use crate::protocol::frame::Frame;
-use crate::protocol::id::Greeting;
+use crate::protocol::id::UpgradeIdentity;
 use crate::protocol::json::Parser;
 use crate::protocol::limits;
 use crate::protocol::transaction::{Transaction, TransactionId};
 use crate::protocol::wire::{
-    Ack, Broadcast, BroadcastFrame, BroadcastId, Delivery, Member, Members, Message, NetworkFrame, Status, StatusFrame,
+    Ack, Broadcast, BroadcastFrame, BroadcastId, Member, Members, Message, NetworkFrame, Status, StatusFrame,
+    TransactionFrame,
 };
-use crate::transport::secure::dial_failed;
-use crate::transport::stream::Stream;
+use crate::transport::link::byte_stream::Stream;
+use crate::transport::tls::dial_failed;
 use pump::{Pump, Step};
 
 /// How long connecting and upgrading may take, together.
@@ -67,7 +69,7 @@ pub const WINDOW: usize = 4_096;
 #[derive(Debug)]
 pub struct Client {
     address: PeerAddress,
-    greeting: Option<Greeting>,
+    identity: Option<UpgradeIdentity>,
     socket: WebSocketStream<Stream<TcpStream>>,
     parser: Parser,
 }
@@ -112,9 +114,9 @@ impl Client {
             let words = |error: &io::Error| crate::tls::dial_failed(error).unwrap_or_else(|| error.to_string());
             let (stream, certified) = connected.map_err(|error| refused(words(&error)))?;
             let client = Self::upgrade(address, stream, purpose).await?;
-            match client.greeting {
-                Some(greeting) if greeting.node != certified.node => {
-                    Err(refused(format!("it says that it is {}, its certificate is another node's", greeting.node)))
+            match client.identity {
+                Some(identity) if identity.node != certified.node => {
+                    Err(refused(format!("it says that it is {}, its certificate is another node's", identity.node)))
                 }
                 _ => Ok(client),
             }
@@ -148,8 +150,8 @@ impl Client {
             request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(purpose));
         }
         let (socket, answer) = client_async_with_config(request, stream, Some(config())).await.map_err(failed)?;
-        let greeting = answer.headers().get(Greeting::HEADER).and_then(|text| text.to_str().ok()?.parse().ok());
-        Ok(Self { address: address.clone(), greeting, socket, parser: Parser::new() })
+        let identity = answer.headers().get(UpgradeIdentity::HEADER).and_then(|text| text.to_str().ok()?.parse().ok());
+        Ok(Self { address: address.clone(), identity, socket, parser: Parser::new() })
     }
 
     /// The address that was dialled.
@@ -158,8 +160,8 @@ impl Client {
     }
 
     /// Which node answered; `None` is a node of the exercise, to which only [`Self::send`] speaks.
-    pub fn greeting(&self) -> Option<Greeting> {
-        self.greeting
+    pub fn identity(&self) -> Option<UpgradeIdentity> {
+        self.identity
     }
 
     /// Sends one transaction, the JSON text of an object, and waits until the node has it on disk or refuses it.
@@ -208,7 +210,7 @@ impl Client {
     /// [`ClientError::Invalid`], [`ClientError::Closed`] or [`ClientError::Silent`].
     pub async fn send(&mut self, body: &str) -> Result<(), ClientError> {
         let transaction = Transaction::parse(&mut self.parser, body)?;
-        self.write(Delivery::client_frame(transaction.body(), false)).await
+        self.write(TransactionFrame::client_frame(transaction.body(), false)).await
     }
 
     /// Asks for the node's status, and how many of `holds` its pool has on disk.
@@ -321,7 +323,7 @@ impl Client {
     }
 
     fn refuse_plain(&self) -> Result<(), ClientError> {
-        match self.greeting {
+        match self.identity {
             Some(_) => Ok(()),
             None => Err(ClientError::Plain { address: self.address.clone() }),
         }

@@ -1,7 +1,7 @@
 //! Sends ahead of the ACKs: one state machine that reads before it writes, and never waits for the one while the other could move.
 //!
 //! Were sending awaited, a node that waits for us to read its ACKs and we, waiting for it to read our transactions, would wait for ever. So both
-//! directions are polled in one place, on one socket, without a task or a lock. Driven by [`Client::submit_many`](super::Client::submit_many).
+//! directions are polled in one place, on one socket, without a task or a lock. Driven by [`Client::submit_many`](crate::client::Client::submit_many).
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -9,12 +9,12 @@ use std::task::{Context, Poll};
 
 use futures_util::{Sink, Stream};
 
-use super::{Client, ClientError, WINDOW, text};
+use crate::client::{Client, ClientError, WINDOW, text};
 use crate::protocol::transaction::{Transaction, TransactionId};
-use crate::protocol::wire::{Ack, Delivery, Message};
+use crate::protocol::wire::{Ack, Message, TransactionFrame};
 
 /// What moved.
-pub(super) enum Step {
+pub(crate) enum Step {
     /// One ACK came.
     Acked(Ack),
     /// Transactions went out.
@@ -24,7 +24,7 @@ pub(super) enum Step {
 }
 
 /// The transactions on their way.
-pub(super) struct Pump<'a, S> {
+pub(crate) struct Pump<'a, S> {
     client: &'a mut Client,
     source: Pin<&'a mut S>,
     ended: bool,
@@ -35,16 +35,16 @@ pub(super) struct Pump<'a, S> {
 }
 
 impl<'a, S: Stream<Item = Transaction>> Pump<'a, S> {
-    pub(super) fn new(client: &'a mut Client, source: Pin<&'a mut S>) -> Self {
+    pub(crate) fn new(client: &'a mut Client, source: Pin<&'a mut S>) -> Self {
         Self { client, source, ended: false, flushed: true, outstanding: HashMap::new(), owed: 0 }
     }
 
     /// Whether the node owes us something: only then is there a limit to waiting.
-    pub(super) fn waits_for_acks(&self) -> bool {
+    pub(crate) fn waits_for_acks(&self) -> bool {
         self.owed > 0
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, ClientError>> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, ClientError>> {
         // With nothing owed, the source speaks before the connection: a node that closes after its last ACK has done all that was asked.
         let mut sent = self.owed == 0 && self.fill(cx)?;
         if self.ended && self.owed == 0 {
@@ -117,7 +117,7 @@ impl<'a, S: Stream<Item = Transaction>> Pump<'a, S> {
                 self.ended = true;
                 break;
             };
-            let frame = text(Delivery::client_frame(transaction.body(), true));
+            let frame = text(TransactionFrame::client_frame(transaction.body(), true));
             let taken = Pin::new(&mut self.client.socket).start_send(frame);
             taken.map_err(|error| self.client.closed(error.to_string()))?;
             *self.outstanding.entry(transaction.id()).or_default() += 1;

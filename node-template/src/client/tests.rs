@@ -7,14 +7,14 @@ use tokio::task::JoinHandle;
 use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
-use super::*;
+use crate::client::*;
 use crate::protocol::id::{NodeId, Session};
 use crate::protocol::wire::{AckStatus, Summary};
 
 type Socket = WebSocketStream<TcpStream>;
 
-fn greeting() -> Greeting {
-    Greeting { node: NodeId([7; 32]), session: Session::from_random([3; 16]) }
+fn identity() -> UpgradeIdentity {
+    UpgradeIdentity { node: NodeId([7; 32]), session: Session::from_random([3; 16]) }
 }
 
 /// A server that takes one connection, greets if it is to be a node of ours, and then does what `act` says.
@@ -30,8 +30,8 @@ where
         #[expect(clippy::result_large_err, reason = "the library's callback type")]
         let greet = |_: &Request, mut answer: Response| {
             if full {
-                let text = greeting().to_string().parse().expect("a header value");
-                answer.headers_mut().insert(Greeting::HEADER, text);
+                let text = identity().to_string().parse().expect("a header value");
+                answer.headers_mut().insert(UpgradeIdentity::HEADER, text);
             }
             Ok(answer)
         };
@@ -73,8 +73,8 @@ fn numbered(count: usize) -> Vec<Transaction> {
 
 fn status(holds: usize) -> Status {
     Status {
-        node: greeting().node.to_string(),
-        session: greeting().session.to_string(),
+        node: identity().node.to_string(),
+        session: identity().session.to_string(),
         agent: "test".to_owned(),
         network: String::new(),
         address: "ws://localhost:1".to_owned(),
@@ -101,7 +101,7 @@ async fn a_transaction_is_acknowledged_and_the_goodbye_answered() {
     })
     .await;
     let mut client = Client::connect(&address).await.expect("connected");
-    assert_eq!(client.greeting(), Some(greeting()));
+    assert_eq!(client.identity(), Some(identity()));
     let ack = client.submit(r#"{ "amount": 1 }"#).await.expect("an ACK");
     assert_eq!((ack.status, ack.links), (AckStatus::Stored, 2));
     assert!(client.close().await, "the goodbye is answered");
@@ -228,7 +228,7 @@ async fn a_node_of_the_exercise_is_asked_nothing() {
     let (address, server) =
         server(false, async |mut socket| socket.next().await.expect("a frame").expect("no error")).await;
     let mut client = Client::connect(&address).await.expect("connected");
-    assert_eq!(client.greeting(), None);
+    assert_eq!(client.identity(), None);
     assert!(matches!(client.status(&[]).await, Err(ClientError::Plain { .. })));
     assert!(matches!(client.submit("{}").await, Err(ClientError::Plain { .. })));
     client.send(r#"{"amount":1}"#).await.expect("sent");

@@ -36,7 +36,7 @@ enum End {
 }
 
 /// Listens, and announces `own` with the latest number of free places, until the sender of `free` or the receiver of `facts` is gone.
-pub(super) async fn run(own: Record, mut free: watch::Receiver<Option<Option<u32>>>, facts: mpsc::Sender<Input>) {
+pub(crate) async fn run(own: Record, mut free: watch::Receiver<Option<Option<u32>>>, facts: mpsc::Sender<Input>) {
     // Whether it was last said that it works: each is said once, for as long as it stays so.
     let mut works = None;
     loop {
@@ -125,7 +125,7 @@ impl<'a> Daemon<'a> {
 
     /// Hears and announces until the node ends or the daemon has to be replaced. The waits in the `select!` are cancel-safe: channels and a timer.
     async fn serve(mut self, free: &mut watch::Receiver<Option<Option<u32>>>, facts: &mpsc::Sender<Input>) -> End {
-        if facts.send(Input::Discovering).await.is_err() {
+        if facts.send(Input::DiscoveryStarted).await.is_err() {
             return End::Stop;
         }
         let mut measure = interval(MEASURE_EVERY);
@@ -201,12 +201,15 @@ impl<'a> Daemon<'a> {
             ServiceEvent::ServiceResolved(service) => {
                 let record = Record::read(&service.fullname, |key| service.get_property_val_str(key));
                 if let Err(error) = &record {
-                    tracing::debug!("multicast DNS: {} is no node: {error}", crate::report::plain(&service.fullname));
+                    tracing::debug!(
+                        "multicast DNS: {} is no node: {error}",
+                        crate::events::text::plain(&service.fullname)
+                    );
                 }
-                Some(Input::Discovered { record, scope: self.scope(&service) })
+                Some(Input::RecordDiscovered { record, scope: self.scope(&service) })
             }
             ServiceEvent::ServiceRemoved(_, name) => {
-                Record::session_in(&name).map(|session| Input::Undiscovered { session })
+                Record::session_in(&name).map(|session| Input::RecordExpired { session })
             }
             _ => None,
         }

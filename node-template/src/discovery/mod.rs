@@ -3,6 +3,7 @@
 //! A task of its own hears records and hands them to the driver as facts; the core decides what they are worth (`protocol/discovery.rs`). It is told in turn how many
 //! places are free, and announces that. It owns the multicast DNS daemon, which has a thread; nobody waits for either.
 
+pub(crate) mod advertised_address;
 mod mdns;
 
 use std::time::Duration;
@@ -10,9 +11,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::faults::Faults;
 use crate::protocol::Input;
 use crate::protocol::mdns_record::Record;
+use crate::util::panics::Faults;
 
 /// How a node finds others without being told of any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -11,18 +11,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::SystemTime;
 
-use super::folder::{Folder, Opened, blocking};
+use crate::images::folder::{Folder, Opened, blocking};
 use crate::protocol::wire::ImageName;
 
 /// The folder's name.
-pub(super) const CACHE: &str = "image-cache";
+pub(crate) const CACHE: &str = "image-cache";
 /// How the names of files on their way begin: no image is called so.
 const DRAFT: &str = ".fetch-";
 
 /// The images that were fetched and are kept.
 #[derive(Debug)]
-pub(super) struct Cache {
-    pub(super) folder: Folder,
+pub(crate) struct Cache {
+    pub(crate) folder: Folder,
     most: u64,
     kept: Mutex<Kept>,
     drafts: AtomicU64,
@@ -44,9 +44,9 @@ struct Entry {
 
 /// A file on its way. Dropped, it is gone from the folder; who has it open can still read it.
 #[derive(Debug)]
-pub(super) struct Draft {
+pub(crate) struct Draft {
     path: PathBuf,
-    pub(super) file: File,
+    pub(crate) file: File,
 }
 
 impl Drop for Draft {
@@ -77,7 +77,7 @@ impl Kept {
 
 impl Cache {
     /// The cache of a node's folder, with what an earlier run kept, as far as there is room.
-    pub(super) fn open(home: &Path, most: u64) -> Self {
+    pub(crate) fn open(home: &Path, most: u64) -> Self {
         let folder = Folder::new(home.join(CACHE));
         let cache = Self { folder, most, kept: Mutex::default(), drafts: AtomicU64::new(0) };
         if let Err(error) = cache.load()
@@ -112,7 +112,7 @@ impl Cache {
     }
 
     /// Opens an image that is kept; that is a use of it.
-    pub(super) async fn open_kept(&self, name: &ImageName) -> io::Result<Option<Opened>> {
+    pub(crate) async fn open_kept(&self, name: &ImageName) -> io::Result<Option<Opened>> {
         {
             let mut kept = self.lock();
             kept.uses += 1;
@@ -128,7 +128,7 @@ impl Cache {
     }
 
     /// The names and sizes of what is kept, in the order of their names.
-    pub(super) fn list(&self) -> Vec<(ImageName, u64)> {
+    pub(crate) fn list(&self) -> Vec<(ImageName, u64)> {
         self.lock().entries.iter().map(|(name, entry)| (name.clone(), entry.size)).collect()
     }
 
@@ -136,7 +136,7 @@ impl Cache {
     ///
     /// # Errors
     /// The system's.
-    pub(super) async fn draft(&self) -> io::Result<Draft> {
+    pub(crate) async fn draft(&self) -> io::Result<Draft> {
         let number = self.drafts.fetch_add(1, Ordering::Relaxed);
         let folder = self.folder.path().to_owned();
         blocking(move || {
@@ -152,7 +152,7 @@ impl Cache {
     ///
     /// # Errors
     /// The system's. What was fetched can be read all the same.
-    pub(super) fn keep(&self, draft: &Draft, name: &ImageName, size: u64) -> io::Result<()> {
+    pub(crate) fn keep(&self, draft: &Draft, name: &ImageName, size: u64) -> io::Result<()> {
         if size > self.most {
             return Ok(());
         }

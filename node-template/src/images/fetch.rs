@@ -17,16 +17,16 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::cache::{CACHE, Draft};
-use super::folder::blocking;
-use super::wire::{self, CHUNK, Fetch, PROTOCOL, TURN_WITHIN};
-use super::{Image, ImageError, Images, Kept, add};
+use crate::driver::Command;
+use crate::events::text::plain;
+use crate::images::cache::{CACHE, Draft};
+use crate::images::folder::blocking;
+use crate::images::wire::{self, CHUNK, Fetch, PROTOCOL, TURN_WITHIN};
+use crate::images::{Image, ImageError, Images, Kept, add};
 use crate::protocol::SearchEnd;
 use crate::protocol::address::Scope;
 use crate::protocol::limits;
 use crate::protocol::wire::{Found, ImageInfo, ImageName, SearchId};
-use crate::report::plain;
-use crate::transport::driver::Command;
 use crate::transport::{Socket, dialer};
 
 /// Own searches: so many at once, …
@@ -42,7 +42,7 @@ pub(crate) enum Answer {
 }
 
 /// A search under way; dropping it ends it.
-pub(super) struct Search<'a> {
+pub(crate) struct Search<'a> {
     images: &'a Images,
     id: SearchId,
     answers: mpsc::Receiver<Answer>,
@@ -56,7 +56,7 @@ impl Drop for Search<'_> {
 }
 
 impl<'a> Search<'a> {
-    pub(super) async fn begin(images: &'a Images, name: Option<ImageName>) -> Result<Self, ImageError> {
+    pub(crate) async fn begin(images: &'a Images, name: Option<ImageName>) -> Result<Self, ImageError> {
         let mut id = [0; 16];
         getrandom::fill(&mut id).map_err(|_| ImageError::Busy)?;
         let id = SearchId(id);
@@ -68,7 +68,7 @@ impl<'a> Search<'a> {
         Ok(Self { images, id, answers })
     }
 
-    pub(super) async fn next(&mut self) -> Answer {
+    pub(crate) async fn next(&mut self) -> Answer {
         self.answers.recv().await.unwrap_or(Answer::Over(SearchEnd::Deadline))
     }
 }
@@ -91,7 +91,7 @@ enum Failure {
 
 impl Images {
     /// Searches an image in the network and fetches it.
-    pub(super) async fn fetch(&self, name: &ImageName) -> Result<Image, ImageError> {
+    pub(crate) async fn fetch(&self, name: &ImageName) -> Result<Image, ImageError> {
         let _searching = self.searching.acquire().await.map_err(|_| ImageError::Ended)?;
         self.pace().await;
         let mut search = Search::begin(self, Some(name.clone())).await?;
@@ -202,7 +202,7 @@ impl Images {
         let dialled =
             dialer::dial_for(&found.address, reach, self.limits(), self.secure.as_deref(), Some(PROTOCOL)).await;
         let mut dialled = dialled.map_err(Failure::Finder)?;
-        if dialled.greeting.is_none_or(|greeting| greeting.node != found.node) {
+        if dialled.identity.is_none_or(|identity| identity.node != found.node) {
             return Err(Failure::Finder("another node answers there".into()));
         }
         let socket = &mut dialled.socket;

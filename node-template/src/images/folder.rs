@@ -26,7 +26,7 @@ const BLOCK: usize = 256 * 1024;
 
 /// A folder of images.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(crate) struct Folder {
     path: PathBuf,
     digests: Mutex<BTreeMap<ImageName, (Stamp, [u8; 32])>>,
     /// Held while a digest is made: one file at a time is read for that, and nobody makes what another is making.
@@ -35,17 +35,17 @@ pub(super) struct Folder {
 
 /// What tells a file's content from an earlier one, without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(crate) struct Stamp {
     inode: u64,
-    pub(super) size: u64,
-    pub(super) modified: (i64, i64),
+    pub(crate) size: u64,
+    pub(crate) modified: (i64, i64),
 }
 
 /// A regular file, open for reading.
 #[derive(Debug, Clone)]
-pub(super) struct Opened {
-    pub(super) file: Arc<File>,
-    pub(super) stamp: Stamp,
+pub(crate) struct Opened {
+    pub(crate) file: Arc<File>,
+    pub(crate) stamp: Stamp,
 }
 
 impl Stamp {
@@ -55,11 +55,11 @@ impl Stamp {
 }
 
 impl Folder {
-    pub(super) fn new(path: PathBuf) -> Self {
+    pub(crate) fn new(path: PathBuf) -> Self {
         Self { path, digests: Mutex::default(), making: tokio::sync::Mutex::default() }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -67,13 +67,13 @@ impl Folder {
     ///
     /// # Errors
     /// The system's, for a file that is there and can not be read.
-    pub(super) async fn open(&self, name: &ImageName) -> io::Result<Option<Opened>> {
+    pub(crate) async fn open(&self, name: &ImageName) -> io::Result<Option<Opened>> {
         let path = self.path.join(name.as_str());
         blocking(move || open_file(&path)).await
     }
 
     /// The names and sizes of regular files that can be images, in the order of their names, at most so many; and whether there are more.
-    pub(super) async fn list(&self, most: usize) -> (Vec<(ImageName, u64)>, bool) {
+    pub(crate) async fn list(&self, most: usize) -> (Vec<(ImageName, u64)>, bool) {
         let path = self.path.clone();
         let listed = blocking(move || list_files(&path, most)).await;
         listed.unwrap_or_else(|error| {
@@ -86,7 +86,7 @@ impl Folder {
     ///
     /// # Errors
     /// The system's; and one for a file that changes meanwhile.
-    pub(super) async fn digest(&self, name: &ImageName, opened: &Opened) -> io::Result<[u8; 32]> {
+    pub(crate) async fn digest(&self, name: &ImageName, opened: &Opened) -> io::Result<[u8; 32]> {
         if let Some(digest) = self.known_digest(name, opened.stamp) {
             return Ok(digest);
         }
@@ -116,7 +116,7 @@ impl Folder {
 }
 
 /// Does what may wait for a disk where that keeps nobody up.
-pub(super) async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))

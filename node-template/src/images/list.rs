@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
-use super::fetch::{Answer, Search};
-use super::{IMAGES, Images};
+use crate::images::fetch::{Answer, Search};
+use crate::images::{IMAGES, Images};
 use crate::protocol::limits;
 use crate::protocol::wire::{ImageInfo, ImageName};
 
@@ -49,7 +49,7 @@ pub struct ListedImage {
 
 /// What was listed lately.
 #[derive(Debug, Default)]
-pub(super) struct Lists {
+pub(crate) struct Lists {
     known: tokio::sync::Mutex<Option<(Instant, Arc<ImageList>)>>,
     told: tokio::sync::Mutex<Option<(Instant, Vec<ImageInfo>)>>,
 }
@@ -99,7 +99,7 @@ impl Images {
     }
 
     /// What this node tells others that it has, within the bounds of one answer.
-    pub(super) async fn offered(&self) -> Vec<ImageInfo> {
+    pub(crate) async fn offered(&self) -> Vec<ImageInfo> {
         let mut told = self.lists.told.lock().await;
         if let Some((_, images)) = told.as_ref().filter(|(made, _)| made.elapsed() < TOLD_FRESH) {
             return images.clone();

@@ -36,11 +36,11 @@ use cache::Cache;
 pub(crate) use fetch::Answer;
 use folder::{Folder, Opened, blocking};
 
-use crate::faults::Faults;
+use crate::driver::Command;
 use crate::protocol::limits::{self, Limits};
 use crate::protocol::wire::{ImageInfo, ImageName};
-use crate::transport::driver::Command;
-use crate::transport::secure::Live;
+use crate::transport::tls::Live;
+use crate::util::panics::Faults;
 
 /// The folder that people put images into.
 const IMAGES: &str = "images";

@@ -8,12 +8,12 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::wire::{self, Announced, CHUNK, Failed, Fetch, TURN_WITHIN};
-use super::{Image, Images, add};
+use crate::driver::Command;
+use crate::images::wire::{self, Announced, CHUNK, Failed, Fetch, TURN_WITHIN};
+use crate::images::{Image, Images, add};
 use crate::protocol::access::Certified;
 use crate::protocol::address::Scope;
 use crate::transport::Socket;
-use crate::transport::driver::Command;
 
 /// Close codes (RFC 6455, section 7.4): all is said; what was asked can not be; ask again later.
 const DONE: u16 = 1000;

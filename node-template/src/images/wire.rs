@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Message};
 
-use super::Images;
+use crate::images::Images;
 use crate::protocol::id::parse_hex32;
 use crate::protocol::limits::CLOSE_REASON_BYTES;
 use crate::protocol::wire::ImageName;
@@ -23,18 +23,18 @@ pub(crate) const PROTOCOL: &str = "p2p-node.image";
 /// How many bytes of an image one frame carries at most.
 pub(crate) const CHUNK: usize = 64 * 1024;
 /// How many transfers there are at once, on each side.
-pub(super) const TRANSFERS: usize = 4;
+pub(crate) const TRANSFERS: usize = 4;
 /// How many may wait for their turn at the node that has the image, …
-pub(super) const WAITING: usize = 60;
+pub(crate) const WAITING: usize = 60;
 /// … and how long.
-pub(super) const TURN_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const TURN_WITHIN: Duration = Duration::from_secs(10);
 /// What a transfer may take besides its bytes.
 const BESIDES: Duration = Duration::from_secs(30);
 /// How many bytes a second it must bring at least: a megabit. Else four slow ones would keep all others out.
 const PACE: u64 = 128 * 1024;
 
 /// How long a transfer of so many bytes may take in all.
-pub(super) fn time_for(bytes: u64) -> Duration {
+pub(crate) fn time_for(bytes: u64) -> Duration {
     BESIDES + Duration::from_secs(bytes / PACE)
 }
 
@@ -87,7 +87,7 @@ impl Fetch {
     }
 
     /// Reads a frame; the error is for the other side.
-    pub(super) fn read(text: &str) -> Result<Self, String> {
+    pub(crate) fn read(text: &str) -> Result<Self, String> {
         let fetch: FetchOnWire = read("FETCH", text)?;
         let name = fetch.name.map(|name| name.parse::<ImageName>().map_err(|error| error.to_string())).transpose()?;
         let sha256 =
@@ -109,7 +109,7 @@ pub(crate) fn read<T: DeserializeOwned>(kind: &str, text: &str) -> Result<T, Str
 }
 
 /// Says goodbye. Whether it still arrives changes nothing, so it is not told.
-pub(super) async fn say_goodbye<S>(socket: &mut S, images: &Images, code: u16, reason: &str)
+pub(crate) async fn say_goodbye<S>(socket: &mut S, images: &Images, code: u16, reason: &str)
 where
     S: Sink<Message, Error = tungstenite::Error> + Unpin,
 {

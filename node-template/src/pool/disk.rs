@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 /// What changes the pool's file, and what it is waited with.
-pub(super) trait Disk: Debug + Send {
+pub(crate) trait Disk: Debug + Send {
     /// One positioned write; like the system's it may take fewer bytes than it is given.
     fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize>;
     /// Cuts or extends the file.
@@ -30,7 +30,7 @@ pub(super) trait Disk: Debug + Send {
 
 /// The operating system's disk.
 #[derive(Debug)]
-pub(super) struct System;
+pub(crate) struct System;
 
 impl Disk for System {
     fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
@@ -51,7 +51,7 @@ impl Disk for System {
 }
 
 /// Writes all of `bytes` at `offset`: one call, unless the disk takes only a part.
-pub(super) fn write_all_at(disk: &dyn Disk, file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+pub(crate) fn write_all_at(disk: &dyn Disk, file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         match disk.write_at(file, bytes, offset) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -67,7 +67,7 @@ pub(super) fn write_all_at(disk: &dyn Disk, file: &File, mut bytes: &[u8], mut o
 }
 
 /// Reads into all of `bytes` from `offset`, up to the end of the file; tells how many there were.
-pub(super) fn read_up_to(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+pub(crate) fn read_up_to(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < bytes.len() {
         match file.read_at(&mut bytes[filled..], offset + filled as u64) {
@@ -91,17 +91,17 @@ fn can_not<T>(result: io::Result<T>, here: Errno) -> io::Result<Option<T>> {
 /// What a file looked like. If it looks the same later, nobody wrote to it: short of a write of equal length within the same tick of the
 /// filesystem's clock (some milliseconds), which reading a row finds out, because each is checked against its identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(crate) struct Stamp {
     device: u64,
     inode: u64,
     /// In bytes.
-    pub(super) length: u64,
+    pub(crate) length: u64,
     modified: (i64, i64),
 }
 
 impl Stamp {
     /// The look of what stands at a path now; `None` if nothing does.
-    pub(super) fn of_path(path: &Path) -> io::Result<Option<Self>> {
+    pub(crate) fn of_path(path: &Path) -> io::Result<Option<Self>> {
         match fs::metadata(path) {
             Ok(metadata) => Ok(Some(Self::of(&metadata))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -110,12 +110,12 @@ impl Stamp {
     }
 
     /// The look of an open file, whatever its path leads to by now.
-    pub(super) fn of_file(file: &File) -> io::Result<Self> {
+    pub(crate) fn of_file(file: &File) -> io::Result<Self> {
         file.metadata().map(|metadata| Self::of(&metadata))
     }
 
     /// Whether both are looks of one file.
-    pub(super) fn same_file(&self, other: &Self) -> bool {
+    pub(crate) fn same_file(&self, other: &Self) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
     }
 

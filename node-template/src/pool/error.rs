@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::folder::folder_name;
-use crate::report::clean;
+use crate::events::text::clean;
+use crate::folder::known_peers::folder_name;
 
 /// The most characters of a file's name in an error.
 const FILE_CHARACTERS: usize = 200;
@@ -58,7 +58,7 @@ pub enum PoolError {
 
 impl PoolError {
     /// For `map_err`: the system refused to do something with a path.
-    pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |cause| Self::Io { doing, path, cause }
     }

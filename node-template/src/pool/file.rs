@@ -9,12 +9,12 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::disk::{self, Disk, Stamp};
-use super::index::Place;
+use crate::pool::disk::{self, Disk, Stamp};
+use crate::pool::index::Place;
 use crate::protocol::json;
 
 /// How much one write takes at most, in bytes of compact JSON: enough that the wait for the disk does not matter, little enough that the memory for it can be kept.
-pub(super) const BATCH_BYTES: usize = 2 * 1024 * 1024;
+pub(crate) const BATCH_BYTES: usize = 2 * 1024 * 1024;
 
 /// How much is read and written at once when a file is written again.
 const AGAIN_BYTES: usize = 256 * 1024;
@@ -27,7 +27,7 @@ const KEPT_BYTES: usize = 2 * BATCH_BYTES;
 
 /// The pool's file, open for reading and writing.
 #[derive(Debug)]
-pub(super) struct PoolFile {
+pub(crate) struct PoolFile {
     file: Arc<File>,
     /// The offset after the last row, or after the opening bracket.
     rows_end: u64,
@@ -41,7 +41,7 @@ pub(super) struct PoolFile {
 
 /// Rows that are to be appended to one state of a file.
 #[derive(Debug)]
-pub(super) struct Rows {
+pub(crate) struct Rows {
     text: Vec<u8>,
     base: u64,
     first: bool,
@@ -49,7 +49,7 @@ pub(super) struct Rows {
 
 impl Rows {
     /// Adds a row; tells where it will stand.
-    pub(super) fn push(&mut self, body: &str) -> Place {
+    pub(crate) fn push(&mut self, body: &str) -> Place {
         if !self.first {
             self.text.push(b',');
         }
@@ -61,35 +61,35 @@ impl Rows {
     }
 
     /// How many bytes there are.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.text.len()
     }
 }
 
 impl PoolFile {
     /// A file whose rows end at an offset. `left`: what it looked like before it was read.
-    pub(super) fn new(file: Arc<File>, rows_end: u64, empty: bool, left: Stamp) -> Self {
+    pub(crate) fn new(file: Arc<File>, rows_end: u64, empty: bool, left: Stamp) -> Self {
         Self { file, rows_end, empty, left, kept: Vec::new() }
     }
 
-    pub(super) fn file(&self) -> &Arc<File> {
+    pub(crate) fn file(&self) -> &Arc<File> {
         &self.file
     }
 
     /// Whether the path still leads to this file, as we left it.
-    pub(super) fn is_as_left(&self, path: &Path) -> io::Result<bool> {
+    pub(crate) fn is_as_left(&self, path: &Path) -> io::Result<bool> {
         Ok(Stamp::of_path(path)? == Some(self.left))
     }
 
     /// Rows to append to the file as it is now.
-    pub(super) fn rows(&mut self) -> Rows {
+    pub(crate) fn rows(&mut self) -> Rows {
         let mut text = std::mem::take(&mut self.kept);
         text.clear();
         Rows { text, base: self.rows_end, first: self.empty }
     }
 
     /// Gives back what was kept for the next write.
-    pub(super) fn rest(&mut self) {
+    pub(crate) fn rest(&mut self) {
         self.kept = Vec::new();
     }
 
@@ -97,7 +97,7 @@ impl PoolFile {
     ///
     /// # Errors
     /// What the disk said. The file's end is then unknown until [`Self::restore`] succeeds.
-    pub(super) fn append(&mut self, disk: &dyn Disk, rows: Rows) -> io::Result<()> {
+    pub(crate) fn append(&mut self, disk: &dyn Disk, rows: Rows) -> io::Result<()> {
         debug_assert_eq!(rows.base, self.rows_end, "rows are made for the file's present end");
         if !rows.text.is_empty() {
             let mut text = rows.text;
@@ -128,7 +128,7 @@ impl PoolFile {
     ///
     /// # Errors
     /// What the disk said.
-    pub(super) fn write_again(&self, disk: &dyn Disk, range: Range<u64>) -> io::Result<()> {
+    pub(crate) fn write_again(&self, disk: &dyn Disk, range: Range<u64>) -> io::Result<()> {
         let mut block = vec![0; AGAIN_BYTES.min((range.end - range.start) as usize)];
         let mut offset = range.start;
         while offset < range.end {
@@ -147,7 +147,7 @@ impl PoolFile {
     ///
     /// # Errors
     /// What the disk said.
-    pub(super) fn write_all_again(&mut self, disk: &dyn Disk, path: &Path) -> io::Result<bool> {
+    pub(crate) fn write_all_again(&mut self, disk: &dyn Disk, path: &Path) -> io::Result<bool> {
         let length = self.left.length;
         for start in (0..length).step_by(AGAIN_BYTES) {
             // Who makes it shorter or longer meanwhile has it as he wants it.
@@ -161,7 +161,7 @@ impl PoolFile {
     }
 
     /// Notes what the file looks like now; `false` if that can not be our work: it has another length, or the path leads elsewhere.
-    pub(super) fn leave(&mut self, path: &Path) -> io::Result<bool> {
+    pub(crate) fn leave(&mut self, path: &Path) -> io::Result<bool> {
         let expected = self.left.length;
         let own = Stamp::of_file(&self.file)?;
         self.left = own;
@@ -172,7 +172,7 @@ impl PoolFile {
     ///
     /// # Errors
     /// What the disk said; the array may then be open.
-    pub(super) fn restore(&mut self, disk: &dyn Disk) -> io::Result<()> {
+    pub(crate) fn restore(&mut self, disk: &dyn Disk) -> io::Result<()> {
         let closing: &[u8] = if self.empty { b"]" } else { b"\n]" };
         disk::write_all_at(disk, &self.file, closing, self.rows_end)?;
         disk.set_len(&self.file, self.rows_end + closing.len() as u64)?;
@@ -182,7 +182,7 @@ impl PoolFile {
     }
 
     /// Notes what the file looks like after a failure, so that a change by somebody else can be told from our own.
-    pub(super) fn note(&mut self) -> io::Result<()> {
+    pub(crate) fn note(&mut self) -> io::Result<()> {
         self.left = Stamp::of_file(&self.file)?;
         Ok(())
     }

@@ -15,11 +15,11 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use crate::protocol::transaction::TransactionId;
-use crate::protocol::util::chunked_vec::Chunked;
+use crate::protocol::util::chunked_vec::ChunkedVec;
 
 /// Where a row stands in the file. Three words of four bytes, so that an entry has no padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     offset_high: u32,
     offset_low: u32,
     /// In bytes, as laid out in the file; 0 if the row is lost.
@@ -28,28 +28,28 @@ pub(super) struct Place {
 
 impl Place {
     /// No row: another program removed it, and it could not be put back.
-    pub(super) const LOST: Self = Self { offset_high: 0, offset_low: 0, length: 0 };
+    pub(crate) const LOST: Self = Self { offset_high: 0, offset_low: 0, length: 0 };
 
     /// A row at an offset. Rows are shorter than 4 GiB: the scanner refuses far shorter ones.
-    pub(super) fn new(offset: u64, length: usize) -> Self {
+    pub(crate) fn new(offset: u64, length: usize) -> Self {
         debug_assert!(length > 0 && u32::try_from(length).is_ok(), "a row has between 2 bytes and 4 GiB");
         Self { offset_high: (offset >> 32) as u32, offset_low: offset as u32, length: length as u32 }
     }
 
-    pub(super) fn offset(self) -> u64 {
+    pub(crate) fn offset(self) -> u64 {
         u64::from(self.offset_high) << 32 | u64::from(self.offset_low)
     }
 
-    pub(super) fn length(self) -> usize {
+    pub(crate) fn length(self) -> usize {
         self.length as usize
     }
 
     /// Where it begins and ends.
-    pub(super) fn range(self) -> Range<u64> {
+    pub(crate) fn range(self) -> Range<u64> {
         self.offset()..self.offset() + self.length() as u64
     }
 
-    pub(super) fn is_lost(self) -> bool {
+    pub(crate) fn is_lost(self) -> bool {
         self.length == 0
     }
 }
@@ -59,9 +59,9 @@ const BEHIND: usize = 1 << 20;
 
 /// Identities and places, by position; and the position of an identity.
 #[derive(Debug)]
-pub(super) struct Index {
-    ids: Chunked<TransactionId>,
-    places: Chunked<Place>,
+pub(crate) struct Index {
+    ids: ChunkedVec<TransactionId>,
+    places: ChunkedVec<Place>,
     /// The positions before `settled`, found by the hash of their identity.
     table: HashTable<u32>,
     settled: usize,
@@ -72,10 +72,10 @@ pub(super) struct Index {
 }
 
 impl Index {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            ids: Chunked::default(),
-            places: Chunked::default(),
+            ids: ChunkedVec::default(),
+            places: ChunkedVec::default(),
             table: HashTable::new(),
             settled: 0,
             any_lost: false,
@@ -84,30 +84,30 @@ impl Index {
     }
 
     /// How many positions there are, those of lost rows included.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.ids.len()
     }
 
-    pub(super) fn id(&self, position: usize) -> TransactionId {
+    pub(crate) fn id(&self, position: usize) -> TransactionId {
         self.ids.at(position)
     }
 
-    pub(super) fn place(&self, position: usize) -> Place {
+    pub(crate) fn place(&self, position: usize) -> Place {
         self.places.at(position)
     }
 
     /// Whether an identity is known and its row is not lost.
-    pub(super) fn is_live(&mut self, id: &TransactionId) -> bool {
+    pub(crate) fn is_live(&mut self, id: &TransactionId) -> bool {
         self.position(id).is_some_and(|position| !self.place(position).is_lost())
     }
 
     /// Whether a row was ever lost.
-    pub(super) fn any_lost(&self) -> bool {
+    pub(crate) fn any_lost(&self) -> bool {
         self.any_lost
     }
 
     /// Notes where the row of an identity stands that has no position yet; tells the position that it gets.
-    pub(super) fn append(&mut self, id: TransactionId, place: Place) -> usize {
+    pub(crate) fn append(&mut self, id: TransactionId, place: Place) -> usize {
         if self.len() - self.settled >= BEHIND {
             self.settle();
         }
@@ -116,7 +116,7 @@ impl Index {
     }
 
     /// Has the table catch up with the lists.
-    pub(super) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         let Self { ids, table, settled, hasher, .. } = self;
         if table.capacity() < ids.len() {
             // Anew, in the order of the identities: in the table's own each would be looked up where no cache has it.
@@ -129,7 +129,7 @@ impl Index {
     }
 
     /// Notes where an identity's row stands, and gives it a position if it has none; tells the position.
-    pub(super) fn place_at(&mut self, id: TransactionId, place: Place) -> usize {
+    pub(crate) fn place_at(&mut self, id: TransactionId, place: Place) -> usize {
         let (position, is_new) = self.position_or_next(id);
         if is_new {
             self.push(id, place);
@@ -140,24 +140,24 @@ impl Index {
     }
 
     /// Exchanges all places, after the file was replaced.
-    pub(super) fn set_places(&mut self, places: Chunked<Place>) {
+    pub(crate) fn set_places(&mut self, places: ChunkedVec<Place>) {
         debug_assert_eq!(places.len(), self.len(), "one place for each position");
         self.any_lost |= places.iter().any(Place::is_lost);
         self.places = places;
     }
 
-    pub(super) fn ids(&self) -> impl Iterator<Item = TransactionId> {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = TransactionId> {
         self.ids.iter()
     }
 
-    pub(super) fn position(&mut self, id: &TransactionId) -> Option<usize> {
+    pub(crate) fn position(&mut self, id: &TransactionId) -> Option<usize> {
         self.settle();
         let found = self.table.find(self.hash(id), |position| self.ids.at(*position as usize) == *id);
         found.map(|position| *position as usize)
     }
 
     /// Gives a new identity the next position; one that is known keeps its own. Tells whether it was new.
-    pub(super) fn insert(&mut self, id: TransactionId, place: Place) -> bool {
+    pub(crate) fn insert(&mut self, id: TransactionId, place: Place) -> bool {
         let (_, is_new) = self.position_or_next(id);
         if is_new {
             self.push(id, place);

@@ -5,12 +5,12 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::disk::{self, Disk, Stamp};
-use super::error::PoolError;
-use super::file::PoolFile;
-use super::index::Place;
-use super::repair::{self, Repair};
-use super::scan::{self, Damage, Scan, Verdict};
+use crate::pool::disk::{self, Disk, Stamp};
+use crate::pool::error::PoolError;
+use crate::pool::file::PoolFile;
+use crate::pool::index::Place;
+use crate::pool::repair::{self, Repair};
+use crate::pool::scan::{self, Damage, Scan, Verdict};
 use crate::protocol::json::Parser;
 use crate::protocol::transaction::Transaction;
 
@@ -18,14 +18,14 @@ use crate::protocol::transaction::Transaction;
 pub const POOL_FILE: &str = "transactions.json";
 
 /// Takes the rows of a file, in order.
-pub(super) trait Gather {
+pub(crate) trait Gather {
     /// One row and where it stands.
     fn row(&mut self, transaction: Transaction, place: Place);
 }
 
 /// What a look at the path found.
 #[derive(Debug)]
-pub(super) enum Look<G> {
+pub(crate) enum Look<G> {
     /// A sound file.
     Sound(PoolFile, G),
     /// A file that is damaged, or half written by somebody else.
@@ -36,7 +36,7 @@ pub(super) enum Look<G> {
 
 /// A damaged file, open, and the rows that are whole.
 #[derive(Debug)]
-pub(super) struct Damaged<G> {
+pub(crate) struct Damaged<G> {
     file: File,
     left: Stamp,
     scan: Scan,
@@ -45,7 +45,7 @@ pub(super) struct Damaged<G> {
 
 impl<G> Damaged<G> {
     /// What the file looked like before it was read.
-    pub(super) fn stamp(&self) -> Stamp {
+    pub(crate) fn stamp(&self) -> Stamp {
         self.left
     }
 }
@@ -54,7 +54,7 @@ impl<G> Damaged<G> {
 ///
 /// # Errors
 /// [`PoolError::NotTransactions`] if the file is sound JSON, but no array of transactions; [`PoolError::Io`].
-pub(super) fn look<G: Gather>(path: &Path, mut gather: G) -> Result<Look<G>, PoolError> {
+pub(crate) fn look<G: Gather>(path: &Path, mut gather: G) -> Result<Look<G>, PoolError> {
     let file = match File::options().read(true).write(true).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Look::Missing),
@@ -76,7 +76,7 @@ pub(super) fn look<G: Gather>(path: &Path, mut gather: G) -> Result<Look<G>, Poo
 ///
 /// # Errors
 /// As [`look`]. Nothing is changed then, or all that was cut is kept.
-pub(super) fn mend<G>(
+pub(crate) fn mend<G>(
     path: &Path,
     damaged: Damaged<G>,
     disk: &dyn Disk,
@@ -92,7 +92,7 @@ pub(super) fn mend<G>(
 }
 
 /// Scans a file and hands on each transaction in it.
-pub(super) fn scan(file: &File, path: &Path, row: &mut dyn FnMut(Transaction, Place)) -> Result<Scan, PoolError> {
+pub(crate) fn scan(file: &File, path: &Path, row: &mut dyn FnMut(Transaction, Place)) -> Result<Scan, PoolError> {
     let mut parser = Parser::new();
     scan::scan(file, &mut |offset, text| match Transaction::parse(&mut parser, text) {
         Ok(transaction) => {
@@ -163,7 +163,7 @@ fn locate(mut file: &File, offset: u64) -> io::Result<(u64, u64)> {
 }
 
 /// Whether a text is JSON, be it of what we can not hold.
-pub(super) fn is_json(text: impl Read) -> bool {
+pub(crate) fn is_json(text: impl Read) -> bool {
     serde_json::from_reader::<_, serde::de::IgnoredAny>(text).is_ok()
 }
 
@@ -213,7 +213,7 @@ fn after_mark<'a>(file: &'a File, path: &Path) -> Result<BufReader<&'a File>, Po
 }
 
 /// The whole path of a node's folder, which must exist: `.` would tell nothing in an error.
-pub(super) fn whole(folder: &Path) -> Result<PathBuf, PoolError> {
+pub(crate) fn whole(folder: &Path) -> Result<PathBuf, PoolError> {
     let whole = fs::canonicalize(folder).map_err(PoolError::io("open", folder))?;
     if !whole.is_dir() {
         return Err(PoolError::io("open", folder)(io::ErrorKind::NotADirectory.into()));
@@ -222,7 +222,7 @@ pub(super) fn whole(folder: &Path) -> Result<PathBuf, PoolError> {
 }
 
 /// The pool's file in a folder. A symbolic link is followed, so that a repair replaces what it leads to, not the link.
-pub(super) fn path_in(folder: &Path) -> PathBuf {
+pub(crate) fn path_in(folder: &Path) -> PathBuf {
     let path = folder.join(POOL_FILE);
     fs::canonicalize(&path).unwrap_or(path)
 }

@@ -7,8 +7,8 @@ use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
 
-use super::error::PoolError;
-use super::load;
+use crate::pool::error::PoolError;
+use crate::pool::load;
 use crate::protocol::address::PeerAddress;
 
 /// The lock's file, in the node's folder. While a node runs it holds that node's process id and, in a second line, its address.
@@ -16,7 +16,7 @@ pub const LOCK_FILE: &str = "node.lock";
 
 /// A held lock; dropping it releases it.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub(crate) struct Lock {
     _file: File,
 }
 
@@ -25,7 +25,7 @@ impl Lock {
     ///
     /// # Errors
     /// [`PoolError::InUse`] if another node has it.
-    pub(super) fn take(folder: &Path) -> Result<Self, PoolError> {
+    pub(crate) fn take(folder: &Path) -> Result<Self, PoolError> {
         let path = folder.join(LOCK_FILE);
         let mut file = File::options()
             .create(true)

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use super::disk;
-use super::index::Place;
+use crate::pool::disk;
+use crate::pool::index::Place;
 use crate::protocol::json::Parser;
 use crate::protocol::transaction::{Transaction, TransactionId};
 
@@ -14,14 +14,14 @@ const BLOCK: usize = 256 * 1024;
 
 /// Rows that are to be read from one state of the file.
 #[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) file: Arc<File>,
-    pub(super) rows: Vec<(TransactionId, Place)>,
+pub(crate) struct Plan {
+    pub(crate) file: Arc<File>,
+    pub(crate) rows: Vec<(TransactionId, Place)>,
 }
 
 impl Plan {
     /// Reads them all; `None` if one is not there any more, which means that somebody else wrote to the file.
-    pub(super) fn read(self) -> io::Result<Option<Vec<Transaction>>> {
+    pub(crate) fn read(self) -> io::Result<Option<Vec<Transaction>>> {
         let mut reader = RowReader::new(self.file);
         self.rows.iter().map(|(id, place)| reader.read(id, *place)).collect()
     }
@@ -29,7 +29,7 @@ impl Plan {
 
 /// Reads rows one by one, best in the order of the file.
 #[derive(Debug)]
-pub(super) struct RowReader {
+pub(crate) struct RowReader {
     file: Arc<File>,
     parser: Parser,
     block: Vec<u8>,
@@ -38,12 +38,12 @@ pub(super) struct RowReader {
 }
 
 impl RowReader {
-    pub(super) fn new(file: Arc<File>) -> Self {
+    pub(crate) fn new(file: Arc<File>) -> Self {
         Self { file, parser: Parser::new(), block: Vec::new(), base: 0 }
     }
 
     /// The transaction at a place; `None` if another or none stands there.
-    pub(super) fn read(&mut self, id: &TransactionId, place: Place) -> io::Result<Option<Transaction>> {
+    pub(crate) fn read(&mut self, id: &TransactionId, place: Place) -> io::Result<Option<Transaction>> {
         let (offset, length) = (place.offset(), place.length());
         if offset < self.base || offset + length as u64 > self.base + self.block.len() as u64 {
             self.block.resize(length.max(BLOCK), 0);

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::PoolError;
-use super::read::Plan;
-use super::shared::Shared;
+use crate::pool::PoolError;
+use crate::pool::read::Plan;
+use crate::pool::shared::Shared;
 use crate::protocol::transaction::{Transaction, TransactionId};
 
 /// How often reading is tried while another program changes the file …
@@ -29,7 +29,7 @@ pub struct Page {
 }
 
 impl Reader {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
     }
 

@@ -9,16 +9,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::disk::{Disk, Stamp};
-use super::error::PoolError;
-use super::file::{BATCH_BYTES, PoolFile, Rows};
-use super::index::Place;
-use super::load::{self, Gather, Look};
-use super::read::RowReader;
-use super::repair::{self, Repair};
-use super::shared::Shared;
+use crate::pool::disk::{Disk, Stamp};
+use crate::pool::error::PoolError;
+use crate::pool::file::{BATCH_BYTES, PoolFile, Rows};
+use crate::pool::index::Place;
+use crate::pool::load::{self, Gather, Look};
+use crate::pool::read::RowReader;
+use crate::pool::repair::{self, Repair};
+use crate::pool::shared::Shared;
 use crate::protocol::transaction::{IdMap, IdSet, Transaction, TransactionId};
-use crate::protocol::util::chunked_vec::Chunked;
+use crate::protocol::util::chunked_vec::ChunkedVec;
 
 /// How many bytes of recently stored bodies are kept.
 const RECENT_BYTES: usize = 4 * 1024 * 1024;
@@ -30,30 +30,30 @@ const SETTLE: Duration = Duration::from_millis(200);
 const SETTLES: usize = 25;
 
 /// Rows in the file whose batch is not stored yet.
-pub(super) type Ahead = IdMap<Place>;
+pub(crate) type Ahead = IdMap<Place>;
 
 /// What a reload came to.
 #[derive(Debug)]
-pub(super) struct Reloaded {
-    pub(super) file: PoolFile,
-    pub(super) repairs: Vec<Repair>,
+pub(crate) struct Reloaded {
+    pub(crate) file: PoolFile,
+    pub(crate) repairs: Vec<Repair>,
     /// Gone from the file, and from everywhere else.
-    pub(super) lost: Vec<TransactionId>,
+    pub(crate) lost: Vec<TransactionId>,
     /// New in the file; they have no positions yet.
-    pub(super) found: Vec<(TransactionId, Place)>,
-    pub(super) ahead: Ahead,
+    pub(crate) found: Vec<(TransactionId, Place)>,
+    pub(crate) ahead: Ahead,
 }
 
 /// The transactions that were stored last, in the order of their positions.
 #[derive(Debug, Default)]
-pub(super) struct Recent {
+pub(crate) struct Recent {
     transactions: VecDeque<(usize, Transaction)>,
     bytes: usize,
 }
 
 impl Recent {
     /// Keeps one, and forgets the oldest.
-    pub(super) fn keep(&mut self, position: usize, transaction: Transaction) {
+    pub(crate) fn keep(&mut self, position: usize, transaction: Transaction) {
         self.bytes += transaction.frame().len();
         let kept = (position, transaction);
         if self.transactions.back().is_none_or(|(last, _)| *last < position) {
@@ -87,7 +87,7 @@ impl Recent {
 }
 
 /// Opens and reads the file again. `None` if it changed once more while missing rows were put back.
-pub(super) fn reload(
+pub(crate) fn reload(
     shared: &Shared,
     disk: &dyn Disk,
     recent: &Recent,
@@ -106,7 +106,7 @@ pub(super) fn reload(
 }
 
 /// Gives found rows their positions and tells them, a part at a time. `false` if some are not there any more: the file changed once more.
-pub(super) fn announce(
+pub(crate) fn announce(
     shared: &Shared,
     found: Vec<(TransactionId, Place)>,
     mut tell: impl FnMut(Vec<Transaction>),
@@ -142,7 +142,7 @@ pub(super) fn announce(
 struct Gathered<'a> {
     shared: &'a Shared,
     storing: &'a IdSet,
-    places: Chunked<Place>,
+    places: ChunkedVec<Place>,
     found: Vec<(TransactionId, Place)>,
     ahead: Ahead,
 }
@@ -172,7 +172,7 @@ fn settled<'a>(
     let path = shared.path();
     let mut before: Option<Option<Stamp>> = None;
     for _ in 0..SETTLES {
-        let places = Chunked::filled(Place::LOST, shared.state().index.len());
+        let places = ChunkedVec::filled(Place::LOST, shared.state().index.len());
         let gathered = Gathered { shared, storing, places, found: Vec::new(), ahead: Ahead::default() };
         let (now, damaged) = match load::look(path, gathered)? {
             Look::Sound(file, gathered) => return Ok((file, gathered)),
@@ -200,7 +200,7 @@ fn settled<'a>(
 /// Appends the rows that the new file lacks, and notes their places. Tells which could not be found anywhere; `None` if somebody interfered.
 fn put_back(
     file: &mut PoolFile,
-    places: &mut Chunked<Place>,
+    places: &mut ChunkedVec<Place>,
     shared: &Shared,
     disk: &dyn Disk,
     recent: &Recent,
@@ -240,7 +240,7 @@ fn put_back(
 fn append(
     file: &mut PoolFile,
     rows: Rows,
-    places: &mut Chunked<Place>,
+    places: &mut ChunkedVec<Place>,
     waiting: &mut Vec<(usize, Place)>,
     path: &Path,
     disk: &dyn Disk,

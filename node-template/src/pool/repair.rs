@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::disk::{self, Disk, Stamp};
-use super::error::PoolError;
-use super::file::PoolFile;
-use super::load;
-use super::scan::Scan;
+use crate::events::text::many;
+use crate::pool::disk::{self, Disk, Stamp};
+use crate::pool::error::PoolError;
+use crate::pool::file::PoolFile;
+use crate::pool::load;
+use crate::pool::scan::Scan;
 use crate::protocol::json;
-use crate::report::many;
 
 /// What a repair did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,18 +51,18 @@ impl fmt::Display for Repair {
 }
 
 /// Makes an empty pool.
-pub(super) fn make_empty(path: &Path, disk: &dyn Disk) -> Result<(), PoolError> {
+pub(crate) fn make_empty(path: &Path, disk: &dyn Disk) -> Result<(), PoolError> {
     replace(path, disk, |out| out.write_all(b"[]").map_err(PoolError::io("write", path)))
 }
 
 /// Cuts a torn tail off, in place.
-pub(super) fn tail(path: &Path, file: &mut PoolFile, scan: &Scan, disk: &dyn Disk) -> Result<Repair, PoolError> {
+pub(crate) fn tail(path: &Path, file: &mut PoolFile, scan: &Scan, disk: &dyn Disk) -> Result<Repair, PoolError> {
     let held = Arc::clone(file.file());
     with_bad_kept(path, &held, scan, disk, || file.restore(disk).map_err(PoolError::io("repair", path)))
 }
 
 /// Writes the file anew, with its sound rows alone, in our layout.
-pub(super) fn rewrite(path: &Path, file: &File, scan: &Scan, disk: &dyn Disk) -> Result<Repair, PoolError> {
+pub(crate) fn rewrite(path: &Path, file: &File, scan: &Scan, disk: &dyn Disk) -> Result<Repair, PoolError> {
     with_bad_kept(path, file, scan, disk, || replace(path, disk, |out| write_sound_rows(path, file, out)))
 }
 
@@ -230,7 +230,7 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 }
 
 /// The folder that a file is in.
-pub(super) fn folder_of(path: &Path) -> &Path {
+pub(crate) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),

@@ -16,13 +16,13 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 
-use super::window::{MARGIN, Window};
+use crate::pool::window::{MARGIN, Window};
 
 /// The longest row that is read, in bytes as laid out in the file. A transaction at its limit, laid out with the deepest indentation, has less.
 const ROW_BYTES: usize = 32 * 1024 * 1024;
 
 /// What some editors put before a text. It is passed over, and left where it stands.
-pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Before a row in our layout.
 const BEFORE_ROW: &[u8] = b"\n  ";
@@ -31,7 +31,7 @@ const ROW_HEAD: &[u8] = b"{\n    \"";
 
 /// What a row turned out to be.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// A transaction.
     Kept,
     /// Valid JSON, but none that can be a transaction; why.
@@ -42,7 +42,7 @@ pub(super) enum Verdict {
 
 /// How far from a JSON array the file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Damage {
+pub(crate) enum Damage {
     /// Each element is valid JSON, and the brackets stand.
     None,
     /// All up to `rows_end` is sound; what follows is not.
@@ -53,35 +53,35 @@ pub(super) enum Damage {
 
 /// A valid element that is no transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     /// Where it begins, in bytes.
-    pub(super) offset: u64,
+    pub(crate) offset: u64,
     /// What is wrong with it.
-    pub(super) what: String,
+    pub(crate) what: String,
 }
 
 /// What was found in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Scan {
+pub(crate) struct Scan {
     /// How far from a JSON array the file is.
-    pub(super) damage: Damage,
+    pub(crate) damage: Damage,
     /// How many rows were judged to be transactions.
-    pub(super) rows: u64,
+    pub(crate) rows: u64,
     /// The offset after the last of them, or after the opening bracket.
-    pub(super) rows_end: u64,
+    pub(crate) rows_end: u64,
     /// Whether the file begins as an array does.
-    pub(super) opened: bool,
+    pub(crate) opened: bool,
     /// All bytes that are neither in such a row nor separators around it, in order.
-    pub(super) bad: Vec<Range<u64>>,
+    pub(crate) bad: Vec<Range<u64>>,
     /// The first valid element that is no transaction; it is among `bad` too.
-    pub(super) refused: Option<Refusal>,
+    pub(crate) refused: Option<Refusal>,
 }
 
 /// Reads a file from its beginning. `judge` is called with each row's offset and text, in order; damaged ones included, as far as they look like a row.
 ///
 /// # Errors
 /// What the system said when reading.
-pub(super) fn scan(file: &File, judge: &mut dyn FnMut(u64, &str) -> Verdict) -> io::Result<Scan> {
+pub(crate) fn scan(file: &File, judge: &mut dyn FnMut(u64, &str) -> Verdict) -> io::Result<Scan> {
     let found = Scan { damage: Damage::None, rows: 0, rows_end: 0, opened: false, bad: Vec::new(), refused: None };
     let scanner = Scanner {
         window: Window::new(file),
@@ -298,7 +298,7 @@ impl Scanner<'_> {
                     (State::Text | State::Escape, 0..0x20) => return Ok(None),
                     (State::Text | State::Escape, _) => State::Text,
                     (State::Bare, b',' | b']' | b'}') => return Ok(Some(length)),
-                    (State::Bare, _) if super::window::is_blank(byte) => return Ok(Some(length)),
+                    (State::Bare, _) if crate::pool::window::is_blank(byte) => return Ok(Some(length)),
                     (State::Bare, _) => State::Bare,
                     (State::Outside, b'"') => State::Text,
                     (State::Outside, b'{' | b'[') => {
@@ -313,7 +313,7 @@ impl Scanner<'_> {
                         depth -= 1;
                         State::Outside
                     }
-                    (State::Outside, 0..0x20) if !super::window::is_blank(byte) => return Ok(None),
+                    (State::Outside, 0..0x20) if !crate::pool::window::is_blank(byte) => return Ok(None),
                     (State::Outside, _) if depth == 0 => State::Bare,
                     (State::Outside, _) => State::Outside,
                 };

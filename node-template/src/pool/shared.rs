@@ -4,41 +4,41 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::index::Index;
-use super::read::Plan;
+use crate::pool::index::Index;
+use crate::pool::read::Plan;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(crate) struct Shared {
     path: PathBuf,
     state: Mutex<State>,
 }
 
 /// Invariant: each place that is not lost is that of its identity's row in `file`.
 #[derive(Debug)]
-pub(super) struct State {
-    pub(super) index: Index,
-    pub(super) file: Arc<File>,
+pub(crate) struct State {
+    pub(crate) index: Index,
+    pub(crate) file: Arc<File>,
 }
 
 impl Shared {
-    pub(super) fn new(path: PathBuf, index: Index, file: Arc<File>) -> Self {
+    pub(crate) fn new(path: PathBuf, index: Index, file: Arc<File>) -> Self {
         Self { path, state: Mutex::new(State { index, file }) }
     }
 
     /// The path of the pool's file.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The state, for a moment: whoever holds it does nothing slow, since async tasks wait for it.
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         // A panic under the lock can only come between two whole changes: each is one call of the index.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What to read for single positions, up to about `max_bytes`, and with how many of them that is done.
-    pub(super) fn plan_these(&self, positions: &[u64], max_bytes: usize) -> (Plan, usize) {
+    pub(crate) fn plan_these(&self, positions: &[u64], max_bytes: usize) -> (Plan, usize) {
         let state = self.state();
         let (mut rows, mut bytes, mut done) = (Vec::new(), 0, 0);
         for position in positions.iter().map(|position| *position as usize) {
@@ -56,7 +56,7 @@ impl Shared {
     }
 
     /// What to read for the positions from `from` on, up to `until` and about `max_bytes`; the position after it; whether that is the end.
-    pub(super) fn plan(&self, from: u64, until: Option<u64>, max_bytes: usize) -> (Plan, u64, bool) {
+    pub(crate) fn plan(&self, from: u64, until: Option<u64>, max_bytes: usize) -> (Plan, u64, bool) {
         let state = self.state();
         let end = until.unwrap_or(u64::MAX).min(state.index.len() as u64);
         let (mut rows, mut bytes, mut next) = (Vec::new(), 0, from);
@@ -77,7 +77,7 @@ impl Shared {
 
     /// What to read before a position, going backwards, up to `most` and about `max_bytes`: the positions and their rows in ascending order, and the position
     /// before which it goes on.
-    pub(super) fn plan_before(
+    pub(crate) fn plan_before(
         &self,
         before: Option<u64>,
         most: usize,

@@ -11,14 +11,14 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::disk::{Disk, System};
-use super::index::{Index, Place};
-use super::scan::{Damage, Scan, Verdict};
-use super::writer::Pauses;
-use super::{Opened, POOL_FILE, PoolError, Report, load, open_on, scan};
+use crate::pool::disk::{Disk, System};
+use crate::pool::index::{Index, Place};
+use crate::pool::scan::{Damage, Scan, Verdict};
+use crate::pool::writer::Pauses;
+use crate::pool::{Opened, POOL_FILE, PoolError, Report, load, open_on, scan};
 use crate::protocol::json::{Parser, write_pretty};
 use crate::protocol::transaction::{Transaction, TransactionId};
-use crate::protocol::util::chunked_vec::Chunked;
+use crate::protocol::util::chunked_vec::ChunkedVec;
 
 mod power;
 
@@ -555,7 +555,7 @@ fn rows_are_found_wherever_a_block_ends() {
     assert_eq!(scan.rows_end, content.len() as u64 - 2);
     for ((offset, text), transaction) in kept.iter().zip(&all) {
         assert_eq!(content[*offset as usize..][..text.len()], **text);
-        assert_eq!(super::tests::transaction(text).id(), transaction.id());
+        assert_eq!(crate::pool::tests::transaction(text).id(), transaction.id());
     }
     // The same with damage in each hundredth row.
     let mut damaged = content.into_bytes();
@@ -661,7 +661,7 @@ fn an_identity_keeps_its_position_and_an_entry_its_size() {
         assert_eq!((place.offset(), place.length()), (number << 20, 300));
     }
     assert_eq!(index.position(&id(20_000)), None);
-    index.set_places(Chunked::filled(Place::LOST, 20_000));
+    index.set_places(ChunkedVec::filled(Place::LOST, 20_000));
     assert!(!index.is_live(&id(7)));
     assert_eq!(index.place_at(id(7), Place::new(9, 9)), 7, "at its old position");
     assert!(index.is_live(&id(7)));

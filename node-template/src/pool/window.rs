@@ -3,16 +3,16 @@
 use std::fs::File;
 use std::io;
 
-use super::disk;
+use crate::pool::disk;
 
 /// How much is read at once, in bytes.
 const BLOCK: usize = 1024 * 1024;
 /// How much stays readable before the present byte: enough for a line break and an indentation.
-pub(super) const MARGIN: usize = 64;
+pub(crate) const MARGIN: usize = 64;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Window<'a> {
+pub(crate) struct Window<'a> {
     file: &'a File,
     bytes: Vec<u8>,
     /// The offset in the file of `bytes[0]`.
@@ -23,33 +23,33 @@ pub(super) struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    pub(super) fn new(file: &'a File) -> Self {
+    pub(crate) fn new(file: &'a File) -> Self {
         Self { file, bytes: Vec::new(), base: 0, at: 0, ended: false }
     }
 
     /// The offset of the present byte.
-    pub(super) fn offset(&self) -> u64 {
+    pub(crate) fn offset(&self) -> u64 {
         self.base + self.at as u64
     }
 
     /// What is read already, from the present byte on.
-    pub(super) fn ahead(&self) -> &[u8] {
+    pub(crate) fn ahead(&self) -> &[u8] {
         &self.bytes[self.at..]
     }
 
     /// What stands before the present byte: [`MARGIN`] bytes at least, unless the file begins there.
-    pub(super) fn behind(&self) -> &[u8] {
+    pub(crate) fn behind(&self) -> &[u8] {
         &self.bytes[..self.at]
     }
 
     /// Moves on by `count` bytes that were read already.
-    pub(super) fn advance(&mut self, count: usize) {
+    pub(crate) fn advance(&mut self, count: usize) {
         debug_assert!(count <= self.ahead().len());
         self.at += count;
     }
 
     /// Reads one more block; `false` at the end of the file. What is ahead stays, at the same distance from the present byte.
-    pub(super) fn more(&mut self) -> io::Result<bool> {
+    pub(crate) fn more(&mut self) -> io::Result<bool> {
         if self.ended {
             return Ok(false);
         }
@@ -66,7 +66,7 @@ impl<'a> Window<'a> {
     }
 
     /// The present byte; `None` at the end of the file.
-    pub(super) fn peek(&mut self) -> io::Result<Option<u8>> {
+    pub(crate) fn peek(&mut self) -> io::Result<Option<u8>> {
         if self.ahead().is_empty() && !self.more()? {
             return Ok(None);
         }
@@ -74,13 +74,13 @@ impl<'a> Window<'a> {
     }
 
     /// Reads on until `count` bytes are ahead or the file ends; tells what is ahead.
-    pub(super) fn at_least(&mut self, count: usize) -> io::Result<&[u8]> {
+    pub(crate) fn at_least(&mut self, count: usize) -> io::Result<&[u8]> {
         while self.ahead().len() < count && self.more()? {}
         Ok(self.ahead())
     }
 
     /// Moves on over what JSON calls whitespace, and tells the byte after it.
-    pub(super) fn skip_blank(&mut self) -> io::Result<Option<u8>> {
+    pub(crate) fn skip_blank(&mut self) -> io::Result<Option<u8>> {
         loop {
             match self.bytes[self.at..].iter().position(|byte| !is_blank(*byte)) {
                 Some(count) => {
@@ -96,7 +96,7 @@ impl<'a> Window<'a> {
     }
 
     /// Moves on to the next `wanted` byte, the present one included; `false` if there is none before the end of the file.
-    pub(super) fn find(&mut self, wanted: u8) -> io::Result<bool> {
+    pub(crate) fn find(&mut self, wanted: u8) -> io::Result<bool> {
         loop {
             match self.bytes[self.at..].iter().position(|byte| *byte == wanted) {
                 Some(count) => {
@@ -113,6 +113,6 @@ impl<'a> Window<'a> {
 }
 
 /// What JSON calls whitespace (RFC 8259, section 2).
-pub(super) fn is_blank(byte: u8) -> bool {
+pub(crate) fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
 }

@@ -11,22 +11,22 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::disk::Disk;
-use super::error::PoolError;
-use super::file::{BATCH_BYTES, PoolFile};
-use super::index::Place;
-use super::reload::{Recent, Reloaded};
-use super::shared::Shared;
-use super::{Report, reload, repair};
+use crate::events::text::many;
+use crate::pool::disk::Disk;
+use crate::pool::error::PoolError;
+use crate::pool::file::{BATCH_BYTES, PoolFile};
+use crate::pool::index::Place;
+use crate::pool::reload::{Recent, Reloaded};
+use crate::pool::shared::Shared;
+use crate::pool::{Report, reload, repair};
 use crate::protocol::transaction::{IdSet, Transaction};
-use crate::report::many;
 
 /// How often in a row another program may disturb one batch before that is a failure.
 const DISTURBANCES: usize = 5;
 
 /// What the handles ask of the writer.
 #[derive(Debug)]
-pub(super) enum Command {
+pub(crate) enum Command {
     /// Append these. If they are new by all that was found, after so many reports of it.
     Store { batch: Vec<Transaction>, heard: Option<u64> },
     /// Compare the file with what was left, then answer.
@@ -43,13 +43,13 @@ pub(super) enum Command {
 
 /// How long the writer waits after a failure.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pauses {
+pub(crate) struct Pauses {
     /// After the first of a series …
-    pub(super) first: Duration,
+    pub(crate) first: Duration,
     /// … doubling up to this.
-    pub(super) longest: Duration,
+    pub(crate) longest: Duration,
     /// With nothing to do, between two looks at what others did to the file: one `stat` each.
-    pub(super) idle: Duration,
+    pub(crate) idle: Duration,
 }
 
 impl Default for Pauses {
@@ -60,7 +60,7 @@ impl Default for Pauses {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(crate) struct Writer {
     disk: Box<dyn Disk>,
     pauses: Pauses,
     shared: Arc<Shared>,
@@ -89,7 +89,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(
+    pub(crate) fn new(
         disk: Box<dyn Disk>,
         pauses: Pauses,
         shared: Arc<Shared>,
@@ -119,7 +119,7 @@ impl Writer {
     }
 
     /// Works until the pool is closed or no handle is left.
-    pub(super) fn run(mut self) {
+    pub(crate) fn run(mut self) {
         loop {
             if self.backlog.is_empty() && self.looks.is_empty() {
                 if self.closing {

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::*;
+use crate::signing::*;
 
 /// The key of the test vector in docs/protocol.md: the secret is the bytes 00 to 1f.
 fn key() -> NodeKey {
@@ -10,7 +10,7 @@ fn key() -> NodeKey {
 
 fn key_of(secret: [u8; 32]) -> NodeKey {
     let folder = TempDir::new().expect("a folder");
-    let path = folder.path().join(crate::key::NODE_KEY);
+    let path = folder.path().join(crate::folder::node_key::NODE_KEY);
     std::fs::write(&path, data_encoding::HEXLOWER.encode(&secret)).expect("written");
     #[cfg(unix)]
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("closed");
@@ -212,7 +212,7 @@ fn what_is_judged_together_is_judged_each_as_it_is() {
     let forged = parse(&with_signature(&good, |bytes| bytes[40] ^= 1));
     let malformed = parse(r#"{"publicKey":"","signature":""}"#);
     let unusable =
-        parse(&good.body().replace(&key().node_id().to_string(), &NodeId(verify::SMALL_ORDER[0]).to_string()));
+        parse(&good.body().replace(&key().node_id().to_string(), &NodeId(batch::SMALL_ORDER[0]).to_string()));
     let unsigned = parse(r#"{"a":3}"#);
     let all = [&unsigned, &good, &forged, &malformed, &other, &unusable, &good];
     let alone: Vec<Verdict> = all.iter().map(|transaction| judge(transaction)).collect();

@@ -16,10 +16,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
 use sha2::{Digest, Sha256};
 
-use super::der;
-use crate::folder::{read_text, shown};
-use crate::key::{KeyError, NodeKey};
+use crate::folder::known_peers::{read_text, shown};
+use crate::folder::node_key::{KeyError, NodeKey};
 use crate::protocol::id::NodeId;
+use crate::tls::der;
 
 /// The file of an authority's certificate.
 pub const CA_CERTIFICATE: &str = "ca.pem";
@@ -96,7 +96,7 @@ pub enum AuthorityError {
     Key(#[from] KeyError),
     /// A file can not be read as text.
     #[error(transparent)]
-    Folder(#[from] crate::folder::FolderError),
+    Folder(#[from] crate::folder::known_peers::FolderError),
     /// A certificate can not be made.
     #[error("no certificate could be made: {0}")]
     Unmade(String),

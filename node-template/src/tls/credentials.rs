@@ -21,13 +21,13 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
-use super::authority::CERTIFICATE_NAME;
-use super::der;
-use super::words;
-use crate::folder::{FolderError, read_text, shown};
-use crate::key::NodeKey;
+use crate::folder::known_peers::{FolderError, read_text, shown};
+use crate::folder::node_key::NodeKey;
 use crate::protocol::access::Certified;
-use crate::transport::stream::Stream;
+use crate::tls::authority::CERTIFICATE_NAME;
+use crate::tls::der;
+use crate::tls::words;
+use crate::transport::link::byte_stream::Stream;
 
 /// The file of a node's certificate, unless CERTIFICATE names another.
 pub const NODE_CERTIFICATE: &str = "node.pem";
@@ -215,7 +215,7 @@ impl Credentials {
         } else {
             return None;
         };
-        Some((stage, format!("{what} expires in {}: {remedy}", crate::report::many(days, "day", "days"))))
+        Some((stage, format!("{what} expires in {}: {remedy}", crate::events::text::many(days, "day", "days"))))
     }
 
     /// Takes a connection in: the TLS handshake as server, and who the other end is. What went wrong comes with the connection, to say goodbye on.

@@ -21,17 +21,17 @@ const VERSION: u8 = 0xa0;
 
 /// What a certificate says (RFC 5280, section 4.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(crate) struct Facts {
     /// Whose it is: its key.
-    pub(super) node: NodeId,
+    pub(crate) node: NodeId,
     /// The subject's common name, with its tag and length left out.
-    pub(super) name: String,
-    pub(super) not_before: SystemTime,
-    pub(super) not_after: SystemTime,
+    pub(crate) name: String,
+    pub(crate) not_before: SystemTime,
+    pub(crate) not_after: SystemTime,
 }
 
 /// Reads a certificate; `None` if it is none, or its key is no ed25519 key.
-pub(super) fn certificate(der: &[u8]) -> Option<Facts> {
+pub(crate) fn certificate(der: &[u8]) -> Option<Facts> {
     let (certificate, _) = take(der, SEQUENCE)?;
     let (mut rest, _) = take(certificate, SEQUENCE)?;
     if rest.first() == Some(&VERSION) {
@@ -49,7 +49,7 @@ pub(super) fn certificate(der: &[u8]) -> Option<Facts> {
 }
 
 /// Reads a request for a certificate (RFC 2986, section 4) and checks that its key signed it; `None` if it is none of ours.
-pub(super) fn request(der: &[u8]) -> Option<NodeId> {
+pub(crate) fn request(der: &[u8]) -> Option<NodeId> {
     let (request, _) = take(der, SEQUENCE)?;
     let (info, rest) = take(request, SEQUENCE)?;
     let signed = &request[..request.len() - rest.len()];

@@ -33,7 +33,7 @@ pub(crate) fn dial_failed(error: &io::Error) -> Option<String> {
 }
 
 /// Why our own certificate does not hold.
-pub(super) fn own_certificate(error: &Error) -> String {
+pub(crate) fn own_certificate(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             "it has expired; issue a new one with 'cargo xtask issue-certificate'".to_owned()

@@ -9,23 +9,23 @@ use tokio_tungstenite::tungstenite::http::header::{HeaderValue, SEC_WEBSOCKET_PR
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, http};
 
-use super::inlet::Inlet;
-use super::outlet::Outlet;
-use super::resolve::connect;
-use super::secure::{Live, dial_failed};
-use super::stream::{Guarded, Stream};
-use super::{Socket, websocket_config};
 use crate::protocol::access::Certified;
 use crate::protocol::address::{PeerAddress, Scope};
-use crate::protocol::id::Greeting;
+use crate::protocol::id::UpgradeIdentity;
 use crate::protocol::limits::Limits;
+use crate::transport::link::byte_stream::{Guarded, Stream};
+use crate::transport::link::read_buffer::Inlet;
+use crate::transport::link::write_buffer::Outlet;
+use crate::transport::resolver::connect;
+use crate::transport::tls::{Live, dial_failed};
+use crate::transport::{Socket, websocket_config};
 
 /// A connection that we opened.
 pub(crate) struct Dialled {
     pub(crate) socket: Socket,
     pub(crate) remote: IpAddr,
     /// Who a full peer says it is; `None` for a node of the exercise.
-    pub(crate) greeting: Option<Greeting>,
+    pub(crate) identity: Option<UpgradeIdentity>,
     /// Who it proved to be, in a closed network.
     pub(crate) certified: Option<Certified>,
 }
@@ -79,15 +79,15 @@ pub(crate) async fn probe(
     reach: Scope,
     limits: &Limits,
     secure: Option<&Live>,
-) -> Option<Greeting> {
-    let Dialled { mut socket, greeting, certified, .. } = dial(address, reach, limits, secure).await.ok()?;
+) -> Option<UpgradeIdentity> {
+    let Dialled { mut socket, identity, certified, .. } = dial(address, reach, limits, secure).await.ok()?;
     // Whoever greets with another id than it has proved is nobody.
-    let greeting = greeting.filter(|greeting| certified.is_none_or(|certified| certified.node == greeting.node));
+    let identity = identity.filter(|identity| certified.is_none_or(|certified| certified.node == identity.node));
     let farewell = CloseFrame { code: 1000.into(), reason: "".into() };
-    // The greeting is what was asked for; whether the close frame still arrives changes nothing.
+    // The identity is what was asked for; whether the close frame still arrives changes nothing.
     let left = tokio::time::timeout(limits.dial_timeout, socket.close(Some(farewell))).await;
     tracing::trace!("probed {address}: {left:?}");
-    greeting
+    identity
 }
 
 async fn upgrade(
@@ -114,12 +114,12 @@ async fn upgrade(
     let (mut socket, response) =
         client_async_with_config(request, Outlet::new(Inlet::new(stream)), Some(websocket_config())).await?;
     socket.get_mut().stream_mut().lift_allowance();
-    let greeting = response
+    let identity = response
         .headers()
-        .get(Greeting::HEADER)
+        .get(UpgradeIdentity::HEADER)
         .and_then(|value| value.to_str().ok())
         .and_then(|text| text.parse().ok());
-    Ok(Dialled { socket, remote, greeting, certified })
+    Ok(Dialled { socket, remote, identity, certified })
 }
 
 /// What went wrong, in words that a learner understands.

@@ -18,18 +18,18 @@ use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-use super::door::{self, Entered, NotEntered};
-use super::half_open::{Entry, HalfOpen};
-use super::inlet::Inlet;
-use super::outlet::Outlet;
-use super::secure::Live;
-use super::stream::Guarded;
-use super::{Arrival, Socket, websocket_config};
 use crate::images::{Images, wire};
 use crate::protocol::access::Certified;
 use crate::protocol::address::Scope;
-use crate::protocol::id::Greeting;
+use crate::protocol::id::UpgradeIdentity;
 use crate::protocol::limits::Limits;
+use crate::transport::link::byte_stream::Guarded;
+use crate::transport::link::read_buffer::Inlet;
+use crate::transport::link::write_buffer::Outlet;
+use crate::transport::pending_upgrades::{Entry, HalfOpen};
+use crate::transport::tls::Live;
+use crate::transport::tls_detect::{self, Entered, NotEntered};
+use crate::transport::{Arrival, Socket, websocket_config};
 
 /// How long accepting rests when the system has no descriptor left: long enough not to spin, short enough that nobody notices.
 const REST: Duration = Duration::from_millis(100);
@@ -63,10 +63,10 @@ pub(crate) async fn bind(host: &str, port: u16) -> io::Result<Vec<TcpListener>> 
 
 /// What all listeners of a node share.
 pub(crate) struct Doorman {
-    greeting: HeaderValue,
+    identity: HeaderValue,
     limits: Limits,
     places: Arc<Places>,
-    half_open: Arc<HalfOpen>,
+    pending_upgrades: Arc<HalfOpen>,
     inbox: mpsc::Sender<Arrival>,
     /// In a closed network everybody has to show a certificate.
     secure: Option<Arc<Live>>,
@@ -78,19 +78,19 @@ pub(crate) struct Doorman {
 
 impl Doorman {
     pub(crate) fn new(
-        greeting: &Greeting,
+        identity: &UpgradeIdentity,
         limits: Limits,
         inbox: mpsc::Sender<Arrival>,
         secure: Option<Arc<Live>>,
         images: Arc<Images>,
     ) -> Self {
-        let greeting = HeaderValue::from_str(&greeting.to_string())
-            .expect("a greeting is hexadecimal digits, hyphens and a slash");
+        let identity = HeaderValue::from_str(&identity.to_string())
+            .expect("a identity is hexadecimal digits, hyphens and a slash");
         Self {
-            greeting,
+            identity,
             limits,
             places: Arc::default(),
-            half_open: Arc::default(),
+            pending_upgrades: Arc::default(),
             inbox,
             secure,
             images,
@@ -125,7 +125,7 @@ impl Doorman {
                         silenced = 0;
                         #[cfg(test)]
                         assert!(!self.trip.swap(false, std::sync::atomic::Ordering::Relaxed), "as a test wants it");
-                        let entry = HalfOpen::enter(&self.half_open, remote.ip().to_canonical(), self.limits.half_open);
+                        let entry = HalfOpen::enter(&self.pending_upgrades, remote.ip().to_canonical(), self.limits.pending_upgrades);
                         upgrades.spawn(Arc::clone(&self).receive(stream, remote, entry));
                     }
                     Err(error) if concerns_one(&error) => {}
@@ -219,7 +219,7 @@ impl Doorman {
     /// Upgrades; tells whether it is for a transfer.
     async fn handshake(&self, stream: TcpStream) -> Result<(Entered, bool), NotEntered> {
         let stream = Guarded::new(stream, self.limits.upgrade_bytes)?;
-        let (stream, certified) = door::enter(stream, self.secure.as_deref()).await?;
+        let (stream, certified) = tls_detect::enter(stream, self.secure.as_deref()).await?;
         let mut transfer = false;
         #[expect(clippy::result_large_err, reason = "the library's callback is defined so")]
         let greet = |request: &Request, response: Response| {
@@ -231,7 +231,7 @@ impl Doorman {
         Ok((Entered { socket, certified }, transfer))
     }
 
-    /// Refuses web pages, and puts our greeting into the answer.
+    /// Refuses web pages, and puts our identity into the answer.
     #[expect(clippy::result_large_err, reason = "the library's callback is defined so")]
     fn greet(&self, request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
         // A browser always says where a page came from, a node never does. Without this any web page could speak to a node on its reader's host.
@@ -240,7 +240,7 @@ impl Doorman {
             *refusal.status_mut() = StatusCode::FORBIDDEN;
             return Err(refusal);
         }
-        response.headers_mut().insert(Greeting::HEADER, self.greeting.clone());
+        response.headers_mut().insert(UpgradeIdentity::HEADER, self.identity.clone());
         if wants_transfer(request) {
             response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(wire::PROTOCOL));
         }
@@ -321,7 +321,7 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::faults::Faults;
+    use crate::util::panics::Faults;
 
     #[test]
     fn places_are_bounded_by_number_and_address_and_given_back() {
@@ -342,12 +342,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_while_accepting_costs_one_connection() {
-        let greeting = "00".repeat(32) + "/00000000-0000-4000-8000-000000000000";
+        let identity = "00".repeat(32) + "/00000000-0000-4000-8000-000000000000";
         let (inbox, mut arrivals) = mpsc::channel(8);
-        let greeting = greeting.parse().expect("a greeting");
+        let identity = identity.parse().expect("a identity");
         let home = tempfile::tempdir().expect("a folder");
         let images = Images::open(home.path(), Limits::default(), mpsc::channel(1).0, None, Faults::default());
-        let doorman = Arc::new(Doorman::new(&greeting, Limits::default(), inbox, None, images));
+        let doorman = Arc::new(Doorman::new(&identity, Limits::default(), inbox, None, images));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let at = listener.local_addr().expect("bound");
         doorman.trip.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -362,12 +362,12 @@ mod tests {
 
     #[tokio::test]
     async fn connections_that_wait_for_the_driver_are_not_taken_for_slow_ones() {
-        let greeting = "00".repeat(32) + "/00000000-0000-4000-8000-000000000000";
+        let identity = "00".repeat(32) + "/00000000-0000-4000-8000-000000000000";
         let (inbox, mut arrivals) = mpsc::channel(1);
         let home = tempfile::tempdir().expect("a folder");
-        let limits = Limits { half_open: 2, ..Limits::default() };
+        let limits = Limits { pending_upgrades: 2, ..Limits::default() };
         let images = Images::open(home.path(), limits.clone(), mpsc::channel(1).0, None, Faults::default());
-        let doorman = Arc::new(Doorman::new(&greeting.parse().expect("a greeting"), limits, inbox, None, images));
+        let doorman = Arc::new(Doorman::new(&identity.parse().expect("a identity"), limits, inbox, None, images));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let at = listener.local_addr().expect("bound");
         let door = tokio::spawn(doorman.keep_open(listener));

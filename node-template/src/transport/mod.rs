@@ -6,25 +6,14 @@
 //! commands ─┘   (one task)             └─ pool
 //! ```
 
+pub(crate) mod backpressure;
 pub(crate) mod dialer;
-mod door;
-pub(crate) mod driver;
-mod feeder;
-pub(crate) mod filter;
-mod half_open;
-pub(crate) mod histogram;
-mod inlet;
-mod link;
-pub(crate) mod links;
+pub(crate) mod link;
 pub(crate) mod listener;
-mod outlet;
-pub(crate) mod pressure;
-mod queue;
-mod rate;
-mod resolve;
-pub(crate) mod secure;
-pub(crate) mod stream;
-mod trip;
+mod pending_upgrades;
+mod resolver;
+pub(crate) mod tls;
+mod tls_detect;
 
 use std::net::IpAddr;
 
@@ -38,7 +27,9 @@ use crate::protocol::transaction::Origin;
 use crate::protocol::wire::{Malformed, Message};
 
 /// A WebSocket whose upgrade is done.
-pub(crate) type Socket = WebSocketStream<outlet::Outlet<inlet::Inlet<stream::Stream<stream::Guarded>>>>;
+pub(crate) type Socket = WebSocketStream<
+    link::write_buffer::Outlet<link::read_buffer::Inlet<link::byte_stream::Stream<link::byte_stream::Guarded>>>,
+>;
 
 /// What comes in for the driver, in order for each link.
 pub(crate) enum Arrival {
@@ -72,13 +63,13 @@ pub(crate) enum Arrival {
 #[derive(Default)]
 pub(crate) struct Read {
     /// The messages, in order.
-    messages: Vec<Result<Message, Malformed>>,
+    pub(crate) messages: Vec<Result<Message, Malformed>>,
     /// What more there was: copies of transactions that are held, by their origins where they name one.
-    copies: Vec<(Option<Origin>, u32)>,
+    pub(crate) copies: Vec<(Option<Origin>, u32)>,
     /// Whether a pong was among it.
-    pong: bool,
+    pub(crate) pong: bool,
     /// Whether the link was not read for a while because clients are held up.
-    held_up: bool,
+    pub(crate) held_up: bool,
 }
 
 impl Read {

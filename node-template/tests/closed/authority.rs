@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use meshpool::Network;
 use meshpool::client::Client;
-use meshpool::key::NodeKey;
+use meshpool::folder::node_key::NodeKey;
 use meshpool::protocol::address::PeerAddress;
 use meshpool::tls::{Authority, Credentials, Files, NODE_VALIDITY};
 use tempfile::TempDir;

@@ -7,12 +7,12 @@ use meshpool::protocol::id::{LinkId, NodeId, Session};
 use meshpool::protocol::json::Parser;
 use meshpool::protocol::limits::Limits;
 use meshpool::protocol::wire::Message;
-use meshpool::protocol::{Config, Direction, Input, Output, Protocol};
+use meshpool::protocol::{Config, Direction, Input, Node, Output};
 use serde_json::{Value, json};
 
 /// A core, its clock, and the orders that it gave and nobody carried out.
 pub struct Core {
-    pub protocol: Protocol,
+    pub protocol: Node,
     pub now: Instant,
     links: u64,
     parser: Parser,
@@ -41,7 +41,7 @@ impl Core {
             seed: 7,
         };
         let now = Instant::now();
-        Self { protocol: Protocol::new(now, config, Vec::new()), now, links: 0, parser: Parser::new() }
+        Self { protocol: Node::new(now, config, Vec::new()), now, links: 0, parser: Parser::new() }
     }
 
     pub fn tell(&mut self, input: Input) -> Vec<Output> {
@@ -65,7 +65,7 @@ impl Core {
     pub fn dialled(&mut self, address: &str, remote: &str) -> LinkId {
         self.links += 1;
         let (link, remote) = (LinkId(self.links), remote.parse::<IpAddr>().unwrap());
-        let direction = Direction::Dialled { address: address.parse().unwrap(), greeting: None };
+        let direction = Direction::Dialled { address: address.parse().unwrap(), identity: None };
         self.tell(Input::LinkOpened { link, remote, direction });
         link
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use meshpool::events::Events;
+use meshpool::events::stream::Events;
 use meshpool::protocol::event::Event;
 use meshpool::protocol::limits::Limits;
 use meshpool::{Network, Node};

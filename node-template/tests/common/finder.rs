@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use futures_util::{SinkExt, StreamExt};
-use meshpool::protocol::id::{Greeting, NodeId, Session};
+use meshpool::protocol::id::{NodeId, Session, UpgradeIdentity};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, TcpStream};
@@ -39,7 +39,7 @@ impl Finder {
         let address = format!("ws://127.0.0.1:{}", listener.local_addr().unwrap().port());
         let (id, session) = (NodeId([number; 32]), Session::from_random([number; 16]));
         let (sender, transfers) = mpsc::channel(16);
-        tokio::spawn(accept(listener, Greeting { node: id, session }, sender));
+        tokio::spawn(accept(listener, UpgradeIdentity { node: id, session }, sender));
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, node)).await.unwrap();
         let (link, _) = client_async(format!("ws://localhost:{node}"), stream).await.unwrap();
         let mut finder = Self { id, address, link, transfers };
@@ -137,13 +137,13 @@ impl Transfer {
     }
 }
 
-async fn accept(listener: TcpListener, greeting: Greeting, transfers: mpsc::Sender<WebSocketStream<TcpStream>>) {
+async fn accept(listener: TcpListener, identity: UpgradeIdentity, transfers: mpsc::Sender<WebSocketStream<TcpStream>>) {
     while let Ok((stream, _)) = listener.accept().await {
         let mut transfer = false;
         #[allow(clippy::result_large_err, reason = "the library's callback is defined so")]
         let greet = |request: &Request, mut response: Response| -> Result<Response, ErrorResponse> {
             let headers = response.headers_mut();
-            headers.insert(Greeting::HEADER, greeting.to_string().parse().unwrap());
+            headers.insert(UpgradeIdentity::HEADER, identity.to_string().parse().unwrap());
             if let Some(protocol) = request.headers().get("sec-websocket-protocol") {
                 assert_eq!(protocol, TRANSFER);
                 headers.insert("sec-websocket-protocol", TRANSFER.parse().unwrap());

@@ -8,9 +8,9 @@ use meshpool::protocol::id::{NodeId, Session};
 use meshpool::protocol::json::Parser;
 use meshpool::protocol::transaction::{Origin, Transaction, TransactionId};
 use meshpool::protocol::wire::{
-    Ack, AckStatus, AnnounceFrame, Announcement, Beacon, Broadcast, BroadcastFrame, BroadcastId, Declined, Delivery,
-    Handshake, Join, Member, Members, Message, NetworkFrame, NodeInfo, OtherSet, PeerRow, PeerState, Sample, Status,
-    StatusFrame, Step, Summary, SyncFrame, Want, graft_frame, prune_frame, want_frame,
+    Ack, AckStatus, AnnounceFrame, Announcement, Beacon, Broadcast, BroadcastFrame, BroadcastId, Declined, Handshake,
+    Join, Member, Members, Message, NetworkFrame, NodeInfo, OtherSet, PeerRow, PeerState, Sample, Status, StatusFrame,
+    Step, Summary, SyncFrame, TransactionFrame, Want, graft_frame, prune_frame, want_frame,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -35,7 +35,7 @@ pub(crate) fn addresses() -> impl Strategy<Value = PeerAddress> {
 }
 
 pub(crate) fn origins() -> impl Strategy<Value = Origin> {
-    prop_oneof![any::<[u8; 32]>().prop_map(|id| Origin::Node(NodeId(id))), addresses().prop_map(Origin::Plain)]
+    prop_oneof![any::<[u8; 32]>().prop_map(|id| Origin::Node(NodeId(id))), addresses().prop_map(Origin::Exercise)]
 }
 
 fn sessions() -> impl Strategy<Value = Session> {
@@ -101,7 +101,7 @@ pub(crate) fn messages() -> impl Strategy<Value = (Frame, Message)> {
 /// A transaction in the three frames in which it travels: relayed, from a client, and in answer to a comparison.
 pub(crate) fn transaction_frames() -> impl Strategy<Value = (Frame, Message)> {
     let delivery = |transaction: Transaction, origin, ack, synced| {
-        Message::Transaction(Delivery { transaction: Ok(transaction), origin, ack, synced })
+        Message::Transaction(TransactionFrame { transaction: Ok(transaction), origin, ack, synced })
     };
     prop_oneof![
         (transactions(), origins()).prop_map(move |(transaction, origin)| {
@@ -109,10 +109,10 @@ pub(crate) fn transaction_frames() -> impl Strategy<Value = (Frame, Message)> {
             (travelling.frame().clone(), delivery(travelling, Some(origin), false, false))
         }),
         (transactions(), any::<bool>()).prop_map(move |(transaction, ack)| {
-            (Delivery::client_frame(transaction.body(), ack), delivery(transaction, None, ack, false))
+            (TransactionFrame::client_frame(transaction.body(), ack), delivery(transaction, None, ack, false))
         }),
         (transactions(), sessions()).prop_map(move |(transaction, session)| {
-            (Delivery::sync_frame(transaction.body(), session), delivery(transaction, None, false, true))
+            (TransactionFrame::sync_frame(transaction.body(), session), delivery(transaction, None, false, true))
         }),
     ]
 }
@@ -164,7 +164,7 @@ fn rows() -> impl Strategy<Value = PeerRow> {
         Just(PeerState::Declined),
         Just(PeerState::Failed),
         Just(PeerState::Idle),
-        Just(PeerState::Kept),
+        Just(PeerState::Banned),
     ];
     // A tenth of a second is what a node tells.
     let seconds = option::of((0..10_000_u32).prop_map(|tenths| f64::from(tenths) / 10.0));

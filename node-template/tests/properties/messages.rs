@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use meshpool::protocol::json::Parser;
 use meshpool::protocol::transaction::origin_of_frame;
-use meshpool::protocol::wire::{Delivery, Malformed, Message};
+use meshpool::protocol::wire::{Malformed, Message, TransactionFrame};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -39,9 +39,9 @@ fn same(one: &Message, other: &Message) -> bool {
     }
 }
 
-fn same_delivery(one: &Delivery, other: &Delivery) -> bool {
-    let siblings = |delivery: &Delivery| (delivery.origin.clone(), delivery.ack, delivery.synced);
-    let content = |delivery: &Delivery| {
+fn same_delivery(one: &TransactionFrame, other: &TransactionFrame) -> bool {
+    let siblings = |delivery: &TransactionFrame| (delivery.origin.clone(), delivery.ack, delivery.synced);
+    let content = |delivery: &TransactionFrame| {
         let transaction = delivery.transaction.as_ref();
         transaction
             .map(|found| (found.id(), found.time(), found.body().to_owned(), found.frame().clone()))

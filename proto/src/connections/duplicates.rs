@@ -6,13 +6,13 @@
 use std::time::Instant;
 
 use crate::connections::lifecycle::close;
-use crate::connections::table::{FullPeer, Link, Role};
+use crate::connections::table::{Link, NativePeer, Role};
 use crate::id::{LinkId, NodeId};
-use crate::peers::address_book::State;
+use crate::peers::address_book::AddressState;
 use crate::timers::Timer;
-use crate::{Output, Protocol};
+use crate::{Node, Output};
 
-impl Protocol {
+impl Node {
     /// Makes a link that we dialled the link to its node: our HANDSHAKE goes out.
     pub(crate) fn promote(&mut self, now: Instant, link: LinkId) {
         let id = self.links.get(link).and_then(|link| link.name().node);
@@ -21,12 +21,12 @@ impl Protocol {
             return self.close(link, close::NORMAL, "the last place here was taken meanwhile");
         }
         let Some(opened) = self.links.get(link) else { return };
-        if let Role::Candidate(peer) = &opened.role {
-            let (peer, dialled) = (FullPeer { answered: true, ..peer.clone() }, opened.dialled.clone());
+        if let Role::Standby(peer) = &opened.role {
+            let (peer, dialled) = (NativePeer { hello_sent: true, ..peer.clone() }, opened.dialled.clone());
             self.links.set_full(link, peer);
             if let Some(address) = dialled {
                 self.timers.cancel(&Timer::Dial(address.clone()));
-                self.peers.set_state(&address, State::Connected(link));
+                self.peers.set_state(&address, AddressState::Connected(link));
             }
             self.timers.set(Timer::Silence(link), now + self.config.limits.dial_timeout);
             self.send_handshake(link);
@@ -55,7 +55,7 @@ impl Protocol {
         };
         for (other, candidate) in self.twins(link) {
             let same_run = match self.links.get(other).map(|other| &other.role) {
-                Some(Role::Candidate(peer) | Role::Full(peer)) => peer.session == session,
+                Some(Role::Standby(peer) | Role::Native(peer)) => peer.session == session,
                 _ => continue,
             };
             if !same_run {
@@ -89,8 +89,8 @@ impl Protocol {
         let others = self.links.iter().filter(|(other, open)| *other != link && !open.closing);
         others
             .filter_map(|(other, open)| match &open.role {
-                Role::Candidate(peer) if peer.id == id => Some((other, true)),
-                Role::Full(peer) if peer.id == id => Some((other, false)),
+                Role::Standby(peer) if peer.id == id => Some((other, true)),
+                Role::Native(peer) if peer.id == id => Some((other, false)),
                 _ => None,
             })
             .collect()
@@ -99,7 +99,7 @@ impl Protocol {
     /// A link that we dialled and held back while an older one to the same node lived.
     pub(crate) fn candidate_for(&self, id: NodeId) -> Option<LinkId> {
         self.links.iter().find_map(|(other, open)| match &open.role {
-            Role::Candidate(peer) if peer.id == id && !open.closing => Some(other),
+            Role::Standby(peer) if peer.id == id && !open.closing => Some(other),
             _ => None,
         })
     }

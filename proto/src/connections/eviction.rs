@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use crate::Protocol;
+use crate::Node;
 use crate::connections::lifecycle::close;
 use crate::connections::table::{Link, Role};
 use crate::id::LinkId;
@@ -17,7 +17,7 @@ use crate::peers::reputation::AddressGroup;
 /// How many links are kept for what they brought.
 const USEFUL: usize = 8;
 
-impl Protocol {
+impl Node {
     /// A connection was accepted: if there are more than there are places, somebody goes.
     pub(crate) fn make_place(&mut self, now: Instant, newcomer: LinkId) {
         let accepted = self.links.iter().filter(|(_, link)| link.dialled.is_none() && !link.closing).count();
@@ -25,7 +25,7 @@ impl Protocol {
             return;
         }
         let victim = self.least_useful(now, newcomer);
-        self.counters.links_displaced += 1;
+        self.counters.links_evicted += 1;
         if victim != newcomer {
             let group = self.links.get(victim).and_then(|link| link.group);
             self.tell_refusal(now, group, "its place went to another connection");

@@ -8,21 +8,21 @@ use std::time::{Duration, Instant};
 
 use crate::address::{PeerAddress, Scope};
 use crate::connections::lifecycle::close;
-use crate::connections::table::{FullPeer, Link, Role};
+use crate::connections::table::{Link, NativePeer, Role};
 use crate::event::Event;
 use crate::frame::Frame;
-use crate::id::{Greeting, LinkId};
-use crate::peers::address_book::{Source, State};
-use crate::peers::reputation::Offence;
+use crate::id::{LinkId, UpgradeIdentity};
+use crate::peers::address_book::{AddressSource, AddressState};
+use crate::peers::reputation::Violation;
 use crate::timers::Timer;
 use crate::wire::{Handshake, NodeInfo, PROTOCOL};
-use crate::{Lane, Protocol};
+use crate::{Lane, Node};
 
 /// How long a full peer waits at most for our HANDSHAKE while its address is being verified. A local probe takes a millisecond; a newcomer behind a
 /// firewall must not wait for the dial's time-out.
 const ANSWER_AFTER: Duration = Duration::from_secs(1);
 
-impl Protocol {
+impl Node {
     pub(crate) fn on_handshake(&mut self, now: Instant, link: LinkId, handshake: Handshake) {
         self.counters.addresses_dropped += handshake.dropped as u64;
         let accepted = match &handshake.node {
@@ -44,10 +44,10 @@ impl Protocol {
             return false;
         };
         if matches!(opened.role, Role::Client) {
-            opened.role = Role::Plain { address: suggested };
+            opened.role = Role::Exercise { address: suggested };
             self.timers.cancel(&Timer::Silence(link));
         }
-        let plain = matches!(self.links.get(link).map(|link| &link.role), Some(Role::Plain { .. }));
+        let plain = matches!(self.links.get(link).map(|link| &link.role), Some(Role::Exercise { .. }));
         plain && !self.place_plain(now, link, addresses)
     }
 
@@ -57,7 +57,7 @@ impl Protocol {
     pub(crate) fn own_address_of(&self, addresses: &[PeerAddress]) -> Option<PeerAddress> {
         let state = |address: &PeerAddress| self.peers.get(address).map(|peer| peer.state);
         let ourselves =
-            |address: &PeerAddress| *address == self.config.address || state(address) == Some(State::Myself);
+            |address: &PeerAddress| *address == self.config.address || state(address) == Some(AddressState::Myself);
         if let [.., before, last] = addresses
             && ourselves(before)
             && !ourselves(last)
@@ -66,7 +66,7 @@ impl Protocol {
         }
         let full = |link: LinkId| self.links.get(link).is_some_and(|link| link.full().is_some());
         let other = |address: &PeerAddress| {
-            ourselves(address) || matches!(state(address), Some(State::Connected(link)) if full(link))
+            ourselves(address) || matches!(state(address), Some(AddressState::Connected(link)) if full(link))
         };
         let mut ends = addresses.first().into_iter().chain(addresses.last());
         ends.find(|address| !other(address)).cloned()
@@ -102,16 +102,16 @@ impl Protocol {
         let Some(opened) = self.links.get(link) else { return false };
         if let Some(peer) = opened.full() {
             if (peer.id, peer.session) != (node.id, node.session) {
-                self.offend(link, Offence::Lie, "HANDSHAKE: it names another node than the one that answered");
-                self.close(link, close::POLICY, "your HANDSHAKE names another node than your greeting");
+                self.offend(link, Violation::Lie, "HANDSHAKE: it names another node than the one that answered");
+                self.close(link, close::POLICY, "your HANDSHAKE names another node than your identity");
                 return false;
             }
-            if peer.greeted {
+            if peer.hello_received {
                 return true;
             }
         } else if dialled.is_some() {
-            // We dialled a node without greeting, so this is no full peer; a sibling `node` from there proves nothing.
-            return matches!(opened.role, Role::Plain { .. });
+            // We dialled a node without identity, so this is no full peer; a sibling `node` from there proves nothing.
+            return matches!(opened.role, Role::Exercise { .. });
         } else if self.turns_node_away(now, link, node.id) || self.waits_for_join(now, link, node, addresses) {
             return false;
         }
@@ -139,8 +139,14 @@ impl Protocol {
         self.timers.cancel(&Timer::Silence(link));
         let Some(opened) = self.links.get(link) else { return };
         let peer = match &opened.role {
-            Role::Full(peer) => FullPeer { greeted: true, ..peer.clone() },
-            _ => FullPeer { id: node.id, session: node.session, address: None, greeted: true, answered: false },
+            Role::Native(peer) => NativePeer { hello_received: true, ..peer.clone() },
+            _ => NativePeer {
+                id: node.id,
+                session: node.session,
+                address: None,
+                hello_received: true,
+                hello_sent: false,
+            },
         };
         self.links.set_full(link, peer);
     }
@@ -163,10 +169,10 @@ impl Protocol {
     pub(crate) fn verify_claim(&mut self, now: Instant, link: LinkId, node: &NodeInfo) {
         let claimed = node.address.as_ref().filter(|address| self.may_learn(link, address));
         let probing = claimed.is_some_and(|address| {
-            let source = Source::Hello(self.scope_of(link));
+            let source = AddressSource::Hello(self.scope_of(link));
             self.peers.add(address, source, now, &self.config.limits);
             let leads_there = match self.peers.get(address).map(|peer| peer.state) {
-                Some(State::Connected(at)) => {
+                Some(AddressState::Connected(at)) => {
                     self.links.get(at).and_then(Link::full).is_some_and(|peer| peer.id == node.id)
                 }
                 _ => false,
@@ -186,7 +192,7 @@ impl Protocol {
 
     /// Notes that an address leads to the full peer at the other end of a link.
     pub(crate) fn confirm(&mut self, link: LinkId, address: &PeerAddress) {
-        if let Some(Link { role: Role::Full(peer), .. }) = self.links.get_mut(link) {
+        if let Some(Link { role: Role::Native(peer), .. }) = self.links.get_mut(link) {
             peer.address.get_or_insert_with(|| address.clone());
         }
     }
@@ -195,34 +201,41 @@ impl Protocol {
     /// second HANDSHAKE follows.
     pub(crate) fn verified(&mut self, now: Instant, link: LinkId, address: &PeerAddress) {
         self.timers.cancel(&Timer::Dial(address.clone()));
-        self.peers.set_state(address, State::Connected(link));
+        self.peers.set_state(address, AddressState::Connected(link));
         if let Some(peer) = self.peers.get_mut(address) {
             peer.last_up = Some(now);
         }
         let missed =
-            self.links.get(link).and_then(Link::full).is_some_and(|peer| peer.address.is_none() && peer.answered);
+            self.links.get(link).and_then(Link::full).is_some_and(|peer| peer.address.is_none() && peer.hello_sent);
         self.confirm(link, address);
         if missed {
             self.send_handshake(link);
         }
     }
 
-    pub(crate) fn on_probed(&mut self, now: Instant, link: LinkId, address: PeerAddress, greeting: Option<Greeting>) {
-        if self.on_guest_probed(now, link, &address, greeting) {
+    pub(crate) fn on_probed(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        address: PeerAddress,
+        identity: Option<UpgradeIdentity>,
+    ) {
+        if self.on_guest_probed(now, link, &address, identity) {
             return self.fill_slots(now);
         }
-        if self.peers.get(&address).is_some_and(|peer| matches!(peer.state, State::Probing(_))) {
+        if self.peers.get(&address).is_some_and(|peer| matches!(peer.state, AddressState::Probing(_))) {
             let claimed = self.links.get(link).filter(|link| !link.closing).and_then(Link::full);
-            let right = claimed.is_some_and(|peer| greeting == Some(Greeting { node: peer.id, session: peer.session }));
-            match greeting {
+            let right =
+                claimed.is_some_and(|peer| identity == Some(UpgradeIdentity { node: peer.id, session: peer.session }));
+            match identity {
                 _ if right => self.verified(now, link, &address),
-                Some(greeting) if greeting.session == self.config.session => self.found_self(&address),
+                Some(identity) if identity.session == self.config.session => self.found_self(&address),
                 Some(other) => {
                     // A node that has just started again says another session, and a closing link proves nothing.
                     if claimed.is_some_and(|peer| peer.id != other.node) {
-                        self.offend(link, Offence::FalseAddress, "HANDSHAKE: another node answers at its address");
+                        self.offend(link, Violation::FalseAddress, "HANDSHAKE: another node answers at its address");
                     }
-                    self.peers.set_state(&address, State::Waiting);
+                    self.peers.set_state(&address, AddressState::AckWaiters);
                     self.dial_at(&address, now);
                 }
                 None => {
@@ -245,10 +258,10 @@ impl Protocol {
     /// Sends the HANDSHAKE that answers a full peer's, and opens the flow of transactions.
     pub(crate) fn answer(&mut self, now: Instant, link: LinkId) {
         self.timers.cancel(&Timer::Answer(link));
-        let Some(Link { role: Role::Full(peer), closing: false, .. }) = self.links.get_mut(link) else {
+        let Some(Link { role: Role::Native(peer), closing: false, .. }) = self.links.get_mut(link) else {
             return;
         };
-        if !std::mem::replace(&mut peer.answered, true) {
+        if !std::mem::replace(&mut peer.hello_sent, true) {
             self.send_handshake(link);
             self.ready(now, link);
         }
@@ -283,9 +296,9 @@ impl Protocol {
         addresses.extend(opened.dialled.clone());
         for (_, other) in self.links.iter().filter(|(id, other)| *id != link && !other.closing) {
             let open = match &other.role {
-                Role::Full(peer) => &peer.address,
-                Role::Plain { .. } => &other.dialled,
-                Role::Candidate(_) | Role::Guest(_) | Role::Client => &None,
+                Role::Native(peer) => &peer.address,
+                Role::Exercise { .. } => &other.dialled,
+                Role::Standby(_) | Role::AwaitingAdmission(_) | Role::Client => &None,
             };
             addresses.extend(
                 open.clone().filter(|address| opened.scope.may_tell(address.scope()) && !addresses.contains(address)),
@@ -330,7 +343,7 @@ impl Protocol {
         if self.config.max_peers.is_some() {
             return self.learn_quietly(now, link, addresses);
         }
-        let (mut new, mut displacing) = (0, self.config.limits.word_burst);
+        let (mut new, mut displacing) = (0, self.config.limits.gossip_burst);
         let scope = self.scope_of(link);
         // A full peer says first who it is, and of two addresses the second is one that it passes on; a plain one may stand last.
         let full = self.links.get(link).is_some_and(|link| link.full().is_some());
@@ -342,7 +355,7 @@ impl Protocol {
             }
             if self.peers.get(address).is_none() {
                 let hello = own.contains(&address);
-                let source = if hello { Source::Hello(scope) } else { Source::Hearsay(scope) };
+                let source = if hello { AddressSource::Hello(scope) } else { AddressSource::Hearsay(scope) };
                 let displaces = !hello && self.peers.is_full(&self.config.limits);
                 if (displaces && displacing == 0) || !self.peers.add(address, source, now, &self.config.limits) {
                     // Where nothing gives way now, nothing does for the rest of this HANDSHAKE.
@@ -368,7 +381,7 @@ impl Protocol {
             }
         }
         if new > 0 {
-            self.notify(Event::Learned { peer: self.name_of(link), addresses: new });
+            self.notify(Event::AddressesLearned { peer: self.name_of(link), addresses: new });
         }
     }
 

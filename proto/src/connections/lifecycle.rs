@@ -7,13 +7,13 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::address::PeerAddress;
-use crate::connections::table::{Flow, FullPeer, Link, Role};
+use crate::connections::table::{Delivery, Link, NativePeer, Role};
 use crate::event::{Event, PeerName};
-use crate::id::{Greeting, LinkId};
+use crate::id::{LinkId, UpgradeIdentity};
 use crate::membership::slot_search::Purpose;
-use crate::peers::address_book::State;
+use crate::peers::address_book::AddressState;
 use crate::timers::Timer;
-use crate::{Direction, Protocol};
+use crate::{Direction, Node};
 
 /// A plain peer that drops its link this soon after its first TRANSACTION has probably died of it …
 const RECOIL: Duration = Duration::from_secs(2);
@@ -31,7 +31,7 @@ pub(crate) mod close {
     pub(crate) const TRY_AGAIN_LATER: u16 = 1013;
 }
 
-impl Protocol {
+impl Node {
     pub(crate) fn on_link_opened(&mut self, now: Instant, link: LinkId, remote: IpAddr, direction: Direction) {
         self.counters.links_opened += 1;
         self.timers.set(Timer::Ping(link), now + self.config.limits.ping_interval);
@@ -43,8 +43,8 @@ impl Protocol {
                     self.make_place(now, link);
                 }
             }
-            Direction::Dialled { address, greeting } => {
-                self.on_dialled(now, link, remote, address, greeting);
+            Direction::Dialled { address, identity } => {
+                self.on_dialled(now, link, remote, address, identity);
                 self.turns_away(now, link);
                 self.fill_slots(now);
             }
@@ -60,17 +60,23 @@ impl Protocol {
         link: LinkId,
         remote: IpAddr,
         address: PeerAddress,
-        greeting: Option<Greeting>,
+        identity: Option<UpgradeIdentity>,
     ) {
         let purpose = self.overlay.seeking.flying.remove(&address);
-        if self.refuses_dialled(now, link, remote, &address, greeting) {
+        if self.refuses_dialled(now, link, remote, &address, identity) {
             return self.on_missed(now, &address, purpose.as_ref(), "one of the two does not let the other in");
         }
-        let Some(greeting) = greeting else {
+        let Some(identity) = identity else {
             let redirects = purpose == Some(Purpose::Redirect) || !self.takes_plain(now);
-            self.links.open(link, remote, Some(address.clone()), Role::Plain { address: Some(address.clone()) }, now);
-            self.peers.set_state(&address, State::Connected(link));
-            if purpose == Some(Purpose::Genesis) {
+            self.links.open(
+                link,
+                remote,
+                Some(address.clone()),
+                Role::Exercise { address: Some(address.clone()) },
+                now,
+            );
+            self.peers.set_state(&address, AddressState::Connected(link));
+            if purpose == Some(Purpose::Bootstrap) {
                 self.on_genesis_failed(now, "a node of the exercise, or another program, answers there");
             }
             if purpose == Some(Purpose::Walk) {
@@ -85,18 +91,18 @@ impl Protocol {
             self.pass_on(&address);
             return;
         };
-        let peer = FullPeer {
-            id: greeting.node,
-            session: greeting.session,
+        let peer = NativePeer {
+            id: identity.node,
+            session: identity.session,
             address: Some(address.clone()),
-            greeted: false,
-            answered: false,
+            hello_received: false,
+            hello_sent: false,
         };
-        let ours = greeting.node == self.config.node;
-        let twin = self.links.to_node(greeting.node, None).map(|(id, _)| id);
-        self.links.open(link, remote, Some(address.clone()), Role::Candidate(peer), now);
-        if ours && greeting.session == self.config.session {
-            if purpose == Some(Purpose::Genesis) {
+        let ours = identity.node == self.config.node;
+        let twin = self.links.to_node(identity.node, None).map(|(id, _)| id);
+        self.links.open(link, remote, Some(address.clone()), Role::Standby(peer), now);
+        if ours && identity.session == self.config.session {
+            if purpose == Some(Purpose::Bootstrap) {
                 self.on_genesis_ourselves(now, &address);
             }
             self.found_self(&address);
@@ -115,10 +121,10 @@ impl Protocol {
     }
 
     pub(crate) fn found_self(&mut self, address: &PeerAddress) {
-        if self.peers.get(address).is_none_or(|peer| peer.state != State::Myself) {
+        if self.peers.get(address).is_none_or(|peer| peer.state != AddressState::Myself) {
             self.timers.cancel(&Timer::Dial(address.clone()));
-            self.peers.set_state(address, State::Myself);
-            self.notify(Event::FoundSelf { address: address.clone() });
+            self.peers.set_state(address, AddressState::Myself);
+            self.notify(Event::SelfDialled { address: address.clone() });
         }
     }
 
@@ -153,7 +159,7 @@ impl Protocol {
         let heir = closed.full().and_then(|peer| self.links.to_node(peer.id, None)).map(|(id, _)| id);
         for address in self.peers.leading_to(link) {
             match heir {
-                Some(heir) => self.peers.set_state(&address, State::Connected(heir)),
+                Some(heir) => self.peers.set_state(&address, AddressState::Connected(heir)),
                 None if self.settle_place(now, &address, &closed, purpose.as_ref(), answered) => {}
                 None => self.redial_later(now, &address, &closed),
             }
@@ -176,7 +182,7 @@ impl Protocol {
     pub(crate) fn notify_down(&mut self, now: Instant, closed: &Link, cause: String) {
         if closed.is_peer() {
             self.notify(Event::PeerDown { peer: closed.name(), cause, peers: self.links.peers() });
-        } else if let (Role::Full(_), Some(address), false) = (&closed.role, &closed.dialled, closed.closing) {
+        } else if let (Role::Native(_), Some(address), false) = (&closed.role, &closed.dialled, closed.closing) {
             // It let us in and closed before it said who it is: for a person that is a dial that failed.
             let retry_in = self.timers.due(&Timer::Dial(address.clone())).map(|due| due.saturating_duration_since(now));
             self.notify(Event::DialFailed { address: address.clone(), error: cause, retry_in });
@@ -194,21 +200,21 @@ impl Protocol {
         if !self.ending {
             self.put_back(now, address);
         } else {
-            self.peers.set_state(address, State::Waiting);
+            self.peers.set_state(address, AddressState::AckWaiters);
         }
     }
 
     /// A plain peer's link ended: did it die of a TRANSACTION, and from where is it to be fed when it is back?
     pub(crate) fn settle_plain(&mut self, now: Instant, closed: &Link) {
-        let (Role::Plain { .. }, Some(address)) = (&closed.role, &closed.dialled) else {
+        let (Role::Exercise { .. }, Some(address)) = (&closed.role, &closed.dialled) else {
             return;
         };
         let Some(peer) = self.peers.get_mut(address) else {
             return;
         };
         peer.behind = match closed.flow {
-            Flow::Behind { from, .. } => Some(from),
-            Flow::Live | Flow::Syncing { .. } | Flow::Skipping => None,
+            Delivery::Replaying { from, .. } => Some(from),
+            Delivery::Live | Delivery::Syncing { .. } | Delivery::Lagging => None,
         };
         let Some(first) = closed.first_payload else { return };
         let recoiled = !closed.closing
@@ -241,9 +247,9 @@ impl Link {
     /// Whether it counted as a link to a peer.
     fn is_peer(&self) -> bool {
         match &self.role {
-            Role::Full(peer) => peer.greeted && peer.answered,
-            Role::Plain { .. } => self.dialled.is_some(),
-            Role::Candidate(_) | Role::Guest(_) | Role::Client => false,
+            Role::Native(peer) => peer.hello_received && peer.hello_sent,
+            Role::Exercise { .. } => self.dialled.is_some(),
+            Role::Standby(_) | Role::AwaitingAdmission(_) | Role::Client => false,
         }
     }
 }

@@ -38,7 +38,7 @@ pub(crate) struct Link {
     /// Who is at the other end.
     pub(crate) role: Role,
     /// How transactions flow to the other end.
-    pub(crate) flow: Flow,
+    pub(crate) flow: Delivery,
     /// When a person was last told that it is behind.
     pub(crate) told_behind: Option<Instant>,
     /// When the first transaction went out on it.
@@ -57,36 +57,36 @@ pub(crate) struct Link {
 #[derive(Debug)]
 pub(crate) enum Role {
     /// We dialled and find the node linked already by an older link: nothing is sent until that one has proved alive or dead.
-    Candidate(FullPeer),
+    Standby(NativePeer),
     /// It has not said yet: no HANDSHAKE came. Until it does it is a client.
     Client,
     /// A full peer without a place here: it has not been given one yet, or one of us only asks the other for addresses.
-    Guest(Guest),
+    AwaitingAdmission(PendingPeer),
     /// A node of the exercise. On links that we accepted it speaks, on links that we dialled it listens.
-    Plain {
+    Exercise {
         /// Where it can be dialled, as far as we can tell: what we dialled, or what its HANDSHAKE suggests.
         address: Option<PeerAddress>,
     },
     /// One of ours.
-    Full(FullPeer),
+    Native(NativePeer),
 }
 
 /// A full peer, as one link shows it.
 #[derive(Debug, Clone)]
-pub(crate) struct FullPeer {
+pub(crate) struct NativePeer {
     pub(crate) id: NodeId,
     pub(crate) session: Session,
     /// What we dialled, or what it claims and a probe confirmed.
     pub(crate) address: Option<PeerAddress>,
     /// Whether its HANDSHAKE came: only then its network is known to be ours, and transactions flow.
-    pub(crate) greeted: bool,
+    pub(crate) hello_received: bool,
     /// Whether our HANDSHAKE went out.
-    pub(crate) answered: bool,
+    pub(crate) hello_sent: bool,
 }
 
 /// A full peer without a place here.
 #[derive(Debug)]
-pub(crate) struct Guest {
+pub(crate) struct PendingPeer {
     pub(crate) id: NodeId,
     /// What its HANDSHAKE said, on a link that we accepted …
     pub(crate) node: Option<Box<NodeInfo>>,
@@ -98,7 +98,7 @@ pub(crate) struct Guest {
 
 /// How transactions flow to the other end of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Flow {
+pub(crate) enum Delivery {
     /// Each new one is pushed.
     Live,
     /// Each new one is pushed, and besides the pool is sent, up to where it stood when the comparison came.
@@ -107,9 +107,9 @@ pub(crate) enum Flow {
         missed: bool,
     },
     /// A full peer's queue was full: new ones are not pushed until it has drained; then pools are compared, which finds what it missed.
-    Skipping,
+    Lagging,
     /// A plain peer's queue was full: new ones are not pushed, it is fed from the pool as it drains.
-    Behind {
+    Replaying {
         /// The position in the pool from which the present round feeds.
         from: u64,
         /// Of what waits for the disk this much is queued: a number in the order of acceptance …
@@ -121,9 +121,9 @@ pub(crate) enum Flow {
 
 impl Link {
     /// The full peer at the other end, once that is settled.
-    pub(crate) fn full(&self) -> Option<&FullPeer> {
+    pub(crate) fn full(&self) -> Option<&NativePeer> {
         match &self.role {
-            Role::Full(peer) => Some(peer),
+            Role::Native(peer) => Some(peer),
             _ => None,
         }
     }
@@ -131,9 +131,9 @@ impl Link {
     /// How people know the other end.
     pub(crate) fn name(&self) -> PeerName {
         match &self.role {
-            Role::Full(peer) | Role::Candidate(peer) => PeerName { node: Some(peer.id), address: peer.address.clone() },
-            Role::Plain { address } => PeerName { node: None, address: address.clone() },
-            Role::Guest(guest) => {
+            Role::Native(peer) | Role::Standby(peer) => PeerName { node: Some(peer.id), address: peer.address.clone() },
+            Role::Exercise { address } => PeerName { node: None, address: address.clone() },
+            Role::AwaitingAdmission(guest) => {
                 let claimed = guest.node.as_ref().and_then(|node| node.address.clone());
                 PeerName { node: Some(guest.id), address: self.dialled.clone().or(claimed) }
             }
@@ -145,16 +145,16 @@ impl Link {
     pub(crate) fn takes_transactions(&self) -> bool {
         !self.closing
             && match &self.role {
-                Role::Full(peer) => peer.greeted && peer.answered,
-                Role::Plain { .. } => self.dialled.is_some(),
-                Role::Candidate(_) | Role::Guest(_) | Role::Client => false,
+                Role::Native(peer) => peer.hello_received && peer.hello_sent,
+                Role::Exercise { .. } => self.dialled.is_some(),
+                Role::Standby(_) | Role::AwaitingAdmission(_) | Role::Client => false,
             }
     }
 }
 
 /// All open links, in the order in which they were opened.
 #[derive(Debug, Default)]
-pub(crate) struct Links {
+pub(crate) struct LinkTable {
     all: BTreeMap<LinkId, Link>,
     /// Every link of each full peer, the oldest first: asked for with each transaction. Its order reaches no output.
     nodes: HashMap<NodeId, BTreeSet<LinkId>, RandomState>,
@@ -162,7 +162,7 @@ pub(crate) struct Links {
     doubles: usize,
 }
 
-impl Links {
+impl LinkTable {
     pub(crate) fn open(&mut self, id: LinkId, remote: IpAddr, dialled: Option<PeerAddress>, role: Role, now: Instant) {
         let link = Link {
             dialled,
@@ -176,7 +176,7 @@ impl Links {
             joins_used_until: None,
             heard: now,
             role,
-            flow: Flow::Live,
+            flow: Delivery::Live,
             told_behind: None,
             first_payload: None,
             word_used_until: None,
@@ -188,11 +188,11 @@ impl Links {
     }
 
     /// The other end of a link is a full peer, from now on and for as long as the link lives.
-    pub(crate) fn set_full(&mut self, id: LinkId, peer: FullPeer) {
+    pub(crate) fn set_full(&mut self, id: LinkId, peer: NativePeer) {
         if let Some(link) = self.all.get_mut(&id) {
             let links = self.nodes.entry(peer.id).or_default();
             self.doubles += usize::from(links.insert(id) && links.len() == 2);
-            link.role = Role::Full(peer);
+            link.role = Role::Native(peer);
         }
     }
 
@@ -228,7 +228,7 @@ impl Links {
     }
 
     /// The link to a full peer, other than `except`; of two the older.
-    pub(crate) fn to_node(&self, node: NodeId, except: Option<LinkId>) -> Option<(LinkId, &FullPeer)> {
+    pub(crate) fn to_node(&self, node: NodeId, except: Option<LinkId>) -> Option<(LinkId, &NativePeer)> {
         let links = self.nodes.get(&node)?.iter().filter(|id| Some(**id) != except);
         links
             .filter_map(|id| Some((*id, self.get(*id).filter(|link| !link.closing)?)))

@@ -16,7 +16,7 @@ use crate::id::LinkId;
 use crate::signature::Purpose;
 use crate::transaction::Origin;
 use crate::wire::{Ack, AckStatus, Broadcast, BroadcastFrame, BroadcastId};
-use crate::{Lane, Output, Protocol, RequestId, Told, limits};
+use crate::{BroadcastReceipt, Lane, Node, Output, RequestId, limits};
 
 /// What is remembered of broadcasts.
 #[derive(Debug, Default)]
@@ -72,7 +72,7 @@ impl Broadcasts {
     /// Drops those that are older than ten minutes.
     pub(crate) fn expire(&mut self, now: Instant) {
         while let Some(((born, _), _)) = self.by_age.first_key_value()
-            && now.saturating_duration_since(*born) >= limits::BROADCAST_KEPT
+            && now.saturating_duration_since(*born) >= limits::BROADCAST_TTL
         {
             self.drop_oldest();
         }
@@ -86,7 +86,7 @@ impl Broadcasts {
     }
 }
 
-/// The ids that were seen, in two generations: each is remembered for [`limits::SEEN_KEPT`] at least, and there are at most [`limits::SEEN`].
+/// The ids that were seen, in two generations: each is remembered for [`limits::SEEN_TTL`] at least, and there are at most [`limits::SEEN`].
 #[derive(Debug, Default)]
 struct Seen {
     young: HashSet<BroadcastId>,
@@ -102,7 +102,7 @@ impl Seen {
 
     fn insert(&mut self, now: Instant, id: BroadcastId) {
         let since = *self.since.get_or_insert(now);
-        if self.young.len() >= limits::SEEN / 2 || now.saturating_duration_since(since) >= limits::SEEN_KEPT {
+        if self.young.len() >= limits::SEEN / 2 || now.saturating_duration_since(since) >= limits::SEEN_TTL {
             self.old = std::mem::take(&mut self.young);
             self.since = Some(now);
         }
@@ -110,15 +110,15 @@ impl Seen {
     }
 }
 
-impl Protocol {
+impl Node {
     pub(crate) fn on_broadcast(&mut self, now: Instant, link: LinkId, frame: BroadcastFrame) {
         let BroadcastFrame { mut broadcast, origin, ack, synced } = frame;
         let Some(open) = self.links.get(link) else { return };
         let (origin, synced, full) = match &open.role {
             // What a full peer says of the origin is what it must be signed by; a client's is ours.
-            Role::Full(peer) => (origin.unwrap_or(Origin::Node(peer.id)), synced, true),
+            Role::Native(peer) => (origin.unwrap_or(Origin::Node(peer.id)), synced, true),
             Role::Client => (Origin::Node(self.config.node), None, false),
-            Role::Plain { .. } | Role::Candidate(_) | Role::Guest(_) => {
+            Role::Exercise { .. } | Role::Standby(_) | Role::AwaitingAdmission(_) => {
                 return self.fault(link, "BROADCAST: only full peers and clients send it");
             }
         };
@@ -163,7 +163,7 @@ impl Protocol {
         let mut broadcast = Broadcast { id, message: message.into(), time, seal: None };
         broadcast.seal(&*self.config.signer);
         let links = self.take_broadcast(now, broadcast, Origin::Node(self.config.node), None, None);
-        self.outbox.push_back(Output::Told { request, told: Told { id, links } });
+        self.outbox.push_back(Output::BroadcastSent { request, told: BroadcastReceipt { id, links } });
     }
 
     /// An id that nobody has made before: the session is of this run alone, and the count within it.
@@ -224,7 +224,7 @@ impl Protocol {
     /// How people know an origin.
     fn name_of_origin(&self, origin: &Origin) -> PeerName {
         match origin {
-            Origin::Plain(address) => PeerName { node: None, address: Some(address.clone()) },
+            Origin::Exercise(address) => PeerName { node: None, address: Some(address.clone()) },
             Origin::Node(node) if *node == self.config.node => {
                 PeerName { node: Some(*node), address: Some(self.config.address.clone()) }
             }

@@ -41,7 +41,7 @@ struct Tree {
 
 /// What is to be said to a neighbour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tell {
+pub(crate) enum TreeAction {
     Nothing,
     /// Send no more of this origin.
     Prune(LinkId),
@@ -51,7 +51,7 @@ pub(crate) enum Tell {
 
 /// The trees of all origins.
 #[derive(Debug, Default)]
-pub(crate) struct Trees {
+pub(crate) struct Plumtree {
     young: HashMap<Origin, Tree, RandomState>,
     old: HashMap<Origin, Tree, RandomState>,
     /// What was pushed lately, the oldest first. A list: each transaction is put into it, and hardly one is looked for.
@@ -60,7 +60,7 @@ pub(crate) struct Trees {
     runs: VecDeque<(Origin, usize)>,
 }
 
-impl Trees {
+impl Plumtree {
     /// Remembers whose a transaction is.
     pub(crate) fn remember(&mut self, id: TransactionId, origin: &Origin) {
         if self.lately.len() >= LATELY {
@@ -111,7 +111,7 @@ impl Trees {
 
     /// The first copy of a transaction was pushed on a link. The parent stays who it is for as long as it delivers; one that others beat time and again
     /// without its own copy coming at all is replaced.
-    pub(crate) fn first_copy(&mut self, origin: &Origin, link: LinkId) -> Tell {
+    pub(crate) fn first_copy(&mut self, origin: &Origin, link: LinkId) -> TreeAction {
         let tree = self.tree(origin);
         match tree.parent {
             Some(parent) if parent == link => tree.silent = 0,
@@ -124,29 +124,29 @@ impl Trees {
             }
             None => return tree.adopt(link),
         }
-        Tell::Nothing
+        TreeAction::Nothing
     }
 
     /// A direct link to an origin is its parent, whoever was before; `None` if it was already.
-    pub(crate) fn direct(&mut self, origin: &Origin, link: LinkId) -> Option<Tell> {
+    pub(crate) fn direct(&mut self, origin: &Origin, link: LinkId) -> Option<TreeAction> {
         let tree = self.tree(origin);
         (tree.parent != Some(link)).then(|| tree.adopt(link))
     }
 
     /// What comes on a link that is not the parent is not needed.
-    pub(crate) fn superfluous(&mut self, now: Instant, origin: &Origin, link: LinkId) -> Tell {
+    pub(crate) fn superfluous(&mut self, now: Instant, origin: &Origin, link: LinkId) -> TreeAction {
         self.tree(origin).prune_it(now, link)
     }
 
     /// Another copy was pushed on a link.
-    pub(crate) fn another_copy(&mut self, now: Instant, origin: &Origin, link: LinkId) -> Tell {
+    pub(crate) fn another_copy(&mut self, now: Instant, origin: &Origin, link: LinkId) -> TreeAction {
         let tree = self.tree(origin);
         match tree.parent {
             None => tree.adopt(link),
             // The parent delivers: whoever was faster need not.
             Some(parent) if parent == link => {
                 tree.silent = 0;
-                tree.faster.take().map_or(Tell::Nothing, |faster| tree.prune_it(now, faster))
+                tree.faster.take().map_or(TreeAction::Nothing, |faster| tree.prune_it(now, faster))
             }
             Some(_) => tree.prune_it(now, link),
         }
@@ -218,22 +218,22 @@ impl Tree {
     }
 
     /// Makes a link the parent. If its other end was told to send nothing, it is asked to send again.
-    fn adopt(&mut self, link: LinkId) -> Tell {
+    fn adopt(&mut self, link: LinkId) -> TreeAction {
         let told = self.told.iter().any(|(told, _)| *told == link);
         self.told.retain(|(told, _)| *told != link);
         self.parent = Some(link);
         self.faster = None;
         self.silent = 0;
-        if told { Tell::Graft(link) } else { Tell::Nothing }
+        if told { TreeAction::Graft(link) } else { TreeAction::Nothing }
     }
 
-    fn prune_it(&mut self, now: Instant, link: LinkId) -> Tell {
+    fn prune_it(&mut self, now: Instant, link: LinkId) -> TreeAction {
         match self.told.iter_mut().find(|(told, _)| *told == link) {
-            Some((_, at)) if now.saturating_duration_since(*at) < TELL_EVERY => return Tell::Nothing,
+            Some((_, at)) if now.saturating_duration_since(*at) < TELL_EVERY => return TreeAction::Nothing,
             Some((_, at)) => *at = now,
             None => self.told.push((link, now)),
         }
-        Tell::Prune(link)
+        TreeAction::Prune(link)
     }
 }
 
@@ -251,56 +251,56 @@ mod tests {
 
     #[test]
     fn copies_on_other_links_are_pruned_once_a_second_and_never_on_the_parent() {
-        let (mut trees, now) = (Trees::default(), Instant::now());
-        assert_eq!(trees.first_copy(&origin(1), A), Tell::Nothing);
-        assert_eq!(trees.another_copy(now, &origin(1), A), Tell::Nothing, "the parent");
-        assert_eq!(trees.another_copy(now, &origin(1), B), Tell::Prune(B));
-        assert_eq!(trees.another_copy(now, &origin(1), B), Tell::Nothing, "told a moment ago");
-        assert_eq!(trees.another_copy(now + TELL_EVERY, &origin(1), B), Tell::Prune(B));
+        let (mut trees, now) = (Plumtree::default(), Instant::now());
+        assert_eq!(trees.first_copy(&origin(1), A), TreeAction::Nothing);
+        assert_eq!(trees.another_copy(now, &origin(1), A), TreeAction::Nothing, "the parent");
+        assert_eq!(trees.another_copy(now, &origin(1), B), TreeAction::Prune(B));
+        assert_eq!(trees.another_copy(now, &origin(1), B), TreeAction::Nothing, "told a moment ago");
+        assert_eq!(trees.another_copy(now + TELL_EVERY, &origin(1), B), TreeAction::Prune(B));
         assert_eq!(
             trees.another_copy(now, &origin(2), B),
-            Tell::Nothing,
+            TreeAction::Nothing,
             "an origin without parent takes who brings it"
         );
     }
 
     #[test]
     fn a_copy_that_was_on_its_way_when_its_sender_was_pruned_moves_no_parent() {
-        let (mut trees, now) = (Trees::default(), Instant::now());
+        let (mut trees, now) = (Plumtree::default(), Instant::now());
         trees.first_copy(&origin(1), A);
-        assert_eq!(trees.another_copy(now, &origin(1), B), Tell::Prune(B));
-        assert_eq!(trees.first_copy(&origin(1), B), Tell::Nothing, "the next one, still in flight");
+        assert_eq!(trees.another_copy(now, &origin(1), B), TreeAction::Prune(B));
+        assert_eq!(trees.first_copy(&origin(1), B), TreeAction::Nothing, "the next one, still in flight");
         assert_eq!(
             trees.another_copy(now, &origin(1), A),
-            Tell::Nothing,
+            TreeAction::Nothing,
             "the parent's copy of it must not prune the parent"
         );
     }
 
     #[test]
     fn a_parent_that_brings_nothing_is_replaced_and_its_successor_asked_to_send() {
-        let (mut trees, now) = (Trees::default(), Instant::now());
+        let (mut trees, now) = (Plumtree::default(), Instant::now());
         trees.first_copy(&origin(1), A);
         trees.another_copy(now, &origin(1), B);
-        let told: Vec<Tell> = (0..SILENT).map(|_| trees.first_copy(&origin(1), B)).collect();
-        assert_eq!(told.last(), Some(&Tell::Graft(B)));
-        assert!(told[..told.len() - 1].iter().all(|tell| *tell == Tell::Nothing));
-        assert_eq!(trees.another_copy(now, &origin(1), A), Tell::Prune(A));
+        let told: Vec<TreeAction> = (0..SILENT).map(|_| trees.first_copy(&origin(1), B)).collect();
+        assert_eq!(told.last(), Some(&TreeAction::Graft(B)));
+        assert!(told[..told.len() - 1].iter().all(|tell| *tell == TreeAction::Nothing));
+        assert_eq!(trees.another_copy(now, &origin(1), A), TreeAction::Prune(A));
     }
 
     #[test]
     fn whoever_is_faster_than_a_parent_that_delivers_is_pruned() {
-        let (mut trees, now) = (Trees::default(), Instant::now());
+        let (mut trees, now) = (Plumtree::default(), Instant::now());
         trees.first_copy(&origin(1), A);
-        assert_eq!(trees.first_copy(&origin(1), B), Tell::Nothing);
-        assert_eq!(trees.another_copy(now, &origin(1), A), Tell::Prune(B));
-        assert_eq!(trees.direct(&origin(1), B), Some(Tell::Graft(B)), "a direct link takes over, and was pruned");
+        assert_eq!(trees.first_copy(&origin(1), B), TreeAction::Nothing);
+        assert_eq!(trees.another_copy(now, &origin(1), A), TreeAction::Prune(B));
+        assert_eq!(trees.direct(&origin(1), B), Some(TreeAction::Graft(B)), "a direct link takes over, and was pruned");
         assert_eq!(trees.direct(&origin(1), B), None);
     }
 
     #[test]
     fn prunes_die_with_their_link_and_orphans_are_named() {
-        let mut trees = Trees::default();
+        let mut trees = Plumtree::default();
         trees.first_copy(&origin(2), A);
         trees.first_copy(&origin(1), A);
         trees.first_copy(&origin(3), B);
@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn whose_a_transaction_is_is_known_for_as_long_as_it_was_pushed_lately() {
-        let mut trees = Trees::default();
+        let mut trees = Plumtree::default();
         let id = |n: usize| {
             let mut id = [0; 32];
             id[..8].copy_from_slice(&n.to_be_bytes());
@@ -346,7 +346,7 @@ mod tests {
 
     #[test]
     fn the_table_is_bounded() {
-        let mut trees = Trees::default();
+        let mut trees = Plumtree::default();
         for n in 0..3 * GENERATION as u64 {
             let mut id = [0; 32];
             id[..8].copy_from_slice(&n.to_be_bytes());
@@ -357,9 +357,9 @@ mod tests {
 
     #[test]
     fn ten_million_transactions_and_a_million_origins_take_no_more_memory_than_two_generations() {
-        let mut trees = Trees::default();
+        let mut trees = Plumtree::default();
         let mut id = [0; 32];
-        let mut feed = |trees: &mut Trees, from: u64, to: u64| {
+        let mut feed = |trees: &mut Plumtree, from: u64, to: u64| {
             for n in from..to {
                 id[..8].copy_from_slice(&n.to_be_bytes());
                 let origin = Origin::Node(NodeId(id));
@@ -370,7 +370,7 @@ mod tests {
                 }
             }
         };
-        let room = |trees: &Trees| {
+        let room = |trees: &Plumtree| {
             [trees.young.capacity(), trees.old.capacity(), trees.lately.capacity(), trees.runs.capacity()]
         };
         feed(&mut trees, 0, 30 * GENERATION as u64);

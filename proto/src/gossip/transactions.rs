@@ -7,18 +7,18 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use crate::connections::lifecycle::close;
-use crate::connections::table::{Flow, Link, Role};
+use crate::connections::table::{Delivery, Link, Role};
 use crate::event::Event;
-use crate::gossip::plumtree::Tell;
+use crate::gossip::plumtree::TreeAction;
 use crate::id::LinkId;
-use crate::peers::reputation::Offence;
+use crate::peers::reputation::Violation;
 use crate::transaction::{IdMap, InvalidTransaction, Origin, Transaction, TransactionId};
-use crate::wire::{Ack, AckStatus, Delivery, graft_frame, prune_frame};
-use crate::{Lane, Output, Protocol, RequestId, Submission, limits};
+use crate::wire::{Ack, AckStatus, TransactionFrame, graft_frame, prune_frame};
+use crate::{Lane, Node, Output, RequestId, Submission, limits};
 
 /// Who is owed an answer once a transaction is on disk. Bounded by [`limits::ACKS_DUE`] for each link: one transaction may be asked for again and again.
 #[derive(Debug, Default)]
-pub(crate) struct Waiting(IdMap<Vec<Asker>>);
+pub(crate) struct AckWaiters(IdMap<Vec<Asker>>);
 
 #[derive(Debug, PartialEq)]
 enum Asker {
@@ -28,15 +28,15 @@ enum Asker {
     Request(RequestId),
 }
 
-impl Waiting {
+impl AckWaiters {
     pub(crate) fn is_any(&self) -> bool {
         !self.0.is_empty()
     }
 }
 
-impl Protocol {
-    pub(crate) fn on_transaction(&mut self, now: Instant, link: LinkId, delivery: Delivery) {
-        let Delivery { transaction, origin, ack, synced } = delivery;
+impl Node {
+    pub(crate) fn on_transaction(&mut self, now: Instant, link: LinkId, delivery: TransactionFrame) {
+        let TransactionFrame { transaction, origin, ack, synced } = delivery;
         let transaction = match transaction {
             Ok(transaction) => transaction,
             Err(
@@ -60,7 +60,7 @@ impl Protocol {
                 use InvalidTransaction::{Json, NotAnObject, TooLong};
                 let checked = matches!(error, NotAnObject(_) | TooLong(_) | Json(_));
                 if checked && self.links.get(link).and_then(Link::full).is_some() {
-                    self.offend(link, Offence::Breach, &format!("TRANSACTION: {error}"));
+                    self.offend(link, Violation::Breach, &format!("TRANSACTION: {error}"));
                 }
                 return self.refuse(link, String::new(), ack, error.to_string());
             }
@@ -85,8 +85,8 @@ impl Protocol {
         let synced = synced && open.full().is_some();
         // What a full peer says of the origin is believed; a client of ours, or a plain peer, has none of its own.
         let named = match &open.role {
-            Role::Full(peer) => origin.clone().unwrap_or(Origin::Node(peer.id)),
-            Role::Plain { address: Some(address) } => Origin::Plain(address.clone()),
+            Role::Native(peer) => origin.clone().unwrap_or(Origin::Node(peer.id)),
+            Role::Exercise { address: Some(address) } => Origin::Exercise(address.clone()),
             _ => Origin::Node(self.config.node),
         };
         let right = synced || origin.as_ref() == Some(&named);
@@ -117,7 +117,7 @@ impl Protocol {
         let taken = outcome.is_ok();
         self.outbox.push_back(Output::Submitted { request, outcome });
         if taken && self.holdings.has_stored(&id) {
-            self.outbox.push_back(Output::Kept { request });
+            self.outbox.push_back(Output::SubmissionStored { request });
         } else if taken {
             self.wait(id, Asker::Request(request));
         }
@@ -188,25 +188,27 @@ impl Protocol {
         for (id, link) in links.iter() {
             if Some(id) == from
                 || !link.takes_transactions()
-                || matches!(link.flow, Flow::Behind { .. } | Flow::Skipping)
+                || matches!(link.flow, Delivery::Replaying { .. } | Delivery::Lagging)
             {
                 continue;
             }
             let wanted = match &link.role {
-                Role::Full(peer) => {
+                Role::Native(peer) => {
                     // Of two links to one node only the older carries payload.
                     let second = doubles && !nodes.insert(peer.id);
-                    let brought = matches!(source, Some(Role::Full(source)) if source.id == peer.id);
+                    let brought = matches!(source, Some(Role::Native(source)) if source.id == peer.id);
                     let another = origin.is_some_and(|origin| *origin != Origin::Node(peer.id));
                     !second && !brought && another && pruned.binary_search(&id).is_err()
                 }
-                Role::Plain { address: Some(address) } => {
+                Role::Exercise { address: Some(address) } => {
                     // A plain peer's own link to us is not the one on which it listens.
-                    let brought = matches!(source, Some(Role::Plain { address: Some(source) }) if source == address);
+                    let brought = matches!(source, Some(Role::Exercise { address: Some(source) }) if source == address);
                     let shy = peers.get(address).and_then(|peer| peer.handshakes_only_until);
                     !brought && shy.is_none_or(|until| now >= until)
                 }
-                Role::Plain { address: None } | Role::Candidate(_) | Role::Guest(_) | Role::Client => false,
+                Role::Exercise { address: None } | Role::Standby(_) | Role::AwaitingAdmission(_) | Role::Client => {
+                    false
+                }
             };
             if wanted {
                 targets.push(id);
@@ -224,7 +226,7 @@ impl Protocol {
             None => self.trees.first_copy(origin, link),
             Some(direct) => {
                 self.keep_to(now, origin, direct);
-                if direct == link { Tell::Nothing } else { self.trees.another_copy(now, origin, link) }
+                if direct == link { TreeAction::Nothing } else { self.trees.another_copy(now, origin, link) }
             }
         };
         self.tell(tell, origin);
@@ -244,16 +246,16 @@ impl Protocol {
     }
 
     /// Says to a neighbour what its place in an origin's tree is.
-    pub(crate) fn tell(&mut self, tell: Tell, origin: &Origin) {
+    pub(crate) fn tell(&mut self, tell: TreeAction, origin: &Origin) {
         let (link, frame) = match tell {
-            Tell::Nothing => return,
-            Tell::Prune(link) => (link, prune_frame(std::slice::from_ref(origin))),
-            Tell::Graft(link) => (link, graft_frame(std::slice::from_ref(origin))),
+            TreeAction::Nothing => return,
+            TreeAction::Prune(link) => (link, prune_frame(std::slice::from_ref(origin))),
+            TreeAction::Graft(link) => (link, graft_frame(std::slice::from_ref(origin))),
         };
         // To a plain peer nothing is said that it does not know: it may die of it.
         if self.links.get(link).is_some_and(|link| link.full().is_some() && !link.closing) {
             match tell {
-                Tell::Graft(_) => self.counters.grafts_sent += 1,
+                TreeAction::Graft(_) => self.counters.grafts_sent += 1,
                 _ => self.counters.prunes_sent += 1,
             }
             self.send(vec![link], frame, Lane::Control);
@@ -306,7 +308,7 @@ impl Protocol {
             }
         }
         if !pruned.is_empty() {
-            self.outbox.push_back(Output::Unqueue { link, origins: pruned });
+            self.outbox.push_back(Output::DropQueued { link, origins: pruned });
         }
     }
 
@@ -316,7 +318,7 @@ impl Protocol {
         };
         if !self.may_graft(now, link) {
             // What it lacks it finds by comparing pools.
-            return self.offend(link, Offence::Flood, "GRAFT: far more often than any tree breaks; ignored");
+            return self.offend(link, Violation::Flood, "GRAFT: far more often than any tree breaks; ignored");
         }
         let mut orphans = match origins {
             [] => self.trees.graft_all(link),
@@ -381,7 +383,7 @@ impl Protocol {
 
     fn refuse(&mut self, link: LinkId, id: String, ack: bool, reason: String) {
         self.counters.transactions_refused += 1;
-        self.notify(Event::Refused { peer: self.name_of(link), reason: reason.clone() });
+        self.notify(Event::TransactionRefused { peer: self.name_of(link), reason: reason.clone() });
         if ack {
             self.send_ack(link, Ack { id, status: AckStatus::Rejected, reason: Some(reason), links: 0 });
         }
@@ -427,7 +429,7 @@ impl Protocol {
     fn answer_askers(&mut self, id: TransactionId) {
         for asker in self.waiting.0.remove(&id).unwrap_or_default() {
             match asker {
-                Asker::Request(request) => self.outbox.push_back(Output::Kept { request }),
+                Asker::Request(request) => self.outbox.push_back(Output::SubmissionStored { request }),
                 Asker::Client { link, status, links } => {
                     let Some(open) = self.links.get_mut(link).filter(|link| !link.closing) else {
                         continue;

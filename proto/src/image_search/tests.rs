@@ -20,7 +20,7 @@ fn search(number: u8) -> SearchId {
 }
 
 fn ask(net: &mut Net, node: usize, number: u8) {
-    net.tell(node, Input::Search { search: search(number), name: Some(name()) });
+    net.tell(node, Input::ImageSearch { search: search(number), name: Some(name()) });
 }
 
 fn found_text(number: u8, finder: usize) -> String {
@@ -148,7 +148,7 @@ fn what_comes_late_twice_or_about_something_else_is_no_offer() {
         net.receive(0, link, &found_text(1, 7));
     }
     assert_eq!(net.offers.len(), 1, "one of each finder");
-    net.tell(0, Input::SearchDone { search: search(1) });
+    net.tell(0, Input::ImageSearchDone { search: search(1) });
     net.receive(0, link, &found_text(1, 8));
     assert_eq!(net.offers.len(), 1, "too late");
     assert_eq!(net.cores[0].counters().founds_dropped, 3);
@@ -175,7 +175,7 @@ fn own_searches_are_bounded() {
     }
     let refused = search(u8::try_from(limits::SEARCHES).unwrap());
     assert_eq!(net.searches_over, [(0, refused, SearchEnd::Refused)]);
-    net.tell(0, Input::SearchDone { search: search(0) });
+    net.tell(0, Input::ImageSearchDone { search: search(0) });
     ask(&mut net, 0, 200);
     assert_eq!(net.searches_over.len(), 1, "there is room again");
 }
@@ -207,7 +207,7 @@ fn questions_of_one_link_are_bounded_and_what_is_remembered_too() {
 #[test]
 fn answers_on_one_link_never_fill_the_room_for_control_frames() {
     let mut net = settled(Net::line(3));
-    net.tell(0, Input::Search { search: search(1), name: None });
+    net.tell(0, Input::ImageSearch { search: search(1), name: None });
     let link = net.link_between(1, 2);
     let names = || (0..200).map(|number| format!("{number:080}.jpg"));
     let images: Vec<_> = names().map(|name| ImageInfo { name: name.parse().unwrap(), size: 1, sha256: None }).collect();

@@ -6,17 +6,17 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::Protocol;
+use crate::Node;
 use crate::address::PeerAddress;
-use crate::event::{Event, GenesisStep};
+use crate::event::{BootstrapStep, Event};
 use crate::id::LinkId;
 use crate::membership::slot_search::{LEAST, Purpose};
-use crate::peers::address_book::{Source, State};
+use crate::peers::address_book::{AddressSource, AddressState};
 use crate::wire::Want;
 
 /// How far joining through genesis has come.
 #[derive(Debug, Default)]
-pub(crate) struct Genesis {
+pub(crate) struct Bootstrap {
     joining: bool,
     begun: bool,
     /// Whom genesis named, and has not been tried.
@@ -25,7 +25,7 @@ pub(crate) struct Genesis {
     trying: Option<PeerAddress>,
 }
 
-impl Genesis {
+impl Bootstrap {
     /// Before the beginning: nothing is searched yet.
     pub(crate) fn wait(&mut self) {
         self.joining = true;
@@ -37,7 +37,7 @@ impl Genesis {
     }
 }
 
-impl Protocol {
+impl Node {
     /// Begins to join through the genesis node, if there is one.
     pub(crate) fn begin_genesis(&mut self, now: Instant) {
         if std::mem::replace(&mut self.overlay.genesis.begun, true) {
@@ -45,13 +45,13 @@ impl Protocol {
         }
         let Some(address) = self.config.genesis.clone() else { return self.finish_genesis(now) };
         if address == self.config.address {
-            self.notify(Event::Genesis(GenesisStep::Ourselves { address }));
+            self.notify(Event::Bootstrap(BootstrapStep::Ourselves { address }));
             return self.finish_genesis(now);
         }
         // A person named it: it is never forgotten, and is found though it starts last.
-        self.peers.add(&address, Source::Known, now, &self.config.limits);
-        self.notify(Event::Genesis(GenesisStep::Asking { address: address.clone() }));
-        if !self.dial_for(now, &address, Purpose::Genesis) {
+        self.peers.add(&address, AddressSource::Known, now, &self.config.limits);
+        self.notify(Event::Bootstrap(BootstrapStep::Asking { address: address.clone() }));
+        if !self.dial_for(now, &address, Purpose::Bootstrap) {
             self.finish_genesis(now);
         }
     }
@@ -60,15 +60,15 @@ impl Protocol {
     pub(crate) fn on_genesis_failed(&mut self, now: Instant, error: &str) {
         if let Some(address) = self.config.genesis.clone().filter(|_| self.overlay.genesis.joining) {
             let others = self.peers.others().saturating_sub(1);
-            self.notify(Event::Genesis(GenesisStep::Failed { address, error: error.to_owned(), others }));
+            self.notify(Event::Bootstrap(BootstrapStep::Failed { address, error: error.to_owned(), others }));
             self.finish_genesis(now);
         }
     }
 
-    /// The genesis node's address is one more name of ours, as its greeting shows: that is said once.
+    /// The genesis node's address is one more name of ours, as its identity shows: that is said once.
     pub(crate) fn on_genesis_ourselves(&mut self, now: Instant, address: &PeerAddress) {
-        self.peers.set_state(address, State::Myself);
-        self.notify(Event::Genesis(GenesisStep::Ourselves { address: address.clone() }));
+        self.peers.set_state(address, AddressState::Myself);
+        self.notify(Event::Bootstrap(BootstrapStep::Ourselves { address: address.clone() }));
         self.finish_genesis(now);
     }
 
@@ -78,7 +78,7 @@ impl Protocol {
         let others = named.iter().filter(|address| **address != self.config.address).cloned();
         self.overlay.genesis.named = others.collect();
         if self.overlay.genesis.named.is_empty() {
-            self.notify(Event::Genesis(GenesisStep::Alone { address: address.clone() }));
+            self.notify(Event::Bootstrap(BootstrapStep::Alone { address: address.clone() }));
             self.overlay.genesis.named.push_back(address);
         }
         self.next_genesis(now);
@@ -89,7 +89,7 @@ impl Protocol {
         if !self.overlay.genesis.joining || self.overlay.genesis.trying.is_some() {
             return;
         }
-        let asking = |purpose: &Purpose| *purpose == Purpose::Genesis;
+        let asking = |purpose: &Purpose| *purpose == Purpose::Bootstrap;
         let seeking = &self.overlay.seeking;
         if seeking.open.values().any(asking) || seeking.flying.values().any(asking) {
             return;
@@ -97,7 +97,7 @@ impl Protocol {
         while let Some(address) = self.overlay.genesis.named.pop_front() {
             if self.dial_for(now, &address, Purpose::Place { insist: false, moved_by: None }) {
                 if Some(&address) != self.config.genesis.as_ref() {
-                    self.notify(Event::Genesis(GenesisStep::Named { address: address.clone() }));
+                    self.notify(Event::Bootstrap(BootstrapStep::Named { address: address.clone() }));
                 }
                 self.overlay.genesis.trying = Some(address);
                 return;
@@ -129,7 +129,7 @@ impl Protocol {
             return;
         }
         let peer = self.name_of(link);
-        self.notify(Event::Genesis(GenesisStep::Joined { peer }));
+        self.notify(Event::Bootstrap(BootstrapStep::Joined { peer }));
         if address != self.config.genesis {
             self.ask(now, link, Want::Neighbours);
         }
@@ -141,7 +141,7 @@ impl Protocol {
         let trying = self.overlay.genesis.trying.take();
         if trying.is_some() && trying == self.links.get(link).and_then(|link| link.dialled.clone()) {
             let peer = self.name_of(link);
-            self.notify(Event::Genesis(GenesisStep::Neighbours { peer, addresses }));
+            self.notify(Event::Bootstrap(BootstrapStep::Neighbours { peer, addresses }));
         }
     }
 
@@ -150,7 +150,7 @@ impl Protocol {
         self.overlay.genesis.joining = false;
         self.overlay.genesis.named.clear();
         if self.config.max_peers.is_none() {
-            let waiting = self.peers.iter().filter(|(_, peer)| peer.state == State::Waiting);
+            let waiting = self.peers.iter().filter(|(_, peer)| peer.state == AddressState::AckWaiters);
             let waiting: Vec<PeerAddress> = waiting.map(|(address, _)| address.clone()).collect();
             for address in waiting {
                 self.dial_at(&address, now);

@@ -18,7 +18,7 @@ use crate::id::{LinkId, Session};
 use crate::membership::slot_search::Purpose;
 use crate::timers::Timer;
 use crate::wire::Beacon;
-use crate::{Lane, Protocol};
+use crate::{Lane, Node};
 
 /// How often a root sends its beacon.
 const BEACON_EVERY: Duration = Duration::from_secs(10);
@@ -43,7 +43,7 @@ const MERGE_WITHIN: Duration = Duration::from_secs(5);
 
 /// The part of the network that we are in.
 #[derive(Debug)]
-pub(crate) struct Island {
+pub(crate) struct Partitions {
     own: Session,
     root: Session,
     seq: u64,
@@ -53,7 +53,7 @@ pub(crate) struct Island {
     next_merge: Option<Instant>,
 }
 
-impl Island {
+impl Partitions {
     pub(crate) fn new(own: Session, now: Instant) -> Self {
         Self { own, root: own, seq: 0, heard: now, since: now, spent: VecDeque::new(), next_merge: None }
     }
@@ -102,7 +102,7 @@ impl Island {
     }
 }
 
-impl Protocol {
+impl Node {
     pub(crate) fn on_beacon_due(&mut self, now: Instant) {
         self.timers.set(Timer::Beacon, now + BEACON_EVERY);
         if self.overlay.island.beat(now) {
@@ -161,10 +161,10 @@ impl Protocol {
         }
         let name = gave_up.map(|link| self.name_of(link));
         if let Some(link) = gave_up {
-            self.counters.links_given_up += 1;
+            self.counters.partitions_healed += 1;
             self.send_on(now, link, None, "this place links another part of the network now");
         }
-        self.notify(Event::Merging { address: address.clone(), gave_up: name });
+        self.notify(Event::HealingPartition { address: address.clone(), gave_up: name });
         self.overlay.seeking.merge = Some((address.clone(), now + MERGE_WITHIN));
         self.merge(now);
     }
@@ -192,7 +192,7 @@ mod tests {
     fn the_least_root_is_taken_and_its_later_beacons_are_passed_on() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut island = Island::new(root(5), start);
+        let mut island = Partitions::new(root(5), start);
         assert!(!island.take(at(1), Beacon { root: root(7), seq: 1 }), "a greater one");
         assert!(island.take(at(1), Beacon { root: root(3), seq: 4 }));
         assert!(!island.take(at(2), Beacon { root: root(3), seq: 4 }), "heard already");
@@ -207,7 +207,7 @@ mod tests {
     fn a_silent_root_is_given_up_and_its_old_beacons_bring_it_not_back() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut island = Island::new(root(5), start);
+        let mut island = Partitions::new(root(5), start);
         assert!(island.take(at(0), Beacon { root: root(3), seq: 4 }));
         assert!(!island.beat(at(30)));
         assert!(island.beat(at(40)) && island.root() == root(5));

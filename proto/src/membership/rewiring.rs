@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-use crate::Protocol;
+use crate::Node;
 use crate::address::PeerAddress;
 use crate::event::Event;
 use crate::membership::slot_search::Purpose;
-use crate::peers::address_book::State;
+use crate::peers::address_book::AddressState;
 use crate::timers::Timer;
 
 /// How long after its start a node moves its first link, at least; the wait is drawn from one to two and a half of it. By then most who came together have their places.
@@ -44,7 +44,7 @@ const MOVE_WITHIN: Duration = Duration::from_secs(5);
 
 /// What is under way.
 #[derive(Debug, Default)]
-pub(crate) struct Mixing {
+pub(crate) struct Rewiring {
     /// How many links are still to be moved.
     moves: u32,
     /// How many steps the walk has left, and how many dials for them.
@@ -56,7 +56,7 @@ pub(crate) struct Mixing {
     moved: Option<(PeerAddress, PeerAddress, Instant)>,
 }
 
-impl Protocol {
+impl Node {
     /// Sets the time of the first move, if there is a cap for which it is of use.
     pub(crate) fn schedule_mixing(&mut self, now: Instant) {
         let Some(most) = self.config.max_peers.filter(|most| *most >= LEAST_CAP) else { return };
@@ -82,7 +82,7 @@ impl Protocol {
 
     /// The walk begins at a random address of our table.
     fn walk_from_here(&mut self, now: Instant) {
-        let well = self.peers.iter().filter(|(_, peer)| peer.state == State::Waiting && peer.failures == 0);
+        let well = self.peers.iter().filter(|(_, peer)| peer.state == AddressState::AckWaiters && peer.failures == 0);
         let choice = well.map(|(address, _)| address.clone()).collect();
         self.step(now, choice);
     }
@@ -94,7 +94,7 @@ impl Protocol {
         {
             self.overlay.mixing.dials -= 1;
             if self.dial_for(now, &next, Purpose::Walk) {
-                self.counters.visits += 1;
+                self.counters.shuffles += 1;
                 return;
             }
             choice.retain(|address| *address != next);
@@ -117,7 +117,7 @@ impl Protocol {
             return self.move_link(now, address);
         }
         let last = mixing.last.replace(address);
-        let idle = |at: &PeerAddress| self.peers.get(at).is_some_and(|peer| peer.state == State::Waiting);
+        let idle = |at: &PeerAddress| self.peers.get(at).is_some_and(|peer| peer.state == AddressState::AckWaiters);
         let choice: Vec<PeerAddress> =
             told.iter().filter(|at| Some(*at) != last.as_ref() && idle(at)).cloned().collect();
         if choice.is_empty() { self.walk_from_here(now) } else { self.step(now, choice) }
@@ -132,10 +132,10 @@ impl Protocol {
         let dialled = |link| Some((link, self.links.get(link)?.dialled.clone()?));
         let Some((left, address)) = choice.filter_map(dialled).next() else { return };
         let from = self.name_of(left);
-        self.counters.links_mixed += 1;
+        self.counters.links_rewired += 1;
         self.send_on(now, left, None, "this link goes to a random node now");
         self.overlay.mixing.moved = Some((to.clone(), address, now + MOVE_WITHIN * 2));
-        self.notify(Event::Moving { from, to: to.clone() });
+        self.notify(Event::Rewiring { from, to: to.clone() });
         self.overlay.seeking.merge = Some((to, now + MOVE_WITHIN));
         self.merge(now);
     }

@@ -15,10 +15,10 @@ use crate::connections::table::{Link, Role};
 use crate::event::Event;
 use crate::id::LinkId;
 use crate::membership::slot_search::Purpose;
-use crate::peers::address_book::{Peer, Source, State};
+use crate::peers::address_book::{AddressSource, AddressState, Peer};
 use crate::timers::Timer;
 use crate::wire::{Sample, Want};
-use crate::{Lane, Output, Protocol, limits};
+use crate::{Lane, Node, Output, limits};
 
 /// How many addresses a node tells at once.
 const TOLD: usize = 8;
@@ -37,7 +37,7 @@ const ASK_SOMEBODY_EVERY: Duration = Duration::from_secs(2);
 /// How long after a change what is remembered over a restart is written.
 const REMEMBER_AFTER: Duration = Duration::from_secs(3);
 
-impl Protocol {
+impl Node {
     /// Until all known peers were tried once visits follow each other sooner.
     pub(crate) fn schedule_visit(&mut self, now: Instant) {
         let new = self.peers.iter().any(|(address, peer)| is_new(peer) && self.can_visit(address));
@@ -56,14 +56,15 @@ impl Protocol {
         if let Some(address) = self.pick(&choice)
             && self.dial_for(now, &address, Purpose::Visit)
         {
-            self.counters.visits += 1;
+            self.counters.shuffles += 1;
         }
         self.schedule_visit(now);
     }
 
     /// Whether an address is neither in use nor waiting because it failed.
     fn can_visit(&self, address: &PeerAddress) -> bool {
-        let idle = self.peers.get(address).is_some_and(|peer| peer.state == State::Waiting && peer.failures == 0);
+        let idle =
+            self.peers.get(address).is_some_and(|peer| peer.state == AddressState::AckWaiters && peer.failures == 0);
         idle || self.is_ready(address)
     }
 
@@ -151,7 +152,7 @@ impl Protocol {
         let purpose = self.overlay.seeking.open.get(&link).cloned();
         let address = self.name_of(link).address;
         match purpose {
-            Some(Purpose::Genesis) => {
+            Some(Purpose::Bootstrap) => {
                 self.close(link, close::NORMAL, "thank you, goodbye");
                 self.on_genesis_named(now, &told);
             }
@@ -183,7 +184,8 @@ impl Protocol {
         let mut new = 0;
         for address in addresses {
             if self.peers.get(address).is_none() {
-                let added = self.peers.add(address, Source::Hearsay(self.scope_of(link)), now, &self.config.limits);
+                let added =
+                    self.peers.add(address, AddressSource::Hearsay(self.scope_of(link)), now, &self.config.limits);
                 new += usize::from(added);
                 self.counters.addresses_without_room += u64::from(!added);
                 if added && self.config.max_peers.is_none() {
@@ -200,7 +202,7 @@ impl Protocol {
         let told: Vec<PeerAddress> = few.filter(|address| self.may_learn(link, address)).cloned().collect();
         let new = self.hear_of(now, link, &told);
         if new > 0 {
-            self.notify(Event::Learned { peer: self.name_of(link), addresses: new });
+            self.notify(Event::AddressesLearned { peer: self.name_of(link), addresses: new });
         }
         self.seek(now);
     }
@@ -211,8 +213,8 @@ impl Protocol {
         let (scope, asker) = (to.scope, asker_of(to));
         let open = self.links.iter().filter(|(id, open)| *id != link && open.takes_transactions());
         let addresses = open.filter_map(|(_, open)| match &open.role {
-            Role::Full(peer) => peer.address.clone(),
-            Role::Plain { .. } => open.dialled.clone(),
+            Role::Native(peer) => peer.address.clone(),
+            Role::Exercise { .. } => open.dialled.clone(),
             _ => None,
         });
         let mut addresses: Vec<PeerAddress> =
@@ -233,7 +235,9 @@ impl Protocol {
         let mut others: Vec<PeerAddress> = self
             .peers
             .iter()
-            .filter(|(_, peer)| peer.state == State::Waiting && peer.failures == 0 && peer.last_up.is_some_and(fresh))
+            .filter(|(_, peer)| {
+                peer.state == AddressState::AckWaiters && peer.failures == 0 && peer.last_up.is_some_and(fresh)
+            })
             .map(|(address, _)| address.clone())
             .collect();
         others.shuffle(&mut self.rng);
@@ -263,20 +267,20 @@ impl Protocol {
             .peers
             .iter()
             .filter_map(|(address, peer)| match peer.state {
-                State::Myself => None,
-                State::Connected(_) => Some((None, address)),
+                AddressState::Myself => None,
+                AddressState::Connected(_) => Some((None, address)),
                 _ => peer.last_up.map(|up| (Some(std::cmp::Reverse(up)), address)),
             })
             .collect();
         up.sort_unstable();
-        let addresses = up.into_iter().take(limits::REMEMBERED_PEERS).map(|(_, address)| address.clone()).collect();
-        self.outbox.push_back(Output::Remember { addresses });
+        let addresses = up.into_iter().take(limits::PEER_CACHE).map(|(_, address)| address.clone()).collect();
+        self.outbox.push_back(Output::SavePeerCache { addresses });
     }
 }
 
 /// Whether a person named an address that has led nowhere so far, and has not failed.
 fn is_new(peer: &Peer) -> bool {
-    peer.known && peer.last_up.is_none() && peer.failures == 0 && peer.state == State::Waiting
+    peer.known && peer.last_up.is_none() && peer.failures == 0 && peer.state == AddressState::AckWaiters
 }
 
 /// Where the other end of a link says that it is: it need not be told of itself.

@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 
 use crate::Lane;
-use crate::Protocol;
+use crate::Node;
 use crate::address::PeerAddress;
 use crate::connections::lifecycle::close;
-use crate::connections::table::{Guest, Link, Role};
+use crate::connections::table::{Link, PendingPeer, Role};
 use crate::event::Event;
 use crate::id::{LinkId, NodeId};
 use crate::membership::slots::Group;
-use crate::peers::address_book::{Source, State};
+use crate::peers::address_book::{AddressSource, AddressState};
 use crate::timers::Timer;
 use crate::wire::{Handshake, Join, Want};
 
@@ -59,14 +59,14 @@ pub(crate) enum Purpose {
     /// The same, as a step of a random walk: the next one leads on from there.
     Walk,
     /// The address of a node to begin with, from the genesis node.
-    Genesis,
+    Bootstrap,
     /// To tell a plain peer of others: we have no place for it.
     Redirect,
 }
 
 /// The search.
 #[derive(Debug)]
-pub(crate) struct Seeking {
+pub(crate) struct SlotSearch {
     /// What the dials under way are for; the others are for a place.
     pub(crate) flying: BTreeMap<PeerAddress, Purpose>,
     /// What open links were dialled for.
@@ -87,7 +87,7 @@ pub(crate) struct Seeking {
     pub(crate) merge: Option<(PeerAddress, Instant)>,
 }
 
-impl Default for Seeking {
+impl Default for SlotSearch {
     fn default() -> Self {
         Self {
             flying: BTreeMap::new(),
@@ -105,7 +105,7 @@ impl Default for Seeking {
     }
 }
 
-impl Seeking {
+impl SlotSearch {
     /// These are asked before all others.
     pub(crate) fn hint(&mut self, addresses: &[PeerAddress]) {
         for address in addresses.iter().rev() {
@@ -147,16 +147,16 @@ enum Need {
     Urgent,
 }
 
-impl Protocol {
+impl Node {
     fn flying_places(&self) -> usize {
         self.overlay.seeking.flying.values().filter(|purpose| matches!(purpose, Purpose::Place { .. })).count()
     }
 
     /// How many requests for somebody else's place are under way. Each brings two: that one, and whoever had it comes here.
     fn insisting(&self) -> usize {
-        let Seeking { flying, open, .. } = &self.overlay.seeking;
+        let SlotSearch { flying, open, .. } = &self.overlay.seeking;
         let insists = |purpose: &Purpose| matches!(purpose, Purpose::Place { insist: true, .. });
-        let waits = |link: LinkId| self.links.get(link).and_then(Link::full).is_some_and(|peer| !peer.greeted);
+        let waits = |link: LinkId| self.links.get(link).and_then(Link::full).is_some_and(|peer| !peer.hello_received);
         let open = open.iter().filter(|(link, purpose)| insists(purpose) && waits(**link));
         flying.values().filter(|purpose| insists(purpose)).count() + open.count()
     }
@@ -257,7 +257,7 @@ impl Protocol {
             .filter(|(_, peer)| {
                 let answers = peer.failures == 0 || (peer.known && taken == 0);
                 let pressed = peer.pressed.is_some_and(|at| now.saturating_duration_since(at) < PRESS_EVERY);
-                peer.state == State::Waiting && answers && !pressed
+                peer.state == AddressState::AckWaiters && answers && !pressed
             })
             .map(|(address, _)| address.clone())
             .collect();
@@ -267,7 +267,7 @@ impl Protocol {
         seeking.again_at = Some(now + slower.min(ASK_AGAIN_MAX));
         self.press(now, &address);
         if insist {
-            self.notify(Event::Insisting { address: address.clone() });
+            self.notify(Event::RequestingSlot { address: address.clone() });
         }
         let again = Purpose::Place { insist, moved_by: None };
         self.dial_for(now, &address, again).then_some(address)
@@ -288,7 +288,7 @@ impl Protocol {
     }
 
     pub(crate) fn is_ready(&self, address: &PeerAddress) -> bool {
-        self.peers.get(address).is_some_and(|peer| peer.state == State::Waiting)
+        self.peers.get(address).is_some_and(|peer| peer.state == AddressState::AckWaiters)
             && self.timers.due(&Timer::Dial(address.clone())).is_none()
     }
 
@@ -321,14 +321,16 @@ impl Protocol {
 
     /// Dials an address for a purpose; `false` if it is in use, or may not be dialled now.
     pub(crate) fn dial_for(&mut self, now: Instant, address: &PeerAddress, purpose: Purpose) -> bool {
-        if self.ending || self.peers.get(address).is_none_or(|peer| peer.state != State::Waiting) {
+        if self.ending || self.peers.get(address).is_none_or(|peer| peer.state != AddressState::AckWaiters) {
             return false;
         }
         self.timers.cancel(&Timer::Dial(address.clone()));
         self.overlay.seeking.flying.insert(address.clone(), purpose);
         self.on_dial_due(now, address.clone());
-        let under_way =
-            self.peers.get(address).is_some_and(|peer| matches!(peer.state, State::Attempting | State::Queued));
+        let under_way = self
+            .peers
+            .get(address)
+            .is_some_and(|peer| matches!(peer.state, AddressState::Attempting | AddressState::Queued));
         if !under_way {
             self.overlay.seeking.flying.remove(address);
         }
@@ -346,7 +348,7 @@ impl Protocol {
     /// A dial came to nothing.
     pub(crate) fn on_flight_failed(&mut self, now: Instant, address: &PeerAddress, error: &str) {
         match self.overlay.seeking.flying.remove(address) {
-            Some(Purpose::Genesis) => self.on_genesis_failed(now, error),
+            Some(Purpose::Bootstrap) => self.on_genesis_failed(now, error),
             Some(Purpose::Walk) => self.on_walk_missed(now),
             Some(Purpose::Place { .. }) => self.on_move_missed(now, address),
             _ => {}
@@ -359,7 +361,7 @@ impl Protocol {
     pub(crate) fn send_join(&mut self, link: LinkId) {
         let (insist, want, moved_by) = match self.overlay.seeking.open.get(&link) {
             Some(Purpose::Place { insist, moved_by }) => (*insist, None, *moved_by),
-            Some(Purpose::Visit | Purpose::Walk | Purpose::Genesis) => (false, Some(Want::Random), None),
+            Some(Purpose::Visit | Purpose::Walk | Purpose::Bootstrap) => (false, Some(Want::Random), None),
             Some(Purpose::Redirect) | None => (self.insists_without_cap(link), None, None),
         };
         if self.config.max_peers.is_none() && !insist && want.is_none() {
@@ -381,12 +383,13 @@ impl Protocol {
         let Some(opened) = self.links.get_mut(link) else { return };
         let id = opened.name().node;
         if let Some(address) = &opened.dialled {
-            self.peers.set_state(address, State::Connected(link));
+            self.peers.set_state(address, AddressState::Connected(link));
         }
         match purpose {
-            Some(Purpose::Visit | Purpose::Walk | Purpose::Genesis) => {
+            Some(Purpose::Visit | Purpose::Walk | Purpose::Bootstrap) => {
                 if let Some(id) = id {
-                    opened.role = Role::Guest(Guest { id, node: None, addresses: Vec::new(), insists: false });
+                    opened.role =
+                        Role::AwaitingAdmission(PendingPeer { id, node: None, addresses: Vec::new(), insists: false });
                 }
                 self.overlay.seeking.open.extend(purpose.map(|purpose| (link, purpose)));
                 self.overlay.asked.insert(link);
@@ -405,7 +408,7 @@ impl Protocol {
 
     /// A dial led to nobody new.
     pub(crate) fn on_missed(&mut self, now: Instant, address: &PeerAddress, purpose: Option<&Purpose>, why: &str) {
-        if purpose == Some(&Purpose::Genesis) {
+        if purpose == Some(&Purpose::Bootstrap) {
             self.on_genesis_failed(now, why);
         }
         match purpose {
@@ -429,7 +432,7 @@ impl Protocol {
         if self.ending {
             return;
         }
-        if purpose == Some(&Purpose::Genesis) && !answered {
+        if purpose == Some(&Purpose::Bootstrap) && !answered {
             self.on_genesis_failed(now, cause);
         }
         if purpose == Some(&Purpose::Walk) && !answered {
@@ -461,11 +464,11 @@ impl Protocol {
         let declined = self.peers.get(address).and_then(|peer| peer.declined_until).filter(|until| now < *until);
         let until = match (declined, purpose) {
             (Some(until), _) => Some(until),
-            (None, Some(Purpose::Visit | Purpose::Walk | Purpose::Genesis)) if answered => None,
+            (None, Some(Purpose::Visit | Purpose::Walk | Purpose::Bootstrap)) if answered => None,
             (None, _) if closed.closing && self.config.max_peers.is_some() => Some(now + REST),
             _ => return false,
         };
-        self.peers.set_state(address, State::Waiting);
+        self.peers.set_state(address, AddressState::AckWaiters);
         if let Some(peer) = self.peers.get_mut(address) {
             peer.failures = 0;
             peer.last_up = Some(now);
@@ -484,15 +487,15 @@ impl Protocol {
         if self.config.max_peers.is_none() {
             return false;
         }
-        let Some(Role::Plain { address: Some(address) }) = self.links.get(link).map(|link| &link.role) else {
+        let Some(Role::Exercise { address: Some(address) }) = self.links.get(link).map(|link| &link.role) else {
             return true;
         };
         let address = address.clone();
         if !self.may_learn(link, &address) {
             return true;
         }
-        self.peers.add(&address, Source::Hello(self.scope_of(link)), now, &self.config.limits);
-        let idle = self.peers.get(&address).is_some_and(|peer| peer.state == State::Waiting);
+        self.peers.add(&address, AddressSource::Hello(self.scope_of(link)), now, &self.config.limits);
+        let idle = self.peers.get(&address).is_some_and(|peer| peer.state == AddressState::AckWaiters);
         if idle && self.takes_plain(now) {
             if let Some(peer) = self.peers.get_mut(&address) {
                 peer.failures = 0;
@@ -517,7 +520,7 @@ impl Protocol {
         let frame = Handshake { addresses, dropped: 0, node: None }.to_frame();
         self.send(vec![link], frame, Lane::Control);
         self.close(link, close::TRY_AGAIN_LATER, "this node has no free place");
-        self.counters.plain_redirected += 1;
+        self.counters.exercise_redirected += 1;
         self.notify(Event::Declined { peer: self.name_of(link), others });
     }
 }

@@ -15,18 +15,18 @@ use rand::RngExt;
 
 use crate::address::{PeerAddress, Scope};
 use crate::connections::lifecycle::close;
-use crate::connections::table::{Guest, Link, Role};
+use crate::connections::table::{Link, PendingPeer, Role};
 use crate::event::Event;
-use crate::id::{Greeting, LinkId, NodeId};
-use crate::membership::bootstrap::Genesis;
-use crate::membership::partitions::Island;
-use crate::membership::rewiring::Mixing;
-use crate::membership::slot_search::{Purpose, Seeking};
-use crate::peers::address_book::{Source, State};
-use crate::peers::reputation::Offence;
+use crate::id::{LinkId, NodeId, UpgradeIdentity};
+use crate::membership::bootstrap::Bootstrap;
+use crate::membership::partitions::Partitions;
+use crate::membership::rewiring::Rewiring;
+use crate::membership::slot_search::{Purpose, SlotSearch};
+use crate::peers::address_book::{AddressSource, AddressState};
+use crate::peers::reputation::Violation;
 use crate::timers::Timer;
 use crate::wire::{Declined, Join, NodeInfo};
-use crate::{Lane, Protocol, limits};
+use crate::{Lane, Node, limits};
 
 /// How long a node that has introduced itself may take to say what it wants.
 const JOIN_PATIENCE: Duration = Duration::from_secs(1);
@@ -57,11 +57,11 @@ const TOLD: u32 = 20;
 
 /// What a node with a cap remembers besides its tables.
 #[derive(Debug)]
-pub(crate) struct Overlay {
-    pub(crate) seeking: Seeking,
-    pub(crate) island: Island,
-    pub(crate) genesis: Genesis,
-    pub(crate) mixing: Mixing,
+pub(crate) struct Slots {
+    pub(crate) seeking: SlotSearch,
+    pub(crate) island: Partitions,
+    pub(crate) genesis: Bootstrap,
+    pub(crate) mixing: Rewiring,
     /// Links on which we asked for addresses and got none yet.
     pub(crate) asked: BTreeSet<LinkId>,
     /// Nodes that we sent on a moment ago: they have a free place. At most a few.
@@ -103,13 +103,13 @@ impl Group {
     }
 }
 
-impl Overlay {
-    pub(crate) fn new(island: Island, genesis: Genesis) -> Self {
+impl Slots {
+    pub(crate) fn new(island: Partitions, genesis: Bootstrap) -> Self {
         Self {
-            seeking: Seeking::default(),
+            seeking: SlotSearch::default(),
             island,
             genesis,
-            mixing: Mixing::default(),
+            mixing: Rewiring::default(),
             asked: BTreeSet::new(),
             left: VecDeque::new(),
             held: None,
@@ -134,15 +134,15 @@ impl Overlay {
     }
 }
 
-impl Protocol {
+impl Node {
     /// Begins to find peers: through genesis, by places if there is a cap, else by dialling everybody. Remembered peers serve those that look for a few.
     pub(crate) fn begin(&mut self, now: Instant) {
         let capped = self.config.max_peers.is_some();
         if capped || self.config.genesis.is_some() {
             let remembered = std::mem::take(&mut self.config.remembered_peers);
-            for address in remembered.iter().take(limits::REMEMBERED_PEERS) {
+            for address in remembered.iter().take(limits::PEER_CACHE) {
                 // Whoever told of them is forgotten: their names may lead to nothing near.
-                self.peers.add(address, Source::Hearsay(Scope::Public), now, &self.config.limits);
+                self.peers.add(address, AddressSource::Hearsay(Scope::Public), now, &self.config.limits);
             }
         }
         if capped {
@@ -161,7 +161,7 @@ impl Protocol {
 
     /// Whether the other end of a link is a full peer without a place.
     pub(crate) fn is_guest(&self, link: LinkId) -> bool {
-        matches!(self.links.get(link).map(|link| &link.role), Some(Role::Guest(_)))
+        matches!(self.links.get(link).map(|link| &link.role), Some(Role::AwaitingAdmission(_)))
     }
 
     /// How many places are taken, or held for somebody else than whom the node `by` sent.
@@ -178,7 +178,7 @@ impl Protocol {
     fn linked_places(&self) -> usize {
         let open = || self.links.iter().filter(|(_, link)| !link.closing);
         let full: BTreeSet<NodeId> = open().filter_map(|(_, link)| link.full()).map(|peer| peer.id).collect();
-        let plain = |link: &Link| matches!(link.role, Role::Plain { .. }) && link.dialled.is_some();
+        let plain = |link: &Link| matches!(link.role, Role::Exercise { .. }) && link.dialled.is_some();
         full.len() + open().filter(|(_, link)| plain(link)).count()
     }
 
@@ -202,7 +202,7 @@ impl Protocol {
 
     /// How many places nodes of the exercise have.
     pub(crate) fn plain_places(&self) -> usize {
-        let plain = |link: &Link| !link.closing && matches!(link.role, Role::Plain { .. }) && link.dialled.is_some();
+        let plain = |link: &Link| !link.closing && matches!(link.role, Role::Exercise { .. }) && link.dialled.is_some();
         self.links.iter().filter(|(_, link)| plain(link)).count()
     }
 
@@ -238,7 +238,7 @@ impl Protocol {
         let most = self.config.max_peers.map_or(limits::HANDSHAKE_ADDRESSES, |_| limits::SAMPLE_ADDRESSES);
         let Some(opened) = self.links.get_mut(link) else { return false };
         if matches!(opened.role, Role::Client) {
-            opened.role = Role::Guest(Guest {
+            opened.role = Role::AwaitingAdmission(PendingPeer {
                 id: node.id,
                 node: Some(Box::new(node.clone())),
                 addresses: addresses[..addresses.len().min(most)].to_vec(),
@@ -246,12 +246,12 @@ impl Protocol {
             });
             self.timers.set(Timer::Answer(link), now + JOIN_PATIENCE);
         }
-        matches!(self.links.get(link).map(|link| &link.role), Some(Role::Guest(_)))
+        matches!(self.links.get(link).map(|link| &link.role), Some(Role::AwaitingAdmission(_)))
     }
 
     /// A guest did not say what it wants, or its probe takes too long.
     pub(crate) fn on_guest_over(&mut self, now: Instant, link: LinkId) -> bool {
-        let Some(Role::Guest(guest)) = self.links.get(link).map(|link| &link.role) else { return false };
+        let Some(Role::AwaitingAdmission(guest)) = self.links.get(link).map(|link| &link.role) else { return false };
         self.timers.cancel(&Timer::Answer(link));
         if guest.node.is_some() && guest.insists {
             self.decline(now, link);
@@ -264,8 +264,8 @@ impl Protocol {
     pub(crate) fn on_join(&mut self, now: Instant, link: LinkId, join: &Join) {
         let Some(open) = self.links.get(link) else { return };
         let claimed = match &open.role {
-            Role::Guest(Guest { node: Some(node), .. }) => node.address.clone(),
-            Role::Full(peer) if peer.greeted => peer.address.clone(),
+            Role::AwaitingAdmission(PendingPeer { node: Some(node), .. }) => node.address.clone(),
+            Role::Native(peer) if peer.hello_received => peer.address.clone(),
             _ => return self.fault(link, "JOIN: a HANDSHAKE comes first"),
         };
         if let Some(want) = join.want {
@@ -283,7 +283,7 @@ impl Protocol {
 
     /// A guest wants a place: it gets one, or somebody else's, or is sent on.
     fn give_place(&mut self, now: Instant, link: LinkId, join: &Join) {
-        let Some(Role::Guest(guest)) = self.links.get(link).map(|link| &link.role) else { return };
+        let Some(Role::AwaitingAdmission(guest)) = self.links.get(link).map(|link| &link.role) else { return };
         let (id, node) = (guest.id, guest.node.clone());
         let twin = self.links.to_node(id, Some(link)).is_some();
         if twin || self.takes(now, join.moved_by) || (join.insist && !self.is_full(now, join.moved_by)) {
@@ -304,7 +304,7 @@ impl Protocol {
     /// A guest becomes a peer.
     fn let_in(&mut self, now: Instant, link: LinkId) {
         self.timers.cancel(&Timer::Answer(link));
-        let Some(Role::Guest(guest)) = self.links.get_mut(link).map(|link| &mut link.role) else { return };
+        let Some(Role::AwaitingAdmission(guest)) = self.links.get_mut(link).map(|link| &mut link.role) else { return };
         let (node, addresses) = (guest.node.take(), std::mem::take(&mut guest.addresses));
         if let Some(node) = node {
             self.welcome(now, link, &node);
@@ -317,7 +317,7 @@ impl Protocol {
         let peer = self.name_of(link);
         let others = self.send_declined(now, link, RETRY_AFTER, None);
         self.close(link, close::TRY_AGAIN_LATER, "this node has no free place");
-        self.counters.places_declined += 1;
+        self.counters.slots_declined += 1;
         let (since, count) = self.overlay.told.unwrap_or((now, 0));
         let over = now.saturating_duration_since(since) >= Duration::from_secs(10);
         self.overlay.told = Some(if over { (now, 1) } else { (since, count.saturating_add(1)) });
@@ -370,9 +370,9 @@ impl Protocol {
         if !self.may_learn(link, &address) || self.link_to_split(now, &address).is_none() {
             return false;
         }
-        self.peers.add(&address, Source::Hello(self.scope_of(link)), now, &self.config.limits);
+        self.peers.add(&address, AddressSource::Hello(self.scope_of(link)), now, &self.config.limits);
         let probing = self.probe(now, link, &address);
-        if let Some(Role::Guest(guest)) = self.links.get_mut(link).map(|link| &mut link.role) {
+        if let Some(Role::AwaitingAdmission(guest)) = self.links.get_mut(link).map(|link| &mut link.role) {
             guest.insists = probing;
         }
         probing
@@ -384,16 +384,16 @@ impl Protocol {
         now: Instant,
         link: LinkId,
         address: &PeerAddress,
-        greeting: Option<Greeting>,
+        identity: Option<UpgradeIdentity>,
     ) -> bool {
         let guest = match self.links.get(link).filter(|link| !link.closing).map(|link| &link.role) {
-            Some(Role::Guest(guest)) if guest.insists => guest,
+            Some(Role::AwaitingAdmission(guest)) if guest.insists => guest,
             _ => return false,
         };
-        let right = greeting.is_some_and(|greeting| {
-            guest.node.as_ref().is_some_and(|node| greeting == Greeting { node: node.id, session: node.session })
+        let right = identity.is_some_and(|identity| {
+            guest.node.as_ref().is_some_and(|node| identity == UpgradeIdentity { node: node.id, session: node.session })
         });
-        self.peers.set_state(address, State::Waiting);
+        self.peers.set_state(address, AddressState::AckWaiters);
         if right && !self.is_full(now, None) {
             self.let_in(now, link);
         } else if let Some(victim) = self.link_to_split(now, address).filter(|_| right) {
@@ -410,10 +410,10 @@ impl Protocol {
         if self.links.get(victim).is_some_and(|link| now.saturating_duration_since(link.opened) >= OLD) {
             self.overlay.split_old = Some(now);
         }
-        self.counters.links_split += 1;
+        self.counters.slots_swapped += 1;
         self.send_on(now, victim, Some(address), "your place went to a node that had none; it holds one for you");
         self.let_in(now, newcomer);
-        self.notify(Event::Split { joiner, moved });
+        self.notify(Event::SlotSwapped { joiner, moved });
     }
 
     /// Gives up a link: the other end is told where to go.
@@ -471,16 +471,16 @@ impl Protocol {
     /// The other end has no place for us, or gives ours away. Only whom we asked, or who is linked to us, can say so.
     pub(crate) fn on_declined(&mut self, now: Instant, link: LinkId, declined: &Declined) {
         let Some(open) = self.links.get(link) else { return };
-        let asked = open.dialled.is_some() && matches!(&open.role, Role::Full(peer) if !peer.greeted);
-        let linked = matches!(&open.role, Role::Full(peer) if peer.greeted);
+        let asked = open.dialled.is_some() && matches!(&open.role, Role::Native(peer) if !peer.hello_received);
+        let linked = matches!(&open.role, Role::Native(peer) if peer.hello_received);
         if !asked && !linked {
             self.counters.answers_unsolicited += 1;
-            return self.offend(link, Offence::Unasked, "DECLINED: nobody asked; ignored");
+            return self.offend(link, Violation::Unasked, "DECLINED: nobody asked; ignored");
         }
         let (peer, by) = (self.name_of(link), open.full().map(|peer| peer.id));
         let address = peer.address.clone();
         self.counters.addresses_dropped += declined.dropped as u64;
-        self.counters.places_refused += 1;
+        self.counters.slots_refused += 1;
         self.close(link, close::NORMAL, "goodbye");
         let told: Vec<PeerAddress> = declined.addresses.iter().filter(|at| self.may_learn(link, at)).cloned().collect();
         if self.config.max_peers.is_some() {
@@ -493,7 +493,7 @@ impl Protocol {
             address.as_ref().map_or(RETRY_AFTER, |address| self.note_declined(now, address, declined.retry_after));
         if linked {
             let next = told.first().cloned();
-            self.notify(Event::Moved { peer, next: next.clone() });
+            self.notify(Event::SlotTaken { peer, next: next.clone() });
             if let (Some(next), Some(_)) = (next, self.config.max_peers) {
                 self.dial_for(now, &next, Purpose::Place { insist: false, moved_by: by });
             }

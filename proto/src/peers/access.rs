@@ -1,7 +1,7 @@
 //! Who is let in: whether nodes of the exercise and clients without a certificate are, who is denied by name or address, and who alone is allowed.
 //!
-//! In a closed network the shell has proved who is at the other end before a link opens ([`Input::Certified`](crate::Input::Certified)): there a node id is the key of
-//! a certificate, and a HANDSHAKE or a greeting that names another closes the link. In an open network an id is a claim, and a rule that names one keeps out whoever
+//! In a closed network the shell has proved who is at the other end before a link opens ([`Input::PeerCertified`](crate::Input::PeerCertified)): there a node id is the key of
+//! a certificate, and a HANDSHAKE or a identity that names another closes the link. In an open network an id is a claim, and a rule that names one keeps out whoever
 //! does not care to lie; a rule that names addresses holds there too. What is refused is counted, and told once per group of addresses and a while.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,12 +9,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use crate::Protocol;
+use crate::Node;
 use crate::address::{PeerAddress, Scope};
 use crate::connections::lifecycle::close;
 use crate::connections::table::Role;
 use crate::event::Event;
-use crate::id::{Greeting, LinkId, NodeId, parse_hex32};
+use crate::id::{LinkId, NodeId, UpgradeIdentity, parse_hex32};
 use crate::limits::SHOWN_CHARACTERS;
 
 /// A person is told of refusals of one kind from one group of addresses this often.
@@ -65,7 +65,7 @@ pub struct Rules {
 #[error(
     "line {line}: {text:?} is no rule; write a node id or a certificate's SHA-256 (64 hexadecimal digits), an IP address, or a range such as 192.0.2.0/24"
 )]
-pub struct NotARule {
+pub struct InvalidRule {
     /// Which line, from 1.
     pub line: usize,
     /// What stands there, shortened.
@@ -98,9 +98,9 @@ impl Rules {
 }
 
 impl FromStr for Rules {
-    type Err = NotARule;
+    type Err = InvalidRule;
 
-    fn from_str(text: &str) -> Result<Self, NotARule> {
+    fn from_str(text: &str) -> Result<Self, InvalidRule> {
         let mut rules = Self::default();
         for (index, line) in text.lines().enumerate() {
             let rule = line.split('#').next().unwrap_or_default().trim();
@@ -112,7 +112,7 @@ impl FromStr for Rules {
             } else if let Some(range) = Range::parse(rule) {
                 rules.ranges.push(range);
             } else {
-                return Err(NotARule { line: index + 1, text: rule.chars().take(SHOWN_CHARACTERS).collect() });
+                return Err(InvalidRule { line: index + 1, text: rule.chars().take(SHOWN_CHARACTERS).collect() });
             }
         }
         Ok(rules)
@@ -172,14 +172,14 @@ type Refused = (Refusal, String);
 
 /// What is known of access: the rules, and who was proved and told of.
 #[derive(Debug, Default)]
-pub(crate) struct Doorkeeping {
+pub(crate) struct AccessControl {
     access: Access,
     certified: BTreeMap<LinkId, Certified>,
     /// Whom a person was told of: the group of addresses, what was refused and why, and when.
     told: BTreeMap<(IpAddr, Refusal, String), Instant>,
 }
 
-impl Protocol {
+impl Node {
     pub(crate) fn on_certified(&mut self, link: LinkId, certified: Certified) {
         self.doorkeeping.certified.insert(link, certified);
     }
@@ -195,7 +195,7 @@ impl Protocol {
         for link in open {
             let Some(open) = self.links.get(link) else { continue };
             let refused = match &open.role {
-                Role::Plain { .. } => self.plain_refusal(link, open.remote),
+                Role::Exercise { .. } => self.plain_refusal(link, open.remote),
                 _ => self.refusal(link, open.remote, open.name().node),
             };
             if let Some(refused) = refused {
@@ -224,10 +224,10 @@ impl Protocol {
         link: LinkId,
         remote: IpAddr,
         address: &PeerAddress,
-        greeting: Option<Greeting>,
+        identity: Option<UpgradeIdentity>,
     ) -> bool {
-        let refused = match greeting {
-            Some(greeting) => self.refusal(link, remote, Some(greeting.node)),
+        let refused = match identity {
+            Some(identity) => self.refusal(link, remote, Some(identity.node)),
             None => self.plain_refusal(link, remote),
         };
         let Some(refused) = refused else { return false };
@@ -327,7 +327,7 @@ impl Protocol {
         let (count, what) = match kind {
             Refusal::Connection => (&mut self.counters.connections_refused, "it could not be linked to"),
             Refusal::Plain => (
-                &mut self.counters.plain_refused,
+                &mut self.counters.exercise_refused,
                 "it is a node of the exercise, or another program; PLAIN=on would let it in",
             ),
             Refusal::Client => {
@@ -354,7 +354,7 @@ impl Protocol {
         if has_room && !lately {
             self.doorkeeping.told.insert(group, now);
         }
-        self.notify(if lately { Event::NotLetIn { text } } else { Event::Warning { text } });
+        self.notify(if lately { Event::AccessDenied { text } } else { Event::Warning { text } });
     }
 }
 

@@ -15,9 +15,9 @@ use crate::limits::Limits;
 
 /// Where an address stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum AddressState {
     /// To be dialled; its timer says when.
-    Waiting,
+    AckWaiters,
     /// Due, but all dial slots are taken.
     Queued,
     /// A dial is under way.
@@ -32,7 +32,7 @@ pub(crate) enum State {
 
 /// From where an address is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(crate) enum AddressSource {
     /// A person named it.
     Known,
     /// Somebody who says hello from so far away gives it as its own.
@@ -41,7 +41,7 @@ pub(crate) enum Source {
     Hearsay(Scope),
 }
 
-impl Source {
+impl AddressSource {
     /// How near what its name stands for may be: a person may name anything, others nothing that is nearer to us than they are.
     fn reach(self) -> Scope {
         match self {
@@ -59,7 +59,7 @@ pub(crate) struct Peer {
     /// The nearest that its name may lead to: what those who told of it may tell. Of an IP address it is known when it is told, of a name when it is resolved.
     pub(crate) reach: Scope,
     /// Where it stands.
-    pub(crate) state: State,
+    pub(crate) state: AddressState,
     /// The accepted link whose peer claims the address, while that waits to be probed.
     pub(crate) claimed: Option<LinkId>,
     /// Dials that failed, or links that ended early, in a row.
@@ -83,7 +83,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    fn new(known: bool, reach: Scope, state: State) -> Self {
+    fn new(known: bool, reach: Scope, state: AddressState) -> Self {
         Self {
             known,
             reach,
@@ -104,7 +104,7 @@ impl Peer {
     /// Whether it is gone for good by the rules of [`Limits`]: learned, not in use, and either never of use or not for a day.
     fn is_forgettable(&self, now: Instant, limits: &Limits) -> bool {
         !self.known
-            && matches!(self.state, State::Waiting | State::Queued)
+            && matches!(self.state, AddressState::AckWaiters | AddressState::Queued)
             && match self.last_up {
                 None => self.failures >= limits.forget_failures,
                 Some(up) => now.saturating_duration_since(up) >= limits.forget_after,
@@ -114,13 +114,13 @@ impl Peer {
 
 /// All addresses that we have heard of.
 #[derive(Debug, Default)]
-pub(crate) struct PeerTable {
+pub(crate) struct AddressBook {
     peers: BTreeMap<PeerAddress, Peer>,
     attempting: usize,
     known: usize,
 }
 
-impl PeerTable {
+impl AddressBook {
     pub(crate) fn get(&self, address: &PeerAddress) -> Option<&Peer> {
         self.peers.get(address)
     }
@@ -136,18 +136,18 @@ impl PeerTable {
 
     /// How many addresses there are, without our own.
     pub(crate) fn others(&self) -> usize {
-        self.peers.values().filter(|peer| peer.state != State::Myself).count()
+        self.peers.values().filter(|peer| peer.state != AddressState::Myself).count()
     }
 
     /// Adds an address; `false` if it is there already, or there is no room for it.
-    pub(crate) fn add(&mut self, address: &PeerAddress, source: Source, now: Instant, limits: &Limits) -> bool {
-        let known = source == Source::Known;
+    pub(crate) fn add(&mut self, address: &PeerAddress, source: AddressSource, now: Instant, limits: &Limits) -> bool {
+        let known = source == AddressSource::Known;
         self.widen(address, source.reach());
         if self.peers.contains_key(address) || (!known && !self.make_room(source, now, limits)) {
             return false;
         }
         self.known += usize::from(known);
-        self.peers.insert(address.clone(), Peer::new(known, source.reach(), State::Waiting));
+        self.peers.insert(address.clone(), Peer::new(known, source.reach(), AddressState::AckWaiters));
         true
     }
 
@@ -165,13 +165,15 @@ impl PeerTable {
 
     /// Makes room for one learned address: the one that failed most, then the one that was of use longest ago. For somebody who says hello also one that
     /// is only hearsay so far gives way: else a liar could fill the table and keep everybody out.
-    fn make_room(&mut self, source: Source, now: Instant, limits: &Limits) -> bool {
+    fn make_room(&mut self, source: AddressSource, now: Instant, limits: &Limits) -> bool {
         if !self.is_full(limits) {
             return true;
         }
-        let idle =
-            self.peers.iter().filter(|(_, peer)| !peer.known && matches!(peer.state, State::Waiting | State::Queued));
-        let hearsay = |peer: &Peer| matches!(source, Source::Hello(_)) && peer.last_up.is_none();
+        let idle = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| !peer.known && matches!(peer.state, AddressState::AckWaiters | AddressState::Queued));
+        let hearsay = |peer: &Peer| matches!(source, AddressSource::Hello(_)) && peer.last_up.is_none();
         let worst = idle
             .filter(|(_, peer)| peer.failures > 0 || peer.is_forgettable(now, limits) || hearsay(peer))
             .min_by_key(|(_, peer)| (peer.last_up, u32::MAX - peer.failures))
@@ -180,9 +182,12 @@ impl PeerTable {
     }
 
     /// Moves an address to another state; unknown addresses are added first, outside the bound, because a link to them is open already.
-    pub(crate) fn set_state(&mut self, address: &PeerAddress, state: State) {
-        let peer = self.peers.entry(address.clone()).or_insert_with(|| Peer::new(false, Scope::Public, State::Waiting));
-        let counts = |state| usize::from(matches!(state, State::Attempting | State::Probing(_)));
+    pub(crate) fn set_state(&mut self, address: &PeerAddress, state: AddressState) {
+        let peer = self
+            .peers
+            .entry(address.clone())
+            .or_insert_with(|| Peer::new(false, Scope::Public, AddressState::AckWaiters));
+        let counts = |state| usize::from(matches!(state, AddressState::Attempting | AddressState::Probing(_)));
         self.attempting = self.attempting + counts(state) - counts(peer.state);
         peer.state = state;
     }
@@ -203,13 +208,13 @@ impl PeerTable {
 
     /// The addresses being dialled.
     pub(crate) fn attempting(&self) -> impl Iterator<Item = &PeerAddress> {
-        self.peers.iter().filter(|(_, peer)| peer.state == State::Attempting).map(|(address, _)| address)
+        self.peers.iter().filter(|(_, peer)| peer.state == AddressState::Attempting).map(|(address, _)| address)
     }
 
     /// The addresses that lead to the other end of an open link, with that link.
     pub(crate) fn connected(&self) -> impl Iterator<Item = (&PeerAddress, LinkId)> {
         self.peers.iter().filter_map(|(address, peer)| match peer.state {
-            State::Connected(link) => Some((address, link)),
+            AddressState::Connected(link) => Some((address, link)),
             _ => None,
         })
     }
@@ -255,31 +260,36 @@ mod tests {
     fn a_full_table_gives_up_the_address_that_failed_most() {
         let limits = Limits { peer_table: 2, ..Limits::default() };
         let now = Instant::now();
-        let mut table = PeerTable::default();
+        let mut table = AddressBook::default();
         assert!(
-            table.add(&address(1), Source::Known, now, &limits)
-                && !table.add(&address(1), Source::Hearsay(Scope::Loopback), now, &limits)
+            table.add(&address(1), AddressSource::Known, now, &limits)
+                && !table.add(&address(1), AddressSource::Hearsay(Scope::Loopback), now, &limits)
         );
         assert!(
-            table.add(&address(2), Source::Hearsay(Scope::Loopback), now, &limits)
-                && table.add(&address(3), Source::Hearsay(Scope::Loopback), now, &limits)
+            table.add(&address(2), AddressSource::Hearsay(Scope::Loopback), now, &limits)
+                && table.add(&address(3), AddressSource::Hearsay(Scope::Loopback), now, &limits)
         );
-        assert!(!table.add(&address(4), Source::Hearsay(Scope::Loopback), now, &limits), "nothing has failed yet");
+        assert!(
+            !table.add(&address(4), AddressSource::Hearsay(Scope::Loopback), now, &limits),
+            "nothing has failed yet"
+        );
         table.get_mut(&address(2)).expect("there").failures = 1;
         table.get_mut(&address(3)).expect("there").failures = 2;
-        assert!(table.add(&address(4), Source::Hearsay(Scope::Loopback), now, &limits));
+        assert!(table.add(&address(4), AddressSource::Hearsay(Scope::Loopback), now, &limits));
         assert!(table.get(&address(3)).is_none() && table.get(&address(2)).is_some());
-        assert!(table.add(&address(5), Source::Known, now, &limits), "known peers always have room");
+        assert!(table.add(&address(5), AddressSource::Known, now, &limits), "known peers always have room");
     }
 
     #[test]
     fn learned_addresses_are_forgotten_and_known_ones_are_not() {
         let limits = Limits::default();
         let now = Instant::now();
-        let mut table = PeerTable::default();
-        for (port, source) in
-            [(1, Source::Known), (2, Source::Hearsay(Scope::Loopback)), (3, Source::Hearsay(Scope::Loopback))]
-        {
+        let mut table = AddressBook::default();
+        for (port, source) in [
+            (1, AddressSource::Known),
+            (2, AddressSource::Hearsay(Scope::Loopback)),
+            (3, AddressSource::Hearsay(Scope::Loopback)),
+        ] {
             table.add(&address(port), source, now, &limits);
             table.get_mut(&address(port)).expect("there").failures = 100;
         }

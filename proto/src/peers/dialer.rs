@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use crate::address::{PeerAddress, Scope};
 use crate::event::Event;
 use crate::id::LinkId;
-use crate::peers::address_book::{State, backoff};
+use crate::peers::address_book::{AddressState, backoff};
 use crate::timers::Timer;
-use crate::{Output, Protocol};
+use crate::{Node, Output};
 
 /// So many addresses that a person named are probed at once when nodes that claim them come in; …
 const PROBES_AT_ONCE: u32 = 4;
@@ -29,7 +29,7 @@ const DIAL_EVERY: Duration = Duration::from_millis(2);
 
 /// What the schedule remembers besides the peer table.
 #[derive(Debug, Default)]
-pub(crate) struct Dialling {
+pub(crate) struct Dialer {
     /// Until when the probes of addresses that a person named are used up (a virtual clock, as in GCRA).
     probes_used_until: Option<Instant>,
     /// Addresses that are due while all slots are taken, in their order.
@@ -38,7 +38,7 @@ pub(crate) struct Dialling {
     hosts: BTreeMap<String, VecDeque<Instant>>,
 }
 
-impl Protocol {
+impl Node {
     /// Makes the addresses due that a person named. Each node begins with those that follow its own, and goes round: so two that start together dial each other at
     /// different times, of which the first is enough.
     pub(crate) fn dial_known(&mut self, now: Instant) {
@@ -54,7 +54,7 @@ impl Protocol {
     /// Makes an address due at `at`, unless it is in use, or due earlier.
     pub(crate) fn dial_at(&mut self, address: &PeerAddress, at: Instant) {
         let timer = Timer::Dial(address.clone());
-        let waiting = self.peers.get(address).is_some_and(|peer| peer.state == State::Waiting);
+        let waiting = self.peers.get(address).is_some_and(|peer| peer.state == AddressState::AckWaiters);
         if waiting && self.timers.due(&timer).is_none_or(|due| at < due) {
             self.timers.set(timer, at);
         }
@@ -62,7 +62,7 @@ impl Protocol {
 
     /// An address's timer fired: dial it, queue it, or put it off.
     pub(crate) fn on_dial_due(&mut self, now: Instant, address: PeerAddress) {
-        if self.ending || self.peers.get(&address).is_none_or(|peer| peer.state != State::Waiting) {
+        if self.ending || self.peers.get(&address).is_none_or(|peer| peer.state != AddressState::AckWaiters) {
             return;
         }
         if self.peers.forget(&address, now, &self.config.limits) {
@@ -82,14 +82,14 @@ impl Protocol {
             return self.on_ready(now, &address);
         }
         if self.peers.in_flight() >= self.config.limits.dials_in_flight {
-            self.peers.set_state(&address, State::Queued);
+            self.peers.set_state(&address, AddressState::Queued);
             self.dialling.queue.push_back(address);
         } else if let Err(allowed) = self.spend_on_host(now, &address) {
             self.counters.dials_put_off += 1;
             self.timers.set(Timer::Dial(address), allowed);
         } else {
             let reach = self.reach_of(&address);
-            self.peers.set_state(&address, State::Attempting);
+            self.peers.set_state(&address, AddressState::Attempting);
             self.counters.dials += 1;
             self.notify(Event::Dialling { address: address.clone() });
             self.outbox.push_back(Output::Dial { address, reach });
@@ -99,12 +99,15 @@ impl Protocol {
     /// Asks who answers at the address that the peer at the other end of an accepted link claims; `false` if that can not be asked now.
     pub(crate) fn probe(&mut self, now: Instant, link: LinkId, address: &PeerAddress) -> bool {
         let room = self.peers.in_flight() < self.config.limits.dials_in_flight;
-        let idle = self.peers.get(address).is_some_and(|peer| matches!(peer.state, State::Waiting | State::Queued));
+        let idle = self
+            .peers
+            .get(address)
+            .is_some_and(|peer| matches!(peer.state, AddressState::AckWaiters | AddressState::Queued));
         if !room || !idle || self.spend_on_host(now, address).is_err() {
             return false;
         }
         self.timers.cancel(&Timer::Dial(address.clone()));
-        self.peers.set_state(address, State::Probing(link));
+        self.peers.set_state(address, AddressState::Probing(link));
         self.counters.probes += 1;
         self.outbox.push_back(Output::Probe { link, address: address.clone(), reach: self.reach_of(address) });
         true
@@ -113,7 +116,9 @@ impl Protocol {
     /// Puts off the probe of an address that the peer of an accepted link claims, if a person named it and too many such came in just now. Its timer says when it is probed;
     /// until then it is not dialled, so claims that follow do not put it off again.
     pub(crate) fn probe_later(&mut self, now: Instant, link: LinkId, address: &PeerAddress) -> bool {
-        let Some(peer) = self.peers.get_mut(address).filter(|peer| peer.known && peer.state == State::Waiting) else {
+        let Some(peer) =
+            self.peers.get_mut(address).filter(|peer| peer.known && peer.state == AddressState::AckWaiters)
+        else {
             return false;
         };
         let (tolerance, longest) = (PROBE_EVERY * (PROBES_AT_ONCE - 1), now + PROBE_EVERY * PROBES_WAITING);
@@ -147,8 +152,8 @@ impl Protocol {
             let Some(address) = self.dialling.queue.pop_front() else {
                 break;
             };
-            if self.peers.get(&address).is_some_and(|peer| peer.state == State::Queued) {
-                self.peers.set_state(&address, State::Waiting);
+            if self.peers.get(&address).is_some_and(|peer| peer.state == AddressState::Queued) {
+                self.peers.set_state(&address, AddressState::AckWaiters);
                 self.on_dial_due(now, address);
             }
         }
@@ -165,7 +170,7 @@ impl Protocol {
 
     /// Puts an address that failed, or whose link ended, back into the waiting ones, with backoff. Returns how long it waits; `None` if it is forgotten.
     pub(crate) fn put_back(&mut self, now: Instant, address: &PeerAddress) -> Option<Duration> {
-        self.peers.set_state(address, State::Waiting);
+        self.peers.set_state(address, AddressState::AckWaiters);
         let peer = self.peers.get_mut(address)?;
         peer.failures = peer.failures.saturating_add(1);
         let wait = backoff(peer.failures, &self.config.limits, &mut self.rng);
@@ -181,7 +186,7 @@ impl Protocol {
 
     /// As [`Self::put_back`], with the longest wait: dialling soon would lead to the same end.
     pub(crate) fn put_back_long(&mut self, now: Instant, address: &PeerAddress) {
-        self.peers.set_state(address, State::Waiting);
+        self.peers.set_state(address, AddressState::AckWaiters);
         self.timers.set(Timer::Dial(address.clone()), now + self.config.limits.backoff_max);
     }
 
@@ -205,16 +210,16 @@ impl Protocol {
         }
     }
 
-    /// When a new address may be dialled on a peer's word: at once for the first `word_burst`, then one per `word_interval` (a GCRA). Loopback addresses,
+    /// When a new address may be dialled on a peer's word: at once for the first `gossip_burst`, then one per `gossip_interval` (a GCRA). Loopback addresses,
     /// which only loopback peers may tell, are exempt.
     pub(crate) fn allowed_on_word(&mut self, now: Instant, link: LinkId, address: &PeerAddress) -> Instant {
         let limits = &self.config.limits;
         let Some(link) = self.links.get_mut(link).filter(|_| address.scope() != Scope::Loopback) else {
             return now;
         };
-        let tolerance = limits.word_interval * limits.word_burst.saturating_sub(1);
+        let tolerance = limits.gossip_interval * limits.gossip_burst.saturating_sub(1);
         let used = link.word_used_until.unwrap_or(now).max(now);
-        link.word_used_until = Some(used + limits.word_interval);
+        link.word_used_until = Some(used + limits.gossip_interval);
         now.max(used.checked_sub(tolerance).unwrap_or(now))
     }
 }

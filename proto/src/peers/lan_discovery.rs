@@ -1,7 +1,7 @@
 //! Nodes heard of on the local network: whom to dial of them, and what they are told of us.
 //!
 //! A record is one datagram, which anybody near can forge. So it is a hint and nothing more: it closes no link and clears no backoff, an address in it enters the
-//! peer table no faster than on one peer's word, and the node behind it counts once its greeting was read. A record that ends says only that its node should not be
+//! peer table no faster than on one peer's word, and the node behind it counts once its identity was read. A record that ends says only that its node should not be
 //! preferred any longer; links live and die by themselves.
 //!
 //! Without a cap everybody heard of is dialled, by the one of two nodes with the smaller id at once and by the other a moment later, lest they dial each other at
@@ -16,10 +16,10 @@ use crate::address::{PeerAddress, Scope};
 use crate::event::{Event, PeerName};
 use crate::id::{NodeId, Session};
 use crate::membership::slot_search as seeking;
-use crate::peers::address_book::Source;
+use crate::peers::address_book::AddressSource;
 use crate::timers::Timer;
-use crate::wire::mdns_record::{NoRecord, Record};
-use crate::{Output, Protocol, limits};
+use crate::wire::mdns_record::{InvalidRecord, Record};
+use crate::{Node, Output, limits};
 
 #[cfg(test)]
 mod tests;
@@ -41,7 +41,7 @@ const TOLD_WITHIN: Duration = Duration::from_secs(10);
 
 /// What is heard on the local network, and what is said there.
 #[derive(Debug, Default)]
-pub(crate) struct Discovery {
+pub(crate) struct LanDiscovery {
     records: BTreeMap<Session, Heard>,
     /// Until when the dials on the word of records are paid for (a virtual clock, as for a peer's word).
     used_until: Option<Instant>,
@@ -68,9 +68,9 @@ struct Heard {
     tried: Option<Instant>,
 }
 
-impl Protocol {
+impl Node {
     /// A record was heard, for the first time or with news; `scope` says from how far away it can have come.
-    pub(crate) fn on_discovered(&mut self, now: Instant, record: Result<Record, NoRecord>, scope: Scope) {
+    pub(crate) fn on_discovered(&mut self, now: Instant, record: Result<Record, InvalidRecord>, scope: Scope) {
         if self.ending || record.as_ref().is_ok_and(|record| record.session == self.config.session) {
             return;
         }
@@ -130,7 +130,7 @@ impl Protocol {
         self.discovery.told = Some(if over { (now, 1) } else { (since, count.saturating_add(1)) });
         if over || count < TOLD {
             let peer = PeerName { node: Some(node), address: Some(address.clone()) };
-            self.notify(Event::Discovered { peer, free });
+            self.notify(Event::LanPeerFound { peer, free });
         }
     }
 
@@ -165,7 +165,7 @@ impl Protocol {
             }
             let Some(heard) = self.discovery.records.get_mut(&session) else { continue };
             heard.tried = Some(now);
-            let added = self.peers.add(&address, Source::Hearsay(heard.scope), now, &self.config.limits);
+            let added = self.peers.add(&address, AddressSource::Hearsay(heard.scope), now, &self.config.limits);
             self.counters.addresses_without_room += u64::from(!added && self.peers.get(&address).is_none());
             if added && !capped {
                 self.dial_at(&address, now);
@@ -182,12 +182,12 @@ impl Protocol {
             return Ok(());
         }
         let limits = &self.config.limits;
-        let tolerance = limits.word_interval * limits.word_burst.saturating_sub(1);
+        let tolerance = limits.gossip_interval * limits.gossip_burst.saturating_sub(1);
         let used = self.discovery.used_until.unwrap_or(now).max(now);
         match used.checked_sub(tolerance) {
             Some(allowed) if allowed > now => Err(allowed),
             _ => {
-                self.discovery.used_until = Some(used + limits.word_interval);
+                self.discovery.used_until = Some(used + limits.gossip_interval);
                 Ok(())
             }
         }
@@ -229,7 +229,7 @@ impl Protocol {
         let free = self.places_free(now);
         if self.discovery.advertised != Some(free) {
             self.discovery.advertised = Some(free);
-            self.outbox.push_back(Output::Advertise { free });
+            self.outbox.push_back(Output::AdvertiseSlots { free });
         }
         if free.is_some() {
             self.timers.set(Timer::Advertise, now + ADVERTISE_EVERY);

@@ -1,6 +1,6 @@
 //! How peers behave: who breaks rules is scored, slowed, closed, and kept away for a while.
 //!
-//! Every breach has its weight in points ([`Offence`]); points fade. At half of the most that is borne, reading the link rests for a moment after each breach; at
+//! Every breach has its weight in points ([`Violation`]); points fade. At half of the most that is borne, reading the link rests for a moment after each breach; at
 //! the most it is closed, with every other link from there, and the **address group** is kept away: its connections are closed at once, and it is not dialled. A group is one
 //! IPv4 address or one IPv6 /64. Bitcoin Core discourages single addresses too, and a /64 is what one subscriber has (RFC 6177); a wider net would let whoever
 //! rents one address shut out its neighbours.
@@ -26,11 +26,11 @@ use crate::event::Event;
 use crate::id::{LinkId, NodeId};
 use crate::timers::Timer;
 use crate::wire::{PeerRow, PeerState};
-use crate::{Output, Protocol, limits};
+use crate::{Node, Output, limits};
 
 /// A rule that a peer broke. Each variant says why no honest node does it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Offence {
+pub(crate) enum Violation {
     /// A frame that breaks WebSocket's own rules, or is no JSON: nobody's library writes such. The link is closed for it in any case.
     Broken,
     /// It says of itself two different things on one link.
@@ -46,8 +46,8 @@ pub(crate) enum Offence {
     Unasked,
 }
 
-impl Offence {
-    /// Its weight in points, of [`limits::MISCONDUCT`].
+impl Violation {
+    /// Its weight in points, of [`limits::BAN_SCORE`].
     pub(crate) fn points(self) -> u32 {
         match self {
             Self::Lie => 80,
@@ -109,7 +109,7 @@ impl Score {
     }
 
     fn at(&self, now: Instant) -> u32 {
-        let passed = now.saturating_duration_since(self.at).as_secs() / limits::POINT_FADES.as_secs();
+        let passed = now.saturating_duration_since(self.at).as_secs() / limits::SCORE_DECAY.as_secs();
         self.points.saturating_sub(u32::try_from(passed).unwrap_or(u32::MAX))
     }
 
@@ -119,7 +119,7 @@ impl Score {
             *self = Self::new(now);
         } else {
             // Whole points have faded; what began to fade goes on.
-            self.at += limits::POINT_FADES * (self.points - left);
+            self.at += limits::SCORE_DECAY * (self.points - left);
         }
         self.points = left.saturating_add(points);
         self.points
@@ -151,7 +151,7 @@ impl Kept {
 
 /// What a person was told of one group, lately.
 #[derive(Debug)]
-struct Told {
+struct BroadcastReceipt {
     at: Instant,
     /// How often it was turned away since, and for what the last time.
     unsaid: u64,
@@ -160,14 +160,14 @@ struct Told {
 
 /// What is remembered of how peers behaved.
 #[derive(Debug, Default)]
-pub(crate) struct Conduct {
+pub(crate) struct Reputation {
     records: BTreeMap<AddressGroup, Record>,
     nodes: BTreeMap<NodeId, Kept>,
     /// `None`: this host.
-    told: BTreeMap<Option<AddressGroup>, Told>,
+    told: BTreeMap<Option<AddressGroup>, BroadcastReceipt>,
 }
 
-impl Conduct {
+impl Reputation {
     /// For how much longer a group is kept away, and for what.
     fn kept(&self, now: Instant, group: AddressGroup) -> Option<(Duration, &Kept)> {
         let kept = self.records.get(&group)?.kept.as_ref()?;
@@ -176,7 +176,7 @@ impl Conduct {
 
     /// Counts an offence against a group; gives its score.
     fn offend(&mut self, now: Instant, group: AddressGroup, points: u32) -> u32 {
-        if !self.records.contains_key(&group) && self.records.len() >= limits::OFFENDERS {
+        if !self.records.contains_key(&group) && self.records.len() >= limits::REPUTATION_ENTRIES {
             self.make_room(now);
         }
         let new = || Record { score: Score::new(now), kept: None, times: 0 };
@@ -187,10 +187,10 @@ impl Conduct {
     fn make_room(&mut self, now: Instant) {
         let clean = |record: &Record| {
             let kept = record.kept.as_ref().map(|kept| now.saturating_duration_since(kept.until));
-            record.score.at(now) == 0 && kept.is_none_or(|since| since >= limits::KEPT_AWAY_MOST)
+            record.score.at(now) == 0 && kept.is_none_or(|since| since >= limits::BAN_MAX)
         };
         self.records.retain(|_, record| !clean(record));
-        if self.records.len() >= limits::OFFENDERS {
+        if self.records.len() >= limits::REPUTATION_ENTRIES {
             let left = |record: &Record| record.kept.as_ref().and_then(|kept| kept.left(now));
             let least = self.records.iter().min_by_key(|(_, record)| (left(record), record.score.at(now)));
             if let Some(group) = least.map(|(group, _)| *group) {
@@ -202,11 +202,11 @@ impl Conduct {
     /// Keeps a group away; says for how long.
     fn keep_away(&mut self, now: Instant, group: AddressGroup, cause: &str) -> Duration {
         let Some(record) = self.records.get_mut(&group) else { return Duration::ZERO };
-        let forgiven = |kept: &Kept| now.saturating_duration_since(kept.until) >= limits::KEPT_AWAY_MOST;
+        let forgiven = |kept: &Kept| now.saturating_duration_since(kept.until) >= limits::BAN_MAX;
         if record.kept.as_ref().is_some_and(forgiven) {
             record.times = 0;
         }
-        let time = (limits::KEPT_AWAY_LEAST * (1 << record.times.min(16))).min(limits::KEPT_AWAY_MOST);
+        let time = (limits::BAN_MIN * (1 << record.times.min(16))).min(limits::BAN_MAX);
         record.times += 1;
         record.score = Score::new(now);
         record.kept = Some(Kept { until: now + time, cause: shown(cause) });
@@ -215,18 +215,18 @@ impl Conduct {
 
     fn keep_node_away(&mut self, now: Instant, node: NodeId, time: Duration, cause: &str) {
         self.nodes.retain(|_, kept| kept.left(now).is_some());
-        if self.nodes.len() < limits::OFFENDERS {
+        if self.nodes.len() < limits::REPUTATION_ENTRIES {
             self.nodes.insert(node, Kept { until: now + time, cause: shown(cause) });
         }
     }
 
     /// Whether a person is told now that somebody was turned away; else it is counted. Gives how many were counted before.
     fn may_tell(&mut self, now: Instant, group: Option<AddressGroup>, cause: &str) -> Option<u64> {
-        let over = |told: &Told| now.saturating_duration_since(told.at) >= limits::TOLD_EVERY;
-        if !self.told.contains_key(&group) && self.told.len() >= limits::TOLD_GROUPS {
+        let over = |told: &BroadcastReceipt| now.saturating_duration_since(told.at) >= limits::LOG_INTERVAL;
+        if !self.told.contains_key(&group) && self.told.len() >= limits::LOG_GROUPS {
             // The line of a minute ago had its time; with this many groups at once the counters must do.
             self.told.retain(|_, told| !over(told));
-            if self.told.len() >= limits::TOLD_GROUPS {
+            if self.told.len() >= limits::LOG_GROUPS {
                 return None;
             }
         }
@@ -238,13 +238,13 @@ impl Conduct {
             told.cause = shown(cause);
             return None;
         }
-        let before = self.told.insert(group, Told { at: now, unsaid: 0, cause: String::new() });
+        let before = self.told.insert(group, BroadcastReceipt { at: now, unsaid: 0, cause: String::new() });
         Some(before.map_or(0, |told| told.unsaid))
     }
 
     /// When the next count of what was not said is due.
     fn next_count(&self) -> Option<Instant> {
-        self.told.values().filter(|told| told.unsaid > 0).map(|told| told.at + limits::TOLD_EVERY).min()
+        self.told.values().filter(|told| told.unsaid > 0).map(|told| told.at + limits::LOG_INTERVAL).min()
     }
 }
 
@@ -252,30 +252,30 @@ fn shown(text: &str) -> String {
     text.chars().take(limits::SHOWN_CHARACTERS).collect()
 }
 
-impl Protocol {
+impl Node {
     /// A peer broke a rule.
-    pub(crate) fn offend(&mut self, link: LinkId, offence: Offence, text: &str) {
+    pub(crate) fn offend(&mut self, link: LinkId, offence: Violation, text: &str) {
         self.fault_without_count(link, text.to_owned());
         let now = self.now;
         let Some(open) = self.links.get_mut(link) else { return };
-        self.counters.offences += 1;
+        self.counters.violations += 1;
         let points = offence.points();
         let score = match open.group {
             Some(group) => self.conduct.offend(now, group, points),
             None => open.score.add(now, points),
         };
-        if score >= limits::MISCONDUCT {
-            self.counters.closed_for_conduct += 1;
+        if score >= limits::BAN_SCORE {
+            self.counters.bans += 1;
             self.expel(now, link, text);
-        } else if score >= limits::MISCONDUCT / 2 && !open.closing {
-            self.outbox.push_back(Output::Pause { link, time: limits::SLOWED });
+        } else if score >= limits::BAN_SCORE / 2 && !open.closing {
+            self.outbox.push_back(Output::PauseReading { link, time: limits::VIOLATION_PAUSE });
         }
     }
 
     /// The other end of a link broke WebSocket's own rules; the shell closes it.
     pub(crate) fn on_broke(&mut self, link: LinkId, what: &str) {
         self.counters.frames_broken += 1;
-        self.offend(link, Offence::Broken, what);
+        self.offend(link, Violation::Broken, what);
     }
 
     /// Closes a link for what its other end did, and keeps that away.
@@ -286,7 +286,7 @@ impl Protocol {
         self.close(link, close::POLICY, "too many messages that break the rules");
         let time = group.map(|group| self.conduct.keep_away(now, group, cause));
         let from = group.map(|group| group.to_string());
-        self.notify(Event::Expelled { peer, from, cause: cause.to_owned(), time });
+        self.notify(Event::Banned { peer, from, cause: cause.to_owned(), time });
         let (Some(group), Some(time)) = (group, time) else { return };
         let proven = self.links.get(link).and_then(Link::full).filter(|peer| peer.address.is_some());
         if let Some(node) = proven.map(|peer| peer.id) {
@@ -340,7 +340,7 @@ impl Protocol {
     }
 
     fn send_off(&mut self, now: Instant, link: LinkId, left: Duration, cause: &str) {
-        self.counters.links_turned_away += 1;
+        self.counters.links_banned += 1;
         let reason = format!("you broke the rules; come back in {} s", left.as_secs() + 1);
         self.close(link, close::POLICY, &reason);
         let group = self.links.get(link).and_then(|open| open.group);
@@ -358,7 +358,7 @@ impl Protocol {
     pub(crate) fn tell_refusal(&mut self, now: Instant, group: Option<AddressGroup>, reason: &str) {
         let from = || group.map_or_else(|| "this host".to_owned(), |group| group.to_string());
         match self.conduct.may_tell(now, group, reason) {
-            Some(unsaid) => self.notify(Event::TurnedAway { from: from(), reason: reason.to_owned(), unsaid }),
+            Some(unsaid) => self.notify(Event::PeerRefused { from: from(), reason: reason.to_owned(), unsaid }),
             None => self.schedule_count(),
         }
     }
@@ -371,13 +371,14 @@ impl Protocol {
 
     /// A minute is over in which somebody was turned away without a word.
     pub(crate) fn on_untold_due(&mut self, now: Instant) {
-        let due = |told: &Told| told.unsaid > 0 && now.saturating_duration_since(told.at) >= limits::TOLD_EVERY;
+        let due =
+            |told: &BroadcastReceipt| told.unsaid > 0 && now.saturating_duration_since(told.at) >= limits::LOG_INTERVAL;
         let mut events = Vec::new();
         for (group, told) in self.conduct.told.iter_mut().filter(|(_, told)| due(told)) {
             let from = group.map_or_else(|| "this host".to_owned(), |group| group.to_string());
             let (unsaid, reason) = (std::mem::take(&mut told.unsaid), std::mem::take(&mut told.cause));
             // This is one of them.
-            events.push(Event::TurnedAway { from, reason, unsaid: unsaid - 1 });
+            events.push(Event::PeerRefused { from, reason, unsaid: unsaid - 1 });
             told.at = now;
         }
         events.into_iter().for_each(|event| self.notify(event));
@@ -397,7 +398,7 @@ impl Protocol {
         let groups = self.conduct.records.keys().filter_map(|group| Some((group, self.conduct.kept(now, *group)?)));
         let row = |(group, (left, kept)): (&AddressGroup, (Duration, &Kept))| PeerRow {
             address: group.to_string(),
-            state: PeerState::Kept,
+            state: PeerState::Banned,
             seconds: Some(left.as_secs_f64().round()),
             known: false,
             cause: Some(kept.cause.clone()),

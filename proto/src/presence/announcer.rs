@@ -13,15 +13,15 @@ use std::time::{Duration, Instant};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::connections::table::{Flow, Link};
+use crate::connections::table::{Delivery, Link};
 use crate::event::{Event, PeerName};
 use crate::id::{LinkId, NodeId};
-use crate::peers::reputation::Offence;
+use crate::peers::reputation::Violation;
 use crate::presence::table::{Table, Verdict};
 use crate::signature::Purpose;
 use crate::timers::Timer;
 use crate::wire::{AnnounceFrame, Announcement, OtherSet, SyncFrame};
-use crate::{Lane, Protocol, limits};
+use crate::{Lane, Node, limits};
 
 /// The shortest time between two announcements of a node without news …
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -106,7 +106,7 @@ impl Presence {
     }
 }
 
-impl Protocol {
+impl Node {
     /// How many nodes there are to be reckoned with: those that announced themselves, or, while most of our neighbours have not, those neighbours. Whoever links many times and
     /// says nothing must not have us tell all of them of each other, again and again, as if we were a handful.
     fn many(&self) -> usize {
@@ -148,8 +148,10 @@ impl Protocol {
         let mut nodes = std::collections::BTreeSet::new();
         let mut links = Vec::new();
         for (link, node) in self.neighbours() {
-            let behind =
-                self.links.get(link).is_some_and(|link| matches!(link.flow, Flow::Behind { .. } | Flow::Skipping));
+            let behind = self
+                .links
+                .get(link)
+                .is_some_and(|link| matches!(link.flow, Delivery::Replaying { .. } | Delivery::Lagging));
             if nodes.insert(node) && !except(node) && !behind {
                 links.push(link);
             }
@@ -247,7 +249,7 @@ impl Protocol {
     }
 
     pub(crate) fn on_announce(&mut self, now: Instant, link: LinkId, frame: AnnounceFrame) {
-        let Some(teller) = self.links.get(link).and_then(Link::full).filter(|peer| peer.greeted).cloned() else {
+        let Some(teller) = self.links.get(link).and_then(Link::full).filter(|peer| peer.hello_received).cloned() else {
             return self.fault(link, "ANNOUNCE: only full peers announce");
         };
         let AnnounceFrame { announcement, told } = frame;
@@ -255,7 +257,11 @@ impl Protocol {
         let direct = node == teller.id;
         if direct && announcement.session != teller.session {
             self.counters.announcements_refused += 1;
-            return self.offend(link, Offence::Lie, "ANNOUNCE: it names another session of itself than its HANDSHAKE");
+            return self.offend(
+                link,
+                Violation::Lie,
+                "ANNOUNCE: it names another session of itself than its HANDSHAKE",
+            );
         }
         // Of ourselves nobody tells us anything, and a neighbour tells itself.
         if !self.announces() || node == self.config.node || (!direct && self.links.to_node(node, None).is_some()) {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::Protocol;
+use crate::Node;
 use crate::connections::table::Role;
 use crate::event::PeerName;
 use crate::id::LinkId;
@@ -26,14 +26,14 @@ pub struct LinkRow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LinkKind {
     /// One of ours.
-    Full,
+    Native,
     /// A node of the exercise.
-    Plain,
+    Exercise,
     /// A client, a node that only asks for a place, or a peer that has not introduced itself yet.
     Client,
 }
 
-impl Protocol {
+impl Node {
     /// Every link that is open and not being closed, in the order in which they were opened.
     pub fn open_links(&self) -> Vec<LinkRow> {
         let open = self.links.iter().filter(|(_, link)| !link.closing);
@@ -41,9 +41,9 @@ impl Protocol {
             link: id,
             peer: link.name(),
             kind: match link.role {
-                Role::Full(_) => LinkKind::Full,
-                Role::Plain { .. } => LinkKind::Plain,
-                Role::Client | Role::Candidate(_) | Role::Guest(_) => LinkKind::Client,
+                Role::Native(_) => LinkKind::Native,
+                Role::Exercise { .. } => LinkKind::Exercise,
+                Role::Client | Role::Standby(_) | Role::AwaitingAdmission(_) => LinkKind::Client,
             },
             dialled: link.dialled.is_some(),
             opened: link.opened,

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use crate::address::Scope;
 use crate::id::{LinkId, NodeId};
 use crate::wire::{Announcement, Member, Members, NetworkFrame};
-use crate::{Lane, Protocol};
+use crate::{Lane, Node};
 
 /// How many bytes of members one NETWORK answer has at most, by estimate: it must fit into a link's control lane.
 const ANSWER_BYTES: usize = 192 * 1024;
 
-impl Protocol {
+impl Node {
     /// Everybody who is known to be in the network, in the order of their ids.
     pub fn nodes(&self, now: Instant) -> Vec<Member> {
         let mut members: Vec<(NodeId, Member)> = Vec::with_capacity(self.presence.count());
@@ -33,7 +33,7 @@ impl Protocol {
         if self.links.get(link).is_none_or(|link| link.scope != Scope::Loopback) {
             return self.offend(
                 link,
-                crate::peers::reputation::Offence::Unasked,
+                crate::peers::reputation::Violation::Unasked,
                 "NETWORK: only clients on this host are answered",
             );
         }

@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use crate::address::PeerAddress;
-use crate::peers::address_book::{Peer, State};
+use crate::peers::address_book::{AddressState, Peer};
 use crate::timers::Timer;
 use crate::wire::{PeerRow, PeerState};
-use crate::{Protocol, limits};
+use crate::{Node, limits};
 
-impl Protocol {
+impl Node {
     /// The rows of the peer table: connected ones first, then those under way, declined, failed, and the rest; at most [`limits::STATUS_PEERS`].
     pub(crate) fn peer_rows(&self, now: Instant) -> Vec<PeerRow> {
         let mut rows: Vec<PeerRow> =
@@ -24,17 +24,17 @@ impl Protocol {
         let wait = |until: Option<Instant>| until.map(|until| until.saturating_duration_since(now).as_secs_f64());
         let due = || self.timers.due(&Timer::Dial(address.clone()));
         let (state, seconds) = match peer.state {
-            State::Myself => return None,
-            State::Connected(_) => (PeerState::Connected, None),
-            State::Attempting | State::Probing(_) | State::Queued => (PeerState::Pending, None),
-            State::Waiting if peer.declined_until.is_some_and(|until| now < until) => {
+            AddressState::Myself => return None,
+            AddressState::Connected(_) => (PeerState::Connected, None),
+            AddressState::Attempting | AddressState::Probing(_) | AddressState::Queued => (PeerState::Pending, None),
+            AddressState::AckWaiters if peer.declined_until.is_some_and(|until| now < until) => {
                 (PeerState::Declined, wait(peer.declined_until))
             }
-            State::Waiting if self.kept_from(now, address).is_some() => {
-                (PeerState::Kept, wait(self.kept_from(now, address)))
+            AddressState::AckWaiters if self.kept_from(now, address).is_some() => {
+                (PeerState::Banned, wait(self.kept_from(now, address)))
             }
-            State::Waiting if peer.failures > 0 && due().is_some() => (PeerState::Failed, wait(due())),
-            State::Waiting => (PeerState::Idle, wait(due())),
+            AddressState::AckWaiters if peer.failures > 0 && due().is_some() => (PeerState::Failed, wait(due())),
+            AddressState::AckWaiters => (PeerState::Idle, wait(due())),
         };
         // Tenths are enough for a person, and a status then has a readable length.
         let seconds = seconds.map(|seconds| (seconds * 10.0).round() / 10.0);

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::store::position_map::Positions;
+use crate::store::position_map::PositionMap;
 use crate::transaction::{IdMap, Transaction, TransactionId};
 use crate::wire::Summary;
 
@@ -17,8 +17,8 @@ const AGAIN: u32 = 1 << 31;
 /// Each transaction is looked up once: a position is given when it is accepted, since the disk takes in the same order. It is *stored* if its position is below
 /// `end`. Only what another program puts into the file meanwhile comes in between, and shifts those that wait.
 #[derive(Debug, Default)]
-pub(crate) struct Holdings {
-    positions: Positions,
+pub(crate) struct PoolIndex {
+    positions: PositionMap,
     unstored: VecDeque<Unstored>,
     unstored_bytes: usize,
     /// The number, in the order of acceptance, of the oldest that waits for the disk.
@@ -30,7 +30,7 @@ pub(crate) struct Holdings {
     /// The positions of what was on disk and is not any more.
     lost: IdMap<u32>,
     /// Over what is on disk.
-    stored_sum: Sum,
+    stored_sum: SetDigest,
 }
 
 /// A transaction that waits for the disk.
@@ -51,7 +51,7 @@ enum Place {
     Found,
 }
 
-impl Holdings {
+impl PoolIndex {
     /// The index of a pool as it was found on disk, in the order of its positions.
     pub(crate) fn of(pool: impl ExactSizeIterator<Item = TransactionId>) -> Self {
         let mut holdings = Self::default();
@@ -220,9 +220,9 @@ fn position(number: u64) -> u32 {
 
 /// A sum of identities as 256-bit numbers, modulo 2^256: the same for the same set in any order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Sum([u64; 4]);
+pub(crate) struct SetDigest([u64; 4]);
 
-impl Sum {
+impl SetDigest {
     pub(crate) fn add(&mut self, id: &TransactionId) {
         let mut carry = false;
         // The least significant eight bytes stand last.
@@ -256,12 +256,12 @@ mod tests {
 
     #[test]
     fn the_sum_carries_and_wraps() {
-        let mut sum = Sum::default();
+        let mut sum = SetDigest::default();
         sum.add(&TransactionId([255; 32]));
         let mut one = [0; 32];
         one[31] = 1;
         sum.add(&TransactionId(one));
-        assert_eq!(sum, Sum::default());
+        assert_eq!(sum, SetDigest::default());
         sum.add(&TransactionId([255; 32]));
         sum.add(&TransactionId([255; 32]));
         assert_eq!(sum.to_hex(), format!("{}e", "f".repeat(63)));
@@ -269,8 +269,8 @@ mod tests {
 
     #[test]
     fn equal_sets_have_equal_summaries_in_any_order_of_storing() {
-        let mut one = Holdings::of([1, 2].into_iter().map(|n| transaction(n).id()));
-        let mut other = Holdings::default();
+        let mut one = PoolIndex::of([1, 2].into_iter().map(|n| transaction(n).id()));
+        let mut other = PoolIndex::default();
         for n in [2, 3, 1] {
             other.accept(transaction(n));
         }
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn what_is_lost_is_unknown_and_takes_its_old_position_when_it_comes_again() {
-        let mut holdings = Holdings::of((0..3).map(|n| transaction(n).id()));
+        let mut holdings = PoolIndex::of((0..3).map(|n| transaction(n).id()));
         let before = holdings.stored_summary();
         holdings.lost(&[transaction(1).id(), transaction(9).id()]);
         assert!(!holdings.holds(&transaction(1).id()) && holdings.stored_summary().count == 2);
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn what_another_program_puts_into_the_file_comes_before_what_waits() {
         let id = |n| transaction(n).id();
-        let mut holdings = Holdings::of([0, 1].into_iter().map(id));
+        let mut holdings = PoolIndex::of([0, 1].into_iter().map(id));
         holdings.lost(&[id(0)]);
         for n in [2, 3, 0, 4] {
             holdings.accept(transaction(n));
@@ -323,6 +323,6 @@ mod tests {
         }
         assert_eq!([3, 0, 4, 6].map(|n| holdings.position(&id(n))), [Some(4), Some(0), Some(5), Some(6)]);
         assert_eq!((holdings.end(), holdings.unstored_bytes(), holdings.coming), (7, 0, 0));
-        assert_eq!(holdings.stored_summary(), Holdings::of((0..7).map(id)).stored_summary());
+        assert_eq!(holdings.stored_summary(), PoolIndex::of((0..7).map(id)).stored_summary());
     }
 }

@@ -7,12 +7,12 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use crate::transaction::TransactionId;
-use crate::util::chunked_vec::Chunked;
+use crate::util::chunked_vec::ChunkedVec;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct Positions {
-    entries: Chunked<(TransactionId, u32)>,
+pub(crate) struct PositionMap {
+    entries: ChunkedVec<(TransactionId, u32)>,
     /// Numbers of entries, found by the hash of their identity.
     table: HashTable<u32>,
     /// Entries that are not used any more.
@@ -21,7 +21,7 @@ pub(crate) struct Positions {
     hasher: RandomState,
 }
 
-impl Positions {
+impl PositionMap {
     pub(crate) fn len(&self) -> usize {
         self.table.len()
     }
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn it_is_a_map() {
-        let (mut positions, mut map) = (Positions::default(), BTreeMap::new());
+        let (mut positions, mut map) = (PositionMap::default(), BTreeMap::new());
         let id = |n: u32| {
             let mut id = [0; 32];
             // Some share what tables look at.

@@ -2,7 +2,7 @@
 //! other end lacks much.
 //!
 //! A full peer gets most transactions from others, so to feed it from the pool would send it all of those again; a comparison finds what it lacks. A plain peer
-//! compares nothing. To feed is one order, [`Output::Feed`]: the shell reads the pool's file from a position on and sends in bounded pieces, only as fast as the link
+//! compares nothing. To feed is one order, [`Output::Replay`]: the shell reads the pool's file from a position on and sends in bounded pieces, only as fast as the link
 //! drains. A position is a place in the order in which this node stored its transactions; what is accepted and not stored yet has none, and is held in memory.
 //! So a link has everything once it was fed to the last position and then pushed what is in memory: both happen in one step here, and nothing can
 //! fall between.
@@ -10,14 +10,14 @@
 use std::time::{Duration, Instant};
 
 use crate::address::PeerAddress;
-use crate::connections::table::Flow;
+use crate::connections::table::Delivery;
 use crate::event::Event;
 use crate::id::LinkId;
 use crate::transaction::TransactionId;
-use crate::wire::Delivery;
-use crate::{Lane, Output, Protocol};
+use crate::wire::TransactionFrame;
+use crate::{Lane, Node, Output};
 
-impl Protocol {
+impl Node {
     /// A payload did not fit. A plain peer is fed from the pool from here on: what did not fit had no position before the fact that made us send it, so feeding
     /// from where the pool ended then misses nothing.
     pub(crate) fn on_link_full(&mut self, now: Instant, link: LinkId) {
@@ -30,16 +30,16 @@ impl Protocol {
         let full = open.full().is_some();
         match &mut open.flow {
             // What was pushed last did not fit after all, and goes again.
-            Flow::Behind { pushed, trying, .. } => *trying = *pushed,
-            Flow::Skipping => {}
-            Flow::Syncing { missed } => *missed = true,
-            Flow::Live if full => {
-                open.flow = Flow::Skipping;
+            Delivery::Replaying { pushed, trying, .. } => *trying = *pushed,
+            Delivery::Lagging => {}
+            Delivery::Syncing { missed } => *missed = true,
+            Delivery::Live if full => {
+                open.flow = Delivery::Lagging;
                 self.tell_room(link, from);
                 self.tell_behind(now, link);
             }
-            Flow::Live => {
-                open.flow = Flow::Behind { from, pushed: 0, trying: 0 };
+            Delivery::Live => {
+                open.flow = Delivery::Replaying { from, pushed: 0, trying: 0 };
                 self.feed_plain(link, from);
                 self.tell_behind(now, link);
             }
@@ -47,12 +47,12 @@ impl Protocol {
     }
 
     fn feed_plain(&mut self, link: LinkId, from: u64) {
-        self.outbox.push_back(Output::Feed { link, from, until: None, synced: false });
+        self.outbox.push_back(Output::Replay { link, from, until: None, synced: false });
     }
 
     /// An empty order: its answer tells when there is room again.
     fn tell_room(&mut self, link: LinkId, at: u64) {
-        self.outbox.push_back(Output::Feed { link, from: at, until: Some(at), synced: false });
+        self.outbox.push_back(Output::Replay { link, from: at, until: Some(at), synced: false });
     }
 
     /// Says that a peer is slow, at most once per link and minute: under a burst a link may fall behind and catch up many times.
@@ -60,7 +60,7 @@ impl Protocol {
         let Some(open) = self.links.get_mut(link) else { return };
         if open.told_behind.is_none_or(|told| now.saturating_duration_since(told) >= Duration::from_secs(60)) {
             open.told_behind = Some(now);
-            self.notify(Event::Behind { peer: self.name_of(link) });
+            self.notify(Event::PeerLagging { peer: self.name_of(link) });
         }
     }
 
@@ -70,26 +70,26 @@ impl Protocol {
         let end = self.holdings.end();
         let Some(open) = self.links.get_mut(link).filter(|link| !link.closing) else { return };
         match open.flow {
-            Flow::Live => {}
-            Flow::Syncing { missed: false } => open.flow = Flow::Live,
-            Flow::Syncing { missed: true } | Flow::Skipping => {
-                open.flow = Flow::Live;
+            Delivery::Live => {}
+            Delivery::Syncing { missed: false } => open.flow = Delivery::Live,
+            Delivery::Syncing { missed: true } | Delivery::Lagging => {
+                open.flow = Delivery::Live;
                 self.compare_pools(now, link);
                 self.compare_broadcasts(now, link);
             }
-            Flow::Behind { trying, .. } if position < end => {
-                open.flow = Flow::Behind { from: position, pushed: trying, trying };
+            Delivery::Replaying { trying, .. } if position < end => {
+                open.flow = Delivery::Replaying { from: position, pushed: trying, trying };
                 self.feed_plain(link, position);
             }
-            Flow::Behind { trying: pushed, .. } => {
+            Delivery::Replaying { trying: pushed, .. } => {
                 self.note_payload(now, link);
                 let left = self.push_unstored(link, pushed);
                 let Some(open) = self.links.get_mut(link) else { return };
                 match left {
-                    None => open.flow = Flow::Live,
+                    None => open.flow = Delivery::Live,
                     // More waits for the disk than the queue takes at once.
                     Some(trying) => {
-                        open.flow = Flow::Behind { from: end, pushed, trying };
+                        open.flow = Delivery::Replaying { from: end, pushed, trying };
                         self.tell_room(link, end);
                     }
                 }
@@ -105,7 +105,7 @@ impl Protocol {
         }
         let from = peer.behind.take();
         if let (Some(from), Some(open)) = (from, self.links.get_mut(link)) {
-            open.flow = Flow::Behind { from, pushed: 0, trying: 0 };
+            open.flow = Delivery::Replaying { from, pushed: 0, trying: 0 };
             self.note_payload(now, link);
             self.feed_plain(link, from);
         }
@@ -132,7 +132,7 @@ impl Protocol {
         let room = self.config.limits.queue_bytes / 4;
         let mut bytes = 0;
         for (_, transaction) in self.holdings.unstored(0).filter(|(_, transaction)| wanted(&transaction.id())) {
-            let frame = Delivery::sync_frame(transaction.body(), self.config.session);
+            let frame = TransactionFrame::sync_frame(transaction.body(), self.config.session);
             bytes += frame.len();
             if bytes > room {
                 return;

@@ -15,7 +15,7 @@ const GROWTH: usize = 64;
 
 /// See the module. 40 bytes per item, and what blocks that were split have free.
 #[derive(Debug, Default)]
-pub(crate) struct Blocks {
+pub(crate) struct SortedBlocks {
     blocks: Vec<Block>,
     /// How many items stand before each block.
     starts: Vec<usize>,
@@ -59,7 +59,7 @@ impl Fold {
     }
 }
 
-impl Blocks {
+impl SortedBlocks {
     /// A list of items in any order; what is there twice is taken once.
     pub(crate) fn of(mut items: Vec<Item>) -> Self {
         items.sort_unstable();
@@ -196,7 +196,7 @@ mod tests {
         Item::with_timestamp_and_id(rng.random_range(0..times), Id::from_byte_array(rng.random()))
     }
 
-    fn assert_sound(blocks: &Blocks, model: &BTreeSet<Item>, rng: &mut SmallRng) {
+    fn assert_sound(blocks: &SortedBlocks, model: &BTreeSet<Item>, rng: &mut SmallRng) {
         let items: Vec<Item> = model.iter().copied().collect();
         assert_eq!(
             (blocks.len(), blocks.iter(0..items.len()).copied().collect::<Vec<_>>()),
@@ -224,7 +224,7 @@ mod tests {
         let mut rng = SmallRng::seed_from_u64(7);
         for begun in [0, 1, BLOCK, 5 * BLOCK + 3] {
             let mut model: BTreeSet<Item> = (0..begun).map(|_| item(&mut rng, 50)).collect();
-            let mut blocks = Blocks::of(model.iter().rev().chain(&model).copied().collect());
+            let mut blocks = SortedBlocks::of(model.iter().rev().chain(&model).copied().collect());
             assert_sound(&blocks, &model, &mut rng);
             for round in 0..12 {
                 let mut fresh: Vec<Item> = (0..rng.random_range(0..700)).map(|_| item(&mut rng, 100)).collect();
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn what_is_appended_fills_its_blocks() {
-        let mut blocks = Blocks::default();
+        let mut blocks = SortedBlocks::default();
         let items: Vec<Item> = (0..10 * BLOCK as u64).map(Item::with_timestamp).collect();
         for some in items.chunks(100) {
             blocks.insert(some, |_| {});

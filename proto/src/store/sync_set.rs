@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use negentropy::{Id, Item};
 
-use crate::store::pool_index::Sum;
-use crate::store::sorted_blocks::Blocks;
+use crate::store::pool_index::SetDigest;
+use crate::store::sorted_blocks::SortedBlocks;
 use crate::transaction::TransactionId;
 use crate::wire::Summary;
 
@@ -21,9 +21,9 @@ const MERGE_EVERY: Duration = Duration::from_millis(500);
 
 /// The offered set. 40 bytes per transaction.
 #[derive(Debug, Default)]
-pub(crate) struct Offer {
-    items: Blocks,
-    sum: Sum,
+pub(crate) struct SyncSet {
+    items: SortedBlocks,
+    sum: SetDigest,
     /// Accepted lately, oldest first …
     young: VecDeque<Item>,
     /// … so many of them at this time.
@@ -34,11 +34,11 @@ pub(crate) struct Offer {
     ripe: Vec<Item>,
 }
 
-impl Offer {
+impl SyncSet {
     /// The offer of a pool as it was found on disk.
     pub(crate) fn of(pool: impl Iterator<Item = (TransactionId, u64)>) -> Self {
-        let items = Blocks::of(pool.map(|(id, time)| item(id, time)).collect());
-        let mut sum = Sum::default();
+        let items = SortedBlocks::of(pool.map(|(id, time)| item(id, time)).collect());
+        let mut sum = SetDigest::default();
         for item in items.iter(0..items.len()) {
             sum.add(&TransactionId(*item.id));
         }
@@ -95,7 +95,7 @@ impl Offer {
     }
 
     /// What is offered.
-    pub(crate) fn items(&self) -> &Blocks {
+    pub(crate) fn items(&self) -> &SortedBlocks {
         &self.items
     }
 
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn what_is_young_is_not_offered_and_the_order_holds_whatever_comes() {
         let now = Instant::now();
-        let mut offer = Offer::of((0..100).map(|n| (id(n), u64::from(n))));
+        let mut offer = SyncSet::of((0..100).map(|n| (id(n), u64::from(n))));
         for n in 100..200 {
             offer.accept(now, id(n), u64::from(n % 7) * 30);
         }
@@ -130,10 +130,10 @@ mod tests {
         assert_eq!(offer.summary().count, 100);
         offer.ripen(now + OF_AGE);
         assert!(offer.young.is_empty() && offer.times.is_empty());
-        let whole = Offer::of(
+        let whole = SyncSet::of(
             (0..100).map(|n| (id(n), u64::from(n))).chain((100..200).map(|n| (id(n), u64::from(n % 7) * 30))),
         );
-        let items = |offer: &Offer| offer.items.iter(0..200).copied().collect::<Vec<_>>();
+        let items = |offer: &SyncSet| offer.items.iter(0..200).copied().collect::<Vec<_>>();
         assert_eq!((offer.summary(), items(&offer)), (whole.summary(), items(&whole)));
         offer.lose(&[id(150), id(3)]);
         assert_eq!(offer.summary().count, 198);

@@ -10,10 +10,10 @@ use negentropy::{Id, Negentropy, NegentropyStorageVector};
 
 use crate::connections::table::Link;
 use crate::id::LinkId;
-use crate::store::pool_index::Sum;
+use crate::store::pool_index::SetDigest;
 use crate::transaction::TransactionId;
 use crate::wire::{BroadcastFrame, BroadcastId, OtherSet, Step, Summary, SyncFrame, want_frame};
-use crate::{Lane, Protocol, limits};
+use crate::{Lane, Node, limits};
 
 /// How long a broadcast has to spread by itself before it is offered.
 const OF_AGE: Duration = Duration::from_secs(2);
@@ -26,7 +26,7 @@ const STEP_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What catching up remembers.
 #[derive(Debug, Default)]
-pub(crate) struct CatchingUp {
+pub(crate) struct BroadcastSync {
     /// Our open comparisons: on each link at most one, with its number and when it last moved.
     open: BTreeMap<LinkId, (u64, Instant)>,
     last_number: u64,
@@ -34,7 +34,7 @@ pub(crate) struct CatchingUp {
     wanted: HashMap<BroadcastId, Instant>,
 }
 
-impl CatchingUp {
+impl BroadcastSync {
     /// A broadcast came.
     pub(crate) fn on_came(&mut self, id: &BroadcastId) {
         self.wanted.remove(id);
@@ -45,7 +45,7 @@ impl CatchingUp {
     }
 }
 
-impl Protocol {
+impl Node {
     /// Tells a full peer what we keep, if it is anything.
     pub(crate) fn compare_broadcasts(&mut self, now: Instant, link: LinkId) {
         self.broadcasts.expire(now);
@@ -61,7 +61,7 @@ impl Protocol {
 
     /// What is offered, in short.
     fn kept_summary(&self, now: Instant) -> Summary {
-        let (mut sum, mut count) = (Sum::default(), 0);
+        let (mut sum, mut count) = (SetDigest::default(), 0);
         for (id, _) in self.offered(now) {
             sum.add(&TransactionId(id.0));
             count += 1;

@@ -9,7 +9,7 @@ use std::cell::Cell;
 
 use ::negentropy::{Bound, Error, Id, Item, Negentropy, NegentropyStorageBase};
 
-use crate::store::sorted_blocks::Blocks;
+use crate::store::sorted_blocks::SortedBlocks;
 
 /// The longest message, in bytes; in base64, a third more.
 const STEP_BYTES: u64 = 48 * 1024;
@@ -25,7 +25,7 @@ const LIST: u64 = 2;
 ///
 /// # Errors
 /// None that the crate is known for.
-pub(crate) fn begin(items: &Blocks) -> Result<Vec<u8>, Error> {
+pub(crate) fn begin(items: &SortedBlocks) -> Result<Vec<u8>, Error> {
     Negentropy::owned(Walks::new(items, &[], 0), STEP_BYTES)?.initiate()
 }
 
@@ -33,7 +33,7 @@ pub(crate) fn begin(items: &Blocks) -> Result<Vec<u8>, Error> {
 ///
 /// # Errors
 /// The question is none.
-pub(crate) fn answer(items: &Blocks, question: &[u8]) -> Result<Vec<u8>, Error> {
+pub(crate) fn answer(items: &SortedBlocks, question: &[u8]) -> Result<Vec<u8>, Error> {
     // A list is compared with ours, and then ours is listed.
     Negentropy::owned(Walks::new(items, question, 2), STEP_BYTES)?.reconcile(question)
 }
@@ -44,7 +44,7 @@ pub(crate) fn answer(items: &Blocks, question: &[u8]) -> Result<Vec<u8>, Error> 
 /// # Errors
 /// The answer is none. What it told up to there is told.
 pub(crate) fn conclude(
-    items: &Blocks,
+    items: &SortedBlocks,
     answer: &[u8],
     have: &mut Vec<Id>,
     need: &mut Vec<Id>,
@@ -56,7 +56,7 @@ pub(crate) fn conclude(
 
 /// The items, as the crate walks over them for one message.
 struct Walks<'a> {
-    items: &'a Blocks,
+    items: &'a SortedBlocks,
     /// What the message's ranges carry, in its order.
     kinds: Vec<u64>,
     /// How many ranges were begun: the crate looks for the end of each once.
@@ -68,7 +68,7 @@ struct Walks<'a> {
 }
 
 impl<'a> Walks<'a> {
-    fn new(items: &'a Blocks, message: &[u8], walks_of_list: u8) -> Self {
+    fn new(items: &'a SortedBlocks, message: &[u8], walks_of_list: u8) -> Self {
         Self { items, kinds: kinds(message), begun: Cell::new(0), walks_of_list, listing: Cell::new(0) }
     }
 }
@@ -172,7 +172,7 @@ mod tests {
 
     /// Compares two sets, and each message with that of the crate's own walk; tells what the asking side has and needs, and in how many questions.
     fn compare(ours: &[Item], theirs: &[Item]) -> (BTreeSet<Id>, BTreeSet<Id>, usize) {
-        let (blocks, other) = (Blocks::of(ours.to_vec()), Blocks::of(theirs.to_vec()));
+        let (blocks, other) = (SortedBlocks::of(ours.to_vec()), SortedBlocks::of(theirs.to_vec()));
         let (plain_ours, plain_theirs) = (plain(ours), plain(theirs));
         let mut asking = Negentropy::borrowed(&plain_ours, STEP_BYTES).expect("allowed");
         let mut question = begin(&blocks).expect("a question");
@@ -222,9 +222,9 @@ mod tests {
         let mut rng = SmallRng::seed_from_u64(12);
         let items: Vec<Item> =
             (0..2_000).map(|n| Item::with_timestamp_and_id(n, Id::from_byte_array(rng.random()))).collect();
-        let blocks = Blocks::of(items.clone());
+        let blocks = SortedBlocks::of(items.clone());
         let plain = plain(&items);
-        let sound = begin(&Blocks::of(items[..1_500].to_vec())).expect("a question");
+        let sound = begin(&SortedBlocks::of(items[..1_500].to_vec())).expect("a question");
         for round in 0..2_000 {
             let mut message = sound.clone();
             for _ in 0..rng.random_range(1..4) {

@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-use crate::connections::table::{Flow, Link};
+use crate::connections::table::{Delivery, Link};
 use crate::event::Event;
 use crate::id::LinkId;
-use crate::peers::reputation::Offence;
+use crate::peers::reputation::Violation;
 use crate::timers::Timer;
 use crate::transaction::{IdMap, IdSet, Origin, TransactionId};
 use crate::wire::{Step, Summary, SyncFrame, want_frame};
-use crate::{Lane, Output, Protocol, limits};
+use crate::{Lane, Node, Output, limits};
 
 /// The shortest time between two rounds of our own, while there is news …
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -46,7 +46,7 @@ const STREAM_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What reconciling remembers.
 #[derive(Debug)]
-pub(crate) struct Reconciling {
+pub(crate) struct PoolSync {
     /// Our open reconciliations: on each link at most one, with its number and how much it has found.
     open: BTreeMap<LinkId, Open>,
     last_number: u64,
@@ -76,7 +76,7 @@ struct Open {
     at: Instant,
 }
 
-impl Default for Reconciling {
+impl Default for PoolSync {
     fn default() -> Self {
         Self {
             open: BTreeMap::new(),
@@ -94,7 +94,7 @@ impl Default for Reconciling {
     }
 }
 
-impl Reconciling {
+impl PoolSync {
     /// Something new was accepted.
     pub(crate) fn on_accepted(&mut self, id: &TransactionId) {
         self.news = true;
@@ -152,7 +152,7 @@ impl Reconciling {
     }
 }
 
-impl Protocol {
+impl Node {
     /// Tells a full peer what we offer; if that is not what it has, it reconciles with us.
     pub(crate) fn compare_pools(&mut self, now: Instant, link: LinkId) {
         if self.links.get(link).is_some_and(|link| link.full().is_some() && link.takes_transactions()) {
@@ -234,7 +234,7 @@ impl Protocol {
         if self.reconciling.open.contains_key(&link) {
             return;
         }
-        self.counters.pools_differed += 1;
+        self.counters.sync_rounds_differed += 1;
         // What we refused we have seen: it is no reason to ask for everything.
         let held = self.holdings.count() + self.reconciling.refused.len() as u64;
         // Whoever offers less goes first: most often it lacks all that differs, and then one comparison is enough. If pools still differ the next time, we lack
@@ -264,13 +264,13 @@ impl Protocol {
     fn stream(&mut self, link: LinkId) {
         let (until, ours) = (self.holdings.end(), self.holdings.count());
         let Some(open) = self.links.get_mut(link) else { return };
-        if open.flow != Flow::Live || ours == 0 {
+        if open.flow != Delivery::Live || ours == 0 {
             return;
         }
-        open.flow = Flow::Syncing { missed: false };
-        self.outbox.push_back(Output::Feed { link, from: 0, until: Some(until), synced: true });
+        open.flow = Delivery::Syncing { missed: false };
+        self.outbox.push_back(Output::Replay { link, from: 0, until: Some(until), synced: true });
         self.push_waiting(link, |_| true);
-        self.notify(Event::Feeding { peer: self.name_of(link), ours });
+        self.notify(Event::Replaying { peer: self.name_of(link), ours });
     }
 
     /// Begins a reconciliation.
@@ -306,7 +306,7 @@ impl Protocol {
     fn on_answer(&mut self, now: Instant, link: LinkId, step: &Step) {
         let Some(open) = self.reconciling.open.get_mut(&link).filter(|open| open.number == step.number) else {
             self.counters.answers_unsolicited += 1;
-            return self.offend(link, Offence::Unasked, "SYNC: nobody asked, or too long ago; ignored");
+            return self.offend(link, Violation::Unasked, "SYNC: nobody asked, or too long ago; ignored");
         };
         let (mut have, mut need) = (Vec::new(), Vec::new());
         let next = super::negentropy::conclude(self.offer.items(), &step.message, &mut have, &mut need);
@@ -343,7 +343,7 @@ impl Protocol {
     fn want(&mut self, now: Instant, link: LinkId, mut ids: Vec<TransactionId>) {
         self.reconciling.expire_wants(now);
         ids.retain(|id| !self.reconciling.has_refused(id));
-        let Reconciling { wanted, let_down, .. } = &mut self.reconciling;
+        let PoolSync { wanted, let_down, .. } = &mut self.reconciling;
         ids.retain(|id| !self.holdings.holds(id) && !wanted.contains_key(id));
         let of_link = wanted.values().filter(|(of, _)| *of == link).count();
         ids.truncate(WANTED.saturating_sub(of_link));
@@ -380,14 +380,14 @@ impl Protocol {
         positions.sort_unstable();
         positions.dedup();
         if !positions.is_empty() {
-            self.outbox.push_back(Output::Fetch { link, positions });
+            self.outbox.push_back(Output::ReplayPositions { link, positions });
         }
     }
 
     fn send_sync(&mut self, link: LinkId, frame: SyncFrame) {
         let began = matches!(frame, SyncFrame::Summary(_));
         let frame = frame.to_frame();
-        self.counters.pools_compared += u64::from(began);
+        self.counters.sync_rounds += u64::from(began);
         self.counters.sync_sent_bytes += frame.len() as u64;
         self.send(vec![link], frame, Lane::Control);
     }

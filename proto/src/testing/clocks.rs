@@ -8,7 +8,7 @@ use crate::event::Event;
 use crate::json::Parser;
 use crate::testing::net::Net;
 use crate::transaction::{Transaction, TransactionId};
-use crate::{Input, Protocol, RequestId, limits};
+use crate::{Input, Node, RequestId, limits};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Ten years, in seconds.
@@ -27,7 +27,7 @@ fn submit(net: &mut Net, node: usize, number: usize, wall: f64) -> TransactionId
     id
 }
 
-fn holds_all(core: &Protocol, net: &Net, ids: &BTreeSet<TransactionId>) -> bool {
+fn holds_all(core: &Node, net: &Net, ids: &BTreeSet<TransactionId>) -> bool {
     let ids: Vec<TransactionId> = ids.iter().copied().collect();
     ids.chunks(limits::STATUS_IDS).all(|ids| core.status(net.now, ids).held == ids.len())
 }
@@ -35,9 +35,7 @@ fn holds_all(core: &Protocol, net: &Net, ids: &BTreeSet<TransactionId>) -> bool 
 fn nobody_is_blamed(net: &Net) {
     for core in &net.cores {
         let counters = core.status(net.now, &[]).counters;
-        for name in
-            ["offences", "closed_for_conduct", "links_turned_away", "broadcasts_forged", "announcements_refused"]
-        {
+        for name in ["violations", "bans", "links_banned", "broadcasts_forged", "announcements_refused"] {
             assert_eq!(counters[name], 0, "{name}");
         }
     }

@@ -10,20 +10,20 @@ use sha2::{Digest, Sha512};
 
 use crate::address::PeerAddress;
 use crate::event::Event;
-use crate::id::{Greeting, LinkId, NodeId, Session};
+use crate::id::{LinkId, NodeId, Session, UpgradeIdentity};
 use crate::json::Parser;
 use crate::limits::Limits;
 use crate::signature::{Purpose, Seal, Signature, Signer, Unsigned};
 use crate::wire::{Found, ImageInfo, Message, SearchId, TITLE};
-use crate::{Config, Direction, Input, Output, Protocol, RequestId, SearchEnd, Told};
+use crate::{BroadcastReceipt, Config, Direction, Input, Node, Output, RequestId, SearchEnd};
 
 /// Nodes that are linked only as [`Self::link`] says; each dial of their own fails.
 pub(crate) struct Net {
     pub(crate) now: Instant,
-    pub(crate) cores: Vec<Protocol>,
+    pub(crate) cores: Vec<Node>,
     /// What each node told its application.
     pub(crate) events: Vec<Vec<Event>>,
-    pub(crate) told: Vec<Told>,
+    pub(crate) told: Vec<BroadcastReceipt>,
     /// How many frames of each type were sent, and every frame to a client.
     pub(crate) sent: BTreeMap<String, usize>,
     pub(crate) to_clients: Vec<String>,
@@ -92,7 +92,7 @@ impl Net {
         Pretend { node: id(node), judged: Arc::clone(&self.judged) }
     }
 
-    fn core(&mut self, node: usize) -> Protocol {
+    fn core(&mut self, node: usize) -> Node {
         self.runs += 1;
         let config = Config {
             node: id(node),
@@ -109,7 +109,7 @@ impl Net {
             signer: if self.signed { Arc::new(self.pretend(node)) } else { Arc::new(Unsigned) },
             seed: node as u64,
         };
-        Protocol::new(self.now, config, Vec::new())
+        Node::new(self.now, config, Vec::new())
     }
 
     /// Links two nodes; gives the links' names at each.
@@ -117,9 +117,9 @@ impl Net {
         let (there, here) = (self.next_link(), self.next_link());
         self.wires.insert((from, there), (to, here));
         self.wires.insert((to, here), (from, there));
-        let greeting = Some(self.greeting(to));
+        let identity = Some(self.identity(to));
         let remote = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let dialled = Direction::Dialled { address: address(to), greeting };
+        let dialled = Direction::Dialled { address: address(to), identity };
         self.inputs.push_back((from, Input::LinkOpened { link: there, remote, direction: dialled }));
         self.inputs.push_back((to, Input::LinkOpened { link: here, remote, direction: Direction::Accepted }));
         self.settle();
@@ -172,8 +172,8 @@ impl Net {
         LinkId(self.last_link)
     }
 
-    fn greeting(&self, node: usize) -> Greeting {
-        Greeting { node: id(node), session: self.cores[node].config.session }
+    fn identity(&self, node: usize) -> UpgradeIdentity {
+        UpgradeIdentity { node: id(node), session: self.cores[node].config.session }
     }
 
     /// Tells one node a fact, and lets all that follows happen.
@@ -188,7 +188,7 @@ impl Net {
         self.tell(node, Input::Received { link, message });
     }
 
-    pub(crate) fn broadcast(&mut self, node: usize, text: &str) -> Told {
+    pub(crate) fn broadcast(&mut self, node: usize, text: &str) -> BroadcastReceipt {
         self.tell(node, Input::Broadcast { request: RequestId(0), message: text.into(), time: 1_700_000_000.5 });
         self.told.pop().expect("a broadcast is told of at once")
     }
@@ -257,9 +257,9 @@ impl Net {
                 self.inputs.push_back((node, Input::DialFailed { address, error: "not in this test".into() }))
             }
             Output::Probe { link, address, .. } => {
-                let greeting = (0..self.cores.len()).find(|other| self::address(*other) == address);
-                let greeting = greeting.map(|other| self.greeting(other));
-                self.inputs.push_back((node, Input::Probed { link, address, greeting }));
+                let identity = (0..self.cores.len()).find(|other| self::address(*other) == address);
+                let identity = identity.map(|other| self.identity(other));
+                self.inputs.push_back((node, Input::Probed { link, address, identity }));
             }
             Output::Ping { link } => {
                 if self.wires.contains_key(&(node, link)) {
@@ -274,26 +274,26 @@ impl Net {
                 }
                 None => self.inputs.push_back((node, Input::LinkClosed { link, cause: "closed".into() })),
             },
-            Output::Told { told, .. } => self.told.push(told),
+            Output::BroadcastSent { told, .. } => self.told.push(told),
             Output::Notify(event) => self.events[node].push(event),
             Output::Store { transaction } => {
                 self.inputs.push_back((node, Input::Stored { ids: vec![transaction.id()] }))
             }
-            Output::LookUp { search, name } => {
+            Output::FindLocalImages { search, name } => {
                 let has = |image: &&ImageInfo| name.as_ref().is_none_or(|name| image.name == *name);
                 let images = self.images.get(&node).into_iter().flatten().filter(has).cloned().collect();
-                self.inputs.push_back((node, Input::LookedUp { search, images }));
+                self.inputs.push_back((node, Input::LocalImages { search, images }));
             }
-            Output::Offer { found, .. } => self.offers.push((node, found)),
-            Output::SearchOver { search, end } => self.searches_over.push((node, search, end)),
-            Output::Feed { .. }
-            | Output::Fetch { .. }
+            Output::ImageOffer { found, .. } => self.offers.push((node, found)),
+            Output::ImageSearchOver { search, end } => self.searches_over.push((node, search, end)),
+            Output::Replay { .. }
+            | Output::ReplayPositions { .. }
             | Output::Submitted { .. }
-            | Output::Kept { .. }
-            | Output::Unqueue { .. }
-            | Output::Advertise { .. }
-            | Output::Pause { .. }
-            | Output::Remember { .. } => {}
+            | Output::SubmissionStored { .. }
+            | Output::DropQueued { .. }
+            | Output::AdvertiseSlots { .. }
+            | Output::PauseReading { .. }
+            | Output::SavePeerCache { .. } => {}
         }
     }
 

@@ -2,19 +2,19 @@
 
 /// See the module.
 #[derive(Debug)]
-pub struct Chunked<T> {
+pub struct ChunkedVec<T> {
     chunks: Vec<Vec<T>>,
 }
 
 const CHUNK: usize = 4_096;
 
-impl<T> Default for Chunked<T> {
+impl<T> Default for ChunkedVec<T> {
     fn default() -> Self {
         Self { chunks: Vec::new() }
     }
 }
 
-impl<T: Copy> Chunked<T> {
+impl<T: Copy> ChunkedVec<T> {
     /// A list of `length` equal values.
     pub fn filled(value: T, length: usize) -> Self {
         let mut list = Self::default();

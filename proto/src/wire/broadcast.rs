@@ -9,7 +9,7 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 use crate::frame::Frame;
-use crate::id::{NotAnId, Session, parse_hex32};
+use crate::id::{InvalidId, Session, parse_hex32};
 use crate::json::{Kind, Value};
 use crate::limits;
 use crate::signature::{Purpose, Seal, Signer};
@@ -36,10 +36,10 @@ impl fmt::Debug for BroadcastId {
 }
 
 impl FromStr for BroadcastId {
-    type Err = NotAnId;
+    type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse_hex32(text).map(Self).ok_or(NotAnId { expected: "a broadcast's id: 64 hexadecimal digits" })
+        parse_hex32(text).map(Self).ok_or(InvalidId { expected: "a broadcast's id: 64 hexadecimal digits" })
     }
 }
 

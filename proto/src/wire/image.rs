@@ -22,7 +22,7 @@ pub struct ImageName(String);
 /// A text that names no image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an image's name is {0}")]
-pub struct NotAnImageName(&'static str);
+pub struct InvalidImageName(&'static str);
 
 impl ImageName {
     /// The name as it stands in the folder.
@@ -32,22 +32,22 @@ impl ImageName {
 }
 
 impl FromStr for ImageName {
-    type Err = NotAnImageName;
+    type Err = InvalidImageName;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let turns =
             |one: char| matches!(one, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if text.is_empty() || text.len() > limits::IMAGE_NAME_BYTES {
-            return Err(NotAnImageName("1 to 200 bytes long"));
+            return Err(InvalidImageName("1 to 200 bytes long"));
         }
         if text.starts_with('.') {
-            return Err(NotAnImageName("one that does not begin with a dot"));
+            return Err(InvalidImageName("one that does not begin with a dot"));
         }
         if text.contains(['/', '\\']) {
-            return Err(NotAnImageName("that of a file in the folder images, without / and \\"));
+            return Err(InvalidImageName("that of a file in the folder images, without / and \\"));
         }
         if text.chars().any(|one| one.is_control() || turns(one)) {
-            return Err(NotAnImageName("one without control characters"));
+            return Err(InvalidImageName("one without control characters"));
         }
         Ok(Self(text.to_owned()))
     }

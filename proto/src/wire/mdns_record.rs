@@ -1,7 +1,7 @@
 //! What a node says of itself on the local network: a record of DNS-SD (RFC 6763), its name and its TXT strings.
 //!
 //! A record is a datagram that anybody on the network can send: nothing in it is believed before the node behind its address has been dialled and has
-//! shown its greeting. What is done with records is in `discovery.rs`; the shell hears and sends them.
+//! shown its identity. What is done with records is in `discovery.rs`; the shell hears and sends them.
 
 use crate::address::PeerAddress;
 use crate::id::{NodeId, Session};
@@ -25,7 +25,7 @@ pub struct Record {
 /// A record that can not be read: which of its parts is missing or wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("its {0} is missing or can not be read")]
-pub struct NoRecord(pub &'static str);
+pub struct InvalidRecord(pub &'static str);
 
 impl Record {
     /// The service type, with its domain: multicast DNS is for `local` alone (RFC 6762, section 3).
@@ -58,16 +58,16 @@ impl Record {
     /// Reads a record from its instance's name and its TXT strings, which `value` looks up by key. Keys that are not known are left to later versions.
     ///
     /// # Errors
-    /// [`NoRecord`] names the first part that is missing or no such thing.
-    pub fn read<'a>(name: &str, value: impl Fn(&str) -> Option<&'a str>) -> Result<Self, NoRecord> {
-        let session = Self::session_in(name).ok_or(NoRecord("name"))?;
+    /// [`InvalidRecord`] names the first part that is missing or no such thing.
+    pub fn read<'a>(name: &str, value: impl Fn(&str) -> Option<&'a str>) -> Result<Self, InvalidRecord> {
+        let session = Self::session_in(name).ok_or(InvalidRecord("name"))?;
         let protocol: Option<u32> = value("protocol").and_then(|text| text.parse().ok());
-        protocol.filter(|version| *version > 0).ok_or(NoRecord("protocol"))?;
-        let node = value("id").and_then(|text| text.parse().ok()).ok_or(NoRecord("id"))?;
-        let network = value("network").ok_or(NoRecord("network"))?.to_owned();
-        let address = value("address").and_then(|text| text.parse().ok()).ok_or(NoRecord("address"))?;
+        protocol.filter(|version| *version > 0).ok_or(InvalidRecord("protocol"))?;
+        let node = value("id").and_then(|text| text.parse().ok()).ok_or(InvalidRecord("id"))?;
+        let network = value("network").ok_or(InvalidRecord("network"))?.to_owned();
+        let address = value("address").and_then(|text| text.parse().ok()).ok_or(InvalidRecord("address"))?;
         let free = match value("free") {
-            Some(text) => Some(text.parse().map_err(|_| NoRecord("free"))?),
+            Some(text) => Some(text.parse().map_err(|_| InvalidRecord("free"))?),
             None => None,
         };
         Ok(Self { node, session, network, address, free })
@@ -88,7 +88,7 @@ mod tests {
         }
     }
 
-    fn read(name: &str, strings: &[(&str, String)]) -> Result<Record, NoRecord> {
+    fn read(name: &str, strings: &[(&str, String)]) -> Result<Record, InvalidRecord> {
         Record::read(name, |key| strings.iter().find(|(known, _)| *known == key).map(|(_, value)| value.as_str()))
     }
 
@@ -107,17 +107,17 @@ mod tests {
         let (good, name) = (record(), record().name());
         for part in ["protocol", "id", "network", "address"] {
             let strings: Vec<_> = good.strings().into_iter().filter(|(key, _)| *key != part).collect();
-            assert_eq!(read(&name, &strings), Err(NoRecord(part)));
+            assert_eq!(read(&name, &strings), Err(InvalidRecord(part)));
         }
         for (part, value) in
             [("protocol", "0"), ("protocol", "x"), ("id", "07"), ("address", "ws://x"), ("free", "-1"), ("free", "all")]
         {
             let mut strings: Vec<_> = good.strings().into_iter().filter(|(key, _)| *key != part).collect();
             strings.push((part, value.to_owned()));
-            assert_eq!(read(&name, &strings), Err(NoRecord(part)), "{value}");
+            assert_eq!(read(&name, &strings), Err(InvalidRecord(part)), "{value}");
         }
         for name in ["", "-", "a-b", "07070707", "07070707-x._p2p-node._tcp.local."] {
-            assert_eq!(read(name, &good.strings()), Err(NoRecord("name")), "{name}");
+            assert_eq!(read(name, &good.strings()), Err(InvalidRecord("name")), "{name}");
         }
     }
 }

@@ -26,13 +26,13 @@ use crate::transaction::{Origin, TransactionId};
 pub use announce::{AnnounceFrame, Announcement};
 pub use broadcast::{Broadcast, BroadcastFrame, BroadcastId, InvalidBroadcast, TITLE};
 pub use handshake::{Handshake, NodeInfo};
-pub use image::{Find, Found, ImageInfo, ImageName, NotAnImageName, SearchId};
+pub use image::{Find, Found, ImageInfo, ImageName, InvalidImageName, SearchId};
 pub use network::{Member, Members, NetworkFrame};
 pub use overlay::{Beacon, Declined, Join, Sample, Want};
 pub use plumtree::{graft_frame, prune_frame};
 pub use status::{PeerRow, PeerState, Status, StatusFrame, Summary};
 pub use sync::{OtherSet, Step, SyncFrame, want_frame};
-pub use transaction::{Ack, AckStatus, Delivery};
+pub use transaction::{Ack, AckStatus, TransactionFrame};
 
 /// The version of this protocol. Of two versions both sides speak the lower.
 pub const PROTOCOL: u32 = 1;
@@ -43,7 +43,7 @@ pub enum Message {
     /// The first frame on every dialled link.
     Handshake(Handshake),
     /// A transaction, flooded and stored.
-    Transaction(Delivery),
+    Transaction(TransactionFrame),
     /// The answer to a client's transaction.
     Ack(Ack),
     /// A question for the node's status, or its answer.
@@ -103,7 +103,7 @@ impl Message {
     /// Reads one frame. `parser` is reused from frame to frame, so that reading allocates nothing that is thrown away.
     ///
     /// # Errors
-    /// [`Malformed`] if the text is no message; a TRANSACTION whose data is no transaction is a message all the same, see [`Delivery`].
+    /// [`Malformed`] if the text is no message; a TRANSACTION whose data is no transaction is a message all the same, see [`TransactionFrame`].
     pub fn parse(parser: &mut Parser, text: &str) -> Result<Self, Malformed> {
         Self::parse_from(parser, text, None)
     }
@@ -122,7 +122,7 @@ impl Message {
     fn read(frame: Value<'_>, unnamed: Option<&Origin>) -> Result<Self, Malformed> {
         let kind = frame.get("type").and_then(Value::as_str).ok_or(Malformed::Shape)?;
         match &*kind {
-            "TRANSACTION" => Delivery::read(frame, unnamed).map(Self::Transaction),
+            "TRANSACTION" => TransactionFrame::read(frame, unnamed).map(Self::Transaction),
             "HANDSHAKE" => Handshake::read(frame).map(Self::Handshake),
             "ACK" => read(frame, "ACK").map(Self::Ack),
             "SYNC" => SyncFrame::read(frame).map(|sync| match OtherSet::of(frame) {

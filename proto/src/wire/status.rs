@@ -94,7 +94,8 @@ pub enum PeerState {
     /// Nothing is known against it.
     Idle,
     /// Who is there broke rules: it is kept away until then. The address may be that of a group, without a port.
-    Kept,
+    #[serde(rename = "kept")]
+    Banned,
 }
 
 /// What a pool holds, in short: two pools with equal summaries are equal (but for a 2^-256 accident).

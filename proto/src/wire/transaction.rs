@@ -10,7 +10,7 @@ use crate::wire::{Malformed, Typed, to_frame, wrong};
 
 /// A TRANSACTION frame.
 #[derive(Debug)]
-pub struct Delivery {
+pub struct TransactionFrame {
     /// The transaction, or why its data is none: a client is told in its ACK.
     pub transaction: Result<Transaction, InvalidTransaction>,
     /// The sibling `from`: who first sent it into the network. Believed from full peers only.
@@ -51,7 +51,7 @@ pub struct Ack {
     pub links: usize,
 }
 
-impl Delivery {
+impl TransactionFrame {
     /// `unnamed`: the origin of what names none.
     pub(crate) fn read(frame: Value<'_>, unnamed: Option<&Origin>) -> Result<Self, Malformed> {
         let (mut data, mut origin, mut ack, mut synced) = (None, None, false, false);
@@ -96,7 +96,7 @@ mod tests {
     use crate::json::Parser;
     use crate::wire::Message;
 
-    fn read(text: &str, unnamed: Option<&Origin>) -> (Delivery, String) {
+    fn read(text: &str, unnamed: Option<&Origin>) -> (TransactionFrame, String) {
         let Ok(Message::Transaction(delivery)) = Message::parse_from(&mut Parser::new(), text, unnamed) else {
             panic!("{text}")
         };

@@ -66,7 +66,7 @@ impl Network {
             self.clock.at(dial.deadline, Event::Failed(Box::new(dial), "timed out"));
             return None;
         }
-        let greeting = self.hosts[acceptor].greeting;
+        let identity = self.hosts[acceptor].identity;
         let host = &mut self.hosts[dial.actor];
         let link = LinkId(host.links.len() as u64);
         let end = &mut self.wires[wire].ends[DIALLER];
@@ -75,12 +75,12 @@ impl Network {
                 end.state = State::Open;
                 end.link = link;
                 host.links.push((wire, DIALLER));
-                Some((dial.actor, Report::Opened(link, Some((dial.address, greeting)))))
+                Some((dial.actor, Report::Opened(link, Some((dial.address, identity)))))
             }
             Purpose::Probe(of) => {
                 end.shut();
                 self.launch(wire, DIALLER, Item::Close("probed".to_owned()), Duration::ZERO);
-                Some((dial.actor, Report::Probed(of, dial.address, greeting)))
+                Some((dial.actor, Report::Probed(of, dial.address, identity)))
             }
         }
     }

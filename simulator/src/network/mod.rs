@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use meshpool_proto::address::PeerAddress;
 use meshpool_proto::frame::Frame;
-use meshpool_proto::id::{Greeting, LinkId};
+use meshpool_proto::id::{LinkId, UpgradeIdentity};
 use meshpool_proto::limits::Limits;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
@@ -35,7 +35,7 @@ const WINDOW_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub enum Report {
     /// A link is open; with the dial if it is the actor's own.
-    Opened(LinkId, Option<(PeerAddress, Option<Greeting>)>),
+    Opened(LinkId, Option<(PeerAddress, Option<UpgradeIdentity>)>),
     /// A frame came in.
     Text(LinkId, Frame),
     /// A pong came in.
@@ -45,7 +45,7 @@ pub enum Report {
     /// A dial came to nothing.
     DialFailed(PeerAddress, String),
     /// A probe was answered, or not.
-    Probed(LinkId, PeerAddress, Option<Greeting>),
+    Probed(LinkId, PeerAddress, Option<UpgradeIdentity>),
 }
 
 /// Why a frame could not be queued.
@@ -78,7 +78,7 @@ pub struct Host {
     /// How often the process was started.
     pub run: u32,
     /// What its upgrade answers say.
-    pub greeting: Option<Greeting>,
+    pub identity: Option<UpgradeIdentity>,
     /// Which part of a partition it is in.
     pub group: u8,
     /// How many bytes per second its reader takes on one wire.
@@ -185,12 +185,12 @@ impl Network {
     }
 
     /// A process starts on its host: no link is left from before.
-    pub fn start(&mut self, actor: usize, greeting: Option<Greeting>) {
+    pub fn start(&mut self, actor: usize, identity: Option<UpgradeIdentity>) {
         let host = &mut self.hosts[actor];
         host.up = true;
         host.powered = true;
         host.run += 1;
-        host.greeting = greeting;
+        host.identity = identity;
         host.links.clear();
     }
 
@@ -200,7 +200,7 @@ impl Network {
             up: false,
             powered: true,
             run: 0,
-            greeting: None,
+            identity: None,
             group: 0,
             rate: 50_000_000,
             links: Vec::new(),

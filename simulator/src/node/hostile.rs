@@ -104,7 +104,7 @@ impl Node {
 /// The id of some node.
 fn stranger(net: &mut Network) -> NodeId {
     let place = net.rng.random_range(0..net.listening);
-    net.hosts[place].greeting.map_or(NodeId([0; 32]), |greeting| greeting.node)
+    net.hosts[place].identity.map_or(NodeId([0; 32]), |identity| identity.node)
 }
 
 /// A little more than it has, or so much that it is worth to ask for all.

@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use meshpool_proto::address::PeerAddress;
 use meshpool_proto::frame::Frame;
-use meshpool_proto::id::{Greeting, LinkId, NodeId, Session};
+use meshpool_proto::id::{LinkId, NodeId, Session, UpgradeIdentity};
 use meshpool_proto::signature::Unsigned;
 use meshpool_proto::transaction::{Transaction, TransactionId};
 use meshpool_proto::wire::Message;
-use meshpool_proto::{Config, Direction, Input, Protocol, RequestId};
+use meshpool_proto::{Config, Direction, Input, Node as Core, RequestId};
 use rand::RngExt;
 
 use crate::check::{Broken, Fault, Watch, check_addresses, check_degree};
@@ -40,7 +40,7 @@ pub struct Node {
     pub max_peers: Option<u32>,
     /// Its genesis node: read at its next start.
     pub genesis: Option<PeerAddress>,
-    core: Option<Protocol>,
+    core: Option<Core>,
     /// The texts that were accepted, by their numbers: their copies are told without being read, as a shell does.
     accepted: HashSet<u32>,
     disk: Disk,
@@ -122,7 +122,7 @@ impl Node {
     /// Starts a process in the folder: a new session with the pool that is on disk.
     pub fn start(&mut self, net: &mut Network) -> Result<(), Broken> {
         self.session = Session::from_random(net.rng.random());
-        net.start(self.actor, Some(Greeting { node: self.id, session: self.session }));
+        net.start(self.actor, Some(UpgradeIdentity { node: self.id, session: self.session }));
         net.trace.note(net.clock.now(), self.actor, "start", 0, "");
         let config = Config {
             node: self.id,
@@ -142,7 +142,7 @@ impl Node {
         let pool: Vec<_> = self.disk.stored.iter().map(|transaction| (transaction.id(), transaction.time())).collect();
         self.watch = Watch::new(pool.iter().map(|(id, _)| *id));
         self.accepted.clear();
-        let mut core = Protocol::new(net.clock.instant(), config, pool);
+        let mut core = Core::new(net.clock.instant(), config, pool);
         let result = self.carry_out_all(net, &mut core);
         self.set_timer(net, &core);
         self.core = Some(core);
@@ -179,7 +179,7 @@ impl Node {
 
     /// The addresses that the core calls attempting and connected.
     pub fn addresses(&self) -> (Vec<PeerAddress>, Vec<PeerAddress>) {
-        self.core.as_ref().map(Protocol::addresses).unwrap_or_default()
+        self.core.as_ref().map(Core::addresses).unwrap_or_default()
     }
 
     /// Its id.
@@ -189,17 +189,17 @@ impl Node {
 
     /// The full peers that the core calls linked; none if no process runs.
     pub fn linked(&self) -> Vec<NodeId> {
-        self.core.as_ref().map(Protocol::linked_nodes).unwrap_or_default()
+        self.core.as_ref().map(Core::linked_nodes).unwrap_or_default()
     }
 
     /// How many nodes it is linked to, those of the exercise counted.
     pub fn places(&self) -> usize {
-        self.core.as_ref().map_or(0, Protocol::linked_peers)
+        self.core.as_ref().map_or(0, Core::linked_peers)
     }
 
     /// To how many full peers the link is one that it dialled.
     pub fn dialled(&self) -> usize {
-        self.core.as_ref().map_or(0, Protocol::dialled_nodes)
+        self.core.as_ref().map_or(0, Core::dialled_nodes)
     }
 
     /// What the core counted in this run.
@@ -233,7 +233,7 @@ impl Node {
     pub fn find(&mut self, net: &mut Network, transaction: Transaction) -> Result<(), Broken> {
         self.watch.on_store(transaction.id()).map_err(|fault| self.broken(net, fault))?;
         self.disk.keep(transaction.clone());
-        self.fact(net, Input::Found { transactions: vec![transaction] })
+        self.fact(net, Input::PoolAdded { transactions: vec![transaction] })
     }
 
     /// The network has something to tell.
@@ -241,9 +241,9 @@ impl Node {
         let input = match report {
             Report::Opened(link, dialled) => {
                 let direction = match dialled {
-                    Some((address, greeting)) => {
+                    Some((address, identity)) => {
                         self.watch.on_dialled(&address);
-                        Direction::Dialled { address, greeting }
+                        Direction::Dialled { address, identity }
                     }
                     None => Direction::Accepted,
                 };
@@ -258,7 +258,7 @@ impl Node {
                 }
                 match text {
                     Text::Pushed { number, delivery } if self.accepted.contains(&number) => {
-                        Input::Repeated { link, copies: vec![(delivery.origin, 1)] }
+                        Input::Duplicates { link, copies: vec![(delivery.origin, 1)] }
                     }
                     Text::Pushed { delivery, .. } => {
                         Input::Received { link, message: Ok(Message::Transaction(delivery)) }
@@ -276,9 +276,9 @@ impl Node {
                 self.watch.on_dialled(&address);
                 Input::DialFailed { address, error }
             }
-            Report::Probed(link, address, greeting) => {
+            Report::Probed(link, address, identity) => {
                 self.watch.on_probed();
-                Input::Probed { link, address, greeting }
+                Input::Probed { link, address, identity }
             }
         };
         self.fact(net, input)
@@ -304,8 +304,8 @@ impl Node {
         }
         self.timer = None;
         self.fact(net, Input::Timeout)?;
-        let next = self.core.as_ref().and_then(Protocol::poll_timeout).map(|next| net.clock.since_start(next));
-        let links = || self.core.as_ref().map_or(0, Protocol::linked_peers);
+        let next = self.core.as_ref().and_then(Core::poll_timeout).map(|next| net.clock.since_start(next));
+        let links = || self.core.as_ref().map_or(0, Core::linked_peers);
         self.watch.on_timeout_with(now, next, links).map_err(|fault| self.broken(net, fault))
     }
 
@@ -325,9 +325,9 @@ impl Node {
         result
     }
 
-    fn one_fact(&mut self, net: &mut Network, core: &mut Protocol, input: Input) -> Result<(), Broken> {
+    fn one_fact(&mut self, net: &mut Network, core: &mut Core, input: Input) -> Result<(), Broken> {
         // Facts about a link that is closed by now are dropped, as a shell does.
-        if let Input::LinkFull { link } | Input::Fed { link, .. } = &input
+        if let Input::QueueFull { link } | Input::Replayed { link, .. } = &input
             && !net.end(self.actor, *link).is_some_and(|end| end.listens())
         {
             return Ok(());
@@ -353,7 +353,7 @@ impl Node {
         Broken { at: net.clock.now(), node: Some(self.actor), invariant, detail }
     }
 
-    fn set_timer(&mut self, net: &mut Network, core: &Protocol) {
+    fn set_timer(&mut self, net: &mut Network, core: &Core) {
         let due = core.poll_timeout().map(|due| net.clock.since_start(due).max(net.clock.now()));
         if due != self.timer {
             self.timer = due;
@@ -374,36 +374,36 @@ fn note(net: &mut Network, actor: usize, input: &Input) {
             ("receives", link.0, message.as_ref().map_or_else(ToString::to_string, |m| m.kind().to_owned()))
         }
         Input::Pong { link } => ("pong", link.0, String::new()),
-        Input::Unread { link } => ("unread", link.map_or(0, |link| link.0), String::new()),
-        Input::Broke { link, what } => ("breaks", link.0, what.clone()),
-        Input::Panicked => ("panics", 0, String::new()),
-        Input::Counted { counts } => ("counted", counts.len() as u64, String::new()),
-        Input::Refused { remote, reason } => ("refuses", 0, format!("{remote}: {reason}")),
+        Input::ReadsPaused { link } => ("unread", link.map_or(0, |link| link.0), String::new()),
+        Input::ProtocolError { link, what } => ("breaks", link.0, what.clone()),
+        Input::TaskPanicked => ("panics", 0, String::new()),
+        Input::RuntimeCounters { counts } => ("counted", counts.len() as u64, String::new()),
+        Input::ConnectionRefused { remote, reason } => ("refuses", 0, format!("{remote}: {reason}")),
         Input::LinkClosed { link, cause } => ("closed", link.0, cause.clone()),
-        Input::LinkFull { link } => ("full", link.0, String::new()),
+        Input::QueueFull { link } => ("full", link.0, String::new()),
         Input::DialFailed { address, error } => ("dial failed", 0, format!("{address}: {error}")),
-        Input::Probed { link, address, greeting } => ("probed", link.0, format!("{address} {greeting:?}")),
+        Input::Probed { link, address, identity } => ("probed", link.0, format!("{address} {identity:?}")),
         Input::Stored { ids } => ("stored", ids.len() as u64, format!("{ids:?}")),
-        Input::Repeated { link, copies } => ("repeated", link.0, format!("{copies:?}")),
+        Input::Duplicates { link, copies } => ("repeated", link.0, format!("{copies:?}")),
         Input::StoreRecovered => ("stores again", 0, String::new()),
         Input::StoreFailed { .. } => ("not stored", 0, String::new()),
-        Input::Found { transactions } => ("found", transactions.len() as u64, String::new()),
-        Input::Fed { link, position } => ("fed", link.0, position.to_string()),
-        Input::Lost { ids } => ("lost", ids.len() as u64, String::new()),
+        Input::PoolAdded { transactions } => ("found", transactions.len() as u64, String::new()),
+        Input::Replayed { link, position } => ("fed", link.0, position.to_string()),
+        Input::PoolRemoved { ids } => ("lost", ids.len() as u64, String::new()),
         Input::Submit { transaction, .. } => ("submit", 0, transaction.body().to_owned()),
         Input::Broadcast { message, .. } => ("broadcasts", 0, message.clone()),
-        Input::Search { search, .. } => ("searches", 0, search.to_string()),
-        Input::SearchDone { search } => ("searches no more", 0, search.to_string()),
-        Input::LookedUp { search, .. } => ("looked for images", 0, search.to_string()),
-        Input::Written { bytes } => ("wrote", *bytes, String::new()),
+        Input::ImageSearch { search, .. } => ("searches", 0, search.to_string()),
+        Input::ImageSearchDone { search } => ("searches no more", 0, search.to_string()),
+        Input::LocalImages { search, .. } => ("looked for images", 0, search.to_string()),
+        Input::BytesWritten { bytes } => ("wrote", *bytes, String::new()),
         Input::Timeout => ("timeout", 0, String::new()),
-        Input::Certified { link, certified } => ("certified", link.0, certified.node.to_string()),
+        Input::PeerCertified { link, certified } => ("certified", link.0, certified.node.to_string()),
         Input::AccessChanged { access } => ("access", 0, format!("{access:?}")),
-        Input::TurnedAway { remote, reason } => ("turned away", 0, format!("{remote} {reason}")),
+        Input::ConnectionRejected { remote, reason } => ("turned away", 0, format!("{remote} {reason}")),
         Input::Shutdown => ("shutdown", 0, String::new()),
-        Input::Discovering => ("discovering", 0, String::new()),
-        Input::Discovered { record, .. } => ("discovered", 0, format!("{record:?}")),
-        Input::Undiscovered { session } => ("undiscovered", 0, session.to_string()),
+        Input::DiscoveryStarted => ("discovering", 0, String::new()),
+        Input::RecordDiscovered { record, .. } => ("discovered", 0, format!("{record:?}")),
+        Input::RecordExpired { session } => ("undiscovered", 0, session.to_string()),
     };
     net.trace.note(net.clock.now(), actor, what, number, &text);
 }

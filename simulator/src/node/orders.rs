@@ -4,7 +4,7 @@ use meshpool_proto::event::Event;
 use meshpool_proto::id::LinkId;
 use meshpool_proto::transaction::Transaction;
 use meshpool_proto::wire::{AckStatus, Message};
-use meshpool_proto::{Input, Lane, Output, Protocol};
+use meshpool_proto::{Input, Lane, Node as Core, Output};
 
 use super::{Conduct, Feed, Node};
 use crate::check::{Broken, Fault, Invariant};
@@ -13,7 +13,7 @@ use crate::run::Sabotage;
 use crate::wire::{Item, Purpose};
 
 impl Node {
-    pub(super) fn carry_out_all(&mut self, net: &mut Network, core: &mut Protocol) -> Result<(), Broken> {
+    pub(super) fn carry_out_all(&mut self, net: &mut Network, core: &mut Core) -> Result<(), Broken> {
         while let Some(output) = core.poll_output() {
             self.carry_out(net, output).map_err(|fault| self.broken(net, fault))?;
         }
@@ -43,7 +43,7 @@ impl Node {
                 self.check_ack(net, frame.as_str())?;
             }
             // What was sent is on its way already; and no simulated link is read so fast that a pause would tell.
-            Output::Unqueue { .. } | Output::Pause { .. } => {}
+            Output::DropQueued { .. } | Output::PauseReading { .. } => {}
             Output::Ping { link } => {
                 net.trace.note(now, actor, "pings", link.0, "");
                 self.send(net, link, Item::Ping, Lane::Control)?;
@@ -59,37 +59,37 @@ impl Node {
                 self.store(net, &transaction)?;
                 self.misbehave(net, &transaction)?;
             }
-            Output::Feed { .. } | Output::Fetch { .. } if self.conduct != Conduct::Honest => {}
-            Output::Feed { link, from, until, synced } => {
+            Output::Replay { .. } | Output::ReplayPositions { .. } if self.conduct != Conduct::Honest => {}
+            Output::Replay { link, from, until, synced } => {
                 net.trace.note(now, actor, "feeds", link.0, "");
                 let end = net.end(actor, link).filter(|end| end.listens());
                 end.ok_or_else(|| no_link("Feed", link))?;
                 self.feeds.insert(link, Feed { next: from, until, synced });
                 self.feed(net, link);
             }
-            Output::Fetch { link, positions } => self.fetch(net, link, &positions),
+            Output::ReplayPositions { link, positions } => self.fetch(net, link, &positions),
             Output::Submitted { request, outcome } => {
                 if let Ok(submission) = outcome {
                     self.requests.insert(request, submission.id);
                 }
             }
-            Output::Told { .. } | Output::Advertise { .. } => {}
-            Output::Kept { request } => {
+            Output::BroadcastSent { .. } | Output::AdvertiseSlots { .. } => {}
+            Output::SubmissionStored { request } => {
                 let id = self.requests.remove(&request);
                 let id = id.filter(|id| self.is_on_disk(id));
                 self.acknowledged
                     .push(id.ok_or_else(|| (Invariant::AcknowledgedAfterDisk, format!("{request:?} is called kept")))?);
             }
             // Nobody here has images, or wants any.
-            Output::LookUp { search, .. } => {
-                self.follow_ups.push_back(Input::LookedUp { search, images: Vec::new() });
+            Output::FindLocalImages { search, .. } => {
+                self.follow_ups.push_back(Input::LocalImages { search, images: Vec::new() });
             }
-            Output::Offer { .. } | Output::SearchOver { .. } => {}
-            Output::Remember { addresses } => self.remembered = addresses,
+            Output::ImageOffer { .. } | Output::ImageSearchOver { .. } => {}
+            Output::SavePeerCache { addresses } => self.remembered = addresses,
             Output::Notify(event) => {
                 self.counts.linked += u64::from(matches!(event, Event::PeerUp { .. }));
                 net.trace.note(now, actor, "says", 0, format_args!("{event:?}"));
-                if let Event::Expelled { peer, cause, .. } = &event {
+                if let Event::Banned { peer, cause, .. } = &event {
                     let known = peer.address.as_ref().and_then(|address| net.target(address));
                     if known.is_none_or(|other| !net.liars.contains(&other)) {
                         return Err((Invariant::NobodyHonestIsExpelled, format!("{peer} is closed for: {cause}")));
@@ -116,7 +116,7 @@ impl Node {
             Ok(()) => Ok(()),
             Err(Refusal::NoLink) => Err(no_link("Send or Ping", link)),
             Err(Refusal::Full) => {
-                self.follow_ups.push_back(Input::LinkFull { link });
+                self.follow_ups.push_back(Input::QueueFull { link });
                 Ok(())
             }
         }

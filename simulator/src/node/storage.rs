@@ -5,7 +5,7 @@ use std::time::Duration;
 use meshpool_proto::Input;
 use meshpool_proto::id::LinkId;
 use meshpool_proto::transaction::{Transaction, TransactionId};
-use meshpool_proto::wire::Delivery;
+use meshpool_proto::wire::TransactionFrame;
 use rand::RngExt;
 
 use super::{Disk, Node};
@@ -79,7 +79,7 @@ impl Node {
         for position in positions {
             let room = net.end(self.actor, link).is_some_and(|end| end.listens() && end.payload_bytes < half);
             let Some(transaction) = self.disk.stored.get(*position as usize).filter(|_| room) else { return };
-            let frame = Delivery::sync_frame(transaction.body(), self.session);
+            let frame = TransactionFrame::sync_frame(transaction.body(), self.session);
             if net.send(self.actor, link, Item::Text(frame), Queue::Feed).is_err() {
                 return;
             }
@@ -104,13 +104,13 @@ impl Node {
             if feed.next >= end {
                 let position = feed.next;
                 self.feeds.remove(&link);
-                return self.follow_ups.push_back(Input::Fed { link, position });
+                return self.follow_ups.push_back(Input::Replayed { link, position });
             }
             let body = self.disk.stored[feed.next as usize].body();
             let frame = if feed.synced {
-                Delivery::sync_frame(body, self.session)
+                TransactionFrame::sync_frame(body, self.session)
             } else {
-                Delivery::client_frame(body, false)
+                TransactionFrame::client_frame(body, false)
             };
             net.trace.note(net.clock.now(), self.actor, "feeding", link.0, frame.as_str());
             if net.send(self.actor, link, Item::Text(frame), Queue::Feed).is_err() {

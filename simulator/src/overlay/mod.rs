@@ -190,8 +190,8 @@ impl OverlayPlan {
         parts.sort_unstable_by(f64::total_cmp);
         let at = |part: f64| parts.get(((parts.len().max(1) - 1) as f64 * part) as usize).copied().unwrap_or(0.0);
         outcome.dialled = [at(0.1), at(0.5), at(0.9)];
-        outcome.splits = world.nodes().map(|node| node.counters().links_split).sum();
-        outcome.redirected = world.nodes().map(|node| node.counters().plain_redirected).sum();
+        outcome.splits = world.nodes().map(|node| node.counters().slots_swapped).sum();
+        outcome.redirected = world.nodes().map(|node| node.counters().exercise_redirected).sum();
     }
 
     fn world(&self, rng: &mut impl RngExt) -> World {

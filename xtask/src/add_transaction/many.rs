@@ -24,7 +24,7 @@ use super::{Arguments, pools, signer, target};
 use crate::nodes;
 use crate::terminal::{count, plain, tell};
 use crate::workspace::{Folder, Workspace};
-use meshpool::stamp::Stamp;
+use meshpool::client::exercise_fields::Stamp;
 
 /// How many lines are read ahead of the network.
 const READ_AHEAD: usize = 1_024;
@@ -76,7 +76,7 @@ pub(super) async fn run(workspace: &Workspace, arguments: &Arguments, input: Inp
         Some(key) => stamp.signed_by(Arc::new(key)),
         None => stamp,
     };
-    if arguments.no_wait || client.greeting().is_none() {
+    if arguments.no_wait || client.identity().is_none() {
         return send_all(&folder, client, input, stamp).await;
     }
     let began = Instant::now();

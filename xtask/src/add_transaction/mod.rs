@@ -12,12 +12,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail};
 use meshpool::client::Client;
-use meshpool::key::NodeKey;
+use meshpool::client::exercise_fields::Stamp;
+use meshpool::folder::node_key::NodeKey;
 use meshpool::protocol::json::{JsonError, Parser};
 use meshpool::protocol::transaction::{InvalidTransaction, Transaction};
 use meshpool::protocol::wire::{Ack, AckStatus};
 use meshpool::signing;
-use meshpool::stamp::Stamp;
 
 use crate::nodes::{self, Found};
 use crate::terminal::{self, plain, tell};
@@ -71,7 +71,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
             Some(key) => signing::sign(&key, &mut Parser::new(), transaction)?,
             None => transaction,
         };
-        if arguments.no_wait || client.greeting().is_none() {
+        if arguments.no_wait || client.identity().is_none() {
             return send(&folder, client, &transaction, arguments.no_wait).await;
         }
         submit(workspace, &folder, client, &transaction).await
@@ -123,7 +123,7 @@ fn signer(folder: &Folder, arguments: &Arguments) -> Result<Option<NodeKey>> {
 
 /// The exercise's reward: from nobody, to the key of the folder.
 fn reward(folder: &Folder, client: &Client, stamp: &Stamp) -> Result<Transaction> {
-    let key = folder.setting("MY_PUBLIC_KEY").or_else(|| client.greeting().map(|greeting| greeting.node.to_string()));
+    let key = folder.setting("MY_PUBLIC_KEY").or_else(|| client.identity().map(|identity| identity.node.to_string()));
     let Some(key) = key else {
         bail!("{0}/.env has no MY_PUBLIC_KEY: write one into it, or give the transaction as JSON", folder.name())
     };

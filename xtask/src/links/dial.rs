@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use data_encoding::HEXLOWER;
 use futures_util::{SinkExt, StreamExt};
-use meshpool::key::{NODE_KEY, NodeKey};
+use meshpool::folder::node_key::{NODE_KEY, NodeKey};
 use meshpool::protocol::address::PeerAddress;
 use meshpool::protocol::id::{NodeId, Session};
 use meshpool::protocol::wire::{Handshake, NodeInfo, PROTOCOL};

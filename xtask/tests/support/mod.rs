@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use meshpool::protocol::id::{Greeting, NodeId, Session};
+use meshpool::protocol::id::{NodeId, Session, UpgradeIdentity};
 use meshpool::protocol::json::Parser;
 use meshpool::protocol::wire::{
     Ack, AckStatus, Member, Members, Message, NetworkFrame, PeerRow, PeerState, Status, StatusFrame, Summary,
@@ -153,7 +153,7 @@ pub(crate) struct Manner {
     pub(crate) refuses: Option<&'static str>,
     /// Never has on disk what it is asked for.
     pub(crate) forgetful: bool,
-    /// Gives no greeting: a node of the exercise.
+    /// Gives no identity: a node of the exercise.
     pub(crate) plain: bool,
 }
 
@@ -200,8 +200,8 @@ pub(crate) async fn serve(stream: TcpStream, folder: &Path, manner: &Manner, rec
     #[expect(clippy::result_large_err, reason = "the library's callback type")]
     let greet = |_: &Request, mut answer: Response| {
         if !manner.plain {
-            let greeting = Greeting { node: NodeId([7; 32]), session: Session::from_random([1; 16]) };
-            answer.headers_mut().insert(Greeting::HEADER, greeting.to_string().parse().expect("a header value"));
+            let identity = UpgradeIdentity { node: NodeId([7; 32]), session: Session::from_random([1; 16]) };
+            answer.headers_mut().insert(UpgradeIdentity::HEADER, identity.to_string().parse().expect("a header value"));
         }
         Ok(answer)
     };

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use meshpool::Network;
 use meshpool::protocol::event::Event;
-use meshpool::settings::{Flags, Settings};
+use meshpool::config::{Flags, Settings};
 use rivals::Delays;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;

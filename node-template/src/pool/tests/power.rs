@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use super::*;
+use crate::pool::tests::*;
 
 const PAGE: u64 = 4_096;
 

@@ -3,7 +3,7 @@ use std::fs;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-use super::*;
+use crate::tls::credentials::*;
 use crate::tls::{Authority, NODE_VALIDITY};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

@@ -11,11 +11,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio_tungstenite::accept_async_with_config;
 
-use super::*;
-use crate::transport::inlet::Inlet;
-use crate::transport::inlet::tests::read;
-use crate::transport::outlet::Outlet;
-use crate::transport::stream::{Guarded, Stream as Wire};
+use crate::transport::link::byte_stream::{Guarded, Stream as Wire};
+use crate::transport::link::read_buffer::Inlet;
+use crate::transport::link::read_buffer::tests::read;
+use crate::transport::link::write_buffer::Outlet;
+use crate::transport::link::*;
 use crate::transport::websocket_config;
 
 /// Framing, pings, reserved bits, opcodes, fragmentation, UTF-8, closing; and the one of automatic fragmentation. Left out are 9, speed with messages above our

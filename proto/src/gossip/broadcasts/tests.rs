@@ -189,13 +189,13 @@ fn ids_are_remembered_for_twenty_minutes_and_bounded() {
         BroadcastId(id)
     };
     seen.insert(start, id(1));
-    seen.insert(start + limits::SEEN_KEPT - SECOND, id(2));
-    seen.insert(start + limits::SEEN_KEPT, id(3));
+    seen.insert(start + limits::SEEN_TTL - SECOND, id(2));
+    seen.insert(start + limits::SEEN_TTL, id(3));
     assert!(seen.has(&id(1)) && seen.has(&id(2)));
-    seen.insert(start + limits::SEEN_KEPT * 2, id(4));
+    seen.insert(start + limits::SEEN_TTL * 2, id(4));
     assert!(!seen.has(&id(1)) && seen.has(&id(3)));
     for n in 0..1_200_000 {
-        seen.insert(start + limits::SEEN_KEPT * 2, id(10 + n));
+        seen.insert(start + limits::SEEN_TTL * 2, id(10 + n));
     }
     assert!(seen.young.len() + seen.old.len() <= limits::SEEN);
 }

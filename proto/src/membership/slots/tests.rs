@@ -16,11 +16,11 @@ const CAP: u32 = 8;
 
 /// A node and its answers to whom it dials: everybody in `others` listens.
 struct Core {
-    protocol: Protocol,
+    protocol: Node,
     now: Instant,
     links: u64,
     /// Who listens where.
-    others: BTreeMap<PeerAddress, Greeting>,
+    others: BTreeMap<PeerAddress, UpgradeIdentity>,
     /// Of these, who answers what `liars.rs` says.
     liars: BTreeSet<PeerAddress>,
     /// The links to them.
@@ -76,7 +76,7 @@ impl Core {
         };
         let now = Instant::now();
         let mut core = Self {
-            protocol: Protocol::new(now, config, Vec::new()),
+            protocol: Node::new(now, config, Vec::new()),
             now,
             links: 0,
             others: BTreeMap::new(),
@@ -96,7 +96,7 @@ impl Core {
 
     fn listens(&mut self, number: u16) {
         let node = node(number);
-        self.others.insert(address(number), Greeting { node: node.id, session: node.session });
+        self.others.insert(address(number), UpgradeIdentity { node: node.id, session: node.session });
     }
 
     /// Tells the node a fact, and all that follows from what it orders.
@@ -111,8 +111,8 @@ impl Core {
                         facts.extend(self.dial(address));
                     }
                     Output::Probe { link, address, .. } => {
-                        let greeting = self.others.get(&address).copied();
-                        facts.push_back(Input::Probed { link, address, greeting });
+                        let identity = self.others.get(&address).copied();
+                        facts.push_back(Input::Probed { link, address, identity });
                     }
                     Output::Send { links, frame, .. } => {
                         for link in links {
@@ -137,16 +137,16 @@ impl Core {
     }
 
     fn dial(&mut self, address: PeerAddress) -> Vec<Input> {
-        let Some(greeting) = self.others.get(&address).copied() else {
+        let Some(identity) = self.others.get(&address).copied() else {
             return vec![Input::DialFailed { address, error: "nobody".into() }];
         };
         self.links += 1;
         let link = LinkId(self.links);
         let remote = address.host().parse().expect("an IP address");
-        let info = NodeInfo { id: greeting.node, session: greeting.session, address: Some(address.clone()), ..node(0) };
+        let info = NodeInfo { id: identity.node, session: identity.session, address: Some(address.clone()), ..node(0) };
         let hello = Handshake { addresses: vec![address.clone()], dropped: 0, node: Some(info) };
         let lies = self.liars.contains(&address);
-        let direction = Direction::Dialled { address, greeting: Some(greeting) };
+        let direction = Direction::Dialled { address, identity: Some(identity) };
         let mut facts = vec![Input::LinkOpened { link, remote, direction }];
         if lies {
             self.led_on.insert(link);
@@ -251,7 +251,7 @@ fn insisting_is_bounded_per_node_per_group_and_in_all() {
     for number in 0..CAP as u16 {
         core.knock(number, false);
     }
-    let splits = |core: &Core| core.protocol.counters.links_split;
+    let splits = |core: &Core| core.protocol.counters.slots_swapped;
     core.knock(200, true);
     core.knock(300, true);
     assert_eq!(splits(&core), 1, "the second within half a second");
@@ -277,7 +277,7 @@ fn old_links_are_split_once_in_a_while() {
     // The newcomer's own link is the only young one.
     core.knock(300, true);
     assert!(core.linked(300) && !core.linked(200));
-    assert_eq!(core.protocol.counters.links_split, 2);
+    assert_eq!(core.protocol.counters.slots_swapped, 2);
     let old = (0..CAP as u16).filter(|number| core.linked(*number)).count();
     assert_eq!(old, CAP as usize - 1);
 }

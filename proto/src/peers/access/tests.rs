@@ -5,12 +5,12 @@ use crate::json::Parser;
 use crate::peers::access::*;
 use crate::testing::net::Net;
 use crate::wire::Message;
-use crate::{Direction, Input, Output, Protocol};
+use crate::{Direction, Input, Node, Output};
 
 /// One core, and what it ordered last.
 struct Core {
     now: Instant,
-    protocol: Protocol,
+    protocol: Node,
     orders: Vec<Output>,
 }
 
@@ -32,15 +32,15 @@ impl Core {
     fn accept(&mut self, link: u64, remote: &str, certified: Option<Certified>) {
         let link = LinkId(link);
         if let Some(certified) = certified {
-            self.tell(Input::Certified { link, certified });
+            self.tell(Input::PeerCertified { link, certified });
         }
         self.tell(Input::LinkOpened { link, remote: ip(remote), direction: Direction::Accepted });
     }
 
     /// We dialled somebody.
-    fn dialled(&mut self, link: u64, remote: &str, greeting: Option<Greeting>) {
+    fn dialled(&mut self, link: u64, remote: &str, identity: Option<UpgradeIdentity>) {
         let address = format!("ws://{remote}:4001").parse().expect("an address");
-        let direction = Direction::Dialled { address, greeting };
+        let direction = Direction::Dialled { address, identity };
         self.tell(Input::LinkOpened { link: LinkId(link), remote: ip(remote), direction });
     }
 
@@ -116,7 +116,7 @@ fn plain_off_closes_nodes_of_the_exercise_and_clients_of_other_hosts_with_the_re
     core.receive(6, &hello(8));
     assert_eq!(core.farewell(), None, "full peers are let in");
     let counters = core.protocol.counters();
-    assert_eq!((counters.plain_refused, counters.clients_refused, counters.transactions_accepted), (2, 1, 2));
+    assert_eq!((counters.exercise_refused, counters.clients_refused, counters.transactions_accepted), (2, 1, 2));
 }
 
 #[test]
@@ -136,9 +136,9 @@ fn a_node_is_the_one_that_its_certificate_says() {
     core.accept(1, "192.0.2.9", Some(certified(7)));
     core.receive(1, &hello(8));
     assert!(core.farewell().is_some_and(|reason| reason.contains("08080808") && reason.contains("07070707")));
-    core.tell(Input::Certified { link: LinkId(2), certified: certified(7) });
+    core.tell(Input::PeerCertified { link: LinkId(2), certified: certified(7) });
     let session = crate::id::Session::from_random([1; 16]);
-    core.dialled(2, "192.0.2.10", Some(Greeting { node: NodeId([8; 32]), session }));
+    core.dialled(2, "192.0.2.10", Some(UpgradeIdentity { node: NodeId([8; 32]), session }));
     assert!(core.farewell().is_some_and(|reason| reason.contains("07070707")), "{:?}", core.orders);
     assert_eq!(core.protocol.counters().impostors_refused, 2);
     core.accept(3, "192.0.2.9", Some(certified(7)));
@@ -215,7 +215,7 @@ fn refusals_are_told_once_per_group_reason_and_a_while_and_always_counted() {
     let mut core = Core::new(Access::default());
     let mut knock = |remote: &str, reason: &str, later: u64| {
         core.now += Duration::from_secs(later);
-        core.tell(Input::TurnedAway { remote: ip(remote), reason: reason.into() });
+        core.tell(Input::ConnectionRejected { remote: ip(remote), reason: reason.into() });
         core.warnings()
     };
     assert_eq!(knock("192.0.2.1", "no TLS", 0), 1);

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use crate::id::{Greeting, NodeId, Session};
+use crate::id::{NodeId, Session, UpgradeIdentity};
 use crate::limits::Limits;
 use crate::peers::dialer::*;
 use crate::signature::Unsigned;
@@ -13,13 +13,13 @@ use crate::{Config, Direction, Input};
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 struct Core {
-    protocol: Protocol,
+    protocol: Node,
     now: Instant,
     links: u64,
     /// Whom it dialled and probed since this was looked at last, and the links on which a HANDSHAKE went out.
     dialled: Vec<PeerAddress>,
     probed: Vec<PeerAddress>,
-    greeted: Vec<LinkId>,
+    hello_received: Vec<LinkId>,
     /// How long it said that it waits after a dial that failed.
     waits: Vec<Duration>,
     /// Whether its probes find whom they look for.
@@ -62,14 +62,14 @@ impl Core {
             seed: 1,
         };
         let now = Instant::now();
-        let protocol = Protocol::new(now, config, Vec::new());
+        let protocol = Node::new(now, config, Vec::new());
         let mut core = Self {
             protocol,
             now,
             links: 0,
             dialled: Vec::new(),
             probed: Vec::new(),
-            greeted: Vec::new(),
+            hello_received: Vec::new(),
             waits: Vec::new(),
             found: true,
         };
@@ -90,12 +90,12 @@ impl Core {
                     }
                     Output::Probe { link, address, .. } => {
                         let there = node(address.port());
-                        let greeting = Greeting { node: there.id, session: there.session };
+                        let identity = UpgradeIdentity { node: there.id, session: there.session };
                         self.probed.push(address.clone());
-                        facts.push_back(Input::Probed { link, address, greeting: self.found.then_some(greeting) });
+                        facts.push_back(Input::Probed { link, address, identity: self.found.then_some(identity) });
                     }
                     Output::Send { links, frame, .. } if frame.as_str().contains("HANDSHAKE") => {
-                        self.greeted.extend(links)
+                        self.hello_received.extend(links)
                     }
                     Output::Notify(Event::DialFailed { retry_in, .. }) => self.waits.extend(retry_in),
                     _ => {}
@@ -165,7 +165,7 @@ fn where_many_come_in_at_once_the_links_come_first() {
     core.pass(DIAL_EVERY * 20);
     core.dialled.clear();
     let links: Vec<LinkId> = (60..70).map(|port| core.comes_in(port)).collect();
-    assert_eq!(core.greeted, links, "each is answered at once");
+    assert_eq!(core.hello_received, links, "each is answered at once");
     assert_eq!(Core::taken(&mut core.probed), [60, 61, 62, 63]);
     core.pass(PROBE_LATER + PROBE_EVERY);
     assert_eq!(Core::taken(&mut core.probed), [64]);

@@ -1,14 +1,14 @@
 //! One node and the records that it hears, true and forged ones.
 
-use crate::id::{Greeting, LinkId};
+use crate::id::{LinkId, UpgradeIdentity};
 use crate::limits::Limits;
 use crate::peers::lan_discovery::*;
-use crate::{Config, Direction, Input, Protocol};
+use crate::{Config, Direction, Input, Node};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// A node with id 128…, and what it ordered.
 struct Core {
-    protocol: Protocol,
+    protocol: Node,
     now: Instant,
     dialled: Vec<PeerAddress>,
     advertised: Vec<Option<u32>>,
@@ -51,7 +51,7 @@ impl Core {
             seed: 7,
         };
         let now = Instant::now();
-        let protocol = Protocol::new(now, config, Vec::new());
+        let protocol = Node::new(now, config, Vec::new());
         Self { protocol, now, dialled: Vec::new(), advertised: Vec::new(), found: 0, closed: 0 }
     }
 
@@ -60,8 +60,8 @@ impl Core {
         while let Some(output) = self.protocol.poll_output() {
             match output {
                 Output::Dial { address, .. } => self.dialled.push(address),
-                Output::Advertise { free } => self.advertised.push(free),
-                Output::Notify(Event::Discovered { .. }) => self.found += 1,
+                Output::AdvertiseSlots { free } => self.advertised.push(free),
+                Output::Notify(Event::LanPeerFound { .. }) => self.found += 1,
                 Output::Close { .. } => self.closed += 1,
                 _ => {}
             }
@@ -69,7 +69,7 @@ impl Core {
     }
 
     fn hear(&mut self, record: &Record) {
-        self.tell(Input::Discovered { record: Ok(record.clone()), scope: Scope::Private });
+        self.tell(Input::RecordDiscovered { record: Ok(record.clone()), scope: Scope::Private });
     }
 
     fn pass(&mut self, time: Duration) {
@@ -83,8 +83,8 @@ impl Core {
 
     /// The dial to a node leads to it.
     fn link(&mut self, link: u64, record: &Record) {
-        let greeting = Some(Greeting { node: record.node, session: record.session });
-        let direction = Direction::Dialled { address: record.address.clone(), greeting };
+        let identity = Some(UpgradeIdentity { node: record.node, session: record.session });
+        let direction = Direction::Dialled { address: record.address.clone(), identity };
         self.tell(Input::LinkOpened { link: LinkId(link), remote: IpAddr::V4(Ipv4Addr::new(10, 7, 0, 1)), direction });
     }
 
@@ -137,13 +137,13 @@ fn our_own_record_other_networks_and_what_can_not_be_true_are_left_out_and_count
     core.hear(&Record { network: "other".into(), ..record(200, 1, None) });
     let closed = record(200, 1, None);
     core.hear(&Record { address: closed.address.clone().secured(), ..closed });
-    core.tell(Input::Discovered { record: Err(NoRecord("id")), scope: Scope::Private });
+    core.tell(Input::RecordDiscovered { record: Err(InvalidRecord("id")), scope: Scope::Private });
     let loopback = Record { address: "ws://localhost:4009".parse().expect("an address"), ..record(200, 3, None) };
     core.hear(&loopback);
     assert_eq!(core.counters(), [4, 2, 1, 1, 0]);
     core.pass(Duration::from_secs(30));
     assert!(core.dialled.is_empty() && core.found == 0);
-    core.tell(Input::Discovered { record: Ok(loopback.clone()), scope: Scope::Loopback });
+    core.tell(Input::RecordDiscovered { record: Ok(loopback.clone()), scope: Scope::Loopback });
     core.pass(Duration::ZERO);
     assert_eq!(core.dialled, [loopback.address], "this host may tell of itself");
 }
@@ -155,12 +155,12 @@ fn an_expired_record_drops_no_link_and_only_ends_the_preference() {
     core.hear(&linked);
     core.pass(GATHER);
     core.link(1, &linked);
-    core.tell(Input::Undiscovered { session: linked.session });
+    core.tell(Input::RecordExpired { session: linked.session });
     assert_eq!((core.closed, core.protocol.links.iter().count()), (0, 1));
     core.protocol.discovery.heedless = false;
     core.hear(&freest);
     core.hear(&second);
-    core.tell(Input::Undiscovered { session: freest.session });
+    core.tell(Input::RecordExpired { session: freest.session });
     core.pass(GATHER);
     assert_eq!(core.dialled, [linked.address, second.address]);
 }
@@ -202,7 +202,7 @@ fn forged_records_make_us_dial_no_more_than_a_peer_may_and_take_no_more_room_tha
         core.hear(&record(200, number, Some(u32::MAX)));
     }
     core.pass(Duration::ZERO);
-    let burst = Limits::default().word_burst as usize;
+    let burst = Limits::default().gossip_burst as usize;
     assert_eq!(core.dialled.len(), burst);
     assert_eq!((core.protocol.discovery.records.len(), core.found), (limits::RECORDS, TOLD as usize));
     assert!(core.protocol.peers.others() <= burst);
@@ -241,7 +241,7 @@ fn what_a_full_table_forgot_is_tried_again_while_its_record_lives() {
         }
     }
     assert!(failed > Limits::default().forget_failures as usize, "{failed} dials: it was given up for ever");
-    core.tell(Input::Undiscovered { session: other.session });
+    core.tell(Input::RecordExpired { session: other.session });
     for _ in 0..600 {
         core.pass(Duration::from_secs(1));
         for address in std::mem::take(&mut core.dialled) {
@@ -256,7 +256,7 @@ fn free_places_are_announced_when_they_change_and_not_too_often() {
     let mut core = Core::new(Some(4));
     core.pass(Duration::from_secs(20));
     assert!(core.advertised.is_empty(), "nobody can announce us yet");
-    core.tell(Input::Discovering);
+    core.tell(Input::DiscoveryStarted);
     assert_eq!(core.advertised, [Some(4)]);
     for number in 1..=3 {
         let other = record(200 + number as u8, number, Some(4));
@@ -272,11 +272,11 @@ fn free_places_are_announced_when_they_change_and_not_too_often() {
     core.pass(ADVERTISE_EVERY * 3);
     assert_eq!(core.advertised.len(), 2);
     let mut mesh = Core::new(None);
-    mesh.tell(Input::Discovering);
+    mesh.tell(Input::DiscoveryStarted);
     mesh.pass(ADVERTISE_EVERY * 3);
     assert_eq!(mesh.advertised, [None]);
     // Where it begins anew, all is said again and nothing that was heard before counts.
     mesh.hear(&record(201, 1, None));
-    mesh.tell(Input::Discovering);
+    mesh.tell(Input::DiscoveryStarted);
     assert_eq!((mesh.advertised.len(), mesh.protocol.discovery.records.len()), (2, 0));
 }

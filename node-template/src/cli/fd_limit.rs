@@ -1,0 +1,87 @@
+//! Room for links among the files that the system lets this process have open: the program raises its own limit as far as it may, and says so if that is too little.
+//!
+//! For the program alone. A library leaves the limits of the process that it is part of to whoever wrote that.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::protocol::limits::Limits;
+
+/// Files that are no links: connections to the page (256), transfers, the pool, the log, what listens.
+const OTHERS: u64 = 400;
+/// How many files macOS lets a process have open, whatever higher limit it shows (OPEN_MAX, in setrlimit(2)).
+const OPEN_MAX: u64 = 10_240;
+
+/// Raises the limit of open files to what these limits may need, if it is lower and may be raised. Tells what to do if accepted links may want for files all the same.
+pub fn allow(limits: &Limits) -> Option<String> {
+    allow_by(limits, &getrlimit(Resource::Nofile), |raised| setrlimit(Resource::Nofile, raised))
+}
+
+fn allow_by(limits: &Limits, now: &Rlimit, set: impl Fn(Rlimit) -> rustix::io::Result<()>) -> Option<String> {
+    let (raised, warning) = plan(now, limits, u64::MAX);
+    let Some(Err(error)) = raised.map(&set) else { return warning };
+    let (raised, warning) = plan(now, limits, OPEN_MAX);
+    if let Some(Ok(())) = raised.map(&set) {
+        return warning;
+    }
+    let current = now.current.unwrap_or(u64::MAX);
+    Some(format!("the limit of open files can not be raised from {current} (ulimit -n): {error}"))
+}
+
+/// The limit to set, if another than now, and the warning; `most`: how many files the system allows anybody.
+fn plan(now: &Rlimit, limits: &Limits, most: u64) -> (Option<Rlimit>, Option<String>) {
+    let accepted = (limits.inbound_links + limits.pending_upgrades) as u64 + OTHERS;
+    let wanted = accepted + (limits.peer_table + limits.dials_in_flight) as u64;
+    let most = now.maximum.unwrap_or(u64::MAX).min(most);
+    let current = now.current.unwrap_or(u64::MAX);
+    let raised = (current < wanted.min(most)).then(|| Rlimit { current: Some(wanted.min(most)), maximum: now.maximum });
+    let warning = (most < accepted).then(|| {
+        format!(
+            "INBOUND_LINKS is {}, but only {most} files may be open here (ulimit -Hn), and each link is one: allow {accepted}, or set INBOUND_LINKS lower",
+            limits.inbound_links
+        )
+    });
+    (raised, warning)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planned(current: u64, maximum: Option<u64>, inbound_links: usize) -> (Option<u64>, bool) {
+        let limits =
+            Limits { inbound_links, pending_upgrades: 256, peer_table: 4_000, dials_in_flight: 0, ..Limits::default() };
+        let (raised, warning) = plan(&Rlimit { current: Some(current), maximum }, &limits, u64::MAX);
+        assert!(raised.as_ref().is_none_or(|raised| raised.maximum == maximum), "only root could raise it again");
+        (raised.and_then(|raised| raised.current), warning.is_some())
+    }
+
+    #[test]
+    fn the_limit_is_raised_as_far_as_links_need_it_and_it_may_be() {
+        assert_eq!(planned(1_024, Some(524_288), 10_000), (Some(14_656), false));
+        assert_eq!(planned(1_024, None, 10_000), (Some(14_656), false));
+        assert_eq!(planned(524_288, Some(524_288), 10_000), (None, false), "never lowered");
+        assert_eq!(planned(1_024, Some(4_096), 1_024), (Some(4_096), false), "room for all that it accepts");
+        assert_eq!(planned(1_024, Some(4_096), 10_000), (Some(4_096), true));
+        assert_eq!(planned(64, Some(64), 1_024), (None, true));
+    }
+
+    #[test]
+    fn where_the_system_allows_less_than_it_says_the_limit_is_raised_to_that() {
+        let allowed = |inbound_links: usize, most: u64| {
+            let limits = Limits { inbound_links, ..Limits::default() };
+            let set = std::cell::Cell::new(256);
+            let warning = allow_by(&limits, &Rlimit { current: Some(256), maximum: None }, |raised| {
+                let raised = raised.current.filter(|raised| *raised <= most).ok_or(rustix::io::Errno::INVAL)?;
+                set.set(raised);
+                Ok(())
+            });
+            (set.get(), warning)
+        };
+        assert!(matches!(allowed(6_000, u64::MAX), (10_241.., None)));
+        assert_eq!(allowed(6_000, OPEN_MAX), (OPEN_MAX, None), "room for all that it accepts");
+        let (set, warning) = allowed(20_000, OPEN_MAX);
+        assert!(set == OPEN_MAX && warning.expect("it wants more").contains("only 10240 files"));
+        let (set, warning) = allowed(6_000, 0);
+        assert!(set == 256 && warning.expect("nothing helps").contains("can not be raised from 256"));
+    }
+}

@@ -1,0 +1,165 @@
+//! How the binary writes its log: to stderr, one short line per event.
+//!
+//! A line is the time of day in UTC, the level unless it is `info`, and the words: `12:34:56.789 linked to …`. UTC because it needs no
+//! time zone of the machine, and because the lines of nodes on several machines can then be laid side by side. Results go to stdout, never the log.
+
+use std::fmt;
+use std::io::{IsTerminal, stderr};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tracing::subscriber::SetGlobalDefaultError;
+use tracing::{Event, Level, Subscriber};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::cli::logs_json::JsonLine;
+
+/// How many lines wait for a stderr that nobody reads (a stopped terminal, a full pipe); what comes after is dropped. A node must not stand still for its log.
+const WAITING_LINES: usize = 10_000;
+
+/// Keeps the log written; dropping it writes what waits.
+#[must_use = "without it the last lines are lost"]
+#[derive(Debug)]
+pub struct Log {
+    _writer: WorkerGuard,
+}
+
+/// Sends what the process logs from now on, down to `level`, to stderr: as text, in colour if that is a terminal or the environment asks for it; or as JSON, for
+/// programs, one object per line.
+///
+/// # Errors
+/// If the process has a log already.
+pub fn init_logs(level: Level, as_json: bool) -> Result<Log, SetGlobalDefaultError> {
+    let environment = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
+    let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES).finish(stderr());
+    if as_json {
+        let log = tracing_subscriber::fmt().with_max_level(level).with_writer(writer);
+        tracing::subscriber::set_global_default(log.event_format(JsonLine { now: SystemTime::now }).finish())?;
+        return Ok(Log { _writer: guard });
+    }
+    let log = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(writer)
+        .with_ansi(colour(stderr().is_terminal(), environment))
+        .event_format(Line { now: SystemTime::now })
+        .finish();
+    tracing::subscriber::set_global_default(log)?;
+    Ok(Log { _writer: guard })
+}
+
+/// Whether to write in colour. `asks`: whether a variable of the environment is set, and not to 0. See no-color.org and force-color.org.
+fn colour(terminal: bool, asks: impl Fn(&str) -> bool) -> bool {
+    !asks("NO_COLOR") && (terminal || asks("FORCE_COLOR") || asks("CLICOLOR_FORCE"))
+}
+
+/// The form of a line; the clock is a field for the tests' sake.
+struct Line {
+    now: fn() -> SystemTime,
+}
+
+impl<S, F> FormatEvent<S, F> for Line
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    F: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, F>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let (dim, level_colour, end) = match (writer.has_ansi_escapes(), *event.metadata().level()) {
+            (false, _) => ("", "", ""),
+            (true, Level::ERROR) => ("\x1b[2m", "\x1b[31m", "\x1b[0m"),
+            (true, Level::WARN) => ("\x1b[2m", "\x1b[33m", "\x1b[0m"),
+            (true, _) => ("\x1b[2m", "\x1b[2m", "\x1b[0m"),
+        };
+        // A clock before 1970 is shown as midnight: a log line must not end the process.
+        let time = (self.now)().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (seconds, millis) = (time.as_secs(), time.subsec_millis());
+        let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+        write!(writer, "{dim}{hour:02}:{minute:02}:{second:02}.{millis:03}{end} ")?;
+        match *event.metadata().level() {
+            Level::INFO => {}
+            level => write!(writer, "{level_colour}{}{end} ", level.as_str())?,
+        }
+        context.format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    pub(crate) struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl Sink {
+        /// What was written.
+        pub(crate) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What `log` writes, down to debug, with the clock at 12:34:56.789.
+    pub(crate) fn logged(ansi: bool, log: impl FnOnce()) -> String {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let now = || UNIX_EPOCH + Duration::from_millis(3 * 86_400_000 + 45_296_789);
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(Level::DEBUG)
+            .with_writer(move || writer.clone())
+            .with_ansi(ansi)
+            .event_format(Line { now })
+            .finish();
+        tracing::subscriber::with_default(subscriber, log);
+        sink.text()
+    }
+
+    #[test]
+    fn a_line_is_time_level_and_words() {
+        let lines = logged(false, || {
+            tracing::info!("linked");
+            tracing::warn!("slow");
+            tracing::error!("full");
+            tracing::debug!(link = 7, "odd");
+            tracing::trace!("not asked for");
+        });
+        assert_eq!(
+            lines,
+            "12:34:56.789 linked\n12:34:56.789 WARN slow\n12:34:56.789 ERROR full\n12:34:56.789 DEBUG odd link=7\n"
+        );
+    }
+
+    #[test]
+    fn colours_end_where_they_should() {
+        let lines = logged(true, || tracing::warn!("slow"));
+        assert_eq!(lines, "\x1b[2m12:34:56.789\x1b[0m \x1b[33mWARN\x1b[0m slow\n");
+    }
+
+    #[test]
+    fn colour_is_asked_for_or_declined() {
+        for (terminal, set, expected) in [
+            (true, "", true),
+            (false, "", false),
+            (false, "FORCE_COLOR", true),
+            (false, "CLICOLOR_FORCE", true),
+            (true, "NO_COLOR", false),
+            (false, "NO_COLOR FORCE_COLOR", false),
+        ] {
+            assert_eq!(colour(terminal, |name| set.split(' ').any(|one| one == name)), expected, "{terminal} {set}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The log for programs: one JSON object per line, with `time` (RFC 3339, UTC), `level`, `message` and the event's other fields.
+
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// The form of a line; the clock is a field for the tests' sake.
+pub(crate) struct JsonLine {
+    pub(crate) now: fn() -> SystemTime,
+}
+
+impl<S, F> FormatEvent<S, F> for JsonLine
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    F: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, F>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut line = Map::new();
+        line.insert("time".to_owned(), rfc_3339((self.now)()).into());
+        line.insert("level".to_owned(), event.metadata().level().as_str().to_ascii_lowercase().into());
+        event.record(&mut Fields(&mut line));
+        writeln!(writer, "{}", Value::Object(line))
+    }
+}
+
+struct Fields<'a>(&'a mut Map<String, Value>);
+
+impl Visit for Fields<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.insert(field.name().to_owned(), format!("{value:?}").into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+}
+
+/// As `2026-11-21T13:51:15.387Z`. A clock before 1970 is shown as 1970: a log line must not end the process.
+fn rfc_3339(time: SystemTime) -> String {
+    let time = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let compact = crate::pool::utc(time.as_secs());
+    let part = |range: std::ops::Range<usize>| &compact[range];
+    format!(
+        "{}-{}-{}T{}:{}:{}.{:03}Z",
+        part(0..4),
+        part(4..6),
+        part(6..8),
+        part(9..11),
+        part(11..13),
+        part(13..15),
+        time.subsec_millis()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cli::logs::tests::Sink;
+
+    #[test]
+    fn a_line_is_one_object_whatever_stands_in_it() {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let now = || UNIX_EPOCH + Duration::from_millis(1_763_733_075_007);
+        let subscriber =
+            tracing_subscriber::fmt().with_writer(move || writer.clone()).event_format(JsonLine { now }).finish();
+        tracing::subscriber::with_default(subscriber, || tracing::warn!(link = 7_u64, "a \"quote\"\nand a line"));
+        assert_eq!(
+            sink.text(),
+            "{\"time\":\"2025-11-21T13:51:15.007Z\",\"level\":\"warn\",\"message\":\"a \\\"quote\\\"\\nand a line\",\"link\":7}\n"
+        );
+    }
+}

@@ -1,0 +1,6 @@
+//! The command line: flags, the terminal, the log.
+
+pub mod console;
+pub mod fd_limit;
+pub mod logs;
+mod logs_json;

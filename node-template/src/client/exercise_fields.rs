@@ -1,0 +1,187 @@
+//! Completes a transaction as the exercise's nodes write them: `id`, `timeStamp` and `hash`, where they are missing; and then signs it.
+//!
+//! The same content is the same transaction everywhere, so without an `id` of its own nobody could give the same amount twice. The fields are
+//! written into the object's text at its end; what was given stays as it is.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use data_encoding::HEXLOWER;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::folder::node_key::NodeKey;
+use crate::protocol::json::{Kind, Parser, Value};
+use crate::protocol::transaction::{InvalidTransaction, Transaction};
+use crate::signing;
+
+/// What stamps; see [`Stamp::apply`].
+#[derive(Debug, Clone)]
+pub struct Stamp {
+    raw: bool,
+    key: Option<Arc<NodeKey>>,
+}
+
+impl Stamp {
+    /// With `raw` nothing is stamped.
+    pub fn new(raw: bool) -> Self {
+        Self { raw, key: None }
+    }
+
+    /// Signs too, as [`signing::sign`] does.
+    pub fn signed_by(self, key: Arc<NodeKey>) -> Self {
+        Self { key: Some(key), ..self }
+    }
+
+    /// Reads an object's text and completes it, with the clock's time, a random id and perhaps a signature.
+    ///
+    /// # Errors
+    /// [`InvalidTransaction`] says why the text is no transaction, or becomes none by what is added.
+    pub fn apply(&self, parser: &mut Parser, text: &str) -> Result<Transaction, InvalidTransaction> {
+        let stamped = self.stamp(parser, text)?;
+        match &self.key {
+            Some(key) => signing::sign(key, parser, stamped),
+            None => Ok(stamped),
+        }
+    }
+
+    fn stamp(&self, parser: &mut Parser, text: &str) -> Result<Transaction, InvalidTransaction> {
+        let given = Transaction::parse(parser, text)?;
+        if self.raw {
+            return Ok(given);
+        }
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).expect("a system that gives no randomness runs no node either");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        let id = uuid::Builder::from_random_bytes(random).into_uuid();
+        match complete(parser, given.body(), id, now)? {
+            Some(completed) => Transaction::parse(parser, &completed),
+            None => Ok(given),
+        }
+    }
+}
+
+/// The completed text of a compact object; `None` if nothing is missing. `now`: milliseconds since 1970, as `Date.now()` tells.
+fn complete(parser: &mut Parser, body: &str, id: Uuid, now: u128) -> Result<Option<String>, InvalidTransaction> {
+    let object = parser.parse(body)?;
+    let mut added = String::new();
+    let mut add = |name: &str, value: &str| {
+        let comma = if added.is_empty() && body == "{}" { "" } else { "," };
+        write!(added, r#"{comma}"{name}":{value}"#).expect("a String takes all that is written to it");
+    };
+    if object.get("id").is_none() {
+        add("id", &format!("\"{id}\""));
+    }
+    let mut time = javascript(object.get("timeStamp"));
+    if object.get("timeStamp").is_none() {
+        time = now.to_string();
+        add("timeStamp", &time);
+    }
+    if object.get("hash").is_none() {
+        let text = ["fromAddress", "toAddress", "amount"].map(|name| javascript(object.get(name))).concat() + &time;
+        add("hash", &format!("\"{}\"", HEXLOWER.encode(&Sha256::digest(text.as_bytes()))));
+    }
+    let open = body.strip_suffix('}').expect("an object's compact text ends with its bracket");
+    Ok((!added.is_empty()).then(|| format!("{open}{added}}}")))
+}
+
+/// A value as JavaScript's `String()` writes it; numbers already have their ECMAScript form in a transaction's body.
+fn javascript(value: Option<Value<'_>>) -> String {
+    let Some(value) = value else {
+        return "undefined".to_owned();
+    };
+    match value.kind() {
+        Kind::Null => "null".to_owned(),
+        Kind::True => "true".to_owned(),
+        Kind::False => "false".to_owned(),
+        Kind::Number => value.raw().to_owned(),
+        Kind::String => value.as_str().map(|text| text.into_owned()).unwrap_or_default(),
+        Kind::Object => "[object Object]".to_owned(),
+        Kind::Array => {
+            let element = |value: Value<'_>| {
+                if value.kind() == Kind::Null { String::new() } else { javascript(Some(value)) }
+            };
+            value.elements().map(element).collect::<Vec<_>>().join(",")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u128 = 1_700_000_000_123;
+
+    fn completed(body: &str) -> Option<String> {
+        complete(&mut Parser::new(), body, Uuid::nil(), NOW).expect(body)
+    }
+
+    fn hash(text: &str) -> String {
+        HEXLOWER.encode(&Sha256::digest(text.as_bytes()))
+    }
+
+    #[test]
+    fn what_is_missing_is_added_at_the_end() {
+        let id = Uuid::nil();
+        let hash_of = |text: &str| hash(&format!("{text}{NOW}"));
+        assert_eq!(
+            completed(r#"{"fromAddress":null,"toAddress":"key","amount":100}"#),
+            Some(format!(
+                r#"{{"fromAddress":null,"toAddress":"key","amount":100,"id":"{id}","timeStamp":{NOW},"hash":"{}"}}"#,
+                hash_of("nullkey100")
+            ))
+        );
+        assert_eq!(
+            completed("{}"),
+            Some(format!(r#"{{"id":"{id}","timeStamp":{NOW},"hash":"{}"}}"#, hash_of("undefinedundefinedundefined")))
+        );
+    }
+
+    #[test]
+    fn a_clock_that_jumps_stamps_transactions_all_the_same() {
+        let ten_years = 10 * 365 * 24 * 60 * 60 * 1_000;
+        let mut ids = std::collections::BTreeSet::new();
+        // Before 1970 the clock tells 0; the last is the end of the year 9999.
+        for now in [0, NOW - ten_years, NOW, NOW + ten_years, 253_402_300_799_999] {
+            let stamped = complete(&mut Parser::new(), r#"{"amount":1}"#, Uuid::nil(), now).expect("an object");
+            let stamped = Transaction::parse(&mut Parser::new(), &stamped.expect("it was incomplete")).expect("sound");
+            assert!(ids.insert(stamped.id()), "{now}");
+        }
+    }
+
+    #[test]
+    fn what_is_there_stays() {
+        assert_eq!(completed(r#"{"id":1,"timeStamp":2,"hash":null}"#), None);
+        let own_time = completed(r#"{"id":"a","timeStamp":"noon","amount":1}"#).expect("a hash");
+        assert!(
+            own_time.ends_with(&format!(r#""amount":1,"hash":"{}"}}"#, hash("undefinedundefined1noon"))),
+            "{own_time}"
+        );
+    }
+
+    #[test]
+    fn values_as_javascript_writes_them() {
+        // From Node.js: String([1,[2,null],"x"]), String({}), String(true).
+        for (json, text) in [
+            (r#"[1,[2,null],"x"]"#, "1,2,,x"),
+            ("{}", "[object Object]"),
+            ("true", "true"),
+            ("null", "null"),
+            (r#""é\n""#, "é\n"),
+            ("1e21", "1e21"),
+        ] {
+            let mut parser = Parser::new();
+            assert_eq!(javascript(Some(parser.parse(json).expect(json))), text);
+        }
+        assert_eq!(javascript(None), "undefined");
+    }
+
+    #[test]
+    fn the_same_amount_twice_is_two_transactions_unless_raw() {
+        let mut parser = Parser::new();
+        let mut id = |raw| Stamp::new(raw).apply(&mut parser, r#"{"amount":1}"#).expect("a transaction").id();
+        assert_ne!(id(false), id(false));
+        assert_eq!(id(true), id(true));
+    }
+}

@@ -1,0 +1,157 @@
+//! A folder's `.env`: its names, values and lines. It is parsed with dotenvy, but nothing is put into the process's environment.
+
+use std::cell::Cell;
+use std::io::{self, Read};
+use std::path::Path;
+
+use crate::config::SettingsError;
+use crate::folder::known_peers::{read_text, shown};
+
+/// Stands for a dollar sign while dotenvy parses: it would put the process's variables in, and the exercise's JavaScript nodes, which read the same
+/// file, do not. A noncharacter of Unicode, so no text has it.
+const DOLLAR: char = '\u{fdd0}';
+
+/// What a `.env` says.
+#[derive(Debug)]
+pub(crate) struct EnvFile {
+    /// How people know the file.
+    pub(crate) path: String,
+    /// Whether there is one.
+    pub(crate) exists: bool,
+    /// In the order of the file.
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// One assignment.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) value: String,
+    /// Where its last line is, from 1.
+    pub(crate) line: usize,
+}
+
+impl EnvFile {
+    /// Reads the `.env` of a folder; a missing one says nothing.
+    pub(crate) fn read(folder: &Path) -> Result<Self, SettingsError> {
+        let path = shown(folder, ".env");
+        let text = read_text(&folder.join(".env"), &path)?;
+        let entries = parse(text.as_deref().unwrap_or_default(), &path)?;
+        Ok(Self { path, exists: text.is_some(), entries })
+    }
+
+    /// All assignments to a name.
+    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(move |entry| entry.name == name)
+    }
+}
+
+fn parse(text: &str, path: &str) -> Result<Vec<Entry>, SettingsError> {
+    // dotenvy takes a blank at the very end of a file for the start of a comment that never comes: hence the last line break.
+    let text = text.replace("\r\n", "\n").replace("\\$", "$").replace('$', DOLLAR.encode_utf8(&mut [0; 4])) + "\n";
+    let line = Cell::new(0);
+    let mut entries = Vec::new();
+    for assignment in dotenvy::from_read_iter(Lines { text: text.as_bytes(), served: &line }) {
+        match assignment {
+            Ok((name, value)) => entries.push(Entry { name, value: value.replace(DOLLAR, "$"), line: line.get() }),
+            Err(error) => {
+                // A quote that is left open runs to the end of the file: what is wrong is where it starts.
+                let lines = if let dotenvy::Error::LineParse(text, _) = &error { text.lines().count() } else { 1 };
+                return Err(SettingsError::Syntax {
+                    path: path.to_owned(),
+                    line: line.get() + 1 - lines.clamp(1, line.get()),
+                });
+            }
+        }
+    }
+    Ok(entries)
+}
+
+/// Serves one line at a time and counts them, since dotenvy does not say where it is.
+struct Lines<'a> {
+    text: &'a [u8],
+    served: &'a Cell<usize>,
+}
+
+impl Read for Lines<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let line = self.text.iter().position(|byte| *byte == b'\n').map_or(self.text.len(), |end| end + 1);
+        let served = line.min(buffer.len());
+        let (now, later) = self.text.split_at(served);
+        buffer[..served].copy_from_slice(now);
+        self.text = later;
+        self.served.set(self.served.get() + usize::from(now.ends_with(b"\n")));
+        Ok(served)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Vec<(String, String, usize)> {
+        let entries = parse(text, ".env").expect(text);
+        entries.into_iter().map(|entry| (entry.name, entry.value, entry.line)).collect()
+    }
+
+    #[test]
+    fn the_spellings_of_an_assignment() {
+        for text in [
+            "PORT=4001",
+            "PORT=4001\n",
+            "PORT=4001\r\n",
+            "PORT = 4001",
+            "  PORT=4001  ",
+            "PORT=4001 \r\n",
+            "export PORT=4001",
+            "PORT='4001'",
+            "PORT=\"4001\"\r\n",
+            "PORT=4001 # the port",
+            "PORT=4001 # it's the port\r\n",
+            "export\tPORT = '4001' # \"x",
+        ] {
+            assert_eq!(read(text), [("PORT".to_owned(), "4001".to_owned(), 1)], "{text:?}");
+        }
+        assert_eq!(read("PORT="), [("PORT".to_owned(), String::new(), 1)]);
+        assert_eq!(read("# it's a comment\r\n\r\n"), []);
+    }
+
+    #[test]
+    fn a_dollar_sign_is_only_a_dollar_sign() {
+        for text in ["A=x$HOME", "A='x$HOME'", "A=\"x$HOME\"", "A=x\\$HOME", "HOME=me\nA=x$HOME"] {
+            assert_eq!(read(text).pop().map(|(_, value, _)| value).as_deref(), Some("x$HOME"), "{text}");
+        }
+    }
+
+    #[test]
+    fn lines_are_counted() {
+        let lines = |text: &str| read(text).into_iter().map(|(_, _, line)| line).collect::<Vec<_>>();
+        assert_eq!(lines("A=1\n\n# two\nB=2\r\nC=3"), [1, 4, 5]);
+        assert_eq!(lines(&format!("A={}\nB=2", "x".repeat(20_000))), [1, 2], "longer than dotenvy's buffer");
+        assert_eq!(lines("A='1\n2'\nB=3"), [2, 3], "a value of two lines");
+    }
+
+    #[test]
+    fn a_line_that_is_no_assignment_is_named() {
+        for (text, bad) in [
+            ("PORT", 1),
+            ("A=1\nPORT 4001\n", 2),
+            ("A=1\r\n\r\n=4001\r\n", 3),
+            ("A=1\nB=two words\n", 2),
+            ("A=1\nB='open\nC=3\nD=4\n", 2),
+            ("A=1\nB=\"open", 2),
+            ("\n\n{\"PORT\":4001}", 3),
+            ("A=C:\\Users", 1),
+            ("A='1\n2' 3\nB=1", 1),
+            ("1=1", 1),
+            ("A=1\0\nB", 2),
+        ] {
+            match parse(text, "node-2/.env") {
+                Err(SettingsError::Syntax { path, line }) => {
+                    assert_eq!((path.as_str(), line), ("node-2/.env", bad), "{text:?}")
+                }
+                other => panic!("{text:?}: {other:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! A node's folder: its key, its known peers, its peer cache.
+
+pub mod known_peers;
+pub mod node_key;
+pub(crate) mod peer_cache;

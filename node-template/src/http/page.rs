@@ -1,0 +1,54 @@
+//! The page's files. They are in the binary, so that it shows itself from whatever folder it runs in.
+
+use axum::extract::Path;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use data_encoding::HEXLOWER;
+use sha2::{Digest, Sha256};
+
+use crate::http::problem::Problem;
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const JS: &str = "text/javascript; charset=utf-8";
+
+/// Name, type and content of each file.
+const FILES: &[(&str, &str, &str)] = &[
+    ("index.html", HTML, include_str!("page/index.html")),
+    ("style.css", CSS, include_str!("page/style.css")),
+    ("main.js", JS, include_str!("page/main.js")),
+    ("live.js", JS, include_str!("page/live.js")),
+    ("graph.js", JS, include_str!("page/graph.js")),
+    ("layout.js", JS, include_str!("page/layout.js")),
+    ("images.js", JS, include_str!("page/images.js")),
+    ("pool.js", JS, include_str!("page/pool.js")),
+    ("forms.js", JS, include_str!("page/forms.js")),
+    ("tables.js", JS, include_str!("page/tables.js")),
+    ("feed.js", JS, include_str!("page/feed.js")),
+    ("dom.js", JS, include_str!("page/dom.js")),
+    ("icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
+];
+
+/// The page itself.
+pub(crate) async fn index(headers: HeaderMap) -> Result<Response, Problem> {
+    serve("index.html", &headers)
+}
+
+/// One of its files.
+pub(crate) async fn file(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
+    serve(&name, &headers)
+}
+
+fn serve(name: &str, headers: &HeaderMap) -> Result<Response, Problem> {
+    let file = FILES.iter().find(|(file, ..)| *file == name);
+    let (_, kind, content) =
+        file.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no such page; the network is at /"))?;
+    let tag = format!("\"{}\"", HEXLOWER.encode(&Sha256::digest(content)[..8]));
+    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
+    let mut response = if known { StatusCode::NOT_MODIFIED.into_response() } else { (*content).into_response() };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(header::ETAG, HeaderValue::from_str(&tag).expect("hexadecimal digits in quotes"));
+    Ok(response)
+}

@@ -1,0 +1,89 @@
+//! What becomes of a node whose own parts fail. The commands that make them are in test builds alone.
+
+use tempfile::TempDir;
+
+use crate::driver::Command;
+use crate::node::network::*;
+use crate::protocol::event::Event;
+
+async fn node(folder: &TempDir) -> Node {
+    Network::new("localhost").folder(folder.path()).start().await.expect("a node")
+}
+
+async fn counted(node: &Node, name: &str) -> u64 {
+    node.status().await.expect("a status").counters[name]
+}
+
+#[tokio::test]
+async fn an_errand_that_panics_is_a_dial_that_failed() {
+    let folder = TempDir::new().expect("a folder");
+    let node = node(&folder).await;
+    let mut events = node.events();
+    let address: PeerAddress = "ws://localhost:1".parse().expect("an address");
+    node.commands.send(Command::PanicInErrand { address: address.clone() }).await.expect("it runs");
+    let failed = loop {
+        if let Event::DialFailed { address, error, .. } = events.recv().await.expect("an event") {
+            break (address, error);
+        }
+    };
+    assert_eq!(failed, (address, "a fault of this program".into()));
+    assert_eq!(counted(&node, "tasks_panicked").await, 1);
+    node.submit(&serde_json::json!({ "it": "lives" })).await.expect("taken").stored().await.expect("stored");
+    node.shutdown().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn a_node_does_not_outlive_the_thread_that_writes_its_pool() {
+    let folder = TempDir::new().expect("a folder");
+    let mut node = node(&folder).await;
+    node.submit(&serde_json::json!({ "before": 1 })).await.expect("taken").stored().await.expect("stored");
+    node.commands.send(Command::PanicInPool).await.expect("it runs");
+    let error = node.ended().await;
+    assert!(matches!(error, NodeError::PoolEnded), "{error}");
+    assert!(error.to_string().contains("start the node again"), "{error}");
+    let again = self::node(&folder).await;
+    assert_eq!(again.pooled_at_start(), 1, "what was acknowledged is there, and the folder is free");
+    again.shutdown().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn a_node_does_not_outlive_its_driver_and_what_it_acknowledged_is_there() {
+    let folder = TempDir::new().expect("a folder");
+    let mut node = node(&folder).await;
+    node.submit(&serde_json::json!({ "before": 1 })).await.expect("taken").stored().await.expect("stored");
+    node.commands.send(Command::PanicInDriver).await.expect("it runs");
+    let error = node.ended().await;
+    assert!(matches!(error, NodeError::Fault(_)) && error.to_string().contains("a fault of this program"), "{error}");
+    let again = restarted(&folder).await;
+    assert_eq!(again.pooled_at_start(), 1);
+    again.shutdown().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_keeps_no_node_from_ending() {
+    let folder = TempDir::new().expect("a folder");
+    let node = node(&folder).await;
+    let (release, released) = std::sync::mpsc::channel();
+    node.commands.send(Command::HangInPool { released }).await.expect("it runs");
+    let waits = node.submit(&serde_json::json!({ "waits": 1 })).await.expect("taken");
+    // From here on nothing happens but that time passes.
+    tokio::time::pause();
+    let error = node.shutdown().await.expect_err("it is not stored");
+    assert!(matches!(error, NodeError::Stuck), "{error}");
+    tokio::time::resume();
+    assert!(waits.stored().await.is_err(), "nothing is acknowledged that is not on the disk");
+    drop(release);
+    let again = restarted(&folder).await;
+    assert_eq!(again.pooled_at_start(), 1, "once the disk goes on, what was taken is stored");
+    again.shutdown().await.expect("a clean end");
+}
+
+/// A node in the same folder, once the pool's thread of the last one has let go of it.
+async fn restarted(folder: &TempDir) -> Node {
+    loop {
+        match Network::new("localhost").folder(folder.path()).start().await {
+            Ok(again) => return again,
+            Err(error) => assert!(error.to_string().contains("in use"), "{error}"),
+        }
+    }
+}

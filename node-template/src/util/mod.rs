@@ -1,0 +1,4 @@
+//! What every part may use.
+
+pub(crate) mod histogram;
+pub(crate) mod panics;
