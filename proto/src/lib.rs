@@ -15,6 +15,7 @@ pub mod util;
 pub mod wire;
 
 mod connections;
+mod context;
 mod gossip;
 mod image_search;
 mod io;
@@ -26,6 +27,7 @@ mod status;
 mod store;
 mod sync;
 mod timers;
+mod violation;
 
 #[cfg(test)]
 mod testing;

@@ -13,25 +13,21 @@
 //! [`Node`] is driven by three calls and owns all state; `transport/` drives it on sockets, the simulator in virtual time. Time and randomness come in as
 //! arguments, and no map whose order is random reaches an output: equal inputs give equal outputs.
 
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use crate::address::{PeerAddress, Scope};
-use crate::connections::lifecycle::close;
 use crate::connections::table::{Link, LinkTable, Role};
+use crate::context::Context;
 use crate::counters::Counters;
-use crate::event::Event;
-use crate::frame::Frame;
 use crate::gossip::broadcasts::Broadcasts;
 use crate::gossip::plumtree::Plumtree;
 use crate::gossip::transactions::AckWaiters;
 use crate::id::{LinkId, NodeId};
 use crate::image_search::ImageSearch;
 use crate::io::{Config, Input, Lane, Output};
-use crate::limits;
 use crate::membership::bootstrap::Bootstrap;
 use crate::membership::partitions::Partitions;
 use crate::membership::slots::Slots;
@@ -39,14 +35,16 @@ use crate::peers::access::AccessControl;
 use crate::peers::address_book::{AddressBook, AddressSource, AddressState};
 use crate::peers::dialer::Dialer;
 use crate::peers::lan_discovery::LanDiscovery;
-use crate::peers::reputation::{Reputation, Violation};
+use crate::peers::reputation::Reputation;
 use crate::presence::announcer::Presence;
 use crate::store::pool_index::PoolIndex;
 use crate::store::sync_set::SyncSet;
 use crate::sync::broadcast_sync::BroadcastSync;
 use crate::sync::pool_sync::PoolSync;
-use crate::timers::{Timer, Timers};
+use crate::timers::Timer;
 use crate::transaction::TransactionId;
+use crate::violation::{Violation, ViolationKind};
+use crate::wire::close;
 use crate::wire::{Malformed, Message, OtherSet, Status, StatusFrame};
 
 /// A node's protocol state, all of it.
@@ -55,86 +53,68 @@ use crate::wire::{Malformed, Message, OtherSet, Status, StatusFrame};
 /// [`poll_timeout`](Self::poll_timeout) says when the next [`Input::Timeout`] is due. One task owns it; it holds no lock and knows no clock.
 #[derive(Debug)]
 pub struct Node {
-    pub(crate) config: Config,
+    pub(crate) cx: Context,
     pub(crate) started: Instant,
-    pub(crate) rng: SmallRng,
-    pub(crate) outbox: VecDeque<Output>,
-    pub(crate) timers: Timers,
-    pub(crate) peers: AddressBook,
-    pub(crate) dialling: Dialer,
-    pub(crate) discovery: LanDiscovery,
-    pub(crate) overlay: Slots,
+    pub(crate) book: AddressBook,
+    pub(crate) dialer: Dialer,
+    pub(crate) lan: LanDiscovery,
+    pub(crate) reputation: Reputation,
+    pub(crate) access: AccessControl,
     pub(crate) links: LinkTable,
-    pub(crate) holdings: PoolIndex,
-    pub(crate) trees: Plumtree,
-    pub(crate) offer: SyncSet,
-    pub(crate) reconciling: PoolSync,
-    pub(crate) waiting: AckWaiters,
+    pub(crate) membership: Slots,
+    pub(crate) pool: PoolIndex,
+    pub(crate) sync_set: SyncSet,
+    pub(crate) plumtree: Plumtree,
+    pub(crate) pool_sync: PoolSync,
+    pub(crate) ack_waiters: AckWaiters,
     pub(crate) broadcasts: Broadcasts,
-    pub(crate) catching_up: BroadcastSync,
+    pub(crate) broadcast_sync: BroadcastSync,
     pub(crate) presence: Presence,
-    pub(crate) doorkeeping: AccessControl,
-    pub(crate) searches: ImageSearch,
-    pub(crate) conduct: Reputation,
-    /// When the fact happened that is being handled.
-    pub(crate) now: Instant,
+    pub(crate) images: ImageSearch,
     /// Whether the pool's file takes writes, as far as we know.
     pub(crate) writable: bool,
-    /// Where the pool ended before the fact that is being handled.
+    /// Where the pool ended before the input that is being handled.
     pub(crate) end_before: u64,
-    pub(crate) counters: Counters,
-    /// What the shell counts, as it last told.
-    pub(crate) shell_counts: Vec<(&'static str, u64)>,
-    /// When a person was last warned of a peer.
-    pub(crate) warned: Option<Instant>,
-    pub(crate) ending: bool,
+    /// What the runtime counts, as it last reported.
+    pub(crate) runtime_counters: Vec<(&'static str, u64)>,
     /// Whether anybody wants to know of each transaction.
     pub(crate) tells_transactions: bool,
 }
-
-/// How often a person is warned of what peers do.
-const WARN_EVERY: Duration = Duration::from_secs(10);
 
 impl Node {
     /// A node that knows its peers' addresses and what its pool holds (identities and times, see [`time`](transaction::Transaction::time), in the order of their positions), and is linked to nobody. The first
     /// dials are due at once.
     pub fn new(now: Instant, config: Config, pool: Vec<(TransactionId, u64)>) -> Self {
+        let rng = SmallRng::seed_from_u64(config.seed);
         let mut protocol = Self {
             started: now,
-            rng: SmallRng::seed_from_u64(config.seed),
-            outbox: VecDeque::new(),
-            timers: Timers::default(),
-            peers: AddressBook::default(),
-            dialling: Dialer::default(),
-            discovery: LanDiscovery::default(),
-            overlay: Slots::new(Partitions::new(config.session, now), Bootstrap::default()),
+            book: AddressBook::default(),
+            dialer: Dialer::default(),
+            lan: LanDiscovery::default(),
+            reputation: Reputation::default(),
+            access: AccessControl::default(),
             links: LinkTable::default(),
-            offer: SyncSet::of(pool.iter().copied()),
-            holdings: PoolIndex::of(pool.into_iter().map(|(id, _)| id)),
-            trees: Plumtree::default(),
-            reconciling: PoolSync::default(),
-            waiting: AckWaiters::default(),
+            membership: Slots::new(Partitions::new(config.session, now), Bootstrap::default()),
+            sync_set: SyncSet::of(pool.iter().copied()),
+            pool: PoolIndex::of(pool.into_iter().map(|(id, _)| id)),
+            plumtree: Plumtree::default(),
+            pool_sync: PoolSync::default(),
+            ack_waiters: AckWaiters::default(),
             broadcasts: Broadcasts::default(),
-            catching_up: BroadcastSync::default(),
+            broadcast_sync: BroadcastSync::default(),
             presence: Presence::new(config.seed),
-            doorkeeping: AccessControl::default(),
-            searches: ImageSearch::default(),
-            conduct: Reputation::default(),
-            now,
+            images: ImageSearch::default(),
             writable: true,
             end_before: 0,
-            counters: Counters::default(),
-            shell_counts: Vec::new(),
-            warned: None,
-            ending: false,
+            runtime_counters: Vec::new(),
             tells_transactions: true,
-            config,
+            cx: Context::new(now, config, rng),
         };
-        let (me, known) = (protocol.config.address.clone(), protocol.config.known_peers.clone());
-        protocol.peers.add(&me, AddressSource::Known, now, &protocol.config.limits);
-        protocol.peers.set_state(&me, AddressState::Myself);
+        let (me, known) = (protocol.cx.config.address.clone(), protocol.cx.config.known_peers.clone());
+        protocol.book.add(&me, AddressSource::Known, now, &protocol.cx.config.limits);
+        protocol.book.set_state(&me, AddressState::Myself);
         for address in known {
-            protocol.peers.add(&address, AddressSource::Known, now, &protocol.config.limits);
+            protocol.book.add(&address, AddressSource::Known, now, &protocol.cx.config.limits);
         }
         protocol.begin(now);
         protocol.schedule_round(now);
@@ -143,10 +123,10 @@ impl Node {
 
     /// Takes a fact in. Afterwards [`Self::poll_output`] must be called until it returns `None`, and then [`Self::poll_timeout`] once.
     pub fn handle(&mut self, now: Instant, input: Input) {
-        debug_assert!(self.outbox.is_empty(), "every output is taken before the next input is handled");
-        self.now = now;
+        debug_assert!(self.cx.is_drained(), "every output is taken before the next input is handled");
+        self.cx.now = now;
         if !matches!(input, Input::QueueFull { .. }) {
-            self.end_before = self.holdings.end();
+            self.end_before = self.pool.end();
         }
         match input {
             Input::Received { link, message } => self.on_received(now, link, message),
@@ -157,9 +137,9 @@ impl Node {
             Input::LinkOpened { link, remote, direction } => self.on_link_opened(now, link, remote, direction),
             Input::LinkClosed { link, cause } => self.on_link_closed(now, link, cause),
             Input::ProtocolError { link, what } => self.on_broke(link, &what),
-            Input::TaskPanicked => self.counters.tasks_panicked += 1,
-            Input::RuntimeCounters { counts } => self.shell_counts = counts,
-            Input::BytesWritten { bytes } => self.counters.peers_sent_bytes += bytes,
+            Input::TaskPanicked => self.cx.counters.tasks_panicked += 1,
+            Input::RuntimeCounters { counts } => self.runtime_counters = counts,
+            Input::BytesWritten { bytes } => self.cx.counters.peers_sent_bytes += bytes,
             Input::ConnectionRefused { remote, reason } => self.on_refused(now, remote, &reason),
             Input::QueueFull { link } => self.on_link_full(now, link),
             Input::Replayed { link, position } => self.on_fed(now, link, position),
@@ -171,8 +151,8 @@ impl Node {
             Input::StoreRecovered => self.on_store_recovered(),
             Input::PoolAdded { transactions } => self.on_found(now, transactions),
             Input::PoolRemoved { ids } => {
-                let gone = self.holdings.lost(&ids);
-                self.offer.lose(&gone);
+                let gone = self.pool.lost(&ids);
+                self.sync_set.lose(&gone);
             }
             Input::PeerCertified { link, certified } => self.on_certified(link, certified),
             Input::AccessChanged { access } => self.on_access(now, access),
@@ -190,33 +170,33 @@ impl Node {
 
     /// The next order.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outbox.pop_front()
+        self.cx.poll_output()
     }
 
     /// When [`Input::Timeout`] is due; `None` if never.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+        self.cx.timers.next()
     }
 
     /// The node's status. `asked`: identities of which the asker wants to know how many are on disk.
     pub fn status(&self, now: Instant, asked: &[TransactionId]) -> Status {
         Status {
-            node: self.config.node.to_string(),
-            session: self.config.session.to_string(),
-            agent: self.config.agent.clone(),
-            network: self.config.network.clone(),
-            address: self.config.address.to_string(),
+            node: self.cx.config.node.to_string(),
+            session: self.cx.config.session.to_string(),
+            agent: self.cx.config.agent.clone(),
+            network: self.cx.config.network.clone(),
+            address: self.cx.config.address.to_string(),
             uptime: now.saturating_duration_since(self.started).as_secs(),
             connected: self.linked_names(),
-            attempting: self.peers.attempting().map(ToString::to_string).collect(),
-            max_peers: self.config.max_peers,
+            attempting: self.book.attempting().map(ToString::to_string).collect(),
+            max_peers: self.cx.config.max_peers,
             peers: self.peer_rows(now),
-            known: self.peers.others(),
-            pool: self.holdings.stored_summary(),
+            known: self.book.others(),
+            pool: self.pool.stored_summary(),
             writable: self.writable,
-            held: asked.iter().filter(|id| self.holdings.has_stored(id)).count(),
+            held: asked.iter().filter(|id| self.pool.has_stored(id)).count(),
             counters: {
-                let all = self.counters.entries().chain(self.shell_counts.iter().copied());
+                let all = self.cx.counters.entries().chain(self.runtime_counters.iter().copied());
                 all.map(|(name, count)| (name.to_owned(), count)).collect()
             },
         }
@@ -224,8 +204,8 @@ impl Node {
 
     /// The addresses that are being dialled, and those that lead to the other end of an open link: disjoint, and never our own.
     pub fn addresses(&self) -> (Vec<PeerAddress>, Vec<PeerAddress>) {
-        let connected = self.peers.connected().map(|(address, _)| address.clone());
-        (self.peers.attempting().cloned().collect(), connected.collect())
+        let connected = self.book.connected().map(|(address, _)| address.clone());
+        (self.book.attempting().cloned().collect(), connected.collect())
     }
 
     /// How many nodes we are linked to: each full peer once, each plain peer once.
@@ -255,17 +235,17 @@ impl Node {
     /// How many of these transactions are held. To be asked for a batch before it is handled one by one: tables of a million are in no cache, and looks into them that do
     /// not wait for each other take a fraction of the time.
     pub fn count_held(&self, ids: impl Iterator<Item = TransactionId>) -> usize {
-        ids.filter(|id| self.holdings.holds(id)).count()
+        ids.filter(|id| self.pool.holds(id)).count()
     }
 
     /// Whether a client or the application waits until the disk has something.
     pub fn is_disk_awaited(&self) -> bool {
-        self.waiting.is_any()
+        self.ack_waiters.is_any()
     }
 
     /// How many bytes of accepted transactions wait for the disk. Above [`unstored_bytes`](limits::Limits::unstored_bytes) the shell stops reading.
     pub fn unstored_bytes(&self) -> usize {
-        self.holdings.unstored_bytes()
+        self.pool.unstored_bytes()
     }
 
     /// Whether the pool's file takes writes, as far as is known.
@@ -275,14 +255,14 @@ impl Node {
 
     /// What was counted since the start.
     pub fn counters(&self) -> &Counters {
-        &self.counters
+        &self.cx.counters
     }
 
     pub(crate) fn on_received(&mut self, now: Instant, link: LinkId, message: Result<Message, Malformed>) {
         if self.links.get(link).is_none_or(|link| link.closing) {
             return;
         }
-        self.hear(now, link);
+        self.links.hear(now, link);
         if !matches!(message, Ok(Message::Handshake(_))) && self.refuses_client(now, link) {
             return;
         }
@@ -312,19 +292,27 @@ impl Node {
             Ok(Message::Found(found)) => self.on_image_found(now, link, found),
             Ok(Message::Status(StatusFrame::Question { holds })) => self.on_status_question(now, link, &holds),
             Ok(message @ (Message::Status(StatusFrame::Answer(_)) | Message::Ack(_))) => {
-                self.counters.answers_unsolicited += 1;
-                self.offend(link, Violation::Unasked, &format!("{}: nobody asked; ignored", message.kind()));
+                self.cx.counters.answers_unsolicited += 1;
+                self.offend(link, ViolationKind::Unsolicited, &format!("{}: nobody asked; ignored", message.kind()));
             }
             Ok(Message::Unknown(kind)) => {
-                self.counters.messages_unknown += 1;
-                self.fault_without_count(link, format!("sent a message of the unknown type {kind:?}; ignored"));
+                self.cx.counters.messages_unknown += 1;
+                self.links.log_fault(
+                    &mut self.cx,
+                    link,
+                    format!("sent a message of the unknown type {kind:?}; ignored"),
+                );
             }
             Err(error) => {
-                self.counters.frames_malformed += 1;
+                self.cx.counters.frames_malformed += 1;
                 let json = matches!(error, Malformed::Json(_));
-                self.offend(link, if json { Violation::Broken } else { Violation::Breach }, &error.to_string());
+                self.offend(
+                    link,
+                    if json { ViolationKind::Malformed } else { ViolationKind::Breach },
+                    &error.to_string(),
+                );
                 if json {
-                    self.close(link, close::INVALID_DATA, "a message is one JSON object");
+                    self.links.close(&mut self.cx, link, close::INVALID_DATA, "a message is one JSON object");
                 }
             }
         }
@@ -334,14 +322,14 @@ impl Node {
     pub(crate) fn on_status_question(&mut self, now: Instant, link: LinkId, holds: &[TransactionId]) {
         if self.links.get(link).is_some_and(|link| link.scope == Scope::Loopback) {
             let frame = StatusFrame::Answer(Box::new(self.status(now, holds))).to_frame();
-            self.send(vec![link], frame, Lane::Control);
+            self.cx.send(vec![link], frame, Lane::Control);
         } else {
-            self.offend(link, Violation::Unasked, "STATUS: only clients on this host are answered");
+            self.offend(link, ViolationKind::Unsolicited, "STATUS: only clients on this host are answered");
         }
     }
 
     pub(crate) fn on_timeout(&mut self, now: Instant) {
-        while let Some(timer) = self.timers.pop_due(now) {
+        while let Some(timer) = self.cx.timers.pop_due(now) {
             match timer {
                 Timer::Dial(address) => self.on_dial_due(now, address),
                 Timer::Ping(link) => self.on_ping_due(now, link),
@@ -374,21 +362,21 @@ impl Node {
     }
 
     pub(crate) fn on_ping_due(&mut self, now: Instant, link: LinkId) {
-        let limits = &self.config.limits;
+        let limits = &self.cx.config.limits;
         let Some(open) = self.links.get(link).filter(|link| !link.closing) else {
             return;
         };
         let silent = now.saturating_duration_since(open.heard);
         let interval = limits.ping_interval;
         if silent >= limits.dead_after {
-            self.counters.links_dead += 1;
-            self.close(link, close::GOING_AWAY, "nothing was heard from you");
+            self.cx.counters.links_dead += 1;
+            self.links.close(&mut self.cx, link, close::GOING_AWAY, "nothing was heard from you");
             return;
         }
         if silent >= interval {
-            self.outbox.push_back(Output::Ping { link });
+            self.cx.output(Output::Ping { link });
         }
-        self.timers.set(Timer::Ping(link), now + interval);
+        self.cx.timers.set(Timer::Ping(link), now + interval);
         // Two links to one node are settled when the second opens; should that have failed, they are settled now.
         let twin = self.links.get(link).and_then(Link::full).and_then(|peer| self.links.to_node(peer.id, Some(link)));
         if let Some((twin, _)) = twin {
@@ -403,34 +391,28 @@ impl Node {
             Role::Client | Role::AwaitingAdmission(_) => {}
             // It answered our dial as a full peer does, and then did not introduce itself.
             Role::Native(peer) if !peer.hello_received => {
-                return self.close(link, close::POLICY, "you did not send your HANDSHAKE");
+                return self.links.close(&mut self.cx, link, close::POLICY, "you did not send your HANDSHAKE");
             }
             _ => return,
         }
-        let patience = self.config.limits.client_silence;
+        let patience = self.cx.config.limits.client_silence;
         let until = if open.acks_due > 0 { now + patience } else { open.heard + patience };
         if until > now {
-            self.timers.set(Timer::Silence(link), until);
+            self.cx.timers.set(Timer::Silence(link), until);
         } else {
-            self.close(link, close::NORMAL, "silent for too long");
+            self.links.close(&mut self.cx, link, close::NORMAL, "silent for too long");
         }
     }
 
     pub(crate) fn on_shutdown(&mut self) {
-        self.ending = true;
-        if self.config.max_peers.is_some() || self.config.genesis.is_some() {
+        self.cx.shutting_down = true;
+        if self.cx.config.max_peers.is_some() || self.cx.config.genesis.is_some() {
             self.remember();
         }
         self.announce_leaving();
         let open: Vec<LinkId> = self.links.iter().map(|(link, _)| link).collect();
         for link in open {
-            self.close(link, close::GOING_AWAY, "this node is shutting down");
-        }
-    }
-
-    pub(crate) fn hear(&mut self, now: Instant, link: LinkId) {
-        if let Some(link) = self.links.get_mut(link) {
-            link.heard = now;
+            self.links.close(&mut self.cx, link, close::GOING_AWAY, "this node is shutting down");
         }
     }
 
@@ -451,47 +433,14 @@ impl Node {
         names
     }
 
-    pub(crate) fn send(&mut self, links: Vec<LinkId>, frame: Frame, lane: Lane) {
-        self.outbox.push_back(Output::Send { links, frame, lane });
-    }
-
-    pub(crate) fn close(&mut self, link: LinkId, code: u16, reason: &str) {
-        let Some(open) = self.links.get_mut(link) else { return };
-        if !std::mem::replace(&mut open.closing, true) {
-            let mut reason = reason.to_owned();
-            reason.truncate(reason.floor_char_boundary(limits::CLOSE_REASON_BYTES));
-            self.outbox.push_back(Output::Close { link, code, reason });
+    /// Penalizes the peer at the other end of a link if it broke a rule.
+    pub(crate) fn judge(&mut self, link: LinkId, result: Result<(), Violation>) {
+        if let Err(violation) = result {
+            self.offend(link, violation.kind, &violation.text);
         }
     }
 
-    /// Tells a person, unless it was told lately: what a stranger can bring about must not fill the log.
-    pub(crate) fn warn(&mut self, now: Instant, link: LinkId, text: String) {
-        if self.may_warn(now) {
-            self.notify(Event::Warning { text });
-        } else {
-            self.fault_without_count(link, text);
-        }
-    }
-
-    /// Whether a person may be warned again; then that is noted.
-    pub(crate) fn may_warn(&mut self, now: Instant) -> bool {
-        let may = self.warned.is_none_or(|warned| now.saturating_duration_since(warned) >= WARN_EVERY);
-        if may {
-            self.warned = Some(now);
-        }
-        may
-    }
-
-    pub(crate) fn notify(&mut self, event: Event) {
-        self.outbox.push_back(Output::Notify(event));
-    }
-
-    /// A peer broke a rule: said in the debug log, and held against it.
     pub(crate) fn fault(&mut self, link: LinkId, text: &str) {
-        self.offend(link, Violation::Breach, text);
-    }
-
-    pub(crate) fn fault_without_count(&mut self, link: LinkId, text: String) {
-        self.notify(Event::PeerFault { link, peer: self.name_of(link), text });
+        self.offend(link, ViolationKind::Breach, text);
     }
 }

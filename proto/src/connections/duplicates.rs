@@ -5,11 +5,11 @@
 
 use std::time::Instant;
 
-use crate::connections::lifecycle::close;
 use crate::connections::table::{Link, NativePeer, Role};
 use crate::id::{LinkId, NodeId};
 use crate::peers::address_book::AddressState;
 use crate::timers::Timer;
+use crate::wire::close;
 use crate::{Node, Output};
 
 impl Node {
@@ -18,17 +18,17 @@ impl Node {
         let id = self.links.get(link).and_then(|link| link.name().node);
         let counted = id.is_some_and(|id| self.links.to_node(id, Some(link)).is_some());
         if !counted && self.is_full(now, None) {
-            return self.close(link, close::NORMAL, "the last place here was taken meanwhile");
+            return self.links.close(&mut self.cx, link, close::NORMAL, "the last place here was taken meanwhile");
         }
         let Some(opened) = self.links.get(link) else { return };
         if let Role::Standby(peer) = &opened.role {
             let (peer, dialled) = (NativePeer { hello_sent: true, ..peer.clone() }, opened.dialled.clone());
             self.links.set_full(link, peer);
             if let Some(address) = dialled {
-                self.timers.cancel(&Timer::Dial(address.clone()));
-                self.peers.set_state(&address, AddressState::Connected(link));
+                self.cx.timers.cancel(&Timer::Dial(address.clone()));
+                self.book.set_state(&address, AddressState::Connected(link));
             }
-            self.timers.set(Timer::Silence(link), now + self.config.limits.dial_timeout);
+            self.cx.timers.set(Timer::Silence(link), now + self.cx.config.limits.dial_timeout);
             self.send_handshake(link);
             self.send_join(link);
         }
@@ -36,20 +36,20 @@ impl Node {
 
     /// Two links to one node: the older one has to answer a ping.
     pub(crate) fn begin_duel(&mut self, now: Instant, older: LinkId) {
-        self.outbox.push_back(Output::Ping { link: older });
-        if self.timers.due(&Timer::Duel(older)).is_none() {
-            self.timers.set(Timer::Duel(older), now + self.config.limits.duel);
+        self.cx.output(Output::Ping { link: older });
+        if self.cx.timers.due(&Timer::Duel(older)).is_none() {
+            self.cx.timers.set(Timer::Duel(older), now + self.cx.config.limits.duel);
         }
     }
 
     /// The older link answered, so both live. A link that we dialled and have not used yet is ours to close; of two that are in use the node with the
     /// smaller id closes the newer, and the other waits, lest each closes the one that the other keeps.
     pub(crate) fn on_pong(&mut self, now: Instant, link: LinkId) {
-        self.hear(now, link);
-        if self.timers.due(&Timer::Duel(link)).is_none() {
+        self.links.hear(now, link);
+        if self.cx.timers.due(&Timer::Duel(link)).is_none() {
             return;
         }
-        self.timers.cancel(&Timer::Duel(link));
+        self.cx.timers.cancel(&Timer::Duel(link));
         let Some((id, session)) = self.links.get(link).and_then(Link::full).map(|peer| (peer.id, peer.session)) else {
             return;
         };
@@ -60,9 +60,9 @@ impl Node {
             };
             if !same_run {
                 self.warn_of_copy(now, other);
-            } else if candidate || self.config.node < id {
-                self.counters.links_duplicate += 1;
-                self.close(other, close::NORMAL, "we are linked already");
+            } else if candidate || self.cx.config.node < id {
+                self.cx.counters.links_duplicate += 1;
+                self.links.close(&mut self.cx, other, close::NORMAL, "we are linked already");
             }
         }
     }
@@ -71,8 +71,8 @@ impl Node {
     pub(crate) fn on_duel_over(&mut self, now: Instant, link: LinkId) {
         let newer = self.twins(link);
         if self.links.get(link).is_some() && !newer.is_empty() {
-            self.counters.links_dead += 1;
-            self.close(link, close::GOING_AWAY, "this link did not answer, a newer one does");
+            self.cx.counters.links_dead += 1;
+            self.links.close(&mut self.cx, link, close::GOING_AWAY, "this link did not answer, a newer one does");
         }
         for (other, candidate) in newer {
             if candidate {

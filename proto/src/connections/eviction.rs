@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use crate::Node;
-use crate::connections::lifecycle::close;
 use crate::connections::table::{Link, Role};
 use crate::id::LinkId;
 use crate::peers::reputation::AddressGroup;
+use crate::wire::close;
 
 /// How many links are kept for what they brought.
 const USEFUL: usize = 8;
@@ -21,11 +21,11 @@ impl Node {
     /// A connection was accepted: if there are more than there are places, somebody goes.
     pub(crate) fn make_place(&mut self, now: Instant, newcomer: LinkId) {
         let accepted = self.links.iter().filter(|(_, link)| link.dialled.is_none() && !link.closing).count();
-        if accepted <= self.config.limits.inbound_links {
+        if accepted <= self.cx.config.limits.inbound_links {
             return;
         }
         let victim = self.least_useful(now, newcomer);
-        self.counters.links_evicted += 1;
+        self.cx.counters.links_evicted += 1;
         if victim != newcomer {
             let group = self.links.get(victim).and_then(|link| link.group);
             self.tell_refusal(now, group, "its place went to another connection");
@@ -33,19 +33,19 @@ impl Node {
             let group = self.links.get(newcomer).and_then(|link| link.group);
             self.tell_refusal(now, group, "this node has no place for another connection");
         }
-        self.close(victim, close::TRY_AGAIN_LATER, "this node has no place for another connection");
+        self.links.close(&mut self.cx, victim, close::TRY_AGAIN_LATER, "this node has no place for another connection");
     }
 
     fn least_useful(&self, now: Instant, newcomer: LinkId) -> LinkId {
         let known: BTreeSet<LinkId> = self
-            .peers
+            .book
             .connected()
-            .filter(|(address, _)| self.peers.get(address).is_some_and(|peer| peer.known))
+            .filter(|(address, _)| self.book.get(address).is_some_and(|peer| peer.known))
             .map(|(_, link)| link)
             .collect();
         let accepted = || self.links.iter().filter(|(_, link)| link.dialled.is_none() && !link.closing);
         // A client that waits for an answer is not silent.
-        let silence = self.config.limits.client_silence / 2;
+        let silence = self.cx.config.limits.client_silence / 2;
         let silent = |link: &Link| {
             matches!(link.role, Role::Client)
                 && link.acks_due == 0

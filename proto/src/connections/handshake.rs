@@ -7,14 +7,14 @@
 use std::time::{Duration, Instant};
 
 use crate::address::{PeerAddress, Scope};
-use crate::connections::lifecycle::close;
 use crate::connections::table::{Link, NativePeer, Role};
 use crate::event::Event;
 use crate::frame::Frame;
 use crate::id::{LinkId, UpgradeIdentity};
 use crate::peers::address_book::{AddressSource, AddressState};
-use crate::peers::reputation::Violation;
 use crate::timers::Timer;
+use crate::violation::ViolationKind;
+use crate::wire::close;
 use crate::wire::{Handshake, NodeInfo, PROTOCOL};
 use crate::{Lane, Node};
 
@@ -24,7 +24,7 @@ const ANSWER_AFTER: Duration = Duration::from_secs(1);
 
 impl Node {
     pub(crate) fn on_handshake(&mut self, now: Instant, link: LinkId, handshake: Handshake) {
-        self.counters.addresses_dropped += handshake.dropped as u64;
+        self.cx.counters.addresses_dropped += handshake.dropped as u64;
         let accepted = match &handshake.node {
             Some(node) => self.on_full_handshake(now, link, node, &handshake.addresses),
             None => self.on_plain_handshake(now, link, &handshake.addresses),
@@ -45,7 +45,7 @@ impl Node {
         };
         if matches!(opened.role, Role::Client) {
             opened.role = Role::Exercise { address: suggested };
-            self.timers.cancel(&Timer::Silence(link));
+            self.cx.timers.cancel(&Timer::Silence(link));
         }
         let plain = matches!(self.links.get(link).map(|link| &link.role), Some(Role::Exercise { .. }));
         plain && !self.place_plain(now, link, addresses)
@@ -55,9 +55,9 @@ impl Node {
     /// whoever stands behind us is itself, and where nobody does it is the first. Of one that lists otherwise it is the first or the last that leads
     /// neither to ourselves nor to a full peer.
     pub(crate) fn own_address_of(&self, addresses: &[PeerAddress]) -> Option<PeerAddress> {
-        let state = |address: &PeerAddress| self.peers.get(address).map(|peer| peer.state);
+        let state = |address: &PeerAddress| self.book.get(address).map(|peer| peer.state);
         let ourselves =
-            |address: &PeerAddress| *address == self.config.address || state(address) == Some(AddressState::Myself);
+            |address: &PeerAddress| *address == self.cx.config.address || state(address) == Some(AddressState::Myself);
         if let [.., before, last] = addresses
             && ourselves(before)
             && !ourselves(last)
@@ -84,26 +84,35 @@ impl Node {
             return false;
         };
         let dialled = opened.dialled.clone();
-        if node.id == self.config.node && node.session == self.config.session {
-            self.close(link, close::NORMAL, "this is myself");
+        if node.id == self.cx.config.node && node.session == self.cx.config.session {
+            self.links.close(&mut self.cx, link, close::NORMAL, "this is myself");
             return false;
         }
-        if node.network != self.config.network {
+        if node.network != self.cx.config.network {
             self.refuse_network(now, link, node);
             return false;
         }
         if self.refuses_full(now, link, node.id) {
             return false;
         }
-        if node.id == self.config.node {
+        if node.id == self.cx.config.node {
             self.warn_of_copy(now, link);
             return false;
         }
         let Some(opened) = self.links.get(link) else { return false };
         if let Some(peer) = opened.full() {
             if (peer.id, peer.session) != (node.id, node.session) {
-                self.offend(link, Violation::Lie, "HANDSHAKE: it names another node than the one that answered");
-                self.close(link, close::POLICY, "your HANDSHAKE names another node than your identity");
+                self.offend(
+                    link,
+                    ViolationKind::Contradiction,
+                    "HANDSHAKE: it names another node than the one that answered",
+                );
+                self.links.close(
+                    &mut self.cx,
+                    link,
+                    close::POLICY,
+                    "your HANDSHAKE names another node than your identity",
+                );
                 return false;
             }
             if peer.hello_received {
@@ -136,7 +145,7 @@ impl Node {
     }
 
     pub(crate) fn admit(&mut self, link: LinkId, node: &NodeInfo) {
-        self.timers.cancel(&Timer::Silence(link));
+        self.cx.timers.cancel(&Timer::Silence(link));
         let Some(opened) = self.links.get(link) else { return };
         let peer = match &opened.role {
             Role::Native(peer) => NativePeer { hello_received: true, ..peer.clone() },
@@ -152,17 +161,17 @@ impl Node {
     }
 
     pub(crate) fn refuse_network(&mut self, now: Instant, link: LinkId, node: &NodeInfo) {
-        let name = self.name_of(link);
-        let reason = format!("this is the network '{}', yours is '{}'", self.config.network, node.network);
-        self.close(link, close::TRY_AGAIN_LATER, &reason);
+        let name = self.links.name_of(link);
+        let reason = format!("this is the network '{}', yours is '{}'", self.cx.config.network, node.network);
+        self.links.close(&mut self.cx, link, close::TRY_AGAIN_LATER, &reason);
         let text = format!(
             "{name} belongs to the network '{}', this node to '{}'; set NETWORK alike to link them",
-            node.network, self.config.network
+            node.network, self.cx.config.network
         );
         if let Some(address) = self.links.get(link).and_then(|link| link.dialled.clone()) {
             self.put_back_long(now, &address);
         }
-        self.warn(now, link, text);
+        self.links.warn(&mut self.cx, link, text);
     }
 
     /// Probes the address that the peer of an accepted link claims, unless it is known to be right or may not be told.
@@ -170,8 +179,8 @@ impl Node {
         let claimed = node.address.as_ref().filter(|address| self.may_learn(link, address));
         let probing = claimed.is_some_and(|address| {
             let source = AddressSource::Hello(self.scope_of(link));
-            self.peers.add(address, source, now, &self.config.limits);
-            let leads_there = match self.peers.get(address).map(|peer| peer.state) {
+            self.book.add(address, source, now, &self.cx.config.limits);
+            let leads_there = match self.book.get(address).map(|peer| peer.state) {
                 Some(AddressState::Connected(at)) => {
                     self.links.get(at).and_then(Link::full).is_some_and(|peer| peer.id == node.id)
                 }
@@ -180,11 +189,11 @@ impl Node {
             if leads_there {
                 self.confirm(link, address);
             }
-            let later = !leads_there && self.config.max_peers.is_none() && self.probe_later(now, link, address);
+            let later = !leads_there && self.cx.config.max_peers.is_none() && self.probe_later(now, link, address);
             !leads_there && !later && self.probe(now, link, address)
         });
         if probing {
-            self.timers.set(Timer::Answer(link), now + ANSWER_AFTER);
+            self.cx.timers.set(Timer::Answer(link), now + ANSWER_AFTER);
         } else {
             self.answer(now, link);
         }
@@ -200,9 +209,9 @@ impl Node {
     /// An address was seen to lead to the full peer of an open link. If the peer has had its answer already, it missed who was verified meanwhile: so a
     /// second HANDSHAKE follows.
     pub(crate) fn verified(&mut self, now: Instant, link: LinkId, address: &PeerAddress) {
-        self.timers.cancel(&Timer::Dial(address.clone()));
-        self.peers.set_state(address, AddressState::Connected(link));
-        if let Some(peer) = self.peers.get_mut(address) {
+        self.cx.timers.cancel(&Timer::Dial(address.clone()));
+        self.book.set_state(address, AddressState::Connected(link));
+        if let Some(peer) = self.book.get_mut(address) {
             peer.last_up = Some(now);
         }
         let missed =
@@ -223,19 +232,23 @@ impl Node {
         if self.on_guest_probed(now, link, &address, identity) {
             return self.fill_slots(now);
         }
-        if self.peers.get(&address).is_some_and(|peer| matches!(peer.state, AddressState::Probing(_))) {
+        if self.book.get(&address).is_some_and(|peer| matches!(peer.state, AddressState::Probing(_))) {
             let claimed = self.links.get(link).filter(|link| !link.closing).and_then(Link::full);
             let right =
                 claimed.is_some_and(|peer| identity == Some(UpgradeIdentity { node: peer.id, session: peer.session }));
             match identity {
                 _ if right => self.verified(now, link, &address),
-                Some(identity) if identity.session == self.config.session => self.found_self(&address),
+                Some(identity) if identity.session == self.cx.config.session => self.found_self(&address),
                 Some(other) => {
                     // A node that has just started again says another session, and a closing link proves nothing.
                     if claimed.is_some_and(|peer| peer.id != other.node) {
-                        self.offend(link, Violation::FalseAddress, "HANDSHAKE: another node answers at its address");
+                        self.offend(
+                            link,
+                            ViolationKind::FalseAddress,
+                            "HANDSHAKE: another node answers at its address",
+                        );
                     }
-                    self.peers.set_state(&address, AddressState::AckWaiters);
+                    self.book.set_state(&address, AddressState::Waiting);
                     self.dial_at(&address, now);
                 }
                 None => {
@@ -246,10 +259,10 @@ impl Node {
                 let text = format!(
                     "nobody with its id answers at {address}, the address that it claims; other nodes will not be told of it"
                 );
-                self.fault_without_count(link, text);
+                self.links.log_fault(&mut self.cx, link, text);
             }
         }
-        if self.timers.due(&Timer::Answer(link)).is_some() {
+        if self.cx.timers.due(&Timer::Answer(link)).is_some() {
             self.answer(now, link);
         }
         self.fill_slots(now);
@@ -257,7 +270,7 @@ impl Node {
 
     /// Sends the HANDSHAKE that answers a full peer's, and opens the flow of transactions.
     pub(crate) fn answer(&mut self, now: Instant, link: LinkId) {
-        self.timers.cancel(&Timer::Answer(link));
+        self.cx.timers.cancel(&Timer::Answer(link));
         let Some(Link { role: Role::Native(peer), closing: false, .. }) = self.links.get_mut(link) else {
             return;
         };
@@ -277,7 +290,7 @@ impl Node {
             self.notify_up(link);
             self.on_place(now, link);
             // One side begins; if the pools differ the other answers in kind.
-            if self.config.node < id {
+            if self.cx.config.node < id {
                 self.compare_pools(now, link);
             }
             self.compare_broadcasts(now, link);
@@ -291,7 +304,7 @@ impl Node {
             opened.dialled.is_some() || opened.full().is_some(),
             "a plain peer reads only what arrives on links that it accepted"
         );
-        let mut addresses = vec![self.config.address.clone()];
+        let mut addresses = vec![self.cx.config.address.clone()];
         // The one just dialled stands second, where no limit cuts it off; of a node with several names one is told.
         addresses.extend(opened.dialled.clone());
         for (_, other) in self.links.iter().filter(|(id, other)| *id != link && !other.closing) {
@@ -306,18 +319,18 @@ impl Node {
         }
         addresses.truncate(crate::limits::HANDSHAKE_ADDRESSES);
         let frame = self.handshake(addresses);
-        self.send(vec![link], frame, Lane::Control);
+        self.cx.send(vec![link], frame, Lane::Control);
     }
 
     pub(crate) fn handshake(&self, addresses: Vec<PeerAddress>) -> Frame {
         let node = NodeInfo {
-            id: self.config.node,
-            session: self.config.session,
-            agent: self.config.agent.clone(),
+            id: self.cx.config.node,
+            session: self.cx.config.session,
+            agent: self.cx.config.agent.clone(),
             protocol: PROTOCOL,
-            network: self.config.network.clone(),
-            address: Some(self.config.address.clone()),
-            max_peers: self.config.max_peers,
+            network: self.cx.config.network.clone(),
+            address: Some(self.cx.config.address.clone()),
+            max_peers: self.cx.config.max_peers,
         };
         Handshake { addresses, dropped: 0, node: Some(node) }.to_frame()
     }
@@ -332,18 +345,18 @@ impl Node {
             .filter(|(_, link)| link.full().is_some() && link.takes_transactions() && link.scope.may_tell(scope));
         let links: Vec<LinkId> = full.map(|(id, _)| id).collect();
         if !links.is_empty() {
-            let frame = self.handshake(vec![self.config.address.clone(), address.clone()]);
-            self.send(links, frame, Lane::Control);
+            let frame = self.handshake(vec![self.cx.config.address.clone(), address.clone()]);
+            self.cx.send(links, frame, Lane::Control);
         }
     }
 
     /// Takes the addresses of a HANDSHAKE into the table and makes them due. Of a full table only a few others give way: to
     /// find each costs a look at all.
     pub(crate) fn learn(&mut self, now: Instant, link: LinkId, addresses: &[PeerAddress]) {
-        if self.config.max_peers.is_some() {
+        if self.cx.config.max_peers.is_some() {
             return self.learn_quietly(now, link, addresses);
         }
-        let (mut new, mut displacing) = (0, self.config.limits.gossip_burst);
+        let (mut new, mut displacing) = (0, self.cx.config.limits.gossip_burst);
         let scope = self.scope_of(link);
         // A full peer says first who it is, and of two addresses the second is one that it passes on; a plain one may stand last.
         let full = self.links.get(link).is_some_and(|link| link.full().is_some());
@@ -353,14 +366,14 @@ impl Node {
             if !self.may_learn(link, address) {
                 continue;
             }
-            if self.peers.get(address).is_none() {
+            if self.book.get(address).is_none() {
                 let hello = own.contains(&address);
                 let source = if hello { AddressSource::Hello(scope) } else { AddressSource::Hearsay(scope) };
-                let displaces = !hello && self.peers.is_full(&self.config.limits);
-                if (displaces && displacing == 0) || !self.peers.add(address, source, now, &self.config.limits) {
+                let displaces = !hello && self.book.is_full(&self.cx.config.limits);
+                if (displaces && displacing == 0) || !self.book.add(address, source, now, &self.cx.config.limits) {
                     // Where nothing gives way now, nothing does for the rest of this HANDSHAKE.
                     displacing = if displaces { 0 } else { displacing };
-                    self.counters.addresses_without_room += 1;
+                    self.cx.counters.addresses_without_room += 1;
                     continue;
                 }
                 displacing -= u32::from(displaces);
@@ -369,19 +382,19 @@ impl Node {
                 self.dial_at(address, at);
             } else if own.contains(&address) {
                 // Who says hello is alive: whatever was held against its address is forgotten.
-                if let Some(peer) = self.peers.get_mut(address) {
+                if let Some(peer) = self.book.get_mut(address) {
                     peer.failures = 0;
                 }
-                let claimed = self.peers.get(address).is_some_and(|peer| peer.claimed == Some(link));
+                let claimed = self.book.get(address).is_some_and(|peer| peer.claimed == Some(link));
                 if !claimed {
                     self.dial_at(address, now);
                 }
-            } else if self.peers.get(address).is_some_and(|peer| peer.declined_until.is_none_or(|until| now >= until)) {
+            } else if self.book.get(address).is_some_and(|peer| peer.declined_until.is_none_or(|until| now >= until)) {
                 self.dial_at(address, now + Duration::from_secs(1));
             }
         }
         if new > 0 {
-            self.notify(Event::AddressesLearned { peer: self.name_of(link), addresses: new });
+            self.cx.notify(Event::AddressesLearned { peer: self.links.name_of(link), addresses: new });
         }
     }
 
@@ -395,10 +408,10 @@ impl Node {
         let scope = self.scope_of(link);
         let in_scope = scope.may_tell(address.scope());
         if in_scope {
-            self.peers.widen(address, scope);
+            self.book.widen(address, scope);
         } else {
-            self.counters.addresses_out_of_scope += 1;
+            self.cx.counters.addresses_out_of_scope += 1;
         }
-        in_scope && *address != self.config.address
+        in_scope && *address != self.cx.config.address
     }
 }

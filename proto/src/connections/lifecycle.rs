@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use crate::address::PeerAddress;
 use crate::connections::table::{Delivery, Link, NativePeer, Role};
-use crate::event::{Event, PeerName};
+use crate::event::Event;
 use crate::id::{LinkId, UpgradeIdentity};
 use crate::membership::slot_search::Purpose;
 use crate::peers::address_book::AddressState;
 use crate::timers::Timer;
+use crate::wire::close;
 use crate::{Direction, Node};
 
 /// A plain peer that drops its link this soon after its first TRANSACTION has probably died of it …
@@ -22,23 +23,14 @@ const RECOILS: u32 = 2;
 /// … for this long.
 const HANDSHAKES_ONLY: Duration = Duration::from_secs(600);
 
-/// Close codes that we send (RFC 6455, section 7.4.1).
-pub(crate) mod close {
-    pub(crate) const NORMAL: u16 = 1000;
-    pub(crate) const GOING_AWAY: u16 = 1001;
-    pub(crate) const INVALID_DATA: u16 = 1007;
-    pub(crate) const POLICY: u16 = 1008;
-    pub(crate) const TRY_AGAIN_LATER: u16 = 1013;
-}
-
 impl Node {
     pub(crate) fn on_link_opened(&mut self, now: Instant, link: LinkId, remote: IpAddr, direction: Direction) {
-        self.counters.links_opened += 1;
-        self.timers.set(Timer::Ping(link), now + self.config.limits.ping_interval);
+        self.cx.counters.links_opened += 1;
+        self.cx.timers.set(Timer::Ping(link), now + self.cx.config.limits.ping_interval);
         match direction {
             Direction::Accepted => {
                 self.links.open(link, remote, None, Role::Client, now);
-                self.timers.set(Timer::Silence(link), now + self.config.limits.client_silence);
+                self.cx.timers.set(Timer::Silence(link), now + self.cx.config.limits.client_silence);
                 if !self.refuses_accepted(now, link, remote) && !self.turns_away(now, link) {
                     self.make_place(now, link);
                 }
@@ -49,8 +41,8 @@ impl Node {
                 self.fill_slots(now);
             }
         }
-        if self.ending {
-            self.close(link, close::GOING_AWAY, "this node is shutting down");
+        if self.cx.shutting_down {
+            self.links.close(&mut self.cx, link, close::GOING_AWAY, "this node is shutting down");
         }
     }
 
@@ -62,7 +54,7 @@ impl Node {
         address: PeerAddress,
         identity: Option<UpgradeIdentity>,
     ) {
-        let purpose = self.overlay.seeking.flying.remove(&address);
+        let purpose = self.membership.seeking.flying.remove(&address);
         if self.refuses_dialled(now, link, remote, &address, identity) {
             return self.on_missed(now, &address, purpose.as_ref(), "one of the two does not let the other in");
         }
@@ -75,7 +67,7 @@ impl Node {
                 Role::Exercise { address: Some(address.clone()) },
                 now,
             );
-            self.peers.set_state(&address, AddressState::Connected(link));
+            self.book.set_state(&address, AddressState::Connected(link));
             if purpose == Some(Purpose::Bootstrap) {
                 self.on_genesis_failed(now, "a node of the exercise, or another program, answers there");
             }
@@ -98,15 +90,15 @@ impl Node {
             hello_received: false,
             hello_sent: false,
         };
-        let ours = identity.node == self.config.node;
+        let ours = identity.node == self.cx.config.node;
         let twin = self.links.to_node(identity.node, None).map(|(id, _)| id);
         self.links.open(link, remote, Some(address.clone()), Role::Standby(peer), now);
-        if ours && identity.session == self.config.session {
+        if ours && identity.session == self.cx.config.session {
             if purpose == Some(Purpose::Bootstrap) {
                 self.on_genesis_ourselves(now, &address);
             }
             self.found_self(&address);
-            self.close(link, close::NORMAL, "this is myself");
+            self.links.close(&mut self.cx, link, close::NORMAL, "this is myself");
             self.on_missed(now, &address, purpose.as_ref(), "it is this node itself");
         } else if ours {
             self.warn_of_copy(now, link);
@@ -121,45 +113,50 @@ impl Node {
     }
 
     pub(crate) fn found_self(&mut self, address: &PeerAddress) {
-        if self.peers.get(address).is_none_or(|peer| peer.state != AddressState::Myself) {
-            self.timers.cancel(&Timer::Dial(address.clone()));
-            self.peers.set_state(address, AddressState::Myself);
-            self.notify(Event::SelfDialled { address: address.clone() });
+        if self.book.get(address).is_none_or(|peer| peer.state != AddressState::Myself) {
+            self.cx.timers.cancel(&Timer::Dial(address.clone()));
+            self.book.set_state(address, AddressState::Myself);
+            self.cx.notify(Event::SelfDialled { address: address.clone() });
         }
     }
 
     pub(crate) fn warn_of_copy(&mut self, now: Instant, link: LinkId) {
-        let name = self.name_of(link);
+        let name = self.links.name_of(link);
         if let Some(address) = self.links.get(link).and_then(|link| link.dialled.clone()) {
             self.put_back_long(now, &address);
         }
-        self.close(link, close::POLICY, "two live nodes have this node's id: was its folder copied?");
+        self.links.close(
+            &mut self.cx,
+            link,
+            close::POLICY,
+            "two live nodes have this node's id: was its folder copied?",
+        );
         let text = format!(
             "{name} is another node with an id that is in use: its folder was copied with its key; delete node.key in the copy and start it again"
         );
-        self.warn(now, link, text);
+        self.links.warn(&mut self.cx, link, text);
     }
 
     pub(crate) fn on_link_closed(&mut self, now: Instant, link: LinkId, cause: String) {
         let Some(closed) = self.links.remove(link) else { return };
         self.forget_certified(link);
-        let purpose = self.overlay.seeking.open.remove(&link);
-        let answered = !self.overlay.asked.remove(&link);
+        let purpose = self.membership.seeking.open.remove(&link);
+        let answered = !self.membership.asked.remove(&link);
         for timer in [Timer::Ping(link), Timer::Silence(link), Timer::Answer(link), Timer::Duel(link)] {
-            self.timers.cancel(&timer);
+            self.cx.timers.cancel(&timer);
         }
         self.drop_waiting(link);
-        self.reconciling.forget_link(link);
-        self.catching_up.forget_link(link);
+        self.pool_sync.forget_link(link);
+        self.broadcast_sync.forget_link(link);
         self.forget_talk(link);
-        self.searches.forget_link(link);
-        let orphans = self.trees.forget_link(link);
+        self.images.forget_link(link);
+        let orphans = self.plumtree.forget_link(link);
         self.regrow(now, &orphans, None);
         self.settle_plain(now, &closed);
         let heir = closed.full().and_then(|peer| self.links.to_node(peer.id, None)).map(|(id, _)| id);
-        for address in self.peers.leading_to(link) {
+        for address in self.book.leading_to(link) {
             match heir {
-                Some(heir) => self.peers.set_state(&address, AddressState::Connected(heir)),
+                Some(heir) => self.book.set_state(&address, AddressState::Connected(heir)),
                 None if self.settle_place(now, &address, &closed, purpose.as_ref(), answered) => {}
                 None => self.redial_later(now, &address, &closed),
             }
@@ -181,26 +178,27 @@ impl Node {
 
     pub(crate) fn notify_down(&mut self, now: Instant, closed: &Link, cause: String) {
         if closed.is_peer() {
-            self.notify(Event::PeerDown { peer: closed.name(), cause, peers: self.links.peers() });
+            self.cx.notify(Event::PeerDown { peer: closed.name(), cause, peers: self.links.peers() });
         } else if let (Role::Native(_), Some(address), false) = (&closed.role, &closed.dialled, closed.closing) {
             // It let us in and closed before it said who it is: for a person that is a dial that failed.
-            let retry_in = self.timers.due(&Timer::Dial(address.clone())).map(|due| due.saturating_duration_since(now));
-            self.notify(Event::DialFailed { address: address.clone(), error: cause, retry_in });
+            let retry_in =
+                self.cx.timers.due(&Timer::Dial(address.clone())).map(|due| due.saturating_duration_since(now));
+            self.cx.notify(Event::DialFailed { address: address.clone(), error: cause, retry_in });
         }
     }
 
     pub(crate) fn redial_later(&mut self, now: Instant, address: &PeerAddress, closed: &Link) {
-        let lasted = now.saturating_duration_since(closed.opened) >= self.config.limits.backoff_reset;
-        if let Some(peer) = self.peers.get_mut(address) {
+        let lasted = now.saturating_duration_since(closed.opened) >= self.cx.config.limits.backoff_reset;
+        if let Some(peer) = self.book.get_mut(address) {
             peer.last_up = Some(now);
             if lasted {
                 peer.failures = 0;
             }
         }
-        if !self.ending {
+        if !self.cx.shutting_down {
             self.put_back(now, address);
         } else {
-            self.peers.set_state(address, AddressState::AckWaiters);
+            self.book.set_state(address, AddressState::Waiting);
         }
     }
 
@@ -209,7 +207,7 @@ impl Node {
         let (Role::Exercise { .. }, Some(address)) = (&closed.role, &closed.dialled) else {
             return;
         };
-        let Some(peer) = self.peers.get_mut(address) else {
+        let Some(peer) = self.book.get_mut(address) else {
             return;
         };
         peer.behind = match closed.flow {
@@ -227,19 +225,14 @@ impl Node {
             let text = format!(
                 "{address} drops its connection at every TRANSACTION; for ten minutes it gets handshakes only (its code may not check the type of a message)"
             );
-            self.notify(Event::Warning { text });
+            self.cx.notify(Event::Warning { text });
         }
     }
 
     pub(crate) fn notify_up(&mut self, link: LinkId) {
         let Some(opened) = self.links.get(link) else { return };
         let (peer, dialled) = (opened.name(), opened.dialled.is_some());
-        self.notify(Event::PeerUp { peer, dialled, peers: self.links.peers() });
-    }
-
-    /// How people know the other end of a link.
-    pub(crate) fn name_of(&self, link: LinkId) -> PeerName {
-        self.links.get(link).map_or(PeerName { node: None, address: None }, Link::name)
+        self.cx.notify(Event::PeerUp { peer, dialled, peers: self.links.peers() });
     }
 }
 

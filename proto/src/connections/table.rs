@@ -7,10 +7,12 @@ use std::time::Instant;
 use foldhash::fast::RandomState;
 
 use crate::address::{PeerAddress, Scope};
-use crate::event::PeerName;
+use crate::context::Context;
+use crate::event::{Event, PeerName};
 use crate::id::{LinkId, NodeId, Session};
 use crate::peers::reputation::{AddressGroup, Score};
 use crate::wire::NodeInfo;
+use crate::{Output, limits};
 
 /// One open link.
 #[derive(Debug)]
@@ -243,6 +245,42 @@ impl LinkTable {
     /// How many full peers there are links to, each once.
     pub(crate) fn nodes(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// Returns how people know the other end of a link.
+    pub(crate) fn name_of(&self, link: LinkId) -> PeerName {
+        self.get(link).map_or(PeerName { node: None, address: None }, Link::name)
+    }
+
+    /// Notes that something was received on a link.
+    pub(crate) fn hear(&mut self, now: Instant, link: LinkId) {
+        if let Some(link) = self.get_mut(link) {
+            link.heard = now;
+        }
+    }
+
+    /// Has a link closed once what is queued on it is sent. Nothing is sent or believed on it any more.
+    pub(crate) fn close(&mut self, cx: &mut Context, link: LinkId, code: u16, reason: &str) {
+        let Some(open) = self.get_mut(link) else { return };
+        if !std::mem::replace(&mut open.closing, true) {
+            let mut reason = reason.to_owned();
+            reason.truncate(reason.floor_char_boundary(limits::CLOSE_REASON_BYTES));
+            cx.output(Output::Close { link, code, reason });
+        }
+    }
+
+    /// Reports what a peer did wrong, for the debug log. It costs the peer nothing.
+    pub(crate) fn log_fault(&self, cx: &mut Context, link: LinkId, text: String) {
+        cx.notify(Event::PeerFault { link, peer: self.name_of(link), text });
+    }
+
+    /// Warns a person of a peer, unless one was warned lately: what a stranger can cause must not fill the log.
+    pub(crate) fn warn(&self, cx: &mut Context, link: LinkId, text: String) {
+        if cx.may_warn() {
+            cx.notify(Event::Warning { text });
+        } else {
+            self.log_fault(cx, link, text);
+        }
     }
 
     /// How many nodes we are linked to: each full peer once, each plain peer by the link that we dialled.

@@ -117,29 +117,29 @@ impl Node {
         let (origin, synced, full) = match &open.role {
             // What a full peer says of the origin is what it must be signed by; a client's is ours.
             Role::Native(peer) => (origin.unwrap_or(Origin::Node(peer.id)), synced, true),
-            Role::Client => (Origin::Node(self.config.node), None, false),
+            Role::Client => (Origin::Node(self.cx.config.node), None, false),
             Role::Exercise { .. } | Role::Standby(_) | Role::AwaitingAdmission(_) => {
                 return self.fault(link, "BROADCAST: only full peers and clients send it");
             }
         };
         let id = broadcast.id;
         if self.broadcasts.has_seen(&id) {
-            self.counters.broadcasts_duplicate += 1;
+            self.cx.counters.broadcasts_duplicate += 1;
             if full && synced.is_none() {
                 self.on_copy(now, link, &origin);
             }
             return self.answer_broadcast(link, ack, id, AckStatus::Duplicate, 0);
         }
         if !full {
-            broadcast.seal(&*self.config.signer);
+            broadcast.seal(&*self.cx.config.signer);
         } else if !self.is_signed_by(&origin, &broadcast) {
-            self.counters.broadcasts_forged += 1;
+            self.cx.counters.broadcasts_forged += 1;
             return self.fault(link, "BROADCAST: the node that it names has not signed it");
         }
         if synced.is_some() {
-            self.counters.broadcasts_synced += 1;
+            self.cx.counters.broadcasts_synced += 1;
         }
-        self.catching_up.on_came(&id);
+        self.broadcast_sync.on_came(&id);
         let links = self.take_broadcast(now, broadcast, origin, Some(link), synced);
         self.answer_broadcast(link, ack, id, AckStatus::Sent, links);
     }
@@ -147,13 +147,13 @@ impl Node {
     fn is_signed_by(&self, origin: &Origin, broadcast: &Broadcast) -> bool {
         // A plain peer sends none, so nobody can have one of it.
         let Origin::Node(node) = origin else { return false };
-        self.config.signer.vouches(*node, Purpose::Broadcast, broadcast.seal.as_deref())
+        self.cx.config.signer.vouches(*node, Purpose::Broadcast, broadcast.seal.as_deref())
     }
 
     fn answer_broadcast(&mut self, link: LinkId, ack: bool, id: BroadcastId, status: AckStatus, links: usize) {
         if ack {
             let ack = Ack { id: id.to_string(), status, reason: None, links };
-            self.send(vec![link], ack.to_frame(), Lane::Payload);
+            self.cx.send(vec![link], ack.to_frame(), Lane::Payload);
         }
     }
 
@@ -161,17 +161,17 @@ impl Node {
     pub(crate) fn on_own_broadcast(&mut self, now: Instant, request: RequestId, message: String, time: f64) {
         let id = self.new_broadcast_id(&message, time);
         let mut broadcast = Broadcast { id, message: message.into(), time, seal: None };
-        broadcast.seal(&*self.config.signer);
-        let links = self.take_broadcast(now, broadcast, Origin::Node(self.config.node), None, None);
-        self.outbox.push_back(Output::BroadcastSent { request, told: BroadcastReceipt { id, links } });
+        broadcast.seal(&*self.cx.config.signer);
+        let links = self.take_broadcast(now, broadcast, Origin::Node(self.cx.config.node), None, None);
+        self.cx.output(Output::BroadcastSent { request, told: BroadcastReceipt { id, links } });
     }
 
     /// An id that nobody has made before: the session is of this run alone, and the count within it.
     fn new_broadcast_id(&mut self, message: &str, time: f64) -> BroadcastId {
         self.broadcasts.made += 1;
         let mut hash = Sha256::new();
-        hash.update(self.config.node.0);
-        hash.update(self.config.session.0.as_bytes());
+        hash.update(self.cx.config.node.0);
+        hash.update(self.cx.config.session.0.as_bytes());
         hash.update(self.broadcasts.made.to_be_bytes());
         hash.update(time.to_be_bytes());
         hash.update(message);
@@ -187,7 +187,7 @@ impl Node {
         from: Option<LinkId>,
         synced: Option<Duration>,
     ) -> usize {
-        self.counters.broadcasts_accepted += 1;
+        self.cx.counters.broadcasts_accepted += 1;
         let born = synced.and_then(|age| now.checked_sub(age)).unwrap_or(now);
         let links = if synced.is_none() {
             self.note_first_copy(now, &origin, from);
@@ -199,11 +199,11 @@ impl Node {
         self.broadcasts.expire(now);
         let by_client =
             from.and_then(|link| self.links.get(link)).is_some_and(|link| matches!(link.role, Role::Client));
-        let ours = origin == Origin::Node(self.config.node);
+        let ours = origin == Origin::Node(self.cx.config.node);
         // What we sent before a restart comes back with a comparison: others may still lack it, but we have seen it.
         if !ours || by_client || from.is_none() {
-            let (sender, peer) = (self.name_of_origin(&origin), from.map(|link| self.name_of(link)));
-            self.notify(Event::Broadcast { broadcast, sender, peer, links });
+            let (sender, peer) = (self.name_of_origin(&origin), from.map(|link| self.links.name_of(link)));
+            self.cx.notify(Event::Broadcast { broadcast, sender, peer, links });
         }
         links
     }
@@ -213,10 +213,10 @@ impl Node {
         targets.retain(|link| self.links.get(*link).is_some_and(|link| link.full().is_some()));
         let count = targets.len();
         if count > 0 {
-            self.counters.broadcasts_sent += count as u64;
+            self.cx.counters.broadcasts_sent += count as u64;
             let frame =
                 BroadcastFrame { broadcast: broadcast.clone(), origin: Some(origin.clone()), ack: false, synced: None };
-            self.send(targets, frame.to_frame(self.config.session), Lane::Payload);
+            self.cx.send(targets, frame.to_frame(self.cx.config.session), Lane::Payload);
         }
         count
     }
@@ -225,8 +225,8 @@ impl Node {
     fn name_of_origin(&self, origin: &Origin) -> PeerName {
         match origin {
             Origin::Exercise(address) => PeerName { node: None, address: Some(address.clone()) },
-            Origin::Node(node) if *node == self.config.node => {
-                PeerName { node: Some(*node), address: Some(self.config.address.clone()) }
+            Origin::Node(node) if *node == self.cx.config.node => {
+                PeerName { node: Some(*node), address: Some(self.cx.config.address.clone()) }
             }
             Origin::Node(node) => self.name_of_node(*node),
         }

@@ -6,13 +6,13 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use crate::connections::lifecycle::close;
 use crate::connections::table::{Delivery, Link, Role};
 use crate::event::Event;
 use crate::gossip::plumtree::TreeAction;
 use crate::id::LinkId;
-use crate::peers::reputation::Violation;
 use crate::transaction::{IdMap, InvalidTransaction, Origin, Transaction, TransactionId};
+use crate::violation::ViolationKind;
+use crate::wire::close;
 use crate::wire::{Ack, AckStatus, TransactionFrame, graft_frame, prune_frame};
 use crate::{Lane, Node, Output, RequestId, Submission, limits};
 
@@ -45,13 +45,13 @@ impl Node {
                 | InvalidTransaction::Forged { id, .. }),
             ) => {
                 match error {
-                    InvalidTransaction::Unsigned { .. } => self.counters.transactions_unsigned += 1,
-                    InvalidTransaction::Forged { .. } => self.counters.transactions_forged += 1,
+                    InvalidTransaction::Unsigned { .. } => self.cx.counters.transactions_unsigned += 1,
+                    InvalidTransaction::Forged { .. } => self.cx.counters.transactions_forged += 1,
                     _ => {}
                 }
                 // Only full peers compare pools; what clients send must not push out what is remembered for that.
                 if self.links.get(link).and_then(Link::full).is_some() {
-                    self.reconciling.on_refused(id);
+                    self.pool_sync.on_refused(id);
                 }
                 return self.refuse(link, id.to_string(), ack, error.to_string());
             }
@@ -60,14 +60,14 @@ impl Node {
                 use InvalidTransaction::{Json, NotAnObject, TooLong};
                 let checked = matches!(error, NotAnObject(_) | TooLong(_) | Json(_));
                 if checked && self.links.get(link).and_then(Link::full).is_some() {
-                    self.offend(link, Violation::Breach, &format!("TRANSACTION: {error}"));
+                    self.offend(link, ViolationKind::Breach, &format!("TRANSACTION: {error}"));
                 }
                 return self.refuse(link, String::new(), ack, error.to_string());
             }
         };
         let id = transaction.id();
-        if self.holdings.holds(&id) {
-            self.counters.transactions_duplicate += 1;
+        if self.pool.holds(&id) {
+            self.cx.counters.transactions_duplicate += 1;
             if ack {
                 self.answer_duplicate(link, id);
             }
@@ -87,13 +87,13 @@ impl Node {
         let named = match &open.role {
             Role::Native(peer) => origin.clone().unwrap_or(Origin::Node(peer.id)),
             Role::Exercise { address: Some(address) } => Origin::Exercise(address.clone()),
-            _ => Origin::Node(self.config.node),
+            _ => Origin::Node(self.cx.config.node),
         };
         let right = synced || origin.as_ref() == Some(&named);
         let transaction = if right { transaction } else { transaction.with_origin(&named) };
         if synced {
-            self.counters.transactions_synced += 1;
-            self.reconciling.on_synced(now, link);
+            self.cx.counters.transactions_synced += 1;
+            self.pool_sync.on_synced(now, link);
         }
         let links = self.accept(now, transaction, Some(named).filter(|_| !synced), Some(link));
         if ack {
@@ -103,21 +103,21 @@ impl Node {
 
     pub(crate) fn on_submit(&mut self, now: Instant, request: RequestId, transaction: Transaction) {
         let id = transaction.id();
-        let origin = Origin::Node(self.config.node);
-        let outcome = if self.holdings.holds(&id) {
-            self.counters.transactions_duplicate += 1;
+        let origin = Origin::Node(self.cx.config.node);
+        let outcome = if self.pool.holds(&id) {
+            self.cx.counters.transactions_duplicate += 1;
             Ok(Submission { id, links: 0, duplicate: true })
         } else if let Err(reason) = self.has_room() {
-            self.counters.transactions_refused += 1;
+            self.cx.counters.transactions_refused += 1;
             Err(reason)
         } else {
             let links = self.accept(now, transaction.with_origin(&origin), Some(origin), None);
             Ok(Submission { id, links, duplicate: false })
         };
         let taken = outcome.is_ok();
-        self.outbox.push_back(Output::Submitted { request, outcome });
-        if taken && self.holdings.has_stored(&id) {
-            self.outbox.push_back(Output::SubmissionStored { request });
+        self.cx.output(Output::Submitted { request, outcome });
+        if taken && self.pool.has_stored(&id) {
+            self.cx.output(Output::SubmissionStored { request });
         } else if taken {
             self.wait(id, Asker::Request(request));
         }
@@ -131,27 +131,27 @@ impl Node {
         origin: Option<Origin>,
         from: Option<LinkId>,
     ) -> usize {
-        self.counters.transactions_accepted += 1;
+        self.cx.counters.transactions_accepted += 1;
         if let Some(link) = from.and_then(|link| self.links.get_mut(link)) {
             link.brought += 1;
         }
-        self.reconciling.on_accepted(&transaction.id());
+        self.pool_sync.on_accepted(&transaction.id());
         match &origin {
             Some(origin) => {
-                self.offer.accept(now, transaction.id(), transaction.time());
-                self.trees.remember(transaction.id(), origin);
+                self.sync_set.accept(now, transaction.id(), transaction.time());
+                self.plumtree.remember(transaction.id(), origin);
                 self.note_first_copy(now, origin, from);
             }
-            None => self.offer.accept_old(transaction.id(), transaction.time()),
+            None => self.sync_set.accept_old(transaction.id(), transaction.time()),
         }
         let links = self.flood(now, &transaction, origin.as_ref(), from);
-        self.holdings.accept(transaction.clone());
+        self.pool.accept(transaction.clone());
         if self.tells_transactions {
-            self.outbox.push_back(Output::Store { transaction: transaction.clone() });
-            let peer = from.map(|link| self.name_of(link));
-            self.notify(Event::Transaction { transaction, origin, peer, links });
+            self.cx.output(Output::Store { transaction: transaction.clone() });
+            let peer = from.map(|link| self.links.name_of(link));
+            self.cx.notify(Event::Transaction { transaction, origin, peer, links });
         } else {
-            self.outbox.push_back(Output::Store { transaction });
+            self.cx.output(Output::Store { transaction });
         }
         links
     }
@@ -170,15 +170,15 @@ impl Node {
             for link in &targets {
                 self.note_payload(now, *link);
             }
-            self.counters.transactions_sent += count as u64;
-            self.send(targets, transaction.frame().clone(), Lane::Payload);
+            self.cx.counters.transactions_sent += count as u64;
+            self.cx.send(targets, transaction.frame().clone(), Lane::Payload);
         }
         count
     }
 
     /// What came with a comparison has no origin here and goes to plain peers alone: full peers find it by their own comparisons.
     pub(crate) fn targets(&mut self, now: Instant, origin: Option<&Origin>, from: Option<LinkId>) -> Vec<LinkId> {
-        let Self { links, trees, peers, .. } = self;
+        let Self { links, plumtree: trees, book: peers, .. } = self;
         let source = from.and_then(|link| links.get(link)).map(|link| &link.role);
         let pruned = origin.map(|origin| trees.pruned(origin)).unwrap_or_default();
         let doubles = links.has_doubles();
@@ -221,12 +221,12 @@ impl Node {
     /// is our own: it has no parent.
     pub(crate) fn note_first_copy(&mut self, now: Instant, origin: &Origin, from: Option<LinkId>) {
         let peer = |link: &LinkId| self.links.get(*link).is_some_and(|link| !matches!(link.role, Role::Client));
-        let Some(link) = from.filter(peer).filter(|_| *origin != Origin::Node(self.config.node)) else { return };
+        let Some(link) = from.filter(peer).filter(|_| *origin != Origin::Node(self.cx.config.node)) else { return };
         let tell = match self.direct_link(origin) {
-            None => self.trees.first_copy(origin, link),
+            None => self.plumtree.first_copy(origin, link),
             Some(direct) => {
                 self.keep_to(now, origin, direct);
-                if direct == link { TreeAction::Nothing } else { self.trees.another_copy(now, origin, link) }
+                if direct == link { TreeAction::Nothing } else { self.plumtree.another_copy(now, origin, link) }
             }
         };
         self.tell(tell, origin);
@@ -234,13 +234,13 @@ impl Node {
 
     /// Makes the direct link to an origin its parent. All other neighbours are told at once that they need not send what it sends.
     pub(crate) fn keep_to(&mut self, now: Instant, origin: &Origin, direct: LinkId) {
-        let Some(tell) = self.trees.direct(origin, direct) else { return };
+        let Some(tell) = self.plumtree.direct(origin, direct) else { return };
         self.tell(tell, origin);
         let others =
             self.links.iter().filter(|(id, link)| *id != direct && link.full().is_some() && link.takes_transactions());
         let others: Vec<LinkId> = others.map(|(id, _)| id).collect();
         for other in others {
-            let tell = self.trees.superfluous(now, origin, other);
+            let tell = self.plumtree.superfluous(now, origin, other);
             self.tell(tell, origin);
         }
     }
@@ -255,10 +255,10 @@ impl Node {
         // To a plain peer nothing is said that it does not know: it may die of it.
         if self.links.get(link).is_some_and(|link| link.full().is_some() && !link.closing) {
             match tell {
-                TreeAction::Graft(_) => self.counters.grafts_sent += 1,
-                _ => self.counters.prunes_sent += 1,
+                TreeAction::Graft(_) => self.cx.counters.grafts_sent += 1,
+                _ => self.cx.counters.prunes_sent += 1,
             }
-            self.send(vec![link], frame, Lane::Control);
+            self.cx.send(vec![link], frame, Lane::Control);
         }
     }
 
@@ -272,8 +272,8 @@ impl Node {
 
     /// Copies came in: neighbours that are not the way to their origins are told to send no more of them.
     pub(crate) fn on_repeated(&mut self, now: Instant, link: LinkId, copies: &[(Option<Origin>, u32)]) {
-        self.hear(now, link);
-        self.counters.transactions_duplicate += copies.iter().map(|(_, count)| u64::from(*count)).sum::<u64>();
+        self.links.hear(now, link);
+        self.cx.counters.transactions_duplicate += copies.iter().map(|(_, count)| u64::from(*count)).sum::<u64>();
         for origin in copies.iter().filter_map(|(origin, _)| origin.as_ref()) {
             self.on_copy(now, link, origin);
         }
@@ -285,13 +285,13 @@ impl Node {
         else {
             return;
         };
-        if *origin == Origin::Node(sender) || *origin == Origin::Node(self.config.node) {
+        if *origin == Origin::Node(sender) || *origin == Origin::Node(self.cx.config.node) {
             return;
         }
         if let Some(direct) = self.direct_link(origin) {
             self.keep_to(now, origin, direct);
         }
-        let tell = self.trees.another_copy(now, origin, link);
+        let tell = self.plumtree.another_copy(now, origin, link);
         self.tell(tell, origin);
     }
 
@@ -301,14 +301,14 @@ impl Node {
         }
         // Our own transactions go to everybody: a node that prunes us could not be told from one that is cut off.
         let mut pruned = Vec::new();
-        for origin in origins.iter().filter(|origin| **origin != Origin::Node(self.config.node)) {
+        for origin in origins.iter().filter(|origin| **origin != Origin::Node(self.cx.config.node)) {
             let neighbour = self.direct_link(origin).is_some();
-            if self.trees.prune(origin, link, neighbour) {
+            if self.plumtree.prune(origin, link, neighbour) {
                 pruned.push(origin.clone());
             }
         }
         if !pruned.is_empty() {
-            self.outbox.push_back(Output::DropQueued { link, origins: pruned });
+            self.cx.output(Output::DropQueued { link, origins: pruned });
         }
     }
 
@@ -318,11 +318,11 @@ impl Node {
         };
         if !self.may_graft(now, link) {
             // What it lacks it finds by comparing pools.
-            return self.offend(link, Violation::Flood, "GRAFT: far more often than any tree breaks; ignored");
+            return self.offend(link, ViolationKind::Flood, "GRAFT: far more often than any tree breaks; ignored");
         }
         let mut orphans = match origins {
-            [] => self.trees.graft_all(link),
-            some => some.iter().filter(|origin| self.trees.graft(origin, link)).cloned().collect(),
+            [] => self.plumtree.graft_all(link),
+            some => some.iter().filter(|origin| self.plumtree.graft(origin, link)).cloned().collect(),
         };
         orphans.retain(|origin| *origin != Origin::Node(sender));
         self.regrow(now, &orphans, Some(link));
@@ -341,7 +341,7 @@ impl Node {
 
     /// The parents of these origins are gone: every neighbour is asked to send them again, and one to compare pools, for what fell between.
     pub(crate) fn regrow(&mut self, now: Instant, origins: &[Origin], except: Option<LinkId>) {
-        if origins.is_empty() || self.ending {
+        if origins.is_empty() || self.cx.shutting_down {
             return;
         }
         let neighbours = self
@@ -352,8 +352,8 @@ impl Node {
         if !neighbours.is_empty() {
             // More than fit into one frame are all: naming them would fill the neighbours' control lanes.
             let named = if origins.len() > limits::ORIGINS { &[] } else { origins };
-            self.counters.grafts_sent += neighbours.len() as u64;
-            self.send(neighbours, graft_frame(named), Lane::Control);
+            self.cx.counters.grafts_sent += neighbours.len() as u64;
+            self.cx.send(neighbours, graft_frame(named), Lane::Control);
         }
         self.fetch_from_somebody(now);
     }
@@ -367,13 +367,13 @@ impl Node {
 
     /// Whether one more transaction can be taken; else why not.
     fn has_room(&self) -> Result<(), String> {
-        let limits = &self.config.limits;
-        if self.holdings.count() >= limits.pool_transactions {
+        let limits = &self.cx.config.limits;
+        if self.pool.count() >= limits.pool_transactions {
             Err(format!(
                 "the pool is full: it holds {} transactions, as many as POOL_TRANSACTIONS allows",
-                self.holdings.count()
+                self.pool.count()
             ))
-        } else if !self.writable && self.holdings.unstored_bytes() >= limits.unstored_bytes {
+        } else if !self.writable && self.pool.unstored_bytes() >= limits.unstored_bytes {
             Err("the disk takes no writes: free space on it, or make transactions.json writable, then send again"
                 .into())
         } else {
@@ -382,15 +382,15 @@ impl Node {
     }
 
     fn refuse(&mut self, link: LinkId, id: String, ack: bool, reason: String) {
-        self.counters.transactions_refused += 1;
-        self.notify(Event::TransactionRefused { peer: self.name_of(link), reason: reason.clone() });
+        self.cx.counters.transactions_refused += 1;
+        self.cx.notify(Event::TransactionRefused { peer: self.links.name_of(link), reason: reason.clone() });
         if ack {
             self.send_ack(link, Ack { id, status: AckStatus::Rejected, reason: Some(reason), links: 0 });
         }
     }
 
     fn answer_duplicate(&mut self, link: LinkId, id: TransactionId) {
-        if self.holdings.has_stored(&id) {
+        if self.pool.has_stored(&id) {
             self.send_ack(link, Ack { id: id.to_string(), status: AckStatus::Duplicate, reason: None, links: 0 });
         } else {
             self.wait(id, Asker::Client { link, status: AckStatus::Duplicate, links: 0 });
@@ -399,7 +399,7 @@ impl Node {
 
     /// ACKs travel with the payload: a client may ask for thousands at once, and they come in batches, after each write.
     fn send_ack(&mut self, link: LinkId, ack: Ack) {
-        self.send(vec![link], ack.to_frame(), Lane::Payload);
+        self.cx.send(vec![link], ack.to_frame(), Lane::Payload);
     }
 
     fn wait(&mut self, id: TransactionId, asker: Asker) {
@@ -407,29 +407,34 @@ impl Node {
             && let Some(open) = self.links.get_mut(link)
         {
             if open.acks_due >= limits::ACKS_DUE {
-                return self.close(link, close::POLICY, "too many of your transactions wait for the disk");
+                return self.links.close(
+                    &mut self.cx,
+                    link,
+                    close::POLICY,
+                    "too many of your transactions wait for the disk",
+                );
             }
             open.acks_due += 1;
         }
-        self.waiting.0.entry(id).or_default().push(asker);
+        self.ack_waiters.0.entry(id).or_default().push(asker);
     }
 
     /// The disk has these transactions: whoever waits for that is told.
     pub(crate) fn on_stored(&mut self, ids: Vec<TransactionId>) {
         for id in &ids {
-            self.holdings.stored(*id);
+            self.pool.stored(*id);
             // Most batches answer nobody: then not even the map is asked.
-            if self.waiting.is_any() {
+            if self.ack_waiters.is_any() {
                 self.answer_askers(*id);
             }
         }
-        self.notify(Event::Stored { ids, pool: self.holdings.count() });
+        self.cx.notify(Event::Stored { ids, pool: self.pool.count() });
     }
 
     fn answer_askers(&mut self, id: TransactionId) {
-        for asker in self.waiting.0.remove(&id).unwrap_or_default() {
+        for asker in self.ack_waiters.0.remove(&id).unwrap_or_default() {
             match asker {
-                Asker::Request(request) => self.outbox.push_back(Output::SubmissionStored { request }),
+                Asker::Request(request) => self.cx.output(Output::SubmissionStored { request }),
                 Asker::Client { link, status, links } => {
                     let Some(open) = self.links.get_mut(link).filter(|link| !link.closing) else {
                         continue;
@@ -443,33 +448,33 @@ impl Node {
 
     pub(crate) fn on_store_failed(&mut self, error: String) {
         self.writable = false;
-        self.notify(Event::StoreFailed { error });
+        self.cx.notify(Event::StoreFailed { error });
     }
 
     pub(crate) fn on_store_recovered(&mut self) {
         self.writable = true;
-        self.notify(Event::StoreRecovered);
+        self.cx.notify(Event::StoreRecovered);
     }
 
     /// Somebody else put transactions into our file: they are ours now, and the others get them too.
     pub(crate) fn on_found(&mut self, now: Instant, transactions: Vec<Transaction>) {
-        let origin = Origin::Node(self.config.node);
-        let new = self.holdings.found(transactions.iter().map(Transaction::id));
+        let origin = Origin::Node(self.cx.config.node);
+        let new = self.pool.found(transactions.iter().map(Transaction::id));
         for (transaction, is_new) in transactions.into_iter().zip(new) {
             if is_new {
-                self.counters.transactions_accepted += 1;
-                self.reconciling.on_accepted(&transaction.id());
-                self.offer.accept(now, transaction.id(), transaction.time());
+                self.cx.counters.transactions_accepted += 1;
+                self.pool_sync.on_accepted(&transaction.id());
+                self.sync_set.accept(now, transaction.id(), transaction.time());
                 let transaction = transaction.with_origin(&origin);
                 let links = self.flood(now, &transaction, Some(&origin), None);
-                self.notify(Event::Transaction { transaction, origin: Some(origin.clone()), peer: None, links });
+                self.cx.notify(Event::Transaction { transaction, origin: Some(origin.clone()), peer: None, links });
             }
         }
     }
 
     /// A link is gone: nobody there waits any more.
     pub(crate) fn drop_waiting(&mut self, gone: LinkId) {
-        self.waiting.0.retain(|_, askers| {
+        self.ack_waiters.0.retain(|_, askers| {
             askers.retain(|asker| !matches!(asker, Asker::Client { link, .. } if *link == gone));
             !askers.is_empty()
         });
@@ -477,6 +482,6 @@ impl Node {
 
     /// A client does not read its answers.
     pub(crate) fn on_client_full(&mut self, link: LinkId) {
-        self.close(link, close::POLICY, "you do not read your ACKs");
+        self.links.close(&mut self.cx, link, close::POLICY, "you do not read your ACKs");
     }
 }

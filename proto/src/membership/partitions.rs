@@ -104,15 +104,15 @@ impl Partitions {
 
 impl Node {
     pub(crate) fn on_beacon_due(&mut self, now: Instant) {
-        self.timers.set(Timer::Beacon, now + BEACON_EVERY);
-        if self.overlay.island.beat(now) {
+        self.cx.timers.set(Timer::Beacon, now + BEACON_EVERY);
+        if self.membership.island.beat(now) {
             self.pass_beacon_on(None);
         }
     }
 
     pub(crate) fn on_beacon(&mut self, now: Instant, link: LinkId, beacon: Beacon) {
         let linked = self.links.get(link).is_some_and(|link| link.full().is_some() && link.takes_transactions());
-        if self.config.max_peers.is_some() && linked && self.overlay.island.take(now, beacon) {
+        if self.cx.config.max_peers.is_some() && linked && self.membership.island.take(now, beacon) {
             self.pass_beacon_on(Some(link));
         }
     }
@@ -124,27 +124,27 @@ impl Node {
             .filter(|(id, link)| Some(*id) != except && link.full().is_some() && link.takes_transactions());
         let links: Vec<LinkId> = full.map(|(id, _)| id).collect();
         if !links.is_empty() {
-            self.send(links, self.overlay.island.beacon().to_frame(), Lane::Control);
+            self.cx.send(links, self.membership.island.beacon().to_frame(), Lane::Control);
         }
     }
 
     /// A new neighbour is told at once.
     pub(crate) fn send_beacon(&mut self, link: LinkId) {
-        if self.config.max_peers.is_some() {
-            self.send(vec![link], self.overlay.island.beacon().to_frame(), Lane::Control);
+        if self.cx.config.max_peers.is_some() {
+            self.cx.send(vec![link], self.membership.island.beacon().to_frame(), Lane::Control);
         }
     }
 
     /// The node at an address, of which the other end of `link` told, has this root. If it is not ours, the two parts are to be linked.
     pub(crate) fn on_root_of(&mut self, now: Instant, link: LinkId, address: &PeerAddress, root: Session) {
-        let island = &self.overlay.island;
-        if root == island.root || self.config.max_peers.is_none() || self.ending {
+        let island = &self.membership.island;
+        if root == island.root || self.cx.config.max_peers.is_none() || self.cx.shutting_down {
             return;
         }
         let may = island.next_merge.unwrap_or(now).max(island.since + SETTLED);
         if now < may {
             // Whoever lives there is asked again as soon as it may be acted on.
-            let at = may + VISIT_WITHIN.mul_f64(self.rng.random_range(0.0..1.0));
+            let at = may + VISIT_WITHIN.mul_f64(self.cx.rng.random_range(0.0..1.0));
             self.hear_of(now, link, std::slice::from_ref(address));
             return self.visit_soon(address, at);
         }
@@ -153,29 +153,29 @@ impl Node {
             // The others come to us: if both sides gave up links, both would be the poorer.
             return;
         }
-        self.overlay.island.next_merge = Some(now + MERGE_EVERY.mul_f64(self.rng.random_range(1.0..2.0)));
+        self.membership.island.next_merge = Some(now + MERGE_EVERY.mul_f64(self.cx.rng.random_range(1.0..2.0)));
         self.hear_of(now, link, std::slice::from_ref(address));
         let gave_up = if full { self.links_to_give_up(now, true).into_iter().next() } else { None };
         if full && gave_up.is_none() {
             return;
         }
-        let name = gave_up.map(|link| self.name_of(link));
+        let name = gave_up.map(|link| self.links.name_of(link));
         if let Some(link) = gave_up {
-            self.counters.partitions_healed += 1;
+            self.cx.counters.partitions_healed += 1;
             self.send_on(now, link, None, "this place links another part of the network now");
         }
-        self.notify(Event::HealingPartition { address: address.clone(), gave_up: name });
-        self.overlay.seeking.merge = Some((address.clone(), now + MERGE_WITHIN));
+        self.cx.notify(Event::HealingPartition { address: address.clone(), gave_up: name });
+        self.membership.seeking.merge = Some((address.clone(), now + MERGE_WITHIN));
         self.merge(now);
     }
 
     /// Dials the node that leads to another part, once the link over which we heard of it is gone.
     pub(crate) fn merge(&mut self, now: Instant) {
-        if let Some((address, until)) = self.overlay.seeking.merge.clone()
+        if let Some((address, until)) = self.membership.seeking.merge.clone()
             && now < until
             && self.dial_for(now, &address, Purpose::Place { insist: true, moved_by: None })
         {
-            self.overlay.seeking.merge = None;
+            self.membership.seeking.merge = None;
         }
     }
 }

@@ -59,42 +59,42 @@ pub(crate) struct Rewiring {
 impl Node {
     /// Sets the time of the first move, if there is a cap for which it is of use.
     pub(crate) fn schedule_mixing(&mut self, now: Instant) {
-        let Some(most) = self.config.max_peers.filter(|most| *most >= LEAST_CAP) else { return };
-        self.overlay.mixing.moves = most.div_ceil(ONE_IN).min(MOVES);
-        self.timers.set(Timer::Mix, now + AFTER.mul_f64(self.rng.random_range(SPREAD)));
+        let Some(most) = self.cx.config.max_peers.filter(|most| *most >= LEAST_CAP) else { return };
+        self.membership.mixing.moves = most.div_ceil(ONE_IN).min(MOVES);
+        self.cx.timers.set(Timer::Mix, now + AFTER.mul_f64(self.cx.rng.random_range(SPREAD)));
     }
 
     /// A link is to be moved: the walk begins.
     pub(crate) fn on_mix_due(&mut self, now: Instant) {
-        let mixing = &mut self.overlay.mixing;
-        if self.ending || mixing.moves == 0 {
+        let mixing = &mut self.membership.mixing;
+        if self.cx.shutting_down || mixing.moves == 0 {
             return;
         }
         mixing.moves -= 1;
         (mixing.steps, mixing.dials, mixing.last) = (STEPS, DIALS, None);
         if mixing.moves > 0 {
-            self.timers.set(Timer::Mix, now + AGAIN.mul_f64(self.rng.random_range(1.0..2.0)));
+            self.cx.timers.set(Timer::Mix, now + AGAIN.mul_f64(self.cx.rng.random_range(1.0..2.0)));
         }
-        if self.peers.others() >= FEW {
+        if self.book.others() >= FEW {
             self.walk_from_here(now);
         }
     }
 
     /// The walk begins at a random address of our table.
     fn walk_from_here(&mut self, now: Instant) {
-        let well = self.peers.iter().filter(|(_, peer)| peer.state == AddressState::AckWaiters && peer.failures == 0);
+        let well = self.book.iter().filter(|(_, peer)| peer.state == AddressState::Waiting && peer.failures == 0);
         let choice = well.map(|(address, _)| address.clone()).collect();
         self.step(now, choice);
     }
 
     /// The walk goes to one of these.
     fn step(&mut self, now: Instant, mut choice: Vec<PeerAddress>) {
-        while self.overlay.mixing.dials > 0
+        while self.membership.mixing.dials > 0
             && let Some(next) = self.pick(&choice)
         {
-            self.overlay.mixing.dials -= 1;
+            self.membership.mixing.dials -= 1;
             if self.dial_for(now, &next, Purpose::Walk) {
-                self.counters.shuffles += 1;
+                self.cx.counters.shuffles += 1;
                 return;
             }
             choice.retain(|address| *address != next);
@@ -103,21 +103,21 @@ impl Node {
 
     /// Nobody of ours answered where the walk went: it begins anew, within its dials.
     pub(crate) fn on_walk_missed(&mut self, now: Instant) {
-        if !self.ending && self.overlay.mixing.steps > 0 {
+        if !self.cx.shutting_down && self.membership.mixing.steps > 0 {
             self.walk_from_here(now);
         }
     }
 
     /// The walk is at `address`, where these were told; `free` as in PEERS.
     pub(crate) fn on_walked(&mut self, now: Instant, address: PeerAddress, told: &[PeerAddress], free: Option<u32>) {
-        let mixing = &mut self.overlay.mixing;
+        let mixing = &mut self.membership.mixing;
         // It does not end at a node without a cap: all links would lead there.
         mixing.steps = mixing.steps.saturating_sub(1).max(u32::from(free.is_none()));
         if mixing.steps == 0 {
             return self.move_link(now, address);
         }
         let last = mixing.last.replace(address);
-        let idle = |at: &PeerAddress| self.peers.get(at).is_some_and(|peer| peer.state == AddressState::AckWaiters);
+        let idle = |at: &PeerAddress| self.book.get(at).is_some_and(|peer| peer.state == AddressState::Waiting);
         let choice: Vec<PeerAddress> =
             told.iter().filter(|at| Some(*at) != last.as_ref() && idle(at)).cloned().collect();
         if choice.is_empty() { self.walk_from_here(now) } else { self.step(now, choice) }
@@ -125,28 +125,28 @@ impl Node {
 
     /// Moves a link to the node at `to`.
     fn move_link(&mut self, now: Instant, to: PeerAddress) {
-        if self.overlay.seeking.merges(now) || self.places_taken(now, None) < crate::membership::slot_search::LEAST {
+        if self.membership.seeking.merges(now) || self.places_taken(now, None) < crate::membership::slot_search::LEAST {
             return;
         }
         let choice = self.links_to_give_up(now, true).into_iter();
         let dialled = |link| Some((link, self.links.get(link)?.dialled.clone()?));
         let Some((left, address)) = choice.filter_map(dialled).next() else { return };
-        let from = self.name_of(left);
-        self.counters.links_rewired += 1;
+        let from = self.links.name_of(left);
+        self.cx.counters.links_rewired += 1;
         self.send_on(now, left, None, "this link goes to a random node now");
-        self.overlay.mixing.moved = Some((to.clone(), address, now + MOVE_WITHIN * 2));
-        self.notify(Event::Rewiring { from, to: to.clone() });
-        self.overlay.seeking.merge = Some((to, now + MOVE_WITHIN));
+        self.membership.mixing.moved = Some((to.clone(), address, now + MOVE_WITHIN * 2));
+        self.cx.notify(Event::Rewiring { from, to: to.clone() });
+        self.membership.seeking.merge = Some((to, now + MOVE_WITHIN));
         self.merge(now);
     }
 
     /// There is no place at `address`. If a link was to go there it goes back, where a place was left a moment ago.
     pub(crate) fn on_move_missed(&mut self, now: Instant, address: &PeerAddress) {
-        if let Some((_, left, until)) = self.overlay.mixing.moved.take_if(|(to, ..)| to == address)
+        if let Some((_, left, until)) = self.membership.mixing.moved.take_if(|(to, ..)| to == address)
             && now < until
         {
-            self.timers.cancel(&Timer::Dial(left.clone()));
-            self.overlay.seeking.hint_free(left);
+            self.cx.timers.cancel(&Timer::Dial(left.clone()));
+            self.membership.seeking.hint_free(left);
         }
     }
 }

@@ -10,13 +10,13 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 
 use crate::address::PeerAddress;
-use crate::connections::lifecycle::close;
 use crate::connections::table::{Link, Role};
 use crate::event::Event;
 use crate::id::LinkId;
 use crate::membership::slot_search::Purpose;
 use crate::peers::address_book::{AddressSource, AddressState, Peer};
 use crate::timers::Timer;
+use crate::wire::close;
 use crate::wire::{Sample, Want};
 use crate::{Lane, Node, Output, limits};
 
@@ -40,31 +40,30 @@ const REMEMBER_AFTER: Duration = Duration::from_secs(3);
 impl Node {
     /// Until all known peers were tried once visits follow each other sooner.
     pub(crate) fn schedule_visit(&mut self, now: Instant) {
-        let new = self.peers.iter().any(|(address, peer)| is_new(peer) && self.can_visit(address));
+        let new = self.book.iter().any(|(address, peer)| is_new(peer) && self.can_visit(address));
         let wait = if new { FIRST_VISIT } else { VISIT_EVERY };
-        self.timers.set(Timer::Visit, now + wait.mul_f64(self.rng.random_range(1.0..2.0)));
+        self.cx.timers.set(Timer::Visit, now + wait.mul_f64(self.cx.rng.random_range(1.0..2.0)));
     }
 
     pub(crate) fn on_visit_due(&mut self, now: Instant) {
-        if self.ending || self.overlay.genesis.is_joining() {
+        if self.cx.shutting_down || self.membership.genesis.is_joining() {
             return self.schedule_visit(now);
         }
-        let choice = match self.overlay.seeking.visit_next.take().filter(|next| self.can_visit(next)) {
+        let choice = match self.membership.seeking.visit_next.take().filter(|next| self.can_visit(next)) {
             Some(next) => vec![next],
             None => self.whom_to_visit(),
         };
         if let Some(address) = self.pick(&choice)
             && self.dial_for(now, &address, Purpose::Visit)
         {
-            self.counters.shuffles += 1;
+            self.cx.counters.shuffles += 1;
         }
         self.schedule_visit(now);
     }
 
     /// Whether an address is neither in use nor waiting because it failed.
     fn can_visit(&self, address: &PeerAddress) -> bool {
-        let idle =
-            self.peers.get(address).is_some_and(|peer| peer.state == AddressState::AckWaiters && peer.failures == 0);
+        let idle = self.book.get(address).is_some_and(|peer| peer.state == AddressState::Waiting && peer.failures == 0);
         idle || self.is_ready(address)
     }
 
@@ -72,14 +71,14 @@ impl Node {
     /// use when last tried; else all. Those that failed must not be left out for ever: they may be the other side of a cut.
     fn whom_to_visit(&mut self) -> Vec<PeerAddress> {
         let idle: Vec<(&PeerAddress, &Peer)> =
-            self.peers.iter().filter(|(address, _)| self.can_visit(address)).collect();
+            self.book.iter().filter(|(address, _)| self.can_visit(address)).collect();
         let such = |wanted: &dyn Fn(&Peer) -> bool| {
             let such = idle.iter().filter(|(_, peer)| wanted(peer));
             such.map(|(address, _)| (*address).clone()).collect::<Vec<PeerAddress>>()
         };
         let (all, well) = (such(&|_| true), such(&|peer| peer.failures == 0));
         let (new, known) = (such(&is_new), such(&|peer| peer.known));
-        let first = match self.rng.random_range(0..8) {
+        let first = match self.cx.rng.random_range(0..8) {
             0..4 => known,
             4..7 => well,
             _ => Vec::new(),
@@ -89,34 +88,34 @@ impl Node {
 
     /// Visits an address soon instead of a random one later: there is something to settle with it.
     pub(crate) fn visit_soon(&mut self, address: &PeerAddress, at: Instant) {
-        self.overlay.seeking.visit_next = Some(address.clone());
-        if self.timers.due(&Timer::Visit).is_none_or(|due| at < due) {
-            self.timers.set(Timer::Visit, at);
+        self.membership.seeking.visit_next = Some(address.clone());
+        if self.cx.timers.due(&Timer::Visit).is_none_or(|due| at < due) {
+            self.cx.timers.set(Timer::Visit, at);
         }
     }
 
     /// Asks a random neighbour for addresses.
     pub(crate) fn ask_somebody(&mut self, now: Instant, want: Want) {
-        if self.overlay.seeking.next_ask.is_some_and(|at| now < at) {
+        if self.membership.seeking.next_ask.is_some_and(|at| now < at) {
             return;
         }
         let full = self.links.iter().filter(|(id, link)| {
-            link.full().is_some() && link.takes_transactions() && !self.overlay.asked.contains(id)
+            link.full().is_some() && link.takes_transactions() && !self.membership.asked.contains(id)
         });
         let full: Vec<LinkId> = full.map(|(id, _)| id).collect();
         if !full.is_empty() {
-            let link = full[self.rng.random_range(0..full.len())];
-            self.overlay.seeking.next_ask = Some(now + ASK_SOMEBODY_EVERY);
+            let link = full[self.cx.rng.random_range(0..full.len())];
+            self.membership.seeking.next_ask = Some(now + ASK_SOMEBODY_EVERY);
             self.ask(now, link, want);
         }
     }
 
     /// Asks the other end of a link for addresses.
     pub(crate) fn ask(&mut self, _now: Instant, link: LinkId, want: Want) {
-        self.overlay.asked.insert(link);
-        let root = self.config.max_peers.map(|_| self.overlay.island.root());
+        self.membership.asked.insert(link);
+        let root = self.cx.config.max_peers.map(|_| self.membership.island.root());
         let join = crate::wire::Join { insist: false, want: Some(want), moved_by: None, root };
-        self.send(vec![link], join.to_frame(), Lane::Control);
+        self.cx.send(vec![link], join.to_frame(), Lane::Control);
     }
 
     /// Somebody wants addresses.
@@ -135,41 +134,41 @@ impl Node {
                 neighbours
             }
         };
-        let (free, root) = (self.places_free(now), self.config.max_peers.map(|_| self.overlay.island.root()));
+        let (free, root) = (self.places_free(now), self.cx.config.max_peers.map(|_| self.membership.island.root()));
         let sample = Sample { addresses, dropped: 0, free, root };
-        self.send(vec![link], sample.to_frame(), Lane::Control);
+        self.cx.send(vec![link], sample.to_frame(), Lane::Control);
     }
 
     /// Addresses that we asked for.
     pub(crate) fn on_peers(&mut self, now: Instant, link: LinkId, sample: Sample) {
-        if !self.overlay.asked.remove(&link) {
-            self.counters.answers_unsolicited += 1;
+        if !self.membership.asked.remove(&link) {
+            self.cx.counters.answers_unsolicited += 1;
             return self.fault(link, "PEERS: nobody asked; ignored");
         }
-        self.counters.addresses_dropped += sample.dropped as u64;
+        self.cx.counters.addresses_dropped += sample.dropped as u64;
         let told: Vec<PeerAddress> = sample.addresses.iter().filter(|at| self.may_learn(link, at)).cloned().collect();
         self.hear_of(now, link, &told);
-        let purpose = self.overlay.seeking.open.get(&link).cloned();
-        let address = self.name_of(link).address;
+        let purpose = self.membership.seeking.open.get(&link).cloned();
+        let address = self.links.name_of(link).address;
         match purpose {
             Some(Purpose::Bootstrap) => {
-                self.close(link, close::NORMAL, "thank you, goodbye");
+                self.links.close(&mut self.cx, link, close::NORMAL, "thank you, goodbye");
                 self.on_genesis_named(now, &told);
             }
             Some(Purpose::Walk) => {
-                self.close(link, close::NORMAL, "thank you, goodbye");
+                self.links.close(&mut self.cx, link, close::NORMAL, "thank you, goodbye");
                 if let Some(address) = address.clone() {
                     self.on_walked(now, address, &told, sample.free);
                 }
             }
             Some(Purpose::Visit) => {
-                self.close(link, close::NORMAL, "thank you, goodbye");
+                self.links.close(&mut self.cx, link, close::NORMAL, "thank you, goodbye");
                 if let Some(address) = address.clone().filter(|_| sample.free.is_none_or(|free| free > 0)) {
-                    self.overlay.seeking.hint_free(address);
+                    self.membership.seeking.hint_free(address);
                 }
             }
             _ => {
-                self.overlay.seeking.hint(&told);
+                self.membership.seeking.hint(&told);
                 self.on_genesis_neighbours(link, told.len());
             }
         }
@@ -183,12 +182,12 @@ impl Node {
     pub(crate) fn hear_of(&mut self, now: Instant, link: LinkId, addresses: &[PeerAddress]) -> usize {
         let mut new = 0;
         for address in addresses {
-            if self.peers.get(address).is_none() {
+            if self.book.get(address).is_none() {
                 let added =
-                    self.peers.add(address, AddressSource::Hearsay(self.scope_of(link)), now, &self.config.limits);
+                    self.book.add(address, AddressSource::Hearsay(self.scope_of(link)), now, &self.cx.config.limits);
                 new += usize::from(added);
-                self.counters.addresses_without_room += u64::from(!added);
-                if added && self.config.max_peers.is_none() {
+                self.cx.counters.addresses_without_room += u64::from(!added);
+                if added && self.cx.config.max_peers.is_none() {
                     self.dial_at(address, now);
                 }
             }
@@ -202,7 +201,7 @@ impl Node {
         let told: Vec<PeerAddress> = few.filter(|address| self.may_learn(link, address)).cloned().collect();
         let new = self.hear_of(now, link, &told);
         if new > 0 {
-            self.notify(Event::AddressesLearned { peer: self.name_of(link), addresses: new });
+            self.cx.notify(Event::AddressesLearned { peer: self.links.name_of(link), addresses: new });
         }
         self.seek(now);
     }
@@ -221,7 +220,7 @@ impl Node {
             addresses.filter(|address| scope.may_tell(address.scope()) && Some(address) != asker.as_ref()).collect();
         addresses.sort_unstable();
         addresses.dedup();
-        addresses.shuffle(&mut self.rng);
+        addresses.shuffle(&mut self.cx.rng);
         addresses
     }
 
@@ -229,24 +228,24 @@ impl Node {
     pub(crate) fn sample_for(&mut self, now: Instant, link: LinkId) -> Vec<PeerAddress> {
         let Some(to) = self.links.get(link) else { return Vec::new() };
         let (scope, asker) = (to.scope, asker_of(to));
-        let mut sample: Vec<PeerAddress> = self.overlay.lately_left(now).take(2).cloned().collect();
+        let mut sample: Vec<PeerAddress> = self.membership.lately_left(now).take(2).cloned().collect();
         sample.extend(self.neighbour_addresses(link).into_iter().take(TOLD - 2));
         let fresh = |up: Instant| now.saturating_duration_since(up) < FRESH;
         let mut others: Vec<PeerAddress> = self
-            .peers
+            .book
             .iter()
             .filter(|(_, peer)| {
-                peer.state == AddressState::AckWaiters && peer.failures == 0 && peer.last_up.is_some_and(fresh)
+                peer.state == AddressState::Waiting && peer.failures == 0 && peer.last_up.is_some_and(fresh)
             })
             .map(|(address, _)| address.clone())
             .collect();
-        others.shuffle(&mut self.rng);
+        others.shuffle(&mut self.cx.rng);
         sample.extend(others);
         let mut seen = std::collections::BTreeSet::new();
         sample.retain(|address| {
             scope.may_tell(address.scope())
                 && Some(address) != asker.as_ref()
-                && *address != self.config.address
+                && *address != self.cx.config.address
                 && seen.insert(address.clone())
         });
         sample.truncate(TOLD);
@@ -255,16 +254,16 @@ impl Node {
 
     /// What is remembered over a restart changed.
     pub(crate) fn note_change(&mut self, now: Instant) {
-        let remembers = self.config.max_peers.is_some() || self.config.genesis.is_some();
-        if remembers && !self.ending && self.timers.due(&Timer::Remember).is_none() {
-            self.timers.set(Timer::Remember, now + REMEMBER_AFTER);
+        let remembers = self.cx.config.max_peers.is_some() || self.cx.config.genesis.is_some();
+        if remembers && !self.cx.shutting_down && self.cx.timers.due(&Timer::Remember).is_none() {
+            self.cx.timers.set(Timer::Remember, now + REMEMBER_AFTER);
         }
     }
 
     /// Orders what led to nodes lately to be kept.
     pub(crate) fn remember(&mut self) {
         let mut up: Vec<_> = self
-            .peers
+            .book
             .iter()
             .filter_map(|(address, peer)| match peer.state {
                 AddressState::Myself => None,
@@ -274,13 +273,13 @@ impl Node {
             .collect();
         up.sort_unstable();
         let addresses = up.into_iter().take(limits::PEER_CACHE).map(|(_, address)| address.clone()).collect();
-        self.outbox.push_back(Output::SavePeerCache { addresses });
+        self.cx.output(Output::SavePeerCache { addresses });
     }
 }
 
 /// Whether a person named an address that has led nowhere so far, and has not failed.
 fn is_new(peer: &Peer) -> bool {
-    peer.known && peer.last_up.is_none() && peer.failures == 0 && peer.state == AddressState::AckWaiters
+    peer.known && peer.last_up.is_none() && peer.failures == 0 && peer.state == AddressState::Waiting
 }
 
 /// Where the other end of a link says that it is: it need not be told of itself.

@@ -12,13 +12,13 @@ use rand::RngExt;
 use crate::Lane;
 use crate::Node;
 use crate::address::PeerAddress;
-use crate::connections::lifecycle::close;
 use crate::connections::table::{Link, PendingPeer, Role};
 use crate::event::Event;
 use crate::id::{LinkId, NodeId};
 use crate::membership::slots::Group;
 use crate::peers::address_book::{AddressSource, AddressState};
 use crate::timers::Timer;
+use crate::wire::close;
 use crate::wire::{Handshake, Join, Want};
 
 /// How many places a node wants at once, if there are as many others.
@@ -149,12 +149,12 @@ enum Need {
 
 impl Node {
     fn flying_places(&self) -> usize {
-        self.overlay.seeking.flying.values().filter(|purpose| matches!(purpose, Purpose::Place { .. })).count()
+        self.membership.seeking.flying.values().filter(|purpose| matches!(purpose, Purpose::Place { .. })).count()
     }
 
     /// How many requests for somebody else's place are under way. Each brings two: that one, and whoever had it comes here.
     fn insisting(&self) -> usize {
-        let SlotSearch { flying, open, .. } = &self.overlay.seeking;
+        let SlotSearch { flying, open, .. } = &self.membership.seeking;
         let insists = |purpose: &Purpose| matches!(purpose, Purpose::Place { insist: true, .. });
         let waits = |link: LinkId| self.links.get(link).and_then(Link::full).is_some_and(|peer| !peer.hello_received);
         let open = open.iter().filter(|(link, purpose)| insists(purpose) && waits(**link));
@@ -162,7 +162,7 @@ impl Node {
     }
 
     fn need(&self, now: Instant) -> Need {
-        let Some(most) = self.config.max_peers.map(|most| most as usize) else { return Need::Nothing };
+        let Some(most) = self.cx.config.max_peers.map(|most| most as usize) else { return Need::Nothing };
         let (taken, flying) = (self.places_taken(now, None), self.flying_places() + self.insisting());
         if taken + flying >= most {
             Need::Nothing
@@ -177,7 +177,7 @@ impl Node {
 
     /// Dials for the places that are wanted. Returns the first address that was dialled.
     pub(crate) fn seek(&mut self, now: Instant) -> Option<PeerAddress> {
-        if self.config.max_peers.is_none() || self.ending || self.overlay.genesis.is_joining() {
+        if self.cx.config.max_peers.is_none() || self.cx.shutting_down || self.membership.genesis.is_joining() {
             return None;
         }
         let mut first = None;
@@ -194,38 +194,38 @@ impl Node {
         }
         let again = match self.need(now) {
             Need::Nothing => None,
-            Need::Gentle => Some(self.overlay.seeking.gentle_at.unwrap_or(now).max(now + PACE_MIN)),
+            Need::Gentle => Some(self.membership.seeking.gentle_at.unwrap_or(now).max(now + PACE_MIN)),
             Need::Urgent => Some(now + URGENT),
         };
         // Whoever a place is held for may never come.
         let Some(again) = again.into_iter().chain(self.held_until(now)).min() else { return first };
-        if self.timers.due(&Timer::Seek).is_none_or(|due| again < due) {
-            self.timers.set(Timer::Seek, again);
+        if self.cx.timers.due(&Timer::Seek).is_none_or(|due| again < due) {
+            self.cx.timers.set(Timer::Seek, again);
         }
         first
     }
 
     fn seek_gently(&mut self, now: Instant) -> Option<PeerAddress> {
-        let seeking = &self.overlay.seeking;
+        let seeking = &self.membership.seeking;
         if self.flying_places() > 0 || seeking.gentle_at.is_some_and(|at| now < at) {
             return None;
         }
         let pace = seeking.pace;
-        self.overlay.seeking.gentle_at = Some(now + pace.mul_f64(self.rng.random_range(0.7..1.3)));
+        self.membership.seeking.gentle_at = Some(now + pace.mul_f64(self.cx.rng.random_range(0.7..1.3)));
         let address = self.ready_address(now)?;
         self.dial_for(now, &address, Purpose::Place { insist: false, moved_by: None }).then_some(address)
     }
 
     /// Counts an urgent dial; `false`: there were enough in this second, whoever named the addresses.
     fn spend_urgent(&mut self, now: Instant) -> bool {
-        let (since, count) = self.overlay.seeking.urgent.unwrap_or((now, 0));
+        let (since, count) = self.membership.seeking.urgent.unwrap_or((now, 0));
         let over = now.saturating_duration_since(since) >= URGENT;
-        self.overlay.seeking.urgent = Some(if over { (now, 1) } else { (since, count.saturating_add(1)) });
+        self.membership.seeking.urgent = Some(if over { (now, 1) } else { (since, count.saturating_add(1)) });
         over || count < URGENT_DIALS
     }
 
     fn seek_urgently(&mut self, now: Instant) -> Option<PeerAddress> {
-        let most = self.config.max_peers.unwrap_or(u32::MAX);
+        let most = self.cx.config.max_peers.unwrap_or(u32::MAX);
         let taken = self.places_taken(now, None).saturating_sub(self.plain_places());
         // With one link of two places a free one is left somewhere: all degrees together are even.
         let alone = taken == 0 || (taken == 1 && most > 2);
@@ -233,7 +233,7 @@ impl Node {
             return None;
         }
         let ready = self.ready_address(now);
-        let refused = self.overlay.seeking.refusals >= REFUSALS;
+        let refused = self.membership.seeking.refusals >= REFUSALS;
         if let Some(address) = ready {
             let insist = alone && refused && self.press(now, &address);
             return self.dial_for(now, &address, Purpose::Place { insist, moved_by: None }).then_some(address);
@@ -248,26 +248,26 @@ impl Node {
     /// Nobody is ready, and one of the first two places is wanted: whoever had none is asked again before its time, one a second at most, for a place that is
     /// left may be there by now; and with no link at all also a known peer that did not answer. Returns who is dialled.
     fn ask_again(&mut self, now: Instant, taken: usize, insist: bool) -> Option<PeerAddress> {
-        if self.flying_places() > 0 || self.overlay.seeking.again_at.is_some_and(|at| now < at) {
+        if self.flying_places() > 0 || self.membership.seeking.again_at.is_some_and(|at| now < at) {
             return None;
         }
         let choice: Vec<PeerAddress> = self
-            .peers
+            .book
             .iter()
             .filter(|(_, peer)| {
                 let answers = peer.failures == 0 || (peer.known && taken == 0);
                 let pressed = peer.pressed.is_some_and(|at| now.saturating_duration_since(at) < PRESS_EVERY);
-                peer.state == AddressState::AckWaiters && answers && !pressed
+                peer.state == AddressState::Waiting && answers && !pressed
             })
             .map(|(address, _)| address.clone())
             .collect();
         let address = self.pick(&choice)?;
-        let seeking = &mut self.overlay.seeking;
+        let seeking = &mut self.membership.seeking;
         let slower = URGENT * (1 << (seeking.refusals / REFUSALS_TO_SLOW).min(8));
         seeking.again_at = Some(now + slower.min(ASK_AGAIN_MAX));
         self.press(now, &address);
         if insist {
-            self.notify(Event::RequestingSlot { address: address.clone() });
+            self.cx.notify(Event::RequestingSlot { address: address.clone() });
         }
         let again = Purpose::Place { insist, moved_by: None };
         self.dial_for(now, &address, again).then_some(address)
@@ -275,7 +275,7 @@ impl Node {
 
     /// Notes that we insist at an address, or send a plain peer on; `false` if that was done a moment ago.
     fn press(&mut self, now: Instant, address: &PeerAddress) -> bool {
-        let Some(peer) = self.peers.get_mut(address) else { return false };
+        let Some(peer) = self.book.get_mut(address) else { return false };
         let free = peer.pressed.is_none_or(|at| now.saturating_duration_since(at) >= PRESS_EVERY);
         if free {
             peer.pressed = Some(now);
@@ -284,23 +284,23 @@ impl Node {
     }
 
     pub(crate) fn pick(&mut self, choice: &[PeerAddress]) -> Option<PeerAddress> {
-        (!choice.is_empty()).then(|| choice[self.rng.random_range(0..choice.len())].clone())
+        (!choice.is_empty()).then(|| choice[self.cx.rng.random_range(0..choice.len())].clone())
     }
 
     pub(crate) fn is_ready(&self, address: &PeerAddress) -> bool {
-        self.peers.get(address).is_some_and(|peer| peer.state == AddressState::AckWaiters)
-            && self.timers.due(&Timer::Dial(address.clone())).is_none()
+        self.book.get(address).is_some_and(|peer| peer.state == AddressState::Waiting)
+            && self.cx.timers.due(&Timer::Dial(address.clone())).is_none()
     }
 
     /// Whether there is anybody whom we could ask for a place, or are asking.
     pub(crate) fn has_somebody_to_dial(&self) -> bool {
-        self.flying_places() > 0 || self.peers.iter().any(|(address, _)| self.is_ready(address))
+        self.flying_places() > 0 || self.book.iter().any(|(address, _)| self.is_ready(address))
     }
 
     /// An address to ask for a place: one just named, else one near by that says it has room, else any; of any, rather one of a group to which no link leads, lest somebody with many addresses
     /// in one place is all that we see.
     fn ready_address(&mut self, now: Instant) -> Option<PeerAddress> {
-        while let Some(hint) = self.overlay.seeking.hints.pop_front() {
+        while let Some(hint) = self.membership.seeking.hints.pop_front() {
             if self.is_ready(&hint) {
                 return Some(hint);
             }
@@ -309,8 +309,8 @@ impl Node {
             return Some(address);
         }
         let ready: Vec<PeerAddress> =
-            self.peers.iter().map(|(address, _)| address).filter(|address| self.is_ready(address)).cloned().collect();
-        let linked: BTreeSet<Group> = self.peers.connected().filter_map(|(address, _)| Group::of(address)).collect();
+            self.book.iter().map(|(address, _)| address).filter(|address| self.is_ready(address)).cloned().collect();
+        let linked: BTreeSet<Group> = self.book.connected().filter_map(|(address, _)| Group::of(address)).collect();
         if linked.is_empty() {
             return self.pick(&ready);
         }
@@ -321,25 +321,25 @@ impl Node {
 
     /// Dials an address for a purpose; `false` if it is in use, or may not be dialled now.
     pub(crate) fn dial_for(&mut self, now: Instant, address: &PeerAddress, purpose: Purpose) -> bool {
-        if self.ending || self.peers.get(address).is_none_or(|peer| peer.state != AddressState::AckWaiters) {
+        if self.cx.shutting_down || self.book.get(address).is_none_or(|peer| peer.state != AddressState::Waiting) {
             return false;
         }
-        self.timers.cancel(&Timer::Dial(address.clone()));
-        self.overlay.seeking.flying.insert(address.clone(), purpose);
+        self.cx.timers.cancel(&Timer::Dial(address.clone()));
+        self.membership.seeking.flying.insert(address.clone(), purpose);
         self.on_dial_due(now, address.clone());
         let under_way = self
-            .peers
+            .book
             .get(address)
             .is_some_and(|peer| matches!(peer.state, AddressState::Attempting | AddressState::Queued));
         if !under_way {
-            self.overlay.seeking.flying.remove(address);
+            self.membership.seeking.flying.remove(address);
         }
         under_way
     }
 
     /// The timer of an address ended. With a cap it is not dialled for that: it is ready if a place is wanted.
     pub(crate) fn on_ready(&mut self, now: Instant, address: &PeerAddress) {
-        if let Some(peer) = self.peers.get_mut(address) {
+        if let Some(peer) = self.book.get_mut(address) {
             peer.declined_until = None;
         }
         self.seek(now);
@@ -347,7 +347,7 @@ impl Node {
 
     /// A dial came to nothing.
     pub(crate) fn on_flight_failed(&mut self, now: Instant, address: &PeerAddress, error: &str) {
-        match self.overlay.seeking.flying.remove(address) {
+        match self.membership.seeking.flying.remove(address) {
             Some(Purpose::Bootstrap) => self.on_genesis_failed(now, error),
             Some(Purpose::Walk) => self.on_walk_missed(now),
             Some(Purpose::Place { .. }) => self.on_move_missed(now, address),
@@ -359,23 +359,23 @@ impl Node {
 
     /// After our HANDSHAKE: what we want.
     pub(crate) fn send_join(&mut self, link: LinkId) {
-        let (insist, want, moved_by) = match self.overlay.seeking.open.get(&link) {
+        let (insist, want, moved_by) = match self.membership.seeking.open.get(&link) {
             Some(Purpose::Place { insist, moved_by }) => (*insist, None, *moved_by),
             Some(Purpose::Visit | Purpose::Walk | Purpose::Bootstrap) => (false, Some(Want::Random), None),
             Some(Purpose::Redirect) | None => (self.insists_without_cap(link), None, None),
         };
-        if self.config.max_peers.is_none() && !insist && want.is_none() {
+        if self.cx.config.max_peers.is_none() && !insist && want.is_none() {
             return;
         }
-        let root = self.config.max_peers.map(|_| self.overlay.island.root());
-        self.send(vec![link], Join { insist, want, moved_by, root }.to_frame(), Lane::Control);
+        let root = self.cx.config.max_peers.map(|_| self.membership.island.root());
+        self.cx.send(vec![link], Join { insist, want, moved_by, root }.to_frame(), Lane::Control);
     }
 
     /// A node without a cap dials everybody in any case; if it has no link and was declined, it insists.
     fn insists_without_cap(&self, link: LinkId) -> bool {
         let dialled = self.links.get(link).and_then(|link| link.dialled.as_ref());
-        let declined = dialled.and_then(|address| self.peers.get(address)).is_some_and(|peer| peer.declines > 0);
-        self.config.max_peers.is_none() && declined && self.links.peers() == 0
+        let declined = dialled.and_then(|address| self.book.get(address)).is_some_and(|peer| peer.declines > 0);
+        self.cx.config.max_peers.is_none() && declined && self.links.peers() == 0
     }
 
     /// A link that we dialled is open, and it is the only one to its node.
@@ -383,7 +383,7 @@ impl Node {
         let Some(opened) = self.links.get_mut(link) else { return };
         let id = opened.name().node;
         if let Some(address) = &opened.dialled {
-            self.peers.set_state(address, AddressState::Connected(link));
+            self.book.set_state(address, AddressState::Connected(link));
         }
         match purpose {
             Some(Purpose::Visit | Purpose::Walk | Purpose::Bootstrap) => {
@@ -391,16 +391,20 @@ impl Node {
                     opened.role =
                         Role::AwaitingAdmission(PendingPeer { id, node: None, addresses: Vec::new(), insists: false });
                 }
-                self.overlay.seeking.open.extend(purpose.map(|purpose| (link, purpose)));
-                self.overlay.asked.insert(link);
-                self.timers.set(Timer::Silence(link), now + self.config.limits.dial_timeout);
+                self.membership.seeking.open.extend(purpose.map(|purpose| (link, purpose)));
+                self.membership.asked.insert(link);
+                self.cx.timers.set(Timer::Silence(link), now + self.cx.config.limits.dial_timeout);
                 self.send_handshake(link);
                 self.send_join(link);
             }
-            Some(Purpose::Redirect) => self.close(link, close::NORMAL, "you are a full peer, as we are: dial us"),
-            _ if self.is_full(now, None) => self.close(link, close::NORMAL, "the last place here was taken meanwhile"),
+            Some(Purpose::Redirect) => {
+                self.links.close(&mut self.cx, link, close::NORMAL, "you are a full peer, as we are: dial us")
+            }
+            _ if self.is_full(now, None) => {
+                self.links.close(&mut self.cx, link, close::NORMAL, "the last place here was taken meanwhile")
+            }
             _ => {
-                self.overlay.seeking.open.extend(purpose.map(|purpose| (link, purpose)));
+                self.membership.seeking.open.extend(purpose.map(|purpose| (link, purpose)));
                 self.promote(now, link);
             }
         }
@@ -429,7 +433,7 @@ impl Node {
         answered: bool,
         cause: &str,
     ) {
-        if self.ending {
+        if self.cx.shutting_down {
             return;
         }
         if purpose == Some(&Purpose::Bootstrap) && !answered {
@@ -458,24 +462,24 @@ impl Node {
         purpose: Option<&Purpose>,
         answered: bool,
     ) -> bool {
-        if self.ending {
+        if self.cx.shutting_down {
             return false;
         }
-        let declined = self.peers.get(address).and_then(|peer| peer.declined_until).filter(|until| now < *until);
+        let declined = self.book.get(address).and_then(|peer| peer.declined_until).filter(|until| now < *until);
         let until = match (declined, purpose) {
             (Some(until), _) => Some(until),
             (None, Some(Purpose::Visit | Purpose::Walk | Purpose::Bootstrap)) if answered => None,
-            (None, _) if closed.closing && self.config.max_peers.is_some() => Some(now + REST),
+            (None, _) if closed.closing && self.cx.config.max_peers.is_some() => Some(now + REST),
             _ => return false,
         };
-        self.peers.set_state(address, AddressState::AckWaiters);
-        if let Some(peer) = self.peers.get_mut(address) {
+        self.book.set_state(address, AddressState::Waiting);
+        if let Some(peer) = self.book.get_mut(address) {
             peer.failures = 0;
             peer.last_up = Some(now);
         }
         match until {
-            Some(until) => self.timers.set(Timer::Dial(address.clone()), until),
-            None if self.config.max_peers.is_none() => self.timers.set(Timer::Dial(address.clone()), now),
+            Some(until) => self.cx.timers.set(Timer::Dial(address.clone()), until),
+            None if self.cx.config.max_peers.is_none() => self.cx.timers.set(Timer::Dial(address.clone()), now),
             None => {}
         }
         true
@@ -484,7 +488,7 @@ impl Node {
     /// A node of the exercise introduced itself to a node with a cap: it is dialled back if there is a place for it, else dialled once and sent on. Says
     /// whether anything was done.
     pub(crate) fn place_plain(&mut self, now: Instant, link: LinkId, addresses: &[PeerAddress]) -> bool {
-        if self.config.max_peers.is_none() {
+        if self.cx.config.max_peers.is_none() {
             return false;
         }
         let Some(Role::Exercise { address: Some(address) }) = self.links.get(link).map(|link| &link.role) else {
@@ -494,10 +498,10 @@ impl Node {
         if !self.may_learn(link, &address) {
             return true;
         }
-        self.peers.add(&address, AddressSource::Hello(self.scope_of(link)), now, &self.config.limits);
-        let idle = self.peers.get(&address).is_some_and(|peer| peer.state == AddressState::AckWaiters);
+        self.book.add(&address, AddressSource::Hello(self.scope_of(link)), now, &self.cx.config.limits);
+        let idle = self.book.get(&address).is_some_and(|peer| peer.state == AddressState::Waiting);
         if idle && self.takes_plain(now) {
-            if let Some(peer) = self.peers.get_mut(&address) {
+            if let Some(peer) = self.book.get_mut(&address) {
                 peer.failures = 0;
             }
             self.dial_for(now, &address, Purpose::Place { insist: false, moved_by: None });
@@ -505,7 +509,7 @@ impl Node {
             if self.press(now, &address) {
                 self.dial_for(now, &address, Purpose::Redirect);
             }
-            self.close(link, close::TRY_AGAIN_LATER, "this node has no free place");
+            self.links.close(&mut self.cx, link, close::TRY_AGAIN_LATER, "this node has no free place");
         }
         let told: Vec<PeerAddress> = addresses.iter().filter(|told| self.may_learn(link, told)).cloned().collect();
         self.hear_of(now, link, &told);
@@ -518,9 +522,9 @@ impl Node {
         let others = addresses.len();
         // Without what we say of ourselves: else it, or a reader of its list, might come back.
         let frame = Handshake { addresses, dropped: 0, node: None }.to_frame();
-        self.send(vec![link], frame, Lane::Control);
-        self.close(link, close::TRY_AGAIN_LATER, "this node has no free place");
-        self.counters.exercise_redirected += 1;
-        self.notify(Event::Declined { peer: self.name_of(link), others });
+        self.cx.send(vec![link], frame, Lane::Control);
+        self.links.close(&mut self.cx, link, close::TRY_AGAIN_LATER, "this node has no free place");
+        self.cx.counters.exercise_redirected += 1;
+        self.cx.notify(Event::Declined { peer: self.links.name_of(link), others });
     }
 }

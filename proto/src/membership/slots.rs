@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 
 use crate::address::{PeerAddress, Scope};
-use crate::connections::lifecycle::close;
 use crate::connections::table::{Link, PendingPeer, Role};
+use crate::context::Context;
 use crate::event::Event;
 use crate::id::{LinkId, NodeId, UpgradeIdentity};
 use crate::membership::bootstrap::Bootstrap;
@@ -23,8 +23,9 @@ use crate::membership::partitions::Partitions;
 use crate::membership::rewiring::Rewiring;
 use crate::membership::slot_search::{Purpose, SlotSearch};
 use crate::peers::address_book::{AddressSource, AddressState};
-use crate::peers::reputation::Violation;
 use crate::timers::Timer;
+use crate::violation::ViolationKind;
+use crate::wire::close;
 use crate::wire::{Declined, Join, NodeInfo};
 use crate::{Lane, Node, limits};
 
@@ -137,23 +138,23 @@ impl Slots {
 impl Node {
     /// Begins to find peers: through genesis, by places if there is a cap, else by dialling everybody. Remembered peers serve those that look for a few.
     pub(crate) fn begin(&mut self, now: Instant) {
-        let capped = self.config.max_peers.is_some();
-        if capped || self.config.genesis.is_some() {
-            let remembered = std::mem::take(&mut self.config.remembered_peers);
+        let capped = self.cx.config.max_peers.is_some();
+        if capped || self.cx.config.genesis.is_some() {
+            let remembered = std::mem::take(&mut self.cx.config.remembered_peers);
             for address in remembered.iter().take(limits::PEER_CACHE) {
                 // Whoever told of them is forgotten: their names may lead to nothing near.
-                self.peers.add(address, AddressSource::Hearsay(Scope::Public), now, &self.config.limits);
+                self.book.add(address, AddressSource::Hearsay(Scope::Public), now, &self.cx.config.limits);
             }
         }
         if capped {
             self.schedule_visit(now);
-            self.timers.set(Timer::Beacon, now);
+            self.cx.timers.set(Timer::Beacon, now);
             self.schedule_mixing(now);
         }
-        if capped || self.config.genesis.is_some() {
+        if capped || self.cx.config.genesis.is_some() {
             // No order is given before the first fact.
-            self.overlay.genesis.wait();
-            self.timers.set(Timer::Seek, now);
+            self.membership.genesis.wait();
+            self.cx.timers.set(Timer::Seek, now);
         } else {
             self.dial_known(now);
         }
@@ -166,13 +167,13 @@ impl Node {
 
     /// How many places are taken, or held for somebody else than whom the node `by` sent.
     pub(crate) fn places_taken(&self, now: Instant, by: Option<NodeId>) -> usize {
-        let held = self.overlay.held.is_some_and(|(node, until)| now < until && Some(node) != by);
-        self.linked_places() + usize::from(held) + usize::from(self.overlay.seeking.merges(now))
+        let held = self.membership.held.is_some_and(|(node, until)| now < until && Some(node) != by);
+        self.linked_places() + usize::from(held) + usize::from(self.membership.seeking.merges(now))
     }
 
     /// Until when a place is held for somebody.
     pub(crate) fn held_until(&self, now: Instant) -> Option<Instant> {
-        self.overlay.held.map(|(_, until)| until).filter(|until| now < *until)
+        self.membership.held.map(|(_, until)| until).filter(|until| now < *until)
     }
 
     fn linked_places(&self) -> usize {
@@ -190,13 +191,13 @@ impl Node {
 
     /// Whether there is a cap, and it is reached.
     pub(crate) fn is_full(&self, now: Instant, by: Option<NodeId>) -> bool {
-        self.config.max_peers.is_some_and(|most| self.places_taken(now, by) >= most as usize)
+        self.cx.config.max_peers.is_some_and(|most| self.places_taken(now, by) >= most as usize)
     }
 
     /// Whether a node of the exercise gets a place. With a cap two places are kept for full peers, if there are three: nodes of the exercise lead nowhere, and could else
     /// cut us off from the network.
     pub(crate) fn takes_plain(&self, now: Instant) -> bool {
-        let Some(most) = self.config.max_peers.map(|most| most as usize) else { return true };
+        let Some(most) = self.cx.config.max_peers.map(|most| most as usize) else { return true };
         !self.is_full(now, None) && self.plain_places() < most.saturating_sub(2).max(1)
     }
 
@@ -209,13 +210,13 @@ impl Node {
     /// How many more places there are; `None`: no cap.
     pub(crate) fn places_free(&self, now: Instant) -> Option<u32> {
         let taken = u32::try_from(self.places_taken(now, None)).unwrap_or(u32::MAX);
-        self.config.max_peers.map(|most| most.saturating_sub(taken))
+        self.cx.config.max_peers.map(|most| most.saturating_sub(taken))
     }
 
     /// Whether somebody who dials us gets a free place. Some are kept for nodes of our own choice while there are any to dial: else whoever is fastest with many
     /// addresses could fill a node that has just started.
     fn takes(&self, now: Instant, by: Option<NodeId>) -> bool {
-        let Some(most) = self.config.max_peers.map(|most| most as usize) else { return true };
+        let Some(most) = self.cx.config.max_peers.map(|most| most as usize) else { return true };
         let (taken, ours) = (self.places_taken(now, by), self.places_dialled());
         let kept = if most < 2 { 0 } else { (most / 4).max(1) };
         let chooses = ours < kept && taken.saturating_sub(ours) >= most - kept && self.has_somebody_to_dial();
@@ -235,7 +236,7 @@ impl Node {
             return false;
         }
         // With a cap only a few are of use, and many may wait.
-        let most = self.config.max_peers.map_or(limits::HANDSHAKE_ADDRESSES, |_| limits::SAMPLE_ADDRESSES);
+        let most = self.cx.config.max_peers.map_or(limits::HANDSHAKE_ADDRESSES, |_| limits::SAMPLE_ADDRESSES);
         let Some(opened) = self.links.get_mut(link) else { return false };
         if matches!(opened.role, Role::Client) {
             opened.role = Role::AwaitingAdmission(PendingPeer {
@@ -244,7 +245,7 @@ impl Node {
                 addresses: addresses[..addresses.len().min(most)].to_vec(),
                 insists: false,
             });
-            self.timers.set(Timer::Answer(link), now + JOIN_PATIENCE);
+            self.cx.timers.set(Timer::Answer(link), now + JOIN_PATIENCE);
         }
         matches!(self.links.get(link).map(|link| &link.role), Some(Role::AwaitingAdmission(_)))
     }
@@ -252,7 +253,7 @@ impl Node {
     /// A guest did not say what it wants, or its probe takes too long.
     pub(crate) fn on_guest_over(&mut self, now: Instant, link: LinkId) -> bool {
         let Some(Role::AwaitingAdmission(guest)) = self.links.get(link).map(|link| &link.role) else { return false };
-        self.timers.cancel(&Timer::Answer(link));
+        self.cx.timers.cancel(&Timer::Answer(link));
         if guest.node.is_some() && guest.insists {
             self.decline(now, link);
         } else if guest.node.is_some() {
@@ -269,9 +270,9 @@ impl Node {
             _ => return self.fault(link, "JOIN: a HANDSHAKE comes first"),
         };
         if let Some(want) = join.want {
-            self.timers.cancel(&Timer::Answer(link));
+            self.cx.timers.cancel(&Timer::Answer(link));
             self.on_want_peers(now, link, want);
-        } else if open.full().is_none() && self.timers.due(&Timer::Answer(link)).is_some() {
+        } else if open.full().is_none() && self.cx.timers.due(&Timer::Answer(link)).is_some() {
             self.give_place(now, link, join);
         }
         if let (Some(root), Some(address)) = (join.root, claimed)
@@ -287,15 +288,15 @@ impl Node {
         let (id, node) = (guest.id, guest.node.clone());
         let twin = self.links.to_node(id, Some(link)).is_some();
         if twin || self.takes(now, join.moved_by) || (join.insist && !self.is_full(now, join.moved_by)) {
-            if join.moved_by.is_some() && self.overlay.held.is_some_and(|(by, _)| Some(by) == join.moved_by) {
-                self.overlay.held = None;
+            if join.moved_by.is_some() && self.membership.held.is_some_and(|(by, _)| Some(by) == join.moved_by) {
+                self.membership.held = None;
             }
             self.let_in(now, link);
         } else if let Some(node) = node.filter(|_| join.insist)
             && self.may_insist(now, &node)
             && self.probe_for_split(now, link, &node)
         {
-            self.timers.set(Timer::Answer(link), now + PROBE_PATIENCE);
+            self.cx.timers.set(Timer::Answer(link), now + PROBE_PATIENCE);
         } else {
             self.decline(now, link);
         }
@@ -303,7 +304,7 @@ impl Node {
 
     /// A guest becomes a peer.
     fn let_in(&mut self, now: Instant, link: LinkId) {
-        self.timers.cancel(&Timer::Answer(link));
+        self.cx.timers.cancel(&Timer::Answer(link));
         let Some(Role::AwaitingAdmission(guest)) = self.links.get_mut(link).map(|link| &mut link.role) else { return };
         let (node, addresses) = (guest.node.take(), std::mem::take(&mut guest.addresses));
         if let Some(node) = node {
@@ -314,15 +315,15 @@ impl Node {
 
     /// Sends somebody on for whom there is no place.
     fn decline(&mut self, now: Instant, link: LinkId) {
-        let peer = self.name_of(link);
+        let peer = self.links.name_of(link);
         let others = self.send_declined(now, link, RETRY_AFTER, None);
-        self.close(link, close::TRY_AGAIN_LATER, "this node has no free place");
-        self.counters.slots_declined += 1;
-        let (since, count) = self.overlay.told.unwrap_or((now, 0));
+        self.links.close(&mut self.cx, link, close::TRY_AGAIN_LATER, "this node has no free place");
+        self.cx.counters.slots_declined += 1;
+        let (since, count) = self.membership.told.unwrap_or((now, 0));
         let over = now.saturating_duration_since(since) >= Duration::from_secs(10);
-        self.overlay.told = Some(if over { (now, 1) } else { (since, count.saturating_add(1)) });
+        self.membership.told = Some(if over { (now, 1) } else { (since, count.saturating_add(1)) });
         if over || count < TOLD {
-            self.notify(Event::Declined { peer, others });
+            self.cx.notify(Event::Declined { peer, others });
         }
     }
 
@@ -340,26 +341,26 @@ impl Node {
             addresses.insert(0, first.clone());
         }
         let others = addresses.len();
-        let root = self.config.max_peers.map(|_| self.overlay.island.root());
+        let root = self.cx.config.max_peers.map(|_| self.membership.island.root());
         let declined = Declined { addresses, dropped: 0, retry_after: retry_after.as_secs(), root };
-        self.send(vec![link], declined.to_frame(), Lane::Control);
+        self.cx.send(vec![link], declined.to_frame(), Lane::Control);
         others
     }
 
     /// Whether this node, and others like it, have not insisted too often lately; counts it if so.
     fn may_insist(&mut self, now: Instant, node: &NodeInfo) -> bool {
         let since = |at: &Instant| now.saturating_duration_since(*at);
-        self.overlay.insisted.retain(|(at, ..)| since(at) < GROUP_EVERY);
+        self.membership.insisted.retain(|(at, ..)| since(at) < GROUP_EVERY);
         let group = node.address.as_ref().and_then(Group::of);
-        let mut lately = self.overlay.insisted.iter();
+        let mut lately = self.membership.insisted.iter();
         let often = lately
             .any(|(at, id, from)| (*id == node.id && since(at) < INSIST_EVERY) || (from.is_some() && *from == group));
-        let soon = self.overlay.split.as_ref().is_some_and(|at| since(at) < SPLIT_EVERY);
+        let soon = self.membership.split.as_ref().is_some_and(|at| since(at) < SPLIT_EVERY);
         if often || soon {
             return false;
         }
-        self.overlay.split = Some(now);
-        self.overlay.insisted.push_back((now, node.id, group));
+        self.membership.split = Some(now);
+        self.membership.insisted.push_back((now, node.id, group));
         true
     }
 
@@ -370,7 +371,7 @@ impl Node {
         if !self.may_learn(link, &address) || self.link_to_split(now, &address).is_none() {
             return false;
         }
-        self.peers.add(&address, AddressSource::Hello(self.scope_of(link)), now, &self.config.limits);
+        self.book.add(&address, AddressSource::Hello(self.scope_of(link)), now, &self.cx.config.limits);
         let probing = self.probe(now, link, &address);
         if let Some(Role::AwaitingAdmission(guest)) = self.links.get_mut(link).map(|link| &mut link.role) {
             guest.insists = probing;
@@ -393,7 +394,7 @@ impl Node {
         let right = identity.is_some_and(|identity| {
             guest.node.as_ref().is_some_and(|node| identity == UpgradeIdentity { node: node.id, session: node.session })
         });
-        self.peers.set_state(address, AddressState::AckWaiters);
+        self.book.set_state(address, AddressState::Waiting);
         if right && !self.is_full(now, None) {
             self.let_in(now, link);
         } else if let Some(victim) = self.link_to_split(now, address).filter(|_| right) {
@@ -406,23 +407,23 @@ impl Node {
 
     /// Splits the link `victim`: its other end goes on to the newcomer, which takes its place here.
     fn split(&mut self, now: Instant, newcomer: LinkId, address: &PeerAddress, victim: LinkId) {
-        let (joiner, moved) = (self.name_of(newcomer), self.name_of(victim));
+        let (joiner, moved) = (self.links.name_of(newcomer), self.links.name_of(victim));
         if self.links.get(victim).is_some_and(|link| now.saturating_duration_since(link.opened) >= OLD) {
-            self.overlay.split_old = Some(now);
+            self.membership.split_old = Some(now);
         }
-        self.counters.slots_swapped += 1;
+        self.cx.counters.slots_swapped += 1;
         self.send_on(now, victim, Some(address), "your place went to a node that had none; it holds one for you");
         self.let_in(now, newcomer);
-        self.notify(Event::SlotSwapped { joiner, moved });
+        self.cx.notify(Event::SlotSwapped { joiner, moved });
     }
 
     /// Gives up a link: the other end is told where to go.
     pub(crate) fn send_on(&mut self, now: Instant, link: LinkId, to: Option<&PeerAddress>, reason: &str) {
         self.send_declined(now, link, RETRY_AFTER * 2, to);
         if let Some(address) = self.links.get(link).and_then(Link::full).and_then(|peer| peer.address.clone()) {
-            self.overlay.note_left(now, address);
+            self.membership.note_left(now, address);
         }
-        self.close(link, close::TRY_AGAIN_LATER, reason);
+        self.links.close(&mut self.cx, link, close::TRY_AGAIN_LATER, reason);
     }
 
     /// Which link may be split for a newcomer at `address`: one that we accepted, not of a known peer, whose other end may be told the address. Who takes and
@@ -432,13 +433,13 @@ impl Node {
         choice.retain(|link| self.links.get(*link).is_some_and(|link| link.scope.may_tell(address.scope())));
         let first = choice.into_iter().next()?;
         let old = self.links.get(first).is_some_and(|link| now.saturating_duration_since(link.opened) >= OLD);
-        let lately = self.overlay.split_old.is_some_and(|at| now.saturating_duration_since(at) < OLD_SPLIT_EVERY);
+        let lately = self.membership.split_old.is_some_and(|at| now.saturating_duration_since(at) < OLD_SPLIT_EVERY);
         (!old || !lately).then_some(first)
     }
 
     /// The links that could be given up, the first to go first. `dialled`: those that we dialled too, after all others.
     pub(crate) fn links_to_give_up(&mut self, now: Instant, dialled: bool) -> Vec<LinkId> {
-        let Self { links, peers, rng, .. } = self;
+        let Self { links, book: peers, cx: Context { rng, .. }, .. } = self;
         let known: BTreeSet<LinkId> = peers
             .connected()
             .filter(|(at, _)| peers.get(at).is_some_and(|peer| peer.known))
@@ -474,18 +475,18 @@ impl Node {
         let asked = open.dialled.is_some() && matches!(&open.role, Role::Native(peer) if !peer.hello_received);
         let linked = matches!(&open.role, Role::Native(peer) if peer.hello_received);
         if !asked && !linked {
-            self.counters.answers_unsolicited += 1;
-            return self.offend(link, Violation::Unasked, "DECLINED: nobody asked; ignored");
+            self.cx.counters.answers_unsolicited += 1;
+            return self.offend(link, ViolationKind::Unsolicited, "DECLINED: nobody asked; ignored");
         }
-        let (peer, by) = (self.name_of(link), open.full().map(|peer| peer.id));
+        let (peer, by) = (self.links.name_of(link), open.full().map(|peer| peer.id));
         let address = peer.address.clone();
-        self.counters.addresses_dropped += declined.dropped as u64;
-        self.counters.slots_refused += 1;
-        self.close(link, close::NORMAL, "goodbye");
+        self.cx.counters.addresses_dropped += declined.dropped as u64;
+        self.cx.counters.slots_refused += 1;
+        self.links.close(&mut self.cx, link, close::NORMAL, "goodbye");
         let told: Vec<PeerAddress> = declined.addresses.iter().filter(|at| self.may_learn(link, at)).cloned().collect();
-        if self.config.max_peers.is_some() {
+        if self.cx.config.max_peers.is_some() {
             self.hear_of(now, link, &told);
-            self.overlay.seeking.hint(&told);
+            self.membership.seeking.hint(&told);
         } else {
             self.learn(now, link, &told);
         }
@@ -493,17 +494,17 @@ impl Node {
             address.as_ref().map_or(RETRY_AFTER, |address| self.note_declined(now, address, declined.retry_after));
         if linked {
             let next = told.first().cloned();
-            self.notify(Event::SlotTaken { peer, next: next.clone() });
-            if let (Some(next), Some(_)) = (next, self.config.max_peers) {
+            self.cx.notify(Event::SlotTaken { peer, next: next.clone() });
+            if let (Some(next), Some(_)) = (next, self.cx.config.max_peers) {
                 self.dial_for(now, &next, Purpose::Place { insist: false, moved_by: by });
             }
         } else {
-            self.overlay.seeking.refused();
+            self.membership.seeking.refused();
             if let Some(address) = &address {
                 self.on_move_missed(now, address);
             }
             let next = self.seek(now);
-            self.notify(Event::DeclinedBy { peer, others: told.len(), next, retry_in: wait });
+            self.cx.notify(Event::DeclinedBy { peer, others: told.len(), next, retry_in: wait });
         }
         if let (Some(address), Some(root)) = (address, declined.root) {
             self.on_root_of(now, link, &address, root);
@@ -512,10 +513,10 @@ impl Node {
 
     /// Notes until when an address is not asked for a place again: longer each time.
     fn note_declined(&mut self, now: Instant, address: &PeerAddress, retry_after: u64) -> Duration {
-        let jitter = self.rng.random_range(1.0..1.5);
-        let Some(peer) = self.peers.get_mut(address) else { return RETRY_AFTER };
+        let jitter = self.cx.rng.random_range(1.0..1.5);
+        let Some(peer) = self.book.get_mut(address) else { return RETRY_AFTER };
         // A node without a cap and without a link has no other way than to come back soon, and to insist.
-        let alone = self.config.max_peers.is_none() && self.links.peers() == 0;
+        let alone = self.cx.config.max_peers.is_none() && self.links.peers() == 0;
         let most = if alone { SHORTEST_RETRY } else { LONGEST_RETRY };
         let asked = Duration::from_secs(retry_after).clamp(SHORTEST_RETRY, most);
         let wait = asked.saturating_mul(1 << peer.declines.min(6)).min(most).mul_f64(jitter);
@@ -528,18 +529,18 @@ impl Node {
 
     /// A link to a full peer that takes transactions is new: if we insisted for it, somebody else was sent to us.
     pub(crate) fn on_place(&mut self, now: Instant, link: LinkId) {
-        let purpose = self.overlay.seeking.open.get(&link).cloned();
+        let purpose = self.membership.seeking.open.get(&link).cloned();
         let id = self.links.get(link).and_then(Link::full).map(|peer| peer.id);
-        self.overlay.seeking.placed();
-        for address in self.peers.leading_to(link) {
-            if let Some(peer) = self.peers.get_mut(&address) {
+        self.membership.seeking.placed();
+        for address in self.book.leading_to(link) {
+            if let Some(peer) = self.book.get_mut(&address) {
                 (peer.declines, peer.declined_until, peer.last_up) = (0, None, Some(now));
             }
         }
         if let (Some(Purpose::Place { insist: true, .. }), Some(id)) = (&purpose, id)
             && !self.is_full(now, None)
         {
-            self.overlay.held = Some((id, now + HELD));
+            self.membership.held = Some((id, now + HELD));
         }
         self.send_beacon(link);
         self.on_genesis_place(now, link);

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use crate::Node;
 use crate::address::{PeerAddress, Scope};
-use crate::connections::lifecycle::close;
 use crate::connections::table::Role;
 use crate::event::Event;
 use crate::id::{LinkId, NodeId, UpgradeIdentity, parse_hex32};
 use crate::limits::SHOWN_CHARACTERS;
+use crate::wire::close;
 
 /// A person is told of refusals of one kind from one group of addresses this often.
 const TELL_EVERY: Duration = Duration::from_secs(600);
@@ -181,16 +181,16 @@ pub(crate) struct AccessControl {
 
 impl Node {
     pub(crate) fn on_certified(&mut self, link: LinkId, certified: Certified) {
-        self.doorkeeping.certified.insert(link, certified);
+        self.access.certified.insert(link, certified);
     }
 
     pub(crate) fn forget_certified(&mut self, link: LinkId) {
-        self.doorkeeping.certified.remove(&link);
+        self.access.certified.remove(&link);
     }
 
     /// Other rules than before: links that they keep out are closed.
     pub(crate) fn on_access(&mut self, now: Instant, access: Access) {
-        self.doorkeeping.access = access;
+        self.access.access = access;
         let open: Vec<LinkId> = self.links.iter().filter(|(_, link)| !link.closing).map(|(id, _)| id).collect();
         for link in open {
             let Some(open) = self.links.get(link) else { continue };
@@ -206,7 +206,7 @@ impl Node {
 
     /// A connection came to no link: what it was, in words.
     pub(crate) fn on_turned_away(&mut self, now: Instant, remote: IpAddr, reason: &str) {
-        self.counters.connections_refused += 1;
+        self.cx.counters.connections_refused += 1;
         let text = format!("a connection from {remote} was refused: {reason}");
         self.tell_not_let_in(now, (remote, Refusal::Connection, reason.to_owned()), text);
     }
@@ -251,11 +251,11 @@ impl Node {
     /// Checks a client that sends something; says whether the link is closed. Who is on this host, or shows a certificate, is an operator's tool.
     pub(crate) fn refuses_client(&mut self, now: Instant, link: LinkId) -> bool {
         let Some(open) = self.links.get(link) else { return false };
-        let known = open.scope == Scope::Loopback || self.doorkeeping.certified.contains_key(&link);
+        let known = open.scope == Scope::Loopback || self.access.certified.contains_key(&link);
         if !matches!(open.role, Role::Client) || known {
             return false;
         }
-        let access = &self.doorkeeping.access;
+        let access = &self.access.access;
         let refused = match &access.allowed {
             _ if !access.plain => {
                 (Refusal::Client, "clients must come from this host or show a certificate here (PLAIN=off)".to_owned())
@@ -270,9 +270,9 @@ impl Node {
     /// Whether somebody may have images of this node over a connection of its own, on which nobody introduces itself: in an open network addresses alone count.
     pub fn may_fetch(&self, remote: IpAddr, certified: Option<Certified>) -> bool {
         let node = certified.map(|certified| certified.node);
-        let Access { denied, allowed, .. } = &self.doorkeeping.access;
+        let Access { denied, allowed, .. } = &self.access.access;
         let local = Scope::of(remote) == Scope::Loopback && certified.is_none();
-        node == Some(self.config.node)
+        node == Some(self.cx.config.node)
             || denied.name(node, certified, remote).is_none()
                 && allowed.as_ref().is_none_or(|allowed| local || allowed.name(node, certified, remote).is_some())
     }
@@ -280,7 +280,7 @@ impl Node {
     /// Why a full peer, or somebody who has not said yet what it is, is not let in. Without `node` its certificate says who it is, and if there is none only
     /// its address counts.
     fn refusal(&self, link: LinkId, remote: IpAddr, node: Option<NodeId>) -> Option<Refused> {
-        let certified = self.doorkeeping.certified.get(&link).copied();
+        let certified = self.access.certified.get(&link).copied();
         if let (Some(certified), Some(node)) = (certified, node)
             && certified.node != node
         {
@@ -291,11 +291,11 @@ impl Node {
             ));
         }
         let node = node.or(certified.map(|certified| certified.node));
-        if node == Some(self.config.node) {
+        if node == Some(self.cx.config.node) {
             // Its own folder's certificate: an operator's tool, or itself.
             return None;
         }
-        let access = &self.doorkeeping.access;
+        let access = &self.access.access;
         if let Some(by) = access.denied.name(node, certified, remote) {
             return Some((Refusal::Listed, format!("this node's list of the denied names your {by}")));
         }
@@ -305,11 +305,11 @@ impl Node {
 
     /// Why a node of the exercise is not let in.
     fn plain_refusal(&self, link: LinkId, remote: IpAddr) -> Option<Refused> {
-        let access = &self.doorkeeping.access;
+        let access = &self.access.access;
         if !access.plain {
             return Some((Refusal::Plain, "nodes of the exercise are not let in here (PLAIN=off)".to_owned()));
         }
-        let certified = self.doorkeeping.certified.get(&link).copied();
+        let certified = self.access.certified.get(&link).copied();
         let node = certified.map(|certified| certified.node);
         let allowed = access.allowed.as_ref().filter(|allowed| allowed.name(node, certified, remote).is_none());
         self.refusal(link, remote, None).or_else(|| allowed.map(|_| unlisted()))
@@ -317,25 +317,26 @@ impl Node {
 
     /// Closes the link of somebody who is not let in, puts its address back for long, counts and tells it.
     fn turn_away(&mut self, now: Instant, link: LinkId, (kind, why): Refused) {
-        let name = self.name_of(link);
+        let name = self.links.name_of(link);
         let Some(open) = self.links.get(link) else { return };
         let (remote, dialled) = (open.remote, open.dialled.clone());
-        self.close(link, close::POLICY, &why);
+        self.links.close(&mut self.cx, link, close::POLICY, &why);
         if let Some(address) = dialled {
             self.put_back_long(now, &address);
         }
         let (count, what) = match kind {
-            Refusal::Connection => (&mut self.counters.connections_refused, "it could not be linked to"),
+            Refusal::Connection => (&mut self.cx.counters.connections_refused, "it could not be linked to"),
             Refusal::Plain => (
-                &mut self.counters.exercise_refused,
+                &mut self.cx.counters.exercise_refused,
                 "it is a node of the exercise, or another program; PLAIN=on would let it in",
             ),
-            Refusal::Client => {
-                (&mut self.counters.clients_refused, "a client from another host that shows no certificate (PLAIN=off)")
-            }
-            Refusal::Listed => (&mut self.counters.listed_refused, "by denied.txt or allowed.txt of this folder"),
+            Refusal::Client => (
+                &mut self.cx.counters.clients_refused,
+                "a client from another host that shows no certificate (PLAIN=off)",
+            ),
+            Refusal::Listed => (&mut self.cx.counters.listed_refused, "by denied.txt or allowed.txt of this folder"),
             Refusal::Impostor => (
-                &mut self.counters.impostors_refused,
+                &mut self.cx.counters.impostors_refused,
                 "it names another node id than its certificate's key; if that is your node, issue it a certificate for its own node.key",
             ),
         };
@@ -346,15 +347,15 @@ impl Node {
 
     /// Tells a person of a refusal, once per group of addresses, kind and reason in [`TELL_EVERY`].
     fn tell_not_let_in(&mut self, now: Instant, (remote, kind, reason): (IpAddr, Refusal, String), text: String) {
-        let told = &mut self.doorkeeping.told;
+        let told = &mut self.access.told;
         told.retain(|_, at| now.saturating_duration_since(*at) < TELL_EVERY);
         let group = (group_of(remote), kind, reason);
         let has_room = told.len() < GROUPS;
-        let lately = told.contains_key(&group) || (!has_room && !self.may_warn(now));
+        let lately = told.contains_key(&group) || (!has_room && !self.cx.may_warn());
         if has_room && !lately {
-            self.doorkeeping.told.insert(group, now);
+            self.access.told.insert(group, now);
         }
-        self.notify(if lately { Event::AccessDenied { text } } else { Event::Warning { text } });
+        self.cx.notify(if lately { Event::AccessDenied { text } } else { Event::Warning { text } });
     }
 }
 

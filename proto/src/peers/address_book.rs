@@ -17,7 +17,7 @@ use crate::limits::Limits;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AddressState {
     /// To be dialled; its timer says when.
-    AckWaiters,
+    Waiting,
     /// Due, but all dial slots are taken.
     Queued,
     /// A dial is under way.
@@ -104,7 +104,7 @@ impl Peer {
     /// Whether it is gone for good by the rules of [`Limits`]: learned, not in use, and either never of use or not for a day.
     fn is_forgettable(&self, now: Instant, limits: &Limits) -> bool {
         !self.known
-            && matches!(self.state, AddressState::AckWaiters | AddressState::Queued)
+            && matches!(self.state, AddressState::Waiting | AddressState::Queued)
             && match self.last_up {
                 None => self.failures >= limits.forget_failures,
                 Some(up) => now.saturating_duration_since(up) >= limits.forget_after,
@@ -147,7 +147,7 @@ impl AddressBook {
             return false;
         }
         self.known += usize::from(known);
-        self.peers.insert(address.clone(), Peer::new(known, source.reach(), AddressState::AckWaiters));
+        self.peers.insert(address.clone(), Peer::new(known, source.reach(), AddressState::Waiting));
         true
     }
 
@@ -172,7 +172,7 @@ impl AddressBook {
         let idle = self
             .peers
             .iter()
-            .filter(|(_, peer)| !peer.known && matches!(peer.state, AddressState::AckWaiters | AddressState::Queued));
+            .filter(|(_, peer)| !peer.known && matches!(peer.state, AddressState::Waiting | AddressState::Queued));
         let hearsay = |peer: &Peer| matches!(source, AddressSource::Hello(_)) && peer.last_up.is_none();
         let worst = idle
             .filter(|(_, peer)| peer.failures > 0 || peer.is_forgettable(now, limits) || hearsay(peer))
@@ -183,10 +183,8 @@ impl AddressBook {
 
     /// Moves an address to another state; unknown addresses are added first, outside the bound, because a link to them is open already.
     pub(crate) fn set_state(&mut self, address: &PeerAddress, state: AddressState) {
-        let peer = self
-            .peers
-            .entry(address.clone())
-            .or_insert_with(|| Peer::new(false, Scope::Public, AddressState::AckWaiters));
+        let peer =
+            self.peers.entry(address.clone()).or_insert_with(|| Peer::new(false, Scope::Public, AddressState::Waiting));
         let counts = |state| usize::from(matches!(state, AddressState::Attempting | AddressState::Probing(_)));
         self.attempting = self.attempting + counts(state) - counts(peer.state);
         peer.state = state;

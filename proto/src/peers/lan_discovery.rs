@@ -71,19 +71,20 @@ struct Heard {
 impl Node {
     /// A record was heard, for the first time or with news; `scope` says from how far away it can have come.
     pub(crate) fn on_discovered(&mut self, now: Instant, record: Result<Record, InvalidRecord>, scope: Scope) {
-        if self.ending || record.as_ref().is_ok_and(|record| record.session == self.config.session) {
+        if self.cx.shutting_down || record.as_ref().is_ok_and(|record| record.session == self.cx.config.session) {
             return;
         }
-        self.counters.records_heard += 1;
+        self.cx.counters.records_heard += 1;
         let Ok(record) = record else {
-            self.counters.records_malformed += 1;
+            self.cx.counters.records_malformed += 1;
             return;
         };
         // Open and closed networks of one name are two networks.
-        if record.network != self.config.network || record.address.is_secure() != self.config.address.is_secure() {
-            self.counters.records_foreign += 1;
+        if record.network != self.cx.config.network || record.address.is_secure() != self.cx.config.address.is_secure()
+        {
+            self.cx.counters.records_foreign += 1;
         } else if !scope.may_tell(record.address.scope()) {
-            self.counters.records_out_of_scope += 1;
+            self.cx.counters.records_out_of_scope += 1;
         } else {
             self.note_record(now, record, scope);
             self.discover(now);
@@ -92,65 +93,65 @@ impl Node {
 
     /// A record ended: its node said goodbye, or was not heard of for long. It is not preferred any more; that is all.
     pub(crate) fn on_undiscovered(&mut self, session: Session) {
-        self.counters.records_ended += u64::from(self.discovery.records.remove(&session).is_some());
+        self.cx.counters.records_ended += u64::from(self.lan.records.remove(&session).is_some());
     }
 
     fn note_record(&mut self, now: Instant, record: Record, scope: Scope) {
         let Record { node, session, address, free, .. } = record;
-        if let Some(heard) = self.discovery.records.get_mut(&session)
+        if let Some(heard) = self.lan.records.get_mut(&session)
             && heard.address == address
         {
             (heard.node, heard.free) = (node, free);
             return;
         }
-        if !self.discovery.records.contains_key(&session) && self.discovery.records.len() >= limits::RECORDS {
-            self.counters.records_without_room += 1;
+        if !self.lan.records.contains_key(&session) && self.lan.records.len() >= limits::RECORDS {
+            self.cx.counters.records_without_room += 1;
             let linked = self.linked_ids();
-            let records = self.discovery.records.iter();
+            let records = self.lan.records.iter();
             let oldest = records.min_by_key(|(_, heard)| (linked.contains(&heard.node), heard.since));
             if let Some(session) = oldest.map(|(session, _)| *session) {
-                self.discovery.records.remove(&session);
+                self.lan.records.remove(&session);
             }
         }
         self.tell_found(now, node, &address, free);
         // Perhaps a node that was away: no need to wait for the rest of its backoff.
-        if self.config.max_peers.is_none()
-            && self.peers.get(&address).is_some()
+        if self.cx.config.max_peers.is_none()
+            && self.book.get(&address).is_some()
             && !self.linked_ids().contains(&node)
             && self.spend_on_record(now, &address).is_ok()
         {
             self.dial_at(&address, now + DEFER);
         }
-        self.discovery.records.insert(session, Heard { node, address, scope, free, since: now, tried: None });
+        self.lan.records.insert(session, Heard { node, address, scope, free, since: now, tried: None });
     }
 
     fn tell_found(&mut self, now: Instant, node: NodeId, address: &PeerAddress, free: Option<u32>) {
-        let (since, count) = self.discovery.told.unwrap_or((now, 0));
+        let (since, count) = self.lan.told.unwrap_or((now, 0));
         let over = now.saturating_duration_since(since) >= TOLD_WITHIN;
-        self.discovery.told = Some(if over { (now, 1) } else { (since, count.saturating_add(1)) });
+        self.lan.told = Some(if over { (now, 1) } else { (since, count.saturating_add(1)) });
         if over || count < TOLD {
             let peer = PeerName { node: Some(node), address: Some(address.clone()) };
-            self.notify(Event::LanPeerFound { peer, free });
+            self.cx.notify(Event::LanPeerFound { peer, free });
         }
     }
 
     /// Takes the addresses of nodes that are not linked into the peer table, as fast as records are believed: without a cap they are dialled, else they are there
     /// when a place is wanted.
     pub(crate) fn discover(&mut self, now: Instant) {
-        if self.ending || self.discovery.records.is_empty() {
+        if self.cx.shutting_down || self.lan.records.is_empty() {
             return;
         }
-        let capped = self.config.max_peers.is_some();
+        let capped = self.cx.config.max_peers.is_some();
         let mut next = now + LOOK_EVERY;
         let mut due = Vec::new();
         let linked = self.linked_ids();
-        for (session, heard) in &self.discovery.records {
+        for (session, heard) in &self.lan.records {
             let old = heard.tried.is_none_or(|tried| now.saturating_duration_since(tried) >= AGAIN);
-            if linked.contains(&heard.node) || self.peers.get(&heard.address).is_some() || !old {
+            if linked.contains(&heard.node) || self.book.get(&heard.address).is_some() || !old {
                 continue;
             }
             let first = if capped { GATHER } else { Duration::ZERO };
-            let at = heard.since + if self.config.node < heard.node { first } else { DEFER };
+            let at = heard.since + if self.cx.config.node < heard.node { first } else { DEFER };
             if at <= now {
                 due.push((*session, heard.address.clone()));
             } else {
@@ -158,20 +159,20 @@ impl Node {
             }
         }
         while !due.is_empty() {
-            let (session, address) = due.swap_remove(self.rng.random_range(0..due.len()));
+            let (session, address) = due.swap_remove(self.cx.rng.random_range(0..due.len()));
             if let Err(allowed) = self.spend_on_record(now, &address) {
                 next = next.min(allowed);
                 break;
             }
-            let Some(heard) = self.discovery.records.get_mut(&session) else { continue };
+            let Some(heard) = self.lan.records.get_mut(&session) else { continue };
             heard.tried = Some(now);
-            let added = self.peers.add(&address, AddressSource::Hearsay(heard.scope), now, &self.config.limits);
-            self.counters.addresses_without_room += u64::from(!added && self.peers.get(&address).is_none());
+            let added = self.book.add(&address, AddressSource::Hearsay(heard.scope), now, &self.cx.config.limits);
+            self.cx.counters.addresses_without_room += u64::from(!added && self.book.get(&address).is_none());
             if added && !capped {
                 self.dial_at(&address, now);
             }
         }
-        self.timers.set(Timer::Discover, next);
+        self.cx.timers.set(Timer::Discover, next);
         self.seek(now);
     }
 
@@ -181,13 +182,13 @@ impl Node {
         if address.scope() == Scope::Loopback {
             return Ok(());
         }
-        let limits = &self.config.limits;
+        let limits = &self.cx.config.limits;
         let tolerance = limits.gossip_interval * limits.gossip_burst.saturating_sub(1);
-        let used = self.discovery.used_until.unwrap_or(now).max(now);
+        let used = self.lan.used_until.unwrap_or(now).max(now);
         match used.checked_sub(tolerance) {
             Some(allowed) if allowed > now => Err(allowed),
             _ => {
-                self.discovery.used_until = Some(used + limits.gossip_interval);
+                self.lan.used_until = Some(used + limits.gossip_interval);
                 Ok(())
             }
         }
@@ -197,7 +198,7 @@ impl Node {
     pub(crate) fn freest_discovered(&mut self, now: Instant) -> Option<PeerAddress> {
         let lacking = self.places_taken(now, None) < seeking::LEAST;
         let linked = self.linked_ids();
-        let ready = self.discovery.records.values().filter(|heard| {
+        let ready = self.lan.records.values().filter(|heard| {
             !linked.contains(&heard.node) && (lacking || heard.free != Some(0)) && self.is_ready(&heard.address)
         });
         // Who has no cap has room for all.
@@ -206,8 +207,8 @@ impl Node {
         let most = ready.iter().map(places).max()?;
         let freest: Vec<PeerAddress> =
             ready.iter().filter(|heard| places(heard) == most).map(|heard| heard.address.clone()).collect();
-        self.discovery.heedless = !self.discovery.heedless;
-        if self.discovery.heedless { self.pick(&freest) } else { None }
+        self.lan.heedless = !self.lan.heedless;
+        if self.lan.heedless { self.pick(&freest) } else { None }
     }
 
     fn linked_ids(&self) -> BTreeSet<NodeId> {
@@ -217,22 +218,22 @@ impl Node {
 
     /// The shell listens, and can announce us: from now on it is told how many places are free.
     pub(crate) fn on_discovering(&mut self, now: Instant) {
-        self.discovery.records.clear();
-        self.discovery.advertised = None;
+        self.lan.records.clear();
+        self.lan.advertised = None;
         self.advertise(now);
     }
 
     pub(crate) fn advertise(&mut self, now: Instant) {
-        if self.ending {
+        if self.cx.shutting_down {
             return;
         }
         let free = self.places_free(now);
-        if self.discovery.advertised != Some(free) {
-            self.discovery.advertised = Some(free);
-            self.outbox.push_back(Output::AdvertiseSlots { free });
+        if self.lan.advertised != Some(free) {
+            self.lan.advertised = Some(free);
+            self.cx.output(Output::AdvertiseSlots { free });
         }
         if free.is_some() {
-            self.timers.set(Timer::Advertise, now + ADVERTISE_EVERY);
+            self.cx.timers.set(Timer::Advertise, now + ADVERTISE_EVERY);
         }
     }
 }

@@ -20,44 +20,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use crate::address::{PeerAddress, Scope};
-use crate::connections::lifecycle::close;
 use crate::connections::table::Link;
 use crate::event::Event;
 use crate::id::{LinkId, NodeId};
 use crate::timers::Timer;
+use crate::violation::ViolationKind;
+use crate::wire::close;
 use crate::wire::{PeerRow, PeerState};
 use crate::{Node, Output, limits};
-
-/// A rule that a peer broke. Each variant says why no honest node does it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Violation {
-    /// A frame that breaks WebSocket's own rules, or is no JSON: nobody's library writes such. The link is closed for it in any case.
-    Broken,
-    /// It says of itself two different things on one link.
-    Lie,
-    /// A frame that has not the form of its type, a transaction that is none from a full peer, which checks what it passes on, or a frame that only others may send:
-    /// fifteen are borne, for a faulty program should be told of more than one fault.
-    Breach,
-    /// It asks, or grafts, many times as often as our own code ever does.
-    Flood,
-    /// Another node answers at the address that it claims. A copied setting can be the cause, so it weighs little.
-    FalseAddress,
-    /// It answers what nobody asked, or asks what only this host is told. An answer may come late, a person may try.
-    Unasked,
-}
-
-impl Violation {
-    /// Its weight in points, of [`limits::BAN_SCORE`].
-    pub(crate) fn points(self) -> u32 {
-        match self {
-            Self::Lie => 80,
-            Self::Broken => 40,
-            Self::Breach | Self::Flood => 10,
-            Self::FalseAddress => 5,
-            Self::Unasked => 1,
-        }
-    }
-}
 
 /// Addresses that are treated as one: an IPv4 address, or an IPv6 /64. None on this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -254,73 +224,78 @@ fn shown(text: &str) -> String {
 
 impl Node {
     /// A peer broke a rule.
-    pub(crate) fn offend(&mut self, link: LinkId, offence: Violation, text: &str) {
-        self.fault_without_count(link, text.to_owned());
-        let now = self.now;
+    pub(crate) fn offend(&mut self, link: LinkId, offence: ViolationKind, text: &str) {
+        self.links.log_fault(&mut self.cx, link, text.to_owned());
+        let now = self.cx.now;
         let Some(open) = self.links.get_mut(link) else { return };
-        self.counters.violations += 1;
+        self.cx.counters.violations += 1;
         let points = offence.points();
         let score = match open.group {
-            Some(group) => self.conduct.offend(now, group, points),
+            Some(group) => self.reputation.offend(now, group, points),
             None => open.score.add(now, points),
         };
         if score >= limits::BAN_SCORE {
-            self.counters.bans += 1;
+            self.cx.counters.bans += 1;
             self.expel(now, link, text);
         } else if score >= limits::BAN_SCORE / 2 && !open.closing {
-            self.outbox.push_back(Output::PauseReading { link, time: limits::VIOLATION_PAUSE });
+            self.cx.output(Output::PauseReading { link, time: limits::VIOLATION_PAUSE });
         }
     }
 
     /// The other end of a link broke WebSocket's own rules; the shell closes it.
     pub(crate) fn on_broke(&mut self, link: LinkId, what: &str) {
-        self.counters.frames_broken += 1;
-        self.offend(link, Violation::Broken, what);
+        self.cx.counters.frames_broken += 1;
+        self.offend(link, ViolationKind::Malformed, what);
     }
 
     /// Closes a link for what its other end did, and keeps that away.
     fn expel(&mut self, now: Instant, link: LinkId, cause: &str) {
         let named = self.is_named(link);
-        let peer = self.name_of(link);
+        let peer = self.links.name_of(link);
         let group = self.links.get(link).and_then(|open| open.group).filter(|_| !named);
-        self.close(link, close::POLICY, "too many messages that break the rules");
-        let time = group.map(|group| self.conduct.keep_away(now, group, cause));
+        self.links.close(&mut self.cx, link, close::POLICY, "too many messages that break the rules");
+        let time = group.map(|group| self.reputation.keep_away(now, group, cause));
         let from = group.map(|group| group.to_string());
-        self.notify(Event::Banned { peer, from, cause: cause.to_owned(), time });
+        self.cx.notify(Event::Banned { peer, from, cause: cause.to_owned(), time });
         let (Some(group), Some(time)) = (group, time) else { return };
         let proven = self.links.get(link).and_then(Link::full).filter(|peer| peer.address.is_some());
         if let Some(node) = proven.map(|peer| peer.id) {
-            self.conduct.keep_node_away(now, node, time, cause);
+            self.reputation.keep_node_away(now, node, time, cause);
         }
-        for address in self.peers.leading_to(link) {
-            if let Some(peer) = self.peers.get_mut(&address) {
+        for address in self.book.leading_to(link) {
+            if let Some(peer) = self.book.get_mut(&address) {
                 peer.kept_until = Some(now + time);
             }
         }
         let others = self.links.iter().filter(|(other, open)| *other != link && open.group == Some(group));
         let others: Vec<LinkId> = others.map(|(other, _)| other).filter(|other| !self.is_named(*other)).collect();
         for other in others {
-            self.close(other, close::POLICY, "another connection from your address broke the rules");
+            self.links.close(
+                &mut self.cx,
+                other,
+                close::POLICY,
+                "another connection from your address broke the rules",
+            );
         }
     }
 
     /// Whether a person named who is at the other end of a link.
     fn is_named(&self, link: LinkId) -> bool {
-        let name = self.name_of(link);
+        let name = self.links.name_of(link);
         let Some(open) = self.links.get(link) else { return false };
         // What a stranger merely claims proves nothing: it must have been dialled, or probed.
         let shown = open.dialled.clone().or_else(|| open.full().and(name.address));
-        shown.and_then(|address| self.peers.get(&address)).is_some_and(|peer| peer.known)
+        shown.and_then(|address| self.book.get(&address)).is_some_and(|peer| peer.known)
     }
 
     /// A link has just opened; says whether it is closed at once, because its other end is kept away.
     pub(crate) fn turns_away(&mut self, now: Instant, link: LinkId) -> bool {
         let named = self.is_named(link);
         let Some(group) = self.links.get(link).and_then(|open| open.group).filter(|_| !named) else { return false };
-        let Some((left, kept)) = self.conduct.kept(now, group) else { return false };
+        let Some((left, kept)) = self.reputation.kept(now, group) else { return false };
         let (cause, until) = (kept.cause.clone(), kept.until);
-        for address in self.peers.leading_to(link) {
-            if let Some(peer) = self.peers.get_mut(&address) {
+        for address in self.book.leading_to(link) {
+            if let Some(peer) = self.book.get_mut(&address) {
                 peer.kept_until = Some(until);
             }
         }
@@ -331,7 +306,7 @@ impl Node {
     /// A node introduced itself on a link that we accepted; says whether it is closed, because its id is kept away.
     pub(crate) fn turns_node_away(&mut self, now: Instant, link: LinkId, node: NodeId) -> bool {
         let accepted = self.links.get(link).is_some_and(|open| open.dialled.is_none() && open.group.is_some());
-        let kept = self.conduct.nodes.get(&node).filter(|_| accepted);
+        let kept = self.reputation.nodes.get(&node).filter(|_| accepted);
         let Some((left, cause)) = kept.and_then(|kept| Some((kept.left(now)?, kept.cause.clone()))) else {
             return false;
         };
@@ -340,9 +315,9 @@ impl Node {
     }
 
     fn send_off(&mut self, now: Instant, link: LinkId, left: Duration, cause: &str) {
-        self.counters.links_banned += 1;
+        self.cx.counters.links_banned += 1;
         let reason = format!("you broke the rules; come back in {} s", left.as_secs() + 1);
-        self.close(link, close::POLICY, &reason);
+        self.links.close(&mut self.cx, link, close::POLICY, &reason);
         let group = self.links.get(link).and_then(|open| open.group);
         let text = format!("it is kept away for {} s: {cause}", left.as_secs() + 1);
         self.tell_refusal(now, group, &text);
@@ -350,22 +325,22 @@ impl Node {
 
     /// The shell refused a connection before it became a link.
     pub(crate) fn on_refused(&mut self, now: Instant, remote: IpAddr, reason: &str) {
-        self.counters.connections_refused += 1;
+        self.cx.counters.connections_refused += 1;
         self.tell_refusal(now, AddressGroup::of(remote), reason);
     }
 
     /// Tells a person who was refused and why: once a minute for each group, with the count of what was not told.
     pub(crate) fn tell_refusal(&mut self, now: Instant, group: Option<AddressGroup>, reason: &str) {
         let from = || group.map_or_else(|| "this host".to_owned(), |group| group.to_string());
-        match self.conduct.may_tell(now, group, reason) {
-            Some(unsaid) => self.notify(Event::PeerRefused { from: from(), reason: reason.to_owned(), unsaid }),
+        match self.reputation.may_tell(now, group, reason) {
+            Some(unsaid) => self.cx.notify(Event::PeerRefused { from: from(), reason: reason.to_owned(), unsaid }),
             None => self.schedule_count(),
         }
     }
 
     fn schedule_count(&mut self) {
-        if let Some(at) = self.conduct.next_count() {
-            self.timers.set(Timer::Untold, at);
+        if let Some(at) = self.reputation.next_count() {
+            self.cx.timers.set(Timer::Untold, at);
         }
     }
 
@@ -374,28 +349,29 @@ impl Node {
         let due =
             |told: &BroadcastReceipt| told.unsaid > 0 && now.saturating_duration_since(told.at) >= limits::LOG_INTERVAL;
         let mut events = Vec::new();
-        for (group, told) in self.conduct.told.iter_mut().filter(|(_, told)| due(told)) {
+        for (group, told) in self.reputation.told.iter_mut().filter(|(_, told)| due(told)) {
             let from = group.map_or_else(|| "this host".to_owned(), |group| group.to_string());
             let (unsaid, reason) = (std::mem::take(&mut told.unsaid), std::mem::take(&mut told.cause));
             // This is one of them.
             events.push(Event::PeerRefused { from, reason, unsaid: unsaid - 1 });
             told.at = now;
         }
-        events.into_iter().for_each(|event| self.notify(event));
+        events.into_iter().for_each(|event| self.cx.notify(event));
         self.schedule_count();
     }
 
     /// Until when an address is not dialled, because who is there broke rules.
     pub(crate) fn kept_from(&self, now: Instant, address: &PeerAddress) -> Option<Instant> {
-        let peer = self.peers.get(address).filter(|peer| !peer.known)?;
-        let by_group = AddressGroup::of_address(address).and_then(|group| self.conduct.kept(now, group));
+        let peer = self.book.get(address).filter(|peer| !peer.known)?;
+        let by_group = AddressGroup::of_address(address).and_then(|group| self.reputation.kept(now, group));
         let by_group = by_group.map(|(_, kept)| kept.until);
         by_group.max(peer.kept_until).filter(|until| *until > now)
     }
 
     /// The groups that are kept away, as rows of the peer table.
     pub(crate) fn kept_rows(&self, now: Instant) -> Vec<PeerRow> {
-        let groups = self.conduct.records.keys().filter_map(|group| Some((group, self.conduct.kept(now, *group)?)));
+        let groups =
+            self.reputation.records.keys().filter_map(|group| Some((group, self.reputation.kept(now, *group)?)));
         let row = |(group, (left, kept)): (&AddressGroup, (Duration, &Kept))| PeerRow {
             address: group.to_string(),
             state: PeerState::Banned,

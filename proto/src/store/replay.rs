@@ -21,7 +21,7 @@ impl Node {
     /// A payload did not fit. A plain peer is fed from the pool from here on: what did not fit had no position before the fact that made us send it, so feeding
     /// from where the pool ended then misses nothing.
     pub(crate) fn on_link_full(&mut self, now: Instant, link: LinkId) {
-        self.counters.queues_full += 1;
+        self.cx.counters.queues_full += 1;
         let from = self.end_before;
         let Some(open) = self.links.get_mut(link).filter(|link| !link.closing) else { return };
         if !open.takes_transactions() {
@@ -47,12 +47,12 @@ impl Node {
     }
 
     fn feed_plain(&mut self, link: LinkId, from: u64) {
-        self.outbox.push_back(Output::Replay { link, from, until: None, synced: false });
+        self.cx.output(Output::Replay { link, from, until: None, synced: false });
     }
 
     /// An empty order: its answer tells when there is room again.
     fn tell_room(&mut self, link: LinkId, at: u64) {
-        self.outbox.push_back(Output::Replay { link, from: at, until: Some(at), synced: false });
+        self.cx.output(Output::Replay { link, from: at, until: Some(at), synced: false });
     }
 
     /// Says that a peer is slow, at most once per link and minute: under a burst a link may fall behind and catch up many times.
@@ -60,14 +60,14 @@ impl Node {
         let Some(open) = self.links.get_mut(link) else { return };
         if open.told_behind.is_none_or(|told| now.saturating_duration_since(told) >= Duration::from_secs(60)) {
             open.told_behind = Some(now);
-            self.notify(Event::PeerLagging { peer: self.name_of(link) });
+            self.cx.notify(Event::PeerLagging { peer: self.links.name_of(link) });
         }
     }
 
     /// Feeding came to its end, and at least half of the link's queue is free. A full peer that missed something is told what we offer, and fetches what it lacks.
     /// A plain peer goes on from there, or, if there is nothing more on disk, is pushed what is in memory; when that is all pushed it lives again.
     pub(crate) fn on_fed(&mut self, now: Instant, link: LinkId, position: u64) {
-        let end = self.holdings.end();
+        let end = self.pool.end();
         let Some(open) = self.links.get_mut(link).filter(|link| !link.closing) else { return };
         match open.flow {
             Delivery::Live => {}
@@ -99,7 +99,7 @@ impl Node {
 
     /// A plain peer that was behind when its link ended is fed from where it was.
     pub(crate) fn resume_plain(&mut self, now: Instant, link: LinkId, address: &PeerAddress) {
-        let Some(peer) = self.peers.get_mut(address) else { return };
+        let Some(peer) = self.book.get_mut(address) else { return };
         if peer.handshakes_only_until.is_some_and(|until| now < until) {
             return;
         }
@@ -114,30 +114,30 @@ impl Node {
     /// Sends a link what is accepted and not on disk yet, from the number `from` on, at most a quarter of a queue: whoever was fed has room for half. Returns
     /// the number of the first that was left; `None` if all was sent.
     fn push_unstored(&mut self, link: LinkId, from: u64) -> Option<u64> {
-        let room = self.config.limits.queue_bytes / 4;
+        let room = self.cx.config.limits.queue_bytes / 4;
         let mut bytes = 0;
-        for (number, transaction) in self.holdings.unstored(from) {
+        for (number, transaction) in self.pool.unstored(from) {
             let frame = transaction.frame().clone();
             if bytes > 0 && bytes + frame.len() > room {
                 return Some(number);
             }
             bytes += frame.len();
-            self.outbox.push_back(Output::Send { links: vec![link], frame, lane: Lane::Payload });
+            self.cx.output(Output::Send { links: vec![link], frame, lane: Lane::Payload });
         }
         None
     }
 
     /// Sends a link those of the given transactions that wait for the disk, as an answer to a comparison. What does not fit is found by the next one.
     pub(crate) fn push_waiting(&mut self, link: LinkId, wanted: impl Fn(&TransactionId) -> bool) {
-        let room = self.config.limits.queue_bytes / 4;
+        let room = self.cx.config.limits.queue_bytes / 4;
         let mut bytes = 0;
-        for (_, transaction) in self.holdings.unstored(0).filter(|(_, transaction)| wanted(&transaction.id())) {
-            let frame = TransactionFrame::sync_frame(transaction.body(), self.config.session);
+        for (_, transaction) in self.pool.unstored(0).filter(|(_, transaction)| wanted(&transaction.id())) {
+            let frame = TransactionFrame::sync_frame(transaction.body(), self.cx.config.session);
             bytes += frame.len();
             if bytes > room {
                 return;
             }
-            self.outbox.push_back(Output::Send { links: vec![link], frame, lane: Lane::Payload });
+            self.cx.output(Output::Send { links: vec![link], frame, lane: Lane::Payload });
         }
     }
 }

@@ -49,7 +49,7 @@ impl Node {
     /// Tells a full peer what we keep, if it is anything.
     pub(crate) fn compare_broadcasts(&mut self, now: Instant, link: LinkId) {
         self.broadcasts.expire(now);
-        let catching_up = &mut self.catching_up;
+        let catching_up = &mut self.broadcast_sync;
         catching_up.wanted.retain(|_, at| now.saturating_duration_since(*at) < WANT_PATIENCE);
         catching_up.open.retain(|_, (_, at)| now.saturating_duration_since(*at) < STEP_PATIENCE);
         let ready = self.links.get(link).is_some_and(|link| link.full().is_some() && link.takes_transactions());
@@ -112,7 +112,7 @@ impl Node {
         if asked && ours.count > 0 {
             self.send_set(link, &SyncFrame::Reply(ours));
         }
-        if theirs.count == 0 || self.catching_up.open.contains_key(&link) {
+        if theirs.count == 0 || self.broadcast_sync.open.contains_key(&link) {
             return;
         }
         let begun = self.laid_out(now).and_then(|storage| {
@@ -120,11 +120,11 @@ impl Node {
             negentropy.initiate()
         });
         let Ok(message) = begun else {
-            return self.fault_without_count(link, "a comparison of broadcasts could not begin".into());
+            return self.links.log_fault(&mut self.cx, link, "a comparison of broadcasts could not begin".into());
         };
-        self.catching_up.last_number += 1;
-        let number = self.catching_up.last_number;
-        self.catching_up.open.insert(link, (number, now));
+        self.broadcast_sync.last_number += 1;
+        let number = self.broadcast_sync.last_number;
+        self.broadcast_sync.open.insert(link, (number, now));
         self.send_set(link, &SyncFrame::Ask(Step { number, message }));
     }
 
@@ -140,9 +140,9 @@ impl Node {
     }
 
     fn on_answer_of_broadcasts(&mut self, now: Instant, link: LinkId, step: &Step) {
-        let open = self.catching_up.open.get_mut(&link).filter(|(number, _)| *number == step.number);
+        let open = self.broadcast_sync.open.get_mut(&link).filter(|(number, _)| *number == step.number);
         let Some((number, at)) = open else {
-            self.counters.answers_unsolicited += 1;
+            self.cx.counters.answers_unsolicited += 1;
             return;
         };
         *at = now;
@@ -161,23 +161,23 @@ impl Node {
         match next {
             Ok(Some(message)) => self.send_set(link, &SyncFrame::Ask(Step { number, message })),
             Ok(None) => {
-                self.catching_up.open.remove(&link);
+                self.broadcast_sync.open.remove(&link);
             }
             Err(error) => {
-                self.catching_up.open.remove(&link);
+                self.broadcast_sync.open.remove(&link);
                 self.fault(link, &format!("SYNC: {error}"));
             }
         }
     }
 
     fn want_broadcasts(&mut self, now: Instant, link: LinkId, mut ids: Vec<BroadcastId>) {
-        let wanted = &mut self.catching_up.wanted;
+        let wanted = &mut self.broadcast_sync.wanted;
         ids.retain(|id| !self.broadcasts.has_seen(id) && !wanted.contains_key(id));
         ids.truncate(limits::BROADCASTS.saturating_sub(wanted.len()));
         wanted.extend(ids.iter().map(|id| (*id, now)));
         for some in ids.chunks(limits::WANT_IDS) {
             let some: Vec<TransactionId> = some.iter().map(|id| TransactionId(id.0)).collect();
-            self.send(vec![link], want_frame(&some), Lane::Control);
+            self.cx.send(vec![link], want_frame(&some), Lane::Control);
         }
     }
 
@@ -195,12 +195,12 @@ impl Node {
                 ack: false,
                 synced: Some(now.saturating_duration_since(held.born)),
             };
-            self.counters.broadcasts_sent += 1;
-            self.send(vec![link], frame.to_frame(self.config.session), Lane::Payload);
+            self.cx.counters.broadcasts_sent += 1;
+            self.cx.send(vec![link], frame.to_frame(self.cx.config.session), Lane::Payload);
         }
     }
 
     fn send_set(&mut self, link: LinkId, frame: &SyncFrame) {
-        self.send(vec![link], frame.to_frame_of(OtherSet::Broadcasts), Lane::Control);
+        self.cx.send(vec![link], frame.to_frame_of(OtherSet::Broadcasts), Lane::Control);
     }
 }

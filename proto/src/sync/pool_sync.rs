@@ -15,9 +15,9 @@ use rand::RngExt;
 use crate::connections::table::{Delivery, Link};
 use crate::event::Event;
 use crate::id::LinkId;
-use crate::peers::reputation::Violation;
 use crate::timers::Timer;
 use crate::transaction::{IdMap, IdSet, Origin, TransactionId};
+use crate::violation::ViolationKind;
 use crate::wire::{Step, Summary, SyncFrame, want_frame};
 use crate::{Lane, Node, Output, limits};
 
@@ -156,26 +156,26 @@ impl Node {
     /// Tells a full peer what we offer; if that is not what it has, it reconciles with us.
     pub(crate) fn compare_pools(&mut self, now: Instant, link: LinkId) {
         if self.links.get(link).is_some_and(|link| link.full().is_some() && link.takes_transactions()) {
-            self.offer.ripen(now);
-            self.send_sync(link, SyncFrame::Summary(self.offer.summary()));
+            self.sync_set.ripen(now);
+            self.send_sync(link, SyncFrame::Summary(self.sync_set.summary()));
         }
     }
 
     /// It is time for a round with somebody.
     pub(crate) fn on_reconcile_due(&mut self, now: Instant) {
-        let idle = !std::mem::take(&mut self.reconciling.news);
-        let interval = if idle { (self.reconciling.interval * 2).min(LONGEST) } else { SHORTEST };
-        self.reconciling.interval = interval;
-        self.reconciling.expire_wants(now);
-        self.reconciling.open.retain(|_, open| now.saturating_duration_since(open.at) < STEP_PATIENCE);
-        self.offer.ripen(now);
+        let idle = !std::mem::take(&mut self.pool_sync.news);
+        let interval = if idle { (self.pool_sync.interval * 2).min(LONGEST) } else { SHORTEST };
+        self.pool_sync.interval = interval;
+        self.pool_sync.expire_wants(now);
+        self.pool_sync.open.retain(|_, open| now.saturating_duration_since(open.at) < STEP_PATIENCE);
+        self.sync_set.ripen(now);
         self.tell_somebody(now);
         self.schedule_round(now);
     }
 
     pub(crate) fn schedule_round(&mut self, now: Instant) {
-        let wait = self.reconciling.interval.mul_f64(self.rng.random_range(1.0..2.0));
-        self.timers.set(Timer::Reconcile, now + wait);
+        let wait = self.pool_sync.interval.mul_f64(self.cx.rng.random_range(1.0..2.0));
+        self.cx.timers.set(Timer::Reconcile, now + wait);
     }
 
     /// One round: a random full peer is told what we offer, and tells its own if that differs; each fetches what it lacks.
@@ -188,8 +188,8 @@ impl Node {
 
     /// Fetches what a random full peer has and we lack.
     pub(crate) fn fetch_from_somebody(&mut self, now: Instant) {
-        if let Some(link) = self.somebody().filter(|link| !self.reconciling.open.contains_key(link)) {
-            self.offer.ripen(now);
+        if let Some(link) = self.somebody().filter(|link| !self.pool_sync.open.contains_key(link)) {
+            self.sync_set.ripen(now);
             self.reconcile(now, link);
         }
     }
@@ -197,11 +197,11 @@ impl Node {
     fn somebody(&mut self) -> Option<LinkId> {
         let ready = self.links.iter().filter(|(_, link)| link.full().is_some() && link.takes_transactions());
         let mut ready: Vec<LinkId> = ready.map(|(id, _)| id).collect();
-        let let_down = &self.reconciling.let_down;
+        let let_down = &self.pool_sync.let_down;
         if ready.iter().any(|link| !let_down.contains_key(link)) {
             ready.retain(|link| !let_down.contains_key(link));
         }
-        (!ready.is_empty()).then(|| ready[self.rng.random_range(0..ready.len())])
+        (!ready.is_empty()).then(|| ready[self.cx.rng.random_range(0..ready.len())])
     }
 
     pub(crate) fn on_sync(&mut self, now: Instant, link: LinkId, frame: SyncFrame) {
@@ -221,28 +221,28 @@ impl Node {
 
     /// A peer told what it offers. Whoever lacks something fetches it: nobody is sent what it did not ask for, and of all neighbours only one is asked.
     fn on_summary(&mut self, now: Instant, link: LinkId, theirs: &Summary, asked: bool) {
-        self.offer.ripen(now);
-        let ours = self.offer.summary();
+        self.sync_set.ripen(now);
+        let ours = self.sync_set.summary();
         if ours == *theirs {
-            self.reconciling.deferred.remove(&link);
+            self.pool_sync.deferred.remove(&link);
             return;
         }
         let offered = ours.count;
         if asked {
             self.send_sync(link, SyncFrame::Reply(ours));
         }
-        if self.reconciling.open.contains_key(&link) {
+        if self.pool_sync.open.contains_key(&link) {
             return;
         }
-        self.counters.sync_rounds_differed += 1;
+        self.cx.counters.sync_rounds_differed += 1;
         // What we refused we have seen: it is no reason to ask for everything.
-        let held = self.holdings.count() + self.reconciling.refused.len() as u64;
+        let held = self.pool.count() + self.pool_sync.refused.len() as u64;
         // Whoever offers less goes first: most often it lacks all that differs, and then one comparison is enough. If pools still differ the next time, we lack
         // something as well, or the other side fetches nothing: its pool may be full.
-        if theirs.count < offered && self.reconciling.deferred.insert(link) {
+        if theirs.count < offered && self.pool_sync.deferred.insert(link) {
             return;
         }
-        self.reconciling.deferred.remove(&link);
+        self.pool_sync.deferred.remove(&link);
         if theirs.count.saturating_sub(held) <= (held / 4).max(1_000) {
             self.reconcile(now, link);
         } else {
@@ -252,35 +252,34 @@ impl Node {
 
     /// Asks a peer for its whole pool, unless another is sending its own just now: it holds the same, or the next round tells.
     fn ask_for_everything(&mut self, now: Instant, link: LinkId) {
-        let busy =
-            self.reconciling.streaming.is_some_and(|(_, at)| now.saturating_duration_since(at) < STREAM_PATIENCE);
+        let busy = self.pool_sync.streaming.is_some_and(|(_, at)| now.saturating_duration_since(at) < STREAM_PATIENCE);
         if !busy {
-            self.reconciling.streaming = Some((link, now));
+            self.pool_sync.streaming = Some((link, now));
             self.send_sync(link, SyncFrame::Everything);
         }
     }
 
     /// Sends a peer the whole pool.
     fn stream(&mut self, link: LinkId) {
-        let (until, ours) = (self.holdings.end(), self.holdings.count());
+        let (until, ours) = (self.pool.end(), self.pool.count());
         let Some(open) = self.links.get_mut(link) else { return };
         if open.flow != Delivery::Live || ours == 0 {
             return;
         }
         open.flow = Delivery::Syncing { missed: false };
-        self.outbox.push_back(Output::Replay { link, from: 0, until: Some(until), synced: true });
+        self.cx.output(Output::Replay { link, from: 0, until: Some(until), synced: true });
         self.push_waiting(link, |_| true);
-        self.notify(Event::Replaying { peer: self.name_of(link), ours });
+        self.cx.notify(Event::Replaying { peer: self.links.name_of(link), ours });
     }
 
     /// Begins a reconciliation.
     fn reconcile(&mut self, now: Instant, link: LinkId) {
-        let Ok(message) = super::negentropy::begin(self.offer.items()) else {
-            return self.fault_without_count(link, "a reconciliation could not begin".into());
+        let Ok(message) = super::negentropy::begin(self.sync_set.items()) else {
+            return self.links.log_fault(&mut self.cx, link, "a reconciliation could not begin".into());
         };
-        self.reconciling.last_number += 1;
-        let number = self.reconciling.last_number;
-        self.reconciling.open.insert(link, Open { number, found: 0, at: now });
+        self.pool_sync.last_number += 1;
+        let number = self.pool_sync.last_number;
+        self.pool_sync.open.insert(link, Open { number, found: 0, at: now });
         self.send_sync(link, SyncFrame::Ask(Step { number, message }));
     }
 
@@ -296,20 +295,20 @@ impl Node {
     }
 
     fn on_ask(&mut self, now: Instant, link: LinkId, step: &Step) {
-        self.offer.ripen(now);
-        match super::negentropy::answer(self.offer.items(), &step.message) {
+        self.sync_set.ripen(now);
+        match super::negentropy::answer(self.sync_set.items(), &step.message) {
             Ok(message) => self.send_sync(link, SyncFrame::Answer(Step { number: step.number, message })),
             Err(error) => self.fault(link, &format!("SYNC: {error}")),
         }
     }
 
     fn on_answer(&mut self, now: Instant, link: LinkId, step: &Step) {
-        let Some(open) = self.reconciling.open.get_mut(&link).filter(|open| open.number == step.number) else {
-            self.counters.answers_unsolicited += 1;
-            return self.offend(link, Violation::Unasked, "SYNC: nobody asked, or too long ago; ignored");
+        let Some(open) = self.pool_sync.open.get_mut(&link).filter(|open| open.number == step.number) else {
+            self.cx.counters.answers_unsolicited += 1;
+            return self.offend(link, ViolationKind::Unsolicited, "SYNC: nobody asked, or too long ago; ignored");
         };
         let (mut have, mut need) = (Vec::new(), Vec::new());
-        let next = super::negentropy::conclude(self.offer.items(), &step.message, &mut have, &mut need);
+        let next = super::negentropy::conclude(self.sync_set.items(), &step.message, &mut have, &mut need);
         // What the other side lacks it finds by itself, when it is told of our summary.
         open.found += need.len();
         open.at = now;
@@ -322,18 +321,18 @@ impl Node {
             ids
         };
         self.want(now, link, sorted(need));
-        let many = MANY.max(usize::try_from(self.holdings.count() / 4).unwrap_or(usize::MAX));
+        let many = MANY.max(usize::try_from(self.pool.count() / 4).unwrap_or(usize::MAX));
         match next {
             Ok(Some(_)) if found > many => {
-                self.reconciling.open.remove(&link);
+                self.pool_sync.open.remove(&link);
                 self.ask_for_everything(now, link);
             }
             Ok(Some(message)) => self.send_sync(link, SyncFrame::Ask(Step { number, message })),
             Ok(None) => {
-                self.reconciling.open.remove(&link);
+                self.pool_sync.open.remove(&link);
             }
             Err(error) => {
-                self.reconciling.open.remove(&link);
+                self.pool_sync.open.remove(&link);
                 self.fault(link, &format!("SYNC: {error}"));
             }
         }
@@ -341,17 +340,17 @@ impl Node {
 
     /// Asks for transactions that we neither hold nor have asked for.
     fn want(&mut self, now: Instant, link: LinkId, mut ids: Vec<TransactionId>) {
-        self.reconciling.expire_wants(now);
-        ids.retain(|id| !self.reconciling.has_refused(id));
-        let PoolSync { wanted, let_down, .. } = &mut self.reconciling;
-        ids.retain(|id| !self.holdings.holds(id) && !wanted.contains_key(id));
+        self.pool_sync.expire_wants(now);
+        ids.retain(|id| !self.pool_sync.has_refused(id));
+        let PoolSync { wanted, let_down, .. } = &mut self.pool_sync;
+        ids.retain(|id| !self.pool.holds(id) && !wanted.contains_key(id));
         let of_link = wanted.values().filter(|(of, _)| *of == link).count();
         ids.truncate(WANTED.saturating_sub(of_link));
         if !let_down.contains_key(&link) {
             wanted.extend(ids.iter().map(|id| (*id, (link, now))));
         }
         for some in ids.chunks(limits::WANT_IDS) {
-            self.send(vec![link], want_frame(some), Lane::Control);
+            self.cx.send(vec![link], want_frame(some), Lane::Control);
         }
     }
 
@@ -367,28 +366,28 @@ impl Node {
     fn send_these(&mut self, link: LinkId, ids: &[TransactionId]) {
         // Who lacks what we were pushed a moment ago is cut off from the origin's tree, or is kept from it: from now on we bring it.
         let lacking: IdSet = ids.iter().copied().collect();
-        let origins: Vec<Origin> = self.trees.origins_of(&lacking).into_iter().cloned().collect();
+        let origins: Vec<Origin> = self.plumtree.origins_of(&lacking).into_iter().cloned().collect();
         for origin in origins {
-            self.trees.unprune(&origin, link);
+            self.plumtree.unprune(&origin, link);
         }
         let waiting: BTreeSet<TransactionId> =
-            ids.iter().copied().filter(|id| self.holdings.holds(id) && !self.holdings.has_stored(id)).collect();
+            ids.iter().copied().filter(|id| self.pool.holds(id) && !self.pool.has_stored(id)).collect();
         if !waiting.is_empty() {
             self.push_waiting(link, |id| waiting.contains(id));
         }
-        let mut positions: Vec<u64> = ids.iter().filter_map(|id| self.holdings.position(id)).collect();
+        let mut positions: Vec<u64> = ids.iter().filter_map(|id| self.pool.position(id)).collect();
         positions.sort_unstable();
         positions.dedup();
         if !positions.is_empty() {
-            self.outbox.push_back(Output::ReplayPositions { link, positions });
+            self.cx.output(Output::ReplayPositions { link, positions });
         }
     }
 
     fn send_sync(&mut self, link: LinkId, frame: SyncFrame) {
         let began = matches!(frame, SyncFrame::Summary(_));
         let frame = frame.to_frame();
-        self.counters.sync_rounds += u64::from(began);
-        self.counters.sync_sent_bytes += frame.len() as u64;
-        self.send(vec![link], frame, Lane::Control);
+        self.cx.counters.sync_rounds += u64::from(began);
+        self.cx.counters.sync_sent_bytes += frame.len() as u64;
+        self.cx.send(vec![link], frame, Lane::Control);
     }
 }

@@ -138,7 +138,7 @@ fn what_is_no_broadcast_is_a_fault() {
     ] {
         net.receive(0, client, &frame);
     }
-    assert_eq!((net.texts(0).len(), net.cores[0].counters.frames_malformed), (0, 5));
+    assert_eq!((net.texts(0).len(), net.cores[0].counters().frames_malformed), (0, 5));
     net.receive(0, client, &broadcast_frame(1, &long[1..], ""));
     assert_eq!(net.texts(0).len(), 1, "the longest one is taken");
 }

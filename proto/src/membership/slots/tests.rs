@@ -251,7 +251,7 @@ fn insisting_is_bounded_per_node_per_group_and_in_all() {
     for number in 0..CAP as u16 {
         core.knock(number, false);
     }
-    let splits = |core: &Core| core.protocol.counters.slots_swapped;
+    let splits = |core: &Core| core.protocol.counters().slots_swapped;
     core.knock(200, true);
     core.knock(300, true);
     assert_eq!(splits(&core), 1, "the second within half a second");
@@ -277,7 +277,7 @@ fn old_links_are_split_once_in_a_while() {
     // The newcomer's own link is the only young one.
     core.knock(300, true);
     assert!(core.linked(300) && !core.linked(200));
-    assert_eq!(core.protocol.counters.slots_swapped, 2);
+    assert_eq!(core.protocol.counters().slots_swapped, 2);
     let old = (0..CAP as u16).filter(|number| core.linked(*number)).count();
     assert_eq!(old, CAP as usize - 1);
 }
@@ -293,8 +293,8 @@ fn a_liars_lists_are_bounded_and_what_nobody_asked_for_is_dropped() {
         core.receive(LinkId(link), Message::Peers(sample));
     }
     // It was asked once, for it is the only neighbour.
-    assert!(core.protocol.counters.answers_unsolicited >= 9);
-    let known = core.protocol.peers.others();
+    assert!(core.protocol.counters().answers_unsolicited >= 9);
+    let known = core.protocol.book.others();
     assert!(known <= 17, "{known} addresses");
     let before = core.dialled.len();
     let guest = core.knock(500, false);
@@ -334,7 +334,7 @@ fn a_place_is_held_for_whom_another_sent() {
         core.knock(number, false);
     }
     let by = node(700).id;
-    core.protocol.overlay.held = Some((by, core.now + HELD));
+    core.protocol.membership.held = Some((by, core.now + HELD));
     core.knock(100, false);
     assert!(!core.linked(100), "held for another");
     let link = {

@@ -173,7 +173,7 @@ fn a_new_run_takes_the_place_of_the_old_one() {
     net.restart(3);
     net.link(3, 2);
     net.pass(5 * SECOND);
-    let session = net.cores[3].config.session.to_string();
+    let session = net.cores[3].cx.config.session.to_string();
     assert_eq!(net.cores[0].nodes(net.now)[3].session, session);
     assert_eq!(known(&net, 0), ids(0..4));
 }
@@ -199,7 +199,8 @@ fn of_a_neighbour_only_itself_is_believed_and_of_ourselves_nobody() {
     let mut net = Net::mesh(3);
     net.pass(5 * SECOND);
     let liar = net.cores[0].links.to_node(id(1), None).expect("linked").0;
-    let (sessions, before) = ([net.cores[2].config.session, net.cores[0].config.session], net.cores[0].nodes(net.now));
+    let (sessions, before) =
+        ([net.cores[2].cx.config.session, net.cores[0].cx.config.session], net.cores[0].nodes(net.now));
     for (node, session) in [(2, sessions[0]), (0, sessions[1])] {
         for left in [false, true] {
             let lie = announce(id(node), 1, |lie| (lie.session, lie.seq, lie.left) = (session, 1 << 60, left));
@@ -213,10 +214,10 @@ fn of_a_neighbour_only_itself_is_believed_and_of_ourselves_nobody() {
         nodes
     };
     assert_eq!(strip(net.cores[0].nodes(net.now)), strip(before));
-    assert!(net.cores[0].counters.announcements_old >= 8);
+    assert!(net.cores[0].counters().announcements_old >= 8);
     // Of itself it may say what it likes, but it is the run that it introduced itself as.
     net.receive(0, liar, &frame_text(&announce(id(1), 201, |_| {})));
-    assert_eq!(net.cores[0].counters.announcements_refused, 1);
+    assert_eq!(net.cores[0].counters().announcements_refused, 1);
 }
 
 #[test]
@@ -229,7 +230,7 @@ fn invented_nodes_are_bounded_and_go_by_themselves() {
         net.receive(0, liar, &frame_text(&lie));
     }
     assert_eq!(known(&net, 0).len(), 51);
-    assert!(net.cores[0].counters.announcements_refused >= 250);
+    assert!(net.cores[0].counters().announcements_refused >= 250);
     assert!(net.cores[0].nodes(net.now).iter().all(|node| node.peers.len() <= limits::ANNOUNCED_PEERS));
     // They say that they are linked to node 1. It says otherwise with its next announcement, and ten seconds later they are gone.
     net.pass(25 * SECOND);
@@ -244,15 +245,15 @@ fn a_flood_about_others_is_read_no_faster_than_a_network_speaks() {
         let lie = announce(id(77), 1, |lie| lie.seq = seq);
         net.receive(0, liar, &frame_text(&lie));
     }
-    let counters = net.cores[0].counters;
+    let counters = net.cores[0].counters();
     assert!(counters.announcements_accepted <= u64::from(WORDS_AT_ONCE) + 10, "{counters:?}");
     net.pass(10 * SECOND);
-    let before = net.cores[0].counters.announcements_accepted;
+    let before = net.cores[0].counters().announcements_accepted;
     for seq in 30_000..40_000 {
         let lie = announce(id(77), 1, |lie| lie.seq = seq);
         net.receive(0, liar, &frame_text(&lie));
     }
-    let more = net.cores[0].counters.announcements_accepted - before;
+    let more = net.cores[0].counters().announcements_accepted - before;
     assert!(more <= 501, "50 in a second, not {more} in ten");
 }
 
@@ -260,7 +261,7 @@ fn a_flood_about_others_is_read_no_faster_than_a_network_speaks() {
 fn a_liar_that_claims_to_know_many_is_asked_seldom() {
     let mut net = Net::new(2);
     let (_, liar) = net.link(1, 0);
-    let session = net.cores[1].config.session;
+    let session = net.cores[1].cx.config.session;
     net.sent.clear();
     for seq in 0..100 {
         let lie = announce(id(1), 1, |lie| (lie.session, lie.seq, lie.nodes) = (session, 5_000 + seq, u32::MAX));

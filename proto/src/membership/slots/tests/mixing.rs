@@ -35,7 +35,7 @@ impl Core {
     }
 
     fn mixed(&self) -> u64 {
-        self.protocol.counters.links_rewired
+        self.protocol.counters().links_rewired
     }
 
     fn many_linked(&self) -> usize {
