@@ -23,7 +23,7 @@ impl Node {
     pub(crate) fn on_link_full(&mut self, now: Instant, link: LinkId) {
         self.cx.counters.queues_full += 1;
         let from = self.end_before;
-        let Some(open) = self.links.get_mut(link).filter(|link| !link.closing) else { return };
+        let Some(open) = self.connections.links.get_mut(link).filter(|link| !link.closing) else { return };
         if !open.takes_transactions() {
             return self.on_client_full(link);
         }
@@ -57,10 +57,10 @@ impl Node {
 
     /// Says that a peer is slow, at most once per link and minute: under a burst a link may fall behind and catch up many times.
     fn tell_behind(&mut self, now: Instant, link: LinkId) {
-        let Some(open) = self.links.get_mut(link) else { return };
+        let Some(open) = self.connections.links.get_mut(link) else { return };
         if open.told_behind.is_none_or(|told| now.saturating_duration_since(told) >= Duration::from_secs(60)) {
             open.told_behind = Some(now);
-            self.cx.notify(Event::PeerLagging { peer: self.links.name_of(link) });
+            self.cx.notify(Event::PeerLagging { peer: self.connections.links.name_of(link) });
         }
     }
 
@@ -68,7 +68,7 @@ impl Node {
     /// A plain peer goes on from there, or, if there is nothing more on disk, is pushed what is in memory; when that is all pushed it lives again.
     pub(crate) fn on_fed(&mut self, now: Instant, link: LinkId, position: u64) {
         let end = self.pool.end();
-        let Some(open) = self.links.get_mut(link).filter(|link| !link.closing) else { return };
+        let Some(open) = self.connections.links.get_mut(link).filter(|link| !link.closing) else { return };
         match open.flow {
             Delivery::Live => {}
             Delivery::Syncing { missed: false } => open.flow = Delivery::Live,
@@ -84,7 +84,7 @@ impl Node {
             Delivery::Replaying { trying: pushed, .. } => {
                 self.note_payload(now, link);
                 let left = self.push_unstored(link, pushed);
-                let Some(open) = self.links.get_mut(link) else { return };
+                let Some(open) = self.connections.links.get_mut(link) else { return };
                 match left {
                     None => open.flow = Delivery::Live,
                     // More waits for the disk than the queue takes at once.
@@ -99,12 +99,12 @@ impl Node {
 
     /// A plain peer that was behind when its link ended is fed from where it was.
     pub(crate) fn resume_plain(&mut self, now: Instant, link: LinkId, address: &PeerAddress) {
-        let Some(peer) = self.book.get_mut(address) else { return };
+        let Some(peer) = self.peers.book.get_mut(address) else { return };
         if peer.handshakes_only_until.is_some_and(|until| now < until) {
             return;
         }
         let from = peer.behind.take();
-        if let (Some(from), Some(open)) = (from, self.links.get_mut(link)) {
+        if let (Some(from), Some(open)) = (from, self.connections.links.get_mut(link)) {
             open.flow = Delivery::Replaying { from, pushed: 0, trying: 0 };
             self.note_payload(now, link);
             self.feed_plain(link, from);

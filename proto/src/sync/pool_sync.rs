@@ -155,7 +155,7 @@ impl PoolSync {
 impl Node {
     /// Tells a full peer what we offer; if that is not what it has, it reconciles with us.
     pub(crate) fn compare_pools(&mut self, now: Instant, link: LinkId) {
-        if self.links.get(link).is_some_and(|link| link.full().is_some() && link.takes_transactions()) {
+        if self.connections.links.get(link).is_some_and(|link| link.full().is_some() && link.takes_transactions()) {
             self.sync_set.ripen(now);
             self.send_sync(link, SyncFrame::Summary(self.sync_set.summary()));
         }
@@ -195,7 +195,8 @@ impl Node {
     }
 
     fn somebody(&mut self) -> Option<LinkId> {
-        let ready = self.links.iter().filter(|(_, link)| link.full().is_some() && link.takes_transactions());
+        let ready =
+            self.connections.links.iter().filter(|(_, link)| link.full().is_some() && link.takes_transactions());
         let mut ready: Vec<LinkId> = ready.map(|(id, _)| id).collect();
         let let_down = &self.pool_sync.let_down;
         if ready.iter().any(|link| !let_down.contains_key(link)) {
@@ -205,7 +206,7 @@ impl Node {
     }
 
     pub(crate) fn on_sync(&mut self, now: Instant, link: LinkId, frame: SyncFrame) {
-        if self.links.get(link).and_then(Link::full).is_none() {
+        if self.connections.links.get(link).and_then(Link::full).is_none() {
             return self.fault(link, "SYNC: only full peers compare pools");
         }
         match frame {
@@ -262,20 +263,20 @@ impl Node {
     /// Sends a peer the whole pool.
     fn stream(&mut self, link: LinkId) {
         let (until, ours) = (self.pool.end(), self.pool.count());
-        let Some(open) = self.links.get_mut(link) else { return };
+        let Some(open) = self.connections.links.get_mut(link) else { return };
         if open.flow != Delivery::Live || ours == 0 {
             return;
         }
         open.flow = Delivery::Syncing { missed: false };
         self.cx.output(Output::Replay { link, from: 0, until: Some(until), synced: true });
         self.push_waiting(link, |_| true);
-        self.cx.notify(Event::Replaying { peer: self.links.name_of(link), ours });
+        self.cx.notify(Event::Replaying { peer: self.connections.links.name_of(link), ours });
     }
 
     /// Begins a reconciliation.
     fn reconcile(&mut self, now: Instant, link: LinkId) {
         let Ok(message) = super::negentropy::begin(self.sync_set.items()) else {
-            return self.links.log_fault(&mut self.cx, link, "a reconciliation could not begin".into());
+            return self.connections.links.log_fault(&mut self.cx, link, "a reconciliation could not begin".into());
         };
         self.pool_sync.last_number += 1;
         let number = self.pool_sync.last_number;
@@ -285,7 +286,7 @@ impl Node {
 
     /// Whether a link may ask once more: an answer may read a great part of the offer.
     pub(crate) fn may_ask(&mut self, now: Instant, link: LinkId) -> bool {
-        let Some(open) = self.links.get_mut(link) else { return false };
+        let Some(open) = self.connections.links.get_mut(link) else { return false };
         let used = open.asks_used_until.unwrap_or(now).max(now) + ASK_EVERY;
         let allowed = used <= now + ASK_EVERY * ASKS_AT_ONCE;
         if allowed {
@@ -356,7 +357,7 @@ impl Node {
 
     /// A peer lacks these.
     pub(crate) fn on_want(&mut self, link: LinkId, ids: &[TransactionId]) {
-        if self.links.get(link).and_then(Link::full).is_none() {
+        if self.connections.links.get(link).and_then(Link::full).is_none() {
             return self.fault(link, "WANT: only full peers are sent what they lack");
         }
         self.send_these(link, ids);
