@@ -1,3 +1,5 @@
 //! Data structures that know nothing of the protocol.
 
 pub mod chunked_vec;
+pub mod generations;
+pub mod rate_limit;
