@@ -37,8 +37,8 @@ use crate::peers::dialer::Dialer;
 use crate::peers::lan_discovery::LanDiscovery;
 use crate::peers::reputation::Reputation;
 use crate::presence::announcer::Presence;
-use crate::store::pool_index::PoolIndex;
-use crate::store::sync_set::SyncSet;
+use crate::store::Store;
+use crate::store::replay::Replay;
 use crate::sync::broadcast_sync::BroadcastSync;
 use crate::sync::pool_sync::PoolSync;
 use crate::timers::Timer;
@@ -62,8 +62,8 @@ pub struct Node {
     pub(crate) access: AccessControl,
     pub(crate) links: LinkTable,
     pub(crate) membership: Slots,
-    pub(crate) pool: PoolIndex,
-    pub(crate) sync_set: SyncSet,
+    pub(crate) store: Store,
+    pub(crate) replay: Replay,
     pub(crate) plumtree: Plumtree,
     pub(crate) pool_sync: PoolSync,
     pub(crate) ack_waiters: AckWaiters,
@@ -71,10 +71,6 @@ pub struct Node {
     pub(crate) broadcast_sync: BroadcastSync,
     pub(crate) presence: Presence,
     pub(crate) images: ImageSearch,
-    /// Whether the pool's file takes writes, as far as we know.
-    pub(crate) writable: bool,
-    /// Where the pool ended before the input that is being handled.
-    pub(crate) end_before: u64,
     /// What the runtime counts, as it last reported.
     pub(crate) runtime_counters: Vec<(&'static str, u64)>,
     /// Whether anybody wants to know of each transaction.
@@ -95,8 +91,8 @@ impl Node {
             access: AccessControl::default(),
             links: LinkTable::default(),
             membership: Slots::new(Partitions::new(config.session, now), Bootstrap::default()),
-            sync_set: SyncSet::of(pool.iter().copied()),
-            pool: PoolIndex::of(pool.into_iter().map(|(id, _)| id)),
+            store: Store::new(pool),
+            replay: Replay::default(),
             plumtree: Plumtree::default(),
             pool_sync: PoolSync::default(),
             ack_waiters: AckWaiters::default(),
@@ -104,8 +100,6 @@ impl Node {
             broadcast_sync: BroadcastSync::default(),
             presence: Presence::new(config.seed),
             images: ImageSearch::default(),
-            writable: true,
-            end_before: 0,
             runtime_counters: Vec::new(),
             tells_transactions: true,
             cx: Context::new(now, config, rng),
@@ -126,7 +120,7 @@ impl Node {
         debug_assert!(self.cx.is_drained(), "every output is taken before the next input is handled");
         self.cx.now = now;
         if !matches!(input, Input::QueueFull { .. }) {
-            self.end_before = self.pool.end();
+            self.replay.begin_input(&self.store);
         }
         match input {
             Input::Received { link, message } => self.on_received(now, link, message),
@@ -141,19 +135,16 @@ impl Node {
             Input::RuntimeCounters { counts } => self.runtime_counters = counts,
             Input::BytesWritten { bytes } => self.cx.counters.peers_sent_bytes += bytes,
             Input::ConnectionRefused { remote, reason } => self.on_refused(now, remote, &reason),
-            Input::QueueFull { link } => self.on_link_full(now, link),
-            Input::Replayed { link, position } => self.on_fed(now, link, position),
+            Input::QueueFull { link } => self.replay.on_queue_full(&mut self.cx, &mut self.links, link),
+            Input::Replayed { link, position } => self.on_replayed(link, position),
             Input::Pong { link } => self.on_pong(now, link),
             Input::ReadsPaused { link } => self.links.excuse(now, link),
             Input::DialFailed { address, error } => self.on_dial_failed(now, address, error),
             Input::Probed { link, address, identity } => self.on_probed(now, link, address, identity),
-            Input::StoreFailed { error } => self.on_store_failed(error),
-            Input::StoreRecovered => self.on_store_recovered(),
+            Input::StoreFailed { error } => self.store.on_write_failed(&mut self.cx, error),
+            Input::StoreRecovered => self.store.on_write_recovered(&mut self.cx),
             Input::PoolAdded { transactions } => self.on_found(now, transactions),
-            Input::PoolRemoved { ids } => {
-                let gone = self.pool.lost(&ids);
-                self.sync_set.lose(&gone);
-            }
+            Input::PoolRemoved { ids } => self.store.remove(&ids),
             Input::PeerCertified { link, certified } => self.on_certified(link, certified),
             Input::AccessChanged { access } => self.on_access(now, access),
             Input::ConnectionRejected { remote, reason } => self.on_turned_away(now, remote, &reason),
@@ -192,9 +183,9 @@ impl Node {
             max_peers: self.cx.config.max_peers,
             peers: self.peer_rows(now),
             known: self.book.others(),
-            pool: self.pool.stored_summary(),
-            writable: self.writable,
-            held: asked.iter().filter(|id| self.pool.has_stored(id)).count(),
+            pool: self.store.index().summary(),
+            writable: self.store.is_writable(),
+            held: asked.iter().filter(|id| self.store.index().is_stored(id)).count(),
             counters: {
                 let all = self.cx.counters.entries().chain(self.runtime_counters.iter().copied());
                 all.map(|(name, count)| (name.to_owned(), count)).collect()
@@ -235,7 +226,7 @@ impl Node {
     /// How many of these transactions are held. To be asked for a batch before it is handled one by one: tables of a million are in no cache, and looks into them that do
     /// not wait for each other take a fraction of the time.
     pub fn count_held(&self, ids: impl Iterator<Item = TransactionId>) -> usize {
-        ids.filter(|id| self.pool.holds(id)).count()
+        ids.filter(|id| self.store.index().holds(id)).count()
     }
 
     /// Whether a client or the application waits until the disk has something.
@@ -245,12 +236,12 @@ impl Node {
 
     /// How many bytes of accepted transactions wait for the disk. Above [`unstored_bytes`](limits::Limits::unstored_bytes) the shell stops reading.
     pub fn unstored_bytes(&self) -> usize {
-        self.pool.unstored_bytes()
+        self.store.index().unstored_bytes()
     }
 
     /// Whether the pool's file takes writes, as far as is known.
     pub fn is_writable(&self) -> bool {
-        self.writable
+        self.store.is_writable()
     }
 
     /// What was counted since the start.
@@ -442,5 +433,25 @@ impl Node {
 
     pub(crate) fn fault(&mut self, link: LinkId, text: &str) {
         self.offend(link, ViolationKind::Breach, text);
+    }
+
+    // Calls of gossip and sync.
+
+    fn on_replayed(&mut self, link: LinkId, position: u64) {
+        if self.replay.on_replayed(&mut self.cx, &mut self.links, &self.store, link, position) {
+            self.compare_pools(self.cx.now, link);
+            self.compare_broadcasts(self.cx.now, link);
+        }
+    }
+
+    /// Goes on with an exercise peer that lagged when its last link ended.
+    pub(crate) fn resume_plain(&mut self, now: Instant, link: LinkId, address: &PeerAddress) {
+        let Some(peer) = self.book.get_mut(address) else { return };
+        if peer.handshakes_only_until.is_some_and(|until| now < until) {
+            return;
+        }
+        if let Some(from) = peer.behind.take() {
+            self.replay.resume(&mut self.cx, &mut self.links, link, from);
+        }
     }
 }

@@ -146,6 +146,7 @@ impl Node {
             self.cx.timers.cancel(&timer);
         }
         self.drop_waiting(link);
+        self.replay.on_link_closed(link);
         self.pool_sync.forget_link(link);
         self.broadcast_sync.forget_link(link);
         self.forget_talk(link);

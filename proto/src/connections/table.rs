@@ -41,8 +41,6 @@ pub(crate) struct Link {
     pub(crate) role: Role,
     /// How transactions flow to the other end.
     pub(crate) flow: Delivery,
-    /// When a person was last told that it is behind.
-    pub(crate) told_behind: Option<Instant>,
     /// When the first transaction went out on it.
     pub(crate) first_payload: Option<Instant>,
     /// When the peer's word for new addresses is used up (a virtual clock, as in GCRA): `None` if it has not been used.
@@ -179,7 +177,6 @@ impl LinkTable {
             heard: now,
             role,
             flow: Delivery::Live,
-            told_behind: None,
             first_payload: None,
             word_used_until: None,
             acks_due: 0,

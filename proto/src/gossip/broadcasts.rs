@@ -5,7 +5,6 @@
 //! A frame that answers a comparison carries the broadcast's age, so that ten minutes are ten minutes in the whole network: what goes round by comparisons
 //! alone can not outlive what anybody remembers of it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
@@ -14,100 +13,17 @@ use crate::connections::table::Role;
 use crate::event::{Event, PeerName};
 use crate::id::LinkId;
 use crate::signature::Purpose;
+use crate::store::broadcast_store::{BroadcastStore, HeldBroadcast};
 use crate::transaction::Origin;
 use crate::wire::{Ack, AckStatus, Broadcast, BroadcastFrame, BroadcastId};
-use crate::{BroadcastReceipt, Lane, Node, Output, RequestId, limits};
+use crate::{BroadcastReceipt, Lane, Node, Output, RequestId};
 
 /// What is remembered of broadcasts.
 #[derive(Debug, Default)]
 pub(crate) struct Broadcasts {
-    /// Those of the last ten minutes. Its order reaches no output.
-    held: HashMap<BroadcastId, Held>,
-    /// The same, the oldest first.
-    by_age: BTreeMap<(Instant, BroadcastId), usize>,
-    bytes: usize,
-    seen: Seen,
+    pub(crate) store: BroadcastStore,
     /// How many this run has made.
     made: u64,
-}
-
-/// A broadcast that is kept.
-#[derive(Debug)]
-pub(crate) struct Held {
-    pub(crate) broadcast: Broadcast,
-    pub(crate) origin: Origin,
-    /// When it was new in the network, as far as we know.
-    pub(crate) born: Instant,
-    /// When it came here.
-    pub(crate) came: Instant,
-}
-
-impl Broadcasts {
-    pub(crate) fn has_seen(&self, id: &BroadcastId) -> bool {
-        self.seen.has(id)
-    }
-
-    pub(crate) fn get(&self, id: &BroadcastId) -> Option<&Held> {
-        self.held.get(id)
-    }
-
-    /// Those that are kept, in the order of their ids within their age.
-    pub(crate) fn held(&self) -> impl Iterator<Item = &Held> {
-        self.by_age.keys().filter_map(|(_, id)| self.held.get(id))
-    }
-
-    /// Keeps one that is new; what is too old or too much goes.
-    fn hold(&mut self, now: Instant, held: Held) {
-        let sealed = held.broadcast.seal.as_ref().map_or(0, |seal| seal.canonical.len());
-        let (id, bytes) = (held.broadcast.id, held.broadcast.message.len() + sealed);
-        self.seen.insert(now, id);
-        self.bytes += bytes;
-        self.by_age.insert((held.born, id), bytes);
-        self.held.insert(id, held);
-        while self.held.len() > limits::BROADCASTS || self.bytes > limits::BROADCASTS_BYTES {
-            self.drop_oldest();
-        }
-    }
-
-    /// Drops those that are older than ten minutes.
-    pub(crate) fn expire(&mut self, now: Instant) {
-        while let Some(((born, _), _)) = self.by_age.first_key_value()
-            && now.saturating_duration_since(*born) >= limits::BROADCAST_TTL
-        {
-            self.drop_oldest();
-        }
-    }
-
-    fn drop_oldest(&mut self) {
-        if let Some(((_, id), bytes)) = self.by_age.pop_first() {
-            self.bytes -= bytes;
-            self.held.remove(&id);
-        }
-    }
-}
-
-/// The ids that were seen, in two generations: each is remembered for [`limits::SEEN_TTL`] at least, and there are at most [`limits::SEEN`].
-#[derive(Debug, Default)]
-struct Seen {
-    young: HashSet<BroadcastId>,
-    old: HashSet<BroadcastId>,
-    /// When the young generation began.
-    since: Option<Instant>,
-}
-
-impl Seen {
-    fn has(&self, id: &BroadcastId) -> bool {
-        self.young.contains(id) || self.old.contains(id)
-    }
-
-    fn insert(&mut self, now: Instant, id: BroadcastId) {
-        let since = *self.since.get_or_insert(now);
-        if self.young.len() >= limits::SEEN / 2 || now.saturating_duration_since(since) >= limits::SEEN_TTL {
-            self.old = std::mem::take(&mut self.young);
-            self.since = Some(now);
-        }
-        self.young.insert(id);
-    }
 }
 
 impl Node {
@@ -123,7 +39,7 @@ impl Node {
             }
         };
         let id = broadcast.id;
-        if self.broadcasts.has_seen(&id) {
+        if self.broadcasts.store.has_seen(&id) {
             self.cx.counters.broadcasts_duplicate += 1;
             if full && synced.is_none() {
                 self.on_copy(now, link, &origin);
@@ -195,8 +111,9 @@ impl Node {
         } else {
             0
         };
-        self.broadcasts.hold(now, Held { broadcast: broadcast.clone(), origin: origin.clone(), born, came: now });
-        self.broadcasts.expire(now);
+        let held = HeldBroadcast { broadcast: broadcast.clone(), origin: origin.clone(), born, received: now };
+        self.broadcasts.store.insert(now, held);
+        self.broadcasts.store.expire(now);
         let by_client =
             from.and_then(|link| self.links.get(link)).is_some_and(|link| matches!(link.role, Role::Client));
         let ours = origin == Origin::Node(self.cx.config.node);

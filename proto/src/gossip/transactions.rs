@@ -66,7 +66,7 @@ impl Node {
             }
         };
         let id = transaction.id();
-        if self.pool.holds(&id) {
+        if self.store.index().holds(&id) {
             self.cx.counters.transactions_duplicate += 1;
             if ack {
                 self.answer_duplicate(link, id);
@@ -77,7 +77,7 @@ impl Node {
             }
             return;
         }
-        if let Err(reason) = self.has_room() {
+        if let Err(reason) = self.store.check_room(&self.cx.config.limits) {
             return self.refuse(link, id.to_string(), ack, reason);
         }
         let Some(open) = self.links.get(link) else { return };
@@ -104,10 +104,10 @@ impl Node {
     pub(crate) fn on_submit(&mut self, now: Instant, request: RequestId, transaction: Transaction) {
         let id = transaction.id();
         let origin = Origin::Node(self.cx.config.node);
-        let outcome = if self.pool.holds(&id) {
+        let outcome = if self.store.index().holds(&id) {
             self.cx.counters.transactions_duplicate += 1;
             Ok(Submission { id, links: 0, duplicate: true })
-        } else if let Err(reason) = self.has_room() {
+        } else if let Err(reason) = self.store.check_room(&self.cx.config.limits) {
             self.cx.counters.transactions_refused += 1;
             Err(reason)
         } else {
@@ -116,7 +116,7 @@ impl Node {
         };
         let taken = outcome.is_ok();
         self.cx.output(Output::Submitted { request, outcome });
-        if taken && self.pool.has_stored(&id) {
+        if taken && self.store.index().is_stored(&id) {
             self.cx.output(Output::SubmissionStored { request });
         } else if taken {
             self.wait(id, Asker::Request(request));
@@ -136,16 +136,12 @@ impl Node {
             link.brought += 1;
         }
         self.pool_sync.on_accepted(&transaction.id());
-        match &origin {
-            Some(origin) => {
-                self.sync_set.accept(now, transaction.id(), transaction.time());
-                self.plumtree.remember(transaction.id(), origin);
-                self.note_first_copy(now, origin, from);
-            }
-            None => self.sync_set.accept_old(transaction.id(), transaction.time()),
+        self.store.insert(now, transaction.clone(), origin.is_none());
+        if let Some(origin) = &origin {
+            self.plumtree.remember(transaction.id(), origin);
+            self.note_first_copy(now, origin, from);
         }
         let links = self.flood(now, &transaction, origin.as_ref(), from);
-        self.pool.accept(transaction.clone());
         if self.tells_transactions {
             self.cx.output(Output::Store { transaction: transaction.clone() });
             let peer = from.map(|link| self.links.name_of(link));
@@ -365,22 +361,6 @@ impl Node {
         }
     }
 
-    /// Whether one more transaction can be taken; else why not.
-    fn has_room(&self) -> Result<(), String> {
-        let limits = &self.cx.config.limits;
-        if self.pool.count() >= limits.pool_transactions {
-            Err(format!(
-                "the pool is full: it holds {} transactions, as many as POOL_TRANSACTIONS allows",
-                self.pool.count()
-            ))
-        } else if !self.writable && self.pool.unstored_bytes() >= limits.unstored_bytes {
-            Err("the disk takes no writes: free space on it, or make transactions.json writable, then send again"
-                .into())
-        } else {
-            Ok(())
-        }
-    }
-
     fn refuse(&mut self, link: LinkId, id: String, ack: bool, reason: String) {
         self.cx.counters.transactions_refused += 1;
         self.cx.notify(Event::TransactionRefused { peer: self.links.name_of(link), reason: reason.clone() });
@@ -390,7 +370,7 @@ impl Node {
     }
 
     fn answer_duplicate(&mut self, link: LinkId, id: TransactionId) {
-        if self.pool.has_stored(&id) {
+        if self.store.index().is_stored(&id) {
             self.send_ack(link, Ack { id: id.to_string(), status: AckStatus::Duplicate, reason: None, links: 0 });
         } else {
             self.wait(id, Asker::Client { link, status: AckStatus::Duplicate, links: 0 });
@@ -422,13 +402,13 @@ impl Node {
     /// The disk has these transactions: whoever waits for that is told.
     pub(crate) fn on_stored(&mut self, ids: Vec<TransactionId>) {
         for id in &ids {
-            self.pool.stored(*id);
+            self.store.mark_stored(*id);
             // Most batches answer nobody: then not even the map is asked.
             if self.ack_waiters.is_any() {
                 self.answer_askers(*id);
             }
         }
-        self.cx.notify(Event::Stored { ids, pool: self.pool.count() });
+        self.cx.notify(Event::Stored { ids, pool: self.store.index().count() });
     }
 
     fn answer_askers(&mut self, id: TransactionId) {
@@ -446,25 +426,14 @@ impl Node {
         }
     }
 
-    pub(crate) fn on_store_failed(&mut self, error: String) {
-        self.writable = false;
-        self.cx.notify(Event::StoreFailed { error });
-    }
-
-    pub(crate) fn on_store_recovered(&mut self) {
-        self.writable = true;
-        self.cx.notify(Event::StoreRecovered);
-    }
-
     /// Somebody else put transactions into our file: they are ours now, and the others get them too.
     pub(crate) fn on_found(&mut self, now: Instant, transactions: Vec<Transaction>) {
         let origin = Origin::Node(self.cx.config.node);
-        let new = self.pool.found(transactions.iter().map(Transaction::id));
+        let new = self.store.add_found(now, &transactions);
         for (transaction, is_new) in transactions.into_iter().zip(new) {
             if is_new {
                 self.cx.counters.transactions_accepted += 1;
                 self.pool_sync.on_accepted(&transaction.id());
-                self.sync_set.accept(now, transaction.id(), transaction.time());
                 let transaction = transaction.with_origin(&origin);
                 let links = self.flood(now, &transaction, Some(&origin), None);
                 self.cx.notify(Event::Transaction { transaction, origin: Some(origin.clone()), peer: None, links });
@@ -478,10 +447,5 @@ impl Node {
             askers.retain(|asker| !matches!(asker, Asker::Client { link, .. } if *link == gone));
             !askers.is_empty()
         });
-    }
-
-    /// A client does not read its answers.
-    pub(crate) fn on_client_full(&mut self, link: LinkId) {
-        self.links.close(&mut self.cx, link, close::POLICY, "you do not read your ACKs");
     }
 }

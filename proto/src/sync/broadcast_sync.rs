@@ -10,7 +10,7 @@ use negentropy::{Id, Negentropy, NegentropyStorageVector};
 
 use crate::connections::table::Link;
 use crate::id::LinkId;
-use crate::store::pool_index::SetDigest;
+use crate::store::set_digest::SetDigest;
 use crate::transaction::TransactionId;
 use crate::wire::{BroadcastFrame, BroadcastId, OtherSet, Step, Summary, SyncFrame, want_frame};
 use crate::{Lane, Node, limits};
@@ -48,7 +48,7 @@ impl BroadcastSync {
 impl Node {
     /// Tells a full peer what we keep, if it is anything.
     pub(crate) fn compare_broadcasts(&mut self, now: Instant, link: LinkId) {
-        self.broadcasts.expire(now);
+        self.broadcasts.store.expire(now);
         let catching_up = &mut self.broadcast_sync;
         catching_up.wanted.retain(|_, at| now.saturating_duration_since(*at) < WANT_PATIENCE);
         catching_up.open.retain(|_, (_, at)| now.saturating_duration_since(*at) < STEP_PATIENCE);
@@ -72,7 +72,7 @@ impl Node {
     /// What had its time to spread, with its time stamp in seconds.
     fn offered(&self, now: Instant) -> impl Iterator<Item = (BroadcastId, u64)> {
         let of_age = move |came: Instant| now.saturating_duration_since(came) >= OF_AGE;
-        self.broadcasts.held().filter(move |held| of_age(held.came)).map(|held| {
+        self.broadcasts.store.iter().filter(move |held| of_age(held.received)).map(|held| {
             // As in Rust's casts, what is below 0 or no number is 0, and what is too great the greatest.
             (held.broadcast.id, (held.broadcast.time as u64).min(u64::MAX - 1))
         })
@@ -92,7 +92,7 @@ impl Node {
         if self.links.get(link).and_then(Link::full).is_none() {
             return self.fault(link, "SYNC: only full peers compare broadcasts");
         }
-        self.broadcasts.expire(now);
+        self.broadcasts.store.expire(now);
         match frame {
             SyncFrame::Answer(step) => return self.on_answer_of_broadcasts(now, link, &step),
             _ if !self.may_ask(now, link) => {}
@@ -172,7 +172,7 @@ impl Node {
 
     fn want_broadcasts(&mut self, now: Instant, link: LinkId, mut ids: Vec<BroadcastId>) {
         let wanted = &mut self.broadcast_sync.wanted;
-        ids.retain(|id| !self.broadcasts.has_seen(id) && !wanted.contains_key(id));
+        ids.retain(|id| !self.broadcasts.store.has_seen(id) && !wanted.contains_key(id));
         ids.truncate(limits::BROADCASTS.saturating_sub(wanted.len()));
         wanted.extend(ids.iter().map(|id| (*id, now)));
         for some in ids.chunks(limits::WANT_IDS) {
@@ -186,9 +186,9 @@ impl Node {
         if self.links.get(link).and_then(Link::full).is_none() {
             return;
         }
-        self.broadcasts.expire(now);
+        self.broadcasts.store.expire(now);
         for id in ids {
-            let Some(held) = self.broadcasts.get(&BroadcastId(id.0)) else { continue };
+            let Some(held) = self.broadcasts.store.get(&BroadcastId(id.0)) else { continue };
             let frame = BroadcastFrame {
                 broadcast: held.broadcast.clone(),
                 origin: Some(held.origin.clone()),

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-use crate::connections::table::{Delivery, Link};
-use crate::event::Event;
+use crate::connections::table::Link;
 use crate::id::LinkId;
+use crate::store::replay::{stream_pool, sync_unstored};
 use crate::timers::Timer;
 use crate::transaction::{IdMap, IdSet, Origin, TransactionId};
 use crate::violation::ViolationKind;
@@ -156,8 +156,9 @@ impl Node {
     /// Tells a full peer what we offer; if that is not what it has, it reconciles with us.
     pub(crate) fn compare_pools(&mut self, now: Instant, link: LinkId) {
         if self.links.get(link).is_some_and(|link| link.full().is_some() && link.takes_transactions()) {
-            self.sync_set.ripen(now);
-            self.send_sync(link, SyncFrame::Summary(self.sync_set.summary()));
+            self.store.sync_set().settle(now);
+            let summary = self.store.sync_set().summary();
+            self.send_sync(link, SyncFrame::Summary(summary));
         }
     }
 
@@ -168,7 +169,7 @@ impl Node {
         self.pool_sync.interval = interval;
         self.pool_sync.expire_wants(now);
         self.pool_sync.open.retain(|_, open| now.saturating_duration_since(open.at) < STEP_PATIENCE);
-        self.sync_set.ripen(now);
+        self.store.sync_set().settle(now);
         self.tell_somebody(now);
         self.schedule_round(now);
     }
@@ -189,7 +190,7 @@ impl Node {
     /// Fetches what a random full peer has and we lack.
     pub(crate) fn fetch_from_somebody(&mut self, now: Instant) {
         if let Some(link) = self.somebody().filter(|link| !self.pool_sync.open.contains_key(link)) {
-            self.sync_set.ripen(now);
+            self.store.sync_set().settle(now);
             self.reconcile(now, link);
         }
     }
@@ -213,7 +214,7 @@ impl Node {
             _ if !self.may_ask(now, link) => {}
             SyncFrame::Summary(theirs) => return self.on_summary(now, link, &theirs, true),
             SyncFrame::Reply(theirs) => return self.on_summary(now, link, &theirs, false),
-            SyncFrame::Everything => return self.stream(link),
+            SyncFrame::Everything => return stream_pool(&mut self.cx, &mut self.links, &self.store, link),
             SyncFrame::Ask(step) => return self.on_ask(now, link, &step),
         }
         self.fault(link, "SYNC: it asks more often than any comparison needs");
@@ -221,8 +222,8 @@ impl Node {
 
     /// A peer told what it offers. Whoever lacks something fetches it: nobody is sent what it did not ask for, and of all neighbours only one is asked.
     fn on_summary(&mut self, now: Instant, link: LinkId, theirs: &Summary, asked: bool) {
-        self.sync_set.ripen(now);
-        let ours = self.sync_set.summary();
+        self.store.sync_set().settle(now);
+        let ours = self.store.sync_set().summary();
         if ours == *theirs {
             self.pool_sync.deferred.remove(&link);
             return;
@@ -236,7 +237,7 @@ impl Node {
         }
         self.cx.counters.sync_rounds_differed += 1;
         // What we refused we have seen: it is no reason to ask for everything.
-        let held = self.pool.count() + self.pool_sync.refused.len() as u64;
+        let held = self.store.index().count() + self.pool_sync.refused.len() as u64;
         // Whoever offers less goes first: most often it lacks all that differs, and then one comparison is enough. If pools still differ the next time, we lack
         // something as well, or the other side fetches nothing: its pool may be full.
         if theirs.count < offered && self.pool_sync.deferred.insert(link) {
@@ -259,22 +260,9 @@ impl Node {
         }
     }
 
-    /// Sends a peer the whole pool.
-    fn stream(&mut self, link: LinkId) {
-        let (until, ours) = (self.pool.end(), self.pool.count());
-        let Some(open) = self.links.get_mut(link) else { return };
-        if open.flow != Delivery::Live || ours == 0 {
-            return;
-        }
-        open.flow = Delivery::Syncing { missed: false };
-        self.cx.output(Output::Replay { link, from: 0, until: Some(until), synced: true });
-        self.push_waiting(link, |_| true);
-        self.cx.notify(Event::Replaying { peer: self.links.name_of(link), ours });
-    }
-
     /// Begins a reconciliation.
     fn reconcile(&mut self, now: Instant, link: LinkId) {
-        let Ok(message) = super::negentropy::begin(self.sync_set.items()) else {
+        let Ok(message) = super::negentropy::begin(self.store.sync_set().items()) else {
             return self.links.log_fault(&mut self.cx, link, "a reconciliation could not begin".into());
         };
         self.pool_sync.last_number += 1;
@@ -295,8 +283,8 @@ impl Node {
     }
 
     fn on_ask(&mut self, now: Instant, link: LinkId, step: &Step) {
-        self.sync_set.ripen(now);
-        match super::negentropy::answer(self.sync_set.items(), &step.message) {
+        self.store.sync_set().settle(now);
+        match super::negentropy::answer(self.store.sync_set().items(), &step.message) {
             Ok(message) => self.send_sync(link, SyncFrame::Answer(Step { number: step.number, message })),
             Err(error) => self.fault(link, &format!("SYNC: {error}")),
         }
@@ -308,7 +296,7 @@ impl Node {
             return self.offend(link, ViolationKind::Unsolicited, "SYNC: nobody asked, or too long ago; ignored");
         };
         let (mut have, mut need) = (Vec::new(), Vec::new());
-        let next = super::negentropy::conclude(self.sync_set.items(), &step.message, &mut have, &mut need);
+        let next = super::negentropy::conclude(self.store.sync_set().items(), &step.message, &mut have, &mut need);
         // What the other side lacks it finds by itself, when it is told of our summary.
         open.found += need.len();
         open.at = now;
@@ -321,7 +309,7 @@ impl Node {
             ids
         };
         self.want(now, link, sorted(need));
-        let many = MANY.max(usize::try_from(self.pool.count() / 4).unwrap_or(usize::MAX));
+        let many = MANY.max(usize::try_from(self.store.index().count() / 4).unwrap_or(usize::MAX));
         match next {
             Ok(Some(_)) if found > many => {
                 self.pool_sync.open.remove(&link);
@@ -343,7 +331,7 @@ impl Node {
         self.pool_sync.expire_wants(now);
         ids.retain(|id| !self.pool_sync.has_refused(id));
         let PoolSync { wanted, let_down, .. } = &mut self.pool_sync;
-        ids.retain(|id| !self.pool.holds(id) && !wanted.contains_key(id));
+        ids.retain(|id| !self.store.index().holds(id) && !wanted.contains_key(id));
         let of_link = wanted.values().filter(|(of, _)| *of == link).count();
         ids.truncate(WANTED.saturating_sub(of_link));
         if !let_down.contains_key(&link) {
@@ -370,12 +358,15 @@ impl Node {
         for origin in origins {
             self.plumtree.unprune(&origin, link);
         }
-        let waiting: BTreeSet<TransactionId> =
-            ids.iter().copied().filter(|id| self.pool.holds(id) && !self.pool.has_stored(id)).collect();
+        let waiting: BTreeSet<TransactionId> = ids
+            .iter()
+            .copied()
+            .filter(|id| self.store.index().holds(id) && !self.store.index().is_stored(id))
+            .collect();
         if !waiting.is_empty() {
-            self.push_waiting(link, |id| waiting.contains(id));
+            sync_unstored(&mut self.cx, &self.store, link, |id| waiting.contains(id));
         }
-        let mut positions: Vec<u64> = ids.iter().filter_map(|id| self.pool.position(id)).collect();
+        let mut positions: Vec<u64> = ids.iter().filter_map(|id| self.store.index().position(id)).collect();
         positions.sort_unstable();
         positions.dedup();
         if !positions.is_empty() {

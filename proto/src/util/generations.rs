@@ -1,7 +1,8 @@
 //! A map that is bounded by two generations: what was not used for a whole generation is forgotten.
 //!
-//! A full young generation becomes the old one, and the old one is dropped at once. So the bound costs neither a
-//! list of ages nor a search for the oldest, and each entry is kept for one generation at least.
+//! A full young generation becomes the old one, and the old one is dropped at once. So the bound
+//! costs neither a list of ages nor a search for the oldest, and each entry is kept for one
+//! generation at least.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -28,7 +29,8 @@ impl<K: Eq + Hash, V> Generations<K, V> {
         Self { young, old, size, lifetime: Duration::MAX, since: None }
     }
 
-    /// Ends a generation after this time as well. An entry is kept for as long at least, unless too many come.
+    /// Ends a generation after this time as well. An entry is kept for as long at least, unless too
+    /// many come.
     #[must_use]
     pub fn with_lifetime(self, lifetime: Duration) -> Self {
         Self { lifetime, ..self }
@@ -69,7 +71,8 @@ impl<K: Eq + Hash, V> Generations<K, V> {
         self.young.insert(key, value);
     }
 
-    /// Returns the value of a key, which moves to the young generation; the default if it is not held.
+    /// Returns the value of a key, which moves to the young generation; the default if it is not
+    /// held.
     pub fn entry(&mut self, now: Instant, key: &K) -> &mut V
     where
         K: Clone,

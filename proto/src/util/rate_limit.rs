@@ -1,7 +1,9 @@
-//! Rate limiting by the generic cell rate algorithm (GCRA, ITU-T I.371): one instant instead of a bucket and a timer.
+//! Rate limiting by the generic cell rate algorithm (GCRA, ITU-T I.371): one instant instead of a
+//! bucket and a timer.
 //!
-//! The instant is the *theoretical arrival time*: until then the time is used up by what was spent. Spending moves
-//! it on by a cost. It may run ahead of now by the burst, so `burst / cost` units are allowed at once.
+//! The instant is the *theoretical arrival time*: until then the time is used up by what was spent.
+//! Spending moves it on by a cost. It may run ahead of now by the burst, so `burst / cost` units
+//! are allowed at once.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -36,7 +38,8 @@ impl RateLimit {
         arrival.checked_sub(burst).map_or(now, |allowed| allowed.max(now))
     }
 
-    /// Forgives what is spent ahead of `now` by more than `most`: what was reserved and is not used.
+    /// Forgives what is spent ahead of `now` by more than `most`: what was reserved and is not
+    /// used.
     pub fn forgive(&mut self, now: Instant, most: Duration) {
         self.arrival = self.arrival.map(|arrival| arrival.min(now + most));
     }
@@ -46,8 +49,8 @@ impl RateLimit {
     }
 }
 
-/// A rate limit for each key, all with the same cost and burst. A key takes room from its first use until it is
-/// removed.
+/// A rate limit for each key, all with the same cost and burst. A key takes room from its first use
+/// until it is removed.
 #[derive(Debug)]
 pub struct RateLimits<K> {
     cost: Duration,
