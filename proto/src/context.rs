@@ -3,12 +3,15 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use rand::RngExt;
 use rand::rngs::SmallRng;
 
+use crate::address::PeerAddress;
 use crate::counters::Counters;
 use crate::event::Event;
 use crate::frame::Frame;
 use crate::id::LinkId;
+use crate::internal_event::InternalEvent;
 use crate::io::{Config, Lane, Output};
 use crate::timers::Timers;
 
@@ -27,6 +30,7 @@ pub(crate) struct Context {
     /// Whether the node shuts down: nothing new is begun.
     pub(crate) shutting_down: bool,
     outbox: VecDeque<Output>,
+    internal: VecDeque<InternalEvent>,
     /// When a person was last warned of a peer.
     warned: Option<Instant>,
 }
@@ -41,6 +45,7 @@ impl Context {
             timers: Timers::default(),
             shutting_down: false,
             outbox: VecDeque::new(),
+            internal: VecDeque::new(),
             warned: None,
         }
     }
@@ -60,6 +65,16 @@ impl Context {
         self.outbox.is_empty()
     }
 
+    /// Raises an event for a higher layer.
+    pub(crate) fn raise(&mut self, event: InternalEvent) {
+        self.internal.push_back(event);
+    }
+
+    /// Takes the oldest event that was raised.
+    pub(crate) fn poll_internal(&mut self) -> Option<InternalEvent> {
+        self.internal.pop_front()
+    }
+
     /// Queues a frame on links.
     pub(crate) fn send(&mut self, links: Vec<LinkId>, frame: Frame, lane: Lane) {
         self.output(Output::Send { links, frame, lane });
@@ -68,6 +83,11 @@ impl Context {
     /// Reports an event to the application and the log.
     pub(crate) fn notify(&mut self, event: Event) {
         self.output(Output::Notify(event));
+    }
+
+    /// Draws one of these addresses.
+    pub(crate) fn pick(&mut self, choice: &[PeerAddress]) -> Option<PeerAddress> {
+        (!choice.is_empty()).then(|| choice[self.rng.random_range(0..choice.len())].clone())
     }
 
     /// Returns whether a person may be warned of a peer now, and notes that it happens.

@@ -198,10 +198,14 @@ impl Node {
         }
         let Some(route) = self.images.routes.get(&found.id) else {
             self.cx.counters.founds_unsolicited += 1;
-            return self.links.log_fault(&mut self.cx, link, "FOUND: nobody asked for it; dropped".into());
+            return self.connections.links.log_fault(&mut self.cx, link, "FOUND: nobody asked for it; dropped".into());
         };
-        let Some(scope) =
-            self.links.get(link).map(|link| link.scope).filter(|scope| scope.may_tell(found.address.scope()))
+        let Some(scope) = self
+            .connections
+            .links
+            .get(link)
+            .map(|link| link.scope)
+            .filter(|scope| scope.may_tell(found.address.scope()))
         else {
             self.cx.counters.addresses_out_of_scope += 1;
             return;
@@ -233,7 +237,7 @@ impl Node {
     fn answer_search(&mut self, now: Instant, found: &Found, from: Option<LinkId>) -> bool {
         let route = self.images.routes.get_mut(&found.id).filter(|route| route.answers > 0);
         let target = route.as_ref().and_then(|route| route.link).filter(|to| Some(*to) != from);
-        let link = target.and_then(|to| self.links.get(to)).filter(|open| {
+        let link = target.and_then(|to| self.connections.links.get(to)).filter(|open| {
             // Whom our own address leads to itself, or nowhere, is told nothing.
             open.takes_transactions() && open.full().is_some() && open.scope.may_tell(found.address.scope())
         });
@@ -255,7 +259,7 @@ impl Node {
 
     /// Images are a matter of full peers that have a place here.
     fn may_talk_of_images(&mut self, link: LinkId, kind: &str) -> bool {
-        match self.links.get(link).map(|link| &link.role) {
+        match self.connections.links.get(link).map(|link| &link.role) {
             Some(Role::Native(_)) => true,
             // Not yet, or not any more: no fault of theirs.
             None | Some(Role::AwaitingAdmission(_) | Role::Standby(_)) => false,
@@ -269,8 +273,10 @@ impl Node {
     /// A link to each full peer, except the node behind one of them.
     fn links_to_full_peers(&self, except: Option<LinkId>) -> Vec<LinkId> {
         let mut nodes = BTreeSet::new();
-        nodes.extend(except.and_then(|link| self.links.get(link)).and_then(|link| link.full()).map(|peer| peer.id));
-        let ready = self.links.iter().filter(|(_, link)| link.takes_transactions());
+        nodes.extend(
+            except.and_then(|link| self.connections.links.get(link)).and_then(|link| link.full()).map(|peer| peer.id),
+        );
+        let ready = self.connections.links.iter().filter(|(_, link)| link.takes_transactions());
         // Of two links to one node the older comes first.
         ready.filter_map(|(id, link)| link.full().filter(|peer| nodes.insert(peer.id)).map(|_| id)).collect()
     }

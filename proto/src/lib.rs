@@ -16,9 +16,12 @@ pub mod wire;
 
 mod connections;
 mod context;
+mod exercise;
 mod gossip;
 mod image_search;
+mod internal_event;
 mod io;
+mod ip_prefix;
 mod membership;
 mod node;
 mod peers;

@@ -13,29 +13,32 @@
 //! [`Node`] is driven by three calls and owns all state; `transport/` drives it on sockets, the simulator in virtual time. Time and randomness come in as
 //! arguments, and no map whose order is random reaches an output: equal inputs give equal outputs.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use crate::address::{PeerAddress, Scope};
-use crate::connections::table::{Link, LinkTable, Role};
+use crate::connections::Connections;
+use crate::connections::table::{Link, Role};
 use crate::context::Context;
 use crate::counters::Counters;
+use crate::event::Event;
+use crate::exercise;
 use crate::gossip::broadcasts::Broadcasts;
 use crate::gossip::plumtree::Plumtree;
 use crate::gossip::transactions::AckWaiters;
-use crate::id::{LinkId, NodeId};
+use crate::id::{LinkId, NodeId, UpgradeIdentity};
 use crate::image_search::ImageSearch;
-use crate::io::{Config, Input, Lane, Output};
-use crate::membership::bootstrap::Bootstrap;
-use crate::membership::partitions::Partitions;
-use crate::membership::slots::Slots;
-use crate::peers::access::AccessControl;
-use crate::peers::address_book::{AddressBook, AddressSource, AddressState};
-use crate::peers::dialer::Dialer;
-use crate::peers::lan_discovery::LanDiscovery;
-use crate::peers::reputation::Reputation;
+use crate::internal_event::{DialOutcome, InternalEvent};
+use crate::io::{Config, Direction, Input, Lane, Output};
+use crate::ip_prefix::IpPrefix;
+use crate::membership::Membership;
+use crate::peers::Peers;
+use crate::peers::access::Certified;
+use crate::peers::address_book::{AddressSource, AddressState};
+use crate::peers::dialer::Due;
 use crate::presence::announcer::Presence;
 use crate::store::Store;
 use crate::store::replay::Replay;
@@ -55,13 +58,9 @@ use crate::wire::{Malformed, Message, OtherSet, Status, StatusFrame};
 pub struct Node {
     pub(crate) cx: Context,
     pub(crate) started: Instant,
-    pub(crate) book: AddressBook,
-    pub(crate) dialer: Dialer,
-    pub(crate) lan: LanDiscovery,
-    pub(crate) reputation: Reputation,
-    pub(crate) access: AccessControl,
-    pub(crate) links: LinkTable,
-    pub(crate) membership: Slots,
+    pub(crate) peers: Peers,
+    pub(crate) connections: Connections,
+    pub(crate) membership: Membership,
     pub(crate) store: Store,
     pub(crate) replay: Replay,
     pub(crate) plumtree: Plumtree,
@@ -82,15 +81,12 @@ impl Node {
     /// dials are due at once.
     pub fn new(now: Instant, config: Config, pool: Vec<(TransactionId, u64)>) -> Self {
         let rng = SmallRng::seed_from_u64(config.seed);
+        let cx = Context::new(now, config, rng);
         let mut protocol = Self {
             started: now,
-            book: AddressBook::default(),
-            dialer: Dialer::default(),
-            lan: LanDiscovery::default(),
-            reputation: Reputation::default(),
-            access: AccessControl::default(),
-            links: LinkTable::default(),
-            membership: Slots::new(Partitions::new(config.session, now), Bootstrap::default()),
+            peers: Peers::default(),
+            connections: Connections::default(),
+            membership: Membership::new(&cx),
             store: Store::new(pool),
             replay: Replay::default(),
             plumtree: Plumtree::default(),
@@ -98,19 +94,19 @@ impl Node {
             ack_waiters: AckWaiters::default(),
             broadcasts: Broadcasts::default(),
             broadcast_sync: BroadcastSync::default(),
-            presence: Presence::new(config.seed),
+            presence: Presence::new(cx.config.seed),
             images: ImageSearch::default(),
             runtime_counters: Vec::new(),
             tells_transactions: true,
-            cx: Context::new(now, config, rng),
+            cx,
         };
         let (me, known) = (protocol.cx.config.address.clone(), protocol.cx.config.known_peers.clone());
-        protocol.book.add(&me, AddressSource::Known, now, &protocol.cx.config.limits);
-        protocol.book.set_state(&me, AddressState::Myself);
+        protocol.peers.book.add(&me, AddressSource::Known, now, &protocol.cx.config.limits);
+        protocol.peers.book.set_state(&me, AddressState::Myself);
         for address in known {
-            protocol.book.add(&address, AddressSource::Known, now, &protocol.cx.config.limits);
+            protocol.peers.book.add(&address, AddressSource::Known, now, &protocol.cx.config.limits);
         }
-        protocol.begin(now);
+        protocol.membership.begin(&mut protocol.cx, &mut protocol.peers);
         protocol.schedule_round(now);
         protocol
     }
@@ -128,35 +124,208 @@ impl Node {
             Input::Stored { ids } => self.on_stored(ids),
             Input::Submit { request, transaction } => self.on_submit(now, request, transaction),
             Input::Broadcast { request, message, time } => self.on_own_broadcast(now, request, message, time),
-            Input::LinkOpened { link, remote, direction } => self.on_link_opened(now, link, remote, direction),
+            Input::LinkOpened { link, remote, direction } => self.on_link_opened(link, remote, direction),
             Input::LinkClosed { link, cause } => self.on_link_closed(now, link, cause),
-            Input::ProtocolError { link, what } => self.on_broke(link, &what),
+            Input::ProtocolError { link, what } => {
+                self.connections.on_protocol_error(&mut self.cx, &mut self.peers, link, &what);
+            }
             Input::TaskPanicked => self.cx.counters.tasks_panicked += 1,
             Input::RuntimeCounters { counts } => self.runtime_counters = counts,
             Input::BytesWritten { bytes } => self.cx.counters.peers_sent_bytes += bytes,
-            Input::ConnectionRefused { remote, reason } => self.on_refused(now, remote, &reason),
-            Input::QueueFull { link } => self.replay.on_queue_full(&mut self.cx, &mut self.links, link),
+            Input::ConnectionRefused { remote, reason } => {
+                self.cx.counters.connections_refused += 1;
+                self.peers.refusals.log(&mut self.cx, IpPrefix::subscriber(remote), &reason);
+            }
+            Input::QueueFull { link } => self.replay.on_queue_full(&mut self.cx, &mut self.connections.links, link),
             Input::Replayed { link, position } => self.on_replayed(link, position),
-            Input::Pong { link } => self.on_pong(now, link),
-            Input::ReadsPaused { link } => self.links.excuse(now, link),
-            Input::DialFailed { address, error } => self.on_dial_failed(now, address, error),
-            Input::Probed { link, address, identity } => self.on_probed(now, link, address, identity),
+            Input::Pong { link } => self.connections.on_pong(&mut self.cx, &mut self.peers, link),
+            Input::ReadsPaused { link } => self.connections.links.excuse(now, link),
+            Input::DialFailed { address, error } => self.on_dial_failed(address, error),
+            Input::Probed { link, address, identity } => self.on_probed(link, &address, identity),
             Input::StoreFailed { error } => self.store.on_write_failed(&mut self.cx, error),
             Input::StoreRecovered => self.store.on_write_recovered(&mut self.cx),
             Input::PoolAdded { transactions } => self.on_found(now, transactions),
             Input::PoolRemoved { ids } => self.store.remove(&ids),
-            Input::PeerCertified { link, certified } => self.on_certified(link, certified),
-            Input::AccessChanged { access } => self.on_access(now, access),
-            Input::ConnectionRejected { remote, reason } => self.on_turned_away(now, remote, &reason),
+            Input::PeerCertified { link, certified } => self.peers.access.certify(link, certified),
+            Input::AccessChanged { access } => {
+                self.connections.on_access_changed(&mut self.cx, &mut self.peers, access);
+            }
+            Input::ConnectionRejected { remote, reason } => {
+                self.peers.access.log_connection(&mut self.cx, remote, &reason);
+            }
             Input::ImageSearch { search, name } => self.on_search(now, search, name),
             Input::ImageSearchDone { search } => self.on_search_done(search),
             Input::LocalImages { search, images } => self.on_looked_up(now, search, images),
-            Input::DiscoveryStarted => self.on_discovering(now),
-            Input::RecordDiscovered { record, scope } => self.on_discovered(now, record, scope),
-            Input::RecordExpired { session } => self.on_undiscovered(session),
+            Input::DiscoveryStarted => {
+                let free = self.free_slots();
+                self.peers.lan.on_started(&mut self.cx, free);
+            }
+            Input::RecordDiscovered { record, scope } => {
+                let linked = self.connections.links.native_ids();
+                let Peers { book, lan, .. } = &mut self.peers;
+                if lan.on_discovered(&mut self.cx, book, &linked, record, scope) {
+                    self.look_through_records();
+                }
+            }
+            Input::RecordExpired { session } => self.peers.lan.on_expired(&mut self.cx, session),
             Input::Timeout => self.on_timeout(now),
             Input::Shutdown => self.on_shutdown(),
         }
+        self.drain();
+    }
+
+    /// Hands on what components raised, until there is nothing more.
+    fn drain(&mut self) {
+        while let Some(event) = self.cx.poll_internal() {
+            self.on_internal(event);
+        }
+    }
+
+    fn on_internal(&mut self, event: InternalEvent) {
+        let now = self.cx.now;
+        let Self { cx, peers, connections, membership, .. } = self;
+        match event {
+            InternalEvent::AddressIdle(address) => membership.on_ready(cx, peers, connections, &address),
+            InternalEvent::DialEnded { address, reason, outcome } => {
+                membership.on_dial_ended(cx, peers, connections, &address, reason, outcome);
+            }
+            InternalEvent::ExerciseDialled { link, address, reason, redirects } => {
+                if membership.on_exercise_dialled(cx, peers, connections, link, reason, redirects) {
+                    self.connections.send_handshake(&mut self.cx, link);
+                    self.resume_plain(now, link, &address);
+                    self.connections.notify_up(&mut self.cx, link);
+                    self.connections.pass_on_exercise(&mut self.cx, &address);
+                }
+            }
+            InternalEvent::NativeDialled { link, reason } => {
+                membership.use_dialled(cx, peers, connections, link, reason);
+            }
+            InternalEvent::StandbyFreed(link) => membership.admit_standby(cx, peers, connections, link),
+            InternalEvent::Introduced { link, node, addresses } => {
+                membership.on_introduced(cx, peers, connections, link, &node, addresses);
+            }
+            InternalEvent::ExerciseIntroduced { link, addresses } => {
+                membership.on_exercise_introduced(cx, peers, connections, link, &addresses);
+            }
+            InternalEvent::NeighborUp(link) => {
+                connections.notify_up(cx, link);
+                membership.on_place(cx, peers, connections, link);
+                self.on_neighbor_up(now, link);
+            }
+            InternalEvent::AddressesLearned { link, addresses } => {
+                membership.learn(cx, peers, connections, link, &addresses);
+            }
+        }
+    }
+
+    /// Begins to compare with a new neighbor, and introduces ourselves.
+    fn on_neighbor_up(&mut self, now: Instant, link: LinkId) {
+        let Some(id) = self.connections.links.get(link).and_then(Link::full).map(|peer| peer.id) else { return };
+        // One side begins; if the pools differ the other answers in kind.
+        if self.cx.config.node < id {
+            self.compare_pools(now, link);
+        }
+        self.compare_broadcasts(now, link);
+        self.introduce_ourselves(now, link);
+    }
+
+    fn on_link_opened(&mut self, link: LinkId, remote: IpAddr, direction: Direction) {
+        let Self { cx, peers, connections, membership, .. } = self;
+        match direction {
+            Direction::Accepted => connections.on_accepted(cx, peers, link, remote),
+            Direction::Dialled { address, identity } => {
+                let admits_exercise = membership.takes_plain(cx, connections);
+                connections.on_dialled(cx, peers, link, (remote, address), identity, admits_exercise);
+                self.drain();
+                self.connections.after_dialled(&mut self.cx, &mut self.peers, link);
+                self.dial_next();
+            }
+        }
+        if self.cx.shutting_down {
+            self.connections.links.close(&mut self.cx, link, close::GOING_AWAY, "this node is shutting down");
+        }
+    }
+
+    fn on_link_closed(&mut self, now: Instant, link: LinkId, cause: String) {
+        let Some(closed) = self.connections.on_closed(&mut self.cx, &mut self.peers, link) else { return };
+        let answered = self.membership.was_answered(link);
+        self.drop_waiting(link);
+        self.replay.on_link_closed(link);
+        self.pool_sync.forget_link(link);
+        self.broadcast_sync.forget_link(link);
+        self.forget_talk(link);
+        self.images.forget_link(link);
+        let orphans = self.plumtree.forget_link(link);
+        self.regrow(now, &orphans, None);
+        exercise::on_link_closed(&mut self.cx, &mut self.peers.book, &closed.link);
+        let Self { cx, peers, connections, membership, .. } = self;
+        membership.release_addresses(cx, peers, &closed, answered);
+        match (closed.heir, closed.standby) {
+            (Some(heir), _) => self.compare_pools(now, heir),
+            (None, Some(standby)) => membership.admit_standby(cx, peers, connections, standby),
+            (None, None) => {}
+        }
+        if closed.heir.is_none() {
+            self.connections.notify_down(&mut self.cx, &closed.link, cause.clone());
+            if closed.link.is_peer() {
+                self.presence_changed(now);
+            }
+        }
+        let Self { cx, peers, connections, membership, .. } = self;
+        membership.after_link(cx, peers, connections, &closed.link, closed.reason.as_ref(), answered, &cause);
+    }
+
+    fn on_dial_failed(&mut self, address: PeerAddress, error: String) {
+        let Self { cx, peers, .. } = self;
+        cx.counters.dials_failed += 1;
+        let retry_in = peers.book.back_off(cx, &address);
+        cx.notify(Event::DialFailed { address: address.clone(), error: error.clone(), retry_in });
+        self.dial_next();
+        let reason = self.peers.dialer.take_reason(&address);
+        let Self { cx, peers, connections, membership, .. } = self;
+        membership.on_dial_ended(cx, peers, connections, &address, reason, DialOutcome::Failed(error));
+    }
+
+    fn on_probed(&mut self, link: LinkId, address: &PeerAddress, identity: Option<UpgradeIdentity>) {
+        let Self { cx, peers, connections, membership, .. } = self;
+        if !membership.on_guest_probed(cx, peers, connections, link, address, identity) {
+            connections.on_probed(cx, peers, link, address, identity);
+        }
+        self.drain();
+        self.dial_next();
+    }
+
+    /// Begins the next dials after one under way has ended.
+    fn dial_next(&mut self) {
+        let Peers { book, dialer, reputation, .. } = &mut self.peers;
+        let connections = &self.connections;
+        dialer.on_dial_ended(&mut self.cx, book, reputation, &|link| connections.is_unverified(link));
+    }
+
+    fn on_dial_due(&mut self, address: PeerAddress) {
+        let Peers { book, dialer, reputation, .. } = &mut self.peers;
+        let connections = &self.connections;
+        let unverified = |link| connections.is_unverified(link);
+        if dialer.on_due(&mut self.cx, book, reputation, &unverified, address.clone()) == Due::Idle {
+            self.cx.raise(InternalEvent::AddressIdle(address));
+        }
+    }
+
+    fn look_through_records(&mut self) {
+        let linked = self.connections.links.native_ids();
+        let Peers { book, lan, .. } = &mut self.peers;
+        if lan.look_through(&mut self.cx, book, &linked) {
+            self.seek();
+        }
+    }
+
+    fn seek(&mut self) {
+        let Self { cx, peers, connections, membership, .. } = self;
+        membership.seek(cx, peers, connections);
+    }
+
+    fn free_slots(&self) -> Option<u32> {
+        self.membership.places_free(&self.cx, &self.connections)
     }
 
     /// The next order.
@@ -179,10 +348,10 @@ impl Node {
             address: self.cx.config.address.to_string(),
             uptime: now.saturating_duration_since(self.started).as_secs(),
             connected: self.linked_names(),
-            attempting: self.book.attempting().map(ToString::to_string).collect(),
+            attempting: self.peers.book.attempting().map(ToString::to_string).collect(),
             max_peers: self.cx.config.max_peers,
             peers: self.peer_rows(now),
-            known: self.book.others(),
+            known: self.peers.book.others(),
             pool: self.store.index().summary(),
             writable: self.store.is_writable(),
             held: asked.iter().filter(|id| self.store.index().is_stored(id)).count(),
@@ -195,18 +364,18 @@ impl Node {
 
     /// The addresses that are being dialled, and those that lead to the other end of an open link: disjoint, and never our own.
     pub fn addresses(&self) -> (Vec<PeerAddress>, Vec<PeerAddress>) {
-        let connected = self.book.connected().map(|(address, _)| address.clone());
-        (self.book.attempting().cloned().collect(), connected.collect())
+        let connected = self.peers.book.connected().map(|(address, _)| address.clone());
+        (self.peers.book.attempting().cloned().collect(), connected.collect())
     }
 
     /// How many nodes we are linked to: each full peer once, each plain peer once.
     pub fn linked_peers(&self) -> usize {
-        self.links.peers()
+        self.connections.links.peers()
     }
 
     /// The full peers that we are linked to, each once, in the order of their ids.
     pub fn linked_nodes(&self) -> Vec<NodeId> {
-        let open = self.links.iter().filter(|(_, link)| link.takes_transactions());
+        let open = self.connections.links.iter().filter(|(_, link)| link.takes_transactions());
         let nodes: std::collections::BTreeSet<NodeId> =
             open.filter_map(|(_, link)| link.full()).map(|peer| peer.id).collect();
         nodes.into_iter().collect()
@@ -214,7 +383,7 @@ impl Node {
 
     /// To how many full peers a link leads that we dialled.
     pub fn dialled_nodes(&self) -> usize {
-        self.places_dialled()
+        self.membership.places_dialled(&self.connections)
     }
 
     /// Whether [`Event::Transaction`] is told of what peers and the application bring, from now on; at first it is. In a busy node it is nearly all that is told, and
@@ -250,19 +419,24 @@ impl Node {
     }
 
     pub(crate) fn on_received(&mut self, now: Instant, link: LinkId, message: Result<Message, Malformed>) {
-        if self.links.get(link).is_none_or(|link| link.closing) {
+        if self.connections.links.get(link).is_none_or(|link| link.closing) {
             return;
         }
-        self.links.hear(now, link);
-        if !matches!(message, Ok(Message::Handshake(_))) && self.refuses_client(now, link) {
+        self.connections.links.hear(now, link);
+        if !matches!(message, Ok(Message::Handshake(_)))
+            && self.connections.refuse_client(&mut self.cx, &mut self.peers, link)
+        {
             return;
         }
         match message {
-            Ok(Message::Transaction(_)) if self.is_guest(link) => {
-                self.fault(link, "TRANSACTION: you have no place here yet");
+            Ok(Message::Transaction(_)) if self.is_pending(link) => {
+                self.fault(link, "TRANSACTION: you have no slot here yet");
             }
             Ok(Message::Transaction(delivery)) => self.on_transaction(now, link, delivery),
-            Ok(Message::Handshake(handshake)) => self.on_handshake(now, link, handshake),
+            Ok(Message::Handshake(handshake)) => {
+                let result = self.connections.on_handshake(&mut self.cx, &mut self.peers, link, handshake);
+                self.judge(link, result);
+            }
             Ok(Message::Sync(frame)) => self.on_sync(now, link, frame),
             Ok(Message::SyncOther(OtherSet::Broadcasts, frame)) => self.on_sync_broadcasts(now, link, frame),
             Ok(Message::SyncOther(OtherSet::Nodes, frame)) => self.on_sync_nodes(now, link, &frame),
@@ -275,10 +449,22 @@ impl Node {
             }
             Ok(Message::Prune(origins)) => self.on_prune(link, &origins),
             Ok(Message::Graft(origins)) => self.on_graft(now, link, &origins),
-            Ok(Message::Join(join)) => self.on_join(now, link, &join),
-            Ok(Message::Peers(sample)) => self.on_peers(now, link, sample),
-            Ok(Message::Declined(declined)) => self.on_declined(now, link, &declined),
-            Ok(Message::Beacon(beacon)) => self.on_beacon(now, link, beacon),
+            Ok(Message::Join(join)) => {
+                let Self { cx, peers, connections, membership, .. } = self;
+                membership.on_join(cx, peers, connections, link, &join);
+            }
+            Ok(Message::Peers(sample)) => {
+                let Self { cx, peers, connections, membership, .. } = self;
+                membership.on_peers(cx, peers, connections, link, sample);
+            }
+            Ok(Message::Declined(declined)) => {
+                let Self { cx, peers, connections, membership, .. } = self;
+                membership.on_declined(cx, peers, connections, link, &declined);
+            }
+            Ok(Message::Beacon(beacon)) => {
+                let Self { cx, connections, membership, .. } = self;
+                membership.on_beacon(cx, connections, link, beacon);
+            }
             Ok(Message::Find(find)) => self.on_find(now, link, find),
             Ok(Message::Found(found)) => self.on_image_found(now, link, found),
             Ok(Message::Status(StatusFrame::Question { holds })) => self.on_status_question(now, link, &holds),
@@ -288,7 +474,7 @@ impl Node {
             }
             Ok(Message::Unknown(kind)) => {
                 self.cx.counters.messages_unknown += 1;
-                self.links.log_fault(
+                self.connections.links.log_fault(
                     &mut self.cx,
                     link,
                     format!("sent a message of the unknown type {kind:?}; ignored"),
@@ -303,7 +489,12 @@ impl Node {
                     &error.to_string(),
                 );
                 if json {
-                    self.links.close(&mut self.cx, link, close::INVALID_DATA, "a message is one JSON object");
+                    self.connections.links.close(
+                        &mut self.cx,
+                        link,
+                        close::INVALID_DATA,
+                        "a message is one JSON object",
+                    );
                 }
             }
         }
@@ -311,7 +502,7 @@ impl Node {
 
     /// Status is told to this host alone: it names addresses, and answering costs more than asking.
     pub(crate) fn on_status_question(&mut self, now: Instant, link: LinkId, holds: &[TransactionId]) {
-        if self.links.get(link).is_some_and(|link| link.scope == Scope::Loopback) {
+        if self.connections.links.get(link).is_some_and(|link| link.scope == Scope::Loopback) {
             let frame = StatusFrame::Answer(Box::new(self.status(now, holds))).to_frame();
             self.cx.send(vec![link], frame, Lane::Control);
         } else {
@@ -319,98 +510,65 @@ impl Node {
         }
     }
 
-    pub(crate) fn on_timeout(&mut self, now: Instant) {
+    fn on_timeout(&mut self, now: Instant) {
         while let Some(timer) = self.cx.timers.pop_due(now) {
-            match timer {
-                Timer::Dial(address) => self.on_dial_due(now, address),
-                Timer::Ping(link) => self.on_ping_due(now, link),
-                Timer::Silence(link) => self.on_silence(now, link),
-                Timer::Answer(link) => {
-                    if !self.on_guest_over(now, link) {
-                        self.answer(now, link);
-                    }
-                }
-                Timer::Seek => {
-                    self.begin_genesis(now);
-                    self.seek(now);
-                }
-                Timer::Visit => self.on_visit_due(now),
-                Timer::Beacon => self.on_beacon_due(now),
-                Timer::Mix => self.on_mix_due(now),
-                Timer::Remember => self.remember(),
-                Timer::Discover => self.discover(now),
-                Timer::Advertise => self.advertise(now),
-                Timer::Reconcile => self.on_reconcile_due(now),
-                Timer::Duel(link) => self.on_duel_over(now, link),
-                Timer::Announce => self.on_announce_due(now),
-                Timer::Introduce => self.on_introduce_due(now),
-                Timer::TellNodes => self.on_tell_due(now),
-                Timer::Sweep => self.on_sweep_due(now),
-                Timer::Search(search) => self.on_search_due(search),
-                Timer::Untold => self.on_untold_due(now),
-            }
+            self.on_timer(now, timer);
+            self.drain();
         }
     }
 
-    pub(crate) fn on_ping_due(&mut self, now: Instant, link: LinkId) {
-        let limits = &self.cx.config.limits;
-        let Some(open) = self.links.get(link).filter(|link| !link.closing) else {
-            return;
-        };
-        let silent = now.saturating_duration_since(open.heard);
-        let interval = limits.ping_interval;
-        if silent >= limits.dead_after {
-            self.cx.counters.links_dead += 1;
-            self.links.close(&mut self.cx, link, close::GOING_AWAY, "nothing was heard from you");
-            return;
-        }
-        if silent >= interval {
-            self.cx.output(Output::Ping { link });
-        }
-        self.cx.timers.set(Timer::Ping(link), now + interval);
-        // Two links to one node are settled when the second opens; should that have failed, they are settled now.
-        let twin = self.links.get(link).and_then(Link::full).and_then(|peer| self.links.to_node(peer.id, Some(link)));
-        if let Some((twin, _)) = twin {
-            self.begin_duel(now, twin.min(link));
-        }
-    }
-
-    /// A link on which no HANDSHAKE came has been silent for a while: a client that forgot to close, or one that was never any of ours.
-    pub(crate) fn on_silence(&mut self, now: Instant, link: LinkId) {
-        let Some(open) = self.links.get(link) else { return };
-        match &open.role {
-            Role::Client | Role::AwaitingAdmission(_) => {}
-            // It answered our dial as a full peer does, and then did not introduce itself.
-            Role::Native(peer) if !peer.hello_received => {
-                return self.links.close(&mut self.cx, link, close::POLICY, "you did not send your HANDSHAKE");
+    fn on_timer(&mut self, now: Instant, timer: Timer) {
+        let Self { cx, peers, connections, membership, .. } = self;
+        match timer {
+            Timer::Dial(address) => self.on_dial_due(address),
+            Timer::Ping(link) => connections.on_ping_due(cx, link),
+            Timer::Silence(link) => connections.on_silence_due(cx, link),
+            Timer::Answer(link) => {
+                if !membership.on_guest_over(cx, peers, connections, link) {
+                    connections.answer(cx, link);
+                }
             }
-            _ => return,
-        }
-        let patience = self.cx.config.limits.client_silence;
-        let until = if open.acks_due > 0 { now + patience } else { open.heard + patience };
-        if until > now {
-            self.cx.timers.set(Timer::Silence(link), until);
-        } else {
-            self.links.close(&mut self.cx, link, close::NORMAL, "silent for too long");
+            Timer::Seek => {
+                membership.begin_genesis(cx, peers, connections);
+                membership.seek(cx, peers, connections);
+            }
+            Timer::Visit => membership.on_visit_due(cx, peers, connections),
+            Timer::Beacon => membership.on_beacon_due(cx, connections),
+            Timer::Mix => membership.on_mix_due(cx, peers, connections),
+            Timer::Remember => membership.remember(cx, peers),
+            Timer::Discover => self.look_through_records(),
+            Timer::Advertise => {
+                let free = self.free_slots();
+                self.peers.lan.advertise(&mut self.cx, free);
+            }
+            Timer::Reconcile => self.on_reconcile_due(now),
+            Timer::Duplicate(link) => connections.on_duplicate_due(cx, link),
+            Timer::Announce => self.on_announce_due(now),
+            Timer::Introduce => self.on_introduce_due(now),
+            Timer::TellNodes => self.on_tell_due(now),
+            Timer::Sweep => self.on_sweep_due(now),
+            Timer::Search(search) => self.on_search_due(search),
+            Timer::RefusalLog => self.peers.refusals.on_due(&mut self.cx),
         }
     }
 
     pub(crate) fn on_shutdown(&mut self) {
         self.cx.shutting_down = true;
         if self.cx.config.max_peers.is_some() || self.cx.config.genesis.is_some() {
-            self.remember();
+            let Self { cx, peers, membership, .. } = self;
+            membership.remember(cx, peers);
         }
         self.announce_leaving();
-        let open: Vec<LinkId> = self.links.iter().map(|(link, _)| link).collect();
+        let open: Vec<LinkId> = self.connections.links.iter().map(|(link, _)| link).collect();
         for link in open {
-            self.links.close(&mut self.cx, link, close::GOING_AWAY, "this node is shutting down");
+            self.connections.links.close(&mut self.cx, link, close::GOING_AWAY, "this node is shutting down");
         }
     }
 
     /// The nodes that we are linked to, as people know them, each once.
     pub(crate) fn linked_names(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
-        for (_, link) in self.links.iter().filter(|(_, link)| link.takes_transactions()) {
+        for (_, link) in self.connections.links.iter().filter(|(_, link)| link.takes_transactions()) {
             let name = link.name();
             let name = match (name.address, name.node) {
                 (Some(address), _) => address.to_string(),
@@ -427,18 +585,31 @@ impl Node {
     /// Penalizes the peer at the other end of a link if it broke a rule.
     pub(crate) fn judge(&mut self, link: LinkId, result: Result<(), Violation>) {
         if let Err(violation) = result {
-            self.offend(link, violation.kind, &violation.text);
+            self.connections.penalize(&mut self.cx, &mut self.peers, link, &violation);
         }
     }
 
     pub(crate) fn fault(&mut self, link: LinkId, text: &str) {
-        self.offend(link, ViolationKind::Breach, text);
+        self.judge(link, Err(Violation::breach(text)));
+    }
+
+    pub(crate) fn offend(&mut self, link: LinkId, kind: ViolationKind, text: &str) {
+        self.judge(link, Err(Violation::new(kind, text)));
+    }
+
+    fn is_pending(&self, link: LinkId) -> bool {
+        matches!(self.connections.links.get(link).map(|link| &link.role), Some(Role::AwaitingAdmission(_)))
+    }
+
+    /// Returns whether a peer may fetch images over a connection of its own, on which there is no HANDSHAKE.
+    pub fn may_fetch(&self, remote: IpAddr, certified: Option<Certified>) -> bool {
+        self.peers.access.may_fetch(self.cx.config.node, remote, certified)
     }
 
     // Calls of gossip and sync.
 
     fn on_replayed(&mut self, link: LinkId, position: u64) {
-        if self.replay.on_replayed(&mut self.cx, &mut self.links, &self.store, link, position) {
+        if self.replay.on_replayed(&mut self.cx, &mut self.connections.links, &self.store, link, position) {
             self.compare_pools(self.cx.now, link);
             self.compare_broadcasts(self.cx.now, link);
         }
@@ -446,12 +617,12 @@ impl Node {
 
     /// Goes on with an exercise peer that lagged when its last link ended.
     pub(crate) fn resume_plain(&mut self, now: Instant, link: LinkId, address: &PeerAddress) {
-        let Some(peer) = self.book.get_mut(address) else { return };
+        let Some(peer) = self.peers.book.get_mut(address) else { return };
         if peer.handshakes_only_until.is_some_and(|until| now < until) {
             return;
         }
         if let Some(from) = peer.behind.take() {
-            self.replay.resume(&mut self.cx, &mut self.links, link, from);
+            self.replay.resume(&mut self.cx, &mut self.connections.links, link, from);
         }
     }
 }

@@ -10,7 +10,8 @@ use crate::address::{PeerAddress, Scope};
 use crate::context::Context;
 use crate::event::{Event, PeerName};
 use crate::id::{LinkId, NodeId, Session};
-use crate::peers::reputation::{AddressGroup, Score};
+use crate::ip_prefix::IpPrefix;
+use crate::peers::reputation::Score;
 use crate::wire::NodeInfo;
 use crate::{Output, limits};
 
@@ -24,7 +25,7 @@ pub(crate) struct Link {
     /// From how far away the other end comes: it decides which addresses it may tell.
     pub(crate) scope: Scope,
     /// From where, as far as conduct is concerned; `None`: from this host.
-    pub(crate) group: Option<AddressGroup>,
+    pub(crate) subscriber: Option<IpPrefix>,
     /// On this host: what its other end has done.
     pub(crate) score: Score,
     /// Until when its GRAFTs are paid for (a virtual clock, as below).
@@ -141,14 +142,19 @@ impl Link {
         }
     }
 
-    /// Whether transactions go out on this link at all: to full peers of our network, and to plain peers on links that we dialled.
+    /// Returns whether it counts as a link to a peer, also when it is closing.
+    pub(crate) fn is_peer(&self) -> bool {
+        match &self.role {
+            Role::Native(peer) => peer.hello_received && peer.hello_sent,
+            Role::Exercise { .. } => self.dialled.is_some(),
+            Role::Standby(_) | Role::AwaitingAdmission(_) | Role::Client => false,
+        }
+    }
+
+    /// Returns whether transactions go out on this link: to native peers of our network, and to exercise peers on links
+    /// that we dialled.
     pub(crate) fn takes_transactions(&self) -> bool {
-        !self.closing
-            && match &self.role {
-                Role::Native(peer) => peer.hello_received && peer.hello_sent,
-                Role::Exercise { .. } => self.dialled.is_some(),
-                Role::Standby(_) | Role::AwaitingAdmission(_) | Role::Client => false,
-            }
+        !self.closing && self.is_peer()
     }
 }
 
@@ -168,7 +174,7 @@ impl LinkTable {
             dialled,
             remote,
             scope: Scope::of(remote),
-            group: AddressGroup::of(remote),
+            subscriber: IpPrefix::subscriber(remote),
             score: Score::new(now),
             grafts_used_until: None,
             opened: now,
@@ -242,6 +248,17 @@ impl LinkTable {
     /// How many full peers there are links to, each once.
     pub(crate) fn nodes(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// Returns the ids of the native peers that are linked.
+    pub(crate) fn native_ids(&self) -> BTreeSet<NodeId> {
+        let open = self.iter().filter(|(_, link)| !link.closing);
+        open.filter_map(|(_, link)| link.full()).map(|peer| peer.id).collect()
+    }
+
+    /// Returns from how far away the other end of a link comes.
+    pub(crate) fn scope_of(&self, link: LinkId) -> Scope {
+        self.get(link).map_or(Scope::Public, |link| link.scope)
     }
 
     /// Returns how people know the other end of a link.

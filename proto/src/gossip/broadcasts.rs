@@ -29,7 +29,7 @@ pub(crate) struct Broadcasts {
 impl Node {
     pub(crate) fn on_broadcast(&mut self, now: Instant, link: LinkId, frame: BroadcastFrame) {
         let BroadcastFrame { mut broadcast, origin, ack, synced } = frame;
-        let Some(open) = self.links.get(link) else { return };
+        let Some(open) = self.connections.links.get(link) else { return };
         let (origin, synced, full) = match &open.role {
             // What a full peer says of the origin is what it must be signed by; a client's is ours.
             Role::Native(peer) => (origin.unwrap_or(Origin::Node(peer.id)), synced, true),
@@ -114,12 +114,13 @@ impl Node {
         let held = HeldBroadcast { broadcast: broadcast.clone(), origin: origin.clone(), born, received: now };
         self.broadcasts.store.insert(now, held);
         self.broadcasts.store.expire(now);
-        let by_client =
-            from.and_then(|link| self.links.get(link)).is_some_and(|link| matches!(link.role, Role::Client));
+        let by_client = from
+            .and_then(|link| self.connections.links.get(link))
+            .is_some_and(|link| matches!(link.role, Role::Client));
         let ours = origin == Origin::Node(self.cx.config.node);
         // What we sent before a restart comes back with a comparison: others may still lack it, but we have seen it.
         if !ours || by_client || from.is_none() {
-            let (sender, peer) = (self.name_of_origin(&origin), from.map(|link| self.links.name_of(link)));
+            let (sender, peer) = (self.name_of_origin(&origin), from.map(|link| self.connections.links.name_of(link)));
             self.cx.notify(Event::Broadcast { broadcast, sender, peer, links });
         }
         links
@@ -127,7 +128,7 @@ impl Node {
 
     fn flood_broadcast(&mut self, now: Instant, broadcast: &Broadcast, origin: &Origin, from: Option<LinkId>) -> usize {
         let mut targets = self.targets(now, Some(origin), from);
-        targets.retain(|link| self.links.get(*link).is_some_and(|link| link.full().is_some()));
+        targets.retain(|link| self.connections.links.get(*link).is_some_and(|link| link.full().is_some()));
         let count = targets.len();
         if count > 0 {
             self.cx.counters.broadcasts_sent += count as u64;

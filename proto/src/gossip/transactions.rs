@@ -50,7 +50,7 @@ impl Node {
                     _ => {}
                 }
                 // Only full peers compare pools; what clients send must not push out what is remembered for that.
-                if self.links.get(link).and_then(Link::full).is_some() {
+                if self.connections.links.get(link).and_then(Link::full).is_some() {
                     self.pool_sync.on_refused(id);
                 }
                 return self.refuse(link, id.to_string(), ack, error.to_string());
@@ -59,7 +59,7 @@ impl Node {
                 // A client is told in its ACK; a full peer has checked what it passes on.
                 use InvalidTransaction::{Json, NotAnObject, TooLong};
                 let checked = matches!(error, NotAnObject(_) | TooLong(_) | Json(_));
-                if checked && self.links.get(link).and_then(Link::full).is_some() {
+                if checked && self.connections.links.get(link).and_then(Link::full).is_some() {
                     self.offend(link, ViolationKind::Breach, &format!("TRANSACTION: {error}"));
                 }
                 return self.refuse(link, String::new(), ack, error.to_string());
@@ -80,7 +80,7 @@ impl Node {
         if let Err(reason) = self.store.check_room(&self.cx.config.limits) {
             return self.refuse(link, id.to_string(), ack, reason);
         }
-        let Some(open) = self.links.get(link) else { return };
+        let Some(open) = self.connections.links.get(link) else { return };
         // Only a full peer has compared pools with us.
         let synced = synced && open.full().is_some();
         // What a full peer says of the origin is believed; a client of ours, or a plain peer, has none of its own.
@@ -132,7 +132,7 @@ impl Node {
         from: Option<LinkId>,
     ) -> usize {
         self.cx.counters.transactions_accepted += 1;
-        if let Some(link) = from.and_then(|link| self.links.get_mut(link)) {
+        if let Some(link) = from.and_then(|link| self.connections.links.get_mut(link)) {
             link.brought += 1;
         }
         self.pool_sync.on_accepted(&transaction.id());
@@ -144,7 +144,7 @@ impl Node {
         let links = self.flood(now, &transaction, origin.as_ref(), from);
         if self.tells_transactions {
             self.cx.output(Output::Store { transaction: transaction.clone() });
-            let peer = from.map(|link| self.links.name_of(link));
+            let peer = from.map(|link| self.connections.links.name_of(link));
             self.cx.notify(Event::Transaction { transaction, origin, peer, links });
         } else {
             self.cx.output(Output::Store { transaction });
@@ -174,7 +174,8 @@ impl Node {
 
     /// What came with a comparison has no origin here and goes to plain peers alone: full peers find it by their own comparisons.
     pub(crate) fn targets(&mut self, now: Instant, origin: Option<&Origin>, from: Option<LinkId>) -> Vec<LinkId> {
-        let Self { links, plumtree: trees, book: peers, .. } = self;
+        let Self { connections, plumtree: trees, peers, .. } = self;
+        let (links, book) = (&connections.links, &peers.book);
         let source = from.and_then(|link| links.get(link)).map(|link| &link.role);
         let pruned = origin.map(|origin| trees.pruned(origin)).unwrap_or_default();
         let doubles = links.has_doubles();
@@ -199,7 +200,7 @@ impl Node {
                 Role::Exercise { address: Some(address) } => {
                     // A plain peer's own link to us is not the one on which it listens.
                     let brought = matches!(source, Some(Role::Exercise { address: Some(source) }) if source == address);
-                    let shy = peers.get(address).and_then(|peer| peer.handshakes_only_until);
+                    let shy = book.get(address).and_then(|peer| peer.handshakes_only_until);
                     !brought && shy.is_none_or(|until| now >= until)
                 }
                 Role::Exercise { address: None } | Role::Standby(_) | Role::AwaitingAdmission(_) | Role::Client => {
@@ -216,7 +217,8 @@ impl Node {
     /// A direct link to an origin is always its parent; else the link is that brought the latest new transaction. What a client or the application brings
     /// is our own: it has no parent.
     pub(crate) fn note_first_copy(&mut self, now: Instant, origin: &Origin, from: Option<LinkId>) {
-        let peer = |link: &LinkId| self.links.get(*link).is_some_and(|link| !matches!(link.role, Role::Client));
+        let peer =
+            |link: &LinkId| self.connections.links.get(*link).is_some_and(|link| !matches!(link.role, Role::Client));
         let Some(link) = from.filter(peer).filter(|_| *origin != Origin::Node(self.cx.config.node)) else { return };
         let tell = match self.direct_link(origin) {
             None => self.plumtree.first_copy(origin, link),
@@ -232,8 +234,11 @@ impl Node {
     pub(crate) fn keep_to(&mut self, now: Instant, origin: &Origin, direct: LinkId) {
         let Some(tell) = self.plumtree.direct(origin, direct) else { return };
         self.tell(tell, origin);
-        let others =
-            self.links.iter().filter(|(id, link)| *id != direct && link.full().is_some() && link.takes_transactions());
+        let others = self
+            .connections
+            .links
+            .iter()
+            .filter(|(id, link)| *id != direct && link.full().is_some() && link.takes_transactions());
         let others: Vec<LinkId> = others.map(|(id, _)| id).collect();
         for other in others {
             let tell = self.plumtree.superfluous(now, origin, other);
@@ -249,7 +254,7 @@ impl Node {
             TreeAction::Graft(link) => (link, graft_frame(std::slice::from_ref(origin))),
         };
         // To a plain peer nothing is said that it does not know: it may die of it.
-        if self.links.get(link).is_some_and(|link| link.full().is_some() && !link.closing) {
+        if self.connections.links.get(link).is_some_and(|link| link.full().is_some() && !link.closing) {
             match tell {
                 TreeAction::Graft(_) => self.cx.counters.grafts_sent += 1,
                 _ => self.cx.counters.prunes_sent += 1,
@@ -260,15 +265,16 @@ impl Node {
 
     pub(crate) fn direct_link(&self, origin: &Origin) -> Option<LinkId> {
         let Origin::Node(node) = origin else { return None };
-        self.links
+        self.connections
+            .links
             .to_node(*node, None)
             .map(|(link, _)| link)
-            .filter(|link| self.links.get(*link).is_some_and(Link::takes_transactions))
+            .filter(|link| self.connections.links.get(*link).is_some_and(Link::takes_transactions))
     }
 
     /// Copies came in: neighbours that are not the way to their origins are told to send no more of them.
     pub(crate) fn on_repeated(&mut self, now: Instant, link: LinkId, copies: &[(Option<Origin>, u32)]) {
-        self.links.hear(now, link);
+        self.connections.links.hear(now, link);
         self.cx.counters.transactions_duplicate += copies.iter().map(|(_, count)| u64::from(*count)).sum::<u64>();
         for origin in copies.iter().filter_map(|(origin, _)| origin.as_ref()) {
             self.on_copy(now, link, origin);
@@ -277,7 +283,8 @@ impl Node {
 
     /// A copy of a transaction or a broadcast came in that names an origin: a neighbour that is not the way to it is told to send no more of it.
     pub(crate) fn on_copy(&mut self, now: Instant, link: LinkId, origin: &Origin) {
-        let Some(sender) = self.links.get(link).filter(|link| !link.closing).and_then(Link::full).map(|peer| peer.id)
+        let Some(sender) =
+            self.connections.links.get(link).filter(|link| !link.closing).and_then(Link::full).map(|peer| peer.id)
         else {
             return;
         };
@@ -292,7 +299,7 @@ impl Node {
     }
 
     pub(crate) fn on_prune(&mut self, link: LinkId, origins: &[Origin]) {
-        if self.links.get(link).and_then(Link::full).is_none() {
+        if self.connections.links.get(link).and_then(Link::full).is_none() {
             return self.fault(link, "PRUNE: only full peers are part of a tree");
         }
         // Our own transactions go to everybody: a node that prunes us could not be told from one that is cut off.
@@ -309,7 +316,7 @@ impl Node {
     }
 
     pub(crate) fn on_graft(&mut self, now: Instant, link: LinkId, origins: &[Origin]) {
-        let Some(sender) = self.links.get(link).and_then(Link::full).map(|peer| peer.id) else {
+        let Some(sender) = self.connections.links.get(link).and_then(Link::full).map(|peer| peer.id) else {
             return self.fault(link, "GRAFT: only full peers are part of a tree");
         };
         if !self.may_graft(now, link) {
@@ -326,7 +333,7 @@ impl Node {
 
     /// Whether a link may graft once more: each makes us ask all our neighbours.
     fn may_graft(&mut self, now: Instant, link: LinkId) -> bool {
-        let Some(open) = self.links.get_mut(link) else { return false };
+        let Some(open) = self.connections.links.get_mut(link) else { return false };
         let used = open.grafts_used_until.unwrap_or(now).max(now) + limits::GRAFT_EVERY;
         let allowed = used <= now + limits::GRAFT_EVERY * limits::GRAFTS_AT_ONCE;
         if allowed {
@@ -341,6 +348,7 @@ impl Node {
             return;
         }
         let neighbours = self
+            .connections
             .links
             .iter()
             .filter(|(id, link)| Some(*id) != except && link.full().is_some() && link.takes_transactions());
@@ -356,14 +364,15 @@ impl Node {
 
     /// Remembers when the first transaction went out on a link.
     pub(crate) fn note_payload(&mut self, now: Instant, link: LinkId) {
-        if let Some(link) = self.links.get_mut(link) {
+        if let Some(link) = self.connections.links.get_mut(link) {
             link.first_payload.get_or_insert(now);
         }
     }
 
     fn refuse(&mut self, link: LinkId, id: String, ack: bool, reason: String) {
         self.cx.counters.transactions_refused += 1;
-        self.cx.notify(Event::TransactionRefused { peer: self.links.name_of(link), reason: reason.clone() });
+        self.cx
+            .notify(Event::TransactionRefused { peer: self.connections.links.name_of(link), reason: reason.clone() });
         if ack {
             self.send_ack(link, Ack { id, status: AckStatus::Rejected, reason: Some(reason), links: 0 });
         }
@@ -384,10 +393,10 @@ impl Node {
 
     fn wait(&mut self, id: TransactionId, asker: Asker) {
         if let Asker::Client { link, .. } = asker
-            && let Some(open) = self.links.get_mut(link)
+            && let Some(open) = self.connections.links.get_mut(link)
         {
             if open.acks_due >= limits::ACKS_DUE {
-                return self.links.close(
+                return self.connections.links.close(
                     &mut self.cx,
                     link,
                     close::POLICY,
@@ -416,7 +425,7 @@ impl Node {
             match asker {
                 Asker::Request(request) => self.cx.output(Output::SubmissionStored { request }),
                 Asker::Client { link, status, links } => {
-                    let Some(open) = self.links.get_mut(link).filter(|link| !link.closing) else {
+                    let Some(open) = self.connections.links.get_mut(link).filter(|link| !link.closing) else {
                         continue;
                     };
                     open.acks_due -= 1;

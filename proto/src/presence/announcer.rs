@@ -110,7 +110,7 @@ impl Node {
     /// How many nodes there are to be reckoned with: those that announced themselves, or, while most of our neighbours have not, those neighbours. Whoever links many times and
     /// says nothing must not have us tell all of them of each other, again and again, as if we were a handful.
     fn many(&self) -> usize {
-        self.presence.count().max(self.links.nodes())
+        self.presence.count().max(self.connections.links.nodes())
     }
 
     /// What we say of ourselves.
@@ -126,7 +126,7 @@ impl Node {
             since: self.cx.config.since,
             seq: self.presence.seq,
             peers,
-            links: u32::try_from(self.links.peers()).unwrap_or(u32::MAX),
+            links: u32::try_from(self.connections.links.peers()).unwrap_or(u32::MAX),
             max_peers: self.cx.config.max_peers,
             nodes: u32::try_from(self.presence.count()).unwrap_or(u32::MAX),
             interval: u32::try_from(interval(self.many()).as_secs()).unwrap_or(u32::MAX),
@@ -139,7 +139,7 @@ impl Node {
 
     /// The links to full peers that are open for all, and to whom; a node with two links twice.
     fn neighbours(&self) -> impl Iterator<Item = (LinkId, NodeId)> {
-        let ready = self.links.iter().filter(|(_, link)| link.takes_transactions());
+        let ready = self.connections.links.iter().filter(|(_, link)| link.takes_transactions());
         ready.filter_map(|(id, link)| link.full().map(|peer| (id, peer.id)))
     }
 
@@ -149,6 +149,7 @@ impl Node {
         let mut links = Vec::new();
         for (link, node) in self.neighbours() {
             let behind = self
+                .connections
                 .links
                 .get(link)
                 .is_some_and(|link| matches!(link.flow, Delivery::Replaying { .. } | Delivery::Lagging));
@@ -203,7 +204,7 @@ impl Node {
         }
         let many = match self.presence.announced {
             Some(_) => self.many(),
-            None => self.links.peers(),
+            None => self.connections.links.peers(),
         };
         let settle = settle(many);
         let changed = *self.presence.changed.get_or_insert(now);
@@ -249,7 +250,9 @@ impl Node {
     }
 
     pub(crate) fn on_announce(&mut self, now: Instant, link: LinkId, frame: AnnounceFrame) {
-        let Some(teller) = self.links.get(link).and_then(Link::full).filter(|peer| peer.hello_received).cloned() else {
+        let Some(teller) =
+            self.connections.links.get(link).and_then(Link::full).filter(|peer| peer.hello_received).cloned()
+        else {
             return self.fault(link, "ANNOUNCE: only full peers announce");
         };
         let AnnounceFrame { announcement, told } = frame;
@@ -264,7 +267,10 @@ impl Node {
             );
         }
         // Of ourselves nobody tells us anything, and a neighbour tells itself.
-        if !self.announces() || node == self.cx.config.node || (!direct && self.links.to_node(node, None).is_some()) {
+        if !self.announces()
+            || node == self.cx.config.node
+            || (!direct && self.connections.links.to_node(node, None).is_some())
+        {
             self.cx.counters.announcements_old += 1;
             return;
         }
@@ -337,7 +343,7 @@ impl Node {
 
     /// A newcomer asks for all nodes.
     pub(crate) fn on_sync_nodes(&mut self, now: Instant, link: LinkId, frame: &SyncFrame) {
-        if self.links.get(link).and_then(Link::full).is_none() {
+        if self.connections.links.get(link).and_then(Link::full).is_none() {
             return self.fault(link, "SYNC: only full peers are told of nodes");
         }
         if *frame != SyncFrame::Everything || !self.may_ask(now, link) {
@@ -401,7 +407,7 @@ impl Node {
 
     /// How people know a node: by a link to it, or by what it announced.
     pub(crate) fn name_of_node(&self, node: NodeId) -> PeerName {
-        let linked = self.links.to_node(node, None).and_then(|(_, peer)| peer.address.clone());
+        let linked = self.connections.links.to_node(node, None).and_then(|(_, peer)| peer.address.clone());
         let address = linked.or_else(|| self.presence.table.get(node)?.address.clone());
         PeerName { node: Some(node), address }
     }

@@ -30,7 +30,7 @@ impl Node {
             self.cx.counters.answers_unsolicited += 1;
             return;
         };
-        if self.links.get(link).is_none_or(|link| link.scope != Scope::Loopback) {
+        if self.connections.links.get(link).is_none_or(|link| link.scope != Scope::Loopback) {
             return self.offend(
                 link,
                 crate::violation::ViolationKind::Unsolicited,

@@ -52,7 +52,8 @@ impl Node {
         let catching_up = &mut self.broadcast_sync;
         catching_up.wanted.retain(|_, at| now.saturating_duration_since(*at) < WANT_PATIENCE);
         catching_up.open.retain(|_, (_, at)| now.saturating_duration_since(*at) < STEP_PATIENCE);
-        let ready = self.links.get(link).is_some_and(|link| link.full().is_some() && link.takes_transactions());
+        let ready =
+            self.connections.links.get(link).is_some_and(|link| link.full().is_some() && link.takes_transactions());
         let summary = self.kept_summary(now);
         if ready && summary.count > 0 {
             self.send_set(link, &SyncFrame::Summary(summary));
@@ -89,7 +90,7 @@ impl Node {
     }
 
     pub(crate) fn on_sync_broadcasts(&mut self, now: Instant, link: LinkId, frame: SyncFrame) {
-        if self.links.get(link).and_then(Link::full).is_none() {
+        if self.connections.links.get(link).and_then(Link::full).is_none() {
             return self.fault(link, "SYNC: only full peers compare broadcasts");
         }
         self.broadcasts.store.expire(now);
@@ -120,7 +121,11 @@ impl Node {
             negentropy.initiate()
         });
         let Ok(message) = begun else {
-            return self.links.log_fault(&mut self.cx, link, "a comparison of broadcasts could not begin".into());
+            return self.connections.links.log_fault(
+                &mut self.cx,
+                link,
+                "a comparison of broadcasts could not begin".into(),
+            );
         };
         self.broadcast_sync.last_number += 1;
         let number = self.broadcast_sync.last_number;
@@ -183,7 +188,7 @@ impl Node {
 
     /// A full peer wants these; among them may be broadcasts.
     pub(crate) fn send_wanted_broadcasts(&mut self, now: Instant, link: LinkId, ids: &[TransactionId]) {
-        if self.links.get(link).and_then(Link::full).is_none() {
+        if self.connections.links.get(link).and_then(Link::full).is_none() {
             return;
         }
         self.broadcasts.store.expire(now);

@@ -155,7 +155,7 @@ impl PoolSync {
 impl Node {
     /// Tells a full peer what we offer; if that is not what it has, it reconciles with us.
     pub(crate) fn compare_pools(&mut self, now: Instant, link: LinkId) {
-        if self.links.get(link).is_some_and(|link| link.full().is_some() && link.takes_transactions()) {
+        if self.connections.links.get(link).is_some_and(|link| link.full().is_some() && link.takes_transactions()) {
             self.store.sync_set().settle(now);
             let summary = self.store.sync_set().summary();
             self.send_sync(link, SyncFrame::Summary(summary));
@@ -196,7 +196,8 @@ impl Node {
     }
 
     fn somebody(&mut self) -> Option<LinkId> {
-        let ready = self.links.iter().filter(|(_, link)| link.full().is_some() && link.takes_transactions());
+        let ready =
+            self.connections.links.iter().filter(|(_, link)| link.full().is_some() && link.takes_transactions());
         let mut ready: Vec<LinkId> = ready.map(|(id, _)| id).collect();
         let let_down = &self.pool_sync.let_down;
         if ready.iter().any(|link| !let_down.contains_key(link)) {
@@ -206,7 +207,7 @@ impl Node {
     }
 
     pub(crate) fn on_sync(&mut self, now: Instant, link: LinkId, frame: SyncFrame) {
-        if self.links.get(link).and_then(Link::full).is_none() {
+        if self.connections.links.get(link).and_then(Link::full).is_none() {
             return self.fault(link, "SYNC: only full peers compare pools");
         }
         match frame {
@@ -214,7 +215,7 @@ impl Node {
             _ if !self.may_ask(now, link) => {}
             SyncFrame::Summary(theirs) => return self.on_summary(now, link, &theirs, true),
             SyncFrame::Reply(theirs) => return self.on_summary(now, link, &theirs, false),
-            SyncFrame::Everything => return stream_pool(&mut self.cx, &mut self.links, &self.store, link),
+            SyncFrame::Everything => return stream_pool(&mut self.cx, &mut self.connections.links, &self.store, link),
             SyncFrame::Ask(step) => return self.on_ask(now, link, &step),
         }
         self.fault(link, "SYNC: it asks more often than any comparison needs");
@@ -263,7 +264,7 @@ impl Node {
     /// Begins a reconciliation.
     fn reconcile(&mut self, now: Instant, link: LinkId) {
         let Ok(message) = super::negentropy::begin(self.store.sync_set().items()) else {
-            return self.links.log_fault(&mut self.cx, link, "a reconciliation could not begin".into());
+            return self.connections.links.log_fault(&mut self.cx, link, "a reconciliation could not begin".into());
         };
         self.pool_sync.last_number += 1;
         let number = self.pool_sync.last_number;
@@ -273,7 +274,7 @@ impl Node {
 
     /// Whether a link may ask once more: an answer may read a great part of the offer.
     pub(crate) fn may_ask(&mut self, now: Instant, link: LinkId) -> bool {
-        let Some(open) = self.links.get_mut(link) else { return false };
+        let Some(open) = self.connections.links.get_mut(link) else { return false };
         let used = open.asks_used_until.unwrap_or(now).max(now) + ASK_EVERY;
         let allowed = used <= now + ASK_EVERY * ASKS_AT_ONCE;
         if allowed {
@@ -344,7 +345,7 @@ impl Node {
 
     /// A peer lacks these.
     pub(crate) fn on_want(&mut self, link: LinkId, ids: &[TransactionId]) {
-        if self.links.get(link).and_then(Link::full).is_none() {
+        if self.connections.links.get(link).and_then(Link::full).is_none() {
             return self.fault(link, "WANT: only full peers are sent what they lack");
         }
         self.send_these(link, ids);

@@ -2,4 +2,5 @@
 
 pub mod chunked_vec;
 pub mod generations;
+pub(crate) mod log_throttle;
 pub mod rate_limit;

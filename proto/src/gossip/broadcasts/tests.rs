@@ -10,7 +10,7 @@ const SECOND: Duration = Duration::from_secs(1);
 fn everybody_is_told_once_and_the_second_costs_one_copy_each() {
     for mut net in [Net::mesh(5), Net::line(5)] {
         let links = net.broadcast(0, "one").links;
-        assert_eq!(links, net.cores[0].links.peers());
+        assert_eq!(links, net.cores[0].connections.links.peers());
         net.sent.clear();
         net.broadcast(0, "two");
         assert_eq!(net.sent["BROADCAST"], 4, "after the first, the tree of the origin has grown");

@@ -6,6 +6,7 @@ mod mixing;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use crate::Node;
 use crate::id::Session;
 use crate::limits::Limits;
 use crate::membership::slots::*;
@@ -183,7 +184,7 @@ impl Core {
         while let Some(due) = self.protocol.poll_timeout().filter(|due| *due <= end) {
             self.now = self.now.max(due);
             // Whoever is linked is alive: else all links would be dead after 45 s.
-            let open: Vec<LinkId> = self.protocol.links.iter().map(|(link, _)| link).collect();
+            let open: Vec<LinkId> = self.protocol.connections.links.iter().map(|(link, _)| link).collect();
             for link in open {
                 self.tell(Input::Pong { link });
             }
@@ -239,7 +240,7 @@ fn who_takes_and_never_brings_goes_first() {
     let mut core = Core::new(&[]);
     let taken: Vec<LinkId> = (0..CAP as u16).map(|number| core.knock(number, false)).collect();
     for link in &taken[1..] {
-        core.protocol.links.get_mut(*link).expect("open").brought = 1;
+        core.protocol.connections.links.get_mut(*link).expect("open").brought = 1;
     }
     core.knock(200, true);
     assert!(core.linked(200) && core.closed.contains_key(&taken[0]));
@@ -294,7 +295,7 @@ fn a_liars_lists_are_bounded_and_what_nobody_asked_for_is_dropped() {
     }
     // It was asked once, for it is the only neighbour.
     assert!(core.protocol.counters().answers_unsolicited >= 9);
-    let known = core.protocol.book.others();
+    let known = core.protocol.peers.book.others();
     assert!(known <= 17, "{known} addresses");
     let before = core.dialled.len();
     let guest = core.knock(500, false);
@@ -334,7 +335,7 @@ fn a_place_is_held_for_whom_another_sent() {
         core.knock(number, false);
     }
     let by = node(700).id;
-    core.protocol.membership.held = Some((by, core.now + HELD));
+    core.protocol.membership.slots.held = Some((by, core.now + HELD));
     core.knock(100, false);
     assert!(!core.linked(100), "held for another");
     let link = {

@@ -52,7 +52,7 @@ fn everybody_knows_everybody_and_who_is_linked_to_whom() {
         let seen = net.cores[0].nodes(net.now);
         let last = &seen[5];
         assert_eq!(last.address, Some(address(5).to_string()));
-        let links = net.cores[5].links.peers() as u32;
+        let links = net.cores[5].connections.links.peers() as u32;
         assert_eq!((last.links, last.max_peers, last.free), (links, Some(64), Some(64 - links)));
         assert!(last.since > 0 && last.peers.len() == links as usize && !last.me && seen[0].me);
         let joined = net.events[0].iter().filter(|event| matches!(event, Event::NodeJoined { .. })).count();
@@ -116,7 +116,7 @@ fn who_links_many_times_and_announces_nothing_does_not_make_us_talk_as_in_a_smal
         net.receive(0, link, &hello);
         net.pass(SECOND / 2);
     }
-    assert_eq!(net.cores[0].links.peers(), 60);
+    assert_eq!(net.cores[0].connections.links.peers(), 60);
     // Each is told of us when it comes; all of those that are there, each time that one more has settled, would be 30 times 60.
     let sent = net.sent["ANNOUNCE"];
     assert!((60..500).contains(&sent), "{sent}");
@@ -155,7 +155,7 @@ fn who_vanishes_is_gone_after_ten_seconds_and_some() {
 fn a_cut_divides_the_list_and_a_new_link_joins_it_again() {
     let mut net = Net::line(6);
     net.pass(5 * SECOND);
-    let between = net.cores[2].links.to_node(id(3), None).expect("linked").0;
+    let between = net.cores[2].connections.links.to_node(id(3), None).expect("linked").0;
     net.cut(2, between);
     net.pass(20 * SECOND);
     assert_eq!((known(&net, 0), known(&net, 5)), (ids(0..3), ids(3..6)), "although the halves list each other's nodes");
@@ -198,7 +198,7 @@ fn a_newcomer_is_told_of_all_by_one_neighbour() {
 fn of_a_neighbour_only_itself_is_believed_and_of_ourselves_nobody() {
     let mut net = Net::mesh(3);
     net.pass(5 * SECOND);
-    let liar = net.cores[0].links.to_node(id(1), None).expect("linked").0;
+    let liar = net.cores[0].connections.links.to_node(id(1), None).expect("linked").0;
     let (sessions, before) =
         ([net.cores[2].cx.config.session, net.cores[0].cx.config.session], net.cores[0].nodes(net.now));
     for (node, session) in [(2, sessions[0]), (0, sessions[1])] {
