@@ -21,14 +21,13 @@ use rand::rngs::SmallRng;
 
 use crate::address::{PeerAddress, Scope};
 use crate::connections::Connections;
-use crate::connections::table::{Link, Role};
+use crate::connections::table::{Link, LinkTable, Role};
 use crate::context::Context;
 use crate::counters::Counters;
-use crate::event::Event;
+use crate::event::{Event, PeerName};
 use crate::exercise;
 use crate::gossip::broadcasts::Broadcasts;
-use crate::gossip::plumtree::Plumtree;
-use crate::gossip::transactions::AckWaiters;
+use crate::gossip::transactions::{self, Gossip, Received};
 use crate::id::{LinkId, NodeId, UpgradeIdentity};
 use crate::image_search::ImageSearch;
 use crate::internal_event::{DialOutcome, InternalEvent};
@@ -43,12 +42,13 @@ use crate::presence::announcer::Presence;
 use crate::store::Store;
 use crate::store::replay::Replay;
 use crate::sync::broadcast_sync::BroadcastSync;
-use crate::sync::pool_sync::PoolSync;
+use crate::sync::pool_sync::{PoolSync, ask_limits};
 use crate::timers::Timer;
-use crate::transaction::TransactionId;
+use crate::transaction::{Origin, TransactionId};
+use crate::util::rate_limit::RateLimits;
 use crate::violation::{Violation, ViolationKind};
 use crate::wire::close;
-use crate::wire::{Malformed, Message, OtherSet, Status, StatusFrame};
+use crate::wire::{Malformed, Message, OtherSet, Status, StatusFrame, TransactionFrame};
 
 /// A node's protocol state, all of it.
 ///
@@ -63,17 +63,16 @@ pub struct Node {
     pub(crate) membership: Membership,
     pub(crate) store: Store,
     pub(crate) replay: Replay,
-    pub(crate) plumtree: Plumtree,
+    pub(crate) gossip: Gossip,
     pub(crate) pool_sync: PoolSync,
-    pub(crate) ack_waiters: AckWaiters,
     pub(crate) broadcasts: Broadcasts,
     pub(crate) broadcast_sync: BroadcastSync,
     pub(crate) presence: Presence,
     pub(crate) images: ImageSearch,
     /// What the runtime counts, as it last reported.
     pub(crate) runtime_counters: Vec<(&'static str, u64)>,
-    /// Whether anybody wants to know of each transaction.
-    pub(crate) tells_transactions: bool,
+    /// How often each link may ask in comparisons.
+    pub(crate) asks: RateLimits<LinkId>,
 }
 
 impl Node {
@@ -89,15 +88,14 @@ impl Node {
             membership: Membership::new(&cx),
             store: Store::new(pool),
             replay: Replay::default(),
-            plumtree: Plumtree::default(),
+            gossip: Gossip::default(),
             pool_sync: PoolSync::default(),
-            ack_waiters: AckWaiters::default(),
             broadcasts: Broadcasts::default(),
             broadcast_sync: BroadcastSync::default(),
             presence: Presence::new(cx.config.seed),
             images: ImageSearch::default(),
             runtime_counters: Vec::new(),
-            tells_transactions: true,
+            asks: ask_limits(),
             cx,
         };
         let (me, known) = (protocol.cx.config.address.clone(), protocol.cx.config.known_peers.clone());
@@ -120,10 +118,19 @@ impl Node {
         }
         match input {
             Input::Received { link, message } => self.on_received(now, link, message),
-            Input::Duplicates { link, copies } => self.on_repeated(now, link, &copies),
-            Input::Stored { ids } => self.on_stored(ids),
-            Input::Submit { request, transaction } => self.on_submit(now, request, transaction),
-            Input::Broadcast { request, message, time } => self.on_own_broadcast(now, request, message, time),
+            Input::Duplicates { link, copies } => self.on_duplicates(link, &copies),
+            Input::Stored { ids } => {
+                let Self { cx, connections, store, gossip, .. } = self;
+                gossip.on_stored(cx, &mut connections.links, store, ids);
+            }
+            Input::Submit { request, transaction } => {
+                let Self { cx, connections, store, gossip, .. } = self;
+                gossip.on_submit(cx, &mut connections.links, store, request, transaction);
+            }
+            Input::Broadcast { request, message, time } => {
+                let Self { cx, connections, gossip, broadcasts, .. } = self;
+                broadcasts.on_own(cx, &connections.links, &mut gossip.plumtree, request, message, time);
+            }
             Input::LinkOpened { link, remote, direction } => self.on_link_opened(link, remote, direction),
             Input::LinkClosed { link, cause } => self.on_link_closed(now, link, cause),
             Input::ProtocolError { link, what } => {
@@ -144,7 +151,10 @@ impl Node {
             Input::Probed { link, address, identity } => self.on_probed(link, &address, identity),
             Input::StoreFailed { error } => self.store.on_write_failed(&mut self.cx, error),
             Input::StoreRecovered => self.store.on_write_recovered(&mut self.cx),
-            Input::PoolAdded { transactions } => self.on_found(now, transactions),
+            Input::PoolAdded { transactions } => {
+                let Self { cx, connections, store, gossip, .. } = self;
+                gossip.on_pool_added(cx, &mut connections.links, store, transactions);
+            }
             Input::PoolRemoved { ids } => self.store.remove(&ids),
             Input::PeerCertified { link, certified } => self.peers.access.certify(link, certified),
             Input::AccessChanged { access } => {
@@ -249,14 +259,15 @@ impl Node {
     fn on_link_closed(&mut self, now: Instant, link: LinkId, cause: String) {
         let Some(closed) = self.connections.on_closed(&mut self.cx, &mut self.peers, link) else { return };
         let answered = self.membership.was_answered(link);
-        self.drop_waiting(link);
         self.replay.on_link_closed(link);
+        self.asks.remove(&link);
         self.pool_sync.forget_link(link);
         self.broadcast_sync.forget_link(link);
         self.forget_talk(link);
         self.images.forget_link(link);
-        let orphans = self.plumtree.forget_link(link);
-        self.regrow(now, &orphans, None);
+        if self.gossip.on_link_closed(&mut self.cx, &self.connections.links, link) {
+            self.fetch_from_somebody(now);
+        }
         exercise::on_link_closed(&mut self.cx, &mut self.peers.book, &closed.link);
         let Self { cx, peers, connections, membership, .. } = self;
         membership.release_addresses(cx, peers, &closed, answered);
@@ -389,7 +400,7 @@ impl Node {
     /// Whether [`Event::Transaction`] is told of what peers and the application bring, from now on; at first it is. In a busy node it is nearly all that is told, and
     /// mostly nobody listens.
     pub fn tell_transactions(&mut self, tell: bool) {
-        self.tells_transactions = tell;
+        self.gossip.report_transactions(tell);
     }
 
     /// How many of these transactions are held. To be asked for a batch before it is handled one by one: tables of a million are in no cache, and looks into them that do
@@ -400,7 +411,7 @@ impl Node {
 
     /// Whether a client or the application waits until the disk has something.
     pub fn is_disk_awaited(&self) -> bool {
-        self.ack_waiters.is_any()
+        self.gossip.is_disk_awaited()
     }
 
     /// How many bytes of accepted transactions wait for the disk. Above [`unstored_bytes`](limits::Limits::unstored_bytes) the shell stops reading.
@@ -432,7 +443,7 @@ impl Node {
             Ok(Message::Transaction(_)) if self.is_pending(link) => {
                 self.fault(link, "TRANSACTION: you have no slot here yet");
             }
-            Ok(Message::Transaction(delivery)) => self.on_transaction(now, link, delivery),
+            Ok(Message::Transaction(frame)) => self.on_transaction(link, frame),
             Ok(Message::Handshake(handshake)) => {
                 let result = self.connections.on_handshake(&mut self.cx, &mut self.peers, link, handshake);
                 self.judge(link, result);
@@ -440,15 +451,32 @@ impl Node {
             Ok(Message::Sync(frame)) => self.on_sync(now, link, frame),
             Ok(Message::SyncOther(OtherSet::Broadcasts, frame)) => self.on_sync_broadcasts(now, link, frame),
             Ok(Message::SyncOther(OtherSet::Nodes, frame)) => self.on_sync_nodes(now, link, &frame),
-            Ok(Message::Broadcast(frame)) => self.on_broadcast(now, link, frame),
+            Ok(Message::Broadcast(frame)) => {
+                let Self { cx, connections, gossip, broadcasts, presence, .. } = self;
+                let links = &connections.links;
+                let name_of = |node| name_of_node(links, presence, node);
+                let result = broadcasts.on_broadcast(cx, links, &mut gossip.plumtree, name_of, link, frame);
+                self.judge(link, result);
+            }
             Ok(Message::Announce(frame)) => self.on_announce(now, link, frame),
             Ok(Message::Network(frame)) => self.on_network(now, link, &frame),
             Ok(Message::Want(ids)) => {
                 self.send_wanted_broadcasts(now, link, &ids);
                 self.on_want(link, &ids);
             }
-            Ok(Message::Prune(origins)) => self.on_prune(link, &origins),
-            Ok(Message::Graft(origins)) => self.on_graft(now, link, &origins),
+            Ok(Message::Prune(origins)) => {
+                let Self { cx, connections, gossip, .. } = self;
+                let result = gossip.plumtree.on_prune(cx, &connections.links, link, &origins);
+                self.judge(link, result);
+            }
+            Ok(Message::Graft(origins)) => {
+                let Self { cx, connections, gossip, .. } = self;
+                match gossip.plumtree.on_graft(cx, &connections.links, link, &origins) {
+                    Ok(true) => self.fetch_from_somebody(now),
+                    Ok(false) => {}
+                    Err(violation) => self.judge(link, Err(violation)),
+                }
+            }
             Ok(Message::Join(join)) => {
                 let Self { cx, peers, connections, membership, .. } = self;
                 membership.on_join(cx, peers, connections, link, &join);
@@ -608,6 +636,40 @@ impl Node {
 
     // Calls of gossip and sync.
 
+    fn on_transaction(&mut self, link: LinkId, frame: TransactionFrame) {
+        let TransactionFrame { transaction, origin, ack, synced } = frame;
+        let Self { cx, connections, store, gossip, .. } = self;
+        match transaction {
+            Ok(transaction) => {
+                let received = Received { transaction, origin, ack, synced };
+                if gossip.on_transaction(cx, &mut connections.links, store, link, received) {
+                    self.pool_sync.on_synced(self.cx.now, link);
+                }
+            }
+            Err(error) => {
+                // Only native peers compare pools, and check what they pass on.
+                let native = connections.links.get(link).is_some_and(|link| link.full().is_some());
+                match error.id() {
+                    Some(id) if native => self.pool_sync.on_refused(id),
+                    None if native => self.judge(link, Err(Violation::breach(format!("TRANSACTION: {error}")))),
+                    _ => {}
+                }
+                transactions::reject_invalid(&mut self.cx, &self.connections.links, link, &error, ack);
+            }
+        }
+    }
+
+    fn on_duplicates(&mut self, link: LinkId, copies: &[(Option<Origin>, u32)]) {
+        let Self { cx, connections, gossip, .. } = self;
+        connections.links.hear(cx.now, link);
+        gossip.on_duplicates(cx, &connections.links, link, copies);
+    }
+
+    /// Returns whether a link may ask once more in a comparison.
+    pub(crate) fn may_ask(&mut self, now: Instant, link: LinkId) -> bool {
+        self.asks.allows(now, link)
+    }
+
     fn on_replayed(&mut self, link: LinkId, position: u64) {
         if self.replay.on_replayed(&mut self.cx, &mut self.connections.links, &self.store, link, position) {
             self.compare_pools(self.cx.now, link);
@@ -618,6 +680,9 @@ impl Node {
     /// Goes on with an exercise peer that lagged when its last link ended.
     pub(crate) fn resume_plain(&mut self, now: Instant, link: LinkId, address: &PeerAddress) {
         let Some(peer) = self.peers.book.get_mut(address) else { return };
+        if let Some(open) = self.connections.links.get_mut(link) {
+            open.handshakes_only_until = peer.handshakes_only_until;
+        }
         if peer.handshakes_only_until.is_some_and(|until| now < until) {
             return;
         }
@@ -625,4 +690,11 @@ impl Node {
             self.replay.resume(&mut self.cx, &mut self.connections.links, link, from);
         }
     }
+}
+
+/// Returns how people know a node: by a link to it, or by what it announced.
+fn name_of_node(links: &LinkTable, presence: &Presence, node: NodeId) -> PeerName {
+    let linked = links.to_node(node, None).and_then(|(_, peer)| peer.address.clone());
+    let address = linked.or_else(|| presence.table.get(node)?.address.clone());
+    PeerName { node: Some(node), address }
 }

@@ -35,11 +35,6 @@ pub(crate) struct BroadcastSync {
 }
 
 impl BroadcastSync {
-    /// A broadcast came.
-    pub(crate) fn on_came(&mut self, id: &BroadcastId) {
-        self.wanted.remove(id);
-    }
-
     pub(crate) fn forget_link(&mut self, link: LinkId) {
         self.open.remove(&link);
     }
@@ -177,6 +172,7 @@ impl Node {
 
     fn want_broadcasts(&mut self, now: Instant, link: LinkId, mut ids: Vec<BroadcastId>) {
         let wanted = &mut self.broadcast_sync.wanted;
+        wanted.retain(|id, _| !self.broadcasts.store.has_seen(id));
         ids.retain(|id| !self.broadcasts.store.has_seen(id) && !wanted.contains_key(id));
         ids.truncate(limits::BROADCASTS.saturating_sub(wanted.len()));
         wanted.extend(ids.iter().map(|id| (*id, now)));

@@ -14,9 +14,11 @@ use rand::RngExt;
 
 use crate::connections::table::Link;
 use crate::id::LinkId;
+use crate::store::Store;
 use crate::store::replay::{stream_pool, sync_unstored};
 use crate::timers::Timer;
-use crate::transaction::{IdMap, IdSet, Origin, TransactionId};
+use crate::transaction::{IdMap, IdSet, TransactionId};
+use crate::util::rate_limit::RateLimits;
 use crate::violation::ViolationKind;
 use crate::wire::{Step, Summary, SyncFrame, want_frame};
 use crate::{Lane, Node, Output, limits};
@@ -39,6 +41,11 @@ const STEP_PATIENCE: Duration = Duration::from_secs(20);
 const ASKS_AT_ONCE: u32 = 64;
 /// … and how long one more takes after that. A reconciliation of 20,000 differences in 48 KiB steps takes some thirty.
 const ASK_EVERY: Duration = Duration::from_millis(100);
+
+/// Limits how often a link may ask in comparisons of any set: an answer may read a great part of it.
+pub(crate) fn ask_limits() -> RateLimits<LinkId> {
+    RateLimits::new(ASK_EVERY, ASKS_AT_ONCE)
+}
 /// How many identities are wanted of one link at once.
 const WANTED: usize = 20_000;
 /// How long a whole pool may bring nothing before another is asked for.
@@ -64,8 +71,8 @@ pub(crate) struct PoolSync {
     /// Links on which the other side was let go first, the last time that pools differed.
     deferred: BTreeSet<LinkId>,
     interval: Duration,
-    /// Whether anything was accepted since the last round.
-    news: bool,
+    /// How many transactions had been accepted at the last round.
+    accepted: u64,
 }
 
 #[derive(Debug)]
@@ -89,20 +96,12 @@ impl Default for PoolSync {
             refused_before: IdSet::default(),
             deferred: BTreeSet::new(),
             interval: SHORTEST,
-            news: false,
+            accepted: 0,
         }
     }
 }
 
 impl PoolSync {
-    /// Something new was accepted.
-    pub(crate) fn on_accepted(&mut self, id: &TransactionId) {
-        self.news = true;
-        if !self.wanted.is_empty() {
-            self.wanted.remove(id);
-        }
-    }
-
     /// The application refused this one.
     pub(crate) fn on_refused(&mut self, id: TransactionId) {
         self.wanted.remove(&id);
@@ -137,8 +136,9 @@ impl PoolSync {
     }
 
     /// Forgets what was wanted and does not come, and notes which links brought nothing.
-    fn expire_wants(&mut self, now: Instant) {
+    fn expire_wants(&mut self, now: Instant, store: &Store) {
         let Self { wanted, brought, let_down, .. } = self;
+        wanted.retain(|id, _| !store.index().holds(id));
         let since = |at: Instant| now.saturating_duration_since(at);
         wanted.retain(|_, (of, asked)| {
             let moved = brought.get(of).copied().filter(|brought| *brought >= *asked);
@@ -164,10 +164,11 @@ impl Node {
 
     /// It is time for a round with somebody.
     pub(crate) fn on_reconcile_due(&mut self, now: Instant) {
-        let idle = !std::mem::take(&mut self.pool_sync.news);
+        let accepted = self.store.accepted();
+        let idle = std::mem::replace(&mut self.pool_sync.accepted, accepted) == accepted;
         let interval = if idle { (self.pool_sync.interval * 2).min(LONGEST) } else { SHORTEST };
         self.pool_sync.interval = interval;
-        self.pool_sync.expire_wants(now);
+        self.pool_sync.expire_wants(now, &self.store);
         self.pool_sync.open.retain(|_, open| now.saturating_duration_since(open.at) < STEP_PATIENCE);
         self.store.sync_set().settle(now);
         self.tell_somebody(now);
@@ -272,17 +273,6 @@ impl Node {
         self.send_sync(link, SyncFrame::Ask(Step { number, message }));
     }
 
-    /// Whether a link may ask once more: an answer may read a great part of the offer.
-    pub(crate) fn may_ask(&mut self, now: Instant, link: LinkId) -> bool {
-        let Some(open) = self.connections.links.get_mut(link) else { return false };
-        let used = open.asks_used_until.unwrap_or(now).max(now) + ASK_EVERY;
-        let allowed = used <= now + ASK_EVERY * ASKS_AT_ONCE;
-        if allowed {
-            open.asks_used_until = Some(used);
-        }
-        allowed
-    }
-
     fn on_ask(&mut self, now: Instant, link: LinkId, step: &Step) {
         self.store.sync_set().settle(now);
         match super::negentropy::answer(self.store.sync_set().items(), &step.message) {
@@ -329,7 +319,7 @@ impl Node {
 
     /// Asks for transactions that we neither hold nor have asked for.
     fn want(&mut self, now: Instant, link: LinkId, mut ids: Vec<TransactionId>) {
-        self.pool_sync.expire_wants(now);
+        self.pool_sync.expire_wants(now, &self.store);
         ids.retain(|id| !self.pool_sync.has_refused(id));
         let PoolSync { wanted, let_down, .. } = &mut self.pool_sync;
         ids.retain(|id| !self.store.index().holds(id) && !wanted.contains_key(id));
@@ -353,12 +343,7 @@ impl Node {
 
     /// Sends single transactions: from disk, or from what waits for it.
     fn send_these(&mut self, link: LinkId, ids: &[TransactionId]) {
-        // Who lacks what we were pushed a moment ago is cut off from the origin's tree, or is kept from it: from now on we bring it.
-        let lacking: IdSet = ids.iter().copied().collect();
-        let origins: Vec<Origin> = self.plumtree.origins_of(&lacking).into_iter().cloned().collect();
-        for origin in origins {
-            self.plumtree.unprune(&origin, link);
-        }
+        self.gossip.plumtree.on_peer_lacks(link, ids);
         let waiting: BTreeSet<TransactionId> = ids
             .iter()
             .copied()
