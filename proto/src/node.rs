@@ -41,8 +41,8 @@ use crate::peers::dialer::Due;
 use crate::presence::announcer::Presence;
 use crate::store::Store;
 use crate::store::replay::Replay;
-use crate::sync::broadcast_sync::BroadcastSync;
-use crate::sync::pool_sync::{PoolSync, ask_limits};
+use crate::sync::reconciler::ask_limits;
+use crate::sync::{AntiEntropy, broadcast_sync, pool_sync};
 use crate::timers::Timer;
 use crate::transaction::{Origin, TransactionId};
 use crate::util::rate_limit::RateLimits;
@@ -64,9 +64,8 @@ pub struct Node {
     pub(crate) store: Store,
     pub(crate) replay: Replay,
     pub(crate) gossip: Gossip,
-    pub(crate) pool_sync: PoolSync,
+    pub(crate) sync: AntiEntropy,
     pub(crate) broadcasts: Broadcasts,
-    pub(crate) broadcast_sync: BroadcastSync,
     pub(crate) presence: Presence,
     pub(crate) images: ImageSearch,
     /// What the runtime counts, as it last reported.
@@ -89,9 +88,8 @@ impl Node {
             store: Store::new(pool),
             replay: Replay::default(),
             gossip: Gossip::default(),
-            pool_sync: PoolSync::default(),
+            sync: AntiEntropy::default(),
             broadcasts: Broadcasts::default(),
-            broadcast_sync: BroadcastSync::default(),
             presence: Presence::new(cx.config.seed),
             images: ImageSearch::default(),
             runtime_counters: Vec::new(),
@@ -105,7 +103,7 @@ impl Node {
             protocol.peers.book.add(&address, AddressSource::Known, now, &protocol.cx.config.limits);
         }
         protocol.membership.begin(&mut protocol.cx, &mut protocol.peers);
-        protocol.schedule_round(now);
+        protocol.sync.schedule_round(&mut protocol.cx);
         protocol
     }
 
@@ -232,10 +230,11 @@ impl Node {
     fn on_neighbor_up(&mut self, now: Instant, link: LinkId) {
         let Some(id) = self.connections.links.get(link).and_then(Link::full).map(|peer| peer.id) else { return };
         // One side begins; if the pools differ the other answers in kind.
-        if self.cx.config.node < id {
-            self.compare_pools(now, link);
+        let Self { cx, connections, store, broadcasts, sync, .. } = self;
+        if cx.config.node < id {
+            sync.pool.compare(cx, &connections.links, store, link);
         }
-        self.compare_broadcasts(now, link);
+        sync.broadcasts.compare(cx, &connections.links, &mut broadcasts.store, link);
         self.introduce_ourselves(now, link);
     }
 
@@ -261,18 +260,18 @@ impl Node {
         let answered = self.membership.was_answered(link);
         self.replay.on_link_closed(link);
         self.asks.remove(&link);
-        self.pool_sync.forget_link(link);
-        self.broadcast_sync.forget_link(link);
+        self.sync.on_link_closed(link);
         self.forget_talk(link);
         self.images.forget_link(link);
-        if self.gossip.on_link_closed(&mut self.cx, &self.connections.links, link) {
-            self.fetch_from_somebody(now);
+        let Self { cx, connections, store, gossip, sync, .. } = self;
+        if gossip.on_link_closed(cx, &connections.links, link) {
+            sync.fetch(cx, &connections.links, store);
         }
         exercise::on_link_closed(&mut self.cx, &mut self.peers.book, &closed.link);
         let Self { cx, peers, connections, membership, .. } = self;
         membership.release_addresses(cx, peers, &closed, answered);
         match (closed.heir, closed.standby) {
-            (Some(heir), _) => self.compare_pools(now, heir),
+            (Some(heir), _) => self.sync.pool.compare(cx, &connections.links, &mut self.store, heir),
             (None, Some(standby)) => membership.admit_standby(cx, peers, connections, standby),
             (None, None) => {}
         }
@@ -448,8 +447,16 @@ impl Node {
                 let result = self.connections.on_handshake(&mut self.cx, &mut self.peers, link, handshake);
                 self.judge(link, result);
             }
-            Ok(Message::Sync(frame)) => self.on_sync(now, link, frame),
-            Ok(Message::SyncOther(OtherSet::Broadcasts, frame)) => self.on_sync_broadcasts(now, link, frame),
+            Ok(Message::Sync(frame)) => {
+                let Self { cx, connections, store, sync, asks, .. } = self;
+                let result = sync.pool.on_sync(cx, &mut connections.links, store, asks, link, frame);
+                self.judge(link, result);
+            }
+            Ok(Message::SyncOther(OtherSet::Broadcasts, frame)) => {
+                let Self { cx, connections, broadcasts, sync, asks, .. } = self;
+                let result = sync.broadcasts.on_sync(cx, &connections.links, &mut broadcasts.store, asks, link, frame);
+                self.judge(link, result);
+            }
             Ok(Message::SyncOther(OtherSet::Nodes, frame)) => self.on_sync_nodes(now, link, &frame),
             Ok(Message::Broadcast(frame)) => {
                 let Self { cx, connections, gossip, broadcasts, presence, .. } = self;
@@ -461,8 +468,14 @@ impl Node {
             Ok(Message::Announce(frame)) => self.on_announce(now, link, frame),
             Ok(Message::Network(frame)) => self.on_network(now, link, &frame),
             Ok(Message::Want(ids)) => {
-                self.send_wanted_broadcasts(now, link, &ids);
-                self.on_want(link, &ids);
+                let Self { cx, connections, store, gossip, broadcasts, .. } = self;
+                let links = &connections.links;
+                broadcast_sync::on_want(cx, links, &mut broadcasts.store, link, &ids);
+                let result = pool_sync::on_want(cx, links, store, link, &ids);
+                if result.is_ok() {
+                    gossip.plumtree.on_peer_lacks(link, &ids);
+                }
+                self.judge(link, result);
             }
             Ok(Message::Prune(origins)) => {
                 let Self { cx, connections, gossip, .. } = self;
@@ -470,9 +483,9 @@ impl Node {
                 self.judge(link, result);
             }
             Ok(Message::Graft(origins)) => {
-                let Self { cx, connections, gossip, .. } = self;
+                let Self { cx, connections, store, gossip, sync, .. } = self;
                 match gossip.plumtree.on_graft(cx, &connections.links, link, &origins) {
-                    Ok(true) => self.fetch_from_somebody(now),
+                    Ok(true) => sync.fetch(cx, &connections.links, store),
                     Ok(false) => {}
                     Err(violation) => self.judge(link, Err(violation)),
                 }
@@ -569,7 +582,9 @@ impl Node {
                 let free = self.free_slots();
                 self.peers.lan.advertise(&mut self.cx, free);
             }
-            Timer::Reconcile => self.on_reconcile_due(now),
+            Timer::Reconcile => {
+                self.sync.on_round_due(cx, &connections.links, &mut self.store, &mut self.broadcasts.store);
+            }
             Timer::Duplicate(link) => connections.on_duplicate_due(cx, link),
             Timer::Announce => self.on_announce_due(now),
             Timer::Introduce => self.on_introduce_due(now),
@@ -643,14 +658,14 @@ impl Node {
             Ok(transaction) => {
                 let received = Received { transaction, origin, ack, synced };
                 if gossip.on_transaction(cx, &mut connections.links, store, link, received) {
-                    self.pool_sync.on_synced(self.cx.now, link);
+                    self.sync.pool.on_synced(self.cx.now, link);
                 }
             }
             Err(error) => {
                 // Only native peers compare pools, and check what they pass on.
                 let native = connections.links.get(link).is_some_and(|link| link.full().is_some());
                 match error.id() {
-                    Some(id) if native => self.pool_sync.on_refused(id),
+                    Some(id) if native => self.sync.pool.on_refused(cx.now, id),
                     None if native => self.judge(link, Err(Violation::breach(format!("TRANSACTION: {error}")))),
                     _ => {}
                 }
@@ -671,9 +686,9 @@ impl Node {
     }
 
     fn on_replayed(&mut self, link: LinkId, position: u64) {
-        if self.replay.on_replayed(&mut self.cx, &mut self.connections.links, &self.store, link, position) {
-            self.compare_pools(self.cx.now, link);
-            self.compare_broadcasts(self.cx.now, link);
+        let Self { cx, connections, store, replay, broadcasts, sync, .. } = self;
+        if replay.on_replayed(cx, &mut connections.links, store, link, position) {
+            sync.compare(cx, &connections.links, store, &mut broadcasts.store, link);
         }
     }
 
