@@ -223,6 +223,10 @@ impl Node {
             InternalEvent::AddressesLearned { link, addresses } => {
                 membership.learn(cx, peers, connections, link, &addresses);
             }
+            InternalEvent::PartitionLearned { link, address, root } => {
+                membership.on_root_of(cx, peers, connections, link, &address, root);
+            }
+            InternalEvent::Notify(event) => cx.notify(event),
         }
     }
 

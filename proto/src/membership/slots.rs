@@ -277,7 +277,7 @@ impl Membership {
         if let (Some(root), Some(address)) = (join.root, claimed)
             && conns.may_learn(cx, &mut peers.book, link, &address)
         {
-            self.on_root_of(cx, peers, conns, link, &address, root);
+            cx.raise(InternalEvent::PartitionLearned { link, address, root });
         }
     }
 
@@ -441,7 +441,7 @@ impl Membership {
             "your place went to a node that had none; it holds one for you",
         );
         self.let_in(cx, peers, conns, newcomer);
-        cx.notify(Event::SlotSwapped { joiner, moved });
+        cx.raise(InternalEvent::Notify(Event::SlotSwapped { joiner, moved }));
     }
 
     /// Gives up a link: the other end is told where to go.
