@@ -21,14 +21,13 @@ use rand::rngs::SmallRng;
 
 use crate::address::{PeerAddress, Scope};
 use crate::connections::Connections;
-use crate::connections::table::{Link, Role};
+use crate::connections::table::{Link, LinkTable, Role};
 use crate::context::Context;
 use crate::counters::Counters;
-use crate::event::Event;
+use crate::event::{Event, PeerName};
 use crate::exercise;
 use crate::gossip::broadcasts::Broadcasts;
-use crate::gossip::plumtree::Plumtree;
-use crate::gossip::transactions::AckWaiters;
+use crate::gossip::transactions::{self, Gossip, Received};
 use crate::id::{LinkId, NodeId, UpgradeIdentity};
 use crate::image_search::ImageSearch;
 use crate::internal_event::{DialOutcome, InternalEvent};
@@ -40,15 +39,16 @@ use crate::peers::access::Certified;
 use crate::peers::address_book::{AddressSource, AddressState};
 use crate::peers::dialer::Due;
 use crate::presence::announcer::Presence;
-use crate::store::pool_index::PoolIndex;
-use crate::store::sync_set::SyncSet;
-use crate::sync::broadcast_sync::BroadcastSync;
-use crate::sync::pool_sync::PoolSync;
+use crate::store::Store;
+use crate::store::replay::Replay;
+use crate::sync::reconciler::ask_limits;
+use crate::sync::{AntiEntropy, broadcast_sync, pool_sync};
 use crate::timers::Timer;
-use crate::transaction::TransactionId;
+use crate::transaction::{Origin, TransactionId};
+use crate::util::rate_limit::RateLimits;
 use crate::violation::{Violation, ViolationKind};
 use crate::wire::close;
-use crate::wire::{Malformed, Message, OtherSet, Status, StatusFrame};
+use crate::wire::{Malformed, Message, OtherSet, Status, StatusFrame, TransactionFrame};
 
 /// A node's protocol state, all of it.
 ///
@@ -61,23 +61,17 @@ pub struct Node {
     pub(crate) peers: Peers,
     pub(crate) connections: Connections,
     pub(crate) membership: Membership,
-    pub(crate) pool: PoolIndex,
-    pub(crate) sync_set: SyncSet,
-    pub(crate) plumtree: Plumtree,
-    pub(crate) pool_sync: PoolSync,
-    pub(crate) ack_waiters: AckWaiters,
+    pub(crate) store: Store,
+    pub(crate) replay: Replay,
+    pub(crate) gossip: Gossip,
+    pub(crate) sync: AntiEntropy,
     pub(crate) broadcasts: Broadcasts,
-    pub(crate) broadcast_sync: BroadcastSync,
     pub(crate) presence: Presence,
     pub(crate) images: ImageSearch,
-    /// Whether the pool's file takes writes, as far as we know.
-    pub(crate) writable: bool,
-    /// Where the pool ended before the input that is being handled.
-    pub(crate) end_before: u64,
     /// What the runtime counts, as it last reported.
     pub(crate) runtime_counters: Vec<(&'static str, u64)>,
-    /// Whether anybody wants to know of each transaction.
-    pub(crate) tells_transactions: bool,
+    /// How often each link may ask in comparisons.
+    pub(crate) asks: RateLimits<LinkId>,
 }
 
 impl Node {
@@ -91,19 +85,15 @@ impl Node {
             peers: Peers::default(),
             connections: Connections::default(),
             membership: Membership::new(&cx),
-            sync_set: SyncSet::of(pool.iter().copied()),
-            pool: PoolIndex::of(pool.into_iter().map(|(id, _)| id)),
-            plumtree: Plumtree::default(),
-            pool_sync: PoolSync::default(),
-            ack_waiters: AckWaiters::default(),
+            store: Store::new(pool),
+            replay: Replay::default(),
+            gossip: Gossip::default(),
+            sync: AntiEntropy::default(),
             broadcasts: Broadcasts::default(),
-            broadcast_sync: BroadcastSync::default(),
             presence: Presence::new(cx.config.seed),
             images: ImageSearch::default(),
-            writable: true,
-            end_before: 0,
             runtime_counters: Vec::new(),
-            tells_transactions: true,
+            asks: ask_limits(),
             cx,
         };
         let (me, known) = (protocol.cx.config.address.clone(), protocol.cx.config.known_peers.clone());
@@ -113,7 +103,7 @@ impl Node {
             protocol.peers.book.add(&address, AddressSource::Known, now, &protocol.cx.config.limits);
         }
         protocol.membership.begin(&mut protocol.cx, &mut protocol.peers);
-        protocol.schedule_round(now);
+        protocol.sync.schedule_round(&mut protocol.cx);
         protocol
     }
 
@@ -122,14 +112,23 @@ impl Node {
         debug_assert!(self.cx.is_drained(), "every output is taken before the next input is handled");
         self.cx.now = now;
         if !matches!(input, Input::QueueFull { .. }) {
-            self.end_before = self.pool.end();
+            self.replay.begin_input(&self.store);
         }
         match input {
             Input::Received { link, message } => self.on_received(now, link, message),
-            Input::Duplicates { link, copies } => self.on_repeated(now, link, &copies),
-            Input::Stored { ids } => self.on_stored(ids),
-            Input::Submit { request, transaction } => self.on_submit(now, request, transaction),
-            Input::Broadcast { request, message, time } => self.on_own_broadcast(now, request, message, time),
+            Input::Duplicates { link, copies } => self.on_duplicates(link, &copies),
+            Input::Stored { ids } => {
+                let Self { cx, connections, store, gossip, .. } = self;
+                gossip.on_stored(cx, &mut connections.links, store, ids);
+            }
+            Input::Submit { request, transaction } => {
+                let Self { cx, connections, store, gossip, .. } = self;
+                gossip.on_submit(cx, &mut connections.links, store, request, transaction);
+            }
+            Input::Broadcast { request, message, time } => {
+                let Self { cx, connections, gossip, broadcasts, .. } = self;
+                broadcasts.on_own(cx, &connections.links, &mut gossip.plumtree, request, message, time);
+            }
             Input::LinkOpened { link, remote, direction } => self.on_link_opened(link, remote, direction),
             Input::LinkClosed { link, cause } => self.on_link_closed(now, link, cause),
             Input::ProtocolError { link, what } => {
@@ -142,19 +141,19 @@ impl Node {
                 self.cx.counters.connections_refused += 1;
                 self.peers.refusals.log(&mut self.cx, IpPrefix::subscriber(remote), &reason);
             }
-            Input::QueueFull { link } => self.on_link_full(now, link),
-            Input::Replayed { link, position } => self.on_fed(now, link, position),
+            Input::QueueFull { link } => self.replay.on_queue_full(&mut self.cx, &mut self.connections.links, link),
+            Input::Replayed { link, position } => self.on_replayed(link, position),
             Input::Pong { link } => self.connections.on_pong(&mut self.cx, &mut self.peers, link),
             Input::ReadsPaused { link } => self.connections.links.excuse(now, link),
             Input::DialFailed { address, error } => self.on_dial_failed(address, error),
             Input::Probed { link, address, identity } => self.on_probed(link, &address, identity),
-            Input::StoreFailed { error } => self.on_store_failed(error),
-            Input::StoreRecovered => self.on_store_recovered(),
-            Input::PoolAdded { transactions } => self.on_found(now, transactions),
-            Input::PoolRemoved { ids } => {
-                let gone = self.pool.lost(&ids);
-                self.sync_set.lose(&gone);
+            Input::StoreFailed { error } => self.store.on_write_failed(&mut self.cx, error),
+            Input::StoreRecovered => self.store.on_write_recovered(&mut self.cx),
+            Input::PoolAdded { transactions } => {
+                let Self { cx, connections, store, gossip, .. } = self;
+                gossip.on_pool_added(cx, &mut connections.links, store, transactions);
             }
+            Input::PoolRemoved { ids } => self.store.remove(&ids),
             Input::PeerCertified { link, certified } => self.peers.access.certify(link, certified),
             Input::AccessChanged { access } => {
                 self.connections.on_access_changed(&mut self.cx, &mut self.peers, access);
@@ -235,10 +234,11 @@ impl Node {
     fn on_neighbor_up(&mut self, now: Instant, link: LinkId) {
         let Some(id) = self.connections.links.get(link).and_then(Link::full).map(|peer| peer.id) else { return };
         // One side begins; if the pools differ the other answers in kind.
-        if self.cx.config.node < id {
-            self.compare_pools(now, link);
+        let Self { cx, connections, store, broadcasts, sync, .. } = self;
+        if cx.config.node < id {
+            sync.pool.compare(cx, &connections.links, store, link);
         }
-        self.compare_broadcasts(now, link);
+        sync.broadcasts.compare(cx, &connections.links, &mut broadcasts.store, link);
         self.introduce_ourselves(now, link);
     }
 
@@ -262,18 +262,20 @@ impl Node {
     fn on_link_closed(&mut self, now: Instant, link: LinkId, cause: String) {
         let Some(closed) = self.connections.on_closed(&mut self.cx, &mut self.peers, link) else { return };
         let answered = self.membership.was_answered(link);
-        self.drop_waiting(link);
-        self.pool_sync.forget_link(link);
-        self.broadcast_sync.forget_link(link);
+        self.replay.on_link_closed(link);
+        self.asks.remove(&link);
+        self.sync.on_link_closed(link);
         self.forget_talk(link);
         self.images.forget_link(link);
-        let orphans = self.plumtree.forget_link(link);
-        self.regrow(now, &orphans, None);
+        let Self { cx, connections, store, gossip, sync, .. } = self;
+        if gossip.on_link_closed(cx, &connections.links, link) {
+            sync.fetch(cx, &connections.links, store);
+        }
         exercise::on_link_closed(&mut self.cx, &mut self.peers.book, &closed.link);
         let Self { cx, peers, connections, membership, .. } = self;
         membership.release_addresses(cx, peers, &closed, answered);
         match (closed.heir, closed.standby) {
-            (Some(heir), _) => self.compare_pools(now, heir),
+            (Some(heir), _) => self.sync.pool.compare(cx, &connections.links, &mut self.store, heir),
             (None, Some(standby)) => membership.admit_standby(cx, peers, connections, standby),
             (None, None) => {}
         }
@@ -364,9 +366,9 @@ impl Node {
             max_peers: self.cx.config.max_peers,
             peers: self.peer_rows(now),
             known: self.peers.book.others(),
-            pool: self.pool.stored_summary(),
-            writable: self.writable,
-            held: asked.iter().filter(|id| self.pool.has_stored(id)).count(),
+            pool: self.store.index().summary(),
+            writable: self.store.is_writable(),
+            held: asked.iter().filter(|id| self.store.index().is_stored(id)).count(),
             counters: {
                 let all = self.cx.counters.entries().chain(self.runtime_counters.iter().copied());
                 all.map(|(name, count)| (name.to_owned(), count)).collect()
@@ -401,28 +403,28 @@ impl Node {
     /// Whether [`Event::Transaction`] is told of what peers and the application bring, from now on; at first it is. In a busy node it is nearly all that is told, and
     /// mostly nobody listens.
     pub fn tell_transactions(&mut self, tell: bool) {
-        self.tells_transactions = tell;
+        self.gossip.report_transactions(tell);
     }
 
     /// How many of these transactions are held. To be asked for a batch before it is handled one by one: tables of a million are in no cache, and looks into them that do
     /// not wait for each other take a fraction of the time.
     pub fn count_held(&self, ids: impl Iterator<Item = TransactionId>) -> usize {
-        ids.filter(|id| self.pool.holds(id)).count()
+        ids.filter(|id| self.store.index().holds(id)).count()
     }
 
     /// Whether a client or the application waits until the disk has something.
     pub fn is_disk_awaited(&self) -> bool {
-        self.ack_waiters.is_any()
+        self.gossip.is_disk_awaited()
     }
 
     /// How many bytes of accepted transactions wait for the disk. Above [`unstored_bytes`](limits::Limits::unstored_bytes) the shell stops reading.
     pub fn unstored_bytes(&self) -> usize {
-        self.pool.unstored_bytes()
+        self.store.index().unstored_bytes()
     }
 
     /// Whether the pool's file takes writes, as far as is known.
     pub fn is_writable(&self) -> bool {
-        self.writable
+        self.store.is_writable()
     }
 
     /// What was counted since the start.
@@ -444,23 +446,54 @@ impl Node {
             Ok(Message::Transaction(_)) if self.is_pending(link) => {
                 self.fault(link, "TRANSACTION: you have no slot here yet");
             }
-            Ok(Message::Transaction(delivery)) => self.on_transaction(now, link, delivery),
+            Ok(Message::Transaction(frame)) => self.on_transaction(link, frame),
             Ok(Message::Handshake(handshake)) => {
                 let result = self.connections.on_handshake(&mut self.cx, &mut self.peers, link, handshake);
                 self.judge(link, result);
             }
-            Ok(Message::Sync(frame)) => self.on_sync(now, link, frame),
-            Ok(Message::SyncOther(OtherSet::Broadcasts, frame)) => self.on_sync_broadcasts(now, link, frame),
+            Ok(Message::Sync(frame)) => {
+                let Self { cx, connections, store, sync, asks, .. } = self;
+                let result = sync.pool.on_sync(cx, &mut connections.links, store, asks, link, frame);
+                self.judge(link, result);
+            }
+            Ok(Message::SyncOther(OtherSet::Broadcasts, frame)) => {
+                let Self { cx, connections, broadcasts, sync, asks, .. } = self;
+                let result = sync.broadcasts.on_sync(cx, &connections.links, &mut broadcasts.store, asks, link, frame);
+                self.judge(link, result);
+            }
             Ok(Message::SyncOther(OtherSet::Nodes, frame)) => self.on_sync_nodes(now, link, &frame),
-            Ok(Message::Broadcast(frame)) => self.on_broadcast(now, link, frame),
+            Ok(Message::Broadcast(frame)) => {
+                let Self { cx, connections, gossip, broadcasts, presence, .. } = self;
+                let links = &connections.links;
+                let name_of = |node| name_of_node(links, presence, node);
+                let result = broadcasts.on_broadcast(cx, links, &mut gossip.plumtree, name_of, link, frame);
+                self.judge(link, result);
+            }
             Ok(Message::Announce(frame)) => self.on_announce(now, link, frame),
             Ok(Message::Network(frame)) => self.on_network(now, link, &frame),
             Ok(Message::Want(ids)) => {
-                self.send_wanted_broadcasts(now, link, &ids);
-                self.on_want(link, &ids);
+                let Self { cx, connections, store, gossip, broadcasts, .. } = self;
+                let links = &connections.links;
+                broadcast_sync::on_want(cx, links, &mut broadcasts.store, link, &ids);
+                let result = pool_sync::on_want(cx, links, store, link, &ids);
+                if result.is_ok() {
+                    gossip.plumtree.on_peer_lacks(link, &ids);
+                }
+                self.judge(link, result);
             }
-            Ok(Message::Prune(origins)) => self.on_prune(link, &origins),
-            Ok(Message::Graft(origins)) => self.on_graft(now, link, &origins),
+            Ok(Message::Prune(origins)) => {
+                let Self { cx, connections, gossip, .. } = self;
+                let result = gossip.plumtree.on_prune(cx, &connections.links, link, &origins);
+                self.judge(link, result);
+            }
+            Ok(Message::Graft(origins)) => {
+                let Self { cx, connections, store, gossip, sync, .. } = self;
+                match gossip.plumtree.on_graft(cx, &connections.links, link, &origins) {
+                    Ok(true) => sync.fetch(cx, &connections.links, store),
+                    Ok(false) => {}
+                    Err(violation) => self.judge(link, Err(violation)),
+                }
+            }
             Ok(Message::Join(join)) => {
                 let Self { cx, peers, connections, membership, .. } = self;
                 membership.on_join(cx, peers, connections, link, &join);
@@ -553,7 +586,9 @@ impl Node {
                 let free = self.free_slots();
                 self.peers.lan.advertise(&mut self.cx, free);
             }
-            Timer::Reconcile => self.on_reconcile_due(now),
+            Timer::Reconcile => {
+                self.sync.on_round_due(cx, &connections.links, &mut self.store, &mut self.broadcasts.store);
+            }
             Timer::Duplicate(link) => connections.on_duplicate_due(cx, link),
             Timer::Announce => self.on_announce_due(now),
             Timer::Introduce => self.on_introduce_due(now),
@@ -617,4 +652,68 @@ impl Node {
     pub fn may_fetch(&self, remote: IpAddr, certified: Option<Certified>) -> bool {
         self.peers.access.may_fetch(self.cx.config.node, remote, certified)
     }
+
+    // Calls of gossip and sync.
+
+    fn on_transaction(&mut self, link: LinkId, frame: TransactionFrame) {
+        let TransactionFrame { transaction, origin, ack, synced } = frame;
+        let Self { cx, connections, store, gossip, .. } = self;
+        match transaction {
+            Ok(transaction) => {
+                let received = Received { transaction, origin, ack, synced };
+                if gossip.on_transaction(cx, &mut connections.links, store, link, received) {
+                    self.sync.pool.on_synced(self.cx.now, link);
+                }
+            }
+            Err(error) => {
+                // Only native peers compare pools, and check what they pass on.
+                let native = connections.links.get(link).is_some_and(|link| link.full().is_some());
+                match error.id() {
+                    Some(id) if native => self.sync.pool.on_refused(cx.now, id),
+                    None if native => self.judge(link, Err(Violation::breach(format!("TRANSACTION: {error}")))),
+                    _ => {}
+                }
+                transactions::reject_invalid(&mut self.cx, &self.connections.links, link, &error, ack);
+            }
+        }
+    }
+
+    fn on_duplicates(&mut self, link: LinkId, copies: &[(Option<Origin>, u32)]) {
+        let Self { cx, connections, gossip, .. } = self;
+        connections.links.hear(cx.now, link);
+        gossip.on_duplicates(cx, &connections.links, link, copies);
+    }
+
+    /// Returns whether a link may ask once more in a comparison.
+    pub(crate) fn may_ask(&mut self, now: Instant, link: LinkId) -> bool {
+        self.asks.allows(now, link)
+    }
+
+    fn on_replayed(&mut self, link: LinkId, position: u64) {
+        let Self { cx, connections, store, replay, broadcasts, sync, .. } = self;
+        if replay.on_replayed(cx, &mut connections.links, store, link, position) {
+            sync.compare(cx, &connections.links, store, &mut broadcasts.store, link);
+        }
+    }
+
+    /// Goes on with an exercise peer that lagged when its last link ended.
+    pub(crate) fn resume_plain(&mut self, now: Instant, link: LinkId, address: &PeerAddress) {
+        let Some(peer) = self.peers.book.get_mut(address) else { return };
+        if let Some(open) = self.connections.links.get_mut(link) {
+            open.handshakes_only_until = peer.handshakes_only_until;
+        }
+        if peer.handshakes_only_until.is_some_and(|until| now < until) {
+            return;
+        }
+        if let Some(from) = peer.behind.take() {
+            self.replay.resume(&mut self.cx, &mut self.connections.links, link, from);
+        }
+    }
+}
+
+/// Returns how people know a node: by a link to it, or by what it announced.
+fn name_of_node(links: &LinkTable, presence: &Presence, node: NodeId) -> PeerName {
+    let linked = links.to_node(node, None).and_then(|(_, peer)| peer.address.clone());
+    let address = linked.or_else(|| presence.table.get(node)?.address.clone());
+    PeerName { node: Some(node), address }
 }
