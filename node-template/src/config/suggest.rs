@@ -35,34 +35,12 @@ pub(crate) fn meant(name: &str) -> Option<&'static str> {
     }
     let upper = name.to_ascii_uppercase();
     let candidates = settings().map(|setting| (setting, setting)).chain(ALIASES);
-    let near = candidates.map(|(spelling, setting)| (distance(&upper, spelling), spelling, setting));
+    // Names that differ more in length are never near, and may be as long as the file.
+    let candidates = candidates.filter(|(spelling, _)| spelling.len().abs_diff(upper.len()) <= 2);
+    let near = candidates.map(|(spelling, setting)| (strsim::osa_distance(&upper, spelling), spelling, setting));
     // Two changes turn a short name into too many others: PATH and PORT, HOME and HOST.
     let near = near.filter(|(distance, spelling, _)| *distance <= if spelling.len() <= 4 { 1 } else { 2 });
     near.min_by_key(|(distance, ..)| *distance).map(|(_, _, setting)| setting)
-}
-
-/// How many letters must be changed, added, left out or swapped with their neighbour to turn one name into the other.
-fn distance(one: &str, other: &str) -> usize {
-    let (one, other) = (one.as_bytes(), other.as_bytes());
-    // Longer names are never near, and the table below would grow with them.
-    if one.len().abs_diff(other.len()) > 2 {
-        return usize::MAX;
-    }
-    let mut table = vec![vec![0; other.len() + 1]; one.len() + 1];
-    for i in 0..=one.len() {
-        for j in 0..=other.len() {
-            if i == 0 || j == 0 {
-                table[i][j] = i + j;
-                continue;
-            }
-            let changed = table[i - 1][j - 1] + usize::from(one[i - 1] != other[j - 1]);
-            table[i][j] = changed.min(table[i - 1][j] + 1).min(table[i][j - 1] + 1);
-            if i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1] {
-                table[i][j] = table[i][j].min(table[i - 2][j - 2] + 1);
-            }
-        }
-    }
-    table[one.len()][other.len()]
 }
 
 #[cfg(test)]

@@ -10,8 +10,9 @@
 //! Nothing is resumed: a certificate counts at every connection anew. The provider of the cryptography is chosen here (ring), not by the process.
 
 mod authority;
+mod certificate;
 mod credentials;
-mod der;
+
 mod words;
 
 pub use authority::{
