@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -35,7 +36,6 @@ use crate::transport::link::{Common, LinkTask};
 use crate::transport::listener::Place;
 use crate::transport::tls::Live;
 use crate::transport::{Arrival, Read};
-use crate::util::histogram::Histogram;
 use crate::util::panics::Faults;
 
 pub(crate) mod link_rows;
@@ -340,7 +340,7 @@ impl Driver {
     fn on_report(&mut self, report: Report) {
         match report {
             Report::Stored { ids, synced_in } => {
-                self.parts.syncs.observe(synced_in);
+                self.parts.syncs.observe(synced_in.as_secs_f64());
                 self.handle(Input::Stored { ids });
             }
             Report::Failed { error } => self.handle(Input::StoreFailed { error }),

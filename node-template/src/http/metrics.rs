@@ -4,7 +4,7 @@ use axum::extract::State as FromState;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::family::Family;
@@ -70,9 +70,13 @@ pub(crate) async fn metrics(FromState(state): FromState<Shared>) -> Result<Respo
         Unit::Seconds,
         state.hub.delays.broadcasts.clone(),
     );
-    let (classes, sum) = state.node.syncs().classes();
-    let syncs = Syncs { classes: classes.collect(), sum };
-    registry.register_collector(Box::new(Counted { counters: status.counters.into_iter().collect(), syncs }));
+    registry.register_with_unit(
+        "pool_sync",
+        "Writing a batch of transactions and waiting for the disk",
+        Unit::Seconds,
+        state.node.syncs().clone(),
+    );
+    registry.register_collector(Box::new(Counted { counters: status.counters.into_iter().collect() }));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)
         .map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics can not be written"))?;
@@ -134,13 +138,6 @@ fn gauges(registry: &mut Registry, state: &State, status: &Status, links: &[Open
 #[derive(Debug)]
 struct Counted {
     counters: Vec<(String, u64)>,
-    syncs: Syncs,
-}
-
-#[derive(Debug)]
-struct Syncs {
-    classes: Vec<(f64, u64)>,
-    sum: f64,
 }
 
 impl Collector for Counted {
@@ -151,11 +148,7 @@ impl Collector for Counted {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             ConstCounter::new(*count).encode(metric)?;
         }
-        let help = "Writing a batch of transactions and waiting for the disk.";
-        let mut metric = encoder.encode_descriptor("pool_sync", help, Some(&Unit::Seconds), MetricType::Histogram)?;
-        let classes = &self.syncs.classes;
-        let count = classes.iter().map(|(_, count)| count).sum();
-        metric.encode_histogram::<NoLabelSet>(self.syncs.sum, count, classes, None)
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::metrics::histogram::Histogram;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -24,7 +25,6 @@ use crate::protocol::wire::{Broadcast, ImageName, InvalidBroadcast, Member, Stat
 use crate::protocol::{BroadcastReceipt, Submission};
 use crate::signing;
 use crate::signing::validator::Validator;
-use crate::util::histogram::Histogram;
 #[cfg(feature = "web")]
 use crate::util::panics::Faults;
 

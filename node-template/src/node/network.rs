@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+pub use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -43,7 +44,6 @@ use crate::protocol::{Config, Node as Core};
 use crate::signing::validator::Validator;
 use crate::transport::link::duplicate_filter::Filter;
 use crate::transport::listener::{self, Doorman};
-pub use crate::util::histogram::Histogram;
 use crate::util::panics::Faults;
 
 pub use crate::node::handle::{Handle, Node, NodeError, Submitted};
@@ -306,7 +306,7 @@ impl Network {
         let doorman = Arc::new(doorman);
         let (reloads, reload_receiver) = mpsc::channel(RELOADS);
         let warden = Warden { admission, live: secure.clone(), commands: commands.clone(), reloads: reload_receiver };
-        let (pool, syncs) = (opened.pool.reader(), Arc::new(Histogram::default()));
+        let (pool, syncs) = (opened.pool.reader(), Arc::new(pool::sync_histogram()));
         let mut driver = Driver::new(Parts {
             protocol: Core::new(Instant::now(), config, held),
             limits: self.limits,
