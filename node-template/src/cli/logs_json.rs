@@ -1,4 +1,7 @@
 //! The log for programs: one JSON object per line, with `time` (RFC 3339, UTC), `level`, `message` and the event's other fields.
+//!
+//! `tracing_subscriber`'s JSON formatter is not used: it can neither name the time `time` nor write
+//! levels in lower case, and log readers rely on both.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -16,7 +16,7 @@ use crate::discovery::Discovering;
 use crate::driver::rtt::Trip;
 use crate::events::stream::Teller;
 use crate::events::text::Sparing;
-use crate::folder::peer_cache::Remembered;
+use crate::folder::peer_cache::PeerCache;
 use crate::images::{Answer, Images};
 use crate::pool::{Pool, Report};
 use crate::protocol::access::{Access, Certified};
@@ -79,7 +79,7 @@ pub(crate) struct Parts {
     pub(crate) validator: Validator,
     pub(crate) pressure: Arc<Pressure>,
     pub(crate) commands: mpsc::Receiver<Command>,
-    pub(crate) remembered: Remembered,
+    pub(crate) remembered: PeerCache,
     pub(crate) events: Teller,
     pub(crate) syncs: Arc<Histogram>,
     pub(crate) images: Arc<Images>,

@@ -99,7 +99,7 @@ impl Driver {
                 }
             }
             Output::AdvertiseSlots { free } => self.parts.discovering.advertise(free),
-            Output::SavePeerCache { addresses } => self.parts.remembered.keep(addresses),
+            Output::SavePeerCache { addresses } => self.parts.remembered.save(addresses),
             Output::Submitted { request, outcome } => self.on_submitted(request, outcome),
             Output::SubmissionStored { request } => {
                 if let Some(request) = self.requests.remove(&request) {

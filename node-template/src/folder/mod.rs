@@ -3,3 +3,4 @@
 pub mod known_peers;
 pub mod node_key;
 pub(crate) mod peer_cache;
+pub mod replace;

@@ -29,7 +29,7 @@ use crate::driver::{Driver, Parts};
 use crate::events::stream::{Ring, Teller};
 use crate::events::text::many;
 use crate::folder::node_key::{KeyError, NodeKey};
-use crate::folder::peer_cache::Remembered;
+use crate::folder::peer_cache::PeerCache;
 use crate::images::Images;
 use crate::node::access_watcher::{Admission, AdmissionError, Closed, Warden};
 use crate::pool::{self, Opened, PoolError};
@@ -270,7 +270,7 @@ impl Network {
         let port = listeners[0].local_addr().map_err(|error| self.explain(error))?.port();
         let address = self.advertised(port).map_err(StartError::Address)?;
         pool::announce(&self.folder, &self.listened(port).map_err(StartError::Address)?)?;
-        let remembered = Remembered::read(&self.folder, self.max_peers.is_some() || self.genesis.is_some());
+        let remembered = PeerCache::load(&self.folder, self.max_peers.is_some() || self.genesis.is_some());
         let (session, seed) = (Session::from_random(random()?), u64::from_le_bytes(random()?));
         let config = Config {
             node,

@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use crate::folder::known_peers::{read_text, shown};
 use crate::folder::node_key::{KeyError, NodeKey};
+use crate::folder::replace::replace;
 use crate::protocol::id::NodeId;
 use crate::tls::certificate::{Certificate, requested_key};
 
@@ -199,17 +200,6 @@ pub fn read_request(file: &Path) -> Result<NodeId, AuthorityError> {
     let text = read_text(file, &path)?;
     let der = text.and_then(|text| CertificateSigningRequestDer::from_pem_slice(text.as_bytes()).ok());
     der.and_then(|der| requested_key(&der)).ok_or(AuthorityError::NotARequest { path })
-}
-
-/// Writes a file whole or not at all, in place of what is there.
-///
-/// # Errors
-/// The system's.
-pub fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(format!(".new-{}", std::process::id()));
-    fs::write(&draft, text)?;
-    fs::rename(&draft, path)
 }
 
 fn params(

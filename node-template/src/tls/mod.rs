@@ -15,9 +15,10 @@ mod credentials;
 
 mod words;
 
+pub use crate::folder::replace::replace;
 pub use authority::{
     Authority, AuthorityError, CA_CERTIFICATE, CA_KEY, CA_VALIDITY, CERTIFICATE_NAME, NODE_VALIDITY, read_request,
-    replace, request,
+    request,
 };
 pub(crate) use credentials::Live;
 pub use credentials::{Credentials, CredentialsError, Files, NODE_CERTIFICATE};
