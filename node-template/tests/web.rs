@@ -396,7 +396,7 @@ async fn metrics_have_every_counter_and_what_they_count() {
         "meshpool_network_nodes 1",
         "meshpool_pool_sync_seconds_count 1",
         "meshpool_pool_sync_seconds_bucket{le=\"+Inf\"} 1",
-        "meshpool_links{kind=\"full\",direction=\"dialled\"} 0",
+        "meshpool_links{kind=\"native\",direction=\"dialled\"} 0",
         "# EOF",
     ] {
         assert!(lines.contains(&line), "{line} is missing in {}", metrics.body);

@@ -104,7 +104,7 @@ fn gauges(registry: &mut Registry, state: &State, status: &Status, links: &[Open
     let queued: Vec<_> = links.iter().map(|link| link.queued_bytes).collect();
     gauge("queued", "Payload that waits to be sent, of all links", Some(Unit::Bytes), queued.iter().sum());
     gauge(
-        "queued_largest",
+        "queued_max",
         "Payload that waits to be sent, of the link with most",
         Some(Unit::Bytes),
         queued.into_iter().max().unwrap_or(0),
@@ -118,7 +118,7 @@ fn gauges(registry: &mut Registry, state: &State, status: &Status, links: &[Open
         crate::http::limits::STREAMS - state.streams.available_permits(),
     );
     let kinds = Family::<Vec<(&str, &str)>, Gauge>::default();
-    for (kind, name) in [(LinkKind::Native, "full"), (LinkKind::Exercise, "plain"), (LinkKind::Client, "client")] {
+    for (kind, name) in [(LinkKind::Native, "native"), (LinkKind::Exercise, "exercise"), (LinkKind::Client, "client")] {
         for (dialled, direction) in [(true, "dialled"), (false, "accepted")] {
             let count = links.iter().filter(|link| link.kind == kind && link.dialled == dialled).count();
             kinds.get_or_create(&vec![("kind", name), ("direction", direction)]).set(count as i64);
@@ -127,7 +127,7 @@ fn gauges(registry: &mut Registry, state: &State, status: &Status, links: &[Open
     registry.register("links", "Open connections, by what is at the other end and who dialled", kinds);
     let slowest = links.iter().filter_map(|link| link.round_trip).max().unwrap_or_default();
     registry.register_with_unit(
-        "link_round_trip_largest",
+        "link_rtt_max",
         "The longest of the latest round trips on links to peers; 0 if none was measured",
         Unit::Seconds,
         ConstGauge::new(slowest.as_secs_f64()),
