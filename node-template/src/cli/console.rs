@@ -18,7 +18,7 @@ use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuar
 
 use crate::Node;
 use crate::events::stream::Events;
-use crate::events::text::clean;
+use crate::events::text::strip_control_max;
 use crate::node::network::{BroadcastReceipt, NodeError};
 use crate::protocol::event::Event;
 use crate::protocol::limits::BROADCAST_BYTES;
@@ -141,7 +141,7 @@ fn shown(event: &Event) -> Option<String> {
     let Event::Broadcast { broadcast, sender, peer: Some(_), .. } = event else { return None };
     let mut line = clock(broadcast.time);
     // A String takes all that is written to it.
-    write!(line, " {sender}: {}", clean(&broadcast.message, BROADCAST_BYTES)).unwrap_or_default();
+    write!(line, " {sender}: {}", strip_control_max(&broadcast.message, BROADCAST_BYTES)).unwrap_or_default();
     Some(line)
 }
 

@@ -12,7 +12,7 @@ use tracing::Level;
 
 use crate::discovery::Discovery;
 use crate::discovery::advertised_address;
-use crate::events::text::plain;
+use crate::events::text::strip_control;
 use crate::folder::known_peers::{self, FolderError};
 use crate::folder::node_key::{KeyError, NODE_KEY, NodeKey};
 use crate::protocol::address::{InvalidAddress, PeerAddress};
@@ -265,7 +265,7 @@ fn network(sources: &mut Sources<'_>, flags: &Flags) -> Result<String, SettingsE
         return Ok(DEFAULT_NETWORK.to_owned());
     };
     // Peers show as many characters and no more: two networks must not look the same in a log.
-    if value.text.chars().count() > limits::SHOWN_CHARACTERS || plain(&value.text) != value.text {
+    if value.text.chars().count() > limits::SHOWN_CHARACTERS || strip_control(&value.text) != value.text {
         return Err(value.bad("a network's name has at most 64 printable characters"));
     }
     Ok(value.text)

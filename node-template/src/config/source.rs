@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::config::env_file::EnvFile;
 use crate::config::{SettingsError, suggest};
-use crate::events::text::plain;
+use crate::events::text::strip_control;
 
 /// The sources of settings, asked in their order.
 pub(crate) struct Sources<'a> {
@@ -70,7 +70,7 @@ impl Value {
 }
 
 fn shown(text: &str) -> String {
-    let plain = plain(text);
+    let plain = strip_control(text);
     if plain.is_empty() { "empty".to_owned() } else { plain }
 }
 

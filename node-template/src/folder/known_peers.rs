@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::events::text::{clean, plain};
+use crate::events::text::{strip_control, strip_control_max};
 use crate::protocol::address::PeerAddress;
 
 #[cfg(test)]
@@ -132,7 +132,7 @@ fn addresses(path: &str, entries: &[Value]) -> KnownPeers {
         };
         bad += 1;
         if bad <= TOLD_ENTRIES {
-            found.warnings.push(format!("{path}, entry {}, is skipped: {}", index + 1, plain(&reason)));
+            found.warnings.push(format!("{path}, entry {}, is skipped: {}", index + 1, strip_control(&reason)));
         }
     }
     if bad > TOLD_ENTRIES {
@@ -185,7 +185,7 @@ pub(crate) fn folder_name(folder: &Path) -> String {
     let current = folder.as_os_str().is_empty() || folder == Path::new(".");
     let own = if current { std::path::absolute(".").ok() } else { None };
     let own = own.as_deref().and_then(Path::file_name).map(Path::new);
-    clean(&own.unwrap_or(folder).display().to_string(), PATH_CHARACTERS)
+    strip_control_max(&own.unwrap_or(folder).display().to_string(), PATH_CHARACTERS)
 }
 
 /// How people know a file of a folder.

@@ -13,8 +13,10 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tracing::Level;
 
-use crate::events::stream::{Events, Sampling};
-use crate::events::text::{self, plain};
+use crate::events::Sampling;
+use crate::events::describe::describe;
+use crate::events::stream::Events;
+use crate::events::text::{strip_control, strip_control_max};
 use crate::http::limits::{LAG, LINES, REASONS, SAMPLES, TICK};
 use crate::http::metrics::Delays;
 use crate::http::stream::frame;
@@ -263,7 +265,7 @@ impl Hub {
                 if activity.samples.len() >= 2 * SAMPLES {
                     return;
                 }
-                message = Some(text::clean(&broadcast.message, SHOWN));
+                message = Some(strip_control_max(&broadcast.message, SHOWN));
                 activity.samples.push(Sample {
                     kind: "broadcast",
                     id: broadcast.id.to_string(),
@@ -282,7 +284,7 @@ impl Hub {
             }
             _ => {}
         }
-        let (level, text) = text::words(event);
+        let (level, text) = describe(event);
         if activity.lines.len() >= LINES
             || level > Level::INFO && message.is_none() && !matches!(event, Event::TransactionRefused { .. })
         {
@@ -298,7 +300,7 @@ impl Hub {
         if !again {
             reasons.remove(&address);
         } else if reasons.len() < REASONS || reasons.contains_key(&address) {
-            reasons.insert(address, plain(error));
+            reasons.insert(address, strip_control(error));
         }
     }
 }

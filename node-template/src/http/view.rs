@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::events::text::plain;
+use crate::events::text::strip_control;
 use crate::node::network::OpenLink;
 use crate::protocol::LinkKind;
 use crate::protocol::wire::{Member, PeerState, Status};
@@ -111,7 +111,7 @@ fn network(status: &Status, members: &[Member], links: &[OpenLink]) -> Network {
         nodes.push(Node {
             id: member.node.clone(),
             kind: Kind::Full,
-            address: member.address.as_deref().map(plain),
+            address: member.address.as_deref().map(strip_control),
             since: Some(member.since),
             links: Some(member.links),
             max_peers: member.max_peers,
@@ -170,12 +170,12 @@ fn peers(status: &Status, links: &[OpenLink], reasons: &BTreeMap<String, String>
         };
         let reason = match peer.state {
             PeerState::Declined => Some("it has no place for us".to_owned()),
-            PeerState::Banned => peer.cause.clone().map(|cause| plain(&cause)),
+            PeerState::Banned => peer.cause.clone().map(|cause| strip_control(&cause)),
             PeerState::Failed => reasons.get(&peer.address).cloned(),
             _ => None,
         };
         rows.push(Peer {
-            address: Some(plain(&peer.address)),
+            address: Some(strip_control(&peer.address)),
             state,
             reason,
             retry_in_seconds: peer.seconds,

@@ -11,7 +11,8 @@ use tokio::task::JoinHandle;
 
 use crate::driver::link_rows::OpenLink;
 use crate::driver::{Command, PoolEnded};
-use crate::events::stream::{Events, Ring, Sampling};
+use crate::events::Sampling;
+use crate::events::stream::{Events, Ring};
 use crate::folder::node_key::NodeKey;
 use crate::images::{Image, ImageError, ImageList, Images};
 use crate::node::access_watcher::{AdmissionError, Reload};

@@ -26,8 +26,9 @@ use crate::discovery::advertised_address;
 use crate::discovery::{Discovering, Discovery};
 pub use crate::driver::link_rows::OpenLink;
 use crate::driver::{Driver, Parts};
-use crate::events::stream::{Ring, Teller};
-use crate::events::text::many;
+use crate::events::sender::EventSender;
+use crate::events::stream::Ring;
+use crate::events::text::plural;
 use crate::folder::node_key::{KeyError, NodeKey};
 use crate::folder::peer_cache::PeerCache;
 use crate::images::Images;
@@ -291,8 +292,8 @@ impl Network {
         tracing::info!(
             "listening on {address} as node {}; {} in the pool, {}",
             node.short(),
-            many(pooled as u64, "transaction", "transactions"),
-            many(config.known_peers.len() as u64, "known peer", "known peers")
+            plural(pooled as u64, "transaction", "transactions"),
+            plural(config.known_peers.len() as u64, "known peer", "known peers")
         );
         let faults = Faults::default();
         let discovering = discovering(self.discovery, &config, &faults);
@@ -322,7 +323,7 @@ impl Network {
             pressure: Arc::default(),
             commands: command_receiver,
             remembered,
-            events: Teller::new(events.clone()),
+            events: EventSender::new(events.clone()),
             syncs: Arc::clone(&syncs),
             images: Arc::clone(&images),
             faults: faults.clone(),

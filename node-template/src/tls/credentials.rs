@@ -215,7 +215,7 @@ impl Credentials {
         } else {
             return None;
         };
-        Some((stage, format!("{what} expires in {}: {remedy}", crate::events::text::many(days, "day", "days"))))
+        Some((stage, format!("{what} expires in {}: {remedy}", crate::events::text::plural(days, "day", "days"))))
     }
 
     /// Takes a connection in: the TLS handshake as server, and who the other end is. What went wrong comes with the connection, to say goodbye on.
