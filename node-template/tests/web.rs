@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use common::embedded::Embedded;
 use common::{eventually, free_port_holder, within};
 use meshpool::config::HttpSettings;
-use meshpool::http::{Server, WebError};
+use meshpool::http::{Server, ServerError};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -432,7 +432,7 @@ async fn a_taken_port_is_an_error_if_it_was_asked_for() {
     let settings =
         HttpSettings { port: Some(port), origin: "HTTP_PORT from the environment".into(), ..HttpSettings::default() };
     let error = Server::start(node.handle(), &settings).await.unwrap_err();
-    assert!(matches!(error, WebError::PortInUse { .. }), "{error:?}");
+    assert!(matches!(error, ServerError::PortInUse { .. }), "{error:?}");
     let text = error.to_string();
     assert!(
         text.contains(&port.to_string())

@@ -1,5 +1,5 @@
-//! Who wants events of transactions. In a busy node nearly all events are transactions: where nobody
-//! reads all of them, most are counted instead of sent.
+//! Who wants events of transactions. In a busy node nearly all events are transactions: where
+//! nobody reads all of them, most are counted instead of sent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -21,7 +21,8 @@ impl Demand {
         self.all.load(Ordering::Relaxed) > 0 || self.samples.load(Ordering::Relaxed) > 0
     }
 
-    /// Returns whether to send the next transaction, and counts it otherwise. Called by the sender only.
+    /// Returns whether to send the next transaction, and counts it otherwise. Called by the sender
+    /// only.
     pub(crate) fn takes(&self) -> bool {
         if !self.is_any() {
             self.count_unsent(1);
@@ -65,7 +66,8 @@ impl Sampling {
         Self(Arc::clone(demand))
     }
 
-    /// Requests the next `samples` transactions. Returns how many were not sent since the last call.
+    /// Requests the next `samples` transactions. Returns how many were not sent since the last
+    /// call.
     pub(crate) fn next(&self, samples: usize) -> u64 {
         self.0.samples.store(samples, Ordering::Relaxed);
         self.0.unsent.swap(0, Ordering::Relaxed)

@@ -23,9 +23,9 @@ mod tests;
 
 /// The most characters of a text of our own that has foreign parts. Its end is the remedy.
 const LINE_CHARACTERS: usize = 2_000;
-/// A failed dial is logged at info if the next one follows within this time. Backoff doubles from half
-/// a second with full jitter, so the first few failures show and a silent address does not fill the
-/// log.
+/// A failed dial is logged at info if the next one follows within this time. Backoff doubles from
+/// half a second with full jitter, so the first few failures show and a silent address does not
+/// fill the log.
 const SOON: Duration = Duration::from_secs(5);
 /// In networks of at most this many nodes, joins and leaves are logged at info.
 const FEW_NODES: usize = 50;

@@ -14,8 +14,8 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Writes events to the log, and counts the transactions of a burst in one line.
 ///
-/// The caller passes the time. It calls [`Self::tick`] at [`Self::deadline`]: otherwise the count of
-/// a burst is logged only with the next transaction.
+/// The caller passes the time. It calls [`Self::tick`] at [`Self::deadline`]: otherwise the count
+/// of a burst is logged only with the next transaction.
 #[derive(Debug, Default)]
 pub struct EventLog {
     /// Start of the second that the counts are for.

@@ -8,8 +8,8 @@ use crate::protocol::event::{BootstrapStep, Event};
 
 /// The most events in the ring: some 4 MiB, without what they hold.
 const EVENTS: usize = 16_384;
-/// The most bytes of transactions, identities and texts that the events in the ring hold, besides the
-/// newest slot: 16,384 transactions of 1 KiB, while one may have 256 KiB.
+/// The most bytes of transactions, identities and texts that the events in the ring hold, besides
+/// the newest slot: 16,384 transactions of 1 KiB, while one may have 256 KiB.
 const BYTES: usize = 16 * 1024 * 1024;
 /// A slot is sent at this many events …
 const SLOT_EVENTS: usize = 256;
@@ -72,8 +72,8 @@ impl EventSender {
         self.empty_oldest();
     }
 
-    /// Forgets slots that all listeners have read, which happens in their order, and empties more while
-    /// they exceed the bounds. The newest slot stays: nobody had time to read it.
+    /// Forgets slots that all listeners have read, which happens in their order, and empties more
+    /// while they exceed the bounds. The newest slot stays: nobody had time to read it.
     fn empty_oldest(&mut self) {
         while let Some((slot, count, bytes)) = self.held.front() {
             match slot.upgrade() {

@@ -1,9 +1,9 @@
 //! The event stream of a node: a ring of slots, bounded by events and by the bytes that they hold.
 //!
-//! The driver sends the events of one turn as one slot: a slot per event would cost a busy node more
-//! than the events. Events hold their transactions, so a lagging listener would keep the ring full.
-//! Beyond 16 MiB or 16,384 events the sender empties the oldest slots in place. A listener that has
-//! not read them gets the number of missed events. The node never waits for a listener.
+//! The driver sends the events of one turn as one slot: a slot per event would cost a busy node
+//! more than the events. Events hold their transactions, so a lagging listener would keep the ring
+//! full. Beyond 16 MiB or 16,384 events the sender empties the oldest slots in place. A listener
+//! that has not read them gets the number of missed events. The node never waits for a listener.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -38,8 +38,8 @@ impl Slot {
 #[derive(Debug, Clone)]
 pub(crate) struct Ring {
     slots: broadcast::Sender<Arc<Slot>>,
-    /// How many events were sent since the node's start. Locked while a listener subscribes and while
-    /// a slot is sent, so that a listener knows the number of its first event.
+    /// How many events were sent since the node's start. Locked while a listener subscribes and
+    /// while a slot is sent, so that a listener knows the number of its first event.
     sent: Arc<Mutex<u64>>,
     demand: Arc<Demand>,
 }
@@ -71,8 +71,8 @@ impl Ring {
         (Events { _wants_all: None, ..self.listen() }, sampling)
     }
 
-    /// Sends events as one slot. Returns it, for the sender to empty it later; a strong reference would
-    /// make the last reader copy the events.
+    /// Sends events as one slot. Returns it, for the sender to empty it later; a strong reference
+    /// would make the last reader copy the events.
     pub(crate) fn send(&self, events: Vec<Event>) -> Weak<Slot> {
         let mut sent = self.lock_sent();
         let slot = Arc::new(Slot { before: *sent, count: events.len(), events: Mutex::new(Some(events)) });
@@ -125,8 +125,8 @@ impl Events {
     /// Waits for the next event. Cancel-safe.
     ///
     /// # Errors
-    /// [`RecvError::Lagged`] with the number of missed events, once, before the next event or the end.
-    /// [`RecvError::Closed`] if the node has ended.
+    /// [`RecvError::Lagged`] with the number of missed events, once, before the next event or the
+    /// end. [`RecvError::Closed`] if the node has ended.
     pub async fn recv(&mut self) -> Result<Event, RecvError> {
         loop {
             if let Some(next) = self.next_taken() {

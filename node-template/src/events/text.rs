@@ -8,9 +8,9 @@ pub fn plural(number: u64, one: &str, more: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { more })
 }
 
-/// Returns a foreign text as one line that is safe for a terminal, of at most 200 characters. Escape
-/// sequences, control characters and marks of the reading direction are removed; line breaks and tabs
-/// become spaces.
+/// Returns a foreign text as one line that is safe for a terminal, of at most 200 characters.
+/// Escape sequences, control characters and marks of the reading direction are removed; line breaks
+/// and tabs become spaces.
 pub fn strip_control(text: &str) -> String {
     strip_control_max(text, CHARACTERS)
 }
@@ -51,7 +51,8 @@ pub(crate) fn strip_control_max(text: &str, max: usize) -> String {
     clean
 }
 
-/// Skips the rest of a control sequence (ECMA-48, section 5.4): parameters, intermediates, one final character.
+/// Skips the rest of a control sequence (ECMA-48, section 5.4): parameters, intermediates, one
+/// final character.
 fn skip_sequence(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     while characters.next_if(|next| matches!(next, ' '..='?')).is_some() {}
     characters.next_if(|next| matches!(next, '@'..='~'));
