@@ -206,12 +206,12 @@ fn files_that_cannot_be_read_are_named() {
         "node-2/.env, line 2: this is not NAME=value; correct it (put a value with spaces, quotes or backslashes in single quotes), or put # before it"
     );
     fs::write(folder.env(), [0xff, 0xfe, b'P', 0]).unwrap();
-    assert_eq!(folder.error(&Flags::default(), &[]), "node-2/.env is no UTF-8 text: save it as UTF-8");
+    assert_eq!(folder.error(&Flags::default(), &[]), "node-2/.env is not UTF-8 text: save it as UTF-8");
     fs::remove_file(folder.env()).unwrap();
     fs::create_dir(folder.env()).unwrap();
     assert_eq!(
         folder.error(&Flags::default(), &[]),
-        "node-2/.env is no file: move it away and write a file of that name"
+        "node-2/.env is not a file: move it away and write a file of that name"
     );
 
     let gone = Settings::read(&folder.path().join("gone"), &Flags::default(), |_| None).unwrap_err().to_string();

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use crate::config::error::SettingsError;
-use crate::folder::known_peers::{read_text, shown};
+use crate::folder::files::{read_text, shown};
 
 /// Replaces dollar signs while dotenvy parses: it would substitute the process's variables, which
 /// the exercise's JavaScript nodes, which read the same file, do not. No text contains this

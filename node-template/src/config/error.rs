@@ -1,6 +1,6 @@
 //! Why a node cannot start with its settings.
 
-use crate::folder::known_peers::FolderError;
+use crate::folder::files::FolderError;
 use crate::folder::node_key::KeyError;
 
 /// Why a node cannot start with its settings. One line: what, from where, what to do.

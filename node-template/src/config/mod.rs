@@ -13,7 +13,8 @@ use tracing::Level;
 use crate::discovery::Discovery;
 use crate::discovery::advertised_address;
 use crate::events::text::strip_control;
-use crate::folder::known_peers;
+use crate::folder::files::{folder_name, shown};
+use crate::folder::known_peers::known_peers;
 use crate::folder::node_key::{NODE_KEY, NodeKey};
 use crate::protocol::address::{InvalidAddress, PeerAddress};
 use crate::protocol::id::NodeId;
@@ -102,7 +103,7 @@ impl Settings {
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, SettingsError> {
         if !folder.is_dir() {
-            return Err(SettingsError::NoFolder { path: known_peers::folder_name(folder) });
+            return Err(SettingsError::NoFolder { path: folder_name(folder) });
         }
         let mut sources = Sources::read(folder, &environment)?;
         let (port, port_origin) = port(&mut sources, flags)?;
@@ -127,7 +128,7 @@ impl Settings {
         let (host, host_origin) = host.unwrap_or_else(|| discovery::default_host(discovery, genesis.as_ref()));
         let limits = limits::limits(&mut sources)?;
         let public_key = public_key(&mut sources, folder)?;
-        let mut known = known_peers::known_peers(folder)?;
+        let mut known = known_peers(folder)?;
         for address in more_peers {
             if !known.addresses.contains(&address) {
                 known.addresses.push(address);
@@ -227,7 +228,7 @@ fn public_key(sources: &mut Sources<'_>, folder: &Path) -> Result<Option<NodeId>
     };
     let id: NodeId =
         value.text.parse().map_err(|_| value.bad("a public key has 64 hexadecimal digits, or is left empty"))?;
-    let file = known_peers::shown(folder, NODE_KEY);
+    let file = shown(folder, NODE_KEY);
     match NodeKey::load(folder)? {
         Some(key) if key.node_id() == id => Ok(Some(id)),
         Some(key) => Err(value.bad(&format!("it is not the public half of {file}, which is {}", key.node_id()))),

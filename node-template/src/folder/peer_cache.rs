@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::folder::known_peers;
+use crate::folder::files::{read_text, shown};
 use crate::folder::replace::replace;
 use crate::protocol::address::PeerAddress;
 use crate::protocol::limits::PEER_CACHE;
@@ -67,8 +67,8 @@ impl PeerCache {
 }
 
 fn read(folder: &Path) -> Result<Vec<PeerAddress>, String> {
-    let path = known_peers::shown(folder, PEERS);
-    let text = known_peers::read_text(&folder.join(PEERS), &path).map_err(|error| error.to_string())?;
+    let path = shown(folder, PEERS);
+    let text = read_text(&folder.join(PEERS), &path).map_err(|error| error.to_string())?;
     let Some(text) = text else { return Ok(Vec::new()) };
     let entries: Vec<String> =
         serde_json::from_str(&text).map_err(|error| format!("{path} is not a list of addresses: {error}"))?;
@@ -85,7 +85,7 @@ async fn write_all(folder: PathBuf, mut latest: watch::Receiver<Vec<PeerAddress>
         if let Ok(Err(error)) = written
             && !std::mem::replace(&mut warned, true)
         {
-            let path = known_peers::shown(&folder, PEERS);
+            let path = shown(&folder, PEERS);
             tracing::warn!("cannot write {path}: {error}; the next start will not know these peers; check the folder");
         }
     }

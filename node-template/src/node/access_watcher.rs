@@ -13,7 +13,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::driver::Command;
 use crate::events::text::plural;
-use crate::folder::known_peers::{FolderError, read_text, shown};
+use crate::folder::files::{FolderError, read_text, shown};
 use crate::folder::node_key::NodeKey;
 use crate::protocol::access::{Access, InvalidRule, Rules};
 use crate::transport::tls::Live;

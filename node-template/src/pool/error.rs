@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::events::text::strip_control_max;
-use crate::folder::known_peers::folder_name;
+use crate::folder::files::folder_name;
 
 /// The most characters of a file's name in an error.
 const FILE_CHARACTERS: usize = 200;

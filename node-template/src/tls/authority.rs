@@ -16,7 +16,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
 use sha2::{Digest, Sha256};
 
-use crate::folder::known_peers::{read_text, shown};
+use crate::folder::files::{read_text, shown};
 use crate::folder::node_key::{KeyError, NodeKey};
 use crate::folder::replace::replace;
 use crate::protocol::id::NodeId;
@@ -97,7 +97,7 @@ pub enum AuthorityError {
     Key(#[from] KeyError),
     /// A file can not be read as text.
     #[error(transparent)]
-    Folder(#[from] crate::folder::known_peers::FolderError),
+    Folder(#[from] crate::folder::files::FolderError),
     /// A certificate can not be made.
     #[error("no certificate could be made: {0}")]
     Unmade(String),

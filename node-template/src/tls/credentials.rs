@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
-use crate::folder::known_peers::{FolderError, read_text, shown};
+use crate::folder::files::{FolderError, read_text, shown};
 use crate::folder::node_key::NodeKey;
 use crate::protocol::access::Certified;
 use crate::tls::authority::CERTIFICATE_NAME;
