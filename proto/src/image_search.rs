@@ -112,43 +112,43 @@ impl Node {
     /// The application wants an image, or to know which there are.
     pub(crate) fn on_search(&mut self, now: Instant, id: SearchId, name: Option<ImageName>) {
         let links = self.links_to_full_peers(None);
-        let own = &mut self.searches.own;
+        let own = &mut self.images.own;
         if own.len() >= limits::SEARCHES || own.contains_key(&id) {
-            self.counters.image_searches_refused += 1;
-            return self.outbox.push_back(Output::ImageSearchOver { search: id, end: SearchEnd::Refused });
+            self.cx.counters.image_searches_refused += 1;
+            return self.cx.output(Output::ImageSearchOver { search: id, end: SearchEnd::Refused });
         }
-        self.counters.image_searches += 1;
+        self.cx.counters.image_searches += 1;
         if links.is_empty() {
-            return self.outbox.push_back(Output::ImageSearchOver { search: id, end: SearchEnd::Alone });
+            return self.cx.output(Output::ImageSearchOver { search: id, end: SearchEnd::Alone });
         }
         own.insert(id, Own { name: name.clone(), finders: BTreeSet::new(), addresses: BTreeSet::new() });
-        self.searches.note(now, id, Route { link: None, answers: answers_to(name.as_ref()) });
-        self.timers.set(Timer::Search(id), now + self.config.limits.search_deadline);
+        self.images.note(now, id, Route { link: None, answers: answers_to(name.as_ref()) });
+        self.cx.timers.set(Timer::Search(id), now + self.cx.config.limits.search_deadline);
         let hops = if self.is_linked_to_all() { 1 } else { HOPS };
         self.ask_for_image(now, links, &Find { id, name, hops });
     }
 
     /// Asks over these links, those of them that have had enough left out.
     fn ask_for_image(&mut self, now: Instant, mut links: Vec<LinkId>, find: &Find) {
-        let talks = &mut self.searches.talks;
+        let talks = &mut self.images.talks;
         links.retain(|link| {
             let talk = talks.entry(*link).or_default();
             spend(&mut talk.asked_until, now, FIND_EVERY, FIND_EVERY * FINDS_AT_ONCE)
         });
         if !links.is_empty() {
-            self.send(links, find.to_frame(), Lane::Control);
+            self.cx.send(links, find.to_frame(), Lane::Control);
         }
     }
 
     /// The application has what it wanted: what more is found is of no use.
     pub(crate) fn on_search_done(&mut self, id: SearchId) {
-        self.searches.own.remove(&id);
-        self.timers.cancel(&Timer::Search(id));
+        self.images.own.remove(&id);
+        self.cx.timers.cancel(&Timer::Search(id));
     }
 
     pub(crate) fn on_search_due(&mut self, id: SearchId) {
-        if self.searches.own.remove(&id).is_some() {
-            self.outbox.push_back(Output::ImageSearchOver { search: id, end: SearchEnd::Deadline });
+        if self.images.own.remove(&id).is_some() {
+            self.cx.output(Output::ImageSearchOver { search: id, end: SearchEnd::Deadline });
         }
     }
 
@@ -157,21 +157,21 @@ impl Node {
         if !self.may_talk_of_images(link, "FIND") {
             return;
         }
-        let talk = self.searches.talks.entry(link).or_default();
+        let talk = self.images.talks.entry(link).or_default();
         if !spend(&mut talk.heard_until, now, FIND_EVERY, FIND_EVERY * FINDS_AT_ONCE) {
-            self.counters.finds_dropped += 1;
+            self.cx.counters.finds_dropped += 1;
             return;
         }
         let route = Route { link: Some(link), answers: answers_to(find.name.as_ref()) };
-        if !self.searches.note(now, find.id, route) {
-            self.counters.finds_duplicate += 1;
+        if !self.images.note(now, find.id, route) {
+            self.cx.counters.finds_duplicate += 1;
             return;
         }
-        if self.searches.looking.len() < limits::LOOKUPS {
-            self.searches.looking.insert(find.id);
-            self.outbox.push_back(Output::FindLocalImages { search: find.id, name: find.name.clone() });
+        if self.images.looking.len() < limits::LOOKUPS {
+            self.images.looking.insert(find.id);
+            self.cx.output(Output::FindLocalImages { search: find.id, name: find.name.clone() });
         } else {
-            self.counters.finds_dropped += 1;
+            self.cx.counters.finds_dropped += 1;
         }
         let hops = find.hops.min(HOPS);
         if hops > 1 {
@@ -182,12 +182,12 @@ impl Node {
 
     /// The shell has looked into our folder.
     pub(crate) fn on_looked_up(&mut self, now: Instant, search: SearchId, images: Vec<ImageInfo>) {
-        if !self.searches.looking.remove(&search) || images.is_empty() {
+        if !self.images.looking.remove(&search) || images.is_empty() {
             return;
         }
-        let (node, address) = (self.config.node, self.config.address.clone());
+        let (node, address) = (self.cx.config.node, self.cx.config.address.clone());
         if self.answer_search(now, &Found { id: search, node, address, images }, None) {
-            self.counters.finds_answered += 1;
+            self.cx.counters.finds_answered += 1;
         }
     }
 
@@ -196,66 +196,70 @@ impl Node {
         if !self.may_talk_of_images(link, "FOUND") {
             return;
         }
-        let Some(route) = self.searches.routes.get(&found.id) else {
-            self.counters.founds_unsolicited += 1;
-            return self.fault_without_count(link, "FOUND: nobody asked for it; dropped".into());
+        let Some(route) = self.images.routes.get(&found.id) else {
+            self.cx.counters.founds_unsolicited += 1;
+            return self.connections.links.log_fault(&mut self.cx, link, "FOUND: nobody asked for it; dropped".into());
         };
-        let Some(scope) =
-            self.links.get(link).map(|link| link.scope).filter(|scope| scope.may_tell(found.address.scope()))
+        let Some(scope) = self
+            .connections
+            .links
+            .get(link)
+            .map(|link| link.scope)
+            .filter(|scope| scope.may_tell(found.address.scope()))
         else {
-            self.counters.addresses_out_of_scope += 1;
+            self.cx.counters.addresses_out_of_scope += 1;
             return;
         };
         if route.link.is_some() {
             self.answer_search(now, &found, Some(link));
             return;
         }
-        let own = self.searches.own.get_mut(&found.id).filter(|own| own.finders.len() < answers_to(own.name.as_ref()));
+        let own = self.images.own.get_mut(&found.id).filter(|own| own.finders.len() < answers_to(own.name.as_ref()));
         let asked = own.as_ref().is_some_and(|own| match &own.name {
             Some(name) => matches!(&found.images[..], [image] if image.name == *name && image.sha256.is_some()),
             None => true,
         });
-        let new = own.filter(|_| asked && found.node != self.config.node).is_some_and(|own| {
+        let new = own.filter(|_| asked && found.node != self.cx.config.node).is_some_and(|own| {
             !own.finders.contains(&found.node)
                 && own.addresses.insert(found.address.clone())
                 && own.finders.insert(found.node)
         });
         if new {
             let reach = scope.min(found.address.scope());
-            self.outbox.push_back(Output::ImageOffer { reach, found });
+            self.cx.output(Output::ImageOffer { reach, found });
         } else {
             // It comes late, a second time, or about something else.
-            self.counters.founds_dropped += 1;
+            self.cx.counters.founds_dropped += 1;
         }
     }
 
     /// Sends an answer on the way to who asked, within the bounds; whether it went out.
     fn answer_search(&mut self, now: Instant, found: &Found, from: Option<LinkId>) -> bool {
-        let route = self.searches.routes.get_mut(&found.id).filter(|route| route.answers > 0);
+        let route = self.images.routes.get_mut(&found.id).filter(|route| route.answers > 0);
         let target = route.as_ref().and_then(|route| route.link).filter(|to| Some(*to) != from);
-        let link = target.and_then(|to| self.links.get(to)).filter(|open| {
+        let link = target.and_then(|to| self.connections.links.get(to)).filter(|open| {
             // Whom our own address leads to itself, or nowhere, is told nothing.
             open.takes_transactions() && open.full().is_some() && open.scope.may_tell(found.address.scope())
         });
         let (Some(route), Some(to), Some(_)) = (route, target, link) else {
-            self.counters.founds_dropped += 1;
+            self.cx.counters.founds_dropped += 1;
             return false;
         };
         let frame = found.to_frame();
-        let talk = self.searches.talks.entry(to).or_default();
+        let talk = self.images.talks.entry(to).or_default();
         let cost = FOUND_BYTE * u32::try_from(frame.as_str().len()).unwrap_or(u32::MAX);
         if !spend(&mut talk.founds_until, now, cost, FOUND_BURST) {
-            self.counters.founds_dropped += 1;
+            self.cx.counters.founds_dropped += 1;
             return false;
         }
         route.answers -= 1;
-        self.send(vec![to], frame, Lane::Control);
+        self.cx.send(vec![to], frame, Lane::Control);
         true
     }
 
     /// Images are a matter of full peers that have a place here.
     fn may_talk_of_images(&mut self, link: LinkId, kind: &str) -> bool {
-        match self.links.get(link).map(|link| &link.role) {
+        match self.connections.links.get(link).map(|link| &link.role) {
             Some(Role::Native(_)) => true,
             // Not yet, or not any more: no fault of theirs.
             None | Some(Role::AwaitingAdmission(_) | Role::Standby(_)) => false,
@@ -269,8 +273,10 @@ impl Node {
     /// A link to each full peer, except the node behind one of them.
     fn links_to_full_peers(&self, except: Option<LinkId>) -> Vec<LinkId> {
         let mut nodes = BTreeSet::new();
-        nodes.extend(except.and_then(|link| self.links.get(link)).and_then(|link| link.full()).map(|peer| peer.id));
-        let ready = self.links.iter().filter(|(_, link)| link.takes_transactions());
+        nodes.extend(
+            except.and_then(|link| self.connections.links.get(link)).and_then(|link| link.full()).map(|peer| peer.id),
+        );
+        let ready = self.connections.links.iter().filter(|(_, link)| link.takes_transactions());
         // Of two links to one node the older comes first.
         ready.filter_map(|(id, link)| link.full().filter(|peer| nodes.insert(peer.id)).map(|_| id)).collect()
     }

@@ -7,10 +7,13 @@ use std::time::Instant;
 use foldhash::fast::RandomState;
 
 use crate::address::{PeerAddress, Scope};
-use crate::event::PeerName;
+use crate::context::Context;
+use crate::event::{Event, PeerName};
 use crate::id::{LinkId, NodeId, Session};
-use crate::peers::reputation::{AddressGroup, Score};
+use crate::ip_prefix::IpPrefix;
+use crate::peers::reputation::Score;
 use crate::wire::NodeInfo;
+use crate::{Output, limits};
 
 /// One open link.
 #[derive(Debug)]
@@ -22,11 +25,9 @@ pub(crate) struct Link {
     /// From how far away the other end comes: it decides which addresses it may tell.
     pub(crate) scope: Scope,
     /// From where, as far as conduct is concerned; `None`: from this host.
-    pub(crate) group: Option<AddressGroup>,
+    pub(crate) subscriber: Option<IpPrefix>,
     /// On this host: what its other end has done.
     pub(crate) score: Score,
-    /// Until when its GRAFTs are paid for (a virtual clock, as below).
-    pub(crate) grafts_used_until: Option<Instant>,
     /// When it was opened.
     pub(crate) opened: Instant,
     /// How many transactions it brought that were new here.
@@ -39,16 +40,14 @@ pub(crate) struct Link {
     pub(crate) role: Role,
     /// How transactions flow to the other end.
     pub(crate) flow: Delivery,
-    /// When a person was last told that it is behind.
-    pub(crate) told_behind: Option<Instant>,
-    /// When the first transaction went out on it.
+    /// To an exercise peer: when the first transaction went out on it.
     pub(crate) first_payload: Option<Instant>,
+    /// To an exercise peer that drops its link at every TRANSACTION: until when it gets none.
+    pub(crate) handshakes_only_until: Option<Instant>,
     /// When the peer's word for new addresses is used up (a virtual clock, as in GCRA): `None` if it has not been used.
     pub(crate) word_used_until: Option<Instant>,
     /// How many ACKs it is to be sent once the disk has what they are for.
     pub(crate) acks_due: usize,
-    /// Until when its questions in reconciliations are paid for (a virtual clock, as above).
-    pub(crate) asks_used_until: Option<Instant>,
     /// Whether we asked the shell to close it: nothing is sent or believed any more.
     pub(crate) closing: bool,
 }
@@ -93,7 +92,7 @@ pub(crate) struct PendingPeer {
     /// … and the addresses in it.
     pub(crate) addresses: Vec<PeerAddress>,
     /// Whether it insists, and its address is being probed for that.
-    pub(crate) insists: bool,
+    pub(crate) requests_priority: bool,
 }
 
 /// How transactions flow to the other end of a link.
@@ -141,14 +140,19 @@ impl Link {
         }
     }
 
-    /// Whether transactions go out on this link at all: to full peers of our network, and to plain peers on links that we dialled.
+    /// Returns whether it counts as a link to a peer, also when it is closing.
+    pub(crate) fn is_peer(&self) -> bool {
+        match &self.role {
+            Role::Native(peer) => peer.hello_received && peer.hello_sent,
+            Role::Exercise { .. } => self.dialled.is_some(),
+            Role::Standby(_) | Role::AwaitingAdmission(_) | Role::Client => false,
+        }
+    }
+
+    /// Returns whether transactions go out on this link: to native peers of our network, and to exercise peers on links
+    /// that we dialled.
     pub(crate) fn takes_transactions(&self) -> bool {
-        !self.closing
-            && match &self.role {
-                Role::Native(peer) => peer.hello_received && peer.hello_sent,
-                Role::Exercise { .. } => self.dialled.is_some(),
-                Role::Standby(_) | Role::AwaitingAdmission(_) | Role::Client => false,
-            }
+        !self.closing && self.is_peer()
     }
 }
 
@@ -168,20 +172,18 @@ impl LinkTable {
             dialled,
             remote,
             scope: Scope::of(remote),
-            group: AddressGroup::of(remote),
+            subscriber: IpPrefix::subscriber(remote),
             score: Score::new(now),
-            grafts_used_until: None,
             opened: now,
             brought: 0,
             joins_used_until: None,
             heard: now,
             role,
             flow: Delivery::Live,
-            told_behind: None,
             first_payload: None,
+            handshakes_only_until: None,
             word_used_until: None,
             acks_due: 0,
-            asks_used_until: None,
             closing: false,
         };
         self.all.insert(id, link);
@@ -243,6 +245,53 @@ impl LinkTable {
     /// How many full peers there are links to, each once.
     pub(crate) fn nodes(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// Returns the ids of the native peers that are linked.
+    pub(crate) fn native_ids(&self) -> BTreeSet<NodeId> {
+        let open = self.iter().filter(|(_, link)| !link.closing);
+        open.filter_map(|(_, link)| link.full()).map(|peer| peer.id).collect()
+    }
+
+    /// Returns from how far away the other end of a link comes.
+    pub(crate) fn scope_of(&self, link: LinkId) -> Scope {
+        self.get(link).map_or(Scope::Public, |link| link.scope)
+    }
+
+    /// Returns how people know the other end of a link.
+    pub(crate) fn name_of(&self, link: LinkId) -> PeerName {
+        self.get(link).map_or(PeerName { node: None, address: None }, Link::name)
+    }
+
+    /// Notes that something was received on a link.
+    pub(crate) fn hear(&mut self, now: Instant, link: LinkId) {
+        if let Some(link) = self.get_mut(link) {
+            link.heard = now;
+        }
+    }
+
+    /// Has a link closed once what is queued on it is sent. Nothing is sent or believed on it any more.
+    pub(crate) fn close(&mut self, cx: &mut Context, link: LinkId, code: u16, reason: &str) {
+        let Some(open) = self.get_mut(link) else { return };
+        if !std::mem::replace(&mut open.closing, true) {
+            let mut reason = reason.to_owned();
+            reason.truncate(reason.floor_char_boundary(limits::CLOSE_REASON_BYTES));
+            cx.output(Output::Close { link, code, reason });
+        }
+    }
+
+    /// Reports what a peer did wrong, for the debug log. It costs the peer nothing.
+    pub(crate) fn log_fault(&self, cx: &mut Context, link: LinkId, text: String) {
+        cx.notify(Event::PeerFault { link, peer: self.name_of(link), text });
+    }
+
+    /// Warns a person of a peer, unless one was warned lately: what a stranger can cause must not fill the log.
+    pub(crate) fn warn(&self, cx: &mut Context, link: LinkId, text: String) {
+        if cx.may_warn() {
+            cx.notify(Event::Warning { text });
+        } else {
+            self.log_fault(cx, link, text);
+        }
     }
 
     /// How many nodes we are linked to: each full peer once, each plain peer by the link that we dialled.

@@ -198,7 +198,7 @@ fn questions_of_one_link_are_bounded_and_what_is_remembered_too() {
         let find = Find { id: SearchId(id), name: Some(name()), hops: 1 };
         net.receive(1, link, find.to_frame().as_str());
     }
-    let searches = &net.cores[1].searches;
+    let searches = &net.cores[1].images;
     assert!(searches.routes.len() <= limits::SEARCHES_SEEN && searches.routes.len() == searches.by_age.len());
     assert!(searches.routes.len() >= 1_000, "a minute of them: {}", searches.routes.len());
     assert!(searches.looking.is_empty());

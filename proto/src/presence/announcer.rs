@@ -16,10 +16,10 @@ use rand::{RngExt, SeedableRng};
 use crate::connections::table::{Delivery, Link};
 use crate::event::{Event, PeerName};
 use crate::id::{LinkId, NodeId};
-use crate::peers::reputation::Violation;
 use crate::presence::table::{Table, Verdict};
 use crate::signature::Purpose;
 use crate::timers::Timer;
+use crate::violation::ViolationKind;
 use crate::wire::{AnnounceFrame, Announcement, OtherSet, SyncFrame};
 use crate::{Lane, Node, limits};
 
@@ -110,7 +110,7 @@ impl Node {
     /// How many nodes there are to be reckoned with: those that announced themselves, or, while most of our neighbours have not, those neighbours. Whoever links many times and
     /// says nothing must not have us tell all of them of each other, again and again, as if we were a handful.
     fn many(&self) -> usize {
-        self.presence.count().max(self.links.nodes())
+        self.presence.count().max(self.connections.links.nodes())
     }
 
     /// What we say of ourselves.
@@ -120,26 +120,26 @@ impl Node {
         peers.dedup();
         peers.truncate(limits::ANNOUNCED_PEERS);
         let mut announcement = Announcement {
-            node: self.config.node,
-            session: self.config.session,
-            address: Some(self.config.address.clone()),
-            since: self.config.since,
+            node: self.cx.config.node,
+            session: self.cx.config.session,
+            address: Some(self.cx.config.address.clone()),
+            since: self.cx.config.since,
             seq: self.presence.seq,
             peers,
-            links: u32::try_from(self.links.peers()).unwrap_or(u32::MAX),
-            max_peers: self.config.max_peers,
+            links: u32::try_from(self.connections.links.peers()).unwrap_or(u32::MAX),
+            max_peers: self.cx.config.max_peers,
             nodes: u32::try_from(self.presence.count()).unwrap_or(u32::MAX),
             interval: u32::try_from(interval(self.many()).as_secs()).unwrap_or(u32::MAX),
             left,
             seal: None,
         };
-        announcement.seal(&*self.config.signer);
+        announcement.seal(&*self.cx.config.signer);
         announcement
     }
 
     /// The links to full peers that are open for all, and to whom; a node with two links twice.
     fn neighbours(&self) -> impl Iterator<Item = (LinkId, NodeId)> {
-        let ready = self.links.iter().filter(|(_, link)| link.takes_transactions());
+        let ready = self.connections.links.iter().filter(|(_, link)| link.takes_transactions());
         ready.filter_map(|(id, link)| link.full().map(|peer| (id, peer.id)))
     }
 
@@ -149,6 +149,7 @@ impl Node {
         let mut links = Vec::new();
         for (link, node) in self.neighbours() {
             let behind = self
+                .connections
                 .links
                 .get(link)
                 .is_some_and(|link| matches!(link.flow, Delivery::Replaying { .. } | Delivery::Lagging));
@@ -160,7 +161,7 @@ impl Node {
     }
 
     fn announces(&self) -> bool {
-        self.config.limits.presence_nodes > 0
+        self.cx.config.limits.presence_nodes > 0
     }
 
     /// A full peer is linked to us that was not before: it is told of us, all others when our links have settled. The first is told at once. Those that come soon after
@@ -179,7 +180,7 @@ impl Node {
                 self.presence.introducing = Some(now);
             }
             let since = self.presence.introducing.unwrap_or(now);
-            self.timers.set(Timer::Introduce, (now + SETTLE).min(since + SETTLE * SETTLES));
+            self.cx.timers.set(Timer::Introduce, (now + SETTLE).min(since + SETTLE * SETTLES));
         }
         self.presence_changed(now);
     }
@@ -198,16 +199,16 @@ impl Node {
 
     /// Our links have changed.
     pub(crate) fn presence_changed(&mut self, now: Instant) {
-        if !self.announces() || self.ending {
+        if !self.announces() || self.cx.shutting_down {
             return;
         }
         let many = match self.presence.announced {
             Some(_) => self.many(),
-            None => self.links.peers(),
+            None => self.connections.links.peers(),
         };
         let settle = settle(many);
         let changed = *self.presence.changed.get_or_insert(now);
-        self.timers.set(Timer::Announce, (now + settle).min(changed + settle * SETTLES));
+        self.cx.timers.set(Timer::Announce, (now + settle).min(changed + settle * SETTLES));
         self.sweep_soon(now);
     }
 
@@ -217,7 +218,7 @@ impl Node {
         if everybody.is_empty() {
             // Without neighbours the next link brings the next announcement; else all of them are behind just now.
             if self.neighbours().next().is_some() {
-                self.timers.set(Timer::Announce, now + INTERVAL);
+                self.cx.timers.set(Timer::Announce, now + INTERVAL);
             }
             return;
         }
@@ -227,7 +228,7 @@ impl Node {
         let frame = AnnounceFrame { announcement: self.announcement(false), told: None };
         self.send_announcement(everybody, &frame);
         let wait = interval(self.many()).mul_f64(self.presence.rng.random_range(0.8..1.0));
-        self.timers.set(Timer::Announce, now + wait);
+        self.cx.timers.set(Timer::Announce, now + wait);
     }
 
     /// Says goodbye to the network.
@@ -243,48 +244,53 @@ impl Node {
     /// As payload: a lane that is full of announcements must not close its link.
     fn send_announcement(&mut self, links: Vec<LinkId>, frame: &AnnounceFrame) {
         if !links.is_empty() {
-            self.counters.announcements_sent += links.len() as u64;
-            self.send(links, frame.to_frame(self.config.session), Lane::Payload);
+            self.cx.counters.announcements_sent += links.len() as u64;
+            self.cx.send(links, frame.to_frame(self.cx.config.session), Lane::Payload);
         }
     }
 
     pub(crate) fn on_announce(&mut self, now: Instant, link: LinkId, frame: AnnounceFrame) {
-        let Some(teller) = self.links.get(link).and_then(Link::full).filter(|peer| peer.hello_received).cloned() else {
+        let Some(teller) =
+            self.connections.links.get(link).and_then(Link::full).filter(|peer| peer.hello_received).cloned()
+        else {
             return self.fault(link, "ANNOUNCE: only full peers announce");
         };
         let AnnounceFrame { announcement, told } = frame;
         let node = announcement.node;
         let direct = node == teller.id;
         if direct && announcement.session != teller.session {
-            self.counters.announcements_refused += 1;
+            self.cx.counters.announcements_refused += 1;
             return self.offend(
                 link,
-                Violation::Lie,
+                ViolationKind::Contradiction,
                 "ANNOUNCE: it names another session of itself than its HANDSHAKE",
             );
         }
         // Of ourselves nobody tells us anything, and a neighbour tells itself.
-        if !self.announces() || node == self.config.node || (!direct && self.links.to_node(node, None).is_some()) {
-            self.counters.announcements_old += 1;
+        if !self.announces()
+            || node == self.cx.config.node
+            || (!direct && self.connections.links.to_node(node, None).is_some())
+        {
+            self.cx.counters.announcements_old += 1;
             return;
         }
         if !direct && !self.may_tell_of_others(now, link) {
-            self.counters.announcements_refused += 1;
+            self.cx.counters.announcements_refused += 1;
             return;
         }
         if direct {
             self.ask_for_nodes(now, link, announcement.nodes);
         }
         let heard = told.and_then(|age| now.checked_sub(age)).unwrap_or(now);
-        match self.presence.table.judge(&announcement, direct, &self.config.limits) {
-            Verdict::Old => self.counters.announcements_old += 1,
-            Verdict::NoRoom => self.counters.announcements_refused += 1,
-            Verdict::News if !self.config.signer.vouches(node, Purpose::Announce, announcement.seal.as_deref()) => {
-                self.counters.announcements_forged += 1;
+        match self.presence.table.judge(&announcement, direct, &self.cx.config.limits) {
+            Verdict::Old => self.cx.counters.announcements_old += 1,
+            Verdict::NoRoom => self.cx.counters.announcements_refused += 1,
+            Verdict::News if !self.cx.config.signer.vouches(node, Purpose::Announce, announcement.seal.as_deref()) => {
+                self.cx.counters.announcements_forged += 1;
                 self.fault(link, "ANNOUNCE: the node that it names has not signed it");
             }
             Verdict::News => {
-                self.counters.announcements_accepted += 1;
+                self.cx.counters.announcements_accepted += 1;
                 self.note_presence(announcement.clone(), heard);
                 if told.is_none() {
                     let others = self.neighbours_but(|other| other == teller.id || announcement.peers.contains(&other));
@@ -300,14 +306,14 @@ impl Node {
         if announcement.left {
             let known = self.presence.table.bury(announcement.node, Some(&announcement));
             if known {
-                self.notify(Event::NodeLeft {
+                self.cx.notify(Event::NodeLeft {
                     node: name,
                     cause: "it said goodbye".into(),
                     nodes: self.presence.count(),
                 });
             }
         } else if self.presence.table.put(announcement, heard) {
-            self.notify(Event::NodeJoined { node: name, nodes: self.presence.count() });
+            self.cx.notify(Event::NodeJoined { node: name, nodes: self.presence.count() });
         }
     }
 
@@ -331,13 +337,13 @@ impl Node {
         if more && since(self.presence.asked) >= ASK_PATIENCE && since(talk.asked) >= ASK_AGAIN {
             talk.asked = Some(now);
             self.presence.asked = Some(now);
-            self.send(vec![link], SyncFrame::Everything.to_frame_of(OtherSet::Nodes), Lane::Control);
+            self.cx.send(vec![link], SyncFrame::Everything.to_frame_of(OtherSet::Nodes), Lane::Control);
         }
     }
 
     /// A newcomer asks for all nodes.
     pub(crate) fn on_sync_nodes(&mut self, now: Instant, link: LinkId, frame: &SyncFrame) {
-        if self.links.get(link).and_then(Link::full).is_none() {
+        if self.connections.links.get(link).and_then(Link::full).is_none() {
             return self.fault(link, "SYNC: only full peers are told of nodes");
         }
         if *frame != SyncFrame::Everything || !self.may_ask(now, link) {
@@ -365,7 +371,7 @@ impl Node {
             }
         }
         if again {
-            self.timers.set(Timer::TellNodes, now + TELL_EVERY);
+            self.cx.timers.set(Timer::TellNodes, now + TELL_EVERY);
         }
     }
 
@@ -377,8 +383,8 @@ impl Node {
     /// Looks through the table in a moment, the later the greater it is.
     fn sweep_soon(&mut self, now: Instant) {
         let at = now + Duration::from_secs(1) + Duration::from_millis(self.presence.table.len() as u64);
-        if self.timers.due(&Timer::Sweep).is_none_or(|due| due > at) {
-            self.timers.set(Timer::Sweep, at);
+        if self.cx.timers.due(&Timer::Sweep).is_none_or(|due| due > at) {
+            self.cx.timers.set(Timer::Sweep, at);
         }
     }
 
@@ -391,17 +397,17 @@ impl Node {
         for (node, cause) in gone {
             let name = self.name_of_node(node);
             if self.presence.table.bury(node, None) {
-                self.notify(Event::NodeLeft { node: name, cause: cause.into(), nodes: self.presence.count() });
+                self.cx.notify(Event::NodeLeft { node: name, cause: cause.into(), nodes: self.presence.count() });
             }
         }
         if let Some(next) = next {
-            self.timers.set(Timer::Sweep, next.max(now + Duration::from_secs(1)));
+            self.cx.timers.set(Timer::Sweep, next.max(now + Duration::from_secs(1)));
         }
     }
 
     /// How people know a node: by a link to it, or by what it announced.
     pub(crate) fn name_of_node(&self, node: NodeId) -> PeerName {
-        let linked = self.links.to_node(node, None).and_then(|(_, peer)| peer.address.clone());
+        let linked = self.connections.links.to_node(node, None).and_then(|(_, peer)| peer.address.clone());
         let address = linked.or_else(|| self.presence.table.get(node)?.address.clone());
         PeerName { node: Some(node), address }
     }

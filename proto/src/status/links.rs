@@ -36,7 +36,7 @@ pub enum LinkKind {
 impl Node {
     /// Every link that is open and not being closed, in the order in which they were opened.
     pub fn open_links(&self) -> Vec<LinkRow> {
-        let open = self.links.iter().filter(|(_, link)| !link.closing);
+        let open = self.connections.links.iter().filter(|(_, link)| !link.closing);
         open.map(|(id, link)| LinkRow {
             link: id,
             peer: link.name(),

@@ -27,13 +27,13 @@ impl Node {
     /// The list is told to this host alone: it names addresses, and answering costs more than asking.
     pub(crate) fn on_network(&mut self, now: Instant, link: LinkId, frame: &NetworkFrame) {
         let NetworkFrame::Question { after } = frame else {
-            self.counters.answers_unsolicited += 1;
+            self.cx.counters.answers_unsolicited += 1;
             return;
         };
-        if self.links.get(link).is_none_or(|link| link.scope != Scope::Loopback) {
+        if self.connections.links.get(link).is_none_or(|link| link.scope != Scope::Loopback) {
             return self.offend(
                 link,
-                crate::peers::reputation::Violation::Unasked,
+                crate::violation::ViolationKind::Unsolicited,
                 "NETWORK: only clients on this host are answered",
             );
         }
@@ -50,7 +50,7 @@ impl Node {
         let fitting = fitting.count();
         let more = nodes.len() > fitting;
         nodes.truncate(fitting);
-        self.send(vec![link], NetworkFrame::Answer(Members { nodes, more }).to_frame(), Lane::Control);
+        self.cx.send(vec![link], NetworkFrame::Answer(Members { nodes, more }).to_frame(), Lane::Control);
     }
 }
 

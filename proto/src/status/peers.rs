@@ -12,9 +12,9 @@ impl Node {
     /// The rows of the peer table: connected ones first, then those under way, declined, failed, and the rest; at most [`limits::STATUS_PEERS`].
     pub(crate) fn peer_rows(&self, now: Instant) -> Vec<PeerRow> {
         let mut rows: Vec<PeerRow> =
-            self.peers.iter().filter_map(|(address, peer)| self.row(now, address, peer)).collect();
+            self.peers.book.iter().filter_map(|(address, peer)| self.row(now, address, peer)).collect();
         rows.sort_by(|one, other| (one.state, &one.address).cmp(&(other.state, &other.address)));
-        let kept = self.kept_rows(now);
+        let kept = self.peers.reputation.rows(now);
         rows.truncate(limits::STATUS_PEERS - kept.len());
         rows.extend(kept);
         rows
@@ -22,19 +22,19 @@ impl Node {
 
     fn row(&self, now: Instant, address: &PeerAddress, peer: &Peer) -> Option<PeerRow> {
         let wait = |until: Option<Instant>| until.map(|until| until.saturating_duration_since(now).as_secs_f64());
-        let due = || self.timers.due(&Timer::Dial(address.clone()));
+        let due = || self.cx.timers.due(&Timer::Dial(address.clone()));
         let (state, seconds) = match peer.state {
             AddressState::Myself => return None,
             AddressState::Connected(_) => (PeerState::Connected, None),
             AddressState::Attempting | AddressState::Probing(_) | AddressState::Queued => (PeerState::Pending, None),
-            AddressState::AckWaiters if peer.declined_until.is_some_and(|until| now < until) => {
+            AddressState::Waiting if peer.declined_until.is_some_and(|until| now < until) => {
                 (PeerState::Declined, wait(peer.declined_until))
             }
-            AddressState::AckWaiters if self.kept_from(now, address).is_some() => {
-                (PeerState::Banned, wait(self.kept_from(now, address)))
+            AddressState::Waiting if self.peers.reputation.banned_until(now, &self.peers.book, address).is_some() => {
+                (PeerState::Banned, wait(self.peers.reputation.banned_until(now, &self.peers.book, address)))
             }
-            AddressState::AckWaiters if peer.failures > 0 && due().is_some() => (PeerState::Failed, wait(due())),
-            AddressState::AckWaiters => (PeerState::Idle, wait(due())),
+            AddressState::Waiting if peer.failures > 0 && due().is_some() => (PeerState::Failed, wait(due())),
+            AddressState::Waiting => (PeerState::Idle, wait(due())),
         };
         // Tenths are enough for a person, and a status then has a readable length.
         let seconds = seconds.map(|seconds| (seconds * 10.0).round() / 10.0);

@@ -52,7 +52,7 @@ fn everybody_knows_everybody_and_who_is_linked_to_whom() {
         let seen = net.cores[0].nodes(net.now);
         let last = &seen[5];
         assert_eq!(last.address, Some(address(5).to_string()));
-        let links = net.cores[5].links.peers() as u32;
+        let links = net.cores[5].connections.links.peers() as u32;
         assert_eq!((last.links, last.max_peers, last.free), (links, Some(64), Some(64 - links)));
         assert!(last.since > 0 && last.peers.len() == links as usize && !last.me && seen[0].me);
         let joined = net.events[0].iter().filter(|event| matches!(event, Event::NodeJoined { .. })).count();
@@ -116,7 +116,7 @@ fn who_links_many_times_and_announces_nothing_does_not_make_us_talk_as_in_a_smal
         net.receive(0, link, &hello);
         net.pass(SECOND / 2);
     }
-    assert_eq!(net.cores[0].links.peers(), 60);
+    assert_eq!(net.cores[0].connections.links.peers(), 60);
     // Each is told of us when it comes; all of those that are there, each time that one more has settled, would be 30 times 60.
     let sent = net.sent["ANNOUNCE"];
     assert!((60..500).contains(&sent), "{sent}");
@@ -155,7 +155,7 @@ fn who_vanishes_is_gone_after_ten_seconds_and_some() {
 fn a_cut_divides_the_list_and_a_new_link_joins_it_again() {
     let mut net = Net::line(6);
     net.pass(5 * SECOND);
-    let between = net.cores[2].links.to_node(id(3), None).expect("linked").0;
+    let between = net.cores[2].connections.links.to_node(id(3), None).expect("linked").0;
     net.cut(2, between);
     net.pass(20 * SECOND);
     assert_eq!((known(&net, 0), known(&net, 5)), (ids(0..3), ids(3..6)), "although the halves list each other's nodes");
@@ -173,7 +173,7 @@ fn a_new_run_takes_the_place_of_the_old_one() {
     net.restart(3);
     net.link(3, 2);
     net.pass(5 * SECOND);
-    let session = net.cores[3].config.session.to_string();
+    let session = net.cores[3].cx.config.session.to_string();
     assert_eq!(net.cores[0].nodes(net.now)[3].session, session);
     assert_eq!(known(&net, 0), ids(0..4));
 }
@@ -198,8 +198,9 @@ fn a_newcomer_is_told_of_all_by_one_neighbour() {
 fn of_a_neighbour_only_itself_is_believed_and_of_ourselves_nobody() {
     let mut net = Net::mesh(3);
     net.pass(5 * SECOND);
-    let liar = net.cores[0].links.to_node(id(1), None).expect("linked").0;
-    let (sessions, before) = ([net.cores[2].config.session, net.cores[0].config.session], net.cores[0].nodes(net.now));
+    let liar = net.cores[0].connections.links.to_node(id(1), None).expect("linked").0;
+    let (sessions, before) =
+        ([net.cores[2].cx.config.session, net.cores[0].cx.config.session], net.cores[0].nodes(net.now));
     for (node, session) in [(2, sessions[0]), (0, sessions[1])] {
         for left in [false, true] {
             let lie = announce(id(node), 1, |lie| (lie.session, lie.seq, lie.left) = (session, 1 << 60, left));
@@ -213,10 +214,10 @@ fn of_a_neighbour_only_itself_is_believed_and_of_ourselves_nobody() {
         nodes
     };
     assert_eq!(strip(net.cores[0].nodes(net.now)), strip(before));
-    assert!(net.cores[0].counters.announcements_old >= 8);
+    assert!(net.cores[0].counters().announcements_old >= 8);
     // Of itself it may say what it likes, but it is the run that it introduced itself as.
     net.receive(0, liar, &frame_text(&announce(id(1), 201, |_| {})));
-    assert_eq!(net.cores[0].counters.announcements_refused, 1);
+    assert_eq!(net.cores[0].counters().announcements_refused, 1);
 }
 
 #[test]
@@ -229,7 +230,7 @@ fn invented_nodes_are_bounded_and_go_by_themselves() {
         net.receive(0, liar, &frame_text(&lie));
     }
     assert_eq!(known(&net, 0).len(), 51);
-    assert!(net.cores[0].counters.announcements_refused >= 250);
+    assert!(net.cores[0].counters().announcements_refused >= 250);
     assert!(net.cores[0].nodes(net.now).iter().all(|node| node.peers.len() <= limits::ANNOUNCED_PEERS));
     // They say that they are linked to node 1. It says otherwise with its next announcement, and ten seconds later they are gone.
     net.pass(25 * SECOND);
@@ -244,15 +245,15 @@ fn a_flood_about_others_is_read_no_faster_than_a_network_speaks() {
         let lie = announce(id(77), 1, |lie| lie.seq = seq);
         net.receive(0, liar, &frame_text(&lie));
     }
-    let counters = net.cores[0].counters;
+    let counters = net.cores[0].counters();
     assert!(counters.announcements_accepted <= u64::from(WORDS_AT_ONCE) + 10, "{counters:?}");
     net.pass(10 * SECOND);
-    let before = net.cores[0].counters.announcements_accepted;
+    let before = net.cores[0].counters().announcements_accepted;
     for seq in 30_000..40_000 {
         let lie = announce(id(77), 1, |lie| lie.seq = seq);
         net.receive(0, liar, &frame_text(&lie));
     }
-    let more = net.cores[0].counters.announcements_accepted - before;
+    let more = net.cores[0].counters().announcements_accepted - before;
     assert!(more <= 501, "50 in a second, not {more} in ten");
 }
 
@@ -260,7 +261,7 @@ fn a_flood_about_others_is_read_no_faster_than_a_network_speaks() {
 fn a_liar_that_claims_to_know_many_is_asked_seldom() {
     let mut net = Net::new(2);
     let (_, liar) = net.link(1, 0);
-    let session = net.cores[1].config.session;
+    let session = net.cores[1].cx.config.session;
     net.sent.clear();
     for seq in 0..100 {
         let lie = announce(id(1), 1, |lie| (lie.session, lie.seq, lie.nodes) = (session, 5_000 + seq, u32::MAX));
