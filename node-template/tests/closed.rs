@@ -161,7 +161,7 @@ async fn open_and_closed_nodes_that_meet_tell_each_other_why_they_part() {
     let mut at_open = open.events();
     let to_open = open.address().clone().secured();
     let other = Ca::new().start(|network| network.known_peer(to_open)).await;
-    told(&mut other.events(), &["could not be dialled", "speaks no TLS", "open network"]).await;
+    told(&mut other.events(), &["could not be dialled", "does not use TLS", "open network"]).await;
     told(&mut at_open, &["was refused", "closed network", "NETWORK_CA"]).await;
 
     // Nor is the wrong scheme dialled.
