@@ -19,12 +19,12 @@ use std::time::Instant;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-use crate::address::{PeerAddress, Scope};
+use crate::address::PeerAddress;
 use crate::connections::Connections;
 use crate::connections::table::{Link, Role};
 use crate::context::Context;
 use crate::counters::Counters;
-use crate::event::Event;
+use crate::event::{Event, PeerName};
 use crate::exercise;
 use crate::gossip::broadcasts::Broadcasts;
 use crate::gossip::plumtree::Plumtree;
@@ -40,6 +40,8 @@ use crate::peers::access::Certified;
 use crate::peers::address_book::{AddressSource, AddressState};
 use crate::peers::dialer::Due;
 use crate::presence::announcer::Presence;
+use crate::status::links::{self, LinkRow};
+use crate::status::{self, network, peers};
 use crate::store::Store;
 use crate::store::replay::Replay;
 use crate::sync::broadcast_sync::BroadcastSync;
@@ -48,7 +50,7 @@ use crate::timers::Timer;
 use crate::transaction::TransactionId;
 use crate::violation::{Violation, ViolationKind};
 use crate::wire::close;
-use crate::wire::{Malformed, Message, OtherSet, Status, StatusFrame};
+use crate::wire::{Malformed, Member, Message, NetworkFrame, OtherSet, Status, StatusFrame, SyncFrame};
 
 /// A node's protocol state, all of it.
 ///
@@ -153,9 +155,14 @@ impl Node {
             Input::ConnectionRejected { remote, reason } => {
                 self.peers.access.log_connection(&mut self.cx, remote, &reason);
             }
-            Input::ImageSearch { search, name } => self.on_search(now, search, name),
-            Input::ImageSearchDone { search } => self.on_search_done(search),
-            Input::LocalImages { search, images } => self.on_looked_up(now, search, images),
+            Input::ImageSearch { search, name } => {
+                let Self { cx, connections: Connections { links, .. }, images, presence, .. } = self;
+                images.on_search(cx, links, presence.is_linked_to_all(links), search, name);
+            }
+            Input::ImageSearchDone { search } => self.images.on_search_done(&mut self.cx, search),
+            Input::LocalImages { search, images } => {
+                self.images.on_local_images(&mut self.cx, &self.connections.links, search, images);
+            }
             Input::DiscoveryStarted => {
                 let free = self.free_slots();
                 self.peers.lan.on_started(&mut self.cx, free);
@@ -226,7 +233,7 @@ impl Node {
             self.compare_pools(now, link);
         }
         self.compare_broadcasts(now, link);
-        self.introduce_ourselves(now, link);
+        self.presence.on_neighbor_up(&mut self.cx, &self.connections.links, link);
     }
 
     fn on_link_opened(&mut self, link: LinkId, remote: IpAddr, direction: Direction) {
@@ -253,8 +260,8 @@ impl Node {
         self.replay.on_link_closed(link);
         self.pool_sync.forget_link(link);
         self.broadcast_sync.forget_link(link);
-        self.forget_talk(link);
-        self.images.forget_link(link);
+        self.presence.on_link_closed(link);
+        self.images.on_link_closed(link);
         let orphans = self.plumtree.forget_link(link);
         self.regrow(now, &orphans, None);
         exercise::on_link_closed(&mut self.cx, &mut self.peers.book, &closed.link);
@@ -268,7 +275,7 @@ impl Node {
         if closed.heir.is_none() {
             self.connections.notify_down(&mut self.cx, &closed.link, cause.clone());
             if closed.link.is_peer() {
-                self.presence_changed(now);
+                self.presence.on_links_changed(&mut self.cx, &self.connections.links);
             }
         }
         let Self { cx, peers, connections, membership, .. } = self;
@@ -347,10 +354,10 @@ impl Node {
             network: self.cx.config.network.clone(),
             address: self.cx.config.address.to_string(),
             uptime: now.saturating_duration_since(self.started).as_secs(),
-            connected: self.linked_names(),
+            connected: links::linked_names(&self.connections.links),
             attempting: self.peers.book.attempting().map(ToString::to_string).collect(),
             max_peers: self.cx.config.max_peers,
-            peers: self.peer_rows(now),
+            peers: peers::rows(now, &self.peers, &self.cx.timers),
             known: self.peers.book.others(),
             pool: self.store.index().summary(),
             writable: self.store.is_writable(),
@@ -375,10 +382,17 @@ impl Node {
 
     /// The full peers that we are linked to, each once, in the order of their ids.
     pub fn linked_nodes(&self) -> Vec<NodeId> {
-        let open = self.connections.links.iter().filter(|(_, link)| link.takes_transactions());
-        let nodes: std::collections::BTreeSet<NodeId> =
-            open.filter_map(|(_, link)| link.full()).map(|peer| peer.id).collect();
-        nodes.into_iter().collect()
+        links::linked_nodes(&self.connections.links)
+    }
+
+    /// Returns every link that is open and not closing, the oldest first.
+    pub fn open_links(&self) -> Vec<LinkRow> {
+        links::rows(&self.connections.links)
+    }
+
+    /// Returns every node that is known to be in the network, in the order of ids, this one included.
+    pub fn nodes(&self, now: Instant) -> Vec<Member> {
+        network::members(&self.cx, &self.connections.links, &self.presence, now)
     }
 
     /// To how many full peers a link leads that we dialled.
@@ -439,10 +453,19 @@ impl Node {
             }
             Ok(Message::Sync(frame)) => self.on_sync(now, link, frame),
             Ok(Message::SyncOther(OtherSet::Broadcasts, frame)) => self.on_sync_broadcasts(now, link, frame),
-            Ok(Message::SyncOther(OtherSet::Nodes, frame)) => self.on_sync_nodes(now, link, &frame),
+            Ok(Message::SyncOther(OtherSet::Nodes, frame)) => {
+                let result = self.on_nodes_request(link, &frame);
+                self.judge(link, result);
+            }
             Ok(Message::Broadcast(frame)) => self.on_broadcast(now, link, frame),
-            Ok(Message::Announce(frame)) => self.on_announce(now, link, frame),
-            Ok(Message::Network(frame)) => self.on_network(now, link, &frame),
+            Ok(Message::Announce(frame)) => {
+                let result = self.presence.on_announce(&mut self.cx, &self.connections.links, link, frame);
+                self.judge(link, result);
+            }
+            Ok(Message::Network(frame)) => {
+                let result = self.on_network(link, &frame);
+                self.judge(link, result);
+            }
             Ok(Message::Want(ids)) => {
                 self.send_wanted_broadcasts(now, link, &ids);
                 self.on_want(link, &ids);
@@ -465,9 +488,18 @@ impl Node {
                 let Self { cx, connections, membership, .. } = self;
                 membership.on_beacon(cx, connections, link, beacon);
             }
-            Ok(Message::Find(find)) => self.on_find(now, link, find),
-            Ok(Message::Found(found)) => self.on_image_found(now, link, found),
-            Ok(Message::Status(StatusFrame::Question { holds })) => self.on_status_question(now, link, &holds),
+            Ok(Message::Find(find)) => {
+                let result = self.images.on_find(&mut self.cx, &self.connections.links, link, find);
+                self.judge(link, result);
+            }
+            Ok(Message::Found(found)) => {
+                let result = self.images.on_found(&mut self.cx, &self.connections.links, link, found);
+                self.judge(link, result);
+            }
+            Ok(Message::Status(StatusFrame::Question { holds })) => {
+                let result = self.on_status(link, &holds);
+                self.judge(link, result);
+            }
             Ok(message @ (Message::Status(StatusFrame::Answer(_)) | Message::Ack(_))) => {
                 self.cx.counters.answers_unsolicited += 1;
                 self.offend(link, ViolationKind::Unsolicited, &format!("{}: nobody asked; ignored", message.kind()));
@@ -500,14 +532,22 @@ impl Node {
         }
     }
 
-    /// Status is told to this host alone: it names addresses, and answering costs more than asking.
-    pub(crate) fn on_status_question(&mut self, now: Instant, link: LinkId, holds: &[TransactionId]) {
-        if self.connections.links.get(link).is_some_and(|link| link.scope == Scope::Loopback) {
-            let frame = StatusFrame::Answer(Box::new(self.status(now, holds))).to_frame();
-            self.cx.send(vec![link], frame, Lane::Control);
-        } else {
-            self.offend(link, ViolationKind::Unsolicited, "STATUS: only clients on this host are answered");
-        }
+    fn on_status(&mut self, link: LinkId, holds: &[TransactionId]) -> Result<(), Violation> {
+        status::check_local(&self.connections.links, link, "STATUS")?;
+        let frame = StatusFrame::Answer(Box::new(self.status(self.cx.now, holds))).to_frame();
+        self.cx.send(vec![link], frame, Lane::Control);
+        Ok(())
+    }
+
+    fn on_network(&mut self, link: LinkId, frame: &NetworkFrame) -> Result<(), Violation> {
+        let NetworkFrame::Question { after } = frame else {
+            self.cx.counters.answers_unsolicited += 1;
+            return Ok(());
+        };
+        status::check_local(&self.connections.links, link, "NETWORK")?;
+        let frame = network::answer(self.nodes(self.cx.now), *after);
+        self.cx.send(vec![link], frame, Lane::Control);
+        Ok(())
     }
 
     fn on_timeout(&mut self, now: Instant) {
@@ -543,11 +583,11 @@ impl Node {
             }
             Timer::Reconcile => self.on_reconcile_due(now),
             Timer::Duplicate(link) => connections.on_duplicate_due(cx, link),
-            Timer::Announce => self.on_announce_due(now),
-            Timer::Introduce => self.on_introduce_due(now),
-            Timer::TellNodes => self.on_tell_due(now),
-            Timer::Sweep => self.on_sweep_due(now),
-            Timer::Search(search) => self.on_search_due(search),
+            Timer::Announce => self.presence.on_announce_due(cx, &connections.links),
+            Timer::AnnounceToNew => self.presence.on_announce_to_new_due(cx, &connections.links),
+            Timer::SendNodes => self.presence.on_send_nodes_due(cx),
+            Timer::ExpireNodes => self.presence.on_expire_due(cx, &connections.links),
+            Timer::Search(search) => self.images.on_search_due(cx, search),
             Timer::RefusalLog => self.peers.refusals.on_due(&mut self.cx),
         }
     }
@@ -558,28 +598,11 @@ impl Node {
             let Self { cx, peers, membership, .. } = self;
             membership.remember(cx, peers);
         }
-        self.announce_leaving();
+        self.presence.announce_leaving(&mut self.cx, &self.connections.links);
         let open: Vec<LinkId> = self.connections.links.iter().map(|(link, _)| link).collect();
         for link in open {
             self.connections.links.close(&mut self.cx, link, close::GOING_AWAY, "this node is shutting down");
         }
-    }
-
-    /// The nodes that we are linked to, as people know them, each once.
-    pub(crate) fn linked_names(&self) -> Vec<String> {
-        let mut names: Vec<String> = Vec::new();
-        for (_, link) in self.connections.links.iter().filter(|(_, link)| link.takes_transactions()) {
-            let name = link.name();
-            let name = match (name.address, name.node) {
-                (Some(address), _) => address.to_string(),
-                (None, Some(node)) => node.to_string(),
-                (None, None) => continue,
-            };
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        names
     }
 
     /// Penalizes the peer at the other end of a link if it broke a rule.
@@ -604,6 +627,19 @@ impl Node {
     /// Returns whether a peer may fetch images over a connection of its own, on which there is no HANDSHAKE.
     pub fn may_fetch(&self, remote: IpAddr, certified: Option<Certified>) -> bool {
         self.peers.access.may_fetch(self.cx.config.node, remote, certified)
+    }
+
+    // Calls of presence.
+
+    fn on_nodes_request(&mut self, link: LinkId, frame: &SyncFrame) -> Result<(), Violation> {
+        Presence::check_request(&self.connections.links, link, frame)?;
+        let allowed = self.may_ask(self.cx.now, link);
+        self.presence.on_request(&mut self.cx, link, allowed)
+    }
+
+    /// Returns how people know a node.
+    pub(crate) fn name_of_node(&self, node: NodeId) -> PeerName {
+        self.presence.name_of(&self.connections.links, node)
     }
 
     // Calls of gossip and sync.
