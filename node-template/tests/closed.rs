@@ -18,8 +18,8 @@ use common::{eventually, exactly, transaction, within};
 use futures_util::{SinkExt, StreamExt};
 use meshpool::Network;
 use meshpool::client::{Client, ClientError};
+use meshpool::events::describe::describe;
 use meshpool::events::stream::Events;
-use meshpool::events::text::words;
 use meshpool::folder::node_key::NodeKey;
 use meshpool::pool::LOCK_FILE;
 use meshpool::protocol::address::PeerAddress;
@@ -35,7 +35,7 @@ use authority::{Ca, client, tls};
 /// Waits for an event whose words hold all of these.
 async fn told(events: &mut Events, parts: &[&str]) -> String {
     event(events, &format!("{parts:?}"), |event| {
-        let (_, text) = words(&event);
+        let (_, text) = describe(&event);
         parts.iter().all(|part| text.contains(part)).then_some(text)
     })
     .await

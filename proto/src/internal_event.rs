@@ -4,7 +4,8 @@
 //! hands them on in their order. No transaction raises one.
 
 use crate::address::PeerAddress;
-use crate::id::LinkId;
+use crate::event::Event;
+use crate::id::{LinkId, Session};
 use crate::peers::dial_reason::DialReason;
 use crate::wire::NodeInfo;
 
@@ -29,6 +30,10 @@ pub(crate) enum InternalEvent {
     NeighborUp(LinkId),
     /// An admitted native peer named addresses.
     AddressesLearned { link: LinkId, addresses: Vec<PeerAddress> },
+    /// The node at an address, of which the other end of `link` told us, is in this partition.
+    PartitionLearned { link: LinkId, address: PeerAddress, root: Session },
+    /// To be reported after what was raised before.
+    Notify(Event),
 }
 
 /// How a dial ended that led to no link that is used.

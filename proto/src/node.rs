@@ -24,11 +24,10 @@ use crate::connections::Connections;
 use crate::connections::table::{Link, Role};
 use crate::context::Context;
 use crate::counters::Counters;
-use crate::event::{Event, PeerName};
+use crate::event::Event;
 use crate::exercise;
 use crate::gossip::broadcasts::Broadcasts;
-use crate::gossip::plumtree::Plumtree;
-use crate::gossip::transactions::AckWaiters;
+use crate::gossip::transactions::{self, Gossip, Received};
 use crate::id::{LinkId, NodeId, UpgradeIdentity};
 use crate::image_search::ImageSearch;
 use crate::internal_event::{DialOutcome, InternalEvent};
@@ -44,13 +43,14 @@ use crate::status::links::{self, LinkRow};
 use crate::status::{self, network, peers};
 use crate::store::Store;
 use crate::store::replay::Replay;
-use crate::sync::broadcast_sync::BroadcastSync;
-use crate::sync::pool_sync::PoolSync;
+use crate::sync::reconciler::ask_limits;
+use crate::sync::{AntiEntropy, broadcast_sync, pool_sync};
 use crate::timers::Timer;
-use crate::transaction::TransactionId;
+use crate::transaction::{Origin, TransactionId};
+use crate::util::rate_limit::RateLimits;
 use crate::violation::{Violation, ViolationKind};
 use crate::wire::close;
-use crate::wire::{Malformed, Member, Message, NetworkFrame, OtherSet, Status, StatusFrame, SyncFrame};
+use crate::wire::{Malformed, Member, Message, NetworkFrame, OtherSet, Status, StatusFrame, TransactionFrame};
 
 /// A node's protocol state, all of it.
 ///
@@ -65,17 +65,15 @@ pub struct Node {
     pub(crate) membership: Membership,
     pub(crate) store: Store,
     pub(crate) replay: Replay,
-    pub(crate) plumtree: Plumtree,
-    pub(crate) pool_sync: PoolSync,
-    pub(crate) ack_waiters: AckWaiters,
+    pub(crate) gossip: Gossip,
+    pub(crate) sync: AntiEntropy,
     pub(crate) broadcasts: Broadcasts,
-    pub(crate) broadcast_sync: BroadcastSync,
     pub(crate) presence: Presence,
     pub(crate) images: ImageSearch,
     /// What the runtime counts, as it last reported.
     pub(crate) runtime_counters: Vec<(&'static str, u64)>,
-    /// Whether anybody wants to know of each transaction.
-    pub(crate) tells_transactions: bool,
+    /// How often each link may ask in comparisons.
+    pub(crate) asks: RateLimits<LinkId>,
 }
 
 impl Node {
@@ -91,15 +89,13 @@ impl Node {
             membership: Membership::new(&cx),
             store: Store::new(pool),
             replay: Replay::default(),
-            plumtree: Plumtree::default(),
-            pool_sync: PoolSync::default(),
-            ack_waiters: AckWaiters::default(),
+            gossip: Gossip::default(),
+            sync: AntiEntropy::default(),
             broadcasts: Broadcasts::default(),
-            broadcast_sync: BroadcastSync::default(),
             presence: Presence::new(cx.config.seed),
             images: ImageSearch::default(),
             runtime_counters: Vec::new(),
-            tells_transactions: true,
+            asks: ask_limits(),
             cx,
         };
         let (me, known) = (protocol.cx.config.address.clone(), protocol.cx.config.known_peers.clone());
@@ -109,7 +105,7 @@ impl Node {
             protocol.peers.book.add(&address, AddressSource::Known, now, &protocol.cx.config.limits);
         }
         protocol.membership.begin(&mut protocol.cx, &mut protocol.peers);
-        protocol.schedule_round(now);
+        protocol.sync.schedule_round(&mut protocol.cx);
         protocol
     }
 
@@ -122,12 +118,21 @@ impl Node {
         }
         match input {
             Input::Received { link, message } => self.on_received(now, link, message),
-            Input::Duplicates { link, copies } => self.on_repeated(now, link, &copies),
-            Input::Stored { ids } => self.on_stored(ids),
-            Input::Submit { request, transaction } => self.on_submit(now, request, transaction),
-            Input::Broadcast { request, message, time } => self.on_own_broadcast(now, request, message, time),
+            Input::Duplicates { link, copies } => self.on_duplicates(link, &copies),
+            Input::Stored { ids } => {
+                let Self { cx, connections, store, gossip, .. } = self;
+                gossip.on_stored(cx, &mut connections.links, store, ids);
+            }
+            Input::Submit { request, transaction } => {
+                let Self { cx, connections, store, gossip, .. } = self;
+                gossip.on_submit(cx, &mut connections.links, store, request, transaction);
+            }
+            Input::Broadcast { request, message, time } => {
+                let Self { cx, connections, gossip, broadcasts, .. } = self;
+                broadcasts.on_own(cx, &connections.links, &mut gossip.plumtree, request, message, time);
+            }
             Input::LinkOpened { link, remote, direction } => self.on_link_opened(link, remote, direction),
-            Input::LinkClosed { link, cause } => self.on_link_closed(now, link, cause),
+            Input::LinkClosed { link, cause } => self.on_link_closed(link, cause),
             Input::ProtocolError { link, what } => {
                 self.connections.on_protocol_error(&mut self.cx, &mut self.peers, link, &what);
             }
@@ -146,7 +151,10 @@ impl Node {
             Input::Probed { link, address, identity } => self.on_probed(link, &address, identity),
             Input::StoreFailed { error } => self.store.on_write_failed(&mut self.cx, error),
             Input::StoreRecovered => self.store.on_write_recovered(&mut self.cx),
-            Input::PoolAdded { transactions } => self.on_found(now, transactions),
+            Input::PoolAdded { transactions } => {
+                let Self { cx, connections, store, gossip, .. } = self;
+                gossip.on_pool_added(cx, &mut connections.links, store, transactions);
+            }
             Input::PoolRemoved { ids } => self.store.remove(&ids),
             Input::PeerCertified { link, certified } => self.peers.access.certify(link, certified),
             Input::AccessChanged { access } => {
@@ -192,7 +200,7 @@ impl Node {
         let now = self.cx.now;
         let Self { cx, peers, connections, membership, .. } = self;
         match event {
-            InternalEvent::AddressIdle(address) => membership.on_ready(cx, peers, connections, &address),
+            InternalEvent::AddressIdle(address) => membership.on_address_idle(cx, peers, connections, &address),
             InternalEvent::DialEnded { address, reason, outcome } => {
                 membership.on_dial_ended(cx, peers, connections, &address, reason, outcome);
             }
@@ -205,7 +213,7 @@ impl Node {
                 }
             }
             InternalEvent::NativeDialled { link, reason } => {
-                membership.use_dialled(cx, peers, connections, link, reason);
+                membership.on_native_dialled(cx, peers, connections, link, reason);
             }
             InternalEvent::StandbyFreed(link) => membership.admit_standby(cx, peers, connections, link),
             InternalEvent::Introduced { link, node, addresses } => {
@@ -216,23 +224,28 @@ impl Node {
             }
             InternalEvent::NeighborUp(link) => {
                 connections.notify_up(cx, link);
-                membership.on_place(cx, peers, connections, link);
-                self.on_neighbor_up(now, link);
+                membership.on_slot_won(cx, peers, connections, link);
+                self.on_neighbor_up(link);
             }
             InternalEvent::AddressesLearned { link, addresses } => {
                 membership.learn(cx, peers, connections, link, &addresses);
             }
+            InternalEvent::PartitionLearned { link, address, root } => {
+                membership.on_partition_learned(cx, peers, connections, link, &address, root);
+            }
+            InternalEvent::Notify(event) => cx.notify(event),
         }
     }
 
     /// Begins to compare with a new neighbor, and introduces ourselves.
-    fn on_neighbor_up(&mut self, now: Instant, link: LinkId) {
+    fn on_neighbor_up(&mut self, link: LinkId) {
         let Some(id) = self.connections.links.get(link).and_then(Link::full).map(|peer| peer.id) else { return };
         // One side begins; if the pools differ the other answers in kind.
-        if self.cx.config.node < id {
-            self.compare_pools(now, link);
+        let Self { cx, connections, store, broadcasts, sync, .. } = self;
+        if cx.config.node < id {
+            sync.pool.compare(cx, &connections.links, store, link);
         }
-        self.compare_broadcasts(now, link);
+        sync.broadcasts.compare(cx, &connections.links, &mut broadcasts.store, link);
         self.presence.on_neighbor_up(&mut self.cx, &self.connections.links, link);
     }
 
@@ -241,7 +254,7 @@ impl Node {
         match direction {
             Direction::Accepted => connections.on_accepted(cx, peers, link, remote),
             Direction::Dialled { address, identity } => {
-                let admits_exercise = membership.takes_plain(cx, connections);
+                let admits_exercise = membership.admits_exercise(cx, connections);
                 connections.on_dialled(cx, peers, link, (remote, address), identity, admits_exercise);
                 self.drain();
                 self.connections.after_dialled(&mut self.cx, &mut self.peers, link);
@@ -253,22 +266,23 @@ impl Node {
         }
     }
 
-    fn on_link_closed(&mut self, now: Instant, link: LinkId, cause: String) {
+    fn on_link_closed(&mut self, link: LinkId, cause: String) {
         let Some(closed) = self.connections.on_closed(&mut self.cx, &mut self.peers, link) else { return };
         let answered = self.membership.was_answered(link);
-        self.drop_waiting(link);
         self.replay.on_link_closed(link);
-        self.pool_sync.forget_link(link);
-        self.broadcast_sync.forget_link(link);
+        self.asks.remove(&link);
+        self.sync.on_link_closed(link);
         self.presence.on_link_closed(link);
         self.images.on_link_closed(link);
-        let orphans = self.plumtree.forget_link(link);
-        self.regrow(now, &orphans, None);
+        let Self { cx, connections, store, gossip, sync, .. } = self;
+        if gossip.on_link_closed(cx, &connections.links, link) {
+            sync.fetch(cx, &connections.links, store);
+        }
         exercise::on_link_closed(&mut self.cx, &mut self.peers.book, &closed.link);
         let Self { cx, peers, connections, membership, .. } = self;
         membership.release_addresses(cx, peers, &closed, answered);
         match (closed.heir, closed.standby) {
-            (Some(heir), _) => self.compare_pools(now, heir),
+            (Some(heir), _) => self.sync.pool.compare(cx, &connections.links, &mut self.store, heir),
             (None, Some(standby)) => membership.admit_standby(cx, peers, connections, standby),
             (None, None) => {}
         }
@@ -279,7 +293,7 @@ impl Node {
             }
         }
         let Self { cx, peers, connections, membership, .. } = self;
-        membership.after_link(cx, peers, connections, &closed.link, closed.reason.as_ref(), answered, &cause);
+        membership.on_link_closed(cx, peers, connections, &closed.link, closed.reason.as_ref(), answered, &cause);
     }
 
     fn on_dial_failed(&mut self, address: PeerAddress, error: String) {
@@ -295,7 +309,7 @@ impl Node {
 
     fn on_probed(&mut self, link: LinkId, address: &PeerAddress, identity: Option<UpgradeIdentity>) {
         let Self { cx, peers, connections, membership, .. } = self;
-        if !membership.on_guest_probed(cx, peers, connections, link, address, identity) {
+        if !membership.on_pending_probed(cx, peers, connections, link, address, identity) {
             connections.on_probed(cx, peers, link, address, identity);
         }
         self.drain();
@@ -322,17 +336,17 @@ impl Node {
         let linked = self.connections.links.native_ids();
         let Peers { book, lan, .. } = &mut self.peers;
         if lan.look_through(&mut self.cx, book, &linked) {
-            self.seek();
+            self.fill_slots();
         }
     }
 
-    fn seek(&mut self) {
+    fn fill_slots(&mut self) {
         let Self { cx, peers, connections, membership, .. } = self;
-        membership.seek(cx, peers, connections);
+        membership.fill_slots(cx, peers, connections);
     }
 
     fn free_slots(&self) -> Option<u32> {
-        self.membership.places_free(&self.cx, &self.connections)
+        self.membership.free_slots(&self.cx, &self.connections)
     }
 
     /// The next order.
@@ -397,13 +411,13 @@ impl Node {
 
     /// To how many full peers a link leads that we dialled.
     pub fn dialled_nodes(&self) -> usize {
-        self.membership.places_dialled(&self.connections)
+        self.membership.slots_dialled(&self.connections)
     }
 
     /// Whether [`Event::Transaction`] is told of what peers and the application bring, from now on; at first it is. In a busy node it is nearly all that is told, and
     /// mostly nobody listens.
     pub fn tell_transactions(&mut self, tell: bool) {
-        self.tells_transactions = tell;
+        self.gossip.report_transactions(tell);
     }
 
     /// How many of these transactions are held. To be asked for a batch before it is handled one by one: tables of a million are in no cache, and looks into them that do
@@ -414,7 +428,7 @@ impl Node {
 
     /// Whether a client or the application waits until the disk has something.
     pub fn is_disk_awaited(&self) -> bool {
-        self.ack_waiters.is_any()
+        self.gossip.is_disk_awaited()
     }
 
     /// How many bytes of accepted transactions wait for the disk. Above [`unstored_bytes`](limits::Limits::unstored_bytes) the shell stops reading.
@@ -446,18 +460,33 @@ impl Node {
             Ok(Message::Transaction(_)) if self.is_pending(link) => {
                 self.fault(link, "TRANSACTION: you have no slot here yet");
             }
-            Ok(Message::Transaction(delivery)) => self.on_transaction(now, link, delivery),
+            Ok(Message::Transaction(frame)) => self.on_transaction(link, frame),
             Ok(Message::Handshake(handshake)) => {
                 let result = self.connections.on_handshake(&mut self.cx, &mut self.peers, link, handshake);
                 self.judge(link, result);
             }
-            Ok(Message::Sync(frame)) => self.on_sync(now, link, frame),
-            Ok(Message::SyncOther(OtherSet::Broadcasts, frame)) => self.on_sync_broadcasts(now, link, frame),
-            Ok(Message::SyncOther(OtherSet::Nodes, frame)) => {
-                let result = self.on_nodes_request(link, &frame);
+            Ok(Message::Sync(frame)) => {
+                let Self { cx, connections, store, sync, asks, .. } = self;
+                let result = sync.pool.on_sync(cx, &mut connections.links, store, asks, link, frame);
                 self.judge(link, result);
             }
-            Ok(Message::Broadcast(frame)) => self.on_broadcast(now, link, frame),
+            Ok(Message::SyncOther(OtherSet::Broadcasts, frame)) => {
+                let Self { cx, connections, broadcasts, sync, asks, .. } = self;
+                let result = sync.broadcasts.on_sync(cx, &connections.links, &mut broadcasts.store, asks, link, frame);
+                self.judge(link, result);
+            }
+            Ok(Message::SyncOther(OtherSet::Nodes, frame)) => {
+                let Self { cx, connections, presence, asks, .. } = self;
+                let result = presence.on_sync(cx, &connections.links, asks, link, &frame);
+                self.judge(link, result);
+            }
+            Ok(Message::Broadcast(frame)) => {
+                let Self { cx, connections, gossip, broadcasts, presence, .. } = self;
+                let links = &connections.links;
+                let name_of = |node| presence.name_of(links, node);
+                let result = broadcasts.on_broadcast(cx, links, &mut gossip.plumtree, name_of, link, frame);
+                self.judge(link, result);
+            }
             Ok(Message::Announce(frame)) => {
                 let result = self.presence.on_announce(&mut self.cx, &self.connections.links, link, frame);
                 self.judge(link, result);
@@ -467,11 +496,28 @@ impl Node {
                 self.judge(link, result);
             }
             Ok(Message::Want(ids)) => {
-                self.send_wanted_broadcasts(now, link, &ids);
-                self.on_want(link, &ids);
+                let Self { cx, connections, store, gossip, broadcasts, .. } = self;
+                let links = &connections.links;
+                broadcast_sync::on_want(cx, links, &mut broadcasts.store, link, &ids);
+                let result = pool_sync::on_want(cx, links, store, link, &ids);
+                if result.is_ok() {
+                    gossip.plumtree.on_peer_lacks(link, &ids);
+                }
+                self.judge(link, result);
             }
-            Ok(Message::Prune(origins)) => self.on_prune(link, &origins),
-            Ok(Message::Graft(origins)) => self.on_graft(now, link, &origins),
+            Ok(Message::Prune(origins)) => {
+                let Self { cx, connections, gossip, .. } = self;
+                let result = gossip.plumtree.on_prune(cx, &connections.links, link, &origins);
+                self.judge(link, result);
+            }
+            Ok(Message::Graft(origins)) => {
+                let Self { cx, connections, store, gossip, sync, .. } = self;
+                match gossip.plumtree.on_graft(cx, &connections.links, link, &origins) {
+                    Ok(true) => sync.fetch(cx, &connections.links, store),
+                    Ok(false) => {}
+                    Err(violation) => self.judge(link, Err(violation)),
+                }
+            }
             Ok(Message::Join(join)) => {
                 let Self { cx, peers, connections, membership, .. } = self;
                 membership.on_join(cx, peers, connections, link, &join);
@@ -552,36 +598,38 @@ impl Node {
 
     fn on_timeout(&mut self, now: Instant) {
         while let Some(timer) = self.cx.timers.pop_due(now) {
-            self.on_timer(now, timer);
+            self.on_timer(timer);
             self.drain();
         }
     }
 
-    fn on_timer(&mut self, now: Instant, timer: Timer) {
+    fn on_timer(&mut self, timer: Timer) {
         let Self { cx, peers, connections, membership, .. } = self;
         match timer {
             Timer::Dial(address) => self.on_dial_due(address),
             Timer::Ping(link) => connections.on_ping_due(cx, link),
             Timer::Silence(link) => connections.on_silence_due(cx, link),
             Timer::Answer(link) => {
-                if !membership.on_guest_over(cx, peers, connections, link) {
+                if !membership.on_admission_due(cx, peers, connections, link) {
                     connections.answer(cx, link);
                 }
             }
-            Timer::Seek => {
-                membership.begin_genesis(cx, peers, connections);
-                membership.seek(cx, peers, connections);
+            Timer::SlotSearch => {
+                membership.begin_bootstrap(cx, peers, connections);
+                membership.fill_slots(cx, peers, connections);
             }
-            Timer::Visit => membership.on_visit_due(cx, peers, connections),
-            Timer::Beacon => membership.on_beacon_due(cx, connections),
-            Timer::Mix => membership.on_mix_due(cx, peers, connections),
-            Timer::Remember => membership.remember(cx, peers),
+            Timer::Shuffle => membership.on_shuffle_due(cx, peers, connections),
+            Timer::Partition => membership.on_beacon_due(cx, connections),
+            Timer::Rewire => membership.on_rewire_due(cx, peers, connections),
+            Timer::PeerCache => membership.save_peer_cache(cx, peers),
             Timer::Discover => self.look_through_records(),
             Timer::Advertise => {
                 let free = self.free_slots();
                 self.peers.lan.advertise(&mut self.cx, free);
             }
-            Timer::Reconcile => self.on_reconcile_due(now),
+            Timer::Reconcile => {
+                self.sync.on_round_due(cx, &connections.links, &mut self.store, &mut self.broadcasts.store);
+            }
             Timer::Duplicate(link) => connections.on_duplicate_due(cx, link),
             Timer::Announce => self.presence.on_announce_due(cx, &connections.links),
             Timer::AnnounceToNew => self.presence.on_announce_to_new_due(cx, &connections.links),
@@ -596,7 +644,7 @@ impl Node {
         self.cx.shutting_down = true;
         if self.cx.config.max_peers.is_some() || self.cx.config.genesis.is_some() {
             let Self { cx, peers, membership, .. } = self;
-            membership.remember(cx, peers);
+            membership.save_peer_cache(cx, peers);
         }
         self.presence.announce_leaving(&mut self.cx, &self.connections.links);
         let open: Vec<LinkId> = self.connections.links.iter().map(|(link, _)| link).collect();
@@ -629,31 +677,50 @@ impl Node {
         self.peers.access.may_fetch(self.cx.config.node, remote, certified)
     }
 
-    // Calls of presence.
-
-    fn on_nodes_request(&mut self, link: LinkId, frame: &SyncFrame) -> Result<(), Violation> {
-        Presence::check_request(&self.connections.links, link, frame)?;
-        let allowed = self.may_ask(self.cx.now, link);
-        self.presence.on_request(&mut self.cx, link, allowed)
-    }
-
-    /// Returns how people know a node.
-    pub(crate) fn name_of_node(&self, node: NodeId) -> PeerName {
-        self.presence.name_of(&self.connections.links, node)
-    }
-
     // Calls of gossip and sync.
 
+    fn on_transaction(&mut self, link: LinkId, frame: TransactionFrame) {
+        let TransactionFrame { transaction, origin, ack, synced } = frame;
+        let Self { cx, connections, store, gossip, .. } = self;
+        match transaction {
+            Ok(transaction) => {
+                let received = Received { transaction, origin, ack, synced };
+                if gossip.on_transaction(cx, &mut connections.links, store, link, received) {
+                    self.sync.pool.on_synced(self.cx.now, link);
+                }
+            }
+            Err(error) => {
+                // Only native peers compare pools, and check what they pass on.
+                let native = connections.links.get(link).is_some_and(|link| link.full().is_some());
+                match error.id() {
+                    Some(id) if native => self.sync.pool.on_refused(cx.now, id),
+                    None if native => self.judge(link, Err(Violation::breach(format!("TRANSACTION: {error}")))),
+                    _ => {}
+                }
+                transactions::reject_invalid(&mut self.cx, &self.connections.links, link, &error, ack);
+            }
+        }
+    }
+
+    fn on_duplicates(&mut self, link: LinkId, copies: &[(Option<Origin>, u32)]) {
+        let Self { cx, connections, gossip, .. } = self;
+        connections.links.hear(cx.now, link);
+        gossip.on_duplicates(cx, &connections.links, link, copies);
+    }
+
     fn on_replayed(&mut self, link: LinkId, position: u64) {
-        if self.replay.on_replayed(&mut self.cx, &mut self.connections.links, &self.store, link, position) {
-            self.compare_pools(self.cx.now, link);
-            self.compare_broadcasts(self.cx.now, link);
+        let Self { cx, connections, store, replay, broadcasts, sync, .. } = self;
+        if replay.on_replayed(cx, &mut connections.links, store, link, position) {
+            sync.compare(cx, &connections.links, store, &mut broadcasts.store, link);
         }
     }
 
     /// Goes on with an exercise peer that lagged when its last link ended.
     pub(crate) fn resume_plain(&mut self, now: Instant, link: LinkId, address: &PeerAddress) {
         let Some(peer) = self.peers.book.get_mut(address) else { return };
+        if let Some(open) = self.connections.links.get_mut(link) {
+            open.handshakes_only_until = peer.handshakes_only_until;
+        }
         if peer.handshakes_only_until.is_some_and(|until| now < until) {
             return;
         }

@@ -16,10 +16,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
 use sha2::{Digest, Sha256};
 
-use crate::folder::known_peers::{read_text, shown};
+use crate::folder::files::{read_text, shown};
 use crate::folder::node_key::{KeyError, NodeKey};
+use crate::folder::replace::replace;
 use crate::protocol::id::NodeId;
-use crate::tls::der;
+use crate::tls::certificate::{Certificate, requested_key};
 
 /// The file of an authority's certificate.
 pub const CA_CERTIFICATE: &str = "ca.pem";
@@ -96,7 +97,7 @@ pub enum AuthorityError {
     Key(#[from] KeyError),
     /// A file can not be read as text.
     #[error(transparent)]
-    Folder(#[from] crate::folder::known_peers::FolderError),
+    Folder(#[from] crate::folder::files::FolderError),
     /// A certificate can not be made.
     #[error("no certificate could be made: {0}")]
     Unmade(String),
@@ -139,7 +140,7 @@ impl Authority {
         let missing = |name: &str| AuthorityError::Missing { path: shown(folder, name) };
         let key = NodeKey::load_named(folder, CA_KEY)?.ok_or_else(|| missing(CA_KEY))?;
         let pem = read_text(&folder.join(CA_CERTIFICATE), &path)?.ok_or_else(|| missing(CA_CERTIFICATE))?;
-        let facts = CertificateDer::from_pem_slice(pem.as_bytes()).ok().and_then(|der| der::certificate(&der));
+        let facts = CertificateDer::from_pem_slice(pem.as_bytes()).ok().and_then(|der| Certificate::read(&der));
         match facts.filter(|facts| facts.node == key.node_id()) {
             Some(facts) if facts.not_after <= SystemTime::now() => Err(AuthorityError::Expired { path }),
             Some(facts) => Ok(Self { key, name: facts.name, not_after: facts.not_after, pem }),
@@ -198,18 +199,7 @@ pub fn read_request(file: &Path) -> Result<NodeId, AuthorityError> {
     let path = file.display().to_string();
     let text = read_text(file, &path)?;
     let der = text.and_then(|text| CertificateSigningRequestDer::from_pem_slice(text.as_bytes()).ok());
-    der.and_then(|der| der::request(&der)).ok_or(AuthorityError::NotARequest { path })
-}
-
-/// Writes a file whole or not at all, in place of what is there.
-///
-/// # Errors
-/// The system's.
-pub fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(format!(".new-{}", std::process::id()));
-    fs::write(&draft, text)?;
-    fs::rename(&draft, path)
+    der.and_then(|der| requested_key(&der)).ok_or(AuthorityError::NotARequest { path })
 }
 
 fn params(
@@ -317,7 +307,7 @@ mod tests {
         assert_eq!(read_request(&csr).expect("a request"), node.node_id());
         let pem = opened.issue(node.node_id(), NODE_VALIDITY).expect("issued");
         let der = CertificateDer::from_pem_slice(pem.as_bytes()).expect("PEM");
-        let facts = der::certificate(&der).expect("a certificate");
+        let facts = Certificate::read(&der).expect("a certificate");
         assert_eq!((facts.node, facts.name), (node.node_id(), node.node_id().to_string()));
         let left = facts.not_after.duration_since(SystemTime::now()).expect("later");
         assert!(left <= NODE_VALIDITY && left > NODE_VALIDITY - Duration::from_secs(60), "{left:?}");
@@ -333,6 +323,29 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_certificate_is_read_as_it_was_issued() {
+        let root = tempfile::tempdir().expect("a folder");
+        let mut authority = Authority::create(root.path()).expect("made");
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        authority.not_after = at(5_000_000_000);
+        let issued = |until| {
+            let pem = authority.issue_between(NodeId([7; 32]), at(0), at(until)).expect("issued");
+            CertificateDer::from_pem_slice(pem.as_bytes()).expect("PEM").to_vec()
+        };
+        // A leap day, and both encodings of times: RFC 5280, section 4.1.2.5, changes them at 2050.
+        for until in [1_709_251_199, 1_795_278_235, 2_524_607_999, 2_524_608_000, 4_107_542_400] {
+            assert_eq!(Certificate::read(&issued(until)).expect("a certificate").not_after, at(until));
+        }
+        let der = issued(1_795_278_235);
+        let place = der.windows(13).position(|bytes| bytes == b"261121162355Z").expect("its end");
+        for bad in [b"261321162355Z", b"2611211623+5Z", b"261121162355+"] {
+            let mut changed = der.clone();
+            changed[place..place + 13].copy_from_slice(bad);
+            assert_eq!(Certificate::read(&changed), None, "{}", bad.escape_ascii());
+        }
+    }
+
+    #[test]
     fn a_request_that_another_key_signed_is_none() {
         let root = tempfile::tempdir().expect("a folder");
         let key = NodeKey::load_or_create(root.path()).expect("a key");
@@ -342,8 +355,8 @@ mod tests {
         let mut forged = der.to_vec();
         let other = NodeKey::create_named(root.path(), "other.key").expect("a key").node_id();
         forged[place..place + 32].copy_from_slice(&other.0);
-        assert_eq!(der::request(&der), Some(key.node_id()));
-        assert_eq!(der::request(&forged), None);
+        assert_eq!(requested_key(&der), Some(key.node_id()));
+        assert_eq!(requested_key(&forged), None);
     }
 
     proptest! {
@@ -372,7 +385,7 @@ mod tests {
                             1 => changed.insert(place, *byte),
                             _ => changed.truncate(place + 1),
                         }
-                        let read = (der::request(changed), der::certificate(changed));
+                        let read = (requested_key(changed), Certificate::read(changed));
                         prop_assert!(read.0.is_none_or(|node| node == key.node_id()), "{}", changed.escape_ascii());
                     }
                 }

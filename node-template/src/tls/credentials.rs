@@ -21,11 +21,11 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
-use crate::folder::known_peers::{FolderError, read_text, shown};
+use crate::folder::files::{FolderError, read_text, shown};
 use crate::folder::node_key::NodeKey;
 use crate::protocol::access::Certified;
 use crate::tls::authority::CERTIFICATE_NAME;
-use crate::tls::der;
+use crate::tls::certificate::Certificate;
 use crate::tls::words;
 use crate::transport::link::byte_stream::Stream;
 
@@ -126,8 +126,8 @@ impl Credentials {
         let own = read(folder, &files.certificate, "CERTIFICATE", GET_CERTIFICATE)?;
         let (path, ca_path) = (shown_file(folder, &files.certificate), shown_file(folder, &files.ca));
         let broken = |path: &str, setting, remedy| CredentialsError::Broken { path: path.to_owned(), setting, remedy };
-        let ca_facts = der::certificate(&ca).ok_or_else(|| broken(&ca_path, "NETWORK_CA", GET_CA))?;
-        let facts = der::certificate(&own).ok_or_else(|| broken(&path, "CERTIFICATE", GET_CERTIFICATE))?;
+        let ca_facts = Certificate::read(&ca).ok_or_else(|| broken(&ca_path, "NETWORK_CA", GET_CA))?;
+        let facts = Certificate::read(&own).ok_or_else(|| broken(&path, "CERTIFICATE", GET_CERTIFICATE))?;
         if facts.node != key.node_id() {
             let (certificate, key) = (facts.node.to_string(), key.node_id().to_string());
             return Err(CredentialsError::OtherKey { path, certificate, key });
@@ -215,7 +215,7 @@ impl Credentials {
         } else {
             return None;
         };
-        Some((stage, format!("{what} expires in {}: {remedy}", crate::events::text::many(days, "day", "days"))))
+        Some((stage, format!("{what} expires in {}: {remedy}", crate::events::text::plural(days, "day", "days"))))
     }
 
     /// Takes a connection in: the TLS handshake as server, and who the other end is. What went wrong comes with the connection, to say goodbye on.
@@ -302,7 +302,7 @@ fn read(
 }
 
 fn certified(certificate: &[u8]) -> Option<Certified> {
-    let node = der::certificate(certificate)?.node;
+    let node = Certificate::read(certificate)?.node;
     Some(Certified { node, fingerprint: Sha256::digest(certificate).into() })
 }
 

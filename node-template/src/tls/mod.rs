@@ -10,13 +10,15 @@
 //! Nothing is resumed: a certificate counts at every connection anew. The provider of the cryptography is chosen here (ring), not by the process.
 
 mod authority;
+mod certificate;
 mod credentials;
-mod der;
+
 mod words;
 
+pub use crate::folder::replace::replace;
 pub use authority::{
     Authority, AuthorityError, CA_CERTIFICATE, CA_KEY, CA_VALIDITY, CERTIFICATE_NAME, NODE_VALIDITY, read_request,
-    replace, request,
+    request,
 };
 pub(crate) use credentials::Live;
 pub use credentials::{Credentials, CredentialsError, Files, NODE_CERTIFICATE};

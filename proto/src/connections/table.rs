@@ -28,8 +28,6 @@ pub(crate) struct Link {
     pub(crate) subscriber: Option<IpPrefix>,
     /// On this host: what its other end has done.
     pub(crate) score: Score,
-    /// Until when its GRAFTs are paid for (a virtual clock, as below).
-    pub(crate) grafts_used_until: Option<Instant>,
     /// When it was opened.
     pub(crate) opened: Instant,
     /// How many transactions it brought that were new here.
@@ -42,14 +40,14 @@ pub(crate) struct Link {
     pub(crate) role: Role,
     /// How transactions flow to the other end.
     pub(crate) flow: Delivery,
-    /// When the first transaction went out on it.
+    /// To an exercise peer: when the first transaction went out on it.
     pub(crate) first_payload: Option<Instant>,
+    /// To an exercise peer that drops its link at every TRANSACTION: until when it gets none.
+    pub(crate) handshakes_only_until: Option<Instant>,
     /// When the peer's word for new addresses is used up (a virtual clock, as in GCRA): `None` if it has not been used.
     pub(crate) word_used_until: Option<Instant>,
     /// How many ACKs it is to be sent once the disk has what they are for.
     pub(crate) acks_due: usize,
-    /// Until when its questions in reconciliations are paid for (a virtual clock, as above).
-    pub(crate) asks_used_until: Option<Instant>,
     /// Whether we asked the shell to close it: nothing is sent or believed any more.
     pub(crate) closing: bool,
 }
@@ -94,7 +92,7 @@ pub(crate) struct PendingPeer {
     /// … and the addresses in it.
     pub(crate) addresses: Vec<PeerAddress>,
     /// Whether it insists, and its address is being probed for that.
-    pub(crate) insists: bool,
+    pub(crate) requests_priority: bool,
 }
 
 /// How transactions flow to the other end of a link.
@@ -176,7 +174,6 @@ impl LinkTable {
             scope: Scope::of(remote),
             subscriber: IpPrefix::subscriber(remote),
             score: Score::new(now),
-            grafts_used_until: None,
             opened: now,
             brought: 0,
             joins_used_until: None,
@@ -184,9 +181,9 @@ impl LinkTable {
             role,
             flow: Delivery::Live,
             first_payload: None,
+            handshakes_only_until: None,
             word_used_until: None,
             acks_due: 0,
-            asks_used_until: None,
             closing: false,
         };
         self.all.insert(id, link);

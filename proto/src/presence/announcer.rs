@@ -308,20 +308,23 @@ impl Presence {
         }
     }
 
-    /// Returns whether a peer may send such a request for nodes at all.
-    pub(crate) fn check_request(links: &LinkTable, link: LinkId, frame: &SyncFrame) -> Result<(), Violation> {
+    /// Begins to send a neighbor all nodes, or goes on if it asks again. `asks` is what it may ask in
+    /// comparisons of any set.
+    pub(crate) fn on_sync(
+        &mut self,
+        cx: &mut Context,
+        links: &LinkTable,
+        asks: &mut RateLimits<LinkId>,
+        link: LinkId,
+        frame: &SyncFrame,
+    ) -> Result<(), Violation> {
         if links.get(link).and_then(Link::full).is_none() {
             return Err(Violation::breach("SYNC: only native peers may ask for nodes"));
         }
-        match frame {
-            SyncFrame::Everything => Ok(()),
-            _ => Err(Violation::breach("SYNC: nodes are not compared; ask for everything")),
+        if *frame != SyncFrame::Everything {
+            return Err(Violation::breach("SYNC: nodes are not compared; ask for everything"));
         }
-    }
-
-    /// Begins to send a neighbor all nodes. `allowed`: it has not asked too often.
-    pub(crate) fn on_request(&mut self, cx: &mut Context, link: LinkId, allowed: bool) -> Result<(), Violation> {
-        if !allowed {
+        if !asks.allows(cx.now, link) {
             return Err(Violation::breach("SYNC: it asks for nodes too often"));
         }
         self.requests.entry(link).or_insert(None);

@@ -324,6 +324,7 @@ fn clients_on_this_host_get_the_list_in_parts_that_fit() {
 struct Rig {
     cx: Context,
     links: LinkTable,
+    asks: RateLimits<LinkId>,
     presence: Presence,
 }
 
@@ -334,7 +335,8 @@ impl Rig {
         for n in 1..=neighbors {
             parts::native(&cx, &mut links, n);
         }
-        Self { cx, links, presence: Presence::new(1) }
+        let asks = RateLimits::new(SECOND, 3);
+        Self { cx, links, asks, presence: Presence::new(1) }
     }
 
     fn lag(&mut self, link: u64) {
@@ -355,6 +357,10 @@ impl Rig {
 
     fn receive(&mut self, link: u64, frame: AnnounceFrame) -> Result<(), Violation> {
         self.presence.on_announce(&mut self.cx, &self.links, LinkId(link), frame)
+    }
+
+    fn request(&mut self, link: u64, frame: SyncFrame) -> Result<(), Violation> {
+        self.presence.on_sync(&mut self.cx, &self.links, &mut self.asks, LinkId(link), &frame)
     }
 
     /// Takes news of a node that is not linked.
@@ -618,7 +624,7 @@ fn all_nodes_are_sent_in_batches() {
             rig.learn(100 + node, |_| {});
         }
         rig.pass(3 * SECOND);
-        assert_eq!(rig.presence.on_request(&mut rig.cx, LinkId(1), true), Ok(()));
+        assert_eq!(rig.request(1, SyncFrame::Everything), Ok(()));
         let mut sent: Vec<NodeId> = Vec::new();
         for (n, batch) in batches.iter().enumerate() {
             if n > 0 {
@@ -643,22 +649,24 @@ fn a_request_for_nodes_comes_from_a_native_peer_as_a_whole_and_seldom() {
         rig.learn(100 + node, |_| {});
     }
     let client = parts::client(&rig.cx, &mut rig.links, 8);
-    let check = |link, frame| Presence::check_request(&rig.links, link, &frame);
+    let refused = |text: &str| Err(Violation::breach(text));
+    let text = "SYNC: only native peers may ask for nodes";
+    assert_eq!(rig.request(client.0, SyncFrame::Everything), refused(text));
     let summary = SyncFrame::Summary(crate::wire::Summary { count: 0, sum: String::new() });
-    assert_eq!(check(LinkId(1), SyncFrame::Everything), Ok(()));
-    assert!(check(client, SyncFrame::Everything).is_err() && check(LinkId(1), summary).is_err());
-    assert!(rig.presence.on_request(&mut rig.cx, LinkId(1), false).is_err());
-    assert_eq!(rig.sent().len(), 0);
+    assert_eq!(rig.request(1, summary), refused("SYNC: nodes are not compared; ask for everything"));
+    assert!(rig.sent().is_empty());
     // Who asks again while it is answered goes on where it was.
     for batch in [64, 36] {
-        assert_eq!(rig.presence.on_request(&mut rig.cx, LinkId(1), true), Ok(()));
+        assert_eq!(rig.request(1, SyncFrame::Everything), Ok(()));
         assert_eq!(rig.sent().len(), batch);
     }
-    assert_eq!(rig.presence.on_request(&mut rig.cx, LinkId(1), true), Ok(()));
+    assert_eq!(rig.request(1, SyncFrame::Everything), Ok(()));
     rig.presence.on_link_closed(LinkId(1));
     rig.sent();
     rig.presence.on_send_nodes_due(&mut rig.cx);
     assert_eq!(rig.sent().len(), 0, "the link is gone");
+    assert_eq!(rig.request(1, SyncFrame::Everything), refused("SYNC: it asks for nodes too often"));
+    assert_eq!(rig.sent().len(), 0);
 }
 
 #[test]
