@@ -19,12 +19,12 @@ use std::time::Instant;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-use crate::address::{PeerAddress, Scope};
+use crate::address::PeerAddress;
 use crate::connections::Connections;
-use crate::connections::table::{Link, LinkState, LinkTable};
+use crate::connections::table::{Link, LinkState};
 use crate::context::Context;
 use crate::counters::Counters;
-use crate::event::{Event, PeerName};
+use crate::event::Event;
 use crate::exercise;
 use crate::gossip::broadcasts::Broadcasts;
 use crate::gossip::transactions::{self, Gossip, Received};
@@ -39,6 +39,8 @@ use crate::peers::access::Certified;
 use crate::peers::address_book::{AddressSource, AddressState};
 use crate::peers::dialer::Due;
 use crate::presence::announcer::Presence;
+use crate::status::links::{self, LinkRow};
+use crate::status::{self, network, peers};
 use crate::store::Store;
 use crate::store::replay::Replay;
 use crate::sync::reconciler::ask_limits;
@@ -48,7 +50,7 @@ use crate::transaction::{Origin, TransactionId};
 use crate::util::rate_limit::RateLimits;
 use crate::violation::{Violation, ViolationKind};
 use crate::wire::close;
-use crate::wire::{Malformed, Message, OtherSet, Status, StatusFrame, TransactionFrame};
+use crate::wire::{Malformed, Member, Message, NetworkFrame, OtherSet, Status, StatusFrame, TransactionFrame};
 
 /// A node's protocol state, all of it.
 ///
@@ -130,7 +132,7 @@ impl Node {
                 broadcasts.on_own(cx, &connections.links, &mut gossip.plumtree, request, message, time);
             }
             Input::LinkOpened { link, remote, direction } => self.on_link_opened(link, remote, direction),
-            Input::LinkClosed { link, cause } => self.on_link_closed(now, link, cause),
+            Input::LinkClosed { link, cause } => self.on_link_closed(link, cause),
             Input::ProtocolError { link, what } => {
                 self.connections.on_protocol_error(&mut self.cx, &mut self.peers, link, &what);
             }
@@ -161,9 +163,14 @@ impl Node {
             Input::ConnectionRejected { remote, reason } => {
                 self.peers.access.log_connection(&mut self.cx, remote, &reason);
             }
-            Input::ImageSearch { search, name } => self.on_search(now, search, name),
-            Input::ImageSearchDone { search } => self.on_search_done(search),
-            Input::LocalImages { search, images } => self.on_looked_up(now, search, images),
+            Input::ImageSearch { search, name } => {
+                let Self { cx, connections: Connections { links, .. }, images, presence, .. } = self;
+                images.on_search(cx, links, presence.is_linked_to_all(links), search, name);
+            }
+            Input::ImageSearchDone { search } => self.images.on_search_done(&mut self.cx, search),
+            Input::LocalImages { search, images } => {
+                self.images.on_local_images(&mut self.cx, &self.connections.links, search, images);
+            }
             Input::DiscoveryStarted => {
                 let free = self.free_slots();
                 self.peers.lan.on_started(&mut self.cx, free);
@@ -218,7 +225,7 @@ impl Node {
             InternalEvent::NeighborUp(link) => {
                 connections.notify_up(cx, link);
                 membership.on_slot_won(cx, peers, connections, link);
-                self.on_neighbor_up(now, link);
+                self.on_neighbor_up(link);
             }
             InternalEvent::AddressesLearned { link, addresses } => {
                 membership.learn(cx, peers, connections, link, &addresses);
@@ -231,7 +238,7 @@ impl Node {
     }
 
     /// Begins to compare with a new neighbor, and introduces ourselves.
-    fn on_neighbor_up(&mut self, now: Instant, link: LinkId) {
+    fn on_neighbor_up(&mut self, link: LinkId) {
         let Some(id) = self.connections.links.get(link).and_then(Link::native).map(|peer| peer.id) else { return };
         // One side begins; if the pools differ the other answers in kind.
         let Self { cx, connections, store, broadcasts, sync, .. } = self;
@@ -239,7 +246,7 @@ impl Node {
             sync.pool.compare(cx, &connections.links, store, link);
         }
         sync.broadcasts.compare(cx, &connections.links, &mut broadcasts.store, link);
-        self.introduce_ourselves(now, link);
+        self.presence.on_neighbor_up(&mut self.cx, &self.connections.links, link);
     }
 
     fn on_link_opened(&mut self, link: LinkId, remote: IpAddr, direction: Direction) {
@@ -259,14 +266,14 @@ impl Node {
         }
     }
 
-    fn on_link_closed(&mut self, now: Instant, link: LinkId, cause: String) {
+    fn on_link_closed(&mut self, link: LinkId, cause: String) {
         let Some(closed) = self.connections.on_closed(&mut self.cx, &mut self.peers, link) else { return };
         let answered = self.membership.was_answered(link);
         self.replay.on_link_closed(link);
         self.asks.remove(&link);
         self.sync.on_link_closed(link);
-        self.forget_talk(link);
-        self.images.forget_link(link);
+        self.presence.on_link_closed(link);
+        self.images.on_link_closed(link);
         let Self { cx, connections, store, gossip, sync, .. } = self;
         if gossip.on_link_closed(cx, &connections.links, link) {
             sync.fetch(cx, &connections.links, store);
@@ -282,7 +289,7 @@ impl Node {
         if closed.heir.is_none() {
             self.connections.notify_down(&mut self.cx, &closed.link, cause.clone());
             if closed.link.is_peer() {
-                self.presence_changed(now);
+                self.presence.on_links_changed(&mut self.cx, &self.connections.links);
             }
         }
         let Self { cx, peers, connections, membership, .. } = self;
@@ -361,10 +368,10 @@ impl Node {
             network: self.cx.config.network.clone(),
             address: self.cx.config.address.to_string(),
             uptime: now.saturating_duration_since(self.started).as_secs(),
-            connected: self.linked_names(),
+            connected: links::linked_names(&self.connections.links),
             attempting: self.peers.book.attempting().map(ToString::to_string).collect(),
             max_peers: self.cx.config.max_peers,
-            peers: self.peer_rows(now),
+            peers: peers::rows(now, &self.peers, &self.cx.timers),
             known: self.peers.book.others(),
             pool: self.store.index().summary(),
             writable: self.store.is_writable(),
@@ -389,10 +396,17 @@ impl Node {
 
     /// The full peers that we are linked to, each once, in the order of their ids.
     pub fn linked_nodes(&self) -> Vec<NodeId> {
-        let open = self.connections.links.iter().filter(|(_, link)| link.takes_transactions());
-        let nodes: std::collections::BTreeSet<NodeId> =
-            open.filter_map(|(_, link)| link.native()).map(|peer| peer.id).collect();
-        nodes.into_iter().collect()
+        links::linked_nodes(&self.connections.links)
+    }
+
+    /// Returns every link that is open and not closing, the oldest first.
+    pub fn open_links(&self) -> Vec<LinkRow> {
+        links::rows(&self.connections.links)
+    }
+
+    /// Returns every node that is known to be in the network, in the order of ids, this one included.
+    pub fn nodes(&self, now: Instant) -> Vec<Member> {
+        network::members(&self.cx, &self.connections.links, &self.presence, now)
     }
 
     /// To how many full peers a link leads that we dialled.
@@ -461,16 +475,26 @@ impl Node {
                 let result = sync.broadcasts.on_sync(cx, &connections.links, &mut broadcasts.store, asks, link, frame);
                 self.judge(link, result);
             }
-            Ok(Message::SyncOther(OtherSet::Nodes, frame)) => self.on_sync_nodes(now, link, &frame),
+            Ok(Message::SyncOther(OtherSet::Nodes, frame)) => {
+                let Self { cx, connections, presence, asks, .. } = self;
+                let result = presence.on_sync(cx, &connections.links, asks, link, &frame);
+                self.judge(link, result);
+            }
             Ok(Message::Broadcast(frame)) => {
                 let Self { cx, connections, gossip, broadcasts, presence, .. } = self;
                 let links = &connections.links;
-                let name_of = |node| name_of_node(links, presence, node);
+                let name_of = |node| presence.name_of(links, node);
                 let result = broadcasts.on_broadcast(cx, links, &mut gossip.plumtree, name_of, link, frame);
                 self.judge(link, result);
             }
-            Ok(Message::Announce(frame)) => self.on_announce(now, link, frame),
-            Ok(Message::Network(frame)) => self.on_network(now, link, &frame),
+            Ok(Message::Announce(frame)) => {
+                let result = self.presence.on_announce(&mut self.cx, &self.connections.links, link, frame);
+                self.judge(link, result);
+            }
+            Ok(Message::Network(frame)) => {
+                let result = self.on_network(link, &frame);
+                self.judge(link, result);
+            }
             Ok(Message::Want(ids)) => {
                 let Self { cx, connections, store, gossip, broadcasts, .. } = self;
                 let links = &connections.links;
@@ -510,9 +534,18 @@ impl Node {
                 let Self { cx, connections, membership, .. } = self;
                 membership.on_beacon(cx, connections, link, beacon);
             }
-            Ok(Message::Find(find)) => self.on_find(now, link, find),
-            Ok(Message::Found(found)) => self.on_image_found(now, link, found),
-            Ok(Message::Status(StatusFrame::Question { holds })) => self.on_status_question(now, link, &holds),
+            Ok(Message::Find(find)) => {
+                let result = self.images.on_find(&mut self.cx, &self.connections.links, link, find);
+                self.judge(link, result);
+            }
+            Ok(Message::Found(found)) => {
+                let result = self.images.on_found(&mut self.cx, &self.connections.links, link, found);
+                self.judge(link, result);
+            }
+            Ok(Message::Status(StatusFrame::Question { holds })) => {
+                let result = self.on_status(link, &holds);
+                self.judge(link, result);
+            }
             Ok(message @ (Message::Status(StatusFrame::Answer(_)) | Message::Ack(_))) => {
                 self.cx.counters.answers_unsolicited += 1;
                 self.offend(link, ViolationKind::Unsolicited, &format!("{}: nobody asked; ignored", message.kind()));
@@ -545,24 +578,32 @@ impl Node {
         }
     }
 
-    /// Status is told to this host alone: it names addresses, and answering costs more than asking.
-    pub(crate) fn on_status_question(&mut self, now: Instant, link: LinkId, holds: &[TransactionId]) {
-        if self.connections.links.get(link).is_some_and(|link| link.scope == Scope::Loopback) {
-            let frame = StatusFrame::Answer(Box::new(self.status(now, holds))).to_frame();
-            self.cx.send(vec![link], frame, Lane::Control);
-        } else {
-            self.offend(link, ViolationKind::Unsolicited, "STATUS: only clients on this host are answered");
-        }
+    fn on_status(&mut self, link: LinkId, holds: &[TransactionId]) -> Result<(), Violation> {
+        status::check_local(&self.connections.links, link, "STATUS")?;
+        let frame = StatusFrame::Answer(Box::new(self.status(self.cx.now, holds))).to_frame();
+        self.cx.send(vec![link], frame, Lane::Control);
+        Ok(())
+    }
+
+    fn on_network(&mut self, link: LinkId, frame: &NetworkFrame) -> Result<(), Violation> {
+        let NetworkFrame::Question { after } = frame else {
+            self.cx.counters.answers_unsolicited += 1;
+            return Ok(());
+        };
+        status::check_local(&self.connections.links, link, "NETWORK")?;
+        let frame = network::answer(self.nodes(self.cx.now), *after);
+        self.cx.send(vec![link], frame, Lane::Control);
+        Ok(())
     }
 
     fn on_timeout(&mut self, now: Instant) {
         while let Some(timer) = self.cx.timers.pop_due(now) {
-            self.on_timer(now, timer);
+            self.on_timer(timer);
             self.drain();
         }
     }
 
-    fn on_timer(&mut self, now: Instant, timer: Timer) {
+    fn on_timer(&mut self, timer: Timer) {
         let Self { cx, peers, connections, membership, .. } = self;
         match timer {
             Timer::Dial(address) => self.on_dial_due(address),
@@ -590,11 +631,11 @@ impl Node {
                 self.sync.on_round_due(cx, &connections.links, &mut self.store, &mut self.broadcasts.store);
             }
             Timer::Duplicate(link) => connections.on_duplicate_due(cx, link),
-            Timer::Announce => self.on_announce_due(now),
-            Timer::Introduce => self.on_introduce_due(now),
-            Timer::TellNodes => self.on_tell_due(now),
-            Timer::Sweep => self.on_sweep_due(now),
-            Timer::Search(search) => self.on_search_due(search),
+            Timer::Announce => self.presence.on_announce_due(cx, &connections.links),
+            Timer::AnnounceToNew => self.presence.on_announce_to_new_due(cx, &connections.links),
+            Timer::SendNodes => self.presence.on_send_nodes_due(cx),
+            Timer::ExpireNodes => self.presence.on_expire_due(cx, &connections.links),
+            Timer::Search(search) => self.images.on_search_due(cx, search),
             Timer::RefusalLog => self.peers.refusals.on_due(&mut self.cx),
         }
     }
@@ -605,28 +646,11 @@ impl Node {
             let Self { cx, peers, membership, .. } = self;
             membership.save_peer_cache(cx, peers);
         }
-        self.announce_leaving();
+        self.presence.announce_leaving(&mut self.cx, &self.connections.links);
         let open: Vec<LinkId> = self.connections.links.iter().map(|(link, _)| link).collect();
         for link in open {
             self.connections.links.close(&mut self.cx, link, close::GOING_AWAY, "this node is shutting down");
         }
-    }
-
-    /// The nodes that we are linked to, as people know them, each once.
-    pub(crate) fn linked_names(&self) -> Vec<String> {
-        let mut names: Vec<String> = Vec::new();
-        for (_, link) in self.connections.links.iter().filter(|(_, link)| link.takes_transactions()) {
-            let name = link.name();
-            let name = match (name.address, name.node) {
-                (Some(address), _) => address.to_string(),
-                (None, Some(node)) => node.to_string(),
-                (None, None) => continue,
-            };
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        names
     }
 
     /// Penalizes the peer at the other end of a link if it broke a rule.
@@ -684,11 +708,6 @@ impl Node {
         gossip.on_duplicates(cx, &connections.links, link, copies);
     }
 
-    /// Returns whether a link may ask once more in a comparison.
-    pub(crate) fn may_ask(&mut self, now: Instant, link: LinkId) -> bool {
-        self.asks.allows(now, link)
-    }
-
     fn on_replayed(&mut self, link: LinkId, position: u64) {
         let Self { cx, connections, store, replay, broadcasts, sync, .. } = self;
         if replay.on_replayed(cx, &mut connections.links, store, link, position) {
@@ -709,11 +728,4 @@ impl Node {
             self.replay.resume(&mut self.cx, &mut self.connections.links, link, from);
         }
     }
-}
-
-/// Returns how people know a node: by a link to it, or by what it announced.
-fn name_of_node(links: &LinkTable, presence: &Presence, node: NodeId) -> PeerName {
-    let linked = links.to_node(node, None).and_then(|(_, peer)| peer.address.clone());
-    let address = linked.or_else(|| presence.table.get(node)?.address.clone());
-    PeerName { node: Some(node), address }
 }

@@ -40,12 +40,12 @@ pub(crate) enum Timer {
     Duplicate(LinkId),
     /// We announce ourselves.
     Announce,
-    /// Neighbours that are new are told of us.
-    Introduce,
-    /// Whoever asked for all nodes is told some more.
-    TellNodes,
-    /// The table of nodes is looked through.
-    Sweep,
+    /// We announce ourselves to new neighbors.
+    AnnounceToNew,
+    /// Neighbors that asked for all nodes are sent some more.
+    SendNodes,
+    /// Nodes that have expired are removed.
+    ExpireNodes,
     /// A search has had its time.
     Search(SearchId),
     /// Somebody was turned away without a word.
