@@ -193,7 +193,7 @@ impl Node {
         let now = self.cx.now;
         let Self { cx, peers, connections, membership, .. } = self;
         match event {
-            InternalEvent::AddressIdle(address) => membership.on_ready(cx, peers, connections, &address),
+            InternalEvent::AddressIdle(address) => membership.on_address_idle(cx, peers, connections, &address),
             InternalEvent::DialEnded { address, reason, outcome } => {
                 membership.on_dial_ended(cx, peers, connections, &address, reason, outcome);
             }
@@ -206,7 +206,7 @@ impl Node {
                 }
             }
             InternalEvent::NativeDialled { link, reason } => {
-                membership.use_dialled(cx, peers, connections, link, reason);
+                membership.on_native_dialled(cx, peers, connections, link, reason);
             }
             InternalEvent::StandbyFreed(link) => membership.admit_standby(cx, peers, connections, link),
             InternalEvent::Introduced { link, node, addresses } => {
@@ -217,14 +217,14 @@ impl Node {
             }
             InternalEvent::NeighborUp(link) => {
                 connections.notify_up(cx, link);
-                membership.on_place(cx, peers, connections, link);
+                membership.on_slot_won(cx, peers, connections, link);
                 self.on_neighbor_up(now, link);
             }
             InternalEvent::AddressesLearned { link, addresses } => {
                 membership.learn(cx, peers, connections, link, &addresses);
             }
             InternalEvent::PartitionLearned { link, address, root } => {
-                membership.on_root_of(cx, peers, connections, link, &address, root);
+                membership.on_partition_learned(cx, peers, connections, link, &address, root);
             }
             InternalEvent::Notify(event) => cx.notify(event),
         }
@@ -247,7 +247,7 @@ impl Node {
         match direction {
             Direction::Accepted => connections.on_accepted(cx, peers, link, remote),
             Direction::Dialled { address, identity } => {
-                let admits_exercise = membership.takes_plain(cx, connections);
+                let admits_exercise = membership.admits_exercise(cx, connections);
                 connections.on_dialled(cx, peers, link, (remote, address), identity, admits_exercise);
                 self.drain();
                 self.connections.after_dialled(&mut self.cx, &mut self.peers, link);
@@ -286,7 +286,7 @@ impl Node {
             }
         }
         let Self { cx, peers, connections, membership, .. } = self;
-        membership.after_link(cx, peers, connections, &closed.link, closed.reason.as_ref(), answered, &cause);
+        membership.on_link_closed(cx, peers, connections, &closed.link, closed.reason.as_ref(), answered, &cause);
     }
 
     fn on_dial_failed(&mut self, address: PeerAddress, error: String) {
@@ -302,7 +302,7 @@ impl Node {
 
     fn on_probed(&mut self, link: LinkId, address: &PeerAddress, identity: Option<UpgradeIdentity>) {
         let Self { cx, peers, connections, membership, .. } = self;
-        if !membership.on_guest_probed(cx, peers, connections, link, address, identity) {
+        if !membership.on_pending_probed(cx, peers, connections, link, address, identity) {
             connections.on_probed(cx, peers, link, address, identity);
         }
         self.drain();
@@ -329,17 +329,17 @@ impl Node {
         let linked = self.connections.links.native_ids();
         let Peers { book, lan, .. } = &mut self.peers;
         if lan.look_through(&mut self.cx, book, &linked) {
-            self.seek();
+            self.fill_slots();
         }
     }
 
-    fn seek(&mut self) {
+    fn fill_slots(&mut self) {
         let Self { cx, peers, connections, membership, .. } = self;
-        membership.seek(cx, peers, connections);
+        membership.fill_slots(cx, peers, connections);
     }
 
     fn free_slots(&self) -> Option<u32> {
-        self.membership.places_free(&self.cx, &self.connections)
+        self.membership.free_slots(&self.cx, &self.connections)
     }
 
     /// The next order.
@@ -397,7 +397,7 @@ impl Node {
 
     /// To how many full peers a link leads that we dialled.
     pub fn dialled_nodes(&self) -> usize {
-        self.membership.places_dialled(&self.connections)
+        self.membership.slots_dialled(&self.connections)
     }
 
     /// Whether [`Event::Transaction`] is told of what peers and the application bring, from now on; at first it is. In a busy node it is nearly all that is told, and
@@ -569,18 +569,18 @@ impl Node {
             Timer::Ping(link) => connections.on_ping_due(cx, link),
             Timer::Silence(link) => connections.on_silence_due(cx, link),
             Timer::Answer(link) => {
-                if !membership.on_guest_over(cx, peers, connections, link) {
+                if !membership.on_admission_due(cx, peers, connections, link) {
                     connections.answer(cx, link);
                 }
             }
-            Timer::Seek => {
-                membership.begin_genesis(cx, peers, connections);
-                membership.seek(cx, peers, connections);
+            Timer::SlotSearch => {
+                membership.begin_bootstrap(cx, peers, connections);
+                membership.fill_slots(cx, peers, connections);
             }
-            Timer::Visit => membership.on_visit_due(cx, peers, connections),
-            Timer::Beacon => membership.on_beacon_due(cx, connections),
-            Timer::Mix => membership.on_mix_due(cx, peers, connections),
-            Timer::Remember => membership.remember(cx, peers),
+            Timer::Shuffle => membership.on_shuffle_due(cx, peers, connections),
+            Timer::Partition => membership.on_beacon_due(cx, connections),
+            Timer::Rewire => membership.on_rewire_due(cx, peers, connections),
+            Timer::PeerCache => membership.save_peer_cache(cx, peers),
             Timer::Discover => self.look_through_records(),
             Timer::Advertise => {
                 let free = self.free_slots();
@@ -603,7 +603,7 @@ impl Node {
         self.cx.shutting_down = true;
         if self.cx.config.max_peers.is_some() || self.cx.config.genesis.is_some() {
             let Self { cx, peers, membership, .. } = self;
-            membership.remember(cx, peers);
+            membership.save_peer_cache(cx, peers);
         }
         self.announce_leaving();
         let open: Vec<LinkId> = self.connections.links.iter().map(|(link, _)| link).collect();

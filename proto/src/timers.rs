@@ -27,15 +27,15 @@ pub(crate) enum Timer {
     /// A round of reconciliation with somebody.
     Reconcile,
     /// A place is wanted.
-    Seek,
+    SlotSearch,
     /// A random node is to be asked for addresses.
-    Visit,
+    Shuffle,
     /// The pulse of our part of the network.
-    Beacon,
+    Partition,
     /// A link is to be moved to a random node.
-    Mix,
+    Rewire,
     /// What is remembered over a restart is to be written.
-    Remember,
+    PeerCache,
     /// The older of two links to one node had its time to answer a ping.
     Duplicate(LinkId),
     /// We announce ourselves.

@@ -92,7 +92,7 @@ pub(crate) struct PendingPeer {
     /// … and the addresses in it.
     pub(crate) addresses: Vec<PeerAddress>,
     /// Whether it insists, and its address is being probed for that.
-    pub(crate) insists: bool,
+    pub(crate) requests_priority: bool,
 }
 
 /// How transactions flow to the other end of a link.
