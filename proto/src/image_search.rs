@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::address::PeerAddress;
-use crate::connections::table::Role;
+use crate::connections::table::LinkState;
 use crate::id::{LinkId, NodeId};
 use crate::io::SearchEnd;
 use crate::limits;
@@ -239,7 +239,7 @@ impl Node {
         let target = route.as_ref().and_then(|route| route.link).filter(|to| Some(*to) != from);
         let link = target.and_then(|to| self.connections.links.get(to)).filter(|open| {
             // Whom our own address leads to itself, or nowhere, is told nothing.
-            open.takes_transactions() && open.full().is_some() && open.scope.may_tell(found.address.scope())
+            open.takes_transactions() && open.native().is_some() && open.scope.may_tell(found.address.scope())
         });
         let (Some(route), Some(to), Some(_)) = (route, target, link) else {
             self.cx.counters.founds_dropped += 1;
@@ -259,11 +259,11 @@ impl Node {
 
     /// Images are a matter of full peers that have a place here.
     fn may_talk_of_images(&mut self, link: LinkId, kind: &str) -> bool {
-        match self.connections.links.get(link).map(|link| &link.role) {
-            Some(Role::Native(_)) => true,
+        match self.connections.links.get(link).map(|link| &link.state) {
+            Some(LinkState::HelloSent(_) | LinkState::Verifying(_) | LinkState::Established(_)) => true,
             // Not yet, or not any more: no fault of theirs.
-            None | Some(Role::AwaitingAdmission(_) | Role::Standby(_)) => false,
-            Some(Role::Client | Role::Exercise { .. }) => {
+            None | Some(LinkState::AwaitingAdmission(_) | LinkState::Standby(_)) => false,
+            Some(_) => {
                 self.fault(link, &format!("{kind}: only full peers send it"));
                 false
             }
@@ -274,11 +274,11 @@ impl Node {
     fn links_to_full_peers(&self, except: Option<LinkId>) -> Vec<LinkId> {
         let mut nodes = BTreeSet::new();
         nodes.extend(
-            except.and_then(|link| self.connections.links.get(link)).and_then(|link| link.full()).map(|peer| peer.id),
+            except.and_then(|link| self.connections.links.get(link)).and_then(|link| link.native()).map(|peer| peer.id),
         );
         let ready = self.connections.links.iter().filter(|(_, link)| link.takes_transactions());
         // Of two links to one node the older comes first.
-        ready.filter_map(|(id, link)| link.full().filter(|peer| nodes.insert(peer.id)).map(|_| id)).collect()
+        ready.filter_map(|(id, link)| link.native().filter(|peer| nodes.insert(peer.id)).map(|_| id)).collect()
     }
 
     /// Whether there is nobody in the network, as far as we and our neighbours know, to whom we are not linked. Then nobody needs to pass a question on, which

@@ -21,7 +21,7 @@ use rand::rngs::SmallRng;
 
 use crate::address::{PeerAddress, Scope};
 use crate::connections::Connections;
-use crate::connections::table::{Link, LinkTable, Role};
+use crate::connections::table::{Link, LinkState, LinkTable};
 use crate::context::Context;
 use crate::counters::Counters;
 use crate::event::{Event, PeerName};
@@ -232,7 +232,7 @@ impl Node {
 
     /// Begins to compare with a new neighbor, and introduces ourselves.
     fn on_neighbor_up(&mut self, now: Instant, link: LinkId) {
-        let Some(id) = self.connections.links.get(link).and_then(Link::full).map(|peer| peer.id) else { return };
+        let Some(id) = self.connections.links.get(link).and_then(Link::native).map(|peer| peer.id) else { return };
         // One side begins; if the pools differ the other answers in kind.
         let Self { cx, connections, store, broadcasts, sync, .. } = self;
         if cx.config.node < id {
@@ -391,7 +391,7 @@ impl Node {
     pub fn linked_nodes(&self) -> Vec<NodeId> {
         let open = self.connections.links.iter().filter(|(_, link)| link.takes_transactions());
         let nodes: std::collections::BTreeSet<NodeId> =
-            open.filter_map(|(_, link)| link.full()).map(|peer| peer.id).collect();
+            open.filter_map(|(_, link)| link.native()).map(|peer| peer.id).collect();
         nodes.into_iter().collect()
     }
 
@@ -645,7 +645,7 @@ impl Node {
     }
 
     fn is_pending(&self, link: LinkId) -> bool {
-        matches!(self.connections.links.get(link).map(|link| &link.role), Some(Role::AwaitingAdmission(_)))
+        matches!(self.connections.links.get(link).map(|link| &link.state), Some(LinkState::AwaitingAdmission(_)))
     }
 
     /// Returns whether a peer may fetch images over a connection of its own, on which there is no HANDSHAKE.
@@ -667,7 +667,7 @@ impl Node {
             }
             Err(error) => {
                 // Only native peers compare pools, and check what they pass on.
-                let native = connections.links.get(link).is_some_and(|link| link.full().is_some());
+                let native = connections.links.get(link).is_some_and(|link| link.native().is_some());
                 match error.id() {
                     Some(id) if native => self.sync.pool.on_refused(cx.now, id),
                     None if native => self.judge(link, Err(Violation::breach(format!("TRANSACTION: {error}")))),

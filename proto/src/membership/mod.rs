@@ -163,7 +163,7 @@ impl Membership {
         let scope = conns.links.scope_of(link);
         // A native peer names itself first, and of two addresses the second is one that it passes on; an exercise peer
         // may stand last.
-        let native = conns.links.get(link).is_some_and(|link| link.full().is_some());
+        let native = conns.links.get(link).is_some_and(|link| link.native().is_some());
         let last = addresses.last().filter(|_| addresses.len() == 2 || !native);
         let own: Vec<&PeerAddress> = addresses.first().into_iter().chain(last).collect();
         for address in addresses {

@@ -115,7 +115,7 @@ impl Membership {
     }
 
     pub(crate) fn on_beacon(&mut self, cx: &mut Context, conns: &mut Connections, link: LinkId, beacon: Beacon) {
-        let linked = conns.links.get(link).is_some_and(|link| link.full().is_some() && link.takes_transactions());
+        let linked = conns.links.get(link).is_some_and(|link| link.native().is_some() && link.takes_transactions());
         if cx.config.max_peers.is_some() && linked && self.partitions.take(cx.now, beacon) {
             self.pass_beacon_on(cx, conns, Some(link));
         }
@@ -125,7 +125,7 @@ impl Membership {
         let full = conns
             .links
             .iter()
-            .filter(|(id, link)| Some(*id) != except && link.full().is_some() && link.takes_transactions());
+            .filter(|(id, link)| Some(*id) != except && link.native().is_some() && link.takes_transactions());
         let links: Vec<LinkId> = full.map(|(id, _)| id).collect();
         if !links.is_empty() {
             cx.send(links, self.partitions.beacon().to_frame(), Lane::Control);

@@ -11,7 +11,7 @@ use rand::seq::SliceRandom;
 
 use crate::address::PeerAddress;
 use crate::connections::Connections;
-use crate::connections::table::{Link, Role};
+use crate::connections::table::Link;
 use crate::context::Context;
 use crate::event::Event;
 use crate::id::LinkId;
@@ -108,7 +108,7 @@ impl Membership {
         let full = conns
             .links
             .iter()
-            .filter(|(id, link)| link.full().is_some() && link.takes_transactions() && !self.asked.contains(id));
+            .filter(|(id, link)| link.native().is_some() && link.takes_transactions() && !self.asked.contains(id));
         let full: Vec<LinkId> = full.map(|(id, _)| id).collect();
         if !full.is_empty() {
             let link = full[cx.rng.random_range(0..full.len())];
@@ -257,11 +257,7 @@ impl Membership {
         let Some(to) = conns.links.get(link) else { return Vec::new() };
         let (scope, asker) = (to.scope, asker_of(to));
         let open = conns.links.iter().filter(|(id, open)| *id != link && open.takes_transactions());
-        let addresses = open.filter_map(|(_, open)| match &open.role {
-            Role::Native(peer) => peer.address.clone(),
-            Role::Exercise { .. } => open.dialled.clone(),
-            _ => None,
-        });
+        let addresses = open.filter_map(|(_, open)| open.verified_address().cloned());
         let mut addresses: Vec<PeerAddress> =
             addresses.filter(|address| scope.may_tell(address.scope()) && Some(address) != asker.as_ref()).collect();
         addresses.sort_unstable();

@@ -12,7 +12,7 @@ use rand::RngExt;
 use crate::Lane;
 use crate::address::PeerAddress;
 use crate::connections::Connections;
-use crate::connections::table::{Link, PendingPeer, Role};
+use crate::connections::table::{Link, LinkState, PendingPeer};
 use crate::context::Context;
 use crate::event::Event;
 use crate::frame::Frame;
@@ -133,7 +133,8 @@ impl Membership {
 
     /// How many requests for somebody else's place are under way. Each brings two: that one, and whoever had it comes here.
     fn pending_priority(&self, peers: &Peers, conns: &Connections) -> usize {
-        let waits = |link: LinkId| conns.links.get(link).and_then(Link::full).is_some_and(|peer| !peer.hello_received);
+        let waits =
+            |link: LinkId| conns.links.get(link).is_some_and(|open| matches!(open.state, LinkState::HelloSent(_)));
         let open = conns.reasons().filter(|(link, reason)| reason.is_high_priority() && waits(*link));
         peers.dialer.reasons().filter(|reason| reason.is_high_priority()).count() + open.count()
     }
@@ -364,7 +365,7 @@ impl Membership {
         match purpose {
             Some(DialReason::Shuffle | DialReason::Walk | DialReason::Bootstrap) => {
                 if let Some(id) = id {
-                    opened.role = Role::AwaitingAdmission(PendingPeer {
+                    opened.state = LinkState::AwaitingAdmission(PendingPeer {
                         id,
                         node: None,
                         addresses: Vec::new(),
@@ -491,7 +492,7 @@ impl Membership {
         if cx.config.max_peers.is_none() {
             return false;
         }
-        let Some(Role::Exercise { address: Some(address) }) = conns.links.get(link).map(|link| &link.role) else {
+        let Some(address) = conns.links.get(link).and_then(Link::exercise_address) else {
             return true;
         };
         let address = address.clone();

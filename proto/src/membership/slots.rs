@@ -14,7 +14,7 @@ use rand::RngExt;
 
 use crate::address::{PeerAddress, Scope};
 use crate::connections::Connections;
-use crate::connections::table::{Link, PendingPeer, Role};
+use crate::connections::table::{Link, LinkState, PendingPeer};
 use crate::context::Context;
 use crate::event::Event;
 use crate::id::{LinkId, NodeId, UpgradeIdentity};
@@ -141,15 +141,15 @@ impl Membership {
 
     fn linked_slots(&self, conns: &Connections) -> usize {
         let open = || conns.links.iter().filter(|(_, link)| !link.closing);
-        let full: BTreeSet<NodeId> = open().filter_map(|(_, link)| link.full()).map(|peer| peer.id).collect();
-        let plain = |link: &Link| matches!(link.role, Role::Exercise { .. }) && link.dialled.is_some();
+        let full: BTreeSet<NodeId> = open().filter_map(|(_, link)| link.native()).map(|peer| peer.id).collect();
+        let plain = |link: &Link| matches!(link.state, LinkState::ExerciseOutbound { .. });
         full.len() + open().filter(|(_, link)| plain(link)).count()
     }
 
     /// How many of the places we dialled.
     pub(crate) fn slots_dialled(&self, conns: &Connections) -> usize {
         let ours = |link: &Link| !link.closing && link.dialled.is_some();
-        conns.links.iter().filter(|(_, link)| ours(link) && link.full().is_some()).count()
+        conns.links.iter().filter(|(_, link)| ours(link) && link.native().is_some()).count()
     }
 
     /// Whether there is a cap, and it is reached.
@@ -166,7 +166,7 @@ impl Membership {
 
     /// How many places nodes of the exercise have.
     pub(crate) fn exercise_slots(&self, conns: &Connections) -> usize {
-        let plain = |link: &Link| !link.closing && matches!(link.role, Role::Exercise { .. }) && link.dialled.is_some();
+        let plain = |link: &Link| !link.closing && matches!(link.state, LinkState::ExerciseOutbound { .. });
         conns.links.iter().filter(|(_, link)| plain(link)).count()
     }
 
@@ -219,8 +219,8 @@ impl Membership {
         // With a cap only a few are of use, and many may wait.
         let most = cx.config.max_peers.map_or(limits::HANDSHAKE_ADDRESSES, |_| limits::SAMPLE_ADDRESSES);
         let Some(opened) = conns.links.get_mut(link) else { return false };
-        if matches!(opened.role, Role::Client) {
-            opened.role = Role::AwaitingAdmission(PendingPeer {
+        if matches!(opened.state, LinkState::Client) {
+            opened.state = LinkState::AwaitingAdmission(PendingPeer {
                 id: node.id,
                 node: Some(Box::new(node.clone())),
                 addresses: addresses[..addresses.len().min(most)].to_vec(),
@@ -228,7 +228,7 @@ impl Membership {
             });
             cx.timers.set(Timer::Answer(link), cx.now + JOIN_PATIENCE);
         }
-        matches!(conns.links.get(link).map(|link| &link.role), Some(Role::AwaitingAdmission(_)))
+        matches!(conns.links.get(link).map(|link| &link.state), Some(LinkState::AwaitingAdmission(_)))
     }
 
     /// A guest did not say what it wants, or its probe takes too long.
@@ -239,7 +239,9 @@ impl Membership {
         conns: &mut Connections,
         link: LinkId,
     ) -> bool {
-        let Some(Role::AwaitingAdmission(pending)) = conns.links.get(link).map(|link| &link.role) else { return false };
+        let Some(LinkState::AwaitingAdmission(pending)) = conns.links.get(link).map(|link| &link.state) else {
+            return false;
+        };
         cx.timers.cancel(&Timer::Answer(link));
         if pending.node.is_some() && pending.requests_priority {
             self.decline(cx, peers, conns, link);
@@ -258,15 +260,15 @@ impl Membership {
         join: &Join,
     ) {
         let Some(open) = conns.links.get(link) else { return };
-        let claimed = match &open.role {
-            Role::AwaitingAdmission(PendingPeer { node: Some(node), .. }) => node.address.clone(),
-            Role::Native(peer) if peer.hello_received => peer.address.clone(),
+        let claimed = match &open.state {
+            LinkState::AwaitingAdmission(PendingPeer { node: Some(node), .. }) => node.address.clone(),
+            LinkState::Verifying(peer) | LinkState::Established(peer) => peer.address.clone(),
             _ => return conns.penalize(cx, peers, link, &Violation::breach("JOIN: a HANDSHAKE comes first")),
         };
         if let Some(want) = join.want {
             cx.timers.cancel(&Timer::Answer(link));
             self.on_peers_requested(cx, peers, conns, link, want);
-        } else if open.full().is_none() && cx.timers.due(&Timer::Answer(link)).is_some() {
+        } else if open.native().is_none() && cx.timers.due(&Timer::Answer(link)).is_some() {
             self.give_slot(cx, peers, conns, link, join);
         }
         if let (Some(root), Some(address)) = (join.root, claimed)
@@ -278,7 +280,7 @@ impl Membership {
 
     /// A guest wants a place: it gets one, or somebody else's, or is sent on.
     fn give_slot(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, link: LinkId, join: &Join) {
-        let Some(Role::AwaitingAdmission(pending)) = conns.links.get(link).map(|link| &link.role) else { return };
+        let Some(LinkState::AwaitingAdmission(pending)) = conns.links.get(link).map(|link| &link.state) else { return };
         let (id, node) = (pending.id, pending.node.clone());
         let twin = conns.links.to_node(id, Some(link)).is_some();
         if twin
@@ -302,7 +304,7 @@ impl Membership {
     /// A guest becomes a peer.
     fn admit(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, link: LinkId) {
         cx.timers.cancel(&Timer::Answer(link));
-        let Some(Role::AwaitingAdmission(pending)) = conns.links.get_mut(link).map(|link| &mut link.role) else {
+        let Some(LinkState::AwaitingAdmission(pending)) = conns.links.get_mut(link).map(|link| &mut link.state) else {
             return;
         };
         let (node, addresses) = (pending.node.take(), std::mem::take(&mut pending.addresses));
@@ -380,7 +382,7 @@ impl Membership {
         }
         peers.book.add(&address, AddressSource::Hello(conns.links.scope_of(link)), cx.now, &cx.config.limits);
         let probing = peers.dialer.probe(cx, &mut peers.book, link, &address);
-        if let Some(Role::AwaitingAdmission(pending)) = conns.links.get_mut(link).map(|link| &mut link.role) {
+        if let Some(LinkState::AwaitingAdmission(pending)) = conns.links.get_mut(link).map(|link| &mut link.state) {
             pending.requests_priority = probing;
         }
         probing
@@ -396,8 +398,8 @@ impl Membership {
         address: &PeerAddress,
         identity: Option<UpgradeIdentity>,
     ) -> bool {
-        let pending = match conns.links.get(link).filter(|link| !link.closing).map(|link| &link.role) {
-            Some(Role::AwaitingAdmission(pending)) if pending.requests_priority => pending,
+        let pending = match conns.links.get(link).filter(|link| !link.closing).map(|link| &link.state) {
+            Some(LinkState::AwaitingAdmission(pending)) if pending.requests_priority => pending,
             _ => return false,
         };
         let right = identity.is_some_and(|identity| {
@@ -455,7 +457,7 @@ impl Membership {
         reason: &str,
     ) {
         self.send_declined(cx, peers, conns, link, RETRY_AFTER * 2, to);
-        if let Some(address) = conns.links.get(link).and_then(Link::full).and_then(|peer| peer.address.clone()) {
+        if let Some(address) = conns.links.get(link).and_then(Link::native).and_then(|peer| peer.address.clone()) {
             self.slots.note_referred(cx.now, address);
         }
         conns.links.close(cx, link, close::TRY_AGAIN_LATER, reason);
@@ -489,14 +491,14 @@ impl Membership {
         let (links, known) = (&conns.links, peers.book.known_links());
         // Of a node with two links neither frees a place: they are being settled, see `duel.rs`.
         let alone = |id: LinkId, link: &Link| {
-            let node = link.full().map(|peer| peer.id);
+            let node = link.native().map(|peer| peer.id);
             !links.iter().any(|(other, open)| other != id && !open.closing && open.name().node == node)
         };
         let mut choice: Vec<_> = links
             .iter()
             .filter(|(id, link)| {
                 link.takes_transactions()
-                    && link.full().is_some()
+                    && link.native().is_some()
                     && !known.contains(id)
                     && alone(*id, link)
                     && (dialled || link.dialled.is_none())
@@ -521,8 +523,8 @@ impl Membership {
         declined: &Declined,
     ) {
         let Some(open) = conns.links.get(link) else { return };
-        let asked = open.dialled.is_some() && matches!(&open.role, Role::Native(peer) if !peer.hello_received);
-        let linked = matches!(&open.role, Role::Native(peer) if peer.hello_received);
+        let asked = matches!(open.state, LinkState::HelloSent(_));
+        let linked = open.introduced().is_some();
         if !asked && !linked {
             cx.counters.answers_unsolicited += 1;
             return conns.penalize(
@@ -532,7 +534,7 @@ impl Membership {
                 &Violation::new(ViolationKind::Unsolicited, "DECLINED: nobody asked; ignored"),
             );
         }
-        let (peer, by) = (conns.links.name_of(link), open.full().map(|peer| peer.id));
+        let (peer, by) = (conns.links.name_of(link), open.native().map(|peer| peer.id));
         let address = peer.address.clone();
         cx.counters.addresses_dropped += declined.dropped as u64;
         cx.counters.slots_refused += 1;
@@ -593,7 +595,7 @@ impl Membership {
     /// A link to a full peer that takes transactions is new: if we insisted for it, somebody else was sent to us.
     pub(crate) fn on_slot_won(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, link: LinkId) {
         let purpose = conns.reason(link).cloned();
-        let id = conns.links.get(link).and_then(Link::full).map(|peer| peer.id);
+        let id = conns.links.get(link).and_then(Link::native).map(|peer| peer.id);
         self.search.placed();
         for address in peers.book.leading_to(link) {
             if let Some(peer) = peers.book.get_mut(&address) {

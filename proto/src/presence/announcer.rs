@@ -140,7 +140,7 @@ impl Node {
     /// The links to full peers that are open for all, and to whom; a node with two links twice.
     fn neighbours(&self) -> impl Iterator<Item = (LinkId, NodeId)> {
         let ready = self.connections.links.iter().filter(|(_, link)| link.takes_transactions());
-        ready.filter_map(|(id, link)| link.full().map(|peer| (id, peer.id)))
+        ready.filter_map(|(id, link)| link.native().map(|peer| (id, peer.id)))
     }
 
     /// One link to each neighbour but these, leaving out those that are behind.
@@ -250,9 +250,7 @@ impl Node {
     }
 
     pub(crate) fn on_announce(&mut self, now: Instant, link: LinkId, frame: AnnounceFrame) {
-        let Some(teller) =
-            self.connections.links.get(link).and_then(Link::full).filter(|peer| peer.hello_received).cloned()
-        else {
+        let Some(teller) = self.connections.links.get(link).and_then(Link::introduced).cloned() else {
             return self.fault(link, "ANNOUNCE: only full peers announce");
         };
         let AnnounceFrame { announcement, told } = frame;
@@ -343,7 +341,7 @@ impl Node {
 
     /// A newcomer asks for all nodes.
     pub(crate) fn on_sync_nodes(&mut self, now: Instant, link: LinkId, frame: &SyncFrame) {
-        if self.connections.links.get(link).and_then(Link::full).is_none() {
+        if self.connections.links.get(link).and_then(Link::native).is_none() {
             return self.fault(link, "SYNC: only full peers are told of nodes");
         }
         if *frame != SyncFrame::Everything || !self.may_ask(now, link) {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::Node;
-use crate::connections::table::Role;
+use crate::connections::table::LinkState;
 use crate::event::PeerName;
 use crate::id::LinkId;
 
@@ -40,10 +40,10 @@ impl Node {
         open.map(|(id, link)| LinkRow {
             link: id,
             peer: link.name(),
-            kind: match link.role {
-                Role::Native(_) => LinkKind::Native,
-                Role::Exercise { .. } => LinkKind::Exercise,
-                Role::Client | Role::Standby(_) | Role::AwaitingAdmission(_) => LinkKind::Client,
+            kind: match link.state {
+                LinkState::HelloSent(_) | LinkState::Verifying(_) | LinkState::Established(_) => LinkKind::Native,
+                LinkState::ExerciseInbound { .. } | LinkState::ExerciseOutbound { .. } => LinkKind::Exercise,
+                LinkState::Client | LinkState::Standby(_) | LinkState::AwaitingAdmission(_) => LinkKind::Client,
             },
             dialled: link.dialled.is_some(),
             opened: link.opened,
