@@ -173,3 +173,6 @@ pub(crate) fn on_want(
         cx.send(vec![link], frame.to_frame(cx.config.session), Lane::Payload);
     }
 }
+
+#[cfg(test)]
+mod tests;

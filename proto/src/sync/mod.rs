@@ -103,3 +103,6 @@ impl AntiEntropy {
         self.broadcasts.on_link_closed(link);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -231,3 +231,6 @@ pub(crate) fn on_want(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

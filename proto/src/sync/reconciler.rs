@@ -250,3 +250,6 @@ impl Reconciler {
 fn malformed(error: Error) -> Violation {
     Violation::breach(format!("SYNC: {error}"))
 }
+
+#[cfg(test)]
+mod tests;
