@@ -91,6 +91,16 @@ pub(crate) fn drain(cx: &mut Context) -> Vec<String> {
     std::iter::from_fn(|| cx.poll_output()).map(|output| describe(&output)).collect()
 }
 
+/// Takes all outputs, and returns the frames of one type with their links.
+pub(crate) fn frames(cx: &mut Context, kind: &str) -> Vec<(Vec<u64>, String)> {
+    let frame = |output| match output {
+        Output::Send { links, frame, .. } => Some((links.iter().map(|link| link.0).collect(), frame.as_str().into())),
+        _ => None,
+    };
+    let sent = std::iter::from_fn(|| cx.poll_output()).filter_map(frame);
+    sent.filter(|(_, frame): &(_, String)| frame.starts_with(&format!(r#"{{"type":"{kind}""#))).collect()
+}
+
 fn describe(output: &Output) -> String {
     match output {
         Output::Send { links, frame, lane } => {
