@@ -50,8 +50,8 @@ use crate::protocol::wire::{
     Ack, Broadcast, BroadcastFrame, BroadcastId, Member, Members, Message, NetworkFrame, Status, StatusFrame,
     TransactionFrame,
 };
-use crate::transport::link::byte_stream::Stream;
 use crate::transport::tls::dial_failed;
+use crate::util::byte_stream::ByteStream;
 use pump::{Pump, Step};
 
 /// How long connecting and upgrading may take, together.
@@ -70,7 +70,7 @@ pub const WINDOW: usize = 4_096;
 pub struct Client {
     address: PeerAddress,
     identity: Option<UpgradeIdentity>,
-    socket: WebSocketStream<Stream<TcpStream>>,
+    socket: WebSocketStream<ByteStream<TcpStream>>,
     parser: Parser,
 }
 
@@ -88,7 +88,7 @@ impl Client {
         if address.is_secure() {
             return Err(ClientError::Secure { address: address.clone() });
         }
-        in_time(address, async { Self::upgrade(address, Stream::Plain(Self::open(address).await?), purpose).await })
+        in_time(address, async { Self::upgrade(address, ByteStream::Plain(Self::open(address).await?), purpose).await })
             .await
     }
 
@@ -135,7 +135,7 @@ impl Client {
 
     async fn upgrade(
         address: &PeerAddress,
-        stream: Stream<TcpStream>,
+        stream: ByteStream<TcpStream>,
         purpose: Option<&'static str>,
     ) -> Result<Self, ClientError> {
         let failed = |cause: WsError| match &cause {

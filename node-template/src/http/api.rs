@@ -20,7 +20,7 @@ use crate::http::hub::Hub;
 use crate::http::limits::{BODY_BYTES, BODY_WITHIN, SEARCHES, STORED_WITHIN, STREAMS};
 use crate::http::problem::Problem;
 use crate::http::{images, metrics, page, pages, stream};
-use crate::node::network::Handle;
+use crate::node::handle::Handle;
 use crate::protocol::json::Parser;
 
 const OPENAPI: &str = include_str!("openapi.json");

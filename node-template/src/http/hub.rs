@@ -19,7 +19,7 @@ use crate::http::limits::{LAG, LINES, REASONS, SAMPLES, TICK};
 use crate::http::metrics::Delays;
 use crate::http::stream::frame;
 use crate::http::view::View;
-use crate::node::network::{Handle, NodeError};
+use crate::node::handle::{Handle, NodeError};
 use crate::protocol::event::{Event, PeerName};
 use crate::protocol::transaction::Transaction;
 

@@ -16,7 +16,7 @@ use futures_util::stream::{Stream, try_unfold};
 
 use crate::http::api::Shared;
 use crate::http::problem::Problem;
-use crate::images::{Image, ImageError, Kept};
+use crate::images::{Image, ImageError, ImageSource};
 use crate::protocol::wire::ImageName;
 
 /// How much of an image is read at once, in bytes: so much memory each request takes.
@@ -77,7 +77,7 @@ fn answer(image: Image, asked: &HeaderMap) -> Response {
         },
     };
     // What is here can be asked about again at no cost; what others have would be fetched again.
-    let cache = if image.kept == Kept::Here { "private, no-cache" } else { "private, max-age=60" };
+    let cache = if image.source == ImageSource::Local { "private, no-cache" } else { "private, max-age=60" };
     let headers = response.headers_mut();
     headers.insert(header::ETAG, text(&tag));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));

@@ -23,9 +23,9 @@ pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How many frames a stream may lag behind before it is ended: at 5 a second, a dozen seconds.
 pub(crate) const LAG: usize = 64;
 /// Requests per second, and how many at once before that counts.
-pub(crate) const REQUESTS: (f64, f64) = (200.0, 1_000.0);
+pub(crate) const REQUESTS: (u32, u32) = (200, 1_000);
 /// Requests per second that change something, likewise.
-pub(crate) const CHANGES: (f64, f64) = (100.0, 500.0);
+pub(crate) const CHANGES: (u32, u32) = (100, 500);
 /// Searches at once: each reads from the disk.
 pub(crate) const SEARCHES: usize = 2;
 /// How many transactions one search looks at before it answers with what it found and where to go on.

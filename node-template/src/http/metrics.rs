@@ -12,10 +12,10 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::driver::open_link::OpenLink;
 use crate::http::api::{Shared, State};
 use crate::http::problem::Problem;
 use crate::images;
-use crate::node::network::OpenLink;
 use crate::protocol::LinkKind;
 use crate::protocol::counters::Counters;
 use crate::protocol::wire::Status;
@@ -70,7 +70,7 @@ pub(crate) async fn metrics(FromState(state): FromState<Shared>) -> Result<Respo
         Unit::Seconds,
         state.hub.delays.broadcasts.clone(),
     );
-    let (classes, sum) = state.node.syncs().classes();
+    let (classes, sum) = state.node.sync_times().buckets();
     let syncs = Syncs { classes: classes.collect(), sum };
     registry.register_collector(Box::new(Counted { counters: status.counters.into_iter().collect(), syncs }));
     let mut text = String::new();

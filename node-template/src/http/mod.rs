@@ -25,8 +25,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::HttpSettings;
-use crate::node::network::Handle;
-use crate::transport::listener;
+use crate::node::handle::Handle;
+use crate::transport::websocket::listener;
 
 mod api;
 mod guard;

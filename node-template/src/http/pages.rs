@@ -10,7 +10,7 @@ use crate::http::api::Shared;
 use crate::http::limits::{PAGE, PAGE_BYTES, SEARCHED};
 use crate::http::problem::Problem;
 use crate::protocol::transaction::{Transaction, TransactionId};
-use crate::signing::{self, State};
+use crate::signing::{self, SignatureState};
 
 /// A transaction of which the list tells no more than that it is there, in bytes: a page of them would be megabytes.
 const LARGE: usize = 16 * 1024;
@@ -48,7 +48,7 @@ pub(crate) struct Row {
     position: u64,
     bytes: usize,
     /// How it stands to its signature.
-    signature: State,
+    signature: SignatureState,
     /// `null` in a list if it is large; by its id it is told whole.
     transaction: Option<Box<RawValue>>,
 }
@@ -59,7 +59,7 @@ impl Row {
         let bytes = transaction.body_bytes();
         let whole = (bytes <= most).then(|| RawValue::from_string(transaction.body().to_owned()));
         let whole = whole.map(|raw| raw.expect("a transaction's body is JSON"));
-        let signature = signing::judge(transaction).state();
+        let signature = signing::verify(transaction).state();
         Self { id: transaction.id().to_string(), position, bytes, signature, transaction: whole }
     }
 }

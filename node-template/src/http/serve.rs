@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::http::api::{self, Shared};
 use crate::http::limits::{CONNECTIONS, HEAD_BYTES, HEAD_WITHIN, WRITE_WITHIN};
-use crate::util::panics::Faults;
+use crate::util::panics::Panics;
 
 /// How long answers that are under way have when it ends.
 const END_WITHIN: Duration = Duration::from_secs(1);
@@ -31,20 +31,20 @@ const REST: Duration = Duration::from_secs(1);
 pub(crate) async fn run(listeners: Vec<TcpListener>, state: Shared, stop: watch::Receiver<()>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let router = api::router(Arc::clone(&state));
-    let faults = state.node.faults();
+    let panics = state.node.panics();
     let mut tasks = JoinSet::new();
     for listener in listeners {
-        let (places, router, stop, faults) = (Arc::clone(&places), router.clone(), stop.clone(), faults.clone());
+        let (places, router, stop, panics) = (Arc::clone(&places), router.clone(), stop.clone(), panics.clone());
         tasks.spawn(async move {
-            let begin = || accept(&listener, &places, &router, &stop, &faults);
-            again_after_faults(&faults, "accepting connections to the page", begin).await;
+            let begin = || accept(&listener, &places, &router, &stop, &panics);
+            again_after_panics(&panics, "accepting connections to the page", begin).await;
         });
     }
     let mut stop = stop;
     tokio::select! {
         // Nothing is ever sent: the error that the sender is gone is what is waited for.
         _ = stop.changed() => {}
-        () = again_after_faults(faults, "telling the pages what happens", || state.hub.run()) => {}
+        () = again_after_panics(panics, "telling the pages what happens", || state.hub.run()) => {}
     }
     // The hub's frames end with it, and every stream with them.
     state.hub.end();
@@ -52,8 +52,8 @@ pub(crate) async fn run(listeners: Vec<TcpListener>, state: Shared, stop: watch:
 }
 
 /// Does some work to its end, and begins it anew after each fault of this program.
-async fn again_after_faults<W: Future<Output = ()>>(faults: &Faults, what: &str, begin: impl Fn() -> W) {
-    while faults.contain(what, begin()).await.is_none() {
+async fn again_after_panics<W: Future<Output = ()>>(panics: &Panics, what: &str, begin: impl Fn() -> W) {
+    while panics.catch(what, begin()).await.is_none() {
         // Whatever it was may come again at once.
         tokio::time::sleep(REST).await;
     }
@@ -64,7 +64,7 @@ async fn accept(
     places: &Arc<Semaphore>,
     router: &Router,
     stop: &watch::Receiver<()>,
-    faults: &Faults,
+    panics: &Panics,
 ) {
     let mut connections = JoinSet::new();
     loop {
@@ -72,9 +72,9 @@ async fn accept(
         let Ok(place) = Arc::clone(places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((socket, _)) => {
-                let (connection, faults) = (connection(socket, router.clone(), place, stop.clone()), faults.clone());
+                let (connection, panics) = (connection(socket, router.clone(), place, stop.clone()), panics.clone());
                 connections.spawn(async move {
-                    faults.contain("a connection to the page", connection).await;
+                    panics.catch("a connection to the page", connection).await;
                 });
             }
             Err(error) => {

@@ -27,7 +27,7 @@ use crate::protocol::access::Certified;
 use crate::tls::authority::CERTIFICATE_NAME;
 use crate::tls::der;
 use crate::tls::words;
-use crate::transport::link::byte_stream::Stream;
+use crate::util::byte_stream::ByteStream;
 
 /// The file of a node's certificate, unless CERTIFICATE names another.
 pub const NODE_CERTIFICATE: &str = "node.pem";
@@ -219,13 +219,13 @@ impl Credentials {
     }
 
     /// Takes a connection in: the TLS handshake as server, and who the other end is. What went wrong comes with the connection, to say goodbye on.
-    pub(crate) async fn accept<S>(&self, stream: S) -> Result<(Stream<S>, Certified), (io::Error, S)>
+    pub(crate) async fn accept<S>(&self, stream: S) -> Result<(ByteStream<S>, Certified), (io::Error, S)>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let accepted = TlsAcceptor::from(Arc::clone(&self.server)).accept(stream).into_fallible().await?;
         match peer(accepted.get_ref().1.peer_certificates()) {
-            Ok(certified) => Ok((Stream::Tls(Box::new(TlsStream::Server(accepted))), certified)),
+            Ok(certified) => Ok((ByteStream::Tls(Box::new(TlsStream::Server(accepted))), certified)),
             Err(error) => Err((error, accepted.into_inner().0)),
         }
     }
@@ -245,14 +245,14 @@ impl Credentials {
     }
 
     /// The TLS handshake as client, and who answered.
-    pub(crate) async fn connect<S>(&self, stream: S) -> io::Result<(Stream<S>, Certified)>
+    pub(crate) async fn connect<S>(&self, stream: S) -> io::Result<(ByteStream<S>, Certified)>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let name = ServerName::try_from(CERTIFICATE_NAME).expect("it is a host name");
         let connected = TlsConnector::from(Arc::clone(&self.client)).connect(name, stream).await?;
         let certified = peer(connected.get_ref().1.peer_certificates())?;
-        Ok((Stream::Tls(Box::new(TlsStream::Client(connected))), certified))
+        Ok((ByteStream::Tls(Box::new(TlsStream::Client(connected))), certified))
     }
 }
 
