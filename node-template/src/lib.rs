@@ -123,7 +123,6 @@ mod exports {
     pub use crate::node::access_watcher::AccessError;
     pub use crate::node::handle::{Handle, Node, NodeError, Submitted};
     pub use crate::node::network::{Network, StartError};
-    pub use crate::util::histogram::Histogram;
 }
 
 #[cfg(feature = "net")]

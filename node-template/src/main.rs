@@ -62,7 +62,7 @@ async fn run_node(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let settings = Settings::read(flags.folder(), flags, |name| std::env::var(name).ok())?;
     let _log = logs::init_logs(settings.log, settings.log_json).context("cannot write a log")?;
-    for warning in settings.warnings.iter().chain(&fd_limit::allow(&settings.limits)) {
+    for warning in settings.warnings.iter().chain(&fd_limit::raise(&settings.limits)) {
         tracing::warn!("{warning}");
     }
     // Before the node starts, so that a signal during the start ends it cleanly too.
@@ -97,7 +97,7 @@ async fn run_node(arguments: &Arguments) -> anyhow::Result<()> {
                 }
             }
             typed = console.typed() => match typed {
-                Typed::Text(text) => console.tell(&node.broadcast(text).await),
+                Typed::Text(text) => console.show_result(&node.broadcast(text).await),
                 Typed::Leave(why) => break why,
             },
             error = node.ended() => return Err(error.into()),

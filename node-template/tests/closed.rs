@@ -16,7 +16,7 @@ use common::raw::Raw;
 use common::tester::Socket;
 use common::{eventually, exactly, transaction, within};
 use futures_util::{SinkExt, StreamExt};
-use meshpool::events::text::words;
+use meshpool::events::describe::describe;
 use meshpool::pool::LOCK_FILE;
 use meshpool::protocol::address::PeerAddress;
 use meshpool::{Client, ClientError, Events, Network, NodeKey};
@@ -32,7 +32,7 @@ use authority::{Ca, client, tls};
 /// Waits for an event whose words hold all of these.
 async fn told(events: &mut Events, parts: &[&str]) -> String {
     event(events, &format!("{parts:?}"), |event| {
-        let (_, text) = words(&event);
+        let (_, text) = describe(&event);
         parts.iter().all(|part| text.contains(part)).then_some(text)
     })
     .await
@@ -158,7 +158,7 @@ async fn open_and_closed_nodes_that_meet_tell_each_other_why_they_part() {
     let mut at_open = open.events();
     let to_open = open.address().clone().secured();
     let other = Ca::new().start(|network| network.known_peer(to_open)).await;
-    told(&mut other.events(), &["could not be dialled", "speaks no TLS", "open network"]).await;
+    told(&mut other.events(), &["could not be dialled", "does not use TLS", "open network"]).await;
     told(&mut at_open, &["was refused", "closed network", "NETWORK_CA"]).await;
 
     // Nor is the wrong scheme dialled.

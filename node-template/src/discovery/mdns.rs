@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use crate::events::text::plain;
+use crate::events::text::strip_control;
 
 /// The pause before subscribing again.
 const SUBSCRIBE_AGAIN: Duration = Duration::from_secs(1);
@@ -207,7 +207,7 @@ impl<'a> Daemon<'a> {
             ServiceEvent::ServiceResolved(service) => {
                 let record = Record::read(&service.fullname, |key| service.get_property_val_str(key));
                 if let Err(error) = &record {
-                    tracing::debug!("multicast DNS: {} is no node: {error}", plain(&service.fullname));
+                    tracing::debug!("multicast DNS: {} is no node: {error}", strip_control(&service.fullname));
                 }
                 Some(Input::RecordDiscovered { record, scope: self.scope(&service) })
             }

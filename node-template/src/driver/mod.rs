@@ -26,12 +26,13 @@ use meshpool_proto::limits::Limits;
 use meshpool_proto::transaction::{Origin, TransactionId};
 use meshpool_proto::wire::{Malformed, Message, TransactionFrame};
 use meshpool_proto::{Direction, Input, Lane, Node as Core, Output};
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::mpsc;
 
 use crate::discovery::Discovering;
-use crate::events::stream::Teller;
-use crate::events::text::plain;
-use crate::folder::peer_cache::Remembered;
+use crate::events::sender::EventSender;
+use crate::events::text::strip_control;
+use crate::folder::peer_cache::PeerCache;
 use crate::images::Images;
 use crate::images::requests::ImageRequest;
 use crate::pool::{Pool, Report};
@@ -43,7 +44,6 @@ use crate::transport::duplicate_filter::{DuplicateFilter, DuplicateTracker};
 use crate::transport::websocket::dialer::{Dialer, Dialled};
 use crate::transport::websocket::link::LinkContext;
 use crate::transport::websocket::socket::Socket;
-use crate::util::histogram::Histogram;
 use crate::util::panics::Panics;
 
 pub(crate) mod commands;
@@ -91,8 +91,8 @@ pub(crate) struct Parts {
     pub(crate) validator: Validator,
     pub(crate) dialer: Dialer,
     pub(crate) pool: Pool,
-    pub(crate) peer_cache: Remembered,
-    pub(crate) events: Teller,
+    pub(crate) peer_cache: PeerCache,
+    pub(crate) events: EventSender,
     pub(crate) sync_times: Arc<Histogram>,
     pub(crate) images: Arc<Images>,
     pub(crate) panics: Panics,
@@ -121,7 +121,7 @@ pub(crate) struct Driver {
     replayer: Replayer,
     dialer: Dialer,
     pool: Pool,
-    peer_cache: Remembered,
+    peer_cache: PeerCache,
     sync_times: Arc<Histogram>,
     images: Arc<Images>,
     panics: Panics,
@@ -331,7 +331,7 @@ impl Driver {
         std::hint::black_box(self.core.count_held(messages.iter().filter_map(transaction_id)));
         for message in messages {
             if let Ok(message) = &message {
-                tracing::debug!("{} came in on link {link}", plain(message.kind()));
+                tracing::debug!("{} came in on link {link}", strip_control(message.kind()));
                 if matches!(message, Message::Status(_)) {
                     self.report_counts();
                 }
@@ -355,7 +355,7 @@ impl Driver {
     fn on_report(&mut self, report: Report) {
         match report {
             Report::Stored { ids, synced_in } => {
-                self.sync_times.observe(synced_in);
+                self.sync_times.observe(synced_in.as_secs_f64());
                 self.handle(Input::Stored { ids });
             }
             Report::Failed { error } => self.handle(Input::StoreFailed { error }),
@@ -516,7 +516,7 @@ impl Driver {
             Output::SubmissionStored { request } => self.requests.on_stored(request),
             Output::BroadcastSent { request, told } => self.requests.on_broadcast(request, told),
             Output::AdvertiseSlots { free } => self.inputs.discovery.advertise(free),
-            Output::SavePeerCache { addresses } => self.peer_cache.keep(addresses),
+            Output::SavePeerCache { addresses } => self.peer_cache.save(addresses),
         }
     }
 
@@ -548,7 +548,7 @@ impl Driver {
     /// Removes a link that has ended.
     fn close(&mut self, link: LinkId, cause: String) {
         if self.links.remove(link) {
-            tracing::debug!("link {link} ended: {}", plain(&cause));
+            tracing::debug!("link {link} ended: {}", strip_control(&cause));
             self.handle(Input::LinkClosed { link, cause });
         }
     }

@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::events::text::plain;
+use crate::events::text::strip_control;
 use crate::images::cache::{CACHE, Draft};
 use crate::images::counts::{Counts, add};
 use crate::images::error::ImageError;
@@ -119,7 +119,7 @@ impl Fetcher {
                     add(&self.counts.wrong, 1);
                     why = Some(format!("what {} sent is not what it offered", found.address));
                 }
-                Err(Failure::Finder(reason)) => why = Some(format!("{}: {}", found.address, plain(&reason))),
+                Err(Failure::Finder(reason)) => why = Some(format!("{}: {}", found.address, strip_control(&reason))),
             }
             add(&self.counts.finders_failed, 1);
             tracing::debug!("{name} was not fetched: {}", why.as_deref().unwrap_or_default());

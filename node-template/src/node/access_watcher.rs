@@ -16,8 +16,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
 use crate::driver::commands::Command;
-use crate::events::text::many;
-use crate::folder::known_peers::{FolderError, read_text, shown};
+use crate::events::text::plural;
+use crate::folder::files::{FolderError, read_text, shown};
 use crate::folder::node_key::NodeKey;
 use crate::transport::tls::Live;
 
@@ -175,12 +175,12 @@ impl AccessWatcher {
         applied.await.map_err(|_| AccessError::Ended)?;
         let allowed = allowed.map_or_else(
             || format!("no {ALLOWED}"),
-            |allowed| format!("{} in {ALLOWED}", many(allowed as u64, "rule", "rules")),
+            |allowed| format!("{} in {ALLOWED}", plural(allowed as u64, "rule", "rules")),
         );
         let certificates = if self.credentials.is_some() { ", and the certificates" } else { "" };
         tracing::info!(
             "reloaded the access rules: {} in {DENIED}, {allowed}{certificates}",
-            many(denied, "rule", "rules")
+            plural(denied, "rule", "rules")
         );
         Ok(())
     }

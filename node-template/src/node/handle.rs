@@ -10,6 +10,8 @@ use meshpool_proto::json::Parser;
 use meshpool_proto::transaction::{InvalidTransaction, Transaction, TransactionId};
 use meshpool_proto::wire::{Broadcast, ImageName, InvalidBroadcast, Member, Status};
 use meshpool_proto::{BroadcastReceipt, Submission};
+#[cfg(feature = "web")]
+use prometheus_client::metrics::histogram::Histogram;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
@@ -17,8 +19,7 @@ use tokio::task::{JoinError, JoinHandle};
 use crate::driver::PoolEnded;
 use crate::driver::commands::Command;
 use crate::driver::open_link::OpenLink;
-#[cfg(feature = "web")]
-use crate::events::stream::Sampling;
+use crate::events::Sampling;
 use crate::events::stream::{Events, Ring};
 use crate::folder::node_key::NodeKey;
 use crate::images::{Image, ImageError, ImageList, Images};
@@ -26,7 +27,6 @@ use crate::node::access_watcher::{AccessError, Reload};
 use crate::pool::{self, Pool};
 use crate::signing;
 use crate::signing::validator::Validator;
-use crate::util::histogram::Histogram;
 #[cfg(feature = "web")]
 use crate::util::panics::Panics;
 use crate::util::time_of_day::time_of_day;
@@ -60,6 +60,7 @@ pub struct Handle {
     pub(crate) reloads: mpsc::Sender<Reload>,
     pub(crate) events: Ring,
     pub(crate) pool: pool::Reader,
+    #[cfg(feature = "web")]
     pub(crate) sync_times: Arc<Histogram>,
     pub(crate) images: Arc<Images>,
     #[cfg(feature = "web")]
@@ -224,7 +225,7 @@ impl Handle {
 
     /// As [`Self::events`], with only samples of the transactions, unless another listener wants
     /// all.
-    #[cfg(feature = "web")]
+    #[cfg_attr(not(feature = "web"), expect(dead_code, reason = "for the page"))]
     pub(crate) fn samples(&self, samples: usize) -> (Events, Sampling) {
         self.events.listen_to_samples(samples)
     }
@@ -271,7 +272,8 @@ impl Handle {
     }
 
     /// The times that it took to write batches of transactions and to wait for the disk.
-    pub fn sync_times(&self) -> &Histogram {
+    #[cfg(feature = "web")]
+    pub(crate) fn sync_times(&self) -> &Histogram {
         &self.sync_times
     }
 

@@ -19,10 +19,11 @@ use crate::config::{DEFAULT_NETWORK, Settings};
 use crate::discovery::advertised_address;
 use crate::discovery::{Discovering, Discovery};
 use crate::driver::{Driver, Inputs, Parts};
-use crate::events::stream::{Ring, Teller};
-use crate::events::text::many;
+use crate::events::sender::EventSender;
+use crate::events::stream::Ring;
+use crate::events::text::plural;
 use crate::folder::node_key::{KeyError, NodeKey};
-use crate::folder::peer_cache::Remembered;
+use crate::folder::peer_cache::PeerCache;
 use crate::images::requests::Requests;
 use crate::images::{self, Images};
 use crate::node::access_watcher::{AccessError, AccessFiles, AccessWatcher, ClosedNetwork};
@@ -32,7 +33,6 @@ use crate::signing::validator::Validator;
 use crate::transport::duplicate_filter::DuplicateFilter;
 use crate::transport::websocket::dialer::Dialer;
 use crate::transport::websocket::listener::{self, Acceptor};
-use crate::util::histogram::Histogram;
 use crate::util::panics::Panics;
 use crate::util::time_of_day::time_of_day;
 
@@ -274,7 +274,7 @@ impl Network {
         let port = listeners[0].local_addr().map_err(|error| self.explain(error))?.port();
         let address = self.advertised(port).map_err(StartError::Address)?;
         pool::announce(&self.folder, &self.listened(port).map_err(StartError::Address)?)?;
-        let peer_cache = Remembered::read(&self.folder, self.max_peers.is_some() || self.genesis.is_some());
+        let peer_cache = PeerCache::load(&self.folder, self.max_peers.is_some() || self.genesis.is_some());
         let (session, seed) = (Session::from_random(random()?), u64::from_le_bytes(random()?));
         let config = Config {
             node,
@@ -295,8 +295,8 @@ impl Network {
         tracing::info!(
             "listening on {address} as node {}; {} in the pool, {}",
             node.short(),
-            many(pooled as u64, "transaction", "transactions"),
-            many(config.known_peers.len() as u64, "known peer", "known peers")
+            plural(pooled as u64, "transaction", "transactions"),
+            plural(config.known_peers.len() as u64, "known peer", "known peers")
         );
         let panics = Panics::default();
         let discovery = discover(self.discovery, &config, &panics);
@@ -312,7 +312,7 @@ impl Network {
         let limits = self.limits.clone();
         let acceptor = Acceptor::new(&identity, limits, arrivals.clone(), credentials.clone(), vec![transfers]);
         let watcher = AccessWatcher { files, credentials, commands: commands.clone(), reloads: reload_receiver };
-        let (events, pool, sync_times) = (Ring::new(), opened.pool.reader(), Arc::new(Histogram::default()));
+        let (events, pool, sync_times) = (Ring::new(), opened.pool.reader(), Arc::new(pool::sync_histogram()));
         let parts = Parts {
             core: Core::new(Instant::now(), config, held),
             limits: self.limits,
@@ -331,7 +331,7 @@ impl Network {
             dialer,
             pool: opened.pool,
             peer_cache,
-            events: Teller::new(events.clone()),
+            events: EventSender::new(events.clone()),
             sync_times: Arc::clone(&sync_times),
             images: Arc::clone(&images),
             panics: panics.clone(),
@@ -368,6 +368,7 @@ impl Network {
             reloads,
             events,
             pool,
+            #[cfg(feature = "web")]
             sync_times,
             images,
             #[cfg(feature = "web")]

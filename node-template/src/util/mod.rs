@@ -1,7 +1,6 @@
 //! Types that every part of the node may use.
 
 pub(crate) mod byte_stream;
-pub(crate) mod histogram;
 pub(crate) mod panics;
 pub(crate) mod rate_limit;
 pub(crate) mod time_of_day;
