@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use measuring::Table;
 use meshpool::client::{ImageStream, list_images, list_images_as};
-use meshpool::images::{ImageList, ListedImage};
+use meshpool::{ImageList, ListedImage};
 use meshpool::protocol::address::PeerAddress;
 use meshpool::protocol::wire::ImageName;
 use meshpool::tls::Credentials;

@@ -79,7 +79,7 @@ fn judge_all(rows: &[&RawValue]) -> Vec<Judged> {
 fn judge(rows: &[&RawValue]) -> Vec<Judged> {
     let mut parser = Parser::new();
     let read: Vec<_> = rows.iter().map(|row| Transaction::parse(&mut parser, row.get()).ok()).collect();
-    let mut verdicts = signing::judge_all(read.iter().flatten()).into_iter();
+    let mut verdicts = signing::verify_all(read.iter().flatten()).into_iter();
     read.into_iter().map(|transaction| transaction.and_then(|it| Some((it, verdicts.next()?)))).collect()
 }
 

@@ -144,7 +144,7 @@ async fn submit(
         bail!("{} refused the transaction: {}", folder.name(), reason(&ack));
     }
     tell(format!("{}", transaction.id()))?;
-    tell(format!("{}; {}", told(&folder.name(), &ack), signing::judge(transaction)))?;
+    tell(format!("{}; {}", told(&folder.name(), &ack), signing::verify(transaction)))?;
     let spread = pools::spread(workspace, &[transaction.id()]).await?;
     tell(format!("{spread}"))?;
     Ok(ExitCode::SUCCESS)

@@ -1,7 +1,8 @@
-//! The WebSocket side against the Autobahn test suite: an echo server that reads, answers faults and closes as a link's task does. The suite expects what it sends to
-//! come back, which a node does not do; all else is a node's.
+//! The WebSocket transport against the Autobahn test suite: an echo server that reads, answers
+//! faults and closes as a link's task does. Only the echo is not a node's: the suite expects it.
 //!
-//! `cargo xtask autobahn` runs it. The suite is a program for Python 2.7, which few machines have, so it is no part of the tests.
+//! `cargo xtask autobahn` runs it. The suite is a program for Python 2.7, which few machines have,
+//! so it is no part of the tests.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,28 +12,29 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio_tungstenite::accept_async_with_config;
 
-use crate::transport::link::byte_stream::{Guarded, Stream as Wire};
-use crate::transport::link::read_buffer::Inlet;
-use crate::transport::link::read_buffer::tests::read;
-use crate::transport::link::write_buffer::Outlet;
-use crate::transport::link::*;
-use crate::transport::websocket_config;
+use crate::transport::bounded_stream::BoundedStream;
+use crate::transport::websocket::link::*;
+use crate::transport::websocket::read_buffer::ReadBuffer;
+use crate::transport::websocket::read_buffer::tests::read;
+use crate::transport::websocket::socket::config;
+use crate::transport::websocket::write_buffer::WriteBuffer;
+use crate::util::byte_stream::ByteStream;
 
-/// Framing, pings, reserved bits, opcodes, fragmentation, UTF-8, closing; and the one of automatic fragmentation. Left out are 9, speed with messages above our
-/// limit, and 12 and 13, compression, which is not offered.
+/// Framing, pings, reserved bits, opcodes, fragmentation, UTF-8, closing, and automatic
+/// fragmentation. Left out: 9 (speed with messages above our limit), 12 and 13 (compression, which
+/// is not offered).
 const CASES: [&str; 8] = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*"];
 
 async fn echo(stream: TcpStream) {
-    let stream = Guarded::new(stream, limits::MESSAGE_BYTES).expect("a socket that can be set");
-    let mut socket = accept_async_with_config(Outlet::new(Inlet::new(Wire::Plain(stream))), Some(websocket_config()))
-        .await
-        .expect("the suite upgrades");
-    socket.get_mut().stream_mut().lift_allowance();
+    let stream = BoundedStream::new(stream, limits::MESSAGE_BYTES).expect("a socket that can be configured");
+    let stream = WriteBuffer::new(ReadBuffer::new(ByteStream::Plain(stream)));
+    let mut socket = accept_async_with_config(stream, Some(config())).await.expect("the suite upgrades");
+    socket.get_mut().stream_mut().lift_read_limit();
     socket.get_mut().stream_mut().begin_texts(true);
     let end = loop {
         match read(&mut socket).await {
             Some(Ok((message @ (tungstenite::Message::Text(_) | tungstenite::Message::Binary(_)), _))) => {
-                // The suite may have gone: the next read says so.
+                // If the suite has gone, the next read returns that.
                 socket.send(message).await.unwrap_or_default();
             }
             Some(Ok((tungstenite::Message::Close(frame), _))) => break End::from_close(frame),
@@ -42,7 +44,7 @@ async fn echo(stream: TcpStream) {
         }
     };
     socket.get_mut().stream_mut().end_texts();
-    tokio::time::timeout(GOODBYE, say_goodbye(socket, end)).await.unwrap_or_default();
+    tokio::time::timeout(CLOSE_WITHIN, close(socket, end)).await.unwrap_or_default();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,82 +1,93 @@
-//! How fast the transactions of a stranger are read: a burst, then a rate. Above it reading pauses; nothing is dropped.
+//! The rate at which transactions are read from a link: a burst, then a steady rate. Above it
+//! reading pauses; nothing is dropped.
 //!
-//! A client and a plain peer speak for themselves, so the allowance is their link's. A full peer also carries what others send, and says whose each is: there every
-//! origin has the allowance, its own included, and the link as a whole [`LINK_TIMES`] as much, because in an open network nobody has to prove whose a transaction is, and
-//! a liar has as many origins as it makes up. What answers a comparison of pools comes from a file, not from an origin, and counts for the link as a whole.
+//! | sender | limit |
+//! |---|---|
+//! | client, exercise peer | one for the link: they send only what is theirs |
+//! | native peer | one per origin, and [`LINK_TIMES`] as much for the whole link |
+//! | loopback | none: programs on this host can do more harm in other ways |
 //!
-//! Loopback has no rate: who is on this host can do it more harm otherwise. Copies of what is held do not count: they are known by their text, and cost little.
+//! A native peer forwards for others and names the origin of each transaction. In an open network
+//! it could make up origins, which the limit of the whole link bounds. Answers of anti-entropy come
+//! from a file and have no origin, so they count for the whole link only.
+//!
+//! Duplicates do not count: they are known by their text and cost little.
 
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
+use meshpool_proto::limits::{LINK_ORIGINS, LINK_TIMES};
+use meshpool_proto::transaction::Origin;
+use meshpool_proto::wire::Message;
 use tokio::time::{Instant, Sleep};
 
-use crate::protocol::limits::{LINK_ORIGINS, LINK_TIMES};
-use crate::protocol::transaction::Origin;
-use crate::protocol::wire::Message;
+use crate::util::rate_limit::{RateLimit, Usage};
 
-/// What one link may bring, kept as virtual clocks that run ahead of the real one by what was used (GCRA).
+/// The rate limit of one link.
 #[derive(Debug)]
-pub(crate) struct Rate {
-    interval: Duration,
-    tolerance: Duration,
-    /// Of a client or a plain peer all; of a full peer what names no origin, or one that found no room among `origins`.
-    own: Instant,
-    /// Of a full peer, each origin that used something and has not made up for it by waiting. Without that a clock is as good as new, and is forgotten.
-    origins: HashMap<Origin, Instant>,
-    /// Of a full peer all. `None` until it has introduced itself.
-    whole: Option<Instant>,
+pub(crate) struct LinkRateLimit {
+    limit: RateLimit,
+    /// Of a client or an exercise peer: everything. Of a native peer: transactions without an
+    /// origin, and those whose origin found no room in `origins`.
+    own: Usage,
+    /// Of a native peer: the origins with some usage. An origin without any is forgotten.
+    origins: HashMap<Origin, Usage>,
+    /// Of a native peer: everything. `None` until its handshake.
+    whole: Option<Usage>,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-impl Rate {
-    /// So many transactions per second after a burst of so many.
-    pub(crate) fn new(per_second: u32, burst: u32, now: Instant) -> Self {
-        let interval = Duration::from_secs(1) / per_second.max(1);
-        Self { interval, tolerance: interval * burst, own: now, origins: HashMap::new(), whole: None, pause: None }
+impl LinkRateLimit {
+    /// Allows `per_second` transactions per second after a burst of so many.
+    pub(crate) fn new(per_second: u32, burst: u32) -> Self {
+        let own = Usage::new(Instant::now().into_std());
+        let limit = RateLimit::per_second(per_second, burst);
+        Self { limit, own, origins: HashMap::new(), whole: None, pause: None }
     }
 
     /// Counts a message that was read.
     pub(crate) fn count(&mut self, message: &Message) {
+        let now = Instant::now().into_std();
         let (origin, synced) = match message {
             Message::Handshake(handshake) if handshake.node.is_some() => {
-                self.whole.get_or_insert_with(Instant::now);
+                self.whole.get_or_insert_with(|| Usage::new(now));
                 return;
             }
             Message::Transaction(delivery) => (delivery.origin.as_ref(), delivery.synced),
-            // Of a broadcast the driver has to judge a signature, whoever carries it.
+            // The driver has to verify a broadcast's signature for every peer that forwards it.
             Message::Broadcast(frame) => (frame.origin.as_ref(), frame.synced.is_some()),
             _ => return,
         };
-        let now = Instant::now();
-        let Self { interval, tolerance, .. } = *self;
-        let mut wait = now;
+        let mut allowed_at = now;
+        let mut spend = |usage: &mut Usage, limit: RateLimit| {
+            usage.spend(limit, now);
+            allowed_at = allowed_at.max(usage.allowed_at(limit, now));
+        };
+        let limit = self.limit;
         if let Some(whole) = &mut self.whole {
-            wait = wait.max(spend(whole, now, interval / LINK_TIMES, tolerance));
+            spend(whole, limit.times(LINK_TIMES));
         }
         if self.whole.is_none() || !synced {
-            let clock = self.clock(now, origin);
-            wait = wait.max(spend(clock, now, interval, tolerance));
+            spend(self.usage_of(origin, now), limit);
         }
-        if wait > now {
-            self.pause = Some(Box::pin(tokio::time::sleep_until(wait)));
+        if allowed_at > now {
+            self.pause = Some(Box::pin(tokio::time::sleep_until(allowed_at.into())));
         }
     }
 
-    /// The clock of an origin on the link of a full peer; of all others that of the link.
-    fn clock(&mut self, now: Instant, origin: Option<&Origin>) -> &mut Instant {
+    /// The usage of an origin on the link of a native peer; otherwise that of the link.
+    fn usage_of(&mut self, origin: Option<&Origin>, now: std::time::Instant) -> &mut Usage {
         let Some(origin) = origin.filter(|_| self.whole.is_some()) else { return &mut self.own };
         if !self.origins.contains_key(origin) {
             if self.origins.len() >= LINK_ORIGINS {
-                self.origins.retain(|_, used_until| *used_until > now);
+                self.origins.retain(|_, usage| !usage.is_free(now));
             }
             if self.origins.len() >= LINK_ORIGINS {
                 return &mut self.own;
             }
         }
-        self.origins.entry(origin.clone()).or_insert(now)
+        self.origins.entry(origin.clone()).or_insert(Usage::new(now))
     }
 
     /// Ready when the next message may be read.
@@ -89,22 +100,19 @@ impl Rate {
     }
 }
 
-/// Moves a clock on by one message; says when the next may be read.
-fn spend(used_until: &mut Instant, now: Instant, interval: Duration, tolerance: Duration) -> Instant {
-    *used_until = (*used_until).max(now) + interval;
-    used_until.checked_sub(tolerance).unwrap_or(now)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use meshpool_proto::json::Parser;
+
     use super::*;
-    use crate::protocol::json::Parser;
 
     const PER_SECOND: u32 = 10;
     const BURST: u32 = 5;
 
-    /// Reads so many messages as fast as it may; says how long that takes.
-    async fn read(rate: &mut Rate, messages: impl Iterator<Item = String>) -> Duration {
+    /// Reads messages as fast as the limit allows, and returns how long that takes.
+    async fn read(rate: &mut LinkRateLimit, messages: impl Iterator<Item = String>) -> Duration {
         let (mut parser, start) = (Parser::new(), Instant::now());
         for text in messages {
             std::future::poll_fn(|cx| rate.poll_allow(cx)).await;
@@ -118,11 +126,11 @@ mod tests {
         format!(r#"{{"type":"TRANSACTION","data":{{}}{}{more}}}"#, from.unwrap_or_default())
     }
 
-    fn new() -> Rate {
-        Rate::new(PER_SECOND, BURST, Instant::now())
+    fn new() -> LinkRateLimit {
+        LinkRateLimit::new(PER_SECOND, BURST)
     }
 
-    async fn full_peer() -> Rate {
+    async fn native_peer() -> LinkRateLimit {
         let mut rate = new();
         let (id, session) = ("0f".repeat(32), "00000000-0000-4000-8000-000000000000");
         let hello = format!(
@@ -144,41 +152,41 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_has_one_allowance_whatever_it_says_of_origins_and_comparisons() {
+    async fn a_client_has_one_limit_whatever_origins_it_names() {
         let liar = (0..25).map(|number| transaction(Some(number), r#","session":"x""#));
         about(read(&mut new(), liar).await, 2.0, "a client's origins");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_introduces_itself_is_slowed_all_the_same_for_what_it_sends_itself() {
-        let mut rate = full_peer().await;
-        about(read(&mut rate, (0..25).map(|_| transaction(Some(0x0f), ""))).await, 2.0, "a full peer's own");
-        let mut rate = full_peer().await;
+    async fn a_native_peer_is_limited_for_its_own_transactions_too() {
+        let mut rate = native_peer().await;
+        about(read(&mut rate, (0..25).map(|_| transaction(Some(0x0f), ""))).await, 2.0, "a native peer's own");
+        let mut rate = native_peer().await;
         about(read(&mut rate, (0..25).map(|_| transaction(None, ""))).await, 2.0, "what names no origin");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_origin_that_a_full_peer_carries_has_an_allowance() {
-        let mut rate = full_peer().await;
+    async fn each_origin_that_a_native_peer_forwards_has_a_limit() {
+        let mut rate = native_peer().await;
         let three = (0..75).map(|number| transaction(Some(number % 3), ""));
         about(read(&mut rate, three).await, 2.0, "25 of each of three");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_link_as_a_whole_has_an_allowance_whatever_origins_are_made_up() {
+    async fn a_link_as_a_whole_has_a_limit_whatever_origins_are_made_up() {
         let count = BURST * LINK_TIMES + PER_SECOND * LINK_TIMES * 3;
-        let mut rate = full_peer().await;
+        let mut rate = native_peer().await;
         let made_up = (0..count).map(|number| transaction(Some((number % 200) as u8), ""));
         about(read(&mut rate, made_up).await, 3.0, "made-up origins");
         assert!(rate.origins.len() <= LINK_ORIGINS);
-        let mut rate = full_peer().await;
+        let mut rate = native_peer().await;
         let synced = (0..count).map(|_| transaction(Some(1), r#","session":"x""#));
-        about(read(&mut rate, synced).await, 3.0, "what is said to answer comparisons");
+        about(read(&mut rate, synced).await, 3.0, "what claims to answer anti-entropy");
     }
 
     #[tokio::test(start_paused = true)]
     async fn many_slow_origins_never_pause_a_link() {
-        let mut rate = full_peer().await;
+        let mut rate = native_peer().await;
         for _ in 0..4 {
             let taken = read(&mut rate, (0..(LINK_ORIGINS as u8)).map(|origin| transaction(Some(origin), ""))).await;
             assert_eq!(taken, Duration::ZERO);
@@ -187,7 +195,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_full_peer_is_slowed_for_its_broadcasts_too() {
+    async fn a_native_peer_is_limited_for_its_broadcasts_too() {
         let mut parser = Parser::new();
         let broadcast = format!(
             r#"{{"type":"BROADCAST","data":{{"id":"{}","title":"","message":"x","time":1}}}}"#,
@@ -197,7 +205,7 @@ mod tests {
             r#"{{"type":"HANDSHAKE","data":[],"node":{{"id":"{}","session":"00000000-0000-4000-8000-000000000000","agent":"","protocol":1,"network":"","address":"ws://localhost:1"}}}}"#,
             "ab".repeat(32)
         );
-        let mut rate = Rate::new(10, 5, Instant::now());
+        let mut rate = LinkRateLimit::new(10, 5);
         let paused = [&*handshake].into_iter().chain([&*broadcast; 6]).map(|text| {
             rate.count(&Message::parse(&mut parser, text).expect(text));
             rate.pause.is_some()

@@ -1,4 +1,4 @@
-//! What comes in, read as a link's task does, and beside the library alone.
+//! Reads as a link's task does, and compares with the library alone.
 
 use futures_util::{Stream, StreamExt};
 use proptest::prelude::*;
@@ -8,10 +8,11 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role};
 
-use crate::transport::link::read_buffer::*;
-use crate::transport::link::write_buffer::Outlet;
+use crate::transport::websocket::read_buffer::*;
+use crate::transport::websocket::socket::config;
+use crate::transport::websocket::write_buffer::WriteBuffer;
 
-type Socket = WebSocketStream<Outlet<Inlet<DuplexStream>>>;
+type Socket = WebSocketStream<WriteBuffer<ReadBuffer<DuplexStream>>>;
 
 const MASK: [u8; 4] = [0x12, 0x80, 0xff, 7];
 
@@ -26,42 +27,43 @@ fn frame(first: u8, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
     frame.extend(mask.into_iter().flatten());
     let start = frame.len();
     frame.extend_from_slice(payload);
-    apply(mask.unwrap_or_default(), &mut frame[start..]);
+    apply_mask(mask.unwrap_or_default(), &mut frame[start..]);
     frame
 }
 
-/// A WebSocket whose upgrade is over, and how far the other end's buffer reaches.
-async fn socket(role: Role, buffer: usize) -> (Socket, DuplexStream) {
-    let (near, far) = tokio::io::duplex(buffer);
-    let mut inlet = Inlet::new(near);
-    inlet.waiting.reader = Reader::Anybody;
-    inlet.begin_texts(role == Role::Server);
-    let config = crate::transport::websocket_config();
-    (WebSocketStream::from_raw_socket(Outlet::new(inlet), role, Some(config)).await, far)
+/// A WebSocket whose upgrade is over, and its other end, over a pipe of so many bytes.
+async fn socket(role: Role, capacity: usize) -> (Socket, DuplexStream) {
+    let (near, far) = tokio::io::duplex(capacity);
+    let mut buffer = ReadBuffer::new(near);
+    buffer.unread.reader = Reader::Undecided;
+    buffer.begin_texts(role == Role::Server);
+    (WebSocketStream::from_raw_socket(WriteBuffer::new(buffer), role, Some(config())).await, far)
 }
 
-/// As a link's task reads; the second says that a text did not pass through the library.
-pub(crate) async fn read<S>(socket: &mut WebSocketStream<Outlet<Inlet<S>>>) -> Option<Result<(Message, bool), Error>>
+/// Reads as a link's task does. The flag says that a text did not pass through the library.
+pub(crate) async fn read<S>(
+    socket: &mut WebSocketStream<WriteBuffer<ReadBuffer<S>>>,
+) -> Option<Result<(Message, bool), Error>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     std::future::poll_fn(|cx| {
         loop {
-            let inlet = socket.get_mut().stream_mut();
-            let mut waiting = inlet.lend();
-            let next = match waiting.next() {
+            let buffer = socket.get_mut().stream_mut();
+            let mut unread = buffer.lend();
+            let next = match unread.next() {
                 Next::Text(text) => Some(Ok(Some(Message::text(text)))),
-                Next::NoText => Some(Err(Error::Utf8(String::new()))),
+                Next::InvalidText => Some(Err(Error::Utf8(String::new()))),
                 Next::Library => None,
-                Next::Nothing => Some(Ok(None)),
+                Next::Incomplete => Some(Ok(None)),
             };
-            inlet.give_back(waiting);
+            buffer.give_back(unread);
             match next {
                 Some(Ok(Some(text))) => return Poll::Ready(Some(Ok((text, true)))),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                Some(Ok(None)) => match ready!(inlet.poll_more(cx)) {
+                Some(Ok(None)) => match ready!(buffer.poll_more(cx)) {
                     Ok(1..) => continue,
-                    Ok(0) => inlet.end_texts(),
+                    Ok(0) => buffer.end_texts(),
                     Err(error) => return Poll::Ready(Some(Err(error.into()))),
                 },
                 None => {}
@@ -76,7 +78,7 @@ where
     .await
 }
 
-/// What is known without waiting.
+/// Polls a future once.
 async fn now<T>(future: impl Future<Output = T>) -> Poll<T> {
     let mut future = std::pin::pin!(future);
     std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
@@ -111,7 +113,7 @@ async fn all_kinds(role: Role, mask: Option<[u8; 4]>, buffer: usize) {
     let far = writing.await.expect("no panic");
     drop(far);
     assert!(!matches!(read(&mut near).await, Some(Ok(_))), "it has left");
-    assert_eq!(near.get_ref().stream().waiting.memory.capacity(), 0, "at rest nothing is kept");
+    assert_eq!(near.get_ref().stream().unread.memory.capacity(), 0, "at rest nothing is kept");
 }
 
 #[tokio::test]
@@ -145,42 +147,42 @@ async fn what_breaks_a_rule_is_the_librarys_to_judge() {
     far.write_all(&frame(WHOLE_TEXT, &[0xff], None)).await.expect("room");
     let waiting = near.get_mut().stream_mut();
     assert!(std::future::poll_fn(|cx| waiting.poll_more(cx)).await.expect("it reads") > 0);
-    assert_eq!(waiting.lend().next(), Next::NoText);
+    assert_eq!(waiting.lend().next(), Next::InvalidText);
 }
 
 #[tokio::test]
 async fn of_an_upgrade_the_library_gets_the_head_and_of_a_refusal_everything() {
     let text = frame(WHOLE_TEXT, b"early", None);
     let agreed = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
-    for buffer in [13, 1_000] {
-        let (near, mut far) = tokio::io::duplex(buffer);
-        let mut inlet = Inlet::new(near);
+    for capacity in [13, 1_000] {
+        let (near, mut far) = tokio::io::duplex(capacity);
+        let mut buffer = ReadBuffer::new(near);
         let bytes = [&agreed[..], &text].concat();
         let writing = tokio::spawn(async move { far.write_all(&bytes).await.map(|()| far) });
         let mut head = vec![0; agreed.len()];
-        inlet.read_exact(&mut head).await.expect("a head");
+        buffer.read_exact(&mut head).await.expect("a head");
         assert_eq!(head, agreed);
-        inlet.begin_texts(false);
-        while inlet.waiting.bytes().len() < text.len() {
-            std::future::poll_fn(|cx| inlet.poll_more(cx)).await.expect("it reads");
+        buffer.begin_texts(false);
+        while buffer.unread.bytes().len() < text.len() {
+            std::future::poll_fn(|cx| buffer.poll_more(cx)).await.expect("it reads");
         }
-        assert_eq!(inlet.lend().next(), Next::Text("early"));
+        assert_eq!(buffer.lend().next(), Next::Text("early"));
         writing.await.expect("no panic").expect("it was read");
     }
     let (near, mut far) = tokio::io::duplex(1_000);
-    let (mut inlet, mut head) = (Inlet::new(near), vec![0; agreed.len()]);
+    let (mut buffer, mut head) = (ReadBuffer::new(near), vec![0; agreed.len()]);
     far.write_all(agreed).await.expect("room");
-    inlet.read_exact(&mut head).await.expect("a head");
-    assert_eq!(inlet.waiting.memory.capacity(), 0, "a link that is opened keeps nothing either");
+    buffer.read_exact(&mut head).await.expect("a head");
+    assert_eq!(buffer.unread.memory.capacity(), 0, "a link that is opened keeps nothing either");
     let (near, mut far) = tokio::io::duplex(1_000);
     let refused = b"HTTP/1.1 404 Not Found\r\n\r\nthis node is elsewhere";
     far.write_all(refused).await.expect("room");
     drop(far);
-    let (mut inlet, mut read) = (Inlet::new(near), Vec::new());
-    inlet.read_to_end(&mut read).await.expect("it reads");
+    let (mut buffer, mut read) = (ReadBuffer::new(near), Vec::new());
+    buffer.read_to_end(&mut read).await.expect("it reads");
     assert_eq!(read, refused);
-    inlet.begin_texts(false);
-    assert!(inlet.is_for_library(), "what it has begun it goes on with");
+    buffer.begin_texts(false);
+    assert!(buffer.is_for_library(), "what it has begun it goes on with");
 }
 
 #[tokio::test]
@@ -189,7 +191,7 @@ async fn a_link_that_waits_for_the_rest_of_a_text_keeps_what_it_has_of_it_alone(
     let text = frame(WHOLE_TEXT, &[b'x'; 100], None);
     far.write_all(&text[..50]).await.expect("room");
     assert!(now(read(&mut near)).await.is_pending());
-    assert_eq!(near.get_ref().stream().waiting.memory.capacity(), 50);
+    assert_eq!(near.get_ref().stream().unread.memory.capacity(), 50);
     far.write_all(&text[50..]).await.expect("room");
     let got = read(&mut near).await.expect("a message").expect("no rule is broken");
     assert_eq!(got, (Message::text("x".repeat(100)), true));
@@ -217,14 +219,16 @@ fn any_frame(masked: bool) -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// What is read until the end, or a rule is broken.
-async fn all<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<Outlet<Inlet<S>>>) -> Vec<String> {
+/// Reads until the end, or until a rule is broken.
+async fn all<S: AsyncRead + AsyncWrite + Unpin>(
+    mut socket: WebSocketStream<WriteBuffer<ReadBuffer<S>>>,
+) -> Vec<String> {
     let mut got = Vec::new();
     loop {
         let message = read(&mut socket).await.map(|message| message.map(|(message, _)| message));
         let last = !matches!(&message, Some(Ok(message)) if !message.is_close());
         got.push(match message {
-            // What exactly is no UTF-8 is the library's to know.
+            // Only the library knows which byte is wrong.
             Some(Err(Error::Utf8(_))) => "no UTF-8".into(),
             message => format!("{message:?}"),
         });
@@ -243,7 +247,7 @@ proptest! {
         buffer in prop_oneof![1..40_usize, Just(8_000), Just(1_000_000)],
     ) {
         let mut bytes = frames.concat();
-        // Often all of it, else without its end.
+        // Often all of it, otherwise without its end.
         bytes.truncate(bytes.len().saturating_sub(lost.saturating_sub(20)));
         let role = if masked { Role::Server } else { Role::Client };
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
@@ -255,10 +259,10 @@ proptest! {
                 }
                 let bytes = bytes.clone();
                 let writing = async move {
-                    // Whoever reads leaves at the first fault.
+                    // The reader leaves at the first fault.
                     far.write_all(&bytes).await.unwrap_or_default();
                     far.shutdown().await.unwrap_or_default();
-                    // The answers to pings go nowhere else.
+                    // Takes the answers to pings.
                     tokio::io::copy(&mut far, &mut tokio::io::sink()).await.unwrap_or_default();
                 };
                 tokio::join!(all(near), writing).0

@@ -1,10 +1,18 @@
-//! What a link's WebSocket has written and the system has not taken yet, gathered for few system calls, in memory that is given back once it has left.
+//! The write buffer of a link: bytes that are written and that the kernel has not taken yet. It
+//! gathers them for few system calls, and gives the memory back once they have left.
 //!
-//! The WebSocket library gathers by itself, but keeps for each link as much as the longest message that ever went out on it: a hub that has sent ten thousand links one
-//! transaction of 256 KiB would keep 2.5 GiB for that. So it is told to gather nothing; what it writes is taken here at once, and at rest nothing is kept but one
-//! buffer for each thread: memory that was just given back has to be zeroed by the system page by page, which costs more than what is done with it. Texts do not pass
-//! through the library at all: they are written once, where they leave from. What bounds this are the writer, who asks [`Outlet::is_full`], and the
-//! reader, who asks [`Outlet::is_overfull`]: each ping that is read leaves a pong here.
+//! The WebSocket library has a buffer of its own, but each link would keep as much memory as the
+//! longest message it ever sent. A hub with ten thousand links would keep 2.5 GiB after one
+//! transaction of 256 KiB. So the library is set to buffer nothing, and its writes are taken here
+//! at once.
+//!
+//! At rest one buffer per thread is kept. Memory that was just freed has to be zeroed by the kernel
+//! page by page, which costs more than the writing itself.
+//!
+//! Texts do not pass through the library: they are written once, in the place they leave from.
+//!
+//! Two checks bound the buffer. The writer asks [`WriteBuffer::is_full`]. The reader asks
+//! [`WriteBuffer::is_overfull`], because each ping that is read adds a pong.
 
 use std::cell::Cell;
 use std::io;
@@ -13,22 +21,23 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::protocol::limits::MESSAGE_BYTES;
+use meshpool_proto::limits::MESSAGE_BYTES;
 
-/// With so many bytes it is time to write them out.
+/// From so many bytes on the buffer should be flushed.
 const FULL: usize = 64 * 1024;
-/// What a thread keeps has at most so many bytes: what is gathered, and the frame that filled it.
+/// The largest memory that a thread keeps, in bytes: a full buffer and the frame that filled it.
 const SPARE: usize = 2 * FULL;
-/// What the writer puts here has no more: one more message on top of what is not full yet, and a frame's head. So what is beyond are answers to pings.
+/// The writer never exceeds this, in bytes: a buffer that is nearly full, one more message, and a
+/// frame's head. Anything beyond is answers to pings.
 const OVERFULL: usize = 2 * FULL + MESSAGE_BYTES;
 /// The first byte of an unfragmented text (RFC 6455, section 5.2).
 pub(crate) const WHOLE_TEXT: u8 = 0x81;
 
-/// The bit beside a frame's length that says that a mask follows.
+/// The bit beside a frame's length that announces a mask.
 pub(crate) const MASKED: u8 = 0x80;
 
-/// Masks what begins with the mask's first byte.
-pub(crate) fn apply(mask: [u8; 4], bytes: &mut [u8]) {
+/// Applies a mask; `bytes` begin where the mask does.
+pub(crate) fn apply_mask(mask: [u8; 4], bytes: &mut [u8]) {
     let eight = u64::from_ne_bytes([mask, mask].concat().try_into().expect("twice four"));
     let (eights, rest) = bytes.as_chunks_mut::<8>();
     for bytes in eights {
@@ -38,37 +47,38 @@ pub(crate) fn apply(mask: [u8; 4], bytes: &mut [u8]) {
 }
 
 thread_local! {
-    /// Memory for whichever link writes next.
+    /// Memory for the link of this thread that writes next.
     static SPARE_MEMORY: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// A stream that gathers what is written until it is flushed.
+/// A stream that gathers written bytes until it is flushed.
 #[derive(Debug)]
-pub(crate) struct Outlet<S> {
+pub(crate) struct WriteBuffer<S> {
     stream: S,
     waiting: Vec<u8>,
     /// How many bytes of `waiting` the stream has taken.
     taken: usize,
 }
 
-impl<S> Outlet<S> {
+impl<S> WriteBuffer<S> {
     pub(crate) fn new(stream: S) -> Self {
         Self { stream, waiting: Vec::new(), taken: 0 }
     }
 
-    /// Whether enough is gathered that it should be flushed before more comes.
+    /// Whether the buffer should be flushed before more is written.
     pub(crate) fn is_full(&self) -> bool {
         self.waiting.len() >= FULL
     }
 
-    /// Whether so many answers to pings wait that no more may be read, or the other end given up, until all of it has left: whoever pings and reads nothing would
-    /// else fill the memory.
+    /// Whether so many answers to pings wait that reading has to stop until all have left, or the
+    /// link to end. Otherwise a peer that sends pings and reads nothing could fill the memory.
     pub(crate) fn is_overfull(&self) -> bool {
         self.waiting.len() > OVERFULL
     }
 
-    /// Puts a text as a frame behind what waits, under a mask where we dialled (RFC 6455, section 5.3): then it has to be one that nobody foresees. The library has nothing
-    /// in the midst of being written: it never has, since all that it writes is taken at once.
+    /// Appends a text as one frame. `mask`: for the dialling side, unpredictable (RFC 6455, section
+    /// 5.3). The library is never in the middle of a frame, because all its writes are taken at
+    /// once.
     pub(crate) fn put_text(&mut self, text: &[u8], mask: Option<[u8; 4]>) {
         self.make_room();
         let masked = if mask.is_some() { MASKED } else { 0 };
@@ -88,7 +98,7 @@ impl<S> Outlet<S> {
         let start = self.waiting.len();
         self.waiting.extend_from_slice(text);
         if let Some(mask) = mask {
-            apply(mask, &mut self.waiting[start..]);
+            apply_mask(mask, &mut self.waiting[start..]);
         }
     }
 
@@ -98,7 +108,7 @@ impl<S> Outlet<S> {
         }
     }
 
-    /// All is written: gives the memory back.
+    /// Gives the memory back: everything is written.
     fn clear(&mut self) {
         let mut memory = std::mem::take(&mut self.waiting);
         self.taken = 0;
@@ -117,7 +127,7 @@ impl<S> Outlet<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Outlet<S> {
+impl<S: AsyncWrite + Unpin> WriteBuffer<S> {
     fn poll_empty(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.taken < self.waiting.len() {
             let taken = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.waiting[self.taken..]))?;
@@ -131,14 +141,14 @@ impl<S: AsyncWrite + Unpin> Outlet<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Outlet<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteBuffer<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_read(cx, buffer)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Outlet<S> {
-    /// Takes everything.
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteBuffer<S> {
+    /// Takes all bytes.
     fn poll_write(self: Pin<&mut Self>, _cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.make_room();
@@ -168,11 +178,12 @@ mod tests {
     use tokio_tungstenite::tungstenite::protocol::Role;
 
     use super::*;
+    use crate::transport::websocket::socket::config;
 
     async fn all_lengths(role: Role, other: Role, mask: Option<[u8; 4]>) {
         let (near, far) = tokio::io::duplex(1_000);
-        let config = crate::transport::websocket_config();
-        let mut near = WebSocketStream::from_raw_socket(Outlet::new(near), role, Some(config)).await;
+        let config = config();
+        let mut near = WebSocketStream::from_raw_socket(WriteBuffer::new(near), role, Some(config)).await;
         let mut far = WebSocketStream::from_raw_socket(far, other, None).await;
         let texts = [0, 1, 125, 126, 127, 65_535, 65_536, 300_000]
             .map(|length| "é".repeat(length / 2) + &"x".repeat(length % 2));
@@ -204,18 +215,18 @@ mod tests {
     #[tokio::test]
     async fn what_the_stream_does_not_take_stays_in_order_and_a_stream_that_takes_nothing_is_an_error() {
         let (near, mut far) = tokio::io::duplex(3);
-        let mut outlet = Outlet::new(near);
-        outlet.write_all(b"abcdefgh").await.expect("taken");
+        let mut buffer = WriteBuffer::new(near);
+        buffer.write_all(b"abcdefgh").await.expect("taken");
         let read = async {
             let mut bytes = [0; 8];
             tokio::io::AsyncReadExt::read_exact(&mut far, &mut bytes).await.expect("eight bytes");
             bytes
         };
-        let (flushed, bytes) = tokio::join!(outlet.flush(), read);
+        let (flushed, bytes) = tokio::join!(buffer.flush(), read);
         flushed.expect("read by the other end");
         assert_eq!(&bytes, b"abcdefgh");
         drop(far);
-        outlet.write_all(b"i").await.expect("taken");
-        assert_eq!(outlet.flush().await.expect_err("nobody reads").kind(), io::ErrorKind::BrokenPipe);
+        buffer.write_all(b"i").await.expect("taken");
+        assert_eq!(buffer.flush().await.expect_err("nobody reads").kind(), io::ErrorKind::BrokenPipe);
     }
 }
