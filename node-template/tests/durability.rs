@@ -190,7 +190,7 @@ async fn a_full_disk_acknowledges_nothing_and_what_waits_is_stored_when_there_is
     }
     let failed = |line: &&String| line.contains(" ERROR ");
     eventually("the error", async || match node.said().iter().find(failed) {
-        Some(line) if line.contains("No space left on device") && line.contains("make room on the disk") => Ok(()),
+        Some(line) if line.contains("No space left on device") && line.contains("free space on the disk") => Ok(()),
         other => Err(format!("{other:?}")),
     })
     .await;

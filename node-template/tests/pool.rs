@@ -343,13 +343,13 @@ async fn zeros_that_a_power_loss_left_are_cut_off() {
 #[test]
 fn a_sound_file_of_something_else_is_refused_and_left_alone() {
     let cases: [(&str, (u64, u64), &str); 10] = [
-        (r#"{"a":1}"#, (1, 1), "no JSON array"),
-        ("{\n  \"rows\": [\n  {},\n  {\"a\":1}\n]}", (1, 1), "no JSON array"),
-        (r#""text""#, (1, 1), "no JSON array"),
-        ("PORT=4000\n", (1, 1), "no JSON array"),
+        (r#"{"a":1}"#, (1, 1), "not a JSON array"),
+        ("{\n  \"rows\": [\n  {},\n  {\"a\":1}\n]}", (1, 1), "not a JSON array"),
+        (r#""text""#, (1, 1), "not a JSON array"),
+        ("PORT=4000\n", (1, 1), "not a JSON array"),
         ("[1]", (1, 2), "a number"),
-        ("[\n  {},\n  \"é\", null\n]", (3, 3), "a text"),
-        ("[ {\"é\":1}, [\n  {\"a\":1}\n] ]", (1, 12), "no JSON object"),
+        ("[\n  {},\n  \"é\", null\n]", (3, 3), "a string"),
+        ("[ {\"é\":1}, [\n  {\"a\":1}\n] ]", (1, 12), "not a JSON object"),
         ("[{}, [1]]", (1, 6), "an array"),
         ("[\n  {},\n  {\"a\": 12345678901234567891}\n]", (3, 3), ""),
         ("[\n  {\"a\": \"\\ud800\"}\n]", (2, 3), ""),
@@ -484,7 +484,7 @@ async fn a_file_that_became_something_else_stops_storing_until_it_is_put_right()
     folder.replace("{}");
     opened.pool.store(transactions([TRICKY[1]]));
     let report = opened.reports.recv().await.expect("a report");
-    assert!(matches!(&report, Report::Failed { error } if error.contains("no JSON array")), "{report:?}");
+    assert!(matches!(&report, Report::Failed { error } if error.contains("not a JSON array")), "{report:?}");
     assert_eq!(folder.text(), "{}");
     folder.replace("[]");
     assert!(matches!(opened.reports.recv().await, Some(Report::Recovered)));
