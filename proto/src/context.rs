@@ -7,12 +7,13 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 
 use crate::address::PeerAddress;
+use crate::config::Config;
 use crate::counters::Counters;
 use crate::event::Event;
 use crate::frame::Frame;
 use crate::id::LinkId;
 use crate::internal_event::InternalEvent;
-use crate::io::{Config, Lane, Output};
+use crate::io::{Lane, Output};
 use crate::timers::Timers;
 
 /// The shortest time between two warnings that peers can cause.

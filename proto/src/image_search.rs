@@ -1,13 +1,15 @@
-//! Search for images: FIND is flooded over native peers, FOUND goes back the way that the FIND came.
+//! Search for images: FIND is flooded over native peers, FOUND goes back the way that the FIND
+//! came.
 //!
 //! The core does not know which images are in the node's folder: it asks the runtime
 //! ([`Output::FindLocalImages`]). It never sees an image either: images are sent on connections of
 //! their own. It keeps its own searches, and for each recent FIND the link on which it came. With
-//! that a FIND is forwarded once, a FOUND finds its way back, and one that nobody asked for is noticed.
+//! that a FIND is forwarded once, a FOUND finds its way back, and one that nobody asked for is
+//! noticed.
 //!
 //! Bounded are: own searches, remembered FINDs, FINDs on one link, look-ups in the folder at once,
-//! FOUNDs for one search, and bytes of FOUNDs on one link. Both go on the control lane, whose overflow
-//! closes the link. Exercise peers and clients take no part.
+//! FOUNDs for one search, and bytes of FOUNDs on one link. Both go on the control lane, whose
+//! overflow closes the link. Exercise peers and clients take no part.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -23,15 +25,15 @@ use crate::util::rate_limit::{RateLimit, RateLimits};
 use crate::violation::Violation;
 use crate::wire::{Find, Found, ImageInfo, ImageName, SearchId};
 
-/// The most links that a FIND travels. In a random overlay of a million nodes with eight links each,
-/// eight reach all; in a line nodes farther away are not found.
+/// The most links that a FIND travels. In a random overlay of a million nodes with eight links
+/// each, eight reach all; in a line nodes farther away are not found.
 const HOPS: u32 = 32;
 /// FINDs on one link, each way: this many at once …
 const FINDS_AT_ONCE: u32 = 64;
 /// … and then one in each of these intervals. The runtime asks less often.
 const FIND_EVERY: Duration = Duration::from_millis(40);
-/// FOUNDs on one link: what takes this long at the rate below may go at once. FINDs and FOUNDs of ten
-/// seconds, for which a link may move nothing, fit into the control lane.
+/// FOUNDs on one link: what takes this long at the rate below may go at once. FINDs and FOUNDs of
+/// ten seconds, for which a link may move nothing, fit into the control lane.
 const FOUND_BURST: Duration = Duration::from_secs(8);
 /// The cost of one byte of a FOUND: 8 KiB per second.
 const FOUND_BYTE: Duration = Duration::from_nanos(1_000_000_000 / (8 * 1024));
@@ -89,8 +91,8 @@ impl Default for ImageSearch {
 impl ImageSearch {
     /// Begins a search of the application: for an image, or for a list of all images.
     ///
-    /// `linked_to_all`: there is a link to every node in the network. Then nobody forwards the FIND, which
-    /// in a full mesh of n nodes would cost n² frames instead of n.
+    /// `linked_to_all`: there is a link to every node in the network. Then nobody forwards the
+    /// FIND, which in a full mesh of n nodes would cost n² frames instead of n.
     pub(crate) fn on_search(
         &mut self,
         cx: &mut Context,
@@ -239,7 +241,8 @@ impl ImageSearch {
         }
     }
 
-    /// Sends a FOUND back; returns whether it went out. `from`: where it came from, if not from this node.
+    /// Sends a FOUND back; returns whether it went out. `from`: where it came from, if not from
+    /// this node.
     fn send_found(&mut self, cx: &mut Context, links: &LinkTable, found: &Found, from: Option<LinkId>) -> bool {
         let sent = self.try_send_found(cx, links, found, from).is_some();
         cx.counters.founds_dropped += u64::from(!sent);
@@ -268,7 +271,8 @@ impl ImageSearch {
 }
 
 impl OwnSearch {
-    /// Notes an answer; returns `false` if it comes late, a second time, or is about something else.
+    /// Notes an answer; returns `false` if it comes late, a second time, or is about something
+    /// else.
     fn accepts(&mut self, found: &Found) -> bool {
         let answers = match &self.name {
             Some(name) => matches!(&found.images[..], [image] if image.name == *name && image.sha256.is_some()),

@@ -14,6 +14,7 @@ pub mod transaction;
 pub mod util;
 pub mod wire;
 
+mod config;
 mod connections;
 mod context;
 mod exercise;
@@ -35,7 +36,8 @@ mod violation;
 #[cfg(test)]
 mod testing;
 
-pub use io::{BroadcastReceipt, Config, Direction, Input, Lane, Output, RequestId, SearchEnd, Submission};
+pub use config::Config;
+pub use io::{BroadcastReceipt, Direction, Input, Lane, Output, RequestId, SearchEnd, Submission};
 pub use node::Node;
 pub use peers::access;
 pub use status::links::{LinkKind, LinkRow};

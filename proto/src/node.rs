@@ -20,6 +20,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use crate::address::PeerAddress;
+use crate::config::Config;
 use crate::connections::Connections;
 use crate::connections::table::{Link, LinkState};
 use crate::context::Context;
@@ -31,7 +32,7 @@ use crate::gossip::transactions::{self, Gossip, Received};
 use crate::id::{LinkId, NodeId, UpgradeIdentity};
 use crate::image_search::ImageSearch;
 use crate::internal_event::{DialOutcome, InternalEvent};
-use crate::io::{Config, Direction, Input, Lane, Output};
+use crate::io::{Direction, Input, Lane, Output};
 use crate::ip_prefix::IpPrefix;
 use crate::membership::Membership;
 use crate::peers::Peers;

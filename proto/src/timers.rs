@@ -1,6 +1,8 @@
-//! The core's deadlines: at most one per purpose, the earliest first.
+//! The timers of the core: at most one per purpose, the earliest first.
 //!
-//! A timer that is set again moves; one that is cancelled never fires. So no handler has to ask whether its timer is stale.
+//! Setting a timer again moves it, and a cancelled one never fires. So no handler has to check
+//! whether its timer is out of date. Timers that are due at the same time fire in the order of
+//! [`Timer`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -9,22 +11,23 @@ use crate::address::PeerAddress;
 use crate::id::LinkId;
 use crate::wire::SearchId;
 
-/// What a deadline is for.
+/// The purpose of a timer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
     /// An address may be dialled.
     Dial(PeerAddress),
-    /// Has the link been heard of lately?
+    /// A link is pinged if it is silent.
     Ping(LinkId),
-    /// Has a link that is no peer's been silent for too long?
+    /// A link to no peer is closed if it was silent for too long.
     Silence(LinkId),
-    /// The HANDSHAKE in answer to a full peer's goes out now, verified or not.
+    /// A native peer waits no longer: our HANDSHAKE goes out, whether its address is verified or
+    /// not.
     Answer(LinkId),
-    /// Nodes heard of on the local network are looked through.
+    /// The records of the local network are looked through.
     Discover,
-    /// How many places are free is announced there, if it changed.
+    /// The free slots are announced on the local network, if they changed.
     Advertise,
-    /// A round of reconciliation with somebody.
+    /// A round of anti-entropy begins.
     Reconcile,
     /// A place is wanted.
     SlotSearch,
@@ -38,7 +41,7 @@ pub(crate) enum Timer {
     PeerCache,
     /// The older of two links to one node had its time to answer a ping.
     Duplicate(LinkId),
-    /// We announce ourselves.
+    /// We announce ourselves to all neighbors.
     Announce,
     /// We announce ourselves to new neighbors.
     AnnounceToNew,
@@ -46,13 +49,13 @@ pub(crate) enum Timer {
     SendNodes,
     /// Nodes that have expired are removed.
     ExpireNodes,
-    /// A search has had its time.
+    /// A search for images is at its deadline.
     Search(SearchId),
     /// Somebody was turned away without a word.
     RefusalLog,
 }
 
-/// The set of deadlines.
+/// All timers that are set.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     order: BTreeSet<(Instant, Timer)>,
@@ -67,24 +70,24 @@ impl Timers {
         self.due.insert(timer, at);
     }
 
-    /// Takes a timer away; nothing happens if it is not set.
+    /// Cancels a timer, if it is set.
     pub(crate) fn cancel(&mut self, timer: &Timer) {
         if let Some((timer, at)) = self.due.remove_entry(timer) {
             self.order.remove(&(at, timer));
         }
     }
 
-    /// When a timer fires; `None` if it is not set.
+    /// Returns when a timer fires; `None` if it is not set.
     pub(crate) fn due(&self, timer: &Timer) -> Option<Instant> {
         self.due.get(timer).copied()
     }
 
-    /// The earliest deadline.
+    /// Returns when the next timer fires.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.order.first().map(|(at, _)| *at)
     }
 
-    /// Takes out the earliest timer, if it is due.
+    /// Takes the earliest timer, if it is due.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Timer> {
         if self.next()? > now {
             return None;

@@ -1,13 +1,16 @@
-//! JSON as the network needs it: read once, left where it stands, and written in the one form that every node derives from it.
+//! JSON: read without copies, and written in the normal form that every node derives from it.
 //!
-//! A [`Parser`] checks a text against RFC 8259 to the letter in a single pass and notes where each value stands; a [`Value`] is a cursor over these
-//! notes, and copies nothing. [`Value::normal`] gives a value's canonical JSON (RFC 8785), which is what identities are made of, and its compact JSON,
-//! which is what travels.
+//! A [`Parser`] checks a text against RFC 8259 in a single pass and notes the position of each
+//! value. A [`Value`] is a cursor over these notes and copies nothing. [`Value::normal`] writes the
+//! canonical JSON (RFC 8785) of a value, of which ids are made, and its compact JSON, which is
+//! sent.
 //!
-//! Reading is lenient in what it does not need: a number beyond any double, or half a surrogate pair, is grammar, and harms nobody in a sibling that
-//! this version ignores. Only a value that is written has to be one that JavaScript would hand on unchanged, see [`Value::normal`].
+//! The parser accepts all that the grammar allows, such as a number beyond any double or a lone
+//! surrogate: a sibling that this version ignores may have them. A value that is written must be
+//! one that JavaScript passes on unchanged, see [`Value::normal`].
 //!
-//! Every step is linear in the text, but for the sorting of keys. What is kept between texts is bounded, see [`Parser::trim`].
+//! Every step is linear in the text, but for the sorting of keys. The memory that is kept between
+//! texts is bounded, see [`Parser::trim`].
 
 mod escape;
 mod normal;
@@ -29,7 +32,7 @@ pub use pretty::write_pretty;
 use crate::limits;
 use normal::Scratch;
 
-/// What a JSON value is.
+/// The kind of a JSON value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// `null`
@@ -49,7 +52,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kind in words, with its article where it has one: "an array", "null".
+    /// Returns the name, with its article: "an array", "null".
     pub fn name(self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -63,51 +66,51 @@ impl Kind {
     }
 }
 
-/// Why a text is not JSON, or not JSON that every node reads alike. Positions are in bytes from the start of the text, the first being 0.
+/// Why a text is no JSON, or no JSON that every node reads alike. Positions are in bytes from 0.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JsonError {
-    /// Nothing, or only white space.
+    /// The text is empty, or white space.
     #[error("the text is empty; write a JSON value, as in {{\"amount\":1}}")]
     Empty,
-    /// Longer than a position can say.
+    /// The text has this many bytes, more than fit into a position.
     #[error("the text has {0} bytes; at most {max} can be read", max = u32::MAX)]
     TooLong(usize),
-    /// Against the grammar.
+    /// The text breaks the grammar.
     #[error("at byte {at}: expected {expected}, found {}", shown(*.found))]
     Unexpected {
-        /// Where.
+        /// The position of the first byte that does.
         at: usize,
-        /// What the grammar allows there, in words.
+        /// What the grammar allows there, for people.
         expected: &'static str,
-        /// What stands there; `None` at the text's end.
+        /// The character there; `None` at the end of the text.
         found: Option<char>,
     },
-    /// Nested deeper than [`limits::JSON_DEPTH`].
+    /// The text is nested deeper than [`limits::JSON_DEPTH`].
     #[error("at byte {at}: nested deeper than {max} levels, a frame's own included; flatten it", max = limits::JSON_DEPTH)]
     TooDeep {
-        /// Where the level begins that is one too many.
+        /// The position of the first array or object that is too deep.
         at: usize,
     },
-    /// A number that JavaScript would change, so that its copy had another identity.
+    /// JavaScript would change a number, and the copy would have another id.
     #[error(
         "at byte {at}: JavaScript nodes would turn the number {number} into {nearest}; write it as a text: \"{number}\""
     )]
     Number {
-        /// Where.
+        /// Its position.
         at: usize,
-        /// The number, at most [`limits::SHOWN_CHARACTERS`] of it.
+        /// The number, cut to [`limits::SHOWN_CHARACTERS`].
         number: String,
-        /// What JavaScript makes of it.
+        /// The number that JavaScript would write.
         nearest: String,
     },
-    /// Half a surrogate pair, which is no character and has no UTF-8.
+    /// A lone surrogate is no character and has no UTF-8.
     #[error(
         "at byte {at}: the escape {escape} is half of a surrogate pair, and no character; leave it out, or write both halves"
     )]
     LoneSurrogate {
-        /// Where.
+        /// The position of its escape.
         at: usize,
-        /// The escape as it stands there.
+        /// The escape.
         escape: String,
     },
 }
@@ -116,21 +119,23 @@ fn shown(found: Option<char>) -> String {
     found.map_or_else(|| "the end of the text".into(), |character| format!("{character:?}"))
 }
 
-/// What is known of one value: a text's values stand in the order of their beginnings, an object's keys among them, each before its value.
+/// The notes of one value. Values are in the order of their starts; an object's keys are values
+/// too, each before that of its member.
 #[derive(Clone, Copy)]
 struct Token {
-    /// Where its text begins …
+    /// The position of its first byte …
     start: u32,
-    /// … and ends.
+    /// … and of the byte after its last.
     end: u32,
-    /// The token after this value and all that is in it.
+    /// The index of the token after this value and all values in it.
     next: u32,
     kind: Kind,
-    /// Whether its text is its own normal form: no escape, no white space, no number that would be written otherwise. Keys may still repeat.
+    /// Whether its text is its normal form: no escape, no white space, no number with another
+    /// spelling. Keys may be duplicate or out of order.
     plain: bool,
 }
 
-/// Reads texts, one after another, and reuses its memory. One per task or thread that reads; it is cheap to make and grows to the texts it meets.
+/// Reads texts, one after another, and reuses its memory.
 #[derive(Default)]
 pub struct Parser {
     tokens: Vec<Token>,
@@ -144,31 +149,32 @@ impl fmt::Debug for Parser {
     }
 }
 
-/// How many tokens a parser keeps room for between texts: 64 KiB, a few hundred times what a transaction needs.
+/// The tokens for which a parser keeps memory between texts: 64 KiB, a few hundred times what a
+/// transaction needs.
 const KEPT_TOKENS: usize = 4096;
 
 impl Parser {
-    /// A parser that has read nothing yet.
+    /// Makes a parser. It has no memory until it reads.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Reads a text that holds one value, nested at most [`limits::JSON_DEPTH`] levels.
+    /// Reads a text that is one value, nested at most [`limits::JSON_DEPTH`] levels.
     ///
     /// # Errors
-    /// [`JsonError`] names the first byte at which the text is not JSON.
+    /// [`JsonError`] if the text is no JSON.
     pub fn parse<'a>(&'a mut self, text: &'a str) -> Result<Value<'a>, JsonError> {
         self.parse_below(0, text)
     }
 
-    /// Reads a text as it would be read if it stood `levels` deep in another: what is accepted alone is then accepted there as well.
+    /// Reads a text that will be `levels` deep in another one: it is then accepted there as well.
     pub(crate) fn parse_below<'a>(&'a mut self, levels: usize, text: &'a str) -> Result<Value<'a>, JsonError> {
         self.tokens.clear();
         read::read(text, limits::JSON_DEPTH - levels, &mut self.tokens)?;
         Ok(Value { text, parser: self, index: 0 })
     }
 
-    /// Lends an empty text to whoever writes something that is copied elsewhere once its length is known.
+    /// Lends an empty text, for what is copied once its length is known.
     pub(crate) fn with_buffer<T>(&self, write: impl FnOnce(&mut String) -> T) -> T {
         let mut buffer = self.buffer.take();
         buffer.clear();
@@ -179,8 +185,8 @@ impl Parser {
         written
     }
 
-    /// Gives back the memory that an unusually long text has taken. For whoever keeps many parsers, to be called before waiting for the next text:
-    /// 1 MiB of brackets takes 8 MiB to read, and a thousand idle links should not each hold that.
+    /// Frees the memory of an unusually long text: 1 MiB of short numbers takes 8 MiB, which a
+    /// thousand idle links should not each keep.
     pub fn trim(&mut self) {
         if self.tokens.capacity() > KEPT_TOKENS {
             self.tokens = Vec::new();
@@ -188,7 +194,7 @@ impl Parser {
     }
 }
 
-/// One value of a text that was parsed: a cursor, cheap to copy.
+/// One value of a text that was read: a cursor, cheap to copy.
 #[derive(Clone, Copy)]
 pub struct Value<'a> {
     text: &'a str,
@@ -203,33 +209,35 @@ impl fmt::Debug for Value<'_> {
 }
 
 impl<'a> Value<'a> {
-    /// What it is.
+    /// Returns the kind.
     pub fn kind(self) -> Kind {
         self.token().kind
     }
 
-    /// Its text, as it stands in the text that was parsed.
+    /// Returns its text, as it was read.
     pub fn raw(self) -> &'a str {
         &self.text[self.range()]
     }
 
-    /// Whoever parsed it.
+    /// Returns the parser that read it.
     pub(crate) fn parser(self) -> &'a Parser {
         self.parser
     }
 
-    /// Where its text stands in the text that was parsed, in bytes.
+    /// Returns the position of its text, in bytes.
     pub fn range(self) -> Range<usize> {
         let token = self.token();
         token.start as usize..token.end as usize
     }
 
-    /// An object's member. Of duplicate keys the last wins, as in JavaScript. `None` where there is none, or `self` is not an object.
+    /// Returns the value of an object's member. Of duplicate keys the last one counts, as in
+    /// JavaScript.
     pub fn get(self, key: &str) -> Option<Value<'a>> {
         self.members().filter(|(own, _)| own.is_text(key)).last().map(|(_, value)| value)
     }
 
-    /// An object's members, keys and values, in the order of the text; none if `self` is not an object. Keys may repeat: the last counts.
+    /// Iterates over the keys and values of an object, in the order of the text, duplicate keys
+    /// included. Other kinds of values have none.
     pub fn members(self) -> impl Iterator<Item = (Value<'a>, Value<'a>)> {
         let end = if self.kind() == Kind::Object { self.token().next as usize } else { 0 };
         let mut next = self.at(self.index + 1);
@@ -243,7 +251,7 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// An array's elements; none if `self` is not an array.
+    /// Iterates over the elements of an array. Other kinds of values have none.
     pub fn elements(self) -> impl Iterator<Item = Value<'a>> {
         let end = if self.kind() == Kind::Array { self.token().next as usize } else { 0 };
         let mut next = self.at(self.index + 1);
@@ -256,7 +264,8 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// A string's characters; borrowed unless it has escapes. `None` if it is not a string, or half a surrogate pair is in it.
+    /// Returns the characters of a string, borrowed unless it has escapes. It is `None` for other
+    /// kinds of values and for a string with a lone surrogate.
     pub fn as_str(self) -> Option<Cow<'a, str>> {
         let token = self.token();
         if token.kind != Kind::String {
@@ -271,7 +280,8 @@ impl<'a> Value<'a> {
         Some(Cow::Owned(text))
     }
 
-    /// The double that is nearest to a number. `None` if it is not a number, or beyond the doubles' range.
+    /// Returns the double that is nearest to a number. It is `None` for other kinds of values and
+    /// for a number beyond all doubles.
     pub fn as_f64(self) -> Option<f64> {
         if self.kind() != Kind::Number {
             return None;
@@ -298,7 +308,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// What stands between a string's quotes.
+/// Returns what is between the quotes of a string.
 fn inner(text: &str, string: Token) -> &str {
     &text[string.start as usize + 1..string.end as usize - 1]
 }

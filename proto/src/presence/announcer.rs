@@ -1,4 +1,5 @@
-//! Announcements: when we send ours, which ones of others we believe, and to whom they are passed on.
+//! Announcements: when we send ours, which ones of others we believe, and to whom they are passed
+//! on.
 //!
 //! An ANNOUNCE is flooded to all native peers, except to those that it names as linked to its node:
 //! these have it from the node itself. A node announces itself when its links have changed and then
@@ -6,9 +7,10 @@
 //! what reaches a node does not grow with it. A newcomer asks one neighbor at a time for all nodes.
 //! Such an answer, and the first announcement on a new link, is not passed on.
 //!
-//! What is believed is signed by the node that it names. The announcement of a neighbor must come on
-//! its own link, and of ourselves we believe nothing. Of all other nodes we take the newest, within
-//! the limits of one link and of the table. Signatures are verified last: a copy costs no time.
+//! What is believed is signed by the node that it names. The announcement of a neighbor must come
+//! on its own link, and of ourselves we believe nothing. Of all other nodes we take the newest,
+//! within the limits of one link and of the table. Signatures are verified last: a copy costs no
+//! time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -36,8 +38,8 @@ const INTERVAL: Duration = Duration::from_secs(10);
 const INTERVAL_PER_NODE: Duration = Duration::from_secs(2);
 /// Links must stay the same for this long before they are announced …
 const DEBOUNCE: Duration = Duration::from_millis(300);
-/// … or for this long for each node in the network. A newcomer counts its own links instead. In a full
-/// mesh an announcement that names all nodes is not passed on.
+/// … or for this long for each node in the network. A newcomer counts its own links instead. In a
+/// full mesh an announcement that names all nodes is not passed on.
 const DEBOUNCE_PER_NODE: Duration = Duration::from_millis(50);
 /// Links that keep changing are announced after this many times the debounce time.
 const DEBOUNCES: u32 = 4;
@@ -112,7 +114,8 @@ impl Presence {
         self.count() <= all && nodes.iter().all(knows_no_more)
     }
 
-    /// Iterates over the last announcement of each other node and when it was made, in the order of ids.
+    /// Iterates over the last announcement of each other node and when it was made, in the order of
+    /// ids.
     pub(crate) fn others(&self) -> impl Iterator<Item = (&Announcement, Instant)> {
         self.table.iter()
     }
@@ -148,7 +151,8 @@ impl Presence {
         announcement
     }
 
-    /// Announces ourselves on the link to a new neighbor, and to all others once our links stay the same.
+    /// Announces ourselves on the link to a new neighbor, and to all others once our links stay the
+    /// same.
     ///
     /// The first new neighbor gets it at once. Those that follow soon get it together, once no more
     /// come: one announcement instead of one each, and none that is out of date at once.
@@ -308,8 +312,8 @@ impl Presence {
         }
     }
 
-    /// Begins to send a neighbor all nodes, or goes on if it asks again. `asks` is what it may ask in
-    /// comparisons of any set.
+    /// Begins to send a neighbor all nodes, or goes on if it asks again. `asks` is what it may ask
+    /// in comparisons of any set.
     pub(crate) fn on_sync(
         &mut self,
         cx: &mut Context,
@@ -381,8 +385,9 @@ impl Presence {
         }
     }
 
-    /// Returns how many nodes intervals are made for: those in the table, or our neighbors if these are
-    /// more. Neighbors that do not announce themselves must not make us announce as in a small network.
+    /// Returns how many nodes intervals are made for: those in the table, or our neighbors if these
+    /// are more. Neighbors that do not announce themselves must not make us announce as in a small
+    /// network.
     fn network_size(&self, links: &LinkTable) -> usize {
         self.count().max(links.nodes())
     }
@@ -408,7 +413,8 @@ fn neighbors_except(links: &LinkTable, except: impl Fn(NodeId) -> bool) -> Vec<L
     one_each.map(|(link, _)| link).collect()
 }
 
-/// Sends an announcement as payload: many of them must not overflow the control lane and close a link.
+/// Sends an announcement as payload: many of them must not overflow the control lane and close a
+/// link.
 fn send(cx: &mut Context, links: Vec<LinkId>, frame: &AnnounceFrame) {
     if !links.is_empty() {
         cx.counters.announcements_sent += links.len() as u64;

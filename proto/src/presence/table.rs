@@ -70,11 +70,11 @@ impl Table {
         some.map(|(_, record)| (record.announcement.clone(), record.heard)).collect()
     }
 
-    /// Returns whether an announcement is newer than the one in the table, and whether there is room for
-    /// it; an older one of its node makes room.
+    /// Returns whether an announcement is newer than the one in the table, and whether there is
+    /// room for it; an older one of its node makes room.
     ///
-    /// Of one session the higher sequence number is newer, of two the later start. `direct`: it came from
-    /// its node, which knows best which session it is.
+    /// Of one session the higher sequence number is newer, of two the later start. `direct`: it
+    /// came from its node, which knows best which session it is.
     pub(super) fn judge(&self, announcement: &Announcement, direct: bool, limits: &Limits) -> Verdict {
         let Announcement { node, session, seq, since, .. } = announcement;
         let known = self.get(*node);
@@ -104,8 +104,8 @@ impl Table {
         before.is_none()
     }
 
-    /// Removes a node and keeps a tombstone of its last announcement: `last`, or the one in the table.
-    /// Returns whether the node was in the table.
+    /// Removes a node and keeps a tombstone of its last announcement: `last`, or the one in the
+    /// table. Returns whether the node was in the table.
     pub(super) fn remove(&mut self, now: Instant, node: NodeId, last: Option<&Announcement>) -> bool {
         let record = self.records.remove(&node);
         self.subtract(record.as_ref());
@@ -122,10 +122,11 @@ impl Table {
         }
     }
 
-    /// Returns which nodes have expired and why, in the order of their ids, and when the next one may.
+    /// Returns which nodes have expired and why, in the order of their ids, and when the next one
+    /// may.
     ///
-    /// `neighbors` are the nodes that we are linked to. `gone_after` is how long a node to which no chain
-    /// of links leads stays in the table.
+    /// `neighbors` are the nodes that we are linked to. `gone_after` is how long a node to which no
+    /// chain of links leads stays in the table.
     pub(super) fn expired(
         &mut self,
         now: Instant,
@@ -157,11 +158,11 @@ impl Table {
         (gone, next)
     }
 
-    /// Returns for each node, in the order of ids, whether a chain of links leads to it. Of two nodes the
-    /// one that was heard of last says whether they are linked.
+    /// Returns for each node, in the order of ids, whether a chain of links leads to it. Of two
+    /// nodes the one that was heard of last says whether they are linked.
     ///
-    /// The table may name half a million links, and the node does nothing else meanwhile: so each costs
-    /// one look-up, and they are not copied.
+    /// The table may name half a million links, and the node does nothing else meanwhile: so each
+    /// costs one look-up, and they are not copied.
     fn reachable(&self, neighbors: &[NodeId]) -> Vec<bool> {
         let index: HashMap<NodeId, usize, RandomState> = self.records.keys().copied().zip(0..).collect();
         let heard: Vec<Instant> = self.records.values().map(|record| record.heard).collect();

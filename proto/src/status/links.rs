@@ -57,8 +57,8 @@ pub(crate) fn linked_nodes(links: &LinkTable) -> Vec<NodeId> {
     nodes.into_iter().collect()
 }
 
-/// Returns the peers with an established link, each once: their addresses, or ids where no address is
-/// known.
+/// Returns the peers with an established link, each once: their addresses, or ids where no address
+/// is known.
 pub(crate) fn linked_names(links: &LinkTable) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for (_, link) in links.iter().filter(|(_, link)| link.takes_transactions()) {

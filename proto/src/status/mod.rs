@@ -1,7 +1,7 @@
 //! Read-only views of the components, for STATUS, NETWORK and applications.
 //!
-//! `peers.rs` makes the rows of the address book, `links.rs` those of the open links, `network.rs` the
-//! list of nodes. Nothing in the core depends on them.
+//! `peers.rs` makes the rows of the address book, `links.rs` those of the open links, `network.rs`
+//! the list of nodes. Nothing in the core depends on them.
 
 use crate::address::Scope;
 use crate::connections::table::LinkTable;

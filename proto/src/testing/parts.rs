@@ -7,11 +7,12 @@ use std::time::Instant;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
+use crate::config::Config;
 use crate::connections::table::{LinkState, LinkTable, NativePeer};
 use crate::context::Context;
 use crate::event::Event;
 use crate::id::{LinkId, NodeId, Session};
-use crate::io::{Config, Lane, Output};
+use crate::io::{Lane, Output};
 use crate::json::Parser;
 use crate::limits::Limits;
 use crate::signature::Unsigned;

@@ -118,7 +118,8 @@ fn neighbors_without_announcements_do_not_shorten_the_interval() {
         net.pass(SECOND / 2);
     }
     assert_eq!(net.cores[0].connections.links.peers(), 60);
-    // Each is told of us when it comes; all of those that are there, each time that one more has settled, would be 30 times 60.
+    // Each is told of us when it comes; all of those that are there, each time that one more has
+    // settled, would be 30 times 60.
     let sent = net.sent["ANNOUNCE"];
     assert!((60..500).contains(&sent), "{sent}");
 }
@@ -233,7 +234,8 @@ fn invented_nodes_are_bounded_and_expire() {
     assert_eq!(known(&net, 0).len(), 51);
     assert!(net.cores[0].counters().announcements_refused >= 250);
     assert!(net.cores[0].nodes(net.now).iter().all(|node| node.peers.len() <= limits::ANNOUNCED_PEERS));
-    // They say that they are linked to node 1. It says otherwise with its next announcement, and ten seconds later they are gone.
+    // They say that they are linked to node 1. It says otherwise with its next announcement, and
+    // ten seconds later they are gone.
     net.pass(25 * SECOND);
     assert_eq!(known(&net, 0), ids(0..2));
 }
