@@ -59,7 +59,7 @@ async fn live(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let settings = Settings::read(flags.folder(), flags, |name| std::env::var(name).ok())?;
     let _log = logs::init_logs(settings.log, settings.log_json).context("can not write a log")?;
-    for warning in settings.warnings.iter().chain(&fd_limit::allow(&settings.limits)) {
+    for warning in settings.warnings.iter().chain(&fd_limit::raise(&settings.limits)) {
         tracing::warn!("{warning}");
     }
     // Before the node starts, so that a signal in the midst of it ends it cleanly too.
@@ -94,7 +94,7 @@ async fn live(arguments: &Arguments) -> anyhow::Result<()> {
                 }
             }
             typed = console.typed() => match typed {
-                Typed::Text(text) => console.tell(&node.broadcast(text).await),
+                Typed::Text(text) => console.show_result(&node.broadcast(text).await),
                 Typed::Leave(why) => break why,
             },
             error = node.ended() => return Err(error.into()),

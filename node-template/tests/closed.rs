@@ -18,8 +18,8 @@ use common::{eventually, exactly, transaction, within};
 use futures_util::{SinkExt, StreamExt};
 use meshpool::Network;
 use meshpool::client::{Client, ClientError};
+use meshpool::events::describe::describe;
 use meshpool::events::stream::Events;
-use meshpool::events::text::words;
 use meshpool::folder::node_key::NodeKey;
 use meshpool::pool::LOCK_FILE;
 use meshpool::protocol::address::PeerAddress;
@@ -35,7 +35,7 @@ use authority::{Ca, client, tls};
 /// Waits for an event whose words hold all of these.
 async fn told(events: &mut Events, parts: &[&str]) -> String {
     event(events, &format!("{parts:?}"), |event| {
-        let (_, text) = words(&event);
+        let (_, text) = describe(&event);
         parts.iter().all(|part| text.contains(part)).then_some(text)
     })
     .await
@@ -161,7 +161,7 @@ async fn open_and_closed_nodes_that_meet_tell_each_other_why_they_part() {
     let mut at_open = open.events();
     let to_open = open.address().clone().secured();
     let other = Ca::new().start(|network| network.known_peer(to_open)).await;
-    told(&mut other.events(), &["could not be dialled", "speaks no TLS", "open network"]).await;
+    told(&mut other.events(), &["could not be dialled", "does not use TLS", "open network"]).await;
     told(&mut at_open, &["was refused", "closed network", "NETWORK_CA"]).await;
 
     // Nor is the wrong scheme dialled.

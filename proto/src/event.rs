@@ -199,7 +199,7 @@ pub enum Event {
         /// Why.
         reason: String,
         /// How many more were refused there since the last time that this was told.
-        unsaid: u64,
+        suppressed: u64,
     },
     /// A slow peer's queue is full: from now on it is fed from the pool.
     PeerLagging {

@@ -15,9 +15,13 @@ pub mod util;
 pub mod wire;
 
 mod connections;
+mod context;
+mod exercise;
 mod gossip;
 mod image_search;
+mod internal_event;
 mod io;
+mod ip_prefix;
 mod membership;
 mod node;
 mod peers;
@@ -26,6 +30,7 @@ mod status;
 mod store;
 mod sync;
 mod timers;
+mod violation;
 
 #[cfg(test)]
 mod testing;

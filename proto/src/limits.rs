@@ -168,7 +168,7 @@ pub struct Limits {
     /// How many nodes of the network are remembered; 0: none, and nothing is announced.
     pub presence_nodes: usize,
     /// How long the older of two links to one node has to answer a ping before it is closed for the newer one.
-    pub duel: Duration,
+    pub duplicate_deadline: Duration,
     /// How long an image is searched before it counts as not there. Includes the finder's reading it for its digest.
     pub search_deadline: Duration,
     /// The largest image that is fetched from another node, or offered to one, in bytes.
@@ -208,7 +208,7 @@ impl Default for Limits {
             forget_failures: 8,
             forget_after: Duration::from_secs(24 * 60 * 60),
             presence_nodes: 10_000,
-            duel: Duration::from_secs(2),
+            duplicate_deadline: Duration::from_secs(2),
             search_deadline: Duration::from_secs(5),
             image_max_bytes: 64 * 1024 * 1024,
             image_cache_bytes: 0,

@@ -27,29 +27,29 @@ pub(crate) enum Timer {
     /// A round of reconciliation with somebody.
     Reconcile,
     /// A place is wanted.
-    Seek,
+    SlotSearch,
     /// A random node is to be asked for addresses.
-    Visit,
+    Shuffle,
     /// The pulse of our part of the network.
-    Beacon,
+    Partition,
     /// A link is to be moved to a random node.
-    Mix,
+    Rewire,
     /// What is remembered over a restart is to be written.
-    Remember,
+    PeerCache,
     /// The older of two links to one node had its time to answer a ping.
-    Duel(LinkId),
+    Duplicate(LinkId),
     /// We announce ourselves.
     Announce,
-    /// Neighbours that are new are told of us.
-    Introduce,
-    /// Whoever asked for all nodes is told some more.
-    TellNodes,
-    /// The table of nodes is looked through.
-    Sweep,
+    /// We announce ourselves to new neighbors.
+    AnnounceToNew,
+    /// Neighbors that asked for all nodes are sent some more.
+    SendNodes,
+    /// Nodes that have expired are removed.
+    ExpireNodes,
     /// A search has had its time.
     Search(SearchId),
     /// Somebody was turned away without a word.
-    Untold,
+    RefusalLog,
 }
 
 /// The set of deadlines.
@@ -109,8 +109,8 @@ mod tests {
         timers.set(Timer::Ping(LinkId(1)), at(1));
         timers.set(Timer::Ping(LinkId(2)), at(2));
         timers.set(Timer::Ping(LinkId(1)), at(3));
-        timers.set(Timer::Duel(LinkId(3)), at(0));
-        timers.cancel(&Timer::Duel(LinkId(3)));
+        timers.set(Timer::Duplicate(LinkId(3)), at(0));
+        timers.cancel(&Timer::Duplicate(LinkId(3)));
         assert_eq!(timers.next(), Some(at(2)));
         assert_eq!(timers.pop_due(at(1)), None);
         assert_eq!(timers.pop_due(at(9)), Some(Timer::Ping(LinkId(2))));

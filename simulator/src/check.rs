@@ -135,6 +135,11 @@ impl Watch {
         if self.held.insert(id) { Ok(()) } else { Err((Invariant::StoredOnce, format!("{id} is in the pool already"))) }
     }
 
+    /// Transactions are gone from the pool: they may be stored again.
+    pub fn on_lost(&mut self, ids: &[TransactionId]) {
+        ids.iter().for_each(|id| _ = self.held.remove(id));
+    }
+
     /// The node is told a fact.
     pub fn on_fact(&mut self, now: Duration) -> Result<(), Fault> {
         if self.instant != now {

@@ -1,10 +1,14 @@
 //! The command line: runs scenarios, prints a table, and says how to repeat what failed.
 
+use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use simulator::faults::{Cast, Scenario};
+use simulator::hashes::{self, Named, Traced};
 use simulator::measure::{Experiment, Topology, Trouble, rows};
 use simulator::overlay::{self, OverlayPlan, Story};
 use simulator::run::{Outcome, Plan};
@@ -59,6 +63,67 @@ enum Task {
     Measure(Measure),
     /// Runs networks with a cap on each node's links, and prints a table: how long they take to be connected, how they rest, what a transaction costs.
     Overlays(Overlays),
+    /// Prints a hash over all inputs and outputs of the cores of each run.
+    ///
+    /// Two versions of the core that behave alike have the same hashes.
+    Hashes(Hashes),
+}
+
+/// One line for each run: scenario, seed, hash.
+#[derive(Debug, clap::Args)]
+struct Hashes {
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    first: u64,
+    /// How many seeds.
+    #[arg(long, default_value_t = 8)]
+    seeds: u64,
+    /// Only scenarios of these names, or all whose names begin so.
+    #[arg(long, value_delimiter = ',')]
+    scenario: Vec<String>,
+    /// Also print a hash over the values of the counters. Their names and order do not count.
+    #[arg(long)]
+    counters: bool,
+    /// How many threads; by default one for each processor.
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+impl Hashes {
+    /// Runs them all and prints the lines in order. A broken rule is told on standard error.
+    fn run(&self) -> usize {
+        let chosen = |named: &&Named| {
+            self.scenario.is_empty() || self.scenario.iter().any(|begin| named.name.starts_with(begin.as_str()))
+        };
+        let seeds = || self.first..self.first.saturating_add(self.seeds);
+        let of = |named| seeds().map(move |seed| (named, seed));
+        let runs: Vec<(&Named, u64)> = hashes::ALL.iter().filter(chosen).flat_map(of).collect();
+        let next = AtomicUsize::new(0);
+        let done: Vec<Mutex<Option<Traced>>> = runs.iter().map(|_| Mutex::new(None)).collect();
+        let threads = self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        std::thread::scope(|scope| {
+            for _ in 0..threads.max(1) {
+                scope.spawn(|| {
+                    while let Some(((named, seed), place)) =
+                        Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| runs.get(at).zip(done.get(at)))
+                    {
+                        let traced = named.run(*seed);
+                        place.lock().expect("no thread panics while it holds it").replace(traced);
+                    }
+                });
+            }
+        });
+        let mut out = std::io::stdout().lock();
+        for ((named, seed), traced) in runs.iter().zip(done) {
+            let traced = traced.into_inner().expect("no thread panics while it holds it").expect("every run ended");
+            let counters = if self.counters { format!(" {:016x}", traced.counters) } else { String::new() };
+            writeln!(out, "{} {seed} {:016x}{counters}", named.name, traced.hash).expect("standard output is open");
+            if let Some(broken) = traced.broken {
+                eprintln!("{} {seed}: {broken}", named.name);
+            }
+        }
+        0
+    }
 }
 
 /// One row for each combination of the lists.
@@ -301,6 +366,7 @@ fn main() -> ExitCode {
     let failed = match &flags.task {
         Some(Task::Measure(measure)) => measure.run(),
         Some(Task::Overlays(overlays)) => overlays.run(),
+        Some(Task::Hashes(hashes)) => hashes.run(),
         None => run_scenarios(&flags),
     };
     if failed == 0 {

@@ -118,7 +118,7 @@ impl Plan {
     }
 
     /// The world before anything runs, with all that will happen to it scheduled.
-    fn world(&self) -> World {
+    pub(crate) fn world(&self) -> World {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(self.seed);
         let known = known_peers(self.cast, self.scenario, &mut rng);
         let mut limits = Limits::default();
@@ -149,7 +149,7 @@ impl Plan {
         world
     }
 
-    fn play(&self, world: &mut World, meshed: &mut Option<Duration>) -> Result<(), Broken> {
+    pub(crate) fn play(&self, world: &mut World, meshed: &mut Option<Duration>) -> Result<(), Broken> {
         if self.scenario == Scenario::Mesh {
             *meshed = Some(settle(world, World::check_mesh)?);
         }

@@ -5,10 +5,11 @@
 
 use std::time::Duration;
 
+use meshpool_proto::Input;
 use meshpool_proto::id::NodeId;
 use meshpool_proto::json::Parser;
 use meshpool_proto::limits::Limits;
-use meshpool_proto::transaction::Transaction;
+use meshpool_proto::transaction::{Transaction, TransactionId};
 use rand::RngExt;
 
 use crate::check::Broken;
@@ -160,6 +161,28 @@ impl World {
     /// The clients, those that are done included.
     pub fn clients(&self) -> impl Iterator<Item = &Client> {
         self.actors.iter().filter_map(|actor| if let Actor::Client(client) = actor { Some(client) } else { None })
+    }
+
+    /// Hands a fact to a full peer, if it runs.
+    ///
+    /// # Errors
+    /// A rule that it breaks.
+    pub fn fact(&mut self, actor: usize, input: Input) -> Result<(), Broken> {
+        match &mut self.actors[actor] {
+            Actor::Full(node) => node.fact(&mut self.net, input),
+            Actor::Plain(_) | Actor::Client(_) => Ok(()),
+        }
+    }
+
+    /// Removes transactions from the file of a full peer's pool, if it runs.
+    ///
+    /// # Errors
+    /// A rule that it breaks.
+    pub fn lose(&mut self, actor: usize, ids: Vec<TransactionId>) -> Result<(), Broken> {
+        match &mut self.actors[actor] {
+            Actor::Full(node) => node.lose(&mut self.net, ids),
+            Actor::Plain(_) | Actor::Client(_) => Ok(()),
+        }
     }
 
     /// A full peer, to break it for a test of the checks.

@@ -203,7 +203,7 @@ impl<'a> Daemon<'a> {
                 if let Err(error) = &record {
                     tracing::debug!(
                         "multicast DNS: {} is no node: {error}",
-                        crate::events::text::plain(&service.fullname)
+                        crate::events::text::strip_control(&service.fullname)
                     );
                 }
                 Some(Input::RecordDiscovered { record, scope: self.scope(&service) })

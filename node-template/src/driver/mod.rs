@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::discovery::Discovering;
 use crate::driver::rtt::Trip;
-use crate::events::stream::Teller;
-use crate::events::text::Sparing;
-use crate::folder::peer_cache::Remembered;
+use crate::events::log::EventLog;
+use crate::events::sender::EventSender;
+use crate::folder::peer_cache::PeerCache;
 use crate::images::{Answer, Images};
 use crate::pool::{Pool, Report};
 use crate::protocol::access::{Access, Certified};
@@ -35,7 +36,6 @@ use crate::transport::link::{Common, LinkTask};
 use crate::transport::listener::Place;
 use crate::transport::tls::Live;
 use crate::transport::{Arrival, Read};
-use crate::util::histogram::Histogram;
 use crate::util::panics::Faults;
 
 pub(crate) mod link_rows;
@@ -79,8 +79,8 @@ pub(crate) struct Parts {
     pub(crate) validator: Validator,
     pub(crate) pressure: Arc<Pressure>,
     pub(crate) commands: mpsc::Receiver<Command>,
-    pub(crate) remembered: Remembered,
-    pub(crate) events: Teller,
+    pub(crate) remembered: PeerCache,
+    pub(crate) events: EventSender,
     pub(crate) syncs: Arc<Histogram>,
     pub(crate) images: Arc<Images>,
     pub(crate) faults: Faults,
@@ -116,7 +116,7 @@ pub(crate) struct Driver {
     sent: Vec<Fingerprint>,
     /// Facts that followed from carrying out orders.
     follow_ups: VecDeque<Input>,
-    log: Sparing,
+    log: EventLog,
     /// Whether the core tells of each transaction.
     telling: bool,
     /// When what is being handled came in.
@@ -162,7 +162,7 @@ impl Driver {
             copies: Copies::default(),
             sent: Vec::new(),
             follow_ups: VecDeque::new(),
-            log: Sparing::default(),
+            log: EventLog::default(),
             telling: true,
             now: Instant::now(),
             peers_sent: Arc::default(),
@@ -285,7 +285,7 @@ impl Driver {
 
     /// Sees who listens, before anything is handled that they would be told of.
     fn see_listeners(&mut self) {
-        self.telling = self.parts.events.wants_transactions() || Sparing::wants_transactions();
+        self.telling = self.parts.events.wants_transactions() || EventLog::wants_transactions();
         self.parts.protocol.tell_transactions(self.telling);
     }
 
@@ -301,7 +301,10 @@ impl Driver {
                     std::hint::black_box(self.parts.protocol.count_held(messages.iter().filter_map(identity)));
                     for message in messages {
                         if let Ok(message) = &message {
-                            tracing::debug!("{} came in on link {link}", crate::events::text::plain(message.kind()));
+                            tracing::debug!(
+                                "{} came in on link {link}",
+                                crate::events::text::strip_control(message.kind())
+                            );
                             if matches!(message, Message::Status(_)) {
                                 self.tell_counts();
                             }
@@ -340,7 +343,7 @@ impl Driver {
     fn on_report(&mut self, report: Report) {
         match report {
             Report::Stored { ids, synced_in } => {
-                self.parts.syncs.observe(synced_in);
+                self.parts.syncs.observe(synced_in.as_secs_f64());
                 self.handle(Input::Stored { ids });
             }
             Report::Failed { error } => self.handle(Input::StoreFailed { error }),
@@ -426,7 +429,7 @@ impl Driver {
 
     fn close(&mut self, link: LinkId, cause: String) {
         let Some(outgoing) = self.links.remove(&link) else { return };
-        tracing::debug!("link {link} ended: {}", crate::events::text::plain(&cause));
+        tracing::debug!("link {link} ended: {}", crate::events::text::strip_control(&cause));
         if let Some(feeding) = outgoing.feeding {
             feeding.abort();
         }

@@ -19,7 +19,7 @@ impl Driver {
             Output::Store { transaction } => {
                 self.accepted += 1;
                 if !self.telling {
-                    self.parts.events.count_untold(1);
+                    self.parts.events.count_unsent(1);
                 }
                 self.sent.extend(self.parts.filter.take_in(transaction.frame().as_str()));
                 self.storing.push(transaction);
@@ -99,7 +99,7 @@ impl Driver {
                 }
             }
             Output::AdvertiseSlots { free } => self.parts.discovering.advertise(free),
-            Output::SavePeerCache { addresses } => self.parts.remembered.keep(addresses),
+            Output::SavePeerCache { addresses } => self.parts.remembered.save(addresses),
             Output::Submitted { request, outcome } => self.on_submitted(request, outcome),
             Output::SubmissionStored { request } => {
                 if let Some(request) = self.requests.remove(&request) {
@@ -140,7 +140,7 @@ impl Driver {
         for link in std::mem::take(&mut self.touched) {
             self.hand_over_to(link);
         }
-        self.parts.events.end_round();
+        self.parts.events.flush();
         if self.accepted > 0 {
             self.parts.filter.learn(self.sent.drain(..));
         }
@@ -163,7 +163,7 @@ impl Driver {
 
     /// Tells the log and the application.
     pub(crate) fn tell(&mut self, event: Event) {
-        self.log.report(self.now, &event);
-        self.parts.events.tell(event);
+        self.log.log(self.now, &event);
+        self.parts.events.send(event);
     }
 }

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::driver::Command;
-use crate::events::text::plain;
+use crate::events::text::strip_control;
 use crate::images::cache::{CACHE, Draft};
 use crate::images::folder::blocking;
 use crate::images::wire::{self, CHUNK, Fetch, PROTOCOL, TURN_WITHIN};
@@ -113,7 +113,7 @@ impl Images {
                     add(&self.counts.wrong, 1);
                     why = Some(format!("what {} gave is not what it offered", found.address));
                 }
-                Err(Failure::Finder(reason)) => why = Some(format!("{}: {}", found.address, plain(&reason))),
+                Err(Failure::Finder(reason)) => why = Some(format!("{}: {}", found.address, strip_control(&reason))),
             }
             add(&self.counts.finders_failed, 1);
             tracing::debug!("{name} did not come: {}", why.as_deref().unwrap_or_default());

@@ -12,8 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
 use crate::driver::Command;
-use crate::events::text::many;
-use crate::folder::known_peers::{FolderError, read_text, shown};
+use crate::events::text::plural;
+use crate::folder::files::{FolderError, read_text, shown};
 use crate::folder::node_key::NodeKey;
 use crate::protocol::access::{Access, InvalidRule, Rules};
 use crate::transport::tls::Live;
@@ -165,12 +165,12 @@ impl Warden {
         closed.await.map_err(|_| AdmissionError::Ended)?;
         let allowed = allowed.map_or_else(
             || format!("no {ALLOWED}"),
-            |allowed| format!("{} in {ALLOWED}", many(allowed as u64, "rule", "rules")),
+            |allowed| format!("{} in {ALLOWED}", plural(allowed as u64, "rule", "rules")),
         );
         let certificates = if self.live.is_some() { ", and the certificates" } else { "" };
         tracing::info!(
             "read again who is let in: {} in {DENIED}, {allowed}{certificates}",
-            many(denied, "rule", "rules")
+            plural(denied, "rule", "rules")
         );
         Ok(())
     }

@@ -4,13 +4,15 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::metrics::histogram::Histogram;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::driver::link_rows::OpenLink;
 use crate::driver::{Command, PoolEnded};
-use crate::events::stream::{Events, Ring, Sampling};
+use crate::events::Sampling;
+use crate::events::stream::{Events, Ring};
 use crate::folder::node_key::NodeKey;
 use crate::images::{Image, ImageError, ImageList, Images};
 use crate::node::access_watcher::{AdmissionError, Reload};
@@ -24,7 +26,6 @@ use crate::protocol::wire::{Broadcast, ImageName, InvalidBroadcast, Member, Stat
 use crate::protocol::{BroadcastReceipt, Submission};
 use crate::signing;
 use crate::signing::validator::Validator;
-use crate::util::histogram::Histogram;
 #[cfg(feature = "web")]
 use crate::util::panics::Faults;
 

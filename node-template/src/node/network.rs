@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+pub use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -25,10 +26,11 @@ use crate::discovery::advertised_address;
 use crate::discovery::{Discovering, Discovery};
 pub use crate::driver::link_rows::OpenLink;
 use crate::driver::{Driver, Parts};
-use crate::events::stream::{Ring, Teller};
-use crate::events::text::many;
+use crate::events::sender::EventSender;
+use crate::events::stream::Ring;
+use crate::events::text::plural;
 use crate::folder::node_key::{KeyError, NodeKey};
-use crate::folder::peer_cache::Remembered;
+use crate::folder::peer_cache::PeerCache;
 use crate::images::Images;
 use crate::node::access_watcher::{Admission, AdmissionError, Closed, Warden};
 use crate::pool::{self, Opened, PoolError};
@@ -43,7 +45,6 @@ use crate::protocol::{Config, Node as Core};
 use crate::signing::validator::Validator;
 use crate::transport::link::duplicate_filter::Filter;
 use crate::transport::listener::{self, Doorman};
-pub use crate::util::histogram::Histogram;
 use crate::util::panics::Faults;
 
 pub use crate::node::handle::{Handle, Node, NodeError, Submitted};
@@ -270,7 +271,7 @@ impl Network {
         let port = listeners[0].local_addr().map_err(|error| self.explain(error))?.port();
         let address = self.advertised(port).map_err(StartError::Address)?;
         pool::announce(&self.folder, &self.listened(port).map_err(StartError::Address)?)?;
-        let remembered = Remembered::read(&self.folder, self.max_peers.is_some() || self.genesis.is_some());
+        let remembered = PeerCache::load(&self.folder, self.max_peers.is_some() || self.genesis.is_some());
         let (session, seed) = (Session::from_random(random()?), u64::from_le_bytes(random()?));
         let config = Config {
             node,
@@ -291,8 +292,8 @@ impl Network {
         tracing::info!(
             "listening on {address} as node {}; {} in the pool, {}",
             node.short(),
-            many(pooled as u64, "transaction", "transactions"),
-            many(config.known_peers.len() as u64, "known peer", "known peers")
+            plural(pooled as u64, "transaction", "transactions"),
+            plural(config.known_peers.len() as u64, "known peer", "known peers")
         );
         let faults = Faults::default();
         let discovering = discovering(self.discovery, &config, &faults);
@@ -306,7 +307,7 @@ impl Network {
         let doorman = Arc::new(doorman);
         let (reloads, reload_receiver) = mpsc::channel(RELOADS);
         let warden = Warden { admission, live: secure.clone(), commands: commands.clone(), reloads: reload_receiver };
-        let (pool, syncs) = (opened.pool.reader(), Arc::new(Histogram::default()));
+        let (pool, syncs) = (opened.pool.reader(), Arc::new(pool::sync_histogram()));
         let mut driver = Driver::new(Parts {
             protocol: Core::new(Instant::now(), config, held),
             limits: self.limits,
@@ -322,7 +323,7 @@ impl Network {
             pressure: Arc::default(),
             commands: command_receiver,
             remembered,
-            events: Teller::new(events.clone()),
+            events: EventSender::new(events.clone()),
             syncs: Arc::clone(&syncs),
             images: Arc::clone(&images),
             faults: faults.clone(),

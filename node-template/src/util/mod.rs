@@ -1,4 +1,3 @@
 //! What every part may use.
 
-pub(crate) mod histogram;
 pub(crate) mod panics;

@@ -12,13 +12,17 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
+use crate::Lane;
 use crate::address::PeerAddress;
+use crate::connections::Connections;
+use crate::context::Context;
 use crate::event::Event;
 use crate::id::{LinkId, Session};
-use crate::membership::slot_search::Purpose;
+use crate::membership::{Membership, dial_for};
+use crate::peers::Peers;
+use crate::peers::dial_reason::DialReason;
 use crate::timers::Timer;
 use crate::wire::Beacon;
-use crate::{Lane, Node};
 
 /// How often a root sends its beacon.
 const BEACON_EVERY: Duration = Duration::from_secs(10);
@@ -102,80 +106,88 @@ impl Partitions {
     }
 }
 
-impl Node {
-    pub(crate) fn on_beacon_due(&mut self, now: Instant) {
-        self.timers.set(Timer::Beacon, now + BEACON_EVERY);
-        if self.overlay.island.beat(now) {
-            self.pass_beacon_on(None);
+impl Membership {
+    pub(crate) fn on_beacon_due(&mut self, cx: &mut Context, conns: &mut Connections) {
+        cx.timers.set(Timer::Partition, cx.now + BEACON_EVERY);
+        if self.partitions.beat(cx.now) {
+            self.pass_beacon_on(cx, conns, None);
         }
     }
 
-    pub(crate) fn on_beacon(&mut self, now: Instant, link: LinkId, beacon: Beacon) {
-        let linked = self.links.get(link).is_some_and(|link| link.full().is_some() && link.takes_transactions());
-        if self.config.max_peers.is_some() && linked && self.overlay.island.take(now, beacon) {
-            self.pass_beacon_on(Some(link));
+    pub(crate) fn on_beacon(&mut self, cx: &mut Context, conns: &mut Connections, link: LinkId, beacon: Beacon) {
+        let linked = conns.links.get(link).is_some_and(|link| link.native().is_some() && link.takes_transactions());
+        if cx.config.max_peers.is_some() && linked && self.partitions.take(cx.now, beacon) {
+            self.pass_beacon_on(cx, conns, Some(link));
         }
     }
 
-    fn pass_beacon_on(&mut self, except: Option<LinkId>) {
-        let full = self
+    fn pass_beacon_on(&mut self, cx: &mut Context, conns: &mut Connections, except: Option<LinkId>) {
+        let full = conns
             .links
             .iter()
-            .filter(|(id, link)| Some(*id) != except && link.full().is_some() && link.takes_transactions());
+            .filter(|(id, link)| Some(*id) != except && link.native().is_some() && link.takes_transactions());
         let links: Vec<LinkId> = full.map(|(id, _)| id).collect();
         if !links.is_empty() {
-            self.send(links, self.overlay.island.beacon().to_frame(), Lane::Control);
+            cx.send(links, self.partitions.beacon().to_frame(), Lane::Control);
         }
     }
 
     /// A new neighbour is told at once.
-    pub(crate) fn send_beacon(&mut self, link: LinkId) {
-        if self.config.max_peers.is_some() {
-            self.send(vec![link], self.overlay.island.beacon().to_frame(), Lane::Control);
+    pub(crate) fn send_beacon(&mut self, cx: &mut Context, link: LinkId) {
+        if cx.config.max_peers.is_some() {
+            cx.send(vec![link], self.partitions.beacon().to_frame(), Lane::Control);
         }
     }
 
     /// The node at an address, of which the other end of `link` told, has this root. If it is not ours, the two parts are to be linked.
-    pub(crate) fn on_root_of(&mut self, now: Instant, link: LinkId, address: &PeerAddress, root: Session) {
-        let island = &self.overlay.island;
-        if root == island.root || self.config.max_peers.is_none() || self.ending {
+    pub(crate) fn on_partition_learned(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        link: LinkId,
+        address: &PeerAddress,
+        root: Session,
+    ) {
+        let partition = &self.partitions;
+        if root == partition.root || cx.config.max_peers.is_none() || cx.shutting_down {
             return;
         }
-        let may = island.next_merge.unwrap_or(now).max(island.since + SETTLED);
-        if now < may {
+        let may = partition.next_merge.unwrap_or(cx.now).max(partition.since + SETTLED);
+        if cx.now < may {
             // Whoever lives there is asked again as soon as it may be acted on.
-            let at = may + VISIT_WITHIN.mul_f64(self.rng.random_range(0.0..1.0));
-            self.hear_of(now, link, std::slice::from_ref(address));
-            return self.visit_soon(address, at);
+            let at = may + VISIT_WITHIN.mul_f64(cx.rng.random_range(0.0..1.0));
+            self.add_addresses(cx, peers, conns, link, std::slice::from_ref(address));
+            return self.shuffle_soon(cx, address, at);
         }
-        let full = self.is_full(now, None);
-        if full && root > island.root {
+        let full = self.is_full(cx, conns, None);
+        if full && root > partition.root {
             // The others come to us: if both sides gave up links, both would be the poorer.
             return;
         }
-        self.overlay.island.next_merge = Some(now + MERGE_EVERY.mul_f64(self.rng.random_range(1.0..2.0)));
-        self.hear_of(now, link, std::slice::from_ref(address));
-        let gave_up = if full { self.links_to_give_up(now, true).into_iter().next() } else { None };
+        self.partitions.next_merge = Some(cx.now + MERGE_EVERY.mul_f64(cx.rng.random_range(1.0..2.0)));
+        self.add_addresses(cx, peers, conns, link, std::slice::from_ref(address));
+        let gave_up = if full { self.links_to_release(cx, peers, conns, true).into_iter().next() } else { None };
         if full && gave_up.is_none() {
             return;
         }
-        let name = gave_up.map(|link| self.name_of(link));
+        let name = gave_up.map(|link| conns.links.name_of(link));
         if let Some(link) = gave_up {
-            self.counters.partitions_healed += 1;
-            self.send_on(now, link, None, "this place links another part of the network now");
+            cx.counters.partitions_healed += 1;
+            self.refer(cx, peers, conns, link, None, "this place links another part of the network now");
         }
-        self.notify(Event::HealingPartition { address: address.clone(), gave_up: name });
-        self.overlay.seeking.merge = Some((address.clone(), now + MERGE_WITHIN));
-        self.merge(now);
+        cx.notify(Event::HealingPartition { address: address.clone(), gave_up: name });
+        self.search.healing = Some((address.clone(), cx.now + MERGE_WITHIN));
+        self.heal_partition(cx, peers, conns);
     }
 
     /// Dials the node that leads to another part, once the link over which we heard of it is gone.
-    pub(crate) fn merge(&mut self, now: Instant) {
-        if let Some((address, until)) = self.overlay.seeking.merge.clone()
-            && now < until
-            && self.dial_for(now, &address, Purpose::Place { insist: true, moved_by: None })
+    pub(crate) fn heal_partition(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) {
+        if let Some((address, until)) = self.search.healing.clone()
+            && cx.now < until
+            && dial_for(cx, peers, conns, &address, DialReason::Slot { high_priority: true, referred_by: None })
         {
-            self.overlay.seeking.merge = None;
+            self.search.healing = None;
         }
     }
 }
@@ -192,26 +204,26 @@ mod tests {
     fn the_least_root_is_taken_and_its_later_beacons_are_passed_on() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut island = Partitions::new(root(5), start);
-        assert!(!island.take(at(1), Beacon { root: root(7), seq: 1 }), "a greater one");
-        assert!(island.take(at(1), Beacon { root: root(3), seq: 4 }));
-        assert!(!island.take(at(2), Beacon { root: root(3), seq: 4 }), "heard already");
-        assert!(!island.take(at(2), Beacon { root: root(3), seq: 5 }), "too soon");
-        assert!(island.take(at(11), Beacon { root: root(3), seq: 5 }));
-        assert!(!island.take(at(21), Beacon { root: root(3), seq: 5 + JUMP + 1 }), "a liar's leap");
-        assert!(island.take(at(21), Beacon { root: root(2), seq: 1 }));
-        assert!(!island.take(at(21), Beacon { root: root(1), seq: 1 }), "another at once");
+        let mut partition = Partitions::new(root(5), start);
+        assert!(!partition.take(at(1), Beacon { root: root(7), seq: 1 }), "a greater one");
+        assert!(partition.take(at(1), Beacon { root: root(3), seq: 4 }));
+        assert!(!partition.take(at(2), Beacon { root: root(3), seq: 4 }), "heard already");
+        assert!(!partition.take(at(2), Beacon { root: root(3), seq: 5 }), "too soon");
+        assert!(partition.take(at(11), Beacon { root: root(3), seq: 5 }));
+        assert!(!partition.take(at(21), Beacon { root: root(3), seq: 5 + JUMP + 1 }), "a liar's leap");
+        assert!(partition.take(at(21), Beacon { root: root(2), seq: 1 }));
+        assert!(!partition.take(at(21), Beacon { root: root(1), seq: 1 }), "another at once");
     }
 
     #[test]
     fn a_silent_root_is_given_up_and_its_old_beacons_bring_it_not_back() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut island = Partitions::new(root(5), start);
-        assert!(island.take(at(0), Beacon { root: root(3), seq: 4 }));
-        assert!(!island.beat(at(30)));
-        assert!(island.beat(at(40)) && island.root() == root(5));
-        assert!(!island.take(at(41), Beacon { root: root(3), seq: 4 }), "an echo");
-        assert!(island.take(at(42), Beacon { root: root(3), seq: 5 }), "it lives after all");
+        let mut partition = Partitions::new(root(5), start);
+        assert!(partition.take(at(0), Beacon { root: root(3), seq: 4 }));
+        assert!(!partition.beat(at(30)));
+        assert!(partition.beat(at(40)) && partition.root() == root(5));
+        assert!(!partition.take(at(41), Beacon { root: root(3), seq: 4 }), "an echo");
+        assert!(partition.take(at(42), Beacon { root: root(3), seq: 5 }), "it lives after all");
     }
 }

@@ -15,11 +15,14 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-use crate::Node;
 use crate::address::PeerAddress;
+use crate::connections::Connections;
+use crate::context::Context;
 use crate::event::Event;
-use crate::membership::slot_search::Purpose;
+use crate::membership::{Membership, dial_for};
+use crate::peers::Peers;
 use crate::peers::address_book::AddressState;
+use crate::peers::dial_reason::DialReason;
 use crate::timers::Timer;
 
 /// How long after its start a node moves its first link, at least; the wait is drawn from one to two and a half of it. By then most who came together have their places.
@@ -56,45 +59,45 @@ pub(crate) struct Rewiring {
     moved: Option<(PeerAddress, PeerAddress, Instant)>,
 }
 
-impl Node {
+impl Membership {
     /// Sets the time of the first move, if there is a cap for which it is of use.
-    pub(crate) fn schedule_mixing(&mut self, now: Instant) {
-        let Some(most) = self.config.max_peers.filter(|most| *most >= LEAST_CAP) else { return };
-        self.overlay.mixing.moves = most.div_ceil(ONE_IN).min(MOVES);
-        self.timers.set(Timer::Mix, now + AFTER.mul_f64(self.rng.random_range(SPREAD)));
+    pub(crate) fn schedule_rewiring(&mut self, cx: &mut Context) {
+        let Some(most) = cx.config.max_peers.filter(|most| *most >= LEAST_CAP) else { return };
+        self.rewiring.moves = most.div_ceil(ONE_IN).min(MOVES);
+        cx.timers.set(Timer::Rewire, cx.now + AFTER.mul_f64(cx.rng.random_range(SPREAD)));
     }
 
     /// A link is to be moved: the walk begins.
-    pub(crate) fn on_mix_due(&mut self, now: Instant) {
-        let mixing = &mut self.overlay.mixing;
-        if self.ending || mixing.moves == 0 {
+    pub(crate) fn on_rewire_due(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) {
+        let mixing = &mut self.rewiring;
+        if cx.shutting_down || mixing.moves == 0 {
             return;
         }
         mixing.moves -= 1;
         (mixing.steps, mixing.dials, mixing.last) = (STEPS, DIALS, None);
         if mixing.moves > 0 {
-            self.timers.set(Timer::Mix, now + AGAIN.mul_f64(self.rng.random_range(1.0..2.0)));
+            cx.timers.set(Timer::Rewire, cx.now + AGAIN.mul_f64(cx.rng.random_range(1.0..2.0)));
         }
-        if self.peers.others() >= FEW {
-            self.walk_from_here(now);
+        if peers.book.others() >= FEW {
+            self.walk_from_here(cx, peers, conns);
         }
     }
 
     /// The walk begins at a random address of our table.
-    fn walk_from_here(&mut self, now: Instant) {
-        let well = self.peers.iter().filter(|(_, peer)| peer.state == AddressState::AckWaiters && peer.failures == 0);
+    fn walk_from_here(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) {
+        let well = peers.book.iter().filter(|(_, peer)| peer.state == AddressState::Waiting && peer.failures == 0);
         let choice = well.map(|(address, _)| address.clone()).collect();
-        self.step(now, choice);
+        self.step(cx, peers, conns, choice);
     }
 
     /// The walk goes to one of these.
-    fn step(&mut self, now: Instant, mut choice: Vec<PeerAddress>) {
-        while self.overlay.mixing.dials > 0
-            && let Some(next) = self.pick(&choice)
+    fn step(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, mut choice: Vec<PeerAddress>) {
+        while self.rewiring.dials > 0
+            && let Some(next) = cx.pick(&choice)
         {
-            self.overlay.mixing.dials -= 1;
-            if self.dial_for(now, &next, Purpose::Walk) {
-                self.counters.shuffles += 1;
+            self.rewiring.dials -= 1;
+            if dial_for(cx, peers, conns, &next, DialReason::Walk) {
+                cx.counters.shuffles += 1;
                 return;
             }
             choice.retain(|address| *address != next);
@@ -102,51 +105,59 @@ impl Node {
     }
 
     /// Nobody of ours answered where the walk went: it begins anew, within its dials.
-    pub(crate) fn on_walk_missed(&mut self, now: Instant) {
-        if !self.ending && self.overlay.mixing.steps > 0 {
-            self.walk_from_here(now);
+    pub(crate) fn on_walk_missed(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) {
+        if !cx.shutting_down && self.rewiring.steps > 0 {
+            self.walk_from_here(cx, peers, conns);
         }
     }
 
     /// The walk is at `address`, where these were told; `free` as in PEERS.
-    pub(crate) fn on_walked(&mut self, now: Instant, address: PeerAddress, told: &[PeerAddress], free: Option<u32>) {
-        let mixing = &mut self.overlay.mixing;
+    pub(crate) fn on_walked(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        address: PeerAddress,
+        told: &[PeerAddress],
+        free: Option<u32>,
+    ) {
+        let mixing = &mut self.rewiring;
         // It does not end at a node without a cap: all links would lead there.
         mixing.steps = mixing.steps.saturating_sub(1).max(u32::from(free.is_none()));
         if mixing.steps == 0 {
-            return self.move_link(now, address);
+            return self.rewire(cx, peers, conns, address);
         }
         let last = mixing.last.replace(address);
-        let idle = |at: &PeerAddress| self.peers.get(at).is_some_and(|peer| peer.state == AddressState::AckWaiters);
+        let idle = |at: &PeerAddress| peers.book.get(at).is_some_and(|peer| peer.state == AddressState::Waiting);
         let choice: Vec<PeerAddress> =
             told.iter().filter(|at| Some(*at) != last.as_ref() && idle(at)).cloned().collect();
-        if choice.is_empty() { self.walk_from_here(now) } else { self.step(now, choice) }
+        if choice.is_empty() { self.walk_from_here(cx, peers, conns) } else { self.step(cx, peers, conns, choice) }
     }
 
     /// Moves a link to the node at `to`.
-    fn move_link(&mut self, now: Instant, to: PeerAddress) {
-        if self.overlay.seeking.merges(now) || self.places_taken(now, None) < crate::membership::slot_search::LEAST {
+    fn rewire(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, to: PeerAddress) {
+        if self.search.is_healing(cx.now) || self.slots_taken(cx, conns, None) < crate::membership::slot_search::LEAST {
             return;
         }
-        let choice = self.links_to_give_up(now, true).into_iter();
-        let dialled = |link| Some((link, self.links.get(link)?.dialled.clone()?));
+        let choice = self.links_to_release(cx, peers, conns, true).into_iter();
+        let dialled = |link| Some((link, conns.links.get(link)?.dialled.clone()?));
         let Some((left, address)) = choice.filter_map(dialled).next() else { return };
-        let from = self.name_of(left);
-        self.counters.links_rewired += 1;
-        self.send_on(now, left, None, "this link goes to a random node now");
-        self.overlay.mixing.moved = Some((to.clone(), address, now + MOVE_WITHIN * 2));
-        self.notify(Event::Rewiring { from, to: to.clone() });
-        self.overlay.seeking.merge = Some((to, now + MOVE_WITHIN));
-        self.merge(now);
+        let from = conns.links.name_of(left);
+        cx.counters.links_rewired += 1;
+        self.refer(cx, peers, conns, left, None, "this link goes to a random node now");
+        self.rewiring.moved = Some((to.clone(), address, cx.now + MOVE_WITHIN * 2));
+        cx.notify(Event::Rewiring { from, to: to.clone() });
+        self.search.healing = Some((to, cx.now + MOVE_WITHIN));
+        self.heal_partition(cx, peers, conns);
     }
 
     /// There is no place at `address`. If a link was to go there it goes back, where a place was left a moment ago.
-    pub(crate) fn on_move_missed(&mut self, now: Instant, address: &PeerAddress) {
-        if let Some((_, left, until)) = self.overlay.mixing.moved.take_if(|(to, ..)| to == address)
-            && now < until
+    pub(crate) fn on_rewire_missed(&mut self, cx: &mut Context, address: &PeerAddress) {
+        if let Some((_, left, until)) = self.rewiring.moved.take_if(|(to, ..)| to == address)
+            && cx.now < until
         {
-            self.timers.cancel(&Timer::Dial(left.clone()));
-            self.overlay.seeking.hint_free(left);
+            cx.timers.cancel(&Timer::Dial(left.clone()));
+            self.search.hint_free_slot(left);
         }
     }
 }

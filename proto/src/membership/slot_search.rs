@@ -4,21 +4,26 @@
 //! at those first that were just named to us. With fewer than two places the search is urgent; else it is gentle, only for places of our own choice (at
 //! most half of all, rounded up), and slower with each refusal, so that a full network comes to rest.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
 use crate::Lane;
-use crate::Node;
 use crate::address::PeerAddress;
-use crate::connections::lifecycle::close;
-use crate::connections::table::{Link, PendingPeer, Role};
+use crate::connections::Connections;
+use crate::connections::table::{Link, LinkState, PendingPeer};
+use crate::context::Context;
 use crate::event::Event;
-use crate::id::{LinkId, NodeId};
-use crate::membership::slots::Group;
+use crate::frame::Frame;
+use crate::id::LinkId;
+use crate::ip_prefix::AddressGroup;
+use crate::membership::{Membership, dial_for};
+use crate::peers::Peers;
 use crate::peers::address_book::{AddressSource, AddressState};
+use crate::peers::dial_reason::DialReason;
 use crate::timers::Timer;
+use crate::wire::close;
 use crate::wire::{Handshake, Join, Want};
 
 /// How many places a node wants at once, if there are as many others.
@@ -44,37 +49,13 @@ const HINTS: usize = 32;
 /// How long an address rests whose link we gave up.
 const REST: Duration = Duration::from_secs(60);
 
-/// What a dial is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// A place.
-    Place {
-        /// Whether the other is to split a link for us.
-        insist: bool,
-        /// Who sent us there.
-        moved_by: Option<NodeId>,
-    },
-    /// Some addresses, from a random node.
-    Visit,
-    /// The same, as a step of a random walk: the next one leads on from there.
-    Walk,
-    /// The address of a node to begin with, from the genesis node.
-    Bootstrap,
-    /// To tell a plain peer of others: we have no place for it.
-    Redirect,
-}
-
 /// The search.
 #[derive(Debug)]
 pub(crate) struct SlotSearch {
-    /// What the dials under way are for; the others are for a place.
-    pub(crate) flying: BTreeMap<PeerAddress, Purpose>,
-    /// What open links were dialled for.
-    pub(crate) open: BTreeMap<LinkId, Purpose>,
     hints: VecDeque<PeerAddress>,
     refusals: u32,
     pace: Duration,
-    gentle_at: Option<Instant>,
+    background_at: Option<Instant>,
     /// The second in which urgent dials are counted, and how many it had.
     urgent: Option<(Instant, u32)>,
     /// When somebody may be asked for a place once more, before its time.
@@ -84,23 +65,21 @@ pub(crate) struct SlotSearch {
     /// Whom the next visit goes to, if it can be dialled then.
     pub(crate) visit_next: Option<PeerAddress>,
     /// The node that leads to another part of the network, to be dialled as soon as it is idle, and until when.
-    pub(crate) merge: Option<(PeerAddress, Instant)>,
+    pub(crate) healing: Option<(PeerAddress, Instant)>,
 }
 
 impl Default for SlotSearch {
     fn default() -> Self {
         Self {
-            flying: BTreeMap::new(),
-            open: BTreeMap::new(),
             hints: VecDeque::new(),
             refusals: 0,
             pace: PACE_MIN,
-            gentle_at: None,
+            background_at: None,
             urgent: None,
             again_at: None,
             next_ask: None,
             visit_next: None,
-            merge: None,
+            healing: None,
         }
     }
 }
@@ -116,9 +95,9 @@ impl SlotSearch {
     }
 
     /// Somebody has a free place: it is asked before all others, and without waiting.
-    pub(crate) fn hint_free(&mut self, address: PeerAddress) {
+    pub(crate) fn hint_free_slot(&mut self, address: PeerAddress) {
         self.hint(&[address]);
-        (self.pace, self.gentle_at) = (PACE_MIN, None);
+        (self.pace, self.background_at) = (PACE_MIN, None);
     }
 
     /// Somebody had no place for us.
@@ -128,8 +107,8 @@ impl SlotSearch {
     }
 
     /// Whether a place is kept for a link to another part of the network.
-    pub(crate) fn merges(&self, now: Instant) -> bool {
-        self.merge.as_ref().is_some_and(|(_, until)| now < *until)
+    pub(crate) fn is_healing(&self, now: Instant) -> bool {
+        self.healing.as_ref().is_some_and(|(_, until)| now < *until)
     }
 
     /// A place was won.
@@ -141,341 +120,360 @@ impl SlotSearch {
 
 /// How much a place is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Need {
-    Nothing,
-    Gentle,
+enum Demand {
+    None,
+    Background,
     Urgent,
 }
 
-impl Node {
-    fn flying_places(&self) -> usize {
-        self.overlay.seeking.flying.values().filter(|purpose| matches!(purpose, Purpose::Place { .. })).count()
+impl Membership {
+    fn pending_slots(&self, peers: &Peers) -> usize {
+        peers.dialer.reasons().filter(|reason| reason.is_slot()).count()
     }
 
     /// How many requests for somebody else's place are under way. Each brings two: that one, and whoever had it comes here.
-    fn insisting(&self) -> usize {
-        let SlotSearch { flying, open, .. } = &self.overlay.seeking;
-        let insists = |purpose: &Purpose| matches!(purpose, Purpose::Place { insist: true, .. });
-        let waits = |link: LinkId| self.links.get(link).and_then(Link::full).is_some_and(|peer| !peer.hello_received);
-        let open = open.iter().filter(|(link, purpose)| insists(purpose) && waits(**link));
-        flying.values().filter(|purpose| insists(purpose)).count() + open.count()
+    fn pending_priority(&self, peers: &Peers, conns: &Connections) -> usize {
+        let waits =
+            |link: LinkId| conns.links.get(link).is_some_and(|open| matches!(open.state, LinkState::HelloSent(_)));
+        let open = conns.reasons().filter(|(link, reason)| reason.is_high_priority() && waits(*link));
+        peers.dialer.reasons().filter(|reason| reason.is_high_priority()).count() + open.count()
     }
 
-    fn need(&self, now: Instant) -> Need {
-        let Some(most) = self.config.max_peers.map(|most| most as usize) else { return Need::Nothing };
-        let (taken, flying) = (self.places_taken(now, None), self.flying_places() + self.insisting());
+    fn demand(&self, cx: &Context, peers: &Peers, conns: &Connections) -> Demand {
+        let Some(most) = cx.config.max_peers.map(|most| most as usize) else { return Demand::None };
+        let (taken, flying) =
+            (self.slots_taken(cx, conns, None), self.pending_slots(peers) + self.pending_priority(peers, conns));
         if taken + flying >= most {
-            Need::Nothing
-        } else if taken + flying < LEAST + self.plain_places() {
-            Need::Urgent
-        } else if self.places_dialled() + flying < most.div_ceil(2) {
-            Need::Gentle
+            Demand::None
+        } else if taken + flying < LEAST + self.exercise_slots(conns) {
+            Demand::Urgent
+        } else if self.slots_dialled(conns) + flying < most.div_ceil(2) {
+            Demand::Background
         } else {
-            Need::Nothing
+            Demand::None
         }
     }
 
     /// Dials for the places that are wanted. Returns the first address that was dialled.
-    pub(crate) fn seek(&mut self, now: Instant) -> Option<PeerAddress> {
-        if self.config.max_peers.is_none() || self.ending || self.overlay.genesis.is_joining() {
+    pub(crate) fn fill_slots(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+    ) -> Option<PeerAddress> {
+        if cx.config.max_peers.is_none() || cx.shutting_down || self.bootstrap.is_joining() {
             return None;
         }
         let mut first = None;
         for _ in 0..8 {
-            let dialled = match self.need(now) {
-                Need::Nothing => break,
-                Need::Gentle => self.seek_gently(now),
-                Need::Urgent => self.seek_urgently(now),
+            let dialled = match self.demand(cx, peers, conns) {
+                Demand::None => break,
+                Demand::Background => self.search_in_background(cx, peers, conns),
+                Demand::Urgent => self.search_urgently(cx, peers, conns),
             };
             if dialled.is_none() {
                 break;
             }
             first = first.or(dialled);
         }
-        let again = match self.need(now) {
-            Need::Nothing => None,
-            Need::Gentle => Some(self.overlay.seeking.gentle_at.unwrap_or(now).max(now + PACE_MIN)),
-            Need::Urgent => Some(now + URGENT),
+        let again = match self.demand(cx, peers, conns) {
+            Demand::None => None,
+            Demand::Background => Some(self.search.background_at.unwrap_or(cx.now).max(cx.now + PACE_MIN)),
+            Demand::Urgent => Some(cx.now + URGENT),
         };
         // Whoever a place is held for may never come.
-        let Some(again) = again.into_iter().chain(self.held_until(now)).min() else { return first };
-        if self.timers.due(&Timer::Seek).is_none_or(|due| again < due) {
-            self.timers.set(Timer::Seek, again);
+        let Some(again) = again.into_iter().chain(self.reserved_until(cx)).min() else { return first };
+        if cx.timers.due(&Timer::SlotSearch).is_none_or(|due| again < due) {
+            cx.timers.set(Timer::SlotSearch, again);
         }
         first
     }
 
-    fn seek_gently(&mut self, now: Instant) -> Option<PeerAddress> {
-        let seeking = &self.overlay.seeking;
-        if self.flying_places() > 0 || seeking.gentle_at.is_some_and(|at| now < at) {
+    fn search_in_background(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+    ) -> Option<PeerAddress> {
+        let search = &self.search;
+        if self.pending_slots(peers) > 0 || search.background_at.is_some_and(|at| cx.now < at) {
             return None;
         }
-        let pace = seeking.pace;
-        self.overlay.seeking.gentle_at = Some(now + pace.mul_f64(self.rng.random_range(0.7..1.3)));
-        let address = self.ready_address(now)?;
-        self.dial_for(now, &address, Purpose::Place { insist: false, moved_by: None }).then_some(address)
+        let pace = search.pace;
+        self.search.background_at = Some(cx.now + pace.mul_f64(cx.rng.random_range(0.7..1.3)));
+        let address = self.idle_address(cx, peers, conns)?;
+        dial_for(cx, peers, conns, &address, DialReason::slot()).then_some(address)
     }
 
     /// Counts an urgent dial; `false`: there were enough in this second, whoever named the addresses.
-    fn spend_urgent(&mut self, now: Instant) -> bool {
-        let (since, count) = self.overlay.seeking.urgent.unwrap_or((now, 0));
-        let over = now.saturating_duration_since(since) >= URGENT;
-        self.overlay.seeking.urgent = Some(if over { (now, 1) } else { (since, count.saturating_add(1)) });
+    fn spend_urgent(&mut self, cx: &mut Context) -> bool {
+        let (since, count) = self.search.urgent.unwrap_or((cx.now, 0));
+        let over = cx.now.saturating_duration_since(since) >= URGENT;
+        self.search.urgent = Some(if over { (cx.now, 1) } else { (since, count.saturating_add(1)) });
         over || count < URGENT_DIALS
     }
 
-    fn seek_urgently(&mut self, now: Instant) -> Option<PeerAddress> {
-        let most = self.config.max_peers.unwrap_or(u32::MAX);
-        let taken = self.places_taken(now, None).saturating_sub(self.plain_places());
+    fn search_urgently(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) -> Option<PeerAddress> {
+        let most = cx.config.max_peers.unwrap_or(u32::MAX);
+        let taken = self.slots_taken(cx, conns, None).saturating_sub(self.exercise_slots(conns));
         // With one link of two places a free one is left somewhere: all degrees together are even.
         let alone = taken == 0 || (taken == 1 && most > 2);
-        if !self.spend_urgent(now) {
+        if !self.spend_urgent(cx) {
             return None;
         }
-        let ready = self.ready_address(now);
-        let refused = self.overlay.seeking.refusals >= REFUSALS;
+        let ready = self.idle_address(cx, peers, conns);
+        let refused = self.search.refusals >= REFUSALS;
         if let Some(address) = ready {
-            let insist = alone && refused && self.press(now, &address);
-            return self.dial_for(now, &address, Purpose::Place { insist, moved_by: None }).then_some(address);
+            let high_priority = alone && refused && self.press(cx, peers, &address);
+            return dial_for(cx, peers, conns, &address, DialReason::Slot { high_priority, referred_by: None })
+                .then_some(address);
         }
-        let dialled = self.ask_again(now, taken, alone);
+        let dialled = self.ask_again(cx, peers, conns, taken, alone);
         if dialled.is_none() {
-            self.ask_somebody(now, Want::Neighbours);
+            self.ask_neighbor(cx, conns, Want::Neighbours);
         }
         dialled
     }
 
     /// Nobody is ready, and one of the first two places is wanted: whoever had none is asked again before its time, one a second at most, for a place that is
     /// left may be there by now; and with no link at all also a known peer that did not answer. Returns who is dialled.
-    fn ask_again(&mut self, now: Instant, taken: usize, insist: bool) -> Option<PeerAddress> {
-        if self.flying_places() > 0 || self.overlay.seeking.again_at.is_some_and(|at| now < at) {
+    fn ask_again(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        taken: usize,
+        high_priority: bool,
+    ) -> Option<PeerAddress> {
+        if self.pending_slots(peers) > 0 || self.search.again_at.is_some_and(|at| cx.now < at) {
             return None;
         }
-        let choice: Vec<PeerAddress> = self
-            .peers
+        let choice: Vec<PeerAddress> = peers
+            .book
             .iter()
             .filter(|(_, peer)| {
                 let answers = peer.failures == 0 || (peer.known && taken == 0);
-                let pressed = peer.pressed.is_some_and(|at| now.saturating_duration_since(at) < PRESS_EVERY);
-                peer.state == AddressState::AckWaiters && answers && !pressed
+                let pressed = peer.pressed.is_some_and(|at| cx.now.saturating_duration_since(at) < PRESS_EVERY);
+                peer.state == AddressState::Waiting && answers && !pressed
             })
             .map(|(address, _)| address.clone())
             .collect();
-        let address = self.pick(&choice)?;
-        let seeking = &mut self.overlay.seeking;
-        let slower = URGENT * (1 << (seeking.refusals / REFUSALS_TO_SLOW).min(8));
-        seeking.again_at = Some(now + slower.min(ASK_AGAIN_MAX));
-        self.press(now, &address);
-        if insist {
-            self.notify(Event::RequestingSlot { address: address.clone() });
+        let address = cx.pick(&choice)?;
+        let search = &mut self.search;
+        let slower = URGENT * (1 << (search.refusals / REFUSALS_TO_SLOW).min(8));
+        search.again_at = Some(cx.now + slower.min(ASK_AGAIN_MAX));
+        self.press(cx, peers, &address);
+        if high_priority {
+            cx.notify(Event::RequestingSlot { address: address.clone() });
         }
-        let again = Purpose::Place { insist, moved_by: None };
-        self.dial_for(now, &address, again).then_some(address)
+        let again = DialReason::Slot { high_priority, referred_by: None };
+        dial_for(cx, peers, conns, &address, again).then_some(address)
     }
 
     /// Notes that we insist at an address, or send a plain peer on; `false` if that was done a moment ago.
-    fn press(&mut self, now: Instant, address: &PeerAddress) -> bool {
-        let Some(peer) = self.peers.get_mut(address) else { return false };
-        let free = peer.pressed.is_none_or(|at| now.saturating_duration_since(at) >= PRESS_EVERY);
+    fn press(&mut self, cx: &mut Context, peers: &mut Peers, address: &PeerAddress) -> bool {
+        let Some(peer) = peers.book.get_mut(address) else { return false };
+        let free = peer.pressed.is_none_or(|at| cx.now.saturating_duration_since(at) >= PRESS_EVERY);
         if free {
-            peer.pressed = Some(now);
+            peer.pressed = Some(cx.now);
         }
         free
     }
 
-    pub(crate) fn pick(&mut self, choice: &[PeerAddress]) -> Option<PeerAddress> {
-        (!choice.is_empty()).then(|| choice[self.rng.random_range(0..choice.len())].clone())
-    }
-
-    pub(crate) fn is_ready(&self, address: &PeerAddress) -> bool {
-        self.peers.get(address).is_some_and(|peer| peer.state == AddressState::AckWaiters)
-            && self.timers.due(&Timer::Dial(address.clone())).is_none()
-    }
-
     /// Whether there is anybody whom we could ask for a place, or are asking.
-    pub(crate) fn has_somebody_to_dial(&self) -> bool {
-        self.flying_places() > 0 || self.peers.iter().any(|(address, _)| self.is_ready(address))
+    pub(crate) fn can_search(&self, cx: &Context, peers: &Peers) -> bool {
+        self.pending_slots(peers) > 0 || peers.book.iter().any(|(address, _)| peers.book.is_idle(cx, address))
     }
 
     /// An address to ask for a place: one just named, else one near by that says it has room, else any; of any, rather one of a group to which no link leads, lest somebody with many addresses
     /// in one place is all that we see.
-    fn ready_address(&mut self, now: Instant) -> Option<PeerAddress> {
-        while let Some(hint) = self.overlay.seeking.hints.pop_front() {
-            if self.is_ready(&hint) {
+    fn idle_address(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) -> Option<PeerAddress> {
+        while let Some(hint) = self.search.hints.pop_front() {
+            if peers.book.is_idle(cx, &hint) {
                 return Some(hint);
             }
         }
-        if let Some(address) = self.freest_discovered(now) {
+        let lacking = self.slots_taken(cx, conns, None) < LEAST;
+        if let Some(address) = peers.lan.freest(cx, &peers.book, &conns.links.native_ids(), lacking) {
             return Some(address);
         }
-        let ready: Vec<PeerAddress> =
-            self.peers.iter().map(|(address, _)| address).filter(|address| self.is_ready(address)).cloned().collect();
-        let linked: BTreeSet<Group> = self.peers.connected().filter_map(|(address, _)| Group::of(address)).collect();
+        let ready: Vec<PeerAddress> = peers
+            .book
+            .iter()
+            .map(|(address, _)| address)
+            .filter(|address| peers.book.is_idle(cx, address))
+            .cloned()
+            .collect();
+        let linked: BTreeSet<AddressGroup> =
+            peers.book.connected().filter_map(|(address, _)| AddressGroup::of(address)).collect();
         if linked.is_empty() {
-            return self.pick(&ready);
+            return cx.pick(&ready);
         }
-        let other = |address: &&PeerAddress| Group::of(address).is_none_or(|group| !linked.contains(&group));
+        let other = |address: &&PeerAddress| AddressGroup::of(address).is_none_or(|group| !linked.contains(&group));
         let others: Vec<PeerAddress> = ready.iter().filter(other).cloned().collect();
-        self.pick(if others.is_empty() { &ready } else { &others })
-    }
-
-    /// Dials an address for a purpose; `false` if it is in use, or may not be dialled now.
-    pub(crate) fn dial_for(&mut self, now: Instant, address: &PeerAddress, purpose: Purpose) -> bool {
-        if self.ending || self.peers.get(address).is_none_or(|peer| peer.state != AddressState::AckWaiters) {
-            return false;
-        }
-        self.timers.cancel(&Timer::Dial(address.clone()));
-        self.overlay.seeking.flying.insert(address.clone(), purpose);
-        self.on_dial_due(now, address.clone());
-        let under_way = self
-            .peers
-            .get(address)
-            .is_some_and(|peer| matches!(peer.state, AddressState::Attempting | AddressState::Queued));
-        if !under_way {
-            self.overlay.seeking.flying.remove(address);
-        }
-        under_way
+        cx.pick(if others.is_empty() { &ready } else { &others })
     }
 
     /// The timer of an address ended. With a cap it is not dialled for that: it is ready if a place is wanted.
-    pub(crate) fn on_ready(&mut self, now: Instant, address: &PeerAddress) {
-        if let Some(peer) = self.peers.get_mut(address) {
+    pub(crate) fn on_address_idle(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        address: &PeerAddress,
+    ) {
+        if let Some(peer) = peers.book.get_mut(address) {
             peer.declined_until = None;
         }
-        self.seek(now);
+        self.fill_slots(cx, peers, conns);
     }
 
-    /// A dial came to nothing.
-    pub(crate) fn on_flight_failed(&mut self, now: Instant, address: &PeerAddress, error: &str) {
-        match self.overlay.seeking.flying.remove(address) {
-            Some(Purpose::Bootstrap) => self.on_genesis_failed(now, error),
-            Some(Purpose::Walk) => self.on_walk_missed(now),
-            Some(Purpose::Place { .. }) => self.on_move_missed(now, address),
-            _ => {}
-        }
-        self.on_genesis_miss(now, address);
-        self.seek(now);
-    }
-
-    /// After our HANDSHAKE: what we want.
-    pub(crate) fn send_join(&mut self, link: LinkId) {
-        let (insist, want, moved_by) = match self.overlay.seeking.open.get(&link) {
-            Some(Purpose::Place { insist, moved_by }) => (*insist, None, *moved_by),
-            Some(Purpose::Visit | Purpose::Walk | Purpose::Bootstrap) => (false, Some(Want::Random), None),
-            Some(Purpose::Redirect) | None => (self.insists_without_cap(link), None, None),
+    /// Returns the JOIN that follows our HANDSHAKE on a link that we dialled, if one does.
+    pub(crate) fn join_frame(&self, cx: &Context, peers: &Peers, conns: &Connections, link: LinkId) -> Option<Frame> {
+        let (insist, want, moved_by) = match conns.reason(link) {
+            Some(DialReason::Slot { high_priority, referred_by }) => (*high_priority, None, *referred_by),
+            Some(reason) if reason.is_for_addresses() => (false, Some(Want::Random), None),
+            _ => (self.is_declined_and_alone(cx, peers, conns, link), None, None),
         };
-        if self.config.max_peers.is_none() && !insist && want.is_none() {
-            return;
+        if cx.config.max_peers.is_none() && !insist && want.is_none() {
+            return None;
         }
-        let root = self.config.max_peers.map(|_| self.overlay.island.root());
-        self.send(vec![link], Join { insist, want, moved_by, root }.to_frame(), Lane::Control);
+        Some(Join { insist, want, moved_by, root: self.partition(cx) }.to_frame())
     }
 
     /// A node without a cap dials everybody in any case; if it has no link and was declined, it insists.
-    fn insists_without_cap(&self, link: LinkId) -> bool {
-        let dialled = self.links.get(link).and_then(|link| link.dialled.as_ref());
-        let declined = dialled.and_then(|address| self.peers.get(address)).is_some_and(|peer| peer.declines > 0);
-        self.config.max_peers.is_none() && declined && self.links.peers() == 0
+    fn is_declined_and_alone(&self, cx: &Context, peers: &Peers, conns: &Connections, link: LinkId) -> bool {
+        let dialled = conns.links.get(link).and_then(|link| link.dialled.as_ref());
+        let declined = dialled.and_then(|address| peers.book.get(address)).is_some_and(|peer| peer.declines > 0);
+        cx.config.max_peers.is_none() && declined && conns.links.peers() == 0
     }
 
     /// A link that we dialled is open, and it is the only one to its node.
-    pub(crate) fn use_dialled(&mut self, now: Instant, link: LinkId, purpose: Option<Purpose>) {
-        let Some(opened) = self.links.get_mut(link) else { return };
+    pub(crate) fn on_native_dialled(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        link: LinkId,
+        purpose: Option<DialReason>,
+    ) {
+        let Some(opened) = conns.links.get_mut(link) else { return };
         let id = opened.name().node;
         if let Some(address) = &opened.dialled {
-            self.peers.set_state(address, AddressState::Connected(link));
+            peers.book.set_state(address, AddressState::Connected(link));
         }
         match purpose {
-            Some(Purpose::Visit | Purpose::Walk | Purpose::Bootstrap) => {
+            Some(DialReason::Shuffle | DialReason::Walk | DialReason::Bootstrap) => {
                 if let Some(id) = id {
-                    opened.role =
-                        Role::AwaitingAdmission(PendingPeer { id, node: None, addresses: Vec::new(), insists: false });
+                    opened.state = LinkState::AwaitingAdmission(PendingPeer {
+                        id,
+                        node: None,
+                        addresses: Vec::new(),
+                        requests_priority: false,
+                    });
                 }
-                self.overlay.seeking.open.extend(purpose.map(|purpose| (link, purpose)));
-                self.overlay.asked.insert(link);
-                self.timers.set(Timer::Silence(link), now + self.config.limits.dial_timeout);
-                self.send_handshake(link);
-                self.send_join(link);
+                conns.set_reason(link, purpose);
+                self.asked.insert(link);
+                cx.timers.set(Timer::Silence(link), cx.now + cx.config.limits.dial_timeout);
+                conns.send_handshake(cx, link);
+                if let Some(join) = self.join_frame(cx, peers, conns, link) {
+                    cx.send(vec![link], join, Lane::Control);
+                }
             }
-            Some(Purpose::Redirect) => self.close(link, close::NORMAL, "you are a full peer, as we are: dial us"),
-            _ if self.is_full(now, None) => self.close(link, close::NORMAL, "the last place here was taken meanwhile"),
+            Some(DialReason::Redirect) => {
+                conns.links.close(cx, link, close::NORMAL, "you are a full peer, as we are: dial us")
+            }
+            _ if self.is_full(cx, conns, None) => {
+                conns.links.close(cx, link, close::NORMAL, "the last place here was taken meanwhile")
+            }
             _ => {
-                self.overlay.seeking.open.extend(purpose.map(|purpose| (link, purpose)));
-                self.promote(now, link);
+                conns.set_reason(link, purpose);
+                self.admit_standby(cx, peers, conns, link);
             }
         }
     }
 
     /// A dial led to nobody new.
-    pub(crate) fn on_missed(&mut self, now: Instant, address: &PeerAddress, purpose: Option<&Purpose>, why: &str) {
-        if purpose == Some(&Purpose::Bootstrap) {
-            self.on_genesis_failed(now, why);
+    pub(crate) fn on_dial_missed(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        address: &PeerAddress,
+        purpose: Option<&DialReason>,
+        why: &str,
+    ) {
+        if purpose == Some(&DialReason::Bootstrap) {
+            self.on_bootstrap_failed(cx, peers, conns, why);
         }
         match purpose {
-            Some(Purpose::Walk) => self.on_walk_missed(now),
-            Some(Purpose::Place { .. }) => self.on_move_missed(now, address),
+            Some(DialReason::Walk) => self.on_walk_missed(cx, peers, conns),
+            Some(DialReason::Slot { .. }) => self.on_rewire_missed(cx, address),
             _ => {}
         }
-        self.on_genesis_miss(now, address);
-        self.seek(now);
+        self.on_bootstrap_missed(cx, peers, conns, address);
+        self.fill_slots(cx, peers, conns);
     }
 
     /// A link is gone, and the tables know it: what follows for the search.
-    pub(crate) fn after_link(
+    pub(crate) fn on_link_closed(
         &mut self,
-        now: Instant,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
         closed: &Link,
-        purpose: Option<&Purpose>,
+        purpose: Option<&DialReason>,
         answered: bool,
         cause: &str,
     ) {
-        if self.ending {
+        if cx.shutting_down {
             return;
         }
-        if purpose == Some(&Purpose::Bootstrap) && !answered {
-            self.on_genesis_failed(now, cause);
+        if purpose == Some(&DialReason::Bootstrap) && !answered {
+            self.on_bootstrap_failed(cx, peers, conns, cause);
         }
-        if purpose == Some(&Purpose::Walk) && !answered {
-            self.on_walk_missed(now);
+        if purpose == Some(&DialReason::Walk) && !answered {
+            self.on_walk_missed(cx, peers, conns);
         }
         match &closed.dialled {
-            Some(address) => self.on_genesis_miss(now, address),
-            None => self.next_genesis(now),
+            Some(address) => self.on_bootstrap_missed(cx, peers, conns, address),
+            None => self.try_next_named(cx, peers, conns),
         }
         if closed.takes_transactions() || closed.closing {
-            self.note_change(now);
+            self.save_peer_cache_later(cx);
         }
-        self.merge(now);
-        self.seek(now);
+        self.heal_partition(cx, peers, conns);
+        self.fill_slots(cx, peers, conns);
     }
 
     /// A link is gone: where does what led there stand now? `false`: as everywhere, it failed and waits.
-    pub(crate) fn settle_place(
+    pub(crate) fn settle_address(
         &mut self,
-        now: Instant,
+        cx: &mut Context,
+        peers: &mut Peers,
         address: &PeerAddress,
         closed: &Link,
-        purpose: Option<&Purpose>,
+        purpose: Option<&DialReason>,
         answered: bool,
     ) -> bool {
-        if self.ending {
+        if cx.shutting_down {
             return false;
         }
-        let declined = self.peers.get(address).and_then(|peer| peer.declined_until).filter(|until| now < *until);
+        let declined = peers.book.get(address).and_then(|peer| peer.declined_until).filter(|until| cx.now < *until);
         let until = match (declined, purpose) {
             (Some(until), _) => Some(until),
-            (None, Some(Purpose::Visit | Purpose::Walk | Purpose::Bootstrap)) if answered => None,
-            (None, _) if closed.closing && self.config.max_peers.is_some() => Some(now + REST),
+            (None, Some(DialReason::Shuffle | DialReason::Walk | DialReason::Bootstrap)) if answered => None,
+            (None, _) if closed.closing && cx.config.max_peers.is_some() => Some(cx.now + REST),
             _ => return false,
         };
-        self.peers.set_state(address, AddressState::AckWaiters);
-        if let Some(peer) = self.peers.get_mut(address) {
+        peers.book.set_state(address, AddressState::Waiting);
+        if let Some(peer) = peers.book.get_mut(address) {
             peer.failures = 0;
-            peer.last_up = Some(now);
+            peer.last_up = Some(cx.now);
         }
         match until {
-            Some(until) => self.timers.set(Timer::Dial(address.clone()), until),
-            None if self.config.max_peers.is_none() => self.timers.set(Timer::Dial(address.clone()), now),
+            Some(until) => cx.timers.set(Timer::Dial(address.clone()), until),
+            None if cx.config.max_peers.is_none() => cx.timers.set(Timer::Dial(address.clone()), cx.now),
             None => {}
         }
         true
@@ -483,44 +481,58 @@ impl Node {
 
     /// A node of the exercise introduced itself to a node with a cap: it is dialled back if there is a place for it, else dialled once and sent on. Says
     /// whether anything was done.
-    pub(crate) fn place_plain(&mut self, now: Instant, link: LinkId, addresses: &[PeerAddress]) -> bool {
-        if self.config.max_peers.is_none() {
+    pub(crate) fn admit_exercise(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        link: LinkId,
+        addresses: &[PeerAddress],
+    ) -> bool {
+        if cx.config.max_peers.is_none() {
             return false;
         }
-        let Some(Role::Exercise { address: Some(address) }) = self.links.get(link).map(|link| &link.role) else {
+        let Some(address) = conns.links.get(link).and_then(Link::exercise_address) else {
             return true;
         };
         let address = address.clone();
-        if !self.may_learn(link, &address) {
+        if !conns.may_learn(cx, &mut peers.book, link, &address) {
             return true;
         }
-        self.peers.add(&address, AddressSource::Hello(self.scope_of(link)), now, &self.config.limits);
-        let idle = self.peers.get(&address).is_some_and(|peer| peer.state == AddressState::AckWaiters);
-        if idle && self.takes_plain(now) {
-            if let Some(peer) = self.peers.get_mut(&address) {
+        peers.book.add(&address, AddressSource::Hello(conns.links.scope_of(link)), cx.now, &cx.config.limits);
+        let idle = peers.book.get(&address).is_some_and(|peer| peer.state == AddressState::Waiting);
+        if idle && self.admits_exercise(cx, conns) {
+            if let Some(peer) = peers.book.get_mut(&address) {
                 peer.failures = 0;
             }
-            self.dial_for(now, &address, Purpose::Place { insist: false, moved_by: None });
+            dial_for(cx, peers, conns, &address, DialReason::slot());
         } else if idle {
-            if self.press(now, &address) {
-                self.dial_for(now, &address, Purpose::Redirect);
+            if self.press(cx, peers, &address) {
+                dial_for(cx, peers, conns, &address, DialReason::Redirect);
             }
-            self.close(link, close::TRY_AGAIN_LATER, "this node has no free place");
+            conns.links.close(cx, link, close::TRY_AGAIN_LATER, "this node has no free place");
         }
-        let told: Vec<PeerAddress> = addresses.iter().filter(|told| self.may_learn(link, told)).cloned().collect();
-        self.hear_of(now, link, &told);
+        let told: Vec<PeerAddress> =
+            addresses.iter().filter(|told| conns.may_learn(cx, &mut peers.book, link, told)).cloned().collect();
+        self.add_addresses(cx, peers, conns, link, &told);
         true
     }
 
     /// We dialled a node of the exercise and have no place for it: it is told of others, on the only link on which it listens, and sent there.
-    pub(crate) fn redirect_plain(&mut self, now: Instant, link: LinkId) {
-        let addresses = self.sample_for(now, link);
+    pub(crate) fn redirect_exercise(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        link: LinkId,
+    ) {
+        let addresses = self.sample_for(cx, peers, conns, link);
         let others = addresses.len();
         // Without what we say of ourselves: else it, or a reader of its list, might come back.
         let frame = Handshake { addresses, dropped: 0, node: None }.to_frame();
-        self.send(vec![link], frame, Lane::Control);
-        self.close(link, close::TRY_AGAIN_LATER, "this node has no free place");
-        self.counters.exercise_redirected += 1;
-        self.notify(Event::Declined { peer: self.name_of(link), others });
+        cx.send(vec![link], frame, Lane::Control);
+        conns.links.close(cx, link, close::TRY_AGAIN_LATER, "this node has no free place");
+        cx.counters.exercise_redirected += 1;
+        cx.notify(Event::Declined { peer: conns.links.name_of(link), others });
     }
 }

@@ -3,21 +3,27 @@
 //! An address is *attempting* while a dial to it is under way, and *connected* while a link to the node behind it is open. The two never overlap, and
 //! an address of our own is in neither: that follows from one state per record. The table decides nothing by itself; `dialling.rs` moves its states.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
 use crate::address::{PeerAddress, Scope};
+use crate::context::Context;
+use crate::event::Event;
 use crate::id::LinkId;
 use crate::limits::Limits;
+use crate::timers::Timer;
+
+/// How many known peers are dialled at once when the node starts. Who knows more waits longer where nobody answers.
+pub(crate) const FIRST_DIALS: u32 = 8;
 
 /// Where an address stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AddressState {
     /// To be dialled; its timer says when.
-    AckWaiters,
+    Waiting,
     /// Due, but all dial slots are taken.
     Queued,
     /// A dial is under way.
@@ -66,8 +72,8 @@ pub(crate) struct Peer {
     pub(crate) failures: u32,
     /// Until when its node has no place for us, as it said.
     pub(crate) declined_until: Option<Instant>,
-    /// Until when it is not dialled, because who is there broke rules.
-    pub(crate) kept_until: Option<Instant>,
+    /// Until when it is banned, for what the node there did.
+    pub(crate) banned_until: Option<Instant>,
     /// How often in a row it said so.
     pub(crate) declines: u32,
     /// When we last insisted on a place there, or, for a plain peer, sent it to others.
@@ -91,7 +97,7 @@ impl Peer {
             claimed: None,
             failures: 0,
             declined_until: None,
-            kept_until: None,
+            banned_until: None,
             declines: 0,
             pressed: None,
             last_up: None,
@@ -104,7 +110,7 @@ impl Peer {
     /// Whether it is gone for good by the rules of [`Limits`]: learned, not in use, and either never of use or not for a day.
     fn is_forgettable(&self, now: Instant, limits: &Limits) -> bool {
         !self.known
-            && matches!(self.state, AddressState::AckWaiters | AddressState::Queued)
+            && matches!(self.state, AddressState::Waiting | AddressState::Queued)
             && match self.last_up {
                 None => self.failures >= limits.forget_failures,
                 Some(up) => now.saturating_duration_since(up) >= limits.forget_after,
@@ -147,7 +153,7 @@ impl AddressBook {
             return false;
         }
         self.known += usize::from(known);
-        self.peers.insert(address.clone(), Peer::new(known, source.reach(), AddressState::AckWaiters));
+        self.peers.insert(address.clone(), Peer::new(known, source.reach(), AddressState::Waiting));
         true
     }
 
@@ -172,7 +178,7 @@ impl AddressBook {
         let idle = self
             .peers
             .iter()
-            .filter(|(_, peer)| !peer.known && matches!(peer.state, AddressState::AckWaiters | AddressState::Queued));
+            .filter(|(_, peer)| !peer.known && matches!(peer.state, AddressState::Waiting | AddressState::Queued));
         let hearsay = |peer: &Peer| matches!(source, AddressSource::Hello(_)) && peer.last_up.is_none();
         let worst = idle
             .filter(|(_, peer)| peer.failures > 0 || peer.is_forgettable(now, limits) || hearsay(peer))
@@ -183,10 +189,8 @@ impl AddressBook {
 
     /// Moves an address to another state; unknown addresses are added first, outside the bound, because a link to them is open already.
     pub(crate) fn set_state(&mut self, address: &PeerAddress, state: AddressState) {
-        let peer = self
-            .peers
-            .entry(address.clone())
-            .or_insert_with(|| Peer::new(false, Scope::Public, AddressState::AckWaiters));
+        let peer =
+            self.peers.entry(address.clone()).or_insert_with(|| Peer::new(false, Scope::Public, AddressState::Waiting));
         let counts = |state| usize::from(matches!(state, AddressState::Attempting | AddressState::Probing(_)));
         self.attempting = self.attempting + counts(state) - counts(peer.state);
         peer.state = state;
@@ -204,6 +208,60 @@ impl AddressBook {
     /// How many dials and probes are under way.
     pub(crate) fn in_flight(&self) -> usize {
         self.attempting
+    }
+
+    /// Makes an address due at `at`, unless it is in use, or due earlier.
+    pub(crate) fn dial_at(&self, cx: &mut Context, address: &PeerAddress, at: Instant) {
+        let timer = Timer::Dial(address.clone());
+        let waiting = self.get(address).is_some_and(|peer| peer.state == AddressState::Waiting);
+        if waiting && cx.timers.due(&timer).is_none_or(|due| at < due) {
+            cx.timers.set(timer, at);
+        }
+    }
+
+    /// Returns whether an address is neither in use nor waits for a time: it may be dialled when a slot is wanted.
+    pub(crate) fn is_idle(&self, cx: &Context, address: &PeerAddress) -> bool {
+        self.get(address).is_some_and(|peer| peer.state == AddressState::Waiting)
+            && cx.timers.due(&Timer::Dial(address.clone())).is_none()
+    }
+
+    /// Puts an address that failed, or whose link ended, back into the waiting ones, with back-off. Returns how long
+    /// it waits; `None` if it is forgotten.
+    pub(crate) fn back_off(&mut self, cx: &mut Context, address: &PeerAddress) -> Option<Duration> {
+        self.set_state(address, AddressState::Waiting);
+        let peer = self.get_mut(address)?;
+        peer.failures = peer.failures.saturating_add(1);
+        let wait = backoff(peer.failures, &cx.config.limits, &mut cx.rng);
+        // Where nobody was ever seen, a node may be about to start, and will dial us. Many that start together would
+        // otherwise dial each other too early, again and again.
+        let many = cx.config.known_peers.len() > FIRST_DIALS as usize;
+        let wait = if many && peer.last_up.is_none() { wait + cx.config.limits.backoff_min } else { wait };
+        if self.forget(address, cx.now, &cx.config.limits) {
+            return None;
+        }
+        cx.timers.set(Timer::Dial(address.clone()), cx.now + wait);
+        Some(wait)
+    }
+
+    /// As [`Self::back_off`], with the longest wait: dialling soon would lead to the same end.
+    pub(crate) fn back_off_long(&mut self, cx: &mut Context, address: &PeerAddress) {
+        self.set_state(address, AddressState::Waiting);
+        cx.timers.set(Timer::Dial(address.clone()), cx.now + cx.config.limits.backoff_max);
+    }
+
+    /// Notes that an address leads to ourselves.
+    pub(crate) fn found_self(&mut self, cx: &mut Context, address: &PeerAddress) {
+        if self.get(address).is_none_or(|peer| peer.state != AddressState::Myself) {
+            cx.timers.cancel(&Timer::Dial(address.clone()));
+            self.set_state(address, AddressState::Myself);
+            cx.notify(Event::SelfDialled { address: address.clone() });
+        }
+    }
+
+    /// Returns the links that lead to known peers.
+    pub(crate) fn known_links(&self) -> BTreeSet<LinkId> {
+        let known = |address: &PeerAddress| self.get(address).is_some_and(|peer| peer.known);
+        self.connected().filter(|(address, _)| known(address)).map(|(_, link)| link).collect()
     }
 
     /// The addresses being dialled.

@@ -173,7 +173,7 @@ impl Net {
     }
 
     fn identity(&self, node: usize) -> UpgradeIdentity {
-        UpgradeIdentity { node: id(node), session: self.cores[node].config.session }
+        UpgradeIdentity { node: id(node), session: self.cores[node].cx.config.session }
     }
 
     /// Tells one node a fact, and lets all that follows happen.

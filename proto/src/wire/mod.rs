@@ -6,6 +6,7 @@
 
 mod announce;
 mod broadcast;
+pub(crate) mod close;
 mod handshake;
 mod image;
 pub mod mdns_record;

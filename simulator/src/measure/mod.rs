@@ -106,9 +106,9 @@ pub struct Report {
 }
 
 /// A run of an experiment.
-struct Run<'a> {
+pub(crate) struct Run<'a> {
     plan: &'a Experiment,
-    world: World,
+    pub(crate) world: World,
     graph: Option<Graph>,
     rng: Xoshiro256PlusPlus,
     /// Who will turn or fall, as a mark for each node; none of them sends transactions.
@@ -134,7 +134,7 @@ impl Experiment {
 }
 
 impl<'a> Run<'a> {
-    fn new(plan: &'a Experiment) -> Self {
+    pub(crate) fn new(plan: &'a Experiment) -> Self {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(plan.seed);
         let graph = match plan.topology {
             Topology::Mesh => None,
@@ -172,7 +172,7 @@ impl<'a> Run<'a> {
         Self { plan, world, graph, rng, chosen, origins: order, numbers: 0 }
     }
 
-    fn play(&mut self) -> Result<Report, Broken> {
+    pub(crate) fn play(&mut self) -> Result<Report, Broken> {
         let mut report = Report::default();
         self.settle(LINKING, Self::check_links)?;
         report.linked = self.now();

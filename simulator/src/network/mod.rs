@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::ledger::Ledger;
 use crate::texts::Texts;
 use crate::trace::Trace;
+use crate::trace_hash::TraceHash;
 use crate::wire::{ACCEPTOR, DIALLER, Dial, End, Item, Purpose, State, Wire};
 use crate::world::Event;
 
@@ -107,6 +108,8 @@ pub struct Network {
     pub rng: Xoshiro256PlusPlus,
     /// The record of the run.
     pub trace: Trace,
+    /// The hash over all inputs and outputs of the cores; `None`: it is not computed.
+    pub trace_hash: Option<TraceHash>,
     /// One for each actor.
     pub hosts: Vec<Host>,
     /// Every wire there ever was.
@@ -143,6 +146,7 @@ impl Network {
             clock: Clock::new(),
             rng: Xoshiro256PlusPlus::seed_from_u64(seed),
             trace: Trace::new(print),
+            trace_hash: None,
             hosts: Vec::new(),
             wires: Vec::new(),
             weather: Weather { delay: Duration::from_millis(1), jitter: Duration::from_millis(4), refuse: 0.0 },
@@ -156,6 +160,13 @@ impl Network {
             ledger: None,
             held_up: BTreeSet::new(),
             lose_transactions_to: None,
+        }
+    }
+
+    /// Calls `record` with the trace hash and the time, if the hash is computed.
+    pub fn hash(&mut self, record: impl FnOnce(&mut TraceHash, Duration)) {
+        if let Some(hash) = &mut self.trace_hash {
+            record(hash, self.clock.now());
         }
     }
 

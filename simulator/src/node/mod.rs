@@ -12,12 +12,13 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshpool_proto::access::Certified;
 use meshpool_proto::address::PeerAddress;
 use meshpool_proto::frame::Frame;
 use meshpool_proto::id::{LinkId, NodeId, Session, UpgradeIdentity};
 use meshpool_proto::signature::Unsigned;
 use meshpool_proto::transaction::{Transaction, TransactionId};
-use meshpool_proto::wire::Message;
+use meshpool_proto::wire::{ImageInfo, Message};
 use meshpool_proto::{Config, Direction, Input, Node as Core, RequestId};
 use rand::RngExt;
 
@@ -40,6 +41,10 @@ pub struct Node {
     pub max_peers: Option<u32>,
     /// Its genesis node: read at its next start.
     pub genesis: Option<PeerAddress>,
+    /// The images in its folder.
+    pub images: Vec<ImageInfo>,
+    /// Whether its shell proves who is at the other end of each link, as in a closed network.
+    pub certifies: bool,
     core: Option<Core>,
     /// The texts that were accepted, by their numbers: their copies are told without being read, as a shell does.
     accepted: HashSet<u32>,
@@ -104,6 +109,8 @@ impl Node {
             remembered: Vec::new(),
             max_peers: None,
             genesis: None,
+            images: Vec::new(),
+            certifies: false,
             core: None,
             accepted: HashSet::new(),
             disk: Disk::default(),
@@ -124,6 +131,7 @@ impl Node {
         self.session = Session::from_random(net.rng.random());
         net.start(self.actor, Some(UpgradeIdentity { node: self.id, session: self.session }));
         net.trace.note(net.clock.now(), self.actor, "start", 0, "");
+        let seed = net.rng.random();
         let config = Config {
             node: self.id,
             session: self.session,
@@ -137,8 +145,10 @@ impl Node {
             since: 0,
             limits: net.limits.clone(),
             signer: Arc::new(Unsigned),
-            seed: net.rng.random(),
+            seed,
         };
+        let identity = UpgradeIdentity { node: self.id, session: self.session };
+        net.hash(|hash, now| hash.started(now, self.actor, identity, seed));
         let pool: Vec<_> = self.disk.stored.iter().map(|transaction| (transaction.id(), transaction.time())).collect();
         self.watch = Watch::new(pool.iter().map(|(id, _)| *id));
         self.accepted.clear();
@@ -152,6 +162,7 @@ impl Node {
     /// The process ends without a word; what was not on disk is lost.
     pub fn stop(&mut self, net: &mut Network, power_lost: bool) {
         net.trace.note(net.clock.now(), self.actor, "stop", u64::from(power_lost), "");
+        net.hash(|hash, now| hash.stopped(now, self.actor));
         net.stop(self.actor, power_lost);
         self.core = None;
         self.disk.waiting.clear();
@@ -202,6 +213,11 @@ impl Node {
         self.core.as_ref().map_or(0, Core::dialled_nodes)
     }
 
+    /// What the core says of its disk: how many bytes wait for it, and whether it takes writes.
+    pub fn disk_as_told(&self) -> (usize, bool) {
+        self.core.as_ref().map_or((0, false), |core| (core.unstored_bytes(), core.is_writable()))
+    }
+
     /// What the core counted in this run.
     pub fn counters(&self) -> meshpool_proto::counters::Counters {
         self.core.as_ref().map(|core| *core.counters()).unwrap_or_default()
@@ -236,6 +252,12 @@ impl Node {
         self.fact(net, Input::PoolAdded { transactions: vec![transaction] })
     }
 
+    /// Transactions are removed from the pool's file. Their places stay taken.
+    pub fn lose(&mut self, net: &mut Network, ids: Vec<TransactionId>) -> Result<(), Broken> {
+        self.watch.on_lost(&ids);
+        self.fact(net, Input::PoolRemoved { ids })
+    }
+
     /// The network has something to tell.
     pub fn report(&mut self, net: &mut Network, report: Report) -> Result<(), Broken> {
         let input = match report {
@@ -247,9 +269,15 @@ impl Node {
                     }
                     None => Direction::Accepted,
                 };
+                let other = net.other(self.actor, link).and_then(|other| net.hosts[other].identity);
+                if let Some(UpgradeIdentity { node, .. }) = other.filter(|_| self.certifies) {
+                    let certified = Certified { node, fingerprint: node.0 };
+                    self.fact(net, Input::PeerCertified { link, certified })?;
+                }
                 Input::LinkOpened { link, remote: net.remote(self.actor, link), direction }
             }
             Report::Text(link, frame) => {
+                net.hash(|hash, now| hash.frame(now, self.actor, link, &frame));
                 let text = net.texts.read(&frame);
                 self.counts.received += u64::from(text.transaction().is_some());
                 self.record(net, link, &frame, &text);
@@ -333,6 +361,7 @@ impl Node {
             return Ok(());
         }
         note(net, self.actor, &input);
+        net.hash(|hash, now| hash.input(now, self.actor, &input));
         self.watch.on_fact(net.clock.now()).map_err(|fault| self.broken(net, fault))?;
         core.handle(net.clock.instant(), input);
         self.carry_out_all(net, core)
@@ -354,7 +383,9 @@ impl Node {
     }
 
     fn set_timer(&mut self, net: &mut Network, core: &Core) {
-        let due = core.poll_timeout().map(|due| net.clock.since_start(due).max(net.clock.now()));
+        let due = core.poll_timeout().map(|due| net.clock.since_start(due));
+        net.hash(|hash, now| hash.deadline(now, self.actor, due));
+        let due = due.map(|due| due.max(net.clock.now()));
         if due != self.timer {
             self.timer = due;
             if let Some(due) = due {

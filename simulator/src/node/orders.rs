@@ -3,7 +3,7 @@
 use meshpool_proto::event::Event;
 use meshpool_proto::id::LinkId;
 use meshpool_proto::transaction::Transaction;
-use meshpool_proto::wire::{AckStatus, Message};
+use meshpool_proto::wire::{AckStatus, ImageInfo, Message};
 use meshpool_proto::{Input, Lane, Node as Core, Output};
 
 use super::{Conduct, Feed, Node};
@@ -23,6 +23,7 @@ impl Node {
     fn carry_out(&mut self, net: &mut Network, output: Output) -> Result<(), Fault> {
         let actor = self.actor;
         let now = net.clock.now();
+        net.hash(|hash, now| hash.output(now, actor, &output));
         match output {
             Output::Dial { address, .. } => {
                 net.trace.note(now, actor, "dials", 0, &address);
@@ -80,9 +81,10 @@ impl Node {
                 self.acknowledged
                     .push(id.ok_or_else(|| (Invariant::AcknowledgedAfterDisk, format!("{request:?} is called kept")))?);
             }
-            // Nobody here has images, or wants any.
-            Output::FindLocalImages { search, .. } => {
-                self.follow_ups.push_back(Input::LocalImages { search, images: Vec::new() });
+            Output::FindLocalImages { search, name } => {
+                let asked = |image: &&ImageInfo| name.as_ref().is_none_or(|name| image.name == *name);
+                let images = self.images.iter().filter(asked).cloned().collect();
+                self.follow_ups.push_back(Input::LocalImages { search, images });
             }
             Output::ImageOffer { .. } | Output::ImageSearchOver { .. } => {}
             Output::SavePeerCache { addresses } => self.remembered = addresses,
@@ -91,7 +93,8 @@ impl Node {
                 net.trace.note(now, actor, "says", 0, format_args!("{event:?}"));
                 if let Event::Banned { peer, cause, .. } = &event {
                     let known = peer.address.as_ref().and_then(|address| net.target(address));
-                    if known.is_none_or(|other| !net.liars.contains(&other)) {
+                    let all_lie = net.liars.len() >= net.listening;
+                    if !all_lie && known.is_none_or(|other| !net.liars.contains(&other)) {
                         return Err((Invariant::NobodyHonestIsExpelled, format!("{peer} is closed for: {cause}")));
                     }
                 }

@@ -160,6 +160,11 @@ impl OverlayPlan {
     pub fn run(&self) -> Result<OverlayOutcome, Broken> {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(self.seed);
         let mut world = self.world(&mut rng);
+        self.play(&mut world, &mut rng)
+    }
+
+    /// Runs the plan in its world.
+    pub(crate) fn play(&self, world: &mut World, rng: &mut impl RngExt) -> Result<OverlayOutcome, Broken> {
         world.run_until(self.spread)?;
         let mut outcome = OverlayOutcome::default();
         let parts: Vec<usize> = if self.story == Story::Apart {
@@ -167,16 +172,16 @@ impl OverlayPlan {
         } else {
             vec![0; self.nodes]
         };
-        outcome.formed = settle(&mut world, SETTLE, |world| connected(world, &parts))?;
-        self.tell(&mut world, &mut rng)?;
+        outcome.formed = settle(world, SETTLE, |world| connected(world, &parts))?;
+        self.tell(world, rng)?;
         let within = if self.story == Story::Apart { MERGED } else { SETTLE };
-        outcome.healed = settle(&mut world, within, |world| connected(world, &vec![0; self.nodes]))?;
+        outcome.healed = settle(world, within, |world| connected(world, &vec![0; self.nodes]))?;
         world.run_until(world.net.clock.now() + WARM_UP)?;
-        (outcome.changes, outcome.bytes) = watch(&mut world, self.watch)?;
-        connected(&world, &vec![0; self.nodes])?;
-        let figures = self.spread_one_each(&mut world)?;
+        (outcome.changes, outcome.bytes) = watch(world, self.watch)?;
+        connected(world, &vec![0; self.nodes])?;
+        let figures = self.spread_one_each(world)?;
         (outcome.copies, outcome.hops) = (figures.0, figures.1);
-        self.look(&world, &mut outcome);
+        self.look(world, &mut outcome);
         Ok(outcome)
     }
 
@@ -194,7 +199,7 @@ impl OverlayPlan {
         outcome.redirected = world.nodes().map(|node| node.counters().exercise_redirected).sum();
     }
 
-    fn world(&self, rng: &mut impl RngExt) -> World {
+    pub(crate) fn world(&self, rng: &mut impl RngExt) -> World {
         let parts = if self.story == Story::Apart { 2 } else { 1 };
         let first = |actor: usize| Network::address(actor % parts);
         let known = |actor| if self.genesis || actor < parts { Vec::new() } else { vec![first(actor)] };

@@ -1,10 +1,12 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use crate::id::UpgradeIdentity;
 use crate::json::Parser;
 use crate::peers::access::*;
 use crate::testing::net::Net;
 use crate::wire::Message;
+use crate::wire::close;
 use crate::{Direction, Input, Node, Output};
 
 /// One core, and what it ordered last.
@@ -224,7 +226,7 @@ fn refusals_are_told_once_per_group_reason_and_a_while_and_always_counted() {
     assert_eq!(knock("192.0.3.1", "no TLS", 1), 1, "another group");
     assert_eq!(knock("192.0.2.1", "no TLS", 600), 1, "a while later");
     let told: usize = (0..512).map(|group| knock(&format!("10.{}.{}.1", group / 256, group % 256), "no TLS", 0)).sum();
-    assert_eq!(told, GROUPS, "one is remembered, and of those beyond a warning tells once in a while");
+    assert_eq!(told, LOG_GROUPS, "one is remembered, and of those beyond a warning tells once in a while");
     assert_eq!(core.protocol.counters().connections_refused, 5 + 512);
 }
 

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use crate::Node;
 use crate::id::{NodeId, Session, UpgradeIdentity};
 use crate::limits::Limits;
 use crate::peers::dialer::*;
@@ -155,7 +156,7 @@ fn who_was_never_there_is_given_time_to_start() {
     core.waits.clear();
     let link = core.comes_in(51);
     core.tell(Input::LinkClosed { link, cause: "it is being started again".into() });
-    let due = core.protocol.timers.due(&Timer::Dial(address(51))).expect("it is dialled again");
+    let due = core.protocol.cx.timers.due(&Timer::Dial(address(51))).expect("it is dialled again");
     assert!(due <= core.now + MILLISECOND * 500);
 }
 
@@ -177,7 +178,8 @@ fn where_many_come_in_at_once_the_links_come_first() {
     core.pass(PROBE_EVERY * 5);
     assert_eq!(Core::taken(&mut core.probed), [65, 66, 67, 68]);
     assert!(Core::taken(&mut core.dialled).contains(&69));
-    let all = (60..69).all(|port| core.protocol.peers.get(&address(port)).is_some_and(|peer| peer.last_up.is_some()));
+    let all =
+        (60..69).all(|port| core.protocol.peers.book.get(&address(port)).is_some_and(|peer| peer.last_up.is_some()));
     assert!(all, "all were seen to lead there");
 }
 
@@ -191,7 +193,9 @@ fn a_false_claim_to_an_address_that_a_person_named_does_not_keep_us_from_diallin
     core.pass(MILLISECOND * 3_500);
     let dialled = Core::taken(&mut core.dialled);
     assert!((60..70).all(|port| dialled.contains(&port)), "{dialled:?}");
-    let told = links.iter().any(|link| core.protocol.links.get(*link).unwrap().full().unwrap().address.is_some());
+    let told = links
+        .iter()
+        .any(|link| core.protocol.connections.links.get(*link).unwrap().native().unwrap().address.is_some());
     assert!(!told, "nobody is told of what was not found");
 }
 

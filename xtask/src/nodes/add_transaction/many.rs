@@ -23,7 +23,7 @@ use crate::nodes::add_transaction::tally::Tally;
 use crate::support::running_nodes;
 use crate::support::terminal::{count, plain, tell};
 use crate::support::workspace::{Folder, Workspace};
-use meshpool::client::exercise_fields::Stamp;
+use meshpool::client::exercise_fields::ExerciseFields as Stamp;
 
 /// How many lines are read ahead of the network.
 const READ_AHEAD: usize = 1_024;
@@ -191,7 +191,7 @@ fn read(input: Input, stamp: Stamp) -> mpsc::Receiver<Line> {
                 Ok(bytes) if bytes.trim_ascii().is_empty() => continue,
                 Ok(bytes) => match std::str::from_utf8(&bytes) {
                     Ok(text) => {
-                        stamp.apply(&mut parser, text.trim_start_matches('\u{feff}')).map_err(|error| error.to_string())
+                        stamp.add(&mut parser, text.trim_start_matches('\u{feff}')).map_err(|error| error.to_string())
                     }
                     Err(error) => Err(format!("no UTF-8: {error}")),
                 },

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use meshpool::client::Client;
-use meshpool::client::exercise_fields::Stamp;
+use meshpool::client::exercise_fields::ExerciseFields as Stamp;
 use meshpool::folder::node_key::NodeKey;
 use meshpool::protocol::json::{JsonError, Parser};
 use meshpool::protocol::transaction::{InvalidTransaction, Transaction};
@@ -88,7 +88,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
 
 /// The transaction given on the command line.
 fn read(stamp: &Stamp, text: &str) -> Result<Transaction> {
-    stamp.apply(&mut Parser::new(), text).map_err(|error| match error {
+    stamp.add(&mut Parser::new(), text).map_err(|error| match error {
         // The shell spoils quotes and blanks, and nothing else.
         InvalidTransaction::Json(JsonError::Unexpected { .. }) => {
             anyhow!("nothing was sent: {error}; for the shell, put the whole object into single quotes")
@@ -113,7 +113,7 @@ fn reward(folder: &Folder, client: &Client, stamp: &Stamp) -> Result<Transaction
         bail!("{0}/.env has no MY_PUBLIC_KEY: write one into it, or give the transaction as JSON", folder.name())
     };
     let body = serde_json::json!({ "fromAddress": null, "toAddress": key, "amount": REWARD }).to_string();
-    Ok(stamp.apply(&mut Parser::new(), &body)?)
+    Ok(stamp.add(&mut Parser::new(), &body)?)
 }
 
 /// Sends without an answer.

@@ -1,22 +1,22 @@
-//! The limits that an operator may change, by names that carry their unit, and the relations between limits.
+//! Limits that an operator may change, and the relations between limits.
 
 use std::time::Duration;
 
-use crate::config::SettingsError;
+use crate::config::error::SettingsError;
 use crate::config::source::{Sources, Value};
 use crate::protocol::limits::{Limits, MESSAGE_BYTES};
 
-/// A queue holds at least one message, else the largest could never be sent.
+/// A queue must hold one message of the largest size.
 const QUEUE: (u64, u64) = (MESSAGE_BYTES as u64, 1 << 30);
-/// So that sums of two counts overflow nowhere, on no machine.
+/// The sum of two counts fits into 32 bits.
 const COUNT: (u64, u64) = (1, 1 << 31);
-/// None at all, up to a tebibyte.
+/// 0 turns it off; a tebibyte at most.
 const BYTES: (u64, u64) = (0, 1 << 40);
-/// Longer than a day is no wait but a fault.
+/// Up to a day.
 const SECONDS: (u64, u64) = (1, 24 * 60 * 60);
 const MILLISECONDS: (u64, u64) = (1, 24 * 60 * 60 * 1000);
 
-/// A limit that can be changed: its name, its least and most value, and how it is set.
+/// A limit: its name, which ends in its unit, its minimum and maximum, and its setter.
 type Adjustable = (&'static str, (u64, u64), fn(&mut Limits, u64));
 
 const ADJUSTABLE: [Adjustable; 15] = [
@@ -37,19 +37,18 @@ const ADJUSTABLE: [Adjustable; 15] = [
     ("IMAGE_CACHE_BYTES", BYTES, |limits, bytes| limits.image_cache_bytes = bytes),
 ];
 
-/// The names of the limits that can be changed.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     ADJUSTABLE.into_iter().map(|(name, ..)| name)
 }
 
-/// The node's limits: the defaults, changed as the sources say.
+/// Returns the default limits with the changes of the sources.
 pub(crate) fn limits(sources: &mut Sources<'_>) -> Result<Limits, SettingsError> {
     let mut limits = Limits::default();
     let mut changed = Vec::new();
-    for (name, (least, most), set) in ADJUSTABLE {
+    for (name, (min, max), set) in ADJUSTABLE {
         if let Some(value) = sources.filled(name, None) {
-            let number = value.number(least, most);
-            let number = number.ok_or_else(|| value.bad(&format!("it is a whole number from {least} to {most}")))?;
+            let number = value.number(min, max);
+            let number = number.ok_or_else(|| value.bad(&format!("it is a whole number from {min} to {max}")))?;
             set(&mut limits, number);
             changed.push(value);
         }
@@ -84,11 +83,11 @@ fn check_relations(limits: &Limits, changed: &[Value]) -> Result<(), SettingsErr
     Ok(())
 }
 
-/// The error of two limits that do not go together, told of the first of them that was changed.
+/// Returns the error of two limits that contradict each other, for the first that was changed.
 fn conflict(changed: &[Value], one: (&str, &str), other: (&str, &str)) -> SettingsError {
-    let told =
+    let conflict =
         [one, other].into_iter().find_map(|(name, why)| Some((changed.iter().find(|value| value.name == name)?, why)));
-    let (value, why) = told.expect("the default limits go together (tested), so one of the two was changed");
+    let (value, why) = conflict.expect("the defaults agree (tested), so one of the two was changed");
     value.bad(why)
 }
 
@@ -97,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_limits_go_together() {
+    fn the_default_limits_agree() {
         assert!(check_relations(&Limits::default(), &[]).is_ok());
     }
 }
