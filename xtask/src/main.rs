@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::checks::{autobahn, fuzz};
+use crate::checks::{autobahn, fuzz, mutants, prose, structure};
 use crate::measures::{bench, idle, links, scale, soak};
 use crate::nodes::{
     add_transaction, broadcast, clone_node, delete_nodes, image, issue_certificate, network, new_network, status,
@@ -42,6 +42,8 @@ Examples:
                                        for the folders made from then on
   cargo xtask delete-nodes             remove all node folders
   cargo xtask test                     run everything that must pass
+  cargo xtask structure meshpool       check the layers and imports of a package
+  cargo xtask mutants --component sync plant faults there and count those that the tests catch
   cargo xtask bench --quick            measure our node and its rivals
   cargo xtask fuzz --seconds 600       run the fuzz targets, ten minutes each
   cargo xtask scale                    measure nodes with a million transactions
@@ -87,6 +89,12 @@ enum Task {
     DeleteNodes(delete_nodes::Arguments),
     /// Run every check and test of the project
     Test(checks::Arguments),
+    /// Check the layers and the imports of packages
+    Structure(structure::Arguments),
+    /// Check the width of comments and Markdown prose
+    Prose(prose::Arguments),
+    /// Plant faults into the core and count those that its tests catch
+    Mutants(mutants::Arguments),
     /// Measure our node and its rivals side by side
     Bench(bench::Arguments),
     /// Measure nodes with a large pool; fail if it costs more than it may
@@ -133,6 +141,9 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Task::Transactions(arguments) => transactions::run(&workspace, &arguments),
         Task::DeleteNodes(arguments) => delete_nodes::run(&workspace, &arguments),
         Task::Test(arguments) => checks::run(&workspace, &arguments),
+        Task::Structure(arguments) => structure::run(&workspace, &arguments),
+        Task::Prose(arguments) => prose::run(&workspace, &arguments),
+        Task::Mutants(arguments) => mutants::run(&workspace, &arguments),
         Task::Bench(arguments) => bench::run(&workspace, &arguments),
         Task::Scale(arguments) => scale::run(&workspace, &arguments),
         Task::Fuzz(arguments) => fuzz::run(&workspace, &arguments),

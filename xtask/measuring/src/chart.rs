@@ -4,7 +4,7 @@
 
 use std::fmt::{Result, Write};
 
-use crate::median;
+use crate::stats::median;
 
 /// A chart.
 #[derive(Debug, Clone)]

@@ -6,21 +6,31 @@
 pub(crate) mod autobahn;
 mod browser;
 pub(crate) mod fuzz;
+pub(crate) mod mutants;
+pub(crate) mod prose;
+pub(crate) mod structure;
 
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use measuring::Table;
 
-use crate::support::cargo::{cargo, command, finish};
+use crate::support::cargo::{self, cargo, command, finish};
 use crate::support::npm;
 use crate::support::terminal::{self, tell};
 use crate::support::workspace::Workspace;
 
-/// What must not be in the core's tree: whatever knows sockets, files or a runtime.
+/// The package of the core.
+const CORE: &str = "meshpool-proto";
+
+/// Crates that do I/O, which the core does not need.
 const OUTSIDE_THE_CORE: [&str; 4] = ["tokio", "tungstenite", "mio", "socket2"];
+
+/// The sets of features with which the node is documented to build, besides the default: the core alone, the library,
+/// and the library with each part that an embedder may add.
+const FEATURE_SETS: [&str; 5] = ["", "net", "tls", "web", "cli"];
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -87,6 +97,8 @@ fn steps(root: &Path, long: bool, ci: bool) -> Vec<Step<'_>> {
             run: Box::new(move || cargo(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
         },
         Step { name: "documentation", run: Box::new(move || documentation(root)) },
+        Step { name: "structure", run: Box::new(move || structure::check_covered(root)) },
+        Step { name: "prose", run: Box::new(move || prose::check_covered(root)) },
         Step { name: "border", run: Box::new(move || border(root)) },
         Step { name: "interop packages", run: Box::new(move || npm::install(&root.join("interop"))) },
         Step { name: "tests", run: Box::new(move || tests_with_cases(root, &tests, long)) },
@@ -131,21 +143,17 @@ fn tools() -> Result<()> {
     Ok(())
 }
 
-/// The core builds alone, and its tree holds nothing of the shell's.
+/// Builds the core alone, looks for crates in its tree that do I/O, and builds each documented set of the node's features.
 fn border(root: &Path) -> Result<()> {
-    cargo(root, &["check", "--package", "meshpool", "--no-default-features"])?;
-    let arguments = ["tree", "--package", "meshpool", "--no-default-features", "--edges", "normal", "--prefix", "none"];
-    let output = command(root, &arguments).stderr(Stdio::inherit()).output().context("cargo can not be started")?;
-    ensure!(output.status.success(), "cargo {} ended with {}", arguments.join(" "), output.status);
-    let tree = String::from_utf8_lossy(&output.stdout);
-    ensure!(tree.starts_with("meshpool "), "cargo tree does not start with the package: what it prints has changed");
+    cargo(root, &["check", "--package", CORE])?;
+    let tree = cargo::read(root, &["tree", "--package", CORE, "--edges", "normal", "--prefix", "none"])?;
+    ensure!(tree.starts_with(CORE), "cargo tree does not start with the package: what it prints has changed");
     let crossed: Vec<_> = tree.lines().filter_map(|line| line.split(' ').next()).filter(|name| crosses(name)).collect();
-    ensure!(
-        crossed.is_empty(),
-        "the core's tree holds {}: what needs it belongs behind the feature \"net\"",
-        crossed.join(", ")
-    );
-    tell(format!("the core needs {} crates, none of them with a socket or a runtime", tree.lines().count() - 1))?;
+    ensure!(crossed.is_empty(), "{CORE} needs {}: what does I/O belongs into meshpool", crossed.join(", "));
+    tell(format!("{CORE} needs {} crates, none of them with a socket or a runtime", tree.lines().count() - 1))?;
+    for features in FEATURE_SETS {
+        cargo(root, &["check", "--package", "meshpool", "--no-default-features", "--features", features])?;
+    }
     Ok(())
 }
 

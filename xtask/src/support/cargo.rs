@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use crate::support::terminal::tell;
@@ -23,6 +23,13 @@ pub(crate) fn command(root: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(cargo_program());
     command.args(arguments).current_dir(root);
     command
+}
+
+/// Runs cargo and returns what it prints.
+pub(crate) fn read(root: &Path, arguments: &[&str]) -> Result<String> {
+    let output = command(root, arguments).stderr(Stdio::inherit()).output().context("cargo can not be started")?;
+    ensure!(output.status.success(), "cargo {} ended with {}", arguments.join(" "), output.status);
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Runs a command with its output going through.

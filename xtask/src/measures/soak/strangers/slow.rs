@@ -12,7 +12,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, interval};
 
 use crate::measures::soak::node;
-use crate::measures::soak::strangers::{Crowd, spam, wire};
+use crate::measures::soak::strangers::crowd::Crowd;
+use crate::measures::soak::strangers::{spam, wire};
 
 /// How long one of them stays, if it is let: in seconds.
 const STAYS: std::ops::Range<u64> = 20..120;

@@ -12,7 +12,8 @@ use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use crate::measures::soak::strangers::{Crowd, wire};
+use crate::measures::soak::strangers::crowd::Crowd;
+use crate::measures::soak::strangers::wire;
 use crate::measures::soak::{node, world};
 
 /// How many frames one flood has at most.
