@@ -1,4 +1,5 @@
-//! `autobahn`: the WebSocket side against the Autobahn test suite, the one that implementations of RFC 6455 are measured by.
+//! `autobahn`: runs the Autobahn test suite, the reference for RFC 6455, against our WebSocket
+//! side.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,7 +9,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, ensure};
 
 use crate::support::cargo::finish;
-use crate::support::terminal::tell;
+use crate::support::terminal::print;
 use crate::support::workspace::Workspace;
 
 /// The last release for Python 2.7; there is none for Python 3.
@@ -33,7 +34,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         arguments.python
     );
     if !packages.join("autobahntestsuite").is_dir() {
-        tell(format!("installing {SUITE} into {}", packages.display()))?;
+        print(format!("installing {SUITE} into {}", packages.display()))?;
         let mut pip = Command::new(&arguments.python);
         pip.args(["-m", "pip", "install", "--quiet", "--target"]).arg(&packages).arg(SUITE);
         finish(&mut pip, "pip install")?;
@@ -44,11 +45,12 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     let mut cargo = Command::new("cargo");
     cargo.args(test).current_dir(workspace.root()).env("AUTOBAHN", &suite).env("AUTOBAHN_REPORT", &report);
     let result = finish(&mut cargo, "cargo test autobahn");
-    tell(format!("each case with all its frames: {}", report.join("index.html").display()))?;
+    print(format!("each case with all its frames: {}", report.join("index.html").display()))?;
     result.map(|()| ExitCode::SUCCESS)
 }
 
-/// A program that runs the suite from where it was installed. Its namespace packages are found by their `.pth` files alone, so the path is not enough.
+/// Writes a program that runs the suite from where it was installed. PYTHONPATH is not enough,
+/// since Python finds the suite's namespace packages by their `.pth` files alone.
 fn write_program(path: &Path, python: &str, packages: &Path) -> Result<()> {
     let text = format!(
         "#!/usr/bin/env {python}\nimport site\nsite.addsitedir({:?})\nfrom autobahntestsuite.wstest import run\nrun()\n",

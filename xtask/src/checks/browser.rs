@@ -1,5 +1,7 @@
-//! The tests of the page in a real browser: Chromium, driven by playwright-core. It is a large program that few machines have, so it is installed where that is
-//! allowed, and said to be missing where it is not.
+//! The tests of the page in Chromium, driven by playwright-core.
+//!
+//! Few machines have Chromium, so it is installed where that is allowed, and otherwise reported as
+//! missing.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,17 +10,18 @@ use anyhow::{Result, ensure};
 
 use crate::support::cargo::{cargo, finish};
 use crate::support::npm;
-use crate::support::terminal::tell;
+use crate::support::terminal::print;
 
 const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 const REMEDY: &str = "install Chromium (Debian: apt-get install chromium), or name the program in CHROMIUM";
 
-/// Runs them. Without Chromium it says so; where nobody reads that, in CI, it fails.
+/// Runs the tests. Without Chromium they are skipped with a message; in CI, where nobody reads
+/// that, this fails.
 pub(crate) fn test(root: &Path) -> Result<()> {
     let folder = root.join("browser");
     let Some(chromium) = find().or_else(install) else {
         ensure!(std::env::var_os("CI").is_none(), "Chromium is missing: {REMEDY}");
-        tell(format!("skipped, for want of Chromium: {REMEDY}"))?;
+        print(format!("skipped, for want of Chromium: {REMEDY}"))?;
         return Ok(());
     };
     npm::install(&folder)?;
@@ -38,7 +41,7 @@ fn find() -> Option<PathBuf> {
         .find(|program| program.is_file())
 }
 
-/// Installs Debian's, if apt-get lets us.
+/// Installs the package of Debian, where apt-get is allowed to.
 fn install() -> Option<PathBuf> {
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
@@ -46,6 +49,6 @@ fn install() -> Option<PathBuf> {
         command.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
     };
     let package = ["install", "--yes", "--no-install-recommends", "chromium"];
-    // Where the lists of packages are too old, or missing, they are fetched first.
+    // The package lists may be outdated or missing.
     (apt(&package) || apt(&["update"]) && apt(&package)).then(find).flatten()
 }

@@ -1,7 +1,8 @@
-//! `test`: everything that must pass, at home and in CI alike.
+//! `test`: runs everything that must pass, at home and in CI alike.
 //!
-//! Each step runs, whatever became of the ones before, and what it prints goes through unchanged. At the end a table says what ran; the exit code is 1
-//! if anything failed, a missing tool included: a check that could not run has not passed.
+//! Every step runs even if an earlier one failed, and its output passes through unchanged. A table
+//! at the end shows the results. The exit code is 1 if any step failed. A missing tool counts as a
+//! failure, since a check that cannot run has not passed.
 
 pub(crate) mod autobahn;
 mod browser;
@@ -19,7 +20,7 @@ use measuring::Table;
 
 use crate::support::cargo::{self, cargo, command, finish};
 use crate::support::npm;
-use crate::support::terminal::{self, tell};
+use crate::support::terminal::{self, print};
 use crate::support::workspace::Workspace;
 
 /// The package of the core.
@@ -28,18 +29,18 @@ const CORE: &str = "meshpool-proto";
 /// Crates that do I/O, which the core does not need.
 const OUTSIDE_THE_CORE: [&str; 4] = ["tokio", "tungstenite", "mio", "socket2"];
 
-/// The sets of features with which the node is documented to build, besides the default: the core alone, the library,
+/// The documented sets of the node's features, besides the default: the core alone, the library,
 /// and the library with each part that an embedder may add.
 const FEATURE_SETS: [&str; 5] = ["", "net", "tls", "web", "cli"];
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Also what takes minutes: tests marked as ignored, more simulated seeds, more random cases
+    /// Also run what takes minutes: ignored tests, more simulated seeds, more random cases
     #[arg(long)]
     long: bool,
 }
 
-/// One step: its name, and what it does.
+/// A step of the check.
 struct Step<'a> {
     name: &'static str,
     run: Box<dyn Fn() -> Result<()> + 'a>,
@@ -50,24 +51,26 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     let mut failed = Vec::new();
     let ci = std::env::var_os("CI").is_some();
     for step in steps(workspace.root(), arguments.long, ci) {
-        tell(format!("\n=== {}", step.name))?;
+        print(format!("\n=== {}", step.name))?;
         let began = Instant::now();
         let result = (step.run)();
         let took = seconds(began.elapsed());
         match &result {
-            Ok(()) => tell(format!("=== {}: passed in {took}", step.name))?,
-            Err(error) => {
-                tell(format!("=== {}: FAILED in {took}: {}", step.name, terminal::plain(&format!("{error:#}"))))?
-            }
+            Ok(()) => print(format!("=== {}: passed in {took}", step.name))?,
+            Err(error) => print(format!(
+                "=== {}: FAILED in {took}: {}",
+                step.name,
+                terminal::strip_control(&format!("{error:#}"))
+            ))?,
         }
         table.push([step.name, if result.is_ok() { "passed" } else { "FAILED" }, &took]);
         if result.is_err() {
             failed.push(step.name);
         }
     }
-    tell(format!("\n{}", table))?;
+    print(format!("\n{}", table))?;
     if !is_fuzzed(ci, arguments.long) {
-        tell("not run: the fuzz targets, which CI runs for 20 s each; here: cargo xtask fuzz")?;
+        print("not run: the fuzz targets, which CI runs for 20 s each; here: cargo xtask fuzz")?;
     }
     ensure!(failed.is_empty(), "failed: {}; look for === above", failed.join(", "));
     Ok(ExitCode::SUCCESS)
@@ -77,7 +80,8 @@ fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
 
-/// Whether the fuzz targets are built and run: with their counters all is compiled once more, which takes minutes, and nobody is made to wait for it.
+/// Whether the fuzz targets are run. Their instrumented build takes minutes, so it is left to CI
+/// and `--long`.
 fn is_fuzzed(ci: bool, long: bool) -> bool {
     ci || long
 }
@@ -112,7 +116,7 @@ fn steps(root: &Path, long: bool, ci: bool) -> Vec<Step<'_>> {
         steps.push(Step { name: "fuzz", run: Box::new(move || fuzz::short(root)) });
     }
     if long {
-        // With optimisation: both are measurements, and hold nodes against bounds.
+        // These are measurements with bounds, so they need optimised code.
         let stuck =
             ["test", "--release", "--package", "meshpool", "--test", "reliability", "--", "--ignored", "--nocapture"];
         steps.push(Step { name: "a reader that never reads", run: Box::new(move || cargo(root, &stuck)) });
@@ -124,7 +128,7 @@ fn steps(root: &Path, long: bool, ci: bool) -> Vec<Step<'_>> {
     steps
 }
 
-/// Whether the tools are there that the tests call.
+/// Checks that the tools are installed that the tests call.
 fn tools() -> Result<()> {
     let needed = [
         ("node", "--version", "install Node.js 20 or newer (Debian: apt-get install nodejs)"),
@@ -135,7 +139,7 @@ fn tools() -> Result<()> {
     for (tool, argument, remedy) in needed {
         let answer = Command::new(tool).arg(argument).stdout(Stdio::null()).stderr(Stdio::null()).status();
         if !answer.is_ok_and(|status| status.success()) {
-            tell(format!("{tool} is missing: {remedy}"))?;
+            print(format!("{tool} is missing: {remedy}"))?;
             missing.push(tool);
         }
     }
@@ -143,21 +147,22 @@ fn tools() -> Result<()> {
     Ok(())
 }
 
-/// Builds the core alone, looks for crates in its tree that do I/O, and builds each documented set of the node's features.
+/// Builds the core alone, looks for crates that do I/O in its dependency tree, and builds each
+/// documented set of the node's features.
 fn border(root: &Path) -> Result<()> {
     cargo(root, &["check", "--package", CORE])?;
     let tree = cargo::read(root, &["tree", "--package", CORE, "--edges", "normal", "--prefix", "none"])?;
     ensure!(tree.starts_with(CORE), "cargo tree does not start with the package: what it prints has changed");
     let crossed: Vec<_> = tree.lines().filter_map(|line| line.split(' ').next()).filter(|name| crosses(name)).collect();
     ensure!(crossed.is_empty(), "{CORE} needs {}: what does I/O belongs into meshpool", crossed.join(", "));
-    tell(format!("{CORE} needs {} crates, none of them with a socket or a runtime", tree.lines().count() - 1))?;
+    print(format!("{CORE} needs {} crates, none of them with a socket or a runtime", tree.lines().count() - 1))?;
     for features in FEATURE_SETS {
         cargo(root, &["check", "--package", "meshpool", "--no-default-features", "--features", features])?;
     }
     Ok(())
 }
 
-/// All is formatted, what is in a workspace of its own too.
+/// Checks the format of all workspaces.
 fn format(root: &Path) -> Result<()> {
     for folder in [root.to_owned(), root.join("fuzz"), root.join("bench")] {
         cargo(&folder, &["fmt", "--all", "--check"])?;
@@ -165,7 +170,7 @@ fn format(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Builds the documentation: a link that leads nowhere is an error.
+/// Builds the documentation; a broken link is an error.
 fn documentation(root: &Path) -> Result<()> {
     let mut command = command(root, &["doc", "--workspace", "--no-deps"]);
     finish(command.env("RUSTDOCFLAGS", "-D warnings"), "cargo doc --workspace --no-deps")
@@ -187,7 +192,8 @@ fn tests_with_cases(root: &Path, arguments: &[&str], long: bool) -> Result<()> {
     finish(&mut command, &format!("cargo {}", arguments.join(" ")))
 }
 
-/// How often the durability test kills its node; `None` leaves it at what a person waits for. A KILLS that is set already stays.
+/// How often the durability test kills its node; `None` keeps the short default. A KILLS in the
+/// environment takes precedence.
 fn kills(ci: bool, long: bool) -> Option<&'static str> {
     if long { Some("500") } else { ci.then_some("50") }
 }

@@ -10,7 +10,7 @@ use measuring::{Format, Table};
 use serde::Deserialize;
 
 use crate::support::cargo::command;
-use crate::support::terminal::tell;
+use crate::support::terminal::print;
 use crate::support::workspace::Workspace;
 
 /// The core's sources. A file or folder in them is a component.
@@ -62,7 +62,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     let table = table(&text)?.show(Format::Markdown);
     fs::write(root.join(&arguments.output), format!("{table}\n"))
         .with_context(|| format!("{} can not be written", arguments.output.display()))?;
-    tell(table)?;
+    print(table)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::support::terminal::{count, tell};
+use crate::support::terminal::{plural, print};
 use crate::support::workspace::Workspace;
 
 /// The widest line, in characters.
@@ -52,15 +52,15 @@ fn check(root: &Path, paths: &[PathBuf]) -> Result<()> {
         let wide = if is(file, "rs") { wide_comments(&text) } else { wide_prose(&text) };
         total += wide.len();
         for (line, width) in wide {
-            tell(format!("{}:{line}: {width} columns", file.display()))?;
+            print(format!("{}:{line}: {width} columns", file.display()))?;
         }
     }
     ensure!(
         total == 0,
         "{} wider than {WIDTH} columns: break them, or in Markdown write one sentence per line",
-        count(total, "line")
+        plural(total, "line")
     );
-    tell(format!("{} have no line of prose wider than {WIDTH} columns", count(files.len(), "file")))?;
+    print(format!("{} have no line of prose wider than {WIDTH} columns", plural(files.len(), "file")))?;
     Ok(())
 }
 

@@ -1,7 +1,8 @@
-//! `bench`: measures our node and its rivals side by side.
+//! `bench`: measures our node and others side by side.
 //!
-//! The measuring program is in `bench/`, a workspace of its own, which builds our node itself. This only sees that the rivals have their packages, and hands
-//! over: standard output carries the tables and nothing else.
+//! The program is in `bench/`, a workspace of its own, which builds our node itself. This task
+//! installs the packages of the JavaScript nodes and passes its arguments on. Standard output
+//! carries only the tables.
 
 use std::process::{Command, ExitCode};
 
@@ -12,10 +13,10 @@ use crate::support::npm;
 use crate::support::workspace::Workspace;
 
 #[derive(Debug, clap::Args)]
-// `--help` is the measuring program's too.
+// `--help` is passed on too.
 #[command(disable_help_flag = true)]
 pub(crate) struct Arguments {
-    /// What the measuring program is told; --help lists it
+    /// Arguments for the measuring program; --help lists them
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
     arguments: Vec<String>,
 }
@@ -25,11 +26,11 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     if !npm::is_fresh(&interop) {
         npm::install(&interop)?;
     }
-    // In the folder where we were called: paths among the arguments are meant from there.
+    // Runs in the current folder, since paths among the arguments are relative to it.
     let mut command = Command::new(cargo_program());
     command.args(["run", "--release", "--quiet", "--manifest-path"]).arg(workspace.root().join("bench/Cargo.toml"));
     let status = command.arg("--").args(&arguments.arguments).status().context("cargo can not be started")?;
-    // It has said itself what went wrong.
+    // It has printed its own error.
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }

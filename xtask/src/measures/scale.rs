@@ -1,6 +1,7 @@
-//! `scale`: whether a large pool costs what it may. Makes the pool's file, starts release nodes on it, measures, and fails where a bound is broken.
+//! `scale`: measures nodes with a large pool, and fails if a bound is broken.
 //!
-//! The bounds are those of docs/testing.md, for a million transactions of 300 bytes. With fewer transactions the table is printed, and the bounds hold all the more.
+//! The bounds are those of docs/testing.md, for a million transactions of 300 bytes. They hold for
+//! fewer all the more.
 
 use std::cell::Cell;
 use std::fs;
@@ -19,35 +20,37 @@ use meshpool::protocol::transaction::Transaction;
 use crate::measures::setup::Setup;
 use crate::support::generated_pool;
 use crate::support::process::Process;
-use crate::support::terminal::{number, tell};
+use crate::support::terminal::{number, print};
 use crate::support::workspace::Workspace;
 
-/// How many transactions are appended in one go …
+/// Transactions that are appended in one round …
 const APPENDED: u64 = 25_000;
-/// … and how often, in turns with the empty pool. The quickest counts: whatever else the machine does only makes it slower.
+/// … and the rounds, in turns with the empty pool. The quickest counts, since other load on the
+/// machine only slows a round down.
 const ROUNDS: u64 = 3;
-/// How many transactions are read by their identity.
+/// Transactions that are read by id.
 const READ: usize = 2_000;
-/// How long two nodes may take to agree before that is given up.
+/// The time in which two pools must become equal before the measurement gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The longest start.
+/// The bound of the start.
 const START: Duration = Duration::from_secs(5);
-/// The most memory a node with that many may ever take, in bytes: also while it starts and is compared with.
+/// The bound of a node's memory in bytes, at any time.
 const MEMORY: u64 = 250_000_000;
-/// What an append to the large pool may cost, as a multiple of one to an empty pool: the same, but for tables that the processor's caches do not hold.
+/// The bound of the cost of an append, as a multiple of one to an empty pool. Only cache misses in
+/// large tables may make a difference.
 const APPEND: f64 = 1.3;
-/// How long the missing may take to come …
+/// The bound of the time until missing transactions have arrived …
 const SYNC: Duration = Duration::from_secs(1);
-/// … and how many bytes may go over the wire for it, both ways.
+/// … and of the bytes on the wire for it, both ways.
 const WIRE: u64 = 3_000_000;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// How many transactions the pool holds
+    /// Fill the pool with N transactions
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = number(10_000..=10_000_000_u64, "1000000"))]
     transactions: u64,
-    /// How many of them the second node lacks, scattered over all
+    /// Leave N of them out of the second node's pool, evenly spread
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number(1..=100_000_u64, "1000"))]
     missing: u64,
     #[command(flatten)]
@@ -67,7 +70,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     for row in &results {
         table.push(row.cells());
     }
-    tell(table.show(arguments.setup.format()))?;
+    print(table.show(arguments.setup.format()))?;
     let broken: Vec<_> = results.iter().filter(|row| row.holds == Some(false)).map(|row| row.what.as_str()).collect();
     ensure!(broken.is_empty(), "out of bounds: {}", broken.join(", "));
     Ok(ExitCode::SUCCESS)
@@ -78,16 +81,16 @@ struct Row {
     what: String,
     bound: String,
     measured: String,
-    /// `None`: told, not judged.
+    /// Whether the bound holds; `None` if there is none.
     holds: Option<bool>,
 }
 
 impl Row {
-    fn told(what: impl Into<String>, measured: impl Into<String>) -> Self {
+    fn info(what: impl Into<String>, measured: impl Into<String>) -> Self {
         Self { what: what.into(), bound: String::new(), measured: measured.into(), holds: None }
     }
 
-    fn judged<T: PartialOrd>(what: impl Into<String>, bound: T, measured: T, show: impl Fn(&T) -> String) -> Self {
+    fn bounded<T: PartialOrd>(what: impl Into<String>, bound: T, measured: T, show: impl Fn(&T) -> String) -> Self {
         let holds = Some(measured <= bound);
         Self { what: what.into(), bound: show(&bound), measured: show(&measured), holds }
     }
@@ -121,16 +124,16 @@ async fn measure(binary: &Path, root: &Path, arguments: &Arguments) -> Result<Ve
     }
     let mut table = Vec::new();
     let large = Process::start(binary, &full, &[], "").await?;
-    table.push(Row::told("transactions in the pool", large.status().await?.pool.count.to_string()));
-    table.push(Row::judged("start", START, large.started_in, seconds));
-    table.push(Row::told("  CPU time of the start", seconds(&large.cpu()?)));
+    table.push(Row::info("transactions in the pool", large.status().await?.pool.count.to_string()));
+    table.push(Row::bounded("start", START, large.started_in, seconds));
+    table.push(Row::info("  CPU time of the start", seconds(&large.cpu()?)));
     let Memory { resident, peak } = large.memory()?;
-    table.push(Row::told(
+    table.push(Row::info(
         "memory after the start, and at its highest",
         format!("{}, {}", megabytes(&resident), megabytes(&peak)),
     ));
     sync(binary, &large, &partial, arguments.missing, &mut table).await?;
-    table.push(Row::judged(
+    table.push(Row::bounded(
         "memory at its highest, after start and comparison",
         MEMORY,
         large.memory()?.peak,
@@ -139,18 +142,18 @@ async fn measure(binary: &Path, root: &Path, arguments: &Arguments) -> Result<Ve
     let fresh = Process::start(binary, &empty, &[], "").await?;
     append(&large, &fresh, count, &mut table).await?;
     let held = fresh.status().await?.pool.count;
-    table.push(Row::told(
+    table.push(Row::info(
         format!("memory of the node that was empty, with {held}"),
         megabytes(&fresh.memory()?.resident),
     ));
     fresh.stop().await?;
     let held = large.status().await?.pool.count;
-    table.push(Row::told(format!("memory at the end, with {held}"), megabytes(&large.memory()?.resident)));
+    table.push(Row::info(format!("memory at the end, with {held}"), megabytes(&large.memory()?.resident)));
     table.push(read(&large.stop().await?).await?);
     Ok(table)
 }
 
-/// A node that lacks some of the pool links to one that has all of it.
+/// Links a node that lacks some transactions to one that has all.
 async fn sync(binary: &Path, large: &Process, folder: &Path, missing: u64, table: &mut Vec<Row>) -> Result<()> {
     let before = large.cpu()?;
     let lacking = Process::start(binary, folder, &[&large.address], "").await?;
@@ -170,16 +173,17 @@ async fn sync(binary: &Path, large: &Process, folder: &Path, missing: u64, table
     }
     let took = began.elapsed();
     let bytes = lacking.bytes_between(large).await?;
-    table.push(Row::judged(format!("{missing} missing: until both are equal, on disk"), SYNC, took, seconds));
-    table.push(Row::judged(format!("{missing} missing: on the wire, both ways"), WIRE, bytes, megabytes));
-    table.push(Row::told("  the receiver's longest answer to STATUS meanwhile", milliseconds(slowest)));
-    table.push(Row::told("  CPU time of the node that had them", milliseconds(large.cpu()? - before)));
-    table.push(Row::judged("  memory of the receiver at its highest", MEMORY, lacking.memory()?.peak, megabytes));
+    table.push(Row::bounded(format!("{missing} missing: until both are equal, on disk"), SYNC, took, seconds));
+    table.push(Row::bounded(format!("{missing} missing: on the wire, both ways"), WIRE, bytes, megabytes));
+    table.push(Row::info("  the receiver's longest answer to STATUS meanwhile", milliseconds(slowest)));
+    table.push(Row::info("  CPU time of the node that had them", milliseconds(large.cpu()? - before)));
+    table.push(Row::bounded("  memory of the receiver at its highest", MEMORY, lacking.memory()?.peak, megabytes));
     lacking.stop().await?;
     Ok(())
 }
 
-/// What one append costs, beside one to a pool that was empty; also where the time stamps fall anywhere among those that are there.
+/// Measures the cost of an append beside one to an empty pool, for new time stamps and for old ones
+/// between those in the pool.
 async fn append(large: &Process, fresh: &Process, count: u64, table: &mut Vec<Row>) -> Result<()> {
     for (name, old) in [("new time stamps", false), ("old time stamps", true)] {
         let (mut best, mut slowest) = ([Duration::MAX; 2], [Duration::ZERO; 2]);
@@ -193,18 +197,18 @@ async fn append(large: &Process, fresh: &Process, count: u64, table: &mut Vec<Ro
         }
         let each = best.map(|time| time.as_secs_f64() * 1e6 / APPENDED as f64);
         let ratio = each[0] / each[1];
-        table.push(Row::judged(format!("append, {name}: cost beside an empty pool"), APPEND, ratio, |ratio| {
+        table.push(Row::bounded(format!("append, {name}: cost beside an empty pool"), APPEND, ratio, |ratio| {
             format!("{ratio:.2}")
         }));
-        table.push(Row::told("  CPU per transaction: large, empty", format!("{:.1} µs, {:.1} µs", each[0], each[1])));
+        table.push(Row::info("  CPU per transaction: large, empty", format!("{:.1} µs, {:.1} µs", each[0], each[1])));
         let [of_large, of_fresh] = slowest.map(milliseconds);
-        table.push(Row::told("  longest answer to STATUS meanwhile: large, empty", format!("{of_large}, {of_fresh}")));
+        table.push(Row::info("  longest answer to STATUS meanwhile: large, empty", format!("{of_large}, {of_fresh}")));
     }
     Ok(())
 }
 
-/// Submits transactions and waits until they are on disk. Tells the CPU time that it took the node, and its longest answer to a STATUS meanwhile and for
-/// long enough afterwards that what was accepted has come of age.
+/// Submits transactions and waits until they are on disk. Returns the node's CPU time for it, and
+/// its longest answer to a STATUS until the accepted ones are settled.
 async fn submit(node: &Process, first: u64, scattered_over: Option<u64>) -> Result<(Duration, Duration)> {
     let mut parser = Parser::new();
     let mut transactions = Vec::new();
@@ -240,7 +244,7 @@ async fn submit(node: &Process, first: u64, scattered_over: Option<u64>) -> Resu
     Ok((node.cpu()? - before, slowest.get()))
 }
 
-/// Reads transactions by their identity, from a file that is far from any cache of ours.
+/// Reads transactions by id, from a file that no cache of ours holds.
 async fn read(folder: &Path) -> Result<Row> {
     let opened = pool::open(folder)?;
     let reader = opened.pool.reader();
@@ -256,5 +260,5 @@ async fn read(folder: &Path) -> Result<Row> {
     opened.pool.close().await;
     times.sort_unstable();
     let at = |part: f64| percentile(&times, part).map_or_else(|| "–".to_owned(), milliseconds);
-    Ok(Row::told("reading one by its identity: median, 99 %", format!("{}, {}", at(0.5), at(0.99))))
+    Ok(Row::info("reading one by its identity: median, 99 %", format!("{}, {}", at(0.5), at(0.99))))
 }

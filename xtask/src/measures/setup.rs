@@ -1,4 +1,4 @@
-//! What the measurements of our own nodes have in common: their arguments, the build, the folder, and their end.
+//! The frame of the measurements of our own node: arguments, build, folder, and end.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,8 @@ pub(crate) struct Setup {
     /// Print Markdown tables
     #[arg(long)]
     markdown: bool,
-    /// Make the nodes' folders in this one [default: a folder in target, named like the task]
+    /// Make the nodes' folders in FOLDER, which is removed at the end [default: target/ and the
+    /// task's name]
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
     /// Measure this program instead of building the node
@@ -25,10 +26,10 @@ pub(crate) struct Setup {
     binary: Option<PathBuf>,
 }
 
-/// For how long nodes are watched.
+/// How long nodes are watched.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Watch {
-    /// Watch the nodes for this long
+    /// Watch the idle nodes for this long
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = number(1..=3_600_u64, "30"))]
     pub(crate) seconds: u64,
 }
@@ -38,8 +39,8 @@ impl Setup {
         if self.markdown { Format::Markdown } else { Format::Text }
     }
 
-    /// Returns the program that is measured, which is a release build of the node unless another is named, and the
-    /// folder for what the nodes write, which does not exist yet.
+    /// Returns the program to measure, a release build of the node unless another is named, and the
+    /// folder for the nodes, which does not exist yet.
     pub(crate) fn prepare(&self, workspace: &Workspace, task: &str) -> Result<(PathBuf, PathBuf)> {
         let binary = match &self.binary {
             // The nodes run in folders of their own.
@@ -54,7 +55,7 @@ impl Setup {
         Ok((binary, root))
     }
 
-    /// Prepares, measures, and removes the folder. A signal that asks us to end stops the measurement.
+    /// Prepares, measures, and removes the folder. A signal to stop ends the measurement early.
     pub(crate) fn run<T>(
         &self,
         workspace: &Workspace,
@@ -64,7 +65,7 @@ impl Setup {
         let (binary, root) = self.prepare(workspace, task)?;
         let measured = block_on(async {
             let mut stop = Stop::new()?;
-            // Dropping the measurement kills its nodes, by their process ids.
+            // Dropping the measurement kills its nodes by their process ids.
             tokio::select! {
                 measured = measure(&binary, &root) => measured,
                 () = stop.asked() => bail!("stopped; all nodes are ended"),

@@ -1,4 +1,4 @@
-//! `broadcast`: has a running node say something to everybody in the network.
+//! `broadcast`: has a running node send a text to every node in the network.
 
 use std::process::ExitCode;
 
@@ -6,21 +6,21 @@ use anyhow::{Result, bail};
 use meshpool::protocol::wire::{Ack, AckStatus, Broadcast};
 
 use crate::support::running_nodes::{block_on, reason, target};
-use crate::support::terminal::{self, tell};
+use crate::support::terminal::{self, print};
 use crate::support::workspace::Workspace;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// What to say
+    /// The text
     #[arg(value_name = "TEXT")]
     text: String,
-    /// Have node N say it [default: the node of the current folder, else the first that answers]
+    /// Let node N send it [default: the node of the current folder, else the first that answers]
     #[arg(long, value_name = "N")]
     node: Option<u32>,
 }
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
-    // Looked at before anybody is asked for: an empty text is the same error with and without a running node.
+    // Checked first, so that an empty text gives the same error with and without a running node.
     Broadcast::check(&arguments.text).map_err(|error| anyhow::anyhow!("nothing was sent: {error}"))?;
     block_on(async {
         let (folder, mut client) = target(workspace, arguments.node).await?;
@@ -33,7 +33,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         if ack.status == AckStatus::Rejected {
             bail!("{} refused the text: {}", folder.name(), reason(&ack));
         }
-        tell(told(&folder.name(), &ack))?;
+        print(told(&folder.name(), &ack))?;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -43,7 +43,7 @@ fn told(name: &str, ack: &Ack) -> String {
         0 => format!(
             "said by {name}, but this node has no peers: nobody else has it; who links to it within ten minutes gets it"
         ),
-        links => format!("said by {name}, on {}", terminal::count(links, "link")),
+        links => format!("said by {name}, on {}", terminal::plural(links, "link")),
     }
 }
 

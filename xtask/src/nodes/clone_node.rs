@@ -1,7 +1,7 @@
 //! `clone-node`: makes the next node folder, or several.
 //!
-//! A folder is made whole under another name and then renamed, so that a half-made one never stands where a node is looked for. Nothing that is
-//! there is overwritten: a number whose name is taken, by whatever, is skipped.
+//! A folder is completed under another name and then renamed, so that no half-made one is ever
+//! found. Nothing is overwritten: a number whose name is taken is skipped.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -14,21 +14,22 @@ use meshpool::folder::known_peers::KNOWN_PEERS;
 use meshpool::folder::node_key::NodeKey;
 use meshpool::tls::{Authority, CA_CERTIFICATE, CA_KEY, NODE_CERTIFICATE, NODE_VALIDITY};
 
-use crate::support::terminal::{how_many, tell};
+use crate::support::terminal::{node_count, print};
 use crate::support::workspace::{Folder, Workspace, port_of};
 
-/// What every folder starts from, besides its `.env`.
+/// The files that every folder starts with, besides its `.env`.
 const COPIED: [&str; 2] = ["known-peers.json", "transactions.json"];
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// How many folders to make
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = how_many)]
+    /// Make N folders
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = node_count)]
     count: u32,
-    /// Put them into the closed network of the authority in this folder [default: network-ca in the workspace, if it is there]
+    /// Put them into the closed network of the authority in this folder [default: network-ca in the
+    /// workspace, if it exists]
     #[arg(long, value_name = "FOLDER", conflicts_with = "open")]
     ca: Option<PathBuf>,
-    /// Leave them open although there is an authority
+    /// Leave them open even if there is an authority
     #[arg(long)]
     open: bool,
 }
@@ -43,13 +44,13 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     let closed = if authority.is_some() { ", in the closed network" } else { "" };
     for _ in 0..arguments.count {
         let folder = make_next(workspace, authority.as_ref())?;
-        tell(format!("made {}: it listens on port {}{closed}", folder.name(), port_of(folder.number)))?;
+        print(format!("made {}: it listens on port {}{closed}", folder.name(), port_of(folder.number)))?;
         warn_of_taken_port(&folder);
         made.push(folder);
     }
     match made.as_slice() {
-        [folder] => tell(format!("next: cd {} && cargo run", folder.name()))?,
-        _ => tell(format!(
+        [folder] => print(format!("next: cd {} && cargo run", folder.name()))?,
+        _ => print(format!(
             "next: `cargo run` inside each folder, or `cargo xtask up {}` for all at once",
             arguments.count
         ))?,
@@ -57,14 +58,14 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-/// The workspace's authority, if it has one: then its folders belong to a closed network.
+/// Opens the workspace's authority if it has one; folders are then made for its closed network.
 pub(crate) fn authority(workspace: &Workspace) -> Result<Option<Authority>> {
     let folder = workspace.authority();
     let there = folder.join(CA_KEY).exists() || folder.join(CA_CERTIFICATE).exists();
     Ok(if there { Some(Authority::open(&folder)?) } else { None })
 }
 
-/// Makes the folder of the lowest number that is free.
+/// Makes the folder with the lowest free number.
 fn make_next(workspace: &Workspace, authority: Option<&Authority>) -> Result<Folder> {
     loop {
         let number = (1..).find(|number| fs::symlink_metadata(workspace.folder(*number).path).is_err());
@@ -75,7 +76,7 @@ fn make_next(workspace: &Workspace, authority: Option<&Authority>) -> Result<Fol
     }
 }
 
-/// Makes the folder of node `number`; `None` if somebody else made it meanwhile.
+/// Makes the folder of node `number`; returns `None` if another process made it meanwhile.
 pub(crate) fn make(workspace: &Workspace, number: u32, authority: Option<&Authority>) -> Result<Option<Folder>> {
     let folder = workspace.folder(number);
     let Ok(port) = u16::try_from(port_of(number)) else {
@@ -85,7 +86,7 @@ pub(crate) fn make(workspace: &Workspace, number: u32, authority: Option<&Author
             port_of(number)
         );
     };
-    // The draft's name is covered by .gitignore, as the folder's is.
+    // `.gitignore` covers the draft's name, as it does the folder's.
     let draft = Draft(workspace.root().join(format!("{}.new-{}", folder.name(), std::process::id())));
     fs::create_dir(&draft.0).with_context(|| format!("{} can not be made", draft.0.display()))?;
     fill(workspace, &draft.0, port, authority).with_context(|| format!("{} was not made", folder.name()))?;
@@ -103,7 +104,7 @@ pub(crate) fn make(workspace: &Workspace, number: u32, authority: Option<&Author
     }
 }
 
-/// A folder that is not finished; it is removed again unless it was renamed.
+/// An unfinished folder; dropping it removes it unless it was renamed.
 struct Draft(PathBuf);
 
 impl Drop for Draft {
@@ -140,14 +141,15 @@ fn fill(workspace: &Workspace, folder: &Path, port: u16, authority: Option<&Auth
     Ok(())
 }
 
-/// Writes the addresses of a closed network in the place of those of an open one.
+/// Turns the addresses of an open network into those of a closed one.
 fn secure_known_peers(path: &Path) -> Result<()> {
     let text = fs::read_to_string(path)?;
     fs::write(path, text.replace("\"ws://", "\"wss://"))?;
     Ok(())
 }
 
-/// A `.env` in which `name` has this value: where it is set, else where it is commented out, else at the end. Comments stay.
+/// Returns a `.env` in which `name` has this value: where it is set, else where it is commented
+/// out, else at the end. Comments stay.
 fn with_setting(env: &str, name: &str, value: &str) -> String {
     let env = env.trim_start_matches('\u{feff}');
     let sets = |line: &str| {
@@ -174,7 +176,8 @@ fn with_setting(env: &str, name: &str, value: &str) -> String {
     lines.join("\n") + "\n"
 }
 
-/// Says so if the new folder's port is in use. The folder is made all the same: the other program may end before the node starts.
+/// Warns if the new folder's port is in use. The other program may end before the node starts, so
+/// the folder is made anyway.
 pub(crate) fn warn_of_taken_port(folder: &Folder) {
     let port = port_of(folder.number);
     if u16::try_from(port).is_ok_and(is_taken) {
@@ -185,9 +188,9 @@ pub(crate) fn warn_of_taken_port(folder: &Folder) {
     }
 }
 
-/// Whether a node could not listen on a port of this machine, for another does.
+/// Whether another program listens on a port of this machine.
 fn is_taken(port: u16) -> bool {
-    // A machine without IPv6 fails otherwise than by "in use". Each socket is closed again before the next is asked for.
+    // Without IPv6 the error is another one. Each socket is closed before the next is opened.
     let in_use =
         |host: IpAddr| TcpListener::bind((host, port)).is_err_and(|error| error.kind() == ErrorKind::AddrInUse);
     in_use(Ipv4Addr::LOCALHOST.into()) || in_use(Ipv6Addr::LOCALHOST.into())

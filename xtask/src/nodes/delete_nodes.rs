@@ -1,19 +1,19 @@
-//! `delete-nodes`: removes all node folders, and what a clone that was killed half-way left.
+//! `delete-nodes`: removes all node folders, and what a killed clone left.
 //!
-//! Only real folders that look like a node's are touched; a symbolic link is not followed, neither the folder itself nor anything in it. While a node
-//! runs in any of them, nothing is removed, unless that is asked for; a running node is never stopped.
+//! It removes only real folders that look like a node's, and follows no symbolic link. While a node
+//! runs in any of them it removes nothing, unless forced; it never stops a running node.
 
 use std::fs;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
-use crate::support::terminal::{self, tell};
-use crate::support::workspace::{Folder, Lock, Workspace, lives};
+use crate::support::terminal::{self, print};
+use crate::support::workspace::{Folder, Lock, Workspace, is_alive};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Remove the folders of running nodes too; the nodes themselves go on without them
+    /// Also remove the folders of running nodes, which then run on without them
     #[arg(long)]
     force: bool,
 }
@@ -29,7 +29,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     if !running.is_empty() && !arguments.force {
         bail!(
             "nothing was removed, for {} still run{}: {}; stop with Ctrl+C where it was started, or remove all the same with --force",
-            terminal::count(running.len(), "node"),
+            terminal::plural(running.len(), "node"),
             if running.len() == 1 { "s" } else { "" },
             running.join(", "),
         );
@@ -40,15 +40,15 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         removed += 1;
         let still =
             if running.contains(&folder.name()) { "; its node still runs, and can not store any more" } else { "" };
-        tell(format!("removed {}{still}", folder.name()))?;
+        print(format!("removed {}{still}", folder.name()))?;
     }
     for leftover in leftovers(workspace)? {
         fs::remove_dir_all(&leftover).with_context(|| format!("{} can not be removed", leftover.display()))?;
-        tell(format!("removed {}, left by a clone that did not finish", leftover.display()))?;
+        print(format!("removed {}, left by a clone that did not finish", leftover.display()))?;
     }
     match removed {
-        0 => tell("there is no node folder; `cargo xtask clone-node` makes one")?,
-        _ => tell(format!("{} removed", terminal::count(removed, "node folder")))?,
+        0 => print("there is no node folder; `cargo xtask clone-node` makes one")?,
+        _ => print(format!("{} removed", terminal::plural(removed, "node folder")))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -58,7 +58,7 @@ fn remove(folder: &Folder) -> Result<()> {
         .with_context(|| format!("{} can not be removed; look at what is left of it", folder.path.display()))
 }
 
-/// Drafts `node-<N>.new-<pid>`: real folders alone, and not of a process that lives.
+/// Finds drafts `node-<N>.new-<pid>`: real folders, whose process has ended.
 fn leftovers(workspace: &Workspace) -> Result<Vec<std::path::PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(workspace.root())? {
@@ -70,7 +70,7 @@ fn leftovers(workspace: &Workspace) -> Result<Vec<std::path::PathBuf>> {
             continue;
         };
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        if digits(node) && digits(pid) && !pid.parse().is_ok_and(lives) && entry.file_type()?.is_dir() {
+        if digits(node) && digits(pid) && !pid.parse().is_ok_and(is_alive) && entry.file_type()?.is_dir() {
             found.push(entry.path());
         }
     }

@@ -1,4 +1,4 @@
-//! `image`: gets an image out of the network into a file, and lists the images that there are.
+//! `image`: copies an image from the network into a file, and lists the images.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -15,7 +15,7 @@ use meshpool::tls::Credentials;
 use serde_json::json;
 
 use crate::support::running_nodes::{block_on, target};
-use crate::support::terminal::{self, plain, tell};
+use crate::support::terminal::{self, print, strip_control};
 use crate::support::workspace::Workspace;
 
 #[derive(Debug, clap::Args)]
@@ -26,19 +26,19 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// Write an image into a file, wherever in the network it is
+    /// Write an image into a file, whichever node has it
     Get {
         /// The image's name, such as cat.jpg
         #[arg(value_name = "NAME")]
         name: String,
-        /// The file to write [default: a file of the image's name in the current folder]
+        /// Write this file [default: the image's name in the current folder]
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
         /// Ask node N [default: the node of the current folder, else the first that answers]
         #[arg(long, value_name = "N")]
         node: Option<u32>,
     },
-    /// Show the images known in the network
+    /// List the images known in the network
     List {
         /// Ask node N [default: the node of the current folder, else the first that answers]
         #[arg(long, value_name = "N")]
@@ -60,7 +60,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
 struct Asked {
     name: String,
     address: PeerAddress,
-    /// What is shown to a node of a closed network.
+    /// The credentials for a node of a closed network.
     credentials: Option<Credentials>,
 }
 
@@ -96,8 +96,8 @@ impl Asked {
 }
 
 fn get(workspace: &Workspace, name: &str, output: Option<&Path>, node: Option<u32>) -> Result<ExitCode> {
-    // Looked at before anybody is asked: a name that is none is the same error with and without a running node.
-    let image: ImageName = name.parse().with_context(|| format!("{} names no image", plain(name)))?;
+    // Checked first, so that an invalid name gives the same error with and without a running node.
+    let image: ImageName = name.parse().with_context(|| format!("{} names no image", strip_control(name)))?;
     let path = output.unwrap_or(Path::new(image.as_str())).to_owned();
     let Some(file_name) = path.file_name() else { bail!("{} is no file to write: name one with -o", path.display()) };
     let mut draft_name = std::ffi::OsString::from(".");
@@ -107,7 +107,9 @@ fn get(workspace: &Workspace, name: &str, output: Option<&Path>, node: Option<u3
     let (node, size) = block_on(async {
         let asked = asked(workspace, node).await?;
         let mut stream = asked.open(&image).await?;
-        while let Some(bytes) = stream.next().await.with_context(|| format!("{} did not come whole", plain(name)))? {
+        while let Some(bytes) =
+            stream.next().await.with_context(|| format!("{} did not come whole", strip_control(name)))?
+        {
             draft.write(&bytes)?;
         }
         draft.finish()?;
@@ -115,11 +117,11 @@ fn get(workspace: &Workspace, name: &str, output: Option<&Path>, node: Option<u3
         stream.close().await;
         Ok((asked.name, size))
     })?;
-    tell(format!("{}: {}, by way of {node}", plain(&path.display().to_string()), bytes(size)))?;
+    print(format!("{}: {}, by way of {node}", strip_control(&path.display().to_string()), bytes(size)))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// A file under another name until it is whole; it is gone if it never is.
+/// A file that has a temporary name until it is complete; dropped before that, it is removed.
 struct Draft {
     path: PathBuf,
     wanted: PathBuf,
@@ -134,11 +136,11 @@ impl Draft {
     fn cannot(&self) -> String {
         format!(
             "{} can not be written; free space, or name another file with -o",
-            plain(&self.wanted.display().to_string())
+            strip_control(&self.wanted.display().to_string())
         )
     }
 
-    /// The file is made with the first bytes: until then nothing is left behind where nothing came.
+    /// Creates the file at the first bytes, so that a failed request leaves none.
     fn open(&mut self) -> Result<&mut fs::File> {
         if self.file.is_none() {
             let made = OpenOptions::new().write(true).create_new(true).open(&self.path);
@@ -177,11 +179,11 @@ fn list(workspace: &Workspace, node: Option<u32>, as_json: bool) -> Result<ExitC
         Ok((asked.name, list))
     })?;
     if as_json {
-        tell(format!("{:#}", json!({ "askedOf": node, "images": list.images, "more": list.more })))?;
+        print(format!("{:#}", json!({ "askedOf": node, "images": list.images, "more": list.more })))?;
     } else if list.images.is_empty() {
-        tell("no node that can be reached has an image: put one into the folder images of a node")?;
+        print("no node that can be reached has an image: put one into the folder images of a node")?;
     } else {
-        tell(table(&list, &node))?;
+        print(table(&list, &node))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -189,7 +191,7 @@ fn list(workspace: &Workspace, node: Option<u32>, as_json: bool) -> Result<ExitC
 fn table(list: &ImageList, node: &str) -> String {
     let mut table = Table::new(["name", "size", "where"]);
     for image in &list.images {
-        table.push([plain(&image.name), bytes(image.size), place(image, node)]);
+        table.push([strip_control(&image.name), bytes(image.size), place(image, node)]);
     }
     let more = if list.more { "\n… and more" } else { "" };
     format!("{table}{more}")
@@ -202,7 +204,7 @@ fn place(image: &ListedImage, node: &str) -> String {
         (false, false) => None,
     };
     let others =
-        (image.nodes > 0).then(|| terminal::count(image.nodes, if here.is_some() { "other node" } else { "node" }));
+        (image.nodes > 0).then(|| terminal::plural(image.nodes, if here.is_some() { "other node" } else { "node" }));
     here.into_iter().chain(others).collect::<Vec<_>>().join(", ")
 }
 

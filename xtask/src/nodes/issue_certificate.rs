@@ -1,4 +1,5 @@
-//! `issue-certificate`: a certificate for a node of a closed network, from a request, or a new one for a folder of this workspace. The node's key stays where it is.
+//! `issue-certificate`: issues a certificate for a node of a closed network, from a request, or
+//! renews that of a folder here. The node's key stays where it is.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,7 +10,7 @@ use meshpool::folder::node_key::NodeKey;
 use meshpool::protocol::id::NodeId;
 use meshpool::tls::{Authority, NODE_CERTIFICATE, read_request, replace};
 
-use crate::support::terminal::tell;
+use crate::support::terminal::print;
 use crate::support::workspace::{Folder, Workspace};
 
 const DAY: u64 = 24 * 60 * 60;
@@ -17,19 +18,20 @@ const DAY: u64 = 24 * 60 * 60;
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("whose").required(true)))]
 pub(crate) struct Arguments {
-    /// From this request, which `meshpool --request-certificate` printed in the node's folder
+    /// Use this request, which `meshpool --request-certificate` printed in the node's folder
     #[arg(long, value_name = "FILE", group = "whose", requires = "output")]
     request: Option<PathBuf>,
-    /// For node N of this workspace: its certificate is replaced, and a running node takes it within half a minute, or at SIGHUP
+    /// Replace the certificate of node N of this workspace; a running node loads it within half a
+    /// minute, or at SIGHUP
     #[arg(long, value_name = "N", group = "whose", conflicts_with = "output")]
     node: Option<u32>,
-    /// Write the certificate to this file, in place of what is there
+    /// Write the certificate to this file, which is replaced
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// For how many days it holds
+    /// Let it be valid for N days
     #[arg(long, value_name = "N", default_value_t = 365, value_parser = crate::support::terminal::number(1..=3_650_u32, "365"))]
     days: u32,
-    /// The authority's folder [default: network-ca in the workspace]
+    /// Use the authority in this folder [default: network-ca in the workspace]
     #[arg(long, value_name = "FOLDER")]
     ca: Option<PathBuf>,
 }
@@ -41,8 +43,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         (Some(request), Some(output), _) => {
             let node = read_request(request)?;
             write(&authority, node, validity, output)?;
-            tell(format!("issued a certificate for node {node}, for {} days: {}", arguments.days, output.display()))?;
-            tell(
+            print(format!("issued a certificate for node {node}, for {} days: {}", arguments.days, output.display()))?;
+            print(
                 "next: take it and the authority's ca.pem to the node's folder, and set NETWORK_CA=ca.pem in its .env",
             )?;
         }
@@ -51,9 +53,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
             let path = certificate_of(&folder);
             let node = node_of(&folder)?;
             write(&authority, node, validity, &path)?;
-            tell(format!("issued {} a certificate for {} days: {}", folder.name(), arguments.days, path.display()))?;
+            print(format!("issued {} a certificate for {} days: {}", folder.name(), arguments.days, path.display()))?;
             if folder.setting("NETWORK_CA").is_none() {
-                tell(format!(
+                print(format!(
                     "{0} is open still: copy ca.pem into it and write NETWORK_CA=ca.pem into {0}/.env",
                     folder.name()
                 ))?;

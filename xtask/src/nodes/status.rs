@@ -1,4 +1,4 @@
-//! `status`: what the running nodes say of themselves, and whether their pools agree.
+//! `status`: shows what the running nodes report, and whether their pools agree.
 
 use std::process::ExitCode;
 
@@ -10,15 +10,15 @@ use meshpool::protocol::wire::{PeerState, Status};
 use serde_json::json;
 
 use crate::support::running_nodes::{self, Found};
-use crate::support::terminal::{self, span, tell};
+use crate::support::terminal::{self, print, span};
 use crate::support::workspace::{Folder, Workspace};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Only node N
+    /// Show only node N, with its peers
     #[arg(long, value_name = "N")]
     node: Option<u32>,
-    /// Print JSON: everything that each node tells
+    /// Print all that the nodes report, as JSON
     #[arg(long)]
     json: bool,
 }
@@ -26,20 +26,20 @@ pub(crate) struct Arguments {
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let told = running_nodes::block_on(ask(workspace, arguments.node))?;
     if told.is_empty() {
-        return Err(running_nodes::nobody(workspace)?);
+        return Err(running_nodes::none_running(workspace)?);
     }
     if arguments.json {
         let nodes: Vec<_> =
             told.iter().map(|(folder, status)| json!({ "name": folder.name(), "status": status })).collect();
-        tell(format!("{:#}", json!({ "nodes": nodes, "poolsAgree": agree(&told) })))?;
+        print(format!("{:#}", json!({ "nodes": nodes, "poolsAgree": agree(&told) })))?;
     } else {
-        tell(table(&told))?;
-        tell(verdict(&told))?;
+        print(table(&told))?;
+        print(verdict(&told))?;
         for line in refused(&told) {
-            tell(line)?;
+            print(line)?;
         }
         if let (Some(_), [(_, status)]) = (arguments.node, &told[..]) {
-            tell(peers(status))?;
+            print(peers(status))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -50,20 +50,20 @@ async fn ask(workspace: &Workspace, node: Option<u32>) -> Result<Vec<(Folder, St
         Some(number) => {
             let folder = workspace.existing(number)?;
             let client = running_nodes::connect(&folder).await?;
-            vec![(folder, Found::Full(Box::new(client)))]
+            vec![(folder, Found::Native(Box::new(client)))]
         }
         None => running_nodes::find(workspace).await?,
     };
     let mut full = Vec::new();
     for (folder, found) in found {
         match found {
-            Found::Full(client) => full.push((folder, *client)),
-            Found::Plain(client) => {
+            Found::Native(client) => full.push((folder, *client)),
+            Found::Exercise(client) => {
                 client.close().await;
                 eprintln!("{} is a node of the exercise, which tells no status", folder.name());
             }
-            Found::Mute(why) => {
-                eprintln!("warning: {} runs, but does not answer: {}", folder.name(), terminal::plain(&why))
+            Found::Unresponsive(why) => {
+                eprintln!("warning: {} runs, but does not answer: {}", folder.name(), terminal::strip_control(&why))
             }
             Found::Down => {}
         }
@@ -75,7 +75,7 @@ async fn ask(workspace: &Workspace, node: Option<u32>) -> Result<Vec<(Folder, St
         match told {
             Ok(told) => statuses.push(told),
             Err(error) if alone => return Err(error),
-            Err(error) => eprintln!("warning: {}", terminal::plain(&format!("{error:#}"))),
+            Err(error) => eprintln!("warning: {}", terminal::strip_control(&format!("{error:#}"))),
         }
     }
     Ok(statuses)
@@ -94,8 +94,8 @@ fn table(told: &[(Folder, Status)]) -> String {
         let unwritable = if status.writable { "" } else { " (its file takes no writes)" };
         table.push([
             folder.name(),
-            terminal::plain(port),
-            terminal::plain(&status.node).chars().take(8).collect(),
+            terminal::strip_control(port),
+            terminal::strip_control(&status.node).chars().take(8).collect(),
             span(status.uptime),
             status.connected.len().to_string(),
             status.attempting.len().to_string(),
@@ -106,7 +106,8 @@ fn table(told: &[(Folder, Status)]) -> String {
     table.to_string()
 }
 
-/// Which nodes have refused transactions for their signatures, and how many, copies counted.
+/// Returns a line for each node that has rejected transactions for their signatures. Duplicates
+/// count.
 fn refused(told: &[(Folder, Status)]) -> impl Iterator<Item = String> {
     told.iter().filter_map(|(folder, status)| {
         let counted = |name: &str| status.counters.get(name).copied().unwrap_or_default();
@@ -118,7 +119,7 @@ fn refused(told: &[(Folder, Status)]) -> impl Iterator<Item = String> {
     })
 }
 
-/// The peer table of one node: an address in a row, what it is, and until when.
+/// Shows a node's peer table: each address with its state, and until when that holds.
 fn peers(status: &Status) -> String {
     let cap = status.max_peers.map_or_else(|| "all".to_owned(), |most| format!("at most {most}"));
     let heading = format!("\npeers (links to {cap}; * = named by a person)");
@@ -132,14 +133,18 @@ fn peers(status: &Status) -> String {
             (PeerState::Failed, Some(seconds)) => format!("failed, dialled again in {seconds:.0} s"),
             (PeerState::Failed, None) => "failed".to_owned(),
             (PeerState::Banned, seconds) => {
-                let cause =
-                    peer.cause.as_deref().map(|cause| format!(": {}", terminal::plain(cause))).unwrap_or_default();
+                let cause = peer
+                    .cause
+                    .as_deref()
+                    .map(|cause| format!(": {}", terminal::strip_control(cause)))
+                    .unwrap_or_default();
                 format!("kept away for {:.0} s{cause}", seconds.unwrap_or_default())
             }
             (PeerState::Idle, Some(seconds)) => format!("idle, dialled in {seconds:.0} s"),
             (PeerState::Idle, None) => "idle".to_owned(),
         };
-        table.push([format!("{}{}", terminal::plain(&peer.address), if peer.known { " *" } else { "" }), state]);
+        table
+            .push([format!("{}{}", terminal::strip_control(&peer.address), if peer.known { " *" } else { "" }), state]);
     }
     if status.peers.is_empty() {
         return format!("{heading}\nnone");
@@ -155,7 +160,7 @@ fn agree(told: &[(Folder, Status)]) -> bool {
 
 fn verdict(told: &[(Folder, Status)]) -> String {
     let count = |(_, status): &(Folder, Status)| status.pool.count;
-    let transactions = |number: u64| terminal::count(usize::try_from(number).unwrap_or(usize::MAX), "transaction");
+    let transactions = |number: u64| terminal::plural(usize::try_from(number).unwrap_or(usize::MAX), "transaction");
     match told {
         [one] => format!("one node runs: its pool has {}", transactions(count(one))),
         [first, ..] if agree(told) => {

@@ -1,4 +1,5 @@
-//! `transactions`: what stands in a node's `transactions.json`, the newest last, and how each stands to its signature. The node need not run.
+//! `transactions`: lists a node's `transactions.json`, the newest last, and checks the signatures.
+//! The node need not run.
 
 use std::fs;
 use std::process::ExitCode;
@@ -10,18 +11,18 @@ use meshpool::protocol::transaction::Transaction;
 use meshpool::signing::{self, Verdict};
 use serde_json::value::RawValue;
 
-use crate::support::terminal::{count, plain, tell};
+use crate::support::terminal::{plural, print, strip_control};
 use crate::support::workspace::{Folder, Workspace};
 
-/// How much of a transaction a line shows, in characters.
+/// The most characters of a transaction in a row.
 const SHOWN: usize = 72;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Those of node N [default: of the current folder, else of the first one]
+    /// List those of node N [default: the node of the current folder, else the first one]
     #[arg(long, value_name = "N")]
     node: Option<u32>,
-    /// How many of the newest to show; all are counted
+    /// List the newest K; all are counted
     #[arg(long, value_name = "K", default_value_t = 20)]
     last: usize,
 }
@@ -41,9 +42,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         for (at, judged) in judged.iter().enumerate().skip(first) {
             table.push(line(at, judged));
         }
-        tell(table.to_string())?;
+        print(table.to_string())?;
     }
-    tell(summary(&folder.name(), &judged))?;
+    print(summary(&folder.name(), &judged))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -58,13 +59,13 @@ fn folder(workspace: &Workspace, node: Option<u32>) -> Result<Folder> {
     }
 }
 
-/// A transaction with the verdict on its signature; `None` for what is none.
+/// A transaction with the verdict on its signature; `None` if it is invalid.
 type Judged = Option<(Transaction, Verdict)>;
 
-/// How many are judged together: with more it gets no faster.
+/// Signatures that are verified together; more are no faster.
 const TOGETHER: usize = 256;
 
-/// Judges all, on all cores: each signature takes 10 to 40 µs.
+/// Verifies all on all cores: each signature takes 10 to 40 µs.
 fn judge_all(rows: &[&RawValue]) -> Vec<Judged> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -93,7 +94,7 @@ fn line(at: usize, judged: &Judged) -> Vec<String> {
         Verdict::None => "unsigned".to_owned(),
         Verdict::Forged(_) => "FORGED".to_owned(),
     };
-    let mut shown: String = plain(transaction.body()).chars().take(SHOWN).collect();
+    let mut shown: String = strip_control(transaction.body()).chars().take(SHOWN).collect();
     if shown.len() < transaction.body().len() {
         shown.push('…');
     }
@@ -107,7 +108,7 @@ fn summary(name: &str, judged: &[Judged]) -> String {
     let forged = number(|verdict| matches!(verdict, Verdict::Forged(_)));
     format!(
         "{name} holds {}: {verified} verified, {unsigned} unsigned, {forged} forged",
-        count(judged.len(), "transaction")
+        plural(judged.len(), "transaction")
     )
 }
 

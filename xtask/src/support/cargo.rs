@@ -1,4 +1,4 @@
-//! Programs that are run with their output going through, cargo above all.
+//! Runs cargo, and other programs with their output passed through.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,14 +7,14 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
-use crate::support::terminal::tell;
+use crate::support::terminal::print;
 use crate::support::workspace::Workspace;
 
 pub(crate) fn cargo(root: &Path, arguments: &[&str]) -> Result<()> {
     finish(&mut command(root, arguments), &format!("cargo {}", arguments.join(" ")))
 }
 
-/// The cargo that runs us.
+/// Returns the cargo that runs this program.
 pub(crate) fn cargo_program() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
@@ -32,9 +32,9 @@ pub(crate) fn read(root: &Path, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Runs a command with its output going through.
+/// Runs a command and passes its output through.
 pub(crate) fn finish(command: &mut Command, shown: &str) -> Result<()> {
-    tell(format!("> {shown}"))?;
+    print(format!("> {shown}"))?;
     match command.status().with_context(|| format!("{shown} can not be started; is it installed?"))? {
         status if status.success() => Ok(()),
         status => bail!("`{shown}` ended with {status}"),
@@ -47,7 +47,7 @@ struct Message {
     executable: Option<PathBuf>,
 }
 
-/// Builds the node's binary and tells where it is, which depends on settings of the person's cargo.
+/// Builds the node's program and returns its path, which depends on cargo's settings.
 pub(crate) fn build_node(workspace: &Workspace, release: bool) -> Result<PathBuf> {
     let mut command = command(workspace.root(), &["build", "--package", "meshpool", "--bin", "meshpool"]);
     command.args(["--message-format", "json-render-diagnostics"]);

@@ -1,26 +1,25 @@
-//! The transactions of a large pool: each made from its number alone, so that nothing has to be remembered of a million of them.
+//! Generated transactions, each a function of its number, so that a million need not be stored.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-/// How long each transaction's compact JSON is, in bytes.
+/// Bytes of each transaction's compact JSON.
 const TRANSACTION_BYTES: usize = 300;
-/// What of that are names, quotes, braces and commas.
+/// Bytes of its names, quotes, braces and commas.
 const MEMBERS: usize = r#"{"id":"","amount":,"timeStamp":,"hash":"","filling":""}"#.len();
-/// The time stamp of transaction 0, in milliseconds since 1970; each later one is a millisecond younger.
+/// The time stamp of transaction 0, in milliseconds since 1970; each later one is a millisecond
+/// younger.
 pub(crate) const FIRST_TIME: u64 = 1_700_000_000_000;
 
-/// The compact JSON of transaction `number`, with the time stamp of number `time`.
+/// Returns the compact JSON of transaction `number`, with the time stamp of number `time`.
 pub(crate) fn transaction(number: u64, time: u64) -> String {
     let members = members(number, time).map(|(name, value)| format!(r#""{name}":{value}"#));
     format!("{{{}}}", members.join(","))
 }
 
-/// Writes a pool as `JSON.stringify(array, null, 2)` lays it out: the transactions below `count`, without those that are left out.
-///
-/// # Errors
-/// What the system said.
+/// Writes the transactions below `count`, except those that are left out, as `JSON.stringify(array,
+/// null, 2)` formats them.
 pub(crate) fn write_pool(path: &Path, count: u64, left_out: impl Fn(u64) -> bool) -> io::Result<()> {
     let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
     let mut before = "[";
@@ -33,7 +32,8 @@ pub(crate) fn write_pool(path: &Path, count: u64, left_out: impl Fn(u64) -> bool
     file.into_inner()?.sync_all()
 }
 
-/// Names and values. Numbers have thirteen digits and texts a fixed length, so that all transactions are of one size.
+/// Returns names and values. All transactions have the same length: numbers have thirteen digits,
+/// texts a fixed length.
 fn members(number: u64, time: u64) -> [(&'static str, String); 5] {
     let word = |salt: u64| mix(number ^ (salt << 56));
     let hash = format!("{:016x}{:016x}{:016x}{:016x}", word(1), word(2), word(3), word(4));

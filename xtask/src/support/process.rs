@@ -1,4 +1,4 @@
-//! One node as a process that is measured: how long it takes to start, its memory, its CPU time, and what it says to another node.
+//! A node as a measured process: its start, memory, CPU time and traffic.
 
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -14,11 +14,11 @@ use meshpool::tls::Credentials;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
-/// How long a node may take to start, however large its pool is.
+/// The time in which a node must start, however large its pool is.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// How long one may take to end: a node gives itself ten seconds.
+/// The time in which a node must end; a node gives itself ten seconds.
 const END_WITHIN: Duration = Duration::from_secs(60);
-/// What it writes goes here, in its folder.
+/// The file for the node's output, in its folder.
 const LOG: &str = "log";
 
 /// A running node. Dropping it kills it.
@@ -27,19 +27,21 @@ pub(crate) struct Process {
     pid: u32,
     pub(crate) folder: PathBuf,
     pub(crate) address: PeerAddress,
-    /// From the start of the process until it had answered a STATUS.
+    /// The time from the start of the process to its first answer to a STATUS.
     pub(crate) started_in: Duration,
-    /// What its clients show, in a closed network.
+    /// The credentials of its clients, in a closed network.
     operator: Option<Credentials>,
 }
 
 impl Process {
-    /// Starts the node of a folder that holds a pool; `known`: whom it is to dial; `settings`: lines of its `.env`, besides the port, which is any free one.
+    /// Starts the node of a folder that holds a pool. It dials `known`. `settings` are lines of its
+    /// `.env`, besides the port, which is any free one.
     pub(crate) async fn start(binary: &Path, folder: &Path, known: &[&PeerAddress], settings: &str) -> Result<Self> {
         Self::start_as(binary, folder, known, settings, None).await
     }
 
-    /// As [`Self::start`], in a closed network; `operator`: what its clients show.
+    /// Starts a node as [`Self::start`] does, in a closed network, with the credentials of its
+    /// clients.
     pub(crate) async fn start_as(
         binary: &Path,
         folder: &Path,
@@ -81,17 +83,17 @@ impl Process {
         Ok(status)
     }
 
-    /// Its memory.
     pub(crate) fn memory(&self) -> Result<Memory> {
         Ok(proc::memory(self.pid)?)
     }
 
-    /// The CPU time of the process so far, in steps of 10 ms.
+    /// Returns the CPU time of the process so far, in steps of 10 ms.
     pub(crate) fn cpu(&self) -> Result<Duration> {
         Ok(proc::cpu_time(self.pid)?)
     }
 
-    /// How many bytes went over the connections between two nodes so far, both ways, as TCP counts them.
+    /// Returns the bytes on the connections between two nodes so far, both ways, as TCP counts
+    /// them.
     pub(crate) async fn bytes_between(&self, other: &Self) -> Result<u64> {
         let output = Command::new("ss").args(["-tinOHp", "state", "established"]).output().await;
         let output = output.context("ss can not be started; install it (Debian: apt-get install iproute2)")?;
@@ -102,10 +104,10 @@ impl Process {
         Ok(shared.map(|(_, bytes)| bytes).sum())
     }
 
-    /// Ends it and waits for that.
+    /// Asks the node to end, and waits.
     ///
     /// # Errors
-    /// One that does not end in time is killed, and that told.
+    /// A node that does not end in time is killed.
     pub(crate) async fn stop(mut self) -> Result<PathBuf> {
         if let Some(pid) = Pid::from_raw(self.pid.cast_signed()) {
             kill_process(pid, Signal::TERM)?;
@@ -123,8 +125,8 @@ impl Process {
     }
 }
 
-/// A command that runs a node in its folder, with its output in a file there. The process is killed when its handle is
-/// dropped.
+/// Returns a command that runs a node in its folder and appends its output to a file there.
+/// Dropping the process kills it.
 pub(crate) fn command(binary: &Path, folder: &Path) -> Result<Command> {
     let log = OpenOptions::new().create(true).append(true).open(folder.join(LOG))?;
     let mut command = Command::new(binary);
@@ -133,7 +135,7 @@ pub(crate) fn command(binary: &Path, folder: &Path) -> Result<Command> {
     Ok(command)
 }
 
-/// What the node of a folder has written.
+/// Returns the output of the node of a folder.
 pub(crate) fn log(folder: &Path) -> String {
     fs::read_to_string(folder.join(LOG)).unwrap_or_default()
 }
@@ -145,14 +147,15 @@ async fn connect(address: &PeerAddress, operator: Option<&Credentials>) -> Resul
     }
 }
 
-/// Where the node of a folder listens, if it is this process.
+/// Returns the address where the node of a folder listens, if this process runs it.
 fn announced(folder: &Path, pid: u32) -> Option<PeerAddress> {
     let text = fs::read_to_string(folder.join(meshpool::pool::LOCK_FILE)).ok()?;
     let (holder, address) = text.split_once('\n')?;
     (holder.parse() == Ok(pid)).then(|| address.trim().parse().ok())?
 }
 
-/// The ports of both ends and the bytes of both directions, of each connection of a process that `ss` lists.
+/// Returns the connections of a process that `ss` lists: the ports of both ends, and the bytes of
+/// both directions.
 fn connections(listed: &str, pid: u32) -> Vec<((u16, u16), u64)> {
     let owner = format!("pid={pid},");
     let connection = |line: &str| {

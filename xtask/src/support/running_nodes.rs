@@ -1,6 +1,7 @@
-//! The workspace's nodes as they run: who answers at the address that a folder names.
+//! The running nodes of the workspace: which answer at the addresses of their folders.
 //!
-//! A node of the exercise, which greets with nothing, is told apart and never asked anything: some die of a question.
+//! Exercise peers, which send no identity, are recognised and never asked anything: some crash on a
+//! question.
 
 use anyhow::{Context, Error, Result, anyhow};
 use futures_util::future::join_all;
@@ -10,48 +11,48 @@ use meshpool::protocol::wire::Ack;
 use crate::support::terminal;
 use crate::support::workspace::{Folder, Lock, Workspace};
 
-/// What was found in a folder.
+/// The answer at a folder's address.
 #[derive(Debug)]
 pub(crate) enum Found {
-    /// A node of ours answers.
-    Full(Box<Client>),
-    /// A node of the exercise, or another program that speaks WebSocket, answers.
-    Plain(Box<Client>),
-    /// Nobody answers, and no node runs there.
+    /// A native peer answers.
+    Native(Box<Client>),
+    /// An exercise peer, or another program that speaks WebSocket, answers.
+    Exercise(Box<Client>),
+    /// Nothing answers, and no node holds the folder's lock.
     Down,
-    /// A node runs there, but gives no answer, for this reason.
-    Mute(String),
+    /// A node holds the lock but does not answer, for this reason.
+    Unresponsive(String),
 }
 
-/// Asks every folder's node, all at once; in the order of their numbers.
+/// Connects to every folder's node at once; returns them in the order of their numbers.
 pub(crate) async fn find(workspace: &Workspace) -> Result<Vec<(Folder, Found)>> {
     let folders = workspace.folders()?;
-    let found = join_all(folders.iter().map(knock)).await;
+    let found = join_all(folders.iter().map(probe)).await;
     Ok(folders.into_iter().zip(found).collect())
 }
 
-/// The nodes of ours that answer; the others are said goodbye.
-pub(crate) async fn full(workspace: &Workspace) -> Result<Vec<(Folder, Client)>> {
+/// Returns the native peers that answer, and closes the other connections.
+pub(crate) async fn native(workspace: &Workspace) -> Result<Vec<(Folder, Client)>> {
     let mut nodes = Vec::new();
     for (folder, found) in find(workspace).await? {
         match found {
-            Found::Full(client) => nodes.push((folder, *client)),
-            Found::Plain(client) => {
+            Found::Native(client) => nodes.push((folder, *client)),
+            Found::Exercise(client) => {
                 client.close().await;
             }
-            Found::Down | Found::Mute(_) => {}
+            Found::Down | Found::Unresponsive(_) => {}
         }
     }
     Ok(nodes)
 }
 
-/// Asks one folder's node.
-pub(crate) async fn knock(folder: &Folder) -> Found {
+/// Connects to one folder's node and says what answers.
+pub(crate) async fn probe(folder: &Folder) -> Found {
     match connect(folder).await {
-        Ok(client) if client.identity().is_some() => Found::Full(Box::new(client)),
-        Ok(client) => Found::Plain(Box::new(client)),
+        Ok(client) if client.identity().is_some() => Found::Native(Box::new(client)),
+        Ok(client) => Found::Exercise(Box::new(client)),
         Err(error) => match folder.lock() {
-            Ok(Lock::Held(_)) => Found::Mute(format!("{error:#}")),
+            Ok(Lock::Held(_)) => Found::Unresponsive(format!("{error:#}")),
             _ => Found::Down,
         },
     }
@@ -63,12 +64,12 @@ pub(crate) async fn connect(folder: &Folder) -> Result<Client> {
     if !address.is_secure() {
         return Client::connect(&address).await.with_context(|| folder.name());
     }
-    // The folder's own certificate lets its operator in.
+    // A node accepts a client with the certificate of its own folder as its operator.
     let credentials = folder.credentials().with_context(|| folder.name())?;
     Client::connect_as(&address, &credentials).await.with_context(|| folder.name())
 }
 
-/// The node that was named, or that of the current folder, or the first that answers.
+/// Returns the named node, or that of the current folder, or the first that answers.
 pub(crate) async fn target(workspace: &Workspace, node: Option<u32>) -> Result<(Folder, Client)> {
     let named = node.map(|number| workspace.existing(number)).transpose()?.or_else(|| workspace.current_folder());
     if let Some(folder) = named {
@@ -78,26 +79,27 @@ pub(crate) async fn target(workspace: &Workspace, node: Option<u32>) -> Result<(
     let mut chosen = None;
     for (folder, found) in find(workspace).await? {
         match found {
-            Found::Full(client) | Found::Plain(client) if chosen.is_none() => chosen = Some((folder, *client)),
-            Found::Full(client) | Found::Plain(client) => {
+            Found::Native(client) | Found::Exercise(client) if chosen.is_none() => chosen = Some((folder, *client)),
+            Found::Native(client) | Found::Exercise(client) => {
                 client.close().await;
             }
-            Found::Down | Found::Mute(_) => {}
+            Found::Down | Found::Unresponsive(_) => {}
         }
     }
     match chosen {
         Some(chosen) => Ok(chosen),
-        None => Err(nobody(workspace)?),
+        None => Err(none_running(workspace)?),
     }
 }
 
-/// Why a node refused a transaction.
+/// Returns why a node rejected something.
 pub(crate) fn reason(ack: &Ack) -> String {
-    terminal::plain(ack.reason.as_deref().unwrap_or("it gave no reason; see its log"))
+    terminal::strip_control(ack.reason.as_deref().unwrap_or("it gave no reason; see its log"))
 }
 
-/// The error where a running node is needed and none answers: what to do depends on whether there is a folder to start one in.
-pub(crate) fn nobody(workspace: &Workspace) -> Result<Error> {
+/// Returns the error for a task that needs a running node. The remedy depends on whether there is a
+/// folder.
+pub(crate) fn none_running(workspace: &Workspace) -> Result<Error> {
     let folders = workspace.folders()?;
     Ok(match folders.first() {
         None => {
@@ -105,18 +107,18 @@ pub(crate) fn nobody(workspace: &Workspace) -> Result<Error> {
         }
         Some(first) => anyhow!(
             "no node is running ({} asked): start one with `cd {} && cargo run`",
-            terminal::count(folders.len(), "folder"),
+            terminal::plural(folders.len(), "folder"),
             first.name()
         ),
     })
 }
 
-/// Says goodbye to all, at once: a node logs a client that just vanishes as a fault.
-pub(crate) async fn close(clients: impl IntoIterator<Item = Client>) {
+/// Closes all clients at once. A node logs one that just vanishes as a fault.
+pub(crate) async fn close_all(clients: impl IntoIterator<Item = Client>) {
     join_all(clients.into_iter().map(Client::close)).await;
 }
 
-/// Runs a task that waits for sockets.
+/// Runs a future on a new runtime.
 pub(crate) fn block_on<T>(task: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("the system gives no more threads or files; close some programs")?.block_on(task)

@@ -1,23 +1,23 @@
-//! The request to end: Ctrl+C, SIGTERM and SIGHUP.
+//! The request to stop: Ctrl+C, SIGTERM and SIGHUP.
 
 use anyhow::Result;
 use futures_util::FutureExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals by which a person or the system asks us to end.
+/// The signals by which a person or the system asks this process to stop.
 pub(crate) struct Stop {
     signals: [Signal; 3],
 }
 
 impl Stop {
-    /// From here on these signals no longer end the process by themselves.
+    /// Catches the signals, which from now on do not end the process by themselves.
     pub(crate) fn new() -> Result<Self> {
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         let [interrupt, terminate, hangup] = kinds.map(signal);
         Ok(Self { signals: [interrupt?, terminate?, hangup?] })
     }
 
-    /// What has come by now does not count.
+    /// Ignores signals that have come so far.
     pub(crate) fn forget(&mut self) {
         while self.asked().now_or_never().is_some() {}
     }

@@ -1,7 +1,8 @@
-//! Where things are: the workspace's root, and the node folders in it.
+//! The workspace: its root and the node folders in it.
 //!
-//! A node folder is a real folder `node-<N>` (never a link to one) that holds a `.env`. This module only reads; the tasks change things. Whether a
-//! node runs in a folder is told by the lock on its `node.lock`, which the system lifts when the process ends, however it ends.
+//! A node folder is a real folder `node-<N>`, not a link, that holds a `.env`. This module only
+//! reads. A lock on `node.lock` shows that a node runs in a folder; the system releases it whenever
+//! the process ends.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
@@ -18,10 +19,10 @@ use rustix::process::{Pid, test_kill_process};
 
 use crate::support::terminal;
 
-/// What marks the root: the folder that every clone is made from.
+/// The template of node folders, which marks the root.
 const TEMPLATE: &str = "node-template";
 
-/// The folder of the network's authority.
+/// The folder of the closed network's authority.
 const AUTHORITY: &str = "network-ca";
 
 /// The workspace that the tasks act on.
@@ -31,7 +32,8 @@ pub(crate) struct Workspace {
 }
 
 impl Workspace {
-    /// The workspace given, or the one around the current folder, or the one that this program was built from.
+    /// Finds the workspace: the one given, or the one around the current folder, or the one that
+    /// this program was built from.
     pub(crate) fn find(given: Option<&Path>) -> Result<Self> {
         if let Some(root) = given {
             let root = root.canonicalize().with_context(|| format!("{} can not be opened", root.display()))?;
@@ -52,22 +54,22 @@ impl Workspace {
         &self.root
     }
 
-    /// Where the network's authority is, unless a person says otherwise.
+    /// Returns the default folder of the authority.
     pub(crate) fn authority(&self) -> PathBuf {
         self.root.join(AUTHORITY)
     }
 
-    /// The template's file of that name.
+    /// Returns a file of the template.
     pub(crate) fn template(&self, name: &str) -> PathBuf {
         self.root.join(TEMPLATE).join(name)
     }
 
-    /// The folder of node `number`, be it there or not.
+    /// Returns the folder of node `number`, which need not exist.
     pub(crate) fn folder(&self, number: u32) -> Folder {
         Folder { number, path: self.root.join(format!("node-{number}")) }
     }
 
-    /// All node folders, by number.
+    /// Returns all node folders in the order of their numbers.
     pub(crate) fn folders(&self) -> Result<Vec<Folder>> {
         let mut folders = Vec::new();
         for entry in fs::read_dir(&self.root).with_context(|| format!("{} can not be read", self.root.display()))? {
@@ -81,7 +83,7 @@ impl Workspace {
         Ok(folders)
     }
 
-    /// The folder of a number that a person gave.
+    /// Returns the existing folder of node `number`.
     pub(crate) fn existing(&self, number: u32) -> Result<Folder> {
         let folder = self.folder(number);
         if folder.exists() {
@@ -94,7 +96,7 @@ impl Workspace {
         }
     }
 
-    /// The node folder that the current folder is, or is in.
+    /// Returns the node folder that is, or contains, the current folder.
     pub(crate) fn current_folder(&self) -> Option<Folder> {
         let here = std::env::current_dir().ok()?;
         let inside = here.strip_prefix(&self.root).ok()?.components().next()?;
@@ -107,7 +109,7 @@ fn is_root(folder: &Path) -> bool {
     folder.join("Cargo.toml").is_file() && folder.join(TEMPLATE).is_dir() && folder.join("xtask").is_dir()
 }
 
-/// The number in `node-<number>`, written as we write it: neither `node-01` nor `node-+1`.
+/// Parses `node-<number>`, but neither `node-01` nor `node-+1`.
 fn number_of(name: &str) -> Option<u32> {
     let number = name.strip_prefix("node-")?.parse().ok()?;
     (name == format!("node-{number}")).then_some(number)
@@ -123,13 +125,14 @@ pub(crate) struct Folder {
 /// Whether a node runs in a folder.
 #[derive(Debug)]
 pub(crate) enum Lock {
-    /// None of ours does.
+    /// No node runs there.
     Free,
-    /// One does, and says this of itself, once it has come so far.
+    /// A node runs there, and has written this, unless it just started.
     Held(Option<Holder>),
 }
 
-/// What a running node writes into its lock file: its process id, and in a second line, once it listens, its address.
+/// What a running node writes into its lock file: its process id, and in a second line its address,
+/// once it listens.
 #[derive(Debug)]
 pub(crate) struct Holder {
     pub(crate) pid: u32,
@@ -145,17 +148,18 @@ impl Holder {
 }
 
 impl Folder {
-    /// Its name as people say it: `node-3`.
+    /// Returns the name: `node-3`.
     pub(crate) fn name(&self) -> String {
         format!("node-{}", self.number)
     }
 
-    /// Whether it is there: a real folder with a `.env`.
+    /// Whether it is a real folder with a `.env`.
     pub(crate) fn exists(&self) -> bool {
         fs::symlink_metadata(&self.path).is_ok_and(|metadata| metadata.is_dir()) && self.path.join(".env").is_file()
     }
 
-    /// Whether a node runs in it. Asking takes a shared lock for a moment, so it is only asked where the answer is needed.
+    /// Returns whether a node runs in it. This takes a shared lock for a moment, so it is called
+    /// only where needed.
     pub(crate) fn lock(&self) -> Result<Lock> {
         let path = self.path.join(LOCK_FILE);
         let mut file = match File::open(&path) {
@@ -175,14 +179,14 @@ impl Folder {
         }
     }
 
-    /// Where the folder's node listens: what a running one wrote down, else what its `.env` makes of PORT.
+    /// Returns where the folder's node listens: what a running one wrote, or what its `.env` says.
     ///
-    /// The lock is not tried for this: a node that starts this very moment would find it taken. That the writer lives is enough, for what it wrote is
-    /// only a place to look.
+    /// It does not try the lock, since a node that starts at this moment would find it taken. A
+    /// living writer is proof enough for an address to try.
     pub(crate) fn address(&self) -> Result<PeerAddress> {
         let name = self.name();
         let written = fs::read_to_string(self.path.join(LOCK_FILE)).ok();
-        let holder = written.and_then(|text| Holder::read(&text)).filter(|holder| lives(holder.pid));
+        let holder = written.and_then(|text| Holder::read(&text)).filter(|holder| is_alive(holder.pid));
         if let Some(address) = holder.and_then(|holder| holder.address) {
             return Ok(address);
         }
@@ -199,13 +203,13 @@ impl Folder {
             }
             Err(_) => bail!(
                 "{name}/.env: PORT is {:?}, and no number from 0 to 65535: write PORT={} there",
-                terminal::plain(&port),
+                terminal::strip_control(&port),
                 port_of(self.number)
             ),
         }
     }
 
-    /// What the folder's node shows in its closed network.
+    /// Returns the credentials of the folder's node in its closed network.
     pub(crate) fn credentials(&self) -> Result<Credentials> {
         let ca = self.setting("NETWORK_CA").with_context(|| {
             format!("{0}/.env has no NETWORK_CA, but its node speaks TLS: write NETWORK_CA=ca.pem there", self.name())
@@ -216,7 +220,8 @@ impl Folder {
         Ok(Credentials::load(&self.path, &files, Arc::new(key))?)
     }
 
-    /// A setting of the folder's `.env`; of several the last. Lines that are no assignment are the node's to complain of.
+    /// Returns a setting of the folder's `.env`, the last one of several. The node reports invalid
+    /// lines.
     pub(crate) fn setting(&self, name: &str) -> Option<String> {
         let text = fs::read_to_string(self.path.join(".env")).ok()?;
         let text = text.trim_start_matches('\u{feff}').replace("\r\n", "\n") + "\n";
@@ -229,15 +234,15 @@ impl Folder {
     }
 }
 
-/// The port of a clone: 4000 and its number. Above 65535 it is none.
+/// Returns the port of a clone: 4000 plus its number, which may exceed 65535.
 pub(crate) fn port_of(number: u32) -> u64 {
     4_000 + u64::from(number)
 }
 
-/// Whether there is a process of that number.
-pub(crate) fn lives(pid: u32) -> bool {
+/// Whether a process with this id exists.
+pub(crate) fn is_alive(pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    // Somebody else's process lives too, though we may not signal it.
+    // Another user's process exists too, though we may not signal it.
     pid.is_some_and(|pid| !matches!(test_kill_process(pid), Err(Errno::SRCH)))
 }
 

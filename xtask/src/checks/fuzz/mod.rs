@@ -1,7 +1,8 @@
-//! `fuzz`: random input that learns, against what strangers, editors and crashes can bring about.
+//! `fuzz`: coverage-guided fuzzing of what strangers, editors and crashes can feed to a node.
 //!
-//! The targets are in `fuzz/`, a workspace of its own. cargo-fuzz is not needed: what it would tell the compiler is told here, and a target is a program that runs
-//! by itself. No sanitizer is asked for, since these need a nightly compiler, and the project has no unsafe code.
+//! The targets are in `fuzz/`, a workspace of its own; each is a program. cargo-fuzz is not needed:
+//! this task passes its compiler flags. Sanitizers need a nightly compiler, and the project has no
+//! unsafe code, so none is used.
 
 mod nodejs;
 
@@ -16,10 +17,11 @@ use measuring::Table;
 use tempfile::TempDir;
 
 use crate::support::cargo::{cargo_program, finish};
-use crate::support::terminal::{self, tell};
+use crate::support::terminal::{self, print};
 use crate::support::workspace::Workspace;
 
-/// What makes the compiler count which edges of the program run, and tell what is compared with what: the flags of `cargo fuzz build --sanitizer none` 0.13.
+/// Flags that instrument edges and comparisons, as `cargo fuzz build --sanitizer none` 0.13 passes
+/// them.
 const COVERAGE: [&str; 6] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
@@ -29,32 +31,34 @@ const COVERAGE: [&str; 6] = [
     "-Cllvm-args=-simplifycfg-branch-fold-threshold=0",
 ];
 
-/// How an input fails that breaks no rule: it takes 120 s, where most take milliseconds, or 2 GiB; a machine that is busy with other things is no find. The
-/// longest inputs that are tried have 4 KiB, and long ones are tried from the beginning.
+/// An input fails, besides a broken rule, after 120 s or with 2 GiB of memory. Most take
+/// milliseconds, and a busy machine must cause no finding. Inputs have at most 4 KiB, long ones
+/// from the start.
 const BOUNDS: [&str; 5] =
     ["-timeout=120", "-report_slow_units=120", "-rss_limit_mb=2048", "-max_len=4096", "-len_control=0"];
 
-/// How much of what a target said is shown when it fails.
+/// How many of the last lines of a failed target's log are shown.
 const SHOWN_LINES: usize = 20;
 
-/// How long CI lets each target run.
+/// Seconds for each target in CI.
 const SHORT: u32 = 20;
 
-/// What makes a target go wrong on purpose.
+/// The environment variable that plants a fault in a target.
 const PLANTED: &str = "FUZZ_PLANTED";
 
-/// The target whose inputs Node.js judges too.
+/// The target whose inputs are compared with Node.js too.
 const CANONICAL: &str = "canonical";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// How many seconds each target runs
+    /// Run each target for N seconds
     #[arg(long, value_name = "N", default_value_t = SHORT, value_parser = crate::support::terminal::number(1..=604_800_u32, "600"))]
     seconds: u32,
-    /// Run this target alone; may be given several times
+    /// Run only this target; may be given several times
     #[arg(long = "target", value_name = "NAME")]
     targets: Vec<String>,
-    /// Begin with the seeds alone, not with what earlier runs have learnt, and keep nothing but what breaks a rule
+    /// Start from the seeds only, without what earlier runs have learnt, and keep only inputs that
+    /// fail
     #[arg(long)]
     fresh: bool,
     /// Plant a fault in each target, and fail if one does not find it
@@ -66,7 +70,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     fuzz(workspace.root(), arguments).map(|()| ExitCode::SUCCESS)
 }
 
-/// What CI runs: each target for a short time, from the seeds on.
+/// Runs each target for a short time, starting from the seeds, as CI does.
 pub(crate) fn short(root: &Path) -> Result<()> {
     fuzz(root, &Arguments { seconds: SHORT, targets: Vec::new(), fresh: true, planted: false })
 }
@@ -89,7 +93,7 @@ fn fuzz(root: &Path, arguments: &Arguments) -> Result<()> {
     };
     let began = Instant::now();
     let ran = plan.run_all(&targets)?;
-    tell(format!("\n{}\nin {:.0} s", table(&targets, &ran, plan.planted), began.elapsed().as_secs_f64()))?;
+    print(format!("\n{}\nin {:.0} s", table(&targets, &ran, plan.planted), began.elapsed().as_secs_f64()))?;
     let of = |found: bool| {
         let some = targets.iter().zip(&ran).filter(|(_, ran)| ran.find.is_some() == found);
         some.map(|(target, _)| target.as_str()).collect::<Vec<_>>()
@@ -102,7 +106,7 @@ fn fuzz(root: &Path, arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// The targets that are wanted; all, if none is named.
+/// Returns the named targets, or all if none is named.
 fn chosen(fuzz: &Path, wanted: &[String]) -> Result<Vec<String>> {
     let folder = fuzz.join("targets");
     let mut all = Vec::new();
@@ -116,7 +120,7 @@ fn chosen(fuzz: &Path, wanted: &[String]) -> Result<Vec<String>> {
     Ok(if wanted.is_empty() { all } else { wanted.to_vec() })
 }
 
-/// Builds all targets; tells the folder that they are in.
+/// Builds all targets and returns the folder of their programs.
 fn build(fuzz: &Path) -> Result<PathBuf> {
     let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
     let answer = Command::new(&compiler).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -130,18 +134,18 @@ fn build(fuzz: &Path) -> Result<PathBuf> {
     let version = String::from_utf8_lossy(&version.stdout);
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV names no host")?;
     let mut command = Command::new(cargo_program());
-    // With a target named, build scripts and macros are built without the flags.
+    // With `--target`, build scripts and macros are built without the flags.
     command.args(["build", "--release", "--bins", "--target", host]).current_dir(fuzz);
     command.env("RUSTFLAGS", COVERAGE.join(" ")).env_remove("CARGO_ENCODED_RUSTFLAGS").env_remove("CARGO_TARGET_DIR");
     finish(&mut command, "cargo build --release, in fuzz/, with coverage")?;
     Ok(fuzz.join("target").join(host).join("release"))
 }
 
-/// How the targets are run.
+/// The settings of a run.
 #[derive(Debug)]
 struct Plan {
     fuzz: PathBuf,
-    /// Where the programs are, what is learnt, and what is found.
+    /// The folders of the programs, of the learnt inputs, and of the failing ones.
     programs: PathBuf,
     corpus: PathBuf,
     finds: PathBuf,
@@ -149,23 +153,23 @@ struct Plan {
     planted: bool,
 }
 
-/// What came of one target.
+/// The result of one target.
 #[derive(Debug, Default, PartialEq)]
 struct Ran {
     executions: String,
     rate: String,
     edges: String,
     kept: String,
-    /// The input that broke something, and the last that the target said.
+    /// The input that failed, and the last lines of the log.
     find: Option<PathBuf>,
     tail: String,
-    /// How many of the kept inputs Node.js judged.
+    /// How many of the kept inputs Node.js has judged.
     judged: Option<usize>,
     seconds: f64,
 }
 
 impl Plan {
-    /// Runs targets, as many at once as there are cores.
+    /// Runs the targets, as many in parallel as there are cores.
     fn run_all(&self, targets: &[String]) -> Result<Vec<Ran>> {
         let next = AtomicUsize::new(0);
         let work = || -> Result<Vec<(usize, Ran)>> {
@@ -173,11 +177,11 @@ impl Plan {
             loop {
                 let turn = next.fetch_add(1, Ordering::Relaxed);
                 let Some(target) = targets.get(turn) else { return Ok(done) };
-                tell(format!("> {target}, {} s", self.seconds))?;
+                print(format!("> {target}, {} s", self.seconds))?;
                 let ran = self.run_one(target)?;
                 if let Some(find) = ran.find.as_ref().filter(|_| !self.planted) {
                     let program = self.programs.join(target);
-                    tell(format!("{target}:\n{}run it again: {} {}", ran.tail, program.display(), find.display()))?;
+                    print(format!("{target}:\n{}run it again: {} {}", ran.tail, program.display(), find.display()))?;
                 }
                 done.push((turn, ran));
             }
@@ -211,7 +215,7 @@ impl Plan {
         let mut ran = read_log(&String::from_utf8_lossy(&output.stderr));
         ran.seconds = began.elapsed().as_secs_f64();
         if !output.status.success() {
-            // Without a file the target did not come so far: what it said is all there is.
+            // Without a file the target failed before its first input: its log is all there is.
             ran.find.get_or_insert_default();
         } else if target == CANONICAL && !self.planted {
             let judged = nodejs::judge(&[&seeds, &corpus])?;
@@ -242,7 +246,7 @@ fn table(targets: &[String], ran: &[Ran], planted: bool) -> Table {
     table
 }
 
-/// Reads libFuzzer's log.
+/// Reads the log of libFuzzer.
 fn read_log(log: &str) -> Ran {
     let after = |begin: &str| log.lines().find_map(|line| line.split_once(begin)).map(|(_, rest)| rest);
     let word = |text: Option<&str>| text.and_then(|text| text.split_whitespace().next()).unwrap_or("?").to_owned();
@@ -255,11 +259,11 @@ fn read_log(log: &str) -> Ran {
         rate: word(after("stat::average_exec_per_sec:")),
         edges: format!("{} of {all}", word(last.and_then(|line| line.split_once("cov: ")).map(|(_, rest)| rest))),
         kept: word(last.and_then(|line| line.split_once("corp: ")).map(|(_, rest)| rest)),
-        // What was slow is written too, and is no find.
+        // Slow inputs are written too; they are no failures.
         find: written.find(|file| !file.contains("slow-unit-")).map(PathBuf::from),
         tail: lines[lines.len().saturating_sub(SHOWN_LINES)..]
             .iter()
-            .map(|line| terminal::plain(line) + "\n")
+            .map(|line| terminal::strip_control(line) + "\n")
             .collect(),
         ..Ran::default()
     }

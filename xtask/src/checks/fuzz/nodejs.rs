@@ -1,4 +1,4 @@
-//! Asks Node.js about all that the fuzzer kept: its texts are stranger than those that a person or a die thinks of.
+//! Compares our JSON with that of Node.js on every input that the fuzzer kept.
 
 #[path = "../../../../node-template/tests/support/nodejs.rs"]
 mod oracle;
@@ -9,15 +9,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use meshpool::protocol::json::Parser;
 
-/// What Node.js says of some folders' files.
+/// The comparison of some folders' files.
 pub(crate) struct Judged {
-    /// How many are texts.
+    /// How many of them are UTF-8.
     pub(crate) texts: usize,
-    /// The first about which we differ, and how.
+    /// The first file on which we differ, and how.
     pub(crate) complaint: Option<(PathBuf, String)>,
 }
 
-/// Asks about each file that is a text.
+/// Compares on each file that is UTF-8.
 pub(crate) fn judge(folders: &[&Path]) -> Result<Judged> {
     let (mut files, mut texts) = (Vec::new(), Vec::new());
     for folder in folders {

@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use crate::checks::structure::modules::{LIBRARY, Modules, Package};
 use crate::support::cargo;
-use crate::support::terminal::{count, tell};
+use crate::support::terminal::{plural, print};
 use crate::support::workspace::Workspace;
 
 /// The packages that `cargo xtask test` checks.
@@ -62,11 +62,11 @@ fn check(root: &Path, wanted: &[&str]) -> Result<()> {
         let found = faults_of(root, package, &table)?;
         faults += found.len();
         for fault in found {
-            tell(fault)?;
+            print(fault)?;
         }
     }
-    ensure!(faults == 0, "{} in the structure of {}", count(faults, "fault"), wanted.join(", "));
-    tell(format!("no circle, no upward import: {}", wanted.join(", ")))?;
+    ensure!(faults == 0, "{} in the structure of {}", plural(faults, "fault"), wanted.join(", "));
+    print(format!("no circle, no upward import: {}", wanted.join(", ")))?;
     Ok(())
 }
 

@@ -1,7 +1,9 @@
-//! `idle`: what nodes with a cap on their links cost while nothing happens, and whether that grows with the network.
+//! `idle`: measures what nodes with a limit on their links cost while nothing happens, and whether
+//! that grows with the network.
 //!
-//! Starts so many real nodes in folders of their own, all with one address to begin with, waits until each has its links and the beginning is over, and then watches:
-//! processor time as the system counts it, bytes as the nodes count them. Processor time suffers little from whatever else the machine does, wall time much.
+//! The nodes start in folders of their own and know one address. They are watched once each has its
+//! links and the warm-up is over. CPU time is the system's count, bytes are the nodes'. CPU time
+//! hardly depends on what else the machine does; wall time would.
 
 mod table;
 mod watch;
@@ -17,25 +19,26 @@ use tokio::time::sleep;
 
 use crate::measures::setup::{Setup, Watch};
 use crate::support::process::Process;
-use crate::support::terminal::{count, number, tell};
+use crate::support::terminal::{number, plural, print};
 use crate::support::workspace::Workspace;
 
-/// How many links a node must have, if there are as many others, before it counts as joined.
+/// A node has joined when it has this many links, or all that are possible.
 const LINKS: usize = 2;
-/// How long all nodes together may take to have them.
+/// The time in which all nodes must have joined.
 const PATIENCE: Duration = Duration::from_secs(180);
-/// How often they are asked meanwhile: each answer costs them processor time.
+/// The interval of asking them meanwhile; each answer costs them CPU time.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// How many nodes, one network after another
+    /// Measure networks of so many nodes, one after another
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "10,100,200", value_parser = number(2..=1_000_u32, "10 or 10,100"))]
     nodes: Vec<u32>,
-    /// To how many others each node links at most
+    /// Limit the links of each node to N
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = number(1..=1_000_u32, "6"))]
     cap: u32,
-    /// How long the beginning lasts, from when all have links: free places are looked for, and everybody is told of everybody
+    /// Wait this long after all nodes have joined, while they fill their slots and spread
+    /// announcements
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = number(0..=3_600_u64, "120"))]
     warm_up: u64,
     #[command(flatten)]
@@ -47,7 +50,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let measure = async |binary: &Path, root: &Path| measure(binary, root, arguments).await;
     let rows = arguments.setup.run(workspace, "idle", measure)?;
-    tell(table::show(&rows, arguments.setup.format()))?;
+    print(table::show(&rows, arguments.setup.format()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -56,7 +59,7 @@ async fn measure(binary: &Path, root: &Path, arguments: &Arguments) -> Result<Ve
     for nodes in &arguments.nodes {
         let network = start(binary, &root.join(nodes.to_string()), *nodes, arguments.cap).await?;
         let joined = join(&network, arguments.cap).await?;
-        eprintln!("{}: all have links after {:.0} s", count(network.len(), "node"), joined.as_secs_f64());
+        eprintln!("{}: all have links after {:.0} s", plural(network.len(), "node"), joined.as_secs_f64());
         sleep(Duration::from_secs(arguments.warm_up)).await;
         let costs = watch::watch(&network, Duration::from_secs(arguments.watch.seconds)).await?;
         rows.push(table::Row { cap: arguments.cap, costs });
@@ -67,7 +70,7 @@ async fn measure(binary: &Path, root: &Path, arguments: &Arguments) -> Result<Ve
     Ok(rows)
 }
 
-/// Starts the nodes, one after another: the first is the one that all others know.
+/// Starts the nodes one after another. All others know the first.
 async fn start(binary: &Path, root: &Path, nodes: u32, cap: u32) -> Result<Vec<Process>> {
     let settings = format!("HTTP_PORT=0\nLOG=warn\nMAX_PEERS={cap}\n");
     let mut network: Vec<Process> = Vec::new();
@@ -81,7 +84,7 @@ async fn start(binary: &Path, root: &Path, nodes: u32, cap: u32) -> Result<Vec<P
     Ok(network)
 }
 
-/// Waits until each node has links. Tells how long that took from the last start.
+/// Waits until each node has joined; returns the time since the last start.
 async fn join(network: &[Process], cap: u32) -> Result<Duration> {
     let wanted = LINKS.min(network.len() - 1).min(cap as usize);
     let began = Instant::now();

@@ -1,10 +1,10 @@
-//! The table of what resting networks cost.
+//! The table of the costs of idle networks.
 
 use measuring::{Format, Table, mean};
 
 use crate::measures::idle::watch::Costs;
 
-/// One network.
+/// The costs of one network.
 pub(crate) struct Row {
     pub(crate) cap: u32,
     pub(crate) costs: Costs,
@@ -22,7 +22,7 @@ const HEADING: [&str; 9] = [
     "machine busy",
 ];
 
-/// The table: means of all nodes, of most figures also the most that a node has.
+/// Shows means over all nodes, of most figures also the greatest value of a node.
 pub(crate) fn show(rows: &[Row], format: Format) -> String {
     let mut table = Table::new(HEADING).right(0..HEADING.len());
     for row in rows {

@@ -1,4 +1,4 @@
-//! What a network costs over some time.
+//! The costs of a network over some time.
 
 use std::time::{Duration, Instant};
 
@@ -10,29 +10,29 @@ use tokio::time::sleep;
 
 use crate::support::process::Process;
 
-/// The counter of what a node writes on links to peers.
+/// The counter of bytes written to peers.
 const SENT: &str = "peers_sent_bytes";
-/// How long the nodes rest after they were asked, before their processor time is read.
+/// The pause between asking the nodes and reading their CPU time.
 const REST: Duration = Duration::from_secs(1);
 
-/// What a network cost. Each list has one entry per node.
+/// The costs of a network. Each list has one entry per node.
 pub(crate) struct Costs {
     pub(crate) links: Vec<f64>,
-    /// Milliseconds of processor time per second.
+    /// Milliseconds of CPU time per second.
     pub(crate) cpu: Vec<f64>,
     /// Bytes written to peers per second.
     pub(crate) sent: Vec<f64>,
     /// Announcements sent per second.
     pub(crate) announced: Vec<f64>,
-    /// Dials per minute: visits, searches for places, and probes.
+    /// Dials per minute: for shuffles, for free slots, and probes.
     pub(crate) dialled: Vec<f64>,
     /// Resident memory, in MiB.
     pub(crate) memory: Vec<f64>,
-    /// How much of all processors' time the machine used meanwhile, the nodes included: from 0 to 1.
+    /// The part of all processors' time that the machine used, the nodes included: from 0 to 1.
     pub(crate) busy: f64,
 }
 
-/// Watches nodes. What it costs them to be asked is in none of the figures but memory.
+/// Watches nodes. Asking them costs CPU time and bytes, which are in none of the figures.
 pub(crate) async fn watch(network: &[Process], time: Duration) -> Result<Costs> {
     let before = statuses(network).await?;
     sleep(REST).await;

@@ -1,9 +1,11 @@
-//! `links`: what ten thousand idle links cost one node, open and in a closed network, and how soon it takes in one more. Fails if a link takes more memory than it may.
+//! `links`: measures what ten thousand idle links cost one node, in an open and in a closed
+//! network, and how soon it accepts one more. Fails if a link takes more memory than its bound.
 //!
-//! Starts a release node in a folder of its own with so many places (INBOUND_LINKS), and links to it from this process as so many full peers, each a node of its own,
-//! which say HANDSHAKE and nothing more. What is measured is the node's resident memory, so what the system keeps for its sockets is not in it.
+//! A release node gets as many slots (INBOUND_LINKS), and this process links to it as that many
+//! native peers, each with an id of its own. The figure is the node's resident memory, without what
+//! the system keeps for its sockets.
 
-mod dial;
+mod dialer;
 mod table;
 mod watch;
 
@@ -17,50 +19,50 @@ use futures_util::{StreamExt, stream};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::task::JoinSet;
 
-use crate::measures::links::dial::Side;
+use crate::measures::links::dialer::Dialer;
 use crate::measures::links::table::Row;
 use crate::measures::setup::{Setup, Watch};
 use crate::support::process::Process;
-use crate::support::terminal::{number, tell};
+use crate::support::terminal::{number, print};
 use crate::support::workspace::Workspace;
 
 /// The most memory that an idle link of an open network may take, in bytes.
 const MEMORY: u64 = 24 * 1024;
-/// How many links are opened one after another to see how long that takes, …
+/// How many links are opened one after another to measure the time, …
 const PROBES: usize = 200;
-/// … and how many at once otherwise: far fewer than a node lets upgrade at once.
+/// … and how many in parallel otherwise: far fewer than a node upgrades at once.
 const AT_ONCE: usize = 32;
-/// Descriptors of a node, or of this program, that are no links.
+/// File descriptors of a node, or of this program, besides its links.
 const OTHER_FILES: u64 = 400;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// How many links one node is to have
+    /// Open N links to the node
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = number(LINKS, "10000"))]
     links: usize,
-    /// Only a node of an open network
+    /// Measure only in an open network
     #[arg(long, conflicts_with = "tls")]
     open: bool,
-    /// Only a node of a closed network: TLS 1.3, certificates on both sides
+    /// Measure only in a closed network: TLS 1.3 with certificates on both sides
     #[arg(long)]
     tls: bool,
-    /// Link as nodes of the exercise instead of full peers
+    /// Link as exercise peers instead of native peers
     #[arg(long)]
-    plain: bool,
+    exercise: bool,
     #[command(flatten)]
     watch: Watch,
     #[command(flatten)]
     setup: Setup,
 }
 
-/// The fewest links that show anything beside the probes, and as many as there are ports for one other end.
+/// Fewer links show little besides the probes; more do not fit into the ports of one address.
 const LINKS: RangeInclusive<usize> = PROBES * 3..=20_000;
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     allow_files(arguments.links as u64 + PROBES as u64 + OTHER_FILES)?;
     let measure = async |binary: &Path, root: &Path| measure(binary, root, arguments).await;
     let rows = arguments.setup.run(workspace, "links", measure)?;
-    tell(table::show(&rows, arguments.setup.format()))?;
+    print(table::show(&rows, arguments.setup.format()))?;
     for row in rows.iter().filter(|row| !row.secure) {
         let each = row.per_link();
         ensure!(each <= MEMORY, "out of bounds: a link takes {each} bytes of memory, at most {MEMORY} are allowed");
@@ -68,7 +70,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-/// Raises the limit of open files as far as it has to be, here and for the node, which inherits it.
+/// Raises the limit of open files as far as needed, for this process and the node, which inherits
+/// it.
 fn allow_files(wanted: u64) -> Result<()> {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= wanted) {
@@ -97,21 +100,21 @@ async fn measure(binary: &Path, root: &Path, arguments: &Arguments) -> Result<Ve
     Ok(rows)
 }
 
-/// One node, from its start to its end.
+/// Measures one node, from its start to its end.
 async fn measure_one(binary: &Path, folder: &Path, secure: bool, arguments: &Arguments) -> Result<Row> {
     let wanted = arguments.links;
-    let side = Side::prepare(folder, secure, arguments.plain)?;
-    let settings = format!("HTTP_PORT=0\nLOG=warn\nINBOUND_LINKS={}\n{}", wanted + PROBES, side.settings());
-    let node = side.start(binary, &settings).await?;
+    let dialer = Dialer::prepare(folder, secure, arguments.exercise)?;
+    let settings = format!("HTTP_PORT=0\nLOG=warn\nINBOUND_LINKS={}\n{}", wanted + PROBES, dialer.settings());
+    let node = dialer.start(binary, &settings).await?;
     let before = watch::settled(&node).await?;
     let mut links = JoinSet::new();
     let mut accepts = Vec::new();
     let began = Instant::now();
     for open in [0, wanted / 2, wanted] {
-        fill(&side, &node, &mut links, open).await?;
+        fill(&dialer, &node, &mut links, open).await?;
         let mut times = Vec::new();
         for _ in 0..PROBES {
-            let (took, link) = side.link(&node.address).await?;
+            let (took, link) = dialer.link(&node.address).await?;
             times.push(took);
             links.spawn(link);
         }
@@ -121,7 +124,7 @@ async fn measure_one(binary: &Path, folder: &Path, secure: bool, arguments: &Arg
     let all_after = began.elapsed();
     eprintln!("{} links after {:.1} s", links.len(), all_after.as_secs_f64());
     let after = watch::settled(&node).await?;
-    // On a machine that is far too busy a node takes some for silent while they come.
+    // On an overloaded machine the node closes some links as silent while others are opened.
     let mut lost = 0;
     while let Some(ended) = links.try_join_next() {
         if lost == 0 {
@@ -137,14 +140,14 @@ async fn measure_one(binary: &Path, folder: &Path, secure: bool, arguments: &Arg
     let most = node.memory()?.peak;
     links.abort_all();
     while links.join_next().await.is_some() {}
-    side.stop(node).await?;
+    dialer.stop(node).await?;
     Ok(Row { secure, links: count, lost, all_after, before, after, most, cpu, accepts })
 }
 
-/// Opens links, many at once, until there are so many.
-async fn fill(side: &Side, node: &Process, links: &mut JoinSet<String>, wanted: usize) -> Result<()> {
+/// Opens links in parallel until there are `wanted`.
+async fn fill(dialer: &Dialer, node: &Process, links: &mut JoinSet<String>, wanted: usize) -> Result<()> {
     let lacking = wanted.saturating_sub(links.len());
-    let dialled = stream::iter(0..lacking).map(|_| side.link(&node.address));
+    let dialled = stream::iter(0..lacking).map(|_| dialer.link(&node.address));
     let mut dialled = std::pin::pin!(dialled.buffer_unordered(AT_ONCE));
     while let Some(dialled) = dialled.next().await {
         let (_, link) = dialled?;

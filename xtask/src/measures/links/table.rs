@@ -1,29 +1,29 @@
-//! The table of what links cost: a line for each figure, a column for each network.
+//! The table of the costs of links: a row for each figure, a column for each network.
 
 use std::time::Duration;
 
 use measuring::{Format, Table, percentile};
 
-/// What one node with many links cost.
+/// The costs of the links of one node.
 pub(crate) struct Row {
     pub(crate) secure: bool,
     pub(crate) links: usize,
-    /// How many ended while others were opened.
+    /// Links that ended while others were opened.
     pub(crate) lost: usize,
-    /// How long it took until all were open.
+    /// The time until all were open.
     pub(crate) all_after: Duration,
-    /// Resident memory without links, with all of them, and at its highest, in bytes.
+    /// Resident memory in bytes: without links, with all of them, and at its highest.
     pub(crate) before: u64,
     pub(crate) after: u64,
     pub(crate) most: u64,
-    /// Milliseconds of processor time per second, with all links, while nothing happens.
+    /// Milliseconds of CPU time per second, with all links idle.
     pub(crate) cpu: f64,
-    /// How long it took to open one more, in order, with so many links open.
+    /// For each number of open links, the sorted times that one more took to open.
     pub(crate) accepts: Vec<(usize, Vec<Duration>)>,
 }
 
 impl Row {
-    /// How much memory one link takes, in bytes.
+    /// Returns the memory of one link, in bytes.
     pub(crate) fn per_link(&self) -> u64 {
         self.after.saturating_sub(self.before) / self.links as u64
     }
@@ -53,7 +53,7 @@ impl Row {
     }
 }
 
-/// A column for each network.
+/// Shows a column for each network.
 pub(crate) fn show(rows: &[Row], format: Format) -> String {
     let kind = |row: &Row| if row.secure { "closed (TLS 1.3)" } else { "open" }.to_owned();
     let mut table = Table::new(std::iter::once(String::new()).chain(rows.iter().map(kind))).right(1..=rows.len());

@@ -1,4 +1,4 @@
-//! The node's memory once it has come to rest, and its processor time while it rests.
+//! The node's memory once it has settled, and its CPU time while idle.
 
 use std::time::{Duration, Instant};
 
@@ -7,16 +7,16 @@ use tokio::time::sleep;
 
 use crate::support::process::Process;
 
-/// How often memory is looked at.
+/// The interval between two readings of the memory.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// So many looks in a row must show about the same.
+/// The memory has settled when this many readings in a row are about equal.
 const ALIKE: usize = 3;
-/// How much looks may differ that count as the same: one in so many.
+/// Readings are about equal if they differ by less than one part in this many.
 const PART: u64 = 200;
-/// After so long it counts as settled in any case: then it grows all the time, and the figure will show that.
+/// The longest wait. Memory that still grows then shows in the figure.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// The node's resident memory in bytes, once it has settled.
+/// Returns the node's resident memory in bytes, once it has settled.
 pub(crate) async fn settled(node: &Process) -> Result<u64> {
     let began = Instant::now();
     let (mut last, mut alike) = (node.memory()?.resident, 1);
@@ -29,7 +29,7 @@ pub(crate) async fn settled(node: &Process) -> Result<u64> {
     Ok(last)
 }
 
-/// How much processor time the node takes in a second, in milliseconds.
+/// Returns the CPU time per second of the idle node, in milliseconds.
 pub(crate) async fn cpu_per_second(node: &Process, time: Duration) -> Result<f64> {
     let (before, began) = (node.cpu()?, Instant::now());
     sleep(time).await;

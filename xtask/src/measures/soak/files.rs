@@ -1,4 +1,5 @@
-//! Whether every file holds what was acknowledged, once, and all hold the same.
+//! Checks the pool files at the end: each holds everything acknowledged, once, and all hold the
+//! same.
 
 use std::collections::HashSet;
 use std::io::{BufReader, Read};
@@ -10,23 +11,23 @@ use serde_json::value::RawValue;
 
 use crate::measures::soak::node::Node;
 
-/// What is wrong with the files: counts over all nodes.
+/// The faults in the files, counted over all nodes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Checked {
-    /// How many transactions the first node's file holds.
+    /// Transactions in the first node's file.
     pub(crate) held: usize,
-    /// Acknowledged, and missing in some file.
+    /// Acknowledged transactions that are missing in a file.
     pub(crate) lost: usize,
-    /// Rows that a file has more than once.
+    /// Transactions that a file has more than once.
     pub(crate) twice: usize,
-    /// Nodes whose file does not hold what the first one's does.
+    /// Nodes whose file differs from the first node's.
     pub(crate) differ: usize,
 }
 
 /// Reads the files of nodes that have ended.
 ///
 /// # Errors
-/// A file can not be read, or holds what is no transaction.
+/// A file can not be read, or holds something else than transactions.
 pub(crate) fn check<'a>(
     nodes: impl IntoIterator<Item = &'a Node>,
     acknowledged: &HashSet<TransactionId>,

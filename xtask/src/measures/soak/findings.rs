@@ -1,10 +1,10 @@
-//! What should never happen, and did.
+//! Faults that should never happen.
 
 use std::cell::RefCell;
 
 use anyhow::Result;
 
-/// What should never happen, and did. Told at once, and again at the end.
+/// Faults that should never happen, printed at once and again at the end.
 #[derive(Debug, Default)]
 pub(crate) struct Findings(RefCell<Vec<String>>);
 

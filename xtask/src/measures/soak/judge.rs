@@ -1,20 +1,22 @@
-//! Whether something levelled off: in the last quarter of the time it must not stand higher than in the second, but for a seventh and a little.
+//! Judges whether a value levelled off: in the last quarter of the time it must not be higher than
+//! in the second, except for a factor and a small allowance.
 //!
-//! The first quarter is for what fills once: tables that are bounded, buffers that are kept. Medians, so that what comes and goes does not count.
+//! The first quarter is for what fills once, such as bounded tables and reused buffers. Medians
+//! ignore short peaks.
 
 use measuring::median;
 
 use crate::measures::soak::sample::Sample;
 
-/// How much higher the last quarter may stand, as a factor, …
+/// The factor by which the last quarter may be higher …
 const FACTOR: f64 = 1.15;
-/// … and so many samples a quarter needs to be judged.
+/// … and the fewest samples of a quarter that is judged.
 const SAMPLES: usize = 10;
 
-/// What is judged, and what is allowed besides the factor: what a single link more or less makes.
+/// What is judged. The allowance besides the factor is what one link more or less makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum What {
-    /// Memory less the pool's index, in bytes.
+    /// Memory without the pool's index, in bytes.
     Memory,
     Descriptors,
     Tasks,
@@ -32,17 +34,17 @@ impl What {
     }
 }
 
-/// How a course went.
+/// The judgement of a value over time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Verdict {
     /// The median of the second quarter.
     pub(crate) second: f64,
-    /// The median of the last.
+    /// The median of the last quarter.
     pub(crate) last: f64,
     pub(crate) levels_off: bool,
 }
 
-/// Judges a course of values over time: pairs of seconds since the beginning and value. `None`: too few of them to say anything.
+/// Judges pairs of seconds since the start and value; `None` if there are too few.
 pub(crate) fn judge(what: What, course: &[(f64, f64)], total: f64) -> Option<Verdict> {
     let quarter = |number: f64| {
         let (from, to) = (total * (number - 1.0) / 4.0, total * number / 4.0);
@@ -51,23 +53,24 @@ pub(crate) fn judge(what: What, course: &[(f64, f64)], total: f64) -> Option<Ver
         (values.len() >= SAMPLES).then(|| median(values))?
     };
     let (second, last) = (quarter(2.0)?, quarter(4.0)?);
-    // What is below nothing is noise.
+    // Negative values are noise.
     let levels_off = last <= second.max(0.0) * FACTOR + what.allowance();
     Some(Verdict { second, last, levels_off })
 }
 
-/// What the index of a pool takes, by how many transactions it holds: as a node took that had no links and no trouble, beyond what it had while it was empty.
+/// The memory of a pool's index by its number of transactions: what an isolated node takes more
+/// than while its pool was empty.
 #[derive(Debug)]
 pub(crate) struct Index {
-    /// Transactions and bytes, ascending in both.
+    /// Pairs of transactions and bytes, ascending in both.
     steps: Vec<(f64, f64)>,
 }
 
 impl Index {
-    pub(crate) fn measured(alone: &[Sample]) -> Self {
-        let Some(first) = alone.first() else { return Self { steps: Vec::new() } };
+    pub(crate) fn measured(isolated: &[Sample]) -> Self {
+        let Some(first) = isolated.first() else { return Self { steps: Vec::new() } };
         let (mut steps, mut most) = (vec![(0.0, 0.0)], 0.0_f64);
-        for sample in alone {
+        for sample in isolated {
             most = most.max(sample.own - first.own);
             steps.push((sample.pool, most));
         }
@@ -75,7 +78,7 @@ impl Index {
         Self { steps }
     }
 
-    /// Bytes for so many transactions.
+    /// Returns the bytes for a number of transactions.
     pub(crate) fn of(&self, transactions: f64) -> f64 {
         let after = self.steps.partition_point(|(count, _)| *count <= transactions);
         match (after.checked_sub(1).and_then(|before| self.steps.get(before)), self.steps.get(after)) {
@@ -87,13 +90,13 @@ impl Index {
         }
     }
 
-    /// Bytes for each transaction, of all together.
+    /// Returns the bytes for each transaction, at the greatest number.
     pub(crate) fn each(&self) -> f64 {
         self.steps.last().map_or(0.0, |(count, bytes)| bytes / count.max(1.0))
     }
 }
 
-/// The course of something.
+/// Returns a value over time.
 pub(crate) fn course(what: What, samples: &[Sample], index: &Index) -> Vec<(f64, f64)> {
     let value = |sample: &Sample| match what {
         What::Memory => sample.own - index.of(sample.pool),

@@ -1,4 +1,4 @@
-//! What was pushed and what came of it: every identity that a node acknowledged, to be found again at the end.
+//! What was submitted and acknowledged, to be found again at the end.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,10 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use meshpool::protocol::transaction::TransactionId;
 use meshpool::protocol::wire::{Ack, AckStatus};
 
-/// How many transactions are kept for those who send them once more.
+/// The most recent transactions, for attackers that send duplicates.
 const RECENT: usize = 1_000;
 
-/// What happened so far. Shared by all who push.
+/// What was submitted and acknowledged so far, shared by all clients.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     inner: Mutex<Inner>,
@@ -22,12 +22,12 @@ struct Inner {
     counts: Counts,
 }
 
-/// How the transactions fared.
+/// The numbers of transactions.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Counts {
-    /// Given to a node.
+    /// Submitted to a node.
     pub(crate) pushed: u64,
-    /// Refused by one.
+    /// Rejected by one.
     pub(crate) refused: u64,
 }
 
@@ -63,14 +63,14 @@ impl Ledger {
         self.inner().acknowledged.len()
     }
 
-    /// Transactions that were pushed lately, by any number.
+    /// Returns one of the most recent transactions, by any number.
     pub(crate) fn recent(&self, number: usize) -> Option<String> {
         let inner = self.inner();
         inner.recent.get(number.checked_rem(inner.recent.len())?).cloned()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        // Nothing is left half done by a panic.
+        // A panic leaves no change half done.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

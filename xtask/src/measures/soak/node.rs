@@ -1,4 +1,4 @@
-//! One node of the soak: a folder, a place in the network, and the process that runs there, or does not.
+//! A node of the soak: its folder, its network namespace, and its process, if it runs.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -15,31 +15,31 @@ use tokio::process::Child;
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
-use crate::measures::soak::world::Seat;
+use crate::measures::soak::netns::Namespace;
 use crate::support::process;
 
-/// The port of every node: each has a host of its own.
+/// The port of every node; each has an address of its own.
 pub(crate) const PORT: u16 = 4000;
-/// How long a node may take to start, and to end after it was asked to.
+/// The time in which a node must start, or end after a request.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A node, running or not. Dropping it kills its process.
 pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) folder: PathBuf,
-    pub(crate) seat: Seat,
+    pub(crate) namespace: Namespace,
     binary: Arc<Path>,
     process: Mutex<Option<Child>>,
-    /// The process's id while it runs and answers; 0 while it does not, or is being ended.
+    /// The process id while the node runs and answers; 0 otherwise, also while it is being ended.
     pid: AtomicU32,
 }
 
 impl Node {
-    /// Makes the folder of a node that is not running yet.
+    /// Makes the folder of a node.
     pub(crate) fn make(
         name: String,
         root: &Path,
-        seat: Seat,
+        namespace: Namespace,
         binary: Arc<Path>,
         known: &[String],
         settings: &str,
@@ -49,20 +49,21 @@ impl Node {
         fs::write(folder.join(".env"), format!("PORT={PORT}\n{settings}"))?;
         fs::write(folder.join("known-peers.json"), serde_json::to_string(known)?)?;
         fs::write(folder.join(meshpool::pool::POOL_FILE), "[]")?;
-        Ok(Self { name, folder, seat, binary, process: Mutex::new(None), pid: AtomicU32::new(0) })
+        Ok(Self { name, folder, namespace, binary, process: Mutex::new(None), pid: AtomicU32::new(0) })
     }
 
-    /// Starts it, and waits until it answers.
+    /// Starts the node and waits until it answers.
     pub(crate) async fn start(&self) -> Result<()> {
         let mut process = self.process.lock().await;
         let mut command = process::command(&self.binary, &self.folder)?;
-        // A child is in the namespace of the thread that makes it.
-        let mut child = self.seat.run(async move { command.spawn() }).await?.context("the node can not be started")?;
+        // A child process is in the namespace of the thread that spawns it.
+        let mut child =
+            self.namespace.run(async move { command.spawn() }).await?.context("the node can not be started")?;
         let pid = child.id().context("a process that was not waited for has an id")?;
         let began = Instant::now();
         while self.pool().await.is_err() {
             if let Some(status) = child.try_wait()? {
-                bail!("{} ended with {status} as it started; it said: {}", self.name, self.said());
+                bail!("{} ended with {status} as it started; it said: {}", self.name, self.last_line());
             }
             ensure!(began.elapsed() < PATIENCE, "{} did not start within {PATIENCE:?}", self.name);
             sleep(Duration::from_millis(20)).await;
@@ -72,16 +73,16 @@ impl Node {
         Ok(())
     }
 
-    /// Ends it by a signal, and waits for that.
+    /// Ends the node by a signal and waits.
     ///
     /// # Errors
-    /// It was not running any more, did not end in time, or not as it should.
+    /// The node did not run any more, did not end in time, or ended with a failure.
     pub(crate) async fn end(&self, signal: Signal) -> Result<()> {
         let mut process = self.process.lock().await;
         let pid = self.pid.swap(0, Ordering::Relaxed);
         let mut child = process.take().with_context(|| format!("{} does not run", self.name))?;
         if let Some(status) = child.try_wait()? {
-            bail!("{} had ended by itself with {status}; it said: {}", self.name, self.said());
+            bail!("{} had ended by itself with {status}; it said: {}", self.name, self.last_line());
         }
         let pid = Pid::from_raw(pid.cast_signed()).context("a process has an id")?;
         kill_process(pid, signal)?;
@@ -92,23 +93,23 @@ impl Node {
             signal != Signal::TERM || status.success(),
             "{} was asked to end, and ended with {status}; it said: {}",
             self.name,
-            self.said()
+            self.last_line()
         );
         Ok(())
     }
 
-    /// Tells how it ended, if it did so by itself; then it can be started again.
-    pub(crate) fn ended_by_itself(&self) -> Result<Option<String>> {
-        // Whoever holds the lock is starting or ending it.
+    /// Returns how the node ended, if it ended by itself; it can then be started again.
+    pub(crate) fn exit_status(&self) -> Result<Option<String>> {
+        // Another task that holds the lock is starting or ending the node.
         let Ok(mut process) = self.process.try_lock() else { return Ok(None) };
         let Some(child) = process.as_mut() else { return Ok(None) };
         let Some(status) = child.try_wait()? else { return Ok(None) };
         self.pid.store(0, Ordering::Relaxed);
         *process = None;
-        Ok(Some(format!("{} ended by itself with {status}; it said: {}", self.name, self.said())))
+        Ok(Some(format!("{} ended by itself with {status}; it said: {}", self.name, self.last_line())))
     }
 
-    /// The id of its process, while it runs and nobody is ending it.
+    /// Returns the process id, unless the node is down or being ended.
     pub(crate) fn pid(&self) -> Option<u32> {
         match self.pid.load(Ordering::Relaxed) {
             0 => None,
@@ -116,10 +117,10 @@ impl Node {
         }
     }
 
-    /// What its pool holds.
+    /// Asks for the summary of the node's pool.
     pub(crate) async fn pool(&self) -> Result<Summary> {
-        let asked = self.seat.run(async {
-            let mut client = Client::connect(&at_home()).await?;
+        let asked = self.namespace.run(async {
+            let mut client = Client::connect(&local_address()).await?;
             let status = client.status(&[]).await?;
             client.close().await;
             anyhow::Ok(status.pool)
@@ -127,27 +128,27 @@ impl Node {
         asked.await?
     }
 
-    /// The last line that it wrote.
-    fn said(&self) -> String {
+    /// Returns the last line of the log.
+    fn last_line(&self) -> String {
         let log = process::log(&self.folder);
         log.lines().next_back().unwrap_or("nothing").to_owned()
     }
 
-    /// Lines of its log that tell of a fault of the program.
+    /// Returns the lines of the log that show a fault of the program.
     pub(crate) fn faults(&self) -> Vec<String> {
         let log = process::log(&self.folder);
         let faults = log.lines().filter(|line| line.contains("panicked") || line.contains("ERROR"));
         faults.map(|line| format!("{}: {line}", self.name)).collect()
     }
 
-    /// Its pool's file.
+    /// Opens the file of the pool.
     pub(crate) fn pool_file(&self) -> Result<File> {
         let path = self.folder.join(meshpool::pool::POOL_FILE);
         File::open(&path).with_context(|| format!("{} can not be opened", path.display()))
     }
 }
 
-/// Where a node is for those who are in its own namespace. Only they may ask for its STATUS.
-pub(crate) fn at_home() -> PeerAddress {
+/// Returns a node's address within its namespace. Only from there it answers a STATUS.
+pub(crate) fn local_address() -> PeerAddress {
     PeerAddress::new("127.0.0.1", PORT).expect("an IPv4 address is a host")
 }

@@ -1,4 +1,4 @@
-//! What a node takes of the machine, looked at every few seconds: from /proc, and from the node's own metrics.
+//! Samples of what a node takes of the machine, from /proc and from its own metrics.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -13,41 +13,42 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use crate::measures::soak::findings::Findings;
 use crate::measures::soak::node::{Node, PORT};
 
-/// The HTTP side's port: where it is if nobody says otherwise.
+/// The default port of a node's metrics.
 const HTTP_PORT: u16 = PORT + 4000;
-/// How long the metrics may take on a machine that is busy; later they are missing in that sample.
+/// The longest wait for the metrics of a busy node; without them the sample is dropped.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// A node at a time.
+/// One sample of a node.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Sample {
-    /// In seconds since the beginning.
+    /// Seconds since the start.
     pub(crate) at: f64,
-    /// Resident memory in bytes, the program's own file included.
+    /// Resident memory in bytes, including the program's file.
     pub(crate) resident: f64,
-    /// Of that, what is the process's own: heap and stacks.
+    /// The part of it that is heap and stack.
     pub(crate) own: f64,
     /// Open file descriptors.
     pub(crate) descriptors: f64,
     pub(crate) threads: f64,
-    /// Tasks of its runtime.
+    /// Tasks of the runtime.
     pub(crate) tasks: f64,
-    /// Transactions on its disk.
+    /// Transactions on disk.
     pub(crate) pool: f64,
-    /// Open connections of all kinds.
+    /// Connections of all kinds.
     pub(crate) links: f64,
 }
 
 const HEADING: &str = "node,seconds,resident_bytes,own_bytes,descriptors,threads,tasks,pool,links";
 
-/// How often a node did not answer in time, and what was seen of each.
+/// The samples of each node, and how many were dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Watched {
     pub(crate) samples: Vec<Vec<Sample>>,
     pub(crate) unanswered: usize,
 }
 
-/// Looks at all nodes again and again until the time is over; whoever ended by itself is told of and started again. Every sample goes into a file as well.
+/// Samples all nodes until the time is over, writes the samples into a file, and restarts a node
+/// that ended by itself, which is a finding.
 pub(crate) async fn watch(
     nodes: &[Arc<Node>],
     every: Duration,
@@ -62,7 +63,7 @@ pub(crate) async fn watch(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while ticks.tick().await < until {
         for (node, samples) in nodes.iter().zip(&mut watched.samples) {
-            if let Some(how) = node.ended_by_itself()? {
+            if let Some(how) = node.exit_status()? {
                 findings.add(how);
                 findings.note(node.start().await);
             }
@@ -74,7 +75,7 @@ pub(crate) async fn watch(
                     writeln!(log, "{name},{at:.1},{resident},{own},{descriptors},{threads},{tasks},{pool},{links}")?;
                     samples.push(sample);
                 }
-                // It may just be being ended.
+                // It is being ended just now.
                 Err(_) if node.pid() != Some(pid) => {}
                 Err(_) => watched.unanswered += 1,
             }
@@ -85,7 +86,7 @@ pub(crate) async fn watch(
 }
 
 async fn look(node: &Node, pid: u32, began: Instant) -> Result<Sample> {
-    let metrics = timeout(PATIENCE, node.seat.run(metrics())).await???;
+    let metrics = timeout(PATIENCE, node.namespace.run(metrics())).await???;
     let field = |name: &str| number(&metrics, name).with_context(|| format!("the metrics have no {name}"));
     Ok(Sample {
         at: began.elapsed().as_secs_f64(),
@@ -99,7 +100,7 @@ async fn look(node: &Node, pid: u32, began: Instant) -> Result<Sample> {
     })
 }
 
-/// The number after a name at the beginning of a line.
+/// Returns the number after a name at the beginning of a line.
 fn number(text: &str, name: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
 }

@@ -1,7 +1,7 @@
 //! Many transactions, one JSON object per line of a file or of standard input.
 //!
-//! A thread reads, so that a slow pipe does not keep ACKs waiting; the lines go out as fast as the node takes them. A line that is no transaction is
-//! told with its number and not sent, and the others are. Blank lines are skipped.
+//! A thread reads, so that a slow pipe does not delay ACKs. Lines are sent as fast as the node
+//! takes them. An invalid line is reported with its number and not sent. Blank lines are skipped.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -21,20 +21,21 @@ use tokio::time::timeout;
 use crate::nodes::add_transaction::pools;
 use crate::nodes::add_transaction::tally::Tally;
 use crate::support::running_nodes;
-use crate::support::terminal::{count, plain, tell};
+use crate::support::terminal::{plural, print, strip_control};
 use crate::support::workspace::{Folder, Workspace};
 use meshpool::client::exercise_fields::ExerciseFields as Stamp;
 
-/// How many lines are read ahead of the network.
+/// Lines that are read ahead of the network.
 const READ_AHEAD: usize = 1_024;
-/// How long the source may pause before we say goodbye until it goes on: a node closes a client that is silent for five seconds.
+/// After this pause of the source the client closes until it goes on, since a node closes a client
+/// that is silent for five seconds.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Where the lines come from.
+/// The source of the lines.
 pub(crate) struct Input {
     reader: Box<dyn Read + Send>,
     name: String,
-    /// How many lines there are, where that can be known beforehand.
+    /// The number of lines, where it is known beforehand.
     lines: Option<u64>,
 }
 
@@ -51,7 +52,7 @@ impl Input {
         let name = path.display().to_string();
         let unreadable = || format!("{name} can not be read; check its name");
         let mut file = File::open(path).with_context(unreadable)?;
-        // A pipe can be read once only.
+        // A pipe cannot be read twice.
         let lines = if file.metadata().with_context(unreadable)?.is_file() {
             let lines = BufReader::new(&file).split(b'\n').try_fold(0, |lines, line| line.map(|_| lines + 1));
             file.rewind().with_context(unreadable)?;
@@ -63,7 +64,7 @@ impl Input {
     }
 }
 
-/// One line, read and stamped.
+/// A line with its number, parsed and completed.
 struct Line {
     number: u64,
     content: Result<Transaction, String>,
@@ -94,11 +95,11 @@ pub(crate) async fn run(
     } else {
         format!("; {}", pools::spread(workspace, &tally.kept).await?)
     };
-    tell(format!("{} in {:.1} s{spread}", tally.summary(&folder.name()), began.elapsed().as_secs_f64()))?;
+    print(format!("{} in {:.1} s{spread}", tally.summary(&folder.name()), began.elapsed().as_secs_f64()))?;
     Ok(if tally.refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Submits line by line, with a new client whenever the source goes on after a pause.
+/// Submits line by line; opens a new client when the source goes on after a pause.
 async fn submit_all(
     folder: &Folder,
     client: Client,
@@ -120,7 +121,7 @@ async fn submit_all(
     Ok(())
 }
 
-/// The transactions up to the end of the source, or to a pause.
+/// Yields transactions up to the end of the source, or to a pause.
 fn until_pause<'a>(
     first: Transaction,
     lines: &'a mut mpsc::Receiver<Line>,
@@ -135,7 +136,7 @@ fn until_pause<'a>(
     })
 }
 
-/// The next line that is a transaction. Cancelling it loses no line.
+/// Returns the next valid line. Cancelling it loses no line.
 async fn next(lines: &mut mpsc::Receiver<Line>, tally: &RefCell<Tally>) -> Option<Transaction> {
     loop {
         let Line { number, content } = lines.recv().await?;
@@ -149,7 +150,7 @@ async fn next(lines: &mut mpsc::Receiver<Line>, tally: &RefCell<Tally>) -> Optio
     }
 }
 
-/// Sends all lines without waiting for answers.
+/// Sends all lines without waiting for ACKs.
 async fn send_all(folder: &Folder, mut client: Client, input: Input, stamp: Stamp) -> Result<ExitCode> {
     let mut lines = read(input, stamp);
     let (mut sent, mut refused) = (0, 0);
@@ -160,7 +161,7 @@ async fn send_all(folder: &Folder, mut client: Client, input: Input, stamp: Stam
                 sent += 1;
             }
             Err(error) => {
-                eprintln!("line {number} was not sent: {}", plain(&error));
+                eprintln!("line {number} was not sent: {}", strip_control(&error));
                 refused += 1;
             }
         }
@@ -169,18 +170,19 @@ async fn send_all(folder: &Folder, mut client: Client, input: Input, stamp: Stam
         bail!(
             "{} did not answer our goodbye: which of the {} it read is not known; see its log",
             folder.name(),
-            count(sent, "line")
+            plural(sent, "line")
         );
     }
-    tell(format!(
+    print(format!(
         "{} sent to {}, {refused} refused; whether they are stored is not known",
-        count(sent, "line"),
+        plural(sent, "line"),
         folder.name()
     ))?;
     Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Reads in a thread of its own. The thread is not waited for: blocked on a terminal, it could not be ended but with the process.
+/// Reads in a thread, which is not joined: a read that blocks on a terminal ends only with the
+/// process.
 fn read(input: Input, stamp: Stamp) -> mpsc::Receiver<Line> {
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     std::thread::spawn(move || {

@@ -1,7 +1,8 @@
-//! `add-transaction`: gives a running node one transaction, or many, and says what became of them.
+//! `add-transaction`: sends a running node one transaction or many, and reports what became of
+//! them.
 //!
-//! Success is said only for what the node has on disk; that nobody else has it is said too. A node of the exercise confirms nothing, and then
-//! nothing is claimed.
+//! It reports success only for what the node has on disk, and says if no other node has it. An
+//! exercise peer confirms nothing, so nothing is claimed then.
 
 mod many;
 mod pools;
@@ -22,21 +23,22 @@ use meshpool::signing;
 
 use crate::nodes::add_transaction::many::Input;
 use crate::support::running_nodes::{block_on, reason, target};
-use crate::support::terminal::{self, tell};
+use crate::support::terminal::{self, print};
 use crate::support::workspace::{Folder, Workspace};
 
-/// What the exercise's reward transaction gives.
+/// The amount of the exercise's reward transaction.
 const REWARD: u32 = 100;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The transaction, a JSON object; "-" reads one per line from standard input; without it, the reward transaction to MY_PUBLIC_KEY is made
+    /// The transaction, a JSON object; "-" reads one per line from standard input [default: the
+    /// reward transaction to MY_PUBLIC_KEY]
     #[arg(value_name = "JSON", conflicts_with = "file")]
     json: Option<String>,
     /// Send to node N [default: the node of the current folder, else the first that answers]
     #[arg(long, value_name = "N")]
     node: Option<u32>,
-    /// Send it as it is: stamp no id, timeStamp or hash where they are missing, and no signature
+    /// Send it unchanged: add no id, timeStamp, hash or signature
     #[arg(long)]
     raw: bool,
     /// Do not sign it with the key of the node's folder
@@ -45,7 +47,7 @@ pub(crate) struct Arguments {
     /// Send one transaction per line of this file; "-" is standard input
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Do not wait until it is on disk
+    /// Do not wait until the node has it on disk
     #[arg(long)]
     no_wait: bool,
 }
@@ -67,7 +69,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
             many::run(workspace, &folder, client, arguments.no_wait, input, stamp).await
         });
     }
-    // Looked at before anybody is asked for: a typing error is the same error with and without a running node.
+    // Checked first, so that a typing error gives the same message with and without a running node.
     let given = arguments.json.as_deref().map(|text| read(&stamp, text)).transpose()?;
     block_on(async {
         let (folder, client) = target(workspace, arguments.node).await?;
@@ -86,10 +88,10 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     })
 }
 
-/// The transaction given on the command line.
+/// Parses the transaction of the command line.
 fn read(stamp: &Stamp, text: &str) -> Result<Transaction> {
     stamp.add(&mut Parser::new(), text).map_err(|error| match error {
-        // The shell spoils quotes and blanks, and nothing else.
+        // A shell can spoil quotes and blanks, which gives this error only.
         InvalidTransaction::Json(JsonError::Unexpected { .. }) => {
             anyhow!("nothing was sent: {error}; for the shell, put the whole object into single quotes")
         }
@@ -97,7 +99,8 @@ fn read(stamp: &Stamp, text: &str) -> Result<Transaction> {
     })
 }
 
-/// The key of the folder that is spoken for, if what is sent shall be signed. A node of the exercise has none.
+/// Returns the folder's key if the transaction is to be signed. The folder of an exercise peer has
+/// none.
 fn signer(folder: &Folder, arguments: &Arguments) -> Result<Option<NodeKey>> {
     if arguments.unsigned || arguments.raw {
         return Ok(None);
@@ -106,7 +109,7 @@ fn signer(folder: &Folder, arguments: &Arguments) -> Result<Option<NodeKey>> {
         .context("nothing was sent: it can not be signed; --unsigned sends it without a signature")
 }
 
-/// The exercise's reward: from nobody, to the key of the folder.
+/// Makes the exercise's reward: from nobody to the folder's key.
 fn reward(folder: &Folder, client: &Client, stamp: &Stamp) -> Result<Transaction> {
     let key = folder.setting("MY_PUBLIC_KEY").or_else(|| client.identity().map(|identity| identity.node.to_string()));
     let Some(key) = key else {
@@ -116,7 +119,7 @@ fn reward(folder: &Folder, client: &Client, stamp: &Stamp) -> Result<Transaction
     Ok(stamp.add(&mut Parser::new(), &body)?)
 }
 
-/// Sends without an answer.
+/// Sends without waiting for an ACK.
 async fn send(folder: &Folder, mut client: Client, transaction: &Transaction, unasked: bool) -> Result<ExitCode> {
     client.send(transaction.body()).await?;
     if !client.close().await {
@@ -125,13 +128,13 @@ async fn send(folder: &Folder, mut client: Client, transaction: &Transaction, un
             folder.name()
         );
     }
-    tell(format!("{}", transaction.id()))?;
+    print(format!("{}", transaction.id()))?;
     let why = if unasked { "not waited for" } else { "a node of the exercise confirms nothing" };
-    tell(format!("sent to {}; whether it is stored is not known ({why})", folder.name()))?;
+    print(format!("sent to {}; whether it is stored is not known ({why})", folder.name()))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Sends and waits for the disk, then looks into the other pools.
+/// Sends, waits until the node has it on disk, and then looks into the other pools.
 async fn submit(
     workspace: &Workspace,
     folder: &Folder,
@@ -143,10 +146,10 @@ async fn submit(
     if ack.status == AckStatus::Rejected {
         bail!("{} refused the transaction: {}", folder.name(), reason(&ack));
     }
-    tell(format!("{}", transaction.id()))?;
-    tell(format!("{}; {}", told(&folder.name(), &ack), signing::verify(transaction)))?;
+    print(format!("{}", transaction.id()))?;
+    print(format!("{}; {}", told(&folder.name(), &ack), signing::verify(transaction)))?;
     let spread = pools::spread(workspace, &[transaction.id()]).await?;
-    tell(format!("{spread}"))?;
+    print(format!("{spread}"))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -156,6 +159,6 @@ fn told(name: &str, ack: &Ack) -> String {
             format!("{name} has it already: the same content is one transaction, so nothing new was sent")
         }
         (_, 0) => format!("stored in {name}, but this node has no peers: nobody else has it yet"),
-        (_, links) => format!("stored in {name}, and sent on {}", terminal::count(links, "link")),
+        (_, links) => format!("stored in {name}, and sent on {}", terminal::plural(links, "link")),
     }
 }

@@ -1,4 +1,5 @@
-//! In how many pools transactions are by now: asks every running node of the workspace until all have them, or time is up.
+//! How many pools hold transactions: asks every running node of the workspace until all do or time
+//! is up.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,12 +14,12 @@ use tokio::time::{Instant, sleep};
 use crate::support::running_nodes;
 use crate::support::workspace::{Folder, Workspace};
 
-/// How long a pool may take from one newly seen transaction to the next before we say that it lacks some. A mesh takes milliseconds.
+/// A pool lacks some if it gains none in this time. A mesh takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long to wait between two questions to one node.
+/// The interval between two questions to one node.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Which pools hold everything.
+/// The pools that hold everything, and those that do not.
 #[derive(Debug)]
 pub(crate) struct Spread {
     hold: usize,
@@ -27,19 +28,19 @@ pub(crate) struct Spread {
 
 /// Asks all running nodes at once.
 pub(crate) async fn spread(workspace: &Workspace, ids: &[TransactionId]) -> Result<Spread> {
-    let nodes = running_nodes::full(workspace).await?;
+    let nodes = running_nodes::native(workspace).await?;
     let answers = join_all(nodes.into_iter().map(|(folder, client)| holds_all(folder, client, ids))).await;
     let lack: Vec<_> = answers.iter().filter(|(_, holds)| !holds).map(|(folder, _)| folder.name()).collect();
     Ok(Spread { hold: answers.len() - lack.len(), lack })
 }
 
-/// Asks one node until its pool holds all, or nothing has been added to it for a while.
+/// Asks one node until its pool holds all, or has gained none for a while.
 async fn holds_all(folder: Folder, mut client: Client, ids: &[TransactionId]) -> (Folder, bool) {
     let mut rest = ids;
     let mut held = 0;
     let mut deadline = Instant::now() + PATIENCE;
     while !rest.is_empty() && Instant::now() < deadline {
-        // Only the first part that is not complete is asked for again: a large file is not asked for as a whole each time.
+        // Asks again only for the first incomplete part, not for the whole of a large file.
         let (part, after) = rest.split_at(rest.len().min(STATUS_IDS));
         let Ok(status) = client.status(part).await else {
             return (folder, false);

@@ -1,4 +1,4 @@
-//! What has become of many lines: counted, shown by a progress bar, and said in one line at the end.
+//! The results of many lines: counted, shown by a progress bar, and summed up in one line.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -8,18 +8,18 @@ use meshpool::protocol::transaction::TransactionId;
 use meshpool::protocol::wire::{Ack, AckStatus};
 
 use crate::support::running_nodes::reason;
-use crate::support::terminal::{count, plain};
+use crate::support::terminal::{plural, strip_control};
 
-/// What has become of the lines so far.
+/// The results so far.
 pub(crate) struct Tally {
     pub(crate) bar: ProgressBar,
     stored: usize,
     known: usize,
     pub(crate) refused: usize,
     fewest_links: Option<usize>,
-    /// Stored or known, in the order of the ACKs.
+    /// Ids that are stored or were known, in the order of the ACKs.
     pub(crate) kept: Vec<TransactionId>,
-    /// The numbers of the lines that have no ACK yet.
+    /// Lines without an ACK yet: their numbers by id.
     pub(crate) waiting: HashMap<String, Vec<u64>>,
 }
 
@@ -41,7 +41,8 @@ impl Tally {
         let number = match self.waiting.get_mut(&ack.id) {
             Some(numbers) if numbers.len() > 1 => numbers.pop(),
             Some(_) => self.waiting.remove(&ack.id).and_then(|numbers| numbers.first().copied()),
-            // Without an identity it can only be the one that is outstanding: the client makes sure of that.
+            // An ACK without an id belongs to the only line that is outstanding: the client makes
+            // sure of that.
             None => self.waiting.drain().next().and_then(|(_, numbers)| numbers.first().copied()),
         };
         match ack.status {
@@ -58,13 +59,13 @@ impl Tally {
 
     pub(crate) fn refuse(&mut self, number: u64, why: &str) {
         self.refused += 1;
-        self.bar.suspend(|| eprintln!("line {number} is refused: {}", plain(why)));
+        self.bar.suspend(|| eprintln!("line {number} is refused: {}", strip_control(why)));
         self.bar.inc(1);
     }
 
-    /// How far it came, for when it goes no further.
+    /// Describes the progress, for an error that ends the run.
     pub(crate) fn so_far(&self) -> String {
-        let confirmed = count(self.kept.len(), "line");
+        let confirmed = plural(self.kept.len(), "line");
         let open: Vec<u64> = self.waiting.values().flatten().copied().collect();
         match open.iter().min() {
             Some(first) => {
@@ -80,7 +81,7 @@ impl Tally {
     pub(crate) fn summary(&self, name: &str) -> String {
         let alone = match self.fewest_links {
             Some(0) => ", but this node has no peers: nobody else has all of them yet".to_owned(),
-            Some(links) => format!(", sent on {}", count(links, "link")),
+            Some(links) => format!(", sent on {}", plural(links, "link")),
             None => String::new(),
         };
         format!("{} stored in {name}{alone}, {} known there already, {} refused", self.stored, self.known, self.refused)

@@ -1,6 +1,7 @@
-//! The network as a picture: nodes that are linked attract each other, all nodes repel each other (Fruchterman and Reingold, 1991).
+//! The network as a picture, laid out by forces: linked nodes attract each other, all nodes repel
+//! each other (Fruchterman and Reingold, 1991).
 //!
-//! No chance is in it: the same network gives the same picture.
+//! The layout is deterministic: the same network gives the same picture.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,13 +12,13 @@ use crate::nodes::network::label::label;
 
 /// Width and height of the picture.
 const SIZE: f64 = 1_000.0;
-/// The least distance of a node from the edge; names stand beside the nodes.
+/// The margin, which leaves room for the names beside the nodes.
 const MARGIN: f64 = 70.0;
-/// How often all nodes are moved, at most …
+/// The most rounds of moving all nodes …
 const ROUNDS: usize = 400;
-/// … and how many pairs of nodes are looked at in all: a second's work.
+/// … and the most pairs of nodes over all rounds, which take about a second.
 const PAIRS: usize = 100_000_000;
-/// Above so many nodes no names are written.
+/// The most nodes whose names are written.
 const NAMED: usize = 150;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,7 +27,7 @@ struct Point {
     y: f64,
 }
 
-/// The picture as SVG.
+/// Draws the picture as SVG.
 pub(crate) fn svg(members: &[Member]) -> String {
     let places: BTreeMap<&str, usize> =
         members.iter().enumerate().map(|(place, member)| (member.node.as_str(), place)).collect();
@@ -38,7 +39,7 @@ pub(crate) fn svg(members: &[Member]) -> String {
 <g stroke="#9aa5b1" stroke-width="1">
 "##
     );
-    // A String takes all that is written to it.
+    // Writing into a String does not fail.
     for (one, other) in &links {
         let (a, b) = (points[*one], points[*other]);
         writeln!(out, r#"<line x1="{:.1}" y1="{:.1}" x2="{:.1}" y2="{:.1}"/>"#, a.x, a.y, b.x, b.y).unwrap_or_default();
@@ -65,7 +66,7 @@ pub(crate) fn svg(members: &[Member]) -> String {
     out
 }
 
-/// Each link once, in order; those to nodes that are not in the list are left out.
+/// Returns each link once, in order, without links to nodes that are not in the list.
 fn links(members: &[Member], places: &BTreeMap<&str, usize>) -> Vec<(usize, usize)> {
     let mut links = Vec::new();
     for (one, member) in members.iter().enumerate() {
@@ -77,7 +78,7 @@ fn links(members: &[Member], places: &BTreeMap<&str, usize>) -> Vec<(usize, usiz
     links
 }
 
-/// Where each node stands. They begin on a circle, in their order, and are moved less and less.
+/// Places the nodes on a circle, in their order, and moves them less in each round.
 fn lay_out(nodes: usize, links: &[(usize, usize)]) -> Vec<Point> {
     let turn = std::f64::consts::TAU / nodes.max(1) as f64;
     let mut points: Vec<Point> = (0..nodes)
@@ -105,7 +106,7 @@ fn lay_out(nodes: usize, links: &[(usize, usize)]) -> Vec<Point> {
     points
 }
 
-/// Where each node is drawn to. A slight pull to the middle keeps parts that are not linked together.
+/// Returns the force on each node. A slight pull to the middle holds unlinked parts together.
 fn forces(points: &[Point], links: &[(usize, usize)], distance: f64) -> Vec<Point> {
     let mut forces: Vec<Point> = points
         .iter()
@@ -132,7 +133,7 @@ fn forces(points: &[Point], links: &[(usize, usize)], distance: f64) -> Vec<Poin
     forces
 }
 
-/// Moves and stretches all so that they fill the picture.
+/// Scales the layout to the size of the picture.
 fn fit(points: &mut [Point]) {
     let range = |of: fn(&Point) -> f64, points: &[Point]| {
         points.iter().map(of).fold((f64::MAX, f64::MIN), |(least, most), value| (least.min(value), most.max(value)))
@@ -146,7 +147,7 @@ fn fit(points: &mut [Point]) {
     }
 }
 
-/// A node's name is its own word: it must not become markup.
+/// A node chooses its name, which must not become markup.
 fn escaped(text: &str) -> String {
     let mut out = String::new();
     for character in text.chars() {

@@ -1,4 +1,5 @@
-//! `network`: who is in the network and who is linked to whom, as one node sees it; as a table, and as a picture.
+//! `network`: shows the nodes of the network and their links, as one node knows them, as a table
+//! and as a picture.
 
 mod graph;
 mod label;
@@ -15,10 +16,10 @@ use serde_json::json;
 
 use crate::nodes::network::label::{label, short};
 use crate::support::running_nodes::{block_on, target};
-use crate::support::terminal::{self, span, tell};
+use crate::support::terminal::{self, print, span};
 use crate::support::workspace::Workspace;
 
-/// How many linked nodes a row names.
+/// The most linked nodes that a row names.
 const NAMED: usize = 6;
 
 #[derive(Debug, clap::Args)]
@@ -26,10 +27,10 @@ pub(crate) struct Arguments {
     /// Ask node N [default: the node of the current folder, else the first that answers]
     #[arg(long, value_name = "N")]
     node: Option<u32>,
-    /// Print JSON: everything that the node tells
+    /// Print all that the node reports, as JSON
     #[arg(long)]
     json: bool,
-    /// Also draw the network into this file
+    /// Also draw the network as SVG into this file
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
 }
@@ -42,15 +43,15 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         Ok((folder.name(), members))
     })?;
     if arguments.json {
-        tell(format!("{:#}", json!({ "askedOf": name, "nodes": members })))?;
+        print(format!("{:#}", json!({ "askedOf": name, "nodes": members })))?;
     } else {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        tell(table(&members, now))?;
-        tell(format!("{} in the network, as {name} sees it", terminal::count(members.len(), "node")))?;
+        print(table(&members, now))?;
+        print(format!("{} in the network, as {name} sees it", terminal::plural(members.len(), "node")))?;
     }
     if let Some(path) = &arguments.svg {
         std::fs::write(path, graph::svg(&members)).with_context(|| format!("{} can not be written", path.display()))?;
-        // Beside JSON on stdout nothing else may stand.
+        // Standard output may carry JSON and then nothing else.
         eprintln!("the picture is in {}", path.display());
     }
     Ok(ExitCode::SUCCESS)

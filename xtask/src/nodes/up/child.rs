@@ -1,4 +1,4 @@
-//! One node as a child process: started in its folder, its lines shown, ended when asked to.
+//! One node as a child process: started in its folder, with its output forwarded.
 
 use std::io;
 use std::path::Path;
@@ -10,30 +10,31 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
+use crate::nodes::up::output::{NodeOutput, Stream};
 use crate::nodes::up::pages::HTTP_PORT;
-use crate::nodes::up::voice::{Speaker, Stream};
 use crate::support::workspace::Folder;
 
-/// What differs from folder to folder: exported in this shell, it would be the same for all nodes and win over each folder's own.
+/// Settings of a single folder. Exported in this shell, they would override those of all folders.
 const PER_FOLDER: [&str; 3] = ["PORT", "ADDRESS", "MY_PUBLIC_KEY"];
 
-/// What the nodes are to do.
+/// What the nodes are to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Go on.
+    /// Run on.
     Run,
-    /// End in order.
+    /// Shut down.
     Terminate,
-    /// End at once.
+    /// Be killed.
     Kill,
 }
 
-/// Starts the node of a folder; `http_port`: the exported HTTP_PORT, where it holds for this node. The future shows its lines and obeys `phase`; it ends with the process, and tells how that ended.
+/// Starts the node of a folder. `http_port` is the exported HTTP_PORT, if it holds for this node.
+/// The future forwards the output, follows `phase`, and returns how the process ended.
 pub(crate) fn start(
     binary: &Path,
     folder: &Folder,
     http_port: Option<&str>,
-    speaker: Speaker,
+    output: NodeOutput,
     phase: watch::Receiver<Phase>,
 ) -> Result<impl Future<Output = (u32, io::Result<ExitStatus>)> + Send + 'static> {
     let mut command = Command::new(binary);
@@ -50,7 +51,7 @@ pub(crate) fn start(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
-    // A group of its own: the terminal's Ctrl+C comes to us alone, and once to the node, from us.
+    // With a group of its own the node gets Ctrl+C once, from us, and not from the terminal.
     command.process_group(0);
     let mut child =
         command.spawn().with_context(|| format!("{} can not be started with {}", folder.name(), binary.display()))?;
@@ -58,15 +59,15 @@ pub(crate) fn start(
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     Ok(async move {
         let (status, (), ()) = tokio::join!(
-            obey(child, phase),
-            show(stdout, &speaker, Stream::Out),
-            show(stderr, &speaker, Stream::Error)
+            wait_or_signal(child, phase),
+            forward_lines(stdout, &output, Stream::Out),
+            forward_lines(stderr, &output, Stream::Error)
         );
         (number, status)
     })
 }
 
-async fn obey(mut child: Child, mut phase: watch::Receiver<Phase>) -> io::Result<ExitStatus> {
+async fn wait_or_signal(mut child: Child, mut phase: watch::Receiver<Phase>) -> io::Result<ExitStatus> {
     loop {
         tokio::select! {
             status = child.wait() => return status,
@@ -76,7 +77,8 @@ async fn obey(mut child: Child, mut phase: watch::Receiver<Phase>) -> io::Result
                     Phase::Terminate => Signal::TERM,
                     Phase::Kill => Signal::KILL,
                 };
-                // Without an id it has been waited for already, and the number may belong to somebody else by now.
+                // Without an id it has been waited for, and another process may have the number by
+                // now.
                 let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
                 match pid.map(|pid| kill_process(pid, signal)) {
                     Some(Err(error)) if error != rustix::io::Errno::SRCH => return Err(error.into()),
@@ -87,13 +89,13 @@ async fn obey(mut child: Child, mut phase: watch::Receiver<Phase>) -> io::Result
     }
 }
 
-async fn show(source: Option<impl AsyncRead + Unpin>, speaker: &Speaker, stream: Stream) {
+async fn forward_lines(source: Option<impl AsyncRead + Unpin>, output: &NodeOutput, stream: Stream) {
     let Some(source) = source else { return };
     let mut lines = BufReader::new(source);
     let mut line = Vec::new();
-    // A read error on our own pipe ends the show, not the node.
+    // A read error on the pipe ends the forwarding, not the node.
     while lines.read_until(b'\n', &mut line).await.is_ok_and(|bytes| bytes > 0) {
-        speaker.say(stream, &String::from_utf8_lossy(line.trim_ascii_end()));
+        output.print(stream, &String::from_utf8_lossy(line.trim_ascii_end()));
         line.clear();
     }
 }

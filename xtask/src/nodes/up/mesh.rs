@@ -1,4 +1,4 @@
-//! Whether every node is linked to every other: the nodes' own word, asked for by STATUS.
+//! Whether every node is linked to every other, as the nodes report by STATUS.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -13,32 +13,32 @@ use tokio::time::sleep;
 use crate::support::running_nodes;
 use crate::support::workspace::Folder;
 
-/// The nodes that are up, with their folders: those of this run until they end, and those that ran before.
+/// The folders of the nodes that run: those of this run until they end, and those that ran before.
 pub(crate) type Live = RefCell<BTreeMap<u32, Folder>>;
 
-/// How often the nodes are asked while the mesh grows.
+/// The interval of asking the nodes while the mesh grows.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// Waits until each live node is linked to all others; tells how many they are.
-pub(crate) async fn complete(live: &Live) -> usize {
+/// Waits until each node is linked to all others; returns their number.
+pub(crate) async fn wait_until_complete(live: &Live) -> usize {
     let mut clients = BTreeMap::new();
     loop {
         let folders: Vec<Folder> = live.borrow().values().cloned().collect();
         let told = ask(&folders, &mut clients).await;
         if told.len() == folders.len() && !folders.is_empty() && gaps(&told).is_empty() {
-            running_nodes::close(clients.into_values()).await;
+            running_nodes::close_all(clients.into_values()).await;
             return told.len();
         }
         sleep(INTERVAL).await;
     }
 }
 
-/// What the mesh lacks, in words.
-pub(crate) async fn missing(live: &Live) -> String {
+/// Describes the missing links.
+pub(crate) async fn describe_gaps(live: &Live) -> String {
     let folders: Vec<Folder> = live.borrow().values().cloned().collect();
     let mut clients = BTreeMap::new();
     let told = ask(&folders, &mut clients).await;
-    running_nodes::close(clients.into_values()).await;
+    running_nodes::close_all(clients.into_values()).await;
     let mut lacks: Vec<String> = folders
         .iter()
         .filter(|folder| !told.contains_key(&folder.number))
@@ -48,7 +48,8 @@ pub(crate) async fn missing(live: &Live) -> String {
     if lacks.is_empty() { "it has just become so".to_owned() } else { lacks.join(", ") }
 }
 
-/// Each node's status; who does not answer is left out, and is connected to anew the next time.
+/// Returns the status of each node that answers. One that does not is connected to again the next
+/// time.
 async fn ask(folders: &[Folder], clients: &mut BTreeMap<u32, Client>) -> BTreeMap<u32, Status> {
     let ask = folders.iter().map(|folder| {
         let client = clients.remove(&folder.number);
@@ -70,7 +71,7 @@ async fn ask(folders: &[Folder], clients: &mut BTreeMap<u32, Client>) -> BTreeMa
     told
 }
 
-/// Who is not linked to whom.
+/// Returns the pairs of nodes of which the first is not linked to the second.
 fn gaps(told: &BTreeMap<u32, Status>) -> Vec<(u32, u32)> {
     let pairs = told.iter().flat_map(|from| told.iter().map(move |to| (from, to)));
     let missing = pairs.filter(|((from, status), (to, other))| from != to && !is_linked(status, other));
@@ -84,7 +85,7 @@ fn is_linked(status: &Status, other: &Status) -> bool {
         .any(|peer| *peer == other.address || *peer == other.node || same_port_here(peer, &other.address))
 }
 
-/// On this machine a port is one node, whichever of its names was dialled.
+/// A port of this machine belongs to one node, whichever name was dialled.
 fn same_port_here(a: &str, b: &str) -> bool {
     let loopback = |text: &str| text.parse::<PeerAddress>().ok().filter(|address| address.scope() == Scope::Loopback);
     loopback(a).zip(loopback(b)).is_some_and(|(a, b)| a.port() == b.port())

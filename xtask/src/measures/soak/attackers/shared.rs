@@ -1,18 +1,18 @@
-//! What all strangers share.
+//! What all attackers share: the ledger, and counters.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::measures::soak::ledger::Ledger;
 
-/// What all strangers share.
-pub(crate) struct Crowd {
+/// What all attackers share: the ledger, and counters.
+pub(crate) struct Shared {
     pub(crate) ledger: Arc<Ledger>,
     connections: AtomicU64,
     frames: AtomicU64,
 }
 
-impl Crowd {
+impl Shared {
     pub(crate) fn new(ledger: Arc<Ledger>) -> Self {
         Self { ledger, connections: AtomicU64::new(0), frames: AtomicU64::new(0) }
     }
@@ -25,7 +25,7 @@ impl Crowd {
         self.frames.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many connections they made, and how many frames they sent.
+    /// Returns the numbers of connections and of frames.
     pub(crate) fn counts(&self) -> (u64, u64) {
         (self.connections.load(Ordering::Relaxed), self.frames.load(Ordering::Relaxed))
     }

@@ -1,6 +1,6 @@
-//! Strangers who mean no good: each task is one of them, and goes from node to node.
+//! Attackers who mean no good: each task is one of them, and goes from node to node.
 
-mod crowd;
+mod shared;
 mod slow;
 mod spam;
 mod wire;
@@ -15,53 +15,54 @@ use rand::{RngExt, SeedableRng};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use crate::measures::soak::attackers::shared::Shared;
 use crate::measures::soak::ledger::Ledger;
-use crate::measures::soak::strangers::crowd::Crowd;
-use crate::measures::soak::world::{self, Seat, is_left};
+use crate::measures::soak::netns::{self, Namespace, is_left};
 
-/// How many spammers there are on each side, and …
+/// The spammers in each half …
 const SPAMMERS: usize = 2;
-/// … how many who are slow. The addresses of a side are shared out among both.
+/// … and the slow clients. They share the half's addresses.
 const SLOW: usize = 6;
-/// How long each rests before it goes on, in milliseconds.
+/// The pause of an attacker between two attacks, in milliseconds.
 const RESTS: std::ops::Range<u64> = 200..2_000;
 
-/// The strangers at work. Dropping them ends it.
-pub(crate) struct Strangers {
-    pub(crate) crowd: Arc<Crowd>,
+/// The running attackers. Dropping them ends the attacks.
+pub(crate) struct Attackers {
+    pub(crate) shared: Arc<Shared>,
     tasks: Vec<JoinHandle<()>>,
 }
 
-impl Strangers {
-    /// Lets them loose on the nodes of their own side and, while the cable is in, on all others.
-    pub(crate) fn come(
-        seats: &[Seat],
+impl Attackers {
+    /// Starts attacks on the nodes of the same half and, while the network is whole, on all others.
+    pub(crate) fn start(
+        namespaces: &[Namespace],
         nodes: usize,
         ledger: &Arc<Ledger>,
         rng: &mut Xoshiro256PlusPlus,
     ) -> Result<Self> {
-        let crowd = Arc::new(Crowd::new(Arc::clone(ledger)));
-        let targets: Vec<Ipv4Addr> = (0..nodes).map(|node| world::host(node).parse()).collect::<Result<_, _>>()?;
+        let shared = Arc::new(Shared::new(Arc::clone(ledger)));
+        let targets: Vec<Ipv4Addr> = (0..nodes).map(|node| netns::host(node).parse()).collect::<Result<_, _>>()?;
         let mut tasks = Vec::new();
-        for (side, seat) in seats.iter().enumerate() {
-            let hosts = (0..world::STRANGERS).map(|which| world::stranger(side, which).parse());
+        for (side, namespace) in namespaces.iter().enumerate() {
+            let hosts = (0..netns::ATTACKERS).map(|which| netns::attacker(side, which).parse());
             let hosts: Vec<Ipv4Addr> = hosts.collect::<Result<_, _>>()?;
-            let (spamming, slow) = hosts.split_at(world::STRANGERS / 2);
-            // Most of what they do meets the nodes on their own side also while the cable is out.
+            let (spamming, slow) = hosts.split_at(netns::ATTACKERS / 2);
+            // Nodes of the same half are listed twice, so that most attacks also reach a node
+            // during a cut.
             let near = targets.iter().enumerate().filter(|(node, _)| is_left(*node, nodes) == (side == 0));
             let targets: Vec<_> = near.map(|(_, host)| *host).chain(targets.iter().copied()).collect();
             for number in 0..SPAMMERS + SLOW {
                 let spams = number < SPAMMERS;
                 let hosts = if spams { spamming } else { slow }.to_vec();
                 let rng = Xoshiro256PlusPlus::seed_from_u64(rng.random());
-                tasks.push(seat.begin(live(Arc::clone(&crowd), spams, hosts, targets.clone(), rng)));
+                tasks.push(namespace.spawn(live(Arc::clone(&shared), spams, hosts, targets.clone(), rng)));
             }
         }
-        Ok(Self { crowd, tasks })
+        Ok(Self { shared, tasks })
     }
 }
 
-impl Drop for Strangers {
+impl Drop for Attackers {
     fn drop(&mut self) {
         for task in &self.tasks {
             task.abort();
@@ -70,7 +71,7 @@ impl Drop for Strangers {
 }
 
 async fn live(
-    crowd: Arc<Crowd>,
+    shared: Arc<Shared>,
     spams: bool,
     hosts: Vec<Ipv4Addr>,
     targets: Vec<Ipv4Addr>,
@@ -80,10 +81,10 @@ async fn live(
         let from = hosts[rng.random_range(0..hosts.len())];
         let to = targets[rng.random_range(0..targets.len())];
         let done = match spams {
-            true => spam::once(&crowd, from, to, &mut rng).await,
-            false => slow::once(&crowd, from, to, &mut rng).await,
+            true => spam::once(&shared, from, to, &mut rng).await,
+            false => slow::once(&shared, from, to, &mut rng).await,
         };
-        // That a node refuses, closes, or does not run is what they live with.
+        // A node may refuse, close, or be down.
         done.unwrap_or_default();
         sleep(Duration::from_millis(rng.random_range(RESTS))).await;
     }

@@ -1,4 +1,4 @@
-//! What happens to the nodes: they are ended and started again, and the network is cut in two and healed.
+//! Churn and partitions: nodes are stopped and started, and the network is cut in two and healed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,21 +13,21 @@ use rustix::process::Signal;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::measures::soak::findings::Findings;
+use crate::measures::soak::netns::TestNetwork;
 use crate::measures::soak::node::Node;
-use crate::measures::soak::world::World;
 
-/// Every so often, on average, a node is ended.
+/// The mean interval between two stops.
 const CHURN: Duration = Duration::from_secs(20);
-/// How long it is away, in milliseconds.
+/// How long a node is down, in milliseconds.
 const AWAY: std::ops::Range<u64> = 5_000..30_000;
-/// How often the network is cut, if there is time for that …
+/// The interval of cuts, if the time allows it …
 const CUTS: Duration = Duration::from_secs(240);
-/// … how often at least, and …
+/// … the fewest cuts otherwise …
 const CUTS_AT_LEAST: u32 = 4;
-/// … for how long: in milliseconds, less where they come sooner than that.
+/// … and their length in milliseconds; shorter if they are closer together.
 const CUT_FOR: std::ops::Range<u64> = 20_000..40_000;
 
-/// How often nodes were ended.
+/// The numbers of stops.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Churned {
     /// By SIGTERM.
@@ -36,7 +36,7 @@ pub(crate) struct Churned {
     pub(crate) killed: usize,
 }
 
-/// Ends nodes and starts them again, until the time is over; then all run.
+/// Stops nodes and starts them again until the time is over; then all run.
 pub(crate) async fn churn(
     nodes: &[Arc<Node>],
     until: Instant,
@@ -63,7 +63,7 @@ pub(crate) async fn churn(
         let back = Instant::now() + Duration::from_millis(rng.random_range(AWAY));
         away.push(async move {
             findings.note(node.end(signal).await);
-            // Nobody is away when the trouble is over.
+            // All nodes are up when the time is over.
             sleep_until(back.min(until)).await;
             findings.note(node.start().await);
         });
@@ -72,9 +72,10 @@ pub(crate) async fn churn(
     churned
 }
 
-/// Cuts the network and heals it, until the time is over; then it is whole. Tells when it was in two, in seconds since the beginning.
-pub(crate) async fn cuts(
-    world: &World,
+/// Cuts the network in two and heals it until the time is over. Returns when it was cut, in seconds
+/// since the start.
+pub(crate) async fn partition(
+    test_network: &TestNetwork,
     began: Instant,
     until: Instant,
     mut rng: Xoshiro256PlusPlus,
@@ -86,9 +87,9 @@ pub(crate) async fn cuts(
         sleep_until(next).await;
         let length = Duration::from_millis(rng.random_range(CUT_FOR)).min(every / 3);
         let cut = began.elapsed();
-        world.cut()?;
+        test_network.cut()?;
         sleep(length).await;
-        world.heal()?;
+        test_network.heal()?;
         cuts.push((cut.as_secs_f64(), began.elapsed().as_secs_f64()));
         next += every;
     }

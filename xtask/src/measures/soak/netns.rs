@@ -1,5 +1,7 @@
-//! A network of the soak's own: a namespace for each node and for the strangers, all on two switches with one cable between, which can be pulled. Nothing of it touches
-//! the machine's own network, and it goes with its value.
+//! A test network: a namespace for each node and for the attackers, on two switches with one cable
+//! between them.
+//!
+//! It does not touch the machine's own network. Dropping it removes it.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -13,16 +15,16 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-/// The cable between the switches, at its one end.
+/// One end of the cable between the switches.
 const CABLE: &str = "cable";
-/// Where namespaces with names are kept.
+/// The folder of named namespaces.
 const NAMESPACES: &str = "/run/netns";
-/// How many addresses the strangers of one side have.
-pub(crate) const STRANGERS: usize = 8;
-/// The most nodes that have an address here.
+/// The addresses of the attackers of one half.
+pub(crate) const ATTACKERS: usize = 8;
+/// The most nodes for which there are addresses.
 pub(crate) const MOST_NODES: u32 = 200;
 
-/// Whether this machine lets us make such a network.
+/// Checks that this process may make such a network.
 ///
 /// # Errors
 /// What is missing, in one line.
@@ -34,25 +36,25 @@ pub(crate) fn is_allowed() -> Result<()> {
     ip(&["netns", "list"])
 }
 
-/// The network, and who lives where in it.
-pub(crate) struct World {
-    /// How the names of its namespaces begin.
+/// The network with its namespaces.
+pub(crate) struct TestNetwork {
+    /// The beginning of the namespaces' names.
     name: String,
     /// One for each node; the first half of them is on the left.
-    pub(crate) nodes: Vec<Seat>,
-    /// Strangers on the left and on the right.
-    pub(crate) strangers: Vec<Seat>,
-    /// Linked to nobody.
-    pub(crate) alone: Option<Seat>,
+    pub(crate) nodes: Vec<Namespace>,
+    /// Attackers on the left and on the right.
+    pub(crate) attackers: Vec<Namespace>,
+    /// The namespace of the isolated node.
+    pub(crate) isolated: Option<Namespace>,
     namespaces: Namespaces,
 }
 
-impl World {
-    /// Lays the network.
+impl TestNetwork {
+    /// Makes the network.
     ///
     /// # Errors
-    /// What the system did not let us do.
-    pub(crate) fn lay(nodes: usize) -> Result<Self> {
+    /// A command of the system failed.
+    pub(crate) fn create(nodes: usize) -> Result<Self> {
         let name = format!("soak-{}", std::process::id());
         let mut namespaces = Namespaces(Vec::new());
         let hub = namespaces.add(&format!("{name}-hub"))?;
@@ -63,7 +65,7 @@ impl World {
         ip(&["-n", &hub, "link", "add", CABLE, "type", "veth", "peer", "name", "cable-end"])?;
         ip(&["-n", &hub, "link", "set", CABLE, "up", "master", "left"])?;
         ip(&["-n", &hub, "link", "set", "cable-end", "up", "master", "right"])?;
-        let mut plug = |of: &str, side: &str, hosts: &[String]| -> Result<Seat> {
+        let mut plug = |of: &str, side: &str, hosts: &[String]| -> Result<Namespace> {
             let namespace = namespaces.add(&format!("{name}-{of}"))?;
             ip(&["-n", &hub, "link", "add", of, "type", "veth", "peer", "name", "eth0", "netns", &namespace])?;
             ip(&["-n", &hub, "link", "set", of, "up", "master", side])?;
@@ -72,27 +74,27 @@ impl World {
             }
             ip(&["-n", &namespace, "link", "set", "lo", "up"])?;
             ip(&["-n", &namespace, "link", "set", "eth0", "up"])?;
-            Seat::take(&namespace)
+            Namespace::enter(&namespace)
         };
-        let seats = (0..nodes).map(|node| plug(&format!("n{node}"), side(node, nodes), &[host(node)]));
-        let seats: Vec<Seat> = seats.collect::<Result<_>>()?;
-        let strangers = ["left", "right"].into_iter().enumerate().map(|(number, side)| {
-            let hosts: Vec<_> = (0..STRANGERS).map(|which| stranger(number, which)).collect();
+        let of_nodes = (0..nodes).map(|node| plug(&format!("n{node}"), side(node, nodes), &[host(node)]));
+        let of_nodes: Vec<Namespace> = of_nodes.collect::<Result<_>>()?;
+        let attackers = ["left", "right"].into_iter().enumerate().map(|(number, side)| {
+            let hosts: Vec<_> = (0..ATTACKERS).map(|which| attacker(number, which)).collect();
             plug(&format!("s{number}"), side, &hosts)
         });
-        let strangers = strangers.collect::<Result<_>>()?;
-        let alone = namespaces.add(&format!("{name}-alone"))?;
-        ip(&["-n", &alone, "link", "set", "lo", "up"])?;
-        let alone = Some(Seat::take(&alone)?);
-        Ok(Self { name, nodes: seats, strangers, alone, namespaces })
+        let attackers = attackers.collect::<Result<_>>()?;
+        let isolated = namespaces.add(&format!("{name}-isolated"))?;
+        ip(&["-n", &isolated, "link", "set", "lo", "up"])?;
+        let isolated = Some(Namespace::enter(&isolated)?);
+        Ok(Self { name, nodes: of_nodes, attackers, isolated, namespaces })
     }
 
-    /// Pulls the cable: what is sent to the other side is lost, and nobody is told.
+    /// Takes the cable down: frames to the other half are lost without notice.
     pub(crate) fn cut(&self) -> Result<()> {
         ip(&["-n", &self.hub(), "link", "set", CABLE, "down"])
     }
 
-    /// Puts it in again.
+    /// Takes the cable up again.
     pub(crate) fn heal(&self) -> Result<()> {
         ip(&["-n", &self.hub(), "link", "set", CABLE, "up"])
     }
@@ -101,13 +103,13 @@ impl World {
         format!("{}-hub", self.name)
     }
 
-    /// How many namespaces it has.
+    /// Returns the number of namespaces.
     pub(crate) fn namespaces(&self) -> usize {
         self.namespaces.0.len()
     }
 }
 
-/// Whether a node is on the first side.
+/// Whether a node is in the left half.
 pub(crate) fn is_left(node: usize, nodes: usize) -> bool {
     node < nodes / 2
 }
@@ -116,27 +118,28 @@ fn side(node: usize, nodes: usize) -> &'static str {
     if is_left(node, nodes) { "left" } else { "right" }
 }
 
-/// A node's address in the network. Each has an IPv4 /16 of its own, as nodes of different owners have: some bounds are per /16.
+/// Returns a node's address. Each node has an IPv4 /16 of its own, like nodes of different owners,
+/// since some limits are per /16.
 pub(crate) fn host(node: usize) -> String {
     format!("10.{}.0.1", node + 1)
 }
 
-/// An address of the strangers on one side.
-pub(crate) fn stranger(side: usize, which: usize) -> String {
+/// Returns an address of the attackers of one half.
+pub(crate) fn attacker(side: usize, which: usize) -> String {
     format!("10.{}.0.1", MOST_NODES as usize + 10 * side + which + 1)
 }
 
-/// An address of nobody.
+/// Returns an address where no node is.
 pub(crate) fn nobody(which: u16) -> String {
     format!("10.250.{}.{}", which >> 8, which & 0xff)
 }
 
-/// The namespaces that were made. Dropping them removes them.
+/// The names of the namespaces. Dropping them removes the namespaces.
 struct Namespaces(Vec<String>);
 
 impl Namespaces {
     fn add(&mut self, name: &str) -> Result<String> {
-        // Noted first: what is half made when something ends the soak goes too.
+        // Recorded first, so that a half-made one is removed too.
         self.0.push(name.to_owned());
         ip(&["netns", "add", name])?;
         Ok(name.to_owned())
@@ -156,18 +159,19 @@ impl Drop for Namespaces {
     }
 }
 
-/// A thread in a namespace, with a runtime: what is run there has its sockets, and its child processes, in that namespace. Dropping it ends what runs there.
-pub(crate) struct Seat {
+/// A thread with a runtime in a namespace, to which sockets and child processes of its tasks
+/// belong. Dropping it ends the tasks.
+pub(crate) struct Namespace {
     runtime: Handle,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Seat {
-    fn take(namespace: &str) -> Result<Self> {
+impl Namespace {
+    fn enter(namespace: &str) -> Result<Self> {
         let path = format!("{NAMESPACES}/{namespace}");
         let namespace = File::open(&path).with_context(|| format!("{path} can not be opened"))?;
-        let (told, ready) = std::sync::mpsc::channel();
+        let (sender, ready) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
             let runtime = || -> std::io::Result<tokio::runtime::Runtime> {
@@ -176,12 +180,12 @@ impl Seat {
             };
             match runtime() {
                 Ok(runtime) => {
-                    // Nobody waits any more only if the soak is being ended.
-                    told.send(Ok(runtime.handle().clone())).unwrap_or_default();
-                    // An error is the sender's end: just what is waited for.
+                    // The receiver is gone only if the soak is ending.
+                    sender.send(Ok(runtime.handle().clone())).unwrap_or_default();
+                    // An error means that the sender was dropped, which is the request to end.
                     runtime.block_on(stopped).unwrap_or_default();
                 }
-                Err(error) => told.send(Err(error)).unwrap_or_default(),
+                Err(error) => sender.send(Err(error)).unwrap_or_default(),
             }
         });
         let runtime = ready.recv().context("a thread ended before it began")?;
@@ -189,18 +193,18 @@ impl Seat {
         Ok(Self { runtime, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Runs something here, and waits for it. It goes on if nobody waits any more.
+    /// Runs a task here and waits for it. Cancelling the wait does not end the task.
     pub(crate) async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
         Ok(self.runtime.spawn(work).await?)
     }
 
-    /// Begins something here that ends with the seat.
-    pub(crate) fn begin(&self, work: impl Future<Output = ()> + Send + 'static) -> tokio::task::JoinHandle<()> {
+    /// Spawns a task here that ends with the namespace.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> tokio::task::JoinHandle<()> {
         self.runtime.spawn(work)
     }
 }
 
-impl Drop for Seat {
+impl Drop for Namespace {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take()
@@ -212,7 +216,8 @@ impl Drop for Seat {
 }
 
 fn ip(arguments: &[&str]) -> Result<()> {
-    // In a process group of its own: Ctrl+C is for the soak, which then removes what it made, and not for this.
+    // With a process group of its own, Ctrl+C reaches the soak only, which then removes the
+    // network.
     let output = Command::new("ip").args(arguments).process_group(0).output();
     let output = output.context("ip can not be started; install it (Debian: apt-get install iproute2)")?;
     if !output.status.success() {

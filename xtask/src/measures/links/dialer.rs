@@ -1,4 +1,4 @@
-//! The other ends of the links: nodes that say HANDSHAKE, answer pings, and nothing more.
+//! The other ends of the links: peers that send a HANDSHAKE and answer pings, nothing else.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -25,33 +25,33 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::support::process::Process;
 
-/// How long one link may take to open.
+/// The time in which a link must open.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The network's name: what a node has that was told no other.
+/// The name of the network of a node that is configured with no other.
 const NETWORK: &str = "p2p-node";
 /// The authority's certificate in a node's folder.
 const CA: &str = "ca.pem";
 
-/// What a stream under a WebSocket must be able to do.
+/// A stream that can carry a WebSocket.
 trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Wire for S {}
 
 type Socket = WebSocketStream<Box<dyn Wire>>;
 
-/// Who links to the node that is measured.
-pub(crate) struct Side {
+/// Opens links to the node that is measured.
+pub(crate) struct Dialer {
     /// The node's folder.
     node: PathBuf,
-    /// A folder for one dialling node's key and certificate after another.
+    /// The folder for the key and the certificate of the peer that dials next.
     own: PathBuf,
     authority: Option<Authority>,
-    plain: bool,
+    exercise: bool,
 }
 
-impl Side {
-    /// Makes the folder of the node, and in a closed network the authority and the node's certificate.
-    pub(crate) fn prepare(folder: &Path, secure: bool, plain: bool) -> Result<Self> {
+impl Dialer {
+    /// Makes the node's folder, and for a closed network the authority and the node's certificate.
+    pub(crate) fn prepare(folder: &Path, secure: bool, exercise: bool) -> Result<Self> {
         let (node, own) = (folder.join("node"), folder.join("peers"));
         for folder in [&node, &own] {
             fs::create_dir_all(folder).with_context(|| format!("{} can not be made", folder.display()))?;
@@ -65,10 +65,10 @@ impl Side {
             }
             fs::write(node.join(NODE_CERTIFICATE), authority.issue(key.node_id(), NODE_VALIDITY)?)?;
         }
-        Ok(Self { node, own, authority, plain })
+        Ok(Self { node, own, authority, exercise })
     }
 
-    /// Lines for the node's `.env`.
+    /// Returns lines for the node's `.env`.
     pub(crate) fn settings(&self) -> &'static str {
         if self.authority.is_some() { "NETWORK_CA=ca.pem\n" } else { "" }
     }
@@ -79,29 +79,30 @@ impl Side {
         Process::start_as(binary, &self.node, &[], settings, operator).await
     }
 
-    /// Opens a link as a node of its own. Gives how long that took, from the connection until the node's HANDSHAKE had come, and what keeps the link open: it tells how
-    /// the link ended.
+    /// Opens a link as a new peer. Returns the time from the connection to the node's HANDSHAKE,
+    /// and a future that keeps the link open and returns how it ended.
     pub(crate) async fn link(&self, to: &PeerAddress) -> Result<(Duration, impl Future<Output = String> + use<>)> {
         let (id, credentials) = self.identity()?;
         let opening = async {
             let began = Instant::now();
             let mut socket = open(to, credentials).await?;
             socket.send(Message::text(self.handshake(id)?)).await?;
-            // A node of the exercise is answered on the link that the node dials, so there the upgrade is all that is measured.
-            if !self.plain {
-                answered(&mut socket).await?;
+            // The node answers an exercise peer on the link that it dials itself, so here only the
+            // upgrade is measured.
+            if !self.exercise {
+                wait_for_handshake(&mut socket).await?;
             }
-            Ok((began.elapsed(), keep(socket)))
+            Ok((began.elapsed(), keep_open(socket)))
         };
         timeout(PATIENCE, opening).await.with_context(|| format!("a link was not open after {PATIENCE:?}"))?
     }
 
-    /// A new node: who it is, and in a closed network what it shows.
+    /// Makes the id of a new peer, and in a closed network its credentials.
     fn identity(&self) -> Result<(NodeId, Option<Credentials>)> {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret)?;
         let Some(authority) = &self.authority else { return Ok((NodeId(secret), None)) };
-        // Not by way of `NodeKey::load_or_create`, which waits for the disk: this key is used once.
+        // `NodeKey::load_or_create` would wait for the disk, and this key is used once.
         let path = self.own.join(NODE_KEY);
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
         file.write_all(HEXLOWER.encode(&secret).as_bytes())?;
@@ -123,7 +124,7 @@ impl Side {
             address: None,
             max_peers: None,
         };
-        let node = (!self.plain).then_some(node);
+        let node = (!self.exercise).then_some(node);
         Ok(Handshake { addresses: Vec::new(), dropped: 0, node }.to_frame().as_str().to_owned())
     }
 
@@ -152,7 +153,7 @@ async fn open(to: &PeerAddress, credentials: Option<Credentials>) -> Result<Sock
 }
 
 /// Waits for the node's HANDSHAKE.
-async fn answered(socket: &mut Socket) -> Result<()> {
+async fn wait_for_handshake(socket: &mut Socket) -> Result<()> {
     loop {
         match socket.next().await {
             Some(Ok(Message::Text(text))) if text.contains("HANDSHAKE") => return Ok(()),
@@ -164,8 +165,8 @@ async fn answered(socket: &mut Socket) -> Result<()> {
     }
 }
 
-/// Reads until the link ends, which answers pings.
-async fn keep(mut socket: Socket) -> String {
+/// Reads until the link ends; reading answers pings.
+async fn keep_open(mut socket: Socket) -> String {
     loop {
         match socket.next().await {
             Some(Ok(Message::Close(frame))) => return format!("closed with {frame:?}"),

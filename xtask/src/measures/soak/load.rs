@@ -1,4 +1,4 @@
-//! Gives transactions to the nodes that live, at a rate, each to one of them, and enters the answers into the ledger.
+//! Submits transactions at a rate, each to one running node, and records the ACKs in the ledger.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,17 +15,18 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::measures::soak::ledger::Ledger;
-use crate::measures::soak::node::{Node, at_home};
+use crate::measures::soak::node::{Node, local_address};
 use crate::support::generated_pool;
 
-/// After so long without a transaction a connection is closed: a node closes clients that are silent for five seconds.
+/// A connection without transactions for this long is closed, since a node closes clients that are
+/// silent for five seconds.
 const IDLE: Duration = Duration::from_secs(2);
-/// How many wait for one node at most; more are given to others.
+/// The most transactions in a node's queue; other nodes get those that do not fit.
 const QUEUE: usize = 4_096;
-/// How long the last answers may take.
+/// The longest wait for the last ACKs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A node with the queue of what it is to be given.
+/// A node with its queue.
 struct Lane {
     node: Arc<Node>,
     queue: mpsc::Sender<Transaction>,
@@ -35,24 +36,25 @@ struct Lane {
 impl Lane {
     fn open(node: &Arc<Node>, ledger: Option<Arc<Ledger>>) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        Self { node: Arc::clone(node), queue, work: node.seat.begin(serve(waiting, ledger)) }
+        Self { node: Arc::clone(node), queue, work: node.namespace.spawn(serve(waiting, ledger)) }
     }
 }
 
-/// Pushes until the time is over, and then waits for the answers. `alone` is given all that the others are, and its answers count for nothing.
+/// Submits until the time is over, then waits for the ACKs. The isolated node gets all
+/// transactions, and its ACKs do not count.
 pub(crate) async fn push(
     nodes: &[Arc<Node>],
-    alone: &Arc<Node>,
+    isolated: &Arc<Node>,
     rate: u32,
     until: Instant,
     mut rng: Xoshiro256PlusPlus,
     ledger: &Arc<Ledger>,
 ) -> Result<()> {
     let lanes: Vec<_> = nodes.iter().map(|node| Lane::open(node, Some(Arc::clone(ledger)))).collect();
-    let shadow = Lane::open(alone, None);
+    let shadow = Lane::open(isolated, None);
     let mut parser = Parser::new();
     let mut ticks = interval(Duration::from_secs(1) / rate);
-    // What the machine held up is made up for.
+    // The schedule catches up after a delay.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut number = 0;
     while ticks.tick().await < until {
@@ -64,7 +66,7 @@ pub(crate) async fn push(
             Transaction::parse(&mut parser, &generated_pool::transaction(number, time - generated_pool::FIRST_TIME))?;
         number += 1;
         ledger.pushed(transaction.body());
-        // What finds no room counts as pushed and never answered.
+        // What does not fit counts as submitted and is never acknowledged.
         shadow.queue.try_send(transaction.clone()).ok();
         lane.queue.try_send(transaction).ok();
     }
@@ -75,11 +77,12 @@ pub(crate) async fn push(
     Ok(())
 }
 
-/// Gives one node what is in its queue. What is on its way when a connection breaks stays without an answer, and may be stored or not.
+/// Submits what is in a node's queue. When a connection breaks, its outstanding transactions stay
+/// without an ACK, and may be stored or not.
 async fn serve(mut waiting: mpsc::Receiver<Transaction>, ledger: Option<Arc<Ledger>>) {
     while let Some(first) = waiting.recv().await {
-        // Who was ended meanwhile is not reached, and what was meant for it is lost, never having been acknowledged.
-        let Ok(mut client) = Client::connect(&at_home()).await else { continue };
+        // A node that is down gets nothing: the transaction is dropped, and was never acknowledged.
+        let Ok(mut client) = Client::connect(&local_address()).await else { continue };
         let source = stream::unfold((Some(first), &mut waiting), async |(first, waiting)| match first {
             Some(first) => Some((first, (None, waiting))),
             None => {

@@ -1,4 +1,4 @@
-//! A connection that speaks bytes: what a WebSocket library would not send.
+//! A TCP connection that sends what a WebSocket library would not.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
@@ -10,12 +10,12 @@ use tokio::time::timeout;
 
 use crate::measures::soak::node::PORT;
 
-/// How long one step may take; who is not let in within that gives up.
+/// The time of one step, after which the attacker gives up.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The longest answer to an upgrade that is read, in bytes.
+/// The longest response to an upgrade, in bytes.
 const ANSWER: usize = 8 * 1024;
 
-/// Connects from one of our addresses. `receives`: how many bytes the system takes for us that we have not read.
+/// Connects from an address. `receives` is the size of the receive buffer in bytes.
 pub(crate) async fn connect(from: Ipv4Addr, to: Ipv4Addr, receives: Option<u32>) -> Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     if let Some(bytes) = receives {
@@ -25,7 +25,7 @@ pub(crate) async fn connect(from: Ipv4Addr, to: Ipv4Addr, receives: Option<u32>)
     Ok(timeout(PATIENCE, socket.connect(SocketAddrV4::new(to, PORT).into())).await??)
 }
 
-/// Asks for the upgrade to a WebSocket, and reads the answer's head.
+/// Requests the upgrade to a WebSocket and reads the head of the response.
 pub(crate) async fn upgrade(stream: &mut TcpStream, to: Ipv4Addr) -> Result<()> {
     write(stream, request(to).as_bytes()).await?;
     let mut head = Vec::new();
@@ -48,17 +48,17 @@ pub(crate) fn request(to: Ipv4Addr) -> String {
     )
 }
 
-/// Writes; an error if the other side has gone, or takes nothing for long.
+/// Writes. It is an error if the node has closed, or takes nothing for long.
 pub(crate) async fn write(stream: &mut TcpStream, bytes: &[u8]) -> Result<()> {
     timeout(PATIENCE, stream.write_all(bytes)).await?.context("the node has closed")
 }
 
-/// A text frame as a client sends it. The mask is zero, so that the payload stands as it is.
+/// Makes a text frame of a client. The mask is zero, so the payload is unchanged.
 pub(crate) fn text(text: &str) -> Vec<u8> {
     frame(0x81, text.as_bytes())
 }
 
-/// A frame with any first byte, sound or not.
+/// Makes a frame with any first byte, valid or not.
 pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match payload.len() {
