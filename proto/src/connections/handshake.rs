@@ -1,9 +1,14 @@
 //! HANDSHAKE: how two nodes introduce themselves, and how a claimed address is verified.
 //!
-//! A node sends its HANDSHAKE on the link that it dials. The accepting native peer first dials back the address that the
-//! newcomer claims, then answers with its own HANDSHAKE, which names every address verified so far. Of two newcomers the
-//! one verified later is therefore told of the earlier one, and dials it: that makes the mesh complete. If verifying
-//! takes longer than [`ANSWER_AFTER`] the answer goes out without, and a second HANDSHAKE follows it.
+//! A node sends its HANDSHAKE on the link that it dials. The accepting native peer first dials back
+//! the address that the newcomer claims (as AutoNAT in libp2p). It then answers with its own
+//! HANDSHAKE, which names every address verified so far. Of two newcomers the one verified later
+//! therefore learns of the earlier one and dials it, which completes the mesh. If verification
+//! takes longer than [`ANSWER_AFTER`] the answer goes out first, and a second HANDSHAKE follows the
+//! verification.
+//!
+//! The node calls it with HANDSHAKE messages and finished probes; membership admits peers through
+//! [`Connections::accept`].
 
 use std::time::Duration;
 
@@ -22,8 +27,8 @@ use crate::violation::{Violation, ViolationKind};
 use crate::wire::close;
 use crate::wire::{Handshake, NodeInfo, PROTOCOL};
 
-/// How long a native peer waits at most for our HANDSHAKE while its address is being verified. A local probe takes a
-/// millisecond; a newcomer behind a firewall must not wait for the dial's time-out.
+/// How long the answer waits for the verification of an address. A local probe takes a millisecond;
+/// a newcomer behind a firewall must not wait for the dial to time out.
 const ANSWER_AFTER: Duration = Duration::from_secs(1);
 
 impl Connections {
@@ -66,9 +71,10 @@ impl Connections {
         }
     }
 
-    /// Returns which of an exercise peer's addresses is its own. It lists whom it has just dialled, us, behind all
-    /// others, and itself before or behind them: what stands behind us is itself, and if nothing does it is the first.
-    /// Of a peer that lists otherwise it is the first or the last that leads neither to us nor to a native peer.
+    /// Returns which of an exercise peer's addresses is its own. It lists the node that it has just
+    /// dialled, us, after all others, and itself before or after them. An address after ours is its
+    /// own; otherwise the first is. For a peer with another order it is the first or the last
+    /// address that leads neither to us nor to a native peer.
     fn exercise_address(&self, cx: &Context, book: &AddressBook, addresses: &[PeerAddress]) -> Option<PeerAddress> {
         let state = |address: &PeerAddress| book.get(address).map(|peer| peer.state);
         let ourselves =
@@ -116,7 +122,7 @@ impl Connections {
         let Some(opened) = self.links.get(link) else { return Ok(()) };
         if let Some(peer) = opened.native() {
             if (peer.id, peer.session) != (node.id, node.session) {
-                let text = "HANDSHAKE: it names another node than the one that answered";
+                let text = "HANDSHAKE: it names another node than the upgrade identity";
                 self.penalize(cx, peers, link, &Violation::new(ViolationKind::Contradiction, text));
                 let reason = "your HANDSHAKE names another node than your identity";
                 self.links.close(cx, link, close::POLICY, reason);
@@ -126,7 +132,8 @@ impl Connections {
                 self.accept(cx, peers, link, &node);
             }
         } else if dialled {
-            // What answered our dial without an identity is no native peer; a `node` in its HANDSHAKE proves nothing.
+            // A node that answered our dial without an identity is no native peer; a `node` in its
+            // HANDSHAKE proves nothing.
             if !opened.is_exercise() {
                 return Ok(());
             }
@@ -140,14 +147,14 @@ impl Connections {
         Ok(())
     }
 
-    /// Admits a native peer that introduced itself.
+    /// Accepts a native peer that introduced itself: on a dialled link it is established, on an
+    /// accepted one its address is verified first.
     pub(crate) fn accept(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, node: &NodeInfo) {
         let known = self.links.get(link).is_some_and(|link| link.native().is_some());
-        let twin = self.links.to_node(node.id, Some(link)).map(|(id, _)| id);
+        let other = self.links.to_node(node.id, Some(link)).map(|(id, _)| id);
         self.note_hello(cx, link, node);
-        if let Some(twin) = twin {
-            // Two links are in use: the older one is asked whether it still lives.
-            self.resolve_duplicates(cx, twin.min(link));
+        if let Some(other) = other {
+            self.resolve_duplicates(cx, other.min(link));
         }
         if known {
             self.established(cx, link);
@@ -181,7 +188,8 @@ impl Connections {
         self.links.warn(cx, link, text);
     }
 
-    /// Dials back the address that the peer of an accepted link claims, unless it is known to be right or out of scope.
+    /// Dials back the address that the peer of an accepted link claims, unless it is known to be
+    /// right or out of scope.
     fn verify_address(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, node: &NodeInfo) {
         let claimed = node.address.as_ref().filter(|address| self.may_learn(cx, &mut peers.book, link, address));
         let probing = claimed.is_some_and(|address| {
@@ -214,8 +222,8 @@ impl Connections {
         }
     }
 
-    /// Notes that an address was seen to lead to the native peer of an open link. If the peer has had its answer
-    /// already, it missed whom we verified meanwhile: a second HANDSHAKE follows.
+    /// Notes that an address was seen to lead to the native peer of an open link. If the answer
+    /// went out before, it lacked the addresses verified meanwhile: a second HANDSHAKE follows.
     pub(super) fn on_verified(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, address: &PeerAddress) {
         cx.timers.cancel(&Timer::Dial(address.clone()));
         peers.book.set_state(address, AddressState::Connected(link));
@@ -230,7 +238,7 @@ impl Connections {
         }
     }
 
-    /// Handles the end of a probe for a peer whose address was to be verified.
+    /// Handles the end of a probe that verifies the address of a peer.
     pub(crate) fn on_probed(
         &mut self,
         cx: &mut Context,
@@ -247,7 +255,8 @@ impl Connections {
                 _ if right => self.on_verified(cx, peers, link, address),
                 Some(identity) if identity.session == cx.config.session => peers.book.found_self(cx, address),
                 Some(other) => {
-                    // A node that has just started again has another session, and a closing link proves nothing.
+                    // A node that has just restarted has another session, and a closing link proves
+                    // nothing.
                     if claimed.is_some_and(|peer| peer.id != other.node) {
                         let text = "HANDSHAKE: another node answers at its address";
                         self.penalize(cx, peers, link, &Violation::new(ViolationKind::FalseAddress, text));
@@ -271,7 +280,7 @@ impl Connections {
         }
     }
 
-    /// Sends the HANDSHAKE that answers a native peer's, and opens the flow of transactions.
+    /// Sends the HANDSHAKE that answers the one of a native peer; transactions flow from now on.
     pub(crate) fn answer(&mut self, cx: &mut Context, link: LinkId) {
         cx.timers.cancel(&Timer::Answer(link));
         let open = self.links.get(link).filter(|open| !open.closing);
@@ -282,7 +291,8 @@ impl Connections {
         self.established(cx, link);
     }
 
-    /// Both HANDSHAKEs went their way: the link is open for transactions. The first link to a node makes a neighbor.
+    /// Handles the exchange of both HANDSHAKEs. The first established link to a node makes it a
+    /// neighbor.
     fn established(&self, cx: &mut Context, link: LinkId) {
         let Some(id) = self.links.get(link).and_then(Link::native).map(|peer| peer.id) else {
             return;
@@ -301,7 +311,8 @@ impl Connections {
             "an exercise peer reads only what arrives on links that it accepted"
         );
         let mut addresses = vec![cx.config.address.clone()];
-        // The one just dialled stands second, where no limit cuts it off; of a node with several names one is sent.
+        // The address just dialled is the second, where no limit cuts it off. Of a node with
+        // several addresses one is sent.
         addresses.extend(opened.dialled.clone());
         for (_, other) in self.links.iter().filter(|(id, other)| *id != link && !other.closing) {
             let Some(open) = other.verified_address() else { continue };
@@ -315,8 +326,9 @@ impl Connections {
         cx.send(vec![link], frame, Lane::Control);
     }
 
-    /// Sends native peers the address of an exercise peer that was just dialled. It dials only those of whom it hears
-    /// when it starts, and may be cut off from some just then; they dial it instead.
+    /// Sends native peers the address of an exercise peer that was just dialled. An exercise peer
+    /// dials only addresses that it learns when it starts, and may not reach all of them then; they
+    /// dial it instead.
     pub(crate) fn pass_on_exercise(&self, cx: &mut Context, address: &PeerAddress) {
         let scope = address.scope();
         let native = self
@@ -330,7 +342,8 @@ impl Connections {
         }
     }
 
-    /// Returns whether the other end of a link may name this address, and whether it is worth learning.
+    /// Returns whether the other end of a link may name this address: it must be in its scope, and
+    /// not ours.
     pub(crate) fn may_learn(
         &self,
         cx: &mut Context,

@@ -1,7 +1,9 @@
-//! How a link opens and ends.
+//! The opening and the end of a link.
 //!
-//! Two native peers share one link. With an exercise peer there are two, one in each direction: it speaks on the one
-//! that it dialled and listens on the one that it accepted.
+//! Two native peers share one link. An exercise peer has two, one in each direction: it sends on
+//! the link that it dialled and receives on the one that it accepted. The node calls this module
+//! when the runtime opened or closed a link. It decides whether the link is refused, a duplicate,
+//! or one to introduce ourselves on.
 
 use std::net::IpAddr;
 
@@ -18,7 +20,7 @@ use crate::peers::dial_reason::DialReason;
 use crate::timers::Timer;
 use crate::wire::close;
 
-/// A link that has ended, and what stays of it.
+/// A link that has ended, and the other links to its node.
 #[derive(Debug)]
 pub(crate) struct Closed {
     pub(crate) id: LinkId,
@@ -32,7 +34,7 @@ pub(crate) struct Closed {
 }
 
 impl Connections {
-    /// Takes in a link that was accepted.
+    /// Handles a link that was accepted: it may be refused, or evict another one.
     pub(crate) fn on_accepted(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, remote: IpAddr) {
         self.open(cx, link, remote, None, LinkState::Client);
         cx.timers.set(Timer::Silence(link), cx.now + cx.config.limits.client_silence);
@@ -54,7 +56,8 @@ impl Connections {
         self.links.open(link, remote, dialled.cloned(), state, cx.now);
     }
 
-    /// Takes in a link that we dialled. `admits_exercise` says whether there is a slot for an exercise peer.
+    /// Handles a link that we dialled. `admits_exercise` says whether there is a slot for an
+    /// exercise peer.
     pub(crate) fn on_dialled(
         &mut self,
         cx: &mut Context,
@@ -81,14 +84,14 @@ impl Connections {
             return cx.raise(InternalEvent::ExerciseDialled { link, address, reason, redirects });
         };
         let peer = NativePeer { id: identity.node, session: identity.session, address: Some(address.clone()) };
-        let twin = self.links.to_node(identity.node, None).map(|(id, _)| id);
+        let older = self.links.to_node(identity.node, None).map(|(id, _)| id);
         self.open(cx, link, remote, Some(&address), LinkState::Standby(peer));
         if identity.node == cx.config.node && identity.session == cx.config.session {
             cx.raise(InternalEvent::DialEnded { address, reason, outcome: DialOutcome::Ourselves { link } });
         } else if identity.node == cx.config.node {
             self.refuse_copied_key(cx, peers, link);
             raise_useless(cx, address, reason, "it has this node's own key");
-        } else if let Some(older) = twin {
+        } else if let Some(older) = older {
             self.on_verified(cx, peers, older, &address);
             self.resolve_duplicates(cx, older);
             raise_useless(cx, address, reason, "we are linked to it already");
@@ -97,12 +100,13 @@ impl Connections {
         }
     }
 
-    /// Checks a link that we dialled against the bans, after all else.
+    /// Checks a link that we dialled against the bans, after its events were handled.
     pub(crate) fn after_dialled(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId) {
         self.refuse_banned(cx, peers, link);
     }
 
-    /// Closes the link to another live node with the id of this one, or of a peer: its folder was copied.
+    /// Closes the link to a second live node with the id of this one or of a peer: its folder was
+    /// copied.
     pub(super) fn refuse_copied_key(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId) {
         let name = self.links.name_of(link);
         if let Some(address) = self.links.get(link).and_then(|link| link.dialled.clone()) {
@@ -120,7 +124,7 @@ impl Connections {
         self.reasons.extend(reason.map(|reason| (link, reason)));
     }
 
-    /// Takes out a link that has ended; `None` if it is not known.
+    /// Removes a link that has ended; returns `None` if it is not known.
     pub(crate) fn on_closed(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId) -> Option<Closed> {
         let closed = self.links.remove(link)?;
         peers.access.on_link_closed(link);
@@ -138,7 +142,7 @@ impl Connections {
         if closed.is_peer() {
             cx.notify(Event::PeerDown { peer: closed.name(), cause, peers: self.links.peers() });
         } else if let (Some(_), Some(address), false) = (closed.native(), &closed.dialled, closed.closing) {
-            // It accepted our connection and closed before it introduced itself: for a person that is a failed dial.
+            // It closed before it introduced itself: for the user that is a failed dial.
             let retry_in = cx.timers.due(&Timer::Dial(address.clone()));
             let retry_in = retry_in.map(|due| due.saturating_duration_since(cx.now));
             cx.notify(Event::DialFailed { address: address.clone(), error: cause, retry_in });

@@ -1,4 +1,8 @@
-//! The open links: who is at the other end, what was said, how the flow of transactions stands.
+//! The table of open links: for each the node at its other end, the state of its handshake, and how
+//! transactions are delivered.
+//!
+//! It decides nothing. Connections change states; gossip and replay change the delivery; many
+//! components read it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -22,17 +26,17 @@ pub(crate) struct Link {
     pub(crate) dialled: Option<PeerAddress>,
     /// The other end's IP address.
     pub(crate) remote: IpAddr,
-    /// From how far away the other end comes: it decides which addresses it may tell.
+    /// The scope of the other end: it decides which addresses it may name.
     pub(crate) scope: Scope,
-    /// From where, as far as conduct is concerned; `None`: from this host.
+    /// The subscriber that is scored and banned for this link; `None`: on this host.
     pub(crate) subscriber: Option<IpPrefix>,
-    /// On this host: what its other end has done.
+    /// The score of a link on this host, where no subscriber is scored.
     pub(crate) score: Score,
     /// When it was opened.
     pub(crate) opened: Instant,
     /// How many transactions it brought that were new here.
     pub(crate) brought: u64,
-    /// Until when its requests for addresses are paid for (a virtual clock, as below).
+    /// The virtual clock (GCRA) of its requests for addresses: `None` if there were none.
     pub(crate) joins_used_until: Option<Instant>,
     /// When anything was last heard on it.
     pub(crate) heard: Instant,
@@ -44,36 +48,37 @@ pub(crate) struct Link {
     pub(crate) first_payload: Option<Instant>,
     /// To an exercise peer that drops its link at every TRANSACTION: until when it gets none.
     pub(crate) handshakes_only_until: Option<Instant>,
-    /// When the peer's word for new addresses is used up (a virtual clock, as in GCRA): `None` if it has not been used.
+    /// The virtual clock (GCRA) of the new addresses that it named: `None` if there were none.
     pub(crate) word_used_until: Option<Instant>,
-    /// How many ACKs it is to be sent once the disk has what they are for.
+    /// How many ACKs it gets once its transactions are on disk.
     pub(crate) acks_due: usize,
-    /// Whether we asked the shell to close it: nothing is sent or believed any more.
+    /// Whether we asked the runtime to close it: nothing more is sent or handled.
     pub(crate) closing: bool,
 }
 
-/// Who is at the other end of a link, and how far its handshake has come. What a link was still counts when it closes,
-/// so [`Link::closing`] stands beside it.
+/// The kind of node at the other end of a link, and the state of its handshake. The state still
+/// counts while a link closes, so [`Link::closing`] is a field of its own.
 #[derive(Debug)]
 pub(crate) enum LinkState {
-    /// Accepted; no HANDSHAKE came. Until one does it is a client.
+    /// Accepted, no HANDSHAKE yet: a client.
     Client,
-    /// Accepted from an exercise peer, which speaks on it.
+    /// Accepted from an exercise peer, which sends on it.
     ExerciseInbound {
         /// Where it can be dialled, as far as its HANDSHAKE suggests.
         address: Option<PeerAddress>,
     },
-    /// Dialled to an exercise peer, which listens on it.
+    /// Dialled to an exercise peer, which receives on it.
     ExerciseOutbound { address: PeerAddress },
-    /// Dialled, while an older link to the same node is open: nothing is sent until that one proved alive or dead.
+    /// Dialled while an older link to the same node is open: nothing is sent until the duplicate is
+    /// resolved.
     Standby(NativePeer),
-    /// A native peer without a slot: it has none yet, or one end only asks the other for addresses.
+    /// A native peer without a slot: it has none yet, or one end only requests addresses.
     AwaitingAdmission(PendingPeer),
     /// Dialled; our HANDSHAKE went out, its own has not come.
     HelloSent(NativePeer),
     /// Accepted; its HANDSHAKE came and its address is being verified, ours has not gone out.
     Verifying(NativePeer),
-    /// Both HANDSHAKEs went their way: transactions flow.
+    /// Both HANDSHAKEs were exchanged: transactions flow.
     Established(NativePeer),
 }
 
@@ -82,7 +87,7 @@ pub(crate) enum LinkState {
 pub(crate) struct NativePeer {
     pub(crate) id: NodeId,
     pub(crate) session: Session,
-    /// What we dialled, or what it claims and a probe confirmed.
+    /// The verified address: dialled, or claimed and confirmed by a probe.
     pub(crate) address: Option<PeerAddress>,
 }
 
@@ -90,9 +95,9 @@ pub(crate) struct NativePeer {
 #[derive(Debug)]
 pub(crate) struct PendingPeer {
     pub(crate) id: NodeId,
-    /// On a link that we accepted: what its HANDSHAKE said.
+    /// The `node` of its HANDSHAKE, on an accepted link.
     pub(crate) node: Option<Box<NodeInfo>>,
-    /// On a link that we accepted: the addresses in its HANDSHAKE.
+    /// The addresses of its HANDSHAKE, on an accepted link.
     pub(crate) addresses: Vec<PeerAddress>,
     /// Whether it requests a slot with high priority, and its address is being probed for that.
     pub(crate) requests_priority: bool,
@@ -101,28 +106,31 @@ pub(crate) struct PendingPeer {
 /// How transactions flow to the other end of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Delivery {
-    /// Each new one is pushed.
+    /// Each new transaction is pushed.
     Live,
-    /// Each new one is pushed, and besides the pool is sent, up to where it stood when the comparison came.
+    /// Each new transaction is pushed, and the pool is sent up to its state when the set
+    /// reconciliation began.
     Syncing {
-        /// Whether a new one did not fit.
+        /// Whether a new transaction found the queue full.
         missed: bool,
     },
-    /// A full peer's queue was full: new ones are not pushed until it has drained; then pools are compared, which finds what it missed.
+    /// The queue of a native peer was full: nothing is pushed until it has drained. Then pools are
+    /// reconciled, which finds what it missed.
     Lagging,
-    /// A plain peer's queue was full: new ones are not pushed, it is fed from the pool as it drains.
+    /// The queue of an exercise peer was full: nothing is pushed; the pool is replayed as the queue
+    /// drains.
     Replaying {
-        /// The position in the pool from which the present round feeds.
+        /// The position in the pool where the current replay begins.
         from: u64,
-        /// Of what waits for the disk this much is queued: a number in the order of acceptance …
+        /// Up to which transaction that waits for the disk is queued, by the order of acceptance.
         pushed: u64,
-        /// … and this much if what was pushed last found room.
+        /// The same, if the queue had room for the last push.
         trying: u64,
     },
 }
 
 impl Link {
-    /// Returns the native peer at the other end, once no other link stands in its way.
+    /// Returns the native peer at the other end; `None` on standby and without a slot.
     pub(crate) fn native(&self) -> Option<&NativePeer> {
         match &self.state {
             LinkState::HelloSent(peer) | LinkState::Verifying(peer) | LinkState::Established(peer) => Some(peer),
@@ -130,7 +138,7 @@ impl Link {
         }
     }
 
-    /// Returns the id and the run of the native peer at the other end, also of one on standby.
+    /// Returns the id and the session of the native peer at the other end, also of one on standby.
     pub(crate) fn run(&self) -> Option<(NodeId, Session)> {
         match &self.state {
             LinkState::Standby(peer) => Some((peer.id, peer.session)),
@@ -145,7 +153,8 @@ impl Link {
         }
     }
 
-    /// Returns the native peer at the other end if its HANDSHAKE came: only then its network is known to be ours.
+    /// Returns the native peer at the other end once its HANDSHAKE came: only then is its network
+    /// known to be ours.
     pub(crate) fn introduced(&self) -> Option<&NativePeer> {
         match &self.state {
             LinkState::Verifying(peer) | LinkState::Established(peer) => Some(peer),
@@ -158,7 +167,7 @@ impl Link {
         matches!(self.state, LinkState::ExerciseInbound { .. } | LinkState::ExerciseOutbound { .. })
     }
 
-    /// Returns where the exercise peer at the other end can be dialled, as far as we know.
+    /// Returns the address of the exercise peer at the other end, if it is known.
     pub(crate) fn exercise_address(&self) -> Option<&PeerAddress> {
         match &self.state {
             LinkState::ExerciseInbound { address } => address.as_ref(),
@@ -167,7 +176,7 @@ impl Link {
         }
     }
 
-    /// Returns an address that leads to the peer at the other end, as we saw ourselves.
+    /// Returns an address that we saw to lead to the peer at the other end.
     pub(crate) fn verified_address(&self) -> Option<&PeerAddress> {
         match &self.state {
             LinkState::ExerciseOutbound { address } => Some(address),
@@ -182,7 +191,7 @@ impl Link {
         }
     }
 
-    /// Returns how people know the other end.
+    /// Returns the id and the address of the other end, for events and logs.
     pub(crate) fn name(&self) -> PeerName {
         match &self.state {
             LinkState::AwaitingAdmission(pending) => {
@@ -205,8 +214,8 @@ impl Link {
         matches!(self.state, LinkState::Established(_) | LinkState::ExerciseOutbound { .. })
     }
 
-    /// Returns whether transactions go out on this link: to native peers of our network, and to exercise peers on links
-    /// that we dialled.
+    /// Returns whether transactions go out on this link: to native peers of our network, and to
+    /// exercise peers on links that we dialled.
     pub(crate) fn takes_transactions(&self) -> bool {
         !self.closing && self.is_peer()
     }
@@ -216,9 +225,10 @@ impl Link {
 #[derive(Debug, Default)]
 pub(crate) struct LinkTable {
     all: BTreeMap<LinkId, Link>,
-    /// Every link of each full peer, the oldest first: asked for with each transaction. Its order reaches no output.
+    /// Every link of each native peer, the oldest first. A hash map, as every transaction looks it
+    /// up; its order reaches no output.
     nodes: HashMap<NodeId, BTreeSet<LinkId>, RandomState>,
-    /// How many of them have more than one.
+    /// How many native peers have more than one link.
     doubles: usize,
 }
 
@@ -252,7 +262,8 @@ impl LinkTable {
         self.all.insert(id, link);
     }
 
-    /// Changes a link to one of the states of a native peer: it counts as a link to that peer for as long as it lives.
+    /// Changes a link to one of the states of a native peer: it counts as a link to that peer for
+    /// as long as it lives.
     pub(crate) fn set_native(&mut self, id: LinkId, state: LinkState) {
         if let Some(link) = self.all.get_mut(&id) {
             link.state = state;
@@ -287,13 +298,13 @@ impl LinkTable {
         self.all.iter().map(|(id, link)| (*id, link))
     }
 
-    /// A link, or every link, was not read for a while: its silence does not count.
+    /// Notes that a link, or every link, was not read for a while: its silence does not count.
     pub(crate) fn excuse(&mut self, now: Instant, link: Option<LinkId>) {
         let unread = self.all.iter_mut().filter(|(id, _)| link.is_none_or(|link| link == **id));
         unread.for_each(|(_, link)| link.heard = now);
     }
 
-    /// The link to a full peer, other than `except`; of two the older.
+    /// Returns the link to a native peer, other than `except`; of two the older.
     pub(crate) fn to_node(&self, node: NodeId, except: Option<LinkId>) -> Option<(LinkId, &NativePeer)> {
         let links = self.nodes.get(&node)?.iter().filter(|id| Some(**id) != except);
         links
@@ -301,12 +312,12 @@ impl LinkTable {
             .find_map(|(id, link)| link.native().map(|peer| (id, peer)))
     }
 
-    /// Whether there is a full peer with more than one link.
+    /// Returns whether a native peer has more than one link.
     pub(crate) fn has_doubles(&self) -> bool {
         self.doubles > 0
     }
 
-    /// How many full peers there are links to, each once.
+    /// Returns how many native peers are linked, each counted once.
     pub(crate) fn nodes(&self) -> usize {
         self.nodes.len()
     }
@@ -317,12 +328,12 @@ impl LinkTable {
         open.filter_map(|(_, link)| link.native()).map(|peer| peer.id).collect()
     }
 
-    /// Returns from how far away the other end of a link comes.
+    /// Returns the scope of the other end of a link.
     pub(crate) fn scope_of(&self, link: LinkId) -> Scope {
         self.get(link).map_or(Scope::Public, |link| link.scope)
     }
 
-    /// Returns how people know the other end of a link.
+    /// Returns the id and the address of the other end of a link, for events and logs.
     pub(crate) fn name_of(&self, link: LinkId) -> PeerName {
         self.get(link).map_or(PeerName { node: None, address: None }, Link::name)
     }
@@ -334,7 +345,7 @@ impl LinkTable {
         }
     }
 
-    /// Has a link closed once what is queued on it is sent. Nothing is sent or believed on it any more.
+    /// Has a link closed once its queue is sent. Nothing more is sent or handled on it.
     pub(crate) fn close(&mut self, cx: &mut Context, link: LinkId, code: u16, reason: &str) {
         let Some(open) = self.get_mut(link) else { return };
         if !std::mem::replace(&mut open.closing, true) {
@@ -344,12 +355,12 @@ impl LinkTable {
         }
     }
 
-    /// Reports what a peer did wrong, for the debug log. It costs the peer nothing.
+    /// Reports a fault of a peer for the debug log, without a penalty.
     pub(crate) fn log_fault(&self, cx: &mut Context, link: LinkId, text: String) {
         cx.notify(Event::PeerFault { link, peer: self.name_of(link), text });
     }
 
-    /// Warns a person of a peer, unless one was warned lately: what a stranger can cause must not fill the log.
+    /// Warns the user of a peer, at most once in a while: a stranger must not fill the log.
     pub(crate) fn warn(&self, cx: &mut Context, link: LinkId, text: String) {
         if cx.may_warn() {
             cx.notify(Event::Warning { text });
@@ -358,12 +369,13 @@ impl LinkTable {
         }
     }
 
-    /// How many nodes we are linked to: each full peer once, each plain peer by the link that we dialled.
+    /// Returns how many peers are linked: each native peer once, each exercise peer by the link
+    /// that we dialled.
     pub(crate) fn peers(&self) -> usize {
         let open = || self.all.values().filter(|link| link.takes_transactions());
-        let mut full: Vec<NodeId> = open().filter_map(Link::native).map(|peer| peer.id).collect();
-        full.sort_unstable();
-        full.dedup();
-        full.len() + open().filter(|link| link.native().is_none()).count()
+        let mut native: Vec<NodeId> = open().filter_map(Link::native).map(|peer| peer.id).collect();
+        native.sort_unstable();
+        native.dedup();
+        native.len() + open().filter(|link| link.native().is_none()).count()
     }
 }
