@@ -216,9 +216,11 @@ impl Driver {
         // Arrivals are still taken, so no link's task waits for room. What the pool stores from
         // here on is not reported to anyone.
         let drained = async {
-            tokio::select! {
-                () = tasks.links_ended() => {}
-                () = async { while inputs.arrivals.recv().await.is_some() {} } => {}
+            loop {
+                tokio::select! {
+                    () = tasks.links_ended() => break,
+                    Some(_) = inputs.arrivals.recv() => {}
+                }
             }
         };
         let drained = tokio::time::timeout(limits.write_deadline.min(CLOSE_WITHIN), drained);
