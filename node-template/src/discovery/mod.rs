@@ -34,7 +34,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// The driver's side of discovery, or of none.
 #[derive(Default)]
-pub(crate) struct Discovering {
+pub(crate) struct DiscoveryHandle {
     running: Option<Running>,
 }
 
@@ -45,7 +45,7 @@ struct Running {
     task: JoinHandle<()>,
 }
 
-impl Discovering {
+impl DiscoveryHandle {
     /// Starts listening for records. `own` is announced from the first [`Self::advertise`] on, with
     /// its number of free slots.
     pub(crate) fn mdns(own: Record, panics: Panics) -> Self {

@@ -16,31 +16,28 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use meshpool_proto::access::{Access, Certified};
 use meshpool_proto::event::Event;
-use meshpool_proto::id::{LinkId, NodeId, Session};
+use meshpool_proto::id::{LinkId, Session};
 use meshpool_proto::limits::Limits;
-use meshpool_proto::transaction::{Origin, TransactionId};
+use meshpool_proto::transaction::TransactionId;
 use meshpool_proto::wire::{Malformed, Message, TransactionFrame};
 use meshpool_proto::{Direction, Input, Lane, Node as Core, Output};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::mpsc;
 
-use crate::discovery::Discovering;
+use crate::discovery::DiscoveryHandle;
 use crate::events::sender::EventSender;
 use crate::events::text::strip_control;
 use crate::folder::peer_cache::PeerCache;
 use crate::images::Images;
 use crate::images::requests::ImageRequest;
 use crate::pool::{Pool, Report};
-use crate::signing::validator::Validator;
 use crate::transport::accept_slots::AcceptSlot;
 use crate::transport::arrival::{Arrival, ReadBatch};
-use crate::transport::backpressure::Backpressure;
-use crate::transport::duplicate_filter::{DuplicateFilter, DuplicateTracker};
+use crate::transport::duplicate_filter::DuplicateTracker;
 use crate::transport::websocket::dialer::{Dialer, Dialled};
 use crate::transport::websocket::link::LinkContext;
 use crate::transport::websocket::socket::Socket;
@@ -63,7 +60,7 @@ use commands::Failure;
 use link_table::LinkTable;
 use notifier::Notifier;
 use pending_requests::PendingRequests;
-use replay::Replayer;
+use replay::{replay, send_positions};
 use tasks::{Ended, Outcome, PANICKED, TaskSet};
 use write_batch::WriteBatch;
 
@@ -78,53 +75,38 @@ const INTERNAL_ERROR: u16 = 1011;
 #[derive(Debug)]
 pub(crate) struct PoolEnded;
 
-/// What the driver is made of.
-pub(crate) struct Parts {
-    pub(crate) core: Core,
-    pub(crate) limits: Limits,
-    pub(crate) node: NodeId,
-    pub(crate) session: Session,
-    pub(crate) inputs: Inputs,
-    /// Where links send their arrivals.
-    pub(crate) arrivals: mpsc::Sender<Arrival>,
-    pub(crate) filter: DuplicateFilter,
-    pub(crate) validator: Validator,
-    pub(crate) dialer: Dialer,
-    pub(crate) pool: Pool,
-    pub(crate) peer_cache: PeerCache,
-    pub(crate) events: EventSender,
-    pub(crate) sync_times: Arc<Histogram>,
-    pub(crate) images: Arc<Images>,
-    pub(crate) panics: Panics,
-}
-
 /// Where inputs come from.
 pub(crate) struct Inputs {
     pub(crate) arrivals: mpsc::Receiver<Arrival>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) image_requests: mpsc::Receiver<ImageRequest>,
     pub(crate) reports: mpsc::Receiver<Report>,
-    pub(crate) discovery: Discovering,
+    pub(crate) discovery: DiscoveryHandle,
+}
+
+/// What outputs are carried out with.
+pub(crate) struct Services {
+    pub(crate) session: Session,
+    pub(crate) limits: Limits,
+    pub(crate) dialer: Dialer,
+    pub(crate) pool: Pool,
+    pub(crate) peer_cache: PeerCache,
+    pub(crate) images: Arc<Images>,
+    pub(crate) sync_times: Arc<Histogram>,
+    pub(crate) panics: Panics,
 }
 
 /// The task that owns the core.
 pub(crate) struct Driver {
     core: Core,
-    limits: Limits,
     inputs: Inputs,
+    services: Services,
     links: LinkTable,
     tasks: TaskSet,
     requests: PendingRequests,
     writes: WriteBatch,
     notifier: Notifier,
     duplicates: DuplicateTracker,
-    replayer: Replayer,
-    dialer: Dialer,
-    pool: Pool,
-    peer_cache: PeerCache,
-    sync_times: Arc<Histogram>,
-    images: Arc<Images>,
-    panics: Panics,
     /// Inputs that followed from carrying out outputs.
     follow_ups: VecDeque<Input>,
     /// When the current input came.
@@ -132,35 +114,25 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// Sets the access rules before anything else happens.
-    pub(crate) fn new(parts: Parts, access: Access) -> Self {
-        let filter = Arc::new(parts.filter);
-        let context = LinkContext {
-            arrivals: parts.arrivals,
-            own: Origin::Node(parts.node),
-            filter: Arc::clone(&filter),
-            backpressure: Arc::<Backpressure>::default(),
-            validator: parts.validator,
-            write_deadline: parts.limits.write_deadline,
-            written: Arc::<AtomicU64>::default(),
-        };
+    /// Puts the access rules in force before anything else happens.
+    pub(crate) fn new(
+        core: Core,
+        inputs: Inputs,
+        services: Services,
+        context: LinkContext,
+        events: EventSender,
+        access: Access,
+    ) -> Self {
         let mut driver = Self {
-            core: parts.core,
-            inputs: parts.inputs,
-            links: LinkTable::new(context, parts.limits.clone()),
-            limits: parts.limits,
+            core,
+            inputs,
+            duplicates: DuplicateTracker::new(Arc::clone(&context.filter)),
+            links: LinkTable::new(context, services.limits.clone()),
+            services,
             tasks: TaskSet::default(),
             requests: PendingRequests::default(),
             writes: WriteBatch::default(),
-            notifier: Notifier::new(parts.events),
-            duplicates: DuplicateTracker::new(filter),
-            replayer: Replayer::new(parts.pool.clone(), parts.session),
-            dialer: parts.dialer,
-            pool: parts.pool,
-            peer_cache: parts.peer_cache,
-            sync_times: parts.sync_times,
-            images: parts.images,
-            panics: parts.panics,
+            notifier: Notifier::new(events),
             follow_ups: VecDeque::new(),
             now: Instant::now(),
         };
@@ -185,7 +157,7 @@ impl Driver {
                     None => std::future::pending().await,
                 }
             };
-            let reading = self.core.unstored_bytes() < self.limits.unstored_bytes || !self.core.is_writable();
+            let reading = self.core.unstored_bytes() < self.services.limits.unstored_bytes || !self.core.is_writable();
             tokio::select! {
                 () = &mut stop => break Ok(()),
                 _ = self.inputs.arrivals.recv_many(&mut arrivals, ARRIVALS), if reading => self.on_arrivals(&mut arrivals),
@@ -231,7 +203,7 @@ impl Driver {
         self.notifier.end_round();
         self.duplicates.end_round(self.core.counters().transactions_duplicate);
         // Last: the pool's thread may take the CPU core from tasks that send.
-        self.writes.write_due(&self.pool, self.core.is_disk_awaited());
+        self.writes.write_due(&self.services.pool, self.core.is_disk_awaited());
     }
 
     /// Stops dialling and reading, closes every link, and waits for that within bounds.
@@ -239,14 +211,16 @@ impl Driver {
         self.tasks.abort_background();
         self.handle(Input::Shutdown);
         self.end_round();
-        self.writes.write(&self.pool);
-        let Self { mut inputs, mut tasks, limits, peer_cache, pool, .. } = self;
+        self.writes.write(&self.services.pool);
+        let Self { mut inputs, mut tasks, services: Services { limits, peer_cache, pool, .. }, .. } = self;
         // Arrivals are still taken, so no link's task waits for room. What the pool stores from
         // here on is not reported to anyone.
         let drained = async {
-            tokio::select! {
-                () = tasks.links_ended() => {}
-                () = async { while inputs.arrivals.recv().await.is_some() {} } => {}
+            loop {
+                tokio::select! {
+                    () = tasks.links_ended() => break,
+                    Some(_) = inputs.arrivals.recv() => {}
+                }
             }
         };
         let drained = tokio::time::timeout(limits.write_deadline.min(CLOSE_WITHIN), drained);
@@ -293,10 +267,10 @@ impl Driver {
     /// Passes all that is counted outside of the core to it, before a status is asked for.
     fn report_counts(&mut self) {
         self.report_written();
-        for _ in 0..self.panics.take() {
+        for _ in 0..self.services.panics.take() {
             self.handle(Input::TaskPanicked);
         }
-        self.handle(Input::RuntimeCounters { counts: self.images.counts().collect() });
+        self.handle(Input::RuntimeCounters { counts: self.services.images.counts().collect() });
     }
 
     fn on_arrivals(&mut self, arrivals: &mut Vec<Arrival>) {
@@ -355,12 +329,12 @@ impl Driver {
     fn on_report(&mut self, report: Report) {
         match report {
             Report::Stored { ids, synced_in } => {
-                self.sync_times.observe(synced_in.as_secs_f64());
+                self.services.sync_times.observe(synced_in.as_secs_f64());
                 self.handle(Input::Stored { ids });
             }
             Report::Failed { error } => self.handle(Input::StoreFailed { error }),
             Report::Found { transactions } => {
-                self.writes.on_found(&self.pool);
+                self.writes.on_found(&self.services.pool);
                 self.handle(Input::PoolAdded { transactions });
             }
             Report::Lost { ids } => {
@@ -489,7 +463,7 @@ impl Driver {
             }
             Output::Notify(event) => self.notifier.notify(self.now, event),
             Output::Dial { address, reach } => {
-                let dialer = self.dialer.clone();
+                let dialer = self.services.dialer.clone();
                 let if_panicked = Outcome::Dialled { address: address.clone(), result: Err(PANICKED.into()) };
                 self.tasks.spawn(if_panicked, async move {
                     let result = dialer.dial(&address, reach).await;
@@ -497,17 +471,17 @@ impl Driver {
                 });
             }
             Output::Probe { link, address, reach } => {
-                let dialer = self.dialer.clone();
+                let dialer = self.services.dialer.clone();
                 let if_panicked = Outcome::Probed { link, address: address.clone(), identity: None };
                 self.tasks.spawn(if_panicked, async move {
                     Outcome::Probed { link, identity: dialer.probe(&address, reach).await, address }
                 });
             }
             Output::FindLocalImages { search, name } => {
-                let images = Arc::clone(&self.images);
+                let images = Arc::clone(&self.services.images);
                 let if_panicked = Outcome::LookedUp { search, images: Vec::new() };
                 self.tasks.spawn(if_panicked, async move {
-                    Outcome::LookedUp { search, images: images.look_up(name.as_ref()).await }
+                    Outcome::LookedUp { search, images: images.local().look_up(name.as_ref()).await }
                 });
             }
             Output::ImageOffer { found, reach } => self.requests.on_offer(found, reach),
@@ -516,7 +490,7 @@ impl Driver {
             Output::SubmissionStored { request } => self.requests.on_stored(request),
             Output::BroadcastSent { request, told } => self.requests.on_broadcast(request, told),
             Output::AdvertiseSlots { free } => self.inputs.discovery.advertise(free),
-            Output::SavePeerCache { addresses } => self.peer_cache.save(addresses),
+            Output::SavePeerCache { addresses } => self.services.peer_cache.save(addresses),
         }
     }
 
@@ -555,7 +529,8 @@ impl Driver {
 
     fn replay(&mut self, link: LinkId, from: u64, until: Option<u64>, synced: bool) {
         let Some(handle) = self.links.get(link) else { return };
-        let replay = self.replayer.clone().replay(handle.queue(), from, until, synced);
+        let session = synced.then_some(self.services.session);
+        let replay = replay(self.services.pool.clone(), handle.queue(), from, until, session);
         let if_panicked = Outcome::Replayed { link, position: None };
         let task = self.tasks.spawn(if_panicked, async move { Outcome::Replayed { link, position: replay.await } });
         handle.set_replay(task);
@@ -565,7 +540,8 @@ impl Driver {
     fn send_positions(&mut self, link: LinkId) {
         let Some(handle) = self.links.get(link) else { return };
         let Some(positions) = handle.next_positions() else { return };
-        let sending = self.replayer.clone().send_positions(handle.queue(), positions);
+        let Services { pool, session, .. } = &self.services;
+        let sending = send_positions(pool.clone(), handle.queue(), positions, *session);
         self.tasks.spawn(Outcome::PositionsSent { link }, async move {
             sending.await;
             Outcome::PositionsSent { link }
@@ -579,8 +555,8 @@ impl Driver {
                 let if_panicked = Outcome::Dialled { address, result: Err(PANICKED.into()) };
                 self.tasks.spawn(if_panicked, async { panic!("for the test") });
             }
-            Failure::PanicInPool => self.pool.panic(),
-            Failure::HangInPool { released } => self.pool.hang(released),
+            Failure::PanicInPool => self.services.pool.panic(),
+            Failure::HangInPool { released } => self.services.pool.hang(released),
             Failure::PanicInDriver => panic!("for the test"),
         }
     }

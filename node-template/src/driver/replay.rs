@@ -10,75 +10,54 @@ use meshpool_proto::transaction::Transaction;
 use meshpool_proto::wire::TransactionFrame;
 
 use crate::pool::Pool;
-use crate::transport::send_queue::{Gone, Item, SendQueue};
+use crate::transport::send_queue::{Item, SendQueue};
 
 /// The pause after the file cannot be read. The core asks again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How many bytes are read from the pool at once.
 const PIECE: usize = 256 * 1024;
 
-/// Reads the pool for links. A clone reads the same pool.
-#[derive(Debug, Clone)]
-pub(crate) struct Replayer {
+/// Sends transactions from position `from` on until `until`, or until the end of what is on disk.
+/// `session` marks them as an answer to anti-entropy.
+///
+/// Returns the position behind the last one sent, when at least half of the queue is free; `None`
+/// if the link ended first.
+pub(crate) async fn replay(
     pool: Pool,
-    /// Marks frames that answer anti-entropy.
-    session: Session,
-}
-
-impl Replayer {
-    pub(crate) fn new(pool: Pool, session: Session) -> Self {
-        Self { pool, session }
-    }
-
-    /// Sends transactions from position `from` on until `until`, or until the end of what is on
-    /// disk. `synced` marks them as an answer to anti-entropy.
-    ///
-    /// Returns the position behind the last one sent, when at least half of the queue is free;
-    /// `None` if the link ended first.
-    pub(crate) async fn replay(
-        self,
-        queue: Arc<SendQueue>,
-        from: u64,
-        until: Option<u64>,
-        synced: bool,
-    ) -> Option<u64> {
-        let session = synced.then_some(self.session);
-        let mut position = from;
-        loop {
-            if let Err(Gone) = queue.wait_for_room().await {
-                return None;
+    queue: Arc<SendQueue>,
+    from: u64,
+    until: Option<u64>,
+    session: Option<Session>,
+) -> Option<u64> {
+    let mut position = from;
+    loop {
+        queue.wait_for_room().await.ok()?;
+        let chunk = match pool.read(position, until, PIECE).await {
+            Ok(chunk) => chunk,
+            Err(error) => {
+                tracing::error!("cannot read transactions for a peer: {error}");
+                tokio::time::sleep(PAUSE).await;
+                return Some(position);
             }
-            let chunk = match self.pool.read(position, until, PIECE).await {
-                Ok(chunk) => chunk,
-                Err(error) => {
-                    tracing::error!("cannot read transactions for a peer: {error}");
-                    tokio::time::sleep(PAUSE).await;
-                    return Some(position);
-                }
-            };
-            push(&queue, chunk.transactions, session);
-            position = chunk.next;
-            if chunk.end {
-                return queue.wait_for_room().await.is_ok().then_some(position);
-            }
+        };
+        push(&queue, chunk.transactions, session);
+        position = chunk.next;
+        if chunk.end {
+            return queue.wait_for_room().await.is_ok().then_some(position);
         }
     }
+}
 
-    /// Sends single transactions as an answer to anti-entropy. A later round finds what cannot be
-    /// read.
-    pub(crate) async fn send_positions(self, queue: Arc<SendQueue>, positions: Vec<u64>) {
-        let mut rest = &positions[..];
-        while !rest.is_empty() {
-            if let Err(Gone) = queue.wait_for_room().await {
-                return;
+/// Sends single transactions as an answer to anti-entropy. A later round finds what cannot be read.
+pub(crate) async fn send_positions(pool: Pool, queue: Arc<SendQueue>, positions: Vec<u64>, session: Session) {
+    let mut rest = &positions[..];
+    while !rest.is_empty() && queue.wait_for_room().await.is_ok() {
+        match pool.read_these(rest, PIECE).await {
+            Ok((transactions, read)) => {
+                push(&queue, transactions, Some(session));
+                rest = rest.get(read.max(1)..).unwrap_or_default();
             }
-            match self.pool.read_these(rest, PIECE).await {
-                Ok((transactions, read)) => {
-                    push(&queue, transactions, Some(self.session));
-                    rest = rest.get(read.max(1)..).unwrap_or_default();
-                }
-                Err(error) => return tracing::error!("cannot read transactions for a peer: {error}"),
-            }
+            Err(error) => return tracing::error!("cannot read transactions for a peer: {error}"),
         }
     }
 }

@@ -22,7 +22,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use meshpool_proto::limits::Limits;
-use meshpool_proto::wire::{ImageInfo, ImageName};
+use meshpool_proto::wire::ImageName;
 use tokio::sync::watch;
 
 mod cache;
@@ -94,11 +94,6 @@ impl Images {
     /// The images of this node alone.
     pub(crate) fn local(&self) -> &LocalImages {
         &self.local
-    }
-
-    /// Answers a search of another node.
-    pub(crate) async fn look_up(&self, name: Option<&ImageName>) -> Vec<ImageInfo> {
-        self.local.look_up(name).await
     }
 
     /// The images known in the network.

@@ -10,15 +10,15 @@ use meshpool_proto::id::{Session, UpgradeIdentity};
 use meshpool_proto::limits::Limits;
 use meshpool_proto::mdns_record::Record;
 use meshpool_proto::signature::Signer;
-use meshpool_proto::transaction::Transaction;
+use meshpool_proto::transaction::{Origin, Transaction};
 use meshpool_proto::{Config, Node as Core};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::config::{DEFAULT_NETWORK, Settings};
 use crate::discovery::advertised_address;
-use crate::discovery::{Discovering, Discovery};
-use crate::driver::{Driver, Inputs, Parts};
+use crate::discovery::{Discovery, DiscoveryHandle};
+use crate::driver::{Driver, Inputs, Services};
 use crate::events::sender::EventSender;
 use crate::events::stream::Ring;
 use crate::events::text::plural;
@@ -32,6 +32,7 @@ use crate::pool::{self, Opened, PoolError};
 use crate::signing::validator::Validator;
 use crate::transport::duplicate_filter::DuplicateFilter;
 use crate::transport::websocket::dialer::Dialer;
+use crate::transport::websocket::link::LinkContext;
 use crate::transport::websocket::listener::{self, Acceptor};
 use crate::util::panics::Panics;
 use crate::util::time_of_day::time_of_day;
@@ -313,30 +314,34 @@ impl Network {
         let acceptor = Acceptor::new(&identity, limits, arrivals.clone(), credentials.clone(), vec![transfers]);
         let watcher = AccessWatcher { files, credentials, commands: commands.clone(), reloads: reload_receiver };
         let (events, pool, sync_times) = (Ring::new(), opened.pool.reader(), Arc::new(pool::sync_histogram()));
-        let parts = Parts {
-            core: Core::new(Instant::now(), config, held),
-            limits: self.limits,
-            node,
-            session,
-            inputs: Inputs {
-                arrivals: arrival_receiver,
-                commands: command_receiver,
-                image_requests,
-                reports: opened.reports,
-                discovery,
-            },
+        let inputs = Inputs {
+            arrivals: arrival_receiver,
+            commands: command_receiver,
+            image_requests,
+            reports: opened.reports,
+            discovery,
+        };
+        let context = LinkContext {
             arrivals,
-            filter: DuplicateFilter::new(&random()?),
+            own: Origin::Node(node),
+            filter: Arc::new(DuplicateFilter::new(&random()?)),
+            backpressure: Arc::default(),
             validator: self.validator.clone(),
+            write_deadline: self.limits.write_deadline,
+            written: Arc::default(),
+        };
+        let services = Services {
+            session,
+            limits: self.limits,
             dialer,
             pool: opened.pool,
             peer_cache,
-            events: EventSender::new(events.clone()),
-            sync_times: Arc::clone(&sync_times),
             images: Arc::clone(&images),
+            sync_times: Arc::clone(&sync_times),
             panics: panics.clone(),
         };
-        let driver = Driver::new(parts, access);
+        let core = Core::new(Instant::now(), config, held);
+        let driver = Driver::new(core, inputs, services, context, EventSender::new(events.clone()), access);
         let (stop, stopped) = oneshot::channel::<()>();
         let (acceptor, watching) = (Arc::new(acceptor), panics.clone());
         let task = tokio::spawn(async move {
@@ -426,13 +431,13 @@ impl From<Settings> for Network {
     }
 }
 
-fn discover(discovery: Discovery, config: &Config, panics: &Panics) -> Discovering {
+fn discover(discovery: Discovery, config: &Config, panics: &Panics) -> DiscoveryHandle {
     let (network, address) = (config.network.clone(), config.address.clone());
     match discovery {
-        Discovery::Off => Discovering::default(),
+        Discovery::Off => DiscoveryHandle::default(),
         Discovery::Mdns => {
             let own = Record { node: config.node, session: config.session, network, address, free: None };
-            Discovering::mdns(own, panics.clone())
+            DiscoveryHandle::mdns(own, panics.clone())
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use meshpool_proto::access::Certified;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_tungstenite::tungstenite;
 
 use crate::transport::bounded_stream::BoundedStream;
 use crate::transport::tls::{Live, accept_failed};
@@ -22,18 +23,18 @@ const CLOSED: &str = "this node is in a closed network: it takes wss:// from nod
 /// and a person can read it.
 const OPEN: &str = "this node is in an open network: it speaks no TLS, dial it as ws://";
 
-/// Why a connection is not accepted.
-pub(crate) enum TlsError {
-    /// The connection failed before anything was decided.
-    Io(io::Error),
+/// Why a connection is not upgraded.
+pub(crate) enum UpgradeError {
+    /// It is no WebSocket.
+    WebSocket(tungstenite::Error),
     /// The other end is in the wrong kind of network, or its certificate does not count here. The
     /// reason is for the log.
     Rejected(String),
 }
 
-impl From<io::Error> for TlsError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
+impl<E: Into<tungstenite::Error>> From<E> for UpgradeError {
+    fn from(error: E) -> Self {
+        Self::WebSocket(error.into())
     }
 }
 
@@ -41,25 +42,25 @@ impl From<io::Error> for TlsError {
 pub(crate) async fn accept(
     mut stream: BoundedStream,
     credentials: Option<&Live>,
-) -> Result<(ByteStream<BoundedStream>, Option<Certified>), TlsError> {
+) -> Result<(ByteStream<BoundedStream>, Option<Certified>), UpgradeError> {
     let is_tls = stream.first_byte().await? == Some(TLS_HANDSHAKE);
     match credentials {
         None if is_tls => {
             answer(&mut stream, "400 Bad Request", OPEN).await;
             let reason = "it spoke TLS, so that node is in a closed network, and this one is in none; to join that one, set NETWORK_CA and CERTIFICATE here";
-            Err(TlsError::Rejected(reason.into()))
+            Err(UpgradeError::Rejected(reason.into()))
         }
         None => Ok((ByteStream::Plain(stream), None)),
         Some(_) if !is_tls => {
             answer(&mut stream, "426 Upgrade Required", CLOSED).await;
             let reason = "it spoke no TLS, so that node or client is in an open network, and this one is closed; if it is one of yours, issue it a certificate with 'cargo xtask issue-certificate' and dial wss://";
-            Err(TlsError::Rejected(reason.into()))
+            Err(UpgradeError::Rejected(reason.into()))
         }
         Some(live) => match live.now().accept(stream).await {
             Ok((stream, certified)) => Ok((stream, Some(certified))),
             Err((error, mut stream)) => {
                 drain(&mut stream).await;
-                Err(TlsError::Rejected(accept_failed(&error)))
+                Err(UpgradeError::Rejected(accept_failed(&error)))
             }
         },
     }

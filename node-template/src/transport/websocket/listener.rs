@@ -16,7 +16,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_tungstenite::accept_hdr_async_with_config;
-use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
@@ -28,7 +27,7 @@ use crate::transport::bounded_stream::BoundedStream;
 use crate::transport::pending_upgrades::{PendingUpgrade, PendingUpgrades};
 use crate::transport::subprotocol::{Connection, Subprotocol};
 use crate::transport::tls::Live;
-use crate::transport::tls_detect::{self, TlsError};
+use crate::transport::tls_detect::{self, UpgradeError};
 use crate::transport::websocket::read_buffer::ReadBuffer;
 use crate::transport::websocket::socket::config;
 use crate::transport::websocket::write_buffer::WriteBuffer;
@@ -85,29 +84,6 @@ struct Accepted<'a> {
     slot: AcceptSlot,
     /// The subprotocol that it asked for; `None`: it becomes a link.
     subprotocol: Option<&'a Subprotocol>,
-}
-
-/// Why a connection is not upgraded.
-enum UpgradeError {
-    /// It is no WebSocket.
-    WebSocket(tungstenite::Error),
-    /// It comes from the wrong kind of network, or its certificate does not count here.
-    Rejected(String),
-}
-
-impl From<tungstenite::Error> for UpgradeError {
-    fn from(error: tungstenite::Error) -> Self {
-        Self::WebSocket(error)
-    }
-}
-
-impl From<TlsError> for UpgradeError {
-    fn from(error: TlsError) -> Self {
-        match error {
-            TlsError::Io(error) => Self::WebSocket(error.into()),
-            TlsError::Rejected(reason) => Self::Rejected(reason),
-        }
-    }
 }
 
 impl Acceptor {
@@ -255,7 +231,7 @@ impl Acceptor {
         stream: TcpStream,
         remote: IpAddr,
     ) -> Result<(Connection, Option<&Subprotocol>), UpgradeError> {
-        let stream = BoundedStream::new(stream, self.limits.upgrade_bytes).map_err(TlsError::Io)?;
+        let stream = BoundedStream::new(stream, self.limits.upgrade_bytes)?;
         let (stream, certified) = tls_detect::accept(stream, self.credentials.as_deref()).await?;
         let mut subprotocol = None;
         #[expect(clippy::result_large_err, reason = "the library's callback is defined so")]
