@@ -1,4 +1,4 @@
-// Nodes as processes in temporary folders, on ports that the system gives. Each ends with the test.
+// Nodes as processes in temporary folders, on free ports. Each ends with its test.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -10,7 +10,7 @@ import { createInterface } from "node:readline";
 const PROGRAM = process.env.P2P_NODE ?? new URL("../target/debug/meshpool", import.meta.url).pathname;
 const PATIENCE = 60_000;
 
-/** Asks until the answer is true, or fails with what was wanted. */
+/** Polls until the answer is true; the error names what was expected. */
 export async function eventually(what, ask) {
   const end = Date.now() + PATIENCE;
   let last;
@@ -23,7 +23,7 @@ export async function eventually(what, ask) {
     }
     await new Promise((done) => setTimeout(done, 50));
   }
-  throw new Error(`${what}: not within ${PATIENCE / 1000} s; at last: ${last}`);
+  throw new Error(`${what}: not within ${PATIENCE / 1000} s; last answer: ${last}`);
 }
 
 export class Node {
@@ -37,7 +37,7 @@ export class Node {
     return node;
   }
 
-  /** Runs it, after the first time on the ports that it had. */
+  /** Starts the program; a restart uses the same ports. */
   async run() {
     const flags = ["--folder", this.folder, "--port", String(this.port)];
     if (this.url) flags.push("--http-port", String(new URL(this.url).port));
@@ -47,9 +47,9 @@ export class Node {
     const found = (pattern) => this.log.map((line) => pattern.exec(line)).find(Boolean)?.[1];
     await eventually("a node's start", () => {
       if (this.process.exitCode !== null) throw new Error(this.log.join("\n"));
-      return found(/can be looked at on (\S+)/);
+      return found(/the page is at (\S+)/);
     });
-    this.url = found(/can be looked at on (\S+)/);
+    this.url = found(/the page is at (\S+)/);
     this.address = found(/listening on (\S+)/);
     this.port = Number(this.address.split(":").at(-1));
   }
@@ -61,7 +61,7 @@ export class Node {
     return response.json();
   }
 
-  /** Puts an image into its folder. */
+  /** Writes a file into the folder images. */
   async put(name, content) {
     await mkdir(join(this.folder, "images"), { recursive: true });
     await writeFile(join(this.folder, "images", name), content);
@@ -84,7 +84,7 @@ export class Node {
   }
 }
 
-/** So many nodes, each of which knows those before it, linked all to all. */
+/** Starts a full mesh. Each node knows those before it. */
 export async function mesh(count) {
   const nodes = [];
   for (let number = 0; number < count; number += 1) nodes.push(await Node.start(nodes));

@@ -1,6 +1,6 @@
-// The page in a real browser, over real nodes. What is shown must be what is so, on every node, without a reload; and strangers' text must stay text.
-//
-// Pictures at desktop and phone width, light and dark, are written to target/pages.
+// The page in a real browser, over real nodes. It must show the true state of every node without a
+// reload, and foreign text must stay text. Screenshots at desktop and phone width, light and dark, go
+// to target/pages.
 
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
@@ -14,7 +14,7 @@ const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const PICTURES = new URL("../target/pages/", import.meta.url).pathname;
 const HOSTILE = '<img src=x onerror="document.title=\'owned\'"><script>document.title="owned"</script>';
 
-/** A picture of 2 by 2. */
+/** An image of 2 by 2 pixels. */
 const PIXELS = Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAEklEQVR4nGP438DA0PAfhIEsACnyBf0zNIA6AAAAAElFTkSuQmCC", "base64");
 
 let browser;
@@ -36,7 +36,7 @@ async function network(count) {
   return nodes;
 }
 
-/** The page of a node; what it complains of, or asks other hosts for, fails the test. */
+/** Opens a node's page. Errors, and requests to other hosts, fail the test. */
 async function visit(t, node, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1440, height: 1000 }, ...options });
   const faults = [];
@@ -48,11 +48,11 @@ async function visit(t, node, options = {}) {
   page.setDefaultTimeout(60_000);
   page.on("pageerror", (error) => faults.push(`the page failed: ${error.stack}`));
   page.on("console", (message) => {
-    // A node that is gone, and a request that is refused on purpose, are told in the console by the browser itself.
-    if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) faults.push(`the page complains: ${message.text()}`);
+    // The browser itself logs failed requests, such as those to a node that is gone.
+    if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) faults.push(`the page logged an error: ${message.text()}`);
   });
   page.on("request", (request) => {
-    if (new URL(request.url()).host !== new URL(node.url).host) faults.push(`another host is asked: ${request.url()}`);
+    if (new URL(request.url()).host !== new URL(node.url).host) faults.push(`a request to another host: ${request.url()}`);
   });
   await page.goto(node.url);
   return page;
@@ -97,7 +97,7 @@ test("what is added in one page reaches every file and the other node's page", a
   await first.fill("#message", `Hello ${HOSTILE}`);
   await first.keyboard.press("Control+Enter");
   await first.waitForSelector('#broadcast-result[data-state="good"]');
-  await second.waitForFunction((text) => [...document.querySelectorAll("#lines .said")].some((said) => said.textContent === text), `Hello ${HOSTILE}`);
+  await second.waitForFunction((text) => [...document.querySelectorAll("#lines .message")].some((message) => message.textContent === text), `Hello ${HOSTILE}`);
   for (const page of [first, second]) {
     assert.equal(await page.locator("main img, main script").count(), 0, "text became markup");
     assert.doesNotMatch(await page.title(), /owned/);
@@ -110,7 +110,7 @@ test("what is added in one page reaches every file and the other node's page", a
   await second.waitForFunction(() => document.querySelectorAll("#rows li").length === 0);
 });
 
-test("each transaction says in words whether it is signed, and the page shows who signed it", async (t) => {
+test("each transaction shows whether it is signed, and by whom", async (t) => {
   const nodes = await network(2);
   const [first, second] = [await visit(t, nodes[0]), await visit(t, nodes[1])];
   await Promise.all([live(first), live(second)]);
@@ -130,11 +130,11 @@ test("each transaction says in words whether it is signed, and the page shows wh
   assert.equal(await second.textContent("#one-signature"), `Verified: signed by ${whole.publicKey}`);
 });
 
-test("what is no transaction is said to be none", async (t) => {
+test("an invalid transaction is refused with the reason", async (t) => {
   const [node] = await network(1);
   const page = await visit(t, node);
   await live(page);
-  assert.ok(await page.isVisible("#stage-empty"), "alone, and told so");
+  assert.ok(await page.isVisible("#stage-empty"), "alone, and the page says so");
   await page.fill("#from", "ann");
   await page.fill("#amount", "much");
   await page.click("text=Add transaction");
@@ -145,7 +145,7 @@ test("what is no transaction is said to be none", async (t) => {
   await page.waitForFunction(() => document.getElementById("transaction-result").textContent.includes("12345678901234567891"));
 });
 
-test("the page says when its node is gone, and recovers when it is back", async (t) => {
+test("the page shows that its node is gone, and recovers when it is back", async (t) => {
   const [node] = await network(1);
   const page = await visit(t, node);
   await live(page);
@@ -176,14 +176,14 @@ test("an image in one folder is seen on every page, and its name stays text", as
   const hostile = "<img src=x onerror=\"document.title='owned'\">.png";
   await nodes[0].put("cat.png", PIXELS);
   await nodes[0].put(hostile, PIXELS);
-  await nodes[0].put("broken.jpg", "no picture");
+  await nodes[0].put("broken.jpg", "not an image");
   for (const node of [nodes[0], nodes[2]]) {
     const page = await visit(t, node);
     await live(page);
     await page.waitForFunction(() => document.querySelectorAll("#images li").length === 3);
     await page.locator("#images").scrollIntoViewIfNeeded();
     await page.waitForFunction(() => [...document.querySelectorAll("#images img")].filter((image) => image.naturalWidth === 2).length === 2);
-    await page.waitForFunction(() => document.querySelector("#images .instead")?.textContent === "not to be had");
+    await page.waitForFunction(() => document.querySelector("#images .instead")?.textContent === "not available");
     const names = await page.locator("#images .name").allTextContents();
     assert.deepEqual(names.sort(), [hostile, "broken.jpg", "cat.png"].sort());
     assert.doesNotMatch(await page.title(), /owned/);
@@ -191,7 +191,7 @@ test("an image in one folder is seen on every page, and its name stays text", as
   }
 });
 
-test("with a token images are painted", async (t) => {
+test("with a token images are drawn", async (t) => {
   const node = await Node.start([], "HTTP_TOKEN=correct-horse-battery\n");
   open.push(node);
   await node.put("cat.png", PIXELS);
@@ -209,7 +209,7 @@ test("with a token images are painted", async (t) => {
   });
 });
 
-test("by keyboard alone", async (t) => {
+test("by keyboard only", async (t) => {
   const nodes = await network(2);
   const page = await visit(t, nodes[0]);
   await live(page);
@@ -225,7 +225,7 @@ test("by keyboard alone", async (t) => {
   await page.focus("#tab-transaction");
   await page.keyboard.press("ArrowRight");
   assert.equal(await page.getAttribute("#tab-broadcast", "aria-selected"), "true");
-  // Whatever can be used has a name that a screen reader says.
+  // Every control has a name for screen readers.
   const nameless = await page.evaluate(() => [...document.querySelectorAll("button, input, textarea, canvas")].filter((element) =>
     !(element.textContent.trim() || element.getAttribute("aria-label") || element.labels?.length)).map((element) => element.outerHTML));
   assert.deepEqual(nameless, []);
@@ -244,7 +244,7 @@ test("many transactions leave the page usable", async (t) => {
   await page.waitForFunction(() => document.querySelectorAll("#rows li").length === 60);
 });
 
-test("pictures", async (t) => {
+test("screenshots", async (t) => {
   const nodes = await network(5);
   const people = ["ann", "bob", "eve", "dan", "kim"];
   for (let number = 0; number < 16; number += 1) {
@@ -258,8 +258,8 @@ test("pictures", async (t) => {
       await shows(page, 5);
       await page.waitForFunction(() => document.querySelectorAll("#rows li").length >= 16 && [...document.querySelectorAll("#peers .number")].some((cell) => cell.textContent.includes("ms")));
       const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-      assert.equal(wide, 0, `${name}: something sticks out to the right`);
-      // One more, so that something is on its way.
+      assert.equal(wide, 0, `${name}: the page is wider than the screen`);
+      // One more, so that the screenshot shows a transaction on its way.
       await nodes[3].api("/api/transactions?stamp=true", { fromAddress: "kim", toAddress: "ann", amount: 7 });
       await page.waitForTimeout(650);
       await page.screenshot({ path: `${PICTURES}${name}-${colorScheme}.png` });

@@ -205,7 +205,7 @@ fn announcement(script: &mut Script<'_>) -> AnnounceFrame {
         left: script.flag(),
         seal: None,
     };
-    AnnounceFrame { announcement, told: perhaps(script, |script| Duration::from_secs(script.byte().into())) }
+    AnnounceFrame { announcement, synced: perhaps(script, |script| Duration::from_secs(script.byte().into())) }
 }
 
 fn broadcast(script: &mut Script<'_>) -> Frame {

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use ed25519_dalek::VerifyingKey;
 use meshpool::folder::node_key::{NODE_KEY, NodeKey};
-use meshpool::signing::{State, Verdict, judge, sign};
+use meshpool::signing::{SignatureState, Verdict, sign, verify};
 use meshpool_proto::id::Session;
 use meshpool_proto::json::{Parser, Value, write_pretty};
 use meshpool_proto::signature::{PUBLIC_KEY, Purpose, SIGNATURE, Seal, Signer};
@@ -54,11 +54,11 @@ fn transaction(text: &str, edits: &[Edit]) {
         // It has a signature already, or another public key.
         return;
     }
-    assert_eq!(judge(&signed), Verdict::Verified(key().node_id()), "of {}", signed.body());
+    assert_eq!(verify(&signed), Verdict::Verified(key().node_id()), "of {}", signed.body());
     check(&signed);
     if let Some(Ok(changed)) = edited(signed.body(), edits).map(|text| Transaction::parse(&mut parser, &text)) {
         check(&changed);
-        let verified = judge(&changed).state() == State::Verified;
+        let verified = verify(&changed).state() == SignatureState::Verified;
         assert!(!verified || changed.id() == signed.id(), "a change verifies: {}", changed.body());
     }
 }
@@ -66,11 +66,11 @@ fn transaction(text: &str, edits: &[Edit]) {
 /// Compares the verdict with the reference, in every layout. With our key, checks that a second
 /// signature would be the same.
 fn check(transaction: &Transaction) {
-    let (body, mut verdict) = (transaction.body(), judge(transaction));
+    let (body, mut verdict) = (transaction.body(), verify(transaction));
     // Planted: a signature in upper case is valid.
-    if planted::is_due(|| verdict.state() == State::Forged) {
+    if planted::is_due(|| verdict.state() == SignatureState::Forged) {
         let lower = Transaction::parse(&mut Parser::new(), &body.to_lowercase().replace("publickey", PUBLIC_KEY));
-        verdict = lower.map_or(verdict, |lower| judge(&lower));
+        verdict = lower.map_or(verdict, |lower| verify(&lower));
     }
     let mut members: Map<_, _> = serde_json::from_str(body).expect("a transaction is an object");
     let canonical = serde_json_canonicalizer::to_string(&members).expect("it can be written");
@@ -79,16 +79,16 @@ fn check(transaction: &Transaction) {
     let mut parser = Parser::new();
     for layout in [canonical.as_str(), str::from_utf8(&pretty).expect("a text")] {
         let same = Transaction::parse(&mut parser, layout).expect("the same in another layout");
-        assert_eq!((same.id(), judge(&same)), (transaction.id(), verdict), "of {body} as {layout}");
+        assert_eq!((same.id(), verify(&same)), (transaction.id(), verdict), "of {body} as {layout}");
     }
     let (named, signature) = (members.get(PUBLIC_KEY).cloned(), members.shift_remove(SIGNATURE));
     let expected = match (named, signature) {
         (Some(named), Some(signature)) => {
             let rest = serde_json_canonicalizer::to_string(&members).expect("it can be written");
             let strict = is_signed(named.as_str(), signature.as_str(), &rest);
-            if strict { State::Verified } else { State::Forged }
+            if strict { SignatureState::Verified } else { SignatureState::Forged }
         }
-        _ => State::None,
+        _ => SignatureState::None,
     };
     assert_eq!(verdict.state(), expected, "of {body}");
     if verdict == Verdict::Verified(key().node_id()) {

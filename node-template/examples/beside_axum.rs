@@ -14,9 +14,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use meshpool::node::network::NodeError;
 use meshpool::protocol::wire::Member;
-use meshpool::{Network, Node};
+use meshpool::{Network, Node, NodeError};
 use serde_json::{Value, json};
 
 /// A node's error as an HTTP answer.

@@ -8,7 +8,7 @@
 use std::error::Error;
 
 use meshpool::Network;
-use meshpool::events::text::plain;
+use meshpool::events::text::strip_control;
 use meshpool::protocol::event::Event;
 use tokio::sync::mpsc;
 
@@ -34,7 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             event = events.recv() => match event? {
                 // A text of others may hold what steers a terminal: it is made plain before it is shown.
                 Event::Broadcast { broadcast, sender, peer: Some(_), .. } => {
-                    println!("{sender}: {}", plain(&broadcast.message));
+                    println!("{sender}: {}", strip_control(&broadcast.message));
                 }
                 Event::NodeJoined { node, .. } => println!("  ({node} joined)"),
                 Event::NodeLeft { node, cause, .. } => println!("  ({node} left: {cause})"),

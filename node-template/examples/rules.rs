@@ -3,9 +3,8 @@
 
 use std::error::Error;
 
-use meshpool::client::Client;
 use meshpool::protocol::transaction::Transaction;
-use meshpool::{Network, Node};
+use meshpool::{Client, Network, Node};
 use serde::Deserialize;
 use tempfile::TempDir;
 

@@ -8,12 +8,10 @@ use common::embedded::{Embedded, event};
 use common::eventually;
 use common::node::address;
 use common::tester::{Socket, Tester};
-use meshpool::client::Client;
-use meshpool::events::stream::Events;
-use meshpool::node::network::NodeError;
 use meshpool::protocol::event::Event;
 use meshpool::protocol::limits::{BROADCAST_BYTES, Limits};
 use meshpool::protocol::wire::AckStatus;
+use meshpool::{Client, Events, NodeError};
 use serde_json::json;
 use tokio::sync::broadcast::error::TryRecvError;
 

@@ -112,7 +112,7 @@ async fn who_is_alone_is_told_so() {
     // Its link ends in a moment; until then it may have said it to somebody.
     eventually("being told", async || {
         typist.type_in("anybody?\n").await;
-        let told = typist.shown.borrow().iter().any(|line| line == "(no peer is linked: nobody else has it yet)");
+        let told = typist.shown.borrow().iter().any(|line| line == "(no peer is linked: no other node has it yet)");
         if told { Ok(()) } else { Err("not told".to_owned()) }
     })
     .await;

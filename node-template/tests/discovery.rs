@@ -11,10 +11,9 @@ use std::time::Duration;
 
 use common::namespace::{Inhabitant, OneHost, TwoSides, address};
 use common::{eventually, in_time};
-use meshpool::Network;
-use meshpool::discovery::Discovery;
 use meshpool::protocol::id::{NodeId, Session};
 use meshpool::protocol::mdns_record::Record;
+use meshpool::{Discovery, Network};
 use tokio::time::timeout;
 
 /// How long a network with a cap may take until each node has its links, as in `overlay.rs`: mostly it is a second.

@@ -15,7 +15,7 @@ use common::mount::Mount;
 use common::node::{Node, free_port, full_mesh};
 use common::tester::Socket;
 use common::{eventually, transaction};
-use meshpool::client::Client;
+use meshpool::Client;
 use meshpool::protocol::json::Parser;
 use meshpool::protocol::transaction::Transaction;
 use meshpool::protocol::wire::AckStatus;

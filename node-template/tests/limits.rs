@@ -16,7 +16,7 @@ use common::hostile::masked;
 use common::raw::{Raw, request};
 use common::tester::{Socket, Tester};
 use common::{Keeper, eventually, exactly, transaction};
-use meshpool::node::network::NodeError;
+use meshpool::NodeError;
 use meshpool::protocol::event::Event;
 use meshpool::protocol::limits::{
     ACKS_DUE, ADDRESS_BYTES, HANDSHAKE_ADDRESSES, JSON_DEPTH, Limits, MESSAGE_BYTES, STATUS_IDS, TRANSACTION_BYTES,

@@ -13,7 +13,7 @@ use common::finder::Finder;
 use common::hostile::masked;
 use common::raw::{Raw, request};
 use common::within;
-use meshpool::images::ImageError;
+use meshpool::ImageError;
 use meshpool::protocol::limits::{Limits, MESSAGE_BYTES};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;

@@ -1,13 +1,12 @@
-//! A node's settings as a person meets them: real folders, whole lines.
+//! A node's settings in real folders, and the whole lines of errors and warnings.
 #![cfg(feature = "net")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use meshpool::config::{Flags, Settings, SettingsError};
-use meshpool::discovery::Discovery;
-use meshpool::folder::node_key::NodeKey;
 use meshpool::protocol::limits::Limits;
+use meshpool::{Discovery, NodeKey};
 
 /// A node's folder with a `.env` of the given text and no known peers.
 struct Folder(tempfile::TempDir);
@@ -105,13 +104,13 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
     assert_eq!(
         folder.warnings(&["PORT=4002", "LOG=warn"]),
         [
-            "PORT is 4002 from the environment, which overrides PORT=4001 of node-2/.env; run 'unset PORT' if that was not meant"
+            "PORT is 4002 from the environment, which overrides PORT=4001 of node-2/.env; run 'unset PORT' if you did not mean that"
         ]
     );
     assert_eq!(
         folder.read(&Flags::default(), &["NETWORK="]).unwrap().network,
         "p2p-node",
-        "an empty one takes the file's away"
+        "an empty one overrides the file's"
     );
 }
 
@@ -130,7 +129,7 @@ fn where_the_listening_address_came_from_is_kept() {
 }
 
 #[test]
-fn a_port_that_is_none_says_so_and_from_where() {
+fn an_invalid_port_is_named_with_its_source() {
     let wanted = "a port is a number from 0 to 65535";
     for (port, shown) in [
         ("70000", "70000"),
@@ -199,25 +198,25 @@ fn the_env_file_of_a_parent_is_not_read() {
 }
 
 #[test]
-fn files_that_can_not_be_read_are_named() {
+fn files_that_cannot_be_read_are_named() {
     let folder = Folder::new("PORT=4001\nNETWORK=two words\n");
     assert_eq!(
         folder.error(&Flags::default(), &[]),
-        "node-2/.env, line 2: this is not NAME=value; correct it (a value with spaces, quotes or backslashes stands in single quotes), or put # before it"
+        "node-2/.env, line 2: this is not NAME=value; correct it (put a value with spaces, quotes or backslashes in single quotes), or put # before it"
     );
     fs::write(folder.env(), [0xff, 0xfe, b'P', 0]).unwrap();
-    assert_eq!(folder.error(&Flags::default(), &[]), "node-2/.env is no UTF-8 text: save it as UTF-8");
+    assert_eq!(folder.error(&Flags::default(), &[]), "node-2/.env is not UTF-8 text: save it as UTF-8");
     fs::remove_file(folder.env()).unwrap();
     fs::create_dir(folder.env()).unwrap();
     assert_eq!(
         folder.error(&Flags::default(), &[]),
-        "node-2/.env is no file: move it away and write a file of that name"
+        "node-2/.env is not a file: move it away and write a file of that name"
     );
 
     let gone = Settings::read(&folder.path().join("gone"), &Flags::default(), |_| None).unwrap_err().to_string();
     assert_eq!(
         folder.shorten(&gone),
-        "node-2/gone is no folder: name one that holds a node's .env, or run 'cargo xtask clone-node' to make one"
+        "node-2/gone is not a folder: name one that holds a node's .env, or run 'cargo xtask clone-node' to make one"
     );
     let folder = Folder::new("PORT=4001");
     fs::remove_file(folder.path().join("known-peers.json")).unwrap();
@@ -245,7 +244,7 @@ fn bad_values_say_what_is_wanted() {
         ),
         (
             "ADDRESS=0.0.0.0:4001",
-            "ADDRESS is 0.0.0.0:4001 (@): nobody can dial that host; name one by which others reach this machine; change it there",
+            "ADDRESS is 0.0.0.0:4001 (@): no node can dial that host; set a name or IP address by which others reach this machine; change it there",
         ),
         (
             "NETWORK='a\u{7}b'",
@@ -351,7 +350,7 @@ fn peers_are_added_to_the_known_ones() {
     let settings = folder.read(&flags, &["PEERS=localhost:10"]).unwrap();
     let peers: Vec<_> = settings.known_peers.iter().map(ToString::to_string).collect();
     assert_eq!(peers, ["ws://localhost:4001", "ws://localhost:4003", "ws://localhost:4002", "ws://[::1]:4005"]);
-    assert_eq!(settings.warnings.len(), 1, "the junk entry is told: {:?}", settings.warnings);
+    assert_eq!(settings.warnings.len(), 1, "the invalid entry is reported: {:?}", settings.warnings);
     assert_eq!(folder.ok().known_peers[2].to_string(), "ws://localhost:9");
 }
 
@@ -378,7 +377,7 @@ fn a_public_key_must_be_the_folders() {
     assert_eq!(
         folder.error(&Flags::default(), &[]),
         format!(
-            "MY_PUBLIC_KEY is {other} (node-2/.env, line 2): its other half is missing, for there is no node-2/node.key; put that file back, \
+            "MY_PUBLIC_KEY is {other} (node-2/.env, line 2): its secret key is missing, there is no node-2/node.key; restore that file, \
              or leave MY_PUBLIC_KEY empty to get a new key; change it there"
         )
     );
@@ -386,37 +385,34 @@ fn a_public_key_must_be_the_folders() {
 }
 
 #[test]
-fn oddities_are_warned_of() {
+fn odd_values_cause_warnings() {
     for (env, warnings) in [
         (
             "PORT=4001\nPROT=4002\nPATH=/bin",
-            &["node-2/.env, line 2: PROT is no setting and is ignored; did you mean PORT?"][..],
+            &["node-2/.env, line 2: PROT is not a setting and is ignored; did you mean PORT?"][..],
         ),
         (
             "PORT=4001\nKNOWN_PEER=x",
-            &["node-2/.env, line 2: KNOWN_PEER is no setting and is ignored; did you mean PEERS?"],
+            &["node-2/.env, line 2: KNOWN_PEER is not a setting and is ignored; did you mean PEERS?"],
         ),
         (
             "PORT=4001\nMAX_PEERS=1\nGENESIS=",
             &[
-                "MAX_PEERS is 1 (node-2/.env, line 2): nodes with one link each can not form a network, only pairs; set 2 or more, better 3",
+                "MAX_PEERS is 1 (node-2/.env, line 2): nodes with one link each cannot form a network, only pairs; set 2 or more, better 3",
             ],
         ),
-        (
-            "PORT=4001\n\nPORT=4002\n",
-            &["PORT stands in node-2/.env more than once, in lines 1 and 3; the last one counts"],
-        ),
+        ("PORT=4001\n\nPORT=4002\n", &["node-2/.env sets PORT more than once, in lines 1 and 3; the last one counts"]),
         (
             "PORT=4001\nHOST=0.0.0.0",
             &[
-                "HOST is 0.0.0.0, so other machines can link to this node, but the address that it tells them, ws://localhost, leads them to \
+                "HOST is 0.0.0.0, so other machines can link to this node, but the address that it announces, ws://localhost, leads them to \
                themselves; set ADDRESS to one that they can dial, such as ADDRESS=ws://192.168.1.20:4001",
             ],
         ),
         (
             "PORT=4001\nHOST=192.168.1.20\nADDRESS=127.0.0.1:4001",
             &[
-                "HOST is 192.168.1.20, so other machines can link to this node, but the address that it tells them, ws://127.0.0.1:4001, leads \
+                "HOST is 192.168.1.20, so other machines can link to this node, but the address that it announces, ws://127.0.0.1:4001, leads \
                them to themselves; set ADDRESS to one that they can dial, such as ADDRESS=ws://192.168.1.20:4001",
             ],
         ),
@@ -429,7 +425,7 @@ fn oddities_are_warned_of() {
     }
     assert_eq!(
         Folder::new("PORT=4001\nDISCOVER=mdns").warnings(&["HTTP_PORT=80", "PROT=1"]),
-        ["node-2/.env, line 2: DISCOVER is no setting and is ignored; did you mean DISCOVERY?"]
+        ["node-2/.env, line 2: DISCOVER is not a setting and is ignored; did you mean DISCOVERY?"]
     );
     assert_eq!(Folder::new("PORT=4001\nPORT=4002").ok().port, 4002);
 }
@@ -449,7 +445,7 @@ fn the_advertised_address_is_the_host_that_is_listened_on() {
 }
 
 #[test]
-fn whoever_is_to_be_found_from_beyond_this_host_listens_there_by_default() {
+fn a_node_that_other_machines_are_to_find_listens_for_them_by_default() {
     let hosts = [
         ("", "localhost", "by default"),
         ("GENESIS=localhost:5", "localhost", "by default"),
@@ -475,16 +471,16 @@ fn whoever_is_to_be_found_from_beyond_this_host_listens_there_by_default() {
     for (env, warning) in [
         (
             "DISCOVERY=mdns\nADDRESS=localhost:5",
-            "HOST is 0.0.0.0, so other machines can link to this node, but the address that it tells them",
+            "HOST is 0.0.0.0, so other machines can link to this node, but the address that it announces",
         ),
         ("DISCOVERY=mdns\nHOST=10.0.0.7\nADDRESS=localhost:5", "HOST is 10.0.0.7, so other machines can link"),
         (
             "GENESIS=10.0.0.7:5\nHOST=localhost",
-            "GENESIS is ws://10.0.0.7:5, on another machine, but the address that this node tells there, ws://localhost",
+            "GENESIS is ws://10.0.0.7:5, on another machine, but the address that this node announces, ws://localhost",
         ),
         (
             "GENESIS=10.0.0.7:5\nHOST=::1\nADDRESS=127.0.0.1:5",
-            "GENESIS is ws://10.0.0.7:5, on another machine, but the address that this node tells there, ws://127.0.0.1:5",
+            "GENESIS is ws://10.0.0.7:5, on another machine, but the address that this node announces, ws://127.0.0.1:5",
         ),
     ] {
         let warnings = Folder::new(&format!("PORT=4001\n{env}")).warnings(&[]);
@@ -496,7 +492,7 @@ fn whoever_is_to_be_found_from_beyond_this_host_listens_there_by_default() {
     let error = Folder::new("PORT=4001\nDISCOVERY=dns").error(&Flags::default(), &[]);
     assert_eq!(
         error,
-        "DISCOVERY is dns (node-2/.env, line 2): nodes near by are found by mdns (multicast DNS), or not at all: off; change it there"
+        "DISCOVERY is dns (node-2/.env, line 2): it is mdns, to find nodes by multicast DNS, or off; change it there"
     );
     let flag = flags(|flags| flags.discovery = Some("yes".into()));
     let error = Folder::new("PORT=4001").error(&flag, &[]);
@@ -509,7 +505,7 @@ fn the_template_is_valid_and_shows_the_defaults() {
     let settings = Folder::new(template).ok();
     assert_eq!((settings.port, settings.warnings), (4001, Vec::new()));
 
-    // Each setting that is commented out, taken in with its default, changes nothing.
+    // Each setting that is commented out, with its default, changes nothing.
     let settings = |line: &&str| {
         line.strip_prefix("# ")
             .is_some_and(|rest| rest.split('=').next().is_some_and(|name| !name.contains(' ')) && rest.contains('='))
@@ -536,7 +532,7 @@ fn http_is_on_loopback_unless_a_token_guards_it() {
     let beyond = http("HTTP_HOST=0.0.0.0\nHTTP_TOKEN=0123456789abcdef").unwrap();
     assert_eq!((beyond.host.as_str(), beyond.token.as_deref()), ("0.0.0.0", Some("0123456789abcdef")));
     for (env, expected) in [
-        ("HTTP_HOST=0.0.0.0", "HTTP_HOST is 0.0.0.0 (node-2/.env, line 2): beyond this machine a token is demanded"),
+        ("HTTP_HOST=0.0.0.0", "HTTP_HOST is 0.0.0.0 (node-2/.env, line 2): beyond this machine a token is required"),
         ("HTTP_HOST=192.168.1.20", "set HTTP_TOKEN to at least 16 characters"),
         ("HTTP_TOKEN=short", "HTTP_TOKEN is … (node-2/.env, line 2): a token has at least 16"),
         ("HTTP_PORT=70000", "a port is a number from 1 to 65535, or 0"),
@@ -556,7 +552,7 @@ fn a_closed_network_is_named_by_its_authority_and_its_addresses_are_secure() {
     let settings =
         Folder::new("PORT=4001\nNETWORK_CA=ca.pem\nPEERS=localhost:4002\nGENESIS=ws://localhost:4003\n").ok();
     assert_eq!(settings.closed, Some((PathBuf::from("ca.pem"), PathBuf::from("node.pem"))));
-    assert_eq!(settings.plain, None, "off, if nothing else is said");
+    assert_eq!(settings.plain, None, "off by default");
     assert_eq!(settings.known_peers[0].to_string(), "wss://localhost:4002");
     assert_eq!(settings.genesis.as_ref().unwrap().to_string(), "wss://localhost:4003");
     assert_eq!(settings.advertised(4001).unwrap().to_string(), "wss://localhost:4001");

@@ -192,7 +192,7 @@ async fn files_that_can_not_be_used_are_named_and_left_alone() {
                 node-2/transactions.json away";
     folder.refuses(as_it_is, 1, line).await;
     let line =
-        "error: node-3 is no folder: name one that holds a node's .env, or run 'cargo xtask clone-node' to make one";
+        "error: node-3 is not a folder: name one that holds a node's .env, or run 'cargo xtask clone-node' to make one";
     folder.refuses(|command| _ = command.args(["--folder", "node-3"]), 1, line).await;
 }
 
@@ -293,7 +293,7 @@ async fn an_exported_port_goes_over_the_folders_and_that_is_said() {
     let folder = Folder::new("PORT=4001");
     let started = Started::new(&folder, |command| _ = command.env("PORT", port.to_string())).await;
     let line = format!(
-        "WARN PORT is {port} from the environment, which overrides PORT=4001 of node-2/.env; run 'unset PORT' if that was not meant"
+        "WARN PORT is {port} from the environment, which overrides PORT=4001 of node-2/.env; run 'unset PORT' if you did not mean that"
     );
     assert!(started.said().iter().any(|said| said.ends_with(&line)), "{:#?}", started.said());
     Socket::dial(port).await.unwrap().status().await;

@@ -9,11 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::embedded::{Embedded, event};
 use common::{eventually, exactly, transaction};
-use meshpool::client::Client;
-use meshpool::node::network::NodeError;
 use meshpool::protocol::event::Event;
 use meshpool::protocol::transaction::Transaction;
 use meshpool::protocol::wire::AckStatus;
+use meshpool::{Client, NodeError};
 use serde_json::json;
 
 fn no_bad_ones(transaction: &Transaction) -> Result<(), String> {

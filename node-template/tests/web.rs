@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use common::embedded::Embedded;
 use common::{eventually, free_port_holder, within};
 use meshpool::config::HttpSettings;
-use meshpool::http::{Server, WebError};
+use meshpool::http::{Server, ServerError};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -396,7 +396,7 @@ async fn metrics_have_every_counter_and_what_they_count() {
         "meshpool_network_nodes 1",
         "meshpool_pool_sync_seconds_count 1",
         "meshpool_pool_sync_seconds_bucket{le=\"+Inf\"} 1",
-        "meshpool_links{kind=\"full\",direction=\"dialled\"} 0",
+        "meshpool_links{kind=\"native\",direction=\"dialled\"} 0",
         "# EOF",
     ] {
         assert!(lines.contains(&line), "{line} is missing in {}", metrics.body);
@@ -432,7 +432,7 @@ async fn a_taken_port_is_an_error_if_it_was_asked_for() {
     let settings =
         HttpSettings { port: Some(port), origin: "HTTP_PORT from the environment".into(), ..HttpSettings::default() };
     let error = Server::start(node.handle(), &settings).await.unwrap_err();
-    assert!(matches!(error, WebError::PortInUse { .. }), "{error:?}");
+    assert!(matches!(error, ServerError::PortInUse { .. }), "{error:?}");
     let text = error.to_string();
     assert!(
         text.contains(&port.to_string())

@@ -17,7 +17,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 /// How many want to listen.
 const CLIENTS: usize = 1_000;
-/// How many may (`STREAMS` in `web/limits.rs`).
+/// How many may (`STREAMS` in `http/limits.rs`).
 const LET_IN: usize = 100;
 /// How many of them come at the same moment: with the node's own ends that is below the 1,024 descriptors that a process usually has.
 const AT_ONCE: usize = 200;
@@ -71,7 +71,7 @@ async fn crowd(address: SocketAddr, already: usize) -> Vec<Client> {
                 assert!(client.head.contains("\r\nconnection: close\r\n"), "{}", client.head);
                 let mut problem = String::new();
                 client.socket.read_to_string(&mut problem).await.unwrap();
-                assert!(hurried || problem.contains("too many listen already"), "{problem}");
+                assert!(hurried || problem.contains("too many streams are open"), "{problem}");
                 return None;
             }
             Some(client)

@@ -19,16 +19,15 @@ use std::time::Instant;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-use crate::address::{PeerAddress, Scope};
+use crate::address::PeerAddress;
 use crate::connections::Connections;
-use crate::connections::table::{Link, Role};
+use crate::connections::table::{Link, LinkState};
 use crate::context::Context;
 use crate::counters::Counters;
 use crate::event::Event;
 use crate::exercise;
 use crate::gossip::broadcasts::Broadcasts;
-use crate::gossip::plumtree::Plumtree;
-use crate::gossip::transactions::AckWaiters;
+use crate::gossip::transactions::{self, Gossip, Received};
 use crate::id::{LinkId, NodeId, UpgradeIdentity};
 use crate::image_search::ImageSearch;
 use crate::internal_event::{DialOutcome, InternalEvent};
@@ -40,15 +39,18 @@ use crate::peers::access::Certified;
 use crate::peers::address_book::{AddressSource, AddressState};
 use crate::peers::dialer::Due;
 use crate::presence::announcer::Presence;
-use crate::store::pool_index::PoolIndex;
-use crate::store::sync_set::SyncSet;
-use crate::sync::broadcast_sync::BroadcastSync;
-use crate::sync::pool_sync::PoolSync;
+use crate::status::links::{self, LinkRow};
+use crate::status::{self, network, peers};
+use crate::store::Store;
+use crate::store::replay::Replay;
+use crate::sync::reconciler::ask_limits;
+use crate::sync::{AntiEntropy, broadcast_sync, pool_sync};
 use crate::timers::Timer;
-use crate::transaction::TransactionId;
+use crate::transaction::{Origin, TransactionId};
+use crate::util::rate_limit::RateLimits;
 use crate::violation::{Violation, ViolationKind};
 use crate::wire::close;
-use crate::wire::{Malformed, Message, OtherSet, Status, StatusFrame};
+use crate::wire::{Malformed, Member, Message, NetworkFrame, OtherSet, Status, StatusFrame, TransactionFrame};
 
 /// A node's protocol state, all of it.
 ///
@@ -61,23 +63,17 @@ pub struct Node {
     pub(crate) peers: Peers,
     pub(crate) connections: Connections,
     pub(crate) membership: Membership,
-    pub(crate) pool: PoolIndex,
-    pub(crate) sync_set: SyncSet,
-    pub(crate) plumtree: Plumtree,
-    pub(crate) pool_sync: PoolSync,
-    pub(crate) ack_waiters: AckWaiters,
+    pub(crate) store: Store,
+    pub(crate) replay: Replay,
+    pub(crate) gossip: Gossip,
+    pub(crate) sync: AntiEntropy,
     pub(crate) broadcasts: Broadcasts,
-    pub(crate) broadcast_sync: BroadcastSync,
     pub(crate) presence: Presence,
     pub(crate) images: ImageSearch,
-    /// Whether the pool's file takes writes, as far as we know.
-    pub(crate) writable: bool,
-    /// Where the pool ended before the input that is being handled.
-    pub(crate) end_before: u64,
     /// What the runtime counts, as it last reported.
     pub(crate) runtime_counters: Vec<(&'static str, u64)>,
-    /// Whether anybody wants to know of each transaction.
-    pub(crate) tells_transactions: bool,
+    /// How often each link may ask in comparisons.
+    pub(crate) asks: RateLimits<LinkId>,
 }
 
 impl Node {
@@ -91,19 +87,15 @@ impl Node {
             peers: Peers::default(),
             connections: Connections::default(),
             membership: Membership::new(&cx),
-            sync_set: SyncSet::of(pool.iter().copied()),
-            pool: PoolIndex::of(pool.into_iter().map(|(id, _)| id)),
-            plumtree: Plumtree::default(),
-            pool_sync: PoolSync::default(),
-            ack_waiters: AckWaiters::default(),
+            store: Store::new(pool),
+            replay: Replay::default(),
+            gossip: Gossip::default(),
+            sync: AntiEntropy::default(),
             broadcasts: Broadcasts::default(),
-            broadcast_sync: BroadcastSync::default(),
             presence: Presence::new(cx.config.seed),
             images: ImageSearch::default(),
-            writable: true,
-            end_before: 0,
             runtime_counters: Vec::new(),
-            tells_transactions: true,
+            asks: ask_limits(),
             cx,
         };
         let (me, known) = (protocol.cx.config.address.clone(), protocol.cx.config.known_peers.clone());
@@ -113,7 +105,7 @@ impl Node {
             protocol.peers.book.add(&address, AddressSource::Known, now, &protocol.cx.config.limits);
         }
         protocol.membership.begin(&mut protocol.cx, &mut protocol.peers);
-        protocol.schedule_round(now);
+        protocol.sync.schedule_round(&mut protocol.cx);
         protocol
     }
 
@@ -122,16 +114,25 @@ impl Node {
         debug_assert!(self.cx.is_drained(), "every output is taken before the next input is handled");
         self.cx.now = now;
         if !matches!(input, Input::QueueFull { .. }) {
-            self.end_before = self.pool.end();
+            self.replay.begin_input(&self.store);
         }
         match input {
             Input::Received { link, message } => self.on_received(now, link, message),
-            Input::Duplicates { link, copies } => self.on_repeated(now, link, &copies),
-            Input::Stored { ids } => self.on_stored(ids),
-            Input::Submit { request, transaction } => self.on_submit(now, request, transaction),
-            Input::Broadcast { request, message, time } => self.on_own_broadcast(now, request, message, time),
+            Input::Duplicates { link, copies } => self.on_duplicates(link, &copies),
+            Input::Stored { ids } => {
+                let Self { cx, connections, store, gossip, .. } = self;
+                gossip.on_stored(cx, &mut connections.links, store, ids);
+            }
+            Input::Submit { request, transaction } => {
+                let Self { cx, connections, store, gossip, .. } = self;
+                gossip.on_submit(cx, &mut connections.links, store, request, transaction);
+            }
+            Input::Broadcast { request, message, time } => {
+                let Self { cx, connections, gossip, broadcasts, .. } = self;
+                broadcasts.on_own(cx, &connections.links, &mut gossip.plumtree, request, message, time);
+            }
             Input::LinkOpened { link, remote, direction } => self.on_link_opened(link, remote, direction),
-            Input::LinkClosed { link, cause } => self.on_link_closed(now, link, cause),
+            Input::LinkClosed { link, cause } => self.on_link_closed(link, cause),
             Input::ProtocolError { link, what } => {
                 self.connections.on_protocol_error(&mut self.cx, &mut self.peers, link, &what);
             }
@@ -142,19 +143,19 @@ impl Node {
                 self.cx.counters.connections_refused += 1;
                 self.peers.refusals.log(&mut self.cx, IpPrefix::subscriber(remote), &reason);
             }
-            Input::QueueFull { link } => self.on_link_full(now, link),
-            Input::Replayed { link, position } => self.on_fed(now, link, position),
+            Input::QueueFull { link } => self.replay.on_queue_full(&mut self.cx, &mut self.connections.links, link),
+            Input::Replayed { link, position } => self.on_replayed(link, position),
             Input::Pong { link } => self.connections.on_pong(&mut self.cx, &mut self.peers, link),
             Input::ReadsPaused { link } => self.connections.links.excuse(now, link),
             Input::DialFailed { address, error } => self.on_dial_failed(address, error),
             Input::Probed { link, address, identity } => self.on_probed(link, &address, identity),
-            Input::StoreFailed { error } => self.on_store_failed(error),
-            Input::StoreRecovered => self.on_store_recovered(),
-            Input::PoolAdded { transactions } => self.on_found(now, transactions),
-            Input::PoolRemoved { ids } => {
-                let gone = self.pool.lost(&ids);
-                self.sync_set.lose(&gone);
+            Input::StoreFailed { error } => self.store.on_write_failed(&mut self.cx, error),
+            Input::StoreRecovered => self.store.on_write_recovered(&mut self.cx),
+            Input::PoolAdded { transactions } => {
+                let Self { cx, connections, store, gossip, .. } = self;
+                gossip.on_pool_added(cx, &mut connections.links, store, transactions);
             }
+            Input::PoolRemoved { ids } => self.store.remove(&ids),
             Input::PeerCertified { link, certified } => self.peers.access.certify(link, certified),
             Input::AccessChanged { access } => {
                 self.connections.on_access_changed(&mut self.cx, &mut self.peers, access);
@@ -162,9 +163,14 @@ impl Node {
             Input::ConnectionRejected { remote, reason } => {
                 self.peers.access.log_connection(&mut self.cx, remote, &reason);
             }
-            Input::ImageSearch { search, name } => self.on_search(now, search, name),
-            Input::ImageSearchDone { search } => self.on_search_done(search),
-            Input::LocalImages { search, images } => self.on_looked_up(now, search, images),
+            Input::ImageSearch { search, name } => {
+                let Self { cx, connections: Connections { links, .. }, images, presence, .. } = self;
+                images.on_search(cx, links, presence.is_linked_to_all(links), search, name);
+            }
+            Input::ImageSearchDone { search } => self.images.on_search_done(&mut self.cx, search),
+            Input::LocalImages { search, images } => {
+                self.images.on_local_images(&mut self.cx, &self.connections.links, search, images);
+            }
             Input::DiscoveryStarted => {
                 let free = self.free_slots();
                 self.peers.lan.on_started(&mut self.cx, free);
@@ -194,7 +200,7 @@ impl Node {
         let now = self.cx.now;
         let Self { cx, peers, connections, membership, .. } = self;
         match event {
-            InternalEvent::AddressIdle(address) => membership.on_ready(cx, peers, connections, &address),
+            InternalEvent::AddressIdle(address) => membership.on_address_idle(cx, peers, connections, &address),
             InternalEvent::DialEnded { address, reason, outcome } => {
                 membership.on_dial_ended(cx, peers, connections, &address, reason, outcome);
             }
@@ -207,7 +213,7 @@ impl Node {
                 }
             }
             InternalEvent::NativeDialled { link, reason } => {
-                membership.use_dialled(cx, peers, connections, link, reason);
+                membership.on_native_dialled(cx, peers, connections, link, reason);
             }
             InternalEvent::StandbyFreed(link) => membership.admit_standby(cx, peers, connections, link),
             InternalEvent::Introduced { link, node, addresses } => {
@@ -218,28 +224,29 @@ impl Node {
             }
             InternalEvent::NeighborUp(link) => {
                 connections.notify_up(cx, link);
-                membership.on_place(cx, peers, connections, link);
-                self.on_neighbor_up(now, link);
+                membership.on_slot_won(cx, peers, connections, link);
+                self.on_neighbor_up(link);
             }
             InternalEvent::AddressesLearned { link, addresses } => {
                 membership.learn(cx, peers, connections, link, &addresses);
             }
             InternalEvent::PartitionLearned { link, address, root } => {
-                membership.on_root_of(cx, peers, connections, link, &address, root);
+                membership.on_partition_learned(cx, peers, connections, link, &address, root);
             }
             InternalEvent::Notify(event) => cx.notify(event),
         }
     }
 
     /// Begins to compare with a new neighbor, and introduces ourselves.
-    fn on_neighbor_up(&mut self, now: Instant, link: LinkId) {
-        let Some(id) = self.connections.links.get(link).and_then(Link::full).map(|peer| peer.id) else { return };
+    fn on_neighbor_up(&mut self, link: LinkId) {
+        let Some(id) = self.connections.links.get(link).and_then(Link::native).map(|peer| peer.id) else { return };
         // One side begins; if the pools differ the other answers in kind.
-        if self.cx.config.node < id {
-            self.compare_pools(now, link);
+        let Self { cx, connections, store, broadcasts, sync, .. } = self;
+        if cx.config.node < id {
+            sync.pool.compare(cx, &connections.links, store, link);
         }
-        self.compare_broadcasts(now, link);
-        self.introduce_ourselves(now, link);
+        sync.broadcasts.compare(cx, &connections.links, &mut broadcasts.store, link);
+        self.presence.on_neighbor_up(&mut self.cx, &self.connections.links, link);
     }
 
     fn on_link_opened(&mut self, link: LinkId, remote: IpAddr, direction: Direction) {
@@ -247,7 +254,7 @@ impl Node {
         match direction {
             Direction::Accepted => connections.on_accepted(cx, peers, link, remote),
             Direction::Dialled { address, identity } => {
-                let admits_exercise = membership.takes_plain(cx, connections);
+                let admits_exercise = membership.admits_exercise(cx, connections);
                 connections.on_dialled(cx, peers, link, (remote, address), identity, admits_exercise);
                 self.drain();
                 self.connections.after_dialled(&mut self.cx, &mut self.peers, link);
@@ -259,32 +266,34 @@ impl Node {
         }
     }
 
-    fn on_link_closed(&mut self, now: Instant, link: LinkId, cause: String) {
+    fn on_link_closed(&mut self, link: LinkId, cause: String) {
         let Some(closed) = self.connections.on_closed(&mut self.cx, &mut self.peers, link) else { return };
         let answered = self.membership.was_answered(link);
-        self.drop_waiting(link);
-        self.pool_sync.forget_link(link);
-        self.broadcast_sync.forget_link(link);
-        self.forget_talk(link);
-        self.images.forget_link(link);
-        let orphans = self.plumtree.forget_link(link);
-        self.regrow(now, &orphans, None);
+        self.replay.on_link_closed(link);
+        self.asks.remove(&link);
+        self.sync.on_link_closed(link);
+        self.presence.on_link_closed(link);
+        self.images.on_link_closed(link);
+        let Self { cx, connections, store, gossip, sync, .. } = self;
+        if gossip.on_link_closed(cx, &connections.links, link) {
+            sync.fetch(cx, &connections.links, store);
+        }
         exercise::on_link_closed(&mut self.cx, &mut self.peers.book, &closed.link);
         let Self { cx, peers, connections, membership, .. } = self;
         membership.release_addresses(cx, peers, &closed, answered);
         match (closed.heir, closed.standby) {
-            (Some(heir), _) => self.compare_pools(now, heir),
+            (Some(heir), _) => self.sync.pool.compare(cx, &connections.links, &mut self.store, heir),
             (None, Some(standby)) => membership.admit_standby(cx, peers, connections, standby),
             (None, None) => {}
         }
         if closed.heir.is_none() {
             self.connections.notify_down(&mut self.cx, &closed.link, cause.clone());
             if closed.link.is_peer() {
-                self.presence_changed(now);
+                self.presence.on_links_changed(&mut self.cx, &self.connections.links);
             }
         }
         let Self { cx, peers, connections, membership, .. } = self;
-        membership.after_link(cx, peers, connections, &closed.link, closed.reason.as_ref(), answered, &cause);
+        membership.on_link_closed(cx, peers, connections, &closed.link, closed.reason.as_ref(), answered, &cause);
     }
 
     fn on_dial_failed(&mut self, address: PeerAddress, error: String) {
@@ -300,7 +309,7 @@ impl Node {
 
     fn on_probed(&mut self, link: LinkId, address: &PeerAddress, identity: Option<UpgradeIdentity>) {
         let Self { cx, peers, connections, membership, .. } = self;
-        if !membership.on_guest_probed(cx, peers, connections, link, address, identity) {
+        if !membership.on_pending_probed(cx, peers, connections, link, address, identity) {
             connections.on_probed(cx, peers, link, address, identity);
         }
         self.drain();
@@ -327,17 +336,17 @@ impl Node {
         let linked = self.connections.links.native_ids();
         let Peers { book, lan, .. } = &mut self.peers;
         if lan.look_through(&mut self.cx, book, &linked) {
-            self.seek();
+            self.fill_slots();
         }
     }
 
-    fn seek(&mut self) {
+    fn fill_slots(&mut self) {
         let Self { cx, peers, connections, membership, .. } = self;
-        membership.seek(cx, peers, connections);
+        membership.fill_slots(cx, peers, connections);
     }
 
     fn free_slots(&self) -> Option<u32> {
-        self.membership.places_free(&self.cx, &self.connections)
+        self.membership.free_slots(&self.cx, &self.connections)
     }
 
     /// The next order.
@@ -359,14 +368,14 @@ impl Node {
             network: self.cx.config.network.clone(),
             address: self.cx.config.address.to_string(),
             uptime: now.saturating_duration_since(self.started).as_secs(),
-            connected: self.linked_names(),
+            connected: links::linked_names(&self.connections.links),
             attempting: self.peers.book.attempting().map(ToString::to_string).collect(),
             max_peers: self.cx.config.max_peers,
-            peers: self.peer_rows(now),
+            peers: peers::rows(now, &self.peers, &self.cx.timers),
             known: self.peers.book.others(),
-            pool: self.pool.stored_summary(),
-            writable: self.writable,
-            held: asked.iter().filter(|id| self.pool.has_stored(id)).count(),
+            pool: self.store.index().summary(),
+            writable: self.store.is_writable(),
+            held: asked.iter().filter(|id| self.store.index().is_stored(id)).count(),
             counters: {
                 let all = self.cx.counters.entries().chain(self.runtime_counters.iter().copied());
                 all.map(|(name, count)| (name.to_owned(), count)).collect()
@@ -387,42 +396,49 @@ impl Node {
 
     /// The full peers that we are linked to, each once, in the order of their ids.
     pub fn linked_nodes(&self) -> Vec<NodeId> {
-        let open = self.connections.links.iter().filter(|(_, link)| link.takes_transactions());
-        let nodes: std::collections::BTreeSet<NodeId> =
-            open.filter_map(|(_, link)| link.full()).map(|peer| peer.id).collect();
-        nodes.into_iter().collect()
+        links::linked_nodes(&self.connections.links)
+    }
+
+    /// Returns every link that is open and not closing, the oldest first.
+    pub fn open_links(&self) -> Vec<LinkRow> {
+        links::rows(&self.connections.links)
+    }
+
+    /// Returns every node that is known to be in the network, in the order of ids, this one included.
+    pub fn nodes(&self, now: Instant) -> Vec<Member> {
+        network::members(&self.cx, &self.connections.links, &self.presence, now)
     }
 
     /// To how many full peers a link leads that we dialled.
     pub fn dialled_nodes(&self) -> usize {
-        self.membership.places_dialled(&self.connections)
+        self.membership.slots_dialled(&self.connections)
     }
 
     /// Whether [`Event::Transaction`] is told of what peers and the application bring, from now on; at first it is. In a busy node it is nearly all that is told, and
     /// mostly nobody listens.
     pub fn tell_transactions(&mut self, tell: bool) {
-        self.tells_transactions = tell;
+        self.gossip.report_transactions(tell);
     }
 
     /// How many of these transactions are held. To be asked for a batch before it is handled one by one: tables of a million are in no cache, and looks into them that do
     /// not wait for each other take a fraction of the time.
     pub fn count_held(&self, ids: impl Iterator<Item = TransactionId>) -> usize {
-        ids.filter(|id| self.pool.holds(id)).count()
+        ids.filter(|id| self.store.index().holds(id)).count()
     }
 
     /// Whether a client or the application waits until the disk has something.
     pub fn is_disk_awaited(&self) -> bool {
-        self.ack_waiters.is_any()
+        self.gossip.is_disk_awaited()
     }
 
     /// How many bytes of accepted transactions wait for the disk. Above [`unstored_bytes`](limits::Limits::unstored_bytes) the shell stops reading.
     pub fn unstored_bytes(&self) -> usize {
-        self.pool.unstored_bytes()
+        self.store.index().unstored_bytes()
     }
 
     /// Whether the pool's file takes writes, as far as is known.
     pub fn is_writable(&self) -> bool {
-        self.writable
+        self.store.is_writable()
     }
 
     /// What was counted since the start.
@@ -444,23 +460,64 @@ impl Node {
             Ok(Message::Transaction(_)) if self.is_pending(link) => {
                 self.fault(link, "TRANSACTION: you have no slot here yet");
             }
-            Ok(Message::Transaction(delivery)) => self.on_transaction(now, link, delivery),
+            Ok(Message::Transaction(frame)) => self.on_transaction(link, frame),
             Ok(Message::Handshake(handshake)) => {
                 let result = self.connections.on_handshake(&mut self.cx, &mut self.peers, link, handshake);
                 self.judge(link, result);
             }
-            Ok(Message::Sync(frame)) => self.on_sync(now, link, frame),
-            Ok(Message::SyncOther(OtherSet::Broadcasts, frame)) => self.on_sync_broadcasts(now, link, frame),
-            Ok(Message::SyncOther(OtherSet::Nodes, frame)) => self.on_sync_nodes(now, link, &frame),
-            Ok(Message::Broadcast(frame)) => self.on_broadcast(now, link, frame),
-            Ok(Message::Announce(frame)) => self.on_announce(now, link, frame),
-            Ok(Message::Network(frame)) => self.on_network(now, link, &frame),
-            Ok(Message::Want(ids)) => {
-                self.send_wanted_broadcasts(now, link, &ids);
-                self.on_want(link, &ids);
+            Ok(Message::Sync(frame)) => {
+                let Self { cx, connections, store, sync, asks, .. } = self;
+                let result = sync.pool.on_sync(cx, &mut connections.links, store, asks, link, frame);
+                self.judge(link, result);
             }
-            Ok(Message::Prune(origins)) => self.on_prune(link, &origins),
-            Ok(Message::Graft(origins)) => self.on_graft(now, link, &origins),
+            Ok(Message::SyncOther(OtherSet::Broadcasts, frame)) => {
+                let Self { cx, connections, broadcasts, sync, asks, .. } = self;
+                let result = sync.broadcasts.on_sync(cx, &connections.links, &mut broadcasts.store, asks, link, frame);
+                self.judge(link, result);
+            }
+            Ok(Message::SyncOther(OtherSet::Nodes, frame)) => {
+                let Self { cx, connections, presence, asks, .. } = self;
+                let result = presence.on_sync(cx, &connections.links, asks, link, &frame);
+                self.judge(link, result);
+            }
+            Ok(Message::Broadcast(frame)) => {
+                let Self { cx, connections, gossip, broadcasts, presence, .. } = self;
+                let links = &connections.links;
+                let name_of = |node| presence.name_of(links, node);
+                let result = broadcasts.on_broadcast(cx, links, &mut gossip.plumtree, name_of, link, frame);
+                self.judge(link, result);
+            }
+            Ok(Message::Announce(frame)) => {
+                let result = self.presence.on_announce(&mut self.cx, &self.connections.links, link, frame);
+                self.judge(link, result);
+            }
+            Ok(Message::Network(frame)) => {
+                let result = self.on_network(link, &frame);
+                self.judge(link, result);
+            }
+            Ok(Message::Want(ids)) => {
+                let Self { cx, connections, store, gossip, broadcasts, .. } = self;
+                let links = &connections.links;
+                broadcast_sync::on_want(cx, links, &mut broadcasts.store, link, &ids);
+                let result = pool_sync::on_want(cx, links, store, link, &ids);
+                if result.is_ok() {
+                    gossip.plumtree.on_peer_lacks(link, &ids);
+                }
+                self.judge(link, result);
+            }
+            Ok(Message::Prune(origins)) => {
+                let Self { cx, connections, gossip, .. } = self;
+                let result = gossip.plumtree.on_prune(cx, &connections.links, link, &origins);
+                self.judge(link, result);
+            }
+            Ok(Message::Graft(origins)) => {
+                let Self { cx, connections, store, gossip, sync, .. } = self;
+                match gossip.plumtree.on_graft(cx, &connections.links, link, &origins) {
+                    Ok(true) => sync.fetch(cx, &connections.links, store),
+                    Ok(false) => {}
+                    Err(violation) => self.judge(link, Err(violation)),
+                }
+            }
             Ok(Message::Join(join)) => {
                 let Self { cx, peers, connections, membership, .. } = self;
                 membership.on_join(cx, peers, connections, link, &join);
@@ -477,9 +534,18 @@ impl Node {
                 let Self { cx, connections, membership, .. } = self;
                 membership.on_beacon(cx, connections, link, beacon);
             }
-            Ok(Message::Find(find)) => self.on_find(now, link, find),
-            Ok(Message::Found(found)) => self.on_image_found(now, link, found),
-            Ok(Message::Status(StatusFrame::Question { holds })) => self.on_status_question(now, link, &holds),
+            Ok(Message::Find(find)) => {
+                let result = self.images.on_find(&mut self.cx, &self.connections.links, link, find);
+                self.judge(link, result);
+            }
+            Ok(Message::Found(found)) => {
+                let result = self.images.on_found(&mut self.cx, &self.connections.links, link, found);
+                self.judge(link, result);
+            }
+            Ok(Message::Status(StatusFrame::Question { holds })) => {
+                let result = self.on_status(link, &holds);
+                self.judge(link, result);
+            }
             Ok(message @ (Message::Status(StatusFrame::Answer(_)) | Message::Ack(_))) => {
                 self.cx.counters.answers_unsolicited += 1;
                 self.offend(link, ViolationKind::Unsolicited, &format!("{}: nobody asked; ignored", message.kind()));
@@ -512,54 +578,64 @@ impl Node {
         }
     }
 
-    /// Status is told to this host alone: it names addresses, and answering costs more than asking.
-    pub(crate) fn on_status_question(&mut self, now: Instant, link: LinkId, holds: &[TransactionId]) {
-        if self.connections.links.get(link).is_some_and(|link| link.scope == Scope::Loopback) {
-            let frame = StatusFrame::Answer(Box::new(self.status(now, holds))).to_frame();
-            self.cx.send(vec![link], frame, Lane::Control);
-        } else {
-            self.offend(link, ViolationKind::Unsolicited, "STATUS: only clients on this host are answered");
-        }
+    fn on_status(&mut self, link: LinkId, holds: &[TransactionId]) -> Result<(), Violation> {
+        status::check_local(&self.connections.links, link, "STATUS")?;
+        let frame = StatusFrame::Answer(Box::new(self.status(self.cx.now, holds))).to_frame();
+        self.cx.send(vec![link], frame, Lane::Control);
+        Ok(())
+    }
+
+    fn on_network(&mut self, link: LinkId, frame: &NetworkFrame) -> Result<(), Violation> {
+        let NetworkFrame::Question { after } = frame else {
+            self.cx.counters.answers_unsolicited += 1;
+            return Ok(());
+        };
+        status::check_local(&self.connections.links, link, "NETWORK")?;
+        let frame = network::answer(self.nodes(self.cx.now), *after);
+        self.cx.send(vec![link], frame, Lane::Control);
+        Ok(())
     }
 
     fn on_timeout(&mut self, now: Instant) {
         while let Some(timer) = self.cx.timers.pop_due(now) {
-            self.on_timer(now, timer);
+            self.on_timer(timer);
             self.drain();
         }
     }
 
-    fn on_timer(&mut self, now: Instant, timer: Timer) {
+    fn on_timer(&mut self, timer: Timer) {
         let Self { cx, peers, connections, membership, .. } = self;
         match timer {
             Timer::Dial(address) => self.on_dial_due(address),
             Timer::Ping(link) => connections.on_ping_due(cx, link),
             Timer::Silence(link) => connections.on_silence_due(cx, link),
             Timer::Answer(link) => {
-                if !membership.on_guest_over(cx, peers, connections, link) {
+                if !membership.on_admission_due(cx, peers, connections, link) {
                     connections.answer(cx, link);
                 }
             }
-            Timer::Seek => {
-                membership.begin_genesis(cx, peers, connections);
-                membership.seek(cx, peers, connections);
+            Timer::SlotSearch => {
+                membership.begin_bootstrap(cx, peers, connections);
+                membership.fill_slots(cx, peers, connections);
             }
-            Timer::Visit => membership.on_visit_due(cx, peers, connections),
-            Timer::Beacon => membership.on_beacon_due(cx, connections),
-            Timer::Mix => membership.on_mix_due(cx, peers, connections),
-            Timer::Remember => membership.remember(cx, peers),
+            Timer::Shuffle => membership.on_shuffle_due(cx, peers, connections),
+            Timer::Partition => membership.on_beacon_due(cx, connections),
+            Timer::Rewire => membership.on_rewire_due(cx, peers, connections),
+            Timer::PeerCache => membership.save_peer_cache(cx, peers),
             Timer::Discover => self.look_through_records(),
             Timer::Advertise => {
                 let free = self.free_slots();
                 self.peers.lan.advertise(&mut self.cx, free);
             }
-            Timer::Reconcile => self.on_reconcile_due(now),
+            Timer::Reconcile => {
+                self.sync.on_round_due(cx, &connections.links, &mut self.store, &mut self.broadcasts.store);
+            }
             Timer::Duplicate(link) => connections.on_duplicate_due(cx, link),
-            Timer::Announce => self.on_announce_due(now),
-            Timer::Introduce => self.on_introduce_due(now),
-            Timer::TellNodes => self.on_tell_due(now),
-            Timer::Sweep => self.on_sweep_due(now),
-            Timer::Search(search) => self.on_search_due(search),
+            Timer::Announce => self.presence.on_announce_due(cx, &connections.links),
+            Timer::AnnounceToNew => self.presence.on_announce_to_new_due(cx, &connections.links),
+            Timer::SendNodes => self.presence.on_send_nodes_due(cx),
+            Timer::ExpireNodes => self.presence.on_expire_due(cx, &connections.links),
+            Timer::Search(search) => self.images.on_search_due(cx, search),
             Timer::RefusalLog => self.peers.refusals.on_due(&mut self.cx),
         }
     }
@@ -568,30 +644,13 @@ impl Node {
         self.cx.shutting_down = true;
         if self.cx.config.max_peers.is_some() || self.cx.config.genesis.is_some() {
             let Self { cx, peers, membership, .. } = self;
-            membership.remember(cx, peers);
+            membership.save_peer_cache(cx, peers);
         }
-        self.announce_leaving();
+        self.presence.announce_leaving(&mut self.cx, &self.connections.links);
         let open: Vec<LinkId> = self.connections.links.iter().map(|(link, _)| link).collect();
         for link in open {
             self.connections.links.close(&mut self.cx, link, close::GOING_AWAY, "this node is shutting down");
         }
-    }
-
-    /// The nodes that we are linked to, as people know them, each once.
-    pub(crate) fn linked_names(&self) -> Vec<String> {
-        let mut names: Vec<String> = Vec::new();
-        for (_, link) in self.connections.links.iter().filter(|(_, link)| link.takes_transactions()) {
-            let name = link.name();
-            let name = match (name.address, name.node) {
-                (Some(address), _) => address.to_string(),
-                (None, Some(node)) => node.to_string(),
-                (None, None) => continue,
-            };
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        names
     }
 
     /// Penalizes the peer at the other end of a link if it broke a rule.
@@ -610,11 +669,63 @@ impl Node {
     }
 
     fn is_pending(&self, link: LinkId) -> bool {
-        matches!(self.connections.links.get(link).map(|link| &link.role), Some(Role::AwaitingAdmission(_)))
+        matches!(self.connections.links.get(link).map(|link| &link.state), Some(LinkState::AwaitingAdmission(_)))
     }
 
     /// Returns whether a peer may fetch images over a connection of its own, on which there is no HANDSHAKE.
     pub fn may_fetch(&self, remote: IpAddr, certified: Option<Certified>) -> bool {
         self.peers.access.may_fetch(self.cx.config.node, remote, certified)
+    }
+
+    // Calls of gossip and sync.
+
+    fn on_transaction(&mut self, link: LinkId, frame: TransactionFrame) {
+        let TransactionFrame { transaction, origin, ack, synced } = frame;
+        let Self { cx, connections, store, gossip, .. } = self;
+        match transaction {
+            Ok(transaction) => {
+                let received = Received { transaction, origin, ack, synced };
+                if gossip.on_transaction(cx, &mut connections.links, store, link, received) {
+                    self.sync.pool.on_synced(self.cx.now, link);
+                }
+            }
+            Err(error) => {
+                // Only native peers compare pools, and check what they pass on.
+                let native = connections.links.get(link).is_some_and(|link| link.native().is_some());
+                match error.id() {
+                    Some(id) if native => self.sync.pool.on_refused(cx.now, id),
+                    None if native => self.judge(link, Err(Violation::breach(format!("TRANSACTION: {error}")))),
+                    _ => {}
+                }
+                transactions::reject_invalid(&mut self.cx, &self.connections.links, link, &error, ack);
+            }
+        }
+    }
+
+    fn on_duplicates(&mut self, link: LinkId, copies: &[(Option<Origin>, u32)]) {
+        let Self { cx, connections, gossip, .. } = self;
+        connections.links.hear(cx.now, link);
+        gossip.on_duplicates(cx, &connections.links, link, copies);
+    }
+
+    fn on_replayed(&mut self, link: LinkId, position: u64) {
+        let Self { cx, connections, store, replay, broadcasts, sync, .. } = self;
+        if replay.on_replayed(cx, &mut connections.links, store, link, position) {
+            sync.compare(cx, &connections.links, store, &mut broadcasts.store, link);
+        }
+    }
+
+    /// Goes on with an exercise peer that lagged when its last link ended.
+    pub(crate) fn resume_plain(&mut self, now: Instant, link: LinkId, address: &PeerAddress) {
+        let Some(peer) = self.peers.book.get_mut(address) else { return };
+        if let Some(open) = self.connections.links.get_mut(link) {
+            open.handshakes_only_until = peer.handshakes_only_until;
+        }
+        if peer.handshakes_only_until.is_some_and(|until| now < until) {
+            return;
+        }
+        if let Some(from) = peer.behind.take() {
+            self.replay.resume(&mut self.cx, &mut self.connections.links, link, from);
+        }
     }
 }

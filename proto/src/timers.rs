@@ -27,25 +27,25 @@ pub(crate) enum Timer {
     /// A round of reconciliation with somebody.
     Reconcile,
     /// A place is wanted.
-    Seek,
+    SlotSearch,
     /// A random node is to be asked for addresses.
-    Visit,
+    Shuffle,
     /// The pulse of our part of the network.
-    Beacon,
+    Partition,
     /// A link is to be moved to a random node.
-    Mix,
+    Rewire,
     /// What is remembered over a restart is to be written.
-    Remember,
+    PeerCache,
     /// The older of two links to one node had its time to answer a ping.
     Duplicate(LinkId),
     /// We announce ourselves.
     Announce,
-    /// Neighbours that are new are told of us.
-    Introduce,
-    /// Whoever asked for all nodes is told some more.
-    TellNodes,
-    /// The table of nodes is looked through.
-    Sweep,
+    /// We announce ourselves to new neighbors.
+    AnnounceToNew,
+    /// Neighbors that asked for all nodes are sent some more.
+    SendNodes,
+    /// Nodes that have expired are removed.
+    ExpireNodes,
     /// A search has had its time.
     Search(SearchId),
     /// Somebody was turned away without a word.

@@ -163,6 +163,16 @@ pub enum InvalidTransaction {
     Json(#[from] JsonError),
 }
 
+impl InvalidTransaction {
+    /// Returns the identity of an object that is refused, but would otherwise be a transaction.
+    pub(crate) fn id(&self) -> Option<TransactionId> {
+        match self {
+            Self::Refused { id, .. } | Self::Unsigned { id } | Self::Forged { id, .. } => Some(*id),
+            Self::NotAnObject(_) | Self::TooLong(_) | Self::Json(_) => None,
+        }
+    }
+}
+
 const PREFIX: &str = r#"{"type":"TRANSACTION","data":"#;
 const FROM: &str = r#","from":""#;
 

@@ -2,37 +2,24 @@
 //!
 //! Parses, dispatches, prints one line for an error, and sets the exit code: 0 done, 1 failed, 2 wrong usage. Each task has a module of its own.
 
-mod add_transaction;
-mod autobahn;
-mod bench;
-mod broadcast;
-mod browser;
-mod check;
-mod clone_node;
-mod delete_nodes;
-mod fuzz;
-mod idle;
-mod image;
-mod issue_certificate;
-mod links;
-mod network;
-mod new_network;
+mod checks;
+mod measures;
 mod nodes;
-mod process;
-mod scale;
-mod soak;
-mod status;
-mod terminal;
-mod transactions;
-mod up;
-mod workspace;
+mod support;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use workspace::Workspace;
+use crate::checks::{autobahn, fuzz};
+use crate::measures::{bench, idle, links, scale, soak};
+use crate::nodes::{
+    add_transaction, broadcast, clone_node, delete_nodes, image, issue_certificate, network, new_network, status,
+    transactions, up,
+};
+use crate::support::terminal;
+use crate::support::workspace::Workspace;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -99,7 +86,7 @@ enum Task {
     /// Remove all node folders
     DeleteNodes(delete_nodes::Arguments),
     /// Run every check and test of the project
-    Test(check::Arguments),
+    Test(checks::Arguments),
     /// Measure our node and its rivals side by side
     Bench(bench::Arguments),
     /// Measure nodes with a large pool; fail if it costs more than it may
@@ -145,7 +132,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Task::Status(arguments) => status::run(&workspace, &arguments),
         Task::Transactions(arguments) => transactions::run(&workspace, &arguments),
         Task::DeleteNodes(arguments) => delete_nodes::run(&workspace, &arguments),
-        Task::Test(arguments) => check::run(&workspace, &arguments),
+        Task::Test(arguments) => checks::run(&workspace, &arguments),
         Task::Bench(arguments) => bench::run(&workspace, &arguments),
         Task::Scale(arguments) => scale::run(&workspace, &arguments),
         Task::Fuzz(arguments) => fuzz::run(&workspace, &arguments),

@@ -1,8 +1,10 @@
-//! The node's terminal: each line typed is broadcast, and what others broadcast is shown, once, with its sender and its time.
+//! The node's terminal: typed lines are broadcast, and broadcasts of other nodes are shown with
+//! sender and time.
 //!
-//! Lines are read by a thread of their own, since a read can not be taken back; it ends with the process. A node in the background of a shell reads nothing,
-//! else the system would stop it. What is shown goes through another thread, so that a standard output that nobody reads can not hold the node up; what does not
-//! fit there is left out. Without a terminal nothing is read, unless it is asked for.
+//! A thread of its own reads the lines, since a read cannot be cancelled; it ends with the process.
+//! A node in the background of a shell does not read, because the system would stop it. Another
+//! thread writes, so that an unread standard output does not block the node; lines that do not fit
+//! its queue are dropped. Without a terminal nothing is read, unless `--stdin` is given.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Read, Write};
@@ -16,77 +18,78 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 
-use crate::Node;
 use crate::events::stream::Events;
-use crate::events::text::clean;
-use crate::node::network::{BroadcastReceipt, NodeError};
+use crate::events::text::strip_control_max;
+use crate::node::handle::{Node, NodeError};
+use crate::protocol::BroadcastReceipt;
 use crate::protocol::event::Event;
 use crate::protocol::limits::BROADCAST_BYTES;
 
 /// The line that ends the node.
 pub const DISCONNECT: &str = "!DISCONNECT";
-/// How many lines wait to be broadcast; then reading waits.
+/// Typed lines that wait to be broadcast; then reading waits.
 const TYPED_LINES: usize = 64;
-/// How many lines wait for a standard output that nobody reads.
-const SHOWN_LINES: usize = 1_000;
-/// How long events are left where they are after some were taken: to be woken for each of them would cost a busy node more than the event does.
+/// Lines that wait for standard output; further ones are dropped.
+const OUTPUT_LINES: usize = 1_000;
+/// The pause after reading events: waking for each one would cost a busy node more than the event.
 const REST: Duration = Duration::from_millis(20);
-/// How often a node in the background looks whether it is in the foreground, once there is something to read.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// How often a node in the background checks whether it is in the foreground, while input waits.
+const FOREGROUND_CHECK: Duration = Duration::from_millis(250);
 
 /// Standard input and output of a node.
 #[derive(Debug)]
 pub struct Console {
-    /// What is typed; `None` where nothing is read.
+    /// Typed input; `None` if nothing is read.
     lines: Option<mpsc::Receiver<Typed>>,
     events: Events,
-    /// When events are looked at again.
-    rested: Instant,
+    /// The end of the pause in reading events.
+    rest_until: Instant,
     out: NonBlocking,
-    /// Writes what waits when it is dropped.
+    /// Writes the waiting lines when it is dropped.
     _writer: WorkerGuard,
 }
 
-/// What a person wants.
+/// Typed input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Typed {
-    /// To say something to everybody.
+    /// A text to broadcast.
     Text(String),
-    /// To end the node; and how that was said.
+    /// The end of the node, with its cause.
     Leave(&'static str),
 }
 
 impl Console {
-    /// Begins to read lines, if standard input is a terminal or `always` says so, and to show what the node is told.
+    /// Starts to read lines, if standard input is a terminal or if `always`, and to show
+    /// broadcasts.
     pub fn open(always: bool, node: &Node) -> Self {
-        let (out, writer) = NonBlockingBuilder::default().buffered_lines_limit(SHOWN_LINES).finish(io::stdout());
+        let (out, writer) = NonBlockingBuilder::default().buffered_lines_limit(OUTPUT_LINES).finish(io::stdout());
         let lines = (always || io::stdin().is_terminal()).then(|| {
             let (sender, lines) = mpsc::channel(TYPED_LINES);
             std::thread::spawn(move || read_lines(Stdin, &sender));
             lines
         });
-        Self { lines, events: node.events().without_transactions(), rested: Instant::now(), out, _writer: writer }
+        Self { lines, events: node.events().without_transactions(), rest_until: Instant::now(), out, _writer: writer }
     }
 
-    /// The next thing typed. Until it comes, what the node is told is shown. Cancel-safe.
+    /// Waits for typed input, and shows broadcasts until it comes. Cancel-safe.
     pub async fn typed(&mut self) -> Typed {
         loop {
             tokio::select! {
                 typed = next(&mut self.lines) => return typed,
-                event = rested(self.rested, &mut self.events) => match event {
+                event = next_event(self.rest_until, &mut self.events) => match event {
                     Ok(event) => {
                         self.show_event(&event);
                         self.show_waiting();
                     }
                     Err(RecvError::Lagged(events)) => Self::warn_of_lag(events),
-                    // The node has ended, and whoever waits for that as well is told so.
+                    // The node has ended, which the caller waits for too.
                     Err(RecvError::Closed) => std::future::pending().await,
                 },
             }
         }
     }
 
-    /// Shows all that has come, and rests.
+    /// Shows all events that wait, and starts a pause.
     fn show_waiting(&mut self) {
         loop {
             match self.events.try_recv() {
@@ -95,7 +98,7 @@ impl Console {
                 Err(TryRecvError::Empty | TryRecvError::Closed) => break,
             }
         }
-        self.rested = Instant::now() + REST;
+        self.rest_until = Instant::now() + REST;
     }
 
     fn show_event(&mut self, event: &Event) {
@@ -105,27 +108,27 @@ impl Console {
     }
 
     fn warn_of_lag(events: u64) {
-        tracing::warn!("{events} events came too fast to be shown");
+        tracing::warn!("{events} events were not shown: they came too fast");
     }
 
-    /// Says what became of a text, if that is not what was hoped for.
-    pub fn tell(&mut self, told: &Result<BroadcastReceipt, NodeError>) {
-        match told {
-            Ok(BroadcastReceipt { links: 0, .. }) => self.show("(no peer is linked: nobody else has it yet)"),
+    /// Shows the result of a broadcast that reached no peer.
+    pub fn show_result(&mut self, result: &Result<BroadcastReceipt, NodeError>) {
+        match result {
+            Ok(BroadcastReceipt { links: 0, .. }) => self.show("(no peer is linked: no other node has it yet)"),
             Ok(_) => {}
             Err(error) => self.show(&format!("(not sent: {error})")),
         }
     }
 
     fn show(&mut self, line: &str) {
-        // A line that does not fit is counted by the writer, and a standard output that is gone is nobody's fault here.
+        // The writer drops lines that do not fit. A closed standard output is no error of the node.
         self.out.write_all(format!("{line}\n").as_bytes()).unwrap_or_default();
     }
 }
 
-/// The next event, not before a moment. Cancel-safe.
-async fn rested(moment: Instant, events: &mut Events) -> Result<Event, RecvError> {
-    sleep_until(moment).await;
+/// Waits until `after`, and then for the next event. Cancel-safe.
+async fn next_event(after: Instant, events: &mut Events) -> Result<Event, RecvError> {
+    sleep_until(after).await;
     events.recv().await
 }
 
@@ -136,23 +139,23 @@ async fn next(lines: &mut Option<mpsc::Receiver<Typed>>) -> Typed {
     }
 }
 
-/// A broadcast of somebody else, as a line; nothing for any other event.
+/// Returns a broadcast of another node as a line; `None` for other events.
 fn shown(event: &Event) -> Option<String> {
     let Event::Broadcast { broadcast, sender, peer: Some(_), .. } = event else { return None };
     let mut line = clock(broadcast.time);
     // A String takes all that is written to it.
-    write!(line, " {sender}: {}", clean(&broadcast.message, BROADCAST_BYTES)).unwrap_or_default();
+    write!(line, " {sender}: {}", strip_control_max(&broadcast.message, BROADCAST_BYTES)).unwrap_or_default();
     Some(line)
 }
 
-/// The time of day, in UTC as in the log.
+/// Formats the time of day, in UTC as in the log.
 fn clock(time: f64) -> String {
-    // What is no number, or before 1970, is shown as midnight.
+    // Times before 1970, and NaN, become midnight.
     let second = time as u64 % 86_400;
     format!("{:02}:{:02}:{:02}", second / 3_600, second / 60 % 60, second % 60)
 }
 
-/// Standard input, read only while that does not stop the process.
+/// Standard input, which is read only in the foreground.
 struct Stdin;
 
 impl Read for Stdin {
@@ -165,7 +168,7 @@ impl Read for Stdin {
                 Err(error) => return Err(error.into()),
             }
             if in_background(&stdin) {
-                std::thread::sleep(LOOK_AGAIN);
+                std::thread::sleep(FOREGROUND_CHECK);
                 continue;
             }
             match rustix::io::read(&stdin, &mut *buffer) {
@@ -176,12 +179,12 @@ impl Read for Stdin {
     }
 }
 
-/// Whether standard input is a terminal that another job has: to read it would stop us.
+/// Returns whether another job owns the terminal: reading from it would stop this process.
 fn in_background(stdin: &impl AsFd) -> bool {
     rustix::termios::tcgetpgrp(stdin).is_ok_and(|foreground| foreground != rustix::process::getpgrp())
 }
 
-/// Hands on each line, until one says that it is the last, or there is no more.
+/// Sends each line, up to the one that ends the node or the end of the input.
 fn read_lines(mut source: impl Read, lines: &mpsc::Sender<Typed>) {
     let mut buffer = [0; 4_096];
     let mut line = Line::default();
@@ -194,12 +197,12 @@ fn read_lines(mut source: impl Read, lines: &mpsc::Sender<Typed>) {
         }
     }
     if let Some(typed) = line.push(b'\n') {
-        // The node may be ending already.
+        // Fails if the node is ending already.
         lines.blocking_send(typed).unwrap_or_default();
     }
 }
 
-/// A line that is being typed. What can not be broadcast is kept up to where that shows.
+/// A partial line. Of one that is too long for a broadcast, just enough is kept to see that.
 #[derive(Default)]
 struct Line(Vec<u8>);
 
@@ -247,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_say_is_shown_on_one_line_and_can_not_steer_the_terminal() {
+    fn broadcasts_are_shown_on_one_line_and_cannot_control_the_terminal() {
         let sender = PeerName { node: Some(NodeId([1; 32])), address: PeerAddress::new("localhost", 4_001).ok() };
         let event = |time, peer| Event::Broadcast {
             broadcast: Broadcast {
@@ -260,9 +263,9 @@ mod tests {
             peer,
             links: 0,
         };
-        let heard = event(1_700_000_000.5, Some(sender.clone()));
-        assert_eq!(shown(&heard).as_deref(), Some("22:13:20 ws://localhost:4001 (01010101): ab c"));
-        assert_eq!(shown(&event(0.0, None)), None, "what was typed here stands there already");
+        let received = event(1_700_000_000.5, Some(sender.clone()));
+        assert_eq!(shown(&received).as_deref(), Some("22:13:20 ws://localhost:4001 (01010101): ab c"));
+        assert_eq!(shown(&event(0.0, None)), None, "own texts are on the screen already");
         for (time, text) in [(f64::NAN, "00:00:00"), (-1.0, "00:00:00"), (f64::MAX, "14:00:15"), (86_399.9, "23:59:59")]
         {
             let clock = clock(time);

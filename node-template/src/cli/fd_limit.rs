@@ -1,22 +1,24 @@
-//! Room for links among the files that the system lets this process have open: the program raises its own limit as far as it may, and says so if that is too little.
+//! The limit of open files: the program raises its own limit as far as it may, and warns if that is
+//! too little for the accepted links.
 //!
-//! For the program alone. A library leaves the limits of the process that it is part of to whoever wrote that.
+//! Only for the binary: an embedding application owns the limits of its process.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::protocol::limits::Limits;
 
-/// Files that are no links: connections to the page (256), transfers, the pool, the log, what listens.
+/// Files other than links: connections of the page (256), transfers, the pool, the log, listeners.
 const OTHERS: u64 = 400;
-/// How many files macOS lets a process have open, whatever higher limit it shows (OPEN_MAX, in setrlimit(2)).
+/// The real limit of macOS, whatever it reports (OPEN_MAX, in setrlimit(2)).
 const OPEN_MAX: u64 = 10_240;
 
-/// Raises the limit of open files to what these limits may need, if it is lower and may be raised. Tells what to do if accepted links may want for files all the same.
-pub fn allow(limits: &Limits) -> Option<String> {
-    allow_by(limits, &getrlimit(Resource::Nofile), |raised| setrlimit(Resource::Nofile, raised))
+/// Raises the limit of open files to what these limits may need, as far as it may be raised.
+/// Returns a warning if that is not enough for the accepted links.
+pub fn raise(limits: &Limits) -> Option<String> {
+    raise_with(limits, &getrlimit(Resource::Nofile), |raised| setrlimit(Resource::Nofile, raised))
 }
 
-fn allow_by(limits: &Limits, now: &Rlimit, set: impl Fn(Rlimit) -> rustix::io::Result<()>) -> Option<String> {
+fn raise_with(limits: &Limits, now: &Rlimit, set: impl Fn(Rlimit) -> rustix::io::Result<()>) -> Option<String> {
     let (raised, warning) = plan(now, limits, u64::MAX);
     let Some(Err(error)) = raised.map(&set) else { return warning };
     let (raised, warning) = plan(now, limits, OPEN_MAX);
@@ -24,19 +26,22 @@ fn allow_by(limits: &Limits, now: &Rlimit, set: impl Fn(Rlimit) -> rustix::io::R
         return warning;
     }
     let current = now.current.unwrap_or(u64::MAX);
-    Some(format!("the limit of open files can not be raised from {current} (ulimit -n): {error}"))
+    Some(format!(
+        "cannot raise the limit of open files from {current} (ulimit -n): {error}; raise it yourself, or set INBOUND_LINKS lower"
+    ))
 }
 
-/// The limit to set, if another than now, and the warning; `most`: how many files the system allows anybody.
-fn plan(now: &Rlimit, limits: &Limits, most: u64) -> (Option<Rlimit>, Option<String>) {
+/// Returns the limit to set, if it differs from the current one, and the warning. `max`: the most
+/// files that the system allows.
+fn plan(now: &Rlimit, limits: &Limits, max: u64) -> (Option<Rlimit>, Option<String>) {
     let accepted = (limits.inbound_links + limits.pending_upgrades) as u64 + OTHERS;
     let wanted = accepted + (limits.peer_table + limits.dials_in_flight) as u64;
-    let most = now.maximum.unwrap_or(u64::MAX).min(most);
+    let max = now.maximum.unwrap_or(u64::MAX).min(max);
     let current = now.current.unwrap_or(u64::MAX);
-    let raised = (current < wanted.min(most)).then(|| Rlimit { current: Some(wanted.min(most)), maximum: now.maximum });
-    let warning = (most < accepted).then(|| {
+    let raised = (current < wanted.min(max)).then(|| Rlimit { current: Some(wanted.min(max)), maximum: now.maximum });
+    let warning = (max < accepted).then(|| {
         format!(
-            "INBOUND_LINKS is {}, but only {most} files may be open here (ulimit -Hn), and each link is one: allow {accepted}, or set INBOUND_LINKS lower",
+            "INBOUND_LINKS is {}, but only {max} files may be open here (ulimit -Hn), and each link is one: allow {accepted}, or set INBOUND_LINKS lower",
             limits.inbound_links
         )
     });
@@ -66,11 +71,11 @@ mod tests {
     }
 
     #[test]
-    fn where_the_system_allows_less_than_it_says_the_limit_is_raised_to_that() {
+    fn the_limit_is_raised_to_what_the_system_really_allows() {
         let allowed = |inbound_links: usize, most: u64| {
             let limits = Limits { inbound_links, ..Limits::default() };
             let set = std::cell::Cell::new(256);
-            let warning = allow_by(&limits, &Rlimit { current: Some(256), maximum: None }, |raised| {
+            let warning = raise_with(&limits, &Rlimit { current: Some(256), maximum: None }, |raised| {
                 let raised = raised.current.filter(|raised| *raised <= most).ok_or(rustix::io::Errno::INVAL)?;
                 set.set(raised);
                 Ok(())
@@ -82,6 +87,8 @@ mod tests {
         let (set, warning) = allowed(20_000, OPEN_MAX);
         assert!(set == OPEN_MAX && warning.expect("it wants more").contains("only 10240 files"));
         let (set, warning) = allowed(6_000, 0);
-        assert!(set == 256 && warning.expect("nothing helps").contains("can not be raised from 256"));
+        assert!(
+            set == 256 && warning.expect("nothing helps").contains("cannot raise the limit of open files from 256")
+        );
     }
 }

@@ -1,7 +1,7 @@
-//! How the binary writes its log: to stderr, one short line per event.
+//! The log of the binary: one short line per event, to stderr. Results go to stdout.
 //!
-//! A line is the time of day in UTC, the level unless it is `info`, and the words: `12:34:56.789 linked to …`. UTC because it needs no
-//! time zone of the machine, and because the lines of nodes on several machines can then be laid side by side. Results go to stdout, never the log.
+//! A line has the time of day in UTC, the level unless it is `info`, and the text: `12:34:56.789
+//! linked to …`. UTC makes the logs of several machines comparable.
 
 use std::fmt;
 use std::io::{IsTerminal, stderr};
@@ -16,21 +16,22 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::cli::logs_json::JsonLine;
 
-/// How many lines wait for a stderr that nobody reads (a stopped terminal, a full pipe); what comes after is dropped. A node must not stand still for its log.
+/// Lines that wait for stderr (a stopped terminal, a full pipe); further ones are dropped, so that
+/// the log never blocks the node.
 const WAITING_LINES: usize = 10_000;
 
-/// Keeps the log written; dropping it writes what waits.
-#[must_use = "without it the last lines are lost"]
+/// Keeps the log running. Dropping it writes the waiting lines.
+#[must_use = "dropping it ends the log"]
 #[derive(Debug)]
 pub struct Log {
     _writer: WorkerGuard,
 }
 
-/// Sends what the process logs from now on, down to `level`, to stderr: as text, in colour if that is a terminal or the environment asks for it; or as JSON, for
-/// programs, one object per line.
+/// Starts the log of the process, down to `level`: as text, in colour if stderr is a terminal or
+/// the environment wants it, or as JSON, one object per line.
 ///
 /// # Errors
-/// If the process has a log already.
+/// The process has a log already.
 pub fn init_logs(level: Level, as_json: bool) -> Result<Log, SetGlobalDefaultError> {
     let environment = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
     let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES).finish(stderr());
@@ -49,12 +50,13 @@ pub fn init_logs(level: Level, as_json: bool) -> Result<Log, SetGlobalDefaultErr
     Ok(Log { _writer: guard })
 }
 
-/// Whether to write in colour. `asks`: whether a variable of the environment is set, and not to 0. See no-color.org and force-color.org.
-fn colour(terminal: bool, asks: impl Fn(&str) -> bool) -> bool {
-    !asks("NO_COLOR") && (terminal || asks("FORCE_COLOR") || asks("CLICOLOR_FORCE"))
+/// Returns whether to write in colour. `is_set`: whether a variable is set, and not to 0. See
+/// no-color.org and force-color.org.
+fn colour(terminal: bool, is_set: impl Fn(&str) -> bool) -> bool {
+    !is_set("NO_COLOR") && (terminal || is_set("FORCE_COLOR") || is_set("CLICOLOR_FORCE"))
 }
 
-/// The form of a line; the clock is a field for the tests' sake.
+/// The format of a line. Tests set the clock.
 struct Line {
     now: fn() -> SystemTime,
 }
@@ -71,7 +73,7 @@ where
             (true, Level::WARN) => ("\x1b[2m", "\x1b[33m", "\x1b[0m"),
             (true, _) => ("\x1b[2m", "\x1b[2m", "\x1b[0m"),
         };
-        // A clock before 1970 is shown as midnight: a log line must not end the process.
+        // A clock before 1970 becomes midnight: a log line must not end the process.
         let time = (self.now)().duration_since(UNIX_EPOCH).unwrap_or_default();
         let (seconds, millis) = (time.as_secs(), time.subsec_millis());
         let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
@@ -97,7 +99,6 @@ pub(crate) mod tests {
     pub(crate) struct Sink(Arc<Mutex<Vec<u8>>>);
 
     impl Sink {
-        /// What was written.
         pub(crate) fn text(&self) -> String {
             String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
         }
@@ -113,7 +114,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// What `log` writes, down to debug, with the clock at 12:34:56.789.
+    /// Returns what `log` writes, down to debug, with the clock at 12:34:56.789.
     pub(crate) fn logged(ansi: bool, log: impl FnOnce()) -> String {
         let sink = Sink::default();
         let writer = sink.clone();
@@ -129,7 +130,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_line_is_time_level_and_words() {
+    fn a_line_has_time_level_and_text() {
         let lines = logged(false, || {
             tracing::info!("linked");
             tracing::warn!("slow");
@@ -144,13 +145,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn colours_end_where_they_should() {
+    fn colours_end_after_their_part() {
         let lines = logged(true, || tracing::warn!("slow"));
         assert_eq!(lines, "\x1b[2m12:34:56.789\x1b[0m \x1b[33mWARN\x1b[0m slow\n");
     }
 
     #[test]
-    fn colour_is_asked_for_or_declined() {
+    fn colour_follows_the_terminal_and_the_environment() {
         for (terminal, set, expected) in [
             (true, "", true),
             (false, "", false),

@@ -1,4 +1,8 @@
-//! The log for programs: one JSON object per line, with `time` (RFC 3339, UTC), `level`, `message` and the event's other fields.
+//! The log for programs: one JSON object per line, with `time` (RFC 3339, UTC), `level`, `message`
+//! and the event's other fields.
+//!
+//! `tracing_subscriber`'s JSON formatter is not used: it can neither name the time `time` nor write
+//! levels in lower case, and log readers rely on both.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,7 +14,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// The form of a line; the clock is a field for the tests' sake.
+/// The format of a line. Tests set the clock.
 pub(crate) struct JsonLine {
     pub(crate) now: fn() -> SystemTime,
 }
@@ -53,7 +57,8 @@ impl Visit for Fields<'_> {
     }
 }
 
-/// As `2026-11-21T13:51:15.387Z`. A clock before 1970 is shown as 1970: a log line must not end the process.
+/// Formats a time as `2026-11-21T13:51:15.387Z`. A clock before 1970 becomes 1970: a log line must
+/// not end the process.
 fn rfc_3339(time: SystemTime) -> String {
     let time = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let compact = crate::pool::utc(time.as_secs());
@@ -78,7 +83,7 @@ mod tests {
     use crate::cli::logs::tests::Sink;
 
     #[test]
-    fn a_line_is_one_object_whatever_stands_in_it() {
+    fn a_line_is_one_object_whatever_it_contains() {
         let sink = Sink::default();
         let writer = sink.clone();
         let now = || UNIX_EPOCH + Duration::from_millis(1_763_733_075_007);

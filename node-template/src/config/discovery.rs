@@ -1,27 +1,27 @@
-//! DISCOVERY, and what it and GENESIS change: a node that others are to find has to listen where they are, and to tell an address that they can dial.
+//! DISCOVERY, and its effect and that of GENESIS on HOST and ADDRESS: a node that others are to
+//! find must listen on their network, and announce an address that they can dial.
 
+use crate::config::addresses::is_unspecified;
+use crate::config::error::SettingsError;
+use crate::config::flags::{Flags, flag};
 use crate::config::source::Sources;
-use crate::config::{Flags, SettingsError, is_unspecified};
 use crate::discovery::Discovery;
 use crate::discovery::advertised_address;
 use crate::protocol::address::{PeerAddress, Scope};
 
 pub(crate) fn discovery(sources: &mut Sources<'_>, flags: &Flags) -> Result<Discovery, SettingsError> {
-    let flag = flags.discovery.as_deref().map(|way| ("--discovery", way));
-    let Some(value) = sources.filled("DISCOVERY", flag) else { return Ok(Discovery::Off) };
-    match value.text.to_ascii_lowercase().as_str() {
-        "off" => Ok(Discovery::Off),
-        "mdns" => Ok(Discovery::Mdns),
-        _ => Err(value.bad("nodes near by are found by mdns (multicast DNS), or not at all: off")),
-    }
+    let choices = [("off", Discovery::Off), ("mdns", Discovery::Mdns)];
+    let expected = "it is mdns, to find nodes by multicast DNS, or off";
+    let chosen = sources.choice("DISCOVERY", flag("--discovery", &flags.discovery), &choices, expected)?;
+    Ok(chosen.unwrap_or(Discovery::Off))
 }
 
-/// Whether others are to come from beyond this host.
+/// Returns whether nodes on other machines are to link to this one.
 pub(crate) fn reaches_beyond(discovery: Discovery, genesis: Option<&PeerAddress>) -> bool {
     discovery != Discovery::Off || advertised_address::is_beyond(genesis)
 }
 
-/// What is listened on where HOST is not said, and why, in words.
+/// Returns the default of HOST and its reason.
 pub(crate) fn default_host(discovery: Discovery, genesis: Option<&PeerAddress>) -> (String, String) {
     let all = if genesis.is_some_and(|address| address.host().contains(':')) { "::" } else { "0.0.0.0" };
     match (discovery, advertised_address::is_beyond(genesis)) {
@@ -32,7 +32,8 @@ pub(crate) fn default_host(discovery: Discovery, genesis: Option<&PeerAddress>) 
     }
 }
 
-/// A node that is to be dialled from beyond loopback and tells others an address on loopback sends them to themselves.
+/// Returns a warning if a node that other machines dial announces a loopback address: that address
+/// leads them to themselves.
 pub(crate) fn unreachable_address(
     host: &str,
     address: Option<&PeerAddress>,
@@ -40,7 +41,7 @@ pub(crate) fn unreachable_address(
     genesis: Option<&PeerAddress>,
 ) -> Option<String> {
     let listens_on_loopback = PeerAddress::new(host, 1).is_ok_and(|address| address.scope() == Scope::Loopback);
-    let told = match address {
+    let announced = match address {
         Some(address) if address.scope() == Scope::Loopback => address.to_string(),
         None if is_unspecified(host) && !reaches_beyond(discovery, genesis) => "ws://localhost".to_owned(),
         None if listens_on_loopback && !is_unspecified(host) => format!("ws://{host}"),
@@ -48,13 +49,13 @@ pub(crate) fn unreachable_address(
     };
     if is_unspecified(host) || !listens_on_loopback {
         return Some(format!(
-            "HOST is {host}, so other machines can link to this node, but the address that it tells them, {told}, leads them to themselves; \
+            "HOST is {host}, so other machines can link to this node, but the address that it announces, {announced}, leads them to themselves; \
              set ADDRESS to one that they can dial, such as ADDRESS=ws://192.168.1.20:4001"
         ));
     }
     let genesis = genesis.filter(|genesis| advertised_address::is_beyond(Some(genesis)))?;
     Some(format!(
-        "GENESIS is {genesis}, on another machine, but the address that this node tells there, {told}, leads others to themselves; leave HOST and \
+        "GENESIS is {genesis}, on another machine, but the address that this node announces, {announced}, leads others to themselves; leave HOST and \
          ADDRESS out, or set them to what others can dial, such as HOST=0.0.0.0 and ADDRESS=ws://192.168.1.20:4001"
     ))
 }

@@ -1,24 +1,23 @@
-//! A folder's `.env`: its names, values and lines. It is parsed with dotenvy, but nothing is put into the process's environment.
+//! A folder's `.env`: names, values and lines. dotenvy parses it; the process's environment stays
+//! as it is.
 
 use std::cell::Cell;
 use std::io::{self, Read};
 use std::path::Path;
 
-use crate::config::SettingsError;
-use crate::folder::known_peers::{read_text, shown};
+use crate::config::error::SettingsError;
+use crate::folder::files::{read_text, shown};
 
-/// Stands for a dollar sign while dotenvy parses: it would put the process's variables in, and the exercise's JavaScript nodes, which read the same
-/// file, do not. A noncharacter of Unicode, so no text has it.
+/// Replaces dollar signs while dotenvy parses: it would substitute the process's variables, which
+/// the exercise's JavaScript nodes, which read the same file, do not. No text contains this
+/// noncharacter.
 const DOLLAR: char = '\u{fdd0}';
 
-/// What a `.env` says.
 #[derive(Debug)]
 pub(crate) struct EnvFile {
-    /// How people know the file.
+    /// The path to show.
     pub(crate) path: String,
-    /// Whether there is one.
     pub(crate) exists: bool,
-    /// In the order of the file.
     pub(crate) entries: Vec<Entry>,
 }
 
@@ -27,12 +26,12 @@ pub(crate) struct EnvFile {
 pub(crate) struct Entry {
     pub(crate) name: String,
     pub(crate) value: String,
-    /// Where its last line is, from 1.
+    /// Its last line, from 1.
     pub(crate) line: usize,
 }
 
 impl EnvFile {
-    /// Reads the `.env` of a folder; a missing one says nothing.
+    /// Reads the `.env` of a folder; a missing file has no entries.
     pub(crate) fn read(folder: &Path) -> Result<Self, SettingsError> {
         let path = shown(folder, ".env");
         let text = read_text(&folder.join(".env"), &path)?;
@@ -40,14 +39,13 @@ impl EnvFile {
         Ok(Self { path, exists: text.is_some(), entries })
     }
 
-    /// All assignments to a name.
     pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(move |entry| entry.name == name)
     }
 }
 
 fn parse(text: &str, path: &str) -> Result<Vec<Entry>, SettingsError> {
-    // dotenvy takes a blank at the very end of a file for the start of a comment that never comes: hence the last line break.
+    // dotenvy fails on a space at the end of the file: hence the last line break.
     let text = text.replace("\r\n", "\n").replace("\\$", "$").replace('$', DOLLAR.encode_utf8(&mut [0; 4])) + "\n";
     let line = Cell::new(0);
     let mut entries = Vec::new();
@@ -55,7 +53,7 @@ fn parse(text: &str, path: &str) -> Result<Vec<Entry>, SettingsError> {
         match assignment {
             Ok((name, value)) => entries.push(Entry { name, value: value.replace(DOLLAR, "$"), line: line.get() }),
             Err(error) => {
-                // A quote that is left open runs to the end of the file: what is wrong is where it starts.
+                // An open quote runs to the end of the file: the error is where it starts.
                 let lines = if let dotenvy::Error::LineParse(text, _) = &error { text.lines().count() } else { 1 };
                 return Err(SettingsError::Syntax {
                     path: path.to_owned(),
@@ -67,7 +65,7 @@ fn parse(text: &str, path: &str) -> Result<Vec<Entry>, SettingsError> {
     Ok(entries)
 }
 
-/// Serves one line at a time and counts them, since dotenvy does not say where it is.
+/// Yields one line per read and counts them, since dotenvy reports no line numbers.
 struct Lines<'a> {
     text: &'a [u8],
     served: &'a Cell<usize>,
@@ -132,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_assignment_is_named() {
+    fn a_line_that_is_not_an_assignment_is_named() {
         for (text, bad) in [
             ("PORT", 1),
             ("A=1\nPORT 4001\n", 2),

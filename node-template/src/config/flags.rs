@@ -1,11 +1,11 @@
-//! The command line's settings, as given: they are checked where those of the other sources are, so that a bad value reads the same everywhere.
+//! The settings on the command line, unparsed: all sources share one check and its error texts.
 
 use std::path::{Path, PathBuf};
 
-/// The settings that can be given on the command line; each wins over the environment and `.env`.
+/// The settings on the command line. Each overrides the environment and `.env`.
 #[derive(Debug, Clone, Default)]
 #[cfg_attr(feature = "cli", derive(clap::Args))]
-// Else the line above would take the place of the program's own description in its help.
+// Without this the line above would replace the program's description in its help.
 #[cfg_attr(feature = "cli", command(about = None, long_about = None))]
 pub struct Flags {
     /// Listen on this port; 0 takes any free one (PORT)
@@ -14,31 +14,32 @@ pub struct Flags {
     /// Listen on this name or IP address (HOST; default: localhost)
     #[cfg_attr(feature = "cli", arg(long, value_name = "HOST"))]
     pub host: Option<String>,
-    /// Tell others to dial this address (ADDRESS; default: ws://HOST:PORT)
+    /// Announce this address to other nodes (ADDRESS; default: ws://HOST:PORT)
     #[cfg_attr(feature = "cli", arg(long, value_name = "ADDRESS"))]
     pub address: Option<String>,
     /// Link to nodes of this network only (NETWORK; default: p2p-node)
     #[cfg_attr(feature = "cli", arg(long, value_name = "NAME"))]
     pub network: Option<String>,
-    /// Dial these addresses besides those of known-peers.json (PEERS)
+    /// Dial these addresses in addition to known-peers.json (PEERS)
     #[cfg_attr(feature = "cli", arg(short, long, value_name = "ADDRESS", value_delimiter = ','))]
     pub peers: Vec<String>,
-    /// Link to at most N nodes instead of to all (MAX_PEERS)
+    /// Link to at most N nodes instead of all (MAX_PEERS)
     #[cfg_attr(feature = "cli", arg(short = 'n', long, value_name = "N", allow_negative_numbers = true))]
     pub max_peers: Option<String>,
-    /// Join through this node: it names another to begin with (GENESIS)
+    /// Join through this node, which names another one to link to (GENESIS)
     #[cfg_attr(feature = "cli", arg(long, value_name = "ADDRESS"))]
     pub genesis: Option<String>,
-    /// Take signed transactions only (REQUIRE_SIGNATURES; default: 0)
+    /// Accept signed transactions only (REQUIRE_SIGNATURES; default: 0)
     #[cfg_attr(feature = "cli", arg(long, value_name = "0|1", num_args = 0..=1, default_missing_value = "1", require_equals = true))]
     pub require_signatures: Option<String>,
     /// Find nodes on the local network: mdns or off (DISCOVERY; default: off)
-    #[cfg_attr(feature = "cli", arg(long, value_name = "WAY"))]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "METHOD"))]
     pub discovery: Option<String>,
     /// Log down to this level: error, warn, info, debug or trace (LOG; default: info)
     #[cfg_attr(feature = "cli", arg(long, value_name = "LEVEL"))]
     pub log: Option<String>,
-    /// Serve the page, the API and the metrics on this port; 0: not at all (HTTP_PORT; default: PORT + 4000)
+    /// Serve the page, the API and the metrics on this port; 0 turns them off (HTTP_PORT; default:
+    /// PORT + 4000)
     #[cfg_attr(feature = "cli", arg(long, value_name = "PORT", allow_negative_numbers = true))]
     pub http_port: Option<String>,
     /// Run the node of this folder (default: the current folder)
@@ -46,8 +47,16 @@ pub struct Flags {
     pub folder: Option<PathBuf>,
 }
 
+/// A flag's name with its value.
+pub(crate) type Flag<'a> = Option<(&'static str, &'a str)>;
+
+/// Returns a flag's name with its value, if it was given.
+pub(crate) fn flag<'a>(name: &'static str, value: &'a Option<String>) -> Flag<'a> {
+    value.as_deref().map(|value| (name, value))
+}
+
 impl Flags {
-    /// The node's folder: the one that was named, else the current one.
+    /// Returns the folder of `--folder`, or the current one.
     pub fn folder(&self) -> &Path {
         self.folder.as_deref().unwrap_or(Path::new("."))
     }

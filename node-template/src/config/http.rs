@@ -1,24 +1,28 @@
 //! The settings of the page, the API and the metrics.
 
-use crate::config::source::Sources;
-use crate::config::{Flags, SettingsError, is_unspecified};
+use crate::config::addresses::{is_unspecified, parse_host};
+use crate::config::error::SettingsError;
+use crate::config::flags::{Flags, flag};
+use crate::config::source::{Sources, Value};
 use crate::protocol::address::{PeerAddress, Scope};
 
-/// A token that can be tried out is none.
+/// Shorter tokens can be guessed.
 const TOKEN_CHARACTERS: usize = 16;
 
-/// Where and for whom the page, the API and the metrics are served.
+/// Where and to whom the page, the API and the metrics are served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpSettings {
-    /// What is listened on, as [`Settings::host`](crate::config::Settings::host) is.
+    /// The host to listen on, as [`Settings::host`](crate::config::Settings::host) is.
     pub host: String,
-    /// The port; `None`: that of the peers plus 4000, or any free one if that is taken; 0: any free one.
+    /// The port. `None`: PORT plus 4000, or any free one if that is taken. 0: any free one.
     pub port: Option<u16>,
-    /// Names by which browsers may call it, besides localhost and IP addresses; without port. A web page of a stranger reaches us under the stranger's name.
+    /// Host names, without port, that requests may use in addition to localhost and IP addresses.
+    /// DNS rebinding by a foreign web page uses another name.
     pub names: Vec<String>,
-    /// What must be shown for everything but the empty page and the health; `None`: nothing, and then only loopback is listened on.
+    /// The token that all but the static page and the health checks require. Without it only
+    /// loopback is listened on.
     pub token: Option<String>,
-    /// Where host and port came from, in words, for the error of a port that is in use.
+    /// The sources of host and port, for the error of a port in use.
     pub origin: String,
 }
 
@@ -34,13 +38,12 @@ impl Default for HttpSettings {
     }
 }
 
-/// HTTP_PORT, HTTP_HOST, HTTP_NAMES and HTTP_TOKEN; `None` if it is off.
+/// Reads HTTP_PORT, HTTP_HOST, HTTP_NAMES and HTTP_TOKEN. `None` if it is off.
 pub(crate) fn http(sources: &mut Sources<'_>, flags: &Flags) -> Result<Option<HttpSettings>, SettingsError> {
     let mut http = HttpSettings::default();
-    let flag = flags.http_port.as_deref().map(|port| ("--http-port", port));
-    if let Some(value) = sources.filled("HTTP_PORT", flag) {
+    if let Some(value) = sources.filled("HTTP_PORT", flag("--http-port", &flags.http_port)) {
         let port = value.number(0, u16::MAX.into());
-        let port = port.ok_or_else(|| value.bad("a port is a number from 1 to 65535, or 0 for no HTTP at all"))?;
+        let port = port.ok_or_else(|| value.bad("a port is a number from 1 to 65535, or 0 to turn HTTP off"))?;
         http.port = Some(port as u16);
         http.origin = format!("HTTP_PORT {}", value.origin);
     }
@@ -54,21 +57,20 @@ pub(crate) fn http(sources: &mut Sources<'_>, flags: &Flags) -> Result<Option<Ht
     }
     if let Some(value) = sources.filled("HTTP_TOKEN", None) {
         if value.text.chars().count() < TOKEN_CHARACTERS || !value.text.chars().all(|one| one.is_ascii_graphic()) {
-            // The token itself is in no error.
-            let value = crate::config::source::Value { text: "…".to_owned(), ..value };
+            // The error must not show the token.
+            let value = Value { text: "…".to_owned(), ..value };
             return Err(value.bad(
-                "a token has at least 16 printable ASCII characters and no blanks; 'openssl rand -hex 32' makes one",
+                "a token has at least 16 printable ASCII characters and no spaces; 'openssl rand -hex 32' makes one",
             ));
         }
         http.token = Some(value.text);
     }
     if let Some(value) = sources.filled("HTTP_HOST", None) {
-        let host = PeerAddress::new(&value.text, 1)
-            .map_err(|_| value.bad("a host is a name or an IP address to listen on, such as localhost or 0.0.0.0"))?;
+        let host = parse_host(&value)?;
         let beyond = host.scope() != Scope::Loopback || is_unspecified(&host.host());
         if beyond && http.token.is_none() && http.port != Some(0) {
             return Err(value.bad(
-                "beyond this machine a token is demanded; set HTTP_TOKEN to at least 16 characters ('openssl rand -hex 32' makes them), or leave HTTP_HOST empty",
+                "beyond this machine a token is required; set HTTP_TOKEN to at least 16 characters ('openssl rand -hex 32' makes one), or leave HTTP_HOST empty",
             ));
         }
         http.host = host.host();

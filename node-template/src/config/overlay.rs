@@ -1,27 +1,29 @@
 //! MAX_PEERS and GENESIS.
 
+use crate::config::addresses::parse_address;
+use crate::config::error::SettingsError;
+use crate::config::flags::{Flags, flag};
 use crate::config::source::Sources;
-use crate::config::{Flags, SettingsError, parse_address};
 use crate::protocol::address::{PeerAddress, Scope};
 
-/// More links than this are no cap: a full mesh of as many nodes would be dearer than anything else here.
-const MOST_PEERS: u64 = 10_000;
+/// More links would cost more than anything else in the node.
+const MAX_PEERS: u64 = 10_000;
 
 pub(crate) fn max_peers(sources: &mut Sources<'_>, flags: &Flags) -> Result<Option<u32>, SettingsError> {
-    let Some(value) = sources.filled("MAX_PEERS", flags.max_peers.as_deref().map(|most| ("--max-peers", most))) else {
-        return Ok(None);
-    };
-    let most = value.number(1, MOST_PEERS).and_then(|most| u32::try_from(most).ok());
-    let most = most.ok_or_else(|| {
-        value.bad("a node links to a whole number of others, from 1 to 10000, 3 or more for a network that lasts; left out it links to all")
+    let Some(value) = sources.filled("MAX_PEERS", flag("--max-peers", &flags.max_peers)) else { return Ok(None) };
+    let max = value.number(1, MAX_PEERS).and_then(|max| u32::try_from(max).ok());
+    let max = max.ok_or_else(|| {
+        value.bad(
+            "it is a whole number from 1 to 10000, 3 or more for a robust network; leave it out to link to all nodes",
+        )
     })?;
-    if most == 1 {
+    if max == 1 {
         sources.warn(format!(
-            "MAX_PEERS is 1 ({}): nodes with one link each can not form a network, only pairs; set 2 or more, better 3",
+            "MAX_PEERS is 1 ({}): nodes with one link each cannot form a network, only pairs; set 2 or more, better 3",
             value.origin
         ));
     }
-    Ok(Some(most))
+    Ok(Some(max))
 }
 
 pub(crate) fn genesis(
@@ -31,12 +33,10 @@ pub(crate) fn genesis(
     port: u16,
     own: Option<&PeerAddress>,
 ) -> Result<Option<PeerAddress>, SettingsError> {
-    let Some(value) = sources.filled("GENESIS", flags.genesis.as_deref().map(|address| ("--genesis", address))) else {
-        return Ok(None);
-    };
+    let Some(value) = sources.filled("GENESIS", flag("--genesis", &flags.genesis)) else { return Ok(None) };
     let address = parse_address(&value.text, false)
         .map_err(|error| value.bad(&format!("{}; a genesis node is ws://host:port or host:port", error.reason())))?;
-    // Other names of ours show when they are dialled; these are certain.
+    // Other names of this node show when they are dialled.
     let listens_here = PeerAddress::new(host, 1).is_ok_and(|host| host.scope() == Scope::Loopback);
     let same_port = listens_here && address.scope() == Scope::Loopback && address.port() == port;
     if own == Some(&address) || same_port {

@@ -1,6 +1,7 @@
-//! Names in a `.env` that are no settings but look like one. Without this a mistyped name is a setting that silently does nothing.
+//! Suggestions for mistyped names in `.env`, which would otherwise silently do nothing.
 
-use crate::config::adjust;
+use crate::config::env_file::EnvFile;
+use crate::config::limits;
 
 const SETTINGS: [&str; 19] = [
     "PORT",
@@ -23,46 +24,46 @@ const SETTINGS: [&str; 19] = [
     "HTTP_TOKEN",
     "REQUIRE_SIGNATURES",
 ];
-/// Names that people try, and what they mean by them.
+/// Names that people try, and the settings that they mean.
 const ALIASES: [(&str, &str); 4] =
     [("KNOWN_PEERS", "PEERS"), ("PUBLIC_KEY", "MY_PUBLIC_KEY"), ("LOG_LEVEL", "LOG"), ("NETWORK_NAME", "NETWORK")];
 
-/// The setting that was probably meant by a name that is none; `None` for settings and for names unlike any.
-pub(crate) fn meant(name: &str) -> Option<&'static str> {
-    let settings = || SETTINGS.into_iter().chain(adjust::names());
+/// Returns a warning for each name in the file that resembles a setting. Other unknown names belong
+/// to other programs.
+pub(crate) fn warnings(file: &EnvFile) -> impl Iterator<Item = String> {
+    file.entries.iter().filter_map(|entry| {
+        let (path, name, line) = (&file.path, &entry.name, entry.line);
+        meant(name)
+            .map(|meant| format!("{path}, line {line}: {name} is not a setting and is ignored; did you mean {meant}?"))
+    })
+}
+
+/// Describes what the file has instead of a missing setting: a name that resembles it, or nothing.
+pub(crate) fn instead_of(name: &str, file: &EnvFile) -> String {
+    let path = &file.path;
+    if !file.exists {
+        return format!("there is no {path}");
+    }
+    match file.entries.iter().find(|entry| meant(&entry.name) == Some(name)) {
+        Some(entry) => format!("{path} has {} in line {}, but no {name}", entry.name, entry.line),
+        None => format!("{path} has no {name}"),
+    }
+}
+
+/// Returns the setting that an unknown name probably means.
+fn meant(name: &str) -> Option<&'static str> {
+    let settings = || SETTINGS.into_iter().chain(limits::names());
     if settings().any(|setting| setting == name) {
         return None;
     }
     let upper = name.to_ascii_uppercase();
     let candidates = settings().map(|setting| (setting, setting)).chain(ALIASES);
-    let near = candidates.map(|(spelling, setting)| (distance(&upper, spelling), spelling, setting));
-    // Two changes turn a short name into too many others: PATH and PORT, HOME and HOST.
+    // Names may be as long as the file, but similar ones differ little in length.
+    let candidates = candidates.filter(|(spelling, _)| spelling.len().abs_diff(upper.len()) <= 2);
+    let near = candidates.map(|(spelling, setting)| (strsim::osa_distance(&upper, spelling), spelling, setting));
+    // Two edits turn a short name into too many others: PATH and PORT, HOME and HOST.
     let near = near.filter(|(distance, spelling, _)| *distance <= if spelling.len() <= 4 { 1 } else { 2 });
     near.min_by_key(|(distance, ..)| *distance).map(|(_, _, setting)| setting)
-}
-
-/// How many letters must be changed, added, left out or swapped with their neighbour to turn one name into the other.
-fn distance(one: &str, other: &str) -> usize {
-    let (one, other) = (one.as_bytes(), other.as_bytes());
-    // Longer names are never near, and the table below would grow with them.
-    if one.len().abs_diff(other.len()) > 2 {
-        return usize::MAX;
-    }
-    let mut table = vec![vec![0; other.len() + 1]; one.len() + 1];
-    for i in 0..=one.len() {
-        for j in 0..=other.len() {
-            if i == 0 || j == 0 {
-                table[i][j] = i + j;
-                continue;
-            }
-            let changed = table[i - 1][j - 1] + usize::from(one[i - 1] != other[j - 1]);
-            table[i][j] = changed.min(table[i - 1][j] + 1).min(table[i][j - 1] + 1);
-            if i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1] {
-                table[i][j] = table[i][j].min(table[i - 2][j - 2] + 1);
-            }
-        }
-    }
-    table[one.len()][other.len()]
 }
 
 #[cfg(test)]
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slips_are_recognised_and_other_names_left_alone() {
+    fn mistyped_names_are_recognised_and_other_names_left_alone() {
         for (name, setting) in [
             ("PROT", "PORT"),
             ("PORTS", "PORT"),
@@ -106,7 +107,7 @@ mod tests {
         ] {
             assert_eq!(meant(name), None, "{name}");
         }
-        for name in SETTINGS.into_iter().chain(adjust::names()) {
+        for name in SETTINGS.into_iter().chain(limits::names()) {
             assert_eq!(meant(name), None, "{name} is a setting");
         }
     }

@@ -1,23 +1,14 @@
-//! PLAIN, NETWORK_CA and CERTIFICATE.
+//! NETWORK_CA and CERTIFICATE.
 
 use std::path::PathBuf;
 
-use crate::config::SettingsError;
+use crate::config::error::SettingsError;
 use crate::config::source::Sources;
 
-/// The file of the node's certificate if CERTIFICATE does not say.
+/// The default of CERTIFICATE.
 const CERTIFICATE: &str = "node.pem";
 
-pub(crate) fn plain(sources: &mut Sources<'_>) -> Result<Option<bool>, SettingsError> {
-    let Some(value) = sources.filled("PLAIN", None) else { return Ok(None) };
-    match value.text.to_ascii_lowercase().as_str() {
-        "on" => Ok(Some(true)),
-        "off" => Ok(Some(false)),
-        _ => Err(value.bad("nodes of the exercise are let in or not: on or off")),
-    }
-}
-
-/// The authority's certificate and the node's own.
+/// Reads the files of the authority's certificate and of the node's own; `None` in an open network.
 pub(crate) fn closed(sources: &mut Sources<'_>) -> Result<Option<(PathBuf, PathBuf)>, SettingsError> {
     let ca = sources.filled("NETWORK_CA", None);
     let certificate = sources.filled("CERTIFICATE", None);
@@ -27,7 +18,7 @@ pub(crate) fn closed(sources: &mut Sources<'_>) -> Result<Option<(PathBuf, PathB
             Ok(Some((ca.text.into(), certificate.into())))
         }
         (None, Some(certificate)) => {
-            Err(certificate.bad("a certificate is for a closed network; name its authority too, NETWORK_CA=ca.pem"))
+            Err(certificate.bad("a certificate needs a closed network; name its authority too, NETWORK_CA=ca.pem"))
         }
         (None, None) => Ok(None),
     }

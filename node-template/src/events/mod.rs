@@ -1,4 +1,10 @@
-//! Events: the stream that listeners read, and their text.
+//! Events: the stream that listeners read, their text, and the log.
 
+mod demand;
+pub mod describe;
+pub mod log;
+pub(crate) mod sender;
 pub mod stream;
 pub mod text;
+
+pub(crate) use demand::Sampling;

@@ -1,5 +1,7 @@
 //! A node's folder: its key, its known peers, its peer cache.
 
+pub mod files;
 pub mod known_peers;
 pub mod node_key;
 pub(crate) mod peer_cache;
+pub mod replace;

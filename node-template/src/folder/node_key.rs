@@ -1,9 +1,9 @@
 //! A folder's ed25519 key pair: the node's identity, kept in `node.key`.
 //!
-//! The file holds the secret half as one line of 64 hexadecimal digits and is readable by its owner alone. It is made once, whole or not at all,
-//! and never written again: a file that is broken or open to others is an error, because a node that silently took a new identity would look like a
-//! stranger to everyone who knew it. The secret leaves this module in no form;
-//! only [`NodeKey::node_id`] and signatures do.
+//! The file holds the secret key as one line of 64 hexadecimal digits, readable by its owner only.
+//! It is created once, atomically, and never written again. A broken file, or one that others can
+//! read, is an error: a new key would make the node unknown to its peers. Only [`NodeKey::node_id`]
+//! and signatures leave this module, never the secret.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -13,16 +13,16 @@ use std::path::Path;
 use data_encoding::HEXLOWER;
 use ed25519_dalek::{Signer as _, SigningKey};
 
-use crate::folder::known_peers::shown;
+use crate::folder::files::shown;
 use crate::protocol::id::{NodeId, parse_hex32};
 use crate::protocol::signature::{Purpose, Signature};
 
 #[cfg(test)]
 mod tests;
 
-/// The name of the file that holds a folder's key.
+/// The file's name.
 pub const NODE_KEY: &str = "node.key";
-/// More than any key file has, in bytes: 64 digits and an end of line.
+/// The most bytes that are read: more than 64 digits and a line break.
 const FILE_BYTES: u64 = 256;
 
 /// A folder's key pair.
@@ -34,49 +34,50 @@ impl fmt::Debug for NodeKey {
     }
 }
 
-/// Why a folder has no usable key. One line: which file, what is wrong, what to do. The file is as it was.
+/// Why a folder has no usable key. One line: which file, what is wrong, what to do. The file stays
+/// as it was.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
     /// The file does not hold 64 hexadecimal digits.
     #[error(
-        "{path} is broken: a key is one line of 64 hexadecimal digits; put the original back, or delete it (and MY_PUBLIC_KEY in .env) \
-         and the node starts as a new one"
+        "{path} is broken: a key is one line of 64 hexadecimal digits; restore the original, or delete it (and MY_PUBLIC_KEY in .env) \
+         and the node starts with a new one"
     )]
     Broken {
         /// The file.
         path: String,
     },
-    /// Others may read the secret.
+    /// Other users can read the file.
     #[error("{path} can be read by others (mode {mode:03o}): a node's key is a secret; run 'chmod 600 {file}'")]
     Open {
         /// The file.
         path: String,
-        /// The same as the command of the remedy needs it, from the current folder.
+        /// The file's path from the current folder, for the command of the remedy.
         file: String,
         /// Its permission bits.
         mode: u32,
     },
-    /// The system does not let us read it.
-    #[error("{path} can not be read: {cause}; check who may read it")]
+    /// The system refuses to read it.
+    #[error("{path} cannot be read: {cause}; check who may read it")]
     Unreadable {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
-    /// The system does not let us make it.
-    #[error("{path} can not be made: {cause}; check that the folder may be written to and has room")]
+    /// The system refuses to create it.
+    #[error("{path} cannot be created: {cause}; check that the folder is writable and has free space")]
     Unwritable {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
 }
 
 impl NodeKey {
-    /// The folder's key; at the first start it is made, from the system's randomness.
+    /// Loads the folder's key. Creates it from the system's randomness if it is missing.
     ///
     /// # Errors
     /// [`KeyError`]; an existing file is never overwritten.
@@ -87,15 +88,16 @@ impl NodeKey {
         }
     }
 
-    /// The folder's key; `None` if it has none yet.
+    /// Loads the folder's key; `None` if it is missing.
     ///
     /// # Errors
-    /// [`KeyError`] if there is a file, but no usable key.
+    /// [`KeyError`] if the file has no usable key.
     pub fn load(folder: &Path) -> Result<Option<Self>, KeyError> {
         Self::load_named(folder, NODE_KEY)
     }
 
-    /// The key that a file of the folder holds; `None` if there is no such file. A network's authority has one too.
+    /// Loads the key of a file of the folder; `None` if there is no such file. A network's
+    /// authority has a key too.
     ///
     /// # Errors
     /// As [`Self::load`].
@@ -107,7 +109,7 @@ impl NodeKey {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(cause) => return Err(KeyError::Unreadable { path: path(), cause }),
         };
-        // Asked before opening: to open a pipe that nobody writes to would wait for ever.
+        // Checked before opening: opening a pipe without a writer blocks.
         if !metadata.is_file() {
             return Err(KeyError::Broken { path: path() });
         }
@@ -121,12 +123,12 @@ impl NodeKey {
         Ok(Some(Self(SigningKey::from_bytes(&secret))))
     }
 
-    /// The public half, by which other nodes know this one.
+    /// Returns the public key, which is the node's id.
     pub fn node_id(&self) -> NodeId {
         NodeId(self.0.verifying_key().to_bytes())
     }
 
-    /// Signs canonical JSON for a purpose. The same text has always the same signature (RFC 8032).
+    /// Signs canonical JSON for a purpose. The signature is deterministic (RFC 8032).
     pub fn signature(&self, purpose: Purpose, canonical: &str) -> Signature {
         Signature(self.sign(&purpose.message(canonical)))
     }
@@ -136,7 +138,8 @@ impl NodeKey {
         self.0.sign(message).to_bytes()
     }
 
-    /// Makes a key in a file of the folder; if there is one meanwhile, that is it.
+    /// Creates a key in a file of the folder. Returns the file's key if another process created it
+    /// first.
     ///
     /// # Errors
     /// [`KeyError`].
@@ -145,16 +148,16 @@ impl NodeKey {
         let mut random = [0; 40];
         getrandom::fill(&mut random).map_err(|error| unwritable(error.into()))?;
         let (secret, nonce) = random.split_first_chunk::<32>().expect("40 bytes are more than 32");
-        // A name of its own: a half-written leftover of a crash must not stand in the way of the next start.
+        // A random name: a draft that a crash left behind must not block the next start.
         let draft = folder.join(format!("{name}.{}", HEXLOWER.encode(nonce)));
-        let placed = write(&draft, secret).and_then(|()| place(&draft, &folder.join(name)));
+        let published = write(&draft, secret).and_then(|()| publish(&draft, &folder.join(name)));
         let removed = match fs::remove_file(&draft) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         };
-        match placed {
+        match published {
             Ok(()) => removed.map(|()| Self(SigningKey::from_bytes(secret))).map_err(unwritable),
-            // Another process made it since we looked; its key is the folder's, ours was never used.
+            // Another process created it since the check. Its key counts; this one was never used.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Self::load_named(folder, name)?.ok_or_else(|| unwritable(error))
             }
@@ -173,15 +176,16 @@ fn write(draft: &Path, secret: &[u8; 32]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Gives the draft its name, and makes the name last. Two names for one file rather than a rename: a rename replaces what is there.
-fn place(draft: &Path, path: &Path) -> io::Result<()> {
+/// Gives the draft its final name, durably. Uses a hard link, since a rename would replace an
+/// existing file.
+fn publish(draft: &Path, path: &Path) -> io::Result<()> {
     match fs::hard_link(draft, path) {
-        // Shared folders of virtual machines, memory cards and Android have no second names. What the rename could replace there is a key made
-        // within the last microseconds.
+        // Shared folders of virtual machines, memory cards and Android have no hard links. The
+        // rename could replace a key that was created microseconds ago.
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !path.try_exists()? => fs::rename(draft, path)?,
         linked => linked?,
     }
-    // Elsewhere a folder can not be opened as a file, and its entries are kept by the system's own journal.
+    // Other systems cannot open a folder as a file, and keep its entries by a journal.
     #[cfg(unix)]
     File::open(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()?;
     Ok(())

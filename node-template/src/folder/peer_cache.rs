@@ -1,56 +1,55 @@
-//! `peers.json`: the addresses that led to nodes when this node last ran.
+//! `peers.json`, the peer cache: the addresses that led to nodes when this node last ran.
 //!
-//! The core says which they are; this keeps them, and reads them at the next start. The file is a help and no truth: one that can not be read or written is
-//! told once and does without. It is written whole, beside its place, and then moved there, by a thread of its own, so a reader never sees half of it.
+//! The core chooses the addresses. The file is optional: if it cannot be read or written, the node
+//! logs that once and runs without it.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::folder::known_peers;
+use crate::folder::files::{read_text, shown};
+use crate::folder::replace::replace;
 use crate::protocol::address::PeerAddress;
 use crate::protocol::limits::PEER_CACHE;
 
-/// The name of the file: a JSON array of texts, as `known-peers.json`.
+/// The file's name. It holds a JSON array of addresses, as `known-peers.json` does.
 const PEERS: &str = "peers.json";
-/// Where it is written before it is moved to its place.
-const DRAFT: &str = ".peers.json.new";
 
-/// The keeper of a folder's `peers.json`.
+/// A folder's peer cache.
 #[derive(Debug)]
-pub(crate) struct Remembered {
-    read: Vec<PeerAddress>,
+pub(crate) struct PeerCache {
+    loaded: Vec<PeerAddress>,
     writer: Option<(watch::Sender<Vec<PeerAddress>>, JoinHandle<()>)>,
 }
 
-impl Remembered {
-    /// Reads the file, if the node makes use of it. Must be called on a tokio runtime.
-    pub(crate) fn read(folder: &Path, used: bool) -> Self {
+impl PeerCache {
+    /// Reads the file, if the node uses it. Must be called on a tokio runtime.
+    pub(crate) fn load(folder: &Path, used: bool) -> Self {
         if !used {
-            return Self { read: Vec::new(), writer: None };
+            return Self { loaded: Vec::new(), writer: None };
         }
-        let read = read(folder).unwrap_or_else(|why| {
-            tracing::warn!("{why}; the peers of the last run are not remembered, the file is written anew");
+        let loaded = read(folder).unwrap_or_else(|why| {
+            tracing::warn!("{why}; the node starts without the peers of its last run and replaces the file");
             Vec::new()
         });
-        let (sender, receiver) = watch::channel(read.clone());
+        let (sender, receiver) = watch::channel(loaded.clone());
         let writer = tokio::spawn(write_all(folder.to_owned(), receiver));
-        Self { read, writer: Some((sender, writer)) }
+        Self { loaded, writer: Some((sender, writer)) }
     }
 
-    /// What the file held at the start.
+    /// Returns what the file held at the start.
     pub(crate) fn addresses(&self) -> &[PeerAddress] {
-        &self.read
+        &self.loaded
     }
 
-    /// Has these addresses written in place of all others. An empty list is none to remember: the old one stays.
-    pub(crate) fn keep(&self, addresses: Vec<PeerAddress>) {
+    /// Replaces the file's content in the background. An empty list leaves the old content.
+    pub(crate) fn save(&self, addresses: Vec<PeerAddress>) {
         if let Some((sender, _)) = self.writer.as_ref().filter(|_| !addresses.is_empty()) {
-            sender.send_if_modified(|kept| {
-                let new = *kept != addresses;
-                *kept = addresses;
+            sender.send_if_modified(|last| {
+                let new = *last != addresses;
+                *last = addresses;
                 new
             });
         }
@@ -68,38 +67,33 @@ impl Remembered {
 }
 
 fn read(folder: &Path) -> Result<Vec<PeerAddress>, String> {
-    let path = known_peers::shown(folder, PEERS);
-    let text = known_peers::read_text(&folder.join(PEERS), &path).map_err(|error| error.to_string())?;
+    let path = shown(folder, PEERS);
+    let text = read_text(&folder.join(PEERS), &path).map_err(|error| error.to_string())?;
     let Some(text) = text else { return Ok(Vec::new()) };
     let entries: Vec<String> =
-        serde_json::from_str(&text).map_err(|error| format!("{path} is no list of addresses: {error}"))?;
+        serde_json::from_str(&text).map_err(|error| format!("{path} is not a list of addresses: {error}"))?;
     Ok(entries.iter().filter_map(|entry| entry.parse().ok()).take(PEER_CACHE).collect())
 }
 
-async fn write_all(folder: PathBuf, mut kept: watch::Receiver<Vec<PeerAddress>>) {
-    let mut told = false;
-    // A value sent before the sender went away is still seen.
-    while kept.changed().await.is_ok() {
-        let addresses = kept.borrow_and_update().clone();
-        let place = folder.clone();
-        let written = tokio::task::spawn_blocking(move || write(&place, &addresses)).await;
+async fn write_all(folder: PathBuf, mut latest: watch::Receiver<Vec<PeerAddress>>) {
+    let mut warned = false;
+    // A value sent before the sender was dropped is still seen.
+    while latest.changed().await.is_ok() {
+        let addresses = latest.borrow_and_update().clone();
+        let file = folder.join(PEERS);
+        let written = tokio::task::spawn_blocking(move || write(&file, &addresses)).await;
         if let Ok(Err(error)) = written
-            && !std::mem::replace(&mut told, true)
+            && !std::mem::replace(&mut warned, true)
         {
-            let path = known_peers::shown(&folder, PEERS);
-            tracing::warn!("{path} can not be written: {error}; peers are not remembered for the next start");
+            let path = shown(&folder, PEERS);
+            tracing::warn!("cannot write {path}: {error}; the next start will not know these peers; check the folder");
         }
     }
 }
 
-fn write(folder: &Path, addresses: &[PeerAddress]) -> io::Result<()> {
+fn write(file: &Path, addresses: &[PeerAddress]) -> io::Result<()> {
     let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-    let text = serde_json::to_string_pretty(&texts)?;
-    let draft = folder.join(DRAFT);
-    let mut file = std::fs::File::create(&draft)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_data()?;
-    std::fs::rename(&draft, folder.join(PEERS))
+    replace(file, &serde_json::to_string_pretty(&texts)?)
 }
 
 #[cfg(test)]
@@ -111,42 +105,44 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_kept_is_read_again() {
+    async fn what_is_saved_is_loaded_again() {
         let folder = tempfile::tempdir().expect("a folder");
-        let first = Remembered::read(folder.path(), true);
+        let first = PeerCache::load(folder.path(), true);
         assert!(first.addresses().is_empty());
-        first.keep(vec![address(1)]);
-        first.keep(vec![address(2), address(3)]);
-        first.keep(Vec::new());
+        first.save(vec![address(1)]);
+        first.save(vec![address(2), address(3)]);
+        first.save(Vec::new());
         first.close().await;
-        let second = Remembered::read(folder.path(), true);
+        let second = PeerCache::load(folder.path(), true);
         assert_eq!(second.addresses(), [address(2), address(3)]);
         second.close().await;
-        assert!(!folder.path().join(DRAFT).exists());
+        let files = std::fs::read_dir(folder.path()).expect("listed");
+        let files: Vec<_> = files.map(|file| file.expect("an entry").file_name()).collect();
+        assert_eq!(files, [PEERS], "no draft is left");
     }
 
     #[tokio::test]
-    async fn a_damaged_file_is_no_reason_not_to_start_and_a_long_one_is_cut() {
+    async fn a_damaged_file_does_not_prevent_a_start_and_a_long_one_is_cut() {
         let folder = tempfile::tempdir().expect("a folder");
         for text in ["", "{}", "[1]", "[\"ws://localhost:1\"", "\u{0}"] {
             std::fs::write(folder.path().join(PEERS), text).expect("written");
-            let remembered = Remembered::read(folder.path(), true);
-            assert!(remembered.addresses().is_empty(), "{text}");
-            remembered.close().await;
+            let cache = PeerCache::load(folder.path(), true);
+            assert!(cache.addresses().is_empty(), "{text}");
+            cache.close().await;
         }
         let many: Vec<String> = (1..1_000).map(|port| format!("ws://localhost:{port}")).chain(["no".into()]).collect();
         std::fs::write(folder.path().join(PEERS), serde_json::to_string(&many).expect("texts")).expect("written");
-        let remembered = Remembered::read(folder.path(), true);
-        assert_eq!(remembered.addresses().len(), PEER_CACHE);
-        remembered.close().await;
+        let cache = PeerCache::load(folder.path(), true);
+        assert_eq!(cache.addresses().len(), PEER_CACHE);
+        cache.close().await;
     }
 
     #[tokio::test]
-    async fn a_node_without_use_for_it_leaves_the_file_alone() {
+    async fn a_node_that_does_not_use_the_cache_leaves_the_file_alone() {
         let folder = tempfile::tempdir().expect("a folder");
-        let remembered = Remembered::read(folder.path(), false);
-        remembered.keep(vec![address(1)]);
-        remembered.close().await;
+        let cache = PeerCache::load(folder.path(), false);
+        cache.save(vec![address(1)]);
+        cache.close().await;
         assert!(!folder.path().join(PEERS).exists());
     }
 }

@@ -1,4 +1,4 @@
-//! The routes, and what they answer. `openapi.json` describes them for programs.
+//! The routes and their handlers. `openapi.json` describes them.
 
 use std::sync::Arc;
 
@@ -11,49 +11,22 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::Semaphore;
 
-use crate::client::exercise_fields::Stamp;
-use crate::config::HttpSettings;
+use crate::client::exercise_fields::ExerciseFields;
 use crate::http::guard::{Guard, guard};
-use crate::http::hub::Hub;
-use crate::http::limits::{BODY_BYTES, BODY_WITHIN, SEARCHES, STORED_WITHIN, STREAMS};
+use crate::http::limits::{BODY_BYTES, BODY_TIMEOUT, STORE_TIMEOUT};
 use crate::http::problem::Problem;
+use crate::http::state::Shared;
 use crate::http::{images, metrics, page, pages, stream};
-use crate::node::network::Handle;
 use crate::protocol::json::Parser;
 
 const OPENAPI: &str = include_str!("openapi.json");
 
-/// What all requests share.
-#[derive(Debug)]
-pub(crate) struct State {
-    pub(crate) node: Handle,
-    pub(crate) guard: Guard,
-    pub(crate) hub: Hub,
-    pub(crate) streams: Arc<Semaphore>,
-    pub(crate) searches: Semaphore,
-}
-
-pub(crate) type Shared = Arc<State>;
-
-impl State {
-    pub(crate) fn new(node: Handle, settings: &HttpSettings) -> Self {
-        Self {
-            hub: Hub::new(node.clone()),
-            node,
-            guard: Guard::new(settings),
-            streams: Arc::new(Semaphore::new(STREAMS)),
-            searches: Semaphore::new(SEARCHES),
-        }
-    }
-}
-
-/// All that is served.
-pub(crate) fn router(state: Shared) -> Router {
+/// Returns all routes, behind the guard.
+pub(crate) fn router(state: Shared, access: Guard) -> Router {
     let router = Router::new();
     #[cfg(test)]
-    let router = router.route("/trip/request", get(trip_request)).route("/trip/hub", get(trip_hub));
+    let router = router.route("/panic/request", get(panic_request)).route("/panic/hub", get(panic_hub));
     router
         .route("/", get(page::index))
         .route("/{file}", get(page::file))
@@ -71,32 +44,30 @@ pub(crate) fn router(state: Shared) -> Router {
         .route("/metrics", get(metrics::metrics))
         .route("/healthz", get(metrics::alive))
         .route("/readyz", get(metrics::ready))
-        .fallback(nowhere)
-        .method_not_allowed_fallback(not_so)
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_allowed)
         .layer(DefaultBodyLimit::disable())
-        .layer(middleware::from_fn_with_state(Arc::clone(&state), guard))
+        .layer(middleware::from_fn_with_state(Arc::new(access), guard))
         .with_state(state)
 }
 
-/// A request that ends in a panic.
 #[cfg(test)]
-async fn trip_request() -> &'static str {
+async fn panic_request() -> &'static str {
     panic!("as a test wants it")
 }
 
-/// Has the hub end in one.
 #[cfg(test)]
-async fn trip_hub(FromState(state): FromState<Shared>) -> &'static str {
-    state.hub.trip();
+async fn panic_hub(FromState(state): FromState<Shared>) -> &'static str {
+    state.hub.panic();
     "soon"
 }
 
-async fn nowhere() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "there is nothing here; the API is described at /api")
+async fn not_found() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "there is nothing here; /api describes the API")
 }
 
-async fn not_so() -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this can not be done here; the API is described at /api")
+async fn not_allowed() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this method is not allowed here; /api describes the API")
 }
 
 async fn description() -> Response {
@@ -121,34 +92,34 @@ async fn events(FromState(state): FromState<Shared>) -> Result<Response, Problem
     stream::open(&state).await
 }
 
-/// How a transaction is to be taken.
 #[derive(Debug, Deserialize)]
-struct Taking {
-    /// Whether `id`, `timeStamp` and `hash` are added where they are missing.
+struct AddOptions {
+    /// Whether to add `id`, `timeStamp` and `hash` where they are missing.
     #[serde(default)]
     stamp: bool,
-    /// Whether it is signed with the node's key, if it has no signature and names no other key. By default what is stamped is signed: what the owner of a node
-    /// writes on its page is the owner's. What a program brings whole stays as it is.
+    /// Whether to sign with the node's key, if the transaction has no signature and names no other
+    /// key. Defaults to `stamp`: the page's transactions are the owner's, a program's stay as they
+    /// are.
     sign: Option<bool>,
 }
 
-/// `POST /api/transactions`: answers once the transaction is on the disk.
+/// Handles `POST /api/transactions`. Responds once the transaction is on the disk.
 async fn add_transaction(
     FromState(state): FromState<Shared>,
-    Query(taking): Query<Taking>,
+    Query(options): Query<AddOptions>,
     request: Request,
 ) -> Result<Response, Problem> {
     let text = body(request).await?;
     let invalid = |error: crate::protocol::transaction::InvalidTransaction| {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
     };
-    // A parser is no value to hold while waiting.
-    let transaction = Stamp::new(!taking.stamp).apply(&mut Parser::new(), &text).map_err(invalid)?;
-    let signs = taking.sign.unwrap_or(taking.stamp);
+    // The parser must not live across an await.
+    let transaction = ExerciseFields::new(!options.stamp).add(&mut Parser::new(), &text).map_err(invalid)?;
+    let signs = options.sign.unwrap_or(options.stamp);
     let transaction = if signs { state.node.sign(transaction).map_err(invalid)? } else { transaction };
     let submitted = state.node.submit_text(transaction.body()).await?;
     let (id, links, duplicate) = (submitted.id, submitted.links, submitted.duplicate);
-    let stored = matches!(tokio::time::timeout(STORED_WITHIN, submitted.stored()).await, Ok(Ok(())));
+    let stored = matches!(tokio::time::timeout(STORE_TIMEOUT, submitted.stored()).await, Ok(Ok(())));
     let status = match (stored, duplicate) {
         (false, _) => StatusCode::ACCEPTED,
         (true, true) => StatusCode::OK,
@@ -167,30 +138,34 @@ struct Text {
     message: String,
 }
 
-/// `POST /api/broadcasts`: answers once the text is on its way.
+/// Handles `POST /api/broadcasts`. Responds once the text was sent.
 async fn broadcast(FromState(state): FromState<Shared>, request: Request) -> Result<Response, Problem> {
     let text = body(request).await?;
     let text: Text = serde_json::from_str(&text).map_err(|error| {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("send {{\"message\":\"the text\"}}: {error}"))
     })?;
-    let told = state.node.broadcast(text.message).await?;
-    let answer = Json(json!({ "id": told.id.to_string(), "links": told.links }));
+    let receipt = state.node.broadcast(text.message).await?;
+    let answer = Json(json!({ "id": receipt.id.to_string(), "links": receipt.links }));
     Ok((StatusCode::ACCEPTED, answer).into_response())
 }
 
-/// A request's body as text, within its bounds.
+/// Reads a body within its limits, as text.
 async fn body(request: Request) -> Result<String, Problem> {
-    let too_long = || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("at most {BODY_BYTES} bytes are taken"));
-    let announced =
+    let too_long =
+        || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body may have at most {BODY_BYTES} bytes"));
+    let length =
         request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > BODY_BYTES) {
+    if length.is_some_and(|length| length > BODY_BYTES) {
         return Err(too_long());
     }
     let read = axum::body::to_bytes(request.into_body(), BODY_BYTES);
-    let bytes: Bytes = match tokio::time::timeout(BODY_WITHIN, read).await {
+    let bytes: Bytes = match tokio::time::timeout(BODY_TIMEOUT, read).await {
         Ok(Ok(bytes)) => bytes,
         Ok(Err(_)) => return Err(too_long()),
-        Err(_) => return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the request's body did not come in time")),
+        Err(_) => {
+            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time; send it again"));
+        }
     };
-    String::from_utf8(bytes.into()).map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the body is not UTF-8"))
+    String::from_utf8(bytes.into())
+        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the body is not UTF-8; send UTF-8"))
 }

@@ -1,10 +1,10 @@
-//! Who may ask: the name under which we are called, the page that calls, the token, the pace.
+//! Access checks of each request: host name, origin, token and rate.
 //!
-//! A browser carries strangers' pages to this port. What gives them away: they reach it under their own name (DNS rebinding), or they say where they come from
-//! (`Origin`, `Sec-Fetch-Site`). A page of a stranger can not call us by an IP address or as localhost without one of the two.
+//! A browser may run a stranger's page that calls this port. Such a request has a foreign host name
+//! (DNS rebinding), or the browser says where it comes from (`Origin`, `Sec-Fetch-Site`).
 
 use std::net::IpAddr;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use axum::extract::{Request, State as FromState};
@@ -14,10 +14,11 @@ use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 
 use crate::config::HttpSettings;
-use crate::http::api::Shared;
+use crate::http::limits::{CHANGES, REQUESTS};
 use crate::http::problem::Problem;
+use crate::util::rate_limit::{RateLimit, Usage};
 
-/// No script but our own files, nothing from elsewhere, in nobody's frame.
+/// Allows this server's files only, and no framing.
 const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const HEADERS: [(HeaderName, &str); 5] = [
@@ -28,11 +29,10 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
 ];
 
-/// What the guard goes by.
 #[derive(Debug)]
 pub(crate) struct Guard {
     names: Vec<String>,
-    /// The token's hash: comparing hashes tells nothing by the time it takes.
+    /// SHA-256 of the token: the time that comparing hashes takes reveals nothing about it.
     token: Option<[u8; 32]>,
     requests: Bucket,
     changes: Bucket,
@@ -43,14 +43,14 @@ impl Guard {
         Self {
             names: settings.names.iter().map(|name| name.to_ascii_lowercase()).collect(),
             token: settings.token.as_ref().map(|token| Sha256::digest(token).into()),
-            requests: Bucket::new(crate::http::limits::REQUESTS),
-            changes: Bucket::new(crate::http::limits::CHANGES),
+            requests: Bucket::new(REQUESTS),
+            changes: Bucket::new(CHANGES),
         }
     }
 
     fn check(&self, request: &Request) -> Result<(), Problem> {
         let path = request.uri().path();
-        // A monitor asks for health by whatever name it has, and learns nothing but health.
+        // Monitors may use any host name, and learn nothing but health.
         if matches!(path, "/healthz" | "/readyz") {
             return self.requests.take();
         }
@@ -62,7 +62,7 @@ impl Guard {
         }
         if request.method() != Method::GET && request.method() != Method::HEAD {
             self.changes.take()?;
-            json_alone(request.headers())?;
+            require_json(request.headers())?;
         }
         Ok(())
     }
@@ -72,17 +72,17 @@ impl Guard {
         let host = hosts.next().and_then(|host| host.to_str().ok()).unwrap_or_default();
         if hosts.next().is_none()
             && request.uri().authority().is_none_or(|named| named.as_str() == host)
-            && self.is_ours(host)
+            && self.is_own_name(host)
         {
             return Ok(());
         }
         Err(Problem::new(
             StatusCode::FORBIDDEN,
-            "this node is not called so; use localhost or its IP address, or name it in HTTP_NAMES",
+            "unknown host name; use localhost or the node's IP address, or add the name to HTTP_NAMES",
         ))
     }
 
-    fn is_ours(&self, host: &str) -> bool {
+    fn is_own_name(&self, host: &str) -> bool {
         let Some(name) = without_port(host) else { return false };
         let name = name.to_ascii_lowercase();
         let ip = name.trim_start_matches('[').trim_end_matches(']');
@@ -91,7 +91,9 @@ impl Guard {
 
     fn origin(&self, request: &Request) -> Result<(), Problem> {
         let headers = request.headers();
-        let foreign = || Problem::new(StatusCode::FORBIDDEN, "another site's page may not use this node");
+        let foreign = || {
+            Problem::new(StatusCode::FORBIDDEN, "pages of other sites may not use this node; open the node's own page")
+        };
         let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or("?"));
         if let Some(origin) = text(header::ORIGIN) {
             let host = text(header::HOST).unwrap_or_default();
@@ -100,7 +102,7 @@ impl Guard {
                 return Err(foreign());
             }
         }
-        // A link that leads here may stand anywhere: the page itself may be opened from it.
+        // A link on another site may open the page itself.
         let opened = request.method() == Method::GET
             && text(HeaderName::from_static("sec-fetch-mode")) == Some("navigate")
             && request.uri().path() == "/";
@@ -113,18 +115,18 @@ impl Guard {
 
     fn token(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let Some(token) = &self.token else { return Ok(()) };
-        let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let shown =
-            shown.and_then(|value| value.strip_prefix("Bearer ")).map(|shown| <[u8; 32]>::from(Sha256::digest(shown)));
-        if shown.as_ref() == Some(token) {
+        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let given =
+            given.and_then(|value| value.strip_prefix("Bearer ")).map(|given| <[u8; 32]>::from(Sha256::digest(given)));
+        if given.as_ref() == Some(token) {
             return Ok(());
         }
-        Err(Problem::new(StatusCode::UNAUTHORIZED, "show the node's HTTP_TOKEN: Authorization: Bearer <token>"))
+        Err(Problem::new(StatusCode::UNAUTHORIZED, "send the node's HTTP_TOKEN: Authorization: Bearer <token>"))
     }
 }
 
-/// A form of another site can send anything but this.
-fn json_alone(headers: &HeaderMap) -> Result<(), Problem> {
+/// Forms of other sites cannot send this content type.
+fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     if kind.eq_ignore_ascii_case("application/json") {
@@ -133,7 +135,7 @@ fn json_alone(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send JSON, with Content-Type: application/json"))
 }
 
-/// The name in a Host header.
+/// Returns the name in a Host header.
 fn without_port(host: &str) -> Option<&str> {
     let (name, port) = match host.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => (name, port),
@@ -142,46 +144,39 @@ fn without_port(host: &str) -> Option<&str> {
     (!name.is_empty() && port.parse::<u16>().is_ok()).then_some(name)
 }
 
-/// Asks the guard before anything else is done, and puts the browser's instructions on every answer.
-pub(crate) async fn guard(FromState(state): FromState<Shared>, request: Request, next: Next) -> Response {
-    let mut response = match state.guard.check(&request) {
+/// Checks a request before it is handled, and adds the security headers to every response.
+pub(crate) async fn guard(FromState(guard): FromState<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let mut response = match guard.check(&request) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     };
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
-    // An image brings a stricter one.
+    // Images have a stricter policy.
     response.headers_mut().entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(CSP));
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
 
-/// So many per second, after so many at once.
+/// The rate limit of all clients together.
 #[derive(Debug)]
 struct Bucket {
-    rate: f64,
-    most: f64,
-    left: Mutex<(f64, Instant)>,
+    limit: RateLimit,
+    usage: Mutex<Usage>,
 }
 
 impl Bucket {
-    fn new((rate, most): (f64, f64)) -> Self {
-        Self { rate, most, left: Mutex::new((most, Instant::now())) }
+    fn new((per_second, burst): (u32, u32)) -> Self {
+        Self { limit: RateLimit::per_second(per_second, burst), usage: Mutex::new(Usage::new(Instant::now())) }
     }
 
     fn take(&self) -> Result<(), Problem> {
-        // Two numbers, whole at every moment.
-        let mut left = self.left.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let now = Instant::now();
-        let refilled = left.0 + now.duration_since(left.1).as_secs_f64() * self.rate;
-        *left = (refilled.min(self.most), now);
-        if left.0 < 1.0 {
-            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests at once; ask more slowly")
-                .retry_after(1));
+        let mut usage = self.usage.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if usage.try_spend(self.limit, Instant::now()) {
+            return Ok(());
         }
-        left.0 -= 1.0;
-        Ok(())
+        Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests; send fewer per second").retry_after(1))
     }
 }
 
@@ -190,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn we_answer_to_our_own_names_alone() {
+    fn only_own_names_are_accepted() {
         let guard = Guard::new(&HttpSettings { names: vec!["Node.Example.org".into()], ..HttpSettings::default() });
         for host in [
             "localhost:8001",
@@ -201,7 +196,7 @@ mod tests {
             "192.168.1.20:80",
             "node.example.org:443",
         ] {
-            assert!(guard.is_ours(host), "{host}");
+            assert!(guard.is_own_name(host), "{host}");
         }
         for host in [
             "",
@@ -212,7 +207,7 @@ mod tests {
             "localhost:99999",
             "127.0.0.1.evil.example",
         ] {
-            assert!(!guard.is_ours(host), "{host}");
+            assert!(!guard.is_own_name(host), "{host}");
         }
     }
 }

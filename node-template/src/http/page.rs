@@ -1,4 +1,4 @@
-//! The page's files. They are in the binary, so that it shows itself from whatever folder it runs in.
+//! The page's files, which are embedded in the binary.
 
 use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -29,12 +29,10 @@ const FILES: &[(&str, &str, &str)] = &[
     ("icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
 ];
 
-/// The page itself.
 pub(crate) async fn index(headers: HeaderMap) -> Result<Response, Problem> {
     serve("index.html", &headers)
 }
 
-/// One of its files.
 pub(crate) async fn file(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
     serve(&name, &headers)
 }
@@ -42,10 +40,10 @@ pub(crate) async fn file(Path(name): Path<String>, headers: HeaderMap) -> Result
 fn serve(name: &str, headers: &HeaderMap) -> Result<Response, Problem> {
     let file = FILES.iter().find(|(file, ..)| *file == name);
     let (_, kind, content) =
-        file.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no such page; the network is at /"))?;
+        file.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no such page; open /"))?;
     let tag = format!("\"{}\"", HEXLOWER.encode(&Sha256::digest(content)[..8]));
-    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
-    let mut response = if known { StatusCode::NOT_MODIFIED.into_response() } else { (*content).into_response() };
+    let cached = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
+    let mut response = if cached { StatusCode::NOT_MODIFIED.into_response() } else { (*content).into_response() };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));

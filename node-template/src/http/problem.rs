@@ -1,13 +1,13 @@
-//! Errors as `application/problem+json` (RFC 9457).
+//! Error responses as `application/problem+json` (RFC 9457).
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::node::network::NodeError;
+use crate::node::handle::NodeError;
 use crate::pool::PoolError;
 
-/// What went wrong, and what to do.
+/// An error response. The detail says what went wrong and what to do.
 #[derive(Debug)]
 pub(crate) struct Problem {
     status: StatusCode,
@@ -20,7 +20,7 @@ impl Problem {
         Self { status, detail: detail.into(), retry_after: None }
     }
 
-    /// Asks to come back after so many seconds.
+    /// Adds a Retry-After header.
     pub(crate) fn retry_after(self, seconds: u32) -> Self {
         Self { retry_after: Some(seconds), ..self }
     }
@@ -36,7 +36,7 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-            // Whoever is to come back later keeps no connection meanwhile: it is another's.
+            // A client that retries later must not hold a connection meanwhile.
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if self.status == StatusCode::UNAUTHORIZED {
@@ -60,11 +60,8 @@ impl From<NodeError> for Problem {
 
 impl From<PoolError> for Problem {
     fn from(error: PoolError) -> Self {
-        tracing::warn!("the pool could not be read for the API: {error}");
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "transactions.json can not be read just now; the node's log says why",
-        )
-        .retry_after(2)
+        tracing::warn!("the API could not read the pool: {error}");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "transactions.json cannot be read now; the node's log says why")
+            .retry_after(2)
     }
 }

@@ -1,15 +1,15 @@
-//! The network as one picture: the nodes that this node knows of, their links, and its own table of peers.
+//! The view of the network: the nodes that this node knows, their links, and its own peers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::events::text::plain;
-use crate::node::network::OpenLink;
+use crate::driver::open_link::OpenLink;
+use crate::events::text::strip_control;
 use crate::protocol::LinkKind;
 use crate::protocol::wire::{Member, PeerState, Status};
 
-/// How things stand.
+/// The state that the page shows.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct View {
     pub(crate) status: Status,
@@ -17,26 +17,24 @@ pub(crate) struct View {
     pub(crate) peers: Vec<Peer>,
 }
 
-/// Nodes, and who is linked to whom.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Network {
     /// This node first.
     pub(crate) nodes: Vec<Node>,
-    /// Pairs of places in `nodes`, the smaller first.
+    /// Pairs of indexes into `nodes`, the smaller first.
     pub(crate) links: BTreeSet<(usize, usize)>,
 }
 
-/// One node of the network.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Node {
-    /// What names it among the others: the node's id, or `plain:<address>` for a node of the exercise.
+    /// The node's id, or `plain:<address>` for an exercise peer.
     pub(crate) id: String,
     pub(crate) kind: Kind,
     pub(crate) address: Option<String>,
-    /// When this run of it began, by its own clock: seconds since 1970.
+    /// When this run of the node began, by its own clock: seconds since 1970.
     pub(crate) since: Option<u64>,
-    /// To how many nodes it says that it is linked.
+    /// How many links it announces.
     pub(crate) links: Option<u32>,
     pub(crate) max_peers: Option<u32>,
 }
@@ -46,25 +44,22 @@ pub(crate) struct Node {
 pub(crate) enum Kind {
     /// This node.
     Me,
-    /// One of ours.
-    Full,
-    /// A node of the exercise.
-    Plain,
+    #[serde(rename = "full")]
+    Native,
+    #[serde(rename = "plain")]
+    Exercise,
 }
 
-/// A row of the table of peers.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Peer {
-    /// As in [`Node::id`]; `None` for an address behind which nobody was met.
+    /// As in [`Node::id`]; `None` for an address that never led to a node.
     pub(crate) id: Option<String>,
     pub(crate) address: Option<String>,
     pub(crate) state: &'static str,
-    /// In words.
+    /// Why the state is so, as text.
     pub(crate) reason: Option<String>,
-    /// When it is tried again, where that is known.
     pub(crate) retry_in_seconds: Option<f64>,
-    /// Whether we dialled the link.
     pub(crate) dialled: Option<bool>,
     pub(crate) round_trip_seconds: Option<f64>,
     pub(crate) queued_bytes: Option<usize>,
@@ -72,7 +67,7 @@ pub(crate) struct Peer {
 }
 
 impl View {
-    /// Puts what the node told together. `reasons`: why addresses could not be dialled, in words.
+    /// Builds a view. `reasons`: why addresses could not be dialled.
     pub(crate) fn new(
         status: Status,
         members: &[Member],
@@ -83,7 +78,7 @@ impl View {
     }
 }
 
-/// What names the other end of a link among all nodes; `None` for a client.
+/// Returns the id of a link's other end, as in [`Node::id`]; `None` for a client.
 fn id_of(link: &OpenLink) -> Option<String> {
     match (link.kind, &link.peer.node, &link.peer.address) {
         (LinkKind::Native, Some(node), _) => Some(node.to_string()),
@@ -101,17 +96,17 @@ fn network(status: &Status, members: &[Member], links: &[OpenLink]) -> Network {
         links: Some(status.connected.len() as u32),
         max_peers: status.max_peers,
     }];
-    let mut places = BTreeMap::from([(status.node.clone(), 0)]);
+    let mut indexes = BTreeMap::from([(status.node.clone(), 0)]);
     for member in members {
         if member.me {
             nodes[0].since = Some(member.since);
             continue;
         }
-        places.insert(member.node.clone(), nodes.len());
+        indexes.insert(member.node.clone(), nodes.len());
         nodes.push(Node {
             id: member.node.clone(),
-            kind: Kind::Full,
-            address: member.address.as_deref().map(plain),
+            kind: Kind::Native,
+            address: member.address.as_deref().map(strip_control),
             since: Some(member.since),
             links: Some(member.links),
             max_peers: member.max_peers,
@@ -120,20 +115,20 @@ fn network(status: &Status, members: &[Member], links: &[OpenLink]) -> Network {
     let mut pairs = BTreeSet::new();
     for link in links {
         let Some(id) = id_of(link) else { continue };
-        let place = *places.entry(id.clone()).or_insert_with(|| {
-            let kind = if link.kind == LinkKind::Exercise { Kind::Plain } else { Kind::Full };
+        let index = *indexes.entry(id.clone()).or_insert_with(|| {
+            let kind = if link.kind == LinkKind::Exercise { Kind::Exercise } else { Kind::Native };
             let address = link.peer.address.as_ref().map(ToString::to_string);
             nodes.push(Node { id, kind, address, since: None, links: None, max_peers: None });
             nodes.len() - 1
         });
-        if place > 0 {
-            pairs.insert((0, place));
+        if index > 0 {
+            pairs.insert((0, index));
         }
     }
     for member in members.iter().filter(|member| !member.me) {
-        let from = places[&member.node];
-        // To whom we are linked we know better than others do.
-        for to in member.peers.iter().filter_map(|peer| places.get(peer)).filter(|to| **to != 0 && **to != from) {
+        let from = indexes[&member.node];
+        // This node knows its own links better than others announce them.
+        for to in member.peers.iter().filter_map(|peer| indexes.get(peer)).filter(|to| **to != 0 && **to != from) {
             pairs.insert((from.min(*to), from.max(*to)));
         }
     }
@@ -160,7 +155,7 @@ fn peers(status: &Status, links: &[OpenLink], reasons: &BTreeMap<String, String>
     for peer in &status.peers {
         let state = match peer.state {
             _ if listed.contains(&peer.address) => continue,
-            // Another address of a node that stands above.
+            // Another address of a node listed above.
             PeerState::Connected => continue,
             PeerState::Pending => "pending",
             PeerState::Declined => "declined",
@@ -169,13 +164,13 @@ fn peers(status: &Status, links: &[OpenLink], reasons: &BTreeMap<String, String>
             PeerState::Banned => "kept away",
         };
         let reason = match peer.state {
-            PeerState::Declined => Some("it has no place for us".to_owned()),
-            PeerState::Banned => peer.cause.clone().map(|cause| plain(&cause)),
+            PeerState::Declined => Some("it has no free slot for this node".to_owned()),
+            PeerState::Banned => peer.cause.clone().map(|cause| strip_control(&cause)),
             PeerState::Failed => reasons.get(&peer.address).cloned(),
             _ => None,
         };
         rows.push(Peer {
-            address: Some(plain(&peer.address)),
+            address: Some(strip_control(&peer.address)),
             state,
             reason,
             retry_in_seconds: peer.seconds,

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::events::text::clean;
-use crate::folder::known_peers::folder_name;
+use crate::events::text::strip_control_max;
+use crate::folder::files::folder_name;
 
 /// The most characters of a file's name in an error.
 const FILE_CHARACTERS: usize = 200;
@@ -68,7 +68,7 @@ impl PoolError {
 fn named(path: &Path) -> String {
     match (path.parent(), path.file_name()) {
         (Some(folder), Some(file)) => {
-            format!("{}/{}", folder_name(folder), clean(&file.display().to_string(), FILE_CHARACTERS))
+            format!("{}/{}", folder_name(folder), strip_control_max(&file.display().to_string(), FILE_CHARACTERS))
         }
         _ => folder_name(path),
     }

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::sync::mpsc as commands;
 use std::time::Duration;
 
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::protocol::transaction::{Transaction, TransactionId};
@@ -64,6 +65,15 @@ use writer::{Command, Pauses, Writer};
 const TRIES: usize = 5;
 /// How many reports wait to be taken before the writer waits as well. Each batch is one, so a driver that takes them all at each turn never gets near.
 const REPORTS: usize = 1_024;
+
+/// Upper bounds of [`Report::Stored::synced_in`]'s buckets, in seconds: from a fast disk to one that
+/// hangs.
+const SYNC_BOUNDS: [f64; 12] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0, 10.0];
+
+/// Returns an empty histogram of the seconds that batches took to reach the disk.
+pub(crate) fn sync_histogram() -> Histogram {
+    Histogram::new(SYNC_BOUNDS)
+}
 
 /// A handle to the pool; a clone is another handle to the same. The writer ends when it is closed or the last handle is dropped.
 #[derive(Debug, Clone)]

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::events::text::many;
+use crate::events::text::plural;
 use crate::pool::disk::{self, Disk, Stamp};
 use crate::pool::error::PoolError;
 use crate::pool::file::PoolFile;
@@ -36,13 +36,13 @@ pub struct Repair {
 
 impl fmt::Display for Repair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kept = many(self.kept, "transaction", "transactions");
+        let kept = plural(self.kept, "transaction", "transactions");
         write!(f, "{} was damaged and is repaired: {kept} kept", self.path.display())?;
         match &self.bad {
             Some(bad) => write!(
                 f,
                 ", {} cut out, to be found in {}; look there for what is missing",
-                many(self.cut_bytes, "byte", "bytes"),
+                plural(self.cut_bytes, "byte", "bytes"),
                 bad.display()
             ),
             None => write!(f, ", nothing lost"),

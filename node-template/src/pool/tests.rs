@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use prometheus_client::registry::Registry;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -15,12 +16,30 @@ use crate::pool::disk::{Disk, System};
 use crate::pool::index::{Index, Place};
 use crate::pool::scan::{Damage, Scan, Verdict};
 use crate::pool::writer::Pauses;
-use crate::pool::{Opened, POOL_FILE, PoolError, Report, load, open_on, scan};
+use crate::pool::{Opened, POOL_FILE, PoolError, Report, load, open_on, scan, sync_histogram};
 use crate::protocol::json::{Parser, write_pretty};
 use crate::protocol::transaction::{Transaction, TransactionId};
 use crate::protocol::util::chunked_vec::ChunkedVec;
 
 mod power;
+
+#[test]
+fn a_write_counts_in_the_first_bucket_that_holds_it() {
+    let histogram = sync_histogram();
+    for micros in [100, 101, 60_000_000] {
+        histogram.observe(Duration::from_micros(micros).as_secs_f64());
+    }
+    let mut registry = Registry::default();
+    registry.register("sync", "", histogram);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).expect("a String takes all");
+    for (bound, count) in [("0.0001", 1), ("0.00025", 2), ("10.0", 2), ("+Inf", 3)] {
+        let line = format!("sync_bucket{{le=\"{bound}\"}} {count}");
+        assert!(text.lines().any(|found| found == line), "{line} is missing in {text}");
+    }
+    let sum = text.lines().find_map(|line| line.strip_prefix("sync_sum ")).expect("a sum");
+    assert!((sum.parse::<f64>().expect("a number") - 60.000_201).abs() < 1e-9, "{sum}");
+}
 
 /// A call that the pool makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

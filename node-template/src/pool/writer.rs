@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::events::text::many;
+use crate::events::text::plural;
 use crate::pool::disk::Disk;
 use crate::pool::error::PoolError;
 use crate::pool::file::{BATCH_BYTES, PoolFile};
@@ -366,7 +366,7 @@ impl Writer {
         self.report(Report::Failed {
             error: format!(
                 "{error}; not stored when the node ended: {}",
-                many(lost as u64, "transaction", "transactions")
+                plural(lost as u64, "transaction", "transactions")
             ),
         });
     }

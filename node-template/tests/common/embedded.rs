@@ -2,10 +2,9 @@
 
 use std::ops::Deref;
 
-use meshpool::events::stream::Events;
 use meshpool::protocol::event::Event;
 use meshpool::protocol::limits::Limits;
-use meshpool::{Network, Node};
+use meshpool::{Events, Network, Node};
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -276,7 +276,7 @@ fn announcements() -> impl Strategy<Value = AnnounceFrame> {
             left,
             seal: None,
         };
-        AnnounceFrame { announcement, told }
+        AnnounceFrame { announcement, synced: told }
     })
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::Output;
 use crate::connections::Connections;
-use crate::connections::table::{Link, Role};
+use crate::connections::table::{Link, LinkState};
 use crate::context::Context;
 use crate::event::Event;
 use crate::id::{LinkId, NodeId};
@@ -49,7 +49,7 @@ impl Connections {
         let from = subscriber.map(|subscriber| subscriber.to_string());
         cx.notify(Event::Banned { peer, from, cause: cause.to_owned(), time });
         let (Some(subscriber), Some(time)) = (subscriber, time) else { return };
-        let seen = self.links.get(link).and_then(Link::full).filter(|peer| peer.address.is_some());
+        let seen = self.links.get(link).and_then(Link::native).filter(|peer| peer.address.is_some());
         if let Some(node) = seen.map(|peer| peer.id) {
             peers.reputation.ban_node(cx.now, node, time, cause);
         }
@@ -70,7 +70,7 @@ impl Connections {
     /// have been dialled, or probed.
     fn is_known(&self, peers: &Peers, link: LinkId) -> bool {
         let Some(open) = self.links.get(link) else { return false };
-        let shown = open.dialled.clone().or_else(|| open.full().and(open.name().address));
+        let shown = open.dialled.clone().or_else(|| open.native().and(open.name().address));
         shown.and_then(|address| peers.book.get(&address)).is_some_and(|peer| peer.known)
     }
 
@@ -121,8 +121,10 @@ impl Connections {
         for link in open {
             let Some(open) = self.links.get(link) else { continue };
             let (own, remote) = (cx.config.node, open.remote);
-            let refused = match &open.role {
-                Role::Exercise { .. } => peers.access.exercise_refusal(own, link, remote),
+            let refused = match &open.state {
+                LinkState::ExerciseInbound { .. } | LinkState::ExerciseOutbound { .. } => {
+                    peers.access.exercise_refusal(own, link, remote)
+                }
                 _ => peers.access.refusal(own, link, remote, open.name().node),
             };
             self.refuse(cx, peers, link, refused);
@@ -157,7 +159,7 @@ impl Connections {
 
     /// Checks a client that sends something; returns whether its link is closed.
     pub(crate) fn refuse_client(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId) -> bool {
-        let client = self.links.get(link).filter(|open| matches!(open.role, Role::Client));
+        let client = self.links.get(link).filter(|open| matches!(open.state, LinkState::Client));
         let refused = client.and_then(|open| peers.access.client_refusal(link, open.remote));
         self.refuse(cx, peers, link, refused)
     }

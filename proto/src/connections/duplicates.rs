@@ -7,7 +7,7 @@
 use crate::Lane;
 use crate::Output;
 use crate::connections::Connections;
-use crate::connections::table::{Link, NativePeer, Role};
+use crate::connections::table::{Link, LinkState};
 use crate::context::Context;
 use crate::frame::Frame;
 use crate::id::{LinkId, NodeId};
@@ -21,9 +21,9 @@ impl Connections {
     /// Makes a link that we dialled the link to its node: our HANDSHAKE goes out, and `join` behind it.
     pub(crate) fn promote(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, join: Option<Frame>) {
         let Some(opened) = self.links.get(link) else { return };
-        if let Role::Standby(peer) = &opened.role {
-            let (peer, dialled) = (NativePeer { hello_sent: true, ..peer.clone() }, opened.dialled.clone());
-            self.links.set_full(link, peer);
+        if let LinkState::Standby(peer) = &opened.state {
+            let (state, dialled) = (LinkState::HelloSent(peer.clone()), opened.dialled.clone());
+            self.links.set_native(link, state);
             if let Some(address) = dialled {
                 cx.timers.cancel(&Timer::Dial(address.clone()));
                 peers.book.set_state(&address, AddressState::Connected(link));
@@ -52,15 +52,13 @@ impl Connections {
             return;
         }
         cx.timers.cancel(&Timer::Duplicate(link));
-        let Some((id, session)) = self.links.get(link).and_then(Link::full).map(|peer| (peer.id, peer.session)) else {
+        let Some((id, session)) = self.links.get(link).and_then(Link::native).map(|peer| (peer.id, peer.session))
+        else {
             return;
         };
         for (other, standby) in self.duplicates_of(link) {
-            let same_run = match self.links.get(other).map(|other| &other.role) {
-                Some(Role::Standby(peer) | Role::Native(peer)) => peer.session == session,
-                _ => continue,
-            };
-            if !same_run {
+            let Some((_, run)) = self.links.get(other).and_then(Link::run) else { continue };
+            if run != session {
                 self.refuse_copied_key(cx, peers, other);
             } else if standby || cx.config.node < id {
                 cx.counters.links_duplicate += 1;
@@ -85,23 +83,22 @@ impl Connections {
 
     /// Returns the other links to the node of `link`, each with whether it is on standby.
     fn duplicates_of(&self, link: LinkId) -> Vec<(LinkId, bool)> {
-        let Some(id) = self.links.get(link).and_then(Link::full).map(|peer| peer.id) else {
+        let Some(id) = self.links.get(link).and_then(Link::native).map(|peer| peer.id) else {
             return Vec::new();
         };
         let others = self.links.iter().filter(|(other, open)| *other != link && !open.closing);
         others
-            .filter_map(|(other, open)| match &open.role {
-                Role::Standby(peer) if peer.id == id => Some((other, true)),
-                Role::Native(peer) if peer.id == id => Some((other, false)),
-                _ => None,
+            .filter_map(|(other, open)| match &open.state {
+                LinkState::Standby(peer) if peer.id == id => Some((other, true)),
+                _ => open.native().filter(|peer| peer.id == id).map(|_| (other, false)),
             })
             .collect()
     }
 
     /// Returns the link to a node that is on standby while an older one lives.
     pub(super) fn standby_for(&self, id: NodeId) -> Option<LinkId> {
-        self.links.iter().find_map(|(other, open)| match &open.role {
-            Role::Standby(peer) if peer.id == id && !open.closing => Some(other),
+        self.links.iter().find_map(|(other, open)| match &open.state {
+            LinkState::Standby(peer) if peer.id == id && !open.closing => Some(other),
             _ => None,
         })
     }

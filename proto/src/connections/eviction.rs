@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use crate::connections::Connections;
-use crate::connections::table::{Link, Role};
+use crate::connections::table::{Link, LinkState};
 use crate::context::Context;
 use crate::id::LinkId;
 use crate::ip_prefix::IpPrefix;
@@ -44,7 +44,7 @@ impl Connections {
         // A client that waits for an answer is not silent.
         let silence = cx.config.limits.client_silence / 2;
         let silent = |link: &Link| {
-            matches!(link.role, Role::Client)
+            matches!(link.state, LinkState::Client)
                 && link.acks_due == 0
                 && cx.now.saturating_duration_since(link.heard) >= silence
         };
@@ -53,7 +53,7 @@ impl Connections {
             return client;
         }
         // Clients come and go by themselves; the newcomer is one so far, but may become a peer.
-        let candidates = accepted().filter(|(id, link)| *id == newcomer || !matches!(link.role, Role::Client));
+        let candidates = accepted().filter(|(id, link)| *id == newcomer || !matches!(link.state, LinkState::Client));
         let mut rest: Vec<(LinkId, &Link)> = candidates.filter(|(id, _)| !known.contains(id)).collect();
         rest.sort_by_key(|(id, link)| (std::cmp::Reverse(link.brought), *id));
         let useful = rest.iter().take(USEFUL).filter(|(_, link)| link.brought > 0).count();

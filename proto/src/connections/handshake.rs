@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::Lane;
 use crate::address::PeerAddress;
 use crate::connections::Connections;
-use crate::connections::table::{Link, NativePeer, Role};
+use crate::connections::table::{Link, LinkState, NativePeer};
 use crate::context::Context;
 use crate::frame::Frame;
 use crate::id::{LinkId, UpgradeIdentity};
@@ -57,11 +57,11 @@ impl Connections {
         }
         let own = self.exercise_address(cx, &peers.book, &addresses);
         let Some(opened) = self.links.get_mut(link) else { return };
-        if matches!(opened.role, Role::Client) {
-            opened.role = Role::Exercise { address: own };
+        if matches!(opened.state, LinkState::Client) {
+            opened.state = LinkState::ExerciseInbound { address: own };
             cx.timers.cancel(&Timer::Silence(link));
         }
-        if matches!(opened.role, Role::Exercise { .. }) {
+        if opened.is_exercise() {
             cx.raise(InternalEvent::ExerciseIntroduced { link, addresses });
         }
     }
@@ -79,7 +79,7 @@ impl Connections {
         {
             return Some(last.clone());
         }
-        let native = |link: LinkId| self.links.get(link).is_some_and(|link| link.full().is_some());
+        let native = |link: LinkId| self.links.get(link).is_some_and(|link| link.native().is_some());
         let other = |address: &PeerAddress| {
             ourselves(address) || matches!(state(address), Some(AddressState::Connected(link)) if native(link))
         };
@@ -114,7 +114,7 @@ impl Connections {
             return Ok(());
         }
         let Some(opened) = self.links.get(link) else { return Ok(()) };
-        if let Some(peer) = opened.full() {
+        if let Some(peer) = opened.native() {
             if (peer.id, peer.session) != (node.id, node.session) {
                 let text = "HANDSHAKE: it names another node than the one that answered";
                 self.penalize(cx, peers, link, &Violation::new(ViolationKind::Contradiction, text));
@@ -122,12 +122,12 @@ impl Connections {
                 self.links.close(cx, link, close::POLICY, reason);
                 return Ok(());
             }
-            if !peer.hello_received {
+            if opened.introduced().is_none() {
                 self.accept(cx, peers, link, &node);
             }
         } else if dialled {
             // What answered our dial without an identity is no native peer; a `node` in its HANDSHAKE proves nothing.
-            if !matches!(opened.role, Role::Exercise { .. }) {
+            if !opened.is_exercise() {
                 return Ok(());
             }
         } else {
@@ -142,7 +142,7 @@ impl Connections {
 
     /// Admits a native peer that introduced itself.
     pub(crate) fn accept(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, node: &NodeInfo) {
-        let known = self.links.get(link).is_some_and(|link| link.full().is_some());
+        let known = self.links.get(link).is_some_and(|link| link.native().is_some());
         let twin = self.links.to_node(node.id, Some(link)).map(|(id, _)| id);
         self.note_hello(cx, link, node);
         if let Some(twin) = twin {
@@ -159,17 +159,12 @@ impl Connections {
     fn note_hello(&mut self, cx: &mut Context, link: LinkId, node: &NodeInfo) {
         cx.timers.cancel(&Timer::Silence(link));
         let Some(opened) = self.links.get(link) else { return };
-        let peer = match &opened.role {
-            Role::Native(peer) => NativePeer { hello_received: true, ..peer.clone() },
-            _ => NativePeer {
-                id: node.id,
-                session: node.session,
-                address: None,
-                hello_received: true,
-                hello_sent: false,
-            },
+        let state = match &opened.state {
+            LinkState::HelloSent(peer) | LinkState::Established(peer) => LinkState::Established(peer.clone()),
+            LinkState::Verifying(peer) => LinkState::Verifying(peer.clone()),
+            _ => LinkState::Verifying(NativePeer { id: node.id, session: node.session, address: None }),
         };
-        self.links.set_full(link, peer);
+        self.links.set_native(link, state);
     }
 
     fn refuse_network(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, node: &NodeInfo) {
@@ -194,7 +189,7 @@ impl Connections {
             peers.book.add(address, source, cx.now, &cx.config.limits);
             let leads_there = match peers.book.get(address).map(|peer| peer.state) {
                 Some(AddressState::Connected(at)) => {
-                    self.links.get(at).and_then(Link::full).is_some_and(|peer| peer.id == node.id)
+                    self.links.get(at).and_then(Link::native).is_some_and(|peer| peer.id == node.id)
                 }
                 _ => false,
             };
@@ -214,8 +209,8 @@ impl Connections {
 
     /// Notes that an address leads to the native peer at the other end of a link.
     fn confirm_address(&mut self, link: LinkId, address: &PeerAddress) {
-        if let Some(Link { role: Role::Native(peer), .. }) = self.links.get_mut(link) {
-            peer.address.get_or_insert_with(|| address.clone());
+        if let Some(open) = self.links.get_mut(link) {
+            open.confirm_address(address);
         }
     }
 
@@ -227,8 +222,8 @@ impl Connections {
         if let Some(peer) = peers.book.get_mut(address) {
             peer.last_up = Some(cx.now);
         }
-        let missed =
-            self.links.get(link).and_then(Link::full).is_some_and(|peer| peer.address.is_none() && peer.hello_sent);
+        let sent = self.links.get(link).filter(|open| !matches!(open.state, LinkState::Verifying(_)));
+        let missed = sent.and_then(Link::native).is_some_and(|peer| peer.address.is_none());
         self.confirm_address(link, address);
         if missed {
             self.send_handshake(cx, link);
@@ -245,7 +240,7 @@ impl Connections {
         identity: Option<UpgradeIdentity>,
     ) {
         if peers.book.get(address).is_some_and(|peer| matches!(peer.state, AddressState::Probing(_))) {
-            let claimed = self.links.get(link).filter(|link| !link.closing).and_then(Link::full);
+            let claimed = self.links.get(link).filter(|link| !link.closing).and_then(Link::native);
             let right =
                 claimed.is_some_and(|peer| identity == Some(UpgradeIdentity { node: peer.id, session: peer.session }));
             match identity {
@@ -279,18 +274,17 @@ impl Connections {
     /// Sends the HANDSHAKE that answers a native peer's, and opens the flow of transactions.
     pub(crate) fn answer(&mut self, cx: &mut Context, link: LinkId) {
         cx.timers.cancel(&Timer::Answer(link));
-        let Some(Link { role: Role::Native(peer), closing: false, .. }) = self.links.get_mut(link) else {
-            return;
-        };
-        if !std::mem::replace(&mut peer.hello_sent, true) {
-            self.send_handshake(cx, link);
-            self.established(cx, link);
-        }
+        let open = self.links.get(link).filter(|open| !open.closing);
+        let Some(LinkState::Verifying(peer)) = open.map(|open| &open.state) else { return };
+        let state = LinkState::Established(peer.clone());
+        self.links.set_native(link, state);
+        self.send_handshake(cx, link);
+        self.established(cx, link);
     }
 
     /// Both HANDSHAKEs went their way: the link is open for transactions. The first link to a node makes a neighbor.
     fn established(&self, cx: &mut Context, link: LinkId) {
-        let Some(id) = self.links.get(link).and_then(Link::full).map(|peer| peer.id) else {
+        let Some(id) = self.links.get(link).and_then(Link::native).map(|peer| peer.id) else {
             return;
         };
         let other = self.links.to_node(id, Some(link)).and_then(|(other, _)| self.links.get(other));
@@ -303,20 +297,17 @@ impl Connections {
     pub(crate) fn send_handshake(&self, cx: &mut Context, link: LinkId) {
         let Some(opened) = self.links.get(link) else { return };
         debug_assert!(
-            opened.dialled.is_some() || opened.full().is_some(),
+            opened.dialled.is_some() || opened.native().is_some(),
             "an exercise peer reads only what arrives on links that it accepted"
         );
         let mut addresses = vec![cx.config.address.clone()];
         // The one just dialled stands second, where no limit cuts it off; of a node with several names one is sent.
         addresses.extend(opened.dialled.clone());
         for (_, other) in self.links.iter().filter(|(id, other)| *id != link && !other.closing) {
-            let open = match &other.role {
-                Role::Native(peer) => &peer.address,
-                Role::Exercise { .. } => &other.dialled,
-                Role::Standby(_) | Role::AwaitingAdmission(_) | Role::Client => &None,
-            };
+            let Some(open) = other.verified_address() else { continue };
             addresses.extend(
-                open.clone().filter(|address| opened.scope.may_tell(address.scope()) && !addresses.contains(address)),
+                Some(open.clone())
+                    .filter(|address| opened.scope.may_tell(address.scope()) && !addresses.contains(address)),
             );
         }
         addresses.truncate(crate::limits::HANDSHAKE_ADDRESSES);
@@ -331,7 +322,7 @@ impl Connections {
         let native = self
             .links
             .iter()
-            .filter(|(_, link)| link.full().is_some() && link.takes_transactions() && link.scope.may_tell(scope));
+            .filter(|(_, link)| link.native().is_some() && link.takes_transactions() && link.scope.may_tell(scope));
         let links: Vec<LinkId> = native.map(|(id, _)| id).collect();
         if !links.is_empty() {
             let frame = hello(cx, vec![cx.config.address.clone(), address.clone()]);

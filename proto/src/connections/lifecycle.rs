@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use crate::address::PeerAddress;
 use crate::connections::Connections;
-use crate::connections::table::{Link, NativePeer, Role};
+use crate::connections::table::{Link, LinkState, NativePeer};
 use crate::context::Context;
 use crate::event::Event;
 use crate::id::{LinkId, UpgradeIdentity};
@@ -34,17 +34,24 @@ pub(crate) struct Closed {
 impl Connections {
     /// Takes in a link that was accepted.
     pub(crate) fn on_accepted(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, remote: IpAddr) {
-        self.open(cx, link, remote, None, Role::Client);
+        self.open(cx, link, remote, None, LinkState::Client);
         cx.timers.set(Timer::Silence(link), cx.now + cx.config.limits.client_silence);
         if !self.refuse_accepted(cx, peers, link, remote) && !self.refuse_banned(cx, peers, link) {
             self.evict(cx, peers, link);
         }
     }
 
-    fn open(&mut self, cx: &mut Context, link: LinkId, remote: IpAddr, dialled: Option<&PeerAddress>, role: Role) {
+    fn open(
+        &mut self,
+        cx: &mut Context,
+        link: LinkId,
+        remote: IpAddr,
+        dialled: Option<&PeerAddress>,
+        state: LinkState,
+    ) {
         cx.counters.links_opened += 1;
         cx.timers.set(Timer::Ping(link), cx.now + cx.config.limits.ping_interval);
-        self.links.open(link, remote, dialled.cloned(), role, cx.now);
+        self.links.open(link, remote, dialled.cloned(), state, cx.now);
     }
 
     /// Takes in a link that we dialled. `admits_exercise` says whether there is a slot for an exercise peer.
@@ -63,25 +70,19 @@ impl Connections {
             None => peers.access.exercise_refusal(cx.config.node, link, remote),
         };
         if refused.is_some() {
-            self.open(cx, link, remote, Some(&address), Role::Client);
+            self.open(cx, link, remote, Some(&address), LinkState::Client);
             self.refuse(cx, peers, link, refused);
             return raise_useless(cx, address, reason, "one of the two does not admit the other");
         }
         let Some(identity) = identity else {
-            self.open(cx, link, remote, Some(&address), Role::Exercise { address: Some(address.clone()) });
+            self.open(cx, link, remote, Some(&address), LinkState::ExerciseOutbound { address: address.clone() });
             peers.book.set_state(&address, AddressState::Connected(link));
             let redirects = reason == Some(DialReason::Redirect) || !admits_exercise;
             return cx.raise(InternalEvent::ExerciseDialled { link, address, reason, redirects });
         };
-        let peer = NativePeer {
-            id: identity.node,
-            session: identity.session,
-            address: Some(address.clone()),
-            hello_received: false,
-            hello_sent: false,
-        };
+        let peer = NativePeer { id: identity.node, session: identity.session, address: Some(address.clone()) };
         let twin = self.links.to_node(identity.node, None).map(|(id, _)| id);
-        self.open(cx, link, remote, Some(&address), Role::Standby(peer));
+        self.open(cx, link, remote, Some(&address), LinkState::Standby(peer));
         if identity.node == cx.config.node && identity.session == cx.config.session {
             cx.raise(InternalEvent::DialEnded { address, reason, outcome: DialOutcome::Ourselves { link } });
         } else if identity.node == cx.config.node {
@@ -127,8 +128,8 @@ impl Connections {
         for timer in [Timer::Ping(link), Timer::Silence(link), Timer::Answer(link), Timer::Duplicate(link)] {
             cx.timers.cancel(&timer);
         }
-        let heir = closed.full().and_then(|peer| self.links.to_node(peer.id, None)).map(|(id, _)| id);
-        let standby = closed.full().filter(|_| heir.is_none()).and_then(|peer| self.standby_for(peer.id));
+        let heir = closed.native().and_then(|peer| self.links.to_node(peer.id, None)).map(|(id, _)| id);
+        let standby = closed.native().filter(|_| heir.is_none()).and_then(|peer| self.standby_for(peer.id));
         Some(Closed { id: link, link: closed, reason, heir, standby })
     }
 
@@ -136,7 +137,7 @@ impl Connections {
     pub(crate) fn notify_down(&self, cx: &mut Context, closed: &Link, cause: String) {
         if closed.is_peer() {
             cx.notify(Event::PeerDown { peer: closed.name(), cause, peers: self.links.peers() });
-        } else if let (Role::Native(_), Some(address), false) = (&closed.role, &closed.dialled, closed.closing) {
+        } else if let (Some(_), Some(address), false) = (closed.native(), &closed.dialled, closed.closing) {
             // It accepted our connection and closed before it introduced itself: for a person that is a failed dial.
             let retry_in = cx.timers.due(&Timer::Dial(address.clone()));
             let retry_in = retry_in.map(|due| due.saturating_duration_since(cx.now));

@@ -2,7 +2,7 @@
 
 use crate::Output;
 use crate::connections::Connections;
-use crate::connections::table::{Link, Role};
+use crate::connections::table::{Link, LinkState};
 use crate::context::Context;
 use crate::id::LinkId;
 use crate::timers::Timer;
@@ -26,7 +26,7 @@ impl Connections {
         }
         cx.timers.set(Timer::Ping(link), cx.now + interval);
         // Two links to one node are resolved when the second opens; should that have failed, they are resolved now.
-        let twin = self.links.get(link).and_then(Link::full).and_then(|peer| self.links.to_node(peer.id, Some(link)));
+        let twin = self.links.get(link).and_then(Link::native).and_then(|peer| self.links.to_node(peer.id, Some(link)));
         if let Some((twin, _)) = twin {
             self.resolve_duplicates(cx, twin.min(link));
         }
@@ -36,10 +36,10 @@ impl Connections {
     /// another kind.
     pub(crate) fn on_silence_due(&mut self, cx: &mut Context, link: LinkId) {
         let Some(open) = self.links.get(link) else { return };
-        match &open.role {
-            Role::Client | Role::AwaitingAdmission(_) => {}
+        match &open.state {
+            LinkState::Client | LinkState::AwaitingAdmission(_) => {}
             // It answered our dial as a native peer does, and then did not introduce itself.
-            Role::Native(peer) if !peer.hello_received => {
+            LinkState::HelloSent(_) => {
                 return self.links.close(cx, link, close::POLICY, "you did not send your HANDSHAKE");
             }
             _ => return,

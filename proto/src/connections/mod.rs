@@ -42,6 +42,6 @@ impl Connections {
 
     /// Returns whether the native peer at the other end of a link still waits for its address to be verified.
     pub(crate) fn is_unverified(&self, link: LinkId) -> bool {
-        self.links.get(link).and_then(Link::full).is_some_and(|peer| peer.address.is_none())
+        self.links.get(link).and_then(Link::native).is_some_and(|peer| peer.address.is_none())
     }
 }

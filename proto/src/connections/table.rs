@@ -28,8 +28,6 @@ pub(crate) struct Link {
     pub(crate) subscriber: Option<IpPrefix>,
     /// On this host: what its other end has done.
     pub(crate) score: Score,
-    /// Until when its GRAFTs are paid for (a virtual clock, as below).
-    pub(crate) grafts_used_until: Option<Instant>,
     /// When it was opened.
     pub(crate) opened: Instant,
     /// How many transactions it brought that were new here.
@@ -39,64 +37,65 @@ pub(crate) struct Link {
     /// When anything was last heard on it.
     pub(crate) heard: Instant,
     /// Who is at the other end.
-    pub(crate) role: Role,
+    pub(crate) state: LinkState,
     /// How transactions flow to the other end.
     pub(crate) flow: Delivery,
-    /// When a person was last told that it is behind.
-    pub(crate) told_behind: Option<Instant>,
-    /// When the first transaction went out on it.
+    /// To an exercise peer: when the first transaction went out on it.
     pub(crate) first_payload: Option<Instant>,
+    /// To an exercise peer that drops its link at every TRANSACTION: until when it gets none.
+    pub(crate) handshakes_only_until: Option<Instant>,
     /// When the peer's word for new addresses is used up (a virtual clock, as in GCRA): `None` if it has not been used.
     pub(crate) word_used_until: Option<Instant>,
     /// How many ACKs it is to be sent once the disk has what they are for.
     pub(crate) acks_due: usize,
-    /// Until when its questions in reconciliations are paid for (a virtual clock, as above).
-    pub(crate) asks_used_until: Option<Instant>,
     /// Whether we asked the shell to close it: nothing is sent or believed any more.
     pub(crate) closing: bool,
 }
 
-/// Who is at the other end of a link.
+/// Who is at the other end of a link, and how far its handshake has come. What a link was still counts when it closes,
+/// so [`Link::closing`] stands beside it.
 #[derive(Debug)]
-pub(crate) enum Role {
-    /// We dialled and find the node linked already by an older link: nothing is sent until that one has proved alive or dead.
-    Standby(NativePeer),
-    /// It has not said yet: no HANDSHAKE came. Until it does it is a client.
+pub(crate) enum LinkState {
+    /// Accepted; no HANDSHAKE came. Until one does it is a client.
     Client,
-    /// A full peer without a place here: it has not been given one yet, or one of us only asks the other for addresses.
-    AwaitingAdmission(PendingPeer),
-    /// A node of the exercise. On links that we accepted it speaks, on links that we dialled it listens.
-    Exercise {
-        /// Where it can be dialled, as far as we can tell: what we dialled, or what its HANDSHAKE suggests.
+    /// Accepted from an exercise peer, which speaks on it.
+    ExerciseInbound {
+        /// Where it can be dialled, as far as its HANDSHAKE suggests.
         address: Option<PeerAddress>,
     },
-    /// One of ours.
-    Native(NativePeer),
+    /// Dialled to an exercise peer, which listens on it.
+    ExerciseOutbound { address: PeerAddress },
+    /// Dialled, while an older link to the same node is open: nothing is sent until that one proved alive or dead.
+    Standby(NativePeer),
+    /// A native peer without a slot: it has none yet, or one end only asks the other for addresses.
+    AwaitingAdmission(PendingPeer),
+    /// Dialled; our HANDSHAKE went out, its own has not come.
+    HelloSent(NativePeer),
+    /// Accepted; its HANDSHAKE came and its address is being verified, ours has not gone out.
+    Verifying(NativePeer),
+    /// Both HANDSHAKEs went their way: transactions flow.
+    Established(NativePeer),
 }
 
-/// A full peer, as one link shows it.
+/// A native peer, as one link shows it.
 #[derive(Debug, Clone)]
 pub(crate) struct NativePeer {
     pub(crate) id: NodeId,
     pub(crate) session: Session,
     /// What we dialled, or what it claims and a probe confirmed.
     pub(crate) address: Option<PeerAddress>,
-    /// Whether its HANDSHAKE came: only then its network is known to be ours, and transactions flow.
-    pub(crate) hello_received: bool,
-    /// Whether our HANDSHAKE went out.
-    pub(crate) hello_sent: bool,
 }
 
-/// A full peer without a place here.
+/// A native peer without a slot.
 #[derive(Debug)]
 pub(crate) struct PendingPeer {
     pub(crate) id: NodeId,
-    /// What its HANDSHAKE said, on a link that we accepted …
+    /// On a link that we accepted: what its HANDSHAKE said.
     pub(crate) node: Option<Box<NodeInfo>>,
-    /// … and the addresses in it.
+    /// On a link that we accepted: the addresses in its HANDSHAKE.
     pub(crate) addresses: Vec<PeerAddress>,
-    /// Whether it insists, and its address is being probed for that.
-    pub(crate) insists: bool,
+    /// Whether it requests a slot with high priority, and its address is being probed for that.
+    pub(crate) requests_priority: bool,
 }
 
 /// How transactions flow to the other end of a link.
@@ -123,34 +122,87 @@ pub(crate) enum Delivery {
 }
 
 impl Link {
-    /// The full peer at the other end, once that is settled.
-    pub(crate) fn full(&self) -> Option<&NativePeer> {
-        match &self.role {
-            Role::Native(peer) => Some(peer),
+    /// Returns the native peer at the other end, once no other link stands in its way.
+    pub(crate) fn native(&self) -> Option<&NativePeer> {
+        match &self.state {
+            LinkState::HelloSent(peer) | LinkState::Verifying(peer) | LinkState::Established(peer) => Some(peer),
             _ => None,
         }
     }
 
-    /// How people know the other end.
+    /// Returns the id and the run of the native peer at the other end, also of one on standby.
+    pub(crate) fn run(&self) -> Option<(NodeId, Session)> {
+        match &self.state {
+            LinkState::Standby(peer) => Some((peer.id, peer.session)),
+            _ => self.native().map(|peer| (peer.id, peer.session)),
+        }
+    }
+
+    fn native_mut(&mut self) -> Option<&mut NativePeer> {
+        match &mut self.state {
+            LinkState::HelloSent(peer) | LinkState::Verifying(peer) | LinkState::Established(peer) => Some(peer),
+            _ => None,
+        }
+    }
+
+    /// Returns the native peer at the other end if its HANDSHAKE came: only then its network is known to be ours.
+    pub(crate) fn introduced(&self) -> Option<&NativePeer> {
+        match &self.state {
+            LinkState::Verifying(peer) | LinkState::Established(peer) => Some(peer),
+            _ => None,
+        }
+    }
+
+    /// Returns whether an exercise peer is at the other end.
+    pub(crate) fn is_exercise(&self) -> bool {
+        matches!(self.state, LinkState::ExerciseInbound { .. } | LinkState::ExerciseOutbound { .. })
+    }
+
+    /// Returns where the exercise peer at the other end can be dialled, as far as we know.
+    pub(crate) fn exercise_address(&self) -> Option<&PeerAddress> {
+        match &self.state {
+            LinkState::ExerciseInbound { address } => address.as_ref(),
+            LinkState::ExerciseOutbound { address } => Some(address),
+            _ => None,
+        }
+    }
+
+    /// Returns an address that leads to the peer at the other end, as we saw ourselves.
+    pub(crate) fn verified_address(&self) -> Option<&PeerAddress> {
+        match &self.state {
+            LinkState::ExerciseOutbound { address } => Some(address),
+            _ => self.native()?.address.as_ref(),
+        }
+    }
+
+    /// Notes that an address leads to the native peer at the other end; the first one stays.
+    pub(crate) fn confirm_address(&mut self, address: &PeerAddress) {
+        if let Some(peer) = self.native_mut() {
+            peer.address.get_or_insert_with(|| address.clone());
+        }
+    }
+
+    /// Returns how people know the other end.
     pub(crate) fn name(&self) -> PeerName {
-        match &self.role {
-            Role::Native(peer) | Role::Standby(peer) => PeerName { node: Some(peer.id), address: peer.address.clone() },
-            Role::Exercise { address } => PeerName { node: None, address: address.clone() },
-            Role::AwaitingAdmission(guest) => {
-                let claimed = guest.node.as_ref().and_then(|node| node.address.clone());
-                PeerName { node: Some(guest.id), address: self.dialled.clone().or(claimed) }
+        match &self.state {
+            LinkState::AwaitingAdmission(pending) => {
+                let claimed = pending.node.as_ref().and_then(|node| node.address.clone());
+                PeerName { node: Some(pending.id), address: self.dialled.clone().or(claimed) }
             }
-            Role::Client => PeerName { node: None, address: self.dialled.clone() },
+            LinkState::Standby(peer)
+            | LinkState::HelloSent(peer)
+            | LinkState::Verifying(peer)
+            | LinkState::Established(peer) => PeerName { node: Some(peer.id), address: peer.address.clone() },
+            LinkState::ExerciseInbound { .. } | LinkState::ExerciseOutbound { .. } => {
+                PeerName { node: None, address: self.exercise_address().cloned() }
+            }
+            LinkState::Client => PeerName { node: None, address: self.dialled.clone() },
         }
     }
 
     /// Returns whether it counts as a link to a peer, also when it is closing.
     pub(crate) fn is_peer(&self) -> bool {
-        match &self.role {
-            Role::Native(peer) => peer.hello_received && peer.hello_sent,
-            Role::Exercise { .. } => self.dialled.is_some(),
-            Role::Standby(_) | Role::AwaitingAdmission(_) | Role::Client => false,
-        }
+        matches!(self.state, LinkState::Established(_) | LinkState::ExerciseOutbound { .. })
     }
 
     /// Returns whether transactions go out on this link: to native peers of our network, and to exercise peers on links
@@ -171,36 +223,42 @@ pub(crate) struct LinkTable {
 }
 
 impl LinkTable {
-    pub(crate) fn open(&mut self, id: LinkId, remote: IpAddr, dialled: Option<PeerAddress>, role: Role, now: Instant) {
+    pub(crate) fn open(
+        &mut self,
+        id: LinkId,
+        remote: IpAddr,
+        dialled: Option<PeerAddress>,
+        state: LinkState,
+        now: Instant,
+    ) {
         let link = Link {
             dialled,
             remote,
             scope: Scope::of(remote),
             subscriber: IpPrefix::subscriber(remote),
             score: Score::new(now),
-            grafts_used_until: None,
             opened: now,
             brought: 0,
             joins_used_until: None,
             heard: now,
-            role,
+            state,
             flow: Delivery::Live,
-            told_behind: None,
             first_payload: None,
+            handshakes_only_until: None,
             word_used_until: None,
             acks_due: 0,
-            asks_used_until: None,
             closing: false,
         };
         self.all.insert(id, link);
     }
 
-    /// The other end of a link is a full peer, from now on and for as long as the link lives.
-    pub(crate) fn set_full(&mut self, id: LinkId, peer: NativePeer) {
+    /// Changes a link to one of the states of a native peer: it counts as a link to that peer for as long as it lives.
+    pub(crate) fn set_native(&mut self, id: LinkId, state: LinkState) {
         if let Some(link) = self.all.get_mut(&id) {
-            let links = self.nodes.entry(peer.id).or_default();
+            link.state = state;
+            let Some(peer) = link.native().map(|peer| peer.id) else { return };
+            let links = self.nodes.entry(peer).or_default();
             self.doubles += usize::from(links.insert(id) && links.len() == 2);
-            link.role = Role::Native(peer);
         }
     }
 
@@ -214,7 +272,7 @@ impl LinkTable {
 
     pub(crate) fn remove(&mut self, id: LinkId) -> Option<Link> {
         let link = self.all.remove(&id)?;
-        if let Some(peer) = link.full()
+        if let Some(peer) = link.native()
             && let Some(links) = self.nodes.get_mut(&peer.id)
         {
             self.doubles -= usize::from(links.remove(&id) && links.len() == 1);
@@ -240,7 +298,7 @@ impl LinkTable {
         let links = self.nodes.get(&node)?.iter().filter(|id| Some(**id) != except);
         links
             .filter_map(|id| Some((*id, self.get(*id).filter(|link| !link.closing)?)))
-            .find_map(|(id, link)| link.full().map(|peer| (id, peer)))
+            .find_map(|(id, link)| link.native().map(|peer| (id, peer)))
     }
 
     /// Whether there is a full peer with more than one link.
@@ -256,7 +314,7 @@ impl LinkTable {
     /// Returns the ids of the native peers that are linked.
     pub(crate) fn native_ids(&self) -> BTreeSet<NodeId> {
         let open = self.iter().filter(|(_, link)| !link.closing);
-        open.filter_map(|(_, link)| link.full()).map(|peer| peer.id).collect()
+        open.filter_map(|(_, link)| link.native()).map(|peer| peer.id).collect()
     }
 
     /// Returns from how far away the other end of a link comes.
@@ -303,9 +361,9 @@ impl LinkTable {
     /// How many nodes we are linked to: each full peer once, each plain peer by the link that we dialled.
     pub(crate) fn peers(&self) -> usize {
         let open = || self.all.values().filter(|link| link.takes_transactions());
-        let mut full: Vec<NodeId> = open().filter_map(Link::full).map(|peer| peer.id).collect();
+        let mut full: Vec<NodeId> = open().filter_map(Link::native).map(|peer| peer.id).collect();
         full.sort_unstable();
         full.dedup();
-        full.len() + open().filter(|link| link.full().is_none()).count()
+        full.len() + open().filter(|link| link.native().is_none()).count()
     }
 }

@@ -42,25 +42,25 @@ impl Bootstrap {
 
 impl Membership {
     /// Begins to join through the genesis node, if there is one.
-    pub(crate) fn begin_genesis(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) {
+    pub(crate) fn begin_bootstrap(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) {
         if std::mem::replace(&mut self.bootstrap.begun, true) {
             return;
         }
-        let Some(address) = cx.config.genesis.clone() else { return self.finish_genesis(cx, peers, conns) };
+        let Some(address) = cx.config.genesis.clone() else { return self.finish_bootstrap(cx, peers, conns) };
         if address == cx.config.address {
             cx.notify(Event::Bootstrap(BootstrapStep::Ourselves { address }));
-            return self.finish_genesis(cx, peers, conns);
+            return self.finish_bootstrap(cx, peers, conns);
         }
         // A person named it: it is never forgotten, and is found though it starts last.
         peers.book.add(&address, AddressSource::Known, cx.now, &cx.config.limits);
         cx.notify(Event::Bootstrap(BootstrapStep::Asking { address: address.clone() }));
         if !dial_for(cx, peers, conns, &address, DialReason::Bootstrap) {
-            self.finish_genesis(cx, peers, conns);
+            self.finish_bootstrap(cx, peers, conns);
         }
     }
 
     /// The genesis node can not be asked.
-    pub(crate) fn on_genesis_failed(
+    pub(crate) fn on_bootstrap_failed(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
@@ -70,12 +70,12 @@ impl Membership {
         if let Some(address) = cx.config.genesis.clone().filter(|_| self.bootstrap.joining) {
             let others = peers.book.others().saturating_sub(1);
             cx.notify(Event::Bootstrap(BootstrapStep::Failed { address, error: error.to_owned(), others }));
-            self.finish_genesis(cx, peers, conns);
+            self.finish_bootstrap(cx, peers, conns);
         }
     }
 
     /// The genesis node's address is one more name of ours, as its identity shows: that is said once.
-    pub(crate) fn on_genesis_ourselves(
+    pub(crate) fn on_bootstrap_ourselves(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
@@ -84,11 +84,11 @@ impl Membership {
     ) {
         peers.book.set_state(address, AddressState::Myself);
         cx.notify(Event::Bootstrap(BootstrapStep::Ourselves { address: address.clone() }));
-        self.finish_genesis(cx, peers, conns);
+        self.finish_bootstrap(cx, peers, conns);
     }
 
     /// The genesis node named these; who is first is tried once the link to genesis is closed.
-    pub(crate) fn on_genesis_named(
+    pub(crate) fn on_bootstrap_named(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
@@ -102,11 +102,11 @@ impl Membership {
             cx.notify(Event::Bootstrap(BootstrapStep::Alone { address: address.clone() }));
             self.bootstrap.named.push_back(address);
         }
-        self.next_genesis(cx, peers, conns);
+        self.try_next_named(cx, peers, conns);
     }
 
     /// Tries the next node that genesis named, unless one is being tried or the link over which it was named is still open.
-    pub(crate) fn next_genesis(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) {
+    pub(crate) fn try_next_named(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) {
         if !self.bootstrap.joining || self.bootstrap.trying.is_some() {
             return;
         }
@@ -123,11 +123,11 @@ impl Membership {
                 return;
             }
         }
-        self.finish_genesis(cx, peers, conns);
+        self.finish_bootstrap(cx, peers, conns);
     }
 
     /// A node that genesis named can not be dialled, or has no place: the next one.
-    pub(crate) fn on_genesis_miss(
+    pub(crate) fn on_bootstrap_missed(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
@@ -137,12 +137,12 @@ impl Membership {
         if self.bootstrap.trying.as_ref() == Some(address) {
             self.bootstrap.trying = None;
         }
-        self.next_genesis(cx, peers, conns);
+        self.try_next_named(cx, peers, conns);
     }
 
     /// A place was won: if it is at the node that genesis named, some of its neighbours are next. It may have dialled us in the same moment, and its link be the
     /// one that stays; and whoever has two links has joined, wherever they lead.
-    pub(crate) fn on_genesis_place(
+    pub(crate) fn on_bootstrap_slot(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
@@ -156,20 +156,20 @@ impl Membership {
         let address = conns.links.get(link).and_then(|link| link.dialled.clone()).or(name);
         if address.is_none() || address != self.bootstrap.trying {
             if conns.links.peers() >= LEAST {
-                self.finish_genesis(cx, peers, conns);
+                self.finish_bootstrap(cx, peers, conns);
             }
             return;
         }
         let peer = conns.links.name_of(link);
         cx.notify(Event::Bootstrap(BootstrapStep::Joined { peer }));
         if address != cx.config.genesis {
-            self.ask(cx, link, Want::Neighbours);
+            self.request_peers(cx, link, Want::Neighbours);
         }
-        self.finish_genesis(cx, peers, conns);
+        self.finish_bootstrap(cx, peers, conns);
     }
 
     /// The node that genesis named told of its neighbours.
-    pub(crate) fn on_genesis_neighbours(
+    pub(crate) fn on_bootstrap_neighbors(
         &mut self,
         cx: &mut Context,
         conns: &mut Connections,
@@ -184,7 +184,7 @@ impl Membership {
     }
 
     /// From here on the node searches as all do.
-    pub(crate) fn finish_genesis(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) {
+    pub(crate) fn finish_bootstrap(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) {
         self.bootstrap.joining = false;
         self.bootstrap.named.clear();
         if cx.config.max_peers.is_none() {
@@ -194,6 +194,6 @@ impl Membership {
                 peers.book.dial_at(cx, &address, cx.now);
             }
         }
-        self.seek(cx, peers, conns);
+        self.fill_slots(cx, peers, conns);
     }
 }

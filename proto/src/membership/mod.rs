@@ -68,15 +68,15 @@ impl Membership {
         outcome: DialOutcome,
     ) {
         match outcome {
-            DialOutcome::Failed(error) => self.on_missed(cx, peers, conns, address, reason.as_ref(), &error),
-            DialOutcome::Useless(why) => self.on_missed(cx, peers, conns, address, reason.as_ref(), why),
+            DialOutcome::Failed(error) => self.on_dial_missed(cx, peers, conns, address, reason.as_ref(), &error),
+            DialOutcome::Useless(why) => self.on_dial_missed(cx, peers, conns, address, reason.as_ref(), why),
             DialOutcome::Ourselves { link } => {
                 if reason == Some(DialReason::Bootstrap) {
-                    self.on_genesis_ourselves(cx, peers, conns, address);
+                    self.on_bootstrap_ourselves(cx, peers, conns, address);
                 }
                 peers.book.found_self(cx, address);
                 conns.links.close(cx, link, close::NORMAL, "this is myself");
-                self.on_missed(cx, peers, conns, address, reason.as_ref(), "it is this node itself");
+                self.on_dial_missed(cx, peers, conns, address, reason.as_ref(), "it is this node itself");
             }
         }
     }
@@ -93,13 +93,13 @@ impl Membership {
     ) -> bool {
         if reason == Some(DialReason::Bootstrap) {
             let why = "a node of the exercise, or another program, answers there";
-            self.on_genesis_failed(cx, peers, conns, why);
+            self.on_bootstrap_failed(cx, peers, conns, why);
         }
         if reason == Some(DialReason::Walk) {
             self.on_walk_missed(cx, peers, conns);
         }
         if redirects {
-            self.redirect_plain(cx, peers, conns, link);
+            self.redirect_exercise(cx, peers, conns, link);
         }
         !redirects
     }
@@ -113,7 +113,7 @@ impl Membership {
         link: LinkId,
         addresses: &[PeerAddress],
     ) {
-        if !self.place_plain(cx, peers, conns, link, addresses) {
+        if !self.admit_exercise(cx, peers, conns, link, addresses) {
             self.learn(cx, peers, conns, link, addresses);
         }
     }
@@ -141,7 +141,7 @@ impl Membership {
                 Some(heir) => {
                     peers.book.set_state(&address, crate::peers::address_book::AddressState::Connected(heir));
                 }
-                None if self.settle_place(cx, peers, &address, &closed.link, closed.reason.as_ref(), answered) => {}
+                None if self.settle_address(cx, peers, &address, &closed.link, closed.reason.as_ref(), answered) => {}
                 None => Connections::redial_later(cx, peers, &address, &closed.link),
             }
         }
@@ -157,13 +157,13 @@ impl Membership {
         addresses: &[PeerAddress],
     ) {
         if cx.config.max_peers.is_some() {
-            return self.learn_quietly(cx, peers, conns, link, addresses);
+            return self.learn_for_slots(cx, peers, conns, link, addresses);
         }
         let (mut new, mut displacing) = (0, cx.config.limits.gossip_burst);
         let scope = conns.links.scope_of(link);
         // A native peer names itself first, and of two addresses the second is one that it passes on; an exercise peer
         // may stand last.
-        let native = conns.links.get(link).is_some_and(|link| link.full().is_some());
+        let native = conns.links.get(link).is_some_and(|link| link.native().is_some());
         let last = addresses.last().filter(|_| addresses.len() == 2 || !native);
         let own: Vec<&PeerAddress> = addresses.first().into_iter().chain(last).collect();
         for address in addresses {

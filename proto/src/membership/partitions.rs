@@ -108,14 +108,14 @@ impl Partitions {
 
 impl Membership {
     pub(crate) fn on_beacon_due(&mut self, cx: &mut Context, conns: &mut Connections) {
-        cx.timers.set(Timer::Beacon, cx.now + BEACON_EVERY);
+        cx.timers.set(Timer::Partition, cx.now + BEACON_EVERY);
         if self.partitions.beat(cx.now) {
             self.pass_beacon_on(cx, conns, None);
         }
     }
 
     pub(crate) fn on_beacon(&mut self, cx: &mut Context, conns: &mut Connections, link: LinkId, beacon: Beacon) {
-        let linked = conns.links.get(link).is_some_and(|link| link.full().is_some() && link.takes_transactions());
+        let linked = conns.links.get(link).is_some_and(|link| link.native().is_some() && link.takes_transactions());
         if cx.config.max_peers.is_some() && linked && self.partitions.take(cx.now, beacon) {
             self.pass_beacon_on(cx, conns, Some(link));
         }
@@ -125,7 +125,7 @@ impl Membership {
         let full = conns
             .links
             .iter()
-            .filter(|(id, link)| Some(*id) != except && link.full().is_some() && link.takes_transactions());
+            .filter(|(id, link)| Some(*id) != except && link.native().is_some() && link.takes_transactions());
         let links: Vec<LinkId> = full.map(|(id, _)| id).collect();
         if !links.is_empty() {
             cx.send(links, self.partitions.beacon().to_frame(), Lane::Control);
@@ -140,7 +140,7 @@ impl Membership {
     }
 
     /// The node at an address, of which the other end of `link` told, has this root. If it is not ours, the two parts are to be linked.
-    pub(crate) fn on_root_of(
+    pub(crate) fn on_partition_learned(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
@@ -149,45 +149,45 @@ impl Membership {
         address: &PeerAddress,
         root: Session,
     ) {
-        let island = &self.partitions;
-        if root == island.root || cx.config.max_peers.is_none() || cx.shutting_down {
+        let partition = &self.partitions;
+        if root == partition.root || cx.config.max_peers.is_none() || cx.shutting_down {
             return;
         }
-        let may = island.next_merge.unwrap_or(cx.now).max(island.since + SETTLED);
+        let may = partition.next_merge.unwrap_or(cx.now).max(partition.since + SETTLED);
         if cx.now < may {
             // Whoever lives there is asked again as soon as it may be acted on.
             let at = may + VISIT_WITHIN.mul_f64(cx.rng.random_range(0.0..1.0));
-            self.hear_of(cx, peers, conns, link, std::slice::from_ref(address));
-            return self.visit_soon(cx, address, at);
+            self.add_addresses(cx, peers, conns, link, std::slice::from_ref(address));
+            return self.shuffle_soon(cx, address, at);
         }
         let full = self.is_full(cx, conns, None);
-        if full && root > island.root {
+        if full && root > partition.root {
             // The others come to us: if both sides gave up links, both would be the poorer.
             return;
         }
         self.partitions.next_merge = Some(cx.now + MERGE_EVERY.mul_f64(cx.rng.random_range(1.0..2.0)));
-        self.hear_of(cx, peers, conns, link, std::slice::from_ref(address));
-        let gave_up = if full { self.links_to_give_up(cx, peers, conns, true).into_iter().next() } else { None };
+        self.add_addresses(cx, peers, conns, link, std::slice::from_ref(address));
+        let gave_up = if full { self.links_to_release(cx, peers, conns, true).into_iter().next() } else { None };
         if full && gave_up.is_none() {
             return;
         }
         let name = gave_up.map(|link| conns.links.name_of(link));
         if let Some(link) = gave_up {
             cx.counters.partitions_healed += 1;
-            self.send_on(cx, peers, conns, link, None, "this place links another part of the network cx.now");
+            self.refer(cx, peers, conns, link, None, "this place links another part of the network now");
         }
         cx.notify(Event::HealingPartition { address: address.clone(), gave_up: name });
-        self.search.merge = Some((address.clone(), cx.now + MERGE_WITHIN));
-        self.merge(cx, peers, conns);
+        self.search.healing = Some((address.clone(), cx.now + MERGE_WITHIN));
+        self.heal_partition(cx, peers, conns);
     }
 
     /// Dials the node that leads to another part, once the link over which we heard of it is gone.
-    pub(crate) fn merge(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) {
-        if let Some((address, until)) = self.search.merge.clone()
+    pub(crate) fn heal_partition(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) {
+        if let Some((address, until)) = self.search.healing.clone()
             && cx.now < until
             && dial_for(cx, peers, conns, &address, DialReason::Slot { high_priority: true, referred_by: None })
         {
-            self.search.merge = None;
+            self.search.healing = None;
         }
     }
 }
@@ -204,26 +204,26 @@ mod tests {
     fn the_least_root_is_taken_and_its_later_beacons_are_passed_on() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut island = Partitions::new(root(5), start);
-        assert!(!island.take(at(1), Beacon { root: root(7), seq: 1 }), "a greater one");
-        assert!(island.take(at(1), Beacon { root: root(3), seq: 4 }));
-        assert!(!island.take(at(2), Beacon { root: root(3), seq: 4 }), "heard already");
-        assert!(!island.take(at(2), Beacon { root: root(3), seq: 5 }), "too soon");
-        assert!(island.take(at(11), Beacon { root: root(3), seq: 5 }));
-        assert!(!island.take(at(21), Beacon { root: root(3), seq: 5 + JUMP + 1 }), "a liar's leap");
-        assert!(island.take(at(21), Beacon { root: root(2), seq: 1 }));
-        assert!(!island.take(at(21), Beacon { root: root(1), seq: 1 }), "another at once");
+        let mut partition = Partitions::new(root(5), start);
+        assert!(!partition.take(at(1), Beacon { root: root(7), seq: 1 }), "a greater one");
+        assert!(partition.take(at(1), Beacon { root: root(3), seq: 4 }));
+        assert!(!partition.take(at(2), Beacon { root: root(3), seq: 4 }), "heard already");
+        assert!(!partition.take(at(2), Beacon { root: root(3), seq: 5 }), "too soon");
+        assert!(partition.take(at(11), Beacon { root: root(3), seq: 5 }));
+        assert!(!partition.take(at(21), Beacon { root: root(3), seq: 5 + JUMP + 1 }), "a liar's leap");
+        assert!(partition.take(at(21), Beacon { root: root(2), seq: 1 }));
+        assert!(!partition.take(at(21), Beacon { root: root(1), seq: 1 }), "another at once");
     }
 
     #[test]
     fn a_silent_root_is_given_up_and_its_old_beacons_bring_it_not_back() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut island = Partitions::new(root(5), start);
-        assert!(island.take(at(0), Beacon { root: root(3), seq: 4 }));
-        assert!(!island.beat(at(30)));
-        assert!(island.beat(at(40)) && island.root() == root(5));
-        assert!(!island.take(at(41), Beacon { root: root(3), seq: 4 }), "an echo");
-        assert!(island.take(at(42), Beacon { root: root(3), seq: 5 }), "it lives after all");
+        let mut partition = Partitions::new(root(5), start);
+        assert!(partition.take(at(0), Beacon { root: root(3), seq: 4 }));
+        assert!(!partition.beat(at(30)));
+        assert!(partition.beat(at(40)) && partition.root() == root(5));
+        assert!(!partition.take(at(41), Beacon { root: root(3), seq: 4 }), "an echo");
+        assert!(partition.take(at(42), Beacon { root: root(3), seq: 5 }), "it lives after all");
     }
 }

@@ -61,14 +61,14 @@ pub(crate) struct Rewiring {
 
 impl Membership {
     /// Sets the time of the first move, if there is a cap for which it is of use.
-    pub(crate) fn schedule_mixing(&mut self, cx: &mut Context) {
+    pub(crate) fn schedule_rewiring(&mut self, cx: &mut Context) {
         let Some(most) = cx.config.max_peers.filter(|most| *most >= LEAST_CAP) else { return };
         self.rewiring.moves = most.div_ceil(ONE_IN).min(MOVES);
-        cx.timers.set(Timer::Mix, cx.now + AFTER.mul_f64(cx.rng.random_range(SPREAD)));
+        cx.timers.set(Timer::Rewire, cx.now + AFTER.mul_f64(cx.rng.random_range(SPREAD)));
     }
 
     /// A link is to be moved: the walk begins.
-    pub(crate) fn on_mix_due(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) {
+    pub(crate) fn on_rewire_due(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) {
         let mixing = &mut self.rewiring;
         if cx.shutting_down || mixing.moves == 0 {
             return;
@@ -76,7 +76,7 @@ impl Membership {
         mixing.moves -= 1;
         (mixing.steps, mixing.dials, mixing.last) = (STEPS, DIALS, None);
         if mixing.moves > 0 {
-            cx.timers.set(Timer::Mix, cx.now + AGAIN.mul_f64(cx.rng.random_range(1.0..2.0)));
+            cx.timers.set(Timer::Rewire, cx.now + AGAIN.mul_f64(cx.rng.random_range(1.0..2.0)));
         }
         if peers.book.others() >= FEW {
             self.walk_from_here(cx, peers, conns);
@@ -125,7 +125,7 @@ impl Membership {
         // It does not end at a node without a cap: all links would lead there.
         mixing.steps = mixing.steps.saturating_sub(1).max(u32::from(free.is_none()));
         if mixing.steps == 0 {
-            return self.move_link(cx, peers, conns, address);
+            return self.rewire(cx, peers, conns, address);
         }
         let last = mixing.last.replace(address);
         let idle = |at: &PeerAddress| peers.book.get(at).is_some_and(|peer| peer.state == AddressState::Waiting);
@@ -135,29 +135,29 @@ impl Membership {
     }
 
     /// Moves a link to the node at `to`.
-    fn move_link(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, to: PeerAddress) {
-        if self.search.merges(cx.now) || self.places_taken(cx, conns, None) < crate::membership::slot_search::LEAST {
+    fn rewire(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, to: PeerAddress) {
+        if self.search.is_healing(cx.now) || self.slots_taken(cx, conns, None) < crate::membership::slot_search::LEAST {
             return;
         }
-        let choice = self.links_to_give_up(cx, peers, conns, true).into_iter();
+        let choice = self.links_to_release(cx, peers, conns, true).into_iter();
         let dialled = |link| Some((link, conns.links.get(link)?.dialled.clone()?));
         let Some((left, address)) = choice.filter_map(dialled).next() else { return };
         let from = conns.links.name_of(left);
         cx.counters.links_rewired += 1;
-        self.send_on(cx, peers, conns, left, None, "this link goes to a random node cx.now");
+        self.refer(cx, peers, conns, left, None, "this link goes to a random node now");
         self.rewiring.moved = Some((to.clone(), address, cx.now + MOVE_WITHIN * 2));
         cx.notify(Event::Rewiring { from, to: to.clone() });
-        self.search.merge = Some((to, cx.now + MOVE_WITHIN));
-        self.merge(cx, peers, conns);
+        self.search.healing = Some((to, cx.now + MOVE_WITHIN));
+        self.heal_partition(cx, peers, conns);
     }
 
     /// There is no place at `address`. If a link was to go there it goes back, where a place was left a moment ago.
-    pub(crate) fn on_move_missed(&mut self, cx: &mut Context, address: &PeerAddress) {
+    pub(crate) fn on_rewire_missed(&mut self, cx: &mut Context, address: &PeerAddress) {
         if let Some((_, left, until)) = self.rewiring.moved.take_if(|(to, ..)| to == address)
             && cx.now < until
         {
             cx.timers.cancel(&Timer::Dial(left.clone()));
-            self.search.hint_free(left);
+            self.search.hint_free_slot(left);
         }
     }
 }

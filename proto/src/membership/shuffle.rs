@@ -11,7 +11,7 @@ use rand::seq::SliceRandom;
 
 use crate::address::PeerAddress;
 use crate::connections::Connections;
-use crate::connections::table::{Link, Role};
+use crate::connections::table::Link;
 use crate::context::Context;
 use crate::event::Event;
 use crate::id::LinkId;
@@ -44,30 +44,30 @@ const REMEMBER_AFTER: Duration = Duration::from_secs(3);
 
 impl Membership {
     /// Until all known peers were tried once visits follow each other sooner.
-    pub(crate) fn schedule_visit(&mut self, cx: &mut Context, peers: &mut Peers) {
-        let new = peers.book.iter().any(|(address, peer)| is_new(peer) && self.can_visit(cx, peers, address));
+    pub(crate) fn schedule_shuffle(&mut self, cx: &mut Context, peers: &mut Peers) {
+        let new = peers.book.iter().any(|(address, peer)| is_new(peer) && self.can_shuffle(cx, peers, address));
         let wait = if new { FIRST_VISIT } else { VISIT_EVERY };
-        cx.timers.set(Timer::Visit, cx.now + wait.mul_f64(cx.rng.random_range(1.0..2.0)));
+        cx.timers.set(Timer::Shuffle, cx.now + wait.mul_f64(cx.rng.random_range(1.0..2.0)));
     }
 
-    pub(crate) fn on_visit_due(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) {
+    pub(crate) fn on_shuffle_due(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) {
         if cx.shutting_down || self.bootstrap.is_joining() {
-            return self.schedule_visit(cx, peers);
+            return self.schedule_shuffle(cx, peers);
         }
-        let choice = match self.search.visit_next.take().filter(|next| self.can_visit(cx, peers, next)) {
+        let choice = match self.search.visit_next.take().filter(|next| self.can_shuffle(cx, peers, next)) {
             Some(next) => vec![next],
-            None => self.whom_to_visit(cx, peers),
+            None => self.shuffle_candidates(cx, peers),
         };
         if let Some(address) = cx.pick(&choice)
             && dial_for(cx, peers, conns, &address, DialReason::Shuffle)
         {
             cx.counters.shuffles += 1;
         }
-        self.schedule_visit(cx, peers);
+        self.schedule_shuffle(cx, peers);
     }
 
     /// Whether an address is neither in use nor waiting because it failed.
-    fn can_visit(&self, cx: &Context, peers: &Peers, address: &PeerAddress) -> bool {
+    fn can_shuffle(&self, cx: &Context, peers: &Peers, address: &PeerAddress) -> bool {
         let idle =
             peers.book.get(address).is_some_and(|peer| peer.state == AddressState::Waiting && peer.failures == 0);
         idle || peers.book.is_idle(cx, address)
@@ -75,9 +75,9 @@ impl Membership {
 
     /// Among whom the next visit's address is drawn: the known peers that never led anywhere; else by the toss of a coin the known ones or those that were of
     /// use when last tried; else all. Those that failed must not be left out for ever: they may be the other side of a cut.
-    fn whom_to_visit(&mut self, cx: &mut Context, peers: &mut Peers) -> Vec<PeerAddress> {
+    fn shuffle_candidates(&mut self, cx: &mut Context, peers: &mut Peers) -> Vec<PeerAddress> {
         let idle: Vec<(&PeerAddress, &Peer)> =
-            peers.book.iter().filter(|(address, _)| self.can_visit(cx, peers, address)).collect();
+            peers.book.iter().filter(|(address, _)| self.can_shuffle(cx, peers, address)).collect();
         let such = |wanted: &dyn Fn(&Peer) -> bool| {
             let such = idle.iter().filter(|(_, peer)| wanted(peer));
             such.map(|(address, _)| (*address).clone()).collect::<Vec<PeerAddress>>()
@@ -93,32 +93,32 @@ impl Membership {
     }
 
     /// Visits an address soon instead of a random one later: there is something to settle with it.
-    pub(crate) fn visit_soon(&mut self, cx: &mut Context, address: &PeerAddress, at: Instant) {
+    pub(crate) fn shuffle_soon(&mut self, cx: &mut Context, address: &PeerAddress, at: Instant) {
         self.search.visit_next = Some(address.clone());
-        if cx.timers.due(&Timer::Visit).is_none_or(|due| at < due) {
-            cx.timers.set(Timer::Visit, at);
+        if cx.timers.due(&Timer::Shuffle).is_none_or(|due| at < due) {
+            cx.timers.set(Timer::Shuffle, at);
         }
     }
 
     /// Asks a random neighbour for addresses.
-    pub(crate) fn ask_somebody(&mut self, cx: &mut Context, conns: &mut Connections, want: Want) {
+    pub(crate) fn ask_neighbor(&mut self, cx: &mut Context, conns: &mut Connections, want: Want) {
         if self.search.next_ask.is_some_and(|at| cx.now < at) {
             return;
         }
         let full = conns
             .links
             .iter()
-            .filter(|(id, link)| link.full().is_some() && link.takes_transactions() && !self.asked.contains(id));
+            .filter(|(id, link)| link.native().is_some() && link.takes_transactions() && !self.asked.contains(id));
         let full: Vec<LinkId> = full.map(|(id, _)| id).collect();
         if !full.is_empty() {
             let link = full[cx.rng.random_range(0..full.len())];
             self.search.next_ask = Some(cx.now + ASK_SOMEBODY_EVERY);
-            self.ask(cx, link, want);
+            self.request_peers(cx, link, want);
         }
     }
 
     /// Asks the other end of a link for addresses.
-    pub(crate) fn ask(&mut self, cx: &mut Context, link: LinkId, want: Want) {
+    pub(crate) fn request_peers(&mut self, cx: &mut Context, link: LinkId, want: Want) {
         self.asked.insert(link);
         let root = cx.config.max_peers.map(|_| self.partitions.root());
         let join = crate::wire::Join { insist: false, want: Some(want), moved_by: None, root };
@@ -126,7 +126,7 @@ impl Membership {
     }
 
     /// Somebody wants addresses.
-    pub(crate) fn on_want_peers(
+    pub(crate) fn on_peers_requested(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
@@ -143,12 +143,12 @@ impl Membership {
         let addresses = match want {
             Want::Random => self.sample_for(cx, peers, conns, link),
             Want::Neighbours => {
-                let mut neighbours = self.neighbour_addresses(cx, conns, link);
+                let mut neighbours = self.neighbor_addresses(cx, conns, link);
                 neighbours.truncate(TOLD);
                 neighbours
             }
         };
-        let (free, root) = (self.places_free(cx, conns), cx.config.max_peers.map(|_| self.partitions.root()));
+        let (free, root) = (self.free_slots(cx, conns), cx.config.max_peers.map(|_| self.partitions.root()));
         let sample = Sample { addresses, dropped: 0, free, root };
         cx.send(vec![link], sample.to_frame(), Lane::Control);
     }
@@ -169,13 +169,13 @@ impl Membership {
         cx.counters.addresses_dropped += sample.dropped as u64;
         let told: Vec<PeerAddress> =
             sample.addresses.iter().filter(|at| conns.may_learn(cx, &mut peers.book, link, at)).cloned().collect();
-        self.hear_of(cx, peers, conns, link, &told);
+        self.add_addresses(cx, peers, conns, link, &told);
         let purpose = conns.reason(link).cloned();
         let address = conns.links.name_of(link).address;
         match purpose {
             Some(DialReason::Bootstrap) => {
                 conns.links.close(cx, link, close::NORMAL, "thank you, goodbye");
-                self.on_genesis_named(cx, peers, conns, &told);
+                self.on_bootstrap_named(cx, peers, conns, &told);
             }
             Some(DialReason::Walk) => {
                 conns.links.close(cx, link, close::NORMAL, "thank you, goodbye");
@@ -186,22 +186,22 @@ impl Membership {
             Some(DialReason::Shuffle) => {
                 conns.links.close(cx, link, close::NORMAL, "thank you, goodbye");
                 if let Some(address) = address.clone().filter(|_| sample.free.is_none_or(|free| free > 0)) {
-                    self.search.hint_free(address);
+                    self.search.hint_free_slot(address);
                 }
             }
             _ => {
                 self.search.hint(&told);
-                self.on_genesis_neighbours(cx, conns, link, told.len());
+                self.on_bootstrap_neighbors(cx, conns, link, told.len());
             }
         }
         if let (Some(address), Some(root)) = (address, sample.root) {
-            self.on_root_of(cx, peers, conns, link, &address, root);
+            self.on_partition_learned(cx, peers, conns, link, &address, root);
         }
-        self.seek(cx, peers, conns);
+        self.fill_slots(cx, peers, conns);
     }
 
     /// Takes addresses into the table; they are dialled when a place is wanted.
-    pub(crate) fn hear_of(
+    pub(crate) fn add_addresses(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
@@ -229,7 +229,7 @@ impl Membership {
     }
 
     /// With a cap: takes what a HANDSHAKE names into the table, as far as it goes in a PEERS.
-    pub(crate) fn learn_quietly(
+    pub(crate) fn learn_for_slots(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
@@ -240,15 +240,15 @@ impl Membership {
         let few = addresses.iter().take(limits::SAMPLE_ADDRESSES);
         let told: Vec<PeerAddress> =
             few.filter(|address| conns.may_learn(cx, &mut peers.book, link, address)).cloned().collect();
-        let new = self.hear_of(cx, peers, conns, link, &told);
+        let new = self.add_addresses(cx, peers, conns, link, &told);
         if new > 0 {
             cx.notify(Event::AddressesLearned { peer: conns.links.name_of(link), addresses: new });
         }
-        self.seek(cx, peers, conns);
+        self.fill_slots(cx, peers, conns);
     }
 
     /// The addresses of the nodes that we are linked to, as far as the other end of `link` may be told, in random order.
-    pub(crate) fn neighbour_addresses(
+    pub(crate) fn neighbor_addresses(
         &mut self,
         cx: &mut Context,
         conns: &mut Connections,
@@ -257,11 +257,7 @@ impl Membership {
         let Some(to) = conns.links.get(link) else { return Vec::new() };
         let (scope, asker) = (to.scope, asker_of(to));
         let open = conns.links.iter().filter(|(id, open)| *id != link && open.takes_transactions());
-        let addresses = open.filter_map(|(_, open)| match &open.role {
-            Role::Native(peer) => peer.address.clone(),
-            Role::Exercise { .. } => open.dialled.clone(),
-            _ => None,
-        });
+        let addresses = open.filter_map(|(_, open)| open.verified_address().cloned());
         let mut addresses: Vec<PeerAddress> =
             addresses.filter(|address| scope.may_tell(address.scope()) && Some(address) != asker.as_ref()).collect();
         addresses.sort_unstable();
@@ -280,8 +276,8 @@ impl Membership {
     ) -> Vec<PeerAddress> {
         let Some(to) = conns.links.get(link) else { return Vec::new() };
         let (scope, asker) = (to.scope, asker_of(to));
-        let mut sample: Vec<PeerAddress> = self.slots.lately_left(cx.now).take(2).cloned().collect();
-        sample.extend(self.neighbour_addresses(cx, conns, link).into_iter().take(TOLD - 2));
+        let mut sample: Vec<PeerAddress> = self.slots.lately_referred(cx.now).take(2).cloned().collect();
+        sample.extend(self.neighbor_addresses(cx, conns, link).into_iter().take(TOLD - 2));
         let fresh = |up: Instant| cx.now.saturating_duration_since(up) < FRESH;
         let mut others: Vec<PeerAddress> = peers
             .book
@@ -305,15 +301,15 @@ impl Membership {
     }
 
     /// What is remembered over a restart changed.
-    pub(crate) fn note_change(&mut self, cx: &mut Context) {
+    pub(crate) fn save_peer_cache_later(&mut self, cx: &mut Context) {
         let remembers = cx.config.max_peers.is_some() || cx.config.genesis.is_some();
-        if remembers && !cx.shutting_down && cx.timers.due(&Timer::Remember).is_none() {
-            cx.timers.set(Timer::Remember, cx.now + REMEMBER_AFTER);
+        if remembers && !cx.shutting_down && cx.timers.due(&Timer::PeerCache).is_none() {
+            cx.timers.set(Timer::PeerCache, cx.now + REMEMBER_AFTER);
         }
     }
 
     /// Orders what led to nodes lately to be kept.
-    pub(crate) fn remember(&mut self, cx: &mut Context, peers: &mut Peers) {
+    pub(crate) fn save_peer_cache(&mut self, cx: &mut Context, peers: &mut Peers) {
         let mut up: Vec<_> = peers
             .book
             .iter()

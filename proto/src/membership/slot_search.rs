@@ -12,7 +12,7 @@ use rand::RngExt;
 use crate::Lane;
 use crate::address::PeerAddress;
 use crate::connections::Connections;
-use crate::connections::table::{Link, PendingPeer, Role};
+use crate::connections::table::{Link, LinkState, PendingPeer};
 use crate::context::Context;
 use crate::event::Event;
 use crate::frame::Frame;
@@ -55,7 +55,7 @@ pub(crate) struct SlotSearch {
     hints: VecDeque<PeerAddress>,
     refusals: u32,
     pace: Duration,
-    gentle_at: Option<Instant>,
+    background_at: Option<Instant>,
     /// The second in which urgent dials are counted, and how many it had.
     urgent: Option<(Instant, u32)>,
     /// When somebody may be asked for a place once more, before its time.
@@ -65,7 +65,7 @@ pub(crate) struct SlotSearch {
     /// Whom the next visit goes to, if it can be dialled then.
     pub(crate) visit_next: Option<PeerAddress>,
     /// The node that leads to another part of the network, to be dialled as soon as it is idle, and until when.
-    pub(crate) merge: Option<(PeerAddress, Instant)>,
+    pub(crate) healing: Option<(PeerAddress, Instant)>,
 }
 
 impl Default for SlotSearch {
@@ -74,12 +74,12 @@ impl Default for SlotSearch {
             hints: VecDeque::new(),
             refusals: 0,
             pace: PACE_MIN,
-            gentle_at: None,
+            background_at: None,
             urgent: None,
             again_at: None,
             next_ask: None,
             visit_next: None,
-            merge: None,
+            healing: None,
         }
     }
 }
@@ -95,9 +95,9 @@ impl SlotSearch {
     }
 
     /// Somebody has a free place: it is asked before all others, and without waiting.
-    pub(crate) fn hint_free(&mut self, address: PeerAddress) {
+    pub(crate) fn hint_free_slot(&mut self, address: PeerAddress) {
         self.hint(&[address]);
-        (self.pace, self.gentle_at) = (PACE_MIN, None);
+        (self.pace, self.background_at) = (PACE_MIN, None);
     }
 
     /// Somebody had no place for us.
@@ -107,8 +107,8 @@ impl SlotSearch {
     }
 
     /// Whether a place is kept for a link to another part of the network.
-    pub(crate) fn merges(&self, now: Instant) -> bool {
-        self.merge.as_ref().is_some_and(|(_, until)| now < *until)
+    pub(crate) fn is_healing(&self, now: Instant) -> bool {
+        self.healing.as_ref().is_some_and(|(_, until)| now < *until)
     }
 
     /// A place was won.
@@ -120,77 +120,88 @@ impl SlotSearch {
 
 /// How much a place is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Need {
-    Nothing,
-    Gentle,
+enum Demand {
+    None,
+    Background,
     Urgent,
 }
 
 impl Membership {
-    fn flying_places(&self, peers: &Peers) -> usize {
+    fn pending_slots(&self, peers: &Peers) -> usize {
         peers.dialer.reasons().filter(|reason| reason.is_slot()).count()
     }
 
     /// How many requests for somebody else's place are under way. Each brings two: that one, and whoever had it comes here.
-    fn insisting(&self, peers: &Peers, conns: &Connections) -> usize {
-        let waits = |link: LinkId| conns.links.get(link).and_then(Link::full).is_some_and(|peer| !peer.hello_received);
+    fn pending_priority(&self, peers: &Peers, conns: &Connections) -> usize {
+        let waits =
+            |link: LinkId| conns.links.get(link).is_some_and(|open| matches!(open.state, LinkState::HelloSent(_)));
         let open = conns.reasons().filter(|(link, reason)| reason.is_high_priority() && waits(*link));
         peers.dialer.reasons().filter(|reason| reason.is_high_priority()).count() + open.count()
     }
 
-    fn need(&self, cx: &Context, peers: &Peers, conns: &Connections) -> Need {
-        let Some(most) = cx.config.max_peers.map(|most| most as usize) else { return Need::Nothing };
+    fn demand(&self, cx: &Context, peers: &Peers, conns: &Connections) -> Demand {
+        let Some(most) = cx.config.max_peers.map(|most| most as usize) else { return Demand::None };
         let (taken, flying) =
-            (self.places_taken(cx, conns, None), self.flying_places(peers) + self.insisting(peers, conns));
+            (self.slots_taken(cx, conns, None), self.pending_slots(peers) + self.pending_priority(peers, conns));
         if taken + flying >= most {
-            Need::Nothing
-        } else if taken + flying < LEAST + self.plain_places(conns) {
-            Need::Urgent
-        } else if self.places_dialled(conns) + flying < most.div_ceil(2) {
-            Need::Gentle
+            Demand::None
+        } else if taken + flying < LEAST + self.exercise_slots(conns) {
+            Demand::Urgent
+        } else if self.slots_dialled(conns) + flying < most.div_ceil(2) {
+            Demand::Background
         } else {
-            Need::Nothing
+            Demand::None
         }
     }
 
     /// Dials for the places that are wanted. Returns the first address that was dialled.
-    pub(crate) fn seek(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) -> Option<PeerAddress> {
+    pub(crate) fn fill_slots(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+    ) -> Option<PeerAddress> {
         if cx.config.max_peers.is_none() || cx.shutting_down || self.bootstrap.is_joining() {
             return None;
         }
         let mut first = None;
         for _ in 0..8 {
-            let dialled = match self.need(cx, peers, conns) {
-                Need::Nothing => break,
-                Need::Gentle => self.seek_gently(cx, peers, conns),
-                Need::Urgent => self.seek_urgently(cx, peers, conns),
+            let dialled = match self.demand(cx, peers, conns) {
+                Demand::None => break,
+                Demand::Background => self.search_in_background(cx, peers, conns),
+                Demand::Urgent => self.search_urgently(cx, peers, conns),
             };
             if dialled.is_none() {
                 break;
             }
             first = first.or(dialled);
         }
-        let again = match self.need(cx, peers, conns) {
-            Need::Nothing => None,
-            Need::Gentle => Some(self.search.gentle_at.unwrap_or(cx.now).max(cx.now + PACE_MIN)),
-            Need::Urgent => Some(cx.now + URGENT),
+        let again = match self.demand(cx, peers, conns) {
+            Demand::None => None,
+            Demand::Background => Some(self.search.background_at.unwrap_or(cx.now).max(cx.now + PACE_MIN)),
+            Demand::Urgent => Some(cx.now + URGENT),
         };
         // Whoever a place is held for may never come.
-        let Some(again) = again.into_iter().chain(self.held_until(cx)).min() else { return first };
-        if cx.timers.due(&Timer::Seek).is_none_or(|due| again < due) {
-            cx.timers.set(Timer::Seek, again);
+        let Some(again) = again.into_iter().chain(self.reserved_until(cx)).min() else { return first };
+        if cx.timers.due(&Timer::SlotSearch).is_none_or(|due| again < due) {
+            cx.timers.set(Timer::SlotSearch, again);
         }
         first
     }
 
-    fn seek_gently(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) -> Option<PeerAddress> {
-        let seeking = &self.search;
-        if self.flying_places(peers) > 0 || seeking.gentle_at.is_some_and(|at| cx.now < at) {
+    fn search_in_background(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+    ) -> Option<PeerAddress> {
+        let search = &self.search;
+        if self.pending_slots(peers) > 0 || search.background_at.is_some_and(|at| cx.now < at) {
             return None;
         }
-        let pace = seeking.pace;
-        self.search.gentle_at = Some(cx.now + pace.mul_f64(cx.rng.random_range(0.7..1.3)));
-        let address = self.ready_address(cx, peers, conns)?;
+        let pace = search.pace;
+        self.search.background_at = Some(cx.now + pace.mul_f64(cx.rng.random_range(0.7..1.3)));
+        let address = self.idle_address(cx, peers, conns)?;
         dial_for(cx, peers, conns, &address, DialReason::slot()).then_some(address)
     }
 
@@ -202,15 +213,15 @@ impl Membership {
         over || count < URGENT_DIALS
     }
 
-    fn seek_urgently(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) -> Option<PeerAddress> {
+    fn search_urgently(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) -> Option<PeerAddress> {
         let most = cx.config.max_peers.unwrap_or(u32::MAX);
-        let taken = self.places_taken(cx, conns, None).saturating_sub(self.plain_places(conns));
+        let taken = self.slots_taken(cx, conns, None).saturating_sub(self.exercise_slots(conns));
         // With one link of two places a free one is left somewhere: all degrees together are even.
         let alone = taken == 0 || (taken == 1 && most > 2);
         if !self.spend_urgent(cx) {
             return None;
         }
-        let ready = self.ready_address(cx, peers, conns);
+        let ready = self.idle_address(cx, peers, conns);
         let refused = self.search.refusals >= REFUSALS;
         if let Some(address) = ready {
             let high_priority = alone && refused && self.press(cx, peers, &address);
@@ -219,13 +230,13 @@ impl Membership {
         }
         let dialled = self.ask_again(cx, peers, conns, taken, alone);
         if dialled.is_none() {
-            self.ask_somebody(cx, conns, Want::Neighbours);
+            self.ask_neighbor(cx, conns, Want::Neighbours);
         }
         dialled
     }
 
     /// Nobody is ready, and one of the first two places is wanted: whoever had none is asked again before its time, one a second at most, for a place that is
-    /// left may be there by cx.now; and with no link at all also a known peer that did not answer. Returns who is dialled.
+    /// left may be there by now; and with no link at all also a known peer that did not answer. Returns who is dialled.
     fn ask_again(
         &mut self,
         cx: &mut Context,
@@ -234,7 +245,7 @@ impl Membership {
         taken: usize,
         high_priority: bool,
     ) -> Option<PeerAddress> {
-        if self.flying_places(peers) > 0 || self.search.again_at.is_some_and(|at| cx.now < at) {
+        if self.pending_slots(peers) > 0 || self.search.again_at.is_some_and(|at| cx.now < at) {
             return None;
         }
         let choice: Vec<PeerAddress> = peers
@@ -248,9 +259,9 @@ impl Membership {
             .map(|(address, _)| address.clone())
             .collect();
         let address = cx.pick(&choice)?;
-        let seeking = &mut self.search;
-        let slower = URGENT * (1 << (seeking.refusals / REFUSALS_TO_SLOW).min(8));
-        seeking.again_at = Some(cx.now + slower.min(ASK_AGAIN_MAX));
+        let search = &mut self.search;
+        let slower = URGENT * (1 << (search.refusals / REFUSALS_TO_SLOW).min(8));
+        search.again_at = Some(cx.now + slower.min(ASK_AGAIN_MAX));
         self.press(cx, peers, &address);
         if high_priority {
             cx.notify(Event::RequestingSlot { address: address.clone() });
@@ -270,19 +281,19 @@ impl Membership {
     }
 
     /// Whether there is anybody whom we could ask for a place, or are asking.
-    pub(crate) fn has_somebody_to_dial(&self, cx: &Context, peers: &Peers) -> bool {
-        self.flying_places(peers) > 0 || peers.book.iter().any(|(address, _)| peers.book.is_idle(cx, address))
+    pub(crate) fn can_search(&self, cx: &Context, peers: &Peers) -> bool {
+        self.pending_slots(peers) > 0 || peers.book.iter().any(|(address, _)| peers.book.is_idle(cx, address))
     }
 
     /// An address to ask for a place: one just named, else one near by that says it has room, else any; of any, rather one of a group to which no link leads, lest somebody with many addresses
     /// in one place is all that we see.
-    fn ready_address(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) -> Option<PeerAddress> {
+    fn idle_address(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) -> Option<PeerAddress> {
         while let Some(hint) = self.search.hints.pop_front() {
             if peers.book.is_idle(cx, &hint) {
                 return Some(hint);
             }
         }
-        let lacking = self.places_taken(cx, conns, None) < LEAST;
+        let lacking = self.slots_taken(cx, conns, None) < LEAST;
         if let Some(address) = peers.lan.freest(cx, &peers.book, &conns.links.native_ids(), lacking) {
             return Some(address);
         }
@@ -304,7 +315,7 @@ impl Membership {
     }
 
     /// The timer of an address ended. With a cap it is not dialled for that: it is ready if a place is wanted.
-    pub(crate) fn on_ready(
+    pub(crate) fn on_address_idle(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
@@ -314,7 +325,7 @@ impl Membership {
         if let Some(peer) = peers.book.get_mut(address) {
             peer.declined_until = None;
         }
-        self.seek(cx, peers, conns);
+        self.fill_slots(cx, peers, conns);
     }
 
     /// Returns the JOIN that follows our HANDSHAKE on a link that we dialled, if one does.
@@ -322,7 +333,7 @@ impl Membership {
         let (insist, want, moved_by) = match conns.reason(link) {
             Some(DialReason::Slot { high_priority, referred_by }) => (*high_priority, None, *referred_by),
             Some(reason) if reason.is_for_addresses() => (false, Some(Want::Random), None),
-            _ => (self.insists_without_cap(cx, peers, conns, link), None, None),
+            _ => (self.is_declined_and_alone(cx, peers, conns, link), None, None),
         };
         if cx.config.max_peers.is_none() && !insist && want.is_none() {
             return None;
@@ -331,14 +342,14 @@ impl Membership {
     }
 
     /// A node without a cap dials everybody in any case; if it has no link and was declined, it insists.
-    fn insists_without_cap(&self, cx: &Context, peers: &Peers, conns: &Connections, link: LinkId) -> bool {
+    fn is_declined_and_alone(&self, cx: &Context, peers: &Peers, conns: &Connections, link: LinkId) -> bool {
         let dialled = conns.links.get(link).and_then(|link| link.dialled.as_ref());
         let declined = dialled.and_then(|address| peers.book.get(address)).is_some_and(|peer| peer.declines > 0);
         cx.config.max_peers.is_none() && declined && conns.links.peers() == 0
     }
 
     /// A link that we dialled is open, and it is the only one to its node.
-    pub(crate) fn use_dialled(
+    pub(crate) fn on_native_dialled(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
@@ -354,8 +365,12 @@ impl Membership {
         match purpose {
             Some(DialReason::Shuffle | DialReason::Walk | DialReason::Bootstrap) => {
                 if let Some(id) = id {
-                    opened.role =
-                        Role::AwaitingAdmission(PendingPeer { id, node: None, addresses: Vec::new(), insists: false });
+                    opened.state = LinkState::AwaitingAdmission(PendingPeer {
+                        id,
+                        node: None,
+                        addresses: Vec::new(),
+                        requests_priority: false,
+                    });
                 }
                 conns.set_reason(link, purpose);
                 self.asked.insert(link);
@@ -379,7 +394,7 @@ impl Membership {
     }
 
     /// A dial led to nobody new.
-    pub(crate) fn on_missed(
+    pub(crate) fn on_dial_missed(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
@@ -389,19 +404,19 @@ impl Membership {
         why: &str,
     ) {
         if purpose == Some(&DialReason::Bootstrap) {
-            self.on_genesis_failed(cx, peers, conns, why);
+            self.on_bootstrap_failed(cx, peers, conns, why);
         }
         match purpose {
             Some(DialReason::Walk) => self.on_walk_missed(cx, peers, conns),
-            Some(DialReason::Slot { .. }) => self.on_move_missed(cx, address),
+            Some(DialReason::Slot { .. }) => self.on_rewire_missed(cx, address),
             _ => {}
         }
-        self.on_genesis_miss(cx, peers, conns, address);
-        self.seek(cx, peers, conns);
+        self.on_bootstrap_missed(cx, peers, conns, address);
+        self.fill_slots(cx, peers, conns);
     }
 
     /// A link is gone, and the tables know it: what follows for the search.
-    pub(crate) fn after_link(
+    pub(crate) fn on_link_closed(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
@@ -415,24 +430,24 @@ impl Membership {
             return;
         }
         if purpose == Some(&DialReason::Bootstrap) && !answered {
-            self.on_genesis_failed(cx, peers, conns, cause);
+            self.on_bootstrap_failed(cx, peers, conns, cause);
         }
         if purpose == Some(&DialReason::Walk) && !answered {
             self.on_walk_missed(cx, peers, conns);
         }
         match &closed.dialled {
-            Some(address) => self.on_genesis_miss(cx, peers, conns, address),
-            None => self.next_genesis(cx, peers, conns),
+            Some(address) => self.on_bootstrap_missed(cx, peers, conns, address),
+            None => self.try_next_named(cx, peers, conns),
         }
         if closed.takes_transactions() || closed.closing {
-            self.note_change(cx);
+            self.save_peer_cache_later(cx);
         }
-        self.merge(cx, peers, conns);
-        self.seek(cx, peers, conns);
+        self.heal_partition(cx, peers, conns);
+        self.fill_slots(cx, peers, conns);
     }
 
-    /// A link is gone: where does what led there stand cx.now? `false`: as everywhere, it failed and waits.
-    pub(crate) fn settle_place(
+    /// A link is gone: where does what led there stand now? `false`: as everywhere, it failed and waits.
+    pub(crate) fn settle_address(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
@@ -466,7 +481,7 @@ impl Membership {
 
     /// A node of the exercise introduced itself to a node with a cap: it is dialled back if there is a place for it, else dialled once and sent on. Says
     /// whether anything was done.
-    pub(crate) fn place_plain(
+    pub(crate) fn admit_exercise(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
@@ -477,7 +492,7 @@ impl Membership {
         if cx.config.max_peers.is_none() {
             return false;
         }
-        let Some(Role::Exercise { address: Some(address) }) = conns.links.get(link).map(|link| &link.role) else {
+        let Some(address) = conns.links.get(link).and_then(Link::exercise_address) else {
             return true;
         };
         let address = address.clone();
@@ -486,7 +501,7 @@ impl Membership {
         }
         peers.book.add(&address, AddressSource::Hello(conns.links.scope_of(link)), cx.now, &cx.config.limits);
         let idle = peers.book.get(&address).is_some_and(|peer| peer.state == AddressState::Waiting);
-        if idle && self.takes_plain(cx, conns) {
+        if idle && self.admits_exercise(cx, conns) {
             if let Some(peer) = peers.book.get_mut(&address) {
                 peer.failures = 0;
             }
@@ -499,12 +514,12 @@ impl Membership {
         }
         let told: Vec<PeerAddress> =
             addresses.iter().filter(|told| conns.may_learn(cx, &mut peers.book, link, told)).cloned().collect();
-        self.hear_of(cx, peers, conns, link, &told);
+        self.add_addresses(cx, peers, conns, link, &told);
         true
     }
 
     /// We dialled a node of the exercise and have no place for it: it is told of others, on the only link on which it listens, and sent there.
-    pub(crate) fn redirect_plain(
+    pub(crate) fn redirect_exercise(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,

@@ -14,7 +14,7 @@ use rand::RngExt;
 
 use crate::address::{PeerAddress, Scope};
 use crate::connections::Connections;
-use crate::connections::table::{Link, PendingPeer, Role};
+use crate::connections::table::{Link, LinkState, PendingPeer};
 use crate::context::Context;
 use crate::event::Event;
 use crate::id::{LinkId, NodeId, UpgradeIdentity};
@@ -64,25 +64,25 @@ const LOG_WINDOW: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Slots {
     /// Nodes that were referred to others a moment ago: they have a free slot. At most a few.
-    left: VecDeque<(PeerAddress, Instant)>,
+    referred: VecDeque<(PeerAddress, Instant)>,
     /// For whom a slot is reserved: whoever says that this node referred it.
-    held: Option<(NodeId, Instant)>,
+    reserved: Option<(NodeId, Instant)>,
     /// Who made a request of high priority lately, from where, and when.
-    insisted: VecDeque<(Instant, NodeId, Option<AddressGroup>)>,
+    priority_requests: VecDeque<(Instant, NodeId, Option<AddressGroup>)>,
     /// When a slot was last swapped, and when that of an old link was.
-    split: Option<Instant>,
-    split_old: Option<Instant>,
+    swapped: Option<Instant>,
+    swapped_old: Option<Instant>,
     log: Window,
 }
 
 impl Default for Slots {
     fn default() -> Self {
         Self {
-            left: VecDeque::new(),
-            held: None,
-            insisted: VecDeque::new(),
-            split: None,
-            split_old: None,
+            referred: VecDeque::new(),
+            reserved: None,
+            priority_requests: VecDeque::new(),
+            swapped: None,
+            swapped_old: None,
             log: Window::new(LOGGED, LOG_WINDOW),
         }
     }
@@ -90,16 +90,16 @@ impl Default for Slots {
 
 impl Slots {
     /// Notes that a node was sent on.
-    pub(crate) fn note_left(&mut self, now: Instant, address: PeerAddress) {
-        self.left.retain(|(left, at)| *left != address && now.saturating_duration_since(*at) < LEFT);
-        self.left.truncate(7);
-        self.left.push_front((address, now));
+    pub(crate) fn note_referred(&mut self, now: Instant, address: PeerAddress) {
+        self.referred.retain(|(left, at)| *left != address && now.saturating_duration_since(*at) < LEFT);
+        self.referred.truncate(7);
+        self.referred.push_front((address, now));
     }
 
     /// Nodes that were sent on a moment ago.
-    pub(crate) fn lately_left(&self, now: Instant) -> impl Iterator<Item = &PeerAddress> {
+    pub(crate) fn lately_referred(&self, now: Instant) -> impl Iterator<Item = &PeerAddress> {
         let fresh = move |at: Instant| now.saturating_duration_since(at) < LEFT;
-        self.left.iter().filter(move |(_, at)| fresh(*at)).map(|(address, _)| address)
+        self.referred.iter().filter(move |(_, at)| fresh(*at)).map(|(address, _)| address)
     }
 }
 
@@ -115,79 +115,74 @@ impl Membership {
             }
         }
         if capped {
-            self.schedule_visit(cx, peers);
-            cx.timers.set(Timer::Beacon, cx.now);
-            self.schedule_mixing(cx);
+            self.schedule_shuffle(cx, peers);
+            cx.timers.set(Timer::Partition, cx.now);
+            self.schedule_rewiring(cx);
         }
         if capped || cx.config.genesis.is_some() {
             // No order is given before the first fact.
             self.bootstrap.wait();
-            cx.timers.set(Timer::Seek, cx.now);
+            cx.timers.set(Timer::SlotSearch, cx.now);
         } else {
             peers.dialer.dial_known(cx, &peers.book);
         }
     }
 
-    /// Whether the other end of a link is a full peer without a place.
-    pub(crate) fn is_guest(&self, conns: &Connections, link: LinkId) -> bool {
-        matches!(conns.links.get(link).map(|link| &link.role), Some(Role::AwaitingAdmission(_)))
-    }
-
     /// How many places are taken, or held for somebody else than whom the node `by` sent.
-    pub(crate) fn places_taken(&self, cx: &Context, conns: &Connections, by: Option<NodeId>) -> usize {
-        let held = self.slots.held.is_some_and(|(node, until)| cx.now < until && Some(node) != by);
-        self.linked_places(conns) + usize::from(held) + usize::from(self.search.merges(cx.now))
+    pub(crate) fn slots_taken(&self, cx: &Context, conns: &Connections, by: Option<NodeId>) -> usize {
+        let held = self.slots.reserved.is_some_and(|(node, until)| cx.now < until && Some(node) != by);
+        self.linked_slots(conns) + usize::from(held) + usize::from(self.search.is_healing(cx.now))
     }
 
     /// Until when a place is held for somebody.
-    pub(crate) fn held_until(&self, cx: &Context) -> Option<Instant> {
-        self.slots.held.map(|(_, until)| until).filter(|until| cx.now < *until)
+    pub(crate) fn reserved_until(&self, cx: &Context) -> Option<Instant> {
+        self.slots.reserved.map(|(_, until)| until).filter(|until| cx.now < *until)
     }
 
-    fn linked_places(&self, conns: &Connections) -> usize {
+    fn linked_slots(&self, conns: &Connections) -> usize {
         let open = || conns.links.iter().filter(|(_, link)| !link.closing);
-        let full: BTreeSet<NodeId> = open().filter_map(|(_, link)| link.full()).map(|peer| peer.id).collect();
-        let plain = |link: &Link| matches!(link.role, Role::Exercise { .. }) && link.dialled.is_some();
+        let full: BTreeSet<NodeId> = open().filter_map(|(_, link)| link.native()).map(|peer| peer.id).collect();
+        let plain = |link: &Link| matches!(link.state, LinkState::ExerciseOutbound { .. });
         full.len() + open().filter(|(_, link)| plain(link)).count()
     }
 
     /// How many of the places we dialled.
-    pub(crate) fn places_dialled(&self, conns: &Connections) -> usize {
+    pub(crate) fn slots_dialled(&self, conns: &Connections) -> usize {
         let ours = |link: &Link| !link.closing && link.dialled.is_some();
-        conns.links.iter().filter(|(_, link)| ours(link) && link.full().is_some()).count()
+        conns.links.iter().filter(|(_, link)| ours(link) && link.native().is_some()).count()
     }
 
     /// Whether there is a cap, and it is reached.
     pub(crate) fn is_full(&self, cx: &Context, conns: &Connections, by: Option<NodeId>) -> bool {
-        cx.config.max_peers.is_some_and(|most| self.places_taken(cx, conns, by) >= most as usize)
+        cx.config.max_peers.is_some_and(|most| self.slots_taken(cx, conns, by) >= most as usize)
     }
 
     /// Whether a node of the exercise gets a place. With a cap two places are kept for full peers, if there are three: nodes of the exercise lead nowhere, and could else
     /// cut us off from the network.
-    pub(crate) fn takes_plain(&self, cx: &Context, conns: &Connections) -> bool {
+    pub(crate) fn admits_exercise(&self, cx: &Context, conns: &Connections) -> bool {
         let Some(most) = cx.config.max_peers.map(|most| most as usize) else { return true };
-        !self.is_full(cx, conns, None) && self.plain_places(conns) < most.saturating_sub(2).max(1)
+        !self.is_full(cx, conns, None) && self.exercise_slots(conns) < most.saturating_sub(2).max(1)
     }
 
     /// How many places nodes of the exercise have.
-    pub(crate) fn plain_places(&self, conns: &Connections) -> usize {
-        let plain = |link: &Link| !link.closing && matches!(link.role, Role::Exercise { .. }) && link.dialled.is_some();
+    pub(crate) fn exercise_slots(&self, conns: &Connections) -> usize {
+        let plain = |link: &Link| !link.closing && matches!(link.state, LinkState::ExerciseOutbound { .. });
         conns.links.iter().filter(|(_, link)| plain(link)).count()
     }
 
     /// How many more places there are; `None`: no cap.
-    pub(crate) fn places_free(&self, cx: &Context, conns: &Connections) -> Option<u32> {
-        let taken = u32::try_from(self.places_taken(cx, conns, None)).unwrap_or(u32::MAX);
+    pub(crate) fn free_slots(&self, cx: &Context, conns: &Connections) -> Option<u32> {
+        let taken = u32::try_from(self.slots_taken(cx, conns, None)).unwrap_or(u32::MAX);
         cx.config.max_peers.map(|most| most.saturating_sub(taken))
     }
 
     /// Whether somebody who dials us gets a free place. Some are kept for nodes of our own choice while there are any to dial: else whoever is fastest with many
     /// addresses could fill a node that has just started.
-    fn takes(&self, cx: &Context, peers: &Peers, conns: &Connections, by: Option<NodeId>) -> bool {
+    fn has_slot_for(&self, cx: &Context, peers: &Peers, conns: &Connections, by: Option<NodeId>) -> bool {
         let Some(most) = cx.config.max_peers.map(|most| most as usize) else { return true };
-        let (taken, ours) = (self.places_taken(cx, conns, by), self.places_dialled(conns));
+        let (taken, ours) = (self.slots_taken(cx, conns, by), self.slots_dialled(conns));
         let kept = if most < 2 { 0 } else { (most / 4).max(1) };
-        let chooses = ours < kept && taken.saturating_sub(ours) >= most - kept && self.has_somebody_to_dial(cx, peers);
+        let chooses = ours < kept && taken.saturating_sub(ours) >= most - kept && self.can_search(cx, peers);
         taken < most && !chooses
     }
 
@@ -201,7 +196,7 @@ impl Membership {
         node: &NodeInfo,
         addresses: Vec<PeerAddress>,
     ) {
-        if !self.waits_for_join(cx, peers, conns, link, node, &addresses) {
+        if !self.awaits_join(cx, peers, conns, link, node, &addresses) {
             conns.accept(cx, peers, link, node);
             cx.raise(InternalEvent::AddressesLearned { link, addresses });
         }
@@ -209,7 +204,7 @@ impl Membership {
 
     /// A full peer introduced itself on a link that we accepted. Whether it has to say first what it wants: who has a cap always says so; others are asked to
     /// wait only if we are full, for they may insist.
-    fn waits_for_join(
+    fn awaits_join(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
@@ -218,38 +213,40 @@ impl Membership {
         node: &NodeInfo,
         addresses: &[PeerAddress],
     ) -> bool {
-        if node.max_peers.is_none() && self.takes(cx, peers, conns, None) {
+        if node.max_peers.is_none() && self.has_slot_for(cx, peers, conns, None) {
             return false;
         }
         // With a cap only a few are of use, and many may wait.
         let most = cx.config.max_peers.map_or(limits::HANDSHAKE_ADDRESSES, |_| limits::SAMPLE_ADDRESSES);
         let Some(opened) = conns.links.get_mut(link) else { return false };
-        if matches!(opened.role, Role::Client) {
-            opened.role = Role::AwaitingAdmission(PendingPeer {
+        if matches!(opened.state, LinkState::Client) {
+            opened.state = LinkState::AwaitingAdmission(PendingPeer {
                 id: node.id,
                 node: Some(Box::new(node.clone())),
                 addresses: addresses[..addresses.len().min(most)].to_vec(),
-                insists: false,
+                requests_priority: false,
             });
             cx.timers.set(Timer::Answer(link), cx.now + JOIN_PATIENCE);
         }
-        matches!(conns.links.get(link).map(|link| &link.role), Some(Role::AwaitingAdmission(_)))
+        matches!(conns.links.get(link).map(|link| &link.state), Some(LinkState::AwaitingAdmission(_)))
     }
 
     /// A guest did not say what it wants, or its probe takes too long.
-    pub(crate) fn on_guest_over(
+    pub(crate) fn on_admission_due(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
         conns: &mut Connections,
         link: LinkId,
     ) -> bool {
-        let Some(Role::AwaitingAdmission(guest)) = conns.links.get(link).map(|link| &link.role) else { return false };
+        let Some(LinkState::AwaitingAdmission(pending)) = conns.links.get(link).map(|link| &link.state) else {
+            return false;
+        };
         cx.timers.cancel(&Timer::Answer(link));
-        if guest.node.is_some() && guest.insists {
+        if pending.node.is_some() && pending.requests_priority {
             self.decline(cx, peers, conns, link);
-        } else if guest.node.is_some() {
-            self.give_place(cx, peers, conns, link, &Join::default());
+        } else if pending.node.is_some() {
+            self.give_slot(cx, peers, conns, link, &Join::default());
         }
         true
     }
@@ -263,16 +260,16 @@ impl Membership {
         join: &Join,
     ) {
         let Some(open) = conns.links.get(link) else { return };
-        let claimed = match &open.role {
-            Role::AwaitingAdmission(PendingPeer { node: Some(node), .. }) => node.address.clone(),
-            Role::Native(peer) if peer.hello_received => peer.address.clone(),
+        let claimed = match &open.state {
+            LinkState::AwaitingAdmission(PendingPeer { node: Some(node), .. }) => node.address.clone(),
+            LinkState::Verifying(peer) | LinkState::Established(peer) => peer.address.clone(),
             _ => return conns.penalize(cx, peers, link, &Violation::breach("JOIN: a HANDSHAKE comes first")),
         };
         if let Some(want) = join.want {
             cx.timers.cancel(&Timer::Answer(link));
-            self.on_want_peers(cx, peers, conns, link, want);
-        } else if open.full().is_none() && cx.timers.due(&Timer::Answer(link)).is_some() {
-            self.give_place(cx, peers, conns, link, join);
+            self.on_peers_requested(cx, peers, conns, link, want);
+        } else if open.native().is_none() && cx.timers.due(&Timer::Answer(link)).is_some() {
+            self.give_slot(cx, peers, conns, link, join);
         }
         if let (Some(root), Some(address)) = (join.root, claimed)
             && conns.may_learn(cx, &mut peers.book, link, &address)
@@ -282,21 +279,21 @@ impl Membership {
     }
 
     /// A guest wants a place: it gets one, or somebody else's, or is sent on.
-    fn give_place(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, link: LinkId, join: &Join) {
-        let Some(Role::AwaitingAdmission(guest)) = conns.links.get(link).map(|link| &link.role) else { return };
-        let (id, node) = (guest.id, guest.node.clone());
+    fn give_slot(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, link: LinkId, join: &Join) {
+        let Some(LinkState::AwaitingAdmission(pending)) = conns.links.get(link).map(|link| &link.state) else { return };
+        let (id, node) = (pending.id, pending.node.clone());
         let twin = conns.links.to_node(id, Some(link)).is_some();
         if twin
-            || self.takes(cx, peers, conns, join.moved_by)
+            || self.has_slot_for(cx, peers, conns, join.moved_by)
             || (join.insist && !self.is_full(cx, conns, join.moved_by))
         {
-            if join.moved_by.is_some() && self.slots.held.is_some_and(|(by, _)| Some(by) == join.moved_by) {
-                self.slots.held = None;
+            if join.moved_by.is_some() && self.slots.reserved.is_some_and(|(by, _)| Some(by) == join.moved_by) {
+                self.slots.reserved = None;
             }
-            self.let_in(cx, peers, conns, link);
+            self.admit(cx, peers, conns, link);
         } else if let Some(node) = node.filter(|_| join.insist)
-            && self.may_insist(cx, &node)
-            && self.probe_for_split(cx, peers, conns, link, &node)
+            && self.may_request_priority(cx, &node)
+            && self.probe_for_swap(cx, peers, conns, link, &node)
         {
             cx.timers.set(Timer::Answer(link), cx.now + PROBE_PATIENCE);
         } else {
@@ -305,10 +302,12 @@ impl Membership {
     }
 
     /// A guest becomes a peer.
-    fn let_in(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, link: LinkId) {
+    fn admit(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, link: LinkId) {
         cx.timers.cancel(&Timer::Answer(link));
-        let Some(Role::AwaitingAdmission(guest)) = conns.links.get_mut(link).map(|link| &mut link.role) else { return };
-        let (node, addresses) = (guest.node.take(), std::mem::take(&mut guest.addresses));
+        let Some(LinkState::AwaitingAdmission(pending)) = conns.links.get_mut(link).map(|link| &mut link.state) else {
+            return;
+        };
+        let (node, addresses) = (pending.node.take(), std::mem::take(&mut pending.addresses));
         if let Some(node) = node {
             conns.accept(cx, peers, link, &node);
             cx.raise(InternalEvent::AddressesLearned { link, addresses });
@@ -349,25 +348,25 @@ impl Membership {
     }
 
     /// Whether this node, and others like it, have not insisted too often lately; counts it if so.
-    fn may_insist(&mut self, cx: &mut Context, node: &NodeInfo) -> bool {
+    fn may_request_priority(&mut self, cx: &mut Context, node: &NodeInfo) -> bool {
         let since = |at: &Instant| cx.now.saturating_duration_since(*at);
-        self.slots.insisted.retain(|(at, ..)| since(at) < GROUP_EVERY);
+        self.slots.priority_requests.retain(|(at, ..)| since(at) < GROUP_EVERY);
         let group = node.address.as_ref().and_then(AddressGroup::of);
-        let mut lately = self.slots.insisted.iter();
+        let mut lately = self.slots.priority_requests.iter();
         let often = lately
             .any(|(at, id, from)| (*id == node.id && since(at) < INSIST_EVERY) || (from.is_some() && *from == group));
-        let soon = self.slots.split.as_ref().is_some_and(|at| since(at) < SPLIT_EVERY);
+        let soon = self.slots.swapped.as_ref().is_some_and(|at| since(at) < SPLIT_EVERY);
         if often || soon {
             return false;
         }
-        self.slots.split = Some(cx.now);
-        self.slots.insisted.push_back((cx.now, node.id, group));
+        self.slots.swapped = Some(cx.now);
+        self.slots.priority_requests.push_back((cx.now, node.id, group));
         true
     }
 
-    /// Begins to split a link for a node that insists: is it where it says, so that another can be sent to it? It needs two places, and there must be a link
+    /// Begins to split a link for a node that requests_priority: is it where it says, so that another can be sent to it? It needs two places, and there must be a link
     /// to split.
-    fn probe_for_split(
+    fn probe_for_swap(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
@@ -377,20 +376,20 @@ impl Membership {
     ) -> bool {
         let Some(address) = node.address.clone().filter(|_| node.max_peers != Some(1)) else { return false };
         if !conns.may_learn(cx, &mut peers.book, link, &address)
-            || self.link_to_split(cx, peers, conns, &address).is_none()
+            || self.link_to_swap(cx, peers, conns, &address).is_none()
         {
             return false;
         }
         peers.book.add(&address, AddressSource::Hello(conns.links.scope_of(link)), cx.now, &cx.config.limits);
         let probing = peers.dialer.probe(cx, &mut peers.book, link, &address);
-        if let Some(Role::AwaitingAdmission(guest)) = conns.links.get_mut(link).map(|link| &mut link.role) {
-            guest.insists = probing;
+        if let Some(LinkState::AwaitingAdmission(pending)) = conns.links.get_mut(link).map(|link| &mut link.state) {
+            pending.requests_priority = probing;
         }
         probing
     }
 
     /// The probe of an insisting node's address came back. Says whether it was one.
-    pub(crate) fn on_guest_probed(
+    pub(crate) fn on_pending_probed(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
@@ -399,18 +398,21 @@ impl Membership {
         address: &PeerAddress,
         identity: Option<UpgradeIdentity>,
     ) -> bool {
-        let guest = match conns.links.get(link).filter(|link| !link.closing).map(|link| &link.role) {
-            Some(Role::AwaitingAdmission(guest)) if guest.insists => guest,
+        let pending = match conns.links.get(link).filter(|link| !link.closing).map(|link| &link.state) {
+            Some(LinkState::AwaitingAdmission(pending)) if pending.requests_priority => pending,
             _ => return false,
         };
         let right = identity.is_some_and(|identity| {
-            guest.node.as_ref().is_some_and(|node| identity == UpgradeIdentity { node: node.id, session: node.session })
+            pending
+                .node
+                .as_ref()
+                .is_some_and(|node| identity == UpgradeIdentity { node: node.id, session: node.session })
         });
         peers.book.set_state(address, AddressState::Waiting);
         if right && !self.is_full(cx, conns, None) {
-            self.let_in(cx, peers, conns, link);
-        } else if let Some(victim) = self.link_to_split(cx, peers, conns, address).filter(|_| right) {
-            self.split(cx, peers, conns, link, address, victim);
+            self.admit(cx, peers, conns, link);
+        } else if let Some(victim) = self.link_to_swap(cx, peers, conns, address).filter(|_| right) {
+            self.swap_slot(cx, peers, conns, link, address, victim);
         } else {
             self.decline(cx, peers, conns, link);
         }
@@ -418,7 +420,7 @@ impl Membership {
     }
 
     /// Splits the link `victim`: its other end goes on to the newcomer, which takes its place here.
-    fn split(
+    fn swap_slot(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
@@ -429,10 +431,10 @@ impl Membership {
     ) {
         let (joiner, moved) = (conns.links.name_of(newcomer), conns.links.name_of(victim));
         if conns.links.get(victim).is_some_and(|link| cx.now.saturating_duration_since(link.opened) >= OLD) {
-            self.slots.split_old = Some(cx.now);
+            self.slots.swapped_old = Some(cx.now);
         }
         cx.counters.slots_swapped += 1;
-        self.send_on(
+        self.refer(
             cx,
             peers,
             conns,
@@ -440,12 +442,12 @@ impl Membership {
             Some(address),
             "your place went to a node that had none; it holds one for you",
         );
-        self.let_in(cx, peers, conns, newcomer);
+        self.admit(cx, peers, conns, newcomer);
         cx.raise(InternalEvent::Notify(Event::SlotSwapped { joiner, moved }));
     }
 
     /// Gives up a link: the other end is told where to go.
-    pub(crate) fn send_on(
+    pub(crate) fn refer(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
@@ -455,31 +457,31 @@ impl Membership {
         reason: &str,
     ) {
         self.send_declined(cx, peers, conns, link, RETRY_AFTER * 2, to);
-        if let Some(address) = conns.links.get(link).and_then(Link::full).and_then(|peer| peer.address.clone()) {
-            self.slots.note_left(cx.now, address);
+        if let Some(address) = conns.links.get(link).and_then(Link::native).and_then(|peer| peer.address.clone()) {
+            self.slots.note_referred(cx.now, address);
         }
         conns.links.close(cx, link, close::TRY_AGAIN_LATER, reason);
     }
 
     /// Which link may be split for a newcomer at `address`: one that we accepted, not of a known peer, whose other end may be told the address. Who takes and
     /// never brings goes first; an old link only if there is no other.
-    fn link_to_split(
+    fn link_to_swap(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
         conns: &mut Connections,
         address: &PeerAddress,
     ) -> Option<LinkId> {
-        let mut choice = self.links_to_give_up(cx, peers, conns, false);
+        let mut choice = self.links_to_release(cx, peers, conns, false);
         choice.retain(|link| conns.links.get(*link).is_some_and(|link| link.scope.may_tell(address.scope())));
         let first = choice.into_iter().next()?;
         let old = conns.links.get(first).is_some_and(|link| cx.now.saturating_duration_since(link.opened) >= OLD);
-        let lately = self.slots.split_old.is_some_and(|at| cx.now.saturating_duration_since(at) < OLD_SPLIT_EVERY);
+        let lately = self.slots.swapped_old.is_some_and(|at| cx.now.saturating_duration_since(at) < OLD_SPLIT_EVERY);
         (!old || !lately).then_some(first)
     }
 
     /// The links that could be given up, the first to go first. `dialled`: those that we dialled too, after all others.
-    pub(crate) fn links_to_give_up(
+    pub(crate) fn links_to_release(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
@@ -489,14 +491,14 @@ impl Membership {
         let (links, known) = (&conns.links, peers.book.known_links());
         // Of a node with two links neither frees a place: they are being settled, see `duel.rs`.
         let alone = |id: LinkId, link: &Link| {
-            let node = link.full().map(|peer| peer.id);
+            let node = link.native().map(|peer| peer.id);
             !links.iter().any(|(other, open)| other != id && !open.closing && open.name().node == node)
         };
         let mut choice: Vec<_> = links
             .iter()
             .filter(|(id, link)| {
                 link.takes_transactions()
-                    && link.full().is_some()
+                    && link.native().is_some()
                     && !known.contains(id)
                     && alone(*id, link)
                     && (dialled || link.dialled.is_none())
@@ -521,8 +523,8 @@ impl Membership {
         declined: &Declined,
     ) {
         let Some(open) = conns.links.get(link) else { return };
-        let asked = open.dialled.is_some() && matches!(&open.role, Role::Native(peer) if !peer.hello_received);
-        let linked = matches!(&open.role, Role::Native(peer) if peer.hello_received);
+        let asked = matches!(open.state, LinkState::HelloSent(_));
+        let linked = open.introduced().is_some();
         if !asked && !linked {
             cx.counters.answers_unsolicited += 1;
             return conns.penalize(
@@ -532,7 +534,7 @@ impl Membership {
                 &Violation::new(ViolationKind::Unsolicited, "DECLINED: nobody asked; ignored"),
             );
         }
-        let (peer, by) = (conns.links.name_of(link), open.full().map(|peer| peer.id));
+        let (peer, by) = (conns.links.name_of(link), open.native().map(|peer| peer.id));
         let address = peer.address.clone();
         cx.counters.addresses_dropped += declined.dropped as u64;
         cx.counters.slots_refused += 1;
@@ -540,7 +542,7 @@ impl Membership {
         let told: Vec<PeerAddress> =
             declined.addresses.iter().filter(|at| conns.may_learn(cx, &mut peers.book, link, at)).cloned().collect();
         if cx.config.max_peers.is_some() {
-            self.hear_of(cx, peers, conns, link, &told);
+            self.add_addresses(cx, peers, conns, link, &told);
             self.search.hint(&told);
         } else {
             self.learn(cx, peers, conns, link, &told);
@@ -557,13 +559,13 @@ impl Membership {
         } else {
             self.search.refused();
             if let Some(address) = &address {
-                self.on_move_missed(cx, address);
+                self.on_rewire_missed(cx, address);
             }
-            let next = self.seek(cx, peers, conns);
+            let next = self.fill_slots(cx, peers, conns);
             cx.notify(Event::DeclinedBy { peer, others: told.len(), next, retry_in: wait });
         }
         if let (Some(address), Some(root)) = (address, declined.root) {
-            self.on_root_of(cx, peers, conns, link, &address, root);
+            self.on_partition_learned(cx, peers, conns, link, &address, root);
         }
     }
 
@@ -591,9 +593,9 @@ impl Membership {
     }
 
     /// A link to a full peer that takes transactions is new: if we insisted for it, somebody else was sent to us.
-    pub(crate) fn on_place(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, link: LinkId) {
+    pub(crate) fn on_slot_won(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, link: LinkId) {
         let purpose = conns.reason(link).cloned();
-        let id = conns.links.get(link).and_then(Link::full).map(|peer| peer.id);
+        let id = conns.links.get(link).and_then(Link::native).map(|peer| peer.id);
         self.search.placed();
         for address in peers.book.leading_to(link) {
             if let Some(peer) = peers.book.get_mut(&address) {
@@ -603,12 +605,12 @@ impl Membership {
         if let (Some(DialReason::Slot { high_priority: true, .. }), Some(id)) = (&purpose, id)
             && !self.is_full(cx, conns, None)
         {
-            self.slots.held = Some((id, cx.now + HELD));
+            self.slots.reserved = Some((id, cx.now + HELD));
         }
         self.send_beacon(cx, link);
-        self.on_genesis_place(cx, peers, conns, link);
-        self.note_change(cx);
-        self.seek(cx, peers, conns);
+        self.on_bootstrap_slot(cx, peers, conns, link);
+        self.save_peer_cache_later(cx);
+        self.fill_slots(cx, peers, conns);
     }
 }
 

@@ -53,7 +53,7 @@ fn announcement(net: &Net, node: usize, signer: usize) -> Announcement {
 }
 
 fn frame(announcement: Announcement) -> String {
-    let frame = AnnounceFrame { announcement, told: None };
+    let frame = AnnounceFrame { announcement, synced: None };
     frame.to_frame(Session::from_random([9; 16])).as_str().to_owned()
 }
 

@@ -1,4 +1,5 @@
-//! A list that grows without moving: a vector would hold up to twice what it needs, and both halves while it grows.
+//! A list that grows without moving: a vector would hold up to twice what it needs, and both halves
+//! while it grows.
 
 /// See the module.
 #[derive(Debug)]

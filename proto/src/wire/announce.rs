@@ -48,8 +48,9 @@ pub struct Announcement {
 pub struct AnnounceFrame {
     /// What is announced.
     pub announcement: Announcement,
-    /// The siblings `session` and `age`: it was asked for, and was made so long ago. It is not relayed.
-    pub told: Option<Duration>,
+    /// The siblings `session` and `age`: how long ago it was made, in an answer to SYNC and on a new link.
+    /// It is not passed on.
+    pub synced: Option<Duration>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -105,7 +106,7 @@ impl AnnounceFrame {
             left: data.left,
             seal: Seal::read(frame).map_err(|error| wrong("ANNOUNCE", error))?,
         };
-        Ok(Self { announcement, told: frame.get("session").map(|_| age_of(frame)) })
+        Ok(Self { announcement, synced: frame.get("session").map(|_| age_of(frame)) })
     }
 
     /// The frame of this announcement. `session` is the sender's; it stands in frames that were asked for alone.
@@ -116,7 +117,7 @@ impl AnnounceFrame {
             None => Data::Open(announcement.on_wire()),
         };
         let signature = announcement.seal.as_ref().map(|seal| seal.signature.to_string());
-        let (session, age) = (self.told.map(|_| session.to_string()), self.told.map(|age| age.as_secs_f64()));
+        let (session, age) = (self.synced.map(|_| session.to_string()), self.synced.map(|age| age.as_secs_f64()));
         to_frame(&FrameOnWire { r#type: "ANNOUNCE", data, signature, session, age })
     }
 }

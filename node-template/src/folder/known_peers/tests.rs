@@ -1,8 +1,9 @@
 use std::fs;
 
+use crate::folder::files::folder_name;
 use crate::folder::known_peers::*;
 
-/// Each text as a folder's known-peers.json; `{}` in the expected line stands for the folder.
+/// Reads a text as a folder's known-peers.json.
 fn read(text: impl AsRef<[u8]>) -> (tempfile::TempDir, Result<KnownPeers, FolderError>) {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join(KNOWN_PEERS), text).unwrap();
@@ -29,15 +30,15 @@ fn addresses_keep_their_order_and_come_once() {
 }
 
 #[test]
-fn entries_that_are_no_addresses_are_skipped_and_told() {
+fn invalid_entries_are_skipped_with_a_warning() {
     let (folder, peers) = read(r#"[7, "ws://localhost:4001", "http://localhost:4002", "\u001b[31m", null]"#);
     let (peers, file) = (peers.unwrap(), folder.path().join(KNOWN_PEERS));
     assert_eq!(texts(&peers), ["ws://localhost:4001"]);
     let expected = [
-        "entry 1, is skipped: a number is no peer address; write it as \"ws://host:port\"",
-        "entry 3, is skipped: \"http://localhost:4002\" is no peer address: its scheme is not ws or wss; write it as ws://host:port",
-        "entry 4, is skipped: \"\\u{1b}[31m\" is no peer address: it has no ws://; write it as ws://host:port",
-        "entry 5, is skipped: null is no peer address; write it as \"ws://host:port\"",
+        "entry 1 is skipped: a number is not a peer address; write it as \"ws://host:port\"",
+        "entry 3 is skipped: \"http://localhost:4002\" is no peer address: its scheme is not ws or wss; write it as ws://host:port",
+        "entry 4 is skipped: \"\\u{1b}[31m\" is no peer address: it has no ws://; write it as ws://host:port",
+        "entry 5 is skipped: null is not a peer address; write it as \"ws://host:port\"",
     ];
     assert_eq!(peers.warnings, expected.map(|line| format!("{}, {line}", file.display())));
 }
@@ -48,29 +49,29 @@ fn many_bad_entries_are_counted() {
     let warnings = peers.unwrap().warnings;
     assert_eq!(warnings.len(), 6);
     let file = folder.path().join(KNOWN_PEERS);
-    assert_eq!(warnings[5], format!("{}: 3 more entries are skipped that are no peer addresses", file.display()));
+    assert_eq!(warnings[5], format!("{}: 3 more entries are skipped, which are not peer addresses", file.display()));
 }
 
 #[test]
-fn a_file_that_is_no_array_says_where() {
-    for (text, place) in [
+fn an_error_in_the_file_says_where() {
+    for (text, position) in [
         ("", "line 1, column 1: the file is empty"),
         (" \n ", "line 2, column 1: the file is empty"),
         ("{}", "line 1, column 1: this is an object"),
-        ("\n  \"ws://localhost:4001\"", "line 2, column 3: this is a text"),
-        ("[\n  \"ws://localhost:4001\"\n  7]", "line 3, column 3: no JSON: expected `,` or `]`"),
-        ("[\"ws://localhost:4001\",]", "line 1, column 24: no JSON: trailing comma"),
-        ("[", "line 1, column 1: no JSON: EOF while parsing a list"),
+        ("\n  \"ws://localhost:4001\"", "line 2, column 3: this is a string"),
+        ("[\n  \"ws://localhost:4001\"\n  7]", "line 3, column 3: not JSON: expected `,` or `]`"),
+        ("[\"ws://localhost:4001\",]", "line 1, column 24: not JSON: trailing comma"),
+        ("[", "line 1, column 1: not JSON: EOF while parsing a list"),
     ] {
         let (folder, peers) = read(text);
         let file = folder.path().join(KNOWN_PEERS);
-        let expected = format!("{}, {place}; write an array such as [\"ws://localhost:4001\"]", file.display());
+        let expected = format!("{}, {position}; write an array such as [\"ws://localhost:4001\"]", file.display());
         assert_eq!(peers.unwrap_err().to_string(), expected, "{text:?}");
     }
 }
 
 #[test]
-fn a_file_that_can_not_be_used_says_what_to_do() {
+fn an_unusable_file_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join(KNOWN_PEERS);
     let line = || known_peers(folder.path()).unwrap_err().to_string();
@@ -84,11 +85,11 @@ fn a_file_that_can_not_be_used_says_what_to_do() {
         )
     );
     fs::create_dir(&file).unwrap();
-    assert_eq!(line(), format!("{} is no file: move it away and write a file of that name", file.display()));
+    assert_eq!(line(), format!("{} is not a file: move it away and write a file of that name", file.display()));
     fs::remove_dir(&file).unwrap();
 
     fs::write(&file, [0xff, 0xfe, b'[', 0, b']', 0]).unwrap();
-    assert_eq!(line(), format!("{} is no UTF-8 text: save it as UTF-8", file.display()));
+    assert_eq!(line(), format!("{} is not UTF-8 text: save it as UTF-8", file.display()));
 
     fs::write(&file, " ".repeat(1024 * 1024 + 1)).unwrap();
     assert_eq!(line(), format!("{} has more than 1048576 bytes: is it the right file? Shorten it", file.display()));
@@ -99,7 +100,7 @@ fn a_file_that_can_not_be_used_says_what_to_do() {
 }
 
 #[test]
-fn the_current_folder_is_known_by_its_name() {
+fn the_current_folder_is_shown_by_its_name() {
     assert_eq!(folder_name(Path::new(".")), folder_name(Path::new("")));
     assert_ne!(folder_name(Path::new(".")), ".");
     assert_eq!(folder_name(Path::new("node-2")), "node-2");
@@ -109,12 +110,12 @@ fn the_current_folder_is_known_by_its_name() {
 
 #[cfg(unix)]
 #[test]
-fn a_file_that_can_not_be_opened_says_why() {
+fn a_file_that_cannot_be_opened_says_why() {
     // A link to itself: unlike missing permissions it stops root, too.
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join(KNOWN_PEERS);
     std::os::unix::fs::symlink(&file, &file).unwrap();
     let line = known_peers(folder.path()).unwrap_err().to_string();
-    assert!(line.starts_with(&format!("{} can not be read: ", file.display())), "{line}");
+    assert!(line.starts_with(&format!("{} cannot be read: ", file.display())), "{line}");
     assert!(line.ends_with("; check who may read it"), "{line}");
 }

@@ -31,7 +31,7 @@ fn folders_differ() {
 }
 
 #[test]
-fn the_public_half_is_that_of_rfc_8032() {
+fn the_public_key_is_that_of_rfc_8032() {
     // RFC 8032, section 7.1, test 1.
     let folder = tempfile::tempdir().unwrap();
     for ending in ["", "\n", "\r\n"] {
@@ -52,7 +52,7 @@ fn debug_output_holds_no_secret() {
 }
 
 #[test]
-fn a_broken_file_is_told_and_left_alone() {
+fn a_broken_file_is_an_error_and_stays() {
     let folder = tempfile::tempdir().unwrap();
     let whole = "a".repeat(64);
     for text in [
@@ -68,8 +68,8 @@ fn a_broken_file_is_told_and_left_alone() {
         put(folder.path(), text);
         let line = NodeKey::load_or_create(folder.path()).unwrap_err().to_string();
         let expected = format!(
-            "{} is broken: a key is one line of 64 hexadecimal digits; put the original back, or delete it (and MY_PUBLIC_KEY in .env) \
-             and the node starts as a new one",
+            "{} is broken: a key is one line of 64 hexadecimal digits; restore the original, or delete it (and MY_PUBLIC_KEY in .env) \
+             and the node starts with a new one",
             folder.path().join(NODE_KEY).display()
         );
         assert_eq!(line, expected);
@@ -80,24 +80,24 @@ fn a_broken_file_is_told_and_left_alone() {
 }
 
 #[test]
-fn a_folder_in_the_place_of_the_key_is_no_key() {
+fn a_folder_named_like_the_key_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join(NODE_KEY)).unwrap();
     assert!(matches!(NodeKey::load_or_create(folder.path()), Err(KeyError::Broken { .. })));
 }
 
 #[test]
-fn a_folder_that_is_not_there_can_hold_no_key() {
+fn a_missing_folder_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let gone = folder.path().join("gone");
     let line = NodeKey::load_or_create(&gone).unwrap_err().to_string();
     let file = gone.join(NODE_KEY);
-    assert!(line.starts_with(&format!("{} can not be made: ", file.display())), "{line}");
-    assert!(line.ends_with("; check that the folder may be written to and has room"), "{line}");
+    assert!(line.starts_with(&format!("{} cannot be created: ", file.display())), "{line}");
+    assert!(line.ends_with("; check that the folder is writable and has free space"), "{line}");
 }
 
 #[test]
-fn a_key_that_another_process_made_meanwhile_wins() {
+fn a_key_that_another_process_created_first_wins() {
     let folder = tempfile::tempdir().unwrap();
     let first = NodeKey::create_named(folder.path(), NODE_KEY).unwrap();
     let second = NodeKey::create_named(folder.path(), NODE_KEY).unwrap();
@@ -111,7 +111,7 @@ fn a_key_that_another_process_made_meanwhile_wins() {
 
 #[cfg(unix)]
 #[test]
-fn the_file_is_the_owners_alone() {
+fn only_the_owner_can_read_the_file() {
     use std::os::unix::fs::PermissionsExt;
 
     let folder = tempfile::tempdir().unwrap();
@@ -133,12 +133,12 @@ fn the_file_is_the_owners_alone() {
 
 #[cfg(unix)]
 #[test]
-fn a_file_that_can_not_be_opened_says_why() {
+fn a_file_that_cannot_be_opened_says_why() {
     // A link to itself: unlike missing permissions it stops root, too.
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join(NODE_KEY);
     std::os::unix::fs::symlink(&file, &file).unwrap();
     let line = NodeKey::load_or_create(folder.path()).unwrap_err().to_string();
-    assert!(line.starts_with(&format!("{} can not be read: ", file.display())), "{line}");
+    assert!(line.starts_with(&format!("{} cannot be read: ", file.display())), "{line}");
     assert!(line.ends_with("; check who may read it"), "{line}");
 }

@@ -1,8 +1,8 @@
-// Small things that every part of the page needs. What a stranger wrote reaches the document by textContent alone.
+// Helpers for all parts of the page. Foreign text reaches the document by textContent only.
 
 export const by = (id) => document.getElementById(id);
 
-/** An element with attributes and children; texts become text. */
+/** Returns an element with attributes and children; strings become text nodes. */
 export function make(name, attributes = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
@@ -14,8 +14,8 @@ export function make(name, attributes = {}, ...children) {
   return element;
 }
 
-/** Sets a text only where it changed, so that a screen reader and a selection are left alone. */
-export function tell(element, text) {
+/** Sets a text only if it changed, which leaves screen readers and selections alone. */
+export function setText(element, text) {
   const wanted = String(text);
   if (element.textContent !== wanted) element.textContent = wanted;
 }
@@ -23,7 +23,7 @@ export function tell(element, text) {
 const grouped = new Intl.NumberFormat("en");
 export const number = (value) => grouped.format(value);
 
-/** A number that fits a narrow place: 12,345 and 1.2 M. */
+/** Formats a number for a narrow column: 12,345 and 1.2 M. */
 export function short(value) {
   if (value < 1e5) return number(value);
   return value < 1e6 ? `${(value / 1e3).toFixed(0)} k` : `${(value / 1e6).toFixed(1)} M`;
@@ -51,7 +51,7 @@ export const count = (value, one, more = `${one}s`) => `${number(value)} ${value
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
 export const time = (at) => clock.format(at);
 
-/** What a node is called: the address without its scheme, else the beginning of its id. */
+/** Returns a node's address without its scheme, or the beginning of its id. */
 export function nameOf(node) {
   if (node.address) return node.address.replace(/^wss?:\/\//, "");
   return node.id.startsWith("plain:") ? node.id.slice(6) : node.id.slice(0, 8);
@@ -65,7 +65,7 @@ export function keepToken(value) {
 
 export const hasToken = () => token !== null;
 
-/** Asks the node; an error has the node's own words. */
+/** Sends a request to the node. An error carries the node's message. */
 export async function ask(path, { body, signal } = {}) {
   const headers = token ? { authorization: `Bearer ${token}` } : {};
   if (body !== undefined) headers["content-type"] = "application/json";
@@ -75,7 +75,7 @@ export async function ask(path, { body, signal } = {}) {
   try {
     detail = (await response.json()).detail ?? detail;
   } catch {
-    // An answer without words has its number.
+    // Without a message the status has to do.
   }
   throw Object.assign(new Error(detail), { status: response.status });
 }

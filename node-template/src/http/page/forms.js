@@ -1,4 +1,4 @@
-// Adding a transaction, and saying something to everybody.
+// The forms for transactions and broadcasts.
 
 import { ask, by, count } from "./dom.js";
 
@@ -7,7 +7,7 @@ function result(element, state, text) {
   element.textContent = text;
 }
 
-/** The transaction that the form describes; an error says what is wrong with it. */
+/** Returns the transaction of the form as JSON, or throws what is wrong with it. */
 function described() {
   const raw = by("raw").value.trim();
   if (by("raw-details").open && raw !== "") {
@@ -15,15 +15,15 @@ function described() {
     try {
       value = JSON.parse(raw);
     } catch (error) {
-      throw new Error(`This is no JSON: ${error.message}`);
+      throw new Error(`This is not JSON: ${error.message}`);
     }
     if (value === null || typeof value !== "object" || Array.isArray(value)) throw new Error('A transaction is a JSON object, such as {"message":"hello"}');
     return raw;
   }
   const text = (id) => by(id).value.trim();
-  if (text("from") === "" && text("to") === "" && text("amount") === "") throw new Error("Say from whom, to whom and how much");
+  if (text("from") === "" && text("to") === "" && text("amount") === "") throw new Error("Fill in sender, recipient and amount");
   const amount = Number(text("amount"));
-  if (text("amount") === "" || !Number.isFinite(amount)) throw new Error("The amount is no number");
+  if (text("amount") === "" || !Number.isFinite(amount)) throw new Error("The amount is not a number");
   return JSON.stringify({ fromAddress: text("from") || null, toAddress: text("to") || null, amount });
 }
 
@@ -51,16 +51,16 @@ function onSubmit(id, output, send) {
 onSubmit("panel-transaction", "transaction-result", async () => {
   const answer = await (await ask("/api/transactions?stamp=true", { body: described() })).json();
   for (const id of ["amount", "raw"]) by(id).value = "";
-  const where = answer.duplicate ? "It was here already" : answer.stored ? "On this node's disk" : "On its way to the disk";
+  const where = answer.duplicate ? "Already in the pool" : answer.stored ? "Stored on this node's disk" : "Not on the disk yet";
   return `${where}, ${sent(answer.links)}`;
 });
 
 onSubmit("panel-broadcast", "broadcast-result", async () => {
   const message = by("message").value;
-  if (message.trim() === "") throw new Error("There is nothing in it");
+  if (message.trim() === "") throw new Error("The message is empty");
   const answer = await (await ask("/api/broadcasts", { body: JSON.stringify({ message }) })).json();
   by("message").value = "";
-  return `Said, and ${sent(answer.links)}`;
+  return `Broadcast ${sent(answer.links)}`;
 });
 
 by("message").addEventListener("keydown", (event) => {
@@ -76,11 +76,11 @@ function choose(chosen) {
     by(tab.getAttribute("aria-controls")).hidden = !is;
   }
 }
-for (const [place, tab] of tabs.entries()) {
+for (const [index, tab] of tabs.entries()) {
   tab.addEventListener("click", () => choose(tab));
   tab.addEventListener("keydown", (event) => {
     if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
-    const next = tabs[1 - place];
+    const next = tabs[1 - index];
     choose(next);
     next.focus();
   });

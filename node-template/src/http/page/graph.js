@@ -1,16 +1,16 @@
-// The picture of the network: nodes, links, and what travels along them.
+// The network diagram: nodes, links, and transactions and broadcasts that travel along them.
 //
-// What travels is drawn from what this node sees: a transaction's origin and the neighbour that brought it. The way in between is the shortest one, which is
-// the one that the network's trees take when nothing is in their way.
+// This node knows a transaction's origin and the neighbour that sent it. The diagram draws shortest
+// paths from the origin, which the spanning trees follow when no link is slow.
 
 import { count, duration, milliseconds, nameOf } from "./dom.js";
 import { Layout } from "./layout.js";
 
 const FADE = 700;
-/** How long a pulse takes from node to node: what an eye can follow, and far longer than the network needs. */
+/** Milliseconds of a pulse from node to node: slow enough for the eye. */
 const HOP = 520;
 const PULSES = 260;
-/** Of one transaction: in a large network a part of its way says enough. */
+/** Pulses of one transaction: in a large network a part of its paths is enough. */
 const PULSES_OF_ONE = 60;
 const LABELS = 18;
 const LINKS = 3_000;
@@ -25,9 +25,9 @@ export class Graph {
   #links = [];
   /** Index by id. */
   #index = new Map();
-  /** By id: 0 to 1, how much of it is there. */
+  /** Opacity by id, 0 to 1. */
   #presence = new Map();
-  /** Nodes that left and fade. */
+  /** Nodes that left and fade out. */
   #leaving = [];
   #neighbours = [];
   #own = new Map();
@@ -51,21 +51,20 @@ export class Graph {
     this.#resize();
   }
 
-  /** Shows this network. */
   show({ nodes, links }) {
     const ids = new Set(nodes.map((node) => node.id));
     const now = performance.now();
     for (const node of this.#nodes) {
-      const place = this.#layout.places.get(node.id);
-      if (!ids.has(node.id) && place) {
-        this.#leaving.push({ node, place, since: now });
+      const position = this.#layout.positions.get(node.id);
+      if (!ids.has(node.id) && position) {
+        this.#leaving.push({ node, position, since: now });
         this.#presence.delete(node.id);
       }
     }
     const first = this.#nodes.length === 0;
     this.#nodes = nodes;
     this.#links = links;
-    this.#index = new Map(nodes.map((node, place) => [node.id, place]));
+    this.#index = new Map(nodes.map((node, index) => [node.id, index]));
     this.#neighbours = nodes.map(() => []);
     for (const [a, b] of links) {
       this.#neighbours[a].push(b);
@@ -74,7 +73,7 @@ export class Graph {
     this.#layout.update(nodes.map((node) => node.id), links);
     for (const node of nodes) if (!this.#presence.has(node.id)) this.#presence.set(node.id, still.matches ? 1 : 0);
     if (first || still.matches) {
-      // It begins settled: a picture that reels says nothing.
+      // The first layout is settled before it is drawn.
       for (let step = 0; step < (nodes.length > 80 ? 120 : 260); step += 1) this.#layout.step();
       this.#frameAll(1);
     }
@@ -83,21 +82,21 @@ export class Graph {
     this.#wake();
   }
 
-  /** Takes over what is known of this node's own links. */
+  /** Sets the details of this node's own links. */
   measure(peers) {
     this.#own = new Map(peers.filter((peer) => peer.state === "connected" && peer.id).map((peer) => [peer.id, peer]));
     if (this.#chosen !== null) this.#describe(false);
     this.#wake();
   }
 
-  /** Lets what was seen travel. */
+  /** Animates transactions and broadcasts. */
   travel(samples) {
     if (document.hidden) return;
     const now = performance.now();
     for (const sample of samples) {
       const begin = this.#index.get(sample.origin ?? (sample.via === null ? this.#nodes[0]?.id : undefined));
       const via = this.#index.get(sample.via);
-      const edges = begin !== undefined ? this.#ways(begin) : via !== undefined ? [[via, 0, 0]] : [];
+      const edges = begin !== undefined ? this.#paths(begin) : via !== undefined ? [[via, 0, 0]] : [];
       if (still.matches) {
         for (const [, to] of edges) this.#glow.set(this.#nodes[to].id, { kind: sample.kind, since: now });
         continue;
@@ -112,8 +111,8 @@ export class Graph {
     this.#wake();
   }
 
-  /** The shortest ways from a node to all others: [from, to, how many links before]. */
-  #ways(begin) {
+  /** Returns the shortest paths from a node to all others: [from, to, links before]. */
+  #paths(begin) {
     const depth = new Map([[begin, 0]]);
     const queue = [begin];
     const edges = [];
@@ -136,7 +135,7 @@ export class Graph {
       probe.style.setProperty("color", `var(--${name})`);
       return getComputedStyle(probe).color;
     };
-    this.palette = Object.fromEntries(["me", "full", "plain", "pulse", "wave", "text", "quiet", "well", "accent", "line"].map((name) => [name, colour(name)]));
+    this.palette = Object.fromEntries(["me", "native", "exercise", "pulse", "wave", "text", "quiet", "well", "accent", "line"].map((name) => [name, colour(name)]));
     this.font = style.fontFamily;
     probe.remove();
     this.#wake();
@@ -180,17 +179,17 @@ export class Graph {
     if (busy) requestAnimationFrame((next) => this.#frame(next));
   }
 
-  /** Moves the camera so that everybody is in the picture. */
+  /** Moves the camera so that all nodes are in view. */
   #frameAll(part) {
-    const places = [...this.#layout.places.values()];
-    if (places.length === 0 || !this.width) return;
-    const xs = places.map((place) => place.x);
-    const ys = places.map((place) => place.y);
+    const positions = [...this.#layout.positions.values()];
+    if (positions.length === 0 || !this.width) return;
+    const xs = positions.map((position) => position.x);
+    const ys = positions.map((position) => position.y);
     const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
     const padding = this.#nodes.length > LABELS ? 26 : PADDING;
     const wide = (this.width - 2 * padding) / Math.max(1, right - left);
     const high = (this.height - 2 * padding) / Math.max(1, bottom - top);
-    // A broad stage is filled, as far as nothing looks stretched.
+    // Fills a wide stage as long as nothing looks stretched.
     const most = Math.min(3.6, 1.5 * Math.min(wide, high));
     const camera = this.#camera;
     camera.across += (Math.max(0.05, Math.min(wide, most)) - camera.across) * part;
@@ -199,9 +198,9 @@ export class Graph {
     camera.y += ((top + bottom) / 2 - camera.y) * part;
   }
 
-  #screen(place) {
+  #screen({ x: left, y: top }) {
     const { across, down, x, y } = this.#camera;
-    return [(place.x - x) * across + this.width / 2, (place.y - y) * down + this.height / 2];
+    return [(left - x) * across + this.width / 2, (top - y) * down + this.height / 2];
   }
 
   #radius(kind) {
@@ -212,13 +211,13 @@ export class Graph {
   #draw(now) {
     const { paint } = this;
     paint.clearRect(0, 0, this.width, this.height);
-    const spots = this.#nodes.map((node) => this.#screen(this.#layout.places.get(node.id)));
+    const spots = this.#nodes.map((node) => this.#screen(this.#layout.positions.get(node.id)));
     this.#drawLinks(spots);
     this.#drawPulses(now);
-    for (const { node, place, since } of this.#leaving) this.#drawNode(node, this.#screen(place), 1 - (now - since) / (2 * FADE), now);
-    for (let place = this.#nodes.length - 1; place >= 0; place -= 1) {
-      const node = this.#nodes[place];
-      this.#drawNode(node, spots[place], this.#presence.get(node.id) ?? 1, now);
+    for (const { node, position, since } of this.#leaving) this.#drawNode(node, this.#screen(position), 1 - (now - since) / (2 * FADE), now);
+    for (let index = this.#nodes.length - 1; index >= 0; index -= 1) {
+      const node = this.#nodes[index];
+      this.#drawNode(node, spots[index], this.#presence.get(node.id) ?? 1, now);
     }
     paint.globalAlpha = 1;
   }
@@ -231,10 +230,10 @@ export class Graph {
     paint.strokeStyle = palette.quiet;
     paint.globalAlpha = dense ? Math.max(0.05, 90 / Math.min(LINKS, this.#links.length)) : 0.32;
     paint.beginPath();
-    // Of very many a part is drawn: the eye sees the same grey, and the picture stays smooth.
+    // Draws a part of very many links: it looks the same and stays smooth.
     const stride = Math.ceil(this.#links.length / LINKS);
-    for (let place = 0; place < this.#links.length; place += stride) {
-      const [a, b] = this.#links[place];
+    for (let index = 0; index < this.#links.length; index += stride) {
+      const [a, b] = this.#links[index];
       if (a === 0 || a === chosen || b === chosen) continue;
       paint.moveTo(...spots[a]);
       paint.lineTo(...spots[b]);
@@ -256,7 +255,7 @@ export class Graph {
     }
   }
 
-  /** An arrow from who dialled to who was dialled, and how long a ping takes there and back. */
+  /** Draws an arrow in the direction of the dial, and the round-trip time. */
   #drawDirection([ax, ay], [bx, by], peer, picked) {
     if (!peer) return;
     const { paint, palette } = this;
@@ -272,9 +271,9 @@ export class Graph {
     paint.lineTo(mx - ux * 4 + uy * 4, my - uy * 4 - ux * 4);
     paint.fill();
     if (far < 110 || peer.roundTripSeconds == null || ((this.#own.size > 12 || this.#nodes.length > LABELS) && !picked)) return;
-    // Beside the link, on the side that lies further from the middle of the picture.
+    // Beside the link, on the side that is farther from the centre.
     const side = uy * (mx - this.width / 2) - ux * (my - this.height / 2) > 0 ? 1 : -1;
-    // So far that neither the link nor the arrow lies under the text, which is some 44 wide and 12 high.
+    // Far enough to clear link and arrow: the text is some 44 wide and 12 high.
     const away = side * (22 * Math.abs(uy) + 6 * Math.abs(ux) + 7);
     paint.globalAlpha = 1;
     this.#text(milliseconds(peer.roundTripSeconds), mx + uy * away, my - ux * away, 11, palette.quiet);
@@ -282,10 +281,10 @@ export class Graph {
 
   #drawPulses(now) {
     const { paint, palette } = this;
-    const size = Math.min(1, 0.25 + this.#radius("full") / 9);
+    const size = Math.min(1, 0.25 + this.#radius("native") / 9);
     for (const pulse of this.#pulses) {
-      const from = this.#layout.places.get(pulse.from);
-      const to = this.#layout.places.get(pulse.to);
+      const from = this.#layout.positions.get(pulse.from);
+      const to = this.#layout.positions.get(pulse.to);
       const part = (now - pulse.begin) / HOP;
       if (!from || !to || part < 0) continue;
       const eased = part < 0.5 ? 2 * part * part : 1 - (2 - 2 * part) ** 2 / 2;
@@ -306,6 +305,7 @@ export class Graph {
 
   #drawNode(node, [x, y], presence, now) {
     const { paint, palette } = this;
+    const exercise = node.kind === "plain";
     const radius = this.#radius(node.kind) * (0.4 + 0.6 * presence);
     const glow = this.#glow.get(node.id);
     const age = glow ? (now - glow.since) / 900 : 1;
@@ -321,9 +321,9 @@ export class Graph {
     paint.lineWidth = 2;
     paint.beginPath();
     paint.arc(x, y, radius, 0, 7);
-    paint.fillStyle = node.kind === "plain" ? palette.well : palette[node.kind];
+    paint.fillStyle = exercise ? palette.well : palette[node.kind === "me" ? "me" : "native"];
     paint.fill();
-    paint.strokeStyle = node.kind === "plain" ? palette.plain : palette.well;
+    paint.strokeStyle = exercise ? palette.exercise : palette.well;
     paint.stroke();
     if (node.id === this.#chosen) {
       paint.strokeStyle = palette.accent;
@@ -353,7 +353,7 @@ export class Graph {
     let nearest = null;
     let distance = event.pointerType === "touch" ? 30 : 20;
     for (const node of this.#nodes) {
-      const [x, y] = this.#screen(this.#layout.places.get(node.id));
+      const [x, y] = this.#screen(this.#layout.positions.get(node.id));
       const far = Math.hypot(x - event.offsetX, y - event.offsetY);
       if (far < distance) [nearest, distance] = [node.id, far];
     }
@@ -365,8 +365,8 @@ export class Graph {
     if (event.key === "Escape") return this.#choose(null);
     if (step === undefined || this.#nodes.length === 0) return undefined;
     event.preventDefault();
-    const place = this.#index.get(this.#chosen);
-    const next = place === undefined ? 0 : (place + step + this.#nodes.length) % this.#nodes.length;
+    const index = this.#index.get(this.#chosen);
+    const next = index === undefined ? 0 : (index + step + this.#nodes.length) % this.#nodes.length;
     return this.#choose(this.#nodes[next].id, true);
   }
 
@@ -385,16 +385,16 @@ export class Graph {
     const peer = this.#own.get(node.id);
     const facts = [];
     if (node.kind === "me") facts.push("this node");
-    if (node.kind === "plain") facts.push("a node of the exercise");
+    if (node.kind === "plain") facts.push("exercise peer");
     if (!node.id.startsWith("plain:")) facts.push(`id ${node.id.slice(0, 16)}…`);
     if (node.links !== null) facts.push(`${count(node.links, "link")}${node.maxPeers ? ` of at most ${node.maxPeers}` : ""}`);
-    if (node.since) facts.push(`up ${duration(Math.max(0, Date.now() / 1000 - node.since))}`);
-    if (peer) facts.push(`${peer.dialled ? "dialled by us" : "dialled us"}${peer.roundTripSeconds == null ? "" : `, ${milliseconds(peer.roundTripSeconds)} there and back`}`);
+    if (node.since) facts.push(`uptime ${duration(Math.max(0, Date.now() / 1000 - node.since))}`);
+    if (peer) facts.push(`${peer.dialled ? "outbound link" : "inbound link"}${peer.roundTripSeconds == null ? "" : `, ${milliseconds(peer.roundTripSeconds)} round trip`}`);
     const name = document.createElement("strong");
     name.textContent = nameOf(node);
     const lines = facts.map((fact) => Object.assign(document.createElement("span"), { textContent: fact }));
     this.hint.replaceChildren(name, ...lines);
-    const [x, y] = this.#screen(this.#layout.places.get(node.id));
+    const [x, y] = this.#screen(this.#layout.positions.get(node.id));
     const { offsetWidth, offsetHeight } = this.hint;
     this.hint.style.left = `${Math.max(6, Math.min(this.width - offsetWidth - 6, x + 16))}px`;
     this.hint.style.top = `${Math.max(6, Math.min(this.height - offsetHeight - 6, y + 16))}px`;

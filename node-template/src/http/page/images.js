@@ -1,10 +1,11 @@
-// The images known in the network, as thumbnails that are loaded when they come into view. Asked for while somebody looks, not announced.
+// The images in the network, as thumbnails that load when they come into view. The list is polled
+// while the page is visible.
 
-import { ask, by, bytes, count, hasToken, make, tell } from "./dom.js";
+import { ask, by, bytes, count, hasToken, make, setText } from "./dom.js";
 
 const EVERY = 20_000;
 const SHOWN = 24;
-/** Beyond this a thumbnail would cost the network more than it is worth, in bytes. */
+/** Larger images get no thumbnail: loading it would cost the network too much. In bytes. */
 const LARGE = 8 * 1024 * 1024;
 const PICTURE = /\.(apng|avif|bmp|gif|ico|jpe?g|png|svg|webp)$/i;
 
@@ -15,18 +16,18 @@ let known = { images: [], more: false };
 let drawn = "";
 let asking = false;
 
-/** What is seen of an image: the picture itself, or its kind in words. */
+/** Returns the image itself, or a text in its place. */
 function thumbnail(image, path) {
   const instead = (text) => make("span", { class: "instead" }, text);
-  if (!PICTURE.test(image.name)) return instead("no picture");
+  if (!PICTURE.test(image.name)) return instead("no preview");
   if (image.size > LARGE) return instead("large");
   if (hasToken()) return painted(path, instead);
   const picture = make("img", { src: path, alt: "", loading: "lazy", decoding: "async", width: 160, height: 120 });
-  picture.addEventListener("error", () => picture.replaceWith(instead("not to be had")));
+  picture.addEventListener("error", () => picture.replaceWith(instead("not available")));
   return picture;
 }
 
-/** With a token an img element can not ask: the picture is fetched, and painted. */
+/** Fetches and draws an image: an img element cannot send the token. */
 function painted(path, instead) {
   const canvas = make("canvas", { width: 320, height: 240, "aria-hidden": "true" });
   const paint = async () => {
@@ -37,7 +38,7 @@ function painted(path, instead) {
       canvas.getContext("2d").drawImage(bitmap, (canvas.width - width) / 2, (canvas.height - height) / 2, width, height);
       bitmap.close();
     } catch {
-      canvas.replaceWith(instead("not to be had"));
+      canvas.replaceWith(instead("not available"));
     }
   };
   const view = new IntersectionObserver((entries) => {
@@ -49,7 +50,7 @@ function painted(path, instead) {
   return canvas;
 }
 
-/** A link can show no token either: what it leads to is fetched, and saved. */
+/** Fetches and saves an image: a link cannot send the token. */
 async function save(path, name) {
   const url = URL.createObjectURL(await (await ask(path)).blob());
   make("a", { href: url, download: name }).click();
@@ -58,7 +59,7 @@ async function save(path, name) {
 
 function where(image) {
   const others = image.nodes > 0 ? count(image.nodes, image.here ? "other node" : "node") : null;
-  return [image.here ? "this node" : image.kept ? "kept here" : null, others].filter(Boolean).join(", ");
+  return [image.here ? "this node" : image.kept ? "cached here" : null, others].filter(Boolean).join(", ");
 }
 
 function figure(image) {
@@ -67,7 +68,7 @@ function figure(image) {
   if (hasToken()) {
     link.addEventListener("click", (event) => {
       event.preventDefault();
-      save(path, image.name).catch((error) => tell(by("images-summary"), error.message));
+      save(path, image.name).catch((error) => setText(by("images-summary"), error.message));
     });
   }
   return make("li", {}, link, make("small", { class: "quiet" }, `${bytes(image.size)} · ${where(image)}`));
@@ -75,13 +76,13 @@ function figure(image) {
 
 function draw() {
   const some = known.images.slice(0, shown);
-  // Where nothing changed, nothing is loaded again.
+  // Unchanged images are not loaded again.
   const now = JSON.stringify(some);
   if (now !== drawn) list.replaceChildren(...some.map(figure));
   drawn = now;
   more.hidden = known.images.length <= shown;
   const all = `${count(known.images.length, "image")}${known.more ? " and more" : ""}`;
-  tell(by("images-summary"), known.images.length === 0 ? "None yet. Put a file into the folder images of any node." : all);
+  setText(by("images-summary"), known.images.length === 0 ? "None yet. Put a file into the folder images of any node." : all);
 }
 
 async function refresh() {
@@ -91,7 +92,7 @@ async function refresh() {
     known = await (await ask("/api/images")).json();
     draw();
   } catch {
-    // The page says by itself that the node is gone; what is shown stays.
+    // The page shows elsewhere that the node is gone. The old list stays.
   } finally {
     asking = false;
   }

@@ -1,5 +1,5 @@
-// Where nodes stand: each pushes all others away, links pull, and everything is drawn to the middle. It cools down and then rests, at no cost, until
-// something changes.
+// A force-directed layout: nodes repel each other, links pull, gravity draws to the centre. It
+// cools down, and then costs nothing until the network changes.
 
 const REPULSION = 2_600;
 const LENGTH = 92;
@@ -9,27 +9,28 @@ const COOLING = 0.978;
 const REST = 0.006;
 
 export class Layout {
-  /** By id: { x, y, vx, vy }. The middle is 0, 0. */
-  places = new Map();
+  /** By id: { x, y, vx, vy }. The centre is 0, 0. */
+  positions = new Map();
   #links = [];
   #heat = 0;
 
-  /** Takes over which nodes and links there are; those that stay keep their places. `ids`: this node first. `links`: pairs of places in `ids`. */
+  /** Sets the nodes and links; known nodes keep their positions. `ids`: this node first. `links`:
+   * pairs of indexes into `ids`. */
   update(ids, links) {
-    const old = this.places;
-    this.places = new Map();
+    const old = this.positions;
+    this.positions = new Map();
     const spread = LENGTH * Math.sqrt(ids.length) * 0.5;
     for (const [index, id] of ids.entries()) {
-      // A spiral spreads whoever is new evenly, the same at every start.
+      // A spiral spreads new nodes evenly, and in the same way at every start.
       const [turn, far] = [index * 2.399963, spread * Math.sqrt(index / Math.max(1, ids.length))];
-      this.places.set(id, old.get(id) ?? { x: Math.cos(turn) * far, y: Math.sin(turn) * far, vx: 0, vy: 0 });
+      this.positions.set(id, old.get(id) ?? { x: Math.cos(turn) * far, y: Math.sin(turn) * far, vx: 0, vy: 0 });
     }
     const degrees = new Array(ids.length).fill(0);
     for (const [a, b] of links) {
       degrees[a] += 1;
       degrees[b] += 1;
     }
-    const all = [...this.places.values()];
+    const all = [...this.positions.values()];
     this.#links = links.map(([a, b]) => ({ a: all[a], b: all[b], pull: 0.55 / Math.min(degrees[a], degrees[b]) }));
     this.#heat = Math.max(this.#heat, old.size === 0 ? 1 : 0.45);
   }
@@ -38,10 +39,10 @@ export class Layout {
     return this.#heat < REST;
   }
 
-  /** One step; of a large network several, so that it settles in the same time. */
+  /** Advances the simulation by one step. */
   step() {
     if (this.isResting) return;
-    const all = [...this.places.values()];
+    const all = [...this.positions.values()];
     for (let i = 0; i < all.length; i += 1) {
       const one = all[i];
       for (let j = i + 1; j < all.length; j += 1) {
@@ -66,13 +67,13 @@ export class Layout {
       b.vx -= dx * move;
       b.vy -= dy * move;
     }
-    for (const [index, place] of all.entries()) {
-      // This node is what the picture is about: it tends to the middle more than others.
+    for (const [index, position] of all.entries()) {
+      // This node tends to the centre more than others.
       const gravity = GRAVITY * this.#heat * (index === 0 ? 2.5 : 1);
-      place.vx = (place.vx - place.x * gravity) * FRICTION;
-      place.vy = (place.vy - place.y * gravity) * FRICTION;
-      place.x += place.vx;
-      place.y += place.vy;
+      position.vx = (position.vx - position.x * gravity) * FRICTION;
+      position.vy = (position.vy - position.y * gravity) * FRICTION;
+      position.x += position.vx;
+      position.y += position.vy;
     }
     this.#heat *= COOLING;
   }

@@ -1,10 +1,11 @@
-// The stream of what happens. It is read by fetch, which can show the token; it comes back by itself, and says when the node is gone.
+// The stream of live updates. It is read with fetch, since an EventSource cannot send the token. It
+// reconnects, and reports when the node is gone.
 
 import { ask } from "./dom.js";
 
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 5_000;
-/** A node says that it is alive every 15 s; after twice that nobody is there. */
+/** A node sends a heartbeat every 15 s. After two of them without data the connection is dead. */
 const SILENCE = 35_000;
 
 /** Calls `on[kind](data)` for each event, and `state("live" | "gone" | "token", why)`. */

@@ -1,6 +1,6 @@
-// Puts the page together: what the stream says goes to the parts that show it.
+// Connects the stream of live updates to the parts of the page.
 
-import { by, count, duration, keepToken, number, short, tell } from "./dom.js";
+import { by, count, duration, keepToken, number, short, setText } from "./dom.js";
 import * as feed from "./feed.js";
 import "./forms.js";
 import { Graph } from "./graph.js";
@@ -13,28 +13,28 @@ const graph = new Graph(by("stage"), by("graph"), by("hint"), by("spoken"));
 let rate = { at: 0, accepted: 0 };
 
 function showStatus(status) {
-  tell(by("title"), status.address.replace(/^wss?:\/\//, ""));
-  tell(by("subtitle"), `node ${status.node.slice(0, 8)} · network ${status.network}`);
-  document.title = `${status.address.replace(/^wss?:\/\//, "")} · p2p-node`;
-  tell(by("agent"), status.agent);
-  tell(by("figure-peers"), number(status.connected.length));
-  tell(by("figure-pool"), short(status.pool.count));
-  tell(by("figure-up"), duration(status.uptime));
+  setText(by("title"), status.address.replace(/^wss?:\/\//, ""));
+  setText(by("subtitle"), `node ${status.node.slice(0, 8)} · network ${status.network}`);
+  document.title = `${status.address.replace(/^wss?:\/\//, "")} · meshpool`;
+  setText(by("agent"), status.agent);
+  setText(by("figure-peers"), number(status.connected.length));
+  setText(by("figure-pool"), short(status.pool.count));
+  setText(by("figure-up"), duration(status.uptime));
   const now = performance.now();
   const accepted = status.counters.transactions_accepted;
-  // Two in the same moment make no rate.
-  if (rate.at > 0 && now > rate.at && accepted >= rate.accepted) tell(by("figure-rate"), short(Math.round((accepted - rate.accepted) * 1000 / (now - rate.at))));
+  // Needs two values at different times.
+  if (rate.at > 0 && now > rate.at && accepted >= rate.accepted) setText(by("figure-rate"), short(Math.round((accepted - rate.accepted) * 1000 / (now - rate.at))));
   rate = { at: now, accepted };
   tables.counters(status.counters);
-  notice(status.writable ? null : "transactions.json takes no writes: nothing is stored until it does. The node's log says why.");
+  notice(status.writable ? null : "transactions.json cannot be written: nothing is stored until it can. The node's log says why.");
 }
 
-function showNetwork(shown) {
-  graph.show(shown);
-  tables.nodes(shown);
-  tell(by("figure-nodes"), number(shown.nodes.length));
-  tell(by("network-summary"), `${count(shown.nodes.length, "node")}, ${count(shown.links.length, "link")}`);
-  by("stage-empty").hidden = shown.nodes.length > 1;
+function showNetwork(network) {
+  graph.show(network);
+  tables.nodes(network);
+  setText(by("figure-nodes"), number(network.nodes.length));
+  setText(by("network-summary"), `${count(network.nodes.length, "node")}, ${count(network.links.length, "link")}`);
+  by("stage-empty").hidden = network.nodes.length > 1;
 }
 
 function showPeers(peers) {
@@ -44,7 +44,7 @@ function showPeers(peers) {
 
 function notice(text) {
   by("notice").hidden = text === null;
-  tell(by("notice"), text ?? "");
+  setText(by("notice"), text ?? "");
 }
 
 async function askToken() {
@@ -57,9 +57,9 @@ async function askToken() {
 async function showState(state, why) {
   if (state === "token") return askToken();
   by("live").dataset.state = state;
-  tell(by("live-text"), state === "live" ? "live" : "gone");
+  setText(by("live-text"), state === "live" ? "live" : "offline");
   by("stage").toggleAttribute("data-gone", state === "gone");
-  if (state === "gone") notice(`${why}. Trying again; what is shown is how it was.`);
+  if (state === "gone") notice(`${why}. Reconnecting; the page shows the last known state.`);
 }
 
 listen({

@@ -1,6 +1,6 @@
-// The pool, newest first: a page at a time, with search, and one whole on click.
+// The pool in pages, newest first, with search. A click shows a whole transaction.
 
-import { ask, by, count, make, number, tell, time } from "./dom.js";
+import { ask, by, count, make, number, setText, time } from "./dom.js";
 
 const PAGE = 30;
 const rows = by("rows");
@@ -14,7 +14,7 @@ let seen = new Set();
 
 const needle = () => by("search").value.trim();
 
-/** A line that tells what a transaction is, whatever it holds. */
+/** Summarises any transaction in a line. */
 function describe(transaction) {
   if (transaction === null) return ["a large transaction"];
   const { fromAddress, toAddress, amount, message } = transaction;
@@ -28,11 +28,11 @@ function describe(transaction) {
 
 const SIGNATURES = { verified: "verified", none: "unsigned", forged: "forged" };
 
-/** How it stands to its signature, in a sentence. */
+/** Describes the state of a signature. */
 function signature(state, transaction) {
   if (state === "verified") return transaction ? `Verified: signed by ${transaction.publicKey}` : "Verified: signed by its publicKey";
-  if (state === "forged") return "Forged: its signature is not that of its publicKey under this content";
-  return "Unsigned: nobody vouches for it";
+  if (state === "forged") return "Forged: the signature does not match the publicKey and the content";
+  return "Unsigned: the author is not proven";
 }
 
 function when(transaction) {
@@ -66,7 +66,7 @@ async function page(before) {
     if (mine.signal.aborted) return;
     fill(answer, before === null);
   } catch (error) {
-    if (error.name !== "AbortError") tell(summary, error.status ? error.message : "The node does not answer");
+    if (error.name !== "AbortError") setText(summary, error.status ? error.message : "The node does not answer");
   } finally {
     if (asking === mine) asking = null;
   }
@@ -76,8 +76,8 @@ function fill(answer, first) {
   const known = first ? seen : new Set();
   const items = answer.transactions.map((one) => row(one, first && known.size > 0 && needle() === "" && !known.has(one.id)));
   if (first) {
-    // Where nothing changed, focus and selection stay.
-    const same = items.length === rows.childElementCount && items.every((item, place) => rows.children[place].dataset.id === item.dataset.id);
+    // Unchanged rows keep focus and selection.
+    const same = items.length === rows.childElementCount && items.every((item, index) => rows.children[index].dataset.id === item.dataset.id);
     if (!same) {
       const focused = document.activeElement?.closest?.("#rows li")?.dataset.id;
       rows.replaceChildren(...items);
@@ -91,12 +91,12 @@ function fill(answer, first) {
   searched += answer.searched;
   next = answer.next;
   more.hidden = next === null;
-  tell(more, needle() === "" ? "Older ones" : "Search on");
-  if (needle() !== "") tell(summary, `${count(rows.childElementCount, "hit")} in the ${number(searched)} newest of ${count(answer.total, "transaction")}`);
-  else tell(summary, answer.total === 0 ? "None yet. Add the first above." : `${count(answer.total, "transaction")}, newest first`);
+  setText(more, needle() === "" ? "Show older" : "Search further");
+  if (needle() !== "") setText(summary, `${count(rows.childElementCount, "hit")} in the ${number(searched)} newest of ${count(answer.total, "transaction")}`);
+  else setText(summary, answer.total === 0 ? "None yet. Add the first above." : `${count(answer.total, "transaction")}, newest first`);
 }
 
-/** Shows what is new, unless somebody is reading further down or searching; at most once a second. */
+/** Shows new transactions once a second, unless the reader has more pages open or searches. */
 export function refresh() {
   if (wanted) return;
   wanted = true;
@@ -111,17 +111,17 @@ export const begin = () => page(null);
 async function show(one) {
   let whole = one.transaction;
   if (whole === null) whole = (await (await ask(`/api/transactions/${one.id}`)).json()).transaction;
-  tell(by("one-id"), one.id);
-  tell(by("one-signature"), signature(one.signature, whole));
+  setText(by("one-id"), one.id);
+  setText(by("one-signature"), signature(one.signature, whole));
   by("one-signature").dataset.state = one.signature;
-  tell(by("one-body"), JSON.stringify(whole, null, 2));
+  setText(by("one-body"), JSON.stringify(whole, null, 2));
   by("one").showModal();
 }
 
 by("one-copy").addEventListener("click", async () => {
   await navigator.clipboard?.writeText(by("one-body").textContent);
-  tell(by("one-copy"), "Copied");
-  setTimeout(() => tell(by("one-copy"), "Copy"), 1_500);
+  setText(by("one-copy"), "Copied");
+  setTimeout(() => setText(by("one-copy"), "Copy"), 1_500);
 });
 more.addEventListener("click", () => page(next));
 by("search-form").addEventListener("submit", (event) => event.preventDefault());

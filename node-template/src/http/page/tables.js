@@ -2,31 +2,31 @@
 
 import { by, bytes, count, duration, make, milliseconds, nameOf, number, short } from "./dom.js";
 
-/** Exchanges a table's rows only when what they say has changed. */
+/** Replaces a table's rows only if their content changed. */
 function fill(body, rows, empty, columns) {
   const wanted = rows.length > 0 ? rows : [make("tr", {}, make("td", { colspan: columns, class: "quiet" }, empty))];
-  if (wanted.length === body.rows.length && wanted.every((row, place) => row.isEqualNode(body.rows[place]))) return;
+  if (wanted.length === body.rows.length && wanted.every((row, index) => row.isEqualNode(body.rows[index]))) return;
   body.replaceChildren(...wanted);
 }
 
-const WORDS = { pending: "dialling", idle: "not in use" };
+const STATES = { pending: "dialling", idle: "not in use", "kept away": "banned" };
 
 export function peers(list) {
   const rows = list.map((peer) => {
     const name = peer.address ? peer.address.replace(/^wss?:\/\//, "") : (peer.id ?? "").slice(0, 8);
-    const id = peer.id && !peer.id.startsWith("plain:") ? peer.id.slice(0, 8) : peer.id ? "node of the exercise" : null;
-    const wait = peer.retryInSeconds > 0 ? `again in ${duration(Math.ceil(peer.retryInSeconds))}` : null;
-    // Where there is no link there is nothing to tell of it: the reason has that room.
+    const id = peer.id && !peer.id.startsWith("plain:") ? peer.id.slice(0, 8) : peer.id ? "exercise peer" : null;
+    const wait = peer.retryInSeconds > 0 ? `retry in ${duration(Math.ceil(peer.retryInSeconds))}` : null;
+    // Without a link the reason takes the columns of the link.
     const linked = peer.state === "connected";
-    const state = make("td", { colspan: linked ? null : 4 }, make("span", { class: "state", "data-state": peer.state }, WORDS[peer.state] ?? peer.state), peer.reason && make("small", {}, peer.reason), wait && make("small", {}, wait));
+    const state = make("td", { colspan: linked ? null : 4 }, make("span", { class: "state", "data-state": peer.state }, STATES[peer.state] ?? peer.state), peer.reason && make("small", {}, peer.reason), wait && make("small", {}, wait));
     const who = make("td", { class: "short" }, name, id && make("small", {}, id));
     if (!linked) return make("tr", {}, who, state);
     return make("tr", {}, who, state,
-      make("td", { class: "short" }, peer.dialled === null || peer.dialled === undefined ? "" : peer.dialled ? "we dialled" : "it dialled", peer.openForSeconds >= 60 ? make("small", {}, `for ${duration(peer.openForSeconds)}`) : null),
+      make("td", { class: "short" }, peer.dialled === null || peer.dialled === undefined ? "" : peer.dialled ? "outbound" : "inbound", peer.openForSeconds >= 60 ? make("small", {}, `for ${duration(peer.openForSeconds)}`) : null),
       make("td", { class: "number" }, peer.roundTripSeconds == null ? "" : milliseconds(peer.roundTripSeconds)),
       make("td", { class: "number" }, peer.queuedBytes ? bytes(peer.queuedBytes) : ""));
   });
-  fill(by("peers"), rows, "No peer is known. Put an address into known-peers.json, or let another node dial this one.", 5);
+  fill(by("peers"), rows, "No peer is known. Write an address into known-peers.json, or let another node dial this one.", 5);
 }
 
 const SHOWN = 300;

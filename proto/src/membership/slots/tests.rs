@@ -298,9 +298,9 @@ fn a_liars_lists_are_bounded_and_what_nobody_asked_for_is_dropped() {
     let known = core.protocol.peers.book.others();
     assert!(known <= 17, "{known} addresses");
     let before = core.dialled.len();
-    let guest = core.knock(500, false);
+    let pending = core.knock(500, false);
     let lies = lies[16..32].to_vec();
-    core.receive(guest, Message::Declined(Declined { addresses: lies, retry_after: 0, ..Declined::default() }));
+    core.receive(pending, Message::Declined(Declined { addresses: lies, retry_after: 0, ..Declined::default() }));
     // One that is linked and says DECLINED gives its place up, and that is all it can do.
     assert!(!core.linked(500));
     core.wait(Duration::from_secs(10));
@@ -335,7 +335,7 @@ fn a_place_is_held_for_whom_another_sent() {
         core.knock(number, false);
     }
     let by = node(700).id;
-    core.protocol.membership.slots.held = Some((by, core.now + HELD));
+    core.protocol.membership.slots.reserved = Some((by, core.now + HELD));
     core.knock(100, false);
     assert!(!core.linked(100), "held for another");
     let link = {

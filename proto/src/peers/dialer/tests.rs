@@ -193,8 +193,9 @@ fn a_false_claim_to_an_address_that_a_person_named_does_not_keep_us_from_diallin
     core.pass(MILLISECOND * 3_500);
     let dialled = Core::taken(&mut core.dialled);
     assert!((60..70).all(|port| dialled.contains(&port)), "{dialled:?}");
-    let told =
-        links.iter().any(|link| core.protocol.connections.links.get(*link).unwrap().full().unwrap().address.is_some());
+    let told = links
+        .iter()
+        .any(|link| core.protocol.connections.links.get(*link).unwrap().native().unwrap().address.is_some());
     assert!(!told, "nobody is told of what was not found");
 }
 

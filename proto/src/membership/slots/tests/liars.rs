@@ -54,8 +54,8 @@ fn a_false_declined_list_aims_few_dials_at_a_third_host() {
     let victim = |port| PeerAddress::new("198.51.100.200", port).expect("an address");
     for round in 0..20 {
         let addresses: Vec<PeerAddress> = (0..16).map(|port| victim(5_000 + round * 16 + port)).collect();
-        let guest = core.knock(300 + round * 100, true);
-        core.receive(guest, Message::Declined(Declined { addresses, retry_after: 0, ..Declined::default() }));
+        let pending = core.knock(300 + round * 100, true);
+        core.receive(pending, Message::Declined(Declined { addresses, retry_after: 0, ..Declined::default() }));
         core.wait(Duration::from_secs(1));
     }
     let dials = core.dials(|address| address.host() == "198.51.100.200");
@@ -97,7 +97,7 @@ fn a_place_that_is_held_is_given_back_after_its_time() {
     for number in 0..CAP as u16 - 1 {
         core.knock(number, false);
     }
-    core.protocol.membership.slots.held = Some((node(700).id, core.now + HELD));
+    core.protocol.membership.slots.reserved = Some((node(700).id, core.now + HELD));
     core.knock(100, false);
     assert!(!core.linked(100), "held for another");
     core.wait(HELD);

@@ -32,7 +32,7 @@ impl Core {
     fn hears_of(&mut self, others: &[PeerAddress]) {
         let neighbour = self.protocol.connections.links.to_node(node(500).id, None).expect("linked").0;
         let Node { cx, peers, connections, membership, .. } = &mut self.protocol;
-        membership.hear_of(cx, peers, connections, neighbour, others);
+        membership.add_addresses(cx, peers, connections, neighbour, others);
     }
 
     fn mixed(&self) -> u64 {

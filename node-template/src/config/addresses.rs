@@ -1,0 +1,68 @@
+//! HOST, ADDRESS and PEERS.
+
+use std::net::IpAddr;
+
+use crate::config::error::SettingsError;
+use crate::config::flags::{Flags, flag};
+use crate::config::source::{Sources, Value};
+use crate::protocol::address::{InvalidAddress, PeerAddress};
+
+/// What a host to listen on may be.
+const HOST: &str = "a host is a name or an IP address to listen on, such as localhost or 0.0.0.0";
+
+/// Reads HOST and its source; `None` if it is not set.
+pub(crate) fn host(sources: &mut Sources<'_>, flags: &Flags) -> Result<Option<(String, String)>, SettingsError> {
+    let Some(value) = sources.filled("HOST", flag("--host", &flags.host)) else { return Ok(None) };
+    Ok(Some((parse_host(&value)?.host(), value.origin.to_string())))
+}
+
+pub(crate) fn address(
+    sources: &mut Sources<'_>,
+    flags: &Flags,
+    secure: bool,
+) -> Result<Option<PeerAddress>, SettingsError> {
+    let Some(value) = sources.filled("ADDRESS", flag("--address", &flags.address)) else { return Ok(None) };
+    let address = parse_address(&value.text, secure)
+        .map_err(|error| value.bad(&format!("{}; an address is ws://host:port", error.reason())))?;
+    if is_unspecified(&address.host()) {
+        return Err(
+            value.bad("no node can dial that host; set a name or IP address by which others reach this machine")
+        );
+    }
+    Ok(Some(address))
+}
+
+pub(crate) fn peers(sources: &mut Sources<'_>, flags: &Flags, secure: bool) -> Result<Vec<PeerAddress>, SettingsError> {
+    let given = Some(flags.peers.join(",")).filter(|given| !given.is_empty());
+    let Some(value) = sources.filled("PEERS", flag("--peers", &given)) else { return Ok(Vec::new()) };
+    let texts = value.text.split(',').map(str::trim).filter(|text| !text.is_empty());
+    texts
+        .map(|text| {
+            parse_address(text, secure).map_err(|error| {
+                let one = Value { text: text.to_owned(), ..value.clone() };
+                one.bad(&format!(
+                    "{}; a peer is ws://host:port or host:port, several are separated by commas",
+                    error.reason()
+                ))
+            })
+        })
+        .collect()
+}
+
+/// Parses a host to listen on, by the rules of peer addresses; the port is a dummy.
+pub(crate) fn parse_host(value: &Value) -> Result<PeerAddress, SettingsError> {
+    PeerAddress::new(&value.text, 1).map_err(|_| value.bad(HOST))
+}
+
+/// Parses `ws://host:port`, `wss://host:port` or `host:port`, whose scheme `secure` chooses.
+pub(crate) fn parse_address(text: &str, secure: bool) -> Result<PeerAddress, InvalidAddress> {
+    match text.contains("://") {
+        true => text.parse(),
+        false if secure => format!("wss://{text}").parse(),
+        false => format!("ws://{text}").parse(),
+    }
+}
+
+pub(crate) fn is_unspecified(host: &str) -> bool {
+    host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_unspecified())
+}

@@ -1,0 +1,272 @@
+//! The text and the level of each event: what happens, and why.
+//!
+//! | level | events |
+//! |---|---|
+//! | error | a person must act |
+//! | warn | the node or the network is degraded |
+//! | info | the node's life |
+//! | debug | faults of peers, and what repeats |
+//!
+//! Foreign text goes through [`strip_control`]. Of a transaction only the identity is shown.
+
+use std::fmt;
+use std::time::Duration;
+
+use tracing::Level;
+
+use crate::events::text::{plural, strip_control, strip_control_max};
+use crate::protocol::event::{BootstrapStep, Event, PeerName};
+use crate::protocol::transaction::{Origin, TransactionId};
+
+#[cfg(test)]
+mod tests;
+
+/// The most characters of a text of our own that has foreign parts. Its end is the remedy.
+const LINE_CHARACTERS: usize = 2_000;
+/// A failed dial is logged at info if the next one follows within this time. Backoff doubles from
+/// half a second with full jitter, so the first few failures show and a silent address does not
+/// fill the log.
+const SOON: Duration = Duration::from_secs(5);
+/// In networks of at most this many nodes, joins and leaves are logged at info.
+const FEW_NODES: usize = 50;
+
+/// Returns an event's level and its text, one line.
+pub fn describe(event: &Event) -> (Level, String) {
+    (level(event), Description(event).to_string())
+}
+
+pub(crate) fn level(event: &Event) -> Level {
+    match event {
+        Event::StoreFailed { .. } => Level::ERROR,
+        Event::Warning { .. }
+        | Event::Banned { .. }
+        | Event::PeerRefused { .. }
+        | Event::PeerLagging { .. }
+        | Event::Bootstrap(BootstrapStep::Failed { .. } | BootstrapStep::Ourselves { .. }) => Level::WARN,
+        Event::NodeJoined { nodes, .. } | Event::NodeLeft { nodes, .. } if *nodes <= FEW_NODES => Level::INFO,
+        Event::NodeJoined { .. } | Event::NodeLeft { .. } | Event::Broadcast { .. } => Level::DEBUG,
+        Event::DialFailed { retry_in, .. } if retry_in.is_none_or(|wait| wait < SOON) => Level::INFO,
+        Event::Dialling { .. }
+        | Event::DialFailed { .. }
+        | Event::Stored { .. }
+        | Event::TransactionRefused { .. }
+        | Event::AccessDenied { .. }
+        | Event::PeerFault { .. } => Level::DEBUG,
+        Event::SelfDialled { .. }
+        | Event::PeerUp { .. }
+        | Event::PeerDown { .. }
+        | Event::AddressesLearned { .. }
+        | Event::LanPeerFound { .. }
+        | Event::Transaction { .. }
+        | Event::StoreRecovered
+        | Event::Declined { .. }
+        | Event::DeclinedBy { .. }
+        | Event::RequestingSlot { .. }
+        | Event::SlotSwapped { .. }
+        | Event::SlotTaken { .. }
+        | Event::HealingPartition { .. }
+        | Event::Rewiring { .. }
+        | Event::Bootstrap(_)
+        | Event::Replaying { .. } => Level::INFO,
+        // `Event` is non-exhaustive.
+        _ => Level::INFO,
+    }
+}
+
+/// Displays an event as one line.
+pub(crate) struct Description<'a>(pub(crate) &'a Event);
+
+impl fmt::Display for Description<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Event::Dialling { address } => write!(f, "dialling {address}"),
+            Event::DialFailed { address, error, retry_in } => {
+                write!(f, "{address} {}; ", failure(error))?;
+                match retry_in {
+                    Some(wait) => write!(f, "trying again in {:.1} s", wait.as_secs_f64()),
+                    None => f.write_str("it is forgotten"),
+                }
+            }
+            Event::SelfDialled { address } => write!(f, "{address} is this node itself: it is not dialled again"),
+            Event::PeerUp { peer, dialled, peers } => {
+                let who = if *dialled { "which we dialled" } else { "which dialled us" };
+                write!(f, "linked to {peer}, {who}; {}", count(*peers, "peer"))
+            }
+            Event::PeerDown { peer, cause, peers } => {
+                write!(f, "lost {peer}: {}; ", strip_control(cause))?;
+                if *peers == 0 { f.write_str("no peer left") } else { write!(f, "{} left", count(*peers, "peer")) }
+            }
+            Event::AddressesLearned { peer, addresses } => {
+                write!(f, "learned {} from {peer}", plural(*addresses as u64, "address", "addresses"))
+            }
+            Event::LanPeerFound { peer, free: Some(free) } => {
+                write!(f, "found {peer} by multicast DNS: {}", count(*free as usize, "free slot"))
+            }
+            Event::LanPeerFound { peer, free: None } => {
+                write!(f, "found {peer} by multicast DNS: it links to every node")
+            }
+            Event::Transaction { transaction, origin, peer, links } => {
+                describe_transaction(f, transaction.id(), origin.as_ref(), peer.as_ref(), *links)
+            }
+            Event::Broadcast { broadcast, sender, peer, links } => {
+                let short = data_encoding::HEXLOWER.encode(&broadcast.id.0[..4]);
+                match peer {
+                    Some(peer) => write!(f, "broadcast {short}… of {sender}, from {peer}; ")?,
+                    None => write!(f, "broadcast {short}… of our own; ")?,
+                }
+                write!(f, "sent to {}", count(*links, "peer"))
+            }
+            Event::NodeJoined { node, nodes } => {
+                write!(f, "{node} is in the network; {}", count(*nodes, "node"))
+            }
+            Event::NodeLeft { node, cause, nodes } => {
+                write!(f, "{node} left the network: {}; {} left", strip_control(cause), count(*nodes, "node"))
+            }
+            Event::Stored { ids, pool } => {
+                write!(f, "{} written to transactions.json, which holds {pool} now", count(ids.len(), "transaction"))
+            }
+            Event::StoreRecovered => f.write_str("transactions.json takes transactions again"),
+            Event::TransactionRefused { peer, reason } => {
+                write!(f, "refused a transaction from {peer}: {}", strip_control(reason))
+            }
+            Event::Replaying { peer, ours } => {
+                write!(
+                    f,
+                    "{peer} asked for the whole pool: sending it {}",
+                    plural(*ours, "transaction", "transactions")
+                )
+            }
+            Event::Declined { peer, others: 0 } => write!(f, "full: declined {peer}; no other node is known"),
+            Event::Declined { peer, others } => {
+                write!(f, "full: redirected {peer} to {}", count(*others, "other"))
+            }
+            Event::DeclinedBy { peer, others, next, retry_in } => {
+                write!(f, "{peer} is full")?;
+                match next {
+                    Some(next) => write!(f, ", trying {next} next")?,
+                    None => write!(f, " and named {}", count(*others, "other"))?,
+                }
+                write!(f, "; it is asked again in {} s", retry_in.as_secs())
+            }
+            Event::RequestingSlot { address } => {
+                write!(f, "all known peers are full: requesting a slot from {address} with high priority")
+            }
+            Event::SlotSwapped { joiner, moved } => {
+                write!(
+                    f,
+                    "full: {joiner} requested a slot with high priority and takes that of {moved}, which links to it instead"
+                )
+            }
+            Event::SlotTaken { peer, next: Some(next) } => {
+                write!(f, "{peer} gave our slot to another node: linking to {next} instead")
+            }
+            Event::SlotTaken { peer, next: None } => write!(f, "{peer} gave our slot to another node"),
+            Event::HealingPartition { address, gave_up } => {
+                write!(f, "{address} is in a part of the network that formed separately: linking the two parts")?;
+                match gave_up {
+                    Some(peer) => write!(f, ", in place of {peer}"),
+                    None => Ok(()),
+                }
+            }
+            Event::Rewiring { from, to } => {
+                write!(f, "moving a link from {from} to {to}, a random node: this keeps paths in the network short")
+            }
+            Event::Bootstrap(step) => describe_bootstrap(f, step),
+            Event::Banned { peer, from, cause, time } => {
+                write!(f, "closed {peer} for too many violations, the last: {}", strip_control(cause))?;
+                match (from, time) {
+                    (Some(from), Some(time)) => write!(f, "; {from} is banned for {} s", time.as_secs()),
+                    _ => Ok(()),
+                }
+            }
+            Event::PeerRefused { from, reason, suppressed } => {
+                write!(f, "refused a connection from {}: {}", strip_control(from), strip_control(reason))?;
+                match suppressed {
+                    0 => Ok(()),
+                    _ => {
+                        write!(
+                            f,
+                            " ({} from there in the last minute)",
+                            plural(*suppressed, "more like it", "more like it")
+                        )
+                    }
+                }
+            }
+            Event::PeerLagging { peer } => {
+                write!(f, "{peer} reads slower than we send: the rest follows from transactions.json as it catches up")
+            }
+            Event::StoreFailed { error: text } | Event::Warning { text } | Event::AccessDenied { text } => {
+                f.write_str(&strip_control_max(text, LINE_CHARACTERS))
+            }
+            Event::PeerFault { link, peer, text } => write!(f, "link {link}, {peer}: {}", strip_control(text)),
+            other => f.write_str(&strip_control(&format!("{other:?}"))),
+        }
+    }
+}
+
+fn describe_bootstrap(f: &mut fmt::Formatter<'_>, step: &BootstrapStep) -> fmt::Result {
+    match step {
+        BootstrapStep::Ourselves { address } => {
+            write!(
+                f,
+                "GENESIS is {address}, this node itself: ignored; name another node, or leave it out at the first one"
+            )
+        }
+        BootstrapStep::Asking { address } => write!(f, "genesis: asking {address} for a node to begin with"),
+        BootstrapStep::Failed { address, error, others } => {
+            write!(f, "genesis: cannot ask {address} ({}); ", strip_control(error))?;
+            match others {
+                0 => f.write_str("no other peer is known: check GENESIS, or name a peer with PEERS"),
+                _ => write!(
+                    f,
+                    "using {}; check GENESIS if that was not expected",
+                    plural(*others as u64, "known or cached peer", "known and cached peers")
+                ),
+            }
+        }
+        BootstrapStep::Alone { address } => write!(f, "genesis: {address} knows no other node: staying with it"),
+        BootstrapStep::Named { address } => {
+            write!(f, "genesis: it named {address}; leaving it and joining there")
+        }
+        BootstrapStep::Joined { peer } => write!(f, "genesis: joined at {peer}"),
+        BootstrapStep::Neighbours { peer, addresses } => {
+            write!(f, "genesis: {peer} named {}", count(*addresses, "neighbour"))
+        }
+        other => write!(f, "genesis: {}", strip_control(&format!("{other:?}"))),
+    }
+}
+
+fn describe_transaction(
+    f: &mut fmt::Formatter<'_>,
+    id: TransactionId,
+    origin: Option<&Origin>,
+    peer: Option<&PeerName>,
+    links: usize,
+) -> fmt::Result {
+    let short = data_encoding::HEXLOWER.encode(&id.0[..4]);
+    let peers = count(links, "peer");
+    match (peer, origin) {
+        (None, _) if links == 0 => write!(f, "transaction {short}… of our own: no peer is linked")?,
+        (None, _) => write!(f, "transaction {short}… of our own: sent to {peers}")?,
+        (Some(peer), None) => write!(f, "transaction {short}…, which we lacked, from {peer}: not passed on")?,
+        (Some(peer), Some(_)) if links == 0 => write!(f, "transaction {short}… from {peer}: no other peer is linked")?,
+        (Some(peer), Some(_)) => write!(f, "transaction {short}… from {peer}: passed on to {peers}")?,
+    }
+    f.write_str(", writing it to transactions.json")
+}
+
+/// Returns why a dial failed, in words that follow an address.
+fn failure(error: &str) -> String {
+    let lower = error.to_ascii_lowercase();
+    if lower.contains("connection refused") || lower.contains("actively refused") {
+        "refused the connection".to_owned()
+    } else if lower.contains("timed out") || lower.contains("timeout") {
+        "did not answer in time".to_owned()
+    } else {
+        format!("could not be dialled: {}", strip_control(error))
+    }
+}
+
+fn count(number: usize, one: &str) -> String {
+    plural(number as u64, one, &format!("{one}s"))
+}

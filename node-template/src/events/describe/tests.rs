@@ -1,0 +1,158 @@
+use crate::events::describe::*;
+use crate::protocol::id::{LinkId, NodeId};
+use crate::protocol::json::Parser;
+use crate::protocol::transaction::Transaction;
+
+fn node(port: u16, byte: u8) -> PeerName {
+    PeerName { node: Some(NodeId([byte; 32])), address: format!("ws://localhost:{port}").parse().ok() }
+}
+
+fn exercise_peer() -> PeerName {
+    PeerName { node: None, address: "ws://localhost:4001".parse().ok() }
+}
+
+fn failed(error: &str, retry_in: Option<u64>) -> Event {
+    let address = "ws://localhost:4003".parse().unwrap();
+    Event::DialFailed { address, error: error.to_owned(), retry_in: retry_in.map(Duration::from_millis) }
+}
+
+fn check(event: Event, expected_level: Level, expected: &str) {
+    assert_eq!(Description(&event).to_string(), expected);
+    assert_eq!(level(&event), expected_level, "{expected}");
+}
+
+#[test]
+fn peers_come_and_go() {
+    let address = || "ws://localhost:4003".parse().unwrap();
+    for (event, level, words) in [
+        (Event::Dialling { address: address() }, Level::DEBUG, "dialling ws://localhost:4003"),
+        (
+            Event::SelfDialled { address: address() },
+            Level::INFO,
+            "ws://localhost:4003 is this node itself: it is not dialled again",
+        ),
+        (
+            Event::PeerUp { peer: node(4002, 0xa1), dialled: false, peers: 2 },
+            Level::INFO,
+            "linked to ws://localhost:4002 (a1a1a1a1), which dialled us; 2 peers",
+        ),
+        (
+            Event::PeerUp { peer: exercise_peer(), dialled: true, peers: 1 },
+            Level::INFO,
+            "linked to ws://localhost:4001, which we dialled; 1 peer",
+        ),
+        (
+            Event::PeerDown { peer: exercise_peer(), cause: "it went\n\u{1b}[2Jaway".to_owned(), peers: 1 },
+            Level::INFO,
+            "lost ws://localhost:4001: it went away; 1 peer left",
+        ),
+        (
+            Event::PeerDown { peer: exercise_peer(), cause: "no pong in 45 s".to_owned(), peers: 0 },
+            Level::INFO,
+            "lost ws://localhost:4001: no pong in 45 s; no peer left",
+        ),
+        (
+            Event::LanPeerFound { peer: node(4002, 0xa1), free: Some(3) },
+            Level::INFO,
+            "found ws://localhost:4002 (a1a1a1a1) by multicast DNS: 3 free slots",
+        ),
+        (
+            Event::LanPeerFound { peer: node(4002, 0xa1), free: None },
+            Level::INFO,
+            "found ws://localhost:4002 (a1a1a1a1) by multicast DNS: it links to every node",
+        ),
+        (
+            Event::AddressesLearned { peer: exercise_peer(), addresses: 1 },
+            Level::INFO,
+            "learned 1 address from ws://localhost:4001",
+        ),
+        (
+            Event::PeerFault { link: LinkId(7), peer: node(4002, 0xb2), text: "type \u{7}ODD".to_owned() },
+            Level::DEBUG,
+            "link 7, ws://localhost:4002 (b2b2b2b2): type ODD",
+        ),
+    ] {
+        check(event, level, words);
+    }
+}
+
+#[test]
+fn a_failed_dial_is_logged_at_info_until_it_repeats() {
+    for (error, wait, level, words) in [
+        ("Connection refused (os error 111)", Some(800), Level::INFO, "refused the connection; trying again in 0.8 s"),
+        (
+            "actively refused it. (os error 10061)",
+            Some(4_999),
+            Level::INFO,
+            "refused the connection; trying again in 5.0 s",
+        ),
+        (
+            "Connection refused (os error 111)",
+            Some(5_000),
+            Level::DEBUG,
+            "refused the connection; trying again in 5.0 s",
+        ),
+        ("connection timed out", None, Level::INFO, "did not answer in time; it is forgotten"),
+        (
+            "no such \u{1b}[31mhost",
+            Some(60_000),
+            Level::DEBUG,
+            "could not be dialled: no such host; trying again in 60.0 s",
+        ),
+    ] {
+        check(failed(error, wait), level, &format!("ws://localhost:4003 {words}"));
+    }
+}
+
+#[test]
+fn a_transaction_says_where_it_comes_from_and_goes_to() {
+    let transaction = Transaction::parse(&mut Parser::new(), r#"{"amount":1}"#).unwrap();
+    let id = transaction.id().to_string();
+    let (of_node, of_exercise) =
+        (Origin::Node(NodeId([1; 32])), Origin::Exercise("ws://localhost:4001".parse().unwrap()));
+    let client = PeerName { node: None, address: None };
+    for (origin, peer, links, words) in [
+        (Some(of_node.clone()), None, 2, " of our own: sent to 2 peers"),
+        (Some(of_node.clone()), None, 0, " of our own: no peer is linked"),
+        (Some(of_exercise.clone()), Some(exercise_peer()), 1, " from ws://localhost:4001: passed on to 1 peer"),
+        (Some(of_exercise), Some(exercise_peer()), 0, " from ws://localhost:4001: no other peer is linked"),
+        (Some(of_node), Some(client), 3, " from a client: passed on to 3 peers"),
+        (None, Some(node(4002, 0xa1)), 0, ", which we lacked, from ws://localhost:4002 (a1a1a1a1): not passed on"),
+    ] {
+        let event = Event::Transaction { transaction: transaction.clone(), origin, peer, links };
+        check(event, Level::INFO, &format!("transaction {}…{words}, writing it to transactions.json", &id[..8]));
+    }
+    let refused = Event::TransactionRefused { peer: exercise_peer(), reason: "the pool is full".to_owned() };
+    check(refused, Level::DEBUG, "refused a transaction from ws://localhost:4001: the pool is full");
+}
+
+#[test]
+fn the_pool_and_warnings() {
+    let remedy = "x".repeat(300);
+    for (event, level, words) in [
+        (
+            Event::Stored { ids: vec![TransactionId([1; 32]); 3], pool: 120 },
+            Level::DEBUG,
+            "3 transactions written to transactions.json, which holds 120 now",
+        ),
+        (
+            Event::StoreFailed { error: "cannot write node-1/transactions.json:\nno space left; make room".to_owned() },
+            Level::ERROR,
+            "cannot write node-1/transactions.json: no space left; make room",
+        ),
+        (Event::StoreRecovered, Level::INFO, "transactions.json takes transactions again"),
+        (
+            Event::Replaying { peer: exercise_peer(), ours: 12 },
+            Level::INFO,
+            "ws://localhost:4001 asked for the whole pool: sending it 12 transactions",
+        ),
+        (
+            Event::PeerLagging { peer: exercise_peer() },
+            Level::WARN,
+            "ws://localhost:4001 reads slower than we send: the rest follows from transactions.json as it catches up",
+        ),
+        (Event::Warning { text: remedy.clone() }, Level::WARN, &remedy),
+    ] {
+        check(event, level, words);
+    }
+}

@@ -1,0 +1,158 @@
+//! Writes events to the log. Of the transactions of one second only the first twenty get a line.
+
+use std::time::{Duration, Instant};
+
+use tracing::Level;
+
+use crate::events::describe::{Description, level};
+use crate::events::text::plural;
+use crate::protocol::event::Event;
+
+/// Lines for transactions per second: as many as a person can follow.
+const TRANSACTION_LINES: u64 = 20;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Writes events to the log, and counts the transactions of a burst in one line.
+///
+/// The caller passes the time. It calls [`Self::tick`] at [`Self::deadline`]: otherwise the count
+/// of a burst is logged only with the next transaction.
+#[derive(Debug, Default)]
+pub struct EventLog {
+    /// Start of the second that the counts are for.
+    second: Option<Instant>,
+    logged: u64,
+    suppressed: u64,
+}
+
+impl EventLog {
+    /// Returns whether the log's level includes transactions.
+    pub fn wants_transactions() -> bool {
+        tracing::enabled!(Level::INFO)
+    }
+
+    /// Logs an event, unless it is a transaction beyond the limit.
+    pub fn log(&mut self, now: Instant, event: &Event) {
+        if matches!(event, Event::Transaction { .. }) {
+            if !Self::wants_transactions() {
+                return;
+            }
+            self.tick(now);
+            if !self.admits(now) {
+                return;
+            }
+        }
+        log(event);
+    }
+
+    /// Logs how many transactions were suppressed, once their second is over.
+    pub fn tick(&mut self, now: Instant) {
+        if let Some(suppressed) = self.take_suppressed(now) {
+            tracing::info!("… and {} in the last second", plural(suppressed, "more transaction", "more transactions"));
+        }
+    }
+
+    /// Returns when to call [`Self::tick`]; `None` if nothing was suppressed.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.second.filter(|_| self.suppressed > 0).map(|second| second + SECOND)
+    }
+
+    fn admits(&mut self, now: Instant) -> bool {
+        if self.second.is_none_or(|second| now >= second + SECOND) {
+            self.second = Some(now);
+            self.logged = 0;
+        }
+        let admitted = self.logged < TRANSACTION_LINES;
+        self.logged += u64::from(admitted);
+        self.suppressed += u64::from(!admitted);
+        admitted
+    }
+
+    fn take_suppressed(&mut self, now: Instant) -> Option<u64> {
+        self.deadline().filter(|deadline| now >= *deadline)?;
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
+/// Writes an event to the log, as one line of its level.
+pub fn log(event: &Event) {
+    match level(event) {
+        Level::ERROR => tracing::error!("{}", Description(event)),
+        Level::WARN => tracing::warn!("{}", Description(event)),
+        Level::INFO => tracing::info!("{}", Description(event)),
+        Level::DEBUG => tracing::debug!("{}", Description(event)),
+        Level::TRACE => tracing::trace!("{}", Description(event)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::event::PeerName;
+    use crate::protocol::json::Parser;
+    use crate::protocol::transaction::Transaction;
+
+    #[test]
+    fn a_burst_of_transactions_is_counted() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut log = EventLog::default();
+        assert_eq!(log.deadline(), None);
+        assert_eq!((0..1_254).filter(|_| log.admits(at(100))).count(), 20);
+        assert_eq!(log.deadline(), Some(at(1_100)));
+        assert_eq!(log.take_suppressed(at(1_099)), None);
+        assert_eq!(log.take_suppressed(at(1_100)), Some(1_234));
+        assert_eq!(log.take_suppressed(at(1_101)), None, "logged once");
+        assert_eq!(log.deadline(), None);
+        assert!(log.admits(at(1_102)), "a new second, a new allowance");
+    }
+
+    #[test]
+    fn an_even_trickle_is_logged_whole() {
+        let start = Instant::now();
+        let mut log = EventLog::default();
+        assert!((0..100).all(|step| log.admits(start + step * Duration::from_millis(50))));
+        assert_eq!(log.deadline(), None);
+    }
+
+    #[cfg(feature = "cli")]
+    #[test]
+    fn a_burst_in_the_log() {
+        let transaction = Transaction::parse(&mut Parser::new(), r#"{"amount":1}"#).unwrap();
+        let event = Event::Transaction { transaction, origin: None, peer: None, links: 1 };
+        let lines = crate::cli::logs::tests::logged(false, || {
+            let now = Instant::now();
+            let mut log = EventLog::default();
+            for _ in 0..22 {
+                log.log(now, &event);
+            }
+            log.log(now, &Event::StoreRecovered);
+            log.tick(now + SECOND);
+            log.tick(now + SECOND);
+        });
+        let lines: Vec<_> = lines.lines().map(|line| line.split_once(' ').unwrap().1).collect();
+        assert_eq!(lines.len(), 22, "{lines:?}");
+        assert!(lines[..20].iter().all(|line| line.starts_with("transaction ")));
+        assert_eq!(
+            lines[20..],
+            ["transactions.json takes transactions again", "… and 2 more transactions in the last second"]
+        );
+    }
+
+    #[cfg(feature = "cli")]
+    #[test]
+    fn an_event_is_one_line_of_its_level() {
+        let failed = |millis| Event::DialFailed {
+            address: "ws://localhost:4003".parse().unwrap(),
+            error: "Connection refused".to_owned(),
+            retry_in: Some(Duration::from_millis(millis)),
+        };
+        let lines = crate::cli::logs::tests::logged(false, || {
+            log(&Event::StoreFailed { error: "disk\nfull".to_owned() });
+            log(&Event::PeerLagging { peer: PeerName { node: None, address: "ws://localhost:4001".parse().ok() } });
+            log(&failed(800));
+            log(&failed(8_000));
+        });
+        let levels: Vec<_> = lines.lines().map(|line| line.split(' ').nth(1).unwrap()).collect();
+        assert_eq!(levels, ["ERROR", "WARN", "ws://localhost:4003", "DEBUG"]);
+    }
+}

@@ -1,0 +1,102 @@
+//! Text files of a node's folder, and how messages name them.
+//!
+//! Every file is read whole and has a size limit, so a wrong path (a log, a disk image) costs no
+//! memory.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use crate::events::text::strip_control_max;
+
+/// The largest file that is read, in bytes: room for some twenty thousand addresses.
+const FILE_BYTES: u64 = 1024 * 1024;
+/// The longest path in a message, in characters: shortened, it would name another file.
+const PATH_CHARACTERS: usize = 4_096;
+
+/// Why a file of a node's folder cannot be used. One line: which file, what is wrong, what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FolderError {
+    /// There is no `known-peers.json`.
+    #[error(
+        "{path} is missing: it lists the peers that a node starts from; write [\"ws://localhost:4001\"] into it, \
+         or [] if you want none, or let 'cargo xtask clone-node' make a folder"
+    )]
+    NoKnownPeers {
+        /// The file.
+        path: String,
+    },
+    /// The system refuses to read it.
+    #[error("{path} cannot be read: {cause}; check who may read it")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// The system's error.
+        cause: io::Error,
+    },
+    /// It is a folder, a pipe or a device.
+    #[error("{path} is not a file: move it away and write a file of that name")]
+    NotAFile {
+        /// The path.
+        path: String,
+    },
+    /// It exceeds the size limit.
+    #[error("{path} has more than {FILE_BYTES} bytes: is it the right file? Shorten it")]
+    TooLong {
+        /// The file.
+        path: String,
+    },
+    /// It is not UTF-8.
+    #[error("{path} is not UTF-8 text: save it as UTF-8")]
+    NotText {
+        /// The file.
+        path: String,
+    },
+    /// It is not JSON, or not an array.
+    #[error("{path}, line {line}, column {column}: {reason}; write an array such as [\"ws://localhost:4001\"]")]
+    NotAnArray {
+        /// The file.
+        path: String,
+        /// Where the error is, from 1.
+        line: usize,
+        /// Where in the line, from 1.
+        column: usize,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Reads a text file, without its byte order mark; `None` if there is no file. `path` is for
+/// messages.
+pub(crate) fn read_text(file: &Path, path: &str) -> Result<Option<String>, FolderError> {
+    let unreadable = |cause| FolderError::Unreadable { path: path.to_owned(), cause };
+    // Checked before opening: opening a pipe without a writer blocks.
+    match file.metadata() {
+        Ok(metadata) if !metadata.is_file() => return Err(FolderError::NotAFile { path: path.to_owned() }),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(cause) => return Err(unreadable(cause)),
+    }
+    let mut bytes = Vec::new();
+    File::open(file).and_then(|file| file.take(FILE_BYTES + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
+    if bytes.len() as u64 > FILE_BYTES {
+        return Err(FolderError::TooLong { path: path.to_owned() });
+    }
+    let text = String::from_utf8(bytes).map_err(|_| FolderError::NotText { path: path.to_owned() })?;
+    Ok(Some(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)))
+}
+
+/// Returns the name of a folder for messages: as it was given, but the current folder's own name
+/// instead of `.`, which is the same in the logs of several nodes.
+pub(crate) fn folder_name(folder: &Path) -> String {
+    let current = folder.as_os_str().is_empty() || folder == Path::new(".");
+    let own = if current { std::path::absolute(".").ok() } else { None };
+    let own = own.as_deref().and_then(Path::file_name).map(Path::new);
+    strip_control_max(&own.unwrap_or(folder).display().to_string(), PATH_CHARACTERS)
+}
+
+/// Returns the path of a folder's file for messages.
+pub(crate) fn shown(folder: &Path, file: &str) -> String {
+    Path::new(&folder_name(folder)).join(file).display().to_string()
+}

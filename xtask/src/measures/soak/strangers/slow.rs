@@ -1,0 +1,79 @@
+//! Those who read a few bytes per second, or never, and those who are slow to say who they are.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::Result;
+use futures_util::FutureExt;
+use rand::RngExt;
+use rand::rngs::Xoshiro256PlusPlus;
+use tokio::io::{AsyncReadExt, Interest};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, interval};
+
+use crate::measures::soak::node;
+use crate::measures::soak::strangers::{Crowd, spam, wire};
+
+/// How long one of them stays, if it is let: in seconds.
+const STAYS: std::ops::Range<u64> = 20..120;
+/// How many bytes the system takes for one that it has not read.
+const RECEIVES: u32 = 4_096;
+/// How many bytes one reads per second, if any.
+const READS: usize = 8;
+/// How many transactions the client that reads no answer sends per second.
+const AGAIN: usize = 200;
+
+/// Bothers one node in one way until its time is over, or the node closes the connection.
+pub(crate) async fn once(crowd: &Crowd, from: Ipv4Addr, to: Ipv4Addr, rng: &mut Xoshiro256PlusPlus) -> Result<()> {
+    let mut stream = wire::connect(from, to, Some(RECEIVES)).await?;
+    crowd.connected();
+    let until = Instant::now() + Duration::from_secs(rng.random_range(STAYS));
+    let mut seconds = interval(Duration::from_secs(1));
+    let way = rng.random_range(0..5);
+    if way == 4 {
+        // The upgrade, a byte per second.
+        for byte in wire::request(to).bytes() {
+            seconds.tick().await;
+            wire::write(&mut stream, &[byte]).await?;
+        }
+        return Ok(());
+    }
+    wire::upgrade(&mut stream, to).await?;
+    match way {
+        // Full peers, of which one never reads.
+        0 | 1 => spam::introduce(&mut stream, from, rng).await?,
+        // A node of the exercise.
+        2 => {
+            let handshake = format!(r#"{{"type":"HANDSHAKE","data":["ws://{from}:{}"]}}"#, node::PORT);
+            wire::write(&mut stream, &wire::text(&handshake)).await?;
+        }
+        _ => {}
+    }
+    while seconds.tick().await < until && !is_closed(&stream) {
+        match way {
+            1 => {
+                let mut few = [0; READS];
+                if stream.read(&mut few).await? == 0 {
+                    return Ok(());
+                }
+            }
+            // A client that wants answers and reads none.
+            3 => {
+                let Some(body) = crowd.ledger.recent(rng.random_range(0..usize::MAX)) else { continue };
+                let again = format!(r#"{{"type":"TRANSACTION","data":{body},"ack":true}}"#);
+                for _ in 0..AGAIN {
+                    wire::write(&mut stream, &wire::text(&again)).await?;
+                    crowd.sent();
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether the node has closed: what is told without reading anything.
+fn is_closed(stream: &TcpStream) -> bool {
+    let ready = stream.ready(Interest::READABLE).now_or_never();
+    ready.is_some_and(|ready| ready.map_or(true, |ready| ready.is_read_closed()))
+}
