@@ -1,5 +1,5 @@
-//! A node in a web service: axum answers HTTP, the node keeps the service in touch with its fellows. Run it with
-//! `cargo run -p meshpool --example beside_axum`, and then, as it says:
+//! A node in a web service: axum answers HTTP, the node keeps the service in touch with its
+//! fellows. Run it with `cargo run -p meshpool --example beside_axum`, and then, as it says:
 //!
 //! ```text
 //! curl localhost:<port>/nodes

@@ -1,4 +1,5 @@
-//! Images on real sockets: shown by every node, searched, fetched and checked; and what finders and askers that mean no good come to.
+//! Images on real sockets: shown by every node, searched, fetched and checked; and what finders and
+//! askers that mean no good come to.
 
 #![cfg(feature = "web")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]

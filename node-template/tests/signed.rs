@@ -1,4 +1,5 @@
-//! Signatures, over real sockets: what a node that requires them takes and refuses, what everybody is shown, and that nobody speaks for another node.
+//! Signatures, over real sockets: what a node that requires them takes and refuses, what everybody
+//! is shown, and that nobody speaks for another node.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -332,7 +333,8 @@ async fn nobody_announces_or_broadcasts_for_another_node() {
     forger.say(Purpose::Broadcast, "BROADCAST", say(1), Some(victim.id().to_string())).await;
     forger.say(Purpose::Announce, "BROADCAST", say(2), None).await;
     let own = forger.key.node_id().to_string();
-    // A good signature of its own is believed: what came before on the link has been looked at by then.
+    // A good signature of its own is believed: what came before on the link has been looked at by
+    // then.
     let mut events = node.events();
     forger.say(Purpose::Announce, "ANNOUNCE", announce(&own), None).await;
     forger.say(Purpose::Broadcast, "BROADCAST", say(3), Some(own.clone())).await;

@@ -1,4 +1,5 @@
-//! The application's say on transactions: what it refuses is told why, is not stored, not passed on, and not asked for again.
+//! The application's say on transactions: what it refuses is told why, is not stored, not passed
+//! on, and not asked for again.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 

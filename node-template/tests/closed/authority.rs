@@ -1,4 +1,5 @@
-//! A closed network's authority, the folders of its nodes, and strangers who speak TLS as they like.
+//! A closed network's authority, the folders of its nodes, and strangers who speak TLS as they
+//! like.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -4,10 +4,14 @@
 //! each origin has its own: in a full mesh it is a star, with one hop and one copy. A tree grows by
 //! itself:
 //!
-//! - The link that brings an origin's first transaction becomes its parent. A direct link to the origin always is.
-//! - A copy on another link is answered with PRUNE: that neighbour sends nothing more of this origin.
-//! - When the parent goes, GRAFT asks all neighbours to send again, and a comparison of pools finds what was missed.
-//! - A direct link prunes all others with the first transaction. In a burst the copies would fill every queue before
+//! - The link that brings an origin's first transaction becomes its parent. A direct link to the
+//!   origin always is.
+//! - A copy on another link is answered with PRUNE: that neighbour sends nothing more of this
+//!   origin.
+//! - When the parent goes, GRAFT asks all neighbours to send again, and a comparison of pools finds
+//!   what was missed.
+//! - A direct link prunes all others with the first transaction. In a burst the copies would fill
+//!   every queue before
 //!   they could be answered one by one.
 
 use std::collections::BTreeSet;

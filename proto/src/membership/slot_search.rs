@@ -17,8 +17,8 @@ use rand::RngExt;
 
 use crate::Lane;
 use crate::address::PeerAddress;
-use crate::connections::Connections;
 use crate::connections::table::{Link, LinkState, PendingPeer};
+use crate::connections::{Closed, Connections};
 use crate::context::Context;
 use crate::event::Event;
 use crate::frame::Frame;
@@ -448,25 +448,24 @@ impl Membership {
         cx: &mut Context,
         peers: &mut Peers,
         conns: &mut Connections,
-        closed: &Link,
-        reason: Option<&DialReason>,
+        closed: &Closed,
         answered: bool,
         cause: &str,
     ) {
         if cx.shutting_down {
             return;
         }
-        if reason == Some(&DialReason::Bootstrap) && !answered {
+        if closed.reason == Some(DialReason::Bootstrap) && !answered {
             self.on_bootstrap_failed(cx, peers, conns, cause);
         }
-        if reason == Some(&DialReason::Walk) && !answered {
+        if closed.reason == Some(DialReason::Walk) && !answered {
             self.on_walk_missed(cx, peers, conns);
         }
-        match &closed.dialled {
+        match &closed.link.dialled {
             Some(address) => self.on_bootstrap_missed(cx, peers, conns, address),
             None => self.try_next_named(cx, peers, conns),
         }
-        if closed.takes_transactions() || closed.closing {
+        if closed.link.takes_transactions() || closed.link.closing {
             self.save_peer_cache_later(cx);
         }
         self.heal_partition(cx, peers, conns);

@@ -35,9 +35,8 @@ impl Client {
     pub fn on_link_event(&mut self, net: &mut Network, event: LinkEvent) {
         match event {
             LinkEvent::Opened(link, _) => {
-                if net.send(self.actor, link, Item::Text(self.frame.clone()), Queue::Payload).is_ok() {
-                    self.waiting = Some(link);
-                }
+                let sent = net.send(self.actor, link, Item::Text(self.frame.clone()), Queue::Payload);
+                self.waiting = sent.is_ok().then_some(link).or(self.waiting);
             }
             LinkEvent::Text(link, frame) => {
                 net.note(self.actor, "client reads", link.0, frame.as_str());

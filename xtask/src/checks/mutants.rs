@@ -106,7 +106,8 @@ impl Counts {
 
     fn row(&self, name: &str) -> [String; 7] {
         let Self { caught, missed, timeout, unviable } = self;
-        // A mutant that does not build says nothing; one without an end is noticed, as a caught one is.
+        // A mutant that does not build says nothing; one without an end is noticed, as a caught one
+        // is.
         let (noticed, viable) = (caught + timeout, caught + timeout + missed);
         let percent =
             if viable == 0 { "–".to_owned() } else { format!("{:.1}", 100.0 * noticed as f64 / viable as f64) };

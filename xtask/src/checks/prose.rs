@@ -1,7 +1,7 @@
 //! `prose`: comments in Rust and prose in Markdown are at most 100 columns wide.
 //!
-//! A line of Markdown that holds exactly one sentence may be wider, and so may whatever is one link. Code, tables,
-//! headings and HTML in Markdown are not prose.
+//! A line of Markdown that holds exactly one sentence may be wider, and so may whatever is one
+//! link. Code, tables, headings and HTML in Markdown are not prose.
 
 use std::fs;
 use std::path::{Path, PathBuf};

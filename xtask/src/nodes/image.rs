@@ -8,10 +8,10 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use measuring::Table;
 use meshpool::client::{ImageStream, list_images, list_images_as};
-use meshpool::{ImageList, ListedImage};
 use meshpool::protocol::address::PeerAddress;
 use meshpool::protocol::wire::ImageName;
 use meshpool::tls::Credentials;
+use meshpool::{ImageList, ListedImage};
 use serde_json::json;
 
 use crate::support::running_nodes::{block_on, target};

@@ -1,4 +1,5 @@
-//! How a node dials whom people named when many start together: with no word from others, and what its orders are answered with is a test's.
+//! How a node dials whom people named when many start together: with no word from others, and what
+//! its orders are answered with is a test's.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -17,7 +18,8 @@ struct Core {
     protocol: Node,
     now: Instant,
     links: u64,
-    /// Whom it dialled and probed since this was looked at last, and the links on which a HANDSHAKE went out.
+    /// Whom it dialled and probed since this was looked at last, and the links on which a HANDSHAKE
+    /// went out.
     dialled: Vec<PeerAddress>,
     probed: Vec<PeerAddress>,
     hello_received: Vec<LinkId>,
@@ -215,7 +217,8 @@ fn claims_without_end_do_not_keep_us_from_an_address_for_long() {
     // Whoever is there is found by a probe as by a dial.
     let looked: Vec<u16> = [Core::taken(&mut core.dialled), Core::taken(&mut core.probed)].concat();
     assert!(looked.iter().filter(|port| **port == 69).count() >= 2, "{looked:?}");
-    // However many come in at once, the probe of nobody waits for longer than that of the last that may.
+    // However many come in at once, the probe of nobody waits for longer than that of the last that
+    // may.
     let mut core = Core::new(60..250);
     core.pass(DIAL_EVERY * 200);
     core.probed.clear();

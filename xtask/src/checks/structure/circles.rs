@@ -5,7 +5,8 @@ use std::path::Path;
 
 use crate::checks::structure::imports::Import;
 
-/// Returns a text for each largest set of files of which each imports each other, straight or by way of others.
+/// Returns a text for each largest set of files of which each imports each other, straight or by
+/// way of others.
 pub(crate) fn find(imports: &BTreeSet<Import>) -> Vec<String> {
     let mut uses: BTreeMap<&Path, BTreeSet<&Path>> = BTreeMap::new();
     for import in imports {

@@ -29,8 +29,8 @@ struct Name {
     line: usize,
 }
 
-/// Reads the table: a section `[folder]` for each folder of source files, in it a line for each layer, the top one
-/// first. `#` begins a comment.
+/// Reads the table: a section `[folder]` for each folder of source files, in it a line for each
+/// layer, the top one first. `#` begins a comment.
 pub(crate) fn read(text: &str) -> Result<Vec<Layers>> {
     let mut sections: Vec<Layers> = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {

@@ -1,8 +1,9 @@
 //! `structure`: the order of the layers, and no circle of files that import each other.
 //!
-//! An import is a `use` or any other path to a module of another file of the same package, in code that is not only
-//! built for tests. The declaration of a child module is none. A path to an item counts for the file of the deepest
-//! module that it names: who uses `crate::wire::Message` uses `wire/mod.rs`, even if that re-exports it from a child.
+//! An import is a `use` or any other path to a module of another file of the same package, in code
+//! that is not only built for tests. The declaration of a child module is none. A path to an item
+//! counts for the file of the deepest module that it names: who uses `crate::wire::Message` uses
+//! `wire/mod.rs`, even if that re-exports it from a child.
 
 mod circles;
 mod imports;
