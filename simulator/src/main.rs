@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand, ValueEnum};
+use measuring::{Format, Table, proc};
 use simulator::checks::rules::Broken;
 use simulator::experiments::capped;
 use simulator::experiments::hashes::{self, Named, Traced};
 use simulator::experiments::measure::{Experiment, Topology, Trouble, rows};
 use simulator::experiments::mesh::{Outcome, Plan};
-use simulator::experiments::table::Table;
 use simulator::world::faults::Scenario;
 use simulator::world::population::{PRESENCE_NODES, Population};
 
@@ -220,7 +220,9 @@ impl Results {
     }
 
     fn push(&mut self, row: Vec<String>) {
-        let (seconds, memory) = (self.started.elapsed().as_secs_f64(), peak_mib());
+        let seconds = self.started.elapsed().as_secs_f64();
+        // 0 on systems without /proc.
+        let memory = proc::memory(std::process::id()).map_or(0, |memory| memory.peak >> 20);
         eprintln!("{}  ({seconds:.1} s, {memory} MiB at most so far)", row.join("  "));
         self.table.push(row);
         self.started = Instant::now();
@@ -233,7 +235,7 @@ impl Results {
 
     /// Prints the table. Returns how many runs broke a rule.
     fn finish(self) -> usize {
-        println!("{}", if self.markdown { self.table.markdown() } else { self.table.text() });
+        println!("{}", self.table.show(if self.markdown { Format::Markdown } else { Format::Text }));
         self.failed
     }
 }
@@ -313,13 +315,6 @@ impl Measure {
         }
         results.finish()
     }
-}
-
-/// The peak memory of this process in MiB, as Linux reports it; 0 on other systems.
-fn peak_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    peak.and_then(|rest| rest.trim().split(' ').next()?.parse::<u64>().ok()).map_or(0, |kib| kib / 1024)
 }
 
 fn caps(text: &str) -> Result<(u32, u32), String> {

@@ -37,7 +37,7 @@ fn the_short_set_keeps_its_bounds() {
         if !matches!(experiment.trouble, Trouble::None | Trouble::Lie) {
             let copies = report.after.copies_each();
             assert!((1.0..=1.2).contains(&copies), "{experiment:?}: {copies} copies after the faults");
-            assert_eq!(report.after.delivered, (report.after.entered * (report.judged - 1)) as u64, "{experiment:?}");
+            assert_eq!(report.after.delivered, (report.after.entered * (report.compared - 1)) as u64, "{experiment:?}");
         }
     }
 }

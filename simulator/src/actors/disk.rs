@@ -15,7 +15,7 @@ pub(super) struct Disk {
     writing: usize,
     /// It rejects writes.
     pub(super) fails: bool,
-    /// The core was told that writes fail, and not yet that they succeed again.
+    /// The core knows that writes fail, and not yet that they succeed again.
     pub(super) failure_reported: bool,
 }
 

@@ -5,7 +5,6 @@ pub mod convergence;
 pub mod hashes;
 pub mod measure;
 pub mod mesh;
-pub mod table;
 pub mod topology;
 
 mod inputs;

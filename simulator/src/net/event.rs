@@ -1,6 +1,6 @@
 //! Everything that can be scheduled in a run.
 
-use super::wire::{Dial, EndId};
+use super::wire::{Dial, EndId, Process};
 
 /// A scheduled event.
 #[derive(Debug)]
@@ -27,15 +27,6 @@ pub enum Event {
     Fault(Box<Fault>),
     /// A transaction enters the network.
     Enter(Box<NewTransaction>),
-}
-
-/// One run of an actor's process. An event for an earlier run is dropped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Process {
-    /// The actor's number.
-    pub actor: usize,
-    /// How often its process was started.
-    pub run: u32,
 }
 
 /// A fault of the network or of an actor, or the end of one.

@@ -20,10 +20,10 @@ use rand::{RngExt, SeedableRng};
 use super::address;
 use super::clock::Clock;
 use super::delivery_stats::DeliveryStats;
-use super::event::{Event, Process};
+use super::event::Event;
 use super::frame_cache::FrameCache;
 use super::trace_hash::TraceHash;
-use super::wire::{Dial, End, EndId, Item, Purpose, State, Wires};
+use super::wire::{Dial, End, EndId, Item, Process, Purpose, State, Wires};
 
 /// How many bytes are in flight in one direction of a wire at most, as in socket buffers.
 const WINDOW_BYTES: usize = 64 * 1024;

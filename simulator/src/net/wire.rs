@@ -12,8 +12,6 @@ use meshpool_proto::address::PeerAddress;
 use meshpool_proto::frame::Frame;
 use meshpool_proto::id::LinkId;
 
-use super::event::Process;
-
 /// What travels on a wire.
 #[derive(Debug, Clone)]
 pub enum Item {
@@ -48,6 +46,15 @@ pub enum Purpose {
     Link,
     /// To verify the address that the peer on this accepted link announced.
     Probe(LinkId),
+}
+
+/// One run of an actor's process. An event for an earlier run is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Process {
+    /// The actor's number.
+    pub actor: usize,
+    /// How often its process was started.
+    pub run: u32,
 }
 
 /// A dial, pending or answered.

@@ -24,8 +24,9 @@ use crate::actors::exercise_peer::{ExercisePeer, Variant};
 use crate::actors::node::Node;
 use crate::checks::rules::{Broken, Invariant};
 use crate::net::delivery_stats::DeliveryStats;
-use crate::net::event::{Event, Fault, NewTransaction, Process, Source};
+use crate::net::event::{Event, Fault, NewTransaction, Source};
 use crate::net::network::{LinkEvent, Network, READ_RATE};
+use crate::net::wire::Process;
 use population::Population;
 
 /// Up to so many nodes a node is checked after each of its steps; in a larger world of n nodes

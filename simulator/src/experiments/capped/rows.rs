@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use measuring::Table;
+
 use super::{Outcome, Plan, Scenario};
-use crate::experiments::table::Table;
 use crate::world::population::PRESENCE_NODES;
 
 /// How long networks of more than a thousand nodes are observed.
@@ -27,7 +28,7 @@ pub fn plan(scenario: Scenario, genesis: bool, nodes: usize, cap: u32, seed: u64
 
 /// A table without rows.
 pub fn table() -> Table {
-    Table::new(&[
+    Table::new([
         "scenario",
         "nodes",
         "cap",
@@ -43,6 +44,7 @@ pub fn table() -> Table {
         "ln n / ln (links-1)",
         "result",
     ])
+    .right(0..14)
 }
 
 /// The row of one run.

@@ -103,7 +103,7 @@ pub struct Report {
     /// The steady phase after the faults.
     pub after: PhaseStats,
     /// The number of nodes whose pools must be equal at the end.
-    pub judged: usize,
+    pub compared: usize,
 }
 
 /// The state of a run besides its world.
@@ -173,15 +173,15 @@ impl Run<'_> {
         report.steady = phase(world);
         world.check_all()?;
         if trouble == Trouble::None {
-            report.judged = nodes;
+            report.compared = nodes;
             check_equal(world, &vec![true; nodes])?;
             return Ok(report);
         }
         begin_phase(world);
         self.make_trouble(world)?;
-        let judged = self.judged();
-        report.judged = judged.iter().filter(|judged| **judged).count();
-        let equal = |world: &World| check_digests(world, &judged);
+        let compared = self.compared();
+        report.compared = compared.iter().filter(|compared| **compared).count();
+        let equal = |world: &World| check_digests(world, &compared);
         report.repair = world.settle(trouble.repair_within(), INTERVAL, equal)?;
         report.trouble = phase(world);
         if trouble.is_temporary() {
@@ -193,7 +193,7 @@ impl Run<'_> {
         world.settle(trouble.repair_within(), INTERVAL, equal)?;
         report.after = phase(world);
         world.check_all()?;
-        check_equal(world, &judged)?;
+        check_equal(world, &compared)?;
         Ok(report)
     }
 
@@ -250,7 +250,7 @@ impl Run<'_> {
 
     /// The nodes that must have equal pools: those that live, are honest, and are connected without
     /// the others.
-    fn judged(&self) -> Vec<bool> {
+    fn compared(&self) -> Vec<bool> {
         let stays: Vec<bool> = (0..self.plan.nodes).map(|node| self.affected.binary_search(&node).is_err()).collect();
         match &self.graph {
             None => stays,
@@ -268,8 +268,8 @@ fn phase(world: &World) -> PhaseStats {
 }
 
 /// Checks that the pools have equal digests, which is fast.
-fn check_digests(world: &World, judged: &[bool]) -> Result<(), Broken> {
-    let mut digests = world.nodes().zip(judged).filter(|(_, judged)| **judged).map(|(node, _)| node.digest());
+fn check_digests(world: &World, compared: &[bool]) -> Result<(), Broken> {
+    let mut digests = world.nodes().zip(compared).filter(|(_, compared)| **compared).map(|(node, _)| node.digest());
     let first = digests.next();
     let odd = digests.filter(|digest| digest.is_none() || Some(*digest) != first).count();
     if odd == 0 && first.is_some_and(|digest| digest.is_some()) {
@@ -279,11 +279,11 @@ fn check_digests(world: &World, judged: &[bool]) -> Result<(), Broken> {
 }
 
 /// Checks that the pools are equal, and hold what was acknowledged.
-fn check_equal(world: &World, judged: &[bool]) -> Result<(), Broken> {
-    check_digests(world, judged)?;
+fn check_equal(world: &World, compared: &[bool]) -> Result<(), Broken> {
+    check_digests(world, compared)?;
     let broken = |invariant, detail: String| Err(world.broken(invariant, None, detail));
     let mut first = None;
-    for (node, _) in world.nodes().zip(judged).filter(|(_, judged)| **judged) {
+    for (node, _) in world.nodes().zip(compared).filter(|(_, compared)| **compared) {
         let mut pool: Vec<_> = node.pool().collect();
         pool.sort_unstable();
         if pool.windows(2).any(|pair| pair[0] == pair[1]) {

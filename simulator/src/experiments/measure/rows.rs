@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use measuring::Table;
+
 use super::{Experiment, Report, Topology, Trouble};
 use crate::checks::rules::Broken;
-use crate::experiments::table::Table;
 use crate::net::delivery_stats::CONTROL;
 
 const HEAD: [&str; 17] = [
@@ -29,7 +30,7 @@ const HEAD: [&str; 17] = [
 
 /// A table without rows.
 pub fn table() -> Table {
-    Table::new(&HEAD)
+    Table::new(HEAD).right(0..HEAD.len())
 }
 
 impl Experiment {
@@ -74,7 +75,7 @@ impl Experiment {
 
     /// The figures that are not in the table.
     pub fn details(&self, report: &Report) -> String {
-        let mut text = format!("{} links, {} nodes judged", report.links, report.judged);
+        let mut text = format!("{} links, {} nodes compared", report.links, report.compared);
         for (name, phase) in [("steady", &report.steady), ("trouble", &report.trouble), ("after", &report.after)] {
             if phase.entered == 0 {
                 continue;
