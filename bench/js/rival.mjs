@@ -1,19 +1,22 @@
-// What our node is measured against: a mesh of JavaScript nodes in the usual manner of the exercise, one process each.
+// A rival of our node: a mesh of JavaScript nodes in the usual manner of the exercise, one process
+// each.
 //
 //   node bench/js/rival.mjs --mode memory|file --ports 4001,4002,4003 [--expect COUNT]
 //   node bench/js/rival.mjs --mode memory|file [--expect COUNT] [--delays]
 //
-// With --ports it makes a folder for each port in a temporary folder, runs a node in each, and puts the port before each of their lines. Without, it is
-// one node in the current folder, which holds .env and known-peers.json as a folder of ours does: a driver that starts our node in a folder starts this
-// one in the same way. With --delays it notes how long each transaction took from when it was pushed, which its first 16 digits say in nanoseconds of
-// the machine's clock, and on SIGTERM leaves that in a file `delays`.
+// With --ports it makes a temporary folder for each port, runs a node in each, and prefixes their
+// lines with the port. Without, it is one node in the current folder, which has .env and
+// known-peers.json like a folder of our node. With --delays it records the delay of each transaction
+// since it was sent: its first 16 digits are that time in nanoseconds of the machine's clock. At
+// SIGTERM it writes the delays into the file `delays`.
 //
-//   memory   knows a transaction again by a Set of hashes and never writes
-//   file     reads and rewrites transactions.json for every transaction, as the exercise's helper does
+//   memory   identifies transactions by a Set of hashes and never writes
+//   file     reads and rewrites transactions.json for each transaction, as the exercise's helper does
 //
-// Standard output: `listening PORT`, `mesh LINKS` when every known peer is linked, `done COUNT` when it holds COUNT transactions, and for each
-// line `usage` on standard input `usage {"user":µs,"system":µs,"rss":bytes,"count":transactions}`. It also answers a STATUS frame with its links and its
-// count, where our node's answer has them. It ends when its standard input does.
+// Standard output: `listening PORT`, `mesh LINKS` when every known peer is linked, `done COUNT` when
+// it holds COUNT transactions, and for each line `usage` on standard input
+// `usage {"user":µs,"system":µs,"rss":bytes,"count":transactions}`. It answers a STATUS frame with
+// its links and its count in the format of our node. It ends when its standard input does.
 
 import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -105,7 +108,7 @@ function runNode() {
     if (type === 'HANDSHAKE') {
       data.forEach(dial);
     } else if (type === 'TRANSACTION' && pool.add(data)) {
-      // This clock is the one that Linux calls CLOCK_MONOTONIC: all processes share it.
+      // On Linux this is CLOCK_MONOTONIC, which all processes share.
       if (flags.delays) delays.push(process.hrtime.bigint() - BigInt(`0x${data.fromAddress.slice(0, 16)}`));
       for (const link of links.values()) link.send(text);
       if (pool.count() === expected) console.log(`done ${expected}`);

@@ -1,30 +1,18 @@
-//! Measures our node and its rivals side by side, in one run: each round lets all contestants do
-//! the same work one after the other, so that what else the machine does meets all of them alike.
+//! Measures our node and its rivals in one run: in each round all contestants do the same work one
+//! after the other, so other load on the machine affects all alike.
 //!
-//! The judge is outside: it starts processes, speaks to them over their sockets, reads what the
-//! system says of them and the files that they leave. Progress goes to standard error, the tables
-//! to standard output. The rivals in Rust are programs of a package beside this one, and built only
-//! if they take part.
+//! The bench starts processes, uses their sockets, and reads `/proc` and the files that they leave.
+//! Progress goes to standard error, tables to standard output. The rivals in Rust are programs of
+//! another package, built only if they take part.
 
 mod arguments;
-mod authority;
-mod build;
-mod cold_start;
-mod contestant;
-mod delay;
-mod door;
-mod enlarged;
-mod load;
-mod machine;
+mod contestants;
+mod hex;
+mod measures;
 mod mesh;
-mod pages;
-mod picture;
-mod pool;
-mod process;
 mod report;
-mod status;
 mod suite;
-mod throughput;
+mod transactions;
 
 use std::io::Write;
 use std::path::Path;
@@ -32,11 +20,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
+use measuring::Format;
 use tokio::signal::unix::{SignalKind, signal};
 
 use arguments::Arguments;
-use mesh::Places;
-use report::Style;
+use mesh::Paths;
+use report::format::{list, section};
+use report::machine;
 use suite::Results;
 
 #[tokio::main(flavor = "current_thread")]
@@ -52,61 +42,61 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: &Arguments) -> Result<()> {
     arguments.check()?;
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the bench is not inside the repository")?;
-    let places = Places {
-        root: root.to_owned(),
-        temporary: arguments.folder.clone().unwrap_or_else(|| root.join("target/bench-tmp")),
-    };
-    std::fs::create_dir_all(&places.temporary)
-        .with_context(|| format!("{} can not be made", places.temporary.display()))?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the bench is not in the repository")?;
+    let temporary = arguments.folder.clone().unwrap_or_else(|| root.join("target/bench-tmp"));
+    let paths = Paths { root: root.to_owned(), temporary };
+    std::fs::create_dir_all(&paths.temporary)
+        .with_context(|| format!("{} cannot be made", paths.temporary.display()))?;
     let contestants = arguments.contestants(root)?;
-    // Ended by a signal, we still end the nodes: they do when their mesh is dropped.
+    // After a signal the nodes end when their mesh is dropped.
     let mut terminate = signal(SignalKind::terminate())?;
     let results = tokio::select! {
-        results = suite::run(arguments, &places, &contestants) => results?,
+        results = suite::run(arguments, &paths, &contestants) => results?,
         _ = tokio::signal::ctrl_c() => bail!("interrupted"),
         _ = terminate.recv() => bail!("interrupted"),
     };
-    tell(arguments, &places, &results)?;
-    if let Some(folder) = arguments.pictures(root) {
+    print(arguments, &paths, &results)?;
+    if let Some(folder) = arguments.charts(root) {
         draw(&folder, &results)?;
     }
-    ensure!(results.failures.is_empty(), "{} run(s) failed; they are named below the tables", results.failures.len());
+    ensure!(results.failures.is_empty(), "{} run(s) failed; they are listed below the tables", results.failures.len());
     Ok(())
 }
 
-fn tell(arguments: &Arguments, places: &Places, results: &Results) -> Result<()> {
-    let style = if arguments.markdown { Style::Markdown } else { Style::Plain };
-    let mut lines = machine::describe(&places.root, &places.temporary);
-    lines.push(format!("load: transactions of {} bytes; {} round(s)", load::TRANSACTION_BYTES, arguments.rounds()));
+fn print(arguments: &Arguments, paths: &Paths, results: &Results) -> Result<()> {
+    let format = if arguments.markdown { Format::Markdown } else { Format::Text };
+    let bytes = transactions::TRANSACTION_BYTES;
+    let mut lines = machine::describe(&paths.root, &paths.temporary);
+    lines.push(format!("load: transactions of {bytes} bytes; {} round(s)", arguments.rounds()));
     lines.extend(report::disk(&results.disk));
-    let mut text = report::lines(&lines, style);
+    let mut text = list(&lines, format);
+    let mut add = |title: &str, body: String| text += &section(title, &body, format);
     for load in &results.loads {
-        text += &report::section(load.title, &report::throughput(&load.series, style), style);
+        add(load.title, report::throughput(&load.series, format));
     }
     if !results.pages.is_empty() {
-        let title = format!("With {} open on every node", report::pages_open(arguments.pages()));
-        text += &report::section(&title, &report::pages(&results.pages, style), style);
+        let pages = arguments.pages;
+        let title = if pages == 1 { "one page".to_owned() } else { format!("{pages} pages") };
+        add(&format!("With {title} open on every node"), report::pages(&results.pages, format));
     }
     if !results.delays.is_empty() {
-        text +=
-            &report::section("Delay at 100 transactions per second", &report::delays(&results.delays, style), style);
+        add("Delay at 100 transactions per second", report::delays(&results.delays, format));
     }
     if !results.cold.is_empty() {
-        text += &report::section("Cold start to a full mesh", &report::cold_starts(&results.cold, style), style);
+        add("Cold start to a full mesh", report::cold_starts(&results.cold, format));
     }
     if !results.failures.is_empty() {
-        text += &report::section("Runs that failed", &report::lines(&results.failures, style), style);
+        add("Runs that failed", list(&results.failures, format));
     }
-    std::io::stdout().write_all(text.as_bytes()).context("the tables can not be written")
+    std::io::stdout().write_all(text.as_bytes()).context("the tables cannot be written")
 }
 
 fn draw(folder: &Path, results: &Results) -> Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| format!("{} can not be made", folder.display()))?;
+    std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     for load in &results.loads {
-        for (kind, picture) in [("throughput", report::rates(load)), ("cpu", report::costs(load))] {
+        for (kind, chart) in [("throughput", report::rates(load)), ("cpu", report::costs(load))] {
             let path = folder.join(format!("{kind}-{}.svg", load.short));
-            std::fs::write(&path, picture.svg()).with_context(|| format!("{} can not be written", path.display()))?;
+            std::fs::write(&path, chart.svg()).with_context(|| format!("{} cannot be written", path.display()))?;
             eprintln!("drew {}", path.display());
         }
     }

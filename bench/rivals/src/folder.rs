@@ -1,21 +1,21 @@
-//! Reads the folder that the bench lays out: `.env` with the port, `known-peers.json` with
-//! everybody's.
+//! Reads the folder that the bench makes: `.env` with the port, `known-peers.json` with those of
+//! all nodes.
 
 use std::fs;
 
 use anyhow::{Context, Result};
 
-/// What the current folder says.
+/// The settings in the current folder.
 #[derive(Debug, Clone)]
 pub struct Folder {
-    /// The port at which transactions and questions come in.
+    /// The port for transactions and STATUS requests.
     pub port: u16,
-    /// The same of all other nodes.
+    /// Those of all other nodes.
     pub others: Vec<u16>,
 }
 
-/// The port at which a node's peers reach it: above those that the bench gives to intakes, below
-/// those that the system gives to outgoing connections.
+/// The port for a node's peers: above the ports of the bench, below those that the system gives to
+/// outgoing connections.
 pub fn peer_port(port: u16) -> u16 {
     port + 4_000
 }
@@ -24,10 +24,10 @@ impl Folder {
     /// Reads the current folder.
     ///
     /// # Errors
-    /// A file is missing, or has not what the bench writes.
+    /// A file is missing or invalid.
     pub fn read() -> Result<Self> {
-        let env = fs::read_to_string(".env").context(".env can not be read")?;
-        let known = fs::read_to_string("known-peers.json").context("known-peers.json can not be read")?;
+        let env = fs::read_to_string(".env").context(".env cannot be read")?;
+        let known = fs::read_to_string("known-peers.json").context("known-peers.json cannot be read")?;
         Self::parse(&env, &known)
     }
 
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_bench_does_not_write_is_refused() {
+    fn invalid_files_are_rejected() {
         assert!(Folder::parse("", "[]").is_err());
         assert!(Folder::parse("PORT=1", r#"["ws://localhost"]"#).is_err());
     }

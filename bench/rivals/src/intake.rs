@@ -1,5 +1,4 @@
-//! The WebSocket at which the bench pushes transactions and asks how far the node is, as with a
-//! node of ours.
+//! The WebSocket for transactions and STATUS requests of the bench, as our node has it.
 
 use std::net::Ipv4Addr;
 
@@ -13,30 +12,29 @@ use tokio_tungstenite::{accept_async, tungstenite};
 
 use crate::tally::Tally;
 
-/// How many transactions wait to be sent on before the pusher is slowed down.
+/// How many transactions wait to be sent before the pusher is slowed down.
 const WAITING: usize = 1_024;
 const BEFORE_TRANSACTION: &str = r#"{"type":"TRANSACTION","data":"#;
 const BEFORE_STATUS: &str = r#"{"type":"STATUS""#;
 
-/// The transactions that are pushed at this node, each as its JSON text.
+/// The transactions that this node gets from the bench, each as its JSON text.
 pub type Intake = mpsc::Receiver<Bytes>;
 
 /// Listens at a port of this machine.
 ///
 /// # Errors
-/// The port is taken.
+/// The port is in use.
 pub async fn listen(port: u16, tally: Tally) -> Result<Intake> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
-    let listener = listener.with_context(|| format!("port {port} can not be listened on"))?;
+    let listener = listener.with_context(|| format!("cannot listen on port {port}"))?;
     let (sender, intake) = mpsc::channel(WAITING);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let (sender, tally) = (sender.clone(), tally.clone());
             tokio::spawn(async move {
-                // Whoever speaks otherwise, or goes away in the midst of a word, is the bench's
-                // concern.
+                // The bench handles its own errors.
                 if let Err(error) = serve(stream, sender, tally).await {
-                    eprintln!("a connection of the bench's ended: {error}");
+                    eprintln!("a connection of the bench ended: {error}");
                 }
             });
         }
@@ -60,13 +58,13 @@ async fn serve(stream: TcpStream, sender: mpsc::Sender<Bytes>, tally: Tally) -> 
     Ok(())
 }
 
-/// The transaction in a frame, not copied.
+/// The transaction in a frame, without a copy.
 fn transaction(frame: &Utf8Bytes) -> Option<Bytes> {
     let data = frame.strip_prefix(BEFORE_TRANSACTION)?.strip_suffix('}')?;
     Some(AsRef::<Bytes>::as_ref(frame).slice_ref(data.as_bytes()))
 }
 
-/// The answer, as far as it interests the bench.
+/// The answer to STATUS, as far as the bench uses it.
 fn status(tally: &Tally) -> String {
     let (linked, count, twice) = tally.status();
     let connected = vec![0; linked];
@@ -78,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_transaction_is_taken_out_of_its_frame() {
+    fn a_transaction_is_a_slice_of_its_frame() {
         let frame = Utf8Bytes::from_static(r#"{"type":"TRANSACTION","data":{"id":1}}"#);
         assert_eq!(transaction(&frame).unwrap(), r#"{"id":1}"#);
         assert_eq!(transaction(&Utf8Bytes::from_static(r#"{"type":"STATUS","data":{}}"#)), None);

@@ -1,11 +1,9 @@
-//! What the rivals have in common: they are started in a folder as a node of ours is, take
-//! transactions and STATUS frames over a WebSocket as ours does, and tell what was delivered. So
-//! the bench pushes at all alike and judges all by the same eye; what differs is how transactions
-//! travel between the nodes.
+//! What the rivals share: like our node they start in a folder, take TRANSACTION and STATUS frames
+//! over a WebSocket, and report what was delivered. The bench treats all alike; only the way of
+//! transactions between the nodes differs.
 //!
-//! Every rival is a process with a runtime of one thread. It keeps nothing on disk and does not
-//! look into a transaction, but for the number by which it is counted. The programs are in
-//! `src/bin/`.
+//! Every rival is a process with a runtime of one thread. It keeps nothing on disk and reads only
+//! the number of a transaction. The programs are in `src/bin/`.
 
 mod folder;
 mod intake;
@@ -21,22 +19,22 @@ pub use tally::{Delays, Tally};
 
 use clap::Parser;
 
-/// What every rival understands.
+/// The command line of a rival.
 #[derive(Debug, Clone, Copy, Parser)]
 pub struct Arguments {
-    /// Queues as the library sets them, instead of as long as a burst
+    /// Queues of the library, instead of as long as a burst
     #[arg(long)]
     pub stock: bool,
     /// Messages without author, number and signature
     #[arg(long)]
     pub unsigned: bool,
-    /// How many frames leave per flush
+    /// How many frames are sent per flush
     #[arg(long, default_value_t = 1)]
     pub flush: usize,
-    /// Write how long each delivery took into the file `delays`, in nanoseconds, when told to end
+    /// At SIGTERM, write the delay of each delivery in nanoseconds into the file `delays`
     #[arg(long)]
     pub delays: bool,
 }
 
-/// More messages than any burst of the bench has: where a queue is not stock, it holds so many.
+/// The capacity of long queues: more messages than any burst of the bench.
 pub const ENOUGH: usize = 4_000_000;

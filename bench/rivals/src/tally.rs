@@ -1,5 +1,4 @@
-//! Counts what was delivered: each transaction once, and separately what came twice or is not the
-//! bench's.
+//! Counts deliveries: each transaction once, and separately those that are delivered twice.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -9,13 +8,13 @@ use anyhow::{Context, Result};
 
 use crate::payload;
 
-/// What a node has. Its clones are one.
+/// What a node has. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Tally(Arc<Mutex<Counts>>);
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// A bit per number.
+    /// One bit per number.
     seen: Vec<u64>,
     count: u64,
     twice: u64,
@@ -24,41 +23,41 @@ struct Counts {
 }
 
 impl Tally {
-    /// An empty one, that notes delays or does not.
+    /// An empty tally; with `delays` it records delays.
     pub fn new(delays: bool) -> Self {
         let counts = Counts { delays: delays.then(Delays::default), ..Counts::default() };
         Self(Arc::new(Mutex::new(counts)))
     }
 
-    /// A transaction was pushed at us.
+    /// Counts a transaction from the bench.
     pub fn pushed(&self, transaction: &[u8]) {
         self.counts().enter(transaction);
     }
 
-    /// A transaction came from another node.
+    /// Counts a transaction from another node.
     pub fn delivered(&self, transaction: &[u8]) {
         let mut counts = self.counts();
         if counts.enter(transaction)
             && let Some(delays) = &mut counts.delays
         {
-            delays.note(transaction);
+            delays.record(transaction);
         }
     }
 
-    /// To how many nodes we are linked now.
+    /// Sets the number of linked nodes.
     pub fn linked(&self, linked: usize) {
         self.counts().linked = linked;
     }
 
-    /// Writes the file `delays`, if delays are noted.
+    /// Writes the file `delays`, if delays are recorded.
     ///
     /// # Errors
-    /// It can not be written.
+    /// It cannot be written.
     pub fn write_delays(&self) -> Result<()> {
         self.counts().delays.as_ref().map_or(Ok(()), Delays::write)
     }
 
-    /// Links, transactions, and how many of them came twice.
+    /// The links, transactions, and transactions that were delivered twice.
     pub(crate) fn status(&self) -> (usize, u64, u64) {
         let counts = self.counts();
         (counts.linked, counts.count, counts.twice)
@@ -71,8 +70,8 @@ impl Tally {
 }
 
 impl Counts {
-    /// Whether it is new. One that is not the bench's is never counted, and so is missing in the
-    /// end.
+    /// Counts a transaction. Returns whether it is new. One that is not from the bench is not
+    /// counted, so it is missing in the end.
     fn enter(&mut self, transaction: &[u8]) -> bool {
         let Some(number) = payload::number(transaction) else { return false };
         let (word, bit) = ((number / 64) as usize, 1 << (number % 64));
@@ -87,13 +86,13 @@ impl Counts {
     }
 }
 
-/// How long deliveries took, in nanoseconds: from when the bench pushed until here.
+/// The delays of deliveries since the bench sent the transactions, in nanoseconds.
 #[derive(Debug, Default)]
 pub struct Delays(Vec<u64>);
 
 impl Delays {
-    /// A transaction of the bench's was delivered just now.
-    pub fn note(&mut self, transaction: &[u8]) {
+    /// Records the delay of a transaction that is delivered now.
+    pub fn record(&mut self, transaction: &[u8]) {
         let now = payload::now();
         self.0.extend(payload::stamp(transaction).map(|pushed| now.saturating_sub(pushed)));
     }
@@ -101,14 +100,14 @@ impl Delays {
     /// Writes the file `delays`.
     ///
     /// # Errors
-    /// It can not be written.
+    /// It cannot be written.
     pub fn write(&self) -> Result<()> {
         let write = || {
             let mut file = BufWriter::new(File::create("delays")?);
             self.0.iter().try_for_each(|delay| writeln!(file, "{delay}"))?;
             file.flush()
         };
-        write().context("delays can not be written")
+        write().context("delays cannot be written")
     }
 }
 

@@ -1,5 +1,5 @@
-//! The floor: what a delivery costs when nothing is done but sending a frame to everybody and
-//! counting it. No identity, no duplicate, no relaying, no check.
+//! The floor: the cost of a delivery when a frame is sent to all nodes and counted, and nothing
+//! else is done: no identity, duplicates, forwarding or validation.
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, accept_async, client_async, tungstenite};
 
-/// How long to wait before a node that does not listen yet is dialled again.
+/// The pause before a node that does not listen yet is dialled again.
 const PAUSE: Duration = Duration::from_millis(10);
 
 type Socket = WebSocketStream<TcpStream>;
@@ -35,8 +35,7 @@ async fn run(flush: usize, folder: Folder, mut intake: Intake, tally: Tally) -> 
         writers.push(writer);
         let tally = tally.clone();
         tokio::spawn(async move {
-            // A peer that was told to end before us ends the link; in the midst of a run that shows
-            // as a loss.
+            // A peer that ends earlier ends the link. During a run this shows as a loss.
             if let Err(error) = count(reader, &tally).await {
                 eprintln!("a link broke: {error}");
             }
@@ -49,7 +48,7 @@ async fn run(flush: usize, folder: Folder, mut intake: Intake, tally: Tally) -> 
             tally.pushed(transaction);
         }
         let frames = batch.drain(..).map(Utf8Bytes::try_from).collect::<Result<Vec<_>, _>>()?;
-        send_all(&mut writers, &frames).await.context("a peer does not take frames")?;
+        send_all(&mut writers, &frames).await.context("a peer does not read frames")?;
     }
     Ok(())
 }
@@ -73,11 +72,11 @@ async fn count(mut reader: SplitStream<Socket>, tally: &Tally) -> Result<(), tun
     Ok(())
 }
 
-/// One link to every other node: of two, the one with the higher port dials.
+/// Opens one link to every other node: of two nodes, the one with the higher port dials.
 async fn link_all(folder: &Folder) -> Result<Vec<Socket>> {
     let own = peer_port(folder.port);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, own)).await;
-    let listener = listener.with_context(|| format!("port {own} can not be listened on"))?;
+    let listener = listener.with_context(|| format!("cannot listen on port {own}"))?;
     let (lower, higher): (HashSet<u16>, HashSet<u16>) = folder.others.iter().partition(|other| **other < folder.port);
     let mut links = Vec::with_capacity(folder.others.len());
     for port in lower {

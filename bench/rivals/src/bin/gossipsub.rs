@@ -1,8 +1,8 @@
 //! A node of rust-libp2p's gossipsub, over TCP with noise and yamux.
 //!
-//! Everything is as the library sets it, but for what the arguments say: `--unsigned` sends
-//! messages without author and signature, known again by a hash of their content; and without
-//! `--stock` its queues are longer and wait longer than any burst.
+//! All settings are those of the library, except for the arguments: with `--unsigned` messages have
+//! no author and signature, and their id is a hash of the content; without `--stock` queues are
+//! longer and wait longer than any burst.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -23,7 +23,7 @@ use libp2p::{PeerId, Swarm, SwarmBuilder, noise, tcp, yamux};
 use rivals::{Arguments, ENOUGH, Folder, Intake, Tally, end_with, listen, peer_port};
 use tokio::time::{MissedTickBehavior, interval};
 
-/// How long to wait before a node that does not listen yet is dialled again.
+/// The pause before a node that does not listen yet is dialled again.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Longer than any run.
 const LONG: Duration = Duration::from_secs(3_600);
@@ -64,10 +64,10 @@ fn config(arguments: Arguments) -> Result<Config> {
     if !arguments.stock {
         config.connection_handler_queue_len(ENOUGH).publish_queue_duration(LONG).forward_queue_duration(LONG);
     }
-    config.build().map_err(|error| anyhow!("gossipsub refuses its settings: {error}"))
+    config.build().map_err(|error| anyhow!("gossipsub rejects its settings: {error}"))
 }
 
-/// A message's identity where it has no author and no number, as in the library's examples.
+/// The id of a message without author and number, as in the examples of the library.
 fn content_id(message: &Message) -> MessageId {
     let mut hasher = DefaultHasher::new();
     message.data.hash(&mut hasher);
@@ -93,9 +93,9 @@ impl Node {
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on(event),
                 transaction = intake.recv() => {
-                    let transaction = transaction.context("the intake has ended")?;
+                    let transaction = transaction.context("the intake ended")?;
                     self.tally.pushed(&transaction);
-                    // A full queue is a loss, and shows as one.
+                    // A full queue is a loss, and the bench counts it.
                     self.swarm.behaviour_mut().publish(self.topic.clone(), transaction).map(drop).unwrap_or_default();
                 }
                 _ = redial.tick(), if !self.peers.undialled.is_empty() => self.dial(),
@@ -133,11 +133,11 @@ impl Node {
     }
 }
 
-/// One connection to every other node: of two, the one with the higher port dials.
+/// One connection to every other node: of two nodes, the one with the higher port dials.
 struct Peers {
     undialled: Vec<u16>,
     dialling: HashMap<ConnectionId, u16>,
-    /// Those that have told us what they are subscribed to.
+    /// Those whose subscription is known.
     linked: HashSet<PeerId>,
 }
 

@@ -1,13 +1,12 @@
-//! A node of iroh-gossip: QUIC on loopback, without relay and without discovery; everybody knows
-//! everybody's key and address.
+//! A node of iroh-gossip: QUIC on loopback, without relay and discovery; all nodes know each
+//! other's key and address.
 //!
-//! Its view of neighbours holds all nodes, since the mesh is to be full; stock it holds five.
-//! Without `--stock` the subscription, where messages wait for the program, is longer than any
-//! burst. The other queues have no setting: the bench builds this program a second time, of a
-//! library in which they are longer.
+//! Its active view holds all nodes, because the mesh is full; the default is five. Without
+//! `--stock` the queue of the subscription is longer than any burst. The other queues have no
+//! setting: the bench builds this program a second time, of a library in which they are longer.
 //!
-//! Whoever takes messages from the subscription waits for nothing else: what is pushed at this
-//! node, and joining those who are missing, are tasks of their own.
+//! The task that reads the subscription waits for nothing else: sending, and joining missing nodes,
+//! are tasks of their own.
 
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -28,9 +27,8 @@ use rivals::{Arguments, ENOUGH, Folder, Intake, Tally, end_with, listen, peer_po
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-/// How long to wait before those who are missing are asked to join again.
+/// The pause before missing nodes are joined again.
 const PAUSE: Duration = Duration::from_millis(500);
-/// The one topic.
 const TOPIC: TopicId = TopicId::from_bytes([7; 32]);
 
 #[tokio::main(flavor = "current_thread")]
@@ -67,11 +65,11 @@ async fn run(arguments: Arguments, folder: Folder, intake: Intake, tally: Tally)
     tasks.spawn(push(intake, sender.clone(), tally.clone()));
     tasks.spawn(join(sender, Arc::clone(&missing)));
     tasks.spawn(receive(receiver, missing, tally));
-    // The first that ends ends the node: none does while all is well.
-    tasks.join_next().await.context("nothing runs")??
+    // The first that ends ends the node.
+    tasks.join_next().await.context("no task runs")??
 }
 
-/// Who is no neighbour now.
+/// The nodes that are no neighbours now.
 type Missing = Arc<Mutex<HashSet<EndpointId>>>;
 
 async fn push(mut intake: Intake, sender: GossipSender, tally: Tally) -> Result<()> {
@@ -95,7 +93,7 @@ async fn join(sender: GossipSender, missing: Missing) -> Result<()> {
 async fn receive(mut receiver: GossipReceiver, missing: Missing, tally: Tally) -> Result<()> {
     let mut lagged = false;
     loop {
-        match receiver.next().await.context("the subscription has ended")?? {
+        match receiver.next().await.context("the subscription ended")?? {
             Event::Received(message) => {
                 tally.delivered(&message.content);
                 continue;
@@ -103,7 +101,7 @@ async fn receive(mut receiver: GossipReceiver, missing: Missing, tally: Tally) -
             Event::NeighborUp(peer) => drop(lock(&missing).remove(&peer)),
             Event::NeighborDown(peer) => drop(lock(&missing).insert(peer)),
             Event::Lagged => {
-                // What is lost is counted by the bench.
+                // The bench counts what is lost.
                 if !std::mem::replace(&mut lagged, true) {
                     eprintln!("the subscription lagged: messages were lost");
                 }
@@ -118,7 +116,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Everybody's key is made of its port, so that everybody knows it.
+/// The key of a node, made of its port so that all nodes know it.
 fn key(port: u16) -> SecretKey {
     let mut seed = [0; 32];
     seed[..2].copy_from_slice(&port.to_be_bytes());

@@ -1,4 +1,4 @@
-//! Reads the pool that a node left, and says what is wrong with it.
+//! Checks the pool file that a node left.
 
 use std::collections::HashSet;
 use std::fs;
@@ -7,19 +7,19 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use crate::load::sum_of_ids;
+use crate::transactions::sum_of_ids;
 
 #[derive(Deserialize)]
 struct Row<'a> {
     id: &'a str,
 }
 
-/// Fails unless the folder's `transactions.json` holds each of the first `count` transactions
-/// exactly once, and nothing else.
+/// Checks that `transactions.json` holds each of the first `count` transactions once, and nothing
+/// else.
 pub(crate) fn check(folder: &Path, count: u64) -> Result<()> {
     let path = folder.join("transactions.json");
-    let text = fs::read_to_string(&path).with_context(|| format!("{} can not be read", path.display()))?;
-    check_text(&text, count).with_context(|| format!("{} is not as it must be", path.display()))
+    let text = fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+    check_text(&text, count).with_context(|| format!("{} is wrong", path.display()))
 }
 
 fn check_text(text: &str, count: u64) -> Result<()> {
@@ -28,7 +28,7 @@ fn check_text(text: &str, count: u64) -> Result<()> {
     let mut ids = HashSet::with_capacity(rows.len());
     for row in &rows {
         let id = u128::from_str_radix(&row.id.replace('-', ""), 16).context("a row has an id that is no UUID")?;
-        ensure!(ids.insert(id), "{} is there twice", row.id);
+        ensure!(ids.insert(id), "{} is listed twice", row.id);
     }
     let sum = ids.iter().fold(0, |sum: u128, id| sum.wrapping_add(*id));
     ensure!(sum == sum_of_ids(count), "it has rows that were never pushed");
@@ -38,7 +38,7 @@ fn check_text(text: &str, count: u64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::id;
+    use crate::transactions::id;
 
     fn text(numbers: &[u64]) -> String {
         let rows = numbers.iter().map(|number| format!(r#"{{"id":"{:032x}"}}"#, id(*number)));
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_double_or_foreign_is_found() {
+    fn missing_repeated_and_foreign_rows_are_found() {
         check_text(&text(&[2, 0, 1]), 3).unwrap();
         check_text("[]", 0).unwrap();
         for wrong in [&[0, 1][..], &[0, 1, 1], &[0, 1, 3], &[0, 1, 2, 3]] {

@@ -1,8 +1,8 @@
-//! The closed network of one mesh: an authority that is made for it, the certificate of each node,
-//! and one for whoever pushes and asks.
+//! The certificates of a closed network: an authority for one mesh, a certificate for each node and
+//! one for the bench.
 //!
-//! As with the rest of the bench, nothing is taken from the node's library. What a node's folder
-//! must hold is what docs/operations.md says: `ca.pem`, `node.pem` and `node.key`.
+//! Nothing is taken from the node's library. docs/operations.md says what a node's folder holds:
+//! `ca.pem`, `node.pem` and `node.key`.
 
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
@@ -19,42 +19,40 @@ use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use crate::load::hex;
+use super::endpoint::HOST;
+use crate::hex::hex;
 
-/// The host that stands in every certificate, as the bench dials it.
-pub(crate) const HOST: &str = "localhost";
-/// Where the secret half of an ed25519 key stands in its PKCS #8 document (RFC 8410, section 7; RFC
-/// 5958 puts the public half behind it).
+/// The position of the secret key in the PKCS #8 document of an ed25519 key (RFC 8410, section 7;
+/// the public key follows, RFC 5958).
 const SECRET: std::ops::Range<usize> = 16..48;
 
-/// A closed network's authority. It ends with the mesh, and so do its certificates' uses.
-pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
+/// The certificate authority of a closed network.
+pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    /// Makes one.
-    pub(crate) fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         let mut params = named("bench network");
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let key = KeyPair::generate_for(&PKCS_ED25519)?;
-        Ok(Self(CertifiedIssuer::self_signed(params, key).context("no authority could be made")?))
+        Ok(Self(CertifiedIssuer::self_signed(params, key).context("cannot make a certificate authority")?))
     }
 
-    /// Makes the node of a folder a member: writes its key, its certificate and the authority's.
-    pub(crate) fn admit(&self, folder: &Path) -> Result<()> {
+    /// Writes the key and the certificates of a member into its folder.
+    pub(super) fn write_member(&self, folder: &Path) -> Result<()> {
         let (key, certificate) = self.issue("bench node")?;
         fs::write(folder.join("ca.pem"), self.0.pem())?;
         fs::write(folder.join("node.pem"), certificate.pem())?;
-        // A node refuses a key that others can read.
+        // A node rejects a key that others can read.
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(folder.join("node.key"))?;
-        let secret = key.serialized_der().get(SECRET).context("a key is shorter than RFC 8410 has it")?;
+        let secret = key.serialized_der().get(SECRET).context("a key is shorter than in RFC 8410")?;
         std::io::Write::write_all(&mut file, format!("{}\n", hex(secret)).as_bytes())?;
         Ok(())
     }
 
-    /// How a member that is no node speaks to the nodes: TLS 1.3 with a certificate of its own, and
-    /// it takes none but theirs.
-    pub(crate) fn client(&self) -> Result<Arc<ClientConfig>> {
+    /// The TLS configuration of a client: TLS 1.3, with a certificate of this network on both
+    /// sides.
+    pub(super) fn client(&self) -> Result<Arc<ClientConfig>> {
         let (key, certificate) = self.issue("bench")?;
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone())?;
@@ -71,7 +69,7 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate_for(&PKCS_ED25519)?;
-        let certificate = params.signed_by(&key, &self.0).context("no certificate could be issued")?;
+        let certificate = params.signed_by(&key, &self.0).context("cannot issue a certificate")?;
         Ok((key, certificate))
     }
 }

@@ -1,5 +1,4 @@
-//! The way into a node, for whoever pushes at it or asks it: a client's WebSocket, bare, or over
-//! TLS where the network is closed.
+//! How a client connects to a node: a WebSocket, over TLS if the network is closed.
 
 use std::fmt::Debug;
 use std::net::Ipv4Addr;
@@ -13,29 +12,29 @@ use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use crate::authority::HOST;
+/// The host in every certificate and address.
+pub(super) const HOST: &str = "localhost";
 
-/// A client's WebSocket. What is under it is told apart once per read and write, of many frames
-/// each.
+/// A client's WebSocket. The dynamic dispatch is per read and write, of many frames each.
 pub(crate) type Socket = WebSocketStream<Box<dyn Stream>>;
 
-/// What a WebSocket can be on.
+/// A stream under a WebSocket.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Debug {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + Debug> Stream for T {}
 
-/// Where a node listens, and how it is spoken to.
+/// The address of a node.
 #[derive(Debug, Clone)]
-pub(crate) struct Door {
+pub(crate) struct Endpoint {
     /// A port of this machine.
     pub(crate) port: u16,
-    /// What is shown to a node of a closed network, and which nodes are believed.
+    /// The client's certificate and the trusted authority, if the network is closed.
     pub(crate) tls: Option<Arc<ClientConfig>>,
 }
 
-impl Door {
-    /// Opens a client's connection.
-    pub(crate) async fn open(&self) -> Result<Socket> {
+impl Endpoint {
+    /// Connects.
+    pub(crate) async fn connect(&self) -> Result<Socket> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await?;
         stream.set_nodelay(true)?;
         let (scheme, stream): (_, Box<dyn Stream>) = match &self.tls {
@@ -43,7 +42,7 @@ impl Door {
             Some(tls) => {
                 let connector = TlsConnector::from(Arc::clone(tls));
                 let stream = connector.connect(ServerName::try_from(HOST)?, stream).await;
-                ("wss", Box::new(stream.context("the node and the bench do not agree on TLS")?))
+                ("wss", Box::new(stream.context("the TLS handshake with the node failed")?))
             }
         };
         let (socket, _) = client_async(format!("{scheme}://{HOST}:{}", self.port), stream).await?;

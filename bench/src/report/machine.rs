@@ -1,4 +1,4 @@
-//! What the numbers were measured on: processor, system, versions, and the disk with its own rate.
+//! Describes the machine: processor, system, versions, and the rate of the disk.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -8,37 +8,37 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-/// How much is written per `fdatasync` when the disk is measured, in bytes: from a few transactions
-/// to a node's largest batch.
+/// The bytes per `fdatasync` when the disk is measured: from a few transactions to a node's largest
+/// batch.
 pub(crate) const BLOCKS: [usize; 4] = [4 << 10, 64 << 10, 1 << 20, 8 << 20];
-/// For how long each of them is measured.
+/// How long each of them is measured.
 const MEASURED: Duration = Duration::from_millis(500);
 
-/// Describes the machine, a line per thing.
+/// Describes the machine, one line per item.
 pub(crate) fn describe(root: &Path, temporary: &Path) -> Vec<String> {
     let cores = std::thread::available_parallelism().map_or_else(|_| "?".to_owned(), |cores| cores.to_string());
     let processor = field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown processor".to_owned());
     let memory = field("/proc/meminfo", "MemTotal")
         .and_then(|text| text.strip_suffix(" kB")?.parse::<f64>().ok())
         .map_or_else(|| "?".to_owned(), |kib| format!("{:.0}", kib / 1024.0 / 1024.0));
-    let commit = said(Command::new("git").arg("-C").arg(root).args(["describe", "--always", "--dirty"]));
+    let commit = output_of(Command::new("git").arg("-C").arg(root).args(["describe", "--always", "--dirty"]));
     vec![
-        format!("date: {}", said(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]))),
+        format!("date: {}", output_of(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]))),
         format!("machine: {cores} cores, {processor}; {memory} GiB of memory"),
-        format!("system: Linux {}", said(Command::new("uname").arg("-r"))),
+        format!("system: Linux {}", output_of(Command::new("uname").arg("-r"))),
         format!(
             "versions: commit {commit}; {}; Node.js {}; ws {}; {}",
-            said(Command::new("rustc").arg("--version")),
-            said(Command::new("node").arg("--version")),
+            output_of(Command::new("rustc").arg("--version")),
+            output_of(Command::new("node").arg("--version")),
             version_of_ws(root).unwrap_or_else(|| "not installed".to_owned()),
             versions_of_rivals(root)
         ),
-        format!("nodes' folders: {}", file_system(temporary).unwrap_or_else(|| "unknown file system".to_owned())),
+        format!("folders of the nodes: {}", file_system(temporary).unwrap_or_else(|| "unknown file system".to_owned())),
     ]
 }
 
-/// How often per second this file system takes each of [`BLOCKS`] at the end of a file and has it
-/// on disk: what bounds whoever keeps its pool there.
+/// How often per second each of [`BLOCKS`] can be appended to a file and synced: the limit of a
+/// node with a pool file.
 pub(crate) fn disk_rates(folder: &Path) -> Result<[f64; BLOCKS.len()]> {
     let mut rates = [0.0; BLOCKS.len()];
     for (rate, block) in rates.iter_mut().zip(BLOCKS) {
@@ -49,8 +49,8 @@ pub(crate) fn disk_rates(folder: &Path) -> Result<[f64; BLOCKS.len()]> {
 
 fn disk_rate(folder: &Path, block: usize) -> Result<f64> {
     let path = folder.join(format!("disk-rate-{}", std::process::id()));
-    let rate = measure(&path, block).with_context(|| format!("{} can not be written", path.display()));
-    fs::remove_file(&path).with_context(|| format!("{} can not be removed", path.display()))?;
+    let rate = measure(&path, block).with_context(|| format!("{} cannot be written", path.display()));
+    fs::remove_file(&path).with_context(|| format!("{} cannot be removed", path.display()))?;
     rate
 }
 
@@ -66,15 +66,15 @@ fn measure(path: &Path, block: usize) -> Result<f64> {
     Ok(f64::from(writes) / start.elapsed().as_secs_f64())
 }
 
-/// The first `name: value` of a file of the kernel's.
+/// The first value of a field in a file of `/proc`.
 fn field(path: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// What a program prints; a question mark where it can not be asked.
-fn said(command: &mut Command) -> String {
+/// The output of a program; a question mark if it fails.
+fn output_of(command: &mut Command) -> String {
     let output = command.output().ok().filter(|output| output.status.success());
     output.map_or_else(|| "?".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
@@ -85,7 +85,7 @@ fn version_of_ws(root: &Path) -> Option<String> {
     Some(package.get("version")?.as_str()?.to_owned())
 }
 
-/// What the rivals are built of, as the bench's lock file says.
+/// The versions of the rivals' libraries in the bench's lock file.
 fn versions_of_rivals(root: &Path) -> String {
     let lock = fs::read_to_string(root.join("bench/Cargo.lock")).unwrap_or_default();
     let version = |name: &str| {
@@ -96,8 +96,7 @@ fn versions_of_rivals(root: &Path) -> String {
     names.into_iter().filter_map(version).collect::<Vec<_>>().join("; ")
 }
 
-/// Kind and device of the file system that holds a folder: that of the longest mount point above
-/// it.
+/// The kind and device of a folder's file system: that of the longest mount point above it.
 fn file_system(folder: &Path) -> Option<String> {
     let folder = folder.canonicalize().ok()?;
     let mounts = fs::read_to_string("/proc/mounts").ok()?;
@@ -106,7 +105,7 @@ fn file_system(folder: &Path) -> Option<String> {
         Some((fields.next()?, fields.next()?, fields.next()?))
     });
     let above = mounts.filter(|(_, point, _)| folder.starts_with(point));
-    // The last of several at one point is the one that is seen.
+    // Of several at one mount point the last is visible.
     above.max_by_key(|(_, point, _)| point.len()).map(|(device, _, kind)| format!("{kind} on {device}"))
 }
 

@@ -1,8 +1,7 @@
-//! Asks a node how far it is: one STATUS frame, one answer. Every contestant understands it, so
-//! that all are judged by the same eye.
+//! Requests the STATUS of a node. Every contestant answers it, so all are measured alike.
 //!
-//! It speaks the protocol by hand and takes nothing from the node's library: a fault there can not
-//! hide itself here.
+//! Nothing is taken from the node's library, so a bug there cannot hide here. The names of the
+//! counters are those of all releases: builds of different releases can be compared.
 
 use anyhow::{Context, Result, bail};
 use futures_util::{SinkExt, StreamExt};
@@ -10,31 +9,29 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::door::{Door, Socket};
+use super::endpoint::{Endpoint, Socket};
 
-/// What of a node's status is of interest here.
+/// The part of a node's status that the bench uses.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Status {
-    /// To how many nodes it is linked.
+    /// The number of links to other nodes.
     pub(crate) connected: usize,
-    /// How many transactions it has accepted since its start.
+    /// Transactions accepted since its start.
     pub(crate) accepted: u64,
-    /// How many of them its pool holds: on disk, with ours; what it has in memory, with a rival
-    /// that keeps nothing.
+    /// Transactions in its pool: on disk for our node, in memory for a rival without a file.
     pub(crate) stored: u64,
-    /// How many came to the program a second time. Only rivals in Rust count that: the others'
-    /// files, or their Sets, show it.
+    /// Transactions that were delivered twice; counted by rivals in Rust only.
     pub(crate) twice: u64,
-    /// What it counted of copies. Only ours does.
+    /// Counters of copies; our node only.
     pub(crate) copies: Option<Copies>,
 }
 
-/// Which copies of transactions came to a node.
+/// Copies of transactions that a node received.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Copies {
-    /// Those of transactions that it had already.
+    /// Copies of transactions that it had already.
     pub(crate) duplicate: u64,
-    /// Those that were new, and came because pools were compared: not pushed by a neighbour.
+    /// New ones that anti-entropy brought.
     pub(crate) synced: u64,
 }
 
@@ -47,30 +44,29 @@ impl std::iter::Sum for Copies {
     }
 }
 
-/// Asks one node, over a connection that it keeps.
+/// Requests the status of a node over a connection that stays open.
 #[derive(Debug)]
 pub(crate) struct Probe {
-    door: Door,
+    endpoint: Endpoint,
     socket: Option<Socket>,
 }
 
 impl Probe {
-    pub(crate) fn new(door: Door) -> Self {
-        Self { door, socket: None }
+    pub(super) fn new(endpoint: Endpoint) -> Self {
+        Self { endpoint, socket: None }
     }
 
-    /// The node's status. An error means that it does not listen, has closed the connection, or
-    /// does not speak as expected; it can be asked again.
-    pub(crate) async fn ask(&mut self) -> Result<Status> {
-        // It is put back only after a whole exchange.
+    /// Requests the status. After an error it can be requested again.
+    pub(super) async fn request(&mut self) -> Result<Status> {
+        // The connection is kept only after a complete exchange.
         let mut socket = match self.socket.take() {
             Some(socket) => socket,
-            None => self.door.open().await?,
+            None => self.endpoint.connect().await?,
         };
         socket.send(Message::text(r#"{"type":"STATUS","data":{}}"#)).await?;
         let status = loop {
             match socket.next().await.context("the node closed the connection")?? {
-                Message::Text(text) => break read(&text)?,
+                Message::Text(text) => break parse(&text)?,
                 Message::Close(_) => bail!("the node closed the connection"),
                 _ => {}
             }
@@ -80,9 +76,9 @@ impl Probe {
     }
 }
 
-fn read(text: &str) -> Result<Status> {
+fn parse(text: &str) -> Result<Status> {
     let answer: Answer =
-        serde_json::from_str(text).with_context(|| format!("an answer to STATUS was due, not {text}"))?;
+        serde_json::from_str(text).with_context(|| format!("expected an answer to STATUS, got {text}"))?;
     let Data { connected, pool, twice, counters } = answer.data;
     Ok(Status {
         connected: connected.len(),
@@ -127,23 +123,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rival_without_counters_has_accepted_what_it_holds() {
+    fn without_counters_what_is_in_the_pool_is_accepted() {
         let status =
-            read(r#"{"type":"STATUS","data":{"connected":["a","b"],"attempting":[],"pool":{"count":7}}}"#).unwrap();
+            parse(r#"{"type":"STATUS","data":{"connected":["a","b"],"attempting":[],"pool":{"count":7}}}"#).unwrap();
         assert_eq!((status.connected, status.accepted, status.stored, status.copies), (2, 7, 7, None));
     }
 
     #[test]
-    fn a_rival_tells_what_came_twice() {
-        let status = read(r#"{"type":"STATUS","data":{"connected":[0],"pool":{"count":7},"twice":3}}"#).unwrap();
+    fn a_rival_counts_what_is_delivered_twice() {
+        let status = parse(r#"{"type":"STATUS","data":{"connected":[0],"pool":{"count":7},"twice":3}}"#).unwrap();
         assert_eq!((status.connected, status.accepted, status.twice), (1, 7, 3));
     }
 
     #[test]
-    fn what_is_accepted_and_what_is_on_disk_are_told_apart() {
+    fn accepted_and_stored_are_different_counts() {
         let text = r#"{"type":"STATUS","data":{"connected":[],"pool":{"count":7,"sum":""},
             "counters":{"transactions_accepted":9,"transactions_duplicate":18,"transactions_synced":2,"dials":1}}}"#;
-        let status = read(text).unwrap();
+        let status = parse(text).unwrap();
         let copies = Copies { duplicate: 18, synced: 2 };
         assert_eq!((status.accepted, status.stored, status.copies), (9, 7, Some(copies)));
     }
