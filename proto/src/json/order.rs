@@ -3,7 +3,8 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use crate::json::{JsonError, Token, escape, inner};
+use crate::json::escape;
+use crate::json::token::{JsonError, Token, inner};
 
 /// The members of the objects that are being written, those of the innermost object last.
 #[derive(Default)]

@@ -14,7 +14,7 @@ use crate::json::{Kind, Value};
 use crate::limits;
 use crate::signature::{Purpose, Seal, Signer};
 use crate::transaction::Origin;
-use crate::wire::{Data, Malformed, to_frame, wrong};
+use crate::wire::fields::{Data, Malformed, to_frame, wrong};
 
 /// The member `title` of every broadcast.
 pub const TITLE: &str = "#BROADCAST";
@@ -137,7 +137,7 @@ struct FrameOnWire<'a> {
 
 impl BroadcastFrame {
     pub(crate) fn read(frame: Value<'_>) -> Result<Self, Malformed> {
-        let data: OnWire = crate::wire::read(frame, "BROADCAST")?;
+        let data: OnWire = crate::wire::fields::read(frame, "BROADCAST")?;
         Broadcast::check(&data.message).map_err(|error| wrong("BROADCAST", error))?;
         let broadcast = Broadcast {
             id: data.id.parse().map_err(|error| wrong("BROADCAST", error))?,

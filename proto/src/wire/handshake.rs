@@ -9,7 +9,7 @@ use crate::frame::Frame;
 use crate::id::{NodeId, Session};
 use crate::json::{Kind, Value};
 use crate::limits;
-use crate::wire::{Malformed, to_frame, wrong};
+use crate::wire::fields::{Malformed, to_frame, wrong};
 
 /// HANDSHAKE: the sender's own address, and every address that it has an open connection to.
 #[derive(Debug, Clone, PartialEq, Eq)]

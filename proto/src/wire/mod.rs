@@ -7,6 +7,7 @@
 mod announce;
 mod broadcast;
 pub(crate) mod close;
+mod fields;
 mod handshake;
 mod image;
 pub mod mdns_record;
@@ -17,15 +18,13 @@ mod status;
 mod sync;
 mod transaction;
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-
-use crate::frame::Frame;
-use crate::json::{JsonError, Kind, Parser, Value};
+use crate::json::{Parser, Value};
 use crate::limits;
 use crate::transaction::{Origin, TransactionId};
 pub use announce::{AnnounceFrame, Announcement};
 pub use broadcast::{Broadcast, BroadcastFrame, BroadcastId, InvalidBroadcast, TITLE};
+pub use fields::Malformed;
+use fields::{read, read_list};
 pub use handshake::{Handshake, NodeInfo};
 pub use image::{Find, Found, ImageInfo, ImageName, InvalidImageName, SearchId};
 pub use network::{Member, Members, NetworkFrame};
@@ -79,25 +78,6 @@ pub enum Message {
     Found(Found),
     /// An unknown type; it is ignored.
     Unknown(String),
-}
-
-/// Why a frame is no message. It is the peer's fault.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
-    /// It is no JSON, or nested too deeply.
-    #[error("not readable as JSON: {0}")]
-    Json(#[from] JsonError),
-    /// It is not an object with a `type`.
-    #[error("not an object with a \"type\" text")]
-    Shape,
-    /// Its data does not have the form of its type.
-    #[error("{kind}: {reason}")]
-    Data {
-        /// The type.
-        kind: &'static str,
-        /// What is wrong with it.
-        reason: String,
-    },
 }
 
 impl Message {
@@ -171,59 +151,4 @@ impl Message {
             Self::Unknown(kind) => kind,
         }
     }
-}
-
-fn wrong(kind: &'static str, reason: impl ToString) -> Malformed {
-    Malformed::Data { kind, reason: reason.to_string() }
-}
-
-/// Reads `data` as serde describes it.
-fn read<'a, T: Deserialize<'a>>(frame: Value<'a>, kind: &'static str) -> Result<T, Malformed> {
-    let data = frame.get("data").ok_or_else(|| wrong(kind, "no data"))?;
-    serde_json::from_str(data.raw()).map_err(|error| wrong(kind, error))
-}
-
-#[derive(Serialize)]
-struct Typed<'a, T> {
-    r#type: &'static str,
-    data: &'a T,
-}
-
-/// The data of a frame.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Data<'a, T> {
-    /// The JSON that was signed, with members that this version may not know.
-    Sealed(&'a RawValue),
-    Open(T),
-}
-
-fn to_frame(message: &impl Serialize) -> Frame {
-    Frame::from(
-        serde_json::to_string(message)
-            .expect("our messages have text keys and finite numbers, so they can be serialised"),
-    )
-}
-
-/// Reads `data` as a list of at most `most` names; the rest is ignored. One invalid name makes the
-/// frame malformed.
-fn read_list<T: std::str::FromStr<Err: std::fmt::Display>>(
-    frame: Value<'_>,
-    kind: &'static str,
-    most: usize,
-) -> Result<Vec<T>, Malformed> {
-    let data = frame
-        .get("data")
-        .filter(|data| data.kind() == Kind::Array)
-        .ok_or_else(|| wrong(kind, "data is not an array"))?;
-    let names = data.elements().take(most).map(|name| {
-        let text = name.as_str().ok_or_else(|| wrong(kind, "an entry is not a text"))?;
-        text.parse().map_err(|error| wrong(kind, error))
-    });
-    names.collect()
-}
-
-fn list_frame(kind: &'static str, names: &[impl ToString]) -> Frame {
-    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-    to_frame(&Typed { r#type: kind, data: &names })
 }
