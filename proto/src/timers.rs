@@ -1,6 +1,8 @@
-//! The core's deadlines: at most one per purpose, the earliest first.
+//! The timers of the core: at most one for each [`Timer`] value, the earliest first.
 //!
-//! A timer that is set again moves; one that is cancelled never fires. So no handler has to ask whether its timer is stale.
+//! A timer that is set again moves; one that is cancelled never fires. So no handler has to check
+//! whether its timer is stale. Components set timers through the context; the node takes those that
+//! are due and routes them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -9,50 +11,51 @@ use crate::address::PeerAddress;
 use crate::id::LinkId;
 use crate::wire::SearchId;
 
-/// What a deadline is for.
+/// The purpose of a timer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
-    /// An address may be dialled.
+    /// An address is due to be dialled or probed.
     Dial(PeerAddress),
-    /// Has the link been heard of lately?
+    /// Liveness check of a link: ping it if it is silent.
     Ping(LinkId),
-    /// Has a link that is no peer's been silent for too long?
+    /// Silence check of a link without a HANDSHAKE: a client, or a peer that did not introduce
+    /// itself.
     Silence(LinkId),
-    /// The HANDSHAKE in answer to a full peer's goes out now, verified or not.
+    /// Time-out of the address verification or of the JOIN of a native peer: it is answered now.
     Answer(LinkId),
-    /// Nodes heard of on the local network are looked through.
+    /// Scan of the records of the local network.
     Discover,
-    /// How many places are free is announced there, if it changed.
+    /// Announcement of our free slots on the local network, if they changed.
     Advertise,
-    /// A round of reconciliation with somebody.
+    /// A round of set reconciliation.
     Reconcile,
-    /// A place is wanted.
+    /// The search for slots.
     SlotSearch,
-    /// A random node is to be asked for addresses.
+    /// A shuffle with a random node.
     Shuffle,
-    /// The pulse of our part of the network.
+    /// The beacon of our partition, or the time-out of its root.
     Partition,
-    /// A link is to be moved to a random node.
+    /// The move of a link to a random node.
     Rewire,
-    /// What is remembered over a restart is to be written.
+    /// The write of the peer cache.
     PeerCache,
-    /// The older of two links to one node had its time to answer a ping.
+    /// Time-out of the ping on the older of two links to one node.
     Duplicate(LinkId),
-    /// We announce ourselves.
+    /// The announcement of this node.
     Announce,
-    /// We announce ourselves to new neighbors.
+    /// The announcement of this node to new neighbors.
     AnnounceToNew,
-    /// Neighbors that asked for all nodes are sent some more.
+    /// The next part of the node list for neighbors that requested it.
     SendNodes,
-    /// Nodes that have expired are removed.
+    /// The removal of nodes that have expired.
     ExpireNodes,
-    /// A search has had its time.
+    /// Time-out of an image search.
     Search(SearchId),
-    /// Somebody was turned away without a word.
+    /// The report of suppressed refusals.
     RefusalLog,
 }
 
-/// The set of deadlines.
+/// The timers that are set.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     order: BTreeSet<(Instant, Timer)>,
@@ -67,24 +70,24 @@ impl Timers {
         self.due.insert(timer, at);
     }
 
-    /// Takes a timer away; nothing happens if it is not set.
+    /// Cancels a timer, if it is set.
     pub(crate) fn cancel(&mut self, timer: &Timer) {
         if let Some((timer, at)) = self.due.remove_entry(timer) {
             self.order.remove(&(at, timer));
         }
     }
 
-    /// When a timer fires; `None` if it is not set.
+    /// Returns when a timer fires; `None` if it is not set.
     pub(crate) fn due(&self, timer: &Timer) -> Option<Instant> {
         self.due.get(timer).copied()
     }
 
-    /// The earliest deadline.
+    /// Returns when the earliest timer fires.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.order.first().map(|(at, _)| *at)
     }
 
-    /// Takes out the earliest timer, if it is due.
+    /// Takes the earliest timer, if it is due.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Timer> {
         if self.next()? > now {
             return None;
