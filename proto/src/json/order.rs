@@ -3,7 +3,9 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use crate::json::{JsonError, Token, escape, inner};
+use crate::json::error::JsonError;
+use crate::json::escape;
+use crate::json::token::{Token, inner};
 
 /// The members of the objects that are being written, those of the innermost object last.
 #[derive(Default)]

@@ -2,7 +2,11 @@
 
 mod properties;
 
+use std::borrow::Cow;
+
+use crate::json::token::Token;
 use crate::json::*;
+use crate::limits;
 
 fn canonical(text: &str) -> Result<String, JsonError> {
     let mut parser = Parser::new();
