@@ -1,4 +1,5 @@
-//! A GENESIS, a cap or a peer that is wrong: one clear line each, and where the node can go on it goes on.
+//! A GENESIS, a cap or a peer that is wrong: one clear line each, and where the node can go on it
+//! goes on.
 
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
@@ -116,7 +117,7 @@ async fn a_genesis_that_is_a_web_server_is_told() {
     assert_eq!(
         said,
         format!(
-            "genesis: {address} can not be asked (what answers there is no node: it says HTTP 500 Internal Server Error); {NOBODY}"
+            "genesis: cannot ask {address} (what answers there is no node: it says HTTP 500 Internal Server Error); {NOBODY}"
         )
     );
     node.assert_alive();
@@ -126,7 +127,7 @@ async fn a_genesis_that_is_a_web_server_is_told() {
 async fn a_genesis_that_is_an_ssh_server_is_told() {
     let address = ssh_server().await;
     let (mut node, said) = warning(&address, "").await;
-    assert_eq!(said, format!("genesis: {address} can not be asked (what answers there speaks no WebSocket); {NOBODY}"));
+    assert_eq!(said, format!("genesis: cannot ask {address} (what answers there speaks no WebSocket); {NOBODY}"));
     node.assert_alive();
 }
 
@@ -137,7 +138,7 @@ async fn a_genesis_of_another_network_is_told() {
     assert_eq!(
         said,
         format!(
-            "genesis: {} can not be asked (it closed the connection: this is the network 'other', yours is 'p2p-node' (1013)); {NOBODY}",
+            "genesis: cannot ask {} (it closed the connection: this is the network 'other', yours is 'p2p-node' (1013)); {NOBODY}",
             other.address()
         )
     );
@@ -148,7 +149,7 @@ async fn a_genesis_of_another_network_is_told() {
 async fn a_genesis_that_is_not_there_is_told() {
     let address = format!("ws://localhost:{}", free_port());
     let (mut node, said) = warning(&address, "MAX_PEERS=3").await;
-    assert_eq!(said, format!("genesis: {address} can not be asked (nobody listens there); {NOBODY}"));
+    assert_eq!(said, format!("genesis: cannot ask {address} (nobody listens there); {NOBODY}"));
     node.assert_alive();
 }
 

@@ -1,4 +1,5 @@
-//! The pool's file as other programs see it: what it holds after batches, crashes, damage, and other programs' own writing.
+//! The pool's file as other programs see it: what it holds after batches, crashes, damage, and
+//! other programs' own writing.
 #![cfg(feature = "net")]
 
 use std::fs;
@@ -11,8 +12,8 @@ use proptest::prelude::*;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Rows that a careless scanner stumbles over: brackets, quotes and backslashes in strings, text of several bytes per character, things that look
-/// like rows, nesting, nothing at all.
+/// Rows that a careless scanner stumbles over: brackets, quotes and backslashes in strings, text of
+/// several bytes per character, things that look like rows, nesting, nothing at all.
 const TRICKY: [&str; 7] = [
     r#"{"id":"1","amount":5,"to":"Zürich 🚀 東京"}"#,
     r#"{"text":"}],[{\"a\":1}\\","list":[{"x":1},{"y":[{"z":{}}]}],"empty":{},"none":[]}"#,
@@ -45,7 +46,8 @@ struct Folder(TempDir);
 
 impl Folder {
     fn new() -> Self {
-        // In memory, where the system has such a place: some tests open thousands of damaged files, and each repair waits for the disk.
+        // In memory, where the system has such a place: some tests open thousands of damaged files,
+        // and each repair waits for the disk.
         let memory = Path::new("/dev/shm");
         let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
         Self(tempfile::tempdir_in(parent).expect("a folder"))
@@ -245,7 +247,8 @@ async fn a_file_that_is_cut_anywhere_loses_only_its_torn_row() {
     }
 }
 
-/// Checks what is left of `TRICKY` after the bytes in `touched` were overwritten: each row outside is there.
+/// Checks what is left of `TRICKY` after the bytes in `touched` were overwritten: each row outside
+/// is there.
 async fn survives(damaged: &[u8], touched: std::ops::Range<usize>, what: &str) {
     let folder = Folder::with(damaged);
     let opened = match pool::open(folder.path()) {
@@ -281,7 +284,8 @@ async fn survives(damaged: &[u8], touched: std::ops::Range<usize>, what: &str) {
 async fn a_flipped_bit_costs_at_most_the_row_it_is_in() {
     let whole = laid_out(TRICKY).into_bytes();
     for at in 0..whole.len() {
-        // All eight everywhere take long; each position gets those of its turn, and the brackets and quotes all of them.
+        // All eight everywhere take long; each position gets those of its turn, and the brackets
+        // and quotes all of them.
         let bits = if b"{}[]\",:\\".contains(&whole[at]) { 0..8 } else { at as u32 % 8..at as u32 % 8 + 1 };
         for bit in bits {
             let mut damaged = whole.clone();
@@ -343,13 +347,13 @@ async fn zeros_that_a_power_loss_left_are_cut_off() {
 #[test]
 fn a_sound_file_of_something_else_is_refused_and_left_alone() {
     let cases: [(&str, (u64, u64), &str); 10] = [
-        (r#"{"a":1}"#, (1, 1), "no JSON array"),
-        ("{\n  \"rows\": [\n  {},\n  {\"a\":1}\n]}", (1, 1), "no JSON array"),
-        (r#""text""#, (1, 1), "no JSON array"),
-        ("PORT=4000\n", (1, 1), "no JSON array"),
+        (r#"{"a":1}"#, (1, 1), "not a JSON array"),
+        ("{\n  \"rows\": [\n  {},\n  {\"a\":1}\n]}", (1, 1), "not a JSON array"),
+        (r#""text""#, (1, 1), "not a JSON array"),
+        ("PORT=4000\n", (1, 1), "not a JSON array"),
         ("[1]", (1, 2), "a number"),
-        ("[\n  {},\n  \"é\", null\n]", (3, 3), "a text"),
-        ("[ {\"é\":1}, [\n  {\"a\":1}\n] ]", (1, 12), "no JSON object"),
+        ("[\n  {},\n  \"é\", null\n]", (3, 3), "a string"),
+        ("[ {\"é\":1}, [\n  {\"a\":1}\n] ]", (1, 12), "not a JSON object"),
         ("[{}, [1]]", (1, 6), "an array"),
         ("[\n  {},\n  {\"a\": 12345678901234567891}\n]", (3, 3), ""),
         ("[\n  {\"a\": \"\\ud800\"}\n]", (2, 3), ""),
@@ -484,7 +488,7 @@ async fn a_file_that_became_something_else_stops_storing_until_it_is_put_right()
     folder.replace("{}");
     opened.pool.store(transactions([TRICKY[1]]));
     let report = opened.reports.recv().await.expect("a report");
-    assert!(matches!(&report, Report::Failed { error } if error.contains("no JSON array")), "{report:?}");
+    assert!(matches!(&report, Report::Failed { error } if error.contains("not a JSON array")), "{report:?}");
     assert_eq!(folder.text(), "{}");
     folder.replace("[]");
     assert!(matches!(opened.reports.recv().await, Some(Report::Recovered)));

@@ -1,4 +1,5 @@
-//! How the binary starts, refuses to start, and ends: bad input is one line with the remedy, and leaves everything as it was.
+//! How the binary starts, refuses to start, and ends: bad input is one line with the remedy, and
+//! leaves everything as it was.
 
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
@@ -58,7 +59,8 @@ impl Folder {
         command
     }
 
-    /// Starts a node that ends by itself: its exit code and its lines on stderr, where the path of the temporary folder is left out.
+    /// Starts a node that ends by itself: its exit code and its lines on stderr, where the path of
+    /// the temporary folder is left out.
     async fn refused(&self, set_up: impl FnOnce(&mut Command)) -> (i32, Vec<String>) {
         let mut command = self.command();
         set_up(&mut command);
@@ -69,7 +71,8 @@ impl Folder {
         (status.code().unwrap(), lines.lines().map(str::to_owned).collect())
     }
 
-    /// Fails unless a node refuses to start with exactly this line and code, and leaves the folder and the port as they were.
+    /// Fails unless a node refuses to start with exactly this line and code, and leaves the folder
+    /// and the port as they were.
     async fn refuses(&self, set_up: impl FnOnce(&mut Command), code: i32, line: &str) {
         let before = self.files();
         assert_eq!(self.refused(set_up).await, (code, vec![line.to_owned()]));
@@ -114,7 +117,8 @@ impl Started {
         assert!(Command::new("kill").args(["-s", name, &pid]).status().await.unwrap().success());
     }
 
-    /// Waits for the end of the process, and for all that it has to say; gives the exit code, if it was not killed.
+    /// Waits for the end of the process, and for all that it has to say; gives the exit code, if it
+    /// was not killed.
     async fn ended(&mut self) -> Option<i32> {
         let status = within("the node's end", self.child.wait()).await.unwrap();
         while within("its last words", self.lines.changed()).await.is_ok() {}
@@ -162,18 +166,18 @@ async fn files_that_can_not_be_used_are_named_and_left_alone() {
         (
             ".env",
             "PORT 4001",
-            "error: node-2/.env, line 1: this is not NAME=value; correct it (a value with spaces, quotes or backslashes stands \
+            "error: node-2/.env, line 1: this is not NAME=value; correct it (put a value with spaces, quotes or backslashes \
              in single quotes), or put # before it"
                 .to_owned(),
         ),
         ("known-peers.json", "", format!("error: node-2/known-peers.json, line 1, column 1: the file is empty; {array}")),
         ("known-peers.json", "{}", format!("error: node-2/known-peers.json, line 1, column 1: this is an object; {array}")),
-        ("transactions.json", "{}", format!("error: node-2/transactions.json:1:1: the file is no JSON array of transactions; {sound}")),
-        ("transactions.json", "my notes", format!("error: node-2/transactions.json:1:1: the file is no JSON array of transactions; {sound}")),
+        ("transactions.json", "{}", format!("error: node-2/transactions.json:1:1: the file is not a JSON array of transactions; {sound}")),
+        ("transactions.json", "my notes", format!("error: node-2/transactions.json:1:1: the file is not a JSON array of transactions; {sound}")),
         (
             "transactions.json",
             "[\n  {},\n  7\n]",
-            format!("error: node-2/transactions.json:3:3: here is a number where a transaction, a JSON object, belongs; {sound}"),
+            format!("error: node-2/transactions.json:3:3: this is a number, but a transaction is a JSON object; {sound}"),
         ),
     ] {
         let folder = Folder::new("PORT=0");
@@ -188,7 +192,7 @@ async fn files_that_can_not_be_used_are_named_and_left_alone() {
     std::fs::remove_file(folder.path().join("transactions.json")).unwrap();
     std::fs::create_dir(folder.path().join("transactions.json")).unwrap();
     folder.write("known-peers.json", "[]");
-    let line = "error: can not open node-2/transactions.json: Is a directory (os error 21); move the folder \
+    let line = "error: cannot open node-2/transactions.json: Is a directory (os error 21); move the folder \
                 node-2/transactions.json away";
     folder.refuses(as_it_is, 1, line).await;
     let line =
@@ -237,7 +241,7 @@ async fn a_folder_that_is_read_only_is_refused() {
     let Some(mount) = Mount::memory(256) else { return };
     let folder = Folder::on(mount.folder(), "PORT=0");
     mount.protect();
-    let line = "error: can not open node-2/node.lock: Read-only file system (os error 30); mount it writable, or use a folder on another disk";
+    let line = "error: cannot open node-2/node.lock: Read-only file system (os error 30); mount it writable, or use a folder on another disk";
     folder.refuses(as_it_is, 1, line).await;
 }
 
@@ -245,7 +249,7 @@ async fn a_folder_that_is_read_only_is_refused() {
 async fn a_pool_that_is_read_only_is_refused() {
     let folder = Folder::new("PORT=0");
     let Some(_protected) = Protected::file(&folder.path().join("transactions.json")) else { return };
-    let line = "error: can not open node-2/transactions.json: Read-only file system (os error 30); mount it writable, or use a folder on another disk";
+    let line = "error: cannot open node-2/transactions.json: Read-only file system (os error 30); mount it writable, or use a folder on another disk";
     folder.refuses(as_it_is, 1, line).await;
 }
 
@@ -256,7 +260,7 @@ async fn a_disk_that_is_full_at_the_start_is_refused() {
     mount.fill();
     let (code, lines) = folder.refused(as_it_is).await;
     assert_eq!((code, lines.len()), (1, 1), "{lines:?}");
-    assert!(lines[0].contains("No space left on device") && lines[0].contains("room"), "{lines:?}");
+    assert!(lines[0].contains("No space left on device") && lines[0].contains("free space"), "{lines:?}");
     assert_eq!(folder.files()["transactions.json"], b"[]");
 }
 
@@ -272,9 +276,9 @@ async fn oddities_are_warned_of_and_the_node_starts() {
     let started = Started::new(&folder, |_| {}).await;
     let said = started.said();
     for line in [
-        "WARN MAX_PEERS is 1 (node-2/.env, line 3): nodes with one link each can not form a network, only pairs; set 2 or more, better 3",
-        "WARN node-2/known-peers.json, entry 2, is skipped: \"not an address\" is no peer address: it has no ws://; write it as ws://host:port",
-        "WARN node-2/known-peers.json, entry 3, is skipped: a number is no peer address; write it as \"ws://host:port\"",
+        "WARN MAX_PEERS is 1 (node-2/.env, line 3): nodes with one link each cannot form a network, only pairs; set 2 or more, better 3",
+        "WARN node-2/known-peers.json, entry 2 is skipped: \"not an address\" is no peer address: it has no ws://; write it as ws://host:port",
+        "WARN node-2/known-peers.json, entry 3 is skipped: a number is not a peer address; write it as \"ws://host:port\"",
     ] {
         assert!(said.iter().any(|said| said.ends_with(line)), "{line} is not among {said:#?}");
     }

@@ -1,21 +1,23 @@
-//! What is special about nodes of the exercise: they may die of a TRANSACTION, and compare no pools.
+//! What is special about nodes of the exercise: they may die of a TRANSACTION, and compare no
+//! pools.
 
 use std::time::Duration;
 
-use crate::connections::table::{Delivery, Link, Role};
+use crate::connections::table::{Delivery, Link, LinkState};
 use crate::context::Context;
 use crate::event::Event;
 use crate::peers::address_book::AddressBook;
 
-/// An exercise peer that drops its link this soon after its first TRANSACTION has probably died of it. After doing so
-/// [`DROPS`] times in a row it gets handshakes only, for [`HANDSHAKES_ONLY`].
+/// An exercise peer that drops its link this soon after its first TRANSACTION has probably died of
+/// it. After doing so [`DROPS`] times in a row it gets handshakes only, for [`HANDSHAKES_ONLY`].
 const DROPS_WITHIN: Duration = Duration::from_secs(2);
 const DROPS: u32 = 2;
 const HANDSHAKES_ONLY: Duration = Duration::from_secs(600);
 
-/// Judges an exercise peer whose link ended: did it die of a TRANSACTION, and from where is it replayed when it is back?
+/// Judges an exercise peer whose link ended: did it die of a TRANSACTION, and from where is it
+/// replayed when it is back?
 pub(crate) fn on_link_closed(cx: &mut Context, book: &mut AddressBook, closed: &Link) {
-    let (Role::Exercise { .. }, Some(address)) = (&closed.role, &closed.dialled) else { return };
+    let LinkState::ExerciseOutbound { address } = &closed.state else { return };
     let Some(peer) = book.get_mut(address) else { return };
     peer.behind = match closed.flow {
         Delivery::Replaying { from, .. } => Some(from),

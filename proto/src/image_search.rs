@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::address::PeerAddress;
-use crate::connections::table::{Link, LinkTable, Role};
+use crate::connections::table::{Link, LinkState, LinkTable};
 use crate::context::Context;
 use crate::id::{LinkId, NodeId};
 use crate::io::{Lane, Output, SearchEnd};
@@ -258,7 +258,7 @@ impl ImageSearch {
     ) -> Option<()> {
         let route = self.routes.get_mut(&found.id).filter(|route| route.answers > 0)?;
         let link = route.link.filter(|link| Some(*link) != from)?;
-        let open = links.get(link).filter(|open| open.takes_transactions() && open.full().is_some())?;
+        let open = links.get(link).filter(|open| open.takes_transactions() && open.native().is_some())?;
         // Our own address may lead the other end to itself, or nowhere.
         open.scope.may_tell(found.address.scope()).then_some(())?;
         let frame = found.to_frame();
@@ -294,10 +294,10 @@ fn max_answers(name: Option<&ImageName>) -> usize {
 /// Returns whether the other end of a link takes part in searches: native peers with a slot. Those
 /// without one do not yet, or no longer.
 fn takes_part(links: &LinkTable, link: LinkId, kind: &str) -> Result<bool, Violation> {
-    match links.get(link).map(|link| &link.role) {
-        Some(Role::Native(_)) => Ok(true),
-        None | Some(Role::AwaitingAdmission(_) | Role::Standby(_)) => Ok(false),
-        Some(Role::Client | Role::Exercise { .. }) => {
+    match links.get(link).map(|link| &link.state) {
+        Some(LinkState::HelloSent(_) | LinkState::Verifying(_) | LinkState::Established(_)) => Ok(true),
+        None | Some(LinkState::AwaitingAdmission(_) | LinkState::Standby(_)) => Ok(false),
+        Some(LinkState::Client | LinkState::ExerciseInbound { .. } | LinkState::ExerciseOutbound { .. }) => {
             Err(Violation::breach(format!("{kind}: only native peers may send it")))
         }
     }
@@ -306,9 +306,9 @@ fn takes_part(links: &LinkTable, link: LinkId, kind: &str) -> Result<bool, Viola
 /// Returns one link to each native peer, the oldest, except to the peer on this one.
 fn links_to_native(links: &LinkTable, except: Option<LinkId>) -> Vec<LinkId> {
     let mut nodes = BTreeSet::new();
-    nodes.extend(except.and_then(|link| links.get(link)).and_then(Link::full).map(|peer| peer.id));
+    nodes.extend(except.and_then(|link| links.get(link)).and_then(Link::native).map(|peer| peer.id));
     let established = links.iter().filter(|(_, link)| link.takes_transactions());
-    established.filter_map(|(id, link)| link.full().filter(|peer| nodes.insert(peer.id)).map(|_| id)).collect()
+    established.filter_map(|(id, link)| link.native().filter(|peer| nodes.insert(peer.id)).map(|_| id)).collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Events between components: raised in a lower layer, handled in a higher one.
 //!
-//! They wait in the [`Context`](crate::context::Context) until the call that raised them returns to the node, which
-//! hands them on in their order. No transaction raises one.
+//! They wait in the [`Context`](crate::context::Context) until the call that raised them returns to
+//! the node, which hands them on in their order. No transaction raises one.
 
 use crate::address::PeerAddress;
 use crate::event::Event;

@@ -13,7 +13,8 @@ pub(crate) struct IpPrefix {
 }
 
 impl IpPrefix {
-    /// Returns the prefix of `bits` bits that holds `ip`; `None` if an address of this family has fewer.
+    /// Returns the prefix of `bits` bits that holds `ip`; `None` if an address of this family has
+    /// fewer.
     pub(crate) fn new(ip: IpAddr, bits: u32) -> Option<Self> {
         let first = match ip {
             IpAddr::V4(v4) if bits <= 32 => {
@@ -33,12 +34,14 @@ impl IpPrefix {
         Self::new(ip, bits).expect("the lengths given here are those of the families")
     }
 
-    /// Returns what one subscriber has: an IPv4 address or an IPv6 /64 (RFC 6177). `None` for this host.
+    /// Returns what one subscriber has: an IPv4 address or an IPv6 /64 (RFC 6177). `None` for this
+    /// host.
     pub(crate) fn subscriber(ip: IpAddr) -> Option<Self> {
         (Scope::of(ip.to_canonical()) != Scope::Loopback).then(|| Self::of(ip, 32, 64))
     }
 
-    /// Returns the subscriber of an address that names an IP; a host name says nothing before it is resolved.
+    /// Returns the subscriber of an address that names an IP; a host name says nothing before it is
+    /// resolved.
     pub(crate) fn subscriber_at(address: &PeerAddress) -> Option<Self> {
         address.host().parse().ok().and_then(Self::subscriber)
     }
@@ -48,7 +51,8 @@ impl IpPrefix {
         Self::of(ip, 24, 48)
     }
 
-    /// Returns the network in which one person can easily have many addresses: an IPv4 /16 or an IPv6 /32.
+    /// Returns the network in which one person can easily have many addresses: an IPv4 /16 or an
+    /// IPv6 /32.
     pub(crate) fn network(self) -> Self {
         Self::of(self.first, 16, 32)
     }
@@ -68,7 +72,8 @@ impl fmt::Display for IpPrefix {
     }
 }
 
-/// The network of a peer's address: of an IP address its [`IpPrefix::network`], of a host name the name.
+/// The network of a peer's address: of an IP address its [`IpPrefix::network`], of a host name the
+/// name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum AddressGroup {
     Network(IpPrefix),

@@ -1,4 +1,5 @@
-//! The sans-IO core of a peer-to-peer node: inputs in, outputs out. It knows no socket, file, clock, runtime or thread.
+//! The sans-IO core of a peer-to-peer node: inputs in, outputs out. It knows no socket, file,
+//! clock, runtime or thread.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 

@@ -1,17 +1,23 @@
 //! The protocol: facts in, orders out. No socket, file, clock, runtime or thread is known here.
 //!
-//! One page of it. A node knows **addresses** (`peers.rs`) and dials them when they are due (`dialling.rs`). Each connection is a **link** (`links.rs`), and on
-//! the links that it dials it introduces itself with a HANDSHAKE, in which every address stands that it has an open link to; whoever reads one dials what it is not
-//! linked to, and so the mesh becomes full (`membership.rs`). A **transaction** is any JSON object, known by the hash of its canonical form (`transaction.rs`,
-//! `json/`); who receives one that is new sends it on to all peers but the one that brought it, and has it stored (`gossip.rs`, `holdings.rs`). Full peers
-//! tell each other whose transactions they get elsewhere, and so each origin grows a tree (`trees.rs`); what a break in a tree lets fall is found by comparing pools
-//! (`reconcile.rs`, `offer.rs`); a link that is too slow is fed from the pool (`feed.rs`). A **broadcast** is a text to everybody, kept for ten minutes
-//! (`broadcast.rs`, `catch_up.rs`); by their announcements nodes know who is in the network (`presence/`); images are searched in it (`images.rs`). Nodes on one
-//! local network may be heard of there (`record.rs`, `discovery.rs`). What a stranger can
-//! push against has a bound in `limits.rs`. The messages themselves are in `message/`.
+//! One page of it. A node knows **addresses** (`peers.rs`) and dials them when they are due
+//! (`dialling.rs`). Each connection is a **link** (`links.rs`), and on the links that it dials it
+//! introduces itself with a HANDSHAKE, in which every address stands that it has an open link to;
+//! whoever reads one dials what it is not linked to, and so the mesh becomes full
+//! (`membership.rs`). A **transaction** is any JSON object, known by the hash of its canonical form
+//! (`transaction.rs`, `json/`); who receives one that is new sends it on to all peers but the one
+//! that brought it, and has it stored (`gossip.rs`, `holdings.rs`). Full peers tell each other
+//! whose transactions they get elsewhere, and so each origin grows a tree (`trees.rs`); what a
+//! break in a tree lets fall is found by comparing pools (`reconcile.rs`, `offer.rs`); a link that
+//! is too slow is fed from the pool (`feed.rs`). A **broadcast** is a text to everybody, kept for
+//! ten minutes (`broadcast.rs`, `catch_up.rs`); by their announcements nodes know who is in the
+//! network (`presence/`); images are searched in it (`images.rs`). Nodes on one local network may
+//! be heard of there (`record.rs`, `discovery.rs`). What a stranger can push against has a bound in
+//! `limits.rs`. The messages themselves are in `message/`.
 //!
-//! [`Node`] is driven by three calls and owns all state; `transport/` drives it on sockets, the simulator in virtual time. Time and randomness come in as
-//! arguments, and no map whose order is random reaches an output: equal inputs give equal outputs.
+//! [`Node`] is driven by three calls and owns all state; `transport/` drives it on sockets, the
+//! simulator in virtual time. Time and randomness come in as arguments, and no map whose order is
+//! random reaches an output: equal inputs give equal outputs.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -22,7 +28,7 @@ use rand::rngs::SmallRng;
 use crate::address::PeerAddress;
 use crate::config::Config;
 use crate::connections::Connections;
-use crate::connections::table::{Link, Role};
+use crate::connections::table::{Link, LinkState};
 use crate::context::Context;
 use crate::counters::Counters;
 use crate::event::Event;
@@ -55,8 +61,10 @@ use crate::wire::{Malformed, Member, Message, NetworkFrame, OtherSet, Status, St
 
 /// A node's protocol state, all of it.
 ///
-/// Three calls drive it: [`handle`](Self::handle) takes a fact in, [`poll_output`](Self::poll_output) gives the orders out until there are none, and
-/// [`poll_timeout`](Self::poll_timeout) says when the next [`Input::Timeout`] is due. One task owns it; it holds no lock and knows no clock.
+/// Three calls drive it: [`handle`](Self::handle) takes a fact in,
+/// [`poll_output`](Self::poll_output) gives the orders out until there are none, and
+/// [`poll_timeout`](Self::poll_timeout) says when the next [`Input::Timeout`] is due. One task owns
+/// it; it holds no lock and knows no clock.
 #[derive(Debug)]
 pub struct Node {
     pub(crate) cx: Context,
@@ -78,8 +86,9 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node that knows its peers' addresses and what its pool holds (identities and times, see [`time`](transaction::Transaction::time), in the order of their positions), and is linked to nobody. The first
-    /// dials are due at once.
+    /// A node that knows its peers' addresses and what its pool holds (identities and times, see
+    /// [`time`](transaction::Transaction::time), in the order of their positions), and is linked to
+    /// nobody. The first dials are due at once.
     pub fn new(now: Instant, config: Config, pool: Vec<(TransactionId, u64)>) -> Self {
         let rng = SmallRng::seed_from_u64(config.seed);
         let cx = Context::new(now, config, rng);
@@ -110,7 +119,8 @@ impl Node {
         protocol
     }
 
-    /// Takes a fact in. Afterwards [`Self::poll_output`] must be called until it returns `None`, and then [`Self::poll_timeout`] once.
+    /// Takes a fact in. Afterwards [`Self::poll_output`] must be called until it returns `None`,
+    /// and then [`Self::poll_timeout`] once.
     pub fn handle(&mut self, now: Instant, input: Input) {
         debug_assert!(self.cx.is_drained(), "every output is taken before the next input is handled");
         self.cx.now = now;
@@ -240,7 +250,7 @@ impl Node {
 
     /// Begins to compare with a new neighbor, and introduces ourselves.
     fn on_neighbor_up(&mut self, link: LinkId) {
-        let Some(id) = self.connections.links.get(link).and_then(Link::full).map(|peer| peer.id) else { return };
+        let Some(id) = self.connections.links.get(link).and_then(Link::native).map(|peer| peer.id) else { return };
         // One side begins; if the pools differ the other answers in kind.
         let Self { cx, connections, store, broadcasts, sync, .. } = self;
         if cx.config.node < id {
@@ -294,7 +304,7 @@ impl Node {
             }
         }
         let Self { cx, peers, connections, membership, .. } = self;
-        membership.on_link_closed(cx, peers, connections, &closed.link, closed.reason.as_ref(), answered, &cause);
+        membership.on_link_closed(cx, peers, connections, &closed, answered, &cause);
     }
 
     fn on_dial_failed(&mut self, address: PeerAddress, error: String) {
@@ -360,7 +370,8 @@ impl Node {
         self.cx.timers.next()
     }
 
-    /// The node's status. `asked`: identities of which the asker wants to know how many are on disk.
+    /// The node's status. `asked`: identities of which the asker wants to know how many are on
+    /// disk.
     pub fn status(&self, now: Instant, asked: &[TransactionId]) -> Status {
         Status {
             node: self.cx.config.node.to_string(),
@@ -384,7 +395,8 @@ impl Node {
         }
     }
 
-    /// The addresses that are being dialled, and those that lead to the other end of an open link: disjoint, and never our own.
+    /// The addresses that are being dialled, and those that lead to the other end of an open link:
+    /// disjoint, and never our own.
     pub fn addresses(&self) -> (Vec<PeerAddress>, Vec<PeerAddress>) {
         let connected = self.peers.book.connected().map(|(address, _)| address.clone());
         (self.peers.book.attempting().cloned().collect(), connected.collect())
@@ -405,7 +417,8 @@ impl Node {
         links::rows(&self.connections.links)
     }
 
-    /// Returns every node that is known to be in the network, in the order of ids, this one included.
+    /// Returns every node that is known to be in the network, in the order of ids, this one
+    /// included.
     pub fn nodes(&self, now: Instant) -> Vec<Member> {
         network::members(&self.cx, &self.connections.links, &self.presence, now)
     }
@@ -415,14 +428,15 @@ impl Node {
         self.membership.slots_dialled(&self.connections)
     }
 
-    /// Whether [`Event::Transaction`] is told of what peers and the application bring, from now on; at first it is. In a busy node it is nearly all that is told, and
-    /// mostly nobody listens.
+    /// Whether [`Event::Transaction`] is told of what peers and the application bring, from now on;
+    /// at first it is. In a busy node it is nearly all that is told, and mostly nobody listens.
     pub fn tell_transactions(&mut self, tell: bool) {
         self.gossip.report_transactions(tell);
     }
 
-    /// How many of these transactions are held. To be asked for a batch before it is handled one by one: tables of a million are in no cache, and looks into them that do
-    /// not wait for each other take a fraction of the time.
+    /// How many of these transactions are held. To be asked for a batch before it is handled one by
+    /// one: tables of a million are in no cache, and looks into them that do not wait for each
+    /// other take a fraction of the time.
     pub fn count_held(&self, ids: impl Iterator<Item = TransactionId>) -> usize {
         ids.filter(|id| self.store.index().holds(id)).count()
     }
@@ -432,7 +446,8 @@ impl Node {
         self.gossip.is_disk_awaited()
     }
 
-    /// How many bytes of accepted transactions wait for the disk. Above [`unstored_bytes`](limits::Limits::unstored_bytes) the shell stops reading.
+    /// How many bytes of accepted transactions wait for the disk. Above
+    /// [`unstored_bytes`](limits::Limits::unstored_bytes) the shell stops reading.
     pub fn unstored_bytes(&self) -> usize {
         self.store.index().unstored_bytes()
     }
@@ -670,10 +685,11 @@ impl Node {
     }
 
     fn is_pending(&self, link: LinkId) -> bool {
-        matches!(self.connections.links.get(link).map(|link| &link.role), Some(Role::AwaitingAdmission(_)))
+        matches!(self.connections.links.get(link).map(|link| &link.state), Some(LinkState::AwaitingAdmission(_)))
     }
 
-    /// Returns whether a peer may fetch images over a connection of its own, on which there is no HANDSHAKE.
+    /// Returns whether a peer may fetch images over a connection of its own, on which there is no
+    /// HANDSHAKE.
     pub fn may_fetch(&self, remote: IpAddr, certified: Option<Certified>) -> bool {
         self.peers.access.may_fetch(self.cx.config.node, remote, certified)
     }
@@ -692,7 +708,7 @@ impl Node {
             }
             Err(error) => {
                 // Only native peers compare pools, and check what they pass on.
-                let native = connections.links.get(link).is_some_and(|link| link.full().is_some());
+                let native = connections.links.get(link).is_some_and(|link| link.native().is_some());
                 match error.id() {
                     Some(id) if native => self.sync.pool.on_refused(cx.now, id),
                     None if native => self.judge(link, Err(Violation::breach(format!("TRANSACTION: {error}")))),

@@ -1,4 +1,5 @@
-//! A rule that a peer broke: what a handler returns, and [`penalize`](crate::connections) turns into points.
+//! A rule that a peer broke: what a handler returns, and [`penalize`](crate::connections) turns
+//! into points.
 
 use crate::limits;
 
@@ -13,19 +14,22 @@ pub(crate) struct Violation {
 /// What kind of rule it is. Each variant says why no honest node breaks it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ViolationKind {
-    /// A frame that breaks WebSocket's own rules, or is no JSON: no library writes such. The link is closed.
+    /// A frame that breaks WebSocket's own rules, or is no JSON: no library writes such. The link
+    /// is closed.
     Malformed,
     /// It says two different things of itself on one link.
     Contradiction,
-    /// A frame without the form of its type, an invalid transaction from a native peer, which checks what it
-    /// passes on, or a frame that only others may send. Fifteen are tolerated: a faulty program should hear of
-    /// more than one fault.
+    /// A frame without the form of its type, an invalid transaction from a native peer, which
+    /// checks what it passes on, or a frame that only others may send. Fifteen are tolerated: a
+    /// faulty program should hear of more than one fault.
     Breach,
     /// It asks, or grafts, many times as often as our own code ever does.
     Flood,
-    /// Another node answers at the address that it claims. A copied setting can be the cause: a low weight.
+    /// Another node answers at the address that it claims. A copied setting can be the cause: a low
+    /// weight.
     FalseAddress,
-    /// An answer without a question, or a question that only this host may ask. An answer may come late.
+    /// An answer without a question, or a question that only this host may ask. An answer may come
+    /// late.
     Unsolicited,
 }
 
@@ -47,7 +51,8 @@ impl Violation {
         Self { kind, text: text.into() }
     }
 
-    /// Returns the most common violation: a frame that has not the form of its type, or comes from the wrong sender.
+    /// Returns the most common violation: a frame that has not the form of its type, or comes from
+    /// the wrong sender.
     pub(crate) fn breach(text: impl Into<String>) -> Self {
         Self::new(ViolationKind::Breach, text)
     }

@@ -1,106 +1,95 @@
-//! What can go wrong for a client, each in one line: where, what, and what to do next.
+//! The errors of a client, each one line: where, what, and what to do next.
 
 use std::time::Duration;
 
 use crate::protocol::address::PeerAddress;
 use crate::protocol::transaction::InvalidTransaction;
-use crate::protocol::wire::{InvalidBroadcast, Malformed};
+use crate::protocol::wire::InvalidBroadcast;
 
-/// Why a client did not get what it asked for.
+/// Why a request of a client failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// No connection came about.
+    /// No connection could be made.
     #[error("no node answers at {address}: {cause}; start it (`cargo run` in its folder), or check PORT in its .env")]
     Unreachable {
-        /// Where.
+        /// The node's address.
         address: PeerAddress,
-        /// What the system said.
+        /// The system's error.
         cause: std::io::Error,
     },
-    /// Something listens there, but it speaks no WebSocket.
-    #[error(
-        "what listens at {address} is no node: {cause}; another program has that port: stop it, or change PORT in the node's .env"
-    )]
+    /// Another program listens there: the upgrade to a WebSocket failed.
+    #[error("the program that listens at {address} is not a node: {cause}; stop it, or change PORT in the node's .env")]
     NotANode {
-        /// Where.
+        /// The node's address.
         address: PeerAddress,
-        /// What the upgrade came to.
+        /// Why the upgrade failed.
         cause: String,
     },
-    /// The address asks for TLS.
+    /// The address requires TLS.
     #[error(
         "{address} is in a closed network: connect with a certificate of its authority, as the tasks do inside a folder whose .env has NETWORK_CA"
     )]
     Secure {
-        /// Where.
+        /// The node's address.
         address: PeerAddress,
     },
-    /// One side does not take the other's certificate.
-    #[error("{address} and this client do not let each other in: {why}")]
-    NotLetIn {
-        /// Where.
+    /// One side does not accept the other's certificate.
+    #[error("no access to {address}: {why}")]
+    AccessDenied {
+        /// The node's address.
         address: PeerAddress,
         /// Why, and what to do.
         why: String,
     },
-    /// A node of the exercise: it sends no ACK and no STATUS, and dies of some frames that ask for them.
-    #[error(
-        "the node at {address} is a node of the exercise, which confirms nothing; send without waiting for an answer"
-    )]
-    Plain {
-        /// Where.
+    /// The node is an exercise peer: it sends no ACK and no STATUS, and requests for them may crash
+    /// it.
+    #[error("{address} is a node of the exercise, which confirms nothing; send without waiting for an answer")]
+    ExercisePeer {
+        /// The node's address.
         address: PeerAddress,
     },
-    /// The text is no transaction; nothing was sent.
+    /// The text is not a transaction; nothing was sent.
     #[error(transparent)]
     Invalid(#[from] InvalidTransaction),
-    /// The text can not be broadcast; nothing was sent.
+    /// The text cannot be broadcast; nothing was sent.
     #[error(transparent)]
     InvalidBroadcast(#[from] InvalidBroadcast),
-    /// The system gave no random numbers.
-    #[error("the system gave no random numbers: {0}")]
+    /// The system has no random numbers.
+    #[error("the system has no random numbers: {0}; check that /dev/urandom can be read")]
     Random(getrandom::Error),
-    /// The connection ended before the answer came.
+    /// The connection ended before the answer.
     #[error(
-        "{address} ended the connection ({cause}); what was not confirmed may be stored or not: send the same content again, a copy is not kept twice"
+        "{address} ended the connection ({cause}); unconfirmed transactions may be stored or not: send them again, the node keeps no duplicates"
     )]
     Closed {
-        /// Who.
+        /// The node's address.
         address: PeerAddress,
         /// The close code and its reason, or the system's error.
         cause: String,
     },
-    /// No answer within the time allowed.
-    #[error("{address} gave no answer for {} s; it may be stuck on a full or slow disk: its log says so", after.as_secs())]
+    /// The node did not answer in time.
+    #[error("{address} gave no answer for {} s; its disk may be full or slow: check its log", after.as_secs())]
     Silent {
-        /// Who.
+        /// The node's address.
         address: PeerAddress,
         /// How long the client waited.
         after: Duration,
     },
-    /// The node said why it does not do what was asked.
+    /// The node refused the request.
     #[error("{address}: {reason}")]
     Refused {
-        /// Who.
+        /// The node's address.
         address: PeerAddress,
-        /// Its words.
+        /// The node's reason.
         reason: String,
     },
-    /// The answer can not be read, or does not say what it answers.
-    #[error(
-        "{address} gave an answer that can not be used: {cause}; node and client may be of different versions: rebuild both"
-    )]
+    /// The answer is malformed, or does not match a request.
+    #[error("{address} gave an unusable answer: {cause}; node and client may have different versions: rebuild both")]
     Answer {
-        /// Who.
+        /// The node's address.
         address: PeerAddress,
-        /// What is wrong with it.
+        /// What is wrong.
         cause: String,
     },
-}
-
-impl ClientError {
-    pub(crate) fn malformed(address: &PeerAddress, malformed: &Malformed) -> Self {
-        Self::Answer { address: address.clone(), cause: malformed.to_string() }
-    }
 }

@@ -1,7 +1,8 @@
-//! Completes a transaction as the exercise's nodes write them: `id`, `timeStamp` and `hash`, where they are missing; and then signs it.
+//! Adds the fields of the exercise's transactions where they are missing: `id`, `timeStamp` and
+//! `hash`. May sign the transaction too.
 //!
-//! The same content is the same transaction everywhere, so without an `id` of its own nobody could give the same amount twice. The fields are
-//! written into the object's text at its end; what was given stays as it is.
+//! The same content is the same transaction everywhere: without an `id` the same payment could not
+//! be made twice. The fields are appended to the object's text; the rest stays as it is.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -16,43 +17,44 @@ use crate::protocol::json::{Kind, Parser, Value};
 use crate::protocol::transaction::{InvalidTransaction, Transaction};
 use crate::signing;
 
-/// What stamps; see [`Stamp::apply`].
+/// See [`ExerciseFields::add`].
 #[derive(Debug, Clone)]
-pub struct Stamp {
+pub struct ExerciseFields {
     raw: bool,
     key: Option<Arc<NodeKey>>,
 }
 
-impl Stamp {
-    /// With `raw` nothing is stamped.
+impl ExerciseFields {
+    /// With `raw`, no field is added.
     pub fn new(raw: bool) -> Self {
         Self { raw, key: None }
     }
 
-    /// Signs too, as [`signing::sign`] does.
+    /// Also signs, as [`signing::sign`] does.
     pub fn signed_by(self, key: Arc<NodeKey>) -> Self {
         Self { key: Some(key), ..self }
     }
 
-    /// Reads an object's text and completes it, with the clock's time, a random id and perhaps a signature.
+    /// Parses an object's text and adds the clock's time, a random id, a hash, and a signature if
+    /// there is a key.
     ///
     /// # Errors
-    /// [`InvalidTransaction`] says why the text is no transaction, or becomes none by what is added.
-    pub fn apply(&self, parser: &mut Parser, text: &str) -> Result<Transaction, InvalidTransaction> {
-        let stamped = self.stamp(parser, text)?;
+    /// [`InvalidTransaction`] if the text, or the text with the fields, is not a transaction.
+    pub fn add(&self, parser: &mut Parser, text: &str) -> Result<Transaction, InvalidTransaction> {
+        let completed = self.complete(parser, text)?;
         match &self.key {
-            Some(key) => signing::sign(key, parser, stamped),
-            None => Ok(stamped),
+            Some(key) => signing::sign(key, parser, completed),
+            None => Ok(completed),
         }
     }
 
-    fn stamp(&self, parser: &mut Parser, text: &str) -> Result<Transaction, InvalidTransaction> {
+    fn complete(&self, parser: &mut Parser, text: &str) -> Result<Transaction, InvalidTransaction> {
         let given = Transaction::parse(parser, text)?;
         if self.raw {
             return Ok(given);
         }
         let mut random = [0; 16];
-        getrandom::fill(&mut random).expect("a system that gives no randomness runs no node either");
+        getrandom::fill(&mut random).expect("a node needs the system's randomness too");
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
         let id = uuid::Builder::from_random_bytes(random).into_uuid();
         match complete(parser, given.body(), id, now)? {
@@ -62,13 +64,14 @@ impl Stamp {
     }
 }
 
-/// The completed text of a compact object; `None` if nothing is missing. `now`: milliseconds since 1970, as `Date.now()` tells.
+/// Returns the completed text of a compact object; `None` if nothing is missing. `now`:
+/// milliseconds since 1970, as of `Date.now()`.
 fn complete(parser: &mut Parser, body: &str, id: Uuid, now: u128) -> Result<Option<String>, InvalidTransaction> {
     let object = parser.parse(body)?;
     let mut added = String::new();
     let mut add = |name: &str, value: &str| {
         let comma = if added.is_empty() && body == "{}" { "" } else { "," };
-        write!(added, r#"{comma}"{name}":{value}"#).expect("a String takes all that is written to it");
+        write!(added, r#"{comma}"{name}":{value}"#).expect("writing to a String succeeds");
     };
     if object.get("id").is_none() {
         add("id", &format!("\"{id}\""));
@@ -86,7 +89,7 @@ fn complete(parser: &mut Parser, body: &str, id: Uuid, now: u128) -> Result<Opti
     Ok((!added.is_empty()).then(|| format!("{open}{added}}}")))
 }
 
-/// A value as JavaScript's `String()` writes it; numbers already have their ECMAScript form in a transaction's body.
+/// Formats a value as JavaScript's `String()` does. Numbers have their ECMAScript form already.
 fn javascript(value: Option<Value<'_>>) -> String {
     let Some(value) = value else {
         return "undefined".to_owned();
@@ -122,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_added_at_the_end() {
+    fn missing_fields_are_added_at_the_end() {
         let id = Uuid::nil();
         let hash_of = |text: &str| hash(&format!("{text}{NOW}"));
         assert_eq!(
@@ -139,19 +142,20 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_jumps_stamps_transactions_all_the_same() {
+    fn a_clock_that_jumps_does_not_matter() {
         let ten_years = 10 * 365 * 24 * 60 * 60 * 1_000;
         let mut ids = std::collections::BTreeSet::new();
-        // Before 1970 the clock tells 0; the last is the end of the year 9999.
+        // 0 stands for all times before 1970; the last is the end of the year 9999.
         for now in [0, NOW - ten_years, NOW, NOW + ten_years, 253_402_300_799_999] {
-            let stamped = complete(&mut Parser::new(), r#"{"amount":1}"#, Uuid::nil(), now).expect("an object");
-            let stamped = Transaction::parse(&mut Parser::new(), &stamped.expect("it was incomplete")).expect("sound");
-            assert!(ids.insert(stamped.id()), "{now}");
+            let completed = complete(&mut Parser::new(), r#"{"amount":1}"#, Uuid::nil(), now).expect("an object");
+            let completed =
+                Transaction::parse(&mut Parser::new(), &completed.expect("it was incomplete")).expect("sound");
+            assert!(ids.insert(completed.id()), "{now}");
         }
     }
 
     #[test]
-    fn what_is_there_stays() {
+    fn present_fields_stay() {
         assert_eq!(completed(r#"{"id":1,"timeStamp":2,"hash":null}"#), None);
         let own_time = completed(r#"{"id":"a","timeStamp":"noon","amount":1}"#).expect("a hash");
         assert!(
@@ -180,7 +184,7 @@ mod tests {
     #[test]
     fn the_same_amount_twice_is_two_transactions_unless_raw() {
         let mut parser = Parser::new();
-        let mut id = |raw| Stamp::new(raw).apply(&mut parser, r#"{"amount":1}"#).expect("a transaction").id();
+        let mut id = |raw| ExerciseFields::new(raw).add(&mut parser, r#"{"amount":1}"#).expect("a transaction").id();
         assert_ne!(id(false), id(false));
         assert_eq!(id(true), id(true));
     }

@@ -1,15 +1,18 @@
-//! Images through one node: the list of them, and one, searched in the network if the node does not have it.
+//! Images through one node: their list, and single images, which the node fetches from the network
+//! if it does not have them.
 //!
-//! Each is a connection of its own, a transfer, which a node opens to programs on its own host alone.
+//! Each request is a connection of its own. Nodes serve only programs on their own host.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message as WsMessage;
 
-use crate::client::{ACK_TIMEOUT, Client, ClientError, STATUS_TIMEOUT};
+use crate::client::connection::{ACK_TIMEOUT, Connection};
+use crate::client::error::ClientError;
 use crate::images::ImageList;
 use crate::images::wire::{self, Announced, Failed, Fetch};
 use crate::protocol::address::PeerAddress;
@@ -17,25 +20,29 @@ use crate::protocol::wire::ImageName;
 #[cfg(feature = "tls")]
 use crate::tls::Credentials;
 
-/// How long a node may search and fetch an image before the first byte comes.
+/// For the first byte of an image, which the node may have to search and fetch.
 pub const IMAGE_TIMEOUT: Duration = Duration::from_secs(600);
+/// For the list of images.
+const LIST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An image on its way from a node on this host. The node has checked it, so its bytes are good as they come; that it is whole is known at the end.
+/// An image that a node on this host sends. The node has verified it. It is complete when
+/// [`Self::next`] returns `None`.
 #[derive(Debug)]
 pub struct ImageStream {
-    client: Client,
+    transfer: Transfer,
     size: u64,
     left: u64,
 }
 
 impl ImageStream {
-    /// Asks the node at `address` for an image, and waits until it has it.
+    /// Requests an image from the node at `address`, and waits until the node has it.
     ///
     /// # Errors
-    /// Those of [`Client::connect`]; [`ClientError::Refused`] with the node's reason, above all that nobody has it;
-    /// [`ClientError::Closed`], [`ClientError::Silent`] or [`ClientError::Answer`].
+    /// Those of [`Client::connect`](crate::client::Client::connect); [`ClientError::Refused`] with
+    /// the node's reason, mostly that no node has the image; [`ClientError::Closed`],
+    /// [`ClientError::Silent`] or [`ClientError::Answer`].
     pub async fn open(address: &PeerAddress, name: &ImageName) -> Result<Self, ClientError> {
-        Self::begin(Client::connect_for(address, Some(wire::PROTOCOL)).await?, name).await
+        Self::request(Transfer::open(address).await?, name).await
     }
 
     /// As [`Self::open`], from a node of a closed network.
@@ -48,50 +55,51 @@ impl ImageStream {
         credentials: &Credentials,
         name: &ImageName,
     ) -> Result<Self, ClientError> {
-        Self::begin(Client::connect_as_for(address, credentials, Some(wire::PROTOCOL)).await?, name).await
+        Self::request(Transfer::open_as(address, credentials).await?, name).await
     }
 
-    async fn begin(client: Client, name: &ImageName) -> Result<Self, ClientError> {
-        let mut client = ask(client, Fetch { name: Some(name.clone()), ..Fetch::default() }).await?;
-        let text = client.text(IMAGE_TIMEOUT).await?;
-        let Announced { size } = client.read("IMAGE", &text)?;
-        Ok(Self { client, size, left: size })
+    async fn request(mut transfer: Transfer, name: &ImageName) -> Result<Self, ClientError> {
+        transfer.request(Fetch { name: Some(name.clone()), ..Fetch::default() }).await?;
+        let Announced { size } = transfer.read("IMAGE", IMAGE_TIMEOUT).await?;
+        Ok(Self { transfer, size, left: size })
     }
 
-    /// The image's length in bytes.
+    /// Returns the image's length in bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// The next bytes; `None` once it is whole.
+    /// Returns the next bytes; `None` at the end.
     ///
     /// # Errors
-    /// [`ClientError::Closed`], [`ClientError::Silent`] or [`ClientError::Answer`]: what came so far is no image.
+    /// [`ClientError::Closed`], [`ClientError::Silent`] or [`ClientError::Answer`]: the image is
+    /// incomplete.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
         if self.left == 0 {
             return Ok(None);
         }
-        match self.client.frame(ACK_TIMEOUT).await? {
+        match self.transfer.frame(ACK_TIMEOUT).await? {
             WsMessage::Binary(bytes) if bytes.len() as u64 <= self.left => {
                 self.left -= bytes.len() as u64;
                 Ok(Some(bytes))
             }
-            _ => Err(self.client.strange("bytes of the image were due")),
+            _ => Err(self.transfer.0.invalid("bytes of the image were expected".to_owned())),
         }
     }
 
-    /// Says goodbye.
+    /// Closes the connection.
     pub async fn close(self) {
-        self.client.close().await;
+        self.transfer.0.close().await;
     }
 }
 
-/// The images known in the network, as the node at `address` sees it; it asks the others, which takes a second.
+/// Returns the images that the node at `address` knows in the network. It asks other nodes, which
+/// takes a second.
 ///
 /// # Errors
 /// As [`ImageStream::open`].
 pub async fn list_images(address: &PeerAddress) -> Result<ImageList, ClientError> {
-    list(Client::connect_for(address, Some(wire::PROTOCOL)).await?).await
+    Transfer::open(address).await?.list().await
 }
 
 /// As [`list_images`], from a node of a closed network.
@@ -100,66 +108,70 @@ pub async fn list_images(address: &PeerAddress) -> Result<ImageList, ClientError
 /// As [`ImageStream::open`].
 #[cfg(feature = "tls")]
 pub async fn list_images_as(address: &PeerAddress, credentials: &Credentials) -> Result<ImageList, ClientError> {
-    list(Client::connect_as_for(address, credentials, Some(wire::PROTOCOL)).await?).await
+    Transfer::open_as(address, credentials).await?.list().await
 }
 
-async fn list(client: Client) -> Result<ImageList, ClientError> {
-    let mut client = ask(client, Fetch::default()).await?;
-    let text = client.text(STATUS_TIMEOUT).await?;
-    let list = client.read("IMAGES", &text)?;
-    client.close().await;
-    Ok(list)
-}
+/// A connection for one request of the image subprotocol.
+#[derive(Debug)]
+struct Transfer(Connection);
 
-async fn ask(mut client: Client, fetch: Fetch) -> Result<Client, ClientError> {
-    if client.identity().is_none() {
-        let reason = "it is a node of the exercise, which knows no images; ask another".to_owned();
-        return Err(ClientError::Refused { address: client.address.clone(), reason });
+impl Transfer {
+    async fn open(address: &PeerAddress) -> Result<Self, ClientError> {
+        Ok(Self(Connection::open(address, Some(wire::PROTOCOL)).await?))
     }
-    match timeout(ACK_TIMEOUT, client.socket.send(WsMessage::text(fetch.to_text()))).await {
-        Ok(Ok(())) => Ok(client),
-        Ok(Err(error)) => Err(client.closed(error.to_string())),
-        Err(_) => Err(client.silent(ACK_TIMEOUT)),
-    }
-}
 
-impl Client {
-    /// The next frame that says something.
-    async fn frame(&mut self, patience: Duration) -> Result<WsMessage, ClientError> {
+    #[cfg(feature = "tls")]
+    async fn open_as(address: &PeerAddress, credentials: &Credentials) -> Result<Self, ClientError> {
+        Ok(Self(Connection::open_as(address, credentials, Some(wire::PROTOCOL)).await?))
+    }
+
+    async fn request(&mut self, fetch: Fetch) -> Result<(), ClientError> {
+        if self.0.identity.is_none() {
+            return Err(self.refused("it is a node of the exercise, which has no images; ask another node".to_owned()));
+        }
+        self.0.send(WsMessage::text(fetch.to_text())).await
+    }
+
+    async fn list(mut self) -> Result<ImageList, ClientError> {
+        self.request(Fetch::default()).await?;
+        let list = self.read("IMAGES", LIST_TIMEOUT).await?;
+        self.0.close().await;
+        Ok(list)
+    }
+
+    /// Waits for a text or binary frame.
+    async fn frame(&mut self, limit: Duration) -> Result<WsMessage, ClientError> {
         let next = async {
             loop {
-                match self.socket.next().await {
+                match self.0.socket.next().await {
                     Some(Ok(WsMessage::Ping(_) | WsMessage::Pong(_))) => {}
                     other => return other,
                 }
             }
         };
-        match timeout(patience, next).await {
+        match timeout(limit, next).await {
             Ok(Some(Ok(WsMessage::Close(Some(frame))))) if !frame.reason.is_empty() => {
-                Err(ClientError::Refused { address: self.address.clone(), reason: frame.reason.as_str().to_owned() })
+                Err(self.refused(frame.reason.as_str().to_owned()))
             }
-            Ok(Some(Ok(WsMessage::Close(_))) | None) => Err(self.closed("without a word".to_owned())),
+            Ok(Some(Ok(WsMessage::Close(_))) | None) => Err(self.0.closed("without a reason".to_owned())),
             Ok(Some(Ok(frame))) => Ok(frame),
-            Ok(Some(Err(error))) => Err(self.closed(error.to_string())),
-            Err(_) => Err(self.silent(patience)),
+            Ok(Some(Err(error))) => Err(self.0.closed(error.to_string())),
+            Err(_) => Err(self.0.silent(limit)),
         }
     }
 
-    async fn text(&mut self, patience: Duration) -> Result<String, ClientError> {
-        match self.frame(patience).await? {
-            WsMessage::Text(text) => match wire::read::<Failed>("FAILED", &text) {
-                Ok(Failed { reason }) => Err(ClientError::Refused { address: self.address.clone(), reason }),
-                Err(_) => Ok(text.as_str().to_owned()),
-            },
-            _ => Err(self.strange("a text was due")),
+    /// Waits for a message of this type, or for the reason of a failure.
+    async fn read<T: DeserializeOwned>(&mut self, kind: &str, limit: Duration) -> Result<T, ClientError> {
+        let WsMessage::Text(text) = self.frame(limit).await? else {
+            return Err(self.0.invalid("a text frame was expected".to_owned()));
+        };
+        match wire::read::<Failed>("FAILED", &text) {
+            Ok(Failed { reason }) => Err(self.refused(reason)),
+            Err(_) => wire::read(kind, &text).map_err(|error| self.0.invalid(error)),
         }
     }
 
-    fn read<T: serde::de::DeserializeOwned>(&self, kind: &str, text: &str) -> Result<T, ClientError> {
-        wire::read(kind, text).map_err(|error| self.strange(&error))
-    }
-
-    fn strange(&self, what: &str) -> ClientError {
-        ClientError::Answer { address: self.address.clone(), cause: what.to_owned() }
+    fn refused(&self, reason: String) -> ClientError {
+        ClientError::Refused { address: self.0.address.clone(), reason }
     }
 }

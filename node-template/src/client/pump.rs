@@ -1,7 +1,8 @@
-//! Sends ahead of the ACKs: one state machine that reads before it writes, and never waits for the one while the other could move.
+//! Sends transactions ahead of their ACKs: one state machine that polls both directions of a
+//! socket.
 //!
-//! Were sending awaited, a node that waits for us to read its ACKs and we, waiting for it to read our transactions, would wait for ever. So both
-//! directions are polled in one place, on one socket, without a task or a lock. Driven by [`Client::submit_many`](crate::client::Client::submit_many).
+//! Awaiting a send could deadlock: the node waits until its ACKs are read, the client until its
+//! transactions are. [`Client::submit_many`](crate::client::Client::submit_many) drives it.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -9,45 +10,51 @@ use std::task::{Context, Poll};
 
 use futures_util::{Sink, Stream};
 
-use crate::client::{Client, ClientError, WINDOW, text};
+use crate::client::connection::{Connection, text};
+use crate::client::error::ClientError;
 use crate::protocol::transaction::{Transaction, TransactionId};
 use crate::protocol::wire::{Ack, Message, TransactionFrame};
 
-/// What moved.
+/// How many transactions are sent ahead of their ACKs: enough to fill a node's batches, few enough
+/// to track cheaply.
+pub const WINDOW: usize = 4_096;
+
+/// The progress of one poll.
 pub(crate) enum Step {
-    /// One ACK came.
+    /// An ACK arrived.
     Acked(Ack),
-    /// Transactions went out.
+    /// Transactions were sent.
     Sent,
-    /// All were sent, and all are answered.
+    /// All were sent and have their ACKs.
     Done,
 }
 
-/// The transactions on their way.
 pub(crate) struct Pump<'a, S> {
-    client: &'a mut Client,
+    connection: &'a mut Connection,
     source: Pin<&'a mut S>,
     ended: bool,
     flushed: bool,
-    /// How many ACKs are owed for each identity: a source may hold one transaction twice. `owed` is their sum, at most [`WINDOW`].
+    /// Expected ACKs by identity: a source may contain a transaction twice.
     outstanding: HashMap<TransactionId, usize>,
-    owed: usize,
+    /// The sum of all expected ACKs, at most [`WINDOW`].
+    expected: usize,
 }
 
 impl<'a, S: Stream<Item = Transaction>> Pump<'a, S> {
-    pub(crate) fn new(client: &'a mut Client, source: Pin<&'a mut S>) -> Self {
-        Self { client, source, ended: false, flushed: true, outstanding: HashMap::new(), owed: 0 }
+    pub(crate) fn new(connection: &'a mut Connection, source: Pin<&'a mut S>) -> Self {
+        Self { connection, source, ended: false, flushed: true, outstanding: HashMap::new(), expected: 0 }
     }
 
-    /// Whether the node owes us something: only then is there a limit to waiting.
+    /// Returns whether ACKs are expected: only then waiting has a limit.
     pub(crate) fn waits_for_acks(&self) -> bool {
-        self.owed > 0
+        self.expected > 0
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, ClientError>> {
-        // With nothing owed, the source speaks before the connection: a node that closes after its last ACK has done all that was asked.
-        let mut sent = self.owed == 0 && self.fill(cx)?;
-        if self.ended && self.owed == 0 {
+        // If no ACK is expected, the source comes first: a node that closes after its last ACK has
+        // done its part.
+        let mut sent = self.expected == 0 && self.fill(cx)?;
+        if self.ended && self.expected == 0 {
             return Poll::Ready(Ok(Step::Done));
         }
         if let Poll::Ready(ack) = self.poll_ack(cx)? {
@@ -55,18 +62,18 @@ impl<'a, S: Stream<Item = Transaction>> Pump<'a, S> {
         }
         sent |= self.fill(cx)?;
         if !self.flushed {
-            let flush = Pin::new(&mut self.client.socket).poll_flush(cx);
-            self.flushed = flush.map_err(|error| self.client.closed(error.to_string()))?.is_ready();
+            let flush = Pin::new(&mut self.connection.socket).poll_flush(cx);
+            self.flushed = flush.map_err(|error| self.connection.closed(error.to_string()))?.is_ready();
         }
         if sent { Poll::Ready(Ok(Step::Sent)) } else { Poll::Pending }
     }
 
     fn poll_ack(&mut self, cx: &mut Context<'_>) -> Poll<Result<Ack, ClientError>> {
         loop {
-            let Poll::Ready(frame) = Pin::new(&mut self.client.socket).poll_next(cx) else {
+            let Poll::Ready(frame) = Pin::new(&mut self.connection.socket).poll_next(cx) else {
                 return Poll::Pending;
             };
-            if let Some(Message::Ack(ack)) = self.client.understand(frame)?
+            if let Some(Message::Ack(ack)) = self.connection.message(frame)?
                 && self.settle(&ack)?
             {
                 return Poll::Ready(Ok(ack));
@@ -74,22 +81,23 @@ impl<'a, S: Stream<Item = Transaction>> Pump<'a, S> {
         }
     }
 
-    /// Takes an ACK off what is owed. False if nothing of ours was meant.
+    /// Counts an ACK. Returns false if it is for no transaction of this client.
     fn settle(&mut self, ack: &Ack) -> Result<bool, ClientError> {
         if ack.id.is_empty() {
-            // The node could not read what we could: with one outstanding it is clear which, else a guess would name the wrong one.
-            if self.owed != 1 {
+            // The node could not parse a transaction that this client could. With one expected it
+            // is clear which.
+            if self.expected != 1 {
                 let reason = ack.reason.as_deref().unwrap_or("no reason given");
-                let cause = format!("a transaction was refused ({reason:?}), but not said which");
-                return Err(ClientError::Answer { address: self.client.address.clone(), cause });
+                let cause = format!("it refused a transaction ({reason:?}) without its identity");
+                return Err(self.connection.invalid(cause));
             }
             self.outstanding.clear();
-            self.owed = 0;
+            self.expected = 0;
             return Ok(true);
         }
         let Ok(id) = ack.id.parse::<TransactionId>() else {
             let cause = format!("an ACK for {:?}", ack.id.chars().take(64).collect::<String>());
-            return Err(ClientError::Answer { address: self.client.address.clone(), cause });
+            return Err(self.connection.invalid(cause));
         };
         let Some(count) = self.outstanding.get_mut(&id) else {
             return Ok(false);
@@ -98,16 +106,16 @@ impl<'a, S: Stream<Item = Transaction>> Pump<'a, S> {
         if *count == 0 {
             self.outstanding.remove(&id);
         }
-        self.owed -= 1;
+        self.expected -= 1;
         Ok(true)
     }
 
-    /// Hands the socket what the window has room for. True if anything was.
+    /// Sends what the window has room for. Returns whether anything was sent.
     fn fill(&mut self, cx: &mut Context<'_>) -> Result<bool, ClientError> {
         let mut sent = false;
-        while !self.ended && self.owed < WINDOW {
-            let ready = Pin::new(&mut self.client.socket).poll_ready(cx);
-            if ready.map_err(|error| self.client.closed(error.to_string()))?.is_pending() {
+        while !self.ended && self.expected < WINDOW {
+            let ready = Pin::new(&mut self.connection.socket).poll_ready(cx);
+            if ready.map_err(|error| self.connection.closed(error.to_string()))?.is_pending() {
                 break;
             }
             let Poll::Ready(next) = self.source.as_mut().poll_next(cx) else {
@@ -118,10 +126,10 @@ impl<'a, S: Stream<Item = Transaction>> Pump<'a, S> {
                 break;
             };
             let frame = text(TransactionFrame::client_frame(transaction.body(), true));
-            let taken = Pin::new(&mut self.client.socket).start_send(frame);
-            taken.map_err(|error| self.client.closed(error.to_string()))?;
+            let sending = Pin::new(&mut self.connection.socket).start_send(frame);
+            sending.map_err(|error| self.connection.closed(error.to_string()))?;
             *self.outstanding.entry(transaction.id()).or_default() += 1;
-            self.owed += 1;
+            self.expected += 1;
             self.flushed = false;
             sent = true;
         }

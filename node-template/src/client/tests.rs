@@ -1,14 +1,21 @@
-//! The client against small servers that behave as a node would, or as it should not.
+//! The client against small servers that behave as nodes, or misbehave.
 
 use std::collections::HashMap;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
+use futures_util::{SinkExt, StreamExt};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message as WsMessage;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
 use crate::client::*;
 use crate::protocol::id::{NodeId, Session};
+use crate::protocol::json::Parser;
 use crate::protocol::wire::{AckStatus, Summary};
 
 type Socket = WebSocketStream<TcpStream>;
@@ -17,8 +24,9 @@ fn identity() -> UpgradeIdentity {
     UpgradeIdentity { node: NodeId([7; 32]), session: Session::from_random([3; 16]) }
 }
 
-/// A server that takes one connection, greets if it is to be a node of ours, and then does what `act` says.
-async fn server<F, T>(full: bool, act: impl FnOnce(Socket) -> F + Send + 'static) -> (PeerAddress, JoinHandle<T>)
+/// Starts a server that accepts one connection, sends the identity of a native node if `native`,
+/// and runs `act`.
+async fn server<F, T>(native: bool, act: impl FnOnce(Socket) -> F + Send + 'static) -> (PeerAddress, JoinHandle<T>)
 where
     F: Future<Output = T> + Send,
     T: Send + 'static,
@@ -28,20 +36,20 @@ where
     let task = tokio::spawn(async move {
         let (stream, _) = listener.accept().await.expect("a connection");
         #[expect(clippy::result_large_err, reason = "the library's callback type")]
-        let greet = |_: &Request, mut answer: Response| {
-            if full {
+        let upgrade = |_: &Request, mut answer: Response| {
+            if native {
                 let text = identity().to_string().parse().expect("a header value");
                 answer.headers_mut().insert(UpgradeIdentity::HEADER, text);
             }
             Ok(answer)
         };
-        let socket = accept_hdr_async(stream, greet).await.expect("an upgrade");
+        let socket = accept_hdr_async(stream, upgrade).await.expect("an upgrade");
         act(socket).await
     });
     (address, task)
 }
 
-/// The next message that the client sent; `None` once it has closed.
+/// Returns the next message of the client; `None` once it has closed.
 async fn next(socket: &mut Socket) -> Option<Message> {
     loop {
         match socket.next().await?.ok()? {
@@ -92,7 +100,7 @@ fn status(holds: usize) -> Status {
 }
 
 #[tokio::test]
-async fn a_transaction_is_acknowledged_and_the_goodbye_answered() {
+async fn a_transaction_is_acknowledged_and_the_close_answered() {
     let (address, server) = server(true, async |mut socket| {
         let taken = transaction(&mut socket).await.expect("a transaction");
         socket.send(ack(taken.id())).await.expect("sent");
@@ -104,14 +112,15 @@ async fn a_transaction_is_acknowledged_and_the_goodbye_answered() {
     assert_eq!(client.identity(), Some(identity()));
     let ack = client.submit(r#"{ "amount": 1 }"#).await.expect("an ACK");
     assert_eq!((ack.status, ack.links), (AckStatus::Stored, 2));
-    assert!(client.close().await, "the goodbye is answered");
+    assert!(client.close().await, "the close is answered");
     assert_eq!(server.await.expect("no panic"), r#"{"amount":1}"#);
 }
 
 #[tokio::test]
 async fn acks_come_in_any_order_and_the_window_is_kept() {
     const COUNT: usize = 2 * WINDOW + 100;
-    // Acknowledges only when the window is full, last first: a client that sent less far ahead would hang, one that sent further is caught.
+    // Acknowledges a full window in reverse order: a client with a smaller window would hang, one
+    // with a larger window fails.
     let (address, server) = server(true, async |mut socket| {
         let mut seen = 0;
         while seen < COUNT {
@@ -126,16 +135,16 @@ async fn acks_come_in_any_order_and_the_window_is_kept() {
             }
             socket.flush().await.expect("flushed");
         }
-        assert!(next(&mut socket).await.is_none(), "nothing beyond what was given");
+        assert!(next(&mut socket).await.is_none(), "nothing more than the source has");
     })
     .await;
     let transactions = numbered(COUNT);
-    let mut owed: HashMap<String, ()> =
+    let mut expected: HashMap<String, ()> =
         transactions.iter().map(|transaction| (transaction.id().to_string(), ())).collect();
     let mut client = Client::connect(&address).await.expect("connected");
-    let given = stream::iter(transactions);
-    client.submit_many(given, |ack| owed.remove(&ack.id).expect("each once")).await.expect("all");
-    assert!(owed.is_empty());
+    let source = stream::iter(transactions);
+    client.submit_many(source, |ack| expected.remove(&ack.id).expect("each once")).await.expect("all");
+    assert!(expected.is_empty());
     client.close().await;
     server.await.expect("no panic");
 }
@@ -181,7 +190,7 @@ async fn a_node_that_writes_before_it_reads_is_no_deadlock() {
 }
 
 #[tokio::test]
-async fn a_refusal_without_identity_is_matched_only_where_it_is_clear() {
+async fn a_refusal_without_identity_is_matched_only_if_it_is_unambiguous() {
     let nameless = || {
         text(
             Ack { id: String::new(), status: AckStatus::Rejected, reason: Some("too deep".into()), links: 0 }
@@ -202,14 +211,14 @@ async fn a_refusal_without_identity_is_matched_only_where_it_is_clear() {
             .await;
         server.await.expect("no panic");
         match count {
-            1 => result.expect("it can only be the one"),
-            _ => assert!(result.expect_err("a guess").to_string().contains("too deep")),
+            1 => result.expect("there is only one"),
+            _ => assert!(result.expect_err("ambiguous").to_string().contains("too deep")),
         }
     }
 }
 
 #[tokio::test]
-async fn a_close_in_the_midst_names_code_and_reason() {
+async fn an_early_close_names_code_and_reason() {
     let (address, server) = server(true, async |mut socket| {
         transaction(&mut socket).await.expect("a transaction");
         let frame = CloseFrame { code: CloseCode::Again, reason: "full\u{1b}[31m".into() };
@@ -224,13 +233,13 @@ async fn a_close_in_the_midst_names_code_and_reason() {
 }
 
 #[tokio::test]
-async fn a_node_of_the_exercise_is_asked_nothing() {
+async fn an_exercise_peer_gets_no_requests() {
     let (address, server) =
         server(false, async |mut socket| socket.next().await.expect("a frame").expect("no error")).await;
     let mut client = Client::connect(&address).await.expect("connected");
     assert_eq!(client.identity(), None);
-    assert!(matches!(client.status(&[]).await, Err(ClientError::Plain { .. })));
-    assert!(matches!(client.submit("{}").await, Err(ClientError::Plain { .. })));
+    assert!(matches!(client.status(&[]).await, Err(ClientError::ExercisePeer { .. })));
+    assert!(matches!(client.submit("{}").await, Err(ClientError::ExercisePeer { .. })));
     client.send(r#"{"amount":1}"#).await.expect("sent");
     assert_eq!(
         server.await.expect("no panic").to_text().expect("text"),
@@ -239,7 +248,7 @@ async fn a_node_of_the_exercise_is_asked_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_no_transaction_is_not_sent() {
+async fn an_invalid_transaction_is_not_sent() {
     let (address, server) = server(true, async |mut socket| assert!(next(&mut socket).await.is_none())).await;
     let mut client = Client::connect(&address).await.expect("connected");
     for body in ["", "[1]", "1", "{\"a\":", "null"] {
@@ -251,7 +260,7 @@ async fn what_is_no_transaction_is_not_sent() {
 }
 
 #[tokio::test]
-async fn more_identities_than_one_question_takes_are_asked_in_several() {
+async fn many_identities_are_split_over_requests() {
     let (address, server) = server(true, async |mut socket| {
         let mut asked = Vec::new();
         while let Some(message) = next(&mut socket).await {
@@ -272,18 +281,18 @@ async fn more_identities_than_one_question_takes_are_asked_in_several() {
 }
 
 #[tokio::test]
-async fn nobody_there_says_what_to_do() {
+async fn an_unreachable_node_says_what_to_do() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = PeerAddress::new("127.0.0.1", listener.local_addr().expect("bound").port()).expect("an address");
     drop(listener);
-    let error = Client::connect(&address).await.expect_err("nobody").to_string();
+    let error = Client::connect(&address).await.expect_err("unreachable").to_string();
     assert!(error.contains(&address.to_string()) && error.contains("cargo run") && !error.contains('\n'), "{error}");
     let secure = "wss://localhost:1".parse().expect("an address");
     assert!(matches!(Client::connect(&secure).await, Err(ClientError::Secure { .. })));
 }
 
 #[tokio::test]
-async fn another_program_on_the_port_is_told_apart() {
+async fn another_program_on_the_port_is_recognised() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = PeerAddress::new("127.0.0.1", listener.local_addr().expect("bound").port()).expect("an address");
@@ -293,14 +302,14 @@ async fn another_program_on_the_port_is_told_apart() {
         assert!(stream.read(&mut request).await.expect("a request") > 0);
         stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await.expect("written");
     });
-    let error = Client::connect(&address).await.expect_err("no node").to_string();
+    let error = Client::connect(&address).await.expect_err("not a node").to_string();
     assert!(error.contains("404") && error.contains("PORT"), "{error}");
     server.await.expect("no panic");
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_wait_is_without_end() {
-    // Nothing is ever answered; the paused clock jumps to each limit as soon as all else is still.
+async fn every_wait_has_a_limit() {
+    // Nothing answers. The paused clock advances to each limit when all tasks wait.
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let mute = PeerAddress::new("127.0.0.1", listener.local_addr().expect("bound").port()).expect("an address");
     assert!(matches!(Client::connect(&mute).await, Err(ClientError::Unreachable { .. })));
@@ -308,7 +317,7 @@ async fn no_wait_is_without_end() {
 }
 
 #[tokio::test]
-async fn a_node_that_never_answers_is_given_up() {
+async fn a_node_that_never_answers_is_an_error() {
     let (address, server) =
         server(
             true,

@@ -12,7 +12,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::client::exercise_fields::Stamp;
+use crate::client::exercise_fields::ExerciseFields;
 use crate::http::guard::{Guard, guard};
 use crate::http::limits::{BODY_BYTES, BODY_TIMEOUT, STORE_TIMEOUT};
 use crate::http::problem::Problem;
@@ -114,7 +114,7 @@ async fn add_transaction(
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
     };
     // The parser must not live across an await.
-    let transaction = Stamp::new(!options.stamp).apply(&mut Parser::new(), &text).map_err(invalid)?;
+    let transaction = ExerciseFields::new(!options.stamp).add(&mut Parser::new(), &text).map_err(invalid)?;
     let signs = options.sign.unwrap_or(options.stamp);
     let transaction = if signs { state.node.sign(transaction).map_err(invalid)? } else { transaction };
     let submitted = state.node.submit_text(transaction.body()).await?;

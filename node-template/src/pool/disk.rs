@@ -1,6 +1,7 @@
-//! The calls by which the pool's file is changed, and how a change by somebody else is noticed.
+//! The calls that change the pool's file, and the detection of changes by other programs.
 //!
-//! A full or failing disk says so in a call of [`Disk`]. It is a trait so that a test can let each call fail at a chosen moment; nothing else in the pool knows that there is more than one disk. All of this is Unix: positioned reads and writes, inodes.
+//! [`Disk`] is a trait so that tests can make each call fail. The module requires Unix: positioned
+//! reads and writes, inodes.
 
 use std::fmt::Debug;
 use std::fs::{self, File, Metadata};
@@ -11,24 +12,24 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-/// What changes the pool's file, and what it is waited with.
+/// The calls that change the pool's file, and those that wait.
 pub(crate) trait Disk: Debug + Send {
-    /// One positioned write; like the system's it may take fewer bytes than it is given.
+    /// Writes at an offset. Like the system's call, it may write fewer bytes.
     fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize>;
-    /// Cuts or extends the file.
+    /// Truncates or extends the file.
     fn set_len(&self, file: &File, length: u64) -> io::Result<()>;
-    /// Returns when what was written can survive a power loss.
+    /// Returns when written data survives a power loss.
     fn sync(&self, file: &File) -> io::Result<()>;
-    /// Returns when renames and new files in a folder can survive a power loss.
+    /// Returns when renames and new files in a folder survive a power loss.
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        let Some(folder) = can_not(File::open(folder), Errno::ACCESS)? else { return Ok(()) };
-        can_not(folder.sync_all(), Errno::INVAL).map(|_| ())
+        let Some(folder) = unless(File::open(folder), Errno::ACCESS)? else { return Ok(()) };
+        unless(folder.sync_all(), Errno::INVAL).map(|_| ())
     }
-    /// Lets time pass, in which another program may finish its writing.
+    /// Waits, for another program to finish writing.
     fn wait(&self, time: Duration);
 }
 
-/// The operating system's disk.
+/// The system's disk.
 #[derive(Debug)]
 pub(crate) struct System;
 
@@ -50,7 +51,7 @@ impl Disk for System {
     }
 }
 
-/// Writes all of `bytes` at `offset`: one call, unless the disk takes only a part.
+/// Writes all of `bytes` at `offset`, in one call unless the disk writes only a part.
 pub(crate) fn write_all_at(disk: &dyn Disk, file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         match disk.write_at(file, bytes, offset) {
@@ -66,7 +67,7 @@ pub(crate) fn write_all_at(disk: &dyn Disk, file: &File, mut bytes: &[u8], mut o
     Ok(())
 }
 
-/// Reads into all of `bytes` from `offset`, up to the end of the file; tells how many there were.
+/// Fills `bytes` from `offset`, up to the end of the file. Returns how many bytes were read.
 pub(crate) fn read_up_to(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < bytes.len() {
@@ -80,18 +81,20 @@ pub(crate) fn read_up_to(file: &File, bytes: &mut [u8], offset: u64) -> io::Resu
     Ok(filled)
 }
 
-/// Takes one error for the answer that this can not be done here: a folder that may not be read, or a file system that waits for no folder (SMB).
-fn can_not<T>(result: io::Result<T>, here: Errno) -> io::Result<Option<T>> {
+/// Turns one error into `None`: the call is not possible here, as on a folder without read
+/// permission, or on a file system that cannot sync folders (SMB).
+fn unless<T>(result: io::Result<T>, impossible: Errno) -> io::Result<Option<T>> {
     match result {
-        Err(error) if Errno::from_io_error(&error) == Some(here) => Ok(None),
+        Err(error) if Errno::from_io_error(&error) == Some(impossible) => Ok(None),
         result => result.map(Some),
     }
 }
 
-/// What a file looked like. If it looks the same later, nobody wrote to it: short of a write of equal length within the same tick of the
-/// filesystem's clock (some milliseconds), which reading a row finds out, because each is checked against its identity.
+/// The metadata of a file at one time. If it is the same later, no other program wrote to the file,
+/// except with equal length within a tick of the file system's clock (some milliseconds). Reading a
+/// row finds that too, since each row is checked against its identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stamp {
+pub(crate) struct FileStamp {
     device: u64,
     inode: u64,
     /// In bytes.
@@ -99,8 +102,8 @@ pub(crate) struct Stamp {
     modified: (i64, i64),
 }
 
-impl Stamp {
-    /// The look of what stands at a path now; `None` if nothing does.
+impl FileStamp {
+    /// Returns the stamp of the file at a path; `None` if there is no file.
     pub(crate) fn of_path(path: &Path) -> io::Result<Option<Self>> {
         match fs::metadata(path) {
             Ok(metadata) => Ok(Some(Self::of(&metadata))),
@@ -109,12 +112,12 @@ impl Stamp {
         }
     }
 
-    /// The look of an open file, whatever its path leads to by now.
+    /// Returns the stamp of an open file, even if its path now leads to another.
     pub(crate) fn of_file(file: &File) -> io::Result<Self> {
         file.metadata().map(|metadata| Self::of(&metadata))
     }
 
-    /// Whether both are looks of one file.
+    /// Returns whether both are stamps of the same file.
     pub(crate) fn same_file(&self, other: &Self) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
     }

@@ -1,7 +1,8 @@
-//! An open `transactions.json` whose end is known, and the one way in which it grows.
+//! An open `transactions.json`, and appending rows to it.
 //!
-//! Invariant: between two calls the file is a JSON array, unless [`PoolFile::append`] failed and [`PoolFile::restore`] failed as well. Rows are
-//! only ever added, by one write that overwrites the closing bracket; what stands before the rows' end is never touched.
+//! Invariant: between two calls the file is a JSON array, unless both [`PoolFile::append`] and
+//! [`PoolFile::restore`] failed. Rows are only added, by one write that overwrites the closing
+//! bracket.
 
 use std::fs::File;
 use std::io;
@@ -9,21 +10,22 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::pool::disk::{self, Disk, Stamp};
-use crate::pool::index::Place;
+use crate::pool::disk::{self, Disk, FileStamp};
+use crate::pool::index::Location;
 use crate::protocol::json;
 
-/// How much one write takes at most, in bytes of compact JSON: enough that the wait for the disk does not matter, little enough that the memory for it can be kept.
+/// The most bytes of compact JSON in one write: enough to hide the wait for the disk, few enough to
+/// keep the buffer.
 pub(crate) const BATCH_BYTES: usize = 2 * 1024 * 1024;
 
-/// How much is read and written at once when a file is written again.
-const AGAIN_BYTES: usize = 256 * 1024;
+/// Bytes read and written at once when a file is rewritten.
+const REWRITE_BYTES: usize = 256 * 1024;
 
-/// How rows are laid out: those of `JSON.stringify(array, null, 2)`.
+/// The layout of `JSON.stringify(array, null, 2)`.
 const BEFORE_ROW: &[u8] = b"\n  ";
 const INDENT: usize = 2;
-/// How much memory is kept from one write to the next, until there is nothing to write: to get it anew costs more than to fill it.
-const KEPT_BYTES: usize = 2 * BATCH_BYTES;
+/// The largest buffer that is kept for the next write: allocating it costs more than filling it.
+const BUFFER_BYTES: usize = 2 * BATCH_BYTES;
 
 /// The pool's file, open for reading and writing.
 #[derive(Debug)]
@@ -31,15 +33,14 @@ pub(crate) struct PoolFile {
     file: Arc<File>,
     /// The offset after the last row, or after the opening bracket.
     rows_end: u64,
-    /// Whether the array has no row.
     empty: bool,
-    /// What the file looked like when we left it.
-    left: Stamp,
-    /// What the rows of the last write lay in.
-    kept: Vec<u8>,
+    /// The file after this program last read or wrote it.
+    last: FileStamp,
+    /// The buffer of the last write.
+    buffer: Vec<u8>,
 }
 
-/// Rows that are to be appended to one state of a file.
+/// Rows to append to one version of a file.
 #[derive(Debug)]
 pub(crate) struct Rows {
     text: Vec<u8>,
@@ -48,8 +49,8 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// Adds a row; tells where it will stand.
-    pub(crate) fn push(&mut self, body: &str) -> Place {
+    /// Adds a row. Returns its location in the file.
+    pub(crate) fn push(&mut self, body: &str) -> Location {
         if !self.first {
             self.text.push(b',');
         }
@@ -57,65 +58,66 @@ impl Rows {
         self.text.extend_from_slice(BEFORE_ROW);
         let start = self.text.len();
         json::write_pretty(body, INDENT, &mut self.text);
-        Place::new(self.base + start as u64, self.text.len() - start)
+        Location::new(self.base + start as u64, self.text.len() - start)
     }
 
-    /// How many bytes there are.
     pub(crate) fn bytes(&self) -> usize {
         self.text.len()
     }
 }
 
 impl PoolFile {
-    /// A file whose rows end at an offset. `left`: what it looked like before it was read.
-    pub(crate) fn new(file: Arc<File>, rows_end: u64, empty: bool, left: Stamp) -> Self {
-        Self { file, rows_end, empty, left, kept: Vec::new() }
+    /// Wraps a file whose rows end at an offset. `last`: the file before it was read.
+    pub(crate) fn new(file: Arc<File>, rows_end: u64, empty: bool, last: FileStamp) -> Self {
+        Self { file, rows_end, empty, last, buffer: Vec::new() }
     }
 
     pub(crate) fn file(&self) -> &Arc<File> {
         &self.file
     }
 
-    /// Whether the path still leads to this file, as we left it.
-    pub(crate) fn is_as_left(&self, path: &Path) -> io::Result<bool> {
-        Ok(Stamp::of_path(path)? == Some(self.left))
+    /// Returns whether the path leads to this file, without changes by other programs.
+    pub(crate) fn is_unchanged(&self, path: &Path) -> io::Result<bool> {
+        Ok(FileStamp::of_path(path)? == Some(self.last))
     }
 
-    /// Rows to append to the file as it is now.
+    /// Returns an empty batch for the current end of the file.
     pub(crate) fn rows(&mut self) -> Rows {
-        let mut text = std::mem::take(&mut self.kept);
+        let mut text = std::mem::take(&mut self.buffer);
         text.clear();
         Rows { text, base: self.rows_end, first: self.empty }
     }
 
-    /// Gives back what was kept for the next write.
-    pub(crate) fn rest(&mut self) {
-        self.kept = Vec::new();
+    /// Frees the buffer that is kept for the next write.
+    pub(crate) fn free_buffer(&mut self) {
+        self.buffer = Vec::new();
     }
 
-    /// Appends rows and waits for the disk. Afterwards [`Self::leave`] must be asked whether somebody interfered.
+    /// Appends rows and waits for the disk. Then [`Self::record`] tells whether another program
+    /// interfered.
     ///
     /// # Errors
-    /// What the disk said. The file's end is then unknown until [`Self::restore`] succeeds.
+    /// The disk's error. The file's end is then unknown until [`Self::restore`] succeeds.
     pub(crate) fn append(&mut self, disk: &dyn Disk, rows: Rows) -> io::Result<()> {
-        debug_assert_eq!(rows.base, self.rows_end, "rows are made for the file's present end");
+        debug_assert_eq!(rows.base, self.rows_end, "rows are made for the current end of the file");
         if !rows.text.is_empty() {
             let mut text = rows.text;
             let rows_end = self.rows_end + text.len() as u64;
             text.extend_from_slice(b"\n]");
             let length = self.rows_end + text.len() as u64;
-            if length < self.left.length {
-                // Another program left so much space around its closing bracket that ours would not cover it: cover it with spaces, then cut.
-                text.resize((self.left.length - self.rows_end) as usize, b' ');
+            if length < self.last.length {
+                // Another program left whitespace beyond the new end: cover it with spaces, then
+                // truncate.
+                text.resize((self.last.length - self.rows_end) as usize, b' ');
             }
             disk::write_all_at(disk, &self.file, &text, self.rows_end)?;
-            if length < self.left.length {
+            if length < self.last.length {
                 disk.set_len(&self.file, length)?;
             }
             disk.sync(&self.file)?;
-            (self.rows_end, self.empty, self.left.length) = (rows_end, false, length);
-            if text.capacity() <= KEPT_BYTES {
-                self.kept = text;
+            (self.rows_end, self.empty, self.last.length) = (rows_end, false, length);
+            if text.capacity() <= BUFFER_BYTES {
+                self.buffer = text;
             }
         } else {
             disk.sync(&self.file)?;
@@ -123,13 +125,14 @@ impl PoolFile {
         Ok(())
     }
 
-    /// Writes what stands in the file once more, byte for byte, so that the next wait for the disk vouches for it. After a wait that failed, be it another program's, the
-    /// system may take for clean what never reached the disk (fsync(2)).
+    /// Writes the content of a range once more, so that the next wait for the disk covers it. After
+    /// a failed wait, even of another program, the system may consider data clean that never
+    /// reached the disk (fsync(2)).
     ///
     /// # Errors
-    /// What the disk said.
-    pub(crate) fn write_again(&self, disk: &dyn Disk, range: Range<u64>) -> io::Result<()> {
-        let mut block = vec![0; AGAIN_BYTES.min((range.end - range.start) as usize)];
+    /// The disk's error.
+    pub(crate) fn rewrite_range(&self, disk: &dyn Disk, range: Range<u64>) -> io::Result<()> {
+        let mut block = vec![0; REWRITE_BYTES.min((range.end - range.start) as usize)];
         let mut offset = range.start;
         while offset < range.end {
             let wanted = block.len().min((range.end - offset) as usize);
@@ -143,47 +146,50 @@ impl PoolFile {
         Ok(())
     }
 
-    /// [`Self::write_again`] for the whole file, with the wait for the disk; `false` if somebody interfered, as [`Self::leave`] tells.
+    /// Rewrites the whole file and waits for the disk. Returns `false` if another program
+    /// interfered.
     ///
     /// # Errors
-    /// What the disk said.
-    pub(crate) fn write_all_again(&mut self, disk: &dyn Disk, path: &Path) -> io::Result<bool> {
-        let length = self.left.length;
-        for start in (0..length).step_by(AGAIN_BYTES) {
-            // Who makes it shorter or longer meanwhile has it as he wants it.
-            if Stamp::of_file(&self.file)?.length != length {
+    /// The disk's error.
+    pub(crate) fn rewrite_all(&mut self, disk: &dyn Disk, path: &Path) -> io::Result<bool> {
+        let length = self.last.length;
+        for start in (0..length).step_by(REWRITE_BYTES) {
+            // Another program changed the length: its version counts.
+            if FileStamp::of_file(&self.file)?.length != length {
                 return Ok(false);
             }
-            self.write_again(disk, start..length.min(start + AGAIN_BYTES as u64))?;
+            self.rewrite_range(disk, start..length.min(start + REWRITE_BYTES as u64))?;
         }
         disk.sync(&self.file)?;
-        self.leave(path)
+        self.record(path)
     }
 
-    /// Notes what the file looks like now; `false` if that can not be our work: it has another length, or the path leads elsewhere.
-    pub(crate) fn leave(&mut self, path: &Path) -> io::Result<bool> {
-        let expected = self.left.length;
-        let own = Stamp::of_file(&self.file)?;
-        self.left = own;
-        Ok(own.length == expected && Stamp::of_path(path)?.is_some_and(|now| now.same_file(&own)))
+    /// Records the file as this program's version. Returns `false` if another program interfered:
+    /// the length differs, or the path leads to another file.
+    pub(crate) fn record(&mut self, path: &Path) -> io::Result<bool> {
+        let expected = self.last.length;
+        let own = FileStamp::of_file(&self.file)?;
+        self.last = own;
+        Ok(own.length == expected && FileStamp::of_path(path)?.is_some_and(|now| now.same_file(&own)))
     }
 
-    /// Cuts off what follows the rows and closes the array: after an append that failed, and for a torn tail.
+    /// Truncates the file after its rows and closes the array: after a failed append, and for a
+    /// torn tail.
     ///
     /// # Errors
-    /// What the disk said; the array may then be open.
+    /// The disk's error. The array may then be unclosed.
     pub(crate) fn restore(&mut self, disk: &dyn Disk) -> io::Result<()> {
         let closing: &[u8] = if self.empty { b"]" } else { b"\n]" };
         disk::write_all_at(disk, &self.file, closing, self.rows_end)?;
         disk.set_len(&self.file, self.rows_end + closing.len() as u64)?;
         disk.sync(&self.file)?;
-        self.left = Stamp::of_file(&self.file)?;
+        self.last = FileStamp::of_file(&self.file)?;
         Ok(())
     }
 
-    /// Notes what the file looks like after a failure, so that a change by somebody else can be told from our own.
+    /// Records the file after a failure, to detect later changes by other programs.
     pub(crate) fn note(&mut self) -> io::Result<()> {
-        self.left = Stamp::of_file(&self.file)?;
+        self.last = FileStamp::of_file(&self.file)?;
         Ok(())
     }
 }

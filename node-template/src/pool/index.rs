@@ -1,11 +1,12 @@
-//! The pool in memory: for each transaction its identity and where its row stands in the file. No bodies.
+//! The index of the pool: the identity of each transaction and the location of its row. No bodies.
 //!
-//! Invariants: an identity has one position, given when it first became known to this process, and keeps it for as long as the process lives,
-//! also when its row is lost. Positions have no gaps. An entry takes 44 bytes and at most 11.5 in the table that finds it: pools are large, and a
-//! map of identities would double that.
+//! Invariants: an identity gets one position when it becomes known, and keeps it as long as the
+//! process runs, even if its row is lost. Positions have no gaps. An entry takes 44 bytes, and at
+//! most 11.5 in the hash table: pools are large, and a map of identities would double that.
 //!
-//! The table is behind the lists: to put an identity into it costs more than all else that is done for its row here, and hardly anybody looks for one. So it catches
-//! up when somebody does, when there is nothing else to do, and when it is a million behind.
+//! The table lags behind the lists: inserting into it costs more than the rest of an append, and
+//! look-ups are rare. It is updated before a look-up, when the writer is idle, and when it lags by
+//! a million.
 
 use std::hash::BuildHasher;
 use std::ops::Range;
@@ -17,20 +18,20 @@ use hashbrown::hash_table::Entry;
 use crate::protocol::transaction::TransactionId;
 use crate::protocol::util::chunked_vec::ChunkedVec;
 
-/// Where a row stands in the file. Three words of four bytes, so that an entry has no padding.
+/// The location of a row in the file. Three words of four bytes, so that an entry has no padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Location {
     offset_high: u32,
     offset_low: u32,
-    /// In bytes, as laid out in the file; 0 if the row is lost.
+    /// In bytes of the file; 0 if the row is lost.
     length: u32,
 }
 
-impl Place {
-    /// No row: another program removed it, and it could not be put back.
+impl Location {
+    /// No row: another program removed it, and it could not be restored.
     pub(crate) const LOST: Self = Self { offset_high: 0, offset_low: 0, length: 0 };
 
-    /// A row at an offset. Rows are shorter than 4 GiB: the scanner refuses far shorter ones.
+    /// Rows are shorter than 4 GiB: the scanner has a far lower limit.
     pub(crate) fn new(offset: u64, length: usize) -> Self {
         debug_assert!(length > 0 && u32::try_from(length).is_ok(), "a row has between 2 bytes and 4 GiB");
         Self { offset_high: (offset >> 32) as u32, offset_low: offset as u32, length: length as u32 }
@@ -44,7 +45,6 @@ impl Place {
         self.length as usize
     }
 
-    /// Where it begins and ends.
     pub(crate) fn range(self) -> Range<u64> {
         self.offset()..self.offset() + self.length() as u64
     }
@@ -54,20 +54,20 @@ impl Place {
     }
 }
 
-/// How far the table may fall behind: to catch up takes a twentieth of a second then, for which readers wait.
-const BEHIND: usize = 1 << 20;
+/// How far the table may lag. Updating it then takes 50 ms, for which readers wait.
+const MAX_LAG: usize = 1 << 20;
 
-/// Identities and places, by position; and the position of an identity.
+/// Identities and locations by position, and positions by identity.
 #[derive(Debug)]
 pub(crate) struct Index {
     ids: ChunkedVec<TransactionId>,
-    places: ChunkedVec<Place>,
-    /// The positions before `settled`, found by the hash of their identity.
+    locations: ChunkedVec<Location>,
+    /// The positions before `indexed`, by the hash of their identity.
     table: HashTable<u32>,
-    settled: usize,
-    /// Whether a row was ever lost, so that its identity may get a place at its old position.
+    indexed: usize,
+    /// Whether a row was ever lost, whose identity may get a location at its old position.
     any_lost: bool,
-    /// Seeded: identities are hashes, but a stranger can grind them until they share a slot.
+    /// Seeded: an attacker could search for identities that share a slot.
     hasher: RandomState,
 }
 
@@ -75,15 +75,15 @@ impl Index {
     pub(crate) fn new() -> Self {
         Self {
             ids: ChunkedVec::default(),
-            places: ChunkedVec::default(),
+            locations: ChunkedVec::default(),
             table: HashTable::new(),
-            settled: 0,
+            indexed: 0,
             any_lost: false,
             hasher: RandomState::default(),
         }
     }
 
-    /// How many positions there are, those of lost rows included.
+    /// Returns the number of positions, lost rows included.
     pub(crate) fn len(&self) -> usize {
         self.ids.len()
     }
@@ -92,58 +92,60 @@ impl Index {
         self.ids.at(position)
     }
 
-    pub(crate) fn place(&self, position: usize) -> Place {
-        self.places.at(position)
+    pub(crate) fn location(&self, position: usize) -> Location {
+        self.locations.at(position)
     }
 
-    /// Whether an identity is known and its row is not lost.
+    /// Returns whether an identity is known and its row is not lost.
     pub(crate) fn is_live(&mut self, id: &TransactionId) -> bool {
-        self.position(id).is_some_and(|position| !self.place(position).is_lost())
+        self.position(id).is_some_and(|position| !self.location(position).is_lost())
     }
 
-    /// Whether a row was ever lost.
+    /// Returns whether a row was ever lost.
     pub(crate) fn any_lost(&self) -> bool {
         self.any_lost
     }
 
-    /// Notes where the row of an identity stands that has no position yet; tells the position that it gets.
-    pub(crate) fn append(&mut self, id: TransactionId, place: Place) -> usize {
-        if self.len() - self.settled >= BEHIND {
-            self.settle();
+    /// Adds an identity that has no position yet. Returns its position.
+    pub(crate) fn append(&mut self, id: TransactionId, location: Location) -> usize {
+        if self.len() - self.indexed >= MAX_LAG {
+            self.update_table();
         }
-        self.push(id, place);
+        self.push(id, location);
         self.len() - 1
     }
 
-    /// Has the table catch up with the lists.
-    pub(crate) fn settle(&mut self) {
-        let Self { ids, table, settled, hasher, .. } = self;
+    /// Adds the positions to the table that it lacks.
+    pub(crate) fn update_table(&mut self) {
+        let Self { ids, table, indexed, hasher, .. } = self;
         if table.capacity() < ids.len() {
-            // Anew, in the order of the identities: in the table's own each would be looked up where no cache has it.
-            (*table, *settled) = (HashTable::with_capacity(ids.len() + ids.len() / 2), 0);
+            // Rebuilt in the order of positions: the order of the old table would miss the CPU
+            // cache for each.
+            (*table, *indexed) = (HashTable::with_capacity(ids.len() + ids.len() / 2), 0);
         }
         let hash = |position: &u32| hasher.hash_one(ids.at(*position as usize));
-        for position in std::mem::replace(settled, ids.len())..ids.len() {
+        for position in std::mem::replace(indexed, ids.len())..ids.len() {
             table.insert_unique(hash(&as_u32(position)), as_u32(position), hash);
         }
     }
 
-    /// Notes where an identity's row stands, and gives it a position if it has none; tells the position.
-    pub(crate) fn place_at(&mut self, id: TransactionId, place: Place) -> usize {
+    /// Sets the location of an identity's row, which gets a position if it has none. Returns the
+    /// position.
+    pub(crate) fn set_location(&mut self, id: TransactionId, location: Location) -> usize {
         let (position, is_new) = self.position_or_next(id);
         if is_new {
-            self.push(id, place);
+            self.push(id, location);
         } else {
-            self.places.set(position, place);
+            self.locations.set(position, location);
         }
         position
     }
 
-    /// Exchanges all places, after the file was replaced.
-    pub(crate) fn set_places(&mut self, places: ChunkedVec<Place>) {
-        debug_assert_eq!(places.len(), self.len(), "one place for each position");
-        self.any_lost |= places.iter().any(Place::is_lost);
-        self.places = places;
+    /// Replaces all locations, after the file was replaced.
+    pub(crate) fn set_locations(&mut self, locations: ChunkedVec<Location>) {
+        debug_assert_eq!(locations.len(), self.len(), "one location for each position");
+        self.any_lost |= locations.iter().any(Location::is_lost);
+        self.locations = locations;
     }
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = TransactionId> {
@@ -151,38 +153,39 @@ impl Index {
     }
 
     pub(crate) fn position(&mut self, id: &TransactionId) -> Option<usize> {
-        self.settle();
+        self.update_table();
         let found = self.table.find(self.hash(id), |position| self.ids.at(*position as usize) == *id);
         found.map(|position| *position as usize)
     }
 
-    /// Gives a new identity the next position; one that is known keeps its own. Tells whether it was new.
-    pub(crate) fn insert(&mut self, id: TransactionId, place: Place) -> bool {
+    /// Adds an identity unless it is known. Returns whether it was new.
+    pub(crate) fn insert(&mut self, id: TransactionId, location: Location) -> bool {
         let (_, is_new) = self.position_or_next(id);
         if is_new {
-            self.push(id, place);
+            self.push(id, location);
         }
         is_new
     }
 
-    /// The position of an identity. A new one gets the next, and the caller pushes it.
+    /// Returns the position of an identity. A new one gets the next position, and the caller pushes
+    /// it.
     fn position_or_next(&mut self, id: TransactionId) -> (usize, bool) {
-        self.settle();
-        let Self { ids, table, settled, hasher, .. } = self;
+        self.update_table();
+        let Self { ids, table, indexed, hasher, .. } = self;
         let hash = |position: &u32| hasher.hash_one(ids.at(*position as usize));
         match table.entry(hasher.hash_one(id), |position| ids.at(*position as usize) == id, hash) {
             Entry::Occupied(slot) => (*slot.get() as usize, false),
             Entry::Vacant(slot) => {
                 slot.insert(as_u32(ids.len()));
-                *settled += 1;
+                *indexed += 1;
                 (ids.len(), true)
             }
         }
     }
 
-    fn push(&mut self, id: TransactionId, place: Place) {
+    fn push(&mut self, id: TransactionId, location: Location) {
         self.ids.push(id);
-        self.places.push(place);
+        self.locations.push(location);
     }
 
     fn hash(&self, id: &TransactionId) -> u64 {

@@ -1,7 +1,8 @@
-//! The lock that keeps a second node out of a folder.
+//! The lock that prevents a second node in a folder.
 //!
-//! It lies on a file of its own, `node.lock`: the pool's file may be replaced by a rename, and a lock on it would go with the old one. The system
-//! releases it when the process ends, however it ends; the file itself stays, because removing it would let two nodes lock two files of one name.
+//! It is on a file of its own, `node.lock`: the pool's file may be replaced, and a lock would stay
+//! with the old one. The system releases the lock when the process ends. The file stays: if it were
+//! removed, two nodes could lock two files of the same name.
 
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -11,10 +12,10 @@ use crate::pool::error::PoolError;
 use crate::pool::load;
 use crate::protocol::address::PeerAddress;
 
-/// The lock's file, in the node's folder. While a node runs it holds that node's process id and, in a second line, its address.
+/// The lock's file. While a node runs, it holds its process id and, in a second line, its address.
 pub const LOCK_FILE: &str = "node.lock";
 
-/// A held lock; dropping it releases it.
+/// A held lock. Dropping it releases it.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
@@ -24,7 +25,7 @@ impl Lock {
     /// Takes the folder's lock.
     ///
     /// # Errors
-    /// [`PoolError::InUse`] if another node has it.
+    /// [`PoolError::InUse`] if another node holds it.
     pub(crate) fn take(folder: &Path) -> Result<Self, PoolError> {
         let path = folder.join(LOCK_FILE);
         let mut file = File::options()
@@ -51,11 +52,11 @@ impl Lock {
     }
 }
 
-/// Writes the address of the running node, which holds the folder's lock, beside its process id: so that tools find it whatever port the system gave.
+/// Writes the process id and the address of the running node, which holds the lock, for tools.
 ///
 /// # Errors
 /// [`PoolError::Io`].
 pub fn announce(folder: &Path, address: &PeerAddress) -> Result<(), PoolError> {
-    let path = load::whole(folder)?.join(LOCK_FILE);
+    let path = load::canonical(folder)?.join(LOCK_FILE);
     std::fs::write(&path, format!("{}\n{address}\n", std::process::id())).map_err(PoolError::io("write", &path))
 }

@@ -1,27 +1,37 @@
-//! The pool: `transactions.json` in the node's folder, the truth about what this node holds.
+//! The pool: `transactions.json` in the node's folder, the authority on what this node holds.
 //!
-//! The file is an array laid out as `JSON.stringify(array, null, 2)` lays it out, readable by any program after every batch. It grows by one write
-//! that overwrites the closing bracket, and one wait for the disk, per batch; it is never rewritten as a whole, so that storing costs the same
-//! however large the pool is. A file of another layout is taken as it is, and grows in ours. Memory holds identities and places, not bodies.
+//! The file is an array in the layout of `JSON.stringify(array, null, 2)`, which any program can
+//! read after every batch. A batch is one write that overwrites the closing bracket, and one wait
+//! for the disk. The file is never rewritten as a whole, so storing costs the same whatever its
+//! size. A file of another layout keeps it, and new rows have this one. Memory holds identities and
+//! locations, not bodies.
 //!
-//! **Positions.** A transaction's position is how many were known to this process before it: the order of the file when it was opened, then the
-//! order of the reports [`Report::Found`] and [`Report::Stored`], each naming of a new identity counting one. A position is given once and kept
-//! while the process lives, also when another program reorders the file or loses the row; reading then passes over it.
+//! **Positions.** A transaction's position is the number of transactions known before it: the order
+//! of the file at the start, then the order of new identities in [`Report::Found`] and
+//! [`Report::Stored`]. A position stays as long as the process runs, even if another program
+//! reorders the file or removes the row; reading then skips it.
 //!
-//! **Who drives it.** The node's driver: [`open`], then [`Pool::store`] as the core orders, [`Pool::read`] to feed a link, and the reports back
-//! into the core. One thread, "pool", owns the file and writes; readers read beside it and never wait for the disk's troubles.
+//! **Threads.** The driver calls [`open`], then [`Pool::store`] and [`Pool::read`], and passes the
+//! reports to the core. One thread, "pool", owns the file and writes. Readers never wait for it.
 //!
-//! **What it refuses.** A second node in the folder; a file that is sound JSON but no array of transactions, which is never overwritten. Damage is
-//! repaired, and what is cut out is kept beside the file. Other programs may write to the file: what they add is found, once the disk was waited
-//! for, and what they lose is put back, as far as it can still be read. It does not bound what waits for the disk: the caller does, by bytes.
+//! **What it refuses.** A second node in the folder; a file that is valid JSON but not an array of
+//! transactions, which is never overwritten. Damage is repaired, and the damaged bytes are kept in
+//! another file. Other programs may write to the file: added rows are found, and removed rows are
+//! restored if they can still be read. The caller limits the bytes that wait for the disk.
 //!
-//! Map: `scan` finds rows and damage, on `window`; `load` opens, `repair` mends; `file` appends; `index` is the memory; `writer` is the thread,
-//! `reload` takes over what others wrote; `read` reads back, through what `shared` holds, `reader` for people; `disk` is the seam to the system.
+//! | file | content |
+//! |---|---|
+//! | `window`, `scan` | finds rows and damage |
+//! | `load`, `repair` | opens, creates and repairs the file |
+//! | `file` | appends rows |
+//! | `index` | identities and locations in memory |
+//! | `writer`, `reload` | the thread; changes by other programs |
+//! | `read`, `shared`, `reader` | reads rows back |
+//! | `disk` | the calls to the system, which tests replace |
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc as commands;
-use std::time::Duration;
 
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -38,6 +48,7 @@ mod read;
 mod reader;
 mod reload;
 mod repair;
+mod report;
 mod scan;
 mod shared;
 mod window;
@@ -53,21 +64,22 @@ pub use reader::{Page, Reader};
 pub use repair::Repair;
 #[cfg(feature = "cli")]
 pub(crate) use repair::utc;
+pub use report::Report;
 
 use disk::Disk;
-use index::{Index, Place};
-use load::{Gather, Look};
-use read::Plan;
+use index::{Index, Location};
+use load::{FileState, RowSink};
 use shared::Shared;
 use writer::{Command, Pauses, Writer};
 
-/// How often reading is tried while another program changes the file.
+/// Attempts to read while another program changes the file.
 const TRIES: usize = 5;
-/// How many reports wait to be taken before the writer waits as well. Each batch is one, so a driver that takes them all at each turn never gets near.
+/// Reports that wait for the driver before the writer waits too. Each batch is one, and the driver
+/// takes all of them each turn.
 const REPORTS: usize = 1_024;
 
-/// Upper bounds of [`Report::Stored::synced_in`]'s buckets, in seconds: from a fast disk to one that
-/// hangs.
+/// Upper bounds of [`Report::Stored::synced_in`]'s buckets, in seconds: from a fast disk to one
+/// that hangs.
 const SYNC_BOUNDS: [f64; 12] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0, 10.0];
 
 /// Returns an empty histogram of the seconds that batches took to reach the disk.
@@ -75,97 +87,64 @@ pub(crate) fn sync_histogram() -> Histogram {
     Histogram::new(SYNC_BOUNDS)
 }
 
-/// A handle to the pool; a clone is another handle to the same. The writer ends when it is closed or the last handle is dropped.
+/// A handle to the pool. Clones share it. The writer ends with [`Self::close`] or the last handle.
 #[derive(Debug, Clone)]
 pub struct Pool {
     shared: Arc<Shared>,
     commands: commands::Sender<Command>,
-    /// Its other end is dropped when the writer has ended.
+    /// The sender is dropped when the writer has ended.
     ended: watch::Receiver<()>,
 }
 
-/// A pool that was just opened.
+/// An open pool.
 #[derive(Debug)]
 pub struct Opened {
     /// The handle.
     pub pool: Pool,
-    /// What the writer has to tell. It ends when the writer has ended. A writer whose reports nobody takes waits, unless this is dropped.
+    /// The reports of the writer, until it has ended. If they are not read, the writer waits,
+    /// unless this is dropped.
     pub reports: mpsc::Receiver<Report>,
-    /// What the pool holds: the identities of the positions from 0 on.
+    /// The identities of the positions from 0 on.
     pub ids: Vec<TransactionId>,
-    /// The times of the same transactions, see [`Transaction::time`].
+    /// The times of these transactions, see [`Transaction::time`].
     pub times: Vec<u64>,
-    /// What was damaged and is repaired.
+    /// The repairs that were made.
     pub repairs: Vec<Repair>,
 }
 
-/// What the writer has to tell, in the order in which it happened.
-#[derive(Debug)]
-pub enum Report {
-    /// A batch is on the disk.
-    Stored {
-        /// All that were given to [`Pool::store`], in that order; also those that the file held already.
-        ids: Vec<TransactionId>,
-        /// How long the write and the wait for the disk took.
-        synced_in: Duration,
-    },
-    /// The file does not take what waits. It is kept and tried again, with growing pauses, until [`Report::Recovered`]; told once, not for every try.
-    Failed {
-        /// One line: what happened, where, what to do.
-        error: String,
-    },
-    /// The file takes transactions again.
-    Recovered,
-    /// Another program put transactions into the file. They have taken the next positions. One that is also being stored may be named here first.
-    Found {
-        /// Which.
-        transactions: Vec<Transaction>,
-    },
-    /// Another program removed transactions from the file, and they can not be read any more. They keep their positions, which hold nothing until
-    /// they are stored again.
-    Lost {
-        /// Which.
-        ids: Vec<TransactionId>,
-    },
-    /// A person should know.
-    Warning {
-        /// One line.
-        text: String,
-    },
-}
-
-/// Some of what the pool holds.
+/// A part of the pool.
 #[derive(Debug, Clone)]
 pub struct Chunk {
-    /// In the order of their positions; those that were lost are left out.
+    /// In the order of their positions, without lost ones.
     pub transactions: Vec<Transaction>,
     /// The position after the last of them.
     pub next: u64,
-    /// Whether that is the end that was asked for, or the end of what is on the disk.
+    /// Whether this is the requested end, or the end of the pool.
     pub end: bool,
 }
 
-/// Opens the pool of a node's folder: takes the folder's lock, makes or repairs the file, reads it, starts the writer.
+/// Opens the pool of a node's folder: takes the folder's lock, creates or repairs the file, reads
+/// it, and starts the writer.
 ///
 /// # Errors
-/// [`PoolError`], with nothing left half done: a file that could not be repaired is as it was.
+/// [`PoolError`]. A file that could not be repaired is as it was.
 pub fn open(folder: &Path) -> Result<Opened, PoolError> {
     open_on(folder, Box::new(disk::System), Pauses::default())
 }
 
 fn open_on(folder: &Path, disk: Box<dyn Disk>, pauses: Pauses) -> Result<Opened, PoolError> {
-    let folder = load::whole(folder)?;
+    let folder = load::canonical(folder)?;
     let path = load::path_in(&folder);
     let lock = lock::Lock::take(&folder)?;
     let mut repairs = Vec::new();
     let (file, Loaded { index, times }) = loop {
-        match load::look(&path, Loaded { index: Index::new(), times: Vec::new() })? {
-            Look::Sound(file, loaded) => break (file, loaded),
-            Look::Missing => repair::make_empty(&path, disk.as_ref())?,
-            // A repair leaves a sound file; if it is damaged again, somebody else is at it.
-            Look::Damaged(_) if repairs.len() > 1 => return Err(PoolError::Unsettled { path }),
-            Look::Damaged(damaged) => {
-                let (repair, mended) = load::mend(&path, damaged, disk.as_ref())?;
+        match load::open(&path, Loaded { index: Index::new(), times: Vec::new() })? {
+            FileState::Sound(file, loaded) => break (file, loaded),
+            FileState::Missing => repair::make_empty(&path, disk.as_ref())?,
+            // A repaired file is damaged again only if another program writes to it.
+            FileState::Damaged(_) if repairs.len() > 1 => return Err(PoolError::Unsettled { path }),
+            FileState::Damaged(damaged) => {
+                let (repair, mended) = load::repair(&path, damaged, disk.as_ref())?;
                 repairs.push(repair);
                 if let Some(mended) = mended {
                     break mended;
@@ -173,7 +152,8 @@ fn open_on(folder: &Path, disk: Box<dyn Disk>, pauses: Pauses) -> Result<Opened,
             }
         }
     };
-    // What is in it counts as stored from here on: who wrote it, this program before it was killed among them, may not have waited for the disk.
+    // The content counts as stored from here on, but its writer may not have waited for the disk:
+    // another program, or this one before it was killed.
     disk.sync(file.file()).map_err(PoolError::io("write", &path))?;
     disk.sync_folder(repair::folder_of(&path)).map_err(PoolError::io("write", &folder))?;
     let ids = index.ids().collect();
@@ -186,7 +166,7 @@ fn open_on(folder: &Path, disk: Box<dyn Disk>, pauses: Pauses) -> Result<Opened,
         .name("pool".to_owned())
         .spawn(move || {
             writer.run();
-            // In this order: who waits for the end may open the folder again at once.
+            // In this order: after the end the folder can be opened again at once.
             drop(lock);
             drop(end);
         })
@@ -194,7 +174,7 @@ fn open_on(folder: &Path, disk: Box<dyn Disk>, pauses: Pauses) -> Result<Opened,
     Ok(Opened { pool: Pool { shared, commands: command_sender, ended }, reports, ids, times, repairs })
 }
 
-/// What the first reading of the file gathers.
+/// The rows of the file at the start.
 #[derive(Debug)]
 struct Loaded {
     index: Index,
@@ -202,37 +182,39 @@ struct Loaded {
     times: Vec<u64>,
 }
 
-impl Gather for Loaded {
-    fn row(&mut self, transaction: Transaction, place: Place) {
-        if self.index.insert(transaction.id(), place) {
+impl RowSink for Loaded {
+    fn row(&mut self, transaction: Transaction, location: Location) {
+        if self.index.insert(transaction.id(), location) {
             self.times.push(transaction.time());
         }
     }
 }
 
 impl Pool {
-    /// Has transactions appended to the file, in this order, together with whatever else waits. Never blocks. Answered by [`Report::Stored`].
+    /// Appends transactions to the file, in this order, together with others that wait. Never
+    /// blocks. [`Report::Stored`] follows.
     ///
-    /// After [`Self::close`] they go nowhere, as they would if they had come a moment later.
+    /// After [`Self::close`] they are dropped.
     pub fn store(&self, batch: Vec<Transaction>) {
-        self.command(Command::Store { batch, heard: None });
+        self.command(Command::Store { batch, known_new: None });
     }
 
-    /// As [`Self::store`], for a caller who keeps account of what the pool holds: nothing of this was in it, nor given to it before, by the first `heard` reports
-    /// [`Report::Found`]. If there were no more, none of it has to be looked for.
-    pub fn store_new(&self, batch: Vec<Transaction>, heard: u64) {
-        self.command(Command::Store { batch, heard: Some(heard) });
+    /// As [`Self::store`], for a caller that tracks the content of the pool: none of these were
+    /// stored or given before, as of the first `found` reports [`Report::Found`]. If there were no
+    /// more reports, the writer skips the look-ups.
+    pub fn store_new(&self, batch: Vec<Transaction>, found: u64) {
+        self.command(Command::Store { batch, known_new: Some(found) });
     }
 
-    /// Reads transactions from position `from` on, until before `until`, or the end of what is on the disk. Ends early when their rows in the file
-    /// amount to more than `max_bytes`, but not before the first.
+    /// Reads transactions from position `from` to before `until`, or to the end of the pool. Ends
+    /// early when the rows exceed `max_bytes`, but returns at least one.
     ///
     /// # Errors
-    /// [`PoolError::Io`]; [`PoolError::Unsettled`] if another program changes the file again and again meanwhile.
+    /// [`PoolError::Io`]; [`PoolError::Unsettled`] if another program keeps changing the file.
     pub async fn read(&self, from: u64, until: Option<u64>, max_bytes: usize) -> Result<Chunk, PoolError> {
         for _ in 0..TRIES {
             let (plan, next, end) = self.shared.plan(from, until, max_bytes);
-            if let Some(transactions) = self.carry_out(plan).await? {
+            if let Some(transactions) = self.shared.read(plan).await? {
                 return Ok(Chunk { transactions, next, end });
             }
             self.look().await;
@@ -240,8 +222,8 @@ impl Pool {
         Err(PoolError::Unsettled { path: self.shared.path().to_owned() })
     }
 
-    /// Reads single transactions by their positions, in that order, about `max_bytes` of them; those that were lost are left out. Tells with how many of the
-    /// positions that is done.
+    /// Reads single transactions by their positions, in that order, up to about `max_bytes`,
+    /// without lost ones. Also returns how many of the positions were processed.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -252,7 +234,7 @@ impl Pool {
     ) -> Result<(Vec<Transaction>, usize), PoolError> {
         for _ in 0..TRIES {
             let (plan, done) = self.shared.plan_these(positions, max_bytes);
-            if let Some(transactions) = self.carry_out(plan).await? {
+            if let Some(transactions) = self.shared.read(plan).await? {
                 return Ok((transactions, done));
             }
             self.look().await;
@@ -260,41 +242,37 @@ impl Pool {
         Err(PoolError::Unsettled { path: self.shared.path().to_owned() })
     }
 
-    /// A handle for reading alone.
+    /// Returns a read-only handle.
     pub fn reader(&self) -> Reader {
         Reader::new(Arc::clone(&self.shared))
     }
 
-    async fn carry_out(&self, plan: Plan) -> Result<Option<Vec<Transaction>>, PoolError> {
-        let read = tokio::task::spawn_blocking(move || plan.read()).await;
-        // The runtime drops blocking work only when it ends.
-        read.map_err(|_| PoolError::Closed)?.map_err(PoolError::io("read", self.shared.path()))
-    }
-
-    /// Has the writer compare the file with what it left, as it does before each batch; returns when what somebody else did to it is reported.
+    /// Makes the writer check the file for changes by other programs, as it does before each batch.
+    /// Returns when they are reported.
     pub async fn look(&self) {
         let (reply, answer) = oneshot::channel();
-        self.command(Command::Look(reply));
-        // An answer that does not come means that the pool is closed: nothing is left to compare.
+        self.command(Command::Check(reply));
+        // No answer means that the pool is closed.
         answer.await.ok();
     }
 
-    /// Stores what waits, then ends the writer and releases the folder. If the file does not take it, it is tried once more and given up with a last
-    /// [`Report::Failed`]. Meanwhile the reports must be taken, or their receiver dropped.
+    /// Stores what waits, then ends the writer and releases the folder. If the write fails, the
+    /// writer retries once and then gives up with a last [`Report::Failed`]. The caller must keep
+    /// reading the reports, or drop their receiver.
     pub async fn close(&self) {
         self.command(Command::Close);
         let mut ended = self.ended.clone();
-        // Nothing is ever sent: the error that the sender is gone is what is waited for.
+        // Returns once the sender is dropped; nothing is ever sent.
         while ended.changed().await.is_ok() {}
     }
 
-    /// Ends the writer by a panic.
+    /// Makes the writer panic.
     #[cfg(test)]
     pub(crate) fn panic(&self) {
         self.command(Command::Panic);
     }
 
-    /// Has the writer hang until the sender is gone.
+    /// Makes the writer hang until the sender is dropped.
     #[cfg(test)]
     pub(crate) fn hang(&self, released: commands::Receiver<()>) {
         self.command(Command::Hang(released));

@@ -1,33 +1,33 @@
-//! Reads rows back from the file, and believes none that is not the one it should be.
+//! Reads rows back from the file, and verifies each against its identity.
 
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
 use crate::pool::disk;
-use crate::pool::index::Place;
+use crate::pool::index::Location;
 use crate::protocol::json::Parser;
 use crate::protocol::transaction::{Transaction, TransactionId};
 
-/// How much is read at once, in bytes: rows that are read together mostly stand together.
+/// Bytes read at once: rows that are read together are mostly adjacent.
 const BLOCK: usize = 256 * 1024;
 
-/// Rows that are to be read from one state of the file.
+/// Rows to read from one version of the file.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) file: Arc<File>,
-    pub(crate) rows: Vec<(TransactionId, Place)>,
+    pub(crate) rows: Vec<(TransactionId, Location)>,
 }
 
 impl Plan {
-    /// Reads them all; `None` if one is not there any more, which means that somebody else wrote to the file.
+    /// Reads all rows. `None` if one is missing: another program has changed the file.
     pub(crate) fn read(self) -> io::Result<Option<Vec<Transaction>>> {
         let mut reader = RowReader::new(self.file);
-        self.rows.iter().map(|(id, place)| reader.read(id, *place)).collect()
+        self.rows.iter().map(|(id, location)| reader.read(id, *location)).collect()
     }
 }
 
-/// Reads rows one by one, best in the order of the file.
+/// Reads single rows, fastest in the order of the file.
 #[derive(Debug)]
 pub(crate) struct RowReader {
     file: Arc<File>,
@@ -42,9 +42,9 @@ impl RowReader {
         Self { file, parser: Parser::new(), block: Vec::new(), base: 0 }
     }
 
-    /// The transaction at a place; `None` if another or none stands there.
-    pub(crate) fn read(&mut self, id: &TransactionId, place: Place) -> io::Result<Option<Transaction>> {
-        let (offset, length) = (place.offset(), place.length());
+    /// Returns the transaction at a location; `None` if it has another or none.
+    pub(crate) fn read(&mut self, id: &TransactionId, location: Location) -> io::Result<Option<Transaction>> {
+        let (offset, length) = (location.offset(), location.length());
         if offset < self.base || offset + length as u64 > self.base + self.block.len() as u64 {
             self.block.resize(length.max(BLOCK), 0);
             let read = disk::read_up_to(&self.file, &mut self.block, offset)?;

@@ -1,19 +1,20 @@
-//! Reads the pool beside the node, for people: newest first, or one by its identity. It waits for nobody and keeps no writer alive.
+//! Reads the pool for people: newest first, or one by its identity. It never waits for the writer,
+//! and does not keep it alive.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::pool::PoolError;
-use crate::pool::read::Plan;
+use crate::pool::error::PoolError;
 use crate::pool::shared::Shared;
 use crate::protocol::transaction::{Transaction, TransactionId};
 
-/// How often reading is tried while another program changes the file …
+/// Attempts to read while another program changes the file …
 const TRIES: usize = 8;
-/// … and after which pause: the writer looks at the file once a second, and then the places are right again.
+/// … and the pause between them. The writer checks the file once a second, and corrects the
+/// locations.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A handle for reading alone. A clone is another one to the same pool.
+/// A read-only handle. Clones share the pool.
 #[derive(Debug, Clone)]
 pub struct Reader {
     shared: Arc<Shared>,
@@ -33,19 +34,20 @@ impl Reader {
         Self { shared }
     }
 
-    /// How many positions there are: the next transaction gets this one.
+    /// Returns the number of positions, which is the position of the next transaction.
     pub fn end(&self) -> u64 {
         self.shared.state().index.len() as u64
     }
 
-    /// The transactions before position `before` (`None`: from the newest on), at most `most` of them and about `max_bytes` of rows, but at least one.
+    /// Returns the transactions before position `before` (`None`: the newest), at most `max_rows`
+    /// and about `max_bytes`, but at least one.
     ///
     /// # Errors
-    /// [`PoolError::Io`]; [`PoolError::Unsettled`] if another program changes the file again and again meanwhile.
-    pub async fn page(&self, before: Option<u64>, most: usize, max_bytes: usize) -> Result<Page, PoolError> {
+    /// [`PoolError::Io`]; [`PoolError::Unsettled`] if another program keeps changing the file.
+    pub async fn page(&self, before: Option<u64>, max_rows: usize, max_bytes: usize) -> Result<Page, PoolError> {
         for _ in 0..TRIES {
-            let (positions, plan, next) = self.shared.plan_before(before, most, max_bytes);
-            if let Some(transactions) = self.carry_out(plan).await? {
+            let (positions, plan, next) = self.shared.plan_before(before, max_rows, max_bytes);
+            if let Some(transactions) = self.shared.read(plan).await? {
                 let rows = positions.into_iter().zip(transactions).rev().collect();
                 return Ok(Page { rows, next });
             }
@@ -54,7 +56,7 @@ impl Reader {
         Err(PoolError::Unsettled { path: self.shared.path().to_owned() })
     }
 
-    /// One transaction and its position, if it is on the disk.
+    /// Returns a transaction and its position, if it is on the disk.
     ///
     /// # Errors
     /// As [`Self::page`].
@@ -64,11 +66,5 @@ impl Reader {
         };
         let page = self.page(Some(position + 1), 1, 0).await?;
         Ok(page.rows.into_iter().find(|(_, transaction)| transaction.id() == *id))
-    }
-
-    async fn carry_out(&self, plan: Plan) -> Result<Option<Vec<Transaction>>, PoolError> {
-        let read = tokio::task::spawn_blocking(move || plan.read()).await;
-        // The runtime drops blocking work only when it ends.
-        read.map_err(|_| PoolError::Closed)?.map_err(PoolError::io("read", self.shared.path()))
     }
 }

@@ -1,50 +1,53 @@
-//! Takes over what another program did to the file: an editor, a helper of the exercise, a person.
+//! Adopts changes that another program made to the file: an editor, a helper of the exercise, a
+//! person.
 //!
-//! Rows that we knew keep their positions, rows that are gone are appended again, new ones are found. A row that is gone can be read from the old
-//! file, if that was replaced or removed rather than overwritten; else it may be among the recent ones, which are kept in memory because a program
-//! that reads, adds and writes back loses just those. Nothing of it shows to readers before it is done, so a failure midway changes nothing.
+//! Known rows keep their positions, removed rows are restored, new rows are found. A removed row is
+//! read from the old file, if that was replaced rather than overwritten, or from the recent ones in
+//! memory: a program that reads, adds and writes back loses just those. Readers see the result at
+//! once, at the end, so a failure changes nothing.
 
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::pool::disk::{Disk, Stamp};
+use crate::pool::disk::{Disk, FileStamp};
 use crate::pool::error::PoolError;
 use crate::pool::file::{BATCH_BYTES, PoolFile, Rows};
-use crate::pool::index::Place;
-use crate::pool::load::{self, Gather, Look};
+use crate::pool::index::Location;
+use crate::pool::load::{self, FileState, RowSink};
 use crate::pool::read::RowReader;
 use crate::pool::repair::{self, Repair};
 use crate::pool::shared::Shared;
 use crate::protocol::transaction::{IdMap, IdSet, Transaction, TransactionId};
 use crate::protocol::util::chunked_vec::ChunkedVec;
 
-/// How many bytes of recently stored bodies are kept.
+/// Bytes of recently stored transactions that are kept.
 const RECENT_BYTES: usize = 4 * 1024 * 1024;
-/// How many bytes of found bodies are told at once, about.
+/// Bytes of found transactions per report, about.
 const FOUND_BYTES: usize = 1024 * 1024;
-/// How long a file that looks damaged must stay as it is before it is repaired: another program may be writing it.
+/// How long a damaged file must stay unchanged before it is repaired: another program may be
+/// writing it.
 const SETTLE: Duration = Duration::from_millis(200);
-/// How often a file that looks damaged may change before it is given up for now.
+/// How often a damaged file may change before this attempt fails.
 const SETTLES: usize = 25;
 
-/// Rows in the file whose batch is not stored yet.
-pub(crate) type Ahead = IdMap<Place>;
+/// Rows in the file that belong to the batch being stored.
+pub(crate) type Ahead = IdMap<Location>;
 
-/// What a reload came to.
+/// The result of a reload.
 #[derive(Debug)]
 pub(crate) struct Reloaded {
     pub(crate) file: PoolFile,
     pub(crate) repairs: Vec<Repair>,
-    /// Gone from the file, and from everywhere else.
+    /// Removed from the file, and not restorable.
     pub(crate) lost: Vec<TransactionId>,
-    /// New in the file; they have no positions yet.
-    pub(crate) found: Vec<(TransactionId, Place)>,
+    /// New in the file, without positions yet.
+    pub(crate) found: Vec<(TransactionId, Location)>,
     pub(crate) ahead: Ahead,
 }
 
-/// The transactions that were stored last, in the order of their positions.
+/// Recently stored transactions, in the order of their positions.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     transactions: VecDeque<(usize, Transaction)>,
@@ -52,14 +55,14 @@ pub(crate) struct Recent {
 }
 
 impl Recent {
-    /// Keeps one, and forgets the oldest.
+    /// Adds one, and drops the oldest beyond the limit.
     pub(crate) fn keep(&mut self, position: usize, transaction: Transaction) {
         self.bytes += transaction.frame().len();
         let kept = (position, transaction);
         if self.transactions.back().is_none_or(|(last, _)| *last < position) {
             self.transactions.push_back(kept);
         } else {
-            // A row that was lost has its old position again.
+            // A lost row that is stored again has its old position.
             match self.find(position) {
                 Ok(at) => {
                     self.bytes -= self.transactions[at].1.frame().len();
@@ -86,7 +89,7 @@ impl Recent {
     }
 }
 
-/// Opens and reads the file again. `None` if it changed once more while missing rows were put back.
+/// Opens and reads the file again. `None` if it changed while missing rows were restored.
 pub(crate) fn reload(
     shared: &Shared,
     disk: &dyn Disk,
@@ -94,90 +97,92 @@ pub(crate) fn reload(
     storing: &IdSet,
 ) -> Result<Option<Reloaded>, PoolError> {
     let mut repairs = Vec::new();
-    let (mut file, mut gathered) = settled(shared, disk, storing, &mut repairs)?;
-    let Some(lost) = put_back(&mut file, &mut gathered.places, shared, disk, recent)? else {
+    let (mut file, mut reread) = settled(shared, disk, storing, &mut repairs)?;
+    let Some(lost) = restore_rows(&mut file, &mut reread.locations, shared, disk, recent)? else {
         return Ok(None);
     };
     let mut state = shared.state();
-    state.index.set_places(gathered.places);
+    state.index.set_locations(reread.locations);
     state.file = Arc::clone(file.file());
     drop(state);
-    Ok(Some(Reloaded { file, repairs, lost, found: gathered.found, ahead: gathered.ahead }))
+    Ok(Some(Reloaded { file, repairs, lost, found: reread.found, ahead: reread.ahead }))
 }
 
-/// Gives found rows their positions and tells them, a part at a time. `false` if some are not there any more: the file changed once more.
+/// Gives found rows their positions and reports them in parts. Returns `false` if some are missing:
+/// the file changed again.
 pub(crate) fn announce(
     shared: &Shared,
-    found: Vec<(TransactionId, Place)>,
-    mut tell: impl FnMut(Vec<Transaction>),
+    found: Vec<(TransactionId, Location)>,
+    mut report: impl FnMut(Vec<Transaction>),
 ) -> Result<bool, PoolError> {
     let mut reader = RowReader::new(Arc::clone(&shared.state().file));
     let (mut part, mut bytes, mut all) = (Vec::new(), 0, true);
-    for (id, place) in found {
-        match reader.read(&id, place) {
+    for (id, location) in found {
+        match reader.read(&id, location) {
             Ok(Some(transaction)) => {
-                if shared.state().index.insert(id, place) {
+                if shared.state().index.insert(id, location) {
                     bytes += transaction.body_bytes();
                     part.push(transaction);
                 }
             }
             Ok(None) => all = false,
             Err(error) => {
-                // What has a position must be told.
-                tell(part);
+                // Rows with a position must be reported.
+                report(part);
                 return Err(PoolError::io("read", shared.path())(error));
             }
         }
         if bytes >= FOUND_BYTES {
-            tell(std::mem::take(&mut part));
+            report(std::mem::take(&mut part));
             bytes = 0;
         }
     }
     if !part.is_empty() {
-        tell(part);
+        report(part);
     }
     Ok(all)
 }
 
-struct Gathered<'a> {
+struct Reread<'a> {
     shared: &'a Shared,
     storing: &'a IdSet,
-    places: ChunkedVec<Place>,
-    found: Vec<(TransactionId, Place)>,
+    locations: ChunkedVec<Location>,
+    found: Vec<(TransactionId, Location)>,
     ahead: Ahead,
 }
 
-impl Gather for Gathered<'_> {
-    fn row(&mut self, transaction: Transaction, place: Place) {
+impl RowSink for Reread<'_> {
+    fn row(&mut self, transaction: Transaction, location: Location) {
         let id = transaction.id();
         match self.shared.state().index.position(&id) {
-            Some(position) if self.places.at(position).is_lost() => self.places.set(position, place),
-            // The same row twice: the first counts.
+            Some(position) if self.locations.at(position).is_lost() => self.locations.set(position, location),
+            // A duplicate row: the first counts.
             Some(_) => {}
             None if self.storing.contains(&id) => {
-                self.ahead.entry(id).or_insert(place);
+                self.ahead.entry(id).or_insert(location);
             }
-            None => self.found.push((id, place)),
+            None => self.found.push((id, location)),
         }
     }
 }
 
-/// A sound file at the path. What looks damaged or is missing may be half written: it is left alone until it has stopped changing.
+/// Waits for a sound file at the path. A damaged or missing one may be half written: it is left
+/// alone until it stops changing.
 fn settled<'a>(
     shared: &'a Shared,
     disk: &dyn Disk,
     storing: &'a IdSet,
     repairs: &mut Vec<Repair>,
-) -> Result<(PoolFile, Gathered<'a>), PoolError> {
+) -> Result<(PoolFile, Reread<'a>), PoolError> {
     let path = shared.path();
-    let mut before: Option<Option<Stamp>> = None;
+    let mut before: Option<Option<FileStamp>> = None;
     for _ in 0..SETTLES {
-        let places = ChunkedVec::filled(Place::LOST, shared.state().index.len());
-        let gathered = Gathered { shared, storing, places, found: Vec::new(), ahead: Ahead::default() };
-        let (now, damaged) = match load::look(path, gathered)? {
-            Look::Sound(file, gathered) => return Ok((file, gathered)),
-            Look::Damaged(damaged) => (Some(damaged.stamp()), Some(damaged)),
-            Look::Missing => (None, None),
+        let locations = ChunkedVec::filled(Location::LOST, shared.state().index.len());
+        let reread = Reread { shared, storing, locations, found: Vec::new(), ahead: Ahead::default() };
+        let (now, damaged) = match load::open(path, reread)? {
+            FileState::Sound(file, reread) => return Ok((file, reread)),
+            FileState::Damaged(damaged) => (Some(damaged.stamp()), Some(damaged)),
+            FileState::Missing => (None, None),
         };
         if before != Some(now) {
             before = Some(now);
@@ -188,7 +193,7 @@ fn settled<'a>(
             repair::make_empty(path, disk)?;
             continue;
         };
-        let (repair, mended) = load::mend(path, damaged, disk)?;
+        let (repair, mended) = load::repair(path, damaged, disk)?;
         repairs.push(repair);
         if let Some(mended) = mended {
             return Ok(mended);
@@ -197,10 +202,11 @@ fn settled<'a>(
     Err(PoolError::Unsettled { path: path.to_owned() })
 }
 
-/// Appends the rows that the new file lacks, and notes their places. Tells which could not be found anywhere; `None` if somebody interfered.
-fn put_back(
+/// Appends the rows that the new file lacks, and sets their locations. Returns the lost ones;
+/// `None` if another program interfered.
+fn restore_rows(
     file: &mut PoolFile,
-    places: &mut ChunkedVec<Place>,
+    locations: &mut ChunkedVec<Location>,
     shared: &Shared,
     disk: &dyn Disk,
     recent: &Recent,
@@ -208,17 +214,17 @@ fn put_back(
     let path = shared.path();
     let mut old = RowReader::new(Arc::clone(&shared.state().file));
     let (mut lost, mut rows, mut waiting) = (Vec::new(), file.rows(), Vec::new());
-    for position in 0..places.len() {
-        let (id, place) = {
+    for position in 0..locations.len() {
+        let (id, location) = {
             let state = shared.state();
-            (state.index.id(position), state.index.place(position))
+            (state.index.id(position), state.index.location(position))
         };
-        if place.is_lost() || !places.at(position).is_lost() {
+        if location.is_lost() || !locations.at(position).is_lost() {
             continue;
         }
         let kept = match recent.get(position) {
             Some(transaction) => Some(transaction.clone()),
-            None => old.read(&id, place).map_err(PoolError::io("read", path))?,
+            None => old.read(&id, location).map_err(PoolError::io("read", path))?,
         };
         let Some(transaction) = kept else {
             lost.push(id);
@@ -227,31 +233,31 @@ fn put_back(
         waiting.push((position, rows.push(transaction.body())));
         if rows.bytes() >= BATCH_BYTES {
             let full = std::mem::replace(&mut rows, file.rows());
-            if !append(file, full, places, &mut waiting, path, disk)? {
+            if !append(file, full, locations, &mut waiting, path, disk)? {
                 return Ok(None);
             }
             rows = file.rows();
         }
     }
-    let undisturbed = waiting.is_empty() || append(file, rows, places, &mut waiting, path, disk)?;
+    let undisturbed = waiting.is_empty() || append(file, rows, locations, &mut waiting, path, disk)?;
     Ok(undisturbed.then_some(lost))
 }
 
 fn append(
     file: &mut PoolFile,
     rows: Rows,
-    places: &mut ChunkedVec<Place>,
-    waiting: &mut Vec<(usize, Place)>,
+    locations: &mut ChunkedVec<Location>,
+    waiting: &mut Vec<(usize, Location)>,
     path: &Path,
     disk: &dyn Disk,
 ) -> Result<bool, PoolError> {
     if let Err(error) = file.append(disk, rows) {
-        // If this fails too, the torn tail is repaired when the file is read again; nothing in it is the only copy.
+        // If this fails too, the next reload repairs the torn tail, which has no only copy.
         file.restore(disk).ok();
         return Err(PoolError::io("write", path)(error));
     }
-    for (position, place) in waiting.drain(..) {
-        places.set(position, place);
+    for (position, location) in waiting.drain(..) {
+        locations.set(position, location);
     }
-    file.leave(path).map_err(PoolError::io("read", path))
+    file.record(path).map_err(PoolError::io("read", path))
 }

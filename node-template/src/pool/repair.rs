@@ -1,8 +1,9 @@
-//! Repairs a damaged `transactions.json`, and makes a missing one.
+//! Repairs a damaged `transactions.json`, and creates a missing one.
 //!
-//! Nothing is thrown away: what is cut out is on the disk, in `transactions.json.bad-<time>` beside it, before the file is changed. A torn tail,
-//! which is what a crash leaves, is cut in place: that takes no time and no room, also when the disk is full. Damage further in has the file
-//! written anew, beside the old one, and put in its place by a rename. A crash at any moment leaves a file that can be repaired again.
+//! No bytes are lost: damaged ones are on the disk, in `transactions.json.bad-<time>`, before the
+//! file is changed. A torn tail, which a crash leaves, is truncated in the file: that needs no time
+//! and no space. For other damage a new file replaces the old one by a rename. After a crash at any
+//! moment the file can be repaired again.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -14,23 +15,22 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::events::text::plural;
-use crate::pool::disk::{self, Disk, Stamp};
+use crate::pool::disk::{self, Disk, FileStamp};
 use crate::pool::error::PoolError;
 use crate::pool::file::PoolFile;
-use crate::pool::load;
-use crate::pool::scan::Scan;
+use crate::pool::scan::{Scan, scan};
 use crate::protocol::json;
 
-/// What a repair did.
+/// The result of a repair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repair {
-    /// The file that was damaged and is sound now.
+    /// The repaired file.
     pub path: PathBuf,
-    /// How many rows it has.
+    /// The number of its rows.
     pub kept: u64,
-    /// How many bytes were cut out of it, separators included.
+    /// The bytes that were removed from it, separators included.
     pub cut_bytes: u64,
-    /// Where they are; `None` if they were nothing but whitespace, commas and brackets.
+    /// The file with the removed bytes; `None` if they were only whitespace, commas and brackets.
     pub bad: Option<PathBuf>,
 }
 
@@ -41,7 +41,7 @@ impl fmt::Display for Repair {
         match &self.bad {
             Some(bad) => write!(
                 f,
-                ", {} cut out, to be found in {}; look there for what is missing",
+                ", {} moved to {}; look there for missing transactions",
                 plural(self.cut_bytes, "byte", "bytes"),
                 bad.display()
             ),
@@ -50,25 +50,25 @@ impl fmt::Display for Repair {
     }
 }
 
-/// Makes an empty pool.
+/// Creates an empty pool.
 pub(crate) fn make_empty(path: &Path, disk: &dyn Disk) -> Result<(), PoolError> {
     replace(path, disk, |out| out.write_all(b"[]").map_err(PoolError::io("write", path)))
 }
 
-/// Cuts a torn tail off, in place.
+/// Truncates a torn tail.
 pub(crate) fn tail(path: &Path, file: &mut PoolFile, scan: &Scan, disk: &dyn Disk) -> Result<Repair, PoolError> {
     let held = Arc::clone(file.file());
     with_bad_kept(path, &held, scan, disk, || file.restore(disk).map_err(PoolError::io("repair", path)))
 }
 
-/// Writes the file anew, with its sound rows alone, in our layout.
+/// Replaces the file by one with only its sound rows.
 pub(crate) fn rewrite(path: &Path, file: &File, scan: &Scan, disk: &dyn Disk) -> Result<Repair, PoolError> {
     with_bad_kept(path, file, scan, disk, || replace(path, disk, |out| write_sound_rows(path, file, out)))
 }
 
 fn write_sound_rows(path: &Path, file: &File, out: &mut impl Write) -> Result<(), PoolError> {
     let (mut text, mut failure, mut before) = (Vec::new(), None, "[\n  ");
-    load::scan(file, path, &mut |transaction, _| {
+    scan(file, path, &mut |transaction, _| {
         text.clear();
         text.extend_from_slice(before.as_bytes());
         json::write_pretty(transaction.body(), 2, &mut text);
@@ -81,8 +81,8 @@ fn write_sound_rows(path: &Path, file: &File, out: &mut impl Write) -> Result<()
     failure.map_or_else(|| out.write_all(closing), Err).map_err(PoolError::io("write", path))
 }
 
-/// Copies what is bad into a file beside the damaged one, then lets that be changed. If that fails before anything was changed the copy is removed:
-/// a repair that is tried again and again must not fill the disk with copies.
+/// Copies the bad bytes to another file, then changes the damaged one. If that fails without a
+/// change, the copy is removed: repeated attempts must not fill the disk.
 fn with_bad_kept(
     path: &Path,
     file: &File,
@@ -90,13 +90,13 @@ fn with_bad_kept(
     disk: &dyn Disk,
     change: impl FnOnce() -> Result<(), PoolError>,
 ) -> Result<Repair, PoolError> {
-    let before = Stamp::of_file(file).map_err(PoolError::io("read", path))?;
+    let before = FileStamp::of_file(file).map_err(PoolError::io("read", path))?;
     let bad = keep_bad(path, file, scan, disk)?;
     if let Err(error) = change() {
-        if let (Some(bad), Ok(Some(now))) = (bad, Stamp::of_path(path))
+        if let (Some(bad), Ok(Some(now))) = (bad, FileStamp::of_path(path))
             && now == before
         {
-            remove_useless(&bad);
+            remove_partial(&bad);
         }
         return Err(error);
     }
@@ -104,18 +104,19 @@ fn with_bad_kept(
     Ok(Repair { path: path.to_owned(), kept: scan.rows, cut_bytes, bad })
 }
 
-/// Several pieces are divided by a line break. Tells the new file, if one was needed.
+/// Copies the bad bytes to a new file, with a line break between pieces. Returns its path, if one
+/// was needed.
 fn keep_bad(path: &Path, file: &File, scan: &Scan, disk: &dyn Disk) -> Result<Option<PathBuf>, PoolError> {
-    let mut telling = false;
+    let mut has_content = false;
     for bad in &scan.bad {
-        telling |= !is_separators(file, bad).map_err(PoolError::io("read", path))?;
+        has_content |= !is_separators(file, bad).map_err(PoolError::io("read", path))?;
     }
-    if !telling {
+    if !has_content {
         return Ok(None);
     }
     let (bad_path, bad_file) = new_bad_file(path)?;
     if let Err(error) = copy_pieces(file, &scan.bad, &bad_file, disk) {
-        remove_useless(&bad_path);
+        remove_partial(&bad_path);
         return Err(PoolError::io("write", &bad_path)(error));
     }
     disk.sync_folder(folder_of(path)).map_err(PoolError::io("write", folder_of(path)))?;
@@ -133,9 +134,9 @@ fn copy_pieces(file: &File, pieces: &[Range<u64>], to: &File, disk: &dyn Disk) -
     disk.sync(to)
 }
 
-/// Removes a file that holds nothing of its own: half of one is of no use, and on a full disk it is in the way.
-fn remove_useless(path: &Path) {
-    // That it can not be removed is less news than what failed before.
+/// Removes a partial copy, which would only take space.
+fn remove_partial(path: &Path) {
+    // The caller reports the first error.
     fs::remove_file(path).ok();
 }
 
@@ -165,28 +166,28 @@ fn each_block(file: &File, range: &Range<u64>, mut take: impl FnMut(&[u8]) -> io
 
 fn new_bad_file(path: &Path) -> Result<(PathBuf, File), PoolError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let first = beside(path, &format!(".bad-{}", utc(now)));
+    let first = sibling(path, &format!(".bad-{}", utc(now)));
     let mut candidate = first.clone();
     for counter in 2_u64.. {
         match File::create_new(&candidate) {
             Ok(file) => return Ok((candidate, file)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                candidate = beside(&first, &format!("-{counter}"))
+                candidate = sibling(&first, &format!("-{counter}"))
             }
-            Err(error) => return Err(PoolError::io("make", &candidate)(error)),
+            Err(error) => return Err(PoolError::io("create", &candidate)(error)),
         }
     }
-    unreachable!("a folder holds fewer files than there are numbers")
+    unreachable!("a folder has fewer files than there are numbers")
 }
 
-/// Puts a new file in the place of one, whole and on the disk, or not at all.
+/// Replaces a file atomically and durably.
 fn replace(
     path: &Path,
     disk: &dyn Disk,
     write: impl FnOnce(&mut BufWriter<DiskWriter<'_>>) -> Result<(), PoolError>,
 ) -> Result<(), PoolError> {
-    let new = beside(path, ".new");
-    let file = File::create(&new).map_err(PoolError::io("make", &new))?;
+    let new = sibling(path, ".new");
+    let file = File::create(&new).map_err(PoolError::io("create", &new))?;
     let mut out = BufWriter::with_capacity(1024 * 1024, DiskWriter { disk, file: &file, offset: 0 });
     let written = write(&mut out)
         .and_then(|()| out.flush().map_err(PoolError::io("write", &new)))
@@ -197,9 +198,9 @@ fn replace(
         })
         .and_then(|()| fs::rename(&new, path).map_err(PoolError::io("replace", path)));
     if let Err(error) = written {
-        // Not to be flushed once more.
+        // Dropping the writer would flush it again.
         drop(out.into_parts());
-        remove_useless(&new);
+        remove_partial(&new);
         return Err(error);
     }
     disk.sync_folder(folder_of(path)).map_err(PoolError::io("write", folder_of(path)))
@@ -223,13 +224,13 @@ impl Write for DiskWriter<'_> {
     }
 }
 
-fn beside(path: &Path, ending: &str) -> PathBuf {
+fn sibling(path: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(ending);
     PathBuf::from(name)
 }
 
-/// The folder that a file is in.
+/// Returns the folder of a file.
 pub(crate) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
@@ -237,7 +238,8 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Seconds since 1970 as `YYYYMMDDTHHMMSSZ`. Days are counted from a 1 March, so that a leap day is a year's last.
+/// Formats seconds since 1970 as `YYYYMMDDTHHMMSSZ`. Years begin in March here, so that a leap day
+/// is the last day of a year.
 pub(crate) fn utc(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
     let (era, day) = (days / 146_097, days % 146_097);
@@ -255,7 +257,7 @@ mod tests {
     use super::utc;
 
     #[test]
-    fn times_are_told_as_utc() {
+    fn times_are_formatted_as_utc() {
         assert_eq!(utc(0), "19700101T000000Z");
         assert_eq!(utc(951_827_696), "20000229T123456Z");
         assert_eq!(utc(1_767_225_599), "20251231T235959Z");

@@ -1,87 +1,96 @@
-//! Reads the pool's file row by row, and tells what in it is damaged.
+//! Reads the pool's file row by row, and finds damage.
 //!
-//! The scanner finds where rows begin and end; whether a row is a transaction is the caller's to judge. It holds one row in memory at a time,
-//! changes nothing, and never fails on content: damage is a finding.
+//! The scanner holds one row in memory, changes nothing, and never fails on content.
 //!
-//! After damage it must find the next row, and must not take an object inside a damaged row for one: that would invent a transaction that nobody
-//! made. A `{` is taken for a row's beginning
-//! - after a line break and the indentation of `JSON.stringify(array, null, 2)`, or that of the file's first row: objects inside a row are
-//!   indented further, and a string holds no raw line break;
-//! - before a line break, four spaces and a quote, if the file's first row is laid out as ours are: inside a row it would be six or more;
-//! - at the very distance from the last whole row at which the separator puts it: damage in place moves nothing.
+//! After damage it must find the next row, but must not take an object inside a damaged row for
+//! one: that would invent a transaction. A `{` begins a row
+//! - after a line break and the indentation of `JSON.stringify(array, null, 2)`, or that of the
+//!   file's first row: objects inside a row are indented further, and a string has no raw line
+//!   break;
+//! - before a line break, four spaces and a quote, if the file's first row has this layout: inside
+//!   a row there are six spaces or more;
+//! - at the offset where the separator puts it after the last whole row: overwritten bytes move
+//!   nothing.
 //!
-//! In a file of another layout without line breaks a damaged row thus takes with it what follows on its line.
+//! In a file of another layout without line breaks, a damaged row therefore takes the rest of its
+//! line with it.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::ops::Range;
+use std::path::Path;
 
-use crate::pool::window::{MARGIN, Window};
+use crate::pool::error::PoolError;
+use crate::pool::index::Location;
+use crate::pool::window::{MARGIN, Window, is_blank};
+use crate::protocol::json::Parser;
+use crate::protocol::transaction::Transaction;
 
-/// The longest row that is read, in bytes as laid out in the file. A transaction at its limit, laid out with the deepest indentation, has less.
+/// The longest row, in bytes of the file. The largest transaction with the deepest indentation has
+/// less.
 const ROW_BYTES: usize = 32 * 1024 * 1024;
 
-/// What some editors put before a text. It is passed over, and left where it stands.
+/// Some editors write this before a text. It is skipped, and stays in the file.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// Before a row in our layout.
+/// Precedes a row in the layout of `JSON.stringify(array, null, 2)`.
 const BEFORE_ROW: &[u8] = b"\n  ";
-/// A row that is not empty begins so in our layout, and nothing inside a row does.
+/// Begins a row in that layout, unless it is empty. Nothing inside a row begins so.
 const ROW_HEAD: &[u8] = b"{\n    \"";
 
-/// What a row turned out to be.
+/// The judgement of a row.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// A transaction.
+    /// It is a transaction.
     Kept,
-    /// Valid JSON, but none that can be a transaction; why.
+    /// It is valid JSON, but not a transaction; with the reason.
     Refused(String),
-    /// Not JSON.
+    /// It is not JSON.
     Broken,
 }
 
-/// How far from a JSON array the file is.
+/// The damage of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Damage {
-    /// Each element is valid JSON, and the brackets stand.
+    /// The file is a JSON array.
     None,
-    /// All up to `rows_end` is sound; what follows is not.
+    /// Only the bytes after `rows_end` are damaged.
     Tail,
-    /// There is damage before the last whole row, or it may be no damage at all but a row that is too long.
+    /// There is damage before the last whole row, or a row that is too long.
     Middle,
 }
 
-/// A valid element that is no transaction.
+/// A valid element that is not a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    /// Where it begins, in bytes.
+    /// Its offset in the file.
     pub(crate) offset: u64,
-    /// What is wrong with it.
+    /// What is wrong.
     pub(crate) what: String,
 }
 
-/// What was found in a file.
+/// The result of a scan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Scan {
-    /// How far from a JSON array the file is.
     pub(crate) damage: Damage,
-    /// How many rows were judged to be transactions.
+    /// The number of transactions.
     pub(crate) rows: u64,
     /// The offset after the last of them, or after the opening bracket.
     pub(crate) rows_end: u64,
     /// Whether the file begins as an array does.
     pub(crate) opened: bool,
-    /// All bytes that are neither in such a row nor separators around it, in order.
+    /// All bytes that belong neither to a transaction nor to the separators around it, in order.
     pub(crate) bad: Vec<Range<u64>>,
-    /// The first valid element that is no transaction; it is among `bad` too.
+    /// The first valid element that is not a transaction; `bad` includes it.
     pub(crate) refused: Option<Refusal>,
 }
 
-/// Reads a file from its beginning. `judge` is called with each row's offset and text, in order; damaged ones included, as far as they look like a row.
+/// Scans a file from its beginning. Calls `judge` with the offset and text of each row, in order.
+/// Damaged rows are included if they resemble a row.
 ///
 /// # Errors
-/// What the system said when reading.
-pub(crate) fn scan(file: &File, judge: &mut dyn FnMut(u64, &str) -> Verdict) -> io::Result<Scan> {
+/// The system's error.
+pub(crate) fn scan_rows(file: &File, judge: &mut dyn FnMut(u64, &str) -> Verdict) -> io::Result<Scan> {
     let found = Scan { damage: Damage::None, rows: 0, rows_end: 0, opened: false, bad: Vec::new(), refused: None };
     let scanner = Scanner {
         window: Window::new(file),
@@ -90,9 +99,28 @@ pub(crate) fn scan(file: &File, judge: &mut dyn FnMut(u64, &str) -> Verdict) -> 
         boundary: 0,
         expected: 0,
         separator: BEFORE_ROW.to_vec(),
-        lost: None,
+        damage_start: None,
     };
     scanner.run()
+}
+
+/// Scans a file and passes each transaction and its location to `row`, in order.
+pub(crate) fn scan(file: &File, path: &Path, row: &mut dyn FnMut(Transaction, Location)) -> Result<Scan, PoolError> {
+    let mut parser = Parser::new();
+    scan_rows(file, &mut |offset, text| match Transaction::parse(&mut parser, text) {
+        Ok(transaction) => {
+            row(transaction, Location::new(offset, text.len()));
+            Verdict::Kept
+        }
+        Err(error) if is_json(text.as_bytes()) => Verdict::Refused(error.to_string()),
+        Err(_) => Verdict::Broken,
+    })
+    .map_err(PoolError::io("read", path))
+}
+
+/// Returns whether a text is JSON, even if its values exceed the limits of this program.
+pub(crate) fn is_json(text: impl Read) -> bool {
+    serde_json::from_reader::<_, serde::de::IgnoredAny>(text).is_ok()
 }
 
 struct Scanner<'a> {
@@ -101,15 +129,15 @@ struct Scanner<'a> {
     found: Scan,
     /// The end of the last sound element, or of the opening bracket.
     boundary: u64,
-    /// Where the next row begins if it is laid out as the first one is.
+    /// Where the next row begins if it has the layout of the first one.
     expected: u64,
-    /// What stands between the opening bracket and the first row.
+    /// The bytes between the opening bracket and the first row.
     separator: Vec<u8>,
     /// Where the damage began that is being skipped.
-    lost: Option<u64>,
+    damage_start: Option<u64>,
 }
 
-/// What is to come next.
+/// What the scanner expects next.
 enum Next {
     FirstRowOrEnd,
     Row,
@@ -118,7 +146,7 @@ enum Next {
     Nothing,
 }
 
-/// What an element turned out to be. Sound ones were passed over, broken ones not.
+/// The result of reading an element. A sound one was skipped, a broken one not.
 enum Element {
     Sound,
     Broken,
@@ -200,17 +228,17 @@ impl Scanner<'_> {
         Ok(match self.element()? {
             Element::Sound => Next::SeparatorOrEnd,
             Element::Broken => {
-                // The present byte began something broken: look for a row after it.
+                // Search for a row after the first byte of the broken element.
                 self.window.advance(1);
                 Next::Recover
             }
         })
     }
 
-    /// Skips to the next whole row; all before it, back to the last sound element, is bad.
+    /// Skips to the next whole row. All bytes since the last sound element are bad.
     fn recover(&mut self) -> io::Result<Next> {
         self.found.damage = self.found.damage.max(Damage::Tail);
-        self.lost = Some(self.boundary);
+        self.damage_start = Some(self.boundary);
         while self.window.find(b'{')? {
             if self.is_row_start()? && matches!(self.element()?, Element::Sound) {
                 return Ok(Next::SeparatorOrEnd);
@@ -230,7 +258,7 @@ impl Scanner<'_> {
         Ok(self.separator == BEFORE_ROW && self.window.at_least(ROW_HEAD.len())?.starts_with(ROW_HEAD))
     }
 
-    /// Whether the byte `distance` ahead stands where a row begins.
+    /// Returns whether the byte `distance` ahead has the indentation of a row.
     fn is_indented_as_row(&self, distance: usize) -> bool {
         let (behind, ahead) = (self.window.behind(), &self.window.ahead()[..distance]);
         let follows = |before: &[u8]| match before.len().checked_sub(distance) {
@@ -241,7 +269,7 @@ impl Scanner<'_> {
         follows(BEFORE_ROW) || own.is_some_and(follows)
     }
 
-    /// Looks at the element that begins at the present byte.
+    /// Reads the element that begins at the current byte.
     fn element(&mut self) -> io::Result<Element> {
         let Some(length) = self.extent()? else {
             return Ok(Element::Broken);
@@ -255,7 +283,7 @@ impl Scanner<'_> {
         match verdict {
             Verdict::Broken => return Ok(Element::Broken),
             Verdict::Kept => {
-                if let Some(begin) = self.lost.take() {
+                if let Some(begin) = self.damage_start.take() {
                     self.found.damage = Damage::Middle;
                     if begin < offset {
                         self.found.bad.push(begin..offset);
@@ -264,8 +292,8 @@ impl Scanner<'_> {
                 self.found.rows += 1;
                 self.found.rows_end = end;
             }
-            // Within damage it is one more piece of it.
-            Verdict::Refused(_) if self.lost.is_some() => return Ok(Element::Broken),
+            // Inside damage it counts as damage.
+            Verdict::Refused(_) if self.damage_start.is_some() => return Ok(Element::Broken),
             Verdict::Refused(what) => {
                 self.found.bad.push(offset..end);
                 self.found.refused.get_or_insert(Refusal { offset, what });
@@ -277,7 +305,8 @@ impl Scanner<'_> {
         Ok(Element::Sound)
     }
 
-    /// The length of the element that begins at the present byte, as far as brackets and quotes tell; `None` if it has no end.
+    /// Returns the length of the element at the current byte, by its brackets and quotes. `None` if
+    /// it has no end.
     fn extent(&mut self) -> io::Result<Option<usize>> {
         let stops_at_row = self.found.damage != Damage::None || self.window.peek()? != Some(b'{');
         let (mut depth, mut state, mut length) = (0_usize, State::Outside, 0_usize);
@@ -298,7 +327,7 @@ impl Scanner<'_> {
                     (State::Text | State::Escape, 0..0x20) => return Ok(None),
                     (State::Text | State::Escape, _) => State::Text,
                     (State::Bare, b',' | b']' | b'}') => return Ok(Some(length)),
-                    (State::Bare, _) if crate::pool::window::is_blank(byte) => return Ok(Some(length)),
+                    (State::Bare, _) if is_blank(byte) => return Ok(Some(length)),
                     (State::Bare, _) => State::Bare,
                     (State::Outside, b'"') => State::Text,
                     (State::Outside, b'{' | b'[') => {
@@ -313,7 +342,7 @@ impl Scanner<'_> {
                         depth -= 1;
                         State::Outside
                     }
-                    (State::Outside, 0..0x20) if !crate::pool::window::is_blank(byte) => return Ok(None),
+                    (State::Outside, 0..0x20) if !is_blank(byte) => return Ok(None),
                     (State::Outside, _) if depth == 0 => State::Bare,
                     (State::Outside, _) => State::Outside,
                 };
@@ -323,7 +352,8 @@ impl Scanner<'_> {
     }
 }
 
-/// Where in an element the scanner is: outside strings, in a number or word that is the whole element, in a string, after a backslash.
+/// The position in an element: outside strings, in a number or word that is the whole element, in a
+/// string, after a backslash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Outside,
@@ -332,17 +362,17 @@ enum State {
     Escape,
 }
 
-/// Judges an element that does not begin as an object does.
+/// Judges an element that is not an object.
 fn judge_other(text: &str) -> Verdict {
     if serde_json::from_str::<serde::de::IgnoredAny>(text).is_err() {
         return Verdict::Broken;
     }
     let kind = match text.as_bytes().first() {
         Some(b'[') => "an array",
-        Some(b'"') => "a text",
+        Some(b'"') => "a string",
         Some(b't' | b'f') => "true or false",
         Some(b'n') => "null",
         _ => "a number",
     };
-    Verdict::Refused(format!("here is {kind} where a transaction, a JSON object, belongs"))
+    Verdict::Refused(format!("this is {kind}, but a transaction is a JSON object"))
 }

@@ -1,20 +1,22 @@
-//! What the writer and the readers both see: the index, and the file that its places belong to. Only the writer changes it.
+//! The state that the writer and the readers share: the index, and the file that its locations
+//! refer to. Only the writer changes it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::pool::error::PoolError;
 use crate::pool::index::Index;
 use crate::pool::read::Plan;
+use crate::protocol::transaction::Transaction;
 
-/// See the module.
 #[derive(Debug)]
 pub(crate) struct Shared {
     path: PathBuf,
     state: Mutex<State>,
 }
 
-/// Invariant: each place that is not lost is that of its identity's row in `file`.
+/// Invariant: each location that is not lost is that of its identity's row in `file`.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) index: Index,
@@ -26,77 +28,86 @@ impl Shared {
         Self { path, state: Mutex::new(State { index, file }) }
     }
 
-    /// The path of the pool's file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The state, for a moment: whoever holds it does nothing slow, since async tasks wait for it.
+    /// Locks the state. Async tasks wait for it, so the caller must not hold it long.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        // A panic under the lock can only come between two whole changes: each is one call of the index.
+        // Each change is one call of the index, so the state is whole after a panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What to read for single positions, up to about `max_bytes`, and with how many of them that is done.
+    /// Reads rows on a blocking thread. `None` if the plan is outdated.
+    pub(crate) async fn read(&self, plan: Plan) -> Result<Option<Vec<Transaction>>, PoolError> {
+        let read = tokio::task::spawn_blocking(move || plan.read()).await;
+        // The runtime drops blocking work only when it shuts down.
+        read.map_err(|_| PoolError::Closed)?.map_err(PoolError::io("read", &self.path))
+    }
+
+    /// Plans to read single positions, up to about `max_bytes`. Also returns how many positions the
+    /// plan covers.
     pub(crate) fn plan_these(&self, positions: &[u64], max_bytes: usize) -> (Plan, usize) {
         let state = self.state();
         let (mut rows, mut bytes, mut done) = (Vec::new(), 0, 0);
         for position in positions.iter().map(|position| *position as usize) {
-            if position < state.index.len() && !state.index.place(position).is_lost() {
-                let place = state.index.place(position);
-                bytes += place.length();
+            if position < state.index.len() && !state.index.location(position).is_lost() {
+                let location = state.index.location(position);
+                bytes += location.length();
                 if bytes > max_bytes && !rows.is_empty() {
                     break;
                 }
-                rows.push((state.index.id(position), place));
+                rows.push((state.index.id(position), location));
             }
             done += 1;
         }
         (Plan { file: Arc::clone(&state.file), rows }, done)
     }
 
-    /// What to read for the positions from `from` on, up to `until` and about `max_bytes`; the position after it; whether that is the end.
+    /// Plans to read the positions from `from` to `until`, up to about `max_bytes`. Also returns
+    /// the position after the plan, and whether that is the end.
     pub(crate) fn plan(&self, from: u64, until: Option<u64>, max_bytes: usize) -> (Plan, u64, bool) {
         let state = self.state();
         let end = until.unwrap_or(u64::MAX).min(state.index.len() as u64);
         let (mut rows, mut bytes, mut next) = (Vec::new(), 0, from);
         while next < end {
             let position = next as usize;
-            let place = state.index.place(position);
-            if !place.is_lost() {
-                bytes += place.length();
+            let location = state.index.location(position);
+            if !location.is_lost() {
+                bytes += location.length();
                 if bytes > max_bytes && !rows.is_empty() {
                     break;
                 }
-                rows.push((state.index.id(position), place));
+                rows.push((state.index.id(position), location));
             }
             next += 1;
         }
         (Plan { file: Arc::clone(&state.file), rows }, next, next >= end)
     }
 
-    /// What to read before a position, going backwards, up to `most` and about `max_bytes`: the positions and their rows in ascending order, and the position
-    /// before which it goes on.
+    /// Plans to read backwards from a position, up to `max_rows` and about `max_bytes`. Returns the
+    /// positions and the plan in ascending order, and the position before which the next page
+    /// begins.
     pub(crate) fn plan_before(
         &self,
         before: Option<u64>,
-        most: usize,
+        max_rows: usize,
         max_bytes: usize,
     ) -> (Vec<u64>, Plan, Option<u64>) {
         let state = self.state();
         let end = state.index.len() as u64;
         let (mut positions, mut rows, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut next = before.map_or(end, |before| before.min(end));
-        while next > 0 && rows.len() < most {
+        while next > 0 && rows.len() < max_rows {
             let position = next as usize - 1;
-            let place = state.index.place(position);
-            if !place.is_lost() {
-                bytes += place.length();
+            let location = state.index.location(position);
+            if !location.is_lost() {
+                bytes += location.length();
                 if bytes > max_bytes && !rows.is_empty() {
                     break;
                 }
                 positions.push(position as u64);
-                rows.push((state.index.id(position), place));
+                rows.push((state.index.id(position), location));
             }
             next -= 1;
         }

@@ -1,4 +1,4 @@
-//! The pool on a disk that fails when it is told to; the scanner on damage of all kinds; the index.
+//! The pool on a disk that fails on command; the scanner on all kinds of damage; the index.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use crate::pool::disk::{Disk, System};
-use crate::pool::index::{Index, Place};
+use crate::pool::index::{Index, Location};
 use crate::pool::scan::{Damage, Scan, Verdict};
 use crate::pool::writer::Pauses;
 use crate::pool::{Opened, POOL_FILE, PoolError, Report, load, open_on, scan, sync_histogram};
@@ -50,15 +50,15 @@ enum Call {
     Wait,
 }
 
-/// What the disk does then.
+/// The disk's response.
 enum Answer {
     Obey,
-    /// A write takes so many bytes.
+    /// Writes only this many bytes.
     Take(usize),
     Fail(io::ErrorKind),
 }
 
-/// A disk that asks a test what to do, call by call.
+/// A disk whose response to each call a test chooses.
 struct Scripted(Box<dyn Fn(Call) -> Answer + Send>);
 
 impl fmt::Debug for Scripted {
@@ -127,7 +127,7 @@ impl Folder {
     }
 }
 
-/// Answers that are given in turn, from the moment they are set; before and after them the disk obeys.
+/// Responses to the next calls, in turn. Before and after them the disk obeys.
 #[derive(Clone, Default)]
 struct Script(Arc<Mutex<(VecDeque<Answer>, Vec<Call>)>>);
 
@@ -145,7 +145,7 @@ impl Script {
         }
     }
 
-    /// The calls since it was set.
+    /// The calls since the responses were set.
     fn calls(&self) -> Vec<Call> {
         self.0.lock().expect("unpoisoned").1.clone()
     }
@@ -193,7 +193,7 @@ async fn a_batch_is_one_write_and_one_sync_however_large_the_pool_is() {
 }
 
 #[tokio::test]
-async fn what_comes_in_while_the_disk_works_is_the_next_batch() {
+async fn transactions_that_arrive_during_a_write_are_the_next_batch() {
     let folder = Folder::with("[]");
     let (entered, wait_for_entry) = std::sync::mpsc::channel();
     let (release, wait_for_release) = std::sync::mpsc::channel::<()>();
@@ -224,7 +224,7 @@ async fn what_comes_in_while_the_disk_works_is_the_next_batch() {
 }
 
 #[tokio::test]
-async fn a_full_disk_keeps_the_file_sound_and_what_waits_in_order() {
+async fn a_full_disk_keeps_the_file_sound_and_the_backlog_in_order() {
     use Answer::{Fail, Obey, Take};
     let full = || Fail(io::ErrorKind::StorageFull);
     let folder = Folder::with(&laid_out(&rows(0..2)));
@@ -233,23 +233,24 @@ async fn a_full_disk_keeps_the_file_sound_and_what_waits_in_order() {
     script.set([Take(50), full()]);
     opened.pool.store(rows(2..4));
     let Report::Failed { error } = next(&mut opened).await else { panic!("it failed") };
-    assert!(error.contains(POOL_FILE) && error.contains("make room on the disk; the node keeps trying"), "{error}");
+    assert!(error.contains(POOL_FILE) && error.contains("free space on the disk; the node keeps trying"), "{error}");
     assert!(!error.contains('\n'));
     assert_eq!(folder.text(), laid_out(&rows(0..2)), "the bracket stands again");
     drop(opened);
 
     let folder = Folder::with(&laid_out(&rows(0..2)));
     let mut opened = folder.open(SOON, script.answer()).expect("opened");
-    // Each try: a short write, the failure, then the bracket is restored by a write, a cut and a sync.
+    // Each attempt: a short write, the failure, then a write, a truncation and a sync restore the
+    // bracket.
     let restored = || [Obey, Obey, Obey];
-    // Then the file is read again, and waited for.
+    // Then the file is read again and synced.
     let tries = [vec![Take(50), full()], vec![Take(9), full()], vec![full()]];
     script.set(tries.into_iter().flat_map(|tried| tried.into_iter().chain(restored()).chain([Obey])));
     opened.pool.store(rows(2..4));
     assert!(matches!(next(&mut opened).await, Report::Failed { .. }));
     opened.pool.store(rows(4..5));
     opened.pool.store(rows(5..6));
-    assert!(matches!(next(&mut opened).await, Report::Recovered), "a series is told once");
+    assert!(matches!(next(&mut opened).await, Report::Recovered), "a series is reported once");
     let mut stored = Vec::new();
     while stored.len() < 4 {
         match next(&mut opened).await {
@@ -262,7 +263,7 @@ async fn a_full_disk_keeps_the_file_sound_and_what_waits_in_order() {
 }
 
 #[tokio::test]
-async fn what_was_not_synced_is_written_again_before_it_is_told() {
+async fn unsynced_rows_are_rewritten_before_they_are_reported() {
     let folder = Folder::with("[]");
     let script = Script::default();
     let mut opened = folder.open(SOON, script.answer()).expect("opened");
@@ -281,7 +282,7 @@ async fn what_was_not_synced_is_written_again_before_it_is_told() {
 }
 
 #[tokio::test]
-async fn a_disk_that_fails_in_every_call_leaves_nothing_behind_when_it_works_again() {
+async fn a_disk_that_fails_in_every_call_leaves_nothing_behind_when_it_recovers() {
     let total: Vec<Transaction> = rows(0..4);
     for failures in 1..24 {
         let folder = Folder::with(&laid_out(&total[..2]));
@@ -298,7 +299,7 @@ async fn a_disk_that_fails_in_every_call_leaves_nothing_behind_when_it_works_aga
 }
 
 #[tokio::test]
-async fn closing_ends_a_pause_and_says_what_was_not_stored() {
+async fn closing_ends_a_pause_and_reports_what_was_not_stored() {
     let folder = Folder::with("[]");
     let script = Script::default();
     let mut opened = folder.open(NEVER, script.answer()).expect("opened");
@@ -307,8 +308,8 @@ async fn closing_ends_a_pause_and_says_what_was_not_stored() {
     assert!(matches!(next(&mut opened).await, Report::Failed { .. }));
     opened.pool.store(rows(3..5));
     opened.pool.close().await;
-    let Report::Failed { error } = next(&mut opened).await else { panic!("it is told") };
-    assert!(error.contains("not stored when the node ended: 5 transactions"), "{error}");
+    let Report::Failed { error } = next(&mut opened).await else { panic!("a failure is reported") };
+    assert!(error.contains("not stored at the node's end: 5 transactions"), "{error}");
     assert!(opened.reports.recv().await.is_none());
 }
 
@@ -339,7 +340,7 @@ async fn a_file_that_another_program_is_writing_is_left_alone_until_it_is_writte
 }
 
 #[tokio::test]
-async fn a_file_that_is_replaced_while_we_write_gets_the_batch_all_the_same() {
+async fn a_file_that_is_replaced_during_a_write_gets_the_batch() {
     let folder = Folder::with(&laid_out(&rows(0..2)));
     let (path, aside) = (folder.file(), folder.0.path().join("editor.tmp"));
     let turns = Arc::new(Mutex::new(0));
@@ -364,12 +365,12 @@ async fn a_file_that_is_replaced_while_we_write_gets_the_batch_all_the_same() {
 }
 
 #[tokio::test]
-async fn what_is_new_by_what_was_heard_is_looked_for_only_if_more_was_found() {
+async fn known_new_batches_are_looked_up_only_after_more_was_found() {
     let folder = Folder::with(&laid_out(&rows(0..2)));
     let mut opened = folder.open(NEVER, |_| Answer::Obey).expect("opened");
     fs::write(folder.file(), laid_out(&rows(0..3))).expect("written");
     opened.pool.look().await;
-    // The caller has not heard of it yet, and gives the same.
+    // The caller has not read that report yet, and stores the same.
     opened.pool.store_new(rows(2..4), 0);
     opened.pool.store_new(rows(4..5), 0);
     let Report::Found { transactions } = next(&mut opened).await else { panic!("one is new") };
@@ -382,7 +383,8 @@ async fn what_is_new_by_what_was_heard_is_looked_for_only_if_more_was_found() {
     opened.pool.store_new(rows(5..7), 1);
     assert!(matches!(next(&mut opened).await, Report::Stored { .. }));
     assert_eq!(folder.text(), laid_out(&rows(0..7)));
-    // Of these two the node has no other copy: they are lost. Stored again, they have their old positions.
+    // The node has no other copy of these two: they are lost. Stored again, they have their old
+    // positions.
     fs::write(folder.file(), laid_out(&rows(0..1))).expect("written");
     opened.pool.look().await;
     assert!(matches!(next(&mut opened).await, Report::Lost { ids } if ids.len() == 2));
@@ -396,7 +398,7 @@ async fn what_is_new_by_what_was_heard_is_looked_for_only_if_more_was_found() {
 }
 
 #[tokio::test]
-async fn what_is_put_in_while_the_whole_file_is_written_again_is_found() {
+async fn rows_added_while_the_whole_file_is_rewritten_are_found() {
     let folder = Folder::with(&laid_out(&rows(0..2)));
     let (path, script) = (folder.file(), Script::default());
     let (answer, writing_again) = (script.answer(), Mutex::new(false));
@@ -415,7 +417,7 @@ async fn what_is_put_in_while_the_whole_file_is_written_again_is_found() {
         })
         .expect("opened");
     let other = || Answer::Fail(io::ErrorKind::Other);
-    // The wait for the disk fails, and what it was for can not be cut off.
+    // The wait for the disk fails, and the write cannot be undone.
     script.set([Answer::Obey, other(), other()]);
     opened.pool.store(rows(2..3));
     let mut reports = Vec::new();
@@ -431,7 +433,7 @@ async fn what_is_put_in_while_the_whole_file_is_written_again_is_found() {
 }
 
 #[tokio::test]
-async fn who_asks_for_a_comparison_gets_one_while_the_disk_fails() {
+async fn a_check_is_answered_while_the_disk_fails() {
     let folder = Folder::with(&laid_out(&rows(0..2)));
     let script = Script::default();
     let mut opened = folder.open(NEVER, script.answer()).expect("opened");
@@ -441,12 +443,12 @@ async fn who_asks_for_a_comparison_gets_one_while_the_disk_fails() {
     fs::write(folder.file(), laid_out(&rows(0..2).into_iter().chain(rows(10..11)).collect::<Vec<_>>()))
         .expect("written");
     opened.pool.look().await;
-    assert!(matches!(opened.reports.try_recv(), Ok(Report::Found { .. })), "told before the answer");
+    assert!(matches!(opened.reports.try_recv(), Ok(Report::Found { .. })), "reported before the answer");
     assert!(opened.reports.try_recv().is_err(), "the batch still waits");
 }
 
 #[tokio::test]
-async fn putting_back_that_fails_midway_is_done_again() {
+async fn a_restore_that_fails_is_repeated() {
     use Answer::{Fail, Take};
     let folder = Folder::with(&laid_out(&rows(0..50)));
     let script = Script::default();
@@ -458,7 +460,7 @@ async fn putting_back_that_fails_midway_is_done_again() {
     opened.pool.store(rows(50..51));
     assert!(matches!(next(&mut opened).await, Report::Failed { .. }));
     let chunk = opened.pool.read(0, None, usize::MAX).await.expect("still readable");
-    // The writer tries again by itself, and may have been faster than this read.
+    // The writer retries by itself, and may be faster than this read.
     assert!(matches!(chunk.transactions.len(), 50 | 51), "{}", chunk.transactions.len());
     let mut reports = Vec::new();
     loop {
@@ -475,7 +477,7 @@ async fn putting_back_that_fails_midway_is_done_again() {
 }
 
 #[tokio::test]
-async fn many_found_rows_are_told_in_parts() {
+async fn many_found_rows_are_reported_in_parts() {
     let folder = Folder::with("[]");
     let mut opened = folder.open(SOON, |_| Answer::Obey).expect("opened");
     let texts: Vec<String> =
@@ -495,7 +497,7 @@ async fn many_found_rows_are_told_in_parts() {
 }
 
 #[test]
-fn a_disk_that_is_full_at_the_start_leaves_all_as_it_was() {
+fn a_disk_that_is_full_at_the_start_changes_nothing() {
     let damaged = format!("{},\n  {{\"torn", &laid_out(&rows(0..2))[..laid_out(&rows(0..2)).len() - 2]);
     let middle = laid_out(&rows(0..3)).replacen("\"row\":", "\"row\";", 1);
     for content in [damaged, middle] {
@@ -506,7 +508,7 @@ fn a_disk_that_is_full_at_the_start_leaves_all_as_it_was() {
                 (0..obeyed).map(|_| Answer::Obey).chain((0..50).map(|_| Answer::Fail(io::ErrorKind::StorageFull))),
             );
             let error = folder.open(NEVER, script.answer()).expect_err("the disk is full").to_string();
-            assert!(error.contains("make room on the disk"), "{error}");
+            assert!(error.contains("free space on the disk"), "{error}");
             assert_eq!(folder.text(), content, "after {obeyed} calls");
             assert_eq!(folder.names().len(), 2, "the file and the lock: {:?}", folder.names());
             let repaired = folder.open(NEVER, |_| Answer::Obey).expect("repaired when there is room");
@@ -520,7 +522,7 @@ fn a_disk_that_is_full_at_the_start_leaves_all_as_it_was() {
 }
 
 #[test]
-fn a_row_that_is_longer_than_any_transaction_is_refused() {
+fn a_row_longer_than_any_transaction_is_refused() {
     let content = format!("[\n  {{}},\n  {{\"long\":\"{}\"}}\n]", "x".repeat(33 * 1024 * 1024));
     let folder = Folder::with(&content);
     let error = folder.open(NEVER, |_| Answer::Obey).expect_err("refused");
@@ -530,7 +532,7 @@ fn a_row_that_is_longer_than_any_transaction_is_refused() {
 
 /// Found by the fuzz target "pool".
 #[test]
-fn what_is_json_behind_a_byte_order_mark_and_no_pool_is_refused() {
+fn other_json_behind_a_byte_order_mark_is_refused() {
     for content in ["{\"rows\": [\n  {\"a\": 1},\n  {\"b\": 2}\n]}", "[[\n  {\n    \"a\": 1\n  }\n]]", "\"a text\""] {
         let content = format!("\u{feff}{content}");
         let folder = Folder::with(&content);
@@ -540,14 +542,14 @@ fn what_is_json_behind_a_byte_order_mark_and_no_pool_is_refused() {
     }
 }
 
-/// Scans a text; tells the rows that were kept, each where it stands.
+/// Scans a text. Also returns the kept rows with their offsets.
 fn scanned(content: &[u8]) -> (Scan, Vec<(u64, String)>) {
     let folder = tempfile::tempdir().expect("a folder");
     let path: &Path = &folder.path().join(POOL_FILE);
     fs::write(path, content).expect("written");
     let mut kept = Vec::new();
     let mut parser = Parser::new();
-    let scan = scan::scan(&File::open(path).expect("opened"), &mut |offset, text| match Transaction::parse(
+    let scan = scan::scan_rows(&File::open(path).expect("opened"), &mut |offset, text| match Transaction::parse(
         &mut parser,
         text,
     ) {
@@ -555,7 +557,7 @@ fn scanned(content: &[u8]) -> (Scan, Vec<(u64, String)>) {
             kept.push((offset, text.to_owned()));
             Verdict::Kept
         }
-        Err(error) if load::is_json(text.as_bytes()) => Verdict::Refused(error.to_string()),
+        Err(error) if scan::is_json(text.as_bytes()) => Verdict::Refused(error.to_string()),
         Err(_) => Verdict::Broken,
     });
     (scan.expect("read"), kept)
@@ -576,7 +578,7 @@ fn rows_are_found_wherever_a_block_ends() {
         assert_eq!(content[*offset as usize..][..text.len()], **text);
         assert_eq!(crate::pool::tests::transaction(text).id(), transaction.id());
     }
-    // The same with damage in each hundredth row.
+    // The same with damage in every hundredth row.
     let mut damaged = content.into_bytes();
     for (offset, _) in kept.iter().step_by(100) {
         damaged[*offset as usize + 1] = 0;
@@ -618,7 +620,8 @@ fn inflict(text: &mut Vec<u8>, harm: &Harm) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// Whatever was done to a file: each byte is in a kept row, or is bad, or separates; and no object inside a row was taken for one.
+    /// After any damage each byte is in a kept row, or bad, or a separator, and no object inside a
+    /// row counts as a row.
     #[test]
     fn every_byte_is_accounted_for(harms in prop::collection::vec(harm(), 1..4), count in 0..6_usize) {
         let texts: Vec<String> = (0..count).map(|number| format!(r#"{{"row":{number},"in":[{{"inner":1}},{{}},"{{}}"],"o":{{"inner":2}}}}"#)).collect();
@@ -644,7 +647,7 @@ proptest! {
         prop_assert_eq!(scan.damage == Damage::None, serde_json::from_slice::<Vec<serde_json::Value>>(&content).is_ok());
     }
 
-    /// Lost blocks and cuts tear rows, but make none of what is inside them.
+    /// Lost blocks and truncation tear rows, but do not turn their content into rows.
     #[test]
     fn no_transaction_is_invented(at in any::<usize>(), count in 1..200_usize, filling in prop::sample::select(vec![0, 0x1b, 0xff]), tail in any::<usize>()) {
         let texts: Vec<String> = (0..6).map(|number| format!(r#"{{"row":{number},"in":[{{"inner":1}},{{"inner":[{{"x":"{{}}"}}]}}],"o":{{"inner":2}}}}"#)).collect();
@@ -663,7 +666,7 @@ proptest! {
 
 #[test]
 fn an_identity_keeps_its_position_and_an_entry_its_size() {
-    assert_eq!(size_of::<TransactionId>() + size_of::<Place>(), 44);
+    assert_eq!(size_of::<TransactionId>() + size_of::<Location>(), 44);
     let id = |number: u64| {
         let mut id = [0; 32];
         id[..8].copy_from_slice(&number.to_le_bytes());
@@ -671,18 +674,18 @@ fn an_identity_keeps_its_position_and_an_entry_its_size() {
     };
     let mut index = Index::new();
     for number in 0..20_000 {
-        assert!(index.insert(id(number), Place::new(number << 20, 300)));
-        assert!(!index.insert(id(number / 2), Place::new(0, 1)), "known already");
+        assert!(index.insert(id(number), Location::new(number << 20, 300)));
+        assert!(!index.insert(id(number / 2), Location::new(0, 1)), "known already");
     }
     for number in 0..20_000 {
         assert_eq!(index.position(&id(number)), Some(number as usize));
-        let place = index.place(number as usize);
-        assert_eq!((place.offset(), place.length()), (number << 20, 300));
+        let location = index.location(number as usize);
+        assert_eq!((location.offset(), location.length()), (number << 20, 300));
     }
     assert_eq!(index.position(&id(20_000)), None);
-    index.set_places(ChunkedVec::filled(Place::LOST, 20_000));
+    index.set_locations(ChunkedVec::filled(Location::LOST, 20_000));
     assert!(!index.is_live(&id(7)));
-    assert_eq!(index.place_at(id(7), Place::new(9, 9)), 7, "at its old position");
+    assert_eq!(index.set_location(id(7), Location::new(9, 9)), 7, "at its old position");
     assert!(index.is_live(&id(7)));
 }
 

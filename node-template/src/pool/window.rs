@@ -1,23 +1,23 @@
-//! A view of a file that moves forward in large blocks. It holds what is being looked at and a little before it, never the whole file.
+//! A view of a file that moves forward in large blocks. It holds the current element and a little
+//! before it, never the whole file.
 
 use std::fs::File;
 use std::io;
 
 use crate::pool::disk;
 
-/// How much is read at once, in bytes.
+/// Bytes read at once.
 const BLOCK: usize = 1024 * 1024;
-/// How much stays readable before the present byte: enough for a line break and an indentation.
+/// Bytes that stay available before the current one: enough for a line break and an indentation.
 pub(crate) const MARGIN: usize = 64;
 
-/// See the module.
 #[derive(Debug)]
 pub(crate) struct Window<'a> {
     file: &'a File,
     bytes: Vec<u8>,
     /// The offset in the file of `bytes[0]`.
     base: u64,
-    /// The present byte, in `bytes`.
+    /// The index of the current byte in `bytes`.
     at: usize,
     ended: bool,
 }
@@ -27,28 +27,29 @@ impl<'a> Window<'a> {
         Self { file, bytes: Vec::new(), base: 0, at: 0, ended: false }
     }
 
-    /// The offset of the present byte.
+    /// Returns the offset of the current byte in the file.
     pub(crate) fn offset(&self) -> u64 {
         self.base + self.at as u64
     }
 
-    /// What is read already, from the present byte on.
+    /// Returns the bytes that were read, from the current one on.
     pub(crate) fn ahead(&self) -> &[u8] {
         &self.bytes[self.at..]
     }
 
-    /// What stands before the present byte: [`MARGIN`] bytes at least, unless the file begins there.
+    /// Returns the bytes before the current one: at least [`MARGIN`], unless the file begins there.
     pub(crate) fn behind(&self) -> &[u8] {
         &self.bytes[..self.at]
     }
 
-    /// Moves on by `count` bytes that were read already.
+    /// Moves forward over `count` bytes that were read.
     pub(crate) fn advance(&mut self, count: usize) {
         debug_assert!(count <= self.ahead().len());
         self.at += count;
     }
 
-    /// Reads one more block; `false` at the end of the file. What is ahead stays, at the same distance from the present byte.
+    /// Reads one more block. Returns `false` at the end of the file. Bytes ahead keep their
+    /// distance from the current one.
     pub(crate) fn more(&mut self) -> io::Result<bool> {
         if self.ended {
             return Ok(false);
@@ -65,7 +66,7 @@ impl<'a> Window<'a> {
         Ok(read > 0)
     }
 
-    /// The present byte; `None` at the end of the file.
+    /// Returns the current byte; `None` at the end of the file.
     pub(crate) fn peek(&mut self) -> io::Result<Option<u8>> {
         if self.ahead().is_empty() && !self.more()? {
             return Ok(None);
@@ -73,13 +74,13 @@ impl<'a> Window<'a> {
         Ok(Some(self.bytes[self.at]))
     }
 
-    /// Reads on until `count` bytes are ahead or the file ends; tells what is ahead.
+    /// Reads until `count` bytes are ahead or the file ends. Returns the bytes ahead.
     pub(crate) fn at_least(&mut self, count: usize) -> io::Result<&[u8]> {
         while self.ahead().len() < count && self.more()? {}
         Ok(self.ahead())
     }
 
-    /// Moves on over what JSON calls whitespace, and tells the byte after it.
+    /// Skips JSON whitespace. Returns the byte after it.
     pub(crate) fn skip_blank(&mut self) -> io::Result<Option<u8>> {
         loop {
             match self.bytes[self.at..].iter().position(|byte| !is_blank(*byte)) {
@@ -95,7 +96,8 @@ impl<'a> Window<'a> {
         }
     }
 
-    /// Moves on to the next `wanted` byte, the present one included; `false` if there is none before the end of the file.
+    /// Moves to the next `wanted` byte, the current one included. Returns `false` if the file has
+    /// none.
     pub(crate) fn find(&mut self, wanted: u8) -> io::Result<bool> {
         loop {
             match self.bytes[self.at..].iter().position(|byte| *byte == wanted) {
@@ -112,7 +114,7 @@ impl<'a> Window<'a> {
     }
 }
 
-/// What JSON calls whitespace (RFC 8259, section 2).
+/// Returns whether a byte is JSON whitespace (RFC 8259, section 2).
 pub(crate) fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
 }

@@ -1,8 +1,8 @@
-//! The one thread that writes: takes what waits, writes it in batches, and tells what became of it.
+//! The thread that writes: it stores batches, and reports the results.
 //!
-//! Invariants: an identity is reported stored only after its row and the disk's word for it; positions are given in the order of the reports; a
-//! batch that failed is tried again as it was until it is stored or the pool is closed. After a failure nothing is written before the file has
-//! been opened and read again.
+//! Invariants: an identity is reported as stored only after the wait for the disk. Positions follow
+//! the order of the reports. A failed batch is retried unchanged until it is stored or the pool is
+//! closed. After a failure the file is read again before the next write.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,40 +15,41 @@ use crate::events::text::plural;
 use crate::pool::disk::Disk;
 use crate::pool::error::PoolError;
 use crate::pool::file::{BATCH_BYTES, PoolFile};
-use crate::pool::index::Place;
+use crate::pool::index::Location;
 use crate::pool::reload::{Recent, Reloaded};
+use crate::pool::report::Report;
 use crate::pool::shared::Shared;
-use crate::pool::{Report, reload, repair};
+use crate::pool::{reload, repair};
 use crate::protocol::transaction::{IdSet, Transaction};
 
-/// How often in a row another program may disturb one batch before that is a failure.
-const DISTURBANCES: usize = 5;
+/// How often in a row another program may interfere with a batch before that is a failure.
+const INTERFERENCES: usize = 5;
 
-/// What the handles ask of the writer.
+/// Commands of the handles.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Append these. If they are new by all that was found, after so many reports of it.
-    Store { batch: Vec<Transaction>, heard: Option<u64> },
-    /// Compare the file with what was left, then answer.
-    Look(oneshot::Sender<()>),
-    /// Store what waits, then end.
+    /// Appends these. `known_new`: see [`Pool::store_new`](crate::pool::Pool::store_new).
+    Store { batch: Vec<Transaction>, known_new: Option<u64> },
+    /// Checks the file for changes by other programs, then answers.
+    Check(oneshot::Sender<()>),
+    /// Stores what waits, then ends the writer.
     Close,
-    /// Panic.
+    /// Panics.
     #[cfg(test)]
     Panic,
-    /// Hang, as a disk may, until the sender is gone.
+    /// Hangs, as a disk may, until the sender is dropped.
     #[cfg(test)]
     Hang(Receiver<()>),
 }
 
-/// How long the writer waits after a failure.
+/// The pauses of the writer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pauses {
-    /// After the first of a series …
+    /// After the first failure of a series …
     pub(crate) first: Duration,
     /// … doubling up to this.
     pub(crate) longest: Duration,
-    /// With nothing to do, between two looks at what others did to the file: one `stat` each.
+    /// When idle, between two checks of the file: one `stat` each.
     pub(crate) idle: Duration,
 }
 
@@ -58,7 +59,6 @@ impl Default for Pauses {
     }
 }
 
-/// See the module.
 #[derive(Debug)]
 pub(crate) struct Writer {
     disk: Box<dyn Disk>,
@@ -67,23 +67,24 @@ pub(crate) struct Writer {
     file: PoolFile,
     commands: Receiver<Command>,
     reports: mpsc::Sender<Report>,
-    /// Not stored yet, in order.
+    /// Transactions that are not stored yet, in order.
     backlog: VecDeque<Transaction>,
     backlog_bytes: usize,
-    /// After how many reports of what was found all in the backlog was new; `None`: some of it may not be.
-    heard: Option<u64>,
-    /// How many such reports there were.
+    /// If the backlog was new as of this many reports of found rows; `None`: unknown.
+    known_new: Option<u64>,
+    /// The number of such reports.
     found: u64,
-    looks: Vec<oneshot::Sender<()>>,
-    /// Nothing more is taken: store the backlog and end.
+    checks: Vec<oneshot::Sender<()>>,
+    /// The backlog is stored, and no further command is read.
     closing: bool,
-    /// The file must be opened and read again before anything is written.
+    /// The file must be read again before a write.
     stale: bool,
     /// A failed write is still in the file.
     torn: bool,
-    /// What stands in the file may not be on the disk, although the system takes it for written: a wait failed, and what it was for could not be cut off.
-    doubtful: bool,
-    /// The pause after the next failure, during a series of them.
+    /// Content may be missing on the disk although the system considers it written: a wait failed,
+    /// and the write could not be undone.
+    unsynced: bool,
+    /// The next pause, during a series of failures.
     failing: Option<Duration>,
     recent: Recent,
 }
@@ -106,52 +107,52 @@ impl Writer {
             reports,
             backlog: VecDeque::new(),
             backlog_bytes: 0,
-            heard: None,
+            known_new: None,
             found: 0,
-            looks: Vec::new(),
+            checks: Vec::new(),
             closing: false,
             stale: false,
             torn: false,
-            doubtful: false,
+            unsynced: false,
             failing: None,
             recent: Recent::default(),
         }
     }
 
-    /// Works until the pool is closed or no handle is left.
+    /// Runs until the pool is closed or the last handle is dropped.
     pub(crate) fn run(mut self) {
         loop {
-            if self.backlog.is_empty() && self.looks.is_empty() {
+            if self.backlog.is_empty() && self.checks.is_empty() {
                 if self.closing {
                     return;
                 }
                 match self.commands.recv_timeout(self.pauses.idle) {
-                    Ok(command) => self.take(command),
-                    // What an editor or another program did is found also when nothing is to be stored.
+                    Ok(command) => self.handle(command),
+                    // Finds changes by other programs when nothing is stored.
                     Err(RecvTimeoutError::Timeout) => {
-                        self.look();
-                        self.shared.state().index.settle();
-                        self.file.rest();
+                        self.check();
+                        self.shared.state().index.update_table();
+                        self.file.free_buffer();
                     }
                     Err(RecvTimeoutError::Disconnected) => self.closing = true,
                 }
             }
-            self.take_waiting();
-            if !self.looks.is_empty() {
-                self.look();
+            self.handle_waiting();
+            if !self.checks.is_empty() {
+                self.check();
             }
             self.store_batch();
         }
     }
 
-    fn take(&mut self, command: Command) {
+    fn handle(&mut self, command: Command) {
         match command {
-            Command::Store { batch, heard } => {
-                self.heard = if self.backlog.is_empty() { heard } else { self.heard.min(heard) };
+            Command::Store { batch, known_new } => {
+                self.known_new = if self.backlog.is_empty() { known_new } else { self.known_new.min(known_new) };
                 self.backlog_bytes += batch.iter().map(|transaction| transaction.body_bytes()).sum::<usize>();
                 self.backlog.extend(batch);
             }
-            Command::Look(reply) => self.looks.push(reply),
+            Command::Check(reply) => self.checks.push(reply),
             Command::Close => self.closing = true,
             #[cfg(test)]
             Command::Panic => panic!("as a test wants it"),
@@ -160,46 +161,46 @@ impl Writer {
         }
     }
 
-    /// Takes what came in meanwhile, as far as it fits into the next batch.
-    fn take_waiting(&mut self) {
+    /// Reads the commands that wait, until the next batch is full.
+    fn handle_waiting(&mut self) {
         while !self.closing && self.backlog_bytes < BATCH_BYTES {
             match self.commands.try_recv() {
-                Ok(command) => self.take(command),
+                Ok(command) => self.handle(command),
                 Err(TryRecvError::Empty) => return,
                 Err(TryRecvError::Disconnected) => self.closing = true,
             }
         }
     }
 
-    fn look(&mut self) {
-        match self.settle() {
+    fn check(&mut self) {
+        match self.compare_until_stable() {
             Some(Ok(())) => self.on_success(),
             Some(Err(error)) => _ = self.on_failure(&error),
             None => {}
         }
-        self.answer_looks();
+        self.answer_checks();
     }
 
-    /// Compares until nobody disturbs that; `None` if somebody always does.
-    fn settle(&mut self) -> Option<Result<(), PoolError>> {
-        (0..DISTURBANCES).find_map(|_| self.compare(&[]).map(|ahead| ahead.map(|_| ())).transpose())
+    /// Compares the file until no other program interferes; `None` if one always does.
+    fn compare_until_stable(&mut self) -> Option<Result<(), PoolError>> {
+        (0..INTERFERENCES).find_map(|_| self.compare(&[]).map(|ahead| ahead.map(|_| ())).transpose())
     }
 
-    fn answer_looks(&mut self) {
-        for reply in self.looks.drain(..) {
-            // Whoever asked may have stopped waiting.
+    fn answer_checks(&mut self) {
+        for reply in self.checks.drain(..) {
+            // The caller may have stopped waiting.
             reply.send(()).ok();
         }
     }
 
     fn store_batch(&mut self) {
-        let (heard, mut batch) = (self.heard, self.next_batch());
+        let (known_new, mut batch) = (self.known_new, self.next_batch());
         if batch.is_empty() {
             return;
         }
         let ids = batch.iter().map(Transaction::id).collect();
         loop {
-            match self.attempt(&mut batch, heard) {
+            match self.attempt(&mut batch, known_new) {
                 Ok(synced_in) => {
                     self.on_success();
                     return self.report(Report::Stored { ids, synced_in });
@@ -226,15 +227,15 @@ impl Writer {
         batch
     }
 
-    /// Tries once to have a batch in the file and on the disk; then takes it, and tells how long the writing took.
-    fn attempt(&mut self, batch: &mut Vec<Transaction>, heard: Option<u64>) -> Result<Duration, PoolError> {
-        for _ in 0..DISTURBANCES {
+    /// Tries once to write a batch to the disk, and empties it. Returns how long the write took.
+    fn attempt(&mut self, batch: &mut Vec<Transaction>, known_new: Option<u64>) -> Result<Duration, PoolError> {
+        for _ in 0..INTERFERENCES {
             let Some(ahead) = self.compare(batch)? else { continue };
             let begun = Instant::now();
-            // Found rows have positions by now, and one that was lost has kept its own.
-            let all_new = heard == Some(self.found) && ahead.is_empty() && !self.shared.state().index.any_lost();
+            // Otherwise identities may have positions: of found rows, or of lost ones.
+            let all_new = known_new == Some(self.found) && ahead.is_empty() && !self.shared.state().index.any_lost();
             let mut rows = self.file.rows();
-            let (mut placed, mut again) = (Vec::with_capacity(batch.len()), Vec::new());
+            let (mut located, mut rewritten) = (Vec::with_capacity(batch.len()), Vec::new());
             let mut seen = IdSet::default();
             for (number, transaction) in batch.iter().enumerate() {
                 let id = transaction.id();
@@ -242,27 +243,28 @@ impl Writer {
                     continue;
                 }
                 let there = ahead.get(&id).copied();
-                again.extend(there.map(Place::range));
-                placed.push((number, there.unwrap_or_else(|| rows.push(transaction.body()))));
+                rewritten.extend(there.map(Location::range));
+                located.push((number, there.unwrap_or_else(|| rows.push(transaction.body()))));
             }
-            if placed.is_empty() {
+            if located.is_empty() {
                 return Ok(begun.elapsed());
             }
             let disk = self.disk.as_ref();
-            let mut rewritten = again.into_iter().map(|range| self.file.write_again(disk, range));
-            if let Err(error) = rewritten.try_for_each(|row| row).and_then(|()| self.file.append(disk, rows)) {
+            let mut rewrites = rewritten.into_iter().map(|range| self.file.rewrite_range(disk, range));
+            if let Err(error) = rewrites.try_for_each(|row| row).and_then(|()| self.file.append(disk, rows)) {
                 self.on_failed_append();
                 return Err(PoolError::io("write", self.shared.path())(error));
             }
-            if !self.leave()? {
+            if !self.record()? {
                 continue;
             }
             let mut state = self.shared.state();
-            let mut placed = placed.into_iter().peekable();
+            let mut located = located.into_iter().peekable();
             for (number, transaction) in batch.drain(..).enumerate() {
-                let Some((_, place)) = placed.next_if(|(placed, _)| *placed == number) else { continue };
+                let Some((_, location)) = located.next_if(|(located, _)| *located == number) else { continue };
                 let id = transaction.id();
-                let position = if all_new { state.index.append(id, place) } else { state.index.place_at(id, place) };
+                let position =
+                    if all_new { state.index.append(id, location) } else { state.index.set_location(id, location) };
                 self.recent.keep(position, transaction);
             }
             return Ok(begun.elapsed());
@@ -270,21 +272,21 @@ impl Writer {
         Err(PoolError::Unsettled { path: self.shared.path().to_owned() })
     }
 
-    /// Compares the file with what was left, and takes over what somebody else did to it. Tells which of `storing` are in it by now although their
-    /// batch is not stored yet; `None` if the file changed again meanwhile.
+    /// Compares the file with the last known version, and adopts changes by other programs. Returns
+    /// those of `storing` that the file has already; `None` if the file changed again.
     fn compare(&mut self, storing: &[Transaction]) -> Result<Option<reload::Ahead>, PoolError> {
         let path = self.shared.path().to_owned();
-        if self.torn && self.file.is_as_left(&path).map_err(PoolError::io("read", &path))? {
+        if self.torn && self.file.is_unchanged(&path).map_err(PoolError::io("read", &path))? {
             self.file.restore(self.disk.as_ref()).map_err(PoolError::io("repair", &path))?;
         }
         self.torn = false;
-        if !self.stale && self.file.is_as_left(&path).map_err(PoolError::io("read", &path))? {
+        if !self.stale && self.file.is_unchanged(&path).map_err(PoolError::io("read", &path))? {
             return Ok(Some(reload::Ahead::default()));
         }
         self.stale = true;
         let storing = storing.iter().map(Transaction::id).collect();
         let reloaded = reload::reload(&self.shared, self.disk.as_ref(), &self.recent, &storing);
-        self.doubtful |= reloaded.is_err();
+        self.unsynced |= reloaded.is_err();
         let Some(Reloaded { file, repairs, lost, found, ahead }) = reloaded? else {
             return Ok(None);
         };
@@ -295,7 +297,7 @@ impl Writer {
         if !lost.is_empty() {
             self.report(Report::Lost { ids: lost });
         }
-        if !self.vouch()? {
+        if !self.sync_reloaded()? {
             return Ok(None);
         }
         let mut reports = 0;
@@ -309,15 +311,15 @@ impl Writer {
         Ok(all_found.then_some(ahead))
     }
 
-    /// Waits for the disk after a reload: what is in the file counts as stored from here on, and who wrote it, or put another file in its place, need not have waited.
-    /// `false` if the file changed meanwhile.
-    fn vouch(&mut self) -> Result<bool, PoolError> {
+    /// Waits for the disk after a reload: the content counts as stored from here on, but the
+    /// program that wrote it may not have waited. Returns `false` if the file changed.
+    fn sync_reloaded(&mut self) -> Result<bool, PoolError> {
         let (disk, path) = (self.disk.as_ref(), self.shared.path());
-        let waited = match self.doubtful {
-            true => self.file.write_all_again(disk, path),
+        let waited = match self.unsynced {
+            true => self.file.rewrite_all(disk, path),
             false => disk.sync(self.file.file()).map(|()| true),
         };
-        self.doubtful = !matches!(waited, Ok(true));
+        self.unsynced = !matches!(waited, Ok(true));
         let undisturbed = waited.map_err(PoolError::io("write", path))?;
         let folder = repair::folder_of(path);
         disk.sync_folder(folder).map_err(PoolError::io("write", folder))?;
@@ -327,15 +329,15 @@ impl Writer {
     fn on_failed_append(&mut self) {
         self.stale = true;
         self.torn = self.file.restore(self.disk.as_ref()).is_err();
-        self.doubtful |= self.torn;
+        self.unsynced |= self.torn;
         if self.torn {
-            // If even this fails, the file will seem to be somebody else's work, and is read as such.
+            // If this fails too, the file counts as changed by another program, and is read again.
             self.file.note().ok();
         }
     }
 
-    fn leave(&mut self) -> Result<bool, PoolError> {
-        let undisturbed = self.file.leave(self.shared.path()).map_err(PoolError::io("read", self.shared.path()));
+    fn record(&mut self) -> Result<bool, PoolError> {
+        let undisturbed = self.file.record(self.shared.path()).map_err(PoolError::io("read", self.shared.path()));
         self.stale = !matches!(undisturbed, Ok(true));
         undisturbed
     }
@@ -346,7 +348,7 @@ impl Writer {
         }
     }
 
-    /// Tells a series of failures once; returns the pause before the next try.
+    /// Reports the first failure of a series. Returns the pause before the next attempt.
     fn on_failure(&mut self, error: &PoolError) -> Duration {
         let pause = match self.failing {
             None => {
@@ -365,31 +367,32 @@ impl Writer {
         self.backlog_bytes = 0;
         self.report(Report::Failed {
             error: format!(
-                "{error}; not stored when the node ended: {}",
+                "{error}; not stored at the node's end: {}",
                 plural(lost as u64, "transaction", "transactions")
             ),
         });
     }
 
-    /// Waits, taking commands in; ends early when the pool is closed.
+    /// Waits, and reads commands. Ends early when the pool is closed.
     fn pause(&mut self, pause: Duration) {
         let until = Instant::now() + pause;
         while !self.closing {
             match self.commands.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(command) => self.take(command),
+                Ok(command) => self.handle(command),
                 Err(RecvTimeoutError::Timeout) => return,
                 Err(RecvTimeoutError::Disconnected) => self.closing = true,
             }
-            if !self.looks.is_empty() {
-                // Who asks for a comparison does not wait for the disk's recovery. If it fails too, that is of the series that was told.
-                drop(self.settle());
-                self.answer_looks();
+            if !self.checks.is_empty() {
+                // A check does not wait for the disk's recovery. Its failure belongs to the
+                // reported series.
+                drop(self.compare_until_stable());
+                self.answer_checks();
             }
         }
     }
 
     fn report(&self, report: Report) {
-        // Nobody listens any more: what is told is done all the same.
+        // Fails if the driver has dropped the receiver, as it may at shutdown.
         self.reports.blocking_send(report).ok();
     }
 }

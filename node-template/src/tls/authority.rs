@@ -1,7 +1,8 @@
-//! The authority of a closed network: it signs the certificate of each node. Its folder holds `ca.key`, the secret, and `ca.pem`, which every node gets.
+//! The authority of a closed network, which signs the certificate of each node. Its folder holds
+//! `ca.key`, the secret, and `ca.pem`, which every node gets.
 //!
-//! It is used where certificates are issued, by `cargo xtask`, and never by a running node. A node's certificate has the node's own key, so that the node id
-//! and the key that TLS proves are one thing; it names no host, because nodes move, and a node is known by its id.
+//! Only `cargo xtask` uses it, never a running node. A node's certificate has the node's own key,
+//! and names no host.
 
 use std::fs;
 use std::io;
@@ -24,18 +25,18 @@ use crate::tls::certificate::{Certificate, requested_key};
 
 /// The file of an authority's certificate.
 pub const CA_CERTIFICATE: &str = "ca.pem";
-/// The file of an authority's key: whoever can read it can let nodes in.
+/// The file of an authority's key, which can admit nodes.
 pub const CA_KEY: &str = "ca.key";
-/// How long an authority's certificate holds.
+/// The validity of an authority's certificate.
 pub const CA_VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
-/// How long a node's certificate holds if nothing else is asked for.
+/// The default validity of a node's certificate.
 pub const NODE_VALIDITY: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-/// The name in every node's certificate. Nobody checks it; tools that insist on one can be told it.
+/// The name in every node's certificate. Nodes do not check it, but some tools require one.
 pub const CERTIFICATE_NAME: &str = "p2p-node";
-/// So much earlier than now a certificate begins to hold: clocks differ.
-const EARLIER: Duration = Duration::from_secs(60 * 60);
+/// How long before its issue a certificate becomes valid, since clocks differ.
+const CLOCK_SKEW: Duration = Duration::from_secs(60 * 60);
 
-/// A network's authority, ready to issue.
+/// A network's authority.
 #[derive(Debug)]
 pub struct Authority {
     key: NodeKey,
@@ -44,26 +45,25 @@ pub struct Authority {
     pem: String,
 }
 
-/// Why there is no authority, or no certificate. One line: which file, what, what to do.
+/// Why an authority or a certificate could not be made or read. One line: which file, what, what to
+/// do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthorityError {
-    /// There is one already, and it is never overwritten.
-    #[error(
-        "{path} is there already: an authority is made once, for every certificate hangs on it; use it, or name another folder"
-    )]
+    /// There is one already, which is never overwritten.
+    #[error("{path} exists already, and every certificate depends on it: use this authority, or name another folder")]
     Exists {
         /// The file.
         path: String,
     },
-    /// There is none.
+    /// A file is missing.
     #[error("{path} is missing: make an authority with 'cargo xtask new-network'")]
     Missing {
         /// The file.
         path: String,
     },
-    /// Its certificate can not be used.
-    #[error("{path} is no certificate of {key}: put the original back")]
+    /// Its certificate does not match its key.
+    #[error("{path} is not the certificate of {key}: restore the original")]
     Broken {
         /// The file.
         path: String,
@@ -76,38 +76,38 @@ pub enum AuthorityError {
         /// The file.
         path: String,
     },
-    /// The request is none.
+    /// The file is not a valid request.
     #[error(
-        "{path} is no request for a certificate of a node: make one in the node's folder with 'meshpool --request-certificate > node.csr'"
+        "{path} is not a request for a node's certificate: make one in the node's folder with 'meshpool --request-certificate > node.csr'"
     )]
     NotARequest {
         /// The file.
         path: String,
     },
-    /// A file can not be read or written.
-    #[error("{path}: {cause}; check the folder")]
+    /// A file cannot be read or written.
+    #[error("{path}: {cause}; check the folder and its permissions")]
     File {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
-    /// The key can not be used or made.
+    /// The key cannot be used or created.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// A file can not be read as text.
+    /// A file cannot be read as text.
     #[error(transparent)]
     Folder(#[from] crate::folder::files::FolderError),
-    /// A certificate can not be made.
-    #[error("no certificate could be made: {0}")]
+    /// A certificate or request cannot be made.
+    #[error("cannot make a certificate: {0}")]
     Unmade(String),
 }
 
 impl Authority {
-    /// Makes an authority in a folder, which is made too where it is missing, for its owner alone.
+    /// Creates an authority in a folder, which is created too if it is missing, for its owner only.
     ///
     /// # Errors
-    /// [`AuthorityError::Exists`] if a file of one is there; nothing is overwritten.
+    /// [`AuthorityError::Exists`] if the folder has a file of one; nothing is overwritten.
     pub fn create(folder: &Path) -> Result<Self, AuthorityError> {
         let file = |name: &str, cause| AuthorityError::File { path: shown(folder, name), cause };
         make_private(folder).map_err(|cause| file("", cause))?;
@@ -116,13 +116,13 @@ impl Authority {
                 return Err(AuthorityError::Exists { path: shown(folder, name) });
             }
         }
-        // Whatever the folder around it is, the key must not get into a repository.
+        // The key must not get into a repository.
         fs::write(folder.join(".gitignore"), "*\n").map_err(|cause| file(".gitignore", cause))?;
         let key = NodeKey::create_named(folder, CA_KEY)?;
         let now = SystemTime::now();
         let name = format!("p2p-node network {}", key.node_id().short());
         let not_after = now + CA_VALIDITY;
-        let mut params = params(&name, key.node_id(), now - EARLIER, not_after)?;
+        let mut params = params(&name, key.node_id(), now - CLOCK_SKEW, not_after)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&Pair::of(&key)).map_err(unmade)?;
@@ -131,38 +131,39 @@ impl Authority {
         Ok(Self { key, name, not_after, pem })
     }
 
-    /// The authority of a folder.
+    /// Opens the authority of a folder.
     ///
     /// # Errors
-    /// [`AuthorityError`] if it is missing, broken, expired, or its key can be read by others.
+    /// [`AuthorityError`] if it is missing, broken or expired, or if others can read its key.
     pub fn open(folder: &Path) -> Result<Self, AuthorityError> {
         let path = shown(folder, CA_CERTIFICATE);
         let missing = |name: &str| AuthorityError::Missing { path: shown(folder, name) };
         let key = NodeKey::load_named(folder, CA_KEY)?.ok_or_else(|| missing(CA_KEY))?;
         let pem = read_text(&folder.join(CA_CERTIFICATE), &path)?.ok_or_else(|| missing(CA_CERTIFICATE))?;
-        let facts = CertificateDer::from_pem_slice(pem.as_bytes()).ok().and_then(|der| Certificate::read(&der));
-        match facts.filter(|facts| facts.node == key.node_id()) {
-            Some(facts) if facts.not_after <= SystemTime::now() => Err(AuthorityError::Expired { path }),
-            Some(facts) => Ok(Self { key, name: facts.name, not_after: facts.not_after, pem }),
+        let read = CertificateDer::from_pem_slice(pem.as_bytes()).ok().and_then(|der| Certificate::read(&der));
+        match read.filter(|own| own.node == key.node_id()) {
+            Some(own) if own.not_after <= SystemTime::now() => Err(AuthorityError::Expired { path }),
+            Some(own) => Ok(Self { key, name: own.name, not_after: own.not_after, pem }),
             None => Err(AuthorityError::Broken { path, key: CA_KEY.to_owned() }),
         }
     }
 
-    /// Its certificate, as every node of the network has it: PEM.
+    /// Returns its certificate, PEM.
     pub fn certificate(&self) -> &str {
         &self.pem
     }
 
-    /// A certificate for a node, PEM: from an hour ago, for clocks differ, and for `validity`, but not longer than the authority's own.
+    /// Issues a node's certificate, PEM. It ends after `validity`, but not after the authority's
+    /// own.
     ///
     /// # Errors
-    /// [`AuthorityError::Unmade`] if the system gives no randomness.
+    /// [`AuthorityError::Unmade`] if the system has no randomness.
     pub fn issue(&self, node: NodeId, validity: Duration) -> Result<String, AuthorityError> {
         let now = SystemTime::now();
-        self.issue_between(node, now - EARLIER, now + validity)
+        self.issue_between(node, now - CLOCK_SKEW, now + validity)
     }
 
-    /// A certificate for a node that holds from one time to another.
+    /// Issues a node's certificate for a period, PEM.
     ///
     /// # Errors
     /// As [`Self::issue`].
@@ -181,7 +182,7 @@ impl Authority {
     }
 }
 
-/// A request for a certificate, PEM: it proves that whoever made it has the key. The key does not leave the folder.
+/// Returns a request for a certificate, PEM, which proves the possession of the key.
 ///
 /// # Errors
 /// [`AuthorityError::Unmade`].
@@ -191,10 +192,10 @@ pub fn request(key: &NodeKey) -> Result<String, AuthorityError> {
     params.serialize_request(&Pair::of(key)).and_then(|request| request.pem()).map_err(unmade)
 }
 
-/// Whose request a file holds.
+/// Returns the key of the request in a file.
 ///
 /// # Errors
-/// [`AuthorityError::NotARequest`], also if its signature is not that of its key.
+/// [`AuthorityError::NotARequest`], also if the signature does not match the key.
 pub fn read_request(file: &Path) -> Result<NodeId, AuthorityError> {
     let path = file.display().to_string();
     let text = read_text(file, &path)?;
@@ -210,7 +211,7 @@ fn params(
 ) -> Result<CertificateParams, AuthorityError> {
     let mut serial = [0; 20];
     getrandom::fill(&mut serial).map_err(|error| AuthorityError::Unmade(error.to_string()))?;
-    // At most 20 bytes, and positive (RFC 5280, section 4.1.2.2).
+    // At most 20 bytes and positive (RFC 5280, section 4.1.2.2).
     serial[0] = serial[0] & 0x7f | 0x40;
     let mut params = CertificateParams::default();
     params.distinguished_name = common_name(name);
@@ -236,7 +237,7 @@ fn unmade(error: rcgen::Error) -> AuthorityError {
     AuthorityError::Unmade(error.to_string())
 }
 
-/// Makes a folder that its owner alone may enter, unless it is there.
+/// Creates a folder that only its owner can enter, unless it exists.
 fn make_private(folder: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
@@ -245,7 +246,7 @@ fn make_private(folder: &Path) -> io::Result<()> {
     builder.create(folder)
 }
 
-/// A public key as rcgen wants it.
+/// A public key for rcgen.
 struct Public(NodeId);
 
 impl PublicKeyData for Public {
@@ -258,7 +259,7 @@ impl PublicKeyData for Public {
     }
 }
 
-/// A key that signs where it is.
+/// A key pair for rcgen. The secret stays in the [`NodeKey`].
 struct Pair<'a> {
     key: &'a NodeKey,
     public: Public,
@@ -294,7 +295,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_authority_is_made_once_and_issues_what_it_is_asked_for() {
+    fn an_authority_is_created_once_and_issues_certificates() {
         let root = tempfile::tempdir().expect("a folder");
         let folder = root.path().join("network-ca");
         let made = Authority::create(&folder).expect("made");
@@ -307,9 +308,9 @@ mod tests {
         assert_eq!(read_request(&csr).expect("a request"), node.node_id());
         let pem = opened.issue(node.node_id(), NODE_VALIDITY).expect("issued");
         let der = CertificateDer::from_pem_slice(pem.as_bytes()).expect("PEM");
-        let facts = Certificate::read(&der).expect("a certificate");
-        assert_eq!((facts.node, facts.name), (node.node_id(), node.node_id().to_string()));
-        let left = facts.not_after.duration_since(SystemTime::now()).expect("later");
+        let read = Certificate::read(&der).expect("a certificate");
+        assert_eq!((read.node, read.name), (node.node_id(), node.node_id().to_string()));
+        let left = read.not_after.duration_since(SystemTime::now()).expect("later");
         assert!(left <= NODE_VALIDITY && left > NODE_VALIDITY - Duration::from_secs(60), "{left:?}");
         #[cfg(unix)]
         {
@@ -326,35 +327,35 @@ mod tests {
     fn the_end_of_a_certificate_is_read_as_it_was_issued() {
         let root = tempfile::tempdir().expect("a folder");
         let mut authority = Authority::create(root.path()).expect("made");
-        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        authority.not_after = at(5_000_000_000);
+        let time = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        authority.not_after = time(5_000_000_000);
         let issued = |until| {
-            let pem = authority.issue_between(NodeId([7; 32]), at(0), at(until)).expect("issued");
+            let pem = authority.issue_between(NodeId([7; 32]), time(0), time(until)).expect("issued");
             CertificateDer::from_pem_slice(pem.as_bytes()).expect("PEM").to_vec()
         };
         // A leap day, and both encodings of times: RFC 5280, section 4.1.2.5, changes them at 2050.
         for until in [1_709_251_199, 1_795_278_235, 2_524_607_999, 2_524_608_000, 4_107_542_400] {
-            assert_eq!(Certificate::read(&issued(until)).expect("a certificate").not_after, at(until));
+            assert_eq!(Certificate::read(&issued(until)).expect("a certificate").not_after, time(until));
         }
         let der = issued(1_795_278_235);
-        let place = der.windows(13).position(|bytes| bytes == b"261121162355Z").expect("its end");
+        let at = der.windows(13).position(|bytes| bytes == b"261121162355Z").expect("its end");
         for bad in [b"261321162355Z", b"2611211623+5Z", b"261121162355+"] {
             let mut changed = der.clone();
-            changed[place..place + 13].copy_from_slice(bad);
+            changed[at..at + 13].copy_from_slice(bad);
             assert_eq!(Certificate::read(&changed), None, "{}", bad.escape_ascii());
         }
     }
 
     #[test]
-    fn a_request_that_another_key_signed_is_none() {
+    fn a_request_signed_by_another_key_is_invalid() {
         let root = tempfile::tempdir().expect("a folder");
         let key = NodeKey::load_or_create(root.path()).expect("a key");
         let pem = request(&key).expect("made");
         let der = CertificateSigningRequestDer::from_pem_slice(pem.as_bytes()).expect("PEM");
-        let place = der.windows(32).position(|bytes| bytes == key.node_id().0).expect("its key");
+        let at = der.windows(32).position(|bytes| bytes == key.node_id().0).expect("its key");
         let mut forged = der.to_vec();
         let other = NodeKey::create_named(root.path(), "other.key").expect("a key").node_id();
-        forged[place..place + 32].copy_from_slice(&other.0);
+        forged[at..at + 32].copy_from_slice(&other.0);
         assert_eq!(requested_key(&der), Some(key.node_id()));
         assert_eq!(requested_key(&forged), None);
     }
@@ -363,27 +364,27 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, rng_seed: RngSeed::Fixed(2026), ..ProptestConfig::with_cases(64) })]
 
         #[test]
-        fn a_changed_request_names_nobody_else_and_no_bytes_are_too_strange(
+        fn a_changed_request_names_no_other_node_and_any_bytes_can_be_read(
             edits in prop::collection::vec((any::<prop::sample::Index>(), 0..3_u8, any::<u8>()), 1..4),
         ) {
             let root = tempfile::tempdir().expect("a folder");
             let authority = Authority::create(&root.path().join("network-ca")).expect("made");
             let key = NodeKey::load_or_create(root.path()).expect("a key");
             let pem = request(&key).expect("made");
-            let asked = CertificateSigningRequestDer::from_pem_slice(pem.as_bytes()).expect("PEM");
+            let requested = CertificateSigningRequestDer::from_pem_slice(pem.as_bytes()).expect("PEM");
             let pem = authority.issue(key.node_id(), NODE_VALIDITY).expect("issued");
             let issued = CertificateDer::from_pem_slice(pem.as_bytes()).expect("PEM");
-            for der in [&asked[..], &issued] {
-                // Each place alone, and all of them together.
+            for der in [&requested[..], &issued] {
+                // Each edit alone, and all together.
                 let mut all = der.to_vec();
-                for (place, what, byte) in &edits {
+                for (at, what, byte) in &edits {
                     let mut once = der.to_vec();
                     for changed in [&mut all, &mut once] {
-                        let place = place.index(changed.len());
+                        let at = at.index(changed.len());
                         match what {
-                            0 => changed[place] = *byte,
-                            1 => changed.insert(place, *byte),
-                            _ => changed.truncate(place + 1),
+                            0 => changed[at] = *byte,
+                            1 => changed.insert(at, *byte),
+                            _ => changed.truncate(at + 1),
                         }
                         let read = (requested_key(changed), Certificate::read(changed));
                         prop_assert!(read.0.is_none_or(|node| node == key.node_id()), "{}", changed.escape_ascii());

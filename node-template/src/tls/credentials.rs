@@ -1,4 +1,4 @@
-//! What a node of a closed network shows, and whom it accepts.
+//! The credentials of a node in a closed network: what it shows, and what it accepts.
 
 use std::fmt;
 use std::io;
@@ -26,13 +26,13 @@ use crate::folder::node_key::NodeKey;
 use crate::protocol::access::Certified;
 use crate::tls::authority::CERTIFICATE_NAME;
 use crate::tls::certificate::Certificate;
-use crate::tls::words;
-use crate::transport::link::byte_stream::Stream;
+use crate::tls::errors;
+use crate::util::byte_stream::ByteStream;
 
-/// The file of a node's certificate, unless CERTIFICATE names another.
+/// The default of CERTIFICATE.
 pub const NODE_CERTIFICATE: &str = "node.pem";
 
-/// Which files of a node's folder make it a member of a closed network, besides its `node.key`.
+/// The files, besides `node.key`, that make a node a member of a closed network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Files {
     /// The authority's certificate, PEM; relative to the folder.
@@ -41,7 +41,7 @@ pub struct Files {
     pub certificate: PathBuf,
 }
 
-/// Why a node can not show who it is. One line: which file, what is wrong, what to do.
+/// Why a node has no credentials. One line: which file, what is wrong, what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialsError {
@@ -55,9 +55,9 @@ pub enum CredentialsError {
         /// What to do.
         remedy: &'static str,
     },
-    /// A file holds no certificate.
+    /// A file has no certificate.
     #[error(
-        "{path} holds no certificate ({setting}): it is a PEM file with one, as 'cargo xtask issue-certificate' writes it; {remedy}"
+        "{path} has no certificate ({setting}): it must be a PEM file as 'cargo xtask issue-certificate' writes it; {remedy}"
     )]
     Broken {
         /// The file.
@@ -67,20 +67,20 @@ pub enum CredentialsError {
         /// What to do.
         remedy: &'static str,
     },
-    /// The certificate is not that of the folder's key.
+    /// The certificate does not match the folder's key.
     #[error(
-        "{path} is the certificate of node {certificate}, but the folder's node.key is that of {key}: issue one for this key (meshpool --request-certificate), or put the right key back"
+        "{path} is the certificate of node {certificate}, but the folder's node.key is that of {key}: issue one for this key (meshpool --request-certificate), or restore the right key"
     )]
     OtherKey {
         /// The file.
         path: String,
-        /// Whose it is.
+        /// The node of the certificate.
         certificate: String,
-        /// Whose the key is.
+        /// The node of the key.
         key: String,
     },
-    /// The certificate does not hold.
-    #[error("{path} does not hold under {ca}: {why}")]
+    /// The certificate is not valid.
+    #[error("{path} is not valid under {ca}: {why}")]
     Refused {
         /// The file.
         path: String,
@@ -89,15 +89,15 @@ pub enum CredentialsError {
         /// Why, and what to do.
         why: String,
     },
-    /// A file can not be read.
+    /// A file cannot be read.
     #[error(transparent)]
     Folder(#[from] FolderError),
     /// The TLS library refused.
-    #[error("TLS can not be set up: {0}")]
+    #[error("cannot set up TLS: {0}")]
     Tls(String),
 }
 
-/// What a node of a closed network shows and whom it accepts, ready for connections.
+/// The credentials of a node in a closed network, ready for connections.
 #[derive(Clone)]
 pub struct Credentials {
     server: Arc<ServerConfig>,
@@ -114,7 +114,8 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// Reads the files of a node's folder and checks them: that the certificate is that of the key, that the authority signed it, that it has not expired.
+    /// Reads the files of a node's folder, and checks that the certificate matches the key, that
+    /// the authority signed it, and that it has not expired.
     ///
     /// # Errors
     /// [`CredentialsError`].
@@ -126,10 +127,10 @@ impl Credentials {
         let own = read(folder, &files.certificate, "CERTIFICATE", GET_CERTIFICATE)?;
         let (path, ca_path) = (shown_file(folder, &files.certificate), shown_file(folder, &files.ca));
         let broken = |path: &str, setting, remedy| CredentialsError::Broken { path: path.to_owned(), setting, remedy };
-        let ca_facts = Certificate::read(&ca).ok_or_else(|| broken(&ca_path, "NETWORK_CA", GET_CA))?;
-        let facts = Certificate::read(&own).ok_or_else(|| broken(&path, "CERTIFICATE", GET_CERTIFICATE))?;
-        if facts.node != key.node_id() {
-            let (certificate, key) = (facts.node.to_string(), key.node_id().to_string());
+        let authority = Certificate::read(&ca).ok_or_else(|| broken(&ca_path, "NETWORK_CA", GET_CA))?;
+        let read = Certificate::read(&own).ok_or_else(|| broken(&path, "CERTIFICATE", GET_CERTIFICATE))?;
+        if read.node != key.node_id() {
+            let (certificate, key) = (read.node.to_string(), key.node_id().to_string());
             return Err(CredentialsError::OtherKey { path, certificate, key });
         }
         let mut roots = RootCertStore::empty();
@@ -141,12 +142,12 @@ impl Credentials {
         verifier.check(&own, &[], UnixTime::now()).map_err(|error| CredentialsError::Refused {
             path,
             ca: ca_path,
-            why: words::own_certificate(&error),
+            why: errors::own_certificate(&error),
         })?;
         let shown = Arc::new(Shown(Arc::new(CertifiedKey::new(vec![own], Arc::new(Key(key))))));
         let server = Self::server(&provider, &verifier, Arc::clone(&shown)).map_err(|error| tls(&error))?;
         let client = Self::client(provider, verifier, shown).map_err(|error| tls(&error))?;
-        let (not_after, ca_not_after) = (facts.not_after, ca_facts.not_after);
+        let (not_after, ca_not_after) = (read.not_after, authority.not_after);
         Ok(Self { server: Arc::new(server), client: Arc::new(client), certified, not_after, ca_not_after })
     }
 
@@ -155,7 +156,7 @@ impl Credentials {
         verifier: &Verifier,
         shown: Arc<Shown>,
     ) -> Result<ServerConfig, rustls::Error> {
-        // Strangers are not told the authority's name.
+        // Without a certificate, a client does not learn the authority's name.
         let clients = WebPkiClientVerifier::builder_with_provider(Arc::clone(&verifier.roots), Arc::clone(provider))
             .clear_root_hint_subjects()
             .build()
@@ -180,23 +181,24 @@ impl Credentials {
         Ok(client)
     }
 
-    /// Who this is.
+    /// Returns the identity that the certificate proves.
     pub fn certified(&self) -> Certified {
         self.certified
     }
 
-    /// Until when they hold: the node's certificate or the authority's, whichever ends first.
+    /// Returns when the node's certificate or the authority's expires, whichever is first.
     pub fn not_after(&self) -> SystemTime {
         self.not_after.min(self.ca_not_after)
     }
 
-    /// A line to warn of an end that is near, and how near: 1 less than 30 days, 2 less than 7, 3 over.
+    /// Returns a warning of the expiry, and its stage: 1 within 30 days, 2 within 7 days, 3
+    /// expired.
     pub(crate) fn expiry(&self, now: SystemTime) -> Option<(u8, String)> {
         let ends = self.not_after();
         let (what, remedy) = if self.ca_not_after <= self.not_after {
             (
                 "the network's authority",
-                "make a new one with 'cargo xtask new-network' and issue every node a certificate of it",
+                "make a new one with 'cargo xtask new-network' and issue every node a certificate",
             )
         } else {
             (
@@ -205,7 +207,7 @@ impl Credentials {
             )
         };
         let Ok(left) = ends.duration_since(now) else {
-            return Some((3, format!("{what} has expired, nobody lets this node in any more: {remedy}")));
+            return Some((3, format!("{what} has expired, and other nodes refuse this one: {remedy}")));
         };
         let days = left.as_secs() / (24 * 60 * 60);
         let stage = if left < WARN_LAST {
@@ -218,22 +220,25 @@ impl Credentials {
         Some((stage, format!("{what} expires in {}: {remedy}", crate::events::text::plural(days, "day", "days"))))
     }
 
-    /// Takes a connection in: the TLS handshake as server, and who the other end is. What went wrong comes with the connection, to say goodbye on.
-    pub(crate) async fn accept<S>(&self, stream: S) -> Result<(Stream<S>, Certified), (io::Error, S)>
+    /// Does the TLS handshake as server, and returns the client's identity. An error comes with the
+    /// connection, so that the caller can still reply on it.
+    pub(crate) async fn accept<S>(&self, stream: S) -> Result<(ByteStream<S>, Certified), (io::Error, S)>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let accepted = TlsAcceptor::from(Arc::clone(&self.server)).accept(stream).into_fallible().await?;
         match peer(accepted.get_ref().1.peer_certificates()) {
-            Ok(certified) => Ok((Stream::Tls(Box::new(TlsStream::Server(accepted))), certified)),
+            Ok(certified) => Ok((ByteStream::Tls(Box::new(TlsStream::Server(accepted))), certified)),
             Err(error) => Err((error, accepted.into_inner().0)),
         }
     }
 
-    /// TLS over a connection that was opened to a node of the network, and who answered: for programs that speak its protocol themselves.
+    /// Does the TLS handshake over a connection to a node of the network, and returns the node's
+    /// identity: for programs that implement the protocol themselves.
     ///
     /// # Errors
-    /// The TLS library's, as an [`io::Error`]: who answered is no member, or takes this one for none. That the other end refuses may show only at the first read.
+    /// The TLS library's error, as an [`io::Error`]: one side does not accept the other's
+    /// certificate. A refusal by the server may show only at the first read.
     pub async fn secure<S>(
         &self,
         stream: S,
@@ -244,24 +249,24 @@ impl Credentials {
         self.connect(stream).await
     }
 
-    /// The TLS handshake as client, and who answered.
-    pub(crate) async fn connect<S>(&self, stream: S) -> io::Result<(Stream<S>, Certified)>
+    /// Does the TLS handshake as client, and returns the server's identity.
+    pub(crate) async fn connect<S>(&self, stream: S) -> io::Result<(ByteStream<S>, Certified)>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let name = ServerName::try_from(CERTIFICATE_NAME).expect("it is a host name");
         let connected = TlsConnector::from(Arc::clone(&self.client)).connect(name, stream).await?;
         let certified = peer(connected.get_ref().1.peer_certificates())?;
-        Ok((Stream::Tls(Box::new(TlsStream::Client(connected))), certified))
+        Ok((ByteStream::Tls(Box::new(TlsStream::Client(connected))), certified))
     }
 }
 
-/// From when on a person is warned that a certificate ends …
+/// The first warning before a certificate expires …
 const WARN_FIRST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// … and warned again.
+/// … and the second.
 const WARN_LAST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Credentials that can be replaced while the node runs. Connections that are open keep what they began with.
+/// Credentials that can be replaced while the node runs. Open connections keep the old ones.
 #[derive(Debug)]
 pub(crate) struct Live(RwLock<Arc<Credentials>>);
 
@@ -274,7 +279,7 @@ impl Live {
         Arc::clone(&self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    /// Takes over what another one has.
+    /// Replaces the credentials with those of another one.
     pub(crate) fn replace(&self, new: &Self) {
         *self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) = new.now();
     }
@@ -306,7 +311,7 @@ fn certified(certificate: &[u8]) -> Option<Certified> {
     Some(Certified { node, fingerprint: Sha256::digest(certificate).into() })
 }
 
-/// Who showed these certificates, which the handshake has checked.
+/// Returns the identity in these certificates, which the handshake has checked.
 fn peer(certificates: Option<&[CertificateDer<'_>]>) -> io::Result<Certified> {
     let first = certificates.and_then(<[_]>::first);
     first.and_then(|first| certified(first)).ok_or_else(|| {
@@ -315,7 +320,7 @@ fn peer(certificates: Option<&[CertificateDer<'_>]>) -> io::Result<Certified> {
     })
 }
 
-/// Accepts a server that shows a certificate of the authority, whatever name it was dialled by.
+/// Accepts a server with a certificate of the authority, whatever its host name.
 #[derive(Debug)]
 struct Verifier {
     roots: Arc<RootCertStore>,
@@ -369,7 +374,7 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// The node's certificate, shown to whoever asks, as server and as client.
+/// Shows the node's certificate, as server and as client.
 #[derive(Debug)]
 struct Shown(Arc<CertifiedKey>);
 
@@ -389,7 +394,7 @@ impl ResolvesClientCert for Shown {
     }
 }
 
-/// The node's key, which signs where it is.
+/// The node's key for rustls. The secret stays in the [`NodeKey`].
 #[derive(Debug, Clone)]
 struct Key(Arc<NodeKey>);
 

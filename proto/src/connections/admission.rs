@@ -1,10 +1,14 @@
-//! Admission: links that the access rules or a ban exclude, and what a violation costs.
+//! Admission: closes links that the access rules or a ban exclude, and penalizes violations.
+//!
+//! The other components of connections call it when they learn more of a peer, and the node calls
+//! it with violations and new rules. The rules are in `peers::access`, scores and bans in
+//! `peers::reputation`.
 
 use std::net::IpAddr;
 
 use crate::Output;
 use crate::connections::Connections;
-use crate::connections::table::{Link, Role};
+use crate::connections::table::{Link, LinkState};
 use crate::context::Context;
 use crate::event::Event;
 use crate::id::{LinkId, NodeId};
@@ -15,7 +19,8 @@ use crate::violation::{Violation, ViolationKind};
 use crate::wire::close;
 
 impl Connections {
-    /// Charges a peer with a violation: its score grows, and at the bounds its link pauses, or it is banned.
+    /// Adds a violation to the score of a peer. From half of [`limits::BAN_SCORE`] its link pauses;
+    /// at the whole it is banned.
     pub(crate) fn penalize(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, violation: &Violation) {
         let Violation { kind, text } = violation;
         self.links.log_fault(cx, link, text.clone());
@@ -33,13 +38,13 @@ impl Connections {
         }
     }
 
-    /// Charges a peer with a frame that broke WebSocket's own rules; the runtime closes its link.
+    /// Penalizes a frame that broke the rules of WebSocket; the runtime closes the link.
     pub(crate) fn on_protocol_error(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, what: &str) {
         cx.counters.frames_broken += 1;
         self.penalize(cx, peers, link, &Violation::new(ViolationKind::Malformed, what));
     }
 
-    /// Closes a link for what its peer did, and bans that, unless a person named it or it is on this host.
+    /// Closes the link of a peer and bans it, unless it is a known peer or on this host.
     fn ban(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, cause: &str) {
         let known = self.is_known(peers, link);
         let peer = self.links.name_of(link);
@@ -49,8 +54,8 @@ impl Connections {
         let from = subscriber.map(|subscriber| subscriber.to_string());
         cx.notify(Event::Banned { peer, from, cause: cause.to_owned(), time });
         let (Some(subscriber), Some(time)) = (subscriber, time) else { return };
-        let seen = self.links.get(link).and_then(Link::full).filter(|peer| peer.address.is_some());
-        if let Some(node) = seen.map(|peer| peer.id) {
+        let verified = self.links.get(link).and_then(Link::native).filter(|peer| peer.address.is_some());
+        if let Some(node) = verified.map(|peer| peer.id) {
             peers.reputation.ban_node(cx.now, node, time, cause);
         }
         for address in peers.book.leading_to(link) {
@@ -66,12 +71,12 @@ impl Connections {
         }
     }
 
-    /// Returns whether a person named the peer at the other end of a link. A claim proves nothing: its address must
-    /// have been dialled, or probed.
+    /// Returns whether a known peer is at the other end of a link. A claim proves nothing: its
+    /// address must have been dialled or probed.
     fn is_known(&self, peers: &Peers, link: LinkId) -> bool {
         let Some(open) = self.links.get(link) else { return false };
-        let shown = open.dialled.clone().or_else(|| open.full().and(open.name().address));
-        shown.and_then(|address| peers.book.get(&address)).is_some_and(|peer| peer.known)
+        let verified = open.dialled.clone().or_else(|| open.native().and(open.name().address));
+        verified.and_then(|address| peers.book.get(&address)).is_some_and(|peer| peer.known)
     }
 
     /// Closes a link that has just opened if its other end is banned; returns whether it did.
@@ -114,22 +119,25 @@ impl Connections {
         peers.refusals.log(cx, subscriber, &format!("it is banned for {} s: {cause}", seconds + 1));
     }
 
-    /// Takes other access rules than before: links that they exclude are closed.
+    /// Handles new access rules: closes the links that they exclude.
     pub(crate) fn on_access_changed(&mut self, cx: &mut Context, peers: &mut Peers, access: Access) {
         peers.access.set_rules(access);
         let open: Vec<LinkId> = self.links.iter().filter(|(_, link)| !link.closing).map(|(id, _)| id).collect();
         for link in open {
             let Some(open) = self.links.get(link) else { continue };
             let (own, remote) = (cx.config.node, open.remote);
-            let refused = match &open.role {
-                Role::Exercise { .. } => peers.access.exercise_refusal(own, link, remote),
+            let refused = match &open.state {
+                LinkState::ExerciseInbound { .. } | LinkState::ExerciseOutbound { .. } => {
+                    peers.access.exercise_refusal(own, link, remote)
+                }
                 _ => peers.access.refusal(own, link, remote, open.name().node),
             };
             self.refuse(cx, peers, link, refused);
         }
     }
 
-    /// Checks a link that was just accepted, as far as its peer is known; returns whether it is closed.
+    /// Checks a link that was just accepted, as far as its peer is known; returns whether it is
+    /// closed.
     pub(super) fn refuse_accepted(
         &mut self,
         cx: &mut Context,
@@ -157,12 +165,13 @@ impl Connections {
 
     /// Checks a client that sends something; returns whether its link is closed.
     pub(crate) fn refuse_client(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId) -> bool {
-        let client = self.links.get(link).filter(|open| matches!(open.role, Role::Client));
+        let client = self.links.get(link).filter(|open| matches!(open.state, LinkState::Client));
         let refused = client.and_then(|open| peers.access.client_refusal(link, open.remote));
         self.refuse(cx, peers, link, refused)
     }
 
-    /// Closes the link of a peer that is not admitted; its address backs off for long. Returns whether it did.
+    /// Closes the link of a peer that is not admitted; its address gets the longest back-off.
+    /// Returns whether it did.
     pub(super) fn refuse(
         &mut self,
         cx: &mut Context,

@@ -1,13 +1,16 @@
 //! Duplicate-connection resolution: which of two links to one node stays.
 //!
-//! Two links arise by simultaneous open, when an address turns out to be another name of a node that is linked already,
-//! and when a peer comes back before its old link is known to be dead. The older link is pinged; if it does not answer
-//! in time, the newer one takes its place.
+//! Two links arise by simultaneous open, when a linked node has a second address, and when a peer
+//! comes back before its old link is known to be dead. The older link is pinged. If it answers, it
+//! stays; otherwise the newer one replaces it. BGP resolves its connection collisions by the
+//! greater id alone (RFC 4271, section 6.8); here the id decides only who closes.
+//!
+//! Handshake, lifecycle and liveness begin a resolution; a pong or a timer ends it.
 
 use crate::Lane;
 use crate::Output;
 use crate::connections::Connections;
-use crate::connections::table::{Link, NativePeer, Role};
+use crate::connections::table::{Link, LinkState};
 use crate::context::Context;
 use crate::frame::Frame;
 use crate::id::{LinkId, NodeId};
@@ -18,12 +21,12 @@ use crate::timers::Timer;
 use crate::wire::close;
 
 impl Connections {
-    /// Makes a link that we dialled the link to its node: our HANDSHAKE goes out, and `join` behind it.
+    /// Takes a dialled link from standby into use: sends our HANDSHAKE, and `join` after it.
     pub(crate) fn promote(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, join: Option<Frame>) {
         let Some(opened) = self.links.get(link) else { return };
-        if let Role::Standby(peer) = &opened.role {
-            let (peer, dialled) = (NativePeer { hello_sent: true, ..peer.clone() }, opened.dialled.clone());
-            self.links.set_full(link, peer);
+        if let LinkState::Standby(peer) = &opened.state {
+            let (state, dialled) = (LinkState::HelloSent(peer.clone()), opened.dialled.clone());
+            self.links.set_native(link, state);
             if let Some(address) = dialled {
                 cx.timers.cancel(&Timer::Dial(address.clone()));
                 peers.book.set_state(&address, AddressState::Connected(link));
@@ -36,7 +39,7 @@ impl Connections {
         }
     }
 
-    /// Begins to resolve two links to one node: the older one has to answer a ping.
+    /// Begins to resolve two links to one node: pings the older one.
     pub(super) fn resolve_duplicates(&mut self, cx: &mut Context, older: LinkId) {
         cx.output(Output::Ping { link: older });
         if cx.timers.due(&Timer::Duplicate(older)).is_none() {
@@ -44,23 +47,22 @@ impl Connections {
         }
     }
 
-    /// Handles a pong. If the older of two links answered, both are alive: one on standby is ours to close. Of two that
-    /// are in use the node with the smaller id closes the newer and the other waits, so that they do not close both.
+    /// Handles a pong. If the older of two links answered, the newer one is closed. One on standby
+    /// is ours to close. Of two in use, the node with the lower id closes the newer, so that the
+    /// two nodes do not close both.
     pub(crate) fn on_pong(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId) {
         self.links.hear(cx.now, link);
         if cx.timers.due(&Timer::Duplicate(link)).is_none() {
             return;
         }
         cx.timers.cancel(&Timer::Duplicate(link));
-        let Some((id, session)) = self.links.get(link).and_then(Link::full).map(|peer| (peer.id, peer.session)) else {
+        let Some((id, session)) = self.links.get(link).and_then(Link::native).map(|peer| (peer.id, peer.session))
+        else {
             return;
         };
         for (other, standby) in self.duplicates_of(link) {
-            let same_run = match self.links.get(other).map(|other| &other.role) {
-                Some(Role::Standby(peer) | Role::Native(peer)) => peer.session == session,
-                _ => continue,
-            };
-            if !same_run {
+            let Some((_, run)) = self.links.get(other).and_then(Link::run) else { continue };
+            if run != session {
                 self.refuse_copied_key(cx, peers, other);
             } else if standby || cx.config.node < id {
                 cx.counters.links_duplicate += 1;
@@ -69,7 +71,7 @@ impl Connections {
         }
     }
 
-    /// Closes the older of two links, which did not answer in time; the newer takes its place.
+    /// Closes the older of two links, which did not answer in time; the newer one replaces it.
     pub(crate) fn on_duplicate_due(&mut self, cx: &mut Context, link: LinkId) {
         let newer = self.duplicates_of(link);
         if self.links.get(link).is_some() && !newer.is_empty() {
@@ -83,25 +85,24 @@ impl Connections {
         }
     }
 
-    /// Returns the other links to the node of `link`, each with whether it is on standby.
+    /// Returns the other links to the node of `link`, each with `true` if it is on standby.
     fn duplicates_of(&self, link: LinkId) -> Vec<(LinkId, bool)> {
-        let Some(id) = self.links.get(link).and_then(Link::full).map(|peer| peer.id) else {
+        let Some(id) = self.links.get(link).and_then(Link::native).map(|peer| peer.id) else {
             return Vec::new();
         };
         let others = self.links.iter().filter(|(other, open)| *other != link && !open.closing);
         others
-            .filter_map(|(other, open)| match &open.role {
-                Role::Standby(peer) if peer.id == id => Some((other, true)),
-                Role::Native(peer) if peer.id == id => Some((other, false)),
-                _ => None,
+            .filter_map(|(other, open)| match &open.state {
+                LinkState::Standby(peer) if peer.id == id => Some((other, true)),
+                _ => open.native().filter(|peer| peer.id == id).map(|_| (other, false)),
             })
             .collect()
     }
 
     /// Returns the link to a node that is on standby while an older one lives.
     pub(super) fn standby_for(&self, id: NodeId) -> Option<LinkId> {
-        self.links.iter().find_map(|(other, open)| match &open.role {
-            Role::Standby(peer) if peer.id == id && !open.closing => Some(other),
+        self.links.iter().find_map(|(other, open)| match &open.state {
+            LinkState::Standby(peer) if peer.id == id && !open.closing => Some(other),
             _ => None,
         })
     }

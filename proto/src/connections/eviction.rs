@@ -1,22 +1,26 @@
 //! Inbound eviction: which accepted link is closed when there are too many.
 //!
-//! Links that we dialled are not counted here, so no number of newcomers displaces one. Clients that are silent go
-//! first. Of the other accepted links stay those of known peers, those that brought most new transactions, and the
-//! older half of the rest; of what is left, the youngest of the network with most links goes. That is the order of
-//! Bitcoin Core's `SelectNodeToEvict`, with transactions brought in place of its several measures: to stay, an attacker
-//! must have been useful, or long there, or come from many networks. If no other is left, the newcomer goes.
+//! Links that we dialled are not counted, so no number of newcomers displaces one. Silent clients
+//! go first. Of the other accepted links, those of known peers, those that brought most new
+//! transactions and the older half of the rest stay. Of what is left, the youngest link of the
+//! network with most links is closed; if nothing is left, the newcomer is.
+//!
+//! That is the order of Bitcoin Core's `SelectNodeToEvict`, with transactions brought in place of
+//! its several measures. To stay, an attacker must have been useful, or linked for long, or come
+//! from many networks. [`Connections::on_accepted`] calls it.
 
 use std::collections::BTreeMap;
 
 use crate::connections::Connections;
-use crate::connections::table::{Link, Role};
+use crate::connections::table::{Link, LinkState};
 use crate::context::Context;
 use crate::id::LinkId;
 use crate::ip_prefix::IpPrefix;
 use crate::peers::Peers;
 use crate::wire::close;
 
-/// How many links are kept for what they brought.
+/// How many links are kept for the transactions that they brought: as many as Bitcoin Core keeps by
+/// ping time.
 const USEFUL: usize = 8;
 
 impl Connections {
@@ -26,7 +30,7 @@ impl Connections {
         if accepted <= cx.config.limits.inbound_links {
             return;
         }
-        let victim = self.least_useful(cx, peers, newcomer);
+        let victim = self.select_victim(cx, peers, newcomer);
         cx.counters.links_evicted += 1;
         let subscriber = self.links.get(victim).and_then(|link| link.subscriber);
         let reason = if victim == newcomer {
@@ -38,13 +42,13 @@ impl Connections {
         self.links.close(cx, victim, close::TRY_AGAIN_LATER, "this node has no room for another connection");
     }
 
-    fn least_useful(&self, cx: &Context, peers: &Peers, newcomer: LinkId) -> LinkId {
+    fn select_victim(&self, cx: &Context, peers: &Peers, newcomer: LinkId) -> LinkId {
         let known = peers.book.known_links();
         let accepted = || self.links.iter().filter(|(_, link)| link.dialled.is_none() && !link.closing);
         // A client that waits for an answer is not silent.
         let silence = cx.config.limits.client_silence / 2;
         let silent = |link: &Link| {
-            matches!(link.role, Role::Client)
+            matches!(link.state, LinkState::Client)
                 && link.acks_due == 0
                 && cx.now.saturating_duration_since(link.heard) >= silence
         };
@@ -52,8 +56,8 @@ impl Connections {
         if let Some((client, _)) = quietest {
             return client;
         }
-        // Clients come and go by themselves; the newcomer is one so far, but may become a peer.
-        let candidates = accepted().filter(|(id, link)| *id == newcomer || !matches!(link.role, Role::Client));
+        // Other clients are never closed here. The newcomer is one so far, but may become a peer.
+        let candidates = accepted().filter(|(id, link)| *id == newcomer || !matches!(link.state, LinkState::Client));
         let mut rest: Vec<(LinkId, &Link)> = candidates.filter(|(id, _)| !known.contains(id)).collect();
         rest.sort_by_key(|(id, link)| (std::cmp::Reverse(link.brought), *id));
         let useful = rest.iter().take(USEFUL).filter(|(_, link)| link.brought > 0).count();

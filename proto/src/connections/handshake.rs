@@ -1,16 +1,21 @@
 //! HANDSHAKE: how two nodes introduce themselves, and how a claimed address is verified.
 //!
-//! A node sends its HANDSHAKE on the link that it dials. The accepting native peer first dials back the address that the
-//! newcomer claims, then answers with its own HANDSHAKE, which names every address verified so far. Of two newcomers the
-//! one verified later is therefore told of the earlier one, and dials it: that makes the mesh complete. If verifying
-//! takes longer than [`ANSWER_AFTER`] the answer goes out without, and a second HANDSHAKE follows it.
+//! A node sends its HANDSHAKE on the link that it dials. The accepting native peer first dials back
+//! the address that the newcomer claims (as AutoNAT in libp2p). It then answers with its own
+//! HANDSHAKE, which names every address verified so far. Of two newcomers the one verified later
+//! therefore learns of the earlier one and dials it, which completes the mesh. If verification
+//! takes longer than [`ANSWER_AFTER`] the answer goes out first, and a second HANDSHAKE follows the
+//! verification.
+//!
+//! The node calls it with HANDSHAKE messages and finished probes; membership admits peers through
+//! [`Connections::accept`].
 
 use std::time::Duration;
 
 use crate::Lane;
 use crate::address::PeerAddress;
 use crate::connections::Connections;
-use crate::connections::table::{Link, NativePeer, Role};
+use crate::connections::table::{Link, LinkState, NativePeer};
 use crate::context::Context;
 use crate::frame::Frame;
 use crate::id::{LinkId, UpgradeIdentity};
@@ -22,8 +27,8 @@ use crate::violation::{Violation, ViolationKind};
 use crate::wire::close;
 use crate::wire::{Handshake, NodeInfo, PROTOCOL};
 
-/// How long a native peer waits at most for our HANDSHAKE while its address is being verified. A local probe takes a
-/// millisecond; a newcomer behind a firewall must not wait for the dial's time-out.
+/// How long the answer waits for the verification of an address. A local probe takes a millisecond;
+/// a newcomer behind a firewall must not wait for the dial to time out.
 const ANSWER_AFTER: Duration = Duration::from_secs(1);
 
 impl Connections {
@@ -57,18 +62,19 @@ impl Connections {
         }
         let own = self.exercise_address(cx, &peers.book, &addresses);
         let Some(opened) = self.links.get_mut(link) else { return };
-        if matches!(opened.role, Role::Client) {
-            opened.role = Role::Exercise { address: own };
+        if matches!(opened.state, LinkState::Client) {
+            opened.state = LinkState::ExerciseInbound { address: own };
             cx.timers.cancel(&Timer::Silence(link));
         }
-        if matches!(opened.role, Role::Exercise { .. }) {
+        if opened.is_exercise() {
             cx.raise(InternalEvent::ExerciseIntroduced { link, addresses });
         }
     }
 
-    /// Returns which of an exercise peer's addresses is its own. It lists whom it has just dialled, us, behind all
-    /// others, and itself before or behind them: what stands behind us is itself, and if nothing does it is the first.
-    /// Of a peer that lists otherwise it is the first or the last that leads neither to us nor to a native peer.
+    /// Returns which of an exercise peer's addresses is its own. It lists the node that it has just
+    /// dialled, us, after all others, and itself before or after them. An address after ours is its
+    /// own; otherwise the first is. For a peer with another order it is the first or the last
+    /// address that leads neither to us nor to a native peer.
     fn exercise_address(&self, cx: &Context, book: &AddressBook, addresses: &[PeerAddress]) -> Option<PeerAddress> {
         let state = |address: &PeerAddress| book.get(address).map(|peer| peer.state);
         let ourselves =
@@ -79,7 +85,7 @@ impl Connections {
         {
             return Some(last.clone());
         }
-        let native = |link: LinkId| self.links.get(link).is_some_and(|link| link.full().is_some());
+        let native = |link: LinkId| self.links.get(link).is_some_and(|link| link.native().is_some());
         let other = |address: &PeerAddress| {
             ourselves(address) || matches!(state(address), Some(AddressState::Connected(link)) if native(link))
         };
@@ -114,20 +120,21 @@ impl Connections {
             return Ok(());
         }
         let Some(opened) = self.links.get(link) else { return Ok(()) };
-        if let Some(peer) = opened.full() {
+        if let Some(peer) = opened.native() {
             if (peer.id, peer.session) != (node.id, node.session) {
-                let text = "HANDSHAKE: it names another node than the one that answered";
+                let text = "HANDSHAKE: it names another node than the upgrade identity";
                 self.penalize(cx, peers, link, &Violation::new(ViolationKind::Contradiction, text));
                 let reason = "your HANDSHAKE names another node than your identity";
                 self.links.close(cx, link, close::POLICY, reason);
                 return Ok(());
             }
-            if !peer.hello_received {
+            if opened.introduced().is_none() {
                 self.accept(cx, peers, link, &node);
             }
         } else if dialled {
-            // What answered our dial without an identity is no native peer; a `node` in its HANDSHAKE proves nothing.
-            if !matches!(opened.role, Role::Exercise { .. }) {
+            // A node that answered our dial without an identity is no native peer; a `node` in its
+            // HANDSHAKE proves nothing.
+            if !opened.is_exercise() {
                 return Ok(());
             }
         } else {
@@ -140,14 +147,14 @@ impl Connections {
         Ok(())
     }
 
-    /// Admits a native peer that introduced itself.
+    /// Accepts a native peer that introduced itself: on a dialled link it is established, on an
+    /// accepted one its address is verified first.
     pub(crate) fn accept(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, node: &NodeInfo) {
-        let known = self.links.get(link).is_some_and(|link| link.full().is_some());
-        let twin = self.links.to_node(node.id, Some(link)).map(|(id, _)| id);
+        let known = self.links.get(link).is_some_and(|link| link.native().is_some());
+        let other = self.links.to_node(node.id, Some(link)).map(|(id, _)| id);
         self.note_hello(cx, link, node);
-        if let Some(twin) = twin {
-            // Two links are in use: the older one is asked whether it still lives.
-            self.resolve_duplicates(cx, twin.min(link));
+        if let Some(other) = other {
+            self.resolve_duplicates(cx, other.min(link));
         }
         if known {
             self.established(cx, link);
@@ -159,17 +166,12 @@ impl Connections {
     fn note_hello(&mut self, cx: &mut Context, link: LinkId, node: &NodeInfo) {
         cx.timers.cancel(&Timer::Silence(link));
         let Some(opened) = self.links.get(link) else { return };
-        let peer = match &opened.role {
-            Role::Native(peer) => NativePeer { hello_received: true, ..peer.clone() },
-            _ => NativePeer {
-                id: node.id,
-                session: node.session,
-                address: None,
-                hello_received: true,
-                hello_sent: false,
-            },
+        let state = match &opened.state {
+            LinkState::HelloSent(peer) | LinkState::Established(peer) => LinkState::Established(peer.clone()),
+            LinkState::Verifying(peer) => LinkState::Verifying(peer.clone()),
+            _ => LinkState::Verifying(NativePeer { id: node.id, session: node.session, address: None }),
         };
-        self.links.set_full(link, peer);
+        self.links.set_native(link, state);
     }
 
     fn refuse_network(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, node: &NodeInfo) {
@@ -186,7 +188,8 @@ impl Connections {
         self.links.warn(cx, link, text);
     }
 
-    /// Dials back the address that the peer of an accepted link claims, unless it is known to be right or out of scope.
+    /// Dials back the address that the peer of an accepted link claims, unless it is known to be
+    /// right or out of scope.
     fn verify_address(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, node: &NodeInfo) {
         let claimed = node.address.as_ref().filter(|address| self.may_learn(cx, &mut peers.book, link, address));
         let probing = claimed.is_some_and(|address| {
@@ -194,7 +197,7 @@ impl Connections {
             peers.book.add(address, source, cx.now, &cx.config.limits);
             let leads_there = match peers.book.get(address).map(|peer| peer.state) {
                 Some(AddressState::Connected(at)) => {
-                    self.links.get(at).and_then(Link::full).is_some_and(|peer| peer.id == node.id)
+                    self.links.get(at).and_then(Link::native).is_some_and(|peer| peer.id == node.id)
                 }
                 _ => false,
             };
@@ -214,28 +217,28 @@ impl Connections {
 
     /// Notes that an address leads to the native peer at the other end of a link.
     fn confirm_address(&mut self, link: LinkId, address: &PeerAddress) {
-        if let Some(Link { role: Role::Native(peer), .. }) = self.links.get_mut(link) {
-            peer.address.get_or_insert_with(|| address.clone());
+        if let Some(open) = self.links.get_mut(link) {
+            open.confirm_address(address);
         }
     }
 
-    /// Notes that an address was seen to lead to the native peer of an open link. If the peer has had its answer
-    /// already, it missed whom we verified meanwhile: a second HANDSHAKE follows.
+    /// Notes that an address was seen to lead to the native peer of an open link. If the answer
+    /// went out before, it lacked the addresses verified meanwhile: a second HANDSHAKE follows.
     pub(super) fn on_verified(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, address: &PeerAddress) {
         cx.timers.cancel(&Timer::Dial(address.clone()));
         peers.book.set_state(address, AddressState::Connected(link));
         if let Some(peer) = peers.book.get_mut(address) {
             peer.last_up = Some(cx.now);
         }
-        let missed =
-            self.links.get(link).and_then(Link::full).is_some_and(|peer| peer.address.is_none() && peer.hello_sent);
+        let sent = self.links.get(link).filter(|open| !matches!(open.state, LinkState::Verifying(_)));
+        let missed = sent.and_then(Link::native).is_some_and(|peer| peer.address.is_none());
         self.confirm_address(link, address);
         if missed {
             self.send_handshake(cx, link);
         }
     }
 
-    /// Handles the end of a probe for a peer whose address was to be verified.
+    /// Handles the end of a probe that verifies the address of a peer.
     pub(crate) fn on_probed(
         &mut self,
         cx: &mut Context,
@@ -245,14 +248,15 @@ impl Connections {
         identity: Option<UpgradeIdentity>,
     ) {
         if peers.book.get(address).is_some_and(|peer| matches!(peer.state, AddressState::Probing(_))) {
-            let claimed = self.links.get(link).filter(|link| !link.closing).and_then(Link::full);
+            let claimed = self.links.get(link).filter(|link| !link.closing).and_then(Link::native);
             let right =
                 claimed.is_some_and(|peer| identity == Some(UpgradeIdentity { node: peer.id, session: peer.session }));
             match identity {
                 _ if right => self.on_verified(cx, peers, link, address),
                 Some(identity) if identity.session == cx.config.session => peers.book.found_self(cx, address),
                 Some(other) => {
-                    // A node that has just started again has another session, and a closing link proves nothing.
+                    // A node that has just restarted has another session, and a closing link proves
+                    // nothing.
                     if claimed.is_some_and(|peer| peer.id != other.node) {
                         let text = "HANDSHAKE: another node answers at its address";
                         self.penalize(cx, peers, link, &Violation::new(ViolationKind::FalseAddress, text));
@@ -276,21 +280,21 @@ impl Connections {
         }
     }
 
-    /// Sends the HANDSHAKE that answers a native peer's, and opens the flow of transactions.
+    /// Sends the HANDSHAKE that answers the one of a native peer; transactions flow from now on.
     pub(crate) fn answer(&mut self, cx: &mut Context, link: LinkId) {
         cx.timers.cancel(&Timer::Answer(link));
-        let Some(Link { role: Role::Native(peer), closing: false, .. }) = self.links.get_mut(link) else {
-            return;
-        };
-        if !std::mem::replace(&mut peer.hello_sent, true) {
-            self.send_handshake(cx, link);
-            self.established(cx, link);
-        }
+        let open = self.links.get(link).filter(|open| !open.closing);
+        let Some(LinkState::Verifying(peer)) = open.map(|open| &open.state) else { return };
+        let state = LinkState::Established(peer.clone());
+        self.links.set_native(link, state);
+        self.send_handshake(cx, link);
+        self.established(cx, link);
     }
 
-    /// Both HANDSHAKEs went their way: the link is open for transactions. The first link to a node makes a neighbor.
+    /// Handles the exchange of both HANDSHAKEs. The first established link to a node makes it a
+    /// neighbor.
     fn established(&self, cx: &mut Context, link: LinkId) {
-        let Some(id) = self.links.get(link).and_then(Link::full).map(|peer| peer.id) else {
+        let Some(id) = self.links.get(link).and_then(Link::native).map(|peer| peer.id) else {
             return;
         };
         let other = self.links.to_node(id, Some(link)).and_then(|(other, _)| self.links.get(other));
@@ -303,20 +307,18 @@ impl Connections {
     pub(crate) fn send_handshake(&self, cx: &mut Context, link: LinkId) {
         let Some(opened) = self.links.get(link) else { return };
         debug_assert!(
-            opened.dialled.is_some() || opened.full().is_some(),
+            opened.dialled.is_some() || opened.native().is_some(),
             "an exercise peer reads only what arrives on links that it accepted"
         );
         let mut addresses = vec![cx.config.address.clone()];
-        // The one just dialled stands second, where no limit cuts it off; of a node with several names one is sent.
+        // The address just dialled is the second, where no limit cuts it off. Of a node with
+        // several addresses one is sent.
         addresses.extend(opened.dialled.clone());
         for (_, other) in self.links.iter().filter(|(id, other)| *id != link && !other.closing) {
-            let open = match &other.role {
-                Role::Native(peer) => &peer.address,
-                Role::Exercise { .. } => &other.dialled,
-                Role::Standby(_) | Role::AwaitingAdmission(_) | Role::Client => &None,
-            };
+            let Some(open) = other.verified_address() else { continue };
             addresses.extend(
-                open.clone().filter(|address| opened.scope.may_tell(address.scope()) && !addresses.contains(address)),
+                Some(open.clone())
+                    .filter(|address| opened.scope.may_tell(address.scope()) && !addresses.contains(address)),
             );
         }
         addresses.truncate(crate::limits::HANDSHAKE_ADDRESSES);
@@ -324,14 +326,15 @@ impl Connections {
         cx.send(vec![link], frame, Lane::Control);
     }
 
-    /// Sends native peers the address of an exercise peer that was just dialled. It dials only those of whom it hears
-    /// when it starts, and may be cut off from some just then; they dial it instead.
+    /// Sends native peers the address of an exercise peer that was just dialled. An exercise peer
+    /// dials only addresses that it learns when it starts, and may not reach all of them then; they
+    /// dial it instead.
     pub(crate) fn pass_on_exercise(&self, cx: &mut Context, address: &PeerAddress) {
         let scope = address.scope();
         let native = self
             .links
             .iter()
-            .filter(|(_, link)| link.full().is_some() && link.takes_transactions() && link.scope.may_tell(scope));
+            .filter(|(_, link)| link.native().is_some() && link.takes_transactions() && link.scope.may_tell(scope));
         let links: Vec<LinkId> = native.map(|(id, _)| id).collect();
         if !links.is_empty() {
             let frame = hello(cx, vec![cx.config.address.clone(), address.clone()]);
@@ -339,7 +342,8 @@ impl Connections {
         }
     }
 
-    /// Returns whether the other end of a link may name this address, and whether it is worth learning.
+    /// Returns whether the other end of a link may name this address: it must be in its scope, and
+    /// not ours.
     pub(crate) fn may_learn(
         &self,
         cx: &mut Context,

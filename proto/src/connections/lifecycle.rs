@@ -1,13 +1,15 @@
-//! How a link opens and ends.
+//! The opening and the end of a link.
 //!
-//! Two native peers share one link. With an exercise peer there are two, one in each direction: it speaks on the one
-//! that it dialled and listens on the one that it accepted.
+//! Two native peers share one link. An exercise peer has two, one in each direction: it sends on
+//! the link that it dialled and receives on the one that it accepted. The node calls this module
+//! when the runtime opened or closed a link. It decides whether the link is refused, a duplicate,
+//! or one to introduce ourselves on.
 
 use std::net::IpAddr;
 
 use crate::address::PeerAddress;
 use crate::connections::Connections;
-use crate::connections::table::{Link, NativePeer, Role};
+use crate::connections::table::{Link, LinkState, NativePeer};
 use crate::context::Context;
 use crate::event::Event;
 use crate::id::{LinkId, UpgradeIdentity};
@@ -18,7 +20,7 @@ use crate::peers::dial_reason::DialReason;
 use crate::timers::Timer;
 use crate::wire::close;
 
-/// A link that has ended, and what stays of it.
+/// A link that has ended, and the other links to its node.
 #[derive(Debug)]
 pub(crate) struct Closed {
     pub(crate) id: LinkId,
@@ -32,22 +34,30 @@ pub(crate) struct Closed {
 }
 
 impl Connections {
-    /// Takes in a link that was accepted.
+    /// Handles a link that was accepted: it may be refused, or evict another one.
     pub(crate) fn on_accepted(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, remote: IpAddr) {
-        self.open(cx, link, remote, None, Role::Client);
+        self.open(cx, link, remote, None, LinkState::Client);
         cx.timers.set(Timer::Silence(link), cx.now + cx.config.limits.client_silence);
         if !self.refuse_accepted(cx, peers, link, remote) && !self.refuse_banned(cx, peers, link) {
             self.evict(cx, peers, link);
         }
     }
 
-    fn open(&mut self, cx: &mut Context, link: LinkId, remote: IpAddr, dialled: Option<&PeerAddress>, role: Role) {
+    fn open(
+        &mut self,
+        cx: &mut Context,
+        link: LinkId,
+        remote: IpAddr,
+        dialled: Option<&PeerAddress>,
+        state: LinkState,
+    ) {
         cx.counters.links_opened += 1;
         cx.timers.set(Timer::Ping(link), cx.now + cx.config.limits.ping_interval);
-        self.links.open(link, remote, dialled.cloned(), role, cx.now);
+        self.links.open(link, remote, dialled.cloned(), state, cx.now);
     }
 
-    /// Takes in a link that we dialled. `admits_exercise` says whether there is a slot for an exercise peer.
+    /// Handles a link that we dialled. `admits_exercise` says whether there is a slot for an
+    /// exercise peer.
     pub(crate) fn on_dialled(
         &mut self,
         cx: &mut Context,
@@ -63,31 +73,25 @@ impl Connections {
             None => peers.access.exercise_refusal(cx.config.node, link, remote),
         };
         if refused.is_some() {
-            self.open(cx, link, remote, Some(&address), Role::Client);
+            self.open(cx, link, remote, Some(&address), LinkState::Client);
             self.refuse(cx, peers, link, refused);
             return raise_useless(cx, address, reason, "one of the two does not admit the other");
         }
         let Some(identity) = identity else {
-            self.open(cx, link, remote, Some(&address), Role::Exercise { address: Some(address.clone()) });
+            self.open(cx, link, remote, Some(&address), LinkState::ExerciseOutbound { address: address.clone() });
             peers.book.set_state(&address, AddressState::Connected(link));
             let redirects = reason == Some(DialReason::Redirect) || !admits_exercise;
             return cx.raise(InternalEvent::ExerciseDialled { link, address, reason, redirects });
         };
-        let peer = NativePeer {
-            id: identity.node,
-            session: identity.session,
-            address: Some(address.clone()),
-            hello_received: false,
-            hello_sent: false,
-        };
-        let twin = self.links.to_node(identity.node, None).map(|(id, _)| id);
-        self.open(cx, link, remote, Some(&address), Role::Standby(peer));
+        let peer = NativePeer { id: identity.node, session: identity.session, address: Some(address.clone()) };
+        let older = self.links.to_node(identity.node, None).map(|(id, _)| id);
+        self.open(cx, link, remote, Some(&address), LinkState::Standby(peer));
         if identity.node == cx.config.node && identity.session == cx.config.session {
             cx.raise(InternalEvent::DialEnded { address, reason, outcome: DialOutcome::Ourselves { link } });
         } else if identity.node == cx.config.node {
             self.refuse_copied_key(cx, peers, link);
             raise_useless(cx, address, reason, "it has this node's own key");
-        } else if let Some(older) = twin {
+        } else if let Some(older) = older {
             self.on_verified(cx, peers, older, &address);
             self.resolve_duplicates(cx, older);
             raise_useless(cx, address, reason, "we are linked to it already");
@@ -96,12 +100,13 @@ impl Connections {
         }
     }
 
-    /// Checks a link that we dialled against the bans, after all else.
+    /// Checks a link that we dialled against the bans, after its events were handled.
     pub(crate) fn after_dialled(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId) {
         self.refuse_banned(cx, peers, link);
     }
 
-    /// Closes the link to another live node with the id of this one, or of a peer: its folder was copied.
+    /// Closes the link to a second live node with the id of this one or of a peer: its folder was
+    /// copied.
     pub(super) fn refuse_copied_key(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId) {
         let name = self.links.name_of(link);
         if let Some(address) = self.links.get(link).and_then(|link| link.dialled.clone()) {
@@ -119,7 +124,7 @@ impl Connections {
         self.reasons.extend(reason.map(|reason| (link, reason)));
     }
 
-    /// Takes out a link that has ended; `None` if it is not known.
+    /// Removes a link that has ended; returns `None` if it is not known.
     pub(crate) fn on_closed(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId) -> Option<Closed> {
         let closed = self.links.remove(link)?;
         peers.access.on_link_closed(link);
@@ -127,8 +132,8 @@ impl Connections {
         for timer in [Timer::Ping(link), Timer::Silence(link), Timer::Answer(link), Timer::Duplicate(link)] {
             cx.timers.cancel(&timer);
         }
-        let heir = closed.full().and_then(|peer| self.links.to_node(peer.id, None)).map(|(id, _)| id);
-        let standby = closed.full().filter(|_| heir.is_none()).and_then(|peer| self.standby_for(peer.id));
+        let heir = closed.native().and_then(|peer| self.links.to_node(peer.id, None)).map(|(id, _)| id);
+        let standby = closed.native().filter(|_| heir.is_none()).and_then(|peer| self.standby_for(peer.id));
         Some(Closed { id: link, link: closed, reason, heir, standby })
     }
 
@@ -136,8 +141,8 @@ impl Connections {
     pub(crate) fn notify_down(&self, cx: &mut Context, closed: &Link, cause: String) {
         if closed.is_peer() {
             cx.notify(Event::PeerDown { peer: closed.name(), cause, peers: self.links.peers() });
-        } else if let (Role::Native(_), Some(address), false) = (&closed.role, &closed.dialled, closed.closing) {
-            // It accepted our connection and closed before it introduced itself: for a person that is a failed dial.
+        } else if let (Some(_), Some(address), false) = (closed.native(), &closed.dialled, closed.closing) {
+            // It closed before it introduced itself: for the user that is a failed dial.
             let retry_in = cx.timers.due(&Timer::Dial(address.clone()));
             let retry_in = retry_in.map(|due| due.saturating_duration_since(cx.now));
             cx.notify(Event::DialFailed { address: address.clone(), error: cause, retry_in });

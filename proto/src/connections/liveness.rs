@@ -1,15 +1,20 @@
-//! Liveness: pings find dead links, silence ends those of clients and of peers that never introduced themselves.
+//! Liveness: pings find dead links; silent clients and peers that did not introduce themselves are
+//! closed.
+//!
+//! The node calls it with the timers of a link. The intervals are in
+//! [`Limits`](crate::limits::Limits).
 
 use crate::Output;
 use crate::connections::Connections;
-use crate::connections::table::{Link, Role};
+use crate::connections::table::{Link, LinkState};
 use crate::context::Context;
 use crate::id::LinkId;
 use crate::timers::Timer;
 use crate::wire::close;
 
 impl Connections {
-    /// Handles a link's ping timer: closes a link that is silent for too long, pings one that is silent.
+    /// Handles a link's ping timer: closes a link that is silent for too long, pings one that is
+    /// silent.
     pub(crate) fn on_ping_due(&mut self, cx: &mut Context, link: LinkId) {
         let Some(open) = self.links.get(link).filter(|link| !link.closing) else {
             return;
@@ -25,21 +30,22 @@ impl Connections {
             cx.output(Output::Ping { link });
         }
         cx.timers.set(Timer::Ping(link), cx.now + interval);
-        // Two links to one node are resolved when the second opens; should that have failed, they are resolved now.
-        let twin = self.links.get(link).and_then(Link::full).and_then(|peer| self.links.to_node(peer.id, Some(link)));
-        if let Some((twin, _)) = twin {
-            self.resolve_duplicates(cx, twin.min(link));
+        // Two links to one node are resolved when the second opens. If that failed, they are
+        // resolved now.
+        let other = self.links.get(link).and_then(Link::native);
+        if let Some((other, _)) = other.and_then(|peer| self.links.to_node(peer.id, Some(link))) {
+            self.resolve_duplicates(cx, other.min(link));
         }
     }
 
-    /// Handles the silence timer of a link on which no HANDSHAKE came: a client that forgot to close, or a program of
-    /// another kind.
+    /// Handles the silence timer of a link on which no HANDSHAKE came: a client that forgot to
+    /// close, or a program of another kind.
     pub(crate) fn on_silence_due(&mut self, cx: &mut Context, link: LinkId) {
         let Some(open) = self.links.get(link) else { return };
-        match &open.role {
-            Role::Client | Role::AwaitingAdmission(_) => {}
-            // It answered our dial as a native peer does, and then did not introduce itself.
-            Role::Native(peer) if !peer.hello_received => {
+        match &open.state {
+            LinkState::Client | LinkState::AwaitingAdmission(_) => {}
+            // It answered our dial with an upgrade identity, and then sent no HANDSHAKE.
+            LinkState::HelloSent(_) => {
                 return self.links.close(cx, link, close::POLICY, "you did not send your HANDSHAKE");
             }
             _ => return,

@@ -1,9 +1,17 @@
-//! Links to other nodes: how they open, who is at the other end, which of two stays, how they end.
+//! Links to other nodes, from their opening to their end.
 //!
-//! A link opens (`lifecycle.rs`), is checked against the access rules and bans (`admission.rs`), both ends send their
-//! HANDSHAKE (`handshake.rs`), a second link to the same node is resolved (`duplicates.rs`), and too many accepted ones
-//! make one go (`eviction.rs`). Pings find links that are dead (`liveness.rs`). Which peers get a slot is decided by
-//! membership, one layer up: it learns of peers by [internal events](crate::internal_event).
+//! | component | decides |
+//! |---|---|
+//! | `lifecycle` | what follows when a link opens and when it ends |
+//! | `admission` | which links access rules and bans exclude, and the penalty of a violation |
+//! | `handshake` | which node is at the other end, and whether its address is true |
+//! | `duplicates` | which of two links to one node stays |
+//! | `eviction` | which accepted link is closed when there are too many |
+//! | `liveness` | when a silent link is dead |
+//!
+//! The node calls it with what happens on links. It uses the address book, the dialer, the scores
+//! and the access rules of [`peers`](crate::peers). Which peers get a slot is decided one layer up,
+//! by membership, which learns of peers by [internal events](crate::internal_event).
 
 use std::collections::BTreeMap;
 
@@ -21,11 +29,11 @@ pub(crate) mod table;
 
 pub(crate) use lifecycle::Closed;
 
-/// The open links and what is decided by them alone.
+/// The open links.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
     pub(crate) links: LinkTable,
-    /// Why the other end was dialled, of links that were dialled for something.
+    /// The reasons of links that were dialled for one.
     reasons: BTreeMap<LinkId, DialReason>,
 }
 
@@ -35,13 +43,14 @@ impl Connections {
         self.reasons.get(&link)
     }
 
-    /// Returns the links that were dialled for something, and for what.
+    /// Returns the links that were dialled for a reason, each with it.
     pub(crate) fn reasons(&self) -> impl Iterator<Item = (LinkId, &DialReason)> {
         self.reasons.iter().map(|(link, reason)| (*link, reason))
     }
 
-    /// Returns whether the native peer at the other end of a link still waits for its address to be verified.
+    /// Returns whether the native peer at the other end of a link still waits for its address to be
+    /// verified.
     pub(crate) fn is_unverified(&self, link: LinkId) -> bool {
-        self.links.get(link).and_then(Link::full).is_some_and(|peer| peer.address.is_none())
+        self.links.get(link).and_then(Link::native).is_some_and(|peer| peer.address.is_none())
     }
 }

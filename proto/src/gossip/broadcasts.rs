@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::connections::table::{LinkTable, Role};
+use crate::connections::table::{LinkState, LinkTable};
 use crate::context::Context;
 use crate::event::{Event, PeerName};
 use crate::gossip::plumtree::Plumtree;
@@ -53,12 +53,17 @@ impl Broadcasts {
     ) -> Result<(), Violation> {
         let BroadcastFrame { mut broadcast, origin, ack, synced } = frame;
         let Some(open) = links.get(link) else { return Ok(()) };
-        let (origin, synced, native) = match &open.role {
+        let (origin, synced, native) = match &open.state {
             // The origin that a native peer names must have signed it; a client's broadcast is
             // ours.
-            Role::Native(peer) => (origin.unwrap_or(Origin::Node(peer.id)), synced, true),
-            Role::Client => (Origin::Node(cx.config.node), None, false),
-            Role::Exercise { .. } | Role::Standby(_) | Role::AwaitingAdmission(_) => {
+            LinkState::HelloSent(peer) | LinkState::Verifying(peer) | LinkState::Established(peer) => {
+                (origin.unwrap_or(Origin::Node(peer.id)), synced, true)
+            }
+            LinkState::Client => (Origin::Node(cx.config.node), None, false),
+            LinkState::ExerciseInbound { .. }
+            | LinkState::ExerciseOutbound { .. }
+            | LinkState::Standby(_)
+            | LinkState::AwaitingAdmission(_) => {
                 return Err(Violation::breach("BROADCAST: only native peers and clients send it"));
             }
         };
@@ -141,7 +146,8 @@ impl Broadcasts {
         let held = HeldBroadcast { broadcast: broadcast.clone(), origin: origin.clone(), born, received: cx.now };
         self.store.insert(cx.now, held);
         self.store.expire(cx.now);
-        let by_client = from.and_then(|link| links.get(link)).is_some_and(|link| matches!(link.role, Role::Client));
+        let by_client =
+            from.and_then(|link| links.get(link)).is_some_and(|link| matches!(link.state, LinkState::Client));
         let ours = origin == Origin::Node(cx.config.node);
         // What we sent before a restart comes back with a comparison. Others may still lack it, but
         // it was reported.
@@ -171,7 +177,7 @@ fn flood(
     from: Option<LinkId>,
 ) -> usize {
     let mut targets = plumtree.targets(cx, links, Some(origin), from).links;
-    targets.retain(|link| links.get(*link).is_some_and(|link| link.full().is_some()));
+    targets.retain(|link| links.get(*link).is_some_and(|link| link.native().is_some()));
     let count = targets.len();
     if count > 0 {
         cx.counters.broadcasts_sent += count as u64;

@@ -4,15 +4,19 @@
 //! each origin has its own: in a full mesh it is a star, with one hop and one copy. A tree grows by
 //! itself:
 //!
-//! - The link that brings an origin's first transaction becomes its parent. A direct link to the origin always is.
-//! - A copy on another link is answered with PRUNE: that neighbour sends nothing more of this origin.
-//! - When the parent goes, GRAFT asks all neighbours to send again, and a comparison of pools finds what was missed.
-//! - A direct link prunes all others with the first transaction. In a burst the copies would fill every queue before
+//! - The link that brings an origin's first transaction becomes its parent. A direct link to the
+//!   origin always is.
+//! - A copy on another link is answered with PRUNE: that neighbour sends nothing more of this
+//!   origin.
+//! - When the parent goes, GRAFT asks all neighbours to send again, and a comparison of pools finds
+//!   what was missed.
+//! - A direct link prunes all others with the first transaction. In a burst the copies would fill
+//!   every queue before
 //!   they could be answered one by one.
 
 use std::collections::BTreeSet;
 
-use crate::connections::table::{Delivery, Link, LinkTable, Role};
+use crate::connections::table::{Delivery, Link, LinkState, LinkTable};
 use crate::context::Context;
 use crate::gossip::trees::{TreeAction, Trees};
 use crate::id::LinkId;
@@ -62,7 +66,7 @@ impl Plumtree {
         origin: Option<&Origin>,
         from: Option<LinkId>,
     ) -> Targets {
-        let source = from.and_then(|link| links.get(link)).map(|link| &link.role);
+        let source = from.and_then(|link| links.get(link));
         let lazy = origin.map(|origin| self.trees.lazy(cx.now, origin)).unwrap_or_default();
         let doubles = links.has_doubles();
         // A set: with a thousand links, a list would be searched a thousand times for each
@@ -76,24 +80,23 @@ impl Plumtree {
             {
                 continue;
             }
-            let wanted = match &link.role {
-                Role::Native(peer) => {
+            let wanted = match &link.state {
+                LinkState::Established(peer) => {
                     // Of two links to one node only the older carries payload.
                     let second = doubles && !nodes.insert(peer.id);
-                    let brought = matches!(source, Some(Role::Native(source)) if source.id == peer.id);
+                    let brought = source.and_then(Link::native).is_some_and(|source| source.id == peer.id);
                     let another = origin.is_some_and(|origin| *origin != Origin::Node(peer.id));
                     !second && !brought && another && lazy.binary_search(&id).is_err()
                 }
-                Role::Exercise { address: Some(address) } => {
+                LinkState::ExerciseOutbound { address } => {
                     // An exercise peer's own link to us is not the one on which it listens.
-                    let brought = matches!(source, Some(Role::Exercise { address: Some(source) }) if source == address);
+                    let brought = source.and_then(Link::exercise_address) == Some(address);
                     let wanted = !brought && link.handshakes_only_until.is_none_or(|until| cx.now >= until);
                     targets.exercise |= wanted;
                     wanted
                 }
-                Role::Exercise { address: None } | Role::Standby(_) | Role::AwaitingAdmission(_) | Role::Client => {
-                    false
-                }
+                // No transactions go out on the others.
+                _ => false,
             };
             if wanted {
                 targets.links.push(id);
@@ -105,7 +108,7 @@ impl Plumtree {
     /// Handles the first copy of a transaction or broadcast. What a client or the application
     /// brings is our own, and has no parent.
     pub(crate) fn on_first_copy(&mut self, cx: &mut Context, links: &LinkTable, origin: &Origin, from: Option<LinkId>) {
-        let peer = |link: &LinkId| links.get(*link).is_some_and(|link| !matches!(link.role, Role::Client));
+        let peer = |link: &LinkId| links.get(*link).is_some_and(|link| !matches!(link.state, LinkState::Client));
         let Some(link) = from.filter(peer).filter(|_| *origin != Origin::Node(cx.config.node)) else { return };
         let action = match direct_link(links, origin) {
             None => self.trees.on_first_copy(cx.now, origin, link),
@@ -119,7 +122,7 @@ impl Plumtree {
 
     /// Handles another copy of a transaction or broadcast, which names an origin.
     pub(crate) fn on_copy(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId, origin: &Origin) {
-        let Some(sender) = links.get(link).filter(|link| !link.closing).and_then(Link::full) else { return };
+        let Some(sender) = links.get(link).filter(|link| !link.closing).and_then(Link::native) else { return };
         if *origin == Origin::Node(sender.id) || *origin == Origin::Node(cx.config.node) {
             return;
         }
@@ -148,7 +151,7 @@ impl Plumtree {
         link: LinkId,
         origins: &[Origin],
     ) -> Result<(), Violation> {
-        if links.get(link).and_then(Link::full).is_none() {
+        if links.get(link).and_then(Link::native).is_none() {
             return Err(Violation::breach("PRUNE: only native peers are part of a tree"));
         }
         let mut pruned = Vec::new();
@@ -175,7 +178,7 @@ impl Plumtree {
         link: LinkId,
         origins: &[Origin],
     ) -> Result<bool, Violation> {
-        let Some(sender) = links.get(link).and_then(Link::full).map(|peer| peer.id) else {
+        let Some(sender) = links.get(link).and_then(Link::native).map(|peer| peer.id) else {
             return Err(Violation::breach("GRAFT: only native peers are part of a tree"));
         };
         if !self.grafts.allows(cx.now, link) {
@@ -235,7 +238,7 @@ fn act(cx: &mut Context, links: &LinkTable, action: TreeAction, origin: &Origin)
         TreeAction::Graft(link) => (link, true),
     };
     // An exercise peer may die of a message that it does not know.
-    if links.get(link).is_some_and(|link| link.full().is_some() && !link.closing) {
+    if links.get(link).is_some_and(|link| link.native().is_some() && !link.closing) {
         let origin = std::slice::from_ref(origin);
         let (counter, frame) = match graft {
             true => (&mut cx.counters.grafts_sent, graft_frame(origin)),
@@ -256,7 +259,7 @@ fn direct_link(links: &LinkTable, origin: &Origin) -> Option<LinkId> {
 /// Returns the links to native peers, except one.
 fn neighbours(links: &LinkTable, except: Option<LinkId>) -> Vec<LinkId> {
     let others = links.iter().filter(|(id, _)| Some(*id) != except);
-    others.filter(|(_, link)| link.full().is_some() && link.takes_transactions()).map(|(id, _)| id).collect()
+    others.filter(|(_, link)| link.native().is_some() && link.takes_transactions()).map(|(id, _)| id).collect()
 }
 
 #[cfg(test)]

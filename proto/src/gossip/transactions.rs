@@ -5,7 +5,7 @@
 //! that bring copies (`plumtree.rs`). The first copy is sent on at once, before the disk has it; a
 //! client's ACK follows the disk.
 
-use crate::connections::table::{LinkTable, Role};
+use crate::connections::table::{LinkState, LinkTable};
 use crate::context::Context;
 use crate::event::Event;
 use crate::gossip::ack_waiters::{AckWaiters, Waiter, send_ack};
@@ -82,12 +82,16 @@ impl Gossip {
         }
         let Some(open) = links.get(link) else { return false };
         // Only a native peer has compared pools with us.
-        let synced = synced && open.full().is_some();
+        let synced = synced && open.native().is_some();
         // A native peer's word for the origin is believed. A client is ours, and an exercise peer
         // is its own origin.
-        let named = match &open.role {
-            Role::Native(peer) => origin.clone().unwrap_or(Origin::Node(peer.id)),
-            Role::Exercise { address: Some(address) } => Origin::Exercise(address.clone()),
+        let named = match &open.state {
+            LinkState::HelloSent(peer) | LinkState::Verifying(peer) | LinkState::Established(peer) => {
+                origin.clone().unwrap_or(Origin::Node(peer.id))
+            }
+            LinkState::ExerciseInbound { address: Some(address) } | LinkState::ExerciseOutbound { address } => {
+                Origin::Exercise(address.clone())
+            }
             _ => Origin::Node(cx.config.node),
         };
         let right = synced || origin.as_ref() == Some(&named);

@@ -1,9 +1,9 @@
 //! The state of every origin's tree: which link brings its transactions, and which links want none
 //! of them.
 //!
-//! The **parent** of a tree is the link on which the origin's transactions come first. All others
-//! are lazy: they were sent PRUNE, and send nothing of that origin. The table holds no deadlines
-//! and knows no links but by name.
+//! The **parent** of a tree is the link on which the origin's transactions come first. Other links
+//! that bring copies are sent PRUNE. A link whose other end sent PRUNE is **lazy**: nothing of that
+//! origin goes out on it.
 //!
 //! It is bounded by two generations: an origin that was not heard of for one generation is
 //! forgotten, and its transactions are flooded again.

@@ -362,8 +362,8 @@ fn a_find_is_looked_up_and_forwarded_with_one_hop_less() {
         assert_eq!(rig.found(link, found(1, 7)), Err(violation));
     }
     assert_eq!((rig.find(77, 5, 9), rig.found(77, found(1, 7))), (Ok(()), Ok(())));
-    let Role::Native(peer) = std::mem::replace(&mut rig.open(3).role, Role::Client) else { panic!() };
-    rig.open(3).role = Role::Standby(peer);
+    let LinkState::Established(peer) = std::mem::replace(&mut rig.open(3).state, LinkState::Client) else { panic!() };
+    rig.open(3).state = LinkState::Standby(peer);
     assert_eq!((rig.find(3, 5, 9), rig.found(3, found(1, 7)), rig.outputs()), (Ok(()), Ok(()), vec![]));
 }
 

@@ -1,7 +1,11 @@
-//! A genesis node: whom a new node asks for another to begin with, once.
+//! Joining through a bootstrap node (the setting GENESIS), once after the start.
 //!
-//! It asks for random live nodes and says goodbye, links to one of those, asks it for its neighbours, and goes on as everybody does. If genesis knows
-//! nobody the node stays with it; if it is down, known and remembered peers serve. Afterwards genesis is an address like any other.
+//! The new node requests random live addresses from the bootstrap node and closes that link. It
+//! links to one of the addresses, requests the neighbors of that node, and then searches as every
+//! node does. So newcomers do not gather around the bootstrap node. If the bootstrap node knows no
+//! other node, the newcomer links to it. If it is down, known peers and the peer cache are used.
+//!
+//! The search timer begins it. Dials, links and PEERS for [`DialReason::Bootstrap`] are handed in.
 
 use std::collections::VecDeque;
 
@@ -10,38 +14,40 @@ use crate::connections::Connections;
 use crate::context::Context;
 use crate::event::{BootstrapStep, Event};
 use crate::id::LinkId;
-use crate::membership::slot_search::LEAST;
+use crate::membership::slot_search::MIN_SLOTS;
 use crate::membership::{Membership, dial_for};
 use crate::peers::Peers;
 use crate::peers::address_book::{AddressSource, AddressState};
 use crate::peers::dial_reason::DialReason;
 use crate::wire::Want;
 
-/// How far joining through genesis has come.
+/// The progress of joining through the bootstrap node.
 #[derive(Debug, Default)]
 pub(crate) struct Bootstrap {
+    /// Whether joining is under way: the other searches wait for it.
     joining: bool,
+    /// Whether it has begun; it does so once.
     begun: bool,
-    /// Whom genesis named, and has not been tried.
+    /// The addresses that the bootstrap node named and that were not tried yet.
     named: VecDeque<PeerAddress>,
-    /// Who is being tried.
+    /// The address that is being tried.
     trying: Option<PeerAddress>,
 }
 
 impl Bootstrap {
-    /// Before the beginning: nothing is searched yet.
+    /// Makes other searches wait until joining is done.
     pub(crate) fn wait(&mut self) {
         self.joining = true;
     }
 
-    /// Whether other searches wait for it.
+    /// Returns whether joining is under way.
     pub(crate) fn is_joining(&self) -> bool {
         self.joining
     }
 }
 
 impl Membership {
-    /// Begins to join through the genesis node, if there is one.
+    /// Begins to join through the bootstrap node, if there is one.
     pub(crate) fn begin_bootstrap(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) {
         if std::mem::replace(&mut self.bootstrap.begun, true) {
             return;
@@ -51,7 +57,7 @@ impl Membership {
             cx.notify(Event::Bootstrap(BootstrapStep::Ourselves { address }));
             return self.finish_bootstrap(cx, peers, conns);
         }
-        // A person named it: it is never forgotten, and is found though it starts last.
+        // It counts as a known peer: it is never forgotten, and is found though it starts last.
         peers.book.add(&address, AddressSource::Known, cx.now, &cx.config.limits);
         cx.notify(Event::Bootstrap(BootstrapStep::Asking { address: address.clone() }));
         if !dial_for(cx, peers, conns, &address, DialReason::Bootstrap) {
@@ -59,7 +65,7 @@ impl Membership {
         }
     }
 
-    /// The genesis node can not be asked.
+    /// Handles a bootstrap node that cannot be asked: the node searches without it.
     pub(crate) fn on_bootstrap_failed(
         &mut self,
         cx: &mut Context,
@@ -74,7 +80,7 @@ impl Membership {
         }
     }
 
-    /// The genesis node's address is one more name of ours, as its identity shows: that is said once.
+    /// Handles a bootstrap address that leads to this node itself, as the upgrade identity shows.
     pub(crate) fn on_bootstrap_ourselves(
         &mut self,
         cx: &mut Context,
@@ -87,7 +93,8 @@ impl Membership {
         self.finish_bootstrap(cx, peers, conns);
     }
 
-    /// The genesis node named these; who is first is tried once the link to genesis is closed.
+    /// Handles the addresses that the bootstrap node named. The first is tried once that link is
+    /// closed.
     pub(crate) fn on_bootstrap_named(
         &mut self,
         cx: &mut Context,
@@ -105,13 +112,14 @@ impl Membership {
         self.try_next_named(cx, peers, conns);
     }
 
-    /// Tries the next node that genesis named, unless one is being tried or the link over which it was named is still open.
+    /// Tries the next address, unless one is being tried or the link to the bootstrap node is still
+    /// open.
     pub(crate) fn try_next_named(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) {
         if !self.bootstrap.joining || self.bootstrap.trying.is_some() {
             return;
         }
-        let asking = |purpose: &DialReason| *purpose == DialReason::Bootstrap;
-        if conns.reasons().any(|(_, reason)| asking(reason)) || peers.dialer.reasons().any(asking) {
+        let asks = |reason: &DialReason| *reason == DialReason::Bootstrap;
+        if conns.reasons().any(|(_, reason)| asks(reason)) || peers.dialer.reasons().any(asks) {
             return;
         }
         while let Some(address) = self.bootstrap.named.pop_front() {
@@ -126,7 +134,7 @@ impl Membership {
         self.finish_bootstrap(cx, peers, conns);
     }
 
-    /// A node that genesis named can not be dialled, or has no place: the next one.
+    /// Handles an address that cannot be dialled, or has no slot: tries the next one.
     pub(crate) fn on_bootstrap_missed(
         &mut self,
         cx: &mut Context,
@@ -140,8 +148,9 @@ impl Membership {
         self.try_next_named(cx, peers, conns);
     }
 
-    /// A place was won: if it is at the node that genesis named, some of its neighbours are next. It may have dialled us in the same moment, and its link be the
-    /// one that stays; and whoever has two links has joined, wherever they lead.
+    /// Handles a new slot. If its node is the one being tried, its neighbors are requested; by
+    /// simultaneous open the link may be one that it dialled. A node with two links has joined,
+    /// wherever they lead.
     pub(crate) fn on_bootstrap_slot(
         &mut self,
         cx: &mut Context,
@@ -155,7 +164,7 @@ impl Membership {
         let name = conns.links.name_of(link).address;
         let address = conns.links.get(link).and_then(|link| link.dialled.clone()).or(name);
         if address.is_none() || address != self.bootstrap.trying {
-            if conns.links.peers() >= LEAST {
+            if conns.links.peers() >= MIN_SLOTS {
                 self.finish_bootstrap(cx, peers, conns);
             }
             return;
@@ -168,7 +177,7 @@ impl Membership {
         self.finish_bootstrap(cx, peers, conns);
     }
 
-    /// The node that genesis named told of its neighbours.
+    /// Handles the neighbors that the tried node named.
     pub(crate) fn on_bootstrap_neighbors(
         &mut self,
         cx: &mut Context,
@@ -183,7 +192,7 @@ impl Membership {
         }
     }
 
-    /// From here on the node searches as all do.
+    /// Ends joining: from here on the node searches, or dials all addresses, as every node does.
     pub(crate) fn finish_bootstrap(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) {
         self.bootstrap.joining = false;
         self.bootstrap.named.clear();

@@ -1,4 +1,21 @@
-//! Membership: which nodes to be linked to. A full mesh without a cap, a partial view (HyParView) with one.
+//! Membership: which nodes this node is linked to.
+//!
+//! Without a cap on peers (`max_peers`) the network is a full mesh: every address that a peer names
+//! is dialled. With a cap each node keeps an **active view** of so many links and a larger table of
+//! addresses, as in HyParView (Leitão, Pereira and Rodrigues, DSN 2007). The address book is the
+//! passive view.
+//!
+//! | component | decides |
+//! |---|---|
+//! | `slots` | who gets a slot, who is declined, whose slot is swapped |
+//! | `slot_search` | how many slots are wanted, and who is asked for one |
+//! | `shuffle` | which addresses nodes exchange, and when |
+//! | `bootstrap` | how a new node joins through its bootstrap node |
+//! | `partitions` | whether another partition exists, and which link heals it |
+//! | `rewiring` | which links move to a random node |
+//!
+//! The node calls it with messages, timers and the [internal events](crate::internal_event) of
+//! connections. It calls connections to admit and to close links, and the dialer to open them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -21,7 +38,7 @@ mod shuffle;
 mod slot_search;
 mod slots;
 
-/// What a node knows of its place in the overlay.
+/// The state of a node in the overlay.
 #[derive(Debug)]
 pub(crate) struct Membership {
     slots: slots::Slots,
@@ -29,7 +46,7 @@ pub(crate) struct Membership {
     partitions: partitions::Partitions,
     bootstrap: bootstrap::Bootstrap,
     rewiring: rewiring::Rewiring,
-    /// Links on which we asked for addresses and got none yet.
+    /// Links on which addresses were requested and have not come yet.
     asked: BTreeSet<LinkId>,
 }
 
@@ -129,12 +146,12 @@ impl Membership {
         conns.promote(cx, peers, link, join);
     }
 
-    /// Forgets that addresses were asked for on a link that has ended; returns whether they came.
+    /// Forgets the request for addresses on a link that has ended; returns whether it was answered.
     pub(crate) fn was_answered(&mut self, link: LinkId) -> bool {
         !self.asked.remove(&link)
     }
 
-    /// Settles where the addresses that led to the other end of a closed link stand now.
+    /// Sets the new state of each address that led to the other end of a closed link.
     pub(crate) fn release_addresses(&mut self, cx: &mut Context, peers: &mut Peers, closed: &Closed, answered: bool) {
         for address in peers.book.leading_to(closed.id) {
             match closed.heir {
@@ -161,9 +178,9 @@ impl Membership {
         }
         let (mut new, mut displacing) = (0, cx.config.limits.gossip_burst);
         let scope = conns.links.scope_of(link);
-        // A native peer names itself first, and of two addresses the second is one that it passes on; an exercise peer
-        // may stand last.
-        let native = conns.links.get(link).is_some_and(|link| link.full().is_some());
+        // A native peer names itself first. A HANDSHAKE with two addresses passes the second one on
+        // for an exercise peer. An exercise peer may name itself last.
+        let native = conns.links.get(link).is_some_and(|link| link.native().is_some());
         let last = addresses.last().filter(|_| addresses.len() == 2 || !native);
         let own: Vec<&PeerAddress> = addresses.first().into_iter().chain(last).collect();
         for address in addresses {
@@ -175,7 +192,7 @@ impl Membership {
                 let source = if hello { AddressSource::Hello(scope) } else { AddressSource::Hearsay(scope) };
                 let displaces = !hello && peers.book.is_full(&cx.config.limits);
                 if (displaces && displacing == 0) || !peers.book.add(address, source, cx.now, &cx.config.limits) {
-                    // Where nothing gives way now, nothing does for the rest of this HANDSHAKE.
+                    // If no entry can be displaced now, none can for the rest of this HANDSHAKE.
                     displacing = if displaces { 0 } else { displacing };
                     cx.counters.addresses_without_room += 1;
                     continue;
@@ -185,7 +202,7 @@ impl Membership {
                 let at = allowed_by_gossip_rate(cx, conns, link, address);
                 peers.book.dial_at(cx, address, at);
             } else if own.contains(&address) {
-                // A peer that says hello is alive: what was held against its address is forgotten.
+                // A peer that announces its own address is alive: earlier failures no longer count.
                 if let Some(peer) = peers.book.get_mut(address) {
                     peer.failures = 0;
                 }
@@ -206,14 +223,16 @@ impl Membership {
         }
     }
 
-    /// Returns the least session of our partition, as far as we know, if this node takes part in finding it.
+    /// Returns the lowest known session of our partition; `None` without a cap, where no beacons
+    /// are sent.
     pub(crate) fn partition(&self, cx: &Context) -> Option<Session> {
         cx.config.max_peers.map(|_| self.partitions.root())
     }
 }
 
-/// Returns when a new address may be dialled that a peer named: at once for the first `gossip_burst`, then one per
-/// `gossip_interval` (GCRA). Loopback addresses, which only loopback peers may name, are exempt.
+/// Returns when a new address may be dialled that a peer named: at once for the first
+/// `gossip_burst`, then one per `gossip_interval` (GCRA). Loopback addresses, which only loopback
+/// peers may name, are exempt.
 fn allowed_by_gossip_rate(
     cx: &Context,
     conns: &mut Connections,

@@ -1,8 +1,14 @@
-//! How a node with a cap looks for places: how many it wants, whom it asks next, and when it insists.
+//! Filling the active view: how many slots a node with a cap wants, whom it asks, and with what
+//! priority.
 //!
-//! It does not dial everything it hears of. An address of its table whose timer is not set is *ready*; a place that is wanted is sought at a ready address,
-//! at those first that were just named to us. With fewer than two places the search is urgent; else it is gentle, only for places of our own choice (at
-//! most half of all, rounded up), and slower with each refusal, so that a full network comes to rest.
+//! An address is **idle** if it is neither in use nor waiting for a timer. A wanted slot is
+//! requested at an idle address, first at those that were just named (hints). With fewer than two
+//! slots the demand is urgent. Otherwise it is in the background and covers only slots of our own
+//! choice, at most half of all, rounded up. A background search slows down with each refusal, so
+//! that a full network comes to rest.
+//!
+//! Every change of slots, addresses or links calls [`Membership::fill_slots`], and so does its
+//! timer.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -11,8 +17,8 @@ use rand::RngExt;
 
 use crate::Lane;
 use crate::address::PeerAddress;
-use crate::connections::Connections;
-use crate::connections::table::{Link, PendingPeer, Role};
+use crate::connections::table::{Link, LinkState, PendingPeer};
+use crate::connections::{Closed, Connections};
 use crate::context::Context;
 use crate::event::Event;
 use crate::frame::Frame;
@@ -26,45 +32,54 @@ use crate::timers::Timer;
 use crate::wire::close;
 use crate::wire::{Handshake, Join, Want};
 
-/// How many places a node wants at once, if there are as many others.
-pub(crate) const LEAST: usize = 2;
-/// The shortest time between two gentle attempts …
-const PACE_MIN: Duration = Duration::from_millis(500);
-/// … and the longest. It doubles with each refusal and begins anew with each place won or lost.
-const PACE_MAX: Duration = Duration::from_secs(60);
-/// How often an urgent search looks again.
-const URGENT: Duration = Duration::from_secs(1);
-/// How many dials an urgent search makes within that time.
+/// How many slots a node wants urgently: one link alone is a single point of failure.
+pub(crate) const MIN_SLOTS: usize = 2;
+/// The shortest time between two background attempts. The time doubles with each refusal, and is
+/// reset when a slot is won.
+const BACKGROUND_MIN: Duration = Duration::from_millis(500);
+/// The longest time between two background attempts.
+const BACKGROUND_MAX: Duration = Duration::from_secs(60);
+/// The time between two rounds of an urgent search.
+const URGENT_INTERVAL: Duration = Duration::from_secs(1);
+/// How many attempts an urgent search makes within [`URGENT_INTERVAL`], no matter who named the
+/// addresses.
 const URGENT_DIALS: u32 = 10;
-/// How many nodes may refuse a node without a link before it insists, although there are others to ask.
-const REFUSALS: u32 = 3;
-/// One node is insisted at, and one plain peer sent on, once in this time.
-const PRESS_EVERY: Duration = Duration::from_secs(10);
-/// After so many refusals in a row those that had no place are asked again half as often, and so on …
-const REFUSALS_TO_SLOW: u32 = 16;
-/// … down to once in this time.
+/// How many refusals in a row a node without a link accepts before it requests a slot with high
+/// priority, although there are other nodes to ask.
+const PRIORITY_REFUSALS: u32 = 3;
+/// The time between two high priority requests at one address, or two redirects of one exercise
+/// peer. It equals the limit of the other end.
+const PRIORITY_INTERVAL: Duration = Duration::from_secs(10);
+/// After each so many refusals in a row, nodes that had no slot are asked again half as often.
+const SLOWDOWN_REFUSALS: u32 = 16;
+/// The longest time between two requests to nodes that had no slot.
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(10);
-/// How many addresses are kept that were just named to us.
+/// How many hints are kept: four samples of eight addresses.
 const HINTS: usize = 32;
-/// How long an address rests whose link we gave up.
-const REST: Duration = Duration::from_secs(60);
+/// How long an address is not dialled after we released its link: the slot is for another node now.
+const RELEASED_WAIT: Duration = Duration::from_secs(60);
 
-/// The search.
+/// The state of the search for slots.
 #[derive(Debug)]
 pub(crate) struct SlotSearch {
+    /// Addresses that were just named: asked before all others, the first one first.
     hints: VecDeque<PeerAddress>,
+    /// How many refusals there were since a slot was won.
     refusals: u32,
-    pace: Duration,
+    /// The mean time between two background attempts.
+    interval: Duration,
+    /// When the next background attempt is due.
     background_at: Option<Instant>,
-    /// The second in which urgent dials are counted, and how many it had.
+    /// Since when urgent attempts are counted, and how many there were.
     urgent: Option<(Instant, u32)>,
-    /// When somebody may be asked for a place once more, before its time.
+    /// When a node that declined may be asked again before its time.
     again_at: Option<Instant>,
-    /// When a neighbour may be asked for addresses again.
+    /// When a neighbor may be asked for addresses again.
     pub(crate) next_ask: Option<Instant>,
-    /// Whom the next visit goes to, if it can be dialled then.
+    /// The address of the next shuffle, if it can be dialled then; `None`: a random one.
     pub(crate) visit_next: Option<PeerAddress>,
-    /// The node that leads to another part of the network, to be dialled as soon as it is idle, and until when.
+    /// A node in another partition, or the new end of a moved link: dialled as soon as its address
+    /// is idle. A slot is reserved for it until then.
     pub(crate) healing: Option<(PeerAddress, Instant)>,
 }
 
@@ -73,7 +88,7 @@ impl Default for SlotSearch {
         Self {
             hints: VecDeque::new(),
             refusals: 0,
-            pace: PACE_MIN,
+            interval: BACKGROUND_MIN,
             background_at: None,
             urgent: None,
             again_at: None,
@@ -85,7 +100,7 @@ impl Default for SlotSearch {
 }
 
 impl SlotSearch {
-    /// These are asked before all others.
+    /// Puts addresses before all others.
     pub(crate) fn hint(&mut self, addresses: &[PeerAddress]) {
         for address in addresses.iter().rev() {
             self.hints.retain(|hint| hint != address);
@@ -94,31 +109,31 @@ impl SlotSearch {
         self.hints.truncate(HINTS);
     }
 
-    /// Somebody has a free place: it is asked before all others, and without waiting.
+    /// Puts a node with a free slot before all others, and makes the next attempt due.
     pub(crate) fn hint_free_slot(&mut self, address: PeerAddress) {
         self.hint(&[address]);
-        (self.pace, self.background_at) = (PACE_MIN, None);
+        (self.interval, self.background_at) = (BACKGROUND_MIN, None);
     }
 
-    /// Somebody had no place for us.
+    /// Notes that a node had no slot for us.
     pub(crate) fn refused(&mut self) {
         self.refusals = self.refusals.saturating_add(1);
-        self.pace = (self.pace * 2).min(PACE_MAX);
+        self.interval = (self.interval * 2).min(BACKGROUND_MAX);
     }
 
-    /// Whether a place is kept for a link to another part of the network.
+    /// Returns whether a slot is reserved for the node in `healing`.
     pub(crate) fn is_healing(&self, now: Instant) -> bool {
         self.healing.as_ref().is_some_and(|(_, until)| now < *until)
     }
 
-    /// A place was won.
+    /// Notes that a slot was won.
     pub(crate) fn placed(&mut self) {
         self.refusals = 0;
-        self.pace = PACE_MIN;
+        self.interval = BACKGROUND_MIN;
     }
 }
 
-/// How much a place is wanted.
+/// How much a slot is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Demand {
     None,
@@ -131,29 +146,32 @@ impl Membership {
         peers.dialer.reasons().filter(|reason| reason.is_slot()).count()
     }
 
-    /// How many requests for somebody else's place are under way. Each brings two: that one, and whoever had it comes here.
+    /// Returns how many high priority requests are under way. Each fills two slots: its own, and
+    /// one for the node that is referred to us.
     fn pending_priority(&self, peers: &Peers, conns: &Connections) -> usize {
-        let waits = |link: LinkId| conns.links.get(link).and_then(Link::full).is_some_and(|peer| !peer.hello_received);
+        let waits =
+            |link: LinkId| conns.links.get(link).is_some_and(|open| matches!(open.state, LinkState::HelloSent(_)));
         let open = conns.reasons().filter(|(link, reason)| reason.is_high_priority() && waits(*link));
         peers.dialer.reasons().filter(|reason| reason.is_high_priority()).count() + open.count()
     }
 
     fn demand(&self, cx: &Context, peers: &Peers, conns: &Connections) -> Demand {
         let Some(most) = cx.config.max_peers.map(|most| most as usize) else { return Demand::None };
-        let (taken, flying) =
+        let (taken, pending) =
             (self.slots_taken(cx, conns, None), self.pending_slots(peers) + self.pending_priority(peers, conns));
-        if taken + flying >= most {
+        if taken + pending >= most {
             Demand::None
-        } else if taken + flying < LEAST + self.exercise_slots(conns) {
+        } else if taken + pending < MIN_SLOTS + self.exercise_slots(conns) {
             Demand::Urgent
-        } else if self.slots_dialled(conns) + flying < most.div_ceil(2) {
+        } else if self.slots_dialled(conns) + pending < most.div_ceil(2) {
             Demand::Background
         } else {
             Demand::None
         }
     }
 
-    /// Dials for the places that are wanted. Returns the first address that was dialled.
+    /// Dials for the slots that are wanted, at most eight in one call; returns the first address
+    /// dialled.
     pub(crate) fn fill_slots(
         &mut self,
         cx: &mut Context,
@@ -177,10 +195,11 @@ impl Membership {
         }
         let again = match self.demand(cx, peers, conns) {
             Demand::None => None,
-            Demand::Background => Some(self.search.background_at.unwrap_or(cx.now).max(cx.now + PACE_MIN)),
-            Demand::Urgent => Some(cx.now + URGENT),
+            Demand::Background => Some(self.search.background_at.unwrap_or(cx.now).max(cx.now + BACKGROUND_MIN)),
+            Demand::Urgent => Some(cx.now + URGENT_INTERVAL),
         };
-        // Whoever a place is held for may never come.
+        // The node for which a slot is reserved may never come: the search goes on when the time is
+        // over.
         let Some(again) = again.into_iter().chain(self.reserved_until(cx)).min() else { return first };
         if cx.timers.due(&Timer::SlotSearch).is_none_or(|due| again < due) {
             cx.timers.set(Timer::SlotSearch, again);
@@ -198,16 +217,16 @@ impl Membership {
         if self.pending_slots(peers) > 0 || search.background_at.is_some_and(|at| cx.now < at) {
             return None;
         }
-        let pace = search.pace;
-        self.search.background_at = Some(cx.now + pace.mul_f64(cx.rng.random_range(0.7..1.3)));
+        let interval = search.interval;
+        self.search.background_at = Some(cx.now + interval.mul_f64(cx.rng.random_range(0.7..1.3)));
         let address = self.idle_address(cx, peers, conns)?;
         dial_for(cx, peers, conns, &address, DialReason::slot()).then_some(address)
     }
 
-    /// Counts an urgent dial; `false`: there were enough in this second, whoever named the addresses.
+    /// Counts an urgent attempt; returns `false` if [`URGENT_DIALS`] were made in this interval.
     fn spend_urgent(&mut self, cx: &mut Context) -> bool {
         let (since, count) = self.search.urgent.unwrap_or((cx.now, 0));
-        let over = cx.now.saturating_duration_since(since) >= URGENT;
+        let over = cx.now.saturating_duration_since(since) >= URGENT_INTERVAL;
         self.search.urgent = Some(if over { (cx.now, 1) } else { (since, count.saturating_add(1)) });
         over || count < URGENT_DIALS
     }
@@ -215,27 +234,29 @@ impl Membership {
     fn search_urgently(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) -> Option<PeerAddress> {
         let most = cx.config.max_peers.unwrap_or(u32::MAX);
         let taken = self.slots_taken(cx, conns, None).saturating_sub(self.exercise_slots(conns));
-        // With one link of two places a free one is left somewhere: all degrees together are even.
-        let alone = taken == 0 || (taken == 1 && most > 2);
+        // With a cap of two, one link needs no priority: the sum of all degrees is even, so another
+        // node has a free slot too.
+        let needs_priority = taken == 0 || (taken == 1 && most > 2);
         if !self.spend_urgent(cx) {
             return None;
         }
-        let ready = self.idle_address(cx, peers, conns);
-        let refused = self.search.refusals >= REFUSALS;
-        if let Some(address) = ready {
-            let high_priority = alone && refused && self.press(cx, peers, &address);
+        let idle = self.idle_address(cx, peers, conns);
+        let refused = self.search.refusals >= PRIORITY_REFUSALS;
+        if let Some(address) = idle {
+            let high_priority = needs_priority && refused && self.spend_priority(cx, peers, &address);
             return dial_for(cx, peers, conns, &address, DialReason::Slot { high_priority, referred_by: None })
                 .then_some(address);
         }
-        let dialled = self.ask_again(cx, peers, conns, taken, alone);
+        let dialled = self.ask_again(cx, peers, conns, taken, needs_priority);
         if dialled.is_none() {
             self.ask_neighbor(cx, conns, Want::Neighbours);
         }
         dialled
     }
 
-    /// Nobody is ready, and one of the first two places is wanted: whoever had none is asked again before its time, one a second at most, for a place that is
-    /// left may be there by now; and with no link at all also a known peer that did not answer. Returns who is dialled.
+    /// Asks a node that declined again before its time, as no address is idle and a slot is urgent:
+    /// it may have a free slot by now. Without any link, known peers that did not answer are asked
+    /// too. Returns the address that is dialled.
     fn ask_again(
         &mut self,
         cx: &mut Context,
@@ -252,16 +273,16 @@ impl Membership {
             .iter()
             .filter(|(_, peer)| {
                 let answers = peer.failures == 0 || (peer.known && taken == 0);
-                let pressed = peer.pressed.is_some_and(|at| cx.now.saturating_duration_since(at) < PRESS_EVERY);
-                peer.state == AddressState::Waiting && answers && !pressed
+                let recent = peer.pressed.is_some_and(|at| cx.now.saturating_duration_since(at) < PRIORITY_INTERVAL);
+                peer.state == AddressState::Waiting && answers && !recent
             })
             .map(|(address, _)| address.clone())
             .collect();
         let address = cx.pick(&choice)?;
         let search = &mut self.search;
-        let slower = URGENT * (1 << (search.refusals / REFUSALS_TO_SLOW).min(8));
-        search.again_at = Some(cx.now + slower.min(ASK_AGAIN_MAX));
-        self.press(cx, peers, &address);
+        let interval = URGENT_INTERVAL * (1 << (search.refusals / SLOWDOWN_REFUSALS).min(8));
+        search.again_at = Some(cx.now + interval.min(ASK_AGAIN_MAX));
+        self.spend_priority(cx, peers, &address);
         if high_priority {
             cx.notify(Event::RequestingSlot { address: address.clone() });
         }
@@ -269,34 +290,37 @@ impl Membership {
         dial_for(cx, peers, conns, &address, again).then_some(address)
     }
 
-    /// Notes that we insist at an address, or send a plain peer on; `false` if that was done a moment ago.
-    fn press(&mut self, cx: &mut Context, peers: &mut Peers, address: &PeerAddress) -> bool {
+    /// Counts a high priority request at an address, or the redirect of an exercise peer; returns
+    /// `false` if the last one was less than [`PRIORITY_INTERVAL`] ago.
+    fn spend_priority(&mut self, cx: &mut Context, peers: &mut Peers, address: &PeerAddress) -> bool {
         let Some(peer) = peers.book.get_mut(address) else { return false };
-        let free = peer.pressed.is_none_or(|at| cx.now.saturating_duration_since(at) >= PRESS_EVERY);
+        let free = peer.pressed.is_none_or(|at| cx.now.saturating_duration_since(at) >= PRIORITY_INTERVAL);
         if free {
             peer.pressed = Some(cx.now);
         }
         free
     }
 
-    /// Whether there is anybody whom we could ask for a place, or are asking.
+    /// Returns whether a request for a slot is under way, or there is an address for one.
     pub(crate) fn can_search(&self, cx: &Context, peers: &Peers) -> bool {
         self.pending_slots(peers) > 0 || peers.book.iter().any(|(address, _)| peers.book.is_idle(cx, address))
     }
 
-    /// An address to ask for a place: one just named, else one near by that says it has room, else any; of any, rather one of a group to which no link leads, lest somebody with many addresses
-    /// in one place is all that we see.
+    /// Returns an idle address for a request: a hint, otherwise one with free slots on the local
+    /// network, otherwise a random one. A random one is drawn from address groups without a link
+    /// first, so that an attacker with many addresses in one group cannot fill all slots (as
+    /// Bitcoin Core's outbound net groups).
     fn idle_address(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) -> Option<PeerAddress> {
         while let Some(hint) = self.search.hints.pop_front() {
             if peers.book.is_idle(cx, &hint) {
                 return Some(hint);
             }
         }
-        let lacking = self.slots_taken(cx, conns, None) < LEAST;
+        let lacking = self.slots_taken(cx, conns, None) < MIN_SLOTS;
         if let Some(address) = peers.lan.freest(cx, &peers.book, &conns.links.native_ids(), lacking) {
             return Some(address);
         }
-        let ready: Vec<PeerAddress> = peers
+        let idle: Vec<PeerAddress> = peers
             .book
             .iter()
             .map(|(address, _)| address)
@@ -306,14 +330,15 @@ impl Membership {
         let linked: BTreeSet<AddressGroup> =
             peers.book.connected().filter_map(|(address, _)| AddressGroup::of(address)).collect();
         if linked.is_empty() {
-            return cx.pick(&ready);
+            return cx.pick(&idle);
         }
         let other = |address: &&PeerAddress| AddressGroup::of(address).is_none_or(|group| !linked.contains(&group));
-        let others: Vec<PeerAddress> = ready.iter().filter(other).cloned().collect();
-        cx.pick(if others.is_empty() { &ready } else { &others })
+        let others: Vec<PeerAddress> = idle.iter().filter(other).cloned().collect();
+        cx.pick(if others.is_empty() { &idle } else { &others })
     }
 
-    /// The timer of an address ended. With a cap it is not dialled for that: it is ready if a place is wanted.
+    /// Handles the timer of an address: with a cap it is not dialled for that, but may be asked for
+    /// a slot.
     pub(crate) fn on_address_idle(
         &mut self,
         cx: &mut Context,
@@ -340,38 +365,40 @@ impl Membership {
         Some(Join { insist, want, moved_by, root: self.partition(cx) }.to_frame())
     }
 
-    /// A node without a cap dials everybody in any case; if it has no link and was declined, it insists.
+    /// Returns whether a node without a cap has no link and was declined by this peer: it requests
+    /// a slot with high priority then.
     fn is_declined_and_alone(&self, cx: &Context, peers: &Peers, conns: &Connections, link: LinkId) -> bool {
         let dialled = conns.links.get(link).and_then(|link| link.dialled.as_ref());
         let declined = dialled.and_then(|address| peers.book.get(address)).is_some_and(|peer| peer.declines > 0);
         cx.config.max_peers.is_none() && declined && conns.links.peers() == 0
     }
 
-    /// A link that we dialled is open, and it is the only one to its node.
+    /// Handles a dialled link to a native peer, the only one to it: requests what it was dialled
+    /// for.
     pub(crate) fn on_native_dialled(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
         conns: &mut Connections,
         link: LinkId,
-        purpose: Option<DialReason>,
+        reason: Option<DialReason>,
     ) {
         let Some(opened) = conns.links.get_mut(link) else { return };
         let id = opened.name().node;
         if let Some(address) = &opened.dialled {
             peers.book.set_state(address, AddressState::Connected(link));
         }
-        match purpose {
+        match reason {
             Some(DialReason::Shuffle | DialReason::Walk | DialReason::Bootstrap) => {
                 if let Some(id) = id {
-                    opened.role = Role::AwaitingAdmission(PendingPeer {
+                    opened.state = LinkState::AwaitingAdmission(PendingPeer {
                         id,
                         node: None,
                         addresses: Vec::new(),
                         requests_priority: false,
                     });
                 }
-                conns.set_reason(link, purpose);
+                conns.set_reason(link, reason);
                 self.asked.insert(link);
                 cx.timers.set(Timer::Silence(link), cx.now + cx.config.limits.dial_timeout);
                 conns.send_handshake(cx, link);
@@ -380,32 +407,32 @@ impl Membership {
                 }
             }
             Some(DialReason::Redirect) => {
-                conns.links.close(cx, link, close::NORMAL, "you are a full peer, as we are: dial us")
+                conns.links.close(cx, link, close::NORMAL, "you are a native peer, as we are: dial us")
             }
             _ if self.is_full(cx, conns, None) => {
-                conns.links.close(cx, link, close::NORMAL, "the last place here was taken meanwhile")
+                conns.links.close(cx, link, close::NORMAL, "the last slot here was taken meanwhile")
             }
             _ => {
-                conns.set_reason(link, purpose);
+                conns.set_reason(link, reason);
                 self.admit_standby(cx, peers, conns, link);
             }
         }
     }
 
-    /// A dial led to nobody new.
+    /// Handles a dial that led to no new peer.
     pub(crate) fn on_dial_missed(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
         conns: &mut Connections,
         address: &PeerAddress,
-        purpose: Option<&DialReason>,
+        reason: Option<&DialReason>,
         why: &str,
     ) {
-        if purpose == Some(&DialReason::Bootstrap) {
+        if reason == Some(&DialReason::Bootstrap) {
             self.on_bootstrap_failed(cx, peers, conns, why);
         }
-        match purpose {
+        match reason {
             Some(DialReason::Walk) => self.on_walk_missed(cx, peers, conns),
             Some(DialReason::Slot { .. }) => self.on_rewire_missed(cx, address),
             _ => {}
@@ -414,55 +441,56 @@ impl Membership {
         self.fill_slots(cx, peers, conns);
     }
 
-    /// A link is gone, and the tables know it: what follows for the search.
+    /// Handles the end of a link after all other components did: goes on with what it was dialled
+    /// for.
     pub(crate) fn on_link_closed(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
         conns: &mut Connections,
-        closed: &Link,
-        purpose: Option<&DialReason>,
+        closed: &Closed,
         answered: bool,
         cause: &str,
     ) {
         if cx.shutting_down {
             return;
         }
-        if purpose == Some(&DialReason::Bootstrap) && !answered {
+        if closed.reason == Some(DialReason::Bootstrap) && !answered {
             self.on_bootstrap_failed(cx, peers, conns, cause);
         }
-        if purpose == Some(&DialReason::Walk) && !answered {
+        if closed.reason == Some(DialReason::Walk) && !answered {
             self.on_walk_missed(cx, peers, conns);
         }
-        match &closed.dialled {
+        match &closed.link.dialled {
             Some(address) => self.on_bootstrap_missed(cx, peers, conns, address),
             None => self.try_next_named(cx, peers, conns),
         }
-        if closed.takes_transactions() || closed.closing {
+        if closed.link.takes_transactions() || closed.link.closing {
             self.save_peer_cache_later(cx);
         }
         self.heal_partition(cx, peers, conns);
         self.fill_slots(cx, peers, conns);
     }
 
-    /// A link is gone: where does what led there stand now? `false`: as everywhere, it failed and waits.
+    /// Sets the state of an address whose link has ended and was declined, answered or released.
+    /// Returns `false` if none of these holds: the address backs off as after a failure.
     pub(crate) fn settle_address(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
         address: &PeerAddress,
         closed: &Link,
-        purpose: Option<&DialReason>,
+        reason: Option<&DialReason>,
         answered: bool,
     ) -> bool {
         if cx.shutting_down {
             return false;
         }
         let declined = peers.book.get(address).and_then(|peer| peer.declined_until).filter(|until| cx.now < *until);
-        let until = match (declined, purpose) {
+        let until = match (declined, reason) {
             (Some(until), _) => Some(until),
             (None, Some(DialReason::Shuffle | DialReason::Walk | DialReason::Bootstrap)) if answered => None,
-            (None, _) if closed.closing && cx.config.max_peers.is_some() => Some(cx.now + REST),
+            (None, _) if closed.closing && cx.config.max_peers.is_some() => Some(cx.now + RELEASED_WAIT),
             _ => return false,
         };
         peers.book.set_state(address, AddressState::Waiting);
@@ -478,8 +506,8 @@ impl Membership {
         true
     }
 
-    /// A node of the exercise introduced itself to a node with a cap: it is dialled back if there is a place for it, else dialled once and sent on. Says
-    /// whether anything was done.
+    /// Handles an exercise peer that introduced itself to a node with a cap: dials it back for a
+    /// slot, or to redirect it if there is none. Returns `false` without a cap.
     pub(crate) fn admit_exercise(
         &mut self,
         cx: &mut Context,
@@ -491,7 +519,7 @@ impl Membership {
         if cx.config.max_peers.is_none() {
             return false;
         }
-        let Some(Role::Exercise { address: Some(address) }) = conns.links.get(link).map(|link| &link.role) else {
+        let Some(address) = conns.links.get(link).and_then(Link::exercise_address) else {
             return true;
         };
         let address = address.clone();
@@ -506,18 +534,19 @@ impl Membership {
             }
             dial_for(cx, peers, conns, &address, DialReason::slot());
         } else if idle {
-            if self.press(cx, peers, &address) {
+            if self.spend_priority(cx, peers, &address) {
                 dial_for(cx, peers, conns, &address, DialReason::Redirect);
             }
-            conns.links.close(cx, link, close::TRY_AGAIN_LATER, "this node has no free place");
+            conns.links.close(cx, link, close::TRY_AGAIN_LATER, "this node has no free slot");
         }
-        let told: Vec<PeerAddress> =
-            addresses.iter().filter(|told| conns.may_learn(cx, &mut peers.book, link, told)).cloned().collect();
-        self.add_addresses(cx, peers, conns, link, &told);
+        let named: Vec<PeerAddress> =
+            addresses.iter().filter(|at| conns.may_learn(cx, &mut peers.book, link, at)).cloned().collect();
+        self.add_addresses(cx, peers, conns, link, &named);
         true
     }
 
-    /// We dialled a node of the exercise and have no place for it: it is told of others, on the only link on which it listens, and sent there.
+    /// Redirects an exercise peer for which there is no slot: sends it other addresses and closes.
+    /// It reads only links that it accepted, so it was dialled for that.
     pub(crate) fn redirect_exercise(
         &mut self,
         cx: &mut Context,
@@ -527,10 +556,10 @@ impl Membership {
     ) {
         let addresses = self.sample_for(cx, peers, conns, link);
         let others = addresses.len();
-        // Without what we say of ourselves: else it, or a reader of its list, might come back.
+        // Our own address and `node` are left out, so that no reader of the list comes back to us.
         let frame = Handshake { addresses, dropped: 0, node: None }.to_frame();
         cx.send(vec![link], frame, Lane::Control);
-        conns.links.close(cx, link, close::TRY_AGAIN_LATER, "this node has no free place");
+        conns.links.close(cx, link, close::TRY_AGAIN_LATER, "this node has no free slot");
         cx.counters.exercise_redirected += 1;
         cx.notify(Event::Declined { peer: conns.links.name_of(link), others });
     }

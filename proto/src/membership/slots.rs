@@ -1,11 +1,18 @@
-//! Places: a node with a cap on its links, who is let in, who is sent on, and how somebody without a link gets one all the same.
+//! The slots of the active view: who is admitted, who is declined, and when a slot is swapped.
 //!
-//! A **place** is one node to be linked to: a full peer however many links lead to it, a plain peer once. Places are given in the order of asking, and nobody
-//! loses one because somebody else wants it, with one exception: a node that has no way into the network, or moves a link to a random node (`mixing.rs`), may insist. Then a link A–B that A accepted is
-//! split: A takes the newcomer J and sends B on to J, which holds a place for B. All degrees stay, the graph stays connected, and J has two links. What is
-//! never split: links that we dialled, and links to known peers; old links hardly ever. So newcomers, however many, can not surround a node.
+//! A **slot** holds one node: a native peer, however many links lead to it, or an exercise peer
+//! that we dialled. Slots are given in the order of the requests. A **high priority request** alone
+//! can take the slot of another node. A node sends one if it has no link, or moves a link to a
+//! random node (see `rewiring`). HyParView has the same priorities on NEIGHBOR; there the victim is
+//! dropped, here it is referred.
 //!
-//! The other side, how a node looks for places, is in `seeking.rs`; `shuffle.rs` has what nodes tell each other of third ones.
+//! In a **swap** node A has the accepted link A–B and a request of newcomer J. A admits J and
+//! refers B to J, which reserves a slot for B. All degrees stay, the graph stays connected, and J
+//! has two links. Links that we dialled and links to known peers are never swapped, old links
+//! rarely. So newcomers, however many, cannot eclipse a node.
+//!
+//! Connections report new peers here, and the node passes JOIN and DECLINED on. `slot_search` has
+//! the requesting side; `shuffle` has the addresses that a declined node gets.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -14,7 +21,7 @@ use rand::RngExt;
 
 use crate::address::{PeerAddress, Scope};
 use crate::connections::Connections;
-use crate::connections::table::{Link, PendingPeer, Role};
+use crate::connections::table::{Link, LinkState, PendingPeer};
 use crate::context::Context;
 use crate::event::Event;
 use crate::id::{LinkId, NodeId, UpgradeIdentity};
@@ -32,45 +39,56 @@ use crate::wire::close;
 use crate::wire::{Declined, Join, NodeInfo};
 use crate::{Lane, limits};
 
-/// How long a node that has introduced itself may take to say what it wants.
-const JOIN_PATIENCE: Duration = Duration::from_secs(1);
-/// How long the probe of an insisting node's address may take.
-const PROBE_PATIENCE: Duration = Duration::from_secs(3);
-/// How long a place is held for the node that was sent to us: it dials at once, and its dial takes this long at most.
+/// How long a JOIN may follow the HANDSHAKE of a peer. Both are sent together, so a second is
+/// enough; then the peer counts as one that requests a slot.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the probe of a peer's address may take before its high priority request is declined.
+/// Longer than one lost SYN (1 s in RFC 6298).
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a slot is reserved for a node that was referred to us. It dials at once, and a dial
+/// takes at most this long.
 const HELD: Duration = Duration::from_secs(5);
-/// When a declined node may ask again.
+/// How long a declined node is asked to wait. A slot rarely becomes free sooner in a network at
+/// rest.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
-/// The longest that a declined node waits, whatever the other asks for and however often it was declined.
+/// The longest wait of a declined node, whatever the other end asks for and however often it
+/// declined.
 const LONGEST_RETRY: Duration = Duration::from_secs(600);
-/// The shortest, lest a peer's zero makes us dial it all the time.
+/// The shortest wait of a declined node: a peer that sends zero must not cause a dial at once.
 const SHORTEST_RETRY: Duration = Duration::from_secs(5);
-/// A link older than this is split only if there is no younger one, and then …
+/// The age from which a link counts as old. An old link is swapped only if there is no younger one.
 const OLD: Duration = Duration::from_secs(600);
-/// … one such link in this time: else a full network of old links could take nobody in.
-const OLD_SPLIT_EVERY: Duration = Duration::from_secs(60);
-/// One node may insist once in this time …
-const INSIST_EVERY: Duration = Duration::from_secs(10);
-/// … nodes of one address group beyond loopback once in this …
+/// The time between two swaps of old links. Without any, a full network of old links could admit no
+/// newcomer.
+const OLD_SWAP_INTERVAL: Duration = Duration::from_secs(60);
+/// The time between two high priority requests of one node. Others within it are declined.
+const PRIORITY_INTERVAL: Duration = Duration::from_secs(10);
+/// The time between two high priority requests of one address group beyond loopback: many addresses
+/// of one host must not take many slots.
 const GROUP_EVERY: Duration = Duration::from_secs(60);
-/// … and all together once in this. The others are sent on.
-const SPLIT_EVERY: Duration = Duration::from_millis(500);
-/// How long a node that we sent on counts as one that has a free place.
-const LEFT: Duration = Duration::from_secs(30);
-/// How many declined nodes are logged one by one within [`LOG_WINDOW`].
+/// The time between any two high priority requests that are considered: it bounds the rate of
+/// swaps.
+const SWAP_INTERVAL: Duration = Duration::from_millis(500);
+/// How long a node that was referred counts as one with a free slot.
+const REFERRED_FRESH: Duration = Duration::from_secs(30);
+/// How many declined nodes are logged within [`LOG_WINDOW`]: a flood of requests must not fill the
+/// log.
 const LOGGED: u32 = 20;
+/// The window in which [`LOGGED`] lines are allowed.
 const LOG_WINDOW: Duration = Duration::from_secs(10);
 
 /// The slots of the active view: who is admitted, and who gets a slot of another.
 #[derive(Debug)]
 pub(crate) struct Slots {
-    /// Nodes that were referred to others a moment ago: they have a free slot. At most a few.
+    /// Nodes that were referred to others a moment ago: they have a free slot. A few at most.
     referred: VecDeque<(PeerAddress, Instant)>,
-    /// For whom a slot is reserved: whoever says that this node referred it.
+    /// A slot is reserved until then for a node that names this one as its referrer.
     reserved: Option<(NodeId, Instant)>,
-    /// Who made a request of high priority lately, from where, and when.
+    /// The recent high priority requests: when, from which node, from which address group.
     priority_requests: VecDeque<(Instant, NodeId, Option<AddressGroup>)>,
-    /// When a slot was last swapped, and when that of an old link was.
+    /// When a high priority request was last considered.
     swapped: Option<Instant>,
+    /// When the slot of an old link was last swapped.
     swapped_old: Option<Instant>,
     log: Window,
 }
@@ -89,28 +107,31 @@ impl Default for Slots {
 }
 
 impl Slots {
-    /// Notes that a node was sent on.
+    /// Notes that a node was referred to others.
     pub(crate) fn note_referred(&mut self, now: Instant, address: PeerAddress) {
-        self.referred.retain(|(left, at)| *left != address && now.saturating_duration_since(*at) < LEFT);
+        self.referred.retain(|(left, at)| *left != address && now.saturating_duration_since(*at) < REFERRED_FRESH);
         self.referred.truncate(7);
         self.referred.push_front((address, now));
     }
 
-    /// Nodes that were sent on a moment ago.
+    /// Returns the nodes that were referred within the last [`REFERRED_FRESH`].
     pub(crate) fn lately_referred(&self, now: Instant) -> impl Iterator<Item = &PeerAddress> {
-        let fresh = move |at: Instant| now.saturating_duration_since(at) < LEFT;
+        let fresh = move |at: Instant| now.saturating_duration_since(at) < REFERRED_FRESH;
         self.referred.iter().filter(move |(_, at)| fresh(*at)).map(|(address, _)| address)
     }
 }
 
 impl Membership {
-    /// Begins to find peers: through genesis, by places if there is a cap, else by dialling everybody. Remembered peers serve those that look for a few.
+    /// Begins to find peers: through the bootstrap node, by a search for slots with a cap,
+    /// otherwise by dialling all known peers. The peer cache is used unless all known peers are
+    /// dialled.
     pub(crate) fn begin(&mut self, cx: &mut Context, peers: &mut Peers) {
         let capped = cx.config.max_peers.is_some();
         if capped || cx.config.genesis.is_some() {
             let remembered = std::mem::take(&mut cx.config.remembered_peers);
             for address in remembered.iter().take(limits::PEER_CACHE) {
-                // Whoever told of them is forgotten: their names may lead to nothing near.
+                // The scope of their source was not saved, so their names may lead to public hosts
+                // only.
                 peers.book.add(address, AddressSource::Hearsay(Scope::Public), cx.now, &cx.config.limits);
             }
         }
@@ -120,7 +141,7 @@ impl Membership {
             self.schedule_rewiring(cx);
         }
         if capped || cx.config.genesis.is_some() {
-            // No order is given before the first fact.
+            // The core emits no dial before its first input.
             self.bootstrap.wait();
             cx.timers.set(Timer::SlotSearch, cx.now);
         } else {
@@ -128,62 +149,65 @@ impl Membership {
         }
     }
 
-    /// How many places are taken, or held for somebody else than whom the node `by` sent.
+    /// Returns how many slots are taken or reserved. A slot that is reserved for a node referred by
+    /// `by` does not count.
     pub(crate) fn slots_taken(&self, cx: &Context, conns: &Connections, by: Option<NodeId>) -> usize {
         let held = self.slots.reserved.is_some_and(|(node, until)| cx.now < until && Some(node) != by);
         self.linked_slots(conns) + usize::from(held) + usize::from(self.search.is_healing(cx.now))
     }
 
-    /// Until when a place is held for somebody.
+    /// Returns until when a slot is reserved.
     pub(crate) fn reserved_until(&self, cx: &Context) -> Option<Instant> {
         self.slots.reserved.map(|(_, until)| until).filter(|until| cx.now < *until)
     }
 
     fn linked_slots(&self, conns: &Connections) -> usize {
         let open = || conns.links.iter().filter(|(_, link)| !link.closing);
-        let full: BTreeSet<NodeId> = open().filter_map(|(_, link)| link.full()).map(|peer| peer.id).collect();
-        let plain = |link: &Link| matches!(link.role, Role::Exercise { .. }) && link.dialled.is_some();
-        full.len() + open().filter(|(_, link)| plain(link)).count()
+        let native: BTreeSet<NodeId> = open().filter_map(|(_, link)| link.native()).map(|peer| peer.id).collect();
+        let exercise = |link: &Link| matches!(link.state, LinkState::ExerciseOutbound { .. });
+        native.len() + open().filter(|(_, link)| exercise(link)).count()
     }
 
-    /// How many of the places we dialled.
+    /// Returns how many slots hold a native peer that we dialled.
     pub(crate) fn slots_dialled(&self, conns: &Connections) -> usize {
         let ours = |link: &Link| !link.closing && link.dialled.is_some();
-        conns.links.iter().filter(|(_, link)| ours(link) && link.full().is_some()).count()
+        conns.links.iter().filter(|(_, link)| ours(link) && link.native().is_some()).count()
     }
 
-    /// Whether there is a cap, and it is reached.
+    /// Returns whether there is a cap and it is reached; `by` as in [`Self::slots_taken`].
     pub(crate) fn is_full(&self, cx: &Context, conns: &Connections, by: Option<NodeId>) -> bool {
         cx.config.max_peers.is_some_and(|most| self.slots_taken(cx, conns, by) >= most as usize)
     }
 
-    /// Whether a node of the exercise gets a place. With a cap two places are kept for full peers, if there are three: nodes of the exercise lead nowhere, and could else
-    /// cut us off from the network.
+    /// Returns whether an exercise peer gets a slot. Of a cap of three or more, two slots are kept
+    /// for native peers: exercise peers relay little, and could otherwise cut us off from the
+    /// network.
     pub(crate) fn admits_exercise(&self, cx: &Context, conns: &Connections) -> bool {
         let Some(most) = cx.config.max_peers.map(|most| most as usize) else { return true };
         !self.is_full(cx, conns, None) && self.exercise_slots(conns) < most.saturating_sub(2).max(1)
     }
 
-    /// How many places nodes of the exercise have.
+    /// Returns how many slots hold exercise peers.
     pub(crate) fn exercise_slots(&self, conns: &Connections) -> usize {
-        let plain = |link: &Link| !link.closing && matches!(link.role, Role::Exercise { .. }) && link.dialled.is_some();
-        conns.links.iter().filter(|(_, link)| plain(link)).count()
+        let exercise = |link: &Link| !link.closing && matches!(link.state, LinkState::ExerciseOutbound { .. });
+        conns.links.iter().filter(|(_, link)| exercise(link)).count()
     }
 
-    /// How many more places there are; `None`: no cap.
+    /// Returns how many slots are free; `None` without a cap.
     pub(crate) fn free_slots(&self, cx: &Context, conns: &Connections) -> Option<u32> {
         let taken = u32::try_from(self.slots_taken(cx, conns, None)).unwrap_or(u32::MAX);
         cx.config.max_peers.map(|most| most.saturating_sub(taken))
     }
 
-    /// Whether somebody who dials us gets a free place. Some are kept for nodes of our own choice while there are any to dial: else whoever is fastest with many
-    /// addresses could fill a node that has just started.
+    /// Returns whether a node that dials us gets a free slot. A quarter is kept for nodes of our
+    /// own choice while there are any to dial: otherwise an attacker with many addresses could fill
+    /// a node that has just started (eclipse attack).
     fn has_slot_for(&self, cx: &Context, peers: &Peers, conns: &Connections, by: Option<NodeId>) -> bool {
         let Some(most) = cx.config.max_peers.map(|most| most as usize) else { return true };
-        let (taken, ours) = (self.slots_taken(cx, conns, by), self.slots_dialled(conns));
-        let kept = if most < 2 { 0 } else { (most / 4).max(1) };
-        let chooses = ours < kept && taken.saturating_sub(ours) >= most - kept && self.can_search(cx, peers);
-        taken < most && !chooses
+        let (taken, dialled) = (self.slots_taken(cx, conns, by), self.slots_dialled(conns));
+        let outbound = if most < 2 { 0 } else { (most / 4).max(1) };
+        let inbound_full = taken.saturating_sub(dialled) >= most - outbound;
+        taken < most && !(dialled < outbound && inbound_full && self.can_search(cx, peers))
     }
 
     /// Handles a native peer that introduced itself on an accepted link.
@@ -202,8 +226,9 @@ impl Membership {
         }
     }
 
-    /// A full peer introduced itself on a link that we accepted. Whether it has to say first what it wants: who has a cap always says so; others are asked to
-    /// wait only if we are full, for they may insist.
+    /// Returns whether a native peer on an accepted link waits for its JOIN before it is admitted.
+    /// A peer with a cap always sends one; another is kept waiting only if we are full, as it may
+    /// request a slot with high priority.
     fn awaits_join(
         &mut self,
         cx: &mut Context,
@@ -216,22 +241,23 @@ impl Membership {
         if node.max_peers.is_none() && self.has_slot_for(cx, peers, conns, None) {
             return false;
         }
-        // With a cap only a few are of use, and many may wait.
+        // With a cap only a few addresses are of use, and many peers may wait.
         let most = cx.config.max_peers.map_or(limits::HANDSHAKE_ADDRESSES, |_| limits::SAMPLE_ADDRESSES);
         let Some(opened) = conns.links.get_mut(link) else { return false };
-        if matches!(opened.role, Role::Client) {
-            opened.role = Role::AwaitingAdmission(PendingPeer {
+        if matches!(opened.state, LinkState::Client) {
+            opened.state = LinkState::AwaitingAdmission(PendingPeer {
                 id: node.id,
                 node: Some(Box::new(node.clone())),
                 addresses: addresses[..addresses.len().min(most)].to_vec(),
                 requests_priority: false,
             });
-            cx.timers.set(Timer::Answer(link), cx.now + JOIN_PATIENCE);
+            cx.timers.set(Timer::Answer(link), cx.now + JOIN_TIMEOUT);
         }
-        matches!(conns.links.get(link).map(|link| &link.role), Some(Role::AwaitingAdmission(_)))
+        matches!(conns.links.get(link).map(|link| &link.state), Some(LinkState::AwaitingAdmission(_)))
     }
 
-    /// A guest did not say what it wants, or its probe takes too long.
+    /// Handles a pending peer whose JOIN, or whose probe, did not come in time; returns whether
+    /// there is one.
     pub(crate) fn on_admission_due(
         &mut self,
         cx: &mut Context,
@@ -239,7 +265,9 @@ impl Membership {
         conns: &mut Connections,
         link: LinkId,
     ) -> bool {
-        let Some(Role::AwaitingAdmission(pending)) = conns.links.get(link).map(|link| &link.role) else { return false };
+        let Some(LinkState::AwaitingAdmission(pending)) = conns.links.get(link).map(|link| &link.state) else {
+            return false;
+        };
         cx.timers.cancel(&Timer::Answer(link));
         if pending.node.is_some() && pending.requests_priority {
             self.decline(cx, peers, conns, link);
@@ -249,6 +277,7 @@ impl Membership {
         true
     }
 
+    /// Handles JOIN: a request for addresses, or for a slot.
     pub(crate) fn on_join(
         &mut self,
         cx: &mut Context,
@@ -258,15 +287,15 @@ impl Membership {
         join: &Join,
     ) {
         let Some(open) = conns.links.get(link) else { return };
-        let claimed = match &open.role {
-            Role::AwaitingAdmission(PendingPeer { node: Some(node), .. }) => node.address.clone(),
-            Role::Native(peer) if peer.hello_received => peer.address.clone(),
+        let claimed = match &open.state {
+            LinkState::AwaitingAdmission(PendingPeer { node: Some(node), .. }) => node.address.clone(),
+            LinkState::Verifying(peer) | LinkState::Established(peer) => peer.address.clone(),
             _ => return conns.penalize(cx, peers, link, &Violation::breach("JOIN: a HANDSHAKE comes first")),
         };
         if let Some(want) = join.want {
             cx.timers.cancel(&Timer::Answer(link));
             self.on_peers_requested(cx, peers, conns, link, want);
-        } else if open.full().is_none() && cx.timers.due(&Timer::Answer(link)).is_some() {
+        } else if open.native().is_none() && cx.timers.due(&Timer::Answer(link)).is_some() {
             self.give_slot(cx, peers, conns, link, join);
         }
         if let (Some(root), Some(address)) = (join.root, claimed)
@@ -276,12 +305,12 @@ impl Membership {
         }
     }
 
-    /// A guest wants a place: it gets one, or somebody else's, or is sent on.
+    /// Handles a pending peer's request for a slot: admits it, begins a swap, or declines it.
     fn give_slot(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, link: LinkId, join: &Join) {
-        let Some(Role::AwaitingAdmission(pending)) = conns.links.get(link).map(|link| &link.role) else { return };
+        let Some(LinkState::AwaitingAdmission(pending)) = conns.links.get(link).map(|link| &link.state) else { return };
         let (id, node) = (pending.id, pending.node.clone());
-        let twin = conns.links.to_node(id, Some(link)).is_some();
-        if twin
+        let counted = conns.links.to_node(id, Some(link)).is_some();
+        if counted
             || self.has_slot_for(cx, peers, conns, join.moved_by)
             || (join.insist && !self.is_full(cx, conns, join.moved_by))
         {
@@ -293,16 +322,16 @@ impl Membership {
             && self.may_request_priority(cx, &node)
             && self.probe_for_swap(cx, peers, conns, link, &node)
         {
-            cx.timers.set(Timer::Answer(link), cx.now + PROBE_PATIENCE);
+            cx.timers.set(Timer::Answer(link), cx.now + PROBE_TIMEOUT);
         } else {
             self.decline(cx, peers, conns, link);
         }
     }
 
-    /// A guest becomes a peer.
+    /// Admits a pending peer.
     fn admit(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, link: LinkId) {
         cx.timers.cancel(&Timer::Answer(link));
-        let Some(Role::AwaitingAdmission(pending)) = conns.links.get_mut(link).map(|link| &mut link.role) else {
+        let Some(LinkState::AwaitingAdmission(pending)) = conns.links.get_mut(link).map(|link| &mut link.state) else {
             return;
         };
         let (node, addresses) = (pending.node.take(), std::mem::take(&mut pending.addresses));
@@ -312,18 +341,19 @@ impl Membership {
         }
     }
 
-    /// Sends somebody on for whom there is no place.
+    /// Declines a pending peer for which there is no slot, and refers it to others.
     fn decline(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, link: LinkId) {
         let peer = conns.links.name_of(link);
         let others = self.send_declined(cx, peers, conns, link, RETRY_AFTER, None);
-        conns.links.close(cx, link, close::TRY_AGAIN_LATER, "this node has no free place");
+        conns.links.close(cx, link, close::TRY_AGAIN_LATER, "this node has no free slot");
         cx.counters.slots_declined += 1;
         if self.slots.log.admit(cx.now) {
             cx.notify(Event::Declined { peer, others });
         }
     }
 
-    /// Tells the other end of a link whom to try instead: `first` before all others. Returns how many.
+    /// Sends DECLINED with addresses to try instead, `first` before all others. Returns how many
+    /// there are.
     fn send_declined(
         &mut self,
         cx: &mut Context,
@@ -345,15 +375,17 @@ impl Membership {
         others
     }
 
-    /// Whether this node, and others like it, have not insisted too often lately; counts it if so.
+    /// Returns whether the high priority request of a node is within the limits, and counts it if
+    /// so.
     fn may_request_priority(&mut self, cx: &mut Context, node: &NodeInfo) -> bool {
         let since = |at: &Instant| cx.now.saturating_duration_since(*at);
         self.slots.priority_requests.retain(|(at, ..)| since(at) < GROUP_EVERY);
         let group = node.address.as_ref().and_then(AddressGroup::of);
         let mut lately = self.slots.priority_requests.iter();
-        let often = lately
-            .any(|(at, id, from)| (*id == node.id && since(at) < INSIST_EVERY) || (from.is_some() && *from == group));
-        let soon = self.slots.swapped.as_ref().is_some_and(|at| since(at) < SPLIT_EVERY);
+        let often = lately.any(|(at, id, from)| {
+            (*id == node.id && since(at) < PRIORITY_INTERVAL) || (from.is_some() && *from == group)
+        });
+        let soon = self.slots.swapped.as_ref().is_some_and(|at| since(at) < SWAP_INTERVAL);
         if often || soon {
             return false;
         }
@@ -362,8 +394,8 @@ impl Membership {
         true
     }
 
-    /// Begins to split a link for a node that requests_priority: is it where it says, so that another can be sent to it? It needs two places, and there must be a link
-    /// to split.
+    /// Begins a swap: probes the newcomer's address, as another node will be referred to it. The
+    /// newcomer needs two slots, and there must be a link to swap.
     fn probe_for_swap(
         &mut self,
         cx: &mut Context,
@@ -380,13 +412,14 @@ impl Membership {
         }
         peers.book.add(&address, AddressSource::Hello(conns.links.scope_of(link)), cx.now, &cx.config.limits);
         let probing = peers.dialer.probe(cx, &mut peers.book, link, &address);
-        if let Some(Role::AwaitingAdmission(pending)) = conns.links.get_mut(link).map(|link| &mut link.role) {
+        if let Some(LinkState::AwaitingAdmission(pending)) = conns.links.get_mut(link).map(|link| &mut link.state) {
             pending.requests_priority = probing;
         }
         probing
     }
 
-    /// The probe of an insisting node's address came back. Says whether it was one.
+    /// Handles the end of the probe for a high priority request; returns whether the probe was for
+    /// one.
     pub(crate) fn on_pending_probed(
         &mut self,
         cx: &mut Context,
@@ -396,8 +429,8 @@ impl Membership {
         address: &PeerAddress,
         identity: Option<UpgradeIdentity>,
     ) -> bool {
-        let pending = match conns.links.get(link).filter(|link| !link.closing).map(|link| &link.role) {
-            Some(Role::AwaitingAdmission(pending)) if pending.requests_priority => pending,
+        let pending = match conns.links.get(link).filter(|link| !link.closing).map(|link| &link.state) {
+            Some(LinkState::AwaitingAdmission(pending)) if pending.requests_priority => pending,
             _ => return false,
         };
         let right = identity.is_some_and(|identity| {
@@ -417,7 +450,8 @@ impl Membership {
         true
     }
 
-    /// Splits the link `victim`: its other end goes on to the newcomer, which takes its place here.
+    /// Gives the slot of `victim` to the newcomer, and refers the node at the other end of `victim`
+    /// to it.
     fn swap_slot(
         &mut self,
         cx: &mut Context,
@@ -438,13 +472,13 @@ impl Membership {
             conns,
             victim,
             Some(address),
-            "your place went to a node that had none; it holds one for you",
+            "your slot went to a node that had none; it reserves one for you",
         );
         self.admit(cx, peers, conns, newcomer);
         cx.raise(InternalEvent::Notify(Event::SlotSwapped { joiner, moved }));
     }
 
-    /// Gives up a link: the other end is told where to go.
+    /// Closes a link and refers the other end to other nodes, `to` before all.
     pub(crate) fn refer(
         &mut self,
         cx: &mut Context,
@@ -455,14 +489,15 @@ impl Membership {
         reason: &str,
     ) {
         self.send_declined(cx, peers, conns, link, RETRY_AFTER * 2, to);
-        if let Some(address) = conns.links.get(link).and_then(Link::full).and_then(|peer| peer.address.clone()) {
+        if let Some(address) = conns.links.get(link).and_then(Link::native).and_then(|peer| peer.address.clone()) {
             self.slots.note_referred(cx.now, address);
         }
         conns.links.close(cx, link, close::TRY_AGAIN_LATER, reason);
     }
 
-    /// Which link may be split for a newcomer at `address`: one that we accepted, not of a known peer, whose other end may be told the address. Who takes and
-    /// never brings goes first; an old link only if there is no other.
+    /// Returns the link to swap for a newcomer at `address`: accepted, not of a known peer, and
+    /// with another end that may learn the address. A link that brought no transaction goes first,
+    /// an old link last.
     fn link_to_swap(
         &mut self,
         cx: &mut Context,
@@ -474,11 +509,12 @@ impl Membership {
         choice.retain(|link| conns.links.get(*link).is_some_and(|link| link.scope.may_tell(address.scope())));
         let first = choice.into_iter().next()?;
         let old = conns.links.get(first).is_some_and(|link| cx.now.saturating_duration_since(link.opened) >= OLD);
-        let lately = self.slots.swapped_old.is_some_and(|at| cx.now.saturating_duration_since(at) < OLD_SPLIT_EVERY);
+        let lately = self.slots.swapped_old.is_some_and(|at| cx.now.saturating_duration_since(at) < OLD_SWAP_INTERVAL);
         (!old || !lately).then_some(first)
     }
 
-    /// The links that could be given up, the first to go first. `dialled`: those that we dialled too, after all others.
+    /// Returns the links that may be released, in the order of release. With `dialled` those that
+    /// we dialled follow all others.
     pub(crate) fn links_to_release(
         &mut self,
         cx: &mut Context,
@@ -487,18 +523,18 @@ impl Membership {
         dialled: bool,
     ) -> Vec<LinkId> {
         let (links, known) = (&conns.links, peers.book.known_links());
-        // Of a node with two links neither frees a place: they are being settled, see `duel.rs`.
-        let alone = |id: LinkId, link: &Link| {
-            let node = link.full().map(|peer| peer.id);
+        // Neither of two links to one node frees a slot; `connections/duplicates` resolves them.
+        let single = |id: LinkId, link: &Link| {
+            let node = link.native().map(|peer| peer.id);
             !links.iter().any(|(other, open)| other != id && !open.closing && open.name().node == node)
         };
         let mut choice: Vec<_> = links
             .iter()
             .filter(|(id, link)| {
                 link.takes_transactions()
-                    && link.full().is_some()
+                    && link.native().is_some()
                     && !known.contains(id)
-                    && alone(*id, link)
+                    && single(*id, link)
                     && (dialled || link.dialled.is_none())
             })
             .map(|(id, link)| {
@@ -511,7 +547,8 @@ impl Membership {
         choice.into_iter().map(|(_, link)| link).collect()
     }
 
-    /// The other end has no place for us, or gives ours away. Only whom we asked, or who is linked to us, can say so.
+    /// Handles DECLINED: the other end has no slot for us, or gave ours away. It counts only on a
+    /// link on which a slot was requested or held.
     pub(crate) fn on_declined(
         &mut self,
         cx: &mut Context,
@@ -521,8 +558,8 @@ impl Membership {
         declined: &Declined,
     ) {
         let Some(open) = conns.links.get(link) else { return };
-        let asked = open.dialled.is_some() && matches!(&open.role, Role::Native(peer) if !peer.hello_received);
-        let linked = matches!(&open.role, Role::Native(peer) if peer.hello_received);
+        let asked = matches!(open.state, LinkState::HelloSent(_));
+        let linked = open.introduced().is_some();
         if !asked && !linked {
             cx.counters.answers_unsolicited += 1;
             return conns.penalize(
@@ -532,24 +569,24 @@ impl Membership {
                 &Violation::new(ViolationKind::Unsolicited, "DECLINED: nobody asked; ignored"),
             );
         }
-        let (peer, by) = (conns.links.name_of(link), open.full().map(|peer| peer.id));
+        let (peer, by) = (conns.links.name_of(link), open.native().map(|peer| peer.id));
         let address = peer.address.clone();
         cx.counters.addresses_dropped += declined.dropped as u64;
         cx.counters.slots_refused += 1;
         conns.links.close(cx, link, close::NORMAL, "goodbye");
-        let told: Vec<PeerAddress> =
+        let named: Vec<PeerAddress> =
             declined.addresses.iter().filter(|at| conns.may_learn(cx, &mut peers.book, link, at)).cloned().collect();
         if cx.config.max_peers.is_some() {
-            self.add_addresses(cx, peers, conns, link, &told);
-            self.search.hint(&told);
+            self.add_addresses(cx, peers, conns, link, &named);
+            self.search.hint(&named);
         } else {
-            self.learn(cx, peers, conns, link, &told);
+            self.learn(cx, peers, conns, link, &named);
         }
         let wait = address
             .as_ref()
             .map_or(RETRY_AFTER, |address| self.note_declined(cx, peers, conns, address, declined.retry_after));
         if linked {
-            let next = told.first().cloned();
+            let next = named.first().cloned();
             cx.notify(Event::SlotTaken { peer, next: next.clone() });
             if let (Some(next), Some(_)) = (next, cx.config.max_peers) {
                 dial_for(cx, peers, conns, &next, DialReason::Slot { high_priority: false, referred_by: by });
@@ -560,14 +597,15 @@ impl Membership {
                 self.on_rewire_missed(cx, address);
             }
             let next = self.fill_slots(cx, peers, conns);
-            cx.notify(Event::DeclinedBy { peer, others: told.len(), next, retry_in: wait });
+            cx.notify(Event::DeclinedBy { peer, others: named.len(), next, retry_in: wait });
         }
         if let (Some(address), Some(root)) = (address, declined.root) {
             self.on_partition_learned(cx, peers, conns, link, &address, root);
         }
     }
 
-    /// Notes until when an address is not asked for a place again: longer each time.
+    /// Notes until when an address is not asked for a slot again; the wait doubles each time.
+    /// Returns the wait.
     fn note_declined(
         &mut self,
         cx: &mut Context,
@@ -578,7 +616,8 @@ impl Membership {
     ) -> Duration {
         let jitter = cx.rng.random_range(1.0..1.5);
         let Some(peer) = peers.book.get_mut(address) else { return RETRY_AFTER };
-        // A node without a cap and without a link has no other way than to come back soon, and to insist.
+        // A node without a cap and without a link has to come back soon, with a high priority
+        // request.
         let alone = cx.config.max_peers.is_none() && conns.links.peers() == 0;
         let most = if alone { SHORTEST_RETRY } else { LONGEST_RETRY };
         let asked = Duration::from_secs(retry_after).clamp(SHORTEST_RETRY, most);
@@ -590,17 +629,18 @@ impl Membership {
         wait
     }
 
-    /// A link to a full peer that takes transactions is new: if we insisted for it, somebody else was sent to us.
+    /// Handles the first link to a native peer. After a high priority request a slot is reserved
+    /// for the node that was referred to us.
     pub(crate) fn on_slot_won(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, link: LinkId) {
-        let purpose = conns.reason(link).cloned();
-        let id = conns.links.get(link).and_then(Link::full).map(|peer| peer.id);
+        let reason = conns.reason(link).cloned();
+        let id = conns.links.get(link).and_then(Link::native).map(|peer| peer.id);
         self.search.placed();
         for address in peers.book.leading_to(link) {
             if let Some(peer) = peers.book.get_mut(&address) {
                 (peer.declines, peer.declined_until, peer.last_up) = (0, None, Some(cx.now));
             }
         }
-        if let (Some(DialReason::Slot { high_priority: true, .. }), Some(id)) = (&purpose, id)
+        if let (Some(DialReason::Slot { high_priority: true, .. }), Some(id)) = (&reason, id)
             && !self.is_full(cx, conns, None)
         {
             self.slots.reserved = Some((id, cx.now + HELD));

@@ -1,10 +1,13 @@
 //! Access control: which peers are admitted, by kind, node id, certificate or address.
 //!
-//! In a closed network the runtime has proved who is at the other end before a link opens
-//! ([`Input::PeerCertified`](crate::Input::PeerCertified)): there a node id is the key of a certificate, and a HANDSHAKE
-//! or an upgrade identity that names another closes the link. In an open network an id is a claim, and a rule that
-//! names one excludes only peers that do not lie; a rule that names addresses holds there too. Refusals are counted,
-//! and logged once per site and kind for a while.
+//! In a closed network the runtime authenticates a node with its certificate before its link opens
+//! ([`Input::PeerCertified`](crate::Input::PeerCertified)). Its node id is the key of the
+//! certificate; a HANDSHAKE or an upgrade identity with another id closes the link. In an open
+//! network an id is a claim, so a rule for an id excludes only peers that do not lie. A rule for
+//! addresses holds in both.
+//!
+//! `connections/admission` asks for a decision and closes the links. Refusals are counted, and
+//! logged once per site, kind and reason in [`LOG_EVERY`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -20,12 +23,13 @@ use crate::ip_prefix::IpPrefix;
 use crate::limits::SHOWN_CHARACTERS;
 use crate::util::log_throttle::{LogThrottle, Throttle};
 
-/// How often a person is warned of refusals of one kind from one site.
+/// The time between two warnings of refusals of one kind from one site: long, as refused programs
+/// keep dialling.
 const LOG_EVERY: Duration = Duration::from_secs(600);
-/// How many sites are remembered for that. All others together are limited as any warning is.
+/// How many sites are remembered for that. All others share the limit of warnings.
 const LOG_GROUPS: usize = 256;
 
-/// Who is at the other end of a link, proved by a certificate of the network's authority.
+/// The node at the other end of a link, authenticated by a certificate of the network's authority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Certified {
     /// The node: the certificate's key.
@@ -34,19 +38,19 @@ pub struct Certified {
     pub fingerprint: [u8; 32],
 }
 
-/// Who is let in.
+/// The access rules: who is admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
-    /// Whether nodes of the exercise are, and clients from beyond this host that show no certificate.
+    /// Whether exercise peers are admitted, and clients of other hosts without a certificate.
     pub plain: bool,
-    /// Who is not.
+    /// The nodes that are refused.
     pub denied: Rules,
-    /// Who alone is, if there is such a list.
+    /// The only nodes that are admitted; `None`: all.
     pub allowed: Option<Rules>,
 }
 
 impl Default for Access {
-    /// Everybody is.
+    /// Returns rules that admit all.
     fn default() -> Self {
         Self { plain: true, denied: Rules::default(), allowed: None }
     }
@@ -54,11 +58,13 @@ impl Default for Access {
 
 /// A list of nodes: by node id, by the fingerprint of a certificate, by address.
 ///
-/// As a text it has one rule per line: 64 hexadecimal digits (a node id, or the SHA-256 of a certificate, with or without colons), an IP address, or a range of them
-/// such as `192.0.2.0/24`. What follows a `#` is a comment.
+/// As a text it has one rule per line: 64 hexadecimal digits (a node id, or the SHA-256 of a
+/// certificate, with or without colons), an IP address, or a range such as `192.0.2.0/24`. A `#`
+/// begins a comment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// Node ids and fingerprints. They look alike, and no key is the hash of a certificate.
+    /// Node ids and fingerprints. They share a form, but a key never equals the hash of a
+    /// certificate.
     names: BTreeSet<[u8; 32]>,
     ranges: Vec<IpPrefix>,
 }
@@ -69,25 +75,26 @@ pub struct Rules {
     "line {line}: {text:?} is no rule; write a node id or a certificate's SHA-256 (64 hexadecimal digits), an IP address, or a range such as 192.0.2.0/24"
 )]
 pub struct InvalidRule {
-    /// Which line, from 1.
+    /// The number of the line, from 1.
     pub line: usize,
-    /// What stands there, shortened.
+    /// The rule in it, shortened.
     pub text: String,
 }
 
 impl Rules {
-    /// How many there are.
+    /// Returns the number of rules.
     pub fn len(&self) -> usize {
         self.names.len() + self.ranges.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no rules.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// By what these rules name the other end of a link, in words; `None` if they do not. An id that is not known yet is none.
-    fn name(&self, node: Option<NodeId>, certified: Option<Certified>, remote: IpAddr) -> Option<&'static str> {
+    /// Returns the property by which a rule matches the other end of a link, in words; `None` if no
+    /// rule does.
+    fn matching(&self, node: Option<NodeId>, certified: Option<Certified>, remote: IpAddr) -> Option<&'static str> {
         if node.is_some_and(|node| self.names.contains(&node.0)) {
             Some("node id")
         } else if certified.is_some_and(|certified| self.names.contains(&certified.fingerprint)) {
@@ -133,10 +140,10 @@ fn parse_range(text: &str) -> Option<IpPrefix> {
     IpPrefix::new(first, bits.unwrap_or(if first.is_ipv4() { 32 } else { 128 }))
 }
 
-/// Why a peer is not admitted: what is counted and logged.
+/// The kind of a refusal, for counters and the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Refusal {
-    /// A connection that became no link.
+    /// A connection that did not become a link.
     Connection,
     /// An exercise peer.
     Exercise,
@@ -144,12 +151,12 @@ pub(crate) enum Refusal {
     Client,
     /// A peer that the lists exclude.
     Listed,
-    /// Another node than its certificate says.
+    /// A peer that names another node id than its certificate.
     Impostor,
 }
 
 impl Refusal {
-    /// Counts it; returns what it was, for the log.
+    /// Counts a refusal; returns its text for the log.
     fn count(self, counters: &mut Counters) -> &'static str {
         let (count, what) = match self {
             Self::Connection => (&mut counters.connections_refused, "it could not be linked to"),
@@ -171,10 +178,10 @@ impl Refusal {
     }
 }
 
-/// Why the other end of a link is not admitted: the kind of refusal, and the close reason that it gets.
+/// The kind of a refusal, and the close reason that the other end gets.
 pub(crate) type Refused = (Refusal, String);
 
-/// The access rules, and who was proved by a certificate.
+/// The access rules, and the nodes authenticated by a certificate.
 #[derive(Debug)]
 pub(crate) struct AccessControl {
     access: Access,
@@ -193,7 +200,7 @@ impl AccessControl {
         self.access = access;
     }
 
-    /// Notes who is at the other end of a link that opens next.
+    /// Notes the authenticated node at the other end of a link that opens next.
     pub(crate) fn certify(&mut self, link: LinkId, certified: Certified) {
         self.certified.insert(link, certified);
     }
@@ -202,19 +209,19 @@ impl AccessControl {
         self.certified.remove(&link);
     }
 
-    /// Returns whether a node may fetch images over a connection of its own, on which there is no HANDSHAKE. In an open
-    /// network addresses alone count.
+    /// Returns whether a node may fetch images over a separate connection, which has no HANDSHAKE.
+    /// In an open network only rules for addresses apply.
     pub(crate) fn may_fetch(&self, own: NodeId, remote: IpAddr, certified: Option<Certified>) -> bool {
         let node = certified.map(|certified| certified.node);
         let Access { denied, allowed, .. } = &self.access;
         let local = Scope::of(remote) == Scope::Loopback && certified.is_none();
         node == Some(own)
-            || denied.name(node, certified, remote).is_none()
-                && allowed.as_ref().is_none_or(|allowed| local || allowed.name(node, certified, remote).is_some())
+            || denied.matching(node, certified, remote).is_none()
+                && allowed.as_ref().is_none_or(|allowed| local || allowed.matching(node, certified, remote).is_some())
     }
 
-    /// Returns why a native peer, or a peer that has not introduced itself yet, is not admitted. Without `node` its
-    /// certificate names it; without that only its address counts.
+    /// Returns why a peer is not admitted; `None` admits it. Without `node` the id of its
+    /// certificate counts, and without a certificate only its address.
     pub(crate) fn refusal(&self, own: NodeId, link: LinkId, remote: IpAddr, node: Option<NodeId>) -> Option<Refused> {
         let certified = self.certified.get(&link).copied();
         if let (Some(certified), Some(node)) = (certified, node)
@@ -229,25 +236,27 @@ impl AccessControl {
             // Its own folder's certificate: an operator's tool, or itself.
             return None;
         }
-        if let Some(by) = self.access.denied.name(node, certified, remote) {
+        if let Some(by) = self.access.denied.matching(node, certified, remote) {
             return Some((Refusal::Listed, format!("this node's list of the denied names your {by}")));
         }
         let allowed = self.access.allowed.as_ref().filter(|_| node.is_some());
-        allowed.filter(|allowed| allowed.name(node, certified, remote).is_none()).map(|_| unlisted())
+        allowed.filter(|allowed| allowed.matching(node, certified, remote).is_none()).map(|_| unlisted())
     }
 
     /// Returns why an exercise peer is not admitted.
     pub(crate) fn exercise_refusal(&self, own: NodeId, link: LinkId, remote: IpAddr) -> Option<Refused> {
         if !self.access.plain {
-            return Some((Refusal::Exercise, "nodes of the exercise are not admitted here (PLAIN=off)".to_owned()));
+            return Some((Refusal::Exercise, "exercise peers are not admitted here (PLAIN=off)".to_owned()));
         }
         let certified = self.certified.get(&link).copied();
         let node = certified.map(|certified| certified.node);
-        let allowed = self.access.allowed.as_ref().filter(|allowed| allowed.name(node, certified, remote).is_none());
+        let allowed =
+            self.access.allowed.as_ref().filter(|allowed| allowed.matching(node, certified, remote).is_none());
         self.refusal(own, link, remote, None).or_else(|| allowed.map(|_| unlisted()))
     }
 
-    /// Returns why a client is not served. One on this host, or with a certificate, is an operator's tool.
+    /// Returns why a client is not served. A client on this host, or with a certificate, is a tool
+    /// of the operator and always served.
     pub(crate) fn client_refusal(&self, link: LinkId, remote: IpAddr) -> Option<Refused> {
         if Scope::of(remote) == Scope::Loopback || self.certified.contains_key(&link) {
             return None;
@@ -257,26 +266,28 @@ impl AccessControl {
                 let why = "clients must come from this host or show a certificate here (PLAIN=off)";
                 Some((Refusal::Client, why.to_owned()))
             }
-            Some(allowed) if allowed.name(None, None, remote).is_none() => Some(unlisted()),
+            Some(allowed) if allowed.matching(None, None, remote).is_none() => Some(unlisted()),
             _ => None,
         }
     }
 
-    /// Counts and reports a refused link. `name` is its peer's, `why` is what the peer was sent.
+    /// Counts and reports a refused link of the peer `name`.
     pub(crate) fn log_link(&mut self, cx: &mut Context, name: &PeerName, remote: IpAddr, (kind, why): &Refused) {
         let what = kind.count(&mut cx.counters);
         let text = format!("{name} at {remote} was refused: {what} (its close reason: {why})");
         self.log(cx, (remote, *kind, String::new()), text);
     }
 
-    /// Counts and reports a connection that became no link: another protocol, or no certificate that counts here.
+    /// Counts and reports a connection that did not become a link: another protocol, or no valid
+    /// certificate.
     pub(crate) fn log_connection(&mut self, cx: &mut Context, remote: IpAddr, reason: &str) {
         Refusal::Connection.count(&mut cx.counters);
         let text = format!("a connection from {remote} was refused: {reason}");
         self.log(cx, (remote, Refusal::Connection, reason.to_owned()), text);
     }
 
-    /// Warns a person of a refusal, once per site, kind and reason in [`LOG_EVERY`]; the others are for the debug log.
+    /// Reports a refusal: as a warning once per site, kind and reason in [`LOG_EVERY`], otherwise
+    /// for the debug log.
     fn log(&mut self, cx: &mut Context, (remote, kind, reason): (IpAddr, Refusal, String), text: String) {
         let warns = match self.log.judge(cx.now, (IpPrefix::site(remote), kind, reason), "") {
             Throttle::Log { .. } => true,

@@ -1,29 +1,32 @@
-//! Why an address is dialled, and how a dial ended.
+//! The reasons for which an address is dialled.
+//!
+//! Membership gives the reason, the dialer keeps it during the dial, and connections while the link
+//! is open. In a full mesh most dials have none.
 
 use crate::id::NodeId;
 
 /// Why an address is dialled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DialReason {
-    /// For a slot in each other's active view.
+    /// A slot in each other's active view.
     Slot {
-        /// Whether the other end is to swap a slot for us: a request of high priority.
+        /// Whether it is a high priority request: the other end may swap a slot for us.
         high_priority: bool,
         /// The node that referred us there.
         referred_by: Option<NodeId>,
     },
-    /// For some addresses, from a random node.
+    /// A shuffle: addresses from a random node.
     Shuffle,
-    /// The same, as a step of a random walk: the next one leads on from there.
+    /// A step of a random walk: the addresses lead to the next step.
     Walk,
-    /// For the address of a node to begin with, from the bootstrap node.
+    /// Addresses to begin with, from the bootstrap node.
     Bootstrap,
-    /// To refer an exercise peer to others: there is no slot for it.
+    /// Referral of an exercise peer to other nodes: there is no slot for it.
     Redirect,
 }
 
 impl DialReason {
-    /// Returns a request for a free slot.
+    /// Returns the reason of a request for a free slot.
     pub(crate) fn slot() -> Self {
         Self::Slot { high_priority: false, referred_by: None }
     }
@@ -32,12 +35,12 @@ impl DialReason {
         matches!(self, Self::Slot { .. })
     }
 
-    /// Returns whether it asks for another's slot.
+    /// Returns whether it is a high priority request.
     pub(crate) fn is_high_priority(&self) -> bool {
         matches!(self, Self::Slot { high_priority: true, .. })
     }
 
-    /// Returns whether it is for addresses alone: the link ends once they came.
+    /// Returns whether it is for addresses alone: the link is closed once they came.
     pub(crate) fn is_for_addresses(&self) -> bool {
         matches!(self, Self::Shuffle | Self::Walk | Self::Bootstrap)
     }

@@ -1,8 +1,11 @@
-//! When an address is dialled: how many at once, which host how often, and for what.
+//! The dialer: when an address is dialled or probed, how many at once, and how often one host.
 //!
-//! Every address of the table that is neither in use nor our own has a timer, or waits until a slot is wanted. An
-//! address waits for its timer, is queued until one of the dials allowed at once ends, is being dialled, or leads to
-//! an open link. So none is forgotten silently.
+//! Every address in the book that is neither in use nor our own has a timer, or waits until a slot
+//! is wanted. When it is due it is dialled, queued until one of the dials allowed at once ends, or
+//! put off. So no address is lost silently.
+//!
+//! The timers of addresses, membership (for a [`DialReason`]) and handshakes (to verify an address)
+//! call it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -17,43 +20,44 @@ use crate::peers::dial_reason::DialReason;
 use crate::peers::reputation::Reputation;
 use crate::timers::Timer;
 
-/// How many claimed known addresses are probed at once when nodes that claim them come in. The others wait
-/// [`PROBE_LATER`] and then [`PROBE_EVERY`] for each before them: links come first where many nodes start together,
-/// and no other node depends on us to hear of addresses that people named.
+/// How many known addresses that peers claim are probed without delay (the burst of a GCRA). Links
+/// come first when many nodes start together, and other nodes know these addresses anyway.
 const PROBES_AT_ONCE: u32 = 4;
+/// The delay of the other probes, in which the start of many nodes settles.
 const PROBE_LATER: Duration = Duration::from_secs(1);
+/// The time between two delayed probes (the rate of the GCRA).
 const PROBE_EVERY: Duration = Duration::from_millis(100);
-/// How many of them wait at most, for 6 s: enough for a hundred nodes that start together, half of which dial a node,
-/// and too little to keep it from any other.
+/// How many probes wait at most, for 6 s. It is enough for a hundred nodes that start together,
+/// half of which dial this one, and too short to put off other probes for long.
 const PROBES_WAITING: u32 = 50;
-/// The time between two dials of known peers at the start, after the first [`FIRST_DIALS`]: a node that starts
-/// together with us may link to us meanwhile.
+/// The time between two dials of known peers at the start, after the first [`FIRST_DIALS`]: a node
+/// that starts together with us may link to us meanwhile.
 const DIAL_EVERY: Duration = Duration::from_millis(2);
 
 /// The dials and probes under way, those that wait for one of the limited number, and why.
 #[derive(Debug, Default)]
 pub(crate) struct Dialer {
-    /// Why addresses are dialled that are dialled for something.
+    /// The reasons of dials under way that have one.
     pending: BTreeMap<PeerAddress, DialReason>,
-    /// Until when the probes of known addresses are used up (GCRA).
+    /// The virtual clock (GCRA) of the probes of known addresses.
     probes_used_until: Option<Instant>,
-    /// Addresses that are due while all dials allowed at once are under way, in their order.
+    /// Addresses that are due while all dials allowed at once are under way, the first one first.
     queue: VecDeque<PeerAddress>,
     /// When each host beyond loopback was dialled lately, within `host_window`.
     hosts: BTreeMap<String, VecDeque<Instant>>,
 }
 
-/// What became of an address whose time to be dialled has come.
+/// What was done with an address that was due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
     /// It is being dialled or probed, waits for one of the dials allowed at once, or was put off.
     Settled,
-    /// It is not dialled without a reason: whoever needs a slot may dial it.
+    /// It is idle: with a cap it is dialled for a reason only.
     Idle,
 }
 
 impl Dialer {
-    /// Returns why an address is being dialled, if it is for something.
+    /// Takes the reason for which an address is being dialled, if there is one.
     pub(crate) fn take_reason(&mut self, address: &PeerAddress) -> Option<DialReason> {
         self.pending.remove(address)
     }
@@ -63,8 +67,9 @@ impl Dialer {
         self.pending.values()
     }
 
-    /// Makes known peers due. Each node begins with those that follow its own address, in a ring: two that start
-    /// together dial each other at different times, of which the first is enough.
+    /// Makes known peers due. Each node begins with those that follow its own address, in a ring.
+    /// So two nodes that start together dial each other at different times, and the first dial is
+    /// enough.
     pub(crate) fn dial_known(&self, cx: &mut Context, book: &AddressBook) {
         let mut known = cx.config.known_peers.clone();
         known.sort_unstable();
@@ -99,8 +104,9 @@ impl Dialer {
         under_way
     }
 
-    /// Handles the timer of an address: dials it, queues it, or puts it off. `unverified` says whether the peer at the
-    /// other end of a link, which claims the address, still waits to be verified.
+    /// Handles the timer of an address: dials it, queues it, or puts it off. `unverified` says
+    /// whether the peer at the other end of a link, which claims the address, still waits to be
+    /// verified.
     pub(crate) fn on_due(
         &mut self,
         cx: &mut Context,
@@ -145,8 +151,8 @@ impl Dialer {
         Due::Settled
     }
 
-    /// Asks who answers at the address that the peer of an accepted link claims; returns `false` if that cannot be
-    /// asked now.
+    /// Begins a probe: which node answers at the address that the peer of an accepted link claims?
+    /// Returns `false` if it cannot be probed now.
     pub(crate) fn probe(
         &mut self,
         cx: &mut Context,
@@ -167,8 +173,9 @@ impl Dialer {
         true
     }
 
-    /// Puts off the probe of a known address that the peer of an accepted link claims, if too many such came in just
-    /// now. Its timer says when it is probed; until then it is not dialled, so later claims do not put it off again.
+    /// Delays the probe of a known address that the peer of an accepted link claims, if there were
+    /// too many. Returns whether it did. Its timer begins the probe; until then it is not dialled,
+    /// and later claims do not delay it again.
     pub(crate) fn probe_later(
         &mut self,
         cx: &mut Context,
@@ -208,13 +215,13 @@ impl Dialer {
             };
             if book.get(&address).is_some_and(|peer| peer.state == AddressState::Queued) {
                 book.set_state(&address, AddressState::Waiting);
-                // Only what has a reason is queued by a node that dials for reasons alone.
+                // With a cap only dials with a reason are queued, so this is never idle.
                 self.on_due(cx, book, reputation, unverified, address);
             }
         }
     }
 
-    /// Counts a dial against its host's allowance; `Err` says when the next one is allowed.
+    /// Counts a dial against the limit of its host; `Err` holds when the next one is allowed.
     fn spend_on_host(&mut self, cx: &Context, address: &PeerAddress) -> Result<(), Instant> {
         if address.scope() == Scope::Loopback {
             return Ok(());
@@ -235,7 +242,8 @@ impl Dialer {
     }
 }
 
-/// Returns how near an address may lead. An IP address says so itself, and was checked when it was learned.
+/// Returns the nearest scope that an address may lead to. Of an IP address it is its own, and was
+/// checked when it was learned.
 fn reach_of(book: &AddressBook, address: &PeerAddress) -> Scope {
     book.get(address).map_or(Scope::Public, |peer| peer.reach).min(address.scope())
 }

@@ -1,13 +1,18 @@
-//! Nodes heard of on the local network by multicast DNS: which of them to dial, and what is announced of us.
+//! Discovery on the local network by multicast DNS (RFC 6762, DNS-SD in RFC 6763): which nodes to
+//! dial, and what is announced of us.
 //!
-//! A record is one datagram, which anybody near can forge. So it is a hint and nothing more: it closes no link and
-//! clears no back-off, an address in it enters the address book no faster than one in a peer's message, and its node
-//! counts once its upgrade identity was read. A record that ends says only that its node should not be preferred any
-//! longer; links live and die by themselves.
+//! A record is one datagram, which any host near can forge. So it is only a hint: it closes no link
+//! and clears no back-off. An address in it enters the address book no faster than one in a peer's
+//! message, and its node counts once its upgrade identity was read. The end of a record only ends
+//! its preference; links do not depend on records.
 //!
-//! In a full mesh every node heard of is dialled: by the one of two nodes with the smaller id at once, by the other a
-//! moment later, so that they do not dial each other at the same time. With a partial view the addresses wait in the
-//! address book until a slot is wanted, and those with most free slots are asked first.
+//! In a full mesh every discovered node is dialled. The node with the lower id dials at once, the
+//! other a moment later, so that they do not dial each other at the same time. With a cap the
+//! addresses wait in the address book until a slot is wanted, and those with most free slots are
+//! asked first.
+//!
+//! The runtime reports records and their end through the node; the slot search asks for the address
+//! with most free slots.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -27,30 +32,34 @@ use crate::{Output, limits};
 #[cfg(test)]
 mod tests;
 
-/// How long the node with the greater id leaves it to the other to dial.
+/// How long the node with the greater id waits for the other one to dial.
 const DEFER: Duration = Duration::from_secs(1);
-/// How long records are gathered, with a cap, before one of them is chosen: all answers to one question come within 0.12 s (RFC 6762, section 6).
+/// How long records are gathered, with a cap, before one is chosen. All answers to one query come
+/// within 0.12 s (RFC 6762, section 6).
 const GATHER: Duration = Duration::from_millis(300);
-/// How often the records are looked through for nodes that are not linked.
+/// The time between two scans of the records for nodes that are not linked.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// An address that the peer table gave up is tried anew after this long, while its record lives.
+/// How long until an address that the address book forgot is added again, while its record lives.
 const AGAIN: Duration = Duration::from_secs(60);
-/// The shortest time between two announcements of our free places.
+/// The time between two checks of our free slots, which are announced if they changed.
 const ADVERTISE_EVERY: Duration = Duration::from_secs(5);
-/// How many finds are logged one by one within [`LOG_WINDOW`]: a flood of records must not flood the log.
+/// How many discovered nodes are logged within [`LOG_WINDOW`]: a flood of records must not fill the
+/// log.
 const LOGGED: u32 = 20;
+/// The window in which [`LOGGED`] lines are allowed.
 const LOG_WINDOW: Duration = Duration::from_secs(10);
 
-/// What is heard on the local network, and what is said there.
+/// The records of the local network, and the announcement of this node.
 #[derive(Debug)]
 pub(crate) struct LanDiscovery {
     records: BTreeMap<Session, Heard>,
-    /// Until when the dials on the word of records are paid for (a virtual clock, as for a peer's word).
+    /// The virtual clock (GCRA) of the addresses that records add, at the address gossip rate of a
+    /// peer.
     used_until: Option<Instant>,
-    /// Whether the next choice of a node to ask for a place does not heed what records say of free places. Every other one does not, so that a liar with many
-    /// places is not all that we see.
-    heedless: bool,
-    /// Whether the shell announces us, and with how many free places it does.
+    /// Whether the last choice followed the free slots in records. Only every other one does, so
+    /// that a liar that announces many slots does not get every request.
+    by_records: bool,
+    /// The free slots that the runtime announces; `None` if it announces nothing.
     advertised: Option<Option<u32>>,
     log: Window,
 }
@@ -60,7 +69,7 @@ impl Default for LanDiscovery {
         Self {
             records: BTreeMap::new(),
             used_until: None,
-            heedless: false,
+            by_records: false,
             advertised: None,
             log: Window::new(LOGGED, LOG_WINDOW),
         }
@@ -72,18 +81,18 @@ impl Default for LanDiscovery {
 struct Heard {
     node: NodeId,
     address: PeerAddress,
-    /// From how far away it came.
+    /// The scope from which it can have come.
     scope: Scope,
     free: Option<u32>,
     /// When it was first heard.
     since: Instant,
-    /// When its address was last put into the peer table.
+    /// When its address was last added to the address book.
     tried: Option<Instant>,
 }
 
 impl LanDiscovery {
-    /// Takes a record in, heard for the first time or with news. `scope` says from how far away it can have come.
-    /// Returns whether the records are to be looked through.
+    /// Handles a new or changed record. `scope` is the one from which it can have come. Returns
+    /// whether the records are to be scanned.
     pub(crate) fn on_discovered(
         &mut self,
         cx: &mut Context,
@@ -112,7 +121,8 @@ impl LanDiscovery {
         false
     }
 
-    /// Forgets a record: its node said goodbye, or was not heard of for long. It is not preferred any more.
+    /// Forgets a record whose node said goodbye or was silent for long: it is not preferred any
+    /// more.
     pub(crate) fn on_expired(&mut self, cx: &mut Context, session: Session) {
         cx.counters.records_ended += u64::from(self.records.remove(&session).is_some());
     }
@@ -140,8 +150,8 @@ impl LanDiscovery {
                 self.records.remove(&session);
             }
         }
-        self.log_found(cx, node, &address, free);
-        // Perhaps a node that was away: no need to wait for the rest of its backoff.
+        self.log_discovered(cx, node, &address, free);
+        // The node may have restarted, so it is dialled before the end of its back-off.
         if cx.config.max_peers.is_none()
             && book.get(&address).is_some()
             && !linked.contains(&node)
@@ -152,15 +162,16 @@ impl LanDiscovery {
         self.records.insert(session, Heard { node, address, scope, free, since: cx.now, tried: None });
     }
 
-    fn log_found(&mut self, cx: &mut Context, node: NodeId, address: &PeerAddress, free: Option<u32>) {
+    fn log_discovered(&mut self, cx: &mut Context, node: NodeId, address: &PeerAddress, free: Option<u32>) {
         if self.log.admit(cx.now) {
             let peer = PeerName { node: Some(node), address: Some(address.clone()) };
             cx.notify(Event::LanPeerFound { peer, free });
         }
     }
 
-    /// Takes the addresses of nodes that are not linked into the address book, as fast as records are believed. In a
-    /// full mesh they are dialled; otherwise they are there when a slot is wanted. Returns whether there were records.
+    /// Adds the addresses of nodes that are not linked to the address book, within the rate limit
+    /// of records. In a full mesh they are dialled; with a cap they are there when a slot is
+    /// wanted. Returns whether there were records.
     pub(crate) fn look_through(&mut self, cx: &mut Context, book: &mut AddressBook, linked: &BTreeSet<NodeId>) -> bool {
         if cx.shutting_down || self.records.is_empty() {
             return false;
@@ -199,8 +210,8 @@ impl LanDiscovery {
         true
     }
 
-    /// Counts an address against what records may make us dial; `Err` says when the next one is allowed. Loopback
-    /// addresses, which only this host can announce, are exempt.
+    /// Counts an address against the rate limit of records (GCRA); `Err` holds when the next one is
+    /// allowed. Loopback addresses, which only this host can announce, are exempt.
     fn spend_on_record(&mut self, cx: &Context, address: &PeerAddress) -> Result<(), Instant> {
         if address.scope() == Scope::Loopback {
             return Ok(());
@@ -217,8 +228,8 @@ impl LanDiscovery {
         }
     }
 
-    /// Returns the address of a node that announces most free slots, every other time. A node that announces none is
-    /// returned only while links are lacking.
+    /// Returns the address of a node that announces most free slots, every other time. A node that
+    /// announces none is returned only while links are lacking.
     pub(crate) fn freest(
         &mut self,
         cx: &mut Context,
@@ -229,24 +240,24 @@ impl LanDiscovery {
         let ready = self.records.values().filter(|heard| {
             !linked.contains(&heard.node) && (lacking || heard.free != Some(0)) && book.is_idle(cx, &heard.address)
         });
-        // Who has no cap has room for all.
-        let places = |heard: &&Heard| heard.free.unwrap_or(u32::MAX);
+        // A node without a cap has a slot for every node.
+        let slots = |heard: &&Heard| heard.free.unwrap_or(u32::MAX);
         let ready: Vec<&Heard> = ready.collect();
-        let most = ready.iter().map(places).max()?;
+        let most = ready.iter().map(slots).max()?;
         let freest: Vec<PeerAddress> =
-            ready.iter().filter(|heard| places(heard) == most).map(|heard| heard.address.clone()).collect();
-        self.heedless = !self.heedless;
-        if self.heedless { cx.pick(&freest) } else { None }
+            ready.iter().filter(|heard| slots(heard) == most).map(|heard| heard.address.clone()).collect();
+        self.by_records = !self.by_records;
+        if self.by_records { cx.pick(&freest) } else { None }
     }
 
-    /// Begins: the runtime listens, and can announce us.
+    /// Handles the start of discovery: the runtime listens, and can announce us.
     pub(crate) fn on_started(&mut self, cx: &mut Context, free: Option<u32>) {
         self.records.clear();
         self.advertised = None;
         self.advertise(cx, free);
     }
 
-    /// Has the number of free slots announced, where it changed; `None`: this node links to all.
+    /// Has the number of free slots announced, if it changed; `None` stands for no cap.
     pub(crate) fn advertise(&mut self, cx: &mut Context, free: Option<u32>) {
         if cx.shutting_down {
             return;

@@ -1,4 +1,16 @@
-//! What is known of addresses and of the peers behind them: which there are, when they are dialled, which are admitted.
+//! Addresses and the peers behind them.
+//!
+//! | component | decides |
+//! |---|---|
+//! | `address_book` | which addresses are kept, and how long one backs off |
+//! | `dialer` | when an address is dialled, and how many at once |
+//! | `dial_reason` | nothing: it names the reasons |
+//! | `lan_discovery` | which nodes of the local network are dialled, and what is announced there |
+//! | `reputation` | who is banned, and for how long |
+//! | `access` | who is admitted |
+//! | `refusal_log` | which refusals are logged |
+//!
+//! Connections, membership and the node call them. They know links only by their ids.
 
 pub mod access;
 pub(crate) mod address_book;
@@ -8,7 +20,7 @@ pub(crate) mod lan_discovery;
 pub(crate) mod refusal_log;
 pub(crate) mod reputation;
 
-/// The components of this layer, lent together.
+/// The components, which callers borrow together.
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
     pub(crate) book: address_book::AddressBook,

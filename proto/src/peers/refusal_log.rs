@@ -1,4 +1,7 @@
-//! The log of refused connections: one line per subscriber and minute, with a count of the rest.
+//! The log of refused connections: one line per subscriber and minute, with a count of the
+//! suppressed ones.
+//!
+//! Admission and eviction report to it, and the node does for connections that the runtime refused.
 
 use crate::context::Context;
 use crate::event::Event;
@@ -8,7 +11,7 @@ use crate::peers::reputation::shown;
 use crate::timers::Timer;
 use crate::util::log_throttle::{LogThrottle, Throttle};
 
-/// Who was refused lately; `None` stands for this host.
+/// The subscribers refused lately; `None` stands for this host.
 #[derive(Debug)]
 pub(crate) struct RefusalLog(LogThrottle<Option<IpPrefix>>);
 
@@ -19,7 +22,7 @@ impl Default for RefusalLog {
 }
 
 impl RefusalLog {
-    /// Reports a refusal, unless one from there was reported lately: then it is counted.
+    /// Reports a refusal, or counts it if one of the same subscriber was reported lately.
     pub(crate) fn log(&mut self, cx: &mut Context, from: Option<IpPrefix>, reason: &str) {
         match self.0.judge(cx.now, from, &shown(reason)) {
             Throttle::Log { suppressed } => {
@@ -29,7 +32,7 @@ impl RefusalLog {
         }
     }
 
-    /// Reports the counts that are due.
+    /// Handles the timer: reports the suppressed refusals.
     pub(crate) fn on_due(&mut self, cx: &mut Context) {
         for (from, count, reason) in self.0.take_due(cx.now) {
             // The line itself stands for one of them.

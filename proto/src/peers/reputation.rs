@@ -1,23 +1,26 @@
-//! Peer scores: a peer that breaks rules is slowed, closed, and banned for a while.
+//! Peer scores and bans: a peer that breaks rules is slowed down, closed, and banned for a while.
 //!
-//! Every violation has its weight in points ([`ViolationKind`](crate::violation::ViolationKind)); points decay. At half
-//! of [`limits::BAN_SCORE`] reading the link pauses for a moment after each violation. At the whole of it the link is
-//! closed with every other link of its **subscriber** (one IPv4 address or one IPv6 /64), which is banned: its
-//! connections are closed at once, and it is not dialled. Bitcoin Core discourages single addresses too, and a /64 is
-//! what one subscriber has (RFC 6177). A wider prefix would let an attacker who rents one address shut out its
-//! neighbours.
+//! Every violation has a weight in points ([`ViolationKind`](crate::violation::ViolationKind)), and
+//! points decay. From half of [`limits::BAN_SCORE`] the link is not read for a moment after each
+//! violation. At the whole score all links of its **subscriber** are closed, and the subscriber is
+//! banned: its connections are closed at once, and it is not dialled.
 //!
-//! Scored are only rules that no honest node can break, whatever others send it, however slow it is and however its
-//! clock stands. What a node passes on in good faith, what a lost race causes, and slowness have no weight: they have
-//! bounds of their own. So honest behaviour never adds up; the simulator checks it.
+//! A subscriber is one IPv4 address or one IPv6 /64, the least that a site gets (RFC 6177). Bitcoin
+//! Core discourages single addresses too. With a wider prefix an attacker who rents one address
+//! could have its neighbors banned.
 //!
-//! Not banned are this host, where each link is scored by itself and only closed, and known peers, as with manual
-//! connections in Bitcoin Core. With the subscriber goes the node id that was seen to answer at an address. An id is
-//! not proved in an open network, so its ban holds for accepted links alone: a node that we dial is admitted.
-//! Otherwise anyone could shut a node out by misbehaving in its name.
+//! Points are given only for rules that no honest node can break, whatever others send to it, and
+//! however slow it or its clock is. Content relayed in good faith, lost races and slowness have no
+//! weight; they have limits of their own. So honest behaviour never adds up; the simulator checks
+//! it.
 //!
-//! All of it is in memory, bounded, and gone at the next start. What penalizes a link is
-//! [`Connections::penalize`](crate::connections).
+//! Links on this host are scored one by one, and closed without a ban. Known peers are not banned
+//! either, as manual connections in Bitcoin Core. With the subscriber the node id is banned that
+//! answered at a verified address. In an open network an id is not authenticated, so its ban holds
+//! for accepted links only. Otherwise anyone could have a node banned by misbehaving in its name.
+//!
+//! All of it is in memory, bounded, and gone at the next start.
+//! [`Connections::penalize`](crate::connections) calls it.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -29,11 +32,12 @@ use crate::limits;
 use crate::peers::address_book::AddressBook;
 use crate::wire::{PeerRow, PeerState};
 
-/// Points that decay.
+/// Points that decay by one in each [`limits::SCORE_DECAY`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Score {
+    /// The points at the time `at`.
     points: u32,
-    /// Up to when they have decayed.
+    /// Up to when the decay is taken into account.
     at: Instant,
 }
 
@@ -53,7 +57,7 @@ impl Score {
         if left == 0 {
             *self = Self::new(now);
         } else {
-            // Whole points have decayed; the part of the next one goes on.
+            // Only whole points have decayed; the time towards the next one is kept.
             self.at += limits::SCORE_DECAY * (self.points - left);
         }
         self.points = left.saturating_add(points);
@@ -61,12 +65,12 @@ impl Score {
     }
 }
 
-/// What is held against one subscriber.
+/// The record of one subscriber.
 #[derive(Debug)]
 struct Record {
     score: Score,
     ban: Option<Ban>,
-    /// How many bans there were lately: each is twice as long as the one before.
+    /// The number of bans since the last pardon: each is twice as long as the one before.
     bans: u32,
 }
 
@@ -85,7 +89,7 @@ impl Ban {
     }
 }
 
-/// What is remembered of how peers behaved.
+/// The scores and bans of subscribers, and the bans of node ids.
 #[derive(Debug, Default)]
 pub(crate) struct Reputation {
     records: BTreeMap<IpPrefix, Record>,
@@ -93,12 +97,12 @@ pub(crate) struct Reputation {
 }
 
 impl Reputation {
-    /// Returns the ban of a subscriber that is under way.
+    /// Returns the current ban of a subscriber.
     pub(crate) fn ban_of(&self, now: Instant, subscriber: IpPrefix) -> Option<&Ban> {
         self.records.get(&subscriber)?.ban.as_ref().filter(|ban| ban.left(now).is_some())
     }
 
-    /// Returns the ban of a node id that is under way.
+    /// Returns the current ban of a node id.
     pub(crate) fn ban_of_node(&self, now: Instant, node: NodeId) -> Option<&Ban> {
         self.nodes.get(&node).filter(|ban| ban.left(now).is_some())
     }
@@ -112,8 +116,8 @@ impl Reputation {
         self.records.entry(subscriber).or_insert_with(new).score.add(now, points)
     }
 
-    /// Forgets subscribers with a clean record. If there are none, forgets the one with the shortest ban left, or of
-    /// those that are not banned the one with the fewest points.
+    /// Forgets subscribers with a clean record. If there are none, forgets the one with the
+    /// shortest ban left, or of those that are not banned the one with the fewest points.
     fn make_room(&mut self, now: Instant) {
         let clean = |record: &Record| {
             let since = record.ban.as_ref().map(|ban| now.saturating_duration_since(ban.until));
@@ -172,7 +176,7 @@ impl Reputation {
     }
 }
 
-/// Returns a text cut to what logs and the page show of a stranger's words.
+/// Returns a stranger's text, cut to the length that logs and the page show.
 pub(crate) fn shown(text: &str) -> String {
     text.chars().take(limits::SHOWN_CHARACTERS).collect()
 }

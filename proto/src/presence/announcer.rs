@@ -241,7 +241,7 @@ impl Presence {
         link: LinkId,
         frame: AnnounceFrame,
     ) -> Result<(), Violation> {
-        let Some(sender) = links.get(link).and_then(Link::full).filter(|peer| peer.hello_received) else {
+        let Some(sender) = links.get(link).and_then(Link::introduced) else {
             return Err(Violation::breach("ANNOUNCE: only native peers announce"));
         };
         let AnnounceFrame { announcement, synced } = frame;
@@ -322,7 +322,7 @@ impl Presence {
         link: LinkId,
         frame: &SyncFrame,
     ) -> Result<(), Violation> {
-        if links.get(link).and_then(Link::full).is_none() {
+        if links.get(link).and_then(Link::native).is_none() {
             return Err(Violation::breach("SYNC: only native peers may ask for nodes"));
         }
         if *frame != SyncFrame::Everything {
@@ -401,7 +401,7 @@ fn announces(cx: &Context) -> bool {
 /// Iterates over the established links to native peers; a node with two links comes twice.
 fn neighbors(links: &LinkTable) -> impl Iterator<Item = (LinkId, NodeId)> {
     let established = links.iter().filter(|(_, link)| link.takes_transactions());
-    established.filter_map(|(id, link)| link.full().map(|peer| (id, peer.id)))
+    established.filter_map(|(id, link)| link.native().map(|peer| (id, peer.id)))
 }
 
 /// Returns one link to each neighbor that does not lag, with exceptions.

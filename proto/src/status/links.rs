@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use crate::connections::table::{Link, LinkTable, Role};
+use crate::connections::table::{Link, LinkState, LinkTable};
 use crate::event::PeerName;
 use crate::id::{LinkId, NodeId};
 
@@ -39,10 +39,10 @@ pub(crate) fn rows(links: &LinkTable) -> Vec<LinkRow> {
     let row = |(id, link): (LinkId, &Link)| LinkRow {
         link: id,
         peer: link.name(),
-        kind: match link.role {
-            Role::Native(_) => LinkKind::Native,
-            Role::Exercise { .. } => LinkKind::Exercise,
-            Role::Client | Role::Standby(_) | Role::AwaitingAdmission(_) => LinkKind::Client,
+        kind: match link.state {
+            LinkState::HelloSent(_) | LinkState::Verifying(_) | LinkState::Established(_) => LinkKind::Native,
+            LinkState::ExerciseInbound { .. } | LinkState::ExerciseOutbound { .. } => LinkKind::Exercise,
+            LinkState::Client | LinkState::Standby(_) | LinkState::AwaitingAdmission(_) => LinkKind::Client,
         },
         dialled: link.dialled.is_some(),
         opened: link.opened,
@@ -53,7 +53,7 @@ pub(crate) fn rows(links: &LinkTable) -> Vec<LinkRow> {
 /// Returns the native peers with an established link, in the order of their ids.
 pub(crate) fn linked_nodes(links: &LinkTable) -> Vec<NodeId> {
     let established = links.iter().filter(|(_, link)| link.takes_transactions());
-    let nodes: BTreeSet<NodeId> = established.filter_map(|(_, link)| link.full()).map(|peer| peer.id).collect();
+    let nodes: BTreeSet<NodeId> = established.filter_map(|(_, link)| link.native()).map(|peer| peer.id).collect();
     nodes.into_iter().collect()
 }
 

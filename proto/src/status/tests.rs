@@ -3,7 +3,6 @@ use std::time::Duration;
 
 use super::*;
 use crate::address::PeerAddress;
-use crate::connections::table::Role;
 use crate::context::Context;
 use crate::event::PeerName;
 use crate::id::{NodeId, Session};
@@ -30,8 +29,7 @@ fn some_links(cx: &Context) -> LinkTable {
     parts::exercise(cx, &mut links, 5);
     parts::client(cx, &mut links, 6);
     links.get_mut(LinkId(3)).expect("open").closing = true;
-    let Role::Native(peer) = &mut links.get_mut(LinkId(2)).expect("open").role else { panic!() };
-    peer.address = Some(address(2));
+    links.get_mut(LinkId(2)).expect("open").confirm_address(&address(2));
     links
 }
 

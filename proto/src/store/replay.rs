@@ -50,7 +50,7 @@ impl Replay {
         if !open.takes_transactions() {
             return links.close(cx, link, close::POLICY, "you do not read your ACKs");
         }
-        let native = open.full().is_some();
+        let native = open.native().is_some();
         match &mut open.flow {
             // What was pushed last did not fit after all, and goes again.
             Delivery::Replaying { pushed, trying, .. } => *trying = *pushed,

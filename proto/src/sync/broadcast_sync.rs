@@ -157,7 +157,7 @@ pub(crate) fn on_want(
     link: LinkId,
     ids: &[TransactionId],
 ) {
-    if links.get(link).and_then(Link::full).is_none() {
+    if links.get(link).and_then(Link::native).is_none() {
         return;
     }
     store.expire(cx.now);
@@ -173,3 +173,6 @@ pub(crate) fn on_want(
         cx.send(vec![link], frame.to_frame(cx.config.session), Lane::Payload);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,7 +89,7 @@ impl AntiEntropy {
 
     /// Draws a native peer; one that does not deliver only if there is no other.
     fn random_neighbour(&self, cx: &mut Context, links: &LinkTable) -> Option<LinkId> {
-        let ready = links.iter().filter(|(_, link)| link.full().is_some() && link.takes_transactions());
+        let ready = links.iter().filter(|(_, link)| link.native().is_some() && link.takes_transactions());
         let mut ready: Vec<LinkId> = ready.map(|(id, _)| id).collect();
         if ready.iter().any(|link| !self.pool.is_stalled(*link)) {
             ready.retain(|link| !self.pool.is_stalled(*link));
@@ -103,3 +103,6 @@ impl AntiEntropy {
         self.broadcasts.on_link_closed(link);
     }
 }
+
+#[cfg(test)]
+mod tests;

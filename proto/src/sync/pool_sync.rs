@@ -216,7 +216,7 @@ pub(crate) fn on_want(
     link: LinkId,
     ids: &[TransactionId],
 ) -> Result<(), Violation> {
-    if links.get(link).and_then(Link::full).is_none() {
+    if links.get(link).and_then(Link::native).is_none() {
         return Err(Violation::breach("WANT: only native peers are sent what they lack"));
     }
     let index = store.index();
@@ -231,3 +231,6 @@ pub(crate) fn on_want(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -127,7 +127,7 @@ impl Reconciler {
     /// Sends a native peer our summary. If its own differs, it reconciles with us, and sends us its
     /// own in reply.
     pub(crate) fn compare(&self, cx: &mut Context, links: &LinkTable, set: &mut impl ReconcilableSet, link: LinkId) {
-        if links.get(link).is_some_and(|link| link.full().is_some() && link.takes_transactions()) {
+        if links.get(link).is_some_and(|link| link.native().is_some() && link.takes_transactions()) {
             set.settle(cx.now);
             self.send_summary(cx, link, set.summary(), SyncFrame::Summary);
         }
@@ -154,7 +154,7 @@ impl Reconciler {
         link: LinkId,
         frame: SyncFrame,
     ) -> Result<Progress, Violation> {
-        if links.get(link).and_then(Link::full).is_none() {
+        if links.get(link).and_then(Link::native).is_none() {
             return Err(Violation::breach("SYNC: only native peers compare sets"));
         }
         match frame {
@@ -250,3 +250,6 @@ impl Reconciler {
 fn malformed(error: Error) -> Violation {
     Violation::breach(format!("SYNC: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

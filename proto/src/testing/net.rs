@@ -1,4 +1,5 @@
-//! A few cores in one thread, linked as a test says, with a clock that a test moves: for tests of what spreads over several links.
+//! A few cores in one thread, linked as a test says, with a clock that a test moves: for tests of
+//! what spreads over several links.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
@@ -211,7 +212,8 @@ impl Net {
         }
     }
 
-    /// The process of a node ends without a word, and another begins in its folder, linked to nobody.
+    /// The process of a node ends without a word, and another begins in its folder, linked to
+    /// nobody.
     pub(crate) fn restart(&mut self, node: usize) {
         self.isolate(node);
         self.cores[node] = self.core(node);

@@ -8,7 +8,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use crate::config::Config;
-use crate::connections::table::{LinkTable, NativePeer, Role};
+use crate::connections::table::{LinkState, LinkTable, NativePeer};
 use crate::context::Context;
 use crate::event::Event;
 use crate::id::{LinkId, NodeId, Session};
@@ -55,21 +55,21 @@ pub(crate) fn native(cx: &Context, links: &mut LinkTable, n: u8) -> LinkId {
 /// Opens a link to a native peer, established.
 pub(crate) fn native_link(cx: &Context, links: &mut LinkTable, link: u64, n: u8) -> LinkId {
     let session = Session::from_random([n; 16]);
-    let peer = NativePeer { id: node(n), session, address: None, hello_received: true, hello_sent: true };
-    open(cx, links, link, None, Role::Client);
-    links.set_full(LinkId(link), peer);
+    let peer = NativePeer { id: node(n), session, address: None };
+    open(cx, links, link, None, LinkState::Client);
+    links.set_native(LinkId(link), LinkState::Established(peer));
     LinkId(link)
 }
 
 /// Dials exercise peer `n` on link `n`.
 pub(crate) fn exercise(cx: &Context, links: &mut LinkTable, n: u8) -> LinkId {
     let address = address(n.into());
-    open(cx, links, n.into(), Some(address.clone()), Role::Exercise { address: Some(address) })
+    open(cx, links, n.into(), Some(address.clone()), LinkState::ExerciseOutbound { address })
 }
 
 /// Accepts link `n` from a client.
 pub(crate) fn client(cx: &Context, links: &mut LinkTable, n: u8) -> LinkId {
-    open(cx, links, n.into(), None, Role::Client)
+    open(cx, links, n.into(), None, LinkState::Client)
 }
 
 fn open(
@@ -77,7 +77,7 @@ fn open(
     links: &mut LinkTable,
     link: u64,
     dialled: Option<crate::address::PeerAddress>,
-    role: Role,
+    role: LinkState,
 ) -> LinkId {
     links.open(LinkId(link), IpAddr::V4(Ipv4Addr::LOCALHOST), dialled, role, cx.now);
     LinkId(link)

@@ -1,4 +1,5 @@
-//! Tests of what is said in the network under signatures: by whom it is believed, and how often it is judged.
+//! Tests of what is said in the network under signatures: by whom it is believed, and how often it
+//! is judged.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;

@@ -30,6 +30,11 @@ impl<T: Copy> ChunkedVec<T> {
         self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
     }
 
+    /// Returns whether there are no values.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
     /// Appends a value.
     pub fn push(&mut self, value: T) {
         match self.chunks.last_mut() {

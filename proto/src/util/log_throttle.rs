@@ -64,7 +64,8 @@ impl<K: Ord + Clone> LogThrottle<K> {
         counting.map(|entry| entry.logged + self.interval).min()
     }
 
-    /// Takes the counts that are due: each key with its number of suppressed lines and the last one's text.
+    /// Takes the counts that are due: each key with its number of suppressed lines and the last
+    /// one's text.
     pub(crate) fn take_due(&mut self, now: Instant) -> Vec<(K, u64, String)> {
         let mut due = Vec::new();
         for (key, entry) in &mut self.entries {

@@ -1,7 +1,8 @@
-//! The pool on a disk that loses its power after waits for it have failed.
+//! The pool on a disk that loses power after failed waits.
 //!
-//! Where a wait fails, the system may take for clean what was not written: the next wait then succeeds, and what it seems to vouch for is nowhere but in memory (fsync(2);
-//! "fsyncgate", 2018). So what was told as stored is compared with what would be left without power, page by page, in the worst case that a system is known for.
+//! After a failed wait the system may consider unwritten data clean: the next wait succeeds, but
+//! the data is only in memory (fsync(2); "fsyncgate", 2018). These tests compare what was reported
+//! as stored with what would survive a power loss, page by page, in the worst known case.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsRawFd;
@@ -14,16 +15,16 @@ use crate::pool::tests::*;
 
 const PAGE: u64 = 4_096;
 
-/// What a disk has, beside what the system shows.
+/// The durable state of a disk, which the system does not show.
 #[derive(Default)]
 struct Medium {
-    /// By inode: what survives a power loss.
+    /// The content that survives a power loss, by inode.
     durable: BTreeMap<u64, Vec<u8>>,
-    /// By inode: the pages that were written since, as far as the system knows.
+    /// The pages that the system considers dirty, by inode.
     dirty: BTreeMap<u64, BTreeSet<u64>>,
-    /// Which of them the folder leads to after a power loss.
+    /// The inode that the folder leads to after a power loss.
     entry: Option<u64>,
-    /// How many calls may fail from now on.
+    /// How many further calls may fail.
     trouble: u32,
 }
 
@@ -35,7 +36,7 @@ impl Medium {
 
     fn write_back(&mut self, file: &File) {
         let metadata = file.metadata().expect("open");
-        // Some are open for writing alone.
+        // Some files are open for writing only.
         let shown = fs::read(format!("/proc/self/fd/{}", file.as_raw_fd())).expect("read");
         let durable = self.durable.entry(metadata.ino()).or_default();
         durable.resize(metadata.len() as usize, 0);
@@ -46,7 +47,7 @@ impl Medium {
     }
 }
 
-/// A disk whose calls fail at random while there is trouble.
+/// A disk whose calls fail at random.
 #[derive(Clone)]
 struct Forgetful(Arc<Mutex<(Medium, SmallRng)>>);
 
@@ -61,7 +62,7 @@ impl Forgetful {
         Self(Arc::new(Mutex::new((Medium::default(), SmallRng::seed_from_u64(seed)))))
     }
 
-    /// Whether this call is to fail.
+    /// Chooses whether a call fails.
     fn fails(&self) -> bool {
         let (medium, rng) = &mut *self.0.lock().expect("unpoisoned");
         let fails = medium.trouble > 0 && rng.random_bool(0.6);
@@ -73,7 +74,7 @@ impl Forgetful {
         act(&mut self.0.lock().expect("unpoisoned").0)
     }
 
-    /// The folder's file as it is found when the power is back, opened: the identities in it.
+    /// Opens the file as a power loss leaves it, and returns its identities.
     fn after_power_loss(&self) -> Vec<TransactionId> {
         let left = self.with(|medium| medium.durable.get(&medium.entry?).cloned()).unwrap_or_default();
         let found = Folder::with("");
@@ -102,7 +103,7 @@ impl Disk for Forgetful {
 
     fn sync(&self, file: &File) -> io::Result<()> {
         if self.fails() {
-            // The worst: nothing of it was written, and all of it counts as clean from now on.
+            // The worst case: nothing was written, and all of it counts as clean.
             let inode = file.metadata()?.ino();
             self.with(|medium| medium.dirty.remove(&inode));
             return Err(io::ErrorKind::Other.into());
@@ -123,7 +124,7 @@ impl Disk for Forgetful {
     fn wait(&self, _: Duration) {}
 }
 
-/// Rows of more than a page.
+/// Rows longer than a page.
 fn long_rows(numbers: std::ops::Range<usize>) -> Vec<Transaction> {
     numbers.map(|number| transaction(&format!(r#"{{"row":{number},"text":"{}"}}"#, "x".repeat(5_000)))).collect()
 }
@@ -133,51 +134,58 @@ fn open(folder: &Folder, disk: &Forgetful) -> Opened {
     open_on(folder.0.path(), Box::new(disk.clone()), SOON).expect("opened")
 }
 
-/// Another program writes the file and waits for nothing.
+/// Another program writes the file without a sync.
 fn others_write(folder: &Folder, disk: &Forgetful, text: &str) {
     fs::write(folder.file(), text).expect("written");
     let inode = fs::metadata(folder.file()).expect("there").ino();
     disk.with(|medium| medium.touch(inode, 0, text.len()));
 }
 
-/// Fails unless all of these would be left without power.
+/// Fails unless all of these survive a power loss.
 fn assert_left(disk: &Forgetful, wanted: &[Transaction]) {
     let left: BTreeSet<_> = disk.after_power_loss().into_iter().collect();
     let missing = wanted.iter().filter(|row| !left.contains(&row.id())).count();
     assert_eq!(missing, 0, "of {} that count as stored", wanted.len());
 }
 
-/// Waits until so many are told as stored, and looks each time at what a power loss would leave.
-async fn stored(opened: &mut Opened, disk: &Forgetful, told: &mut BTreeSet<TransactionId>, count: usize) {
-    while told.len() < count {
+/// Waits until this many are reported as stored, and checks each time what a power loss would
+/// leave.
+async fn stored(opened: &mut Opened, disk: &Forgetful, reported: &mut BTreeSet<TransactionId>, count: usize) {
+    while reported.len() < count {
         if let Report::Stored { ids, .. } = next(opened).await {
-            told.extend(ids);
+            reported.extend(ids);
             let left: BTreeSet<_> = disk.after_power_loss().into_iter().collect();
-            assert!(told.is_subset(&left), "{} were told as stored, and {} are left", told.len(), left.len());
+            assert!(
+                reported.is_subset(&left),
+                "{} were reported as stored, and {} are left",
+                reported.len(),
+                left.len()
+            );
         }
     }
 }
 
 #[tokio::test]
-async fn what_is_told_as_stored_survives_a_power_loss_however_often_the_disk_failed_before() {
+async fn stored_rows_survive_a_power_loss_however_often_the_disk_failed_before() {
     for seed in 0..60 {
         let (folder, disk) = (Folder::with("[]"), Forgetful::new(seed));
-        let (mut opened, mut told) = (open(&folder, &disk), BTreeSet::new());
+        let (mut opened, mut reported) = (open(&folder, &disk), BTreeSet::new());
         let all = long_rows(0..12);
         for (number, batch) in all.chunks(3).enumerate() {
             disk.with(|medium| medium.trouble = (seed % 12) as u32 + 1);
             opened.pool.store(batch.to_vec());
-            stored(&mut opened, &disk, &mut told, (number + 1) * 3).await;
+            stored(&mut opened, &disk, &mut reported, (number + 1) * 3).await;
         }
         assert_eq!(folder.text(), laid_out(&all), "seed {seed}");
     }
 }
 
 #[tokio::test]
-async fn rows_that_a_failed_wait_left_in_the_file_are_written_again_before_they_are_told() {
+async fn rows_of_a_failed_wait_are_rewritten_before_they_are_reported() {
     let (folder, disk) = (Folder::with("[]"), Forgetful::new(0));
     let mut opened = open(&folder, &disk);
-    // The rows stand in the file and the system takes them for clean; another program wrote them, and its own wait for the disk has failed.
+    // The rows are in the file and count as clean: another program wrote them, and its own wait for
+    // the disk failed.
     let rows = long_rows(0..3);
     fs::write(folder.file(), laid_out(&rows)).expect("written");
     opened.pool.store(rows);
@@ -185,7 +193,7 @@ async fn rows_that_a_failed_wait_left_in_the_file_are_written_again_before_they_
 }
 
 #[tokio::test]
-async fn what_the_file_holds_at_the_start_survives_a_power_loss_from_then_on() {
+async fn the_content_at_the_start_survives_a_power_loss() {
     let (folder, disk) = (Folder::with(&laid_out(&long_rows(0..3))), Forgetful::new(0));
     let opened = open(&folder, &disk);
     assert_eq!(opened.ids.len(), 3);
@@ -193,7 +201,7 @@ async fn what_the_file_holds_at_the_start_survives_a_power_loss_from_then_on() {
 }
 
 #[tokio::test]
-async fn what_another_program_puts_in_survives_a_power_loss_once_it_is_told_as_found() {
+async fn rows_of_another_program_survive_a_power_loss_once_they_are_reported() {
     for trouble in 0..3 {
         let (folder, disk) = (Folder::with("[]"), Forgetful::new(7));
         let mut opened = open(&folder, &disk);
@@ -210,7 +218,7 @@ async fn what_another_program_puts_in_survives_a_power_loss_once_it_is_told_as_f
 }
 
 #[tokio::test]
-async fn what_was_stored_survives_a_power_loss_after_an_editor_has_put_a_new_file_in_its_place() {
+async fn stored_rows_survive_a_power_loss_after_an_editor_replaced_the_file() {
     let (folder, disk) = (Folder::with("[]"), Forgetful::new(0));
     let mut opened = open(&folder, &disk);
     opened.pool.store(long_rows(0..3));
@@ -221,7 +229,7 @@ async fn what_was_stored_survives_a_power_loss_after_an_editor_has_put_a_new_fil
     fs::remove_file(old).expect("removed");
     opened.pool.look().await;
     assert_left(&disk, &long_rows(0..3));
-    // And what comes later is in the file that the folder leads to.
+    // Later rows are in the file that the folder leads to.
     opened.pool.store(long_rows(3..4));
     stored(&mut opened, &disk, &mut BTreeSet::new(), 1).await;
     assert_left(&disk, &long_rows(0..4));

@@ -8,12 +8,12 @@ use crate::tls::{Authority, NODE_VALIDITY};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-struct Place {
+struct Workspace {
     root: TempDir,
     authority: Authority,
 }
 
-impl Place {
+impl Workspace {
     fn new() -> Self {
         let root = tempfile::tempdir().expect("a folder");
         let authority = Authority::create(&root.path().join("ca")).expect("made");
@@ -38,13 +38,14 @@ fn load(folder: &Path, key: &Arc<NodeKey>) -> Result<Credentials, CredentialsErr
 }
 
 #[tokio::test]
-async fn two_members_know_each_other_by_their_ids() {
-    let place = Place::new();
-    let nodes = ["one", "two"].map(|name| place.node(name, NODE_VALIDITY));
+async fn two_members_learn_each_others_ids() {
+    let workspace = Workspace::new();
+    let nodes = ["one", "two"].map(|name| workspace.node(name, NODE_VALIDITY));
     let [one, two] = nodes.each_ref().map(|(folder, key)| load(folder, key).expect("credentials"));
     let (here, there) = duplex(64 * 1024);
     let (accepted, connected) = tokio::join!(one.accept(here), two.connect(there));
-    let ((mut server, client_is), (mut client, server_is)) = (accepted.expect("let in"), connected.expect("let in"));
+    let ((mut server, client_is), (mut client, server_is)) =
+        (accepted.expect("admitted"), connected.expect("admitted"));
     assert_eq!((client_is, server_is), (two.certified(), one.certified()));
     assert_eq!(client_is.node, nodes[1].1.node_id());
     client.write_all(b"hello").await.expect("written");
@@ -55,10 +56,10 @@ async fn two_members_know_each_other_by_their_ids() {
 }
 
 #[test]
-fn files_that_do_not_fit_are_one_line_with_the_remedy() {
-    let place = Place::new();
-    let (one, one_key) = place.node("one", NODE_VALIDITY);
-    let (two, _) = place.node("two", NODE_VALIDITY);
+fn mismatching_files_are_one_line_with_the_remedy() {
+    let workspace = Workspace::new();
+    let (one, one_key) = workspace.node("one", NODE_VALIDITY);
+    let (two, _) = workspace.node("two", NODE_VALIDITY);
     let error = |folder: &Path| load(folder, &one_key).expect_err("refused").to_string();
     let says = |error: String, parts: &[&str]| {
         assert!(parts.iter().all(|part| error.contains(part)) && !error.contains('\n'), "{error}");
@@ -71,22 +72,22 @@ fn files_that_do_not_fit_are_one_line_with_the_remedy() {
     fs::remove_file(one.join("node.pem")).expect("removed");
     says(error(&one), &["one/node.pem is missing", "issue-certificate"]);
     fs::write(one.join("node.pem"), good).expect("written");
-    let other = Authority::create(&place.root.path().join("other")).expect("made");
+    let other = Authority::create(&workspace.root.path().join("other")).expect("made");
     fs::write(one.join("ca.pem"), other.certificate()).expect("written");
     says(error(&one), &["one/node.pem", "one/ca.pem", "another authority"]);
     fs::remove_file(one.join("ca.pem")).expect("removed");
     says(error(&one), &["one/ca.pem is missing", "NETWORK_CA"]);
-    fs::write(one.join("ca.pem"), place.authority.certificate()).expect("written");
+    fs::write(one.join("ca.pem"), workspace.authority.certificate()).expect("written");
     let now = SystemTime::now();
-    let expired = place.authority.issue_between(one_key.node_id(), now - 2 * DAY, now - DAY).expect("issued");
+    let expired = workspace.authority.issue_between(one_key.node_id(), now - 2 * DAY, now - DAY).expect("issued");
     fs::write(one.join("node.pem"), expired).expect("written");
     says(error(&one), &["one/node.pem", "expired", "issue-certificate"]);
 }
 
 #[test]
-fn the_end_is_warned_of_30_and_7_days_before() {
-    let place = Place::new();
-    let (folder, key) = place.node("one", 40 * DAY);
+fn the_expiry_is_warned_of_30_and_7_days_before() {
+    let workspace = Workspace::new();
+    let (folder, key) = workspace.node("one", 40 * DAY);
     let credentials = load(&folder, &key).expect("credentials");
     let ends = credentials.not_after();
     let stage = |left: Duration| credentials.expiry(ends - left).map(|(stage, _)| stage);
@@ -101,8 +102,8 @@ fn the_end_is_warned_of_30_and_7_days_before() {
 
 #[test]
 fn a_certificate_ends_with_its_authority_at_the_latest() {
-    let place = Place::new();
-    let (folder, key) = place.node("one", 2 * crate::tls::CA_VALIDITY);
+    let workspace = Workspace::new();
+    let (folder, key) = workspace.node("one", 2 * crate::tls::CA_VALIDITY);
     let credentials = load(&folder, &key).expect("credentials");
     assert!(credentials.not_after() <= SystemTime::now() + crate::tls::CA_VALIDITY);
 }

@@ -1,4 +1,5 @@
-//! How a node dials whom people named when many start together: with no word from others, and what its orders are answered with is a test's.
+//! How a node dials whom people named when many start together: with no word from others, and what
+//! its orders are answered with is a test's.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -17,7 +18,8 @@ struct Core {
     protocol: Node,
     now: Instant,
     links: u64,
-    /// Whom it dialled and probed since this was looked at last, and the links on which a HANDSHAKE went out.
+    /// Whom it dialled and probed since this was looked at last, and the links on which a HANDSHAKE
+    /// went out.
     dialled: Vec<PeerAddress>,
     probed: Vec<PeerAddress>,
     hello_received: Vec<LinkId>,
@@ -193,8 +195,9 @@ fn a_false_claim_to_an_address_that_a_person_named_does_not_keep_us_from_diallin
     core.pass(MILLISECOND * 3_500);
     let dialled = Core::taken(&mut core.dialled);
     assert!((60..70).all(|port| dialled.contains(&port)), "{dialled:?}");
-    let told =
-        links.iter().any(|link| core.protocol.connections.links.get(*link).unwrap().full().unwrap().address.is_some());
+    let told = links
+        .iter()
+        .any(|link| core.protocol.connections.links.get(*link).unwrap().native().unwrap().address.is_some());
     assert!(!told, "nobody is told of what was not found");
 }
 
@@ -214,7 +217,8 @@ fn claims_without_end_do_not_keep_us_from_an_address_for_long() {
     // Whoever is there is found by a probe as by a dial.
     let looked: Vec<u16> = [Core::taken(&mut core.dialled), Core::taken(&mut core.probed)].concat();
     assert!(looked.iter().filter(|port| **port == 69).count() >= 2, "{looked:?}");
-    // However many come in at once, the probe of nobody waits for longer than that of the last that may.
+    // However many come in at once, the probe of nobody waits for longer than that of the last that
+    // may.
     let mut core = Core::new(60..250);
     core.pass(DIAL_EVERY * 200);
     core.probed.clear();

@@ -157,7 +157,7 @@ fn an_expired_record_drops_no_link_and_only_ends_the_preference() {
     core.link(1, &linked);
     core.tell(Input::RecordExpired { session: linked.session });
     assert_eq!((core.closed, core.protocol.connections.links.iter().count()), (0, 1));
-    core.protocol.peers.lan.heedless = false;
+    core.protocol.peers.lan.by_records = false;
     core.hear(&freest);
     core.hear(&second);
     core.tell(Input::RecordExpired { session: freest.session });

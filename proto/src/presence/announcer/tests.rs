@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use crate::connections::table::Role;
+use crate::connections::table::LinkState;
 use crate::id::Session;
 use crate::limits::Limits;
 use crate::presence::announcer::*;
@@ -534,8 +534,9 @@ fn peers_that_may_not_announce_break_a_rule() {
         let text = "ANNOUNCE: only native peers announce";
         assert_eq!(rig.receive(link, own(50, |_| {})), Err(Violation::breach(text)));
     }
-    let Role::Native(peer) = &mut rig.links.get_mut(LinkId(2)).expect("linked").role else { panic!() };
-    peer.hello_received = false;
+    let open = rig.links.get_mut(LinkId(2)).expect("linked");
+    let LinkState::Established(peer) = &open.state else { panic!() };
+    open.state = LinkState::HelloSent(peer.clone());
     assert!(rig.receive(2, own(2, |_| {})).is_err(), "before its HANDSHAKE");
     let violation = rig.receive(1, announce(parts::node(1), 9, |_| {})).expect_err("another session");
     assert_eq!(violation.kind, ViolationKind::Contradiction);
@@ -722,8 +723,7 @@ fn a_node_is_named_by_its_link_or_else_by_what_it_announced() {
         name.address
     };
     assert_eq!([1, 50, 51].map(|node| name(&rig, node)), [Some(address(90)), Some(address(90)), None]);
-    let Role::Native(peer) = &mut rig.links.get_mut(LinkId(1)).expect("linked").role else { panic!() };
-    peer.address = Some(address(1));
+    rig.links.get_mut(LinkId(1)).expect("linked").confirm_address(&address(1));
     assert_eq!(name(&rig, 1), Some(address(1)));
 }
 

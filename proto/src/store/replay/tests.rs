@@ -5,7 +5,8 @@ const N: LinkId = LinkId(1);
 const E: LinkId = LinkId(2);
 const C: LinkId = LinkId(3);
 
-/// A native peer, an exercise peer and a client, and a pool with three stored and two unstored transactions.
+/// A native peer, an exercise peer and a client, and a pool with three stored and two unstored
+/// transactions.
 fn parts() -> (Replay, Context, LinkTable, Store) {
     let (cx, mut links, mut store) = (context(), LinkTable::default(), Store::new(Vec::new()));
     native(&cx, &mut links, 1);

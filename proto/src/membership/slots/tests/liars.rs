@@ -1,8 +1,10 @@
-//! Nodes that keep the form of the protocol and lie: about whom to try, about who has a place, about their own.
+//! Nodes that keep the form of the protocol and lie: about whom to try, about who has a place,
+//! about their own.
 
 use crate::membership::slots::tests::*;
 
-/// What each node of a gang does: it claims that it has every place free, has none for whoever comes, and names the others.
+/// What each node of a gang does: it claims that it has every place free, has none for whoever
+/// comes, and names the others.
 impl Core {
     pub(crate) fn gang(&mut self, numbers: std::ops::Range<u16>) {
         for number in numbers.clone() {

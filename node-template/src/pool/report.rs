@@ -1,0 +1,43 @@
+//! What the pool reports to the driver.
+
+use std::time::Duration;
+
+use crate::protocol::transaction::{Transaction, TransactionId};
+
+/// A report of the pool's writer. Reports come in the order in which things happened.
+#[derive(Debug)]
+pub enum Report {
+    /// A batch is on the disk.
+    Stored {
+        /// All that were given to [`Pool::store`](crate::pool::Pool::store), in that order; also
+        /// those that the file had already.
+        ids: Vec<TransactionId>,
+        /// Duration of the write and the wait for the disk.
+        synced_in: Duration,
+    },
+    /// The file cannot be written. The writer keeps the batch and retries with growing pauses,
+    /// until [`Report::Recovered`]. Reported once per series of failures.
+    Failed {
+        /// One line: what happened, where, what to do.
+        error: String,
+    },
+    /// The file can be written again.
+    Recovered,
+    /// Another program added transactions to the file. They have taken the next positions. One that
+    /// is also being stored may be reported here first.
+    Found {
+        /// The transactions, in the order of their positions.
+        transactions: Vec<Transaction>,
+    },
+    /// Another program removed transactions from the file, and they cannot be restored. They keep
+    /// their positions, which are empty until they are stored again.
+    Lost {
+        /// Their identities.
+        ids: Vec<TransactionId>,
+    },
+    /// Something that a person should know.
+    Warning {
+        /// One line.
+        text: String,
+    },
+}
