@@ -42,11 +42,6 @@ impl Scratch {
         }
         self.order.trim();
     }
-
-    #[cfg(test)]
-    pub(super) fn bytes(&self) -> usize {
-        self.canonical.capacity() + self.order.bytes()
-    }
 }
 
 /// The tokens for which a parser keeps memory between texts: 64 KiB, a few hundred times what a
