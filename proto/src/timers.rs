@@ -121,4 +121,27 @@ mod tests {
         assert_eq!(timers.pop_due(at(9)), None);
         assert_eq!(timers.next(), None);
     }
+
+    #[test]
+    fn a_timer_fires_at_its_time_and_once() {
+        let start = Instant::now();
+        let mut timers = Timers::default();
+        assert_eq!((timers.next(), timers.pop_due(start)), (None, None));
+        timers.set(Timer::Announce, start + Duration::from_nanos(2));
+        assert_eq!(timers.due(&Timer::Announce), Some(start + Duration::from_nanos(2)));
+        assert_eq!(timers.due(&Timer::ExpireNodes), None);
+        assert_eq!(timers.pop_due(start + Duration::from_nanos(1)), None);
+        assert_eq!(timers.pop_due(start + Duration::from_nanos(2)), Some(Timer::Announce));
+        assert_eq!((timers.due(&Timer::Announce), timers.next()), (None, None));
+        timers.cancel(&Timer::Announce);
+    }
+
+    #[test]
+    fn of_timers_at_the_same_time_the_first_in_the_list_fires_first() {
+        let start = Instant::now();
+        let mut timers = Timers::default();
+        let list = [Timer::Ping(LinkId(1)), Timer::Ping(LinkId(2)), Timer::Announce, Timer::AnnounceToNew];
+        list.iter().rev().for_each(|timer| timers.set(timer.clone(), start));
+        assert_eq!(list.each_ref().map(|_| timers.pop_due(start).expect("due")), list);
+    }
 }
