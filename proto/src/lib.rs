@@ -9,9 +9,9 @@
 //! A runtime owns a [`Node`] and drives it with three calls:
 //!
 //! 1. [`Node::handle`] takes one [`Input`]: a message, an opened link, a finished dial, a timeout.
-//! 2. [`Node::poll_output`] returns the next [`Output`]: a dial, a frame to send, a transaction to
-//! store. It is called until it returns `None`. 3. [`Node::poll_timeout`] returns when
-//! [`Input::Timeout`] is due; it may change with every input.
+//! 2. [`Node::poll_output`] returns the next [`Output`]: a dial, a frame to send, a row to store. It
+//!    is called until it returns `None`.
+//! 3. [`Node::poll_timeout`] returns when [`Input::Timeout`] is due; it may change with every input.
 //!
 //! ```
 //! use std::sync::Arc;

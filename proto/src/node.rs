@@ -5,10 +5,10 @@
 //! components handle what concerns several of them. That order is part of the behaviour: outputs
 //! follow it.
 //!
-//! - `on_received` routes messages. It checks what holds for all of them: the link is open, and its
-//! client is admitted. - `on_internal` routes what lower layers raised, after each input and in the
-//! order of raising. - `on_timer` routes timers. - `judge` penalizes the violations that handlers
-//! return.
+//! - `on_received` routes messages, after the checks that hold for all of them.
+//! - `on_internal` routes what lower layers raised, in the order of raising.
+//! - `on_timer` routes timers.
+//! - `judge` penalizes the violations that handlers return.
 
 use std::net::IpAddr;
 use std::time::Instant;

@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn it_is_a_list_over_the_bounds_of_its_chunks() {
         let mut list = ChunkedVec::default();
-        assert!(list.is_empty() && list.len() == 0 && list.iter().count() == 0);
+        assert!(list.is_empty() && list.iter().count() == 0);
         for n in 0..2 * CHUNK + 1 {
             list.push(n);
             assert_eq!(list.len(), n + 1);
