@@ -168,7 +168,9 @@ impl SortedBlocks {
     /// within them.
     pub(crate) fn sums(&self, indices: Range<usize>) -> impl Iterator<Item = Id> {
         let first = self.starts.partition_point(|start| *start < indices.start);
-        let after = self.starts.partition_point(|start| *start <= indices.end).saturating_sub(1).max(first);
+        // The last block ends where the items do.
+        let begun = self.starts.partition_point(|start| *start <= indices.end);
+        let after = if indices.end == self.length { begun } else { begun.saturating_sub(1) }.max(first);
         let start = |block: usize| self.starts.get(block).copied().unwrap_or(self.length);
         let (from, to) = (start(first).min(indices.end), start(after).min(indices.end));
         let sums = self.blocks.get(first..after).unwrap_or_default().iter().map(|block| block.sum.to_id());
