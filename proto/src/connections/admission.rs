@@ -6,12 +6,12 @@
 
 use std::net::IpAddr;
 
-use crate::Output;
 use crate::connections::Connections;
 use crate::connections::table::{Link, LinkState};
 use crate::context::Context;
 use crate::event::Event;
 use crate::id::{LinkId, NodeId};
+use crate::io::Output;
 use crate::limits;
 use crate::peers::Peers;
 use crate::peers::access::{Access, Refused};

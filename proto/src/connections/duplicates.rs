@@ -7,14 +7,14 @@
 //!
 //! Handshake, lifecycle and liveness begin a resolution; a pong or a timer ends it.
 
-use crate::Lane;
-use crate::Output;
 use crate::connections::Connections;
 use crate::connections::table::{Link, LinkState};
 use crate::context::Context;
 use crate::frame::Frame;
 use crate::id::{LinkId, NodeId};
 use crate::internal_event::InternalEvent;
+use crate::io::Lane;
+use crate::io::Output;
 use crate::peers::Peers;
 use crate::peers::address_book::AddressState;
 use crate::timers::Timer;

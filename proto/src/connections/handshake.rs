@@ -12,7 +12,6 @@
 
 use std::time::Duration;
 
-use crate::Lane;
 use crate::address::PeerAddress;
 use crate::connections::Connections;
 use crate::connections::table::{Link, LinkState, NativePeer};
@@ -20,6 +19,7 @@ use crate::context::Context;
 use crate::frame::Frame;
 use crate::id::{LinkId, UpgradeIdentity};
 use crate::internal_event::InternalEvent;
+use crate::io::Lane;
 use crate::peers::Peers;
 use crate::peers::address_book::{AddressBook, AddressSource, AddressState};
 use crate::timers::Timer;

@@ -4,11 +4,11 @@
 //! The node calls it with the timers of a link. The intervals are in
 //! [`Limits`](crate::limits::Limits).
 
-use crate::Output;
 use crate::connections::Connections;
 use crate::connections::table::{Link, LinkState};
 use crate::context::Context;
 use crate::id::LinkId;
+use crate::io::Output;
 use crate::timers::Timer;
 use crate::wire::close;
 

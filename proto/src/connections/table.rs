@@ -14,10 +14,11 @@ use crate::address::{PeerAddress, Scope};
 use crate::context::Context;
 use crate::event::{Event, PeerName};
 use crate::id::{LinkId, NodeId, Session};
+use crate::io::Output;
 use crate::ip_prefix::IpPrefix;
+use crate::limits;
 use crate::peers::reputation::Score;
 use crate::wire::NodeInfo;
-use crate::{Output, limits};
 
 /// One open link.
 #[derive(Debug)]

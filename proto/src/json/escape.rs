@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::json::JsonError;
+use crate::json::error::JsonError;
 use crate::json::read::run_end;
 
 /// A part of a string: characters without escapes, or the character of one escape.

@@ -5,38 +5,17 @@
 
 use std::fmt;
 
+use crate::json::error::JsonError;
 use crate::json::order::Order;
-use crate::json::{JsonError, Kind, Token, Value, escape, inner, number};
+use crate::json::parser::{Scratch, Value};
+use crate::json::token::{Kind, Token, inner};
+use crate::json::{escape, number};
 
 /// A value and its canonical form, made by [`Value::normal`].
 pub struct Normal<'a> {
     value: Value<'a>,
     scratch: Scratch,
     unique: bool,
-}
-
-/// Buffers that a parser keeps between texts.
-#[derive(Default)]
-pub(crate) struct Scratch {
-    canonical: String,
-    order: Order,
-}
-
-/// The bytes of a canonical text, and of a frame, for which a parser keeps memory between texts.
-pub(crate) const KEPT_BYTES: usize = 64 * 1024;
-
-impl Scratch {
-    fn trim(&mut self) {
-        if self.canonical.capacity() > KEPT_BYTES {
-            self.canonical = String::new();
-        }
-        self.order.trim();
-    }
-
-    #[cfg(test)]
-    pub(crate) fn bytes(&self) -> usize {
-        self.canonical.capacity() + self.order.bytes()
-    }
 }
 
 impl<'a> Value<'a> {

@@ -17,12 +17,12 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-use crate::Lane;
 use crate::address::PeerAddress;
 use crate::connections::Connections;
 use crate::context::Context;
 use crate::event::Event;
 use crate::id::{LinkId, Session};
+use crate::io::Lane;
 use crate::membership::{Membership, dial_for};
 use crate::peers::Peers;
 use crate::peers::dial_reason::DialReason;

@@ -21,6 +21,8 @@ use crate::connections::table::Link;
 use crate::context::Context;
 use crate::event::Event;
 use crate::id::LinkId;
+use crate::io::{Lane, Output};
+use crate::limits;
 use crate::membership::{Membership, dial_for};
 use crate::peers::Peers;
 use crate::peers::address_book::{AddressSource, AddressState, Peer};
@@ -29,7 +31,6 @@ use crate::timers::Timer;
 use crate::violation::Violation;
 use crate::wire::close;
 use crate::wire::{Sample, Want};
-use crate::{Lane, Output, limits};
 
 /// How many addresses a node sends at once.
 const SAMPLE_SIZE: usize = 8;

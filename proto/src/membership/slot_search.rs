@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-use crate::Lane;
 use crate::address::PeerAddress;
 use crate::connections::table::{Link, LinkState, PendingPeer};
 use crate::connections::{Closed, Connections};
@@ -23,6 +22,7 @@ use crate::context::Context;
 use crate::event::Event;
 use crate::frame::Frame;
 use crate::id::LinkId;
+use crate::io::Lane;
 use crate::ip_prefix::AddressGroup;
 use crate::membership::{Membership, dial_for};
 use crate::peers::Peers;

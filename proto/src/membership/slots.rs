@@ -26,7 +26,9 @@ use crate::context::Context;
 use crate::event::Event;
 use crate::id::{LinkId, NodeId, UpgradeIdentity};
 use crate::internal_event::InternalEvent;
+use crate::io::Lane;
 use crate::ip_prefix::AddressGroup;
+use crate::limits;
 use crate::membership::{Membership, dial_for};
 use crate::peers::Peers;
 use crate::peers::address_book::{AddressSource, AddressState};
@@ -37,7 +39,6 @@ use crate::violation::Violation;
 use crate::violation::ViolationKind;
 use crate::wire::close;
 use crate::wire::{Declined, Join, NodeInfo};
-use crate::{Lane, limits};
 
 /// How long a JOIN may follow the HANDSHAKE of a peer. Both are sent together, so a second is
 /// enough; then the peer counts as one that requests a slot.

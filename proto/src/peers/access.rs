@@ -7,7 +7,7 @@
 //! addresses holds in both.
 //!
 //! `connections/admission` asks for a decision and closes the links. Refusals are counted, and
-//! logged once per site, kind and reason in [`LOG_EVERY`].
+//! logged once per site, kind and reason in `LOG_EVERY`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

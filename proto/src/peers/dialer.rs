@@ -10,11 +10,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::Output;
 use crate::address::{PeerAddress, Scope};
 use crate::context::Context;
 use crate::event::Event;
 use crate::id::LinkId;
+use crate::io::Output;
 use crate::peers::address_book::{AddressBook, AddressState, FIRST_DIALS};
 use crate::peers::dial_reason::DialReason;
 use crate::peers::reputation::Reputation;

@@ -23,11 +23,12 @@ use crate::address::{PeerAddress, Scope};
 use crate::context::Context;
 use crate::event::{Event, PeerName};
 use crate::id::{NodeId, Session};
+use crate::io::Output;
+use crate::limits;
 use crate::peers::address_book::{AddressBook, AddressSource};
 use crate::timers::Timer;
 use crate::util::log_throttle::Window;
 use crate::wire::mdns_record::{InvalidRecord, Record};
-use crate::{Output, limits};
 
 #[cfg(test)]
 mod tests;

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::frame::Frame;
 use crate::json::Value;
 use crate::transaction::TransactionId;
+use crate::wire::codec::{Malformed, list_frame, read, to_frame, wrong};
 use crate::wire::status::Summary;
-use crate::wire::{Malformed, list_frame, read, to_frame, wrong};
 
 /// SYNC: one step in finding out what each of two native peers lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Full meshes with faults.
 //!
 //! The nodes start, transactions enter and faults happen. Then all faults end, and within
-//! [`SETTLE`] the network must be a full mesh with equal pools. It must stay one, and then a last
+//! `SETTLE` the network must be a full mesh with equal pools. It must stay one, and then a last
 //! transaction from every node must reach every node. Equal plans give equal runs.
 
 use std::time::Duration;
