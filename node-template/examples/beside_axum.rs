@@ -1,5 +1,5 @@
-//! A node in a web service: axum answers HTTP, the node keeps the service in touch with its
-//! fellows. Run it with `cargo run -p meshpool --example beside_axum`, and then, as it says:
+//! A node in a web service: axum answers HTTP requests, and the node connects the service with
+//! other nodes. Start it with `cargo run -p meshpool --example beside_axum`, and then run:
 //!
 //! ```text
 //! curl localhost:<port>/nodes
@@ -14,8 +14,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use meshpool::protocol::wire::Member;
-use meshpool::{Network, Node, NodeError};
+use meshpool::{Member, Network, Node, NodeError};
 use serde_json::{Value, json};
 
 /// A node's error as an HTTP answer.
@@ -32,8 +31,8 @@ async fn nodes(State(node): State<Arc<Node>>) -> Result<Json<Vec<Member>>, (Stat
 }
 
 async fn say(State(node): State<Arc<Node>>, text: String) -> Result<Json<Value>, (StatusCode, String)> {
-    let told = node.broadcast(text).await.map_err(failed)?;
-    Ok(Json(json!({ "id": told.id.to_string(), "links": told.links })))
+    let receipt = node.broadcast(text).await.map_err(failed)?;
+    Ok(Json(json!({ "id": receipt.id.to_string(), "links": receipt.links })))
 }
 
 async fn submit(
@@ -59,7 +58,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("the node is {}, the service http://{}; end with Ctrl+C", node.address(), listener.local_addr()?);
     let interrupted = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
     axum::serve(listener, routes).with_graceful_shutdown(interrupted).await?;
-    // The service has ended, so nobody else holds the node.
+    // The service has ended, so this is the last owner of the node.
     if let Some(node) = Arc::into_inner(node) {
         node.shutdown().await?;
     }

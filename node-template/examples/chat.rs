@@ -1,16 +1,15 @@
-//! A chat without a server: each line typed goes to everybody. Run it in two terminals, or on two
+//! A chat without a server: each typed line is broadcast. Run it in two terminals, or on two
 //! machines:
 //!
 //! ```text
 //! cargo run -p meshpool --example chat
-//! cargo run -p meshpool --example chat -- ws://localhost:<the port that the first one says>
+//! cargo run -p meshpool --example chat -- ws://localhost:<the port that the first one prints>
 //! ```
 
 use std::error::Error;
 
-use meshpool::Network;
 use meshpool::events::text::strip_control;
-use meshpool::protocol::event::Event;
+use meshpool::{Event, Network};
 use tokio::sync::mpsc;
 
 #[tokio::main]
@@ -27,14 +26,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         tokio::select! {
             line = lines.recv() => match line {
                 Some(line) => match node.broadcast(line).await {
-                    Ok(told) => println!("  (sent on {} links)", told.links),
+                    Ok(receipt) => println!("  (sent on {} links)", receipt.links),
                     Err(error) => println!("  (not sent: {error})"),
                 },
                 None => break,
             },
             event = events.recv() => match event? {
-                // A text of others may hold what steers a terminal: it is made plain before it is
-                // shown.
+                // Text of others may contain control sequences of the terminal.
                 Event::Broadcast { broadcast, sender, peer: Some(_), .. } => {
                     println!("{sender}: {}", strip_control(&broadcast.message));
                 }
@@ -48,7 +46,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The lines of standard input, read by a thread: a read can not be taken back.
+/// The lines of standard input, read by a thread, because a read cannot be cancelled.
 fn typed() -> mpsc::Receiver<String> {
     let (sender, lines) = mpsc::channel(16);
     std::thread::spawn(move || {

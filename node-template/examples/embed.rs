@@ -1,10 +1,9 @@
-//! Two nodes in one program: one submits a transaction, the other tells of it. Run it with `cargo
-//! run -p meshpool --example embed`.
+//! Two nodes in one program: one submits a transaction, the other gets it. Run it with
+//! `cargo run -p meshpool --example embed`.
 
 use std::error::Error;
 
-use meshpool::Network;
-use meshpool::protocol::event::Event;
+use meshpool::{Event, Network};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -13,7 +12,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let bob = Network::new("localhost").folder(away.path()).known_peer(alice.address().clone()).start().await?;
 
     let (mut seen_by_alice, mut seen_by_bob) = (alice.events(), bob.events());
-    // An event comes after it happened: whoever subscribes late asks the status first.
+    // The link may have been made before `events` was called, so the status is asked first.
     while alice.status().await?.connected.is_empty() {
         seen_by_alice.recv().await?;
     }

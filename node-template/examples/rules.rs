@@ -1,10 +1,9 @@
-//! A tiny blockchain pool with rules: every node refuses what breaks them, so no cheat spreads,
-//! whoever sends it. Run it with `cargo run -p meshpool --example rules`.
+//! A small blockchain pool with rules. Every node refuses transactions that break them, so these do
+//! not spread. Run it with `cargo run -p meshpool --example rules`.
 
 use std::error::Error;
 
-use meshpool::protocol::transaction::Transaction;
-use meshpool::{Client, Network, Node};
+use meshpool::{Client, Network, Node, Transaction};
 use serde::Deserialize;
 use tempfile::TempDir;
 
@@ -16,8 +15,7 @@ struct Payment {
     amount: f64,
 }
 
-/// What a payment must be. It looks at the payment alone: every node must come to the same answer,
-/// whatever else it knows.
+/// The rules of a payment. They depend on the payment alone, so every node gives the same answer.
 fn rules(transaction: &Transaction) -> Result<(), String> {
     let payment: Payment =
         serde_json::from_str(transaction.body()).map_err(|error| format!("this pool takes payments: {error}"))?;

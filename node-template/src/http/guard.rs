@@ -5,18 +5,18 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State as FromState};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use meshpool_proto::util::rate_limit::RateLimit;
 use sha2::{Digest, Sha256};
 
 use crate::config::HttpSettings;
 use crate::http::limits::{CHANGES, REQUESTS};
 use crate::http::problem::Problem;
-use crate::util::rate_limit::{RateLimit, Usage};
 
 /// Allows this server's files only, and no framing.
 const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -162,21 +162,21 @@ pub(crate) async fn guard(FromState(guard): FromState<Arc<Guard>>, request: Requ
 /// The rate limit of all clients together.
 #[derive(Debug)]
 struct Bucket {
-    limit: RateLimit,
-    usage: Mutex<Usage>,
+    interval: Duration,
+    burst: u32,
+    limit: Mutex<RateLimit>,
 }
 
 impl Bucket {
     fn new((per_second, burst): (u32, u32)) -> Self {
-        Self { limit: RateLimit::per_second(per_second, burst), usage: Mutex::new(Usage::new(Instant::now())) }
+        Self { interval: Duration::from_secs(1) / per_second, burst, limit: Mutex::default() }
     }
 
     fn take(&self) -> Result<(), Problem> {
-        let mut usage = self.usage.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if usage.try_spend(self.limit, Instant::now()) {
-            return Ok(());
-        }
-        Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests; send fewer per second").retry_after(1))
+        let mut limit = self.limit.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        limit.spend(Instant::now(), self.interval, self.interval * self.burst).map_err(|_| {
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests; send fewer per second").retry_after(1)
+        })
     }
 }
 

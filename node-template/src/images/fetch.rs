@@ -17,6 +17,7 @@ use futures_util::{SinkExt, StreamExt};
 use meshpool_proto::SearchEnd;
 use meshpool_proto::address::Scope;
 use meshpool_proto::limits::{self, Limits};
+use meshpool_proto::util::rate_limit::RateLimit;
 use meshpool_proto::wire::{Found, ImageInfo, ImageName};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
@@ -35,7 +36,6 @@ use crate::images::search::Search;
 use crate::images::wire::{self, CHUNK, Fetch, PROTOCOL, TRANSFERS, TURN_WITHIN};
 use crate::transport::websocket::dialer::Dialer;
 use crate::transport::websocket::socket::Socket;
-use crate::util::rate_limit::{RateLimit, Usage};
 
 /// How many searches of this node begin at once; then one per [`SEARCH_EVERY`].
 const SEARCHES_AT_ONCE: u32 = 32;
@@ -54,7 +54,7 @@ pub(crate) struct Fetcher {
     max_bytes: u64,
     write_deadline: Duration,
     searching: Semaphore,
-    pace: Mutex<Usage>,
+    pace: Mutex<RateLimit>,
     fetching: Semaphore,
     counts: Arc<Counts>,
 }
@@ -90,7 +90,7 @@ impl Fetcher {
             max_bytes: limits.image_max_bytes,
             write_deadline: limits.write_deadline,
             searching: Semaphore::new(limits::SEARCHES - LISTINGS),
-            pace: Mutex::new(Usage::new(Instant::now().into_std())),
+            pace: Mutex::default(),
             fetching: Semaphore::new(TRANSFERS),
             counts,
         }
@@ -140,11 +140,8 @@ impl Fetcher {
     /// search finds nothing.
     async fn wait_for_pace(&self) {
         let at = {
-            let (limit, now) = (RateLimit::new(SEARCH_EVERY, SEARCHES_AT_ONCE), Instant::now().into_std());
             let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
-            let at = pace.allowed_at(limit, now);
-            pace.spend(limit, now);
-            at
+            pace.reserve(Instant::now().into_std(), SEARCH_EVERY, SEARCH_EVERY * SEARCHES_AT_ONCE)
         };
         tokio::time::sleep_until(at.into()).await;
     }

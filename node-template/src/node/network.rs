@@ -104,7 +104,7 @@ pub enum StartError {
         error: io::Error,
     },
     /// The address for peers is invalid.
-    #[error("others cannot be told where to find this node: {0}; set ADDRESS")]
+    #[error("the address for other nodes is invalid: {0}; set ADDRESS")]
     Address(InvalidAddress),
     /// The system gave no random numbers.
     #[error("the system gave no random numbers: {0}")]

@@ -1,8 +1,10 @@
 //! The requirement of a signature, with a cache of the transactions whose signature was verified.
 
 use std::sync::{PoisonError, RwLock};
+use std::time::Instant;
 
-use meshpool_proto::transaction::{IdSet, InvalidTransaction, Transaction, TransactionId};
+use meshpool_proto::transaction::{InvalidTransaction, Transaction, TransactionId};
+use meshpool_proto::util::generations::Generations;
 
 use crate::signing::{Verdict, verify_all};
 
@@ -14,10 +16,16 @@ const GENERATION: usize = 65_536;
 ///
 /// Forgeries are not cached. An attacker makes a new one each time, and pays with the time of its
 /// own link's task.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Requirement {
     /// The ids whose signature is good; two generations bound it.
-    good: RwLock<[IdSet; 2]>,
+    good: RwLock<Generations<TransactionId>>,
+}
+
+impl Default for Requirement {
+    fn default() -> Self {
+        Self { good: RwLock::new(Generations::new(GENERATION)) }
+    }
 }
 
 impl Requirement {
@@ -26,8 +34,7 @@ impl Requirement {
         let mut results = vec![Ok(()); transactions.len()];
         let unknown: Vec<usize> = {
             let good = self.good.read().unwrap_or_else(PoisonError::into_inner);
-            let is_known = |n: &usize| good.iter().any(|some| some.contains(&transactions[*n].id()));
-            (0..transactions.len()).filter(|n| !is_known(n)).collect()
+            (0..transactions.len()).filter(|n| !good.contains(&transactions[*n].id())).collect()
         };
         let verdicts = verify_all(unknown.iter().map(|n| transactions[*n]));
         let mut good = Vec::new();
@@ -47,14 +54,7 @@ impl Requirement {
 
     fn insert(&self, ids: impl IntoIterator<Item = TransactionId>) {
         let mut good = self.good.write().unwrap_or_else(PoisonError::into_inner);
-        let [young, old] = &mut *good;
-        for id in ids {
-            if young.len() >= GENERATION {
-                std::mem::swap(young, old);
-                young.clear();
-            }
-            young.insert(id);
-        }
+        ids.into_iter().for_each(|id| good.insert(Instant::now(), id, ()));
     }
 }
 
@@ -75,7 +75,7 @@ mod tests {
         let requirement = Requirement::default();
         let good = signed(r#"{"a":1}"#);
         assert_eq!(requirement.check(&[&good]), [Ok(())]);
-        assert!(requirement.good.read().expect("unpoisoned")[0].contains(&good.id()));
+        assert!(requirement.good.read().expect("unpoisoned").contains(&good.id()));
         let unsigned = parse(r#"{"a":1}"#);
         let forged = parse(&good.body().replace(r#""a":1"#, r#""a":3"#));
         let results = requirement.check(&[&forged, &good, &unsigned, &signed(r#"{"a":2}"#)]);
@@ -86,7 +86,7 @@ mod tests {
             id[..8].copy_from_slice(&n.to_be_bytes());
             requirement.insert([TransactionId(id)]);
         }
-        let cached: usize = requirement.good.read().expect("unpoisoned").iter().map(IdSet::len).sum();
+        let cached = requirement.good.read().expect("unpoisoned").len();
         assert!((GENERATION..=2 * GENERATION).contains(&cached), "{cached}");
     }
 }

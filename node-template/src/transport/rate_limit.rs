@@ -16,42 +16,42 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use meshpool_proto::limits::{LINK_ORIGINS, LINK_TIMES};
 use meshpool_proto::transaction::Origin;
+use meshpool_proto::util::rate_limit::RateLimit;
 use meshpool_proto::wire::Message;
 use tokio::time::{Instant, Sleep};
-
-use crate::util::rate_limit::{RateLimit, Usage};
 
 /// The rate limit of one link.
 #[derive(Debug)]
 pub(crate) struct LinkRateLimit {
-    limit: RateLimit,
+    interval: Duration,
+    burst: Duration,
     /// Of a client or an exercise peer: everything. Of a native peer: transactions without an
     /// origin, and those whose origin found no room in `origins`.
-    own: Usage,
-    /// Of a native peer: the origins with some usage. An origin without any is forgotten.
-    origins: HashMap<Origin, Usage>,
+    own: RateLimit,
+    /// Of a native peer: the origins that spent something. One with all of its limit is forgotten.
+    origins: HashMap<Origin, RateLimit>,
     /// Of a native peer: everything. `None` until its handshake.
-    whole: Option<Usage>,
+    whole: Option<RateLimit>,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl LinkRateLimit {
     /// Allows `per_second` transactions per second after a burst of so many.
     pub(crate) fn new(per_second: u32, burst: u32) -> Self {
-        let own = Usage::new(Instant::now().into_std());
-        let limit = RateLimit::per_second(per_second, burst);
-        Self { limit, own, origins: HashMap::new(), whole: None, pause: None }
+        let interval = Duration::from_secs(1) / per_second.max(1);
+        let (own, origins) = (RateLimit::default(), HashMap::new());
+        Self { interval, burst: interval * burst, own, origins, whole: None, pause: None }
     }
 
     /// Counts a message that was read.
     pub(crate) fn count(&mut self, message: &Message) {
-        let now = Instant::now().into_std();
         let (origin, synced) = match message {
             Message::Handshake(handshake) if handshake.node.is_some() => {
-                self.whole.get_or_insert_with(|| Usage::new(now));
+                self.whole.get_or_insert_default();
                 return;
             }
             Message::Transaction(delivery) => (delivery.origin.as_ref(), delivery.synced),
@@ -59,35 +59,33 @@ impl LinkRateLimit {
             Message::Broadcast(frame) => (frame.origin.as_ref(), frame.synced.is_some()),
             _ => return,
         };
-        let mut allowed_at = now;
-        let mut spend = |usage: &mut Usage, limit: RateLimit| {
-            usage.spend(limit, now);
-            allowed_at = allowed_at.max(usage.allowed_at(limit, now));
-        };
-        let limit = self.limit;
+        let now = Instant::now().into_std();
+        let Self { interval, burst, .. } = *self;
+        let mut allowed = now;
         if let Some(whole) = &mut self.whole {
-            spend(whole, limit.times(LINK_TIMES));
+            allowed = whole.reserve(now, interval / LINK_TIMES, burst);
         }
         if self.whole.is_none() || !synced {
-            spend(self.usage_of(origin, now), limit);
+            allowed = allowed.max(self.limit_of(origin, now).reserve(now, interval, burst));
         }
-        if allowed_at > now {
-            self.pause = Some(Box::pin(tokio::time::sleep_until(allowed_at.into())));
+        if allowed > now {
+            self.pause = Some(Box::pin(tokio::time::sleep_until(allowed.into())));
         }
     }
 
-    /// The usage of an origin on the link of a native peer; otherwise that of the link.
-    fn usage_of(&mut self, origin: Option<&Origin>, now: std::time::Instant) -> &mut Usage {
+    /// The limit of an origin on the link of a native peer; otherwise that of the link.
+    fn limit_of(&mut self, origin: Option<&Origin>, now: std::time::Instant) -> &mut RateLimit {
         let Some(origin) = origin.filter(|_| self.whole.is_some()) else { return &mut self.own };
         if !self.origins.contains_key(origin) {
             if self.origins.len() >= LINK_ORIGINS {
-                self.origins.retain(|_, usage| !usage.is_free(now));
+                // A limit that allows a use without any burst has nothing spent.
+                self.origins.retain(|_, limit| limit.spend(now, Duration::ZERO, Duration::ZERO).is_err());
             }
             if self.origins.len() >= LINK_ORIGINS {
                 return &mut self.own;
             }
         }
-        self.origins.entry(origin.clone()).or_insert(Usage::new(now))
+        self.origins.entry(origin.clone()).or_default()
     }
 
     /// Ready when the next message may be read.
@@ -102,8 +100,6 @@ impl LinkRateLimit {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use meshpool_proto::json::Parser;
 
     use super::*;
