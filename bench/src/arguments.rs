@@ -9,8 +9,8 @@ use clap::{Parser, ValueEnum};
 use crate::build;
 use crate::contestant::{Contestant, Flush, Rival, Trust};
 
-/// Measures our node and its rivals side by side: throughput, CPU and memory of full meshes on loopback, the delay of a single transaction, and the time that a
-/// mesh takes from a cold start.
+/// Measures our node and its rivals side by side: throughput, CPU and memory of full meshes on
+/// loopback, the delay of a single transaction, and the time that a mesh takes from a cold start.
 #[derive(Debug, Parser)]
 #[command(max_term_width = 100)]
 pub(crate) struct Arguments {
@@ -38,13 +38,16 @@ pub(crate) struct Arguments {
     /// Write the tables as Markdown, for docs/benchmarks.md
     #[arg(long)]
     pub(crate) markdown: bool,
-    /// Draw throughput and CPU per delivery over the number of nodes, as SVG files in this folder [without a folder: docs/pictures in the repository]
+    /// Draw throughput and CPU per delivery over the number of nodes, as SVG files in this folder
+    /// [without a folder: docs/pictures in the repository]
     #[arg(long, value_name = "FOLDER", num_args = 0..=1)]
     pictures: Option<Option<PathBuf>>,
-    /// Measure this build of our node instead of the repository's; give it twice or more, with labels, to compare builds in one run
+    /// Measure this build of our node instead of the repository's; give it twice or more, with
+    /// labels, to compare builds in one run
     #[arg(long, value_name = "[LABEL=]PATH")]
     binary: Vec<String>,
-    /// Where the nodes' folders are made [default: target/bench-tmp in the repository]; it decides which disk is measured
+    /// Where the nodes' folders are made [default: target/bench-tmp in the repository]; it decides
+    /// which disk is measured
     #[arg(long, value_name = "FOLDER")]
     pub(crate) folder: Option<PathBuf>,
 }
@@ -185,7 +188,8 @@ impl Arguments {
         self.count.unwrap_or(if self.quick { usual / 3 } else { usual })
     }
 
-    /// Who takes part. What is to be built is built: our node if no build was given, and the rivals.
+    /// Who takes part. What is to be built is built: our node if no build was given, and the
+    /// rivals.
     pub(crate) fn contestants(&self, root: &Path) -> Result<Vec<Contestant>> {
         let takes_part = |who: &Who| self.only.is_empty() || self.only.contains(who);
         let who: Vec<_> = Who::value_variants().iter().copied().filter(takes_part).collect();

@@ -1,7 +1,8 @@
-//! The closed network of one mesh: an authority that is made for it, the certificate of each node, and one for whoever pushes and asks.
+//! The closed network of one mesh: an authority that is made for it, the certificate of each node,
+//! and one for whoever pushes and asks.
 //!
-//! As with the rest of the bench, nothing is taken from the node's library. What a node's folder must hold is what docs/operations.md says: `ca.pem`, `node.pem`
-//! and `node.key`.
+//! As with the rest of the bench, nothing is taken from the node's library. What a node's folder
+//! must hold is what docs/operations.md says: `ca.pem`, `node.pem` and `node.key`.
 
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
@@ -22,7 +23,8 @@ use crate::load::hex;
 
 /// The host that stands in every certificate, as the bench dials it.
 pub(crate) const HOST: &str = "localhost";
-/// Where the secret half of an ed25519 key stands in its PKCS #8 document (RFC 8410, section 7; RFC 5958 puts the public half behind it).
+/// Where the secret half of an ed25519 key stands in its PKCS #8 document (RFC 8410, section 7; RFC
+/// 5958 puts the public half behind it).
 const SECRET: std::ops::Range<usize> = 16..48;
 
 /// A closed network's authority. It ends with the mesh, and so do its certificates' uses.
@@ -50,7 +52,8 @@ impl Authority {
         Ok(())
     }
 
-    /// How a member that is no node speaks to the nodes: TLS 1.3 with a certificate of its own, and it takes none but theirs.
+    /// How a member that is no node speaks to the nodes: TLS 1.3 with a certificate of its own, and
+    /// it takes none but theirs.
     pub(crate) fn client(&self) -> Result<Arc<ClientConfig>> {
         let (key, certificate) = self.issue("bench")?;
         let mut roots = RootCertStore::empty();

@@ -1,4 +1,5 @@
-//! Builds who takes part: our node in the repository's workspace, the rivals in the bench's, each with cargo and in release mode.
+//! Builds who takes part: our node in the repository's workspace, the rivals in the bench's, each
+//! with cargo and in release mode.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,7 +15,8 @@ pub(crate) fn node(root: &Path) -> Result<PathBuf> {
     Ok(target(root).join("release/meshpool"))
 }
 
-/// Builds these rivals, and the program that embeds our node if that is wanted; the folder in which their programs are.
+/// Builds these rivals, and the program that embeds our node if that is wanted; the folder in which
+/// their programs are.
 pub(crate) fn rivals(root: &Path, rivals: &[Rival], embedded: bool) -> Result<PathBuf> {
     const FAILED: &str = "the rivals could not be built; --only ours,memory leaves them out";
     let workspace = root.join("bench");

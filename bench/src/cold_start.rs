@@ -1,4 +1,5 @@
-//! How long a mesh takes from nothing: from the start of the first process until every node is linked to all others.
+//! How long a mesh takes from nothing: from the start of the first process until every node is
+//! linked to all others.
 
 use std::time::Duration;
 

@@ -15,16 +15,19 @@ pub(crate) enum Contestant {
         /// Whom it trusts.
         trust: Trust,
     },
-    /// Our node as a library, in a program that notes when each transaction is accepted: for delays alone.
+    /// Our node as a library, in a program that notes when each transaction is accepted: for delays
+    /// alone.
     Embedded {
         /// The program.
         binary: PathBuf,
         /// Whom it trusts.
         trust: Trust,
     },
-    /// A JavaScript node in the usual manner of the exercise, that knows transactions by a Set and writes nothing.
+    /// A JavaScript node in the usual manner of the exercise, that knows transactions by a Set and
+    /// writes nothing.
     JavaScriptMemory,
-    /// The same, but reading and writing the whole file for each transaction, as the exercise's helper does.
+    /// The same, but reading and writing the whole file for each transaction, as the exercise's
+    /// helper does.
     JavaScriptFile,
     /// A node of another library, one of the programs in `rivals/`.
     Rival {
@@ -40,7 +43,8 @@ pub(crate) enum Contestant {
 pub(crate) struct Trust {
     /// It takes signed transactions, and no others.
     pub(crate) signed: bool,
-    /// Its network is closed: it speaks TLS, and only with those who have a certificate of the network.
+    /// Its network is closed: it speaks TLS, and only with those who have a certificate of the
+    /// network.
     pub(crate) closed: bool,
 }
 
@@ -144,7 +148,8 @@ impl Contestant {
         }
     }
 
-    /// The command of one node, to be run in the node's folder. With `delays` it leaves a file of that name, if it can.
+    /// The command of one node, to be run in the node's folder. With `delays` it leaves a file of
+    /// that name, if it can.
     pub(crate) fn command(&self, root: &Path, delays: bool) -> Command {
         let mut command = match self {
             // The one writes no delays, the other always.
@@ -182,7 +187,8 @@ impl Contestant {
         matches!(self, Self::Embedded { .. })
     }
 
-    /// Whether the transactions that are pushed at it are signed. Gossipsub signs what it is given itself.
+    /// Whether the transactions that are pushed at it are signed. Gossipsub signs what it is given
+    /// itself.
     pub(crate) fn wants_signatures(&self) -> bool {
         self.trust().signed
     }
@@ -204,8 +210,10 @@ impl Contestant {
         matches!(self, Self::JavaScriptMemory | Self::JavaScriptFile)
     }
 
-    /// Whether its delay at a low rate and its cold start say anything of their own. One with stock queues is then the one with longer queues, and the
-    /// JavaScript node that writes files starts as the other does and can not keep up with the rate. Ours with signatures starts as it does without.
+    /// Whether its delay at a low rate and its cold start say anything of their own. One with stock
+    /// queues is then the one with longer queues, and the JavaScript node that writes files starts
+    /// as the other does and can not keep up with the rate. Ours with signatures starts as it does
+    /// without.
     pub(crate) fn is_plain(&self) -> bool {
         match self {
             Self::JavaScriptFile => false,
@@ -214,7 +222,8 @@ impl Contestant {
         }
     }
 
-    /// How many transactions it is given in a mesh of so many nodes: about four seconds of work, as it was measured on two cores.
+    /// How many transactions it is given in a mesh of so many nodes: about four seconds of work, as
+    /// it was measured on two cores.
     pub(crate) fn count(&self, nodes: usize) -> usize {
         let per_size = |small, middle, large| match nodes {
             ..=3 => small,

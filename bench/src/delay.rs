@@ -1,7 +1,10 @@
-//! How long a single transaction takes when the nodes have little to do: from when it is pushed at one node until another has accepted it.
+//! How long a single transaction takes when the nodes have little to do: from when it is pushed at
+//! one node until another has accepted it.
 //!
-//! Whoever pushes writes the time into the transaction, and every node notes how old it is when the node's program is told of it. Both read the clock that all
-//! processes of a machine share. Ours is embedded in a program for that, the others note it themselves; all leave what they noted in a file.
+//! Whoever pushes writes the time into the transaction, and every node notes how old it is when the
+//! node's program is told of it. Both read the clock that all processes of a machine share. Ours is
+//! embedded in a program for that, the others note it themselves; all leave what they noted in a
+//! file.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! The way into a node, for whoever pushes at it or asks it: a client's WebSocket, bare, or over TLS where the network is closed.
+//! The way into a node, for whoever pushes at it or asks it: a client's WebSocket, bare, or over
+//! TLS where the network is closed.
 
 use std::fmt::Debug;
 use std::net::Ipv4Addr;
@@ -14,7 +15,8 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::authority::HOST;
 
-/// A client's WebSocket. What is under it is told apart once per read and write, of many frames each.
+/// A client's WebSocket. What is under it is told apart once per read and write, of many frames
+/// each.
 pub(crate) type Socket = WebSocketStream<Box<dyn Stream>>;
 
 /// What a WebSocket can be on.

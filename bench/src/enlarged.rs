@@ -1,9 +1,12 @@
 //! iroh-gossip with longer queues.
 //!
-//! Three of its queues are constants that no setting reaches. Between the protocol and its subscribers the oldest events are dropped where they are full. And its one
-//! task waits where the queue to a peer is full, and reads nothing meanwhile: two such tasks that wait for each other wait for ever. A burst does both. So that it
-//! has rows of its own speed, in which nothing is lost and nothing stands still, it takes part with these constants raised: the source that cargo has fetched is copied
-//! into the target folder, three lines are changed, and the rival is built of the copy. The library as it is published takes part beside it.
+//! Three of its queues are constants that no setting reaches. Between the protocol and its
+//! subscribers the oldest events are dropped where they are full. And its one task waits where the
+//! queue to a peer is full, and reads nothing meanwhile: two such tasks that wait for each other
+//! wait for ever. A burst does both. So that it has rows of its own speed, in which nothing is lost
+//! and nothing stands still, it takes part with these constants raised: the source that cargo has
+//! fetched is copied into the target folder, three lines are changed, and the rival is built of the
+//! copy. The library as it is published takes part beside it.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -19,8 +22,9 @@ use crate::build;
 const LIBRARY: &str = "iroh-gossip";
 /// Where its queues are.
 const FILE: &str = "src/net.rs";
-/// Which lines are changed, and what they are then. The first two take memory only for what waits in them; the last takes it all at once, and so has room for half
-/// of the largest burst, which is what comes to wait there.
+/// Which lines are changed, and what they are then. The first two take memory only for what waits
+/// in them; the last takes it all at once, and so has room for half of the largest burst, which is
+/// what comes to wait there.
 const QUEUES: [[&str; 2]; 3] = [
     ["const SEND_QUEUE_CAP: usize = 64;", "const SEND_QUEUE_CAP: usize = 1 << 22;"],
     ["const IN_EVENT_CAP: usize = 1024;", "const IN_EVENT_CAP: usize = 1 << 22;"],

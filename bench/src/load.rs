@@ -1,7 +1,8 @@
 //! The load: transactions as the exercise makes them, and whoever pushes them at the nodes.
 //!
-//! The pushers must be far faster than any node. So the frames are made before the clock starts, they leave many per flush, and a thread of its own pushes
-//! them. The nodes slow it down by TCP alone.
+//! The pushers must be far faster than any node. So the frames are made before the clock starts,
+//! they leave many per flush, and a thread of its own pushes them. The nodes slow it down by TCP
+//! alone.
 
 use std::collections::BTreeMap;
 use std::thread::JoinHandle;
@@ -35,7 +36,8 @@ pub(crate) fn sum_of_ids(count: u64) -> u128 {
     (0..count).fold(0, |sum, number| sum.wrapping_add(id(number)))
 }
 
-/// The finalizer of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+/// The finalizer of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators,
+/// 2014).
 fn mix(number: u64) -> u64 {
     let z = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -79,7 +81,8 @@ fn signed(number: u64, share: u64) -> String {
     let key = SigningKey::from_bytes(&[share as u8; 32]);
     let text = transaction(number);
     let text = format!(r#"{},"publicKey":"{}""#, &text[..text.len() - 1], hex(key.verifying_key().as_bytes()));
-    // Its numbers and texts stand as canonical JSON has them; there the members are in the order of their keys.
+    // Its numbers and texts stand as canonical JSON has them; there the members are in the order of
+    // their keys.
     let members: BTreeMap<String, Box<RawValue>> =
         serde_json::from_str(&format!("{text}}}")).expect("a transaction is an object");
     let members: Vec<_> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
@@ -101,8 +104,9 @@ fn frame_of(transaction: &str) -> Utf8Bytes {
     format!(r#"{{"type":"TRANSACTION","data":{transaction}}}"#).into()
 }
 
-/// Pushes transactions at a node one by one, `pause` apart, each with the time at which it leaves as its first 16 digits: nanoseconds of the clock that the
-/// nodes read too. Returns when the last has left; the connection stays as long as the node.
+/// Pushes transactions at a node one by one, `pause` apart, each with the time at which it leaves
+/// as its first 16 digits: nanoseconds of the clock that the nodes read too. Returns when the last
+/// has left; the connection stays as long as the node.
 pub(crate) async fn trickle(door: &Door, count: u64, pause: Duration) -> Result<()> {
     let (mut writing, mut reading) = door.open().await?.split();
     tokio::spawn(async move { while let Some(Ok(_)) = reading.next().await {} });
@@ -130,7 +134,8 @@ pub(crate) struct Pushers {
 }
 
 impl Pushers {
-    /// Connects one pusher to each node and parts `count` transactions among them. With `signed` each pusher has signed its share.
+    /// Connects one pusher to each node and parts `count` transactions among them. With `signed`
+    /// each pusher has signed its share.
     pub(crate) async fn connect(doors: Vec<Door>, count: u64, signed: bool) -> Result<Self> {
         let (ready, readied) = oneshot::channel();
         let (go, gone) = oneshot::channel();
@@ -150,7 +155,8 @@ impl Pushers {
                 }
                 let readers =
                     try_join_all(sockets.into_iter().zip(frames).map(|(socket, frames)| push(socket, frames))).await?;
-                // The connections stay until nobody can mistake their end for the nodes' work. A dropped sender is that word too.
+                // The connections stay until nobody can mistake their end for the nodes' work. A
+                // dropped sender is that word too.
                 finished.await.unwrap_or_default();
                 readers.iter().for_each(|reader| reader.abort());
                 Ok(())

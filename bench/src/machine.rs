@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-/// How much is written per `fdatasync` when the disk is measured, in bytes: from a few transactions to a node's largest batch.
+/// How much is written per `fdatasync` when the disk is measured, in bytes: from a few transactions
+/// to a node's largest batch.
 pub(crate) const BLOCKS: [usize; 4] = [4 << 10, 64 << 10, 1 << 20, 8 << 20];
 /// For how long each of them is measured.
 const MEASURED: Duration = Duration::from_millis(500);
@@ -36,7 +37,8 @@ pub(crate) fn describe(root: &Path, temporary: &Path) -> Vec<String> {
     ]
 }
 
-/// How often per second this file system takes each of [`BLOCKS`] at the end of a file and has it on disk: what bounds whoever keeps its pool there.
+/// How often per second this file system takes each of [`BLOCKS`] at the end of a file and has it
+/// on disk: what bounds whoever keeps its pool there.
 pub(crate) fn disk_rates(folder: &Path) -> Result<[f64; BLOCKS.len()]> {
     let mut rates = [0.0; BLOCKS.len()];
     for (rate, block) in rates.iter_mut().zip(BLOCKS) {
@@ -94,7 +96,8 @@ fn versions_of_rivals(root: &Path) -> String {
     names.into_iter().filter_map(version).collect::<Vec<_>>().join("; ")
 }
 
-/// Kind and device of the file system that holds a folder: that of the longest mount point above it.
+/// Kind and device of the file system that holds a folder: that of the longest mount point above
+/// it.
 fn file_system(folder: &Path) -> Option<String> {
     let folder = folder.canonicalize().ok()?;
     let mounts = fs::read_to_string("/proc/mounts").ok()?;

@@ -1,8 +1,10 @@
-//! Measures our node and its rivals side by side, in one run: each round lets all contestants do the same work one after the other, so that what else the
-//! machine does meets all of them alike.
+//! Measures our node and its rivals side by side, in one run: each round lets all contestants do
+//! the same work one after the other, so that what else the machine does meets all of them alike.
 //!
-//! The judge is outside: it starts processes, speaks to them over their sockets, reads what the system says of them and the files that they leave. Progress
-//! goes to standard error, the tables to standard output. The rivals in Rust are programs of a package beside this one, and built only if they take part.
+//! The judge is outside: it starts processes, speaks to them over their sockets, reads what the
+//! system says of them and the files that they leave. Progress goes to standard error, the tables
+//! to standard output. The rivals in Rust are programs of a package beside this one, and built only
+//! if they take part.
 
 mod arguments;
 mod authority;

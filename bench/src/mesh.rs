@@ -1,4 +1,5 @@
-//! A mesh of one contestant's nodes: processes on loopback, each in a temporary folder as the exercise lays it out.
+//! A mesh of one contestant's nodes: processes on loopback, each in a temporary folder as the
+//! exercise lays it out.
 //!
 //! The processes and their folders end with the [`Mesh`].
 
@@ -19,9 +20,11 @@ use crate::door::Door;
 use crate::process;
 use crate::status::{Probe, Status};
 
-/// How often a node is asked how far it is. One is asked at a time, so that the asking costs the nodes nothing to speak of.
+/// How often a node is asked how far it is. One is asked at a time, so that the asking costs the
+/// nodes nothing to speak of.
 const ASK: Duration = Duration::from_millis(4);
-/// How often one is asked before the next. Once it has all, most others have: so the end is seen soon after it came, however many nodes there are.
+/// How often one is asked before the next. Once it has all, most others have: so the end is seen
+/// soon after it came, however many nodes there are.
 const ASKS: u32 = 25;
 /// How long nothing may change at any node before what is missing counts as lost.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -106,7 +109,8 @@ impl Mesh {
         Ok(mesh)
     }
 
-    /// Waits until every node is linked to all others; the time since the first process was started.
+    /// Waits until every node is linked to all others; the time since the first process was
+    /// started.
     pub(crate) async fn complete(&mut self) -> Result<Duration> {
         let others = self.nodes.len() - 1;
         let shortage = self.wait(|status| (status.connected as u64, others as u64)).await?.missing;
@@ -114,7 +118,8 @@ impl Mesh {
         Ok(self.started.elapsed())
     }
 
-    /// Waits until `amount` is, at every node, what it should be. Gives up once nothing changes at any node any more.
+    /// Waits until `amount` is, at every node, what it should be. Gives up once nothing changes at
+    /// any node any more.
     pub(crate) async fn wait(&mut self, amount: impl Fn(&Status) -> (u64, u64)) -> Result<Waited> {
         let began = Instant::now();
         let mut moved = began;
@@ -124,7 +129,8 @@ impl Mesh {
             'nodes: for (index, mut last) in std::mem::take(&mut waiting) {
                 let node = &mut self.nodes[index];
                 for _ in 0..ASKS {
-                    // Refused while it is not listening yet, for instance; and a node that hangs never answers.
+                    // Refused while it is not listening yet, for instance; and a node that hangs
+                    // never answers.
                     let answer = timeout(PATIENCE, node.probe.ask()).await;
                     let now = answer.ok().and_then(Result::ok).as_ref().map(&amount);
                     if now.is_some() && now != last {
@@ -162,7 +168,8 @@ impl Mesh {
     pub(crate) async fn statuses(&mut self) -> Result<Vec<Status>> {
         let mut statuses = Vec::with_capacity(self.nodes.len());
         for node in &mut self.nodes {
-            // A connection that was silent for long is closed: then the second question opens another.
+            // A connection that was silent for long is closed: then the second question opens
+            // another.
             statuses.push(match node.probe.ask().await {
                 Ok(status) => status,
                 Err(_) => node.probe.ask().await?,
@@ -275,7 +282,8 @@ fn spawn(mut command: Command, folder: &Path) -> Result<Child> {
     command.spawn().with_context(|| format!("{} can not be started", command.get_program().display()))
 }
 
-/// Ports that nobody listens on, below those that the system gives to outgoing connections: no dial takes one away before its node listens on it.
+/// Ports that nobody listens on, below those that the system gives to outgoing connections: no dial
+/// takes one away before its node listens on it.
 fn free_ports(count: usize) -> Result<Vec<u16>> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let mut ports = Vec::with_capacity(count);

@@ -1,4 +1,5 @@
-//! Pages that are open while a mesh works: whoever listens to a node's events as its page does, and what they cost the mesh.
+//! Pages that are open while a mesh works: whoever listens to a node's events as its page does, and
+//! what they cost the mesh.
 
 use std::net::Ipv4Addr;
 
@@ -37,7 +38,8 @@ impl Pair {
     }
 }
 
-/// Makes both runs. Which is the first changes from round to round, so that a machine that tires or warms up favours neither.
+/// Makes both runs. Which is the first changes from round to round, so that a machine that tires or
+/// warms up favours neither.
 pub(crate) async fn run(
     places: &Places,
     contestant: &Contestant,
@@ -70,7 +72,8 @@ impl Listeners {
         Ok(Self(listeners))
     }
 
-    /// Waits until each has ended with its node, and fails if one was told of no transaction: then nothing was measured.
+    /// Waits until each has ended with its node, and fails if one was told of no transaction: then
+    /// nothing was measured.
     pub(crate) async fn end(mut self) -> Result<()> {
         while let Some(told) = self.0.join_next().await {
             ensure!(told?? > 0, "an open page was told of no transaction");

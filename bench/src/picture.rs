@@ -1,5 +1,6 @@
-//! Draws values over the number of nodes as an SVG file: a line per contestant, both axes logarithmic, each line named at its end. It brings its own colours for
-//! light and for dark, and a background of its own, so that it can be read on any page.
+//! Draws values over the number of nodes as an SVG file: a line per contestant, both axes
+//! logarithmic, each line named at its end. It brings its own colours for light and for dark, and a
+//! background of its own, so that it can be read on any page.
 
 use std::fmt::Write;
 
@@ -32,8 +33,9 @@ const BOTTOM: f64 = 408.0;
 /// How far apart two names must be, from line to line.
 const NAME_HEIGHT: f64 = 17.0;
 
-/// Lines take turns in these: told apart by hue, by lightness and, from the seventh on, by dashes. Okabe and Ito's palette, which the colour-blind can tell
-/// apart too; the second of each pair is for a dark background.
+/// Lines take turns in these: told apart by hue, by lightness and, from the seventh on, by dashes.
+/// Okabe and Ito's palette, which the colour-blind can tell apart too; the second of each pair is
+/// for a dark background.
 const COLOURS: [(&str, &str); 6] = [
     ("#0072b2", "#56b4e9"),
     ("#d55e00", "#ff9a4d"),
@@ -212,7 +214,8 @@ fn short(value: f64) -> String {
     }
 }
 
-/// Moves names apart that would lie on one another, each with where its line ends, and no further than is needed.
+/// Moves names apart that would lie on one another, each with where its line ends, and no further
+/// than is needed.
 fn spread_out(mut names: Vec<(usize, f64)>) -> Vec<((usize, f64), f64)> {
     names.sort_by(|(_, one), (_, other)| one.total_cmp(other));
     // Groups of names that touch: a group lies around the middle of its lines' ends.

@@ -14,7 +14,8 @@ struct Row<'a> {
     id: &'a str,
 }
 
-/// Fails unless the folder's `transactions.json` holds each of the first `count` transactions exactly once, and nothing else.
+/// Fails unless the folder's `transactions.json` holds each of the first `count` transactions
+/// exactly once, and nothing else.
 pub(crate) fn check(folder: &Path, count: u64) -> Result<()> {
     let path = folder.join("transactions.json");
     let text = fs::read_to_string(&path).with_context(|| format!("{} can not be read", path.display()))?;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// The CPU time of a process since its start, all its threads together, in user mode and in the kernel. Its grain is 10 ms on most machines.
+/// The CPU time of a process since its start, all its threads together, in user mode and in the
+/// kernel. Its grain is 10 ms on most machines.
 pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
     let path = format!("/proc/{pid}/stat");
     let stat = fs::read_to_string(&path).with_context(|| format!("{path} can not be read: the process is gone"))?;
@@ -13,7 +14,8 @@ pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
     Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
 }
 
-/// The CPU time of a process's living threads, to the nanosecond. For a process that has just started: none of its threads has ended then.
+/// The CPU time of a process's living threads, to the nanosecond. For a process that has just
+/// started: none of its threads has ended then.
 pub(crate) fn cpu_time_of_threads(pid: u32) -> Result<Duration> {
     let path = format!("/proc/{pid}/task");
     let threads = fs::read_dir(&path).with_context(|| format!("{path} can not be read: the process is gone"))?;
@@ -27,7 +29,8 @@ pub(crate) fn cpu_time_of_threads(pid: u32) -> Result<Duration> {
     Ok(Duration::from_nanos(nanoseconds))
 }
 
-/// Fields 14 and 15 of proc(5). Field 2, the program's name, may hold spaces and brackets: it is skipped by its last bracket.
+/// Fields 14 and 15 of proc(5). Field 2, the program's name, may hold spaces and brackets: it is
+/// skipped by its last bracket.
 fn cpu_ticks(stat: &str) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_whitespace().skip(11);

@@ -69,7 +69,8 @@ impl Run {
         self.due - self.missing.min(self.due)
     }
 
-    /// Transactions per second that every node had accepted. Where some are lost, a node's share of those that were not.
+    /// Transactions per second that every node had accepted. Where some are lost, a node's share of
+    /// those that were not.
     pub(crate) fn delivered_rate(&self) -> f64 {
         self.arrived() / self.delivered.as_secs_f64()
     }
@@ -151,13 +152,15 @@ pub(crate) fn throughput(series: &[Series<Run>], style: Style) -> String {
 
 /// Which part of all deliveries was never made.
 fn lost(series: &Series<Run>) -> String {
-    // Where a node does not even take what is pushed at it, more is missing than was to be delivered.
+    // Where a node does not even take what is pushed at it, more is missing than was to be
+    // delivered.
     let missing = series.runs.iter().map(|run| run.missing.min(run.due)).sum::<u64>();
     let due = series.runs.iter().map(|run| run.due).sum::<u64>();
     if missing == 0 { "0".to_owned() } else { format!("{:.2} %", missing as f64 * 100.0 / due as f64) }
 }
 
-/// The median of something that is counted of copies, per delivery; `None` where copies are not counted.
+/// The median of something that is counted of copies, per delivery; `None` where copies are not
+/// counted.
 fn shares(series: &Series<Run>, amount: impl Fn(&Run, Copies) -> f64) -> Option<f64> {
     let shares: Option<Vec<_>> =
         series.runs.iter().map(|run| Some(amount(run, run.copies?) / run.deliveries().max(1) as f64)).collect();
@@ -169,7 +172,8 @@ pub(crate) fn pages_open(pages: usize) -> String {
     if pages == 1 { "one page".to_owned() } else { format!("{pages} pages") }
 }
 
-/// The table of the runs with and without open pages. The ratios are those of the two runs of a round.
+/// The table of the runs with and without open pages. The ratios are those of the two runs of a
+/// round.
 pub(crate) fn pages(series: &[Series<Pair>], style: Style) -> String {
     let header = [
         "nodes",

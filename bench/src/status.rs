@@ -1,6 +1,8 @@
-//! Asks a node how far it is: one STATUS frame, one answer. Every contestant understands it, so that all are judged by the same eye.
+//! Asks a node how far it is: one STATUS frame, one answer. Every contestant understands it, so
+//! that all are judged by the same eye.
 //!
-//! It speaks the protocol by hand and takes nothing from the node's library: a fault there can not hide itself here.
+//! It speaks the protocol by hand and takes nothing from the node's library: a fault there can not
+//! hide itself here.
 
 use anyhow::{Context, Result, bail};
 use futures_util::{SinkExt, StreamExt};
@@ -17,9 +19,11 @@ pub(crate) struct Status {
     pub(crate) connected: usize,
     /// How many transactions it has accepted since its start.
     pub(crate) accepted: u64,
-    /// How many of them its pool holds: on disk, with ours; what it has in memory, with a rival that keeps nothing.
+    /// How many of them its pool holds: on disk, with ours; what it has in memory, with a rival
+    /// that keeps nothing.
     pub(crate) stored: u64,
-    /// How many came to the program a second time. Only rivals in Rust count that: the others' files, or their Sets, show it.
+    /// How many came to the program a second time. Only rivals in Rust count that: the others'
+    /// files, or their Sets, show it.
     pub(crate) twice: u64,
     /// What it counted of copies. Only ours does.
     pub(crate) copies: Option<Copies>,
@@ -55,7 +59,8 @@ impl Probe {
         Self { door, socket: None }
     }
 
-    /// The node's status. An error means that it does not listen, has closed the connection, or does not speak as expected; it can be asked again.
+    /// The node's status. An error means that it does not listen, has closed the connection, or
+    /// does not speak as expected; it can be asked again.
     pub(crate) async fn ask(&mut self) -> Result<Status> {
         // It is put back only after a whole exchange.
         let mut socket = match self.socket.take() {

@@ -1,5 +1,5 @@
-//! All measurements, round by round. In each round every contestant has its turn at every size. A run that fails is told of and left out: what the others showed
-//! is not lost with it.
+//! All measurements, round by round. In each round every contestant has its turn at every size. A
+//! run that fails is told of and left out: what the others showed is not lost with it.
 
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use crate::report::{Load, Series, thousands};
 use crate::throughput::Target;
 use crate::{cold_start, delay, pages, throughput};
 
-/// How long a single run may take, whatever hangs: more than twice what the slowest that comes to an end does.
+/// How long a single run may take, whatever hangs: more than twice what the slowest that comes to
+/// an end does.
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// Everything that was measured.

@@ -1,4 +1,5 @@
-//! One measured run: a mesh is started, transactions are pushed at it, and the clock stops when every node has all of them.
+//! One measured run: a mesh is started, transactions are pushed at it, and the clock stops when
+//! every node has all of them.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,8 @@ use crate::pages::Listeners;
 use crate::pool;
 use crate::status::Copies;
 
-/// How long a complete mesh is left alone before it is loaded: links opened twice are sorted out by then, and gossipsub has had a heartbeat.
+/// How long a complete mesh is left alone before it is loaded: links opened twice are sorted out by
+/// then, and gossipsub has had a heartbeat.
 const SETTLE: Duration = Duration::from_millis(1_200);
 
 /// At whom the transactions are pushed.
@@ -35,7 +37,8 @@ pub(crate) struct Run {
     pub(crate) stored: Duration,
     /// CPU time of all nodes together.
     pub(crate) cpu: Duration,
-    /// How many deliveries there were to make: transactions by nodes other than the one they were pushed at.
+    /// How many deliveries there were to make: transactions by nodes other than the one they were
+    /// pushed at.
     pub(crate) due: u64,
     /// Which copies came to the nodes, where they count them.
     pub(crate) copies: Option<Copies>,
@@ -49,7 +52,8 @@ pub(crate) struct Run {
     pub(crate) twice: u64,
 }
 
-/// Makes one run, with so many pages open on every node. What the nodes left on disk is checked at the end.
+/// Makes one run, with so many pages open on every node. What the nodes left on disk is checked at
+/// the end.
 pub(crate) async fn run(
     places: &Places,
     contestant: &Contestant,

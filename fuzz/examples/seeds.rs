@@ -1,4 +1,5 @@
-//! Writes the seeds into `fuzz/seeds/`: `cargo run --manifest-path fuzz/Cargo.toml --example seeds`.
+//! Writes the seeds into `fuzz/seeds/`: `cargo run --manifest-path fuzz/Cargo.toml --example
+//! seeds`.
 
 use std::path::Path;
 

@@ -1,21 +1,21 @@
-//! Texts as addresses: one normal text for each address, and an error that may be printed for whatever is none.
+//! Texts as addresses: each address has one normal text, and an error may be printed.
 
 use meshpool_proto::address::PeerAddress;
 use meshpool_proto::limits;
 
 use crate::planted;
 
-/// Reads a text as an address, and what it is written as again.
+/// Parses a text as an address, writes it and parses that.
 pub fn run(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     match text.parse::<PeerAddress>() {
         Ok(address) => {
             let mut normal = address.to_string();
-            // The brackets are forgotten where nothing is encrypted.
+            // Planted: ws addresses lose the brackets of their host.
             if planted::is_due(|| normal.starts_with("ws://[")) {
                 normal = normal.replace(['[', ']'], "");
             }
-            assert!(text.len() <= limits::ADDRESS_BYTES, "too long a text was read");
+            assert!(text.len() <= limits::ADDRESS_BYTES, "too long a text was parsed");
             assert_ne!(address.port(), 0);
             assert_eq!(normal.parse(), Ok(address.clone()), "{normal:?} leads back");
             let of_parts = PeerAddress::new(&address.host(), address.port()).expect("its parts make an address");
@@ -23,6 +23,6 @@ pub fn run(data: &[u8]) {
             assert_eq!(of_parts.scope(), address.scope());
             assert_eq!(of_parts.secured(), address.secured());
         }
-        Err(error) => assert!(!error.to_string().contains(char::is_control), "{error:?} goes to a terminal"),
+        Err(error) => assert!(!error.to_string().contains(char::is_control), "{error:?} has control characters"),
     }
 }

@@ -1,17 +1,17 @@
-//! Whatever a WebSocket text holds, as a message; and every message as the frame that is written for it.
+//! Any text as a message, and every message as a frame.
 
 use meshpool_proto::frame::Frame;
 use meshpool_proto::id::Session;
 use meshpool_proto::json::Parser;
 use meshpool_proto::limits;
-use meshpool_proto::wire::{
-    Declined, TransactionFrame, Handshake, Malformed, Message, Sample, graft_frame, prune_frame, want_frame,
-};
 use meshpool_proto::transaction::origin_of_frame;
+use meshpool_proto::wire::{
+    Declined, Handshake, Malformed, Message, Sample, TransactionFrame, graft_frame, prune_frame, want_frame,
+};
 
 use crate::planted;
 
-/// Reads a frame, writes what was understood, and reads that.
+/// Parses a frame, writes the message, and parses that.
 pub fn run(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let mut parser = Parser::new();
@@ -19,9 +19,9 @@ pub fn run(data: &[u8]) {
         Ok(message) => {
             check(&message);
             let Some(frame) = written(&message) else { return };
-            let read = Message::parse(&mut parser, frame.as_str()).expect("what we write is a message");
+            let read = Message::parse(&mut parser, frame.as_str()).expect("a written frame is a message");
             assert_eq!(read.kind(), message.kind());
-            assert_eq!(said(&read), said(&message), "what is written says what was read");
+            assert_eq!(content(&read), content(&message), "the frame has the same content");
             check(&read);
             assert_eq!(written(&read), Some(frame), "of {message:?}");
         }
@@ -32,7 +32,7 @@ pub fn run(data: &[u8]) {
     }
 }
 
-/// What a message may not exceed, whoever wrote it.
+/// Checks the bounds of a message.
 fn check(message: &Message) {
     match message {
         Message::Handshake(handshake) => {
@@ -45,7 +45,7 @@ fn check(message: &Message) {
         Message::Transaction(TransactionFrame { transaction: Ok(transaction), origin, .. }) => {
             assert!(transaction.body().len() <= limits::TRANSACTION_BYTES);
             assert_eq!(transaction.body_bytes(), transaction.body().len());
-            assert_eq!(&origin_of_frame(transaction.frame().as_str()), origin, "the frame travels on with its origin");
+            assert_eq!(&origin_of_frame(transaction.frame().as_str()), origin, "the frame keeps its origin");
         }
         Message::Want(ids) => assert!(ids.len() <= limits::WANT_IDS),
         Message::Prune(origins) | Message::Graft(origins) => assert!(origins.len() <= limits::ORIGINS),
@@ -59,13 +59,13 @@ fn check(message: &Message) {
     }
 }
 
-/// What a message says, in words; nothing of what was left out in reading it, for that is not written again.
-fn said(message: &Message) -> String {
+/// The content of a message as a text, without what the parser dropped.
+fn content(message: &Message) -> String {
     match message {
         Message::Handshake(handshake) => format!("{:?}", Handshake { dropped: 0, ..handshake.clone() }),
         Message::Peers(sample) => format!("{:?}", Sample { dropped: 0, ..sample.clone() }),
         Message::Declined(declined) => format!("{:?}", Declined { dropped: 0, ..declined.clone() }),
-        // A client's wish for an answer goes no further, and an answer to a comparison has no origin.
+        // `ack` is for a client only, and a frame of anti-entropy has no origin.
         Message::Transaction(TransactionFrame { transaction: Ok(transaction), synced, .. }) => {
             format!("{} {} {synced}", transaction.id(), transaction.body())
         }
@@ -73,7 +73,7 @@ fn said(message: &Message) -> String {
     }
 }
 
-/// The frame that a node writes for a message; none for what it never sends.
+/// The frame of a message, unless a node never sends it.
 fn written(message: &Message) -> Option<Frame> {
     let session = Session::from_random([1; 16]);
     Some(match message {
@@ -86,7 +86,7 @@ fn written(message: &Message) -> Option<Frame> {
         Message::Ack(ack) => ack.to_frame(),
         Message::Status(status) => status.to_frame(),
         Message::Sync(sync) => sync.to_frame(),
-        // What is compared is forgotten.
+        // Planted: the set is lost.
         Message::SyncOther(_, sync) if planted::is_due(|| true) => sync.to_frame(),
         Message::SyncOther(set, sync) => sync.to_frame_of(*set),
         Message::Want(ids) => want_frame(ids),

@@ -1,7 +1,8 @@
-//! What the fuzz targets do with their input: one module per target, each with a `run` that panics where a rule is broken.
+//! The fuzz targets: one module per target, each with a `run` that panics if a rule is broken.
 //!
-//! `targets/` hands libFuzzer's bytes over and does nothing else; `examples/seeds.rs` writes what it begins with. Nothing here touches the network; files are made
-//! in temporary folders alone. An input that once broke a rule becomes a test beside the code that broke it.
+//! `targets/` passes libFuzzer's bytes to them; `examples/seeds.rs` writes the seeds. Nothing here
+//! uses the network, and files are made in temporary folders only. An input that broke a rule
+//! becomes a test beside the code that broke it.
 
 #![forbid(unsafe_code)]
 
@@ -15,10 +16,9 @@ pub mod settings;
 pub mod signature;
 pub mod sync;
 
-// The rules that every run of the simulator keeps, and what they ask of its network.
-#[path = "../../simulator/src/check.rs"]
-pub mod check;
-pub mod network;
+// The rules of a single node, shared with the simulator.
+#[path = "../../simulator/src/checks/rules.rs"]
+pub mod rules;
 
 mod folder;
 mod lists;

@@ -1,4 +1,4 @@
-//! `denied.txt` and `allowed.txt` as anybody may have written them.
+//! Any text as `denied.txt` or `allowed.txt`.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -6,24 +6,24 @@ use std::time::Instant;
 use meshpool_proto::access::{Access, Rules};
 use meshpool_proto::{Input, Node as Core};
 
-use crate::net::config;
+use crate::names::config;
 
-/// Hosts that are asked about.
+/// Hosts that are checked against each list.
 const HOSTS: [&str; 6] = ["127.0.0.1", "10.0.0.7", "198.51.100.7", "::1", "2001:db8::7", "::ffff:10.0.0.7"];
 
-/// Reads a list, and asks a core that denies it whom it lets have images.
+/// Parses a list, and checks which hosts a core that denies it serves images to.
 pub(crate) fn check(text: &str) {
     let rules = match text.parse::<Rules>() {
         Ok(rules) => rules,
         Err(error) => {
-            let line = text.lines().nth(error.line - 1).expect("the line that is named is there");
+            let line = text.lines().nth(error.line - 1).expect("the line exists");
             assert!(text.parse::<Rules>() == Err(error.clone()) && line.parse::<Rules>().is_err(), "{error}");
-            return assert!(!error.to_string().contains(char::is_control), "{error:?} goes to a terminal");
+            return assert!(!error.to_string().contains(char::is_control), "{error:?} has control characters");
         }
     };
-    assert!(rules.len() <= text.lines().count(), "a line is one rule at most");
-    let commented: String = text.lines().map(|line| format!("# as it was\r\n \t{line} # why\r\n")).collect();
-    assert_eq!(commented.parse(), Ok(rules.clone()), "comments and white space say nothing");
+    assert!(rules.len() <= text.lines().count(), "a line has one rule at most");
+    let commented: String = text.lines().map(|line| format!("# a comment\r\n \t{line} # another\r\n")).collect();
+    assert_eq!(commented.parse(), Ok(rules.clone()), "comments and white space do not count");
     let ranges: Vec<(IpAddr, usize)> = text.lines().filter_map(range).collect();
     let mut core = Core::new(Instant::now(), config(0), Vec::new());
     core.handle(Instant::now(), Input::AccessChanged { access: Access { denied: rules, ..Access::default() } });
@@ -34,7 +34,7 @@ pub(crate) fn check(text: &str) {
     }
 }
 
-/// The addresses that a line of a sound list names: the first, and how many bits all share with it.
+/// The range of a line of a valid list: its first address and the length of its prefix.
 fn range(line: &str) -> Option<(IpAddr, usize)> {
     let rule = line.split('#').next()?.trim();
     let (first, bits) = rule.split_once('/').unwrap_or((rule, "128"));
@@ -46,7 +46,7 @@ fn is_within(host: IpAddr, first: IpAddr, bits: usize) -> bool {
     host.len() == first.len() && host.bytes().zip(first.bytes()).take(bits).all(|(one, other)| one == other)
 }
 
-/// An address in binary.
+/// An address as binary digits.
 fn digits(ip: IpAddr) -> String {
     match ip {
         IpAddr::V4(ip) => format!("{:032b}", ip.to_bits()),

@@ -1,33 +1,60 @@
-//! The few names of which the scripts of strangers are made, so that the same are met again and again, and the messages that they send.
+//! The values that scripts choose from, few enough to repeat, and messages made of them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshpool_proto::Config;
 use meshpool_proto::address::PeerAddress;
 use meshpool_proto::frame::Frame;
 use meshpool_proto::id::{NodeId, Session};
 use meshpool_proto::json::Parser;
-use meshpool_proto::wire::{
-    Ack, AckStatus, AnnounceFrame, Announcement, Beacon, Broadcast, BroadcastFrame, BroadcastId, Declined, TransactionFrame,
-    Find, Found, Handshake, ImageInfo, ImageName, Join, NetworkFrame, NodeInfo, OtherSet, Sample, SearchId,
-    StatusFrame, Step, Summary, SyncFrame, Want, graft_frame, prune_frame, want_frame,
-};
+use meshpool_proto::limits::Limits;
+use meshpool_proto::signature::Unsigned;
 use meshpool_proto::transaction::{Origin, Transaction, TransactionId};
+use meshpool_proto::wire::{
+    Ack, AckStatus, AnnounceFrame, Announcement, Beacon, Broadcast, BroadcastFrame, BroadcastId, Declined, Find, Found,
+    Handshake, ImageInfo, ImageName, Join, NetworkFrame, NodeInfo, OtherSet, Sample, SearchId, StatusFrame, Step,
+    Summary, SyncFrame, TransactionFrame, Want, graft_frame, prune_frame, want_frame,
+};
 
-use crate::network::Network;
 use crate::script::Script;
 
-/// The network that our nodes belong to.
+/// The network of our nodes.
 pub(crate) const NETWORK: &str = "test";
-/// How many different nodes there are; the first are ours.
+/// How many nodes there are; the first are ours.
 const NODES: usize = 6;
-/// How many different transactions there are.
+/// How many transactions there are.
 pub(crate) const TRANSACTIONS: usize = 32;
 
 pub(crate) fn id(node: usize) -> NodeId {
     let mut id = [7; 32];
     id[0] = node as u8;
     NodeId(id)
+}
+
+/// The address of a node on this host.
+pub(crate) fn address(node: usize) -> PeerAddress {
+    let port = 4_001 + u16::try_from(node).expect("there are few nodes");
+    PeerAddress::new("localhost", port).expect("a name and a port are an address")
+}
+
+/// The settings of a node, with defaults for everything but its names.
+pub(crate) fn config(node: usize) -> Config {
+    Config {
+        node: id(node),
+        session: session(node),
+        agent: "test".into(),
+        network: NETWORK.into(),
+        address: address(node),
+        known_peers: Vec::new(),
+        remembered_peers: Vec::new(),
+        max_peers: None,
+        genesis: None,
+        since: 1_700_000_000,
+        limits: Limits::default(),
+        signer: Arc::new(Unsigned),
+        seed: node as u64,
+    }
 }
 
 pub(crate) fn session(run: usize) -> Session {
@@ -47,10 +74,10 @@ fn any_session(script: &mut Script<'_>) -> Session {
     session(script.below(NODES))
 }
 
-/// Of nodes on this host, of hosts near and far, of names.
+/// An address of a node on this host, of a private or public host, or with a name.
 pub(crate) fn any_address(script: &mut Script<'_>) -> PeerAddress {
     let text = match script.below(12) {
-        node @ 0..NODES => return Network::address(node),
+        node @ 0..NODES => return address(node),
         6 => "ws://127.0.0.1:4001",
         7 => "ws://10.0.0.7:4001",
         8 => "ws://198.51.100.7:4001",
@@ -76,7 +103,7 @@ fn any_transaction_id(script: &mut Script<'_>) -> TransactionId {
     any_transaction(script).id()
 }
 
-/// None, or what `one` makes.
+/// Nothing, or what `one` makes.
 fn perhaps<T>(script: &mut Script<'_>, one: impl Fn(&mut Script<'_>) -> T) -> Option<T> {
     script.flag().then(|| one(script))
 }
@@ -98,23 +125,23 @@ pub(crate) fn any_images(script: &mut Script<'_>) -> Vec<ImageInfo> {
     })
 }
 
-/// The introduction of a full peer.
-pub(crate) fn introduction(node: usize, run: usize, max_peers: Option<u32>) -> NodeInfo {
+/// The `node` of a native node's HANDSHAKE.
+pub(crate) fn node_info(node: usize, run: usize, max_peers: Option<u32>) -> NodeInfo {
     NodeInfo {
         id: id(node),
         session: session(run),
         agent: "stranger".into(),
         protocol: 1,
         network: NETWORK.into(),
-        address: Some(Network::address(node)),
+        address: Some(address(node)),
         max_peers,
     }
 }
 
-fn any_introduction(script: &mut Script<'_>) -> NodeInfo {
+fn any_node_info(script: &mut Script<'_>) -> NodeInfo {
     let (node, run) = (script.below(NODES), script.below(NODES));
     let max_peers = perhaps(script, |script| script.byte().into());
-    let mut node = introduction(node, run, max_peers);
+    let mut node = node_info(node, run, max_peers);
     match script.below(8) {
         0 => node.network = "another".into(),
         1 => node.protocol = script.byte().into(),
@@ -125,7 +152,7 @@ fn any_introduction(script: &mut Script<'_>) -> NodeInfo {
     node
 }
 
-/// A step in comparing pools, also with bytes that nobody honest sends.
+/// A step of anti-entropy, also with bytes that no honest node sends.
 fn any_sync(script: &mut Script<'_>) -> SyncFrame {
     let summary = |script: &mut Script<'_>| Summary { count: script.byte().into(), sum: hex(script.byte()) };
     let step = |script: &mut Script<'_>| Step { number: script.below(4) as u64, message: script.bytes().to_vec() };
@@ -142,7 +169,7 @@ fn hex(byte: u8) -> String {
     format!("{byte:02x}").repeat(32)
 }
 
-/// What bears on the comparison of pools.
+/// A message of anti-entropy, or a transaction.
 pub(crate) fn any_sync_message(script: &mut Script<'_>) -> String {
     let frame = match script.below(8) {
         0..4 => any_sync(script).to_frame(),
@@ -178,7 +205,7 @@ fn announcement(script: &mut Script<'_>) -> AnnounceFrame {
         left: script.flag(),
         seal: None,
     };
-    AnnounceFrame { announcement, told: perhaps(script, |script| Duration::from_secs(script.byte().into())) }
+    AnnounceFrame { announcement, synced: perhaps(script, |script| Duration::from_secs(script.byte().into())) }
 }
 
 fn broadcast(script: &mut Script<'_>) -> Frame {
@@ -193,12 +220,12 @@ fn broadcast(script: &mut Script<'_>) -> Frame {
     BroadcastFrame { broadcast, origin, ack, synced }.to_frame(any_session(script))
 }
 
-/// A message of any type, well-formed.
+/// A well-formed message of any type.
 pub(crate) fn any_message(script: &mut Script<'_>) -> String {
     let frame = match script.below(20) {
         0 => Handshake { addresses: script.few(any_address), dropped: 0, node: None }.to_frame(),
         1 => {
-            let node = Some(any_introduction(script));
+            let node = Some(any_node_info(script));
             Handshake { addresses: script.few(any_address), dropped: 0, node }.to_frame()
         }
         2 => relayed(script),

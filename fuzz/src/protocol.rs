@@ -1,38 +1,39 @@
-//! One core among strangers: links open and close, messages of all kinds come in, dials are answered or not, the disk is slow or fails, time passes.
+//! One core and strangers: links open and close, messages of all types arrive, dials are answered
+//! or not, the disk is slow or fails, time passes.
 //!
-//! Whatever happens, the core keeps the rules that [`crate::check`] and the model of its shell know; and where the script asks for it, the same script is played
-//! again and must lead to the same orders.
+//! The core must keep the rules of [`crate::rules`] and of the model of its runtime. Some scripts
+//! are played twice and must lead to the same outputs.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use meshpool_proto::access::{Access, Certified};
 use meshpool_proto::address::Scope;
-use meshpool_proto::id::{UpgradeIdentity, LinkId};
+use meshpool_proto::id::{LinkId, UpgradeIdentity};
 use meshpool_proto::limits::Limits;
 use meshpool_proto::mdns_record::{InvalidRecord, Record};
 use meshpool_proto::transaction::{Origin, Transaction};
 use meshpool_proto::{Config, Input, RequestId};
 
 use crate::names;
-use crate::net::{Net, config};
-use crate::network::Network;
+use crate::names::{address, config};
+use crate::net::Net;
 use crate::script::Script;
 
 /// How many links a script may have open at once.
 const LINKS: usize = 12;
 
-/// Longer than anything is remembered.
+/// Longer than any timeout of the core.
 const LONG: Duration = Duration::from_secs(25 * 3_600);
 
 /// Plays a script.
 pub fn run(data: &[u8]) {
-    // To write down all orders and to do everything twice takes twice the time and more: so every fourth script of those that ask for it pays.
+    // Hashing all outputs and playing twice is slow, so only every fourth script that asks does it.
     let asked = data.first().is_some_and(|first| first & 0x80 != 0);
     let again = asked && data.len().is_multiple_of(4);
     let trace = play(data, again);
     if again {
-        assert_eq!(play(data, true), trace, "equal facts lead to equal orders");
+        assert_eq!(play(data, true), trace, "equal inputs lead to equal outputs");
     }
 }
 
@@ -53,7 +54,7 @@ fn play(data: &[u8], traced: bool) -> Option<u64> {
             net.cut(0, oldest);
         }
     }
-    // Everything that waits is answered, and everybody goes.
+    // Everything that waits is answered, and all links end.
     net.write(0, usize::MAX);
     net.pass(Duration::from_secs(120));
     while !net.nodes[0].dials.is_empty() {
@@ -63,14 +64,14 @@ fn play(data: &[u8], traced: bool) -> Option<u64> {
         net.answer_probe(0, 0, None);
     }
     net.check_status(0);
-    net.tell(0, Input::Shutdown);
+    net.handle(0, Input::Shutdown);
     net.finish_closing();
-    assert!(net.nodes[0].links.is_empty(), "a node that ends closes every link");
+    assert!(net.nodes[0].links.is_empty(), "a node that shuts down closes every link");
     assert_eq!(net.nodes[0].core.linked_peers(), 0);
     net.trace()
 }
 
-/// Defaults, or bounds so narrow that a short script meets them.
+/// Defaults, or limits so small that a short script reaches them.
 fn any_config(script: &mut Script<'_>) -> Config {
     let choice = script.byte();
     let mut config = config(0);
@@ -78,10 +79,10 @@ fn any_config(script: &mut Script<'_>) -> Config {
         config.max_peers = Some(1 + u32::from(choice >> 1 & 3));
     }
     if choice & 8 != 0 {
-        config.genesis = Some(Network::address(2));
+        config.genesis = Some(address(2));
     }
     if choice & 16 != 0 {
-        config.known_peers = vec![Network::address(1), Network::address(0), Network::address(3)];
+        config.known_peers = vec![address(1), address(0), address(3)];
     }
     if choice & 32 != 0 {
         config.remembered_peers = script.few(names::any_address);
@@ -100,7 +101,7 @@ fn any_config(script: &mut Script<'_>) -> Config {
     config
 }
 
-/// One thing that happens.
+/// One step of a script.
 fn step(net: &mut Net, script: &mut Script<'_>, choice: u8, requests: &mut u64) {
     match choice % 32 {
         0 | 1 => {
@@ -113,57 +114,61 @@ fn step(net: &mut Net, script: &mut Script<'_>, choice: u8, requests: &mut u64) 
         }
         2 if !net.nodes[0].dials.is_empty() => {
             let dial = script.below(net.nodes[0].dials.len());
-            let (identity, remote) = (any_greeting(script), any_remote(script));
+            let (identity, remote) = (any_identity(script), any_remote(script));
             net.answer_dial(0, dial, identity, remote);
         }
         3 if !net.nodes[0].dials.is_empty() => net.fail_dial(0, script.below(net.nodes[0].dials.len())),
         4 if !net.nodes[0].probes.is_empty() => {
             let probe = script.below(net.nodes[0].probes.len());
-            net.answer_probe(0, probe, any_greeting(script));
+            net.answer_probe(0, probe, any_identity(script));
         }
         5 => net.pass(Duration::from_millis(1 << (choice >> 5))),
         6 => net.pass(Duration::from_secs(1 << (choice >> 5))),
-        // Once: a day has a hundred thousand timers.
+        // Once only: a day has a hundred thousand timers.
         7 if choice >= 224 && net.age() < LONG => net.pass(LONG),
         8 => net.write(0, 1 + script.below(4)),
-        9 if choice < 128 => net.tell(0, Input::StoreFailed { error: "no space left".into() }),
-        9 => net.tell(0, Input::StoreRecovered),
+        9 if choice < 128 => net.handle(0, Input::StoreFailed { error: "no space left".into() }),
+        9 => net.handle(0, Input::StoreRecovered),
         10 => {
             *requests += 1;
             let (request, transaction) = (RequestId(*requests), names::any_transaction(script));
-            net.tell(0, Input::Submit { request, transaction });
+            net.handle(0, Input::Submit { request, transaction });
         }
         11 => {
             *requests += 1;
             let message = format!("text {}", script.byte());
-            net.tell(0, Input::Broadcast { request: RequestId(*requests), message, time: 1.5 });
+            net.handle(0, Input::Broadcast { request: RequestId(*requests), message, time: 1.5 });
         }
         12 => pool_changes(net, script),
         13 => searches(net, script),
         14 => discoveries(net, script),
-        15 if choice >= 224 => net.tell(0, Input::AccessChanged { access: any_access(script) }),
+        15 if choice >= 224 => net.handle(0, Input::AccessChanged { access: any_access(script) }),
         15 => {
             let (remote, reason) = (any_remote(script), "no".to_owned());
-            net.tell(
+            net.handle(
                 0,
-                if choice & 64 == 0 { Input::ConnectionRefused { remote, reason } } else { Input::ConnectionRejected { remote, reason } },
+                if choice & 64 == 0 {
+                    Input::ConnectionRefused { remote, reason }
+                } else {
+                    Input::ConnectionRejected { remote, reason }
+                },
             );
         }
         _ => on_link(net, script, choice),
     }
 }
 
-/// Something happens on one of the links.
+/// A step on one of the links.
 fn on_link(net: &mut Net, script: &mut Script<'_>, choice: u8) {
     let links: Vec<LinkId> = net.nodes[0].links.keys().copied().collect();
     let Some(link) = script.of(&links) else { return };
     match choice % 32 {
         16 => net.cut(0, link),
-        17 => net.tell(0, Input::Pong { link }),
-        18 => net.toggle(0, link),
-        19 if choice >= 128 => net.tell(0, Input::ReadsPaused { link: Some(link).filter(|_| choice < 192) }),
+        17 => net.handle(0, Input::Pong { link }),
+        18 => net.toggle_full(0, link),
+        19 if choice >= 128 => net.handle(0, Input::ReadsPaused { link: Some(link).filter(|_| choice < 192) }),
         19 => {
-            net.tell(0, Input::ProtocolError { link, what: "a masked frame".into() });
+            net.handle(0, Input::ProtocolError { link, what: "a masked frame".into() });
             net.cut(0, link);
         }
         20 => {
@@ -171,7 +176,7 @@ fn on_link(net: &mut Net, script: &mut Script<'_>, choice: u8) {
                 let origin = script.flag().then(|| Origin::Node(names::id(script.below(6))));
                 (origin, u32::from(script.byte()))
             });
-            net.tell(0, Input::Duplicates { link, copies });
+            net.handle(0, Input::Duplicates { link, copies });
         }
         21 | 22 => {
             let text = String::from_utf8_lossy(script.bytes());
@@ -184,14 +189,14 @@ fn on_link(net: &mut Net, script: &mut Script<'_>, choice: u8) {
     }
 }
 
-/// Another program writes or cuts the pool's file.
+/// Another program changes the pool file.
 fn pool_changes(net: &mut Net, script: &mut Script<'_>) {
     let transaction = names::any_transaction(script);
     let disk = &net.nodes[0].disk;
     if disk.present.contains_key(&transaction.id()) {
-        net.tell(0, Input::PoolRemoved { ids: vec![transaction.id()] });
+        net.handle(0, Input::PoolRemoved { ids: vec![transaction.id()] });
     } else if !disk.has(&transaction.id()) {
-        net.tell(0, Input::PoolAdded { transactions: vec![transaction] });
+        net.handle(0, Input::PoolAdded { transactions: vec![transaction] });
     }
 }
 
@@ -199,12 +204,12 @@ fn searches(net: &mut Net, script: &mut Script<'_>) {
     match script.below(4) {
         0 => {
             let (search, name) = (names::any_search(script), script.flag().then(|| names::any_image(script)));
-            net.tell(0, Input::ImageSearch { search, name });
+            net.handle(0, Input::ImageSearch { search, name });
         }
-        1 => net.tell(0, Input::ImageSearchDone { search: names::any_search(script) }),
-        _ if !net.nodes[0].look_ups.is_empty() => {
-            let search = net.nodes[0].look_ups.remove(0);
-            net.tell(0, Input::LocalImages { search, images: names::any_images(script) });
+        1 => net.handle(0, Input::ImageSearchDone { search: names::any_search(script) }),
+        _ if !net.nodes[0].image_searches.is_empty() => {
+            let search = net.nodes[0].image_searches.remove(0);
+            net.handle(0, Input::LocalImages { search, images: names::any_images(script) });
         }
         _ => {}
     }
@@ -212,7 +217,7 @@ fn searches(net: &mut Net, script: &mut Script<'_>) {
 
 fn discoveries(net: &mut Net, script: &mut Script<'_>) {
     let session = names::session(script.below(6));
-    net.tell(
+    net.handle(
         0,
         match script.below(8) {
             0 => Input::DiscoveryStarted,
@@ -240,7 +245,7 @@ fn any_access(script: &mut Script<'_>) -> Access {
     Access { plain: script.flag(), denied, allowed: Some(allowed).filter(|_| script.flag()) }
 }
 
-fn any_greeting(script: &mut Script<'_>) -> Option<UpgradeIdentity> {
+fn any_identity(script: &mut Script<'_>) -> Option<UpgradeIdentity> {
     let identity = UpgradeIdentity { node: names::id(script.below(6)), session: names::session(script.below(6)) };
     Some(identity).filter(|_| script.flag())
 }

@@ -1,6 +1,6 @@
-//! An input as a script: bytes that are taken one after another, and stand for choices, numbers and texts.
+//! An input as a script: its bytes are choices, numbers and texts, taken one after another.
 
-/// What is left of an input.
+/// The rest of an input.
 #[derive(Debug)]
 pub(crate) struct Script<'a>(&'a [u8]);
 
@@ -21,37 +21,36 @@ impl<'a> Script<'a> {
         self.next().unwrap_or(0)
     }
 
-    /// One of the first `count` numbers; 0 if there is none to choose from.
+    /// A number below `count`; 0 if `count` is 0.
     pub(crate) fn below(&mut self, count: usize) -> usize {
         usize::from(self.byte()) % count.max(1)
     }
 
-    /// One of some things.
+    /// One of a list.
     pub(crate) fn of<T: Clone>(&mut self, things: &[T]) -> Option<T> {
         if things.is_empty() { None } else { Some(things[self.below(things.len())].clone()) }
     }
 
-    /// A yes or a no.
     pub(crate) fn flag(&mut self) -> bool {
         self.byte() & 1 == 1
     }
 
-    /// A number, little end first.
+    /// A little-endian number.
     pub(crate) fn number(&mut self) -> u32 {
         u32::from_le_bytes([self.byte(), self.byte(), self.byte(), self.byte()])
     }
 
-    /// Up to 3 of what `one` makes.
+    /// Up to 3 values that `one` makes.
     pub(crate) fn few<T>(&mut self, one: impl Fn(&mut Self) -> T) -> Vec<T> {
         (0..self.below(4)).map(|_| one(self)).collect()
     }
 
-    /// All that was not taken yet.
+    /// All remaining bytes.
     pub(crate) fn rest(self) -> &'a [u8] {
         self.0
     }
 
-    /// Some bytes, preceded by how many they are in two bytes.
+    /// Bytes after their length, which has two bytes.
     pub(crate) fn bytes(&mut self) -> &'a [u8] {
         let length = usize::from(u16::from_le_bytes([self.byte(), self.byte()])).min(self.0.len());
         let (bytes, rest) = self.0.split_at(length);

@@ -1,4 +1,4 @@
-//! What the fuzzer begins with: the frames that real cores send each other, and the files that a node writes.
+//! The seeds: frames that real cores send each other, and files that a node writes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use meshpool::pool::POOL_FILE;
 use meshpool_proto::json::Parser;
-use meshpool_proto::wire::{TransactionFrame, Message};
+use meshpool_proto::wire::{Message, TransactionFrame};
 use meshpool_proto::{Input, RequestId};
 
-use crate::net::{Net, config};
-use crate::network::Network;
+use crate::names::{address, config};
+use crate::net::Net;
 use crate::{folder, names, pool};
 
-/// A seed: its target, its name, and what it holds.
+/// A seed: its target, name and content.
 pub type Seed = (&'static str, String, Vec<u8>);
 
-/// The longest frame that becomes a seed: a fuzzer learns more from short ones.
+/// The maximum size of a frame that becomes a seed: short ones are more useful to a fuzzer.
 const FRAME_BYTES: usize = 1_200;
 
 /// All seeds.
@@ -59,13 +59,13 @@ pub fn all() -> Vec<Seed> {
     seeds
 }
 
-/// A short frame of each type that nodes send, from a mesh and from a network with a cap.
+/// The shortest frame of each type that nodes send, in a mesh and in capped networks.
 fn frames() -> BTreeMap<String, String> {
     let mut shortest: BTreeMap<String, String> = BTreeMap::new();
     let mut parser = Parser::new();
     for cap in [None, Some(1), Some(2)] {
         for text in traffic(cap) {
-            let message = Message::parse(&mut parser, &text).expect("what a node sends is a message");
+            let message = Message::parse(&mut parser, &text).expect("a node sends messages");
             let kept = shortest.entry(message.kind().to_owned()).or_insert_with(|| text.clone());
             if text.len() < kept.len() {
                 *kept = text;
@@ -76,88 +76,89 @@ fn frames() -> BTreeMap<String, String> {
     shortest
 }
 
-/// A frame of each type: some are so rare that no short visit has them, and a fuzzer does not guess their names.
+/// A frame of each type. Some are too rare for a short run, and a fuzzer does not guess their
+/// names.
 fn frames_of_every_type() -> BTreeMap<String, String> {
     let mut parser = Parser::new();
     let any = (0..=u8::MAX).map(|kind| names::any_message(&mut crate::script::Script::new(&[kind, 1, 1, 1, 1, 1])));
     any.filter_map(|text| Some((Message::parse(&mut parser, &text).ok()?.kind().to_owned(), text))).collect()
 }
 
-/// All that some nodes and a client of the first say in two minutes.
+/// All frames of four nodes and a client of the first in two minutes.
 fn traffic(max_peers: Option<u32>) -> Vec<String> {
     let mut net = Net::new(false);
     net.recorded = Some(Vec::new());
     for node in 0..4 {
         let mut config = config(node);
         config.max_peers = max_peers;
-        config.known_peers = (0..node).map(Network::address).collect();
+        config.known_peers = (0..node).map(address).collect();
         net.add(config, (0..3).map(|number| names::transaction(5 * node + number)).collect());
-        net.nodes[node].disk.prompt = true;
+        net.nodes[node].disk.is_immediate = true;
     }
     net.pass(Duration::from_secs(20));
     let client = net.accept(0, IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let said = [
+    let client_frames = [
         TransactionFrame::client_frame(names::transaction(30).body(), true).as_str().to_owned(),
         r#"{"type":"STATUS","data":{}}"#.to_owned(),
         r#"{"type":"NETWORK","data":{}}"#.to_owned(),
     ];
-    for text in said {
+    for text in client_frames {
         net.receive(0, client, &text);
         net.recorded.get_or_insert_default().push(text);
     }
-    net.tell(1, Input::Submit { request: RequestId(1), transaction: names::transaction(31) });
-    net.tell(2, Input::Broadcast { request: RequestId(2), message: "hello".into(), time: 1.5 });
+    net.handle(1, Input::Submit { request: RequestId(1), transaction: names::transaction(31) });
+    net.handle(2, Input::Broadcast { request: RequestId(2), message: "hello".into(), time: 1.5 });
     let search = names::any_search(&mut crate::script::Script::new(&[1]));
-    net.tell(0, Input::ImageSearch { search, name: None });
+    net.handle(0, Input::ImageSearch { search, name: None });
     net.pass(Duration::from_secs(100));
     net.recorded.unwrap_or_default()
 }
 
-/// A script in which somebody connects and says all of it.
+/// A script in which a stranger connects and sends all of them.
 fn visit(frames: &BTreeMap<String, String>) -> Vec<u8> {
-    // Known peers and a cap; nothing in the pool; two strangers.
+    // Known peers and a cap; an empty pool; two strangers.
     let mut script = vec![0x80 | 16 | 3, 0, 0, 0, 0, 3];
     let first = frames.get_key_value("HANDSHAKE").into_iter();
     for (_, text) in first.chain(frames.iter().filter(|(_, text)| text.len() < 400)) {
         script.extend([22, 0]);
-        say(&mut script, text);
+        push_text(&mut script, text);
         script.extend([5 + 32 * 6, 8, 3]);
     }
     script.extend([2, 0, 1, 1, 1, 0, 6 + 32 * 4]);
     script
 }
 
-/// A script in which a full peer compares pools as others did.
+/// A script in which a native peer repeats the anti-entropy of others.
 fn comparison(frames: &BTreeMap<String, String>) -> Vec<u8> {
     let mut script = vec![0x0f, 0xf0, 0, 1, 0xf0, 0x0f, 0, 2, 1, 1];
     for text in ["SYNC", "WANT", "TRANSACTION"].into_iter().filter_map(|kind| frames.get(kind)) {
         script.push(0x7f);
-        say(&mut script, text);
+        push_text(&mut script, text);
         script.push(0x80 | 100);
     }
-    // Well-formed ones, a question and an answer with a negentropy message of nothing.
+    // Well-formed messages: a question and an answer with an empty negentropy message.
     script.extend([0, 0, 3, 1, 1, 0, 0x61, 0x80, 0, 4, 1, 1, 0, 0x61]);
     script
 }
 
-/// What is signed: a transaction, and the data of the messages that nodes sign; each changed in one place.
+/// Signed texts, each with one edit: a transaction, and the data of messages that nodes sign.
 fn signed(frames: &BTreeMap<String, String>) -> Vec<Vec<u8>> {
     let data = |kind: &str| {
         let frame: serde_json::Value = serde_json::from_str(frames.get(kind)?).expect("a frame is JSON");
         Some(frame["data"].to_string())
     };
     let transaction = names::transaction(1).body().to_owned();
-    let said = [(0, Some(transaction)), (2, data("BROADCAST")), (3, data("ANNOUNCE"))];
+    let texts = [(0, Some(transaction)), (2, data("BROADCAST")), (3, data("ANNOUNCE"))];
     let head = |purpose| [purpose, 1, 17, 0, 0, 0, 0, b'x'];
-    said.into_iter().filter_map(|(purpose, text)| Some([&head(purpose)[..], text?.as_bytes()].concat())).collect()
+    texts.into_iter().filter_map(|(purpose, text)| Some([&head(purpose)[..], text?.as_bytes()].concat())).collect()
 }
 
-fn say(script: &mut Vec<u8>, text: &str) {
+fn push_text(script: &mut Vec<u8>, text: &str) {
     script.extend((text.len() as u16).to_le_bytes());
     script.extend(text.as_bytes());
 }
 
-/// A file as a node writes it.
+/// A pool file as a node writes it.
 fn pool_file() -> Vec<u8> {
     let folder = folder::new();
     pool::write(folder.path(), (0..4).map(names::transaction).collect());

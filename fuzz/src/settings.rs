@@ -1,9 +1,9 @@
-//! A node's folder: `.env`, `known-peers.json` and `denied.txt` as anybody may have written them, separated by the first zero bytes of the input.
+//! Any text as `.env`, `known-peers.json` and `denied.txt`, separated by the first zero bytes.
 
 use std::fs;
 
-use meshpool::folder::known_peers::KNOWN_PEERS;
 use meshpool::config::{Flags, Settings};
+use meshpool::folder::known_peers::KNOWN_PEERS;
 
 use crate::{folder, lists, planted};
 
@@ -23,30 +23,30 @@ pub fn run(data: &[u8]) {
     let first = read();
     match &first {
         Ok(settings) => {
-            // What somebody wrote goes to the terminal as it is.
+            // Planted: a text of the folder reaches the terminal unchanged.
             if planted::is_due(|| settings.network.contains(char::is_uppercase)) {
                 check_line("\u{1b}[2J");
             }
             for (index, address) in settings.known_peers.iter().enumerate() {
-                assert!(!settings.known_peers[..index].contains(address), "{address} is there twice");
+                assert!(!settings.known_peers[..index].contains(address), "{address} is listed twice");
             }
             settings.warnings.iter().for_each(|warning| check_line(warning));
             check_line(&settings.listen_origin);
             check_line(&settings.network);
-            let address = settings.advertised(4_001).expect("a host that was taken makes an address");
+            let address = settings.advertised(4_001).expect("an accepted host makes an address");
             assert_eq!(address.to_string().parse(), Ok(address));
         }
         Err(error) => check_line(&error.to_string()),
     }
-    let words =
+    let text_of =
         |result: &Result<Settings, _>| result.as_ref().map_or_else(ToString::to_string, |read| format!("{read:?}"));
-    assert_eq!(words(&first), words(&read()), "the same folder says the same");
-    assert_eq!(fs::read(env_file).expect("it is there"), env, "reading changes nothing");
-    assert_eq!(fs::read(known_file).expect("it is there"), known, "reading changes nothing");
-    assert_eq!(folder::names(folder.path()).len(), 2, "and writes nothing");
+    assert_eq!(text_of(&first), text_of(&read()), "the result is the same again");
+    assert_eq!(fs::read(env_file).expect("the file exists"), env, "reading changes nothing");
+    assert_eq!(fs::read(known_file).expect("the file exists"), known, "reading changes nothing");
+    assert_eq!(folder::names(folder.path()).len(), 2, "reading writes nothing");
 }
 
-/// What a person reads is one line, and moves no cursor.
+/// Checks that a text for people is one line without control characters.
 fn check_line(text: &str) {
     assert!(!text.contains(char::is_control), "{text:?}");
 }

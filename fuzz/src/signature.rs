@@ -1,24 +1,26 @@
-//! Signatures: what is signed verifies, in every layout; what is changed does not, unless it still says the same; and nothing has a second signature.
+//! Signatures: a signed text verifies in every layout; a changed text does not, unless its content
+//! is the same; and no text has a second signature.
 //!
-//! The judge beside ours is put together of others' parts: serde_json, serde_json_canonicalizer, and the strict check of ed25519-dalek.
+//! The reference is made of serde_json, serde_json_canonicalizer and the strict check of
+//! ed25519-dalek.
 
 use std::fs;
 use std::sync::OnceLock;
 
 use ed25519_dalek::VerifyingKey;
 use meshpool::folder::node_key::{NODE_KEY, NodeKey};
+use meshpool::signing::{SignatureState, Verdict, sign, verify};
 use meshpool_proto::id::Session;
 use meshpool_proto::json::{Parser, Value, write_pretty};
-use meshpool_proto::wire::{Announcement, Broadcast, Message};
 use meshpool_proto::signature::{PUBLIC_KEY, Purpose, SIGNATURE, Seal, Signer};
 use meshpool_proto::transaction::Transaction;
-use meshpool::signing::{State, Verdict, judge, sign};
+use meshpool_proto::wire::{Announcement, Broadcast, Message};
 use serde_json::Map;
 
 use crate::script::Script;
 use crate::{folder, planted};
 
-/// Signs what the rest of the input says, and judges it and changes of it.
+/// Signs the rest of the input, and verifies it and an edited copy.
 pub fn run(data: &[u8]) {
     let mut script = Script::new(data);
     let purpose = [Purpose::Transaction, Purpose::Transaction, Purpose::Broadcast, Purpose::Announce][script.below(4)];
@@ -30,7 +32,7 @@ pub fn run(data: &[u8]) {
     }
 }
 
-/// The key that signs, the same in every run.
+/// The signing key, the same in every run.
 fn key() -> &'static NodeKey {
     static KEY: OnceLock<NodeKey> = OnceLock::new();
     KEY.get_or_init(|| {
@@ -38,8 +40,8 @@ fn key() -> &'static NodeKey {
         let file = folder.path().join(NODE_KEY);
         fs::write(&file, "07".repeat(32)).expect("written");
         #[cfg(unix)]
-        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("ours");
-        NodeKey::load(folder.path()).expect("a key").expect("there is one")
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("the file is ours");
+        NodeKey::load(folder.path()).expect("it is valid").expect("it exists")
     })
 }
 
@@ -49,25 +51,26 @@ fn transaction(text: &str, edits: &[Edit]) {
     check(&given);
     let Ok(signed) = sign(key(), &mut parser, given.clone()) else { return };
     if signed.id() == given.id() {
-        // It has a signature already, or names somebody else.
+        // It has a signature already, or another public key.
         return;
     }
-    assert_eq!(judge(&signed), Verdict::Verified(key().node_id()), "of {}", signed.body());
+    assert_eq!(verify(&signed), Verdict::Verified(key().node_id()), "of {}", signed.body());
     check(&signed);
     if let Some(Ok(changed)) = edited(signed.body(), edits).map(|text| Transaction::parse(&mut parser, &text)) {
         check(&changed);
-        let verified = judge(&changed).state() == State::Verified;
+        let verified = verify(&changed).state() == SignatureState::Verified;
         assert!(!verified || changed.id() == signed.id(), "a change verifies: {}", changed.body());
     }
 }
 
-/// Judges a transaction as others would, in every layout; and if it is of our key, whether it is the only one.
+/// Compares the verdict with the reference, in every layout. With our key, checks that a second
+/// signature would be the same.
 fn check(transaction: &Transaction) {
-    let (body, mut verdict) = (transaction.body(), judge(transaction));
-    // A signature in capitals counts, as in most programs.
-    if planted::is_due(|| verdict.state() == State::Forged) {
+    let (body, mut verdict) = (transaction.body(), verify(transaction));
+    // Planted: a signature in upper case is valid.
+    if planted::is_due(|| verdict.state() == SignatureState::Forged) {
         let lower = Transaction::parse(&mut Parser::new(), &body.to_lowercase().replace("publickey", PUBLIC_KEY));
-        verdict = lower.map_or(verdict, |lower| judge(&lower));
+        verdict = lower.map_or(verdict, |lower| verify(&lower));
     }
     let mut members: Map<_, _> = serde_json::from_str(body).expect("a transaction is an object");
     let canonical = serde_json_canonicalizer::to_string(&members).expect("it can be written");
@@ -75,19 +78,19 @@ fn check(transaction: &Transaction) {
     write_pretty(body, 0, &mut pretty);
     let mut parser = Parser::new();
     for layout in [canonical.as_str(), str::from_utf8(&pretty).expect("a text")] {
-        let same = Transaction::parse(&mut parser, layout).expect("the same in other words");
-        assert_eq!((same.id(), judge(&same)), (transaction.id(), verdict), "of {body} as {layout}");
+        let same = Transaction::parse(&mut parser, layout).expect("the same in another layout");
+        assert_eq!((same.id(), verify(&same)), (transaction.id(), verdict), "of {body} as {layout}");
     }
     let (named, signature) = (members.get(PUBLIC_KEY).cloned(), members.shift_remove(SIGNATURE));
-    let theirs = match (named, signature) {
+    let expected = match (named, signature) {
         (Some(named), Some(signature)) => {
             let rest = serde_json_canonicalizer::to_string(&members).expect("it can be written");
             let strict = is_signed(named.as_str(), signature.as_str(), &rest);
-            if strict { State::Verified } else { State::Forged }
+            if strict { SignatureState::Verified } else { SignatureState::Forged }
         }
-        _ => State::None,
+        _ => SignatureState::None,
     };
-    assert_eq!(verdict.state(), theirs, "of {body}");
+    assert_eq!(verdict.state(), expected, "of {body}");
     if verdict == Verdict::Verified(key().node_id()) {
         let rest = serde_json::to_string(&members).expect("it can be written");
         let rest = Transaction::parse(&mut parser, &rest).expect("it is shorter");
@@ -105,7 +108,7 @@ fn is_signed(key: Option<&str>, signature: Option<&str>, canonical: &str) -> boo
     VerifyingKey::from_bytes(&key).is_ok_and(|key| key.verify_strict(&message, &signature).is_ok())
 }
 
-/// What lower-case hexadecimal digits stand for, if they are as many.
+/// The bytes of lower-case hexadecimal digits, if their number is right.
 fn bytes<const N: usize>(digits: &str) -> Option<[u8; N]> {
     let lower = |digit: u8| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit);
     if digits.len() != 2 * N || !digits.bytes().all(lower) {
@@ -115,25 +118,25 @@ fn bytes<const N: usize>(digits: &str) -> Option<[u8; N]> {
     Some(std::array::from_fn(byte))
 }
 
-/// What a message says under its signature.
+/// The signed content of a message.
 #[derive(Debug, PartialEq)]
-enum Said {
+enum Content {
     Broadcast(Broadcast),
     Announcement(Announcement),
 }
 
-impl Said {
-    /// What is said in a frame, and the frame in which it is passed on.
+impl Content {
+    /// The content of a frame, and the frame that forwards it.
     fn read(text: &str) -> Option<(Self, String)> {
         let session = Session::from_random([1; 16]);
         match Message::parse(&mut Parser::new(), text).ok()? {
             Message::Broadcast(frame) => {
-                let passed_on = frame.to_frame(session).as_str().to_owned();
-                Some((Self::Broadcast(frame.broadcast), passed_on))
+                let forwarded = frame.to_frame(session).as_str().to_owned();
+                Some((Self::Broadcast(frame.broadcast), forwarded))
             }
             Message::Announce(frame) => {
-                let passed_on = frame.to_frame(session).as_str().to_owned();
-                Some((Self::Announcement(frame.announcement), passed_on))
+                let forwarded = frame.to_frame(session).as_str().to_owned();
+                Some((Self::Announcement(frame.announcement), forwarded))
             }
             _ => None,
         }
@@ -156,7 +159,7 @@ impl Said {
     }
 }
 
-/// Signs the data of a message.
+/// Signs the data of a message, and verifies it and an edited copy.
 fn message(purpose: Purpose, data: &str, edits: &[Edit]) {
     let mut parser = Parser::new();
     let Ok(normal) = parser.parse(data).and_then(Value::normal) else { return };
@@ -164,46 +167,46 @@ fn message(purpose: Purpose, data: &str, edits: &[Edit]) {
     let signature = key().signature(purpose, &canonical);
     let kind = if purpose == Purpose::Broadcast { "BROADCAST" } else { "ANNOUNCE" };
     let text = format!(r#"{{"type":"{kind}","data":{data},"signature":"{signature}"}}"#);
-    let Some((said, passed_on)) = Said::read(&text) else { return };
-    assert_eq!(said.seal().map(|seal| &*seal.canonical), Some(&*canonical));
-    assert!(said.is_ours(), "{text} is signed");
-    let (heard, _) = Said::read(&passed_on).expect("what is passed on is a message");
-    assert_eq!(heard, said, "who is told of {text} hears what was said");
-    if let Some((changed, _)) = edited(&text, edits).and_then(|text| Said::read(&text)) {
-        assert!(!changed.is_ours() || changed == said, "{changed:?} verifies as {text}");
+    let Some((content, forwarded)) = Content::read(&text) else { return };
+    assert_eq!(content.seal().map(|seal| &*seal.canonical), Some(&*canonical));
+    assert!(content.is_ours(), "{text} is signed");
+    let (again, _) = Content::read(&forwarded).expect("it forwards a message");
+    assert_eq!(again, content, "{text} is forwarded with the same content");
+    if let Some((changed, _)) = edited(&text, edits).and_then(|text| Content::read(&text)) {
+        assert!(!changed.is_ours() || changed == content, "{changed:?} verifies as {text}");
     }
 }
 
-/// A change of a text at one place.
+/// An edit of a text at one position.
 #[derive(Debug, Clone, Copy)]
 struct Edit {
-    place: usize,
+    position: usize,
     what: u8,
     byte: u8,
 }
 
 fn any_edit(script: &mut Script<'_>) -> Edit {
-    Edit { place: script.number() as usize, what: script.byte(), byte: script.byte() }
+    Edit { position: script.number() as usize, what: script.byte(), byte: script.byte() }
 }
 
-/// A text after some changes; `None` if it is none any more, or there are no changes.
+/// A text after some edits; `None` if it is no UTF-8 any more, or there are no edits.
 fn edited(text: &str, edits: &[Edit]) -> Option<String> {
     let mut bytes = text.as_bytes().to_vec();
-    for Edit { place, what, byte } in edits {
-        let place = place % bytes.len().max(1);
-        let old = *bytes.get(place)?;
+    for Edit { position, what, byte } in edits {
+        let position = position % bytes.len().max(1);
+        let old = *bytes.get(position)?;
         let new = match what % 8 {
             0 => vec![*byte],
             1 => vec![old ^ 1 << (byte % 8)],
             2 => Vec::new(),
             3 => vec![*byte, old],
             4 => vec![old, old],
-            // In other words the same, in the right places.
+            // Inside a string it is the same character.
             5 => format!("\\u{old:04x}").into_bytes(),
             6 => vec![b" \t\r\n"[usize::from(byte % 4)], old],
             _ => vec![old.to_ascii_uppercase()],
         };
-        bytes.splice(place..=place, new);
+        bytes.splice(position..=position, new);
     }
     String::from_utf8(bytes).ok().filter(|_| !edits.is_empty())
 }

@@ -1,24 +1,25 @@
-//! Two honest nodes with different pools, linked to each other, and a liar linked to both of them or one, who answers comparisons with whatever it likes.
+//! Two honest nodes with different pools, linked to each other, and a liar linked to one or both of
+//! them. It sends any anti-entropy messages.
 //!
-//! Once the liar is silent, both pools must become equal, and hold all that either had.
+//! After the liar's last message both pools must become equal, and hold all transactions of both.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use meshpool_proto::id::LinkId;
-use meshpool_proto::wire::Handshake;
 use meshpool_proto::transaction::{Transaction, TransactionId};
+use meshpool_proto::wire::Handshake;
 
 use crate::names;
-use crate::net::{Net, config};
-use crate::network::Network;
+use crate::names::{address, config};
+use crate::net::Net;
 use crate::script::Script;
 
-/// Which of the strangers the liar is.
+/// The number of the liar.
 const LIAR: usize = 5;
 
-/// How long the honest nodes have after the liar's last word: until it counts as dead, and for some rounds after that.
+/// The time after the liar's last message: until its link is considered dead, and some rounds more.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Plays a liar's script.
@@ -26,18 +27,18 @@ pub fn run(data: &[u8]) {
     let mut script = Script::new(data);
     let mut net = Net::new(false);
     let pools = [script.number(), script.number()];
-    // Most of the time goes into waiting for what has come already; whether it stays is asked of every eighth script.
+    // Waiting for the full time is slow, so only every eighth script checks that pools stay equal.
     let thorough = data.len().is_multiple_of(8);
     for (node, mask) in pools.into_iter().enumerate() {
         let held = (0..names::TRANSACTIONS).filter(|number| mask >> number & 1 == 1).map(names::transaction);
         let mut config = config(node);
-        config.known_peers = vec![Network::address(1 - node)];
+        config.known_peers = vec![address(1 - node)];
         net.add(config, held.collect());
-        net.nodes[node].disk.prompt = true;
+        net.nodes[node].disk.is_immediate = true;
     }
     let remote = if script.flag() { Ipv4Addr::LOCALHOST } else { Ipv4Addr::new(198, 51, 100, 7) };
     let links: [LinkId; 2] = [0, 1].map(|node| net.accept(node, IpAddr::V4(remote)));
-    let node = Some(names::introduction(LIAR, LIAR, None));
+    let node = Some(names::node_info(LIAR, LIAR, None));
     let hello = Handshake { addresses: Vec::new(), dropped: 0, node }.to_frame();
     for (node, link) in links.into_iter().enumerate().take(1 + script.below(2)) {
         net.receive(node, link, hello.as_str());
@@ -57,8 +58,8 @@ pub fn run(data: &[u8]) {
             }
         }
     }
-    let patient = net.now + PATIENCE;
-    while net.now < patient && (thorough || pool(&net, 0) != pool(&net, 1)) {
+    let end = net.now + PATIENCE;
+    while net.now < end && (thorough || pool(&net, 0) != pool(&net, 1)) {
         net.pass(Duration::from_secs(1));
     }
     let [one, other] = [0, 1].map(|node| pool(&net, node));

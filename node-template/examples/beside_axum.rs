@@ -1,5 +1,5 @@
-//! A node in a web service: axum answers HTTP, the node keeps the service in touch with its fellows. Run it with
-//! `cargo run -p meshpool --example beside_axum`, and then, as it says:
+//! A node in a web service: axum answers HTTP, the node keeps the service in touch with its
+//! fellows. Run it with `cargo run -p meshpool --example beside_axum`, and then, as it says:
 //!
 //! ```text
 //! curl localhost:<port>/nodes
@@ -14,9 +14,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use meshpool::node::network::NodeError;
 use meshpool::protocol::wire::Member;
-use meshpool::{Network, Node};
+use meshpool::{Network, Node, NodeError};
 use serde_json::{Value, json};
 
 /// A node's error as an HTTP answer.

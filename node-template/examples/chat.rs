@@ -1,4 +1,5 @@
-//! A chat without a server: each line typed goes to everybody. Run it in two terminals, or on two machines:
+//! A chat without a server: each line typed goes to everybody. Run it in two terminals, or on two
+//! machines:
 //!
 //! ```text
 //! cargo run -p meshpool --example chat
@@ -32,7 +33,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 None => break,
             },
             event = events.recv() => match event? {
-                // A text of others may hold what steers a terminal: it is made plain before it is shown.
+                // A text of others may hold what steers a terminal: it is made plain before it is
+                // shown.
                 Event::Broadcast { broadcast, sender, peer: Some(_), .. } => {
                     println!("{sender}: {}", strip_control(&broadcast.message));
                 }

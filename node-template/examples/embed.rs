@@ -1,4 +1,5 @@
-//! Two nodes in one program: one submits a transaction, the other tells of it. Run it with `cargo run -p meshpool --example embed`.
+//! Two nodes in one program: one submits a transaction, the other tells of it. Run it with `cargo
+//! run -p meshpool --example embed`.
 
 use std::error::Error;
 

@@ -1,11 +1,10 @@
-//! A tiny blockchain pool with rules: every node refuses what breaks them, so no cheat spreads, whoever sends it. Run it with
-//! `cargo run -p meshpool --example rules`.
+//! A tiny blockchain pool with rules: every node refuses what breaks them, so no cheat spreads,
+//! whoever sends it. Run it with `cargo run -p meshpool --example rules`.
 
 use std::error::Error;
 
-use meshpool::client::Client;
 use meshpool::protocol::transaction::Transaction;
-use meshpool::{Network, Node};
+use meshpool::{Client, Network, Node};
 use serde::Deserialize;
 use tempfile::TempDir;
 
@@ -17,7 +16,8 @@ struct Payment {
     amount: f64,
 }
 
-/// What a payment must be. It looks at the payment alone: every node must come to the same answer, whatever else it knows.
+/// What a payment must be. It looks at the payment alone: every node must come to the same answer,
+/// whatever else it knows.
 fn rules(transaction: &Transaction) -> Result<(), String> {
     let payment: Payment =
         serde_json::from_str(transaction.body()).map_err(|error| format!("this pool takes payments: {error}"))?;

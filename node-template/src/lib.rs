@@ -1,26 +1,86 @@
-//! A peer-to-peer node that speaks JSON over WebSockets: run it, or embed it.
+//! A peer-to-peer node that speaks JSON over WebSockets: a binary to run, and this library to
+//! embed.
 //!
-//! [`Network`] describes a node and starts it, [`Node`] is the running one, [`client::Client`] speaks to one from outside. [`protocol`] is the core that decides
-//! everything, pure and without a socket; with `default-features = false` it is all that is built.
+//! Nodes with the same network name find each other, link, and keep equal pools of transactions. A
+//! transaction is a JSON object; a node stores it in its folder's `transactions.json`. A node also
+//! broadcasts short texts, and shares images.
 //!
-//! ```text
-//! network   the public handle             settings, folder, key   what a node's folder says
-//! transport sockets, tasks, queues        report, logs            events in words
-//! protocol  facts in, orders out          pool                    transactions.json
-//! web       page, HTTP API, metrics       images                  files that nodes show each other
-//! discovery nodes on the local network
+//! | I want to … | use |
+//! |---|---|
+//! | run a node in my program | [`Network`], which starts a [`Node`] |
+//! | use the node from several tasks | [`Handle`], from [`Node::handle`] |
+//! | submit a transaction, wait until it is on disk | [`Handle::submit`], [`Submitted::stored`] |
+//! | get the transactions of others | [`Handle::events`], which gives an [`Event`] for each |
+//! | read the pool | [`Handle::pool`] |
+//! | broadcast a text | [`Handle::broadcast`] |
+//! | refuse transactions by rules of my own | [`Network::validate`] |
+//! | require signatures, sign, verify | [`Network::require_signatures`], [`signing`] |
+//! | accept members only | [`Network::closed`], [`tls`] |
+//! | get an image by its name | [`Handle::image`] |
+//! | see status, links, network | [`Handle::status`], [`Handle::links`], [`Handle::nodes`] |
+//! | serve the web page, the HTTP API and metrics | [`http::Server`] |
+//! | start a node from the settings of its folder | [`config::Settings`] |
+//! | use a running node from outside | [`Client`] |
+//! | run the protocol without sockets or clock | [`protocol`] |
+//!
+//! # Example
+//!
+//! Two nodes in one program. The second gets what was submitted to the first.
+//!
 //! ```
+//! use meshpool::{Event, Network};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folders = (tempfile::tempdir()?, tempfile::tempdir()?);
+//! # let (here, there) = (folders.0.path(), folders.1.path());
+//! let first = Network::new("localhost").folder(here).start().await?;
+//! let second = Network::new("localhost").folder(there).known_peer(first.address().clone());
+//! let second = second.start().await?;
+//! let mut events = second.events();
+//!
+//! let submitted = first.submit(&serde_json::json!({ "message": "hello" })).await?;
+//! let id = submitted.id;
+//! submitted.stored().await?;
+//!
+//! loop {
+//!     if let Event::Transaction { transaction, .. } = events.recv().await?
+//!         && transaction.id() == id
+//!     {
+//!         println!("{}", transaction.body());
+//!         break;
+//!     }
+//! }
+//! first.shutdown().await?;
+//! second.shutdown().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `net` | the node; without it there is only [`protocol`] |
+//! | `tls` | closed networks |
+//! | `web` | the page, the HTTP API and the metrics |
+//! | `cli` | what the binary needs |
+//!
+//! All but `net` are on by default, and each of them turns `net` on.
 
+/// The core of the node: sans-IO, without sockets, clock, files or threads.
 pub use meshpool_proto as protocol;
 
+// For the binary alone: an embedder brings a terminal and a log of its own.
 #[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod cli;
 #[cfg(feature = "net")]
 pub mod client;
 #[cfg(feature = "net")]
 pub mod config;
 #[cfg(feature = "net")]
-pub mod discovery;
+mod discovery;
 #[cfg(feature = "net")]
 mod driver;
 #[cfg(feature = "net")]
@@ -30,9 +90,9 @@ pub mod folder;
 #[cfg(feature = "web")]
 pub mod http;
 #[cfg(feature = "net")]
-pub mod images;
+mod images;
 #[cfg(feature = "net")]
-pub mod node;
+mod node;
 #[cfg(feature = "net")]
 pub mod pool;
 #[cfg(feature = "net")]
@@ -45,4 +105,25 @@ mod transport;
 mod util;
 
 #[cfg(feature = "net")]
-pub use node::network::{Handle, Network, Node};
+mod exports {
+    pub use meshpool_proto::BroadcastReceipt;
+    pub use meshpool_proto::address::PeerAddress;
+    pub use meshpool_proto::event::Event;
+    pub use meshpool_proto::id::NodeId;
+    pub use meshpool_proto::limits::Limits;
+    pub use meshpool_proto::transaction::{InvalidTransaction, Transaction, TransactionId};
+    pub use meshpool_proto::wire::{Broadcast, ImageName, InvalidBroadcast, Member, Status};
+
+    pub use crate::client::{Client, ClientError};
+    pub use crate::discovery::Discovery;
+    pub use crate::driver::open_link::OpenLink;
+    pub use crate::events::stream::Events;
+    pub use crate::folder::node_key::NodeKey;
+    pub use crate::images::{Image, ImageError, ImageList, ImageSource, ListedImage};
+    pub use crate::node::access_watcher::AccessError;
+    pub use crate::node::handle::{Handle, Node, NodeError, Submitted};
+    pub use crate::node::network::{Network, StartError};
+}
+
+#[cfg(feature = "net")]
+pub use exports::*;

@@ -1,4 +1,5 @@
-//! The node's binary: settings, node, lines typed, wait for a signal, exit code. Everything else is in the library.
+//! The binary: reads the settings, starts a node and its console, waits for a signal, and returns
+//! an exit code. Everything else is in the library.
 
 use std::process::ExitCode;
 
@@ -12,17 +13,19 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// A peer-to-peer node: JSON over WebSockets.
 ///
-/// It runs in a folder that holds a .env (with PORT) and a known-peers.json, finds its peers, and keeps every transaction in the folder's transactions.json. Each
-/// flag stands before the environment, that before the folder's .env.
+/// It runs in a folder that holds a .env (with PORT) and a known-peers.json, finds its peers, and
+/// keeps every transaction in the folder's transactions.json. A flag overrides the environment,
+/// which overrides the folder's .env.
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
 struct Arguments {
     #[command(flatten)]
     flags: Flags,
-    /// Broadcast each line of standard input although it is no terminal; its end ends the node
+    /// Broadcast each line of standard input although it is no terminal; at its end the node ends
     #[arg(long)]
     stdin: bool,
-    /// Print a request for a certificate of this folder's key, for 'cargo xtask issue-certificate', and end
+    /// Print a certificate request for this folder's key, for 'cargo xtask issue-certificate', and
+    /// end
     #[cfg(feature = "tls")]
     #[arg(long)]
     request_certificate: bool,
@@ -42,30 +45,30 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.context("can not start the threads of the node")?;
-    let ended = runtime.block_on(live(arguments));
-    // Whatever still reads files does so for nobody, and may hang with the disk.
+    let runtime = runtime.context("cannot start the threads of the node")?;
+    let ended = runtime.block_on(run_node(arguments));
+    // Threads that still read files have no reader, and may hang with the disk.
     runtime.shutdown_background();
     ended
 }
 
-async fn live(arguments: &Arguments) -> anyhow::Result<()> {
+async fn run_node(arguments: &Arguments) -> anyhow::Result<()> {
     let flags = &arguments.flags;
     #[cfg(feature = "tls")]
     if arguments.request_certificate {
-        let key = meshpool::folder::node_key::NodeKey::load_or_create(flags.folder())?;
+        let key = meshpool::NodeKey::load_or_create(flags.folder())?;
         print!("{}", meshpool::tls::request(&key)?);
         return Ok(());
     }
     let settings = Settings::read(flags.folder(), flags, |name| std::env::var(name).ok())?;
-    let _log = logs::init_logs(settings.log, settings.log_json).context("can not write a log")?;
+    let _log = logs::init_logs(settings.log, settings.log_json).context("cannot write a log")?;
     for warning in settings.warnings.iter().chain(&fd_limit::raise(&settings.limits)) {
         tracing::warn!("{warning}");
     }
-    // Before the node starts, so that a signal in the midst of it ends it cleanly too.
-    let mut terminate = signal(SignalKind::terminate()).context("can not wait for SIGTERM")?;
-    let mut hangup = signal(SignalKind::hangup()).context("can not wait for SIGHUP")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("can not wait for Ctrl+C")?;
+    // Before the node starts, so that a signal during the start ends it cleanly too.
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for Ctrl+C")?;
     let http = settings.http.clone();
     let mut node = Network::from(settings).start().await?;
     #[cfg(feature = "web")]
@@ -100,7 +103,7 @@ async fn live(arguments: &Arguments) -> anyhow::Result<()> {
             error = node.ended() => return Err(error.into()),
         }
     };
-    tracing::info!("{why}: saying goodbye to the peers and finishing what is to be written");
+    tracing::info!("{why}: closing the links and writing what waits");
     node.shutdown().await?;
     tracing::info!("goodbye");
     Ok(())

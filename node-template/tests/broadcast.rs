@@ -1,4 +1,5 @@
-//! Texts to everybody, over real sockets: each node is told once, also who comes back, and a node of the exercise is left alone.
+//! Texts to everybody, over real sockets: each node is told once, also who comes back, and a node
+//! of the exercise is left alone.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -8,12 +9,10 @@ use common::embedded::{Embedded, event};
 use common::eventually;
 use common::node::address;
 use common::tester::{Socket, Tester};
-use meshpool::client::Client;
-use meshpool::events::stream::Events;
-use meshpool::node::network::NodeError;
 use meshpool::protocol::event::Event;
 use meshpool::protocol::limits::{BROADCAST_BYTES, Limits};
 use meshpool::protocol::wire::AckStatus;
+use meshpool::{Client, Events, NodeError};
 use serde_json::json;
 use tokio::sync::broadcast::error::TryRecvError;
 
@@ -111,7 +110,8 @@ async fn who_was_away_is_told_and_nobody_is_told_twice() {
     }
     told.sort_by_key(|text| text[7..].parse::<u32>().unwrap());
     assert_eq!(told, (0..50).map(|n| format!("before {n}")).collect::<Vec<_>>());
-    // The sender comes back, to both, and says one thing more. Nobody is told again, and it not of what it said itself.
+    // The sender comes back, to both, and says one thing more. Nobody is told again, and it not of
+    // what it said itself.
     let one = Embedded::start_in(folder, |network| network.known_peer(two.address().clone())).await;
     let mut seen_by_one = one.events();
     linked(&one, 2).await;

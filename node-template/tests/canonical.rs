@@ -1,6 +1,7 @@
 //! Texts are read, refused and written as Node.js does it: Node.js itself is asked.
 //!
-//! An identity must be the same at every node, JavaScript ones included, and no description of ECMAScript is as good a judge as its engine.
+//! An identity must be the same at every node, JavaScript ones included, and no description of
+//! ECMAScript is as good a judge as its engine.
 
 #[path = "support/nodejs.rs"]
 mod nodejs;
@@ -145,7 +146,8 @@ fn picked() -> Vec<String> {
     picked.map(str::to_owned).into_iter().chain(long).collect()
 }
 
-/// Doubles of all magnitudes, printed in many ways, some of which keep their value and some of which do not.
+/// Doubles of all magnitudes, printed in many ways, some of which keep their value and some of
+/// which do not.
 fn doubles(dice: &mut Dice) -> Vec<String> {
     let mut doubles: Vec<f64> =
         (0..1500).map(|_| f64::from_bits(dice.roll())).filter(|double| double.is_finite()).collect();
@@ -176,7 +178,8 @@ fn doubles(dice: &mut Dice) -> Vec<String> {
     texts
 }
 
-/// Integers around every power of two, and short decimals: most of these are copied without being read.
+/// Integers around every power of two, and short decimals: most of these are copied without being
+/// read.
 fn decimals(dice: &mut Dice) -> Vec<String> {
     let mut texts: Vec<_> =
         (40..80).flat_map(|power| (-3..=3).map(move |distance| ((1i128 << power) + distance).to_string())).collect();

@@ -16,13 +16,10 @@ use common::raw::Raw;
 use common::tester::Socket;
 use common::{eventually, exactly, transaction, within};
 use futures_util::{SinkExt, StreamExt};
-use meshpool::Network;
-use meshpool::client::{Client, ClientError};
 use meshpool::events::describe::describe;
-use meshpool::events::stream::Events;
-use meshpool::folder::node_key::NodeKey;
 use meshpool::pool::LOCK_FILE;
 use meshpool::protocol::address::PeerAddress;
+use meshpool::{Client, ClientError, Events, Network, NodeKey};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
@@ -185,7 +182,7 @@ async fn a_browser_at_a_closed_node_reads_why() {
 
 #[tokio::test]
 async fn plain_off_refuses_a_node_of_the_exercise_and_lets_the_operator_in() {
-    let node = Embedded::start(|network| network.plain(false)).await;
+    let node = Embedded::start(|network| network.exercise_peers(false)).await;
     let mut events = node.events();
     let mut plain = Socket::dial(node.port()).await.unwrap();
     plain.send(&json!({ "type": "HANDSHAKE", "data": ["ws://localhost:9"] })).await;
@@ -274,7 +271,7 @@ async fn the_binary_joins_takes_sighup_and_keeps_its_secret_out_of_the_log() {
     says(&one, "linked to wss://").await;
     let hangup = |node: &Node| kill_process(Pid::from_raw(node.pid() as i32).unwrap(), Signal::HUP).unwrap();
     hangup(&two);
-    says(&two, "read again who is let in").await;
+    says(&two, "reloaded the access rules").await;
     std::fs::write(two.folder().join("denied.txt"), "nobody").unwrap();
     hangup(&two);
     says(&two, "SIGHUP: everything stays as it was").await;

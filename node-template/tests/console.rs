@@ -1,4 +1,5 @@
-//! The binary's terminal: lines typed go to everybody, others' are shown, and there are three ways to leave.
+//! The binary's terminal: lines typed go to everybody, others' are shown, and there are three ways
+//! to leave.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 

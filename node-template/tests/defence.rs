@@ -1,4 +1,5 @@
-//! A node that defends itself: what it does with peers that break rules, and with those that would take everybody's place.
+//! A node that defends itself: what it does with peers that break rules, and with those that would
+//! take everybody's place.
 
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
@@ -40,7 +41,8 @@ fn a_name_may_lead_no_nearer_than_whoever_told_of_it() {
     assert_eq!(reach("127.0.0.1", "ws://localhost:1"), Some(Scope::Loopback));
 }
 
-/// THREATS: slow upgrades. Each sends a byte a second and would do so for a minute; together they are eight times as many as may be upgrading at once.
+/// THREATS: slow upgrades. Each sends a byte a second and would do so for a minute; together they
+/// are eight times as many as may be upgrading at once.
 #[tokio::test]
 async fn a_peer_joins_while_two_thousand_connections_dawdle_over_their_upgrade() {
     let limits = Limits { upgrade_timeout: Duration::from_secs(60), inbound_links: 8, ..Limits::default() };
@@ -95,7 +97,8 @@ fn closed(outputs: &[Output]) -> Vec<(LinkId, u16, &str)> {
     all
 }
 
-/// Breaks rules until the link is closed; says how many breaches that took, and how many were answered by a pause.
+/// Breaks rules until the link is closed; says how many breaches that took, and how many were
+/// answered by a pause.
 fn misbehave(core: &mut Core, link: LinkId) -> (u32, u32) {
     let (mut breaches, mut pauses) = (0, 0);
     loop {
@@ -228,7 +231,7 @@ fn a_person_is_told_once_a_minute_who_is_turned_away() {
     let said: Vec<u64> = told
         .iter()
         .filter_map(|output| match output {
-            Output::Notify(Event::PeerRefused { unsaid, from, .. }) if from == "203.0.113.7" => Some(*unsaid),
+            Output::Notify(Event::PeerRefused { suppressed, from, .. }) if from == "203.0.113.7" => Some(*suppressed),
             _ => None,
         })
         .collect();
@@ -261,7 +264,8 @@ fn whoever_takes_anothers_name_does_not_shut_it_out() {
     assert_eq!(core.protocol.linked_peers(), 1, "it is let in: {owner:?}");
 }
 
-/// The application's function runs in the task of the link that brought a transaction: this is a panic there.
+/// The application's function runs in the task of the link that brought a transaction: this is a
+/// panic there.
 #[tokio::test]
 async fn a_panic_in_the_task_of_a_link_ends_that_link_alone() {
     let trip = |transaction: &Transaction| {

@@ -1,4 +1,5 @@
-//! A node that has no file descriptor left: it keeps what it has, says so once, and accepts again as soon as it can.
+//! A node that has no file descriptor left: it keeps what it has, says so once, and accepts again
+//! as soon as it can.
 
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]

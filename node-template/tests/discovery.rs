@@ -1,4 +1,5 @@
-//! Nodes that nobody told of each other, on one host and on one network: in namespaces, where no other test's multicast DNS is heard.
+//! Nodes that nobody told of each other, on one host and on one network: in namespaces, where no
+//! other test's multicast DNS is heard.
 
 #![cfg(all(feature = "net", target_os = "linux"))]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
@@ -11,13 +12,13 @@ use std::time::Duration;
 
 use common::namespace::{Inhabitant, OneHost, TwoSides, address};
 use common::{eventually, in_time};
-use meshpool::Network;
-use meshpool::discovery::Discovery;
 use meshpool::protocol::id::{NodeId, Session};
 use meshpool::protocol::mdns_record::Record;
+use meshpool::{Discovery, Network};
 use tokio::time::timeout;
 
-/// How long a network with a cap may take until each node has its links, as in `overlay.rs`: mostly it is a second.
+/// How long a network with a cap may take until each node has its links, as in `overlay.rs`: mostly
+/// it is a second.
 const SETTLE: Duration = Duration::from_secs(180);
 
 /// A network's name that no other test has, should they hear each other.
@@ -105,7 +106,8 @@ async fn nodes_on_one_network_find_each_other_at_the_addresses_of_their_interfac
     for one in [a, b] {
         counted(one, "records_heard", 4).await;
     }
-    // One is torn down, and its record says goodbye all the same; what it was linked to stays linked.
+    // One is torn down, and its record says goodbye all the same; what it was linked to stays
+    // linked.
     drop(nodes.pop());
     for one in &nodes[..2] {
         counted(one, "records_ended", 1).await;
@@ -178,7 +180,8 @@ async fn forged_datagrams_close_no_link_and_lead_nowhere() {
         counted(one, "records_foreign", 1).await;
         counted(one, "records_malformed", 2).await;
     }
-    // A forged goodbye counts a second later, unless the node is asked meanwhile and says that it lives: mostly one is enough.
+    // A forged goodbye counts a second later, unless the node is asked meanwhile and says that it
+    // lives: mostly one is enough.
     let goodbyes: Vec<_> = goodbyes.collect();
     let ended = async {
         for one in &nodes {

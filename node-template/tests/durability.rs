@@ -1,6 +1,8 @@
-//! What was acknowledged is on the disk: also when the node is killed under load, again and again, and when the disk is full.
+//! What was acknowledged is on the disk: also when the node is killed under load, again and again,
+//! and when the disk is full.
 //!
-//! `KILLS` sets how often the node is killed: 10 unless set, 50 in CI, 500 when somebody has the time. `SEED` repeats the moments of a run.
+//! `KILLS` sets how often the node is killed: 10 unless set, 50 in CI, 500 when somebody has the
+//! time. `SEED` repeats the moments of a run.
 
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
@@ -15,7 +17,7 @@ use common::mount::Mount;
 use common::node::{Node, free_port, full_mesh};
 use common::tester::Socket;
 use common::{eventually, transaction};
-use meshpool::client::Client;
+use meshpool::Client;
 use meshpool::protocol::json::Parser;
 use meshpool::protocol::transaction::Transaction;
 use meshpool::protocol::wire::AckStatus;
@@ -37,7 +39,8 @@ fn pool(node: &Node) -> Result<BTreeSet<String>, String> {
     Ok(ids)
 }
 
-/// Clients that submit to nodes for as long as this lives, one transaction after the other and each with its ACK.
+/// Clients that submit to nodes for as long as this lives, one transaction after the other and each
+/// with its ACK.
 struct Load {
     /// By port: the identities whose ACK came, and said that they are on the disk of that node.
     acknowledged: Arc<Mutex<BTreeMap<u16, BTreeSet<String>>>>,
@@ -153,7 +156,8 @@ async fn what_was_acknowledged_survives_kill_9_and_everybody_converges() {
     );
 }
 
-/// What is acknowledged by a node that dies right then must be in its own file, with nobody there to bring it back.
+/// What is acknowledged by a node that dies right then must be in its own file, with nobody there
+/// to bring it back.
 #[tokio::test]
 async fn what_a_lone_node_acknowledged_survives_kill_9() {
     let mut node = Node::ours(free_port(), &[]);

@@ -1,4 +1,5 @@
-//! The exercise's official tests, acted out against real node folders: three nodes, and testers that behave as those tests do.
+//! The exercise's official tests, acted out against real node folders: three nodes, and testers
+//! that behave as those tests do.
 
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
@@ -14,7 +15,8 @@ use common::{exactly, submit, transaction, transaction_frame};
 use serde_json::json;
 use tokio::time::Instant;
 
-/// The exercise's own layout: every folder knows the first and the third node, so the second is only ever learned from its own dial.
+/// The exercise's own layout: every folder knows the first and the third node, so the second is
+/// only ever learned from its own dial.
 fn three_nodes() -> Vec<Node> {
     let ports = [free_port(), free_port(), free_port()];
     ports.iter().map(|&port| Node::ours(port, &[ports[0], ports[2]])).collect()
@@ -114,7 +116,8 @@ async fn an_address_is_dialled_once_however_often_it_is_told() {
     for socket in &mut sockets {
         socket.send(&json!({ "type": "HANDSHAKE", "data": [often.address()] })).await;
     }
-    // Whatever else the node might have dialled on those words, it has dialled by the time it has dialled this one.
+    // Whatever else the node might have dialled on those words, it has dialled by the time it has
+    // dialled this one.
     let mut link_of_last = last.greet(node.port).await;
     assert_told(&link_of_last.handshake().await, [node.address(), often.address(), last.address()]);
     assert!(!often.is_dialled(), "a second connection to an address that is linked");
@@ -189,7 +192,8 @@ async fn a_tester_that_closes_as_soon_as_it_is_dialled_back_hurts_nobody() {
     node.assert_alive();
 }
 
-/// `add-transaction.js` opens, sends and closes without waiting for anything; some versions of it just end.
+/// `add-transaction.js` opens, sends and closes without waiting for anything; some versions of it
+/// just end.
 #[tokio::test]
 async fn a_transaction_sent_on_the_way_out_reaches_all_three_files() {
     let nodes = mesh_of_three().await;

@@ -1,4 +1,5 @@
-//! A GENESIS, a cap or a peer that is wrong: one clear line each, and where the node can go on it goes on.
+//! A GENESIS, a cap or a peer that is wrong: one clear line each, and where the node can go on it
+//! goes on.
 
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]

@@ -30,7 +30,8 @@ fn expressions(value: &Value) -> Vec<&str> {
     }
 }
 
-/// The metrics that an expression names: words before which a selection in braces, or a label's name in label_values, stands.
+/// The metrics that an expression names: words before which a selection in braces, or a label's
+/// name in label_values, stands.
 fn metrics(expression: &str) -> impl Iterator<Item = &str> {
     let is_part = |character: char| character.is_ascii_alphanumeric() || character == '_' || character == ':';
     let words = expression.split(move |character: char| !is_part(character)).filter(|word| !word.is_empty());

@@ -1,4 +1,5 @@
-//! What strangers may do to a node on real sockets, and what the node and everybody else on it must then still do.
+//! What strangers may do to a node on real sockets, and what the node and everybody else on it must
+//! then still do.
 
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
@@ -53,7 +54,8 @@ async fn assert_serves(port: u16, number: u64) {
 async fn a_handshake_of_a_million_addresses_is_cut_off() {
     let node = lone_node("").await;
     let before = node.resident_bytes();
-    // Written before it connects: on a busy machine that takes longer than a stranger may be silent.
+    // Written before it connects: on a busy machine that takes longer than a stranger may be
+    // silent.
     let text = handshake(&dead_addresses(0, 1_000_000)).to_string();
     let frame = masked(0x81, text.as_bytes());
     let mut raw = Raw::upgraded(node.port).await;
@@ -123,7 +125,8 @@ async fn silent_and_slow_connections_are_closed_in_time_and_a_peer_gets_in_meanw
         connections.spawn(async move {
             let slow = async {
                 for byte in request(1, "").bytes().cycle().take(if number % 2 == 0 { 0 } else { 100_000 }) {
-                    // Not a wait for anything: this is what a slow sender is. It goes on until the node has had enough.
+                    // Not a wait for anything: this is what a slow sender is. It goes on until the
+                    // node has had enough.
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     if !raw.write(&[byte]).await {
                         break;
@@ -146,7 +149,8 @@ async fn silent_and_slow_connections_are_closed_in_time_and_a_peer_gets_in_meanw
     assert_eq!(node.status().await.unwrap().connected, [peer.address().to_string()]);
 }
 
-/// Frames that break the protocol, or that carry what is no message, each with the code by which the link is closed.
+/// Frames that break the protocol, or that carry what is no message, each with the code by which
+/// the link is closed.
 fn breaches() -> Vec<(&'static str, Vec<u8>, u16)> {
     let text = br#"{"type":"HANDSHAKE","data":[]}"#;
     let nested = |depth: usize| format!(r#"{{"type":"X","data":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
@@ -286,7 +290,8 @@ async fn a_peer_that_reads_late_costs_the_others_nothing_and_misses_nothing() {
     let grown = node.resident_bytes().saturating_sub(before);
     assert!(grown < 16 * MEBIBYTE, "34 MB of transactions that one peer does not read took {grown} bytes of memory");
     let repeated = all(&mut sleeping, &[warm, sent].concat()).await;
-    // Only what waited for the disk when the queue became full, and had no place in the file yet, may come again.
+    // Only what waited for the disk when the queue became full, and had no place in the file yet,
+    // may come again.
     assert!(repeated * 100 * 1024 <= 4 * MEBIBYTE, "{repeated} came twice");
     client.send_text(transaction_frame(&transaction(1_000))).await;
     assert_eq!(all(&mut sleeping, &[transaction(1_000)]).await, 0, "it is fed no more when it has all");

@@ -1,4 +1,5 @@
-//! Images on real sockets: shown by every node, searched, fetched and checked; and what finders and askers that mean no good come to.
+//! Images on real sockets: shown by every node, searched, fetched and checked; and what finders and
+//! askers that mean no good come to.
 
 #![cfg(feature = "web")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
@@ -16,9 +17,9 @@ use futures_util::future::join_all;
 use meshpool::client::{ImageStream, list_images};
 use meshpool::config::HttpSettings;
 use meshpool::http::Server;
-use meshpool::images::{Image, ImageError, Kept};
 use meshpool::protocol::limits::Limits;
 use meshpool::protocol::wire::ImageName;
+use meshpool::{Image, ImageError, ImageSource};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -149,7 +150,7 @@ async fn an_image_in_one_folder_is_shown_by_every_node() {
     assert_eq!((nodes[1].counted("image_searches").await, nodes[1].counted("images_fetched").await), (1, 1));
     assert!(fetched(&nodes[1]).is_empty(), "nothing is kept unless it is wanted");
     let image = get(&nodes[2], "cat.jpg").await.unwrap();
-    assert_eq!((image.kept, content(&image).await), (Kept::Fetched, picture(1)));
+    assert_eq!((image.source, content(&image).await), (ImageSource::Fetched, picture(1)));
 }
 
 #[tokio::test]
@@ -389,7 +390,7 @@ async fn a_kept_copy_is_served_without_a_search_and_found_by_others() {
     assert_eq!(fetched(&nodes[1]), ["cat.jpg"]);
     nodes.remove(0).stop().await;
     let image = get(&nodes[0], "cat.jpg").await.unwrap();
-    assert_eq!((image.kept, content(&image).await), (Kept::Cached, picture(1)));
+    assert_eq!((image.source, content(&image).await), (ImageSource::Cached, picture(1)));
     assert_eq!((nodes[0].counted("image_searches").await, nodes[0].counted("image_cache_hits").await), (1, 1));
     assert_eq!(content(&get(&nodes[1], "cat.jpg").await.unwrap()).await, picture(1));
     put(&nodes[1], "dog.jpg", &picture(2));
@@ -457,7 +458,7 @@ async fn a_program_on_the_same_host_has_a_node_search_and_list() {
 async fn a_status_asked_over_the_wire_counts_images_too() {
     let node = Embedded::start(|network| network).await;
     put(&node, "cat.png", &picture(1));
-    assert_eq!(node.image(&name("cat.png")).await.unwrap().kept, Kept::Here);
+    assert_eq!(node.image(&name("cat.png")).await.unwrap().source, ImageSource::Local);
     let mut client = meshpool::client::Client::connect(node.address()).await.unwrap();
     let told = client.status(&[]).await.unwrap().counters;
     client.close().await;

@@ -1,4 +1,5 @@
-//! Meshes of our nodes and nodes of the exercise: each way in which those vary, what they die of, and hostile traffic beside them.
+//! Meshes of our nodes and nodes of the exercise: each way in which those vary, what they die of,
+//! and hostile traffic beside them.
 
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
@@ -25,7 +26,8 @@ async fn join(flags: &str, known: &Node) -> Node {
     node
 }
 
-/// Three of ours and at most two of the exercise, which join at the same time in different places; linked, each to each.
+/// Three of ours and at most two of the exercise, which join at the same time in different places;
+/// linked, each to each.
 async fn mixed_mesh(javascript: &[&str]) -> Vec<Node> {
     let mut nodes = three_of_ours().await;
     let known = [nodes[0].port, nodes[1].port];
@@ -35,15 +37,17 @@ async fn mixed_mesh(javascript: &[&str]) -> Vec<Node> {
     nodes
 }
 
-/// Runs a mesh with nodes of the exercise: one transaction entering at each node of either kind, then many at once, reach every file once, and nobody
-/// dies. `once` says whether that holds of the exercise's files too.
+/// Runs a mesh with nodes of the exercise: one transaction entering at each node of either kind,
+/// then many at once, reach every file once, and nobody dies. `once` says whether that holds of the
+/// exercise's files too.
 async fn live_with(javascript: &[&str], once: bool) {
     if !javascript_is_here() {
         return;
     }
     let mut nodes = mixed_mesh(javascript).await;
     let mut sent = Vec::new();
-    // Those of the exercise first: one that relays only once must not have spent it on what came from ours.
+    // Those of the exercise first: one that relays only once must not have spent it on what came
+    // from ours.
     for entry in (0..nodes.len()).rev() {
         sent.push(transaction(entry as u64));
         submit(&nodes[entry], &sent[sent.len() - 1..]).await;
@@ -99,7 +103,8 @@ async fn deduplicating_by_text() {
     live_with(&["--dedupe set", "--dedupe hash"], true).await;
 }
 
-/// Two such nodes in one mesh would send each other the same transaction for ever, whatever ours do.
+/// Two such nodes in one mesh would send each other the same transaction for ever, whatever ours
+/// do.
 #[tokio::test]
 async fn not_deduplicating() {
     live_with(&["--dedupe none"], false).await;
@@ -125,8 +130,9 @@ async fn dying_of_dead_addresses() {
     live_with(&["--dies-of-dead-addresses", "--dies-of-dead-addresses"], true).await;
 }
 
-/// They list the peer that they have just dialled behind all others, and themselves before or behind them. Whoever is taken for the sender does not get
-/// its transaction from us, so a wrong guess keeps it from a third node.
+/// They list the peer that they have just dialled behind all others, and themselves before or
+/// behind them. Whoever is taken for the sender does not get its transaction from us, so a wrong
+/// guess keeps it from a third node.
 #[tokio::test]
 async fn the_sender_is_told_from_the_others_wherever_it_lists_itself() {
     let node = Node::ours(free_port(), &[]);

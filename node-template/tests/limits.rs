@@ -1,7 +1,8 @@
-//! Every bound of `protocol/limits.rs` pushed against from outside: up to it all is well, one over it is refused in the way the table says.
+//! Every bound of `protocol/limits.rs` pushed against from outside: up to it all is well, one over
+//! it is refused in the way the table says.
 //!
-//! What needs no socket, or an address beyond loopback, drives the core itself. `inbound_per_ip`, from which loopback is exempt, and the rate of
-//! transactions have their tests beside the code.
+//! What needs no socket, or an address beyond loopback, drives the core itself. `inbound_per_ip`,
+//! from which loopback is exempt, and the rate of transactions have their tests beside the code.
 
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
@@ -16,7 +17,7 @@ use common::hostile::masked;
 use common::raw::{Raw, request};
 use common::tester::{Socket, Tester};
 use common::{Keeper, eventually, exactly, transaction};
-use meshpool::node::network::NodeError;
+use meshpool::NodeError;
 use meshpool::protocol::event::Event;
 use meshpool::protocol::limits::{
     ACKS_DUE, ADDRESS_BYTES, HANDSHAKE_ADDRESSES, JSON_DEPTH, Limits, MESSAGE_BYTES, STATUS_IDS, TRANSACTION_BYTES,
@@ -372,7 +373,8 @@ fn one_handshake_displaces_few_addresses_from_a_full_table() {
     core.receive(link, &json!({ "type": "HANDSHAKE", "data": named(1) }));
     // Each of them has failed, so that it may go.
     assert!(dials_within(&mut core, Duration::from_secs(1)).len() >= 200);
-    // To find the one that has to go costs a look at all of them: too much to be done for each that a stranger names.
+    // To find the one that has to go costs a look at all of them: too much to be done for each that
+    // a stranger names.
     core.receive(link, &json!({ "type": "HANDSHAKE", "data": named(2) }));
     // The first and the last count as its own.
     assert_eq!(core.protocol.counters().addresses_without_room, 200 - 10 - 2);

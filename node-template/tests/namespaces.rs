@@ -1,4 +1,5 @@
-//! A network that is cut in two and healed, under load from both sides: in network namespaces, where the cut is real and TCP has to find out by itself.
+//! A network that is cut in two and healed, under load from both sides: in network namespaces,
+//! where the cut is real and TCP has to find out by itself.
 
 #![cfg(all(feature = "net", target_os = "linux"))]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
@@ -46,7 +47,8 @@ async fn linked(nodes: &[Inhabitant], reach: impl Fn(usize, usize) -> bool) {
     }
 }
 
-/// Submits to a node, one after the other, until there is nobody who reads the count; tells what was acknowledged: what is on that node's disk.
+/// Submits to a node, one after the other, until there is nobody who reads the count; tells what
+/// was acknowledged: what is on that node's disk.
 async fn load(
     inhabitant: &Inhabitant,
     numbers: Arc<AtomicU64>,

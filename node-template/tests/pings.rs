@@ -1,4 +1,5 @@
-//! Control frames. Pings without end: whoever sends them and reads no answer fills nobody's memory, and whoever reads gets every answer. Whoever closes is answered.
+//! Control frames. Pings without end: whoever sends them and reads no answer fills nobody's memory,
+//! and whoever reads gets every answer. Whoever closes is answered.
 
 #![cfg(feature = "net")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
@@ -13,7 +14,7 @@ use common::finder::Finder;
 use common::hostile::masked;
 use common::raw::{Raw, request};
 use common::within;
-use meshpool::images::ImageError;
+use meshpool::ImageError;
 use meshpool::protocol::limits::{Limits, MESSAGE_BYTES};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
@@ -24,7 +25,8 @@ const PONG: u8 = 0x8a;
 const CLOSE: u8 = 0x88;
 /// The longest that a ping may carry.
 const PAYLOAD: [u8; 125] = [b'x'; 125];
-/// What pings without end are here, in bytes: far more than the node and the system may hold of the answers.
+/// What pings without end are here, in bytes: far more than the node and the system may hold of the
+/// answers.
 const WITHOUT_END: usize = 256 * MESSAGE_BYTES;
 
 /// A connection, upgraded, of which the system takes little that is not read.

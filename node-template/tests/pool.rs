@@ -1,4 +1,5 @@
-//! The pool's file as other programs see it: what it holds after batches, crashes, damage, and other programs' own writing.
+//! The pool's file as other programs see it: what it holds after batches, crashes, damage, and
+//! other programs' own writing.
 #![cfg(feature = "net")]
 
 use std::fs;
@@ -11,8 +12,8 @@ use proptest::prelude::*;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Rows that a careless scanner stumbles over: brackets, quotes and backslashes in strings, text of several bytes per character, things that look
-/// like rows, nesting, nothing at all.
+/// Rows that a careless scanner stumbles over: brackets, quotes and backslashes in strings, text of
+/// several bytes per character, things that look like rows, nesting, nothing at all.
 const TRICKY: [&str; 7] = [
     r#"{"id":"1","amount":5,"to":"Zürich 🚀 東京"}"#,
     r#"{"text":"}],[{\"a\":1}\\","list":[{"x":1},{"y":[{"z":{}}]}],"empty":{},"none":[]}"#,
@@ -45,7 +46,8 @@ struct Folder(TempDir);
 
 impl Folder {
     fn new() -> Self {
-        // In memory, where the system has such a place: some tests open thousands of damaged files, and each repair waits for the disk.
+        // In memory, where the system has such a place: some tests open thousands of damaged files,
+        // and each repair waits for the disk.
         let memory = Path::new("/dev/shm");
         let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
         Self(tempfile::tempdir_in(parent).expect("a folder"))
@@ -245,7 +247,8 @@ async fn a_file_that_is_cut_anywhere_loses_only_its_torn_row() {
     }
 }
 
-/// Checks what is left of `TRICKY` after the bytes in `touched` were overwritten: each row outside is there.
+/// Checks what is left of `TRICKY` after the bytes in `touched` were overwritten: each row outside
+/// is there.
 async fn survives(damaged: &[u8], touched: std::ops::Range<usize>, what: &str) {
     let folder = Folder::with(damaged);
     let opened = match pool::open(folder.path()) {
@@ -281,7 +284,8 @@ async fn survives(damaged: &[u8], touched: std::ops::Range<usize>, what: &str) {
 async fn a_flipped_bit_costs_at_most_the_row_it_is_in() {
     let whole = laid_out(TRICKY).into_bytes();
     for at in 0..whole.len() {
-        // All eight everywhere take long; each position gets those of its turn, and the brackets and quotes all of them.
+        // All eight everywhere take long; each position gets those of its turn, and the brackets
+        // and quotes all of them.
         let bits = if b"{}[]\",:\\".contains(&whole[at]) { 0..8 } else { at as u32 % 8..at as u32 % 8 + 1 };
         for bit in bits {
             let mut damaged = whole.clone();

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use common::embedded::{Embedded, event};
 use common::{eventually, within};
-use meshpool::client::Client;
+use meshpool::Client;
 use meshpool::protocol::event::Event;
 use meshpool::protocol::limits::Limits;
 

@@ -1,4 +1,5 @@
-//! What holds for every address and every message, tried with generated ones: reading never panics, and what is written reads back as what it was.
+//! What holds for every address and every message, tried with generated ones: reading never panics,
+//! and what is written reads back as what it was.
 //!
 //! The cases are the same in every run; `PROPTEST_CASES` makes them more.
 

@@ -1,4 +1,5 @@
-//! What a mesh of ours keeps up whatever one link does: a peer that stops reading, and one whose old words are said again.
+//! What a mesh of ours keeps up whatever one link does: a peer that stops reading, and one whose
+//! old words are said again.
 
 #![cfg(feature = "net")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
@@ -73,13 +74,15 @@ async fn a_full_peer_that_stops_reading_costs_the_others_nothing_and_is_caught_u
     })
     .await;
     assert!(cause.contains("took nothing of what waits for it"), "{cause}");
-    // The relay carries nothing ever again: a link past it, or a comparison with the healthy one, brings what is missing.
+    // The relay carries nothing ever again: a link past it, or a comparison with the healthy one,
+    // brings what is missing.
     for node in [&first, &second, &third] {
         exactly(node, &sent).await;
     }
 }
 
-/// Says again what a dialler said, over a new connection; returns when the node has read it all, or has had enough of it.
+/// Says again what a dialler said, over a new connection; returns when the node has read it all, or
+/// has had enough of it.
 async fn replay(port: u16, said: &[u8]) {
     let mut raw = Raw::connect(port).await;
     raw.write(said).await;
@@ -105,7 +108,8 @@ async fn what_a_full_peer_said_doubles_nothing_when_it_is_said_again() {
         "the link that spoke is on the tape"
     );
 
-    // While the one who said it is linked, thrice at once; at a node that never heard it; and when the one who said it is gone.
+    // While the one who said it is linked, thrice at once; at a node that never heard it; and when
+    // the one who said it is gone.
     tokio::join!(replay(first.port(), said), replay(first.port(), said), replay(first.port(), said));
     replay(second.port(), said).await;
     linked(&[&first, &second, &third]).await;
@@ -126,7 +130,8 @@ async fn what_a_full_peer_said_doubles_nothing_when_it_is_said_again() {
     }
 }
 
-/// A measurement, which means something with optimisation alone: `cargo test --release -p meshpool --test reliability -- --ignored --nocapture`.
+/// A measurement, which means something with optimisation alone: `cargo test --release -p meshpool
+/// --test reliability -- --ignored --nocapture`.
 #[cfg(not(debug_assertions))]
 mod measured {
     use std::collections::HashMap;

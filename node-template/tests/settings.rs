@@ -5,9 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use meshpool::config::{Flags, Settings, SettingsError};
-use meshpool::discovery::Discovery;
-use meshpool::folder::node_key::NodeKey;
 use meshpool::protocol::limits::Limits;
+use meshpool::{Discovery, NodeKey};
 
 /// A node's folder with a `.env` of the given text and no known peers.
 struct Folder(tempfile::TempDir);

@@ -1,4 +1,5 @@
-//! Signatures, over real sockets: what a node that requires them takes and refuses, what everybody is shown, and that nobody speaks for another node.
+//! Signatures, over real sockets: what a node that requires them takes and refuses, what everybody
+//! is shown, and that nobody speaks for another node.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -11,16 +12,14 @@ use common::embedded::Embedded;
 use common::tester::{Socket, Tester};
 use common::{Keeper, eventually, transaction, transaction_frame, within};
 use data_encoding::HEXLOWER;
-use meshpool::client::Client;
 use meshpool::config::{Flags, HttpSettings, Settings};
-use meshpool::folder::node_key::NodeKey;
 use meshpool::http::Server;
-use meshpool::node::network::NodeError;
 use meshpool::protocol::json::Parser;
 use meshpool::protocol::signature::Purpose;
 use meshpool::protocol::transaction::Transaction;
 use meshpool::protocol::wire::{Ack, AckStatus};
-use meshpool::signing::{self, State, Verdict};
+use meshpool::signing::{self, SignatureState, Verdict};
+use meshpool::{Client, NodeError, NodeKey};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -155,7 +154,7 @@ async fn other_layouts_of_the_same_content_are_as_good() {
     client.close().await;
     let listed = node.pool().page(None, 10, 1 << 20).await.unwrap();
     for (_, transaction) in &listed.rows {
-        assert_eq!(signing::judge(transaction), Verdict::Verified(key.node_id()));
+        assert_eq!(signing::verify(transaction), Verdict::Verified(key.node_id()));
     }
     assert_eq!(listed.rows.len(), 3);
 }
@@ -217,13 +216,13 @@ async fn a_program_has_its_submissions_signed_if_it_likes() {
     signing.submit(&json!({ "n": 2, "publicKey": "mine" })).await.unwrap();
     signing.submit(&json!({ "n": 3, "signature": null })).await.unwrap().stored().await.unwrap();
     let held = signing.transactions().unwrap();
-    assert_eq!(signing::judge(&parse(&held[0].to_string())), Verdict::Verified(id));
+    assert_eq!(signing::verify(&parse(&held[0].to_string())), Verdict::Verified(id));
     assert_eq!(held[1], json!({ "n": 2, "publicKey": "mine" }), "what a person wrote stays");
     assert_eq!(held[2], json!({ "n": 3, "signature": null }));
 
     let by_hand = Embedded::start(|network| network).await;
     let transaction = by_hand.sign(parse(r#"{"n":1}"#)).unwrap();
-    assert_eq!(signing::judge(&transaction), Verdict::Verified(by_hand.id()));
+    assert_eq!(signing::verify(&transaction), Verdict::Verified(by_hand.id()));
     by_hand.submit(&json!({ "n": 1 })).await.unwrap().stored().await.unwrap();
     assert_eq!(by_hand.transactions().unwrap(), [json!({ "n": 1 })]);
 }
@@ -334,7 +333,8 @@ async fn nobody_announces_or_broadcasts_for_another_node() {
     forger.say(Purpose::Broadcast, "BROADCAST", say(1), Some(victim.id().to_string())).await;
     forger.say(Purpose::Announce, "BROADCAST", say(2), None).await;
     let own = forger.key.node_id().to_string();
-    // A good signature of its own is believed: what came before on the link has been looked at by then.
+    // A good signature of its own is believed: what came before on the link has been looked at by
+    // then.
     let mut events = node.events();
     forger.say(Purpose::Announce, "ANNOUNCE", announce(&own), None).await;
     forger.say(Purpose::Broadcast, "BROADCAST", say(3), Some(own.clone())).await;
@@ -384,7 +384,7 @@ fn nodejs_verifies_what_we_sign_and_signs_what_we_verify() {
     let mut signers = std::collections::BTreeSet::new();
     for (n, answer) in answers.lines().map(value).enumerate() {
         assert_eq!(answer["verified"], true, "{n}");
-        match signing::judge(&parse(answer["signed"].as_str().unwrap())) {
+        match signing::verify(&parse(answer["signed"].as_str().unwrap())) {
             Verdict::Verified(signer) => signers.insert(signer),
             other => panic!("{n}: {other:?}: {answer}"),
         };
@@ -417,5 +417,5 @@ fn the_setting_is_read_from_the_flag_the_environment_and_the_file() {
     }
     let error = read("REQUIRE_SIGNATURES=maybe", None, None).unwrap_err();
     assert!(error.contains("REQUIRE_SIGNATURES is maybe") && error.contains("(1) or not (0)"), "{error}");
-    assert_eq!(State::None, signing::judge(&parse("{}")).state());
+    assert_eq!(SignatureState::None, signing::verify(&parse("{}")).state());
 }

@@ -1,4 +1,5 @@
-//! How the binary starts, refuses to start, and ends: bad input is one line with the remedy, and leaves everything as it was.
+//! How the binary starts, refuses to start, and ends: bad input is one line with the remedy, and
+//! leaves everything as it was.
 
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
@@ -58,7 +59,8 @@ impl Folder {
         command
     }
 
-    /// Starts a node that ends by itself: its exit code and its lines on stderr, where the path of the temporary folder is left out.
+    /// Starts a node that ends by itself: its exit code and its lines on stderr, where the path of
+    /// the temporary folder is left out.
     async fn refused(&self, set_up: impl FnOnce(&mut Command)) -> (i32, Vec<String>) {
         let mut command = self.command();
         set_up(&mut command);
@@ -69,7 +71,8 @@ impl Folder {
         (status.code().unwrap(), lines.lines().map(str::to_owned).collect())
     }
 
-    /// Fails unless a node refuses to start with exactly this line and code, and leaves the folder and the port as they were.
+    /// Fails unless a node refuses to start with exactly this line and code, and leaves the folder
+    /// and the port as they were.
     async fn refuses(&self, set_up: impl FnOnce(&mut Command), code: i32, line: &str) {
         let before = self.files();
         assert_eq!(self.refused(set_up).await, (code, vec![line.to_owned()]));
@@ -114,7 +117,8 @@ impl Started {
         assert!(Command::new("kill").args(["-s", name, &pid]).status().await.unwrap().success());
     }
 
-    /// Waits for the end of the process, and for all that it has to say; gives the exit code, if it was not killed.
+    /// Waits for the end of the process, and for all that it has to say; gives the exit code, if it
+    /// was not killed.
     async fn ended(&mut self) -> Option<i32> {
         let status = within("the node's end", self.child.wait()).await.unwrap();
         while within("its last words", self.lines.changed()).await.is_ok() {}

@@ -1,4 +1,5 @@
-//! The application's say on transactions: what it refuses is told why, is not stored, not passed on, and not asked for again.
+//! The application's say on transactions: what it refuses is told why, is not stored, not passed
+//! on, and not asked for again.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -9,11 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::embedded::{Embedded, event};
 use common::{eventually, exactly, transaction};
-use meshpool::client::Client;
-use meshpool::node::network::NodeError;
 use meshpool::protocol::event::Event;
 use meshpool::protocol::transaction::Transaction;
 use meshpool::protocol::wire::AckStatus;
+use meshpool::{Client, NodeError};
 use serde_json::json;
 
 fn no_bad_ones(transaction: &Transaction) -> Result<(), String> {

@@ -1,4 +1,5 @@
-//! The HTTP side on real sockets: what it answers, whom it refuses, and that whoever does not read keeps nobody waiting.
+//! The HTTP side on real sockets: what it answers, whom it refuses, and that whoever does not read
+//! keeps nobody waiting.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 

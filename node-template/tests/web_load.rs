@@ -19,7 +19,8 @@ use tokio::net::{TcpSocket, TcpStream};
 const CLIENTS: usize = 1_000;
 /// How many may (`STREAMS` in `http/limits.rs`).
 const LET_IN: usize = 100;
-/// How many of them come at the same moment: with the node's own ends that is below the 1,024 descriptors that a process usually has.
+/// How many of them come at the same moment: with the node's own ends that is below the 1,024
+/// descriptors that a process usually has.
 const AT_ONCE: usize = 200;
 /// How many transactions flow meanwhile.
 const TRANSACTIONS: u64 = 2_000;
@@ -31,7 +32,8 @@ struct Client {
 }
 
 impl Client {
-    /// Asks as a browser does, which keeps connections for later, and reads what is told before the stream.
+    /// Asks as a browser does, which keeps connections for later, and reads what is told before the
+    /// stream.
     async fn ask(socket: TcpStream) -> Self {
         let mut client = Self { socket: BufReader::new(socket), head: String::new() };
         client.socket.write_all(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();

@@ -1,4 +1,4 @@
-//! Where a peer can be dialled: `ws://host:port`, parsed at the edge and compared by its normal form ever after.
+//! Where a peer can be dialled: `ws://host:port`, in a normal form.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use crate::limits;
 
-/// The address of a peer: scheme, host, port, and nothing else.
+/// The address of a peer: scheme, host and port.
 ///
-/// The text is normal (host in lower case, IP addresses in their shortest form, no trailing slash), so two addresses are the same if and only if
-/// they compare equal. A clone allocates nothing. `localhost`, `127.0.0.1` and `[::1]` stay three addresses: that they may lead to one node shows when they are dialled.
+/// The form is normal: the host in lower case, IP addresses in their shortest form, no trailing
+/// slash. Two addresses are the same if and only if they are equal. `localhost`, `127.0.0.1` and
+/// `[::1]` are three addresses; a dial shows whether they lead to one node. A clone allocates
+/// nothing.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerAddress {
     host: Host,
@@ -24,7 +26,7 @@ enum Host {
     Ip(IpAddr),
 }
 
-/// Why a text is no peer address.
+/// A text that is no peer address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is no peer address: {reason}; write it as ws://host:port")]
 pub struct InvalidAddress {
@@ -33,25 +35,26 @@ pub struct InvalidAddress {
 }
 
 impl InvalidAddress {
-    /// What is wrong with the text, without the text.
+    /// Returns what is wrong with the text, without the text.
     pub fn reason(&self) -> &'static str {
         self.reason
     }
 }
 
-/// From how far away an address makes sense: a stranger must not send us to our own loopback services, nor into our private network.
+/// From how far away an address makes sense. A stranger must not make us dial services of our own
+/// host or of our private network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// This host only: `localhost`, 127.0.0.0/8, ::1.
     Loopback,
-    /// A private network: RFC 1918, RFC 4193, link-local, carrier-grade NAT (RFC 6598).
+    /// A private network: RFC 1918, RFC 4193, link-local, and carrier-grade NAT (RFC 6598).
     Private,
-    /// Anything else, names included.
+    /// All other addresses, names included.
     Public,
 }
 
 impl Scope {
-    /// The scope of an IP address.
+    /// Returns the scope of an IP address.
     pub fn of(ip: IpAddr) -> Self {
         match ip {
             IpAddr::V4(ip) => Self::of_v4(ip),
@@ -75,15 +78,15 @@ impl Scope {
         }
     }
 
-    /// Whether a peer whose connection has this scope may tell us an address of the scope `address`: loopback only from loopback, private only
-    /// from private or loopback.
+    /// Returns whether a peer at this scope may name an address of another: loopback addresses are
+    /// accepted from loopback, private ones from loopback and private networks.
     pub fn may_tell(self, address: Self) -> bool {
         self <= address
     }
 }
 
 impl PeerAddress {
-    /// An address from its parts; `host` is a name or an IP address, IPv6 with or without brackets.
+    /// Makes an address. `host` is a name or an IP address, IPv6 with or without brackets.
     ///
     /// # Errors
     /// [`InvalidAddress`] if the host is no host name or the port is 0.
@@ -93,7 +96,7 @@ impl PeerAddress {
         format!("ws://{bracketed}:{port}").parse()
     }
 
-    /// The host as it is dialled: a name, or an IP address without brackets.
+    /// Returns the host: a name, or an IP address without brackets.
     pub fn host(&self) -> String {
         match &self.host {
             Host::Name(name) => name.to_string(),
@@ -101,23 +104,23 @@ impl PeerAddress {
         }
     }
 
-    /// The port, never 0.
+    /// Returns the port, which is never 0.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The same host and port as a `wss` address.
+    /// Returns the `wss` address of the same host and port.
     #[must_use]
     pub fn secured(self) -> Self {
         Self { secure: true, ..self }
     }
 
-    /// Whether it is a `wss` address.
+    /// Returns whether it is a `wss` address.
     pub fn is_secure(&self) -> bool {
         self.secure
     }
 
-    /// From how far away this address makes sense.
+    /// Returns from how far away it makes sense.
     pub fn scope(&self) -> Scope {
         match &self.host {
             Host::Name(name) if **name == *"localhost" || name.ends_with(".localhost") => Scope::Loopback,
@@ -130,7 +133,7 @@ impl PeerAddress {
 impl FromStr for PeerAddress {
     type Err = InvalidAddress;
 
-    /// Reads `ws://host:port` or `wss://host:port`, with or without one slash at the end.
+    /// Reads `ws://host:port` or `wss://host:port`, with or without a slash at the end.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         parse(text)
             .map_err(|reason| InvalidAddress { text: text.chars().take(limits::SHOWN_CHARACTERS).collect(), reason })
@@ -173,7 +176,8 @@ fn parse_host(host: &str) -> Result<Host, &'static str> {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    // A last label of digits is an IPv4 address in one of its old spellings (2130706433, 0x7f.1): each system reads it differently.
+    // A numeric last label is an old spelling of an IPv4 address (2130706433, 0x7f.1), which
+    // systems read in different ways.
     let last = host.rsplit('.').next().unwrap_or_default();
     let numeric = last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x") || last.starts_with("0X");
     if host.len() > 253 || !host.split('.').all(label) || numeric {
@@ -209,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn spellings_of_one_address_are_one_address() {
+    fn an_address_has_one_normal_form() {
         for (spelling, normal) in [
             ("ws://LocalHost:4001/", "ws://localhost:4001"),
             ("WS://127.0.0.1:04001", "ws://127.0.0.1:4001"),
@@ -222,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_says_why() {
+    fn other_texts_are_refused_with_the_reason() {
         for text in [
             "",
             "localhost:4001",

@@ -1,21 +1,23 @@
-//! Everything that is counted, in one table. The core counts; the shell shows.
+//! All counters, in one table. The core counts, and the runtime shows them as metrics.
 
-/// Declares the counters once: the field, the name under which it is shown, and what it counts.
+/// Declares the counters: the field, which is also the name in STATUS, and the help text of the
+/// metric.
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// What a node's core counted since its start. Every drop and every refusal is here.
+        /// What the core of a node counted since its start. Every drop and every refusal is
+        /// counted.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
         pub struct Counters {
             $($(#[doc = $doc])+ pub $name: u64,)+
         }
 
         impl Counters {
-            /// Every counter with its name.
+            /// Iterates over the names and values.
             pub fn entries(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($name), self.$name),)+].into_iter()
             }
 
-            /// The name of every counter with what it counts, in words.
+            /// Iterates over the names and help texts.
             pub fn described() -> impl Iterator<Item = (&'static str, &'static str)> {
                 [$((stringify!($name), concat!($($doc),+)),)+].into_iter()
             }
@@ -26,7 +28,7 @@ macro_rules! counters {
 counters! {
     /// Dials begun.
     dials,
-    /// Dials that came to nothing.
+    /// Dials that failed.
     dials_failed,
     /// Probes of claimed addresses begun.
     probes,
@@ -34,129 +36,129 @@ counters! {
     links_opened,
     /// Second links to one node that were closed.
     links_duplicate,
-    /// Links closed because nothing was heard on them.
+    /// Links closed because nothing was received on them.
     links_dead,
-    /// Transactions accepted: new here.
+    /// New transactions accepted.
     transactions_accepted,
-    /// Copies of transactions that were held already.
+    /// Copies of transactions that were known already.
     transactions_duplicate,
-    /// Transactions refused: no transaction, a full pool, a disk that takes no writes.
+    /// Transactions refused: invalid ones, a full pool, a disk that takes no writes.
     transactions_refused,
     /// Transactions refused because they are not signed; counted as refused too.
     transactions_unsigned,
     /// Transactions refused because their signature does not verify; counted as refused too.
     transactions_forged,
-    /// Transactions sent on links, each copy counted.
+    /// Transactions sent, each copy counted.
     transactions_sent,
-    /// Transactions that came in answer to a comparison of pools, and were new.
+    /// New transactions that came in a comparison of pools.
     transactions_synced,
-    /// Times a link's queue was full.
+    /// Times that the queue of a link was full.
     queues_full,
-    /// PRUNE frames sent: neighbours told to send no more of some origins.
+    /// PRUNE frames sent: peers that are to stop sending some origins.
     prunes_sent,
-    /// GRAFT frames sent: neighbours asked to send some origins again.
+    /// GRAFT frames sent: peers that are to send some origins again.
     grafts_sent,
     /// Comparisons of pools begun.
     sync_rounds,
-    /// Bytes of comparisons of pools sent: summaries, questions and answers, not the transactions that follow.
+    /// Bytes sent in comparisons of pools, without the transactions that follow.
     sync_sent_bytes,
     /// Comparisons of pools that found a difference.
     sync_rounds_differed,
-    /// Broadcasts accepted: new here.
+    /// New broadcasts accepted.
     broadcasts_accepted,
-    /// Copies of broadcasts that were seen already.
+    /// Copies of broadcasts that were known already.
     broadcasts_duplicate,
-    /// Broadcasts sent on links, each copy counted.
+    /// Broadcasts sent, each copy counted.
     broadcasts_sent,
-    /// Broadcasts that came in answer to a comparison, and were new.
+    /// New broadcasts that came in a comparison.
     broadcasts_synced,
     /// Broadcasts dropped because the node that they name has not signed them.
     broadcasts_forged,
     /// Announcements accepted: news of a node.
     announcements_accepted,
-    /// Announcements that were old news.
+    /// Announcements that were no news.
     announcements_old,
     /// Announcements that were not believed, or for which there was no room.
     announcements_refused,
     /// Announcements dropped because the node that they name has not signed them.
     announcements_forged,
-    /// Announcements sent on links, each copy counted.
+    /// Announcements sent, each copy counted.
     announcements_sent,
-    /// Bytes written on links to peers, the heads of frames and TLS included.
+    /// Bytes written on links to peers, frame headers and TLS included.
     peers_sent_bytes,
     /// Frames that were no messages.
     frames_malformed,
-    /// Messages of types that this version does not know.
+    /// Messages of unknown types.
     messages_unknown,
-    /// Answers to questions that nobody asked.
+    /// Answers without a question.
     answers_unsolicited,
-    /// Frames that broke WebSocket's own rules, each the end of its link.
+    /// Frames that broke the rules of WebSocket, each the end of its link.
     frames_broken,
-    /// Breaches of the rules that were held against whoever committed them.
+    /// Violations that were counted against a peer.
     violations,
-    /// Links closed because too many breaches had been gathered.
+    /// Links closed because a peer broke too many rules.
     bans,
-    /// Links closed at once because who is there is kept away.
+    /// Links closed at once because their other end is banned.
     links_banned,
-    /// Accepted links closed for want of places: the one of least use, or the newcomer.
+    /// Accepted links closed for want of room: the least useful one, or the new one.
     links_evicted,
-    /// Tasks that ended in a fault of this program; what they did is lost, nothing else.
+    /// Tasks that panicked: faults of this program. Their work is lost, nothing else.
     tasks_panicked,
-    /// Entries of HANDSHAKEs that were left out: no address, or too many.
+    /// Entries of HANDSHAKEs that were left out: no addresses, or too many.
     addresses_dropped,
-    /// Addresses that a peer may not tell: loopback or private ones from farther away.
+    /// Addresses that a peer may not name: loopback or private ones from farther away.
     addresses_out_of_scope,
-    /// Addresses for which the peer table had no room.
+    /// Addresses for which the address book had no room.
     addresses_without_room,
-    /// Records of other nodes heard by multicast DNS, news and repetitions.
+    /// Records of other nodes received by multicast DNS, repeated ones included.
     records_heard,
-    /// Of those ignored: of nodes of other networks.
+    /// Records ignored because their nodes belong to other networks.
     records_foreign,
-    /// Of those ignored: no records of nodes.
+    /// Records ignored because they are no records of nodes.
     records_malformed,
-    /// Of those ignored: loopback addresses that did not come from this host.
+    /// Records ignored because a loopback address did not come from this host.
     records_out_of_scope,
-    /// Records that ended: their nodes said goodbye, or were not heard of for long.
+    /// Records that ended: their nodes said goodbye, or did not renew them in time.
     records_ended,
-    /// Times that a record took the place of an older one, for want of room.
+    /// Records that were replaced for want of room.
     records_without_room,
-    /// Nodes that were told that there is no place for them here.
+    /// Nodes that were declined because there was no free slot.
     slots_declined,
-    /// Times that we were told so.
+    /// Times that this node was declined.
     slots_refused,
-    /// Links split for a node that insisted: it had none, or moved one here.
+    /// Slots taken from a peer for a node that asked with high priority.
     slots_swapped,
-    /// Links given up to link two parts of the network that had formed apart.
+    /// Links given up to connect two partitions.
     partitions_healed,
-    /// Links moved to random nodes, so that ways in the network are short.
+    /// Links moved to random nodes, which shortens the ways in the network.
     links_rewired,
     /// Random nodes asked for addresses.
     shuffles,
-    /// Plain peers sent to others for want of a place.
+    /// Exercise peers sent to other nodes for want of a slot.
     exercise_redirected,
-    /// Connections that came to no link: no place, another protocol, no certificate, one that does not count here.
+    /// Connections that did not become links: no room, another protocol, no accepted certificate.
     connections_refused,
-    /// Nodes of the exercise that were not let in (PLAIN=off).
+    /// Exercise peers that were not admitted (PLAIN=off).
     exercise_refused,
-    /// Clients beyond this host that were not let in without a certificate (PLAIN=off).
+    /// Clients beyond this host without a certificate that were not admitted (PLAIN=off).
     clients_refused,
-    /// Links closed because of the lists of the denied and the allowed.
+    /// Links closed because of the lists of allowed and denied nodes.
     listed_refused,
-    /// Links closed because the other end named another node id than its certificate's key.
+    /// Links closed because the node id is not that of the certificate's key.
     impostors_refused,
-    /// Searches for images begun here.
+    /// Searches for images begun by this node.
     image_searches,
     /// Searches refused because too many were under way.
     image_searches_refused,
-    /// Questions for images that this node answered.
+    /// FINDs that this node answered.
     finds_answered,
-    /// Copies of questions for images that were seen already.
+    /// Copies of FINDs that were known already.
     finds_duplicate,
-    /// Questions for images dropped: too many on one link, or at once.
+    /// FINDs dropped: too many on one link, or at once.
     finds_dropped,
-    /// Answers to questions for images that nobody asked.
+    /// FOUNDs that nobody asked for.
     founds_unsolicited,
-    /// Answers to questions for images that came too late, too often, or about something else.
+    /// FOUNDs that came too late, too often, or about another image.
     founds_dropped,
     /// Dials put off because their host was dialled often a moment ago.
     dials_put_off,

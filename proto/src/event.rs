@@ -1,4 +1,5 @@
-//! What happened, for people and applications. The core says it, the shell words it: nothing in the protocol depends on an event.
+//! What happened, for people and applications. The runtime makes the texts; nothing in the protocol
+//! depends on an event.
 
 use std::time::Duration;
 
@@ -7,269 +8,272 @@ use crate::id::{LinkId, NodeId};
 use crate::transaction::{Origin, Transaction, TransactionId};
 use crate::wire::Broadcast;
 
-/// A step in a node's life. Log lines and the library's event stream are made of these.
+/// An event, for the log and the event stream of the library.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Event {
     /// An address is being dialled.
     Dialling {
-        /// Where to.
+        /// The address.
         address: PeerAddress,
     },
-    /// A dial came to nothing.
+    /// A dial failed.
     DialFailed {
-        /// Where to.
+        /// The address.
         address: PeerAddress,
-        /// What the system said.
+        /// The system's error.
         error: String,
-        /// When it is tried again; `None` if it is forgotten.
+        /// The time until the next dial; `None` if the address is forgotten.
         retry_in: Option<Duration>,
     },
-    /// An address turned out to lead to ourselves; it is never dialled again.
+    /// An address leads to this node itself; it is never dialled again.
     SelfDialled {
-        /// Which.
+        /// The address.
         address: PeerAddress,
     },
-    /// A node is linked to us that was not before.
+    /// The first link to a peer is established.
     PeerUp {
-        /// Who.
+        /// The peer.
         peer: PeerName,
-        /// Whether we dialled.
+        /// Whether this node dialled.
         dialled: bool,
-        /// How many nodes we are linked to now.
+        /// The number of linked peers now.
         peers: usize,
     },
-    /// The last link to a node is gone.
+    /// The last link to a peer is closed.
     PeerDown {
-        /// Who.
+        /// The peer.
         peer: PeerName,
-        /// Why, in words.
+        /// The reason, for people.
         cause: String,
-        /// How many nodes we are linked to now.
+        /// The number of linked peers now.
         peers: usize,
     },
-    /// A peer named addresses that we did not know.
+    /// A peer named addresses that were not known.
     AddressesLearned {
-        /// From whom.
+        /// The peer.
         peer: PeerName,
-        /// How many.
+        /// Their number.
         addresses: usize,
     },
-    /// A node was heard of on the local network. Whether it is there shows when it is dialled.
+    /// A record of a node came from the local network. A dial shows whether the node is there.
     LanPeerFound {
-        /// Who it says it is, and where.
+        /// The node, by its own account.
         peer: PeerName,
-        /// How many places it says it has free; `None`: it links to all.
+        /// The number of its free slots, by its own account; `None`: it links to all.
         free: Option<u32>,
     },
-    /// A transaction is new here. It is on its way to our peers and to our disk.
+    /// A new transaction was accepted. It is on its way to peers and to the disk.
     Transaction {
         /// The transaction.
         transaction: Transaction,
-        /// Which node first sent it into the network, as far as we know; `None` for one that came with a comparison of pools.
+        /// The node that sent it first, as far as is known; `None` if it came with a comparison of
+        /// pools.
         origin: Option<Origin>,
-        /// From whom we have it; `None` for one of our own.
+        /// The peer that sent it to us; `None` if this program did.
         peer: Option<PeerName>,
-        /// On how many links it went out.
+        /// The number of links on which it went out.
         links: usize,
     },
-    /// Transactions that are on disk now.
+    /// Transactions are on disk.
     Stored {
-        /// Their identities.
+        /// Their ids.
         ids: Vec<TransactionId>,
-        /// How many the pool holds now.
+        /// The number of transactions in the pool now.
         pool: u64,
     },
-    /// The pool's file did not take a write; it is tried again.
+    /// Writing to the pool's file failed; it is tried again.
     StoreFailed {
-        /// What happened and what to do.
+        /// What happened and what to do, for people.
         error: String,
     },
-    /// The pool's file takes writes again.
+    /// Writing to the pool's file works again.
     StoreRecovered,
-    /// A text to everybody. Each comes once, and none of our own comes back after a restart.
+    /// A broadcast was accepted. Each comes once; those of this node do not come back after a
+    /// restart.
     Broadcast {
-        /// The text, its time and its id.
+        /// The broadcast.
         broadcast: Broadcast,
-        /// Who sent it.
+        /// The node that sent it first.
         sender: PeerName,
-        /// From whom we have it; `None` if this program sent it.
+        /// The peer that sent it to us; `None` if this program did.
         peer: Option<PeerName>,
-        /// On how many links it went out from here.
+        /// The number of links on which it went out.
         links: usize,
     },
-    /// A node is in the network that was not known to be.
+    /// A node is new in the network.
     NodeJoined {
-        /// Who.
+        /// The node.
         node: PeerName,
-        /// How many nodes are known to be in the network now, this one included.
+        /// The number of nodes that are known to be in the network now, this one included.
         nodes: usize,
     },
-    /// A node is gone from the network.
+    /// A node left the network.
     NodeLeft {
-        /// Who.
+        /// The node.
         node: PeerName,
-        /// Why it counts as gone, in words.
+        /// Why it counts as gone, for people.
         cause: String,
-        /// How many nodes are known to be in the network now, this one included.
+        /// The number of nodes that are known to be in the network now, this one included.
         nodes: usize,
     },
     /// A transaction was refused.
     TransactionRefused {
-        /// From whom it came.
+        /// The peer that sent it.
         peer: PeerName,
-        /// Why.
+        /// The reason, for people.
         reason: String,
     },
-    /// A peer lacks so much that it asked for our whole pool.
+    /// A peer lacks so much that it asked for the whole pool.
     Replaying {
-        /// Who.
+        /// The peer.
         peer: PeerName,
-        /// How many transactions we have.
+        /// The number of transactions in the pool.
         ours: u64,
     },
-    /// A node asked for a place and there was none.
+    /// A node asked for a slot and there was none.
     Declined {
-        /// Who.
+        /// The node.
         peer: PeerName,
-        /// How many others it was told of.
+        /// The number of other nodes that were named to it.
         others: usize,
     },
-    /// A node that we asked for a place has none.
+    /// A node that was asked for a slot has none.
     DeclinedBy {
-        /// Who.
+        /// The node.
         peer: PeerName,
-        /// How many others it told us of.
+        /// The number of other nodes that it named.
         others: usize,
-        /// Whom we try now; `None`: nobody yet.
+        /// The address that is tried now; `None`: none yet.
         next: Option<PeerAddress>,
-        /// When it is asked again.
+        /// The time until the node is asked again.
         retry_in: Duration,
     },
-    /// No node has a place for us: one is asked to split a link.
+    /// All known nodes are full: one is asked for a slot with high priority.
     RequestingSlot {
-        /// Which.
+        /// Its address.
         address: PeerAddress,
     },
-    /// A node that insisted got the place of another, which goes on to it.
+    /// A node that asked with high priority got the slot of a peer, which was referred to it.
     SlotSwapped {
-        /// Who got the place.
+        /// The node that got the slot.
         joiner: PeerName,
-        /// Who had it.
+        /// The peer that had it.
         moved: PeerName,
     },
-    /// A peer gave our place away.
+    /// A peer gave our slot away.
     SlotTaken {
-        /// Who.
+        /// The peer.
         peer: PeerName,
-        /// Where it sent us.
+        /// The address to which it referred us.
         next: Option<PeerAddress>,
     },
-    /// A node belongs to a part of the network that formed apart: the two are linked.
+    /// A node of another partition was met: it is dialled, which connects the two.
     HealingPartition {
-        /// Where it is.
+        /// Its address.
         address: PeerAddress,
-        /// Whose link makes room for that.
+        /// The peer whose link was closed to make room.
         gave_up: Option<PeerName>,
     },
     /// A link is moved to a random node.
     Rewiring {
-        /// Whose link is given up.
+        /// The peer whose link is given up.
         from: PeerName,
-        /// Where a place is asked for.
+        /// The address that is asked for a slot.
         to: PeerAddress,
     },
-    /// A step in joining through the genesis node.
+    /// A step in joining through the bootstrap node.
     Bootstrap(BootstrapStep),
-    /// A peer broke so many rules that it was closed.
+    /// A peer broke so many rules that its link was closed.
     Banned {
-        /// Who.
+        /// The peer.
         peer: PeerName,
-        /// From which addresses nobody is let in for a while; `None`: it is on this host, or was named by a person, and may come back at once.
+        /// The IP addresses that are banned; `None`: the peer is on this host, or a person
+        /// configured it, and it may come back at once.
         from: Option<String>,
-        /// What it did the last time.
+        /// The last violation.
         cause: String,
-        /// For how long it is kept away.
+        /// The duration of the ban.
         time: Option<Duration>,
     },
-    /// Somebody was refused. Told once a minute for each address group.
+    /// A connection was refused. It is reported once a minute for each subscriber.
     PeerRefused {
-        /// From where: an IP address, an IPv6 /64, or this host.
+        /// The subscriber: an IP address, an IPv6 /64, or this host.
         from: String,
-        /// Why.
+        /// The reason, for people.
         reason: String,
-        /// How many more were refused there since the last time that this was told.
-        unsaid: u64,
+        /// The number of refusals since the last report, without this one.
+        suppressed: u64,
     },
-    /// A slow peer's queue is full: from now on it is fed from the pool.
+    /// The queue of a slow peer is full: from now on it gets transactions from the pool.
     PeerLagging {
-        /// Who.
+        /// The peer.
         peer: PeerName,
     },
-    /// Something that a person should know and may want to change.
+    /// Something that a person may want to change.
     Warning {
-        /// What, where, and what to do.
+        /// What, where, and what to do, for people.
         text: String,
     },
-    /// Somebody was not let in, as others from there lately, of whom a warning told; for the debug log.
+    /// Access was denied again after a warning, for the debug log.
     AccessDenied {
-        /// Who and why.
+        /// What and why, for people.
         text: String,
     },
-    /// A peer's fault; for the debug log.
+    /// A fault of a peer, for the debug log.
     PeerFault {
-        /// On which link.
+        /// The link.
         link: LinkId,
-        /// Whose.
+        /// The peer.
         peer: PeerName,
-        /// What it did.
+        /// What it did, for people.
         text: String,
     },
 }
 
-/// A step in joining through a genesis node.
+/// A step in joining through the bootstrap node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BootstrapStep {
     /// It is this node itself.
     Ourselves {
-        /// The address that was set.
+        /// Its address, as configured.
         address: PeerAddress,
     },
     /// It is being asked for nodes.
     Asking {
-        /// Where it is.
+        /// Its address.
         address: PeerAddress,
     },
-    /// It can not be asked.
+    /// It cannot be asked.
     Failed {
-        /// Where it should be.
+        /// Its address.
         address: PeerAddress,
-        /// Why, in words.
+        /// The reason, for people.
         error: String,
-        /// How many other addresses there are to try.
+        /// The number of other addresses to try.
         others: usize,
     },
-    /// It knows nobody else.
+    /// It knows no other node.
     Alone {
-        /// Where it is.
+        /// Its address.
         address: PeerAddress,
     },
     /// It named a node, which is being dialled.
     Named {
-        /// Where that is.
+        /// The address of that node.
         address: PeerAddress,
     },
-    /// The node that it named, or itself, took us.
+    /// The node that it named, or it itself, gave us a slot.
     Joined {
-        /// Who.
+        /// The node.
         peer: PeerName,
     },
-    /// That node told of its neighbours.
+    /// That node named its neighbors.
     Neighbours {
-        /// Who.
+        /// The node.
         peer: PeerName,
-        /// How many.
+        /// Their number.
         addresses: usize,
     },
 }
@@ -277,7 +281,7 @@ pub enum BootstrapStep {
 /// A peer, as people know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerName {
-    /// Its id; a node of the exercise has none.
+    /// Its id; an exercise peer has none.
     pub node: Option<NodeId>,
     /// Its address, where one is known.
     pub address: Option<PeerAddress>,

@@ -1,25 +1,25 @@
-//! The text of one message as it travels: written once, shared by reference count by every link that sends it.
+//! The text of a message: written once, and shared by all links that send it.
 
 use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
-/// The UTF-8 text of one message. A clone costs a reference count, not a copy; text and count lie in one piece of memory.
+/// The UTF-8 text of a message. A clone costs a reference count; text and count are one allocation.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Frame(Arc<str>);
 
 impl Frame {
-    /// How many bytes the text has.
+    /// Returns the length in bytes.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether the text is empty; no message's is.
+    /// Returns whether the text is empty, which no message is.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,6 +1,6 @@
-//! The names of things: a node, one run of it, one connection.
+//! The ids of a node, of one run of its process, and of a connection.
 //!
-//! Each is a newtype, parsed at the edge and never validated again inside. Nothing here knows how a key is made or kept.
+//! Each is a newtype: it is parsed once, where it enters the program.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,12 +8,12 @@ use std::str::FromStr;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use uuid::Uuid;
 
-/// A node's identity: its ed25519 public key, 32 bytes, written as 64 lower-case hexadecimal digits.
+/// The id of a node: its ed25519 public key, 32 bytes, written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub [u8; 32]);
 
 impl NodeId {
-    /// The first eight hexadecimal digits: enough to tell nodes apart in a log line.
+    /// Returns the first eight hexadecimal digits, for logs.
     pub fn short(&self) -> String {
         data_encoding::HEXLOWER.encode(&self.0[..4])
     }
@@ -31,11 +31,11 @@ impl fmt::Debug for NodeId {
     }
 }
 
-/// A text that is not the name it should be.
+/// A text that is not the id that it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}")]
 pub struct InvalidId {
-    /// What the text should have been, in words.
+    /// What the text should be, for people.
     pub expected: &'static str,
 }
 
@@ -47,7 +47,7 @@ impl FromStr for NodeId {
     }
 }
 
-/// 64 hexadecimal digits to 32 bytes; `None` for anything else.
+/// Reads 64 hexadecimal digits, in lower or upper case; returns `None` for anything else.
 pub fn parse_hex32(text: &str) -> Option<[u8; 32]> {
     if text.len() != 64 {
         return None;
@@ -57,12 +57,13 @@ pub fn parse_hex32(text: &str) -> Option<[u8; 32]> {
     Some(bytes)
 }
 
-/// One run of a node: a random UUID (version 4) made when the process starts. A connection that leads to our own session leads to ourselves.
+/// One run of a node's process: a random UUID (version 4). A connection to a node with our own
+/// session leads to ourselves.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Session(pub Uuid);
 
 impl Session {
-    /// A session from 16 random bytes; the caller brings the randomness.
+    /// Makes a session of 16 random bytes.
     pub fn from_random(bytes: [u8; 16]) -> Self {
         Self(uuid::Builder::from_random_bytes(bytes).into_uuid())
     }
@@ -88,7 +89,8 @@ impl FromStr for Session {
     }
 }
 
-/// One WebSocket connection. Never reused within a process, so a late report about a closed link can not hit a new one.
+/// The id of a connection. It is never reused within a process: a late input about a closed link
+/// cannot be taken for one about a new link.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
 
@@ -104,18 +106,19 @@ impl fmt::Display for LinkId {
     }
 }
 
-/// What a full peer says of itself in its answer to a WebSocket upgrade, in the header [`UpgradeIdentity::HEADER`]: `<node id>/<session>`. So the
-/// dialling side knows itself and a node that it is linked to already before it has sent anything.
+/// The identity in a native peer's answer to a WebSocket upgrade, in the header
+/// [`UpgradeIdentity::HEADER`]: `<node id>/<session>`. The dialling node recognises itself, and
+/// nodes that it is linked to, before it sends anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UpgradeIdentity {
-    /// Who answered.
+    /// The id of the node.
     pub node: NodeId,
-    /// Which run of it.
+    /// Its session.
     pub session: Session,
 }
 
 impl UpgradeIdentity {
-    /// The name of the header that carries a identity.
+    /// The name of the header.
     pub const HEADER: &'static str = "p2p-node";
 }
 
@@ -129,7 +132,7 @@ impl FromStr for UpgradeIdentity {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (node, session) = text.split_once('/').ok_or(InvalidId { expected: "a identity: <node id>/<session>" })?;
+        let (node, session) = text.split_once('/').ok_or(InvalidId { expected: "an identity: <node id>/<session>" })?;
         Ok(Self { node: node.parse()?, session: session.parse()? })
     }
 }
@@ -139,13 +142,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_upgrade_identity_survives_its_text() {
+    fn an_upgrade_identity_is_read_as_it_was_written() {
         let identity = UpgradeIdentity { node: NodeId([7; 32]), session: Session::from_random([3; 16]) };
         assert_eq!(identity.to_string().parse(), Ok(identity));
     }
 
     #[test]
-    fn what_is_no_id_is_refused() {
+    fn other_texts_are_refused() {
         for text in ["", "00", &"g".repeat(64), &"0".repeat(63), &"é".repeat(32)] {
             assert!(text.parse::<NodeId>().is_err(), "{text}");
             assert!(text.parse::<UpgradeIdentity>().is_err(), "{text}");

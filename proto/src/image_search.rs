@@ -1,79 +1,223 @@
-//! Searching images: FIND, flooded over full peers, and FOUND, which goes back the way that the question came.
+//! Search for images: FIND is flooded over native peers, FOUND goes back the way that the FIND
+//! came.
 //!
-//! What is in a node's folder the core does not know: it has the shell look (`Output::FindLocalImages`), and it never sees a byte of an image, which go over a
-//! connection of their own (`transfer`, in the shell). What it keeps: its own searches, and of every question that came lately by which link it came.
-//! That table is what makes a question travel once, an answer find its way, and an answer that nobody asked for be known as such.
+//! The core does not know which images are in the node's folder: it asks the runtime
+//! ([`Output::FindLocalImages`]). It never sees an image either: images are sent on connections of
+//! their own. It keeps its own searches, and for each recent FIND the link on which it came. With
+//! that a FIND is forwarded once, a FOUND finds its way back, and one that nobody asked for is
+//! noticed.
 //!
-//! Bounded are own searches, questions remembered, questions of one link, files looked for at once, answers to one question, and the bytes of answers on
-//! one link: those go in the lane of control frames, whose overflow would close it. A plain peer hears nothing of all this.
+//! Bounded are: own searches, remembered FINDs, FINDs on one link, look-ups in the folder at once,
+//! FOUNDs for one search, and bytes of FOUNDs on one link. Both go on the control lane, whose
+//! overflow closes the link. Exercise peers and clients take no part.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::address::PeerAddress;
-use crate::connections::table::Role;
+use crate::connections::table::{Link, LinkState, LinkTable};
+use crate::context::Context;
 use crate::id::{LinkId, NodeId};
-use crate::io::SearchEnd;
+use crate::io::{Lane, Output, SearchEnd};
 use crate::limits;
 use crate::timers::Timer;
+use crate::util::rate_limit::{RateLimit, RateLimits};
+use crate::violation::Violation;
 use crate::wire::{Find, Found, ImageInfo, ImageName, SearchId};
-use crate::{Lane, Node, Output};
 
-/// Over how many links a question goes at most. In a random overlay of a million nodes with eight links each, eight reach all; in a line nobody is found
-/// that is farther away.
+/// The most links that a FIND travels. In a random overlay of a million nodes with eight links
+/// each, eight reach all; in a line nodes farther away are not found.
 const HOPS: u32 = 32;
-/// Questions on one link, each way: so many at once, …
+/// FINDs on one link, each way: this many at once …
 const FINDS_AT_ONCE: u32 = 64;
-/// … and then one in so long. The shell asks more slowly than that.
+/// … and then one in each of these intervals. The runtime asks less often.
 const FIND_EVERY: Duration = Duration::from_millis(40);
-/// Answers on one link: what so many bytes need at this pace may go at once. Questions and answers of ten seconds, for which a link may move nothing,
-/// fit into the room for control frames.
+/// FOUNDs on one link: what takes this long at the rate below may go at once. FINDs and FOUNDs of
+/// ten seconds, for which a link may move nothing, fit into the control lane.
 const FOUND_BURST: Duration = Duration::from_secs(8);
-/// How long a byte of an answer counts: 8 KiB per second.
+/// The cost of one byte of a FOUND: 8 KiB per second.
 const FOUND_BYTE: Duration = Duration::from_nanos(1_000_000_000 / (8 * 1024));
 
-/// What is known of searches.
-#[derive(Debug, Default)]
+/// Our own searches, and the ways back of those of others.
+#[derive(Debug)]
 pub(crate) struct ImageSearch {
-    own: BTreeMap<SearchId, Own>,
+    own: BTreeMap<SearchId, OwnSearch>,
     routes: BTreeMap<SearchId, Route>,
-    /// The same, the oldest first.
+    /// The keys of `routes`, the oldest first.
     by_age: VecDeque<(Instant, SearchId)>,
-    /// What the shell looks for in the folder just now.
-    looking: BTreeSet<SearchId>,
-    talks: BTreeMap<LinkId, Talk>,
+    /// What the runtime looks up in the folder now.
+    lookups: BTreeSet<SearchId>,
+    /// FINDs that each link may bring.
+    finds_received: RateLimits<LinkId>,
+    /// FINDs that each link may be sent.
+    finds_sent: RateLimits<LinkId>,
+    /// Bytes of FOUNDs that each link may be sent.
+    founds_sent: BTreeMap<LinkId, RateLimit>,
 }
 
-/// A search of ours.
+/// A search of this node.
 #[derive(Debug)]
-struct Own {
+struct OwnSearch {
     name: Option<ImageName>,
-    /// Who answered, …
+    /// The nodes that answered …
     finders: BTreeSet<NodeId>,
-    /// … and where they say they are: nobody can have us dial one address again and again.
+    /// … and the addresses that they gave: none is dialled twice.
     addresses: BTreeSet<PeerAddress>,
 }
 
-/// Where a question came from.
+/// Where a FIND came from.
 #[derive(Debug)]
 struct Route {
-    /// `None`: from ourselves.
+    /// `None`: from this node.
     link: Option<LinkId>,
-    /// How many answers it still may have.
+    /// How many more FOUNDs may go back.
     answers: usize,
 }
 
-/// What one link has used up of its bounds (virtual clocks, as in GCRA).
-#[derive(Debug, Default)]
-struct Talk {
-    heard_until: Option<Instant>,
-    asked_until: Option<Instant>,
-    founds_until: Option<Instant>,
+impl Default for ImageSearch {
+    fn default() -> Self {
+        Self {
+            own: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            by_age: VecDeque::new(),
+            lookups: BTreeSet::new(),
+            finds_received: RateLimits::new(FIND_EVERY, FINDS_AT_ONCE),
+            finds_sent: RateLimits::new(FIND_EVERY, FINDS_AT_ONCE),
+            founds_sent: BTreeMap::new(),
+        }
+    }
 }
 
 impl ImageSearch {
-    /// Notes where a question came from; `false` if it is known. The oldest gives way.
-    fn note(&mut self, now: Instant, id: SearchId, route: Route) -> bool {
+    /// Begins a search of the application: for an image, or for a list of all images.
+    ///
+    /// `linked_to_all`: there is a link to every node in the network. Then nobody forwards the
+    /// FIND, which in a full mesh of n nodes would cost n² frames instead of n.
+    pub(crate) fn on_search(
+        &mut self,
+        cx: &mut Context,
+        links: &LinkTable,
+        linked_to_all: bool,
+        id: SearchId,
+        name: Option<ImageName>,
+    ) {
+        if self.own.len() >= limits::SEARCHES || self.own.contains_key(&id) {
+            cx.counters.image_searches_refused += 1;
+            return cx.output(Output::ImageSearchOver { search: id, end: SearchEnd::Refused });
+        }
+        cx.counters.image_searches += 1;
+        let targets = links_to_native(links, None);
+        if targets.is_empty() {
+            return cx.output(Output::ImageSearchOver { search: id, end: SearchEnd::Alone });
+        }
+        let own = OwnSearch { name: name.clone(), finders: BTreeSet::new(), addresses: BTreeSet::new() };
+        self.own.insert(id, own);
+        self.add_route(cx.now, id, Route { link: None, answers: max_answers(name.as_ref()) });
+        cx.timers.set(Timer::Search(id), cx.now + cx.config.limits.search_deadline);
+        let hops = if linked_to_all { 1 } else { HOPS };
+        self.send_find(cx, targets, &Find { id, name, hops });
+    }
+
+    /// Ends a search: the application has what it wanted.
+    pub(crate) fn on_search_done(&mut self, cx: &mut Context, id: SearchId) {
+        self.own.remove(&id);
+        cx.timers.cancel(&Timer::Search(id));
+    }
+
+    /// Ends a search at its deadline.
+    pub(crate) fn on_search_due(&mut self, cx: &mut Context, id: SearchId) {
+        if self.own.remove(&id).is_some() {
+            cx.output(Output::ImageSearchOver { search: id, end: SearchEnd::Deadline });
+        }
+    }
+
+    /// Has the folder looked through for a peer's FIND, and forwards it.
+    pub(crate) fn on_find(
+        &mut self,
+        cx: &mut Context,
+        links: &LinkTable,
+        link: LinkId,
+        find: Find,
+    ) -> Result<(), Violation> {
+        if !takes_part(links, link, "FIND")? {
+            return Ok(());
+        }
+        if !self.finds_received.allows(cx.now, link) {
+            cx.counters.finds_dropped += 1;
+            return Ok(());
+        }
+        let route = Route { link: Some(link), answers: max_answers(find.name.as_ref()) };
+        if !self.add_route(cx.now, find.id, route) {
+            cx.counters.finds_duplicate += 1;
+            return Ok(());
+        }
+        if self.lookups.len() < limits::LOOKUPS {
+            self.lookups.insert(find.id);
+            cx.output(Output::FindLocalImages { search: find.id, name: find.name.clone() });
+        } else {
+            cx.counters.finds_dropped += 1;
+        }
+        let hops = find.hops.min(HOPS);
+        if hops > 1 {
+            self.send_find(cx, links_to_native(links, Some(link)), &Find { hops: hops - 1, ..find });
+        }
+        Ok(())
+    }
+
+    /// Answers a FIND with what the runtime found in the folder.
+    pub(crate) fn on_local_images(
+        &mut self,
+        cx: &mut Context,
+        links: &LinkTable,
+        search: SearchId,
+        images: Vec<ImageInfo>,
+    ) {
+        if !self.lookups.remove(&search) || images.is_empty() {
+            return;
+        }
+        let (node, address) = (cx.config.node, cx.config.address.clone());
+        if self.send_found(cx, links, &Found { id: search, node, address, images }, None) {
+            cx.counters.finds_answered += 1;
+        }
+    }
+
+    /// Handles a FOUND: offers it to the application, or sends it on to the node that asked us.
+    pub(crate) fn on_found(
+        &mut self,
+        cx: &mut Context,
+        links: &LinkTable,
+        link: LinkId,
+        found: Found,
+    ) -> Result<(), Violation> {
+        if !takes_part(links, link, "FOUND")? {
+            return Ok(());
+        }
+        let Some(route) = self.routes.get(&found.id) else {
+            cx.counters.founds_unsolicited += 1;
+            links.log_fault(cx, link, "FOUND: nobody asked for it; dropped".into());
+            return Ok(());
+        };
+        let (scope, claimed) = (links.scope_of(link), found.address.scope());
+        if !scope.may_tell(claimed) {
+            cx.counters.addresses_out_of_scope += 1;
+        } else if route.link.is_some() {
+            self.send_found(cx, links, &found, Some(link));
+        } else if found.node != cx.config.node && self.own.get_mut(&found.id).is_some_and(|own| own.accepts(&found)) {
+            cx.output(Output::ImageOffer { reach: scope.min(claimed), found });
+        } else {
+            cx.counters.founds_dropped += 1;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn on_link_closed(&mut self, link: LinkId) {
+        self.finds_received.remove(&link);
+        self.finds_sent.remove(&link);
+        self.founds_sent.remove(&link);
+    }
+
+    /// Notes where a FIND came from; returns `false` if it is known. The oldest ones make room.
+    fn add_route(&mut self, now: Instant, id: SearchId, route: Route) -> bool {
         while let Some((since, oldest)) = self.by_age.front().copied()
             && (self.by_age.len() >= limits::SEARCHES_SEEN
                 || now.saturating_duration_since(since) >= limits::SEARCH_TTL)
@@ -89,201 +233,82 @@ impl ImageSearch {
         true
     }
 
-    pub(crate) fn forget_link(&mut self, link: LinkId) {
-        self.talks.remove(&link);
+    /// Sends a FIND on those of these links that have not had too many.
+    fn send_find(&mut self, cx: &mut Context, mut links: Vec<LinkId>, find: &Find) {
+        links.retain(|link| self.finds_sent.allows(cx.now, *link));
+        if !links.is_empty() {
+            cx.send(links, find.to_frame(), Lane::Control);
+        }
+    }
+
+    /// Sends a FOUND back; returns whether it went out. `from`: where it came from, if not from
+    /// this node.
+    fn send_found(&mut self, cx: &mut Context, links: &LinkTable, found: &Found, from: Option<LinkId>) -> bool {
+        let sent = self.try_send_found(cx, links, found, from).is_some();
+        cx.counters.founds_dropped += u64::from(!sent);
+        sent
+    }
+
+    fn try_send_found(
+        &mut self,
+        cx: &mut Context,
+        links: &LinkTable,
+        found: &Found,
+        from: Option<LinkId>,
+    ) -> Option<()> {
+        let route = self.routes.get_mut(&found.id).filter(|route| route.answers > 0)?;
+        let link = route.link.filter(|link| Some(*link) != from)?;
+        let open = links.get(link).filter(|open| open.takes_transactions() && open.native().is_some())?;
+        // Our own address may lead the other end to itself, or nowhere.
+        open.scope.may_tell(found.address.scope()).then_some(())?;
+        let frame = found.to_frame();
+        let cost = FOUND_BYTE * u32::try_from(frame.as_str().len()).unwrap_or(u32::MAX);
+        self.founds_sent.entry(link).or_default().spend(cx.now, cost, FOUND_BURST).ok()?;
+        route.answers -= 1;
+        cx.send(vec![link], frame, Lane::Control);
+        Some(())
     }
 }
 
-fn answers_to(name: Option<&ImageName>) -> usize {
+impl OwnSearch {
+    /// Notes an answer; returns `false` if it comes late, a second time, or is about something
+    /// else.
+    fn accepts(&mut self, found: &Found) -> bool {
+        let answers = match &self.name {
+            Some(name) => matches!(&found.images[..], [image] if image.name == *name && image.sha256.is_some()),
+            None => true,
+        };
+        answers
+            && self.finders.len() < max_answers(self.name.as_ref())
+            && !self.finders.contains(&found.node)
+            && self.addresses.insert(found.address.clone())
+            && self.finders.insert(found.node)
+    }
+}
+
+/// Returns how many answers a search has at most.
+fn max_answers(name: Option<&ImageName>) -> usize {
     if name.is_some() { limits::FINDERS } else { limits::LISTERS }
 }
 
-/// Uses up some of a bound; `false` if it is used up.
-fn spend(used_until: &mut Option<Instant>, now: Instant, cost: Duration, most: Duration) -> bool {
-    let used = used_until.unwrap_or(now).max(now) + cost;
-    let allowed = used <= now + most;
-    if allowed {
-        *used_until = Some(used);
+/// Returns whether the other end of a link takes part in searches: native peers with a slot. Those
+/// without one do not yet, or no longer.
+fn takes_part(links: &LinkTable, link: LinkId, kind: &str) -> Result<bool, Violation> {
+    match links.get(link).map(|link| &link.state) {
+        Some(LinkState::HelloSent(_) | LinkState::Verifying(_) | LinkState::Established(_)) => Ok(true),
+        None | Some(LinkState::AwaitingAdmission(_) | LinkState::Standby(_)) => Ok(false),
+        Some(LinkState::Client | LinkState::ExerciseInbound { .. } | LinkState::ExerciseOutbound { .. }) => {
+            Err(Violation::breach(format!("{kind}: only native peers may send it")))
+        }
     }
-    allowed
 }
 
-impl Node {
-    /// The application wants an image, or to know which there are.
-    pub(crate) fn on_search(&mut self, now: Instant, id: SearchId, name: Option<ImageName>) {
-        let links = self.links_to_full_peers(None);
-        let own = &mut self.searches.own;
-        if own.len() >= limits::SEARCHES || own.contains_key(&id) {
-            self.counters.image_searches_refused += 1;
-            return self.outbox.push_back(Output::ImageSearchOver { search: id, end: SearchEnd::Refused });
-        }
-        self.counters.image_searches += 1;
-        if links.is_empty() {
-            return self.outbox.push_back(Output::ImageSearchOver { search: id, end: SearchEnd::Alone });
-        }
-        own.insert(id, Own { name: name.clone(), finders: BTreeSet::new(), addresses: BTreeSet::new() });
-        self.searches.note(now, id, Route { link: None, answers: answers_to(name.as_ref()) });
-        self.timers.set(Timer::Search(id), now + self.config.limits.search_deadline);
-        let hops = if self.is_linked_to_all() { 1 } else { HOPS };
-        self.ask_for_image(now, links, &Find { id, name, hops });
-    }
-
-    /// Asks over these links, those of them that have had enough left out.
-    fn ask_for_image(&mut self, now: Instant, mut links: Vec<LinkId>, find: &Find) {
-        let talks = &mut self.searches.talks;
-        links.retain(|link| {
-            let talk = talks.entry(*link).or_default();
-            spend(&mut talk.asked_until, now, FIND_EVERY, FIND_EVERY * FINDS_AT_ONCE)
-        });
-        if !links.is_empty() {
-            self.send(links, find.to_frame(), Lane::Control);
-        }
-    }
-
-    /// The application has what it wanted: what more is found is of no use.
-    pub(crate) fn on_search_done(&mut self, id: SearchId) {
-        self.searches.own.remove(&id);
-        self.timers.cancel(&Timer::Search(id));
-    }
-
-    pub(crate) fn on_search_due(&mut self, id: SearchId) {
-        if self.searches.own.remove(&id).is_some() {
-            self.outbox.push_back(Output::ImageSearchOver { search: id, end: SearchEnd::Deadline });
-        }
-    }
-
-    /// Somebody searches: the shell looks into our folder, and the question goes on.
-    pub(crate) fn on_find(&mut self, now: Instant, link: LinkId, find: Find) {
-        if !self.may_talk_of_images(link, "FIND") {
-            return;
-        }
-        let talk = self.searches.talks.entry(link).or_default();
-        if !spend(&mut talk.heard_until, now, FIND_EVERY, FIND_EVERY * FINDS_AT_ONCE) {
-            self.counters.finds_dropped += 1;
-            return;
-        }
-        let route = Route { link: Some(link), answers: answers_to(find.name.as_ref()) };
-        if !self.searches.note(now, find.id, route) {
-            self.counters.finds_duplicate += 1;
-            return;
-        }
-        if self.searches.looking.len() < limits::LOOKUPS {
-            self.searches.looking.insert(find.id);
-            self.outbox.push_back(Output::FindLocalImages { search: find.id, name: find.name.clone() });
-        } else {
-            self.counters.finds_dropped += 1;
-        }
-        let hops = find.hops.min(HOPS);
-        if hops > 1 {
-            let links = self.links_to_full_peers(Some(link));
-            self.ask_for_image(now, links, &Find { hops: hops - 1, ..find });
-        }
-    }
-
-    /// The shell has looked into our folder.
-    pub(crate) fn on_looked_up(&mut self, now: Instant, search: SearchId, images: Vec<ImageInfo>) {
-        if !self.searches.looking.remove(&search) || images.is_empty() {
-            return;
-        }
-        let (node, address) = (self.config.node, self.config.address.clone());
-        if self.answer_search(now, &Found { id: search, node, address, images }, None) {
-            self.counters.finds_answered += 1;
-        }
-    }
-
-    /// Somebody has it: for us, or for whoever asked us.
-    pub(crate) fn on_image_found(&mut self, now: Instant, link: LinkId, found: Found) {
-        if !self.may_talk_of_images(link, "FOUND") {
-            return;
-        }
-        let Some(route) = self.searches.routes.get(&found.id) else {
-            self.counters.founds_unsolicited += 1;
-            return self.fault_without_count(link, "FOUND: nobody asked for it; dropped".into());
-        };
-        let Some(scope) =
-            self.links.get(link).map(|link| link.scope).filter(|scope| scope.may_tell(found.address.scope()))
-        else {
-            self.counters.addresses_out_of_scope += 1;
-            return;
-        };
-        if route.link.is_some() {
-            self.answer_search(now, &found, Some(link));
-            return;
-        }
-        let own = self.searches.own.get_mut(&found.id).filter(|own| own.finders.len() < answers_to(own.name.as_ref()));
-        let asked = own.as_ref().is_some_and(|own| match &own.name {
-            Some(name) => matches!(&found.images[..], [image] if image.name == *name && image.sha256.is_some()),
-            None => true,
-        });
-        let new = own.filter(|_| asked && found.node != self.config.node).is_some_and(|own| {
-            !own.finders.contains(&found.node)
-                && own.addresses.insert(found.address.clone())
-                && own.finders.insert(found.node)
-        });
-        if new {
-            let reach = scope.min(found.address.scope());
-            self.outbox.push_back(Output::ImageOffer { reach, found });
-        } else {
-            // It comes late, a second time, or about something else.
-            self.counters.founds_dropped += 1;
-        }
-    }
-
-    /// Sends an answer on the way to who asked, within the bounds; whether it went out.
-    fn answer_search(&mut self, now: Instant, found: &Found, from: Option<LinkId>) -> bool {
-        let route = self.searches.routes.get_mut(&found.id).filter(|route| route.answers > 0);
-        let target = route.as_ref().and_then(|route| route.link).filter(|to| Some(*to) != from);
-        let link = target.and_then(|to| self.links.get(to)).filter(|open| {
-            // Whom our own address leads to itself, or nowhere, is told nothing.
-            open.takes_transactions() && open.full().is_some() && open.scope.may_tell(found.address.scope())
-        });
-        let (Some(route), Some(to), Some(_)) = (route, target, link) else {
-            self.counters.founds_dropped += 1;
-            return false;
-        };
-        let frame = found.to_frame();
-        let talk = self.searches.talks.entry(to).or_default();
-        let cost = FOUND_BYTE * u32::try_from(frame.as_str().len()).unwrap_or(u32::MAX);
-        if !spend(&mut talk.founds_until, now, cost, FOUND_BURST) {
-            self.counters.founds_dropped += 1;
-            return false;
-        }
-        route.answers -= 1;
-        self.send(vec![to], frame, Lane::Control);
-        true
-    }
-
-    /// Images are a matter of full peers that have a place here.
-    fn may_talk_of_images(&mut self, link: LinkId, kind: &str) -> bool {
-        match self.links.get(link).map(|link| &link.role) {
-            Some(Role::Native(_)) => true,
-            // Not yet, or not any more: no fault of theirs.
-            None | Some(Role::AwaitingAdmission(_) | Role::Standby(_)) => false,
-            Some(Role::Client | Role::Exercise { .. }) => {
-                self.fault(link, &format!("{kind}: only full peers send it"));
-                false
-            }
-        }
-    }
-
-    /// A link to each full peer, except the node behind one of them.
-    fn links_to_full_peers(&self, except: Option<LinkId>) -> Vec<LinkId> {
-        let mut nodes = BTreeSet::new();
-        nodes.extend(except.and_then(|link| self.links.get(link)).and_then(|link| link.full()).map(|peer| peer.id));
-        let ready = self.links.iter().filter(|(_, link)| link.takes_transactions());
-        // Of two links to one node the older comes first.
-        ready.filter_map(|(id, link)| link.full().filter(|peer| nodes.insert(peer.id)).map(|_| id)).collect()
-    }
-
-    /// Whether there is nobody in the network, as far as we and our neighbours know, to whom we are not linked. Then nobody needs to pass a question on, which
-    /// in a full mesh would cost the square of what it has to.
-    fn is_linked_to_all(&self) -> bool {
-        let linked = self.linked_nodes();
-        self.presence.count() <= linked.len() + 1
-            && linked
-                .iter()
-                .all(|node| self.presence.known_to(*node).is_some_and(|known| known as usize <= linked.len() + 1))
-    }
+/// Returns one link to each native peer, the oldest, except to the peer on this one.
+fn links_to_native(links: &LinkTable, except: Option<LinkId>) -> Vec<LinkId> {
+    let mut nodes = BTreeSet::new();
+    nodes.extend(except.and_then(|link| links.get(link)).and_then(Link::native).map(|peer| peer.id));
+    let established = links.iter().filter(|(_, link)| link.takes_transactions());
+    established.filter_map(|(id, link)| link.native().filter(|peer| nodes.insert(peer.id)).map(|_| id)).collect()
 }
 
 #[cfg(test)]

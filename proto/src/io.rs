@@ -1,436 +1,418 @@
-//! What goes into the core and what comes out of it: facts and orders.
+//! The inputs and outputs of the core.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::address::{PeerAddress, Scope};
 use crate::event::Event;
 use crate::frame::Frame;
-use crate::id::{LinkId, NodeId, Session, UpgradeIdentity};
-use crate::limits::Limits;
+use crate::id::{LinkId, Session, UpgradeIdentity};
 use crate::peers::access::{Access, Certified};
-use crate::signature::Signer;
 use crate::transaction::{Origin, Transaction, TransactionId};
 use crate::wire::mdns_record::{InvalidRecord, Record};
 use crate::wire::{BroadcastId, Found, ImageInfo, ImageName, Malformed, Message, SearchId};
 
-/// A fact that the shell reports.
+/// What the runtime reports to the core.
 #[derive(Debug)]
 pub enum Input {
-    /// A link is open: both sides finished the WebSocket upgrade.
+    /// A link is open: both ends finished the WebSocket upgrade.
     LinkOpened {
-        /// Its name, new.
+        /// The link's id, which is new.
         link: LinkId,
         /// The other end's IP address.
         remote: IpAddr,
-        /// Who opened it.
+        /// Which end opened it.
         direction: Direction,
     },
-    /// A message came in on a link.
+    /// A message was received.
     Received {
-        /// On which.
+        /// The link on which it came.
         link: LinkId,
-        /// What.
+        /// The message, or why the frame is none.
         message: Result<Message, Malformed>,
     },
-    /// Copies of transactions came in on a link: the shell knew them by their text, which is that of the copy accepted, its origin included.
+    /// Copies of transactions were received. The runtime found their frames equal to those of the
+    /// copies that were accepted, origins included.
     Duplicates {
-        /// On which.
+        /// The link on which they came.
         link: LinkId,
-        /// Of which origins, where they name one, and how many of each.
+        /// Their origins, if they name one, and the number of copies of each.
         copies: Vec<(Option<Origin>, u32)>,
     },
-    /// A link, or every link, has not been read for a while: the shell has no room. Its silence says nothing about the other end.
+    /// A link, or every link, was not read for a while, because the runtime had no room. Its
+    /// silence says nothing about the other end.
     ReadsPaused {
-        /// Which; `None`: all.
+        /// The link; `None`: all links.
         link: Option<LinkId>,
     },
-    /// A pong came in on a link.
+    /// A pong was received.
     Pong {
-        /// On which.
+        /// The link on which it came.
         link: LinkId,
     },
-    /// A link is gone, whoever closed it. Reported once per link, also for one that we asked to close.
+    /// A link is closed, by either end. It is reported once for each link, also after
+    /// [`Output::Close`].
     LinkClosed {
-        /// Which.
+        /// The link.
         link: LinkId,
-        /// Why, in words.
+        /// The reason, for people.
         cause: String,
     },
-    /// The other end of a link broke WebSocket's own rules; the link ends, and [`Input::LinkClosed`] follows.
+    /// The other end of a link broke the rules of WebSocket. [`Input::LinkClosed`] follows.
     ProtocolError {
-        /// Which link.
+        /// The link.
         link: LinkId,
-        /// What it did, in words.
+        /// What it did, for people.
         what: String,
     },
-    /// A task of the shell ended in a fault of this program.
+    /// A task of the runtime panicked.
     TaskPanicked,
-    /// What the shell has counted since its start, besides the core; told with the core's own counters.
+    /// The counters of the runtime, which STATUS shows with those of the core.
     RuntimeCounters {
-        /// Names and numbers.
+        /// Their names and values.
         counts: Vec<(&'static str, u64)>,
     },
-    /// So much more was written on links to peers.
+    /// Bytes were written on links to peers.
     BytesWritten {
-        /// Bytes, the heads of frames and TLS included.
+        /// Their number, frame headers and TLS included.
         bytes: u64,
     },
     /// A connection was refused before it became a link.
     ConnectionRefused {
-        /// From where it came.
+        /// The IP address of its other end.
         remote: IpAddr,
-        /// Why, in words.
+        /// The reason, for people.
         reason: String,
     },
-    /// A payload did not fit into a link's outgoing queue and was not queued. Reported before any other kind of fact.
+    /// A payload did not fit into the queue of a link. It is reported before any other kind of
+    /// input.
     QueueFull {
-        /// Which.
+        /// The link.
         link: LinkId,
     },
-    /// A dial came to nothing.
+    /// A dial failed.
     DialFailed {
-        /// Where to.
+        /// The address that was dialled.
         address: PeerAddress,
-        /// What the system said.
+        /// The system's error.
         error: String,
     },
     /// The answer to [`Output::Probe`].
     Probed {
-        /// For which accepted link.
+        /// The accepted link whose peer claims the address.
         link: LinkId,
         /// The address that was probed.
         address: PeerAddress,
-        /// Who answered there; `None` if nobody, or no full peer, did.
+        /// The identity that answered; `None` if no native peer did.
         identity: Option<UpgradeIdentity>,
     },
-    /// Transactions, in the order in which they were given to [`Output::Store`], are on disk.
+    /// Transactions are on disk, in the order of their [`Output::Store`].
     Stored {
-        /// Which.
+        /// Their ids.
         ids: Vec<TransactionId>,
     },
-    /// The pool's file did not take a batch; the shell keeps it and tries again.
+    /// Writing to the pool's file failed. The runtime keeps the batch and tries again.
     StoreFailed {
-        /// What happened and what to do.
+        /// What happened and what to do, for people.
         error: String,
     },
-    /// The pool's file takes writes again.
+    /// Writing to the pool's file works again.
     StoreRecovered,
-    /// Transactions appeared in the pool's file that we did not put there: an editor, or a helper of the exercise. They have their places in the
-    /// pool already.
+    /// Another program wrote transactions to the pool's file: an editor, or a helper of the
+    /// exercise. They have their positions in the pool already.
     PoolAdded {
-        /// Which.
+        /// The transactions.
         transactions: Vec<Transaction>,
     },
-    /// Transactions are gone from the pool's file: somebody removed them, and they can not be read any more.
+    /// Another program removed transactions from the pool's file. They cannot be read any more.
     PoolRemoved {
-        /// Which.
+        /// Their ids.
         ids: Vec<TransactionId>,
     },
-    /// Feeding a link reached the end of what the pool had on disk, or the end that was ordered, and at least half of the link's queue is free.
+    /// A replay reached its end, and at least half of the link's queue is free.
     Replayed {
-        /// Which link.
+        /// The link.
         link: LinkId,
-        /// The position after the last transaction sent.
+        /// The position after the last transaction that was sent.
         position: u64,
     },
     /// The application submits a transaction of its own.
     Submit {
-        /// Named in the answers, [`Output::Submitted`] and [`Output::SubmissionStored`].
+        /// The id for [`Output::Submitted`] and [`Output::SubmissionStored`].
         request: RequestId,
-        /// What.
+        /// The transaction.
         transaction: Transaction,
     },
-    /// The application broadcasts a text, which [`Broadcast::check`](crate::wire::Broadcast::check) passed.
+    /// The application broadcasts a text that passed
+    /// [`Broadcast::check`](crate::wire::Broadcast::check).
     Broadcast {
-        /// Named in the answer, [`Output::BroadcastSent`].
+        /// The id for [`Output::BroadcastSent`].
         request: RequestId,
         /// The text.
         message: String,
-        /// The time of the day, in seconds since 1970.
+        /// The current time, in seconds since 1970.
         time: f64,
     },
-    /// It is proved who is at the other end of a link that opens next: [`Input::LinkOpened`] follows at once. In an open network nothing is.
+    /// A certificate proves who is at the other end of a link. [`Input::LinkOpened`] follows at
+    /// once.
     PeerCertified {
-        /// Which link.
+        /// The link.
         link: LinkId,
-        /// Who.
+        /// What is proved.
         certified: Certified,
     },
-    /// Other rules of who is let in than before; at first everybody is.
+    /// The access rules changed. At the start everybody is admitted.
     AccessChanged {
-        /// The rules.
+        /// The new rules.
         access: Access,
     },
-    /// Somebody connected and came to no link: it spoke another protocol, or showed no certificate that counts here.
+    /// A connection did not become a link: it spoke another protocol, or showed no accepted
+    /// certificate.
     ConnectionRejected {
-        /// From where.
+        /// The IP address of its other end.
         remote: IpAddr,
-        /// Why, and what to do, in words.
+        /// The reason and what to do, for people.
         reason: String,
     },
-    /// The application searches an image; answered by [`Output::ImageOffer`], any number of times, and then, unless [`Input::ImageSearchDone`] comes first, by
-    /// [`Output::ImageSearchOver`].
+    /// The application searches an image. [`Output::ImageOffer`] follows any number of times, and
+    /// then [`Output::ImageSearchOver`], unless [`Input::ImageSearchDone`] comes first.
     ImageSearch {
         /// A new id: random bytes.
         search: SearchId,
-        /// Which; `None`: all that there are.
+        /// The image; `None`: a list of all images.
         name: Option<ImageName>,
     },
     /// The application wants no more offers.
     ImageSearchDone {
-        /// Of which search.
+        /// The search.
         search: SearchId,
     },
     /// The answer to [`Output::FindLocalImages`].
     LocalImages {
-        /// For which search.
+        /// The search.
         search: SearchId,
-        /// What there is. A list of all has at most [`FOUND_IMAGES`](crate::limits::FOUND_IMAGES).
+        /// The images in the folder. A list of all has at most
+        /// [`FOUND_IMAGES`](crate::limits::FOUND_IMAGES).
         images: Vec<ImageInfo>,
     },
-    /// The shell begins, or begins anew, to listen on the local network and to announce this node there: what was heard before counts no more, and
-    /// [`Output::AdvertiseSlots`] says with how many free places.
+    /// LAN discovery was started, or started again: earlier records are dropped, and
+    /// [`Output::AdvertiseSlots`] says how many slots to announce.
     DiscoveryStarted,
-    /// A record was heard on the local network, for the first time or with news. It may be our own, or forged.
+    /// A record came from the local network, for the first time or changed. It may be our own, or
+    /// forged.
     RecordDiscovered {
-        /// What it says, or why it can not be read.
+        /// The record, or why it cannot be read.
         record: Result<Record, InvalidRecord>,
-        /// From how far away it can have come: [`Scope::Loopback`] if it was heard on this host alone, else [`Scope::Private`].
+        /// From how far away it can come: [`Scope::Loopback`] if it was sent on this host alone,
+        /// otherwise [`Scope::Private`].
         scope: Scope,
     },
-    /// A record ended: its node said goodbye, or was not heard of for as long as it asked to be remembered.
+    /// A record ended: its node said goodbye, or did not renew it in time.
     RecordExpired {
-        /// Of which run of a node.
+        /// The session of its node.
         session: Session,
     },
-    /// The deadline of [`poll_timeout`](crate::Node::poll_timeout) has come.
+    /// The time of [`poll_timeout`](crate::Node::poll_timeout) has come.
     Timeout,
-    /// The node ends: every link is closed, nothing new is begun.
+    /// The node shuts down: it closes every link and begins nothing new.
     Shutdown,
 }
 
-/// Who opened a link.
+/// Which end opened a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Direction {
-    /// We did, in answer to [`Output::Dial`].
+    /// This end, after [`Output::Dial`].
     Dialled {
         /// The address that was dialled.
         address: PeerAddress,
-        /// What the other side said of itself in its answer to the upgrade; a node of the exercise says nothing.
+        /// The identity in the answer to the upgrade; an exercise peer sends none.
         identity: Option<UpgradeIdentity>,
     },
-    /// The other side did.
+    /// The other end.
     Accepted,
 }
 
-/// Names one submission of the application.
+/// The id of a submission or broadcast of the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
-/// An order to the shell.
+/// What the core orders of the runtime.
 #[derive(Debug)]
 pub enum Output {
-    /// Open a link to an address; answered by [`Input::LinkOpened`] or [`Input::DialFailed`], once.
+    /// Open a link to an address. [`Input::LinkOpened`] or [`Input::DialFailed`] follows, once.
     Dial {
-        /// Where to.
+        /// The address.
         address: PeerAddress,
-        /// The nearest that its name may lead to: an IP address for which [`Scope::may_tell`] says no is not dialled.
+        /// The nearest scope of IP addresses to dial, see [`Scope::may_tell`]: a name may resolve
+        /// to any.
         reach: Scope,
     },
-    /// Connect to an address, read the identity from the answer to the upgrade, close; answered by [`Input::Probed`], once.
+    /// Connect to an address, read the identity from the answer to the upgrade, and close.
+    /// [`Input::Probed`] follows, once.
     Probe {
         /// The accepted link whose peer claims the address.
         link: LinkId,
-        /// Where to.
+        /// The address.
         address: PeerAddress,
         /// As in [`Output::Dial`].
         reach: Scope,
     },
     /// Queue a frame on links.
     Send {
-        /// On which.
+        /// The links.
         links: Vec<LinkId>,
-        /// What.
+        /// The frame.
         frame: Frame,
-        /// In which of a link's two queues.
+        /// The queue of each link.
         lane: Lane,
     },
-    /// Of what is queued on a link, drop the transactions of these origins: its other end gets them elsewhere. A shell that sends at once may ignore it.
+    /// Drop queued transactions of some origins: the peer gets them elsewhere. A runtime that sends
+    /// at once may ignore this.
     DropQueued {
-        /// On which link.
+        /// The link.
         link: LinkId,
-        /// Whose.
+        /// The origins.
         origins: Vec<Origin>,
     },
-    /// Send a WebSocket ping; the pong comes back as [`Input::Pong`].
+    /// Send a WebSocket ping. [`Input::Pong`] follows if the peer answers.
     Ping {
-        /// On which link.
+        /// The link.
         link: LinkId,
     },
-    /// Read nothing more from a link for a moment: its other end breaks rules.
+    /// Stop reading from a link for a time: its other end breaks rules.
     PauseReading {
-        /// Which link.
+        /// The link.
         link: LinkId,
-        /// For how long.
+        /// How long.
         time: Duration,
     },
-    /// Close a link once what is queued on it is sent; [`Input::LinkClosed`] follows.
+    /// Send what is queued on a link and close it. [`Input::LinkClosed`] follows.
     Close {
-        /// Which.
+        /// The link.
         link: LinkId,
         /// The close code (RFC 6455, section 7.4).
         code: u16,
-        /// BroadcastReceipt to the other side; at most [`CLOSE_REASON_BYTES`](crate::limits::CLOSE_REASON_BYTES).
+        /// The reason for the other end, at most
+        /// [`CLOSE_REASON_BYTES`](crate::limits::CLOSE_REASON_BYTES).
         reason: String,
     },
-    /// Append a transaction to the pool's file; answered by [`Input::Stored`], in order.
+    /// Append a transaction to the pool's file. [`Input::Stored`] follows, in the same order.
     Store {
-        /// What.
+        /// The transaction.
         transaction: Transaction,
     },
-    /// Send a link transactions from the pool, in bounded pieces and only as fast as its queue drains; answered by [`Input::Replayed`]. A new order for
-    /// the same link replaces an older one.
+    /// Send transactions from the pool on a link, as fast as its queue drains. [`Input::Replayed`]
+    /// follows. A new replay on the same link replaces an older one.
     Replay {
-        /// Which link.
+        /// The link.
         link: LinkId,
-        /// The position of the first: how many transactions were in the pool before it.
+        /// The position of the first transaction: the number of those before it in the pool.
         from: u64,
         /// The position before which to end; `None`: the end of what is on disk.
         until: Option<u64>,
-        /// Whether the frames carry our session, as an answer to a comparison of pools does; else they are as if just flooded.
+        /// Whether the frames have our session, as in an answer to SYNC. Otherwise they are as if
+        /// just flooded.
         synced: bool,
     },
-    /// Send a link the transactions at these positions, as [`Output::Replay`] does with `synced`; answered by nothing.
+    /// Send the transactions at some positions on a link, as [`Output::Replay`] does with `synced`.
+    /// Nothing follows.
     ReplayPositions {
-        /// Which link.
+        /// The link.
         link: LinkId,
-        /// Which positions, in ascending order.
+        /// The positions, in ascending order.
         positions: Vec<u64>,
     },
-    /// A submission was taken, or not: told at once.
+    /// A submission was accepted or refused. It follows at once.
     Submitted {
-        /// Which.
+        /// The id of the submission.
         request: RequestId,
-        /// On how many links it went out and whether it is new; or why it was refused.
+        /// The receipt, or why it was refused.
         outcome: Result<Submission, String>,
     },
-    /// A submission that was taken is on disk.
+    /// A submission is on disk.
     SubmissionStored {
-        /// Which.
+        /// The id of the submission.
         request: RequestId,
     },
-    /// Keep these addresses for the next start, in place of those ordered before: they led to nodes lately, the latest first. At most
-    /// [`PEER_CACHE`](crate::limits::PEER_CACHE).
+    /// Save the peer cache for the next start, in place of the older one: addresses that led to
+    /// nodes, the latest first.
     SavePeerCache {
-        /// Which.
+        /// The addresses, at most [`PEER_CACHE`](crate::limits::PEER_CACHE).
         addresses: Vec<PeerAddress>,
     },
-    /// Announce this node on the local network with so many free places, in place of what was announced before.
+    /// Announce this node on the local network with this many free slots.
     AdvertiseSlots {
-        /// How many; `None`: it links to all.
+        /// The number; `None`: this node links to all.
         free: Option<u32>,
     },
-    /// A text of the application is on its way.
+    /// A broadcast of the application was sent.
     BroadcastSent {
-        /// Which.
+        /// The id of the request.
         request: RequestId,
-        /// As what, and on how many links.
+        /// The receipt.
         told: BroadcastReceipt,
     },
-    /// Look for an image in the node's folder; answered by [`Input::LocalImages`], once, with nothing where it is not there.
+    /// Look for images in the node's folder. [`Input::LocalImages`] follows, once, also with none.
     FindLocalImages {
-        /// For which search.
+        /// The search.
         search: SearchId,
-        /// Which, with its digest; `None`: all, without.
+        /// The image, with its digest; `None`: all images, without digests.
         name: Option<ImageName>,
     },
-    /// Somebody has what the application searches.
+    /// A node has what the application searches.
     ImageOffer {
-        /// How near to us the finder's address may lead: as near as whoever told of it is.
+        /// The nearest scope that the node's address may resolve to, as in [`Output::Dial`].
         reach: Scope,
-        /// The answer, with the search's id.
+        /// The answer.
         found: Found,
     },
     /// A search of the application is over.
     ImageSearchOver {
-        /// Which.
+        /// The search.
         search: SearchId,
-        /// Why.
+        /// The reason.
         end: SearchEnd,
     },
-    /// Tell the application and the log.
+    /// Report an event to the application and the log.
     Notify(Event),
 }
 
 /// Why a search is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SearchEnd {
-    /// It was not begun: [`SEARCHES`](crate::limits::SEARCHES) are under way.
+    /// It did not begin: [`SEARCHES`](crate::limits::SEARCHES) are under way.
     Refused,
-    /// It was not begun: this node is linked to none of its kind.
+    /// It did not begin: there is no native peer.
     Alone,
-    /// [`search_deadline`](crate::limits::Limits::search_deadline) has passed.
+    /// It took [`search_deadline`](crate::limits::Limits::search_deadline).
     Deadline,
 }
 
-/// What became of a broadcast.
+/// The receipt of a broadcast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BroadcastReceipt {
     /// The broadcast's id.
     pub id: BroadcastId,
-    /// On how many links it went out; zero means that no other node has it from us yet.
+    /// The number of links on which it went out; with 0 no other node has it from this one yet.
     pub links: usize,
 }
 
-/// What became of a submission.
+/// The receipt of a submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Submission {
-    /// The transaction's identity.
+    /// The transaction's id.
     pub id: TransactionId,
-    /// On how many links it went out; zero means that no other node has it from us yet.
+    /// The number of links on which it went out; with 0 no other node has it from this one yet.
     pub links: usize,
-    /// Whether it was known here already.
+    /// Whether it was known already.
     pub duplicate: bool,
 }
 
-/// A link's two outgoing queues.
+/// One of the two outgoing queues of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
-    /// Handshakes, answers, comparisons: sent first, with room of their own; a link that overflows it is closed.
+    /// Handshakes, answers, comparisons. They are sent first; an overflow closes the link.
     Control,
-    /// Transactions: what does not fit is not queued, and said by [`Input::QueueFull`].
+    /// Transactions. What does not fit is dropped, and [`Input::QueueFull`] follows.
     Payload,
-}
-
-/// What a node's core is told once, at its start.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Our id.
-    pub node: NodeId,
-    /// This run of us.
-    pub session: Session,
-    /// Program and version, told to peers.
-    pub agent: String,
-    /// The network's name; nodes of different names do not link.
-    pub network: String,
-    /// Where others can dial us.
-    pub address: PeerAddress,
-    /// The addresses that are dialled from the start and never forgotten.
-    pub known_peers: Vec<PeerAddress>,
-    /// Addresses that led to nodes when this node last ran.
-    pub remembered_peers: Vec<PeerAddress>,
-    /// How many nodes to link to at most; `None`: all, a full mesh.
-    pub max_peers: Option<u32>,
-    /// Whom to ask for a node to begin with.
-    pub genesis: Option<PeerAddress>,
-    /// When this run began: seconds since 1970, told to others.
-    pub since: u64,
-    /// The bounds that this node keeps.
-    pub limits: Limits,
-    /// Signs what we say, and judges what others say.
-    pub signer: Arc<dyn Signer>,
-    /// Seeds every random choice: equal seeds and equal inputs give equal outputs.
-    pub seed: u64,
 }

@@ -1,4 +1,5 @@
-//! The sans-IO core of a peer-to-peer node: inputs in, outputs out. It knows no socket, file, clock, runtime or thread.
+//! The sans-IO core of a peer-to-peer node: inputs in, outputs out. It knows no socket, file,
+//! clock, runtime or thread.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
@@ -14,10 +15,15 @@ pub mod transaction;
 pub mod util;
 pub mod wire;
 
+mod config;
 mod connections;
+mod context;
+mod exercise;
 mod gossip;
 mod image_search;
+mod internal_event;
 mod io;
+mod ip_prefix;
 mod membership;
 mod node;
 mod peers;
@@ -26,11 +32,13 @@ mod status;
 mod store;
 mod sync;
 mod timers;
+mod violation;
 
 #[cfg(test)]
 mod testing;
 
-pub use io::{BroadcastReceipt, Config, Direction, Input, Lane, Output, RequestId, SearchEnd, Submission};
+pub use config::Config;
+pub use io::{BroadcastReceipt, Direction, Input, Lane, Output, RequestId, SearchEnd, Submission};
 pub use node::Node;
 pub use peers::access;
 pub use status::links::{LinkKind, LinkRow};

@@ -1,179 +1,197 @@
-//! Every bound that a stranger can push against, in one table: value, unit, reason.
+//! The bounds of what strangers can cause, with units and reasons.
 //!
-//! Those that an operator has cause to change are fields of [`Limits`]; the rest are constants, because both sides of a link rely on them.
+//! Those that an operator may change are fields of [`Limits`]. The others are constants: both ends
+//! of a link rely on them.
 
 use std::time::Duration;
 
-/// The longest message that is read or written, in bytes. Far above any transaction, low enough that a thousand peers can not fill memory.
+/// The longest message that is read or written, in bytes: far above any transaction, low enough
+/// that a thousand peers cannot fill the memory.
 pub const MESSAGE_BYTES: usize = 1024 * 1024;
-/// The longest transaction, in bytes of its compact JSON. The exercise's have 250; nothing that belongs in a flood is larger than this.
+/// The longest transaction, in bytes of its compact JSON. Those of the exercise have 250.
 pub const TRANSACTION_BYTES: usize = 256 * 1024;
-/// How deep JSON may nest. A JavaScript node's stack overflows at some 5,000.
+/// The most levels of nested JSON. The stack of a JavaScript node overflows at about 5,000.
 pub const JSON_DEPTH: usize = 64;
-/// How many addresses are taken from one HANDSHAKE.
+/// The most addresses that are read of one HANDSHAKE.
 pub const HANDSHAKE_ADDRESSES: usize = 1_000;
-/// How many addresses are taken from one PEERS or DECLINED: twice what a node sends.
+/// The most addresses that are read of one PEERS or DECLINED: twice what a node sends.
 pub const SAMPLE_ADDRESSES: usize = 16;
-/// How many peers are remembered over a restart.
+/// The most addresses in the peer cache.
 pub const PEER_CACHE: usize = 256;
-/// How many rows of its peer table a node tells in its STATUS.
+/// The most rows of the address book in one STATUS.
 pub const STATUS_PEERS: usize = 256;
-/// The longest address, in bytes: a host name has at most 253, and then scheme and port.
+/// The longest address, in bytes: a host name of at most 253, scheme and port.
 pub const ADDRESS_BYTES: usize = 256;
-/// How many identities one STATUS may ask for.
+/// The most transactions that one STATUS may ask for.
 pub const STATUS_IDS: usize = 1_000;
-/// How many identities one WANT may have.
+/// The most ids in one WANT.
 pub const WANT_IDS: usize = 1_000;
-/// How many origins one PRUNE or GRAFT may have.
+/// The most origins in one PRUNE or GRAFT.
 pub const ORIGINS: usize = 1_000;
-/// How many ACKs may be due on one link while the disk works, or fails. More could not be told at once: they fill its queue.
+/// The most ACKs that may be due on one link while the disk works or fails. More would not fit into
+/// its queue.
 pub const ACKS_DUE: usize = 32_768;
-/// How many characters of a stranger's text (type, agent, network, reason) are kept for logs and the page.
+/// The most characters of a stranger's text (type, agent, network, reason) in logs and on the page.
 pub const SHOWN_CHARACTERS: usize = 64;
-/// The longest reason in a WebSocket close frame, in bytes (RFC 6455, section 5.5: 125 less the code).
+/// The longest reason in a WebSocket close frame, in bytes (RFC 6455, section 5.5: 125 without the
+/// code).
 pub const CLOSE_REASON_BYTES: usize = 123;
 /// The longest text of a broadcast, in bytes: a page of prose.
 pub const BROADCAST_BYTES: usize = 16 * 1024;
-/// How long a broadcast is kept for those that were away.
+/// The time for which a broadcast is kept for nodes that were away.
 pub const BROADCAST_TTL: Duration = Duration::from_secs(600);
-/// How many broadcasts are kept, and …
+/// The most broadcasts that are kept …
 pub const BROADCASTS: usize = 16_384;
-/// … how many bytes of them; the oldest give way.
+/// … and the most bytes of them. The oldest make room.
 pub const BROADCASTS_BYTES: usize = 16 * 1024 * 1024;
-/// How long a broadcast's id is remembered at least: twice as long as anybody keeps it.
+/// The least time for which the id of a broadcast is remembered: twice as long as any node keeps
+/// it.
 pub const SEEN_TTL: Duration = Duration::from_secs(1_200);
-/// How many ids of broadcasts are remembered. Beyond that the oldest are forgotten early: 1,000,000 in 20 minutes are 800 each second.
+/// The most ids of broadcasts that are remembered; beyond that the oldest are forgotten early.
+/// 1,000,000 in 20 minutes are 800 a second.
 pub const SEEN: usize = 1_000_000;
-/// How many linked nodes one ANNOUNCE names.
+/// The most linked nodes in one ANNOUNCE.
 pub const ANNOUNCED_PEERS: usize = 1_024;
-/// How many links all nodes in the table may name together: 32 bytes each.
+/// The most links that all nodes in the table may name together, 32 bytes each.
 pub const ANNOUNCED_LINKS: usize = 500_000;
-/// How many records of nodes on the local network are remembered; of more the oldest give way, those of linked nodes last.
+/// The most records of the local network. The oldest make room, those of linked nodes last.
 pub const RECORDS: usize = 1_024;
-/// How many records and timers the multicast DNS daemon may keep: 256 bytes each, for everything that talks multicast DNS near by. It has no bound of its own, and
-/// starts anew above this.
+/// The most records and timers of the multicast DNS daemon, 256 bytes each, for all services near
+/// by. It has no bound of its own and is restarted above this.
 pub const MDNS_RECORDS: i64 = 65_536;
-/// How many bytes the signed data of one ANNOUNCE or BROADCAST may have: 1,024 names have 67 KiB, a text of control characters has 96.
+/// The most bytes of signed data in one ANNOUNCE or BROADCAST: 1,024 ids have 67 KiB, a text of
+/// control characters 96 KiB.
 pub const SEALED_BYTES: usize = 128 * 1024;
-/// How many bytes of signed announcements all nodes in the table may have together.
+/// The most bytes of signed announcements of all nodes in the table.
 pub const ANNOUNCED_BYTES: usize = 64 * 1024 * 1024;
-/// How many identities of transactions that the application refuses, or whose signature is missing or forged where one is required, so that no comparison asks for them again.
+/// The most transactions that are remembered as refused, so that no comparison asks for them again.
 pub const REFUSED: usize = 131_072;
-/// The longest name of an image, in bytes: what every file system takes, with room for what we put before it.
+/// The longest name of an image, in bytes: every file system takes it, with a prefix of ours.
 pub const IMAGE_NAME_BYTES: usize = 200;
-/// How many images one FOUND names.
+/// The most images in one FOUND.
 pub const FOUND_IMAGES: usize = 256;
-/// How many bytes of names one FOUND has at most, where it lists all.
+/// The most bytes of names in one FOUND that lists all images.
 pub const FOUND_NAMES_BYTES: usize = 16 * 1024;
-/// How many searches of its own a node has under way: at five seconds each, a dozen misses per second.
+/// The most searches of one node under way: at five seconds each, a dozen without a result a
+/// second.
 pub const SEARCHES: usize = 64;
-/// How many questions are remembered, …
+/// The most FINDs that are remembered …
 pub const SEARCHES_SEEN: usize = 8_192;
-/// … and how long: far longer than one takes to go round, and its answers to come back.
+/// … and for how long: far longer than a FIND takes to spread and its answers to come back.
 pub const SEARCH_TTL: Duration = Duration::from_secs(60);
-/// How many questions a node looks for in its folder at once.
+/// The most FINDs for which the folder is looked through at once.
 pub const LOOKUPS: usize = 64;
-/// How many answers to one question for an image are passed on and considered: if so many finders fail, so will the rest.
+/// The most answers to one FIND for an image: if so many nodes fail, so will others.
 pub const FINDERS: usize = 8;
-/// How many answers to one question for all images are.
+/// The most answers to one FIND for all images.
 pub const LISTERS: usize = 512;
-/// The greatest age that a frame may claim for what it carries.
+/// The greatest age that a frame may claim.
 pub const OLDEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How many points of misconduct an address group, or on this host a link, may gather; at this many it is closed and kept away. Sixteen frames that are no messages.
+/// The points for violations at which a subscriber, or a link on this host, is banned: 16 breaches.
 pub const BAN_SCORE: u32 = 160;
-/// How long it takes until one point is forgotten: ten in a minute, so that a program with a rare fault is borne for ever.
+/// The time in which one point expires: a program with a rare fault, up to ten points a minute, is
+/// never banned.
 pub const SCORE_DECAY: Duration = Duration::from_secs(6);
-/// For how long reading a link rests after each breach, once half of [`BAN_SCORE`] is gathered.
+/// How long a link is not read after a violation, once half of [`BAN_SCORE`] is reached.
 pub const VIOLATION_PAUSE: Duration = Duration::from_secs(1);
-/// For how long a group is kept away the first time; then twice as long each time …
+/// The duration of the first ban. Each further one lasts twice as long …
 pub const BAN_MIN: Duration = Duration::from_secs(120);
-/// … up to this: addresses change hands. After as long a time of peace it begins anew.
+/// … up to this, because addresses change hands. After as long without a ban the count begins
+/// again.
 pub const BAN_MAX: Duration = Duration::from_secs(3_600);
-/// How many groups are remembered for what they did, and how many ids: some 150 bytes each.
+/// The most subscribers, and the most node ids, whose score is remembered: about 150 bytes each.
 pub const REPUTATION_ENTRIES: usize = 4_096;
-/// How often a person is told that somebody of one group was turned away; others are counted.
+/// The shortest time between two log lines about refusals of one subscriber; others are counted.
 pub const LOG_INTERVAL: Duration = Duration::from_secs(60);
-/// Of how many groups it is remembered that a person was told.
+/// The most subscribers for which such log lines are throttled.
 pub const LOG_GROUPS: usize = 256;
-/// How many GRAFT frames a link may bring at once …
+/// A link may bring this many GRAFT frames at once …
 pub const GRAFTS_AT_ONCE: u32 = 1_000;
-/// … and how long one more takes after that. One comes for each link that breaks at a neighbour, or is grafted from it: hundreds while a network falls apart, then none.
+/// … and then one in each of these intervals. A peer sends one for each of its links that breaks:
+/// hundreds while a network falls apart, then none.
 pub const GRAFT_EVERY: Duration = Duration::from_millis(50);
-/// On the link of a full peer beyond loopback, which carries what others send, each origin has the allowance of `transaction_rate` and `transaction_burst`, and all together
-/// this many times as much: 32,000/s of 300 bytes are 77 Mbit/s, more than one node takes in of a busy network, and what a liar with made-up origins can cost.
+/// The transactions of all origins on the link of a native peer beyond loopback have this many
+/// times the rate and burst of one origin. 32,000 a second of 300 bytes are 77 Mbit/s: more than a
+/// node gets in a busy network, and the most that a liar with invented origins costs.
 pub const LINK_TIMES: u32 = 16;
-/// How many origins on one link are counted each for itself at a time; the others share the allowance of the link's own peer. An origin takes one of them only while it
-/// uses more than its rate, so more than [`LINK_TIMES`] at once can not last.
+/// The most origins on one link with a rate of their own at a time; others share that of the peer
+/// itself. An origin needs one only above its rate, so more than [`LINK_TIMES`] cannot last.
 pub const LINK_ORIGINS: usize = 64;
 
-/// The bounds that one node keeps; [`Limits::default`] holds the measured values. Everything is per node unless it says otherwise.
+/// The bounds of one node. [`Limits::default`] has the measured values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
-    /// How many addresses the peer table holds. Known peers do not count.
+    /// The most addresses in the address book, without those that a person configured.
     pub peer_table: usize,
-    /// How many new addresses are dialled at once on one peer's word …
+    /// The most new addresses of one peer that are dialled at once …
     pub gossip_burst: u32,
-    /// … and how long one more takes after that.
+    /// … and then one in each of these intervals.
     pub gossip_interval: Duration,
-    /// How many dials go to one host within `host_window`; loopback is exempt. Keeps a liar from aiming the whole mesh at a third party.
+    /// The most dials to one host within `host_window`, loopback excepted. A liar cannot aim the
+    /// mesh at a third party.
     pub host_dials: u32,
     /// The window of `host_dials`.
     pub host_window: Duration,
-    /// How many dials and probes are under way at once.
+    /// The most dials and probes under way at once.
     pub dials_in_flight: usize,
-    /// How long a dial may take: connection and upgrade together.
+    /// The longest time of a dial, connection and upgrade together.
     pub dial_timeout: Duration,
-    /// How long an accepted connection may take to upgrade.
+    /// The longest time until an accepted connection is upgraded.
     pub upgrade_timeout: Duration,
     /// The longest upgrade request or answer, in bytes.
     pub upgrade_bytes: usize,
-    /// How many accepted connections may be upgrading at once; of whoever has most of them the oldest gives way to one more. A peer takes a round trip to upgrade, so
-    /// to push it out somebody would have to open this many in that time, from as many addresses.
+    /// The most accepted connections that are not upgraded yet. One more replaces the oldest of the
+    /// IP address with most of them. An upgrade takes one round trip: to push one out, somebody
+    /// would have to open this many in that time, from as many addresses.
     pub pending_upgrades: usize,
-    /// How many accepted links there are at most.
+    /// The most accepted links.
     pub inbound_links: usize,
-    /// How many accepted links come from one IP address; loopback is exempt.
+    /// The most accepted links of one IP address, loopback excepted.
     pub inbound_per_ip: usize,
-    /// How many bytes of payload wait for one link; what does not fit is fed from the pool later.
+    /// The most bytes of payload that wait for one link. What does not fit is sent from the pool
+    /// later.
     pub queue_bytes: usize,
-    /// How many bytes of control frames wait for one link, besides; a link that overflows it is closed.
+    /// The most bytes of control frames that wait for one link; an overflow closes it.
     pub control_bytes: usize,
-    /// How long a link may move no byte of what waits for it.
+    /// The longest time in which a link with a queue may send no byte.
     pub write_deadline: Duration,
-    /// How often a silent link is pinged.
+    /// A link is pinged after this time of silence.
     pub ping_interval: Duration,
-    /// How long a link may be silent before it counts as dead.
+    /// A link counts as dead after this time of silence.
     pub dead_after: Duration,
-    /// How long a client may be silent with nothing outstanding.
+    /// A client is closed after this time of silence with nothing outstanding.
     pub client_silence: Duration,
-    /// How many transactions of one client, plain peer or origin beyond loopback are read per second …
+    /// The most transactions a second of one client, exercise peer or origin beyond loopback …
     pub transaction_rate: u32,
     /// … after a burst of this many. Above it reading pauses; nothing is dropped.
     pub transaction_burst: u32,
-    /// How many transactions the pool holds. A full pool refuses.
+    /// The most transactions in the pool. A full pool refuses more.
     pub pool_transactions: u64,
-    /// How many bytes of accepted transactions wait for the disk before reading pauses, or, with a failing disk, before new ones are refused.
+    /// The most bytes of accepted transactions that wait for the disk. Above it reading pauses, and
+    /// with a failing disk more are refused.
     pub unstored_bytes: usize,
     /// The shortest wait before an address is dialled again …
     pub backoff_min: Duration,
     /// … and the longest. In between it doubles, with full jitter.
     pub backoff_max: Duration,
-    /// How long a link must last before its address's backoff starts anew.
+    /// A link that lasted this long resets the back-off of its address.
     pub backoff_reset: Duration,
-    /// After how many failures a learned address that was never linked is forgotten.
+    /// An address that was learned and never linked is forgotten after this many failed dials.
     pub forget_failures: u32,
-    /// How long a learned address that was linked once is remembered after its last link.
+    /// An address that was learned and linked is forgotten this long after its last link.
     pub forget_after: Duration,
-    /// How many nodes of the network are remembered; 0: none, and nothing is announced.
+    /// The most nodes of the network that are remembered; with 0 none are, and nothing is
+    /// announced.
     pub presence_nodes: usize,
-    /// How long the older of two links to one node has to answer a ping before it is closed for the newer one.
-    pub duel: Duration,
-    /// How long an image is searched before it counts as not there. Includes the finder's reading it for its digest.
+    /// The time in which the older of two links to one node must answer a ping. Otherwise the newer
+    /// one replaces it.
+    pub duplicate_deadline: Duration,
+    /// The longest time of a search for images. In it the finder reads the image for its digest.
     pub search_deadline: Duration,
     /// The largest image that is fetched from another node, or offered to one, in bytes.
     pub image_max_bytes: u64,
-    /// How many bytes of fetched images are kept; 0: none.
+    /// The most bytes of fetched images that are kept; 0: none.
     pub image_cache_bytes: u64,
 }
 
@@ -208,7 +226,7 @@ impl Default for Limits {
             forget_failures: 8,
             forget_after: Duration::from_secs(24 * 60 * 60),
             presence_nodes: 10_000,
-            duel: Duration::from_secs(2),
+            duplicate_deadline: Duration::from_secs(2),
             search_deadline: Duration::from_secs(5),
             image_max_bytes: 64 * 1024 * 1024,
             image_cache_bytes: 0,

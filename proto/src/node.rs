@@ -1,497 +1,748 @@
 //! The protocol: facts in, orders out. No socket, file, clock, runtime or thread is known here.
 //!
-//! One page of it. A node knows **addresses** (`peers.rs`) and dials them when they are due (`dialling.rs`). Each connection is a **link** (`links.rs`), and on
-//! the links that it dials it introduces itself with a HANDSHAKE, in which every address stands that it has an open link to; whoever reads one dials what it is not
-//! linked to, and so the mesh becomes full (`membership.rs`). A **transaction** is any JSON object, known by the hash of its canonical form (`transaction.rs`,
-//! `json/`); who receives one that is new sends it on to all peers but the one that brought it, and has it stored (`gossip.rs`, `holdings.rs`). Full peers
-//! tell each other whose transactions they get elsewhere, and so each origin grows a tree (`trees.rs`); what a break in a tree lets fall is found by comparing pools
-//! (`reconcile.rs`, `offer.rs`); a link that is too slow is fed from the pool (`feed.rs`). A **broadcast** is a text to everybody, kept for ten minutes
-//! (`broadcast.rs`, `catch_up.rs`); by their announcements nodes know who is in the network (`presence/`); images are searched in it (`images.rs`). Nodes on one
-//! local network may be heard of there (`record.rs`, `discovery.rs`). What a stranger can
-//! push against has a bound in `limits.rs`. The messages themselves are in `message/`.
+//! One page of it. A node knows **addresses** (`peers.rs`) and dials them when they are due
+//! (`dialling.rs`). Each connection is a **link** (`links.rs`), and on the links that it dials it
+//! introduces itself with a HANDSHAKE, in which every address stands that it has an open link to;
+//! whoever reads one dials what it is not linked to, and so the mesh becomes full
+//! (`membership.rs`). A **transaction** is any JSON object, known by the hash of its canonical form
+//! (`transaction.rs`, `json/`); who receives one that is new sends it on to all peers but the one
+//! that brought it, and has it stored (`gossip.rs`, `holdings.rs`). Full peers tell each other
+//! whose transactions they get elsewhere, and so each origin grows a tree (`trees.rs`); what a
+//! break in a tree lets fall is found by comparing pools (`reconcile.rs`, `offer.rs`); a link that
+//! is too slow is fed from the pool (`feed.rs`). A **broadcast** is a text to everybody, kept for
+//! ten minutes (`broadcast.rs`, `catch_up.rs`); by their announcements nodes know who is in the
+//! network (`presence/`); images are searched in it (`images.rs`). Nodes on one local network may
+//! be heard of there (`record.rs`, `discovery.rs`). What a stranger can push against has a bound in
+//! `limits.rs`. The messages themselves are in `message/`.
 //!
-//! [`Node`] is driven by three calls and owns all state; `transport/` drives it on sockets, the simulator in virtual time. Time and randomness come in as
-//! arguments, and no map whose order is random reaches an output: equal inputs give equal outputs.
+//! [`Node`] is driven by three calls and owns all state; `transport/` drives it on sockets, the
+//! simulator in virtual time. Time and randomness come in as arguments, and no map whose order is
+//! random reaches an output: equal inputs give equal outputs.
 
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::net::IpAddr;
+use std::time::Instant;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-use crate::address::{PeerAddress, Scope};
-use crate::connections::lifecycle::close;
-use crate::connections::table::{Link, LinkTable, Role};
+use crate::address::PeerAddress;
+use crate::config::Config;
+use crate::connections::Connections;
+use crate::connections::table::{Link, LinkState};
+use crate::context::Context;
 use crate::counters::Counters;
 use crate::event::Event;
-use crate::frame::Frame;
+use crate::exercise;
 use crate::gossip::broadcasts::Broadcasts;
-use crate::gossip::plumtree::Plumtree;
-use crate::gossip::transactions::AckWaiters;
-use crate::id::{LinkId, NodeId};
+use crate::gossip::transactions::{self, Gossip, Received};
+use crate::id::{LinkId, NodeId, UpgradeIdentity};
 use crate::image_search::ImageSearch;
-use crate::io::{Config, Input, Lane, Output};
-use crate::limits;
-use crate::membership::bootstrap::Bootstrap;
-use crate::membership::partitions::Partitions;
-use crate::membership::slots::Slots;
-use crate::peers::access::AccessControl;
-use crate::peers::address_book::{AddressBook, AddressSource, AddressState};
-use crate::peers::dialer::Dialer;
-use crate::peers::lan_discovery::LanDiscovery;
-use crate::peers::reputation::{Reputation, Violation};
+use crate::internal_event::{DialOutcome, InternalEvent};
+use crate::io::{Direction, Input, Lane, Output};
+use crate::ip_prefix::IpPrefix;
+use crate::membership::Membership;
+use crate::peers::Peers;
+use crate::peers::access::Certified;
+use crate::peers::address_book::{AddressSource, AddressState};
+use crate::peers::dialer::Due;
 use crate::presence::announcer::Presence;
-use crate::store::pool_index::PoolIndex;
-use crate::store::sync_set::SyncSet;
-use crate::sync::broadcast_sync::BroadcastSync;
-use crate::sync::pool_sync::PoolSync;
-use crate::timers::{Timer, Timers};
-use crate::transaction::TransactionId;
-use crate::wire::{Malformed, Message, OtherSet, Status, StatusFrame};
+use crate::status::links::{self, LinkRow};
+use crate::status::{self, network, peers};
+use crate::store::Store;
+use crate::store::replay::Replay;
+use crate::sync::reconciler::ask_limits;
+use crate::sync::{AntiEntropy, broadcast_sync, pool_sync};
+use crate::timers::Timer;
+use crate::transaction::{Origin, TransactionId};
+use crate::util::rate_limit::RateLimits;
+use crate::violation::{Violation, ViolationKind};
+use crate::wire::close;
+use crate::wire::{Malformed, Member, Message, NetworkFrame, OtherSet, Status, StatusFrame, TransactionFrame};
 
 /// A node's protocol state, all of it.
 ///
-/// Three calls drive it: [`handle`](Self::handle) takes a fact in, [`poll_output`](Self::poll_output) gives the orders out until there are none, and
-/// [`poll_timeout`](Self::poll_timeout) says when the next [`Input::Timeout`] is due. One task owns it; it holds no lock and knows no clock.
+/// Three calls drive it: [`handle`](Self::handle) takes a fact in,
+/// [`poll_output`](Self::poll_output) gives the orders out until there are none, and
+/// [`poll_timeout`](Self::poll_timeout) says when the next [`Input::Timeout`] is due. One task owns
+/// it; it holds no lock and knows no clock.
 #[derive(Debug)]
 pub struct Node {
-    pub(crate) config: Config,
+    pub(crate) cx: Context,
     pub(crate) started: Instant,
-    pub(crate) rng: SmallRng,
-    pub(crate) outbox: VecDeque<Output>,
-    pub(crate) timers: Timers,
-    pub(crate) peers: AddressBook,
-    pub(crate) dialling: Dialer,
-    pub(crate) discovery: LanDiscovery,
-    pub(crate) overlay: Slots,
-    pub(crate) links: LinkTable,
-    pub(crate) holdings: PoolIndex,
-    pub(crate) trees: Plumtree,
-    pub(crate) offer: SyncSet,
-    pub(crate) reconciling: PoolSync,
-    pub(crate) waiting: AckWaiters,
+    pub(crate) peers: Peers,
+    pub(crate) connections: Connections,
+    pub(crate) membership: Membership,
+    pub(crate) store: Store,
+    pub(crate) replay: Replay,
+    pub(crate) gossip: Gossip,
+    pub(crate) sync: AntiEntropy,
     pub(crate) broadcasts: Broadcasts,
-    pub(crate) catching_up: BroadcastSync,
     pub(crate) presence: Presence,
-    pub(crate) doorkeeping: AccessControl,
-    pub(crate) searches: ImageSearch,
-    pub(crate) conduct: Reputation,
-    /// When the fact happened that is being handled.
-    pub(crate) now: Instant,
-    /// Whether the pool's file takes writes, as far as we know.
-    pub(crate) writable: bool,
-    /// Where the pool ended before the fact that is being handled.
-    pub(crate) end_before: u64,
-    pub(crate) counters: Counters,
-    /// What the shell counts, as it last told.
-    pub(crate) shell_counts: Vec<(&'static str, u64)>,
-    /// When a person was last warned of a peer.
-    pub(crate) warned: Option<Instant>,
-    pub(crate) ending: bool,
-    /// Whether anybody wants to know of each transaction.
-    pub(crate) tells_transactions: bool,
+    pub(crate) images: ImageSearch,
+    /// What the runtime counts, as it last reported.
+    pub(crate) runtime_counters: Vec<(&'static str, u64)>,
+    /// How often each link may ask in comparisons.
+    pub(crate) asks: RateLimits<LinkId>,
 }
 
-/// How often a person is warned of what peers do.
-const WARN_EVERY: Duration = Duration::from_secs(10);
-
 impl Node {
-    /// A node that knows its peers' addresses and what its pool holds (identities and times, see [`time`](transaction::Transaction::time), in the order of their positions), and is linked to nobody. The first
-    /// dials are due at once.
+    /// A node that knows its peers' addresses and what its pool holds (identities and times, see
+    /// [`time`](transaction::Transaction::time), in the order of their positions), and is linked to
+    /// nobody. The first dials are due at once.
     pub fn new(now: Instant, config: Config, pool: Vec<(TransactionId, u64)>) -> Self {
+        let rng = SmallRng::seed_from_u64(config.seed);
+        let cx = Context::new(now, config, rng);
         let mut protocol = Self {
             started: now,
-            rng: SmallRng::seed_from_u64(config.seed),
-            outbox: VecDeque::new(),
-            timers: Timers::default(),
-            peers: AddressBook::default(),
-            dialling: Dialer::default(),
-            discovery: LanDiscovery::default(),
-            overlay: Slots::new(Partitions::new(config.session, now), Bootstrap::default()),
-            links: LinkTable::default(),
-            offer: SyncSet::of(pool.iter().copied()),
-            holdings: PoolIndex::of(pool.into_iter().map(|(id, _)| id)),
-            trees: Plumtree::default(),
-            reconciling: PoolSync::default(),
-            waiting: AckWaiters::default(),
+            peers: Peers::default(),
+            connections: Connections::default(),
+            membership: Membership::new(&cx),
+            store: Store::new(pool),
+            replay: Replay::default(),
+            gossip: Gossip::default(),
+            sync: AntiEntropy::default(),
             broadcasts: Broadcasts::default(),
-            catching_up: BroadcastSync::default(),
-            presence: Presence::new(config.seed),
-            doorkeeping: AccessControl::default(),
-            searches: ImageSearch::default(),
-            conduct: Reputation::default(),
-            now,
-            writable: true,
-            end_before: 0,
-            counters: Counters::default(),
-            shell_counts: Vec::new(),
-            warned: None,
-            ending: false,
-            tells_transactions: true,
-            config,
+            presence: Presence::new(cx.config.seed),
+            images: ImageSearch::default(),
+            runtime_counters: Vec::new(),
+            asks: ask_limits(),
+            cx,
         };
-        let (me, known) = (protocol.config.address.clone(), protocol.config.known_peers.clone());
-        protocol.peers.add(&me, AddressSource::Known, now, &protocol.config.limits);
-        protocol.peers.set_state(&me, AddressState::Myself);
+        let (me, known) = (protocol.cx.config.address.clone(), protocol.cx.config.known_peers.clone());
+        protocol.peers.book.add(&me, AddressSource::Known, now, &protocol.cx.config.limits);
+        protocol.peers.book.set_state(&me, AddressState::Myself);
         for address in known {
-            protocol.peers.add(&address, AddressSource::Known, now, &protocol.config.limits);
+            protocol.peers.book.add(&address, AddressSource::Known, now, &protocol.cx.config.limits);
         }
-        protocol.begin(now);
-        protocol.schedule_round(now);
+        protocol.membership.begin(&mut protocol.cx, &mut protocol.peers);
+        protocol.sync.schedule_round(&mut protocol.cx);
         protocol
     }
 
-    /// Takes a fact in. Afterwards [`Self::poll_output`] must be called until it returns `None`, and then [`Self::poll_timeout`] once.
+    /// Takes a fact in. Afterwards [`Self::poll_output`] must be called until it returns `None`,
+    /// and then [`Self::poll_timeout`] once.
     pub fn handle(&mut self, now: Instant, input: Input) {
-        debug_assert!(self.outbox.is_empty(), "every output is taken before the next input is handled");
-        self.now = now;
+        debug_assert!(self.cx.is_drained(), "every output is taken before the next input is handled");
+        self.cx.now = now;
         if !matches!(input, Input::QueueFull { .. }) {
-            self.end_before = self.holdings.end();
+            self.replay.begin_input(&self.store);
         }
         match input {
             Input::Received { link, message } => self.on_received(now, link, message),
-            Input::Duplicates { link, copies } => self.on_repeated(now, link, &copies),
-            Input::Stored { ids } => self.on_stored(ids),
-            Input::Submit { request, transaction } => self.on_submit(now, request, transaction),
-            Input::Broadcast { request, message, time } => self.on_own_broadcast(now, request, message, time),
-            Input::LinkOpened { link, remote, direction } => self.on_link_opened(now, link, remote, direction),
-            Input::LinkClosed { link, cause } => self.on_link_closed(now, link, cause),
-            Input::ProtocolError { link, what } => self.on_broke(link, &what),
-            Input::TaskPanicked => self.counters.tasks_panicked += 1,
-            Input::RuntimeCounters { counts } => self.shell_counts = counts,
-            Input::BytesWritten { bytes } => self.counters.peers_sent_bytes += bytes,
-            Input::ConnectionRefused { remote, reason } => self.on_refused(now, remote, &reason),
-            Input::QueueFull { link } => self.on_link_full(now, link),
-            Input::Replayed { link, position } => self.on_fed(now, link, position),
-            Input::Pong { link } => self.on_pong(now, link),
-            Input::ReadsPaused { link } => self.links.excuse(now, link),
-            Input::DialFailed { address, error } => self.on_dial_failed(now, address, error),
-            Input::Probed { link, address, identity } => self.on_probed(now, link, address, identity),
-            Input::StoreFailed { error } => self.on_store_failed(error),
-            Input::StoreRecovered => self.on_store_recovered(),
-            Input::PoolAdded { transactions } => self.on_found(now, transactions),
-            Input::PoolRemoved { ids } => {
-                let gone = self.holdings.lost(&ids);
-                self.offer.lose(&gone);
+            Input::Duplicates { link, copies } => self.on_duplicates(link, &copies),
+            Input::Stored { ids } => {
+                let Self { cx, connections, store, gossip, .. } = self;
+                gossip.on_stored(cx, &mut connections.links, store, ids);
             }
-            Input::PeerCertified { link, certified } => self.on_certified(link, certified),
-            Input::AccessChanged { access } => self.on_access(now, access),
-            Input::ConnectionRejected { remote, reason } => self.on_turned_away(now, remote, &reason),
-            Input::ImageSearch { search, name } => self.on_search(now, search, name),
-            Input::ImageSearchDone { search } => self.on_search_done(search),
-            Input::LocalImages { search, images } => self.on_looked_up(now, search, images),
-            Input::DiscoveryStarted => self.on_discovering(now),
-            Input::RecordDiscovered { record, scope } => self.on_discovered(now, record, scope),
-            Input::RecordExpired { session } => self.on_undiscovered(session),
+            Input::Submit { request, transaction } => {
+                let Self { cx, connections, store, gossip, .. } = self;
+                gossip.on_submit(cx, &mut connections.links, store, request, transaction);
+            }
+            Input::Broadcast { request, message, time } => {
+                let Self { cx, connections, gossip, broadcasts, .. } = self;
+                broadcasts.on_own(cx, &connections.links, &mut gossip.plumtree, request, message, time);
+            }
+            Input::LinkOpened { link, remote, direction } => self.on_link_opened(link, remote, direction),
+            Input::LinkClosed { link, cause } => self.on_link_closed(link, cause),
+            Input::ProtocolError { link, what } => {
+                self.connections.on_protocol_error(&mut self.cx, &mut self.peers, link, &what);
+            }
+            Input::TaskPanicked => self.cx.counters.tasks_panicked += 1,
+            Input::RuntimeCounters { counts } => self.runtime_counters = counts,
+            Input::BytesWritten { bytes } => self.cx.counters.peers_sent_bytes += bytes,
+            Input::ConnectionRefused { remote, reason } => {
+                self.cx.counters.connections_refused += 1;
+                self.peers.refusals.log(&mut self.cx, IpPrefix::subscriber(remote), &reason);
+            }
+            Input::QueueFull { link } => self.replay.on_queue_full(&mut self.cx, &mut self.connections.links, link),
+            Input::Replayed { link, position } => self.on_replayed(link, position),
+            Input::Pong { link } => self.connections.on_pong(&mut self.cx, &mut self.peers, link),
+            Input::ReadsPaused { link } => self.connections.links.excuse(now, link),
+            Input::DialFailed { address, error } => self.on_dial_failed(address, error),
+            Input::Probed { link, address, identity } => self.on_probed(link, &address, identity),
+            Input::StoreFailed { error } => self.store.on_write_failed(&mut self.cx, error),
+            Input::StoreRecovered => self.store.on_write_recovered(&mut self.cx),
+            Input::PoolAdded { transactions } => {
+                let Self { cx, connections, store, gossip, .. } = self;
+                gossip.on_pool_added(cx, &mut connections.links, store, transactions);
+            }
+            Input::PoolRemoved { ids } => self.store.remove(&ids),
+            Input::PeerCertified { link, certified } => self.peers.access.certify(link, certified),
+            Input::AccessChanged { access } => {
+                self.connections.on_access_changed(&mut self.cx, &mut self.peers, access);
+            }
+            Input::ConnectionRejected { remote, reason } => {
+                self.peers.access.log_connection(&mut self.cx, remote, &reason);
+            }
+            Input::ImageSearch { search, name } => {
+                let Self { cx, connections: Connections { links, .. }, images, presence, .. } = self;
+                images.on_search(cx, links, presence.is_linked_to_all(links), search, name);
+            }
+            Input::ImageSearchDone { search } => self.images.on_search_done(&mut self.cx, search),
+            Input::LocalImages { search, images } => {
+                self.images.on_local_images(&mut self.cx, &self.connections.links, search, images);
+            }
+            Input::DiscoveryStarted => {
+                let free = self.free_slots();
+                self.peers.lan.on_started(&mut self.cx, free);
+            }
+            Input::RecordDiscovered { record, scope } => {
+                let linked = self.connections.links.native_ids();
+                let Peers { book, lan, .. } = &mut self.peers;
+                if lan.on_discovered(&mut self.cx, book, &linked, record, scope) {
+                    self.look_through_records();
+                }
+            }
+            Input::RecordExpired { session } => self.peers.lan.on_expired(&mut self.cx, session),
             Input::Timeout => self.on_timeout(now),
             Input::Shutdown => self.on_shutdown(),
         }
+        self.drain();
+    }
+
+    /// Hands on what components raised, until there is nothing more.
+    fn drain(&mut self) {
+        while let Some(event) = self.cx.poll_internal() {
+            self.on_internal(event);
+        }
+    }
+
+    fn on_internal(&mut self, event: InternalEvent) {
+        let now = self.cx.now;
+        let Self { cx, peers, connections, membership, .. } = self;
+        match event {
+            InternalEvent::AddressIdle(address) => membership.on_address_idle(cx, peers, connections, &address),
+            InternalEvent::DialEnded { address, reason, outcome } => {
+                membership.on_dial_ended(cx, peers, connections, &address, reason, outcome);
+            }
+            InternalEvent::ExerciseDialled { link, address, reason, redirects } => {
+                if membership.on_exercise_dialled(cx, peers, connections, link, reason, redirects) {
+                    self.connections.send_handshake(&mut self.cx, link);
+                    self.resume_plain(now, link, &address);
+                    self.connections.notify_up(&mut self.cx, link);
+                    self.connections.pass_on_exercise(&mut self.cx, &address);
+                }
+            }
+            InternalEvent::NativeDialled { link, reason } => {
+                membership.on_native_dialled(cx, peers, connections, link, reason);
+            }
+            InternalEvent::StandbyFreed(link) => membership.admit_standby(cx, peers, connections, link),
+            InternalEvent::Introduced { link, node, addresses } => {
+                membership.on_introduced(cx, peers, connections, link, &node, addresses);
+            }
+            InternalEvent::ExerciseIntroduced { link, addresses } => {
+                membership.on_exercise_introduced(cx, peers, connections, link, &addresses);
+            }
+            InternalEvent::NeighborUp(link) => {
+                connections.notify_up(cx, link);
+                membership.on_slot_won(cx, peers, connections, link);
+                self.on_neighbor_up(link);
+            }
+            InternalEvent::AddressesLearned { link, addresses } => {
+                membership.learn(cx, peers, connections, link, &addresses);
+            }
+            InternalEvent::PartitionLearned { link, address, root } => {
+                membership.on_partition_learned(cx, peers, connections, link, &address, root);
+            }
+            InternalEvent::Notify(event) => cx.notify(event),
+        }
+    }
+
+    /// Begins to compare with a new neighbor, and introduces ourselves.
+    fn on_neighbor_up(&mut self, link: LinkId) {
+        let Some(id) = self.connections.links.get(link).and_then(Link::native).map(|peer| peer.id) else { return };
+        // One side begins; if the pools differ the other answers in kind.
+        let Self { cx, connections, store, broadcasts, sync, .. } = self;
+        if cx.config.node < id {
+            sync.pool.compare(cx, &connections.links, store, link);
+        }
+        sync.broadcasts.compare(cx, &connections.links, &mut broadcasts.store, link);
+        self.presence.on_neighbor_up(&mut self.cx, &self.connections.links, link);
+    }
+
+    fn on_link_opened(&mut self, link: LinkId, remote: IpAddr, direction: Direction) {
+        let Self { cx, peers, connections, membership, .. } = self;
+        match direction {
+            Direction::Accepted => connections.on_accepted(cx, peers, link, remote),
+            Direction::Dialled { address, identity } => {
+                let admits_exercise = membership.admits_exercise(cx, connections);
+                connections.on_dialled(cx, peers, link, (remote, address), identity, admits_exercise);
+                self.drain();
+                self.connections.after_dialled(&mut self.cx, &mut self.peers, link);
+                self.dial_next();
+            }
+        }
+        if self.cx.shutting_down {
+            self.connections.links.close(&mut self.cx, link, close::GOING_AWAY, "this node is shutting down");
+        }
+    }
+
+    fn on_link_closed(&mut self, link: LinkId, cause: String) {
+        let Some(closed) = self.connections.on_closed(&mut self.cx, &mut self.peers, link) else { return };
+        let answered = self.membership.was_answered(link);
+        self.replay.on_link_closed(link);
+        self.asks.remove(&link);
+        self.sync.on_link_closed(link);
+        self.presence.on_link_closed(link);
+        self.images.on_link_closed(link);
+        let Self { cx, connections, store, gossip, sync, .. } = self;
+        if gossip.on_link_closed(cx, &connections.links, link) {
+            sync.fetch(cx, &connections.links, store);
+        }
+        exercise::on_link_closed(&mut self.cx, &mut self.peers.book, &closed.link);
+        let Self { cx, peers, connections, membership, .. } = self;
+        membership.release_addresses(cx, peers, &closed, answered);
+        match (closed.heir, closed.standby) {
+            (Some(heir), _) => self.sync.pool.compare(cx, &connections.links, &mut self.store, heir),
+            (None, Some(standby)) => membership.admit_standby(cx, peers, connections, standby),
+            (None, None) => {}
+        }
+        if closed.heir.is_none() {
+            self.connections.notify_down(&mut self.cx, &closed.link, cause.clone());
+            if closed.link.is_peer() {
+                self.presence.on_links_changed(&mut self.cx, &self.connections.links);
+            }
+        }
+        let Self { cx, peers, connections, membership, .. } = self;
+        membership.on_link_closed(cx, peers, connections, &closed, answered, &cause);
+    }
+
+    fn on_dial_failed(&mut self, address: PeerAddress, error: String) {
+        let Self { cx, peers, .. } = self;
+        cx.counters.dials_failed += 1;
+        let retry_in = peers.book.back_off(cx, &address);
+        cx.notify(Event::DialFailed { address: address.clone(), error: error.clone(), retry_in });
+        self.dial_next();
+        let reason = self.peers.dialer.take_reason(&address);
+        let Self { cx, peers, connections, membership, .. } = self;
+        membership.on_dial_ended(cx, peers, connections, &address, reason, DialOutcome::Failed(error));
+    }
+
+    fn on_probed(&mut self, link: LinkId, address: &PeerAddress, identity: Option<UpgradeIdentity>) {
+        let Self { cx, peers, connections, membership, .. } = self;
+        if !membership.on_pending_probed(cx, peers, connections, link, address, identity) {
+            connections.on_probed(cx, peers, link, address, identity);
+        }
+        self.drain();
+        self.dial_next();
+    }
+
+    /// Begins the next dials after one under way has ended.
+    fn dial_next(&mut self) {
+        let Peers { book, dialer, reputation, .. } = &mut self.peers;
+        let connections = &self.connections;
+        dialer.on_dial_ended(&mut self.cx, book, reputation, &|link| connections.is_unverified(link));
+    }
+
+    fn on_dial_due(&mut self, address: PeerAddress) {
+        let Peers { book, dialer, reputation, .. } = &mut self.peers;
+        let connections = &self.connections;
+        let unverified = |link| connections.is_unverified(link);
+        if dialer.on_due(&mut self.cx, book, reputation, &unverified, address.clone()) == Due::Idle {
+            self.cx.raise(InternalEvent::AddressIdle(address));
+        }
+    }
+
+    fn look_through_records(&mut self) {
+        let linked = self.connections.links.native_ids();
+        let Peers { book, lan, .. } = &mut self.peers;
+        if lan.look_through(&mut self.cx, book, &linked) {
+            self.fill_slots();
+        }
+    }
+
+    fn fill_slots(&mut self) {
+        let Self { cx, peers, connections, membership, .. } = self;
+        membership.fill_slots(cx, peers, connections);
+    }
+
+    fn free_slots(&self) -> Option<u32> {
+        self.membership.free_slots(&self.cx, &self.connections)
     }
 
     /// The next order.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outbox.pop_front()
+        self.cx.poll_output()
     }
 
     /// When [`Input::Timeout`] is due; `None` if never.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+        self.cx.timers.next()
     }
 
-    /// The node's status. `asked`: identities of which the asker wants to know how many are on disk.
+    /// The node's status. `asked`: identities of which the asker wants to know how many are on
+    /// disk.
     pub fn status(&self, now: Instant, asked: &[TransactionId]) -> Status {
         Status {
-            node: self.config.node.to_string(),
-            session: self.config.session.to_string(),
-            agent: self.config.agent.clone(),
-            network: self.config.network.clone(),
-            address: self.config.address.to_string(),
+            node: self.cx.config.node.to_string(),
+            session: self.cx.config.session.to_string(),
+            agent: self.cx.config.agent.clone(),
+            network: self.cx.config.network.clone(),
+            address: self.cx.config.address.to_string(),
             uptime: now.saturating_duration_since(self.started).as_secs(),
-            connected: self.linked_names(),
-            attempting: self.peers.attempting().map(ToString::to_string).collect(),
-            max_peers: self.config.max_peers,
-            peers: self.peer_rows(now),
-            known: self.peers.others(),
-            pool: self.holdings.stored_summary(),
-            writable: self.writable,
-            held: asked.iter().filter(|id| self.holdings.has_stored(id)).count(),
+            connected: links::linked_names(&self.connections.links),
+            attempting: self.peers.book.attempting().map(ToString::to_string).collect(),
+            max_peers: self.cx.config.max_peers,
+            peers: peers::rows(now, &self.peers, &self.cx.timers),
+            known: self.peers.book.others(),
+            pool: self.store.index().summary(),
+            writable: self.store.is_writable(),
+            held: asked.iter().filter(|id| self.store.index().is_stored(id)).count(),
             counters: {
-                let all = self.counters.entries().chain(self.shell_counts.iter().copied());
+                let all = self.cx.counters.entries().chain(self.runtime_counters.iter().copied());
                 all.map(|(name, count)| (name.to_owned(), count)).collect()
             },
         }
     }
 
-    /// The addresses that are being dialled, and those that lead to the other end of an open link: disjoint, and never our own.
+    /// The addresses that are being dialled, and those that lead to the other end of an open link:
+    /// disjoint, and never our own.
     pub fn addresses(&self) -> (Vec<PeerAddress>, Vec<PeerAddress>) {
-        let connected = self.peers.connected().map(|(address, _)| address.clone());
-        (self.peers.attempting().cloned().collect(), connected.collect())
+        let connected = self.peers.book.connected().map(|(address, _)| address.clone());
+        (self.peers.book.attempting().cloned().collect(), connected.collect())
     }
 
     /// How many nodes we are linked to: each full peer once, each plain peer once.
     pub fn linked_peers(&self) -> usize {
-        self.links.peers()
+        self.connections.links.peers()
     }
 
     /// The full peers that we are linked to, each once, in the order of their ids.
     pub fn linked_nodes(&self) -> Vec<NodeId> {
-        let open = self.links.iter().filter(|(_, link)| link.takes_transactions());
-        let nodes: std::collections::BTreeSet<NodeId> =
-            open.filter_map(|(_, link)| link.full()).map(|peer| peer.id).collect();
-        nodes.into_iter().collect()
+        links::linked_nodes(&self.connections.links)
+    }
+
+    /// Returns every link that is open and not closing, the oldest first.
+    pub fn open_links(&self) -> Vec<LinkRow> {
+        links::rows(&self.connections.links)
+    }
+
+    /// Returns every node that is known to be in the network, in the order of ids, this one
+    /// included.
+    pub fn nodes(&self, now: Instant) -> Vec<Member> {
+        network::members(&self.cx, &self.connections.links, &self.presence, now)
     }
 
     /// To how many full peers a link leads that we dialled.
     pub fn dialled_nodes(&self) -> usize {
-        self.places_dialled()
+        self.membership.slots_dialled(&self.connections)
     }
 
-    /// Whether [`Event::Transaction`] is told of what peers and the application bring, from now on; at first it is. In a busy node it is nearly all that is told, and
-    /// mostly nobody listens.
+    /// Whether [`Event::Transaction`] is told of what peers and the application bring, from now on;
+    /// at first it is. In a busy node it is nearly all that is told, and mostly nobody listens.
     pub fn tell_transactions(&mut self, tell: bool) {
-        self.tells_transactions = tell;
+        self.gossip.report_transactions(tell);
     }
 
-    /// How many of these transactions are held. To be asked for a batch before it is handled one by one: tables of a million are in no cache, and looks into them that do
-    /// not wait for each other take a fraction of the time.
+    /// How many of these transactions are held. To be asked for a batch before it is handled one by
+    /// one: tables of a million are in no cache, and looks into them that do not wait for each
+    /// other take a fraction of the time.
     pub fn count_held(&self, ids: impl Iterator<Item = TransactionId>) -> usize {
-        ids.filter(|id| self.holdings.holds(id)).count()
+        ids.filter(|id| self.store.index().holds(id)).count()
     }
 
     /// Whether a client or the application waits until the disk has something.
     pub fn is_disk_awaited(&self) -> bool {
-        self.waiting.is_any()
+        self.gossip.is_disk_awaited()
     }
 
-    /// How many bytes of accepted transactions wait for the disk. Above [`unstored_bytes`](limits::Limits::unstored_bytes) the shell stops reading.
+    /// How many bytes of accepted transactions wait for the disk. Above
+    /// [`unstored_bytes`](limits::Limits::unstored_bytes) the shell stops reading.
     pub fn unstored_bytes(&self) -> usize {
-        self.holdings.unstored_bytes()
+        self.store.index().unstored_bytes()
     }
 
     /// Whether the pool's file takes writes, as far as is known.
     pub fn is_writable(&self) -> bool {
-        self.writable
+        self.store.is_writable()
     }
 
     /// What was counted since the start.
     pub fn counters(&self) -> &Counters {
-        &self.counters
+        &self.cx.counters
     }
 
     pub(crate) fn on_received(&mut self, now: Instant, link: LinkId, message: Result<Message, Malformed>) {
-        if self.links.get(link).is_none_or(|link| link.closing) {
+        if self.connections.links.get(link).is_none_or(|link| link.closing) {
             return;
         }
-        self.hear(now, link);
-        if !matches!(message, Ok(Message::Handshake(_))) && self.refuses_client(now, link) {
+        self.connections.links.hear(now, link);
+        if !matches!(message, Ok(Message::Handshake(_)))
+            && self.connections.refuse_client(&mut self.cx, &mut self.peers, link)
+        {
             return;
         }
         match message {
-            Ok(Message::Transaction(_)) if self.is_guest(link) => {
-                self.fault(link, "TRANSACTION: you have no place here yet");
+            Ok(Message::Transaction(_)) if self.is_pending(link) => {
+                self.fault(link, "TRANSACTION: you have no slot here yet");
             }
-            Ok(Message::Transaction(delivery)) => self.on_transaction(now, link, delivery),
-            Ok(Message::Handshake(handshake)) => self.on_handshake(now, link, handshake),
-            Ok(Message::Sync(frame)) => self.on_sync(now, link, frame),
-            Ok(Message::SyncOther(OtherSet::Broadcasts, frame)) => self.on_sync_broadcasts(now, link, frame),
-            Ok(Message::SyncOther(OtherSet::Nodes, frame)) => self.on_sync_nodes(now, link, &frame),
-            Ok(Message::Broadcast(frame)) => self.on_broadcast(now, link, frame),
-            Ok(Message::Announce(frame)) => self.on_announce(now, link, frame),
-            Ok(Message::Network(frame)) => self.on_network(now, link, &frame),
+            Ok(Message::Transaction(frame)) => self.on_transaction(link, frame),
+            Ok(Message::Handshake(handshake)) => {
+                let result = self.connections.on_handshake(&mut self.cx, &mut self.peers, link, handshake);
+                self.judge(link, result);
+            }
+            Ok(Message::Sync(frame)) => {
+                let Self { cx, connections, store, sync, asks, .. } = self;
+                let result = sync.pool.on_sync(cx, &mut connections.links, store, asks, link, frame);
+                self.judge(link, result);
+            }
+            Ok(Message::SyncOther(OtherSet::Broadcasts, frame)) => {
+                let Self { cx, connections, broadcasts, sync, asks, .. } = self;
+                let result = sync.broadcasts.on_sync(cx, &connections.links, &mut broadcasts.store, asks, link, frame);
+                self.judge(link, result);
+            }
+            Ok(Message::SyncOther(OtherSet::Nodes, frame)) => {
+                let Self { cx, connections, presence, asks, .. } = self;
+                let result = presence.on_sync(cx, &connections.links, asks, link, &frame);
+                self.judge(link, result);
+            }
+            Ok(Message::Broadcast(frame)) => {
+                let Self { cx, connections, gossip, broadcasts, presence, .. } = self;
+                let links = &connections.links;
+                let name_of = |node| presence.name_of(links, node);
+                let result = broadcasts.on_broadcast(cx, links, &mut gossip.plumtree, name_of, link, frame);
+                self.judge(link, result);
+            }
+            Ok(Message::Announce(frame)) => {
+                let result = self.presence.on_announce(&mut self.cx, &self.connections.links, link, frame);
+                self.judge(link, result);
+            }
+            Ok(Message::Network(frame)) => {
+                let result = self.on_network(link, &frame);
+                self.judge(link, result);
+            }
             Ok(Message::Want(ids)) => {
-                self.send_wanted_broadcasts(now, link, &ids);
-                self.on_want(link, &ids);
+                let Self { cx, connections, store, gossip, broadcasts, .. } = self;
+                let links = &connections.links;
+                broadcast_sync::on_want(cx, links, &mut broadcasts.store, link, &ids);
+                let result = pool_sync::on_want(cx, links, store, link, &ids);
+                if result.is_ok() {
+                    gossip.plumtree.on_peer_lacks(link, &ids);
+                }
+                self.judge(link, result);
             }
-            Ok(Message::Prune(origins)) => self.on_prune(link, &origins),
-            Ok(Message::Graft(origins)) => self.on_graft(now, link, &origins),
-            Ok(Message::Join(join)) => self.on_join(now, link, &join),
-            Ok(Message::Peers(sample)) => self.on_peers(now, link, sample),
-            Ok(Message::Declined(declined)) => self.on_declined(now, link, &declined),
-            Ok(Message::Beacon(beacon)) => self.on_beacon(now, link, beacon),
-            Ok(Message::Find(find)) => self.on_find(now, link, find),
-            Ok(Message::Found(found)) => self.on_image_found(now, link, found),
-            Ok(Message::Status(StatusFrame::Question { holds })) => self.on_status_question(now, link, &holds),
+            Ok(Message::Prune(origins)) => {
+                let Self { cx, connections, gossip, .. } = self;
+                let result = gossip.plumtree.on_prune(cx, &connections.links, link, &origins);
+                self.judge(link, result);
+            }
+            Ok(Message::Graft(origins)) => {
+                let Self { cx, connections, store, gossip, sync, .. } = self;
+                match gossip.plumtree.on_graft(cx, &connections.links, link, &origins) {
+                    Ok(true) => sync.fetch(cx, &connections.links, store),
+                    Ok(false) => {}
+                    Err(violation) => self.judge(link, Err(violation)),
+                }
+            }
+            Ok(Message::Join(join)) => {
+                let Self { cx, peers, connections, membership, .. } = self;
+                membership.on_join(cx, peers, connections, link, &join);
+            }
+            Ok(Message::Peers(sample)) => {
+                let Self { cx, peers, connections, membership, .. } = self;
+                membership.on_peers(cx, peers, connections, link, sample);
+            }
+            Ok(Message::Declined(declined)) => {
+                let Self { cx, peers, connections, membership, .. } = self;
+                membership.on_declined(cx, peers, connections, link, &declined);
+            }
+            Ok(Message::Beacon(beacon)) => {
+                let Self { cx, connections, membership, .. } = self;
+                membership.on_beacon(cx, connections, link, beacon);
+            }
+            Ok(Message::Find(find)) => {
+                let result = self.images.on_find(&mut self.cx, &self.connections.links, link, find);
+                self.judge(link, result);
+            }
+            Ok(Message::Found(found)) => {
+                let result = self.images.on_found(&mut self.cx, &self.connections.links, link, found);
+                self.judge(link, result);
+            }
+            Ok(Message::Status(StatusFrame::Question { holds })) => {
+                let result = self.on_status(link, &holds);
+                self.judge(link, result);
+            }
             Ok(message @ (Message::Status(StatusFrame::Answer(_)) | Message::Ack(_))) => {
-                self.counters.answers_unsolicited += 1;
-                self.offend(link, Violation::Unasked, &format!("{}: nobody asked; ignored", message.kind()));
+                self.cx.counters.answers_unsolicited += 1;
+                self.offend(link, ViolationKind::Unsolicited, &format!("{}: nobody asked; ignored", message.kind()));
             }
             Ok(Message::Unknown(kind)) => {
-                self.counters.messages_unknown += 1;
-                self.fault_without_count(link, format!("sent a message of the unknown type {kind:?}; ignored"));
+                self.cx.counters.messages_unknown += 1;
+                self.connections.links.log_fault(
+                    &mut self.cx,
+                    link,
+                    format!("sent a message of the unknown type {kind:?}; ignored"),
+                );
             }
             Err(error) => {
-                self.counters.frames_malformed += 1;
+                self.cx.counters.frames_malformed += 1;
                 let json = matches!(error, Malformed::Json(_));
-                self.offend(link, if json { Violation::Broken } else { Violation::Breach }, &error.to_string());
+                self.offend(
+                    link,
+                    if json { ViolationKind::Malformed } else { ViolationKind::Breach },
+                    &error.to_string(),
+                );
                 if json {
-                    self.close(link, close::INVALID_DATA, "a message is one JSON object");
+                    self.connections.links.close(
+                        &mut self.cx,
+                        link,
+                        close::INVALID_DATA,
+                        "a message is one JSON object",
+                    );
                 }
             }
         }
     }
 
-    /// Status is told to this host alone: it names addresses, and answering costs more than asking.
-    pub(crate) fn on_status_question(&mut self, now: Instant, link: LinkId, holds: &[TransactionId]) {
-        if self.links.get(link).is_some_and(|link| link.scope == Scope::Loopback) {
-            let frame = StatusFrame::Answer(Box::new(self.status(now, holds))).to_frame();
-            self.send(vec![link], frame, Lane::Control);
-        } else {
-            self.offend(link, Violation::Unasked, "STATUS: only clients on this host are answered");
-        }
+    fn on_status(&mut self, link: LinkId, holds: &[TransactionId]) -> Result<(), Violation> {
+        status::check_local(&self.connections.links, link, "STATUS")?;
+        let frame = StatusFrame::Answer(Box::new(self.status(self.cx.now, holds))).to_frame();
+        self.cx.send(vec![link], frame, Lane::Control);
+        Ok(())
     }
 
-    pub(crate) fn on_timeout(&mut self, now: Instant) {
-        while let Some(timer) = self.timers.pop_due(now) {
-            match timer {
-                Timer::Dial(address) => self.on_dial_due(now, address),
-                Timer::Ping(link) => self.on_ping_due(now, link),
-                Timer::Silence(link) => self.on_silence(now, link),
-                Timer::Answer(link) => {
-                    if !self.on_guest_over(now, link) {
-                        self.answer(now, link);
-                    }
-                }
-                Timer::Seek => {
-                    self.begin_genesis(now);
-                    self.seek(now);
-                }
-                Timer::Visit => self.on_visit_due(now),
-                Timer::Beacon => self.on_beacon_due(now),
-                Timer::Mix => self.on_mix_due(now),
-                Timer::Remember => self.remember(),
-                Timer::Discover => self.discover(now),
-                Timer::Advertise => self.advertise(now),
-                Timer::Reconcile => self.on_reconcile_due(now),
-                Timer::Duel(link) => self.on_duel_over(now, link),
-                Timer::Announce => self.on_announce_due(now),
-                Timer::Introduce => self.on_introduce_due(now),
-                Timer::TellNodes => self.on_tell_due(now),
-                Timer::Sweep => self.on_sweep_due(now),
-                Timer::Search(search) => self.on_search_due(search),
-                Timer::Untold => self.on_untold_due(now),
-            }
-        }
-    }
-
-    pub(crate) fn on_ping_due(&mut self, now: Instant, link: LinkId) {
-        let limits = &self.config.limits;
-        let Some(open) = self.links.get(link).filter(|link| !link.closing) else {
-            return;
+    fn on_network(&mut self, link: LinkId, frame: &NetworkFrame) -> Result<(), Violation> {
+        let NetworkFrame::Question { after } = frame else {
+            self.cx.counters.answers_unsolicited += 1;
+            return Ok(());
         };
-        let silent = now.saturating_duration_since(open.heard);
-        let interval = limits.ping_interval;
-        if silent >= limits.dead_after {
-            self.counters.links_dead += 1;
-            self.close(link, close::GOING_AWAY, "nothing was heard from you");
-            return;
-        }
-        if silent >= interval {
-            self.outbox.push_back(Output::Ping { link });
-        }
-        self.timers.set(Timer::Ping(link), now + interval);
-        // Two links to one node are settled when the second opens; should that have failed, they are settled now.
-        let twin = self.links.get(link).and_then(Link::full).and_then(|peer| self.links.to_node(peer.id, Some(link)));
-        if let Some((twin, _)) = twin {
-            self.begin_duel(now, twin.min(link));
+        status::check_local(&self.connections.links, link, "NETWORK")?;
+        let frame = network::answer(self.nodes(self.cx.now), *after);
+        self.cx.send(vec![link], frame, Lane::Control);
+        Ok(())
+    }
+
+    fn on_timeout(&mut self, now: Instant) {
+        while let Some(timer) = self.cx.timers.pop_due(now) {
+            self.on_timer(timer);
+            self.drain();
         }
     }
 
-    /// A link on which no HANDSHAKE came has been silent for a while: a client that forgot to close, or one that was never any of ours.
-    pub(crate) fn on_silence(&mut self, now: Instant, link: LinkId) {
-        let Some(open) = self.links.get(link) else { return };
-        match &open.role {
-            Role::Client | Role::AwaitingAdmission(_) => {}
-            // It answered our dial as a full peer does, and then did not introduce itself.
-            Role::Native(peer) if !peer.hello_received => {
-                return self.close(link, close::POLICY, "you did not send your HANDSHAKE");
+    fn on_timer(&mut self, timer: Timer) {
+        let Self { cx, peers, connections, membership, .. } = self;
+        match timer {
+            Timer::Dial(address) => self.on_dial_due(address),
+            Timer::Ping(link) => connections.on_ping_due(cx, link),
+            Timer::Silence(link) => connections.on_silence_due(cx, link),
+            Timer::Answer(link) => {
+                if !membership.on_admission_due(cx, peers, connections, link) {
+                    connections.answer(cx, link);
+                }
             }
-            _ => return,
-        }
-        let patience = self.config.limits.client_silence;
-        let until = if open.acks_due > 0 { now + patience } else { open.heard + patience };
-        if until > now {
-            self.timers.set(Timer::Silence(link), until);
-        } else {
-            self.close(link, close::NORMAL, "silent for too long");
+            Timer::SlotSearch => {
+                membership.begin_bootstrap(cx, peers, connections);
+                membership.fill_slots(cx, peers, connections);
+            }
+            Timer::Shuffle => membership.on_shuffle_due(cx, peers, connections),
+            Timer::Partition => membership.on_beacon_due(cx, connections),
+            Timer::Rewire => membership.on_rewire_due(cx, peers, connections),
+            Timer::PeerCache => membership.save_peer_cache(cx, peers),
+            Timer::Discover => self.look_through_records(),
+            Timer::Advertise => {
+                let free = self.free_slots();
+                self.peers.lan.advertise(&mut self.cx, free);
+            }
+            Timer::Reconcile => {
+                self.sync.on_round_due(cx, &connections.links, &mut self.store, &mut self.broadcasts.store);
+            }
+            Timer::Duplicate(link) => connections.on_duplicate_due(cx, link),
+            Timer::Announce => self.presence.on_announce_due(cx, &connections.links),
+            Timer::AnnounceToNew => self.presence.on_announce_to_new_due(cx, &connections.links),
+            Timer::SendNodes => self.presence.on_send_nodes_due(cx),
+            Timer::ExpireNodes => self.presence.on_expire_due(cx, &connections.links),
+            Timer::Search(search) => self.images.on_search_due(cx, search),
+            Timer::RefusalLog => self.peers.refusals.on_due(&mut self.cx),
         }
     }
 
     pub(crate) fn on_shutdown(&mut self) {
-        self.ending = true;
-        if self.config.max_peers.is_some() || self.config.genesis.is_some() {
-            self.remember();
+        self.cx.shutting_down = true;
+        if self.cx.config.max_peers.is_some() || self.cx.config.genesis.is_some() {
+            let Self { cx, peers, membership, .. } = self;
+            membership.save_peer_cache(cx, peers);
         }
-        self.announce_leaving();
-        let open: Vec<LinkId> = self.links.iter().map(|(link, _)| link).collect();
+        self.presence.announce_leaving(&mut self.cx, &self.connections.links);
+        let open: Vec<LinkId> = self.connections.links.iter().map(|(link, _)| link).collect();
         for link in open {
-            self.close(link, close::GOING_AWAY, "this node is shutting down");
+            self.connections.links.close(&mut self.cx, link, close::GOING_AWAY, "this node is shutting down");
         }
     }
 
-    pub(crate) fn hear(&mut self, now: Instant, link: LinkId) {
-        if let Some(link) = self.links.get_mut(link) {
-            link.heard = now;
+    /// Penalizes the peer at the other end of a link if it broke a rule.
+    pub(crate) fn judge(&mut self, link: LinkId, result: Result<(), Violation>) {
+        if let Err(violation) = result {
+            self.connections.penalize(&mut self.cx, &mut self.peers, link, &violation);
         }
     }
 
-    /// The nodes that we are linked to, as people know them, each once.
-    pub(crate) fn linked_names(&self) -> Vec<String> {
-        let mut names: Vec<String> = Vec::new();
-        for (_, link) in self.links.iter().filter(|(_, link)| link.takes_transactions()) {
-            let name = link.name();
-            let name = match (name.address, name.node) {
-                (Some(address), _) => address.to_string(),
-                (None, Some(node)) => node.to_string(),
-                (None, None) => continue,
-            };
-            if !names.contains(&name) {
-                names.push(name);
+    pub(crate) fn fault(&mut self, link: LinkId, text: &str) {
+        self.judge(link, Err(Violation::breach(text)));
+    }
+
+    pub(crate) fn offend(&mut self, link: LinkId, kind: ViolationKind, text: &str) {
+        self.judge(link, Err(Violation::new(kind, text)));
+    }
+
+    fn is_pending(&self, link: LinkId) -> bool {
+        matches!(self.connections.links.get(link).map(|link| &link.state), Some(LinkState::AwaitingAdmission(_)))
+    }
+
+    /// Returns whether a peer may fetch images over a connection of its own, on which there is no
+    /// HANDSHAKE.
+    pub fn may_fetch(&self, remote: IpAddr, certified: Option<Certified>) -> bool {
+        self.peers.access.may_fetch(self.cx.config.node, remote, certified)
+    }
+
+    // Calls of gossip and sync.
+
+    fn on_transaction(&mut self, link: LinkId, frame: TransactionFrame) {
+        let TransactionFrame { transaction, origin, ack, synced } = frame;
+        let Self { cx, connections, store, gossip, .. } = self;
+        match transaction {
+            Ok(transaction) => {
+                let received = Received { transaction, origin, ack, synced };
+                if gossip.on_transaction(cx, &mut connections.links, store, link, received) {
+                    self.sync.pool.on_synced(self.cx.now, link);
+                }
+            }
+            Err(error) => {
+                // Only native peers compare pools, and check what they pass on.
+                let native = connections.links.get(link).is_some_and(|link| link.native().is_some());
+                match error.id() {
+                    Some(id) if native => self.sync.pool.on_refused(cx.now, id),
+                    None if native => self.judge(link, Err(Violation::breach(format!("TRANSACTION: {error}")))),
+                    _ => {}
+                }
+                transactions::reject_invalid(&mut self.cx, &self.connections.links, link, &error, ack);
             }
         }
-        names
     }
 
-    pub(crate) fn send(&mut self, links: Vec<LinkId>, frame: Frame, lane: Lane) {
-        self.outbox.push_back(Output::Send { links, frame, lane });
+    fn on_duplicates(&mut self, link: LinkId, copies: &[(Option<Origin>, u32)]) {
+        let Self { cx, connections, gossip, .. } = self;
+        connections.links.hear(cx.now, link);
+        gossip.on_duplicates(cx, &connections.links, link, copies);
     }
 
-    pub(crate) fn close(&mut self, link: LinkId, code: u16, reason: &str) {
-        let Some(open) = self.links.get_mut(link) else { return };
-        if !std::mem::replace(&mut open.closing, true) {
-            let mut reason = reason.to_owned();
-            reason.truncate(reason.floor_char_boundary(limits::CLOSE_REASON_BYTES));
-            self.outbox.push_back(Output::Close { link, code, reason });
+    fn on_replayed(&mut self, link: LinkId, position: u64) {
+        let Self { cx, connections, store, replay, broadcasts, sync, .. } = self;
+        if replay.on_replayed(cx, &mut connections.links, store, link, position) {
+            sync.compare(cx, &connections.links, store, &mut broadcasts.store, link);
         }
     }
 
-    /// Tells a person, unless it was told lately: what a stranger can bring about must not fill the log.
-    pub(crate) fn warn(&mut self, now: Instant, link: LinkId, text: String) {
-        if self.may_warn(now) {
-            self.notify(Event::Warning { text });
-        } else {
-            self.fault_without_count(link, text);
+    /// Goes on with an exercise peer that lagged when its last link ended.
+    pub(crate) fn resume_plain(&mut self, now: Instant, link: LinkId, address: &PeerAddress) {
+        let Some(peer) = self.peers.book.get_mut(address) else { return };
+        if let Some(open) = self.connections.links.get_mut(link) {
+            open.handshakes_only_until = peer.handshakes_only_until;
         }
-    }
-
-    /// Whether a person may be warned again; then that is noted.
-    pub(crate) fn may_warn(&mut self, now: Instant) -> bool {
-        let may = self.warned.is_none_or(|warned| now.saturating_duration_since(warned) >= WARN_EVERY);
-        if may {
-            self.warned = Some(now);
+        if peer.handshakes_only_until.is_some_and(|until| now < until) {
+            return;
         }
-        may
-    }
-
-    pub(crate) fn notify(&mut self, event: Event) {
-        self.outbox.push_back(Output::Notify(event));
-    }
-
-    /// A peer broke a rule: said in the debug log, and held against it.
-    pub(crate) fn fault(&mut self, link: LinkId, text: &str) {
-        self.offend(link, Violation::Breach, text);
-    }
-
-    pub(crate) fn fault_without_count(&mut self, link: LinkId, text: String) {
-        self.notify(Event::PeerFault { link, peer: self.name_of(link), text });
+        if let Some(from) = peer.behind.take() {
+            self.replay.resume(&mut self.cx, &mut self.connections.links, link, from);
+        }
     }
 }

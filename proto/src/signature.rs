@@ -1,10 +1,12 @@
-//! Signatures: what exactly is signed, how a signature is written, and what a transaction claims of its signer.
+//! Signatures: what is signed, how a signature is written, and what a transaction claims of its
+//! signer.
 //!
-//! What is signed is a line that names the purpose, and then canonical JSON (RFC 8785): so a signature under one kind of message is none under another, and a copy
-//! that a JavaScript node wrote anew keeps its signature. There is one way to write a key and a signature, lower-case hexadecimal digits of exact length: a
-//! signature is part of a transaction's identity, and a second spelling would be a second transaction.
+//! A line that names the purpose is signed, followed by canonical JSON (RFC 8785). So a signature
+//! of one kind of message is invalid for another, and stays valid when a JavaScript node writes the
+//! JSON again. Keys and signatures have one spelling, in lower-case hexadecimal digits: a signature
+//! is part of a transaction's id, and a second spelling would make a second transaction.
 //!
-//! No cryptography is done here. The shell brings it, as a [`Signer`].
+//! The runtime does the cryptography, as a [`Signer`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,12 +20,12 @@ use crate::id::{InvalidId, NodeId};
 use crate::json::{JsonError, Parser, Value};
 use crate::limits;
 
-/// The member of a transaction that holds its signer's key.
+/// The member of a transaction with the key of its signer.
 pub const PUBLIC_KEY: &str = "publicKey";
-/// The member of a transaction that holds its signature, and the sibling of a frame that holds one.
+/// The member of a transaction, and the sibling in a frame, with the signature.
 pub const SIGNATURE: &str = "signature";
 
-/// What a signature is for.
+/// The purpose of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// A transaction, without its member `signature`.
@@ -35,7 +37,7 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// The line that comes before the JSON in what is signed.
+    /// Returns the line that precedes the JSON.
     pub fn prefix(self) -> &'static str {
         match self {
             Self::Transaction => "p2p-node TRANSACTION\n",
@@ -44,7 +46,7 @@ impl Purpose {
         }
     }
 
-    /// The bytes that are signed.
+    /// Returns the bytes that are signed.
     pub fn message(self, canonical: &str) -> Vec<u8> {
         [self.prefix(), canonical].concat().into_bytes()
     }
@@ -71,22 +73,23 @@ impl FromStr for Signature {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut bytes = [0; 64];
-        // Decoding asks for the right length beforehand.
+        // `decode_mut` panics if the length is wrong.
         let decoded = text.len() == 128 && HEXLOWER.decode_mut(text.as_bytes(), &mut bytes).is_ok();
         decoded.then_some(Self(bytes)).ok_or(InvalidId { expected: "a signature: 128 lower-case hexadecimal digits" })
     }
 }
 
-/// What the shell lends the core: a node's signature, and the judgement of others'. Both depend on their arguments alone, so equal inputs still give equal outputs.
+/// Signs and verifies. The results depend on the arguments alone, so equal inputs of the core still
+/// give equal outputs.
 pub trait Signer: fmt::Debug + Send + Sync {
-    /// Signs with this node's key; `None`: nothing is signed here.
+    /// Signs with the key of this node; returns `None` if this node signs nothing.
     fn sign(&self, purpose: Purpose, canonical: &str) -> Option<Signature>;
 
-    /// Whether a node has signed data. `None` stands for a signature that is missing.
+    /// Returns whether a node has signed data. `None` stands for a missing signature.
     fn vouches(&self, node: NodeId, purpose: Purpose, seal: Option<&Seal>) -> bool;
 }
 
-/// Signs nothing and believes everything: for simulations, whose nodes have no keys.
+/// Signs nothing and believes everything, for simulated nodes, which have no keys.
 #[derive(Debug, Clone, Copy)]
 pub struct Unsigned;
 
@@ -100,30 +103,33 @@ impl Signer for Unsigned {
     }
 }
 
-/// The data of a message as its sender signed it. It is passed on in this form, with whatever members a later version may have put there.
+/// The data of a message as its sender signed it. It is passed on unchanged, with members that this
+/// version may not know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seal {
-    /// The data's canonical JSON.
+    /// The canonical JSON.
     pub canonical: String,
-    /// The signature under it.
+    /// The signature.
     pub signature: Signature,
 }
 
 impl Seal {
-    /// Signs data, unless nothing is signed here.
+    /// Signs data; returns `None` if this node signs nothing.
     pub(crate) fn make(signer: &dyn Signer, purpose: Purpose, data: &impl Serialize) -> Option<Arc<Self>> {
         let text = serde_json::to_string(data).expect("our messages have text keys and finite numbers");
         let mut parser = Parser::new();
-        // Only a clock some hundred million years off makes a number that JavaScript can not hold.
+        // Only a clock that is millions of years off makes a number that JavaScript cannot hold.
         let normal = parser.parse(&text).and_then(Value::normal).ok()?;
         let signature = signer.sign(purpose, normal.canonical())?;
         Some(Arc::new(Self { canonical: normal.canonical().to_owned(), signature }))
     }
 
-    /// The seal of a frame: its sibling `signature`, under its data. `None` if it has no such sibling.
+    /// Reads the data of a frame and its sibling `signature`; returns `None` if it has no such
+    /// sibling.
     ///
     /// # Errors
-    /// In words, if the sibling is no signature or the data has no canonical form.
+    /// What is wrong, for people: the sibling is no signature, or the data is too long or has no
+    /// canonical form.
     pub(crate) fn read(frame: Value<'_>) -> Result<Option<Arc<Self>>, String> {
         let (Some(data), Some(signature)) = (frame.get("data"), frame.get(SIGNATURE)) else { return Ok(None) };
         let signature = signature.as_str().unwrap_or_default().parse().map_err(|error: InvalidId| error.to_string())?;
@@ -136,35 +142,35 @@ impl Seal {
         }
     }
 
-    /// The data as JSON, for a frame.
+    /// Returns the data, to be written into a frame.
     pub(crate) fn raw(&self) -> &RawValue {
         serde_json::from_str(&self.canonical).expect("canonical JSON is JSON")
     }
 }
 
-/// What a transaction says of its signer.
+/// What a transaction claims of its signer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claim {
     /// Nothing: it lacks `publicKey` or `signature`.
     None,
-    /// It has both, but not in the form that a signature has; what is wrong.
+    /// One of them does not have its form: what is wrong.
     Malformed(&'static str),
     /// That this key signed it.
     By {
-        /// Whose.
+        /// The signer's key.
         key: NodeId,
-        /// With what.
+        /// The signature.
         signature: Signature,
-        /// The canonical JSON that was signed: that of the transaction without its member `signature`.
+        /// The canonical JSON that was signed: the transaction without its member `signature`.
         canonical: String,
     },
 }
 
 impl Claim {
-    /// What the text of a transaction's object claims.
+    /// Reads the claim of a transaction's object.
     ///
     /// # Errors
-    /// [`JsonError`] if the text is no transaction's.
+    /// [`JsonError`] if the text is no transaction.
     pub fn of(parser: &mut Parser, body: &str) -> Result<Self, JsonError> {
         let object = parser.parse_below(1, body)?;
         let (Some(key), Some(signature)) = (object.get(PUBLIC_KEY), object.get(SIGNATURE)) else {
@@ -182,16 +188,16 @@ impl Claim {
     }
 }
 
-/// A key in the one spelling that it has in a signed transaction.
+/// Reads a key in its one spelling.
 pub(crate) fn node_of(text: &str) -> Option<NodeId> {
     let node: NodeId = text.parse().ok()?;
     (node.to_string() == text).then_some(node)
 }
 
-/// Cuts the member `signature` out of an object's canonical JSON.
+/// Returns an object's canonical JSON without its member `signature`.
 fn without_signature(object: Value<'_>, canonical: &str) -> String {
     let Some(value) = object.get(SIGNATURE).map(Value::range) else { return canonical.to_owned() };
-    // In canonical JSON a member is its key without escapes, a colon and its value, with nothing between.
+    // In canonical JSON a member is its key without escapes, a colon, and its value.
     let (mut start, mut end) = (value.start - SIGNATURE.len() - 3, value.end);
     match canonical.as_bytes() {
         text if text[end] == b',' => end += 1,

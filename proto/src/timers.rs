@@ -1,6 +1,8 @@
-//! The core's deadlines: at most one per purpose, the earliest first.
+//! The timers of the core: at most one per purpose, the earliest first.
 //!
-//! A timer that is set again moves; one that is cancelled never fires. So no handler has to ask whether its timer is stale.
+//! Setting a timer again moves it, and a cancelled one never fires. So no handler has to check
+//! whether its timer is out of date. Timers that are due at the same time fire in the order of
+//! [`Timer`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -9,50 +11,51 @@ use crate::address::PeerAddress;
 use crate::id::LinkId;
 use crate::wire::SearchId;
 
-/// What a deadline is for.
+/// The purpose of a timer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
     /// An address may be dialled.
     Dial(PeerAddress),
-    /// Has the link been heard of lately?
+    /// A link is pinged if it is silent.
     Ping(LinkId),
-    /// Has a link that is no peer's been silent for too long?
+    /// A link to no peer is closed if it was silent for too long.
     Silence(LinkId),
-    /// The HANDSHAKE in answer to a full peer's goes out now, verified or not.
+    /// A native peer waits no longer: our HANDSHAKE goes out, whether its address is verified or
+    /// not.
     Answer(LinkId),
-    /// Nodes heard of on the local network are looked through.
+    /// The records of the local network are looked through.
     Discover,
-    /// How many places are free is announced there, if it changed.
+    /// The free slots are announced on the local network, if they changed.
     Advertise,
-    /// A round of reconciliation with somebody.
+    /// A round of anti-entropy begins.
     Reconcile,
     /// A place is wanted.
-    Seek,
+    SlotSearch,
     /// A random node is to be asked for addresses.
-    Visit,
+    Shuffle,
     /// The pulse of our part of the network.
-    Beacon,
+    Partition,
     /// A link is to be moved to a random node.
-    Mix,
+    Rewire,
     /// What is remembered over a restart is to be written.
-    Remember,
+    PeerCache,
     /// The older of two links to one node had its time to answer a ping.
-    Duel(LinkId),
-    /// We announce ourselves.
+    Duplicate(LinkId),
+    /// We announce ourselves to all neighbors.
     Announce,
-    /// Neighbours that are new are told of us.
-    Introduce,
-    /// Whoever asked for all nodes is told some more.
-    TellNodes,
-    /// The table of nodes is looked through.
-    Sweep,
-    /// A search has had its time.
+    /// We announce ourselves to new neighbors.
+    AnnounceToNew,
+    /// Neighbors that asked for all nodes are sent some more.
+    SendNodes,
+    /// Nodes that have expired are removed.
+    ExpireNodes,
+    /// A search for images is at its deadline.
     Search(SearchId),
     /// Somebody was turned away without a word.
-    Untold,
+    RefusalLog,
 }
 
-/// The set of deadlines.
+/// All timers that are set.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     order: BTreeSet<(Instant, Timer)>,
@@ -67,24 +70,24 @@ impl Timers {
         self.due.insert(timer, at);
     }
 
-    /// Takes a timer away; nothing happens if it is not set.
+    /// Cancels a timer, if it is set.
     pub(crate) fn cancel(&mut self, timer: &Timer) {
         if let Some((timer, at)) = self.due.remove_entry(timer) {
             self.order.remove(&(at, timer));
         }
     }
 
-    /// When a timer fires; `None` if it is not set.
+    /// Returns when a timer fires; `None` if it is not set.
     pub(crate) fn due(&self, timer: &Timer) -> Option<Instant> {
         self.due.get(timer).copied()
     }
 
-    /// The earliest deadline.
+    /// Returns when the next timer fires.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.order.first().map(|(at, _)| *at)
     }
 
-    /// Takes out the earliest timer, if it is due.
+    /// Takes the earliest timer, if it is due.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Timer> {
         if self.next()? > now {
             return None;
@@ -109,8 +112,8 @@ mod tests {
         timers.set(Timer::Ping(LinkId(1)), at(1));
         timers.set(Timer::Ping(LinkId(2)), at(2));
         timers.set(Timer::Ping(LinkId(1)), at(3));
-        timers.set(Timer::Duel(LinkId(3)), at(0));
-        timers.cancel(&Timer::Duel(LinkId(3)));
+        timers.set(Timer::Duplicate(LinkId(3)), at(0));
+        timers.cancel(&Timer::Duplicate(LinkId(3)));
         assert_eq!(timers.next(), Some(at(2)));
         assert_eq!(timers.pop_due(at(1)), None);
         assert_eq!(timers.pop_due(at(9)), Some(Timer::Ping(LinkId(2))));

@@ -1,7 +1,8 @@
-//! A transaction: any JSON object, and the identity that makes it the same transaction wherever it appears.
+//! Transactions: any JSON object, known by the hash of its canonical form.
 //!
-//! The identity is the SHA-256 of the object's canonical JSON (RFC 8785). Not its `hash` field and not its `id`: in the exercise every clone
-//! without a public key produces the same `hash`, and two different transactions under one id would split the pools.
+//! The id is the SHA-256 of the object's canonical JSON (RFC 8785), not its members `hash` or `id`.
+//! In the exercise all transactions without a public key have the same `hash`, and two transactions
+//! with one id would make pools differ.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Write};
@@ -18,11 +19,11 @@ use crate::id::{InvalidId, NodeId, parse_hex32};
 use crate::json::{JsonError, Kind, Parser, Value};
 use crate::limits;
 
-/// What a transaction is known by: the SHA-256 of its canonical JSON (RFC 8785), 32 bytes.
+/// The id of a transaction: the SHA-256 of its canonical JSON, 32 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TransactionId(pub [u8; 32]);
 
-/// Tables look at the first eight bytes: a stranger who wants a few identities that share them has to try 2^64 texts for each.
+/// Hashes the first eight bytes alone: finding another id that shares them takes 2^64 attempts.
 impl Hash for TransactionId {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
@@ -30,10 +31,10 @@ impl Hash for TransactionId {
     }
 }
 
-/// A map of identities. They are hashes themselves, so that a light hash of them will do; it is seeded, since a stranger can grind identities until they share
-/// what a table looks at.
+/// A map by id. A fast hash suffices, because ids are hashes. It is seeded: a stranger could search
+/// for ids that fall into one bucket.
 pub type IdMap<V> = HashMap<TransactionId, V, RandomState>;
-/// A set of identities, see [`IdMap`].
+/// A set of ids, see [`IdMap`].
 pub type IdSet = HashSet<TransactionId, RandomState>;
 
 impl fmt::Display for TransactionId {
@@ -56,12 +57,12 @@ impl FromStr for TransactionId {
     }
 }
 
-/// Who first sent a transaction into the network: the sibling `from` of a TRANSACTION frame.
+/// The node that sent a transaction first: the sibling `from` of a TRANSACTION frame.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Origin {
-    /// A full peer, itself or for one of its clients: `<node id>`.
+    /// A native node, for itself or one of its clients: `<node id>`.
     Node(NodeId),
-    /// A node of the exercise, the same wherever it enters: `plain:<its address>`.
+    /// An exercise node, whichever native node it is linked to: `plain:<its address>`.
     Exercise(PeerAddress),
 }
 
@@ -75,7 +76,7 @@ impl fmt::Display for Origin {
 }
 
 impl Origin {
-    /// Appends its text. A node's is written without the detour over a String that its [`fmt::Display`] makes.
+    /// Appends the text. For a node it saves the allocation that [`fmt::Display`] makes.
     fn push_to(&self, out: &mut String) {
         match self {
             Self::Node(node) => HEXLOWER.encode_append(&node.0, out),
@@ -83,7 +84,7 @@ impl Origin {
         }
     }
 
-    /// How many bytes its text has.
+    /// Returns the length of the text in bytes.
     fn text_len(&self) -> usize {
         struct Length(usize);
         impl Write for Length {
@@ -114,9 +115,10 @@ impl FromStr for Origin {
     }
 }
 
-/// A transaction that may enter a pool: its identity is known, and its text is in normal form.
+/// A valid transaction, with its id and its text in normal form.
 ///
-/// It holds the frame in which it travels, `{"type":"TRANSACTION","data":<body>,"from":"<origin>"}`, written once. A clone costs a reference count.
+/// It has the frame in which it is sent: `{"type":"TRANSACTION","data":<body>,"from":"<origin>"}`.
+/// A clone costs a reference count.
 #[derive(Clone, Debug)]
 pub struct Transaction {
     id: TransactionId,
@@ -125,21 +127,21 @@ pub struct Transaction {
     body_bytes: u32,
 }
 
-/// Why a JSON value is no transaction.
+/// Why a text or value is no valid transaction.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTransaction {
-    /// An array, a number, a text: anything but an object.
+    /// It is another kind of value than an object.
     #[error("a transaction is a JSON object, as in {{\"amount\":1}}; this is {0}")]
     NotAnObject(&'static str),
-    /// Longer than [`limits::TRANSACTION_BYTES`].
+    /// It has this many bytes, more than [`limits::TRANSACTION_BYTES`].
     #[error("the transaction has {0} bytes; at most {max} are allowed", max = limits::TRANSACTION_BYTES)]
     TooLong(usize),
     /// The application refuses it.
     #[error("{reason}")]
     Refused {
-        /// The transaction's identity.
+        /// The transaction's id.
         id: TransactionId,
-        /// Why, in the application's words.
+        /// The reason, in the application's words.
         reason: String,
     },
     /// It is not signed, and has to be.
@@ -147,42 +149,53 @@ pub enum InvalidTransaction {
         "it is not signed, and this node takes signed transactions only (REQUIRE_SIGNATURES): sign it, as cargo xtask add-transaction does"
     )]
     Unsigned {
-        /// The transaction's identity.
+        /// The transaction's id.
         id: TransactionId,
     },
     /// Its signature does not verify, and has to.
     #[error("{why}, and this node takes signed transactions only (REQUIRE_SIGNATURES): sign it anew")]
     Forged {
-        /// The transaction's identity.
+        /// The transaction's id.
         id: TransactionId,
         /// What is wrong with the signature.
         why: &'static str,
     },
-    /// Not JSON, or JSON with something that JavaScript can not hold.
+    /// It is no JSON, or has a number or string that JavaScript cannot hold.
     #[error(transparent)]
     Json(#[from] JsonError),
+}
+
+impl InvalidTransaction {
+    /// Returns the id of an object that is refused, but would otherwise be a transaction.
+    pub(crate) fn id(&self) -> Option<TransactionId> {
+        match self {
+            Self::Refused { id, .. } | Self::Unsigned { id } | Self::Forged { id, .. } => Some(*id),
+            Self::NotAnObject(_) | Self::TooLong(_) | Self::Json(_) => None,
+        }
+    }
 }
 
 const PREFIX: &str = r#"{"type":"TRANSACTION","data":"#;
 const FROM: &str = r#","from":""#;
 
-/// From here on a `timeStamp` is in milliseconds: as seconds it would lie in the year 5138, and as milliseconds it lies in 1973.
+/// A `timeStamp` from here on is in milliseconds: in seconds it would be in the year 5138, in
+/// milliseconds it is in 1973.
 const MILLISECONDS_FROM: f64 = 1e11;
 
 impl Transaction {
-    /// Reads a transaction from the text of its object alone.
+    /// Reads a transaction from the text of its object.
     ///
     /// # Errors
-    /// [`InvalidTransaction`] says why the text is none.
+    /// [`InvalidTransaction`] if the text is none.
     pub fn parse(parser: &mut Parser, text: &str) -> Result<Self, InvalidTransaction> {
-        // It will travel one level deep, in a frame, and must be readable there.
+        // It must be readable one level deep, in a frame.
         Self::from_value(parser.parse_below(1, text)?, None)
     }
 
-    /// A transaction from a value that was read already, as `data` of a frame.
+    /// Makes a transaction of a value that was read, such as the `data` of a frame.
     ///
     /// # Errors
-    /// [`InvalidTransaction`] says why the value is none.
+    /// [`InvalidTransaction`] if the value is none.
     pub fn from_value(value: Value<'_>, origin: Option<&Origin>) -> Result<Self, InvalidTransaction> {
         if value.kind() != Kind::Object {
             return Err(InvalidTransaction::NotAnObject(value.kind().name()));
@@ -201,35 +214,36 @@ impl Transaction {
         Ok(Self { id, time, frame, body_bytes: length as u32 })
     }
 
-    /// The same transaction, travelling under another origin.
+    /// Returns the same transaction with another origin in its frame.
     pub fn with_origin(&self, origin: &Origin) -> Self {
         let (body, mut text) = (self.body(), String::new());
         frame(&mut text, body.len(), Some(origin), |out| out.push_str(body));
         Self { frame: Frame::from(text), ..*self }
     }
 
-    /// Its identity.
+    /// Returns its id.
     pub fn id(&self) -> TransactionId {
         self.id
     }
 
-    /// Where it stands in the order of comparison: its `timeStamp` in seconds, 0 where it has none that is a finite number from 0 to below 2^53
-    /// (values from 10^11 on are milliseconds). An order only, never a test of validity.
+    /// Returns its time for the order in comparisons: `timeStamp` in seconds, or 0 if that is no
+    /// number from 0 to below 2^53. Values from 10^11 on are milliseconds. It says nothing about
+    /// validity.
     pub fn time(&self) -> u64 {
         self.time
     }
 
-    /// The object as compact JSON: what `JSON.stringify` makes of it, keys in the order received.
+    /// Returns the object as compact JSON: that of `JSON.stringify`, keys in the order received.
     pub fn body(&self) -> &str {
         &self.frame.as_str()[PREFIX.len()..][..self.body_bytes as usize]
     }
 
-    /// How many bytes [`Self::body`] has.
+    /// Returns the length of [`Self::body`] in bytes.
     pub fn body_bytes(&self) -> usize {
         self.body_bytes as usize
     }
 
-    /// The frame in which it travels.
+    /// Returns the frame in which it is sent.
     pub fn frame(&self) -> &Frame {
         &self.frame
     }
@@ -243,7 +257,7 @@ fn seconds(time: f64) -> u64 {
     }
 }
 
-/// Writes the frame of a body of `length` bytes into `text`, which is empty.
+/// Writes the frame of a body of `length` bytes into an empty text.
 fn frame(text: &mut String, length: usize, origin: Option<&Origin>, write_body: impl FnOnce(&mut String)) {
     let origin_length = origin.map_or(0, |origin| FROM.len() + origin.text_len() + 1);
     let length = PREFIX.len() + length + origin_length + 1;
@@ -259,13 +273,14 @@ fn frame(text: &mut String, length: usize, origin: Option<&Origin>, write_body: 
     debug_assert_eq!(text.len(), length, "the frame has the length that was measured");
 }
 
-/// The origin of a frame in the normal form in which transactions travel, as it stands there, read from its end without reading the rest.
+/// Returns the text of the origin in a frame in normal form. It is at the end; the rest is not
+/// read.
 pub fn origin_text_of_frame(text: &str) -> Option<&str> {
     let (_, origin) = text.strip_suffix("\"}")?.rsplit_once(FROM)?;
     Some(origin)
 }
 
-/// As [`origin_text_of_frame`], understood.
+/// Returns the origin in a frame in normal form.
 pub fn origin_of_frame(text: &str) -> Option<Origin> {
     origin_text_of_frame(text)?.parse().ok()
 }

@@ -1,29 +1,18 @@
-//! Many nodes in one thread and in virtual time: the real protocol cores, in a model of everything around them.
+//! Many nodes in one thread and in virtual time: real cores in a model of everything around them.
 //!
-//! No socket, no file, no clock: an hour of a network takes seconds, and a seed repeats it exactly. Read in this order: [`run`] says what a run is,
-//! [`world`] moves it, [`network`] and [`wire`] deliver, [`node`], [`plain`] and [`client`] are who takes part, [`load`] and [`faults`] are what
-//! happens to them, [`check`], [`agreement`] and [`deadly`] what must hold, [`trace`] how runs are compared.
+//! There is no socket, file or clock: an hour of a network takes seconds, and a seed repeats it
+//! exactly. Each layer uses the layers below it only:
 //!
-//! [`measure`] uses the same world for figures, of up to many thousand nodes: [`topology`] says who is linked to whom, [`ledger`] follows each
-//! transaction, [`texts`] saves the work that would be the same in each node.
+//! | module | holds |
+//! |---|---|
+//! | [`experiments`] | what is run: meshes with faults, capped networks, measurements, hashes |
+//! | [`world`] | the actors and the network of one run; schedules of faults and transactions |
+//! | [`actors`] | native nodes, exercise peers, clients |
+//! | [`checks`] | the rules of a single node |
+//! | [`net`] | the network between the actors, virtual time, records of the run |
 
-pub mod agreement;
-pub mod check;
-pub mod client;
-pub mod clock;
-pub mod deadly;
-pub mod faults;
-pub mod ledger;
-pub mod load;
-pub mod measure;
-pub mod network;
-pub mod node;
-pub mod overlay;
-pub mod plain;
-pub mod run;
-pub mod table;
-pub mod texts;
-pub mod topology;
-pub mod trace;
-pub mod wire;
+pub mod actors;
+pub mod checks;
+pub mod experiments;
+pub mod net;
 pub mod world;

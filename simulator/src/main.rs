@@ -1,15 +1,22 @@
-//! The command line: runs scenarios, prints a table, and says how to repeat what failed.
+//! The command line: runs networks, prints tables, and shows how to repeat a run that broke a rule.
 
+use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand, ValueEnum};
-use simulator::faults::{Cast, Scenario};
-use simulator::measure::{Experiment, Topology, Trouble, rows};
-use simulator::overlay::{self, OverlayPlan, Story};
-use simulator::run::{Outcome, Plan};
+use simulator::checks::rules::Broken;
+use simulator::experiments::capped;
+use simulator::experiments::hashes::{self, Named, Traced};
+use simulator::experiments::measure::{Experiment, Topology, Trouble, rows};
+use simulator::experiments::mesh::{Outcome, Plan};
+use simulator::experiments::table::Table;
+use simulator::world::faults::Scenario;
+use simulator::world::population::{PRESENCE_NODES, Population};
 
-/// Runs networks of nodes in virtual time, with faults, and checks what must hold.
+/// Runs networks of nodes in virtual time, with faults, and checks the rules.
 #[derive(Debug, Parser)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Flags {
@@ -24,31 +31,32 @@ struct Flags {
     /// How many nodes.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=20_000))]
     nodes: u16,
-    /// How many nodes of the exercise besides.
+    /// How many exercise peers in addition.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(0..=1_000))]
     plain: u16,
-    /// For how many minutes of virtual time transactions enter and faults happen.
+    /// How many minutes of virtual time transactions enter and faults happen.
     #[arg(long, default_value_t = 2.0, value_parser = minutes)]
     minutes: f64,
-    /// Which faults.
-    #[arg(long, value_enum, default_value_t = Choice::All)]
-    scenario: Choice,
-    /// Runs networks with a cap on each node's links, instead of a full mesh.
-    #[arg(long, value_enum)]
-    overlay: Option<OverlayChoice>,
-    /// With --overlay: the least and the most cap; each node's is drawn.
+    /// Which faults: mesh (none), churn, partition, slow, mixed, or all of these one after another.
+    #[arg(long, default_value = "all", value_parser = selection::<Scenario>)]
+    scenario: Selection<Scenario>,
+    /// Runs networks with a cap on each node's links instead of a full mesh: form, churn, third,
+    /// cut, apart, or all.
+    #[arg(long, value_parser = selection::<capped::Scenario>)]
+    overlay: Option<Selection<capped::Scenario>>,
+    /// With --overlay: the minimum and maximum cap; each node's cap is drawn.
     #[arg(long, default_value = "3-12", value_parser = caps)]
     caps: (u32, u32),
-    /// With --overlay: within how many seconds all nodes start.
+    /// With --overlay: all nodes start within so many seconds.
     #[arg(long, default_value_t = 20)]
     spread: u64,
-    /// With --overlay: the one address that all begin with is a genesis node's.
+    /// With --overlay: the one address that all know is that of a genesis node.
     #[arg(long)]
     genesis: bool,
-    /// With --overlay: how many nodes of the exercise besides.
+    /// With --overlay: how many exercise peers in addition.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1_000))]
     overlay_plain: u16,
-    /// Print every step of the first seed to standard error, and run no other.
+    /// Print every step of the first seed to standard error, and run no other seed.
     #[arg(long)]
     trace: bool,
 }
@@ -57,8 +65,86 @@ struct Flags {
 enum Task {
     /// Measures copies, hops, delay, control frames and repair time, and prints a table.
     Measure(Measure),
-    /// Runs networks with a cap on each node's links, and prints a table: how long they take to be connected, how they rest, what a transaction costs.
+    /// Runs networks with a cap on each node's links, and prints a table: the time to connect, the
+    /// stability of links, the cost of a transaction.
     Overlays(Overlays),
+    /// Prints a hash over all inputs and outputs of the cores of each run.
+    ///
+    /// Two versions of the core that behave alike have the same hashes.
+    Hashes(Hashes),
+}
+
+/// Some values of an enum, named on the command line.
+#[derive(Debug, Clone)]
+struct Selection<T>(Vec<T>);
+
+/// Parses the name of a value, or "all".
+fn selection<T: ValueEnum>(text: &str) -> Result<Selection<T>, String> {
+    if text == "all" {
+        return Ok(Selection(T::value_variants().to_vec()));
+    }
+    let names = || T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+    let names = || names().map(|value| value.get_name().to_owned()).collect::<Vec<_>>().join(", ");
+    T::from_str(text, false).map(|value| Selection(vec![value])).map_err(|_| format!("expected {} or all", names()))
+}
+
+/// One line for each run: scenario, seed, hash.
+#[derive(Debug, clap::Args)]
+struct Hashes {
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    first: u64,
+    /// How many seeds.
+    #[arg(long, default_value_t = 8)]
+    seeds: u64,
+    /// Only scenarios whose names start with one of these texts.
+    #[arg(long, value_delimiter = ',')]
+    scenario: Vec<String>,
+    /// Also print a hash over the values of the counters. Their names and order do not count.
+    #[arg(long)]
+    counters: bool,
+    /// How many threads; by default one for each processor.
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+impl Hashes {
+    /// Runs all and prints the lines in order, broken rules to standard error.
+    fn run(&self) -> usize {
+        let selected = |named: &&Named| {
+            self.scenario.is_empty() || self.scenario.iter().any(|start| named.name.starts_with(start.as_str()))
+        };
+        let seeds = || self.first..self.first.saturating_add(self.seeds);
+        let runs_of = |named| seeds().map(move |seed| (named, seed));
+        let runs: Vec<(&Named, u64)> = hashes::ALL.iter().filter(selected).flat_map(runs_of).collect();
+        let next = AtomicUsize::new(0);
+        let results: Vec<Mutex<Option<Traced>>> = runs.iter().map(|_| Mutex::new(None)).collect();
+        let threads = self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        std::thread::scope(|scope| {
+            for _ in 0..threads.max(1) {
+                scope.spawn(|| {
+                    let take = || next.fetch_add(1, Ordering::Relaxed);
+                    while let Some(((named, seed), result)) =
+                        Some(take()).and_then(|at| runs.get(at).zip(results.get(at)))
+                    {
+                        let traced = named.run(*seed);
+                        result.lock().expect("no thread panics while it holds the lock").replace(traced);
+                    }
+                });
+            }
+        });
+        let mut out = std::io::stdout().lock();
+        for ((named, seed), result) in runs.iter().zip(results) {
+            let traced = result.into_inner().expect("no thread panics while it holds the lock");
+            let traced = traced.expect("every run ended");
+            let counters = if self.counters { format!(" {:016x}", traced.counters) } else { String::new() };
+            writeln!(out, "{} {seed} {:016x}{counters}", named.name, traced.hash).expect("standard output is open");
+            if let Some(broken) = traced.broken {
+                eprintln!("{} {seed}: {broken}", named.name);
+            }
+        }
+        0
+    }
 }
 
 /// One row for each combination of the lists.
@@ -70,16 +156,16 @@ struct Overlays {
     /// The caps.
     #[arg(long, value_delimiter = ',', default_value = "3,6,12", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     caps: Vec<u32>,
-    /// What happens to the networks.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "form,genesis,churn,third,cut")]
-    scenarios: Vec<OverlayScenario>,
-    /// Within how many seconds they start, one at a random moment each; by default 20 to 100.
+    /// What happens to the networks: form, genesis, churn, third, cut, apart.
+    #[arg(long, value_delimiter = ',', default_value = "form,genesis,churn,third,cut", value_parser = overlay_scenario)]
+    scenarios: Vec<(capped::Scenario, bool)>,
+    /// All nodes start within so many seconds; by default 20 to 100.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     spread: Option<u64>,
     /// The seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Let nodes announce themselves also in networks of more than a hundred.
+    /// Have nodes announce themselves also in networks of more than a hundred.
     #[arg(long)]
     presence: bool,
     /// Print a Markdown table.
@@ -87,58 +173,73 @@ struct Overlays {
     markdown: bool,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum OverlayScenario {
-    Form,
-    Genesis,
-    Churn,
-    Third,
-    Cut,
-    Apart,
-}
-
-impl OverlayScenario {
-    fn story(self) -> Story {
-        match self {
-            Self::Form | Self::Genesis => Story::Form,
-            Self::Churn => Story::Churn,
-            Self::Third => Story::Third,
-            Self::Cut => Story::Cut,
-            Self::Apart => Story::Apart,
-        }
+/// Parses a scenario, and whether the network has a genesis node.
+fn overlay_scenario(text: &str) -> Result<(capped::Scenario, bool), String> {
+    match text {
+        "genesis" => Ok((capped::Scenario::Form, true)),
+        _ => capped::Scenario::from_str(text, false)
+            .map(|scenario| (scenario, false))
+            .map_err(|_| "expected form, genesis, churn, third, cut or apart".to_owned()),
     }
 }
 
 impl Overlays {
-    /// Runs them all; the table comes at the end. Returns how many broke a rule.
+    /// Runs all; prints the table at the end. Returns how many runs broke a rule.
     fn run(&self) -> usize {
-        let mut table = overlay::rows::table();
-        let mut failed = 0;
-        for (nodes, scenario, cap) in self.nodes.iter().flat_map(|nodes| {
-            let of = move |scenario| self.caps.iter().map(move |cap| (*nodes as usize, scenario, *cap));
-            self.scenarios.iter().copied().flat_map(of)
-        }) {
-            let genesis = matches!(scenario, OverlayScenario::Genesis);
-            let mut plan = overlay::rows::plan(scenario.story(), genesis, nodes, cap, self.seed);
-            plan.presence |= self.presence;
-            plan.spread = self.spread.map_or(plan.spread, Duration::from_secs);
-            let began = Instant::now();
-            let outcome = plan.run();
-            let row = overlay::rows::row(&plan, outcome.as_ref().ok());
-            let (time, memory) = (began.elapsed().as_secs_f64(), peak_mib());
-            eprintln!("{}  ({time:.1} s, {memory} MiB at most so far)", row.join("  "));
-            table.push(row);
-            if let Err(broken) = outcome {
-                failed += 1;
-                eprintln!("  {broken}\n  repeat it: {}", plan.command());
+        let mut results = Results::new(capped::rows::table(), self.markdown);
+        for nodes in &self.nodes {
+            for (scenario, genesis) in &self.scenarios {
+                for cap in &self.caps {
+                    let mut plan = capped::rows::plan(*scenario, *genesis, *nodes as usize, *cap, self.seed);
+                    plan.presence |= self.presence;
+                    plan.spread = self.spread.map_or(plan.spread, Duration::from_secs);
+                    let outcome = plan.run();
+                    results.push(capped::rows::row(&plan, outcome.as_ref().ok()));
+                    if let Err(broken) = outcome {
+                        results.on_broken(&broken);
+                        eprintln!("  repeat it: {}", plan.command());
+                    }
+                }
             }
         }
-        println!("{}", if self.markdown { table.markdown() } else { table.text() });
-        failed
+        results.finish()
     }
 }
 
-/// Without flags: the short set that CI runs. With --nodes: one row for each combination of the lists.
+/// A table that is printed at the end. Each row is printed to standard error once it is complete.
+struct Results {
+    table: Table,
+    markdown: bool,
+    started: Instant,
+    failed: usize,
+}
+
+impl Results {
+    fn new(table: Table, markdown: bool) -> Self {
+        Self { table, markdown, started: Instant::now(), failed: 0 }
+    }
+
+    fn push(&mut self, row: Vec<String>) {
+        let (seconds, memory) = (self.started.elapsed().as_secs_f64(), peak_mib());
+        eprintln!("{}  ({seconds:.1} s, {memory} MiB at most so far)", row.join("  "));
+        self.table.push(row);
+        self.started = Instant::now();
+    }
+
+    fn on_broken(&mut self, broken: &Broken) {
+        self.failed += 1;
+        eprintln!("  {broken}");
+    }
+
+    /// Prints the table. Returns how many runs broke a rule.
+    fn finish(self) -> usize {
+        println!("{}", if self.markdown { self.table.markdown() } else { self.table.text() });
+        self.failed
+    }
+}
+
+/// Without flags: the short set that CI runs. With --nodes: one row for each combination of the
+/// lists.
 #[derive(Debug, clap::Args)]
 struct Measure {
     /// The long set: meshes to 200 nodes, random graphs to 10,000.
@@ -147,7 +248,7 @@ struct Measure {
     /// How many nodes.
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(3..=1_000_000))]
     nodes: Vec<u32>,
-    /// Of what degree the random graphs are; 0 is a full mesh.
+    /// The degree of the random graphs; 0 is a full mesh.
     #[arg(long, value_delimiter = ',', default_value = "8", value_parser = degree, requires = "nodes")]
     degree: Vec<u32>,
     /// How many of the nodes send transactions, at most all.
@@ -156,10 +257,10 @@ struct Measure {
     /// What goes wrong.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "none", requires = "nodes")]
     trouble: Vec<Trouble>,
-    /// How many counted transactions each origin sends in a phase.
+    /// How many measured transactions each origin sends in a phase.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rounds: u32,
-    /// Let nodes announce themselves also in networks of more than a hundred.
+    /// Have nodes announce themselves also in networks of more than a hundred.
     #[arg(long)]
     presence: bool,
     /// The seed.
@@ -194,90 +295,31 @@ impl Measure {
         set
     }
 
-    /// Runs them all; the table comes at the end. Returns how many broke a rule.
+    /// Runs all; prints the table at the end. Returns how many runs broke a rule.
     fn run(&self) -> usize {
-        let mut table = rows::table();
-        let mut failed = 0;
+        let mut results = Results::new(rows::table(), self.markdown);
         for experiment in self.experiments() {
             for seed in self.seed..self.seed.saturating_add(self.seeds) {
-                let experiment =
-                    Experiment { seed, rounds: self.rounds as usize, presence: self.presence, ..experiment.clone() };
-                let began = Instant::now();
+                let (rounds, presence) = (self.rounds as usize, self.presence);
+                let experiment = Experiment { seed, rounds, presence, ..experiment.clone() };
                 let outcome = experiment.run();
-                let row = experiment.row(&outcome);
-                eprintln!(
-                    "{}  ({:.1} s, {} MiB at most so far)",
-                    row.join(" "),
-                    began.elapsed().as_secs_f64(),
-                    peak_mib()
-                );
-                table.push(row);
+                results.push(experiment.row(&outcome));
                 match outcome {
                     Ok(report) if self.details => eprintln!("  {}", experiment.details(&report)),
                     Ok(_) => {}
-                    Err(broken) => {
-                        failed += 1;
-                        eprintln!("  {broken}");
-                    }
+                    Err(broken) => results.on_broken(&broken),
                 }
             }
         }
-        println!("{}", if self.markdown { table.markdown() } else { table.text() });
-        failed
+        results.finish()
     }
 }
 
-/// The most memory that this process ever had, in MiB, as Linux tells it; 0 where nobody does.
+/// The peak memory of this process in MiB, as Linux reports it; 0 on other systems.
 fn peak_mib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     peak.and_then(|rest| rest.trim().split(' ').next()?.parse::<u64>().ok()).map_or(0, |kib| kib / 1024)
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Choice {
-    Mesh,
-    Churn,
-    Partition,
-    Slow,
-    Mixed,
-    All,
-}
-
-impl Choice {
-    fn scenarios(self) -> Vec<Scenario> {
-        match self {
-            Self::Mesh => vec![Scenario::Mesh],
-            Self::Churn => vec![Scenario::Churn],
-            Self::Partition => vec![Scenario::Partition],
-            Self::Slow => vec![Scenario::Slow],
-            Self::Mixed => vec![Scenario::Mixed],
-            Self::All => Scenario::ALL.to_vec(),
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum OverlayChoice {
-    Form,
-    Churn,
-    Third,
-    Cut,
-    Apart,
-    All,
-}
-
-impl OverlayChoice {
-    fn stories(self) -> Vec<Story> {
-        match self {
-            Self::Form => vec![Story::Form],
-            Self::Churn => vec![Story::Churn],
-            Self::Third => vec![Story::Third],
-            Self::Cut => vec![Story::Cut],
-            Self::Apart => vec![Story::Apart],
-            Self::All => Story::ALL.to_vec(),
-        }
-    }
 }
 
 fn caps(text: &str) -> Result<(u32, u32), String> {
@@ -298,36 +340,39 @@ fn minutes(text: &str) -> Result<f64, String> {
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    let failed = match &flags.task {
-        Some(Task::Measure(measure)) => measure.run(),
-        Some(Task::Overlays(overlays)) => overlays.run(),
-        None => run_scenarios(&flags),
+    let failed = match (&flags.task, &flags.overlay) {
+        (Some(Task::Measure(measure)), _) => measure.run(),
+        (Some(Task::Overlays(overlays)), _) => overlays.run(),
+        (Some(Task::Hashes(hashes)), _) => hashes.run(),
+        (None, Some(scenarios)) => run_overlays(&flags, scenarios),
+        (None, None) => run_meshes(&flags),
     };
     if failed == 0 {
         return ExitCode::SUCCESS;
     }
-    eprintln!("{failed} runs broke a rule; what to do to repeat them stands above");
+    eprintln!("{failed} runs broke a rule; the commands that repeat them are printed above");
     ExitCode::FAILURE
 }
 
-/// Runs the scenarios, a line of the table after the other. Returns how many runs broke a rule.
-fn run_scenarios(flags: &Flags) -> usize {
-    let cast = Cast { nodes: flags.nodes.into(), plain: flags.plain.into() };
-    let seeds = if flags.trace { 1 } else { flags.seeds };
-    if let Some(choice) = flags.overlay {
-        return overlays(flags, choice, seeds);
+impl Flags {
+    fn seeds(&self) -> std::ops::Range<u64> {
+        self.seed..self.seed.saturating_add(if self.trace { 1 } else { self.seeds })
     }
+}
+
+/// Runs full meshes and prints their table. Returns how many runs broke a rule.
+fn run_meshes(flags: &Flags) -> usize {
+    let population = Population { native: flags.nodes.into(), exercise: flags.plain.into() };
+    let length = Duration::from_secs_f64(flags.minutes * 60.0);
     let mut failed = 0;
-    for scenario in flags.scenario.scenarios() {
-        println!("\n{scenario:?}");
+    for scenario in flags.scenario.0.iter().copied() {
         println!(
-            "nodes  plain  seed        mesh after  transactions  copies  duplicates  dials  trace             result"
+            "\n{scenario:?}\nnodes  plain  seed        mesh after  transactions  copies  duplicates  dials  trace             result"
         );
-        for seed in flags.seed..flags.seed.saturating_add(seeds) {
-            let length = Duration::from_secs_f64(flags.minutes * 60.0);
-            let plan = Plan { scenario, seed, cast, length, print: flags.trace, sabotage: None };
+        for seed in flags.seeds() {
+            let plan = Plan { scenario, seed, population, length, print: flags.trace, sabotage: None };
             let outcome = plan.run();
-            println!("{}", row(&plan, &outcome));
+            println!("{}", mesh_row(&plan, &outcome));
             if let Err(broken) = &outcome.result {
                 failed += 1;
                 println!("  {broken}\n  repeat it: {}", plan.command());
@@ -337,27 +382,26 @@ fn run_scenarios(flags: &Flags) -> usize {
     failed
 }
 
-/// Runs overlays and prints their table. Returns how many runs broke a rule.
-fn overlays(flags: &Flags, choice: OverlayChoice, seeds: u64) -> usize {
+/// Runs capped networks and prints their table. Returns how many runs broke a rule.
+fn run_overlays(flags: &Flags, scenarios: &Selection<capped::Scenario>) -> usize {
     let mut failed = 0;
-    for story in choice.stories() {
+    for scenario in scenarios.0.iter().copied() {
         println!(
-            "\n{story:?}\nnodes  caps   seed        formed    healed  degree  splits  links/node/min  copies  result"
+            "\n{scenario:?}\nnodes  caps   seed        formed    healed  degree   swaps  links/node/min  copies  result"
         );
-        for seed in flags.seed..flags.seed.saturating_add(seeds) {
-            let spread = Duration::from_secs(flags.spread);
-            let (nodes, caps, genesis) = (flags.nodes.into(), flags.caps, flags.genesis);
-            let plan = OverlayPlan {
-                story,
+        for seed in flags.seeds() {
+            let (nodes, caps) = (flags.nodes.into(), flags.caps);
+            let plan = capped::Plan {
+                scenario,
                 seed,
                 nodes,
                 caps,
-                genesis,
-                spread,
-                plain: flags.overlay_plain.into(),
-                presence: nodes <= overlay::rows::PRESENT,
+                genesis: flags.genesis,
+                spread: Duration::from_secs(flags.spread),
+                exercise: flags.overlay_plain.into(),
+                presence: nodes <= PRESENCE_NODES,
                 print: flags.trace,
-                ..OverlayPlan::default()
+                ..capped::Plan::default()
             };
             let start = format!("{nodes:<6} {:<6} {seed:<10}", format!("{}-{}", caps.0, caps.1));
             match plan.run() {
@@ -366,8 +410,8 @@ fn overlays(flags: &Flags, choice: OverlayChoice, seeds: u64) -> usize {
                     outcome.formed.as_secs_f64(),
                     outcome.healed.as_secs_f64(),
                     outcome.degree,
-                    outcome.splits,
-                    outcome.changes,
+                    outcome.swaps,
+                    outcome.new_links,
                     outcome.copies,
                 ),
                 Err(broken) => {
@@ -380,14 +424,14 @@ fn overlays(flags: &Flags, choice: OverlayChoice, seeds: u64) -> usize {
     failed
 }
 
-/// One line of the table. `copies`: how many TRANSACTION frames a node received for each transaction of the run.
-fn row(plan: &Plan, outcome: &Outcome) -> String {
+/// A row of the table of full meshes. `copies` are TRANSACTION frames per node and transaction.
+fn mesh_row(plan: &Plan, outcome: &Outcome) -> String {
     let meshed = outcome.meshed.map_or_else(|| "never".to_owned(), |time| format!("{:.2} s", time.as_secs_f64()));
-    let copies = outcome.received as f64 / (outcome.transactions.max(1) * plan.cast.nodes) as f64;
+    let copies = outcome.received as f64 / (outcome.transactions.max(1) * plan.population.native) as f64;
     format!(
         "{:<6} {:<6} {:<10} {:>11} {:>13} {:>7.2} {:>11} {:>6}  {:016x}  {}",
-        plan.cast.nodes,
-        plan.cast.plain,
+        plan.population.native,
+        plan.population.exercise,
         plan.seed,
         meshed,
         outcome.transactions,

@@ -1,29 +1,29 @@
-//! The short set of measurements, with bounds on what it may come to. The long set is run by hand, see docs/testing.md.
+//! The short set of measurements, with bounds. The long set is run by hand, see docs/testing.md.
 
-use simulator::measure::{Experiment, Report, Topology, Trouble, rows};
+use simulator::experiments::measure::{Experiment, Report, Topology, Trouble, rows};
 
-/// Runs an experiment and prints what came of it, so that a failure shows the figures.
+/// Runs an experiment and prints its figures for a failure.
 fn run(experiment: &Experiment) -> Report {
     let report = experiment.run().unwrap_or_else(|broken| panic!("{experiment:?}: {broken}"));
     println!("{experiment:?}: {}", experiment.details(&report));
     report
 }
 
-/// What must hold of a steady phase: everything delivered, by pushing, nearly once, and not by detours.
+/// Checks a steady phase: all delivered, by the trees, nearly once, and on short paths.
 fn check_steady(experiment: &Experiment, report: &Report) {
     let steady = &report.steady;
     assert!(steady.entered >= experiment.rounds, "{experiment:?}: {} entered", steady.entered);
     assert_eq!(steady.delivered, (steady.entered * (experiment.nodes - 1)) as u64, "{experiment:?}");
-    assert_eq!(steady.first_synced, 0, "{experiment:?}: nothing needs a comparison");
+    assert_eq!(steady.first_synced, 0, "{experiment:?}: nothing needs anti-entropy");
     let (most_copies, most_hops) = match experiment.topology {
         Topology::Mesh => (1.05, 1.0),
-        // As many hops as a tree of that degree needs to hold so many nodes, and a half more for the ways not being equally fast.
+        // The depth of a tree of that degree, and a half more because links are not equally fast.
         Topology::Random(degree) => (1.2, (experiment.nodes as f64).ln() / (degree as f64 - 1.0).ln() * 1.5),
     };
     let (copies, hops) = (steady.copies_each(), steady.mean_hops());
     assert!((1.0..=most_copies).contains(&copies), "{experiment:?}: {copies} copies");
     assert!(hops <= most_hops, "{experiment:?}: {hops} hops, expected at most {most_hops}");
-    // 80 to 190 as measured. It was 38,000 in a network of 1,000 where all nodes announced themselves to all others, and the largest never came to an end.
+    // 80 to 190 as measured; 38,000 with presence in a network of 1,000.
     let bytes = steady.control_bytes_each();
     assert!(bytes <= 500.0, "{experiment:?}: {bytes} bytes of control frames for each transaction");
 }
@@ -33,10 +33,10 @@ fn the_short_set_keeps_its_bounds() {
     for experiment in rows::short() {
         let report = run(&experiment);
         check_steady(&experiment, &report);
-        // Equal pools within the stated time are checked by the run itself. Liars go on for ever, and what they cost is not bounded here.
+        // The run checks that pools are equal in time. Liars never stop; their cost is not bounded.
         if !matches!(experiment.trouble, Trouble::None | Trouble::Lie) {
             let copies = report.after.copies_each();
-            assert!((1.0..=1.2).contains(&copies), "{experiment:?}: {copies} copies after it");
+            assert!((1.0..=1.2).contains(&copies), "{experiment:?}: {copies} copies after the faults");
             assert_eq!(report.after.delivered, (report.after.entered * (report.judged - 1)) as u64, "{experiment:?}");
         }
     }
@@ -54,13 +54,13 @@ fn a_seed_repeats_its_figures() {
     let (first, second) = (run(&experiment), run(&experiment));
     assert_eq!(experiment.details(&first), experiment.details(&second));
     let other = Experiment { seed: 2, ..experiment.clone() };
-    assert_ne!(experiment.details(&first), other.details(&run(&other)), "the figures say nothing of the run");
+    assert_ne!(experiment.details(&first), other.details(&run(&other)), "the figures do not depend on the seed");
 }
 
 #[test]
 fn false_origins_are_pruned_like_true_ones() {
     let experiment = Experiment { nodes: 60, origins: 6, trouble: Trouble::Lie, ..Experiment::default() };
     let copies = run(&experiment).after.copies_each();
-    // Six liars go on to name ever other origins; each name costs a copy until it is pruned. It was 1.53 when it never was.
+    // Six liars keep inventing origins; each costs copies until it is pruned. Without that: 1.53.
     assert!(copies <= 1.4, "{copies} copies");
 }

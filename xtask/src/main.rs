@@ -1,38 +1,26 @@
-//! The task runner: `cargo xtask` makes, starts, feeds, shows and removes node folders, and runs the project's checks.
+//! The task runner: `cargo xtask` makes, starts, feeds, shows and removes node folders, runs the
+//! checks, and measures.
 //!
-//! Parses, dispatches, prints one line for an error, and sets the exit code: 0 done, 1 failed, 2 wrong usage. Each task has a module of its own.
+//! It exits with 0 for success, 1 for failure and 2 for wrong usage. An error is one line.
 
-mod add_transaction;
-mod autobahn;
-mod bench;
-mod broadcast;
-mod browser;
-mod check;
-mod clone_node;
-mod delete_nodes;
-mod fuzz;
-mod idle;
-mod image;
-mod issue_certificate;
-mod links;
-mod network;
-mod new_network;
+mod checks;
+mod measures;
 mod nodes;
-mod process;
-mod scale;
-mod soak;
-mod status;
-mod terminal;
-mod transactions;
-mod up;
-mod workspace;
+mod support;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use workspace::Workspace;
+use crate::checks::{autobahn, fuzz, mutants, prose, structure};
+use crate::measures::{bench, idle, links, scale, soak};
+use crate::nodes::{
+    add_transaction, broadcast, clone_node, delete_nodes, image, issue_certificate, network, new_network, status,
+    transactions, up,
+};
+use crate::support::terminal;
+use crate::support::workspace::Workspace;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -55,6 +43,8 @@ Examples:
                                        for the folders made from then on
   cargo xtask delete-nodes             remove all node folders
   cargo xtask test                     run everything that must pass
+  cargo xtask structure meshpool       check the layers and imports of a package
+  cargo xtask mutants --component sync plant faults there and count those that the tests catch
   cargo xtask bench --quick            measure our node and its rivals
   cargo xtask fuzz --seconds 600       run the fuzz targets, ten minutes each
   cargo xtask scale                    measure nodes with a million transactions
@@ -67,7 +57,7 @@ Examples:
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Makes, starts, feeds, shows and removes nodes", after_help = EXAMPLES)]
 struct Arguments {
-    /// The workspace to act on, if not the one around the current folder
+    /// Act on this workspace instead of the one around the current folder
     #[arg(long, global = true, hide = true, value_name = "FOLDER")]
     root: Option<PathBuf>,
     #[command(subcommand)]
@@ -76,43 +66,49 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Make the folders where missing, build, start N nodes and show their logs
+    /// Make missing node folders, build, start N nodes and show their logs
     Up(up::Arguments),
     /// Make the next node folder
     CloneNode(clone_node::Arguments),
-    /// Make the authority of a closed network: folders made afterwards belong to it
+    /// Make the certificate authority of a closed network; folders made later belong to it
     NewNetwork(new_network::Arguments),
-    /// Issue a node a certificate: from its request, or a new one to a folder here
+    /// Issue a certificate: from a node's request, or renew that of a folder here
     IssueCertificate(issue_certificate::Arguments),
     /// Send transactions to a running node
     AddTransaction(add_transaction::Arguments),
-    /// Say something to everybody in the network
+    /// Send a text to every node in the network
     Broadcast(broadcast::Arguments),
-    /// Show who is in the network, and who is linked to whom
+    /// Show the nodes of the network and their links
     Network(network::Arguments),
-    /// Get an image out of the network, or list those that there are
+    /// Get an image from the network, or list the images in it
     Image(image::Arguments),
     /// Show the running nodes, and whether their pools agree
     Status(status::Arguments),
-    /// Show the newest transactions in a node's file, and whether their signatures are good
+    /// Show the newest transactions in a node's file and check their signatures
     Transactions(transactions::Arguments),
     /// Remove all node folders
     DeleteNodes(delete_nodes::Arguments),
     /// Run every check and test of the project
-    Test(check::Arguments),
-    /// Measure our node and its rivals side by side
+    Test(checks::Arguments),
+    /// Check the layers and the imports of packages
+    Structure(structure::Arguments),
+    /// Check the width of comments and Markdown prose
+    Prose(prose::Arguments),
+    /// Plant faults into the core and count those that its tests catch
+    Mutants(mutants::Arguments),
+    /// Measure our node and others side by side
     Bench(bench::Arguments),
-    /// Measure nodes with a large pool; fail if it costs more than it may
+    /// Measure nodes with a large pool, with bounds
     Scale(scale::Arguments),
-    /// Run the fuzz targets, and fail if one finds something
+    /// Run the fuzz targets
     Fuzz(fuzz::Arguments),
-    /// Measure what nodes with a cap on their links cost while nothing happens
+    /// Measure what idle nodes with a limit on their links cost
     Idle(idle::Arguments),
-    /// Measure a node with many idle links, open and closed; fail if they cost more memory than they may
+    /// Measure a node with many idle links, open and closed, with a bound
     Links(links::Arguments),
-    /// Run nodes under load and trouble in network namespaces; fail if something grows or is lost
+    /// Run nodes for long under load, churn, partitions and attacks, with bounds; needs root
     Soak(soak::Arguments),
-    /// Run the Autobahn test suite against the WebSocket side; needs Python 2.7
+    /// Run the Autobahn test suite against our WebSocket side; needs Python 2.7
     Autobahn(autobahn::Arguments),
 }
 
@@ -121,7 +117,7 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {}", terminal::plain(&format!("{error:#}")));
+            eprintln!("error: {}", terminal::strip_control(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }
@@ -145,7 +141,10 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Task::Status(arguments) => status::run(&workspace, &arguments),
         Task::Transactions(arguments) => transactions::run(&workspace, &arguments),
         Task::DeleteNodes(arguments) => delete_nodes::run(&workspace, &arguments),
-        Task::Test(arguments) => check::run(&workspace, &arguments),
+        Task::Test(arguments) => checks::run(&workspace, &arguments),
+        Task::Structure(arguments) => structure::run(&workspace, &arguments),
+        Task::Prose(arguments) => prose::run(&workspace, &arguments),
+        Task::Mutants(arguments) => mutants::run(&workspace, &arguments),
         Task::Bench(arguments) => bench::run(&workspace, &arguments),
         Task::Scale(arguments) => scale::run(&workspace, &arguments),
         Task::Fuzz(arguments) => fuzz::run(&workspace, &arguments),

@@ -16,7 +16,7 @@ use support::Place;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What a folder's files make of its node, as the node reads them.
+/// Loads the credentials of a folder as its node does.
 fn credentials(folder: &Path) -> Credentials {
     let key = NodeKey::load(folder).expect("readable").expect("a key");
     let files = Files { ca: "ca.pem".into(), certificate: "node.pem".into() };
@@ -51,7 +51,7 @@ fn clones_made_after_new_network_are_its_members() {
     assert!(!place.path("node-1/node.pem").exists(), "what was open stays open");
     place.run(&["clone-node", "--open"]).done();
     assert!(!place.path("node-3/node.pem").exists());
-    // The secret of the authority goes into no folder.
+    // The authority's key is in no folder.
     let secret = fs::read_to_string(place.path("network-ca/ca.key")).expect("there");
     for file in fs::read_dir(place.path("node-2")).expect("read") {
         let bytes = fs::read(file.expect("read").path()).expect("read");

@@ -1,4 +1,4 @@
-//! `image` against nodes that only seem to be; the real ones are tried in the node's own tests.
+//! `image` against fake nodes; the tests of the node use real ones.
 
 mod support;
 
@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
 const PROTOCOL: &str = "sec-websocket-protocol";
 
-/// A node that answers each transfer with these frames, and then breaks off.
+/// A fake node that answers each transfer with these frames and then closes.
 struct Sending {
     _lock: File,
     _runtime: tokio::runtime::Runtime,
@@ -43,7 +43,7 @@ impl Sending {
                     Ok(answer)
                 };
                 let mut socket = accept_hdr_async(stream, greet).await.expect("an upgrade");
-                // What is asked, or a client's goodbye.
+                // A request, or a client's close.
                 socket.next().await;
                 for frame in frames.iter().filter(|_| transfer) {
                     socket.send(frame.clone()).await.expect("sent");
@@ -58,7 +58,7 @@ fn text(frame: &str) -> Frame {
     Frame::text(frame.to_owned())
 }
 
-/// The files in the root that a task may have left there.
+/// The image files in the root.
 fn pictures(place: &Place) -> Vec<String> {
     let entries = fs::read_dir(place.path("")).expect("read").map(|entry| entry.expect("read").file_name());
     let names = entries.map(|name| name.into_string().expect("UTF-8"));

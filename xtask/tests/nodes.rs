@@ -1,4 +1,5 @@
-//! `add-transaction`, `status` and `up` against nodes that only seem to be; the real ones are tried in the node's own tests.
+//! `add-transaction`, `status`, `up` and others against fake nodes; the tests of the node use real
+//! ones.
 
 mod support;
 
@@ -143,7 +144,7 @@ fn bad_input_is_one_line_and_nothing_is_sent() {
     }
     let number = place.run(&["add-transaction", r#"{"n":1.00000000000000001}"#]);
     assert!(number.error.contains("JavaScript") && !number.error.contains("quotes"), "{number:?}");
-    // As arguments these are allowed, and under the limit of 256 KiB; the limit itself is tried through a file.
+    // These fit into an argument and under the limit of 256 KiB; a file tests the limit.
     place.run(&["add-transaction", &large]).done();
     place.run(&["add-transaction", &larger]).done();
     assert_eq!(one.received.try_iter().count(), 2);
@@ -196,7 +197,7 @@ fn standard_input_is_read_to_its_end() {
         .expect("started");
     let mut stdin = child.stdin.take().expect("piped");
     stdin.write_all(b"{\"a\":1}\n").expect("written");
-    // The first is sent while the source is still open.
+    // The first line is sent while the source is still open.
     assert!(one.received.recv().expect("sent").starts_with(r#"{"a":1,"#));
     stdin.write_all(b"{\"a\":2}").expect("written");
     drop(stdin);
@@ -249,7 +250,7 @@ fn status_lists_the_running_nodes() {
     place.run(&["status", "--node", "2"]).failed(&["node-2 is not running", "PORT=0", "cargo run"]);
 }
 
-/// `up`, with this test binary's [`a_node_for_up`] as the node.
+/// Starts `up` with this test binary's [`a_node_for_up`] as the node.
 fn up(place: &Place, nodes: &str, manner: &str) -> Going {
     Going::start(&mut up_command(place, nodes, manner))
 }
@@ -266,7 +267,7 @@ fn up_command(place: &Place, nodes: &str, manner: &str) -> Command {
     command
 }
 
-/// Not a test by itself: run inside a node's folder it is that node, until it is asked to end.
+/// Not a test: run inside a node's folder it is that node, until it is asked to end.
 #[test]
 fn a_node_for_up() {
     let Ok(manner) = std::env::var("NODE_FOR_UP") else {
@@ -310,7 +311,7 @@ fn up_makes_starts_and_stops() {
         let lock = fs::read_to_string(place.path(&format!("node-{number}/node.lock"))).expect("read");
         lock.trim_end().rsplit(':').next().and_then(|port| port.parse::<u16>().ok()).expect("a port")
     });
-    // The system may give a port that nothing can be 4000 above.
+    // A port above 61535 leaves no port 4000 above it.
     let pages: Vec<_> = ports.iter().filter_map(|port| port.checked_add(4_000)).collect();
     let line = up.wait_for("pages: ");
     for port in pages {

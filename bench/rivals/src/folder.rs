@@ -1,4 +1,5 @@
-//! Reads the folder that the bench lays out: `.env` with the port, `known-peers.json` with everybody's.
+//! Reads the folder that the bench lays out: `.env` with the port, `known-peers.json` with
+//! everybody's.
 
 use std::fs;
 
@@ -13,7 +14,8 @@ pub struct Folder {
     pub others: Vec<u16>,
 }
 
-/// The port at which a node's peers reach it: above those that the bench gives to intakes, below those that the system gives to outgoing connections.
+/// The port at which a node's peers reach it: above those that the bench gives to intakes, below
+/// those that the system gives to outgoing connections.
 pub fn peer_port(port: u16) -> u16 {
     port + 4_000
 }

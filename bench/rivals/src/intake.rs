@@ -1,4 +1,5 @@
-//! The WebSocket at which the bench pushes transactions and asks how far the node is, as with a node of ours.
+//! The WebSocket at which the bench pushes transactions and asks how far the node is, as with a
+//! node of ours.
 
 use std::net::Ipv4Addr;
 
@@ -32,7 +33,8 @@ pub async fn listen(port: u16, tally: Tally) -> Result<Intake> {
         while let Ok((stream, _)) = listener.accept().await {
             let (sender, tally) = (sender.clone(), tally.clone());
             tokio::spawn(async move {
-                // Whoever speaks otherwise, or goes away in the midst of a word, is the bench's concern.
+                // Whoever speaks otherwise, or goes away in the midst of a word, is the bench's
+                // concern.
                 if let Err(error) = serve(stream, sender, tally).await {
                     eprintln!("a connection of the bench's ended: {error}");
                 }

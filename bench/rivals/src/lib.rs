@@ -1,8 +1,11 @@
-//! What the rivals have in common: they are started in a folder as a node of ours is, take transactions and STATUS frames over a WebSocket as ours does, and
-//! tell what was delivered. So the bench pushes at all alike and judges all by the same eye; what differs is how transactions travel between the nodes.
+//! What the rivals have in common: they are started in a folder as a node of ours is, take
+//! transactions and STATUS frames over a WebSocket as ours does, and tell what was delivered. So
+//! the bench pushes at all alike and judges all by the same eye; what differs is how transactions
+//! travel between the nodes.
 //!
-//! Every rival is a process with a runtime of one thread. It keeps nothing on disk and does not look into a transaction, but for the number by which it is
-//! counted. The programs are in `src/bin/`.
+//! Every rival is a process with a runtime of one thread. It keeps nothing on disk and does not
+//! look into a transaction, but for the number by which it is counted. The programs are in
+//! `src/bin/`.
 
 mod folder;
 mod intake;

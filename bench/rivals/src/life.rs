@@ -7,7 +7,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::tally::Tally;
 
-/// Runs a node until SIGTERM, then writes the delays. The process ends at once when its standard input does: the bench is gone.
+/// Runs a node until SIGTERM, then writes the delays. The process ends at once when its standard
+/// input does: the bench is gone.
 ///
 /// # Errors
 /// The node's own, or the delays can not be written.

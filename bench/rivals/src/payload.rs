@@ -1,5 +1,6 @@
-//! Where the bench's transactions hold their number and, when delays are measured, the time at which they were pushed. Both are at fixed places, so that finding
-//! them costs a rival nothing to speak of.
+//! Where the bench's transactions hold their number and, when delays are measured, the time at
+//! which they were pushed. Both are at fixed places, so that finding them costs a rival nothing to
+//! speak of.
 
 use rustix::time::{ClockId, clock_gettime};
 

@@ -1,4 +1,5 @@
-//! Counts what was delivered: each transaction once, and separately what came twice or is not the bench's.
+//! Counts what was delivered: each transaction once, and separately what came twice or is not the
+//! bench's.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -70,7 +71,8 @@ impl Tally {
 }
 
 impl Counts {
-    /// Whether it is new. One that is not the bench's is never counted, and so is missing in the end.
+    /// Whether it is new. One that is not the bench's is never counted, and so is missing in the
+    /// end.
     fn enter(&mut self, transaction: &[u8]) -> bool {
         let Some(number) = payload::number(transaction) else { return false };
         let (word, bit) = ((number / 64) as usize, 1 << (number % 64));

@@ -1,37 +1,54 @@
-//! `transactions.json`, as far as a core can tell.
+//! `transactions.json`, as far as a core can observe it.
 
 use std::collections::{HashMap, VecDeque};
 
 use meshpool_proto::transaction::{Transaction, TransactionId};
 
-/// `transactions.json`.
+/// The pool file and what waits to be written.
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
-    /// Written when they come, or when the script says.
-    pub(crate) prompt: bool,
+    /// Transactions are written at once, otherwise when the script says so.
+    pub(crate) is_immediate: bool,
     pub(crate) waiting: VecDeque<Transaction>,
     pub(crate) present: HashMap<TransactionId, Transaction>,
-    /// Positions, kept by those that were lost.
-    pub(super) order: Vec<TransactionId>,
-    pub(super) places: HashMap<TransactionId, usize>,
+    /// The ids by position. A transaction that is removed from the file keeps its position.
+    order: Vec<TransactionId>,
+    positions: HashMap<TransactionId, usize>,
 }
 
 impl Disk {
-    pub(crate) fn put(&mut self, transaction: Transaction) {
+    pub(super) fn append(&mut self, transaction: Transaction) {
         let id = transaction.id();
-        self.places.entry(id).or_insert_with(|| {
+        self.positions.entry(id).or_insert_with(|| {
             self.order.push(id);
             self.order.len() - 1
         });
         self.present.insert(id, transaction);
     }
 
-    /// Whether it is there, or on its way.
+    /// Writes up to so many of the waiting transactions. Returns their ids.
+    pub(super) fn write(&mut self, most: usize) -> Vec<TransactionId> {
+        let written: Vec<Transaction> = self.waiting.drain(..most.min(self.waiting.len())).collect();
+        let ids = written.iter().map(Transaction::id).collect();
+        written.into_iter().for_each(|transaction| self.append(transaction));
+        ids
+    }
+
+    /// Whether a transaction is in the file, or waits to be written.
     pub(crate) fn has(&self, id: &TransactionId) -> bool {
         self.present.contains_key(id) || self.waiting.iter().any(|waiting| waiting.id() == *id)
     }
 
-    pub(super) fn at(&self, position: usize) -> Option<&Transaction> {
-        self.present.get(self.order.get(position)?)
+    /// Whether a transaction was ever written.
+    pub(super) fn was_written(&self, id: &TransactionId) -> bool {
+        self.positions.contains_key(id)
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.order.len() as u64
+    }
+
+    pub(super) fn at(&self, position: u64) -> Option<&Transaction> {
+        self.present.get(self.order.get(position as usize)?)
     }
 }

@@ -1,116 +1,54 @@
-//! A few real cores in one thread, linked to each other and to strangers, and a shell that does what the core's interface promises and no more.
+//! A few real cores in one thread, linked to each other and to strangers.
 //!
-//! `facts.rs` has what a script makes happen, `orders.rs` the shell, `checks.rs` what must hold: after each fact every order is checked, and the core's own words
-//! about its links and addresses are compared with the truth. What breaks a rule panics with the rule's name, so that a fuzzer finds it. Time moves only in
+//! A script decides what happens to a node; each input is followed by everything that it leads to.
+//! After each input the node is checked, and a broken rule panics with its name. Time moves only in
 //! [`Net::pass`].
 
-mod checks;
 mod disk;
-mod facts;
-mod orders;
+mod node;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, OnceLock};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use meshpool_proto::address::PeerAddress;
-use meshpool_proto::id::LinkId;
+use meshpool_proto::access::Certified;
+use meshpool_proto::id::{LinkId, UpgradeIdentity};
 use meshpool_proto::json::Parser;
-use meshpool_proto::limits::Limits;
-use meshpool_proto::wire::{Message, SearchId};
-use meshpool_proto::signature::Unsigned;
-use meshpool_proto::transaction::{Transaction, TransactionId};
-use meshpool_proto::{Config, Input, Node as Core, RequestId};
+use meshpool_proto::transaction::Transaction;
+use meshpool_proto::wire::Message;
+use meshpool_proto::{Config, Direction, Input, Output};
 
-use crate::check::Watch;
 use crate::names;
-use crate::network::Network;
-use checks::keep;
-use disk::Disk;
+use node::{Effect, Link, Node};
 
-/// How many orders one fact may lead to. It is the message that asks for most that comes nearest.
-const ORDERS: usize = 4_096;
+/// The maximum outputs of one input; a WANT of the maximum size comes nearest.
+const OUTPUTS: usize = 4_096;
 
-/// When every run begins: late enough that a core may look back.
+/// When every run begins: late enough for a core to subtract from it.
 fn start() -> Instant {
     static START: OnceLock<Instant> = OnceLock::new();
     *START.get_or_init(|| Instant::now() + Duration::from_secs(1_000_000))
 }
 
-/// All nodes and what is between them.
+/// All nodes and the wires between them.
 pub(crate) struct Net {
     pub(crate) now: Instant,
     pub(crate) nodes: Vec<Node>,
-    /// Every frame that a node sent, if somebody wants to know.
+    /// Every frame that a node sent, if frames are recorded.
     pub(crate) recorded: Option<Vec<String>>,
-    /// Which link of which node is the other end of which.
+    /// The other end of each link between two nodes.
     wires: BTreeMap<(usize, LinkId), (usize, LinkId)>,
     last_link: u64,
-    facts: VecDeque<(usize, Input)>,
+    inputs: VecDeque<(usize, Input)>,
     parser: Parser,
-    /// Of all orders, where runs are compared.
+    /// The hash over all outputs, where runs are compared.
     trace: Option<DefaultHasher>,
 }
 
-/// A core, its shell and its folder.
-pub(crate) struct Node {
-    pub(crate) core: Core,
-    pub(crate) links: BTreeMap<LinkId, Link>,
-    /// Dials that nobody answered yet.
-    pub(crate) dials: Vec<PeerAddress>,
-    /// Probes likewise.
-    pub(crate) probes: Vec<(LinkId, PeerAddress)>,
-    /// Searches that the folder was not looked through for yet.
-    pub(crate) look_ups: Vec<SearchId>,
-    pub(crate) disk: Disk,
-    config: Config,
-    watch: Watch,
-    /// What was ever brought or submitted.
-    offered: HashSet<TransactionId>,
-    requests: HashMap<RequestId, TransactionId>,
-    feeds: BTreeMap<LinkId, Feed>,
-}
-
-/// An open link, as its node's shell sees it.
-#[derive(Debug, Default)]
-pub(crate) struct Link {
-    /// Whether its queue takes no payload.
-    pub(crate) stuck: bool,
-    /// Whether the core ordered to close it, and its end was not reported yet.
-    pub(crate) closing: bool,
-    /// Whether it is gone, and its end is about to be reported.
-    ended: bool,
-}
-
-#[derive(Debug)]
-struct Feed {
-    from: u64,
-    until: Option<u64>,
-    synced: bool,
-}
-
-/// What a node is told at its start, with nothing but its name filled in.
-pub(crate) fn config(node: usize) -> Config {
-    Config {
-        node: names::id(node),
-        session: names::session(node),
-        agent: "test".into(),
-        network: names::NETWORK.into(),
-        address: Network::address(node),
-        known_peers: Vec::new(),
-        remembered_peers: Vec::new(),
-        max_peers: None,
-        genesis: None,
-        since: 1_700_000_000,
-        limits: Limits::default(),
-        signer: Arc::new(Unsigned),
-        seed: node as u64,
-    }
-}
-
 impl Net {
-    /// Nodes that were just started. Where `traced`, [`Self::trace`] tells of all their orders.
+    /// A network without nodes; with `traced`, [`Self::trace`] is a hash over all outputs.
     pub(crate) fn new(traced: bool) -> Self {
         Self {
             now: start(),
@@ -118,7 +56,7 @@ impl Net {
             recorded: None,
             wires: BTreeMap::new(),
             last_link: 0,
-            facts: VecDeque::new(),
+            inputs: VecDeque::new(),
             parser: Parser::new(),
             trace: traced.then(DefaultHasher::new),
         }
@@ -126,33 +64,17 @@ impl Net {
 
     /// Starts one more node, with these transactions in its pool.
     pub(crate) fn add(&mut self, config: Config, pool: Vec<Transaction>) {
-        let held: Vec<_> = pool.iter().map(|transaction| (transaction.id(), transaction.time())).collect();
-        let mut disk = Disk::default();
-        pool.into_iter().for_each(|transaction| disk.put(transaction));
-        self.nodes.push(Node {
-            core: Core::new(self.now, config.clone(), held),
-            links: BTreeMap::new(),
-            dials: Vec::new(),
-            probes: Vec::new(),
-            look_ups: Vec::new(),
-            disk,
-            config,
-            watch: Watch::default(),
-            offered: HashSet::new(),
-            requests: HashMap::new(),
-            feeds: BTreeMap::new(),
-        });
-        let node = self.nodes.len() - 1;
-        self.take_orders(node);
+        self.nodes.push(Node::new(self.now, config, pool));
+        self.carry_out_all(self.nodes.len() - 1);
         self.settle();
     }
 
-    /// How much time has passed.
+    /// The time since the start.
     pub(crate) fn age(&self) -> Duration {
         self.now - start()
     }
 
-    /// A hash of every order given so far.
+    /// The hash over all outputs so far.
     pub(crate) fn trace(&self) -> Option<u64> {
         self.trace.as_ref().map(Hasher::finish)
     }
@@ -166,66 +88,195 @@ impl Net {
             let due = due.filter_map(|(node, Node { core, .. })| Some((core.poll_timeout()?, node)));
             let Some((due, node)) = due.min().filter(|(due, _)| *due <= until) else { break };
             self.now = self.now.max(due);
-            self.tell(node, Input::Timeout);
-            let (now, next) = (self.age(), self.nodes[node].core.poll_timeout());
-            keep(self.nodes[node].watch.on_timeout(now, next.map(|next| next.saturating_duration_since(start()))));
+            self.handle(node, Input::Timeout);
+            let (age, next) = (self.age(), self.nodes[node].core.poll_timeout());
+            self.nodes[node].on_timeout(age, next.map(|next| next.saturating_duration_since(start())));
         }
         self.now = until;
     }
 
-    /// Tells one node a fact, and lets all that follows happen.
-    pub(crate) fn tell(&mut self, node: usize, input: Input) {
-        self.facts.push_back((node, input));
+    /// Gives an input to a node, and handles everything that it leads to.
+    pub(crate) fn handle(&mut self, node: usize, input: Input) {
+        self.inputs.push_back((node, input));
         self.settle();
     }
 
     fn settle(&mut self) {
-        while let Some((node, input)) = self.facts.pop_front() {
-            let now = self.age();
-            let Node { watch, offered, disk, requests, links, feeds, .. } = &mut self.nodes[node];
-            keep(watch.on_fact(now));
-            match &input {
-                // Whatever is still under way to a link whose end was reported, the shell drops.
-                Input::Received { link, .. }
-                | Input::Replayed { link, .. }
-                | Input::QueueFull { link }
-                | Input::Pong { link }
-                    if !links.contains_key(link) =>
-                {
-                    continue;
-                }
-                Input::Received { message: Ok(Message::Transaction(delivery)), .. } => {
-                    offered.extend(delivery.transaction.as_ref().ok().map(Transaction::id));
-                }
-                Input::Submit { request, transaction } => {
-                    offered.insert(transaction.id());
-                    requests.insert(*request, transaction.id());
-                }
-                Input::PoolAdded { transactions } => {
-                    transactions.iter().for_each(|transaction| disk.put(transaction.clone()));
-                }
-                Input::LinkClosed { link, .. } => {
-                    links.remove(link);
-                    feeds.remove(link);
-                }
-                Input::PoolRemoved { ids } => disk.present.retain(|id, _| !ids.contains(id)),
-                _ => {}
+        while let Some((node, input)) = self.inputs.pop_front() {
+            let age = self.age();
+            if self.nodes[node].handle(self.now, age, input) {
+                self.carry_out_all(node);
+                self.nodes[node].check();
             }
-            self.nodes[node].core.handle(self.now, input);
-            self.take_orders(node);
-            self.check(node);
         }
     }
 
-    fn take_orders(&mut self, node: usize) {
-        let mut orders = 0;
+    fn carry_out_all(&mut self, node: usize) {
+        let mut outputs = 0;
         while let Some(output) = self.nodes[node].core.poll_output() {
-            orders += 1;
-            assert!(orders <= ORDERS, "one fact leads to more than {ORDERS} orders");
+            outputs += 1;
+            assert!(outputs <= OUTPUTS, "one input leads to more than {OUTPUTS} outputs");
             if let Some(trace) = &mut self.trace {
                 format!("{node} {output:?}").hash(trace);
             }
-            self.carry_out(node, output);
+            if let Output::Send { frame, .. } = &output {
+                self.check_frame(node, frame.as_str());
+            }
+            let effects = self.nodes[node].carry_out(output);
+            self.apply(node, effects);
         }
+    }
+
+    /// Checks that a frame is a message, and that an ACK is true.
+    fn check_frame(&mut self, node: usize, text: &str) {
+        let message = Message::parse(&mut self.parser, text);
+        if let Message::Ack(ack) = message.unwrap_or_else(|error| panic!("{text} is sent: {error}")) {
+            self.nodes[node].check_ack(&ack);
+        }
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push(text.to_owned());
+        }
+    }
+
+    fn apply(&mut self, node: usize, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Dial(address) => match (0..self.nodes.len()).find(|other| names::address(*other) == address) {
+                    Some(other) => self.link(node, other),
+                    None => self.nodes[node].dials.push(address),
+                },
+                Effect::Frame(link, frame) => {
+                    if let Some((other, link)) = self.wires.get(&(node, link)).copied() {
+                        let message = Message::parse(&mut self.parser, frame.as_str());
+                        self.inputs.push_back((other, Input::Received { link, message }));
+                    }
+                }
+                Effect::Ping(link) if self.wires.contains_key(&(node, link)) => {
+                    self.inputs.push_back((node, Input::Pong { link }));
+                }
+                Effect::Close(link) if self.wires.contains_key(&(node, link)) => self.end(node, link),
+                Effect::Ping(_) | Effect::Close(_) => {}
+                Effect::Next(input) => self.inputs.push_front((node, input)),
+                Effect::Later(input) => self.inputs.push_back((node, input)),
+            }
+        }
+    }
+
+    /// Links two nodes, or a node with itself.
+    fn link(&mut self, from: usize, to: usize) {
+        let address = names::address(to);
+        self.nodes[from].monitor.on_dialled(&address);
+        let (there, here) = (self.next_link(from), self.next_link(to));
+        self.wires.insert((from, there), (to, here));
+        self.wires.insert((to, here), (from, there));
+        let Config { node, session, .. } = self.nodes[to].config;
+        let remote = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let dialled = Direction::Dialled { address, identity: Some(UpgradeIdentity { node, session }) };
+        self.inputs.push_back((from, Input::LinkOpened { link: there, remote, direction: dialled }));
+        self.inputs.push_back((to, Input::LinkOpened { link: here, remote, direction: Direction::Accepted }));
+    }
+
+    fn end(&mut self, node: usize, link: LinkId) {
+        let mut ends = vec![(node, link)];
+        if let Some(other) = self.wires.remove(&(node, link)) {
+            self.wires.remove(&other);
+            ends.push(other);
+        }
+        for (node, link) in ends {
+            if let Some(open) = self.nodes[node].links.get_mut(&link).filter(|open| !open.has_ended) {
+                open.has_ended = true;
+                self.inputs.push_back((node, Input::LinkClosed { link, cause: "it ended".into() }));
+            }
+        }
+    }
+
+    fn next_link(&mut self, node: usize) -> LinkId {
+        self.last_link += 1;
+        let link = LinkId(self.last_link);
+        self.nodes[node].links.insert(link, Link::default());
+        link
+    }
+
+    /// A stranger connects.
+    pub(crate) fn accept(&mut self, node: usize, remote: IpAddr) -> LinkId {
+        let link = self.next_link(node);
+        self.handle(node, Input::LinkOpened { link, remote, direction: Direction::Accepted });
+        link
+    }
+
+    /// The peer of the next link is authenticated.
+    pub(crate) fn certify(&mut self, node: usize, certified: Certified) {
+        let link = LinkId(self.last_link + 1);
+        self.handle(node, Input::PeerCertified { link, certified });
+    }
+
+    /// A stranger answers a dial.
+    pub(crate) fn answer_dial(&mut self, node: usize, dial: usize, identity: Option<UpgradeIdentity>, remote: IpAddr) {
+        let address = self.nodes[node].dials.remove(dial);
+        self.nodes[node].monitor.on_dialled(&address);
+        let link = self.next_link(node);
+        self.handle(node, Input::LinkOpened { link, remote, direction: Direction::Dialled { address, identity } });
+    }
+
+    /// A dial fails.
+    pub(crate) fn fail_dial(&mut self, node: usize, dial: usize) {
+        let address = self.nodes[node].dials.remove(dial);
+        self.nodes[node].monitor.on_dialled(&address);
+        self.handle(node, Input::DialFailed { address, error: "refused".into() });
+    }
+
+    /// A probe ends, with the identity of who answered.
+    pub(crate) fn answer_probe(&mut self, node: usize, probe: usize, identity: Option<UpgradeIdentity>) {
+        let (link, address) = self.nodes[node].probes.remove(probe);
+        self.nodes[node].monitor.on_probed();
+        self.handle(node, Input::Probed { link, address, identity });
+    }
+
+    /// The disk writes up to so many transactions.
+    pub(crate) fn write(&mut self, node: usize, most: usize) {
+        let ids = self.nodes[node].disk.write(most);
+        if !ids.is_empty() {
+            self.handle(node, Input::Stored { ids });
+        }
+        let effects = self.nodes[node].replay_all();
+        self.apply(node, effects);
+        self.settle();
+    }
+
+    /// A frame arrives from a stranger.
+    pub(crate) fn receive(&mut self, node: usize, link: LinkId, text: &str) {
+        let message = Message::parse(&mut self.parser, text);
+        self.handle(node, Input::Received { link, message });
+    }
+
+    /// The queue of a link becomes full, or has room again.
+    pub(crate) fn toggle_full(&mut self, node: usize, link: LinkId) {
+        if let Some(open) = self.nodes[node].links.get_mut(&link) {
+            open.is_full = !open.is_full;
+        }
+        let effects = self.nodes[node].replay(link);
+        self.apply(node, effects);
+        self.settle();
+    }
+
+    /// A link ends, whether the node closed it or not.
+    pub(crate) fn cut(&mut self, node: usize, link: LinkId) {
+        self.end(node, link);
+        self.settle();
+    }
+
+    /// All links that the nodes closed end.
+    pub(crate) fn finish_closing(&mut self) {
+        for node in 0..self.nodes.len() {
+            let closing = self.nodes[node].links.iter().filter(|(_, link)| link.is_closing);
+            for link in closing.map(|(link, _)| *link).collect::<Vec<_>>() {
+                self.cut(node, link);
+            }
+        }
+    }
+
+    /// Checks the STATUS of a node.
+    pub(crate) fn check_status(&self, node: usize) {
+        self.nodes[node].check_status(self.now);
     }
 }

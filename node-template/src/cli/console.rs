@@ -18,10 +18,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 
-use crate::Node;
 use crate::events::stream::Events;
 use crate::events::text::strip_control_max;
-use crate::node::network::{BroadcastReceipt, NodeError};
+use crate::node::handle::{Node, NodeError};
+use crate::protocol::BroadcastReceipt;
 use crate::protocol::event::Event;
 use crate::protocol::limits::BROADCAST_BYTES;
 

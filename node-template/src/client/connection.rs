@@ -21,8 +21,8 @@ use crate::protocol::limits::MESSAGE_BYTES;
 use crate::protocol::wire::Message;
 #[cfg(feature = "tls")]
 use crate::tls::Credentials;
-use crate::transport::link::byte_stream::Stream;
 use crate::transport::tls::dial_failed;
+use crate::util::byte_stream::ByteStream;
 
 /// For connecting and upgrading together.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,7 +37,7 @@ pub(crate) struct Connection {
     pub(crate) address: PeerAddress,
     /// `None`: the node is an exercise peer.
     pub(crate) identity: Option<UpgradeIdentity>,
-    pub(crate) socket: WebSocketStream<Stream<TcpStream>>,
+    pub(crate) socket: WebSocketStream<ByteStream<TcpStream>>,
     pub(crate) parser: Parser,
 }
 
@@ -47,7 +47,8 @@ impl Connection {
         if address.is_secure() {
             return Err(ClientError::Secure { address: address.clone() });
         }
-        in_time(address, async { Self::upgrade(address, Stream::Plain(tcp(address).await?), subprotocol).await }).await
+        in_time(address, async { Self::upgrade(address, ByteStream::Plain(tcp(address).await?), subprotocol).await })
+            .await
     }
 
     /// As [`Self::open`], with TLS: shows a certificate, and requires one of the same authority.
@@ -75,7 +76,7 @@ impl Connection {
 
     async fn upgrade(
         address: &PeerAddress,
-        stream: Stream<TcpStream>,
+        stream: ByteStream<TcpStream>,
         subprotocol: Option<&'static str>,
     ) -> Result<Self, ClientError> {
         let failed = |cause: WsError| match &cause {

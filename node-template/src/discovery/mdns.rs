@@ -1,56 +1,60 @@
-//! Multicast DNS: our record out, others' records in.
+//! Multicast DNS: announces our record and listens for others.
 //!
-//! The daemon of `mdns-sd` answers, asks and caches on a thread of its own. It is not trusted to last: its subscription ends silently when events come faster than
-//! they are taken, and its cache has no bound, so this task asks again, and replaces a daemon that has died or that keeps too much.
+//! The daemon of `mdns-sd` answers, asks and caches on a thread of its own. It has two weaknesses:
+//! its subscription ends silently when events come faster than they are taken, and its cache is
+//! unbounded. So this task subscribes again, and replaces a daemon that has died or that keeps too
+//! much.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use mdns_sd::{IfKind, MDNS_PORT, Receiver, ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent, ServiceInfo};
+use meshpool_proto::address::Scope;
+use meshpool_proto::mdns_record::Record;
+use meshpool_proto::{Input, limits};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use crate::protocol::address::Scope;
-use crate::protocol::mdns_record::Record;
-use crate::protocol::{Input, limits};
+use crate::events::text::strip_control;
 
-/// How long to wait before asking again after a subscription ended.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
-/// How long to wait before a new daemon takes the place of one that ended or kept too much.
+/// The pause before subscribing again.
+const SUBSCRIBE_AGAIN: Duration = Duration::from_secs(1);
+/// The pause before a daemon that ended or kept too much is replaced.
 const REPLACE_AFTER: Duration = Duration::from_secs(5);
-/// How long to wait before trying again where multicast DNS is not possible.
+/// The pause before the next try where multicast DNS is not possible.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
-/// How often the daemon is asked how much it keeps.
+/// How often the size of the daemon's cache is checked.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// How long the daemon may take to answer.
-const PATIENCE: Duration = Duration::from_millis(500);
+const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 
-/// Why a daemon's life ended.
+/// Why a daemon ended.
 enum End {
     /// The node ends.
     Stop,
-    /// Another one takes its place after this long.
+    /// It is replaced after this time.
     Replace(Duration),
 }
 
-/// Listens, and announces `own` with the latest number of free places, until the sender of `free` or the receiver of `facts` is gone.
-pub(crate) async fn run(own: Record, mut free: watch::Receiver<Option<Option<u32>>>, facts: mpsc::Sender<Input>) {
-    // Whether it was last said that it works: each is said once, for as long as it stays so.
+/// Listens, and announces `own` with the current number of free slots, until the sender of `free`
+/// or the receiver of `inputs` is gone.
+pub(crate) async fn run(own: Record, mut free: watch::Receiver<Option<Option<u32>>>, inputs: mpsc::Sender<Input>) {
+    // The state that was logged last: it is logged once for as long as it lasts.
     let mut works = None;
     loop {
         let end = match Daemon::start(&own) {
             Ok(daemon) => {
                 if works.replace(true) != Some(true) {
-                    daemon.tell();
+                    daemon.log_start();
                 }
-                daemon.serve(&mut free, &facts).await
+                daemon.serve(&mut free, &inputs).await
             }
             Err(error) => {
                 if works.replace(false) != Some(false) {
                     tracing::warn!(
-                        "nodes on this network can not be found by multicast DNS: {error}; set DISCOVERY=off if that is to stay so"
+                        "nodes on this network cannot be found by multicast DNS: {error}; set DISCOVERY=off if that is to stay so"
                     );
                 }
                 End::Replace(RETRY_AFTER)
@@ -59,43 +63,43 @@ pub(crate) async fn run(own: Record, mut free: watch::Receiver<Option<Option<u32
         let End::Replace(after) = end else { return };
         tokio::select! {
             () = sleep(after) => {}
-            () = gone(&mut free, &facts) => return,
+            () = gone(&mut free, &inputs) => return,
         }
     }
 }
 
-/// Waits until nobody wants to hear or to say anything any more.
-async fn gone(free: &mut watch::Receiver<Option<Option<u32>>>, facts: &mpsc::Sender<Input>) {
-    let silent = async { while free.changed().await.is_ok() {} };
+/// Waits until both ends of the driver are gone.
+async fn gone(free: &mut watch::Receiver<Option<Option<u32>>>, inputs: &mpsc::Sender<Input>) {
+    let closed = async { while free.changed().await.is_ok() {} };
     tokio::select! {
-        () = silent => {}
-        () = facts.closed() => {}
+        () = closed => {}
+        () = inputs.closed() => {}
     }
 }
 
-/// One life of the daemon.
+/// A running daemon.
 struct Daemon<'a> {
     own: &'a Record,
     daemon: ServiceDaemon,
     events: Receiver<ServiceEvent>,
-    /// The indices of the interfaces that lead nowhere but to this host.
+    /// The indices of the loopback interfaces.
     loopback: BTreeSet<u32>,
 }
 
 impl<'a> Daemon<'a> {
-    /// Starts a daemon and asks for nodes.
+    /// Starts a daemon and subscribes to nodes.
     ///
     /// # Errors
-    /// In words, what is not possible.
+    /// A text for the log.
     fn start(own: &'a Record) -> Result<Self, String> {
-        try_port().map_err(|error| format!("UDP port {MDNS_PORT} can not be used: {error}"))?;
-        // What can not be announced is said before a thread is started for it.
+        try_port().map_err(|error| format!("UDP port {MDNS_PORT} cannot be used: {error}"))?;
+        // Checked before a thread is started.
         service(own)?;
         let interfaces =
-            if_addrs::get_if_addrs().map_err(|error| format!("the interfaces can not be listed: {error}"))?;
+            if_addrs::get_if_addrs().map_err(|error| format!("the interfaces cannot be listed: {error}"))?;
         let loopback = interfaces.iter().filter(|one| one.is_loopback()).filter_map(|one| one.index).collect();
         let daemon = ServiceDaemon::new().map_err(|error| error.to_string())?;
-        let started = Self::ask(own, &daemon);
+        let started = Self::subscribe(own, &daemon);
         if started.is_err() {
             daemon.shutdown().ok();
         }
@@ -103,29 +107,30 @@ impl<'a> Daemon<'a> {
         Ok(Self { own, daemon, events, loopback })
     }
 
-    fn ask(own: &Record, daemon: &ServiceDaemon) -> mdns_sd::Result<Receiver<ServiceEvent>> {
+    fn subscribe(own: &Record, daemon: &ServiceDaemon) -> mdns_sd::Result<Receiver<ServiceEvent>> {
         if is_local(own) {
-            // Who can be dialled from this host alone has no business on the network.
+            // A node that only this host can dial is not announced on the network.
             daemon.disable_interface(IfKind::All)?;
             daemon.enable_interface(vec![IfKind::LoopbackV4, IfKind::LoopbackV6])?;
         }
         daemon.browse(Record::SERVICE)
     }
 
-    fn tell(&self) {
+    fn log_start(&self) {
         let address = &self.own.address;
         if is_local(self.own) {
             tracing::info!(
-                "multicast DNS on this host alone: nobody else can dial {address}; other machines find this node if it has a network, and HOST and ADDRESS are left out"
+                "multicast DNS on this host alone: no other machine can dial {address}; others find this node if it has a network, and HOST and ADDRESS are left out"
             );
         } else {
             tracing::info!("multicast DNS: announcing {address} on the local network, and listening for others");
         }
     }
 
-    /// Hears and announces until the node ends or the daemon has to be replaced. The waits in the `select!` are cancel-safe: channels and a timer.
-    async fn serve(mut self, free: &mut watch::Receiver<Option<Option<u32>>>, facts: &mpsc::Sender<Input>) -> End {
-        if facts.send(Input::DiscoveryStarted).await.is_err() {
+    /// Listens and announces until the node ends or the daemon has to be replaced. All that the
+    /// `select!` awaits is cancel-safe: channels and a timer.
+    async fn serve(mut self, free: &mut watch::Receiver<Option<Option<u32>>>, inputs: &mpsc::Sender<Input>) -> End {
+        if inputs.send(Input::DiscoveryStarted).await.is_err() {
             return End::Stop;
         }
         let mut measure = interval(MEASURE_EVERY);
@@ -136,21 +141,22 @@ impl<'a> Daemon<'a> {
                     if changed.is_err() {
                         break End::Stop;
                     }
-                    let places = *free.borrow_and_update();
-                    if let Some(places) = places && !self.announce(places) {
+                    let slots = *free.borrow_and_update();
+                    if let Some(slots) = slots && !self.announce(slots) {
                         break End::Replace(REPLACE_AFTER);
                     }
                 }
-                () = facts.closed() => break End::Stop,
+                () = inputs.closed() => break End::Stop,
                 event = self.events.recv_async() => match event {
                     Ok(event) => {
-                        if let Some(fact) = self.fact(event) && facts.send(fact).await.is_err() {
+                        if let Some(input) = self.input(event) && inputs.send(input).await.is_err() {
                             break End::Stop;
                         }
                     }
-                    // The daemon closes a subscription whose events come faster than they are taken.
+                    // The daemon closes a subscription whose events come faster than they are
+                    // taken.
                     Err(_) => {
-                        sleep(ASK_AGAIN).await;
+                        sleep(SUBSCRIBE_AGAIN).await;
                         match self.daemon.browse(Record::SERVICE) {
                             Ok(events) => self.events = events,
                             Err(_) => break End::Replace(REPLACE_AFTER),
@@ -160,7 +166,7 @@ impl<'a> Daemon<'a> {
                 _ = measure.tick() => match self.kept().await {
                     Some(kept) if kept <= limits::MDNS_RECORDS => {}
                     Some(kept) => {
-                        tracing::debug!("multicast DNS: {kept} records are kept, more than a network of nodes has; starting anew");
+                        tracing::debug!("multicast DNS: {kept} records are kept, more than a network of nodes has; the daemon is replaced");
                         break End::Replace(REPLACE_AFTER);
                     }
                     None if self.daemon.status().is_err() => break End::Replace(REPLACE_AFTER),
@@ -170,22 +176,22 @@ impl<'a> Daemon<'a> {
             }
         };
         if let Ok(done) = self.daemon.shutdown() {
-            // Bounded by whoever waits for this task. An error means that the daemon has ended, which is what is waited for.
+            // The caller bounds this wait. An error means that the daemon has ended.
             done.recv_async().await.ok();
         }
         end
     }
 
-    /// Puts our record in place of the one that was announced before; `false` if the daemon does not take it.
+    /// Replaces our announced record. Returns false if the daemon does not take it.
     fn announce(&self, free: Option<u32>) -> bool {
         let service = service(&Record { free, ..self.own.clone() });
         service.is_ok_and(|service| self.daemon.register(service).is_ok())
     }
 
-    /// How many records and timers the daemon keeps; `None` if it does not say in time.
+    /// How many records and timers the daemon keeps; `None` if it does not answer in time.
     async fn kept(&self) -> Option<i64> {
         let answer = self.daemon.get_metrics().ok()?;
-        let metrics = timeout(PATIENCE, answer.recv_async()).await.ok()?.ok()?;
+        let metrics = timeout(ANSWER_WITHIN, answer.recv_async()).await.ok()?.ok()?;
         Some(
             metrics
                 .iter()
@@ -195,16 +201,13 @@ impl<'a> Daemon<'a> {
         )
     }
 
-    /// What the core should know of an event.
-    fn fact(&self, event: ServiceEvent) -> Option<Input> {
+    /// The input for the core that follows from an event.
+    fn input(&self, event: ServiceEvent) -> Option<Input> {
         match event {
             ServiceEvent::ServiceResolved(service) => {
                 let record = Record::read(&service.fullname, |key| service.get_property_val_str(key));
                 if let Err(error) = &record {
-                    tracing::debug!(
-                        "multicast DNS: {} is no node: {error}",
-                        crate::events::text::strip_control(&service.fullname)
-                    );
+                    tracing::debug!("multicast DNS: {} is no node: {error}", strip_control(&service.fullname));
                 }
                 Some(Input::RecordDiscovered { record, scope: self.scope(&service) })
             }
@@ -215,7 +218,7 @@ impl<'a> Daemon<'a> {
         }
     }
 
-    /// From how far away a record can have come: it is of this host if all of it came in on loopback.
+    /// How far away a record can have come from: from this host if all of it came in on loopback.
     fn scope(&self, service: &ResolvedService) -> Scope {
         let here = |index: u32| self.loopback.contains(&index);
         let addresses = service.get_addresses();
@@ -228,20 +231,21 @@ impl<'a> Daemon<'a> {
     }
 }
 
-/// Whether a node can be dialled from its own host alone.
+/// Whether only its own host can dial a node.
 fn is_local(own: &Record) -> bool {
     own.address.scope() == Scope::Loopback
 }
 
 impl Drop for Daemon<'_> {
-    /// Its thread would outlive a task that is dropped before its end.
+    /// Ends the thread also if the task is dropped before its end.
     fn drop(&mut self) {
         // Mostly it has ended already.
         self.daemon.shutdown().ok();
     }
 }
 
-/// Our record as a service of DNS-SD. Its names are as unique as the session, so nobody is asked whether they are taken.
+/// Our record as a service of DNS-SD. Its names are as unique as the session, so they are not
+/// probed.
 fn service(own: &Record) -> Result<ServiceInfo, String> {
     let host = format!("p2p-node-{}.local.", own.session);
     let strings = own.strings();
@@ -254,7 +258,8 @@ fn service(own: &Record) -> Result<ServiceInfo, String> {
     Ok(service)
 }
 
-/// Whether the port of multicast DNS can be shared with whoever uses it on this host: the daemon keeps that to itself.
+/// Checks whether the port of multicast DNS can be shared with other programs: the daemon does not
+/// report that.
 fn try_port() -> std::io::Result<()> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_reuse_address(true)?;

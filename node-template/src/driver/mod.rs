@@ -1,469 +1,571 @@
-//! The loop: one task owns the core, turns what happens into facts, and carries out the core's orders.
+//! The driver: one task owns the core. It turns what happens into inputs, and carries out the
+//! outputs.
 //!
-//! It never waits for a peer. It takes all that has come in, lets the core decide, and then hands on everything at once: to each link what it is to send, to the
-//! pool what it is to store. When too much waits for the disk it stops taking in messages, and only those.
+//! It never waits for a peer or the disk. It takes all that has come in, lets the core decide, and
+//! then hands everything over at once: frames to the links, transactions to the pool, events to the
+//! application. While too much waits for the disk it takes no messages in.
+//!
+//! | component | owns |
+//! |---|---|
+//! | [`LinkTable`] | the links: staging, replay, round-trip times |
+//! | [`TaskSet`] | the links' tasks, and background tasks |
+//! | [`PendingRequests`] | requests that wait for an answer of the core |
+//! | [`WriteBatch`] | transactions that wait to be written |
+//! | [`Notifier`] | the log and the application's events |
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use meshpool_proto::access::{Access, Certified};
+use meshpool_proto::event::Event;
+use meshpool_proto::id::{LinkId, Session};
+use meshpool_proto::limits::Limits;
+use meshpool_proto::transaction::TransactionId;
+use meshpool_proto::wire::{Malformed, Message, TransactionFrame};
+use meshpool_proto::{Direction, Input, Lane, Node as Core, Output};
 use prometheus_client::metrics::histogram::Histogram;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
 
-use crate::discovery::Discovering;
-use crate::driver::rtt::Trip;
-use crate::events::log::EventLog;
+use crate::discovery::DiscoveryHandle;
 use crate::events::sender::EventSender;
+use crate::events::text::strip_control;
 use crate::folder::peer_cache::PeerCache;
-use crate::images::{Answer, Images};
+use crate::images::Images;
+use crate::images::requests::ImageRequest;
 use crate::pool::{Pool, Report};
-use crate::protocol::access::{Access, Certified};
-use crate::protocol::address::Scope;
-use crate::protocol::event::Event;
-use crate::protocol::id::{LinkId, NodeId, Session};
-use crate::protocol::limits::Limits;
-use crate::protocol::transaction::{Origin, TransactionId};
-use crate::protocol::wire::{Malformed, Message, SearchId, TransactionFrame};
-use crate::protocol::{BroadcastReceipt, Direction, Input, Node as Core, RequestId};
-use crate::signing::validator::Validator;
-use crate::transport::backpressure::Pressure;
-use crate::transport::link::duplicate_filter::{Copies, Filter, Fingerprint};
-use crate::transport::link::rate_limit::Rate;
-use crate::transport::link::send_queue::{Item, Queue};
-use crate::transport::link::{Common, LinkTask};
-use crate::transport::listener::Place;
-use crate::transport::tls::Live;
-use crate::transport::{Arrival, Read};
-use crate::util::panics::Faults;
+use crate::transport::accept_slots::AcceptSlot;
+use crate::transport::arrival::{Arrival, ReadBatch};
+use crate::transport::duplicate_filter::DuplicateTracker;
+use crate::transport::websocket::dialer::{Dialer, Dialled};
+use crate::transport::websocket::link::LinkContext;
+use crate::transport::websocket::socket::Socket;
+use crate::util::panics::Panics;
 
-pub(crate) mod link_rows;
-mod on_command;
-mod outputs;
+pub(crate) mod commands;
+mod link_handle;
+mod link_table;
+mod notifier;
+pub(crate) mod open_link;
+mod pending_requests;
 mod replay;
 mod rtt;
 mod tasks;
 mod write_batch;
 
-pub(crate) use on_command::Command;
-use on_command::Request;
-use tasks::Errand;
-use write_batch::Storing;
+use commands::Command;
+#[cfg(test)]
+use commands::Failure;
+use link_table::LinkTable;
+use notifier::Notifier;
+use pending_requests::PendingRequests;
+use replay::{replay, send_positions};
+use tasks::{Ended, Outcome, PANICKED, TaskSet};
+use write_batch::WriteBatch;
 
-/// How many transactions one link may have waiting to be fetched from the pool.
-const WANTED: usize = 20_000;
 /// How many arrivals are taken at once.
 const ARRIVALS: usize = 64;
+/// How long all links together have to close.
+const CLOSE_WITHIN: Duration = Duration::from_secs(3);
+/// The close code after a panic (RFC 6455, section 7.4.1).
+const INTERNAL_ERROR: u16 = 1011;
 
 /// The pool's thread has ended by itself.
 #[derive(Debug)]
 pub(crate) struct PoolEnded;
 
-/// What is said of what a fault of our own ended.
-const FAULT: &str = "a fault of this program";
-
-/// What the driver is made of.
-pub(crate) struct Parts {
-    pub(crate) protocol: Core,
-    pub(crate) limits: Limits,
-    /// What is shown to others and asked of them, in a closed network.
-    pub(crate) secure: Option<Arc<Live>>,
-    pub(crate) node: NodeId,
-    pub(crate) session: Session,
-    pub(crate) pool: Pool,
-    pub(crate) reports: mpsc::Receiver<Report>,
+/// Where inputs come from.
+pub(crate) struct Inputs {
     pub(crate) arrivals: mpsc::Receiver<Arrival>,
-    pub(crate) inbox: mpsc::Sender<Arrival>,
-    pub(crate) filter: Arc<Filter>,
-    pub(crate) validator: Validator,
-    pub(crate) pressure: Arc<Pressure>,
     pub(crate) commands: mpsc::Receiver<Command>,
-    pub(crate) remembered: PeerCache,
-    pub(crate) events: EventSender,
-    pub(crate) syncs: Arc<Histogram>,
+    pub(crate) image_requests: mpsc::Receiver<ImageRequest>,
+    pub(crate) reports: mpsc::Receiver<Report>,
+    pub(crate) discovery: DiscoveryHandle,
+}
+
+/// What outputs are carried out with.
+pub(crate) struct Services {
+    pub(crate) session: Session,
+    pub(crate) limits: Limits,
+    pub(crate) dialer: Dialer,
+    pub(crate) pool: Pool,
+    pub(crate) peer_cache: PeerCache,
     pub(crate) images: Arc<Images>,
-    pub(crate) faults: Faults,
-    pub(crate) discovering: Discovering,
+    pub(crate) sync_times: Arc<Histogram>,
+    pub(crate) panics: Panics,
 }
 
 /// The task that owns the core.
 pub(crate) struct Driver {
-    pub(crate) parts: Parts,
-    pub(crate) links: BTreeMap<LinkId, Outgoing>,
-    last_link: u64,
-    tasks: JoinSet<()>,
-    /// Which link a task carries, so that a panic in it ends that link and nothing else.
-    carried: HashMap<tokio::task::Id, LinkId>,
-    errands: JoinSet<Errand>,
-    /// How each errand is taken to have ended if a fault of this program ends it.
-    lost: HashMap<tokio::task::Id, Errand>,
-    requests: BTreeMap<RequestId, Request>,
-    /// Who waits to be told what became of a broadcast.
-    broadcasts: BTreeMap<RequestId, oneshot::Sender<BroadcastReceipt>>,
-    /// Who searches an image.
-    searches: BTreeMap<SearchId, mpsc::Sender<Answer>>,
-    last_request: u64,
-    /// Links to which something was staged since the last hand-over.
-    touched: Vec<LinkId>,
-    storing: Storing,
-    /// How many reports of transactions that the pool found in its file the core has heard.
-    found: u64,
-    /// How many transactions were accepted since the last hand-over.
-    accepted: u64,
-    copies: Copies,
-    /// The frames that went out since the last hand-over: their copies need not be read.
-    sent: Vec<Fingerprint>,
-    /// Facts that followed from carrying out orders.
+    core: Core,
+    inputs: Inputs,
+    services: Services,
+    links: LinkTable,
+    tasks: TaskSet,
+    requests: PendingRequests,
+    writes: WriteBatch,
+    notifier: Notifier,
+    duplicates: DuplicateTracker,
+    /// Inputs that followed from carrying out outputs.
     follow_ups: VecDeque<Input>,
-    log: EventLog,
-    /// Whether the core tells of each transaction.
-    telling: bool,
-    /// When what is being handled came in.
+    /// When the current input came.
     now: Instant,
-    /// Bytes written on links to peers of which the core was not told yet.
-    peers_sent: Arc<AtomicU64>,
-}
-
-/// The driver's side of a link.
-pub(crate) struct Outgoing {
-    pub(crate) queue: Arc<Queue>,
-    staged: Vec<Item>,
-    staged_bytes: usize,
-    feeding: Option<tokio::task::AbortHandle>,
-    /// Positions that the other end wants …
-    wanted: Vec<u64>,
-    /// … and whether some are being fetched.
-    fetching: bool,
-    /// For people.
-    pub(crate) trip: Trip,
-    /// Held for as long as the link lives.
-    _place: Option<Place>,
 }
 
 impl Driver {
-    pub(crate) fn new(parts: Parts) -> Self {
-        Self {
-            parts,
-            links: BTreeMap::new(),
-            last_link: 0,
-            tasks: JoinSet::new(),
-            carried: HashMap::new(),
-            errands: JoinSet::new(),
-            lost: HashMap::new(),
-            requests: BTreeMap::new(),
-            broadcasts: BTreeMap::new(),
-            searches: BTreeMap::new(),
-            last_request: 0,
-            touched: Vec::new(),
-            storing: Storing::default(),
-            found: 0,
-            accepted: 0,
-            copies: Copies::default(),
-            sent: Vec::new(),
+    /// Puts the access rules in force before anything else happens.
+    pub(crate) fn new(
+        core: Core,
+        inputs: Inputs,
+        services: Services,
+        context: LinkContext,
+        events: EventSender,
+        access: Access,
+    ) -> Self {
+        let mut driver = Self {
+            core,
+            inputs,
+            duplicates: DuplicateTracker::new(Arc::clone(&context.filter)),
+            links: LinkTable::new(context, services.limits.clone()),
+            services,
+            tasks: TaskSet::default(),
+            requests: PendingRequests::default(),
+            writes: WriteBatch::default(),
+            notifier: Notifier::new(events),
             follow_ups: VecDeque::new(),
-            log: EventLog::default(),
-            telling: true,
             now: Instant::now(),
-            peers_sent: Arc::default(),
-        }
+        };
+        driver.handle(Input::AccessChanged { access });
+        driver
     }
 
-    /// Sets who is let in, before anybody is.
-    pub(crate) fn admit(&mut self, access: Access) {
-        self.handle(Input::AccessChanged { access });
-    }
-
-    /// Drives the node until `stop` is ready; then says goodbye to everybody and returns the pool, which still has to be closed. Everything that is awaited in
-    /// the `select!` is cancel-safe: channels, a timer, joins.
+    /// Drives the node until `stop` is ready, then closes all links. Returns the pool, which the
+    /// caller closes. All that the `select!` awaits is cancel-safe: channels, a timer, joins.
     ///
     /// # Errors
-    /// [`PoolEnded`] if the pool's thread has ended by itself: without it nothing can be stored, and going on would lose what is acknowledged to nobody.
+    /// [`PoolEnded`] if the pool's thread has ended by itself: nothing can be stored any more.
     pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) -> Result<Pool, PoolEnded> {
         let mut stop = std::pin::pin!(stop);
         let mut arrivals = Vec::with_capacity(ARRIVALS);
         let ended = loop {
-            let deadline = self.parts.protocol.poll_timeout();
-            let told = self.log.deadline();
-            let deadline = deadline.into_iter().chain(told).chain(self.storing.deadline()).min();
+            let deadlines = [self.core.poll_timeout(), self.notifier.deadline(), self.writes.deadline()];
+            let deadline = deadlines.into_iter().flatten().min();
             let timeout = async {
                 match deadline {
                     Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
                     None => std::future::pending().await,
                 }
             };
-            let reading = self.parts.protocol.unstored_bytes() < self.parts.limits.unstored_bytes
-                || !self.parts.protocol.is_writable();
+            let reading = self.core.unstored_bytes() < self.services.limits.unstored_bytes || !self.core.is_writable();
             tokio::select! {
                 () = &mut stop => break Ok(()),
-                _ = self.parts.arrivals.recv_many(&mut arrivals, ARRIVALS), if reading => self.on_arrivals(&mut arrivals),
-                report = self.parts.reports.recv() => match report {
+                _ = self.inputs.arrivals.recv_many(&mut arrivals, ARRIVALS), if reading => self.on_arrivals(&mut arrivals),
+                report = self.inputs.reports.recv() => match report {
                     Some(report) => self.on_report(report),
                     None => break Err(PoolEnded),
                 },
-                Some(command) = self.parts.commands.recv() => self.on_command(command),
-                Some(done) = self.errands.join_next_with_id() => self.on_errand(done),
-                fact = self.parts.discovering.next() => self.handle(fact),
-                Some(ended) = self.tasks.join_next_with_id() => self.on_task_ended(ended),
+                Some(command) = self.inputs.commands.recv() => self.on_command(command),
+                Some(request) = self.inputs.image_requests.recv() => self.on_image_request(request),
+                input = self.inputs.discovery.next() => self.handle(input),
+                ended = self.tasks.next() => self.on_task_ended(ended),
                 () = timeout => {
-                    self.log.tick(Instant::now());
+                    self.notifier.tick(Instant::now());
                     self.catch_up(reading, &mut arrivals);
                     self.handle(Input::Timeout);
                 }
             }
-            self.hand_over();
+            self.end_round();
         };
-        let pool = self.end().await;
+        let pool = self.shut_down().await;
         if ended.is_err() {
-            // Its thread may still be at letting go of the folder, which whoever hears of the end may open again.
+            // Its thread may still be releasing the folder, which may be opened again at once.
             pool.close().await;
         }
         ended.map(|()| pool)
     }
 
-    /// Before a deadline counts, what came in before it is heard: a peer is not silent because we are slow.
+    /// Handles what came in before a deadline first: a peer is not silent because this node is
+    /// slow.
     fn catch_up(&mut self, reading: bool, arrivals: &mut Vec<Arrival>) {
         if !reading {
             return self.handle(Input::ReadsPaused { link: None });
         }
-        for _ in 0..self.parts.arrivals.len() {
-            arrivals.extend(self.parts.arrivals.try_recv());
+        for _ in 0..self.inputs.arrivals.len() {
+            arrivals.extend(self.inputs.arrivals.try_recv());
             self.on_arrivals(arrivals);
         }
     }
 
-    /// Stops dialling and reading, says goodbye on every link and gives each its time to hear it.
-    async fn end(mut self) -> Pool {
-        // Not awaited: nothing of what they do is needed any more.
-        self.errands.abort_all();
+    /// Hands over what was gathered in this round.
+    fn end_round(&mut self) {
+        self.links.flush();
+        self.notifier.end_round();
+        self.duplicates.end_round(self.core.counters().transactions_duplicate);
+        // Last: the pool's thread may take the CPU core from tasks that send.
+        self.writes.write_due(&self.services.pool, self.core.is_disk_awaited());
+    }
+
+    /// Stops dialling and reading, closes every link, and waits for that within bounds.
+    async fn shut_down(mut self) -> Pool {
+        self.tasks.abort_background();
         self.handle(Input::Shutdown);
-        self.hand_over();
-        self.store_lingering();
-        let discovering = std::mem::take(&mut self.parts.discovering);
-        // Late messages are still taken, so that no task waits for room in our inbox. The pool's reports are dropped: what it stores from here on is told to nobody.
-        let Self { mut parts, mut tasks, .. } = self;
+        self.end_round();
+        self.writes.write(&self.services.pool);
+        let Self { mut inputs, mut tasks, services: Services { limits, peer_cache, pool, .. }, .. } = self;
+        // Arrivals are still taken, so no link's task waits for room. What the pool stores from
+        // here on is not reported to anyone.
         let drained = async {
             loop {
                 tokio::select! {
-                    ended = tasks.join_next() => if ended.is_none() { break },
-                    Some(_) = parts.arrivals.recv() => {}
+                    () = tasks.links_ended() => break,
+                    Some(_) = inputs.arrivals.recv() => {}
                 }
             }
         };
-        let drained = tokio::time::timeout(parts.limits.write_deadline.min(GOODBYE), drained);
-        let (drained, ()) = tokio::join!(drained, discovering.close());
+        let drained = tokio::time::timeout(limits.write_deadline.min(CLOSE_WITHIN), drained);
+        let (drained, ()) = tokio::join!(drained, inputs.discovery.close());
         if drained.is_err() {
-            tracing::debug!("some peers did not take our goodbye in time");
+            tracing::debug!("some peers did not finish the close in time");
         }
-        parts.remembered.close().await;
-        parts.pool
+        peer_cache.close().await;
+        pool
     }
 
-    /// Hands the pool what lingers.
-    fn store_lingering(&mut self) {
-        if let Some(batch) = self.storing.take(true, Instant::now) {
-            self.parts.pool.store_new(batch, self.found);
+    /// Passes an input to the core, and carries out all that follows from it.
+    fn handle(&mut self, input: Input) {
+        self.now = Instant::now();
+        self.handle_now(input);
+    }
+
+    /// As [`Self::handle`], for an input that came together with the last one.
+    fn handle_now(&mut self, input: Input) {
+        let mut next = Some(input);
+        while let Some(input) = next {
+            self.core.handle(self.now, input);
+            while let Some(output) = self.core.poll_output() {
+                self.carry_out(output);
+            }
+            next = self.follow_ups.pop_front();
         }
     }
 
-    /// Tells the core how much was written. Nothing follows from that, so it can wait until something else happens.
-    fn tell_written(&mut self) {
-        let bytes = self.peers_sent.swap(0, Ordering::Relaxed);
+    /// Checks who wants single transactions, before inputs that may bring some.
+    fn update_demand(&mut self) {
+        let wanted = self.notifier.update_demand();
+        self.core.tell_transactions(wanted);
+    }
+
+    /// Passes the number of written bytes to the core. It has no effect there but on counters.
+    fn report_written(&mut self) {
+        let bytes = self.links.take_written();
         if bytes > 0 {
             self.handle(Input::BytesWritten { bytes });
         }
     }
 
-    /// Tells the core all that is counted outside it, before somebody is told.
-    fn tell_counts(&mut self) {
-        self.tell_written();
-        for _ in 0..self.parts.faults.take() {
+    /// Passes all that is counted outside of the core to it, before a status is asked for.
+    fn report_counts(&mut self) {
+        self.report_written();
+        for _ in 0..self.services.panics.take() {
             self.handle(Input::TaskPanicked);
         }
-        self.handle(Input::RuntimeCounters { counts: self.parts.images.counts().collect() });
-    }
-
-    /// Sees who listens, before anything is handled that they would be told of.
-    fn see_listeners(&mut self) {
-        self.telling = self.parts.events.wants_transactions() || EventLog::wants_transactions();
-        self.parts.protocol.tell_transactions(self.telling);
+        self.handle(Input::RuntimeCounters { counts: self.services.images.counts().collect() });
     }
 
     fn on_arrivals(&mut self, arrivals: &mut Vec<Arrival>) {
-        self.see_listeners();
-        self.tell_written();
+        self.update_demand();
+        self.report_written();
         for arrival in arrivals.drain(..) {
             match arrival {
-                Arrival::Read { link, read: Read { messages, copies, pong, held_up } } => {
-                    // Once for all of them: asking the clock costs as much as a look into a table.
-                    self.now = Instant::now();
-                    // Only so that what is asked for next lies in the cache.
-                    std::hint::black_box(self.parts.protocol.count_held(messages.iter().filter_map(identity)));
-                    for message in messages {
-                        if let Ok(message) = &message {
-                            tracing::debug!(
-                                "{} came in on link {link}",
-                                crate::events::text::strip_control(message.kind())
-                            );
-                            if matches!(message, Message::Status(_)) {
-                                self.tell_counts();
-                            }
-                        }
-                        self.handle_now(Input::Received { link, message });
-                    }
-                    if !copies.is_empty() {
-                        self.handle(Input::Duplicates { link, copies });
-                    }
-                    if pong {
-                        self.on_pong(link);
-                        self.handle(Input::Pong { link });
-                    }
-                    if held_up {
-                        self.handle(Input::ReadsPaused { link: Some(link) });
-                    }
+                Arrival::Read { link, batch } => self.on_read(link, batch),
+                Arrival::Accepted { socket, remote, slot, certified } => {
+                    self.open(*socket, remote, Direction::Accepted, Some(slot), certified);
                 }
-                Arrival::Accepted { socket, remote, place, certified } => {
-                    self.open(*socket, remote, Direction::Accepted, Some(place), certified)
+                Arrival::Rejected { remote, reason } => self.handle(Input::ConnectionRejected { remote, reason }),
+                Arrival::Refused { remote, reason } => {
+                    self.handle(Input::ConnectionRefused { remote, reason: reason.into() });
                 }
-                Arrival::TurnedAway { remote, reason } => self.handle(Input::ConnectionRejected { remote, reason }),
-                Arrival::Closed { link, cause, broke } => {
-                    if broke && self.links.contains_key(&link) {
+                Arrival::Closed { link, cause, protocol_error } => {
+                    if protocol_error && self.links.contains(link) {
                         self.handle(Input::ProtocolError { link, what: cause.clone() });
                     }
                     self.close(link, cause);
                 }
                 Arrival::Panicked => self.handle(Input::TaskPanicked),
-                Arrival::Refused { remote, reason } => {
-                    self.handle(Input::ConnectionRefused { remote, reason: reason.into() })
+            }
+        }
+    }
+
+    fn on_read(&mut self, link: LinkId, batch: ReadBatch) {
+        let ReadBatch { messages, duplicates, pong, throttled } = batch;
+        // Once for all messages: reading the clock costs as much as a look-up.
+        self.now = Instant::now();
+        // Only to load into the CPU cache what is looked up next.
+        std::hint::black_box(self.core.count_held(messages.iter().filter_map(transaction_id)));
+        for message in messages {
+            if let Ok(message) = &message {
+                tracing::debug!("{} came in on link {link}", strip_control(message.kind()));
+                if matches!(message, Message::Status(_)) {
+                    self.report_counts();
                 }
             }
+            self.handle_now(Input::Received { link, message });
+        }
+        if !duplicates.is_empty() {
+            self.handle(Input::Duplicates { link, copies: duplicates });
+        }
+        if pong {
+            if let Some(handle) = self.links.get(link) {
+                handle.on_pong(Instant::now());
+            }
+            self.handle(Input::Pong { link });
+        }
+        if throttled {
+            self.handle(Input::ReadsPaused { link: Some(link) });
         }
     }
 
     fn on_report(&mut self, report: Report) {
         match report {
             Report::Stored { ids, synced_in } => {
-                self.parts.syncs.observe(synced_in.as_secs_f64());
+                self.services.sync_times.observe(synced_in.as_secs_f64());
                 self.handle(Input::Stored { ids });
             }
             Report::Failed { error } => self.handle(Input::StoreFailed { error }),
             Report::Found { transactions } => {
-                // What lingers was new by what had been heard before: it may be among what was found.
-                self.store_lingering();
-                self.found += 1;
+                self.writes.on_found(&self.services.pool);
                 self.handle(Input::PoolAdded { transactions });
             }
             Report::Lost { ids } => {
-                self.parts.filter.clear();
+                self.duplicates.clear();
                 self.handle(Input::PoolRemoved { ids });
             }
             Report::Recovered => self.handle(Input::StoreRecovered),
-            Report::Warning { text } => self.tell(Event::Warning { text }),
+            Report::Warning { text } => self.notifier.notify(self.now, Event::Warning { text }),
         }
     }
 
-    fn on_task_ended(&mut self, ended: Result<(tokio::task::Id, ()), tokio::task::JoinError>) {
-        match ended {
-            Ok((id, ())) => {
-                self.carried.remove(&id);
+    fn on_command(&mut self, command: Command) {
+        self.update_demand();
+        match command {
+            Command::Submit { transaction, accepted, stored } => {
+                let request = self.requests.submit(accepted, stored);
+                self.handle(Input::Submit { request, transaction });
             }
-            Err(error) => {
-                tracing::error!("a link's task ended in a fault of this program: {error}");
+            Command::Broadcast { message, time, reply } => {
+                let request = self.requests.broadcast(reply);
+                self.handle(Input::Broadcast { request, message, time });
+            }
+            Command::Status { holds, reply } => {
+                self.report_counts();
+                reply.send(self.core.status(Instant::now(), &holds)).unwrap_or_default();
+            }
+            Command::Links { reply } => {
+                let links = self.links.describe(self.core.open_links(), Instant::now());
+                reply.send(links).unwrap_or_default();
+            }
+            Command::Nodes { reply } => reply.send(self.core.nodes(Instant::now())).unwrap_or_default(),
+            Command::SetAccess { access, reply } => {
+                self.handle(Input::AccessChanged { access });
+                reply.send(()).unwrap_or_default();
+            }
+            #[cfg(feature = "tls")]
+            Command::Warn { text } => self.notifier.notify(self.now, Event::Warning { text }),
+            #[cfg(test)]
+            Command::Fail(failure) => self.fail(failure),
+        }
+    }
+
+    fn on_image_request(&mut self, request: ImageRequest) {
+        match request {
+            ImageRequest::Search { id, name, answers } => {
+                self.requests.search(id, answers);
+                self.handle(Input::ImageSearch { search: id, name });
+            }
+            ImageRequest::EndSearch { id } => {
+                self.requests.end_search(id);
+                self.handle(Input::ImageSearchDone { search: id });
+            }
+            ImageRequest::MayFetch { remote, certified, reply } => {
+                reply.send(self.core.may_fetch(remote, certified)).unwrap_or_default();
+            }
+        }
+    }
+
+    fn on_task_ended(&mut self, ended: Ended) {
+        match ended {
+            Ended::Done(outcome) => self.on_outcome(outcome),
+            Ended::Panicked(outcome) => {
                 self.handle(Input::TaskPanicked);
-                if let Some(link) = self.carried.remove(&error.id()) {
-                    self.close(link, FAULT.into());
+                match outcome {
+                    // The rest of the replay will not come; on a new link anti-entropy finds it.
+                    Outcome::Replayed { link, .. } => {
+                        if let Some(handle) = self.links.get(link) {
+                            handle.close(INTERNAL_ERROR, PANICKED.into());
+                        }
+                    }
+                    outcome => self.on_outcome(outcome),
+                }
+            }
+            Ended::LinkPanicked(link) => {
+                self.handle(Input::TaskPanicked);
+                self.close(link, PANICKED.into());
+            }
+        }
+    }
+
+    fn on_outcome(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Dialled { address, result: Ok(dialled) } => {
+                let Dialled { socket, remote, identity, certified } = *dialled;
+                self.open(socket, remote, Direction::Dialled { address, identity }, None, certified);
+            }
+            Outcome::Dialled { address, result: Err(error) } => self.handle(Input::DialFailed { address, error }),
+            Outcome::Probed { link, address, identity } => self.handle(Input::Probed { link, address, identity }),
+            Outcome::Replayed { link, position: Some(position) } => {
+                if let Some(handle) = self.links.get(link) {
+                    handle.on_replayed();
+                    self.handle(Input::Replayed { link, position });
+                }
+            }
+            Outcome::Replayed { position: None, .. } => {}
+            Outcome::LookedUp { search, images } => self.handle(Input::LocalImages { search, images }),
+            Outcome::PositionsSent { link } => {
+                if let Some(handle) = self.links.get(link) {
+                    handle.on_positions_sent();
+                    self.send_positions(link);
                 }
             }
         }
     }
 
-    /// Takes an open WebSocket in: names it, gives it a queue and a task, tells the core.
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Send { links, frame, lane: Lane::Control } => self.links.send_control(&links, &frame),
+            Output::Send { links, frame, lane: Lane::Payload } => {
+                let follow_ups = &mut self.follow_ups;
+                self.links.stage(&links, &frame, |link| follow_ups.push_back(Input::QueueFull { link }));
+            }
+            Output::DropQueued { link, origins } => self.with_link(link, |handle| handle.drop_origins(&origins)),
+            Output::Ping { link } => self.with_link(link, |handle| handle.ping(Instant::now())),
+            Output::PauseReading { link, time } => self.with_link(link, |handle| handle.pause_reading(time)),
+            Output::Close { link, code, reason } => self.with_link(link, |handle| handle.close(code, reason)),
+            Output::Replay { link, from, until, synced } => self.replay(link, from, until, synced),
+            Output::ReplayPositions { link, positions } => {
+                self.with_link(link, |handle| handle.want_positions(positions));
+                self.send_positions(link);
+            }
+            Output::Store { transaction } => {
+                self.notifier.on_accepted();
+                self.duplicates.on_accepted(transaction.frame().as_str());
+                self.writes.push(transaction);
+            }
+            Output::Notify(event) => self.notifier.notify(self.now, event),
+            Output::Dial { address, reach } => {
+                let dialer = self.services.dialer.clone();
+                let if_panicked = Outcome::Dialled { address: address.clone(), result: Err(PANICKED.into()) };
+                self.tasks.spawn(if_panicked, async move {
+                    let result = dialer.dial(&address, reach).await;
+                    Outcome::Dialled { result: result.map(Box::new), address }
+                });
+            }
+            Output::Probe { link, address, reach } => {
+                let dialer = self.services.dialer.clone();
+                let if_panicked = Outcome::Probed { link, address: address.clone(), identity: None };
+                self.tasks.spawn(if_panicked, async move {
+                    Outcome::Probed { link, identity: dialer.probe(&address, reach).await, address }
+                });
+            }
+            Output::FindLocalImages { search, name } => {
+                let images = Arc::clone(&self.services.images);
+                let if_panicked = Outcome::LookedUp { search, images: Vec::new() };
+                self.tasks.spawn(if_panicked, async move {
+                    Outcome::LookedUp { search, images: images.local().look_up(name.as_ref()).await }
+                });
+            }
+            Output::ImageOffer { found, reach } => self.requests.on_offer(found, reach),
+            Output::ImageSearchOver { search, end } => self.requests.on_search_over(search, end),
+            Output::Submitted { request, outcome } => self.requests.on_submitted(request, outcome),
+            Output::SubmissionStored { request } => self.requests.on_stored(request),
+            Output::BroadcastSent { request, told } => self.requests.on_broadcast(request, told),
+            Output::AdvertiseSlots { free } => self.inputs.discovery.advertise(free),
+            Output::SavePeerCache { addresses } => self.services.peer_cache.save(addresses),
+        }
+    }
+
+    /// Applies an output to a link, unless it is gone.
+    fn with_link(&mut self, link: LinkId, apply: impl FnOnce(&mut link_handle::LinkHandle)) {
+        if let Some(handle) = self.links.get(link) {
+            apply(handle);
+        }
+    }
+
+    /// Opens a link over an upgraded connection.
     fn open(
         &mut self,
-        socket: crate::transport::Socket,
-        remote: std::net::IpAddr,
+        socket: Socket,
+        remote: IpAddr,
         direction: Direction,
-        place: Option<Place>,
+        slot: Option<AcceptSlot>,
         certified: Option<Certified>,
     ) {
-        self.last_link += 1;
-        let link = LinkId(self.last_link);
-        let limits = &self.parts.limits;
-        let queue =
-            Arc::new(Queue::new(limits.queue_bytes, limits.control_bytes, Arc::clone(&self.parts.pressure), link));
-        let rate = (Scope::of(remote) != Scope::Loopback)
-            .then(|| Rate::new(limits.transaction_rate, limits.transaction_burst, tokio::time::Instant::now()));
-        let common = Common {
-            inbox: self.parts.inbox.clone(),
-            own: Origin::Node(self.parts.node),
-            filter: Arc::clone(&self.parts.filter),
-            pressure: Arc::clone(&self.parts.pressure),
-            validator: self.parts.validator.clone(),
-            write_deadline: limits.write_deadline,
-            sent: Arc::clone(&self.peers_sent),
-        };
-        let mut task = LinkTask::new(link, socket, Arc::clone(&queue), rate, common);
-        if matches!(direction, Direction::Dialled { .. }) {
-            task = task.dialled();
-        }
-        let handle = self.tasks.spawn(task.run());
-        self.carried.insert(handle.id(), link);
-        self.links.insert(
-            link,
-            Outgoing {
-                queue,
-                staged: Vec::new(),
-                staged_bytes: 0,
-                feeding: None,
-                wanted: Vec::new(),
-                fetching: false,
-                trip: Trip::default(),
-                _place: place,
-            },
-        );
+        let dialled = matches!(direction, Direction::Dialled { .. });
+        let (link, task) = self.links.open(socket, remote, dialled, slot);
+        self.tasks.spawn_link(link, task.run());
         if let Some(certified) = certified {
             self.handle(Input::PeerCertified { link, certified });
         }
         self.handle(Input::LinkOpened { link, remote, direction });
     }
 
+    /// Removes a link that has ended.
     fn close(&mut self, link: LinkId, cause: String) {
-        let Some(outgoing) = self.links.remove(&link) else { return };
-        tracing::debug!("link {link} ended: {}", crate::events::text::strip_control(&cause));
-        if let Some(feeding) = outgoing.feeding {
-            feeding.abort();
+        if self.links.remove(link) {
+            tracing::debug!("link {link} ended: {}", strip_control(&cause));
+            self.handle(Input::LinkClosed { link, cause });
         }
-        // A task that ended in a panic has not done it: else whoever fetches for this link would wait for room in vain.
-        outgoing.queue.bury();
-        self.handle(Input::LinkClosed { link, cause });
     }
 
-    /// Tells the core a fact, and carries out all that follows from it.
-    fn handle(&mut self, input: Input) {
-        self.now = Instant::now();
-        self.handle_now(input);
+    fn replay(&mut self, link: LinkId, from: u64, until: Option<u64>, synced: bool) {
+        let Some(handle) = self.links.get(link) else { return };
+        let session = synced.then_some(self.services.session);
+        let replay = replay(self.services.pool.clone(), handle.queue(), from, until, session);
+        let if_panicked = Outcome::Replayed { link, position: None };
+        let task = self.tasks.spawn(if_panicked, async move { Outcome::Replayed { link, position: replay.await } });
+        handle.set_replay(task);
     }
 
-    /// As [`Self::handle`], for a fact that came in together with the last.
-    fn handle_now(&mut self, input: Input) {
-        let mut next = Some(input);
-        while let Some(input) = next {
-            self.parts.protocol.handle(self.now, input);
-            while let Some(output) = self.parts.protocol.poll_output() {
-                self.carry_out(output);
+    /// Sends a link the positions that it asked for, in one task at a time.
+    fn send_positions(&mut self, link: LinkId) {
+        let Some(handle) = self.links.get(link) else { return };
+        let Some(positions) = handle.next_positions() else { return };
+        let Services { pool, session, .. } = &self.services;
+        let sending = send_positions(pool.clone(), handle.queue(), positions, *session);
+        self.tasks.spawn(Outcome::PositionsSent { link }, async move {
+            sending.await;
+            Outcome::PositionsSent { link }
+        });
+    }
+
+    #[cfg(test)]
+    fn fail(&mut self, failure: Failure) {
+        match failure {
+            Failure::PanicInTask { address } => {
+                let if_panicked = Outcome::Dialled { address, result: Err(PANICKED.into()) };
+                self.tasks.spawn(if_panicked, async { panic!("for the test") });
             }
-            next = self.follow_ups.pop_front();
+            Failure::PanicInPool => self.services.pool.panic(),
+            Failure::HangInPool { released } => self.services.pool.hang(released),
+            Failure::PanicInDriver => panic!("for the test"),
         }
     }
 }
 
-/// The identity of the transaction in a message.
-fn identity(message: &Result<Message, Malformed>) -> Option<TransactionId> {
+/// The id of the transaction in a message.
+fn transaction_id(message: &Result<Message, Malformed>) -> Option<TransactionId> {
     match message {
         Ok(Message::Transaction(TransactionFrame { transaction: Ok(transaction), .. })) => Some(transaction.id()),
         _ => None,
     }
 }
-
-/// How long all links together have to take our goodbye.
-const GOODBYE: std::time::Duration = std::time::Duration::from_secs(3);

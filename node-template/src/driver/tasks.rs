@@ -1,119 +1,162 @@
-//! What takes its time and is not waited for: dials, probes, feeding, looking into the folder of images. Each is a task, and its end a fact.
+//! The driver's tasks. Each link has one; everything else that takes time is a background task: a
+//! dial, a probe, a replay, a look into the folder of images.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 
-use crate::driver::replay::{feed, fetch};
-use crate::driver::{Driver, FAULT};
-use crate::protocol::address::PeerAddress;
-use crate::protocol::id::{LinkId, UpgradeIdentity};
-use crate::protocol::wire::{ImageInfo, SearchId};
-use crate::protocol::{Direction, Input};
-use crate::transport::dialer::Dialled;
-use crate::transport::link::send_queue::Farewell;
+use meshpool_proto::address::PeerAddress;
+use meshpool_proto::id::{LinkId, UpgradeIdentity};
+use meshpool_proto::wire::{ImageInfo, SearchId};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
-/// Something that takes its time, and its end.
-pub(crate) enum Errand {
-    Dialled { address: PeerAddress, result: Result<Box<Dialled>, String> },
-    Probed { link: LinkId, address: PeerAddress, identity: Option<UpgradeIdentity> },
-    Fetched { link: LinkId },
-    Fed { link: LinkId, position: Option<u64> },
-    LookedUp { search: SearchId, images: Vec<ImageInfo> },
+use crate::transport::websocket::dialer::Dialled;
+
+/// The cause that is given when a panic ends a dial or a link.
+pub(crate) const PANICKED: &str = "a fault of this program";
+
+/// The result of a background task.
+pub(crate) enum Outcome {
+    Dialled {
+        address: PeerAddress,
+        result: Result<Box<Dialled>, String>,
+    },
+    Probed {
+        link: LinkId,
+        address: PeerAddress,
+        identity: Option<UpgradeIdentity>,
+    },
+    /// `position`: behind the last transaction that was sent; `None` if the link ended first.
+    Replayed {
+        link: LinkId,
+        position: Option<u64>,
+    },
+    /// The positions that a link asked for were sent.
+    PositionsSent {
+        link: LinkId,
+    },
+    LookedUp {
+        search: SearchId,
+        images: Vec<ImageInfo>,
+    },
 }
 
-impl Driver {
-    pub(crate) fn on_errand(&mut self, done: Result<(tokio::task::Id, Errand), tokio::task::JoinError>) {
-        match done {
-            Ok((id, errand)) => {
-                self.lost.remove(&id);
-                self.on_errand_done(errand);
-            }
-            Err(error) => {
-                let lost = self.lost.remove(&error.id());
-                if error.is_cancelled() {
-                    return;
-                }
-                tracing::error!("a dial or a feeder ended in a fault of this program: {error}");
-                self.handle(Input::TaskPanicked);
-                match lost {
-                    // What it would have been fed never comes: on a new link it is compared.
-                    Some(Errand::Fed { link, .. }) => self.fail(link),
-                    Some(errand) => self.on_errand_done(errand),
-                    None => {}
-                }
-            }
-        }
+/// How a task ended.
+pub(crate) enum Ended {
+    Done(Outcome),
+    /// A background task panicked; with the outcome that was given for this case.
+    Panicked(Outcome),
+    /// The task of a link panicked.
+    LinkPanicked(LinkId),
+}
+
+/// The tasks that run.
+#[derive(Default)]
+pub(crate) struct TaskSet {
+    links: JoinSet<()>,
+    /// The link of each task in `links`, so a panic ends only that link.
+    link_of: HashMap<Id, LinkId>,
+    background: JoinSet<Outcome>,
+    /// The outcome of each task in `background` if it panics.
+    if_panicked: HashMap<Id, Outcome>,
+}
+
+impl TaskSet {
+    /// Starts the task of a link.
+    pub(crate) fn spawn_link(&mut self, link: LinkId, task: impl Future<Output = ()> + Send + 'static) {
+        let handle = self.links.spawn(task);
+        self.link_of.insert(handle.id(), link);
     }
 
-    /// Closes a link because of a fault of our own.
-    pub(crate) fn fail(&mut self, link: LinkId) {
-        if let Some(outgoing) = self.links.get(&link) {
-            outgoing.queue.close(Farewell { code: 1011, reason: FAULT.into() });
-        }
-    }
-
-    /// Begins an errand; `lost`: how it has ended if a fault of this program ends it.
-    pub(crate) fn begin(
+    /// Starts a background task.
+    pub(crate) fn spawn(
         &mut self,
-        lost: Errand,
-        errand: impl Future<Output = Errand> + Send + 'static,
-    ) -> tokio::task::AbortHandle {
-        let handle = self.errands.spawn(errand);
-        self.lost.insert(handle.id(), lost);
+        if_panicked: Outcome,
+        task: impl Future<Output = Outcome> + Send + 'static,
+    ) -> AbortHandle {
+        let handle = self.background.spawn(task);
+        self.if_panicked.insert(handle.id(), if_panicked);
         handle
     }
 
-    fn on_errand_done(&mut self, errand: Errand) {
-        match errand {
-            Errand::Dialled { address, result: Ok(dialled) } => {
-                let Dialled { socket, remote, identity, certified } = *dialled;
-                self.open(socket, remote, Direction::Dialled { address, identity }, None, certified);
-            }
-            Errand::Dialled { address, result: Err(error) } => self.handle(Input::DialFailed { address, error }),
-            Errand::Probed { link, address, identity } => self.handle(Input::Probed { link, address, identity }),
-            Errand::Fed { link, position: Some(position) } => {
-                if let Some(outgoing) = self.links.get_mut(&link) {
-                    outgoing.feeding = None;
-                    self.handle(Input::Replayed { link, position });
-                }
-            }
-            Errand::Fed { position: None, .. } => {}
-            Errand::LookedUp { search, images } => self.handle(Input::LocalImages { search, images }),
-            Errand::Fetched { link } => {
-                if let Some(outgoing) = self.links.get_mut(&link) {
-                    outgoing.fetching = false;
-                    self.fetch(link);
-                }
+    /// Waits for the next task to end. Tasks of links that end by themselves, and aborted tasks,
+    /// are passed over. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Ended {
+        loop {
+            let ended = tokio::select! {
+                Some(ended) = self.links.join_next_with_id() => self.on_link_ended(ended),
+                Some(ended) = self.background.join_next_with_id() => self.on_background_ended(ended),
+                else => std::future::pending().await,
+            };
+            if let Some(ended) = ended {
+                return ended;
             }
         }
     }
 
-    pub(crate) fn feed(&mut self, link: LinkId, from: u64, until: Option<u64>, synced: bool) {
-        let Some(outgoing) = self.links.get_mut(&link) else {
-            return;
-        };
-        let (pool, queue) = (self.parts.pool.clone(), Arc::clone(&outgoing.queue));
-        let session = synced.then_some(self.parts.session);
-        let lost = Errand::Fed { link, position: None };
-        let errand = async move { Errand::Fed { link, position: feed(pool, queue, from, until, session).await } };
-        let handle = self.begin(lost, errand);
-        let outgoing = self.links.get_mut(&link);
-        if let Some(previous) = outgoing.and_then(|outgoing| outgoing.feeding.replace(handle)) {
-            previous.abort();
+    fn on_link_ended(&mut self, ended: Result<(Id, ()), JoinError>) -> Option<Ended> {
+        match ended {
+            Ok((id, ())) => {
+                self.link_of.remove(&id);
+                None
+            }
+            Err(error) => {
+                tracing::error!("a link's task ended in a fault of this program: {error}");
+                self.link_of.remove(&error.id()).map(Ended::LinkPanicked)
+            }
         }
     }
 
-    /// Has what a link wants fetched from the pool, one errand at a time.
-    pub(crate) fn fetch(&mut self, link: LinkId) {
-        let Some(outgoing) = self.links.get_mut(&link) else { return };
-        if outgoing.fetching || outgoing.wanted.is_empty() {
-            return;
+    fn on_background_ended(&mut self, ended: Result<(Id, Outcome), JoinError>) -> Option<Ended> {
+        match ended {
+            Ok((id, outcome)) => {
+                self.if_panicked.remove(&id);
+                Some(Ended::Done(outcome))
+            }
+            Err(error) => {
+                let outcome = self.if_panicked.remove(&error.id());
+                if error.is_cancelled() {
+                    return None;
+                }
+                tracing::error!("a background task ended in a fault of this program: {error}");
+                outcome.map(Ended::Panicked)
+            }
         }
-        outgoing.fetching = true;
-        let positions = std::mem::take(&mut outgoing.wanted);
-        let (pool, queue, session) = (self.parts.pool.clone(), Arc::clone(&outgoing.queue), self.parts.session);
-        self.begin(Errand::Fetched { link }, async move {
-            fetch(pool, queue, positions, session).await;
-            Errand::Fetched { link }
-        });
+    }
+
+    /// Aborts all background tasks, and waits for none.
+    pub(crate) fn abort_background(&mut self) {
+        self.background.abort_all();
+    }
+
+    /// Waits until the tasks of all links have ended. Cancel-safe.
+    pub(crate) async fn links_ended(&mut self) {
+        while self.links.join_next().await.is_some() {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINK: LinkId = LinkId(7);
+
+    #[tokio::test]
+    async fn a_panic_gives_the_outcome_that_was_named_for_it_and_an_abort_gives_none() {
+        let mut tasks = TaskSet::default();
+        let failed = || Outcome::Replayed { link: LINK, position: None };
+        tasks.spawn(failed(), std::future::pending()).abort();
+        tasks.spawn(failed(), async { panic!("for the test") });
+        assert!(matches!(tasks.next().await, Ended::Panicked(Outcome::Replayed { link: LINK, position: None })));
+        tasks.spawn(failed(), async { Outcome::Replayed { link: LINK, position: Some(3) } });
+        assert!(matches!(tasks.next().await, Ended::Done(Outcome::Replayed { position: Some(3), .. })));
+        assert!(tasks.if_panicked.is_empty());
+    }
+
+    #[tokio::test]
+    async fn only_the_panic_of_a_link_is_reported() {
+        let mut tasks = TaskSet::default();
+        tasks.spawn_link(LinkId(1), async {});
+        tasks.spawn_link(LINK, async { panic!("for the test") });
+        assert!(matches!(tasks.next().await, Ended::LinkPanicked(LINK)));
+        tasks.links_ended().await;
     }
 }

@@ -179,15 +179,15 @@ impl fmt::Display for Description<'_> {
                     _ => Ok(()),
                 }
             }
-            Event::PeerRefused { from, reason, unsaid } => {
+            Event::PeerRefused { from, reason, suppressed } => {
                 write!(f, "refused a connection from {}: {}", strip_control(from), strip_control(reason))?;
-                match unsaid {
+                match suppressed {
                     0 => Ok(()),
                     _ => {
                         write!(
                             f,
                             " ({} from there in the last minute)",
-                            plural(*unsaid, "more like it", "more like it")
+                            plural(*suppressed, "more like it", "more like it")
                         )
                     }
                 }

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::config::HttpSettings;
 use crate::http::limits::{CHANGES, REQUESTS};
 use crate::http::problem::Problem;
+use crate::util::rate_limit::{RateLimit, Usage};
 
 /// Allows this server's files only, and no framing.
 const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -158,32 +159,24 @@ pub(crate) async fn guard(FromState(guard): FromState<Arc<Guard>>, request: Requ
     response
 }
 
-/// A token bucket.
+/// The rate limit of all clients together.
 #[derive(Debug)]
 struct Bucket {
-    rate: f64,
-    burst: f64,
-    left: Mutex<(f64, Instant)>,
+    limit: RateLimit,
+    usage: Mutex<Usage>,
 }
 
 impl Bucket {
-    fn new((rate, burst): (f64, f64)) -> Self {
-        Self { rate, burst, left: Mutex::new((burst, Instant::now())) }
+    fn new((per_second, burst): (u32, u32)) -> Self {
+        Self { limit: RateLimit::per_second(per_second, burst), usage: Mutex::new(Usage::new(Instant::now())) }
     }
 
     fn take(&self) -> Result<(), Problem> {
-        // Two numbers, which are whole after a panic.
-        let mut left = self.left.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let now = Instant::now();
-        let refilled = left.0 + now.duration_since(left.1).as_secs_f64() * self.rate;
-        *left = (refilled.min(self.burst), now);
-        if left.0 < 1.0 {
-            return Err(
-                Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests; send fewer per second").retry_after(1)
-            );
+        let mut usage = self.usage.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if usage.try_spend(self.limit, Instant::now()) {
+            return Ok(());
         }
-        left.0 -= 1.0;
-        Ok(())
+        Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests; send fewer per second").retry_after(1))
     }
 }
 

@@ -20,7 +20,7 @@ use crate::http::delays::Delays;
 use crate::http::limits::{LAG, LINES, REASONS, SAMPLES, TICK};
 use crate::http::sse_frame::frame;
 use crate::http::view::{Network, View};
-use crate::node::network::{Handle, NodeError};
+use crate::node::handle::{Handle, NodeError};
 use crate::protocol::event::Event;
 
 /// The pause between two views is this many times what the last one took, so that views cost at

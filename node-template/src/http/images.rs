@@ -16,7 +16,7 @@ use futures_util::stream::{Stream, try_unfold};
 
 use crate::http::problem::Problem;
 use crate::http::state::Shared;
-use crate::images::{Image, ImageError, Kept};
+use crate::images::{Image, ImageError, ImageSource};
 use crate::protocol::wire::ImageName;
 
 /// Bytes of an image that are read at once; the memory that each request takes.
@@ -80,7 +80,7 @@ fn respond(image: Image, request: &HeaderMap) -> Response {
         },
     };
     // Revalidating an image of this node costs nothing; one of another node would be fetched again.
-    let cache = if image.kept == Kept::Here { "private, no-cache" } else { "private, max-age=60" };
+    let cache = if image.source == ImageSource::Local { "private, no-cache" } else { "private, max-age=60" };
     let headers = response.headers_mut();
     headers.insert(header::ETAG, value(&tag));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));

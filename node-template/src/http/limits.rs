@@ -24,9 +24,9 @@ pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How many frames a stream may lag before it is closed: a dozen seconds at 5 a second.
 pub(crate) const LAG: usize = 64;
 /// Requests: per second, and burst.
-pub(crate) const REQUESTS: (f64, f64) = (200.0, 1_000.0);
+pub(crate) const REQUESTS: (u32, u32) = (200, 1_000);
 /// Requests that change something: per second, and burst.
-pub(crate) const CHANGES: (f64, f64) = (100.0, 500.0);
+pub(crate) const CHANGES: (u32, u32) = (100, 500);
 /// Concurrent searches, each of which reads from the disk.
 pub(crate) const SEARCHES: usize = 2;
 /// How many transactions one search examines before it answers with a cursor for the next.

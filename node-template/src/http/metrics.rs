@@ -13,11 +13,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::driver::open_link::OpenLink;
 use crate::http::limits::STREAMS;
 use crate::http::problem::Problem;
 use crate::http::state::{Shared, State};
 use crate::images;
-use crate::node::network::OpenLink;
 use crate::protocol::LinkKind;
 use crate::protocol::counters::Counters;
 use crate::protocol::wire::Status;
@@ -32,7 +32,7 @@ pub(crate) async fn metrics(FromState(state): FromState<Shared>) -> Result<Respo
     for (name, help, histogram) in [
         ("transaction_delay", "From a transaction's timeStamp to its arrival here, of a sample", &delays.transactions),
         ("broadcast_delay", "From a broadcast's time to its arrival here", &delays.broadcasts),
-        ("pool_sync", "Writing a batch of transactions and waiting for the disk", state.node.syncs()),
+        ("pool_sync", "Writing a batch of transactions and waiting for the disk", state.node.sync_times()),
     ] {
         registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
     }

@@ -33,8 +33,8 @@ use tokio::task::JoinHandle;
 use crate::config::HttpSettings;
 use crate::http::guard::Guard;
 use crate::http::state::State;
-use crate::node::network::Handle;
-use crate::transport::listener;
+use crate::node::handle::Handle;
+use crate::transport::websocket::listener;
 
 mod activity;
 mod api;

@@ -10,7 +10,7 @@ use crate::http::limits::{PAGE, PAGE_BYTES, SEARCHED};
 use crate::http::problem::Problem;
 use crate::http::state::Shared;
 use crate::protocol::transaction::{Transaction, TransactionId};
-use crate::signing::{self, State};
+use crate::signing::{self, SignatureState};
 
 /// A list leaves out the bodies of transactions above this size, in bytes: a page of them would be
 /// megabytes.
@@ -45,7 +45,7 @@ pub(crate) struct Row {
     id: String,
     position: u64,
     bytes: usize,
-    signature: State,
+    signature: SignatureState,
     /// `null` in a list if it is large; `GET /api/transactions/{id}` has it.
     transaction: Option<Box<RawValue>>,
 }
@@ -56,7 +56,7 @@ impl Row {
         let bytes = transaction.body_bytes();
         let body = (bytes <= max_bytes).then(|| RawValue::from_string(transaction.body().to_owned()));
         let body = body.map(|raw| raw.expect("a transaction's body is JSON"));
-        let signature = signing::judge(transaction).state();
+        let signature = signing::verify(transaction).state();
         Self { id: transaction.id().to_string(), position, bytes, signature, transaction: body }
     }
 }

@@ -4,7 +4,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::node::network::NodeError;
+use crate::node::handle::NodeError;
 use crate::pool::PoolError;
 
 /// An error response. The detail says what went wrong and what to do.

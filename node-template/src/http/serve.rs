@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::http::limits::{CONNECTIONS, HEAD_BYTES, HEAD_TIMEOUT, WRITE_TIMEOUT};
 use crate::http::state::Shared;
-use crate::util::panics::Faults;
+use crate::util::panics::Panics;
 
 /// How long open responses may take at shutdown.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
@@ -30,20 +30,20 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// Serves until the sender of `stop` is dropped, or the node ends.
 pub(crate) async fn run(listeners: Vec<TcpListener>, router: Router, state: Shared, stop: watch::Receiver<()>) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
-    let faults = state.node.faults();
+    let panics = state.node.panics();
     let mut tasks = JoinSet::new();
     for listener in listeners {
-        let (permits, router, stop, faults) = (Arc::clone(&permits), router.clone(), stop.clone(), faults.clone());
+        let (permits, router, stop, panics) = (Arc::clone(&permits), router.clone(), stop.clone(), panics.clone());
         tasks.spawn(async move {
-            let begin = || accept(&listener, &permits, &router, &stop, &faults);
-            restart_after_panics(&faults, "accepting connections of the page", begin).await;
+            let begin = || accept(&listener, &permits, &router, &stop, &panics);
+            restart_after_panics(&panics, "accepting connections of the page", begin).await;
         });
     }
     let mut stop = stop;
     tokio::select! {
         // Returns once the sender is dropped; nothing is ever sent.
         _ = stop.changed() => {}
-        () = restart_after_panics(faults, "the live updates of the page", || state.hub.run()) => {}
+        () = restart_after_panics(panics, "the live updates of the page", || state.hub.run()) => {}
     }
     // Ends every stream.
     state.hub.end();
@@ -51,8 +51,8 @@ pub(crate) async fn run(listeners: Vec<TcpListener>, router: Router, state: Shar
 }
 
 /// Runs a task to its end, and restarts it after each panic.
-async fn restart_after_panics<W: Future<Output = ()>>(faults: &Faults, what: &str, begin: impl Fn() -> W) {
-    while faults.contain(what, begin()).await.is_none() {
+async fn restart_after_panics<W: Future<Output = ()>>(panics: &Panics, what: &str, begin: impl Fn() -> W) {
+    while panics.catch(what, begin()).await.is_none() {
         tokio::time::sleep(RESTART_PAUSE).await;
     }
 }
@@ -62,7 +62,7 @@ async fn accept(
     permits: &Arc<Semaphore>,
     router: &Router,
     stop: &watch::Receiver<()>,
-    faults: &Faults,
+    panics: &Panics,
 ) {
     let mut connections = JoinSet::new();
     loop {
@@ -70,9 +70,9 @@ async fn accept(
         let Ok(permit) = Arc::clone(permits).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((socket, _)) => {
-                let (connection, faults) = (connection(socket, router.clone(), permit, stop.clone()), faults.clone());
+                let (connection, panics) = (connection(socket, router.clone(), permit, stop.clone()), panics.clone());
                 connections.spawn(async move {
-                    faults.contain("a connection of the page", connection).await;
+                    panics.catch("a connection of the page", connection).await;
                 });
             }
             Err(error) => {

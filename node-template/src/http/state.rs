@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 
 use crate::http::hub::Hub;
 use crate::http::limits::{SEARCHES, STREAMS};
-use crate::node::network::Handle;
+use crate::node::handle::Handle;
 
 #[derive(Debug)]
 pub(crate) struct State {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::driver::open_link::OpenLink;
 use crate::events::text::strip_control;
-use crate::node::network::OpenLink;
 use crate::protocol::LinkKind;
 use crate::protocol::wire::{Member, PeerState, Status};
 

@@ -1,7 +1,10 @@
-//! What was fetched: files on their way, and those that are kept, least recently used out.
+//! The cache of fetched images: files being fetched, and those that are kept; the least recently
+//! used is removed first.
 //!
-//! Everything is in the folder `image-cache`, which is the program's own: it may be deleted at any time. A file on its way has no name that anybody could ask
-//! for, and is gone with whoever writes it; what is kept has its image's name. With no room (`IMAGE_CACHE_BYTES=0`) nothing is kept, and what an earlier run kept is removed.
+//! All are in the folder `image-cache`, which is the program's own and may be deleted at any time.
+//! A file being fetched has no name that could be asked for, and is removed with its writer. A kept
+//! file has its image's name. With `IMAGE_CACHE_BYTES=0` nothing is kept, and what an earlier run
+//! kept is removed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -11,15 +14,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::SystemTime;
 
+use meshpool_proto::wire::ImageName;
+
 use crate::images::folder::{Folder, Opened, blocking};
-use crate::protocol::wire::ImageName;
 
 /// The folder's name.
 pub(crate) const CACHE: &str = "image-cache";
-/// How the names of files on their way begin: no image is called so.
+/// The prefix of files being fetched. No image can have such a name.
 const DRAFT: &str = ".fetch-";
 
-/// The images that were fetched and are kept.
+/// The images that were fetched and kept.
 #[derive(Debug)]
 pub(crate) struct Cache {
     pub(crate) folder: Folder,
@@ -32,7 +36,7 @@ pub(crate) struct Cache {
 struct Kept {
     entries: BTreeMap<ImageName, Entry>,
     bytes: u64,
-    /// Counts uses: the clock by which the least recent is known.
+    /// Counts uses: the clock of the eviction order.
     uses: u64,
 }
 
@@ -42,7 +46,7 @@ struct Entry {
     used: u64,
 }
 
-/// A file on its way. Dropped, it is gone from the folder; who has it open can still read it.
+/// A file being fetched. Dropping it removes it from the folder; open files can still be read.
 #[derive(Debug)]
 pub(crate) struct Draft {
     path: PathBuf,
@@ -51,7 +55,7 @@ pub(crate) struct Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // It may have been moved to its place, or deleted by a person; what is left is removed at the next start.
+        // It may have been kept or deleted; a leftover is removed at the next start.
         fs::remove_file(&self.path).ok();
     }
 }
@@ -76,14 +80,14 @@ impl Kept {
 }
 
 impl Cache {
-    /// The cache of a node's folder, with what an earlier run kept, as far as there is room.
+    /// Opens the cache of a node's folder, with what an earlier run kept, as far as there is room.
     pub(crate) fn open(home: &Path, most: u64) -> Self {
         let folder = Folder::new(home.join(CACHE));
         let cache = Self { folder, most, kept: Mutex::default(), drafts: AtomicU64::new(0) };
         if let Err(error) = cache.load()
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!("{CACHE} can not be read: {error}; images that were kept are fetched again");
+            tracing::warn!("{CACHE} cannot be read: {error}; images that were kept are fetched again");
         }
         cache
     }
@@ -100,7 +104,7 @@ impl Cache {
                 Some((Ok(name), _)) => {
                     found.push((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), name, metadata.len()));
                 }
-                // Of a run that was killed.
+                // A leftover of a run that was killed.
                 Some((Err(_), true)) => fs::remove_file(entry.path())?,
                 _ => {}
             }
@@ -111,7 +115,7 @@ impl Cache {
         self.make_room(&mut kept, 0)
     }
 
-    /// Opens an image that is kept; that is a use of it.
+    /// Opens a kept image, which counts as a use.
     pub(crate) async fn open_kept(&self, name: &ImageName) -> io::Result<Option<Opened>> {
         {
             let mut kept = self.lock();
@@ -127,12 +131,12 @@ impl Cache {
         Ok(opened)
     }
 
-    /// The names and sizes of what is kept, in the order of their names.
+    /// The names and sizes of the kept images, by name.
     pub(crate) fn list(&self) -> Vec<(ImageName, u64)> {
         self.lock().entries.iter().map(|(name, entry)| (name.clone(), entry.size)).collect()
     }
 
-    /// A new file for what is on its way.
+    /// Creates a file for an image to be fetched.
     ///
     /// # Errors
     /// The system's.
@@ -148,10 +152,10 @@ impl Cache {
         .await
     }
 
-    /// Keeps what was fetched and found sound, if there may be room for it; what was used least recently gives way.
+    /// Keeps a verified image if the cache is large enough; removes the least recently used first.
     ///
     /// # Errors
-    /// The system's. What was fetched can be read all the same.
+    /// The system's. The image can be read all the same.
     pub(crate) fn keep(&self, draft: &Draft, name: &ImageName, size: u64) -> io::Result<()> {
         if size > self.most {
             return Ok(());
@@ -176,7 +180,6 @@ impl Cache {
         Ok(())
     }
 
-    /// Held for a moment, and while an image gets its place.
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -206,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_least_recently_used_gives_way() {
+    async fn the_least_recently_used_is_removed_first() {
         let home = tempfile::tempdir().unwrap();
         let cache = Cache::open(home.path(), 10);
         keep(&cache, "a", "aaaa").await;
@@ -226,7 +229,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_new_run_takes_over_what_fits_and_clears_what_was_on_its_way() {
+    async fn a_new_run_takes_over_what_fits_and_removes_unfinished_files() {
         let home = tempfile::tempdir().unwrap();
         let cache = Cache::open(home.path(), 10);
         keep(&cache, "a", "aaaa").await;

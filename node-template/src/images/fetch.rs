@@ -1,79 +1,65 @@
-//! The side of a transfer that wants an image: searches it, fetches it from a finder, and makes sure that it is what was found.
+//! The side of a transfer that wants an image: it searches, fetches from a finder, and verifies.
 //!
-//! What comes is written into a file that nobody else sees, and hashed while it comes; it is shown once it is whole and its digest is the one that the search
-//! gave. To show it while it comes, and break off if the digest is wrong, would put a stranger's picture on the screen first; so nobody ever sees a byte that is not
-//! what was found, and length, range and type are known before the first. The price is that the first byte comes when the last one has.
+//! What comes is hashed and written into a file that cannot be asked for. The image is shown once
+//! it is whole and has the digest that the search gave. So a stranger's bytes are never shown
+//! before they are verified, and length, range and type are known from the start. The price: the
+//! first byte is shown after the last has come.
 //!
-//! A finder that fails is followed by the next. If that has the same content, what came already counts: it goes on from there. Should the whole then be wrong, it
-//! is asked again for all of it, for the wrong bytes may be the first one's.
+//! If a finder fails, the next is asked. If it offers the same content, the transfer resumes. A
+//! wrong digest after a resumption may be the first finder's fault, so the second is asked for all
+//! of it.
 
-use std::io::Write;
-use std::sync::Arc;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use meshpool_proto::SearchEnd;
+use meshpool_proto::address::Scope;
+use meshpool_proto::limits::{self, Limits};
+use meshpool_proto::wire::{Found, ImageInfo, ImageName};
 use sha2::{Digest, Sha256};
-use tokio::sync::mpsc;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::driver::Command;
 use crate::events::text::strip_control;
 use crate::images::cache::{CACHE, Draft};
+use crate::images::counts::{Counts, add};
+use crate::images::error::ImageError;
 use crate::images::folder::blocking;
-use crate::images::wire::{self, CHUNK, Fetch, PROTOCOL, TURN_WITHIN};
-use crate::images::{Image, ImageError, Images, Kept, add};
-use crate::protocol::SearchEnd;
-use crate::protocol::address::Scope;
-use crate::protocol::limits;
-use crate::protocol::wire::{Found, ImageInfo, ImageName, SearchId};
-use crate::transport::{Socket, dialer};
+use crate::images::image::{Image, ImageSource};
+use crate::images::local::LocalImages;
+use crate::images::requests::{Requests, SearchAnswer};
+use crate::images::search::Search;
+use crate::images::wire::{self, CHUNK, Fetch, PROTOCOL, TRANSFERS, TURN_WITHIN};
+use crate::transport::websocket::dialer::Dialer;
+use crate::transport::websocket::socket::Socket;
+use crate::util::rate_limit::{RateLimit, Usage};
 
-/// Own searches: so many at once, …
+/// How many searches of this node begin at once; then one per [`SEARCH_EVERY`].
 const SEARCHES_AT_ONCE: u32 = 32;
-/// … and then one in so long: less than what links take, see `protocol/images.rs`.
+/// The pace of searches. Below the rate at which other nodes read searches from a link.
 const SEARCH_EVERY: Duration = Duration::from_millis(50);
+/// How many of the core's searches are kept for lists.
+const LISTINGS: usize = 4;
 
-/// What comes of a search.
+/// Fetches images from the network.
 #[derive(Debug)]
-pub(crate) enum Answer {
-    Offer(Found, Scope),
-    Over(SearchEnd),
+pub(crate) struct Fetcher {
+    local: Arc<LocalImages>,
+    requests: Requests,
+    dialer: Dialer,
+    /// The largest image that is fetched.
+    max_bytes: u64,
+    write_deadline: Duration,
+    searching: Semaphore,
+    pace: Mutex<Usage>,
+    fetching: Semaphore,
+    counts: Arc<Counts>,
 }
 
-/// A search under way; dropping it ends it.
-pub(crate) struct Search<'a> {
-    images: &'a Images,
-    id: SearchId,
-    answers: mpsc::Receiver<Answer>,
-}
-
-impl Drop for Search<'_> {
-    fn drop(&mut self) {
-        // With no room for the command the search ends at its deadline.
-        self.images.commands.try_send(Command::SearchDone { id: self.id }).ok();
-    }
-}
-
-impl<'a> Search<'a> {
-    pub(crate) async fn begin(images: &'a Images, name: Option<ImageName>) -> Result<Self, ImageError> {
-        let mut id = [0; 16];
-        getrandom::fill(&mut id).map_err(|_| ImageError::Busy)?;
-        let id = SearchId(id);
-        // One more than there can be offers, so that the end always has room.
-        let room = 1 + if name.is_some() { limits::FINDERS } else { limits::LISTERS };
-        let (sender, answers) = mpsc::channel(room);
-        let command = Command::Search { id, name, answers: sender };
-        images.commands.send(command).await.map_err(|_| ImageError::Ended)?;
-        Ok(Self { images, id, answers })
-    }
-
-    pub(crate) async fn next(&mut self) -> Answer {
-        self.answers.recv().await.unwrap_or(Answer::Over(SearchEnd::Deadline))
-    }
-}
-
-/// As much of an image as has come.
+/// The part of an image that has come.
 struct Part {
     draft: Draft,
     have: u64,
@@ -82,27 +68,47 @@ struct Part {
     sha256: [u8; 32],
 }
 
-/// Why a finder did not give what it has.
+/// Why a finder did not send what it offered.
 enum Failure {
     Finder(String),
     WrongContent,
-    Disk(std::io::Error),
+    Disk(io::Error),
 }
 
-impl Images {
-    /// Searches an image in the network and fetches it.
+impl Fetcher {
+    pub(crate) fn new(
+        local: Arc<LocalImages>,
+        requests: Requests,
+        dialer: Dialer,
+        limits: &Limits,
+        counts: Arc<Counts>,
+    ) -> Self {
+        Self {
+            local,
+            requests,
+            dialer,
+            max_bytes: limits.image_max_bytes,
+            write_deadline: limits.write_deadline,
+            searching: Semaphore::new(limits::SEARCHES - LISTINGS),
+            pace: Mutex::new(Usage::new(Instant::now().into_std())),
+            fetching: Semaphore::new(TRANSFERS),
+            counts,
+        }
+    }
+
+    /// Searches for an image in the network and fetches it.
     pub(crate) async fn fetch(&self, name: &ImageName) -> Result<Image, ImageError> {
         let _searching = self.searching.acquire().await.map_err(|_| ImageError::Ended)?;
-        self.pace().await;
-        let mut search = Search::begin(self, Some(name.clone())).await?;
+        self.wait_for_pace().await;
+        let mut search = Search::begin(&self.requests, Some(name.clone())).await?;
         let (mut part, mut why, mut too_large) = (None, None, None);
         let end = loop {
             let (found, reach) = match search.next().await {
-                Answer::Offer(found, reach) => (found, reach),
-                Answer::Over(end) => break end,
+                SearchAnswer::Offer(found, reach) => (found, reach),
+                SearchAnswer::Over(end) => break end,
             };
             let [ImageInfo { size, sha256: Some(sha256), .. }] = found.images[..] else { continue };
-            if size > self.limits().image_max_bytes {
+            if size > self.max_bytes {
                 too_large = Some(size);
                 continue;
             }
@@ -111,12 +117,12 @@ impl Images {
                 Err(Failure::Disk(error)) => return Err(disk(&error)),
                 Err(Failure::WrongContent) => {
                     add(&self.counts.wrong, 1);
-                    why = Some(format!("what {} gave is not what it offered", found.address));
+                    why = Some(format!("what {} sent is not what it offered", found.address));
                 }
                 Err(Failure::Finder(reason)) => why = Some(format!("{}: {}", found.address, strip_control(&reason))),
             }
             add(&self.counts.finders_failed, 1);
-            tracing::debug!("{name} did not come: {}", why.as_deref().unwrap_or_default());
+            tracing::debug!("{name} was not fetched: {}", why.as_deref().unwrap_or_default());
         };
         let name = name.clone();
         if end != SearchEnd::Refused {
@@ -125,28 +131,30 @@ impl Images {
         Err(match (end, why, too_large) {
             (SearchEnd::Refused, ..) => ImageError::Busy,
             (_, Some(why), _) => ImageError::NotFetched { name, why },
-            (_, None, Some(size)) => ImageError::TooLarge { name, size, most: self.limits().image_max_bytes },
+            (_, None, Some(size)) => ImageError::TooLarge { name, size, most: self.max_bytes },
             (_, None, None) => ImageError::NotFound(name),
         })
     }
 
-    /// Waits until another search may begin: others read no more than so many of a link, and one that they drop would find nothing.
-    async fn pace(&self) {
+    /// Waits until another search may begin. Nodes drop searches that come faster, and a dropped
+    /// search finds nothing.
+    async fn wait_for_pace(&self) {
         let at = {
-            let mut next = self.next_search.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let at = (*next).max(Instant::now().checked_sub(SEARCH_EVERY * SEARCHES_AT_ONCE).unwrap_or(*next));
-            *next = at + SEARCH_EVERY;
+            let (limit, now) = (RateLimit::new(SEARCH_EVERY, SEARCHES_AT_ONCE), Instant::now().into_std());
+            let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+            let at = pace.allowed_at(limit, now);
+            pace.spend(limit, now);
             at
         };
-        tokio::time::sleep_until(at).await;
+        tokio::time::sleep_until(at.into()).await;
     }
 
     async fn finish(&self, name: &ImageName, part: Part) -> Result<Image, ImageError> {
         add(&self.counts.fetched, 1);
         let Part { draft, size, sha256, .. } = part;
         let file = draft.file.try_clone().map_err(|error| disk(&error))?;
-        let (cache, kept_name) = (Arc::clone(&self.cache), name.clone());
-        // It is here and sound; that it can not be kept is a pity and no more.
+        let (cache, kept_name) = (Arc::clone(self.local.cache()), name.clone());
+        // The image is here and verified, so it can be used although it cannot be kept.
         if let Err(error) = blocking(move || cache.keep(&draft, &kept_name, size)).await {
             tracing::warn!("{name} could not be kept in {CACHE}: {error}; it is fetched again next time");
         }
@@ -154,13 +162,13 @@ impl Images {
             name: name.clone(),
             size,
             tag: data_encoding::HEXLOWER.encode(&sha256[..16]),
-            kept: Kept::Fetched,
+            source: ImageSource::Fetched,
             opened: None,
             file: Arc::new(file),
         })
     }
 
-    /// Fetches an image from one finder, from where an earlier one left off, if that had the same.
+    /// Fetches an image from one finder. Resumes what an earlier finder of the same content began.
     async fn fetch_from(
         &self,
         finder: (&Found, Scope),
@@ -169,13 +177,13 @@ impl Images {
         sha256: [u8; 32],
         left: &mut Option<Part>,
     ) -> Result<Part, Failure> {
-        let _turn = self.fetching.acquire().await.map_err(|_| Failure::Finder("this node ends".into()))?;
+        let _turn = self.fetching.acquire().await.map_err(|_| Failure::Finder("this node is ending".into()))?;
         loop {
             let earlier = left.take().filter(|part| part.sha256 == sha256 && part.size == size);
             let mut part = match earlier {
                 Some(part) => part,
                 None => {
-                    let draft = self.cache.draft().await.map_err(Failure::Disk)?;
+                    let draft = self.local.cache().draft().await.map_err(Failure::Disk)?;
                     Part { draft, have: 0, hash: Sha256::new(), size, sha256 }
                 }
             };
@@ -183,7 +191,7 @@ impl Images {
             let until = Instant::now() + TURN_WITHIN + wire::time_for(size - part.have);
             let came = timeout_at(until, self.receive(finder, name, &mut part)).await;
             let right = part.have == size && <[u8; 32]>::from(part.hash.clone().finalize()) == sha256;
-            // Broken off in whatever it was doing: what is in the file is not known.
+            // Interrupted at any point: the file's content is unknown, so it is not resumed.
             let Ok(came) = came else { return Err(Failure::Finder("it is too slow".into())) };
             match came {
                 Ok(()) if right => return Ok(part),
@@ -197,21 +205,20 @@ impl Images {
         }
     }
 
-    /// Dials a finder and takes what it sends, until the image is whole.
+    /// Dials a finder and receives until the image is whole.
     async fn receive(&self, (found, reach): (&Found, Scope), name: &ImageName, part: &mut Part) -> Result<(), Failure> {
-        let dialled =
-            dialer::dial_for(&found.address, reach, self.limits(), self.secure.as_deref(), Some(PROTOCOL)).await;
+        let dialled = self.dialer.dial_subprotocol(&found.address, reach, PROTOCOL).await;
         let mut dialled = dialled.map_err(Failure::Finder)?;
         if dialled.identity.is_none_or(|identity| identity.node != found.node) {
             return Err(Failure::Finder("another node answers there".into()));
         }
         let socket = &mut dialled.socket;
         let fetch = Fetch { name: Some(name.clone()), sha256: Some(part.sha256), offset: part.have };
-        let asked = timeout(self.limits().write_deadline, socket.send(Message::text(fetch.to_text()))).await;
+        let asked = timeout(self.write_deadline, socket.send(Message::text(fetch.to_text()))).await;
         if !matches!(asked, Ok(Ok(()))) {
-            return Err(Failure::Finder("it did not take the question".into()));
+            return Err(Failure::Finder("it did not take the request".into()));
         }
-        let mut patience = TURN_WITHIN + self.limits().write_deadline;
+        let mut patience = TURN_WITHIN + self.write_deadline;
         while part.have < part.size {
             let bytes = timeout(patience, chunk(socket)).await;
             let bytes = bytes.unwrap_or_else(|_| Err("it went silent".into())).map_err(Failure::Finder)?;
@@ -220,9 +227,9 @@ impl Images {
             }
             add(&self.counts.fetched_bytes, bytes.len() as u64);
             part.write(bytes).await.map_err(Failure::Disk)?;
-            patience = self.limits().write_deadline;
+            patience = self.write_deadline;
         }
-        wire::say_goodbye(socket, self, 1000, "").await;
+        wire::close(socket, self.write_deadline, 1000, "").await;
         Ok(())
     }
 }
@@ -245,7 +252,7 @@ async fn chunk(socket: &mut Socket) -> Result<bytes::Bytes, String> {
 }
 
 impl Part {
-    async fn write(&mut self, bytes: bytes::Bytes) -> std::io::Result<()> {
+    async fn write(&mut self, bytes: bytes::Bytes) -> io::Result<()> {
         let mut file = self.draft.file.try_clone()?;
         let mut hash = std::mem::take(&mut self.hash);
         let length = bytes.len() as u64;
@@ -259,6 +266,6 @@ impl Part {
     }
 }
 
-fn disk(error: &std::io::Error) -> ImageError {
+fn disk(error: &io::Error) -> ImageError {
     ImageError::Disk { file: CACHE.to_owned(), why: error.to_string() }
 }

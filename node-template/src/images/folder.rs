@@ -1,7 +1,8 @@
-//! A folder of images: opens them safely, lists them, and knows their digests.
+//! A folder of images: opens them safely, lists them, and computes their digests.
 //!
-//! Only regular files directly in the folder are opened: a link is not followed, and opening a FIFO or a device never waits. What stands in the way counts as not
-//! there. All of it is blocking work, done on the runtime's threads for that, never on the driver's.
+//! Only regular files directly in the folder are opened. Links are not followed, and opening a FIFO
+//! or a device never blocks; such files count as missing. All of it is blocking work on the
+//! runtime's threads for that, never on the driver's.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -10,18 +11,17 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use meshpool_proto::wire::ImageName;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
 
-use crate::protocol::wire::ImageName;
-
-/// Of how many files the digest is remembered. Beyond that all are forgotten, and made anew as they are asked for.
+/// How many digests are cached. Beyond that the cache is emptied.
 const DIGESTS: usize = 4_096;
-/// How many entries of a folder are looked at for a list: half a second's work on a slow disk.
+/// How many entries of a folder are read for a list: half a second on a slow disk.
 const ENTRIES: usize = 20_000;
-/// How much of a file is read at once for its digest, in bytes.
+/// How many bytes are read at once for a digest.
 const BLOCK: usize = 256 * 1024;
 
 /// A folder of images.
@@ -29,11 +29,11 @@ const BLOCK: usize = 256 * 1024;
 pub(crate) struct Folder {
     path: PathBuf,
     digests: Mutex<BTreeMap<ImageName, (Stamp, [u8; 32])>>,
-    /// Held while a digest is made: one file at a time is read for that, and nobody makes what another is making.
-    making: tokio::sync::Mutex<()>,
+    /// Held while a digest is computed: one file at a time, and each digest once.
+    hashing: tokio::sync::Mutex<()>,
 }
 
-/// What tells a file's content from an earlier one, without reading it.
+/// Identifies a file's content without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     inode: u64,
@@ -56,7 +56,7 @@ impl Stamp {
 
 impl Folder {
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, digests: Mutex::default(), making: tokio::sync::Mutex::default() }
+        Self { path, digests: Mutex::default(), hashing: tokio::sync::Mutex::default() }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -66,31 +66,31 @@ impl Folder {
     /// Opens an image; `None` if there is no regular file of that name.
     ///
     /// # Errors
-    /// The system's, for a file that is there and can not be read.
+    /// The system's, for a file that is there and cannot be read.
     pub(crate) async fn open(&self, name: &ImageName) -> io::Result<Option<Opened>> {
         let path = self.path.join(name.as_str());
         blocking(move || open_file(&path)).await
     }
 
-    /// The names and sizes of regular files that can be images, in the order of their names, at most so many; and whether there are more.
+    /// Returns the names and sizes of at most so many images, by name, and whether there are more.
     pub(crate) async fn list(&self, most: usize) -> (Vec<(ImageName, u64)>, bool) {
         let path = self.path.clone();
         let listed = blocking(move || list_files(&path, most)).await;
         listed.unwrap_or_else(|error| {
-            tracing::debug!("{} can not be listed: {error}", self.path.display());
+            tracing::debug!("{} cannot be listed: {error}", self.path.display());
             (Vec::new(), false)
         })
     }
 
-    /// The SHA-256 of an image, made once for each content.
+    /// The SHA-256 of an image, computed once for each content.
     ///
     /// # Errors
-    /// The system's; and one for a file that changes meanwhile.
+    /// The system's, or that the file changed meanwhile.
     pub(crate) async fn digest(&self, name: &ImageName, opened: &Opened) -> io::Result<[u8; 32]> {
         if let Some(digest) = self.known_digest(name, opened.stamp) {
             return Ok(digest);
         }
-        let _making = self.making.lock().await;
+        let _hashing = self.hashing.lock().await;
         if let Some(digest) = self.known_digest(name, opened.stamp) {
             return Ok(digest);
         }
@@ -115,7 +115,7 @@ impl Folder {
     }
 }
 
-/// Does what may wait for a disk where that keeps nobody up.
+/// Runs work that may wait for the disk, on a thread for blocking work.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
@@ -123,14 +123,14 @@ pub(crate) async fn blocking<T: Send + 'static>(
 }
 
 fn open_file(path: &Path) -> io::Result<Option<Opened>> {
-    // Looked at before it is opened: there are devices that opening alone sets in motion.
+    // Checked before it is opened, because opening some devices has an effect.
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_file() => {}
         Ok(_) => return Ok(None),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     }
-    // And again after: what stood there may have been exchanged. NOFOLLOW and NONBLOCK are for that moment.
+    // And again after: the file may have been replaced. NOFOLLOW and NONBLOCK are for that moment.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(descriptor) => File::from(descriptor),
@@ -156,7 +156,7 @@ fn list_files(path: &Path, most: usize) -> io::Result<(Vec<(ImageName, u64)>, bo
         }
         let entry = entry?;
         let Some(name) = entry.file_name().to_str().and_then(|name| name.parse::<ImageName>().ok()) else { continue };
-        // A link's own kind is told here, not that of what it leads to; and a file may be gone meanwhile.
+        // This is the kind of a link itself, not of its target; and the file may be gone by now.
         if let Some(metadata) = entry.metadata().ok().filter(fs::Metadata::is_file) {
             names.insert(name, metadata.len());
         }
@@ -230,14 +230,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_digest_is_made_once_for_each_content() {
+    async fn a_digest_is_computed_once_for_each_content() {
         let (_home, folder) = folder();
         let path = folder.path().join("cat.jpg");
         fs::write(&path, "cat").unwrap();
         let opened = folder.open(&name("cat.jpg")).await.unwrap().unwrap();
         let digest = folder.digest(&name("cat.jpg"), &opened).await.unwrap();
         assert_eq!(digest, <[u8; 32]>::from(Sha256::digest("cat")));
-        // Not read again: a stamp that is known is believed.
+        // Not read again: the stamp is known.
         assert_eq!(folder.known_digest(&name("cat.jpg"), opened.stamp), Some(digest));
         fs::write(&path, "another cat").unwrap();
         let opened = folder.open(&name("cat.jpg")).await.unwrap().unwrap();

@@ -1,51 +1,56 @@
-//! What is said on a transfer: a WebSocket of its own, to a node's peer port, that never becomes a link.
+//! The frames of a transfer: a WebSocket of its own to a node's peer port, which never becomes a
+//! link.
 //!
-//! The asker names [`PROTOCOL`] in its upgrade request (`Sec-WebSocket-Protocol`), so that the node knows before anything is said. It then sends one text frame,
-//! FETCH; the node sends the rest of the image in binary frames of at most [`CHUNK`] bytes, and closes with 1000. What goes wrong is said in the reason of a close.
-//! A program on the node's own host may ask without a digest: the node searches for it, and says in a text frame, IMAGE or FAILED, what comes; and without a name: it lists.
+//! | step | sender | frame |
+//! |---|---|---|
+//! | 1 | asker | the upgrade request, with [`PROTOCOL`] in `Sec-WebSocket-Protocol` |
+//! | 2 | asker | text: FETCH, with name, digest and offset |
+//! | 3 | node | binary: the rest of the image, at most [`CHUNK`] bytes a frame |
+//! | 4 | node | close with 1000, or with the reason of a failure |
+//!
+//! Programs on the node's own host may ask without a digest. The node then searches, and first
+//! sends a text frame: IMAGE with the size, or FAILED with the reason. Without a name it sends the
+//! list, IMAGES.
 
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use futures_util::{Sink, SinkExt};
+use meshpool_proto::id::parse_hex32;
+use meshpool_proto::limits::CLOSE_REASON_BYTES;
+use meshpool_proto::wire::ImageName;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Message};
 
-use crate::images::Images;
-use crate::protocol::id::parse_hex32;
-use crate::protocol::limits::CLOSE_REASON_BYTES;
-use crate::protocol::wire::ImageName;
-
-/// The subprotocol's name.
+/// The name of the subprotocol.
 pub(crate) const PROTOCOL: &str = "p2p-node.image";
 /// How many bytes of an image one frame carries at most.
 pub(crate) const CHUNK: usize = 64 * 1024;
-/// How many transfers there are at once, on each side.
+/// How many transfers run at once, on each side.
 pub(crate) const TRANSFERS: usize = 4;
-/// How many may wait for their turn at the node that has the image, …
-pub(crate) const WAITING: usize = 60;
-/// … and how long.
+/// How long a transfer may wait for its turn at the node that has the image.
 pub(crate) const TURN_WITHIN: Duration = Duration::from_secs(10);
-/// What a transfer may take besides its bytes.
-const BESIDES: Duration = Duration::from_secs(30);
-/// How many bytes a second it must bring at least: a megabit. Else four slow ones would keep all others out.
-const PACE: u64 = 128 * 1024;
+/// How long a transfer may take besides its bytes.
+const OVERHEAD: Duration = Duration::from_secs(30);
+/// The slowest transfer, in bytes per second: a megabit. Otherwise four slow ones could block all
+/// others.
+const SLOWEST: u64 = 128 * 1024;
 
-/// How long a transfer of so many bytes may take in all.
+/// How long a transfer of so many bytes may take.
 pub(crate) fn time_for(bytes: u64) -> Duration {
-    BESIDES + Duration::from_secs(bytes / PACE)
+    OVERHEAD + Duration::from_secs(bytes / SLOWEST)
 }
 
-/// What is asked for.
+/// FETCH: a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Fetch {
-    /// `None`: which images there are.
+    /// `None`: the list of images.
     pub(crate) name: Option<ImageName>,
-    /// What it must be; `None`: whatever is found under that name.
+    /// The digest it must have; `None`: any image of this name.
     pub(crate) sha256: Option<[u8; 32]>,
-    /// How many bytes of it the asker has already.
+    /// How many bytes the asker has already.
     pub(crate) offset: u64,
 }
 
@@ -59,14 +64,15 @@ struct FetchOnWire {
     offset: u64,
 }
 
-/// IMAGE: what follows.
+/// IMAGE: an image follows.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Announced {
     /// The image's length in bytes.
     pub(crate) size: u64,
 }
 
-/// FAILED: why nothing follows. To programs on this host, whose people want more words than a close frame has room for.
+/// FAILED: no image follows. For programs on this host: a close frame has little room for the
+/// reason.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Failed {
     pub(crate) reason: String,
@@ -86,7 +92,7 @@ impl Fetch {
         to_text("FETCH", FetchOnWire { name, sha256, offset: self.offset })
     }
 
-    /// Reads a frame; the error is for the other side.
+    /// Reads a frame; the error is for the other end.
     pub(crate) fn read(text: &str) -> Result<Self, String> {
         let fetch: FetchOnWire = read("FETCH", text)?;
         let name = fetch.name.map(|name| name.parse::<ImageName>().map_err(|error| error.to_string())).transpose()?;
@@ -99,7 +105,7 @@ impl Fetch {
 /// Writes a frame.
 pub(crate) fn to_text(kind: &str, data: impl Serialize) -> String {
     serde_json::to_string(&Typed { r#type: kind.to_owned(), data })
-        .expect("text keys and whole numbers, which is all that serialising asks")
+        .expect("text keys and whole numbers can always be serialised")
 }
 
 /// Reads a frame of one type.
@@ -108,15 +114,15 @@ pub(crate) fn read<T: DeserializeOwned>(kind: &str, text: &str) -> Result<T, Str
     if frame.r#type == kind { Ok(frame.data) } else { Err(format!("{kind} was due")) }
 }
 
-/// Says goodbye. Whether it still arrives changes nothing, so it is not told.
-pub(crate) async fn say_goodbye<S>(socket: &mut S, images: &Images, code: u16, reason: &str)
+/// Sends a close frame. Whether it arrives has no effect, so a failure is not reported.
+pub(crate) async fn close<S>(socket: &mut S, deadline: Duration, code: u16, reason: &str)
 where
     S: Sink<Message, Error = tungstenite::Error> + Unpin,
 {
     let reason = &reason[..reason.floor_char_boundary(CLOSE_REASON_BYTES)];
-    let farewell = Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() }));
-    let said = tokio::time::timeout(images.limits().write_deadline, socket.send(farewell)).await;
-    tracing::trace!("a transfer ends with {code} {reason:?}: {said:?}");
+    let close = Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() }));
+    let sent = tokio::time::timeout(deadline, socket.send(close)).await;
+    tracing::trace!("a transfer ends with {code} {reason:?}: {sent:?}");
 }
 
 #[cfg(test)]
@@ -124,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_question_survives_the_wire() {
+    fn a_request_survives_the_wire() {
         for fetch in [
             Fetch::default(),
             Fetch { name: Some("cat.jpg".parse().unwrap()), ..Fetch::default() },

@@ -1,50 +1,54 @@
-//! Who a node lets in, as its folder says it: `denied.txt`, `allowed.txt`, and in a closed network the certificates. Read at the start, again when asked (SIGHUP, or
-//! [`Handle::reload`](crate::Handle::reload)), and when a file has changed.
+//! The access watcher: reads the folder's access rules and puts them in force. They are
+//! `denied.txt`, `allowed.txt` and, in a closed network, the certificates.
 //!
-//! What can not be used is told and the old stays: a node must not forget whom it denies because of a typing error. A task of its own does this, so that
-//! the driver never waits for a file.
+//! It reads them at the start, on request (SIGHUP, or `Handle::reload`), and when a file has
+//! changed. Files that cannot be used are reported, and the old rules stay in force: a typing error
+//! must not end a ban.
+//!
+//! It is a task of its own, so the driver never waits for a file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use meshpool_proto::access::{Access, InvalidRule, Rules};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
-use crate::driver::Command;
+use crate::driver::commands::Command;
 use crate::events::text::plural;
 use crate::folder::files::{FolderError, read_text, shown};
 use crate::folder::node_key::NodeKey;
-use crate::protocol::access::{Access, InvalidRule, Rules};
 use crate::transport::tls::Live;
 
-/// The file that lists who is not let in.
-pub const DENIED: &str = "denied.txt";
-/// The file that lists who alone is let in, if it exists.
-pub const ALLOWED: &str = "allowed.txt";
-/// How often the files' times are looked at, and the certificate's end.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// The list of denied nodes and addresses.
+const DENIED: &str = "denied.txt";
+/// The list of allowed nodes and addresses. If it exists, all others are denied.
+const ALLOWED: &str = "allowed.txt";
+/// How often the files' times and the certificate's end are checked.
+const CHECK_EVERY: Duration = Duration::from_secs(30);
 
-/// Why the files of who is let in can not be used. One line: which file, what is wrong, what to do. What was in force stays so.
+/// Why the access rules cannot be used: which file, what is wrong, what to do. The old rules stay
+/// in force.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum AdmissionError {
-    /// A list has a line that is no rule.
+pub enum AccessError {
+    /// A list has an invalid line.
     #[error("{path}, {cause}")]
     List {
         /// The file.
         path: String,
-        /// Which line, and what is wanted.
+        /// The line, and what a line may be.
         cause: InvalidRule,
     },
-    /// A file can not be read.
+    /// A file cannot be read.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// The certificates can not be used.
+    /// The certificates cannot be used.
     #[cfg(feature = "tls")]
     #[error(transparent)]
     Credentials(#[from] crate::tls::CredentialsError),
-    /// The program can not do what is asked.
+    /// The program was built without TLS.
     #[error("NETWORK_CA is set, but this program was built without TLS: build it with the feature \"tls\"")]
     NoTls,
     /// The node has ended.
@@ -52,100 +56,106 @@ pub enum AdmissionError {
     Ended,
 }
 
-/// Which files make a node a member of a closed network.
+/// The files that make a node a member of a closed network.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Closed {
+pub(crate) struct ClosedNetwork {
     pub(crate) ca: PathBuf,
     pub(crate) certificate: PathBuf,
 }
 
-/// Reads the folder's files of who is let in.
-pub(crate) struct Admission {
+/// The files of the access rules.
+pub(crate) struct AccessFiles {
     folder: PathBuf,
-    plain: bool,
-    closed: Option<Closed>,
-    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "what signs in a TLS handshake"))]
+    exercise_peers: bool,
+    closed: Option<ClosedNetwork>,
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "it signs in a TLS handshake"))]
     key: Arc<NodeKey>,
 }
 
-/// Somebody who wants the files read again, and is told how that went.
-pub(crate) type Reload = oneshot::Sender<Result<(), AdmissionError>>;
+/// A request to reload the access rules, with the channel for its result.
+pub(crate) type Reload = oneshot::Sender<Result<(), AccessError>>;
 
-impl Admission {
-    pub(crate) fn new(folder: PathBuf, plain: Option<bool>, closed: Option<Closed>, key: Arc<NodeKey>) -> Self {
-        Self { folder, plain: plain.unwrap_or(closed.is_none()), closed, key }
+impl AccessFiles {
+    /// `exercise_peers`: whether they are allowed; `None`: in an open network only.
+    pub(crate) fn new(
+        folder: PathBuf,
+        exercise_peers: Option<bool>,
+        closed: Option<ClosedNetwork>,
+        key: Arc<NodeKey>,
+    ) -> Self {
+        Self { folder, exercise_peers: exercise_peers.unwrap_or(closed.is_none()), closed, key }
     }
 
-    /// The rules, and what is shown in a closed network.
-    pub(crate) fn read(&self) -> Result<(Access, Option<Live>), AdmissionError> {
+    /// Reads the rules and, in a closed network, the credentials.
+    pub(crate) fn read(&self) -> Result<(Access, Option<Live>), AccessError> {
         let denied = rules(&self.folder, DENIED)?.unwrap_or_default();
         let allowed = rules(&self.folder, ALLOWED)?;
-        Ok((Access { plain: self.plain, denied, allowed }, self.credentials()?))
+        Ok((Access { plain: self.exercise_peers, denied, allowed }, self.credentials()?))
     }
 
     #[cfg(feature = "tls")]
-    fn credentials(&self) -> Result<Option<Live>, AdmissionError> {
-        let Some(Closed { ca, certificate }) = self.closed.clone() else { return Ok(None) };
+    fn credentials(&self) -> Result<Option<Live>, AccessError> {
+        let Some(ClosedNetwork { ca, certificate }) = self.closed.clone() else { return Ok(None) };
         let files = crate::tls::Files { ca, certificate };
         let credentials = crate::tls::Credentials::load(&self.folder, &files, Arc::clone(&self.key))?;
         Ok(Some(Live::new(credentials)))
     }
 
     #[cfg(not(feature = "tls"))]
-    fn credentials(&self) -> Result<Option<Live>, AdmissionError> {
-        if self.closed.is_some() { Err(AdmissionError::NoTls) } else { Ok(None) }
+    fn credentials(&self) -> Result<Option<Live>, AccessError> {
+        if self.closed.is_some() { Err(AccessError::NoTls) } else { Ok(None) }
     }
 
-    /// When each file was changed last, and how long it is: two changes may have one time.
-    fn marks(&self) -> Vec<Option<(SystemTime, u64)>> {
+    /// The time and length of each file. Two changes may have the same time.
+    fn stamps(&self) -> Vec<Option<(SystemTime, u64)>> {
         let closed = self.closed.iter().flat_map(|closed| [closed.ca.as_path(), closed.certificate.as_path()]);
         let files = [Path::new(DENIED), Path::new(ALLOWED)].into_iter().chain(closed);
-        let mark = |file: &Path| {
+        let stamp = |file: &Path| {
             let metadata = self.folder.join(file).metadata().ok()?;
             Some((metadata.modified().ok()?, metadata.len()))
         };
-        files.map(mark).collect()
+        files.map(stamp).collect()
     }
 }
 
-fn rules(folder: &Path, name: &str) -> Result<Option<Rules>, AdmissionError> {
+fn rules(folder: &Path, name: &str) -> Result<Option<Rules>, AccessError> {
     let path = shown(folder, name);
     let Some(text) = read_text(&folder.join(name), &path)? else { return Ok(None) };
-    text.parse().map(Some).map_err(|cause| AdmissionError::List { path, cause })
+    text.parse().map(Some).map_err(|cause| AccessError::List { path, cause })
 }
 
-/// Keeps what is in force in step with the files, until the node ends.
-pub(crate) struct Warden {
-    pub(crate) admission: Admission,
-    pub(crate) live: Option<Arc<Live>>,
+/// Keeps the rules in force equal to the files, until the node ends.
+pub(crate) struct AccessWatcher {
+    pub(crate) files: AccessFiles,
+    pub(crate) credentials: Option<Arc<Live>>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) reloads: mpsc::Receiver<Reload>,
 }
 
-impl Warden {
-    /// Runs until nobody can ask any more. Everything that is awaited in the `select!` is cancel-safe.
+impl AccessWatcher {
+    /// Runs until every sender of reloads is gone. All that the `select!` awaits is cancel-safe.
     pub(crate) async fn run(mut self) {
-        let mut marks = self.admission.marks();
+        let mut stamps = self.files.stamps();
         let mut warned = 0;
-        let mut turn = tokio::time::interval(LOOK_EVERY);
-        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut check = tokio::time::interval(CHECK_EVERY);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 reload = self.reloads.recv() => {
-                    let Some(answer) = reload else { return };
-                    marks = self.admission.marks();
-                    let done = self.reload().await;
+                    let Some(reply) = reload else { return };
+                    stamps = self.files.stamps();
+                    let result = self.reload().await;
                     warned = 0;
-                    // Whoever asked may have gone.
-                    answer.send(done).unwrap_or_default();
+                    // The requester may be gone.
+                    reply.send(result).unwrap_or_default();
                 }
-                _ = turn.tick() => {
-                    let now = self.admission.marks();
-                    if now != marks {
-                        marks = now;
+                _ = check.tick() => {
+                    let new = self.files.stamps();
+                    if new != stamps {
+                        stamps = new;
                         warned = 0;
                         if let Err(error) = self.reload().await {
-                            tracing::error!("a file of who is let in has changed and can not be used, the old one stays in force: {error}");
+                            tracing::error!("a file of the access rules has changed and cannot be used, the old rules stay in force: {error}");
                         }
                     }
                 }
@@ -154,53 +164,53 @@ impl Warden {
         }
     }
 
-    /// Reads the files, and only if all can be used puts them in force.
-    async fn reload(&self) -> Result<(), AdmissionError> {
-        let (access, live) = self.admission.read()?;
-        self.replace(live);
+    /// Reads the files, and puts them in force only if all can be used.
+    async fn reload(&self) -> Result<(), AccessError> {
+        let (access, credentials) = self.files.read()?;
+        self.replace_credentials(credentials);
         let (denied, allowed) = (access.denied.len() as u64, access.allowed.as_ref().map(Rules::len));
-        let (done, closed) = oneshot::channel();
-        let sent = self.commands.send(Command::Access { access, done }).await;
-        sent.map_err(|_| AdmissionError::Ended)?;
-        closed.await.map_err(|_| AdmissionError::Ended)?;
+        let (reply, applied) = oneshot::channel();
+        let sent = self.commands.send(Command::SetAccess { access, reply }).await;
+        sent.map_err(|_| AccessError::Ended)?;
+        applied.await.map_err(|_| AccessError::Ended)?;
         let allowed = allowed.map_or_else(
             || format!("no {ALLOWED}"),
             |allowed| format!("{} in {ALLOWED}", plural(allowed as u64, "rule", "rules")),
         );
-        let certificates = if self.live.is_some() { ", and the certificates" } else { "" };
+        let certificates = if self.credentials.is_some() { ", and the certificates" } else { "" };
         tracing::info!(
-            "read again who is let in: {} in {DENIED}, {allowed}{certificates}",
+            "reloaded the access rules: {} in {DENIED}, {allowed}{certificates}",
             plural(denied, "rule", "rules")
         );
         Ok(())
     }
 
     #[cfg(feature = "tls")]
-    fn replace(&self, new: Option<Live>) {
-        if let (Some(live), Some(new)) = (&self.live, new) {
-            live.replace(&new);
+    fn replace_credentials(&self, new: Option<Live>) {
+        if let (Some(credentials), Some(new)) = (&self.credentials, new) {
+            credentials.replace(&new);
         }
     }
 
     #[cfg(not(feature = "tls"))]
-    fn replace(&self, _new: Option<Live>) {}
+    fn replace_credentials(&self, _new: Option<Live>) {}
 
-    /// Warns once 30 days before the certificate ends, once 7 days before, and once it has.
+    /// Warns once 30 days before the certificate expires, once 7 days before, and once it has.
     #[cfg(feature = "tls")]
     async fn warn_of_expiry(&self, warned: &mut u8) {
-        let Some(live) = &self.live else { return };
-        if let Some((stage, text)) = live.now().expiry(SystemTime::now())
+        let Some(credentials) = &self.credentials else { return };
+        if let Some((stage, text)) = credentials.now().expiry(SystemTime::now())
             && stage > *warned
         {
             *warned = stage;
             if self.commands.send(Command::Warn { text }).await.is_err() {
-                tracing::debug!("the node ended before a warning was told");
+                tracing::debug!("the node ended before a warning was reported");
             }
         }
     }
 
     #[cfg(not(feature = "tls"))]
-    #[expect(clippy::unused_async, reason = "it has nothing to wait for without TLS")]
+    #[expect(clippy::unused_async, reason = "it awaits nothing without TLS")]
     async fn warn_of_expiry(&self, _warned: &mut u8) {}
 }
 
@@ -211,27 +221,28 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_list_that_changes_is_taken_by_itself_and_a_bad_one_is_not() {
+    async fn a_list_that_changes_is_reloaded_and_a_bad_one_is_not() {
         let folder = tempfile::tempdir().expect("a folder");
         let key = Arc::new(NodeKey::load_or_create(folder.path()).expect("a key"));
-        let admission = Admission::new(folder.path().to_owned(), None, None, key);
+        let files = AccessFiles::new(folder.path().to_owned(), None, None, key);
         let (commands, mut received) = mpsc::channel(1);
         let (reloads, reload_receiver) = mpsc::channel(1);
-        let warden = tokio::spawn(Warden { admission, live: None, commands, reloads: reload_receiver }.run());
-        // Time passes only while nobody has anything to do.
-        tokio::time::sleep(LOOK_EVERY / 2).await;
+        let watcher = AccessWatcher { files, credentials: None, commands, reloads: reload_receiver };
+        let watcher = tokio::spawn(watcher.run());
+        // The clock is paused: it moves on only while all tasks wait.
+        tokio::time::sleep(CHECK_EVERY / 2).await;
         fs::write(folder.path().join(DENIED), "nobody").expect("written");
-        tokio::time::sleep(2 * LOOK_EVERY).await;
+        tokio::time::sleep(2 * CHECK_EVERY).await;
         assert!(received.try_recv().is_err(), "a line that is no rule changes nothing");
         fs::write(folder.path().join(DENIED), "192.0.2.0/24").expect("written");
         match received.recv().await {
-            Some(Command::Access { access, done }) => {
+            Some(Command::SetAccess { access, reply }) => {
                 assert_eq!((access.denied.len(), access.allowed, access.plain), (1, None, true));
-                done.send(()).expect("the warden waits");
+                reply.send(()).expect("the watcher waits");
             }
-            _ => panic!("the list is taken"),
+            _ => panic!("the list is reloaded"),
         }
         drop(reloads);
-        warden.await.expect("it ends when nobody can ask any more");
+        watcher.await.expect("it ends when nothing can be requested any more");
     }
 }

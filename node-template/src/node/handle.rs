@@ -1,38 +1,41 @@
-//! A running node, and the handles on it.
+//! A running node, and handles to it.
 
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshpool_proto::address::PeerAddress;
+use meshpool_proto::id::{NodeId, Session};
+use meshpool_proto::json::Parser;
+use meshpool_proto::transaction::{InvalidTransaction, Transaction, TransactionId};
+use meshpool_proto::wire::{Broadcast, ImageName, InvalidBroadcast, Member, Status};
+use meshpool_proto::{BroadcastReceipt, Submission};
+#[cfg(feature = "web")]
 use prometheus_client::metrics::histogram::Histogram;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
-use crate::driver::link_rows::OpenLink;
-use crate::driver::{Command, PoolEnded};
+use crate::driver::PoolEnded;
+use crate::driver::commands::Command;
+use crate::driver::open_link::OpenLink;
 use crate::events::Sampling;
 use crate::events::stream::{Events, Ring};
 use crate::folder::node_key::NodeKey;
 use crate::images::{Image, ImageError, ImageList, Images};
-use crate::node::access_watcher::{AdmissionError, Reload};
-use crate::node::network::time_of_day;
+use crate::node::access_watcher::{AccessError, Reload};
 use crate::pool::{self, Pool};
-use crate::protocol::address::PeerAddress;
-use crate::protocol::id::{NodeId, Session};
-use crate::protocol::json::Parser;
-use crate::protocol::transaction::{InvalidTransaction, Transaction, TransactionId};
-use crate::protocol::wire::{Broadcast, ImageName, InvalidBroadcast, Member, Status};
-use crate::protocol::{BroadcastReceipt, Submission};
 use crate::signing;
 use crate::signing::validator::Validator;
 #[cfg(feature = "web")]
-use crate::util::panics::Faults;
+use crate::util::panics::Panics;
+use crate::util::time_of_day::time_of_day;
 
-/// How long a node has to end when it is asked to.
-const END_WITHIN: Duration = Duration::from_secs(10);
+/// How long a node has to shut down.
+const SHUT_DOWN_WITHIN: Duration = Duration::from_secs(10);
 
-/// A running node. Dropping it stops the node; [`Node::shutdown`] also waits until everything is on disk. All that a [`Handle`] can do it can too.
+/// A running node. Dropping it stops the node; [`Node::shutdown`] also waits until everything is on
+/// disk. It has all methods of [`Handle`].
 #[derive(Debug)]
 pub struct Node {
     pub(crate) handle: Handle,
@@ -40,11 +43,12 @@ pub struct Node {
     pub(crate) task: JoinHandle<Result<Pool, PoolEnded>>,
 }
 
-/// A way to a running node for other tasks: it submits, asks and listens. It is cheap to clone and keeps no node alive; when the node has ended it says so.
+/// A handle to a running node, for other tasks. It is cheap to clone and does not keep the node
+/// running; once the node has ended, every call returns that.
 #[derive(Debug, Clone)]
 pub struct Handle {
     pub(crate) key: Arc<NodeKey>,
-    /// Whether what is submitted is signed.
+    /// Whether submissions are signed.
     pub(crate) signs: bool,
     pub(crate) node: NodeId,
     pub(crate) session: Session,
@@ -56,22 +60,23 @@ pub struct Handle {
     pub(crate) reloads: mpsc::Sender<Reload>,
     pub(crate) events: Ring,
     pub(crate) pool: pool::Reader,
-    pub(crate) syncs: Arc<Histogram>,
+    #[cfg(feature = "web")]
+    pub(crate) sync_times: Arc<Histogram>,
     pub(crate) images: Arc<Images>,
     #[cfg(feature = "web")]
-    pub(crate) faults: Faults,
+    pub(crate) panics: Panics,
 }
 
-/// A transaction that a node took.
+/// A transaction that a node accepted.
 #[derive(Debug)]
 pub struct Submitted {
-    /// Its identity.
+    /// Its id.
     pub id: TransactionId,
-    /// On how many links it went out; zero means that no other node has it from us yet.
+    /// On how many links it was sent; with zero, no other node has it from this one yet.
     pub links: usize,
-    /// Whether the node held it already: the same content can not be submitted twice.
+    /// Whether the node had it already: the same content is stored once.
     pub duplicate: bool,
-    kept: oneshot::Receiver<()>,
+    stored: oneshot::Receiver<()>,
 }
 
 impl Submitted {
@@ -80,40 +85,41 @@ impl Submitted {
     /// # Errors
     /// [`NodeError::Ended`] if the node ended first.
     pub async fn stored(self) -> Result<(), NodeError> {
-        self.kept.await.map_err(|_| NodeError::Ended)
+        self.stored.await.map_err(|_| NodeError::Ended)
     }
 }
 
-/// Why a node did not do what was asked.
+/// Why a node did not carry out a request.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NodeError {
-    /// What was submitted is no transaction.
+    /// The submitted value is no transaction.
     #[error(transparent)]
     Invalid(#[from] InvalidTransaction),
-    /// The text can not be broadcast.
+    /// The text cannot be broadcast.
     #[error(transparent)]
     InvalidBroadcast(#[from] InvalidBroadcast),
-    /// What was submitted can not be written as JSON.
-    #[error("the value can not be written as JSON: {0}")]
+    /// The submitted value cannot be written as JSON.
+    #[error("the value cannot be written as JSON: {0}")]
     Unwritable(serde_json::Error),
-    /// The node refused it.
+    /// The node refused the transaction.
     #[error("the transaction was refused: {0}")]
     Refused(String),
     /// The node has ended.
     #[error("the node has ended")]
     Ended,
-    /// The node did not end in time, most likely for its disk, which does not answer. What was acknowledged is on disk all the same; what was only taken may not be.
-    #[error("the node did not end within {} s: perhaps its disk hangs; what was acknowledged is on disk", END_WITHIN.as_secs())]
+    /// The node did not shut down in time, most likely because its disk does not answer.
+    /// Acknowledged transactions are on disk; accepted ones may not be.
+    #[error("the node did not end within {} s: perhaps its disk hangs; what was acknowledged is on disk", SHUT_DOWN_WITHIN.as_secs())]
     Stuck,
-    /// The pool's thread ended in a fault of this program, and the node with it.
+    /// The pool's thread panicked, and the node ended with it.
     #[error(
         "the thread that writes transactions.json ended in a fault of this program, so the node has ended too; what was acknowledged is on disk: start the node again, and please report the lines before this one"
     )]
     PoolEnded,
-    /// The node ended in a fault of this program.
+    /// The node panicked.
     #[error("the node ended in a fault of this program: {0}")]
-    Fault(tokio::task::JoinError),
+    Panicked(JoinError),
 }
 
 impl Deref for Node {
@@ -130,23 +136,23 @@ impl Handle {
         self.node
     }
 
-    /// Where faults are kept that the driver does not see by itself.
+    /// The count of panics that the driver does not see by itself.
     #[cfg(feature = "web")]
-    pub(crate) fn faults(&self) -> &Faults {
-        &self.faults
+    pub(crate) fn panics(&self) -> &Panics {
+        &self.panics
     }
 
-    /// This run of the node.
+    /// The id of this run of the node.
     pub fn session(&self) -> Session {
         self.session
     }
 
-    /// Where others are told to dial this node, with the port that the system gave.
+    /// The address that others dial, with the port that the system chose.
     pub fn address(&self) -> &PeerAddress {
         &self.address
     }
 
-    /// The port that is listened on, whatever others are told.
+    /// The port that the node listens on.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -156,10 +162,11 @@ impl Handle {
         self.pooled
     }
 
-    /// Submits a transaction: any value that becomes a JSON object. Returns once it is on its way to the peers; [`Submitted::stored`] waits for the disk.
+    /// Submits a transaction: any value that serialises to a JSON object. Returns once it is on its
+    /// way to the peers; [`Submitted::stored`] waits for the disk.
     ///
     /// # Errors
-    /// [`NodeError`] says why it was not taken.
+    /// [`NodeError`] with the reason.
     pub async fn submit(&self, transaction: &impl Serialize) -> Result<Submitted, NodeError> {
         self.submit_text(&serde_json::to_string(transaction).map_err(NodeError::Unwritable)?).await
     }
@@ -167,18 +174,15 @@ impl Handle {
     /// As [`Self::submit`], from the text of a JSON object.
     ///
     /// # Errors
-    /// [`NodeError`] says why it was not taken.
+    /// [`NodeError`] with the reason.
     pub async fn submit_text(&self, text: &str) -> Result<Submitted, NodeError> {
         let transaction = Transaction::parse(&mut Parser::new(), text)?;
         let transaction = if self.signs { self.sign(transaction)? } else { transaction };
         self.validator.check(&transaction).map_err(|error| NodeError::Refused(error.to_string()))?;
-        let (taken, outcome) = oneshot::channel();
-        let (kept_sender, kept) = oneshot::channel();
-        let command = Command::Submit { transaction, taken, kept: kept_sender };
-        self.commands.send(command).await.map_err(|_| NodeError::Ended)?;
-        let outcome = outcome.await.map_err(|_| NodeError::Ended)?;
+        let (stored_sender, stored) = oneshot::channel();
+        let outcome = self.ask(|accepted| Command::Submit { transaction, accepted, stored: stored_sender }).await?;
         let Submission { id, links, duplicate } = outcome.map_err(NodeError::Refused)?;
-        Ok(Submitted { id, links, duplicate, kept })
+        Ok(Submitted { id, links, duplicate, stored })
     }
 
     /// Signs a transaction with the node's key, as [`crate::signing::sign`] does.
@@ -189,92 +193,103 @@ impl Handle {
         signing::sign(&self.key, &mut Parser::new(), transaction)
     }
 
-    /// Broadcasts a text to every node in the network, and to those that come back within ten minutes. Returns once it is on its way, and tells as what and on
-    /// how many links; with zero links nobody has it yet.
+    /// Broadcasts a text to every node in the network, and to those that come back within ten
+    /// minutes. Returns once it is on its way. If it went out on zero links, no other node has it
+    /// yet.
     ///
     /// # Errors
     /// [`NodeError::InvalidBroadcast`] or [`NodeError::Ended`].
     pub async fn broadcast(&self, text: impl Into<String>) -> Result<BroadcastReceipt, NodeError> {
         let message = text.into();
         Broadcast::check(&message)?;
-        let (told, answer) = oneshot::channel();
-        let command = Command::Broadcast { message, time: time_of_day(), told };
-        self.commands.send(command).await.map_err(|_| NodeError::Ended)?;
-        answer.await.map_err(|_| NodeError::Ended)
+        self.ask(|reply| Command::Broadcast { message, time: time_of_day(), reply }).await
     }
 
-    /// Who is in the network, as far as this node knows, in the order of their ids; itself among them.
+    /// The nodes in the network as far as this node knows, itself among them, in the order of their
+    /// ids.
     ///
     /// # Errors
     /// [`NodeError::Ended`].
     pub async fn nodes(&self) -> Result<Vec<Member>, NodeError> {
-        let (answer, nodes) = oneshot::channel();
-        self.commands.send(Command::Nodes { answer }).await.map_err(|_| NodeError::Ended)?;
-        nodes.await.map_err(|_| NodeError::Ended)
+        self.ask(|reply| Command::Nodes { reply }).await
     }
 
-    /// What happens from now on, in order. A listener that lags too far behind loses the oldest events, and is told how many: 4,096 when they come one by one, up to
-    /// 16,384 when many come at once, fewer if they hold more than 16 MiB of transactions.
+    /// The events from now on, in order.
+    ///
+    /// A listener that lags too far behind loses the oldest events, and learns how many. That is
+    /// 4,096 events that come one by one, or 16,384 that come many at once; fewer if they hold more
+    /// than 16 MiB of transactions.
     pub fn events(&self) -> Events {
         self.events.listen()
     }
 
-    /// What happens from now on, but of transactions only samples, unless somebody listens to all.
+    /// As [`Self::events`], with only samples of the transactions, unless another listener wants
+    /// all.
+    #[cfg_attr(not(feature = "web"), expect(dead_code, reason = "for the page"))]
     pub(crate) fn samples(&self, samples: usize) -> (Events, Sampling) {
         self.events.listen_to_samples(samples)
     }
 
-    /// How the node stands.
+    /// The node's status.
     ///
     /// # Errors
     /// [`NodeError::Ended`].
     pub async fn status(&self) -> Result<Status, NodeError> {
-        let (answer, status) = oneshot::channel();
-        self.commands.send(Command::Status { holds: Vec::new(), answer }).await.map_err(|_| NodeError::Ended)?;
-        status.await.map_err(|_| NodeError::Ended)
+        self.ask(|reply| Command::Status { holds: Vec::new(), reply }).await
     }
 
-    /// The open links, clients' among them. Asking has the round-trip times measured anew that are older than ten seconds; they are in a later answer.
+    /// The open links, those of clients among them. Round-trip times older than ten seconds are
+    /// measured again; the result is in a later answer.
     ///
     /// # Errors
     /// [`NodeError::Ended`].
     pub async fn links(&self) -> Result<Vec<OpenLink>, NodeError> {
-        let (answer, links) = oneshot::channel();
-        self.commands.send(Command::Links { answer }).await.map_err(|_| NodeError::Ended)?;
-        links.await.map_err(|_| NodeError::Ended)
+        self.ask(|reply| Command::Links { reply }).await
     }
 
-    /// Reads again who is let in: `denied.txt`, `allowed.txt`, and in a closed network the certificates, as SIGHUP makes the binary do. Links of those who are
-    /// not let in any more are closed; others stay, whatever certificate they began with.
+    /// Sends the driver a command and waits for its reply.
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, NodeError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| NodeError::Ended)?;
+        answer.await.map_err(|_| NodeError::Ended)
+    }
+
+    /// Reloads the access rules, as the binary does on SIGHUP: `denied.txt`, `allowed.txt`, and in
+    /// a closed network the certificates. Links that are no longer allowed are closed. Others stay
+    /// open with the certificate that they began with.
     ///
     /// # Errors
-    /// [`AdmissionError`], one line with the remedy: then everything is as it was.
-    pub async fn reload(&self) -> Result<(), AdmissionError> {
-        let (answer, done) = oneshot::channel();
-        self.reloads.send(answer).await.map_err(|_| AdmissionError::Ended)?;
-        done.await.map_err(|_| AdmissionError::Ended)?
+    /// [`AccessError`]; the old rules stay in force.
+    pub async fn reload(&self) -> Result<(), AccessError> {
+        let (reply, done) = oneshot::channel();
+        self.reloads.send(reply).await.map_err(|_| AccessError::Ended)?;
+        done.await.map_err(|_| AccessError::Ended)?
     }
 
-    /// What is in `transactions.json`, to be read beside the node.
+    /// Reads `transactions.json` beside the node.
     pub fn pool(&self) -> &pool::Reader {
         &self.pool
     }
 
-    /// How long writing batches of transactions and waiting for the disk took.
-    pub fn syncs(&self) -> &Histogram {
-        &self.syncs
+    /// The times that it took to write batches of transactions and to wait for the disk.
+    #[cfg(feature = "web")]
+    pub(crate) fn sync_times(&self) -> &Histogram {
+        &self.sync_times
     }
 
-    /// An image by its name: a file in the folder's `images`, or one that another node has, fetched and checked. That takes up to
-    /// [`search_deadline`](crate::protocol::limits::Limits::search_deadline) until somebody is found, and then as long as the transfer.
+    /// Returns an image by its name: a file in the folder `images`, or an image of another node,
+    /// fetched and verified. The search takes up to
+    /// [`search_deadline`](meshpool_proto::limits::Limits::search_deadline), the transfer comes on
+    /// top.
     ///
     /// # Errors
-    /// [`ImageError`] says why there is none.
+    /// [`ImageError`] with the reason.
     pub async fn image(&self, name: &ImageName) -> Result<Image, ImageError> {
         self.images.get(name).await
     }
 
-    /// The images known in the network: other nodes are asked, for a second, at most every five.
+    /// The images in the network. Other nodes are asked at most every five seconds, which takes
+    /// one.
     pub async fn images(&self) -> Arc<ImageList> {
         self.images.list().await
     }
@@ -284,39 +299,41 @@ impl Handle {
         self.commands.is_closed()
     }
 
-    /// Waits for the node's end, whatever brings it. Cancel-safe.
+    /// Waits for the end of the node. Cancel-safe.
     pub async fn gone(&self) {
         self.commands.closed().await;
     }
 }
 
 impl Node {
-    /// A way to this node for other tasks.
+    /// A handle to this node, for other tasks.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// Waits for the node to end by itself, which only a fault makes it do. Cancel-safe.
+    /// Waits for the node to end by itself, which only a panic causes. Cancel-safe.
     pub async fn ended(&mut self) -> NodeError {
         match (&mut self.task).await {
             Ok(Ok(_)) => NodeError::Ended,
             Ok(Err(PoolEnded)) => NodeError::PoolEnded,
-            Err(error) => NodeError::Fault(error),
+            Err(error) => NodeError::Panicked(error),
         }
     }
 
-    /// Ends the node: stops accepting, says goodbye to every peer, waits until what was taken is on disk, and releases the folder.
+    /// Shuts the node down: stops accepting, closes every link, waits until all accepted
+    /// transactions are on disk, and releases the folder.
     ///
     /// # Errors
-    /// [`NodeError::Fault`] if the node had ended in one, [`NodeError::PoolEnded`] if the pool's thread had; [`NodeError::Stuck`] if all of this takes more than ten
-    /// seconds: the pool's thread then goes on by itself, and has the folder until it has ended.
+    /// [`NodeError::Panicked`] or [`NodeError::PoolEnded`] if the node had ended by itself.
+    /// [`NodeError::Stuck`] if it takes more than ten seconds: the pool's thread then keeps the
+    /// folder until it has ended.
     pub async fn shutdown(mut self) -> Result<(), NodeError> {
         drop(self.stop.take());
         let ending = async {
-            let pool = (&mut self.task).await.map_err(NodeError::Fault)?;
+            let pool = (&mut self.task).await.map_err(NodeError::Panicked)?;
             pool.map_err(|PoolEnded| NodeError::PoolEnded)?.close().await;
             Ok(())
         };
-        tokio::time::timeout(END_WITHIN, ending).await.unwrap_or(Err(NodeError::Stuck))
+        tokio::time::timeout(SHUT_DOWN_WITHIN, ending).await.unwrap_or(Err(NodeError::Stuck))
     }
 }

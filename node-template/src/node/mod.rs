@@ -1,5 +1,5 @@
-//! A node in your program: the builder, the running node, and the files that say who is let in.
+//! A running node: described by [`network::Network`], used through [`handle::Handle`].
 
-pub mod access_watcher;
+pub(crate) mod access_watcher;
 pub(crate) mod handle;
-pub mod network;
+pub(crate) mod network;

@@ -1,60 +1,49 @@
-//! A node in your program: describe it with [`Network`], start it, and hold the [`Node`].
-//!
-//! ```no_run
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use meshpool::Network;
-//!
-//! let node = Network::new("localhost").port(5050).known_peer("ws://localhost:4001".parse()?).start().await?;
-//! let submitted = node.submit(&serde_json::json!({ "message": "hello" })).await?;
-//! println!("{} went out on {} links", submitted.id, submitted.links);
-//! node.shutdown().await?;
-//! # Ok(())
-//! # }
-//! ```
+//! The builder of a node.
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
-pub use prometheus_client::metrics::histogram::Histogram;
+use meshpool_proto::address::{InvalidAddress, PeerAddress};
+use meshpool_proto::id::{Session, UpgradeIdentity};
+use meshpool_proto::limits::Limits;
+use meshpool_proto::mdns_record::Record;
+use meshpool_proto::signature::Signer;
+use meshpool_proto::transaction::{Origin, Transaction};
+use meshpool_proto::{Config, Node as Core};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::config::{DEFAULT_NETWORK, Settings};
 use crate::discovery::advertised_address;
-use crate::discovery::{Discovering, Discovery};
-pub use crate::driver::link_rows::OpenLink;
-use crate::driver::{Driver, Parts};
+use crate::discovery::{Discovery, DiscoveryHandle};
+use crate::driver::{Driver, Inputs, Services};
 use crate::events::sender::EventSender;
 use crate::events::stream::Ring;
 use crate::events::text::plural;
 use crate::folder::node_key::{KeyError, NodeKey};
 use crate::folder::peer_cache::PeerCache;
-use crate::images::Images;
-use crate::node::access_watcher::{Admission, AdmissionError, Closed, Warden};
+use crate::images::requests::Requests;
+use crate::images::{self, Images};
+use crate::node::access_watcher::{AccessError, AccessFiles, AccessWatcher, ClosedNetwork};
+use crate::node::handle::{Handle, Node};
 use crate::pool::{self, Opened, PoolError};
-pub use crate::protocol::BroadcastReceipt;
-use crate::protocol::address::{InvalidAddress, PeerAddress};
-use crate::protocol::id::{Session, UpgradeIdentity};
-use crate::protocol::limits::Limits;
-use crate::protocol::mdns_record::Record;
-use crate::protocol::signature::Signer;
-use crate::protocol::transaction::Transaction;
-use crate::protocol::{Config, Node as Core};
 use crate::signing::validator::Validator;
-use crate::transport::link::duplicate_filter::Filter;
-use crate::transport::listener::{self, Doorman};
-use crate::util::panics::Faults;
+use crate::transport::duplicate_filter::DuplicateFilter;
+use crate::transport::websocket::dialer::Dialer;
+use crate::transport::websocket::link::LinkContext;
+use crate::transport::websocket::listener::{self, Acceptor};
+use crate::util::panics::Panics;
+use crate::util::time_of_day::time_of_day;
 
-pub use crate::node::handle::{Handle, Node, NodeError, Submitted};
-
-/// How many arrivals wait for the driver: with the batches' own bounds, at most 4 MiB. What has come this far is sent on whatever waits; more of it would fill the
-/// queues of links before clients can be held up.
-const INBOX: usize = 16;
-/// How many of the application's commands wait.
+/// How many arrivals wait for the driver: at most 4 MiB, by the bound of a batch. All that has come
+/// this far is forwarded, so more would fill the send queues before backpressure reaches the
+/// clients.
+const ARRIVALS: usize = 16;
+/// How many commands of the application wait.
 const COMMANDS: usize = 1_024;
-/// How many wait to have the files of who is let in read again.
+/// How many requests to reload the access rules wait.
 const RELOADS: usize = 16;
 
 /// A node that is not started yet.
@@ -69,29 +58,29 @@ pub struct Network {
     known_peers: Vec<PeerAddress>,
     max_peers: Option<u32>,
     genesis: Option<PeerAddress>,
-    plain: Option<bool>,
-    closed: Option<Closed>,
+    exercise_peers: Option<bool>,
+    closed: Option<ClosedNetwork>,
     discovery: Discovery,
     validator: Validator,
     sign_submissions: bool,
     limits: Limits,
-    /// Where host and port were set, for errors.
+    /// Where host and port were set, for error texts.
     origin: String,
 }
 
-/// Why a node did not start. Nothing is left running, and nothing was overwritten.
+/// Why a node did not start. Nothing is left running, and no file was overwritten.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The folder's `transactions.json`, or the folder itself, can not be used.
+    /// The folder, or its `transactions.json`, cannot be used.
     #[error(transparent)]
     Pool(#[from] PoolError),
-    /// The folder's key can not be used.
+    /// The folder's key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The files of who is let in can not be used: lists, certificates.
+    /// The access rules or the certificates cannot be used.
     #[error(transparent)]
-    Admission(#[from] AdmissionError),
+    Access(#[from] AccessError),
     /// The port is in use.
     #[error(
         "port {port} on {host} is in use ({origin}): stop the program that uses it, or set another PORT (0 = any free one)"
@@ -99,23 +88,23 @@ pub enum StartError {
     PortInUse {
         /// Where port and host were set.
         origin: String,
-        /// What was to be listened on.
+        /// The host to listen on.
         host: String,
         /// The port.
         port: u16,
     },
-    /// The host or the port can not be listened on.
-    #[error("can not listen on {host}, port {port}: {error}; check HOST and PORT")]
+    /// The node cannot listen on the host or the port.
+    #[error("cannot listen on {host}, port {port}: {error}; check HOST and PORT")]
     Bind {
-        /// What was to be listened on.
+        /// The host to listen on.
         host: String,
         /// The port.
         port: u16,
-        /// What the system said.
+        /// The system's reason.
         error: io::Error,
     },
-    /// The address that peers would be told is none.
-    #[error("others can not be told where to find this node: {0}; set ADDRESS")]
+    /// The address for peers is invalid.
+    #[error("others cannot be told where to find this node: {0}; set ADDRESS")]
     Address(InvalidAddress),
     /// The system gave no random numbers.
     #[error("the system gave no random numbers: {0}")]
@@ -123,8 +112,9 @@ pub enum StartError {
 }
 
 impl Network {
-    /// A node that listens on a host: `"localhost"` (both loopback addresses), another name, or an IP address. Its files are in the current folder, its port is
-    /// any free one, and it knows no peers.
+    /// A node that listens on a host: `"localhost"` (both loopback addresses), another name, or an
+    /// IP address. By default its files are in the current folder, its port is any free one, and it
+    /// knows no peers.
     pub fn new(host: impl Into<String>) -> Self {
         Self {
             folder: PathBuf::from("."),
@@ -135,7 +125,7 @@ impl Network {
             known_peers: Vec::new(),
             max_peers: None,
             genesis: None,
-            plain: None,
+            exercise_peers: None,
             closed: None,
             discovery: Discovery::Off,
             validator: Validator::default(),
@@ -145,108 +135,121 @@ impl Network {
         }
     }
 
-    /// The port to listen on; 0: any free one.
+    /// Sets the port to listen on; 0: any free one.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
     }
 
-    /// The folder of the node's files: `transactions.json`, `node.key`, `node.lock`. They are made where they are missing; the folder is not.
+    /// Sets the folder of the node's files: `transactions.json`, `node.key`, `node.lock`. Missing
+    /// files are created; the folder is not.
     pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
         self.folder = folder.into();
         self
     }
 
-    /// Where others are told to dial this node, if that is not the host and port listened on.
+    /// Sets the address that others dial, if it is not the host and port to listen on.
     pub fn address(mut self, address: PeerAddress) -> Self {
         self.address = Some(address);
         self
     }
 
-    /// The network's name; nodes of different names do not link.
+    /// Sets the name of the network. Nodes of different networks do not link.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// One more address to dial from the start, never forgotten.
+    /// Adds an address that is dialled from the start and never forgotten.
     pub fn known_peer(mut self, address: PeerAddress) -> Self {
         self.known_peers.push(address);
         self
     }
 
-    /// Link to at most `most` nodes, instead of to all. A node that is full sends others on, and takes one that has no link in place of another; with 1 a network
-    /// can not connect. 0 counts as 1.
+    /// Links to at most `most` nodes instead of all. A full node refers others to its peers, and
+    /// gives a slot to a node that has no link. 0 counts as 1, with which no network can stay
+    /// connected.
     pub fn max_peers(mut self, most: u32) -> Self {
         self.max_peers = Some(most.max(1));
         self
     }
 
-    /// Join through this node: ask it for a live one, link to that and to some of its neighbours. If it is down, known peers and those of the last run serve.
+    /// Joins through this node: it names a live node to begin with. If it does not answer, known
+    /// peers and those of the last run are used.
     pub fn genesis(mut self, address: PeerAddress) -> Self {
         self.genesis = Some(address);
         self
     }
 
-    /// Makes the node a member of a closed network: it speaks TLS, lets in nobody whose certificate the network's authority has not signed, and dials `wss://`
-    /// addresses only. `ca` is the authority's certificate, `certificate` the node's own, with the key of its `node.key`; PEM files, relative to the folder.
+    /// Makes the node a member of a closed network: it speaks TLS, accepts only certificates of the
+    /// network's authority, and dials only `wss://` addresses.
+    ///
+    /// `ca` is the authority's certificate, `certificate` the node's own, for the key in
+    /// `node.key`. Both are PEM files, relative to the folder.
     #[cfg(feature = "tls")]
     pub fn closed(mut self, ca: impl Into<PathBuf>, certificate: impl Into<PathBuf>) -> Self {
-        self.closed = Some(Closed { ca: ca.into(), certificate: certificate.into() });
+        self.closed = Some(ClosedNetwork { ca: ca.into(), certificate: certificate.into() });
         self
     }
 
-    /// Whether nodes of the exercise are let in, and clients from other hosts that show no certificate. If it is not said: in an open network they are,
-    /// in a closed one not.
-    pub fn plain(mut self, plain: bool) -> Self {
-        self.plain = Some(plain);
+    /// Sets whether exercise peers are accepted, and clients from other hosts without a
+    /// certificate. By default they are in an open network, and are not in a closed one.
+    pub fn exercise_peers(mut self, accept: bool) -> Self {
+        self.exercise_peers = Some(accept);
         self
     }
 
-    /// Finds nodes on the local network, and is found by them. A node that listens on one host's loopback alone (`"localhost"`) finds those of its host; one that
-    /// listens on everything (`"0.0.0.0"`) tells others the address of the interface that leads to the network.
+    /// Finds nodes on the local network, and lets them find this one. A node that listens on
+    /// loopback (`"localhost"`) finds those of its host. One that listens on all interfaces
+    /// (`"0.0.0.0"`) announces the address of the interface that leads to the network.
     pub fn discovery(mut self, discovery: Discovery) -> Self {
         self.discovery = discovery;
         self
     }
 
-    /// Asks this function about every transaction that would enter the pool: what it refuses is neither stored nor passed on, and the reason
-    /// that it gives reaches whoever sent it (a client in its ACK, [`Handle::submit`] in its error).
+    /// Sets a function that validates every new transaction. A refused transaction is neither
+    /// stored nor forwarded. The reason reaches the sender: a client in its ACK, [`Handle::submit`]
+    /// in its error.
     ///
-    /// It is asked on the threads that read the links, by several at once, and also about copies: it should be quick, say the same of the same transaction on
-    /// every node of the network, and not panic, which ends the link that brought the transaction. What stands in `transactions.json` at the start, or
-    /// is written into it by another program, is not asked about.
-    pub fn validate(mut self, hook: impl Fn(&Transaction) -> Result<(), String> + Send + Sync + 'static) -> Self {
-        self.validator.ask(hook);
+    /// The function is called concurrently by the tasks that read the links, also for duplicates.
+    /// It should be fast and give the same result on every node. If it panics, the link ends that
+    /// brought the transaction.
+    ///
+    /// It is not called for what is in `transactions.json` at the start, or is written there by
+    /// other programs.
+    pub fn validate(mut self, function: impl Fn(&Transaction) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        self.validator.set_function(function);
         self
     }
 
-    /// Takes signed transactions only: what is not signed, or whose signature does not verify (see [`crate::signing`]), is neither stored nor passed on, whoever
-    /// brings it, [`Handle::submit`] included. What stands in `transactions.json` already stays.
+    /// Sets whether signatures are required. If so, a transaction without a good signature (see
+    /// [`crate::signing`]) is neither stored nor forwarded, also from [`Handle::submit`]. What is
+    /// in `transactions.json` stays.
     pub fn require_signatures(mut self, required: bool) -> Self {
         self.validator.require_signatures(required);
         self
     }
 
-    /// Signs with the node's key what [`Handle::submit`] is given, where it has no signature yet and names no other `publicKey`.
+    /// Sets whether [`Handle::submit`] signs transactions with the node's key. Those with a
+    /// signature or another `publicKey` stay as they are.
     pub fn sign_submissions(mut self, sign: bool) -> Self {
         self.sign_submissions = sign;
         self
     }
 
-    /// Other bounds than [`Limits::default`].
+    /// Sets other limits than [`Limits::default`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Starts the node on the current tokio runtime. It listens when this returns.
+    /// Starts the node on the current tokio runtime. When this returns, it is listening.
     ///
     /// # Errors
-    /// [`StartError`], one line with the remedy.
+    /// [`StartError`], one line that says what to do.
     pub async fn start(self) -> Result<Node, StartError> {
         let folder = self.folder.clone();
-        // Reading a pool of a million transactions takes a second: not on a thread that others' tasks wait for.
+        // A pool of a million transactions takes a second to read: too long for a runtime thread.
         let opened =
             tokio::task::spawn_blocking(move || pool::open(&folder)).await.map_err(|_| PoolError::Closed)??;
         for repair in &opened.repairs {
@@ -264,14 +267,15 @@ impl Network {
     async fn start_on(self, opened: Opened) -> Result<Node, StartError> {
         let key = Arc::new(NodeKey::load_or_create(&self.folder)?);
         let node = key.node_id();
-        let admission = Admission::new(self.folder.clone(), self.plain, self.closed.clone(), Arc::clone(&key));
-        let (access, live) = admission.read()?;
-        let secure = live.map(Arc::new);
+        let exercise_peers = self.exercise_peers;
+        let files = AccessFiles::new(self.folder.clone(), exercise_peers, self.closed.clone(), Arc::clone(&key));
+        let (access, credentials) = files.read()?;
+        let credentials = credentials.map(Arc::new);
         let listeners = listener::bind(&self.host, self.port).await.map_err(|error| self.explain(error))?;
         let port = listeners[0].local_addr().map_err(|error| self.explain(error))?.port();
         let address = self.advertised(port).map_err(StartError::Address)?;
         pool::announce(&self.folder, &self.listened(port).map_err(StartError::Address)?)?;
-        let remembered = PeerCache::load(&self.folder, self.max_peers.is_some() || self.genesis.is_some());
+        let peer_cache = PeerCache::load(&self.folder, self.max_peers.is_some() || self.genesis.is_some());
         let (session, seed) = (Session::from_random(random()?), u64::from_le_bytes(random()?));
         let config = Config {
             node,
@@ -280,7 +284,7 @@ impl Network {
             network: self.name,
             address: address.clone(),
             known_peers: self.known_peers,
-            remembered_peers: remembered.addresses().to_vec(),
+            remembered_peers: peer_cache.addresses().to_vec(),
             max_peers: self.max_peers,
             genesis: self.genesis,
             since: time_of_day() as u64,
@@ -295,77 +299,85 @@ impl Network {
             plural(pooled as u64, "transaction", "transactions"),
             plural(config.known_peers.len() as u64, "known peer", "known peers")
         );
-        let faults = Faults::default();
-        let discovering = discovering(self.discovery, &config, &faults);
+        let panics = Panics::default();
+        let discovery = discover(self.discovery, &config, &panics);
         let held = opened.ids.into_iter().zip(opened.times).collect();
-        let (inbox, arrivals) = mpsc::channel(INBOX);
+        let (arrivals, arrival_receiver) = mpsc::channel(ARRIVALS);
         let (commands, command_receiver) = mpsc::channel(COMMANDS);
-        let events = Ring::new();
-        let images = Images::open(&self.folder, self.limits.clone(), commands.clone(), secure.clone(), faults.clone());
-        let identity = UpgradeIdentity { node, session };
-        let doorman = Doorman::new(&identity, self.limits.clone(), inbox.clone(), secure.clone(), Arc::clone(&images));
-        let doorman = Arc::new(doorman);
         let (reloads, reload_receiver) = mpsc::channel(RELOADS);
-        let warden = Warden { admission, live: secure.clone(), commands: commands.clone(), reloads: reload_receiver };
-        let (pool, syncs) = (opened.pool.reader(), Arc::new(pool::sync_histogram()));
-        let mut driver = Driver::new(Parts {
-            protocol: Core::new(Instant::now(), config, held),
-            limits: self.limits,
-            secure,
-            node,
-            session,
-            pool: opened.pool,
-            reports: opened.reports,
-            arrivals,
-            inbox,
-            filter: Arc::new(Filter::new(&random()?)),
-            validator: self.validator.clone(),
-            pressure: Arc::default(),
+        let (requests, image_requests) = Requests::channel();
+        let dialer = Dialer::new(&self.limits, credentials.clone());
+        let images = Images::open(&self.folder, &self.limits, requests.clone(), dialer.clone(), panics.clone());
+        let transfers = images::serve::subprotocol(Arc::clone(&images), requests, self.limits.clone());
+        let identity = UpgradeIdentity { node, session };
+        let limits = self.limits.clone();
+        let acceptor = Acceptor::new(&identity, limits, arrivals.clone(), credentials.clone(), vec![transfers]);
+        let watcher = AccessWatcher { files, credentials, commands: commands.clone(), reloads: reload_receiver };
+        let (events, pool, sync_times) = (Ring::new(), opened.pool.reader(), Arc::new(pool::sync_histogram()));
+        let inputs = Inputs {
+            arrivals: arrival_receiver,
             commands: command_receiver,
-            remembered,
-            events: EventSender::new(events.clone()),
-            syncs: Arc::clone(&syncs),
+            image_requests,
+            reports: opened.reports,
+            discovery,
+        };
+        let context = LinkContext {
+            arrivals,
+            own: Origin::Node(node),
+            filter: Arc::new(DuplicateFilter::new(&random()?)),
+            backpressure: Arc::default(),
+            validator: self.validator.clone(),
+            write_deadline: self.limits.write_deadline,
+            written: Arc::default(),
+        };
+        let services = Services {
+            session,
+            limits: self.limits,
+            dialer,
+            pool: opened.pool,
+            peer_cache,
             images: Arc::clone(&images),
-            faults: faults.clone(),
-            discovering,
-        });
-        driver.admit(access);
+            sync_times: Arc::clone(&sync_times),
+            panics: panics.clone(),
+        };
+        let core = Core::new(Instant::now(), config, held);
+        let driver = Driver::new(core, inputs, services, context, EventSender::new(events.clone()), access);
         let (stop, stopped) = oneshot::channel::<()>();
-        let contained = faults.clone();
+        let (acceptor, watching) = (Arc::new(acceptor), panics.clone());
         let task = tokio::spawn(async move {
-            let mut doors = JoinSet::new();
+            let mut tasks = JoinSet::new();
             for listener in listeners {
-                doors.spawn(Arc::clone(&doorman).keep_open(listener));
+                tasks.spawn(Arc::clone(&acceptor).run(listener));
             }
-            doors.spawn(async move {
-                // Without it the lists and certificates stay as they are, and whoever asks for others is told so.
-                contained.contain("watching who is let in", warden.run()).await;
+            tasks.spawn(async move {
+                // After a panic the rules stay as they are, and requests to reload them fail.
+                watching.catch("watching the access rules", watcher.run()).await;
             });
             let until = async {
-                // A handle that was dropped stops the node as one that was shut down.
+                // A dropped `Node` stops the node as one that is shut down does.
                 stopped.await.unwrap_or_default();
-                doors.abort_all();
+                tasks.abort_all();
             };
             driver.run(until).await
         });
-        let (validator, signs) = (self.validator, self.sign_submissions);
         let handle = Handle {
             key,
-            signs,
+            signs: self.sign_submissions,
             node,
             session,
             address,
             port,
             pooled,
-            validator,
+            validator: self.validator,
             commands,
             reloads,
             events,
             pool,
-            syncs,
+            #[cfg(feature = "web")]
+            sync_times,
             images,
             #[cfg(feature = "web")]
-            faults,
+            panics,
         };
         Ok(Node { handle, stop: Some(stop), task })
     }
@@ -378,7 +390,7 @@ impl Network {
         }
     }
 
-    /// Where tools on this host find the node: what it listens on, whatever others are told.
+    /// The address for tools on this host: the one that the node listens on.
     fn listened(&self, port: u16) -> Result<PeerAddress, InvalidAddress> {
         let address = advertised_address::advertised(&self.host, port, false, None)?;
         Ok(if self.closed.is_some() { address.secured() } else { address })
@@ -390,7 +402,7 @@ impl Network {
             Some(address) => address.clone(),
             None => advertised_address::advertised(&self.host, port, beyond, self.genesis.as_ref())?,
         };
-        // Whoever wrote ws:// into ADDRESS meant host and port; nobody could dial it so.
+        // With ws:// in ADDRESS only host and port are meant: no peer could dial ws://.
         Ok(if self.closed.is_some() { address.secured() } else { address })
     }
 }
@@ -408,8 +420,8 @@ impl From<Settings> for Network {
             known_peers: settings.known_peers,
             max_peers: settings.max_peers,
             genesis: settings.genesis,
-            plain: settings.plain,
-            closed: settings.closed.map(|(ca, certificate)| Closed { ca, certificate }),
+            exercise_peers: settings.plain,
+            closed: settings.closed.map(|(ca, certificate)| ClosedNetwork { ca, certificate }),
             validator,
             sign_submissions: false,
             discovery: settings.discovery,
@@ -419,21 +431,15 @@ impl From<Settings> for Network {
     }
 }
 
-fn discovering(discovery: Discovery, config: &Config, faults: &Faults) -> Discovering {
+fn discover(discovery: Discovery, config: &Config, panics: &Panics) -> DiscoveryHandle {
     let (network, address) = (config.network.clone(), config.address.clone());
     match discovery {
-        Discovery::Off => Discovering::default(),
+        Discovery::Off => DiscoveryHandle::default(),
         Discovery::Mdns => {
             let own = Record { node: config.node, session: config.session, network, address, free: None };
-            Discovering::mdns(own, faults.clone())
+            DiscoveryHandle::mdns(own, panics.clone())
         }
     }
-}
-
-/// Seconds since 1970, by this machine's clock.
-pub(crate) fn time_of_day() -> f64 {
-    // A clock that stands before 1970 is no reason not to start.
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 fn random<const N: usize>() -> Result<[u8; N], StartError> {

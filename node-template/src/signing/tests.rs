@@ -26,11 +26,11 @@ fn signed(text: &str) -> Transaction {
 }
 
 fn verdict(text: &str) -> Verdict {
-    judge(&parse(text))
+    verify(&parse(text))
 }
 
 fn is_forged(text: &str) -> bool {
-    verdict(text).state() == State::Forged
+    verdict(text).state() == SignatureState::Forged
 }
 
 /// The signature of a signed transaction, and the transaction with another in its place.
@@ -66,14 +66,14 @@ fn the_test_vector_of_the_documentation() {
     let docs = std::fs::read_to_string(docs).expect("the documentation");
     assert!(docs.contains(&format!("{}\n", transaction.body())), "{}", transaction.body());
     assert!(docs.contains(&transaction.id().to_string()), "{}", transaction.id());
-    assert_eq!(judge(&transaction), Verdict::Verified(key().node_id()));
+    assert_eq!(verify(&transaction), Verdict::Verified(key().node_id()));
 }
 
 #[test]
 fn what_is_signed_verifies_and_is_not_signed_again() {
     for text in ["{}", r#"{"a":1}"#, r#"{"é":[{"publicKey":1}],"signatures":2}"#] {
         let once = signed(text);
-        assert_eq!(judge(&once), Verdict::Verified(key().node_id()), "{text}");
+        assert_eq!(verify(&once), Verdict::Verified(key().node_id()), "{text}");
         assert!(once.body().starts_with(text.trim_end_matches('}')), "what was given stays in front");
         let twice = sign(&key_of([9; 32]), &mut Parser::new(), once.clone()).expect("as it is");
         assert_eq!(twice.body(), once.body());
@@ -93,13 +93,13 @@ fn fields_of_that_name_are_never_overwritten() {
     }
     let ours = format!(r#"{{"publicKey":"{}","a":1}}"#, key().node_id());
     let transaction = signed(&ours);
-    assert_eq!(judge(&transaction), Verdict::Verified(key().node_id()), "our own key is what it would get");
+    assert_eq!(verify(&transaction), Verdict::Verified(key().node_id()), "our own key is what it would get");
     assert_eq!(transaction.body().matches("publicKey").count(), 1);
 }
 
 #[test]
 fn there_must_be_room_for_a_signature() {
-    let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(crate::protocol::limits::TRANSACTION_BYTES - 100));
+    let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(meshpool_proto::limits::TRANSACTION_BYTES - 100));
     let refused = sign(&key(), &mut Parser::new(), parse(&long));
     assert!(matches!(refused, Err(InvalidTransaction::TooLong(_))), "{refused:?}");
 }
@@ -120,7 +120,7 @@ fn another_layout_of_the_same_content_verifies() {
         ),
     ] {
         let copy = parse(&text);
-        assert_eq!((copy.id(), judge(&copy).state()), (transaction.id(), State::Verified), "{text}");
+        assert_eq!((copy.id(), verify(&copy).state()), (transaction.id(), SignatureState::Verified), "{text}");
     }
 }
 
@@ -165,7 +165,8 @@ fn nobody_makes_a_second_signature_of_a_first() {
 
 #[test]
 fn keys_under_which_anything_verifies_are_refused() {
-    // With a key of small order and S = 0, R = identity, plain verification takes many messages or all.
+    // With a key of small order and S = 0, R = identity, plain verification takes many messages or
+    // all.
     let identity = [&[1_u8][..], &[0; 31]].concat();
     let order_two = [&[0xec_u8][..], &[0xff; 30], &[0x7f]].concat();
     let order_four = vec![0_u8; 32];
@@ -186,27 +187,7 @@ fn keys_under_which_anything_verifies_are_refused() {
 }
 
 #[test]
-fn a_requirement_judges_each_once_and_remembers_no_more_than_its_bound() {
-    let requirement = Requirement::default();
-    let good = signed(r#"{"a":1}"#);
-    assert_eq!(requirement.check(&[&good]), [Ok(())]);
-    assert!(requirement.good.read().expect("unpoisoned")[0].contains(&good.id()));
-    let unsigned = parse(r#"{"a":1}"#);
-    let forged = parse(&with_signature(&good, |bytes| bytes[0] ^= 1));
-    let results = requirement.check(&[&forged, &good, &unsigned, &signed(r#"{"a":2}"#)]);
-    assert!(matches!(&results[0], Err(InvalidTransaction::Forged { id, .. }) if *id == forged.id()), "{results:?}");
-    assert_eq!(results[1..], [Ok(()), Err(InvalidTransaction::Unsigned { id: unsigned.id() }), Ok(())]);
-    for n in 0..3 * REMEMBERED as u64 {
-        let mut id = [7; 32];
-        id[..8].copy_from_slice(&n.to_be_bytes());
-        requirement.remember([TransactionId(id)]);
-    }
-    let remembered: usize = requirement.good.read().expect("unpoisoned").iter().map(IdSet::len).sum();
-    assert!((REMEMBERED..=2 * REMEMBERED).contains(&remembered), "{remembered}");
-}
-
-#[test]
-fn what_is_judged_together_is_judged_each_as_it_is() {
+fn a_batch_gives_the_verdict_that_each_gets_alone() {
     let good = signed(r#"{"a":1}"#);
     let other = sign(&key_of([9; 32]), &mut Parser::new(), parse(r#"{"a":2}"#)).expect("signed");
     let forged = parse(&with_signature(&good, |bytes| bytes[40] ^= 1));
@@ -215,12 +196,12 @@ fn what_is_judged_together_is_judged_each_as_it_is() {
         parse(&good.body().replace(&key().node_id().to_string(), &NodeId(batch::SMALL_ORDER[0]).to_string()));
     let unsigned = parse(r#"{"a":3}"#);
     let all = [&unsigned, &good, &forged, &malformed, &other, &unusable, &good];
-    let alone: Vec<Verdict> = all.iter().map(|transaction| judge(transaction)).collect();
-    assert_eq!(judge_all(all), alone);
+    let alone: Vec<Verdict> = all.iter().map(|transaction| verify(transaction)).collect();
+    assert_eq!(verify_all(all), alone);
     let states = alone.iter().map(|verdict| verdict.state());
-    use State::{Forged, None, Verified};
+    use SignatureState::{Forged, None, Verified};
     assert!(states.eq([None, Verified, Forged, Forged, Verified, Forged, Verified]), "{alone:?}");
-    assert!(judge_all([]).is_empty());
+    assert!(verify_all([]).is_empty());
 }
 
 proptest! {
@@ -229,13 +210,14 @@ proptest! {
     #[test]
     fn any_bit_flipped_fails(amount in any::<u32>(), note in "\\PC{0,20}", at in any::<prop::sample::Index>(), bit in 0..8_u32) {
         let transaction = signed(&serde_json::json!({ "amount": amount, "note": note }).to_string());
-        prop_assert_eq!(judge(&transaction).state(), State::Verified);
+        prop_assert_eq!(verify(&transaction).state(), SignatureState::Verified);
         prop_assert!(is_forged(&with_signature(&transaction, |bytes| bytes[at.index(64)] ^= 1 << bit)));
         let mut other = key().node_id().0;
         other[at.index(32)] ^= 1 << bit;
         let text = transaction.body().replace(&key().node_id().to_string(), &NodeId(other).to_string());
         prop_assert!(is_forged(&text));
-        // A bit of the text that is signed: what is still a transaction is another one, and not signed.
+        // A bit of the text that is signed: what is still a transaction is another one, and not
+        // signed.
         let mut bytes = transaction.body().as_bytes().to_vec();
         let place = at.index(bytes.len());
         bytes[place] ^= 1 << bit;
@@ -243,7 +225,7 @@ proptest! {
             && let Ok(changed) = Transaction::parse(&mut Parser::new(), changed)
             && changed.id() != transaction.id()
         {
-            prop_assert_ne!(judge(&changed).state(), State::Verified, "{}", changed.body());
+            prop_assert_ne!(verify(&changed).state(), SignatureState::Verified, "{}", changed.body());
         }
     }
 }

@@ -1,45 +1,56 @@
-//! What may not enter the pool: transactions without a good signature, where one is required, and what a function of the application refuses.
+//! The validator: which transactions may enter the pool. It refuses those without a good signature,
+//! where one is required, and those that a function of the application refuses.
 //!
-//! It is asked by the links' tasks, so that judging signatures, the dearest that is done for a transaction, spreads over the cores.
+//! The links' tasks call it, so verifying signatures, the most expensive step of a transaction, is
+//! spread over the CPU cores.
 
 use std::fmt;
 use std::sync::Arc;
 
-use crate::protocol::transaction::{InvalidTransaction, Transaction};
-use crate::protocol::wire::{Message, TransactionFrame};
-use crate::signing::Requirement;
+use meshpool_proto::transaction::{InvalidTransaction, Transaction};
+use meshpool_proto::wire::{Message, TransactionFrame};
 
-type Hook = dyn Fn(&Transaction) -> Result<(), String> + Send + Sync;
+use crate::signing::requirement::Requirement;
 
-/// What [`Network::validate`](crate::Network::validate) was given, if anything, and before it whether signatures are required. A clone costs two reference counts.
+type Function = dyn Fn(&Transaction) -> Result<(), String> + Send + Sync;
+
+/// The function given to `Network::validate`, and before it whether signatures are required. A
+/// clone costs two reference counts.
 #[derive(Clone, Default)]
 pub(crate) struct Validator {
-    hook: Option<Arc<Hook>>,
+    function: Option<Arc<Function>>,
     signatures: Option<Arc<Requirement>>,
 }
 
 impl Validator {
-    /// Asks this function.
-    pub(crate) fn ask(&mut self, hook: impl Fn(&Transaction) -> Result<(), String> + Send + Sync + 'static) {
-        self.hook = Some(Arc::new(hook));
+    /// Sets the application's function.
+    pub(crate) fn set_function(
+        &mut self,
+        function: impl Fn(&Transaction) -> Result<(), String> + Send + Sync + 'static,
+    ) {
+        self.function = Some(Arc::new(function));
     }
 
-    /// Takes signed transactions only, or others too.
+    /// Sets whether signatures are required.
     pub(crate) fn require_signatures(&mut self, required: bool) {
         self.signatures = required.then(Arc::default);
     }
 
-    /// Looks at the signature, where one is required, and asks the application.
+    /// Checks one transaction.
+    ///
+    /// # Errors
+    /// Why it is refused.
     pub(crate) fn check(&self, transaction: &Transaction) -> Result<(), InvalidTransaction> {
         if let Some(signatures) = &self.signatures {
             signatures.check(&[transaction]).remove(0)?;
         }
-        self.ask_application(transaction)
+        self.call_function(transaction)
     }
 
-    /// Turns transactions that are refused into ones that are none. Signatures that come together are judged together.
-    pub(crate) fn judge<E>(&self, messages: &mut [Result<Message, E>]) {
-        if self.hook.is_none() && self.signatures.is_none() {
+    /// Checks the transactions among some messages, and replaces each refused one by its error.
+    /// Their signatures are verified together.
+    pub(crate) fn validate<E>(&self, messages: &mut [Result<Message, E>]) {
+        if self.function.is_none() && self.signatures.is_none() {
             return;
         }
         let mut given: Vec<&mut Result<Transaction, InvalidTransaction>> = messages
@@ -62,22 +73,22 @@ impl Validator {
         }
         for given in given {
             if let Ok(transaction) = given
-                && let Err(refused) = self.ask_application(transaction)
+                && let Err(refused) = self.call_function(transaction)
             {
                 *given = Err(refused);
             }
         }
     }
 
-    fn ask_application(&self, transaction: &Transaction) -> Result<(), InvalidTransaction> {
+    fn call_function(&self, transaction: &Transaction) -> Result<(), InvalidTransaction> {
         let refused = |reason| InvalidTransaction::Refused { id: transaction.id(), reason };
-        self.hook.as_ref().map_or(Ok(()), |hook| hook(transaction).map_err(refused))
+        self.function.as_ref().map_or(Ok(()), |function| function(transaction).map_err(refused))
     }
 }
 
 impl fmt::Debug for Validator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (hook, signatures) = (self.hook.is_some(), self.signatures.is_some());
-        f.debug_struct("Validator").field("hook", &hook).field("signatures", &signatures).finish()
+        let (function, signatures) = (self.function.is_some(), self.signatures.is_some());
+        f.debug_struct("Validator").field("function", &function).field("signatures", &signatures).finish()
     }
 }

@@ -27,7 +27,7 @@ use crate::protocol::access::Certified;
 use crate::tls::authority::CERTIFICATE_NAME;
 use crate::tls::certificate::Certificate;
 use crate::tls::errors;
-use crate::transport::link::byte_stream::Stream;
+use crate::util::byte_stream::ByteStream;
 
 /// The default of CERTIFICATE.
 pub const NODE_CERTIFICATE: &str = "node.pem";
@@ -222,13 +222,13 @@ impl Credentials {
 
     /// Does the TLS handshake as server, and returns the client's identity. An error comes with the
     /// connection, so that the caller can still reply on it.
-    pub(crate) async fn accept<S>(&self, stream: S) -> Result<(Stream<S>, Certified), (io::Error, S)>
+    pub(crate) async fn accept<S>(&self, stream: S) -> Result<(ByteStream<S>, Certified), (io::Error, S)>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let accepted = TlsAcceptor::from(Arc::clone(&self.server)).accept(stream).into_fallible().await?;
         match peer(accepted.get_ref().1.peer_certificates()) {
-            Ok(certified) => Ok((Stream::Tls(Box::new(TlsStream::Server(accepted))), certified)),
+            Ok(certified) => Ok((ByteStream::Tls(Box::new(TlsStream::Server(accepted))), certified)),
             Err(error) => Err((error, accepted.into_inner().0)),
         }
     }
@@ -250,14 +250,14 @@ impl Credentials {
     }
 
     /// Does the TLS handshake as client, and returns the server's identity.
-    pub(crate) async fn connect<S>(&self, stream: S) -> io::Result<(Stream<S>, Certified)>
+    pub(crate) async fn connect<S>(&self, stream: S) -> io::Result<(ByteStream<S>, Certified)>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let name = ServerName::try_from(CERTIFICATE_NAME).expect("it is a host name");
         let connected = TlsConnector::from(Arc::clone(&self.client)).connect(name, stream).await?;
         let certified = peer(connected.get_ref().1.peer_certificates())?;
-        Ok((Stream::Tls(Box::new(TlsStream::Client(connected))), certified))
+        Ok((ByteStream::Tls(Box::new(TlsStream::Client(connected))), certified))
     }
 }
 

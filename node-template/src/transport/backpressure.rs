@@ -1,113 +1,122 @@
-//! Back-pressure: while a link to a peer has much waiting, what clients hand in is not read, and TCP slows them down.
+//! Backpressure: while much waits on a link to a peer, links of clients are not read, and TCP slows
+//! the clients down.
 //!
-//! Without it a burst fills every queue, and a full queue costs more than waiting would: what did not fit has to be found missing and fetched. Peers are always
-//! read, so two nodes can not wait for each other. And a slow peer may hold nobody up for long: a link holds only while it takes something, at most for
-//! [`AT_MOST`] in a row, and one that used all of that holds nobody again for [`REST`].
+//! Otherwise a burst fills every queue, and a full queue costs more than waiting: what did not fit
+//! has to be found missing and fetched. Peers are always read, so two nodes cannot block each
+//! other.
+//!
+//! A slow peer throttles clients for a bounded time:
+//!
+//! | rule | value |
+//! |---|---|
+//! | a link throttles only while it takes bytes, otherwise for | [`STALLED`] |
+//! | and in any case for at most | [`MAX`] |
+//! | after that it does not throttle for | [`PAUSE`] |
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use meshpool_proto::id::LinkId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::protocol::id::LinkId;
+/// How long one link may throttle clients without a break.
+const MAX: Duration = Duration::from_secs(1);
+/// How long a link that takes no bytes may.
+const STALLED: Duration = Duration::from_millis(200);
+/// How long a link that used all of its time does not throttle again.
+const PAUSE: Duration = Duration::from_secs(10);
 
-/// How long one link may hold clients up in a row.
-const AT_MOST: Duration = Duration::from_secs(1);
-/// How long a link that takes nothing may.
-const UNMOVED: Duration = Duration::from_millis(200);
-/// How long a link that was not relieved in time holds nobody.
-const REST: Duration = Duration::from_secs(10);
-
-/// Which links hold clients up; shared by all links of a node.
+/// The links that throttle clients; shared by all links of a node.
 #[derive(Debug, Default)]
-pub(crate) struct Pressure {
-    /// Whether the map is not empty: what every client's link looks at before it reads.
-    held: AtomicBool,
+pub(crate) struct Backpressure {
+    /// Whether any link throttles: every client's link checks this before it reads.
+    active: AtomicBool,
     links: Mutex<BTreeMap<LinkId, Hold>>,
-    relieved: Notify,
+    released: Notify,
 }
 
+/// A link that throttles, or that used all of its time.
 #[derive(Debug, Clone, Copy)]
 struct Hold {
-    /// When this link has held for as long as it may …
+    /// The end of the link's time; it ends earlier if the link stalls.
     until: Instant,
-    /// … or earlier, when it has taken nothing for a while.
-    moved: Instant,
-    /// It was not relieved in time, and rests.
-    resting: bool,
+    /// When the link took bytes last.
+    progress: Instant,
+    /// Whether the time is used up. The link does not throttle until [`PAUSE`] is over.
+    paused: bool,
 }
 
 impl Hold {
     fn end(&self) -> Instant {
-        self.until.min(self.moved + UNMOVED)
+        self.until.min(self.progress + STALLED)
     }
 }
 
-impl Pressure {
+impl Backpressure {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<LinkId, Hold>> {
-        // Each change is one insertion or removal: the map is whole at every moment.
+        // Each change is one insertion or removal, so the map is valid at every moment.
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A link has much waiting.
+    /// Lets a link throttle: much waits on it.
     pub(crate) fn hold(&self, link: LinkId, now: Instant) {
         let mut links = self.lock();
-        links.retain(|_, hold| !hold.resting || hold.until + REST > now);
-        links.entry(link).or_insert(Hold { until: now + AT_MOST, moved: now, resting: false });
-        self.note(&links);
+        links.retain(|_, hold| !hold.paused || hold.until + PAUSE > now);
+        links.entry(link).or_insert(Hold { until: now + MAX, progress: now, paused: false });
+        self.update(&links);
     }
 
-    /// A link that holds took something.
-    pub(crate) fn moved(&self, link: LinkId, now: Instant) {
+    /// A link that throttles took bytes.
+    pub(crate) fn progress(&self, link: LinkId, now: Instant) {
         if let Some(hold) = self.lock().get_mut(&link) {
-            hold.moved = now;
+            hold.progress = now;
         }
     }
 
-    /// A link has little waiting again, or is gone.
-    pub(crate) fn relieve(&self, link: LinkId) {
+    /// Ends a link's throttling: little waits on it, or it is gone.
+    pub(crate) fn release(&self, link: LinkId) {
         let mut links = self.lock();
-        if links.get(&link).is_some_and(|hold| !hold.resting) {
+        if links.get(&link).is_some_and(|hold| !hold.paused) {
             links.remove(&link);
-            self.note(&links);
+            self.update(&links);
         }
     }
 
-    fn note(&self, links: &BTreeMap<LinkId, Hold>) {
-        let held = links.values().any(|hold| !hold.resting);
-        self.held.store(held, Ordering::Relaxed);
-        if !held {
-            self.relieved.notify_waiters();
+    fn update(&self, links: &BTreeMap<LinkId, Hold>) {
+        let active = links.values().any(|hold| !hold.paused);
+        self.active.store(active, Ordering::Relaxed);
+        if !active {
+            self.released.notify_waiters();
         }
     }
 
-    /// Whether clients may be held up just now.
-    pub(crate) fn is_high(&self) -> bool {
-        self.held.load(Ordering::Relaxed)
+    /// Whether clients are throttled now.
+    pub(crate) fn is_active(&self) -> bool {
+        self.active.load(Ordering::Relaxed)
     }
 
-    /// Until when clients are held up at most.
+    /// The latest end of the throttling; `None` if no link throttles.
     fn until(&self, now: Instant) -> Option<Instant> {
         let mut links = self.lock();
-        for hold in links.values_mut().filter(|hold| !hold.resting && hold.end() <= now) {
-            *hold = Hold { until: now, resting: true, ..*hold };
+        for hold in links.values_mut().filter(|hold| !hold.paused && hold.end() <= now) {
+            *hold = Hold { until: now, paused: true, ..*hold };
         }
-        self.note(&links);
-        links.values().filter(|hold| !hold.resting).map(Hold::end).max()
+        self.update(&links);
+        links.values().filter(|hold| !hold.paused).map(Hold::end).max()
     }
 
-    /// Waits until nothing holds clients up. Cancel-safe.
-    pub(crate) async fn low(self: Arc<Self>) {
+    /// Waits until no link throttles. Cancel-safe.
+    pub(crate) async fn wait_for_release(self: Arc<Self>) {
         loop {
-            let mut relieved = std::pin::pin!(self.relieved.notified());
-            // From here on a notification counts, so none is lost between the look and the wait.
-            relieved.as_mut().enable();
+            let mut released = std::pin::pin!(self.released.notified());
+            // From here on a notification counts, so none is lost between the check and the wait.
+            released.as_mut().enable();
             let Some(until) = self.until(Instant::now()) else { return };
             tokio::select! {
-                () = relieved => {}
+                () = released => {}
                 () = tokio::time::sleep_until(until) => {}
             }
         }
@@ -120,57 +129,57 @@ mod tests {
 
     const SLOW: LinkId = LinkId(1);
 
-    async fn waited(pressure: &Arc<Pressure>) -> Duration {
+    async fn waited(backpressure: &Arc<Backpressure>) -> Duration {
         let start = Instant::now();
-        Arc::clone(pressure).low().await;
+        Arc::clone(backpressure).wait_for_release().await;
         start.elapsed()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_link_that_takes_nothing_holds_nobody_for_long_and_then_rests() {
-        let pressure = Arc::<Pressure>::default();
-        assert_eq!(waited(&pressure).await, Duration::ZERO);
-        pressure.hold(SLOW, Instant::now());
-        assert!(pressure.is_high());
-        assert_eq!(waited(&pressure).await, UNMOVED);
-        pressure.relieve(SLOW);
-        pressure.hold(SLOW, Instant::now());
-        assert_eq!(waited(&pressure).await, Duration::ZERO, "it rests");
-        tokio::time::sleep(REST).await;
-        pressure.hold(SLOW, Instant::now());
-        assert_eq!(waited(&pressure).await, UNMOVED, "it may again");
+    async fn a_link_that_stalls_throttles_for_a_moment_and_then_pauses() {
+        let backpressure = Arc::<Backpressure>::default();
+        assert_eq!(waited(&backpressure).await, Duration::ZERO);
+        backpressure.hold(SLOW, Instant::now());
+        assert!(backpressure.is_active());
+        assert_eq!(waited(&backpressure).await, STALLED);
+        backpressure.release(SLOW);
+        backpressure.hold(SLOW, Instant::now());
+        assert_eq!(waited(&backpressure).await, Duration::ZERO, "it pauses");
+        tokio::time::sleep(PAUSE).await;
+        backpressure.hold(SLOW, Instant::now());
+        assert_eq!(waited(&backpressure).await, STALLED, "it may again");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_link_that_goes_on_taking_holds_no_longer_than_it_may() {
-        let pressure = Arc::<Pressure>::default();
-        pressure.hold(SLOW, Instant::now());
+    async fn a_link_that_makes_progress_throttles_no_longer_than_it_may() {
+        let backpressure = Arc::<Backpressure>::default();
+        backpressure.hold(SLOW, Instant::now());
         let moving = tokio::spawn({
-            let pressure = Arc::clone(&pressure);
+            let backpressure = Arc::clone(&backpressure);
             async move {
                 loop {
-                    tokio::time::sleep(UNMOVED / 2).await;
-                    pressure.moved(SLOW, Instant::now());
+                    tokio::time::sleep(STALLED / 2).await;
+                    backpressure.progress(SLOW, Instant::now());
                 }
             }
         });
-        assert_eq!(waited(&pressure).await, AT_MOST);
+        assert_eq!(waited(&backpressure).await, MAX);
         moving.abort();
     }
 
     #[tokio::test(start_paused = true)]
-    async fn relief_ends_the_wait_once_no_link_holds() {
-        let pressure = Arc::<Pressure>::default();
-        pressure.hold(SLOW, Instant::now());
-        pressure.hold(LinkId(2), Instant::now());
+    async fn a_release_ends_the_wait_once_no_link_throttles() {
+        let backpressure = Arc::<Backpressure>::default();
+        backpressure.hold(SLOW, Instant::now());
+        backpressure.hold(LinkId(2), Instant::now());
         let waiting = tokio::spawn({
-            let pressure = Arc::clone(&pressure);
-            async move { waited(&pressure).await }
+            let backpressure = Arc::clone(&backpressure);
+            async move { waited(&backpressure).await }
         });
         tokio::time::sleep(Duration::from_millis(10)).await;
-        pressure.relieve(SLOW);
+        backpressure.release(SLOW);
         tokio::time::sleep(Duration::from_millis(10)).await;
-        pressure.relieve(LinkId(2));
+        backpressure.release(LinkId(2));
         assert_eq!(waiting.await.expect("no panic"), Duration::from_millis(20));
     }
 }

@@ -1,7 +1,8 @@
-//! Connections that were accepted and have not finished their upgrade. They have a bounded pool of their own and hold nobody's place among the links: who is slow is in the
-//! way of others that are slow.
+//! Accepted connections that have not finished their upgrade. They are bounded apart from links, so
+//! a slow upgrade can only displace other slow upgrades.
 //!
-//! Under pressure the oldest goes first, of the address that has most: an upgrade takes a peer one round trip, so whoever floods this pool pushes out its own.
+//! When the bound is reached, the oldest connection of the address with the most is ended. An
+//! upgrade takes a peer one round trip, so a flood displaces its own connections.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -9,46 +10,46 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// The half-open connections of a node.
+/// The pending upgrades of a node.
 #[derive(Debug, Default)]
-pub(crate) struct HalfOpen(Mutex<Inner>);
+pub(crate) struct PendingUpgrades(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
     last: u64,
-    /// In the order in which they came; the sender ends one.
+    /// In the order of arrival; the sender ends one.
     open: BTreeMap<u64, (IpAddr, oneshot::Sender<()>)>,
     by_ip: HashMap<IpAddr, usize>,
-    /// How many had to give way.
+    /// How many were displaced.
     displaced: u64,
 }
 
-/// One half-open connection; it leaves the pool when dropped.
+/// One pending upgrade; removed when dropped.
 #[derive(Debug)]
-pub(crate) struct Entry {
-    pool: Arc<HalfOpen>,
+pub(crate) struct PendingUpgrade {
+    all: Arc<PendingUpgrades>,
     number: u64,
-    ended: oneshot::Receiver<()>,
+    displaced: oneshot::Receiver<()>,
 }
 
-impl HalfOpen {
+impl PendingUpgrades {
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Each change is whole before the lock is let go.
+        // Each change is complete before the lock is released.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a connection in. If there are `most` already, another one gives way.
-    pub(crate) fn enter(pool: &Arc<Self>, ip: IpAddr, most: usize) -> Entry {
-        let mut inner = pool.lock();
-        if inner.open.len() >= most {
+    /// Adds a connection. If there are `max` already, another is displaced.
+    pub(crate) fn add(self: &Arc<Self>, ip: IpAddr, max: usize) -> PendingUpgrade {
+        let mut inner = self.lock();
+        if inner.open.len() >= max {
             inner.displace();
         }
-        let (end, ended) = oneshot::channel();
+        let (displace, displaced) = oneshot::channel();
         inner.last += 1;
         let number = inner.last;
-        inner.open.insert(number, (ip, end));
+        inner.open.insert(number, (ip, displace));
         *inner.by_ip.entry(ip).or_default() += 1;
-        Entry { pool: Arc::clone(pool), number, ended }
+        PendingUpgrade { all: Arc::clone(self), number, displaced }
     }
 }
 
@@ -57,36 +58,36 @@ impl Inner {
         let most = self.by_ip.values().copied().max();
         let of_most = |ip: &IpAddr| self.by_ip.get(ip).copied() == most;
         let oldest = self.open.iter().find(|(_, (ip, _))| of_most(ip)).map(|(number, _)| *number);
-        if let Some(end) = oldest.and_then(|number| self.leave(number)) {
+        if let Some(displace) = oldest.and_then(|number| self.remove(number)) {
             self.displaced += 1;
             // It may have ended by itself a moment ago.
-            end.send(()).unwrap_or_default();
+            displace.send(()).unwrap_or_default();
         }
     }
 
-    fn leave(&mut self, number: u64) -> Option<oneshot::Sender<()>> {
-        let (ip, end) = self.open.remove(&number)?;
+    fn remove(&mut self, number: u64) -> Option<oneshot::Sender<()>> {
+        let (ip, displace) = self.open.remove(&number)?;
         if let Some(count) = self.by_ip.get_mut(&ip) {
             *count -= 1;
             if *count == 0 {
                 self.by_ip.remove(&ip);
             }
         }
-        Some(end)
+        Some(displace)
     }
 }
 
-impl Entry {
-    /// Ready when it has to give way to another. Cancel-safe.
+impl PendingUpgrade {
+    /// Waits until this upgrade is displaced. Cancel-safe.
     pub(crate) async fn displaced(&mut self) {
-        // The sender lives for as long as this entry is in the pool: its end without a word is the same as a word.
-        (&mut self.ended).await.unwrap_or_default();
+        // The sender is dropped only when this is removed, which ends it just as well.
+        (&mut self.displaced).await.unwrap_or_default();
     }
 }
 
-impl Drop for Entry {
+impl Drop for PendingUpgrade {
     fn drop(&mut self) {
-        self.pool.lock().leave(self.number);
+        self.all.lock().remove(self.number);
     }
 }
 
@@ -98,30 +99,30 @@ mod tests {
         IpAddr::from([192, 0, 2, last])
     }
 
-    fn has_to_go(entry: &mut Entry) -> bool {
-        entry.ended.try_recv().is_ok()
+    fn has_to_go(upgrade: &mut PendingUpgrade) -> bool {
+        upgrade.displaced.try_recv().is_ok()
     }
 
     #[test]
-    fn the_oldest_of_whoever_has_most_gives_way() {
-        let pool = Arc::<HalfOpen>::default();
-        let enter = |last: u8| HalfOpen::enter(&pool, ip(last), 4);
-        let mut one = enter(1);
-        let mut flood = vec![enter(2), enter(2), enter(2)];
-        flood.push(enter(2));
+    fn the_oldest_of_the_address_with_the_most_is_displaced() {
+        let pending = Arc::<PendingUpgrades>::default();
+        let add = |last: u8| pending.add(ip(last), 4);
+        let mut one = add(1);
+        let mut flood = vec![add(2), add(2), add(2)];
+        flood.push(add(2));
         assert!(
             has_to_go(&mut flood[0]) && !has_to_go(&mut one),
-            "the flood pushes out its own, though another is older"
+            "the flood displaces its own, though another is older"
         );
-        let mut other = enter(3);
+        let mut other = add(3);
         assert!(has_to_go(&mut flood[1]) && !has_to_go(&mut other) && !has_to_go(&mut one));
-        assert_eq!(pool.lock().open.len(), 4);
-        let mut equals = (4..8).map(enter).collect::<Vec<_>>();
+        assert_eq!(pending.lock().open.len(), 4);
+        let mut equals = (4..8).map(add).collect::<Vec<_>>();
         assert!(has_to_go(&mut one), "among equals the oldest goes");
-        assert!(equals.iter_mut().all(|entry| !has_to_go(entry)));
-        assert_eq!(pool.lock().displaced, 6);
+        assert!(equals.iter_mut().all(|upgrade| !has_to_go(upgrade)));
+        assert_eq!(pending.lock().displaced, 6);
         drop((one, flood, other, equals));
-        let left = pool.lock();
+        let left = pending.lock();
         assert!(left.open.is_empty() && left.by_ip.is_empty());
     }
 }

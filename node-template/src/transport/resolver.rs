@@ -1,14 +1,17 @@
-//! From an address to a TCP connection. What a name stands for is known only here, so the rule of who may tell which address is kept here once more: a
-//! stranger's name that turns out to be this host, or a private network of ours, is not dialled.
+//! From an address to a TCP connection.
+//!
+//! Only here is it known which IP addresses a name stands for. So the rule who may send us to which
+//! address is applied here once more: a stranger's name that leads to this host or to a private
+//! network is not dialled.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use meshpool_proto::address::{PeerAddress, Scope};
 use tokio::net::TcpStream;
 
-use crate::protocol::address::{PeerAddress, Scope};
-
-/// Connects to one of the IP addresses that the host stands for. `localhost` is loopback by definition (RFC 6761) and asks no resolver.
+/// Connects to one of the IP addresses of a host. `localhost` is loopback by definition (RFC 6761)
+/// and is not looked up.
 pub(crate) async fn connect(address: &PeerAddress, reach: Scope) -> io::Result<TcpStream> {
     let (host, port) = (address.host(), address.port());
     let found = if host == "localhost" {
@@ -19,12 +22,13 @@ pub(crate) async fn connect(address: &PeerAddress, reach: Scope) -> io::Result<T
     TcpStream::connect(&within(reach, found)?[..]).await
 }
 
-/// Those that whoever told of the name may send us to. What was resolved is what is dialled: a second look-up could say something else.
+/// Keeps the addresses to which the source of the name may send us. The result is dialled as it is:
+/// a second look-up could give other addresses.
 fn within(reach: Scope, found: Vec<SocketAddr>) -> io::Result<Vec<SocketAddr>> {
-    let near = !found.is_empty();
+    let any = !found.is_empty();
     let may: Vec<SocketAddr> = found.into_iter().filter(|at| reach.may_tell(Scope::of(at.ip()))).collect();
-    if may.is_empty() && near {
-        let why = "its name stands for an address on this host or in a private network, and it was told from farther away; if you trust it, add it to known-peers.json";
+    if may.is_empty() && any {
+        let why = "its name stands for an address on this host or in a private network, and it came from farther away; if you trust it, add it to known-peers.json";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
     }
     Ok(may)
@@ -35,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_leads_no_nearer_than_whoever_told_of_it() {
+    fn a_name_leads_no_nearer_than_its_source() {
         let found = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("an address")).collect::<Vec<_>>();
         let all =
             ["127.0.0.1:1", "[::ffff:127.0.0.1]:1", "0.0.0.0:1", "[::1]:1", "10.0.0.1:1", "[fd00::1]:1", "192.0.2.1:1"];

@@ -1,4 +1,5 @@
-//! TLS as the transport sees it; a program that was built without it has no credentials, and so none of this happens.
+//! TLS as the transport uses it. A program built without the feature `tls` has no credentials, so
+//! it never begins a handshake.
 
 #[cfg(feature = "tls")]
 pub(crate) use crate::tls::{Live, accept_failed, dial_failed};
@@ -6,19 +7,20 @@ pub(crate) use crate::tls::{Live, accept_failed, dial_failed};
 #[cfg(not(feature = "tls"))]
 pub(crate) use absent::{Live, accept_failed, dial_failed};
 
-/// What stands in the place of TLS where it was not built in.
+/// Stands in for TLS in a program built without it.
 #[cfg(not(feature = "tls"))]
 mod absent {
     use std::convert::Infallible;
     use std::future::Ready;
     use std::io;
 
-    use crate::protocol::access::Certified;
-    use crate::transport::link::byte_stream::Stream;
+    use meshpool_proto::access::Certified;
 
-    type Accepted<S> = Result<(Stream<S>, Certified), (io::Error, S)>;
+    use crate::util::byte_stream::ByteStream;
 
-    /// Credentials that nobody has.
+    type Accepted<S> = Result<(ByteStream<S>, Certified), (io::Error, S)>;
+
+    /// Credentials that cannot exist.
     #[derive(Debug)]
     pub(crate) struct Live(Infallible);
 
@@ -31,7 +33,7 @@ mod absent {
             match self.0 {}
         }
 
-        pub(crate) fn connect<S>(&self, _stream: S) -> Ready<io::Result<(Stream<S>, Certified)>> {
+        pub(crate) fn connect<S>(&self, _stream: S) -> Ready<io::Result<(ByteStream<S>, Certified)>> {
             match self.0 {}
         }
     }

@@ -1,7 +1,8 @@
-//! Work that ends in a fault of this program where nobody waits for its task: it is told in the log, counted, and what it did is taken for failed.
+//! Panic containment, for work whose task nobody awaits. A panic is logged and counted, and the
+//! work counts as failed.
 //!
-//! The driver sees what becomes of links and errands by itself. The rest of the node, the page above all, keeps its faults here, and the driver tells the core of them
-//! before anybody is told a status.
+//! The driver sees for itself how links and background tasks end. All other parts, the page above
+//! all, count their panics here. The driver passes the number to the core before each status.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -10,29 +11,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::FutureExt;
 
-/// How many faults there were of which the core was not told yet. A clone counts the same.
+/// The number of panics that the core does not know of yet. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Faults(Arc<AtomicU64>);
+pub(crate) struct Panics(Arc<AtomicU64>);
 
-impl Faults {
-    /// Does some work to its end; `None` if that is a panic. What the work was done with must be whole at every moment, or go with it.
-    pub(crate) async fn contain<T>(&self, what: &str, work: impl Future<Output = T>) -> Option<T> {
+impl Panics {
+    /// Runs `work` to its end; `None` if it panics. State that outlives `work` must be valid at
+    /// every moment, because a panic may leave it there.
+    pub(crate) async fn catch<T>(&self, what: &str, work: impl Future<Output = T>) -> Option<T> {
         match AssertUnwindSafe(work).catch_unwind().await {
             Ok(done) => Some(done),
             Err(panic) => {
-                self.note(what, panic.as_ref());
+                self.record(what, panic.as_ref());
                 None
             }
         }
     }
 
-    fn note(&self, what: &str, panic: &(dyn Any + Send)) {
-        let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        tracing::error!("{what} ended in a fault of this program: {}", said.unwrap_or("it says no more"));
+    fn record(&self, what: &str, panic: &(dyn Any + Send)) {
+        let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        tracing::error!("{what} ended in a fault of this program: {}", text.unwrap_or("it gives no reason"));
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many there were since it was last asked.
+    /// Returns the number of panics since the last call.
     pub(crate) fn take(&self) -> u64 {
         self.0.swap(0, Ordering::Relaxed)
     }
@@ -43,11 +45,11 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_fault_is_counted_once_and_costs_what_it_was_in_the_midst_of() {
-        let faults = Faults::default();
-        assert_eq!(faults.contain("adding", async { 1 + 1 }).await, Some(2));
-        let others = faults.clone();
-        assert_eq!(others.contain("a test", async { panic!("as a test wants it") }).await, None::<()>);
-        assert_eq!((faults.take(), faults.take()), (1, 0));
+    async fn a_panic_is_counted_once_and_ends_only_its_own_work() {
+        let panics = Panics::default();
+        assert_eq!(panics.catch("adding", async { 1 + 1 }).await, Some(2));
+        let others = panics.clone();
+        assert_eq!(others.catch("a test", async { panic!("for the test") }).await, None::<()>);
+        assert_eq!((panics.take(), panics.take()), (1, 0));
     }
 }

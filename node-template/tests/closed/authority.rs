@@ -1,14 +1,13 @@
-//! A closed network's authority, the folders of its nodes, and strangers who speak TLS as they like.
+//! A closed network's authority, the folders of its nodes, and strangers who speak TLS as they
+//! like.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use meshpool::Network;
-use meshpool::client::Client;
-use meshpool::folder::node_key::NodeKey;
 use meshpool::protocol::address::PeerAddress;
 use meshpool::tls::{Authority, Credentials, Files, NODE_VALIDITY};
+use meshpool::{Client, Network, NodeKey};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;

@@ -1,4 +1,5 @@
-//! A core without a shell: facts in, orders out, and a clock that the test moves. For what needs no socket, or an address beyond loopback.
+//! A core without a shell: facts in, orders out, and a clock that the test moves. For what needs no
+//! socket, or an address beyond loopback.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};

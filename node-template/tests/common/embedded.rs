@@ -1,11 +1,11 @@
-//! Nodes inside the test's own process, for tests that need other limits than a `.env` can set, or the library's own view of a node.
+//! Nodes inside the test's own process, for tests that need other limits than a `.env` can set, or
+//! the library's own view of a node.
 
 use std::ops::Deref;
 
-use meshpool::events::stream::Events;
 use meshpool::protocol::event::Event;
 use meshpool::protocol::limits::Limits;
-use meshpool::{Network, Node};
+use meshpool::{Events, Network, Node};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -70,7 +70,8 @@ impl Keeper for Embedded {
     }
 }
 
-/// Waits for an event that is wanted; tells what came of it. A test must not let the node run 4,096 events ahead of it.
+/// Waits for an event that is wanted; tells what came of it. A test must not let the node run 4,096
+/// events ahead of it.
 pub async fn event<T>(events: &mut Events, what: &str, mut wanted: impl FnMut(Event) -> Option<T>) -> T {
     within(what, async {
         loop {

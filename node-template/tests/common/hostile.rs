@@ -1,4 +1,5 @@
-//! What a stranger may throw at a node: text that is no message, frames that break the protocol, bytes that are no WebSocket at all.
+//! What a stranger may throw at a node: text that is no message, frames that break the protocol,
+//! bytes that are no WebSocket at all.
 
 use std::net::Ipv4Addr;
 
@@ -10,8 +11,9 @@ use super::node::free_port;
 use super::tester::Socket;
 use super::within;
 
-/// Throws all of it at the node with this port, each on a connection of its own, and waits until the node has taken each in: it answers a STATUS
-/// on that connection, or has closed it. No valid transaction is among it, and nothing that it names is a node.
+/// Throws all of it at the node with this port, each on a connection of its own, and waits until
+/// the node has taken each in: it answers a STATUS on that connection, or has closed it. No valid
+/// transaction is among it, and nothing that it names is a node.
 pub async fn throw_everything(port: u16) {
     for text in texts() {
         let mut socket = Socket::dial(port).await.unwrap();
@@ -32,7 +34,8 @@ pub async fn throw_everything(port: u16) {
     }
 }
 
-/// A listener that answers every request with an HTTP error, which kills nodes of the exercise that dial it.
+/// A listener that answers every request with an HTTP error, which kills nodes of the exercise that
+/// dial it.
 pub async fn not_a_node() -> String {
     let port = free_port();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();

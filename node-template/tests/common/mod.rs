@@ -1,9 +1,12 @@
-//! What the tests with real processes share: nodes in temporary folders ([`node`]), raw WebSocket peers that say what a
-//! test tells them to ([`tester`]), and what strangers may throw at a node ([`hostile`]); nodes inside the test's process ([`embedded`]), peers that
-//! speak bytes ([`raw`]), disks that are full or read-only ([`mount`]), and networks that can be cut in two ([`namespace`]).
+//! What the tests with real processes share: nodes in temporary folders ([`node`]), raw WebSocket
+//! peers that say what a test tells them to ([`tester`]), and what strangers may throw at a node
+//! ([`hostile`]); nodes inside the test's process ([`embedded`]), peers that speak bytes ([`raw`]),
+//! disks that are full or read-only ([`mount`]), and networks that can be cut in two
+//! ([`namespace`]).
 //!
-//! Nothing here waits for a time to pass. A test waits for a frame, for a line of output, or for a state that it asks for again and again; each wait
-//! has a deadline, and its failure says what was there instead.
+//! Nothing here waits for a time to pass. A test waits for a frame, for a line of output, or for a
+//! state that it asks for again and again; each wait has a deadline, and its failure says what was
+//! there instead.
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary compiles its own copy and uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
@@ -28,7 +31,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, interval, timeout};
 
-/// How long anything may take that should take milliseconds. Long, because a loaded machine is no failure.
+/// How long anything may take that should take milliseconds. Long, because a loaded machine is no
+/// failure.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits for a future, and fails with its name once [`PATIENCE`] is at an end.
@@ -39,8 +43,8 @@ pub async fn within<T>(what: impl Display, future: impl Future<Output = T>) -> T
     }
 }
 
-/// Asks until the answer is good, and fails with the last bad one once [`PATIENCE`] is at an end. For states that announce themselves by no frame and
-/// no line, such as what a file holds.
+/// Asks until the answer is good, and fails with the last bad one once [`PATIENCE`] is at an end.
+/// For states that announce themselves by no frame and no line, such as what a file holds.
 pub async fn eventually<T>(what: impl Display, ask: impl AsyncFnMut() -> Result<T, String>) -> T {
     in_time(what, PATIENCE, ask).await
 }
@@ -87,7 +91,8 @@ pub trait Keeper {
     fn transactions(&self) -> Result<Vec<Value>, String>;
 }
 
-/// Waits until a node's file holds all of the expected transactions, and then fails if one is there twice or one is there that nobody sent.
+/// Waits until a node's file holds all of the expected transactions, and then fails if one is there
+/// twice or one is there that nobody sent.
 pub async fn exactly(node: &impl Keeper, expected: &[Value]) {
     let held = at_least(node, expected).await;
     assert_eq!(held.len(), expected.len(), "{}: something is there twice, or was never sent: {held:?}", node.name());

@@ -1,4 +1,5 @@
-//! A disk of a test's own: small, so that it can be full, or read-only, which root's rights do not pass over.
+//! A disk of a test's own: small, so that it can be full, or read-only, which root's rights do not
+//! pass over.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,5 +1,6 @@
-//! A network of a test's own, which can be cut in two: each node in a network namespace, all of them on two switches with one cable between. Nothing of it
-//! touches the machine's own network, and it goes with its value.
+//! A network of a test's own, which can be cut in two: each node in a network namespace, all of
+//! them on two switches with one cable between. Nothing of it touches the machine's own network,
+//! and it goes with its value.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -23,7 +24,8 @@ pub struct TwoSides {
 }
 
 impl TwoSides {
-    /// Lays a network for so many nodes; the first half of them is on one side. `None` where that is not allowed, which is a failure in CI.
+    /// Lays a network for so many nodes; the first half of them is on one side. `None` where that
+    /// is not allowed, which is a failure in CI.
     pub fn lay(nodes: usize) -> Option<Self> {
         let sides = Self { name: unique(), nodes };
         if let Err(error) = sides.build() {
@@ -77,7 +79,8 @@ impl TwoSides {
         self.start_on(node, &host(node), describe).await
     }
 
-    /// As [`Self::start`], for a node that listens on another host than its own address in the network.
+    /// As [`Self::start`], for a node that listens on another host than its own address in the
+    /// network.
     pub async fn start_on(
         &self,
         node: usize,
@@ -105,7 +108,8 @@ impl Drop for TwoSides {
     }
 }
 
-/// A machine of a test's own: a namespace with loopback and nothing else. Where that is not allowed it is this machine, and `is_private` says so.
+/// A machine of a test's own: a namespace with loopback and nothing else. Where that is not allowed
+/// it is this machine, and `is_private` says so.
 pub struct OneHost {
     name: Option<String>,
 }

@@ -1,4 +1,5 @@
-//! Nodes as processes, each in a temporary folder of its own as the exercise lays it out: `.env`, `known-peers.json`, `transactions.json`.
+//! Nodes as processes, each in a temporary folder of its own as the exercise lays it out: `.env`,
+//! `known-peers.json`, `transactions.json`.
 //!
 //! A process ends with the [`Node`] that started it.
 
@@ -23,11 +24,13 @@ pub fn address(port: u16) -> String {
     format!("ws://localhost:{port}")
 }
 
-/// A port that nobody listens on. They lie below those that the system gives to outgoing connections, so that no dial takes one away before its
-/// node listens on it, and the 4,000 above them stay free for what a node may listen on besides.
+/// A port that nobody listens on. They lie below those that the system gives to outgoing
+/// connections, so that no dial takes one away before its node listens on it, and the 4,000 above
+/// them stay free for what a node may listen on besides.
 pub fn free_port() -> u16 {
     static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| {
-        // Test programs that run side by side have ids that are near: they begin far from each other.
+        // Test programs that run side by side have ids that are near: they begin far from each
+        // other.
         AtomicU16::new((std::process::id().wrapping_mul(2_654_435_761) % 4_000) as u16)
     });
     for _ in 0..4_000 {
@@ -161,7 +164,8 @@ impl Node {
         within(format!("the end of {}", self.address()), self.run.child.wait()).await.unwrap();
     }
 
-    /// Whether it lives and does what it should, dialling back whoever says hello; or ends instead, of what it was sent before.
+    /// Whether it lives and does what it should, dialling back whoever says hello; or ends instead,
+    /// of what it was sent before.
     pub async fn responds(&mut self) -> bool {
         let tester = Tester::listen().await;
         let greeted = async {
@@ -206,7 +210,8 @@ impl Node {
         std::fs::read_to_string(self.folder.path().join("transactions.json")).unwrap()
     }
 
-    /// The addresses that it is linked to, as it sees it: ours is asked, the exercise's says it as it happens.
+    /// The addresses that it is linked to, as it sees it: ours is asked, the exercise's says it as
+    /// it happens.
     pub async fn links(&self) -> Result<BTreeSet<String>, String> {
         if let Program::Ours = self.program {
             let status = self.status().await?;
@@ -301,7 +306,8 @@ fn spawn(program: &Program, folder: &Path) -> Run {
     Run { _stdin: child.stdin.take(), child, output }
 }
 
-/// Collects the lines of an output of a process. Ends, and with its fellows ends the channel, once the process has.
+/// Collects the lines of an output of a process. Ends, and with its fellows ends the channel, once
+/// the process has.
 pub async fn collect(stream: impl AsyncRead + Unpin, output: Arc<watch::Sender<Vec<String>>>) {
     let mut lines = BufReader::new(stream).lines();
     while let Ok(Some(line)) = lines.next_line().await {

@@ -1,4 +1,5 @@
-//! A peer that speaks bytes: what a WebSocket library would not send, and what it would hide of what comes back.
+//! A peer that speaks bytes: what a WebSocket library would not send, and what it would hide of
+//! what comes back.
 
 use std::net::Ipv4Addr;
 
@@ -51,7 +52,8 @@ impl Raw {
         bytes
     }
 
-    /// Reads until a close frame; gives its code and reason. `None` if the connection ends without one.
+    /// Reads until a close frame; gives its code and reason. `None` if the connection ends without
+    /// one.
     pub async fn farewell(&mut self) -> Option<(u16, String)> {
         within("a close frame or the end of the connection", async {
             loop {

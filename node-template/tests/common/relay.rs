@@ -1,4 +1,5 @@
-//! A wire with a switch and a tape: a TCP relay in front of a node, which can stop carrying anything, and keeps what the diallers sent.
+//! A wire with a switch and a tape: a TCP relay in front of a node, which can stop carrying
+//! anything, and keeps what the diallers sent.
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,5 @@
-//! Raw WebSocket peers: what the exercise's official tests are, and what a node of the exercise looks like from outside. They do only what a test
-//! tells them to.
+//! Raw WebSocket peers: what the exercise's official tests are, and what a node of the exercise
+//! looks like from outside. They do only what a test tells them to.
 
 use std::io::ErrorKind;
 use std::net::Ipv4Addr;
@@ -23,7 +23,8 @@ pub struct Tester {
 }
 
 impl Tester {
-    /// Listens on a port that no other tester had: nodes go on dialling one that is gone, and must not reach the next.
+    /// Listens on a port that no other tester had: nodes go on dialling one that is gone, and must
+    /// not reach the next.
     pub async fn listen() -> Self {
         loop {
             let port = free_port();
@@ -35,7 +36,8 @@ impl Tester {
         }
     }
 
-    /// As [`Self::listen`], with so small a buffer for what comes in that whoever sends soon feels that nobody reads.
+    /// As [`Self::listen`], with so small a buffer for what comes in that whoever sends soon feels
+    /// that nobody reads.
     pub fn listen_narrow() -> Self {
         let port = free_port();
         let socket = TcpSocket::new_v4().unwrap();
@@ -76,8 +78,9 @@ impl Tester {
         self.listener.accept().now_or_never().is_some()
     }
 
-    /// What the official tests do again and again: dial the node, send a HANDSHAKE with our address, leave, and be dialled back within five seconds.
-    /// Gives the socket that the node dialled.
+    /// What the official tests do again and again: dial the node, send a HANDSHAKE with our
+    /// address, leave, and be dialled back within five seconds. Gives the socket that the node
+    /// dialled.
     pub async fn greet(&self, node: u16) -> Socket {
         self.greet_with(node, &[self.address()]).await
     }
@@ -119,7 +122,8 @@ impl Socket {
         self.0.send(Message::text(text.into())).await.unwrap();
     }
 
-    /// Writes bytes past the WebSocket. The other side may have closed already, which reading then tells.
+    /// Writes bytes past the WebSocket. The other side may have closed already, which reading then
+    /// tells.
     pub async fn write_raw(&mut self, bytes: &[u8]) {
         self.0.get_mut().write_all(bytes).await.ok();
     }
@@ -152,7 +156,8 @@ impl Socket {
         serde_json::from_value(frame["data"].clone()).unwrap()
     }
 
-    /// Asks for the node's status. The answer also tells that the node has read all that was sent before.
+    /// Asks for the node's status. The answer also tells that the node has read all that was sent
+    /// before.
     pub async fn status(&mut self) -> Value {
         self.send(&json!({ "type": "STATUS", "data": {} })).await;
         loop {
@@ -174,7 +179,8 @@ impl Socket {
         }
     }
 
-    /// Waits for the other side to close; gives the code and reason of its close frame, if it sent one.
+    /// Waits for the other side to close; gives the code and reason of its close frame, if it sent
+    /// one.
     pub async fn farewell(&mut self) -> Option<(u16, String)> {
         let mut farewell = None;
         // To the end of the connection: reading on is what answers the close frame.

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 use super::generated::{addresses, config};
 
-/// What an IPv4 address must begin with, and how many bits of that count, to be less than public; from the registry of RFC 6890.
+/// What an IPv4 address must begin with, and how many bits of that count, to be less than public;
+/// from the registry of RFC 6890.
 const NEAR_V4: [([u8; 4], u32, Scope); 7] = [
     ([0, 0, 0, 0], 8, Scope::Loopback),
     ([127, 0, 0, 0], 8, Scope::Loopback),
@@ -18,7 +19,8 @@ const NEAR_V4: [([u8; 4], u32, Scope); 7] = [
     ([192, 168, 0, 0], 16, Scope::Private),
 ];
 
-/// The same for IPv6; of an address that maps an IPv4 one (::ffff:0:0/96) it is the IPv4 address that counts.
+/// The same for IPv6; of an address that maps an IPv4 one (::ffff:0:0/96) it is the IPv4 address
+/// that counts.
 const NEAR_V6: [(Ipv6Addr, u32, Scope); 4] = [
     (Ipv6Addr::UNSPECIFIED, 128, Scope::Loopback),
     (Ipv6Addr::LOCALHOST, 128, Scope::Loopback),

@@ -1,4 +1,5 @@
-//! What the properties are tried with: names, transactions, and messages of each type beside the frames that are written for them.
+//! What the properties are tried with: names, transactions, and messages of each type beside the
+//! frames that are written for them.
 
 use std::time::Duration;
 
@@ -42,7 +43,8 @@ fn sessions() -> impl Strategy<Value = Session> {
     any::<[u8; 16]>().prop_map(Session::from_random)
 }
 
-/// A text that looks like what follows a transaction's body in its frame, to be met inside of the body.
+/// A text that looks like what follows a transaction's body in its frame, to be met inside of the
+/// body.
 fn like_an_origin() -> impl Strategy<Value = String> {
     (origins(), "(\"|\"}|\"}}|)", "(x|\\{|)")
         .prop_map(|(origin, end, begin)| format!(r#"{begin},"from":"{origin}{end}"#))
@@ -98,7 +100,8 @@ pub(crate) fn messages() -> impl Strategy<Value = (Frame, Message)> {
     ]
 }
 
-/// A transaction in the three frames in which it travels: relayed, from a client, and in answer to a comparison.
+/// A transaction in the three frames in which it travels: relayed, from a client, and in answer to
+/// a comparison.
 pub(crate) fn transaction_frames() -> impl Strategy<Value = (Frame, Message)> {
     let delivery = |transaction: Transaction, origin, ack, synced| {
         Message::Transaction(TransactionFrame { transaction: Ok(transaction), origin, ack, synced })
@@ -276,7 +279,7 @@ fn announcements() -> impl Strategy<Value = AnnounceFrame> {
             left,
             seal: None,
         };
-        AnnounceFrame { announcement, told }
+        AnnounceFrame { announcement, synced: told }
     })
 }
 

@@ -1,4 +1,5 @@
-//! Messages: no text harms, and a frame reads back as what it was written from, whatever another version adds to it.
+//! Messages: no text harms, and a frame reads back as what it was written from, whatever another
+//! version adds to it.
 
 use std::collections::BTreeMap;
 

@@ -1,105 +1,108 @@
-//! Two links to one node: which of them stays.
+//! Duplicate-connection resolution: which of two links to one node stays.
 //!
-//! It happens when two nodes dial each other at once, when an address turns out to be another name of a node that is linked already, and when a peer comes back
-//! before we know that its old link is dead. The older link is asked to answer a ping; if it does not, the newer one takes its place.
+//! Two links arise by simultaneous open, when a linked node has a second address, and when a peer
+//! comes back before its old link is known to be dead. The older link is pinged. If it answers, it
+//! stays; otherwise the newer one replaces it. BGP resolves its connection collisions by the
+//! greater id alone (RFC 4271, section 6.8); here the id decides only who closes.
+//!
+//! Handshake, lifecycle and liveness begin a resolution; a pong or a timer ends it.
 
-use std::time::Instant;
-
-use crate::connections::lifecycle::close;
-use crate::connections::table::{Link, NativePeer, Role};
+use crate::connections::Connections;
+use crate::connections::table::{Link, LinkState};
+use crate::context::Context;
+use crate::frame::Frame;
 use crate::id::{LinkId, NodeId};
+use crate::internal_event::InternalEvent;
+use crate::io::Lane;
+use crate::io::Output;
+use crate::peers::Peers;
 use crate::peers::address_book::AddressState;
 use crate::timers::Timer;
-use crate::{Node, Output};
+use crate::wire::close;
 
-impl Node {
-    /// Makes a link that we dialled the link to its node: our HANDSHAKE goes out.
-    pub(crate) fn promote(&mut self, now: Instant, link: LinkId) {
-        let id = self.links.get(link).and_then(|link| link.name().node);
-        let counted = id.is_some_and(|id| self.links.to_node(id, Some(link)).is_some());
-        if !counted && self.is_full(now, None) {
-            return self.close(link, close::NORMAL, "the last place here was taken meanwhile");
-        }
+impl Connections {
+    /// Takes a dialled link from standby into use: sends our HANDSHAKE, and `join` after it.
+    pub(crate) fn promote(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, join: Option<Frame>) {
         let Some(opened) = self.links.get(link) else { return };
-        if let Role::Standby(peer) = &opened.role {
-            let (peer, dialled) = (NativePeer { hello_sent: true, ..peer.clone() }, opened.dialled.clone());
-            self.links.set_full(link, peer);
+        if let LinkState::Standby(peer) = &opened.state {
+            let (state, dialled) = (LinkState::HelloSent(peer.clone()), opened.dialled.clone());
+            self.links.set_native(link, state);
             if let Some(address) = dialled {
-                self.timers.cancel(&Timer::Dial(address.clone()));
-                self.peers.set_state(&address, AddressState::Connected(link));
+                cx.timers.cancel(&Timer::Dial(address.clone()));
+                peers.book.set_state(&address, AddressState::Connected(link));
             }
-            self.timers.set(Timer::Silence(link), now + self.config.limits.dial_timeout);
-            self.send_handshake(link);
-            self.send_join(link);
+            cx.timers.set(Timer::Silence(link), cx.now + cx.config.limits.dial_timeout);
+            self.send_handshake(cx, link);
+            if let Some(join) = join {
+                cx.send(vec![link], join, Lane::Control);
+            }
         }
     }
 
-    /// Two links to one node: the older one has to answer a ping.
-    pub(crate) fn begin_duel(&mut self, now: Instant, older: LinkId) {
-        self.outbox.push_back(Output::Ping { link: older });
-        if self.timers.due(&Timer::Duel(older)).is_none() {
-            self.timers.set(Timer::Duel(older), now + self.config.limits.duel);
+    /// Begins to resolve two links to one node: pings the older one.
+    pub(super) fn resolve_duplicates(&mut self, cx: &mut Context, older: LinkId) {
+        cx.output(Output::Ping { link: older });
+        if cx.timers.due(&Timer::Duplicate(older)).is_none() {
+            cx.timers.set(Timer::Duplicate(older), cx.now + cx.config.limits.duplicate_deadline);
         }
     }
 
-    /// The older link answered, so both live. A link that we dialled and have not used yet is ours to close; of two that are in use the node with the
-    /// smaller id closes the newer, and the other waits, lest each closes the one that the other keeps.
-    pub(crate) fn on_pong(&mut self, now: Instant, link: LinkId) {
-        self.hear(now, link);
-        if self.timers.due(&Timer::Duel(link)).is_none() {
+    /// Handles a pong. If the older of two links answered, the newer one is closed. One on standby
+    /// is ours to close. Of two in use, the node with the lower id closes the newer, so that the
+    /// two nodes do not close both.
+    pub(crate) fn on_pong(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId) {
+        self.links.hear(cx.now, link);
+        if cx.timers.due(&Timer::Duplicate(link)).is_none() {
             return;
         }
-        self.timers.cancel(&Timer::Duel(link));
-        let Some((id, session)) = self.links.get(link).and_then(Link::full).map(|peer| (peer.id, peer.session)) else {
+        cx.timers.cancel(&Timer::Duplicate(link));
+        let Some((id, session)) = self.links.get(link).and_then(Link::native).map(|peer| (peer.id, peer.session))
+        else {
             return;
         };
-        for (other, candidate) in self.twins(link) {
-            let same_run = match self.links.get(other).map(|other| &other.role) {
-                Some(Role::Standby(peer) | Role::Native(peer)) => peer.session == session,
-                _ => continue,
-            };
-            if !same_run {
-                self.warn_of_copy(now, other);
-            } else if candidate || self.config.node < id {
-                self.counters.links_duplicate += 1;
-                self.close(other, close::NORMAL, "we are linked already");
+        for (other, standby) in self.duplicates_of(link) {
+            let Some((_, run)) = self.links.get(other).and_then(Link::run) else { continue };
+            if run != session {
+                self.refuse_copied_key(cx, peers, other);
+            } else if standby || cx.config.node < id {
+                cx.counters.links_duplicate += 1;
+                self.links.close(cx, other, close::NORMAL, "we are linked already");
             }
         }
     }
 
-    /// The older link did not answer in time: it is closed, and the newer takes its place.
-    pub(crate) fn on_duel_over(&mut self, now: Instant, link: LinkId) {
-        let newer = self.twins(link);
+    /// Closes the older of two links, which did not answer in time; the newer one replaces it.
+    pub(crate) fn on_duplicate_due(&mut self, cx: &mut Context, link: LinkId) {
+        let newer = self.duplicates_of(link);
         if self.links.get(link).is_some() && !newer.is_empty() {
-            self.counters.links_dead += 1;
-            self.close(link, close::GOING_AWAY, "this link did not answer, a newer one does");
+            cx.counters.links_dead += 1;
+            self.links.close(cx, link, close::GOING_AWAY, "this link did not answer, a newer one does");
         }
-        for (other, candidate) in newer {
-            if candidate {
-                self.promote(now, other);
+        for (other, standby) in newer {
+            if standby {
+                cx.raise(InternalEvent::StandbyFreed(other));
             }
         }
     }
 
-    /// The other links to the node of `link`, each with whether it is a candidate.
-    pub(crate) fn twins(&self, link: LinkId) -> Vec<(LinkId, bool)> {
-        let Some(id) = self.links.get(link).and_then(Link::full).map(|peer| peer.id) else {
+    /// Returns the other links to the node of `link`, each with `true` if it is on standby.
+    fn duplicates_of(&self, link: LinkId) -> Vec<(LinkId, bool)> {
+        let Some(id) = self.links.get(link).and_then(Link::native).map(|peer| peer.id) else {
             return Vec::new();
         };
         let others = self.links.iter().filter(|(other, open)| *other != link && !open.closing);
         others
-            .filter_map(|(other, open)| match &open.role {
-                Role::Standby(peer) if peer.id == id => Some((other, true)),
-                Role::Native(peer) if peer.id == id => Some((other, false)),
-                _ => None,
+            .filter_map(|(other, open)| match &open.state {
+                LinkState::Standby(peer) if peer.id == id => Some((other, true)),
+                _ => open.native().filter(|peer| peer.id == id).map(|_| (other, false)),
             })
             .collect()
     }
 
-    /// A link that we dialled and held back while an older one to the same node lived.
-    pub(crate) fn candidate_for(&self, id: NodeId) -> Option<LinkId> {
-        self.links.iter().find_map(|(other, open)| match &open.role {
-            Role::Standby(peer) if peer.id == id && !open.closing => Some(other),
+    /// Returns the link to a node that is on standby while an older one lives.
+    pub(super) fn standby_for(&self, id: NodeId) -> Option<LinkId> {
+        self.links.iter().find_map(|(other, open)| match &open.state {
+            LinkState::Standby(peer) if peer.id == id && !open.closing => Some(other),
             _ => None,
         })
     }

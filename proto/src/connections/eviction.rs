@@ -1,74 +1,75 @@
-//! Who has to go when every place for accepted links is taken: whoever is of least use, and never somebody that a flood of newcomers could choose.
+//! Inbound eviction: which accepted link is closed when there are too many.
 //!
-//! Links that we dialled are not counted here, so no number of newcomers displaces one. Of the accepted ones stay those of known peers, those that brought most that was
-//! new, and the older half of the rest; of what is left, the youngest goes of the address group that has most. That is the order of Bitcoin Core's
-//! `SelectNodeToEvict`, with transactions brought in place of its several measures: to stay, an attacker must have been useful, or long there, or come from many networks. Before
-//! all of these go clients that say nothing, and if nobody is left the newcomer itself is told that there is no place.
+//! Links that we dialled are not counted, so no number of newcomers displaces one. Silent clients
+//! go first. Of the other accepted links, those of known peers, those that brought most new
+//! transactions and the older half of the rest stay. Of what is left, the youngest link of the
+//! network with most links is closed; if nothing is left, the newcomer is.
+//!
+//! That is the order of Bitcoin Core's `SelectNodeToEvict`, with transactions brought in place of
+//! its several measures. To stay, an attacker must have been useful, or linked for long, or come
+//! from many networks. [`Connections::on_accepted`] calls it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::collections::BTreeMap;
 
-use crate::Node;
-use crate::connections::lifecycle::close;
-use crate::connections::table::{Link, Role};
+use crate::connections::Connections;
+use crate::connections::table::{Link, LinkState};
+use crate::context::Context;
 use crate::id::LinkId;
-use crate::peers::reputation::AddressGroup;
+use crate::ip_prefix::IpPrefix;
+use crate::peers::Peers;
+use crate::wire::close;
 
-/// How many links are kept for what they brought.
+/// How many links are kept for the transactions that they brought: as many as Bitcoin Core keeps by
+/// ping time.
 const USEFUL: usize = 8;
 
-impl Node {
-    /// A connection was accepted: if there are more than there are places, somebody goes.
-    pub(crate) fn make_place(&mut self, now: Instant, newcomer: LinkId) {
+impl Connections {
+    /// Closes an accepted link if there are more than there may be; `newcomer` was accepted last.
+    pub(super) fn evict(&mut self, cx: &mut Context, peers: &mut Peers, newcomer: LinkId) {
         let accepted = self.links.iter().filter(|(_, link)| link.dialled.is_none() && !link.closing).count();
-        if accepted <= self.config.limits.inbound_links {
+        if accepted <= cx.config.limits.inbound_links {
             return;
         }
-        let victim = self.least_useful(now, newcomer);
-        self.counters.links_evicted += 1;
-        if victim != newcomer {
-            let group = self.links.get(victim).and_then(|link| link.group);
-            self.tell_refusal(now, group, "its place went to another connection");
+        let victim = self.select_victim(cx, peers, newcomer);
+        cx.counters.links_evicted += 1;
+        let subscriber = self.links.get(victim).and_then(|link| link.subscriber);
+        let reason = if victim == newcomer {
+            "this node has no room for another connection"
         } else {
-            let group = self.links.get(newcomer).and_then(|link| link.group);
-            self.tell_refusal(now, group, "this node has no place for another connection");
-        }
-        self.close(victim, close::TRY_AGAIN_LATER, "this node has no place for another connection");
+            "its slot went to another connection"
+        };
+        peers.refusals.log(cx, subscriber, reason);
+        self.links.close(cx, victim, close::TRY_AGAIN_LATER, "this node has no room for another connection");
     }
 
-    fn least_useful(&self, now: Instant, newcomer: LinkId) -> LinkId {
-        let known: BTreeSet<LinkId> = self
-            .peers
-            .connected()
-            .filter(|(address, _)| self.peers.get(address).is_some_and(|peer| peer.known))
-            .map(|(_, link)| link)
-            .collect();
+    fn select_victim(&self, cx: &Context, peers: &Peers, newcomer: LinkId) -> LinkId {
+        let known = peers.book.known_links();
         let accepted = || self.links.iter().filter(|(_, link)| link.dialled.is_none() && !link.closing);
         // A client that waits for an answer is not silent.
-        let silence = self.config.limits.client_silence / 2;
+        let silence = cx.config.limits.client_silence / 2;
         let silent = |link: &Link| {
-            matches!(link.role, Role::Client)
+            matches!(link.state, LinkState::Client)
                 && link.acks_due == 0
-                && now.saturating_duration_since(link.heard) >= silence
+                && cx.now.saturating_duration_since(link.heard) >= silence
         };
         let quietest = accepted().filter(|(_, link)| silent(link)).min_by_key(|(id, link)| (link.heard, *id));
         if let Some((client, _)) = quietest {
             return client;
         }
-        // Clients come and go by themselves; the newcomer is one so far, but stands for whoever it may become.
-        let peers = accepted().filter(|(id, link)| *id == newcomer || !matches!(link.role, Role::Client));
-        let mut rest: Vec<(LinkId, &Link)> = peers.filter(|(id, _)| !known.contains(id)).collect();
+        // Other clients are never closed here. The newcomer is one so far, but may become a peer.
+        let candidates = accepted().filter(|(id, link)| *id == newcomer || !matches!(link.state, LinkState::Client));
+        let mut rest: Vec<(LinkId, &Link)> = candidates.filter(|(id, _)| !known.contains(id)).collect();
         rest.sort_by_key(|(id, link)| (std::cmp::Reverse(link.brought), *id));
         let useful = rest.iter().take(USEFUL).filter(|(_, link)| link.brought > 0).count();
         rest.drain(..useful);
         rest.sort_by_key(|(id, _)| *id);
         rest.drain(..rest.len() / 2);
-        let mut groups: BTreeMap<Option<AddressGroup>, (usize, LinkId)> = BTreeMap::new();
+        let mut networks: BTreeMap<Option<IpPrefix>, (usize, LinkId)> = BTreeMap::new();
         for (id, link) in rest {
-            let (count, youngest) = groups.entry(link.group.map(AddressGroup::network)).or_insert((0, id));
+            let (count, youngest) = networks.entry(link.subscriber.map(IpPrefix::network)).or_insert((0, id));
             *count += 1;
             *youngest = id;
         }
-        groups.into_values().max().map_or(newcomer, |(_, youngest)| youngest)
+        networks.into_values().max().map_or(newcomer, |(_, youngest)| youngest)
     }
 }

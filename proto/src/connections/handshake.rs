@@ -1,404 +1,377 @@
-//! How two nodes get to know each other: HANDSHAKE.
+//! HANDSHAKE: how two nodes introduce themselves, and how a claimed address is verified.
 //!
-//! A new node sends its HANDSHAKE on the link that it dials. The accepting full peer first probes the address that the newcomer claims, then answers with its own
-//! HANDSHAKE, in which every address verified so far stands. Of two newcomers the one verified later is therefore told of the earlier one, and dials it:
-//! that is what makes the mesh complete. If verifying takes longer than [`ANSWER_AFTER`] the answer goes out without, and a second HANDSHAKE follows it.
+//! A node sends its HANDSHAKE on the link that it dials. The accepting native peer first dials back
+//! the address that the newcomer claims (as AutoNAT in libp2p). It then answers with its own
+//! HANDSHAKE, which names every address verified so far. Of two newcomers the one verified later
+//! therefore learns of the earlier one and dials it, which completes the mesh. If verification
+//! takes longer than [`ANSWER_AFTER`] the answer goes out first, and a second HANDSHAKE follows the
+//! verification.
+//!
+//! The node calls it with HANDSHAKE messages and finished probes; membership admits peers through
+//! [`Connections::accept`].
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::address::{PeerAddress, Scope};
-use crate::connections::lifecycle::close;
-use crate::connections::table::{Link, NativePeer, Role};
-use crate::event::Event;
+use crate::address::PeerAddress;
+use crate::connections::Connections;
+use crate::connections::table::{Link, LinkState, NativePeer};
+use crate::context::Context;
 use crate::frame::Frame;
 use crate::id::{LinkId, UpgradeIdentity};
-use crate::peers::address_book::{AddressSource, AddressState};
-use crate::peers::reputation::Violation;
+use crate::internal_event::InternalEvent;
+use crate::io::Lane;
+use crate::peers::Peers;
+use crate::peers::address_book::{AddressBook, AddressSource, AddressState};
 use crate::timers::Timer;
+use crate::violation::{Violation, ViolationKind};
+use crate::wire::close;
 use crate::wire::{Handshake, NodeInfo, PROTOCOL};
-use crate::{Lane, Node};
 
-/// How long a full peer waits at most for our HANDSHAKE while its address is being verified. A local probe takes a millisecond; a newcomer behind a
-/// firewall must not wait for the dial's time-out.
+/// How long the answer waits for the verification of an address. A local probe takes a millisecond;
+/// a newcomer behind a firewall must not wait for the dial to time out.
 const ANSWER_AFTER: Duration = Duration::from_secs(1);
 
-impl Node {
-    pub(crate) fn on_handshake(&mut self, now: Instant, link: LinkId, handshake: Handshake) {
-        self.counters.addresses_dropped += handshake.dropped as u64;
-        let accepted = match &handshake.node {
-            Some(node) => self.on_full_handshake(now, link, node, &handshake.addresses),
-            None => self.on_plain_handshake(now, link, &handshake.addresses),
-        };
-        if accepted {
-            self.learn(now, link, &handshake.addresses);
+impl Connections {
+    /// Handles a HANDSHAKE.
+    pub(crate) fn on_handshake(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        link: LinkId,
+        handshake: Handshake,
+    ) -> Result<(), Violation> {
+        cx.counters.addresses_dropped += handshake.dropped as u64;
+        match handshake.node {
+            Some(node) => self.on_native_handshake(cx, peers, link, node, handshake.addresses),
+            None => {
+                self.on_exercise_handshake(cx, peers, link, handshake.addresses);
+                Ok(())
+            }
         }
     }
 
-    /// A node of the exercise introduces itself; says whether its addresses count.
-    pub(crate) fn on_plain_handshake(&mut self, now: Instant, link: LinkId, addresses: &[PeerAddress]) -> bool {
-        if self.refuses_plain(now, link) {
-            return false;
+    fn on_exercise_handshake(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        link: LinkId,
+        addresses: Vec<PeerAddress>,
+    ) {
+        if self.refuse_exercise(cx, peers, link) {
+            return;
         }
-        let suggested = self.own_address_of(addresses);
-        let Some(opened) = self.links.get_mut(link) else {
-            return false;
-        };
-        if matches!(opened.role, Role::Client) {
-            opened.role = Role::Exercise { address: suggested };
-            self.timers.cancel(&Timer::Silence(link));
+        let own = self.exercise_address(cx, &peers.book, &addresses);
+        let Some(opened) = self.links.get_mut(link) else { return };
+        if matches!(opened.state, LinkState::Client) {
+            opened.state = LinkState::ExerciseInbound { address: own };
+            cx.timers.cancel(&Timer::Silence(link));
         }
-        let plain = matches!(self.links.get(link).map(|link| &link.role), Some(Role::Exercise { .. }));
-        plain && !self.place_plain(now, link, addresses)
+        if opened.is_exercise() {
+            cx.raise(InternalEvent::ExerciseIntroduced { link, addresses });
+        }
     }
 
-    /// Which of a plain peer's addresses is its own. It lists whom it has just dialled, us, behind all others, and itself before or behind them: so
-    /// whoever stands behind us is itself, and where nobody does it is the first. Of one that lists otherwise it is the first or the last that leads
-    /// neither to ourselves nor to a full peer.
-    pub(crate) fn own_address_of(&self, addresses: &[PeerAddress]) -> Option<PeerAddress> {
-        let state = |address: &PeerAddress| self.peers.get(address).map(|peer| peer.state);
+    /// Returns which of an exercise peer's addresses is its own. It lists the node that it has just
+    /// dialled, us, after all others, and itself before or after them. An address after ours is its
+    /// own; otherwise the first is. For a peer with another order it is the first or the last
+    /// address that leads neither to us nor to a native peer.
+    fn exercise_address(&self, cx: &Context, book: &AddressBook, addresses: &[PeerAddress]) -> Option<PeerAddress> {
+        let state = |address: &PeerAddress| book.get(address).map(|peer| peer.state);
         let ourselves =
-            |address: &PeerAddress| *address == self.config.address || state(address) == Some(AddressState::Myself);
+            |address: &PeerAddress| *address == cx.config.address || state(address) == Some(AddressState::Myself);
         if let [.., before, last] = addresses
             && ourselves(before)
             && !ourselves(last)
         {
             return Some(last.clone());
         }
-        let full = |link: LinkId| self.links.get(link).is_some_and(|link| link.full().is_some());
+        let native = |link: LinkId| self.links.get(link).is_some_and(|link| link.native().is_some());
         let other = |address: &PeerAddress| {
-            ourselves(address) || matches!(state(address), Some(AddressState::Connected(link)) if full(link))
+            ourselves(address) || matches!(state(address), Some(AddressState::Connected(link)) if native(link))
         };
         let mut ends = addresses.first().into_iter().chain(addresses.last());
         ends.find(|address| !other(address)).cloned()
     }
 
-    /// A full peer introduces itself, on either side of a link; says whether its addresses count.
-    pub(crate) fn on_full_handshake(
+    /// Handles the HANDSHAKE of a native peer, on either side of a link.
+    fn on_native_handshake(
         &mut self,
-        now: Instant,
+        cx: &mut Context,
+        peers: &mut Peers,
         link: LinkId,
-        node: &NodeInfo,
-        addresses: &[PeerAddress],
-    ) -> bool {
-        let Some(opened) = self.links.get(link) else {
-            return false;
-        };
-        let dialled = opened.dialled.clone();
-        if node.id == self.config.node && node.session == self.config.session {
-            self.close(link, close::NORMAL, "this is myself");
-            return false;
+        node: NodeInfo,
+        addresses: Vec<PeerAddress>,
+    ) -> Result<(), Violation> {
+        let Some(opened) = self.links.get(link) else { return Ok(()) };
+        let dialled = opened.dialled.is_some();
+        if node.id == cx.config.node && node.session == cx.config.session {
+            self.links.close(cx, link, close::NORMAL, "this is myself");
+            return Ok(());
         }
-        if node.network != self.config.network {
-            self.refuse_network(now, link, node);
-            return false;
+        if node.network != cx.config.network {
+            self.refuse_network(cx, peers, link, &node);
+            return Ok(());
         }
-        if self.refuses_full(now, link, node.id) {
-            return false;
+        if self.refuse_native(cx, peers, link, node.id) {
+            return Ok(());
         }
-        if node.id == self.config.node {
-            self.warn_of_copy(now, link);
-            return false;
+        if node.id == cx.config.node {
+            self.refuse_copied_key(cx, peers, link);
+            return Ok(());
         }
-        let Some(opened) = self.links.get(link) else { return false };
-        if let Some(peer) = opened.full() {
+        let Some(opened) = self.links.get(link) else { return Ok(()) };
+        if let Some(peer) = opened.native() {
             if (peer.id, peer.session) != (node.id, node.session) {
-                self.offend(link, Violation::Lie, "HANDSHAKE: it names another node than the one that answered");
-                self.close(link, close::POLICY, "your HANDSHAKE names another node than your identity");
-                return false;
+                let text = "HANDSHAKE: it names another node than the upgrade identity";
+                self.penalize(cx, peers, link, &Violation::new(ViolationKind::Contradiction, text));
+                let reason = "your HANDSHAKE names another node than your identity";
+                self.links.close(cx, link, close::POLICY, reason);
+                return Ok(());
             }
-            if peer.hello_received {
-                return true;
+            if opened.introduced().is_none() {
+                self.accept(cx, peers, link, &node);
             }
-        } else if dialled.is_some() {
-            // We dialled a node without identity, so this is no full peer; a sibling `node` from there proves nothing.
-            return matches!(opened.role, Role::Exercise { .. });
-        } else if self.turns_node_away(now, link, node.id) || self.waits_for_join(now, link, node, addresses) {
-            return false;
+        } else if dialled {
+            // A node that answered our dial without an identity is no native peer; a `node` in its
+            // HANDSHAKE proves nothing.
+            if !opened.is_exercise() {
+                return Ok(());
+            }
+        } else {
+            if !self.refuse_banned_node(cx, peers, link, node.id) {
+                cx.raise(InternalEvent::Introduced { link, node: Box::new(node), addresses });
+            }
+            return Ok(());
         }
-        self.welcome(now, link, node);
-        true
+        cx.raise(InternalEvent::AddressesLearned { link, addresses });
+        Ok(())
     }
 
-    /// A full peer is let in.
-    pub(crate) fn welcome(&mut self, now: Instant, link: LinkId, node: &NodeInfo) {
-        let known = self.links.get(link).is_some_and(|link| link.full().is_some());
-        let twin = self.links.to_node(node.id, Some(link)).map(|(id, _)| id);
-        self.admit(link, node);
-        if let Some(twin) = twin {
-            // Two links are in use: the older one is asked whether it still lives.
-            self.begin_duel(now, twin.min(link));
+    /// Accepts a native peer that introduced itself: on a dialled link it is established, on an
+    /// accepted one its address is verified first.
+    pub(crate) fn accept(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, node: &NodeInfo) {
+        let known = self.links.get(link).is_some_and(|link| link.native().is_some());
+        let other = self.links.to_node(node.id, Some(link)).map(|(id, _)| id);
+        self.note_hello(cx, link, node);
+        if let Some(other) = other {
+            self.resolve_duplicates(cx, other.min(link));
         }
         if known {
-            self.ready(now, link);
+            self.established(cx, link);
         } else {
-            self.verify_claim(now, link, node);
+            self.verify_address(cx, peers, link, node);
         }
     }
 
-    pub(crate) fn admit(&mut self, link: LinkId, node: &NodeInfo) {
-        self.timers.cancel(&Timer::Silence(link));
+    fn note_hello(&mut self, cx: &mut Context, link: LinkId, node: &NodeInfo) {
+        cx.timers.cancel(&Timer::Silence(link));
         let Some(opened) = self.links.get(link) else { return };
-        let peer = match &opened.role {
-            Role::Native(peer) => NativePeer { hello_received: true, ..peer.clone() },
-            _ => NativePeer {
-                id: node.id,
-                session: node.session,
-                address: None,
-                hello_received: true,
-                hello_sent: false,
-            },
+        let state = match &opened.state {
+            LinkState::HelloSent(peer) | LinkState::Established(peer) => LinkState::Established(peer.clone()),
+            LinkState::Verifying(peer) => LinkState::Verifying(peer.clone()),
+            _ => LinkState::Verifying(NativePeer { id: node.id, session: node.session, address: None }),
         };
-        self.links.set_full(link, peer);
+        self.links.set_native(link, state);
     }
 
-    pub(crate) fn refuse_network(&mut self, now: Instant, link: LinkId, node: &NodeInfo) {
-        let name = self.name_of(link);
-        let reason = format!("this is the network '{}', yours is '{}'", self.config.network, node.network);
-        self.close(link, close::TRY_AGAIN_LATER, &reason);
+    fn refuse_network(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, node: &NodeInfo) {
+        let name = self.links.name_of(link);
+        let reason = format!("this is the network '{}', yours is '{}'", cx.config.network, node.network);
+        self.links.close(cx, link, close::TRY_AGAIN_LATER, &reason);
         let text = format!(
             "{name} belongs to the network '{}', this node to '{}'; set NETWORK alike to link them",
-            node.network, self.config.network
+            node.network, cx.config.network
         );
         if let Some(address) = self.links.get(link).and_then(|link| link.dialled.clone()) {
-            self.put_back_long(now, &address);
+            peers.book.back_off_long(cx, &address);
         }
-        self.warn(now, link, text);
+        self.links.warn(cx, link, text);
     }
 
-    /// Probes the address that the peer of an accepted link claims, unless it is known to be right or may not be told.
-    pub(crate) fn verify_claim(&mut self, now: Instant, link: LinkId, node: &NodeInfo) {
-        let claimed = node.address.as_ref().filter(|address| self.may_learn(link, address));
+    /// Dials back the address that the peer of an accepted link claims, unless it is known to be
+    /// right or out of scope.
+    fn verify_address(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, node: &NodeInfo) {
+        let claimed = node.address.as_ref().filter(|address| self.may_learn(cx, &mut peers.book, link, address));
         let probing = claimed.is_some_and(|address| {
-            let source = AddressSource::Hello(self.scope_of(link));
-            self.peers.add(address, source, now, &self.config.limits);
-            let leads_there = match self.peers.get(address).map(|peer| peer.state) {
+            let source = AddressSource::Hello(self.links.scope_of(link));
+            peers.book.add(address, source, cx.now, &cx.config.limits);
+            let leads_there = match peers.book.get(address).map(|peer| peer.state) {
                 Some(AddressState::Connected(at)) => {
-                    self.links.get(at).and_then(Link::full).is_some_and(|peer| peer.id == node.id)
+                    self.links.get(at).and_then(Link::native).is_some_and(|peer| peer.id == node.id)
                 }
                 _ => false,
             };
             if leads_there {
-                self.confirm(link, address);
+                self.confirm_address(link, address);
             }
-            let later = !leads_there && self.config.max_peers.is_none() && self.probe_later(now, link, address);
-            !leads_there && !later && self.probe(now, link, address)
+            let Peers { book, dialer, .. } = peers;
+            let later = !leads_there && cx.config.max_peers.is_none() && dialer.probe_later(cx, book, link, address);
+            !leads_there && !later && dialer.probe(cx, book, link, address)
         });
         if probing {
-            self.timers.set(Timer::Answer(link), now + ANSWER_AFTER);
+            cx.timers.set(Timer::Answer(link), cx.now + ANSWER_AFTER);
         } else {
-            self.answer(now, link);
+            self.answer(cx, link);
         }
     }
 
-    /// Notes that an address leads to the full peer at the other end of a link.
-    pub(crate) fn confirm(&mut self, link: LinkId, address: &PeerAddress) {
-        if let Some(Link { role: Role::Native(peer), .. }) = self.links.get_mut(link) {
-            peer.address.get_or_insert_with(|| address.clone());
+    /// Notes that an address leads to the native peer at the other end of a link.
+    fn confirm_address(&mut self, link: LinkId, address: &PeerAddress) {
+        if let Some(open) = self.links.get_mut(link) {
+            open.confirm_address(address);
         }
     }
 
-    /// An address was seen to lead to the full peer of an open link. If the peer has had its answer already, it missed who was verified meanwhile: so a
-    /// second HANDSHAKE follows.
-    pub(crate) fn verified(&mut self, now: Instant, link: LinkId, address: &PeerAddress) {
-        self.timers.cancel(&Timer::Dial(address.clone()));
-        self.peers.set_state(address, AddressState::Connected(link));
-        if let Some(peer) = self.peers.get_mut(address) {
-            peer.last_up = Some(now);
+    /// Notes that an address was seen to lead to the native peer of an open link. If the answer
+    /// went out before, it lacked the addresses verified meanwhile: a second HANDSHAKE follows.
+    pub(super) fn on_verified(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, address: &PeerAddress) {
+        cx.timers.cancel(&Timer::Dial(address.clone()));
+        peers.book.set_state(address, AddressState::Connected(link));
+        if let Some(peer) = peers.book.get_mut(address) {
+            peer.last_up = Some(cx.now);
         }
-        let missed =
-            self.links.get(link).and_then(Link::full).is_some_and(|peer| peer.address.is_none() && peer.hello_sent);
-        self.confirm(link, address);
+        let sent = self.links.get(link).filter(|open| !matches!(open.state, LinkState::Verifying(_)));
+        let missed = sent.and_then(Link::native).is_some_and(|peer| peer.address.is_none());
+        self.confirm_address(link, address);
         if missed {
-            self.send_handshake(link);
+            self.send_handshake(cx, link);
         }
     }
 
+    /// Handles the end of a probe that verifies the address of a peer.
     pub(crate) fn on_probed(
         &mut self,
-        now: Instant,
+        cx: &mut Context,
+        peers: &mut Peers,
         link: LinkId,
-        address: PeerAddress,
+        address: &PeerAddress,
         identity: Option<UpgradeIdentity>,
     ) {
-        if self.on_guest_probed(now, link, &address, identity) {
-            return self.fill_slots(now);
-        }
-        if self.peers.get(&address).is_some_and(|peer| matches!(peer.state, AddressState::Probing(_))) {
-            let claimed = self.links.get(link).filter(|link| !link.closing).and_then(Link::full);
+        if peers.book.get(address).is_some_and(|peer| matches!(peer.state, AddressState::Probing(_))) {
+            let claimed = self.links.get(link).filter(|link| !link.closing).and_then(Link::native);
             let right =
                 claimed.is_some_and(|peer| identity == Some(UpgradeIdentity { node: peer.id, session: peer.session }));
             match identity {
-                _ if right => self.verified(now, link, &address),
-                Some(identity) if identity.session == self.config.session => self.found_self(&address),
+                _ if right => self.on_verified(cx, peers, link, address),
+                Some(identity) if identity.session == cx.config.session => peers.book.found_self(cx, address),
                 Some(other) => {
-                    // A node that has just started again says another session, and a closing link proves nothing.
+                    // A node that has just restarted has another session, and a closing link proves
+                    // nothing.
                     if claimed.is_some_and(|peer| peer.id != other.node) {
-                        self.offend(link, Violation::FalseAddress, "HANDSHAKE: another node answers at its address");
+                        let text = "HANDSHAKE: another node answers at its address";
+                        self.penalize(cx, peers, link, &Violation::new(ViolationKind::FalseAddress, text));
                     }
-                    self.peers.set_state(&address, AddressState::AckWaiters);
-                    self.dial_at(&address, now);
+                    peers.book.set_state(address, AddressState::Waiting);
+                    peers.book.dial_at(cx, address, cx.now);
                 }
                 None => {
-                    self.put_back(now, &address);
+                    peers.book.back_off(cx, address);
                 }
             }
             if !right {
                 let text = format!(
-                    "nobody with its id answers at {address}, the address that it claims; other nodes will not be told of it"
+                    "no node with its id answers at {address}, the address that it claims; other nodes do not learn it"
                 );
-                self.fault_without_count(link, text);
+                self.links.log_fault(cx, link, text);
             }
         }
-        if self.timers.due(&Timer::Answer(link)).is_some() {
-            self.answer(now, link);
-        }
-        self.fill_slots(now);
-    }
-
-    /// Sends the HANDSHAKE that answers a full peer's, and opens the flow of transactions.
-    pub(crate) fn answer(&mut self, now: Instant, link: LinkId) {
-        self.timers.cancel(&Timer::Answer(link));
-        let Some(Link { role: Role::Native(peer), closing: false, .. }) = self.links.get_mut(link) else {
-            return;
-        };
-        if !std::mem::replace(&mut peer.hello_sent, true) {
-            self.send_handshake(link);
-            self.ready(now, link);
+        if cx.timers.due(&Timer::Answer(link)).is_some() {
+            self.answer(cx, link);
         }
     }
 
-    /// A link to a full peer is open for transactions: both HANDSHAKEs went their way. If it is the first to that node, their pools are compared.
-    pub(crate) fn ready(&mut self, now: Instant, link: LinkId) {
-        let Some(id) = self.links.get(link).and_then(Link::full).map(|peer| peer.id) else {
+    /// Sends the HANDSHAKE that answers the one of a native peer; transactions flow from now on.
+    pub(crate) fn answer(&mut self, cx: &mut Context, link: LinkId) {
+        cx.timers.cancel(&Timer::Answer(link));
+        let open = self.links.get(link).filter(|open| !open.closing);
+        let Some(LinkState::Verifying(peer)) = open.map(|open| &open.state) else { return };
+        let state = LinkState::Established(peer.clone());
+        self.links.set_native(link, state);
+        self.send_handshake(cx, link);
+        self.established(cx, link);
+    }
+
+    /// Handles the exchange of both HANDSHAKEs. The first established link to a node makes it a
+    /// neighbor.
+    fn established(&self, cx: &mut Context, link: LinkId) {
+        let Some(id) = self.links.get(link).and_then(Link::native).map(|peer| peer.id) else {
             return;
         };
         let other = self.links.to_node(id, Some(link)).and_then(|(other, _)| self.links.get(other));
         if !other.is_some_and(Link::takes_transactions) {
-            self.notify_up(link);
-            self.on_place(now, link);
-            // One side begins; if the pools differ the other answers in kind.
-            if self.config.node < id {
-                self.compare_pools(now, link);
-            }
-            self.compare_broadcasts(now, link);
-            self.introduce_ourselves(now, link);
+            cx.raise(InternalEvent::NeighborUp(link));
         }
     }
 
-    pub(crate) fn send_handshake(&mut self, link: LinkId) {
+    /// Sends our HANDSHAKE with the addresses of all peers, as far as the other end may learn them.
+    pub(crate) fn send_handshake(&self, cx: &mut Context, link: LinkId) {
         let Some(opened) = self.links.get(link) else { return };
         debug_assert!(
-            opened.dialled.is_some() || opened.full().is_some(),
-            "a plain peer reads only what arrives on links that it accepted"
+            opened.dialled.is_some() || opened.native().is_some(),
+            "an exercise peer reads only what arrives on links that it accepted"
         );
-        let mut addresses = vec![self.config.address.clone()];
-        // The one just dialled stands second, where no limit cuts it off; of a node with several names one is told.
+        let mut addresses = vec![cx.config.address.clone()];
+        // The address just dialled is the second, where no limit cuts it off. Of a node with
+        // several addresses one is sent.
         addresses.extend(opened.dialled.clone());
         for (_, other) in self.links.iter().filter(|(id, other)| *id != link && !other.closing) {
-            let open = match &other.role {
-                Role::Native(peer) => &peer.address,
-                Role::Exercise { .. } => &other.dialled,
-                Role::Standby(_) | Role::AwaitingAdmission(_) | Role::Client => &None,
-            };
+            let Some(open) = other.verified_address() else { continue };
             addresses.extend(
-                open.clone().filter(|address| opened.scope.may_tell(address.scope()) && !addresses.contains(address)),
+                Some(open.clone())
+                    .filter(|address| opened.scope.may_tell(address.scope()) && !addresses.contains(address)),
             );
         }
         addresses.truncate(crate::limits::HANDSHAKE_ADDRESSES);
-        let frame = self.handshake(addresses);
-        self.send(vec![link], frame, Lane::Control);
+        let frame = hello(cx, addresses);
+        cx.send(vec![link], frame, Lane::Control);
     }
 
-    pub(crate) fn handshake(&self, addresses: Vec<PeerAddress>) -> Frame {
-        let node = NodeInfo {
-            id: self.config.node,
-            session: self.config.session,
-            agent: self.config.agent.clone(),
-            protocol: PROTOCOL,
-            network: self.config.network.clone(),
-            address: Some(self.config.address.clone()),
-            max_peers: self.config.max_peers,
-        };
-        Handshake { addresses, dropped: 0, node: Some(node) }.to_frame()
-    }
-
-    /// Tells the full peers of a node of the exercise that we have just linked to. It dials only those of whom it hears when it starts, and may be cut off from
-    /// some just then; they dial it instead.
-    pub(crate) fn pass_on(&mut self, address: &PeerAddress) {
+    /// Sends native peers the address of an exercise peer that was just dialled. An exercise peer
+    /// dials only addresses that it learns when it starts, and may not reach all of them then; they
+    /// dial it instead.
+    pub(crate) fn pass_on_exercise(&self, cx: &mut Context, address: &PeerAddress) {
         let scope = address.scope();
-        let full = self
+        let native = self
             .links
             .iter()
-            .filter(|(_, link)| link.full().is_some() && link.takes_transactions() && link.scope.may_tell(scope));
-        let links: Vec<LinkId> = full.map(|(id, _)| id).collect();
+            .filter(|(_, link)| link.native().is_some() && link.takes_transactions() && link.scope.may_tell(scope));
+        let links: Vec<LinkId> = native.map(|(id, _)| id).collect();
         if !links.is_empty() {
-            let frame = self.handshake(vec![self.config.address.clone(), address.clone()]);
-            self.send(links, frame, Lane::Control);
+            let frame = hello(cx, vec![cx.config.address.clone(), address.clone()]);
+            cx.send(links, frame, Lane::Control);
         }
     }
 
-    /// Takes the addresses of a HANDSHAKE into the table and makes them due. Of a full table only a few others give way: to
-    /// find each costs a look at all.
-    pub(crate) fn learn(&mut self, now: Instant, link: LinkId, addresses: &[PeerAddress]) {
-        if self.config.max_peers.is_some() {
-            return self.learn_quietly(now, link, addresses);
-        }
-        let (mut new, mut displacing) = (0, self.config.limits.gossip_burst);
-        let scope = self.scope_of(link);
-        // A full peer says first who it is, and of two addresses the second is one that it passes on; a plain one may stand last.
-        let full = self.links.get(link).is_some_and(|link| link.full().is_some());
-        let last = addresses.last().filter(|_| addresses.len() == 2 || !full);
-        let own: Vec<&PeerAddress> = addresses.first().into_iter().chain(last).collect();
-        for address in addresses {
-            if !self.may_learn(link, address) {
-                continue;
-            }
-            if self.peers.get(address).is_none() {
-                let hello = own.contains(&address);
-                let source = if hello { AddressSource::Hello(scope) } else { AddressSource::Hearsay(scope) };
-                let displaces = !hello && self.peers.is_full(&self.config.limits);
-                if (displaces && displacing == 0) || !self.peers.add(address, source, now, &self.config.limits) {
-                    // Where nothing gives way now, nothing does for the rest of this HANDSHAKE.
-                    displacing = if displaces { 0 } else { displacing };
-                    self.counters.addresses_without_room += 1;
-                    continue;
-                }
-                displacing -= u32::from(displaces);
-                new += 1;
-                let at = self.allowed_on_word(now, link, address);
-                self.dial_at(address, at);
-            } else if own.contains(&address) {
-                // Who says hello is alive: whatever was held against its address is forgotten.
-                if let Some(peer) = self.peers.get_mut(address) {
-                    peer.failures = 0;
-                }
-                let claimed = self.peers.get(address).is_some_and(|peer| peer.claimed == Some(link));
-                if !claimed {
-                    self.dial_at(address, now);
-                }
-            } else if self.peers.get(address).is_some_and(|peer| peer.declined_until.is_none_or(|until| now >= until)) {
-                self.dial_at(address, now + Duration::from_secs(1));
-            }
-        }
-        if new > 0 {
-            self.notify(Event::AddressesLearned { peer: self.name_of(link), addresses: new });
-        }
-    }
-
-    /// From how far away the other end of a link comes.
-    pub(crate) fn scope_of(&self, link: LinkId) -> Scope {
-        self.links.get(link).map_or(Scope::Public, |link| link.scope)
-    }
-
-    /// Whether the other end of `link` may tell us this address, and whether it is worth knowing.
-    pub(crate) fn may_learn(&mut self, link: LinkId, address: &PeerAddress) -> bool {
-        let scope = self.scope_of(link);
+    /// Returns whether the other end of a link may name this address: it must be in its scope, and
+    /// not ours.
+    pub(crate) fn may_learn(
+        &self,
+        cx: &mut Context,
+        book: &mut AddressBook,
+        link: LinkId,
+        address: &PeerAddress,
+    ) -> bool {
+        let scope = self.links.scope_of(link);
         let in_scope = scope.may_tell(address.scope());
         if in_scope {
-            self.peers.widen(address, scope);
+            book.widen(address, scope);
         } else {
-            self.counters.addresses_out_of_scope += 1;
+            cx.counters.addresses_out_of_scope += 1;
         }
-        in_scope && *address != self.config.address
+        in_scope && *address != cx.config.address
     }
+}
+
+/// Returns our HANDSHAKE with these addresses.
+fn hello(cx: &Context, addresses: Vec<PeerAddress>) -> Frame {
+    let node = NodeInfo {
+        id: cx.config.node,
+        session: cx.config.session,
+        agent: cx.config.agent.clone(),
+        protocol: PROTOCOL,
+        network: cx.config.network.clone(),
+        address: Some(cx.config.address.clone()),
+        max_peers: cx.config.max_peers,
+    };
+    Handshake { addresses, dropped: 0, node: Some(node) }.to_frame()
 }

@@ -1,255 +1,178 @@
-//! Whom to be linked to: a full mesh, one link per pair of full peers, two one-way links with a node of the exercise.
+//! The opening and the end of a link.
 //!
-//! A link's life: it opens, the two ends introduce themselves (`introduction.rs`), a second one to the same node is settled (`duel.rs`), it closes, and what led
-//! there is dialled again.
+//! Two native peers share one link. An exercise peer has two, one in each direction: it sends on
+//! the link that it dialled and receives on the one that it accepted. The node calls this module
+//! when the runtime opened or closed a link. It decides whether the link is refused, a duplicate,
+//! or one to introduce ourselves on.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
 
 use crate::address::PeerAddress;
-use crate::connections::table::{Delivery, Link, NativePeer, Role};
-use crate::event::{Event, PeerName};
+use crate::connections::Connections;
+use crate::connections::table::{Link, LinkState, NativePeer};
+use crate::context::Context;
+use crate::event::Event;
 use crate::id::{LinkId, UpgradeIdentity};
-use crate::membership::slot_search::Purpose;
+use crate::internal_event::{DialOutcome, InternalEvent};
+use crate::peers::Peers;
 use crate::peers::address_book::AddressState;
+use crate::peers::dial_reason::DialReason;
 use crate::timers::Timer;
-use crate::{Direction, Node};
+use crate::wire::close;
 
-/// A plain peer that drops its link this soon after its first TRANSACTION has probably died of it …
-const RECOIL: Duration = Duration::from_secs(2);
-/// … and after doing so this often in a row it gets handshakes only …
-const RECOILS: u32 = 2;
-/// … for this long.
-const HANDSHAKES_ONLY: Duration = Duration::from_secs(600);
-
-/// Close codes that we send (RFC 6455, section 7.4.1).
-pub(crate) mod close {
-    pub(crate) const NORMAL: u16 = 1000;
-    pub(crate) const GOING_AWAY: u16 = 1001;
-    pub(crate) const INVALID_DATA: u16 = 1007;
-    pub(crate) const POLICY: u16 = 1008;
-    pub(crate) const TRY_AGAIN_LATER: u16 = 1013;
+/// A link that has ended, and the other links to its node.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    pub(crate) id: LinkId,
+    pub(crate) link: Link,
+    /// Why its other end was dialled.
+    pub(crate) reason: Option<DialReason>,
+    /// The other link to the same node, if there is one.
+    pub(crate) heir: Option<LinkId>,
+    /// If there is none: a link to the same node that was on standby.
+    pub(crate) standby: Option<LinkId>,
 }
 
-impl Node {
-    pub(crate) fn on_link_opened(&mut self, now: Instant, link: LinkId, remote: IpAddr, direction: Direction) {
-        self.counters.links_opened += 1;
-        self.timers.set(Timer::Ping(link), now + self.config.limits.ping_interval);
-        match direction {
-            Direction::Accepted => {
-                self.links.open(link, remote, None, Role::Client, now);
-                self.timers.set(Timer::Silence(link), now + self.config.limits.client_silence);
-                if !self.refuses_accepted(now, link, remote) && !self.turns_away(now, link) {
-                    self.make_place(now, link);
-                }
-            }
-            Direction::Dialled { address, identity } => {
-                self.on_dialled(now, link, remote, address, identity);
-                self.turns_away(now, link);
-                self.fill_slots(now);
-            }
-        }
-        if self.ending {
-            self.close(link, close::GOING_AWAY, "this node is shutting down");
+impl Connections {
+    /// Handles a link that was accepted: it may be refused, or evict another one.
+    pub(crate) fn on_accepted(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, remote: IpAddr) {
+        self.open(cx, link, remote, None, LinkState::Client);
+        cx.timers.set(Timer::Silence(link), cx.now + cx.config.limits.client_silence);
+        if !self.refuse_accepted(cx, peers, link, remote) && !self.refuse_banned(cx, peers, link) {
+            self.evict(cx, peers, link);
         }
     }
 
-    pub(crate) fn on_dialled(
+    fn open(
         &mut self,
-        now: Instant,
+        cx: &mut Context,
         link: LinkId,
         remote: IpAddr,
-        address: PeerAddress,
-        identity: Option<UpgradeIdentity>,
+        dialled: Option<&PeerAddress>,
+        state: LinkState,
     ) {
-        let purpose = self.overlay.seeking.flying.remove(&address);
-        if self.refuses_dialled(now, link, remote, &address, identity) {
-            return self.on_missed(now, &address, purpose.as_ref(), "one of the two does not let the other in");
+        cx.counters.links_opened += 1;
+        cx.timers.set(Timer::Ping(link), cx.now + cx.config.limits.ping_interval);
+        self.links.open(link, remote, dialled.cloned(), state, cx.now);
+    }
+
+    /// Handles a link that we dialled. `admits_exercise` says whether there is a slot for an
+    /// exercise peer.
+    pub(crate) fn on_dialled(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        link: LinkId,
+        (remote, address): (IpAddr, PeerAddress),
+        identity: Option<UpgradeIdentity>,
+        admits_exercise: bool,
+    ) {
+        let reason = peers.dialer.take_reason(&address);
+        let refused = match identity {
+            Some(identity) => peers.access.refusal(cx.config.node, link, remote, Some(identity.node)),
+            None => peers.access.exercise_refusal(cx.config.node, link, remote),
+        };
+        if refused.is_some() {
+            self.open(cx, link, remote, Some(&address), LinkState::Client);
+            self.refuse(cx, peers, link, refused);
+            return raise_useless(cx, address, reason, "one of the two does not admit the other");
         }
         let Some(identity) = identity else {
-            let redirects = purpose == Some(Purpose::Redirect) || !self.takes_plain(now);
-            self.links.open(
-                link,
-                remote,
-                Some(address.clone()),
-                Role::Exercise { address: Some(address.clone()) },
-                now,
-            );
-            self.peers.set_state(&address, AddressState::Connected(link));
-            if purpose == Some(Purpose::Bootstrap) {
-                self.on_genesis_failed(now, "a node of the exercise, or another program, answers there");
-            }
-            if purpose == Some(Purpose::Walk) {
-                self.on_walk_missed(now);
-            }
-            if redirects {
-                return self.redirect_plain(now, link);
-            }
-            self.send_handshake(link);
-            self.resume_plain(now, link, &address);
-            self.notify_up(link);
-            self.pass_on(&address);
-            return;
+            self.open(cx, link, remote, Some(&address), LinkState::ExerciseOutbound { address: address.clone() });
+            peers.book.set_state(&address, AddressState::Connected(link));
+            let redirects = reason == Some(DialReason::Redirect) || !admits_exercise;
+            return cx.raise(InternalEvent::ExerciseDialled { link, address, reason, redirects });
         };
-        let peer = NativePeer {
-            id: identity.node,
-            session: identity.session,
-            address: Some(address.clone()),
-            hello_received: false,
-            hello_sent: false,
-        };
-        let ours = identity.node == self.config.node;
-        let twin = self.links.to_node(identity.node, None).map(|(id, _)| id);
-        self.links.open(link, remote, Some(address.clone()), Role::Standby(peer), now);
-        if ours && identity.session == self.config.session {
-            if purpose == Some(Purpose::Bootstrap) {
-                self.on_genesis_ourselves(now, &address);
-            }
-            self.found_self(&address);
-            self.close(link, close::NORMAL, "this is myself");
-            self.on_missed(now, &address, purpose.as_ref(), "it is this node itself");
-        } else if ours {
-            self.warn_of_copy(now, link);
-            self.on_missed(now, &address, purpose.as_ref(), "it has this node's own key");
-        } else if let Some(older) = twin {
-            self.verified(now, older, &address);
-            self.begin_duel(now, older);
-            self.on_missed(now, &address, purpose.as_ref(), "we are linked to it already");
+        let peer = NativePeer { id: identity.node, session: identity.session, address: Some(address.clone()) };
+        let older = self.links.to_node(identity.node, None).map(|(id, _)| id);
+        self.open(cx, link, remote, Some(&address), LinkState::Standby(peer));
+        if identity.node == cx.config.node && identity.session == cx.config.session {
+            cx.raise(InternalEvent::DialEnded { address, reason, outcome: DialOutcome::Ourselves { link } });
+        } else if identity.node == cx.config.node {
+            self.refuse_copied_key(cx, peers, link);
+            raise_useless(cx, address, reason, "it has this node's own key");
+        } else if let Some(older) = older {
+            self.on_verified(cx, peers, older, &address);
+            self.resolve_duplicates(cx, older);
+            raise_useless(cx, address, reason, "we are linked to it already");
         } else {
-            self.use_dialled(now, link, purpose);
+            cx.raise(InternalEvent::NativeDialled { link, reason });
         }
     }
 
-    pub(crate) fn found_self(&mut self, address: &PeerAddress) {
-        if self.peers.get(address).is_none_or(|peer| peer.state != AddressState::Myself) {
-            self.timers.cancel(&Timer::Dial(address.clone()));
-            self.peers.set_state(address, AddressState::Myself);
-            self.notify(Event::SelfDialled { address: address.clone() });
-        }
+    /// Checks a link that we dialled against the bans, after its events were handled.
+    pub(crate) fn after_dialled(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId) {
+        self.refuse_banned(cx, peers, link);
     }
 
-    pub(crate) fn warn_of_copy(&mut self, now: Instant, link: LinkId) {
-        let name = self.name_of(link);
+    /// Closes the link to a second live node with the id of this one or of a peer: its folder was
+    /// copied.
+    pub(super) fn refuse_copied_key(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId) {
+        let name = self.links.name_of(link);
         if let Some(address) = self.links.get(link).and_then(|link| link.dialled.clone()) {
-            self.put_back_long(now, &address);
+            peers.book.back_off_long(cx, &address);
         }
-        self.close(link, close::POLICY, "two live nodes have this node's id: was its folder copied?");
+        self.links.close(cx, link, close::POLICY, "two live nodes have this node's id: was its folder copied?");
         let text = format!(
             "{name} is another node with an id that is in use: its folder was copied with its key; delete node.key in the copy and start it again"
         );
-        self.warn(now, link, text);
+        self.links.warn(cx, link, text);
     }
 
-    pub(crate) fn on_link_closed(&mut self, now: Instant, link: LinkId, cause: String) {
-        let Some(closed) = self.links.remove(link) else { return };
-        self.forget_certified(link);
-        let purpose = self.overlay.seeking.open.remove(&link);
-        let answered = !self.overlay.asked.remove(&link);
-        for timer in [Timer::Ping(link), Timer::Silence(link), Timer::Answer(link), Timer::Duel(link)] {
-            self.timers.cancel(&timer);
-        }
-        self.drop_waiting(link);
-        self.reconciling.forget_link(link);
-        self.catching_up.forget_link(link);
-        self.forget_talk(link);
-        self.searches.forget_link(link);
-        let orphans = self.trees.forget_link(link);
-        self.regrow(now, &orphans, None);
-        self.settle_plain(now, &closed);
-        let heir = closed.full().and_then(|peer| self.links.to_node(peer.id, None)).map(|(id, _)| id);
-        for address in self.peers.leading_to(link) {
-            match heir {
-                Some(heir) => self.peers.set_state(&address, AddressState::Connected(heir)),
-                None if self.settle_place(now, &address, &closed, purpose.as_ref(), answered) => {}
-                None => self.redial_later(now, &address, &closed),
-            }
-        }
-        let orphan = closed.full().filter(|_| heir.is_none()).and_then(|peer| self.candidate_for(peer.id));
-        match heir.or(orphan) {
-            Some(link) if orphan.is_some() => self.promote(now, link),
-            Some(link) => self.compare_pools(now, link),
-            None => {}
-        }
-        if heir.is_none() {
-            self.notify_down(now, &closed, cause.clone());
-            if closed.is_peer() {
-                self.presence_changed(now);
-            }
-        }
-        self.after_link(now, &closed, purpose.as_ref(), answered, &cause);
+    /// Notes why a link was dialled, for as long as it is open.
+    pub(crate) fn set_reason(&mut self, link: LinkId, reason: Option<DialReason>) {
+        self.reasons.extend(reason.map(|reason| (link, reason)));
     }
 
-    pub(crate) fn notify_down(&mut self, now: Instant, closed: &Link, cause: String) {
+    /// Removes a link that has ended; returns `None` if it is not known.
+    pub(crate) fn on_closed(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId) -> Option<Closed> {
+        let closed = self.links.remove(link)?;
+        peers.access.on_link_closed(link);
+        let reason = self.reasons.remove(&link);
+        for timer in [Timer::Ping(link), Timer::Silence(link), Timer::Answer(link), Timer::Duplicate(link)] {
+            cx.timers.cancel(&timer);
+        }
+        let heir = closed.native().and_then(|peer| self.links.to_node(peer.id, None)).map(|(id, _)| id);
+        let standby = closed.native().filter(|_| heir.is_none()).and_then(|peer| self.standby_for(peer.id));
+        Some(Closed { id: link, link: closed, reason, heir, standby })
+    }
+
+    /// Reports a link to a peer that has ended.
+    pub(crate) fn notify_down(&self, cx: &mut Context, closed: &Link, cause: String) {
         if closed.is_peer() {
-            self.notify(Event::PeerDown { peer: closed.name(), cause, peers: self.links.peers() });
-        } else if let (Role::Native(_), Some(address), false) = (&closed.role, &closed.dialled, closed.closing) {
-            // It let us in and closed before it said who it is: for a person that is a dial that failed.
-            let retry_in = self.timers.due(&Timer::Dial(address.clone())).map(|due| due.saturating_duration_since(now));
-            self.notify(Event::DialFailed { address: address.clone(), error: cause, retry_in });
+            cx.notify(Event::PeerDown { peer: closed.name(), cause, peers: self.links.peers() });
+        } else if let (Some(_), Some(address), false) = (closed.native(), &closed.dialled, closed.closing) {
+            // It closed before it introduced itself: for the user that is a failed dial.
+            let retry_in = cx.timers.due(&Timer::Dial(address.clone()));
+            let retry_in = retry_in.map(|due| due.saturating_duration_since(cx.now));
+            cx.notify(Event::DialFailed { address: address.clone(), error: cause, retry_in });
         }
     }
 
-    pub(crate) fn redial_later(&mut self, now: Instant, address: &PeerAddress, closed: &Link) {
-        let lasted = now.saturating_duration_since(closed.opened) >= self.config.limits.backoff_reset;
-        if let Some(peer) = self.peers.get_mut(address) {
-            peer.last_up = Some(now);
+    /// Reports a link to a peer that is established.
+    pub(crate) fn notify_up(&self, cx: &mut Context, link: LinkId) {
+        let Some(opened) = self.links.get(link) else { return };
+        let (peer, dialled) = (opened.name(), opened.dialled.is_some());
+        cx.notify(Event::PeerUp { peer, dialled, peers: self.links.peers() });
+    }
+
+    /// Schedules the next dial of an address whose link has ended.
+    pub(crate) fn redial_later(cx: &mut Context, peers: &mut Peers, address: &PeerAddress, closed: &Link) {
+        let lasted = cx.now.saturating_duration_since(closed.opened) >= cx.config.limits.backoff_reset;
+        if let Some(peer) = peers.book.get_mut(address) {
+            peer.last_up = Some(cx.now);
             if lasted {
                 peer.failures = 0;
             }
         }
-        if !self.ending {
-            self.put_back(now, address);
+        if cx.shutting_down {
+            peers.book.set_state(address, AddressState::Waiting);
         } else {
-            self.peers.set_state(address, AddressState::AckWaiters);
+            peers.book.back_off(cx, address);
         }
-    }
-
-    /// A plain peer's link ended: did it die of a TRANSACTION, and from where is it to be fed when it is back?
-    pub(crate) fn settle_plain(&mut self, now: Instant, closed: &Link) {
-        let (Role::Exercise { .. }, Some(address)) = (&closed.role, &closed.dialled) else {
-            return;
-        };
-        let Some(peer) = self.peers.get_mut(address) else {
-            return;
-        };
-        peer.behind = match closed.flow {
-            Delivery::Replaying { from, .. } => Some(from),
-            Delivery::Live | Delivery::Syncing { .. } | Delivery::Lagging => None,
-        };
-        let Some(first) = closed.first_payload else { return };
-        let recoiled = !closed.closing
-            && now.saturating_duration_since(first) < RECOIL
-            && first.saturating_duration_since(closed.opened) < RECOIL;
-        peer.recoils = if recoiled { peer.recoils + 1 } else { 0 };
-        if peer.recoils >= RECOILS {
-            peer.recoils = 0;
-            peer.handshakes_only_until = Some(now + HANDSHAKES_ONLY);
-            let text = format!(
-                "{address} drops its connection at every TRANSACTION; for ten minutes it gets handshakes only (its code may not check the type of a message)"
-            );
-            self.notify(Event::Warning { text });
-        }
-    }
-
-    pub(crate) fn notify_up(&mut self, link: LinkId) {
-        let Some(opened) = self.links.get(link) else { return };
-        let (peer, dialled) = (opened.name(), opened.dialled.is_some());
-        self.notify(Event::PeerUp { peer, dialled, peers: self.links.peers() });
-    }
-
-    /// How people know the other end of a link.
-    pub(crate) fn name_of(&self, link: LinkId) -> PeerName {
-        self.links.get(link).map_or(PeerName { node: None, address: None }, Link::name)
     }
 }
 
-impl Link {
-    /// Whether it counted as a link to a peer.
-    fn is_peer(&self) -> bool {
-        match &self.role {
-            Role::Native(peer) => peer.hello_received && peer.hello_sent,
-            Role::Exercise { .. } => self.dialled.is_some(),
-            Role::Standby(_) | Role::AwaitingAdmission(_) | Role::Client => false,
-        }
-    }
+fn raise_useless(cx: &mut Context, address: PeerAddress, reason: Option<DialReason>, why: &'static str) {
+    cx.raise(InternalEvent::DialEnded { address, reason, outcome: DialOutcome::Useless(why) });
 }

@@ -1,4 +1,8 @@
-//! The open links: who is at the other end, what was said, how the flow of transactions stands.
+//! The table of open links: for each the node at its other end, the state of its handshake, and how
+//! transactions are delivered.
+//!
+//! It decides nothing. Connections change states; gossip and replay change the delivery; many
+//! components read it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -7,9 +11,13 @@ use std::time::Instant;
 use foldhash::fast::RandomState;
 
 use crate::address::{PeerAddress, Scope};
-use crate::event::PeerName;
+use crate::context::Context;
+use crate::event::{Event, PeerName};
 use crate::id::{LinkId, NodeId, Session};
-use crate::peers::reputation::{AddressGroup, Score};
+use crate::io::Output;
+use crate::ip_prefix::IpPrefix;
+use crate::limits;
+use crate::peers::reputation::Score;
 use crate::wire::NodeInfo;
 
 /// One open link.
@@ -19,136 +27,198 @@ pub(crate) struct Link {
     pub(crate) dialled: Option<PeerAddress>,
     /// The other end's IP address.
     pub(crate) remote: IpAddr,
-    /// From how far away the other end comes: it decides which addresses it may tell.
+    /// The scope of the other end: it decides which addresses it may name.
     pub(crate) scope: Scope,
-    /// From where, as far as conduct is concerned; `None`: from this host.
-    pub(crate) group: Option<AddressGroup>,
-    /// On this host: what its other end has done.
+    /// The subscriber that is scored and banned for this link; `None`: on this host.
+    pub(crate) subscriber: Option<IpPrefix>,
+    /// The score of a link on this host, where no subscriber is scored.
     pub(crate) score: Score,
-    /// Until when its GRAFTs are paid for (a virtual clock, as below).
-    pub(crate) grafts_used_until: Option<Instant>,
     /// When it was opened.
     pub(crate) opened: Instant,
     /// How many transactions it brought that were new here.
     pub(crate) brought: u64,
-    /// Until when its requests for addresses are paid for (a virtual clock, as below).
+    /// The virtual clock (GCRA) of its requests for addresses: `None` if there were none.
     pub(crate) joins_used_until: Option<Instant>,
     /// When anything was last heard on it.
     pub(crate) heard: Instant,
     /// Who is at the other end.
-    pub(crate) role: Role,
+    pub(crate) state: LinkState,
     /// How transactions flow to the other end.
     pub(crate) flow: Delivery,
-    /// When a person was last told that it is behind.
-    pub(crate) told_behind: Option<Instant>,
-    /// When the first transaction went out on it.
+    /// To an exercise peer: when the first transaction went out on it.
     pub(crate) first_payload: Option<Instant>,
-    /// When the peer's word for new addresses is used up (a virtual clock, as in GCRA): `None` if it has not been used.
+    /// To an exercise peer that drops its link at every TRANSACTION: until when it gets none.
+    pub(crate) handshakes_only_until: Option<Instant>,
+    /// The virtual clock (GCRA) of the new addresses that it named: `None` if there were none.
     pub(crate) word_used_until: Option<Instant>,
-    /// How many ACKs it is to be sent once the disk has what they are for.
+    /// How many ACKs it gets once its transactions are on disk.
     pub(crate) acks_due: usize,
-    /// Until when its questions in reconciliations are paid for (a virtual clock, as above).
-    pub(crate) asks_used_until: Option<Instant>,
-    /// Whether we asked the shell to close it: nothing is sent or believed any more.
+    /// Whether we asked the runtime to close it: nothing more is sent or handled.
     pub(crate) closing: bool,
 }
 
-/// Who is at the other end of a link.
+/// The kind of node at the other end of a link, and the state of its handshake. The state still
+/// counts while a link closes, so [`Link::closing`] is a field of its own.
 #[derive(Debug)]
-pub(crate) enum Role {
-    /// We dialled and find the node linked already by an older link: nothing is sent until that one has proved alive or dead.
-    Standby(NativePeer),
-    /// It has not said yet: no HANDSHAKE came. Until it does it is a client.
+pub(crate) enum LinkState {
+    /// Accepted, no HANDSHAKE yet: a client.
     Client,
-    /// A full peer without a place here: it has not been given one yet, or one of us only asks the other for addresses.
-    AwaitingAdmission(PendingPeer),
-    /// A node of the exercise. On links that we accepted it speaks, on links that we dialled it listens.
-    Exercise {
-        /// Where it can be dialled, as far as we can tell: what we dialled, or what its HANDSHAKE suggests.
+    /// Accepted from an exercise peer, which sends on it.
+    ExerciseInbound {
+        /// Where it can be dialled, as far as its HANDSHAKE suggests.
         address: Option<PeerAddress>,
     },
-    /// One of ours.
-    Native(NativePeer),
+    /// Dialled to an exercise peer, which receives on it.
+    ExerciseOutbound { address: PeerAddress },
+    /// Dialled while an older link to the same node is open: nothing is sent until the duplicate is
+    /// resolved.
+    Standby(NativePeer),
+    /// A native peer without a slot: it has none yet, or one end only requests addresses.
+    AwaitingAdmission(PendingPeer),
+    /// Dialled; our HANDSHAKE went out, its own has not come.
+    HelloSent(NativePeer),
+    /// Accepted; its HANDSHAKE came and its address is being verified, ours has not gone out.
+    Verifying(NativePeer),
+    /// Both HANDSHAKEs were exchanged: transactions flow.
+    Established(NativePeer),
 }
 
-/// A full peer, as one link shows it.
+/// A native peer, as one link shows it.
 #[derive(Debug, Clone)]
 pub(crate) struct NativePeer {
     pub(crate) id: NodeId,
     pub(crate) session: Session,
-    /// What we dialled, or what it claims and a probe confirmed.
+    /// The verified address: dialled, or claimed and confirmed by a probe.
     pub(crate) address: Option<PeerAddress>,
-    /// Whether its HANDSHAKE came: only then its network is known to be ours, and transactions flow.
-    pub(crate) hello_received: bool,
-    /// Whether our HANDSHAKE went out.
-    pub(crate) hello_sent: bool,
 }
 
-/// A full peer without a place here.
+/// A native peer without a slot.
 #[derive(Debug)]
 pub(crate) struct PendingPeer {
     pub(crate) id: NodeId,
-    /// What its HANDSHAKE said, on a link that we accepted …
+    /// The `node` of its HANDSHAKE, on an accepted link.
     pub(crate) node: Option<Box<NodeInfo>>,
-    /// … and the addresses in it.
+    /// The addresses of its HANDSHAKE, on an accepted link.
     pub(crate) addresses: Vec<PeerAddress>,
-    /// Whether it insists, and its address is being probed for that.
-    pub(crate) insists: bool,
+    /// Whether it requests a slot with high priority, and its address is being probed for that.
+    pub(crate) requests_priority: bool,
 }
 
 /// How transactions flow to the other end of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Delivery {
-    /// Each new one is pushed.
+    /// Each new transaction is pushed.
     Live,
-    /// Each new one is pushed, and besides the pool is sent, up to where it stood when the comparison came.
+    /// Each new transaction is pushed, and the pool is sent up to its state when the set
+    /// reconciliation began.
     Syncing {
-        /// Whether a new one did not fit.
+        /// Whether a new transaction found the queue full.
         missed: bool,
     },
-    /// A full peer's queue was full: new ones are not pushed until it has drained; then pools are compared, which finds what it missed.
+    /// The queue of a native peer was full: nothing is pushed until it has drained. Then pools are
+    /// reconciled, which finds what it missed.
     Lagging,
-    /// A plain peer's queue was full: new ones are not pushed, it is fed from the pool as it drains.
+    /// The queue of an exercise peer was full: nothing is pushed; the pool is replayed as the queue
+    /// drains.
     Replaying {
-        /// The position in the pool from which the present round feeds.
+        /// The position in the pool where the current replay begins.
         from: u64,
-        /// Of what waits for the disk this much is queued: a number in the order of acceptance …
+        /// Up to which transaction that waits for the disk is queued, by the order of acceptance.
         pushed: u64,
-        /// … and this much if what was pushed last found room.
+        /// The same, if the queue had room for the last push.
         trying: u64,
     },
 }
 
 impl Link {
-    /// The full peer at the other end, once that is settled.
-    pub(crate) fn full(&self) -> Option<&NativePeer> {
-        match &self.role {
-            Role::Native(peer) => Some(peer),
+    /// Returns the native peer at the other end; `None` on standby and without a slot.
+    pub(crate) fn native(&self) -> Option<&NativePeer> {
+        match &self.state {
+            LinkState::HelloSent(peer) | LinkState::Verifying(peer) | LinkState::Established(peer) => Some(peer),
             _ => None,
         }
     }
 
-    /// How people know the other end.
-    pub(crate) fn name(&self) -> PeerName {
-        match &self.role {
-            Role::Native(peer) | Role::Standby(peer) => PeerName { node: Some(peer.id), address: peer.address.clone() },
-            Role::Exercise { address } => PeerName { node: None, address: address.clone() },
-            Role::AwaitingAdmission(guest) => {
-                let claimed = guest.node.as_ref().and_then(|node| node.address.clone());
-                PeerName { node: Some(guest.id), address: self.dialled.clone().or(claimed) }
-            }
-            Role::Client => PeerName { node: None, address: self.dialled.clone() },
+    /// Returns the id and the session of the native peer at the other end, also of one on standby.
+    pub(crate) fn run(&self) -> Option<(NodeId, Session)> {
+        match &self.state {
+            LinkState::Standby(peer) => Some((peer.id, peer.session)),
+            _ => self.native().map(|peer| (peer.id, peer.session)),
         }
     }
 
-    /// Whether transactions go out on this link at all: to full peers of our network, and to plain peers on links that we dialled.
-    pub(crate) fn takes_transactions(&self) -> bool {
-        !self.closing
-            && match &self.role {
-                Role::Native(peer) => peer.hello_received && peer.hello_sent,
-                Role::Exercise { .. } => self.dialled.is_some(),
-                Role::Standby(_) | Role::AwaitingAdmission(_) | Role::Client => false,
+    fn native_mut(&mut self) -> Option<&mut NativePeer> {
+        match &mut self.state {
+            LinkState::HelloSent(peer) | LinkState::Verifying(peer) | LinkState::Established(peer) => Some(peer),
+            _ => None,
+        }
+    }
+
+    /// Returns the native peer at the other end once its HANDSHAKE came: only then is its network
+    /// known to be ours.
+    pub(crate) fn introduced(&self) -> Option<&NativePeer> {
+        match &self.state {
+            LinkState::Verifying(peer) | LinkState::Established(peer) => Some(peer),
+            _ => None,
+        }
+    }
+
+    /// Returns whether an exercise peer is at the other end.
+    pub(crate) fn is_exercise(&self) -> bool {
+        matches!(self.state, LinkState::ExerciseInbound { .. } | LinkState::ExerciseOutbound { .. })
+    }
+
+    /// Returns the address of the exercise peer at the other end, if it is known.
+    pub(crate) fn exercise_address(&self) -> Option<&PeerAddress> {
+        match &self.state {
+            LinkState::ExerciseInbound { address } => address.as_ref(),
+            LinkState::ExerciseOutbound { address } => Some(address),
+            _ => None,
+        }
+    }
+
+    /// Returns an address that we saw to lead to the peer at the other end.
+    pub(crate) fn verified_address(&self) -> Option<&PeerAddress> {
+        match &self.state {
+            LinkState::ExerciseOutbound { address } => Some(address),
+            _ => self.native()?.address.as_ref(),
+        }
+    }
+
+    /// Notes that an address leads to the native peer at the other end; the first one stays.
+    pub(crate) fn confirm_address(&mut self, address: &PeerAddress) {
+        if let Some(peer) = self.native_mut() {
+            peer.address.get_or_insert_with(|| address.clone());
+        }
+    }
+
+    /// Returns the id and the address of the other end, for events and logs.
+    pub(crate) fn name(&self) -> PeerName {
+        match &self.state {
+            LinkState::AwaitingAdmission(pending) => {
+                let claimed = pending.node.as_ref().and_then(|node| node.address.clone());
+                PeerName { node: Some(pending.id), address: self.dialled.clone().or(claimed) }
             }
+            LinkState::Standby(peer)
+            | LinkState::HelloSent(peer)
+            | LinkState::Verifying(peer)
+            | LinkState::Established(peer) => PeerName { node: Some(peer.id), address: peer.address.clone() },
+            LinkState::ExerciseInbound { .. } | LinkState::ExerciseOutbound { .. } => {
+                PeerName { node: None, address: self.exercise_address().cloned() }
+            }
+            LinkState::Client => PeerName { node: None, address: self.dialled.clone() },
+        }
+    }
+
+    /// Returns whether it counts as a link to a peer, also when it is closing.
+    pub(crate) fn is_peer(&self) -> bool {
+        matches!(self.state, LinkState::Established(_) | LinkState::ExerciseOutbound { .. })
+    }
+
+    /// Returns whether transactions go out on this link: to native peers of our network, and to
+    /// exercise peers on links that we dialled.
+    pub(crate) fn takes_transactions(&self) -> bool {
+        !self.closing && self.is_peer()
     }
 }
 
@@ -156,43 +226,51 @@ impl Link {
 #[derive(Debug, Default)]
 pub(crate) struct LinkTable {
     all: BTreeMap<LinkId, Link>,
-    /// Every link of each full peer, the oldest first: asked for with each transaction. Its order reaches no output.
+    /// Every link of each native peer, the oldest first. A hash map, as every transaction looks it
+    /// up; its order reaches no output.
     nodes: HashMap<NodeId, BTreeSet<LinkId>, RandomState>,
-    /// How many of them have more than one.
+    /// How many native peers have more than one link.
     doubles: usize,
 }
 
 impl LinkTable {
-    pub(crate) fn open(&mut self, id: LinkId, remote: IpAddr, dialled: Option<PeerAddress>, role: Role, now: Instant) {
+    pub(crate) fn open(
+        &mut self,
+        id: LinkId,
+        remote: IpAddr,
+        dialled: Option<PeerAddress>,
+        state: LinkState,
+        now: Instant,
+    ) {
         let link = Link {
             dialled,
             remote,
             scope: Scope::of(remote),
-            group: AddressGroup::of(remote),
+            subscriber: IpPrefix::subscriber(remote),
             score: Score::new(now),
-            grafts_used_until: None,
             opened: now,
             brought: 0,
             joins_used_until: None,
             heard: now,
-            role,
+            state,
             flow: Delivery::Live,
-            told_behind: None,
             first_payload: None,
+            handshakes_only_until: None,
             word_used_until: None,
             acks_due: 0,
-            asks_used_until: None,
             closing: false,
         };
         self.all.insert(id, link);
     }
 
-    /// The other end of a link is a full peer, from now on and for as long as the link lives.
-    pub(crate) fn set_full(&mut self, id: LinkId, peer: NativePeer) {
+    /// Changes a link to one of the states of a native peer: it counts as a link to that peer for
+    /// as long as it lives.
+    pub(crate) fn set_native(&mut self, id: LinkId, state: LinkState) {
         if let Some(link) = self.all.get_mut(&id) {
-            let links = self.nodes.entry(peer.id).or_default();
+            link.state = state;
+            let Some(peer) = link.native().map(|peer| peer.id) else { return };
+            let links = self.nodes.entry(peer).or_default();
             self.doubles += usize::from(links.insert(id) && links.len() == 2);
-            link.role = Role::Native(peer);
         }
     }
 
@@ -206,7 +284,7 @@ impl LinkTable {
 
     pub(crate) fn remove(&mut self, id: LinkId) -> Option<Link> {
         let link = self.all.remove(&id)?;
-        if let Some(peer) = link.full()
+        if let Some(peer) = link.native()
             && let Some(links) = self.nodes.get_mut(&peer.id)
         {
             self.doubles -= usize::from(links.remove(&id) && links.len() == 1);
@@ -221,36 +299,84 @@ impl LinkTable {
         self.all.iter().map(|(id, link)| (*id, link))
     }
 
-    /// A link, or every link, was not read for a while: its silence does not count.
+    /// Notes that a link, or every link, was not read for a while: its silence does not count.
     pub(crate) fn excuse(&mut self, now: Instant, link: Option<LinkId>) {
         let unread = self.all.iter_mut().filter(|(id, _)| link.is_none_or(|link| link == **id));
         unread.for_each(|(_, link)| link.heard = now);
     }
 
-    /// The link to a full peer, other than `except`; of two the older.
+    /// Returns the link to a native peer, other than `except`; of two the older.
     pub(crate) fn to_node(&self, node: NodeId, except: Option<LinkId>) -> Option<(LinkId, &NativePeer)> {
         let links = self.nodes.get(&node)?.iter().filter(|id| Some(**id) != except);
         links
             .filter_map(|id| Some((*id, self.get(*id).filter(|link| !link.closing)?)))
-            .find_map(|(id, link)| link.full().map(|peer| (id, peer)))
+            .find_map(|(id, link)| link.native().map(|peer| (id, peer)))
     }
 
-    /// Whether there is a full peer with more than one link.
+    /// Returns whether a native peer has more than one link.
     pub(crate) fn has_doubles(&self) -> bool {
         self.doubles > 0
     }
 
-    /// How many full peers there are links to, each once.
+    /// Returns how many native peers are linked, each counted once.
     pub(crate) fn nodes(&self) -> usize {
         self.nodes.len()
     }
 
-    /// How many nodes we are linked to: each full peer once, each plain peer by the link that we dialled.
+    /// Returns the ids of the native peers that are linked.
+    pub(crate) fn native_ids(&self) -> BTreeSet<NodeId> {
+        let open = self.iter().filter(|(_, link)| !link.closing);
+        open.filter_map(|(_, link)| link.native()).map(|peer| peer.id).collect()
+    }
+
+    /// Returns the scope of the other end of a link.
+    pub(crate) fn scope_of(&self, link: LinkId) -> Scope {
+        self.get(link).map_or(Scope::Public, |link| link.scope)
+    }
+
+    /// Returns the id and the address of the other end of a link, for events and logs.
+    pub(crate) fn name_of(&self, link: LinkId) -> PeerName {
+        self.get(link).map_or(PeerName { node: None, address: None }, Link::name)
+    }
+
+    /// Notes that something was received on a link.
+    pub(crate) fn hear(&mut self, now: Instant, link: LinkId) {
+        if let Some(link) = self.get_mut(link) {
+            link.heard = now;
+        }
+    }
+
+    /// Has a link closed once its queue is sent. Nothing more is sent or handled on it.
+    pub(crate) fn close(&mut self, cx: &mut Context, link: LinkId, code: u16, reason: &str) {
+        let Some(open) = self.get_mut(link) else { return };
+        if !std::mem::replace(&mut open.closing, true) {
+            let mut reason = reason.to_owned();
+            reason.truncate(reason.floor_char_boundary(limits::CLOSE_REASON_BYTES));
+            cx.output(Output::Close { link, code, reason });
+        }
+    }
+
+    /// Reports a fault of a peer for the debug log, without a penalty.
+    pub(crate) fn log_fault(&self, cx: &mut Context, link: LinkId, text: String) {
+        cx.notify(Event::PeerFault { link, peer: self.name_of(link), text });
+    }
+
+    /// Warns the user of a peer, at most once in a while: a stranger must not fill the log.
+    pub(crate) fn warn(&self, cx: &mut Context, link: LinkId, text: String) {
+        if cx.may_warn() {
+            cx.notify(Event::Warning { text });
+        } else {
+            self.log_fault(cx, link, text);
+        }
+    }
+
+    /// Returns how many peers are linked: each native peer once, each exercise peer by the link
+    /// that we dialled.
     pub(crate) fn peers(&self) -> usize {
         let open = || self.all.values().filter(|link| link.takes_transactions());
-        let mut full: Vec<NodeId> = open().filter_map(Link::full).map(|peer| peer.id).collect();
-        full.sort_unstable();
-        full.dedup();
-        full.len() + open().filter(|link| link.full().is_none()).count()
+        let mut native: Vec<NodeId> = open().filter_map(Link::native).map(|peer| peer.id).collect();
+        native.sort_unstable();
+        native.dedup();
+        native.len() + open().filter(|link| link.native().is_none()).count()
     }
 }

@@ -1,235 +1,203 @@
-//! A text to everybody, once: BROADCAST.
+//! BROADCAST: a short text to everybody, once.
 //!
-//! It spreads as a transaction does, along the tree of its origin (`gossip.rs`, `trees.rs`), to full peers alone: a node of the exercise may die of it. It is
-//! kept in memory for ten minutes, for those that come back (`catch_up.rs`), and never on a disk. Its id is remembered for twice as long at least.
-//! A frame that answers a comparison carries the broadcast's age, so that ten minutes are ten minutes in the whole network: what goes round by comparisons
-//! alone can not outlive what anybody remembers of it.
+//! It spreads as a transaction does, along the tree of its origin (`plumtree.rs`), but to native
+//! peers only: a node of the exercise may die of it. It is kept in memory for ten minutes, for
+//! nodes that come back (`broadcast_sync.rs`), and never on a disk. A frame that answers a
+//! comparison carries the broadcast's age, so that ten minutes are ten minutes in the whole
+//! network: what spreads by comparisons only cannot outlive its ids.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::connections::table::Role;
+use crate::connections::table::{LinkState, LinkTable};
+use crate::context::Context;
 use crate::event::{Event, PeerName};
-use crate::id::LinkId;
+use crate::gossip::plumtree::Plumtree;
+use crate::id::{LinkId, NodeId};
+use crate::io::{BroadcastReceipt, Lane, Output, RequestId};
 use crate::signature::Purpose;
+use crate::store::broadcast_store::{BroadcastStore, HeldBroadcast};
 use crate::transaction::Origin;
+use crate::violation::Violation;
 use crate::wire::{Ack, AckStatus, Broadcast, BroadcastFrame, BroadcastId};
-use crate::{BroadcastReceipt, Lane, Node, Output, RequestId, limits};
 
-/// What is remembered of broadcasts.
+/// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Broadcasts {
-    /// Those of the last ten minutes. Its order reaches no output.
-    held: HashMap<BroadcastId, Held>,
-    /// The same, the oldest first.
-    by_age: BTreeMap<(Instant, BroadcastId), usize>,
-    bytes: usize,
-    seen: Seen,
+    pub(crate) store: BroadcastStore,
     /// How many this run has made.
     made: u64,
 }
 
-/// A broadcast that is kept.
-#[derive(Debug)]
-pub(crate) struct Held {
-    pub(crate) broadcast: Broadcast,
-    pub(crate) origin: Origin,
-    /// When it was new in the network, as far as we know.
-    pub(crate) born: Instant,
-    /// When it came here.
-    pub(crate) came: Instant,
+/// A broadcast that is new here.
+struct Fresh {
+    broadcast: Broadcast,
+    origin: Origin,
+    /// On which link it came; `None` for one of the application.
+    from: Option<LinkId>,
+    /// Its age, if it came in answer to a comparison.
+    synced: Option<Duration>,
 }
 
 impl Broadcasts {
-    pub(crate) fn has_seen(&self, id: &BroadcastId) -> bool {
-        self.seen.has(id)
-    }
-
-    pub(crate) fn get(&self, id: &BroadcastId) -> Option<&Held> {
-        self.held.get(id)
-    }
-
-    /// Those that are kept, in the order of their ids within their age.
-    pub(crate) fn held(&self) -> impl Iterator<Item = &Held> {
-        self.by_age.keys().filter_map(|(_, id)| self.held.get(id))
-    }
-
-    /// Keeps one that is new; what is too old or too much goes.
-    fn hold(&mut self, now: Instant, held: Held) {
-        let sealed = held.broadcast.seal.as_ref().map_or(0, |seal| seal.canonical.len());
-        let (id, bytes) = (held.broadcast.id, held.broadcast.message.len() + sealed);
-        self.seen.insert(now, id);
-        self.bytes += bytes;
-        self.by_age.insert((held.born, id), bytes);
-        self.held.insert(id, held);
-        while self.held.len() > limits::BROADCASTS || self.bytes > limits::BROADCASTS_BYTES {
-            self.drop_oldest();
-        }
-    }
-
-    /// Drops those that are older than ten minutes.
-    pub(crate) fn expire(&mut self, now: Instant) {
-        while let Some(((born, _), _)) = self.by_age.first_key_value()
-            && now.saturating_duration_since(*born) >= limits::BROADCAST_TTL
-        {
-            self.drop_oldest();
-        }
-    }
-
-    fn drop_oldest(&mut self) {
-        if let Some(((_, id), bytes)) = self.by_age.pop_first() {
-            self.bytes -= bytes;
-            self.held.remove(&id);
-        }
-    }
-}
-
-/// The ids that were seen, in two generations: each is remembered for [`limits::SEEN_TTL`] at least, and there are at most [`limits::SEEN`].
-#[derive(Debug, Default)]
-struct Seen {
-    young: HashSet<BroadcastId>,
-    old: HashSet<BroadcastId>,
-    /// When the young generation began.
-    since: Option<Instant>,
-}
-
-impl Seen {
-    fn has(&self, id: &BroadcastId) -> bool {
-        self.young.contains(id) || self.old.contains(id)
-    }
-
-    fn insert(&mut self, now: Instant, id: BroadcastId) {
-        let since = *self.since.get_or_insert(now);
-        if self.young.len() >= limits::SEEN / 2 || now.saturating_duration_since(since) >= limits::SEEN_TTL {
-            self.old = std::mem::take(&mut self.young);
-            self.since = Some(now);
-        }
-        self.young.insert(id);
-    }
-}
-
-impl Node {
-    pub(crate) fn on_broadcast(&mut self, now: Instant, link: LinkId, frame: BroadcastFrame) {
+    /// Handles BROADCAST. `name_of` says how people know a node.
+    pub(crate) fn on_broadcast(
+        &mut self,
+        cx: &mut Context,
+        links: &LinkTable,
+        plumtree: &mut Plumtree,
+        name_of: impl Fn(NodeId) -> PeerName,
+        link: LinkId,
+        frame: BroadcastFrame,
+    ) -> Result<(), Violation> {
         let BroadcastFrame { mut broadcast, origin, ack, synced } = frame;
-        let Some(open) = self.links.get(link) else { return };
-        let (origin, synced, full) = match &open.role {
-            // What a full peer says of the origin is what it must be signed by; a client's is ours.
-            Role::Native(peer) => (origin.unwrap_or(Origin::Node(peer.id)), synced, true),
-            Role::Client => (Origin::Node(self.config.node), None, false),
-            Role::Exercise { .. } | Role::Standby(_) | Role::AwaitingAdmission(_) => {
-                return self.fault(link, "BROADCAST: only full peers and clients send it");
+        let Some(open) = links.get(link) else { return Ok(()) };
+        let (origin, synced, native) = match &open.state {
+            // The origin that a native peer names must have signed it; a client's broadcast is
+            // ours.
+            LinkState::HelloSent(peer) | LinkState::Verifying(peer) | LinkState::Established(peer) => {
+                (origin.unwrap_or(Origin::Node(peer.id)), synced, true)
+            }
+            LinkState::Client => (Origin::Node(cx.config.node), None, false),
+            LinkState::ExerciseInbound { .. }
+            | LinkState::ExerciseOutbound { .. }
+            | LinkState::Standby(_)
+            | LinkState::AwaitingAdmission(_) => {
+                return Err(Violation::breach("BROADCAST: only native peers and clients send it"));
             }
         };
         let id = broadcast.id;
-        if self.broadcasts.has_seen(&id) {
-            self.counters.broadcasts_duplicate += 1;
-            if full && synced.is_none() {
-                self.on_copy(now, link, &origin);
+        if self.store.has_seen(&id) {
+            cx.counters.broadcasts_duplicate += 1;
+            if native && synced.is_none() {
+                plumtree.on_copy(cx, links, link, &origin);
             }
-            return self.answer_broadcast(link, ack, id, AckStatus::Duplicate, 0);
+            acknowledge(cx, link, ack, id, AckStatus::Duplicate, 0);
+            return Ok(());
         }
-        if !full {
-            broadcast.seal(&*self.config.signer);
-        } else if !self.is_signed_by(&origin, &broadcast) {
-            self.counters.broadcasts_forged += 1;
-            return self.fault(link, "BROADCAST: the node that it names has not signed it");
+        if !native {
+            broadcast.seal(&*cx.config.signer);
+        } else if !is_signed(cx, &origin, &broadcast) {
+            cx.counters.broadcasts_forged += 1;
+            return Err(Violation::breach("BROADCAST: the node that it names has not signed it"));
         }
         if synced.is_some() {
-            self.counters.broadcasts_synced += 1;
+            cx.counters.broadcasts_synced += 1;
         }
-        self.catching_up.on_came(&id);
-        let links = self.take_broadcast(now, broadcast, origin, Some(link), synced);
-        self.answer_broadcast(link, ack, id, AckStatus::Sent, links);
+        let fresh = Fresh { broadcast, origin, from: Some(link), synced };
+        let count = self.accept(cx, links, plumtree, name_of, fresh);
+        acknowledge(cx, link, ack, id, AckStatus::Sent, count);
+        Ok(())
     }
 
-    fn is_signed_by(&self, origin: &Origin, broadcast: &Broadcast) -> bool {
-        // A plain peer sends none, so nobody can have one of it.
-        let Origin::Node(node) = origin else { return false };
-        self.config.signer.vouches(*node, Purpose::Broadcast, broadcast.seal.as_deref())
-    }
-
-    fn answer_broadcast(&mut self, link: LinkId, ack: bool, id: BroadcastId, status: AckStatus, links: usize) {
-        if ack {
-            let ack = Ack { id: id.to_string(), status, reason: None, links };
-            self.send(vec![link], ack.to_frame(), Lane::Payload);
-        }
-    }
-
-    /// The application broadcasts.
-    pub(crate) fn on_own_broadcast(&mut self, now: Instant, request: RequestId, message: String, time: f64) {
-        let id = self.new_broadcast_id(&message, time);
+    /// Broadcasts a text of the application.
+    pub(crate) fn on_own(
+        &mut self,
+        cx: &mut Context,
+        links: &LinkTable,
+        plumtree: &mut Plumtree,
+        request: RequestId,
+        message: String,
+        time: f64,
+    ) {
+        let id = self.new_id(cx, &message, time);
         let mut broadcast = Broadcast { id, message: message.into(), time, seal: None };
-        broadcast.seal(&*self.config.signer);
-        let links = self.take_broadcast(now, broadcast, Origin::Node(self.config.node), None, None);
-        self.outbox.push_back(Output::BroadcastSent { request, told: BroadcastReceipt { id, links } });
+        broadcast.seal(&*cx.config.signer);
+        let origin = Origin::Node(cx.config.node);
+        // It is our own: its origin's name needs no table.
+        let name_of = |node| PeerName { node: Some(node), address: None };
+        let count = self.accept(cx, links, plumtree, name_of, Fresh { broadcast, origin, from: None, synced: None });
+        cx.output(Output::BroadcastSent { request, told: BroadcastReceipt { id, links: count } });
     }
 
-    /// An id that nobody has made before: the session is of this run alone, and the count within it.
-    fn new_broadcast_id(&mut self, message: &str, time: f64) -> BroadcastId {
-        self.broadcasts.made += 1;
+    /// Makes an id that was never used: the session is of this run, and the count of this
+    /// broadcast.
+    fn new_id(&mut self, cx: &Context, message: &str, time: f64) -> BroadcastId {
+        self.made += 1;
         let mut hash = Sha256::new();
-        hash.update(self.config.node.0);
-        hash.update(self.config.session.0.as_bytes());
-        hash.update(self.broadcasts.made.to_be_bytes());
+        hash.update(cx.config.node.0);
+        hash.update(cx.config.session.0.as_bytes());
+        hash.update(self.made.to_be_bytes());
         hash.update(time.to_be_bytes());
         hash.update(message);
         BroadcastId(hash.finalize().into())
     }
 
-    /// Takes one that is new here: keeps it, sends it on, tells of it. Returns on how many links it went out.
-    fn take_broadcast(
+    /// Accepts a broadcast: keeps it, sends it on, and reports it. Returns on how many links it
+    /// went out.
+    fn accept(
         &mut self,
-        now: Instant,
-        broadcast: Broadcast,
-        origin: Origin,
-        from: Option<LinkId>,
-        synced: Option<Duration>,
+        cx: &mut Context,
+        links: &LinkTable,
+        plumtree: &mut Plumtree,
+        name_of: impl Fn(NodeId) -> PeerName,
+        fresh: Fresh,
     ) -> usize {
-        self.counters.broadcasts_accepted += 1;
-        let born = synced.and_then(|age| now.checked_sub(age)).unwrap_or(now);
-        let links = if synced.is_none() {
-            self.note_first_copy(now, &origin, from);
-            self.flood_broadcast(now, &broadcast, &origin, from)
+        let Fresh { broadcast, origin, from, synced } = fresh;
+        cx.counters.broadcasts_accepted += 1;
+        let born = synced.and_then(|age| cx.now.checked_sub(age)).unwrap_or(cx.now);
+        let count = if synced.is_none() {
+            plumtree.on_first_copy(cx, links, &origin, from);
+            flood(cx, links, plumtree, &broadcast, &origin, from)
         } else {
             0
         };
-        self.broadcasts.hold(now, Held { broadcast: broadcast.clone(), origin: origin.clone(), born, came: now });
-        self.broadcasts.expire(now);
+        let held = HeldBroadcast { broadcast: broadcast.clone(), origin: origin.clone(), born, received: cx.now };
+        self.store.insert(cx.now, held);
+        self.store.expire(cx.now);
         let by_client =
-            from.and_then(|link| self.links.get(link)).is_some_and(|link| matches!(link.role, Role::Client));
-        let ours = origin == Origin::Node(self.config.node);
-        // What we sent before a restart comes back with a comparison: others may still lack it, but we have seen it.
+            from.and_then(|link| links.get(link)).is_some_and(|link| matches!(link.state, LinkState::Client));
+        let ours = origin == Origin::Node(cx.config.node);
+        // What we sent before a restart comes back with a comparison. Others may still lack it, but
+        // it was reported.
         if !ours || by_client || from.is_none() {
-            let (sender, peer) = (self.name_of_origin(&origin), from.map(|link| self.name_of(link)));
-            self.notify(Event::Broadcast { broadcast, sender, peer, links });
-        }
-        links
-    }
-
-    fn flood_broadcast(&mut self, now: Instant, broadcast: &Broadcast, origin: &Origin, from: Option<LinkId>) -> usize {
-        let mut targets = self.targets(now, Some(origin), from);
-        targets.retain(|link| self.links.get(*link).is_some_and(|link| link.full().is_some()));
-        let count = targets.len();
-        if count > 0 {
-            self.counters.broadcasts_sent += count as u64;
-            let frame =
-                BroadcastFrame { broadcast: broadcast.clone(), origin: Some(origin.clone()), ack: false, synced: None };
-            self.send(targets, frame.to_frame(self.config.session), Lane::Payload);
+            let sender = match origin {
+                Origin::Exercise(address) => PeerName { node: None, address: Some(address) },
+                Origin::Node(node) if node == cx.config.node => {
+                    PeerName { node: Some(node), address: Some(cx.config.address.clone()) }
+                }
+                Origin::Node(node) => name_of(node),
+            };
+            let peer = from.map(|link| links.name_of(link));
+            cx.notify(Event::Broadcast { broadcast, sender, peer, links: count });
         }
         count
     }
+}
 
-    /// How people know an origin.
-    fn name_of_origin(&self, origin: &Origin) -> PeerName {
-        match origin {
-            Origin::Exercise(address) => PeerName { node: None, address: Some(address.clone()) },
-            Origin::Node(node) if *node == self.config.node => {
-                PeerName { node: Some(*node), address: Some(self.config.address.clone()) }
-            }
-            Origin::Node(node) => self.name_of_node(*node),
-        }
+/// Sends a broadcast to every native peer that is not known to have it, or to get it on another
+/// link.
+fn flood(
+    cx: &mut Context,
+    links: &LinkTable,
+    plumtree: &mut Plumtree,
+    broadcast: &Broadcast,
+    origin: &Origin,
+    from: Option<LinkId>,
+) -> usize {
+    let mut targets = plumtree.targets(cx, links, Some(origin), from).links;
+    targets.retain(|link| links.get(*link).is_some_and(|link| link.native().is_some()));
+    let count = targets.len();
+    if count > 0 {
+        cx.counters.broadcasts_sent += count as u64;
+        let frame =
+            BroadcastFrame { broadcast: broadcast.clone(), origin: Some(origin.clone()), ack: false, synced: None };
+        cx.send(targets, frame.to_frame(cx.config.session), Lane::Payload);
+    }
+    count
+}
+
+fn is_signed(cx: &Context, origin: &Origin, broadcast: &Broadcast) -> bool {
+    // An exercise peer sends no broadcasts, so nobody can have one of it.
+    let Origin::Node(node) = origin else { return false };
+    cx.config.signer.vouches(*node, Purpose::Broadcast, broadcast.seal.as_deref())
+}
+
+fn acknowledge(cx: &mut Context, link: LinkId, ack: bool, id: BroadcastId, status: AckStatus, links: usize) {
+    if ack {
+        let ack = Ack { id: id.to_string(), status, reason: None, links };
+        cx.send(vec![link], ack.to_frame(), Lane::Payload);
     }
 }
 

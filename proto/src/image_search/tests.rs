@@ -4,6 +4,7 @@ use crate::Input;
 use crate::image_search::*;
 use crate::limits::Limits;
 use crate::testing::net::{Net, address, id};
+use crate::testing::parts;
 
 const CAT: &str = "cat.jpg";
 
@@ -52,7 +53,7 @@ fn an_image_is_found_at_the_far_end_of_a_line() {
 }
 
 #[test]
-fn what_nobody_has_is_over_at_the_deadline() {
+fn a_search_for_what_nobody_has_ends_at_the_deadline() {
     let mut net = settled(Net::mesh(3));
     ask(&mut net, 0, 1);
     net.pass(Limits::default().search_deadline - Duration::from_millis(1));
@@ -62,14 +63,14 @@ fn what_nobody_has_is_over_at_the_deadline() {
 }
 
 #[test]
-fn who_is_alone_is_told_at_once() {
+fn a_search_without_peers_ends_at_once() {
     let mut net = Net::new(1);
     ask(&mut net, 0, 1);
     assert_eq!(net.searches_over, [(0, search(1), SearchEnd::Alone)]);
 }
 
 #[test]
-fn in_a_settled_mesh_a_question_goes_over_each_link_of_the_asker_once() {
+fn in_a_full_mesh_a_find_goes_over_each_link_of_the_asker_once() {
     let mut net = settled(Net::mesh(6));
     ask(&mut net, 0, 1);
     assert_eq!(finds(&net), 5);
@@ -84,7 +85,7 @@ fn in_a_settled_mesh_a_question_goes_over_each_link_of_the_asker_once() {
 }
 
 #[test]
-fn a_question_seen_before_goes_nowhere() {
+fn a_find_seen_before_goes_nowhere() {
     let mut net = settled(Net::new(4));
     let links: Vec<_> = [(0, 1), (1, 2), (2, 3), (3, 0)].into_iter().map(|(one, other)| net.link(one, other)).collect();
     let mut net = settled(net);
@@ -99,7 +100,7 @@ fn a_question_seen_before_goes_nowhere() {
 }
 
 #[test]
-fn a_question_goes_no_farther_than_it_may() {
+fn a_find_goes_no_farther_than_its_hops() {
     let mut net = settled(Net::line(5));
     for (node, content) in [(2, 1), (3, 2)] {
         net.images.insert(node, vec![image(content)]);
@@ -111,7 +112,7 @@ fn a_question_goes_no_farther_than_it_may() {
 }
 
 #[test]
-fn nobody_has_us_dial_one_address_again_and_again() {
+fn no_address_is_dialled_twice_for_one_search() {
     let mut net = settled(Net::line(2));
     ask(&mut net, 0, 1);
     let link = net.link_between(0, 1);
@@ -123,7 +124,7 @@ fn nobody_has_us_dial_one_address_again_and_again() {
 }
 
 #[test]
-fn an_answer_that_nobody_asked_for_is_dropped_and_counted() {
+fn a_found_that_nobody_asked_for_is_dropped_and_counted() {
     let mut net = Net::line(3);
     let link = net.link_between(1, 0);
     net.receive(1, link, &found_text(1, 0));
@@ -132,7 +133,7 @@ fn an_answer_that_nobody_asked_for_is_dropped_and_counted() {
 }
 
 #[test]
-fn what_comes_late_twice_or_about_something_else_is_no_offer() {
+fn a_found_that_comes_late_twice_or_about_another_image_is_no_offer() {
     let mut net = settled(Net::line(2));
     let link = net.link_between(0, 1);
     ask(&mut net, 0, 1);
@@ -181,7 +182,7 @@ fn own_searches_are_bounded() {
 }
 
 #[test]
-fn questions_of_one_link_are_bounded_and_what_is_remembered_too() {
+fn finds_of_one_link_and_remembered_finds_are_bounded() {
     let mut net = settled(Net::line(3));
     let link = net.link_between(1, 0);
     for number in 0..10_000_u32 {
@@ -198,14 +199,14 @@ fn questions_of_one_link_are_bounded_and_what_is_remembered_too() {
         let find = Find { id: SearchId(id), name: Some(name()), hops: 1 };
         net.receive(1, link, find.to_frame().as_str());
     }
-    let searches = &net.cores[1].searches;
+    let searches = &net.cores[1].images;
     assert!(searches.routes.len() <= limits::SEARCHES_SEEN && searches.routes.len() == searches.by_age.len());
     assert!(searches.routes.len() >= 1_000, "a minute of them: {}", searches.routes.len());
-    assert!(searches.looking.is_empty());
+    assert!(searches.lookups.is_empty());
 }
 
 #[test]
-fn answers_on_one_link_never_fill_the_room_for_control_frames() {
+fn founds_on_one_link_never_fill_the_control_lane() {
     let mut net = settled(Net::line(3));
     net.tell(0, Input::ImageSearch { search: search(1), name: None });
     let link = net.link_between(1, 2);
@@ -225,7 +226,7 @@ fn answers_on_one_link_never_fill_the_room_for_control_frames() {
 }
 
 #[test]
-fn clients_and_plain_peers_are_neither_asked_nor_heard() {
+fn clients_and_exercise_peers_take_no_part() {
     let mut net = settled(Net::line(2));
     let (client, plain) = (net.client(0), net.client(0));
     net.receive(0, plain, r#"{"type":"HANDSHAKE","data":["ws://localhost:9"]}"#);
@@ -243,7 +244,7 @@ fn clients_and_plain_peers_are_neither_asked_nor_heard() {
 }
 
 #[test]
-fn a_way_that_is_gone_carries_no_answer() {
+fn a_found_whose_way_back_is_closed_is_dropped() {
     let mut net = settled(Net::line(3));
     let (to_asker, to_finder) = (net.link_between(1, 0), net.link_between(1, 2));
     ask(&mut net, 0, 1);
@@ -251,4 +252,307 @@ fn a_way_that_is_gone_carries_no_answer() {
     net.receive(1, to_finder, &found_text(1, 2));
     assert!(net.offers.is_empty());
     assert_eq!(net.cores[1].counters().founds_dropped, 1);
+}
+
+/// Node 0 and links to native peers, without a network around them.
+struct Rig {
+    cx: Context,
+    links: LinkTable,
+    images: ImageSearch,
+}
+
+impl Rig {
+    /// Links node 0 to peers 1 to `neighbors`, by links of the same numbers.
+    fn new(neighbors: u8) -> Self {
+        let (cx, mut links) = (parts::context(), LinkTable::default());
+        for n in 1..=neighbors {
+            parts::native(&cx, &mut links, n);
+        }
+        Self { cx, links, images: ImageSearch::default() }
+    }
+
+    fn search(&mut self, number: u8, linked_to_all: bool) {
+        self.images.on_search(&mut self.cx, &self.links, linked_to_all, search(number), Some(name()));
+    }
+
+    fn find(&mut self, link: u64, number: u8, hops: u32) -> Result<(), Violation> {
+        let find = Find { id: search(number), name: Some(name()), hops };
+        self.images.on_find(&mut self.cx, &self.links, LinkId(link), find)
+    }
+
+    fn found(&mut self, link: u64, found: Found) -> Result<(), Violation> {
+        self.images.on_found(&mut self.cx, &self.links, LinkId(link), found)
+    }
+
+    fn local(&mut self, number: u8, images: Vec<ImageInfo>) {
+        self.images.on_local_images(&mut self.cx, &self.links, search(number), images);
+    }
+
+    fn open(&mut self, link: u64) -> &mut Link {
+        self.links.get_mut(LinkId(link)).expect("linked")
+    }
+
+    /// Takes all outputs: links and hops of FINDs, links of FOUNDs, and the rest by name.
+    fn outputs(&mut self) -> Vec<String> {
+        let describe = |output| match output {
+            Output::Send { links, frame, lane: Lane::Control } => {
+                let links: Vec<u64> = links.iter().map(|link| link.0).collect();
+                match crate::wire::Message::parse(&mut Default::default(), frame.as_str()) {
+                    Ok(crate::wire::Message::Find(find)) => format!("find {links:?} hops {}", find.hops),
+                    Ok(crate::wire::Message::Found(found)) => format!("found {links:?} by {}", found.node.0[0]),
+                    other => panic!("{other:?}"),
+                }
+            }
+            Output::FindLocalImages { search, .. } => format!("look up {}", search.0[0]),
+            Output::ImageOffer { reach, found } => format!("offer {reach:?} by {}", found.node.0[0]),
+            Output::ImageSearchOver { search, end } => format!("over {} {end:?}", search.0[0]),
+            Output::Notify(crate::event::Event::PeerFault { .. }) => "fault".into(),
+            other => panic!("{other:?}"),
+        };
+        std::iter::from_fn(|| self.cx.poll_output()).map(describe).collect()
+    }
+}
+
+/// A FOUND of node `n`, at an address of its own.
+fn found(number: u8, n: u8) -> Found {
+    Found { id: search(number), node: parts::node(n), address: address(n.into()), images: vec![image(1)] }
+}
+
+#[test]
+fn a_search_goes_to_each_native_peer_and_no_farther_if_that_is_everybody() {
+    let mut rig = Rig::new(3);
+    parts::native_link(&rig.cx, &mut rig.links, 4, 1);
+    parts::exercise(&rig.cx, &mut rig.links, 5);
+    parts::client(&rig.cx, &mut rig.links, 6);
+    rig.open(2).closing = true;
+    rig.search(1, false);
+    assert_eq!(rig.outputs(), ["find [1, 3] hops 32"]);
+    let deadline = rig.cx.now + Limits::default().search_deadline;
+    assert_eq!(rig.cx.timers.due(&Timer::Search(search(1))), Some(deadline));
+    rig.search(2, true);
+    assert_eq!(rig.outputs(), ["find [1, 3] hops 1"]);
+    rig.search(1, true);
+    assert_eq!(rig.outputs(), ["over 1 Refused"], "it is under way");
+    assert_eq!((rig.cx.counters.image_searches, rig.cx.counters.image_searches_refused), (2, 1));
+    rig.images.on_search_done(&mut rig.cx, search(1));
+    assert_eq!(rig.cx.timers.due(&Timer::Search(search(1))), None);
+    rig.images.on_search_due(&mut rig.cx, search(1));
+    rig.images.on_search_due(&mut rig.cx, search(2));
+    assert_eq!(rig.outputs(), ["over 2 Deadline"]);
+}
+
+#[test]
+fn a_find_is_looked_up_and_forwarded_with_one_hop_less() {
+    let mut rig = Rig::new(3);
+    for (number, hops, forwarded) in [(1, 2, "find [2, 3] hops 1"), (2, u32::MAX, "find [2, 3] hops 31")] {
+        assert_eq!(rig.find(1, number, hops), Ok(()));
+        assert_eq!(rig.outputs(), [format!("look up {number}"), forwarded.to_owned()]);
+    }
+    for (number, hops) in [(3, 1), (4, 0)] {
+        assert_eq!(rig.find(1, number, hops), Ok(()));
+        assert_eq!(rig.outputs(), [format!("look up {number}")]);
+    }
+    assert_eq!(rig.find(2, 1, 9), Ok(()));
+    assert_eq!((rig.outputs(), rig.cx.counters.finds_duplicate), (vec![], 1));
+    // A peer without a slot is no fault, and neither is a link that has just closed.
+    let (client, plain) = (parts::client(&rig.cx, &mut rig.links, 8), parts::exercise(&rig.cx, &mut rig.links, 9));
+    for link in [client.0, plain.0] {
+        assert_eq!(rig.find(link, 5, 9), Err(Violation::breach("FIND: only native peers may send it")));
+        let violation = Violation::breach("FOUND: only native peers may send it");
+        assert_eq!(rig.found(link, found(1, 7)), Err(violation));
+    }
+    assert_eq!((rig.find(77, 5, 9), rig.found(77, found(1, 7))), (Ok(()), Ok(())));
+    let LinkState::Established(peer) = std::mem::replace(&mut rig.open(3).state, LinkState::Client) else { panic!() };
+    rig.open(3).state = LinkState::Standby(peer);
+    assert_eq!((rig.find(3, 5, 9), rig.found(3, found(1, 7)), rig.outputs()), (Ok(()), Ok(()), vec![]));
+}
+
+#[test]
+fn look_ups_at_once_are_bounded_and_a_find_beyond_them_is_only_forwarded() {
+    let mut rig = Rig::new(2);
+    for number in 0..64 {
+        assert_eq!(rig.find(1, number, 1), Ok(()));
+    }
+    assert_eq!((rig.outputs().len(), rig.cx.counters.finds_dropped), (limits::LOOKUPS, 0));
+    rig.cx.now += FIND_EVERY;
+    assert_eq!(rig.find(1, 64, 3), Ok(()));
+    assert_eq!((rig.outputs(), rig.cx.counters.finds_dropped), (vec!["find [2] hops 2".to_owned()], 1));
+    rig.local(0, vec![]);
+    rig.cx.now += FIND_EVERY;
+    assert_eq!(rig.find(1, 65, 1), Ok(()));
+    assert_eq!(rig.outputs(), ["look up 65"]);
+}
+
+#[test]
+fn finds_are_limited_per_link_each_way() {
+    let mut rig = Rig::new(3);
+    for number in 0..=64 {
+        assert_eq!(rig.find(1, number, 1), Ok(()));
+    }
+    assert_eq!((rig.outputs().len(), rig.cx.counters.finds_dropped), (64, 1));
+    rig.cx.now += FIND_EVERY - Duration::from_nanos(1);
+    assert_eq!(rig.find(1, 65, 1), Ok(()));
+    assert_eq!(rig.cx.counters.finds_dropped, 2);
+    rig.cx.now += Duration::from_nanos(1);
+    assert_eq!(rig.find(1, 66, 1), Ok(()));
+    assert_eq!((rig.cx.counters.finds_dropped, rig.cx.counters.finds_duplicate), (3, 0), "no look-up was free");
+    assert!(rig.images.routes.contains_key(&search(66)) && !rig.images.routes.contains_key(&search(65)));
+    // What is sent has a limit of its own.
+    let mut rig = Rig::new(2);
+    for number in 0..limits::SEARCHES as u8 {
+        rig.search(number, false);
+    }
+    assert_eq!(rig.outputs().len(), 64);
+    parts::native(&rig.cx, &mut rig.links, 3);
+    assert_eq!(rig.find(1, 200, 9), Ok(()));
+    assert_eq!(rig.outputs(), ["look up 200", "find [3] hops 8"]);
+    rig.images.on_link_closed(LinkId(2));
+    assert_eq!(rig.find(1, 201, 9), Ok(()));
+    assert_eq!(rig.outputs(), ["look up 201", "find [2, 3] hops 8"], "a new link begins anew");
+    rig.cx.now += FIND_EVERY;
+    rig.images.on_search_done(&mut rig.cx, search(0));
+    rig.search(202, false);
+    assert_eq!(rig.outputs(), ["find [1, 2, 3] hops 32"]);
+}
+
+#[test]
+fn images_in_the_folder_are_offered_to_the_node_that_asked() {
+    let mut rig = Rig::new(2);
+    assert_eq!(rig.find(1, 1, 1), Ok(()));
+    assert_eq!(rig.find(1, 2, 1), Ok(()));
+    rig.outputs();
+    rig.local(3, vec![image(1)]);
+    rig.local(1, vec![]);
+    rig.local(1, vec![image(1)]);
+    assert_eq!((rig.outputs(), rig.cx.counters.finds_answered), (vec![], 0), "not asked, nothing, answered");
+    rig.local(2, vec![image(1)]);
+    assert_eq!((rig.outputs(), rig.cx.counters.finds_answered), (vec!["found [1] by 0".to_owned()], 1));
+    assert_eq!(rig.cx.counters.founds_dropped, 0);
+    // Our address leads nobody else to this host.
+    assert_eq!(rig.find(1, 4, 1), Ok(()));
+    rig.open(1).scope = crate::address::Scope::Public;
+    rig.outputs();
+    rig.local(4, vec![image(1)]);
+    assert_eq!((rig.outputs(), rig.cx.counters.founds_dropped, rig.cx.counters.finds_answered), (vec![], 1, 1));
+}
+
+#[test]
+fn a_found_goes_back_the_way_that_its_find_came() {
+    let mut rig = Rig::new(3);
+    assert_eq!(rig.found(2, found(1, 7)), Ok(()));
+    assert_eq!((rig.outputs(), rig.cx.counters.founds_unsolicited), (vec!["fault".to_owned()], 1));
+    assert_eq!(rig.find(1, 1, 1), Ok(()));
+    rig.outputs();
+    assert_eq!(rig.found(2, found(1, 7)), Ok(()));
+    assert_eq!(rig.outputs(), ["found [1] by 7"]);
+    assert_eq!(rig.found(1, found(1, 7)), Ok(()));
+    assert_eq!((rig.outputs(), rig.cx.counters.founds_dropped), (vec![], 1), "not back to where it comes from");
+    rig.open(2).scope = crate::address::Scope::Private;
+    assert_eq!(rig.found(2, found(1, 8)), Ok(()));
+    assert_eq!((rig.outputs(), rig.cx.counters.addresses_out_of_scope), (vec![], 1));
+    for n in 1..limits::FINDERS as u8 {
+        assert_eq!(rig.found(3, found(1, 10 + n)), Ok(()));
+        assert_eq!(rig.outputs().len(), 1, "{n}");
+    }
+    assert_eq!(rig.found(3, found(1, 30)), Ok(()));
+    assert_eq!((rig.outputs(), rig.cx.counters.founds_dropped), (vec![], 2), "these were all that may go back");
+    assert_eq!(rig.find(2, 2, 1), Ok(()));
+    rig.outputs();
+    rig.open(2).closing = true;
+    assert_eq!(rig.found(3, found(2, 31)), Ok(()));
+    assert_eq!((rig.outputs(), rig.cx.counters.founds_dropped), (vec![], 3));
+}
+
+#[test]
+fn offers_are_from_different_nodes_at_different_addresses_with_the_image_alone() {
+    let mut rig = Rig::new(2);
+    rig.search(1, false);
+    rig.outputs();
+    let other = ImageInfo { name: "dog.jpg".parse().unwrap(), ..image(1) };
+    let useless = [
+        Found { images: vec![other], ..found(1, 7) },
+        Found { images: vec![ImageInfo { sha256: None, ..image(1) }], ..found(1, 7) },
+        Found { images: vec![image(1), image(1)], ..found(1, 7) },
+        Found { images: vec![], ..found(1, 7) },
+        found(1, 0),
+    ];
+    for (n, useless) in useless.into_iter().enumerate() {
+        assert_eq!(rig.found(1, useless), Ok(()));
+        assert_eq!((rig.outputs(), rig.cx.counters.founds_dropped), (vec![], n as u64 + 1));
+    }
+    assert_eq!(rig.found(1, found(1, 7)), Ok(()));
+    assert_eq!(rig.outputs(), ["offer Loopback by 7"]);
+    assert_eq!(rig.found(2, Found { address: address(8), ..found(1, 7) }), Ok(()));
+    assert_eq!(rig.found(2, Found { address: address(7), ..found(1, 8) }), Ok(()));
+    assert_eq!((rig.outputs(), rig.cx.counters.founds_dropped), (vec![], 7), "the node, then the address, again");
+    assert_eq!(rig.found(2, found(1, 8)), Ok(()), "the address of a FOUND that was dropped does not count");
+    rig.open(2).scope = crate::address::Scope::Private;
+    let public = Found { address: "ws://example.org:1".parse().unwrap(), ..found(1, 9) };
+    assert_eq!(rig.found(2, public), Ok(()));
+    assert_eq!(rig.outputs(), ["offer Loopback by 8", "offer Private by 9"], "as near as both allow");
+    for n in 10..20 {
+        assert_eq!(rig.found(1, found(1, n)), Ok(()));
+    }
+    assert_eq!(rig.outputs().len(), limits::FINDERS - 3);
+}
+
+#[test]
+fn a_list_of_all_images_has_more_finders() {
+    let mut rig = Rig::new(1);
+    rig.images.on_search(&mut rig.cx, &rig.links, false, search(1), None);
+    rig.outputs();
+    for n in 0..=limits::LISTERS {
+        let found = Found { node: id(n), address: address(n), images: vec![], ..found(1, 0) };
+        assert_eq!(rig.found(1, found), Ok(()));
+    }
+    assert_eq!((rig.outputs().len(), rig.cx.counters.founds_dropped), (limits::LISTERS, 1));
+}
+
+#[test]
+fn bytes_of_founds_are_limited_per_link() {
+    let mut rig = Rig::new(2);
+    let find = Find { id: search(1), name: None, hops: 1 };
+    assert_eq!(rig.images.on_find(&mut rig.cx, &rig.links, LinkId(1), find), Ok(()));
+    rig.outputs();
+    let length = found(1, 100).to_frame().as_str().len();
+    let burst = FOUND_BURST.as_nanos() / (FOUND_BYTE.as_nanos() * length as u128);
+    for _ in 0..burst {
+        assert_eq!(rig.found(2, found(1, 100)), Ok(()));
+    }
+    assert_eq!(rig.outputs().len() as u128, burst);
+    assert_eq!(rig.found(2, found(1, 100)), Ok(()));
+    assert_eq!((rig.outputs(), rig.cx.counters.founds_dropped), (vec![], 1));
+    rig.cx.now += FOUND_BYTE * length as u32;
+    assert_eq!(rig.found(2, found(1, 100)), Ok(()));
+    assert_eq!(rig.outputs().len(), 1);
+    rig.images.on_link_closed(LinkId(1));
+    for _ in 0..burst {
+        assert_eq!(rig.found(2, found(1, 100)), Ok(()));
+    }
+    assert_eq!(rig.outputs().len() as u128, burst, "a new link begins anew");
+    assert_eq!(rig.images.routes[&search(1)].answers, limits::LISTERS - 2 * burst as usize - 1);
+}
+
+#[test]
+fn finds_are_remembered_for_a_time_and_the_oldest_make_room() {
+    let mut images = ImageSearch::default();
+    let start = parts::context().now;
+    let id = |n: u16| {
+        let mut id = [0; 16];
+        id[..2].copy_from_slice(&n.to_be_bytes());
+        SearchId(id)
+    };
+    let add = |images: &mut ImageSearch, now, n| images.add_route(now, id(n), Route { link: None, answers: 0 });
+    assert!(add(&mut images, start, 0));
+    let almost = start + limits::SEARCH_TTL - Duration::from_nanos(1);
+    assert!(add(&mut images, almost, 1) && !add(&mut images, almost, 0));
+    assert!(add(&mut images, start + limits::SEARCH_TTL, 0), "forgotten");
+    assert!(!add(&mut images, start + limits::SEARCH_TTL, 1));
+    for n in 2..limits::SEARCHES_SEEN as u16 {
+        assert!(add(&mut images, almost, n));
+    }
+    assert_eq!((images.routes.len(), images.by_age.len()), (limits::SEARCHES_SEEN, limits::SEARCHES_SEEN));
+    assert!(add(&mut images, almost, 60_000) && add(&mut images, almost, 1), "the oldest made room");
+    assert!(!add(&mut images, almost, 5));
+    assert!(images.routes.len() <= limits::SEARCHES_SEEN && images.routes.len() == images.by_age.len());
 }

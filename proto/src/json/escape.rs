@@ -1,18 +1,18 @@
-//! Strings: from escapes to characters, and from characters to the escapes of `JSON.stringify`.
+//! Strings: reads escapes, and writes those of `JSON.stringify`.
 
 use std::fmt::Write;
 
-use crate::json::JsonError;
 use crate::json::read::run_end;
+use crate::json::token::JsonError;
 
-/// A piece of a string: characters that stand for themselves, or the one that an escape stands for.
+/// A part of a string: characters without escapes, or the character of one escape.
 enum Piece<'a> {
     Plain(&'a str),
     Escaped(char),
 }
 
-/// The string's characters are appended to `out`. `inner` is what stands between the quotes, and was read by the parser; `at` is where it stands, for
-/// the error.
+/// Appends the characters of a string to `out`. `inner` is what is between the quotes, read by the
+/// parser; `at` is its position, for the error.
 pub(crate) fn decode(inner: &str, at: usize, out: &mut String) -> Result<(), JsonError> {
     pieces(inner, at, |piece| match piece {
         Piece::Plain(text) => out.push_str(text),
@@ -20,7 +20,7 @@ pub(crate) fn decode(inner: &str, at: usize, out: &mut String) -> Result<(), Jso
     })
 }
 
-/// The same as [`decode`], but `out` gets a JSON string, in quotes, as `JSON.stringify` writes it.
+/// Appends a string in quotes, as `JSON.stringify` writes it; see [`decode`] for the arguments.
 pub(crate) fn write_normal(inner: &str, at: usize, out: &mut String) -> Result<(), JsonError> {
     out.push('"');
     pieces(inner, at, |piece| match piece {
@@ -44,7 +44,7 @@ pub(crate) fn write_normal(inner: &str, at: usize, out: &mut String) -> Result<(
 fn pieces(inner: &str, at: usize, mut each: impl FnMut(Piece<'_>)) -> Result<(), JsonError> {
     let mut rest = inner;
     loop {
-        // Within a string that was read nothing but a backslash ends a run.
+        // In a string that was read only a backslash ends a run.
         let (plain, escape) = rest.split_at(run_end(rest.as_bytes(), 0));
         if !plain.is_empty() {
             each(Piece::Plain(plain));
@@ -73,7 +73,7 @@ fn pieces(inner: &str, at: usize, mut each: impl FnMut(Piece<'_>)) -> Result<(),
     }
 }
 
-/// The UTF-16 unit that an escape `\uXXXX` stands for.
+/// Returns the UTF-16 unit of an escape `\uXXXX`.
 fn unit(escape: &str) -> u32 {
     u32::from_str_radix(&escape[2..6], 16).expect("the parser has seen four hexadecimal digits after each \\u")
 }

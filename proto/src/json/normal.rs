@@ -1,52 +1,32 @@
-//! The normal forms of a value: canonical (RFC 8785), of which identities are made, and compact, which travels.
+//! The normal forms of a value: canonical (RFC 8785), of which ids are made, and compact, which is
+//! sent.
 //!
-//! Both have the same members, numbers and strings, in the same spelling, and so the same length; they differ in the order of keys alone.
+//! They differ in the order of keys alone, and so have the same length.
 
 use std::fmt;
 
 use crate::json::order::Order;
-use crate::json::{JsonError, Kind, Token, Value, escape, inner, number};
+use crate::json::scratch::Scratch;
+use crate::json::token::{JsonError, Kind, Token, inner};
+use crate::json::value::Value;
+use crate::json::{escape, number};
 
-/// A value whose canonical form was written, which proves that it has one. Made by [`Value::normal`].
+/// A value and its canonical form, made by [`Value::normal`].
 pub struct Normal<'a> {
     value: Value<'a>,
     scratch: Scratch,
     unique: bool,
 }
 
-/// Buffers that are kept between texts.
-#[derive(Default)]
-pub(crate) struct Scratch {
-    canonical: String,
-    order: Order,
-}
-
-/// How long a canonical text, and a frame, a parser keeps room for between texts.
-pub(crate) const KEPT_BYTES: usize = 64 * 1024;
-
-impl Scratch {
-    fn trim(&mut self) {
-        if self.canonical.capacity() > KEPT_BYTES {
-            self.canonical = String::new();
-        }
-        self.order.trim();
-    }
-
-    #[cfg(test)]
-    pub(crate) fn bytes(&self) -> usize {
-        self.canonical.capacity() + self.order.bytes()
-    }
-}
-
 impl<'a> Value<'a> {
-    /// The value in the forms that every node derives from it.
-    ///
-    /// Canonical JSON: no white space, keys sorted by UTF-16 units, strings and numbers as `JSON.stringify` writes them. Of duplicate keys (they are
-    /// compared without their escapes) the last value wins at the first's place.
+    /// Writes the canonical form: no white space, keys sorted by UTF-16 units, strings and numbers
+    /// as `JSON.stringify` writes them. Of duplicate keys, compared without escapes, the last value
+    /// counts, at the position of the first.
     ///
     /// # Errors
-    /// [`JsonError::Number`] if a number's nearest double, as ECMAScript prints it, denotes another value than its text, and
-    /// [`JsonError::LoneSurrogate`] if a string is no text: a JavaScript node's copy would then differ from the original.
+    /// [`JsonError::Number`] if ECMAScript prints a number with another value than its text has,
+    /// and [`JsonError::LoneSurrogate`] if a string has one: the copy of a JavaScript node would
+    /// differ.
     pub fn normal(self) -> Result<Normal<'a>, JsonError> {
         let mut normal = Normal { value: self, scratch: self.parser.scratch.take(), unique: true };
         let Scratch { canonical, order } = &mut normal.scratch;
@@ -60,12 +40,12 @@ impl<'a> Value<'a> {
 }
 
 impl Normal<'_> {
-    /// The canonical form.
+    /// Returns the canonical form.
     pub fn canonical(&self) -> &str {
         &self.scratch.canonical
     }
 
-    /// Appends the compact form: what `JSON.stringify` makes of the value, keys in the order received. It has the canonical form's length.
+    /// Appends the compact form: that of `JSON.stringify`, keys in the order received.
     pub fn write_compact(&mut self, out: &mut String) {
         let keys = if self.unique { Keys::Unique } else { Keys::Received };
         let mut writer = Writer::new(self.value, keys, &mut self.scratch.order, out);
@@ -74,7 +54,7 @@ impl Normal<'_> {
 }
 
 impl Drop for Normal<'_> {
-    /// The buffers go back to the parser, unless they have grown out of measure.
+    /// Returns the buffers to the parser, unless they are unusually large.
     fn drop(&mut self) {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.trim();
@@ -88,14 +68,14 @@ impl fmt::Debug for Normal<'_> {
     }
 }
 
-/// In which order an object's members are written.
+/// The order in which an object's members are written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Keys {
-    /// By key, as RFC 8785 asks.
+    /// By key (RFC 8785).
     Sorted,
-    /// As received; keys may repeat.
+    /// As received; there may be duplicate keys.
     Received,
-    /// As received; it is known that no key repeats.
+    /// As received; there are no duplicate keys.
     Unique,
 }
 
@@ -105,7 +85,7 @@ struct Writer<'a> {
     keys: Keys,
     order: &'a mut Order,
     out: &'a mut String,
-    /// Whether no key has repeated so far; kept up to date where keys are sorted.
+    /// Whether there was no duplicate key so far. It is right if keys are sorted.
     unique: bool,
 }
 
@@ -178,9 +158,9 @@ impl<'a> Writer<'a> {
             self.order.as_received(mark);
         }
         self.out.push('{');
-        // Objects inside this one put their members behind its, and take them away again.
-        for (place, entry) in self.order.places(mark).enumerate() {
-            if place > 0 {
+        // An object in this one appends its members and removes them again.
+        for (n, entry) in self.order.since(mark).enumerate() {
+            if n > 0 {
                 self.out.push(',');
             }
             let (key, value) = self.order.member(entry);
@@ -193,7 +173,8 @@ impl<'a> Writer<'a> {
 
     fn member(&mut self, key: usize, value: usize) -> Result<(), JsonError> {
         let (name, content) = (self.tokens[key], self.tokens[value]);
-        // The usual member is copied in one piece: nothing but the colon stands between its two halves, and the value holds no other.
+        // Usually the key and the value are plain, with a colon between, and can be copied
+        // together.
         if name.plain && content.plain && content.start == name.end + 1 && content.next as usize == value + 1 {
             self.raw(name.start, content.end);
             return Ok(());

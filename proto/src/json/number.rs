@@ -1,17 +1,19 @@
-//! Numbers: a decimal text is kept only if JavaScript keeps it.
+//! Numbers: a decimal text is valid only if JavaScript keeps its value.
 //!
-//! A JavaScript node reads a number into a double and writes the double's shortest decimal. Where that denotes another value than the text did, the
-//! copy would have another identity than the original, so such a number is refused, whoever sends it first.
+//! A JavaScript node reads a number into a double and writes its shortest decimal. If that has
+//! another value than the text, the copy has another id than the original. So such a number is
+//! refused.
 
-use crate::json::JsonError;
+use crate::json::token::JsonError;
 use crate::limits;
 
-/// A number longer than this many bytes is brought to a short form before it is read; no program writes such.
+/// Numbers longer than this, in bytes, are shortened before they are read. No program writes such.
 const LONG: usize = 64;
 
-/// The double that is nearest to a JSON number; infinite beyond the doubles' range.
+/// Returns the double that is nearest to a number; infinity beyond all doubles.
 pub(crate) fn nearest(text: &str) -> f64 {
-    // Rust's parser drops the last digits of an exponent from some 650,000 on, which a long row of zeros can make up for.
+    // Rust's parser ignores the last digits of an exponent above 650,000; a long row of zeros can
+    // make such an exponent small.
     if text.len() > LONG
         && let Some(Decimal { negative, digits, exponent }) = Decimal::read(text)
     {
@@ -21,7 +23,8 @@ pub(crate) fn nearest(text: &str) -> f64 {
     text.parse().expect("JSON's numbers are a part of those that Rust reads")
 }
 
-/// Appends a number as ECMAScript writes its nearest double (−0 is 0). `at` is where it stands, for the error.
+/// Appends a number as ECMAScript writes its nearest double (−0 is 0). `at` is its position, for
+/// the error.
 pub(crate) fn write_normal(text: &str, at: usize, out: &mut String) -> Result<(), JsonError> {
     let mut buffer = ryu_js::Buffer::new();
     let nearest = buffer.format(nearest(text));
@@ -44,7 +47,8 @@ fn changed(text: &str, at: usize, nearest: &str) -> JsonError {
     JsonError::Number { at, number, nearest: nearest.to_owned() }
 }
 
-/// The exact value of a decimal text: `digits` × 10^`exponent`, with no zero at the end of `digits`. Zero has no sign here.
+/// The exact value of a decimal text: `digits` × 10^`exponent`, without a zero at the end of
+/// `digits`. Zero has no sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Decimal {
     negative: bool,
@@ -53,10 +57,11 @@ struct Decimal {
 }
 
 impl Decimal {
-    /// `None` for what no double's shortest decimal is: more than 19 digits (there are at most 17), an exponent beyond all reason, no number.
+    /// Reads a text. It is `None` for what is no double's shortest decimal: more than 19 digits
+    /// (there are at most 17), an exponent beyond `i64`, or no number.
     fn read(text: &str) -> Option<Self> {
         let (mut digits, mut exponent) = (0u64, 0i64);
-        // Zeros are held back until a digit follows: those at the end only move the exponent.
+        // Zeros count once a digit follows: those at the end only change the exponent.
         let mut zeros = 0u32;
         let mut fraction = false;
         for (at, byte) in text.bytes().enumerate() {

@@ -1,41 +1,42 @@
-//! The order of an object's members: by key as RFC 8785 asks, each key once.
+//! The order of an object's members: by key (RFC 8785), each key once.
 
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use crate::json::{JsonError, Token, escape, inner};
+use crate::json::escape;
+use crate::json::token::{JsonError, Token, inner};
 
-/// The members of the objects that are being written, the innermost object's last.
+/// The members of the objects that are being written, those of the innermost object last.
 #[derive(Default)]
 pub(crate) struct Order {
     entries: Vec<Entry>,
-    /// The keys that have escapes, without them.
+    /// The keys with escapes, decoded.
     names: String,
 }
 
 /// A member of an object.
 #[derive(Clone, Copy)]
 struct Entry {
-    /// The key's first bytes, so that most comparisons end here; see [`head`].
+    /// The key's first eight bytes, see [`head`]: most comparisons need no more.
     head: u64,
-    /// Where the key without escapes begins, in the text or in [`Order::names`] …
+    /// The start of the decoded key, in the text or in [`Order::names`] …
     start: u32,
-    /// … and ends.
+    /// … and its end.
     end: u32,
-    /// The key's token.
+    /// The index of the key's token.
     key: u32,
-    /// The value's token.
+    /// The index of the value's token.
     value: u32,
 }
 
-/// How much there was before an object was added.
+/// The size before an object was added.
 #[derive(Clone, Copy)]
 pub(crate) struct Mark {
     entries: usize,
     names: usize,
 }
 
-/// How many members, and bytes of keys with escapes, there is room for between texts: 96 and 16 KiB.
+/// The members, and bytes of decoded keys, for which memory is kept between texts: 96 and 16 KiB.
 const KEPT_ENTRIES: usize = 4096;
 const KEPT_NAMES: usize = 16 * 1024;
 
@@ -44,7 +45,7 @@ impl Order {
         Mark { entries: self.entries.len(), names: self.names.len() }
     }
 
-    /// Forgets what was added since.
+    /// Removes what was added after a mark.
     pub(crate) fn release(&mut self, mark: Mark) {
         self.entries.truncate(mark.entries);
         self.names.truncate(mark.names);
@@ -54,7 +55,7 @@ impl Order {
         self.release(Mark { entries: 0, names: 0 });
     }
 
-    /// Gives unusually much memory back.
+    /// Frees unusually much memory.
     pub(crate) fn trim(&mut self) {
         if self.entries.capacity() > KEPT_ENTRIES || self.names.capacity() > KEPT_NAMES {
             *self = Self::default();
@@ -66,19 +67,19 @@ impl Order {
         self.names.capacity() + self.entries.capacity() * size_of::<Entry>()
     }
 
-    /// The places of the members that were added since.
-    pub(crate) fn places(&self, mark: Mark) -> Range<usize> {
+    /// Returns the indices of the members that were added after a mark.
+    pub(crate) fn since(&self, mark: Mark) -> Range<usize> {
         mark.entries..self.entries.len()
     }
 
-    /// The tokens of the key and the value at a place.
-    pub(crate) fn member(&self, place: usize) -> (usize, usize) {
-        let Entry { key, value, .. } = self.entries[place];
+    /// Returns the tokens of a member's key and value.
+    pub(crate) fn member(&self, index: usize) -> (usize, usize) {
+        let Entry { key, value, .. } = self.entries[index];
         (key as usize, value as usize)
     }
 
-    /// Adds the members of the object at `index`, sorted by key; of equal keys only the first, with the last one's value. Returns whether all keys
-    /// differed.
+    /// Adds the members of the object at `index`, sorted by key; of duplicate keys the first one,
+    /// with the last value. Returns whether there was no duplicate.
     pub(crate) fn add(&mut self, text: &str, tokens: &[Token], index: usize) -> Result<bool, JsonError> {
         let first = self.entries.len();
         let mut key = index + 1;
@@ -108,7 +109,8 @@ impl Order {
         Ok(entries.len() == received)
     }
 
-    /// Puts the members that were added since into the order in which their keys were received first.
+    /// Sorts the members that were added after a mark in the order in which their keys were
+    /// received.
     pub(crate) fn as_received(&mut self, mark: Mark) {
         self.entries[mark.entries..].sort_unstable_by_key(|entry| entry.key);
     }
@@ -130,10 +132,11 @@ impl Order {
     }
 }
 
-/// The first eight bytes of a key, ranked; fewer are filled up with zeros.
+/// Returns the first eight bytes of a key, ranked, and padded with zeros.
 fn head(source: &[u8], start: usize, end: usize) -> u64 {
     let length = end - start;
-    // Nearly always eight bytes can be read at once, as the text goes on behind a shorter key, and ASCII needs no ranking.
+    // Mostly eight bytes can be read at once, because more text follows, and ASCII needs no
+    // ranking.
     if let Some(eight) = source.get(start..).and_then(|rest| rest.first_chunk()) {
         let behind = if length < 8 { u64::MAX >> (8 * length) } else { 0 };
         let head = u64::from_be_bytes(*eight) & !behind;
@@ -148,16 +151,17 @@ fn head(source: &[u8], start: usize, end: usize) -> u64 {
     u64::from_be_bytes(head)
 }
 
-/// The order of two keys by their UTF-16 units.
+/// Compares two keys by their UTF-16 units.
 fn compare(a: &str, b: &str) -> Ordering {
-    // Where one is ASCII, so is the byte that decides, and ranking changes nothing.
+    // If one is ASCII, its byte at the first difference is too, and ranking changes nothing.
     if a.is_ascii() || b.is_ascii() { a.cmp(b) } else { a.bytes().map(rank).cmp(b.bytes().map(rank)) }
 }
 
-/// Bytes of UTF-8, renamed so that their order is that of UTF-16.
+/// Maps bytes of UTF-8 so that their order is that of UTF-16.
 ///
-/// The two orders differ in one thing: in UTF-16, characters from U+10000 on (first byte F0 to F4) begin with a surrogate, D800 to DFFF, and so come
-/// before U+E000 to U+FFFF (first byte EE or EF). Two texts that differ do so first in bytes at the same place of a character.
+/// In UTF-16, characters from U+10000 on (first byte F0 to F4) begin with a surrogate, D800 to
+/// DFFF, and precede U+E000 to U+FFFF (first byte EE or EF). All else has the same order, and the
+/// first difference of two texts is at the same byte of a character in both.
 fn rank(byte: u8) -> u8 {
     match byte {
         0xEE | 0xEF => byte + 8,

@@ -1,21 +1,23 @@
-//! The layout of `JSON.stringify(value, null, 2)`, the one in which the exercise's helper keeps `transactions.json`.
+//! The layout of `JSON.stringify(value, null, 2)`, which `transactions.json` has in the exercise.
 
 use crate::json::read::run_end;
 
-/// A line break and the indentation of all but the deepest nested lines.
+/// A line break and 63 spaces: the indentation of nearly all lines.
 const BREAK: &[u8; 64] = &{
     let mut text = [b' '; 64];
     text[0] = b'\n';
     text
 };
 
-/// Appends compact JSON in the layout of `JSON.stringify(value, null, 2)`, each line after the first indented by `indent` more spaces.
+/// Appends compact JSON in the layout of `JSON.stringify(value, null, 2)`, each line after the
+/// first indented by `indent` more spaces.
 ///
-/// `compact` is a value's compact JSON as [`Normal::write_compact`](crate::json::Normal::write_compact) writes it: nothing is checked here.
+/// `compact` is compact JSON as [`Normal::write_compact`](crate::json::Normal::write_compact)
+/// writes it. It is not checked.
 pub fn write_pretty(compact: &str, indent: usize, out: &mut Vec<u8>) {
     let bytes = compact.as_bytes();
     let mut line = indent;
-    // What stands between two places where space is put in is copied in one piece.
+    // The text between two insertions of white space is copied together.
     let (mut copied, mut at) = (0, 0);
     while let Some(&byte) = bytes.get(at) {
         match byte {

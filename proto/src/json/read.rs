@@ -1,8 +1,9 @@
-//! The grammar of RFC 8259, read in a single pass.
+//! The parser: the grammar of RFC 8259, in a single pass.
 
-use crate::json::{JsonError, Kind, Token};
+use crate::json::token::{JsonError, Kind, Token};
 
-/// Reads a text that holds one value of at most `levels` nested arrays and objects, and appends its tokens.
+/// Reads a text that is one value of at most `levels` nested arrays and objects, and appends its
+/// tokens.
 pub(crate) fn read(text: &str, levels: usize, tokens: &mut Vec<Token>) -> Result<(), JsonError> {
     if u32::try_from(text.len()).is_err() {
         return Err(JsonError::TooLong(text.len()));
@@ -24,9 +25,9 @@ struct Reader<'a> {
     tokens: &'a mut Vec<Token>,
 }
 
-/// The functions that read a piece of the text return whether it is plain, see [`Token::plain`].
+/// Functions that read a part of the text return whether it is plain, see [`Token::plain`].
 impl Reader<'_> {
-    /// The next byte; 0, which no grammar allows anywhere, at the end.
+    /// Returns the next byte. At the end it is 0, which the grammar allows nowhere.
     #[inline]
     fn peek(&self) -> u8 {
         self.bytes.get(self.at).copied().unwrap_or(0)
@@ -43,7 +44,7 @@ impl Reader<'_> {
 
     #[cold]
     fn unexpected(&self, expected: &'static str) -> JsonError {
-        // A token begins and ends at an ASCII byte, but `at` may have stopped inside an escape, before any character.
+        // `at` is at the start of a character: a run ends at an ASCII byte, and escapes are ASCII.
         let found = self.text.get(self.at..).and_then(|rest| rest.chars().next());
         JsonError::Unexpected { at: self.at, expected, found }
     }
@@ -88,7 +89,7 @@ impl Reader<'_> {
         Ok(plain)
     }
 
-    /// What follows an object's opening brace.
+    /// Reads what follows an object's opening brace.
     fn members(&mut self, levels: usize) -> Result<bool, JsonError> {
         let mut plain = true;
         if self.peek() == b'}' {
@@ -119,7 +120,7 @@ impl Reader<'_> {
         Ok(plain)
     }
 
-    /// What follows an array's opening bracket.
+    /// Reads what follows an array's opening bracket.
     fn elements(&mut self, levels: usize) -> Result<bool, JsonError> {
         let mut plain = true;
         if self.peek() == b']' {
@@ -179,8 +180,9 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A number is known to be plain if it has at most 15 digits, which every double keeps apart (DBL_DIG), and ECMAScript would write these digits in
-    /// this way: no exponent, no −0, no zero at the end of a fraction, and not below 10^-6.
+    /// A number is plain if it has at most 15 digits, which every double keeps (DBL_DIG), and
+    /// ECMAScript writes them in the same way: no exponent, no −0, no zero at the end of a
+    /// fraction, and not below 10^-6.
     fn number(&mut self) -> Result<bool, JsonError> {
         let start = self.at;
         if self.peek() == b'-' {
@@ -214,7 +216,7 @@ impl Reader<'_> {
         Ok(plain)
     }
 
-    /// One digit or more; returns how many.
+    /// Reads one digit or more; returns their number.
     fn digits(&mut self, expected: &'static str) -> Result<usize, JsonError> {
         let start = self.at;
         while self.peek().is_ascii_digit() {
@@ -224,9 +226,10 @@ impl Reader<'_> {
     }
 }
 
-/// Where the run of bytes that stand for themselves in a string, from `at` on, ends: at a quote, a backslash, a control character, or the end.
+/// Returns the position of the next quote, backslash or control character from `at` on, or the end.
 ///
-/// Eight bytes are looked at at a time. The tests of `special` can be wrong only about bytes above one for which they are right, so the lowest is.
+/// It tests eight bytes at a time. [`special`] may be wrong about a byte only if it is right about
+/// a lower one, so the lowest one is right.
 #[inline]
 pub(crate) fn run_end(bytes: &[u8], mut at: usize) -> usize {
     while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
@@ -242,7 +245,7 @@ pub(crate) fn run_end(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// The high bit of each of the eight bytes that is a quote, a backslash or a control character.
+/// Returns the high bit of each of eight bytes that is a quote, a backslash or a control character.
 #[inline]
 fn special(bytes: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;

@@ -1,161 +1,208 @@
-//! A genesis node: whom a new node asks for another to begin with, once.
+//! Joining through a bootstrap node (the setting GENESIS), once after the start.
 //!
-//! It asks for random live nodes and says goodbye, links to one of those, asks it for its neighbours, and goes on as everybody does. If genesis knows
-//! nobody the node stays with it; if it is down, known and remembered peers serve. Afterwards genesis is an address like any other.
+//! The new node requests random live addresses from the bootstrap node and closes that link. It
+//! links to one of the addresses, requests the neighbors of that node, and then searches as every
+//! node does. So newcomers do not gather around the bootstrap node. If the bootstrap node knows no
+//! other node, the newcomer links to it. If it is down, known peers and the peer cache are used.
+//!
+//! The search timer begins it. Dials, links and PEERS for [`DialReason::Bootstrap`] are handed in.
 
 use std::collections::VecDeque;
-use std::time::Instant;
 
-use crate::Node;
 use crate::address::PeerAddress;
+use crate::connections::Connections;
+use crate::context::Context;
 use crate::event::{BootstrapStep, Event};
 use crate::id::LinkId;
-use crate::membership::slot_search::{LEAST, Purpose};
+use crate::membership::slot_search::MIN_SLOTS;
+use crate::membership::{Membership, dial_for};
+use crate::peers::Peers;
 use crate::peers::address_book::{AddressSource, AddressState};
+use crate::peers::dial_reason::DialReason;
 use crate::wire::Want;
 
-/// How far joining through genesis has come.
+/// The progress of joining through the bootstrap node.
 #[derive(Debug, Default)]
 pub(crate) struct Bootstrap {
+    /// Whether joining is under way: the other searches wait for it.
     joining: bool,
+    /// Whether it has begun; it does so once.
     begun: bool,
-    /// Whom genesis named, and has not been tried.
+    /// The addresses that the bootstrap node named and that were not tried yet.
     named: VecDeque<PeerAddress>,
-    /// Who is being tried.
+    /// The address that is being tried.
     trying: Option<PeerAddress>,
 }
 
 impl Bootstrap {
-    /// Before the beginning: nothing is searched yet.
+    /// Makes other searches wait until joining is done.
     pub(crate) fn wait(&mut self) {
         self.joining = true;
     }
 
-    /// Whether other searches wait for it.
+    /// Returns whether joining is under way.
     pub(crate) fn is_joining(&self) -> bool {
         self.joining
     }
 }
 
-impl Node {
-    /// Begins to join through the genesis node, if there is one.
-    pub(crate) fn begin_genesis(&mut self, now: Instant) {
-        if std::mem::replace(&mut self.overlay.genesis.begun, true) {
+impl Membership {
+    /// Begins to join through the bootstrap node, if there is one.
+    pub(crate) fn begin_bootstrap(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) {
+        if std::mem::replace(&mut self.bootstrap.begun, true) {
             return;
         }
-        let Some(address) = self.config.genesis.clone() else { return self.finish_genesis(now) };
-        if address == self.config.address {
-            self.notify(Event::Bootstrap(BootstrapStep::Ourselves { address }));
-            return self.finish_genesis(now);
+        let Some(address) = cx.config.genesis.clone() else { return self.finish_bootstrap(cx, peers, conns) };
+        if address == cx.config.address {
+            cx.notify(Event::Bootstrap(BootstrapStep::Ourselves { address }));
+            return self.finish_bootstrap(cx, peers, conns);
         }
-        // A person named it: it is never forgotten, and is found though it starts last.
-        self.peers.add(&address, AddressSource::Known, now, &self.config.limits);
-        self.notify(Event::Bootstrap(BootstrapStep::Asking { address: address.clone() }));
-        if !self.dial_for(now, &address, Purpose::Bootstrap) {
-            self.finish_genesis(now);
-        }
-    }
-
-    /// The genesis node can not be asked.
-    pub(crate) fn on_genesis_failed(&mut self, now: Instant, error: &str) {
-        if let Some(address) = self.config.genesis.clone().filter(|_| self.overlay.genesis.joining) {
-            let others = self.peers.others().saturating_sub(1);
-            self.notify(Event::Bootstrap(BootstrapStep::Failed { address, error: error.to_owned(), others }));
-            self.finish_genesis(now);
+        // It counts as a known peer: it is never forgotten, and is found though it starts last.
+        peers.book.add(&address, AddressSource::Known, cx.now, &cx.config.limits);
+        cx.notify(Event::Bootstrap(BootstrapStep::Asking { address: address.clone() }));
+        if !dial_for(cx, peers, conns, &address, DialReason::Bootstrap) {
+            self.finish_bootstrap(cx, peers, conns);
         }
     }
 
-    /// The genesis node's address is one more name of ours, as its identity shows: that is said once.
-    pub(crate) fn on_genesis_ourselves(&mut self, now: Instant, address: &PeerAddress) {
-        self.peers.set_state(address, AddressState::Myself);
-        self.notify(Event::Bootstrap(BootstrapStep::Ourselves { address: address.clone() }));
-        self.finish_genesis(now);
-    }
-
-    /// The genesis node named these; who is first is tried once the link to genesis is closed.
-    pub(crate) fn on_genesis_named(&mut self, now: Instant, named: &[PeerAddress]) {
-        let Some(address) = self.config.genesis.clone().filter(|_| self.overlay.genesis.joining) else { return };
-        let others = named.iter().filter(|address| **address != self.config.address).cloned();
-        self.overlay.genesis.named = others.collect();
-        if self.overlay.genesis.named.is_empty() {
-            self.notify(Event::Bootstrap(BootstrapStep::Alone { address: address.clone() }));
-            self.overlay.genesis.named.push_back(address);
+    /// Handles a bootstrap node that cannot be asked: the node searches without it.
+    pub(crate) fn on_bootstrap_failed(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        error: &str,
+    ) {
+        if let Some(address) = cx.config.genesis.clone().filter(|_| self.bootstrap.joining) {
+            let others = peers.book.others().saturating_sub(1);
+            cx.notify(Event::Bootstrap(BootstrapStep::Failed { address, error: error.to_owned(), others }));
+            self.finish_bootstrap(cx, peers, conns);
         }
-        self.next_genesis(now);
     }
 
-    /// Tries the next node that genesis named, unless one is being tried or the link over which it was named is still open.
-    pub(crate) fn next_genesis(&mut self, now: Instant) {
-        if !self.overlay.genesis.joining || self.overlay.genesis.trying.is_some() {
+    /// Handles a bootstrap address that leads to this node itself, as the upgrade identity shows.
+    pub(crate) fn on_bootstrap_ourselves(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        address: &PeerAddress,
+    ) {
+        peers.book.set_state(address, AddressState::Myself);
+        cx.notify(Event::Bootstrap(BootstrapStep::Ourselves { address: address.clone() }));
+        self.finish_bootstrap(cx, peers, conns);
+    }
+
+    /// Handles the addresses that the bootstrap node named. The first is tried once that link is
+    /// closed.
+    pub(crate) fn on_bootstrap_named(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        named: &[PeerAddress],
+    ) {
+        let Some(address) = cx.config.genesis.clone().filter(|_| self.bootstrap.joining) else { return };
+        let others = named.iter().filter(|address| **address != cx.config.address).cloned();
+        self.bootstrap.named = others.collect();
+        if self.bootstrap.named.is_empty() {
+            cx.notify(Event::Bootstrap(BootstrapStep::Alone { address: address.clone() }));
+            self.bootstrap.named.push_back(address);
+        }
+        self.try_next_named(cx, peers, conns);
+    }
+
+    /// Tries the next address, unless one is being tried or the link to the bootstrap node is still
+    /// open.
+    pub(crate) fn try_next_named(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) {
+        if !self.bootstrap.joining || self.bootstrap.trying.is_some() {
             return;
         }
-        let asking = |purpose: &Purpose| *purpose == Purpose::Bootstrap;
-        let seeking = &self.overlay.seeking;
-        if seeking.open.values().any(asking) || seeking.flying.values().any(asking) {
+        let asks = |reason: &DialReason| *reason == DialReason::Bootstrap;
+        if conns.reasons().any(|(_, reason)| asks(reason)) || peers.dialer.reasons().any(asks) {
             return;
         }
-        while let Some(address) = self.overlay.genesis.named.pop_front() {
-            if self.dial_for(now, &address, Purpose::Place { insist: false, moved_by: None }) {
-                if Some(&address) != self.config.genesis.as_ref() {
-                    self.notify(Event::Bootstrap(BootstrapStep::Named { address: address.clone() }));
+        while let Some(address) = self.bootstrap.named.pop_front() {
+            if dial_for(cx, peers, conns, &address, DialReason::slot()) {
+                if Some(&address) != cx.config.genesis.as_ref() {
+                    cx.notify(Event::Bootstrap(BootstrapStep::Named { address: address.clone() }));
                 }
-                self.overlay.genesis.trying = Some(address);
+                self.bootstrap.trying = Some(address);
                 return;
             }
         }
-        self.finish_genesis(now);
+        self.finish_bootstrap(cx, peers, conns);
     }
 
-    /// A node that genesis named can not be dialled, or has no place: the next one.
-    pub(crate) fn on_genesis_miss(&mut self, now: Instant, address: &PeerAddress) {
-        if self.overlay.genesis.trying.as_ref() == Some(address) {
-            self.overlay.genesis.trying = None;
+    /// Handles an address that cannot be dialled, or has no slot: tries the next one.
+    pub(crate) fn on_bootstrap_missed(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        address: &PeerAddress,
+    ) {
+        if self.bootstrap.trying.as_ref() == Some(address) {
+            self.bootstrap.trying = None;
         }
-        self.next_genesis(now);
+        self.try_next_named(cx, peers, conns);
     }
 
-    /// A place was won: if it is at the node that genesis named, some of its neighbours are next. It may have dialled us in the same moment, and its link be the
-    /// one that stays; and whoever has two links has joined, wherever they lead.
-    pub(crate) fn on_genesis_place(&mut self, now: Instant, link: LinkId) {
-        if !self.overlay.genesis.joining {
+    /// Handles a new slot. If its node is the one being tried, its neighbors are requested; by
+    /// simultaneous open the link may be one that it dialled. A node with two links has joined,
+    /// wherever they lead.
+    pub(crate) fn on_bootstrap_slot(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        link: LinkId,
+    ) {
+        if !self.bootstrap.joining {
             return;
         }
-        let name = self.name_of(link).address;
-        let address = self.links.get(link).and_then(|link| link.dialled.clone()).or(name);
-        if address.is_none() || address != self.overlay.genesis.trying {
-            if self.links.peers() >= LEAST {
-                self.finish_genesis(now);
+        let name = conns.links.name_of(link).address;
+        let address = conns.links.get(link).and_then(|link| link.dialled.clone()).or(name);
+        if address.is_none() || address != self.bootstrap.trying {
+            if conns.links.peers() >= MIN_SLOTS {
+                self.finish_bootstrap(cx, peers, conns);
             }
             return;
         }
-        let peer = self.name_of(link);
-        self.notify(Event::Bootstrap(BootstrapStep::Joined { peer }));
-        if address != self.config.genesis {
-            self.ask(now, link, Want::Neighbours);
+        let peer = conns.links.name_of(link);
+        cx.notify(Event::Bootstrap(BootstrapStep::Joined { peer }));
+        if address != cx.config.genesis {
+            self.request_peers(cx, link, Want::Neighbours);
         }
-        self.finish_genesis(now);
+        self.finish_bootstrap(cx, peers, conns);
     }
 
-    /// The node that genesis named told of its neighbours.
-    pub(crate) fn on_genesis_neighbours(&mut self, link: LinkId, addresses: usize) {
-        let trying = self.overlay.genesis.trying.take();
-        if trying.is_some() && trying == self.links.get(link).and_then(|link| link.dialled.clone()) {
-            let peer = self.name_of(link);
-            self.notify(Event::Bootstrap(BootstrapStep::Neighbours { peer, addresses }));
+    /// Handles the neighbors that the tried node named.
+    pub(crate) fn on_bootstrap_neighbors(
+        &mut self,
+        cx: &mut Context,
+        conns: &mut Connections,
+        link: LinkId,
+        addresses: usize,
+    ) {
+        let trying = self.bootstrap.trying.take();
+        if trying.is_some() && trying == conns.links.get(link).and_then(|link| link.dialled.clone()) {
+            let peer = conns.links.name_of(link);
+            cx.notify(Event::Bootstrap(BootstrapStep::Neighbours { peer, addresses }));
         }
     }
 
-    /// From here on the node searches as all do.
-    pub(crate) fn finish_genesis(&mut self, now: Instant) {
-        self.overlay.genesis.joining = false;
-        self.overlay.genesis.named.clear();
-        if self.config.max_peers.is_none() {
-            let waiting = self.peers.iter().filter(|(_, peer)| peer.state == AddressState::AckWaiters);
+    /// Ends joining: from here on the node searches, or dials all addresses, as every node does.
+    pub(crate) fn finish_bootstrap(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) {
+        self.bootstrap.joining = false;
+        self.bootstrap.named.clear();
+        if cx.config.max_peers.is_none() {
+            let waiting = peers.book.iter().filter(|(_, peer)| peer.state == AddressState::Waiting);
             let waiting: Vec<PeerAddress> = waiting.map(|(address, _)| address.clone()).collect();
             for address in waiting {
-                self.dial_at(&address, now);
+                peers.book.dial_at(cx, &address, cx.now);
             }
         }
-        self.seek(now);
+        self.fill_slots(cx, peers, conns);
     }
 }

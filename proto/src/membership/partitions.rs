@@ -1,11 +1,16 @@
-//! Parts of a network that formed apart, and how they become one.
+//! Partition detection by lowest id, and partition healing.
 //!
-//! In a part whose nodes have no free places nobody looks for links, and so nothing would ever lead out of it: a cut that lasted a minute would last for ever. So
-//! each connected part has a **root**, the least session in it, whose BEACON goes to everybody each ten seconds. A node that meets another root, on a visit
-//! or when it is declined, has found another part. If it has a free place it links the two; else, if its own root is the greater one, it gives up one link
-//! for that. The whole then has one root within a moment, and nothing moves any more.
+//! If all nodes of a partition have full views, none of them looks for links, and the partition
+//! would last for ever. So the node with the lowest session, the **root**, floods a BEACON every
+//! ten seconds, and its session identifies the partition. The same idea elects a leader by flooding
+//! the lowest id, and the root bridge in IEEE 802.1D.
 //!
-//! A root that falls silent is forgotten, and the next takes its place. What a liar can do here is make a node change one link in half a minute.
+//! A node that meets another root, in a shuffle or in DECLINED, has found another partition. With a
+//! free slot it links to it. If its view is full, the node with the greater root releases one link
+//! for that. Afterwards all have one root, and no more links change.
+//!
+//! A root that falls silent is replaced by the next lowest session. A liar can make a node change
+//! one link in [`HEAL_INTERVAL`].
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -13,84 +18,101 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 
 use crate::address::PeerAddress;
+use crate::connections::Connections;
+use crate::context::Context;
 use crate::event::Event;
 use crate::id::{LinkId, Session};
-use crate::membership::slot_search::Purpose;
+use crate::io::Lane;
+use crate::membership::{Membership, dial_for};
+use crate::peers::Peers;
+use crate::peers::dial_reason::DialReason;
 use crate::timers::Timer;
 use crate::wire::Beacon;
-use crate::{Lane, Node};
 
-/// How often a root sends its beacon.
-const BEACON_EVERY: Duration = Duration::from_secs(10);
-/// How soon another beacon of one root is passed on: a hasty one must not fill the network.
-const BEACON_AT_MOST: Duration = Duration::from_secs(3);
-/// How soon another root is taken after one was taken.
-const ROOT_AT_MOST: Duration = Duration::from_millis(500);
-/// After this long without a beacon a root is gone.
-const ROOT_GONE: Duration = Duration::from_secs(35);
-/// How far a root's count may jump: further, and a liar could end it for everybody.
+/// The time between two beacons of a root.
+const BEACON_INTERVAL: Duration = Duration::from_secs(10);
+/// The shortest time between two beacons of one root that are relayed: a root that sends faster
+/// must not fill the network.
+const RELAY_INTERVAL: Duration = Duration::from_secs(3);
+/// The shortest time between two changes of the root: a liar that invents roots must not fill the
+/// network.
+const ROOT_INTERVAL: Duration = Duration::from_millis(500);
+/// How long a root may be silent: three beacons and a reserve. Then it is gone.
+const ROOT_TIMEOUT: Duration = Duration::from_secs(35);
+/// How far the sequence number of a beacon may jump. A liar that sends the highest number would
+/// otherwise silence the root for every node.
 const JUMP: u64 = 1_000;
-/// How many roots that are gone are remembered.
-const SPENT: usize = 16;
-/// A node must have had its root for this long before it acts on another: while parts grow together roots change.
-const SETTLED: Duration = Duration::from_secs(12);
-/// How long between two attempts to link two parts, at least; each wait is drawn from one to two of it.
-const MERGE_EVERY: Duration = Duration::from_secs(15);
-/// Within which time after that whoever has met another part too early asks there again.
-const VISIT_WITHIN: Duration = Duration::from_secs(2);
-/// How long a place is kept for the link between two parts, until it can be dialled.
-const MERGE_WITHIN: Duration = Duration::from_secs(5);
+/// How many roots that are gone are remembered, so that late beacons do not revive them.
+const GONE_ROOTS: usize = 16;
+/// How long a node has had its root before it acts on another one: while partitions grow together,
+/// roots change.
+const ROOT_SETTLE: Duration = Duration::from_secs(12);
+/// The shortest time between two attempts to heal a partition; each wait is drawn from one to two
+/// of it.
+const HEAL_INTERVAL: Duration = Duration::from_secs(15);
+/// The span over which shuffles are spread that repeat a meeting which came too early.
+const SHUFFLE_SPREAD: Duration = Duration::from_secs(2);
+/// How long a slot is reserved for the link between two partitions, until it can be dialled.
+const HEAL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The part of the network that we are in.
+/// The partition that this node is in.
 #[derive(Debug)]
 pub(crate) struct Partitions {
+    /// The session of this node.
     own: Session,
+    /// The lowest session known: the id of the partition.
     root: Session,
+    /// The sequence number of the last beacon.
     seq: u64,
+    /// When that came.
     heard: Instant,
+    /// When this root was taken.
     since: Instant,
-    spent: VecDeque<(Session, u64)>,
-    next_merge: Option<Instant>,
+    /// Roots that are gone, each with its last sequence number, the latest first.
+    gone: VecDeque<(Session, u64)>,
+    /// From when the next partition may be healed.
+    next_heal: Option<Instant>,
 }
 
 impl Partitions {
     pub(crate) fn new(own: Session, now: Instant) -> Self {
-        Self { own, root: own, seq: 0, heard: now, since: now, spent: VecDeque::new(), next_merge: None }
+        Self { own, root: own, seq: 0, heard: now, since: now, gone: VecDeque::new(), next_heal: None }
     }
 
-    /// The root, as far as we know.
+    /// Returns the root: the id of our partition.
     pub(crate) fn root(&self) -> Session {
         self.root
     }
 
-    /// Takes a beacon; says whether it is news.
+    /// Takes a beacon; returns whether it is relayed.
     fn take(&mut self, now: Instant, beacon: Beacon) -> bool {
-        if beacon.root == self.own || self.spent.iter().any(|(root, seq)| *root == beacon.root && beacon.seq <= *seq) {
+        if beacon.root == self.own || self.gone.iter().any(|(root, seq)| *root == beacon.root && beacon.seq <= *seq) {
             return false;
         }
         let since = now.saturating_duration_since(self.since);
-        if beacon.root < self.root && (self.root == self.own || since >= ROOT_AT_MOST) {
+        if beacon.root < self.root && (self.root == self.own || since >= ROOT_INTERVAL) {
             (self.root, self.seq, self.heard, self.since) = (beacon.root, beacon.seq, now, now);
             return true;
         }
         let next = beacon.root == self.root && beacon.seq > self.seq && beacon.seq - self.seq <= JUMP;
-        let news = next && now.saturating_duration_since(self.heard) >= BEACON_AT_MOST;
+        let news = next && now.saturating_duration_since(self.heard) >= RELAY_INTERVAL;
         if news {
             (self.seq, self.heard) = (beacon.seq, now);
         }
         news
     }
 
-    /// It is time for a beacon of our own, or to give the root up; says whether there is something to send.
+    /// Handles the beacon timer: replaces a root that is gone by ourselves. Returns whether to send
+    /// a beacon.
     fn beat(&mut self, now: Instant) -> bool {
         if self.root != self.own {
-            if now.saturating_duration_since(self.heard) < ROOT_GONE {
+            if now.saturating_duration_since(self.heard) < ROOT_TIMEOUT {
                 return false;
             }
-            self.spent.push_front((self.root, self.seq));
-            self.spent.truncate(SPENT);
+            self.gone.push_front((self.root, self.seq));
+            self.gone.truncate(GONE_ROOTS);
             (self.root, self.since) = (self.own, now);
-            self.seq = self.spent.iter().find(|(root, _)| *root == self.own).map_or(0, |(_, seq)| *seq);
+            self.seq = self.gone.iter().find(|(root, _)| *root == self.own).map_or(0, |(_, seq)| *seq);
         }
         self.seq += 1;
         self.heard = now;
@@ -102,80 +124,91 @@ impl Partitions {
     }
 }
 
-impl Node {
-    pub(crate) fn on_beacon_due(&mut self, now: Instant) {
-        self.timers.set(Timer::Beacon, now + BEACON_EVERY);
-        if self.overlay.island.beat(now) {
-            self.pass_beacon_on(None);
+impl Membership {
+    /// Handles the beacon timer.
+    pub(crate) fn on_beacon_due(&mut self, cx: &mut Context, conns: &mut Connections) {
+        cx.timers.set(Timer::Partition, cx.now + BEACON_INTERVAL);
+        if self.partitions.beat(cx.now) {
+            self.relay_beacon(cx, conns, None);
         }
     }
 
-    pub(crate) fn on_beacon(&mut self, now: Instant, link: LinkId, beacon: Beacon) {
-        let linked = self.links.get(link).is_some_and(|link| link.full().is_some() && link.takes_transactions());
-        if self.config.max_peers.is_some() && linked && self.overlay.island.take(now, beacon) {
-            self.pass_beacon_on(Some(link));
+    /// Handles BEACON: floods it if it is new.
+    pub(crate) fn on_beacon(&mut self, cx: &mut Context, conns: &mut Connections, link: LinkId, beacon: Beacon) {
+        let linked = conns.links.get(link).is_some_and(|link| link.native().is_some() && link.takes_transactions());
+        if cx.config.max_peers.is_some() && linked && self.partitions.take(cx.now, beacon) {
+            self.relay_beacon(cx, conns, Some(link));
         }
     }
 
-    fn pass_beacon_on(&mut self, except: Option<LinkId>) {
-        let full = self
+    fn relay_beacon(&mut self, cx: &mut Context, conns: &mut Connections, except: Option<LinkId>) {
+        let native = conns
             .links
             .iter()
-            .filter(|(id, link)| Some(*id) != except && link.full().is_some() && link.takes_transactions());
-        let links: Vec<LinkId> = full.map(|(id, _)| id).collect();
+            .filter(|(id, link)| Some(*id) != except && link.native().is_some() && link.takes_transactions());
+        let links: Vec<LinkId> = native.map(|(id, _)| id).collect();
         if !links.is_empty() {
-            self.send(links, self.overlay.island.beacon().to_frame(), Lane::Control);
+            cx.send(links, self.partitions.beacon().to_frame(), Lane::Control);
         }
     }
 
-    /// A new neighbour is told at once.
-    pub(crate) fn send_beacon(&mut self, link: LinkId) {
-        if self.config.max_peers.is_some() {
-            self.send(vec![link], self.overlay.island.beacon().to_frame(), Lane::Control);
+    /// Sends the beacon to a new neighbor at once.
+    pub(crate) fn send_beacon(&mut self, cx: &mut Context, link: LinkId) {
+        if cx.config.max_peers.is_some() {
+            cx.send(vec![link], self.partitions.beacon().to_frame(), Lane::Control);
         }
     }
 
-    /// The node at an address, of which the other end of `link` told, has this root. If it is not ours, the two parts are to be linked.
-    pub(crate) fn on_root_of(&mut self, now: Instant, link: LinkId, address: &PeerAddress, root: Session) {
-        let island = &self.overlay.island;
-        if root == island.root || self.config.max_peers.is_none() || self.ending {
+    /// Handles the root of the node at `address`, as the other end of `link` reported it. If it is
+    /// not ours, the two partitions are linked.
+    pub(crate) fn on_partition_learned(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        link: LinkId,
+        address: &PeerAddress,
+        root: Session,
+    ) {
+        let partition = &self.partitions;
+        if root == partition.root || cx.config.max_peers.is_none() || cx.shutting_down {
             return;
         }
-        let may = island.next_merge.unwrap_or(now).max(island.since + SETTLED);
-        if now < may {
-            // Whoever lives there is asked again as soon as it may be acted on.
-            let at = may + VISIT_WITHIN.mul_f64(self.rng.random_range(0.0..1.0));
-            self.hear_of(now, link, std::slice::from_ref(address));
-            return self.visit_soon(address, at);
+        let allowed = partition.next_heal.unwrap_or(cx.now).max(partition.since + ROOT_SETTLE);
+        if cx.now < allowed {
+            // A shuffle asks that node again as soon as we may act on it.
+            let at = allowed + SHUFFLE_SPREAD.mul_f64(cx.rng.random_range(0.0..1.0));
+            self.add_addresses(cx, peers, conns, link, std::slice::from_ref(address));
+            return self.shuffle_soon(cx, address, at);
         }
-        let full = self.is_full(now, None);
-        if full && root > island.root {
-            // The others come to us: if both sides gave up links, both would be the poorer.
+        let full = self.is_full(cx, conns, None);
+        if full && root > partition.root {
+            // The other side releases a link and dials us. If both did, each would lose one more.
             return;
         }
-        self.overlay.island.next_merge = Some(now + MERGE_EVERY.mul_f64(self.rng.random_range(1.0..2.0)));
-        self.hear_of(now, link, std::slice::from_ref(address));
-        let gave_up = if full { self.links_to_give_up(now, true).into_iter().next() } else { None };
-        if full && gave_up.is_none() {
+        self.partitions.next_heal = Some(cx.now + HEAL_INTERVAL.mul_f64(cx.rng.random_range(1.0..2.0)));
+        self.add_addresses(cx, peers, conns, link, std::slice::from_ref(address));
+        let released = if full { self.links_to_release(cx, peers, conns, true).into_iter().next() } else { None };
+        if full && released.is_none() {
             return;
         }
-        let name = gave_up.map(|link| self.name_of(link));
-        if let Some(link) = gave_up {
-            self.counters.partitions_healed += 1;
-            self.send_on(now, link, None, "this place links another part of the network now");
+        let name = released.map(|link| conns.links.name_of(link));
+        if let Some(link) = released {
+            cx.counters.partitions_healed += 1;
+            self.refer(cx, peers, conns, link, None, "this slot links another partition of the network now");
         }
-        self.notify(Event::HealingPartition { address: address.clone(), gave_up: name });
-        self.overlay.seeking.merge = Some((address.clone(), now + MERGE_WITHIN));
-        self.merge(now);
+        cx.notify(Event::HealingPartition { address: address.clone(), gave_up: name });
+        self.search.healing = Some((address.clone(), cx.now + HEAL_TIMEOUT));
+        self.heal_partition(cx, peers, conns);
     }
 
-    /// Dials the node that leads to another part, once the link over which we heard of it is gone.
-    pub(crate) fn merge(&mut self, now: Instant) {
-        if let Some((address, until)) = self.overlay.seeking.merge.clone()
-            && now < until
-            && self.dial_for(now, &address, Purpose::Place { insist: true, moved_by: None })
+    /// Dials the node in another partition, once the link on which it was met is closed.
+    pub(crate) fn heal_partition(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) {
+        if let Some((address, until)) = self.search.healing.clone()
+            && cx.now < until
+            && dial_for(cx, peers, conns, &address, DialReason::Slot { high_priority: true, referred_by: None })
         {
-            self.overlay.seeking.merge = None;
+            self.search.healing = None;
         }
     }
 }
@@ -192,26 +225,26 @@ mod tests {
     fn the_least_root_is_taken_and_its_later_beacons_are_passed_on() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut island = Partitions::new(root(5), start);
-        assert!(!island.take(at(1), Beacon { root: root(7), seq: 1 }), "a greater one");
-        assert!(island.take(at(1), Beacon { root: root(3), seq: 4 }));
-        assert!(!island.take(at(2), Beacon { root: root(3), seq: 4 }), "heard already");
-        assert!(!island.take(at(2), Beacon { root: root(3), seq: 5 }), "too soon");
-        assert!(island.take(at(11), Beacon { root: root(3), seq: 5 }));
-        assert!(!island.take(at(21), Beacon { root: root(3), seq: 5 + JUMP + 1 }), "a liar's leap");
-        assert!(island.take(at(21), Beacon { root: root(2), seq: 1 }));
-        assert!(!island.take(at(21), Beacon { root: root(1), seq: 1 }), "another at once");
+        let mut partition = Partitions::new(root(5), start);
+        assert!(!partition.take(at(1), Beacon { root: root(7), seq: 1 }), "a greater one");
+        assert!(partition.take(at(1), Beacon { root: root(3), seq: 4 }));
+        assert!(!partition.take(at(2), Beacon { root: root(3), seq: 4 }), "heard already");
+        assert!(!partition.take(at(2), Beacon { root: root(3), seq: 5 }), "too soon");
+        assert!(partition.take(at(11), Beacon { root: root(3), seq: 5 }));
+        assert!(!partition.take(at(21), Beacon { root: root(3), seq: 5 + JUMP + 1 }), "a liar's leap");
+        assert!(partition.take(at(21), Beacon { root: root(2), seq: 1 }));
+        assert!(!partition.take(at(21), Beacon { root: root(1), seq: 1 }), "another at once");
     }
 
     #[test]
     fn a_silent_root_is_given_up_and_its_old_beacons_bring_it_not_back() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut island = Partitions::new(root(5), start);
-        assert!(island.take(at(0), Beacon { root: root(3), seq: 4 }));
-        assert!(!island.beat(at(30)));
-        assert!(island.beat(at(40)) && island.root() == root(5));
-        assert!(!island.take(at(41), Beacon { root: root(3), seq: 4 }), "an echo");
-        assert!(island.take(at(42), Beacon { root: root(3), seq: 5 }), "it lives after all");
+        let mut partition = Partitions::new(root(5), start);
+        assert!(partition.take(at(0), Beacon { root: root(3), seq: 4 }));
+        assert!(!partition.beat(at(30)));
+        assert!(partition.beat(at(40)) && partition.root() == root(5));
+        assert!(!partition.take(at(41), Beacon { root: root(3), seq: 4 }), "an echo");
+        assert!(partition.take(at(42), Beacon { root: root(3), seq: 5 }), "it lives after all");
     }
 }

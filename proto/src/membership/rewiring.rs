@@ -1,152 +1,178 @@
-//! Mixing: a while after it came, a node moves a link from where it began to a random node.
+//! Random rewiring: some time after its start, a node moves a few links to random nodes.
 //!
-//! A newcomer finds its places mostly at those that came shortly before, for there they are free. So the graph remembers the order of arrival, and the way from
-//! the first to the last is long. The cure is that of small worlds (Watts and Strogatz, Nature 393, 1998): if one end of a few of the links is moved to
-//! random nodes, ways are nearly as short as in a random graph. So each node does that once: it walks at random from node to node, gives up one link that it dialled, and takes
-//! a place where the walk ended.
+//! A newcomer finds free slots mostly at nodes that came shortly before it. So the graph follows
+//! the order of arrival, and its diameter grows with the number of nodes. Rewiring one end of a few
+//! links to random nodes makes paths nearly as short as in a random graph (Watts and Strogatz,
+//! Nature 393, 1998). So each node takes a random walk, releases one link that it dialled, and
+//! requests a slot at the end of the walk with high priority.
 //!
-//! If that one, A, is full, it takes us and sends on a node B that had dialled it, as for everybody who insists. B comes to us, finds us full, and is told first of X, which we left and which has
-//! a place now. So the links to X and A have swapped their ends, which keeps all degrees: a *switch*, of which any graph is made from any other of the same degrees. Where a party dies
-//! midway a place is free, and is looked for as always.
+//! If the node A at the end is full, it swaps a slot for us and refers a node B to us. B finds us
+//! full and gets the address of X, whose link we released and which has a free slot. The links to X
+//! and A have exchanged their ends. This **edge switch** keeps all degrees, and any graph can be
+//! reached from any other of the same degrees by such steps. If a node dies midway a slot becomes
+//! free, and is filled as any other.
 //!
-//! What strangers gain by it is bounded: a walk that meets a liar leads where the liar likes, so it may win the place that we moved; but known peers' links are not moved, no others than these few, and only once.
+//! The gain of an attacker is bounded. A walk that meets it ends where it likes, so it may win the
+//! slot that moves. But links to known peers are not moved, and of the others only these few, each
+//! once.
+//!
+//! Its timer begins a walk. Dials, links and PEERS for [`DialReason::Walk`] are handed in.
 
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-use crate::Node;
 use crate::address::PeerAddress;
+use crate::connections::Connections;
+use crate::context::Context;
 use crate::event::Event;
-use crate::membership::slot_search::Purpose;
+use crate::membership::slot_search::MIN_SLOTS;
+use crate::membership::{Membership, dial_for};
+use crate::peers::Peers;
 use crate::peers::address_book::AddressState;
+use crate::peers::dial_reason::DialReason;
 use crate::timers::Timer;
 
-/// How long after its start a node moves its first link, at least; the wait is drawn from one to two and a half of it. By then most who came together have their places.
-const AFTER: Duration = Duration::from_secs(60);
-const SPREAD: std::ops::Range<f64> = 1.0..2.5;
-/// The time between two moves of one node, at least; each wait is drawn from one to two of it.
-const AGAIN: Duration = Duration::from_secs(20);
-/// Of how many places one link is moved …
-const ONE_IN: u32 = 6;
-/// … and how many at most: whoever has many places has short ways.
+/// The shortest time from the start to the first move. By then most nodes that started together
+/// have their slots.
+const FIRST_MOVE: Duration = Duration::from_secs(60);
+/// The factor of [`FIRST_MOVE`] that is drawn for the first wait, so that nodes do not move at the
+/// same time.
+const FIRST_MOVE_SPREAD: std::ops::Range<f64> = 1.0..2.5;
+/// The shortest time between two moves of one node; each wait is drawn from one to two of it.
+const MOVE_INTERVAL: Duration = Duration::from_secs(20);
+/// For how many slots one link is moved. A few per cent suffice (Watts and Strogatz, figure 2).
+const SLOTS_PER_MOVE: u32 = 6;
+/// How many links are moved at most: with many slots paths are short anyway.
 const MOVES: u32 = 3;
-/// The least cap that takes part. A network of caps of two is a ring, which a switch cuts in two as often as not.
-const LEAST_CAP: u32 = 3;
-/// How many steps a walk has. Tables are mixed already by visits, and the fewer steps, the less often a liar is met.
+/// The lowest cap that takes part. A network with a cap of two is a ring, and an edge switch cuts a
+/// ring in two about every second time.
+const MIN_CAP: u32 = 3;
+/// How many steps a walk has. Address books are random samples already (see `shuffle`), and a
+/// shorter walk meets an attacker less often.
 const STEPS: u32 = 4;
-/// How many dials a walk may need for them.
+/// How many dials a walk may use for its steps.
 const DIALS: u32 = 16;
-/// Whoever knows fewer others than this leaves everything as it is: there all ways are short.
-const FEW: usize = 32;
-/// How long the place is kept until the node at the end of the walk can be dialled.
-const MOVE_WITHIN: Duration = Duration::from_secs(5);
+/// The fewest known addresses for a move: in a smaller network all paths are short.
+const MIN_ADDRESSES: usize = 32;
+/// How long a slot is reserved until the node at the end of the walk can be dialled.
+const MOVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What is under way.
+/// The moves to come, and the walk under way.
 #[derive(Debug, Default)]
 pub(crate) struct Rewiring {
     /// How many links are still to be moved.
     moves: u32,
-    /// How many steps the walk has left, and how many dials for them.
+    /// How many steps the walk has left.
     steps: u32,
+    /// How many dials it has left.
     dials: u32,
-    /// Where it was last: it does not go straight back.
+    /// The last node on the walk: it does not go straight back.
     last: Option<PeerAddress>,
-    /// Where a place is asked for, whom we left for it, and until when that may come to nothing.
+    /// The new end of a moved link, the old end, and until when the move may fail.
     moved: Option<(PeerAddress, PeerAddress, Instant)>,
 }
 
-impl Node {
-    /// Sets the time of the first move, if there is a cap for which it is of use.
-    pub(crate) fn schedule_mixing(&mut self, now: Instant) {
-        let Some(most) = self.config.max_peers.filter(|most| *most >= LEAST_CAP) else { return };
-        self.overlay.mixing.moves = most.div_ceil(ONE_IN).min(MOVES);
-        self.timers.set(Timer::Mix, now + AFTER.mul_f64(self.rng.random_range(SPREAD)));
+impl Membership {
+    /// Sets the time of the first move, if there is a cap of at least [`MIN_CAP`].
+    pub(crate) fn schedule_rewiring(&mut self, cx: &mut Context) {
+        let Some(most) = cx.config.max_peers.filter(|most| *most >= MIN_CAP) else { return };
+        self.rewiring.moves = most.div_ceil(SLOTS_PER_MOVE).min(MOVES);
+        cx.timers.set(Timer::Rewire, cx.now + FIRST_MOVE.mul_f64(cx.rng.random_range(FIRST_MOVE_SPREAD)));
     }
 
-    /// A link is to be moved: the walk begins.
-    pub(crate) fn on_mix_due(&mut self, now: Instant) {
-        let mixing = &mut self.overlay.mixing;
-        if self.ending || mixing.moves == 0 {
+    /// Handles the rewiring timer: begins a walk.
+    pub(crate) fn on_rewire_due(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) {
+        let walk = &mut self.rewiring;
+        if cx.shutting_down || walk.moves == 0 {
             return;
         }
-        mixing.moves -= 1;
-        (mixing.steps, mixing.dials, mixing.last) = (STEPS, DIALS, None);
-        if mixing.moves > 0 {
-            self.timers.set(Timer::Mix, now + AGAIN.mul_f64(self.rng.random_range(1.0..2.0)));
+        walk.moves -= 1;
+        (walk.steps, walk.dials, walk.last) = (STEPS, DIALS, None);
+        if walk.moves > 0 {
+            cx.timers.set(Timer::Rewire, cx.now + MOVE_INTERVAL.mul_f64(cx.rng.random_range(1.0..2.0)));
         }
-        if self.peers.others() >= FEW {
-            self.walk_from_here(now);
+        if peers.book.others() >= MIN_ADDRESSES {
+            self.walk_from_here(cx, peers, conns);
         }
     }
 
-    /// The walk begins at a random address of our table.
-    fn walk_from_here(&mut self, now: Instant) {
-        let well = self.peers.iter().filter(|(_, peer)| peer.state == AddressState::AckWaiters && peer.failures == 0);
-        let choice = well.map(|(address, _)| address.clone()).collect();
-        self.step(now, choice);
+    /// Begins the walk at a random address.
+    fn walk_from_here(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) {
+        let good = peers.book.iter().filter(|(_, peer)| peer.state == AddressState::Waiting && peer.failures == 0);
+        let choice = good.map(|(address, _)| address.clone()).collect();
+        self.step(cx, peers, conns, choice);
     }
 
-    /// The walk goes to one of these.
-    fn step(&mut self, now: Instant, mut choice: Vec<PeerAddress>) {
-        while self.overlay.mixing.dials > 0
-            && let Some(next) = self.pick(&choice)
+    /// Takes the next step of the walk, to one of these addresses.
+    fn step(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, mut choice: Vec<PeerAddress>) {
+        while self.rewiring.dials > 0
+            && let Some(next) = cx.pick(&choice)
         {
-            self.overlay.mixing.dials -= 1;
-            if self.dial_for(now, &next, Purpose::Walk) {
-                self.counters.shuffles += 1;
+            self.rewiring.dials -= 1;
+            if dial_for(cx, peers, conns, &next, DialReason::Walk) {
+                cx.counters.shuffles += 1;
                 return;
             }
             choice.retain(|address| *address != next);
         }
     }
 
-    /// Nobody of ours answered where the walk went: it begins anew, within its dials.
-    pub(crate) fn on_walk_missed(&mut self, now: Instant) {
-        if !self.ending && self.overlay.mixing.steps > 0 {
-            self.walk_from_here(now);
+    /// Handles a step that reached no native peer: begins again, within the dials that are left.
+    pub(crate) fn on_walk_missed(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) {
+        if !cx.shutting_down && self.rewiring.steps > 0 {
+            self.walk_from_here(cx, peers, conns);
         }
     }
 
-    /// The walk is at `address`, where these were told; `free` as in PEERS.
-    pub(crate) fn on_walked(&mut self, now: Instant, address: PeerAddress, told: &[PeerAddress], free: Option<u32>) {
-        let mixing = &mut self.overlay.mixing;
+    /// Handles the answer of the node at `address`, which named these; `free` as in PEERS.
+    pub(crate) fn on_walked(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        address: PeerAddress,
+        named: &[PeerAddress],
+        free: Option<u32>,
+    ) {
+        let walk = &mut self.rewiring;
         // It does not end at a node without a cap: all links would lead there.
-        mixing.steps = mixing.steps.saturating_sub(1).max(u32::from(free.is_none()));
-        if mixing.steps == 0 {
-            return self.move_link(now, address);
+        walk.steps = walk.steps.saturating_sub(1).max(u32::from(free.is_none()));
+        if walk.steps == 0 {
+            return self.rewire(cx, peers, conns, address);
         }
-        let last = mixing.last.replace(address);
-        let idle = |at: &PeerAddress| self.peers.get(at).is_some_and(|peer| peer.state == AddressState::AckWaiters);
+        let last = walk.last.replace(address);
+        let idle = |at: &PeerAddress| peers.book.get(at).is_some_and(|peer| peer.state == AddressState::Waiting);
         let choice: Vec<PeerAddress> =
-            told.iter().filter(|at| Some(*at) != last.as_ref() && idle(at)).cloned().collect();
-        if choice.is_empty() { self.walk_from_here(now) } else { self.step(now, choice) }
+            named.iter().filter(|at| Some(*at) != last.as_ref() && idle(at)).cloned().collect();
+        if choice.is_empty() { self.walk_from_here(cx, peers, conns) } else { self.step(cx, peers, conns, choice) }
     }
 
     /// Moves a link to the node at `to`.
-    fn move_link(&mut self, now: Instant, to: PeerAddress) {
-        if self.overlay.seeking.merges(now) || self.places_taken(now, None) < crate::membership::slot_search::LEAST {
+    fn rewire(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, to: PeerAddress) {
+        if self.search.is_healing(cx.now) || self.slots_taken(cx, conns, None) < MIN_SLOTS {
             return;
         }
-        let choice = self.links_to_give_up(now, true).into_iter();
-        let dialled = |link| Some((link, self.links.get(link)?.dialled.clone()?));
-        let Some((left, address)) = choice.filter_map(dialled).next() else { return };
-        let from = self.name_of(left);
-        self.counters.links_rewired += 1;
-        self.send_on(now, left, None, "this link goes to a random node now");
-        self.overlay.mixing.moved = Some((to.clone(), address, now + MOVE_WITHIN * 2));
-        self.notify(Event::Rewiring { from, to: to.clone() });
-        self.overlay.seeking.merge = Some((to, now + MOVE_WITHIN));
-        self.merge(now);
+        let choice = self.links_to_release(cx, peers, conns, true).into_iter();
+        let dialled = |link| Some((link, conns.links.get(link)?.dialled.clone()?));
+        let Some((link, address)) = choice.filter_map(dialled).next() else { return };
+        let from = conns.links.name_of(link);
+        cx.counters.links_rewired += 1;
+        self.refer(cx, peers, conns, link, None, "this link goes to a random node now");
+        self.rewiring.moved = Some((to.clone(), address, cx.now + MOVE_TIMEOUT * 2));
+        cx.notify(Event::Rewiring { from, to: to.clone() });
+        self.search.healing = Some((to, cx.now + MOVE_TIMEOUT));
+        self.heal_partition(cx, peers, conns);
     }
 
-    /// There is no place at `address`. If a link was to go there it goes back, where a place was left a moment ago.
-    pub(crate) fn on_move_missed(&mut self, now: Instant, address: &PeerAddress) {
-        if let Some((_, left, until)) = self.overlay.mixing.moved.take_if(|(to, ..)| to == address)
-            && now < until
+    /// Handles that there is no slot at `address`. A link that was to move there goes back to its
+    /// old end, which has a free slot.
+    pub(crate) fn on_rewire_missed(&mut self, cx: &mut Context, address: &PeerAddress) {
+        if let Some((_, from, until)) = self.rewiring.moved.take_if(|(to, ..)| to == address)
+            && cx.now < until
         {
-            self.timers.cancel(&Timer::Dial(left.clone()));
-            self.overlay.seeking.hint_free(left);
+            cx.timers.cancel(&Timer::Dial(from.clone()));
+            self.search.hint_free_slot(from);
         }
     }
 }

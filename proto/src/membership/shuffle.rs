@@ -1,8 +1,14 @@
-//! What nodes with a cap tell each other of third ones: PEERS, asked for by JOIN, in DECLINED unasked.
+//! Shuffle: the exchange of addresses between nodes with a cap, and the peer cache.
 //!
-//! Now and then a node visits a random address of its table, known peers more often: it swaps a few addresses and goes. So each table becomes a random sample of
-//! the network, addresses are tried before they are needed, and parts that formed apart hear of each other (`islands.rs`). Only addresses that we dialled or
-//! probed ourselves are told, and only what was asked for is taken.
+//! From time to time a node dials a random address, requests a few addresses with JOIN, receives
+//! PEERS and closes the link. HyParView and CYCLON (Voulgaris, Gavidia and van Steen, 2005) shuffle
+//! views in the same way; known peers are drawn more often here. So each address book becomes a
+//! random sample of the network, addresses are tried before they are needed, and partitions hear of
+//! each other. DECLINED carries addresses too.
+//!
+//! A node sends only addresses that it dialled or probed itself, and accepts only answers to its
+//! own requests. The module decides whom to ask, which addresses to send, and which to take. Its
+//! timers, JOIN and PEERS call it.
 
 use std::time::{Duration, Instant};
 
@@ -10,261 +16,316 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 
 use crate::address::PeerAddress;
-use crate::connections::lifecycle::close;
-use crate::connections::table::{Link, Role};
+use crate::connections::Connections;
+use crate::connections::table::Link;
+use crate::context::Context;
 use crate::event::Event;
 use crate::id::LinkId;
-use crate::membership::slot_search::Purpose;
+use crate::io::{Lane, Output};
+use crate::limits;
+use crate::membership::{Membership, dial_for};
+use crate::peers::Peers;
 use crate::peers::address_book::{AddressSource, AddressState, Peer};
+use crate::peers::dial_reason::DialReason;
 use crate::timers::Timer;
+use crate::violation::Violation;
+use crate::wire::close;
 use crate::wire::{Sample, Want};
-use crate::{Lane, Node, Output, limits};
 
-/// How many addresses a node tells at once.
-const TOLD: usize = 8;
-/// The shortest time between two visits; each wait is drawn from one to two of it.
-const VISIT_EVERY: Duration = Duration::from_secs(20);
-/// How soon the first visit is.
-const FIRST_VISIT: Duration = Duration::from_secs(3);
-/// How long an address counts as good after it was last of use.
+/// How many addresses a node sends at once.
+const SAMPLE_SIZE: usize = 8;
+/// The shortest time between two shuffles; each wait is drawn from one to two of it.
+const SHUFFLE_INTERVAL: Duration = Duration::from_secs(20);
+/// The same while a known peer was never tried: people expect their peers to be used soon.
+const FIRST_SHUFFLE_INTERVAL: Duration = Duration::from_secs(3);
+/// How long an address is passed on after it was last seen to lead to a node.
 const FRESH: Duration = Duration::from_secs(600);
-/// How many requests for addresses a link may bring at once …
-const ASKS_AT_ONCE: u32 = 8;
-/// … and how long one more takes after that.
-const ASK_EVERY: Duration = Duration::from_secs(1);
-/// How often a node that lacks links asks a neighbour: an answer may leave it as it was.
-const ASK_SOMEBODY_EVERY: Duration = Duration::from_secs(2);
-/// How long after a change what is remembered over a restart is written.
-const REMEMBER_AFTER: Duration = Duration::from_secs(3);
+/// How many requests for addresses a link may bring at once (the burst of a GCRA).
+const REQUEST_BURST: u32 = 8;
+/// How long one more request takes after that. Our own code asks a neighbor every 2 s at most.
+const REQUEST_INTERVAL: Duration = Duration::from_secs(1);
+/// The shortest time between two requests to neighbors of a node that lacks links: an answer may
+/// hold nothing new.
+const NEIGHBOR_INTERVAL: Duration = Duration::from_secs(2);
+/// How long after a change the peer cache is written: one write for several changes.
+const PEER_CACHE_DELAY: Duration = Duration::from_secs(3);
 
-impl Node {
-    /// Until all known peers were tried once visits follow each other sooner.
-    pub(crate) fn schedule_visit(&mut self, now: Instant) {
-        let new = self.peers.iter().any(|(address, peer)| is_new(peer) && self.can_visit(address));
-        let wait = if new { FIRST_VISIT } else { VISIT_EVERY };
-        self.timers.set(Timer::Visit, now + wait.mul_f64(self.rng.random_range(1.0..2.0)));
+impl Membership {
+    /// Sets the time of the next shuffle: sooner until all known peers were tried once.
+    pub(crate) fn schedule_shuffle(&mut self, cx: &mut Context, peers: &mut Peers) {
+        let new = peers.book.iter().any(|(address, peer)| is_new(peer) && self.can_shuffle(cx, peers, address));
+        let wait = if new { FIRST_SHUFFLE_INTERVAL } else { SHUFFLE_INTERVAL };
+        cx.timers.set(Timer::Shuffle, cx.now + wait.mul_f64(cx.rng.random_range(1.0..2.0)));
     }
 
-    pub(crate) fn on_visit_due(&mut self, now: Instant) {
-        if self.ending || self.overlay.genesis.is_joining() {
-            return self.schedule_visit(now);
+    /// Handles the shuffle timer: dials an address for a shuffle.
+    pub(crate) fn on_shuffle_due(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) {
+        if cx.shutting_down || self.bootstrap.is_joining() {
+            return self.schedule_shuffle(cx, peers);
         }
-        let choice = match self.overlay.seeking.visit_next.take().filter(|next| self.can_visit(next)) {
+        let choice = match self.search.visit_next.take().filter(|next| self.can_shuffle(cx, peers, next)) {
             Some(next) => vec![next],
-            None => self.whom_to_visit(),
+            None => self.shuffle_candidates(cx, peers),
         };
-        if let Some(address) = self.pick(&choice)
-            && self.dial_for(now, &address, Purpose::Visit)
+        if let Some(address) = cx.pick(&choice)
+            && dial_for(cx, peers, conns, &address, DialReason::Shuffle)
         {
-            self.counters.shuffles += 1;
+            cx.counters.shuffles += 1;
         }
-        self.schedule_visit(now);
+        self.schedule_shuffle(cx, peers);
     }
 
-    /// Whether an address is neither in use nor waiting because it failed.
-    fn can_visit(&self, address: &PeerAddress) -> bool {
+    /// Returns whether an address is neither in use nor waits after a failure.
+    fn can_shuffle(&self, cx: &Context, peers: &Peers, address: &PeerAddress) -> bool {
         let idle =
-            self.peers.get(address).is_some_and(|peer| peer.state == AddressState::AckWaiters && peer.failures == 0);
-        idle || self.is_ready(address)
+            peers.book.get(address).is_some_and(|peer| peer.state == AddressState::Waiting && peer.failures == 0);
+        idle || peers.book.is_idle(cx, address)
     }
 
-    /// Among whom the next visit's address is drawn: the known peers that never led anywhere; else by the toss of a coin the known ones or those that were of
-    /// use when last tried; else all. Those that failed must not be left out for ever: they may be the other side of a cut.
-    fn whom_to_visit(&mut self) -> Vec<PeerAddress> {
+    /// Returns the addresses from which the next shuffle draws. First come the known peers that
+    /// were never tried. Otherwise in half of all cases known peers are drawn, in three of eight
+    /// those that did not fail when last tried, in the rest all. Those that failed are not left out
+    /// for ever: they may lie in another partition.
+    fn shuffle_candidates(&mut self, cx: &mut Context, peers: &mut Peers) -> Vec<PeerAddress> {
         let idle: Vec<(&PeerAddress, &Peer)> =
-            self.peers.iter().filter(|(address, _)| self.can_visit(address)).collect();
+            peers.book.iter().filter(|(address, _)| self.can_shuffle(cx, peers, address)).collect();
         let such = |wanted: &dyn Fn(&Peer) -> bool| {
             let such = idle.iter().filter(|(_, peer)| wanted(peer));
             such.map(|(address, _)| (*address).clone()).collect::<Vec<PeerAddress>>()
         };
-        let (all, well) = (such(&|_| true), such(&|peer| peer.failures == 0));
+        let (all, good) = (such(&|_| true), such(&|peer| peer.failures == 0));
         let (new, known) = (such(&is_new), such(&|peer| peer.known));
-        let first = match self.rng.random_range(0..8) {
+        let first = match cx.rng.random_range(0..8) {
             0..4 => known,
-            4..7 => well,
+            4..7 => good,
             _ => Vec::new(),
         };
         [new, first, all].into_iter().find(|choice| !choice.is_empty()).unwrap_or_default()
     }
 
-    /// Visits an address soon instead of a random one later: there is something to settle with it.
-    pub(crate) fn visit_soon(&mut self, address: &PeerAddress, at: Instant) {
-        self.overlay.seeking.visit_next = Some(address.clone());
-        if self.timers.due(&Timer::Visit).is_none_or(|due| at < due) {
-            self.timers.set(Timer::Visit, at);
+    /// Has the next shuffle go to an address, at `at` if none is due before.
+    pub(crate) fn shuffle_soon(&mut self, cx: &mut Context, address: &PeerAddress, at: Instant) {
+        self.search.visit_next = Some(address.clone());
+        if cx.timers.due(&Timer::Shuffle).is_none_or(|due| at < due) {
+            cx.timers.set(Timer::Shuffle, at);
         }
     }
 
-    /// Asks a random neighbour for addresses.
-    pub(crate) fn ask_somebody(&mut self, now: Instant, want: Want) {
-        if self.overlay.seeking.next_ask.is_some_and(|at| now < at) {
+    /// Requests addresses from a random neighbor.
+    pub(crate) fn ask_neighbor(&mut self, cx: &mut Context, conns: &mut Connections, want: Want) {
+        if self.search.next_ask.is_some_and(|at| cx.now < at) {
             return;
         }
-        let full = self.links.iter().filter(|(id, link)| {
-            link.full().is_some() && link.takes_transactions() && !self.overlay.asked.contains(id)
-        });
-        let full: Vec<LinkId> = full.map(|(id, _)| id).collect();
-        if !full.is_empty() {
-            let link = full[self.rng.random_range(0..full.len())];
-            self.overlay.seeking.next_ask = Some(now + ASK_SOMEBODY_EVERY);
-            self.ask(now, link, want);
+        let native = conns
+            .links
+            .iter()
+            .filter(|(id, link)| link.native().is_some() && link.takes_transactions() && !self.asked.contains(id));
+        let native: Vec<LinkId> = native.map(|(id, _)| id).collect();
+        if !native.is_empty() {
+            let link = native[cx.rng.random_range(0..native.len())];
+            self.search.next_ask = Some(cx.now + NEIGHBOR_INTERVAL);
+            self.request_peers(cx, link, want);
         }
     }
 
-    /// Asks the other end of a link for addresses.
-    pub(crate) fn ask(&mut self, _now: Instant, link: LinkId, want: Want) {
-        self.overlay.asked.insert(link);
-        let root = self.config.max_peers.map(|_| self.overlay.island.root());
+    /// Requests addresses from the other end of a link.
+    pub(crate) fn request_peers(&mut self, cx: &mut Context, link: LinkId, want: Want) {
+        self.asked.insert(link);
+        let root = cx.config.max_peers.map(|_| self.partitions.root());
         let join = crate::wire::Join { insist: false, want: Some(want), moved_by: None, root };
-        self.send(vec![link], join.to_frame(), Lane::Control);
+        cx.send(vec![link], join.to_frame(), Lane::Control);
     }
 
-    /// Somebody wants addresses.
-    pub(crate) fn on_want_peers(&mut self, now: Instant, link: LinkId, want: Want) {
-        let Some(open) = self.links.get_mut(link) else { return };
-        let used = open.joins_used_until.unwrap_or(now).max(now);
-        if used > now + ASK_EVERY * ASKS_AT_ONCE {
-            return self.fault(link, "JOIN: you ask for addresses too often");
+    /// Handles a request for addresses: sends PEERS, within the rate limit of the link (GCRA).
+    pub(crate) fn on_peers_requested(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        link: LinkId,
+        want: Want,
+    ) {
+        let Some(open) = conns.links.get_mut(link) else { return };
+        let used = open.joins_used_until.unwrap_or(cx.now).max(cx.now);
+        if used > cx.now + REQUEST_INTERVAL * REQUEST_BURST {
+            return conns.penalize(cx, peers, link, &Violation::breach("JOIN: you ask for addresses too often"));
         }
-        open.joins_used_until = Some(used + ASK_EVERY);
+        open.joins_used_until = Some(used + REQUEST_INTERVAL);
         let addresses = match want {
-            Want::Random => self.sample_for(now, link),
+            Want::Random => self.sample_for(cx, peers, conns, link),
             Want::Neighbours => {
-                let mut neighbours = self.neighbour_addresses(link);
-                neighbours.truncate(TOLD);
-                neighbours
+                let mut neighbors = self.neighbor_addresses(cx, conns, link);
+                neighbors.truncate(SAMPLE_SIZE);
+                neighbors
             }
         };
-        let (free, root) = (self.places_free(now), self.config.max_peers.map(|_| self.overlay.island.root()));
+        let (free, root) = (self.free_slots(cx, conns), cx.config.max_peers.map(|_| self.partitions.root()));
         let sample = Sample { addresses, dropped: 0, free, root };
-        self.send(vec![link], sample.to_frame(), Lane::Control);
+        cx.send(vec![link], sample.to_frame(), Lane::Control);
     }
 
-    /// Addresses that we asked for.
-    pub(crate) fn on_peers(&mut self, now: Instant, link: LinkId, sample: Sample) {
-        if !self.overlay.asked.remove(&link) {
-            self.counters.answers_unsolicited += 1;
-            return self.fault(link, "PEERS: nobody asked; ignored");
+    /// Handles PEERS, the answer to our request: takes the addresses, and goes on with what the
+    /// link was dialled for.
+    pub(crate) fn on_peers(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        link: LinkId,
+        sample: Sample,
+    ) {
+        if !self.asked.remove(&link) {
+            cx.counters.answers_unsolicited += 1;
+            return conns.penalize(cx, peers, link, &Violation::breach("PEERS: nobody asked; ignored"));
         }
-        self.counters.addresses_dropped += sample.dropped as u64;
-        let told: Vec<PeerAddress> = sample.addresses.iter().filter(|at| self.may_learn(link, at)).cloned().collect();
-        self.hear_of(now, link, &told);
-        let purpose = self.overlay.seeking.open.get(&link).cloned();
-        let address = self.name_of(link).address;
-        match purpose {
-            Some(Purpose::Bootstrap) => {
-                self.close(link, close::NORMAL, "thank you, goodbye");
-                self.on_genesis_named(now, &told);
+        cx.counters.addresses_dropped += sample.dropped as u64;
+        let named: Vec<PeerAddress> =
+            sample.addresses.iter().filter(|at| conns.may_learn(cx, &mut peers.book, link, at)).cloned().collect();
+        self.add_addresses(cx, peers, conns, link, &named);
+        let reason = conns.reason(link).cloned();
+        let address = conns.links.name_of(link).address;
+        match reason {
+            Some(DialReason::Bootstrap) => {
+                conns.links.close(cx, link, close::NORMAL, "thank you, goodbye");
+                self.on_bootstrap_named(cx, peers, conns, &named);
             }
-            Some(Purpose::Walk) => {
-                self.close(link, close::NORMAL, "thank you, goodbye");
+            Some(DialReason::Walk) => {
+                conns.links.close(cx, link, close::NORMAL, "thank you, goodbye");
                 if let Some(address) = address.clone() {
-                    self.on_walked(now, address, &told, sample.free);
+                    self.on_walked(cx, peers, conns, address, &named, sample.free);
                 }
             }
-            Some(Purpose::Visit) => {
-                self.close(link, close::NORMAL, "thank you, goodbye");
+            Some(DialReason::Shuffle) => {
+                conns.links.close(cx, link, close::NORMAL, "thank you, goodbye");
                 if let Some(address) = address.clone().filter(|_| sample.free.is_none_or(|free| free > 0)) {
-                    self.overlay.seeking.hint_free(address);
+                    self.search.hint_free_slot(address);
                 }
             }
             _ => {
-                self.overlay.seeking.hint(&told);
-                self.on_genesis_neighbours(link, told.len());
+                self.search.hint(&named);
+                self.on_bootstrap_neighbors(cx, conns, link, named.len());
             }
         }
         if let (Some(address), Some(root)) = (address, sample.root) {
-            self.on_root_of(now, link, &address, root);
+            self.on_partition_learned(cx, peers, conns, link, &address, root);
         }
-        self.seek(now);
+        self.fill_slots(cx, peers, conns);
     }
 
-    /// Takes addresses into the table; they are dialled when a place is wanted.
-    pub(crate) fn hear_of(&mut self, now: Instant, link: LinkId, addresses: &[PeerAddress]) -> usize {
+    /// Adds addresses to the address book; returns how many were new. With a cap they are dialled
+    /// when a slot is wanted.
+    pub(crate) fn add_addresses(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        link: LinkId,
+        addresses: &[PeerAddress],
+    ) -> usize {
         let mut new = 0;
         for address in addresses {
-            if self.peers.get(address).is_none() {
-                let added =
-                    self.peers.add(address, AddressSource::Hearsay(self.scope_of(link)), now, &self.config.limits);
+            if peers.book.get(address).is_none() {
+                let added = peers.book.add(
+                    address,
+                    AddressSource::Hearsay(conns.links.scope_of(link)),
+                    cx.now,
+                    &cx.config.limits,
+                );
                 new += usize::from(added);
-                self.counters.addresses_without_room += u64::from(!added);
-                if added && self.config.max_peers.is_none() {
-                    self.dial_at(address, now);
+                cx.counters.addresses_without_room += u64::from(!added);
+                if added && cx.config.max_peers.is_none() {
+                    peers.book.dial_at(cx, address, cx.now);
                 }
             }
         }
         new
     }
 
-    /// With a cap: takes what a HANDSHAKE names into the table, as far as it goes in a PEERS.
-    pub(crate) fn learn_quietly(&mut self, now: Instant, link: LinkId, addresses: &[PeerAddress]) {
+    /// Adds the addresses that a HANDSHAKE names, with a cap: at most as many as PEERS may hold.
+    pub(crate) fn learn_for_slots(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        link: LinkId,
+        addresses: &[PeerAddress],
+    ) {
         let few = addresses.iter().take(limits::SAMPLE_ADDRESSES);
-        let told: Vec<PeerAddress> = few.filter(|address| self.may_learn(link, address)).cloned().collect();
-        let new = self.hear_of(now, link, &told);
+        let named: Vec<PeerAddress> =
+            few.filter(|address| conns.may_learn(cx, &mut peers.book, link, address)).cloned().collect();
+        let new = self.add_addresses(cx, peers, conns, link, &named);
         if new > 0 {
-            self.notify(Event::AddressesLearned { peer: self.name_of(link), addresses: new });
+            cx.notify(Event::AddressesLearned { peer: conns.links.name_of(link), addresses: new });
         }
-        self.seek(now);
+        self.fill_slots(cx, peers, conns);
     }
 
-    /// The addresses of the nodes that we are linked to, as far as the other end of `link` may be told, in random order.
-    pub(crate) fn neighbour_addresses(&mut self, link: LinkId) -> Vec<PeerAddress> {
-        let Some(to) = self.links.get(link) else { return Vec::new() };
+    /// Returns the addresses of our peers that the other end of `link` may learn, in random order.
+    pub(crate) fn neighbor_addresses(
+        &mut self,
+        cx: &mut Context,
+        conns: &mut Connections,
+        link: LinkId,
+    ) -> Vec<PeerAddress> {
+        let Some(to) = conns.links.get(link) else { return Vec::new() };
         let (scope, asker) = (to.scope, asker_of(to));
-        let open = self.links.iter().filter(|(id, open)| *id != link && open.takes_transactions());
-        let addresses = open.filter_map(|(_, open)| match &open.role {
-            Role::Native(peer) => peer.address.clone(),
-            Role::Exercise { .. } => open.dialled.clone(),
-            _ => None,
-        });
+        let open = conns.links.iter().filter(|(id, open)| *id != link && open.takes_transactions());
+        let addresses = open.filter_map(|(_, open)| open.verified_address().cloned());
         let mut addresses: Vec<PeerAddress> =
             addresses.filter(|address| scope.may_tell(address.scope()) && Some(address) != asker.as_ref()).collect();
         addresses.sort_unstable();
         addresses.dedup();
-        addresses.shuffle(&mut self.rng);
+        addresses.shuffle(&mut cx.rng);
         addresses
     }
 
-    /// A few addresses for the other end of `link`: who has a free place, neighbours, and others that were of use lately.
-    pub(crate) fn sample_for(&mut self, now: Instant, link: LinkId) -> Vec<PeerAddress> {
-        let Some(to) = self.links.get(link) else { return Vec::new() };
+    /// Returns a sample of addresses for the other end of `link`: nodes that have a free slot, then
+    /// neighbors, then others that answered lately.
+    pub(crate) fn sample_for(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        link: LinkId,
+    ) -> Vec<PeerAddress> {
+        let Some(to) = conns.links.get(link) else { return Vec::new() };
         let (scope, asker) = (to.scope, asker_of(to));
-        let mut sample: Vec<PeerAddress> = self.overlay.lately_left(now).take(2).cloned().collect();
-        sample.extend(self.neighbour_addresses(link).into_iter().take(TOLD - 2));
-        let fresh = |up: Instant| now.saturating_duration_since(up) < FRESH;
-        let mut others: Vec<PeerAddress> = self
-            .peers
+        let mut sample: Vec<PeerAddress> = self.slots.lately_referred(cx.now).take(2).cloned().collect();
+        sample.extend(self.neighbor_addresses(cx, conns, link).into_iter().take(SAMPLE_SIZE - 2));
+        let fresh = |up: Instant| cx.now.saturating_duration_since(up) < FRESH;
+        let mut others: Vec<PeerAddress> = peers
+            .book
             .iter()
             .filter(|(_, peer)| {
-                peer.state == AddressState::AckWaiters && peer.failures == 0 && peer.last_up.is_some_and(fresh)
+                peer.state == AddressState::Waiting && peer.failures == 0 && peer.last_up.is_some_and(fresh)
             })
             .map(|(address, _)| address.clone())
             .collect();
-        others.shuffle(&mut self.rng);
+        others.shuffle(&mut cx.rng);
         sample.extend(others);
         let mut seen = std::collections::BTreeSet::new();
         sample.retain(|address| {
             scope.may_tell(address.scope())
                 && Some(address) != asker.as_ref()
-                && *address != self.config.address
+                && *address != cx.config.address
                 && seen.insert(address.clone())
         });
-        sample.truncate(TOLD);
+        sample.truncate(SAMPLE_SIZE);
         sample
     }
 
-    /// What is remembered over a restart changed.
-    pub(crate) fn note_change(&mut self, now: Instant) {
-        let remembers = self.config.max_peers.is_some() || self.config.genesis.is_some();
-        if remembers && !self.ending && self.timers.due(&Timer::Remember).is_none() {
-            self.timers.set(Timer::Remember, now + REMEMBER_AFTER);
+    /// Schedules a write of the peer cache, which changed.
+    pub(crate) fn save_peer_cache_later(&mut self, cx: &mut Context) {
+        let remembers = cx.config.max_peers.is_some() || cx.config.genesis.is_some();
+        if remembers && !cx.shutting_down && cx.timers.due(&Timer::PeerCache).is_none() {
+            cx.timers.set(Timer::PeerCache, cx.now + PEER_CACHE_DELAY);
         }
     }
 
-    /// Orders what led to nodes lately to be kept.
-    pub(crate) fn remember(&mut self) {
-        let mut up: Vec<_> = self
-            .peers
+    /// Emits the peer cache: the linked addresses, then those that led to a node last.
+    pub(crate) fn save_peer_cache(&mut self, cx: &mut Context, peers: &mut Peers) {
+        let mut up: Vec<_> = peers
+            .book
             .iter()
             .filter_map(|(address, peer)| match peer.state {
                 AddressState::Myself => None,
@@ -274,16 +335,16 @@ impl Node {
             .collect();
         up.sort_unstable();
         let addresses = up.into_iter().take(limits::PEER_CACHE).map(|(_, address)| address.clone()).collect();
-        self.outbox.push_back(Output::SavePeerCache { addresses });
+        cx.output(Output::SavePeerCache { addresses });
     }
 }
 
-/// Whether a person named an address that has led nowhere so far, and has not failed.
+/// Returns whether an address is a known peer that was never tried.
 fn is_new(peer: &Peer) -> bool {
-    peer.known && peer.last_up.is_none() && peer.failures == 0 && peer.state == AddressState::AckWaiters
+    peer.known && peer.last_up.is_none() && peer.failures == 0 && peer.state == AddressState::Waiting
 }
 
-/// Where the other end of a link says that it is: it need not be told of itself.
+/// Returns the address of the other end of a link: it is not sent to itself.
 fn asker_of(link: &Link) -> Option<PeerAddress> {
     link.name().address
 }

@@ -1,112 +1,106 @@
-//! How a node with a cap looks for places: how many it wants, whom it asks next, and when it insists.
+//! Filling the active view: how many slots a node with a cap wants, whom it asks, and with what
+//! priority.
 //!
-//! It does not dial everything it hears of. An address of its table whose timer is not set is *ready*; a place that is wanted is sought at a ready address,
-//! at those first that were just named to us. With fewer than two places the search is urgent; else it is gentle, only for places of our own choice (at
-//! most half of all, rounded up), and slower with each refusal, so that a full network comes to rest.
+//! An address is **idle** if it is neither in use nor waiting for a timer. A wanted slot is
+//! requested at an idle address, first at those that were just named (hints). With fewer than two
+//! slots the demand is urgent. Otherwise it is in the background and covers only slots of our own
+//! choice, at most half of all, rounded up. A background search slows down with each refusal, so
+//! that a full network comes to rest.
+//!
+//! Every change of slots, addresses or links calls [`Membership::fill_slots`], and so does its
+//! timer.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-use crate::Lane;
-use crate::Node;
 use crate::address::PeerAddress;
-use crate::connections::lifecycle::close;
-use crate::connections::table::{Link, PendingPeer, Role};
+use crate::connections::table::{Link, LinkState, PendingPeer};
+use crate::connections::{Closed, Connections};
+use crate::context::Context;
 use crate::event::Event;
-use crate::id::{LinkId, NodeId};
-use crate::membership::slots::Group;
+use crate::frame::Frame;
+use crate::id::LinkId;
+use crate::io::Lane;
+use crate::ip_prefix::AddressGroup;
+use crate::membership::{Membership, dial_for};
+use crate::peers::Peers;
 use crate::peers::address_book::{AddressSource, AddressState};
+use crate::peers::dial_reason::DialReason;
 use crate::timers::Timer;
+use crate::wire::close;
 use crate::wire::{Handshake, Join, Want};
 
-/// How many places a node wants at once, if there are as many others.
-pub(crate) const LEAST: usize = 2;
-/// The shortest time between two gentle attempts …
-const PACE_MIN: Duration = Duration::from_millis(500);
-/// … and the longest. It doubles with each refusal and begins anew with each place won or lost.
-const PACE_MAX: Duration = Duration::from_secs(60);
-/// How often an urgent search looks again.
-const URGENT: Duration = Duration::from_secs(1);
-/// How many dials an urgent search makes within that time.
+/// How many slots a node wants urgently: one link alone is a single point of failure.
+pub(crate) const MIN_SLOTS: usize = 2;
+/// The shortest time between two background attempts. The time doubles with each refusal, and is
+/// reset when a slot is won.
+const BACKGROUND_MIN: Duration = Duration::from_millis(500);
+/// The longest time between two background attempts.
+const BACKGROUND_MAX: Duration = Duration::from_secs(60);
+/// The time between two rounds of an urgent search.
+const URGENT_INTERVAL: Duration = Duration::from_secs(1);
+/// How many attempts an urgent search makes within [`URGENT_INTERVAL`], no matter who named the
+/// addresses.
 const URGENT_DIALS: u32 = 10;
-/// How many nodes may refuse a node without a link before it insists, although there are others to ask.
-const REFUSALS: u32 = 3;
-/// One node is insisted at, and one plain peer sent on, once in this time.
-const PRESS_EVERY: Duration = Duration::from_secs(10);
-/// After so many refusals in a row those that had no place are asked again half as often, and so on …
-const REFUSALS_TO_SLOW: u32 = 16;
-/// … down to once in this time.
+/// How many refusals in a row a node without a link accepts before it requests a slot with high
+/// priority, although there are other nodes to ask.
+const PRIORITY_REFUSALS: u32 = 3;
+/// The time between two high priority requests at one address, or two redirects of one exercise
+/// peer. It equals the limit of the other end.
+const PRIORITY_INTERVAL: Duration = Duration::from_secs(10);
+/// After each so many refusals in a row, nodes that had no slot are asked again half as often.
+const SLOWDOWN_REFUSALS: u32 = 16;
+/// The longest time between two requests to nodes that had no slot.
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(10);
-/// How many addresses are kept that were just named to us.
+/// How many hints are kept: four samples of eight addresses.
 const HINTS: usize = 32;
-/// How long an address rests whose link we gave up.
-const REST: Duration = Duration::from_secs(60);
+/// How long an address is not dialled after we released its link: the slot is for another node now.
+const RELEASED_WAIT: Duration = Duration::from_secs(60);
 
-/// What a dial is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// A place.
-    Place {
-        /// Whether the other is to split a link for us.
-        insist: bool,
-        /// Who sent us there.
-        moved_by: Option<NodeId>,
-    },
-    /// Some addresses, from a random node.
-    Visit,
-    /// The same, as a step of a random walk: the next one leads on from there.
-    Walk,
-    /// The address of a node to begin with, from the genesis node.
-    Bootstrap,
-    /// To tell a plain peer of others: we have no place for it.
-    Redirect,
-}
-
-/// The search.
+/// The state of the search for slots.
 #[derive(Debug)]
 pub(crate) struct SlotSearch {
-    /// What the dials under way are for; the others are for a place.
-    pub(crate) flying: BTreeMap<PeerAddress, Purpose>,
-    /// What open links were dialled for.
-    pub(crate) open: BTreeMap<LinkId, Purpose>,
+    /// Addresses that were just named: asked before all others, the first one first.
     hints: VecDeque<PeerAddress>,
+    /// How many refusals there were since a slot was won.
     refusals: u32,
-    pace: Duration,
-    gentle_at: Option<Instant>,
-    /// The second in which urgent dials are counted, and how many it had.
+    /// The mean time between two background attempts.
+    interval: Duration,
+    /// When the next background attempt is due.
+    background_at: Option<Instant>,
+    /// Since when urgent attempts are counted, and how many there were.
     urgent: Option<(Instant, u32)>,
-    /// When somebody may be asked for a place once more, before its time.
+    /// When a node that declined may be asked again before its time.
     again_at: Option<Instant>,
-    /// When a neighbour may be asked for addresses again.
+    /// When a neighbor may be asked for addresses again.
     pub(crate) next_ask: Option<Instant>,
-    /// Whom the next visit goes to, if it can be dialled then.
+    /// The address of the next shuffle, if it can be dialled then; `None`: a random one.
     pub(crate) visit_next: Option<PeerAddress>,
-    /// The node that leads to another part of the network, to be dialled as soon as it is idle, and until when.
-    pub(crate) merge: Option<(PeerAddress, Instant)>,
+    /// A node in another partition, or the new end of a moved link: dialled as soon as its address
+    /// is idle. A slot is reserved for it until then.
+    pub(crate) healing: Option<(PeerAddress, Instant)>,
 }
 
 impl Default for SlotSearch {
     fn default() -> Self {
         Self {
-            flying: BTreeMap::new(),
-            open: BTreeMap::new(),
             hints: VecDeque::new(),
             refusals: 0,
-            pace: PACE_MIN,
-            gentle_at: None,
+            interval: BACKGROUND_MIN,
+            background_at: None,
             urgent: None,
             again_at: None,
             next_ask: None,
             visit_next: None,
-            merge: None,
+            healing: None,
         }
     }
 }
 
 impl SlotSearch {
-    /// These are asked before all others.
+    /// Puts addresses before all others.
     pub(crate) fn hint(&mut self, addresses: &[PeerAddress]) {
         for address in addresses.iter().rev() {
             self.hints.retain(|hint| hint != address);
@@ -115,412 +109,458 @@ impl SlotSearch {
         self.hints.truncate(HINTS);
     }
 
-    /// Somebody has a free place: it is asked before all others, and without waiting.
-    pub(crate) fn hint_free(&mut self, address: PeerAddress) {
+    /// Puts a node with a free slot before all others, and makes the next attempt due.
+    pub(crate) fn hint_free_slot(&mut self, address: PeerAddress) {
         self.hint(&[address]);
-        (self.pace, self.gentle_at) = (PACE_MIN, None);
+        (self.interval, self.background_at) = (BACKGROUND_MIN, None);
     }
 
-    /// Somebody had no place for us.
+    /// Notes that a node had no slot for us.
     pub(crate) fn refused(&mut self) {
         self.refusals = self.refusals.saturating_add(1);
-        self.pace = (self.pace * 2).min(PACE_MAX);
+        self.interval = (self.interval * 2).min(BACKGROUND_MAX);
     }
 
-    /// Whether a place is kept for a link to another part of the network.
-    pub(crate) fn merges(&self, now: Instant) -> bool {
-        self.merge.as_ref().is_some_and(|(_, until)| now < *until)
+    /// Returns whether a slot is reserved for the node in `healing`.
+    pub(crate) fn is_healing(&self, now: Instant) -> bool {
+        self.healing.as_ref().is_some_and(|(_, until)| now < *until)
     }
 
-    /// A place was won.
+    /// Notes that a slot was won.
     pub(crate) fn placed(&mut self) {
         self.refusals = 0;
-        self.pace = PACE_MIN;
+        self.interval = BACKGROUND_MIN;
     }
 }
 
-/// How much a place is wanted.
+/// How much a slot is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Need {
-    Nothing,
-    Gentle,
+enum Demand {
+    None,
+    Background,
     Urgent,
 }
 
-impl Node {
-    fn flying_places(&self) -> usize {
-        self.overlay.seeking.flying.values().filter(|purpose| matches!(purpose, Purpose::Place { .. })).count()
+impl Membership {
+    fn pending_slots(&self, peers: &Peers) -> usize {
+        peers.dialer.reasons().filter(|reason| reason.is_slot()).count()
     }
 
-    /// How many requests for somebody else's place are under way. Each brings two: that one, and whoever had it comes here.
-    fn insisting(&self) -> usize {
-        let SlotSearch { flying, open, .. } = &self.overlay.seeking;
-        let insists = |purpose: &Purpose| matches!(purpose, Purpose::Place { insist: true, .. });
-        let waits = |link: LinkId| self.links.get(link).and_then(Link::full).is_some_and(|peer| !peer.hello_received);
-        let open = open.iter().filter(|(link, purpose)| insists(purpose) && waits(**link));
-        flying.values().filter(|purpose| insists(purpose)).count() + open.count()
+    /// Returns how many high priority requests are under way. Each fills two slots: its own, and
+    /// one for the node that is referred to us.
+    fn pending_priority(&self, peers: &Peers, conns: &Connections) -> usize {
+        let waits =
+            |link: LinkId| conns.links.get(link).is_some_and(|open| matches!(open.state, LinkState::HelloSent(_)));
+        let open = conns.reasons().filter(|(link, reason)| reason.is_high_priority() && waits(*link));
+        peers.dialer.reasons().filter(|reason| reason.is_high_priority()).count() + open.count()
     }
 
-    fn need(&self, now: Instant) -> Need {
-        let Some(most) = self.config.max_peers.map(|most| most as usize) else { return Need::Nothing };
-        let (taken, flying) = (self.places_taken(now, None), self.flying_places() + self.insisting());
-        if taken + flying >= most {
-            Need::Nothing
-        } else if taken + flying < LEAST + self.plain_places() {
-            Need::Urgent
-        } else if self.places_dialled() + flying < most.div_ceil(2) {
-            Need::Gentle
+    fn demand(&self, cx: &Context, peers: &Peers, conns: &Connections) -> Demand {
+        let Some(most) = cx.config.max_peers.map(|most| most as usize) else { return Demand::None };
+        let (taken, pending) =
+            (self.slots_taken(cx, conns, None), self.pending_slots(peers) + self.pending_priority(peers, conns));
+        if taken + pending >= most {
+            Demand::None
+        } else if taken + pending < MIN_SLOTS + self.exercise_slots(conns) {
+            Demand::Urgent
+        } else if self.slots_dialled(conns) + pending < most.div_ceil(2) {
+            Demand::Background
         } else {
-            Need::Nothing
+            Demand::None
         }
     }
 
-    /// Dials for the places that are wanted. Returns the first address that was dialled.
-    pub(crate) fn seek(&mut self, now: Instant) -> Option<PeerAddress> {
-        if self.config.max_peers.is_none() || self.ending || self.overlay.genesis.is_joining() {
+    /// Dials for the slots that are wanted, at most eight in one call; returns the first address
+    /// dialled.
+    pub(crate) fn fill_slots(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+    ) -> Option<PeerAddress> {
+        if cx.config.max_peers.is_none() || cx.shutting_down || self.bootstrap.is_joining() {
             return None;
         }
         let mut first = None;
         for _ in 0..8 {
-            let dialled = match self.need(now) {
-                Need::Nothing => break,
-                Need::Gentle => self.seek_gently(now),
-                Need::Urgent => self.seek_urgently(now),
+            let dialled = match self.demand(cx, peers, conns) {
+                Demand::None => break,
+                Demand::Background => self.search_in_background(cx, peers, conns),
+                Demand::Urgent => self.search_urgently(cx, peers, conns),
             };
             if dialled.is_none() {
                 break;
             }
             first = first.or(dialled);
         }
-        let again = match self.need(now) {
-            Need::Nothing => None,
-            Need::Gentle => Some(self.overlay.seeking.gentle_at.unwrap_or(now).max(now + PACE_MIN)),
-            Need::Urgent => Some(now + URGENT),
+        let again = match self.demand(cx, peers, conns) {
+            Demand::None => None,
+            Demand::Background => Some(self.search.background_at.unwrap_or(cx.now).max(cx.now + BACKGROUND_MIN)),
+            Demand::Urgent => Some(cx.now + URGENT_INTERVAL),
         };
-        // Whoever a place is held for may never come.
-        let Some(again) = again.into_iter().chain(self.held_until(now)).min() else { return first };
-        if self.timers.due(&Timer::Seek).is_none_or(|due| again < due) {
-            self.timers.set(Timer::Seek, again);
+        // The node for which a slot is reserved may never come: the search goes on when the time is
+        // over.
+        let Some(again) = again.into_iter().chain(self.reserved_until(cx)).min() else { return first };
+        if cx.timers.due(&Timer::SlotSearch).is_none_or(|due| again < due) {
+            cx.timers.set(Timer::SlotSearch, again);
         }
         first
     }
 
-    fn seek_gently(&mut self, now: Instant) -> Option<PeerAddress> {
-        let seeking = &self.overlay.seeking;
-        if self.flying_places() > 0 || seeking.gentle_at.is_some_and(|at| now < at) {
+    fn search_in_background(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+    ) -> Option<PeerAddress> {
+        let search = &self.search;
+        if self.pending_slots(peers) > 0 || search.background_at.is_some_and(|at| cx.now < at) {
             return None;
         }
-        let pace = seeking.pace;
-        self.overlay.seeking.gentle_at = Some(now + pace.mul_f64(self.rng.random_range(0.7..1.3)));
-        let address = self.ready_address(now)?;
-        self.dial_for(now, &address, Purpose::Place { insist: false, moved_by: None }).then_some(address)
+        let interval = search.interval;
+        self.search.background_at = Some(cx.now + interval.mul_f64(cx.rng.random_range(0.7..1.3)));
+        let address = self.idle_address(cx, peers, conns)?;
+        dial_for(cx, peers, conns, &address, DialReason::slot()).then_some(address)
     }
 
-    /// Counts an urgent dial; `false`: there were enough in this second, whoever named the addresses.
-    fn spend_urgent(&mut self, now: Instant) -> bool {
-        let (since, count) = self.overlay.seeking.urgent.unwrap_or((now, 0));
-        let over = now.saturating_duration_since(since) >= URGENT;
-        self.overlay.seeking.urgent = Some(if over { (now, 1) } else { (since, count.saturating_add(1)) });
+    /// Counts an urgent attempt; returns `false` if [`URGENT_DIALS`] were made in this interval.
+    fn spend_urgent(&mut self, cx: &mut Context) -> bool {
+        let (since, count) = self.search.urgent.unwrap_or((cx.now, 0));
+        let over = cx.now.saturating_duration_since(since) >= URGENT_INTERVAL;
+        self.search.urgent = Some(if over { (cx.now, 1) } else { (since, count.saturating_add(1)) });
         over || count < URGENT_DIALS
     }
 
-    fn seek_urgently(&mut self, now: Instant) -> Option<PeerAddress> {
-        let most = self.config.max_peers.unwrap_or(u32::MAX);
-        let taken = self.places_taken(now, None).saturating_sub(self.plain_places());
-        // With one link of two places a free one is left somewhere: all degrees together are even.
-        let alone = taken == 0 || (taken == 1 && most > 2);
-        if !self.spend_urgent(now) {
+    fn search_urgently(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) -> Option<PeerAddress> {
+        let most = cx.config.max_peers.unwrap_or(u32::MAX);
+        let taken = self.slots_taken(cx, conns, None).saturating_sub(self.exercise_slots(conns));
+        // With a cap of two, one link needs no priority: the sum of all degrees is even, so another
+        // node has a free slot too.
+        let needs_priority = taken == 0 || (taken == 1 && most > 2);
+        if !self.spend_urgent(cx) {
             return None;
         }
-        let ready = self.ready_address(now);
-        let refused = self.overlay.seeking.refusals >= REFUSALS;
-        if let Some(address) = ready {
-            let insist = alone && refused && self.press(now, &address);
-            return self.dial_for(now, &address, Purpose::Place { insist, moved_by: None }).then_some(address);
+        let idle = self.idle_address(cx, peers, conns);
+        let refused = self.search.refusals >= PRIORITY_REFUSALS;
+        if let Some(address) = idle {
+            let high_priority = needs_priority && refused && self.spend_priority(cx, peers, &address);
+            return dial_for(cx, peers, conns, &address, DialReason::Slot { high_priority, referred_by: None })
+                .then_some(address);
         }
-        let dialled = self.ask_again(now, taken, alone);
+        let dialled = self.ask_again(cx, peers, conns, taken, needs_priority);
         if dialled.is_none() {
-            self.ask_somebody(now, Want::Neighbours);
+            self.ask_neighbor(cx, conns, Want::Neighbours);
         }
         dialled
     }
 
-    /// Nobody is ready, and one of the first two places is wanted: whoever had none is asked again before its time, one a second at most, for a place that is
-    /// left may be there by now; and with no link at all also a known peer that did not answer. Returns who is dialled.
-    fn ask_again(&mut self, now: Instant, taken: usize, insist: bool) -> Option<PeerAddress> {
-        if self.flying_places() > 0 || self.overlay.seeking.again_at.is_some_and(|at| now < at) {
+    /// Asks a node that declined again before its time, as no address is idle and a slot is urgent:
+    /// it may have a free slot by now. Without any link, known peers that did not answer are asked
+    /// too. Returns the address that is dialled.
+    fn ask_again(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        taken: usize,
+        high_priority: bool,
+    ) -> Option<PeerAddress> {
+        if self.pending_slots(peers) > 0 || self.search.again_at.is_some_and(|at| cx.now < at) {
             return None;
         }
-        let choice: Vec<PeerAddress> = self
-            .peers
+        let choice: Vec<PeerAddress> = peers
+            .book
             .iter()
             .filter(|(_, peer)| {
                 let answers = peer.failures == 0 || (peer.known && taken == 0);
-                let pressed = peer.pressed.is_some_and(|at| now.saturating_duration_since(at) < PRESS_EVERY);
-                peer.state == AddressState::AckWaiters && answers && !pressed
+                let recent = peer.pressed.is_some_and(|at| cx.now.saturating_duration_since(at) < PRIORITY_INTERVAL);
+                peer.state == AddressState::Waiting && answers && !recent
             })
             .map(|(address, _)| address.clone())
             .collect();
-        let address = self.pick(&choice)?;
-        let seeking = &mut self.overlay.seeking;
-        let slower = URGENT * (1 << (seeking.refusals / REFUSALS_TO_SLOW).min(8));
-        seeking.again_at = Some(now + slower.min(ASK_AGAIN_MAX));
-        self.press(now, &address);
-        if insist {
-            self.notify(Event::RequestingSlot { address: address.clone() });
+        let address = cx.pick(&choice)?;
+        let search = &mut self.search;
+        let interval = URGENT_INTERVAL * (1 << (search.refusals / SLOWDOWN_REFUSALS).min(8));
+        search.again_at = Some(cx.now + interval.min(ASK_AGAIN_MAX));
+        self.spend_priority(cx, peers, &address);
+        if high_priority {
+            cx.notify(Event::RequestingSlot { address: address.clone() });
         }
-        let again = Purpose::Place { insist, moved_by: None };
-        self.dial_for(now, &address, again).then_some(address)
+        let again = DialReason::Slot { high_priority, referred_by: None };
+        dial_for(cx, peers, conns, &address, again).then_some(address)
     }
 
-    /// Notes that we insist at an address, or send a plain peer on; `false` if that was done a moment ago.
-    fn press(&mut self, now: Instant, address: &PeerAddress) -> bool {
-        let Some(peer) = self.peers.get_mut(address) else { return false };
-        let free = peer.pressed.is_none_or(|at| now.saturating_duration_since(at) >= PRESS_EVERY);
+    /// Counts a high priority request at an address, or the redirect of an exercise peer; returns
+    /// `false` if the last one was less than [`PRIORITY_INTERVAL`] ago.
+    fn spend_priority(&mut self, cx: &mut Context, peers: &mut Peers, address: &PeerAddress) -> bool {
+        let Some(peer) = peers.book.get_mut(address) else { return false };
+        let free = peer.pressed.is_none_or(|at| cx.now.saturating_duration_since(at) >= PRIORITY_INTERVAL);
         if free {
-            peer.pressed = Some(now);
+            peer.pressed = Some(cx.now);
         }
         free
     }
 
-    pub(crate) fn pick(&mut self, choice: &[PeerAddress]) -> Option<PeerAddress> {
-        (!choice.is_empty()).then(|| choice[self.rng.random_range(0..choice.len())].clone())
+    /// Returns whether a request for a slot is under way, or there is an address for one.
+    pub(crate) fn can_search(&self, cx: &Context, peers: &Peers) -> bool {
+        self.pending_slots(peers) > 0 || peers.book.iter().any(|(address, _)| peers.book.is_idle(cx, address))
     }
 
-    pub(crate) fn is_ready(&self, address: &PeerAddress) -> bool {
-        self.peers.get(address).is_some_and(|peer| peer.state == AddressState::AckWaiters)
-            && self.timers.due(&Timer::Dial(address.clone())).is_none()
-    }
-
-    /// Whether there is anybody whom we could ask for a place, or are asking.
-    pub(crate) fn has_somebody_to_dial(&self) -> bool {
-        self.flying_places() > 0 || self.peers.iter().any(|(address, _)| self.is_ready(address))
-    }
-
-    /// An address to ask for a place: one just named, else one near by that says it has room, else any; of any, rather one of a group to which no link leads, lest somebody with many addresses
-    /// in one place is all that we see.
-    fn ready_address(&mut self, now: Instant) -> Option<PeerAddress> {
-        while let Some(hint) = self.overlay.seeking.hints.pop_front() {
-            if self.is_ready(&hint) {
+    /// Returns an idle address for a request: a hint, otherwise one with free slots on the local
+    /// network, otherwise a random one. A random one is drawn from address groups without a link
+    /// first, so that an attacker with many addresses in one group cannot fill all slots (as
+    /// Bitcoin Core's outbound net groups).
+    fn idle_address(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) -> Option<PeerAddress> {
+        while let Some(hint) = self.search.hints.pop_front() {
+            if peers.book.is_idle(cx, &hint) {
                 return Some(hint);
             }
         }
-        if let Some(address) = self.freest_discovered(now) {
+        let lacking = self.slots_taken(cx, conns, None) < MIN_SLOTS;
+        if let Some(address) = peers.lan.freest(cx, &peers.book, &conns.links.native_ids(), lacking) {
             return Some(address);
         }
-        let ready: Vec<PeerAddress> =
-            self.peers.iter().map(|(address, _)| address).filter(|address| self.is_ready(address)).cloned().collect();
-        let linked: BTreeSet<Group> = self.peers.connected().filter_map(|(address, _)| Group::of(address)).collect();
+        let idle: Vec<PeerAddress> = peers
+            .book
+            .iter()
+            .map(|(address, _)| address)
+            .filter(|address| peers.book.is_idle(cx, address))
+            .cloned()
+            .collect();
+        let linked: BTreeSet<AddressGroup> =
+            peers.book.connected().filter_map(|(address, _)| AddressGroup::of(address)).collect();
         if linked.is_empty() {
-            return self.pick(&ready);
+            return cx.pick(&idle);
         }
-        let other = |address: &&PeerAddress| Group::of(address).is_none_or(|group| !linked.contains(&group));
-        let others: Vec<PeerAddress> = ready.iter().filter(other).cloned().collect();
-        self.pick(if others.is_empty() { &ready } else { &others })
+        let other = |address: &&PeerAddress| AddressGroup::of(address).is_none_or(|group| !linked.contains(&group));
+        let others: Vec<PeerAddress> = idle.iter().filter(other).cloned().collect();
+        cx.pick(if others.is_empty() { &idle } else { &others })
     }
 
-    /// Dials an address for a purpose; `false` if it is in use, or may not be dialled now.
-    pub(crate) fn dial_for(&mut self, now: Instant, address: &PeerAddress, purpose: Purpose) -> bool {
-        if self.ending || self.peers.get(address).is_none_or(|peer| peer.state != AddressState::AckWaiters) {
-            return false;
-        }
-        self.timers.cancel(&Timer::Dial(address.clone()));
-        self.overlay.seeking.flying.insert(address.clone(), purpose);
-        self.on_dial_due(now, address.clone());
-        let under_way = self
-            .peers
-            .get(address)
-            .is_some_and(|peer| matches!(peer.state, AddressState::Attempting | AddressState::Queued));
-        if !under_way {
-            self.overlay.seeking.flying.remove(address);
-        }
-        under_way
-    }
-
-    /// The timer of an address ended. With a cap it is not dialled for that: it is ready if a place is wanted.
-    pub(crate) fn on_ready(&mut self, now: Instant, address: &PeerAddress) {
-        if let Some(peer) = self.peers.get_mut(address) {
+    /// Handles the timer of an address: with a cap it is not dialled for that, but may be asked for
+    /// a slot.
+    pub(crate) fn on_address_idle(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        address: &PeerAddress,
+    ) {
+        if let Some(peer) = peers.book.get_mut(address) {
             peer.declined_until = None;
         }
-        self.seek(now);
+        self.fill_slots(cx, peers, conns);
     }
 
-    /// A dial came to nothing.
-    pub(crate) fn on_flight_failed(&mut self, now: Instant, address: &PeerAddress, error: &str) {
-        match self.overlay.seeking.flying.remove(address) {
-            Some(Purpose::Bootstrap) => self.on_genesis_failed(now, error),
-            Some(Purpose::Walk) => self.on_walk_missed(now),
-            Some(Purpose::Place { .. }) => self.on_move_missed(now, address),
-            _ => {}
-        }
-        self.on_genesis_miss(now, address);
-        self.seek(now);
-    }
-
-    /// After our HANDSHAKE: what we want.
-    pub(crate) fn send_join(&mut self, link: LinkId) {
-        let (insist, want, moved_by) = match self.overlay.seeking.open.get(&link) {
-            Some(Purpose::Place { insist, moved_by }) => (*insist, None, *moved_by),
-            Some(Purpose::Visit | Purpose::Walk | Purpose::Bootstrap) => (false, Some(Want::Random), None),
-            Some(Purpose::Redirect) | None => (self.insists_without_cap(link), None, None),
+    /// Returns the JOIN that follows our HANDSHAKE on a link that we dialled, if one does.
+    pub(crate) fn join_frame(&self, cx: &Context, peers: &Peers, conns: &Connections, link: LinkId) -> Option<Frame> {
+        let (insist, want, moved_by) = match conns.reason(link) {
+            Some(DialReason::Slot { high_priority, referred_by }) => (*high_priority, None, *referred_by),
+            Some(reason) if reason.is_for_addresses() => (false, Some(Want::Random), None),
+            _ => (self.is_declined_and_alone(cx, peers, conns, link), None, None),
         };
-        if self.config.max_peers.is_none() && !insist && want.is_none() {
-            return;
+        if cx.config.max_peers.is_none() && !insist && want.is_none() {
+            return None;
         }
-        let root = self.config.max_peers.map(|_| self.overlay.island.root());
-        self.send(vec![link], Join { insist, want, moved_by, root }.to_frame(), Lane::Control);
+        Some(Join { insist, want, moved_by, root: self.partition(cx) }.to_frame())
     }
 
-    /// A node without a cap dials everybody in any case; if it has no link and was declined, it insists.
-    fn insists_without_cap(&self, link: LinkId) -> bool {
-        let dialled = self.links.get(link).and_then(|link| link.dialled.as_ref());
-        let declined = dialled.and_then(|address| self.peers.get(address)).is_some_and(|peer| peer.declines > 0);
-        self.config.max_peers.is_none() && declined && self.links.peers() == 0
+    /// Returns whether a node without a cap has no link and was declined by this peer: it requests
+    /// a slot with high priority then.
+    fn is_declined_and_alone(&self, cx: &Context, peers: &Peers, conns: &Connections, link: LinkId) -> bool {
+        let dialled = conns.links.get(link).and_then(|link| link.dialled.as_ref());
+        let declined = dialled.and_then(|address| peers.book.get(address)).is_some_and(|peer| peer.declines > 0);
+        cx.config.max_peers.is_none() && declined && conns.links.peers() == 0
     }
 
-    /// A link that we dialled is open, and it is the only one to its node.
-    pub(crate) fn use_dialled(&mut self, now: Instant, link: LinkId, purpose: Option<Purpose>) {
-        let Some(opened) = self.links.get_mut(link) else { return };
+    /// Handles a dialled link to a native peer, the only one to it: requests what it was dialled
+    /// for.
+    pub(crate) fn on_native_dialled(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        link: LinkId,
+        reason: Option<DialReason>,
+    ) {
+        let Some(opened) = conns.links.get_mut(link) else { return };
         let id = opened.name().node;
         if let Some(address) = &opened.dialled {
-            self.peers.set_state(address, AddressState::Connected(link));
+            peers.book.set_state(address, AddressState::Connected(link));
         }
-        match purpose {
-            Some(Purpose::Visit | Purpose::Walk | Purpose::Bootstrap) => {
+        match reason {
+            Some(DialReason::Shuffle | DialReason::Walk | DialReason::Bootstrap) => {
                 if let Some(id) = id {
-                    opened.role =
-                        Role::AwaitingAdmission(PendingPeer { id, node: None, addresses: Vec::new(), insists: false });
+                    opened.state = LinkState::AwaitingAdmission(PendingPeer {
+                        id,
+                        node: None,
+                        addresses: Vec::new(),
+                        requests_priority: false,
+                    });
                 }
-                self.overlay.seeking.open.extend(purpose.map(|purpose| (link, purpose)));
-                self.overlay.asked.insert(link);
-                self.timers.set(Timer::Silence(link), now + self.config.limits.dial_timeout);
-                self.send_handshake(link);
-                self.send_join(link);
+                conns.set_reason(link, reason);
+                self.asked.insert(link);
+                cx.timers.set(Timer::Silence(link), cx.now + cx.config.limits.dial_timeout);
+                conns.send_handshake(cx, link);
+                if let Some(join) = self.join_frame(cx, peers, conns, link) {
+                    cx.send(vec![link], join, Lane::Control);
+                }
             }
-            Some(Purpose::Redirect) => self.close(link, close::NORMAL, "you are a full peer, as we are: dial us"),
-            _ if self.is_full(now, None) => self.close(link, close::NORMAL, "the last place here was taken meanwhile"),
+            Some(DialReason::Redirect) => {
+                conns.links.close(cx, link, close::NORMAL, "you are a native peer, as we are: dial us")
+            }
+            _ if self.is_full(cx, conns, None) => {
+                conns.links.close(cx, link, close::NORMAL, "the last slot here was taken meanwhile")
+            }
             _ => {
-                self.overlay.seeking.open.extend(purpose.map(|purpose| (link, purpose)));
-                self.promote(now, link);
+                conns.set_reason(link, reason);
+                self.admit_standby(cx, peers, conns, link);
             }
         }
     }
 
-    /// A dial led to nobody new.
-    pub(crate) fn on_missed(&mut self, now: Instant, address: &PeerAddress, purpose: Option<&Purpose>, why: &str) {
-        if purpose == Some(&Purpose::Bootstrap) {
-            self.on_genesis_failed(now, why);
+    /// Handles a dial that led to no new peer.
+    pub(crate) fn on_dial_missed(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        address: &PeerAddress,
+        reason: Option<&DialReason>,
+        why: &str,
+    ) {
+        if reason == Some(&DialReason::Bootstrap) {
+            self.on_bootstrap_failed(cx, peers, conns, why);
         }
-        match purpose {
-            Some(Purpose::Walk) => self.on_walk_missed(now),
-            Some(Purpose::Place { .. }) => self.on_move_missed(now, address),
+        match reason {
+            Some(DialReason::Walk) => self.on_walk_missed(cx, peers, conns),
+            Some(DialReason::Slot { .. }) => self.on_rewire_missed(cx, address),
             _ => {}
         }
-        self.on_genesis_miss(now, address);
-        self.seek(now);
+        self.on_bootstrap_missed(cx, peers, conns, address);
+        self.fill_slots(cx, peers, conns);
     }
 
-    /// A link is gone, and the tables know it: what follows for the search.
-    pub(crate) fn after_link(
+    /// Handles the end of a link after all other components did: goes on with what it was dialled
+    /// for.
+    pub(crate) fn on_link_closed(
         &mut self,
-        now: Instant,
-        closed: &Link,
-        purpose: Option<&Purpose>,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        closed: &Closed,
         answered: bool,
         cause: &str,
     ) {
-        if self.ending {
+        if cx.shutting_down {
             return;
         }
-        if purpose == Some(&Purpose::Bootstrap) && !answered {
-            self.on_genesis_failed(now, cause);
+        if closed.reason == Some(DialReason::Bootstrap) && !answered {
+            self.on_bootstrap_failed(cx, peers, conns, cause);
         }
-        if purpose == Some(&Purpose::Walk) && !answered {
-            self.on_walk_missed(now);
+        if closed.reason == Some(DialReason::Walk) && !answered {
+            self.on_walk_missed(cx, peers, conns);
         }
-        match &closed.dialled {
-            Some(address) => self.on_genesis_miss(now, address),
-            None => self.next_genesis(now),
+        match &closed.link.dialled {
+            Some(address) => self.on_bootstrap_missed(cx, peers, conns, address),
+            None => self.try_next_named(cx, peers, conns),
         }
-        if closed.takes_transactions() || closed.closing {
-            self.note_change(now);
+        if closed.link.takes_transactions() || closed.link.closing {
+            self.save_peer_cache_later(cx);
         }
-        self.merge(now);
-        self.seek(now);
+        self.heal_partition(cx, peers, conns);
+        self.fill_slots(cx, peers, conns);
     }
 
-    /// A link is gone: where does what led there stand now? `false`: as everywhere, it failed and waits.
-    pub(crate) fn settle_place(
+    /// Sets the state of an address whose link has ended and was declined, answered or released.
+    /// Returns `false` if none of these holds: the address backs off as after a failure.
+    pub(crate) fn settle_address(
         &mut self,
-        now: Instant,
+        cx: &mut Context,
+        peers: &mut Peers,
         address: &PeerAddress,
         closed: &Link,
-        purpose: Option<&Purpose>,
+        reason: Option<&DialReason>,
         answered: bool,
     ) -> bool {
-        if self.ending {
+        if cx.shutting_down {
             return false;
         }
-        let declined = self.peers.get(address).and_then(|peer| peer.declined_until).filter(|until| now < *until);
-        let until = match (declined, purpose) {
+        let declined = peers.book.get(address).and_then(|peer| peer.declined_until).filter(|until| cx.now < *until);
+        let until = match (declined, reason) {
             (Some(until), _) => Some(until),
-            (None, Some(Purpose::Visit | Purpose::Walk | Purpose::Bootstrap)) if answered => None,
-            (None, _) if closed.closing && self.config.max_peers.is_some() => Some(now + REST),
+            (None, Some(DialReason::Shuffle | DialReason::Walk | DialReason::Bootstrap)) if answered => None,
+            (None, _) if closed.closing && cx.config.max_peers.is_some() => Some(cx.now + RELEASED_WAIT),
             _ => return false,
         };
-        self.peers.set_state(address, AddressState::AckWaiters);
-        if let Some(peer) = self.peers.get_mut(address) {
+        peers.book.set_state(address, AddressState::Waiting);
+        if let Some(peer) = peers.book.get_mut(address) {
             peer.failures = 0;
-            peer.last_up = Some(now);
+            peer.last_up = Some(cx.now);
         }
         match until {
-            Some(until) => self.timers.set(Timer::Dial(address.clone()), until),
-            None if self.config.max_peers.is_none() => self.timers.set(Timer::Dial(address.clone()), now),
+            Some(until) => cx.timers.set(Timer::Dial(address.clone()), until),
+            None if cx.config.max_peers.is_none() => cx.timers.set(Timer::Dial(address.clone()), cx.now),
             None => {}
         }
         true
     }
 
-    /// A node of the exercise introduced itself to a node with a cap: it is dialled back if there is a place for it, else dialled once and sent on. Says
-    /// whether anything was done.
-    pub(crate) fn place_plain(&mut self, now: Instant, link: LinkId, addresses: &[PeerAddress]) -> bool {
-        if self.config.max_peers.is_none() {
+    /// Handles an exercise peer that introduced itself to a node with a cap: dials it back for a
+    /// slot, or to redirect it if there is none. Returns `false` without a cap.
+    pub(crate) fn admit_exercise(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        link: LinkId,
+        addresses: &[PeerAddress],
+    ) -> bool {
+        if cx.config.max_peers.is_none() {
             return false;
         }
-        let Some(Role::Exercise { address: Some(address) }) = self.links.get(link).map(|link| &link.role) else {
+        let Some(address) = conns.links.get(link).and_then(Link::exercise_address) else {
             return true;
         };
         let address = address.clone();
-        if !self.may_learn(link, &address) {
+        if !conns.may_learn(cx, &mut peers.book, link, &address) {
             return true;
         }
-        self.peers.add(&address, AddressSource::Hello(self.scope_of(link)), now, &self.config.limits);
-        let idle = self.peers.get(&address).is_some_and(|peer| peer.state == AddressState::AckWaiters);
-        if idle && self.takes_plain(now) {
-            if let Some(peer) = self.peers.get_mut(&address) {
+        peers.book.add(&address, AddressSource::Hello(conns.links.scope_of(link)), cx.now, &cx.config.limits);
+        let idle = peers.book.get(&address).is_some_and(|peer| peer.state == AddressState::Waiting);
+        if idle && self.admits_exercise(cx, conns) {
+            if let Some(peer) = peers.book.get_mut(&address) {
                 peer.failures = 0;
             }
-            self.dial_for(now, &address, Purpose::Place { insist: false, moved_by: None });
+            dial_for(cx, peers, conns, &address, DialReason::slot());
         } else if idle {
-            if self.press(now, &address) {
-                self.dial_for(now, &address, Purpose::Redirect);
+            if self.spend_priority(cx, peers, &address) {
+                dial_for(cx, peers, conns, &address, DialReason::Redirect);
             }
-            self.close(link, close::TRY_AGAIN_LATER, "this node has no free place");
+            conns.links.close(cx, link, close::TRY_AGAIN_LATER, "this node has no free slot");
         }
-        let told: Vec<PeerAddress> = addresses.iter().filter(|told| self.may_learn(link, told)).cloned().collect();
-        self.hear_of(now, link, &told);
+        let named: Vec<PeerAddress> =
+            addresses.iter().filter(|at| conns.may_learn(cx, &mut peers.book, link, at)).cloned().collect();
+        self.add_addresses(cx, peers, conns, link, &named);
         true
     }
 
-    /// We dialled a node of the exercise and have no place for it: it is told of others, on the only link on which it listens, and sent there.
-    pub(crate) fn redirect_plain(&mut self, now: Instant, link: LinkId) {
-        let addresses = self.sample_for(now, link);
+    /// Redirects an exercise peer for which there is no slot: sends it other addresses and closes.
+    /// It reads only links that it accepted, so it was dialled for that.
+    pub(crate) fn redirect_exercise(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        link: LinkId,
+    ) {
+        let addresses = self.sample_for(cx, peers, conns, link);
         let others = addresses.len();
-        // Without what we say of ourselves: else it, or a reader of its list, might come back.
+        // Our own address and `node` are left out, so that no reader of the list comes back to us.
         let frame = Handshake { addresses, dropped: 0, node: None }.to_frame();
-        self.send(vec![link], frame, Lane::Control);
-        self.close(link, close::TRY_AGAIN_LATER, "this node has no free place");
-        self.counters.exercise_redirected += 1;
-        self.notify(Event::Declined { peer: self.name_of(link), others });
+        cx.send(vec![link], frame, Lane::Control);
+        conns.links.close(cx, link, close::TRY_AGAIN_LATER, "this node has no free slot");
+        cx.counters.exercise_redirected += 1;
+        cx.notify(Event::Declined { peer: conns.links.name_of(link), others });
     }
 }

@@ -1,550 +1,655 @@
-//! Places: a node with a cap on its links, who is let in, who is sent on, and how somebody without a link gets one all the same.
+//! The slots of the active view: who is admitted, who is declined, and when a slot is swapped.
 //!
-//! A **place** is one node to be linked to: a full peer however many links lead to it, a plain peer once. Places are given in the order of asking, and nobody
-//! loses one because somebody else wants it, with one exception: a node that has no way into the network, or moves a link to a random node (`mixing.rs`), may insist. Then a link A–B that A accepted is
-//! split: A takes the newcomer J and sends B on to J, which holds a place for B. All degrees stay, the graph stays connected, and J has two links. What is
-//! never split: links that we dialled, and links to known peers; old links hardly ever. So newcomers, however many, can not surround a node.
+//! A **slot** holds one node: a native peer, however many links lead to it, or an exercise peer
+//! that we dialled. Slots are given in the order of the requests. A **high priority request** alone
+//! can take the slot of another node. A node sends one if it has no link, or moves a link to a
+//! random node (see `rewiring`). HyParView has the same priorities on NEIGHBOR; there the victim is
+//! dropped, here it is referred.
 //!
-//! The other side, how a node looks for places, is in `seeking.rs`; `shuffle.rs` has what nodes tell each other of third ones.
+//! In a **swap** node A has the accepted link A–B and a request of newcomer J. A admits J and
+//! refers B to J, which reserves a slot for B. All degrees stay, the graph stays connected, and J
+//! has two links. Links that we dialled and links to known peers are never swapped, old links
+//! rarely. So newcomers, however many, cannot eclipse a node.
+//!
+//! Connections report new peers here, and the node passes JOIN and DECLINED on. `slot_search` has
+//! the requesting side; `shuffle` has the addresses that a declined node gets.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
 use crate::address::{PeerAddress, Scope};
-use crate::connections::lifecycle::close;
-use crate::connections::table::{Link, PendingPeer, Role};
+use crate::connections::Connections;
+use crate::connections::table::{Link, LinkState, PendingPeer};
+use crate::context::Context;
 use crate::event::Event;
 use crate::id::{LinkId, NodeId, UpgradeIdentity};
-use crate::membership::bootstrap::Bootstrap;
-use crate::membership::partitions::Partitions;
-use crate::membership::rewiring::Rewiring;
-use crate::membership::slot_search::{Purpose, SlotSearch};
+use crate::internal_event::InternalEvent;
+use crate::io::Lane;
+use crate::ip_prefix::AddressGroup;
+use crate::limits;
+use crate::membership::{Membership, dial_for};
+use crate::peers::Peers;
 use crate::peers::address_book::{AddressSource, AddressState};
-use crate::peers::reputation::Violation;
+use crate::peers::dial_reason::DialReason;
 use crate::timers::Timer;
+use crate::util::log_throttle::Window;
+use crate::violation::Violation;
+use crate::violation::ViolationKind;
+use crate::wire::close;
 use crate::wire::{Declined, Join, NodeInfo};
-use crate::{Lane, Node, limits};
 
-/// How long a node that has introduced itself may take to say what it wants.
-const JOIN_PATIENCE: Duration = Duration::from_secs(1);
-/// How long the probe of an insisting node's address may take.
-const PROBE_PATIENCE: Duration = Duration::from_secs(3);
-/// How long a place is held for the node that was sent to us: it dials at once, and its dial takes this long at most.
+/// How long a JOIN may follow the HANDSHAKE of a peer. Both are sent together, so a second is
+/// enough; then the peer counts as one that requests a slot.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the probe of a peer's address may take before its high priority request is declined.
+/// Longer than one lost SYN (1 s in RFC 6298).
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a slot is reserved for a node that was referred to us. It dials at once, and a dial
+/// takes at most this long.
 const HELD: Duration = Duration::from_secs(5);
-/// When a declined node may ask again.
+/// How long a declined node is asked to wait. A slot rarely becomes free sooner in a network at
+/// rest.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
-/// The longest that a declined node waits, whatever the other asks for and however often it was declined.
+/// The longest wait of a declined node, whatever the other end asks for and however often it
+/// declined.
 const LONGEST_RETRY: Duration = Duration::from_secs(600);
-/// The shortest, lest a peer's zero makes us dial it all the time.
+/// The shortest wait of a declined node: a peer that sends zero must not cause a dial at once.
 const SHORTEST_RETRY: Duration = Duration::from_secs(5);
-/// A link older than this is split only if there is no younger one, and then …
+/// The age from which a link counts as old. An old link is swapped only if there is no younger one.
 const OLD: Duration = Duration::from_secs(600);
-/// … one such link in this time: else a full network of old links could take nobody in.
-const OLD_SPLIT_EVERY: Duration = Duration::from_secs(60);
-/// One node may insist once in this time …
-const INSIST_EVERY: Duration = Duration::from_secs(10);
-/// … nodes of one address group beyond loopback once in this …
+/// The time between two swaps of old links. Without any, a full network of old links could admit no
+/// newcomer.
+const OLD_SWAP_INTERVAL: Duration = Duration::from_secs(60);
+/// The time between two high priority requests of one node. Others within it are declined.
+const PRIORITY_INTERVAL: Duration = Duration::from_secs(10);
+/// The time between two high priority requests of one address group beyond loopback: many addresses
+/// of one host must not take many slots.
 const GROUP_EVERY: Duration = Duration::from_secs(60);
-/// … and all together once in this. The others are sent on.
-const SPLIT_EVERY: Duration = Duration::from_millis(500);
-/// How long a node that we sent on counts as one that has a free place.
-const LEFT: Duration = Duration::from_secs(30);
-/// How many are told of, one by one, in ten seconds.
-const TOLD: u32 = 20;
+/// The time between any two high priority requests that are considered: it bounds the rate of
+/// swaps.
+const SWAP_INTERVAL: Duration = Duration::from_millis(500);
+/// How long a node that was referred counts as one with a free slot.
+const REFERRED_FRESH: Duration = Duration::from_secs(30);
+/// How many declined nodes are logged within [`LOG_WINDOW`]: a flood of requests must not fill the
+/// log.
+const LOGGED: u32 = 20;
+/// The window in which [`LOGGED`] lines are allowed.
+const LOG_WINDOW: Duration = Duration::from_secs(10);
 
-/// What a node with a cap remembers besides its tables.
+/// The slots of the active view: who is admitted, and who gets a slot of another.
 #[derive(Debug)]
 pub(crate) struct Slots {
-    pub(crate) seeking: SlotSearch,
-    pub(crate) island: Partitions,
-    pub(crate) genesis: Bootstrap,
-    pub(crate) mixing: Rewiring,
-    /// Links on which we asked for addresses and got none yet.
-    pub(crate) asked: BTreeSet<LinkId>,
-    /// Nodes that we sent on a moment ago: they have a free place. At most a few.
-    pub(crate) left: VecDeque<(PeerAddress, Instant)>,
-    /// For whom a place is held: whoever says that this node sent it.
-    held: Option<(NodeId, Instant)>,
-    /// Who insisted lately, from where, and when.
-    insisted: VecDeque<(Instant, NodeId, Option<Group>)>,
-    /// When a link was last split, and when an old one was.
-    split: Option<Instant>,
-    split_old: Option<Instant>,
-    /// Since when we tell of declined nodes, and how many it were.
-    told: Option<(Instant, u32)>,
+    /// Nodes that were referred to others a moment ago: they have a free slot. A few at most.
+    referred: VecDeque<(PeerAddress, Instant)>,
+    /// A slot is reserved until then for a node that names this one as its referrer.
+    reserved: Option<(NodeId, Instant)>,
+    /// The recent high priority requests: when, from which node, from which address group.
+    priority_requests: VecDeque<(Instant, NodeId, Option<AddressGroup>)>,
+    /// When a high priority request was last considered.
+    swapped: Option<Instant>,
+    /// When the slot of an old link was last swapped.
+    swapped_old: Option<Instant>,
+    log: Window,
 }
 
-/// Addresses that one person can easily have many of: an IPv4 /16, an IPv6 /32. Names are groups of their own.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Group {
-    V4([u8; 2]),
-    V6([u8; 4]),
-    Name(String),
-}
-
-impl Group {
-    /// The group of an address; `None` on this host, where all are one's own.
-    pub(crate) fn of(address: &PeerAddress) -> Option<Self> {
-        if address.scope() == Scope::Loopback {
-            return None;
+impl Default for Slots {
+    fn default() -> Self {
+        Self {
+            referred: VecDeque::new(),
+            reserved: None,
+            priority_requests: VecDeque::new(),
+            swapped: None,
+            swapped_old: None,
+            log: Window::new(LOGGED, LOG_WINDOW),
         }
-        let host = address.host();
-        Some(match host.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
-            Ok(IpAddr::V4(ip)) => Self::V4([ip.octets()[0], ip.octets()[1]]),
-            Ok(IpAddr::V6(ip)) => {
-                let [a, b, c, d, ..] = ip.octets();
-                Self::V6([a, b, c, d])
-            }
-            Err(_) => Self::Name(host),
-        })
     }
 }
 
 impl Slots {
-    pub(crate) fn new(island: Partitions, genesis: Bootstrap) -> Self {
-        Self {
-            seeking: SlotSearch::default(),
-            island,
-            genesis,
-            mixing: Rewiring::default(),
-            asked: BTreeSet::new(),
-            left: VecDeque::new(),
-            held: None,
-            insisted: VecDeque::new(),
-            split: None,
-            split_old: None,
-            told: None,
-        }
+    /// Notes that a node was referred to others.
+    pub(crate) fn note_referred(&mut self, now: Instant, address: PeerAddress) {
+        self.referred.retain(|(left, at)| *left != address && now.saturating_duration_since(*at) < REFERRED_FRESH);
+        self.referred.truncate(7);
+        self.referred.push_front((address, now));
     }
 
-    /// Notes that a node was sent on.
-    pub(crate) fn note_left(&mut self, now: Instant, address: PeerAddress) {
-        self.left.retain(|(left, at)| *left != address && now.saturating_duration_since(*at) < LEFT);
-        self.left.truncate(7);
-        self.left.push_front((address, now));
-    }
-
-    /// Nodes that were sent on a moment ago.
-    pub(crate) fn lately_left(&self, now: Instant) -> impl Iterator<Item = &PeerAddress> {
-        let fresh = move |at: Instant| now.saturating_duration_since(at) < LEFT;
-        self.left.iter().filter(move |(_, at)| fresh(*at)).map(|(address, _)| address)
+    /// Returns the nodes that were referred within the last [`REFERRED_FRESH`].
+    pub(crate) fn lately_referred(&self, now: Instant) -> impl Iterator<Item = &PeerAddress> {
+        let fresh = move |at: Instant| now.saturating_duration_since(at) < REFERRED_FRESH;
+        self.referred.iter().filter(move |(_, at)| fresh(*at)).map(|(address, _)| address)
     }
 }
 
-impl Node {
-    /// Begins to find peers: through genesis, by places if there is a cap, else by dialling everybody. Remembered peers serve those that look for a few.
-    pub(crate) fn begin(&mut self, now: Instant) {
-        let capped = self.config.max_peers.is_some();
-        if capped || self.config.genesis.is_some() {
-            let remembered = std::mem::take(&mut self.config.remembered_peers);
+impl Membership {
+    /// Begins to find peers: through the bootstrap node, by a search for slots with a cap,
+    /// otherwise by dialling all known peers. The peer cache is used unless all known peers are
+    /// dialled.
+    pub(crate) fn begin(&mut self, cx: &mut Context, peers: &mut Peers) {
+        let capped = cx.config.max_peers.is_some();
+        if capped || cx.config.genesis.is_some() {
+            let remembered = std::mem::take(&mut cx.config.remembered_peers);
             for address in remembered.iter().take(limits::PEER_CACHE) {
-                // Whoever told of them is forgotten: their names may lead to nothing near.
-                self.peers.add(address, AddressSource::Hearsay(Scope::Public), now, &self.config.limits);
+                // The scope of their source was not saved, so their names may lead to public hosts
+                // only.
+                peers.book.add(address, AddressSource::Hearsay(Scope::Public), cx.now, &cx.config.limits);
             }
         }
         if capped {
-            self.schedule_visit(now);
-            self.timers.set(Timer::Beacon, now);
-            self.schedule_mixing(now);
+            self.schedule_shuffle(cx, peers);
+            cx.timers.set(Timer::Partition, cx.now);
+            self.schedule_rewiring(cx);
         }
-        if capped || self.config.genesis.is_some() {
-            // No order is given before the first fact.
-            self.overlay.genesis.wait();
-            self.timers.set(Timer::Seek, now);
+        if capped || cx.config.genesis.is_some() {
+            // The core emits no dial before its first input.
+            self.bootstrap.wait();
+            cx.timers.set(Timer::SlotSearch, cx.now);
         } else {
-            self.dial_known(now);
+            peers.dialer.dial_known(cx, &peers.book);
         }
     }
 
-    /// Whether the other end of a link is a full peer without a place.
-    pub(crate) fn is_guest(&self, link: LinkId) -> bool {
-        matches!(self.links.get(link).map(|link| &link.role), Some(Role::AwaitingAdmission(_)))
+    /// Returns how many slots are taken or reserved. A slot that is reserved for a node referred by
+    /// `by` does not count.
+    pub(crate) fn slots_taken(&self, cx: &Context, conns: &Connections, by: Option<NodeId>) -> usize {
+        let held = self.slots.reserved.is_some_and(|(node, until)| cx.now < until && Some(node) != by);
+        self.linked_slots(conns) + usize::from(held) + usize::from(self.search.is_healing(cx.now))
     }
 
-    /// How many places are taken, or held for somebody else than whom the node `by` sent.
-    pub(crate) fn places_taken(&self, now: Instant, by: Option<NodeId>) -> usize {
-        let held = self.overlay.held.is_some_and(|(node, until)| now < until && Some(node) != by);
-        self.linked_places() + usize::from(held) + usize::from(self.overlay.seeking.merges(now))
+    /// Returns until when a slot is reserved.
+    pub(crate) fn reserved_until(&self, cx: &Context) -> Option<Instant> {
+        self.slots.reserved.map(|(_, until)| until).filter(|until| cx.now < *until)
     }
 
-    /// Until when a place is held for somebody.
-    pub(crate) fn held_until(&self, now: Instant) -> Option<Instant> {
-        self.overlay.held.map(|(_, until)| until).filter(|until| now < *until)
+    fn linked_slots(&self, conns: &Connections) -> usize {
+        let open = || conns.links.iter().filter(|(_, link)| !link.closing);
+        let native: BTreeSet<NodeId> = open().filter_map(|(_, link)| link.native()).map(|peer| peer.id).collect();
+        let exercise = |link: &Link| matches!(link.state, LinkState::ExerciseOutbound { .. });
+        native.len() + open().filter(|(_, link)| exercise(link)).count()
     }
 
-    fn linked_places(&self) -> usize {
-        let open = || self.links.iter().filter(|(_, link)| !link.closing);
-        let full: BTreeSet<NodeId> = open().filter_map(|(_, link)| link.full()).map(|peer| peer.id).collect();
-        let plain = |link: &Link| matches!(link.role, Role::Exercise { .. }) && link.dialled.is_some();
-        full.len() + open().filter(|(_, link)| plain(link)).count()
-    }
-
-    /// How many of the places we dialled.
-    pub(crate) fn places_dialled(&self) -> usize {
+    /// Returns how many slots hold a native peer that we dialled.
+    pub(crate) fn slots_dialled(&self, conns: &Connections) -> usize {
         let ours = |link: &Link| !link.closing && link.dialled.is_some();
-        self.links.iter().filter(|(_, link)| ours(link) && link.full().is_some()).count()
+        conns.links.iter().filter(|(_, link)| ours(link) && link.native().is_some()).count()
     }
 
-    /// Whether there is a cap, and it is reached.
-    pub(crate) fn is_full(&self, now: Instant, by: Option<NodeId>) -> bool {
-        self.config.max_peers.is_some_and(|most| self.places_taken(now, by) >= most as usize)
+    /// Returns whether there is a cap and it is reached; `by` as in [`Self::slots_taken`].
+    pub(crate) fn is_full(&self, cx: &Context, conns: &Connections, by: Option<NodeId>) -> bool {
+        cx.config.max_peers.is_some_and(|most| self.slots_taken(cx, conns, by) >= most as usize)
     }
 
-    /// Whether a node of the exercise gets a place. With a cap two places are kept for full peers, if there are three: nodes of the exercise lead nowhere, and could else
-    /// cut us off from the network.
-    pub(crate) fn takes_plain(&self, now: Instant) -> bool {
-        let Some(most) = self.config.max_peers.map(|most| most as usize) else { return true };
-        !self.is_full(now, None) && self.plain_places() < most.saturating_sub(2).max(1)
+    /// Returns whether an exercise peer gets a slot. Of a cap of three or more, two slots are kept
+    /// for native peers: exercise peers relay little, and could otherwise cut us off from the
+    /// network.
+    pub(crate) fn admits_exercise(&self, cx: &Context, conns: &Connections) -> bool {
+        let Some(most) = cx.config.max_peers.map(|most| most as usize) else { return true };
+        !self.is_full(cx, conns, None) && self.exercise_slots(conns) < most.saturating_sub(2).max(1)
     }
 
-    /// How many places nodes of the exercise have.
-    pub(crate) fn plain_places(&self) -> usize {
-        let plain = |link: &Link| !link.closing && matches!(link.role, Role::Exercise { .. }) && link.dialled.is_some();
-        self.links.iter().filter(|(_, link)| plain(link)).count()
+    /// Returns how many slots hold exercise peers.
+    pub(crate) fn exercise_slots(&self, conns: &Connections) -> usize {
+        let exercise = |link: &Link| !link.closing && matches!(link.state, LinkState::ExerciseOutbound { .. });
+        conns.links.iter().filter(|(_, link)| exercise(link)).count()
     }
 
-    /// How many more places there are; `None`: no cap.
-    pub(crate) fn places_free(&self, now: Instant) -> Option<u32> {
-        let taken = u32::try_from(self.places_taken(now, None)).unwrap_or(u32::MAX);
-        self.config.max_peers.map(|most| most.saturating_sub(taken))
+    /// Returns how many slots are free; `None` without a cap.
+    pub(crate) fn free_slots(&self, cx: &Context, conns: &Connections) -> Option<u32> {
+        let taken = u32::try_from(self.slots_taken(cx, conns, None)).unwrap_or(u32::MAX);
+        cx.config.max_peers.map(|most| most.saturating_sub(taken))
     }
 
-    /// Whether somebody who dials us gets a free place. Some are kept for nodes of our own choice while there are any to dial: else whoever is fastest with many
-    /// addresses could fill a node that has just started.
-    fn takes(&self, now: Instant, by: Option<NodeId>) -> bool {
-        let Some(most) = self.config.max_peers.map(|most| most as usize) else { return true };
-        let (taken, ours) = (self.places_taken(now, by), self.places_dialled());
-        let kept = if most < 2 { 0 } else { (most / 4).max(1) };
-        let chooses = ours < kept && taken.saturating_sub(ours) >= most - kept && self.has_somebody_to_dial();
-        taken < most && !chooses
+    /// Returns whether a node that dials us gets a free slot. A quarter is kept for nodes of our
+    /// own choice while there are any to dial: otherwise an attacker with many addresses could fill
+    /// a node that has just started (eclipse attack).
+    fn has_slot_for(&self, cx: &Context, peers: &Peers, conns: &Connections, by: Option<NodeId>) -> bool {
+        let Some(most) = cx.config.max_peers.map(|most| most as usize) else { return true };
+        let (taken, dialled) = (self.slots_taken(cx, conns, by), self.slots_dialled(conns));
+        let outbound = if most < 2 { 0 } else { (most / 4).max(1) };
+        let inbound_full = taken.saturating_sub(dialled) >= most - outbound;
+        taken < most && !(dialled < outbound && inbound_full && self.can_search(cx, peers))
     }
 
-    /// A full peer introduced itself on a link that we accepted. Whether it has to say first what it wants: who has a cap always says so; others are asked to
-    /// wait only if we are full, for they may insist.
-    pub(crate) fn waits_for_join(
+    /// Handles a native peer that introduced itself on an accepted link.
+    pub(crate) fn on_introduced(
         &mut self,
-        now: Instant,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        link: LinkId,
+        node: &NodeInfo,
+        addresses: Vec<PeerAddress>,
+    ) {
+        if !self.awaits_join(cx, peers, conns, link, node, &addresses) {
+            conns.accept(cx, peers, link, node);
+            cx.raise(InternalEvent::AddressesLearned { link, addresses });
+        }
+    }
+
+    /// Returns whether a native peer on an accepted link waits for its JOIN before it is admitted.
+    /// A peer with a cap always sends one; another is kept waiting only if we are full, as it may
+    /// request a slot with high priority.
+    fn awaits_join(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
         link: LinkId,
         node: &NodeInfo,
         addresses: &[PeerAddress],
     ) -> bool {
-        if node.max_peers.is_none() && self.takes(now, None) {
+        if node.max_peers.is_none() && self.has_slot_for(cx, peers, conns, None) {
             return false;
         }
-        // With a cap only a few are of use, and many may wait.
-        let most = self.config.max_peers.map_or(limits::HANDSHAKE_ADDRESSES, |_| limits::SAMPLE_ADDRESSES);
-        let Some(opened) = self.links.get_mut(link) else { return false };
-        if matches!(opened.role, Role::Client) {
-            opened.role = Role::AwaitingAdmission(PendingPeer {
+        // With a cap only a few addresses are of use, and many peers may wait.
+        let most = cx.config.max_peers.map_or(limits::HANDSHAKE_ADDRESSES, |_| limits::SAMPLE_ADDRESSES);
+        let Some(opened) = conns.links.get_mut(link) else { return false };
+        if matches!(opened.state, LinkState::Client) {
+            opened.state = LinkState::AwaitingAdmission(PendingPeer {
                 id: node.id,
                 node: Some(Box::new(node.clone())),
                 addresses: addresses[..addresses.len().min(most)].to_vec(),
-                insists: false,
+                requests_priority: false,
             });
-            self.timers.set(Timer::Answer(link), now + JOIN_PATIENCE);
+            cx.timers.set(Timer::Answer(link), cx.now + JOIN_TIMEOUT);
         }
-        matches!(self.links.get(link).map(|link| &link.role), Some(Role::AwaitingAdmission(_)))
+        matches!(conns.links.get(link).map(|link| &link.state), Some(LinkState::AwaitingAdmission(_)))
     }
 
-    /// A guest did not say what it wants, or its probe takes too long.
-    pub(crate) fn on_guest_over(&mut self, now: Instant, link: LinkId) -> bool {
-        let Some(Role::AwaitingAdmission(guest)) = self.links.get(link).map(|link| &link.role) else { return false };
-        self.timers.cancel(&Timer::Answer(link));
-        if guest.node.is_some() && guest.insists {
-            self.decline(now, link);
-        } else if guest.node.is_some() {
-            self.give_place(now, link, &Join::default());
+    /// Handles a pending peer whose JOIN, or whose probe, did not come in time; returns whether
+    /// there is one.
+    pub(crate) fn on_admission_due(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        link: LinkId,
+    ) -> bool {
+        let Some(LinkState::AwaitingAdmission(pending)) = conns.links.get(link).map(|link| &link.state) else {
+            return false;
+        };
+        cx.timers.cancel(&Timer::Answer(link));
+        if pending.node.is_some() && pending.requests_priority {
+            self.decline(cx, peers, conns, link);
+        } else if pending.node.is_some() {
+            self.give_slot(cx, peers, conns, link, &Join::default());
         }
         true
     }
 
-    pub(crate) fn on_join(&mut self, now: Instant, link: LinkId, join: &Join) {
-        let Some(open) = self.links.get(link) else { return };
-        let claimed = match &open.role {
-            Role::AwaitingAdmission(PendingPeer { node: Some(node), .. }) => node.address.clone(),
-            Role::Native(peer) if peer.hello_received => peer.address.clone(),
-            _ => return self.fault(link, "JOIN: a HANDSHAKE comes first"),
+    /// Handles JOIN: a request for addresses, or for a slot.
+    pub(crate) fn on_join(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        link: LinkId,
+        join: &Join,
+    ) {
+        let Some(open) = conns.links.get(link) else { return };
+        let claimed = match &open.state {
+            LinkState::AwaitingAdmission(PendingPeer { node: Some(node), .. }) => node.address.clone(),
+            LinkState::Verifying(peer) | LinkState::Established(peer) => peer.address.clone(),
+            _ => return conns.penalize(cx, peers, link, &Violation::breach("JOIN: a HANDSHAKE comes first")),
         };
         if let Some(want) = join.want {
-            self.timers.cancel(&Timer::Answer(link));
-            self.on_want_peers(now, link, want);
-        } else if open.full().is_none() && self.timers.due(&Timer::Answer(link)).is_some() {
-            self.give_place(now, link, join);
+            cx.timers.cancel(&Timer::Answer(link));
+            self.on_peers_requested(cx, peers, conns, link, want);
+        } else if open.native().is_none() && cx.timers.due(&Timer::Answer(link)).is_some() {
+            self.give_slot(cx, peers, conns, link, join);
         }
         if let (Some(root), Some(address)) = (join.root, claimed)
-            && self.may_learn(link, &address)
+            && conns.may_learn(cx, &mut peers.book, link, &address)
         {
-            self.on_root_of(now, link, &address, root);
+            cx.raise(InternalEvent::PartitionLearned { link, address, root });
         }
     }
 
-    /// A guest wants a place: it gets one, or somebody else's, or is sent on.
-    fn give_place(&mut self, now: Instant, link: LinkId, join: &Join) {
-        let Some(Role::AwaitingAdmission(guest)) = self.links.get(link).map(|link| &link.role) else { return };
-        let (id, node) = (guest.id, guest.node.clone());
-        let twin = self.links.to_node(id, Some(link)).is_some();
-        if twin || self.takes(now, join.moved_by) || (join.insist && !self.is_full(now, join.moved_by)) {
-            if join.moved_by.is_some() && self.overlay.held.is_some_and(|(by, _)| Some(by) == join.moved_by) {
-                self.overlay.held = None;
+    /// Handles a pending peer's request for a slot: admits it, begins a swap, or declines it.
+    fn give_slot(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, link: LinkId, join: &Join) {
+        let Some(LinkState::AwaitingAdmission(pending)) = conns.links.get(link).map(|link| &link.state) else { return };
+        let (id, node) = (pending.id, pending.node.clone());
+        let counted = conns.links.to_node(id, Some(link)).is_some();
+        if counted
+            || self.has_slot_for(cx, peers, conns, join.moved_by)
+            || (join.insist && !self.is_full(cx, conns, join.moved_by))
+        {
+            if join.moved_by.is_some() && self.slots.reserved.is_some_and(|(by, _)| Some(by) == join.moved_by) {
+                self.slots.reserved = None;
             }
-            self.let_in(now, link);
+            self.admit(cx, peers, conns, link);
         } else if let Some(node) = node.filter(|_| join.insist)
-            && self.may_insist(now, &node)
-            && self.probe_for_split(now, link, &node)
+            && self.may_request_priority(cx, &node)
+            && self.probe_for_swap(cx, peers, conns, link, &node)
         {
-            self.timers.set(Timer::Answer(link), now + PROBE_PATIENCE);
+            cx.timers.set(Timer::Answer(link), cx.now + PROBE_TIMEOUT);
         } else {
-            self.decline(now, link);
+            self.decline(cx, peers, conns, link);
         }
     }
 
-    /// A guest becomes a peer.
-    fn let_in(&mut self, now: Instant, link: LinkId) {
-        self.timers.cancel(&Timer::Answer(link));
-        let Some(Role::AwaitingAdmission(guest)) = self.links.get_mut(link).map(|link| &mut link.role) else { return };
-        let (node, addresses) = (guest.node.take(), std::mem::take(&mut guest.addresses));
+    /// Admits a pending peer.
+    fn admit(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, link: LinkId) {
+        cx.timers.cancel(&Timer::Answer(link));
+        let Some(LinkState::AwaitingAdmission(pending)) = conns.links.get_mut(link).map(|link| &mut link.state) else {
+            return;
+        };
+        let (node, addresses) = (pending.node.take(), std::mem::take(&mut pending.addresses));
         if let Some(node) = node {
-            self.welcome(now, link, &node);
-            self.learn(now, link, &addresses);
+            conns.accept(cx, peers, link, &node);
+            cx.raise(InternalEvent::AddressesLearned { link, addresses });
         }
     }
 
-    /// Sends somebody on for whom there is no place.
-    fn decline(&mut self, now: Instant, link: LinkId) {
-        let peer = self.name_of(link);
-        let others = self.send_declined(now, link, RETRY_AFTER, None);
-        self.close(link, close::TRY_AGAIN_LATER, "this node has no free place");
-        self.counters.slots_declined += 1;
-        let (since, count) = self.overlay.told.unwrap_or((now, 0));
-        let over = now.saturating_duration_since(since) >= Duration::from_secs(10);
-        self.overlay.told = Some(if over { (now, 1) } else { (since, count.saturating_add(1)) });
-        if over || count < TOLD {
-            self.notify(Event::Declined { peer, others });
+    /// Declines a pending peer for which there is no slot, and refers it to others.
+    fn decline(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, link: LinkId) {
+        let peer = conns.links.name_of(link);
+        let others = self.send_declined(cx, peers, conns, link, RETRY_AFTER, None);
+        conns.links.close(cx, link, close::TRY_AGAIN_LATER, "this node has no free slot");
+        cx.counters.slots_declined += 1;
+        if self.slots.log.admit(cx.now) {
+            cx.notify(Event::Declined { peer, others });
         }
     }
 
-    /// Tells the other end of a link whom to try instead: `first` before all others. Returns how many.
+    /// Sends DECLINED with addresses to try instead, `first` before all others. Returns how many
+    /// there are.
     fn send_declined(
         &mut self,
-        now: Instant,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
         link: LinkId,
         retry_after: Duration,
         first: Option<&PeerAddress>,
     ) -> usize {
-        let mut addresses = self.sample_for(now, link);
+        let mut addresses = self.sample_for(cx, peers, conns, link);
         if let Some(first) = first {
             addresses.retain(|address| address != first);
             addresses.insert(0, first.clone());
         }
         let others = addresses.len();
-        let root = self.config.max_peers.map(|_| self.overlay.island.root());
+        let root = cx.config.max_peers.map(|_| self.partitions.root());
         let declined = Declined { addresses, dropped: 0, retry_after: retry_after.as_secs(), root };
-        self.send(vec![link], declined.to_frame(), Lane::Control);
+        cx.send(vec![link], declined.to_frame(), Lane::Control);
         others
     }
 
-    /// Whether this node, and others like it, have not insisted too often lately; counts it if so.
-    fn may_insist(&mut self, now: Instant, node: &NodeInfo) -> bool {
-        let since = |at: &Instant| now.saturating_duration_since(*at);
-        self.overlay.insisted.retain(|(at, ..)| since(at) < GROUP_EVERY);
-        let group = node.address.as_ref().and_then(Group::of);
-        let mut lately = self.overlay.insisted.iter();
-        let often = lately
-            .any(|(at, id, from)| (*id == node.id && since(at) < INSIST_EVERY) || (from.is_some() && *from == group));
-        let soon = self.overlay.split.as_ref().is_some_and(|at| since(at) < SPLIT_EVERY);
+    /// Returns whether the high priority request of a node is within the limits, and counts it if
+    /// so.
+    fn may_request_priority(&mut self, cx: &mut Context, node: &NodeInfo) -> bool {
+        let since = |at: &Instant| cx.now.saturating_duration_since(*at);
+        self.slots.priority_requests.retain(|(at, ..)| since(at) < GROUP_EVERY);
+        let group = node.address.as_ref().and_then(AddressGroup::of);
+        let mut lately = self.slots.priority_requests.iter();
+        let often = lately.any(|(at, id, from)| {
+            (*id == node.id && since(at) < PRIORITY_INTERVAL) || (from.is_some() && *from == group)
+        });
+        let soon = self.slots.swapped.as_ref().is_some_and(|at| since(at) < SWAP_INTERVAL);
         if often || soon {
             return false;
         }
-        self.overlay.split = Some(now);
-        self.overlay.insisted.push_back((now, node.id, group));
+        self.slots.swapped = Some(cx.now);
+        self.slots.priority_requests.push_back((cx.now, node.id, group));
         true
     }
 
-    /// Begins to split a link for a node that insists: is it where it says, so that another can be sent to it? It needs two places, and there must be a link
-    /// to split.
-    fn probe_for_split(&mut self, now: Instant, link: LinkId, node: &NodeInfo) -> bool {
+    /// Begins a swap: probes the newcomer's address, as another node will be referred to it. The
+    /// newcomer needs two slots, and there must be a link to swap.
+    fn probe_for_swap(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        link: LinkId,
+        node: &NodeInfo,
+    ) -> bool {
         let Some(address) = node.address.clone().filter(|_| node.max_peers != Some(1)) else { return false };
-        if !self.may_learn(link, &address) || self.link_to_split(now, &address).is_none() {
+        if !conns.may_learn(cx, &mut peers.book, link, &address)
+            || self.link_to_swap(cx, peers, conns, &address).is_none()
+        {
             return false;
         }
-        self.peers.add(&address, AddressSource::Hello(self.scope_of(link)), now, &self.config.limits);
-        let probing = self.probe(now, link, &address);
-        if let Some(Role::AwaitingAdmission(guest)) = self.links.get_mut(link).map(|link| &mut link.role) {
-            guest.insists = probing;
+        peers.book.add(&address, AddressSource::Hello(conns.links.scope_of(link)), cx.now, &cx.config.limits);
+        let probing = peers.dialer.probe(cx, &mut peers.book, link, &address);
+        if let Some(LinkState::AwaitingAdmission(pending)) = conns.links.get_mut(link).map(|link| &mut link.state) {
+            pending.requests_priority = probing;
         }
         probing
     }
 
-    /// The probe of an insisting node's address came back. Says whether it was one.
-    pub(crate) fn on_guest_probed(
+    /// Handles the end of the probe for a high priority request; returns whether the probe was for
+    /// one.
+    pub(crate) fn on_pending_probed(
         &mut self,
-        now: Instant,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
         link: LinkId,
         address: &PeerAddress,
         identity: Option<UpgradeIdentity>,
     ) -> bool {
-        let guest = match self.links.get(link).filter(|link| !link.closing).map(|link| &link.role) {
-            Some(Role::AwaitingAdmission(guest)) if guest.insists => guest,
+        let pending = match conns.links.get(link).filter(|link| !link.closing).map(|link| &link.state) {
+            Some(LinkState::AwaitingAdmission(pending)) if pending.requests_priority => pending,
             _ => return false,
         };
         let right = identity.is_some_and(|identity| {
-            guest.node.as_ref().is_some_and(|node| identity == UpgradeIdentity { node: node.id, session: node.session })
+            pending
+                .node
+                .as_ref()
+                .is_some_and(|node| identity == UpgradeIdentity { node: node.id, session: node.session })
         });
-        self.peers.set_state(address, AddressState::AckWaiters);
-        if right && !self.is_full(now, None) {
-            self.let_in(now, link);
-        } else if let Some(victim) = self.link_to_split(now, address).filter(|_| right) {
-            self.split(now, link, address, victim);
+        peers.book.set_state(address, AddressState::Waiting);
+        if right && !self.is_full(cx, conns, None) {
+            self.admit(cx, peers, conns, link);
+        } else if let Some(victim) = self.link_to_swap(cx, peers, conns, address).filter(|_| right) {
+            self.swap_slot(cx, peers, conns, link, address, victim);
         } else {
-            self.decline(now, link);
+            self.decline(cx, peers, conns, link);
         }
         true
     }
 
-    /// Splits the link `victim`: its other end goes on to the newcomer, which takes its place here.
-    fn split(&mut self, now: Instant, newcomer: LinkId, address: &PeerAddress, victim: LinkId) {
-        let (joiner, moved) = (self.name_of(newcomer), self.name_of(victim));
-        if self.links.get(victim).is_some_and(|link| now.saturating_duration_since(link.opened) >= OLD) {
-            self.overlay.split_old = Some(now);
+    /// Gives the slot of `victim` to the newcomer, and refers the node at the other end of `victim`
+    /// to it.
+    fn swap_slot(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        newcomer: LinkId,
+        address: &PeerAddress,
+        victim: LinkId,
+    ) {
+        let (joiner, moved) = (conns.links.name_of(newcomer), conns.links.name_of(victim));
+        if conns.links.get(victim).is_some_and(|link| cx.now.saturating_duration_since(link.opened) >= OLD) {
+            self.slots.swapped_old = Some(cx.now);
         }
-        self.counters.slots_swapped += 1;
-        self.send_on(now, victim, Some(address), "your place went to a node that had none; it holds one for you");
-        self.let_in(now, newcomer);
-        self.notify(Event::SlotSwapped { joiner, moved });
+        cx.counters.slots_swapped += 1;
+        self.refer(
+            cx,
+            peers,
+            conns,
+            victim,
+            Some(address),
+            "your slot went to a node that had none; it reserves one for you",
+        );
+        self.admit(cx, peers, conns, newcomer);
+        cx.raise(InternalEvent::Notify(Event::SlotSwapped { joiner, moved }));
     }
 
-    /// Gives up a link: the other end is told where to go.
-    pub(crate) fn send_on(&mut self, now: Instant, link: LinkId, to: Option<&PeerAddress>, reason: &str) {
-        self.send_declined(now, link, RETRY_AFTER * 2, to);
-        if let Some(address) = self.links.get(link).and_then(Link::full).and_then(|peer| peer.address.clone()) {
-            self.overlay.note_left(now, address);
+    /// Closes a link and refers the other end to other nodes, `to` before all.
+    pub(crate) fn refer(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        link: LinkId,
+        to: Option<&PeerAddress>,
+        reason: &str,
+    ) {
+        self.send_declined(cx, peers, conns, link, RETRY_AFTER * 2, to);
+        if let Some(address) = conns.links.get(link).and_then(Link::native).and_then(|peer| peer.address.clone()) {
+            self.slots.note_referred(cx.now, address);
         }
-        self.close(link, close::TRY_AGAIN_LATER, reason);
+        conns.links.close(cx, link, close::TRY_AGAIN_LATER, reason);
     }
 
-    /// Which link may be split for a newcomer at `address`: one that we accepted, not of a known peer, whose other end may be told the address. Who takes and
-    /// never brings goes first; an old link only if there is no other.
-    fn link_to_split(&mut self, now: Instant, address: &PeerAddress) -> Option<LinkId> {
-        let mut choice = self.links_to_give_up(now, false);
-        choice.retain(|link| self.links.get(*link).is_some_and(|link| link.scope.may_tell(address.scope())));
+    /// Returns the link to swap for a newcomer at `address`: accepted, not of a known peer, and
+    /// with another end that may learn the address. A link that brought no transaction goes first,
+    /// an old link last.
+    fn link_to_swap(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        address: &PeerAddress,
+    ) -> Option<LinkId> {
+        let mut choice = self.links_to_release(cx, peers, conns, false);
+        choice.retain(|link| conns.links.get(*link).is_some_and(|link| link.scope.may_tell(address.scope())));
         let first = choice.into_iter().next()?;
-        let old = self.links.get(first).is_some_and(|link| now.saturating_duration_since(link.opened) >= OLD);
-        let lately = self.overlay.split_old.is_some_and(|at| now.saturating_duration_since(at) < OLD_SPLIT_EVERY);
+        let old = conns.links.get(first).is_some_and(|link| cx.now.saturating_duration_since(link.opened) >= OLD);
+        let lately = self.slots.swapped_old.is_some_and(|at| cx.now.saturating_duration_since(at) < OLD_SWAP_INTERVAL);
         (!old || !lately).then_some(first)
     }
 
-    /// The links that could be given up, the first to go first. `dialled`: those that we dialled too, after all others.
-    pub(crate) fn links_to_give_up(&mut self, now: Instant, dialled: bool) -> Vec<LinkId> {
-        let Self { links, peers, rng, .. } = self;
-        let known: BTreeSet<LinkId> = peers
-            .connected()
-            .filter(|(at, _)| peers.get(at).is_some_and(|peer| peer.known))
-            .map(|(_, at)| at)
-            .collect();
-        // Of a node with two links neither frees a place: they are being settled, see `duel.rs`.
-        let alone = |id: LinkId, link: &Link| {
-            let node = link.full().map(|peer| peer.id);
+    /// Returns the links that may be released, in the order of release. With `dialled` those that
+    /// we dialled follow all others.
+    pub(crate) fn links_to_release(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        dialled: bool,
+    ) -> Vec<LinkId> {
+        let (links, known) = (&conns.links, peers.book.known_links());
+        // Neither of two links to one node frees a slot; `connections/duplicates` resolves them.
+        let single = |id: LinkId, link: &Link| {
+            let node = link.native().map(|peer| peer.id);
             !links.iter().any(|(other, open)| other != id && !open.closing && open.name().node == node)
         };
         let mut choice: Vec<_> = links
             .iter()
             .filter(|(id, link)| {
                 link.takes_transactions()
-                    && link.full().is_some()
+                    && link.native().is_some()
                     && !known.contains(id)
-                    && alone(*id, link)
+                    && single(*id, link)
                     && (dialled || link.dialled.is_none())
             })
             .map(|(id, link)| {
-                let old = now.saturating_duration_since(link.opened) >= OLD;
+                let old = cx.now.saturating_duration_since(link.opened) >= OLD;
                 let serves = link.brought > 0;
-                ((link.dialled.is_some(), old, serves, rng.random::<u32>()), id)
+                ((link.dialled.is_some(), old, serves, cx.rng.random::<u32>()), id)
             })
             .collect();
         choice.sort_unstable();
         choice.into_iter().map(|(_, link)| link).collect()
     }
 
-    /// The other end has no place for us, or gives ours away. Only whom we asked, or who is linked to us, can say so.
-    pub(crate) fn on_declined(&mut self, now: Instant, link: LinkId, declined: &Declined) {
-        let Some(open) = self.links.get(link) else { return };
-        let asked = open.dialled.is_some() && matches!(&open.role, Role::Native(peer) if !peer.hello_received);
-        let linked = matches!(&open.role, Role::Native(peer) if peer.hello_received);
+    /// Handles DECLINED: the other end has no slot for us, or gave ours away. It counts only on a
+    /// link on which a slot was requested or held.
+    pub(crate) fn on_declined(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        link: LinkId,
+        declined: &Declined,
+    ) {
+        let Some(open) = conns.links.get(link) else { return };
+        let asked = matches!(open.state, LinkState::HelloSent(_));
+        let linked = open.introduced().is_some();
         if !asked && !linked {
-            self.counters.answers_unsolicited += 1;
-            return self.offend(link, Violation::Unasked, "DECLINED: nobody asked; ignored");
+            cx.counters.answers_unsolicited += 1;
+            return conns.penalize(
+                cx,
+                peers,
+                link,
+                &Violation::new(ViolationKind::Unsolicited, "DECLINED: nobody asked; ignored"),
+            );
         }
-        let (peer, by) = (self.name_of(link), open.full().map(|peer| peer.id));
+        let (peer, by) = (conns.links.name_of(link), open.native().map(|peer| peer.id));
         let address = peer.address.clone();
-        self.counters.addresses_dropped += declined.dropped as u64;
-        self.counters.slots_refused += 1;
-        self.close(link, close::NORMAL, "goodbye");
-        let told: Vec<PeerAddress> = declined.addresses.iter().filter(|at| self.may_learn(link, at)).cloned().collect();
-        if self.config.max_peers.is_some() {
-            self.hear_of(now, link, &told);
-            self.overlay.seeking.hint(&told);
+        cx.counters.addresses_dropped += declined.dropped as u64;
+        cx.counters.slots_refused += 1;
+        conns.links.close(cx, link, close::NORMAL, "goodbye");
+        let named: Vec<PeerAddress> =
+            declined.addresses.iter().filter(|at| conns.may_learn(cx, &mut peers.book, link, at)).cloned().collect();
+        if cx.config.max_peers.is_some() {
+            self.add_addresses(cx, peers, conns, link, &named);
+            self.search.hint(&named);
         } else {
-            self.learn(now, link, &told);
+            self.learn(cx, peers, conns, link, &named);
         }
-        let wait =
-            address.as_ref().map_or(RETRY_AFTER, |address| self.note_declined(now, address, declined.retry_after));
+        let wait = address
+            .as_ref()
+            .map_or(RETRY_AFTER, |address| self.note_declined(cx, peers, conns, address, declined.retry_after));
         if linked {
-            let next = told.first().cloned();
-            self.notify(Event::SlotTaken { peer, next: next.clone() });
-            if let (Some(next), Some(_)) = (next, self.config.max_peers) {
-                self.dial_for(now, &next, Purpose::Place { insist: false, moved_by: by });
+            let next = named.first().cloned();
+            cx.notify(Event::SlotTaken { peer, next: next.clone() });
+            if let (Some(next), Some(_)) = (next, cx.config.max_peers) {
+                dial_for(cx, peers, conns, &next, DialReason::Slot { high_priority: false, referred_by: by });
             }
         } else {
-            self.overlay.seeking.refused();
+            self.search.refused();
             if let Some(address) = &address {
-                self.on_move_missed(now, address);
+                self.on_rewire_missed(cx, address);
             }
-            let next = self.seek(now);
-            self.notify(Event::DeclinedBy { peer, others: told.len(), next, retry_in: wait });
+            let next = self.fill_slots(cx, peers, conns);
+            cx.notify(Event::DeclinedBy { peer, others: named.len(), next, retry_in: wait });
         }
         if let (Some(address), Some(root)) = (address, declined.root) {
-            self.on_root_of(now, link, &address, root);
+            self.on_partition_learned(cx, peers, conns, link, &address, root);
         }
     }
 
-    /// Notes until when an address is not asked for a place again: longer each time.
-    fn note_declined(&mut self, now: Instant, address: &PeerAddress, retry_after: u64) -> Duration {
-        let jitter = self.rng.random_range(1.0..1.5);
-        let Some(peer) = self.peers.get_mut(address) else { return RETRY_AFTER };
-        // A node without a cap and without a link has no other way than to come back soon, and to insist.
-        let alone = self.config.max_peers.is_none() && self.links.peers() == 0;
+    /// Notes until when an address is not asked for a slot again; the wait doubles each time.
+    /// Returns the wait.
+    fn note_declined(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        address: &PeerAddress,
+        retry_after: u64,
+    ) -> Duration {
+        let jitter = cx.rng.random_range(1.0..1.5);
+        let Some(peer) = peers.book.get_mut(address) else { return RETRY_AFTER };
+        // A node without a cap and without a link has to come back soon, with a high priority
+        // request.
+        let alone = cx.config.max_peers.is_none() && conns.links.peers() == 0;
         let most = if alone { SHORTEST_RETRY } else { LONGEST_RETRY };
         let asked = Duration::from_secs(retry_after).clamp(SHORTEST_RETRY, most);
         let wait = asked.saturating_mul(1 << peer.declines.min(6)).min(most).mul_f64(jitter);
         peer.declines = peer.declines.saturating_add(1);
-        peer.declined_until = Some(now + wait);
+        peer.declined_until = Some(cx.now + wait);
         peer.failures = 0;
-        peer.last_up = Some(now);
+        peer.last_up = Some(cx.now);
         wait
     }
 
-    /// A link to a full peer that takes transactions is new: if we insisted for it, somebody else was sent to us.
-    pub(crate) fn on_place(&mut self, now: Instant, link: LinkId) {
-        let purpose = self.overlay.seeking.open.get(&link).cloned();
-        let id = self.links.get(link).and_then(Link::full).map(|peer| peer.id);
-        self.overlay.seeking.placed();
-        for address in self.peers.leading_to(link) {
-            if let Some(peer) = self.peers.get_mut(&address) {
-                (peer.declines, peer.declined_until, peer.last_up) = (0, None, Some(now));
+    /// Handles the first link to a native peer. After a high priority request a slot is reserved
+    /// for the node that was referred to us.
+    pub(crate) fn on_slot_won(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, link: LinkId) {
+        let reason = conns.reason(link).cloned();
+        let id = conns.links.get(link).and_then(Link::native).map(|peer| peer.id);
+        self.search.placed();
+        for address in peers.book.leading_to(link) {
+            if let Some(peer) = peers.book.get_mut(&address) {
+                (peer.declines, peer.declined_until, peer.last_up) = (0, None, Some(cx.now));
             }
         }
-        if let (Some(Purpose::Place { insist: true, .. }), Some(id)) = (&purpose, id)
-            && !self.is_full(now, None)
+        if let (Some(DialReason::Slot { high_priority: true, .. }), Some(id)) = (&reason, id)
+            && !self.is_full(cx, conns, None)
         {
-            self.overlay.held = Some((id, now + HELD));
+            self.slots.reserved = Some((id, cx.now + HELD));
         }
-        self.send_beacon(link);
-        self.on_genesis_place(now, link);
-        self.note_change(now);
-        self.seek(now);
+        self.send_beacon(cx, link);
+        self.on_bootstrap_slot(cx, peers, conns, link);
+        self.save_peer_cache_later(cx);
+        self.fill_slots(cx, peers, conns);
     }
 }
 

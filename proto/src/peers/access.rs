@@ -1,28 +1,35 @@
-//! Who is let in: whether nodes of the exercise and clients without a certificate are, who is denied by name or address, and who alone is allowed.
+//! Access control: which peers are admitted, by kind, node id, certificate or address.
 //!
-//! In a closed network the shell has proved who is at the other end before a link opens ([`Input::PeerCertified`](crate::Input::PeerCertified)): there a node id is the key of
-//! a certificate, and a HANDSHAKE or a identity that names another closes the link. In an open network an id is a claim, and a rule that names one keeps out whoever
-//! does not care to lie; a rule that names addresses holds there too. What is refused is counted, and told once per group of addresses and a while.
+//! In a closed network the runtime authenticates a node with its certificate before its link opens
+//! ([`Input::PeerCertified`](crate::Input::PeerCertified)). Its node id is the key of the
+//! certificate; a HANDSHAKE or an upgrade identity with another id closes the link. In an open
+//! network an id is a claim, so a rule for an id excludes only peers that do not lie. A rule for
+//! addresses holds in both.
+//!
+//! `connections/admission` asks for a decision and closes the links. Refusals are counted, and
+//! logged once per site, kind and reason in [`LOG_EVERY`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::Node;
-use crate::address::{PeerAddress, Scope};
-use crate::connections::lifecycle::close;
-use crate::connections::table::Role;
-use crate::event::Event;
-use crate::id::{LinkId, NodeId, UpgradeIdentity, parse_hex32};
+use crate::address::Scope;
+use crate::context::Context;
+use crate::counters::Counters;
+use crate::event::{Event, PeerName};
+use crate::id::{LinkId, NodeId, parse_hex32};
+use crate::ip_prefix::IpPrefix;
 use crate::limits::SHOWN_CHARACTERS;
+use crate::util::log_throttle::{LogThrottle, Throttle};
 
-/// A person is told of refusals of one kind from one group of addresses this often.
-const TELL_EVERY: Duration = Duration::from_secs(600);
-/// How many groups are remembered for that. Beyond it all the others together are told of as seldom as any warning.
-const GROUPS: usize = 256;
+/// The time between two warnings of refusals of one kind from one site: long, as refused programs
+/// keep dialling.
+const LOG_EVERY: Duration = Duration::from_secs(600);
+/// How many sites are remembered for that. All others share the limit of warnings.
+const LOG_GROUPS: usize = 256;
 
-/// Who is at the other end of a link, proved by a certificate of the network's authority.
+/// The node at the other end of a link, authenticated by a certificate of the network's authority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Certified {
     /// The node: the certificate's key.
@@ -31,19 +38,19 @@ pub struct Certified {
     pub fingerprint: [u8; 32],
 }
 
-/// Who is let in.
+/// The access rules: who is admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
-    /// Whether nodes of the exercise are, and clients from beyond this host that show no certificate.
+    /// Whether exercise peers are admitted, and clients of other hosts without a certificate.
     pub plain: bool,
-    /// Who is not.
+    /// The nodes that are refused.
     pub denied: Rules,
-    /// Who alone is, if there is such a list.
+    /// The only nodes that are admitted; `None`: all.
     pub allowed: Option<Rules>,
 }
 
 impl Default for Access {
-    /// Everybody is.
+    /// Returns rules that admit all.
     fn default() -> Self {
         Self { plain: true, denied: Rules::default(), allowed: None }
     }
@@ -51,13 +58,15 @@ impl Default for Access {
 
 /// A list of nodes: by node id, by the fingerprint of a certificate, by address.
 ///
-/// As a text it has one rule per line: 64 hexadecimal digits (a node id, or the SHA-256 of a certificate, with or without colons), an IP address, or a range of them
-/// such as `192.0.2.0/24`. What follows a `#` is a comment.
+/// As a text it has one rule per line: 64 hexadecimal digits (a node id, or the SHA-256 of a
+/// certificate, with or without colons), an IP address, or a range such as `192.0.2.0/24`. A `#`
+/// begins a comment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// Node ids and fingerprints. They look alike, and no key is the hash of a certificate.
+    /// Node ids and fingerprints. They share a form, but a key never equals the hash of a
+    /// certificate.
     names: BTreeSet<[u8; 32]>,
-    ranges: Vec<Range>,
+    ranges: Vec<IpPrefix>,
 }
 
 /// A line of a list that is no rule.
@@ -66,25 +75,26 @@ pub struct Rules {
     "line {line}: {text:?} is no rule; write a node id or a certificate's SHA-256 (64 hexadecimal digits), an IP address, or a range such as 192.0.2.0/24"
 )]
 pub struct InvalidRule {
-    /// Which line, from 1.
+    /// The number of the line, from 1.
     pub line: usize,
-    /// What stands there, shortened.
+    /// The rule in it, shortened.
     pub text: String,
 }
 
 impl Rules {
-    /// How many there are.
+    /// Returns the number of rules.
     pub fn len(&self) -> usize {
         self.names.len() + self.ranges.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no rules.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// By what these rules name the other end of a link, in words; `None` if they do not. An id that is not known yet is none.
-    fn name(&self, node: Option<NodeId>, certified: Option<Certified>, remote: IpAddr) -> Option<&'static str> {
+    /// Returns the property by which a rule matches the other end of a link, in words; `None` if no
+    /// rule does.
+    fn matching(&self, node: Option<NodeId>, certified: Option<Certified>, remote: IpAddr) -> Option<&'static str> {
         if node.is_some_and(|node| self.names.contains(&node.0)) {
             Some("node id")
         } else if certified.is_some_and(|certified| self.names.contains(&certified.fingerprint)) {
@@ -109,7 +119,7 @@ impl FromStr for Rules {
             }
             if let Some(name) = parse_hex32(rule).or_else(|| parse_hex32(&rule.replace(':', ""))) {
                 rules.names.insert(name);
-            } else if let Some(range) = Range::parse(rule) {
+            } else if let Some(range) = parse_range(rule) {
                 rules.ranges.push(range);
             } else {
                 return Err(InvalidRule { line: index + 1, text: rule.chars().take(SHOWN_CHARACTERS).collect() });
@@ -119,255 +129,177 @@ impl FromStr for Rules {
     }
 }
 
-/// A range of IP addresses: those that share their first bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Range {
-    first: IpAddr,
-    bits: u32,
+/// Parses an IP address, or a range such as `192.0.2.0/24`.
+fn parse_range(text: &str) -> Option<IpPrefix> {
+    let (ip, bits) = match text.split_once('/') {
+        Some((ip, bits)) if bits.bytes().all(|byte| byte.is_ascii_digit()) => (ip, Some(bits.parse().ok()?)),
+        Some(_) => return None,
+        None => (text, None),
+    };
+    let first: IpAddr = ip.trim_start_matches('[').trim_end_matches(']').parse().ok()?;
+    IpPrefix::new(first, bits.unwrap_or(if first.is_ipv4() { 32 } else { 128 }))
 }
 
-impl Range {
-    fn parse(text: &str) -> Option<Self> {
-        let (ip, bits) = match text.split_once('/') {
-            Some((ip, bits)) if bits.bytes().all(|byte| byte.is_ascii_digit()) => (ip, Some(bits.parse().ok()?)),
-            Some(_) => return None,
-            None => (text, None),
-        };
-        let first: IpAddr = ip.trim_start_matches('[').trim_end_matches(']').parse().ok()?;
-        let most = if first.is_ipv4() { 32 } else { 128 };
-        let bits = bits.unwrap_or(most);
-        (bits <= most).then_some(Self { first, bits })
-    }
-
-    fn contains(self, ip: IpAddr) -> bool {
-        match (self.first, ip.to_canonical()) {
-            (IpAddr::V4(first), IpAddr::V4(ip)) => {
-                (u32::from(first) ^ u32::from(ip)).checked_shr(32 - self.bits).unwrap_or(0) == 0
-            }
-            (IpAddr::V6(first), IpAddr::V6(ip)) => {
-                (u128::from(first) ^ u128::from(ip)).checked_shr(128 - self.bits).unwrap_or(0) == 0
-            }
-            _ => false,
-        }
-    }
-}
-
-/// What is refused, for counting and telling it.
+/// The kind of a refusal, for counters and the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Refusal {
-    /// A connection that came to no link.
+pub(crate) enum Refusal {
+    /// A connection that did not become a link.
     Connection,
-    /// A node of the exercise.
-    Plain,
+    /// An exercise peer.
+    Exercise,
     /// A client without a certificate.
     Client,
-    /// Somebody whom the lists keep out.
+    /// A peer that the lists exclude.
     Listed,
-    /// Another node than its certificate says.
+    /// A peer that names another node id than its certificate.
     Impostor,
 }
 
-/// Why the other end of a link is not let in: what kind of refusal, and what it is told.
-type Refused = (Refusal, String);
-
-/// What is known of access: the rules, and who was proved and told of.
-#[derive(Debug, Default)]
-pub(crate) struct AccessControl {
-    access: Access,
-    certified: BTreeMap<LinkId, Certified>,
-    /// Whom a person was told of: the group of addresses, what was refused and why, and when.
-    told: BTreeMap<(IpAddr, Refusal, String), Instant>,
-}
-
-impl Node {
-    pub(crate) fn on_certified(&mut self, link: LinkId, certified: Certified) {
-        self.doorkeeping.certified.insert(link, certified);
-    }
-
-    pub(crate) fn forget_certified(&mut self, link: LinkId) {
-        self.doorkeeping.certified.remove(&link);
-    }
-
-    /// Other rules than before: links that they keep out are closed.
-    pub(crate) fn on_access(&mut self, now: Instant, access: Access) {
-        self.doorkeeping.access = access;
-        let open: Vec<LinkId> = self.links.iter().filter(|(_, link)| !link.closing).map(|(id, _)| id).collect();
-        for link in open {
-            let Some(open) = self.links.get(link) else { continue };
-            let refused = match &open.role {
-                Role::Exercise { .. } => self.plain_refusal(link, open.remote),
-                _ => self.refusal(link, open.remote, open.name().node),
-            };
-            if let Some(refused) = refused {
-                self.turn_away(now, link, refused);
-            }
-        }
-    }
-
-    /// A connection came to no link: what it was, in words.
-    pub(crate) fn on_turned_away(&mut self, now: Instant, remote: IpAddr, reason: &str) {
-        self.counters.connections_refused += 1;
-        let text = format!("a connection from {remote} was refused: {reason}");
-        self.tell_not_let_in(now, (remote, Refusal::Connection, reason.to_owned()), text);
-    }
-
-    /// Checks a link that we have just accepted, as far as it is known who came; says whether it is closed.
-    pub(crate) fn refuses_accepted(&mut self, now: Instant, link: LinkId, remote: IpAddr) -> bool {
-        let refused = self.refusal(link, remote, None);
-        refused.map(|refused| self.turn_away(now, link, refused)).is_some()
-    }
-
-    /// Checks a node that we have just dialled; says whether the link is closed. In its place an entry without any role is made.
-    pub(crate) fn refuses_dialled(
-        &mut self,
-        now: Instant,
-        link: LinkId,
-        remote: IpAddr,
-        address: &PeerAddress,
-        identity: Option<UpgradeIdentity>,
-    ) -> bool {
-        let refused = match identity {
-            Some(identity) => self.refusal(link, remote, Some(identity.node)),
-            None => self.plain_refusal(link, remote),
-        };
-        let Some(refused) = refused else { return false };
-        self.links.open(link, remote, Some(address.clone()), Role::Client, now);
-        self.turn_away(now, link, refused);
-        true
-    }
-
-    /// Checks a full peer that introduces itself; says whether the link is closed.
-    pub(crate) fn refuses_full(&mut self, now: Instant, link: LinkId, node: NodeId) -> bool {
-        let refused = self.links.get(link).and_then(|open| self.refusal(link, open.remote, Some(node)));
-        refused.map(|refused| self.turn_away(now, link, refused)).is_some()
-    }
-
-    /// Checks a node of the exercise that introduces itself; says whether the link is closed.
-    pub(crate) fn refuses_plain(&mut self, now: Instant, link: LinkId) -> bool {
-        let refused = self.links.get(link).and_then(|open| self.plain_refusal(link, open.remote));
-        refused.map(|refused| self.turn_away(now, link, refused)).is_some()
-    }
-
-    /// Checks a client that sends something; says whether the link is closed. Who is on this host, or shows a certificate, is an operator's tool.
-    pub(crate) fn refuses_client(&mut self, now: Instant, link: LinkId) -> bool {
-        let Some(open) = self.links.get(link) else { return false };
-        let known = open.scope == Scope::Loopback || self.doorkeeping.certified.contains_key(&link);
-        if !matches!(open.role, Role::Client) || known {
-            return false;
-        }
-        let access = &self.doorkeeping.access;
-        let refused = match &access.allowed {
-            _ if !access.plain => {
-                (Refusal::Client, "clients must come from this host or show a certificate here (PLAIN=off)".to_owned())
-            }
-            Some(allowed) if allowed.name(None, None, open.remote).is_none() => unlisted(),
-            _ => return false,
-        };
-        self.turn_away(now, link, refused);
-        true
-    }
-
-    /// Whether somebody may have images of this node over a connection of its own, on which nobody introduces itself: in an open network addresses alone count.
-    pub fn may_fetch(&self, remote: IpAddr, certified: Option<Certified>) -> bool {
-        let node = certified.map(|certified| certified.node);
-        let Access { denied, allowed, .. } = &self.doorkeeping.access;
-        let local = Scope::of(remote) == Scope::Loopback && certified.is_none();
-        node == Some(self.config.node)
-            || denied.name(node, certified, remote).is_none()
-                && allowed.as_ref().is_none_or(|allowed| local || allowed.name(node, certified, remote).is_some())
-    }
-
-    /// Why a full peer, or somebody who has not said yet what it is, is not let in. Without `node` its certificate says who it is, and if there is none only
-    /// its address counts.
-    fn refusal(&self, link: LinkId, remote: IpAddr, node: Option<NodeId>) -> Option<Refused> {
-        let certified = self.doorkeeping.certified.get(&link).copied();
-        if let (Some(certified), Some(node)) = (certified, node)
-            && certified.node != node
-        {
-            let (named, shown) = (node.short(), certified.node.short());
-            return Some((
-                Refusal::Impostor,
-                format!("you say that you are {named}, your certificate is that of {shown}"),
-            ));
-        }
-        let node = node.or(certified.map(|certified| certified.node));
-        if node == Some(self.config.node) {
-            // Its own folder's certificate: an operator's tool, or itself.
-            return None;
-        }
-        let access = &self.doorkeeping.access;
-        if let Some(by) = access.denied.name(node, certified, remote) {
-            return Some((Refusal::Listed, format!("this node's list of the denied names your {by}")));
-        }
-        let allowed = access.allowed.as_ref().filter(|_| node.is_some());
-        allowed.filter(|allowed| allowed.name(node, certified, remote).is_none()).map(|_| unlisted())
-    }
-
-    /// Why a node of the exercise is not let in.
-    fn plain_refusal(&self, link: LinkId, remote: IpAddr) -> Option<Refused> {
-        let access = &self.doorkeeping.access;
-        if !access.plain {
-            return Some((Refusal::Plain, "nodes of the exercise are not let in here (PLAIN=off)".to_owned()));
-        }
-        let certified = self.doorkeeping.certified.get(&link).copied();
-        let node = certified.map(|certified| certified.node);
-        let allowed = access.allowed.as_ref().filter(|allowed| allowed.name(node, certified, remote).is_none());
-        self.refusal(link, remote, None).or_else(|| allowed.map(|_| unlisted()))
-    }
-
-    /// Closes the link of somebody who is not let in, puts its address back for long, counts and tells it.
-    fn turn_away(&mut self, now: Instant, link: LinkId, (kind, why): Refused) {
-        let name = self.name_of(link);
-        let Some(open) = self.links.get(link) else { return };
-        let (remote, dialled) = (open.remote, open.dialled.clone());
-        self.close(link, close::POLICY, &why);
-        if let Some(address) = dialled {
-            self.put_back_long(now, &address);
-        }
-        let (count, what) = match kind {
-            Refusal::Connection => (&mut self.counters.connections_refused, "it could not be linked to"),
-            Refusal::Plain => (
-                &mut self.counters.exercise_refused,
-                "it is a node of the exercise, or another program; PLAIN=on would let it in",
+impl Refusal {
+    /// Counts a refusal; returns its text for the log.
+    fn count(self, counters: &mut Counters) -> &'static str {
+        let (count, what) = match self {
+            Self::Connection => (&mut counters.connections_refused, "it could not be linked to"),
+            Self::Exercise => (
+                &mut counters.exercise_refused,
+                "it is a node of the exercise, or another program; PLAIN=on would admit it",
             ),
-            Refusal::Client => {
-                (&mut self.counters.clients_refused, "a client from another host that shows no certificate (PLAIN=off)")
+            Self::Client => {
+                (&mut counters.clients_refused, "a client from another host that shows no certificate (PLAIN=off)")
             }
-            Refusal::Listed => (&mut self.counters.listed_refused, "by denied.txt or allowed.txt of this folder"),
-            Refusal::Impostor => (
-                &mut self.counters.impostors_refused,
+            Self::Listed => (&mut counters.listed_refused, "by denied.txt or allowed.txt of this folder"),
+            Self::Impostor => (
+                &mut counters.impostors_refused,
                 "it names another node id than its certificate's key; if that is your node, issue it a certificate for its own node.key",
             ),
         };
         *count += 1;
-        let text = format!("{name} at {remote} was refused: {what} (it was told: {why})");
-        self.tell_not_let_in(now, (remote, kind, String::new()), text);
+        what
+    }
+}
+
+/// The kind of a refusal, and the close reason that the other end gets.
+pub(crate) type Refused = (Refusal, String);
+
+/// The access rules, and the nodes authenticated by a certificate.
+#[derive(Debug)]
+pub(crate) struct AccessControl {
+    access: Access,
+    certified: BTreeMap<LinkId, Certified>,
+    log: LogThrottle<(IpPrefix, Refusal, String)>,
+}
+
+impl Default for AccessControl {
+    fn default() -> Self {
+        Self { access: Access::default(), certified: BTreeMap::new(), log: LogThrottle::new(LOG_EVERY, LOG_GROUPS) }
+    }
+}
+
+impl AccessControl {
+    pub(crate) fn set_rules(&mut self, access: Access) {
+        self.access = access;
     }
 
-    /// Tells a person of a refusal, once per group of addresses, kind and reason in [`TELL_EVERY`].
-    fn tell_not_let_in(&mut self, now: Instant, (remote, kind, reason): (IpAddr, Refusal, String), text: String) {
-        let told = &mut self.doorkeeping.told;
-        told.retain(|_, at| now.saturating_duration_since(*at) < TELL_EVERY);
-        let group = (group_of(remote), kind, reason);
-        let has_room = told.len() < GROUPS;
-        let lately = told.contains_key(&group) || (!has_room && !self.may_warn(now));
-        if has_room && !lately {
-            self.doorkeeping.told.insert(group, now);
+    /// Notes the authenticated node at the other end of a link that opens next.
+    pub(crate) fn certify(&mut self, link: LinkId, certified: Certified) {
+        self.certified.insert(link, certified);
+    }
+
+    pub(crate) fn on_link_closed(&mut self, link: LinkId) {
+        self.certified.remove(&link);
+    }
+
+    /// Returns whether a node may fetch images over a separate connection, which has no HANDSHAKE.
+    /// In an open network only rules for addresses apply.
+    pub(crate) fn may_fetch(&self, own: NodeId, remote: IpAddr, certified: Option<Certified>) -> bool {
+        let node = certified.map(|certified| certified.node);
+        let Access { denied, allowed, .. } = &self.access;
+        let local = Scope::of(remote) == Scope::Loopback && certified.is_none();
+        node == Some(own)
+            || denied.matching(node, certified, remote).is_none()
+                && allowed.as_ref().is_none_or(|allowed| local || allowed.matching(node, certified, remote).is_some())
+    }
+
+    /// Returns why a peer is not admitted; `None` admits it. Without `node` the id of its
+    /// certificate counts, and without a certificate only its address.
+    pub(crate) fn refusal(&self, own: NodeId, link: LinkId, remote: IpAddr, node: Option<NodeId>) -> Option<Refused> {
+        let certified = self.certified.get(&link).copied();
+        if let (Some(certified), Some(node)) = (certified, node)
+            && certified.node != node
+        {
+            let (named, shown) = (node.short(), certified.node.short());
+            let why = format!("you say that you are {named}, your certificate is that of {shown}");
+            return Some((Refusal::Impostor, why));
         }
-        self.notify(if lately { Event::AccessDenied { text } } else { Event::Warning { text } });
+        let node = node.or(certified.map(|certified| certified.node));
+        if node == Some(own) {
+            // Its own folder's certificate: an operator's tool, or itself.
+            return None;
+        }
+        if let Some(by) = self.access.denied.matching(node, certified, remote) {
+            return Some((Refusal::Listed, format!("this node's list of the denied names your {by}")));
+        }
+        let allowed = self.access.allowed.as_ref().filter(|_| node.is_some());
+        allowed.filter(|allowed| allowed.matching(node, certified, remote).is_none()).map(|_| unlisted())
+    }
+
+    /// Returns why an exercise peer is not admitted.
+    pub(crate) fn exercise_refusal(&self, own: NodeId, link: LinkId, remote: IpAddr) -> Option<Refused> {
+        if !self.access.plain {
+            return Some((Refusal::Exercise, "exercise peers are not admitted here (PLAIN=off)".to_owned()));
+        }
+        let certified = self.certified.get(&link).copied();
+        let node = certified.map(|certified| certified.node);
+        let allowed =
+            self.access.allowed.as_ref().filter(|allowed| allowed.matching(node, certified, remote).is_none());
+        self.refusal(own, link, remote, None).or_else(|| allowed.map(|_| unlisted()))
+    }
+
+    /// Returns why a client is not served. A client on this host, or with a certificate, is a tool
+    /// of the operator and always served.
+    pub(crate) fn client_refusal(&self, link: LinkId, remote: IpAddr) -> Option<Refused> {
+        if Scope::of(remote) == Scope::Loopback || self.certified.contains_key(&link) {
+            return None;
+        }
+        match &self.access.allowed {
+            _ if !self.access.plain => {
+                let why = "clients must come from this host or show a certificate here (PLAIN=off)";
+                Some((Refusal::Client, why.to_owned()))
+            }
+            Some(allowed) if allowed.matching(None, None, remote).is_none() => Some(unlisted()),
+            _ => None,
+        }
+    }
+
+    /// Counts and reports a refused link of the peer `name`.
+    pub(crate) fn log_link(&mut self, cx: &mut Context, name: &PeerName, remote: IpAddr, (kind, why): &Refused) {
+        let what = kind.count(&mut cx.counters);
+        let text = format!("{name} at {remote} was refused: {what} (its close reason: {why})");
+        self.log(cx, (remote, *kind, String::new()), text);
+    }
+
+    /// Counts and reports a connection that did not become a link: another protocol, or no valid
+    /// certificate.
+    pub(crate) fn log_connection(&mut self, cx: &mut Context, remote: IpAddr, reason: &str) {
+        Refusal::Connection.count(&mut cx.counters);
+        let text = format!("a connection from {remote} was refused: {reason}");
+        self.log(cx, (remote, Refusal::Connection, reason.to_owned()), text);
+    }
+
+    /// Reports a refusal: as a warning once per site, kind and reason in [`LOG_EVERY`], otherwise
+    /// for the debug log.
+    fn log(&mut self, cx: &mut Context, (remote, kind, reason): (IpAddr, Refusal, String), text: String) {
+        let warns = match self.log.judge(cx.now, (IpPrefix::site(remote), kind, reason), "") {
+            Throttle::Log { .. } => true,
+            Throttle::Suppress => false,
+            Throttle::NoRoom => cx.may_warn(),
+        };
+        cx.notify(if warns { Event::Warning { text } } else { Event::AccessDenied { text } });
     }
 }
 
 fn unlisted() -> Refused {
     (Refusal::Listed, "this node's list of the allowed does not name you".to_owned())
-}
-
-/// The addresses that one party has: those of a /24, of IPv6 a /48.
-fn group_of(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => Ipv4Addr::from(u32::from(ip) & 0xffff_ff00).into(),
-        IpAddr::V6(ip) => std::net::Ipv6Addr::from(u128::from(ip) & (u128::MAX << 80)).into(),
-    }
 }
 
 #[cfg(test)]

@@ -1,48 +1,62 @@
-//! The peer table: one record per address, and what we know of it.
+//! The address book: one record per address, with its state and history.
 //!
-//! An address is *attempting* while a dial to it is under way, and *connected* while a link to the node behind it is open. The two never overlap, and
-//! an address of our own is in neither: that follows from one state per record. The table decides nothing by itself; `dialling.rs` moves its states.
+//! An address is **attempting** while a dial to it is under way, and **connected** while a link to
+//! its node is open. One state per record keeps the two disjoint, and our own addresses out of
+//! both.
+//!
+//! The book decides which address is displaced when it is full, how long a failed one backs off,
+//! and when one is forgotten. The dialer, connections and membership change the states. As with
+//! Bitcoin Core's address manager, an attacker must not displace the addresses that work.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
 use crate::address::{PeerAddress, Scope};
+use crate::context::Context;
+use crate::event::Event;
 use crate::id::LinkId;
 use crate::limits::Limits;
+use crate::timers::Timer;
 
-/// Where an address stands.
+/// How many known peers are dialled at once when the node starts. A node that knows more also backs
+/// off longer from those that do not answer.
+pub(crate) const FIRST_DIALS: u32 = 8;
+
+/// The state of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AddressState {
     /// To be dialled; its timer says when.
-    AckWaiters,
+    Waiting,
     /// Due, but all dial slots are taken.
     Queued,
     /// A dial is under way.
     Attempting,
     /// A probe is under way, for the accepted link whose peer claims the address.
     Probing(LinkId),
-    /// It leads to the node at the other end of this link: by our dial, by a probe, or as another name of a node that was linked already.
+    /// It leads to the node at the other end of this link: we dialled or probed it, or it is a
+    /// further address of a linked node.
     Connected(LinkId),
     /// It leads to ourselves.
     Myself,
 }
 
-/// From where an address is known.
+/// The source of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AddressSource {
-    /// A person named it.
+    /// The user named it.
     Known,
-    /// Somebody who says hello from so far away gives it as its own.
+    /// A node of this scope announced it as its own.
     Hello(Scope),
-    /// A peer that is so far away told of it.
+    /// A node of this scope named it as another node's: gossiped, unverified.
     Hearsay(Scope),
 }
 
 impl AddressSource {
-    /// How near what its name stands for may be: a person may name anything, others nothing that is nearer to us than they are.
+    /// Returns the nearest scope that its name may resolve to. The user may name anything, others
+    /// nothing that is nearer to us than they are.
     fn reach(self) -> Scope {
         match self {
             Self::Known => Scope::Loopback,
@@ -51,34 +65,36 @@ impl AddressSource {
     }
 }
 
-/// What we know of one address.
+/// The record of one address.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    /// Whether a person named it: never forgotten.
+    /// Whether the user named it: never forgotten.
     pub(crate) known: bool,
-    /// The nearest that its name may lead to: what those who told of it may tell. Of an IP address it is known when it is told, of a name when it is resolved.
+    /// The nearest scope that its name may resolve to, by its sources. An IP address is checked
+    /// when it is learned, a name when it is resolved.
     pub(crate) reach: Scope,
-    /// Where it stands.
+    /// Its state.
     pub(crate) state: AddressState,
     /// The accepted link whose peer claims the address, while that waits to be probed.
     pub(crate) claimed: Option<LinkId>,
     /// Dials that failed, or links that ended early, in a row.
     pub(crate) failures: u32,
-    /// Until when its node has no place for us, as it said.
+    /// Until when its node is not asked for a slot, as it declined.
     pub(crate) declined_until: Option<Instant>,
-    /// Until when it is not dialled, because who is there broke rules.
-    pub(crate) kept_until: Option<Instant>,
-    /// How often in a row it said so.
+    /// Until when it is banned for violations of its node.
+    pub(crate) banned_until: Option<Instant>,
+    /// How often in a row its node declined.
     pub(crate) declines: u32,
-    /// When we last insisted on a place there, or, for a plain peer, sent it to others.
+    /// When we last requested a slot there with high priority, or redirected an exercise peer.
     pub(crate) pressed: Option<Instant>,
     /// When the address was last seen to lead to a node.
     pub(crate) last_up: Option<Instant>,
-    /// A plain peer that fell behind: the position in the pool from which it is to be fed, also after a redial.
+    /// For an exercise peer that lagged: the pool position from which it is replayed after a
+    /// redial.
     pub(crate) behind: Option<u64>,
-    /// How often in a row a plain peer dropped its link right after its first TRANSACTION.
+    /// How often in a row an exercise peer dropped its link right after its first TRANSACTION.
     pub(crate) recoils: u32,
-    /// Until when a plain peer that recoiled gets handshakes only.
+    /// Until when such an exercise peer gets handshakes only.
     pub(crate) handshakes_only_until: Option<Instant>,
 }
 
@@ -91,7 +107,7 @@ impl Peer {
             claimed: None,
             failures: 0,
             declined_until: None,
-            kept_until: None,
+            banned_until: None,
             declines: 0,
             pressed: None,
             last_up: None,
@@ -101,10 +117,11 @@ impl Peer {
         }
     }
 
-    /// Whether it is gone for good by the rules of [`Limits`]: learned, not in use, and either never of use or not for a day.
+    /// Returns whether it may be forgotten by the rules of [`Limits`]: it is learned, not in use,
+    /// and never led to a node or not for a day.
     fn is_forgettable(&self, now: Instant, limits: &Limits) -> bool {
         !self.known
-            && matches!(self.state, AddressState::AckWaiters | AddressState::Queued)
+            && matches!(self.state, AddressState::Waiting | AddressState::Queued)
             && match self.last_up {
                 None => self.failures >= limits.forget_failures,
                 Some(up) => now.saturating_duration_since(up) >= limits.forget_after,
@@ -112,11 +129,13 @@ impl Peer {
     }
 }
 
-/// All addresses that we have heard of.
+/// All known addresses, our own included.
 #[derive(Debug, Default)]
 pub(crate) struct AddressBook {
     peers: BTreeMap<PeerAddress, Peer>,
+    /// How many are attempting or probing.
     attempting: usize,
+    /// How many the user named: they are outside the bound.
     known: usize,
 }
 
@@ -129,17 +148,17 @@ impl AddressBook {
         self.peers.get_mut(address)
     }
 
-    /// All addresses, in their order.
+    /// Returns all addresses in their order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&PeerAddress, &Peer)> {
         self.peers.iter()
     }
 
-    /// How many addresses there are, without our own.
+    /// Returns how many addresses there are, without our own.
     pub(crate) fn others(&self) -> usize {
         self.peers.values().filter(|peer| peer.state != AddressState::Myself).count()
     }
 
-    /// Adds an address; `false` if it is there already, or there is no room for it.
+    /// Adds an address; returns `false` if it is there already, or there is no room for it.
     pub(crate) fn add(&mut self, address: &PeerAddress, source: AddressSource, now: Instant, limits: &Limits) -> bool {
         let known = source == AddressSource::Known;
         self.widen(address, source.reach());
@@ -147,24 +166,27 @@ impl AddressBook {
             return false;
         }
         self.known += usize::from(known);
-        self.peers.insert(address.clone(), Peer::new(known, source.reach(), AddressState::AckWaiters));
+        self.peers.insert(address.clone(), Peer::new(known, source.reach(), AddressState::Waiting));
         true
     }
 
-    /// Somebody from whom addresses of this scope are taken told of an address. If that is nearer than all before, its name may lead that near.
+    /// Notes that a source of this scope named an address. Its name may resolve as near as the
+    /// nearest source.
     pub(crate) fn widen(&mut self, address: &PeerAddress, reach: Scope) {
         if let Some(peer) = self.peers.get_mut(address) {
             peer.reach = peer.reach.min(reach);
         }
     }
 
-    /// Whether one more learned address has no room unless another one gives way.
+    /// Returns whether one more learned address has to displace another.
     pub(crate) fn is_full(&self, limits: &Limits) -> bool {
         self.peers.len() - self.known >= limits.peer_table
     }
 
-    /// Makes room for one learned address: the one that failed most, then the one that was of use longest ago. For somebody who says hello also one that
-    /// is only hearsay so far gives way: else a liar could fill the table and keep everybody out.
+    /// Displaces one learned address that failed or may be forgotten, if the book is full. Of those
+    /// that never led to a node it is the one that failed most, otherwise the one that led to a
+    /// node longest ago. A self-announced address may also displace one that never led to a node: a
+    /// liar could otherwise fill the book and keep all others out.
     fn make_room(&mut self, source: AddressSource, now: Instant, limits: &Limits) -> bool {
         if !self.is_full(limits) {
             return true;
@@ -172,27 +194,26 @@ impl AddressBook {
         let idle = self
             .peers
             .iter()
-            .filter(|(_, peer)| !peer.known && matches!(peer.state, AddressState::AckWaiters | AddressState::Queued));
-        let hearsay = |peer: &Peer| matches!(source, AddressSource::Hello(_)) && peer.last_up.is_none();
+            .filter(|(_, peer)| !peer.known && matches!(peer.state, AddressState::Waiting | AddressState::Queued));
+        let untried = |peer: &Peer| matches!(source, AddressSource::Hello(_)) && peer.last_up.is_none();
         let worst = idle
-            .filter(|(_, peer)| peer.failures > 0 || peer.is_forgettable(now, limits) || hearsay(peer))
+            .filter(|(_, peer)| peer.failures > 0 || peer.is_forgettable(now, limits) || untried(peer))
             .min_by_key(|(_, peer)| (peer.last_up, u32::MAX - peer.failures))
             .map(|(address, _)| address.clone());
         worst.is_some_and(|address| self.peers.remove(&address).is_some())
     }
 
-    /// Moves an address to another state; unknown addresses are added first, outside the bound, because a link to them is open already.
+    /// Changes the state of an address. An unknown one is added outside the bound, as a link to it
+    /// is open already.
     pub(crate) fn set_state(&mut self, address: &PeerAddress, state: AddressState) {
-        let peer = self
-            .peers
-            .entry(address.clone())
-            .or_insert_with(|| Peer::new(false, Scope::Public, AddressState::AckWaiters));
+        let peer =
+            self.peers.entry(address.clone()).or_insert_with(|| Peer::new(false, Scope::Public, AddressState::Waiting));
         let counts = |state| usize::from(matches!(state, AddressState::Attempting | AddressState::Probing(_)));
         self.attempting = self.attempting + counts(state) - counts(peer.state);
         peer.state = state;
     }
 
-    /// Forgets an address if its time has come; says whether it did.
+    /// Forgets an address if it may be forgotten; returns whether it did.
     pub(crate) fn forget(&mut self, address: &PeerAddress, now: Instant, limits: &Limits) -> bool {
         let gone = self.peers.get(address).is_some_and(|peer| peer.is_forgettable(now, limits));
         if gone {
@@ -201,17 +222,74 @@ impl AddressBook {
         gone
     }
 
-    /// How many dials and probes are under way.
+    /// Returns how many dials and probes are under way.
     pub(crate) fn in_flight(&self) -> usize {
         self.attempting
     }
 
-    /// The addresses being dialled.
+    /// Makes an address due at `at`, unless it is in use, or due earlier.
+    pub(crate) fn dial_at(&self, cx: &mut Context, address: &PeerAddress, at: Instant) {
+        let timer = Timer::Dial(address.clone());
+        let waiting = self.get(address).is_some_and(|peer| peer.state == AddressState::Waiting);
+        if waiting && cx.timers.due(&timer).is_none_or(|due| at < due) {
+            cx.timers.set(timer, at);
+        }
+    }
+
+    /// Returns whether an address is neither in use nor waits for a time: it may be dialled when a
+    /// slot is wanted.
+    pub(crate) fn is_idle(&self, cx: &Context, address: &PeerAddress) -> bool {
+        self.get(address).is_some_and(|peer| peer.state == AddressState::Waiting)
+            && cx.timers.due(&Timer::Dial(address.clone())).is_none()
+    }
+
+    /// Puts an address that failed, or whose link ended, back into the waiting ones, with back-off.
+    /// Returns how long it waits; `None` if it is forgotten.
+    pub(crate) fn back_off(&mut self, cx: &mut Context, address: &PeerAddress) -> Option<Duration> {
+        self.set_state(address, AddressState::Waiting);
+        let peer = self.get_mut(address)?;
+        peer.failures = peer.failures.saturating_add(1);
+        let wait = backoff(peer.failures, &cx.config.limits, &mut cx.rng);
+        // An address that never led to a node may be of one that is about to start, and that will
+        // dial us. Without the longer wait many nodes that start together would keep dialling each
+        // other too early.
+        let many = cx.config.known_peers.len() > FIRST_DIALS as usize;
+        let wait = if many && peer.last_up.is_none() { wait + cx.config.limits.backoff_min } else { wait };
+        if self.forget(address, cx.now, &cx.config.limits) {
+            return None;
+        }
+        cx.timers.set(Timer::Dial(address.clone()), cx.now + wait);
+        Some(wait)
+    }
+
+    /// Puts an address back as [`Self::back_off`] does, with the longest wait: a dial would soon
+    /// fail for the same reason.
+    pub(crate) fn back_off_long(&mut self, cx: &mut Context, address: &PeerAddress) {
+        self.set_state(address, AddressState::Waiting);
+        cx.timers.set(Timer::Dial(address.clone()), cx.now + cx.config.limits.backoff_max);
+    }
+
+    /// Notes that an address leads to ourselves.
+    pub(crate) fn found_self(&mut self, cx: &mut Context, address: &PeerAddress) {
+        if self.get(address).is_none_or(|peer| peer.state != AddressState::Myself) {
+            cx.timers.cancel(&Timer::Dial(address.clone()));
+            self.set_state(address, AddressState::Myself);
+            cx.notify(Event::SelfDialled { address: address.clone() });
+        }
+    }
+
+    /// Returns the links that lead to known peers.
+    pub(crate) fn known_links(&self) -> BTreeSet<LinkId> {
+        let known = |address: &PeerAddress| self.get(address).is_some_and(|peer| peer.known);
+        self.connected().filter(|(address, _)| known(address)).map(|(_, link)| link).collect()
+    }
+
+    /// Returns the addresses being dialled.
     pub(crate) fn attempting(&self) -> impl Iterator<Item = &PeerAddress> {
         self.peers.iter().filter(|(_, peer)| peer.state == AddressState::Attempting).map(|(address, _)| address)
     }
 
-    /// The addresses that lead to the other end of an open link, with that link.
+    /// Returns the addresses that lead to the other end of an open link, with that link.
     pub(crate) fn connected(&self) -> impl Iterator<Item = (&PeerAddress, LinkId)> {
         self.peers.iter().filter_map(|(address, peer)| match peer.state {
             AddressState::Connected(link) => Some((address, link)),
@@ -219,14 +297,15 @@ impl AddressBook {
         })
     }
 
-    /// The addresses that lead to the other end of `link`.
+    /// Returns the addresses that lead to the other end of `link`.
     pub(crate) fn leading_to(&self, link: LinkId) -> Vec<PeerAddress> {
         self.connected().filter(|(_, at)| *at == link).map(|(address, _)| address.clone()).collect()
     }
 }
 
-/// How long to wait after the given number of failures in a row (1 or more): doubling from `backoff_min` to `backoff_max`, with full jitter, but
-/// never less than a tenth of the span, so that a dead neighbour is not hammered by chance.
+/// Returns the wait after a number of failures in a row (1 or more): exponential from `backoff_min`
+/// to `backoff_max`, with full jitter. It is at least a tenth of the span, so that a dead node is
+/// not dialled many times at once by chance.
 pub(crate) fn backoff(failures: u32, limits: &Limits, rng: &mut SmallRng) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     let span = limits.backoff_min.saturating_mul(1 << doublings).min(limits.backoff_max);

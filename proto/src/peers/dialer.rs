@@ -1,227 +1,251 @@
-//! When an address is dialled: slots, backoff, and the bounds on what one peer's word, or many words about one host, can make us do.
+//! The dialer: when an address is dialled or probed, how many at once, and how often one host.
 //!
-//! Every address of the table that is neither in use nor our own has a timer. So nothing is ever forgotten silently: an address waits for its timer, stands in
-//! the queue for a slot, is being dialled, or leads to an open link.
+//! Every address in the book that is neither in use nor our own has a timer, or waits until a slot
+//! is wanted. When it is due it is dialled, queued until one of the dials allowed at once ends, or
+//! put off. So no address is lost silently.
+//!
+//! The timers of addresses, membership (for a [`DialReason`]) and handshakes (to verify an address)
+//! call it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::address::{PeerAddress, Scope};
+use crate::context::Context;
 use crate::event::Event;
 use crate::id::LinkId;
-use crate::peers::address_book::{AddressState, backoff};
+use crate::io::Output;
+use crate::peers::address_book::{AddressBook, AddressState, FIRST_DIALS};
+use crate::peers::dial_reason::DialReason;
+use crate::peers::reputation::Reputation;
 use crate::timers::Timer;
-use crate::{Node, Output};
 
-/// So many addresses that a person named are probed at once when nodes that claim them come in; …
+/// How many known addresses that peers claim are probed without delay (the burst of a GCRA). Links
+/// come first when many nodes start together, and other nodes know these addresses anyway.
 const PROBES_AT_ONCE: u32 = 4;
-/// … the others later, …
+/// The delay of the other probes, in which the start of many nodes settles.
 const PROBE_LATER: Duration = Duration::from_secs(1);
-/// … one in this time, for the links come first where many nodes start together, and nobody depends on us to hear of addresses that people named.
+/// The time between two delayed probes (the rate of the GCRA).
 const PROBE_EVERY: Duration = Duration::from_millis(100);
-/// So many of them wait at most, for 6 s: enough for a hundred nodes that start together, half of which dial a node, and too little to keep it from anybody.
+/// How many probes wait at most, for 6 s. It is enough for a hundred nodes that start together,
+/// half of which dial this one, and too short to put off other probes for long.
 const PROBES_WAITING: u32 = 50;
-
-/// So many of the addresses that a person named are dialled at once when we start; …
-const FIRST_DIALS: u32 = 8;
-/// … after that it is one in this time: who starts together with us may link to us meanwhile.
+/// The time between two dials of known peers at the start, after the first [`FIRST_DIALS`]: a node
+/// that starts together with us may link to us meanwhile.
 const DIAL_EVERY: Duration = Duration::from_millis(2);
 
-/// What the schedule remembers besides the peer table.
+/// The dials and probes under way, those that wait for one of the limited number, and why.
 #[derive(Debug, Default)]
 pub(crate) struct Dialer {
-    /// Until when the probes of addresses that a person named are used up (a virtual clock, as in GCRA).
+    /// The reasons of dials under way that have one.
+    pending: BTreeMap<PeerAddress, DialReason>,
+    /// The virtual clock (GCRA) of the probes of known addresses.
     probes_used_until: Option<Instant>,
-    /// Addresses that are due while all slots are taken, in their order.
+    /// Addresses that are due while all dials allowed at once are under way, the first one first.
     queue: VecDeque<PeerAddress>,
     /// When each host beyond loopback was dialled lately, within `host_window`.
     hosts: BTreeMap<String, VecDeque<Instant>>,
 }
 
-impl Node {
-    /// Makes the addresses due that a person named. Each node begins with those that follow its own, and goes round: so two that start together dial each other at
-    /// different times, of which the first is enough.
-    pub(crate) fn dial_known(&mut self, now: Instant) {
-        let mut known = self.config.known_peers.clone();
+/// What was done with an address that was due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// It is being dialled or probed, waits for one of the dials allowed at once, or was put off.
+    Settled,
+    /// It is idle: with a cap it is dialled for a reason only.
+    Idle,
+}
+
+impl Dialer {
+    /// Takes the reason for which an address is being dialled, if there is one.
+    pub(crate) fn take_reason(&mut self, address: &PeerAddress) -> Option<DialReason> {
+        self.pending.remove(address)
+    }
+
+    /// Returns the reasons of all dials under way that have one.
+    pub(crate) fn reasons(&self) -> impl Iterator<Item = &DialReason> {
+        self.pending.values()
+    }
+
+    /// Makes known peers due. Each node begins with those that follow its own address, in a ring.
+    /// So two nodes that start together dial each other at different times, and the first dial is
+    /// enough.
+    pub(crate) fn dial_known(&self, cx: &mut Context, book: &AddressBook) {
+        let mut known = cx.config.known_peers.clone();
         known.sort_unstable();
-        let next = known.partition_point(|address| *address <= self.config.address);
+        let next = known.partition_point(|address| *address <= cx.config.address);
         known.rotate_left(next);
         for (turn, address) in (0..).zip(known) {
-            self.dial_at(&address, now + DIAL_EVERY * u32::saturating_sub(turn, FIRST_DIALS - 1));
+            book.dial_at(cx, &address, cx.now + DIAL_EVERY * u32::saturating_sub(turn, FIRST_DIALS - 1));
         }
     }
 
-    /// Makes an address due at `at`, unless it is in use, or due earlier.
-    pub(crate) fn dial_at(&mut self, address: &PeerAddress, at: Instant) {
-        let timer = Timer::Dial(address.clone());
-        let waiting = self.peers.get(address).is_some_and(|peer| peer.state == AddressState::AckWaiters);
-        if waiting && self.timers.due(&timer).is_none_or(|due| at < due) {
-            self.timers.set(timer, at);
-        }
-    }
-
-    /// An address's timer fired: dial it, queue it, or put it off.
-    pub(crate) fn on_dial_due(&mut self, now: Instant, address: PeerAddress) {
-        if self.ending || self.peers.get(&address).is_none_or(|peer| peer.state != AddressState::AckWaiters) {
-            return;
-        }
-        if self.peers.forget(&address, now, &self.config.limits) {
-            self.overlay.seeking.flying.remove(&address);
-            return;
-        }
-        if let Some(until) = self.kept_from(now, &address) {
-            self.timers.set(Timer::Dial(address), until);
-            return;
-        }
-        if let Some(link) = self.claimed_by(&address)
-            && self.probe(now, link, &address)
-        {
-            return;
-        }
-        if self.config.max_peers.is_some() && !self.overlay.seeking.flying.contains_key(&address) {
-            return self.on_ready(now, &address);
-        }
-        if self.peers.in_flight() >= self.config.limits.dials_in_flight {
-            self.peers.set_state(&address, AddressState::Queued);
-            self.dialling.queue.push_back(address);
-        } else if let Err(allowed) = self.spend_on_host(now, &address) {
-            self.counters.dials_put_off += 1;
-            self.timers.set(Timer::Dial(address), allowed);
-        } else {
-            let reach = self.reach_of(&address);
-            self.peers.set_state(&address, AddressState::Attempting);
-            self.counters.dials += 1;
-            self.notify(Event::Dialling { address: address.clone() });
-            self.outbox.push_back(Output::Dial { address, reach });
-        }
-    }
-
-    /// Asks who answers at the address that the peer at the other end of an accepted link claims; `false` if that can not be asked now.
-    pub(crate) fn probe(&mut self, now: Instant, link: LinkId, address: &PeerAddress) -> bool {
-        let room = self.peers.in_flight() < self.config.limits.dials_in_flight;
-        let idle = self
-            .peers
-            .get(address)
-            .is_some_and(|peer| matches!(peer.state, AddressState::AckWaiters | AddressState::Queued));
-        if !room || !idle || self.spend_on_host(now, address).is_err() {
+    /// Dials an address for a reason; returns `false` if it is in use, or may not be dialled now.
+    pub(crate) fn dial_for(
+        &mut self,
+        cx: &mut Context,
+        book: &mut AddressBook,
+        reputation: &Reputation,
+        unverified: &dyn Fn(LinkId) -> bool,
+        address: &PeerAddress,
+        reason: DialReason,
+    ) -> bool {
+        if cx.shutting_down || book.get(address).is_none_or(|peer| peer.state != AddressState::Waiting) {
             return false;
         }
-        self.timers.cancel(&Timer::Dial(address.clone()));
-        self.peers.set_state(address, AddressState::Probing(link));
-        self.counters.probes += 1;
-        self.outbox.push_back(Output::Probe { link, address: address.clone(), reach: self.reach_of(address) });
+        cx.timers.cancel(&Timer::Dial(address.clone()));
+        self.pending.insert(address.clone(), reason);
+        self.on_due(cx, book, reputation, unverified, address.clone());
+        let state = book.get(address).map(|peer| peer.state);
+        let under_way = matches!(state, Some(AddressState::Attempting | AddressState::Queued));
+        if !under_way {
+            self.pending.remove(address);
+        }
+        under_way
+    }
+
+    /// Handles the timer of an address: dials it, queues it, or puts it off. `unverified` says
+    /// whether the peer at the other end of a link, which claims the address, still waits to be
+    /// verified.
+    pub(crate) fn on_due(
+        &mut self,
+        cx: &mut Context,
+        book: &mut AddressBook,
+        reputation: &Reputation,
+        unverified: &dyn Fn(LinkId) -> bool,
+        address: PeerAddress,
+    ) -> Due {
+        if cx.shutting_down || book.get(&address).is_none_or(|peer| peer.state != AddressState::Waiting) {
+            return Due::Settled;
+        }
+        if book.forget(&address, cx.now, &cx.config.limits) {
+            self.pending.remove(&address);
+            return Due::Settled;
+        }
+        if let Some(until) = reputation.banned_until(cx.now, book, &address) {
+            cx.timers.set(Timer::Dial(address), until);
+            return Due::Settled;
+        }
+        let claimed = book.get_mut(&address).and_then(|peer| peer.claimed.take());
+        if let Some(link) = claimed.filter(|link| unverified(*link))
+            && self.probe(cx, book, link, &address)
+        {
+            return Due::Settled;
+        }
+        if cx.config.max_peers.is_some() && !self.pending.contains_key(&address) {
+            return Due::Idle;
+        }
+        if book.in_flight() >= cx.config.limits.dials_in_flight {
+            book.set_state(&address, AddressState::Queued);
+            self.queue.push_back(address);
+        } else if let Err(allowed) = self.spend_on_host(cx, &address) {
+            cx.counters.dials_put_off += 1;
+            cx.timers.set(Timer::Dial(address), allowed);
+        } else {
+            let reach = reach_of(book, &address);
+            book.set_state(&address, AddressState::Attempting);
+            cx.counters.dials += 1;
+            cx.notify(Event::Dialling { address: address.clone() });
+            cx.output(Output::Dial { address, reach });
+        }
+        Due::Settled
+    }
+
+    /// Begins a probe: which node answers at the address that the peer of an accepted link claims?
+    /// Returns `false` if it cannot be probed now.
+    pub(crate) fn probe(
+        &mut self,
+        cx: &mut Context,
+        book: &mut AddressBook,
+        link: LinkId,
+        address: &PeerAddress,
+    ) -> bool {
+        let room = book.in_flight() < cx.config.limits.dials_in_flight;
+        let state = book.get(address).map(|peer| peer.state);
+        let idle = matches!(state, Some(AddressState::Waiting | AddressState::Queued));
+        if !room || !idle || self.spend_on_host(cx, address).is_err() {
+            return false;
+        }
+        cx.timers.cancel(&Timer::Dial(address.clone()));
+        book.set_state(address, AddressState::Probing(link));
+        cx.counters.probes += 1;
+        cx.output(Output::Probe { link, address: address.clone(), reach: reach_of(book, address) });
         true
     }
 
-    /// Puts off the probe of an address that the peer of an accepted link claims, if a person named it and too many such came in just now. Its timer says when it is probed;
-    /// until then it is not dialled, so claims that follow do not put it off again.
-    pub(crate) fn probe_later(&mut self, now: Instant, link: LinkId, address: &PeerAddress) -> bool {
-        let Some(peer) =
-            self.peers.get_mut(address).filter(|peer| peer.known && peer.state == AddressState::AckWaiters)
-        else {
+    /// Delays the probe of a known address that the peer of an accepted link claims, if there were
+    /// too many. Returns whether it did. Its timer begins the probe; until then it is not dialled,
+    /// and later claims do not delay it again.
+    pub(crate) fn probe_later(
+        &mut self,
+        cx: &mut Context,
+        book: &mut AddressBook,
+        link: LinkId,
+        address: &PeerAddress,
+    ) -> bool {
+        let now = cx.now;
+        let Some(peer) = book.get_mut(address).filter(|peer| peer.known && peer.state == AddressState::Waiting) else {
             return false;
         };
         let (tolerance, longest) = (PROBE_EVERY * (PROBES_AT_ONCE - 1), now + PROBE_EVERY * PROBES_WAITING);
-        let used = self.dialling.probes_used_until.unwrap_or(now).max(now);
-        self.dialling.probes_used_until = Some((used + PROBE_EVERY).min(longest + tolerance + PROBE_EVERY));
+        let used = self.probes_used_until.unwrap_or(now).max(now);
+        self.probes_used_until = Some((used + PROBE_EVERY).min(longest + tolerance + PROBE_EVERY));
         let Some(turn) = used.checked_sub(tolerance).filter(|turn| *turn > now && *turn <= longest) else {
             peer.claimed = None;
             return false;
         };
         let at = turn + PROBE_LATER;
         let timer = Timer::Dial(address.clone());
-        let due = peer.claimed.replace(link).and_then(|_| self.timers.due(&timer));
-        self.timers.set(timer, due.map_or(at, |due| due.min(at)));
+        let due = peer.claimed.replace(link).and_then(|_| cx.timers.due(&timer));
+        cx.timers.set(timer, due.map_or(at, |due| due.min(at)));
         true
     }
 
-    /// The link whose peer claims the address, if that is still to be looked into.
-    fn claimed_by(&mut self, address: &PeerAddress) -> Option<LinkId> {
-        let link = self.peers.get_mut(address)?.claimed.take()?;
-        self.links.get(link)?.full().filter(|peer| peer.address.is_none()).map(|_| link)
-    }
-
-    /// How near an address may lead. What is no name says so itself, and was looked at when it was told.
-    fn reach_of(&self, address: &PeerAddress) -> Scope {
-        self.peers.get(address).map_or(Scope::Public, |peer| peer.reach).min(address.scope())
-    }
-
-    /// A dial or a probe ended: the next in the queue takes its slot.
-    pub(crate) fn fill_slots(&mut self, now: Instant) {
-        while self.peers.in_flight() < self.config.limits.dials_in_flight {
-            let Some(address) = self.dialling.queue.pop_front() else {
+    /// Begins the next dials in the queue after one under way has ended.
+    pub(crate) fn on_dial_ended(
+        &mut self,
+        cx: &mut Context,
+        book: &mut AddressBook,
+        reputation: &Reputation,
+        unverified: &dyn Fn(LinkId) -> bool,
+    ) {
+        while book.in_flight() < cx.config.limits.dials_in_flight {
+            let Some(address) = self.queue.pop_front() else {
                 break;
             };
-            if self.peers.get(&address).is_some_and(|peer| peer.state == AddressState::Queued) {
-                self.peers.set_state(&address, AddressState::AckWaiters);
-                self.on_dial_due(now, address);
+            if book.get(&address).is_some_and(|peer| peer.state == AddressState::Queued) {
+                book.set_state(&address, AddressState::Waiting);
+                // With a cap only dials with a reason are queued, so this is never idle.
+                self.on_due(cx, book, reputation, unverified, address);
             }
         }
     }
 
-    /// A dial came to nothing.
-    pub(crate) fn on_dial_failed(&mut self, now: Instant, address: PeerAddress, error: String) {
-        self.counters.dials_failed += 1;
-        let retry_in = self.put_back(now, &address);
-        self.notify(Event::DialFailed { address: address.clone(), error: error.clone(), retry_in });
-        self.fill_slots(now);
-        self.on_flight_failed(now, &address, &error);
-    }
-
-    /// Puts an address that failed, or whose link ended, back into the waiting ones, with backoff. Returns how long it waits; `None` if it is forgotten.
-    pub(crate) fn put_back(&mut self, now: Instant, address: &PeerAddress) -> Option<Duration> {
-        self.peers.set_state(address, AddressState::AckWaiters);
-        let peer = self.peers.get_mut(address)?;
-        peer.failures = peer.failures.saturating_add(1);
-        let wait = backoff(peer.failures, &self.config.limits, &mut self.rng);
-        // Where nobody was ever seen, somebody may be about to start, who then dials us: many that start together would else dial each other in vain, again and again.
-        let many = self.config.known_peers.len() > FIRST_DIALS as usize;
-        let wait = if many && peer.last_up.is_none() { wait + self.config.limits.backoff_min } else { wait };
-        if self.peers.forget(address, now, &self.config.limits) {
-            return None;
-        }
-        self.timers.set(Timer::Dial(address.clone()), now + wait);
-        Some(wait)
-    }
-
-    /// As [`Self::put_back`], with the longest wait: dialling soon would lead to the same end.
-    pub(crate) fn put_back_long(&mut self, now: Instant, address: &PeerAddress) {
-        self.peers.set_state(address, AddressState::AckWaiters);
-        self.timers.set(Timer::Dial(address.clone()), now + self.config.limits.backoff_max);
-    }
-
-    /// Counts a dial against its host's allowance; `Err` says when the next one is allowed.
-    fn spend_on_host(&mut self, now: Instant, address: &PeerAddress) -> Result<(), Instant> {
+    /// Counts a dial against the limit of its host; `Err` holds when the next one is allowed.
+    fn spend_on_host(&mut self, cx: &Context, address: &PeerAddress) -> Result<(), Instant> {
         if address.scope() == Scope::Loopback {
             return Ok(());
         }
-        let window = self.config.limits.host_window;
-        self.dialling.hosts.retain(|_, dials| {
-            dials.retain(|at| now.saturating_duration_since(*at) < window);
+        let window = cx.config.limits.host_window;
+        self.hosts.retain(|_, dials| {
+            dials.retain(|at| cx.now.saturating_duration_since(*at) < window);
             !dials.is_empty()
         });
-        let dials = self.dialling.hosts.entry(address.host()).or_default();
+        let dials = self.hosts.entry(address.host()).or_default();
         match dials.front() {
-            Some(first) if dials.len() >= self.config.limits.host_dials as usize => Err(*first + window),
+            Some(first) if dials.len() >= cx.config.limits.host_dials as usize => Err(*first + window),
             _ => {
-                dials.push_back(now);
+                dials.push_back(cx.now);
                 Ok(())
             }
         }
     }
+}
 
-    /// When a new address may be dialled on a peer's word: at once for the first `gossip_burst`, then one per `gossip_interval` (a GCRA). Loopback addresses,
-    /// which only loopback peers may tell, are exempt.
-    pub(crate) fn allowed_on_word(&mut self, now: Instant, link: LinkId, address: &PeerAddress) -> Instant {
-        let limits = &self.config.limits;
-        let Some(link) = self.links.get_mut(link).filter(|_| address.scope() != Scope::Loopback) else {
-            return now;
-        };
-        let tolerance = limits.gossip_interval * limits.gossip_burst.saturating_sub(1);
-        let used = link.word_used_until.unwrap_or(now).max(now);
-        link.word_used_until = Some(used + limits.gossip_interval);
-        now.max(used.checked_sub(tolerance).unwrap_or(now))
-    }
+/// Returns the nearest scope that an address may lead to. Of an IP address it is its own, and was
+/// checked when it was learned.
+fn reach_of(book: &AddressBook, address: &PeerAddress) -> Scope {
+    book.get(address).map_or(Scope::Public, |peer| peer.reach).min(address.scope())
 }
 
 #[cfg(test)]

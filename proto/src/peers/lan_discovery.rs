@@ -1,11 +1,18 @@
-//! Nodes heard of on the local network: whom to dial of them, and what they are told of us.
+//! Discovery on the local network by multicast DNS (RFC 6762, DNS-SD in RFC 6763): which nodes to
+//! dial, and what is announced of us.
 //!
-//! A record is one datagram, which anybody near can forge. So it is a hint and nothing more: it closes no link and clears no backoff, an address in it enters the
-//! peer table no faster than on one peer's word, and the node behind it counts once its identity was read. A record that ends says only that its node should not be
-//! preferred any longer; links live and die by themselves.
+//! A record is one datagram, which any host near can forge. So it is only a hint: it closes no link
+//! and clears no back-off. An address in it enters the address book no faster than one in a peer's
+//! message, and its node counts once its upgrade identity was read. The end of a record only ends
+//! its preference; links do not depend on records.
 //!
-//! Without a cap everybody heard of is dialled, by the one of two nodes with the smaller id at once and by the other a moment later, lest they dial each other at
-//! the same time. With a cap the addresses wait in the table until a place is wanted, and those are asked first that say they have most places.
+//! In a full mesh every discovered node is dialled. The node with the lower id dials at once, the
+//! other a moment later, so that they do not dial each other at the same time. With a cap the
+//! addresses wait in the address book until a slot is wanted, and those with most free slots are
+//! asked first.
+//!
+//! The runtime reports records and their end through the node; the slot search asks for the address
+//! with most free slots.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -13,45 +20,61 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 
 use crate::address::{PeerAddress, Scope};
+use crate::context::Context;
 use crate::event::{Event, PeerName};
 use crate::id::{NodeId, Session};
-use crate::membership::slot_search as seeking;
-use crate::peers::address_book::AddressSource;
+use crate::io::Output;
+use crate::limits;
+use crate::peers::address_book::{AddressBook, AddressSource};
 use crate::timers::Timer;
+use crate::util::log_throttle::Window;
 use crate::wire::mdns_record::{InvalidRecord, Record};
-use crate::{Node, Output, limits};
 
 #[cfg(test)]
 mod tests;
 
-/// How long the node with the greater id leaves it to the other to dial.
+/// How long the node with the greater id waits for the other one to dial.
 const DEFER: Duration = Duration::from_secs(1);
-/// How long records are gathered, with a cap, before one of them is chosen: all answers to one question come within 0.12 s (RFC 6762, section 6).
+/// How long records are gathered, with a cap, before one is chosen. All answers to one query come
+/// within 0.12 s (RFC 6762, section 6).
 const GATHER: Duration = Duration::from_millis(300);
-/// How often the records are looked through for nodes that are not linked.
+/// The time between two scans of the records for nodes that are not linked.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// An address that the peer table gave up is tried anew after this long, while its record lives.
+/// How long until an address that the address book forgot is added again, while its record lives.
 const AGAIN: Duration = Duration::from_secs(60);
-/// The shortest time between two announcements of our free places.
+/// The time between two checks of our free slots, which are announced if they changed.
 const ADVERTISE_EVERY: Duration = Duration::from_secs(5);
-/// How many finds are told one by one in …
-const TOLD: u32 = 20;
-/// … this time: whoever floods the network with records shall not flood the log.
-const TOLD_WITHIN: Duration = Duration::from_secs(10);
+/// How many discovered nodes are logged within [`LOG_WINDOW`]: a flood of records must not fill the
+/// log.
+const LOGGED: u32 = 20;
+/// The window in which [`LOGGED`] lines are allowed.
+const LOG_WINDOW: Duration = Duration::from_secs(10);
 
-/// What is heard on the local network, and what is said there.
-#[derive(Debug, Default)]
+/// The records of the local network, and the announcement of this node.
+#[derive(Debug)]
 pub(crate) struct LanDiscovery {
     records: BTreeMap<Session, Heard>,
-    /// Until when the dials on the word of records are paid for (a virtual clock, as for a peer's word).
+    /// The virtual clock (GCRA) of the addresses that records add, at the address gossip rate of a
+    /// peer.
     used_until: Option<Instant>,
-    /// Whether the next choice of a node to ask for a place does not heed what records say of free places. Every other one does not, so that a liar with many
-    /// places is not all that we see.
-    heedless: bool,
-    /// Whether the shell announces us, and with how many free places it does.
+    /// Whether the last choice followed the free slots in records. Only every other one does, so
+    /// that a liar that announces many slots does not get every request.
+    by_records: bool,
+    /// The free slots that the runtime announces; `None` if it announces nothing.
     advertised: Option<Option<u32>>,
-    /// Since when finds are told, and how many it were.
-    told: Option<(Instant, u32)>,
+    log: Window,
+}
+
+impl Default for LanDiscovery {
+    fn default() -> Self {
+        Self {
+            records: BTreeMap::new(),
+            used_until: None,
+            by_records: false,
+            advertised: None,
+            log: Window::new(LOGGED, LOG_WINDOW),
+        }
+    }
 }
 
 /// One record.
@@ -59,180 +82,193 @@ pub(crate) struct LanDiscovery {
 struct Heard {
     node: NodeId,
     address: PeerAddress,
-    /// From how far away it came.
+    /// The scope from which it can have come.
     scope: Scope,
     free: Option<u32>,
     /// When it was first heard.
     since: Instant,
-    /// When its address was last put into the peer table.
+    /// When its address was last added to the address book.
     tried: Option<Instant>,
 }
 
-impl Node {
-    /// A record was heard, for the first time or with news; `scope` says from how far away it can have come.
-    pub(crate) fn on_discovered(&mut self, now: Instant, record: Result<Record, InvalidRecord>, scope: Scope) {
-        if self.ending || record.as_ref().is_ok_and(|record| record.session == self.config.session) {
-            return;
+impl LanDiscovery {
+    /// Handles a new or changed record. `scope` is the one from which it can have come. Returns
+    /// whether the records are to be scanned.
+    pub(crate) fn on_discovered(
+        &mut self,
+        cx: &mut Context,
+        book: &mut AddressBook,
+        linked: &BTreeSet<NodeId>,
+        record: Result<Record, InvalidRecord>,
+        scope: Scope,
+    ) -> bool {
+        if cx.shutting_down || record.as_ref().is_ok_and(|record| record.session == cx.config.session) {
+            return false;
         }
-        self.counters.records_heard += 1;
+        cx.counters.records_heard += 1;
         let Ok(record) = record else {
-            self.counters.records_malformed += 1;
-            return;
+            cx.counters.records_malformed += 1;
+            return false;
         };
         // Open and closed networks of one name are two networks.
-        if record.network != self.config.network || record.address.is_secure() != self.config.address.is_secure() {
-            self.counters.records_foreign += 1;
+        if record.network != cx.config.network || record.address.is_secure() != cx.config.address.is_secure() {
+            cx.counters.records_foreign += 1;
         } else if !scope.may_tell(record.address.scope()) {
-            self.counters.records_out_of_scope += 1;
+            cx.counters.records_out_of_scope += 1;
         } else {
-            self.note_record(now, record, scope);
-            self.discover(now);
+            self.note_record(cx, book, linked, record, scope);
+            return true;
         }
+        false
     }
 
-    /// A record ended: its node said goodbye, or was not heard of for long. It is not preferred any more; that is all.
-    pub(crate) fn on_undiscovered(&mut self, session: Session) {
-        self.counters.records_ended += u64::from(self.discovery.records.remove(&session).is_some());
+    /// Forgets a record whose node said goodbye or was silent for long: it is not preferred any
+    /// more.
+    pub(crate) fn on_expired(&mut self, cx: &mut Context, session: Session) {
+        cx.counters.records_ended += u64::from(self.records.remove(&session).is_some());
     }
 
-    fn note_record(&mut self, now: Instant, record: Record, scope: Scope) {
+    fn note_record(
+        &mut self,
+        cx: &mut Context,
+        book: &AddressBook,
+        linked: &BTreeSet<NodeId>,
+        record: Record,
+        scope: Scope,
+    ) {
         let Record { node, session, address, free, .. } = record;
-        if let Some(heard) = self.discovery.records.get_mut(&session)
+        if let Some(heard) = self.records.get_mut(&session)
             && heard.address == address
         {
             (heard.node, heard.free) = (node, free);
             return;
         }
-        if !self.discovery.records.contains_key(&session) && self.discovery.records.len() >= limits::RECORDS {
-            self.counters.records_without_room += 1;
-            let linked = self.linked_ids();
-            let records = self.discovery.records.iter();
+        if !self.records.contains_key(&session) && self.records.len() >= limits::RECORDS {
+            cx.counters.records_without_room += 1;
+            let records = self.records.iter();
             let oldest = records.min_by_key(|(_, heard)| (linked.contains(&heard.node), heard.since));
             if let Some(session) = oldest.map(|(session, _)| *session) {
-                self.discovery.records.remove(&session);
+                self.records.remove(&session);
             }
         }
-        self.tell_found(now, node, &address, free);
-        // Perhaps a node that was away: no need to wait for the rest of its backoff.
-        if self.config.max_peers.is_none()
-            && self.peers.get(&address).is_some()
-            && !self.linked_ids().contains(&node)
-            && self.spend_on_record(now, &address).is_ok()
+        self.log_discovered(cx, node, &address, free);
+        // The node may have restarted, so it is dialled before the end of its back-off.
+        if cx.config.max_peers.is_none()
+            && book.get(&address).is_some()
+            && !linked.contains(&node)
+            && self.spend_on_record(cx, &address).is_ok()
         {
-            self.dial_at(&address, now + DEFER);
+            book.dial_at(cx, &address, cx.now + DEFER);
         }
-        self.discovery.records.insert(session, Heard { node, address, scope, free, since: now, tried: None });
+        self.records.insert(session, Heard { node, address, scope, free, since: cx.now, tried: None });
     }
 
-    fn tell_found(&mut self, now: Instant, node: NodeId, address: &PeerAddress, free: Option<u32>) {
-        let (since, count) = self.discovery.told.unwrap_or((now, 0));
-        let over = now.saturating_duration_since(since) >= TOLD_WITHIN;
-        self.discovery.told = Some(if over { (now, 1) } else { (since, count.saturating_add(1)) });
-        if over || count < TOLD {
+    fn log_discovered(&mut self, cx: &mut Context, node: NodeId, address: &PeerAddress, free: Option<u32>) {
+        if self.log.admit(cx.now) {
             let peer = PeerName { node: Some(node), address: Some(address.clone()) };
-            self.notify(Event::LanPeerFound { peer, free });
+            cx.notify(Event::LanPeerFound { peer, free });
         }
     }
 
-    /// Takes the addresses of nodes that are not linked into the peer table, as fast as records are believed: without a cap they are dialled, else they are there
-    /// when a place is wanted.
-    pub(crate) fn discover(&mut self, now: Instant) {
-        if self.ending || self.discovery.records.is_empty() {
-            return;
+    /// Adds the addresses of nodes that are not linked to the address book, within the rate limit
+    /// of records. In a full mesh they are dialled; with a cap they are there when a slot is
+    /// wanted. Returns whether there were records.
+    pub(crate) fn look_through(&mut self, cx: &mut Context, book: &mut AddressBook, linked: &BTreeSet<NodeId>) -> bool {
+        if cx.shutting_down || self.records.is_empty() {
+            return false;
         }
-        let capped = self.config.max_peers.is_some();
-        let mut next = now + LOOK_EVERY;
+        let capped = cx.config.max_peers.is_some();
+        let mut next = cx.now + LOOK_EVERY;
         let mut due = Vec::new();
-        let linked = self.linked_ids();
-        for (session, heard) in &self.discovery.records {
-            let old = heard.tried.is_none_or(|tried| now.saturating_duration_since(tried) >= AGAIN);
-            if linked.contains(&heard.node) || self.peers.get(&heard.address).is_some() || !old {
+        for (session, heard) in &self.records {
+            let old = heard.tried.is_none_or(|tried| cx.now.saturating_duration_since(tried) >= AGAIN);
+            if linked.contains(&heard.node) || book.get(&heard.address).is_some() || !old {
                 continue;
             }
             let first = if capped { GATHER } else { Duration::ZERO };
-            let at = heard.since + if self.config.node < heard.node { first } else { DEFER };
-            if at <= now {
+            let at = heard.since + if cx.config.node < heard.node { first } else { DEFER };
+            if at <= cx.now {
                 due.push((*session, heard.address.clone()));
             } else {
                 next = next.min(at);
             }
         }
         while !due.is_empty() {
-            let (session, address) = due.swap_remove(self.rng.random_range(0..due.len()));
-            if let Err(allowed) = self.spend_on_record(now, &address) {
+            let (session, address) = due.swap_remove(cx.rng.random_range(0..due.len()));
+            if let Err(allowed) = self.spend_on_record(cx, &address) {
                 next = next.min(allowed);
                 break;
             }
-            let Some(heard) = self.discovery.records.get_mut(&session) else { continue };
-            heard.tried = Some(now);
-            let added = self.peers.add(&address, AddressSource::Hearsay(heard.scope), now, &self.config.limits);
-            self.counters.addresses_without_room += u64::from(!added && self.peers.get(&address).is_none());
+            let Some(heard) = self.records.get_mut(&session) else { continue };
+            heard.tried = Some(cx.now);
+            let added = book.add(&address, AddressSource::Hearsay(heard.scope), cx.now, &cx.config.limits);
+            cx.counters.addresses_without_room += u64::from(!added && book.get(&address).is_none());
             if added && !capped {
-                self.dial_at(&address, now);
+                book.dial_at(cx, &address, cx.now);
             }
         }
-        self.timers.set(Timer::Discover, next);
-        self.seek(now);
+        cx.timers.set(Timer::Discover, next);
+        true
     }
 
-    /// Counts an address against what records may make us dial; `Err` says when the next one is allowed. Loopback addresses, which only this host can tell, are
-    /// exempt.
-    fn spend_on_record(&mut self, now: Instant, address: &PeerAddress) -> Result<(), Instant> {
+    /// Counts an address against the rate limit of records (GCRA); `Err` holds when the next one is
+    /// allowed. Loopback addresses, which only this host can announce, are exempt.
+    fn spend_on_record(&mut self, cx: &Context, address: &PeerAddress) -> Result<(), Instant> {
         if address.scope() == Scope::Loopback {
             return Ok(());
         }
-        let limits = &self.config.limits;
+        let limits = &cx.config.limits;
         let tolerance = limits.gossip_interval * limits.gossip_burst.saturating_sub(1);
-        let used = self.discovery.used_until.unwrap_or(now).max(now);
+        let used = self.used_until.unwrap_or(cx.now).max(cx.now);
         match used.checked_sub(tolerance) {
-            Some(allowed) if allowed > now => Err(allowed),
+            Some(allowed) if allowed > cx.now => Err(allowed),
             _ => {
-                self.discovery.used_until = Some(used + limits.gossip_interval);
+                self.used_until = Some(used + limits.gossip_interval);
                 Ok(())
             }
         }
     }
 
-    /// With a cap: whom to ask for a place of those heard of, the one that says it has most. One that says it has none is asked only while we lack links.
-    pub(crate) fn freest_discovered(&mut self, now: Instant) -> Option<PeerAddress> {
-        let lacking = self.places_taken(now, None) < seeking::LEAST;
-        let linked = self.linked_ids();
-        let ready = self.discovery.records.values().filter(|heard| {
-            !linked.contains(&heard.node) && (lacking || heard.free != Some(0)) && self.is_ready(&heard.address)
+    /// Returns the address of a node that announces most free slots, every other time. A node that
+    /// announces none is returned only while links are lacking.
+    pub(crate) fn freest(
+        &mut self,
+        cx: &mut Context,
+        book: &AddressBook,
+        linked: &BTreeSet<NodeId>,
+        lacking: bool,
+    ) -> Option<PeerAddress> {
+        let ready = self.records.values().filter(|heard| {
+            !linked.contains(&heard.node) && (lacking || heard.free != Some(0)) && book.is_idle(cx, &heard.address)
         });
-        // Who has no cap has room for all.
-        let places = |heard: &&Heard| heard.free.unwrap_or(u32::MAX);
+        // A node without a cap has a slot for every node.
+        let slots = |heard: &&Heard| heard.free.unwrap_or(u32::MAX);
         let ready: Vec<&Heard> = ready.collect();
-        let most = ready.iter().map(places).max()?;
+        let most = ready.iter().map(slots).max()?;
         let freest: Vec<PeerAddress> =
-            ready.iter().filter(|heard| places(heard) == most).map(|heard| heard.address.clone()).collect();
-        self.discovery.heedless = !self.discovery.heedless;
-        if self.discovery.heedless { self.pick(&freest) } else { None }
+            ready.iter().filter(|heard| slots(heard) == most).map(|heard| heard.address.clone()).collect();
+        self.by_records = !self.by_records;
+        if self.by_records { cx.pick(&freest) } else { None }
     }
 
-    fn linked_ids(&self) -> BTreeSet<NodeId> {
-        let open = self.links.iter().filter(|(_, link)| !link.closing);
-        open.filter_map(|(_, link)| link.full()).map(|peer| peer.id).collect()
+    /// Handles the start of discovery: the runtime listens, and can announce us.
+    pub(crate) fn on_started(&mut self, cx: &mut Context, free: Option<u32>) {
+        self.records.clear();
+        self.advertised = None;
+        self.advertise(cx, free);
     }
 
-    /// The shell listens, and can announce us: from now on it is told how many places are free.
-    pub(crate) fn on_discovering(&mut self, now: Instant) {
-        self.discovery.records.clear();
-        self.discovery.advertised = None;
-        self.advertise(now);
-    }
-
-    pub(crate) fn advertise(&mut self, now: Instant) {
-        if self.ending {
+    /// Has the number of free slots announced, if it changed; `None` stands for no cap.
+    pub(crate) fn advertise(&mut self, cx: &mut Context, free: Option<u32>) {
+        if cx.shutting_down {
             return;
         }
-        let free = self.places_free(now);
-        if self.discovery.advertised != Some(free) {
-            self.discovery.advertised = Some(free);
-            self.outbox.push_back(Output::AdvertiseSlots { free });
+        if self.advertised != Some(free) {
+            self.advertised = Some(free);
+            cx.output(Output::AdvertiseSlots { free });
         }
         if free.is_some() {
-            self.timers.set(Timer::Advertise, now + ADVERTISE_EVERY);
+            cx.timers.set(Timer::Advertise, cx.now + ADVERTISE_EVERY);
         }
     }
 }

@@ -1,7 +1,32 @@
-//! What is known of addresses and of who is behind them.
+//! Addresses and the peers behind them.
+//!
+//! | component | decides |
+//! |---|---|
+//! | `address_book` | which addresses are kept, and how long one backs off |
+//! | `dialer` | when an address is dialled, and how many at once |
+//! | `dial_reason` | nothing: it names the reasons |
+//! | `lan_discovery` | which nodes of the local network are dialled, and what is announced there |
+//! | `reputation` | who is banned, and for how long |
+//! | `access` | who is admitted |
+//! | `refusal_log` | which refusals are logged |
+//!
+//! Connections, membership and the node call them. They know links only by their ids.
 
 pub mod access;
 pub(crate) mod address_book;
+pub(crate) mod dial_reason;
 pub(crate) mod dialer;
 pub(crate) mod lan_discovery;
+pub(crate) mod refusal_log;
 pub(crate) mod reputation;
+
+/// The components, which callers borrow together.
+#[derive(Debug, Default)]
+pub(crate) struct Peers {
+    pub(crate) book: address_book::AddressBook,
+    pub(crate) dialer: dialer::Dialer,
+    pub(crate) lan: lan_discovery::LanDiscovery,
+    pub(crate) reputation: reputation::Reputation,
+    pub(crate) refusals: refusal_log::RefusalLog,
+    pub(crate) access: access::AccessControl,
+}

@@ -1,420 +1,435 @@
-//! Who is in the network: each node announces itself now and then, and everybody keeps a table (`table.rs`), which `list.rs` shows.
+//! Announcements: when we send ours, which ones of others we believe, and to whom they are passed
+//! on.
 //!
-//! An ANNOUNCE is passed on plainly, without trees, to all full peers but those that stand in it as linked to its node: these have it first hand. It goes out when
-//! a node's links have changed and settled, and besides the more seldom the greater the network is, so that what reaches a node does not grow with it. Who
-//! comes in asks one neighbour at a time for what it knows; what is told so, and what is told on a new link, is not passed on.
+//! An ANNOUNCE is flooded to all native peers, except to those that it names as linked to its node:
+//! these have it from the node itself. A node announces itself when its links have changed and then
+//! stayed the same for a while (debounce), and in intervals that grow with the network, so that
+//! what reaches a node does not grow with it. A newcomer asks one neighbor at a time for all nodes.
+//! Such an answer, and the first announcement on a new link, is not passed on.
 //!
-//! What is believed is signed by the node that it tells of; of a node that we are linked to, it comes on that link; of ourselves, we believe nothing; of all
-//! others we take the newest, as fast and as much as `limits.rs` says. A signature is looked at last, when all else speaks for the announcement: of many copies that
-//! go round one costs time. Nothing in the protocol depends on the table: it is for people.
+//! What is believed is signed by the node that it names. The announcement of a neighbor must come
+//! on its own link, and of ourselves we believe nothing. Of all other nodes we take the newest,
+//! within the limits of one link and of the table. Signatures are verified last: a copy costs no
+//! time.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::connections::table::{Delivery, Link};
+use super::table::{Table, Verdict};
+use crate::connections::table::{Delivery, Link, LinkTable};
+use crate::context::Context;
 use crate::event::{Event, PeerName};
 use crate::id::{LinkId, NodeId};
-use crate::peers::reputation::Violation;
-use crate::presence::table::{Table, Verdict};
+use crate::io::Lane;
+use crate::limits;
 use crate::signature::Purpose;
 use crate::timers::Timer;
+use crate::util::rate_limit::RateLimits;
+use crate::violation::{Violation, ViolationKind};
 use crate::wire::{AnnounceFrame, Announcement, OtherSet, SyncFrame};
-use crate::{Lane, Node, limits};
 
-/// The shortest time between two announcements of a node without news …
+/// The longest time between two announcements of a node is this …
 const INTERVAL: Duration = Duration::from_secs(10);
-/// … and how much of it there is for each node in the network: so each hears of one node in two seconds, however many there are.
+/// … or this much for each node in the network, if that is longer: a node then hears of one node in
+/// two seconds, however many there are.
 const INTERVAL_PER_NODE: Duration = Duration::from_secs(2);
-/// How long changed links have to settle before they are announced …
-const SETTLE: Duration = Duration::from_millis(300);
-/// … and how much longer for each node in the network, or, for a newcomer, each link of its own. In a full mesh nobody passes on an announcement that names all.
-const SETTLE_PER_NODE: Duration = Duration::from_millis(50);
-/// However often links change, after so many times the time to settle they are announced.
-const SETTLES: u32 = 4;
-/// How long a node to which no link leads any more, as far as we know, still counts as there.
+/// Links must stay the same for this long before they are announced …
+const DEBOUNCE: Duration = Duration::from_millis(300);
+/// … or for this long for each node in the network. A newcomer counts its own links instead. In a
+/// full mesh an announcement that names all nodes is not passed on.
+const DEBOUNCE_PER_NODE: Duration = Duration::from_millis(50);
+/// Links that keep changing are announced after this many times the debounce time.
+const DEBOUNCES: u32 = 4;
+/// A node to which no chain of links leads stays in the table for this long.
 const GONE_AFTER: Duration = Duration::from_secs(10);
-/// How long the answer to the question for all nodes may take before another neighbour is asked.
-const ASK_PATIENCE: Duration = Duration::from_secs(5);
-/// How long a neighbour is not asked again.
-const ASK_AGAIN: Duration = Duration::from_secs(60);
-/// How many nodes are told at once to whoever asked for all …
-const TOLD_AT_ONCE: usize = 64;
-/// … and how long it is until the next.
-const TELL_EVERY: Duration = Duration::from_millis(100);
-/// How many announcements about others a link may bring at once …
-const WORDS_AT_ONCE: u32 = 10_000;
-/// … and how long one more takes after that.
-const WORD_EVERY: Duration = Duration::from_millis(20);
+/// A neighbor may take this long to send all nodes before another one is asked.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(5);
+/// The same neighbor is not asked again for this long.
+const REQUEST_AGAIN: Duration = Duration::from_secs(60);
+/// A neighbor that asked for all nodes is sent this many at once …
+const BATCH_NODES: usize = 64;
+/// … and the next ones after this.
+const BATCH_EVERY: Duration = Duration::from_millis(100);
+/// A link may bring this many announcements of other nodes at once …
+const RELAYED_AT_ONCE: u32 = 10_000;
+/// … and then one in each of these intervals.
+const RELAYED_EVERY: Duration = Duration::from_millis(20);
 
-/// What a node remembers of the network, and what it last said of itself.
+/// Who is in the network, and what we last announced of ourselves.
 #[derive(Debug)]
 pub(crate) struct Presence {
-    pub(crate) table: Table,
-    /// Of its own, so that announcing leaves the other random choices as they are.
+    table: Table,
+    /// Its own: announcements do not change the random choices of other components.
     rng: SmallRng,
+    /// The sequence number of our last announcement.
     seq: u64,
-    /// When we last announced ourselves to all.
+    /// When we last announced ourselves to all neighbors.
     announced: Option<Instant>,
-    /// Since when our links have changed without being announced.
+    /// Since when our links differ from what we announced.
     changed: Option<Instant>,
-    /// Links on which we have yet to introduce ourselves, …
-    owed: std::collections::BTreeSet<LinkId>,
-    /// … and since when there are some; else when we last did so.
-    introducing: Option<Instant>,
-    /// When a neighbour was last asked for all nodes.
-    asked: Option<Instant>,
-    /// What is remembered of single links.
-    talks: std::collections::BTreeMap<LinkId, Talk>,
-}
-
-/// What is remembered of a link's talk about nodes.
-#[derive(Debug, Default)]
-struct Talk {
-    /// Until when its word is used up (a virtual clock, as in GCRA).
-    word_used_until: Option<Instant>,
-    /// When it was asked for all nodes.
-    asked: Option<Instant>,
-    /// It asked for all nodes: the last one that it was told, if any.
-    telling: Option<Option<NodeId>>,
+    /// New neighbors that lack our announcement.
+    unannounced: BTreeSet<LinkId>,
+    /// Since when there are some; if there are none, when new neighbors last got one.
+    unannounced_since: Option<Instant>,
+    /// When a neighbor was last asked for all nodes.
+    requested: Option<Instant>,
+    /// When each neighbor was last asked.
+    requested_of: BTreeMap<LinkId, Instant>,
+    /// The neighbors that asked for all nodes, and the last node that each was sent.
+    requests: BTreeMap<LinkId, Option<NodeId>>,
+    /// How many announcements of other nodes each link may bring.
+    relayed: RateLimits<LinkId>,
 }
 
 impl Presence {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
-            table: Table::default(),
+            table: Table::new(),
             rng: SmallRng::seed_from_u64(seed ^ 0x616e_6e6f_756e_6365),
             seq: 0,
             announced: None,
             changed: None,
-            owed: std::collections::BTreeSet::new(),
-            introducing: None,
-            asked: None,
-            talks: std::collections::BTreeMap::new(),
+            unannounced: BTreeSet::new(),
+            unannounced_since: None,
+            requested: None,
+            requested_of: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            relayed: RateLimits::new(RELAYED_EVERY, RELAYED_AT_ONCE),
         }
     }
 
-    /// How many nodes are known to be in the network, ourselves included.
+    /// Returns how many nodes are known to be in the network, this one included.
     pub(crate) fn count(&self) -> usize {
         self.table.len() + 1
     }
 
-    /// How many nodes a node knows, by its own last word; `None` if none came.
-    pub(crate) fn known_to(&self, node: NodeId) -> Option<u32> {
-        self.table.get(node).map(|announcement| announcement.nodes)
-    }
-}
-
-impl Node {
-    /// How many nodes there are to be reckoned with: those that announced themselves, or, while most of our neighbours have not, those neighbours. Whoever links many times and
-    /// says nothing must not have us tell all of them of each other, again and again, as if we were a handful.
-    fn many(&self) -> usize {
-        self.presence.count().max(self.links.nodes())
+    /// Returns whether we are linked to every node that we or our neighbors know.
+    pub(crate) fn is_linked_to_all(&self, links: &LinkTable) -> bool {
+        let nodes: BTreeSet<NodeId> = neighbors(links).map(|(_, node)| node).collect();
+        let all = nodes.len() + 1;
+        let knows_no_more = |node: &NodeId| self.table.get(*node).is_some_and(|known| known.nodes as usize <= all);
+        self.count() <= all && nodes.iter().all(knows_no_more)
     }
 
-    /// What we say of ourselves.
-    pub(crate) fn announcement(&self, left: bool) -> Announcement {
-        let mut peers: Vec<NodeId> = self.neighbours().map(|(_, node)| node).collect();
+    /// Iterates over the last announcement of each other node and when it was made, in the order of
+    /// ids.
+    pub(crate) fn others(&self) -> impl Iterator<Item = (&Announcement, Instant)> {
+        self.table.iter()
+    }
+
+    /// Returns how people know a node: its address by a link to it, or by its announcement.
+    pub(crate) fn name_of(&self, links: &LinkTable, node: NodeId) -> PeerName {
+        let linked = links.to_node(node, None).and_then(|(_, peer)| peer.address.clone());
+        let address = linked.or_else(|| self.table.get(node)?.address.clone());
+        PeerName { node: Some(node), address }
+    }
+
+    /// Returns what we say of ourselves, signed. `left`: that we leave the network.
+    pub(crate) fn announcement(&self, cx: &Context, links: &LinkTable, left: bool) -> Announcement {
+        let mut peers: Vec<NodeId> = neighbors(links).map(|(_, node)| node).collect();
         peers.sort_unstable();
         peers.dedup();
         peers.truncate(limits::ANNOUNCED_PEERS);
         let mut announcement = Announcement {
-            node: self.config.node,
-            session: self.config.session,
-            address: Some(self.config.address.clone()),
-            since: self.config.since,
-            seq: self.presence.seq,
+            node: cx.config.node,
+            session: cx.config.session,
+            address: Some(cx.config.address.clone()),
+            since: cx.config.since,
+            seq: self.seq,
             peers,
-            links: u32::try_from(self.links.peers()).unwrap_or(u32::MAX),
-            max_peers: self.config.max_peers,
-            nodes: u32::try_from(self.presence.count()).unwrap_or(u32::MAX),
-            interval: u32::try_from(interval(self.many()).as_secs()).unwrap_or(u32::MAX),
+            links: u32::try_from(links.peers()).unwrap_or(u32::MAX),
+            max_peers: cx.config.max_peers,
+            nodes: u32::try_from(self.count()).unwrap_or(u32::MAX),
+            interval: u32::try_from(interval(self.network_size(links)).as_secs()).unwrap_or(u32::MAX),
             left,
             seal: None,
         };
-        announcement.seal(&*self.config.signer);
+        announcement.seal(&*cx.config.signer);
         announcement
     }
 
-    /// The links to full peers that are open for all, and to whom; a node with two links twice.
-    fn neighbours(&self) -> impl Iterator<Item = (LinkId, NodeId)> {
-        let ready = self.links.iter().filter(|(_, link)| link.takes_transactions());
-        ready.filter_map(|(id, link)| link.full().map(|peer| (id, peer.id)))
-    }
-
-    /// One link to each neighbour but these, leaving out those that are behind.
-    fn neighbours_but(&self, except: impl Fn(NodeId) -> bool) -> Vec<LinkId> {
-        let mut nodes = std::collections::BTreeSet::new();
-        let mut links = Vec::new();
-        for (link, node) in self.neighbours() {
-            let behind = self
-                .links
-                .get(link)
-                .is_some_and(|link| matches!(link.flow, Delivery::Replaying { .. } | Delivery::Lagging));
-            if nodes.insert(node) && !except(node) && !behind {
-                links.push(link);
-            }
-        }
-        links
-    }
-
-    fn announces(&self) -> bool {
-        self.config.limits.presence_nodes > 0
-    }
-
-    /// A full peer is linked to us that was not before: it is told of us, all others when our links have settled. The first is told at once. Those that come soon after
-    /// are told together, when no more come: by one announcement instead of one each, and not while links are still to be made.
-    pub(crate) fn introduce_ourselves(&mut self, now: Instant, link: LinkId) {
-        if !self.announces() {
+    /// Announces ourselves on the link to a new neighbor, and to all others once our links stay the
+    /// same.
+    ///
+    /// The first new neighbor gets it at once. Those that follow soon get it together, once no more
+    /// come: one announcement instead of one each, and none that is out of date at once.
+    pub(crate) fn on_neighbor_up(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId) {
+        if !announces(cx) {
             return;
         }
-        let idle = self.presence.owed.is_empty();
-        let quiet = self.presence.introducing.is_none_or(|at| now.saturating_duration_since(at) >= SETTLE);
-        self.presence.owed.insert(link);
-        if idle && quiet {
-            self.on_introduce_due(now);
+        let now = cx.now;
+        let first = self.unannounced.is_empty();
+        let quiet = self.unannounced_since.is_none_or(|at| now.saturating_duration_since(at) >= DEBOUNCE);
+        self.unannounced.insert(link);
+        if first && quiet {
+            self.on_announce_to_new_due(cx, links);
         } else {
-            if idle {
-                self.presence.introducing = Some(now);
+            if first {
+                self.unannounced_since = Some(now);
             }
-            let since = self.presence.introducing.unwrap_or(now);
-            self.timers.set(Timer::Introduce, (now + SETTLE).min(since + SETTLE * SETTLES));
+            let since = self.unannounced_since.unwrap_or(now);
+            cx.timers.set(Timer::AnnounceToNew, (now + DEBOUNCE).min(since + DEBOUNCE * DEBOUNCES));
         }
-        self.presence_changed(now);
+        self.on_links_changed(cx, links);
     }
 
-    /// Those that were linked to us lately are told of us.
-    pub(crate) fn on_introduce_due(&mut self, now: Instant) {
-        let owed = std::mem::take(&mut self.presence.owed);
-        let links: Vec<LinkId> = self.neighbours().map(|(link, _)| link).filter(|link| owed.contains(link)).collect();
-        self.presence.introducing = Some(now);
-        if !links.is_empty() {
-            self.presence.seq += 1;
-            let frame = AnnounceFrame { announcement: self.announcement(false), told: Some(Duration::ZERO) };
-            self.send_announcement(links, &frame);
+    /// Announces ourselves to the new neighbors.
+    pub(crate) fn on_announce_to_new_due(&mut self, cx: &mut Context, links: &LinkTable) {
+        let new = std::mem::take(&mut self.unannounced);
+        let new: Vec<LinkId> = neighbors(links).map(|(link, _)| link).filter(|link| new.contains(link)).collect();
+        self.unannounced_since = Some(cx.now);
+        if !new.is_empty() {
+            self.announce(cx, links, new, Some(Duration::ZERO), false);
         }
     }
 
-    /// Our links have changed.
-    pub(crate) fn presence_changed(&mut self, now: Instant) {
-        if !self.announces() || self.ending {
+    /// Has our links announced once they stay the same.
+    pub(crate) fn on_links_changed(&mut self, cx: &mut Context, links: &LinkTable) {
+        if !announces(cx) || cx.shutting_down {
             return;
         }
-        let many = match self.presence.announced {
-            Some(_) => self.many(),
-            None => self.links.peers(),
+        let nodes = match self.announced {
+            Some(_) => self.network_size(links),
+            None => links.peers(),
         };
-        let settle = settle(many);
-        let changed = *self.presence.changed.get_or_insert(now);
-        self.timers.set(Timer::Announce, (now + settle).min(changed + settle * SETTLES));
-        self.sweep_soon(now);
+        let debounce = debounce(nodes);
+        let changed = *self.changed.get_or_insert(cx.now);
+        cx.timers.set(Timer::Announce, (cx.now + debounce).min(changed + debounce * DEBOUNCES));
+        self.schedule_expiry(cx);
     }
 
-    pub(crate) fn on_announce_due(&mut self, now: Instant) {
-        self.presence.changed = None;
-        let everybody = self.neighbours_but(|_| false);
-        if everybody.is_empty() {
-            // Without neighbours the next link brings the next announcement; else all of them are behind just now.
-            if self.neighbours().next().is_some() {
-                self.timers.set(Timer::Announce, now + INTERVAL);
+    /// Announces ourselves to all neighbors, and sets the timer for the next time.
+    pub(crate) fn on_announce_due(&mut self, cx: &mut Context, links: &LinkTable) {
+        self.changed = None;
+        let all = neighbors_except(links, |_| false);
+        if all.is_empty() {
+            // All neighbors lag. If there are none, the next one sets the timer.
+            if neighbors(links).next().is_some() {
+                cx.timers.set(Timer::Announce, cx.now + INTERVAL);
             }
             return;
         }
-        self.presence.announced = Some(now);
-        self.presence.owed.retain(|link| !everybody.contains(link));
-        self.presence.seq += 1;
-        let frame = AnnounceFrame { announcement: self.announcement(false), told: None };
-        self.send_announcement(everybody, &frame);
-        let wait = interval(self.many()).mul_f64(self.presence.rng.random_range(0.8..1.0));
-        self.timers.set(Timer::Announce, now + wait);
+        self.announced = Some(cx.now);
+        self.unannounced.retain(|link| !all.contains(link));
+        self.announce(cx, links, all, None, false);
+        let wait = interval(self.network_size(links)).mul_f64(self.rng.random_range(0.8..1.0));
+        cx.timers.set(Timer::Announce, cx.now + wait);
     }
 
-    /// Says goodbye to the network.
-    pub(crate) fn announce_leaving(&mut self) {
-        let everybody = self.neighbours_but(|_| false);
-        if self.announces() && !everybody.is_empty() {
-            self.presence.seq += 1;
-            let frame = AnnounceFrame { announcement: self.announcement(true), told: None };
-            self.send_announcement(everybody, &frame);
+    /// Announces to all neighbors that we leave the network.
+    pub(crate) fn announce_leaving(&mut self, cx: &mut Context, links: &LinkTable) {
+        let all = neighbors_except(links, |_| false);
+        if announces(cx) && !all.is_empty() {
+            self.announce(cx, links, all, None, true);
         }
     }
 
-    /// As payload: a lane that is full of announcements must not close its link.
-    fn send_announcement(&mut self, links: Vec<LinkId>, frame: &AnnounceFrame) {
-        if !links.is_empty() {
-            self.counters.announcements_sent += links.len() as u64;
-            self.send(links, frame.to_frame(self.config.session), Lane::Payload);
-        }
+    fn announce(&mut self, cx: &mut Context, links: &LinkTable, to: Vec<LinkId>, synced: Option<Duration>, left: bool) {
+        self.seq += 1;
+        let announcement = self.announcement(cx, links, left);
+        send(cx, to, &AnnounceFrame { announcement, synced });
     }
 
-    pub(crate) fn on_announce(&mut self, now: Instant, link: LinkId, frame: AnnounceFrame) {
-        let Some(teller) = self.links.get(link).and_then(Link::full).filter(|peer| peer.hello_received).cloned() else {
-            return self.fault(link, "ANNOUNCE: only full peers announce");
+    /// Takes in what a peer announces of itself or of another node, and passes it on if it is news.
+    pub(crate) fn on_announce(
+        &mut self,
+        cx: &mut Context,
+        links: &LinkTable,
+        link: LinkId,
+        frame: AnnounceFrame,
+    ) -> Result<(), Violation> {
+        let Some(sender) = links.get(link).and_then(Link::introduced) else {
+            return Err(Violation::breach("ANNOUNCE: only native peers announce"));
         };
-        let AnnounceFrame { announcement, told } = frame;
+        let AnnounceFrame { announcement, synced } = frame;
         let node = announcement.node;
-        let direct = node == teller.id;
-        if direct && announcement.session != teller.session {
-            self.counters.announcements_refused += 1;
-            return self.offend(
-                link,
-                Violation::Lie,
-                "ANNOUNCE: it names another session of itself than its HANDSHAKE",
-            );
+        let direct = node == sender.id;
+        if direct && announcement.session != sender.session {
+            cx.counters.announcements_refused += 1;
+            let text = "ANNOUNCE: it names another session of itself than its HANDSHAKE";
+            return Err(Violation::new(ViolationKind::Contradiction, text));
         }
-        // Of ourselves nobody tells us anything, and a neighbour tells itself.
-        if !self.announces() || node == self.config.node || (!direct && self.links.to_node(node, None).is_some()) {
-            self.counters.announcements_old += 1;
-            return;
+        if !announces(cx) || node == cx.config.node || (!direct && links.to_node(node, None).is_some()) {
+            cx.counters.announcements_old += 1;
+            return Ok(());
         }
-        if !direct && !self.may_tell_of_others(now, link) {
-            self.counters.announcements_refused += 1;
-            return;
+        if !direct && !self.relayed.allows(cx.now, link) {
+            cx.counters.announcements_refused += 1;
+            return Ok(());
         }
         if direct {
-            self.ask_for_nodes(now, link, announcement.nodes);
+            self.request_nodes(cx, link, announcement.nodes);
         }
-        let heard = told.and_then(|age| now.checked_sub(age)).unwrap_or(now);
-        match self.presence.table.judge(&announcement, direct, &self.config.limits) {
-            Verdict::Old => self.counters.announcements_old += 1,
-            Verdict::NoRoom => self.counters.announcements_refused += 1,
-            Verdict::News if !self.config.signer.vouches(node, Purpose::Announce, announcement.seal.as_deref()) => {
-                self.counters.announcements_forged += 1;
-                self.fault(link, "ANNOUNCE: the node that it names has not signed it");
+        match self.table.judge(&announcement, direct, &cx.config.limits) {
+            Verdict::Old => cx.counters.announcements_old += 1,
+            Verdict::NoRoom => cx.counters.announcements_refused += 1,
+            Verdict::News if !cx.config.signer.vouches(node, Purpose::Announce, announcement.seal.as_deref()) => {
+                cx.counters.announcements_forged += 1;
+                return Err(Violation::breach("ANNOUNCE: the node that it names has not signed it"));
             }
             Verdict::News => {
-                self.counters.announcements_accepted += 1;
-                self.note_presence(announcement.clone(), heard);
-                if told.is_none() {
-                    let others = self.neighbours_but(|other| other == teller.id || announcement.peers.contains(&other));
-                    self.send_announcement(others, &AnnounceFrame { announcement, told: None });
+                cx.counters.announcements_accepted += 1;
+                let made = synced.and_then(|age| cx.now.checked_sub(age)).unwrap_or(cx.now);
+                self.record(cx, announcement.clone(), made);
+                if synced.is_none() {
+                    let sender = sender.id;
+                    let others =
+                        neighbors_except(links, |other| other == sender || announcement.peers.contains(&other));
+                    send(cx, others, &AnnounceFrame { announcement, synced: None });
                 }
-                self.sweep_soon(now);
+                self.schedule_expiry(cx);
             }
         }
+        Ok(())
     }
 
-    fn note_presence(&mut self, announcement: Announcement, heard: Instant) {
-        let name = PeerName { node: Some(announcement.node), address: announcement.address.clone() };
+    fn record(&mut self, cx: &mut Context, announcement: Announcement, made: Instant) {
+        let node = PeerName { node: Some(announcement.node), address: announcement.address.clone() };
         if announcement.left {
-            let known = self.presence.table.bury(announcement.node, Some(&announcement));
-            if known {
-                self.notify(Event::NodeLeft {
-                    node: name,
-                    cause: "it said goodbye".into(),
-                    nodes: self.presence.count(),
-                });
+            if self.table.remove(cx.now, announcement.node, Some(&announcement)) {
+                let cause = "it said goodbye".into();
+                cx.notify(Event::NodeLeft { node, cause, nodes: self.count() });
             }
-        } else if self.presence.table.put(announcement, heard) {
-            self.notify(Event::NodeJoined { node: name, nodes: self.presence.count() });
+        } else if self.table.insert(announcement, made) {
+            cx.notify(Event::NodeJoined { node, nodes: self.count() });
         }
     }
 
-    /// Whether a link may tell of one more other node.
-    fn may_tell_of_others(&mut self, now: Instant, link: LinkId) -> bool {
-        let talk = self.presence.talks.entry(link).or_default();
-        let used = talk.word_used_until.unwrap_or(now).max(now) + WORD_EVERY;
-        let allowed = used <= now + WORD_EVERY * WORDS_AT_ONCE;
-        if allowed {
-            talk.word_used_until = Some(used);
-        }
-        allowed
-    }
-
-    /// A neighbour knows so many nodes: if that is a good many more than we know, it is asked for them, unless another is just telling us.
-    fn ask_for_nodes(&mut self, now: Instant, link: LinkId, theirs: u32) {
-        let ours = self.presence.count();
-        let since = |at: Option<Instant>| at.map_or(Duration::MAX, |at| now.saturating_duration_since(at));
-        let talk = self.presence.talks.entry(link).or_default();
-        let more = theirs as usize > ours + ours / 8;
-        if more && since(self.presence.asked) >= ASK_PATIENCE && since(talk.asked) >= ASK_AGAIN {
-            talk.asked = Some(now);
-            self.presence.asked = Some(now);
-            self.send(vec![link], SyncFrame::Everything.to_frame_of(OtherSet::Nodes), Lane::Control);
+    /// Asks a neighbor for all nodes if it knows considerably more than we do.
+    fn request_nodes(&mut self, cx: &mut Context, link: LinkId, theirs: u32) {
+        let (now, ours) = (cx.now, self.count());
+        let over = |at: Option<&Instant>, time| at.is_none_or(|at| now.saturating_duration_since(*at) >= time);
+        if theirs as usize > ours + ours / 8
+            && over(self.requested.as_ref(), REQUEST_PATIENCE)
+            && over(self.requested_of.get(&link), REQUEST_AGAIN)
+        {
+            self.requested_of.insert(link, now);
+            self.requested = Some(now);
+            cx.send(vec![link], SyncFrame::Everything.to_frame_of(OtherSet::Nodes), Lane::Control);
         }
     }
 
-    /// A newcomer asks for all nodes.
-    pub(crate) fn on_sync_nodes(&mut self, now: Instant, link: LinkId, frame: &SyncFrame) {
-        if self.links.get(link).and_then(Link::full).is_none() {
-            return self.fault(link, "SYNC: only full peers are told of nodes");
+    /// Begins to send a neighbor all nodes, or goes on if it asks again. `asks` is what it may ask
+    /// in comparisons of any set.
+    pub(crate) fn on_sync(
+        &mut self,
+        cx: &mut Context,
+        links: &LinkTable,
+        asks: &mut RateLimits<LinkId>,
+        link: LinkId,
+        frame: &SyncFrame,
+    ) -> Result<(), Violation> {
+        if links.get(link).and_then(Link::native).is_none() {
+            return Err(Violation::breach("SYNC: only native peers may ask for nodes"));
         }
-        if *frame != SyncFrame::Everything || !self.may_ask(now, link) {
-            return self.fault(link, "SYNC: the nodes are asked for as a whole, and seldom");
+        if *frame != SyncFrame::Everything {
+            return Err(Violation::breach("SYNC: nodes are not compared; ask for everything"));
         }
-        self.presence.talks.entry(link).or_default().telling.get_or_insert(None);
-        self.on_tell_due(now);
+        if !asks.allows(cx.now, link) {
+            return Err(Violation::breach("SYNC: it asks for nodes too often"));
+        }
+        self.requests.entry(link).or_insert(None);
+        self.on_send_nodes_due(cx);
+        Ok(())
     }
 
-    /// Tells whoever asked for all nodes some more of them.
-    pub(crate) fn on_tell_due(&mut self, now: Instant) {
-        let asking = self.presence.talks.iter().filter_map(|(link, talk)| talk.telling.map(|last| (*link, last)));
-        let asking: Vec<(LinkId, Option<NodeId>)> = asking.collect();
-        let mut again = false;
-        for (link, last) in asking {
-            let some: Vec<(Announcement, Instant)> = self.presence.table.after(last, TOLD_AT_ONCE);
-            let next = (some.len() == TOLD_AT_ONCE).then(|| some.last().map(|(announcement, _)| announcement.node));
-            for (announcement, heard) in some {
-                let told = Some(now.saturating_duration_since(heard));
-                self.send_announcement(vec![link], &AnnounceFrame { announcement, told });
+    /// Sends some more nodes to each neighbor that asked for all.
+    pub(crate) fn on_send_nodes_due(&mut self, cx: &mut Context) {
+        let Self { requests, table, .. } = self;
+        requests.retain(|link, last| {
+            let batch = table.after(*last, BATCH_NODES);
+            let full = batch.len() == BATCH_NODES;
+            for (announcement, made) in batch {
+                *last = Some(announcement.node);
+                let synced = Some(cx.now.saturating_duration_since(made));
+                send(cx, vec![*link], &AnnounceFrame { announcement, synced });
             }
-            again |= next.is_some();
-            if let Some(talk) = self.presence.talks.get_mut(&link) {
-                talk.telling = next;
-            }
-        }
-        if again {
-            self.timers.set(Timer::TellNodes, now + TELL_EVERY);
+            full
+        });
+        if !self.requests.is_empty() {
+            cx.timers.set(Timer::SendNodes, cx.now + BATCH_EVERY);
         }
     }
 
-    pub(crate) fn forget_talk(&mut self, link: LinkId) {
-        self.presence.talks.remove(&link);
-        self.presence.owed.remove(&link);
+    pub(crate) fn on_link_closed(&mut self, link: LinkId) {
+        self.unannounced.remove(&link);
+        self.requested_of.remove(&link);
+        self.requests.remove(&link);
+        self.relayed.remove(&link);
     }
 
-    /// Looks through the table in a moment, the later the greater it is.
-    fn sweep_soon(&mut self, now: Instant) {
-        let at = now + Duration::from_secs(1) + Duration::from_millis(self.presence.table.len() as u64);
-        if self.timers.due(&Timer::Sweep).is_none_or(|due| due > at) {
-            self.timers.set(Timer::Sweep, at);
+    /// Has the table looked through soon; the larger it is, the later.
+    fn schedule_expiry(&self, cx: &mut Context) {
+        let at = cx.now + Duration::from_secs(1) + Duration::from_millis(self.table.len() as u64);
+        if cx.timers.due(&Timer::ExpireNodes).is_none_or(|due| due > at) {
+            cx.timers.set(Timer::ExpireNodes, at);
         }
     }
 
-    /// Who can not be reached over anybody's links any more, or was not heard of for too long, is gone.
-    pub(crate) fn on_sweep_due(&mut self, now: Instant) {
-        let neighbours: Vec<NodeId> = self.neighbours().map(|(_, node)| node).collect();
-        // In a great network it takes longer until both sides have told of a link that moved.
-        let gone_after = GONE_AFTER.max(settle(self.presence.count()) * SETTLES);
-        let (gone, next) = self.presence.table.sweep(now, &neighbours, gone_after);
-        for (node, cause) in gone {
-            let name = self.name_of_node(node);
-            if self.presence.table.bury(node, None) {
-                self.notify(Event::NodeLeft { node: name, cause: cause.into(), nodes: self.presence.count() });
-            }
+    /// Removes the nodes that have expired.
+    pub(crate) fn on_expire_due(&mut self, cx: &mut Context, links: &LinkTable) {
+        let neighbors: Vec<NodeId> = neighbors(links).map(|(_, node)| node).collect();
+        // In a large network it takes longer until both ends have announced a link that moved.
+        let gone_after = GONE_AFTER.max(debounce(self.count()) * DEBOUNCES);
+        let (gone, next) = self.table.expired(cx.now, &neighbors, gone_after);
+        for (id, cause) in gone {
+            let node = self.name_of(links, id);
+            self.table.remove(cx.now, id, None);
+            cx.notify(Event::NodeLeft { node, cause: cause.into(), nodes: self.count() });
         }
         if let Some(next) = next {
-            self.timers.set(Timer::Sweep, next.max(now + Duration::from_secs(1)));
+            cx.timers.set(Timer::ExpireNodes, next.max(cx.now + Duration::from_secs(1)));
         }
     }
 
-    /// How people know a node: by a link to it, or by what it announced.
-    pub(crate) fn name_of_node(&self, node: NodeId) -> PeerName {
-        let linked = self.links.to_node(node, None).and_then(|(_, peer)| peer.address.clone());
-        let address = linked.or_else(|| self.presence.table.get(node)?.address.clone());
-        PeerName { node: Some(node), address }
+    /// Returns how many nodes intervals are made for: those in the table, or our neighbors if these
+    /// are more. Neighbors that do not announce themselves must not make us announce as in a small
+    /// network.
+    fn network_size(&self, links: &LinkTable) -> usize {
+        self.count().max(links.nodes())
     }
 }
 
-/// How long it is at most from one announcement of ours to the next where there are so many nodes.
+/// Whether this node takes part.
+fn announces(cx: &Context) -> bool {
+    cx.config.limits.presence_nodes > 0
+}
+
+/// Iterates over the established links to native peers; a node with two links comes twice.
+fn neighbors(links: &LinkTable) -> impl Iterator<Item = (LinkId, NodeId)> {
+    let established = links.iter().filter(|(_, link)| link.takes_transactions());
+    established.filter_map(|(id, link)| link.native().map(|peer| (id, peer.id)))
+}
+
+/// Returns one link to each neighbor that does not lag, with exceptions.
+fn neighbors_except(links: &LinkTable, except: impl Fn(NodeId) -> bool) -> Vec<LinkId> {
+    let mut nodes = BTreeSet::new();
+    let lags =
+        |link| links.get(link).is_some_and(|link| matches!(link.flow, Delivery::Replaying { .. } | Delivery::Lagging));
+    let one_each = neighbors(links).filter(|(link, node)| nodes.insert(*node) && !except(*node) && !lags(*link));
+    one_each.map(|(link, _)| link).collect()
+}
+
+/// Sends an announcement as payload: many of them must not overflow the control lane and close a
+/// link.
+fn send(cx: &mut Context, links: Vec<LinkId>, frame: &AnnounceFrame) {
+    if !links.is_empty() {
+        cx.counters.announcements_sent += links.len() as u64;
+        cx.send(links, frame.to_frame(cx.config.session), Lane::Payload);
+    }
+}
+
+/// Returns the longest time between two announcements in a network of this size.
 fn interval(nodes: usize) -> Duration {
     INTERVAL.max(INTERVAL_PER_NODE * u32::try_from(nodes).unwrap_or(u32::MAX))
 }
 
-/// How long links have to settle where there are so many nodes.
-fn settle(nodes: usize) -> Duration {
-    SETTLE.max(SETTLE_PER_NODE * u32::try_from(nodes).unwrap_or(u32::MAX))
+/// Returns for how long links must stay the same in a network of this size.
+fn debounce(nodes: usize) -> Duration {
+    DEBOUNCE.max(DEBOUNCE_PER_NODE * u32::try_from(nodes).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]

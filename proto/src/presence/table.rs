@@ -1,4 +1,4 @@
-//! The table of nodes: what each last announced, and whether it can still be there.
+//! The table of nodes: what each last announced, and whether it can still be in the network.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -7,18 +7,19 @@ use foldhash::fast::RandomState;
 
 use crate::id::{NodeId, Session};
 use crate::limits::{self, Limits};
+use crate::util::generations::Generations;
 use crate::wire::Announcement;
 
-/// After so many intervals of its own without a word a node is gone.
+/// A node expires after this many of its own intervals without an announcement.
 const SILENT_INTERVALS: u32 = 3;
-/// The shortest and the longest interval that a node may claim.
+/// The shortest and the longest interval that a node may claim, in seconds.
 const INTERVALS: (u32, u32) = (10, 4 * 60 * 60);
-/// How many nodes that are gone one generation remembers; there are two.
-const GONE: usize = 8_192;
+/// Tombstones in one of their two generations.
+const TOMBSTONES: usize = 8_192;
 
-/// Whether an announcement is news.
+/// Whether an announcement is taken into the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(super) enum Verdict {
     News,
     Old,
     NoRoom,
@@ -28,117 +29,121 @@ pub(crate) enum Verdict {
 struct Record {
     announcement: Announcement,
     heard: Instant,
-    /// Since when nobody is linked to it.
-    missing: Option<Instant>,
+    /// Since when no chain of links leads to it.
+    unreachable: Option<Instant>,
 }
 
-/// The nodes that are in the network, and those that were.
-#[derive(Debug, Default)]
-pub(crate) struct Table {
+/// The nodes in the network, and tombstones of those that left it.
+#[derive(Debug)]
+pub(super) struct Table {
     records: BTreeMap<NodeId, Record>,
-    /// How many links all records name together.
-    named: usize,
-    /// How many bytes their signed data has.
+    /// Links that all records name together.
+    links: usize,
+    /// Bytes of their signed data.
     sealed: usize,
-    /// What those said last that are gone, in two generations. Their order reaches no output.
-    gone: HashMap<NodeId, (Session, u64)>,
-    gone_before: HashMap<NodeId, (Session, u64)>,
+    /// The session and sequence number of the last announcement of nodes that are gone.
+    tombstones: Generations<NodeId, (Session, u64)>,
 }
 
 impl Table {
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn new() -> Self {
+        Self { records: BTreeMap::new(), links: 0, sealed: 0, tombstones: Generations::new(TOMBSTONES) }
+    }
+
+    pub(super) fn len(&self) -> usize {
         self.records.len()
     }
 
-    pub(crate) fn get(&self, node: NodeId) -> Option<&Announcement> {
+    pub(super) fn get(&self, node: NodeId) -> Option<&Announcement> {
         self.records.get(&node).map(|record| &record.announcement)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Announcement, Instant)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Announcement, Instant)> {
         self.records.values().map(|record| (&record.announcement, record.heard))
     }
 
-    /// So many nodes that come after one, in the order of their ids.
-    pub(crate) fn after(&self, last: Option<NodeId>, most: usize) -> Vec<(Announcement, Instant)> {
+    /// Returns at most this many nodes that follow one, in the order of their ids.
+    pub(super) fn after(&self, last: Option<NodeId>, most: usize) -> Vec<(Announcement, Instant)> {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = last.map_or(Unbounded, Excluded);
         let some = self.records.range((from, Unbounded)).take(most);
         some.map(|(_, record)| (record.announcement.clone(), record.heard)).collect()
     }
 
-    /// Whether an announcement is newer than what is known of its node: of one run the later count, of two runs the later start. Whoever is linked to us
-    /// is right about its run. And whether there is room for it; a neighbour takes another's place.
-    pub(crate) fn judge(&self, announcement: &Announcement, direct: bool, limits: &Limits) -> Verdict {
-        let Announcement { session, seq, since, .. } = announcement;
-        let known = self.records.get(&announcement.node).map(|record| &record.announcement);
-        let (names, bytes) = known.map_or((0, 0), |known| (known.peers.len(), known.sealed_bytes()));
+    /// Returns whether an announcement is newer than the one in the table, and whether there is
+    /// room for it; an older one of its node makes room.
+    ///
+    /// Of one session the higher sequence number is newer, of two the later start. `direct`: it
+    /// came from its node, which knows best which session it is.
+    pub(super) fn judge(&self, announcement: &Announcement, direct: bool, limits: &Limits) -> Verdict {
+        let Announcement { node, session, seq, since, .. } = announcement;
+        let known = self.get(*node);
         let newer = match known {
             Some(known) if known.session == *session => *seq > known.seq,
             Some(known) => direct || (*since, *session) > (known.since, known.session),
-            None => {
-                let gone = self.gone.get(&announcement.node).or_else(|| self.gone_before.get(&announcement.node));
-                !gone.is_some_and(|(last, count)| last == session && count >= seq)
-            }
+            None => !self.tombstones.get(node).is_some_and(|(last, count)| last == session && count >= seq),
         };
-        let full = self.records.len() >= limits.presence_nodes && !self.records.contains_key(&announcement.node);
-        let too_many = self.named - names + announcement.peers.len() > limits::ANNOUNCED_LINKS
-            || self.sealed - bytes + announcement.sealed_bytes() > limits::ANNOUNCED_BYTES;
+        let (links, sealed) = known.map_or((0, 0), |known| (known.peers.len(), known.sealed_bytes()));
+        let full = known.is_none() && self.len() >= limits.presence_nodes
+            || self.links - links + announcement.peers.len() > limits::ANNOUNCED_LINKS
+            || self.sealed - sealed + announcement.sealed_bytes() > limits::ANNOUNCED_BYTES;
         match newer {
             false => Verdict::Old,
-            true if announcement.left => Verdict::News,
-            true if full || too_many => Verdict::NoRoom,
+            true if full && !announcement.left => Verdict::NoRoom,
             true => Verdict::News,
         }
     }
 
-    /// Notes what a node announced; whether it was not there before.
-    pub(crate) fn put(&mut self, announcement: Announcement, heard: Instant) -> bool {
-        let node = announcement.node;
-        self.named += announcement.peers.len();
+    /// Inserts or replaces what a node announced; returns whether the node is new.
+    pub(super) fn insert(&mut self, announcement: Announcement, heard: Instant) -> bool {
+        self.links += announcement.peers.len();
         self.sealed += announcement.sealed_bytes();
-        let before = self.records.insert(node, Record { announcement, heard, missing: None });
-        if let Some(before) = &before {
-            self.named -= before.announcement.peers.len();
-            self.sealed -= before.announcement.sealed_bytes();
-        }
+        let record = Record { announcement, heard, unreachable: None };
+        let before = self.records.insert(record.announcement.node, record);
+        self.subtract(before.as_ref());
         before.is_none()
     }
 
-    /// A node is gone, by its own last word or without; whether it was there.
-    pub(crate) fn bury(&mut self, node: NodeId, last: Option<&Announcement>) -> bool {
+    /// Removes a node and keeps a tombstone of its last announcement: `last`, or the one in the
+    /// table. Returns whether the node was in the table.
+    pub(super) fn remove(&mut self, now: Instant, node: NodeId, last: Option<&Announcement>) -> bool {
         let record = self.records.remove(&node);
-        if let Some(record) = &record {
-            self.named -= record.announcement.peers.len();
-            self.sealed -= record.announcement.sealed_bytes();
-        }
+        self.subtract(record.as_ref());
         if let Some(last) = last.or(record.as_ref().map(|record| &record.announcement)) {
-            if self.gone.len() >= GONE {
-                self.gone_before = std::mem::take(&mut self.gone);
-            }
-            self.gone.insert(node, (last.session, last.seq));
+            self.tombstones.insert(now, node, (last.session, last.seq));
         }
         record.is_some()
     }
 
-    /// Who is gone and why, in order, and when to look again. `neighbours`: the nodes that we are linked to. `gone_after`: how long a node counts as there
-    /// that no link leads to.
-    pub(crate) fn sweep(
+    fn subtract(&mut self, record: Option<&Record>) {
+        if let Some(Record { announcement, .. }) = record {
+            self.links -= announcement.peers.len();
+            self.sealed -= announcement.sealed_bytes();
+        }
+    }
+
+    /// Returns which nodes have expired and why, in the order of their ids, and when the next one
+    /// may.
+    ///
+    /// `neighbors` are the nodes that we are linked to. `gone_after` is how long a node to which no
+    /// chain of links leads stays in the table.
+    pub(super) fn expired(
         &mut self,
         now: Instant,
-        neighbours: &[NodeId],
+        neighbors: &[NodeId],
         gone_after: Duration,
     ) -> (Vec<(NodeId, &'static str)>, Option<Instant>) {
-        let reachable = self.reachable(neighbours);
-        let ours: HashSet<NodeId, RandomState> = neighbours.iter().copied().collect();
+        let reachable = self.reachable(neighbors);
+        let ours: HashSet<NodeId, RandomState> = neighbors.iter().copied().collect();
         let mut gone = Vec::new();
         let mut next: Option<Instant> = None;
         for ((node, record), reachable) in self.records.iter_mut().zip(reachable) {
             let silent_at = record.heard + patience(&record.announcement);
             let gone_at = if reachable {
-                record.missing = None;
+                record.unreachable = None;
                 silent_at
             } else {
-                (*record.missing.get_or_insert(now) + gone_after).min(silent_at)
+                (*record.unreachable.get_or_insert(now) + gone_after).min(silent_at)
             };
             if ours.contains(node) {
                 continue;
@@ -153,32 +158,34 @@ impl Table {
         (gone, next)
     }
 
-    /// Whom the links lead to that are known, ours first, in order. Of two nodes the one that was heard of last says whether they are linked.
+    /// Returns for each node, in the order of ids, whether a chain of links leads to it. Of two
+    /// nodes the one that was heard of last says whether they are linked.
     ///
-    /// Half a million links may be named, and while they are gone through the node does nothing else: so each costs one look-up, and no list is made of them.
-    fn reachable(&self, neighbours: &[NodeId]) -> Vec<bool> {
-        let place: HashMap<NodeId, usize, RandomState> = self.records.keys().copied().zip(0..).collect();
+    /// The table may name half a million links, and the node does nothing else meanwhile: so each
+    /// costs one look-up, and they are not copied.
+    fn reachable(&self, neighbors: &[NodeId]) -> Vec<bool> {
+        let index: HashMap<NodeId, usize, RandomState> = self.records.keys().copied().zip(0..).collect();
         let heard: Vec<Instant> = self.records.values().map(|record| record.heard).collect();
-        let mut parts = Parts::new(self.records.len());
+        let mut sets = DisjointSets::new(self.records.len());
         for (one, record) in self.records.values().enumerate() {
-            for other in record.announcement.peers.iter().filter_map(|peer| place.get(peer)) {
+            for other in record.announcement.peers.iter().filter_map(|peer| index.get(peer)) {
                 if record.heard >= heard[*other] {
-                    parts.join(one, *other);
+                    sets.join(one, *other);
                 }
             }
         }
         let mut reached = vec![false; self.records.len()];
-        for neighbour in neighbours.iter().filter_map(|node| place.get(node)) {
-            reached[parts.root(*neighbour)] = true;
+        for neighbor in neighbors.iter().filter_map(|node| index.get(node)) {
+            reached[sets.root(*neighbor)] = true;
         }
-        (0..self.records.len()).map(|one| reached[parts.root(one)]).collect()
+        (0..self.records.len()).map(|one| reached[sets.root(one)]).collect()
     }
 }
 
-/// Which of so many things hang together (disjoint sets, with paths halved as they are gone).
-struct Parts(Vec<usize>);
+/// Disjoint sets of numbers (union-find with path halving).
+struct DisjointSets(Vec<usize>);
 
-impl Parts {
+impl DisjointSets {
     fn new(count: usize) -> Self {
         Self((0..count).collect())
     }
@@ -197,76 +204,11 @@ impl Parts {
     }
 }
 
-/// How long a node may be silent.
+/// Returns how long a node may be silent.
 fn patience(announcement: &Announcement) -> Duration {
     let (least, most) = INTERVALS;
     Duration::from_secs(announcement.interval.clamp(least, most).into()) * SILENT_INTERVALS
 }
 
 #[cfg(test)]
-mod tests {
-    use rand::rngs::SmallRng;
-    use rand::{RngExt, SeedableRng};
-
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn id(n: usize) -> NodeId {
-        let mut id = [0; 32];
-        id[24..].copy_from_slice(&(n as u64).to_be_bytes());
-        NodeId(id)
-    }
-
-    /// A table in which each node names some others, and when each was heard of.
-    fn random(nodes: usize, named: usize, rng: &mut SmallRng) -> (Table, Instant) {
-        let (mut table, now) = (Table::default(), Instant::now() + 1_000 * SECOND);
-        for node in 0..nodes {
-            let announcement = Announcement {
-                node: id(node),
-                session: Session::from_random([1; 16]),
-                address: None,
-                since: 0,
-                seq: 0,
-                // Some of them nobody has ever heard of.
-                peers: (0..rng.random_range(0..=named)).map(|_| id(rng.random_range(0..nodes + nodes / 8))).collect(),
-                links: 0,
-                max_peers: None,
-                nodes: 0,
-                interval: 3_600,
-                left: false,
-                seal: None,
-            };
-            table.put(announcement, now - SECOND * rng.random_range(0..4));
-        }
-        (table, now)
-    }
-
-    #[test]
-    fn gone_is_whoever_no_chain_of_links_leads_to() {
-        let mut rng = SmallRng::seed_from_u64(1);
-        for _ in 0..200 {
-            let nodes = rng.random_range(1..30);
-            let (mut table, now) = random(nodes, 2, &mut rng);
-            let neighbours: Vec<NodeId> = (0..rng.random_range(0..3)).map(|_| id(rng.random_range(0..nodes))).collect();
-            // The same by going round until nothing changes.
-            let linked = |one: usize, other: usize| {
-                let (one, other) = (&table.records[&id(one)], &table.records[&id(other)]);
-                let names = |record: &Record, node| record.announcement.peers.contains(&node);
-                (one.heard >= other.heard && names(one, other.announcement.node))
-                    || (other.heard >= one.heard && names(other, one.announcement.node))
-            };
-            let mut reached: Vec<bool> = (0..nodes).map(|node| neighbours.contains(&id(node))).collect();
-            for _ in 0..nodes {
-                for node in 0..nodes {
-                    reached[node] |= (0..nodes).any(|other| reached[other] && linked(node, other));
-                }
-            }
-            let expected: Vec<NodeId> = (0..nodes).filter(|node| !reached[*node]).map(id).collect();
-            assert_eq!(table.sweep(now, &neighbours, 10 * SECOND).0, [], "they have ten seconds");
-            let gone: Vec<NodeId> =
-                table.sweep(now + 10 * SECOND, &neighbours, 10 * SECOND).0.into_iter().map(|(node, _)| node).collect();
-            assert_eq!(gone, expected, "{neighbours:?} {table:?}");
-        }
-    }
-}
+mod tests;

@@ -1,22 +1,22 @@
-//! The open links, for those who look on. Nothing in the core depends on it.
+//! The open links.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
-use crate::Node;
-use crate::connections::table::Role;
+use crate::connections::table::{Link, LinkState, LinkTable};
 use crate::event::PeerName;
-use crate::id::LinkId;
+use crate::id::{LinkId, NodeId};
 
-/// An open link, as the core knows it.
+/// An open link.
 #[derive(Debug, Clone)]
 pub struct LinkRow {
-    /// Which.
+    /// Its id.
     pub link: LinkId,
-    /// Who is at the other end.
+    /// The other end, as people know it.
     pub peer: PeerName,
     /// What the other end is.
     pub kind: LinkKind,
-    /// Whether we dialled.
+    /// Whether this node dialled.
     pub dialled: bool,
     /// When it was opened.
     pub opened: Instant,
@@ -25,29 +25,47 @@ pub struct LinkRow {
 /// What is at the other end of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LinkKind {
-    /// One of ours.
+    /// A native peer.
     Native,
-    /// A node of the exercise.
+    /// An exercise peer.
     Exercise,
-    /// A client, a node that only asks for a place, or a peer that has not introduced itself yet.
+    /// A client, a node without a slot, or a peer that has not sent its HANDSHAKE yet.
     Client,
 }
 
-impl Node {
-    /// Every link that is open and not being closed, in the order in which they were opened.
-    pub fn open_links(&self) -> Vec<LinkRow> {
-        let open = self.links.iter().filter(|(_, link)| !link.closing);
-        open.map(|(id, link)| LinkRow {
-            link: id,
-            peer: link.name(),
-            kind: match link.role {
-                Role::Native(_) => LinkKind::Native,
-                Role::Exercise { .. } => LinkKind::Exercise,
-                Role::Client | Role::Standby(_) | Role::AwaitingAdmission(_) => LinkKind::Client,
-            },
-            dialled: link.dialled.is_some(),
-            opened: link.opened,
-        })
-        .collect()
+/// Returns every link that is open and not closing, the oldest first.
+pub(crate) fn rows(links: &LinkTable) -> Vec<LinkRow> {
+    let open = links.iter().filter(|(_, link)| !link.closing);
+    let row = |(id, link): (LinkId, &Link)| LinkRow {
+        link: id,
+        peer: link.name(),
+        kind: match link.state {
+            LinkState::HelloSent(_) | LinkState::Verifying(_) | LinkState::Established(_) => LinkKind::Native,
+            LinkState::ExerciseInbound { .. } | LinkState::ExerciseOutbound { .. } => LinkKind::Exercise,
+            LinkState::Client | LinkState::Standby(_) | LinkState::AwaitingAdmission(_) => LinkKind::Client,
+        },
+        dialled: link.dialled.is_some(),
+        opened: link.opened,
+    };
+    open.map(row).collect()
+}
+
+/// Returns the native peers with an established link, in the order of their ids.
+pub(crate) fn linked_nodes(links: &LinkTable) -> Vec<NodeId> {
+    let established = links.iter().filter(|(_, link)| link.takes_transactions());
+    let nodes: BTreeSet<NodeId> = established.filter_map(|(_, link)| link.native()).map(|peer| peer.id).collect();
+    nodes.into_iter().collect()
+}
+
+/// Returns the peers with an established link, each once: their addresses, or ids where no address
+/// is known.
+pub(crate) fn linked_names(links: &LinkTable) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for (_, link) in links.iter().filter(|(_, link)| link.takes_transactions()) {
+        let name = link.name();
+        let address = name.address.map(|address| address.to_string());
+        let name = address.or_else(|| name.node.map(|node| node.to_string()));
+        names.extend(name.filter(|name| !names.contains(name)));
     }
+    names
 }

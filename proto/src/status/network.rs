@@ -1,57 +1,48 @@
-//! The list of nodes, as an application or a client on this host is told it.
+//! The list of nodes in the network.
 
 use std::time::{Duration, Instant};
 
-use crate::address::Scope;
-use crate::id::{LinkId, NodeId};
+use crate::connections::table::LinkTable;
+use crate::context::Context;
+use crate::frame::Frame;
+use crate::id::NodeId;
+use crate::presence::announcer::Presence;
 use crate::wire::{Announcement, Member, Members, NetworkFrame};
-use crate::{Lane, Node};
 
-/// How many bytes of members one NETWORK answer has at most, by estimate: it must fit into a link's control lane.
+/// The most bytes of members in one NETWORK answer, by estimate: it must fit into the control lane.
 const ANSWER_BYTES: usize = 192 * 1024;
+/// The estimated size of a member without its peers, in bytes.
+const MEMBER_BYTES: usize = 512;
+/// The size of one peer of a member, in bytes: an id, quotes and a comma.
+const PEER_BYTES: usize = 67;
 
-impl Node {
-    /// Everybody who is known to be in the network, in the order of their ids.
-    pub fn nodes(&self, now: Instant) -> Vec<Member> {
-        let mut members: Vec<(NodeId, Member)> = Vec::with_capacity(self.presence.count());
-        let me = self.announcement(false);
-        members.push((me.node, member(&me, Duration::ZERO, true)));
-        for (announcement, heard) in self.presence.table.iter() {
-            let heard = now.saturating_duration_since(heard);
-            members.push((announcement.node, member(announcement, heard, false)));
-        }
-        members.sort_unstable_by_key(|(node, _)| *node);
-        members.into_iter().map(|(_, member)| member).collect()
+/// Returns every node that is known to be in the network, in the order of ids, this one included.
+pub(crate) fn members(cx: &Context, links: &LinkTable, presence: &Presence, now: Instant) -> Vec<Member> {
+    let mut members: Vec<(NodeId, Member)> = Vec::with_capacity(presence.count());
+    let me = presence.announcement(cx, links, false);
+    members.push((me.node, member(&me, Duration::ZERO, true)));
+    for (announcement, made) in presence.others() {
+        members.push((announcement.node, member(announcement, now.saturating_duration_since(made), false)));
     }
+    members.sort_unstable_by_key(|(node, _)| *node);
+    members.into_iter().map(|(_, member)| member).collect()
+}
 
-    /// The list is told to this host alone: it names addresses, and answering costs more than asking.
-    pub(crate) fn on_network(&mut self, now: Instant, link: LinkId, frame: &NetworkFrame) {
-        let NetworkFrame::Question { after } = frame else {
-            self.counters.answers_unsolicited += 1;
-            return;
-        };
-        if self.links.get(link).is_none_or(|link| link.scope != Scope::Loopback) {
-            return self.offend(
-                link,
-                crate::peers::reputation::Violation::Unasked,
-                "NETWORK: only clients on this host are answered",
-            );
-        }
-        let mut nodes = self.nodes(now);
-        if let Some(after) = after.map(|after| after.to_string()) {
-            nodes.retain(|member| member.node > after);
-        }
-        let mut bytes = 0;
-        let fitting = nodes.iter().take_while(|member| {
-            let first = bytes == 0;
-            bytes += 512 + 67 * member.peers.len();
-            first || bytes <= ANSWER_BYTES
-        });
-        let fitting = fitting.count();
-        let more = nodes.len() > fitting;
-        nodes.truncate(fitting);
-        self.send(vec![link], NetworkFrame::Answer(Members { nodes, more }).to_frame(), Lane::Control);
+/// Returns the answer with the first members after this id, as many as fit, but one at least.
+pub(crate) fn answer(mut nodes: Vec<Member>, after: Option<NodeId>) -> Frame {
+    if let Some(after) = after.map(|after| after.to_string()) {
+        nodes.retain(|member| member.node > after);
     }
+    let mut bytes = 0;
+    let fitting = nodes.iter().take_while(|member| {
+        let first = bytes == 0;
+        bytes += MEMBER_BYTES + PEER_BYTES * member.peers.len();
+        first || bytes <= ANSWER_BYTES
+    });
+    let fitting = fitting.count();
+    let more = nodes.len() > fitting;
+    nodes.truncate(fitting);
+    NetworkFrame::Answer(Members { nodes, more }).to_frame()
 }
 
 fn member(announcement: &Announcement, heard: Duration, me: bool) -> Member {

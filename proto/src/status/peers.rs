@@ -1,43 +1,41 @@
-//! The peer table as a person sees it: one row per address, in the words of the status.
+//! The address book, one row per address.
 
 use std::time::Instant;
 
 use crate::address::PeerAddress;
+use crate::limits;
+use crate::peers::Peers;
 use crate::peers::address_book::{AddressState, Peer};
-use crate::timers::Timer;
+use crate::timers::{Timer, Timers};
 use crate::wire::{PeerRow, PeerState};
-use crate::{Node, limits};
 
-impl Node {
-    /// The rows of the peer table: connected ones first, then those under way, declined, failed, and the rest; at most [`limits::STATUS_PEERS`].
-    pub(crate) fn peer_rows(&self, now: Instant) -> Vec<PeerRow> {
-        let mut rows: Vec<PeerRow> =
-            self.peers.iter().filter_map(|(address, peer)| self.row(now, address, peer)).collect();
-        rows.sort_by(|one, other| (one.state, &one.address).cmp(&(other.state, &other.address)));
-        let kept = self.kept_rows(now);
-        rows.truncate(limits::STATUS_PEERS - kept.len());
-        rows.extend(kept);
-        rows
-    }
+/// Returns the rows: connected addresses first, then those being dialled, declined, failed, and all
+/// others. Bans follow, which have room in any case. There are at most [`limits::STATUS_PEERS`].
+pub(crate) fn rows(now: Instant, peers: &Peers, timers: &Timers) -> Vec<PeerRow> {
+    let rows = peers.book.iter().filter_map(|(address, peer)| row(now, peers, timers, address, peer));
+    let mut rows: Vec<PeerRow> = rows.collect();
+    rows.sort_by(|one, other| (one.state, &one.address).cmp(&(other.state, &other.address)));
+    let bans = peers.reputation.rows(now);
+    rows.truncate(limits::STATUS_PEERS - bans.len());
+    rows.extend(bans);
+    rows
+}
 
-    fn row(&self, now: Instant, address: &PeerAddress, peer: &Peer) -> Option<PeerRow> {
-        let wait = |until: Option<Instant>| until.map(|until| until.saturating_duration_since(now).as_secs_f64());
-        let due = || self.timers.due(&Timer::Dial(address.clone()));
-        let (state, seconds) = match peer.state {
-            AddressState::Myself => return None,
-            AddressState::Connected(_) => (PeerState::Connected, None),
-            AddressState::Attempting | AddressState::Probing(_) | AddressState::Queued => (PeerState::Pending, None),
-            AddressState::AckWaiters if peer.declined_until.is_some_and(|until| now < until) => {
-                (PeerState::Declined, wait(peer.declined_until))
-            }
-            AddressState::AckWaiters if self.kept_from(now, address).is_some() => {
-                (PeerState::Banned, wait(self.kept_from(now, address)))
-            }
-            AddressState::AckWaiters if peer.failures > 0 && due().is_some() => (PeerState::Failed, wait(due())),
-            AddressState::AckWaiters => (PeerState::Idle, wait(due())),
-        };
-        // Tenths are enough for a person, and a status then has a readable length.
-        let seconds = seconds.map(|seconds| (seconds * 10.0).round() / 10.0);
-        Some(PeerRow { address: address.to_string(), state, seconds, known: peer.known, cause: None })
-    }
+fn row(now: Instant, peers: &Peers, timers: &Timers, address: &PeerAddress, peer: &Peer) -> Option<PeerRow> {
+    let dial = timers.due(&Timer::Dial(address.clone()));
+    let declined = peer.declined_until.filter(|until| now < *until);
+    let (state, until) = match peer.state {
+        AddressState::Myself => return None,
+        AddressState::Connected(_) => (PeerState::Connected, None),
+        AddressState::Attempting | AddressState::Probing(_) | AddressState::Queued => (PeerState::Pending, None),
+        AddressState::Waiting => match (declined, peers.reputation.banned_until(now, &peers.book, address)) {
+            (Some(_), _) => (PeerState::Declined, declined),
+            (None, Some(until)) => (PeerState::Banned, Some(until)),
+            (None, None) if peer.failures > 0 && dial.is_some() => (PeerState::Failed, dial),
+            (None, None) => (PeerState::Idle, dial),
+        },
+    };
+    // Tenths are enough for a person, and keep the answer short.
+    let seconds = until.map(|until| (until.saturating_duration_since(now).as_secs_f64() * 10.0).round() / 10.0);
+    Some(PeerRow { address: address.to_string(), state, seconds, known: peer.known, cause: None })
 }

@@ -1,7 +1,115 @@
-//! What this node holds.
+//! What this node holds: the pool's index, the settled part of it that is compared, and broadcasts.
 
+pub(crate) mod broadcast_store;
 pub(crate) mod pool_index;
-pub(crate) mod position_map;
+mod position_map;
 pub(crate) mod replay;
+pub(crate) mod set_digest;
 pub(crate) mod sorted_blocks;
 pub(crate) mod sync_set;
+
+use std::time::Instant;
+
+use crate::context::Context;
+use crate::event::Event;
+use crate::limits::Limits;
+use crate::store::pool_index::PoolIndex;
+use crate::store::sync_set::SyncSet;
+use crate::transaction::{Transaction, TransactionId};
+
+/// The pool, as far as the core knows it: the bodies of stored transactions are in the file only.
+#[derive(Debug)]
+pub(crate) struct Store {
+    index: PoolIndex,
+    sync_set: SyncSet,
+    /// How many transactions were new since the start.
+    accepted: u64,
+    /// Whether the pool's file takes writes, as far as is known.
+    writable: bool,
+}
+
+impl Store {
+    /// Takes the identities and times of a pool in the order of their positions.
+    pub(crate) fn new(pool: Vec<(TransactionId, u64)>) -> Self {
+        let sync_set = SyncSet::of(pool.iter().copied());
+        Self { sync_set, index: PoolIndex::of(pool.into_iter().map(|(id, _)| id)), accepted: 0, writable: true }
+    }
+
+    /// Returns which transactions are held, and where.
+    pub(crate) fn index(&self) -> &PoolIndex {
+        &self.index
+    }
+
+    /// Returns the settled set, which anti-entropy compares.
+    pub(crate) fn sync_set(&mut self) -> &mut SyncSet {
+        &mut self.sync_set
+    }
+
+    /// Returns how many transactions were new since the start. It grows with each.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
+    /// Inserts a transaction that is new here. One that is `settled` came out of another pool.
+    pub(crate) fn insert(&mut self, now: Instant, transaction: Transaction, settled: bool) {
+        self.accepted += 1;
+        if settled {
+            self.sync_set.insert_settled(transaction.id(), transaction.time());
+        } else {
+            self.sync_set.insert(now, transaction.id(), transaction.time());
+        }
+        self.index.insert(transaction);
+    }
+
+    /// Notes that the disk has the oldest transaction that it had not.
+    pub(crate) fn mark_stored(&mut self, id: TransactionId) {
+        self.index.mark_stored(id);
+    }
+
+    /// Adds transactions that another program put into the file, and returns of each whether it is
+    /// new here.
+    pub(crate) fn add_found(&mut self, now: Instant, transactions: &[Transaction]) -> Vec<bool> {
+        let new = self.index.add_found(transactions.iter().map(Transaction::id));
+        for (transaction, _) in transactions.iter().zip(&new).filter(|(_, new)| **new) {
+            self.accepted += 1;
+            self.sync_set.insert(now, transaction.id(), transaction.time());
+        }
+        new
+    }
+
+    /// Forgets transactions that somebody removed from the file.
+    pub(crate) fn remove(&mut self, ids: &[TransactionId]) {
+        let removed = self.index.remove(ids);
+        self.sync_set.remove(&removed);
+    }
+
+    /// Returns an error, in words for the sender, if no transaction can be accepted now.
+    pub(crate) fn check_room(&self, limits: &Limits) -> Result<(), String> {
+        if self.index.count() >= limits.pool_transactions {
+            Err(format!(
+                "the pool is full: it holds {} transactions, as many as POOL_TRANSACTIONS allows",
+                self.index.count()
+            ))
+        } else if !self.writable && self.index.unstored_bytes() >= limits.unstored_bytes {
+            Err("the disk takes no writes: free space on it, or make transactions.json writable, then send again"
+                .into())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Returns whether the pool's file takes writes, as far as is known.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.writable
+    }
+
+    pub(crate) fn on_write_failed(&mut self, cx: &mut Context, error: String) {
+        self.writable = false;
+        cx.notify(Event::StoreFailed { error });
+    }
+
+    pub(crate) fn on_write_recovered(&mut self, cx: &mut Context) {
+        self.writable = true;
+        cx.notify(Event::StoreRecovered);
+    }
+}

@@ -1,5 +1,8 @@
-//! The position of each identity that is held. A map, laid out for millions: its entries lie in a list, in the order in which they came, and what is looked into is a table
-//! of their numbers, which takes five bytes for each and is in a cache when a table of identities is not.
+//! A map from identities to positions, laid out for millions.
+//!
+//! The entries lie in a list, in the order in which they came. Look-ups go through a table of their
+//! numbers: five bytes per entry, so that it is in the CPU cache where a table of identities would
+//! not be.
 
 use std::hash::BuildHasher;
 
@@ -13,11 +16,11 @@ use crate::util::chunked_vec::ChunkedVec;
 #[derive(Debug, Default)]
 pub(crate) struct PositionMap {
     entries: ChunkedVec<(TransactionId, u32)>,
-    /// Numbers of entries, found by the hash of their identity.
+    /// Numbers of entries, by the hash of their identity.
     table: HashTable<u32>,
-    /// Entries that are not used any more.
+    /// Numbers of entries that are free.
     unused: Vec<u32>,
-    /// Seeded, as every table of identities is.
+    /// Seeded: a stranger can grind identities until they share a bucket.
     hasher: RandomState,
 }
 
@@ -34,7 +37,7 @@ impl PositionMap {
         self.find(id).map(|entry| self.entries.at(entry as usize).1)
     }
 
-    /// Sets the position of an identity; `true` if it had none.
+    /// Sets the position of an identity, and returns whether it had none.
     pub(crate) fn set(&mut self, id: TransactionId, position: u32) -> bool {
         let found = self.find(&id);
         match found {
@@ -44,7 +47,7 @@ impl PositionMap {
         found.is_none()
     }
 
-    /// Adds an identity that is not in it, which the caller knows.
+    /// Adds an identity that the caller knows to be new.
     pub(crate) fn add(&mut self, id: TransactionId, position: u32) {
         debug_assert!(!self.contains(&id), "it is new");
         if self.table.len() == self.table.capacity() {
@@ -71,7 +74,8 @@ impl PositionMap {
         }
     }
 
-    /// Makes room for so many. The table is made anew in the order of the entries: in its own order each would be looked up where no cache has it.
+    /// Makes room for a number of entries. The table is rebuilt in the order of the list: in the
+    /// table's own order, each look-up of an identity would miss the CPU cache.
     pub(crate) fn grow(&mut self, room: usize) {
         if room <= self.table.capacity() {
             return;

@@ -1,143 +1,187 @@
-//! A link that is too slow: a full peer's is skipped and its pool compared with ours once it has drained; a plain peer's is fed from the pool. So is a link whose
-//! other end lacks much.
+//! Delivery to a link that is too slow, or whose other end lacks much: sending from the pool's
+//! file.
 //!
-//! A full peer gets most transactions from others, so to feed it from the pool would send it all of those again; a comparison finds what it lacks. A plain peer
-//! compares nothing. To feed is one order, [`Output::Replay`]: the shell reads the pool's file from a position on and sends in bounded pieces, only as fast as the link
-//! drains. A position is a place in the order in which this node stored its transactions; what is accepted and not stored yet has none, and is held in memory.
-//! So a link has everything once it was fed to the last position and then pushed what is in memory: both happen in one step here, and nothing can
-//! fall between.
+//! A native peer that lags is skipped, and compares pools once its queue has drained: it got most
+//! transactions from others meanwhile. An exercise peer compares nothing, so it gets a replay of
+//! the pool. [`Output::Replay`] has the runtime read the file from a position on, and send as fast
+//! as the link drains.
+//!
+//! A position is a place in the order in which this node stored its transactions. An accepted
+//! transaction that is not stored yet has none, and its body is in memory. So a replay ends at the
+//! last position, and what is in memory is pushed in the same step: nothing falls between.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::address::PeerAddress;
-use crate::connections::table::Delivery;
+use crate::connections::table::{Delivery, LinkTable};
+use crate::context::Context;
 use crate::event::Event;
 use crate::id::LinkId;
+use crate::io::{Lane, Output};
+use crate::store::Store;
 use crate::transaction::TransactionId;
-use crate::wire::TransactionFrame;
-use crate::{Lane, Node, Output};
+use crate::wire::{TransactionFrame, close};
 
-impl Node {
-    /// A payload did not fit. A plain peer is fed from the pool from here on: what did not fit had no position before the fact that made us send it, so feeding
-    /// from where the pool ended then misses nothing.
-    pub(crate) fn on_link_full(&mut self, now: Instant, link: LinkId) {
-        self.counters.queues_full += 1;
+/// How often a person is told that one link lags. Under a burst it may lag and catch up many times.
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The transitions of each link's [`Delivery`].
+#[derive(Debug, Default)]
+pub(crate) struct Replay {
+    /// Where the pool ended before the input that is being handled.
+    end_before: u64,
+    /// When it was last reported that a link lags.
+    reported: BTreeMap<LinkId, Instant>,
+}
+
+impl Replay {
+    /// Notes where the pool ends before an input is handled. A full queue is no such input: it is
+    /// reported before all others, about an output of the one before.
+    pub(crate) fn begin_input(&mut self, store: &Store) {
+        self.end_before = store.index().end();
+    }
+
+    /// Handles a payload that did not fit into a link's queue. It had no position before the input
+    /// that had it sent, so a replay from where the pool ended then misses nothing.
+    pub(crate) fn on_queue_full(&mut self, cx: &mut Context, links: &mut LinkTable, link: LinkId) {
+        cx.counters.queues_full += 1;
         let from = self.end_before;
-        let Some(open) = self.links.get_mut(link).filter(|link| !link.closing) else { return };
+        let Some(open) = links.get_mut(link).filter(|link| !link.closing) else { return };
         if !open.takes_transactions() {
-            return self.on_client_full(link);
+            return links.close(cx, link, close::POLICY, "you do not read your ACKs");
         }
-        let full = open.full().is_some();
+        let native = open.native().is_some();
         match &mut open.flow {
             // What was pushed last did not fit after all, and goes again.
             Delivery::Replaying { pushed, trying, .. } => *trying = *pushed,
             Delivery::Lagging => {}
             Delivery::Syncing { missed } => *missed = true,
-            Delivery::Live if full => {
+            Delivery::Live if native => {
                 open.flow = Delivery::Lagging;
-                self.tell_room(link, from);
-                self.tell_behind(now, link);
+                await_room(cx, link, from);
+                self.report(cx, links, link);
             }
             Delivery::Live => {
                 open.flow = Delivery::Replaying { from, pushed: 0, trying: 0 };
-                self.feed_plain(link, from);
-                self.tell_behind(now, link);
+                replay(cx, link, from);
+                self.report(cx, links, link);
             }
         }
     }
 
-    fn feed_plain(&mut self, link: LinkId, from: u64) {
-        self.outbox.push_back(Output::Replay { link, from, until: None, synced: false });
-    }
-
-    /// An empty order: its answer tells when there is room again.
-    fn tell_room(&mut self, link: LinkId, at: u64) {
-        self.outbox.push_back(Output::Replay { link, from: at, until: Some(at), synced: false });
-    }
-
-    /// Says that a peer is slow, at most once per link and minute: under a burst a link may fall behind and catch up many times.
-    fn tell_behind(&mut self, now: Instant, link: LinkId) {
-        let Some(open) = self.links.get_mut(link) else { return };
-        if open.told_behind.is_none_or(|told| now.saturating_duration_since(told) >= Duration::from_secs(60)) {
-            open.told_behind = Some(now);
-            self.notify(Event::PeerLagging { peer: self.name_of(link) });
-        }
-    }
-
-    /// Feeding came to its end, and at least half of the link's queue is free. A full peer that missed something is told what we offer, and fetches what it lacks.
-    /// A plain peer goes on from there, or, if there is nothing more on disk, is pushed what is in memory; when that is all pushed it lives again.
-    pub(crate) fn on_fed(&mut self, now: Instant, link: LinkId, position: u64) {
-        let end = self.holdings.end();
-        let Some(open) = self.links.get_mut(link).filter(|link| !link.closing) else { return };
+    /// Handles the end of a replay, with at least half of the link's queue free. An exercise peer
+    /// goes on from there; once nothing more is on disk, it is pushed what is in memory. Returns
+    /// whether the link is live again and missed something, so that pools are to be compared.
+    pub(crate) fn on_replayed(
+        &mut self,
+        cx: &mut Context,
+        links: &mut LinkTable,
+        store: &Store,
+        link: LinkId,
+        position: u64,
+    ) -> bool {
+        let end = store.index().end();
+        let Some(open) = links.get_mut(link).filter(|link| !link.closing) else { return false };
         match open.flow {
             Delivery::Live => {}
             Delivery::Syncing { missed: false } => open.flow = Delivery::Live,
             Delivery::Syncing { missed: true } | Delivery::Lagging => {
                 open.flow = Delivery::Live;
-                self.compare_pools(now, link);
-                self.compare_broadcasts(now, link);
+                return true;
             }
             Delivery::Replaying { trying, .. } if position < end => {
                 open.flow = Delivery::Replaying { from: position, pushed: trying, trying };
-                self.feed_plain(link, position);
+                replay(cx, link, position);
             }
             Delivery::Replaying { trying: pushed, .. } => {
-                self.note_payload(now, link);
-                let left = self.push_unstored(link, pushed);
-                let Some(open) = self.links.get_mut(link) else { return };
-                match left {
+                open.first_payload.get_or_insert(cx.now);
+                match push_unstored(cx, store, link, pushed) {
                     None => open.flow = Delivery::Live,
                     // More waits for the disk than the queue takes at once.
                     Some(trying) => {
                         open.flow = Delivery::Replaying { from: end, pushed, trying };
-                        self.tell_room(link, end);
+                        await_room(cx, link, end);
                     }
                 }
             }
         }
+        false
     }
 
-    /// A plain peer that was behind when its link ended is fed from where it was.
-    pub(crate) fn resume_plain(&mut self, now: Instant, link: LinkId, address: &PeerAddress) {
-        let Some(peer) = self.peers.get_mut(address) else { return };
-        if peer.handshakes_only_until.is_some_and(|until| now < until) {
-            return;
-        }
-        let from = peer.behind.take();
-        if let (Some(from), Some(open)) = (from, self.links.get_mut(link)) {
-            open.flow = Delivery::Replaying { from, pushed: 0, trying: 0 };
-            self.note_payload(now, link);
-            self.feed_plain(link, from);
-        }
+    /// Goes on with an exercise peer that lagged when its last link ended, from a position.
+    pub(crate) fn resume(&mut self, cx: &mut Context, links: &mut LinkTable, link: LinkId, from: u64) {
+        let Some(open) = links.get_mut(link) else { return };
+        open.flow = Delivery::Replaying { from, pushed: 0, trying: 0 };
+        open.first_payload.get_or_insert(cx.now);
+        replay(cx, link, from);
     }
 
-    /// Sends a link what is accepted and not on disk yet, from the number `from` on, at most a quarter of a queue: whoever was fed has room for half. Returns
-    /// the number of the first that was left; `None` if all was sent.
-    fn push_unstored(&mut self, link: LinkId, from: u64) -> Option<u64> {
-        let room = self.config.limits.queue_bytes / 4;
-        let mut bytes = 0;
-        for (number, transaction) in self.holdings.unstored(from) {
-            let frame = transaction.frame().clone();
-            if bytes > 0 && bytes + frame.len() > room {
-                return Some(number);
-            }
-            bytes += frame.len();
-            self.outbox.push_back(Output::Send { links: vec![link], frame, lane: Lane::Payload });
-        }
-        None
+    /// Forgets a link.
+    pub(crate) fn on_link_closed(&mut self, link: LinkId) {
+        self.reported.remove(&link);
     }
 
-    /// Sends a link those of the given transactions that wait for the disk, as an answer to a comparison. What does not fit is found by the next one.
-    pub(crate) fn push_waiting(&mut self, link: LinkId, wanted: impl Fn(&TransactionId) -> bool) {
-        let room = self.config.limits.queue_bytes / 4;
-        let mut bytes = 0;
-        for (_, transaction) in self.holdings.unstored(0).filter(|(_, transaction)| wanted(&transaction.id())) {
-            let frame = TransactionFrame::sync_frame(transaction.body(), self.config.session);
-            bytes += frame.len();
-            if bytes > room {
-                return;
-            }
-            self.outbox.push_back(Output::Send { links: vec![link], frame, lane: Lane::Payload });
+    fn report(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId) {
+        let last = self.reported.get(&link);
+        if last.is_none_or(|last| cx.now.saturating_duration_since(*last) >= REPORT_INTERVAL) {
+            self.reported.insert(link, cx.now);
+            cx.notify(Event::PeerLagging { peer: links.name_of(link) });
         }
     }
 }
+
+/// Sends a native peer, which asked for it, the whole pool. New transactions are pushed meanwhile.
+pub(crate) fn stream_pool(cx: &mut Context, links: &mut LinkTable, store: &Store, link: LinkId) {
+    let (until, ours) = (store.index().end(), store.index().count());
+    let Some(open) = links.get_mut(link) else { return };
+    if open.flow != Delivery::Live || ours == 0 {
+        return;
+    }
+    open.flow = Delivery::Syncing { missed: false };
+    cx.output(Output::Replay { link, from: 0, until: Some(until), synced: true });
+    sync_unstored(cx, store, link, |_| true);
+    cx.notify(Event::Replaying { peer: links.name_of(link), ours });
+}
+
+/// Sends a native peer some of the unstored transactions, as an answer to a comparison. The next
+/// one finds what does not fit into a quarter of its queue.
+pub(crate) fn sync_unstored(cx: &mut Context, store: &Store, link: LinkId, wanted: impl Fn(&TransactionId) -> bool) {
+    let room = cx.config.limits.queue_bytes / 4;
+    let mut bytes = 0;
+    for (_, transaction) in store.index().unstored(0).filter(|(_, transaction)| wanted(&transaction.id())) {
+        let frame = TransactionFrame::sync_frame(transaction.body(), cx.config.session);
+        bytes += frame.len();
+        if bytes > room {
+            return;
+        }
+        cx.send(vec![link], frame, Lane::Payload);
+    }
+}
+
+/// Pushes unstored transactions from the number `from` on, at most a quarter of a queue, of which
+/// half is free. Returns the number of the first that was left; `None` if all were sent.
+fn push_unstored(cx: &mut Context, store: &Store, link: LinkId, from: u64) -> Option<u64> {
+    let room = cx.config.limits.queue_bytes / 4;
+    let mut bytes = 0;
+    for (number, transaction) in store.index().unstored(from) {
+        let frame = transaction.frame().clone();
+        if bytes > 0 && bytes + frame.len() > room {
+            return Some(number);
+        }
+        bytes += frame.len();
+        cx.send(vec![link], frame, Lane::Payload);
+    }
+    None
+}
+
+fn replay(cx: &mut Context, link: LinkId, from: u64) {
+    cx.output(Output::Replay { link, from, until: None, synced: false });
+}
+
+/// Orders an empty replay: its end says when the queue has room again.
+fn await_room(cx: &mut Context, link: LinkId, at: u64) {
+    cx.output(Output::Replay { link, from: at, until: Some(at), synced: false });
+}
+
+#[cfg(test)]
+mod tests;

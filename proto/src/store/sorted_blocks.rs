@@ -1,23 +1,27 @@
-//! A sorted list in blocks: what is inserted anywhere moves one block, never the whole list; and each block knows the sum of its identities.
+//! A sorted list in blocks: an insertion moves half a block, never the whole list, and each block
+//! knows the sum of its identities.
 //!
-//! Invariants: no block is empty, nor longer than [`BLOCK`]; all items are in order and different; `starts` and each `fold` are those of the items.
+//! Invariants: no block is empty, or longer than [`BLOCK`]. All items are in order and different.
+//! `starts` and each `sum` are those of the items.
 
 use std::ops::Range;
 
 use negentropy::{Id, Item};
 
-/// How many items a block has at most. An insertion moves half a block, a sum reads two: 20 KiB are the cheapest of both.
+/// The most items of a block. An insertion moves half a block, a sum reads two: 20 KiB is the
+/// cheapest for both.
 const BLOCK: usize = 512;
-/// So few items are inserted into a block one by one; of more, a merge is cheaper.
+/// Fewer items than this are inserted into a block one by one; for more, a merge is cheaper.
 const FEW: usize = 16;
-/// By how many items a block grows: doubling would leave half of the memory of a list free that was inserted into everywhere.
+/// By how many items a block grows. Doubling would leave half of the memory free after insertions
+/// everywhere.
 const GROWTH: usize = 64;
 
-/// See the module. 40 bytes per item, and what blocks that were split have free.
+/// See the module. 40 bytes per item, and the free room of blocks that were split.
 #[derive(Debug, Default)]
 pub(crate) struct SortedBlocks {
     blocks: Vec<Block>,
-    /// How many items stand before each block.
+    /// The number of items before each block.
     starts: Vec<usize>,
     length: usize,
 }
@@ -25,31 +29,31 @@ pub(crate) struct SortedBlocks {
 #[derive(Debug)]
 struct Block {
     items: Vec<Item>,
-    fold: Fold,
+    sum: IdSum,
 }
 
-/// A sum of identities as negentropy adds them up: 256-bit little-endian numbers, modulo 2^256.
+/// A sum of identities as negentropy adds them: 256-bit little-endian numbers, modulo 2^256.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Fold([u64; 4]);
+struct IdSum([u64; 4]);
 
-impl Fold {
+impl IdSum {
     fn of(items: &[Item]) -> Self {
-        let mut fold = Self::default();
+        let mut sum = Self::default();
         for item in items {
-            fold.add(&item.id);
+            sum.add(&item.id);
         }
-        fold
+        sum
     }
 
     fn add(&mut self, id: &Id) {
         let mut carry = false;
         for (limb, bytes) in self.0.iter_mut().zip(id.chunks_exact(8)) {
-            let more = u64::from_le_bytes(bytes.try_into().expect("a chunk of eight"));
-            (*limb, carry) = limb.carrying_add(more, carry);
+            let added = u64::from_le_bytes(bytes.try_into().expect("a chunk of eight"));
+            (*limb, carry) = limb.carrying_add(added, carry);
         }
     }
 
-    /// The sum as an identity: adding it is adding all that went into it.
+    /// Returns the sum as an identity: adding it adds all that went into it.
     fn to_id(self) -> Id {
         let mut bytes = [0; 32];
         for (limb, bytes) in self.0.iter().zip(bytes.chunks_exact_mut(8)) {
@@ -60,11 +64,11 @@ impl Fold {
 }
 
 impl SortedBlocks {
-    /// A list of items in any order; what is there twice is taken once.
+    /// Sorts items, and drops duplicates.
     pub(crate) fn of(mut items: Vec<Item>) -> Self {
         items.sort_unstable();
         items.dedup();
-        let blocks = items.chunks(BLOCK).map(|items| Block { items: items.to_vec(), fold: Fold::of(items) });
+        let blocks = items.chunks(BLOCK).map(|items| Block { items: items.to_vec(), sum: IdSum::of(items) });
         let mut list = Self { blocks: blocks.collect(), ..Self::default() };
         list.count();
         list
@@ -74,8 +78,9 @@ impl SortedBlocks {
         self.length
     }
 
-    /// Inserts items that are in order; `taken` is told of each that was not there yet. Each block is gone through once for all that goes into it.
-    pub(crate) fn insert(&mut self, items: &[Item], mut taken: impl FnMut(&Item)) {
+    /// Inserts items that are in order, and calls `added` with each that was not there. Each block
+    /// is read once.
+    pub(crate) fn insert(&mut self, items: &[Item], mut added: impl FnMut(&Item)) {
         let Some(first) = items.first() else { return };
         let at = self.blocks.partition_point(|block| block.items[0] <= *first).saturating_sub(1);
         let mut tail = self.blocks.split_off(at).into_iter().peekable();
@@ -86,16 +91,16 @@ impl SortedBlocks {
                 None => rest.len(),
             };
             let (own, later) = rest.split_at(into);
-            self.push_merged(block, own, &mut taken);
+            self.push_merged(block, own, &mut added);
             rest = later;
         }
-        // There was no block at all.
-        self.push_merged(Block { items: Vec::new(), fold: Fold::default() }, rest, &mut taken);
+        // There was no block.
+        self.push_merged(Block { items: Vec::new(), sum: IdSum::default() }, rest, &mut added);
         self.count();
     }
 
-    /// Appends a block and what goes into it, in as many blocks as that needs.
-    fn push_merged(&mut self, mut block: Block, own: &[Item], taken: &mut impl FnMut(&Item)) {
+    /// Appends a block with items merged into it, in as many blocks as needed.
+    fn push_merged(&mut self, mut block: Block, own: &[Item], added: &mut impl FnMut(&Item)) {
         let appended = block.items.last() < own.first();
         if own.len() < FEW && block.items.len() + own.len() <= BLOCK && !block.items.is_empty() {
             for item in own {
@@ -104,8 +109,8 @@ impl SortedBlocks {
                     block.items.reserve_exact(GROWTH);
                 }
                 block.items.insert(place, *item);
-                block.fold.add(&item.id);
-                taken(item);
+                block.sum.add(&item.id);
+                added(item);
             }
             return self.blocks.push(block);
         }
@@ -114,24 +119,24 @@ impl SortedBlocks {
         for item in own {
             merged.extend(std::iter::from_fn(|| held.next_if(|held| *held < item)));
             if held.peek() != Some(&item) && merged.last() != Some(item) {
-                taken(item);
+                added(item);
                 merged.push(*item);
             }
         }
         merged.extend(held);
-        // Time stamps mostly grow: then blocks are left full. Else each is left some room.
+        // Time stamps mostly grow: then blocks are left full. Otherwise each is left some room.
         let length = if appended { BLOCK } else { merged.len().div_ceil(merged.len().div_ceil(BLOCK).max(1)).max(1) };
         let pieces = merged.chunks(length);
-        self.blocks.extend(pieces.map(|items| Block { items: items.to_vec(), fold: Fold::of(items) }));
+        self.blocks.extend(pieces.map(|items| Block { items: items.to_vec(), sum: IdSum::of(items) }));
     }
 
-    /// Keeps what is to be kept.
+    /// Keeps the items for which `keep` returns `true`.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Item) -> bool) {
         for block in &mut self.blocks {
             let before = block.items.len();
             block.items.retain(&mut keep);
             if block.items.len() < before {
-                block.fold = Fold::of(&block.items);
+                block.sum = IdSum::of(&block.items);
             }
         }
         self.blocks.retain(|block| !block.items.is_empty());
@@ -151,7 +156,7 @@ impl SortedBlocks {
         self.iter(index..index.checked_add(1)?).next()
     }
 
-    /// The items at some indices, in order; those that there are.
+    /// Iterates over the items at some indices, as far as there are any.
     pub(crate) fn iter(&self, indices: Range<usize>) -> impl Iterator<Item = &Item> {
         let block = self.block_at(indices.start);
         let skipped = indices.start - self.starts.get(block).copied().unwrap_or(0);
@@ -159,25 +164,26 @@ impl SortedBlocks {
         items.skip(skipped).take(indices.len())
     }
 
-    /// Identities whose sum is that of all items at some indices: of a block that lies in them as a whole, one.
+    /// Iterates over identities whose sum is that of all items at some indices: one for each block
+    /// within them.
     pub(crate) fn sums(&self, indices: Range<usize>) -> impl Iterator<Item = Id> {
         let first = self.starts.partition_point(|start| *start < indices.start);
         let after = self.starts.partition_point(|start| *start <= indices.end).saturating_sub(1).max(first);
-        let place = |block: usize| self.starts.get(block).copied().unwrap_or(self.length);
-        let (from, to) = (place(first).min(indices.end), place(after).min(indices.end));
-        let folds = self.blocks.get(first..after).unwrap_or_default().iter().map(|block| block.fold.to_id());
+        let start = |block: usize| self.starts.get(block).copied().unwrap_or(self.length);
+        let (from, to) = (start(first).min(indices.end), start(after).min(indices.end));
+        let sums = self.blocks.get(first..after).unwrap_or_default().iter().map(|block| block.sum.to_id());
         let before = self.iter(indices.start..from).map(|item| item.id);
-        before.chain(folds).chain(self.iter(to..indices.end).map(|item| item.id))
+        before.chain(sums).chain(self.iter(to..indices.end).map(|item| item.id))
     }
 
-    /// How many items are less than a given one.
+    /// Returns the number of items less than a given one.
     pub(crate) fn below(&self, bound: &Item) -> usize {
         let block = self.blocks.partition_point(|block| block.items[0] < *bound).saturating_sub(1);
         let within = self.blocks.get(block).map_or(0, |block| block.items.partition_point(|item| item < bound));
         self.starts.get(block).copied().unwrap_or(0) + within
     }
 
-    /// The block that holds an index.
+    /// Returns the block that holds an index.
     fn block_at(&self, index: usize) -> usize {
         self.starts.partition_point(|start| *start <= index).saturating_sub(1)
     }
@@ -206,9 +212,9 @@ mod tests {
         for _ in 0..50 {
             let (a, b) = (rng.random_range(0..=items.len()), rng.random_range(0..=items.len()));
             let range = a.min(b)..a.max(b);
-            let mut fold = Fold::default();
-            blocks.sums(range.clone()).for_each(|id| fold.add(&id));
-            assert_eq!(fold, Fold::of(&items[range.clone()]), "{range:?}");
+            let mut sum = IdSum::default();
+            blocks.sums(range.clone()).for_each(|id| sum.add(&id));
+            assert_eq!(sum, IdSum::of(&items[range.clone()]), "{range:?}");
             assert!(
                 blocks.sums(range).count() <= 2 * BLOCK + items.len() / (BLOCK / 2),
                 "sums of whole blocks are used"
@@ -230,11 +236,11 @@ mod tests {
                 let mut fresh: Vec<Item> = (0..rng.random_range(0..700)).map(|_| item(&mut rng, 100)).collect();
                 fresh.extend(model.iter().take(3));
                 fresh.sort_unstable();
-                let mut taken = 0;
-                blocks.insert(&fresh, |_| taken += 1);
+                let mut added = 0;
+                blocks.insert(&fresh, |_| added += 1);
                 let before = model.len();
                 model.extend(&fresh);
-                assert_eq!(taken, model.len() - before);
+                assert_eq!(added, model.len() - before);
                 if round % 3 == 0 {
                     let time = rng.random_range(0..100);
                     blocks.retain(|item| item.timestamp / 4 != time / 4);

@@ -1,107 +1,109 @@
-//! What this node offers in a reconciliation: its transactions in the order (time, identity), as negentropy wants them.
+//! The settled part of the pool, in the order (time, identity) that negentropy needs: what
+//! anti-entropy compares.
 //!
-//! Only what was accepted some time ago is offered: what is younger is still on its way everywhere, and would be taken for a difference. New items gather
-//! in a queue and are merged when they are of age.
+//! A transaction settles some time after it was accepted. A younger one is still spreading
+//! everywhere, and would count as a difference. New items gather in a queue, and are merged once
+//! they have settled.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use negentropy::{Id, Item};
 
-use crate::store::pool_index::SetDigest;
+use crate::store::set_digest::SetDigest;
 use crate::store::sorted_blocks::SortedBlocks;
 use crate::transaction::TransactionId;
 use crate::wire::Summary;
 
-/// How long a transaction has to spread by itself before it is offered.
-const OF_AGE: Duration = Duration::from_secs(2);
+/// How long a transaction has to spread by gossip before it is compared.
+const SETTLE_DELAY: Duration = Duration::from_secs(2);
+/// The shortest time between two merges.
+const MERGE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long two merges are apart at least.
-const MERGE_EVERY: Duration = Duration::from_millis(500);
-
-/// The offered set. 40 bytes per transaction.
+/// See the module. 40 bytes per transaction.
 #[derive(Debug, Default)]
 pub(crate) struct SyncSet {
     items: SortedBlocks,
-    sum: SetDigest,
-    /// Accepted lately, oldest first …
-    young: VecDeque<Item>,
-    /// … so many of them at this time.
-    times: VecDeque<(Instant, usize)>,
-    /// When that was last merged.
-    ripened: Option<Instant>,
-    /// Of age, and not merged yet.
-    ripe: Vec<Item>,
+    digest: SetDigest,
+    /// Not settled yet, oldest first …
+    fresh: VecDeque<Item>,
+    /// … so many of them accepted at this time.
+    accepted: VecDeque<(Instant, usize)>,
+    /// Settled, and not merged yet.
+    unmerged: Vec<Item>,
+    /// When items were last merged.
+    merged: Option<Instant>,
 }
 
 impl SyncSet {
-    /// The offer of a pool as it was found on disk.
+    /// Builds the set of a pool as it was found on disk.
     pub(crate) fn of(pool: impl Iterator<Item = (TransactionId, u64)>) -> Self {
         let items = SortedBlocks::of(pool.map(|(id, time)| item(id, time)).collect());
-        let mut sum = SetDigest::default();
+        let mut digest = SetDigest::default();
         for item in items.iter(0..items.len()) {
-            sum.add(&TransactionId(*item.id));
+            digest.add(&TransactionId(*item.id));
         }
-        Self { items, sum, ..Self::default() }
+        Self { items, digest, ..Self::default() }
     }
 
-    /// Notes a transaction that was accepted just now.
-    pub(crate) fn accept(&mut self, now: Instant, id: TransactionId, time: u64) {
-        self.young.push_back(item(id, time));
-        match self.times.back_mut() {
+    /// Inserts a transaction that was accepted now, and settles later.
+    pub(crate) fn insert(&mut self, now: Instant, id: TransactionId, time: u64) {
+        self.fresh.push_back(item(id, time));
+        match self.accepted.back_mut() {
             Some((accepted, count)) if *accepted == now => *count += 1,
-            _ => self.times.push_back((now, 1)),
+            _ => self.accepted.push_back((now, 1)),
         }
     }
 
-    /// Notes a transaction that came from another pool: it has had its time.
-    pub(crate) fn accept_old(&mut self, id: TransactionId, time: u64) {
-        self.ripe.push(item(id, time));
+    /// Inserts a transaction that has settled: it came out of another pool.
+    pub(crate) fn insert_settled(&mut self, id: TransactionId, time: u64) {
+        self.unmerged.push(item(id, time));
     }
 
-    /// Takes transactions back that are lost.
-    pub(crate) fn lose(&mut self, ids: &[TransactionId]) {
-        let lost: HashSet<Id> = ids.iter().map(|id| Id::from_byte_array(id.0)).collect();
-        let mut young = self.young.iter();
-        for (_, count) in &mut self.times {
-            *count = young.by_ref().take(*count).filter(|item| !lost.contains(&item.id)).count();
+    /// Removes transactions.
+    pub(crate) fn remove(&mut self, ids: &[TransactionId]) {
+        let removed: HashSet<Id> = ids.iter().map(|id| Id::from_byte_array(id.0)).collect();
+        let mut fresh = self.fresh.iter();
+        for (_, count) in &mut self.accepted {
+            *count = fresh.by_ref().take(*count).filter(|item| !removed.contains(&item.id)).count();
         }
-        self.young.retain(|item| !lost.contains(&item.id));
-        self.ripe.retain(|item| !lost.contains(&item.id));
-        let sum = &mut self.sum;
+        self.fresh.retain(|item| !removed.contains(&item.id));
+        self.unmerged.retain(|item| !removed.contains(&item.id));
+        let digest = &mut self.digest;
         self.items.retain(|item| {
-            let keep = !lost.contains(&item.id);
+            let keep = !removed.contains(&item.id);
             if !keep {
-                sum.subtract(&TransactionId(*item.id));
+                digest.subtract(&TransactionId(*item.id));
             }
             keep
         });
     }
 
-    /// Merges what has come of age, at most once in half a second.
-    pub(crate) fn ripen(&mut self, now: Instant) {
-        if self.ripened.is_some_and(|ripened| now.saturating_duration_since(ripened) < MERGE_EVERY) {
+    /// Merges what has settled, at most once in [`MERGE_INTERVAL`].
+    pub(crate) fn settle(&mut self, now: Instant) {
+        if self.merged.is_some_and(|merged| now.saturating_duration_since(merged) < MERGE_INTERVAL) {
             return;
         }
-        self.ripened = Some(now);
-        let mut fresh = std::mem::take(&mut self.ripe);
-        let of_age = |(accepted, _): &mut (Instant, usize)| now.saturating_duration_since(*accepted) >= OF_AGE;
-        while let Some((_, count)) = self.times.pop_front_if(of_age) {
-            fresh.extend(self.young.drain(..count));
+        self.merged = Some(now);
+        let mut settled = std::mem::take(&mut self.unmerged);
+        let is_settled =
+            |(accepted, _): &mut (Instant, usize)| now.saturating_duration_since(*accepted) >= SETTLE_DELAY;
+        while let Some((_, count)) = self.accepted.pop_front_if(is_settled) {
+            settled.extend(self.fresh.drain(..count));
         }
-        fresh.sort_unstable();
-        let sum = &mut self.sum;
-        self.items.insert(&fresh, |item| sum.add(&TransactionId(*item.id)));
+        settled.sort_unstable();
+        let digest = &mut self.digest;
+        self.items.insert(&settled, |item| digest.add(&TransactionId(*item.id)));
     }
 
-    /// What is offered.
+    /// Returns the settled items.
     pub(crate) fn items(&self) -> &SortedBlocks {
         &self.items
     }
 
-    /// How much is offered, in short.
+    /// Returns the count and the digest of the settled items.
     pub(crate) fn summary(&self) -> Summary {
-        Summary { count: self.items.len() as u64, sum: self.sum.to_hex() }
+        Summary { count: self.items.len() as u64, sum: self.digest.to_hex() }
     }
 }
 
@@ -120,29 +122,60 @@ mod tests {
     }
 
     #[test]
-    fn what_is_young_is_not_offered_and_the_order_holds_whatever_comes() {
+    fn what_is_young_has_not_settled_and_the_order_holds_whatever_comes() {
         let now = Instant::now();
-        let mut offer = SyncSet::of((0..100).map(|n| (id(n), u64::from(n))));
+        let mut set = SyncSet::of((0..100).map(|n| (id(n), u64::from(n))));
         for n in 100..200 {
-            offer.accept(now, id(n), u64::from(n % 7) * 30);
+            set.insert(now, id(n), u64::from(n % 7) * 30);
         }
-        offer.ripen(now);
-        assert_eq!(offer.summary().count, 100);
-        offer.ripen(now + OF_AGE);
-        assert!(offer.young.is_empty() && offer.times.is_empty());
+        set.settle(now);
+        assert_eq!(set.summary().count, 100);
+        set.settle(now + SETTLE_DELAY);
+        assert!(set.fresh.is_empty() && set.accepted.is_empty());
         let whole = SyncSet::of(
             (0..100).map(|n| (id(n), u64::from(n))).chain((100..200).map(|n| (id(n), u64::from(n % 7) * 30))),
         );
-        let items = |offer: &SyncSet| offer.items.iter(0..200).copied().collect::<Vec<_>>();
-        assert_eq!((offer.summary(), items(&offer)), (whole.summary(), items(&whole)));
-        offer.lose(&[id(150), id(3)]);
-        assert_eq!(offer.summary().count, 198);
-        let later = now + OF_AGE;
+        let items = |set: &SyncSet| set.items.iter(0..200).copied().collect::<Vec<_>>();
+        assert_eq!((set.summary(), items(&set)), (whole.summary(), items(&whole)));
+        set.remove(&[id(150), id(3)]);
+        assert_eq!(set.summary().count, 198);
+        let later = now + SETTLE_DELAY;
         for n in 200..210 {
-            offer.accept(later + Duration::from_millis(u64::from(n) / 3), id(n), 1);
+            set.insert(later + Duration::from_millis(u64::from(n) / 3), id(n), 1);
         }
-        offer.lose(&[id(201), id(204), id(209)]);
-        offer.ripen(later + OF_AGE + Duration::from_millis(68));
-        assert_eq!((offer.summary().count, offer.young.len()), (203, 2), "up to 206, without two");
+        set.remove(&[id(201), id(204), id(209)]);
+        set.settle(later + SETTLE_DELAY + Duration::from_millis(68));
+        assert_eq!((set.summary().count, set.fresh.len()), (203, 2), "up to 206, without two");
+    }
+
+    #[test]
+    fn merges_are_half_a_second_apart_and_what_came_out_of_another_pool_waits_for_nothing_else() {
+        let now = Instant::now();
+        let mut set = SyncSet::default();
+        set.insert_settled(id(1), 5);
+        set.insert(now, id(2), 5);
+        set.settle(now);
+        assert_eq!(set.summary().count, 1);
+        set.insert_settled(id(3), 5);
+        set.settle(now + MERGE_INTERVAL - Duration::from_nanos(1));
+        assert_eq!(set.summary().count, 1);
+        set.settle(now + MERGE_INTERVAL);
+        assert_eq!(set.summary().count, 2);
+        set.settle(now + SETTLE_DELAY - Duration::from_nanos(1));
+        assert_eq!(set.summary().count, 2);
+        set.settle(now + SETTLE_DELAY - Duration::from_nanos(1) + MERGE_INTERVAL);
+        assert_eq!(set.summary(), SyncSet::of([1, 2, 3].map(|n| (id(n), 5)).into_iter()).summary());
+    }
+
+    #[test]
+    fn removed_ones_are_forgotten_before_they_settle_as_well() {
+        let now = Instant::now();
+        let mut set = SyncSet::of([1, 2].map(|n| (id(n), 0)).into_iter());
+        set.insert_settled(id(3), 0);
+        set.insert_settled(id(4), 0);
+        set.insert(now, id(5), 0);
+        set.remove(&[id(1), id(3), id(5), id(9)]);
+        set.settle(now + SETTLE_DELAY);
+        assert_eq!(set.summary(), SyncSet::of([2, 4].map(|n| (id(n), 0)).into_iter()).summary());
     }
 }

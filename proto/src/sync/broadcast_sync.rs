@@ -1,206 +1,178 @@
-//! Broadcasts for those that were away: two full peers compare what they keep of the last ten minutes, and each fetches what it lacks.
+//! Anti-entropy of broadcasts, for nodes that were away: what was broadcast in the last ten
+//! minutes.
 //!
-//! The frames are those of comparing pools (`reconcile.rs`), with `"set":"broadcasts"`, and so is the method: a summary, its reply, rounds of negentropy, WANT. What
-//! differs is the size. This set is small and forgets, so it is laid out anew for each question, nothing is streamed as a whole, and who keeps nothing is silent.
+//! The frames and the method are those of the pool, with `"set":"broadcasts"`. The set is small and
+//! forgets, so it is laid out for each message, and never sent as a whole. A node that holds no
+//! broadcasts says nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use negentropy::{Id, Negentropy, NegentropyStorageVector};
+use foldhash::fast::RandomState;
+use negentropy::{Error, Id, Negentropy, NegentropyStorageVector};
 
-use crate::connections::table::Link;
+use crate::connections::table::{Link, LinkTable};
+use crate::context::Context;
 use crate::id::LinkId;
-use crate::store::pool_index::SetDigest;
+use crate::io::Lane;
+use crate::limits;
+use crate::store::broadcast_store::BroadcastStore;
+use crate::store::set_digest::SetDigest;
+use crate::sync::negentropy::STEP_BYTES;
+use crate::sync::reconciler::{Progress, ReconcilableSet, Reconciler};
+use crate::sync::wants::send_wants;
 use crate::transaction::TransactionId;
-use crate::wire::{BroadcastFrame, BroadcastId, OtherSet, Step, Summary, SyncFrame, want_frame};
-use crate::{Lane, Node, limits};
+use crate::util::rate_limit::RateLimits;
+use crate::violation::Violation;
+use crate::wire::{BroadcastFrame, BroadcastId, OtherSet, Summary, SyncFrame};
 
-/// How long a broadcast has to spread by itself before it is offered.
-const OF_AGE: Duration = Duration::from_secs(2);
-/// The longest negentropy message, in bytes; in base64, a third more.
-const STEP_BYTES: u64 = 48 * 1024;
-/// How long an answer to a WANT may take before the same is wanted from somebody else.
-const WANT_PATIENCE: Duration = Duration::from_secs(5);
-/// How long an answer in a comparison may take before it is given up.
-const STEP_PATIENCE: Duration = Duration::from_secs(20);
+/// How long a broadcast has to spread by gossip before it is compared.
+const SETTLE_DELAY: Duration = Duration::from_secs(2);
+/// How long a broadcast may take before it is requested from another peer.
+const ITEM_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What catching up remembers.
-#[derive(Debug, Default)]
+/// See the module.
+#[derive(Debug)]
 pub(crate) struct BroadcastSync {
-    /// Our open comparisons: on each link at most one, with its number and when it last moved.
-    open: BTreeMap<LinkId, (u64, Instant)>,
-    last_number: u64,
-    /// What was asked for and has not come, and when. Its order reaches no output.
-    wanted: HashMap<BroadcastId, Instant>,
+    reconciler: Reconciler,
+    /// What was requested and has not come, and when. Its order reaches no output.
+    requested: HashMap<BroadcastId, Instant, RandomState>,
 }
 
-impl BroadcastSync {
-    /// A broadcast came.
-    pub(crate) fn on_came(&mut self, id: &BroadcastId) {
-        self.wanted.remove(id);
-    }
-
-    pub(crate) fn forget_link(&mut self, link: LinkId) {
-        self.open.remove(&link);
+impl Default for BroadcastSync {
+    fn default() -> Self {
+        let reconciler = Reconciler::new(Some(OtherSet::Broadcasts));
+        Self { reconciler, requested: HashMap::default() }
     }
 }
 
-impl Node {
-    /// Tells a full peer what we keep, if it is anything.
-    pub(crate) fn compare_broadcasts(&mut self, now: Instant, link: LinkId) {
-        self.broadcasts.expire(now);
-        let catching_up = &mut self.catching_up;
-        catching_up.wanted.retain(|_, at| now.saturating_duration_since(*at) < WANT_PATIENCE);
-        catching_up.open.retain(|_, (_, at)| now.saturating_duration_since(*at) < STEP_PATIENCE);
-        let ready = self.links.get(link).is_some_and(|link| link.full().is_some() && link.takes_transactions());
-        let summary = self.kept_summary(now);
-        if ready && summary.count > 0 {
-            self.send_set(link, &SyncFrame::Summary(summary));
-        }
+/// The broadcasts that had their time to spread.
+struct Settled<'a> {
+    store: &'a BroadcastStore,
+    now: Instant,
+}
+
+impl Settled<'_> {
+    /// Iterates over the ids and their time stamps in seconds.
+    fn items(&self) -> impl Iterator<Item = (BroadcastId, u64)> {
+        let held = self.store.iter();
+        let settled = held.filter(|held| self.now.saturating_duration_since(held.received) >= SETTLE_DELAY);
+        // As Rust casts: less than 0, or no number, is 0; too great a number is the greatest.
+        settled.map(|held| (held.broadcast.id, (held.broadcast.time as u64).min(u64::MAX - 1)))
     }
 
-    /// What is offered, in short.
-    fn kept_summary(&self, now: Instant) -> Summary {
-        let (mut sum, mut count) = (SetDigest::default(), 0);
-        for (id, _) in self.offered(now) {
-            sum.add(&TransactionId(id.0));
-            count += 1;
-        }
-        Summary { count, sum: sum.to_hex() }
-    }
-
-    /// What had its time to spread, with its time stamp in seconds.
-    fn offered(&self, now: Instant) -> impl Iterator<Item = (BroadcastId, u64)> {
-        let of_age = move |came: Instant| now.saturating_duration_since(came) >= OF_AGE;
-        self.broadcasts.held().filter(move |held| of_age(held.came)).map(|held| {
-            // As in Rust's casts, what is below 0 or no number is 0, and what is too great the greatest.
-            (held.broadcast.id, (held.broadcast.time as u64).min(u64::MAX - 1))
-        })
-    }
-
-    /// The offer as negentropy wants it.
-    fn laid_out(&self, now: Instant) -> Result<NegentropyStorageVector, negentropy::Error> {
+    fn negentropy(&self) -> Result<Negentropy<'static, NegentropyStorageVector>, Error> {
         let mut storage = NegentropyStorageVector::new();
-        for (id, time) in self.offered(now) {
+        for (id, time) in self.items() {
             storage.insert(time, Id::from_byte_array(id.0))?;
         }
         storage.seal()?;
-        Ok(storage)
-    }
-
-    pub(crate) fn on_sync_broadcasts(&mut self, now: Instant, link: LinkId, frame: SyncFrame) {
-        if self.links.get(link).and_then(Link::full).is_none() {
-            return self.fault(link, "SYNC: only full peers compare broadcasts");
-        }
-        self.broadcasts.expire(now);
-        match frame {
-            SyncFrame::Answer(step) => return self.on_answer_of_broadcasts(now, link, &step),
-            _ if !self.may_ask(now, link) => {}
-            SyncFrame::Summary(theirs) => return self.on_kept_summary(now, link, &theirs, true),
-            SyncFrame::Reply(theirs) => return self.on_kept_summary(now, link, &theirs, false),
-            SyncFrame::Ask(step) => return self.on_ask_for_broadcasts(now, link, &step),
-            SyncFrame::Everything => return self.fault(link, "SYNC: broadcasts are not asked for as a whole"),
-        }
-        self.fault(link, "SYNC: it asks more often than any comparison needs");
-    }
-
-    fn on_kept_summary(&mut self, now: Instant, link: LinkId, theirs: &Summary, asked: bool) {
-        let ours = self.kept_summary(now);
-        if ours == *theirs {
-            return;
-        }
-        if asked && ours.count > 0 {
-            self.send_set(link, &SyncFrame::Reply(ours));
-        }
-        if theirs.count == 0 || self.catching_up.open.contains_key(&link) {
-            return;
-        }
-        let begun = self.laid_out(now).and_then(|storage| {
-            let mut negentropy = Negentropy::owned(storage, STEP_BYTES)?;
-            negentropy.initiate()
-        });
-        let Ok(message) = begun else {
-            return self.fault_without_count(link, "a comparison of broadcasts could not begin".into());
-        };
-        self.catching_up.last_number += 1;
-        let number = self.catching_up.last_number;
-        self.catching_up.open.insert(link, (number, now));
-        self.send_set(link, &SyncFrame::Ask(Step { number, message }));
-    }
-
-    fn on_ask_for_broadcasts(&mut self, now: Instant, link: LinkId, step: &Step) {
-        let answer = self.laid_out(now).and_then(|storage| {
-            let mut negentropy = Negentropy::owned(storage, STEP_BYTES)?;
-            negentropy.reconcile(&step.message)
-        });
-        match answer {
-            Ok(message) => self.send_set(link, &SyncFrame::Answer(Step { number: step.number, message })),
-            Err(error) => self.fault(link, &format!("SYNC: {error}")),
-        }
-    }
-
-    fn on_answer_of_broadcasts(&mut self, now: Instant, link: LinkId, step: &Step) {
-        let open = self.catching_up.open.get_mut(&link).filter(|(number, _)| *number == step.number);
-        let Some((number, at)) = open else {
-            self.counters.answers_unsolicited += 1;
-            return;
-        };
-        *at = now;
-        let number = *number;
-        let (mut have, mut need) = (Vec::new(), Vec::new());
-        let next = self.laid_out(now).and_then(|storage| {
-            let mut negentropy = Negentropy::owned(storage, STEP_BYTES)?;
-            negentropy.set_initiator();
-            negentropy.reconcile_with_ids(&step.message, &mut have, &mut need)
-        });
-        // The library gives them in no order, and may give one twice.
-        let mut need: Vec<BroadcastId> = need.into_iter().map(|id| BroadcastId(*id)).collect();
-        need.sort_unstable();
-        need.dedup();
-        self.want_broadcasts(now, link, need);
-        match next {
-            Ok(Some(message)) => self.send_set(link, &SyncFrame::Ask(Step { number, message })),
-            Ok(None) => {
-                self.catching_up.open.remove(&link);
-            }
-            Err(error) => {
-                self.catching_up.open.remove(&link);
-                self.fault(link, &format!("SYNC: {error}"));
-            }
-        }
-    }
-
-    fn want_broadcasts(&mut self, now: Instant, link: LinkId, mut ids: Vec<BroadcastId>) {
-        let wanted = &mut self.catching_up.wanted;
-        ids.retain(|id| !self.broadcasts.has_seen(id) && !wanted.contains_key(id));
-        ids.truncate(limits::BROADCASTS.saturating_sub(wanted.len()));
-        wanted.extend(ids.iter().map(|id| (*id, now)));
-        for some in ids.chunks(limits::WANT_IDS) {
-            let some: Vec<TransactionId> = some.iter().map(|id| TransactionId(id.0)).collect();
-            self.send(vec![link], want_frame(&some), Lane::Control);
-        }
-    }
-
-    /// A full peer wants these; among them may be broadcasts.
-    pub(crate) fn send_wanted_broadcasts(&mut self, now: Instant, link: LinkId, ids: &[TransactionId]) {
-        if self.links.get(link).and_then(Link::full).is_none() {
-            return;
-        }
-        self.broadcasts.expire(now);
-        for id in ids {
-            let Some(held) = self.broadcasts.get(&BroadcastId(id.0)) else { continue };
-            let frame = BroadcastFrame {
-                broadcast: held.broadcast.clone(),
-                origin: Some(held.origin.clone()),
-                ack: false,
-                synced: Some(now.saturating_duration_since(held.born)),
-            };
-            self.counters.broadcasts_sent += 1;
-            self.send(vec![link], frame.to_frame(self.config.session), Lane::Payload);
-        }
-    }
-
-    fn send_set(&mut self, link: LinkId, frame: &SyncFrame) {
-        self.send(vec![link], frame.to_frame_of(OtherSet::Broadcasts), Lane::Control);
+        Negentropy::owned(storage, STEP_BYTES)
     }
 }
+
+impl ReconcilableSet for Settled<'_> {
+    fn settle(&mut self, _: Instant) {}
+
+    fn summary(&self) -> Summary {
+        let (mut digest, mut count) = (SetDigest::default(), 0);
+        for (id, _) in self.items() {
+            digest.add(&TransactionId(id.0));
+            count += 1;
+        }
+        Summary { count, sum: digest.to_hex() }
+    }
+
+    fn begin(&self) -> Result<Vec<u8>, Error> {
+        self.negentropy()?.initiate()
+    }
+
+    fn answer(&self, question: &[u8]) -> Result<Vec<u8>, Error> {
+        self.negentropy()?.reconcile(question)
+    }
+
+    fn conclude(&self, answer: &[u8], need: &mut Vec<Id>) -> Result<Option<Vec<u8>>, Error> {
+        let mut negentropy = self.negentropy()?;
+        negentropy.set_initiator();
+        negentropy.reconcile_with_ids(answer, &mut Vec::new(), need)
+    }
+}
+
+impl BroadcastSync {
+    /// Sends a native peer our summary, if we hold any broadcast.
+    pub(crate) fn compare(&mut self, cx: &mut Context, links: &LinkTable, store: &mut BroadcastStore, link: LinkId) {
+        store.expire(cx.now);
+        self.requested.retain(|_, at| cx.now.saturating_duration_since(*at) < ITEM_TIMEOUT);
+        self.reconciler.expire(cx.now);
+        let mut set = Settled { store, now: cx.now };
+        self.reconciler.compare(cx, links, &mut set, link);
+    }
+
+    /// Handles SYNC about broadcasts.
+    pub(crate) fn on_sync(
+        &mut self,
+        cx: &mut Context,
+        links: &LinkTable,
+        store: &mut BroadcastStore,
+        asks: &mut RateLimits<LinkId>,
+        link: LinkId,
+        frame: SyncFrame,
+    ) -> Result<(), Violation> {
+        store.expire(cx.now);
+        let mut set = Settled { store, now: cx.now };
+        match self.reconciler.on_sync(cx, links, asks, &mut set, link, frame)? {
+            Progress::Differs { theirs: 1.., .. } => self.reconciler.begin(cx, links, &set, link),
+            Progress::Done | Progress::Equal | Progress::Unsolicited | Progress::Differs { .. } => {}
+            Progress::EverythingRequested => {
+                return Err(Violation::breach("SYNC: broadcasts are not requested as a whole"));
+            }
+            Progress::Needed(needed) => {
+                self.request(cx, store, link, &needed.ids);
+                return self.reconciler.proceed(cx, link, needed);
+            }
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, cx: &mut Context, store: &BroadcastStore, link: LinkId, ids: &[TransactionId]) {
+        let Self { requested, .. } = self;
+        requested.retain(|id, _| !store.has_seen(id));
+        let is_new = |id: &BroadcastId| !store.has_seen(id) && !requested.contains_key(id);
+        let room = limits::BROADCASTS.saturating_sub(requested.len());
+        let ids: Vec<TransactionId> = ids.iter().copied().filter(|id| is_new(&BroadcastId(id.0))).take(room).collect();
+        requested.extend(ids.iter().map(|id| (BroadcastId(id.0), cx.now)));
+        send_wants(cx, link, &ids);
+    }
+
+    pub(crate) fn on_link_closed(&mut self, link: LinkId) {
+        self.reconciler.end(link);
+    }
+}
+
+/// Handles WANT: sends the broadcasts among the ids.
+pub(crate) fn on_want(
+    cx: &mut Context,
+    links: &LinkTable,
+    store: &mut BroadcastStore,
+    link: LinkId,
+    ids: &[TransactionId],
+) {
+    if links.get(link).and_then(Link::native).is_none() {
+        return;
+    }
+    store.expire(cx.now);
+    for id in ids {
+        let Some(held) = store.get(&BroadcastId(id.0)) else { continue };
+        let frame = BroadcastFrame {
+            broadcast: held.broadcast.clone(),
+            origin: Some(held.origin.clone()),
+            ack: false,
+            synced: Some(cx.now.saturating_duration_since(held.born)),
+        };
+        cx.counters.broadcasts_sent += 1;
+        cx.send(vec![link], frame.to_frame(cx.config.session), Lane::Payload);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,108 @@
-//! Anti-entropy by set reconciliation.
+//! Anti-entropy: what gossip missed is found by comparing sets with neighbours.
 
 pub(crate) mod broadcast_sync;
-pub(crate) mod negentropy;
+mod negentropy;
 pub(crate) mod pool_sync;
+pub(crate) mod reconciler;
+mod wants;
+
+use std::time::Duration;
+
+use rand::RngExt;
+
+use crate::connections::table::LinkTable;
+use crate::context::Context;
+use crate::id::LinkId;
+use crate::store::Store;
+use crate::store::broadcast_store::BroadcastStore;
+use crate::sync::broadcast_sync::BroadcastSync;
+use crate::sync::pool_sync::PoolSync;
+use crate::timers::Timer;
+
+/// The shortest time between two rounds, while there is news, and the longest. In between it
+/// doubles. Each wait is drawn from one to two times the present one, so that nodes do not ask all
+/// at once.
+const ROUND_MIN: Duration = Duration::from_secs(1);
+const ROUND_MAX: Duration = Duration::from_secs(5);
+
+/// The rounds, and the comparisons of each set.
+#[derive(Debug)]
+pub(crate) struct AntiEntropy {
+    pub(crate) pool: PoolSync,
+    pub(crate) broadcasts: BroadcastSync,
+    interval: Duration,
+    /// How many transactions had been accepted at the last round.
+    accepted: u64,
+}
+
+impl Default for AntiEntropy {
+    fn default() -> Self {
+        let (pool, broadcasts) = (PoolSync::default(), BroadcastSync::default());
+        Self { pool, broadcasts, interval: ROUND_MIN, accepted: 0 }
+    }
+}
+
+impl AntiEntropy {
+    /// Sets the timer of the next round.
+    pub(crate) fn schedule_round(&mut self, cx: &mut Context) {
+        let wait = self.interval.mul_f64(cx.rng.random_range(1.0..2.0));
+        cx.timers.set(Timer::Reconcile, cx.now + wait);
+    }
+
+    /// Compares both sets with a random neighbour.
+    pub(crate) fn on_round_due(
+        &mut self,
+        cx: &mut Context,
+        links: &LinkTable,
+        store: &mut Store,
+        broadcasts: &mut BroadcastStore,
+    ) {
+        let news = std::mem::replace(&mut self.accepted, store.accepted()) != store.accepted();
+        self.interval = if news { ROUND_MIN } else { (self.interval * 2).min(ROUND_MAX) };
+        self.pool.expire(cx.now, store);
+        store.sync_set().settle(cx.now);
+        if let Some(link) = self.random_neighbour(cx, links) {
+            self.compare(cx, links, store, broadcasts, link);
+        }
+        self.schedule_round(cx);
+    }
+
+    /// Compares both sets with one neighbour.
+    pub(crate) fn compare(
+        &mut self,
+        cx: &mut Context,
+        links: &LinkTable,
+        store: &mut Store,
+        broadcasts: &mut BroadcastStore,
+        link: LinkId,
+    ) {
+        self.pool.compare(cx, links, store, link);
+        self.broadcasts.compare(cx, links, broadcasts, link);
+    }
+
+    /// Fetches what a random neighbour has and we lack.
+    pub(crate) fn fetch(&mut self, cx: &mut Context, links: &LinkTable, store: &mut Store) {
+        if let Some(link) = self.random_neighbour(cx, links) {
+            self.pool.fetch(cx, links, store, link);
+        }
+    }
+
+    /// Draws a native peer; one that does not deliver only if there is no other.
+    fn random_neighbour(&self, cx: &mut Context, links: &LinkTable) -> Option<LinkId> {
+        let ready = links.iter().filter(|(_, link)| link.native().is_some() && link.takes_transactions());
+        let mut ready: Vec<LinkId> = ready.map(|(id, _)| id).collect();
+        if ready.iter().any(|link| !self.pool.is_stalled(*link)) {
+            ready.retain(|link| !self.pool.is_stalled(*link));
+        }
+        (!ready.is_empty()).then(|| ready[cx.rng.random_range(0..ready.len())])
+    }
+
+    /// Forgets a link that is closed.
+    pub(crate) fn on_link_closed(&mut self, link: LinkId) {
+        self.pool.on_link_closed(link);
+        self.broadcasts.on_link_closed(link);
+    }
+}
+
+#[cfg(test)]
+mod tests;

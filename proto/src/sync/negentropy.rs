@@ -1,9 +1,11 @@
-//! Negentropy over an offer, with the sums of whole blocks in place of their items.
+//! Negentropy over sorted blocks, with the sums of whole blocks in place of their items.
 //!
-//! The crate fingerprints a range by walking over all of it and adding up the identities: with a million transactions that takes milliseconds for every message,
-//! in the one task that owns the core. It lets nobody answer in its place, but it takes whatever a walk shows: so a walk that only adds up is shown one
-//! identity per whole block, the block's sum. Which walks only add up follows from the message, whose ranges are read ahead here. The test below holds both ways
-//! against each other; were it ever wrong, a comparison would find differences that are none, or end, and lose nothing.
+//! The crate fingerprints a range by walking over all of it and adding up the identities. With a
+//! million transactions that takes milliseconds per message, in the one task that owns the core. So
+//! a walk that only adds up is shown one identity per whole block: the block's sum. Which walks
+//! only add up follows from the message, whose ranges are read ahead here. The tests compare both
+//! ways. If the reading were wrong, a comparison would find false differences, or end: nothing
+//! would be lost.
 
 use std::cell::Cell;
 
@@ -11,9 +13,10 @@ use ::negentropy::{Bound, Error, Id, Item, Negentropy, NegentropyStorageBase};
 
 use crate::store::sorted_blocks::SortedBlocks;
 
-/// The longest message, in bytes; in base64, a third more.
-const STEP_BYTES: u64 = 48 * 1024;
-/// A walk of fewer items is shown each: beneath 32 the crate lists identities where it else would fingerprint, and two it looks at to part them.
+/// The longest message, in bytes; in base64 it is a third longer.
+pub(crate) const STEP_BYTES: u64 = 48 * 1024;
+/// A walk over fewer items is shown each of them: below 32 the crate lists identities instead of
+/// fingerprints, and it looks at two to find a bound between them.
 const FEW: usize = 64;
 
 /// A range that carries a fingerprint.
@@ -21,28 +24,25 @@ const FINGERPRINT: u64 = 1;
 /// A range that lists its identities.
 const LIST: u64 = 2;
 
-/// The first question.
-///
-/// # Errors
-/// None that the crate is known for.
+/// Returns the first question.
 pub(crate) fn begin(items: &SortedBlocks) -> Result<Vec<u8>, Error> {
     Negentropy::owned(Walks::new(items, &[], 0), STEP_BYTES)?.initiate()
 }
 
-/// The answer to a question.
+/// Answers a question.
 ///
 /// # Errors
-/// The question is none.
+/// The question is malformed.
 pub(crate) fn answer(items: &SortedBlocks, question: &[u8]) -> Result<Vec<u8>, Error> {
     // A list is compared with ours, and then ours is listed.
     Negentropy::owned(Walks::new(items, question, 2), STEP_BYTES)?.reconcile(question)
 }
 
-/// What an answer tells: what we have and the other side lacks, what it has and we lack, both in no order and perhaps twice; and the next question, if it
-/// takes one more.
+/// Reads an answer: adds what we have and the other side lacks, and what it has and we lack, both
+/// in no order and perhaps twice. Returns the next question, if one is needed.
 ///
 /// # Errors
-/// The answer is none. What it told up to there is told.
+/// The answer is malformed. What was read before is added all the same.
 pub(crate) fn conclude(
     items: &SortedBlocks,
     answer: &[u8],
@@ -54,16 +54,16 @@ pub(crate) fn conclude(
     negentropy.reconcile_with_ids(answer, have, need)
 }
 
-/// The items, as the crate walks over them for one message.
+/// The items, as the crate walks over them to read one message.
 struct Walks<'a> {
     items: &'a SortedBlocks,
-    /// What the message's ranges carry, in its order.
+    /// The kinds of the message's ranges, in its order.
     kinds: Vec<u64>,
-    /// How many ranges were begun: the crate looks for the end of each once.
+    /// How many ranges were begun: the crate looks up the end of each once.
     begun: Cell<usize>,
-    /// How often it walks over a range that lists identities, to see ours.
+    /// How often the crate walks over a range that lists identities, to read ours.
     walks_of_list: u8,
-    /// How many of its next walks are such.
+    /// How many of the next walks are such.
     listing: Cell<u8>,
 }
 
@@ -109,14 +109,14 @@ impl NegentropyStorageBase for Walks<'_> {
 
     fn find_lower_bound(&self, first: usize, last: usize, bound: &Bound) -> usize {
         let range = self.begun.replace(self.begun.get() + 1);
-        // Of a range that could not be read ahead everything is shown: that is slow, and never wrong.
+        // If a range could not be read ahead, every item is shown: slow, and never wrong.
         let lists = self.kinds.get(range).is_none_or(|kind| *kind == LIST);
         self.listing.set(if lists { self.walks_of_list } else { 0 });
         self.items.below(&bound.item).clamp(first, last)
     }
 }
 
-/// What each range of a message carries; up to where it is none.
+/// Returns the kinds of a message's ranges, as far as they can be read.
 fn kinds(message: &[u8]) -> Vec<u64> {
     let mut kinds = Vec::new();
     // The first byte is the version.
@@ -128,12 +128,13 @@ fn kinds(message: &[u8]) -> Vec<u64> {
     kinds
 }
 
-/// The kind of the first range, and what comes after it. A range has an upper bound (time stamp, length of a prefix, prefix), a kind, and what it carries.
+/// Reads the kind of the first range, and returns what follows it. A range has an upper bound (time
+/// stamp, length of a prefix, prefix), a kind, and a payload.
 fn range(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (_, bytes) = number(bytes)?;
     let (prefix, bytes) = number(bytes)?;
     let (kind, bytes) = number(bytes.get(usize::try_from(prefix).ok()?..)?)?;
-    let (carried, bytes) = match kind {
+    let (payload, bytes) = match kind {
         FINGERPRINT => (negentropy::FINGERPRINT_SIZE, bytes),
         LIST => {
             let (identities, bytes) = number(bytes)?;
@@ -141,10 +142,11 @@ fn range(bytes: &[u8]) -> Option<(u64, &[u8])> {
         }
         _ => (0, bytes),
     };
-    Some((kind, bytes.get(carried..)?))
+    Some((kind, bytes.get(payload..)?))
 }
 
-/// A number, seven bits per byte, the highest first; all bytes but the last have their top bit set.
+/// Reads a number: seven bits per byte, the highest first; all bytes but the last have their top
+/// bit set.
 fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let last = bytes.iter().position(|byte| byte & 0x80 == 0)?;
     let number = bytes[..=last].iter().fold(0_u64, |number, byte| number << 7 | u64::from(byte & 0x7f));
@@ -170,7 +172,8 @@ mod tests {
         plain
     }
 
-    /// Compares two sets, and each message with that of the crate's own walk; tells what the asking side has and needs, and in how many questions.
+    /// Compares two sets, and each message with that of the crate's own walk. Returns what the
+    /// asking side has and needs, and the number of questions.
     fn compare(ours: &[Item], theirs: &[Item]) -> (BTreeSet<Id>, BTreeSet<Id>, usize) {
         let (blocks, other) = (SortedBlocks::of(ours.to_vec()), SortedBlocks::of(theirs.to_vec()));
         let (plain_ours, plain_theirs) = (plain(ours), plain(theirs));
@@ -193,7 +196,8 @@ mod tests {
     #[test]
     fn sums_of_blocks_change_no_message() {
         let mut rng = SmallRng::seed_from_u64(11);
-        // (how many, every which is missing here, and there, how many time stamps, what is missing here from then on)
+        // (how many, every which is missing here, and there, how many time stamps, what is missing
+        // here from then on)
         for (count, here, there, times, until) in [
             (0, 2, 2, 1, 1.0),
             (40, 3, 5, 1, 1.0),

@@ -1,394 +1,236 @@
-//! Nothing missing: two full peers find out what each of them lacks, and send it.
+//! Anti-entropy of the pool: two native peers find out what each of them lacks, and send it.
 //!
-//! It begins with a [`Summary`] of one side, a hundred bytes. If the other's is equal, that was all. Else the other fetches what it lacks: in a few rounds of
-//! negentropy (range-based set reconciliation, Meyer 2023) it learns which identities those are, and WANTs them; if it lacks a great part, it asks for
-//! everything, of one neighbour at a time. It also answers with its own summary, and so each side fetches its own, the one that has less first. The cost grows with the difference.
-//!
-//! It runs when two full peers link, now and then with a random neighbour, and when the tree of an origin broke. What came this way is not relayed: the
-//! neighbours' own rounds find it.
+//! It runs when two native peers link, now and then with a random neighbour, and when a tree broke.
+//! A peer that lacks a great part asks for the whole pool, of one neighbour at a time. What came
+//! this way is not relayed: the neighbours' own rounds find it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use rand::RngExt;
+use ::negentropy::{Error, Id};
 
-use crate::connections::table::{Delivery, Link};
-use crate::event::Event;
+use crate::connections::table::{Link, LinkTable};
+use crate::context::Context;
 use crate::id::LinkId;
-use crate::peers::reputation::Violation;
-use crate::timers::Timer;
-use crate::transaction::{IdMap, IdSet, Origin, TransactionId};
-use crate::wire::{Step, Summary, SyncFrame, want_frame};
-use crate::{Lane, Node, Output, limits};
+use crate::io::Output;
+use crate::limits;
+use crate::store::Store;
+use crate::store::replay::{stream_pool, sync_unstored};
+use crate::store::sync_set::SyncSet;
+use crate::sync::negentropy;
+use crate::sync::reconciler::{Needed, Progress, ReconcilableSet, Reconciler};
+use crate::sync::wants::Wants;
+use crate::transaction::TransactionId;
+use crate::util::generations::Generations;
+use crate::util::rate_limit::RateLimits;
+use crate::violation::{Violation, ViolationKind};
+use crate::wire::{Summary, SyncFrame};
 
-/// The shortest time between two rounds of our own, while there is news …
-const SHORTEST: Duration = Duration::from_secs(1);
-/// … and the longest, when nothing changes. In between it doubles. Each wait is drawn from 1 to 2 times the shortest, lest all ask at once.
-const LONGEST: Duration = Duration::from_secs(5);
-/// How many identities one reconciliation may find to be missing before streaming everything is cheaper.
+/// How many missing items one reconciliation may find before the whole pool is cheaper.
 const MANY: usize = 20_000;
-/// How long an answer to a WANT may take before the same is wanted from somebody else …
-const WANT_PATIENCE: Duration = Duration::from_secs(5);
-/// … and how long a link that was asked may bring nothing at all: what it did not send by then it withholds, or had no room for.
-const WANT_PROGRESS: Duration = Duration::from_secs(2);
-/// For how long others are asked rather than a link that brought nothing of what was wanted.
-const LET_DOWN: Duration = Duration::from_secs(60);
-/// How long an answer in a reconciliation may take before it is given up.
-const STEP_PATIENCE: Duration = Duration::from_secs(20);
-/// How many questions a link may ask at once …
-const ASKS_AT_ONCE: u32 = 64;
-/// … and how long one more takes after that. A reconciliation of 20,000 differences in 48 KiB steps takes some thirty.
-const ASK_EVERY: Duration = Duration::from_millis(100);
-/// How many identities are wanted of one link at once.
-const WANTED: usize = 20_000;
-/// How long a whole pool may bring nothing before another is asked for.
-const STREAM_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a stream of the whole pool may bring nothing before another is asked for.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What reconciling remembers.
+/// See the module.
 #[derive(Debug)]
 pub(crate) struct PoolSync {
-    /// Our open reconciliations: on each link at most one, with its number and how much it has found.
-    open: BTreeMap<LinkId, Open>,
-    last_number: u64,
-    /// What was asked for and has not come: of whom, and when. Its order reaches no output.
-    wanted: IdMap<(LinkId, Instant)>,
-    /// When a link last brought something that was not pushed. Only for links that something is wanted of.
-    brought: BTreeMap<LinkId, Instant>,
-    /// Links that offered something and brought nothing of it, and since when they are known for that. What they offer keeps nobody else from being asked.
-    let_down: BTreeMap<LinkId, Instant>,
+    reconciler: Reconciler,
+    wants: Wants,
     /// Who sends us its whole pool, and when something of it last came.
     streaming: Option<(LinkId, Instant)>,
-    /// What the application refused, in two generations: it is not asked for again. Their order reaches no output.
-    refused: IdSet,
-    refused_before: IdSet,
-    /// Links on which the other side was let go first, the last time that pools differed.
+    /// What this node does not take: it is not requested again.
+    refused: Generations<TransactionId>,
+    /// Links whose other side was given precedence, the last time that pools differed.
     deferred: BTreeSet<LinkId>,
-    interval: Duration,
-    /// Whether anything was accepted since the last round.
-    news: bool,
-}
-
-#[derive(Debug)]
-struct Open {
-    number: u64,
-    found: usize,
-    /// When it last moved.
-    at: Instant,
 }
 
 impl Default for PoolSync {
     fn default() -> Self {
         Self {
-            open: BTreeMap::new(),
-            last_number: 0,
-            wanted: IdMap::default(),
-            brought: BTreeMap::new(),
-            let_down: BTreeMap::new(),
+            reconciler: Reconciler::new(None),
+            wants: Wants::default(),
             streaming: None,
-            refused: IdSet::default(),
-            refused_before: IdSet::default(),
+            refused: Generations::new(limits::REFUSED / 2),
             deferred: BTreeSet::new(),
-            interval: SHORTEST,
-            news: false,
         }
     }
 }
 
+impl ReconcilableSet for SyncSet {
+    fn settle(&mut self, now: Instant) {
+        self.settle(now);
+    }
+
+    fn summary(&self) -> Summary {
+        self.summary()
+    }
+
+    fn begin(&self) -> Result<Vec<u8>, Error> {
+        negentropy::begin(self.items())
+    }
+
+    fn answer(&self, question: &[u8]) -> Result<Vec<u8>, Error> {
+        negentropy::answer(self.items(), question)
+    }
+
+    fn conclude(&self, answer: &[u8], need: &mut Vec<Id>) -> Result<Option<Vec<u8>>, Error> {
+        // What the other side lacks it finds by itself, once it has our summary.
+        negentropy::conclude(self.items(), answer, &mut Vec::new(), need)
+    }
+}
+
 impl PoolSync {
-    /// Something new was accepted.
-    pub(crate) fn on_accepted(&mut self, id: &TransactionId) {
-        self.news = true;
-        if !self.wanted.is_empty() {
-            self.wanted.remove(id);
+    /// Gives up what is overdue.
+    pub(crate) fn expire(&mut self, now: Instant, store: &Store) {
+        self.wants.expire(now, store.index());
+        self.reconciler.expire(now);
+    }
+
+    /// Returns whether a link did not deliver lately what it was asked for.
+    pub(crate) fn is_stalled(&self, link: LinkId) -> bool {
+        self.wants.is_stalled(link)
+    }
+
+    /// Sends a native peer our summary.
+    pub(crate) fn compare(&self, cx: &mut Context, links: &LinkTable, store: &mut Store, link: LinkId) {
+        self.reconciler.compare(cx, links, store.sync_set(), link);
+    }
+
+    /// Fetches what a native peer has and we lack, unless that is under way.
+    pub(crate) fn fetch(&mut self, cx: &mut Context, links: &LinkTable, store: &mut Store, link: LinkId) {
+        if !self.reconciler.is_open(link) {
+            store.sync_set().settle(cx.now);
+            self.reconciler.begin(cx, links, store.sync_set(), link);
         }
     }
 
-    /// The application refused this one.
-    pub(crate) fn on_refused(&mut self, id: TransactionId) {
-        self.wanted.remove(&id);
-        if self.refused.len() >= limits::REFUSED / 2 {
-            self.refused_before = std::mem::take(&mut self.refused);
+    /// Handles SYNC.
+    pub(crate) fn on_sync(
+        &mut self,
+        cx: &mut Context,
+        links: &mut LinkTable,
+        store: &mut Store,
+        asks: &mut RateLimits<LinkId>,
+        link: LinkId,
+        frame: SyncFrame,
+    ) -> Result<(), Violation> {
+        match self.reconciler.on_sync(cx, links, asks, store.sync_set(), link, frame)? {
+            Progress::Done => {}
+            Progress::Equal => {
+                self.deferred.remove(&link);
+            }
+            Progress::Differs { ours, theirs } => self.on_difference(cx, links, store, link, ours, theirs),
+            Progress::EverythingRequested => stream_pool(cx, links, store, link),
+            Progress::Unsolicited => {
+                let text = "SYNC: nobody asked, or too long ago; ignored";
+                return Err(Violation::new(ViolationKind::Unsolicited, text));
+            }
+            Progress::Needed(needed) => return self.on_needed(cx, store, link, needed),
         }
-        self.refused.insert(id);
+        Ok(())
     }
 
-    fn has_refused(&self, id: &TransactionId) -> bool {
-        self.refused.contains(id) || self.refused_before.contains(id)
-    }
-
-    pub(crate) fn forget_link(&mut self, link: LinkId) {
-        self.open.remove(&link);
+    fn on_difference(
+        &mut self,
+        cx: &mut Context,
+        links: &LinkTable,
+        store: &mut Store,
+        link: LinkId,
+        ours: u64,
+        theirs: u64,
+    ) {
+        cx.counters.sync_rounds_differed += 1;
+        // What was refused was seen: it is no reason to ask for everything.
+        let seen = store.index().count() + self.refused.len() as u64;
+        // The side with less goes first: most often it lacks all that differs, and one
+        // reconciliation is enough. If pools still differ the next time, we lack something as well,
+        // or the other side's pool is full.
+        if theirs < ours && self.deferred.insert(link) {
+            return;
+        }
         self.deferred.remove(&link);
-        self.wanted.retain(|_, (of, _)| *of != link);
-        self.brought.remove(&link);
-        self.let_down.remove(&link);
-        self.streaming = self.streaming.filter(|(of, _)| *of != link);
+        if theirs.saturating_sub(seen) <= (seen / 4).max(1_000) {
+            self.reconciler.begin(cx, links, store.sync_set(), link);
+        } else {
+            self.request_everything(cx, link);
+        }
     }
 
-    /// Something came on a link that was not pushed.
+    fn on_needed(
+        &mut self,
+        cx: &mut Context,
+        store: &Store,
+        link: LinkId,
+        mut needed: Needed,
+    ) -> Result<(), Violation> {
+        let ids = std::mem::take(&mut needed.ids).into_iter().filter(|id| !self.refused.contains(id)).collect();
+        self.wants.request(cx, store.index(), link, ids);
+        let many = MANY.max(usize::try_from(store.index().count() / 4).unwrap_or(usize::MAX));
+        if needed.is_partial() && needed.found > many {
+            self.reconciler.end(link);
+            self.request_everything(cx, link);
+            return Ok(());
+        }
+        self.reconciler.proceed(cx, link, needed)
+    }
+
+    /// Asks a peer for its whole pool, unless another sends its own: it holds the same, or the next
+    /// round tells.
+    fn request_everything(&mut self, cx: &mut Context, link: LinkId) {
+        let is_busy = |at: Instant| cx.now.saturating_duration_since(at) < STREAM_TIMEOUT;
+        if !self.streaming.is_some_and(|(_, at)| is_busy(at)) {
+            self.streaming = Some((link, cx.now));
+            self.reconciler.send(cx, link, &SyncFrame::Everything);
+        }
+    }
+
+    /// Handles a new transaction that answers a comparison.
     pub(crate) fn on_synced(&mut self, now: Instant, link: LinkId) {
-        self.brought.insert(link, now);
-        self.let_down.remove(&link);
-        if let Some((of, at)) = &mut self.streaming
-            && *of == link
+        self.wants.on_progress(now, link);
+        if let Some((source, at)) = &mut self.streaming
+            && *source == link
         {
             *at = now;
         }
     }
 
-    /// Forgets what was wanted and does not come, and notes which links brought nothing.
-    fn expire_wants(&mut self, now: Instant) {
-        let Self { wanted, brought, let_down, .. } = self;
-        let since = |at: Instant| now.saturating_duration_since(at);
-        wanted.retain(|_, (of, asked)| {
-            let moved = brought.get(of).copied().filter(|brought| *brought >= *asked);
-            let waits = since(*asked) < WANT_PATIENCE && since(moved.unwrap_or(*asked)) < WANT_PROGRESS;
-            if !waits && moved.is_none() {
-                let_down.insert(*of, now);
-            }
-            waits
-        });
-        let_down.retain(|_, at| since(*at) < LET_DOWN);
+    /// Handles a transaction from a native peer that this node does not take.
+    pub(crate) fn on_refused(&mut self, now: Instant, id: TransactionId) {
+        self.wants.cancel(&id);
+        self.refused.insert(now, id, ());
+    }
+
+    pub(crate) fn on_link_closed(&mut self, link: LinkId) {
+        self.reconciler.end(link);
+        self.deferred.remove(&link);
+        self.wants.on_link_closed(link);
+        self.streaming = self.streaming.filter(|(source, _)| *source != link);
     }
 }
 
-impl Node {
-    /// Tells a full peer what we offer; if that is not what it has, it reconciles with us.
-    pub(crate) fn compare_pools(&mut self, now: Instant, link: LinkId) {
-        if self.links.get(link).is_some_and(|link| link.full().is_some() && link.takes_transactions()) {
-            self.offer.ripen(now);
-            self.send_sync(link, SyncFrame::Summary(self.offer.summary()));
-        }
+/// Handles WANT: sends single transactions, from the disk or from what waits for it.
+pub(crate) fn on_want(
+    cx: &mut Context,
+    links: &LinkTable,
+    store: &Store,
+    link: LinkId,
+    ids: &[TransactionId],
+) -> Result<(), Violation> {
+    if links.get(link).and_then(Link::native).is_none() {
+        return Err(Violation::breach("WANT: only native peers are sent what they lack"));
     }
-
-    /// It is time for a round with somebody.
-    pub(crate) fn on_reconcile_due(&mut self, now: Instant) {
-        let idle = !std::mem::take(&mut self.reconciling.news);
-        let interval = if idle { (self.reconciling.interval * 2).min(LONGEST) } else { SHORTEST };
-        self.reconciling.interval = interval;
-        self.reconciling.expire_wants(now);
-        self.reconciling.open.retain(|_, open| now.saturating_duration_since(open.at) < STEP_PATIENCE);
-        self.offer.ripen(now);
-        self.tell_somebody(now);
-        self.schedule_round(now);
+    let index = store.index();
+    let unstored: BTreeSet<TransactionId> =
+        ids.iter().copied().filter(|id| index.holds(id) && !index.is_stored(id)).collect();
+    if !unstored.is_empty() {
+        sync_unstored(cx, store, link, |id| unstored.contains(id));
     }
-
-    pub(crate) fn schedule_round(&mut self, now: Instant) {
-        let wait = self.reconciling.interval.mul_f64(self.rng.random_range(1.0..2.0));
-        self.timers.set(Timer::Reconcile, now + wait);
+    let positions: BTreeSet<u64> = ids.iter().filter_map(|id| index.position(id)).collect();
+    if !positions.is_empty() {
+        cx.output(Output::ReplayPositions { link, positions: positions.into_iter().collect() });
     }
-
-    /// One round: a random full peer is told what we offer, and tells its own if that differs; each fetches what it lacks.
-    fn tell_somebody(&mut self, now: Instant) {
-        if let Some(link) = self.somebody() {
-            self.compare_pools(now, link);
-            self.compare_broadcasts(now, link);
-        }
-    }
-
-    /// Fetches what a random full peer has and we lack.
-    pub(crate) fn fetch_from_somebody(&mut self, now: Instant) {
-        if let Some(link) = self.somebody().filter(|link| !self.reconciling.open.contains_key(link)) {
-            self.offer.ripen(now);
-            self.reconcile(now, link);
-        }
-    }
-
-    fn somebody(&mut self) -> Option<LinkId> {
-        let ready = self.links.iter().filter(|(_, link)| link.full().is_some() && link.takes_transactions());
-        let mut ready: Vec<LinkId> = ready.map(|(id, _)| id).collect();
-        let let_down = &self.reconciling.let_down;
-        if ready.iter().any(|link| !let_down.contains_key(link)) {
-            ready.retain(|link| !let_down.contains_key(link));
-        }
-        (!ready.is_empty()).then(|| ready[self.rng.random_range(0..ready.len())])
-    }
-
-    pub(crate) fn on_sync(&mut self, now: Instant, link: LinkId, frame: SyncFrame) {
-        if self.links.get(link).and_then(Link::full).is_none() {
-            return self.fault(link, "SYNC: only full peers compare pools");
-        }
-        match frame {
-            SyncFrame::Answer(step) => return self.on_answer(now, link, &step),
-            _ if !self.may_ask(now, link) => {}
-            SyncFrame::Summary(theirs) => return self.on_summary(now, link, &theirs, true),
-            SyncFrame::Reply(theirs) => return self.on_summary(now, link, &theirs, false),
-            SyncFrame::Everything => return self.stream(link),
-            SyncFrame::Ask(step) => return self.on_ask(now, link, &step),
-        }
-        self.fault(link, "SYNC: it asks more often than any comparison needs");
-    }
-
-    /// A peer told what it offers. Whoever lacks something fetches it: nobody is sent what it did not ask for, and of all neighbours only one is asked.
-    fn on_summary(&mut self, now: Instant, link: LinkId, theirs: &Summary, asked: bool) {
-        self.offer.ripen(now);
-        let ours = self.offer.summary();
-        if ours == *theirs {
-            self.reconciling.deferred.remove(&link);
-            return;
-        }
-        let offered = ours.count;
-        if asked {
-            self.send_sync(link, SyncFrame::Reply(ours));
-        }
-        if self.reconciling.open.contains_key(&link) {
-            return;
-        }
-        self.counters.sync_rounds_differed += 1;
-        // What we refused we have seen: it is no reason to ask for everything.
-        let held = self.holdings.count() + self.reconciling.refused.len() as u64;
-        // Whoever offers less goes first: most often it lacks all that differs, and then one comparison is enough. If pools still differ the next time, we lack
-        // something as well, or the other side fetches nothing: its pool may be full.
-        if theirs.count < offered && self.reconciling.deferred.insert(link) {
-            return;
-        }
-        self.reconciling.deferred.remove(&link);
-        if theirs.count.saturating_sub(held) <= (held / 4).max(1_000) {
-            self.reconcile(now, link);
-        } else {
-            self.ask_for_everything(now, link);
-        }
-    }
-
-    /// Asks a peer for its whole pool, unless another is sending its own just now: it holds the same, or the next round tells.
-    fn ask_for_everything(&mut self, now: Instant, link: LinkId) {
-        let busy =
-            self.reconciling.streaming.is_some_and(|(_, at)| now.saturating_duration_since(at) < STREAM_PATIENCE);
-        if !busy {
-            self.reconciling.streaming = Some((link, now));
-            self.send_sync(link, SyncFrame::Everything);
-        }
-    }
-
-    /// Sends a peer the whole pool.
-    fn stream(&mut self, link: LinkId) {
-        let (until, ours) = (self.holdings.end(), self.holdings.count());
-        let Some(open) = self.links.get_mut(link) else { return };
-        if open.flow != Delivery::Live || ours == 0 {
-            return;
-        }
-        open.flow = Delivery::Syncing { missed: false };
-        self.outbox.push_back(Output::Replay { link, from: 0, until: Some(until), synced: true });
-        self.push_waiting(link, |_| true);
-        self.notify(Event::Replaying { peer: self.name_of(link), ours });
-    }
-
-    /// Begins a reconciliation.
-    fn reconcile(&mut self, now: Instant, link: LinkId) {
-        let Ok(message) = super::negentropy::begin(self.offer.items()) else {
-            return self.fault_without_count(link, "a reconciliation could not begin".into());
-        };
-        self.reconciling.last_number += 1;
-        let number = self.reconciling.last_number;
-        self.reconciling.open.insert(link, Open { number, found: 0, at: now });
-        self.send_sync(link, SyncFrame::Ask(Step { number, message }));
-    }
-
-    /// Whether a link may ask once more: an answer may read a great part of the offer.
-    pub(crate) fn may_ask(&mut self, now: Instant, link: LinkId) -> bool {
-        let Some(open) = self.links.get_mut(link) else { return false };
-        let used = open.asks_used_until.unwrap_or(now).max(now) + ASK_EVERY;
-        let allowed = used <= now + ASK_EVERY * ASKS_AT_ONCE;
-        if allowed {
-            open.asks_used_until = Some(used);
-        }
-        allowed
-    }
-
-    fn on_ask(&mut self, now: Instant, link: LinkId, step: &Step) {
-        self.offer.ripen(now);
-        match super::negentropy::answer(self.offer.items(), &step.message) {
-            Ok(message) => self.send_sync(link, SyncFrame::Answer(Step { number: step.number, message })),
-            Err(error) => self.fault(link, &format!("SYNC: {error}")),
-        }
-    }
-
-    fn on_answer(&mut self, now: Instant, link: LinkId, step: &Step) {
-        let Some(open) = self.reconciling.open.get_mut(&link).filter(|open| open.number == step.number) else {
-            self.counters.answers_unsolicited += 1;
-            return self.offend(link, Violation::Unasked, "SYNC: nobody asked, or too long ago; ignored");
-        };
-        let (mut have, mut need) = (Vec::new(), Vec::new());
-        let next = super::negentropy::conclude(self.offer.items(), &step.message, &mut have, &mut need);
-        // What the other side lacks it finds by itself, when it is told of our summary.
-        open.found += need.len();
-        open.at = now;
-        let (number, found) = (open.number, open.found);
-        // The library gives them in no order, and may give one twice.
-        let sorted = |ids: Vec<::negentropy::Id>| {
-            let mut ids: Vec<TransactionId> = ids.into_iter().map(|id| TransactionId(*id)).collect();
-            ids.sort_unstable();
-            ids.dedup();
-            ids
-        };
-        self.want(now, link, sorted(need));
-        let many = MANY.max(usize::try_from(self.holdings.count() / 4).unwrap_or(usize::MAX));
-        match next {
-            Ok(Some(_)) if found > many => {
-                self.reconciling.open.remove(&link);
-                self.ask_for_everything(now, link);
-            }
-            Ok(Some(message)) => self.send_sync(link, SyncFrame::Ask(Step { number, message })),
-            Ok(None) => {
-                self.reconciling.open.remove(&link);
-            }
-            Err(error) => {
-                self.reconciling.open.remove(&link);
-                self.fault(link, &format!("SYNC: {error}"));
-            }
-        }
-    }
-
-    /// Asks for transactions that we neither hold nor have asked for.
-    fn want(&mut self, now: Instant, link: LinkId, mut ids: Vec<TransactionId>) {
-        self.reconciling.expire_wants(now);
-        ids.retain(|id| !self.reconciling.has_refused(id));
-        let PoolSync { wanted, let_down, .. } = &mut self.reconciling;
-        ids.retain(|id| !self.holdings.holds(id) && !wanted.contains_key(id));
-        let of_link = wanted.values().filter(|(of, _)| *of == link).count();
-        ids.truncate(WANTED.saturating_sub(of_link));
-        if !let_down.contains_key(&link) {
-            wanted.extend(ids.iter().map(|id| (*id, (link, now))));
-        }
-        for some in ids.chunks(limits::WANT_IDS) {
-            self.send(vec![link], want_frame(some), Lane::Control);
-        }
-    }
-
-    /// A peer lacks these.
-    pub(crate) fn on_want(&mut self, link: LinkId, ids: &[TransactionId]) {
-        if self.links.get(link).and_then(Link::full).is_none() {
-            return self.fault(link, "WANT: only full peers are sent what they lack");
-        }
-        self.send_these(link, ids);
-    }
-
-    /// Sends single transactions: from disk, or from what waits for it.
-    fn send_these(&mut self, link: LinkId, ids: &[TransactionId]) {
-        // Who lacks what we were pushed a moment ago is cut off from the origin's tree, or is kept from it: from now on we bring it.
-        let lacking: IdSet = ids.iter().copied().collect();
-        let origins: Vec<Origin> = self.trees.origins_of(&lacking).into_iter().cloned().collect();
-        for origin in origins {
-            self.trees.unprune(&origin, link);
-        }
-        let waiting: BTreeSet<TransactionId> =
-            ids.iter().copied().filter(|id| self.holdings.holds(id) && !self.holdings.has_stored(id)).collect();
-        if !waiting.is_empty() {
-            self.push_waiting(link, |id| waiting.contains(id));
-        }
-        let mut positions: Vec<u64> = ids.iter().filter_map(|id| self.holdings.position(id)).collect();
-        positions.sort_unstable();
-        positions.dedup();
-        if !positions.is_empty() {
-            self.outbox.push_back(Output::ReplayPositions { link, positions });
-        }
-    }
-
-    fn send_sync(&mut self, link: LinkId, frame: SyncFrame) {
-        let began = matches!(frame, SyncFrame::Summary(_));
-        let frame = frame.to_frame();
-        self.counters.sync_rounds += u64::from(began);
-        self.counters.sync_sent_bytes += frame.len() as u64;
-        self.send(vec![link], frame, Lane::Control);
-    }
+    Ok(())
 }
+
+#[cfg(test)]
+mod tests;

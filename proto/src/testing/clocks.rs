@@ -1,5 +1,7 @@
-//! Clocks that jump. The wall's reaches the core in time stamps alone, which others wrote, and in what is told to people; the monotonic one as `now`. That pools which
-//! differ become equal whatever their stamps say is shown by the simulator, two thirds of whose actors have a clock that is ten years off.
+//! Clocks that jump. The wall's reaches the core in time stamps alone, which others wrote, and in
+//! what is told to people; the monotonic one as `now`. That pools which differ become equal
+//! whatever their stamps say is shown by the simulator, two thirds of whose actors have a clock
+//! that is ten years off.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,7 +17,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const TEN_YEARS: f64 = 10.0 * 365.0 * 24.0 * 60.0 * 60.0;
 /// The right time, in seconds since 1970.
 const NOW: f64 = 1_700_000_000.0;
-/// Walls' clocks: right, ten years ahead and behind, before 1970, beyond what a number of milliseconds holds, and none at all.
+/// Walls' clocks: right, ten years ahead and behind, before 1970, beyond what a number of
+/// milliseconds holds, and none at all.
 const WALLS: [f64; 7] = [NOW, NOW + TEN_YEARS, NOW - TEN_YEARS, -TEN_YEARS, 0.0, 1e300, f64::MAX];
 
 /// Submits a transaction that a node stamps with its wall's clock.
@@ -73,7 +76,8 @@ fn broadcasts_are_told_once_and_kept_ten_minutes_whatever_their_time_says() {
     };
     net.pass(SECOND);
     assert_eq!((told(&net, 1), told(&net, 2)), (WALLS.len(), WALLS.len()));
-    // Who comes within ten minutes by the monotonic clock is told all of them, who comes later none.
+    // Who comes within ten minutes by the monotonic clock is told all of them, who comes later
+    // none.
     net.pass(300 * SECOND);
     net.add();
     net.link(3, 0);

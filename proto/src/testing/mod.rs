@@ -2,4 +2,5 @@
 
 pub(crate) mod clocks;
 pub(crate) mod net;
+pub(crate) mod parts;
 pub(crate) mod signed_frames;

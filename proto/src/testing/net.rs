@@ -1,4 +1,5 @@
-//! A few cores in one thread, linked as a test says, with a clock that a test moves: for tests of what spreads over several links.
+//! A few cores in one thread, linked as a test says, with a clock that a test moves: for tests of
+//! what spreads over several links.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
@@ -173,7 +174,7 @@ impl Net {
     }
 
     fn identity(&self, node: usize) -> UpgradeIdentity {
-        UpgradeIdentity { node: id(node), session: self.cores[node].config.session }
+        UpgradeIdentity { node: id(node), session: self.cores[node].cx.config.session }
     }
 
     /// Tells one node a fact, and lets all that follows happen.
@@ -211,7 +212,8 @@ impl Net {
         }
     }
 
-    /// The process of a node ends without a word, and another begins in its folder, linked to nobody.
+    /// The process of a node ends without a word, and another begins in its folder, linked to
+    /// nobody.
     pub(crate) fn restart(&mut self, node: usize) {
         self.isolate(node);
         self.cores[node] = self.core(node);

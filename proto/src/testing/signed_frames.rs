@@ -1,4 +1,5 @@
-//! Tests of what is said in the network under signatures: by whom it is believed, and how often it is judged.
+//! Tests of what is said in the network under signatures: by whom it is believed, and how often it
+//! is judged.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -29,7 +30,7 @@ fn known(net: &Net, node: usize) -> BTreeSet<String> {
 
 /// The link of one node on which it hears another.
 fn hears(net: &Net, node: usize, other: usize) -> crate::id::LinkId {
-    net.cores[node].links.to_node(id(other), None).expect("linked").0
+    net.cores[node].connections.links.to_node(id(other), None).expect("linked").0
 }
 
 /// News of a node that is not there, signed by another.
@@ -53,7 +54,7 @@ fn announcement(net: &Net, node: usize, signer: usize) -> Announcement {
 }
 
 fn frame(announcement: Announcement) -> String {
-    let frame = AnnounceFrame { announcement, told: None };
+    let frame = AnnounceFrame { announcement, synced: None };
     frame.to_frame(Session::from_random([9; 16])).as_str().to_owned()
 }
 
@@ -113,10 +114,10 @@ fn who_brings_forgeries_is_cut_off() {
     net.pass(5 * SECOND);
     let link = hears(&net, 0, 1);
     for n in 0..16 {
-        assert!(net.cores[0].links.get(link).is_some(), "after {n}");
+        assert!(net.cores[0].connections.links.get(link).is_some(), "after {n}");
         net.receive(0, link, &frame(announcement(&net, 90 + n, 1)));
     }
-    assert!(net.cores[0].links.get(link).is_none());
+    assert!(net.cores[0].connections.links.get(link).is_none());
     assert_eq!(net.cores[0].counters().announcements_forged, 16);
 }
 
@@ -132,7 +133,7 @@ fn old_news_are_not_judged() {
         net.receive(0, link, &news);
     }
     assert_eq!(net.judged.load(Ordering::Relaxed), judged);
-    assert!(net.cores[0].links.get(link).is_some(), "and a copy is no fault");
+    assert!(net.cores[0].connections.links.get(link).is_some(), "and a copy is no fault");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! A list that grows without moving: a vector would hold up to twice what it needs, and both halves while it grows.
+//! A list that grows without moving: a vector would hold up to twice what it needs, and both halves
+//! while it grows.
 
 /// See the module.
 #[derive(Debug)]
@@ -27,6 +28,11 @@ impl<T: Copy> ChunkedVec<T> {
     /// Returns the number of values.
     pub fn len(&self) -> usize {
         self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
+    }
+
+    /// Returns whether there are no values.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
     }
 
     /// Appends a value.

@@ -1,4 +1,4 @@
-//! ANNOUNCE: a node says that it is there, and whom it is linked to.
+//! ANNOUNCE: a node is in the network, and these are its links.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,44 +12,46 @@ use crate::json::Value;
 use crate::limits;
 use crate::signature::{Purpose, Seal, Signer};
 use crate::wire::broadcast::age_of;
-use crate::wire::{Data, Malformed, to_frame, wrong};
+use crate::wire::fields::{Data, Malformed, to_frame, wrong};
 
-/// What a node says of itself to the whole network. It is believed as far as `presence.rs` says.
+/// What a node announces of itself to the whole network. `presence/announcer.rs` says what is
+/// believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announcement {
-    /// Who.
+    /// Its id.
     pub node: NodeId,
-    /// Which run of it.
+    /// Its session: one run of its process.
     pub session: Session,
-    /// Where it can be dialled, as it believes.
+    /// Where it can be dialled, by its own account.
     pub address: Option<PeerAddress>,
-    /// When that run began, by its own clock: seconds since 1970.
+    /// When the session began, by its own clock, in seconds since 1970.
     pub since: u64,
-    /// Counts this run's announcements: of two the one with more is newer.
+    /// The number of this announcement in its session: of two the higher one is newer.
     pub seq: u64,
-    /// The full peers that it is linked to, at most [`limits::ANNOUNCED_PEERS`].
+    /// The native peers that it is linked to, at most [`limits::ANNOUNCED_PEERS`].
     pub peers: Vec<NodeId>,
-    /// To how many nodes it is linked, those of the exercise included.
+    /// The number of nodes that it is linked to, exercise peers included.
     pub links: u32,
-    /// To how many nodes it links at most; `None`: any number.
+    /// The most nodes that it links to; `None`: any number.
     pub max_peers: Option<u32>,
-    /// How many nodes it knows to be in the network, itself included.
+    /// The number of nodes in the network that it knows, itself included.
     pub nodes: u32,
-    /// In how many seconds it announces itself again at the latest.
+    /// The longest time until its next announcement, in seconds.
     pub interval: u32,
-    /// Whether it leaves.
+    /// Whether it leaves the network.
     pub left: bool,
-    /// The signature of its node, if it has one.
+    /// The signature of its node; `None` if it is not signed.
     pub seal: Option<Arc<Seal>>,
 }
 
 /// An ANNOUNCE frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnnounceFrame {
-    /// What is announced.
+    /// The announcement.
     pub announcement: Announcement,
-    /// The siblings `session` and `age`: it was asked for, and was made so long ago. It is not relayed.
-    pub told: Option<Duration>,
+    /// The siblings `session` and `age`: how long ago it was made, in an answer to SYNC and on a
+    /// new link. Such a frame is not passed on.
+    pub synced: Option<Duration>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -89,7 +91,7 @@ struct FrameOnWire<'a> {
 
 impl AnnounceFrame {
     pub(crate) fn read(frame: Value<'_>) -> Result<Self, Malformed> {
-        let data: OnWire = crate::wire::read(frame, "ANNOUNCE")?;
+        let data: OnWire = crate::wire::fields::read(frame, "ANNOUNCE")?;
         let peers = data.peers.iter().take(limits::ANNOUNCED_PEERS).map(|peer| peer.parse());
         let announcement = Announcement {
             node: data.node.parse().map_err(|error| wrong("ANNOUNCE", error))?,
@@ -105,10 +107,10 @@ impl AnnounceFrame {
             left: data.left,
             seal: Seal::read(frame).map_err(|error| wrong("ANNOUNCE", error))?,
         };
-        Ok(Self { announcement, told: frame.get("session").map(|_| age_of(frame)) })
+        Ok(Self { announcement, synced: frame.get("session").map(|_| age_of(frame)) })
     }
 
-    /// The frame of this announcement. `session` is the sender's; it stands in frames that were asked for alone.
+    /// Returns the frame. `session` is the sender's; only frames with an age have it.
     pub fn to_frame(&self, session: Session) -> Frame {
         let announcement = &self.announcement;
         let data = match &announcement.seal {
@@ -116,18 +118,18 @@ impl AnnounceFrame {
             None => Data::Open(announcement.on_wire()),
         };
         let signature = announcement.seal.as_ref().map(|seal| seal.signature.to_string());
-        let (session, age) = (self.told.map(|_| session.to_string()), self.told.map(|age| age.as_secs_f64()));
+        let (session, age) = (self.synced.map(|_| session.to_string()), self.synced.map(|age| age.as_secs_f64()));
         to_frame(&FrameOnWire { r#type: "ANNOUNCE", data, signature, session, age })
     }
 }
 
 impl Announcement {
-    /// Has its node sign it.
+    /// Signs it with the key of this node.
     pub(crate) fn seal(&mut self, signer: &dyn Signer) {
         self.seal = Seal::make(signer, Purpose::Announce, &self.on_wire());
     }
 
-    /// How many bytes its signed data has.
+    /// Returns the length of its signed data in bytes; 0 if it is not signed.
     pub(crate) fn sealed_bytes(&self) -> usize {
         self.seal.as_ref().map_or(0, |seal| seal.canonical.len())
     }

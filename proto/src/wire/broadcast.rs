@@ -1,4 +1,4 @@
-//! BROADCAST: a short text to everybody in the network.
+//! BROADCAST: a short text to all nodes in the network.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,12 +14,12 @@ use crate::json::{Kind, Value};
 use crate::limits;
 use crate::signature::{Purpose, Seal, Signer};
 use crate::transaction::Origin;
-use crate::wire::{Data, Malformed, to_frame, wrong};
+use crate::wire::fields::{Data, Malformed, to_frame, wrong};
 
-/// What stands in every broadcast's `title`.
+/// The member `title` of every broadcast.
 pub const TITLE: &str = "#BROADCAST";
 
-/// What a broadcast is known by: 32 bytes, written as 64 hexadecimal digits. Its sender chose it, and chooses each once.
+/// The id of a broadcast: 32 bytes, written as 64 hexadecimal digits. Its sender chooses each once.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BroadcastId(pub [u8; 32]);
 
@@ -43,36 +43,36 @@ impl FromStr for BroadcastId {
     }
 }
 
-/// A text to everybody. A clone costs a reference count.
+/// A text to all nodes. A clone costs a reference count.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Broadcast {
     /// Its id.
     pub id: BroadcastId,
-    /// The text, as its sender wrote it, with whatever control characters there are in it; not empty, at most
-    /// [`limits::BROADCAST_BYTES`].
+    /// The text as its sender wrote it, control characters included: 1 to
+    /// [`limits::BROADCAST_BYTES`] bytes.
     pub message: Arc<str>,
-    /// When it was sent, by the sender's clock: seconds since 1970, with fractions. For people; nothing depends on it.
+    /// When it was sent, by the sender's clock, in seconds since 1970. It is for people alone.
     pub time: f64,
-    /// The signature of its origin, if it has one.
+    /// The signature of its origin; `None` if it is not signed.
     pub seal: Option<Arc<Seal>>,
 }
 
-/// Why a text can not be broadcast.
+/// Why a text cannot be broadcast.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidBroadcast {
-    /// There is nothing in it.
+    /// It is empty.
     #[error("an empty text is not broadcast")]
     Empty,
-    /// Longer than [`limits::BROADCAST_BYTES`].
+    /// It has this many bytes, more than [`limits::BROADCAST_BYTES`].
     #[error("the text has {0} bytes; at most {max} are broadcast", max = limits::BROADCAST_BYTES)]
     TooLong(usize),
 }
 
 impl Broadcast {
-    /// Whether a text may be broadcast.
+    /// Checks whether a text may be broadcast.
     ///
     /// # Errors
-    /// [`InvalidBroadcast`] says why not.
+    /// [`InvalidBroadcast`] if it is empty or too long.
     pub fn check(message: &str) -> Result<(), InvalidBroadcast> {
         match message.len() {
             0 => Err(InvalidBroadcast::Empty),
@@ -81,7 +81,7 @@ impl Broadcast {
         }
     }
 
-    /// Has its origin sign it.
+    /// Signs it with the key of this node.
     pub(crate) fn seal(&mut self, signer: &dyn Signer) {
         self.seal = Seal::make(signer, Purpose::Broadcast, &self.on_wire());
     }
@@ -99,13 +99,14 @@ impl Broadcast {
 /// A BROADCAST frame.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BroadcastFrame {
-    /// The text and what it is known by.
+    /// The broadcast.
     pub broadcast: Broadcast,
-    /// The sibling `from`: who sent it first. Believed from full peers only.
+    /// The sibling `from`: the node that sent it first. Only native peers are believed.
     pub origin: Option<Origin>,
-    /// The sibling `ack`: the sender, a client, asks on how many links it went out.
+    /// The sibling `ack`: a client asks for an ACK, which says on how many links it went out.
     pub ack: bool,
-    /// The siblings `session` and `age`: it came in answer to a comparison, and is so old already. It is not relayed.
+    /// The siblings `session` and `age`: how old it is, in an answer to SYNC. Such a frame is not
+    /// passed on.
     pub synced: Option<Duration>,
 }
 
@@ -136,7 +137,7 @@ struct FrameOnWire<'a> {
 
 impl BroadcastFrame {
     pub(crate) fn read(frame: Value<'_>) -> Result<Self, Malformed> {
-        let data: OnWire = crate::wire::read(frame, "BROADCAST")?;
+        let data: OnWire = crate::wire::fields::read(frame, "BROADCAST")?;
         Broadcast::check(&data.message).map_err(|error| wrong("BROADCAST", error))?;
         let broadcast = Broadcast {
             id: data.id.parse().map_err(|error| wrong("BROADCAST", error))?,
@@ -152,7 +153,7 @@ impl BroadcastFrame {
         })
     }
 
-    /// The frame of this broadcast. `session` is the sender's; it stands in frames that answer a comparison alone.
+    /// Returns the frame. `session` is the sender's; only frames with an age have it.
     pub fn to_frame(&self, session: Session) -> Frame {
         let broadcast = &self.broadcast;
         to_frame(&FrameOnWire {
@@ -169,14 +170,14 @@ impl BroadcastFrame {
         })
     }
 
-    /// A client's frame, which asks for an ACK.
+    /// Returns a client's frame, which asks for an ACK.
     pub fn client_frame(broadcast: Broadcast) -> Frame {
-        // A client has no session, and its frame none to show.
+        // A frame without an age has no session.
         Self { broadcast, origin: None, ack: true, synced: None }.to_frame(Session::from_random([0; 16]))
     }
 }
 
-/// The sibling `age`, in seconds: how long ago what a frame carries was new. What says nothing sensible is new.
+/// Returns the sibling `age`, at most [`limits::OLDEST`]; zero if it is missing or no such number.
 pub(crate) fn age_of(frame: Value<'_>) -> Duration {
     let age = frame.get("age").and_then(Value::as_f64).unwrap_or_default();
     Duration::try_from_secs_f64(age).unwrap_or_default().min(limits::OLDEST)

@@ -1,4 +1,4 @@
-//! HANDSHAKE: who a node is, and whom it is linked to.
+//! HANDSHAKE: who a node is, and which nodes it is linked to.
 
 use std::borrow::Cow;
 
@@ -9,35 +9,35 @@ use crate::frame::Frame;
 use crate::id::{NodeId, Session};
 use crate::json::{Kind, Value};
 use crate::limits;
-use crate::wire::{Malformed, to_frame, wrong};
+use crate::wire::fields::{Malformed, to_frame, wrong};
 
-/// HANDSHAKE: the sender's own address, every address that it has an open connection to, the one just dialled included.
+/// HANDSHAKE: the sender's own address, and every address that it has an open connection to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Handshake {
-    /// What could be read of `data`, in its order, at most [`limits::HANDSHAKE_ADDRESSES`].
+    /// The addresses in `data`, in its order, at most [`limits::HANDSHAKE_ADDRESSES`].
     pub addresses: Vec<PeerAddress>,
-    /// How many entries of `data` were left out: no address, too long, or beyond the limit.
+    /// The number of entries of `data` that are no address or beyond the limit.
     pub dropped: usize,
-    /// What a full peer says of itself; a node of the exercise has none.
+    /// What a native peer says of itself; an exercise peer sends none.
     pub node: Option<NodeInfo>,
 }
 
-/// The sibling `node` of a HANDSHAKE: what a full peer says of itself.
+/// The sibling `node` of a HANDSHAKE: what a native peer says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeInfo {
-    /// Its public key.
+    /// Its id: its public key.
     pub id: NodeId,
-    /// Which run of it.
+    /// Its session: one run of its process.
     pub session: Session,
-    /// Program and version, for people.
+    /// Its program and version, for people.
     pub agent: String,
-    /// The protocol version that it speaks at most.
+    /// The highest protocol version that it speaks.
     pub protocol: u32,
-    /// The name of its network; nodes of different names do not link.
+    /// The name of its network; nodes of different networks do not link.
     pub network: String,
-    /// Where it can be dialled, as it believes; checked by a probe before it is passed on.
+    /// Where it can be dialled, by its own account. A probe verifies it before it is passed on.
     pub address: Option<PeerAddress>,
-    /// How many nodes it links to at most; `None`: as many as there are. Who says a number sends JOIN next.
+    /// The most nodes that it links to; `None`: all. A node with a cap sends JOIN next.
     pub max_peers: Option<u32>,
 }
 
@@ -87,7 +87,7 @@ impl Handshake {
         Ok(Self { addresses, dropped, node })
     }
 
-    /// The frame of this handshake.
+    /// Returns the frame.
     pub fn to_frame(&self) -> Frame {
         #[derive(Serialize)]
         struct OnWire<'a> {

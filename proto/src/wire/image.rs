@@ -1,4 +1,4 @@
-//! FIND and FOUND: a question for an image, or for all that there are, and its answer.
+//! FIND and FOUND: the search for an image, or for all images, and its answer.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,21 +11,22 @@ use crate::frame::Frame;
 use crate::id::{NodeId, parse_hex32};
 use crate::json::Value;
 use crate::limits;
-use crate::wire::{Malformed, Typed, read, to_frame, wrong};
+use crate::wire::fields::{Malformed, Typed, read, to_frame, wrong};
 
-/// The name of an image: one component of a path that every file system and every page can show, and that leads nowhere else.
+/// The name of an image: one component of a path, which every file system and every page can show.
 ///
-/// At most [`limits::IMAGE_NAME_BYTES`] of UTF-8; no `/` or `\`, no control characters, nothing that turns the direction of text around, no dot in front.
+/// It has at most [`limits::IMAGE_NAME_BYTES`] of UTF-8, no `/` or `\`, no control characters, none
+/// that change the direction of text, and no dot at the start.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageName(String);
 
-/// A text that names no image.
+/// A text that is no name of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an image's name is {0}")]
 pub struct InvalidImageName(&'static str);
 
 impl ImageName {
-    /// The name as it stands in the folder.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -59,7 +60,7 @@ impl fmt::Display for ImageName {
     }
 }
 
-/// One search: 16 random bytes that its asker makes once, written as 32 hexadecimal digits.
+/// The id of a search: 16 random bytes, written as 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SearchId(pub [u8; 16]);
 
@@ -85,27 +86,27 @@ impl FromStr for SearchId {
     }
 }
 
-/// FIND: who has this image? Flooded over full peers.
+/// FIND: the sender searches an image. It is flooded over native peers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Find {
-    /// Which search.
+    /// The search.
     pub id: SearchId,
-    /// What is searched; `None`: which images there are.
+    /// The image; `None`: a list of all images.
     pub name: Option<ImageName>,
-    /// Over how many more links it may go, the one that it comes on among them.
+    /// The number of links that it may still travel, the one that it comes on included.
     pub hops: u32,
 }
 
-/// FOUND: the sender, or somebody behind it, has what was searched. It goes back the way that the FIND came.
+/// FOUND: a node has what was searched. It goes back the way that the FIND came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// Which search.
+    /// The search.
     pub id: SearchId,
-    /// Who has it.
+    /// The node that has it.
     pub node: NodeId,
-    /// Where the finder is dialled for a transfer.
+    /// Where that node is dialled for the transfer.
     pub address: PeerAddress,
-    /// What it has, at most [`limits::FOUND_IMAGES`].
+    /// What that node has, at most [`limits::FOUND_IMAGES`].
     pub images: Vec<ImageInfo>,
 }
 
@@ -116,7 +117,7 @@ pub struct ImageInfo {
     pub name: ImageName,
     /// Its length in bytes.
     pub size: u64,
-    /// The SHA-256 of its content; a list of images leaves it out, because it costs reading them all.
+    /// The SHA-256 of its content. A list of images leaves it out: it would cost reading them all.
     pub sha256: Option<[u8; 32]>,
 }
 
@@ -151,7 +152,7 @@ impl Find {
         Ok(Self { id: find.id.parse().map_err(|error| wrong("FIND", error))?, name, hops: find.hops })
     }
 
-    /// The frame of this question.
+    /// Returns the frame.
     pub fn to_frame(&self) -> Frame {
         let name = self.name.as_ref().map(ToString::to_string);
         to_frame(&Typed { r#type: "FIND", data: &FindOnWire { id: self.id.to_string(), name, hops: self.hops } })
@@ -161,7 +162,7 @@ impl Find {
 impl Found {
     pub(crate) fn read(frame: Value<'_>) -> Result<Self, Malformed> {
         let found: FoundOnWire = read(frame, "FOUND")?;
-        let images = found.images.into_iter().take(limits::FOUND_IMAGES).filter_map(ImageOnWire::understood).collect();
+        let images = found.images.into_iter().take(limits::FOUND_IMAGES).filter_map(ImageOnWire::read).collect();
         Ok(Self {
             id: found.id.parse().map_err(|error| wrong("FOUND", error))?,
             node: found.node.parse().map_err(|error| wrong("FOUND", error))?,
@@ -170,7 +171,7 @@ impl Found {
         })
     }
 
-    /// The frame of this answer.
+    /// Returns the frame.
     pub fn to_frame(&self) -> Frame {
         let images = self.images.iter().map(|image| ImageOnWire {
             name: image.name.to_string(),
@@ -188,8 +189,8 @@ impl Found {
 }
 
 impl ImageOnWire {
-    /// `None` for what can be no image: it is left out, and the rest of the answer counts.
-    fn understood(self) -> Option<ImageInfo> {
+    /// Reads an entry; `None` if it is no image: it is left out, and the rest of the answer counts.
+    fn read(self) -> Option<ImageInfo> {
         let sha256 = match self.sha256 {
             Some(text) => Some(parse_hex32(&text)?),
             None => None,
@@ -205,7 +206,7 @@ mod tests {
     use crate::wire::Message;
 
     #[test]
-    fn a_name_is_one_plain_component() {
+    fn a_name_is_one_component_of_a_path() {
         for name in ["cat.jpg", "Katze äöü.png", "猫.webp", "a", "no extension", "a..b", "-rf", &"x".repeat(200)] {
             assert_eq!(name.parse::<ImageName>().map(|name| name.to_string()), Ok(name.to_owned()));
         }
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn question_and_answer_survive_the_wire() {
+    fn find_and_found_are_read_as_they_were_written() {
         let find = Find { id: SearchId([7; 16]), name: Some("cat.jpg".parse().unwrap()), hops: 3 };
         let all = Find { name: None, ..find.clone() };
         for find in [find, all] {
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_answer_what_is_no_image_is_left_out_and_a_question_for_one_is_none() {
+    fn entries_that_are_no_images_are_left_out_of_a_found_and_make_a_find_malformed() {
         let id = "07".repeat(16);
         let text = format!(
             r#"{{"type":"FOUND","data":{{"id":"{id}","node":"{}","address":"ws://localhost:1","images":[{{"name":"../x","size":1}},{{"name":"a","size":1,"sha256":"00"}},{{"name":"b","size":2}}]}}}}"#,

@@ -1,49 +1,52 @@
-//! What a node says of itself on the local network: a record of DNS-SD (RFC 6763), its name and its TXT strings.
+//! What a node announces on the local network: a DNS-SD record (RFC 6763), its name and TXT
+//! strings.
 //!
-//! A record is a datagram that anybody on the network can send: nothing in it is believed before the node behind its address has been dialled and has
-//! shown its identity. What is done with records is in `discovery.rs`; the shell hears and sends them.
+//! Any device on the network can send a record. Nothing in it is believed before the node at its
+//! address was dialled and has shown its identity. `peers/lan_discovery.rs` uses records, the
+//! runtime sends and receives them.
 
 use crate::address::PeerAddress;
 use crate::id::{NodeId, Session};
 use crate::wire::PROTOCOL;
 
-/// What a node announces: who it is, where it can be dialled, and how much room it has.
+/// What a node announces: its identity, where it can be dialled, and how many slots are free.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Which node.
+    /// The node's id.
     pub node: NodeId,
-    /// Which run of it.
+    /// Its session: one run of its process.
     pub session: Session,
     /// The name of its network.
     pub network: String,
-    /// Where it says that it can be dialled.
+    /// Where it can be dialled, by its own account.
     pub address: PeerAddress,
-    /// How many places it has free; `None`: it links to all.
+    /// The number of its free slots; `None`: it links to all.
     pub free: Option<u32>,
 }
 
-/// A record that can not be read: which of its parts is missing or wrong.
+/// A record that cannot be read: the part that is missing or wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("its {0} is missing or can not be read")]
+#[error("its {0} is missing or cannot be read")]
 pub struct InvalidRecord(pub &'static str);
 
 impl Record {
-    /// The service type, with its domain: multicast DNS is for `local` alone (RFC 6762, section 3).
+    /// The service type and the domain: multicast DNS is for `local` alone (RFC 6762, section 3).
     pub const SERVICE: &'static str = "_p2p-node._tcp.local.";
 
-    /// The name of the instance, 45 bytes of the 63 that a label may have: the beginning of the node's id for people, the session because two nodes that run from
-    /// copies of one folder have one id.
+    /// Returns the instance's name: 45 of the 63 bytes of a label. It begins with the node's id,
+    /// for people, and has the session, because two nodes that run from copies of one folder have
+    /// one id.
     pub fn name(&self) -> String {
         format!("{}-{}", self.node.short(), self.session)
     }
 
-    /// The session in an instance's name, be it followed by the service type or not.
+    /// Returns the session in an instance's name, with or without the service type.
     pub fn session_in(name: &str) -> Option<Session> {
         let name = name.split('.').next()?;
         name.split_once('-')?.1.parse().ok()
     }
 
-    /// The TXT strings, each a key and its value.
+    /// Returns the TXT strings, each a key and its value.
     pub fn strings(&self) -> Vec<(&'static str, String)> {
         let mut strings = vec![
             ("protocol", PROTOCOL.to_string()),
@@ -55,10 +58,11 @@ impl Record {
         strings
     }
 
-    /// Reads a record from its instance's name and its TXT strings, which `value` looks up by key. Keys that are not known are left to later versions.
+    /// Reads a record from its instance's name and its TXT strings, which `value` looks up by key.
+    /// Unknown keys are ignored: later versions may have them.
     ///
     /// # Errors
-    /// [`InvalidRecord`] names the first part that is missing or no such thing.
+    /// [`InvalidRecord`] names the first part that is missing or wrong.
     pub fn read<'a>(name: &str, value: impl Fn(&str) -> Option<&'a str>) -> Result<Self, InvalidRecord> {
         let session = Self::session_in(name).ok_or(InvalidRecord("name"))?;
         let protocol: Option<u32> = value("protocol").and_then(|text| text.parse().ok());
@@ -93,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_survives_its_strings() {
+    fn a_record_is_read_as_it_was_written() {
         for record in [record(), Record { free: None, ..record() }] {
             assert_eq!(read(&record.name(), &record.strings()), Ok(record.clone()));
             let full = format!("{}.{}", record.name(), Record::SERVICE);
@@ -103,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_says_which_part() {
+    fn an_invalid_record_names_the_part_that_is_wrong() {
         let (good, name) = (record(), record().name());
         for part in ["protocol", "id", "network", "address"] {
             let strings: Vec<_> = good.strings().into_iter().filter(|(key, _)| *key != part).collect();

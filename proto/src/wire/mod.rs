@@ -1,11 +1,13 @@
-//! The messages on the wire: text frames, one JSON object each, `{"type": …, "data": …, …siblings}`.
+//! The messages: text frames with one JSON object each, `{"type": …, "data": …, …siblings}`.
 //!
-//! [`Message::parse`] turns a frame into a [`Message`], and does the dear work (reading, identity) on the caller's core; the functions beside it
-//! write frames. Unknown types and unknown siblings are ignored, never an error, so that versions can differ. `docs/protocol.md` shows a sample of
-//! each message and the recipe for a new one.
+//! [`Message::parse`] reads a frame; the caller chooses the thread for that expensive work. Each
+//! message type has a file, with a function that writes its frames. Unknown types and siblings are
+//! ignored, so that versions can differ. `docs/protocol.md` specifies each message.
 
 mod announce;
 mod broadcast;
+pub(crate) mod close;
+mod fields;
 mod handshake;
 mod image;
 pub mod mdns_record;
@@ -16,15 +18,13 @@ mod status;
 mod sync;
 mod transaction;
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-
-use crate::frame::Frame;
-use crate::json::{JsonError, Kind, Parser, Value};
+use crate::json::{Parser, Value};
 use crate::limits;
 use crate::transaction::{Origin, TransactionId};
 pub use announce::{AnnounceFrame, Announcement};
 pub use broadcast::{Broadcast, BroadcastFrame, BroadcastId, InvalidBroadcast, TITLE};
+pub use fields::Malformed;
+use fields::{read, read_list};
 pub use handshake::{Handshake, NodeInfo};
 pub use image::{Find, Found, ImageInfo, ImageName, InvalidImageName, SearchId};
 pub use network::{Member, Members, NetworkFrame};
@@ -34,82 +34,64 @@ pub use status::{PeerRow, PeerState, Status, StatusFrame, Summary};
 pub use sync::{OtherSet, Step, SyncFrame, want_frame};
 pub use transaction::{Ack, AckStatus, TransactionFrame};
 
-/// The version of this protocol. Of two versions both sides speak the lower.
+/// The version of this protocol. Two nodes speak the lower of their versions.
 pub const PROTOCOL: u32 = 1;
 
-/// One frame, understood.
+/// A frame that was read.
 #[derive(Debug)]
 pub enum Message {
     /// The first frame on every dialled link.
     Handshake(Handshake),
-    /// A transaction, flooded and stored.
+    /// A transaction.
     Transaction(TransactionFrame),
     /// The answer to a client's transaction.
     Ack(Ack),
-    /// A question for the node's status, or its answer.
+    /// A question for the state of a node, or its answer.
     Status(StatusFrame),
-    /// A step in finding out what two full peers' pools lack.
+    /// A step in comparing two pools.
     Sync(SyncFrame),
-    /// The same for another set than transactions.
+    /// A step in comparing another set.
     SyncOther(OtherSet, SyncFrame),
-    /// What a full peer lacks and wants sent.
+    /// The transactions or broadcasts that a native peer lacks.
     Want(Vec<TransactionId>),
-    /// A full peer wants nothing more of these origins on this link.
+    /// A native peer wants no more transactions of these origins on this link.
     Prune(Vec<Origin>),
-    /// A full peer wants these origins again.
+    /// A native peer wants the transactions of these origins again.
     Graft(Vec<Origin>),
-    /// A request for a place, or for addresses.
+    /// A request for a slot or for addresses.
     Join(Join),
-    /// Addresses, as asked for.
+    /// The addresses asked for.
     Peers(Sample),
-    /// No place here.
+    /// There is no free slot.
     Declined(Declined),
-    /// The pulse of a part of the network.
+    /// The id of a partition.
     Beacon(Beacon),
-    /// A text to everybody, kept for ten minutes.
+    /// A text to all nodes.
     Broadcast(BroadcastFrame),
-    /// A node says that it is there, or that it leaves.
+    /// A node is in the network, or leaves it.
     Announce(AnnounceFrame),
     /// A question for the list of nodes, or its answer.
     Network(NetworkFrame),
-    /// A question for an image.
+    /// The search for an image.
     Find(Find),
-    /// Its answer.
+    /// The answer to a search.
     Found(Found),
-    /// A type that this version does not know; ignored.
+    /// An unknown type; it is ignored.
     Unknown(String),
 }
 
-/// Why a frame is no message. The peer's fault: counted, and said in the debug log.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
-    /// Not JSON, too deep, or with text that JSON forbids.
-    #[error("not readable as JSON: {0}")]
-    Json(#[from] JsonError),
-    /// JSON, but not an object with a `type`.
-    #[error("not an object with a \"type\" text")]
-    Shape,
-    /// A known type whose data is not what it must be.
-    #[error("{kind}: {reason}")]
-    Data {
-        /// The message's type.
-        kind: &'static str,
-        /// What is wrong with it.
-        reason: String,
-    },
-}
-
 impl Message {
-    /// Reads one frame. `parser` is reused from frame to frame, so that reading allocates nothing that is thrown away.
+    /// Reads a frame. `parser` is reused from frame to frame, which saves allocations.
     ///
     /// # Errors
-    /// [`Malformed`] if the text is no message; a TRANSACTION whose data is no transaction is a message all the same, see [`TransactionFrame`].
+    /// [`Malformed`] if the text is no message. A TRANSACTION whose data is no transaction is one,
+    /// see [`TransactionFrame`].
     pub fn parse(parser: &mut Parser, text: &str) -> Result<Self, Malformed> {
         Self::parse_from(parser, text, None)
     }
 
-    /// As [`Self::parse`]. `unnamed`: the origin of a transaction that names none, if that is known already: its frame is then written with it at once, not a second time
-    /// by whoever sends it on.
+    /// Reads a frame. `unnamed` is the origin of a transaction that names none, if it is known: the
+    /// frame in which the transaction travels on is then written once, not twice.
     ///
     /// # Errors
     /// As [`Self::parse`].
@@ -146,7 +128,7 @@ impl Message {
         }
     }
 
-    /// The message's type as it stands on the wire, for logs.
+    /// Returns the type as it is on the wire.
     pub fn kind(&self) -> &str {
         match self {
             Self::Handshake(_) => "HANDSHAKE",
@@ -169,57 +151,4 @@ impl Message {
             Self::Unknown(kind) => kind,
         }
     }
-}
-
-fn wrong(kind: &'static str, reason: impl ToString) -> Malformed {
-    Malformed::Data { kind, reason: reason.to_string() }
-}
-
-/// Reads `data` by its serde description.
-fn read<'a, T: Deserialize<'a>>(frame: Value<'a>, kind: &'static str) -> Result<T, Malformed> {
-    let data = frame.get("data").ok_or_else(|| wrong(kind, "no data"))?;
-    serde_json::from_str(data.raw()).map_err(|error| wrong(kind, error))
-}
-
-#[derive(Serialize)]
-struct Typed<'a, T> {
-    r#type: &'static str,
-    data: &'a T,
-}
-
-/// The data of a frame: as it was signed, or as its members say.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Data<'a, T> {
-    Sealed(&'a RawValue),
-    Open(T),
-}
-
-fn to_frame(message: &impl Serialize) -> Frame {
-    Frame::from(
-        serde_json::to_string(message)
-            .expect("our messages have text keys and finite numbers, which is all that serialising asks"),
-    )
-}
-
-/// Reads `data` as a list of names, at most `most`; a name that is none makes the whole malformed.
-fn read_list<T: std::str::FromStr<Err: std::fmt::Display>>(
-    frame: Value<'_>,
-    kind: &'static str,
-    most: usize,
-) -> Result<Vec<T>, Malformed> {
-    let data = frame
-        .get("data")
-        .filter(|data| data.kind() == Kind::Array)
-        .ok_or_else(|| wrong(kind, "data is not an array"))?;
-    let names = data.elements().take(most).map(|name| {
-        let text = name.as_str().ok_or_else(|| wrong(kind, "an entry is not a text"))?;
-        text.parse().map_err(|error| wrong(kind, error))
-    });
-    names.collect()
-}
-
-fn list_frame(kind: &'static str, names: &[impl ToString]) -> Frame {
-    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-    to_frame(&Typed { r#type: kind, data: &names })
 }

@@ -1,56 +1,56 @@
-//! NETWORK: who is in the network, told to this host alone.
+//! NETWORK: the list of nodes, for clients on the same host.
 
 use serde::{Deserialize, Serialize};
 
 use crate::frame::Frame;
 use crate::id::NodeId;
 use crate::json::{Kind, Value};
-use crate::wire::{Malformed, Typed, read, to_frame, wrong};
+use crate::wire::fields::{Malformed, Typed, read, to_frame, wrong};
 
-/// NETWORK: a loopback client's question, or the answer.
+/// NETWORK: the question of a client on the same host, or the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NetworkFrame {
     /// The question.
     Question {
-        /// Only nodes whose ids come after this one are wanted; `None`: from the first.
+        /// Only nodes with higher ids than this are wanted; `None`: all.
         after: Option<NodeId>,
     },
     /// The answer.
     Answer(Members),
 }
 
-/// A part of the list of nodes: what fits into one frame.
+/// A part of the list of nodes that fits into one frame.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Members {
-    /// In the order of their ids.
+    /// The nodes, in the order of their ids.
     pub nodes: Vec<Member>,
-    /// Whether there are more after these.
+    /// Whether more nodes follow.
     pub more: bool,
 }
 
-/// A node in the network, as one node sees it.
+/// A node in the network, as the answering node sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Member {
     /// Its id: 64 hexadecimal digits.
     pub node: String,
-    /// Which run of it: a UUID.
+    /// Its session: a UUID.
     pub session: String,
-    /// Where it can be dialled, as it says.
+    /// Where it can be dialled, by its own account.
     pub address: Option<String>,
-    /// When that run began, by its own clock: seconds since 1970.
+    /// When the session began, by its own clock, in seconds since 1970.
     pub since: u64,
-    /// The nodes of ours that it is linked to, by their ids.
+    /// The ids of the native peers that it is linked to.
     pub peers: Vec<String>,
-    /// To how many nodes it is linked, those of the exercise included.
+    /// The number of nodes that it is linked to, exercise peers included.
     pub links: u32,
-    /// To how many nodes it links at most; `None`: any number.
+    /// The most nodes that it links to; `None`: any number.
     pub max_peers: Option<u32>,
-    /// How many more it would link to; `None`: any number.
+    /// The number of its free slots; `None`: any number.
     pub free: Option<u32>,
-    /// How long ago it announced itself last, in seconds; 0 for the node that tells.
+    /// The time since its last announcement, in seconds; 0 for the answering node.
     pub heard: u64,
-    /// Whether it is the node that tells.
+    /// Whether it is the answering node.
     pub me: bool,
 }
 
@@ -73,7 +73,7 @@ impl NetworkFrame {
         Ok(Self::Question { after })
     }
 
-    /// The frame of this question or answer.
+    /// Returns the frame.
     pub fn to_frame(&self) -> Frame {
         match self {
             Self::Question { after } => {

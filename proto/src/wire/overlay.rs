@@ -1,4 +1,4 @@
-//! JOIN, PEERS, DECLINED, BEACON: how nodes whose links are capped find places with each other.
+//! JOIN, PEERS, DECLINED, BEACON: how nodes with a cap find slots at each other.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,63 +7,66 @@ use crate::frame::Frame;
 use crate::id::{NodeId, Session};
 use crate::json::{Kind, Value};
 use crate::limits;
-use crate::wire::{Malformed, read, to_frame, wrong};
+use crate::wire::fields::{Malformed, Typed, read, to_frame, wrong};
 
-/// JOIN: what the sender wants of a node that it has just dialled, or is linked to.
+/// JOIN: what the sender wants of a node that it has dialled or is linked to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Join {
-    /// It has no other way into the network, or moves a link to a random node: the receiver, if it is full, is to split a link for it.
+    /// High priority: a receiver without a free slot takes one from a peer (slot swap). The sender
+    /// has no other way into the network, or moves a link to a random node.
     pub insist: bool,
-    /// It wants addresses and no place.
+    /// It wants addresses and no slot.
     pub want: Option<Want>,
-    /// The node that gave its place away and sent it here, where one is held for it.
+    /// The node that gave the sender's slot away and referred it here, where one is reserved.
     pub moved_by: Option<NodeId>,
-    /// The root of the sender's part of the network, see [`Beacon`].
+    /// The id of the sender's partition, see [`Beacon`].
     pub root: Option<Session>,
 }
 
-/// Which addresses a JOIN asks for.
+/// The addresses that a JOIN asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Want {
-    /// Some nodes of the network, at random.
+    /// Random nodes of the network.
     Random,
-    /// Those that the receiver is linked to.
+    /// The neighbors of the receiver.
     Neighbours,
 }
 
-/// PEERS: addresses that the sender dialled or probed itself, in answer to a JOIN that wants some.
+/// PEERS: addresses that the sender dialled or probed itself. It answers a JOIN that wants some.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sample {
-    /// What could be read of `data`, at most [`limits::SAMPLE_ADDRESSES`].
+    /// The addresses in `data`, at most [`limits::SAMPLE_ADDRESSES`].
     pub addresses: Vec<PeerAddress>,
-    /// How many entries were left out: no address, too long, or beyond the limit.
+    /// The number of entries of `data` that are no address or beyond the limit.
     pub dropped: usize,
-    /// How many more links the sender takes; `None`: as many as come.
+    /// The number of the sender's free slots; `None`: any number.
     pub free: Option<u32>,
-    /// The root of the sender's part of the network.
+    /// The id of the sender's partition.
     pub root: Option<Session>,
 }
 
-/// DECLINED: the sender has no place, or gives the receiver's away; its link is closed with 1013 after it.
+/// DECLINED: the sender has no slot, or gives the receiver's away. It then closes the link with
+/// 1013.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Declined {
-    /// Whom to try instead, at most [`limits::SAMPLE_ADDRESSES`].
+    /// The nodes to try instead, at most [`limits::SAMPLE_ADDRESSES`].
     pub addresses: Vec<PeerAddress>,
-    /// How many entries were left out.
+    /// The number of entries of `data` that are no address or beyond the limit.
     pub dropped: usize,
-    /// After how many seconds the sender may be asked again.
+    /// The time until the sender may be asked again, in seconds.
     pub retry_after: u64,
-    /// The root of the sender's part of the network.
+    /// The id of the sender's partition.
     pub root: Option<Session>,
 }
 
-/// BEACON: the pulse of a connected part of a network. Everybody in it knows the same root, and parts that formed apart know each other by their roots.
+/// BEACON: is flooded in a partition of the network, so that all of its nodes know the same
+/// partition id. Two nodes with different ids belong to partitions that are not connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Beacon {
-    /// The least session of the part.
+    /// The partition id: the lowest session in it.
     pub root: Session,
-    /// The root's own count of its beacons.
+    /// The number of this beacon, counted by the node with that session.
     pub seq: u64,
 }
 
@@ -99,12 +102,6 @@ struct BeaconOnWire {
     seq: u64,
 }
 
-#[derive(Serialize)]
-struct Typed<T> {
-    r#type: &'static str,
-    data: T,
-}
-
 impl Join {
     pub(crate) fn read(frame: Value<'_>) -> Result<Self, Malformed> {
         let join: JoinOnWire = read(frame, "JOIN")?;
@@ -116,7 +113,7 @@ impl Join {
         })
     }
 
-    /// The frame of this request.
+    /// Returns the frame.
     pub fn to_frame(&self) -> Frame {
         let data = JoinOnWire {
             insist: self.insist,
@@ -124,7 +121,7 @@ impl Join {
             moved_by: self.moved_by.map(|node| node.to_string()),
             root: self.root.map(|root| root.to_string()),
         };
-        to_frame(&Typed { r#type: "JOIN", data })
+        to_frame(&Typed { r#type: "JOIN", data: &data })
     }
 }
 
@@ -135,7 +132,7 @@ impl Sample {
         Ok(Self { addresses, dropped, free, root: root(frame) })
     }
 
-    /// The frame of this sample.
+    /// Returns the frame.
     pub fn to_frame(&self) -> Frame {
         to_frame(&ListOnWire {
             r#type: "PEERS",
@@ -154,7 +151,7 @@ impl Declined {
         Ok(Self { addresses, dropped, retry_after, root: root(frame) })
     }
 
-    /// The frame of this refusal.
+    /// Returns the frame.
     pub fn to_frame(&self) -> Frame {
         to_frame(&ListOnWire {
             r#type: "DECLINED",
@@ -172,9 +169,10 @@ impl Beacon {
         Ok(Self { root: beacon.root.parse().map_err(|error| wrong("BEACON", error))?, seq: beacon.seq })
     }
 
-    /// The frame of this beacon.
+    /// Returns the frame.
     pub fn to_frame(&self) -> Frame {
-        to_frame(&Typed { r#type: "BEACON", data: BeaconOnWire { root: self.root.to_string(), seq: self.seq } })
+        let data = BeaconOnWire { root: self.root.to_string(), seq: self.seq };
+        to_frame(&Typed { r#type: "BEACON", data: &data })
     }
 }
 

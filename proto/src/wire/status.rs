@@ -1,4 +1,4 @@
-//! STATUS: how a node stands, told to this host alone.
+//! STATUS: the state of a node, for clients on the same host.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,72 +6,72 @@ use crate::frame::Frame;
 use crate::json::{Kind, Value};
 use crate::limits;
 use crate::transaction::TransactionId;
-use crate::wire::{Malformed, Typed, read, to_frame, wrong};
+use crate::wire::fields::{Malformed, Typed, read, to_frame, wrong};
 
-/// STATUS: a loopback client's question, or the answer.
+/// STATUS: the question of a client on the same host, or the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StatusFrame {
-    /// The question. `holds`: identities of which the asker wants to know how many the pool holds, at most [`limits::STATUS_IDS`].
+    /// The question.
     Question {
-        /// The identities asked for.
+        /// Transactions to count in the pool, at most [`limits::STATUS_IDS`].
         holds: Vec<TransactionId>,
     },
     /// The answer.
     Answer(Box<Status>),
 }
 
-/// A node's status, as STATUS carries it.
+/// The state of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// The node's id: its public key, 64 hexadecimal digits.
     pub node: String,
-    /// Which run of it: a UUID.
+    /// Its session: a UUID.
     pub session: String,
-    /// Program and version.
+    /// Its program and version.
     pub agent: String,
     /// The network's name.
     pub network: String,
     /// Where the node can be dialled.
     pub address: String,
-    /// How long it has been up, in seconds.
+    /// The time since its start, in seconds.
     pub uptime: u64,
-    /// The nodes that it is linked to: addresses, or `<node id>` where none is known.
+    /// The nodes that it is linked to: addresses, or ids where no address is known.
     pub connected: Vec<String>,
-    /// The addresses that it is dialling right now.
+    /// The addresses that it is dialling.
     pub attempting: Vec<String>,
-    /// How many addresses its peer table has.
+    /// The number of addresses in its address book.
     pub known: usize,
     /// The most nodes that it links to; `None`: all.
     #[serde(default)]
     pub max_peers: Option<u32>,
-    /// Its peer table, at most [`limits::STATUS_PEERS`] rows, those in use first.
+    /// Its address book, at most [`limits::STATUS_PEERS`] rows, those in use first.
     #[serde(default)]
     pub peers: Vec<PeerRow>,
-    /// What its pool holds.
+    /// The summary of its pool.
     pub pool: Summary,
     /// Whether the pool's file takes writes.
     pub writable: bool,
-    /// How many of the identities asked for are in the pool's file.
+    /// The number of transactions in the question that are in the pool's file.
     pub held: usize,
-    /// Everything counted since the start, by name.
+    /// All counters, by name.
     pub counters: std::collections::BTreeMap<String, u64>,
 }
 
-/// One address of a peer table.
+/// One row of the address book.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PeerRow {
-    /// The address.
+    /// The address, or for a ban the IP addresses, without a port.
     pub address: String,
-    /// Where it stands.
+    /// Its state.
     pub state: PeerState,
-    /// For how many more seconds, where that is known.
+    /// The time until the state ends, in seconds, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
-    /// Whether a person named it.
+    /// Whether a person configured it.
     #[serde(default)]
     pub known: bool,
-    /// Why it stands so, in words, where that is known.
+    /// The reason of the state, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
 }
@@ -79,7 +79,7 @@ pub struct PeerRow {
 // The seconds are finite: they come from a Duration, or from JSON, which has no others.
 impl Eq for PeerRow {}
 
-/// Where an address of a peer table stands.
+/// The state of an address in the address book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PeerState {
@@ -87,23 +87,24 @@ pub enum PeerState {
     Connected,
     /// It is being dialled.
     Pending,
-    /// It has no place for us, and is asked again then.
+    /// Its node has no slot for us; it is asked again at the end.
     Declined,
-    /// It could not be reached, and is dialled again then.
+    /// It could not be reached; it is dialled again at the end.
     Failed,
-    /// Nothing is known against it.
+    /// None of the others.
     Idle,
-    /// Who is there broke rules: it is kept away until then. The address may be that of a group, without a port.
+    /// Its node broke rules.
     #[serde(rename = "kept")]
     Banned,
 }
 
-/// What a pool holds, in short: two pools with equal summaries are equal (but for a 2^-256 accident).
+/// The summary of a set. Two sets with equal summaries are equal, with a probability of error of
+/// 2^-256.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
-    /// How many transactions.
+    /// The number of items.
     pub count: u64,
-    /// The sum of all identities as 256-bit big-endian numbers, modulo 2^256: 64 hexadecimal digits.
+    /// The sum of all ids as 256-bit big-endian numbers, modulo 2^256: 64 hexadecimal digits.
     pub sum: String,
 }
 
@@ -126,7 +127,7 @@ impl StatusFrame {
         Ok(Self::Question { holds: holds.collect::<Result<_, _>>().map_err(|error| wrong("STATUS", error))? })
     }
 
-    /// The frame of this question or answer.
+    /// Returns the frame.
     pub fn to_frame(&self) -> Frame {
         match self {
             Self::Question { holds } => {

@@ -1,4 +1,4 @@
-//! SYNC and WANT: what two full peers say to find out what each lacks, and to get it.
+//! SYNC and WANT: set reconciliation between two native peers.
 
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
@@ -6,35 +6,36 @@ use serde::{Deserialize, Serialize};
 use crate::frame::Frame;
 use crate::json::Value;
 use crate::transaction::TransactionId;
+use crate::wire::fields::{Malformed, list_frame, read, to_frame, wrong};
 use crate::wire::status::Summary;
-use crate::wire::{Malformed, list_frame, read, to_frame, wrong};
 
-/// SYNC: what two full peers say to find out what each lacks.
+/// SYNC: one step in finding out what each of two native peers lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SyncFrame {
-    /// What the sender offers, to be compared.
+    /// The summary of the sender's set, to be compared.
     Summary(Summary),
-    /// The same, in answer to a summary that differs: so each side learns in one round whether it lacks something.
+    /// The same, in answer to a summary that differs: both sides learn of the difference in one
+    /// round.
     Reply(Summary),
-    /// The sender lacks so much that it wants everything.
+    /// The sender lacks so much that it asks for everything.
     Everything,
-    /// A question of a reconciliation …
+    /// A question of a reconciliation.
     Ask(Step),
-    /// … and its answer.
+    /// The answer to such a question.
     Answer(Step),
 }
 
-/// What full peers compare besides transactions: the sibling `set`.
+/// What native peers compare besides transactions: the sibling `set`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OtherSet {
     /// The broadcasts of the last ten minutes.
     Broadcasts,
-    /// The announcements of the nodes in the network; of it everything is asked for, or nothing.
+    /// The announcements of all nodes. It is not compared: a peer asks for everything.
     Nodes,
 }
 
 impl OtherSet {
-    /// Which set a frame is about; `None`: transactions, also where it names a set that this version does not know.
+    /// Returns the set that a frame names. `None` stands for transactions and for unknown sets.
     pub(crate) fn of(frame: Value<'_>) -> Option<Self> {
         match &*frame.get("set").and_then(Value::as_str)? {
             "broadcasts" => Some(Self::Broadcasts),
@@ -54,9 +55,9 @@ impl OtherSet {
 /// One message of the negentropy protocol, version 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// Names the reconciliation; the asking side chose it.
+    /// The number of the reconciliation; the asking side chooses it.
     pub number: u64,
-    /// The message's bytes; on the wire in base64.
+    /// The bytes of the message, in base64 on the wire.
     pub message: Vec<u8>,
 }
 
@@ -99,12 +100,12 @@ impl SyncFrame {
         }
     }
 
-    /// The frame of this step in comparing pools.
+    /// Returns the frame for a comparison of pools.
     pub fn to_frame(&self) -> Frame {
         self.on_wire("transactions")
     }
 
-    /// The frame of this step in comparing another set.
+    /// Returns the frame for a comparison of another set.
     pub fn to_frame_of(&self, set: OtherSet) -> Frame {
         self.on_wire(set.name())
     }
@@ -135,7 +136,7 @@ impl SyncFrame {
     }
 }
 
-/// The WANT frame for at most [`WANT_IDS`](crate::limits::WANT_IDS) transactions.
+/// Returns the WANT frame for at most [`WANT_IDS`](crate::limits::WANT_IDS) transactions.
 pub fn want_frame(ids: &[TransactionId]) -> Frame {
     list_frame("WANT", ids)
 }

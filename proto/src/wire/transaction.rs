@@ -1,4 +1,4 @@
-//! TRANSACTION, and its answer to a client, ACK.
+//! TRANSACTION, and ACK, its answer to a client.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,18 +6,18 @@ use crate::frame::Frame;
 use crate::id::Session;
 use crate::json::{Kind, Value};
 use crate::transaction::{InvalidTransaction, Origin, Transaction};
-use crate::wire::{Malformed, Typed, to_frame, wrong};
+use crate::wire::fields::{Malformed, Typed, to_frame, wrong};
 
 /// A TRANSACTION frame.
 #[derive(Debug)]
 pub struct TransactionFrame {
-    /// The transaction, or why its data is none: a client is told in its ACK.
+    /// The transaction, or why its data is none, for the ACK.
     pub transaction: Result<Transaction, InvalidTransaction>,
-    /// The sibling `from`: who first sent it into the network. Believed from full peers only.
+    /// The sibling `from`: the node that sent it first. Only native peers are believed.
     pub origin: Option<Origin>,
-    /// The sibling `ack`: the sender, a client, asks for an ACK once it is on disk.
+    /// The sibling `ack`: a client asks for an ACK once it is on disk.
     pub ack: bool,
-    /// Whether the frame has the sibling `session`: it came out of a pool in answer to a comparison, and is not relayed.
+    /// Whether the frame has the sibling `session`: it answers SYNC or WANT, and is not passed on.
     pub synced: bool,
 }
 
@@ -25,20 +25,20 @@ pub struct TransactionFrame {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AckStatus {
-    /// New here, and on disk now.
+    /// It was new, and is on disk now.
     Stored,
-    /// Known here already, and on disk.
+    /// It was known, and is on disk.
     Duplicate,
-    /// A broadcast, new here and on its way; no disk keeps it.
+    /// It is a broadcast, was new and was sent on; it is not kept on disk.
     Sent,
-    /// Refused; `reason` says why.
+    /// It was refused; `reason` says why.
     Rejected,
 }
 
-/// ACK: the answer to a client's TRANSACTION, sent after the disk has it.
+/// ACK: the answer to a client's TRANSACTION, sent once it is on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ack {
-    /// The transaction's identity, 64 hexadecimal digits; empty where the data was no transaction.
+    /// The transaction's id, 64 hexadecimal digits; empty if the data was no transaction.
     #[serde(default)]
     pub id: String,
     /// What became of it.
@@ -46,13 +46,13 @@ pub struct Ack {
     /// Why it was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// On how many links it went out; zero means that no other node has it from us yet.
+    /// The number of links on which it went out; with 0 no other node has it from this one yet.
     #[serde(default)]
     pub links: usize,
 }
 
 impl TransactionFrame {
-    /// `unnamed`: the origin of what names none.
+    /// Reads a frame. `unnamed` is the origin of a frame that names none.
     pub(crate) fn read(frame: Value<'_>, unnamed: Option<&Origin>) -> Result<Self, Malformed> {
         let (mut data, mut origin, mut ack, mut synced) = (None, None, false, false);
         for (key, value) in frame.members() {
@@ -70,20 +70,21 @@ impl TransactionFrame {
         Ok(Self { transaction, origin, ack, synced })
     }
 
-    /// A client's frame: the transaction, and the wish for an ACK. `body` is the object's JSON text, sent as it is.
+    /// Returns a client's frame. `ack`: it asks for an ACK. `body` is the object's JSON text, sent
+    /// as it is.
     pub fn client_frame(body: &str, ack: bool) -> Frame {
-        let wish = if ack { r#","ack":true"# } else { "" };
-        Frame::from(format!(r#"{{"type":"TRANSACTION","data":{body}{wish}}}"#))
+        let ack = if ack { r#","ack":true"# } else { "" };
+        Frame::from(format!(r#"{{"type":"TRANSACTION","data":{body}{ack}}}"#))
     }
 
-    /// A frame that brings a full peer what its pool lacks. `body` is the object's compact JSON.
+    /// Returns a frame that answers SYNC or WANT. `body` is the object's compact JSON.
     pub fn sync_frame(body: &str, session: Session) -> Frame {
         Frame::from(format!(r#"{{"type":"TRANSACTION","data":{body},"session":"{session}"}}"#))
     }
 }
 
 impl Ack {
-    /// The frame of this answer.
+    /// Returns the frame.
     pub fn to_frame(&self) -> Frame {
         to_frame(&Typed { r#type: "ACK", data: self })
     }
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_origin_travels_under_the_one_that_is_known_and_nothing_else_does() {
+    fn only_a_flooded_frame_that_names_no_origin_gets_the_known_one() {
         let (own, other) = (Origin::Node(NodeId([1; 32])), Origin::Node(NodeId([2; 32])));
         let named = |origin: &Origin| format!(r#"{{"type":"TRANSACTION","data":{{"n":1}},"from":"{origin}"}}"#);
         let open = r#"{"type":"TRANSACTION","data":{"n":1}}"#;
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn of_siblings_that_repeat_the_last_counts_and_what_is_no_origin_is_none() {
+    fn of_repeated_siblings_the_last_counts_and_an_invalid_origin_is_none() {
         let other = Origin::Node(NodeId([2; 32]));
         let text = format!(
             r#"{{"from":7,"ack":true,"data":{{"n":1}},"\u0066rom":"{other}","type":"TRANSACTION","ack":1,"data":{{"n":2}}}}"#

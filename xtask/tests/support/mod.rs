@@ -1,4 +1,5 @@
-//! What the tests share: a workspace in a temporary folder, the tasks as a person calls them, and nodes that only seem to be.
+//! What the tests share: a workspace in a temporary folder, the tasks as a person calls them, and
+//! fake nodes.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::fs::{self, File};
@@ -20,7 +21,7 @@ use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
-/// How long a test waits for what must come. Only a failing one waits so long.
+/// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A workspace in a temporary folder.
@@ -43,7 +44,7 @@ impl Place {
         self.root.path().join(name)
     }
 
-    /// A node folder with any free port.
+    /// Makes a node folder with any free port.
     pub(crate) fn folder(&self, number: u32) -> PathBuf {
         let folder = self.path(&format!("node-{number}"));
         fs::create_dir(&folder).expect("made");
@@ -51,7 +52,7 @@ impl Place {
         folder
     }
 
-    /// A task, to be run in the workspace's root.
+    /// Returns a task that runs in the workspace's root.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
         command.arg("--root").arg(self.root.path()).args(arguments).current_dir(self.root.path());
@@ -63,7 +64,7 @@ impl Place {
         Outcome::of(self.command(arguments).output().expect("started"))
     }
 
-    /// The names in the root that begin with "node-", in order; the template left out.
+    /// Returns the names in the root that begin with "node-", in order, without the template.
     pub(crate) fn nodes(&self) -> Vec<String> {
         let entries = fs::read_dir(self.root.path()).expect("read").map(|entry| entry.expect("read").file_name());
         let mut names: Vec<_> = entries.map(|name| name.into_string().expect("UTF-8")).collect();
@@ -73,7 +74,7 @@ impl Place {
     }
 }
 
-/// What a task came to.
+/// The result of a task.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) code: Option<i32>,
@@ -87,14 +88,14 @@ impl Outcome {
         Self { code: output.status.code(), out: text(output.stdout), error: text(output.stderr) }
     }
 
-    /// The standard output of a task that did what it should.
+    /// Returns the standard output of a task that succeeded.
     #[track_caller]
     pub(crate) fn done(self) -> String {
         assert_eq!(self.code, Some(0), "{self:?}");
         self.out
     }
 
-    /// The one line that a task failed with, which holds each of these texts.
+    /// Checks that a task failed with one line that contains these texts.
     #[track_caller]
     pub(crate) fn failed(self, parts: &[&str]) {
         assert_eq!(self.code, Some(1), "{self:?}");
@@ -104,7 +105,7 @@ impl Outcome {
     }
 }
 
-/// A task that goes on, and its lines.
+/// A running task and its lines.
 pub(crate) struct Going {
     pub(crate) child: Child,
     lines: Receiver<String>,
@@ -119,7 +120,7 @@ impl Going {
         Self { child, lines }
     }
 
-    /// Waits for a line that holds this text; the lines before it are passed over.
+    /// Waits for a line that contains this text, and returns it.
     #[track_caller]
     pub(crate) fn wait_for(&self, part: &str) -> String {
         let mut passed = Vec::new();
@@ -144,20 +145,20 @@ impl Going {
     }
 }
 
-/// How a seeming node behaves.
+/// How a fake node behaves.
 #[derive(Clone, Default)]
 pub(crate) struct Manner {
-    /// On how many links it says that it sent things.
+    /// The number of links that it reports.
     pub(crate) links: usize,
-    /// Refuses transactions that hold this text.
+    /// Rejects transactions that contain this text.
     pub(crate) refuses: Option<&'static str>,
-    /// Never has on disk what it is asked for.
+    /// Never stores what it is sent.
     pub(crate) forgetful: bool,
-    /// Gives no identity: a node of the exercise.
+    /// Sends no identity: an exercise peer.
     pub(crate) plain: bool,
 }
 
-/// A node that only seems to be one: takes clients, and keeps what it was sent.
+/// A fake node that accepts clients and records what they send.
 pub(crate) struct Seeming {
     pub(crate) received: Receiver<String>,
     /// Held as long as the node runs.
@@ -185,7 +186,7 @@ impl Seeming {
     }
 }
 
-/// Locks the folder and writes down who listens where, as a node does.
+/// Locks the folder and writes the address there, as a node does.
 pub(crate) fn lock(folder: &Path, listener: &TcpListener) -> File {
     let lock = File::create(folder.join("node.lock")).expect("made");
     lock.try_lock().expect("free");
@@ -241,7 +242,7 @@ pub(crate) async fn serve(stream: TcpStream, folder: &Path, manner: &Manner, rec
     }
 }
 
-/// Three nodes in two parts.
+/// Three nodes, in two pages.
 fn members(after: Option<NodeId>) -> Members {
     let id = |number: u8| NodeId([number; 32]).to_string();
     let member = |number: u8, peers: &[u8]| Member {
@@ -270,7 +271,7 @@ fn address(folder: &Path) -> Option<String> {
     text.lines().nth(1).map(str::to_owned)
 }
 
-/// The status of a node that is linked to all that have started.
+/// The status of a node that is linked to all others that run.
 fn status(folder: &Path, held: usize) -> Status {
     let siblings =
         fs::read_dir(folder.parent().expect("a root")).expect("read").map(|entry| entry.expect("read").path());

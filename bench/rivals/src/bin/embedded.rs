@@ -1,5 +1,6 @@
-//! Our node inside another program, which notes when each transaction is accepted: for the delay alone, since nobody outside sees that moment. The node is
-//! the library as it is, with the settings of its folder, on a runtime of one thread, as the rivals have it.
+//! Our node inside another program, which notes when each transaction is accepted: for the delay
+//! alone, since nobody outside sees that moment. The node is the library as it is, with the
+//! settings of its folder, on a runtime of one thread, as the rivals have it.
 
 use std::io::Read;
 

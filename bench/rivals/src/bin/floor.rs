@@ -1,4 +1,5 @@
-//! The floor: what a delivery costs when nothing is done but sending a frame to everybody and counting it. No identity, no duplicate, no relaying, no check.
+//! The floor: what a delivery costs when nothing is done but sending a frame to everybody and
+//! counting it. No identity, no duplicate, no relaying, no check.
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
@@ -34,7 +35,8 @@ async fn run(flush: usize, folder: Folder, mut intake: Intake, tally: Tally) -> 
         writers.push(writer);
         let tally = tally.clone();
         tokio::spawn(async move {
-            // A peer that was told to end before us ends the link; in the midst of a run that shows as a loss.
+            // A peer that was told to end before us ends the link; in the midst of a run that shows
+            // as a loss.
             if let Err(error) = count(reader, &tally).await {
                 eprintln!("a link broke: {error}");
             }

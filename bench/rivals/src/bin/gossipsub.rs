@@ -1,7 +1,8 @@
 //! A node of rust-libp2p's gossipsub, over TCP with noise and yamux.
 //!
-//! Everything is as the library sets it, but for what the arguments say: `--unsigned` sends messages without author and signature, known again by a hash of
-//! their content; and without `--stock` its queues are longer and wait longer than any burst.
+//! Everything is as the library sets it, but for what the arguments say: `--unsigned` sends
+//! messages without author and signature, known again by a hash of their content; and without
+//! `--stock` its queues are longer and wait longer than any burst.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};

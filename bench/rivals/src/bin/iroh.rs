@@ -1,9 +1,13 @@
-//! A node of iroh-gossip: QUIC on loopback, without relay and without discovery; everybody knows everybody's key and address.
+//! A node of iroh-gossip: QUIC on loopback, without relay and without discovery; everybody knows
+//! everybody's key and address.
 //!
-//! Its view of neighbours holds all nodes, since the mesh is to be full; stock it holds five. Without `--stock` the subscription, where messages wait for the
-//! program, is longer than any burst. The other queues have no setting: the bench builds this program a second time, of a library in which they are longer.
+//! Its view of neighbours holds all nodes, since the mesh is to be full; stock it holds five.
+//! Without `--stock` the subscription, where messages wait for the program, is longer than any
+//! burst. The other queues have no setting: the bench builds this program a second time, of a
+//! library in which they are longer.
 //!
-//! Whoever takes messages from the subscription waits for nothing else: what is pushed at this node, and joining those who are missing, are tasks of their own.
+//! Whoever takes messages from the subscription waits for nothing else: what is pushed at this
+//! node, and joining those who are missing, are tasks of their own.
 
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,10 +1,12 @@
-//! What becomes of a node whose own parts fail. The commands that make them are in test builds alone.
+//! What becomes of a node whose own parts fail. The commands that make them are in test builds
+//! alone.
 
+use meshpool_proto::event::Event;
 use tempfile::TempDir;
 
-use crate::driver::Command;
+use crate::driver::commands::{Command, Failure};
+use crate::node::handle::NodeError;
 use crate::node::network::*;
-use crate::protocol::event::Event;
 
 async fn node(folder: &TempDir) -> Node {
     Network::new("localhost").folder(folder.path()).start().await.expect("a node")
@@ -15,12 +17,12 @@ async fn counted(node: &Node, name: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn an_errand_that_panics_is_a_dial_that_failed() {
+async fn a_background_task_that_panics_is_a_dial_that_failed() {
     let folder = TempDir::new().expect("a folder");
     let node = node(&folder).await;
     let mut events = node.events();
     let address: PeerAddress = "ws://localhost:1".parse().expect("an address");
-    node.commands.send(Command::PanicInErrand { address: address.clone() }).await.expect("it runs");
+    node.commands.send(Command::Fail(Failure::PanicInTask { address: address.clone() })).await.expect("it runs");
     let failed = loop {
         if let Event::DialFailed { address, error, .. } = events.recv().await.expect("an event") {
             break (address, error);
@@ -37,7 +39,7 @@ async fn a_node_does_not_outlive_the_thread_that_writes_its_pool() {
     let folder = TempDir::new().expect("a folder");
     let mut node = node(&folder).await;
     node.submit(&serde_json::json!({ "before": 1 })).await.expect("taken").stored().await.expect("stored");
-    node.commands.send(Command::PanicInPool).await.expect("it runs");
+    node.commands.send(Command::Fail(Failure::PanicInPool)).await.expect("it runs");
     let error = node.ended().await;
     assert!(matches!(error, NodeError::PoolEnded), "{error}");
     assert!(error.to_string().contains("start the node again"), "{error}");
@@ -51,9 +53,12 @@ async fn a_node_does_not_outlive_its_driver_and_what_it_acknowledged_is_there() 
     let folder = TempDir::new().expect("a folder");
     let mut node = node(&folder).await;
     node.submit(&serde_json::json!({ "before": 1 })).await.expect("taken").stored().await.expect("stored");
-    node.commands.send(Command::PanicInDriver).await.expect("it runs");
+    node.commands.send(Command::Fail(Failure::PanicInDriver)).await.expect("it runs");
     let error = node.ended().await;
-    assert!(matches!(error, NodeError::Fault(_)) && error.to_string().contains("a fault of this program"), "{error}");
+    assert!(
+        matches!(error, NodeError::Panicked(_)) && error.to_string().contains("a fault of this program"),
+        "{error}"
+    );
     let again = restarted(&folder).await;
     assert_eq!(again.pooled_at_start(), 1);
     again.shutdown().await.expect("a clean end");
@@ -64,7 +69,7 @@ async fn a_disk_that_hangs_keeps_no_node_from_ending() {
     let folder = TempDir::new().expect("a folder");
     let node = node(&folder).await;
     let (release, released) = std::sync::mpsc::channel();
-    node.commands.send(Command::HangInPool { released }).await.expect("it runs");
+    node.commands.send(Command::Fail(Failure::HangInPool { released })).await.expect("it runs");
     let waits = node.submit(&serde_json::json!({ "waits": 1 })).await.expect("taken");
     // From here on nothing happens but that time passes.
     tokio::time::pause();

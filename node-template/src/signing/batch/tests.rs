@@ -40,7 +40,7 @@ fn elsewhere(key: NodeId, message: &str, signature: &Signature) -> (bool, bool) 
 
 #[test]
 fn nothing_is_verified_where_nothing_is_claimed() {
-    assert!(all(&[]).is_empty());
+    assert!(verify(&[]).is_empty());
 }
 
 #[test]
@@ -52,10 +52,10 @@ fn crooked_signatures_have_one_outcome_alone_and_in_company() {
             let (key, signature) = crooked(&own, message, to_key, to_r);
             differ += u32::from(!elsewhere(key, message, &signature).0);
             let crooked = || Claimed::new(key, message.as_bytes(), &signature).expect("of no small order");
-            assert_eq!(all(&[crooked()]), [true]);
+            assert_eq!(verify(&[crooked()]), [true]);
             // A sum without the factor 8 would take them seven times in eight or less.
             for n in 0..8 {
-                assert_eq!(all(&[claim(&own, "x"), crooked(), claim(&self::key(n), "y")]), [true; 3]);
+                assert_eq!(verify(&[claim(&own, "x"), crooked(), claim(&self::key(n), "y")]), [true; 3]);
             }
         }
     }
@@ -121,6 +121,6 @@ proptest! {
                 claims.push(claim);
             }
         }
-        prop_assert_eq!(all(&claims), expected);
+        prop_assert_eq!(verify(&claims), expected);
     }
 }

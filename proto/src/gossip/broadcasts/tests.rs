@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use crate::gossip::broadcasts::*;
+use crate::event::Event;
+use crate::limits;
 use crate::testing::net::{Net, broadcast_frame};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -9,7 +10,7 @@ const SECOND: Duration = Duration::from_secs(1);
 fn everybody_is_told_once_and_the_second_costs_one_copy_each() {
     for mut net in [Net::mesh(5), Net::line(5)] {
         let links = net.broadcast(0, "one").links;
-        assert_eq!(links, net.cores[0].links.peers());
+        assert_eq!(links, net.cores[0].connections.links.peers());
         net.sent.clear();
         net.broadcast(0, "two");
         assert_eq!(net.sent["BROADCAST"], 4, "after the first, the tree of the origin has grown");
@@ -46,7 +47,7 @@ fn who_was_away_gets_what_is_younger_than_ten_minutes() {
     net.pass(SECOND * 1_200);
     for node in 0..3 {
         assert_eq!(net.texts(node), ["early", "late"], "nobody is told twice: node {node}");
-        assert_eq!(net.cores[node].broadcasts.held().count(), 0, "and nothing is kept for ever");
+        assert_eq!(net.cores[node].broadcasts.store.iter().count(), 0, "and nothing is kept for ever");
     }
 }
 
@@ -138,7 +139,7 @@ fn what_is_no_broadcast_is_a_fault() {
     ] {
         net.receive(0, client, &frame);
     }
-    assert_eq!((net.texts(0).len(), net.cores[0].counters.frames_malformed), (0, 5));
+    assert_eq!((net.texts(0).len(), net.cores[0].counters().frames_malformed), (0, 5));
     net.receive(0, client, &broadcast_frame(1, &long[1..], ""));
     assert_eq!(net.texts(0).len(), 1, "the longest one is taken");
 }
@@ -150,52 +151,4 @@ fn a_plain_peer_may_not_broadcast() {
     net.receive(0, plain, r#"{"type":"HANDSHAKE","data":["ws://localhost:9"]}"#);
     net.receive(0, plain, &broadcast_frame(1, "hi", ""));
     assert!(net.texts(0).is_empty());
-}
-
-#[test]
-fn what_is_kept_is_bounded_in_number_and_bytes_and_what_was_seen_is_not_forgotten_with_it() {
-    let mut kept = Broadcasts::default();
-    let start = Instant::now();
-    let hold = |kept: &mut Broadcasts, n: u32, message: &str, at: Instant| {
-        let mut id = [0; 32];
-        id[..4].copy_from_slice(&n.to_be_bytes());
-        let broadcast = Broadcast { id: BroadcastId(id), message: message.into(), time: 0.0, seal: None };
-        let origin = Origin::Node(crate::testing::net::id(1));
-        kept.hold(at, Held { broadcast, origin, born: at, came: at });
-        BroadcastId(id)
-    };
-    let first = hold(&mut kept, 0, "x", start);
-    for n in 1..=limits::BROADCASTS as u32 {
-        hold(&mut kept, n, "x", start + Duration::from_millis(u64::from(n)));
-    }
-    assert_eq!((kept.held().count(), kept.bytes), (limits::BROADCASTS, limits::BROADCASTS));
-    assert!(kept.get(&first).is_none() && kept.has_seen(&first), "the oldest gave way");
-    let long = "x".repeat(limits::BROADCAST_BYTES);
-    for n in 0..2_000 {
-        hold(&mut kept, 100_000 + n, &long, start + SECOND * 100);
-    }
-    assert!(kept.bytes <= limits::BROADCASTS_BYTES && kept.held().count() == 1_024);
-    kept.expire(start + SECOND * 700);
-    assert_eq!((kept.held().count(), kept.bytes, kept.held.len()), (0, 0, 0));
-}
-
-#[test]
-fn ids_are_remembered_for_twenty_minutes_and_bounded() {
-    let mut seen = Seen::default();
-    let start = Instant::now();
-    let id = |n: u32| {
-        let mut id = [0; 32];
-        id[..4].copy_from_slice(&n.to_be_bytes());
-        BroadcastId(id)
-    };
-    seen.insert(start, id(1));
-    seen.insert(start + limits::SEEN_TTL - SECOND, id(2));
-    seen.insert(start + limits::SEEN_TTL, id(3));
-    assert!(seen.has(&id(1)) && seen.has(&id(2)));
-    seen.insert(start + limits::SEEN_TTL * 2, id(4));
-    assert!(!seen.has(&id(1)) && seen.has(&id(3)));
-    for n in 0..1_200_000 {
-        seen.insert(start + limits::SEEN_TTL * 2, id(10 + n));
-    }
-    assert!(seen.young.len() + seen.old.len() <= limits::SEEN);
 }

@@ -2,7 +2,11 @@
 
 mod properties;
 
+use std::borrow::Cow;
+
+use crate::json::token::Token;
 use crate::json::*;
+use crate::limits;
 
 fn canonical(text: &str) -> Result<String, JsonError> {
     let mut parser = Parser::new();
@@ -243,7 +247,8 @@ fn numbers_that_are_kept_are_written_as_ecmascript_writes_them() {
 #[test]
 fn numbers_that_javascript_would_change_are_refused() {
     for text in [
-        // The second is a sample of RFC 8785: its double is printed with one digit less, so the text denotes another value.
+        // The second is a sample of RFC 8785: its double is printed with one digit less, so the
+        // text denotes another value.
         "12345678901234567891",
         "333333333.33333329",
         "9007199254740993",

@@ -1,4 +1,5 @@
-//! Against serde_json and serde_json_canonicalizer, as far as these are exact, and against a second way to compare decimals.
+//! Against serde_json and serde_json_canonicalizer, as far as these are exact, and against a second
+//! way to compare decimals.
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -115,7 +116,8 @@ proptest! {
     }
 }
 
-/// A decimal text as digits and an exponent, compared digit by digit: another way than the one under test.
+/// A decimal text as digits and an exponent, compared digit by digit: another way than the one
+/// under test.
 fn scaled(text: &str) -> (String, i64) {
     let (significand, exponent) = text.split_once('e').unwrap_or((text, "0"));
     let (whole, fraction) = significand.split_once('.').unwrap_or((significand, ""));

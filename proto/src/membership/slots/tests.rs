@@ -6,6 +6,7 @@ mod mixing;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use crate::Node;
 use crate::id::Session;
 use crate::limits::Limits;
 use crate::membership::slots::*;
@@ -183,7 +184,7 @@ impl Core {
         while let Some(due) = self.protocol.poll_timeout().filter(|due| *due <= end) {
             self.now = self.now.max(due);
             // Whoever is linked is alive: else all links would be dead after 45 s.
-            let open: Vec<LinkId> = self.protocol.links.iter().map(|(link, _)| link).collect();
+            let open: Vec<LinkId> = self.protocol.connections.links.iter().map(|(link, _)| link).collect();
             for link in open {
                 self.tell(Input::Pong { link });
             }
@@ -239,7 +240,7 @@ fn who_takes_and_never_brings_goes_first() {
     let mut core = Core::new(&[]);
     let taken: Vec<LinkId> = (0..CAP as u16).map(|number| core.knock(number, false)).collect();
     for link in &taken[1..] {
-        core.protocol.links.get_mut(*link).expect("open").brought = 1;
+        core.protocol.connections.links.get_mut(*link).expect("open").brought = 1;
     }
     core.knock(200, true);
     assert!(core.linked(200) && core.closed.contains_key(&taken[0]));
@@ -251,7 +252,7 @@ fn insisting_is_bounded_per_node_per_group_and_in_all() {
     for number in 0..CAP as u16 {
         core.knock(number, false);
     }
-    let splits = |core: &Core| core.protocol.counters.slots_swapped;
+    let splits = |core: &Core| core.protocol.counters().slots_swapped;
     core.knock(200, true);
     core.knock(300, true);
     assert_eq!(splits(&core), 1, "the second within half a second");
@@ -277,7 +278,7 @@ fn old_links_are_split_once_in_a_while() {
     // The newcomer's own link is the only young one.
     core.knock(300, true);
     assert!(core.linked(300) && !core.linked(200));
-    assert_eq!(core.protocol.counters.slots_swapped, 2);
+    assert_eq!(core.protocol.counters().slots_swapped, 2);
     let old = (0..CAP as u16).filter(|number| core.linked(*number)).count();
     assert_eq!(old, CAP as usize - 1);
 }
@@ -293,13 +294,13 @@ fn a_liars_lists_are_bounded_and_what_nobody_asked_for_is_dropped() {
         core.receive(LinkId(link), Message::Peers(sample));
     }
     // It was asked once, for it is the only neighbour.
-    assert!(core.protocol.counters.answers_unsolicited >= 9);
-    let known = core.protocol.peers.others();
+    assert!(core.protocol.counters().answers_unsolicited >= 9);
+    let known = core.protocol.peers.book.others();
     assert!(known <= 17, "{known} addresses");
     let before = core.dialled.len();
-    let guest = core.knock(500, false);
+    let pending = core.knock(500, false);
     let lies = lies[16..32].to_vec();
-    core.receive(guest, Message::Declined(Declined { addresses: lies, retry_after: 0, ..Declined::default() }));
+    core.receive(pending, Message::Declined(Declined { addresses: lies, retry_after: 0, ..Declined::default() }));
     // One that is linked and says DECLINED gives its place up, and that is all it can do.
     assert!(!core.linked(500));
     core.wait(Duration::from_secs(10));
@@ -334,7 +335,7 @@ fn a_place_is_held_for_whom_another_sent() {
         core.knock(number, false);
     }
     let by = node(700).id;
-    core.protocol.overlay.held = Some((by, core.now + HELD));
+    core.protocol.membership.slots.reserved = Some((by, core.now + HELD));
     core.knock(100, false);
     assert!(!core.linked(100), "held for another");
     let link = {

@@ -1,10 +1,12 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use crate::id::UpgradeIdentity;
 use crate::json::Parser;
 use crate::peers::access::*;
 use crate::testing::net::Net;
 use crate::wire::Message;
+use crate::wire::close;
 use crate::{Direction, Input, Node, Output};
 
 /// One core, and what it ordered last.
@@ -224,7 +226,7 @@ fn refusals_are_told_once_per_group_reason_and_a_while_and_always_counted() {
     assert_eq!(knock("192.0.3.1", "no TLS", 1), 1, "another group");
     assert_eq!(knock("192.0.2.1", "no TLS", 600), 1, "a while later");
     let told: usize = (0..512).map(|group| knock(&format!("10.{}.{}.1", group / 256, group % 256), "no TLS", 0)).sum();
-    assert_eq!(told, GROUPS, "one is remembered, and of those beyond a warning tells once in a while");
+    assert_eq!(told, LOG_GROUPS, "one is remembered, and of those beyond a warning tells once in a while");
     assert_eq!(core.protocol.counters().connections_refused, 5 + 512);
 }
 
@@ -233,11 +235,11 @@ fn rules_are_read_and_what_is_none_is_named() {
     let rules: Rules = "  ::1/128\r\n2001:db8::/32 # all of it\n0.0.0.0/0".parse().expect("rules");
     assert_eq!(rules.len(), 3);
     for (address, named) in [("::1", true), ("2001:db8:ffff::1", true), ("2001:db9::1", false), ("203.0.113.7", true)] {
-        assert_eq!(rules.name(None, None, ip(address)).is_some(), named, "{address}");
+        assert_eq!(rules.matching(None, None, ip(address)).is_some(), named, "{address}");
     }
     let v4: Rules = "192.0.2.128/25".parse().expect("a rule");
     for (address, named) in [("192.0.2.128", true), ("::ffff:192.0.2.200", true), ("192.0.2.127", false)] {
-        assert_eq!(v4.name(None, None, ip(address)).is_some(), named, "{address}");
+        assert_eq!(v4.matching(None, None, ip(address)).is_some(), named, "{address}");
     }
     for bad in ["192.0.2.0/33", "example.org", "192.0.2", &"g".repeat(64), "192.0.2.0/+1", "::1/129", "ab:cd"] {
         let error = format!("# one\n{bad}").parse::<Rules>().expect_err(bad);

@@ -1,8 +1,10 @@
-//! How a node dials whom people named when many start together: with no word from others, and what its orders are answered with is a test's.
+//! How a node dials whom people named when many start together: with no word from others, and what
+//! its orders are answered with is a test's.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use crate::Node;
 use crate::id::{NodeId, Session, UpgradeIdentity};
 use crate::limits::Limits;
 use crate::peers::dialer::*;
@@ -16,7 +18,8 @@ struct Core {
     protocol: Node,
     now: Instant,
     links: u64,
-    /// Whom it dialled and probed since this was looked at last, and the links on which a HANDSHAKE went out.
+    /// Whom it dialled and probed since this was looked at last, and the links on which a HANDSHAKE
+    /// went out.
     dialled: Vec<PeerAddress>,
     probed: Vec<PeerAddress>,
     hello_received: Vec<LinkId>,
@@ -155,7 +158,7 @@ fn who_was_never_there_is_given_time_to_start() {
     core.waits.clear();
     let link = core.comes_in(51);
     core.tell(Input::LinkClosed { link, cause: "it is being started again".into() });
-    let due = core.protocol.timers.due(&Timer::Dial(address(51))).expect("it is dialled again");
+    let due = core.protocol.cx.timers.due(&Timer::Dial(address(51))).expect("it is dialled again");
     assert!(due <= core.now + MILLISECOND * 500);
 }
 
@@ -177,7 +180,8 @@ fn where_many_come_in_at_once_the_links_come_first() {
     core.pass(PROBE_EVERY * 5);
     assert_eq!(Core::taken(&mut core.probed), [65, 66, 67, 68]);
     assert!(Core::taken(&mut core.dialled).contains(&69));
-    let all = (60..69).all(|port| core.protocol.peers.get(&address(port)).is_some_and(|peer| peer.last_up.is_some()));
+    let all =
+        (60..69).all(|port| core.protocol.peers.book.get(&address(port)).is_some_and(|peer| peer.last_up.is_some()));
     assert!(all, "all were seen to lead there");
 }
 
@@ -191,7 +195,9 @@ fn a_false_claim_to_an_address_that_a_person_named_does_not_keep_us_from_diallin
     core.pass(MILLISECOND * 3_500);
     let dialled = Core::taken(&mut core.dialled);
     assert!((60..70).all(|port| dialled.contains(&port)), "{dialled:?}");
-    let told = links.iter().any(|link| core.protocol.links.get(*link).unwrap().full().unwrap().address.is_some());
+    let told = links
+        .iter()
+        .any(|link| core.protocol.connections.links.get(*link).unwrap().native().unwrap().address.is_some());
     assert!(!told, "nobody is told of what was not found");
 }
 
@@ -211,7 +217,8 @@ fn claims_without_end_do_not_keep_us_from_an_address_for_long() {
     // Whoever is there is found by a probe as by a dial.
     let looked: Vec<u16> = [Core::taken(&mut core.dialled), Core::taken(&mut core.probed)].concat();
     assert!(looked.iter().filter(|port| **port == 69).count() >= 2, "{looked:?}");
-    // However many come in at once, the probe of nobody waits for longer than that of the last that may.
+    // However many come in at once, the probe of nobody waits for longer than that of the last that
+    // may.
     let mut core = Core::new(60..250);
     core.pass(DIAL_EVERY * 200);
     core.probed.clear();

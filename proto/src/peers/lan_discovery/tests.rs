@@ -156,8 +156,8 @@ fn an_expired_record_drops_no_link_and_only_ends_the_preference() {
     core.pass(GATHER);
     core.link(1, &linked);
     core.tell(Input::RecordExpired { session: linked.session });
-    assert_eq!((core.closed, core.protocol.links.iter().count()), (0, 1));
-    core.protocol.discovery.heedless = false;
+    assert_eq!((core.closed, core.protocol.connections.links.iter().count()), (0, 1));
+    core.protocol.peers.lan.by_records = false;
     core.hear(&freest);
     core.hear(&second);
     core.tell(Input::RecordExpired { session: freest.session });
@@ -204,8 +204,8 @@ fn forged_records_make_us_dial_no_more_than_a_peer_may_and_take_no_more_room_tha
     core.pass(Duration::ZERO);
     let burst = Limits::default().gossip_burst as usize;
     assert_eq!(core.dialled.len(), burst);
-    assert_eq!((core.protocol.discovery.records.len(), core.found), (limits::RECORDS, TOLD as usize));
-    assert!(core.protocol.peers.others() <= burst);
+    assert_eq!((core.protocol.peers.lan.records.len(), core.found), (limits::RECORDS, LOGGED as usize));
+    assert!(core.protocol.peers.book.others() <= burst);
     assert_eq!(core.counters(), [4_999, 0, 0, 0, 4_999 - limits::RECORDS as u64]);
     for address in core.dialled.clone() {
         core.tell(Input::DialFailed { address, error: "nobody".into() });
@@ -248,7 +248,7 @@ fn what_a_full_table_forgot_is_tried_again_while_its_record_lives() {
             core.tell(Input::DialFailed { address, error: "nobody".into() });
         }
     }
-    assert_eq!(core.protocol.peers.others(), 0, "without a record it is forgotten");
+    assert_eq!(core.protocol.peers.book.others(), 0, "without a record it is forgotten");
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn free_places_are_announced_when_they_change_and_not_too_often() {
         core.pass(GATHER);
         core.link(u64::from(number), &other);
     }
-    let taken = core.protocol.links.iter().count();
+    let taken = core.protocol.connections.links.iter().count();
     assert!(taken > 0 && core.advertised.len() == 1, "not at once");
     core.pass(ADVERTISE_EVERY);
     assert_eq!(core.advertised, [Some(4), Some(4 - taken as u32)]);
@@ -278,5 +278,5 @@ fn free_places_are_announced_when_they_change_and_not_too_often() {
     // Where it begins anew, all is said again and nothing that was heard before counts.
     mesh.hear(&record(201, 1, None));
     mesh.tell(Input::DiscoveryStarted);
-    assert_eq!((mesh.advertised.len(), mesh.protocol.discovery.records.len()), (2, 0));
+    assert_eq!((mesh.advertised.len(), mesh.protocol.peers.lan.records.len()), (2, 0));
 }

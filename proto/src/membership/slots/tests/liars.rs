@@ -1,8 +1,10 @@
-//! Nodes that keep the form of the protocol and lie: about whom to try, about who has a place, about their own.
+//! Nodes that keep the form of the protocol and lie: about whom to try, about who has a place,
+//! about their own.
 
 use crate::membership::slots::tests::*;
 
-/// What each node of a gang does: it claims that it has every place free, has none for whoever comes, and names the others.
+/// What each node of a gang does: it claims that it has every place free, has none for whoever
+/// comes, and names the others.
 impl Core {
     pub(crate) fn gang(&mut self, numbers: std::ops::Range<u16>) {
         for number in numbers.clone() {
@@ -54,8 +56,8 @@ fn a_false_declined_list_aims_few_dials_at_a_third_host() {
     let victim = |port| PeerAddress::new("198.51.100.200", port).expect("an address");
     for round in 0..20 {
         let addresses: Vec<PeerAddress> = (0..16).map(|port| victim(5_000 + round * 16 + port)).collect();
-        let guest = core.knock(300 + round * 100, true);
-        core.receive(guest, Message::Declined(Declined { addresses, retry_after: 0, ..Declined::default() }));
+        let pending = core.knock(300 + round * 100, true);
+        core.receive(pending, Message::Declined(Declined { addresses, retry_after: 0, ..Declined::default() }));
         core.wait(Duration::from_secs(1));
     }
     let dials = core.dials(|address| address.host() == "198.51.100.200");
@@ -68,7 +70,7 @@ fn a_false_declined_list_aims_few_dials_at_a_third_host() {
 fn who_declines_us_for_ever_is_asked_again_within_a_quarter_of_an_hour() {
     let mut core = Core::new(&[100, 200, 300]);
     core.wait(Duration::from_secs(5));
-    let link = core.protocol.links.to_node(node(100).id, None).expect("linked").0;
+    let link = core.protocol.connections.links.to_node(node(100).id, None).expect("linked").0;
     core.receive(link, Message::Declined(Declined { retry_after: u64::MAX, ..Declined::default() }));
     assert!(!core.linked(100));
     core.dialled.clear();
@@ -81,12 +83,12 @@ fn a_flood_of_peers_teaches_nothing_and_ends_the_link() {
     let mut core = Core::new(&[100]);
     core.wait(Duration::from_secs(60));
     let link = core.knock(300, false);
-    let known = core.protocol.peers.others();
+    let known = core.protocol.peers.book.others();
     for round in 0..1_000_u16 {
         let addresses = (0..16).map(|number| address(2_000 + round * 16 + number)).collect();
         core.receive(link, Message::Peers(Sample { addresses, free: Some(u32::MAX), ..Sample::default() }));
     }
-    assert_eq!(core.protocol.peers.others(), known);
+    assert_eq!(core.protocol.peers.book.others(), known);
     assert_eq!(core.closed.get(&link), Some(&close::POLICY));
     assert!(core.linked(100));
 }
@@ -97,7 +99,7 @@ fn a_place_that_is_held_is_given_back_after_its_time() {
     for number in 0..CAP as u16 - 1 {
         core.knock(number, false);
     }
-    core.protocol.overlay.held = Some((node(700).id, core.now + HELD));
+    core.protocol.membership.slots.reserved = Some((node(700).id, core.now + HELD));
     core.knock(100, false);
     assert!(!core.linked(100), "held for another");
     core.wait(HELD);

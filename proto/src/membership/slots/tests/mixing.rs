@@ -30,12 +30,13 @@ impl Core {
     }
 
     fn hears_of(&mut self, others: &[PeerAddress]) {
-        let neighbour = self.protocol.links.to_node(node(500).id, None).expect("linked").0;
-        self.protocol.hear_of(self.now, neighbour, others);
+        let neighbour = self.protocol.connections.links.to_node(node(500).id, None).expect("linked").0;
+        let Node { cx, peers, connections, membership, .. } = &mut self.protocol;
+        membership.add_addresses(cx, peers, connections, neighbour, others);
     }
 
     fn mixed(&self) -> u64 {
-        self.protocol.counters.links_rewired
+        self.protocol.counters().links_rewired
     }
 
     fn many_linked(&self) -> usize {

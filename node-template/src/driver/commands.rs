@@ -1,0 +1,61 @@
+//! What the application asks of the node.
+
+use meshpool_proto::access::Access;
+use meshpool_proto::transaction::{Transaction, TransactionId};
+use meshpool_proto::wire::{Member, Status};
+use meshpool_proto::{BroadcastReceipt, Submission};
+use tokio::sync::oneshot;
+
+use crate::driver::open_link::OpenLink;
+
+/// A command of the application. A receiver that is gone is ignored.
+pub(crate) enum Command {
+    Submit {
+        transaction: Transaction,
+        accepted: oneshot::Sender<Result<Submission, String>>,
+        stored: oneshot::Sender<()>,
+    },
+    Broadcast {
+        message: String,
+        /// The time of day, in seconds since 1970.
+        time: f64,
+        reply: oneshot::Sender<BroadcastReceipt>,
+    },
+    Status {
+        holds: Vec<TransactionId>,
+        reply: oneshot::Sender<Status>,
+    },
+    Links {
+        reply: oneshot::Sender<Vec<OpenLink>>,
+    },
+    Nodes {
+        reply: oneshot::Sender<Vec<Member>>,
+    },
+    /// Replaces the access rules. Answered once the links that they deny are being closed.
+    SetAccess {
+        access: Access,
+        reply: oneshot::Sender<()>,
+    },
+    /// Notifies the operator.
+    #[cfg(feature = "tls")]
+    Warn {
+        text: String,
+    },
+    #[cfg(test)]
+    Fail(Failure),
+}
+
+/// A failure on purpose.
+#[cfg(test)]
+pub(crate) enum Failure {
+    /// A dial that panics.
+    PanicInTask {
+        address: meshpool_proto::address::PeerAddress,
+    },
+    PanicInPool,
+    /// The pool's thread hangs until the sender is gone.
+    HangInPool {
+        released: std::sync::mpsc::Receiver<()>,
+    },
+    PanicInDriver,
+}

@@ -1,0 +1,27 @@
+//! The open links as people see them. The core knows who is at the other end, the driver how much
+//! waits and the round-trip time.
+
+use std::time::Duration;
+
+use meshpool_proto::LinkKind;
+use meshpool_proto::event::PeerName;
+use meshpool_proto::id::LinkId;
+
+/// An open link.
+#[derive(Debug, Clone)]
+pub struct OpenLink {
+    /// Its id in this run of the node.
+    pub link: LinkId,
+    /// Who is at the other end.
+    pub peer: PeerName,
+    /// What the other end is.
+    pub kind: LinkKind,
+    /// Whether this node dialled.
+    pub dialled: bool,
+    /// How long it has been open.
+    pub open_for: Duration,
+    /// The round-trip time of the last measured ping.
+    pub round_trip: Option<Duration>,
+    /// How many bytes of payload wait to be sent.
+    pub queued_bytes: usize,
+}

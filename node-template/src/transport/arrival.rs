@@ -1,0 +1,58 @@
+//! What transports report to the driver.
+
+use std::net::IpAddr;
+
+use meshpool_proto::access::Certified;
+use meshpool_proto::id::LinkId;
+use meshpool_proto::transaction::Origin;
+use meshpool_proto::wire::{Malformed, Message};
+
+use crate::transport::accept_slots::AcceptSlot;
+use crate::transport::websocket::socket::Socket;
+
+/// One report to the driver. The reports of one link are in order.
+pub(crate) enum Arrival {
+    /// A connection was accepted and upgraded.
+    Accepted {
+        socket: Box<Socket>,
+        remote: IpAddr,
+        /// Held for as long as the link is open.
+        slot: AcceptSlot,
+        /// Who is at the other end; `None` in an open network.
+        certified: Option<Certified>,
+    },
+    /// A connection failed the TLS detection or the TLS handshake.
+    Rejected { remote: IpAddr, reason: String },
+    /// A connection found no free slot.
+    Refused { remote: IpAddr, reason: &'static str },
+    /// Messages came in on a link.
+    Read { link: LinkId, batch: ReadBatch },
+    /// A link ended.
+    Closed {
+        link: LinkId,
+        cause: String,
+        /// Whether the other end broke a rule of the WebSocket protocol.
+        protocol_error: bool,
+    },
+    /// A task that accepts connections panicked; it was started again.
+    Panicked,
+}
+
+/// What a link's task read in one wake-up.
+#[derive(Default)]
+pub(crate) struct ReadBatch {
+    /// The messages, in order.
+    pub(crate) messages: Vec<Result<Message, Malformed>>,
+    /// How many duplicates of known transactions came, by origin; `None` for those that name none.
+    pub(crate) duplicates: Vec<(Option<Origin>, u32)>,
+    /// Whether a pong came.
+    pub(crate) pong: bool,
+    /// Whether backpressure kept the link from being read for a while.
+    pub(crate) throttled: bool,
+}
+
+impl ReadBatch {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.duplicates.is_empty() && !self.pong && !self.throttled
+    }
+}

@@ -1,0 +1,47 @@
+//! Subprotocols (RFC 6455, section 1.9): connections to the peer port that do not become links.
+//!
+//! Their owner registers each with the listener. The listener upgrades a connection that asks for
+//! one, and hands it over.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+
+use meshpool_proto::access::Certified;
+
+use crate::transport::websocket::socket::Socket;
+
+/// A connection to a subprotocol, upgraded.
+pub(crate) struct Connection {
+    pub(crate) socket: Socket,
+    pub(crate) remote: IpAddr,
+    /// Who is at the other end; `None` in an open network.
+    pub(crate) certified: Option<Certified>,
+}
+
+type Serve = dyn Fn(Connection) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync;
+
+/// A subprotocol, and what serves its connections.
+pub(crate) struct Subprotocol {
+    name: &'static str,
+    serve: Box<Serve>,
+}
+
+impl Subprotocol {
+    /// `serve` runs to the end of a connection, in the task that accepted it. It may be dropped at
+    /// any await: the node ends.
+    pub(crate) fn new<F>(name: &'static str, serve: impl Fn(Connection) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self { name, serve: Box::new(move |connection| Box::pin(serve(connection))) }
+    }
+
+    /// The name in the header `Sec-WebSocket-Protocol`.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(crate) async fn serve(&self, connection: Connection) {
+        (self.serve)(connection).await;
+    }
+}

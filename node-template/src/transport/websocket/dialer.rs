@@ -1,0 +1,165 @@
+//! The dialer: one connection attempt within a time limit, and the identity in the answer to the
+//! upgrade.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use meshpool_proto::access::Certified;
+use meshpool_proto::address::{PeerAddress, Scope};
+use meshpool_proto::id::UpgradeIdentity;
+use meshpool_proto::limits::Limits;
+use tokio_tungstenite::client_async_with_config;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{self, http};
+
+use crate::transport::bounded_stream::BoundedStream;
+use crate::transport::resolver::connect;
+use crate::transport::tls::{Live, dial_failed};
+use crate::transport::websocket::read_buffer::ReadBuffer;
+use crate::transport::websocket::socket::{Socket, config};
+use crate::transport::websocket::write_buffer::WriteBuffer;
+use crate::util::byte_stream::ByteStream;
+
+/// A connection that we opened.
+pub(crate) struct Dialled {
+    pub(crate) socket: Socket,
+    pub(crate) remote: IpAddr,
+    /// What a native peer says of itself; `None` for an exercise peer.
+    pub(crate) identity: Option<UpgradeIdentity>,
+    /// Who is at the other end; `None` in an open network.
+    pub(crate) certified: Option<Certified>,
+}
+
+/// Opens connections. Nothing but the upgrade request is sent before the other end has shown that
+/// it speaks WebSocket.
+#[derive(Debug, Clone)]
+pub(crate) struct Dialer {
+    timeout: Duration,
+    upgrade_bytes: usize,
+    /// Shown to the other end and asked of it, in a closed network.
+    credentials: Option<Arc<Live>>,
+}
+
+impl Dialer {
+    pub(crate) fn new(limits: &Limits, credentials: Option<Arc<Live>>) -> Self {
+        Self { timeout: limits.dial_timeout, upgrade_bytes: limits.upgrade_bytes, credentials }
+    }
+
+    /// Opens a WebSocket to an address, unless its name leads nearer to us than `reach`.
+    ///
+    /// # Errors
+    /// A text for the log.
+    pub(crate) async fn dial(&self, address: &PeerAddress, reach: Scope) -> Result<Dialled, String> {
+        self.dial_within(address, reach, None).await
+    }
+
+    /// As [`Self::dial`], for a subprotocol, which the other end must know.
+    ///
+    /// # Errors
+    /// A text for the log.
+    pub(crate) async fn dial_subprotocol(
+        &self,
+        address: &PeerAddress,
+        reach: Scope,
+        name: &'static str,
+    ) -> Result<Dialled, String> {
+        self.dial_within(address, reach, Some(name)).await
+    }
+
+    /// Asks who is at an address, and closes. An identity that its certificate contradicts counts
+    /// as none.
+    pub(crate) async fn probe(&self, address: &PeerAddress, reach: Scope) -> Option<UpgradeIdentity> {
+        let Dialled { mut socket, identity, certified, .. } = self.dial(address, reach).await.ok()?;
+        let identity = identity.filter(|identity| certified.is_none_or(|certified| certified.node == identity.node));
+        let close = CloseFrame { code: 1000.into(), reason: "".into() };
+        // The identity is known: whether the close frame still arrives has no effect.
+        let closed = tokio::time::timeout(self.timeout, socket.close(Some(close))).await;
+        tracing::trace!("probed {address}: {closed:?}");
+        identity
+    }
+
+    async fn dial_within(
+        &self,
+        address: &PeerAddress,
+        reach: Scope,
+        subprotocol: Option<&'static str>,
+    ) -> Result<Dialled, String> {
+        match (address.is_secure(), &self.credentials) {
+            (true, None) => {
+                return Err("it is in a closed network, or behind a proxy, and this node is in an open one; use its ws:// address, or set NETWORK_CA and CERTIFICATE to join it".into());
+            }
+            (false, Some(_)) => {
+                return Err(
+                    "it is in an open network, and this one is closed; if it is a node of ours, write wss:// in its place"
+                        .into(),
+                );
+            }
+            _ => {}
+        }
+        match tokio::time::timeout(self.timeout, self.upgrade(address, reach, subprotocol)).await {
+            Ok(Ok(dialled)) => Ok(dialled),
+            Ok(Err(error)) => Err(describe(&error)),
+            Err(_) => Err(format!("no answer within {} s", self.timeout.as_secs())),
+        }
+    }
+
+    async fn upgrade(
+        &self,
+        address: &PeerAddress,
+        reach: Scope,
+        subprotocol: Option<&'static str>,
+    ) -> Result<Dialled, tungstenite::Error> {
+        let stream = connect(address, reach).await?;
+        let remote = stream.peer_addr()?.ip().to_canonical();
+        let mut request = address.to_string().into_client_request()?;
+        if let Some(name) = subprotocol {
+            request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
+        }
+        let stream = BoundedStream::new(stream, self.upgrade_bytes)?;
+        let (stream, certified) = match &self.credentials {
+            None => (ByteStream::Plain(stream), None),
+            Some(live) => {
+                let (stream, certified) = live.now().connect(stream).await?;
+                (stream, Some(certified))
+            }
+        };
+        let stream = WriteBuffer::new(ReadBuffer::new(stream));
+        let (mut socket, response) = client_async_with_config(request, stream, Some(config())).await?;
+        socket.get_mut().stream_mut().lift_read_limit();
+        let identity = response
+            .headers()
+            .get(UpgradeIdentity::HEADER)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| text.parse().ok());
+        Ok(Dialled { socket, remote, identity, certified })
+    }
+}
+
+/// Explains a failure to a person who does not know the protocols.
+fn describe(error: &tungstenite::Error) -> String {
+    match error {
+        tungstenite::Error::Io(error) if dial_failed(error).is_some() => dial_failed(error).unwrap_or_default(),
+        tungstenite::Error::Io(error) => match error.kind() {
+            io::ErrorKind::ConnectionRefused => "nobody listens there".into(),
+            io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => "it closed the connection at once".into(),
+            _ => error.to_string(),
+        },
+        tungstenite::Error::Http(response) => {
+            describe_answer(response.status(), response.body().as_deref().unwrap_or_default())
+        }
+        tungstenite::Error::Protocol(_) => "what answers there speaks no WebSocket".into(),
+        error => error.to_string(),
+    }
+}
+
+/// Explains an answer that is no upgrade. The first line of a node's answer gives the reason.
+fn describe_answer(status: http::StatusCode, body: &[u8]) -> String {
+    match std::str::from_utf8(body).ok().and_then(|text| text.lines().next()) {
+        Some(line) if line.starts_with("this node is ") => format!("it says: {line}"),
+        _ => format!("what answers there is no node: it says HTTP {status}"),
+    }
+}

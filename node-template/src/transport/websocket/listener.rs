@@ -1,0 +1,364 @@
+//! The listener: accepts connections, upgrades them within bounds, and hands them to the driver or
+//! to the owner of a subprotocol.
+//!
+//! All that a stranger can do before the core knows of it is bounded here: the number of
+//! connections, those of one address, and the time and bytes of an upgrade. None of it slows down
+//! open links.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use meshpool_proto::id::UpgradeIdentity;
+use meshpool_proto::limits::Limits;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_tungstenite::accept_hdr_async_with_config;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
+use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+
+use crate::transport::accept_slots::{AcceptSlot, AcceptSlots};
+use crate::transport::arrival::Arrival;
+use crate::transport::bounded_stream::BoundedStream;
+use crate::transport::pending_upgrades::{PendingUpgrade, PendingUpgrades};
+use crate::transport::subprotocol::{Connection, Subprotocol};
+use crate::transport::tls::Live;
+use crate::transport::tls_detect::{self, UpgradeError};
+use crate::transport::websocket::read_buffer::ReadBuffer;
+use crate::transport::websocket::socket::config;
+use crate::transport::websocket::write_buffer::WriteBuffer;
+
+/// The pause after accepting failed, mostly for want of file descriptors. It keeps the loop from
+/// spinning, and is too short to be noticed.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// The close reason of a connection that finds no slot.
+const NO_SLOT: &str = "this node has no place for another connection";
+
+/// Binds a port on every address of `host`: for `localhost` 127.0.0.1 and, where there is IPv6,
+/// ::1.
+///
+/// # Errors
+/// The system's, for the first address that cannot be bound.
+pub(crate) async fn bind(host: &str, port: u16) -> io::Result<Vec<TcpListener>> {
+    if host != "localhost" {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        return Ok(vec![TcpListener::bind((host, port)).await?]);
+    }
+    // With port 0 the system picks a port for IPv4. If it is in use for IPv6, which is rare,
+    // another is picked.
+    for _ in 0..16 {
+        let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        match TcpListener::bind((Ipv6Addr::LOCALHOST, v4.local_addr()?.port())).await {
+            Ok(v6) => return Ok(vec![v4, v6]),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && port == 0 => {}
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
+            // No IPv6 on this host.
+            Err(_) => return Ok(vec![v4]),
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
+}
+
+/// Accepts connections; shared by all listening sockets of a node.
+pub(crate) struct Acceptor {
+    identity: HeaderValue,
+    limits: Limits,
+    slots: Arc<AcceptSlots>,
+    pending_upgrades: Arc<PendingUpgrades>,
+    arrivals: mpsc::Sender<Arrival>,
+    /// In a closed network every connection has to show a certificate.
+    credentials: Option<Arc<Live>>,
+    subprotocols: Vec<Subprotocol>,
+    /// Lets the next connection panic.
+    #[cfg(test)]
+    panics: std::sync::atomic::AtomicBool,
+}
+
+/// A connection that is upgraded and has a slot.
+struct Accepted<'a> {
+    connection: Connection,
+    slot: AcceptSlot,
+    /// The subprotocol that it asked for; `None`: it becomes a link.
+    subprotocol: Option<&'a Subprotocol>,
+}
+
+impl Acceptor {
+    pub(crate) fn new(
+        identity: &UpgradeIdentity,
+        limits: Limits,
+        arrivals: mpsc::Sender<Arrival>,
+        credentials: Option<Arc<Live>>,
+        subprotocols: Vec<Subprotocol>,
+    ) -> Self {
+        let identity = HeaderValue::from_str(&identity.to_string())
+            .expect("an identity is hexadecimal digits, hyphens and a slash");
+        Self {
+            identity,
+            limits,
+            slots: Arc::default(),
+            pending_upgrades: Arc::default(),
+            arrivals,
+            credentials,
+            subprotocols,
+            #[cfg(test)]
+            panics: false.into(),
+        }
+    }
+
+    /// Accepts connections for as long as it is polled, also after a panic. Dropping it ends the
+    /// upgrades and the connections to subprotocols.
+    pub(crate) async fn run(self: Arc<Self>, listener: TcpListener) {
+        let listener = Arc::new(listener);
+        loop {
+            // A set of one: it ends its task when it is dropped.
+            let mut accepting = JoinSet::new();
+            accepting.spawn(Arc::clone(&self).accept(Arc::clone(&listener)));
+            if let Some(Err(error)) = accepting.join_next().await {
+                tracing::error!(
+                    "accepting connections ended in a fault of this program, and is started again: {error}"
+                );
+                self.arrivals.send(Arrival::Panicked).await.unwrap_or_default();
+                // The cause may be there again at once.
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+        }
+    }
+
+    async fn accept(self: Arc<Self>, listener: Arc<TcpListener>) {
+        let mut upgrades = JoinSet::new();
+        let mut suppressed = 0_u32;
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, remote)) => {
+                        suppressed = 0;
+                        #[cfg(test)]
+                        assert!(!self.panics.swap(false, std::sync::atomic::Ordering::Relaxed), "for the test");
+                        let pending = self.pending_upgrades.add(remote.ip().to_canonical(), self.limits.pending_upgrades);
+                        upgrades.spawn(Arc::clone(&self).receive(stream, remote, pending));
+                    }
+                    Err(error) if concerns_one(&error) => {}
+                    Err(error) => {
+                        // Logged once per series: without descriptors this fails ten times a
+                        // second.
+                        if suppressed == 0 {
+                            tracing::warn!("cannot accept a connection: {error}; if this stays, raise the limit of open files (ulimit -n)");
+                        }
+                        suppressed = suppressed.saturating_add(1);
+                        tokio::time::sleep(RETRY_AFTER).await;
+                    }
+                },
+                Some(ended) = upgrades.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!("an upgrade ended in a fault of this program: {error}");
+                        self.arrivals.send(Arrival::Panicked).await.unwrap_or_default();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Upgrades a connection, unless another displaces it meanwhile, and hands it over.
+    async fn receive(self: Arc<Self>, stream: TcpStream, remote: SocketAddr, mut pending: PendingUpgrade) {
+        let accepted = tokio::select! {
+            accepted = self.upgrade(stream, remote) => accepted,
+            () = pending.displaced() => {
+                return tracing::debug!("{remote} was slow with its WebSocket upgrade, and was displaced by others");
+            }
+        };
+        // From here on it has a slot, and any delay is the driver's, not the other end's.
+        drop(pending);
+        let Some(Accepted { connection, slot, subprotocol }) = accepted else { return };
+        if let Some(subprotocol) = subprotocol {
+            // It is no link, but keeps its slot.
+            subprotocol.serve(connection).await;
+            drop(slot);
+            return;
+        }
+        let Connection { socket, remote, certified } = connection;
+        let arrival = Arrival::Accepted { socket: Box::new(socket), remote, slot, certified };
+        if self.arrivals.send(arrival).await.is_err() {
+            tracing::debug!("a connection came while this node was shutting down");
+        }
+    }
+
+    /// Upgrades a connection and takes a slot for it.
+    async fn upgrade(&self, stream: TcpStream, remote: SocketAddr) -> Option<Accepted<'_>> {
+        let ip = remote.ip().to_canonical();
+        // A connection from an address of ours comes from this host, as one from loopback does.
+        let local = stream.local_addr().is_ok_and(|local| local.ip() == remote.ip());
+        let from = if local { IpAddr::from(Ipv4Addr::LOCALHOST) } else { ip };
+        let upgraded = tokio::time::timeout(self.limits.upgrade_timeout, self.handshake(stream, from)).await;
+        let (mut connection, subprotocol) = match upgraded {
+            Ok(Ok(upgraded)) => upgraded,
+            Ok(Err(UpgradeError::WebSocket(error))) => {
+                tracing::debug!("{remote} spoke no WebSocket: {error}");
+                return None;
+            }
+            Ok(Err(UpgradeError::Rejected(reason))) => {
+                // For the log and the counters; if the driver is busy they can miss one.
+                if self.arrivals.try_send(Arrival::Rejected { remote: ip, reason }).is_err() {
+                    tracing::debug!("{remote} was rejected, which is not counted: the driver is busy");
+                }
+                return None;
+            }
+            Err(_) => {
+                tracing::debug!("{remote} did not finish its WebSocket upgrade in time");
+                return None;
+            }
+        };
+        let Some(slot) = self.slots.take(ip, &self.limits) else {
+            // For the log and the counters; if the driver is busy they can miss one.
+            self.arrivals.try_send(Arrival::Refused { remote: ip, reason: NO_SLOT }).ok();
+            // In a close frame: an HTTP error would end exercise peers.
+            let close = CloseFrame { code: 1013.into(), reason: NO_SLOT.into() };
+            // Whether the close frame arrives has no effect here.
+            let closing = tokio::time::timeout(self.limits.upgrade_timeout, connection.socket.close(Some(close))).await;
+            tracing::debug!("{remote} found no free slot, and was closed: {closing:?}");
+            return None;
+        };
+        connection.socket.get_mut().stream_mut().lift_read_limit();
+        Some(Accepted { connection, slot, subprotocol })
+    }
+
+    /// Detects TLS and upgrades. Returns the subprotocol that the other end asked for.
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+        remote: IpAddr,
+    ) -> Result<(Connection, Option<&Subprotocol>), UpgradeError> {
+        let stream = BoundedStream::new(stream, self.limits.upgrade_bytes)?;
+        let (stream, certified) = tls_detect::accept(stream, self.credentials.as_deref()).await?;
+        let mut subprotocol = None;
+        #[expect(clippy::result_large_err, reason = "the library's callback is defined so")]
+        let respond = |request: &Request, response: Response| {
+            subprotocol = self.subprotocol_of(request);
+            self.respond(request, response, subprotocol)
+        };
+        let stream = WriteBuffer::new(ReadBuffer::new(stream));
+        let socket = accept_hdr_async_with_config(stream, respond, Some(config())).await?;
+        Ok((Connection { socket, remote, certified }, subprotocol))
+    }
+
+    /// Refuses web pages, and puts our identity into the answer.
+    #[expect(clippy::result_large_err, reason = "the library's callback is defined so")]
+    fn respond(
+        &self,
+        request: &Request,
+        mut response: Response,
+        subprotocol: Option<&Subprotocol>,
+    ) -> Result<Response, ErrorResponse> {
+        // Browsers always send the origin of a page, nodes never do. Without this check any web
+        // page could use the node on its reader's host.
+        if request.headers().contains_key("origin") {
+            let mut refusal = ErrorResponse::new(Some("web pages may not open this port\n".into()));
+            *refusal.status_mut() = StatusCode::FORBIDDEN;
+            return Err(refusal);
+        }
+        response.headers_mut().insert(UpgradeIdentity::HEADER, self.identity.clone());
+        if let Some(subprotocol) = subprotocol {
+            response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol.name()));
+        }
+        Ok(response)
+    }
+
+    /// The first registered subprotocol that an upgrade offers. Others are left unanswered, as RFC
+    /// 6455 says: a client that needs one then gives up.
+    fn subprotocol_of(&self, request: &Request) -> Option<&Subprotocol> {
+        let offered = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+        let mut names = offered.flat_map(|value| value.split(',')).map(str::trim);
+        names.find_map(|name| self.subprotocols.iter().find(|subprotocol| subprotocol.name() == name))
+    }
+}
+
+/// Whether accepting failed for one connection only, which is gone (accept(2)): then the next need
+/// not wait.
+fn concerns_one(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+    use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+    use super::*;
+
+    /// An acceptor on a free port, and what it reports.
+    async fn acceptor(
+        arrivals: usize,
+        limits: Limits,
+        subprotocols: Vec<Subprotocol>,
+    ) -> (Arc<Acceptor>, TcpListener, SocketAddr, mpsc::Receiver<Arrival>) {
+        let identity = ("00".repeat(32) + "/00000000-0000-4000-8000-000000000000").parse().expect("an identity");
+        let (sender, receiver) = mpsc::channel(arrivals);
+        let acceptor = Arc::new(Acceptor::new(&identity, limits, sender, None, subprotocols));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let at = listener.local_addr().expect("bound");
+        (acceptor, listener, at, receiver)
+    }
+
+    #[tokio::test]
+    async fn a_panic_while_accepting_costs_one_connection() {
+        let (acceptor, listener, at, mut arrivals) = acceptor(8, Limits::default(), Vec::new()).await;
+        acceptor.panics.store(true, std::sync::atomic::Ordering::Relaxed);
+        let accepting = tokio::spawn(acceptor.run(listener));
+        let lost = TcpStream::connect(at).await.expect("a connection");
+        assert!(matches!(arrivals.recv().await, Some(Arrival::Panicked)));
+        let (_next, _) = tokio_tungstenite::connect_async(format!("ws://{at}")).await.expect("it accepts again");
+        assert!(matches!(arrivals.recv().await, Some(Arrival::Accepted { .. })));
+        accepting.abort();
+        drop(lost);
+    }
+
+    #[tokio::test]
+    async fn connections_that_wait_for_the_driver_are_not_taken_for_slow_ones() {
+        let limits = Limits { pending_upgrades: 2, ..Limits::default() };
+        let (acceptor, listener, at, mut arrivals) = acceptor(1, limits, Vec::new()).await;
+        let accepting = tokio::spawn(acceptor.run(listener));
+        // The driver takes nothing meanwhile.
+        let mut open = Vec::new();
+        for _ in 0..10 {
+            open.push(tokio_tungstenite::connect_async(format!("ws://{at}")).await.expect("it is upgraded"));
+        }
+        for number in 0..10 {
+            assert!(matches!(arrivals.recv().await, Some(Arrival::Accepted { .. })), "connection {number}");
+        }
+        accepting.abort();
+    }
+
+    #[tokio::test]
+    async fn a_registered_subprotocol_is_served_and_every_other_connection_is_a_link() {
+        let served = Subprotocol::new("test.served", |mut connection: Connection| async move {
+            connection.socket.close(None).await.unwrap_or_default();
+        });
+        let (acceptor, listener, at, mut arrivals) = acceptor(1, Limits::default(), vec![served]).await;
+        let accepting = tokio::spawn(acceptor.run(listener));
+        let mut request = format!("ws://{at}").into_client_request().expect("a request");
+        let offered = HeaderValue::from_static("other, test.served");
+        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, offered);
+        let (mut socket, response) = tokio_tungstenite::connect_async(request).await.expect("it is upgraded");
+        assert_eq!(response.headers()[SEC_WEBSOCKET_PROTOCOL], "test.served");
+        assert!(socket.next().await.expect("a close frame").expect("sound").is_close());
+        let (_link, response) = tokio_tungstenite::connect_async(format!("ws://{at}")).await.expect("it is upgraded");
+        assert!(!response.headers().contains_key(SEC_WEBSOCKET_PROTOCOL));
+        assert!(matches!(arrivals.recv().await, Some(Arrival::Accepted { .. })));
+        accepting.abort();
+    }
+
+    #[tokio::test]
+    async fn localhost_is_both_loopback_addresses_on_one_port() {
+        let listeners = bind("localhost", 0).await.expect("a free port");
+        let addresses: Vec<SocketAddr> =
+            listeners.iter().map(|listener| listener.local_addr().expect("bound")).collect();
+        assert_eq!(addresses[0].ip(), IpAddr::from(Ipv4Addr::LOCALHOST));
+        assert!(addresses.iter().all(|address| address.port() == addresses[0].port()));
+        let taken = bind("localhost", addresses[0].port()).await.expect_err("the port is taken");
+        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+    }
+}

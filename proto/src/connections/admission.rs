@@ -1,0 +1,191 @@
+//! Admission: closes links that the access rules or a ban exclude, and penalizes violations.
+//!
+//! The other components of connections call it when they learn more of a peer, and the node calls
+//! it with violations and new rules. The rules are in `peers::access`, scores and bans in
+//! `peers::reputation`.
+
+use std::net::IpAddr;
+
+use crate::connections::Connections;
+use crate::connections::table::{Link, LinkState};
+use crate::context::Context;
+use crate::event::Event;
+use crate::id::{LinkId, NodeId};
+use crate::io::Output;
+use crate::limits;
+use crate::peers::Peers;
+use crate::peers::access::{Access, Refused};
+use crate::violation::{Violation, ViolationKind};
+use crate::wire::close;
+
+impl Connections {
+    /// Adds a violation to the score of a peer. From half of [`limits::BAN_SCORE`] its link pauses;
+    /// at the whole it is banned.
+    pub(crate) fn penalize(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, violation: &Violation) {
+        let Violation { kind, text } = violation;
+        self.links.log_fault(cx, link, text.clone());
+        let Some(open) = self.links.get_mut(link) else { return };
+        cx.counters.violations += 1;
+        let score = match open.subscriber {
+            Some(subscriber) => peers.reputation.add(cx.now, subscriber, kind.points()),
+            None => open.score.add(cx.now, kind.points()),
+        };
+        if score >= limits::BAN_SCORE {
+            cx.counters.bans += 1;
+            self.ban(cx, peers, link, text);
+        } else if score >= limits::BAN_SCORE / 2 && !open.closing {
+            cx.output(Output::PauseReading { link, time: limits::VIOLATION_PAUSE });
+        }
+    }
+
+    /// Penalizes a frame that broke the rules of WebSocket; the runtime closes the link.
+    pub(crate) fn on_protocol_error(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, what: &str) {
+        cx.counters.frames_broken += 1;
+        self.penalize(cx, peers, link, &Violation::new(ViolationKind::Malformed, what));
+    }
+
+    /// Closes the link of a peer and bans it, unless it is a known peer or on this host.
+    fn ban(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, cause: &str) {
+        let known = self.is_known(peers, link);
+        let peer = self.links.name_of(link);
+        let subscriber = self.links.get(link).and_then(|open| open.subscriber).filter(|_| !known);
+        self.links.close(cx, link, close::POLICY, "too many messages that break the rules");
+        let time = subscriber.map(|subscriber| peers.reputation.ban(cx.now, subscriber, cause));
+        let from = subscriber.map(|subscriber| subscriber.to_string());
+        cx.notify(Event::Banned { peer, from, cause: cause.to_owned(), time });
+        let (Some(subscriber), Some(time)) = (subscriber, time) else { return };
+        let verified = self.links.get(link).and_then(Link::native).filter(|peer| peer.address.is_some());
+        if let Some(node) = verified.map(|peer| peer.id) {
+            peers.reputation.ban_node(cx.now, node, time, cause);
+        }
+        for address in peers.book.leading_to(link) {
+            if let Some(peer) = peers.book.get_mut(&address) {
+                peer.banned_until = Some(cx.now + time);
+            }
+        }
+        let others = self.links.iter().filter(|(other, open)| *other != link && open.subscriber == Some(subscriber));
+        let others: Vec<LinkId> =
+            others.map(|(other, _)| other).filter(|other| !self.is_known(peers, *other)).collect();
+        for other in others {
+            self.links.close(cx, other, close::POLICY, "another connection from your address broke the rules");
+        }
+    }
+
+    /// Returns whether a known peer is at the other end of a link. A claim proves nothing: its
+    /// address must have been dialled or probed.
+    fn is_known(&self, peers: &Peers, link: LinkId) -> bool {
+        let Some(open) = self.links.get(link) else { return false };
+        let verified = open.dialled.clone().or_else(|| open.native().and(open.name().address));
+        verified.and_then(|address| peers.book.get(&address)).is_some_and(|peer| peer.known)
+    }
+
+    /// Closes a link that has just opened if its other end is banned; returns whether it did.
+    pub(super) fn refuse_banned(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId) -> bool {
+        let known = self.is_known(peers, link);
+        let subscriber = self.links.get(link).and_then(|open| open.subscriber).filter(|_| !known);
+        let Some(ban) = subscriber.and_then(|subscriber| peers.reputation.ban_of(cx.now, subscriber)).cloned() else {
+            return false;
+        };
+        for address in peers.book.leading_to(link) {
+            if let Some(peer) = peers.book.get_mut(&address) {
+                peer.banned_until = Some(ban.until);
+            }
+        }
+        self.close_banned(cx, peers, link, ban.left(cx.now).unwrap_or_default().as_secs(), &ban.cause);
+        true
+    }
+
+    /// Closes an accepted link if the id that its peer names is banned; returns whether it did.
+    pub(super) fn refuse_banned_node(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        link: LinkId,
+        node: NodeId,
+    ) -> bool {
+        let accepted = self.links.get(link).is_some_and(|open| open.dialled.is_none() && open.subscriber.is_some());
+        let Some(ban) = peers.reputation.ban_of_node(cx.now, node).filter(|_| accepted).cloned() else {
+            return false;
+        };
+        self.close_banned(cx, peers, link, ban.left(cx.now).unwrap_or_default().as_secs(), &ban.cause);
+        true
+    }
+
+    fn close_banned(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, seconds: u64, cause: &str) {
+        cx.counters.links_banned += 1;
+        let reason = format!("you broke the rules; come back in {} s", seconds + 1);
+        self.links.close(cx, link, close::POLICY, &reason);
+        let subscriber = self.links.get(link).and_then(|open| open.subscriber);
+        peers.refusals.log(cx, subscriber, &format!("it is banned for {} s: {cause}", seconds + 1));
+    }
+
+    /// Handles new access rules: closes the links that they exclude.
+    pub(crate) fn on_access_changed(&mut self, cx: &mut Context, peers: &mut Peers, access: Access) {
+        peers.access.set_rules(access);
+        let open: Vec<LinkId> = self.links.iter().filter(|(_, link)| !link.closing).map(|(id, _)| id).collect();
+        for link in open {
+            let Some(open) = self.links.get(link) else { continue };
+            let (own, remote) = (cx.config.node, open.remote);
+            let refused = match &open.state {
+                LinkState::ExerciseInbound { .. } | LinkState::ExerciseOutbound { .. } => {
+                    peers.access.exercise_refusal(own, link, remote)
+                }
+                _ => peers.access.refusal(own, link, remote, open.name().node),
+            };
+            self.refuse(cx, peers, link, refused);
+        }
+    }
+
+    /// Checks a link that was just accepted, as far as its peer is known; returns whether it is
+    /// closed.
+    pub(super) fn refuse_accepted(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        link: LinkId,
+        remote: IpAddr,
+    ) -> bool {
+        let refused = peers.access.refusal(cx.config.node, link, remote, None);
+        self.refuse(cx, peers, link, refused)
+    }
+
+    /// Checks a native peer that introduces itself; returns whether its link is closed.
+    pub(super) fn refuse_native(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, node: NodeId) -> bool {
+        let open = self.links.get(link);
+        let refused = open.and_then(|open| peers.access.refusal(cx.config.node, link, open.remote, Some(node)));
+        self.refuse(cx, peers, link, refused)
+    }
+
+    /// Checks an exercise peer that introduces itself; returns whether its link is closed.
+    pub(super) fn refuse_exercise(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId) -> bool {
+        let open = self.links.get(link);
+        let refused = open.and_then(|open| peers.access.exercise_refusal(cx.config.node, link, open.remote));
+        self.refuse(cx, peers, link, refused)
+    }
+
+    /// Checks a client that sends something; returns whether its link is closed.
+    pub(crate) fn refuse_client(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId) -> bool {
+        let client = self.links.get(link).filter(|open| matches!(open.state, LinkState::Client));
+        let refused = client.and_then(|open| peers.access.client_refusal(link, open.remote));
+        self.refuse(cx, peers, link, refused)
+    }
+
+    /// Closes the link of a peer that is not admitted; its address gets the longest back-off.
+    /// Returns whether it did.
+    pub(super) fn refuse(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        link: LinkId,
+        refused: Option<Refused>,
+    ) -> bool {
+        let (Some(refused), Some(open)) = (refused, self.links.get(link)) else { return false };
+        let (name, remote, dialled) = (open.name(), open.remote, open.dialled.clone());
+        self.links.close(cx, link, close::POLICY, &refused.1);
+        if let Some(address) = dialled {
+            peers.book.back_off_long(cx, &address);
+        }
+        peers.access.log_link(cx, &name, remote, &refused);
+        true
+    }
+}

@@ -1,0 +1,102 @@
+//! What every component is lent for one call: the time, the settings, and where its effects go.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use rand::rngs::SmallRng;
+
+use crate::address::PeerAddress;
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::event::Event;
+use crate::frame::Frame;
+use crate::id::LinkId;
+use crate::internal_event::InternalEvent;
+use crate::io::{Lane, Output};
+use crate::timers::Timers;
+
+/// The shortest time between two warnings that peers can cause.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
+/// Owned by the node and lent to a component for one call.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// When the input happened that is being handled.
+    pub(crate) now: Instant,
+    pub(crate) config: Config,
+    pub(crate) rng: SmallRng,
+    pub(crate) counters: Counters,
+    pub(crate) timers: Timers,
+    /// Whether the node shuts down: nothing new is begun.
+    pub(crate) shutting_down: bool,
+    outbox: VecDeque<Output>,
+    internal: VecDeque<InternalEvent>,
+    /// When a person was last warned of a peer.
+    warned: Option<Instant>,
+}
+
+impl Context {
+    pub(crate) fn new(now: Instant, config: Config, rng: SmallRng) -> Self {
+        Self {
+            now,
+            config,
+            rng,
+            counters: Counters::default(),
+            timers: Timers::default(),
+            shutting_down: false,
+            outbox: VecDeque::new(),
+            internal: VecDeque::new(),
+            warned: None,
+        }
+    }
+
+    /// Adds an output.
+    pub(crate) fn output(&mut self, output: Output) {
+        self.outbox.push_back(output);
+    }
+
+    /// Takes the oldest output.
+    pub(crate) fn poll_output(&mut self) -> Option<Output> {
+        self.outbox.pop_front()
+    }
+
+    /// Returns whether every output was taken.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.outbox.is_empty()
+    }
+
+    /// Raises an event for a higher layer.
+    pub(crate) fn raise(&mut self, event: InternalEvent) {
+        self.internal.push_back(event);
+    }
+
+    /// Takes the oldest event that was raised.
+    pub(crate) fn poll_internal(&mut self) -> Option<InternalEvent> {
+        self.internal.pop_front()
+    }
+
+    /// Queues a frame on links.
+    pub(crate) fn send(&mut self, links: Vec<LinkId>, frame: Frame, lane: Lane) {
+        self.output(Output::Send { links, frame, lane });
+    }
+
+    /// Reports an event to the application and the log.
+    pub(crate) fn notify(&mut self, event: Event) {
+        self.output(Output::Notify(event));
+    }
+
+    /// Draws one of these addresses.
+    pub(crate) fn pick(&mut self, choice: &[PeerAddress]) -> Option<PeerAddress> {
+        (!choice.is_empty()).then(|| choice[self.rng.random_range(0..choice.len())].clone())
+    }
+
+    /// Returns whether a person may be warned of a peer now, and notes that it happens.
+    pub(crate) fn may_warn(&mut self) -> bool {
+        let may = self.warned.is_none_or(|warned| self.now.saturating_duration_since(warned) >= WARN_EVERY);
+        if may {
+            self.warned = Some(self.now);
+        }
+        may
+    }
+}

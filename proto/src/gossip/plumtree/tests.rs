@@ -1,0 +1,226 @@
+use std::time::Duration;
+
+use crate::gossip::plumtree::*;
+use crate::testing::parts::{client, context, drain, exercise, native, native_link, origin, transaction};
+use crate::wire::close;
+
+/// Native peers 1 to 4 on links of the same numbers, exercise peers 5 and 6, and a client, 7.
+fn parts() -> (Plumtree, Context, LinkTable) {
+    let (cx, mut links) = (context(), LinkTable::default());
+    for n in 1..=4 {
+        native(&cx, &mut links, n);
+    }
+    exercise(&cx, &mut links, 5);
+    exercise(&cx, &mut links, 6);
+    client(&cx, &mut links, 7);
+    (Plumtree::default(), cx, links)
+}
+
+fn targets(plumtree: &mut Plumtree, cx: &Context, links: &LinkTable, of: Option<u8>, from: Option<u64>) -> Vec<u64> {
+    let of = of.map(origin);
+    let targets = plumtree.targets(cx, links, of.as_ref(), from.map(LinkId));
+    assert_eq!(targets.exercise, targets.links.iter().any(|link| matches!(link.0, 5 | 6)));
+    targets.links.iter().map(|link| link.0).collect()
+}
+
+#[test]
+fn a_payload_goes_to_all_peers_but_its_origin_and_the_one_that_brought_it() {
+    let (mut plumtree, cx, links) = parts();
+    assert_eq!(targets(&mut plumtree, &cx, &links, Some(0), None), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(targets(&mut plumtree, &cx, &links, Some(0), Some(7)), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(targets(&mut plumtree, &cx, &links, Some(3), Some(1)), [2, 4, 5, 6]);
+    assert_eq!(targets(&mut plumtree, &cx, &links, Some(9), Some(5)), [1, 2, 3, 4, 6]);
+    assert_eq!(targets(&mut plumtree, &cx, &links, None, Some(1)), [5, 6], "what was synced is found by comparisons");
+}
+
+#[test]
+fn of_two_links_to_one_node_the_older_carries_payload_and_neither_brings_it_back() {
+    let (mut plumtree, cx, mut links) = parts();
+    native_link(&cx, &mut links, 8, 2);
+    assert_eq!(targets(&mut plumtree, &cx, &links, Some(0), None), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(targets(&mut plumtree, &cx, &links, Some(0), Some(8)), [1, 3, 4, 5, 6]);
+    links.get_mut(LinkId(2)).expect("open").closing = true;
+    assert_eq!(targets(&mut plumtree, &cx, &links, Some(0), None), [1, 3, 4, 5, 6, 8]);
+}
+
+#[test]
+fn links_that_lag_are_skipped_and_one_that_is_synced_is_not() {
+    let (mut plumtree, cx, mut links) = parts();
+    links.get_mut(LinkId(1)).expect("open").flow = Delivery::Lagging;
+    links.get_mut(LinkId(2)).expect("open").flow = Delivery::Syncing { missed: true };
+    links.get_mut(LinkId(5)).expect("open").flow = Delivery::Replaying { from: 0, pushed: 0, trying: 0 };
+    assert_eq!(targets(&mut plumtree, &cx, &links, Some(0), None), [2, 3, 4, 6]);
+}
+
+#[test]
+fn an_exercise_peer_with_handshakes_only_is_sent_nothing_until_its_time_has_come() {
+    let (mut plumtree, mut cx, mut links) = parts();
+    links.get_mut(LinkId(5)).expect("open").handshakes_only_until = Some(cx.now + Duration::from_nanos(1));
+    links.get_mut(LinkId(6)).expect("open").handshakes_only_until = Some(cx.now + Duration::from_nanos(1));
+    assert_eq!(targets(&mut plumtree, &cx, &links, Some(0), None), [1, 2, 3, 4]);
+    cx.now += Duration::from_nanos(1);
+    assert_eq!(targets(&mut plumtree, &cx, &links, Some(0), None), [1, 2, 3, 4, 5, 6]);
+    assert!(!plumtree.targets(&cx, &links, None, Some(LinkId(9))).links.is_empty());
+    links.get_mut(LinkId(5)).expect("open").closing = true;
+    links.get_mut(LinkId(6)).expect("open").closing = true;
+    assert_eq!(plumtree.targets(&cx, &links, None, None), Targets::default());
+}
+
+#[test]
+fn a_peer_that_prunes_an_origin_gets_nothing_of_it_and_what_is_queued_is_dropped() {
+    let (mut plumtree, mut cx, links) = parts();
+    plumtree.on_first_copy(&mut cx, &links, &origin(9), Some(LinkId(1)));
+    let origins = [origin(9), origin(0), origin(8), origin(4)];
+    assert_eq!(plumtree.on_prune(&mut cx, &links, LinkId(2), &origins), Ok(()));
+    assert_eq!(drain(&mut cx), ["drop 2 2"], "not of ourselves, nor of one that nobody sent; a neighbour counts");
+    assert_eq!(targets(&mut plumtree, &cx, &links, Some(9), Some(1)), [3, 4, 5, 6]);
+    assert_eq!(targets(&mut plumtree, &cx, &links, Some(4), None), [1, 3, 5, 6]);
+    assert_eq!(targets(&mut plumtree, &cx, &links, Some(0), None), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(plumtree.on_prune(&mut cx, &links, LinkId(2), &origins), Ok(()));
+    assert!(drain(&mut cx).is_empty(), "no news");
+    assert_eq!(plumtree.on_graft(&mut cx, &links, LinkId(2), &[origin(9)]), Ok(false));
+    assert_eq!(targets(&mut plumtree, &cx, &links, Some(9), Some(1)), [2, 3, 4, 5, 6]);
+    assert!(drain(&mut cx).is_empty());
+}
+
+#[test]
+fn copies_are_pruned_but_not_of_their_sender_s_own_nor_ours_nor_on_links_of_others() {
+    let (mut plumtree, mut cx, mut links) = parts();
+    plumtree.on_first_copy(&mut cx, &links, &origin(9), Some(LinkId(1)));
+    for (link, of) in [(1, 9), (2, 2), (2, 0), (5, 9), (7, 9), (8, 9)] {
+        plumtree.on_copy(&mut cx, &links, LinkId(link), &origin(of));
+    }
+    assert!(drain(&mut cx).is_empty());
+    plumtree.on_copy(&mut cx, &links, LinkId(2), &origin(9));
+    assert_eq!(drain(&mut cx), [format!("control [2] {{type:PRUNE,data:[{}]}}", origin(9))]);
+    links.close(&mut cx, LinkId(3), close::NORMAL, "");
+    drain(&mut cx);
+    plumtree.on_copy(&mut cx, &links, LinkId(3), &origin(9));
+    assert!(drain(&mut cx).is_empty());
+    assert_eq!((cx.counters.prunes_sent, cx.counters.grafts_sent), (1, 0));
+}
+
+#[test]
+fn a_client_s_transaction_is_ours_and_has_no_parent() {
+    let (mut plumtree, mut cx, links) = parts();
+    plumtree.on_first_copy(&mut cx, &links, &origin(0), Some(LinkId(7)));
+    plumtree.on_first_copy(&mut cx, &links, &origin(9), Some(LinkId(7)));
+    plumtree.on_first_copy(&mut cx, &links, &origin(9), None);
+    assert!(!plumtree.on_link_closed(&mut cx, &links, LinkId(7)));
+    plumtree.on_copy(&mut cx, &links, LinkId(1), &origin(9));
+    assert!(drain(&mut cx).is_empty(), "the first copy from a peer makes it the parent");
+    assert!(plumtree.on_link_closed(&mut cx, &links, LinkId(1)));
+}
+
+#[test]
+fn a_direct_link_becomes_the_parent_and_prunes_all_others_at_once() {
+    let (mut plumtree, mut cx, links) = parts();
+    plumtree.on_first_copy(&mut cx, &links, &origin(3), Some(LinkId(3)));
+    let prune = |link: u8| format!("control [{link}] {{type:PRUNE,data:[{}]}}", origin(3));
+    assert_eq!(drain(&mut cx), [prune(1), prune(2), prune(4)]);
+    plumtree.on_first_copy(&mut cx, &links, &origin(3), Some(LinkId(3)));
+    plumtree.on_first_copy(&mut cx, &links, &origin(3), Some(LinkId(1)));
+    plumtree.on_copy(&mut cx, &links, LinkId(2), &origin(3));
+    assert!(drain(&mut cx).is_empty(), "they were told a moment ago");
+    cx.now += Duration::from_secs(1);
+    plumtree.on_first_copy(&mut cx, &links, &origin(3), Some(LinkId(1)));
+    assert_eq!(drain(&mut cx), [prune(1)]);
+    assert_eq!(cx.counters.prunes_sent, 4);
+}
+
+#[test]
+fn a_link_to_the_origin_that_is_new_takes_over_from_the_old_parent() {
+    let (mut plumtree, mut cx, mut links) = parts();
+    plumtree.on_first_copy(&mut cx, &links, &origin(9), Some(LinkId(1)));
+    native(&cx, &mut links, 9);
+    plumtree.on_copy(&mut cx, &links, LinkId(2), &origin(9));
+    let prune = |link: u8| format!("control [{link}] {{type:PRUNE,data:[{}]}}", origin(9));
+    assert_eq!(drain(&mut cx), [prune(1), prune(2), prune(3), prune(4)]);
+    links.remove(LinkId(9));
+    assert!(plumtree.on_link_closed(&mut cx, &links, LinkId(9)));
+    let graft = format!("control [1, 2, 3, 4] {{type:GRAFT,data:[{}]}}", origin(9));
+    assert_eq!(drain(&mut cx), [graft], "only native peers know trees");
+    assert_eq!(cx.counters.grafts_sent, 4);
+}
+
+#[test]
+fn a_parent_that_grafts_has_lost_its_way_and_all_others_are_asked() {
+    let (mut plumtree, mut cx, links) = parts();
+    for of in [9, 8, 1] {
+        plumtree.on_first_copy(&mut cx, &links, &origin(of), Some(LinkId(1)));
+    }
+    plumtree.on_first_copy(&mut cx, &links, &origin(7), Some(LinkId(2)));
+    drain(&mut cx);
+    assert_eq!(plumtree.on_graft(&mut cx, &links, LinkId(1), &[origin(9), origin(7), origin(1)]), Ok(true));
+    assert_eq!(drain(&mut cx), [format!("control [2, 3, 4] {{type:GRAFT,data:[{}]}}", origin(9))]);
+    assert_eq!(plumtree.on_graft(&mut cx, &links, LinkId(1), &[]), Ok(true), "of all that are left");
+    assert_eq!(drain(&mut cx), [format!("control [2, 3, 4] {{type:GRAFT,data:[{}]}}", origin(8))]);
+    assert_eq!(plumtree.on_graft(&mut cx, &links, LinkId(1), &[]), Ok(false));
+    cx.shutting_down = true;
+    assert_eq!(plumtree.on_graft(&mut cx, &links, LinkId(2), &[]), Ok(false), "it makes no difference any more");
+    assert!(drain(&mut cx).is_empty());
+}
+
+#[test]
+fn more_orphans_than_a_frame_names_are_all() {
+    for (orphans, named) in [(limits::ORIGINS, limits::ORIGINS), (limits::ORIGINS + 1, 0)] {
+        let (mut plumtree, mut cx, links) = parts();
+        for n in 0..orphans {
+            let mut id = [77; 32];
+            id[..8].copy_from_slice(&n.to_be_bytes());
+            plumtree.on_first_copy(&mut cx, &links, &Origin::Node(crate::id::NodeId(id)), Some(LinkId(1)));
+        }
+        assert!(plumtree.on_link_closed(&mut cx, &links, LinkId(1)));
+        let sent = drain(&mut cx);
+        assert_eq!(sent[0].matches("4d4d").count() > 0, named > 0);
+        let names = sent[0].split_once("data:[").expect("a list").1.split(',').filter(|name| name.len() > 60).count();
+        assert_eq!(names, named);
+    }
+}
+
+#[test]
+fn a_node_without_neighbours_still_has_to_compare() {
+    let (mut plumtree, mut cx, mut links) = (Plumtree::default(), context(), LinkTable::default());
+    native(&cx, &mut links, 1);
+    plumtree.on_first_copy(&mut cx, &links, &origin(9), Some(LinkId(1)));
+    links.remove(LinkId(1));
+    assert!(plumtree.on_link_closed(&mut cx, &links, LinkId(1)));
+    assert!(drain(&mut cx).is_empty());
+}
+
+#[test]
+fn only_native_peers_prune_and_graft_and_none_too_often() {
+    let (mut plumtree, mut cx, mut links) = parts();
+    for link in [5, 7, 99] {
+        let result = plumtree.on_prune(&mut cx, &links, LinkId(link), &[origin(9)]);
+        assert_eq!(result, Err(Violation::breach("PRUNE: only native peers are part of a tree")));
+        let result = plumtree.on_graft(&mut cx, &links, LinkId(link), &[origin(9)]);
+        assert_eq!(result, Err(Violation::breach("GRAFT: only native peers are part of a tree")));
+    }
+    for _ in 0..limits::GRAFTS_AT_ONCE {
+        assert_eq!(plumtree.on_graft(&mut cx, &links, LinkId(1), &[origin(9)]), Ok(false));
+    }
+    let flood = plumtree.on_graft(&mut cx, &links, LinkId(1), &[origin(9)]).expect_err("too many");
+    assert_eq!(flood.kind, ViolationKind::Flood);
+    assert_eq!(plumtree.on_graft(&mut cx, &links, LinkId(2), &[origin(9)]), Ok(false), "each link for itself");
+    cx.now += limits::GRAFT_EVERY;
+    assert_eq!(plumtree.on_graft(&mut cx, &links, LinkId(1), &[origin(9)]), Ok(false));
+    assert!(plumtree.on_graft(&mut cx, &links, LinkId(1), &[origin(9)]).is_err());
+    links.remove(LinkId(1));
+    plumtree.on_link_closed(&mut cx, &links, LinkId(1));
+    native(&cx, &mut links, 1);
+    assert_eq!(plumtree.on_graft(&mut cx, &links, LinkId(1), &[origin(9)]), Ok(false), "a new link");
+}
+
+#[test]
+fn a_peer_that_lacks_what_was_pushed_a_moment_ago_is_sent_its_origin_again() {
+    let (mut plumtree, mut cx, links) = parts();
+    for (n, of) in [(1, 9), (2, 8)] {
+        plumtree.remember(transaction(n).id(), &origin(of));
+        plumtree.on_first_copy(&mut cx, &links, &origin(of), Some(LinkId(1)));
+        plumtree.on_prune(&mut cx, &links, LinkId(2), &[origin(of)]).expect("a native peer");
+    }
+    plumtree.on_peer_lacks(LinkId(2), &[transaction(1).id(), transaction(3).id()]);
+    assert_eq!(targets(&mut plumtree, &cx, &links, Some(9), Some(1)), [2, 3, 4, 5, 6]);
+    assert_eq!(targets(&mut plumtree, &cx, &links, Some(8), Some(1)), [3, 4, 5, 6]);
+}

@@ -1,0 +1,150 @@
+//! Prefixes of IP addresses: what is counted, scored or limited as one party.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::address::{PeerAddress, Scope};
+
+/// The IP addresses that share their first bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct IpPrefix {
+    first: IpAddr,
+    bits: u32,
+}
+
+impl IpPrefix {
+    /// Returns the prefix of `bits` bits that holds `ip`; `None` if an address of this family has
+    /// fewer.
+    pub(crate) fn new(ip: IpAddr, bits: u32) -> Option<Self> {
+        let first = match ip {
+            IpAddr::V4(v4) if bits <= 32 => {
+                Ipv4Addr::from_bits(v4.to_bits() & u32::MAX.checked_shl(32 - bits).unwrap_or(0)).into()
+            }
+            IpAddr::V6(v6) if bits <= 128 => {
+                Ipv6Addr::from_bits(v6.to_bits() & u128::MAX.checked_shl(128 - bits).unwrap_or(0)).into()
+            }
+            _ => return None,
+        };
+        Some(Self { first, bits })
+    }
+
+    fn of(ip: IpAddr, v4: u32, v6: u32) -> Self {
+        let ip = ip.to_canonical();
+        let bits = if ip.is_ipv4() { v4 } else { v6 };
+        Self::new(ip, bits).expect("the lengths given here are those of the families")
+    }
+
+    /// Returns what one subscriber has: an IPv4 address or an IPv6 /64 (RFC 6177). `None` for this
+    /// host.
+    pub(crate) fn subscriber(ip: IpAddr) -> Option<Self> {
+        (Scope::of(ip.to_canonical()) != Scope::Loopback).then(|| Self::of(ip, 32, 64))
+    }
+
+    /// Returns the subscriber of an address that names an IP; a host name says nothing before it is
+    /// resolved.
+    pub(crate) fn subscriber_at(address: &PeerAddress) -> Option<Self> {
+        address.host().parse().ok().and_then(Self::subscriber)
+    }
+
+    /// Returns what one organisation has: an IPv4 /24 or an IPv6 /48.
+    pub(crate) fn site(ip: IpAddr) -> Self {
+        Self::of(ip, 24, 48)
+    }
+
+    /// Returns the network in which one person can easily have many addresses: an IPv4 /16 or an
+    /// IPv6 /32.
+    pub(crate) fn network(self) -> Self {
+        Self::of(self.first, 16, 32)
+    }
+
+    /// Returns whether an address, IPv4-mapped or not, is in this prefix.
+    pub(crate) fn contains(self, ip: IpAddr) -> bool {
+        Self::new(ip.to_canonical(), self.bits) == Some(self)
+    }
+}
+
+impl fmt::Display for IpPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.first {
+            IpAddr::V4(ip) if self.bits == 32 => ip.fmt(f),
+            ip => write!(f, "{ip}/{}", self.bits),
+        }
+    }
+}
+
+/// The network of a peer's address: of an IP address its [`IpPrefix::network`], of a host name the
+/// name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum AddressGroup {
+    Network(IpPrefix),
+    Name(String),
+}
+
+impl AddressGroup {
+    /// Returns the group of an address; `None` on this host, where all addresses are one's own.
+    pub(crate) fn of(address: &PeerAddress) -> Option<Self> {
+        if address.scope() == Scope::Loopback {
+            return None;
+        }
+        let host = address.host();
+        Some(match host.parse::<IpAddr>() {
+            Ok(ip) => Self::Network(IpPrefix::of(ip, 16, 32)),
+            Err(_) => Self::Name(host),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an IP address")
+    }
+
+    #[test]
+    fn a_subscriber_is_an_ipv4_address_or_an_ipv6_64_and_nothing_on_this_host() {
+        let shown = |text| IpPrefix::subscriber(ip(text)).map(|prefix| prefix.to_string());
+        assert_eq!(shown("203.0.113.7").as_deref(), Some("203.0.113.7"));
+        assert_eq!(shown("::ffff:203.0.113.7").as_deref(), Some("203.0.113.7"));
+        assert_eq!(shown("2001:db8:1:2:3:4:5:6").as_deref(), Some("2001:db8:1:2::/64"));
+        assert_eq!((shown("127.0.0.1"), shown("::1"), shown("::ffff:127.0.0.1")), (None, None, None));
+        let at = |text: &str| IpPrefix::subscriber_at(&text.parse().expect("an address"));
+        assert_eq!(at("ws://203.0.113.7:1"), IpPrefix::subscriber(ip("203.0.113.7")));
+        assert_eq!(at("ws://example.org:1"), None);
+    }
+
+    #[test]
+    fn networks_and_sites_are_wider() {
+        let network = |text| IpPrefix::subscriber(ip(text)).map(|prefix| prefix.network().to_string());
+        assert_eq!(network("203.0.113.7").as_deref(), Some("203.0.0.0/16"));
+        assert_eq!(network("2001:db8:1:2::5").as_deref(), Some("2001:db8::/32"));
+        assert_eq!(IpPrefix::site(ip("203.0.113.7")).to_string(), "203.0.113.0/24");
+        assert_eq!(IpPrefix::site(ip("2001:db8:1:2::5")).to_string(), "2001:db8:1::/48");
+    }
+
+    #[test]
+    fn a_prefix_contains_what_shares_its_bits() {
+        for (prefix, bits, inside, outside) in [
+            ("192.0.2.0", 24, "192.0.2.255", "192.0.3.0"),
+            ("192.0.2.9", 32, "::ffff:192.0.2.9", "192.0.2.8"),
+            ("2001:db8::", 33, "2001:db8:7fff::1", "2001:db8:8000::"),
+        ] {
+            let prefix = IpPrefix::new(ip(prefix), bits).expect("it has so many bits");
+            assert!(prefix.contains(ip(inside)) && !prefix.contains(ip(outside)), "{prefix}");
+        }
+        let all = IpPrefix::new(ip("1.2.3.4"), 0).expect("none");
+        assert!(all.contains(ip("9.9.9.9")) && !all.contains(ip("2001:db8::")));
+        assert_eq!((IpPrefix::new(ip("1.2.3.4"), 33), IpPrefix::new(ip("::"), 129)), (None, None));
+        assert!(IpPrefix::new(ip("::"), 128).is_some());
+    }
+
+    #[test]
+    fn groups_are_networks_or_names() {
+        let group = |text: &str| AddressGroup::of(&text.parse().expect("an address"));
+        assert_eq!(group("ws://203.0.113.7:1"), group("ws://203.0.9.9:2"));
+        assert_ne!(group("ws://203.0.113.7:1"), group("ws://203.1.113.7:1"));
+        assert_eq!(group("ws://example.org:1"), Some(AddressGroup::Name("example.org".into())));
+        assert_eq!(group("ws://localhost:1"), None);
+    }
+}

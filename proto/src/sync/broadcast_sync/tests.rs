@@ -1,0 +1,202 @@
+use crate::json::Parser;
+use crate::store::broadcast_store::HeldBroadcast;
+use crate::sync::broadcast_sync::*;
+use crate::sync::reconciler::ask_limits;
+use crate::testing::parts::{client, context, drain, native, origin};
+use crate::wire::{Broadcast, Message};
+use crate::{Output, wire::Step};
+
+const A: LinkId = LinkId(1);
+const C: LinkId = LinkId(2);
+
+/// One node's side: a native peer on link 1, and a client on 2.
+struct Side {
+    sync: BroadcastSync,
+    cx: Context,
+    links: LinkTable,
+    store: BroadcastStore,
+    asks: RateLimits<LinkId>,
+}
+
+fn side(broadcasts: std::ops::Range<u8>) -> Side {
+    let (mut cx, mut links, mut store) = (context(), LinkTable::default(), BroadcastStore::default());
+    native(&cx, &mut links, 1);
+    client(&cx, &mut links, 2);
+    for n in broadcasts {
+        store.insert(cx.now, held(n, cx.now, cx.now, f64::from(n)));
+    }
+    cx.now += SETTLE_DELAY;
+    Side { sync: BroadcastSync::default(), cx, links, store, asks: ask_limits() }
+}
+
+fn id(n: u8) -> BroadcastId {
+    BroadcastId([n; 32])
+}
+
+fn held(n: u8, born: Instant, received: Instant, time: f64) -> HeldBroadcast {
+    let broadcast = Broadcast { id: id(n), message: format!("text {n}").into(), time, seal: None };
+    HeldBroadcast { broadcast, origin: origin(9), born, received }
+}
+
+impl Side {
+    fn compare(&mut self) {
+        self.sync.compare(&mut self.cx, &self.links, &mut self.store, A);
+    }
+
+    fn on(&mut self, link: LinkId, frame: SyncFrame) -> Result<(), Violation> {
+        self.sync.on_sync(&mut self.cx, &self.links, &mut self.store, &mut self.asks, link, frame)
+    }
+
+    fn count(&self) -> u64 {
+        Settled { store: &self.store, now: self.cx.now }.summary().count
+    }
+}
+
+/// Takes what a side sends, and lets the other handle it. Returns the frames and the ids of its
+/// WANTs.
+fn carry(from: &mut Side, to: &mut Side) -> (usize, Vec<TransactionId>) {
+    let (mut frames, mut wanted) = (0, Vec::new());
+    while let Some(Output::Send { frame, .. }) = from.cx.poll_output() {
+        frames += 1;
+        match Message::parse(&mut Parser::new(), frame.as_str()) {
+            Ok(Message::SyncOther(OtherSet::Broadcasts, frame)) => to.on(A, frame).expect("a sound frame"),
+            Ok(Message::Want(ids)) => wanted.extend(ids),
+            other => panic!("{other:?}"),
+        }
+    }
+    (frames, wanted)
+}
+
+fn converse(one: &mut Side, other: &mut Side) -> [Vec<u8>; 2] {
+    let mut wanted = [Vec::new(), Vec::new()];
+    loop {
+        let (there, ids) = carry(one, other);
+        wanted[0].extend(ids.iter().map(|id| id.0[0]));
+        let (back, ids) = carry(other, one);
+        wanted[1].extend(ids.iter().map(|id| id.0[0]));
+        if there + back == 0 {
+            return wanted;
+        }
+    }
+}
+
+#[test]
+fn each_side_fetches_what_it_lacks_at_once() {
+    let (mut one, mut other) = (side(0..10), side(5..20));
+    one.compare();
+    let wanted = converse(&mut one, &mut other);
+    assert_eq!(wanted, [(10..20).collect::<Vec<u8>>(), (0..5).collect()]);
+    assert_eq!((one.cx.counters.sync_rounds, one.cx.counters.sync_sent_bytes), (0, 0), "only pools are counted");
+    assert!(!one.sync.reconciler.is_open(A) && !other.sync.reconciler.is_open(A));
+}
+
+#[test]
+fn a_node_that_holds_nothing_says_nothing_and_fetches_all() {
+    let (mut one, mut other) = (side(0..0), side(0..3));
+    one.compare();
+    assert!(drain(&mut one.cx).is_empty());
+    other.compare();
+    assert_eq!(converse(&mut other, &mut one), [Vec::new(), vec![0, 1, 2]]);
+    // A summary of nothing leads to nothing.
+    let nothing = Summary { count: 0, sum: "0".repeat(64) };
+    other.on(A, SyncFrame::Reply(nothing)).expect("a native peer");
+    assert!(drain(&mut other.cx).is_empty() && !other.sync.reconciler.is_open(A));
+}
+
+#[test]
+fn a_broadcast_is_compared_once_it_has_settled_and_until_it_expires() {
+    let mut side = side(0..0);
+    let start = side.cx.now;
+    side.store.insert(start, held(1, start - Duration::from_secs(5), start, 1.0));
+    side.cx.now = start + SETTLE_DELAY - Duration::from_nanos(1);
+    assert_eq!(side.count(), 0);
+    side.cx.now = start + SETTLE_DELAY;
+    assert_eq!(side.count(), 1);
+    side.cx.now = start + limits::BROADCAST_TTL - Duration::from_secs(5);
+    side.compare();
+    assert!(drain(&mut side.cx).is_empty(), "its age counts from where it was new");
+}
+
+#[test]
+fn time_stamps_that_are_no_numbers_of_seconds_are_compared_all_the_same() {
+    let mut side = side(0..0);
+    let start = side.cx.now;
+    for (n, time) in [(1, -5.0), (2, f64::NAN), (3, 1e300), (4, 7.9)] {
+        side.store.insert(start, held(n, start, start, time));
+    }
+    side.cx.now += SETTLE_DELAY;
+    let set = Settled { store: &side.store, now: side.cx.now };
+    assert_eq!(set.items().map(|(_, time)| time).collect::<Vec<u64>>(), [0, 0, u64::MAX - 1, 7]);
+    assert!(set.begin().is_ok());
+}
+
+#[test]
+fn an_item_is_requested_again_after_five_seconds_or_not_at_all_once_it_was_seen() {
+    let mut side = side(0..0);
+    let want = |side: &mut Side, ids: &[u8]| {
+        let ids: Vec<TransactionId> = ids.iter().map(|n| TransactionId(id(*n).0)).collect();
+        side.sync.request(&mut side.cx, &side.store, A, &ids);
+        drain(&mut side.cx).iter().map(|frame| frame.matches(',').count()).sum::<usize>()
+    };
+    assert_eq!(want(&mut side, &[1, 2]), 2);
+    assert_eq!(want(&mut side, &[1, 2, 3]), 1);
+    side.cx.now += ITEM_TIMEOUT - Duration::from_nanos(1);
+    side.compare();
+    assert_eq!(want(&mut side, &[1, 2, 3]), 0);
+    side.cx.now += Duration::from_nanos(1);
+    side.store.insert(side.cx.now, held(2, side.cx.now, side.cx.now, 0.0));
+    side.compare();
+    assert_eq!(want(&mut side, &[1, 2, 3]), 2);
+    assert_eq!(side.sync.requested.len(), 2);
+    side.store.insert(side.cx.now, held(1, side.cx.now, side.cx.now, 0.0));
+    assert_eq!(want(&mut side, &[]), 0);
+    assert_eq!(side.sync.requested.len(), 1, "what came is no longer awaited");
+}
+
+#[test]
+fn requests_are_bounded() {
+    let mut side = side(0..0);
+    let ids: Vec<TransactionId> = (0..limits::BROADCASTS as u32 + 5)
+        .map(|n| {
+            let mut id = [0; 32];
+            id[..4].copy_from_slice(&n.to_be_bytes());
+            TransactionId(id)
+        })
+        .collect();
+    side.sync.request(&mut side.cx, &side.store, A, &ids[..7]);
+    side.sync.request(&mut side.cx, &side.store, A, &ids);
+    assert_eq!(side.sync.requested.len(), limits::BROADCASTS);
+}
+
+#[test]
+fn wanted_broadcasts_carry_their_age_and_come_to_native_peers_alone() {
+    let mut side = side(0..2);
+    let ids = [TransactionId(id(1).0), TransactionId(id(7).0)];
+    on_want(&mut side.cx, &side.links, &mut side.store, C, &ids);
+    on_want(&mut side.cx, &side.links, &mut side.store, LinkId(9), &ids);
+    assert!(drain(&mut side.cx).is_empty());
+    on_want(&mut side.cx, &side.links, &mut side.store, A, &ids);
+    let Some(Output::Send { frame, .. }) = side.cx.poll_output() else { panic!("no frame") };
+    let Ok(Message::Broadcast(frame)) = Message::parse(&mut Parser::new(), frame.as_str()) else { panic!("{frame:?}") };
+    assert_eq!((frame.broadcast.id, frame.synced, frame.origin), (id(1), Some(SETTLE_DELAY), Some(origin(9))));
+    assert_eq!((side.cx.counters.broadcasts_sent, side.cx.poll_output().is_none()), (1, true));
+    side.cx.now += limits::BROADCAST_TTL;
+    on_want(&mut side.cx, &side.links, &mut side.store, A, &ids);
+    assert!(drain(&mut side.cx).is_empty());
+}
+
+#[test]
+fn what_no_peer_needs_is_a_breach_and_a_late_answer_is_not() {
+    let mut side = side(0..2);
+    let answer = || SyncFrame::Answer(Step { number: 1, message: Vec::new() });
+    assert_eq!(side.on(A, answer()), Ok(()));
+    assert_eq!(side.cx.counters.answers_unsolicited, 1);
+    let error = side.on(A, SyncFrame::Everything).expect_err("not for broadcasts");
+    assert_eq!(error, Violation::breach("SYNC: broadcasts are not requested as a whole"));
+    assert!(side.on(C, answer()).is_err());
+    side.on(A, SyncFrame::Reply(Summary { count: 1, sum: "other".into() })).expect("a native peer");
+    assert!(side.sync.reconciler.is_open(A) && side.on(A, answer()).is_err(), "malformed");
+    side.on(A, SyncFrame::Reply(Summary { count: 1, sum: "other".into() })).expect("a native peer");
+    side.sync.on_link_closed(A);
+    assert!(!side.sync.reconciler.is_open(A));
+}

@@ -1,0 +1,220 @@
+use crate::event::Event;
+use crate::json::Parser;
+use crate::sync::pool_sync::*;
+use crate::sync::reconciler::ask_limits;
+use crate::testing::parts::{client, context, drain, event, native, transaction};
+use crate::wire::Message;
+
+const A: LinkId = LinkId(1);
+const B: LinkId = LinkId(2);
+const C: LinkId = LinkId(3);
+
+/// One node's side: native peers on links 1 and 2, and a client on 3.
+struct Side {
+    sync: PoolSync,
+    cx: Context,
+    links: LinkTable,
+    store: Store,
+    asks: RateLimits<LinkId>,
+}
+
+fn side(pool: impl Iterator<Item = u32>) -> Side {
+    let (cx, mut links) = (context(), LinkTable::default());
+    native(&cx, &mut links, 1);
+    native(&cx, &mut links, 2);
+    client(&cx, &mut links, 3);
+    let store = Store::new(pool.map(|n| (id(n), 0)).collect());
+    Side { sync: PoolSync::default(), cx, links, store, asks: ask_limits() }
+}
+
+fn id(n: u32) -> TransactionId {
+    let mut id = [0; 32];
+    id[..4].copy_from_slice(&n.wrapping_mul(2_654_435_761).to_be_bytes());
+    TransactionId(id)
+}
+
+impl Side {
+    fn on(&mut self, link: LinkId, frame: SyncFrame) -> Result<(), Violation> {
+        self.sync.on_sync(&mut self.cx, &mut self.links, &mut self.store, &mut self.asks, link, frame)
+    }
+
+    /// Handles a summary of so many transactions that are not ours.
+    fn on_summary(&mut self, link: LinkId, count: u64) -> Vec<String> {
+        self.on(link, SyncFrame::Reply(Summary { count, sum: "other".into() })).expect("a native peer");
+        drain(&mut self.cx).iter().map(|frame| kind(frame).to_owned()).collect()
+    }
+}
+
+fn kind(frame: &str) -> &str {
+    ["everything", "ask", "answer", "reply", "WANT"].into_iter().find(|kind| frame.contains(kind)).unwrap_or(frame)
+}
+
+/// Takes what a side sends on link 1, and lets the other handle it there. Returns the frames and
+/// the ids of its WANTs.
+fn carry(from: &mut Side, to: &mut Side) -> (usize, Vec<TransactionId>) {
+    let (mut frames, mut wanted) = (0, Vec::new());
+    while let Some(output) = from.cx.poll_output() {
+        let Output::Send { frame, .. } = output else { continue };
+        frames += 1;
+        match Message::parse(&mut Parser::new(), frame.as_str()) {
+            Ok(Message::Sync(frame)) => to.on(A, frame).expect("a sound frame"),
+            Ok(Message::Want(ids)) => wanted.extend(ids),
+            other => panic!("{other:?}"),
+        }
+    }
+    (frames, wanted)
+}
+
+/// Lets two sides talk until both are silent. Returns what each of them wants.
+fn converse(one: &mut Side, other: &mut Side) -> [Vec<TransactionId>; 2] {
+    let mut wanted = [Vec::new(), Vec::new()];
+    loop {
+        let (there, ids) = carry(one, other);
+        wanted[0].extend(ids);
+        let (back, ids) = carry(other, one);
+        wanted[1].extend(ids);
+        if there + back == 0 {
+            wanted.iter_mut().for_each(|ids| ids.sort_unstable());
+            return wanted;
+        }
+    }
+}
+
+fn sorted(ids: impl Iterator<Item = u32>) -> Vec<TransactionId> {
+    let mut ids: Vec<TransactionId> = ids.map(id).collect();
+    ids.sort_unstable();
+    ids
+}
+
+#[test]
+fn each_side_fetches_what_it_lacks_the_one_with_less_first() {
+    let (mut one, mut other) = (side(0..90), side(5..100));
+    one.sync.compare(&mut one.cx, &one.links, &mut one.store, A);
+    assert_eq!(converse(&mut one, &mut other), [sorted(90..100), Vec::new()], "the other side holds more");
+    one.sync.compare(&mut one.cx, &one.links, &mut one.store, A);
+    let wanted = converse(&mut one, &mut other);
+    assert_eq!(wanted, [Vec::new(), sorted(0..5)], "what was requested a moment ago is still under way");
+    assert_eq!((one.cx.counters.sync_rounds, other.cx.counters.sync_rounds), (2, 0));
+}
+
+#[test]
+fn equal_pools_exchange_one_summary() {
+    let (mut one, mut other) = (side(0..50), side(0..50));
+    one.sync.compare(&mut one.cx, &one.links, &mut one.store, A);
+    assert_eq!(carry(&mut one, &mut other), (1, Vec::new()));
+    assert!(drain(&mut other.cx).is_empty());
+    assert_eq!(other.cx.counters.sync_rounds_differed, 0);
+}
+
+#[test]
+fn precedence_is_given_once_until_pools_are_equal() {
+    let mut side = side(0..50);
+    assert!(side.on_summary(A, 49).is_empty(), "the other side has less");
+    assert_eq!(side.on_summary(A, 49), ["ask"], "and still differs");
+    side.sync.reconciler.end(A);
+    assert!(side.on_summary(A, 49).is_empty());
+    assert_eq!(side.on_summary(B, 50), ["ask"], "as much is not less");
+    let equal = SyncFrame::Reply(side.store.sync_set().summary());
+    side.on(A, equal).expect("a native peer");
+    assert!(side.on_summary(A, 49).is_empty(), "a new difference");
+    assert_eq!(side.cx.counters.sync_rounds_differed, 5);
+}
+
+#[test]
+fn a_peer_that_lacks_a_great_part_asks_for_everything_of_one_neighbour_at_a_time() {
+    for (ours, theirs, request) in [(0, 1_000, "ask"), (0, 1_001, "everything"), (8_000, 10_000, "ask")] {
+        assert_eq!(side(0..ours).on_summary(A, theirs), [request], "{ours} {theirs}");
+    }
+    let mut side = side(0..8_000);
+    side.sync.on_refused(side.cx.now, id(9_000));
+    assert_eq!(side.on_summary(B, 10_001), ["ask"], "what was refused was seen");
+    assert_eq!(side.on_summary(A, 10_003), ["everything"]);
+    side.sync.reconciler.end(B);
+    side.cx.now += STREAM_TIMEOUT - Duration::from_nanos(1);
+    assert!(side.on_summary(B, 10_003).is_empty(), "one neighbour streams");
+    side.sync.on_synced(side.cx.now, B);
+    side.cx.now += Duration::from_nanos(1);
+    assert_eq!(side.on_summary(B, 10_003), ["everything"], "it brought nothing; what others bring does not count");
+    side.sync.on_synced(side.cx.now, B);
+    side.cx.now += STREAM_TIMEOUT - Duration::from_nanos(1);
+    side.sync.on_synced(side.cx.now, B);
+    side.cx.now += Duration::from_nanos(1);
+    assert!(side.on_summary(A, 10_003).is_empty(), "it still brings something");
+    side.sync.on_link_closed(B);
+    assert_eq!(side.on_summary(A, 10_003), ["everything"]);
+}
+
+#[test]
+fn a_reconciliation_that_finds_too_many_becomes_a_stream() {
+    let (mut one, mut other) = (side(0..40_000), side(20_000..70_000));
+    one.sync.fetch(&mut one.cx, &one.links, &mut one.store, A);
+    one.sync.fetch(&mut one.cx, &one.links, &mut one.store, A);
+    let mut streamed = false;
+    for _ in 0..100 {
+        carry(&mut one, &mut other);
+        streamed |= other.links.get(A).expect("open").flow != crate::connections::table::Delivery::Live;
+        if streamed {
+            break;
+        }
+        carry(&mut other, &mut one);
+    }
+    assert!(streamed && !one.sync.reconciler.is_open(A));
+    assert!(one.sync.streaming.is_some_and(|(link, _)| link == A));
+}
+
+#[test]
+fn what_was_refused_is_not_requested() {
+    let (mut one, mut other) = (side(0..10), side(0..12));
+    one.sync.on_refused(one.cx.now, id(10));
+    one.sync.fetch(&mut one.cx, &one.links, &mut one.store, A);
+    assert_eq!(converse(&mut one, &mut other)[0], [id(11)]);
+}
+
+#[test]
+fn a_link_that_is_asked_is_stalled_if_it_brings_nothing() {
+    let (mut one, mut other) = (side(0..10), side(0..12));
+    one.sync.fetch(&mut one.cx, &one.links, &mut one.store, A);
+    converse(&mut one, &mut other);
+    one.cx.now += Duration::from_secs(2);
+    one.sync.expire(one.cx.now, &one.store);
+    assert!(one.sync.is_stalled(A) && !one.sync.is_stalled(B));
+    one.sync.on_synced(one.cx.now, A);
+    assert!(!one.sync.is_stalled(A));
+}
+
+#[test]
+fn answers_that_nobody_asked_for_cost_a_point_and_frames_of_clients_more() {
+    let mut side = side(0..10);
+    let answer = || SyncFrame::Answer(crate::wire::Step { number: 1, message: Vec::new() });
+    assert_eq!(side.on(A, answer()).expect_err("unsolicited").kind, ViolationKind::Unsolicited);
+    assert_eq!(side.on(C, answer()).expect_err("a client").kind, ViolationKind::Breach);
+    side.sync.fetch(&mut side.cx, &side.links, &mut side.store, A);
+    assert_eq!(side.on(A, answer()).expect_err("malformed").kind, ViolationKind::Breach);
+    side.sync.fetch(&mut side.cx, &side.links, &mut side.store, A);
+    side.sync.on_link_closed(A);
+    assert_eq!(side.on(A, answer()).expect_err("unsolicited").kind, ViolationKind::Unsolicited);
+}
+
+#[test]
+fn a_stream_that_is_asked_for_is_sent() {
+    let mut side = side(0..10);
+    side.on(A, SyncFrame::Everything).expect("a native peer");
+    let ours = |event| if let Event::Replaying { ours, .. } = event { Some(ours) } else { None };
+    assert_eq!(event(&mut side.cx, ours), Some(10));
+}
+
+#[test]
+fn wanted_transactions_come_from_the_disk_or_from_what_waits_for_it() {
+    let mut side = side(0..5);
+    side.store.insert(side.cx.now, transaction(1), false);
+    side.store.insert(side.cx.now, transaction(2), false);
+    let ids = [id(3), transaction(2).id(), id(77), id(1), id(3)];
+    assert_eq!(on_want(&mut side.cx, &side.links, &side.store, A, &ids), Ok(()));
+    let session = side.cx.config.session;
+    let unstored = format!("payload [1] {{type:TRANSACTION,data:{{n:2}},session:{session}}}");
+    assert_eq!(drain(&mut side.cx), [unstored, "replay 1 [1, 3]".into()]);
+    assert_eq!(on_want(&mut side.cx, &side.links, &side.store, A, &[id(77)]), Ok(()));
+    assert!(drain(&mut side.cx).is_empty());
+    let error = on_want(&mut side.cx, &side.links, &side.store, C, &ids).expect_err("a client");
+    assert_eq!(error, Violation::breach("WANT: only native peers are sent what they lack"));
+}

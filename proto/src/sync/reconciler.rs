@@ -1,0 +1,255 @@
+//! The reconciliation of one set with many peers: summaries first, then rounds of negentropy.
+//!
+//! A [`Summary`] of a hundred bytes is compared. If the sets differ, each side fetches what it
+//! lacks: in a few questions and answers of negentropy (range-based set reconciliation, Meyer 2023)
+//! it learns which items those are. The cost grows with the difference, not with the set. What to
+//! do with the items is the owner's business.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use negentropy::{Error, Id};
+
+use crate::connections::table::{Link, LinkTable};
+use crate::context::Context;
+use crate::id::LinkId;
+use crate::io::Lane;
+use crate::transaction::TransactionId;
+use crate::util::rate_limit::RateLimits;
+use crate::violation::Violation;
+use crate::wire::{OtherSet, Step, Summary, SyncFrame};
+
+/// How long an answer may take before the reconciliation is given up.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+/// How many questions a link may ask at once, and how long one more takes after that. A
+/// reconciliation of 20,000 differences in steps of 48 KiB takes some thirty.
+const ASK_BURST: u32 = 64;
+const ASK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A set that two peers reconcile.
+pub(crate) trait ReconcilableSet {
+    /// Brings the set up to date, before a peer is told of it.
+    fn settle(&mut self, now: Instant);
+
+    fn summary(&self) -> Summary;
+
+    /// Returns the first question.
+    fn begin(&self) -> Result<Vec<u8>, Error>;
+
+    /// Answers a question.
+    fn answer(&self, question: &[u8]) -> Result<Vec<u8>, Error>;
+
+    /// Reads an answer: adds what the peer has and this set lacks, and returns the next question,
+    /// if one is needed.
+    fn conclude(&self, answer: &[u8], need: &mut Vec<Id>) -> Result<Option<Vec<u8>>, Error>;
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Reconciler {
+    /// Which set; `None`: transactions.
+    set: Option<OtherSet>,
+    /// Our open reconciliations, at most one per link.
+    open: BTreeMap<LinkId, Open>,
+    last_number: u64,
+}
+
+#[derive(Debug)]
+struct Open {
+    number: u64,
+    /// How many items the peer has that we lack, so far.
+    found: usize,
+    /// When it last moved.
+    at: Instant,
+}
+
+/// What a frame calls for.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// Nothing more.
+    Done,
+    /// The sets are equal.
+    Equal,
+    /// The sets differ, and no reconciliation is open on this link.
+    Differs { ours: u64, theirs: u64 },
+    /// The peer asks for the whole set.
+    EverythingRequested,
+    /// An answer to no question of ours, or one that came too late.
+    Unsolicited,
+    /// The peer has items that we lack. After they are requested, [`Reconciler::proceed`] is
+    /// called.
+    Needed(Needed),
+}
+
+/// Items that a peer has and we lack.
+#[derive(Debug)]
+pub(crate) struct Needed {
+    /// As WANT names them, in order.
+    pub(crate) ids: Vec<TransactionId>,
+    /// How many were found in this reconciliation.
+    pub(crate) found: usize,
+    /// The next question.
+    next: Result<Option<Step>, Error>,
+}
+
+impl Needed {
+    /// Returns whether there are more to be found.
+    pub(crate) fn is_partial(&self) -> bool {
+        matches!(self.next, Ok(Some(_)))
+    }
+}
+
+/// Limits how often each link may ask, in comparisons of any set: an answer may read a great part
+/// of a set.
+pub(crate) fn ask_limits() -> RateLimits<LinkId> {
+    RateLimits::new(ASK_INTERVAL, ASK_BURST)
+}
+
+impl Reconciler {
+    pub(crate) fn new(set: Option<OtherSet>) -> Self {
+        Self { set, open: BTreeMap::new(), last_number: 0 }
+    }
+
+    pub(crate) fn is_open(&self, link: LinkId) -> bool {
+        self.open.contains_key(&link)
+    }
+
+    /// Gives up reconciliations whose answer does not come.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        self.open.retain(|_, open| now.saturating_duration_since(open.at) < ANSWER_TIMEOUT);
+    }
+
+    /// Ends the reconciliation on a link.
+    pub(crate) fn end(&mut self, link: LinkId) {
+        self.open.remove(&link);
+    }
+
+    /// Sends a native peer our summary. If its own differs, it reconciles with us, and sends us its
+    /// own in reply.
+    pub(crate) fn compare(&self, cx: &mut Context, links: &LinkTable, set: &mut impl ReconcilableSet, link: LinkId) {
+        if links.get(link).is_some_and(|link| link.native().is_some() && link.takes_transactions()) {
+            set.settle(cx.now);
+            self.send_summary(cx, link, set.summary(), SyncFrame::Summary);
+        }
+    }
+
+    /// Begins a reconciliation.
+    pub(crate) fn begin(&mut self, cx: &mut Context, links: &LinkTable, set: &impl ReconcilableSet, link: LinkId) {
+        let Ok(message) = set.begin() else {
+            return links.log_fault(cx, link, "a reconciliation could not begin".into());
+        };
+        self.last_number += 1;
+        let number = self.last_number;
+        self.open.insert(link, Open { number, found: 0, at: cx.now });
+        self.send(cx, link, &SyncFrame::Ask(Step { number, message }));
+    }
+
+    /// Handles SYNC.
+    pub(crate) fn on_sync(
+        &mut self,
+        cx: &mut Context,
+        links: &LinkTable,
+        asks: &mut RateLimits<LinkId>,
+        set: &mut impl ReconcilableSet,
+        link: LinkId,
+        frame: SyncFrame,
+    ) -> Result<Progress, Violation> {
+        if links.get(link).and_then(Link::native).is_none() {
+            return Err(Violation::breach("SYNC: only native peers compare sets"));
+        }
+        match frame {
+            SyncFrame::Answer(step) => Ok(self.on_answer(cx, set, link, &step)),
+            _ if !asks.allows(cx.now, link) => {
+                Err(Violation::breach("SYNC: it asks more often than any comparison needs"))
+            }
+            SyncFrame::Summary(theirs) => Ok(self.on_summary(cx, set, link, &theirs, true)),
+            SyncFrame::Reply(theirs) => Ok(self.on_summary(cx, set, link, &theirs, false)),
+            SyncFrame::Everything => Ok(Progress::EverythingRequested),
+            SyncFrame::Ask(step) => {
+                set.settle(cx.now);
+                let message = set.answer(&step.message).map_err(malformed)?;
+                self.send(cx, link, &SyncFrame::Answer(Step { number: step.number, message }));
+                Ok(Progress::Done)
+            }
+        }
+    }
+
+    /// Compares a peer's summary with ours. Who lacks something fetches it: nobody is sent what it
+    /// did not ask for.
+    fn on_summary(
+        &self,
+        cx: &mut Context,
+        set: &mut impl ReconcilableSet,
+        link: LinkId,
+        theirs: &Summary,
+        replies: bool,
+    ) -> Progress {
+        set.settle(cx.now);
+        let summary = set.summary();
+        if summary == *theirs {
+            return Progress::Equal;
+        }
+        let ours = summary.count;
+        if replies {
+            self.send_summary(cx, link, summary, SyncFrame::Reply);
+        }
+        if self.is_open(link) { Progress::Done } else { Progress::Differs { ours, theirs: theirs.count } }
+    }
+
+    fn on_answer(&mut self, cx: &mut Context, set: &impl ReconcilableSet, link: LinkId, step: &Step) -> Progress {
+        let Some(open) = self.open.get_mut(&link).filter(|open| open.number == step.number) else {
+            cx.counters.answers_unsolicited += 1;
+            return Progress::Unsolicited;
+        };
+        let mut need = Vec::new();
+        let next = set.conclude(&step.message, &mut need);
+        open.found += need.len();
+        open.at = cx.now;
+        // The library gives them in no order, and may give one twice.
+        let mut ids: Vec<TransactionId> = need.into_iter().map(|id| TransactionId(*id)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let next = next.map(|next| next.map(|message| Step { number: open.number, message }));
+        Progress::Needed(Needed { ids, found: open.found, next })
+    }
+
+    /// Asks the next question of a reconciliation, or ends it.
+    pub(crate) fn proceed(&mut self, cx: &mut Context, link: LinkId, needed: Needed) -> Result<(), Violation> {
+        match needed.next {
+            Ok(Some(step)) => self.send(cx, link, &SyncFrame::Ask(step)),
+            Ok(None) => self.end(link),
+            Err(error) => {
+                self.end(link);
+                return Err(malformed(error));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a summary. Of an empty set of another kind than transactions nothing is said.
+    fn send_summary(&self, cx: &mut Context, link: LinkId, summary: Summary, frame: impl FnOnce(Summary) -> SyncFrame) {
+        if summary.count > 0 || self.set.is_none() {
+            self.send(cx, link, &frame(summary));
+        }
+    }
+
+    /// Sends a frame. Only comparisons of pools are counted.
+    pub(crate) fn send(&self, cx: &mut Context, link: LinkId, frame: &SyncFrame) {
+        let text = match self.set {
+            None => frame.to_frame(),
+            Some(set) => frame.to_frame_of(set),
+        };
+        if self.set.is_none() {
+            cx.counters.sync_rounds += u64::from(matches!(frame, SyncFrame::Summary(_)));
+            cx.counters.sync_sent_bytes += text.len() as u64;
+        }
+        cx.send(vec![link], text, Lane::Control);
+    }
+}
+
+fn malformed(error: Error) -> Violation {
+    Violation::breach(format!("SYNC: {error}"))
+}
+
+#[cfg(test)]
+mod tests;

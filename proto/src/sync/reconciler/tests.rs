@@ -1,0 +1,229 @@
+use crate::sync::reconciler::*;
+use crate::testing::parts::{client, context, drain, exercise, native};
+use crate::violation::ViolationKind;
+
+const A: LinkId = LinkId(1);
+const B: LinkId = LinkId(2);
+const C: LinkId = LinkId(3);
+const TICK: Duration = Duration::from_nanos(1);
+
+/// A set of numbers that speaks a language of its own: a question asks for everything, an answer
+/// lists it in steps.
+struct Numbers {
+    items: Vec<u8>,
+    settled: usize,
+}
+
+impl ReconcilableSet for Numbers {
+    fn settle(&mut self, _: Instant) {
+        self.settled += 1;
+    }
+
+    fn summary(&self) -> Summary {
+        Summary { count: self.items.len() as u64, sum: format!("{:?}", self.items) }
+    }
+
+    fn begin(&self) -> Result<Vec<u8>, Error> {
+        if self.items == [255] { Err(Error::BadRange) } else { Ok(vec![1]) }
+    }
+
+    fn answer(&self, question: &[u8]) -> Result<Vec<u8>, Error> {
+        if question == [0] { Err(Error::BadRange) } else { Ok(self.items.clone()) }
+    }
+
+    fn conclude(&self, answer: &[u8], need: &mut Vec<Id>) -> Result<Option<Vec<u8>>, Error> {
+        need.extend(answer.iter().filter(|item| !self.items.contains(item)).map(|n| Id::from_byte_array([*n; 32])));
+        match answer {
+            [.., 0] => Err(Error::BadRange),
+            [.., 99] => Ok(Some(vec![2])),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Native peers on links 1 and 2, and a client on 3.
+struct Parts {
+    reconciler: Reconciler,
+    cx: Context,
+    links: LinkTable,
+    asks: RateLimits<LinkId>,
+    set: Numbers,
+}
+
+fn parts(set: Option<OtherSet>, items: &[u8]) -> Parts {
+    let (cx, mut links) = (context(), LinkTable::default());
+    native(&cx, &mut links, 1);
+    native(&cx, &mut links, 2);
+    client(&cx, &mut links, 3);
+    exercise(&cx, &mut links, 4);
+    let set_of = Numbers { items: items.to_vec(), settled: 0 };
+    Parts { reconciler: Reconciler::new(set), cx, links, asks: ask_limits(), set: set_of }
+}
+
+impl Parts {
+    fn on(&mut self, link: LinkId, frame: SyncFrame) -> Result<Progress, Violation> {
+        self.reconciler.on_sync(&mut self.cx, &self.links, &mut self.asks, &mut self.set, link, frame)
+    }
+
+    fn begin(&mut self, link: LinkId) {
+        self.reconciler.begin(&mut self.cx, &self.links, &self.set, link);
+    }
+
+    fn answer(&mut self, link: LinkId, number: u64, message: &[u8]) -> Progress {
+        self.on(link, SyncFrame::Answer(Step { number, message: message.to_vec() })).expect("a native peer")
+    }
+
+    fn needed(&mut self, link: LinkId, number: u64, message: &[u8]) -> Needed {
+        match self.answer(link, number, message) {
+            Progress::Needed(needed) => needed,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn summary(items: &[u8]) -> Summary {
+    Numbers { items: items.to_vec(), settled: 0 }.summary()
+}
+
+fn ask(set: &str, number: u64, message: &str) -> String {
+    format!("control [1] {{type:SYNC,data:{{number:{number},ask:{message}}},set:{set}}}")
+}
+
+#[test]
+fn a_summary_is_sent_to_native_peers_that_are_ready_and_an_empty_set_is_worth_one_only_for_pools() {
+    for (set, items, sent) in [
+        (None, &[1][..], true),
+        (None, &[], true),
+        (Some(OtherSet::Broadcasts), &[1], true),
+        (Some(OtherSet::Broadcasts), &[], false),
+    ] {
+        let mut parts = parts(set, items);
+        for link in [A, C, LinkId(4), LinkId(9)] {
+            parts.reconciler.compare(&mut parts.cx, &parts.links, &mut parts.set, link);
+        }
+        parts.links.get_mut(B).expect("open").closing = true;
+        parts.reconciler.compare(&mut parts.cx, &parts.links, &mut parts.set, B);
+        assert_eq!((drain(&mut parts.cx).len(), parts.set.settled), (usize::from(sent), 1), "{set:?} {items:?}");
+        assert_eq!(parts.cx.counters.sync_rounds, u64::from(set.is_none()));
+        assert_eq!(parts.cx.counters.sync_sent_bytes > 0, set.is_none());
+    }
+}
+
+#[test]
+fn a_summary_that_differs_is_replied_to_and_a_reply_is_not() {
+    let mut parts = parts(None, &[1, 2]);
+    assert!(matches!(parts.on(A, SyncFrame::Summary(summary(&[1, 2]))), Ok(Progress::Equal)));
+    assert!(drain(&mut parts.cx).is_empty());
+    let differs = parts.on(A, SyncFrame::Summary(summary(&[3])));
+    assert!(matches!(differs, Ok(Progress::Differs { ours: 2, theirs: 1 })));
+    assert_eq!(drain(&mut parts.cx), ["control [1] {type:SYNC,data:{count:2,sum:[1, 2],reply:true},set:transactions}"]);
+    let differs = parts.on(A, SyncFrame::Reply(summary(&[1, 2, 3])));
+    assert!(matches!(differs, Ok(Progress::Differs { ours: 2, theirs: 3 })));
+    assert!(drain(&mut parts.cx).is_empty());
+    assert_eq!((parts.set.settled, parts.cx.counters.sync_rounds), (3, 0));
+    parts.begin(A);
+    drain(&mut parts.cx);
+    assert!(matches!(parts.on(A, SyncFrame::Summary(summary(&[3]))), Ok(Progress::Done)), "one is open");
+    assert_eq!(drain(&mut parts.cx).len(), 1, "the other side is told all the same");
+    assert!(matches!(parts.on(B, SyncFrame::Reply(summary(&[3]))), Ok(Progress::Differs { .. })));
+}
+
+#[test]
+fn an_empty_set_of_broadcasts_replies_nothing() {
+    let mut parts = parts(Some(OtherSet::Broadcasts), &[]);
+    let differs = parts.on(A, SyncFrame::Summary(summary(&[3])));
+    assert!(matches!(differs, Ok(Progress::Differs { ours: 0, theirs: 1 })));
+    assert!(drain(&mut parts.cx).is_empty());
+    parts.set.items.push(4);
+    parts.on(A, SyncFrame::Summary(summary(&[3]))).expect("a native peer");
+    assert_eq!(drain(&mut parts.cx), ["control [1] {type:SYNC,data:{count:1,sum:[4],reply:true},set:broadcasts}"]);
+}
+
+#[test]
+fn questions_are_answered_under_their_number() {
+    let mut parts = parts(None, &[7]);
+    let question = |message: u8| SyncFrame::Ask(Step { number: 5, message: vec![message] });
+    assert!(matches!(parts.on(A, question(1)), Ok(Progress::Done)));
+    assert_eq!(drain(&mut parts.cx), ["control [1] {type:SYNC,data:{number:5,answer:Bw==},set:transactions}"]);
+    let error = parts.on(A, question(0)).expect_err("malformed");
+    assert_eq!((error.kind, error.text), (ViolationKind::Breach, format!("SYNC: {}", Error::BadRange)));
+    assert!(matches!(parts.on(A, SyncFrame::Everything), Ok(Progress::EverythingRequested)));
+    assert!(drain(&mut parts.cx).is_empty());
+}
+
+#[test]
+fn a_reconciliation_asks_until_nothing_more_is_to_be_found() {
+    let mut parts = parts(None, &[1]);
+    parts.begin(A);
+    assert_eq!(drain(&mut parts.cx), [ask("transactions", 1, "AQ==")]);
+    let needed = parts.needed(A, 1, &[3, 1, 2, 3, 99]);
+    assert_eq!(needed.ids, [2, 3, 99].map(|n| TransactionId([n; 32])), "in order, each once");
+    assert_eq!((needed.found, needed.is_partial()), (4, true));
+    assert!(parts.reconciler.proceed(&mut parts.cx, A, needed).is_ok() && parts.reconciler.is_open(A));
+    assert_eq!(drain(&mut parts.cx), [ask("transactions", 1, "Ag==")]);
+    let needed = parts.needed(A, 1, &[4]);
+    assert_eq!((needed.found, needed.is_partial()), (5, false));
+    assert!(parts.reconciler.proceed(&mut parts.cx, A, needed).is_ok() && !parts.reconciler.is_open(A));
+    assert!(drain(&mut parts.cx).is_empty());
+    parts.begin(A);
+    assert_eq!(drain(&mut parts.cx), [ask("transactions", 2, "AQ==")], "the next has another number");
+    let needed = parts.needed(A, 2, &[5, 0]);
+    assert_eq!((needed.ids.len(), needed.is_partial()), (2, false));
+    assert!(parts.reconciler.proceed(&mut parts.cx, A, needed).is_err() && !parts.reconciler.is_open(A));
+}
+
+#[test]
+fn answers_to_no_question_are_counted_and_change_nothing() {
+    let mut parts = parts(Some(OtherSet::Broadcasts), &[1]);
+    assert!(matches!(parts.answer(A, 1, &[2]), Progress::Unsolicited));
+    parts.begin(A);
+    assert_eq!(drain(&mut parts.cx), [ask("broadcasts", 1, "AQ==")]);
+    assert!(matches!(parts.answer(A, 2, &[2]), Progress::Unsolicited));
+    assert!(matches!(parts.answer(B, 1, &[2]), Progress::Unsolicited));
+    parts.reconciler.end(A);
+    assert!(matches!(parts.answer(A, 1, &[2]), Progress::Unsolicited));
+    assert_eq!((parts.cx.counters.answers_unsolicited, drain(&mut parts.cx).len()), (4, 0));
+    assert_eq!((parts.set.settled, parts.cx.counters.sync_sent_bytes), (0, 0));
+}
+
+#[test]
+fn a_reconciliation_without_answer_is_given_up_after_twenty_seconds() {
+    let mut parts = parts(None, &[]);
+    parts.begin(A);
+    parts.cx.now += ANSWER_TIMEOUT - TICK;
+    parts.reconciler.expire(parts.cx.now);
+    parts.needed(A, 1, &[99]);
+    parts.cx.now += ANSWER_TIMEOUT - TICK;
+    parts.reconciler.expire(parts.cx.now);
+    assert!(parts.reconciler.is_open(A), "it moved meanwhile");
+    parts.cx.now += TICK;
+    parts.reconciler.expire(parts.cx.now);
+    assert!(!parts.reconciler.is_open(A));
+}
+
+#[test]
+fn a_set_that_gives_no_question_begins_nothing() {
+    let mut parts = parts(None, &[255]);
+    parts.begin(A);
+    assert_eq!((drain(&mut parts.cx), parts.reconciler.is_open(A)), (vec!["event PeerFault".to_owned()], false));
+}
+
+#[test]
+fn only_native_peers_compare_and_each_link_asks_as_often_as_the_limit_says() {
+    let mut parts = parts(None, &[1]);
+    for link in [C, LinkId(4), LinkId(9)] {
+        for frame in [SyncFrame::Everything, SyncFrame::Answer(Step { number: 0, message: Vec::new() })] {
+            let error = parts.on(link, frame).expect_err("no native peer");
+            assert_eq!(error, Violation::breach("SYNC: only native peers compare sets"));
+        }
+    }
+    for _ in 0..ASK_BURST {
+        assert!(parts.on(A, SyncFrame::Everything).is_ok());
+    }
+    let error = parts.on(A, SyncFrame::Summary(summary(&[1]))).expect_err("too often");
+    assert_eq!(error, Violation::breach("SYNC: it asks more often than any comparison needs"));
+    assert!(matches!(parts.answer(A, 1, &[]), Progress::Unsolicited), "an answer is no question");
+    assert!(parts.on(B, SyncFrame::Everything).is_ok());
+    parts.cx.now += ASK_INTERVAL;
+    assert!(parts.on(A, SyncFrame::Everything).is_ok() && parts.on(A, SyncFrame::Everything).is_err());
+}

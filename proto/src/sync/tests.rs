@@ -1,0 +1,88 @@
+use crate::Output;
+use crate::json::Parser;
+use crate::sync::*;
+use crate::testing::parts::{client, context, drain, native, transaction};
+use crate::wire::{Message, Step, SyncFrame};
+
+fn parts(natives: u8) -> (AntiEntropy, Context, LinkTable, Store, BroadcastStore) {
+    let (cx, mut links) = (context(), LinkTable::default());
+    for n in 1..=natives {
+        native(&cx, &mut links, n);
+    }
+    client(&cx, &mut links, 100);
+    (AntiEntropy::default(), cx, links, Store::new(Vec::new()), BroadcastStore::default())
+}
+
+/// Runs a round, and returns after how many shortest intervals the next one is due at the earliest.
+fn round(parts: &mut (AntiEntropy, Context, LinkTable, Store, BroadcastStore)) -> u32 {
+    let (sync, cx, links, store, broadcasts) = parts;
+    sync.on_round_due(cx, links, store, broadcasts);
+    let wait = cx.timers.due(&Timer::Reconcile).expect("a timer") - cx.now;
+    assert!(wait >= sync.interval && wait < sync.interval * 2, "{wait:?}");
+    (sync.interval.as_millis() / ROUND_MIN.as_millis()) as u32
+}
+
+#[test]
+fn rounds_follow_each_other_the_more_slowly_the_longer_there_is_no_news() {
+    let mut parts = parts(1);
+    assert_eq!([0; 4].map(|_| round(&mut parts)), [2, 4, 5, 5]);
+    parts.3.insert(parts.1.now, transaction(1), false);
+    assert_eq!([0; 3].map(|_| round(&mut parts)), [1, 2, 4]);
+    parts.3.add_found(parts.1.now, &[transaction(1), transaction(2)]);
+    assert_eq!(round(&mut parts), 1);
+    parts.3.remove(&[transaction(2).id()]);
+    assert_eq!(round(&mut parts), 2, "what is gone is no news");
+}
+
+#[test]
+fn a_round_compares_with_one_random_neighbour() {
+    let mut parts = parts(4);
+    let mut met = std::collections::BTreeSet::new();
+    for _ in 0..100 {
+        round(&mut parts);
+        let sent = drain(&mut parts.1);
+        assert!(sent.len() == 1 && sent[0].contains("set:transactions"), "{sent:?}");
+        met.insert(sent[0].clone());
+    }
+    assert_eq!(met.len(), 4);
+    assert_eq!(parts.1.counters.sync_rounds, 100);
+    let mut alone = self::parts(0);
+    round(&mut alone);
+    assert!(drain(&mut alone.1).is_empty());
+}
+
+/// Has a link offer a transaction, and bring nothing of it for two seconds.
+fn stall(sync: &mut AntiEntropy, cx: &mut Context, links: &mut LinkTable, store: &mut Store, link: LinkId) {
+    sync.pool.fetch(cx, links, store, link);
+    let Some(Output::Send { frame, .. }) = cx.poll_output() else { panic!("no question") };
+    let Ok(Message::Sync(SyncFrame::Ask(Step { number, message }))) =
+        Message::parse(&mut Parser::new(), frame.as_str())
+    else {
+        panic!("{frame:?}")
+    };
+    let mut theirs = Store::new(vec![(transaction(77).id(), 0)]);
+    let message = negentropy::answer(theirs.sync_set().items(), &message).expect("a question");
+    let answer = SyncFrame::Answer(Step { number, message });
+    sync.pool.on_sync(cx, links, store, &mut reconciler::ask_limits(), link, answer).expect("a native peer");
+    assert!(drain(cx)[0].contains("WANT"));
+    cx.now += Duration::from_secs(2);
+    sync.pool.expire(cx.now, store);
+    assert!(sync.pool.is_stalled(link));
+}
+
+#[test]
+fn a_stalled_neighbour_is_asked_only_if_there_is_no_other() {
+    let (mut sync, mut cx, mut links, mut store, _) = parts(2);
+    stall(&mut sync, &mut cx, &mut links, &mut store, LinkId(1));
+    for _ in 0..20 {
+        sync.fetch(&mut cx, &links, &mut store);
+        let sent = drain(&mut cx);
+        assert!(sent.len() == 1 && sent[0].starts_with("control [2]"), "{sent:?}");
+        sync.on_link_closed(LinkId(2));
+    }
+    links.remove(LinkId(2));
+    sync.fetch(&mut cx, &links, &mut store);
+    assert!(drain(&mut cx)[0].starts_with("control [1]"));
+    sync.fetch(&mut cx, &links, &mut store);
+    assert!(drain(&mut cx).is_empty(), "one is open");
+}

@@ -1,0 +1,9 @@
+//! The processes of a run: native nodes, exercise peers, clients.
+
+pub mod client;
+pub mod exercise_peer;
+pub mod node;
+
+mod adversary;
+mod disk;
+mod replays;

@@ -1,0 +1,555 @@
+//! A native node: the real core in a model of its runtime.
+//!
+//! The runtime does what the core's interface promises and no more. It carries out outputs on the
+//! simulated network, keeps the pool file, replays it on links, and reports inputs. Every output is
+//! checked. [`World`](crate::world::World) drives it, one event at a time.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use meshpool_proto::access::Certified;
+use meshpool_proto::address::PeerAddress;
+use meshpool_proto::event::Event as CoreEvent;
+use meshpool_proto::frame::Frame;
+use meshpool_proto::id::{LinkId, NodeId, Session, UpgradeIdentity};
+use meshpool_proto::signature::Unsigned;
+use meshpool_proto::transaction::{Transaction, TransactionId};
+use meshpool_proto::wire::{AckStatus, ImageInfo, Message};
+use meshpool_proto::{Config, Direction, Input, Lane, Node as Core, Output, RequestId};
+use rand::RngExt;
+
+use super::adversary;
+use super::disk::Disk;
+use super::replays::{Replay, Replays};
+use crate::checks::rules::{Broken, Invariant, Monitor, Owner, Violation, check_addresses, check_degree};
+use crate::net::address;
+use crate::net::event::{Behaviour, Event};
+use crate::net::frame_cache::Parsed;
+use crate::net::network::{LinkEvent, Network, Queue, SendError};
+use crate::net::wire::{Item, Purpose};
+
+/// After a failed write the runtime retries this much later.
+const RETRY_STORE: Duration = Duration::from_secs(1);
+
+/// A native node and its folder.
+#[derive(Debug)]
+pub struct Node {
+    actor: usize,
+    id: NodeId,
+    session: Session,
+    known: Vec<PeerAddress>,
+    peer_cache: Vec<PeerAddress>,
+    /// The cap on its links, from its next start on.
+    pub max_peers: Option<u32>,
+    /// Its genesis node, from its next start on.
+    pub genesis: Option<PeerAddress>,
+    /// The images in its folder.
+    pub images: Vec<ImageInfo>,
+    /// Its runtime authenticates the peer of each link, as in a closed network.
+    pub authenticates: bool,
+    core: Option<Core>,
+    /// The numbers of the texts that it accepted: their duplicates are counted and not parsed.
+    accepted: HashSet<u32>,
+    disk: Disk,
+    replays: Replays,
+    requests: BTreeMap<RequestId, TransactionId>,
+    /// Inputs that the outputs of the last input led to.
+    follow_ups: VecDeque<Input>,
+    timer: Option<Duration>,
+    monitor: Monitor,
+    /// Counts over all runs.
+    pub counts: Counts,
+    /// Transactions that it acknowledged to clients and to the application.
+    pub acknowledged: Vec<TransactionId>,
+    /// How it treats its peers.
+    pub behaviour: Behaviour,
+    /// For a test of the checks: a fault of its runtime.
+    pub sabotage: Option<Sabotage>,
+}
+
+/// A fault on purpose that the checks must see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sabotage {
+    /// TRANSACTION frames to the node are lost.
+    LoseTransactions,
+    /// It stores each transaction twice.
+    StoreTwice,
+    /// It never reports that a link is closed.
+    ForgetClosed,
+    /// It reports that a transaction is on disk before it is.
+    PretendStored,
+}
+
+/// What a node counts for the tables.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Counts {
+    /// TRANSACTION frames that arrived.
+    pub received: u64,
+    /// Links to peers that were not linked before.
+    pub linked: u64,
+    /// Transactions that were written to disk.
+    pub stored: u64,
+    /// Transactions that its application submitted.
+    pub submitted: u64,
+}
+
+impl Node {
+    /// A folder in which no node runs yet.
+    pub fn new(actor: usize, id: NodeId, known: Vec<PeerAddress>) -> Self {
+        let session = Session::from_random([0; 16]);
+        Self {
+            actor,
+            id,
+            session,
+            known,
+            peer_cache: Vec::new(),
+            max_peers: None,
+            genesis: None,
+            images: Vec::new(),
+            authenticates: false,
+            core: None,
+            accepted: HashSet::new(),
+            disk: Disk::default(),
+            replays: Replays::new(actor, session),
+            requests: BTreeMap::new(),
+            follow_ups: VecDeque::new(),
+            timer: None,
+            monitor: Monitor::default(),
+            counts: Counts::default(),
+            acknowledged: Vec::new(),
+            behaviour: Behaviour::Honest,
+            sabotage: None,
+        }
+    }
+
+    /// Starts a process in the folder: a new session with the pool that is on disk.
+    pub fn start(&mut self, net: &mut Network) -> Result<(), Broken> {
+        self.session = Session::from_random(net.rng.random());
+        let identity = UpgradeIdentity { node: self.id, session: self.session };
+        net.start(self.actor, Some(identity));
+        net.note(self.actor, "start", 0, "");
+        let seed = net.rng.random();
+        net.hash(|hash, now| hash.started(now, self.actor, identity, seed));
+        let config = Config {
+            node: self.id,
+            session: self.session,
+            agent: "simulator".to_owned(),
+            network: "simulation".to_owned(),
+            address: address::of(self.actor),
+            known_peers: self.known.clone(),
+            remembered_peers: self.peer_cache.clone(),
+            max_peers: self.max_peers,
+            genesis: self.genesis.clone(),
+            since: 0,
+            limits: net.limits.clone(),
+            signer: Arc::new(Unsigned),
+            seed,
+        };
+        let stored = self.disk.stored().iter();
+        let pool: Vec<_> = stored.map(|transaction| (transaction.id(), transaction.time())).collect();
+        self.monitor = Monitor::new(pool.iter().map(|(id, _)| *id));
+        self.replays = Replays::new(self.actor, self.session);
+        self.accepted.clear();
+        let mut core = Core::new(net.clock.instant(), config, pool);
+        let result = self.carry_out_all(net, &mut core);
+        self.set_timer(net, &core);
+        self.core = Some(core);
+        result
+    }
+
+    /// Kills the process; what was not on disk is lost.
+    pub fn stop(&mut self, net: &mut Network, power_lost: bool) {
+        net.note(self.actor, "stop", u64::from(power_lost), "");
+        net.hash(|hash, now| hash.stopped(now, self.actor));
+        net.stop(self.actor, power_lost);
+        self.core = None;
+        self.disk.abort();
+        self.replays = Replays::new(self.actor, self.session);
+        self.requests.clear();
+        self.follow_ups.clear();
+        self.timer = None;
+    }
+
+    /// Whether its process runs.
+    pub fn is_up(&self) -> bool {
+        self.core.is_some()
+    }
+
+    /// Adds an address to its known-peers file, for its next start.
+    pub fn add_known_peer(&mut self, address: PeerAddress) {
+        self.known.push(address);
+    }
+
+    /// Makes the disk reject writes, or accept them again.
+    pub fn set_disk_fails(&mut self, fails: bool) {
+        self.disk.fails = fails;
+    }
+
+    /// The core of the process, if it runs.
+    pub fn core(&self) -> Option<&Core> {
+        self.core.as_ref()
+    }
+
+    /// Its id.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// The native peers to which it is linked.
+    pub fn linked(&self) -> Vec<NodeId> {
+        self.core.as_ref().map(Core::linked_nodes).unwrap_or_default()
+    }
+
+    /// How many peers it is linked to, exercise peers included.
+    pub fn linked_peers(&self) -> usize {
+        self.core.as_ref().map_or(0, Core::linked_peers)
+    }
+
+    /// The counters of the core in this run.
+    pub fn counters(&self) -> meshpool_proto::counters::Counters {
+        self.core.as_ref().map(|core| *core.counters()).unwrap_or_default()
+    }
+
+    /// The ids in the pool file, in its order.
+    pub fn pool(&self) -> impl ExactSizeIterator<Item = TransactionId> {
+        self.disk.stored().iter().map(Transaction::id)
+    }
+
+    /// How many transactions are on disk, and a sum over their ids; `None` if it does not run or
+    /// some wait to be written. Equal pools have equal digests, different pools almost never.
+    pub fn digest(&self) -> Option<(usize, u64)> {
+        (self.is_up() && self.disk.waiting() == 0).then(|| self.disk.digest())
+    }
+
+    /// How many transactions wait to be written.
+    pub fn unstored(&self) -> usize {
+        self.disk.waiting()
+    }
+
+    /// The application submits a transaction.
+    pub fn submit(&mut self, net: &mut Network, request: u64, transaction: Transaction) -> Result<(), Broken> {
+        self.counts.submitted += 1;
+        self.handle(net, Input::Submit { request: RequestId(request), transaction })
+    }
+
+    /// Another program writes a transaction into the pool file.
+    pub fn add_to_file(&mut self, net: &mut Network, transaction: Transaction) -> Result<(), Broken> {
+        self.monitor.on_store(transaction.id()).map_err(|violation| self.broken(net, violation))?;
+        self.disk.append(transaction.clone());
+        self.handle(net, Input::PoolAdded { transactions: vec![transaction] })
+    }
+
+    /// Another program removes transactions from the pool file; their positions stay in use.
+    pub fn remove_from_file(&mut self, net: &mut Network, ids: Vec<TransactionId>) -> Result<(), Broken> {
+        self.monitor.on_removed(&ids);
+        self.handle(net, Input::PoolRemoved { ids })
+    }
+
+    /// Handles an event of the network.
+    pub fn on_link_event(&mut self, net: &mut Network, event: LinkEvent) -> Result<(), Broken> {
+        let input = match event {
+            LinkEvent::Opened(link, dialled) => {
+                let direction = match dialled {
+                    Some((address, identity)) => {
+                        self.monitor.on_dialled(&address);
+                        Direction::Dialled { address, identity }
+                    }
+                    None => Direction::Accepted,
+                };
+                let peer = net.other(self.actor, link).and_then(|other| net.hosts[other].identity);
+                if let Some(UpgradeIdentity { node, .. }) = peer.filter(|_| self.authenticates) {
+                    let certified = Certified { node, fingerprint: node.0 };
+                    self.handle(net, Input::PeerCertified { link, certified })?;
+                }
+                Input::LinkOpened { link, remote: net.remote(self.actor, link), direction }
+            }
+            LinkEvent::Text(link, frame) => {
+                net.hash(|hash, now| hash.frame(now, self.actor, link, &frame));
+                let parsed = net.frames.parse(&frame);
+                self.counts.received += u64::from(parsed.transaction().is_some());
+                self.record(net, link, &frame, &parsed);
+                if self.behaviour == Behaviour::Lying
+                    && adversary::handles(net, self.actor, link, &parsed, self.disk.stored())
+                {
+                    return Ok(());
+                }
+                match parsed {
+                    Parsed::Forwarded(number, frame) if self.accepted.contains(&number) => {
+                        Input::Duplicates { link, copies: vec![(frame.origin, 1)] }
+                    }
+                    Parsed::Forwarded(_, frame) => Input::Received { link, message: Ok(Message::Transaction(frame)) },
+                    Parsed::Other(message) => Input::Received { link, message },
+                }
+            }
+            LinkEvent::Pong(link) => Input::Pong { link },
+            LinkEvent::Drained(link) => {
+                self.replay(net, link);
+                let Some(input) = self.follow_ups.pop_front() else { return Ok(()) };
+                input
+            }
+            LinkEvent::Closed(..) if self.sabotage == Some(Sabotage::ForgetClosed) => return Ok(()),
+            LinkEvent::Closed(link, cause) => {
+                self.replays.stop(link);
+                Input::LinkClosed { link, cause }
+            }
+            LinkEvent::DialFailed(address, error) => {
+                self.monitor.on_dialled(&address);
+                Input::DialFailed { address, error }
+            }
+            LinkEvent::Probed(link, address, identity) => {
+                self.monitor.on_probed();
+                Input::Probed { link, address, identity }
+            }
+        };
+        self.handle(net, input)
+    }
+
+    /// Records an incoming frame, if deliveries are measured.
+    fn record(&self, net: &mut Network, link: LinkId, frame: &Frame, parsed: &Parsed) {
+        let Some(sender) = net.other(self.actor, link) else { return };
+        let now = net.clock.now();
+        if let Some(stats) = &mut net.stats {
+            match parsed.transaction() {
+                Some(copy) => stats.on_copy(now, copy, sender, self.actor),
+                None => stats.on_control(frame),
+            }
+        }
+    }
+
+    /// Handles a timer event, unless the timer was set to another time since.
+    pub fn on_timer(&mut self, net: &mut Network) -> Result<(), Broken> {
+        let now = net.clock.now();
+        if self.timer != Some(now) {
+            return Ok(());
+        }
+        self.timer = None;
+        self.handle(net, Input::Timeout)?;
+        let next = self.core.as_ref().and_then(Core::poll_timeout).map(|next| net.clock.since_start(next));
+        let links = || self.core.as_ref().map_or(0, Core::linked_peers);
+        self.monitor.on_timeout(now, next, links).map_err(|violation| self.broken(net, violation))
+    }
+
+    /// Handles the end of a disk write.
+    pub fn on_disk_written(&mut self, net: &mut Network) -> Result<(), Broken> {
+        if self.disk.fails {
+            self.disk.failure_reported = true;
+            net.clock.after(RETRY_STORE, Event::DiskWritten(net.process(self.actor)));
+            return self.handle(net, Input::StoreFailed { error: "no space left; make room".to_owned() });
+        }
+        let ids = self.disk.finish_write();
+        self.counts.stored += ids.len() as u64;
+        self.write(net);
+        for link in self.replays.links() {
+            self.replay(net, link);
+        }
+        if std::mem::take(&mut self.disk.failure_reported) {
+            self.handle(net, Input::StoreRecovered)?;
+        }
+        self.handle(net, Input::Stored { ids })
+    }
+
+    /// Gives an input to the core and carries out its outputs, then the inputs that these led to.
+    pub fn handle(&mut self, net: &mut Network, input: Input) -> Result<(), Broken> {
+        let Some(mut core) = self.core.take() else { return Ok(()) };
+        let mut result = self.handle_one(net, &mut core, input);
+        while let Some(input) = self.follow_ups.pop_front()
+            && result.is_ok()
+        {
+            result = self.handle_one(net, &mut core, input);
+        }
+        self.set_timer(net, &core);
+        self.core = Some(core);
+        result
+    }
+
+    fn handle_one(&mut self, net: &mut Network, core: &mut Core, input: Input) -> Result<(), Broken> {
+        // Inputs about a link that is closed by now are dropped, as a runtime does.
+        if let Input::QueueFull { link } | Input::Replayed { link, .. } = &input
+            && !net.end(self.actor, *link).is_some_and(|end| end.is_readable())
+        {
+            return Ok(());
+        }
+        net.note(self.actor, "input", 0, format_args!("{input:?}"));
+        net.hash(|hash, now| hash.input(now, self.actor, &input));
+        self.monitor.on_input(net.clock.now()).map_err(|violation| self.broken(net, violation))?;
+        core.handle(net.clock.instant(), input);
+        self.carry_out_all(net, core)
+    }
+
+    /// Checks its cap and the addresses that its core reports.
+    pub fn check(&self, net: &Network) -> Result<(), Broken> {
+        let Some(core) = &self.core else { return Ok(()) };
+        let is_linked = |actor| {
+            let mut links = net.links(self.actor);
+            links.any(|end| net.wires[end].is_readable() && net.wires[end.other()].actor == actor)
+        };
+        let owner = |address: &PeerAddress| match net.target(address) {
+            Some(actor) if actor == self.actor => Owner::Itself,
+            Some(actor) if is_linked(actor) => Owner::Linked,
+            _ => Owner::NotLinked,
+        };
+        let result = check_degree(core, self.max_peers);
+        let result = result.and_then(|()| check_addresses(core, &address::of(self.actor), owner));
+        result.map_err(|violation| self.broken(net, violation))
+    }
+
+    fn broken(&self, net: &Network, (invariant, detail): Violation) -> Broken {
+        Broken { at: net.clock.now(), node: Some(self.actor), invariant, detail }
+    }
+
+    fn set_timer(&mut self, net: &mut Network, core: &Core) {
+        let due = core.poll_timeout().map(|due| net.clock.since_start(due));
+        net.hash(|hash, now| hash.deadline(now, self.actor, due));
+        let due = due.map(|due| due.max(net.clock.now()));
+        if due != self.timer {
+            self.timer = due;
+            if let Some(due) = due {
+                net.clock.at(due, Event::Timer(net.process(self.actor)));
+            }
+        }
+    }
+
+    fn carry_out_all(&mut self, net: &mut Network, core: &mut Core) -> Result<(), Broken> {
+        while let Some(output) = core.poll_output() {
+            net.note(self.actor, "output", 0, format_args!("{output:?}"));
+            net.hash(|hash, now| hash.output(now, self.actor, &output));
+            self.carry_out(net, output).map_err(|violation| self.broken(net, violation))?;
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, net: &mut Network, output: Output) -> Result<(), Violation> {
+        let actor = self.actor;
+        match output {
+            Output::Dial { address, .. } => {
+                self.monitor.on_dial(&address, net.limits.dials_in_flight)?;
+                net.dial(actor, address, Purpose::Link);
+            }
+            Output::Probe { link, address, .. } => {
+                self.monitor.on_probe(net.limits.dials_in_flight)?;
+                net.dial(actor, address, Purpose::Probe(link));
+            }
+            Output::Send { links, frame, lane } => {
+                let Some(frame) = adversary::outgoing(self.behaviour, net, actor, frame) else { return Ok(()) };
+                for link in links {
+                    self.send(net, link, Item::Text(frame.clone()), lane)?;
+                }
+                self.check_ack(net, frame.as_str())?;
+            }
+            Output::Ping { link } => self.send(net, link, Item::Ping, Lane::Control)?,
+            Output::Close { link, code, reason } => {
+                self.replays.stop(link);
+                net.close(actor, link, format!("{code} {reason}")).map_err(|_| no_link("Close", link))?;
+            }
+            Output::Store { transaction } => {
+                self.accepted.extend(net.frames.number(transaction.frame()));
+                self.store(net, &transaction)?;
+                match self.sabotage {
+                    Some(Sabotage::StoreTwice) => self.store(net, &transaction)?,
+                    Some(Sabotage::PretendStored) => {
+                        self.follow_ups.push_back(Input::Stored { ids: vec![transaction.id()] });
+                    }
+                    _ => {}
+                }
+            }
+            Output::Replay { .. } | Output::ReplayPositions { .. } if self.behaviour != Behaviour::Honest => {}
+            Output::Replay { link, from, until, synced } => {
+                let end = net.end(actor, link).filter(|end| end.is_readable());
+                end.ok_or_else(|| no_link("Replay", link))?;
+                self.replays.start(link, Replay { next: from, until, synced });
+                self.replay(net, link);
+            }
+            Output::ReplayPositions { link, positions } => {
+                self.replays.send_positions(net, link, &positions, self.disk.stored());
+            }
+            Output::Submitted { request, outcome } => {
+                if let Ok(submission) = outcome {
+                    self.requests.insert(request, submission.id);
+                }
+            }
+            Output::SubmissionStored { request } => {
+                let id = self.requests.remove(&request);
+                self.acknowledge(id, || format!("{request:?} is reported as stored"))?;
+            }
+            Output::FindLocalImages { search, name } => {
+                let matches = |image: &&ImageInfo| name.as_ref().is_none_or(|name| image.name == *name);
+                let images = self.images.iter().filter(matches).cloned().collect();
+                self.follow_ups.push_back(Input::LocalImages { search, images });
+            }
+            Output::SavePeerCache { addresses } => self.peer_cache = addresses,
+            Output::Notify(event) => {
+                self.counts.linked += u64::from(matches!(event, CoreEvent::PeerUp { .. }));
+                if let CoreEvent::Banned { peer, cause, .. } = &event {
+                    let banned = peer.address.as_ref().and_then(|address| net.target(address));
+                    let all_lie = net.liars.len() >= net.listening;
+                    if !all_lie && banned.is_none_or(|actor| !net.liars.contains(&actor)) {
+                        return Err((Invariant::NoHonestPeerIsBanned, format!("{peer} is banned: {cause}")));
+                    }
+                }
+            }
+            // A frame that was sent is in flight already, and no simulated link is so fast that a
+            // pause in reading would matter.
+            Output::DropQueued { .. }
+            | Output::PauseReading { .. }
+            | Output::BroadcastSent { .. }
+            | Output::AdvertiseSlots { .. }
+            | Output::ImageOffer { .. }
+            | Output::ImageSearchOver { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, net: &mut Network, link: LinkId, item: Item, lane: Lane) -> Result<(), Violation> {
+        let queue = if lane == Lane::Control { Queue::Control } else { Queue::Payload };
+        match net.send(self.actor, link, item, queue) {
+            Ok(()) => Ok(()),
+            Err(SendError::NoLink) => Err(no_link("Send or Ping", link)),
+            Err(SendError::QueueFull) => {
+                self.follow_ups.push_back(Input::QueueFull { link });
+                Ok(())
+            }
+        }
+    }
+
+    fn store(&mut self, net: &mut Network, transaction: &Transaction) -> Result<(), Violation> {
+        self.monitor.on_store(transaction.id())?;
+        self.disk.enqueue(transaction.clone());
+        self.write(net);
+        Ok(())
+    }
+
+    /// Starts a disk write, if something waits and no write is in progress.
+    fn write(&mut self, net: &mut Network) {
+        if self.disk.start_write() {
+            let time = Duration::from_micros(net.rng.random_range(500..20_000));
+            net.clock.after(time, Event::DiskWritten(net.process(self.actor)));
+        }
+    }
+
+    fn replay(&mut self, net: &mut Network, link: LinkId) {
+        self.follow_ups.extend(self.replays.send(net, link, self.disk.stored()));
+    }
+
+    /// Checks that a transaction is on disk when an ACK says so.
+    fn check_ack(&mut self, net: &mut Network, text: &str) -> Result<(), Violation> {
+        if text.starts_with(r#"{"type":"ACK""#)
+            && let Ok(Message::Ack(ack)) = Message::parse(&mut net.frames.parser, text)
+            && ack.status != AckStatus::Rejected
+        {
+            self.acknowledge(ack.id.parse().ok(), || format!("{text} is sent too early"))?;
+        }
+        Ok(())
+    }
+
+    /// Records an acknowledged transaction, which must be on disk.
+    fn acknowledge(&mut self, id: Option<TransactionId>, what: impl FnOnce() -> String) -> Result<(), Violation> {
+        let id = id.filter(|id| self.disk.contains(id));
+        self.acknowledged.push(id.ok_or_else(|| (Invariant::AcknowledgedAfterDisk, what()))?);
+        Ok(())
+    }
+}
+
+fn no_link(output: &str, link: LinkId) -> Violation {
+    (Invariant::NoOutputForClosedLink, format!("{output} names {link:?}, whose end was reported"))
+}

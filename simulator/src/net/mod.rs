@@ -1,0 +1,10 @@
+//! The network between the actors, in virtual time.
+
+pub mod address;
+pub mod clock;
+pub mod delivery_stats;
+pub mod event;
+pub mod frame_cache;
+pub mod network;
+pub mod trace_hash;
+pub mod wire;

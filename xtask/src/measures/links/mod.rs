@@ -1,0 +1,157 @@
+//! `links`: measures what ten thousand idle links cost one node, in an open and in a closed
+//! network, and how soon it accepts one more. Fails if a link takes more memory than its bound.
+//!
+//! A release node gets as many slots (INBOUND_LINKS), and this process links to it as that many
+//! native peers, each with an id of its own. The figure is the node's resident memory, without what
+//! the system keeps for its sockets.
+
+mod dialer;
+mod table;
+mod watch;
+
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use futures_util::{StreamExt, stream};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::task::JoinSet;
+
+use crate::measures::links::dialer::Dialer;
+use crate::measures::links::table::Row;
+use crate::measures::setup::{Setup, Watch};
+use crate::support::process::Process;
+use crate::support::terminal::{number, print};
+use crate::support::workspace::Workspace;
+
+/// The most memory that an idle link of an open network may take, in bytes.
+const MEMORY: u64 = 24 * 1024;
+/// How many links are opened one after another to measure the time, …
+const PROBES: usize = 200;
+/// … and how many in parallel otherwise: far fewer than a node upgrades at once.
+const AT_ONCE: usize = 32;
+/// File descriptors of a node, or of this program, besides its links.
+const OTHER_FILES: u64 = 400;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Open N links to the node
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = number(LINKS, "10000"))]
+    links: usize,
+    /// Measure only in an open network
+    #[arg(long, conflicts_with = "tls")]
+    open: bool,
+    /// Measure only in a closed network: TLS 1.3 with certificates on both sides
+    #[arg(long)]
+    tls: bool,
+    /// Link as exercise peers instead of native peers
+    #[arg(long)]
+    exercise: bool,
+    #[command(flatten)]
+    watch: Watch,
+    #[command(flatten)]
+    setup: Setup,
+}
+
+/// Fewer links show little besides the probes; more do not fit into the ports of one address.
+const LINKS: RangeInclusive<usize> = PROBES * 3..=20_000;
+
+pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    allow_files(arguments.links as u64 + PROBES as u64 + OTHER_FILES)?;
+    let measure = async |binary: &Path, root: &Path| measure(binary, root, arguments).await;
+    let rows = arguments.setup.run(workspace, "links", measure)?;
+    print(table::show(&rows, arguments.setup.format()))?;
+    for row in rows.iter().filter(|row| !row.secure) {
+        let each = row.per_link();
+        ensure!(each <= MEMORY, "out of bounds: a link takes {each} bytes of memory, at most {MEMORY} are allowed");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Raises the limit of open files as far as needed, for this process and the node, which inherits
+/// it.
+fn allow_files(wanted: u64) -> Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return Ok(());
+    }
+    let most = limit.maximum.unwrap_or(u64::MAX);
+    ensure!(
+        most >= wanted,
+        "so many links need {wanted} open files, and at most {most} are allowed here: choose fewer with --links, or raise the limit (ulimit -Hn, as root)"
+    );
+    limit.current = Some(wanted);
+    setrlimit(Resource::Nofile, limit).context("the limit of open files can not be raised (ulimit -n)")
+}
+
+async fn measure(binary: &Path, root: &Path, arguments: &Arguments) -> Result<Vec<Row>> {
+    let kinds: &[bool] = match (arguments.open, arguments.tls) {
+        (true, _) => &[false],
+        (_, true) => &[true],
+        _ => &[false, true],
+    };
+    let mut rows = Vec::new();
+    for secure in kinds {
+        let folder = root.join(if *secure { "closed" } else { "open" });
+        rows.push(measure_one(binary, &folder, *secure, arguments).await?);
+    }
+    Ok(rows)
+}
+
+/// Measures one node, from its start to its end.
+async fn measure_one(binary: &Path, folder: &Path, secure: bool, arguments: &Arguments) -> Result<Row> {
+    let wanted = arguments.links;
+    let dialer = Dialer::prepare(folder, secure, arguments.exercise)?;
+    let settings = format!("HTTP_PORT=0\nLOG=warn\nINBOUND_LINKS={}\n{}", wanted + PROBES, dialer.settings());
+    let node = dialer.start(binary, &settings).await?;
+    let before = watch::settled(&node).await?;
+    let mut links = JoinSet::new();
+    let mut accepts = Vec::new();
+    let began = Instant::now();
+    for open in [0, wanted / 2, wanted] {
+        fill(&dialer, &node, &mut links, open).await?;
+        let mut times = Vec::new();
+        for _ in 0..PROBES {
+            let (took, link) = dialer.link(&node.address).await?;
+            times.push(took);
+            links.spawn(link);
+        }
+        times.sort_unstable();
+        accepts.push((open, times));
+    }
+    let all_after = began.elapsed();
+    eprintln!("{} links after {:.1} s", links.len(), all_after.as_secs_f64());
+    let after = watch::settled(&node).await?;
+    // On an overloaded machine the node closes some links as silent while others are opened.
+    let mut lost = 0;
+    while let Some(ended) = links.try_join_next() {
+        if lost == 0 {
+            eprintln!("a link ended while others were opened: {}", ended?);
+        }
+        lost += 1;
+    }
+    let count = links.len();
+    let cpu = watch::cpu_per_second(&node, Duration::from_secs(arguments.watch.seconds)).await?;
+    if let Some(ended) = links.try_join_next() {
+        bail!("a link ended while nothing happened: {}", ended?);
+    }
+    let most = node.memory()?.peak;
+    links.abort_all();
+    while links.join_next().await.is_some() {}
+    dialer.stop(node).await?;
+    Ok(Row { secure, links: count, lost, all_after, before, after, most, cpu, accepts })
+}
+
+/// Opens links in parallel until there are `wanted`.
+async fn fill(dialer: &Dialer, node: &Process, links: &mut JoinSet<String>, wanted: usize) -> Result<()> {
+    let lacking = wanted.saturating_sub(links.len());
+    let dialled = stream::iter(0..lacking).map(|_| dialer.link(&node.address));
+    let mut dialled = std::pin::pin!(dialled.buffer_unordered(AT_ONCE));
+    while let Some(dialled) = dialled.next().await {
+        let (_, link) = dialled?;
+        links.spawn(link);
+    }
+    Ok(())
+}

@@ -1,0 +1,225 @@
+//! Many transactions, one JSON object per line of a file or of standard input.
+//!
+//! A thread reads, so that a slow pipe does not delay ACKs. Lines are sent as fast as the node
+//! takes them. An invalid line is reported with its number and not sent. Blank lines are skipped.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use futures_util::{Stream, stream};
+use meshpool::client::Client;
+use meshpool::protocol::json::Parser;
+use meshpool::protocol::transaction::Transaction;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::nodes::add_transaction::pools;
+use crate::nodes::add_transaction::tally::Tally;
+use crate::support::running_nodes;
+use crate::support::terminal::{plural, print, strip_control};
+use crate::support::workspace::{Folder, Workspace};
+use meshpool::client::exercise_fields::ExerciseFields as Stamp;
+
+/// Lines that are read ahead of the network.
+const READ_AHEAD: usize = 1_024;
+/// After this pause of the source the client closes until it goes on, since a node closes a client
+/// that is silent for five seconds.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// The source of the lines.
+pub(crate) struct Input {
+    reader: Box<dyn Read + Send>,
+    name: String,
+    /// The number of lines, where it is known beforehand.
+    lines: Option<u64>,
+}
+
+impl Input {
+    pub(crate) fn stdin() -> Self {
+        Self { reader: Box::new(io::stdin()), name: "standard input".to_owned(), lines: None }
+    }
+
+    /// Opens a file and counts its lines, for the progress bar; "-" is standard input.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        if path == Path::new("-") {
+            return Ok(Self::stdin());
+        }
+        let name = path.display().to_string();
+        let unreadable = || format!("{name} can not be read; check its name");
+        let mut file = File::open(path).with_context(unreadable)?;
+        // A pipe cannot be read twice.
+        let lines = if file.metadata().with_context(unreadable)?.is_file() {
+            let lines = BufReader::new(&file).split(b'\n').try_fold(0, |lines, line| line.map(|_| lines + 1));
+            file.rewind().with_context(unreadable)?;
+            Some(lines.with_context(unreadable)?)
+        } else {
+            None
+        };
+        Ok(Self { reader: Box::new(file), name, lines })
+    }
+}
+
+/// A line with its number, parsed and completed.
+struct Line {
+    number: u64,
+    content: Result<Transaction, String>,
+}
+
+pub(crate) async fn run(
+    workspace: &Workspace,
+    folder: &Folder,
+    client: Client,
+    no_wait: bool,
+    input: Input,
+    stamp: Stamp,
+) -> Result<ExitCode> {
+    if no_wait || client.identity().is_none() {
+        return send_all(folder, client, input, stamp).await;
+    }
+    let began = Instant::now();
+    let tally = RefCell::new(Tally::new(input.lines));
+    let mut lines = read(input, stamp);
+    let sent = submit_all(folder, client, &mut lines, &tally).await;
+    let tally = tally.into_inner();
+    tally.bar.finish_and_clear();
+    if let Err(error) = sent {
+        return Err(error).context(tally.so_far());
+    }
+    let spread = if tally.kept.is_empty() {
+        String::new()
+    } else {
+        format!("; {}", pools::spread(workspace, &tally.kept).await?)
+    };
+    print(format!("{} in {:.1} s{spread}", tally.summary(&folder.name()), began.elapsed().as_secs_f64()))?;
+    Ok(if tally.refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Submits line by line; opens a new client when the source goes on after a pause.
+async fn submit_all(
+    folder: &Folder,
+    client: Client,
+    lines: &mut mpsc::Receiver<Line>,
+    tally: &RefCell<Tally>,
+) -> Result<()> {
+    let mut client = Some(client);
+    while let Some(first) = next(lines, tally).await {
+        let mut open = match client.take() {
+            Some(client) => client,
+            None => running_nodes::connect(folder).await?,
+        };
+        open.submit_many(until_pause(first, lines, tally), |ack| tally.borrow_mut().acknowledge(&ack)).await?;
+        open.close().await;
+    }
+    if let Some(unused) = client {
+        unused.close().await;
+    }
+    Ok(())
+}
+
+/// Yields transactions up to the end of the source, or to a pause.
+fn until_pause<'a>(
+    first: Transaction,
+    lines: &'a mut mpsc::Receiver<Line>,
+    tally: &'a RefCell<Tally>,
+) -> impl Stream<Item = Transaction> + 'a {
+    stream::unfold((Some(first), lines), move |(first, lines)| async move {
+        let transaction = match first {
+            Some(first) => first,
+            None => timeout(PAUSE, next(lines, tally)).await.ok().flatten()?,
+        };
+        Some((transaction, (None, lines)))
+    })
+}
+
+/// Returns the next valid line. Cancelling it loses no line.
+async fn next(lines: &mut mpsc::Receiver<Line>, tally: &RefCell<Tally>) -> Option<Transaction> {
+    loop {
+        let Line { number, content } = lines.recv().await?;
+        match content {
+            Ok(transaction) => {
+                tally.borrow_mut().waiting.entry(transaction.id().to_string()).or_default().push(number);
+                return Some(transaction);
+            }
+            Err(error) => tally.borrow_mut().refuse(number, &error),
+        }
+    }
+}
+
+/// Sends all lines without waiting for ACKs.
+async fn send_all(folder: &Folder, mut client: Client, input: Input, stamp: Stamp) -> Result<ExitCode> {
+    let mut lines = read(input, stamp);
+    let (mut sent, mut refused) = (0, 0);
+    while let Some(Line { number, content }) = lines.recv().await {
+        match content {
+            Ok(transaction) => {
+                client.send(transaction.body()).await?;
+                sent += 1;
+            }
+            Err(error) => {
+                eprintln!("line {number} was not sent: {}", strip_control(&error));
+                refused += 1;
+            }
+        }
+    }
+    if !client.close().await {
+        bail!(
+            "{} did not answer our goodbye: which of the {} it read is not known; see its log",
+            folder.name(),
+            plural(sent, "line")
+        );
+    }
+    print(format!(
+        "{} sent to {}, {refused} refused; whether they are stored is not known",
+        plural(sent, "line"),
+        folder.name()
+    ))?;
+    Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Reads in a thread, which is not joined: a read that blocks on a terminal ends only with the
+/// process.
+fn read(input: Input, stamp: Stamp) -> mpsc::Receiver<Line> {
+    let (sender, receiver) = mpsc::channel(READ_AHEAD);
+    std::thread::spawn(move || {
+        let mut parser = Parser::new();
+        for (number, line) in (1..).zip(BufReader::new(input.reader).split(b'\n')) {
+            let failed = line.is_err();
+            let content = match line {
+                Ok(bytes) if bytes.trim_ascii().is_empty() => continue,
+                Ok(bytes) => match std::str::from_utf8(&bytes) {
+                    Ok(text) => {
+                        stamp.add(&mut parser, text.trim_start_matches('\u{feff}')).map_err(|error| error.to_string())
+                    }
+                    Err(error) => Err(format!("no UTF-8: {error}")),
+                },
+                Err(error) => Err(format!("{} can not be read further: {error}", input.name)),
+            };
+            if sender.blocking_send(Line { number, content }).is_err() || failed {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_with_their_numbers() {
+        let text = "\u{feff}{\"a\":1}\r\n\n[1]\n\u{b}{\n{\"a\":1}";
+        let input = Input { reader: Box::new(text.as_bytes()), name: String::new(), lines: None };
+        let mut lines = read(input, Stamp::new(true));
+        let mut seen = Vec::new();
+        while let Some(line) = lines.blocking_recv() {
+            seen.push((line.number, line.content.is_ok()));
+        }
+        assert_eq!(seen, [(1, true), (3, false), (4, false), (5, true)]);
+    }
+}

@@ -1,0 +1,231 @@
+//! `clone-node`: makes the next node folder, or several.
+//!
+//! A folder is completed under another name and then renamed, so that no half-made one is ever
+//! found. Nothing is overwritten: a number whose name is taken is skipped.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use meshpool::folder::known_peers::KNOWN_PEERS;
+use meshpool::folder::node_key::NodeKey;
+use meshpool::tls::{Authority, CA_CERTIFICATE, CA_KEY, NODE_CERTIFICATE, NODE_VALIDITY};
+
+use crate::support::terminal::{node_count, print};
+use crate::support::workspace::{Folder, Workspace, port_of};
+
+/// The files that every folder starts with, besides its `.env`.
+const COPIED: [&str; 2] = ["known-peers.json", "transactions.json"];
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Make N folders
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = node_count)]
+    count: u32,
+    /// Put them into the closed network of the authority in this folder [default: network-ca in the
+    /// workspace, if it exists]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "open")]
+    ca: Option<PathBuf>,
+    /// Leave them open even if there is an authority
+    #[arg(long)]
+    open: bool,
+}
+
+pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    let mut made = Vec::new();
+    let authority = match &arguments.ca {
+        Some(folder) => Some(Authority::open(folder)?),
+        None if arguments.open => None,
+        None => authority(workspace)?,
+    };
+    let closed = if authority.is_some() { ", in the closed network" } else { "" };
+    for _ in 0..arguments.count {
+        let folder = make_next(workspace, authority.as_ref())?;
+        print(format!("made {}: it listens on port {}{closed}", folder.name(), port_of(folder.number)))?;
+        warn_of_taken_port(&folder);
+        made.push(folder);
+    }
+    match made.as_slice() {
+        [folder] => print(format!("next: cd {} && cargo run", folder.name()))?,
+        _ => print(format!(
+            "next: `cargo run` inside each folder, or `cargo xtask up {}` for all at once",
+            arguments.count
+        ))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the workspace's authority if it has one; folders are then made for its closed network.
+pub(crate) fn authority(workspace: &Workspace) -> Result<Option<Authority>> {
+    let folder = workspace.authority();
+    let there = folder.join(CA_KEY).exists() || folder.join(CA_CERTIFICATE).exists();
+    Ok(if there { Some(Authority::open(&folder)?) } else { None })
+}
+
+/// Makes the folder with the lowest free number.
+fn make_next(workspace: &Workspace, authority: Option<&Authority>) -> Result<Folder> {
+    loop {
+        let number = (1..).find(|number| fs::symlink_metadata(workspace.folder(*number).path).is_err());
+        let number = number.context("every number has a folder")?;
+        if let Some(folder) = make(workspace, number, authority)? {
+            return Ok(folder);
+        }
+    }
+}
+
+/// Makes the folder of node `number`; returns `None` if another process made it meanwhile.
+pub(crate) fn make(workspace: &Workspace, number: u32, authority: Option<&Authority>) -> Result<Option<Folder>> {
+    let folder = workspace.folder(number);
+    let Ok(port) = u16::try_from(port_of(number)) else {
+        bail!(
+            "{} would have port {}, and ports end at 65535; remove folders with `cargo xtask delete-nodes`",
+            folder.name(),
+            port_of(number)
+        );
+    };
+    // `.gitignore` covers the draft's name, as it does the folder's.
+    let draft = Draft(workspace.root().join(format!("{}.new-{}", folder.name(), std::process::id())));
+    fs::create_dir(&draft.0).with_context(|| format!("{} can not be made", draft.0.display()))?;
+    fill(workspace, &draft.0, port, authority).with_context(|| format!("{} was not made", folder.name()))?;
+    match fs::rename(&draft.0, &folder.path) {
+        Ok(()) => Ok(Some(folder)),
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error).with_context(|| format!("{} can not be made", folder.path.display())),
+    }
+}
+
+/// An unfinished folder; dropping it removes it unless it was renamed.
+struct Draft(PathBuf);
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        match fs::remove_dir_all(&self.0) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                eprintln!("warning: {} was left behind: {error}", self.0.display())
+            }
+            _ => {}
+        }
+    }
+}
+
+fn fill(workspace: &Workspace, folder: &Path, port: u16, authority: Option<&Authority>) -> Result<()> {
+    let template = workspace.template(".env");
+    let restore = |path: &Path| format!("{} can not be read; `git checkout` brings it back", path.display());
+    let template_text = fs::read_to_string(&template).with_context(|| restore(&template))?;
+    for name in COPIED {
+        let original = workspace.root().join(name);
+        let content = fs::read(&original).with_context(|| restore(&original))?;
+        fs::write(folder.join(name), content)?;
+    }
+    let key = NodeKey::load_or_create(folder)?;
+    let text = with_setting(&template_text, "PORT", &port.to_string());
+    let mut text = with_setting(&text, "MY_PUBLIC_KEY", &key.node_id().to_string());
+    if let Some(authority) = authority {
+        fs::write(folder.join(CA_CERTIFICATE), authority.certificate())?;
+        fs::write(folder.join(NODE_CERTIFICATE), authority.issue(key.node_id(), NODE_VALIDITY)?)?;
+        text = with_setting(&text, "NETWORK_CA", CA_CERTIFICATE);
+        text = with_setting(&text, "CERTIFICATE", NODE_CERTIFICATE);
+        secure_known_peers(&folder.join(KNOWN_PEERS))?;
+    }
+    fs::write(folder.join(".env"), text)?;
+    Ok(())
+}
+
+/// Turns the addresses of an open network into those of a closed one.
+fn secure_known_peers(path: &Path) -> Result<()> {
+    let text = fs::read_to_string(path)?;
+    fs::write(path, text.replace("\"ws://", "\"wss://"))?;
+    Ok(())
+}
+
+/// Returns a `.env` in which `name` has this value: where it is set, else where it is commented
+/// out, else at the end. Comments stay.
+fn with_setting(env: &str, name: &str, value: &str) -> String {
+    let env = env.trim_start_matches('\u{feff}');
+    let sets = |line: &str| {
+        let line = line.trim_start();
+        let line = line.strip_prefix("export ").unwrap_or(line);
+        line.split_once('=').is_some_and(|(key, _)| key.trim() == name)
+    };
+    let mut lines = Vec::new();
+    let mut set = false;
+    for line in env.lines() {
+        if !sets(line) {
+            lines.push(line.to_owned());
+        } else if !std::mem::replace(&mut set, true) {
+            lines.push(format!("{name}={value}"));
+        }
+    }
+    if !set {
+        let commented = lines.iter_mut().find(|line| line.strip_prefix("# ").is_some_and(&sets));
+        match commented {
+            Some(line) => *line = format!("{name}={value}"),
+            None => lines.push(format!("{name}={value}")),
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+/// Warns if the new folder's port is in use. The other program may end before the node starts, so
+/// the folder is made anyway.
+pub(crate) fn warn_of_taken_port(folder: &Folder) {
+    let port = port_of(folder.number);
+    if u16::try_from(port).is_ok_and(is_taken) {
+        let name = folder.name();
+        eprintln!(
+            "warning: port {port} is in use by another program right now: stop that one, or set another PORT in {name}/.env, before you start {name}"
+        );
+    }
+}
+
+/// Whether another program listens on a port of this machine.
+fn is_taken(port: u16) -> bool {
+    // Without IPv6 the error is another one. Each socket is closed before the next is opened.
+    let in_use =
+        |host: IpAddr| TcpListener::bind((host, port)).is_err_and(|error| error.kind() == ErrorKind::AddrInUse);
+    in_use(Ipv4Addr::LOCALHOST.into()) || in_use(Ipv6Addr::LOCALHOST.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_taken_while_somebody_listens() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        assert!(is_taken(listener.local_addr().expect("bound").port()));
+        assert!(!is_taken(0), "any free one");
+    }
+
+    #[test]
+    fn ports_end() {
+        let root = tempfile::tempdir().expect("a folder");
+        let workspace = Workspace::find(Some(root.path())).expect("found");
+        let error = make(&workspace, 61_536, None).expect_err("no port").to_string();
+        assert!(error.contains("65536") && error.contains("delete-nodes"), "{error}");
+        assert_eq!(fs::read_dir(root.path()).expect("read").count(), 0, "nothing is left");
+    }
+
+    #[test]
+    fn a_setting_is_replaced_where_it_stands() {
+        for (env, result) in [
+            ("# a\nPORT=1\nB=2\n", "# a\nPORT=7\nB=2\n"),
+            ("export PORT = 1\nPORT=2\n", "PORT=7\n"),
+            ("# PORT=1\nXPORT=1\r\n", "PORT=7\nXPORT=1\n"),
+            ("# set PORT = 1 here\nXPORT=1\n", "# set PORT = 1 here\nXPORT=1\nPORT=7\n"),
+            ("", "PORT=7\n"),
+        ] {
+            assert_eq!(with_setting(env, "PORT", "7"), result, "{env:?}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! `delete-nodes`: removes all node folders, and what a killed clone left.
+//!
+//! It removes only real folders that look like a node's, and follows no symbolic link. While a node
+//! runs in any of them it removes nothing, unless forced; it never stops a running node.
+
+use std::fs;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+use crate::support::terminal::{self, print};
+use crate::support::workspace::{Folder, Lock, Workspace, is_alive};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Also remove the folders of running nodes, which then run on without them
+    #[arg(long)]
+    force: bool,
+}
+
+pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    let folders = workspace.folders()?;
+    let mut running = Vec::new();
+    for folder in &folders {
+        if matches!(folder.lock()?, Lock::Held(_)) {
+            running.push(folder.name());
+        }
+    }
+    if !running.is_empty() && !arguments.force {
+        bail!(
+            "nothing was removed, for {} still run{}: {}; stop with Ctrl+C where it was started, or remove all the same with --force",
+            terminal::plural(running.len(), "node"),
+            if running.len() == 1 { "s" } else { "" },
+            running.join(", "),
+        );
+    }
+    let mut removed = 0;
+    for folder in &folders {
+        remove(folder)?;
+        removed += 1;
+        let still =
+            if running.contains(&folder.name()) { "; its node still runs, and can not store any more" } else { "" };
+        print(format!("removed {}{still}", folder.name()))?;
+    }
+    for leftover in leftovers(workspace)? {
+        fs::remove_dir_all(&leftover).with_context(|| format!("{} can not be removed", leftover.display()))?;
+        print(format!("removed {}, left by a clone that did not finish", leftover.display()))?;
+    }
+    match removed {
+        0 => print("there is no node folder; `cargo xtask clone-node` makes one")?,
+        _ => print(format!("{} removed", terminal::plural(removed, "node folder")))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn remove(folder: &Folder) -> Result<()> {
+    fs::remove_dir_all(&folder.path)
+        .with_context(|| format!("{} can not be removed; look at what is left of it", folder.path.display()))
+}
+
+/// Finds drafts `node-<N>.new-<pid>`: real folders, whose process has ended.
+fn leftovers(workspace: &Workspace) -> Result<Vec<std::path::PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(workspace.root())? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some((node, pid)) =
+            name.to_str().and_then(|name| name.strip_prefix("node-")).and_then(|name| name.split_once(".new-"))
+        else {
+            continue;
+        };
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if digits(node) && digits(pid) && !pid.parse().is_ok_and(is_alive) && entry.file_type()?.is_dir() {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,127 @@
+//! `network`: shows the nodes of the network and their links, as one node knows them, as a table
+//! and as a picture.
+
+mod graph;
+mod label;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+use measuring::Table;
+use meshpool::protocol::wire::Member;
+use serde_json::json;
+
+use crate::nodes::network::label::{label, short};
+use crate::support::running_nodes::{block_on, target};
+use crate::support::terminal::{self, print, span};
+use crate::support::workspace::Workspace;
+
+/// The most linked nodes that a row names.
+const NAMED: usize = 6;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Ask node N [default: the node of the current folder, else the first that answers]
+    #[arg(long, value_name = "N")]
+    node: Option<u32>,
+    /// Print all that the node reports, as JSON
+    #[arg(long)]
+    json: bool,
+    /// Also draw the network as SVG into this file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
+
+pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    let (name, members) = block_on(async {
+        let (folder, mut client) = target(workspace, arguments.node).await?;
+        let members = client.nodes().await?;
+        client.close().await;
+        Ok((folder.name(), members))
+    })?;
+    if arguments.json {
+        print(format!("{:#}", json!({ "askedOf": name, "nodes": members })))?;
+    } else {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        print(table(&members, now))?;
+        print(format!("{} in the network, as {name} sees it", terminal::plural(members.len(), "node")))?;
+    }
+    if let Some(path) = &arguments.svg {
+        std::fs::write(path, graph::svg(&members)).with_context(|| format!("{} can not be written", path.display()))?;
+        // Standard output may carry JSON and then nothing else.
+        eprintln!("the picture is in {}", path.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `now`: seconds since 1970.
+fn table(members: &[Member], now: u64) -> String {
+    let labels: BTreeMap<&str, String> = members.iter().map(|member| (member.node.as_str(), label(member))).collect();
+    let mut table = Table::new(["address", "node", "up", "links", "free", "heard", "linked to"]);
+    for member in members {
+        let free = member.free.map_or_else(|| "any".to_owned(), |free| free.to_string());
+        let heard = if member.me { "(asked)".to_owned() } else { format!("{} ago", span(member.heard)) };
+        table.push([
+            label(member),
+            short(&member.node),
+            span(now.saturating_sub(member.since)),
+            member.links.to_string(),
+            free,
+            heard,
+            linked_to(member, &labels),
+        ]);
+    }
+    table.to_string()
+}
+
+fn linked_to(member: &Member, labels: &BTreeMap<&str, String>) -> String {
+    let name = |peer: &String| labels.get(peer.as_str()).cloned().unwrap_or_else(|| short(peer));
+    let names: Vec<String> = member.peers.iter().take(NAMED).map(name).collect();
+    let more = member.peers.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", names.join(", "))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn member(number: u8, peers: &[u8]) -> Member {
+        let id = |number: u8| format!("{number:02x}").repeat(32);
+        Member {
+            node: id(number),
+            session: String::new(),
+            address: Some(format!("ws://localhost:{}", 4_000 + u32::from(number))),
+            since: 1_000,
+            peers: peers.iter().map(|peer| id(*peer)).collect(),
+            links: peers.len() as u32,
+            max_peers: Some(3),
+            free: Some(3 - peers.len() as u32),
+            heard: 2,
+            me: number == 1,
+        }
+    }
+
+    #[test]
+    fn a_row_for_each_node() {
+        let mut members = vec![member(1, &[2]), member(2, &[1, 9])];
+        (members[1].free, members[1].address) = (None, None);
+        assert_eq!(
+            table(&members, 1_061),
+            "address         node      up      links  free  heard    linked to\n\
+             localhost:4001  01010101  1m 01s  1      2     (asked)  02020202\n\
+             02020202        02020202  1m 01s  2      any   2s ago   localhost:4001, 09090909"
+        );
+    }
+
+    #[test]
+    fn many_links_are_counted() {
+        let mut many = member(1, &[]);
+        many.peers = (0..20).map(|peer| format!("{peer:02}").repeat(32)).collect();
+        let row = linked_to(&many, &BTreeMap::new());
+        assert!(row.ends_with("05050505 and 14 more"), "{row}");
+    }
+}

@@ -1,0 +1,216 @@
+//! `up`: makes missing node folders, builds once, starts the nodes, shows their logs, and stops
+//! them.
+//!
+//! The nodes are children of this process, each in its own folder and process group. At Ctrl+C this
+//! process asks them to end, waits, and kills those that are left. A node that ends by itself is
+//! reported and the others run on. Nodes that ran before are left alone.
+
+mod child;
+mod mesh;
+mod output;
+mod pages;
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::process::{ExitCode, ExitStatus};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::nodes::clone_node;
+use crate::nodes::up::child::Phase;
+use crate::nodes::up::mesh::Live;
+use crate::nodes::up::output::Output;
+use crate::support::cargo::build_node;
+use crate::support::stop::Stop;
+use crate::support::workspace::{Folder, Lock, Workspace};
+use crate::support::{running_nodes, terminal};
+
+/// The time in which a node must end after a request.
+const GRACE: Duration = Duration::from_secs(5);
+/// A Ctrl+C so soon after the first one is the same request.
+const SAME: Duration = Duration::from_millis(300);
+/// After this time the missing links are reported.
+const LATE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Start node-1 to node-N
+    #[arg(value_name = "N", default_value_t = 3, value_parser = terminal::node_count)]
+    nodes: u32,
+    /// Build a release
+    #[arg(long)]
+    release: bool,
+    /// Start this program instead of building the node
+    #[arg(long, hide = true, value_name = "FILE")]
+    binary: Option<PathBuf>,
+}
+
+pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    let output = Output::new(arguments.nodes);
+    let folders = folders(workspace, arguments.nodes, &output)?;
+    let mut idle = Vec::new();
+    for folder in &folders {
+        match folder.lock()? {
+            Lock::Held(holder) => {
+                let who = holder.map_or(String::new(), |holder| match holder.address {
+                    Some(address) => format!(" (process {}, {address})", holder.pid),
+                    None => format!(" (process {})", holder.pid),
+                });
+                output.print(&format!("{} runs already{who}; it is left as it is", folder.name()));
+            }
+            Lock::Free => idle.push(folder.clone()),
+        }
+    }
+    if idle.is_empty() {
+        bail!("nothing to start: every node runs already; `cargo xtask status` shows them");
+    }
+    let binary = match &arguments.binary {
+        Some(binary) => binary.canonicalize()?,
+        None => build_node(workspace, arguments.release)?,
+    };
+    running_nodes::block_on(supervise(&binary, folders, idle, &output))
+}
+
+fn folders(workspace: &Workspace, count: u32, output: &Output) -> Result<Vec<Folder>> {
+    let authority = clone_node::authority(workspace)?;
+    let mut folders = Vec::new();
+    for number in 1..=count {
+        let folder = workspace.folder(number);
+        if !folder.exists() {
+            if folder.path.symlink_metadata().is_ok() {
+                bail!(
+                    "{} is there, but is no node's folder: it has no .env of its own; move it away",
+                    folder.path.display()
+                );
+            }
+            // A folder that another process made meanwhile is as good.
+            if clone_node::make(workspace, number, authority.as_ref())?.is_some() {
+                output.print(&format!("made {}", folder.name()));
+            }
+            clone_node::warn_of_taken_port(&folder);
+        }
+        folders.push(folder);
+    }
+    Ok(folders)
+}
+
+async fn supervise(
+    binary: &std::path::Path,
+    folders: Vec<Folder>,
+    idle: Vec<Folder>,
+    output: &Output,
+) -> Result<ExitCode> {
+    let mut stop = Stop::new()?;
+    let (phase, _) = watch::channel(Phase::Run);
+    let mut running = JoinSet::new();
+    let exported = pages::exported_port(idle.len(), output);
+    for folder in &idle {
+        running.spawn(child::start(binary, folder, exported.as_deref(), output.of(folder.number), phase.subscribe())?);
+    }
+    let live: Live = RefCell::new(folders.into_iter().map(|folder| (folder.number, folder)).collect());
+    let began = Instant::now();
+    let mut mesh = pin!(mesh::wait_until_complete(&live));
+    let mut late = pin!(tokio::time::sleep(LATE));
+    let (mut waiting, mut patient) = (true, true);
+    while !running.is_empty() {
+        tokio::select! {
+            () = stop.asked() => return end(running, &phase, stop, output).await,
+            Some(ended) = running.join_next() => report(ended?, &live, output),
+            nodes = &mut mesh, if waiting => {
+                waiting = false;
+                output.print(&next_steps(nodes, began.elapsed(), pages::line(live.borrow().values(), exported.as_deref())));
+            }
+            () = &mut late, if waiting && patient => {
+                patient = false;
+                output.print(&format!("the mesh is not complete after {} s: {}", LATE.as_secs(), mesh::describe_gaps(&live).await));
+            }
+        }
+    }
+    bail!("every node has ended on its own; their last lines above say why")
+}
+
+fn report((number, status): (u32, std::io::Result<ExitStatus>), live: &Live, output: &Output) {
+    live.borrow_mut().remove(&number);
+    let how = match status {
+        Ok(status) => status.to_string(),
+        Err(error) => format!("how is not known: {error}"),
+    };
+    output.print(&format!("node-{number} has ended on its own ({how}); its last lines above say why"));
+}
+
+/// Asks all nodes to end, waits, and kills those that are late, or all at a second Ctrl+C.
+///
+/// A signal right after the first is ignored: timeout(1), for example, signals a process and then
+/// its group.
+async fn end(
+    mut running: JoinSet<(u32, std::io::Result<ExitStatus>)>,
+    phase: &watch::Sender<Phase>,
+    mut stop: Stop,
+    output: &Output,
+) -> Result<ExitCode> {
+    output.print(&format!("stopping {}", terminal::plural(running.len(), "node")));
+    phase.send_replace(Phase::Terminate);
+    let ends = async |running: &mut JoinSet<_>| -> Result<()> {
+        while let Some(ended) = running.join_next().await {
+            let (number, status): (u32, std::io::Result<ExitStatus>) = ended?;
+            match status? {
+                status if status.success() => {}
+                status => output.print(&format!("node-{number} ended with {status}")),
+            }
+        }
+        Ok(())
+    };
+    let again = async {
+        tokio::time::sleep(SAME).await;
+        stop.forget();
+        output.print("waiting for them to end; Ctrl+C again kills those that still run at once");
+        stop.asked().await;
+    };
+    let ended = tokio::select! {
+        ended = timeout(GRACE, ends(&mut running)) => ended.ok().transpose()?.map_or(Ended::TimedOut, |()| Ended::All),
+        () = again => Ended::Interrupted,
+    };
+    let left = terminal::plural(running.len(), "node");
+    let are = if running.len() == 1 { "is" } else { "are" };
+    match ended {
+        Ended::All => {}
+        Ended::TimedOut => output.print(&format!("{left} did not end within {} s and {are} killed", GRACE.as_secs())),
+        Ended::Interrupted => output.print(&format!("asked again: {left} that had not ended {are} killed at once")),
+    }
+    if !running.is_empty() {
+        phase.send_replace(Phase::Kill);
+        ends(&mut running).await?;
+    }
+    output.print("all nodes have ended");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How the wait for the nodes ended.
+enum Ended {
+    All,
+    /// The time was over.
+    TimedOut,
+    /// A second Ctrl+C came.
+    Interrupted,
+}
+
+fn next_steps(nodes: usize, after: Duration, pages: Option<String>) -> String {
+    let seconds = after.as_secs_f64();
+    let complete = match nodes {
+        1 => format!("the node is up, alone ({seconds:.1} s)"),
+        _ => format!("the mesh is complete: {nodes} nodes, each linked to all others ({seconds:.1} s)"),
+    };
+    let pages = pages.map_or(String::new(), |pages| format!("{pages}\n"));
+    format!(
+        "{complete}; try, in another terminal:\n  \
+         cargo xtask add-transaction '{{\"fromAddress\":\"ann\",\"toAddress\":\"bob\",\"amount\":5}}'\n  \
+         cargo xtask status\n  \
+         cat node-{nodes}/transactions.json\n\
+         {pages}Ctrl+C stops all of them"
+    )
+}
