@@ -362,5 +362,5 @@ fn a_client_that_says_nothing_goes_before_a_peer_finds_no_place() {
     core.receive(talks, &json!({ "type": "PING" }));
     core.link("192.0.2.3");
     let outputs = core.open("203.0.113.1").1;
-    assert_eq!(closed(&outputs), [(silent, 1013, "this node has no place for another connection")]);
+    assert_eq!(closed(&outputs), [(silent, 1013, "this node has no room for another connection")]);
 }

@@ -155,7 +155,7 @@ async fn a_genesis_that_is_not_there_is_told() {
 
 #[tokio::test]
 async fn a_cap_or_a_peer_that_is_none_is_refused() {
-    let cap = "a node links to a whole number of others, from 1 to 10000, 3 or more for a network that lasts; left out it links to all";
+    let cap = "it is a whole number from 1 to 10000, 3 or more for a robust network; leave it out to link to all nodes";
     let peer = "a peer is ws://host:port or host:port, several are separated by commas";
     for (arguments, begins, remedy) in [
         (["-n", "0"], "MAX_PEERS is 0 (from --max-peers)", cap),

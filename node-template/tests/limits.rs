@@ -50,7 +50,7 @@ async fn accepted_links_are_bounded_and_a_place_that_is_left_is_given_on() {
         sockets.push(socket);
     }
     let (code, reason) = Socket::dial(node.port()).await.unwrap().farewell().await.unwrap();
-    assert_eq!((code, reason.as_str()), (1013, "this node has no place for another connection"));
+    assert_eq!((code, reason.as_str()), (1013, "this node has no room for another connection"));
     sockets.pop().unwrap().close().await;
     eventually("the place that was left", async || {
         let mut socket = Socket::dial(node.port()).await?;

@@ -180,7 +180,7 @@ fn parse_host(host: &str) -> Result<Host, &'static str> {
     // systems read in different ways.
     let last = host.rsplit('.').next().unwrap_or_default();
     let numeric = last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x") || last.starts_with("0X");
-    if host.len() > 253 || !host.split('.').all(label) || numeric {
+    if !host.split('.').all(label) || numeric {
         return Err("its host is neither a name nor an IP address");
     }
     Ok(Host::Name(host.to_ascii_lowercase().into()))
@@ -278,5 +278,121 @@ mod tests {
         }
         assert!(Scope::Loopback.may_tell(Scope::Public) && Scope::Loopback.may_tell(Scope::Loopback));
         assert!(!Scope::Public.may_tell(Scope::Private) && !Scope::Private.may_tell(Scope::Loopback));
+    }
+
+    #[test]
+    fn each_fault_has_its_reason() {
+        for (text, reason) in [
+            ("localhost:1", "it has no ws://"),
+            ("http://a:1", "its scheme is not ws or wss"),
+            ("ws://a:1/b", "it has more than a host and a port"),
+            ("ws://a\\b:1", "it has more than a host and a port"),
+            ("ws://a", "it has no port"),
+            ("ws://a:1x", "its port is not a number"),
+            ("ws://a:", "its port is not from 1 to 65535"),
+            ("ws://a:0", "its port is not from 1 to 65535"),
+            ("ws://a:65536", "its port is not from 1 to 65535"),
+            ("ws://[::g]:1", "its host in brackets is no IPv6 address"),
+            ("ws://a_b-:1", "its host is neither a name nor an IP address"),
+            ("ws://0Xab:1", "its host is neither a name nor an IP address"),
+            ("ws://a.1:1", "its host is neither a name nor an IP address"),
+        ] {
+            let error = text.parse::<PeerAddress>().expect_err(text);
+            assert_eq!(error.reason(), reason, "{text}");
+            let shown = format!("{text:?} is no peer address: {reason}; write it as ws://host:port");
+            assert_eq!(error.to_string(), shown);
+        }
+        let long = format!("ws://{}:1", "a".repeat(300));
+        let error = long.parse::<PeerAddress>().expect_err("too long");
+        assert_eq!(error.reason(), "it is longer than 256 bytes");
+        assert!(error.to_string().contains(&format!("{:?} is", &long[..64])), "cut to 64 characters: {error}");
+    }
+
+    #[test]
+    fn lengths_are_bounded() {
+        let label = "a".repeat(63);
+        address(&format!("ws://{label}:1"));
+        assert!(format!("ws://a{label}:1").parse::<PeerAddress>().is_err(), "a label has at most 63 bytes");
+        let host = |length: usize| [&*label, &*label, &*label, &"a".repeat(length - 192)].join(".");
+        let reason = |text: String| text.parse::<PeerAddress>().err().map(|error| error.reason());
+        // With "ws://", ":" and a digit these are 256 bytes; zeros before the port count too.
+        assert_eq!(reason(format!("ws://{}:1", host(249))), None);
+        assert_eq!(reason(format!("ws://{}:1", host(250))), Some("it is longer than 256 bytes"));
+        assert_eq!(reason(format!("ws://a:{}1", "0".repeat(248))), None);
+        assert_eq!(reason(format!("ws://a:{}1", "0".repeat(249))), Some("it is longer than 256 bytes"));
+    }
+
+    #[test]
+    fn names_have_letters_digits_hyphens_and_underscores() {
+        for host in ["a", "a-b", "a_b", "A1", "1a", "1.a", "xn--bcher-kva.example", "0x1.a"] {
+            assert_eq!(address(&format!("ws://{host}:1")).host(), host.to_lowercase());
+        }
+        for host in ["a-", "-a", "a.-b", "a b", "bücher", "a+b", "", ".", "a.", ".a", "1", "a.0x1", "a.0X", "1.2.3.256"]
+        {
+            assert!(format!("ws://{host}:1").parse::<PeerAddress>().is_err(), "{host}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_made_of_a_host_and_a_port() {
+        for (host, text) in [
+            ("localhost", "ws://localhost:9"),
+            ("127.0.0.1", "ws://127.0.0.1:9"),
+            ("::1", "ws://[::1]:9"),
+            ("[::1]", "ws://[::1]:9"),
+        ] {
+            let address = PeerAddress::new(host, 9).expect(host);
+            assert_eq!((address.to_string(), format!("{address:?}")), (text.to_owned(), text.to_owned()));
+            assert_eq!((address.host(), address.port()), (host.trim_matches(['[', ']']).to_owned(), 9));
+            assert!(!address.is_secure());
+            let secured = address.clone().secured();
+            assert_eq!(secured.to_string(), text.replace("ws://", "wss://"));
+            assert!(secured.is_secure() && secured != address);
+        }
+        assert!(PeerAddress::new("localhost", 0).is_err() && PeerAddress::new("a b", 1).is_err());
+    }
+
+    #[test]
+    fn each_network_has_its_scope() {
+        for (ip, scope) in [
+            ("0.255.255.255", Scope::Loopback),
+            ("1.0.0.0", Scope::Public),
+            ("126.255.255.255", Scope::Public),
+            ("127.255.255.255", Scope::Loopback),
+            ("128.0.0.0", Scope::Public),
+            ("10.255.255.255", Scope::Private),
+            ("172.15.255.255", Scope::Public),
+            ("172.16.0.0", Scope::Private),
+            ("192.168.0.0", Scope::Private),
+            ("169.254.0.0", Scope::Private),
+            ("100.63.255.255", Scope::Public),
+            ("100.64.0.0", Scope::Private),
+            ("100.127.255.255", Scope::Private),
+            ("100.128.0.0", Scope::Public),
+            ("101.64.0.0", Scope::Public),
+            ("::", Scope::Loopback),
+            ("::1", Scope::Loopback),
+            ("::2", Scope::Public),
+            ("fc00::1", Scope::Private),
+            ("fdff::1", Scope::Private),
+            ("fe80::1", Scope::Private),
+            ("fec0::1", Scope::Public),
+            ("2001:db8::1", Scope::Public),
+            ("::ffff:10.0.0.1", Scope::Private),
+            ("::ffff:192.0.2.1", Scope::Public),
+        ] {
+            assert_eq!(Scope::of(ip.parse().expect(ip)), scope, "{ip}");
+        }
+        for (name, scope) in [
+            ("localhost", Scope::Loopback),
+            ("a.localhost", Scope::Loopback),
+            ("alocalhost", Scope::Public),
+            ("localhost.a", Scope::Public),
+        ] {
+            assert_eq!(address(&format!("ws://{name}:1")).scope(), scope, "{name}");
+        }
+        let scopes = [Scope::Loopback, Scope::Private, Scope::Public];
+        let told = scopes.map(|peer| scopes.map(|named| peer.may_tell(named)));
+        assert_eq!(told, [[true, true, true], [false, true, true], [false, false, true]]);
     }
 }

@@ -1,4 +1,8 @@
-//! What every component is lent for one call: the time, the settings, and where its effects go.
+//! The context that the node lends to a component for one call: time, settings, randomness,
+//! counters, timers, and the queues for outputs and internal events.
+//!
+//! The node owns it, and drains both queues after each input. It decides nothing but how often the
+//! user is warned.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -16,23 +20,23 @@ use crate::internal_event::InternalEvent;
 use crate::io::{Lane, Output};
 use crate::timers::Timers;
 
-/// The shortest time between two warnings that peers can cause.
+/// The shortest time between two warnings that peers can cause: a stranger must not fill the log.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// Owned by the node and lent to a component for one call.
 #[derive(Debug)]
 pub(crate) struct Context {
-    /// When the input happened that is being handled.
+    /// The time of the input that is being handled.
     pub(crate) now: Instant,
     pub(crate) config: Config,
     pub(crate) rng: SmallRng,
     pub(crate) counters: Counters,
     pub(crate) timers: Timers,
-    /// Whether the node shuts down: nothing new is begun.
+    /// Whether the node shuts down: no dial or search begins any more.
     pub(crate) shutting_down: bool,
     outbox: VecDeque<Output>,
     internal: VecDeque<InternalEvent>,
-    /// When a person was last warned of a peer.
+    /// When the user was last warned of a peer.
     warned: Option<Instant>,
 }
 
@@ -86,12 +90,12 @@ impl Context {
         self.output(Output::Notify(event));
     }
 
-    /// Draws one of these addresses.
+    /// Draws one of these addresses; returns `None` if there are none.
     pub(crate) fn pick(&mut self, choice: &[PeerAddress]) -> Option<PeerAddress> {
         (!choice.is_empty()).then(|| choice[self.rng.random_range(0..choice.len())].clone())
     }
 
-    /// Returns whether a person may be warned of a peer now, and notes that it happens.
+    /// Returns whether the user may be warned of a peer now, and counts the warning if so.
     pub(crate) fn may_warn(&mut self) -> bool {
         let may = self.warned.is_none_or(|warned| self.now.saturating_duration_since(warned) >= WARN_EVERY);
         if may {

@@ -1,5 +1,7 @@
-//! What is special about nodes of the exercise: they may die of a TRANSACTION, and compare no
-//! pools.
+//! Exercise peers, which have no set reconciliation and may drop their link after a TRANSACTION.
+//!
+//! The node calls it when a link has ended. It decides whether the peer gets handshakes only for
+//! some time, and from which pool position it is replayed when it comes back.
 
 use std::time::Duration;
 
@@ -8,14 +10,16 @@ use crate::context::Context;
 use crate::event::Event;
 use crate::peers::address_book::AddressBook;
 
-/// An exercise peer that drops its link this soon after its first TRANSACTION has probably died of
-/// it. After doing so [`DROPS`] times in a row it gets handshakes only, for [`HANDSHAKES_ONLY`].
+/// How soon after its first TRANSACTION an exercise peer drops its link, if that TRANSACTION is the
+/// probable cause.
 const DROPS_WITHIN: Duration = Duration::from_secs(2);
+/// After how many such drops in a row it gets handshakes only: the first may be chance.
 const DROPS: u32 = 2;
+/// How long it gets handshakes only. Then its user may have corrected the program.
 const HANDSHAKES_ONLY: Duration = Duration::from_secs(600);
 
-/// Judges an exercise peer whose link ended: did it die of a TRANSACTION, and from where is it
-/// replayed when it is back?
+/// Handles the end of a link to an exercise peer: counts drops after a TRANSACTION, and notes the
+/// pool position for its replay.
 pub(crate) fn on_link_closed(cx: &mut Context, book: &mut AddressBook, closed: &Link) {
     let LinkState::ExerciseOutbound { address } = &closed.state else { return };
     let Some(peer) = book.get_mut(address) else { return };

@@ -48,3 +48,18 @@ impl fmt::Debug for Frame {
         write!(f, "Frame({:?})", self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_its_text() {
+        let frame = Frame::from("{é}");
+        assert_eq!((frame.as_str(), frame.len(), frame.is_empty()), ("{é}", 4, false));
+        assert_eq!((Frame::from(String::new()).len(), Frame::from("").is_empty()), (0, true));
+        assert_eq!(format!("{frame:?}"), r#"Frame("{é}")"#);
+        assert_eq!(Frame::from("{é}".to_owned()), frame);
+        assert_eq!(std::collections::HashSet::from([frame]).get("{é}").map(Frame::len), Some(4), "found by its text");
+    }
+}

@@ -154,4 +154,44 @@ mod tests {
             assert!(text.parse::<UpgradeIdentity>().is_err(), "{text}");
         }
     }
+
+    #[test]
+    fn ids_are_shown_in_lower_case_and_short_in_logs() {
+        let mut id = NodeId([0xab; 32]);
+        id.0[4] = 0;
+        assert_eq!(id.to_string(), format!("abababab00{}", "ab".repeat(27)));
+        assert_eq!((id.short(), format!("{id:?}")), ("abababab".to_owned(), "NodeId(abababab)".to_owned()));
+        assert_eq!(id.to_string().to_uppercase().parse(), Ok(id));
+        let error = "x".parse::<NodeId>().expect_err("no id").to_string();
+        assert_eq!(error, "expected a node id: 64 hexadecimal digits");
+        let session = Session::from_random([0xff; 16]);
+        assert_eq!(session.to_string(), "ffffffff-ffff-4fff-bfff-ffffffffffff", "a version 4 UUID");
+        assert_eq!(format!("{session:?}"), format!("Session({session})"));
+        assert_eq!(session.to_string().parse(), Ok(session));
+        assert_eq!("x".parse::<Session>().expect_err("no session").to_string(), "expected a session: a UUID");
+        assert_eq!((LinkId(7).to_string(), format!("{:?}", LinkId(7))), ("7".to_owned(), "link 7".to_owned()));
+    }
+
+    #[test]
+    fn an_upgrade_identity_is_an_id_and_a_session() {
+        let identity = UpgradeIdentity { node: NodeId([7; 32]), session: Session::from_random([3; 16]) };
+        assert_eq!(identity.to_string(), format!("{}/{}", identity.node, identity.session));
+        let (node, session) = (identity.node.to_string(), identity.session.to_string());
+        for text in [node.clone(), format!("{node}/"), format!("{node}/{session}/"), format!("/{session}")] {
+            assert!(text.parse::<UpgradeIdentity>().is_err(), "{text}");
+        }
+        assert_eq!(UpgradeIdentity::HEADER, "p2p-node");
+    }
+
+    #[test]
+    fn hexadecimal_digits_are_64_in_either_case() {
+        let mut bytes = [0; 32];
+        bytes[0] = 0x1f;
+        bytes[31] = 0xa0;
+        let text = format!("1F{}a0", "0".repeat(60));
+        assert_eq!(parse_hex32(&text), Some(bytes));
+        for text in [&text[1..], &format!("{text}0"), &format!("{text}00"), &text.replace('F', "x")] {
+            assert_eq!(parse_hex32(text), None, "{text}");
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! Events between components: raised in a lower layer, handled in a higher one.
 //!
 //! They wait in the [`Context`](crate::context::Context) until the call that raised them returns to
-//! the node, which hands them on in their order. No transaction raises one.
+//! the node. The node routes them in the order of raising. For speed, the path of a transaction
+//! raises none.
 
 use crate::address::PeerAddress;
 use crate::event::Event;
@@ -9,18 +10,18 @@ use crate::id::{LinkId, Session};
 use crate::peers::dial_reason::DialReason;
 use crate::wire::NodeInfo;
 
-/// What happened in a lower layer.
+/// An event of a lower layer.
 #[derive(Debug)]
 pub(crate) enum InternalEvent {
-    /// The time of an address has come, and nothing needs it dialled.
+    /// An address is due, and with a cap it is not dialled without a reason.
     AddressIdle(PeerAddress),
-    /// A dial for `reason` led to no link that is used.
+    /// A dial for `reason` ended without a link that is used.
     DialEnded { address: PeerAddress, reason: Option<DialReason>, outcome: DialOutcome },
-    /// An exercise peer answered a dial; `redirects`: there is no slot for it.
+    /// An exercise peer answered a dial. With `redirects` there is no slot for it.
     ExerciseDialled { link: LinkId, address: PeerAddress, reason: Option<DialReason>, redirects: bool },
     /// A native peer answered a dial, and no other link leads to it.
     NativeDialled { link: LinkId, reason: Option<DialReason> },
-    /// A link that was held back may be used: the older one to its node is gone.
+    /// A link on standby may be used: the older one to its node is gone.
     StandbyFreed(LinkId),
     /// A native peer introduced itself on an accepted link.
     Introduced { link: LinkId, node: Box<NodeInfo>, addresses: Vec<PeerAddress> },
@@ -30,18 +31,18 @@ pub(crate) enum InternalEvent {
     NeighborUp(LinkId),
     /// An admitted native peer named addresses.
     AddressesLearned { link: LinkId, addresses: Vec<PeerAddress> },
-    /// The node at an address, of which the other end of `link` told us, is in this partition.
+    /// The other end of `link` reported the partition of the node at `address`.
     PartitionLearned { link: LinkId, address: PeerAddress, root: Session },
-    /// To be reported after what was raised before.
+    /// An event for the application that follows those raised before.
     Notify(Event),
 }
 
-/// How a dial ended that led to no link that is used.
+/// The outcome of a dial that ended without a link that is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DialOutcome {
-    /// No node answered.
+    /// No node answered: the error.
     Failed(String),
-    /// A node answered that is of no use here: the reason.
+    /// A node answered that cannot be used: the reason.
     Useless(&'static str),
     /// This node itself answered, on this link.
     Ourselves { link: LinkId },

@@ -1,5 +1,80 @@
-//! The sans-IO core of a peer-to-peer node: inputs in, outputs out. It knows no socket, file,
-//! clock, runtime or thread.
+//! The sans-IO core of meshpool: a peer-to-peer mesh that replicates a pool of JSON transactions.
+//!
+//! The core knows no socket, file, clock, runtime or thread. Time comes in with every call and
+//! randomness from a seed, and no order of a hash map reaches an output. Equal inputs therefore
+//! give equal outputs, so that a simulator can run many nodes in virtual time.
+//!
+//! # Driving a node
+//!
+//! A runtime owns a [`Node`] and drives it with three calls:
+//!
+//! 1. [`Node::handle`] takes one [`Input`]: a message, an opened link, a finished dial, a timeout.
+//! 2. [`Node::poll_output`] returns the next [`Output`]: a dial, a frame to send, a row to store. It
+//!    is called until it returns `None`.
+//! 3. [`Node::poll_timeout`] returns when [`Input::Timeout`] is due; it may change with every input.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Instant;
+//!
+//! use meshpool_proto::address::PeerAddress;
+//! use meshpool_proto::id::{NodeId, Session};
+//! use meshpool_proto::signature::Unsigned;
+//! use meshpool_proto::{Config, Input, Node, Output};
+//!
+//! let peer = PeerAddress::new("localhost", 3001)?;
+//! let config = Config {
+//!     node: NodeId([1; 32]),
+//!     session: Session::from_random([1; 16]),
+//!     agent: "example".to_owned(),
+//!     network: "example".to_owned(),
+//!     address: PeerAddress::new("localhost", 3000)?,
+//!     known_peers: vec![peer.clone()],
+//!     remembered_peers: Vec::new(),
+//!     max_peers: None,
+//!     genesis: None,
+//!     since: 0,
+//!     limits: Default::default(),
+//!     signer: Arc::new(Unsigned),
+//!     seed: 7,
+//! };
+//! let mut node = Node::new(Instant::now(), config, Vec::new());
+//!
+//! // The first dial is due at once.
+//! let due = node.poll_timeout().expect("a timer is set");
+//! node.handle(due, Input::Timeout);
+//! let mut dialled = Vec::new();
+//! while let Some(output) = node.poll_output() {
+//!     if let Output::Dial { address, .. } = output {
+//!         dialled.push(address);
+//!     }
+//! }
+//! assert_eq!(dialled, [peer]);
+//! # Ok::<(), meshpool_proto::address::InvalidAddress>(())
+//! ```
+//!
+//! # Layers
+//!
+//! A file uses files of lower layers and of its own folder only. Calls go down; events go up
+//! through one queue, which the node drains after each input.
+//!
+//! | layer | modules | content |
+//! |---|---|---|
+//! | 8 | `node` | the components, and the routers of inputs, events, messages and timers |
+//! | 7 | `gossip` | flooding, Plumtree trees, broadcasts, acknowledgements |
+//! | 7 | `sync` | anti-entropy: set reconciliation of pools and broadcasts |
+//! | 7 | `exercise` | the special treatment of exercise peers |
+//! | 6 | `store` | the pool index, the sync set, replay |
+//! | 6 | `membership` | the full mesh, or the active view of HyParView |
+//! | 6 | `presence`, `image_search` | which nodes are in the network; FIND and FOUND |
+//! | 6 | `status` | read-only views for STATUS, NETWORK and applications |
+//! | 5 | `connections` | links: handshake, duplicates, eviction, liveness |
+//! | 4 | `peers` | the address book, dials, scores and bans, access rules |
+//! | 3 | `context`, `io`, `event`, `internal_event`, `timers` | what every component borrows |
+//! | 2 | [`wire`], [`transaction`], [`signature`], [`frame`], [`json`] | messages, values with rules |
+//! | 1 | [`id`], [`address`], `ip_prefix`, [`limits`], [`counters`], `violation`, [`util`] | values |
+//!
+//! Every quantity that a stranger can drive has a named bound, most of them in [`limits`].
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 

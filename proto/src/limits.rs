@@ -20,7 +20,8 @@ pub const SAMPLE_ADDRESSES: usize = 16;
 pub const PEER_CACHE: usize = 256;
 /// The most rows of the address book in one STATUS.
 pub const STATUS_PEERS: usize = 256;
-/// The longest address, in bytes: a host name of at most 253, scheme and port.
+/// The longest address, in bytes. That is also less than the longest name in DNS, 253 bytes, with
+/// scheme and port.
 pub const ADDRESS_BYTES: usize = 256;
 /// The most transactions that one STATUS may ask for.
 pub const STATUS_IDS: usize = 1_000;

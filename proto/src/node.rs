@@ -1,23 +1,14 @@
-//! The protocol: facts in, orders out. No socket, file, clock, runtime or thread is known here.
+//! The node: it owns the components, and routes inputs, internal events, messages and timers to
+//! them.
 //!
-//! One page of it. A node knows **addresses** (`peers.rs`) and dials them when they are due
-//! (`dialling.rs`). Each connection is a **link** (`links.rs`), and on the links that it dials it
-//! introduces itself with a HANDSHAKE, in which every address stands that it has an open link to;
-//! whoever reads one dials what it is not linked to, and so the mesh becomes full
-//! (`membership.rs`). A **transaction** is any JSON object, known by the hash of its canonical form
-//! (`transaction.rs`, `json/`); who receives one that is new sends it on to all peers but the one
-//! that brought it, and has it stored (`gossip.rs`, `holdings.rs`). Full peers tell each other
-//! whose transactions they get elsewhere, and so each origin grows a tree (`trees.rs`); what a
-//! break in a tree lets fall is found by comparing pools (`reconcile.rs`, `offer.rs`); a link that
-//! is too slow is fed from the pool (`feed.rs`). A **broadcast** is a text to everybody, kept for
-//! ten minutes (`broadcast.rs`, `catch_up.rs`); by their announcements nodes know who is in the
-//! network (`presence/`); images are searched in it (`images.rs`). Nodes on one local network may
-//! be heard of there (`record.rs`, `discovery.rs`). What a stranger can push against has a bound in
-//! `limits.rs`. The messages themselves are in `message/`.
+//! The runtime and the simulator call it. It decides nothing itself, except the order in which
+//! components handle what concerns several of them. That order is part of the behaviour: outputs
+//! follow it.
 //!
-//! [`Node`] is driven by three calls and owns all state; `transport/` drives it on sockets, the
-//! simulator in virtual time. Time and randomness come in as arguments, and no map whose order is
-//! random reaches an output: equal inputs give equal outputs.
+//! - `on_received` routes messages, after the checks that hold for all of them.
+//! - `on_internal` routes what lower layers raised, in the order of raising.
+//! - `on_timer` routes timers.
+//! - `judge` penalizes the violations that handlers return.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -59,12 +50,11 @@ use crate::violation::{Violation, ViolationKind};
 use crate::wire::close;
 use crate::wire::{Malformed, Member, Message, NetworkFrame, OtherSet, Status, StatusFrame, TransactionFrame};
 
-/// A node's protocol state, all of it.
+/// The core of a node: its whole protocol state.
 ///
-/// Three calls drive it: [`handle`](Self::handle) takes a fact in,
-/// [`poll_output`](Self::poll_output) gives the orders out until there are none, and
-/// [`poll_timeout`](Self::poll_timeout) says when the next [`Input::Timeout`] is due. One task owns
-/// it; it holds no lock and knows no clock.
+/// Three calls drive it, see the [crate's page](crate): [`handle`](Self::handle),
+/// [`poll_output`](Self::poll_output) and [`poll_timeout`](Self::poll_timeout). One task owns it;
+/// it has no lock and no clock.
 #[derive(Debug)]
 pub struct Node {
     pub(crate) cx: Context,
@@ -79,20 +69,20 @@ pub struct Node {
     pub(crate) broadcasts: Broadcasts,
     pub(crate) presence: Presence,
     pub(crate) images: ImageSearch,
-    /// What the runtime counts, as it last reported.
+    /// The counters of the runtime, as it last reported them.
     pub(crate) runtime_counters: Vec<(&'static str, u64)>,
-    /// How often each link may ask in comparisons.
+    /// The rate limit of reconciliation requests per link.
     pub(crate) asks: RateLimits<LinkId>,
 }
 
 impl Node {
-    /// A node that knows its peers' addresses and what its pool holds (identities and times, see
-    /// [`time`](transaction::Transaction::time), in the order of their positions), and is linked to
-    /// nobody. The first dials are due at once.
+    /// Creates a node without links. `pool` holds the ids and
+    /// [times](crate::transaction::Transaction::time) of the stored transactions in the order of
+    /// their positions. The first dials are due at once.
     pub fn new(now: Instant, config: Config, pool: Vec<(TransactionId, u64)>) -> Self {
         let rng = SmallRng::seed_from_u64(config.seed);
         let cx = Context::new(now, config, rng);
-        let mut protocol = Self {
+        let mut node = Self {
             started: now,
             peers: Peers::default(),
             connections: Connections::default(),
@@ -108,18 +98,18 @@ impl Node {
             asks: ask_limits(),
             cx,
         };
-        let (me, known) = (protocol.cx.config.address.clone(), protocol.cx.config.known_peers.clone());
-        protocol.peers.book.add(&me, AddressSource::Known, now, &protocol.cx.config.limits);
-        protocol.peers.book.set_state(&me, AddressState::Myself);
+        let (own, known) = (node.cx.config.address.clone(), node.cx.config.known_peers.clone());
+        node.peers.book.add(&own, AddressSource::Known, now, &node.cx.config.limits);
+        node.peers.book.set_state(&own, AddressState::Myself);
         for address in known {
-            protocol.peers.book.add(&address, AddressSource::Known, now, &protocol.cx.config.limits);
+            node.peers.book.add(&address, AddressSource::Known, now, &node.cx.config.limits);
         }
-        protocol.membership.begin(&mut protocol.cx, &mut protocol.peers);
-        protocol.sync.schedule_round(&mut protocol.cx);
-        protocol
+        node.membership.begin(&mut node.cx, &mut node.peers);
+        node.sync.schedule_round(&mut node.cx);
+        node
     }
 
-    /// Takes a fact in. Afterwards [`Self::poll_output`] must be called until it returns `None`,
+    /// Handles an input. Afterwards [`Self::poll_output`] must be called until it returns `None`,
     /// and then [`Self::poll_timeout`] once.
     pub fn handle(&mut self, now: Instant, input: Input) {
         debug_assert!(self.cx.is_drained(), "every output is taken before the next input is handled");
@@ -200,7 +190,7 @@ impl Node {
         self.drain();
     }
 
-    /// Hands on what components raised, until there is nothing more.
+    /// Handles the internal events that components raised, until there are none left.
     fn drain(&mut self) {
         while let Some(event) = self.cx.poll_internal() {
             self.on_internal(event);
@@ -218,7 +208,7 @@ impl Node {
             InternalEvent::ExerciseDialled { link, address, reason, redirects } => {
                 if membership.on_exercise_dialled(cx, peers, connections, link, reason, redirects) {
                     self.connections.send_handshake(&mut self.cx, link);
-                    self.resume_plain(now, link, &address);
+                    self.resume_exercise(now, link, &address);
                     self.connections.notify_up(&mut self.cx, link);
                     self.connections.pass_on_exercise(&mut self.cx, &address);
                 }
@@ -248,10 +238,10 @@ impl Node {
         }
     }
 
-    /// Begins to compare with a new neighbor, and introduces ourselves.
+    /// Begins set reconciliation with a new neighbor, and announces this node to it.
     fn on_neighbor_up(&mut self, link: LinkId) {
         let Some(id) = self.connections.links.get(link).and_then(Link::native).map(|peer| peer.id) else { return };
-        // One side begins; if the pools differ the other answers in kind.
+        // Only the node with the lower id begins; if the pools differ, the other one answers.
         let Self { cx, connections, store, broadcasts, sync, .. } = self;
         if cx.config.node < id {
             sync.pool.compare(cx, &connections.links, store, link);
@@ -327,7 +317,7 @@ impl Node {
         self.dial_next();
     }
 
-    /// Begins the next dials after one under way has ended.
+    /// Begins the next queued dials after one has ended.
     fn dial_next(&mut self) {
         let Peers { book, dialer, reputation, .. } = &mut self.peers;
         let connections = &self.connections;
@@ -360,18 +350,17 @@ impl Node {
         self.membership.free_slots(&self.cx, &self.connections)
     }
 
-    /// The next order.
+    /// Returns the next output; `None` if all were taken.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.cx.poll_output()
     }
 
-    /// When [`Input::Timeout`] is due; `None` if never.
+    /// Returns when [`Input::Timeout`] is due; `None` if no timer is set.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.cx.timers.next()
     }
 
-    /// The node's status. `asked`: identities of which the asker wants to know how many are on
-    /// disk.
+    /// Returns the status of the node. It counts how many of the transactions `asked` are on disk.
     pub fn status(&self, now: Instant, asked: &[TransactionId]) -> Status {
         Status {
             node: self.cx.config.node.to_string(),
@@ -395,19 +384,19 @@ impl Node {
         }
     }
 
-    /// The addresses that are being dialled, and those that lead to the other end of an open link:
-    /// disjoint, and never our own.
+    /// Returns the addresses that are being dialled, and those that lead to the other end of an
+    /// open link: disjoint, and never our own.
     pub fn addresses(&self) -> (Vec<PeerAddress>, Vec<PeerAddress>) {
         let connected = self.peers.book.connected().map(|(address, _)| address.clone());
         (self.peers.book.attempting().cloned().collect(), connected.collect())
     }
 
-    /// How many nodes we are linked to: each full peer once, each plain peer once.
+    /// Returns how many peers are linked: each native peer once, each exercise peer once.
     pub fn linked_peers(&self) -> usize {
         self.connections.links.peers()
     }
 
-    /// The full peers that we are linked to, each once, in the order of their ids.
+    /// Returns the linked native peers, each once, in the order of their ids.
     pub fn linked_nodes(&self) -> Vec<NodeId> {
         links::linked_nodes(&self.connections.links)
     }
@@ -423,45 +412,46 @@ impl Node {
         network::members(&self.cx, &self.connections.links, &self.presence, now)
     }
 
-    /// To how many full peers a link leads that we dialled.
+    /// Returns how many links to native peers we dialled.
     pub fn dialled_nodes(&self) -> usize {
         self.membership.slots_dialled(&self.connections)
     }
 
-    /// Whether [`Event::Transaction`] is told of what peers and the application bring, from now on;
-    /// at first it is. In a busy node it is nearly all that is told, and mostly nobody listens.
+    /// Sets whether [`Event::Transaction`] is reported from now on; at first it is. In a busy node
+    /// most events are of this kind, and mostly there is no subscriber.
     pub fn tell_transactions(&mut self, tell: bool) {
         self.gossip.report_transactions(tell);
     }
 
-    /// How many of these transactions are held. To be asked for a batch before it is handled one by
-    /// one: tables of a million are in no cache, and looks into them that do not wait for each
-    /// other take a fraction of the time.
+    /// Returns how many of these transactions are held. A runtime calls it for a batch before it
+    /// handles the batch one by one. The index does not fit in the CPU cache, and issuing the
+    /// look-ups of a batch together overlaps the cache misses.
     pub fn count_held(&self, ids: impl Iterator<Item = TransactionId>) -> usize {
         ids.filter(|id| self.store.index().holds(id)).count()
     }
 
-    /// Whether a client or the application waits until the disk has something.
+    /// Returns whether a client or the application waits for a write to the disk.
     pub fn is_disk_awaited(&self) -> bool {
         self.gossip.is_disk_awaited()
     }
 
-    /// How many bytes of accepted transactions wait for the disk. Above
-    /// [`unstored_bytes`](limits::Limits::unstored_bytes) the shell stops reading.
+    /// Returns how many bytes of accepted transactions wait for the disk. Above
+    /// [`unstored_bytes`](crate::limits::Limits::unstored_bytes) the runtime stops reading.
     pub fn unstored_bytes(&self) -> usize {
         self.store.index().unstored_bytes()
     }
 
-    /// Whether the pool's file takes writes, as far as is known.
+    /// Returns whether the last write to the pool file succeeded.
     pub fn is_writable(&self) -> bool {
         self.store.is_writable()
     }
 
-    /// What was counted since the start.
+    /// Returns the counters since the start.
     pub fn counters(&self) -> &Counters {
         &self.cx.counters
     }
 
+    /// Routes a message to its component.
     pub(crate) fn on_received(&mut self, now: Instant, link: LinkId, message: Result<Message, Malformed>) {
         if self.connections.links.get(link).is_none_or(|link| link.closing) {
             return;
@@ -676,10 +666,12 @@ impl Node {
         }
     }
 
+    /// Penalizes a frame that breaks the form of its type or comes from the wrong sender.
     pub(crate) fn fault(&mut self, link: LinkId, text: &str) {
         self.judge(link, Err(Violation::breach(text)));
     }
 
+    /// Penalizes a violation of another kind.
     pub(crate) fn offend(&mut self, link: LinkId, kind: ViolationKind, text: &str) {
         self.judge(link, Err(Violation::new(kind, text)));
     }
@@ -688,8 +680,7 @@ impl Node {
         matches!(self.connections.links.get(link).map(|link| &link.state), Some(LinkState::AwaitingAdmission(_)))
     }
 
-    /// Returns whether a peer may fetch images over a connection of its own, on which there is no
-    /// HANDSHAKE.
+    /// Returns whether a node may fetch images over a separate connection, which has no HANDSHAKE.
     pub fn may_fetch(&self, remote: IpAddr, certified: Option<Certified>) -> bool {
         self.peers.access.may_fetch(self.cx.config.node, remote, certified)
     }
@@ -732,8 +723,8 @@ impl Node {
         }
     }
 
-    /// Goes on with an exercise peer that lagged when its last link ended.
-    pub(crate) fn resume_plain(&mut self, now: Instant, link: LinkId, address: &PeerAddress) {
+    /// Resumes the replay to an exercise peer that lagged when its last link ended.
+    pub(crate) fn resume_exercise(&mut self, now: Instant, link: LinkId, address: &PeerAddress) {
         let Some(peer) = self.peers.book.get_mut(address) else { return };
         if let Some(open) = self.connections.links.get_mut(link) {
             open.handshakes_only_until = peer.handshakes_only_until;

@@ -1,8 +1,8 @@
-//! The timers of the core: at most one per purpose, the earliest first.
+//! The timers of the core: at most one for each [`Timer`] value, the earliest first.
 //!
-//! Setting a timer again moves it, and a cancelled one never fires. So no handler has to check
-//! whether its timer is out of date. Timers that are due at the same time fire in the order of
-//! [`Timer`].
+//! A timer that is set again moves; one that is cancelled never fires. So no handler has to check
+//! whether its timer is stale. Components set timers through the context; the node takes those that
+//! are due and routes them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -14,48 +14,48 @@ use crate::wire::SearchId;
 /// The purpose of a timer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
-    /// An address may be dialled.
+    /// An address is due to be dialled or probed.
     Dial(PeerAddress),
-    /// A link is pinged if it is silent.
+    /// Liveness check of a link: ping it if it is silent.
     Ping(LinkId),
-    /// A link to no peer is closed if it was silent for too long.
+    /// Silence check of a link without a HANDSHAKE: a client, or a peer that did not introduce
+    /// itself.
     Silence(LinkId),
-    /// A native peer waits no longer: our HANDSHAKE goes out, whether its address is verified or
-    /// not.
+    /// Time-out of the address verification or of the JOIN of a native peer: it is answered now.
     Answer(LinkId),
-    /// The records of the local network are looked through.
+    /// Scan of the records of the local network.
     Discover,
-    /// The free slots are announced on the local network, if they changed.
+    /// Announcement of our free slots on the local network, if they changed.
     Advertise,
-    /// A round of anti-entropy begins.
+    /// A round of set reconciliation.
     Reconcile,
-    /// A place is wanted.
+    /// The search for slots.
     SlotSearch,
-    /// A random node is to be asked for addresses.
+    /// A shuffle with a random node.
     Shuffle,
-    /// The pulse of our part of the network.
+    /// The beacon of our partition, or the time-out of its root.
     Partition,
-    /// A link is to be moved to a random node.
+    /// The move of a link to a random node.
     Rewire,
-    /// What is remembered over a restart is to be written.
+    /// The write of the peer cache.
     PeerCache,
-    /// The older of two links to one node had its time to answer a ping.
+    /// Time-out of the ping on the older of two links to one node.
     Duplicate(LinkId),
-    /// We announce ourselves to all neighbors.
+    /// The announcement of this node.
     Announce,
-    /// We announce ourselves to new neighbors.
+    /// The announcement of this node to new neighbors.
     AnnounceToNew,
-    /// Neighbors that asked for all nodes are sent some more.
+    /// The next part of the node list for neighbors that requested it.
     SendNodes,
-    /// Nodes that have expired are removed.
+    /// The removal of nodes that have expired.
     ExpireNodes,
-    /// A search for images is at its deadline.
+    /// Time-out of an image search.
     Search(SearchId),
-    /// Somebody was turned away without a word.
+    /// The report of suppressed refusals.
     RefusalLog,
 }
 
-/// All timers that are set.
+/// The timers that are set.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     order: BTreeSet<(Instant, Timer)>,
@@ -82,7 +82,7 @@ impl Timers {
         self.due.get(timer).copied()
     }
 
-    /// Returns when the next timer fires.
+    /// Returns when the earliest timer fires.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.order.first().map(|(at, _)| *at)
     }
@@ -120,5 +120,28 @@ mod tests {
         assert_eq!(timers.pop_due(at(9)), Some(Timer::Ping(LinkId(1))));
         assert_eq!(timers.pop_due(at(9)), None);
         assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn a_timer_fires_at_its_time_and_once() {
+        let start = Instant::now();
+        let mut timers = Timers::default();
+        assert_eq!((timers.next(), timers.pop_due(start)), (None, None));
+        timers.set(Timer::Announce, start + Duration::from_nanos(2));
+        assert_eq!(timers.due(&Timer::Announce), Some(start + Duration::from_nanos(2)));
+        assert_eq!(timers.due(&Timer::ExpireNodes), None);
+        assert_eq!(timers.pop_due(start + Duration::from_nanos(1)), None);
+        assert_eq!(timers.pop_due(start + Duration::from_nanos(2)), Some(Timer::Announce));
+        assert_eq!((timers.due(&Timer::Announce), timers.next()), (None, None));
+        timers.cancel(&Timer::Announce);
+    }
+
+    #[test]
+    fn of_timers_at_the_same_time_the_first_in_the_list_fires_first() {
+        let start = Instant::now();
+        let mut timers = Timers::default();
+        let list = [Timer::Ping(LinkId(1)), Timer::Ping(LinkId(2)), Timer::Announce, Timer::AnnounceToNew];
+        list.iter().rev().for_each(|timer| timers.set(timer.clone(), start));
+        assert_eq!(list.each_ref().map(|_| timers.pop_due(start).expect("due")), list);
     }
 }

@@ -1,40 +1,43 @@
-//! A rule that a peer broke: what a handler returns, and [`penalize`](crate::connections) turns
-//! into points.
+//! Violations of the protocol's rules by a peer.
+//!
+//! A handler returns one, and [`Connections::penalize`](crate::connections) adds its points to the
+//! peer's score. The weights are relative to [`limits::BAN_SCORE`].
 
 use crate::limits;
 
-/// A peer broke a rule.
+/// A violation of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Violation {
     pub(crate) kind: ViolationKind,
-    /// The message type and what is wrong with it, for the debug log and the ban.
+    /// The message type and the fault, for the debug log and the cause of a ban.
     pub(crate) text: String,
 }
 
-/// What kind of rule it is. Each variant says why no honest node breaks it.
+/// The kind of a violation. Each variant says why no honest node commits it, or how it gets a low
+/// weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ViolationKind {
-    /// A frame that breaks WebSocket's own rules, or is no JSON: no library writes such. The link
-    /// is closed.
+    /// A frame that breaks the rules of WebSocket, or is no JSON: no library sends one. The link is
+    /// closed.
     Malformed,
-    /// It says two different things of itself on one link.
+    /// Two different identities of one peer on one link.
     Contradiction,
-    /// A frame without the form of its type, an invalid transaction from a native peer, which
-    /// checks what it passes on, or a frame that only others may send. Fifteen are tolerated: a
-    /// faulty program should hear of more than one fault.
+    /// A frame that breaks the form of its type, an invalid transaction from a native peer, which
+    /// validates what it relays, or a frame that this sender may not send. Fifteen are tolerated,
+    /// so that the author of a faulty program sees more than one fault.
     Breach,
-    /// It asks, or grafts, many times as often as our own code ever does.
+    /// Requests or GRAFTs many times as often as our own code sends them.
     Flood,
-    /// Another node answers at the address that it claims. A copied setting can be the cause: a low
-    /// weight.
+    /// A claimed address at which another node answers. A copied setting may be the cause, so its
+    /// weight is low.
     FalseAddress,
-    /// An answer without a question, or a question that only this host may ask. An answer may come
-    /// late.
+    /// An answer without a request, or a request that only this host may make. An answer may come
+    /// late, so its weight is the lowest.
     Unsolicited,
 }
 
 impl ViolationKind {
-    /// Returns its weight in points, of [`limits::BAN_SCORE`].
+    /// Returns the weight in points.
     pub(crate) fn points(self) -> u32 {
         match self {
             Self::Contradiction => limits::BAN_SCORE / 2,
@@ -51,7 +54,7 @@ impl Violation {
         Self { kind, text: text.into() }
     }
 
-    /// Returns the most common violation: a frame that has not the form of its type, or comes from
+    /// Returns the most common violation: a frame that breaks the form of its type, or comes from
     /// the wrong sender.
     pub(crate) fn breach(text: impl Into<String>) -> Self {
         Self::new(ViolationKind::Breach, text)

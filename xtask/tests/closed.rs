@@ -64,7 +64,7 @@ fn an_authority_is_never_overwritten_and_its_key_never_open() {
     let place = Place::new();
     place.run(&["new-network"]).done();
     let key = fs::read(place.path("network-ca/ca.key")).expect("there");
-    place.run(&["new-network"]).failed(&["network-ca/ca.key", "there already"]);
+    place.run(&["new-network"]).failed(&["network-ca/ca.key", "exists already"]);
     assert_eq!(fs::read(place.path("network-ca/ca.key")).expect("there"), key);
     fs::set_permissions(place.path("network-ca/ca.key"), fs::Permissions::from_mode(0o644)).expect("set");
     place.run(&["clone-node"]).failed(&["ca.key", "chmod 600"]);

@@ -33,7 +33,7 @@ fn finds(net: &Net) -> usize {
     net.sent.get("FIND").copied().unwrap_or_default()
 }
 
-/// The nodes know each other.
+/// Lets the nodes get to know each other.
 fn settled(mut net: Net) -> Net {
     net.pass(Duration::from_secs(30));
     net.sent.clear();
@@ -74,7 +74,7 @@ fn in_a_full_mesh_a_find_goes_over_each_link_of_the_asker_once() {
     let mut net = settled(Net::mesh(6));
     ask(&mut net, 0, 1);
     assert_eq!(finds(&net), 5);
-    // Node 5 is nobody's neighbour but node 4's: now others must pass the question on.
+    // Node 5 is nobody's neighbor but node 4's: now others must pass the question on.
     let mut net = Net::mesh(5);
     net.add();
     net.link(4, 5);
@@ -154,7 +154,7 @@ fn a_found_that_comes_late_twice_or_about_another_image_is_no_offer() {
     assert_eq!(net.offers.len(), 1, "too late");
     assert_eq!(net.cores[0].counters().founds_dropped, 3);
     net.pass(Duration::from_secs(10));
-    assert!(net.searches_over.is_empty(), "who is done is told nothing more");
+    assert!(net.searches_over.is_empty(), "nothing is reported after the end");
 }
 
 #[test]
@@ -408,7 +408,7 @@ fn finds_are_limited_per_link_each_way() {
     assert_eq!(rig.outputs(), ["look up 200", "find [3] hops 8"]);
     rig.images.on_link_closed(LinkId(2));
     assert_eq!(rig.find(1, 201, 9), Ok(()));
-    assert_eq!(rig.outputs(), ["look up 201", "find [2, 3] hops 8"], "a new link begins anew");
+    assert_eq!(rig.outputs(), ["look up 201", "find [2, 3] hops 8"], "a new link has its own limits");
     rig.cx.now += FIND_EVERY;
     rig.images.on_search_done(&mut rig.cx, search(0));
     rig.search(202, false);
@@ -529,7 +529,7 @@ fn bytes_of_founds_are_limited_per_link() {
     for _ in 0..burst {
         assert_eq!(rig.found(2, found(1, 100)), Ok(()));
     }
-    assert_eq!(rig.outputs().len() as u128, burst, "a new link begins anew");
+    assert_eq!(rig.outputs().len() as u128, burst, "a new link has its own limits");
     assert_eq!(rig.images.routes[&search(1)].answers, limits::LISTERS - 2 * burst as usize - 1);
 }
 

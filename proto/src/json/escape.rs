@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::json::error::JsonError;
 use crate::json::read::run_end;
-use crate::json::token::JsonError;
 
 /// A part of a string: characters without escapes, or the character of one escape.
 enum Piece<'a> {

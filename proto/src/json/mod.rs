@@ -12,20 +12,21 @@
 //! Every step is linear in the text, but for the sorting of keys. The memory that is kept between
 //! texts is bounded, see [`Parser::trim`].
 
+mod error;
 mod escape;
 mod normal;
 mod number;
 mod order;
+mod parser;
 mod pretty;
 mod read;
-mod scratch;
 mod token;
-mod value;
+
+pub use error::JsonError;
+pub use normal::Normal;
+pub use parser::{Parser, Value};
+pub use pretty::write_pretty;
+pub use token::Kind;
 
 #[cfg(test)]
 mod tests;
-
-pub use normal::Normal;
-pub use pretty::write_pretty;
-pub use token::{JsonError, Kind};
-pub use value::{Parser, Value};

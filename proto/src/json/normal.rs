@@ -5,10 +5,10 @@
 
 use std::fmt;
 
+use crate::json::error::JsonError;
 use crate::json::order::Order;
-use crate::json::scratch::Scratch;
-use crate::json::token::{JsonError, Kind, Token, inner};
-use crate::json::value::Value;
+use crate::json::parser::{Scratch, Value};
+use crate::json::token::{Kind, Token, inner};
 use crate::json::{escape, number};
 
 /// A value and its canonical form, made by [`Value::normal`].

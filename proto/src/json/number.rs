@@ -4,7 +4,7 @@
 //! another value than the text, the copy has another id than the original. So such a number is
 //! refused.
 
-use crate::json::token::JsonError;
+use crate::json::error::JsonError;
 use crate::limits;
 
 /// Numbers longer than this, in bytes, are shortened before they are read. No program writes such.

@@ -3,8 +3,9 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
+use crate::json::error::JsonError;
 use crate::json::escape;
-use crate::json::token::{JsonError, Token, inner};
+use crate::json::token::{Token, inner};
 
 /// The members of the objects that are being written, those of the innermost object last.
 #[derive(Default)]
@@ -62,9 +63,10 @@ impl Order {
         }
     }
 
+    /// Returns for how many members, and bytes of names, there is memory.
     #[cfg(test)]
-    pub(crate) fn bytes(&self) -> usize {
-        self.names.capacity() + self.entries.capacity() * size_of::<Entry>()
+    pub(super) fn capacity(&self) -> (usize, usize) {
+        (self.entries.capacity(), self.names.capacity())
     }
 
     /// Returns the indices of the members that were added after a mark.
@@ -133,7 +135,7 @@ impl Order {
 }
 
 /// Returns the first eight bytes of a key, ranked, and padded with zeros.
-fn head(source: &[u8], start: usize, end: usize) -> u64 {
+pub(super) fn head(source: &[u8], start: usize, end: usize) -> u64 {
     let length = end - start;
     // Mostly eight bytes can be read at once, because more text follows, and ASCII needs no
     // ranking.
@@ -152,7 +154,7 @@ fn head(source: &[u8], start: usize, end: usize) -> u64 {
 }
 
 /// Compares two keys by their UTF-16 units.
-fn compare(a: &str, b: &str) -> Ordering {
+pub(super) fn compare(a: &str, b: &str) -> Ordering {
     // If one is ASCII, its byte at the first difference is too, and ranking changes nothing.
     if a.is_ascii() || b.is_ascii() { a.cmp(b) } else { a.bytes().map(rank).cmp(b.bytes().map(rank)) }
 }
@@ -162,7 +164,7 @@ fn compare(a: &str, b: &str) -> Ordering {
 /// In UTF-16, characters from U+10000 on (first byte F0 to F4) begin with a surrogate, D800 to
 /// DFFF, and precede U+E000 to U+FFFF (first byte EE or EF). All else has the same order, and the
 /// first difference of two texts is at the same byte of a character in both.
-fn rank(byte: u8) -> u8 {
+pub(super) fn rank(byte: u8) -> u8 {
     match byte {
         0xEE | 0xEF => byte + 8,
         0xF0.. => byte - 2,

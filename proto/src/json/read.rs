@@ -1,6 +1,7 @@
 //! The parser: the grammar of RFC 8259, in a single pass.
 
-use crate::json::token::{JsonError, Kind, Token};
+use crate::json::error::JsonError;
+use crate::json::token::{Kind, Token};
 
 /// Reads a text that is one value of at most `levels` nested arrays and objects, and appends its
 /// tokens.

@@ -90,3 +90,73 @@ fn what_is_signed_is_the_rest_in_canonical_form() {
         assert_eq!(signed_text(&body), canonical, "{body}");
     }
 }
+
+#[test]
+fn each_purpose_has_a_line_of_its_own() {
+    for (purpose, prefix) in [
+        (Purpose::Transaction, "p2p-node TRANSACTION\n"),
+        (Purpose::Announce, "p2p-node ANNOUNCE\n"),
+        (Purpose::Broadcast, "p2p-node BROADCAST\n"),
+    ] {
+        assert_eq!(purpose.prefix(), prefix);
+        assert_eq!(purpose.message("{}"), format!("{prefix}{{}}").into_bytes());
+    }
+}
+
+#[test]
+fn a_signature_is_short_in_logs() {
+    let signature = Signature([0xab; 64]);
+    assert_eq!(format!("{signature:?}"), "Signature(abababab)");
+    let error = "x".parse::<Signature>().expect_err("no signature").to_string();
+    assert_eq!(error, "expected a signature: 128 lower-case hexadecimal digits");
+}
+
+#[test]
+fn unsigned_nodes_sign_nothing_and_believe_everything() {
+    assert_eq!(Unsigned.sign(Purpose::Announce, "{}"), None);
+    assert!(Unsigned.vouches(NodeId([1; 32]), Purpose::Announce, None));
+}
+
+#[test]
+fn a_key_has_one_spelling() {
+    assert_eq!(node_of(&"ab".repeat(32)), Some(NodeId([0xab; 32])));
+    assert_eq!(node_of(&"AB".repeat(32)), None);
+    assert_eq!(node_of("ab"), None);
+}
+
+#[test]
+fn a_claim_says_who_signed_and_what_is_wrong() {
+    let (key, signature) = ("a".repeat(64), "b".repeat(128));
+    let body = format!(r#"{{"signature":"{signature}","publicKey":"{key}"}}"#);
+    let expected = Claim::By {
+        key: NodeId([0xaa; 32]),
+        signature: Signature([0xbb; 64]),
+        canonical: format!(r#"{{"publicKey":"{key}"}}"#),
+    };
+    assert_eq!(claim(&body), expected);
+    let malformed =
+        |key: &str, signature: &str| claim(&format!(r#"{{"publicKey":"{key}","signature":"{signature}"}}"#));
+    let why = "its publicKey is not 64 lower-case hexadecimal digits";
+    assert_eq!(malformed("x", "y"), Claim::Malformed(why));
+    let why = "its signature is not 128 lower-case hexadecimal digits";
+    assert_eq!(malformed(&key, "y"), Claim::Malformed(why));
+    assert!(Claim::of(&mut Parser::new(), "{").is_err());
+    assert!(Claim::of(&mut Parser::new(), &format!(r#"{{"n":1e400,{}"#, &body[1..])).is_err());
+    let nested = |levels: usize| format!(r#"{{"a":{}{}}}"#, "[".repeat(levels), "]".repeat(levels));
+    assert!(Claim::of(&mut Parser::new(), &nested(limits::JSON_DEPTH - 2)).is_ok());
+    assert!(Claim::of(&mut Parser::new(), &nested(limits::JSON_DEPTH - 1)).is_err(), "a frame is a level too");
+}
+
+#[test]
+fn the_member_is_cut_out_wherever_it_is() {
+    let mut parser = Parser::new();
+    for (canonical, rest) in [
+        (r#"{"signature":1}"#, "{}"),
+        (r#"{"a":1,"signature":{"b":[2]}}"#, r#"{"a":1}"#),
+        (r#"{"signature":"x","z":1}"#, r#"{"z":1}"#),
+        (r#"{"a":1,"signature":[],"z":1}"#, r#"{"a":1,"z":1}"#),
+        (r#"{"a":1}"#, r#"{"a":1}"#),
+    ] {
+        assert_eq!(without_signature(parser.parse(canonical).expect("JSON"), canonical), rest);
+    }
+}

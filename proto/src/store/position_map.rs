@@ -130,4 +130,50 @@ mod tests {
         assert!(map.len() > 5_000 && map.iter().all(|(n, position)| positions.get(&id(*n)) == Some(*position)));
         assert_eq!(positions.entries.len(), positions.len() + positions.unused.len());
     }
+
+    #[test]
+    fn an_entry_that_was_removed_is_used_again() {
+        let id = |n: u8| TransactionId([n; 32]);
+        let mut positions = PositionMap::default();
+        assert!(positions.set(id(1), 10) && positions.set(id(2), 20) && !positions.set(id(2), 21));
+        assert!(positions.contains(&id(1)) && !positions.contains(&id(3)));
+        positions.remove(&id(1));
+        positions.remove(&id(1));
+        assert_eq!((positions.len(), positions.contains(&id(1)), positions.unused.len()), (1, false, 1));
+        positions.add(id(3), 30);
+        assert_eq!((positions.entries.len(), positions.unused.len()), (2, 0));
+        assert_eq!([1, 2, 3].map(|n| positions.get(&id(n))), [None, Some(21), Some(30)]);
+    }
+
+    #[test]
+    fn room_is_made_for_what_is_there_and_asked_for() {
+        let mut positions = PositionMap::default();
+        positions.grow(1_000);
+        let capacity = positions.table.capacity();
+        assert!((1_000..4_000).contains(&capacity), "{capacity}");
+        positions.set(TransactionId([1; 32]), 1);
+        positions.set(TransactionId([2; 32]), 2);
+        positions.remove(&TransactionId([1; 32]));
+        positions.grow(capacity);
+        assert_eq!(positions.table.capacity(), capacity, "it is enough");
+        positions.grow(capacity + 1);
+        assert!(positions.table.capacity() > capacity);
+        assert_eq!((positions.len(), positions.get(&TransactionId([2; 32]))), (1, Some(2)));
+        assert_eq!(positions.get(&TransactionId([1; 32])), None, "what was removed does not come back");
+    }
+
+    #[test]
+    fn a_full_table_doubles() {
+        let mut positions = PositionMap::default();
+        let mut capacities = vec![0];
+        for n in 0..1_000_u32 {
+            let mut id = [0; 32];
+            id[..4].copy_from_slice(&n.to_ne_bytes());
+            positions.add(TransactionId(id), n);
+            if positions.table.capacity() != capacities[capacities.len() - 1] {
+                capacities.push(positions.table.capacity());
+            }
+        }
+        assert!(capacities.len() <= 11 && positions.table.capacity() < 4_000, "{capacities:?}");
+    }
 }

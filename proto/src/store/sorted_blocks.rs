@@ -260,4 +260,108 @@ mod tests {
         }
         assert_eq!(blocks.blocks.len(), 10);
     }
+
+    /// Items 0 to 9 of a hundred each, so that there is room for one more anywhere.
+    fn numbers(count: u64) -> Vec<Item> {
+        (0..count).map(|n| Item::with_timestamp(n * 10)).collect()
+    }
+
+    fn lengths(blocks: &SortedBlocks) -> Vec<usize> {
+        blocks.blocks.iter().map(|block| block.items.len()).collect()
+    }
+
+    #[test]
+    fn few_items_go_into_a_block_with_room_and_more_are_merged() {
+        let few = |from: u64, count: u64| (0..count).map(|n| Item::with_timestamp(from + n)).collect::<Vec<_>>();
+        let mut blocks = SortedBlocks::of(numbers(300));
+        assert_eq!((lengths(&blocks), blocks.blocks[0].items.capacity()), (vec![300], 300));
+        // Fifteen and one fit into the room that is made for the first.
+        blocks.insert(&few(1, 9), |_| {});
+        blocks.insert(&few(11, 6), |_| {});
+        assert_eq!((lengths(&blocks), blocks.blocks[0].items.capacity()), (vec![315], 300 + GROWTH));
+        blocks.insert(&few(21, 9), |_| {});
+        blocks.insert(&few(31, 9), |_| {});
+        assert_eq!(blocks.blocks[0].items.capacity(), 300 + GROWTH);
+        let more: Vec<Item> = few(41, 9).into_iter().chain(few(51, 7)).collect();
+        assert_eq!(more.len(), FEW);
+        blocks.insert(&more, |_| {});
+        assert_eq!((lengths(&blocks), blocks.blocks[0].items.capacity()), (vec![349], 349), "merged into a new one");
+        let sum = IdSum::of(&blocks.blocks[0].items);
+        assert_eq!(blocks.blocks[0].sum, sum);
+    }
+
+    #[test]
+    fn a_full_block_is_split_in_halves() {
+        let mut blocks = SortedBlocks::of(numbers(BLOCK as u64 - 1));
+        blocks.insert(&[Item::with_timestamp(1)], |_| {});
+        assert_eq!(lengths(&blocks), [BLOCK], "it had room for one");
+        blocks.insert(&[Item::with_timestamp(2)], |_| {});
+        assert_eq!(lengths(&blocks), [257, 256]);
+        let end = Item::with_timestamp(1_000_000);
+        let mut blocks = SortedBlocks::of(numbers(BLOCK as u64));
+        blocks.insert(&[end], |_| {});
+        assert_eq!(lengths(&blocks), [BLOCK, 1], "what is appended leaves full blocks");
+        blocks.insert(&[end], |_| panic!("it is there"));
+        assert_eq!((lengths(&blocks), blocks.len()), (vec![BLOCK, 1], BLOCK + 1));
+        let mut blocks = SortedBlocks::default();
+        blocks.insert(&[], |_| panic!("there is none"));
+        assert_eq!((lengths(&blocks), blocks.len()), (vec![], 0));
+        blocks.insert(&numbers(2 * BLOCK as u64 + 1), |_| {});
+        assert_eq!(lengths(&blocks), [BLOCK, BLOCK, 1], "the first ones are appended too");
+    }
+
+    #[test]
+    fn duplicates_in_what_is_inserted_count_once() {
+        let twice = [5, 5, 6, 20, 20].map(Item::with_timestamp);
+        for base in [0, 3, 600] {
+            let mut blocks = SortedBlocks::of(numbers(base));
+            let mut added = Vec::new();
+            blocks.insert(&twice, |item| added.push(item.timestamp));
+            let expected: Vec<u64> = [5, 6, 20].into_iter().filter(|n| base < 3 || *n != 20).collect();
+            assert_eq!((added, blocks.len()), (expected.clone(), base as usize + expected.len()), "{base}");
+        }
+    }
+
+    #[test]
+    fn each_whole_block_in_a_range_is_one_sum() {
+        let items = numbers(4 * BLOCK as u64);
+        let blocks = SortedBlocks::of(items.clone());
+        for (range, count) in [
+            (0..4 * BLOCK, 4),
+            (0..BLOCK, 1),
+            (0..BLOCK - 1, BLOCK - 1),
+            (0..BLOCK + 1, 2),
+            (1..BLOCK, BLOCK - 1),
+            (1..2 * BLOCK, BLOCK),
+            (BLOCK - 1..2 * BLOCK + 1, 3),
+            (BLOCK..2 * BLOCK, 1),
+            (7..7, 0),
+            (4 * BLOCK..4 * BLOCK, 0),
+        ] {
+            assert_eq!(blocks.sums(range.clone()).count(), count, "{range:?}");
+        }
+        assert_eq!(SortedBlocks::default().sums(0..0).count(), 0);
+        assert_eq!(blocks.get(4 * BLOCK), None);
+        assert_eq!((blocks.get(usize::MAX), blocks.get(BLOCK)), (None, Some(&items[BLOCK])));
+        assert_eq!(blocks.iter(BLOCK - 1..BLOCK + 1).count(), 2);
+    }
+
+    #[test]
+    fn sums_carry_from_limb_to_limb() {
+        let id = |bytes: [u8; 32]| Id::from_byte_array(bytes);
+        let mut one = [0; 32];
+        one[0] = 1;
+        let mut sum = IdSum::default();
+        sum.add(&id([0xff; 32]));
+        sum.add(&id(one));
+        assert_eq!(sum, IdSum::default(), "modulo 2^256");
+        let mut low = [0; 32];
+        low[..8].fill(0xff);
+        sum.add(&id(low));
+        sum.add(&id(one));
+        assert_eq!(sum, IdSum([0, 1, 0, 0]));
+        let mut back = IdSum::default();
+        back.add(&sum.to_id());
+        assert_eq!(back, sum);
+    }
 }

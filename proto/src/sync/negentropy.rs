@@ -240,4 +240,84 @@ mod tests {
             assert_eq!(answer(&blocks, &message), answering.reconcile(&message), "{message:?}");
         }
     }
+
+    /// Returns how many items or sums a walk over the first `end` items is shown.
+    fn shown(walks: &Walks<'_>, end: usize) -> usize {
+        let mut shown = 0;
+        walks
+            .iterate(0, end, &mut |_, _| {
+                shown += 1;
+                Ok(true)
+            })
+            .expect("within the items");
+        shown
+    }
+
+    #[test]
+    fn only_walks_that_add_up_are_shown_sums() {
+        let items = SortedBlocks::of((0..2_048).map(Item::with_timestamp).collect());
+        let fingerprint = Walks::new(&items, &[0x61, 0, 0, 0], 2);
+        assert_eq!(shown(&fingerprint, 2_048), 4, "one for each block");
+        assert_eq!((shown(&fingerprint, FEW), shown(&fingerprint, FEW - 1)), (FEW, FEW - 1));
+        assert_eq!(shown(&fingerprint, 512 + 10), 11);
+        // A message with one list: its range is walked over twice to be answered.
+        let list = [0x61, 0, 0, LIST as u8, 0];
+        let walks = Walks::new(&items, &list, 2);
+        assert_eq!(shown(&walks, 1_024), 2, "no range has begun");
+        let end = Bound::from_item(&Item::with_timestamp(1_024));
+        assert_eq!(walks.find_lower_bound(0, 2_048, &end), 1_024);
+        assert_eq!([0; 3].map(|_| shown(&walks, 1_024)), [1_024, 1_024, 2]);
+        assert_eq!(walks.find_lower_bound(0, 7, &end), 7, "not beyond the last");
+        assert_eq!(shown(&walks, 1_024), 1_024, "a range that was not read ahead may be a list");
+        let skip = Walks::new(&items, &[0x61, 0, 0, FINGERPRINT as u8], 1);
+        let fingerprint: Vec<u8> = [&[0x61, 0, 0, FINGERPRINT as u8][..], &[0; 16]].concat();
+        let read = Walks::new(&items, &fingerprint, 1);
+        for (walks, expected) in [(skip, 1_024), (read, 2)] {
+            walks.find_lower_bound(0, 2_048, &end);
+            assert_eq!(shown(&walks, 1_024), expected, "half a fingerprint cannot be read");
+        }
+        let walks = Walks::new(&items, &[], 1);
+        let bad = |from, to| walks.iterate(from, to, &mut |_, _| Ok(true)).is_err();
+        assert!(bad(3, 2) && bad(0, 2_049) && !bad(2, 2) && !bad(0, 2_048));
+    }
+
+    #[test]
+    fn a_walk_ends_where_it_is_told_to() {
+        let items = SortedBlocks::of((0..100).map(Item::with_timestamp).collect());
+        let walks = Walks::new(&items, &[], 1);
+        walks.listing.set(1);
+        let mut seen = Vec::new();
+        let walked = walks.iterate(10, 90, &mut |item, index| {
+            seen.push((item.timestamp, index));
+            Ok(index < 12)
+        });
+        assert_eq!((walked, seen), (Ok(()), vec![(10, 10), (11, 11), (12, 12)]));
+    }
+
+    #[test]
+    fn kinds_are_read_as_far_as_a_message_can_be() {
+        let fingerprint = [0_u8; 16];
+        let ids = [0_u8; 64];
+        let message = [
+            &[0x61][..],
+            &[0x81, 0x00, 0x02, 0xaa, 0xbb, FINGERPRINT as u8],
+            &fingerprint,
+            &[0, 0, LIST as u8, 2],
+            &ids,
+            &[5, 1, 0xcc, 0],
+            &[0, 0, 0x83, 0x01],
+        ]
+        .concat();
+        assert_eq!(kinds(&message), [FINGERPRINT, LIST, 0, 0x181]);
+        assert_eq!(kinds(&message[..message.len() - 1]), [FINGERPRINT, LIST, 0], "the last number does not end");
+        assert_eq!(kinds(&message[..7 + 15]), [0; 0]);
+        assert_eq!(kinds(&message[..7 + 16 + 4 + 63]), [FINGERPRINT]);
+        assert_eq!((kinds(&[]), kinds(&[0x61])), (vec![], vec![]));
+        assert_eq!(number(&[0x7f, 1]), Some((127, &[1][..])));
+        assert_eq!(number(&[0x81, 0x82, 0x03]), Some((1 << 14 | 2 << 7 | 3, &[][..])));
+        assert_eq!((number(&[]), number(&[0x80])), (None, None));
+        // Lengths of a liar that do not fit.
+        let huge = [0xff; 9].into_iter().chain([0x7f]).collect::<Vec<u8>>();
+        assert_eq!(kinds(&[&[0x61, 0, 0, LIST as u8][..], &huge].concat()), [0; 0]);
+    }
 }

@@ -117,3 +117,84 @@ fn a_transaction_that_is_accepted_is_accepted_again_from_its_frame() {
     assert_eq!((again.id(), again.frame()), (deepest.id(), deepest.frame()));
     assert!(matches!(refused(&nested(limits::JSON_DEPTH)), InvalidTransaction::Json(JsonError::TooDeep { .. })));
 }
+
+#[test]
+fn an_id_is_64_digits() {
+    let id = TransactionId([0xab; 32]);
+    assert_eq!(id.to_string(), "ab".repeat(32));
+    let error = "x".parse::<TransactionId>().expect_err("no id").to_string();
+    assert_eq!(error, "expected a transaction's identity: 64 hexadecimal digits");
+}
+
+#[test]
+fn only_the_first_eight_bytes_of_an_id_are_hashed() {
+    #[derive(Default)]
+    struct Seen(Vec<u64>);
+    impl Hasher for Seen {
+        fn write(&mut self, _: &[u8]) {
+            unreachable!("one number is enough")
+        }
+        fn write_u64(&mut self, number: u64) {
+            self.0.push(number);
+        }
+        fn finish(&self) -> u64 {
+            0
+        }
+    }
+    let mut bytes = [0; 32];
+    bytes[..9].copy_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    let mut seen = Seen::default();
+    TransactionId(bytes).hash(&mut seen);
+    assert_eq!(seen.0, [u64::from_ne_bytes([1, 2, 3, 4, 5, 6, 7, 8])]);
+}
+
+#[test]
+fn an_origin_is_read_as_it_was_written() {
+    let address: PeerAddress = "ws://localhost:4001".parse().expect("an address");
+    for (origin, text) in [
+        (Origin::Node(NodeId([0xab; 32])), "ab".repeat(32)),
+        (Origin::Exercise(address), "plain:ws://localhost:4001".to_owned()),
+    ] {
+        assert_eq!((origin.to_string(), text.parse()), (text.clone(), Ok(origin.clone())));
+        let mut pushed = "x".to_owned();
+        origin.push_to(&mut pushed);
+        assert_eq!((pushed, origin.text_len()), (format!("x{text}"), text.len()));
+    }
+    for (text, error) in [
+        ("plain:localhost:4001", "expected an origin: plain:<address>"),
+        ("ws://localhost:4001", "expected a node id: 64 hexadecimal digits"),
+    ] {
+        assert_eq!(text.parse::<Origin>().expect_err(text).to_string(), error);
+    }
+}
+
+#[test]
+fn the_origin_of_a_frame_is_read_from_its_end() {
+    let bare = transaction(r#"{"from":"b","a":",\"from\":\"c"}"#);
+    assert_eq!(origin_text_of_frame(bare.frame().as_str()), None);
+    let origin = Origin::Node(NodeId([0xab; 32]));
+    let frame = bare.with_origin(&origin);
+    assert_eq!(origin_text_of_frame(frame.frame().as_str()), Some(&*"ab".repeat(32)));
+    assert_eq!(origin_of_frame(frame.frame().as_str()), Some(origin));
+    assert_eq!(origin_of_frame(r#"{"data":{},"from":"somebody"}"#), None);
+    for text in ["", "{}", r#"{"data":{}}"#, r#"{"from":"x"}"#] {
+        assert_eq!(origin_text_of_frame(text), None, "{text}");
+    }
+}
+
+#[test]
+fn only_what_would_otherwise_be_a_transaction_is_refused_by_its_id() {
+    let id = TransactionId([1; 32]);
+    for (error, known) in [
+        (InvalidTransaction::Refused { id, reason: "why".into() }, true),
+        (InvalidTransaction::Unsigned { id }, true),
+        (InvalidTransaction::Forged { id, why: "why" }, true),
+        (InvalidTransaction::NotAnObject("an array"), false),
+        (InvalidTransaction::TooLong(9), false),
+        (InvalidTransaction::Json(JsonError::Empty), false),
+    ] {
+        assert_eq!(error.id(), known.then_some(id), "{error}");
+    }
+    let body = transaction(r#"{"a":"é"}"#);
+    assert_eq!((body.body_bytes(), body.body().len()), (10, 10));
+}

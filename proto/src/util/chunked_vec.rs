@@ -64,3 +64,29 @@ impl<T: Copy> ChunkedVec<T> {
         self.chunks.iter().flatten().copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_a_list_over_the_bounds_of_its_chunks() {
+        let mut list = ChunkedVec::default();
+        assert!(list.is_empty() && list.iter().count() == 0);
+        for n in 0..2 * CHUNK + 1 {
+            list.push(n);
+            assert_eq!(list.len(), n + 1);
+        }
+        assert!(!list.is_empty() && list.iter().eq(0..2 * CHUNK + 1));
+        for n in [0, CHUNK - 1, CHUNK, 2 * CHUNK] {
+            assert_eq!(list.at(n), n);
+            list.set(n, n + 7);
+            assert_eq!(list.at(n), n + 7);
+        }
+        assert_eq!(list.chunks.iter().map(Vec::len).collect::<Vec<_>>(), [CHUNK, CHUNK, 1]);
+        assert_eq!(list.chunks[2].capacity(), CHUNK, "it is not moved when it grows");
+        let short = ChunkedVec::filled(9, 3);
+        assert!(short.iter().eq([9, 9, 9]) && short.chunks[0].capacity() < CHUNK, "many lists are short");
+        assert_eq!(ChunkedVec::filled(0, 0).chunks.len(), 0);
+    }
+}

@@ -141,4 +141,42 @@ mod tests {
         assert_eq!([0, 0, 999].map(|ms| window.admit(start + Duration::from_millis(ms))), [true, true, false]);
         assert_eq!([1000, 1001, 1002].map(|ms| window.admit(start + Duration::from_millis(ms))), [true, true, false]);
     }
+
+    #[test]
+    fn the_earliest_count_is_due_first_and_those_that_are_due_are_taken() {
+        let start = Instant::now();
+        let mut throttle = LogThrottle::new(SECOND * 60, 9);
+        for (seconds, key) in [(10, 1), (0, 2), (5, 3), (1, 4)] {
+            throttle.judge(start + SECOND * seconds, key, "first");
+        }
+        for key in [1, 2, 3] {
+            throttle.judge(start + SECOND * 11, key, "second");
+        }
+        assert_eq!(throttle.next_due(), Some(start + SECOND * 60));
+        let taken = throttle.take_due(start + SECOND * 65);
+        assert_eq!(taken, [(2, 1, "second".to_owned()), (3, 1, "second".to_owned())], "nothing was suppressed of 4");
+        assert_eq!(throttle.next_due(), Some(start + SECOND * 70));
+        assert_eq!(throttle.judge(start + SECOND * 66, 4, ""), Throttle::Log { suppressed: 0 });
+    }
+
+    #[test]
+    fn only_keys_whose_interval_is_over_make_room() {
+        let start = Instant::now();
+        let mut throttle = LogThrottle::new(SECOND, 2);
+        throttle.judge(start, 1, "");
+        throttle.judge(start + SECOND / 2, 2, "");
+        assert_eq!(throttle.judge(start + SECOND, 3, ""), Throttle::Log { suppressed: 0 });
+        assert_eq!(throttle.judge(start + SECOND, 2, ""), Throttle::Suppress, "it kept its place");
+        assert_eq!(throttle.judge(start + SECOND, 1, ""), Throttle::NoRoom);
+    }
+
+    #[test]
+    fn a_window_of_many_counts_no_further_than_it_can() {
+        let start = Instant::now();
+        let mut window = Window::new(0, SECOND);
+        assert!(!window.admit(start) && !window.admit(start) && window.admit(start + SECOND));
+        window.current = Some((start, u32::MAX));
+        assert!(!window.admit(start));
+        assert_eq!(window.current, Some((start, u32::MAX)));
+    }
 }

@@ -11,8 +11,7 @@ use crate::id::{NodeId, Session};
 use crate::json::Value;
 use crate::limits;
 use crate::signature::{Purpose, Seal, Signer};
-use crate::wire::broadcast::age_of;
-use crate::wire::fields::{Data, Malformed, to_frame, wrong};
+use crate::wire::codec::{Data, Malformed, age_of, read, to_frame, wrong};
 
 /// What a node announces of itself to the whole network. `presence/announcer.rs` says what is
 /// believed.
@@ -91,7 +90,7 @@ struct FrameOnWire<'a> {
 
 impl AnnounceFrame {
     pub(crate) fn read(frame: Value<'_>) -> Result<Self, Malformed> {
-        let data: OnWire = crate::wire::fields::read(frame, "ANNOUNCE")?;
+        let data: OnWire = read(frame, "ANNOUNCE")?;
         let peers = data.peers.iter().take(limits::ANNOUNCED_PEERS).map(|peer| peer.parse());
         let announcement = Announcement {
             node: data.node.parse().map_err(|error| wrong("ANNOUNCE", error))?,

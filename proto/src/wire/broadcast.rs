@@ -14,7 +14,7 @@ use crate::json::{Kind, Value};
 use crate::limits;
 use crate::signature::{Purpose, Seal, Signer};
 use crate::transaction::Origin;
-use crate::wire::fields::{Data, Malformed, to_frame, wrong};
+use crate::wire::codec::{Data, Malformed, age_of, read, to_frame, wrong};
 
 /// The member `title` of every broadcast.
 pub const TITLE: &str = "#BROADCAST";
@@ -137,7 +137,7 @@ struct FrameOnWire<'a> {
 
 impl BroadcastFrame {
     pub(crate) fn read(frame: Value<'_>) -> Result<Self, Malformed> {
-        let data: OnWire = crate::wire::fields::read(frame, "BROADCAST")?;
+        let data: OnWire = read(frame, "BROADCAST")?;
         Broadcast::check(&data.message).map_err(|error| wrong("BROADCAST", error))?;
         let broadcast = Broadcast {
             id: data.id.parse().map_err(|error| wrong("BROADCAST", error))?,
@@ -175,10 +175,4 @@ impl BroadcastFrame {
         // A frame without an age has no session.
         Self { broadcast, origin: None, ack: true, synced: None }.to_frame(Session::from_random([0; 16]))
     }
-}
-
-/// Returns the sibling `age`, at most [`limits::OLDEST`]; zero if it is missing or no such number.
-pub(crate) fn age_of(frame: Value<'_>) -> Duration {
-    let age = frame.get("age").and_then(Value::as_f64).unwrap_or_default();
-    Duration::try_from_secs_f64(age).unwrap_or_default().min(limits::OLDEST)
 }

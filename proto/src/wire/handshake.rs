@@ -9,7 +9,10 @@ use crate::frame::Frame;
 use crate::id::{NodeId, Session};
 use crate::json::{Kind, Value};
 use crate::limits;
-use crate::wire::fields::{Malformed, to_frame, wrong};
+use crate::wire::codec::{Malformed, to_frame, wrong};
+
+/// The version of this protocol. Two nodes speak the lower of their versions.
+pub const PROTOCOL: u32 = 1;
 
 /// HANDSHAKE: the sender's own address, and every address that it has an open connection to.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use crate::frame::Frame;
 use crate::id::{NodeId, parse_hex32};
 use crate::json::Value;
 use crate::limits;
-use crate::wire::fields::{Malformed, Typed, read, to_frame, wrong};
+use crate::wire::codec::{Malformed, Typed, read, to_frame, wrong};
 
 /// The name of an image: one component of a path, which every file system and every page can show.
 ///

@@ -7,7 +7,7 @@
 
 use crate::address::PeerAddress;
 use crate::id::{NodeId, Session};
-use crate::wire::PROTOCOL;
+use crate::wire::handshake::PROTOCOL;
 
 /// What a node announces: its identity, where it can be dialled, and how many slots are free.
 #[derive(Debug, Clone, PartialEq, Eq)]

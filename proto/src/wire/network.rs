@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::frame::Frame;
 use crate::id::NodeId;
 use crate::json::{Kind, Value};
-use crate::wire::fields::{Malformed, Typed, read, to_frame, wrong};
+use crate::wire::codec::{Malformed, Typed, read, to_frame, wrong};
 
 /// NETWORK: the question of a client on the same host, or the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use crate::frame::Frame;
 use crate::id::{NodeId, Session};
 use crate::json::{Kind, Value};
 use crate::limits;
-use crate::wire::fields::{Malformed, Typed, read, to_frame, wrong};
+use crate::wire::codec::{Malformed, Typed, read, to_frame, wrong};
 
 /// JOIN: what the sender wants of a node that it has dialled or is linked to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use crate::frame::Frame;
 use crate::transaction::Origin;
-use crate::wire::fields::list_frame;
+use crate::wire::codec::list_frame;
 
 /// Returns the PRUNE frame for at most [`ORIGINS`](crate::limits::ORIGINS) origins.
 pub fn prune_frame(origins: &[Origin]) -> Frame {

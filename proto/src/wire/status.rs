@@ -6,7 +6,7 @@ use crate::frame::Frame;
 use crate::json::{Kind, Value};
 use crate::limits;
 use crate::transaction::TransactionId;
-use crate::wire::fields::{Malformed, Typed, read, to_frame, wrong};
+use crate::wire::codec::{Malformed, Typed, read, to_frame, wrong};
 
 /// STATUS: the question of a client on the same host, or the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::frame::Frame;
 use crate::json::Value;
 use crate::transaction::TransactionId;
-use crate::wire::fields::{Malformed, list_frame, read, to_frame, wrong};
+use crate::wire::codec::{Malformed, list_frame, read, to_frame, wrong};
 use crate::wire::status::Summary;
 
 /// SYNC: one step in finding out what each of two native peers lacks.

@@ -6,7 +6,7 @@ use crate::frame::Frame;
 use crate::id::Session;
 use crate::json::{Kind, Value};
 use crate::transaction::{InvalidTransaction, Origin, Transaction};
-use crate::wire::fields::{Malformed, Typed, to_frame, wrong};
+use crate::wire::codec::{Malformed, Typed, to_frame, wrong};
 
 /// A TRANSACTION frame.
 #[derive(Debug)]

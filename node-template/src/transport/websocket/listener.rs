@@ -36,7 +36,7 @@ use crate::transport::websocket::write_buffer::WriteBuffer;
 /// spinning, and is too short to be noticed.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// The close reason of a connection that finds no slot.
-const NO_SLOT: &str = "this node has no place for another connection";
+const NO_SLOT: &str = "this node has no room for another connection";
 
 /// Binds a port on every address of `host`: for `localhost` 127.0.0.1 and, where there is IPv6,
 /// ::1.

@@ -10,7 +10,7 @@ use crate::wire::{Member, NetworkFrame};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Whom a node knows to be in the network, itself included.
+/// The nodes in the network that a node knows, itself included.
 fn known(net: &Net, node: usize) -> BTreeSet<String> {
     net.cores[node].nodes(net.now).into_iter().map(|member| member.node).collect()
 }
@@ -19,7 +19,7 @@ fn ids(nodes: impl IntoIterator<Item = usize>) -> BTreeSet<String> {
     nodes.into_iter().map(|node| id(node).to_string()).collect()
 }
 
-/// What a node tells of itself or others; `announcement` changes what it would be.
+/// An announcement of a node, changed by `change`.
 fn announce(node: NodeId, session: u8, change: impl FnOnce(&mut Announcement)) -> AnnounceFrame {
     let mut announcement = Announcement {
         node,
@@ -57,7 +57,7 @@ fn all_nodes_know_all_nodes_and_their_links() {
         assert_eq!((last.links, last.max_peers, last.free), (links, Some(64), Some(64 - links)));
         assert!(last.since > 0 && last.peers.len() == links as usize && !last.me && seen[0].me);
         let joined = net.events[0].iter().filter(|event| matches!(event, Event::NodeJoined { .. })).count();
-        assert_eq!(joined, 5, "each is told once");
+        assert_eq!(joined, 5, "each is reported once");
     }
 }
 
@@ -74,7 +74,7 @@ fn neighbors_that_come_soon_after_each_other_get_one_announcement() {
     assert_eq!(announced(&net), 1);
     net.pass(DEBOUNCE);
     assert_eq!(announced(&net), 2, "all others by one announcement");
-    assert_eq!(known(&net, 11), ids(0..12), "and who came last was told of all before");
+    assert_eq!(known(&net, 11), ids(0..12), "and the last one got all before it");
     // However long they go on coming, nobody waits for ever.
     let mut net = Net::new(40);
     for other in 1..40 {
@@ -118,8 +118,8 @@ fn neighbors_without_announcements_do_not_shorten_the_interval() {
         net.pass(SECOND / 2);
     }
     assert_eq!(net.cores[0].connections.links.peers(), 60);
-    // Each is told of us when it comes; all of those that are there, each time that one more has
-    // settled, would be 30 times 60.
+    // Each gets one announcement when it comes. One to all of them for each new link would be 30 times
+    // 60.
     let sent = net.sent["ANNOUNCE"];
     assert!((60..500).contains(&sent), "{sent}");
 }
@@ -192,8 +192,8 @@ fn a_newcomer_gets_all_nodes_from_one_neighbor() {
     net.link(200, 50);
     net.pass(SECOND);
     assert_eq!(known(&net, 200).len(), 201);
-    let (asked, told) = (net.sent["SYNC"], net.sent["ANNOUNCE"]);
-    assert!(told < 450, "{told} announcements after {asked} comparisons");
+    let (asked, sent) = (net.sent["SYNC"], net.sent["ANNOUNCE"]);
+    assert!(sent < 450, "{sent} announcements after {asked} comparisons");
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn a_node_without_a_table_announces_nothing() {
 fn clients_on_this_host_get_the_list_in_parts_that_fit() {
     let mut net = Net::new(1);
     for node in 1..600 {
-        let announcement = announce(id(node), 1, |told| told.peers = (0..20).map(id).collect()).announcement;
+        let announcement = announce(id(node), 1, |it| it.peers = (0..20).map(id).collect()).announcement;
         let now = net.now;
         net.cores[0].presence.table.insert(announcement, now);
     }
@@ -587,7 +587,7 @@ fn a_link_may_bring_so_many_announcements_of_others_and_any_of_its_own() {
     assert_eq!(rig.receive(1, own(1, |_| {})), Ok(()));
     assert_eq!(rig.cx.counters.announcements_accepted, before + 1);
     rig.presence.on_link_closed(LinkId(1));
-    assert!(!refused(&mut rig, 1, 20_005), "a new link begins anew");
+    assert!(!refused(&mut rig, 1, 20_005), "a new link has its own limits");
 }
 
 #[test]
@@ -616,7 +616,7 @@ fn a_neighbor_that_knows_considerably_more_is_asked_one_at_a_time_and_seldom() {
     assert_eq!(asks(&mut rig, 1, u32::MAX), 1);
     rig.pass(REQUEST_PATIENCE);
     rig.presence.on_link_closed(LinkId(1));
-    assert_eq!(asks(&mut rig, 1, u32::MAX), 1, "a new link begins anew");
+    assert_eq!(asks(&mut rig, 1, u32::MAX), 1, "a new link has its own limits");
 }
 
 #[test]

@@ -1,10 +1,13 @@
-//! Reading and writing the fields that all messages share.
+//! What all messages share: how data and siblings are read, and how frames are written.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::frame::Frame;
 use crate::json::{JsonError, Kind, Value};
+use crate::limits;
 
 /// Why a frame is no message. It is the peer's fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -78,4 +81,10 @@ pub(super) fn read_list<T: std::str::FromStr<Err: std::fmt::Display>>(
 pub(super) fn list_frame(kind: &'static str, names: &[impl ToString]) -> Frame {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     to_frame(&Typed { r#type: kind, data: &names })
+}
+
+/// Returns the sibling `age`, at most [`limits::OLDEST`]; zero if it is missing or no such number.
+pub(super) fn age_of(frame: Value<'_>) -> Duration {
+    let age = frame.get("age").and_then(Value::as_f64).unwrap_or_default();
+    Duration::try_from_secs_f64(age).unwrap_or_default().min(limits::OLDEST)
 }

@@ -1,12 +1,13 @@
-//! The parser, and a cursor over what it read.
+//! The parser, and the cursor over what it has read.
 
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 use std::ops::Range;
 
-use crate::json::scratch::{KEPT_BYTES, Scratch};
-use crate::json::token::{JsonError, Kind, Token, inner};
+use crate::json::error::JsonError;
+use crate::json::order::Order;
+use crate::json::token::{Kind, Token, inner};
 use crate::json::{escape, number, read};
 use crate::limits;
 
@@ -21,6 +22,25 @@ pub struct Parser {
 impl fmt::Debug for Parser {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Parser").finish_non_exhaustive()
+    }
+}
+
+/// Buffers that a parser keeps between texts.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pub(super) canonical: String,
+    pub(super) order: Order,
+}
+
+/// The bytes of a canonical text, and of a frame, for which a parser keeps memory between texts.
+const KEPT_BYTES: usize = 64 * 1024;
+
+impl Scratch {
+    pub(super) fn trim(&mut self) {
+        if self.canonical.capacity() > KEPT_BYTES {
+            self.canonical = String::new();
+        }
+        self.order.trim();
     }
 }
 
@@ -174,11 +194,11 @@ impl<'a> Value<'a> {
         }
     }
 
-    pub(super) fn token(self) -> Token {
+    fn token(self) -> Token {
         self.parser.tokens[self.index]
     }
 
-    pub(super) fn at(self, index: usize) -> Self {
+    fn at(self, index: usize) -> Self {
         Self { index, ..self }
     }
 }
