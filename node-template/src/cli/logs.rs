@@ -5,8 +5,9 @@
 
 use std::fmt;
 use std::io::{IsTerminal, stderr};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
+use time::UtcDateTime;
 use tracing::subscriber::SetGlobalDefaultError;
 use tracing::{Event, Level, Subscriber};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
@@ -73,10 +74,7 @@ where
             (true, Level::WARN) => ("\x1b[2m", "\x1b[33m", "\x1b[0m"),
             (true, _) => ("\x1b[2m", "\x1b[2m", "\x1b[0m"),
         };
-        // A clock before 1970 becomes midnight: a log line must not end the process.
-        let time = (self.now)().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let (seconds, millis) = (time.as_secs(), time.subsec_millis());
-        let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+        let (hour, minute, second, millis) = UtcDateTime::from((self.now)()).as_hms_milli();
         write!(writer, "{dim}{hour:02}:{minute:02}:{second:02}.{millis:03}{end} ")?;
         match *event.metadata().level() {
             Level::INFO => {}
@@ -91,7 +89,7 @@ where
 pub(crate) mod tests {
     use std::io;
     use std::sync::{Arc, Mutex};
-    use std::time::Duration;
+    use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
 

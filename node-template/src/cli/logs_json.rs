@@ -5,9 +5,10 @@
 //! levels in lower case, and log readers rely on both.
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use serde_json::{Map, Value};
+use time::UtcDateTime;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
@@ -57,27 +58,16 @@ impl Visit for Fields<'_> {
     }
 }
 
-/// Formats a time as `2026-11-21T13:51:15.387Z`. A clock before 1970 becomes 1970: a log line must
-/// not end the process.
+/// Formats a time as `2026-11-21T13:51:15.387Z`.
 fn rfc_3339(time: SystemTime) -> String {
-    let time = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let compact = crate::pool::utc(time.as_secs());
-    let part = |range: std::ops::Range<usize>| &compact[range];
-    format!(
-        "{}-{}-{}T{}:{}:{}.{:03}Z",
-        part(0..4),
-        part(4..6),
-        part(6..8),
-        part(9..11),
-        part(11..13),
-        part(13..15),
-        time.subsec_millis()
-    )
+    let time = UtcDateTime::from(time);
+    let (hour, minute, second, millis) = time.as_hms_milli();
+    format!("{}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z", time.date())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
     use crate::cli::logs::tests::Sink;

@@ -25,7 +25,7 @@ mod tests;
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::stream;
 use tokio::time::timeout;
@@ -45,6 +45,7 @@ use crate::protocol::wire::{
     Ack, Broadcast, BroadcastFrame, BroadcastId, Member, Members, Message, NetworkFrame, Status, StatusFrame,
     TransactionFrame,
 };
+use crate::util::time_of_day::time_of_day;
 use connection::{Connection, text};
 use pump::{Pump, Step};
 
@@ -177,9 +178,7 @@ impl Client {
         let mut id = [0; 32];
         getrandom::fill(&mut id).map_err(ClientError::Random)?;
         let id = BroadcastId(id);
-        // A clock before 1970 must not prevent a broadcast.
-        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        let broadcast = Broadcast { id, message: message.into(), time, seal: None };
+        let broadcast = Broadcast { id, message: message.into(), time: time_of_day(), seal: None };
         self.connection.send(text(BroadcastFrame::client_frame(broadcast))).await?;
         let id = id.to_string();
         let answer = self.connection.answer(ACK_TIMEOUT, |message| match message {

@@ -1,5 +1,5 @@
 //! Who wants events of transactions. In a busy node nearly all events are transactions: where
-//! nobody reads all of them, most are counted instead of sent.
+//! no listener reads all of them, most are counted instead of sent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 pub(crate) struct Demand {
     /// How many listeners want every transaction.
     all: AtomicUsize,
-    /// How many transactions to send while nobody wants all.
+    /// How many transactions to send while no listener wants all.
     samples: AtomicUsize,
     /// Transactions not sent since the last [`Sampling::next`].
     unsent: AtomicU64,

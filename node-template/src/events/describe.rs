@@ -255,7 +255,7 @@ fn describe_transaction(
     f.write_str(", writing it to transactions.json")
 }
 
-/// Returns why a dial failed, in words that follow an address.
+/// Returns why a dial failed, as text that follows an address.
 fn failure(error: &str) -> String {
     let lower = error.to_ascii_lowercase();
     if lower.contains("connection refused") || lower.contains("actively refused") {

@@ -73,7 +73,7 @@ impl EventSender {
     }
 
     /// Forgets slots that all listeners have read, which happens in their order, and empties more
-    /// while they exceed the bounds. The newest slot stays: nobody had time to read it.
+    /// while they exceed the bounds. The newest slot stays: no listener had time to read it.
     fn empty_oldest(&mut self) {
         while let Some((slot, count, bytes)) = self.held.front() {
             match slot.upgrade() {
@@ -243,7 +243,7 @@ mod tests {
         assert!(matches!(others.try_recv(), Ok(Event::StoreRecovered)), "the transaction is left out");
         drop(others);
         sender.send(event(0, 0));
-        assert!(sender.batch.is_empty(), "nobody listens");
+        assert!(sender.batch.is_empty(), "there is no listener");
     }
 
     #[test]

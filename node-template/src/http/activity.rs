@@ -1,7 +1,5 @@
 //! What happened in one tick: counts, samples and lines for the page.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use serde::Serialize;
 use tracing::Level;
 
@@ -11,6 +9,7 @@ use crate::http::delays::Delays;
 use crate::http::limits::{LINES, SAMPLES};
 use crate::protocol::event::{Event, PeerName};
 use crate::protocol::transaction::Transaction;
+use crate::util::time_of_day::time_of_day;
 
 /// The most characters of a broadcast in a line.
 const MESSAGE_CHARACTERS: usize = 2_000;
@@ -85,7 +84,7 @@ impl Activity {
             Event::Broadcast { broadcast, sender, peer, links } => {
                 self.broadcasts += 1;
                 if peer.is_some() {
-                    delays.broadcast(now().as_secs_f64() - broadcast.time);
+                    delays.broadcast(time_of_day() - broadcast.time);
                 }
                 if self.samples.len() >= 2 * SAMPLES {
                     return;
@@ -108,13 +107,9 @@ impl Activity {
             return;
         }
         *number += 1;
-        let time = now().as_millis() as u64;
+        let time = (time_of_day() * 1_000.0) as u64;
         self.lines.push(Line { number: *number, time, kind: kind(event), level: level_name(level), text, message });
     }
-}
-
-fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Returns a peer's id, as in [`View`](crate::http::view::View).
@@ -134,7 +129,7 @@ fn transaction_delay(transaction: &Transaction) -> Option<f64> {
         time: f64,
     }
     let Stamped { time } = serde_json::from_str(transaction.body()).ok()?;
-    Some(now().as_secs_f64() - time / 1_000.0)
+    Some(time_of_day() - time / 1_000.0)
 }
 
 fn kind(event: &Event) -> &'static str {

@@ -1,6 +1,6 @@
 //! Access checks of each request: host name, origin, token and rate.
 //!
-//! A browser may run a stranger's page that calls this port. Such a request has a foreign host name
+//! A browser may run a foreign page that calls this port. Such a request has a foreign host name
 //! (DNS rebinding), or the browser says where it comes from (`Origin`, `Sec-Fetch-Site`).
 
 use std::net::IpAddr;

@@ -1,6 +1,6 @@
 //! Images over HTTP: `GET /images/{name}`, whole or a range, and their list.
 //!
-//! An image may be a stranger's. The headers keep browsers from running anything in it.
+//! An image may come from an untrusted node. The headers keep browsers from running anything in it.
 
 use std::io;
 use std::ops::Range;

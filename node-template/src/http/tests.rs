@@ -38,7 +38,7 @@ async fn a_panic_in_a_request_and_one_in_the_hub_are_counted_and_the_page_goes_o
             read = stream.read_buf(&mut received) => assert!(read.expect("the stream goes on") > 0, "the stream ended"),
             // The hub misses what happens before it restarts.
             () = tokio::time::sleep(std::time::Duration::from_millis(100)) => {
-                node.broadcast("after the panic").await.expect("said");
+                node.broadcast("after the panic").await.expect("sent");
             }
         }
     }

@@ -143,12 +143,11 @@ fn peers(status: &Status, links: &[OpenLink], reasons: &BTreeMap<String, String>
             id: id_of(link),
             address: link.peer.address.as_ref().map(ToString::to_string),
             state: "connected",
-            reason: None,
-            retry_in_seconds: None,
             dialled: Some(link.dialled),
             round_trip_seconds: link.round_trip.map(|time| time.as_secs_f64()),
             queued_bytes: Some(link.queued_bytes),
             open_for_seconds: Some(link.open_for.as_secs()),
+            ..Peer::default()
         })
         .collect();
     let listed: BTreeSet<_> = rows.iter().filter_map(|row| row.address.clone()).collect();

@@ -62,8 +62,6 @@ pub use load::POOL_FILE;
 pub use lock::{LOCK_FILE, announce};
 pub use reader::{Page, Reader};
 pub use repair::Repair;
-#[cfg(feature = "cli")]
-pub(crate) use repair::utc;
 pub use report::Report;
 
 use disk::Disk;

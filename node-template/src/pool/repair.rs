@@ -12,7 +12,9 @@ use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
+
+use time::UtcDateTime;
 
 use crate::events::text::plural;
 use crate::pool::disk::{self, Disk, FileStamp};
@@ -165,8 +167,7 @@ fn each_block(file: &File, range: &Range<u64>, mut take: impl FnMut(&[u8]) -> io
 }
 
 fn new_bad_file(path: &Path) -> Result<(PathBuf, File), PoolError> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let first = sibling(path, &format!(".bad-{}", utc(now)));
+    let first = sibling(path, &format!(".bad-{}", utc(SystemTime::now())));
     let mut candidate = first.clone();
     for counter in 2_u64.. {
         match File::create_new(&candidate) {
@@ -238,29 +239,25 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Formats seconds since 1970 as `YYYYMMDDTHHMMSSZ`. Years begin in March here, so that a leap day
-/// is the last day of a year.
-pub(crate) fn utc(seconds: u64) -> String {
-    let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, next_year) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    let year = era * 400 + year + next_year;
-    format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", second / 3_600, second / 60 % 60, second % 60)
+/// Formats a time as `YYYYMMDDTHHMMSSZ`.
+fn utc(time: SystemTime) -> String {
+    let time = UtcDateTime::from(time);
+    let (year, month, day) = time.to_calendar_date();
+    let (hour, minute, second) = time.as_hms();
+    format!("{year:04}{:02}{day:02}T{hour:02}{minute:02}{second:02}Z", u8::from(month))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::utc;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
 
     #[test]
     fn times_are_formatted_as_utc() {
-        assert_eq!(utc(0), "19700101T000000Z");
-        assert_eq!(utc(951_827_696), "20000229T123456Z");
-        assert_eq!(utc(1_767_225_599), "20251231T235959Z");
-        assert_eq!(utc(1_798_761_600), "20270101T000000Z");
+        assert_eq!(utc(UNIX_EPOCH + Duration::from_secs(0)), "19700101T000000Z");
+        assert_eq!(utc(UNIX_EPOCH + Duration::from_secs(951_827_696)), "20000229T123456Z");
+        assert_eq!(utc(UNIX_EPOCH + Duration::from_secs(1_767_225_599)), "20251231T235959Z");
+        assert_eq!(utc(UNIX_EPOCH + Duration::from_secs(1_798_761_600)), "20270101T000000Z");
     }
 }

@@ -48,20 +48,8 @@ impl Shared {
     /// Plans to read single positions, up to about `max_bytes`. Also returns how many positions the
     /// plan covers.
     pub(crate) fn plan_these(&self, positions: &[u64], max_bytes: usize) -> (Plan, usize) {
-        let state = self.state();
-        let (mut rows, mut bytes, mut done) = (Vec::new(), 0, 0);
-        for position in positions.iter().map(|position| *position as usize) {
-            if position < state.index.len() && !state.index.location(position).is_lost() {
-                let location = state.index.location(position);
-                bytes += location.length();
-                if bytes > max_bytes && !rows.is_empty() {
-                    break;
-                }
-                rows.push((state.index.id(position), location));
-            }
-            done += 1;
-        }
-        (Plan { file: Arc::clone(&state.file), rows }, done)
+        let (_, plan, covered) = self.state().plan(positions.iter().copied(), usize::MAX, max_bytes);
+        (plan, covered as usize)
     }
 
     /// Plans to read the positions from `from` to `until`, up to about `max_bytes`. Also returns
@@ -69,20 +57,9 @@ impl Shared {
     pub(crate) fn plan(&self, from: u64, until: Option<u64>, max_bytes: usize) -> (Plan, u64, bool) {
         let state = self.state();
         let end = until.unwrap_or(u64::MAX).min(state.index.len() as u64);
-        let (mut rows, mut bytes, mut next) = (Vec::new(), 0, from);
-        while next < end {
-            let position = next as usize;
-            let location = state.index.location(position);
-            if !location.is_lost() {
-                bytes += location.length();
-                if bytes > max_bytes && !rows.is_empty() {
-                    break;
-                }
-                rows.push((state.index.id(position), location));
-            }
-            next += 1;
-        }
-        (Plan { file: Arc::clone(&state.file), rows }, next, next >= end)
+        let (_, plan, covered) = state.plan(from..end, usize::MAX, max_bytes);
+        let next = from + covered;
+        (plan, next, next >= end)
     }
 
     /// Plans to read backwards from a position, up to `max_rows` and about `max_bytes`. Returns the
@@ -95,24 +72,37 @@ impl Shared {
         max_bytes: usize,
     ) -> (Vec<u64>, Plan, Option<u64>) {
         let state = self.state();
-        let end = state.index.len() as u64;
-        let (mut positions, mut rows, mut bytes) = (Vec::new(), Vec::new(), 0);
-        let mut next = before.map_or(end, |before| before.min(end));
-        while next > 0 && rows.len() < max_rows {
-            let position = next as usize - 1;
-            let location = state.index.location(position);
-            if !location.is_lost() {
+        let end = before.unwrap_or(u64::MAX).min(state.index.len() as u64);
+        let (mut positions, mut plan, covered) = state.plan((0..end).rev(), max_rows, max_bytes);
+        positions.reverse();
+        plan.rows.reverse();
+        let next = end - covered;
+        (positions, plan, (next > 0).then_some(next))
+    }
+}
+
+impl State {
+    /// Plans to read these positions, up to `max_rows` and about `max_bytes`, but at least one row.
+    /// Skips lost rows. Returns the positions of the rows, the plan, and how many of the given
+    /// positions it covers.
+    fn plan(&self, positions: impl Iterator<Item = u64>, max_rows: usize, max_bytes: usize) -> (Vec<u64>, Plan, u64) {
+        let (mut planned, mut rows, mut bytes, mut covered) = (Vec::new(), Vec::new(), 0, 0);
+        for position in positions {
+            let index = position as usize;
+            if rows.len() == max_rows {
+                break;
+            }
+            if index < self.index.len() && !self.index.location(index).is_lost() {
+                let location = self.index.location(index);
                 bytes += location.length();
                 if bytes > max_bytes && !rows.is_empty() {
                     break;
                 }
-                positions.push(position as u64);
-                rows.push((state.index.id(position), location));
+                planned.push(position);
+                rows.push((self.index.id(index), location));
             }
-            next -= 1;
+            covered += 1;
         }
-        positions.reverse();
-        rows.reverse();
-        (positions, Plan { file: Arc::clone(&state.file), rows }, (next > 0).then_some(next))
+        (planned, Plan { file: Arc::clone(&self.file), rows }, covered)
     }
 }

@@ -24,7 +24,7 @@ fn check(event: Event, expected_level: Level, expected: &str) {
 #[test]
 fn peers_come_and_go() {
     let address = || "ws://localhost:4003".parse().unwrap();
-    for (event, level, words) in [
+    for (event, level, text) in [
         (Event::Dialling { address: address() }, Level::DEBUG, "dialling ws://localhost:4003"),
         (
             Event::SelfDialled { address: address() },
@@ -72,13 +72,13 @@ fn peers_come_and_go() {
             "link 7, ws://localhost:4002 (b2b2b2b2): type ODD",
         ),
     ] {
-        check(event, level, words);
+        check(event, level, text);
     }
 }
 
 #[test]
 fn a_failed_dial_is_logged_at_info_until_it_repeats() {
-    for (error, wait, level, words) in [
+    for (error, wait, level, text) in [
         ("Connection refused (os error 111)", Some(800), Level::INFO, "refused the connection; trying again in 0.8 s"),
         (
             "actively refused it. (os error 10061)",
@@ -100,7 +100,7 @@ fn a_failed_dial_is_logged_at_info_until_it_repeats() {
             "could not be dialled: no such host; trying again in 60.0 s",
         ),
     ] {
-        check(failed(error, wait), level, &format!("ws://localhost:4003 {words}"));
+        check(failed(error, wait), level, &format!("ws://localhost:4003 {text}"));
     }
 }
 
@@ -111,7 +111,7 @@ fn a_transaction_says_where_it_comes_from_and_goes_to() {
     let (of_node, of_exercise) =
         (Origin::Node(NodeId([1; 32])), Origin::Exercise("ws://localhost:4001".parse().unwrap()));
     let client = PeerName { node: None, address: None };
-    for (origin, peer, links, words) in [
+    for (origin, peer, links, text) in [
         (Some(of_node.clone()), None, 2, " of our own: sent to 2 peers"),
         (Some(of_node.clone()), None, 0, " of our own: no peer is linked"),
         (Some(of_exercise.clone()), Some(exercise_peer()), 1, " from ws://localhost:4001: passed on to 1 peer"),
@@ -120,7 +120,7 @@ fn a_transaction_says_where_it_comes_from_and_goes_to() {
         (None, Some(node(4002, 0xa1)), 0, ", which we lacked, from ws://localhost:4002 (a1a1a1a1): not passed on"),
     ] {
         let event = Event::Transaction { transaction: transaction.clone(), origin, peer, links };
-        check(event, Level::INFO, &format!("transaction {}…{words}, writing it to transactions.json", &id[..8]));
+        check(event, Level::INFO, &format!("transaction {}…{text}, writing it to transactions.json", &id[..8]));
     }
     let refused = Event::TransactionRefused { peer: exercise_peer(), reason: "the pool is full".to_owned() };
     check(refused, Level::DEBUG, "refused a transaction from ws://localhost:4001: the pool is full");
@@ -129,7 +129,7 @@ fn a_transaction_says_where_it_comes_from_and_goes_to() {
 #[test]
 fn the_pool_and_warnings() {
     let remedy = "x".repeat(300);
-    for (event, level, words) in [
+    for (event, level, text) in [
         (
             Event::Stored { ids: vec![TransactionId([1; 32]); 3], pool: 120 },
             Level::DEBUG,
@@ -153,6 +153,6 @@ fn the_pool_and_warnings() {
         ),
         (Event::Warning { text: remedy.clone() }, Level::WARN, &remedy),
     ] {
-        check(event, level, words);
+        check(event, level, text);
     }
 }
