@@ -1,6 +1,7 @@
 //! Line charts as SVG: each line is named at its end.
 //!
-//! A chart brings its own background and its colours for a light and for a dark page, so it can be read on any page.
+//! A chart brings its own background and its colours for a light and for a dark page, so it can be
+//! read on any page.
 
 use std::fmt::{Result, Write};
 
@@ -35,7 +36,8 @@ pub struct Axis {
 pub enum Scale {
     /// From zero to the greatest value.
     Linear,
-    /// Logarithmic, from the least to the greatest value. Values that are not above zero are not drawn.
+    /// Logarithmic, from the least to the greatest value. Values that are not above zero are not
+    /// drawn.
     Logarithmic,
 }
 
@@ -78,8 +80,8 @@ const DOTS: usize = 20;
 /// The most labels of an axis.
 const LABELS: usize = 12;
 
-/// Lines take turns in these. The palette of Okabe and Ito, which the colour-blind can tell apart; the second of each
-/// pair is for a dark background.
+/// Lines take turns in these. The palette of Okabe and Ito, which the colour-blind can tell apart;
+/// the second of each pair is for a dark background.
 const COLOURS: [(&str, &str); 6] = [
     ("#0072b2", "#56b4e9"),
     ("#d55e00", "#ff9a4d"),
@@ -252,7 +254,8 @@ impl Mapping {
         }
     }
 
-    /// The values that are written along the axis: round ones, or on a logarithmic axis those that were measured, if they are few.
+    /// The values that are written along the axis: round ones, or on a logarithmic axis those that
+    /// were measured, if they are few.
     fn labels(&self, mut measured: Vec<f64>) -> Vec<f64> {
         measured.sort_by(f64::total_cmp);
         measured.dedup();
@@ -315,7 +318,8 @@ fn short(value: f64) -> String {
     }
 }
 
-/// Moves names apart that would overlap, each with where its line ends, and no further than is needed.
+/// Moves names apart that would overlap, each with where its line ends, and no further than is
+/// needed.
 fn spread_out(mut names: Vec<(usize, f64)>) -> Vec<((usize, f64), f64)> {
     names.sort_by(|(_, one), (_, other)| one.total_cmp(other));
     // Groups of names that touch: a group lies around the middle of its lines' ends.

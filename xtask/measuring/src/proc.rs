@@ -4,7 +4,8 @@ use std::fs;
 use std::io::{Error, ErrorKind, Result};
 use std::time::Duration;
 
-/// Ticks per second of the times in `/proc`: USER_HZ, which is 100 on every platform that we run on.
+/// Ticks per second of the times in `/proc`: USER_HZ, which is 100 on every platform that we run
+/// on.
 const TICKS: u64 = 100;
 
 /// The memory of a process, in bytes.
@@ -49,7 +50,8 @@ pub fn descriptors(pid: u32) -> Result<usize> {
     Ok(entries(&format!("/proc/{pid}/fd"))?.count())
 }
 
-/// Reads the CPU time of a process, all its threads together, in user mode and in the kernel. Its grain is 10 ms.
+/// Reads the CPU time of a process, all its threads together, in user mode and in the kernel. Its
+/// grain is 10 ms.
 ///
 /// # Errors
 /// The process has ended.
@@ -58,8 +60,8 @@ pub fn cpu_time(pid: u32) -> Result<Duration> {
     stat.expect("CPU times", process_ticks(&stat.text)).map(time)
 }
 
-/// Reads the CPU time of a process's living threads, to the nanosecond. That is all of its time while none of its
-/// threads has ended: just after it started.
+/// Reads the CPU time of a process's living threads, to the nanosecond. That is all of its time
+/// while none of its threads has ended: just after it started.
 ///
 /// # Errors
 /// The process has ended.
@@ -95,14 +97,16 @@ fn time(ticks: u64) -> Duration {
     Duration::from_millis(ticks * 1_000 / TICKS)
 }
 
-/// Fields 14 and 15 of proc_pid_stat(5). Field 2, the program's name, may hold blanks and brackets: it ends with the last bracket.
+/// Fields 14 and 15 of proc_pid_stat(5). Field 2, the program's name, may hold blanks and brackets:
+/// it ends with the last bracket.
 fn process_ticks(stat: &str) -> Option<u64> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let mut field = || fields.next()?.parse::<u64>().ok();
     Some(field()? + field()?)
 }
 
-/// proc_stat(5): user, nice, system, idle, iowait, irq, softirq, steal. The fields after them repeat a guest's time.
+/// proc_stat(5): user, nice, system, idle, iowait, irq, softirq, steal. The fields after them
+/// repeat a guest's time.
 fn machine_ticks(stat: &str) -> Option<MachineTime> {
     let fields = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace();
     let fields: Vec<u64> = fields.take(8).map_while(|field| field.parse().ok()).collect();

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use crate::checks::structure::imports::Import;
 
-/// Returns a text for each largest set of files of which each imports each other, straight or by way of others.
+/// Returns a text for each largest set of files of which each imports each other, straight or by
+/// way of others.
 pub(crate) fn find(imports: &BTreeSet<Import>) -> Vec<String> {
     let mut uses: BTreeMap<&Path, BTreeSet<&Path>> = BTreeMap::new();
     for import in imports {
@@ -40,9 +41,16 @@ fn describe(files: &[&Path], imports: &BTreeSet<Import>) -> String {
         files.len()
     );
     let inside = |file: &Path| files.contains(&file);
-    for import in imports.iter().filter(|import| inside(&import.from) && inside(&import.to)) {
-        let Import { from, line, path, to } = import;
-        text += &format!("\n  {}:{line} uses {path} of {}", from.display(), to.display());
+    // For each pair of files one line, at the first use.
+    let mut pairs: BTreeMap<(&Path, &Path), (usize, Vec<&str>)> = BTreeMap::new();
+    for Import { from, line, path, to } in imports.iter().filter(|import| inside(&import.from) && inside(&import.to)) {
+        let (_, paths) = pairs.entry((from, to)).or_insert((*line, Vec::new()));
+        if !paths.contains(&path.as_str()) {
+            paths.push(path);
+        }
+    }
+    for ((from, to), (line, paths)) in pairs {
+        text += &format!("\n  {}:{line} uses {} of {}", from.display(), paths.join(", "), to.display());
     }
     text
 }

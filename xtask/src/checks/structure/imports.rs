@@ -1,4 +1,5 @@
-//! Which file uses which: every path in a package's code that leads to a module of the same package.
+//! Which file uses which: every path in a package's code that leads to a module of the same
+//! package.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -20,7 +21,8 @@ pub(crate) struct Import {
     pub(crate) to: PathBuf,
 }
 
-/// Finds all imports between the files of a package. `library` is what its programs call its library.
+/// Finds all imports between the files of a package. `library` is what its programs call its
+/// library.
 pub(crate) fn find(modules: &Modules, library: &str) -> BTreeSet<Import> {
     let mut resolver = Resolver { modules, library, names: BTreeMap::new() };
     let mut imports = BTreeSet::new();
@@ -76,8 +78,8 @@ impl Resolver<'_> {
         self.names.entry(found.module.clone()).or_default().insert(name.clone(), stands_for);
     }
 
-    /// Returns the deepest module that a path leads to, and how much of the path that is; `None` where it leads to
-    /// another crate, or begins with a name that is no module.
+    /// Returns the deepest module that a path leads to, and how much of the path that is; `None`
+    /// where it leads to another crate, or begins with a name that is no module.
     fn resolve(&self, module: &ModulePath, path: &[String]) -> Option<(ModulePath, usize)> {
         let first = path.first()?;
         let root = || vec![module[0].clone()];

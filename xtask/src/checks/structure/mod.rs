@@ -1,8 +1,9 @@
 //! `structure`: the order of the layers, and no circle of files that import each other.
 //!
-//! An import is a `use` or any other path to a module of another file of the same package, in code that is not only
-//! built for tests. The declaration of a child module is none. A path to an item counts for the file of the deepest
-//! module that it names: who uses `crate::wire::Message` uses `wire/mod.rs`, even if that re-exports it from a child.
+//! An import is a `use` or any other path to a module of another file of the same package, in code
+//! that is not only built for tests. The declaration of a child module is none. A path to an item
+//! counts for the file of the deepest module that it names: `crate::wire::Message` is in
+//! `wire/mod.rs`, even if that re-exports it from a child.
 
 mod circles;
 mod imports;
@@ -56,7 +57,7 @@ fn check(root: &Path, wanted: &[&str]) -> Result<()> {
         bail!("there is no package {unknown}; there is {}", names.join(", "));
     }
     let table = root.join(layers::TABLE);
-    let table = std::fs::read_to_string(&table).with_context(|| format!("{} can not be read", table.display()))?;
+    let table = std::fs::read_to_string(&table).with_context(|| format!("{} cannot be read", table.display()))?;
     let mut faults = 0;
     for package in packages.iter().filter(|package| wanted.contains(&package.name.as_str())) {
         let found = faults_of(root, package, &table)?;
@@ -77,7 +78,7 @@ fn faults_of(root: &Path, package: &Package, table: &str) -> Result<Vec<String>>
     let mut faults = circles::find(&imports);
     for layers in layers::read(table)?.iter().filter(|layers| layers.folder.starts_with(&package.folder)) {
         let files = modules.files.iter().map(|file| file.path.as_path());
-        faults.extend(layers.violations(files.filter(|file| file.starts_with(&layers.folder)), &imports));
+        faults.extend(layers.violations(root, files.filter(|file| file.starts_with(&layers.folder)), &imports));
     }
     // Stable: within a file they are in the order of their lines.
     faults.sort_by(|one, other| one.split(':').next().cmp(&other.split(':').next()));
@@ -107,7 +108,7 @@ struct MetadataTarget {
 /// Asks cargo for the packages of a workspace.
 fn read_packages(root: &Path, workspace: &str) -> Result<Vec<Package>> {
     let output = cargo::read(&root.join(workspace), &["metadata", "--no-deps", "--format-version", "1"])?;
-    let metadata: Metadata = serde_json::from_str(&output).context("what cargo metadata prints can not be read")?;
+    let metadata: Metadata = serde_json::from_str(&output).context("what cargo metadata prints cannot be read")?;
     let relative = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_owned();
     let package = |package: MetadataPackage| {
         let is = |target: &MetadataTarget, kind: &str| target.kind.iter().any(|it| it == kind);
