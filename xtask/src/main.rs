@@ -33,29 +33,30 @@ Examples:
                                        send the reward transaction to node-2
   cargo xtask add-transaction --file many.jsonl
                                        send one transaction per line
-  cargo xtask broadcast 'hello'        say it to everybody in the network
-  cargo xtask network --svg net.svg    who is there, as a table and a picture
+  cargo xtask broadcast 'hello'        send a text to every node
+  cargo xtask network --svg net.svg    show the nodes and their links
   cargo xtask image get cat.jpg        write an image into a file
-  cargo xtask image list               which images there are
-  cargo xtask status                   what the running nodes say
-  cargo xtask transactions --node 2    the newest in node-2's file, and who signed them
+  cargo xtask image list               list the images
+  cargo xtask status                   show the running nodes
+  cargo xtask transactions --node 2    the newest in node-2's file, with signers
   cargo xtask new-network              close the network: TLS and certificates
                                        for the folders made from then on
   cargo xtask delete-nodes             remove all node folders
   cargo xtask test                     run everything that must pass
   cargo xtask structure meshpool       check the layers and imports of a package
-  cargo xtask mutants --component sync plant faults there and count those that the tests catch
-  cargo xtask bench --quick            measure our node and its rivals
+  cargo xtask mutants --component sync
+                                       count the planted faults that tests catch
+  cargo xtask bench --quick            measure our node and others
   cargo xtask fuzz --seconds 600       run the fuzz targets, ten minutes each
   cargo xtask scale                    measure nodes with a million transactions
   cargo xtask idle                     measure 10, 100 and 200 nodes at rest
   cargo xtask links                    measure a node with 10,000 idle links
-  cargo xtask soak --minutes 5         nodes under trouble in a network of their
-                                       own, which needs root; an hour by default
+  cargo xtask soak --minutes 5         run nodes under load and faults; an hour
+                                       by default, needs root
 ";
 
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Makes, starts, feeds, shows and removes nodes", after_help = EXAMPLES)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Makes, starts, feeds, shows and removes nodes; checks and measures the project", after_help = EXAMPLES)]
 struct Arguments {
     /// Act on this workspace instead of the one around the current folder
     #[arg(long, global = true, hide = true, value_name = "FOLDER")]

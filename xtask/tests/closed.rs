@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use meshpool::folder::node_key::NodeKey;
 use meshpool::tls::{Credentials, Files, request};
-use support::Place;
+use support::TestWorkspace;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -33,27 +33,27 @@ fn mode(path: &Path) -> u32 {
 
 #[test]
 fn clones_made_after_new_network_are_its_members() {
-    let place = Place::new();
-    place.run(&["clone-node"]).done();
-    let out = place.run(&["new-network"]).done();
+    let workspace = TestWorkspace::new();
+    workspace.run(&["clone-node"]).done();
+    let out = workspace.run(&["new-network"]).done();
     assert!(out.contains("network-ca") && out.contains("ca.key safe") && out.contains("stay open"), "{out}");
-    assert_eq!((mode(&place.path("network-ca")), mode(&place.path("network-ca/ca.key"))), (0o700, 0o600));
-    assert_eq!(fs::read_to_string(place.path("network-ca/.gitignore")).expect("there"), "*\n");
-    assert!(place.run(&["clone-node"]).done().contains("closed network"));
-    let env = fs::read_to_string(place.path("node-2/.env")).expect("made");
+    assert_eq!((mode(&workspace.path("network-ca")), mode(&workspace.path("network-ca/ca.key"))), (0o700, 0o600));
+    assert_eq!(fs::read_to_string(workspace.path("network-ca/.gitignore")).expect("there"), "*\n");
+    assert!(workspace.run(&["clone-node"]).done().contains("closed network"));
+    let env = fs::read_to_string(workspace.path("node-2/.env")).expect("made");
     assert!(env.contains("\nNETWORK_CA=ca.pem\n") && env.contains("\nCERTIFICATE=node.pem\n"), "{env}");
-    let known = fs::read_to_string(place.path("node-2/known-peers.json")).expect("made");
+    let known = fs::read_to_string(workspace.path("node-2/known-peers.json")).expect("made");
     assert_eq!(known, "[\"wss://localhost:4001\"]");
-    let member = credentials(&place.path("node-2"));
+    let member = credentials(&workspace.path("node-2"));
     assert_eq!(days_left(&member), 365);
-    let id = NodeKey::load(&place.path("node-2")).expect("readable").expect("a key").node_id();
+    let id = NodeKey::load(&workspace.path("node-2")).expect("readable").expect("a key").node_id();
     assert_eq!(member.certified().node, id, "the certificate has the folder's own key");
-    assert!(!place.path("node-1/node.pem").exists(), "what was open stays open");
-    place.run(&["clone-node", "--open"]).done();
-    assert!(!place.path("node-3/node.pem").exists());
+    assert!(!workspace.path("node-1/node.pem").exists(), "what was open stays open");
+    workspace.run(&["clone-node", "--open"]).done();
+    assert!(!workspace.path("node-3/node.pem").exists());
     // The authority's key is in no folder.
-    let secret = fs::read_to_string(place.path("network-ca/ca.key")).expect("there");
-    for file in fs::read_dir(place.path("node-2")).expect("read") {
+    let secret = fs::read_to_string(workspace.path("network-ca/ca.key")).expect("there");
+    for file in fs::read_dir(workspace.path("node-2")).expect("read") {
         let bytes = fs::read(file.expect("read").path()).expect("read");
         assert!(!String::from_utf8_lossy(&bytes).contains(secret.trim()));
     }
@@ -61,46 +61,46 @@ fn clones_made_after_new_network_are_its_members() {
 
 #[test]
 fn an_authority_is_never_overwritten_and_its_key_never_open() {
-    let place = Place::new();
-    place.run(&["new-network"]).done();
-    let key = fs::read(place.path("network-ca/ca.key")).expect("there");
-    place.run(&["new-network"]).failed(&["network-ca/ca.key", "exists already"]);
-    assert_eq!(fs::read(place.path("network-ca/ca.key")).expect("there"), key);
-    fs::set_permissions(place.path("network-ca/ca.key"), fs::Permissions::from_mode(0o644)).expect("set");
-    place.run(&["clone-node"]).failed(&["ca.key", "chmod 600"]);
-    assert!(place.nodes().is_empty());
-    let other = place.path("other");
+    let workspace = TestWorkspace::new();
+    workspace.run(&["new-network"]).done();
+    let key = fs::read(workspace.path("network-ca/ca.key")).expect("there");
+    workspace.run(&["new-network"]).failed(&["network-ca/ca.key", "exists already"]);
+    assert_eq!(fs::read(workspace.path("network-ca/ca.key")).expect("there"), key);
+    fs::set_permissions(workspace.path("network-ca/ca.key"), fs::Permissions::from_mode(0o644)).expect("set");
+    workspace.run(&["clone-node"]).failed(&["ca.key", "chmod 600"]);
+    assert!(workspace.nodes().is_empty());
+    let other = workspace.path("other");
     let other = other.to_str().expect("UTF-8");
-    place.run(&["new-network", other]).done();
-    place.run(&["clone-node", "--ca", other]).done();
-    credentials(&place.path("node-1"));
+    workspace.run(&["new-network", other]).done();
+    workspace.run(&["clone-node", "--ca", other]).done();
+    credentials(&workspace.path("node-1"));
 }
 
 #[test]
 fn a_certificate_is_issued_from_a_request_and_renewed() {
-    let place = Place::new();
-    place.run(&["issue-certificate", "--node", "1"]).failed(&["network-ca", "new-network"]);
-    place.run(&["new-network"]).done();
-    let far = place.path("far");
+    let workspace = TestWorkspace::new();
+    workspace.run(&["issue-certificate", "--node", "1"]).failed(&["network-ca", "new-network"]);
+    workspace.run(&["new-network"]).done();
+    let far = workspace.path("far");
     fs::create_dir(&far).expect("made");
     let key = NodeKey::load_or_create(&far).expect("a key");
     let (csr, pem) = (far.join("node.csr"), far.join("node.pem"));
     let (csr, pem) = (csr.to_str().expect("UTF-8"), pem.to_str().expect("UTF-8"));
     fs::write(csr, request(&key).expect("made")).expect("written");
-    let out = place.run(&["issue-certificate", "--request", csr, "-o", pem, "--days", "10"]).done();
+    let out = workspace.run(&["issue-certificate", "--request", csr, "-o", pem, "--days", "10"]).done();
     assert!(out.contains(&key.node_id().to_string()) && out.contains("NETWORK_CA=ca.pem"), "{out}");
-    fs::copy(place.path("network-ca/ca.pem"), far.join("ca.pem")).expect("copied");
+    fs::copy(workspace.path("network-ca/ca.pem"), far.join("ca.pem")).expect("copied");
     assert_eq!(days_left(&credentials(&far)), 10);
     fs::write(csr, "no request").expect("written");
-    place.run(&["issue-certificate", "--request", csr, "-o", pem]).failed(&["node.csr", "--request-certificate"]);
+    workspace.run(&["issue-certificate", "--request", csr, "-o", pem]).failed(&["node.csr", "--request-certificate"]);
     assert_eq!(days_left(&credentials(&far)), 10, "the old one is still there");
 
-    place.run(&["clone-node"]).done();
-    let before = credentials(&place.path("node-1")).certified();
-    place.run(&["issue-certificate", "--node", "1", "--days", "20"]).done();
-    let after = credentials(&place.path("node-1"));
+    workspace.run(&["clone-node"]).done();
+    let before = credentials(&workspace.path("node-1")).certified();
+    workspace.run(&["issue-certificate", "--node", "1", "--days", "20"]).done();
+    let after = credentials(&workspace.path("node-1"));
     assert_eq!((after.certified().node, days_left(&after)), (before.node, 20));
     assert_ne!(after.certified().fingerprint, before.fingerprint);
-    assert_eq!(place.run(&["issue-certificate"]).code, Some(2), "say whose");
-    assert_eq!(place.run(&["issue-certificate", "--request", csr]).code, Some(2), "say where to");
+    assert_eq!(workspace.run(&["issue-certificate"]).code, Some(2), "say whose");
+    assert_eq!(workspace.run(&["issue-certificate", "--request", csr]).code, Some(2), "say where to");
 }

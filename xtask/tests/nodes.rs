@@ -13,10 +13,10 @@ use meshpool::protocol::transaction::Transaction;
 use meshpool::signing;
 use rustix::process::Signal;
 use serde_json::Value;
-use support::{Going, Manner, Outcome, Place, Seeming, lock, serve};
+use support::{Behaviour, FakeNode, Outcome, RunningTask, TestWorkspace, lock, serve};
 
-fn linked() -> Manner {
-    Manner { links: 2, ..Manner::default() }
+fn linked() -> Behaviour {
+    Behaviour { links: 2, ..Behaviour::default() }
 }
 
 fn json(text: &str) -> Value {
@@ -25,10 +25,10 @@ fn json(text: &str) -> Value {
 
 #[test]
 fn a_transaction_is_stamped_stored_and_counted_in_the_pools() {
-    let place = Place::new();
-    let one = Seeming::start(&place.folder(1), linked());
-    let _two = Seeming::start(&place.folder(2), linked());
-    let out = place.run(&["add-transaction", r#"{"amount": 5}"#]).done();
+    let workspace = TestWorkspace::new();
+    let one = FakeNode::start(&workspace.folder(1), linked());
+    let _two = FakeNode::start(&workspace.folder(2), linked());
+    let out = workspace.run(&["add-transaction", r#"{"amount": 5}"#]).done();
     let lines: Vec<_> = out.lines().collect();
     assert!(lines[0].len() == 64, "{out}");
     assert_eq!(lines[1..], ["stored in node-1, and sent on 2 links; not signed", "in 2 of 2 pools"]);
@@ -41,18 +41,18 @@ fn a_transaction_is_stamped_stored_and_counted_in_the_pools() {
 
 #[test]
 fn a_transaction_is_signed_with_the_key_of_the_folder_unless_it_shall_not_be() {
-    let place = Place::new();
-    let folder = place.folder(1);
+    let workspace = TestWorkspace::new();
+    let folder = workspace.folder(1);
     let key = NodeKey::load_or_create(&folder).expect("a key").node_id().to_string();
-    let one = Seeming::start(&folder, linked());
+    let one = FakeNode::start(&folder, linked());
     let sent = |arguments: &[&str]| {
-        let out = place.run(&[&["add-transaction"], arguments].concat()).done();
+        let out = workspace.run(&[&["add-transaction"], arguments].concat()).done();
         (out, json(&one.received.recv().expect("sent")))
     };
-    let told = format!("; signed by {}, verified", &key[..8]);
+    let shown = format!("; signed by {}, verified", &key[..8]);
     for arguments in [&[r#"{"amount":5}"#][..], &[]] {
         let (out, sent) = sent(arguments);
-        assert!(out.contains(&told), "{out}");
+        assert!(out.contains(&shown), "{out}");
         assert_eq!((sent["publicKey"].as_str(), sent["signature"].as_str().map(str::len)), (Some(&*key), Some(128)));
     }
     for flag in ["--unsigned", "--raw"] {
@@ -63,23 +63,23 @@ fn a_transaction_is_signed_with_the_key_of_the_folder_unless_it_shall_not_be() {
     assert!(out.contains("; forged: its publicKey is not 64 lower-case"), "{out}");
     assert_eq!((&own["publicKey"], &own["signature"]), (&"mine".into(), &"mine".into()), "what a person wrote stays");
 
-    let file = place.path("many.jsonl");
+    let file = workspace.path("many.jsonl");
     fs::write(&file, "{\"n\":1}\n").expect("written");
     let file = file.to_str().expect("UTF-8");
     assert_eq!(sent(&["--file", file]).1["publicKey"].as_str(), Some(&*key));
     assert!(sent(&["--file", file, "--unsigned"]).1.get("publicKey").is_none());
 
     fs::write(folder.join("node.key"), "no key").expect("written");
-    let outcome = place.run(&["add-transaction", "{}"]);
+    let outcome = workspace.run(&["add-transaction", "{}"]);
     outcome.failed(&["nothing was sent", "node.key is broken", "--unsigned"]);
 }
 
 #[test]
 fn what_stands_in_a_file_is_listed_with_its_signers() {
-    let place = Place::new();
-    place.run(&["transactions"]).failed(&["no node folder", "clone-node"]);
-    let folder = place.folder(1);
-    place.run(&["transactions"]).failed(&["node-1/transactions.json can not be read"]);
+    let workspace = TestWorkspace::new();
+    workspace.run(&["transactions"]).failed(&["no node folder", "clone-node"]);
+    let folder = workspace.folder(1);
+    workspace.run(&["transactions"]).failed(&["node-1/transactions.json cannot be read"]);
     let key = NodeKey::load_or_create(&folder).expect("a key");
     let mut parser = Parser::new();
     let plain = Transaction::parse(&mut parser, r#"{"amount":1}"#).expect("a transaction");
@@ -87,50 +87,50 @@ fn what_stands_in_a_file_is_listed_with_its_signers() {
     let forged = signed.body().replace(":1", ":2");
     fs::write(folder.join("transactions.json"), format!("[{},{},{forged}]", plain.body(), signed.body()))
         .expect("written");
-    let out = place.run(&["transactions", "--last", "2"]).done();
+    let out = workspace.run(&["transactions", "--last", "2"]).done();
     assert!(out.contains(&format!("verified {}", key.node_id().short())) && out.contains("FORGED"), "{out}");
     assert!(out.ends_with("node-1 holds 3 transactions: 1 verified, 1 unsigned, 1 forged\n"), "{out}");
     assert_eq!(out.lines().count(), 4, "a heading, two rows, the sum: {out}");
     fs::write(folder.join("transactions.json"), "[{").expect("written");
-    place.run(&["transactions", "--node", "1"]).failed(&["is no array just now"]);
+    workspace.run(&["transactions", "--node", "1"]).failed(&["is no array just now"]);
 }
 
 #[test]
 fn no_peers_and_a_pool_that_lacks_it_are_said() {
-    let place = Place::new();
-    let _one = Seeming::start(&place.folder(1), Manner::default());
-    let _two = Seeming::start(&place.folder(2), Manner { forgetful: true, ..linked() });
-    let out = place.run(&["add-transaction", "--raw", r#"{"amount":5}"#]).done();
+    let workspace = TestWorkspace::new();
+    let _one = FakeNode::start(&workspace.folder(1), Behaviour::default());
+    let _two = FakeNode::start(&workspace.folder(2), Behaviour { forgetful: true, ..linked() });
+    let out = workspace.run(&["add-transaction", "--raw", r#"{"amount":5}"#]).done();
     assert!(out.contains("no peers: nobody else has it yet"), "{out}");
     assert!(out.contains("in 1 of 2 pools after 2 s: not yet in node-2"), "{out}");
 }
 
 #[test]
 fn the_node_of_the_folder_is_asked_or_the_one_named() {
-    let place = Place::new();
-    let _one = Seeming::start(&place.folder(1), linked());
-    let folder = place.folder(2);
-    let two = Seeming::start(&folder, linked());
-    let mut command = place.command(&["add-transaction"]);
+    let workspace = TestWorkspace::new();
+    let _one = FakeNode::start(&workspace.folder(1), linked());
+    let folder = workspace.folder(2);
+    let two = FakeNode::start(&folder, linked());
+    let mut command = workspace.command(&["add-transaction"]);
     Outcome::of(command.current_dir(&folder).output().expect("started")).done();
     let reward = json(&two.received.recv().expect("sent"));
     assert!(reward["fromAddress"].is_null() && reward["toAddress"] == "key" && reward["amount"] == 100, "{reward}");
-    place.run(&["add-transaction", "--node", "2", "--raw", r#"{"b":1,"a":2}"#]).done();
+    workspace.run(&["add-transaction", "--node", "2", "--raw", r#"{"b":1,"a":2}"#]).done();
     assert_eq!(two.received.recv().expect("sent"), r#"{"b":1,"a":2}"#);
-    place.run(&["add-transaction", "--node", "9", "{}"]).failed(&["there is no node-9", "node-1, node-2"]);
+    workspace.run(&["add-transaction", "--node", "9", "{}"]).failed(&["there is no node-9", "node-1, node-2"]);
 }
 
 #[test]
 fn a_refusal_is_a_failure_with_its_reason() {
-    let place = Place::new();
-    let _one = Seeming::start(&place.folder(1), Manner { refuses: Some("amount"), ..linked() });
-    place.run(&["add-transaction", r#"{"amount":5}"#]).failed(&["node-1 refused", "the pool is full"]);
+    let workspace = TestWorkspace::new();
+    let _one = FakeNode::start(&workspace.folder(1), Behaviour { refuses: Some("amount"), ..linked() });
+    workspace.run(&["add-transaction", r#"{"amount":5}"#]).failed(&["node-1 refused", "the pool is full"]);
 }
 
 #[test]
 fn bad_input_is_one_line_and_nothing_is_sent() {
-    let place = Place::new();
-    let one = Seeming::start(&place.folder(1), linked());
+    let workspace = TestWorkspace::new();
+    let one = FakeNode::start(&workspace.folder(1), linked());
     let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(100_000));
     let larger = format!(r#"{{"a":[{}1]}}"#, "1,".repeat(50_000));
     for (text, parts) in [
@@ -140,41 +140,41 @@ fn bad_input_is_one_line_and_nothing_is_sent() {
         (r#"{"n":12345678901234567891}"#, &["nothing was sent", "12345678901234567891"]),
         ("", &["nothing was sent"]),
     ] {
-        place.run(&["add-transaction", text]).failed(parts);
+        workspace.run(&["add-transaction", text]).failed(parts);
     }
-    let number = place.run(&["add-transaction", r#"{"n":1.00000000000000001}"#]);
+    let number = workspace.run(&["add-transaction", r#"{"n":1.00000000000000001}"#]);
     assert!(number.error.contains("JavaScript") && !number.error.contains("quotes"), "{number:?}");
     // These fit into an argument and under the limit of 256 KiB; a file tests the limit.
-    place.run(&["add-transaction", &large]).done();
-    place.run(&["add-transaction", &larger]).done();
+    workspace.run(&["add-transaction", &large]).done();
+    workspace.run(&["add-transaction", &larger]).done();
     assert_eq!(one.received.try_iter().count(), 2);
 }
 
 #[test]
 fn nobody_running_is_said_with_the_remedy() {
-    let place = Place::new();
-    place.run(&["add-transaction", "{}"]).failed(&["no node is running", "cargo xtask up 3"]);
-    place.run(&["status"]).failed(&["no node is running", "cargo xtask up 3"]);
-    place.folder(3);
-    place.run(&["status"]).failed(&["no node is running", "cd node-3 && cargo run"]);
-    place.run(&["add-transaction", "{}"]).failed(&["no node is running", "cd node-3 && cargo run"]);
+    let workspace = TestWorkspace::new();
+    workspace.run(&["add-transaction", "{}"]).failed(&["no node is running", "cargo xtask up 3"]);
+    workspace.run(&["status"]).failed(&["no node is running", "cargo xtask up 3"]);
+    workspace.folder(3);
+    workspace.run(&["status"]).failed(&["no node is running", "cd node-3 && cargo run"]);
+    workspace.run(&["add-transaction", "{}"]).failed(&["no node is running", "cd node-3 && cargo run"]);
 }
 
 #[test]
 fn a_file_is_sent_line_by_line_and_bad_lines_are_told() {
-    let place = Place::new();
-    let one = Seeming::start(&place.folder(1), Manner { refuses: Some("\"n\":7,"), ..linked() });
+    let workspace = TestWorkspace::new();
+    let one = FakeNode::start(&workspace.folder(1), Behaviour { refuses: Some("\"n\":7,"), ..linked() });
     let mut text: String = (0..3_000).map(|n| format!("{{\"n\":{n},\"m\":0}}\n")).collect();
     text += "\n[1]\n{\"a\n";
     text += &format!("{{\"large\":\"{}\"}}\r\n{{\"last\":1}}", "x".repeat(300_000));
-    fs::write(place.path("many"), text).expect("written");
-    let outcome = place.run(&["add-transaction", "--file", "many"]);
+    fs::write(workspace.path("many"), text).expect("written");
+    let outcome = workspace.run(&["add-transaction", "--file", "many"]);
     assert_eq!(outcome.code, Some(1));
-    let told: Vec<_> = outcome.error.lines().filter_map(|line| line.split(" is refused: ").next()).collect();
+    let shown: Vec<_> = outcome.error.lines().filter_map(|line| line.split(" is refused: ").next()).collect();
     for line in ["line 8", "line 3002", "line 3003", "line 3004"] {
-        assert!(told.contains(&line), "{line}: {}", outcome.error);
+        assert!(shown.contains(&line), "{line}: {}", outcome.error);
     }
-    assert_eq!(told.len(), 4, "{}", outcome.error);
+    assert_eq!(shown.len(), 4, "{}", outcome.error);
     assert!(
         outcome.out.starts_with("3000 stored in node-1, sent on 2 links, 0 known there already, 4 refused in "),
         "{}",
@@ -186,9 +186,9 @@ fn a_file_is_sent_line_by_line_and_bad_lines_are_told() {
 
 #[test]
 fn standard_input_is_read_to_its_end() {
-    let place = Place::new();
-    let one = Seeming::start(&place.folder(1), linked());
-    let mut child = place
+    let workspace = TestWorkspace::new();
+    let one = FakeNode::start(&workspace.folder(1), linked());
+    let mut child = workspace
         .command(&["add-transaction", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -203,78 +203,78 @@ fn standard_input_is_read_to_its_end() {
     drop(stdin);
     let out = Outcome::of(child.wait_with_output().expect("waited for")).done();
     assert!(out.starts_with("2 stored in node-1"), "{out}");
-    place.run(&["add-transaction", "--file", "missing"]).failed(&["missing can not be read"]);
+    workspace.run(&["add-transaction", "--file", "missing"]).failed(&["missing cannot be read"]);
 }
 
 #[test]
 fn a_node_of_the_exercise_gets_it_and_nothing_is_claimed() {
-    let place = Place::new();
-    let one = Seeming::start(&place.folder(1), Manner { plain: true, ..linked() });
-    let out = place.run(&["add-transaction", "--raw", r#"{"a":1}"#]).done();
+    let workspace = TestWorkspace::new();
+    let one = FakeNode::start(&workspace.folder(1), Behaviour { exercise: true, ..linked() });
+    let out = workspace.run(&["add-transaction", "--raw", r#"{"a":1}"#]).done();
     assert!(out.contains("whether it is stored is not known"), "{out}");
     assert_eq!(one.received.recv().expect("sent"), r#"{"a":1}"#);
-    place.run(&["status"]).failed(&["no node is running"]);
-    fs::write(place.path("many"), "{\"a\":2}\n{}").expect("written");
-    assert!(place.run(&["add-transaction", "--file", "many"]).done().starts_with("2 lines sent to node-1"));
+    workspace.run(&["status"]).failed(&["no node is running"]);
+    fs::write(workspace.path("many"), "{\"a\":2}\n{}").expect("written");
+    assert!(workspace.run(&["add-transaction", "--file", "many"]).done().starts_with("2 lines sent to node-1"));
 }
 
 #[test]
 fn without_waiting_nothing_is_claimed() {
-    let place = Place::new();
-    let one = Seeming::start(&place.folder(1), linked());
-    let out = place.run(&["add-transaction", "--no-wait", r#"{"a":1}"#]).done();
+    let workspace = TestWorkspace::new();
+    let one = FakeNode::start(&workspace.folder(1), linked());
+    let out = workspace.run(&["add-transaction", "--no-wait", r#"{"a":1}"#]).done();
     assert!(out.contains("not waited for"), "{out}");
-    assert_eq!(one.received.try_iter().count(), 1, "the goodbye was answered, so it was read");
+    assert_eq!(one.received.try_iter().count(), 1, "the close was answered, so it was read");
 }
 
 #[test]
 fn status_lists_the_running_nodes() {
-    let place = Place::new();
-    let _one = Seeming::start(&place.folder(1), linked());
-    place.folder(2);
-    let _three = Seeming::start(&place.folder(3), linked());
-    let out = place.run(&["status"]).done();
+    let workspace = TestWorkspace::new();
+    let _one = FakeNode::start(&workspace.folder(1), linked());
+    workspace.folder(2);
+    let _three = FakeNode::start(&workspace.folder(3), linked());
+    let out = workspace.run(&["status"]).done();
     let lines: Vec<_> = out.lines().collect();
     assert!(
         lines[1].starts_with("node-1 ") && lines[2].starts_with("node-3 ") && lines[2].contains("07070707"),
         "{out}"
     );
     assert_eq!(lines[3], "the pools agree: 2 nodes hold the same 5 transactions");
-    let told = json(&place.run(&["status", "--json"]).done());
-    assert_eq!(told["nodes"][1]["name"], "node-3");
-    assert_eq!(told["nodes"][1]["status"]["pool"]["count"], 5);
-    assert_eq!(told["poolsAgree"], true);
-    let one = place.run(&["status", "--node", "3"]).done();
+    let shown = json(&workspace.run(&["status", "--json"]).done());
+    assert_eq!(shown["nodes"][1]["name"], "node-3");
+    assert_eq!(shown["nodes"][1]["status"]["pool"]["count"], 5);
+    assert_eq!(shown["poolsAgree"], true);
+    let one = workspace.run(&["status", "--node", "3"]).done();
     assert!(one.contains("peers (links to all"), "{one}");
     assert!(one.ends_with("ws://localhost:9 *  declined, asked again in 30 s\n"), "{one}");
-    place.run(&["status", "--node", "2"]).failed(&["node-2 is not running", "PORT=0", "cargo run"]);
+    workspace.run(&["status", "--node", "2"]).failed(&["node-2 is not running", "PORT=0", "cargo run"]);
 }
 
 /// Starts `up` with this test binary's [`a_node_for_up`] as the node.
-fn up(place: &Place, nodes: &str, manner: &str) -> Going {
-    Going::start(&mut up_command(place, nodes, manner))
+fn up(workspace: &TestWorkspace, nodes: &str, behaviour: &str) -> RunningTask {
+    RunningTask::start(&mut up_command(workspace, nodes, behaviour))
 }
 
-fn up_command(place: &Place, nodes: &str, manner: &str) -> Command {
-    let script = place.path("node.sh");
+fn up_command(workspace: &TestWorkspace, nodes: &str, behaviour: &str) -> Command {
+    let script = workspace.path("node.sh");
     let this = std::env::current_exe().expect("a path");
     let text = format!("#!/bin/sh\nexec '{}' --exact a_node_for_up --nocapture\n", this.display());
     fs::write(&script, text).expect("written");
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("set");
-    let mut command = place.command(&["up", nodes, "--binary"]);
-    command.arg(script).env("NODE_FOR_UP", manner);
+    let mut command = workspace.command(&["up", nodes, "--binary"]);
+    command.arg(script).env("NODE_FOR_UP", behaviour);
     command
 }
 
 /// Not a test: run inside a node's folder it is that node, until it is asked to end.
 #[test]
 fn a_node_for_up() {
-    let Ok(manner) = std::env::var("NODE_FOR_UP") else {
+    let Ok(behaviour) = std::env::var("NODE_FOR_UP") else {
         return;
     };
     let folder = std::env::current_dir().expect("a folder");
-    if manner == "one dies" && folder.ends_with("node-2") {
+    if behaviour == "one dies" && folder.ends_with("node-2") {
         std::process::exit(3);
     }
     eprintln!("its HTTP_PORT is {}", std::env::var("HTTP_PORT").as_deref().unwrap_or("unset"));
@@ -288,11 +288,11 @@ fn a_node_for_up() {
             tokio::select! {
                 accepted = listener.accept() => {
                     let (stream, folder) = (accepted.expect("a connection").0, folder.clone());
-                    tokio::spawn(async move { serve(stream, &folder, &Manner::default(), |_| {}).await });
+                    tokio::spawn(async move { serve(stream, &folder, &Behaviour::default(), |_| {}).await });
                 }
                 _ = terminate.recv() => {
-                    eprintln!("asked to end, {manner}");
-                    if manner != "stubborn" {
+                    eprintln!("asked to end, {behaviour}");
+                    if behaviour != "stubborn" {
                         std::process::exit(0);
                     }
                 }
@@ -303,12 +303,12 @@ fn a_node_for_up() {
 
 #[test]
 fn up_makes_starts_and_stops() {
-    let place = Place::new();
-    let up = up(&place, "3", "good");
+    let workspace = TestWorkspace::new();
+    let up = up(&workspace, "3", "good");
     assert!(up.wait_for("the mesh is complete").contains("3 nodes"));
     up.wait_for("cat node-3/transactions.json");
     let ports = [1, 2, 3].map(|number| {
-        let lock = fs::read_to_string(place.path(&format!("node-{number}/node.lock"))).expect("read");
+        let lock = fs::read_to_string(workspace.path(&format!("node-{number}/node.lock"))).expect("read");
         lock.trim_end().rsplit(':').next().and_then(|port| port.parse::<u16>().ok()).expect("a port")
     });
     // A port above 61535 leaves no port 4000 above it.
@@ -317,35 +317,35 @@ fn up_makes_starts_and_stops() {
     for port in pages {
         assert!(line.contains(&format!(" http://localhost:{port}")), "{line}");
     }
-    assert_eq!(place.nodes(), ["node-1", "node-2", "node-3"]);
-    place.run(&["delete-nodes"]).failed(&["3 nodes still run"]);
-    assert_eq!(place.run(&["status"]).done().lines().count(), 5);
-    place.run(&["up", "3"]).failed(&["nothing to start"]);
+    assert_eq!(workspace.nodes(), ["node-1", "node-2", "node-3"]);
+    workspace.run(&["delete-nodes"]).failed(&["3 nodes still run"]);
+    assert_eq!(workspace.run(&["status"]).done().lines().count(), 5);
+    workspace.run(&["up", "3"]).failed(&["nothing to start"]);
     up.signal(Signal::INT);
     up.wait_for("stopping 3 nodes");
     let line = up.wait_for("asked to end, good");
     assert!(line.starts_with("node-") && line.contains(" | "), "{line}");
     up.wait_for("all nodes have ended");
     assert_eq!(up.end(), Some(0));
-    place.run(&["delete-nodes"]).done();
+    workspace.run(&["delete-nodes"]).done();
 }
 
 #[test]
 fn up_tells_the_pages_that_are_set_and_leaves_out_those_that_are_off() {
-    let place = Place::new();
+    let workspace = TestWorkspace::new();
     for (number, settings) in [(1, "HTTP_PORT=8123"), (2, "HTTP_PORT=0"), (3, "HTTP_PORT=8125\nHTTP_HOST=0.0.0.0")] {
-        let folder = place.folder(number);
+        let folder = workspace.folder(number);
         fs::write(folder.join(".env"), format!("PORT=0\n{settings}\n")).expect("written");
     }
-    let three = up(&place, "3", "good");
+    let three = up(&workspace, "3", "good");
     let line = three.wait_for("pages: ");
     assert!(line.ends_with("pages: http://localhost:8123 http://localhost:8125"), "{line}");
     three.signal(Signal::TERM);
     assert_eq!(three.end(), Some(0));
     for number in [1, 3] {
-        fs::write(place.path(&format!("node-{number}/.env")), "PORT=0\nHTTP_PORT=0\n").expect("written");
+        fs::write(workspace.path(&format!("node-{number}/.env")), "PORT=0\nHTTP_PORT=0\n").expect("written");
     }
-    let three = up(&place, "3", "good");
+    let three = up(&workspace, "3", "good");
     three.wait_for("cat node-3/transactions.json");
     assert!(three.wait_for("").ends_with("Ctrl+C stops all of them"), "no word of pages");
     three.signal(Signal::TERM);
@@ -354,9 +354,9 @@ fn up_tells_the_pages_that_are_set_and_leaves_out_those_that_are_off() {
 
 #[test]
 fn up_leaves_running_nodes_alone_and_goes_on_without_one_that_dies() {
-    let place = Place::new();
-    let _three = Seeming::start(&place.folder(3), linked());
-    let up = up(&place, "3", "one dies");
+    let workspace = TestWorkspace::new();
+    let _three = FakeNode::start(&workspace.folder(3), linked());
+    let up = up(&workspace, "3", "one dies");
     assert!(up.wait_for("node-3 runs already").contains("ws://127.0.0.1:"));
     up.wait_for("node-2 has ended on its own (exit status: 3)");
     up.wait_for("the mesh is complete: 2 nodes");
@@ -368,8 +368,8 @@ fn up_leaves_running_nodes_alone_and_goes_on_without_one_that_dies() {
 
 #[test]
 fn up_kills_what_does_not_end() {
-    let place = Place::new();
-    let up = up(&place, "1", "stubborn");
+    let workspace = TestWorkspace::new();
+    let up = up(&workspace, "1", "stubborn");
     up.wait_for("the node is up, alone");
     up.signal(Signal::TERM);
     up.wait_for("asked to end, stubborn");
@@ -380,8 +380,8 @@ fn up_kills_what_does_not_end() {
 
 #[test]
 fn up_takes_a_doubled_signal_for_one_and_a_second_for_haste() {
-    let place = Place::new();
-    let patient = up(&place, "2", "good");
+    let workspace = TestWorkspace::new();
+    let patient = up(&workspace, "2", "good");
     patient.wait_for("the mesh is complete");
     patient.signal(Signal::INT);
     patient.signal(Signal::INT);
@@ -392,7 +392,7 @@ fn up_takes_a_doubled_signal_for_one_and_a_second_for_haste() {
     assert!(lines.iter().all(|line| !line.contains("killed") && !line.contains("signal: 9")), "{lines:#?}");
     assert_eq!(patient.end(), Some(0));
 
-    let hasty = up(&place, "1", "stubborn");
+    let hasty = up(&workspace, "1", "stubborn");
     hasty.wait_for("the node is up, alone");
     hasty.signal(Signal::INT);
     hasty.wait_for("Ctrl+C again kills");
@@ -404,11 +404,11 @@ fn up_takes_a_doubled_signal_for_one_and_a_second_for_haste() {
 
 #[test]
 fn up_leaves_out_an_exported_port_that_several_nodes_would_share() {
-    let place = Place::new();
-    let mut command = up_command(&place, "2", "good");
-    let two = Going::start(command.env("HTTP_PORT", "8123"));
+    let workspace = TestWorkspace::new();
+    let mut command = up_command(&workspace, "2", "good");
+    let two = RunningTask::start(command.env("HTTP_PORT", "8123"));
     let said = two.wait_for("HTTP_PORT=8123 is exported");
-    assert!(said.contains("2 nodes can not share a port") && said.contains("unset HTTP_PORT"), "{said}");
+    assert!(said.contains("2 nodes cannot share a port") && said.contains("unset HTTP_PORT"), "{said}");
     for _ in 0..2 {
         two.wait_for("its HTTP_PORT is unset");
     }
@@ -416,8 +416,8 @@ fn up_leaves_out_an_exported_port_that_several_nodes_would_share() {
     two.signal(Signal::TERM);
     assert_eq!(two.end(), Some(0));
     for (nodes, port) in [("1", "8123"), ("2", "0")] {
-        let mut command = up_command(&place, nodes, "good");
-        let all = Going::start(command.env("HTTP_PORT", port));
+        let mut command = up_command(&workspace, nodes, "good");
+        let all = RunningTask::start(command.env("HTTP_PORT", port));
         all.wait_for(&format!("its HTTP_PORT is {port}"));
         all.wait_for("Ctrl+C stops all of them");
         all.signal(Signal::TERM);
@@ -427,54 +427,54 @@ fn up_leaves_out_an_exported_port_that_several_nodes_would_share() {
 
 #[test]
 fn up_ends_when_all_nodes_have() {
-    let place = Place::new();
-    fs::create_dir(place.path("node-1")).expect("made");
-    place.run(&["up", "1"]).failed(&["node-1", "no .env", "move it away"]);
-    fs::remove_dir(place.path("node-1")).expect("removed");
-    let script = place.path("false");
+    let workspace = TestWorkspace::new();
+    fs::create_dir(workspace.path("node-1")).expect("made");
+    workspace.run(&["up", "1"]).failed(&["node-1", "no .env", "move it away"]);
+    fs::remove_dir(workspace.path("node-1")).expect("removed");
+    let script = workspace.path("false");
     std::os::unix::fs::symlink("/bin/false", &script).expect("linked");
-    let outcome = place.run(&["up", "2", "--binary", "false"]);
+    let outcome = workspace.run(&["up", "2", "--binary", "false"]);
     assert!(outcome.error.contains("node-1 has ended on its own (exit status: 1)"), "{outcome:?}");
     outcome.failed(&["every node has ended"]);
 }
 
 #[test]
 fn a_text_is_said_by_a_node_and_the_links_are_told() {
-    let place = Place::new();
-    place.run(&["broadcast", "hello"]).failed(&["no node is running", "cargo xtask up 3"]);
-    let one = Seeming::start(&place.folder(1), linked());
-    let out = place.run(&["broadcast", "hello, all"]).done();
+    let workspace = TestWorkspace::new();
+    workspace.run(&["broadcast", "hello"]).failed(&["no node is running", "cargo xtask up 3"]);
+    let one = FakeNode::start(&workspace.folder(1), linked());
+    let out = workspace.run(&["broadcast", "hello, all"]).done();
     assert_eq!(
         (out.as_str(), one.received.recv().expect("sent").as_str()),
-        ("said by node-1, on 2 links\n", "hello, all")
+        ("sent by node-1, on 2 links\n", "hello, all")
     );
-    let folder = place.folder(2);
-    let two = Seeming::start(&folder, Manner::default());
-    let mut command = place.command(&["broadcast", "alone"]);
+    let folder = workspace.folder(2);
+    let two = FakeNode::start(&folder, Behaviour::default());
+    let mut command = workspace.command(&["broadcast", "alone"]);
     let out = Outcome::of(command.current_dir(&folder).output().expect("started")).done();
-    assert!(out.starts_with("said by node-2, but this node has no peers: nobody else has it"), "{out}");
-    place.run(&["broadcast", "--node", "2", "named"]).done();
+    assert!(out.starts_with("sent by node-2, but this node has no peers: nobody else has it"), "{out}");
+    workspace.run(&["broadcast", "--node", "2", "named"]).done();
     assert_eq!(two.received.iter().take(2).collect::<Vec<_>>(), ["alone", "named"]);
-    place.run(&["broadcast", ""]).failed(&["nothing was sent", "empty"]);
-    place.run(&["broadcast", &"x".repeat(20_000)]).failed(&["nothing was sent", "20000 bytes", "16384"]);
-    let _plain = Seeming::start(&place.folder(3), Manner { plain: true, ..Manner::default() });
-    place.run(&["broadcast", "--node", "3", "hello"]).failed(&["node-3 is a node of the exercise", "--node"]);
+    workspace.run(&["broadcast", ""]).failed(&["nothing was sent", "empty"]);
+    workspace.run(&["broadcast", &"x".repeat(20_000)]).failed(&["nothing was sent", "20000 bytes", "16384"]);
+    let _plain = FakeNode::start(&workspace.folder(3), Behaviour { exercise: true, ..Behaviour::default() });
+    workspace.run(&["broadcast", "--node", "3", "hello"]).failed(&["node-3 is a node of the exercise", "--node"]);
 }
 
 #[test]
 fn the_network_is_listed_and_drawn() {
-    let place = Place::new();
-    place.run(&["network"]).failed(&["no node is running"]);
-    let _one = Seeming::start(&place.folder(1), linked());
-    let out = place.run(&["network", "--svg", "net.svg"]).done();
+    let workspace = TestWorkspace::new();
+    workspace.run(&["network"]).failed(&["no node is running"]);
+    let _one = FakeNode::start(&workspace.folder(1), linked());
+    let out = workspace.run(&["network", "--svg", "net.svg"]).done();
     assert!(out.ends_with("3 nodes in the network, as node-1 sees it\n"), "{out}");
     let row = out.lines().nth(1).expect("a row");
     assert!(row.starts_with("localhost:4001  01010101  ") && row.ends_with("localhost:4002, localhost:4003"), "{out}");
-    let picture = fs::read_to_string(place.path("net.svg")).expect("drawn");
+    let picture = fs::read_to_string(workspace.path("net.svg")).expect("drawn");
     assert!(picture.starts_with("<svg ") && picture.matches("<circle ").count() == 3, "{picture}");
-    let told = json(&place.run(&["network", "--json", "--node", "1"]).done());
-    assert_eq!((&told["askedOf"], told["nodes"].as_array().map(Vec::len)), (&Value::from("node-1"), Some(3)));
-    place.run(&["network", "--svg", "nowhere/net.svg"]).failed(&["nowhere/net.svg can not be written"]);
-    let _plain = Seeming::start(&place.folder(2), Manner { plain: true, ..Manner::default() });
-    place.run(&["network", "--node", "2"]).failed(&["is a node of the exercise"]);
+    let shown = json(&workspace.run(&["network", "--json", "--node", "1"]).done());
+    assert_eq!((&shown["askedOf"], shown["nodes"].as_array().map(Vec::len)), (&Value::from("node-1"), Some(3)));
+    workspace.run(&["network", "--svg", "nowhere/net.svg"]).failed(&["nowhere/net.svg cannot be written"]);
+    let _plain = FakeNode::start(&workspace.folder(2), Behaviour { exercise: true, ..Behaviour::default() });
+    workspace.run(&["network", "--node", "2"]).failed(&["is a node of the exercise"]);
 }

@@ -55,7 +55,8 @@ pub fn javascript_is_here() -> bool {
     here
 }
 
-fn interop() -> PathBuf {
+/// The folder of the JavaScript nodes.
+pub fn interop() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../interop")
 }
 

@@ -25,12 +25,12 @@ pub(crate) struct Arguments {
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let folder = workspace.root().join("target/autobahn");
     let (packages, report) = (folder.join("packages"), folder.join("report"));
-    fs::create_dir_all(&report).with_context(|| format!("can not make {}", report.display()))?;
+    fs::create_dir_all(&report).with_context(|| format!("{} cannot be made", report.display()))?;
     let version = Command::new(&arguments.python).arg("--version").output();
     let version = version.map(|output| [output.stdout, output.stderr].concat());
     ensure!(
         version.as_ref().is_ok_and(|version| version.starts_with(b"Python 2.7")),
-        "{} is no Python 2.7, which the suite needs; name one with --python",
+        "{} is not Python 2.7, which the suite needs; name one with --python",
         arguments.python
     );
     if !packages.join("autobahntestsuite").is_dir() {
@@ -58,5 +58,5 @@ fn write_program(path: &Path, python: &str, packages: &Path) -> Result<()> {
     );
     fs::write(path, text)
         .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755)))
-        .with_context(|| format!("can not write {}", path.display()))
+        .with_context(|| format!("{} cannot be written", path.display()))
 }

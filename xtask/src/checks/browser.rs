@@ -21,7 +21,7 @@ pub(crate) fn test(root: &Path) -> Result<()> {
     let folder = root.join("browser");
     let Some(chromium) = find().or_else(install) else {
         ensure!(std::env::var_os("CI").is_none(), "Chromium is missing: {REMEDY}");
-        print(format!("skipped, for want of Chromium: {REMEDY}"))?;
+        print(format!("skipped, since Chromium is missing: {REMEDY}"))?;
         return Ok(());
     };
     npm::install(&folder)?;

@@ -52,16 +52,16 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     if let Some(shard) = &arguments.shard {
         mutants.args(["--shard", shard]);
     }
-    fs::create_dir_all(root.join(FOLDER)).with_context(|| format!("{FOLDER} can not be made"))?;
-    let status = mutants.status().context("cargo can not be started")?;
+    fs::create_dir_all(root.join(FOLDER)).with_context(|| format!("{FOLDER} cannot be made"))?;
+    let status = mutants.status().context("cargo cannot be started")?;
     if !status.code().is_some_and(|code| WHOLE.contains(&code)) {
         bail!("cargo mutants ended with {status}: its logs are in {FOLDER}/mutants.out");
     }
     let outcomes = root.join(FOLDER).join("mutants.out/outcomes.json");
-    let text = fs::read_to_string(&outcomes).with_context(|| format!("{} can not be read", outcomes.display()))?;
+    let text = fs::read_to_string(&outcomes).with_context(|| format!("{} cannot be read", outcomes.display()))?;
     let table = table(&text)?.show(Format::Markdown);
     fs::write(root.join(&arguments.output), format!("{table}\n"))
-        .with_context(|| format!("{} can not be written", arguments.output.display()))?;
+        .with_context(|| format!("{} cannot be written", arguments.output.display()))?;
     print(table)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -118,7 +118,7 @@ impl Counts {
 }
 
 fn table(outcomes: &str) -> Result<Table> {
-    let outcomes: Outcomes = serde_json::from_str(outcomes).context("outcomes.json can not be read")?;
+    let outcomes: Outcomes = serde_json::from_str(outcomes).context("outcomes.json cannot be read")?;
     let mut components: BTreeMap<String, Counts> = BTreeMap::new();
     for Outcome { scenario, summary } in outcomes.outcomes {
         let Scenario::Mutant { file } = scenario else { continue };

@@ -47,8 +47,7 @@ fn check(root: &Path, paths: &[PathBuf]) -> Result<()> {
     files.sort();
     let mut total = 0;
     for file in &files {
-        let text =
-            fs::read_to_string(root.join(file)).with_context(|| format!("{} can not be read", file.display()))?;
+        let text = fs::read_to_string(root.join(file)).with_context(|| format!("{} cannot be read", file.display()))?;
         let wide = if is(file, "rs") { wide_comments(&text) } else { wide_prose(&text) };
         total += wide.len();
         for (line, width) in wide {
@@ -71,7 +70,7 @@ fn add_files(root: &Path, path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
         files.extend((is(path, "rs") || is(path, "md")).then(|| path.to_owned()));
         return Ok(());
     }
-    for entry in fs::read_dir(&full).with_context(|| format!("{} can not be read", path.display()))? {
+    for entry in fs::read_dir(&full).with_context(|| format!("{} cannot be read", path.display()))? {
         let name = entry?.file_name();
         let foreign = ["target", "node_modules"].iter().any(|foreign| name == *foreign);
         let inside = path.join(&name);
@@ -122,7 +121,7 @@ fn position((number, width, _): (usize, usize, &str)) -> (usize, usize) {
     (number, width)
 }
 
-/// Whether a line is one address or one Markdown link, perhaps in a list, which can not be broken.
+/// Whether a line is one address or one Markdown link, perhaps in a list, which cannot be broken.
 fn is_link(line: &str) -> bool {
     let line = line.trim_start_matches(['-', '*', '>', ' ']).trim_end_matches(['.', ',', ';']);
     let is_address = line.contains("://") && !line.contains(char::is_whitespace);

@@ -29,7 +29,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     // Runs in the current folder, since paths among the arguments are relative to it.
     let mut command = Command::new(cargo_program());
     command.args(["run", "--release", "--quiet", "--manifest-path"]).arg(workspace.root().join("bench/Cargo.toml"));
-    let status = command.arg("--").args(&arguments.arguments).status().context("cargo can not be started")?;
+    let status = command.arg("--").args(&arguments.arguments).status().context("cargo cannot be started")?;
     // It has printed its own error.
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))

@@ -119,7 +119,7 @@ async fn measure(binary: &Path, root: &Path, arguments: &Arguments) -> Result<Ve
     let lacking = |number: u64| number % every == every / 2 && number / every < arguments.missing;
     let [full, partial, empty] = ["full", "partial", "empty"].map(|name| root.join(name));
     for (folder, count, lacks) in [(&full, count, false), (&partial, count, true), (&empty, 0, false)] {
-        fs::create_dir_all(folder).with_context(|| format!("{} can not be made", folder.display()))?;
+        fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         generated_pool::write_pool(&folder.join(pool::POOL_FILE), count, |number| lacks && lacking(number))?;
     }
     let mut table = Vec::new();
@@ -260,5 +260,5 @@ async fn read(folder: &Path) -> Result<Row> {
     opened.pool.close().await;
     times.sort_unstable();
     let at = |part: f64| percentile(&times, part).map_or_else(|| "–".to_owned(), milliseconds);
-    Ok(Row::info("reading one by its identity: median, 99 %", format!("{}, {}", at(0.5), at(0.99))))
+    Ok(Row::info("reading one by id: median, 99 %", format!("{}, {}", at(0.5), at(0.99))))
 }

@@ -44,9 +44,7 @@ impl Setup {
     pub(crate) fn prepare(&self, workspace: &Workspace, task: &str) -> Result<(PathBuf, PathBuf)> {
         let binary = match &self.binary {
             // The nodes run in folders of their own.
-            Some(binary) => {
-                fs::canonicalize(binary).with_context(|| format!("{} can not be read", binary.display()))?
-            }
+            Some(binary) => fs::canonicalize(binary).with_context(|| format!("{} cannot be read", binary.display()))?,
             None => build_node(workspace, true)?,
         };
         let folder = self.folder.clone().unwrap_or_else(|| Path::new("target").join(task));
@@ -72,7 +70,7 @@ impl Setup {
             }
         });
         if root.exists() {
-            fs::remove_dir_all(&root).with_context(|| format!("{} can not be removed", root.display()))?;
+            fs::remove_dir_all(&root).with_context(|| format!("{} cannot be removed", root.display()))?;
         }
         measured
     }

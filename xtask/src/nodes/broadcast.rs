@@ -33,17 +33,17 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         if ack.status == AckStatus::Rejected {
             bail!("{} refused the text: {}", folder.name(), reason(&ack));
         }
-        print(told(&folder.name(), &ack))?;
+        print(describe(&folder.name(), &ack))?;
         Ok(ExitCode::SUCCESS)
     })
 }
 
-fn told(name: &str, ack: &Ack) -> String {
+fn describe(name: &str, ack: &Ack) -> String {
     match ack.links {
         0 => format!(
-            "said by {name}, but this node has no peers: nobody else has it; who links to it within ten minutes gets it"
+            "sent by {name}, but this node has no peers: nobody else has it; a node that links to it within ten minutes gets it"
         ),
-        links => format!("said by {name}, on {}", terminal::plural(links, "link")),
+        links => format!("sent by {name}, on {}", terminal::plural(links, "link")),
     }
 }
 
@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn zero_links_are_said() {
         let ack = |links| Ack { id: String::new(), status: AckStatus::Sent, reason: None, links };
-        assert!(told("node-1", &ack(0)).contains("no peers: nobody else has it"));
-        assert_eq!(told("node-1", &ack(2)), "said by node-1, on 2 links");
+        assert!(describe("node-1", &ack(0)).contains("no peers: nobody else has it"));
+        assert_eq!(describe("node-1", &ack(2)), "sent by node-1, on 2 links");
     }
 }

@@ -88,7 +88,7 @@ pub(crate) fn make(workspace: &Workspace, number: u32, authority: Option<&Author
     };
     // `.gitignore` covers the draft's name, as it does the folder's.
     let draft = Draft(workspace.root().join(format!("{}.new-{}", folder.name(), std::process::id())));
-    fs::create_dir(&draft.0).with_context(|| format!("{} can not be made", draft.0.display()))?;
+    fs::create_dir(&draft.0).with_context(|| format!("{} cannot be made", draft.0.display()))?;
     fill(workspace, &draft.0, port, authority).with_context(|| format!("{} was not made", folder.name()))?;
     match fs::rename(&draft.0, &folder.path) {
         Ok(()) => Ok(Some(folder)),
@@ -100,7 +100,7 @@ pub(crate) fn make(workspace: &Workspace, number: u32, authority: Option<&Author
         {
             Ok(None)
         }
-        Err(error) => Err(error).with_context(|| format!("{} can not be made", folder.path.display())),
+        Err(error) => Err(error).with_context(|| format!("{} cannot be made", folder.path.display())),
     }
 }
 
@@ -120,7 +120,7 @@ impl Drop for Draft {
 
 fn fill(workspace: &Workspace, folder: &Path, port: u16, authority: Option<&Authority>) -> Result<()> {
     let template = workspace.template(".env");
-    let restore = |path: &Path| format!("{} can not be read; `git checkout` brings it back", path.display());
+    let restore = |path: &Path| format!("{} cannot be read; `git checkout` brings it back", path.display());
     let template_text = fs::read_to_string(&template).with_context(|| restore(&template))?;
     for name in COPIED {
         let original = workspace.root().join(name);

@@ -28,7 +28,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     }
     if !running.is_empty() && !arguments.force {
         bail!(
-            "nothing was removed, for {} still run{}: {}; stop with Ctrl+C where it was started, or remove all the same with --force",
+            "nothing was removed, because {} still run{}: {}; stop with Ctrl+C where it was started, or remove all the same with --force",
             terminal::plural(running.len(), "node"),
             if running.len() == 1 { "s" } else { "" },
             running.join(", "),
@@ -39,11 +39,11 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         remove(folder)?;
         removed += 1;
         let still =
-            if running.contains(&folder.name()) { "; its node still runs, and can not store any more" } else { "" };
+            if running.contains(&folder.name()) { "; its node still runs, and cannot store anything" } else { "" };
         print(format!("removed {}{still}", folder.name()))?;
     }
     for leftover in leftovers(workspace)? {
-        fs::remove_dir_all(&leftover).with_context(|| format!("{} can not be removed", leftover.display()))?;
+        fs::remove_dir_all(&leftover).with_context(|| format!("{} cannot be removed", leftover.display()))?;
         print(format!("removed {}, left by a clone that did not finish", leftover.display()))?;
     }
     match removed {
@@ -55,7 +55,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
 
 fn remove(folder: &Folder) -> Result<()> {
     fs::remove_dir_all(&folder.path)
-        .with_context(|| format!("{} can not be removed; look at what is left of it", folder.path.display()))
+        .with_context(|| format!("{} cannot be removed; look at what is left of it", folder.path.display()))
 }
 
 /// Finds drafts `node-<N>.new-<pid>`: real folders, whose process has ended.

@@ -57,14 +57,14 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
 }
 
 /// The node to ask.
-struct Asked {
+struct Target {
     name: String,
     address: PeerAddress,
     /// The credentials for a node of a closed network.
     credentials: Option<Credentials>,
 }
 
-async fn asked(workspace: &Workspace, node: Option<u32>) -> Result<Asked> {
+async fn open_target(workspace: &Workspace, node: Option<u32>) -> Result<Target> {
     let (folder, client) = target(workspace, node).await?;
     let (address, identity) = (client.address().clone(), client.identity());
     client.close().await;
@@ -74,10 +74,10 @@ async fn asked(workspace: &Workspace, node: Option<u32>) -> Result<Asked> {
     }
     let credentials =
         if address.is_secure() { Some(folder.credentials().with_context(|| name.clone())?) } else { None };
-    Ok(Asked { name, address, credentials })
+    Ok(Target { name, address, credentials })
 }
 
-impl Asked {
+impl Target {
     async fn open(&self, image: &ImageName) -> Result<ImageStream> {
         let opened = match &self.credentials {
             Some(credentials) => ImageStream::open_as(&self.address, credentials, image).await,
@@ -105,8 +105,8 @@ fn get(workspace: &Workspace, name: &str, output: Option<&Path>, node: Option<u3
     draft_name.push(format!(".{}.part", std::process::id()));
     let mut draft = Draft::new(path.with_file_name(draft_name), path.clone());
     let (node, size) = block_on(async {
-        let asked = asked(workspace, node).await?;
-        let mut stream = asked.open(&image).await?;
+        let target = open_target(workspace, node).await?;
+        let mut stream = target.open(&image).await?;
         while let Some(bytes) =
             stream.next().await.with_context(|| format!("{} did not come whole", strip_control(name)))?
         {
@@ -115,7 +115,7 @@ fn get(workspace: &Workspace, name: &str, output: Option<&Path>, node: Option<u3
         draft.finish()?;
         let size = stream.size();
         stream.close().await;
-        Ok((asked.name, size))
+        Ok((target.name, size))
     })?;
     print(format!("{}: {}, by way of {node}", strip_control(&path.display().to_string()), bytes(size)))?;
     Ok(ExitCode::SUCCESS)
@@ -135,7 +135,7 @@ impl Draft {
 
     fn cannot(&self) -> String {
         format!(
-            "{} can not be written; free space, or name another file with -o",
+            "{} cannot be written; free space, or name another file with -o",
             strip_control(&self.wanted.display().to_string())
         )
     }
@@ -150,14 +150,14 @@ impl Draft {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let told = self.cannot();
-        self.open()?.write_all(bytes).context(told)
+        let message = self.cannot();
+        self.open()?.write_all(bytes).context(message)
     }
 
     fn finish(&mut self) -> Result<()> {
-        let told = self.cannot();
-        self.open()?.sync_all().with_context(|| told.clone())?;
-        fs::rename(&self.path, &self.wanted).context(told)
+        let message = self.cannot();
+        self.open()?.sync_all().with_context(|| message.clone())?;
+        fs::rename(&self.path, &self.wanted).context(message)
     }
 }
 
@@ -174,9 +174,9 @@ impl Drop for Draft {
 
 fn list(workspace: &Workspace, node: Option<u32>, as_json: bool) -> Result<ExitCode> {
     let (node, list) = block_on(async {
-        let asked = asked(workspace, node).await?;
-        let list = asked.list().await?;
-        Ok((asked.name, list))
+        let target = open_target(workspace, node).await?;
+        let list = target.list().await?;
+        Ok((target.name, list))
     })?;
     if as_json {
         print(format!("{:#}", json!({ "askedOf": node, "images": list.images, "more": list.more })))?;
@@ -191,13 +191,13 @@ fn list(workspace: &Workspace, node: Option<u32>, as_json: bool) -> Result<ExitC
 fn table(list: &ImageList, node: &str) -> String {
     let mut table = Table::new(["name", "size", "where"]);
     for image in &list.images {
-        table.push([strip_control(&image.name), bytes(image.size), place(image, node)]);
+        table.push([strip_control(&image.name), bytes(image.size), location(image, node)]);
     }
     let more = if list.more { "\n… and more" } else { "" };
     format!("{table}{more}")
 }
 
-fn place(image: &ListedImage, node: &str) -> String {
+fn location(image: &ListedImage, node: &str) -> String {
     let here = match (image.here, image.kept) {
         (true, _) => Some(node.to_owned()),
         (false, true) => Some(format!("{node} (fetched earlier)")),

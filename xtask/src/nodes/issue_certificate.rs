@@ -56,19 +56,19 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
             print(format!("issued {} a certificate for {} days: {}", folder.name(), arguments.days, path.display()))?;
             if folder.setting("NETWORK_CA").is_none() {
                 print(format!(
-                    "{0} is open still: copy ca.pem into it and write NETWORK_CA=ca.pem into {0}/.env",
+                    "{0} is still open: copy ca.pem into it and write NETWORK_CA=ca.pem into {0}/.env",
                     folder.name()
                 ))?;
             }
         }
-        _ => bail!("say whose: --request FILE -o FILE, or --node N"),
+        _ => bail!("name the node: --request FILE -o FILE, or --node N"),
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn write(authority: &Authority, node: NodeId, validity: Duration, path: &Path) -> Result<()> {
     let pem = authority.issue(node, validity)?;
-    replace(path, &pem).with_context(|| format!("{} can not be written", path.display()))
+    replace(path, &pem).with_context(|| format!("{} cannot be written", path.display()))
 }
 
 fn certificate_of(folder: &Folder) -> PathBuf {

@@ -21,7 +21,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     Authority::create(&folder)?;
     let shown = folder.display();
     print(format!("made the authority of a closed network in {shown}"))?;
-    print(format!("keep {shown}/{CA_KEY} safe: whoever has it can let nodes in, and without it no node can be added"))?;
+    print(format!(
+        "keep {shown}/{CA_KEY} safe: anyone who has it can admit nodes, and without it no node can be added"
+    ))?;
     let named = if folder == workspace.authority() { String::new() } else { format!(" --ca {shown}") };
     print(format!("next: cargo xtask clone-node{named}"))?;
     if !workspace.folders()?.is_empty() {

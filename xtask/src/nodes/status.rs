@@ -24,21 +24,21 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
-    let told = running_nodes::block_on(ask(workspace, arguments.node))?;
-    if told.is_empty() {
+    let statuses = running_nodes::block_on(ask(workspace, arguments.node))?;
+    if statuses.is_empty() {
         return Err(running_nodes::none_running(workspace)?);
     }
     if arguments.json {
         let nodes: Vec<_> =
-            told.iter().map(|(folder, status)| json!({ "name": folder.name(), "status": status })).collect();
-        print(format!("{:#}", json!({ "nodes": nodes, "poolsAgree": agree(&told) })))?;
+            statuses.iter().map(|(folder, status)| json!({ "name": folder.name(), "status": status })).collect();
+        print(format!("{:#}", json!({ "nodes": nodes, "poolsAgree": agree(&statuses) })))?;
     } else {
-        print(table(&told))?;
-        print(verdict(&told))?;
-        for line in refused(&told) {
+        print(table(&statuses))?;
+        print(verdict(&statuses))?;
+        for line in refused(&statuses) {
             print(line)?;
         }
-        if let (Some(_), [(_, status)]) = (arguments.node, &told[..]) {
+        if let (Some(_), [(_, status)]) = (arguments.node, &statuses[..]) {
             print(peers(status))?;
         }
     }
@@ -54,13 +54,13 @@ async fn ask(workspace: &Workspace, node: Option<u32>) -> Result<Vec<(Folder, St
         }
         None => running_nodes::find(workspace).await?,
     };
-    let mut full = Vec::new();
+    let mut native = Vec::new();
     for (folder, found) in found {
         match found {
-            Found::Native(client) => full.push((folder, *client)),
+            Found::Native(client) => native.push((folder, *client)),
             Found::Exercise(client) => {
                 client.close().await;
-                eprintln!("{} is a node of the exercise, which tells no status", folder.name());
+                eprintln!("{} is a node of the exercise, which reports no status", folder.name());
             }
             Found::Unresponsive(why) => {
                 eprintln!("warning: {} runs, but does not answer: {}", folder.name(), terminal::strip_control(&why))
@@ -69,11 +69,11 @@ async fn ask(workspace: &Workspace, node: Option<u32>) -> Result<Vec<(Folder, St
         }
     }
     let alone = node.is_some();
-    let told = join_all(full.into_iter().map(|(folder, client)| ask_one(folder, client))).await;
+    let answers = join_all(native.into_iter().map(|(folder, client)| ask_one(folder, client))).await;
     let mut statuses = Vec::new();
-    for told in told {
-        match told {
-            Ok(told) => statuses.push(told),
+    for answer in answers {
+        match answer {
+            Ok(status) => statuses.push(status),
             Err(error) if alone => return Err(error),
             Err(error) => eprintln!("warning: {}", terminal::strip_control(&format!("{error:#}"))),
         }
@@ -87,9 +87,9 @@ async fn ask_one(folder: Folder, mut client: Client) -> Result<(Folder, Status)>
     Ok((folder, status))
 }
 
-fn table(told: &[(Folder, Status)]) -> String {
+fn table(statuses: &[(Folder, Status)]) -> String {
     let mut table = Table::new(["name", "port", "node", "up", "connected", "attempting", "known", "pool"]);
-    for (folder, status) in told {
+    for (folder, status) in statuses {
         let port = status.address.rsplit(':').next().unwrap_or_default();
         let unwritable = if status.writable { "" } else { " (its file takes no writes)" };
         table.push([
@@ -108,8 +108,8 @@ fn table(told: &[(Folder, Status)]) -> String {
 
 /// Returns a line for each node that has rejected transactions for their signatures. Duplicates
 /// count.
-fn refused(told: &[(Folder, Status)]) -> impl Iterator<Item = String> {
-    told.iter().filter_map(|(folder, status)| {
+fn refused(statuses: &[(Folder, Status)]) -> impl Iterator<Item = String> {
+    statuses.iter().filter_map(|(folder, status)| {
         let counted = |name: &str| status.counters.get(name).copied().unwrap_or_default();
         let (unsigned, forged) = (counted("transactions_unsigned"), counted("transactions_forged"));
         let name = folder.name();
@@ -138,7 +138,7 @@ fn peers(status: &Status) -> String {
                     .as_deref()
                     .map(|cause| format!(": {}", terminal::strip_control(cause)))
                     .unwrap_or_default();
-                format!("kept away for {:.0} s{cause}", seconds.unwrap_or_default())
+                format!("banned for {:.0} s{cause}", seconds.unwrap_or_default())
             }
             (PeerState::Idle, Some(seconds)) => format!("idle, dialled in {seconds:.0} s"),
             (PeerState::Idle, None) => "idle".to_owned(),
@@ -154,21 +154,21 @@ fn peers(status: &Status) -> String {
     format!("{heading}\n{table}{rest}")
 }
 
-fn agree(told: &[(Folder, Status)]) -> bool {
-    told.windows(2).all(|pair| pair[0].1.pool == pair[1].1.pool)
+fn agree(statuses: &[(Folder, Status)]) -> bool {
+    statuses.windows(2).all(|pair| pair[0].1.pool == pair[1].1.pool)
 }
 
-fn verdict(told: &[(Folder, Status)]) -> String {
+fn verdict(statuses: &[(Folder, Status)]) -> String {
     let count = |(_, status): &(Folder, Status)| status.pool.count;
     let transactions = |number: u64| terminal::plural(usize::try_from(number).unwrap_or(usize::MAX), "transaction");
-    match told {
+    match statuses {
         [one] => format!("one node runs: its pool has {}", transactions(count(one))),
-        [first, ..] if agree(told) => {
-            format!("the pools agree: {} nodes hold the same {}", told.len(), transactions(count(first)))
+        [first, ..] if agree(statuses) => {
+            format!("the pools agree: {} nodes hold the same {}", statuses.len(), transactions(count(first)))
         }
         _ => {
-            let counts: Vec<_> = told.iter().map(|node| format!("{} {}", node.0.name(), count(node))).collect();
-            format!("the pools differ ({}); linked nodes level out within seconds: ask again", counts.join(", "))
+            let counts: Vec<_> = statuses.iter().map(|one| format!("{} {}", one.0.name(), count(one))).collect();
+            format!("the pools differ ({}); linked nodes become equal within seconds; ask again", counts.join(", "))
         }
     }
 }
@@ -182,7 +182,7 @@ mod tests {
 
     use super::*;
 
-    fn told(number: u32, count: u64, sum: &str) -> (Folder, Status) {
+    fn node(number: u32, count: u64, sum: &str) -> (Folder, Status) {
         let status = Status {
             node: "0123456789abcdef".to_owned(),
             session: String::new(),
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_row_for_each_node() {
-        let table = table(&[told(1, 5, ""), told(2, 5, "")]);
+        let table = table(&[node(1, 5, ""), node(2, 5, "")]);
         assert_eq!(
             table,
             "name    port  node      up      connected  attempting  known  pool\n\
@@ -223,7 +223,7 @@ mod tests {
             known,
             cause: None,
         };
-        let (_, mut status) = told(1, 5, "");
+        let (_, mut status) = node(1, 5, "");
         status.max_peers = Some(2);
         status.peers = vec![
             row(1, PeerState::Connected, None, true),
@@ -238,14 +238,14 @@ mod tests {
              ws://localhost:1 *  connected\n\
              ws://localhost:2    declined, asked again in 30 s\n\
              ws://localhost:3    failed, dialled again in 4 s\n\
-             ws://localhost:4    kept away for 90 s: it lied"
+             ws://localhost:4    banned for 90 s: it lied"
                 .replace("address              ", "address             ")
         );
     }
 
     #[test]
     fn refusals_for_signatures_are_said() {
-        let mut nodes = [told(1, 5, ""), told(2, 5, "")];
+        let mut nodes = [node(1, 5, ""), node(2, 5, "")];
         assert_eq!(refused(&nodes).count(), 0);
         nodes[1].1.counters.insert("transactions_unsigned".to_owned(), 3);
         assert_eq!(
@@ -256,12 +256,12 @@ mod tests {
 
     #[test]
     fn pools_agree_by_count_and_sum() {
-        assert_eq!(verdict(&[told(1, 1, "a")]), "one node runs: its pool has 1 transaction");
+        assert_eq!(verdict(&[node(1, 1, "a")]), "one node runs: its pool has 1 transaction");
         assert_eq!(
-            verdict(&[told(1, 5, "a"), told(2, 5, "a")]),
+            verdict(&[node(1, 5, "a"), node(2, 5, "a")]),
             "the pools agree: 2 nodes hold the same 5 transactions"
         );
-        assert!(verdict(&[told(1, 5, "a"), told(2, 5, "b")]).starts_with("the pools differ (node-1 5, node-2 5)"));
-        assert!(verdict(&[told(1, 5, "a"), told(2, 6, "a")]).starts_with("the pools differ"));
+        assert!(verdict(&[node(1, 5, "a"), node(2, 5, "b")]).starts_with("the pools differ (node-1 5, node-2 5)"));
+        assert!(verdict(&[node(1, 5, "a"), node(2, 6, "a")]).starts_with("the pools differ"));
     }
 }

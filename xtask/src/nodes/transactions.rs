@@ -32,7 +32,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     let path = folder.path.join("transactions.json");
     let name = format!("{}/transactions.json", folder.name());
     let text = fs::read_to_string(&path)
-        .with_context(|| format!("{name} can not be read; it is there once the node was started"))?;
+        .with_context(|| format!("{name} cannot be read; it exists once the node has been started"))?;
     let rows: Vec<&RawValue> = serde_json::from_str(&text)
         .with_context(|| format!("{name} is no array just now; ask again, or start its node, which repairs it"))?;
     let judged = judge_all(&rows);
@@ -87,7 +87,12 @@ fn judge(rows: &[&RawValue]) -> Vec<Judged> {
 fn line(at: usize, judged: &Judged) -> Vec<String> {
     let number = (at + 1).to_string();
     let Some((transaction, verdict)) = judged else {
-        return vec![number, String::new(), String::new(), "no transaction: JavaScript nodes read it otherwise".into()];
+        return vec![
+            number,
+            String::new(),
+            String::new(),
+            "invalid: JavaScript nodes would read it differently".into(),
+        ];
     };
     let verdict = match verdict {
         Verdict::Verified(key) => format!("verified {}", key.short()),

@@ -27,7 +27,7 @@ pub(crate) fn command(root: &Path, arguments: &[&str]) -> Command {
 
 /// Runs cargo and returns what it prints.
 pub(crate) fn read(root: &Path, arguments: &[&str]) -> Result<String> {
-    let output = command(root, arguments).stderr(Stdio::inherit()).output().context("cargo can not be started")?;
+    let output = command(root, arguments).stderr(Stdio::inherit()).output().context("cargo cannot be started")?;
     ensure!(output.status.success(), "cargo {} ended with {}", arguments.join(" "), output.status);
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -35,7 +35,7 @@ pub(crate) fn read(root: &Path, arguments: &[&str]) -> Result<String> {
 /// Runs a command and passes its output through.
 pub(crate) fn finish(command: &mut Command, shown: &str) -> Result<()> {
     print(format!("> {shown}"))?;
-    match command.status().with_context(|| format!("{shown} can not be started; is it installed?"))? {
+    match command.status().with_context(|| format!("{shown} cannot be started; is it installed?"))? {
         status if status.success() => Ok(()),
         status => bail!("`{shown}` ended with {status}"),
     }
@@ -55,14 +55,14 @@ pub(crate) fn build_node(workspace: &Workspace, release: bool) -> Result<PathBuf
         command.arg("--release");
     }
     let output = command.stderr(Stdio::inherit()).output();
-    let output = output.context("cargo can not be started; install Rust from https://rustup.rs")?;
+    let output = output.context("cargo cannot be started; install Rust from https://rustup.rs")?;
     if !output.status.success() {
-        bail!("the node does not build; cargo says why above");
+        bail!("the node does not build: see cargo's errors above");
     }
     let messages =
         output.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Message>(line).ok());
     messages
         .filter_map(|message| message.executable)
         .next_back()
-        .context("cargo built the node, but did not say where; try `cargo build` yourself")
+        .context("cargo built the node, but did not report where; try `cargo build` yourself")
 }

@@ -16,7 +16,7 @@ pub(crate) fn install(interop: &Path) -> Result<()> {
         return Ok(());
     }
     if is_fresh(interop) {
-        print("node_modules is as package-lock.json says")?;
+        print("node_modules matches package-lock.json")?;
         return Ok(());
     }
     finish(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(interop), "npm ci")

@@ -54,7 +54,7 @@ impl Process {
         fs::write(folder.join("known-peers.json"), serde_json::to_string(&known)?)?;
         let mut command = command(binary, folder)?;
         let began = Instant::now();
-        let mut child = command.spawn().with_context(|| format!("{} can not be started", binary.display()))?;
+        let mut child = command.spawn().with_context(|| format!("{} cannot be started", binary.display()))?;
         let pid = child.id().context("a process that was not waited for has an id")?;
         loop {
             if let Some(address) = announced(folder, pid)
@@ -65,7 +65,7 @@ impl Process {
                 return Ok(Self { child, pid, folder: folder.to_owned(), address, started_in, operator });
             }
             if let Some(status) = child.try_wait()? {
-                bail!("the node in {} ended with {status}; it said: {}", folder.display(), log(folder));
+                bail!("the node in {} ended with {status}; its log: {}", folder.display(), log(folder));
             }
             ensure!(began.elapsed() < PATIENCE, "the node in {} did not start within {PATIENCE:?}", folder.display());
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -96,7 +96,7 @@ impl Process {
     /// them.
     pub(crate) async fn bytes_between(&self, other: &Self) -> Result<u64> {
         let output = Command::new("ss").args(["-tinOHp", "state", "established"]).output().await;
-        let output = output.context("ss can not be started; install it (Debian: apt-get install iproute2)")?;
+        let output = output.context("ss cannot be started; install it (Debian: apt-get install iproute2)")?;
         let text = String::from_utf8_lossy(&output.stdout);
         let (ours, theirs) = (connections(&text, self.pid), connections(&text, other.pid));
         ensure!(!ours.is_empty() && !theirs.is_empty(), "ss shows no connection of the nodes: {text}");
@@ -115,7 +115,7 @@ impl Process {
         let Ok(ended) = tokio::time::timeout(END_WITHIN, self.child.wait()).await else {
             self.child.kill().await?;
             bail!(
-                "the node in {} did not end within {END_WITHIN:?} and was killed; it said: {}",
+                "the node in {} did not end within {END_WITHIN:?} and was killed; its log: {}",
                 self.folder.display(),
                 log(&self.folder)
             );

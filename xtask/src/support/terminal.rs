@@ -10,7 +10,7 @@ use std::str::FromStr;
 pub(crate) fn print(text: impl AsRef<str>) -> io::Result<()> {
     match io::stdout().lock().write_all((text.as_ref().to_owned() + "\n").as_bytes()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        told => told,
+        written => written,
     }
 }
 

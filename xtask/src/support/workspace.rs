@@ -36,10 +36,10 @@ impl Workspace {
     /// this program was built from.
     pub(crate) fn find(given: Option<&Path>) -> Result<Self> {
         if let Some(root) = given {
-            let root = root.canonicalize().with_context(|| format!("{} can not be opened", root.display()))?;
+            let root = root.canonicalize().with_context(|| format!("{} cannot be opened", root.display()))?;
             return Ok(Self { root });
         }
-        let here = std::env::current_dir().context("the current folder can not be told; go to another one")?;
+        let here = std::env::current_dir().context("the current folder cannot be determined; go to another one")?;
         let built = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
         match here.ancestors().chain(built).find(|folder| is_root(folder)) {
             Some(root) => Ok(Self { root: root.to_owned() }),
@@ -72,7 +72,7 @@ impl Workspace {
     /// Returns all node folders in the order of their numbers.
     pub(crate) fn folders(&self) -> Result<Vec<Folder>> {
         let mut folders = Vec::new();
-        for entry in fs::read_dir(&self.root).with_context(|| format!("{} can not be read", self.root.display()))? {
+        for entry in fs::read_dir(&self.root).with_context(|| format!("{} cannot be read", self.root.display()))? {
             let name = entry?.file_name();
             if let Some(number) = name.to_str().and_then(number_of) {
                 folders.push(self.folder(number));
@@ -164,17 +164,17 @@ impl Folder {
         let path = self.path.join(LOCK_FILE);
         let mut file = match File::open(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Lock::Free),
-            opened => opened.with_context(|| format!("{} can not be opened", path.display()))?,
+            opened => opened.with_context(|| format!("{} cannot be opened", path.display()))?,
         };
         match file.try_lock_shared() {
             Ok(()) => Ok(Lock::Free),
             Err(TryLockError::WouldBlock) => {
                 let text =
-                    io::read_to_string(&mut file).with_context(|| format!("{} can not be read", path.display()))?;
+                    io::read_to_string(&mut file).with_context(|| format!("{} cannot be read", path.display()))?;
                 Ok(Lock::Held(Holder::read(&text)))
             }
             Err(TryLockError::Error(error)) => {
-                Err(error).with_context(|| format!("{} can not be locked", path.display()))
+                Err(error).with_context(|| format!("{} cannot be locked", path.display()))
             }
         }
     }
@@ -202,7 +202,7 @@ impl Folder {
                 Ok(if self.setting("NETWORK_CA").is_some() { address.secured() } else { address })
             }
             Err(_) => bail!(
-                "{name}/.env: PORT is {:?}, and no number from 0 to 65535: write PORT={} there",
+                "{name}/.env: PORT is {:?}, which is not a number from 0 to 65535: write PORT={} there",
                 terminal::strip_control(&port),
                 port_of(self.number)
             ),
@@ -212,7 +212,7 @@ impl Folder {
     /// Returns the credentials of the folder's node in its closed network.
     pub(crate) fn credentials(&self) -> Result<Credentials> {
         let ca = self.setting("NETWORK_CA").with_context(|| {
-            format!("{0}/.env has no NETWORK_CA, but its node speaks TLS: write NETWORK_CA=ca.pem there", self.name())
+            format!("{0}/.env has no NETWORK_CA, but its node uses TLS: write NETWORK_CA=ca.pem there", self.name())
         })?;
         let certificate = self.setting("CERTIFICATE").unwrap_or_else(|| NODE_CERTIFICATE.to_owned());
         let key = NodeKey::load(&self.path)?.with_context(|| format!("{} has no node.key", self.name()))?;

@@ -25,11 +25,11 @@ use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A workspace in a temporary folder.
-pub(crate) struct Place {
+pub(crate) struct TestWorkspace {
     root: TempDir,
 }
 
-impl Place {
+impl TestWorkspace {
     pub(crate) fn new() -> Self {
         let root = tempfile::tempdir().expect("a folder");
         fs::create_dir(root.path().join("node-template")).expect("made");
@@ -106,12 +106,12 @@ impl Outcome {
 }
 
 /// A running task and its lines.
-pub(crate) struct Going {
+pub(crate) struct RunningTask {
     pub(crate) child: Child,
     lines: Receiver<String>,
 }
 
-impl Going {
+impl RunningTask {
     pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("started");
         let (sender, lines) = channel();
@@ -147,7 +147,7 @@ impl Going {
 
 /// How a fake node behaves.
 #[derive(Clone, Default)]
-pub(crate) struct Manner {
+pub(crate) struct Behaviour {
     /// The number of links that it reports.
     pub(crate) links: usize,
     /// Rejects transactions that contain this text.
@@ -155,19 +155,19 @@ pub(crate) struct Manner {
     /// Never stores what it is sent.
     pub(crate) forgetful: bool,
     /// Sends no identity: an exercise peer.
-    pub(crate) plain: bool,
+    pub(crate) exercise: bool,
 }
 
 /// A fake node that accepts clients and records what they send.
-pub(crate) struct Seeming {
+pub(crate) struct FakeNode {
     pub(crate) received: Receiver<String>,
     /// Held as long as the node runs.
     _lock: File,
     _runtime: tokio::runtime::Runtime,
 }
 
-impl Seeming {
-    pub(crate) fn start(folder: &Path, manner: Manner) -> Self {
+impl FakeNode {
+    pub(crate) fn start(folder: &Path, behaviour: Behaviour) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
@@ -176,9 +176,9 @@ impl Seeming {
         let folder = folder.to_owned();
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (folder, manner, sender) = (folder.clone(), manner.clone(), sender.clone());
+                let (folder, behaviour, sender) = (folder.clone(), behaviour.clone(), sender.clone());
                 tokio::spawn(async move {
-                    serve(stream, &folder, &manner, |text| sender.send(text).expect("the test still listens")).await
+                    serve(stream, &folder, &behaviour, |text| sender.send(text).expect("the test still listens")).await
                 });
             }
         });
@@ -197,10 +197,10 @@ pub(crate) fn lock(folder: &Path, listener: &TcpListener) -> File {
 }
 
 /// Answers one client until it closes.
-pub(crate) async fn serve(stream: TcpStream, folder: &Path, manner: &Manner, received: impl Fn(String)) {
+pub(crate) async fn serve(stream: TcpStream, folder: &Path, behaviour: &Behaviour, received: impl Fn(String)) {
     #[expect(clippy::result_large_err, reason = "the library's callback type")]
     let greet = |_: &Request, mut answer: Response| {
-        if !manner.plain {
+        if !behaviour.exercise {
             let identity = UpgradeIdentity { node: NodeId([7; 32]), session: Session::from_random([1; 16]) };
             answer.headers_mut().insert(UpgradeIdentity::HEADER, identity.to_string().parse().expect("a header value"));
         }
@@ -213,25 +213,25 @@ pub(crate) async fn serve(stream: TcpStream, folder: &Path, manner: &Manner, rec
             Message::Transaction(delivery) => {
                 let transaction = delivery.transaction.expect("a transaction");
                 received(transaction.body().to_owned());
-                let refused = manner.refuses.is_some_and(|part| transaction.body().contains(part));
+                let refused = behaviour.refuses.is_some_and(|part| transaction.body().contains(part));
                 let status = if refused { AckStatus::Rejected } else { AckStatus::Stored };
                 let reason = refused.then(|| "the pool is full".to_owned());
-                let ack = Ack { id: transaction.id().to_string(), status, reason, links: manner.links };
+                let ack = Ack { id: transaction.id().to_string(), status, reason, links: behaviour.links };
                 delivery.ack.then(|| ack.to_frame())
             }
             Message::Status(StatusFrame::Question { holds }) => {
-                assert!(!manner.plain, "a node of the exercise must not be asked");
-                let held = if manner.forgetful { 0 } else { holds.len() };
+                assert!(!behaviour.exercise, "a node of the exercise must not be asked");
+                let held = if behaviour.forgetful { 0 } else { holds.len() };
                 Some(StatusFrame::Answer(Box::new(status(folder, held))).to_frame())
             }
             Message::Broadcast(frame) => {
-                assert!(!manner.plain && frame.ack, "a client asks on how many links it went out");
+                assert!(!behaviour.exercise && frame.ack, "a client asks on how many links it went out");
                 received(frame.broadcast.message.to_string());
                 let id = frame.broadcast.id.to_string();
-                Some(Ack { id, status: AckStatus::Sent, reason: None, links: manner.links }.to_frame())
+                Some(Ack { id, status: AckStatus::Sent, reason: None, links: behaviour.links }.to_frame())
             }
             Message::Network(NetworkFrame::Question { after }) => {
-                assert!(!manner.plain, "a node of the exercise must not be asked");
+                assert!(!behaviour.exercise, "a node of the exercise must not be asked");
                 Some(NetworkFrame::Answer(members(after)).to_frame())
             }
             other => panic!("unexpected {other:?}"),

@@ -80,7 +80,7 @@ fn fuzz(root: &Path, arguments: &Arguments) -> Result<()> {
     let targets = chosen(&fuzz, &arguments.targets)?;
     let programs = build(&fuzz)?;
     let temporary = (arguments.fresh || arguments.planted).then(TempDir::new).transpose();
-    let temporary = temporary.context("a temporary folder can not be made")?;
+    let temporary = temporary.context("a temporary folder cannot be made")?;
     let kept = temporary.as_ref().map_or(fuzz.as_path(), TempDir::path);
     let finds = if arguments.planted { kept } else { &fuzz };
     let plan = Plan {
@@ -92,16 +92,16 @@ fn fuzz(root: &Path, arguments: &Arguments) -> Result<()> {
         fuzz,
     };
     let began = Instant::now();
-    let ran = plan.run_all(&targets)?;
-    print(format!("\n{}\nin {:.0} s", table(&targets, &ran, plan.planted), began.elapsed().as_secs_f64()))?;
+    let result = plan.run_all(&targets)?;
+    print(format!("\n{}\nin {:.0} s", table(&targets, &result, plan.planted), began.elapsed().as_secs_f64()))?;
     let of = |found: bool| {
-        let some = targets.iter().zip(&ran).filter(|(_, ran)| ran.find.is_some() == found);
+        let some = targets.iter().zip(&result).filter(|(_, result)| result.failure.is_some() == found);
         some.map(|(target, _)| target.as_str()).collect::<Vec<_>>()
     };
     if plan.planted {
-        ensure!(of(false).is_empty(), "did not find what was planted: {}", of(false).join(", "));
+        ensure!(of(false).is_empty(), "the planted fault was not found by: {}", of(false).join(", "));
     } else {
-        ensure!(of(true).is_empty(), "found something: {}; the inputs are in fuzz/finds", of(true).join(", "));
+        ensure!(of(true).is_empty(), "failed: {}; the inputs are in fuzz/finds", of(true).join(", "));
     }
     Ok(())
 }
@@ -110,7 +110,7 @@ fn fuzz(root: &Path, arguments: &Arguments) -> Result<()> {
 fn chosen(fuzz: &Path, wanted: &[String]) -> Result<Vec<String>> {
     let folder = fuzz.join("targets");
     let mut all = Vec::new();
-    for entry in fs::read_dir(&folder).with_context(|| format!("{} can not be read", folder.display()))? {
+    for entry in fs::read_dir(&folder).with_context(|| format!("{} cannot be read", folder.display()))? {
         all.extend(entry?.path().file_stem().and_then(|name| name.to_str()).map(str::to_owned));
     }
     all.sort();
@@ -126,11 +126,11 @@ fn build(fuzz: &Path) -> Result<PathBuf> {
     let answer = Command::new(&compiler).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     ensure!(
         answer.is_ok_and(|status| status.success()),
-        "{} is missing: libFuzzer wants a C++ compiler; install one (Debian: apt-get install g++), or name it in CXX",
+        "{} is missing: libFuzzer needs a C++ compiler; install one (Debian: apt-get install g++), or name it in CXX",
         compiler.display()
     );
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let version = Command::new(rustc).arg("-vV").output().context("rustc can not be started")?;
+    let version = Command::new(rustc).arg("-vV").output().context("rustc cannot be started")?;
     let version = String::from_utf8_lossy(&version.stdout);
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV names no host")?;
     let mut command = Command::new(cargo_program());
@@ -155,35 +155,40 @@ struct Plan {
 
 /// The result of one target.
 #[derive(Debug, Default, PartialEq)]
-struct Ran {
+struct TargetResult {
     executions: String,
     rate: String,
     edges: String,
     kept: String,
     /// The input that failed, and the last lines of the log.
-    find: Option<PathBuf>,
+    failure: Option<PathBuf>,
     tail: String,
     /// How many of the kept inputs Node.js has judged.
-    judged: Option<usize>,
+    compared: Option<usize>,
     seconds: f64,
 }
 
 impl Plan {
     /// Runs the targets, as many in parallel as there are cores.
-    fn run_all(&self, targets: &[String]) -> Result<Vec<Ran>> {
+    fn run_all(&self, targets: &[String]) -> Result<Vec<TargetResult>> {
         let next = AtomicUsize::new(0);
-        let work = || -> Result<Vec<(usize, Ran)>> {
+        let work = || -> Result<Vec<(usize, TargetResult)>> {
             let mut done = Vec::new();
             loop {
                 let turn = next.fetch_add(1, Ordering::Relaxed);
                 let Some(target) = targets.get(turn) else { return Ok(done) };
                 print(format!("> {target}, {} s", self.seconds))?;
-                let ran = self.run_one(target)?;
-                if let Some(find) = ran.find.as_ref().filter(|_| !self.planted) {
+                let result = self.run_one(target)?;
+                if let Some(input) = result.failure.as_ref().filter(|_| !self.planted) {
                     let program = self.programs.join(target);
-                    print(format!("{target}:\n{}run it again: {} {}", ran.tail, program.display(), find.display()))?;
+                    print(format!(
+                        "{target}:\n{}run it again: {} {}",
+                        result.tail,
+                        program.display(),
+                        input.display()
+                    ))?;
                 }
-                done.push((turn, ran));
+                done.push((turn, result));
             }
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from).min(targets.len());
@@ -193,13 +198,13 @@ impl Plan {
         });
         let mut all: Vec<_> = done?.into_iter().flatten().collect();
         all.sort_by_key(|(turn, _)| *turn);
-        Ok(all.into_iter().map(|(_, ran)| ran).collect())
+        Ok(all.into_iter().map(|(_, result)| result).collect())
     }
 
-    fn run_one(&self, target: &str) -> Result<Ran> {
+    fn run_one(&self, target: &str) -> Result<TargetResult> {
         let (corpus, finds) = (self.corpus.join(target), self.finds.join(target));
         for folder in [&corpus, &finds] {
-            fs::create_dir_all(folder).with_context(|| format!("can not make {}", folder.display()))?;
+            fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         }
         let (program, seeds) = (self.programs.join(target), self.fuzz.join("seeds").join(target));
         let mut command = Command::new(&program);
@@ -211,61 +216,61 @@ impl Plan {
             command.env(PLANTED, "1");
         }
         let began = Instant::now();
-        let output = command.output().with_context(|| format!("{} can not be started", program.display()))?;
-        let mut ran = read_log(&String::from_utf8_lossy(&output.stderr));
-        ran.seconds = began.elapsed().as_secs_f64();
+        let output = command.output().with_context(|| format!("{} cannot be started", program.display()))?;
+        let mut result = read_log(&String::from_utf8_lossy(&output.stderr));
+        result.seconds = began.elapsed().as_secs_f64();
         if !output.status.success() {
             // Without a file the target failed before its first input: its log is all there is.
-            ran.find.get_or_insert_default();
+            result.failure.get_or_insert_default();
         } else if target == CANONICAL && !self.planted {
             let judged = nodejs::judge(&[&seeds, &corpus])?;
             if let Some((file, complaint)) = judged.complaint {
                 let kept = finds.join(file.file_name().context("an input has a name")?);
-                fs::copy(&file, &kept).with_context(|| format!("can not write {}", kept.display()))?;
-                (ran.find, ran.tail) = (Some(kept), format!("Node.js differs: {complaint}\n"));
+                fs::copy(&file, &kept).with_context(|| format!("{} cannot be written", kept.display()))?;
+                (result.failure, result.tail) = (Some(kept), format!("Node.js differs: {complaint}\n"));
             }
-            ran.judged = Some(judged.texts);
+            result.compared = Some(judged.texts);
         }
-        Ok(ran)
+        Ok(result)
     }
 }
 
-fn table(targets: &[String], ran: &[Ran], planted: bool) -> Table {
+fn table(targets: &[String], results: &[TargetResult], planted: bool) -> Table {
     let mut table = Table::new(["target", "executions", "per second", "edges reached", "inputs kept", "result"]);
-    for (target, ran) in targets.iter().zip(ran) {
-        let result = match (&ran.find, ran.judged) {
-            (Some(_), _) if planted => format!("found after {:.1} s", ran.seconds),
+    for (target, result) in targets.iter().zip(results) {
+        let outcome = match (&result.failure, result.compared) {
+            (Some(_), _) if planted => format!("found after {:.1} s", result.seconds),
             (None, _) if planted => "NOT FOUND".to_owned(),
-            (Some(_), _) => "FOUND".to_owned(),
-            (None, Some(texts)) => format!("nothing found, Node.js agrees about {texts}"),
-            (None, None) => "nothing found".to_owned(),
+            (Some(_), _) => "FAILED".to_owned(),
+            (None, Some(texts)) => format!("passed, Node.js agrees about {texts}"),
+            (None, None) => "passed".to_owned(),
         };
-        let Ran { executions, rate, edges, kept, .. } = ran;
-        table.push([target, executions, rate, edges, kept, &result]);
+        let TargetResult { executions, rate, edges, kept, .. } = result;
+        table.push([target, executions, rate, edges, kept, &outcome]);
     }
     table
 }
 
 /// Reads the log of libFuzzer.
-fn read_log(log: &str) -> Ran {
+fn read_log(log: &str) -> TargetResult {
     let after = |begin: &str| log.lines().find_map(|line| line.split_once(begin)).map(|(_, rest)| rest);
     let word = |text: Option<&str>| text.and_then(|text| text.split_whitespace().next()).unwrap_or("?").to_owned();
     let last = log.lines().rfind(|line| line.contains(" cov: "));
     let all = word(after("Loaded 1 PC tables (").map(|rest| rest.split(' ').next().unwrap_or(rest)));
     let mut written = log.lines().filter_map(|line| Some(line.split_once("Test unit written to ")?.1));
     let lines: Vec<&str> = log.lines().filter(|line| !line.starts_with('#')).collect();
-    Ran {
+    TargetResult {
         executions: word(after("stat::number_of_executed_units:")),
         rate: word(after("stat::average_exec_per_sec:")),
         edges: format!("{} of {all}", word(last.and_then(|line| line.split_once("cov: ")).map(|(_, rest)| rest))),
         kept: word(last.and_then(|line| line.split_once("corp: ")).map(|(_, rest)| rest)),
         // Slow inputs are written too; they are no failures.
-        find: written.find(|file| !file.contains("slow-unit-")).map(PathBuf::from),
+        failure: written.find(|file| !file.contains("slow-unit-")).map(PathBuf::from),
         tail: lines[lines.len().saturating_sub(SHOWN_LINES)..]
             .iter()
             .map(|line| terminal::strip_control(line) + "\n")
             .collect(),
-        ..Ran::default()
+        ..TargetResult::default()
     }
 }
 
@@ -278,18 +283,18 @@ mod tests {
         let log = "INFO: Loaded 1 PC tables (10610 PCs): 10610 [0x1,0x2), \n#2\tINITED cov: 5 ft: 6 corp: 1/1b exec/s: 0 rss: 28Mb\n\
                    #883656\tDONE   cov: 1841 ft: 5480 corp: 1315/64Kb lim: 1510 exec/s: 67973 rss: 30Mb\nDone 883656 runs in 13 second(s)\n\
                    stat::number_of_executed_units: 883656\nstat::average_exec_per_sec:     67973\n";
-        let ran = read_log(log);
-        assert_eq!((&*ran.executions, &*ran.rate, &*ran.edges), ("883656", "67973", "1841 of 10610"));
-        assert_eq!((&*ran.kept, ran.find), ("1315/64Kb", None));
+        let result = read_log(log);
+        assert_eq!((&*result.executions, &*result.rate, &*result.edges), ("883656", "67973", "1841 of 10610"));
+        assert_eq!((&*result.kept, result.failure), ("1315/64Kb", None));
         let slow = "Slowest unit: 11 s:\nartifact_prefix='f/'; Test unit written to f/slow-unit-5146bc\n";
-        assert_eq!(read_log(slow).find, None);
+        assert_eq!(read_log(slow).failure, None);
     }
 
     #[test]
     fn a_find_is_told_with_its_file() {
         let log = "#7\tNEW    cov: 9 ft: 9 corp: 2/2b\nthread panicked at src/x.rs:1:\nboth\u{1b}[0m\nartifact_prefix='f/'; Test unit written to f/crash-1\n";
-        let ran = read_log(log);
-        assert_eq!(ran.find, Some(PathBuf::from("f/crash-1")));
-        assert!(ran.tail.contains("panicked") && !ran.tail.contains('\u{1b}') && !ran.tail.contains("NEW"));
+        let result = read_log(log);
+        assert_eq!(result.failure, Some(PathBuf::from("f/crash-1")));
+        assert!(result.tail.contains("panicked") && !result.tail.contains('\u{1b}') && !result.tail.contains("NEW"));
     }
 }

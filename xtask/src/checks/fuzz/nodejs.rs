@@ -21,9 +21,9 @@ pub(crate) struct Judged {
 pub(crate) fn judge(folders: &[&Path]) -> Result<Judged> {
     let (mut files, mut texts) = (Vec::new(), Vec::new());
     for folder in folders {
-        for entry in fs::read_dir(folder).with_context(|| format!("{} can not be read", folder.display()))? {
+        for entry in fs::read_dir(folder).with_context(|| format!("{} cannot be read", folder.display()))? {
             let file = entry?.path();
-            let bytes = fs::read(&file).with_context(|| format!("{} can not be read", file.display()))?;
+            let bytes = fs::read(&file).with_context(|| format!("{} cannot be read", file.display()))?;
             if let Ok(text) = String::from_utf8(bytes) {
                 files.push(file);
                 texts.push(text);

@@ -41,9 +41,16 @@ fn describe(files: &[&Path], imports: &BTreeSet<Import>) -> String {
         files.len()
     );
     let inside = |file: &Path| files.contains(&file);
-    for import in imports.iter().filter(|import| inside(&import.from) && inside(&import.to)) {
-        let Import { from, line, path, to } = import;
-        text += &format!("\n  {}:{line} uses {path} of {}", from.display(), to.display());
+    // For each pair of files one line, at the first use.
+    let mut pairs: BTreeMap<(&Path, &Path), (usize, Vec<&str>)> = BTreeMap::new();
+    for Import { from, line, path, to } in imports.iter().filter(|import| inside(&import.from) && inside(&import.to)) {
+        let (_, paths) = pairs.entry((from, to)).or_insert((*line, Vec::new()));
+        if !paths.contains(&path.as_str()) {
+            paths.push(path);
+        }
+    }
+    for ((from, to), (line, paths)) in pairs {
+        text += &format!("\n  {}:{line} uses {} of {}", from.display(), paths.join(", "), to.display());
     }
     text
 }

@@ -65,26 +65,21 @@ impl Layers {
     /// Returns what breaks the order, and what the table has too much or lacks.
     pub(crate) fn violations<'a>(
         &self,
+        root: &Path,
         files: impl IntoIterator<Item = &'a Path>,
         imports: &BTreeSet<Import>,
     ) -> Vec<String> {
         let mut violations = Vec::new();
-        let mut used = BTreeSet::new();
-        for file in files {
-            match self.name_of(file) {
-                Some(name) => {
-                    used.insert(&name.module);
-                }
-                None => violations.push(format!(
-                    "{}: is in no layer: add its name, or its folder's, to [{}] in {TABLE}",
-                    file.display(),
-                    self.folder.display()
-                )),
-            }
+        let folder = self.folder.display();
+        for file in files.into_iter().filter(|file| self.name_of(file).is_none()) {
+            let file = file.display();
+            violations.push(format!("{file}: is in no layer: add its name, or its folder's, to [{folder}] in {TABLE}"));
         }
-        for Name { module, line, .. } in self.names.iter().filter(|name| !used.contains(&name.module)) {
-            let (folder, module) = (self.folder.display(), module.display());
-            violations.push(format!("{TABLE}:{line}: {folder} has no {module}: remove the name"));
+        for Name { module, line, .. } in &self.names {
+            let path = root.join(&self.folder).join(module);
+            if !path.is_dir() && !path.with_extension("rs").is_file() {
+                violations.push(format!("{TABLE}:{line}: {folder} has no {}: remove the name", module.display()));
+            }
         }
         violations.extend(imports.iter().filter_map(|import| self.violation(import)));
         violations

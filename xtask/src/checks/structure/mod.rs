@@ -57,7 +57,7 @@ fn check(root: &Path, wanted: &[&str]) -> Result<()> {
         bail!("there is no package {unknown}; there is {}", names.join(", "));
     }
     let table = root.join(layers::TABLE);
-    let table = std::fs::read_to_string(&table).with_context(|| format!("{} can not be read", table.display()))?;
+    let table = std::fs::read_to_string(&table).with_context(|| format!("{} cannot be read", table.display()))?;
     let mut faults = 0;
     for package in packages.iter().filter(|package| wanted.contains(&package.name.as_str())) {
         let found = faults_of(root, package, &table)?;
@@ -78,7 +78,7 @@ fn faults_of(root: &Path, package: &Package, table: &str) -> Result<Vec<String>>
     let mut faults = circles::find(&imports);
     for layers in layers::read(table)?.iter().filter(|layers| layers.folder.starts_with(&package.folder)) {
         let files = modules.files.iter().map(|file| file.path.as_path());
-        faults.extend(layers.violations(files.filter(|file| file.starts_with(&layers.folder)), &imports));
+        faults.extend(layers.violations(root, files.filter(|file| file.starts_with(&layers.folder)), &imports));
     }
     // Stable: within a file they are in the order of their lines.
     faults.sort_by(|one, other| one.split(':').next().cmp(&other.split(':').next()));
@@ -108,7 +108,7 @@ struct MetadataTarget {
 /// Asks cargo for the packages of a workspace.
 fn read_packages(root: &Path, workspace: &str) -> Result<Vec<Package>> {
     let output = cargo::read(&root.join(workspace), &["metadata", "--no-deps", "--format-version", "1"])?;
-    let metadata: Metadata = serde_json::from_str(&output).context("what cargo metadata prints can not be read")?;
+    let metadata: Metadata = serde_json::from_str(&output).context("what cargo metadata prints cannot be read")?;
     let relative = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_owned();
     let package = |package: MetadataPackage| {
         let is = |target: &MetadataTarget, kind: &str| target.kind.iter().any(|it| it == kind);

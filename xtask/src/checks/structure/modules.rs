@@ -10,7 +10,7 @@ use syn::parse::Parser;
 use syn::punctuated::Punctuated;
 use syn::{Attribute, Item, Meta, Token};
 
-/// The path of a module. It begins with the name of its target, in the place of `crate`.
+/// The path of a module. It begins with the name of its target, instead of `crate`.
 pub(crate) type ModulePath = Vec<String>;
 
 /// The name of a library's target.
@@ -45,7 +45,7 @@ impl Modules {
     /// Reads the files that the targets of a package consist of.
     ///
     /// # Errors
-    /// A file can not be read, or is no Rust.
+    /// A file cannot be read, or is not Rust.
     pub(crate) fn read(root: &Path, package: &Package) -> Result<Self> {
         let mut modules = Self::default();
         for (name, file) in &package.targets {
@@ -56,11 +56,10 @@ impl Modules {
 
     /// Reads a file. `folder` is where the files of its child modules are.
     fn read_file(&mut self, root: &Path, path: &Path, module: ModulePath, folder: PathBuf) -> Result<()> {
-        let text =
-            fs::read_to_string(root.join(path)).with_context(|| format!("{} can not be read", path.display()))?;
+        let text = fs::read_to_string(root.join(path)).with_context(|| format!("{} cannot be read", path.display()))?;
         let syntax = syn::parse_file(&text).map_err(|error| {
             let line = error.span().start().line;
-            anyhow::anyhow!("{}:{line} is no Rust that this check can read: {error}", path.display())
+            anyhow::anyhow!("{}:{line} is not Rust that this check can read: {error}", path.display())
         })?;
         self.file_of.insert(module.clone(), path.to_owned());
         self.read_children(root, path, &syntax.items, &module, &folder)?;

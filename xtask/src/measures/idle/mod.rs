@@ -59,7 +59,7 @@ async fn measure(binary: &Path, root: &Path, arguments: &Arguments) -> Result<Ve
     for nodes in &arguments.nodes {
         let network = start(binary, &root.join(nodes.to_string()), *nodes, arguments.cap).await?;
         let joined = join(&network, arguments.cap).await?;
-        eprintln!("{}: all have links after {:.0} s", plural(network.len(), "node"), joined.as_secs_f64());
+        eprintln!("{}: all have joined after {:.0} s", plural(network.len(), "node"), joined.as_secs_f64());
         sleep(Duration::from_secs(arguments.warm_up)).await;
         let costs = watch::watch(&network, Duration::from_secs(arguments.watch.seconds)).await?;
         rows.push(table::Row { cap: arguments.cap, costs });
@@ -76,7 +76,7 @@ async fn start(binary: &Path, root: &Path, nodes: u32, cap: u32) -> Result<Vec<P
     let mut network: Vec<Process> = Vec::new();
     for number in 1..=nodes {
         let folder = root.join(format!("node-{number}"));
-        fs::create_dir_all(&folder).with_context(|| format!("{} can not be made", folder.display()))?;
+        fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         fs::write(folder.join(meshpool::pool::POOL_FILE), "[]")?;
         let known: Vec<_> = network.first().map(|first| &first.address).into_iter().collect();
         network.push(Process::start(binary, &folder, &known, &settings).await?);
@@ -97,7 +97,7 @@ async fn join(network: &[Process], cap: u32) -> Result<Duration> {
         let nodes = network.len();
         ensure!(
             began.elapsed() < PATIENCE,
-            "after {PATIENCE:?} {lacking} of {nodes} nodes have less than {wanted} links"
+            "after {PATIENCE:?} {lacking} of {nodes} nodes have fewer than {wanted} links"
         );
         sleep(INTERVAL).await;
     }

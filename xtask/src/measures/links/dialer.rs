@@ -54,7 +54,7 @@ impl Dialer {
     pub(crate) fn prepare(folder: &Path, secure: bool, exercise: bool) -> Result<Self> {
         let (node, own) = (folder.join("node"), folder.join("peers"));
         for folder in [&node, &own] {
-            fs::create_dir_all(folder).with_context(|| format!("{} can not be made", folder.display()))?;
+            fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         }
         fs::write(node.join(meshpool::pool::POOL_FILE), "[]")?;
         let authority = secure.then(|| Authority::create(&folder.join("ca"))).transpose()?;
@@ -141,7 +141,7 @@ fn credentials(folder: &Path) -> Result<Credentials> {
 }
 
 async fn open(to: &PeerAddress, credentials: Option<Credentials>) -> Result<Socket> {
-    let stream = TcpStream::connect((to.host().as_str(), to.port())).await.context("the node can not be reached")?;
+    let stream = TcpStream::connect((to.host().as_str(), to.port())).await.context("the node cannot be reached")?;
     stream.set_nodelay(true)?;
     let wire: Box<dyn Wire> = match credentials {
         Some(credentials) => Box::new(credentials.secure(stream).await?.0),
@@ -160,7 +160,7 @@ async fn wait_for_handshake(socket: &mut Socket) -> Result<()> {
             Some(Ok(Message::Close(frame))) => bail!("the node closed a new link: {frame:?}"),
             Some(Ok(_)) => {}
             Some(Err(error)) => return Err(error).context("a new link broke"),
-            None => bail!("the node closed a new link without a word"),
+            None => bail!("the node closed a new link without a close frame"),
         }
     }
 }
@@ -172,7 +172,7 @@ async fn keep_open(mut socket: Socket) -> String {
             Some(Ok(Message::Close(frame))) => return format!("closed with {frame:?}"),
             Some(Ok(_)) => {}
             Some(Err(error)) => return error.to_string(),
-            None => return "closed without a word".to_owned(),
+            None => return "closed without a close frame".to_owned(),
         }
     }
 }

@@ -83,7 +83,7 @@ fn allow_files(wanted: u64) -> Result<()> {
         "so many links need {wanted} open files, and at most {most} are allowed here: choose fewer with --links, or raise the limit (ulimit -Hn, as root)"
     );
     limit.current = Some(wanted);
-    setrlimit(Resource::Nofile, limit).context("the limit of open files can not be raised (ulimit -n)")
+    setrlimit(Resource::Nofile, limit).context("the limit of open files cannot be raised (ulimit -n)")
 }
 
 async fn measure(binary: &Path, root: &Path, arguments: &Arguments) -> Result<Vec<Row>> {

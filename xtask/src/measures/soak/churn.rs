@@ -31,7 +31,7 @@ const CUT_FOR: std::ops::Range<u64> = 20_000..40_000;
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Churned {
     /// By SIGTERM.
-    pub(crate) asked: usize,
+    pub(crate) terminated: usize,
     /// By SIGKILL.
     pub(crate) killed: usize,
 }
@@ -56,7 +56,7 @@ pub(crate) async fn churn(
         let Some(node) = alive.choose(&mut rng) else { continue };
         let signal = if rng.random() { Signal::TERM } else { Signal::KILL };
         match signal {
-            Signal::TERM => churned.asked += 1,
+            Signal::TERM => churned.terminated += 1,
             _ => churned.killed += 1,
         }
         let node = Arc::clone(node);

@@ -27,7 +27,7 @@ pub(crate) struct Checked {
 /// Reads the files of nodes that have ended.
 ///
 /// # Errors
-/// A file can not be read, or holds something else than transactions.
+/// A file cannot be read, or holds something else than transactions.
 pub(crate) fn check<'a>(
     nodes: impl IntoIterator<Item = &'a Node>,
     acknowledged: &HashSet<TransactionId>,

@@ -105,7 +105,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         }
     });
     let kept = || format!("the nodes' folders are in {}", root.display());
-    let remove = || fs::remove_dir_all(&root).with_context(|| format!("{} can not be removed", root.display()));
+    let remove = || fs::remove_dir_all(&root).with_context(|| format!("{} cannot be removed", root.display()));
     let results = match results {
         Ok(Some(results)) => results,
         Ok(None) => {
@@ -133,14 +133,14 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
 /// Runs the soak, from the start of the first node to the check of the last file.
 async fn soak(binary: Arc<Path>, root: &Path, arguments: &Arguments) -> Result<Results> {
     let mut test_network = TestNetwork::create(arguments.nodes as usize)?;
-    eprintln!("the network is laid: {}", plural(test_network.namespaces(), "namespace"));
+    eprintln!("made the network: {}", plural(test_network.namespaces(), "namespace"));
     let nodes = make_nodes(&mut test_network, binary, root, arguments.cap)?;
     try_join_all(nodes.iter().map(|node| node.start())).await?;
     let (isolated, network) = nodes.split_last().context("there are nodes")?;
     let soak =
         Soak { test_network: &test_network, network, isolated, ledger: Arc::default(), findings: Findings::default() };
     let path = arguments.samples.clone().unwrap_or_else(|| root.join(LOG));
-    let log = File::create(&path).with_context(|| format!("{} can not be written", path.display()))?;
+    let log = File::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
     let disturbances = soak.run(arguments, &nodes, BufWriter::new(log)).await?;
     let Soak { ledger, findings, .. } = soak;
     let equal_after = equal(network).await?;
@@ -243,7 +243,7 @@ async fn progress(network: &[Arc<Node>], ledger: &Ledger, findings: &Findings, b
         minutes.tick().await;
         let up = network.iter().filter(|node| node.pid().is_some()).count();
         eprintln!(
-            "{:.0} min: {up} of {} up, {} pushed, {} acknowledged, {}",
+            "{:.0} min: {up} of {} up, {} submitted, {} acknowledged, {}",
             began.elapsed().as_secs_f64() / 60.0,
             plural(network.len(), "node"),
             ledger.counts().pushed,

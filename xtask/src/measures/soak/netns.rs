@@ -130,7 +130,7 @@ pub(crate) fn attacker(side: usize, which: usize) -> String {
 }
 
 /// Returns an address where no node is.
-pub(crate) fn nobody(which: u16) -> String {
+pub(crate) fn unused_address(which: u16) -> String {
     format!("10.250.{}.{}", which >> 8, which & 0xff)
 }
 
@@ -153,7 +153,7 @@ impl Drop for Namespaces {
             if let Err(error) = delete(name).or_else(|_| delete(name))
                 && Path::new(NAMESPACES).join(name).exists()
             {
-                eprintln!("{name} is left over: {error:#}");
+                eprintln!("warning: the network namespace {name} is left over: {error:#}");
             }
         }
     }
@@ -170,7 +170,7 @@ pub(crate) struct Namespace {
 impl Namespace {
     fn enter(namespace: &str) -> Result<Self> {
         let path = format!("{NAMESPACES}/{namespace}");
-        let namespace = File::open(&path).with_context(|| format!("{path} can not be opened"))?;
+        let namespace = File::open(&path).with_context(|| format!("{path} cannot be opened"))?;
         let (sender, ready) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
@@ -188,8 +188,8 @@ impl Namespace {
                 Err(error) => sender.send(Err(error)).unwrap_or_default(),
             }
         });
-        let runtime = ready.recv().context("a thread ended before it began")?;
-        let runtime = runtime.with_context(|| format!("{path} can not be entered"))?;
+        let runtime = ready.recv().context("a thread ended at its start")?;
+        let runtime = runtime.with_context(|| format!("{path} cannot be entered"))?;
         Ok(Self { runtime, stop: Some(stop), thread: Some(thread) })
     }
 
@@ -210,7 +210,7 @@ impl Drop for Namespace {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            eprintln!("a thread of the soak ended in a fault");
+            eprintln!("warning: a thread of the soak panicked");
         }
     }
 }
@@ -219,7 +219,7 @@ fn ip(arguments: &[&str]) -> Result<()> {
     // With a process group of its own, Ctrl+C reaches the soak only, which then removes the
     // network.
     let output = Command::new("ip").args(arguments).process_group(0).output();
-    let output = output.context("ip can not be started; install it (Debian: apt-get install iproute2)")?;
+    let output = output.context("ip cannot be started; install it (Debian: apt-get install iproute2)")?;
     if !output.status.success() {
         bail!("ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
     }

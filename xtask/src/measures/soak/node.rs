@@ -45,7 +45,7 @@ impl Node {
         settings: &str,
     ) -> Result<Self> {
         let folder = root.join(&name);
-        fs::create_dir_all(&folder).with_context(|| format!("{} can not be made", folder.display()))?;
+        fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         fs::write(folder.join(".env"), format!("PORT={PORT}\n{settings}"))?;
         fs::write(folder.join("known-peers.json"), serde_json::to_string(known)?)?;
         fs::write(folder.join(meshpool::pool::POOL_FILE), "[]")?;
@@ -58,12 +58,12 @@ impl Node {
         let mut command = process::command(&self.binary, &self.folder)?;
         // A child process is in the namespace of the thread that spawns it.
         let mut child =
-            self.namespace.run(async move { command.spawn() }).await?.context("the node can not be started")?;
+            self.namespace.run(async move { command.spawn() }).await?.context("the node cannot be started")?;
         let pid = child.id().context("a process that was not waited for has an id")?;
         let began = Instant::now();
         while self.pool().await.is_err() {
             if let Some(status) = child.try_wait()? {
-                bail!("{} ended with {status} as it started; it said: {}", self.name, self.last_line());
+                bail!("{} ended with {status} at its start; its last line: {}", self.name, self.last_line());
             }
             ensure!(began.elapsed() < PATIENCE, "{} did not start within {PATIENCE:?}", self.name);
             sleep(Duration::from_millis(20)).await;
@@ -82,7 +82,7 @@ impl Node {
         let pid = self.pid.swap(0, Ordering::Relaxed);
         let mut child = process.take().with_context(|| format!("{} does not run", self.name))?;
         if let Some(status) = child.try_wait()? {
-            bail!("{} had ended by itself with {status}; it said: {}", self.name, self.last_line());
+            bail!("{} has ended by itself with {status}; its last line: {}", self.name, self.last_line());
         }
         let pid = Pid::from_raw(pid.cast_signed()).context("a process has an id")?;
         kill_process(pid, signal)?;
@@ -91,7 +91,7 @@ impl Node {
             status.with_context(|| format!("{} did not end within {PATIENCE:?} of {signal:?}", self.name))??;
         ensure!(
             signal != Signal::TERM || status.success(),
-            "{} was asked to end, and ended with {status}; it said: {}",
+            "{} was asked to end, and ended with {status}; its last line: {}",
             self.name,
             self.last_line()
         );
@@ -106,7 +106,7 @@ impl Node {
         let Some(status) = child.try_wait()? else { return Ok(None) };
         self.pid.store(0, Ordering::Relaxed);
         *process = None;
-        Ok(Some(format!("{} ended by itself with {status}; it said: {}", self.name, self.last_line())))
+        Ok(Some(format!("{} ended by itself with {status}; its last line: {}", self.name, self.last_line())))
     }
 
     /// Returns the process id, unless the node is down or being ended.
@@ -119,13 +119,13 @@ impl Node {
 
     /// Asks for the summary of the node's pool.
     pub(crate) async fn pool(&self) -> Result<Summary> {
-        let asked = self.namespace.run(async {
+        let answer = self.namespace.run(async {
             let mut client = Client::connect(&local_address()).await?;
             let status = client.status(&[]).await?;
             client.close().await;
             anyhow::Ok(status.pool)
         });
-        asked.await?
+        answer.await?
     }
 
     /// Returns the last line of the log.
@@ -144,7 +144,7 @@ impl Node {
     /// Opens the file of the pool.
     pub(crate) fn pool_file(&self) -> Result<File> {
         let path = self.folder.join(meshpool::pool::POOL_FILE);
-        File::open(&path).with_context(|| format!("{} can not be opened", path.display()))
+        File::open(&path).with_context(|| format!("{} cannot be opened", path.display()))
     }
 }
 

@@ -81,32 +81,32 @@ impl Results {
     /// Holds the results against their bounds.
     pub(crate) fn report(&self) -> Report {
         let mut report = Report { rows: Vec::new(), broken: Vec::new() };
-        let Disturbances { watched, cuts, churned: Churned { asked, killed }, attackers } = &self.disturbances;
+        let Disturbances { watched, cuts, churned: Churned { terminated, killed }, attackers } = &self.disturbances;
         let cut_for: f64 = cuts.iter().map(|(from, to)| to - from).sum();
-        report.info("under trouble for", format!("{:.0} s", self.time.as_secs_f64()));
-        report.info("nodes ended and started again: by SIGTERM, by SIGKILL", format!("{asked}, {killed}"));
-        report.info("cuts into two halves; seconds of all together", format!("{}; {cut_for:.0}", cuts.len()));
+        report.info("duration", format!("{:.0} s", self.time.as_secs_f64()));
+        report.info("nodes stopped and started again: by SIGTERM, by SIGKILL", format!("{terminated}, {killed}"));
+        report.info("partitions; their seconds in total", format!("{}; {cut_for:.0}", cuts.len()));
         let (connections, frames) = attackers;
         report.info("attackers: connections, frames", format!("{connections}, {frames}"));
         let Counts { pushed, refused } = self.counts;
-        report.info("transactions given to nodes, refused by them", format!("{pushed}, {refused}"));
+        report.info("transactions submitted, rejected", format!("{pushed}, {refused}"));
         report.check("acknowledged", "more than 0", self.acknowledged.to_string(), self.acknowledged > 0);
         let equal = self.equal_after.map_or("never".to_owned(), |after| format!("{:.1} s", after.as_secs_f64()));
         let patience = EQUAL_WITHIN.as_secs();
-        report.check("pools equal after the trouble", format!("{patience} s"), equal, self.equal_after.is_some());
+        report.check("pools equal at the end", format!("{patience} s"), equal, self.equal_after.is_some());
         let Checked { held, lost, twice, differ } = self.checked;
         report.info("transactions in each file at the end", held.to_string());
         for (what, count) in [
-            ("acknowledged, and missing in a file", lost),
-            ("rows that a file has twice", twice),
+            ("acknowledged, but missing in a file", lost),
+            ("transactions that a file has twice", twice),
             ("files that differ from the first node's", differ),
         ] {
             report.check(what, "0", count.to_string(), count == 0);
         }
         self.judge_courses(&mut report);
-        report.info("samples that a node did not answer in time", watched.unanswered.to_string());
+        report.info("samples dropped, as the node did not answer in time", watched.unanswered.to_string());
         let found = self.findings.len();
-        report.check("ended by themselves, or in a fault, or refused to start", "0", found.to_string(), found == 0);
+        report.check("nodes that ended by themselves, failed, or did not start", "0", found.to_string(), found == 0);
         report
     }
 
@@ -115,15 +115,15 @@ impl Results {
         let held = self.isolated().last().map_or(0.0, |sample| sample.pool);
         let each = index.each();
         if held >= INDEX_FROM {
-            let what = "the index, of a node by itself: bytes for each transaction";
+            let what = "index of the isolated node: bytes per transaction";
             report.check(what, format!("{INDEX_BYTES}"), format!("{each:.0}"), each <= INDEX_BYTES);
         }
         for what in What::ALL {
             for (name, samples) in self.steady() {
                 let course = course(what, samples, &index);
                 let title = match what {
-                    What::Memory => "MiB less the index",
-                    What::Descriptors => "descriptors",
+                    What::Memory => "MiB without the index",
+                    What::Descriptors => "file descriptors",
                     What::Tasks => "tasks",
                 };
                 let title = format!("{name}, {title}: second quarter, last");
@@ -135,7 +135,7 @@ impl Results {
                         };
                         report.check(&title, "levels off", format!("{}, {}", digits(second), digits(last)), levels_off);
                     }
-                    None => report.info(&title, "too short to say"),
+                    None => report.info(&title, "too few samples"),
                 }
             }
         }
@@ -148,7 +148,7 @@ impl Results {
             let of_all = self.of_the_network().flat_map(|(_, samples)| samples).map(value);
             format!("{:.0}", of_all.fold(0.0, f64::max))
         };
-        report.info("most of any node: descriptors", most(|sample| sample.descriptors));
+        report.info("most of any node: file descriptors", most(|sample| sample.descriptors));
         report.info("most of any node: tasks", most(|sample| sample.tasks));
         report.info("most of any node: threads", most(|sample| sample.threads));
         report.info("most of any node: connections", most(|sample| sample.links));
@@ -177,10 +177,10 @@ impl Results {
     /// Draws memory, file descriptors and tasks.
     ///
     /// # Errors
-    /// A file can not be written.
+    /// A file cannot be written.
     pub(crate) fn draw(&self, folder: &Path) -> Result<()> {
         let index = self.index();
-        fs::create_dir_all(folder).with_context(|| format!("{} can not be made", folder.display()))?;
+        fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         let line = |name: &str, stroke, points: Vec<(f64, f64)>| {
             let points = points.into_iter().map(|(at, value)| (at / 60.0, value)).collect();
             Line { name: name.to_owned(), stroke, points }
@@ -193,20 +193,20 @@ impl Results {
         let less = |sample: &Sample| (sample.own - index.of(sample.pool)) / MIB;
         let mut memory = steady(&less);
         let isolated = self.isolated().iter().map(|sample| (sample.at, sample.own / MIB)).collect();
-        memory.push(line("a node by itself, all", Stroke::Dashed, isolated));
+        memory.push(line("isolated node, all memory", Stroke::Dashed, isolated));
         let (mut descriptors, mut tasks) = (steady(&|sample| sample.descriptors), steady(&|sample| sample.tasks));
         descriptors.push(others(&|sample| sample.descriptors));
         tasks.push(others(&|sample| sample.tasks));
         for (file, title, lines) in [
-            ("soak-memory.svg", "Memory less the pool's index, MiB", memory),
-            ("soak-descriptors.svg", "Open descriptors", descriptors),
+            ("soak-memory.svg", "Memory without the pool's index, MiB", memory),
+            ("soak-descriptors.svg", "Open file descriptors", descriptors),
             ("soak-tasks.svg", "Tasks of the runtime", tasks),
         ] {
             let axis = |label: &str| Axis { label: label.to_owned(), scale: Scale::Linear };
             let bands = self.disturbances.cuts.iter().map(|(from, to)| (from / 60.0, to / 60.0)).collect();
             let chart = Chart { title: title.to_owned(), x: axis("minutes"), y: axis(""), lines, bands };
             let path = folder.join(file);
-            fs::write(&path, chart.svg()).with_context(|| format!("{} can not be written", path.display()))?;
+            fs::write(&path, chart.svg()).with_context(|| format!("{} cannot be written", path.display()))?;
         }
         Ok(())
     }

@@ -50,7 +50,7 @@ impl Input {
             return Ok(Self::stdin());
         }
         let name = path.display().to_string();
-        let unreadable = || format!("{name} can not be read; check its name");
+        let unreadable = || format!("{name} cannot be read; check its name");
         let mut file = File::open(path).with_context(unreadable)?;
         // A pipe cannot be read twice.
         let lines = if file.metadata().with_context(unreadable)?.is_file() {
@@ -168,7 +168,7 @@ async fn send_all(folder: &Folder, mut client: Client, input: Input, stamp: Stam
     }
     if !client.close().await {
         bail!(
-            "{} did not answer our goodbye: which of the {} it read is not known; see its log",
+            "{} did not answer the close: it is not known which of the {} it read; see its log",
             folder.name(),
             plural(sent, "line")
         );
@@ -195,9 +195,9 @@ fn read(input: Input, stamp: Stamp) -> mpsc::Receiver<Line> {
                     Ok(text) => {
                         stamp.add(&mut parser, text.trim_start_matches('\u{feff}')).map_err(|error| error.to_string())
                     }
-                    Err(error) => Err(format!("no UTF-8: {error}")),
+                    Err(error) => Err(format!("not UTF-8: {error}")),
                 },
-                Err(error) => Err(format!("{} can not be read further: {error}", input.name)),
+                Err(error) => Err(format!("{} cannot be read further: {error}", input.name)),
             };
             if sender.blocking_send(Line { number, content }).is_err() || failed {
                 return;

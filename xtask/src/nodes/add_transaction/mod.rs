@@ -62,7 +62,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     if let Some(input) = input {
         return block_on(async {
             let (folder, client) = target(workspace, arguments.node).await?;
-            let stamp = match signer(&folder, arguments)? {
+            let stamp = match signing_key(&folder, arguments)? {
                 Some(key) => stamp.signed_by(Arc::new(key)),
                 None => stamp,
             };
@@ -77,7 +77,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
             Some(transaction) => transaction,
             None => reward(&folder, &client, &stamp)?,
         };
-        let transaction = match signer(&folder, arguments)? {
+        let transaction = match signing_key(&folder, arguments)? {
             Some(key) => signing::sign(&key, &mut Parser::new(), transaction)?,
             None => transaction,
         };
@@ -101,12 +101,12 @@ fn read(stamp: &Stamp, text: &str) -> Result<Transaction> {
 
 /// Returns the folder's key if the transaction is to be signed. The folder of an exercise peer has
 /// none.
-fn signer(folder: &Folder, arguments: &Arguments) -> Result<Option<NodeKey>> {
+fn signing_key(folder: &Folder, arguments: &Arguments) -> Result<Option<NodeKey>> {
     if arguments.unsigned || arguments.raw {
         return Ok(None);
     }
     NodeKey::load(&folder.path)
-        .context("nothing was sent: it can not be signed; --unsigned sends it without a signature")
+        .context("nothing was sent: it cannot be signed; --unsigned sends it without a signature")
 }
 
 /// Makes the exercise's reward: from nobody to the folder's key.
@@ -120,16 +120,16 @@ fn reward(folder: &Folder, client: &Client, stamp: &Stamp) -> Result<Transaction
 }
 
 /// Sends without waiting for an ACK.
-async fn send(folder: &Folder, mut client: Client, transaction: &Transaction, unasked: bool) -> Result<ExitCode> {
+async fn send(folder: &Folder, mut client: Client, transaction: &Transaction, no_wait: bool) -> Result<ExitCode> {
     client.send(transaction.body()).await?;
     if !client.close().await {
         bail!(
-            "{} did not answer our goodbye: whether it read the transaction is not known; see its log",
+            "{} did not answer the close: it is not known whether it read the transaction; see its log",
             folder.name()
         );
     }
     print(format!("{}", transaction.id()))?;
-    let why = if unasked { "not waited for" } else { "a node of the exercise confirms nothing" };
+    let why = if no_wait { "not waited for" } else { "a node of the exercise confirms nothing" };
     print(format!("sent to {}; whether it is stored is not known ({why})", folder.name()))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -147,13 +147,13 @@ async fn submit(
         bail!("{} refused the transaction: {}", folder.name(), reason(&ack));
     }
     print(format!("{}", transaction.id()))?;
-    print(format!("{}; {}", told(&folder.name(), &ack), signing::verify(transaction)))?;
+    print(format!("{}; {}", describe(&folder.name(), &ack), signing::verify(transaction)))?;
     let spread = pools::spread(workspace, &[transaction.id()]).await?;
     print(format!("{spread}"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn told(name: &str, ack: &Ack) -> String {
+fn describe(name: &str, ack: &Ack) -> String {
     match (ack.status, ack.links) {
         (AckStatus::Duplicate, _) => {
             format!("{name} has it already: the same content is one transaction, so nothing new was sent")

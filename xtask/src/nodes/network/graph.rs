@@ -29,9 +29,9 @@ struct Point {
 
 /// Draws the picture as SVG.
 pub(crate) fn svg(members: &[Member]) -> String {
-    let places: BTreeMap<&str, usize> =
-        members.iter().enumerate().map(|(place, member)| (member.node.as_str(), place)).collect();
-    let links = links(members, &places);
+    let index_of: BTreeMap<&str, usize> =
+        members.iter().enumerate().map(|(index, member)| (member.node.as_str(), index)).collect();
+    let links = links(members, &index_of);
     let points = lay_out(members.len(), &links);
     let mut out = format!(
         r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SIZE} {SIZE}" font-family="sans-serif" font-size="13">
@@ -67,10 +67,10 @@ pub(crate) fn svg(members: &[Member]) -> String {
 }
 
 /// Returns each link once, in order, without links to nodes that are not in the list.
-fn links(members: &[Member], places: &BTreeMap<&str, usize>) -> Vec<(usize, usize)> {
+fn links(members: &[Member], index_of: &BTreeMap<&str, usize>) -> Vec<(usize, usize)> {
     let mut links = Vec::new();
     for (one, member) in members.iter().enumerate() {
-        let others = member.peers.iter().filter_map(|peer| places.get(peer.as_str()).copied());
+        let others = member.peers.iter().filter_map(|peer| index_of.get(peer.as_str()).copied());
         links.extend(others.filter(|other| *other != one).map(|other| (one.min(other), one.max(other))));
     }
     links.sort_unstable();

@@ -50,7 +50,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         print(format!("{} in the network, as {name} sees it", terminal::plural(members.len(), "node")))?;
     }
     if let Some(path) = &arguments.svg {
-        std::fs::write(path, graph::svg(&members)).with_context(|| format!("{} can not be written", path.display()))?;
+        std::fs::write(path, graph::svg(&members)).with_context(|| format!("{} cannot be written", path.display()))?;
         // Standard output may carry JSON and then nothing else.
         eprintln!("the picture is in {}", path.display());
     }

@@ -54,7 +54,7 @@ pub(crate) fn start(
     // With a group of its own the node gets Ctrl+C once, from us, and not from the terminal.
     command.process_group(0);
     let mut child =
-        command.spawn().with_context(|| format!("{} can not be started with {}", folder.name(), binary.display()))?;
+        command.spawn().with_context(|| format!("{} cannot be started with {}", folder.name(), binary.display()))?;
     let number = folder.number;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     Ok(async move {

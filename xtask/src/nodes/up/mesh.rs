@@ -24,10 +24,10 @@ pub(crate) async fn wait_until_complete(live: &Live) -> usize {
     let mut clients = BTreeMap::new();
     loop {
         let folders: Vec<Folder> = live.borrow().values().cloned().collect();
-        let told = ask(&folders, &mut clients).await;
-        if told.len() == folders.len() && !folders.is_empty() && gaps(&told).is_empty() {
+        let statuses = query(&folders, &mut clients).await;
+        if statuses.len() == folders.len() && !folders.is_empty() && gaps(&statuses).is_empty() {
             running_nodes::close_all(clients.into_values()).await;
-            return told.len();
+            return statuses.len();
         }
         sleep(INTERVAL).await;
     }
@@ -37,20 +37,20 @@ pub(crate) async fn wait_until_complete(live: &Live) -> usize {
 pub(crate) async fn describe_gaps(live: &Live) -> String {
     let folders: Vec<Folder> = live.borrow().values().cloned().collect();
     let mut clients = BTreeMap::new();
-    let told = ask(&folders, &mut clients).await;
+    let statuses = query(&folders, &mut clients).await;
     running_nodes::close_all(clients.into_values()).await;
     let mut lacks: Vec<String> = folders
         .iter()
-        .filter(|folder| !told.contains_key(&folder.number))
+        .filter(|folder| !statuses.contains_key(&folder.number))
         .map(|folder| format!("{} does not answer", folder.name()))
         .collect();
-    lacks.extend(gaps(&told).into_iter().map(|(from, to)| format!("node-{from} is not linked to node-{to}")));
-    if lacks.is_empty() { "it has just become so".to_owned() } else { lacks.join(", ") }
+    lacks.extend(gaps(&statuses).into_iter().map(|(from, to)| format!("node-{from} is not linked to node-{to}")));
+    if lacks.is_empty() { "it has just been completed".to_owned() } else { lacks.join(", ") }
 }
 
 /// Returns the status of each node that answers. One that does not is connected to again the next
 /// time.
-async fn ask(folders: &[Folder], clients: &mut BTreeMap<u32, Client>) -> BTreeMap<u32, Status> {
+async fn query(folders: &[Folder], clients: &mut BTreeMap<u32, Client>) -> BTreeMap<u32, Status> {
     let ask = folders.iter().map(|folder| {
         let client = clients.remove(&folder.number);
         async move {
@@ -63,17 +63,17 @@ async fn ask(folders: &[Folder], clients: &mut BTreeMap<u32, Client>) -> BTreeMa
         }
     });
     let answers: Vec<_> = join_all(ask).await.into_iter().flatten().collect();
-    let mut told = BTreeMap::new();
+    let mut statuses = BTreeMap::new();
     for (number, client, status) in answers {
         clients.insert(number, client);
-        told.insert(number, status);
+        statuses.insert(number, status);
     }
-    told
+    statuses
 }
 
 /// Returns the pairs of nodes of which the first is not linked to the second.
-fn gaps(told: &BTreeMap<u32, Status>) -> Vec<(u32, u32)> {
-    let pairs = told.iter().flat_map(|from| told.iter().map(move |to| (from, to)));
+fn gaps(statuses: &BTreeMap<u32, Status>) -> Vec<(u32, u32)> {
+    let pairs = statuses.iter().flat_map(|from| statuses.iter().map(move |to| (from, to)));
     let missing = pairs.filter(|((from, status), (to, other))| from != to && !is_linked(status, other));
     missing.map(|((from, _), (to, _))| (*from, *to)).collect()
 }
@@ -121,11 +121,11 @@ mod tests {
     #[test]
     fn a_link_is_known_by_address_id_or_port() {
         let id = format!("{:064}", 1);
-        let told = BTreeMap::from([
+        let statuses = BTreeMap::from([
             node(1, &["ws://127.0.0.1:4002", "ws://localhost:4003"]),
             node(2, &[&id, "ws://localhost:4003"]),
             node(3, &[]),
         ]);
-        assert_eq!(gaps(&told), [(3, 1), (3, 2)]);
+        assert_eq!(gaps(&statuses), [(3, 1), (3, 2)]);
     }
 }

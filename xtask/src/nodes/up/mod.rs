@@ -61,7 +61,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
                     Some(address) => format!(" (process {}, {address})", holder.pid),
                     None => format!(" (process {})", holder.pid),
                 });
-                output.print(&format!("{} runs already{who}; it is left as it is", folder.name()));
+                output.print(&format!("{} runs already{who}; it is left alone", folder.name()));
             }
             Lock::Free => idle.push(folder.clone()),
         }
@@ -138,7 +138,7 @@ fn report((number, status): (u32, std::io::Result<ExitStatus>), live: &Live, out
     live.borrow_mut().remove(&number);
     let how = match status {
         Ok(status) => status.to_string(),
-        Err(error) => format!("how is not known: {error}"),
+        Err(error) => format!("its status is not known: {error}"),
     };
     output.print(&format!("node-{number} has ended on its own ({how}); its last lines above say why"));
 }
@@ -180,7 +180,7 @@ async fn end(
     match ended {
         Ended::All => {}
         Ended::TimedOut => output.print(&format!("{left} did not end within {} s and {are} killed", GRACE.as_secs())),
-        Ended::Interrupted => output.print(&format!("asked again: {left} that had not ended {are} killed at once")),
+        Ended::Interrupted => output.print(&format!("second request: {left} that had not ended {are} killed")),
     }
     if !running.is_empty() {
         phase.send_replace(Phase::Kill);

@@ -19,7 +19,7 @@ pub(crate) fn exported_port(nodes: usize, output: &Output) -> Option<String> {
         return Some(port);
     }
     output.print(&format!(
-        "{HTTP_PORT}={} is exported in this shell, and {nodes} nodes can not share a port: it is left out, each node has a page of its own; run 'unset {HTTP_PORT}' to be rid of this line",
+        "{HTTP_PORT}={} is exported in this shell, and {nodes} nodes cannot share a port: it is ignored, and each node has its own page; run 'unset {HTTP_PORT}' to avoid this message",
         strip_control(&port)
     ));
     None

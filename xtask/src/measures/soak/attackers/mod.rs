@@ -1,4 +1,4 @@
-//! Attackers who mean no good: each task is one of them, and goes from node to node.
+//! Attackers: each is a task that goes from node to node.
 
 mod shared;
 mod slow;

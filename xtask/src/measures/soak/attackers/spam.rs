@@ -103,7 +103,7 @@ async fn send(shared: &Shared, stream: &mut TcpStream, frame: &[u8]) -> Result<(
 pub(crate) async fn introduce(stream: &mut TcpStream, from: Ipv4Addr, rng: &mut Xoshiro256PlusPlus) -> Result<()> {
     let address = format!("ws://{from}:{}", node::PORT);
     let handshake = json!({ "type": "HANDSHAKE", "data": [address], "node": {
-        "id": hex(rng), "session": session(rng), "agent": "stranger/1", "protocol": 1, "network": "p2p-node",
+        "id": hex(rng), "session": session(rng), "agent": "attacker/1", "protocol": 1, "network": "p2p-node",
         "address": address, "maxPeers": 6, "features": [],
     } });
     // A node dials towards the partition with the lower id, so a false id makes it dial.
@@ -113,8 +113,8 @@ pub(crate) async fn introduce(stream: &mut TcpStream, from: Ipv4Addr, rng: &mut 
 }
 
 fn frame(way: Way, shared: &Shared, rng: &mut Xoshiro256PlusPlus) -> Vec<u8> {
-    let anybody = |rng: &mut Xoshiro256PlusPlus| -> Vec<String> {
-        (0..8).map(|_| format!("ws://{}:{}", netns::nobody(rng.random()), node::PORT)).collect()
+    let addresses = |rng: &mut Xoshiro256PlusPlus| -> Vec<String> {
+        (0..8).map(|_| format!("ws://{}:{}", netns::unused_address(rng.random()), node::PORT)).collect()
     };
     let text = match way {
         Way::Broken | Way::Reconnects => (*BROKEN.choose(rng).expect("there are some")).to_owned(),
@@ -127,8 +127,8 @@ fn frame(way: Way, shared: &Shared, rng: &mut Xoshiro256PlusPlus) -> Vec<u8> {
             None => String::new(),
         },
         Way::Gossip => match rng.random_range(0..3) {
-            0 => json!({ "type": "PEERS", "data": anybody(rng), "free": 1, "root": session(rng) }).to_string(),
-            1 => json!({ "type": "HANDSHAKE", "data": anybody(rng) }).to_string(),
+            0 => json!({ "type": "PEERS", "data": addresses(rng), "free": 1, "root": session(rng) }).to_string(),
+            1 => json!({ "type": "HANDSHAKE", "data": addresses(rng) }).to_string(),
             _ => announcement(rng),
         },
         Way::Questions => match rng.random_range(0..4) {
@@ -158,7 +158,7 @@ fn broken_frame(rng: &mut Xoshiro256PlusPlus) -> Vec<u8> {
 
 fn announcement(rng: &mut Xoshiro256PlusPlus) -> String {
     json!({ "type": "ANNOUNCE", "data": {
-        "address": format!("ws://{}:{}", netns::nobody(rng.random()), node::PORT), "interval": 10, "links": 3, "maxPeers": null,
+        "address": format!("ws://{}:{}", netns::unused_address(rng.random()), node::PORT), "interval": 10, "links": 3, "maxPeers": null,
         "node": hex(rng), "nodes": 3, "peers": [hex(rng), hex(rng)], "seq": 7,
         "session": session(rng), "since": 1_795_270_900,
     }, "signature": hex(rng) + &hex(rng) })
