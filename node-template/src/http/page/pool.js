@@ -105,7 +105,10 @@ export function refresh() {
   wanted = true;
   setTimeout(() => {
     wanted = false;
-    if (needle() === "" && rows.childElementCount <= PAGE) page(null);
+    if (needle() !== "" || rows.childElementCount > PAGE) return;
+    // A request for older ones must not be aborted.
+    if (asking) refresh();
+    else page(null);
   }, 900);
 }
 
