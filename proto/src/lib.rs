@@ -78,6 +78,7 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+pub mod access;
 pub mod address;
 pub mod counters;
 pub mod event;
@@ -93,6 +94,7 @@ pub mod wire;
 mod config;
 mod connections;
 mod context;
+mod dial_reason;
 mod exercise;
 mod gossip;
 mod image_search;
@@ -115,6 +117,5 @@ mod testing;
 pub use config::Config;
 pub use io::{BroadcastReceipt, Direction, Input, Lane, Output, RequestId, SearchEnd, Submission};
 pub use node::Node;
-pub use peers::access;
 pub use status::links::{LinkKind, LinkRow};
 pub use wire::mdns_record;
