@@ -3,7 +3,8 @@
 
 mod support;
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -318,7 +319,7 @@ fn up_makes_starts_and_stops() {
         assert!(line.contains(&format!(" http://localhost:{port}")), "{line}");
     }
     assert_eq!(workspace.nodes(), ["node-1", "node-2", "node-3"]);
-    workspace.run(&["delete-nodes"]).failed(&["3 nodes still run"]);
+    workspace.run(&["delete-nodes"]).failed(&["3 nodes still run", "node-2 (process ", "cargo xtask down"]);
     assert_eq!(workspace.run(&["status"]).done().lines().count(), 5);
     workspace.run(&["up", "3"]).failed(&["nothing to start"]);
     up.signal(Signal::INT);
@@ -378,6 +379,82 @@ fn up_kills_what_does_not_end() {
     assert_eq!(up.end(), Some(0));
 }
 
+/// The process that runs in a folder.
+fn process(workspace: &TestWorkspace, node: &str) -> u32 {
+    let lock = fs::read_to_string(workspace.path(&format!("{node}/node.lock"))).expect("read");
+    lock.lines().next().and_then(|line| line.parse().ok()).expect("a process id")
+}
+
+#[test]
+fn down_stops_what_a_killed_up_left() {
+    let workspace = TestWorkspace::new();
+    assert_eq!(workspace.run(&["down"]).done(), "no node runs\n");
+    let killed = up(&workspace, "3", "good");
+    killed.wait_for("the mesh is complete");
+    killed.signal(Signal::KILL);
+    assert_eq!(killed.end(), None);
+    let two = process(&workspace, "node-2");
+    workspace.run(&["delete-nodes"]).failed(&[&format!("node-2 (process {two}, ws://127.0.0.1:")]);
+    let out = workspace.run(&["down", "--node", "2"]).done();
+    assert!(out.starts_with(&format!("node-2 (process {two}, ")) && out.ends_with("has ended\n1 node stopped\n"), "{out}");
+    let out = workspace.run(&["down", "1"]).done();
+    assert!(out.starts_with("node-1 ") && out.ends_with("1 node stopped\n"), "{out}");
+    assert!(workspace.run(&["down"]).done().starts_with("node-3 "));
+    workspace.run(&["delete-nodes"]).done();
+    workspace.run(&["down", "--node", "2"]).failed(&["there is no node-2"]);
+}
+
+#[test]
+fn down_kills_what_does_not_end_and_signals_no_stranger() {
+    let workspace = TestWorkspace::new();
+    let stubborn = up(&workspace, "1", "stubborn");
+    stubborn.wait_for("the node is up, alone");
+    let out = workspace.run(&["down", "--kill"]).done();
+    assert!(out.contains(" was killed\n"), "{out}");
+    assert_eq!(stubborn.end(), Some(1), "its only node has ended");
+    // A lock that names another process than the one that holds it, as from within a container.
+    let lock = File::create(workspace.path("node-1/node.lock")).expect("made");
+    lock.try_lock().expect("free");
+    let mut bystander = Command::new("sleep").arg("600").spawn().expect("started");
+    fs::write(workspace.path("node-1/node.lock"), format!("{}\nws://localhost:1\n", bystander.id())).expect("written");
+    workspace.run(&["down"]).failed(&["not stopped: node-1", "container", "stop it where it was started"]);
+    assert!(bystander.try_wait().expect("asked").is_none(), "it runs on");
+    bystander.kill().expect("ended");
+    bystander.wait().expect("waited for");
+}
+
+#[test]
+fn up_leaves_detached_nodes_with_their_logs() {
+    let workspace = TestWorkspace::new();
+    workspace.run(&["logs"]).failed(&["there is no log", "up --detach"]);
+    let detach = || {
+        let outcome = Outcome::of(up_command(&workspace, "2", "good").arg("--detach").output().expect("started"));
+        assert!(outcome.error.contains("the mesh is complete: 2 nodes"), "{outcome:?}");
+        assert!(outcome.error.contains("`cargo xtask down` stops them"), "{outcome:?}");
+        outcome.done();
+    };
+    detach();
+    assert_eq!(workspace.run(&["status"]).done().lines().count(), 3 + 1);
+    let out = workspace.run(&["logs"]).done();
+    assert!(out.contains("node-1 | its HTTP_PORT is unset") && out.contains("node-2 | its HTTP_PORT"), "{out}");
+    assert_eq!(workspace.run(&["logs", "--last", "1", "--node", "2"]).done().lines().count(), 1);
+    let mut follow = workspace.command(&["logs", "--follow", "--last", "0"]);
+    let mut follow = follow.stdout(Stdio::piped()).spawn().expect("started");
+    let mut lines = BufReader::new(follow.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    assert_eq!(workspace.run(&["down"]).done().lines().count(), 3);
+    assert!(lines.any(|line| line == "node-2 | asked to end, good"));
+    detach();
+    assert!(lines.any(|line| line.starts_with("node-1 | its HTTP_PORT")), "the log of the next run");
+    assert!(workspace.path("node-1/node.log.1").is_file(), "and that of the one before is kept");
+    workspace.run(&["down"]).done();
+    follow.kill().expect("ended");
+    follow.wait().expect("waited for");
+    let outcome = Outcome::of(up_command(&workspace, "2", "one dies").arg("--detach").output().expect("started"));
+    assert!(outcome.error.contains("node-2 has ended on its own (exit status: 3)"), "{outcome:?}");
+    assert_eq!(outcome.code, Some(1));
+    workspace.run(&["down"]).done();
+}
+
 #[test]
 fn up_takes_a_doubled_signal_for_one_and_a_second_for_haste() {
     let workspace = TestWorkspace::new();
@@ -397,7 +474,7 @@ fn up_takes_a_doubled_signal_for_one_and_a_second_for_haste() {
     hasty.signal(Signal::INT);
     hasty.wait_for("Ctrl+C again kills");
     hasty.signal(Signal::INT);
-    hasty.wait_for("asked again: 1 node that had not ended is killed at once");
+    hasty.wait_for("second request: 1 node that had not ended is killed");
     hasty.wait_for("ended with signal: 9");
     assert_eq!(hasty.end(), Some(0));
 }
