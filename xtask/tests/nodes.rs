@@ -186,6 +186,44 @@ fn a_file_is_sent_line_by_line_and_bad_lines_are_told() {
 }
 
 #[test]
+fn the_file_of_a_pool_is_sent_element_by_element() {
+    let workspace = TestWorkspace::new();
+    let one = FakeNode::start(&workspace.folder(1), linked());
+    let rows: Vec<Value> = (0..300).map(|n| serde_json::json!({ "n": n, "to": "]},{\"" })).collect();
+    fs::write(workspace.path("pool.json"), serde_json::to_string_pretty(&rows).expect("written")).expect("written");
+    let out = workspace.run(&["add-transaction", "--file", "pool.json", "--raw"]).done();
+    assert!(out.starts_with("300 stored in node-1, sent on 2 links, 0 known there already, 0 refused in "), "{out}");
+    assert_eq!(one.received.try_iter().map(|text| json(&text)).collect::<Vec<_>>(), rows);
+    fs::write(workspace.path("compact.json"), serde_json::to_string(&rows).expect("written")).expect("written");
+    workspace.run(&["add-transaction", "--file", "compact.json", "--no-wait", "--raw"]).done();
+    assert_eq!(one.received.iter().take(300).count(), 300);
+    fs::write(workspace.path("cut.json"), r#"[{"a":1},{"b":"#).expect("written");
+    let outcome = workspace.run(&["add-transaction", "--file", "cut.json"]);
+    assert!(outcome.error.contains("element 2 is refused: element 2 is cut off"), "{outcome:?}");
+    assert_eq!((outcome.code, one.received.try_iter().count()), (Some(1), 1));
+}
+
+#[test]
+fn an_input_of_another_form_ends_after_ten_refusals() {
+    let workspace = TestWorkspace::new();
+    let one = FakeNode::start(&workspace.folder(1), Behaviour { refuses: Some("no"), ..linked() });
+    for extra in [&[][..], &["--no-wait"]] {
+        for text in ["ann,bob,5\n".repeat(2_000), format!("[{}1]", "1,".repeat(2_000))] {
+            fs::write(workspace.path("other"), &text).expect("written");
+            let outcome = workspace.run(&[&["add-transaction", "--file", "other"], extra].concat());
+            assert!(outcome.error.lines().count() < 15, "{}", outcome.error);
+            outcome.failed(&["stopped at", " 10, the tenth in a row", "one JSON object per line, or a JSON array"]);
+        }
+    }
+    assert_eq!(one.received.try_iter().count(), 0);
+    fs::write(workspace.path("refused"), "{\"no\":1}\n".repeat(20_000)).expect("written");
+    let outcome = workspace.run(&["add-transaction", "--file", "refused"]);
+    assert!(outcome.error.lines().count() < 15, "{}", outcome.error);
+    outcome.failed(&["stopped: node-1 refused ten in a row", "the pool is full"]);
+    assert!(one.received.try_iter().count() < 5_000, "the rest is not sent");
+}
+
+#[test]
 fn standard_input_is_read_to_its_end() {
     let workspace = TestWorkspace::new();
     let one = FakeNode::start(&workspace.folder(1), linked());
