@@ -16,8 +16,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::checks::{autobahn, fuzz, mutants, prose, structure};
 use crate::measures::{bench, hostile, idle, links, scale, soak};
 use crate::nodes::{
-    add_transaction, broadcast, clone_node, delete_nodes, image, issue_certificate, network, new_network, status,
-    transactions, up,
+    add_transaction, broadcast, clone_node, delete_nodes, down, image, issue_certificate, logs, network, new_network,
+    status, transactions, up,
 };
 use crate::support::terminal;
 use crate::support::workspace::Workspace;
@@ -25,6 +25,9 @@ use crate::support::workspace::Workspace;
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask up 3                     make, build and start three nodes
+  cargo xtask up 3 --detach            the same in the background; then:
+                                       cargo xtask logs --follow
+  cargo xtask down                     stop all nodes, whatever started them
   cargo xtask clone-node               make the next node folder; then:
                                        cd node-1 && cargo run
   cargo xtask add-transaction '{\"amount\": 5}'
@@ -70,6 +73,10 @@ struct Arguments {
 enum Task {
     /// Make missing node folders, build, start N nodes and show their logs
     Up(up::Arguments),
+    /// Stop running nodes, whatever started them
+    Down(down::Arguments),
+    /// Show the logs of the nodes that `up --detach` started
+    Logs(logs::Arguments),
     /// Make the next node folder
     CloneNode(clone_node::Arguments),
     /// Make the certificate authority of a closed network; folders made later belong to it
@@ -135,6 +142,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let workspace = Workspace::find(arguments.root.as_deref())?;
     match task {
         Task::Up(arguments) => up::run(&workspace, &arguments),
+        Task::Down(arguments) => down::run(&workspace, &arguments),
+        Task::Logs(arguments) => logs::run(&workspace, &arguments),
         Task::CloneNode(arguments) => clone_node::run(&workspace, &arguments),
         Task::NewNetwork(arguments) => new_network::run(&workspace, &arguments),
         Task::IssueCertificate(arguments) => issue_certificate::run(&workspace, &arguments),
