@@ -37,6 +37,9 @@ const GONE_ROOTS: usize = 16;
 pub(crate) struct Partitions {
     /// The session of this node.
     own: Session,
+    /// The sequence number of our own last beacon. It never begins again: nodes that took us for
+    /// gone ignore the numbers that they heard before.
+    own_seq: u64,
     /// The lowest session known: the id of the partition.
     root: Session,
     /// The sequence number of the last beacon.
@@ -53,7 +56,7 @@ pub(crate) struct Partitions {
 
 impl Partitions {
     pub(crate) fn new(own: Session, now: Instant) -> Self {
-        Self { own, root: own, seq: 0, heard: now, since: now, gone: VecDeque::new(), next_heal: None }
+        Self { own, own_seq: 0, root: own, seq: 0, heard: now, since: now, gone: VecDeque::new(), next_heal: None }
     }
 
     /// Returns the root: the id of our partition.
@@ -89,10 +92,9 @@ impl Partitions {
             self.gone.push_front((self.root, self.seq));
             self.gone.truncate(GONE_ROOTS);
             (self.root, self.since) = (self.own, now);
-            self.seq = self.gone.iter().find(|(root, _)| *root == self.own).map_or(0, |(_, seq)| *seq);
         }
-        self.seq += 1;
-        self.heard = now;
+        self.own_seq += 1;
+        (self.seq, self.heard) = (self.own_seq, now);
         true
     }
 
