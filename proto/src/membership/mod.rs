@@ -217,3 +217,6 @@ fn allowed_by_gossip_rate(
     link.word_used_until = Some(used + limits.gossip_interval);
     cx.now.max(used.checked_sub(tolerance).unwrap_or(cx.now))
 }
+
+#[cfg(test)]
+mod tests;
