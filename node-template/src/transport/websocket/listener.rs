@@ -45,7 +45,8 @@ const NO_SLOT: &str = "this node has no room for another connection";
 /// The beginning of the answer to a request that asks for no WebSocket.
 const NO_PAGE: &str = "this port is for nodes, which speak WebSocket";
 /// The answer to a web page, or to a program that is taken for one.
-const PAGE_ANSWER: &str = "web pages may not open this port; a program sends no Origin, or that of the address it dials\n";
+const PAGE_ANSWER: &str =
+    "web pages may not open this port; a program sends no Origin, or that of the address it dials\n";
 /// The same for the log.
 const PAGE_REFUSED: &str = "it sent the Origin of a web page; if it is a program of yours, let it send no Origin, or that of the address that it dials";
 
@@ -349,7 +350,8 @@ mod tests {
         let identity = ("00".repeat(32) + "/00000000-0000-4000-8000-000000000000").parse().expect("an identity");
         let (sender, receiver) = mpsc::channel(arrivals);
         let address = "ws://localhost:4001".parse().expect("an address");
-        let acceptor = Arc::new(Acceptor::new(&identity, address, PageLocation::default(), limits, sender, None, subprotocols));
+        let acceptor =
+            Arc::new(Acceptor::new(&identity, address, PageLocation::default(), limits, sender, None, subprotocols));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let at = listener.local_addr().expect("bound");
         (acceptor, listener, at, receiver)

@@ -80,7 +80,8 @@ fn nothing_is_dialled_during_the_shutdown() {
 
 #[test]
 fn an_address_in_use_is_not_dialled_for_a_reason() {
-    for state in [AddressState::Attempting, AddressState::Queued, AddressState::Myself, AddressState::Probing(LinkId(1))]
+    for state in
+        [AddressState::Attempting, AddressState::Queued, AddressState::Myself, AddressState::Probing(LinkId(1))]
     {
         let mut overlay = Overlay::capped(8);
         let address = overlay.learn(20);
