@@ -4,6 +4,8 @@
 //! the node. The node routes them in the order of raising. For speed, the path of a transaction
 //! raises none.
 
+use std::time::Duration;
+
 use crate::address::PeerAddress;
 use crate::dial_reason::DialReason;
 use crate::event::Event;
@@ -31,6 +33,9 @@ pub(crate) enum InternalEvent {
     NeighborUp(LinkId),
     /// An admitted native peer named addresses.
     AddressesLearned { link: LinkId, addresses: Vec<PeerAddress> },
+    /// The other end of `link` announced itself, or passed on the announcement of a node that is not
+    /// linked: there it can be dialled. It may be silent for this long before it counts as gone.
+    NodeAnnounced { link: LinkId, address: PeerAddress, patience: Duration },
     /// The other end of `link` reported the partition of the node at `address`.
     PartitionLearned { link: LinkId, address: PeerAddress, root: Session },
     /// An event for the application that follows those raised before.

@@ -13,7 +13,7 @@
 //! | direction | files |
 //! |---|---|
 //! | accepting | `accept_slots`, `pending_upgrades`, `tls_detect`, `subprotocol` |
-//! | dialling | `resolver` |
+//! | dialling | `dial_permit`, `resolver` |
 //! | sending | `send_queue`, `backpressure` |
 //! | receiving | `arrival`, `rate_limit`, `duplicate_filter` |
 //! | both | `bounded_stream`, `tls` |
@@ -23,6 +23,7 @@ pub(crate) mod arrival;
 pub(crate) mod backpressure;
 mod bounded_stream;
 pub(crate) mod duplicate_filter;
+pub(crate) mod dial_permit;
 mod pending_upgrades;
 pub(crate) mod rate_limit;
 mod resolver;

@@ -144,6 +144,7 @@ impl TraceHash {
             Input::RecordExpired { session } => hash.number(130).text(session),
             Input::Timeout => hash.number(131),
             Input::Shutdown => hash.number(132),
+            Input::DialPutOff { address, until: _ } => hash.number(133).text(address),
         };
     }
 
@@ -151,8 +152,8 @@ impl TraceHash {
     pub fn output(&mut self, at: Duration, node: usize, output: &Output) {
         let hash = self.number(nanos(at)).number(node as u64);
         match output {
-            Output::Dial { address, reach } => hash.number(200).text(address).number(scope_code(*reach)),
-            Output::Probe { link, address, reach } => {
+            Output::Dial { address, reach, .. } => hash.number(200).text(address).number(scope_code(*reach)),
+            Output::Probe { link, address, reach, .. } => {
                 hash.number(201).link(*link).text(address).number(scope_code(*reach))
             }
             Output::Send { links, frame, lane } => {
@@ -184,7 +185,7 @@ impl TraceHash {
                 hash.number(214).number(request.0).bytes(&told.id.0).number(told.links as u64)
             }
             Output::FindLocalImages { search, name } => hash.number(215).bytes(&search.0).texts(name.as_slice()),
-            Output::ImageOffer { reach, found } => {
+            Output::ImageOffer { reach, found, .. } => {
                 let hash = hash.number(216).number(scope_code(*reach)).bytes(&found.id.0).bytes(&found.node.0);
                 hash.text(&found.address).images(&found.images)
             }
