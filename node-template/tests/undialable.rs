@@ -6,13 +6,11 @@
 mod common;
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::time::Duration;
 
 use common::embedded::Embedded;
 use common::eventually;
 use meshpool::Network;
 use meshpool::protocol::address::PeerAddress;
-use meshpool::protocol::limits::Limits;
 
 /// An address where nobody listens.
 fn dead_address() -> PeerAddress {

@@ -27,6 +27,9 @@ pub(crate) enum InternalEvent {
     StandbyFreed(LinkId),
     /// A native peer introduced itself on an accepted link.
     Introduced { link: LinkId, node: Box<NodeInfo>, addresses: Vec<PeerAddress> },
+    /// There is no slot for the native peer at the other end: it is referred to others, and closed
+    /// for this reason.
+    ToBeReferred { link: LinkId, reason: String },
     /// An exercise peer introduced itself.
     ExerciseIntroduced { link: LinkId, addresses: Vec<PeerAddress> },
     /// The first link to a native peer is established.

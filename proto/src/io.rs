@@ -241,6 +241,12 @@ pub enum Direction {
     },
     /// The other end.
     Accepted,
+    /// The other end, beyond a bound on accepted links. It is only referred to other nodes, and
+    /// closed.
+    AcceptedBeyond {
+        /// The close reason.
+        reason: String,
+    },
 }
 
 /// The id of a submission or broadcast of the application.

@@ -221,6 +221,9 @@ impl Node {
             InternalEvent::Introduced { link, node, addresses } => {
                 membership.on_introduced(cx, peers, connections, link, &node, addresses);
             }
+            InternalEvent::ToBeReferred { link, reason } => {
+                membership.refer(cx, peers, connections, link, None, &reason);
+            }
             InternalEvent::ExerciseIntroduced { link, addresses } => {
                 membership.on_exercise_introduced(cx, peers, connections, link, &addresses);
             }
@@ -258,6 +261,7 @@ impl Node {
         let Self { cx, peers, connections, membership, .. } = self;
         match direction {
             Direction::Accepted => connections.on_accepted(cx, peers, link, remote),
+            Direction::AcceptedBeyond { reason } => connections.on_accepted_beyond(cx, peers, link, remote, reason),
             Direction::Dialled { address, identity } => {
                 let admits_exercise = membership.admits_exercise(cx, connections);
                 connections.on_dialled(cx, peers, link, (remote, address), identity, admits_exercise);
@@ -487,7 +491,8 @@ impl Node {
         }
         self.connections.links.hear(now, link);
         if !matches!(message, Ok(Message::Handshake(_)))
-            && self.connections.refuse_client(&mut self.cx, &mut self.peers, link)
+            && (self.connections.refuse_client(&mut self.cx, &mut self.peers, link)
+                || self.connections.end_refused(&mut self.cx, link))
         {
             return;
         }

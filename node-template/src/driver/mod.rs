@@ -281,11 +281,15 @@ impl Driver {
             match arrival {
                 Arrival::Read { link, batch } => self.on_read(link, batch),
                 Arrival::Accepted { socket, remote, slot, certified } => {
-                    self.open(*socket, remote, Direction::Accepted, Some(slot), certified);
+                    let direction = match slot.beyond {
+                        None => Direction::Accepted,
+                        Some(bound) => Direction::AcceptedBeyond { reason: bound.reason() },
+                    };
+                    self.open(*socket, remote, direction, Some(slot), certified);
                 }
                 Arrival::Rejected { remote, reason } => self.handle(Input::ConnectionRejected { remote, reason }),
                 Arrival::Refused { remote, reason } => {
-                    self.handle(Input::ConnectionRefused { remote, reason: reason.into() });
+                    self.handle(Input::ConnectionRefused { remote, reason });
                 }
                 Arrival::Closed { link, cause, protocol_error } => {
                     if protocol_error && self.links.contains(link) {

@@ -28,14 +28,6 @@ pub(crate) struct NamedBy {
     pub(crate) sources: Vec<SourceGroup>,
 }
 
-impl NamedBy {
-    /// The user, who may name anything.
-    #[cfg(test)]
-    pub(crate) fn user() -> Self {
-        Self { reach: Scope::Loopback, sources: vec![SourceGroup::User] }
-    }
-}
-
 /// The permits of a node.
 #[derive(Debug)]
 pub(crate) struct DialPermits {
@@ -121,5 +113,49 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.finish(None, false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOURCES: [SourceGroup; 1] = [SourceGroup::LocalNetwork];
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_is_connected_to_four_times_whatever_the_port_and_then_put_off() {
+        let permits = DialPermits::new(&Limits::default());
+        for port in 1..=4 {
+            permits.take(&SOURCES, SocketAddr::from(([10, 0, 0, 1], port))).await.expect("four are allowed");
+        }
+        let error = permits.take(&SOURCES, at("10.0.0.1:9")).await.expect_err("a fifth is not");
+        assert!(PutOff::of(&error).is_some_and(|until| until > Instant::now()), "{error:?}");
+        assert_eq!(PutOff::of(&io::ErrorKind::TimedOut.into()), None);
+        permits.take(&SOURCES, at("127.0.0.1:1")).await.expect("this host is exempt");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_waits_for_one_that_another_node_may_give_back() {
+        let permits = DialPermits::new(&Limits::default());
+        let mut open = Vec::new();
+        for port in 1..=4 {
+            open.push(permits.take(&SOURCES, SocketAddr::from(([10, 0, 0, 1], port))).await.expect("allowed"));
+        }
+        let waiting = tokio::spawn({
+            let permits = Arc::clone(&permits);
+            async move { permits.take(&SOURCES, at("10.0.0.1:5")).await }
+        });
+        for number in 0..2 {
+            tokio::task::yield_now().await;
+            assert!(!waiting.is_finished(), "the first node counts");
+            open.pop().expect("four").answered(Some(NodeId([number; 32])), false);
+        }
+        waiting.await.expect("no panic").expect("the second node gave one back");
+        let error = permits.take(&SOURCES, at("10.0.0.1:6")).await.expect_err("nobody answers in time");
+        assert!(PutOff::of(&error).is_some());
     }
 }

@@ -57,7 +57,7 @@ impl Connections {
         link: LinkId,
         addresses: Vec<PeerAddress>,
     ) {
-        if self.refuse_exercise(cx, peers, link) {
+        if self.refuse_exercise(cx, peers, link) || self.end_refused(cx, link) {
             return;
         }
         let own = self.exercise_address(cx, &peers.book, &addresses);
@@ -138,7 +138,12 @@ impl Connections {
                 return Ok(());
             }
         } else {
-            if !self.refuse_banned_node(cx, peers, link, node.id) {
+            if self.refuse_banned_node(cx, peers, link, node.id) {
+                return Ok(());
+            }
+            if let Some(reason) = self.links.get(link).and_then(|open| open.refused.clone()) {
+                cx.raise(InternalEvent::ToBeReferred { link, reason });
+            } else {
                 cx.raise(InternalEvent::Introduced { link, node: Box::new(node), addresses });
             }
             return Ok(());

@@ -49,6 +49,8 @@ pub(crate) struct Link {
     pub(crate) handshakes_only_until: Option<Instant>,
     /// How many ACKs it gets once its transactions are on disk.
     pub(crate) acks_due: usize,
+    /// The close reason, if it is beyond a bound: it is only referred to other nodes.
+    pub(crate) refused: Option<String>,
     /// Whether we asked the runtime to close it: nothing more is sent or handled.
     pub(crate) closing: bool,
 }
@@ -252,6 +254,7 @@ impl LinkTable {
             first_payload: None,
             handshakes_only_until: None,
             acks_due: 0,
+            refused: None,
             closing: false,
         };
         self.all.insert(id, link);

@@ -12,7 +12,7 @@
 //! | the wanted node, in an image transfer | a search of the user finds a node once, so its transfers are not a peer's doing |
 //!
 //! An address that several groups named is dialled on the word of any of them: a liar cannot use up
-//! the allowance of an honest peer. The runtime calls it, as only the runtime knows IP addresses.
+//! the allowance of an honest peer. All groups together have four times that of one. The runtime calls it, as only the runtime knows IP addresses.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -22,6 +22,8 @@ use crate::id::NodeId;
 use crate::ip_prefix::{IpPrefix, SourceGroup};
 use crate::limits::Limits;
 
+/// So many times the allowance of one group is that of all groups together, the user excepted.
+const GROUPS_AT_ONCE: usize = 4;
 /// Entries are looked through for old ones when there are this many, and at each doubling.
 const PRUNED_AT: usize = 256;
 
@@ -30,11 +32,12 @@ const PRUNED_AT: usize = 256;
 pub struct DialAllowance {
     most: usize,
     window: Duration,
-    opened: BTreeMap<(SourceGroup, IpPrefix), Host>,
+    /// What each group caused at each host. What peers caused together has no group.
+    opened: BTreeMap<(Option<SourceGroup>, IpPrefix), Host>,
     prune_at: usize,
 }
 
-/// What one source group caused at one host.
+/// What was caused at one host.
 #[derive(Debug, Default)]
 struct Host {
     /// When connections were opened that count.
@@ -79,17 +82,18 @@ impl DialAllowance {
         self.prune(now);
         let mut put_off: Option<PutOff> = None;
         for source in sources {
-            let entry = self.opened.entry((*source, host)).or_default();
-            entry.forget(now, self.window);
-            match entry.opened.front() {
-                Some(first) if entry.opened.len() >= self.most => {
-                    let until = put_off.map_or(*first + self.window, |off| off.until.min(*first + self.window));
-                    let may_end_sooner = entry.under_way > 0 || put_off.is_some_and(|off| off.may_end_sooner);
+            match keys(*source, host).find_map(|(key, times)| self.full(now, key, self.most * times)) {
+                Some(full) => {
+                    let until = put_off.map_or(full.until, |off| off.until.min(full.until));
+                    let may_end_sooner = full.may_end_sooner || put_off.is_some_and(|off| off.may_end_sooner);
                     put_off = Some(PutOff { until, may_end_sooner });
                 }
-                _ => {
-                    entry.opened.push_back(now);
-                    entry.under_way += 1;
+                None => {
+                    for (key, _) in keys(*source, host) {
+                        let entry = self.opened.entry(key).or_default();
+                        entry.opened.push_back(now);
+                        entry.under_way += 1;
+                    }
                     return Ok(Counted { key: Some((*source, host)), at: now });
                 }
             }
@@ -97,17 +101,33 @@ impl DialAllowance {
         Err(put_off.unwrap_or(PutOff { until: now + self.window, may_end_sooner: false }))
     }
 
+    /// Returns when an entry has room again, if it has none.
+    fn full(&mut self, now: Instant, key: (Option<SourceGroup>, IpPrefix), most: usize) -> Option<PutOff> {
+        let entry = self.opened.get_mut(&key)?;
+        entry.forget(now, self.window);
+        let first = *entry.opened.front().filter(|_| entry.opened.len() >= most)?;
+        Some(PutOff { until: first + self.window, may_end_sooner: entry.under_way > 0 })
+    }
+
     /// Ends a connection, or the attempt to open one. `node` answered it; `wanted` says that it is the
     /// very node that was to be found there. Returns whether it was given back.
     pub fn finish(&mut self, now: Instant, counted: &Counted, node: Option<NodeId>, wanted: bool) -> bool {
-        let Some(entry) = counted.key.and_then(|key| self.opened.get_mut(&key)) else { return false };
-        entry.under_way = entry.under_way.saturating_sub(1);
-        entry.forget(now, self.window);
-        let Some(node) = node else { return false };
-        let another = wanted || (!entry.nodes.is_empty() && !entry.nodes.contains_key(&node));
-        entry.nodes.insert(node, now);
-        let counts = entry.opened.iter().position(|at| *at == counted.at).filter(|_| another);
-        counts.is_some_and(|number| entry.opened.remove(number).is_some())
+        let Some((source, host)) = counted.key else { return false };
+        let own = self.opened.get_mut(&(Some(source), host));
+        let given_back = own.is_some_and(|own| {
+            own.forget(now, self.window);
+            let another = node.is_some_and(|node| !own.nodes.is_empty() && !own.nodes.contains_key(&node));
+            own.nodes.extend(node.map(|node| (node, now)));
+            another || wanted
+        });
+        for (key, _) in keys(source, host) {
+            let Some(entry) = self.opened.get_mut(&key) else { continue };
+            entry.under_way = entry.under_way.saturating_sub(1);
+            if let Some(number) = entry.opened.iter().position(|at| *at == counted.at).filter(|_| given_back) {
+                entry.opened.remove(number);
+            }
+        }
+        given_back
     }
 
     fn prune(&mut self, now: Instant) {
@@ -120,6 +140,12 @@ impl DialAllowance {
             self.prune_at = PRUNED_AT.max(self.opened.len() * 2);
         }
     }
+}
+
+/// Returns the entries of a source group at a host, each with how many times the allowance it has.
+fn keys(source: SourceGroup, host: IpPrefix) -> impl Iterator<Item = ((Option<SourceGroup>, IpPrefix), usize)> {
+    let together = (source != SourceGroup::User).then_some(((None, host), GROUPS_AT_ONCE));
+    std::iter::once(((Some(source), host), 1)).chain(together)
 }
 
 impl Host {

@@ -89,6 +89,7 @@ impl TraceHash {
                 match direction {
                     Direction::Dialled { address, identity } => hash.number(1).text(address).identity(*identity),
                     Direction::Accepted => hash.number(2),
+                    Direction::AcceptedBeyond { .. } => hash.number(3),
                 }
             }
             Input::Received { link, message } => hash.number(101).link(*link).flag(message.is_ok()),

@@ -71,6 +71,14 @@ fn each_source_group_has_an_allowance_of_its_own_and_any_of_them_will_do() {
 }
 
 #[test]
+fn all_groups_together_have_a_bound_too_and_the_user_is_outside_of_it() {
+    let (mut allowance, now, host) = (allowance(), Instant::now(), ip("192.0.2.1"));
+    let mut opened = |source: SourceGroup| (0..10).filter(|_| allowance.spend(now, &[source], host).is_ok()).count();
+    let liars: usize = (0..50).map(|n| opened(peer(&format!("203.0.113.{n}")))).sum();
+    assert_eq!((liars, opened(SourceGroup::LocalNetwork), opened(SourceGroup::User)), (16, 0, 4));
+}
+
+#[test]
 fn other_nodes_that_answer_give_connections_back_and_the_same_one_does_not() {
     let (mut allowance, now, source, host) = (allowance(), Instant::now(), peer("10.0.0.9"), ip("10.0.0.1"));
     let mut dial = |node: u8| {
@@ -112,6 +120,6 @@ fn what_is_over_is_forgotten() {
         let now = start + SECOND * number / 10;
         let counted = allowance.spend(now, &[liar], host).expect("each is another host");
         allowance.finish(now, &counted, None, false);
-        assert!(allowance.opened.len() <= PRUNED_AT);
+        assert!(allowance.opened.len() <= 2 * PRUNED_AT);
     }
 }
