@@ -298,3 +298,6 @@ impl Membership {
         cx.config.max_peers.map(|_| self.partitions.root())
     }
 }
+
+#[cfg(test)]
+mod tests;

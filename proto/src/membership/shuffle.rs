@@ -338,3 +338,6 @@ fn is_new(peer: &Peer) -> bool {
 fn asker_of(link: &Link) -> Option<PeerAddress> {
     link.name().address
 }
+
+#[cfg(test)]
+mod tests;

@@ -484,3 +484,6 @@ impl Membership {
         cx.notify(Event::Declined { peer: conns.links.name_of(link), others });
     }
 }
+
+#[cfg(test)]
+mod tests;

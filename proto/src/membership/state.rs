@@ -258,3 +258,6 @@ pub(super) fn dial_for(
     let Peers { book, dialer, reputation, .. } = peers;
     dialer.dial_for(cx, book, reputation, &|link| conns.is_unverified(link), address, reason)
 }
+
+#[cfg(test)]
+mod tests;

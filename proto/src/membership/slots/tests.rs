@@ -1,7 +1,10 @@
 //! One node with a cap, and what strangers from all over the address space may do to its places.
 
+mod admission;
 mod liars;
 mod mixing;
+mod refusals;
+mod swaps;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
