@@ -275,8 +275,7 @@ async fn a_plain_request_gets_one_line_that_says_where_the_page_is() {
         raw.write(request.as_bytes()).await;
         String::from_utf8(raw.rest().await).unwrap()
     };
-    let browser =
-        "GET / HTTP/1.1\r\nHost: localhost\r\nOrigin: https://evil.example\r\nAccept: text/html\r\n\r\n";
+    let browser = "GET / HTTP/1.1\r\nHost: localhost\r\nOrigin: https://evil.example\r\nAccept: text/html\r\n\r\n";
     let answer = ask(browser).await;
     let line = "\r\n\r\nthis port is for nodes, which speak WebSocket; this node serves no page\n";
     assert!(answer.ends_with(line), "{answer}");

@@ -149,7 +149,17 @@ mod tests {
         ] {
             assert_eq!(parse(text), Some((name(host), port)), "{text}");
         }
-        for text in ["", "null", "localhost:4001", "file://", "file://a", "chrome-extension://abc", "http://", "http://a/b", "http://a b:x"] {
+        for text in [
+            "",
+            "null",
+            "localhost:4001",
+            "file://",
+            "file://a",
+            "chrome-extension://abc",
+            "http://",
+            "http://a/b",
+            "http://a b:x",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -22,7 +22,7 @@ use tokio_tungstenite::tungstenite::http::header::{CONNECTION, CONTENT_LENGTH, C
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-use crate::transport::accept_slots::{AcceptSlot, AcceptSlots};
+use crate::transport::accept_slots::{AcceptSlot, AcceptSlots, Bound};
 use crate::transport::arrival::Arrival;
 use crate::transport::bounded_stream::BoundedStream;
 use crate::transport::pending_upgrades::{PendingUpgrade, PendingUpgrades};
@@ -41,8 +41,6 @@ use crate::util::ip_range::IpRange;
 /// The pause after accepting failed, mostly for want of file descriptors. It keeps the loop from
 /// spinning, and is too short to be noticed.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
-/// The close reason of a connection that finds no slot.
-const NO_SLOT: &str = "this node has no room for another connection";
 
 /// The address of clients behind a proxy on this machine that TRUSTED_PROXIES does not name: the
 /// IPv4 dummy address (RFC 7600, section 4.8), which nobody has.
@@ -50,7 +48,8 @@ const BEHIND_UNKNOWN_PROXY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 0, 8));
 /// The beginning of the answer to a request that asks for no WebSocket.
 const NO_PAGE: &str = "this port is for nodes, which speak WebSocket";
 /// The answer to a web page, or to a program that is taken for one.
-const PAGE_ANSWER: &str = "web pages may not open this port; a program sends no Origin, or that of the address it dials\n";
+const PAGE_ANSWER: &str =
+    "web pages may not open this port; a program sends no Origin, or that of the address it dials\n";
 /// The same for the log.
 const PAGE_REFUSED: &str = "it sent the Origin of a web page; if it is a program of yours, let it send no Origin, or that of the address that it dials";
 
@@ -244,11 +243,21 @@ impl Acceptor {
         };
         // Behind a proxy it is another than that of the connection.
         let ip = if connection.remote == from { ip } else { connection.remote };
-        let Some(slot) = self.slots.take(ip, &self.limits) else {
+        let taken = self.slots.take(connection.remote, &self.limits);
+        let bound = match &taken {
+            Ok(slot) => slot.beyond,
+            Err(bound) => Some(*bound),
+        };
+        if let Some(bound) = bound {
             // For the log and the counters; if the driver is busy they can miss one.
-            self.arrivals.try_send(Arrival::Refused { remote: ip, reason: NO_SLOT }).ok();
+            self.arrivals.try_send(Arrival::Refused { remote: ip, reason: bound.warning() }).ok();
+        }
+        // One with a subprotocol is no link, and cannot be referred.
+        let beyond = bound.filter(|_| taken.is_err() || subprotocol.is_some());
+        let (Ok(slot), None) = (taken, beyond) else {
+            let reason = beyond.map(Bound::reason).unwrap_or_default();
             // In a close frame: an HTTP error would end exercise peers.
-            let close = CloseFrame { code: 1013.into(), reason: NO_SLOT.into() };
+            let close = CloseFrame { code: 1013.into(), reason: reason.into() };
             // Whether the close frame arrives has no effect here.
             let closing = tokio::time::timeout(self.limits.upgrade_timeout, connection.socket.close(Some(close))).await;
             tracing::debug!("{remote} found no free slot, and was closed: {closing:?}");
@@ -380,7 +389,9 @@ mod tests {
         let identity = ("00".repeat(32) + "/00000000-0000-4000-8000-000000000000").parse().expect("an identity");
         let (sender, receiver) = mpsc::channel(arrivals);
         let address = "ws://localhost:4001".parse().expect("an address");
-        let acceptor = Arc::new(Acceptor::new(&identity, address, PageLocation::default(), Vec::new(), limits, sender, None, subprotocols));
+        let page = PageLocation::default();
+        let acceptor = Acceptor::new(&identity, address, page, Vec::new(), limits, sender, None, subprotocols);
+        let acceptor = Arc::new(acceptor);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let at = listener.local_addr().expect("bound");
         (acceptor, listener, at, receiver)

@@ -36,9 +36,8 @@ impl Reached<'_> {
         let announced = HostName::parse(&self.announced.host());
         let is_announced = announced.as_ref() == Some(&origin.host);
         // The address that was dialled, which a port mapping may have changed.
-        let dialled = host.is_some_and(|host| {
-            host.host == origin.host && host.port.unwrap_or(origin.default_port) == origin.port
-        });
+        let dialled = host
+            .is_some_and(|host| host.host == origin.host && host.port.unwrap_or(origin.default_port) == origin.port);
         if dialled && (is_announced || origin.host.is_loopback() || origin.host.ip().is_some()) {
             return true;
         }
