@@ -48,16 +48,16 @@ impl Guard {
         }
     }
 
-    /// Checks a request, and charges it to its client.
-    fn check(&self, request: &Request, client: Client) -> Result<(), Problem> {
+    /// Checks a request, and charges it to its client. Returns its kind.
+    fn check(&self, request: &Request, client: Client) -> Result<Kind, Problem> {
         let permitted = self.permit(request);
-        let kinds = match permitted {
-            Ok(kind @ Kind::Change) => vec![Kind::Api, kind],
-            Ok(kind) => vec![kind],
-            Err(_) => vec![Kind::Refused],
+        let kinds: &[Kind] = match permitted {
+            Ok(Kind::Change) => &[Kind::Api, Kind::Change],
+            Ok(kind) => &[kind],
+            Err(_) => &[Kind::Refused],
         };
-        if kinds.into_iter().all(|kind| self.rates.allows(client, kind)) {
-            return permitted.map(|_| ());
+        if kinds.iter().all(|kind| self.rates.allows(client, *kind)) {
+            return permitted;
         }
         Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests; send fewer per second").retry_after(1))
     }
@@ -143,13 +143,6 @@ impl Guard {
             || host.is_loopback() && (from.is_loopback() || from.ip().is_some_and(is_of_this_machine))
     }
 
-    /// Returns whether a request for a path proves that its sender may use this node. Without a
-    /// token every one does that comes from no other site.
-    fn is_for_members(&self, path: &str) -> bool {
-        let is_public = !(path == "/metrics" || path.starts_with("/api/") || path.starts_with("/images/"));
-        !matches!(path, "/healthz" | "/readyz") && !(is_public && self.token.is_some())
-    }
-
     fn token(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let Some(token) = &self.token else { return Ok(()) };
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.split_once(' '));
@@ -183,10 +176,15 @@ pub(crate) async fn guard(FromState(guard): FromState<Arc<Guard>>, request: Requ
     let sender = request.extensions().get::<Sender>().cloned();
     let client = sender.as_ref().map_or(Client::Local, |sender| sender.client);
     let mut response = match guard.check(&request, client) {
-        Ok(()) => {
-            let path = request.uri().path();
-            // Health checks and the page's files are for anybody, so they earn no place.
-            if let Some(sender) = sender.filter(|_| guard.is_for_members(path)) {
+        Ok(kind) => {
+            // Health checks are for anybody, and beside a token so are the page's files.
+            let is_members = match kind {
+                Kind::Health | Kind::Refused => false,
+                Kind::Page => guard.token.is_none(),
+                Kind::Metrics | Kind::Api | Kind::Change => true,
+            };
+            if let Some(sender) = sender.filter(|_| is_members) {
+                let path = request.uri().path();
                 sender.place.serve(path == "/api/events" || path.starts_with("/images/"));
             }
             next.run(request).await

@@ -16,6 +16,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
+use unicode_normalization::UnicodeNormalization;
 
 /// How many digests are cached. Beyond that the cache is emptied.
 const DIGESTS: usize = 4_096;
@@ -65,11 +66,22 @@ impl Folder {
 
     /// Opens an image; `None` if there is no regular file of that name.
     ///
+    /// Names are compared as people read them: the letter é is one character or two, and programs
+    /// and file systems differ in which they write (Unicode Standard Annex 15).
+    ///
     /// # Errors
     /// The system's, for a file that is there and cannot be read.
     pub(crate) async fn open(&self, name: &ImageName) -> io::Result<Option<Opened>> {
-        let path = self.path.join(name.as_str());
-        blocking(move || open_file(&path)).await
+        let (folder, name) = (self.path.clone(), name.clone());
+        blocking(move || {
+            let found = open_file(&folder.join(name.as_str()))?;
+            // An ASCII name has one form only.
+            if found.is_some() || name.as_str().is_ascii() {
+                return Ok(found);
+            }
+            other_form(&folder, &name)?.map_or(Ok(None), |other| open_file(&folder.join(other.as_str())))
+        })
+        .await
     }
 
     /// Returns the names and sizes of at most so many images, by name, and whether there are more.
@@ -139,6 +151,23 @@ fn open_file(path: &Path) -> io::Result<Option<Opened>> {
     };
     let metadata = file.metadata()?;
     Ok(metadata.is_file().then(|| Opened { stamp: Stamp::of(&metadata), file: Arc::new(file) }))
+}
+
+/// Returns the name of a file that is `name` in another Unicode form.
+fn other_form(folder: &Path, name: &ImageName) -> io::Result<Option<ImageName>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    for entry in entries.take(ENTRIES) {
+        let entry = entry?.file_name();
+        let Some(other) = entry.to_str().and_then(|other| other.parse::<ImageName>().ok()) else { continue };
+        if other.as_str().nfc().eq(name.as_str().nfc()) {
+            return Ok(Some(other));
+        }
+    }
+    Ok(None)
 }
 
 fn list_files(path: &Path, most: usize) -> io::Result<(Vec<(ImageName, u64)>, bool)> {
@@ -214,6 +243,26 @@ mod tests {
             assert!(folder.open(&name(refused)).await.unwrap().is_none(), "{refused}");
         }
         assert_eq!(folder.list(10).await, (vec![(name("cat.jpg"), 3)], false));
+    }
+
+    #[tokio::test]
+    async fn a_name_is_found_in_each_unicode_form() {
+        let (_home, folder) = folder();
+        let (composed, decomposed) = ("caf\u{e9} \u{ac00}.jpg", "cafe\u{301} \u{1100}\u{1161}.jpg");
+        for (written, asked) in [(composed, decomposed), (decomposed, composed)] {
+            fs::write(folder.path().join(written), written).unwrap();
+            for name in [name(written), name(asked)] {
+                let opened = folder.open(&name).await.unwrap().expect(written);
+                assert_eq!(opened.stamp.size, written.len() as u64, "{name:?}");
+            }
+            fs::remove_file(folder.path().join(written)).unwrap();
+        }
+        fs::write(folder.path().join(composed), "composed").unwrap();
+        fs::write(folder.path().join(decomposed), "both").unwrap();
+        assert_eq!(folder.open(&name(composed)).await.unwrap().unwrap().stamp.size, 8, "the same form goes first");
+        for other in ["cafe \u{ac00}.jpg", "CAF\u{c9} \u{ac00}.jpg", "caf\u{e8} \u{ac00}.jpg"] {
+            assert!(folder.open(&name(other)).await.unwrap().is_none(), "{other}");
+        }
     }
 
     #[tokio::test]

@@ -34,7 +34,7 @@ use crate::signing::validator::Validator;
 use crate::transport::duplicate_filter::DuplicateFilter;
 use crate::transport::websocket::dialer::Dialer;
 use crate::transport::websocket::link::LinkContext;
-use crate::transport::websocket::listener::{self, Acceptor};
+use crate::transport::websocket::listener::{self, Acceptor, Outside};
 use crate::transport::websocket::plain_http::PageLocation;
 use crate::util::ip_range::IpRange;
 use crate::util::panics::Panics;
@@ -344,16 +344,9 @@ impl Network {
         let identity = UpgradeIdentity { node, session };
         let limits = self.limits.clone();
         let page = PageLocation::default();
-        let acceptor = Acceptor::new(
-            &identity,
-            address.clone(),
-            page.clone(),
-            self.trusted_proxies,
-            limits,
-            arrivals.clone(),
-            credentials.clone(),
-            vec![transfers],
-        );
+        let outside = Outside { address: address.clone(), page: page.clone(), trusted_proxies: self.trusted_proxies };
+        let acceptor =
+            Acceptor::new(&identity, outside, limits, arrivals.clone(), credentials.clone(), vec![transfers]);
         let watcher = AccessWatcher { files, credentials, commands: commands.clone(), reloads: reload_receiver };
         let (events, pool, sync_times) = (Ring::new(), opened.pool.reader(), Arc::new(pool::sync_histogram()));
         let inputs = Inputs {

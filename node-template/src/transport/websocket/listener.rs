@@ -78,13 +78,19 @@ pub(crate) async fn bind(host: &str, port: u16) -> io::Result<Vec<TcpListener>> 
     Err(io::ErrorKind::AddrInUse.into())
 }
 
+/// How this node looks from outside.
+pub(crate) struct Outside {
+    /// The address that it announces.
+    pub(crate) address: PeerAddress,
+    pub(crate) page: PageLocation,
+    /// The reverse proxies whose X-Forwarded-For counts.
+    pub(crate) trusted_proxies: Vec<IpRange>,
+}
+
 /// Accepts connections; shared by all listening sockets of a node.
 pub(crate) struct Acceptor {
     identity: HeaderValue,
-    /// The address that this node announces.
-    address: PeerAddress,
-    page: PageLocation,
-    trusted_proxies: Vec<IpRange>,
+    outside: Outside,
     limits: Limits,
     slots: Arc<AcceptSlots>,
     pending_upgrades: Arc<PendingUpgrades>,
@@ -108,9 +114,7 @@ struct Accepted<'a> {
 impl Acceptor {
     pub(crate) fn new(
         identity: &UpgradeIdentity,
-        address: PeerAddress,
-        page: PageLocation,
-        trusted_proxies: Vec<IpRange>,
+        outside: Outside,
         limits: Limits,
         arrivals: mpsc::Sender<Arrival>,
         credentials: Option<Arc<Live>>,
@@ -120,9 +124,7 @@ impl Acceptor {
             .expect("an identity is hexadecimal digits, hyphens and a slash");
         Self {
             identity,
-            address,
-            page,
-            trusted_proxies,
+            outside,
             limits,
             slots: Arc::default(),
             pending_upgrades: Arc::default(),
@@ -275,14 +277,14 @@ impl Acceptor {
         remote: IpAddr,
     ) -> Result<(Connection, Option<&Subprotocol>), UpgradeError> {
         let stream = BoundedStream::new(stream, self.limits.upgrade_bytes)?;
-        let (stream, certified) = tls_detect::accept(stream, self.credentials.as_deref(), &self.page).await?;
+        let (stream, certified) = tls_detect::accept(stream, self.credentials.as_deref(), &self.outside.page).await?;
         let mut stream = ReadBuffer::new(stream);
         if let Some(request) = plain_request(&mut stream).await? {
-            let text = format!("{NO_PAGE}; {}", self.page.text(request.host.as_ref()));
+            let text = format!("{NO_PAGE}; {}", self.outside.page.text(request.host.as_ref()));
             tls_detect::answer(&mut stream, &request.answer("websocket", &text)).await;
             return Err(UpgradeError::PlainHttp);
         }
-        let reached = Reached { local, from_here: remote.is_loopback(), announced: &self.address };
+        let reached = Reached { local, from_here: remote.is_loopback(), announced: &self.outside.address };
         let (mut subprotocol, mut is_page, mut client) = (None, false, remote);
         #[expect(clippy::result_large_err, reason = "the library's callback is defined so")]
         let respond = |request: &Request, response: Response| {
@@ -306,7 +308,7 @@ impl Acceptor {
     /// about themselves does not count: anybody can write it.
     fn client(&self, request: &Request, remote: IpAddr) -> IpAddr {
         let named = request.headers().get_all(X_FORWARDED_FOR).iter().map(|value| value.to_str().unwrap_or("?"));
-        match forwarded::client(remote, named, &self.trusted_proxies) {
+        match forwarded::client(remote, named, &self.outside.trusted_proxies) {
             Some(client) if Scope::of(client) != Scope::Loopback => client,
             // The proxy's own machine is not this one.
             Some(_) => BEHIND_UNKNOWN_PROXY,
@@ -389,8 +391,8 @@ mod tests {
         let identity = ("00".repeat(32) + "/00000000-0000-4000-8000-000000000000").parse().expect("an identity");
         let (sender, receiver) = mpsc::channel(arrivals);
         let address = "ws://localhost:4001".parse().expect("an address");
-        let page = PageLocation::default();
-        let acceptor = Acceptor::new(&identity, address, page, Vec::new(), limits, sender, None, subprotocols);
+        let outside = Outside { address, page: PageLocation::default(), trusted_proxies: Vec::new() };
+        let acceptor = Acceptor::new(&identity, outside, limits, sender, None, subprotocols);
         let acceptor = Arc::new(acceptor);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let at = listener.local_addr().expect("bound");
