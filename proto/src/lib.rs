@@ -113,7 +113,7 @@ mod violation;
 mod testing;
 
 pub use config::Config;
-pub use io::{BroadcastReceipt, Direction, Input, Lane, Output, RequestId, SearchEnd, Submission};
+pub use io::{BroadcastReceipt, Challenge, Direction, Input, Lane, Output, RequestId, SearchEnd, Submission};
 pub use node::Node;
 pub use peers::access;
 pub use status::links::{LinkKind, LinkRow};

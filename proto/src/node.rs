@@ -149,7 +149,7 @@ impl Node {
             Input::Pong { link } => self.connections.on_pong(&mut self.cx, &mut self.peers, link),
             Input::ReadsPaused { link } => self.connections.links.excuse(now, link),
             Input::DialFailed { address, error } => self.on_dial_failed(address, error),
-            Input::Probed { link, address, identity } => self.on_probed(link, &address, identity),
+            Input::Probed { link, address, identity, proves } => self.on_probed(link, &address, (identity, proves)),
             Input::StoreFailed { error } => self.store.on_write_failed(&mut self.cx, error),
             Input::StoreRecovered => self.store.on_write_recovered(&mut self.cx),
             Input::PoolAdded { transactions } => {
@@ -158,6 +158,7 @@ impl Node {
             }
             Input::PoolRemoved { ids } => self.store.remove(&ids),
             Input::PeerCertified { link, certified } => self.peers.access.certify(link, certified),
+            Input::LinkChallenged { link, challenge } => self.connections.on_challenged(link, challenge),
             Input::AccessChanged { access } => {
                 self.connections.on_access_changed(&mut self.cx, &mut self.peers, access);
             }
@@ -308,10 +309,10 @@ impl Node {
         membership.on_dial_ended(cx, peers, connections, &address, reason, DialOutcome::Failed(error));
     }
 
-    fn on_probed(&mut self, link: LinkId, address: &PeerAddress, identity: Option<UpgradeIdentity>) {
+    fn on_probed(&mut self, link: LinkId, address: &PeerAddress, found: (Option<UpgradeIdentity>, bool)) {
         let Self { cx, peers, connections, membership, .. } = self;
-        if !membership.on_pending_probed(cx, peers, connections, link, address, identity) {
-            connections.on_probed(cx, peers, link, address, identity);
+        if !membership.on_pending_probed(cx, peers, connections, link, address, found) {
+            connections.on_probed(cx, peers, link, address, found);
         }
         self.drain();
         self.dial_next();

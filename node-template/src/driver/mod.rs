@@ -24,7 +24,7 @@ use meshpool_proto::id::{LinkId, Session};
 use meshpool_proto::limits::Limits;
 use meshpool_proto::transaction::TransactionId;
 use meshpool_proto::wire::{Malformed, Message, TransactionFrame};
-use meshpool_proto::{Direction, Input, Lane, Node as Core, Output};
+use meshpool_proto::{Challenge, Direction, Input, Lane, Node as Core, Output};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::mpsc;
 
@@ -279,8 +279,8 @@ impl Driver {
         for arrival in arrivals.drain(..) {
             match arrival {
                 Arrival::Read { link, batch } => self.on_read(link, batch),
-                Arrival::Accepted { socket, remote, slot, certified } => {
-                    self.open(*socket, remote, Direction::Accepted, Some(slot), certified);
+                Arrival::Accepted { socket, remote, slot, certified, challenge } => {
+                    self.open(*socket, remote, Direction::Accepted, Some(slot), certified, challenge);
                 }
                 Arrival::Rejected { remote, reason } => self.handle(Input::ConnectionRejected { remote, reason }),
                 Arrival::Refused { remote, reason } => {
@@ -418,11 +418,13 @@ impl Driver {
     fn on_outcome(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Dialled { address, result: Ok(dialled) } => {
-                let Dialled { socket, remote, identity, certified } = *dialled;
-                self.open(socket, remote, Direction::Dialled { address, identity }, None, certified);
+                let Dialled { socket, remote, identity, certified, challenge } = *dialled;
+                self.open(socket, remote, Direction::Dialled { address, identity }, None, certified, challenge);
             }
             Outcome::Dialled { address, result: Err(error) } => self.handle(Input::DialFailed { address, error }),
-            Outcome::Probed { link, address, identity } => self.handle(Input::Probed { link, address, identity }),
+            Outcome::Probed { link, address, found: (identity, proves) } => {
+                self.handle(Input::Probed { link, address, identity, proves });
+            }
             Outcome::Replayed { link, position: Some(position) } => {
                 if let Some(handle) = self.links.get(link) {
                     handle.on_replayed();
@@ -472,9 +474,9 @@ impl Driver {
             }
             Output::Probe { link, address, reach } => {
                 let dialer = self.services.dialer.clone();
-                let if_panicked = Outcome::Probed { link, address: address.clone(), identity: None };
+                let if_panicked = Outcome::Probed { link, address: address.clone(), found: (None, false) };
                 self.tasks.spawn(if_panicked, async move {
-                    Outcome::Probed { link, identity: dialer.probe(&address, reach).await, address }
+                    Outcome::Probed { link, found: dialer.probe(&address, reach).await, address }
                 });
             }
             Output::FindLocalImages { search, name } => {
@@ -509,6 +511,7 @@ impl Driver {
         direction: Direction,
         slot: Option<AcceptSlot>,
         certified: Option<Certified>,
+        challenge: Challenge,
     ) {
         let dialled = matches!(direction, Direction::Dialled { .. });
         let (link, task) = self.links.open(socket, remote, dialled, slot);
@@ -516,6 +519,7 @@ impl Driver {
         if let Some(certified) = certified {
             self.handle(Input::PeerCertified { link, certified });
         }
+        self.handle(Input::LinkChallenged { link, challenge });
         self.handle(Input::LinkOpened { link, remote, direction });
     }
 

@@ -22,7 +22,8 @@ pub(crate) enum Outcome {
     Probed {
         link: LinkId,
         address: PeerAddress,
-        identity: Option<UpgradeIdentity>,
+        /// The identity that answered, and whether it proves its id.
+        found: (Option<UpgradeIdentity>, bool),
     },
     /// `position`: behind the last transaction that was sent; `None` if the link ended first.
     Replayed {

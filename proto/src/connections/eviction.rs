@@ -43,7 +43,7 @@ impl Connections {
     }
 
     fn select_victim(&self, cx: &Context, peers: &Peers, newcomer: LinkId) -> LinkId {
-        let known = peers.book.known_links();
+        let known = self.known_links(peers);
         let accepted = || self.links.iter().filter(|(_, link)| link.dialled.is_none() && !link.closing);
         // A client that waits for an answer is not silent.
         let silence = cx.config.limits.client_silence / 2;

@@ -83,9 +83,11 @@ impl Connections {
             let redirects = reason == Some(DialReason::Redirect) || !admits_exercise;
             return cx.raise(InternalEvent::ExerciseDialled { link, address, reason, redirects });
         };
-        let peer = NativePeer { id: identity.node, session: identity.session, address: Some(address.clone()) };
-        let older = self.links.to_node(identity.node, None).map(|(id, _)| id);
+        let UpgradeIdentity { node, session } = identity;
+        let proved = peers.access.is_certified(link, node);
+        let peer = NativePeer { id: node, session, address: Some(address.clone()), proved };
         self.open(cx, link, remote, Some(&address), LinkState::Standby(peer));
+        let older = self.holder_of(link, node);
         if identity.node == cx.config.node && identity.session == cx.config.session {
             cx.raise(InternalEvent::DialEnded { address, reason, outcome: DialOutcome::Ourselves { link } });
         } else if identity.node == cx.config.node {
@@ -128,11 +130,12 @@ impl Connections {
     pub(crate) fn on_closed(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId) -> Option<Closed> {
         let closed = self.links.remove(link)?;
         peers.access.on_link_closed(link);
+        self.proofs.on_closed(link);
         let reason = self.reasons.remove(&link);
         for timer in [Timer::Ping(link), Timer::Silence(link), Timer::Answer(link), Timer::Duplicate(link)] {
             cx.timers.cancel(&timer);
         }
-        let heir = closed.native().and_then(|peer| self.links.to_node(peer.id, None)).map(|(id, _)| id);
+        let heir = closed.key().and_then(|peer| self.links.to_peer(peer, None)).map(|(id, _)| id);
         let standby = closed.native().filter(|_| heir.is_none()).and_then(|peer| self.standby_for(peer.id));
         Some(Closed { id: link, link: closed, reason, heir, standby })
     }

@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshpool_proto::Challenge;
 use meshpool_proto::access::Certified;
 use meshpool_proto::address::{PeerAddress, Scope};
-use meshpool_proto::id::UpgradeIdentity;
+use meshpool_proto::id::{Nonce, UpgradeIdentity};
 use meshpool_proto::limits::Limits;
 use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -32,6 +33,15 @@ pub(crate) struct Dialled {
     pub(crate) identity: Option<UpgradeIdentity>,
     /// Who is at the other end; `None` in an open network.
     pub(crate) certified: Option<Certified>,
+    /// What both ends sign.
+    pub(crate) challenge: Challenge,
+}
+
+impl Dialled {
+    /// Whether the other end proves its id on links.
+    pub(crate) fn proves(&self) -> bool {
+        matches!(self.challenge, Challenge::Dialled { answered: Some(_), .. })
+    }
 }
 
 /// Opens connections. Nothing but the upgrade request is sent before the other end has shown that
@@ -70,16 +80,18 @@ impl Dialer {
         self.dial_within(address, reach, Some(name)).await
     }
 
-    /// Asks who is at an address, and closes. An identity that its certificate contradicts counts
-    /// as none.
-    pub(crate) async fn probe(&self, address: &PeerAddress, reach: Scope) -> Option<UpgradeIdentity> {
-        let Dialled { mut socket, identity, certified, .. } = self.dial(address, reach).await.ok()?;
+    /// Asks who is at an address, and whether it proves its id on links, and closes. An identity
+    /// that its certificate contradicts counts as none.
+    pub(crate) async fn probe(&self, address: &PeerAddress, reach: Scope) -> (Option<UpgradeIdentity>, bool) {
+        let Ok(dialled) = self.dial(address, reach).await else { return (None, false) };
+        let proves = dialled.proves();
+        let Dialled { mut socket, identity, certified, .. } = dialled;
         let identity = identity.filter(|identity| certified.is_none_or(|certified| certified.node == identity.node));
         let close = CloseFrame { code: 1000.into(), reason: "".into() };
         // The identity is known: whether the close frame still arrives has no effect.
         let closed = tokio::time::timeout(self.timeout, socket.close(Some(close))).await;
         tracing::trace!("probed {address}: {closed:?}");
-        identity
+        (identity, proves)
     }
 
     async fn dial_within(
@@ -115,6 +127,7 @@ impl Dialer {
     ) -> Result<Dialled, tungstenite::Error> {
         let stream = connect(address, reach).await?;
         let remote = stream.peer_addr()?.ip().to_canonical();
+        let nonce = Nonce(rand::random());
         let mut request = address.to_string().into_client_request()?;
         if let Some(name) = subprotocol {
             request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
@@ -130,12 +143,11 @@ impl Dialer {
         let stream = WriteBuffer::new(ReadBuffer::new(stream));
         let (mut socket, response) = client_async_with_config(request, stream, Some(config())).await?;
         socket.get_mut().stream_mut().lift_read_limit();
-        let identity = response
-            .headers()
-            .get(UpgradeIdentity::HEADER)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|text| text.parse().ok());
-        Ok(Dialled { socket, remote, identity, certified })
+        let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let identity = text(UpgradeIdentity::HEADER).and_then(|text| text.parse().ok());
+        let answered = text(Nonce::HEADER).and_then(|text| text.parse().ok());
+        let challenge = Challenge::Dialled { nonce, answered, ip: remote };
+        Ok(Dialled { socket, remote, identity, certified, challenge })
     }
 }
 

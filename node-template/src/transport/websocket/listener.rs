@@ -10,7 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meshpool_proto::id::UpgradeIdentity;
+use meshpool_proto::Challenge;
+use meshpool_proto::id::{Nonce, UpgradeIdentity};
 use meshpool_proto::limits::Limits;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -179,8 +180,8 @@ impl Acceptor {
             drop(slot);
             return;
         }
-        let Connection { socket, remote, certified } = connection;
-        let arrival = Arrival::Accepted { socket: Box::new(socket), remote, slot, certified };
+        let Connection { socket, remote, certified, challenge } = connection;
+        let arrival = Arrival::Accepted { socket: Box::new(socket), remote, slot, certified, challenge };
         if self.arrivals.send(arrival).await.is_err() {
             tracing::debug!("a connection came while this node was shutting down");
         }
@@ -231,26 +232,28 @@ impl Acceptor {
         stream: TcpStream,
         remote: IpAddr,
     ) -> Result<(Connection, Option<&Subprotocol>), UpgradeError> {
+        let challenge = Challenge::Accepted { nonce: Nonce(rand::random()), local: stream.local_addr()? };
         let stream = BoundedStream::new(stream, self.limits.upgrade_bytes)?;
         let (stream, certified) = tls_detect::accept(stream, self.credentials.as_deref()).await?;
         let mut subprotocol = None;
         #[expect(clippy::result_large_err, reason = "the library's callback is defined so")]
         let respond = |request: &Request, response: Response| {
             subprotocol = self.subprotocol_of(request);
-            self.respond(request, response, subprotocol)
+            self.respond(request, response, subprotocol, &challenge)
         };
         let stream = WriteBuffer::new(ReadBuffer::new(stream));
         let socket = accept_hdr_async_with_config(stream, respond, Some(config())).await?;
-        Ok((Connection { socket, remote, certified }, subprotocol))
+        Ok((Connection { socket, remote, certified, challenge }, subprotocol))
     }
 
-    /// Refuses web pages, and puts our identity into the answer.
+    /// Refuses web pages, and puts our identity and a nonce into the answer.
     #[expect(clippy::result_large_err, reason = "the library's callback is defined so")]
     fn respond(
         &self,
         request: &Request,
         mut response: Response,
         subprotocol: Option<&Subprotocol>,
+        challenge: &Challenge,
     ) -> Result<Response, ErrorResponse> {
         // Browsers always send the origin of a page, nodes never do. Without this check any web
         // page could use the node on its reader's host.
@@ -260,6 +263,10 @@ impl Acceptor {
             return Err(refusal);
         }
         response.headers_mut().insert(UpgradeIdentity::HEADER, self.identity.clone());
+        if let Challenge::Accepted { nonce, .. } = challenge {
+            let nonce = HeaderValue::from_str(&nonce.to_string()).expect("a nonce is hexadecimal digits");
+            response.headers_mut().insert(Nonce::HEADER, nonce);
+        }
         if let Some(subprotocol) = subprotocol {
             response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol.name()));
         }

@@ -1,6 +1,7 @@
 //! One node and the records that it hears, true and forged ones.
 
 use crate::id::{LinkId, UpgradeIdentity};
+use crate::peers::access::Certified;
 use crate::limits::Limits;
 use crate::peers::lan_discovery::*;
 use crate::{Config, Direction, Input, Node};
@@ -85,6 +86,8 @@ impl Core {
     fn link(&mut self, link: u64, record: &Record) {
         let identity = Some(UpgradeIdentity { node: record.node, session: record.session });
         let direction = Direction::Dialled { address: record.address.clone(), identity };
+        let certified = Certified { node: record.node, fingerprint: [0; 32] };
+        self.tell(Input::PeerCertified { link: LinkId(link), certified });
         self.tell(Input::LinkOpened { link: LinkId(link), remote: IpAddr::V4(Ipv4Addr::new(10, 7, 0, 1)), direction });
     }
 
