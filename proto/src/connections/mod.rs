@@ -16,15 +16,16 @@
 
 use std::collections::BTreeMap;
 
+use crate::dial_reason::DialReason;
 use crate::id::LinkId;
 use crate::io::Challenge;
-use crate::peers::dial_reason::DialReason;
 use crate::peers::Peers;
 use crate::wire::NodeInfo;
 use proof::Proofs;
 use table::{Link, LinkTable, PeerKey};
 
 mod admission;
+mod closed;
 mod duplicates;
 mod eviction;
 mod handshake;
@@ -33,7 +34,7 @@ mod liveness;
 mod proof;
 pub(crate) mod table;
 
-pub(crate) use lifecycle::Closed;
+pub(crate) use closed::Closed;
 
 /// The open links.
 #[derive(Debug, Default)]

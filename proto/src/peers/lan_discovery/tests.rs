@@ -1,7 +1,7 @@
 //! One node and the records that it hears, true and forged ones.
 
 use crate::id::{LinkId, UpgradeIdentity};
-use crate::peers::access::Certified;
+use crate::access::Certified;
 use crate::limits::Limits;
 use crate::peers::lan_discovery::*;
 use crate::{Config, Direction, Input, Node};
