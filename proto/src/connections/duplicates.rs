@@ -99,7 +99,8 @@ impl Connections {
                 // Its folder was copied, or it lies: its proof tells.
                 self.promote(cx, peers, other, None);
             } else if run != session {
-                self.refuse_copied_key(cx, peers, other);
+                let certain = self.links.get(other).is_some_and(Link::is_proved);
+                self.refuse_copied_key(cx, peers, other, certain);
             } else if standby || cx.config.node < id {
                 cx.counters.links_duplicate += 1;
                 self.links.close(cx, other, close::NORMAL, "we are linked already");

@@ -129,7 +129,8 @@ impl Connections {
             return self.refuse_proof(cx, peers, link, refused);
         }
         if node.id == cx.config.node {
-            self.refuse_own_id(cx, peers, link, &node);
+            let certain = self.is_proved(peers, link, &node);
+            self.refuse_copied_key(cx, peers, link, certain);
             return Ok(());
         }
         let Some(opened) = self.links.get(link) else { return Ok(()) };
@@ -206,16 +207,6 @@ impl Connections {
             }
         }
         Ok(())
-    }
-
-    /// Closes the link of a peer that names our own id: a copy of this node's folder if it proves
-    /// the id, otherwise a liar.
-    fn refuse_own_id(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, node: &NodeInfo) {
-        if self.is_proved(peers, link, node) {
-            return self.refuse_copied_key(cx, peers, link);
-        }
-        self.links.log_fault(cx, link, "HANDSHAKE: it names the id of this node, and proves nothing".to_owned());
-        self.links.close(cx, link, close::POLICY, "you name the id of this node: was its folder copied?");
     }
 
     fn refuse_network(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, node: &NodeInfo) {

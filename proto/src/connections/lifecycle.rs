@@ -78,7 +78,8 @@ impl Connections {
         if identity.node == cx.config.node && identity.session == cx.config.session {
             cx.raise(InternalEvent::DialEnded { address, reason, outcome: DialOutcome::Ourselves { link } });
         } else if identity.node == cx.config.node {
-            self.refuse_copied_key(cx, peers, link);
+            // A copy does not dial on, so neither of the two would prove anything.
+            self.refuse_copied_key(cx, peers, link, true);
             raise_useless(cx, address, reason, "it has this node's own key");
         } else if let Some(older) = older {
             self.on_verified(cx, peers, older, &address);
@@ -95,8 +96,8 @@ impl Connections {
     }
 
     /// Closes the link to a second live node with the id of this one or of a peer: its folder was
-    /// copied.
-    pub(super) fn refuse_copied_key(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId) {
+    /// copied. The user is warned if that is `certain`: what others only claim is nobody's fault.
+    pub(super) fn refuse_copied_key(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, certain: bool) {
         let name = self.links.name_of(link);
         if let Some(address) = self.links.get(link).and_then(|link| link.dialled.clone()) {
             peers.book.back_off_long(cx, &address);
@@ -105,7 +106,11 @@ impl Connections {
         let text = format!(
             "{name} is another node with an id that is in use: its folder was copied with its key; delete node.key in the copy and start it again"
         );
-        self.links.warn(cx, link, text);
+        if certain {
+            self.links.warn(cx, link, text);
+        } else {
+            self.links.log_fault(cx, link, text);
+        }
     }
 
     /// Notes why a link was dialled, for as long as it is open.
