@@ -118,7 +118,8 @@ impl Connections {
             return Ok(());
         }
         let Some(opened) = self.links.get(link) else { return Ok(()) };
-        if opened.run().or(pending).is_some_and(|run| run != (node.id, node.session)) {
+        let known = opened.native().map(|peer| (peer.id, peer.session)).or(pending);
+        if known.is_some_and(|run| run != (node.id, node.session)) {
             let text = "HANDSHAKE: it names another node than before on this link";
             self.penalize(cx, peers, link, &Violation::new(ViolationKind::Contradiction, text));
             let reason = "your HANDSHAKE names another node than your identity";

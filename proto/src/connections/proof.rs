@@ -52,6 +52,7 @@ struct Shown {
 }
 
 /// Why a proof is refused, for the close reason.
+#[derive(Debug)]
 pub(super) enum Refused {
     /// It is wrong or missing.
     False(&'static str),
@@ -188,3 +189,6 @@ fn statement<'a>(
     let Shown { address, ip, .. } = shown;
     Statement { network: &cx.config.network, dialler, acceptor, address, ip: *ip, direct }
 }
+
+#[cfg(test)]
+mod tests;
