@@ -82,7 +82,13 @@ impl Connections {
             self.refuse_copied_key(cx, peers, link, true);
             raise_useless(cx, address, reason, "it has this node's own key");
         } else if let Some(older) = older {
-            self.on_verified(cx, peers, older, &address);
+            if self.links.get(older).and_then(Link::run) == Some((node, session)) {
+                self.on_verified(cx, peers, older, &address);
+            } else {
+                // Another run of that node, a copy of it, or somebody who names its id.
+                cx.timers.cancel(&Timer::Dial(address.clone()));
+                peers.book.set_state(&address, AddressState::Connected(link));
+            }
             self.resolve_duplicates(cx, older);
             raise_useless(cx, address, reason, "we are linked to it already");
         } else {
@@ -127,7 +133,10 @@ impl Connections {
         for timer in [Timer::Ping(link), Timer::Silence(link), Timer::Answer(link), Timer::Duplicate(link)] {
             cx.timers.cancel(&timer);
         }
-        let heir = closed.key().and_then(|peer| self.links.to_peer(peer, None)).map(|(id, _)| id);
+        let heir = closed.key().and_then(|peer| self.links.to_peer(peer, None));
+        // Two claims of an id in different sessions need not be of one node.
+        let heir = heir.filter(|(_, peer)| peer.proved || closed.run() == Some((peer.id, peer.session)));
+        let heir = heir.map(|(id, _)| id);
         let standby = closed.native().filter(|_| heir.is_none()).and_then(|peer| self.standby_for(peer.id));
         Some(Closed { id: link, link: closed, reason, heir, standby })
     }
