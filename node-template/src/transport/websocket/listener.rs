@@ -10,8 +10,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshpool_proto::Challenge;
 use meshpool_proto::address::PeerAddress;
-use meshpool_proto::id::UpgradeIdentity;
+use meshpool_proto::id::{Nonce, UpgradeIdentity};
 use meshpool_proto::limits::Limits;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -196,8 +197,8 @@ impl Acceptor {
             drop(slot);
             return;
         }
-        let Connection { socket, remote, certified } = connection;
-        let arrival = Arrival::Accepted { socket: Box::new(socket), remote, slot, certified };
+        let Connection { socket, remote, certified, challenge } = connection;
+        let arrival = Arrival::Accepted { socket: Box::new(socket), remote, slot, certified, challenge };
         if self.arrivals.send(arrival).await.is_err() {
             tracing::debug!("a connection came while this node was shutting down");
         }
@@ -264,6 +265,7 @@ impl Acceptor {
         local: SocketAddr,
         remote: IpAddr,
     ) -> Result<(Connection, Option<&Subprotocol>), UpgradeError> {
+        let challenge = Challenge::Accepted { nonce: Nonce(rand::random()), local: stream.local_addr()? };
         let stream = BoundedStream::new(stream, self.limits.upgrade_bytes)?;
         let (stream, certified) = tls_detect::accept(stream, self.credentials.as_deref(), &self.page).await?;
         let mut stream = ReadBuffer::new(stream);
@@ -278,23 +280,24 @@ impl Acceptor {
         let respond = |request: &Request, response: Response| {
             subprotocol = self.subprotocol_of(request);
             is_page = !origin::is_allowed(request, reached);
-            self.respond(response, subprotocol, is_page)
+            self.respond(response, subprotocol, is_page, &challenge)
         };
         let accepted = accept_hdr_async_with_config(WriteBuffer::new(stream), respond, Some(config())).await;
         if is_page {
             return Err(UpgradeError::Rejected(PAGE_REFUSED.to_owned()));
         }
         let socket = accepted?;
-        Ok((Connection { socket, remote, certified }, subprotocol))
+        Ok((Connection { socket, remote, certified, challenge }, subprotocol))
     }
 
-    /// Refuses web pages, and puts our identity into the answer.
+    /// Refuses web pages, and puts our identity and a nonce into the answer.
     #[expect(clippy::result_large_err, reason = "the library's callback is defined so")]
     fn respond(
         &self,
         mut response: Response,
         subprotocol: Option<&Subprotocol>,
         is_page: bool,
+        challenge: &Challenge,
     ) -> Result<Response, ErrorResponse> {
         // Without this check any web page could use the node on its reader's host.
         if is_page {
@@ -307,6 +310,10 @@ impl Acceptor {
             return Err(refusal);
         }
         response.headers_mut().insert(UpgradeIdentity::HEADER, self.identity.clone());
+        if let Challenge::Accepted { nonce, .. } = challenge {
+            let nonce = HeaderValue::from_str(&nonce.to_string()).expect("a nonce is hexadecimal digits");
+            response.headers_mut().insert(Nonce::HEADER, nonce);
+        }
         if let Some(subprotocol) = subprotocol {
             response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol.name()));
         }
