@@ -23,7 +23,7 @@ use meshpool_proto::event::Event;
 use meshpool_proto::id::{LinkId, Session};
 use meshpool_proto::limits::Limits;
 use meshpool_proto::transaction::TransactionId;
-use meshpool_proto::wire::{Malformed, Message, TransactionFrame};
+use meshpool_proto::wire::{Handshake, Malformed, Message, TransactionFrame};
 use meshpool_proto::{Challenge, Direction, Input, Lane, Node as Core, Output};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::mpsc;
@@ -311,8 +311,14 @@ impl Driver {
         for message in messages {
             if let Ok(message) = &message {
                 tracing::debug!("{} came in on link {link}", strip_control(message.kind()));
-                if matches!(message, Message::Status(_)) {
-                    self.report_counts();
+                match message {
+                    Message::Status(_) => self.report_counts(),
+                    Message::Handshake(Handshake { node: Some(node), .. }) => {
+                        if let Some(handle) = self.links.get(link) {
+                            handle.set_agent(&node.agent);
+                        }
+                    }
+                    _ => {}
                 }
             }
             self.handle_now(Input::Received { link, message });

@@ -24,6 +24,8 @@ pub struct OpenLink {
     pub open_for: Duration,
     /// The round-trip time of the last measured ping.
     pub round_trip: Option<Duration>,
+    /// The program and version of a native peer, by its own account.
+    pub agent: Option<String>,
     /// How many bytes of payload wait to be sent.
     pub queued_bytes: usize,
 }

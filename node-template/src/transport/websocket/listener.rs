@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meshpool_proto::Challenge;
-use meshpool_proto::address::PeerAddress;
+use meshpool_proto::address::{PeerAddress, Scope};
 use meshpool_proto::id::{Nonce, UpgradeIdentity};
 use meshpool_proto::limits::Limits;
 use tokio::net::{TcpListener, TcpStream};
@@ -36,11 +36,16 @@ use crate::transport::websocket::read_buffer::ReadBuffer;
 use crate::transport::websocket::socket::config;
 use crate::transport::websocket::write_buffer::WriteBuffer;
 use crate::util::byte_stream::ByteStream;
+use crate::util::forwarded::{self, HEADERS_OF_PROXIES, X_FORWARDED_FOR};
+use crate::util::ip_range::IpRange;
 
 /// The pause after accepting failed, mostly for want of file descriptors. It keeps the loop from
 /// spinning, and is too short to be noticed.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
+/// The address of clients behind a proxy on this machine that TRUSTED_PROXIES does not name: the
+/// IPv4 dummy address (RFC 7600, section 4.8), which nobody has.
+const BEHIND_UNKNOWN_PROXY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 0, 8));
 /// The beginning of the answer to a request that asks for no WebSocket.
 const NO_PAGE: &str = "this port is for nodes, which speak WebSocket";
 /// The answer to a web page, or to a program that is taken for one.
@@ -80,6 +85,7 @@ pub(crate) struct Acceptor {
     /// The address that this node announces.
     address: PeerAddress,
     page: PageLocation,
+    trusted_proxies: Vec<IpRange>,
     limits: Limits,
     slots: Arc<AcceptSlots>,
     pending_upgrades: Arc<PendingUpgrades>,
@@ -105,6 +111,7 @@ impl Acceptor {
         identity: &UpgradeIdentity,
         address: PeerAddress,
         page: PageLocation,
+        trusted_proxies: Vec<IpRange>,
         limits: Limits,
         arrivals: mpsc::Sender<Arrival>,
         credentials: Option<Arc<Live>>,
@@ -116,6 +123,7 @@ impl Acceptor {
             identity,
             address,
             page,
+            trusted_proxies,
             limits,
             slots: Arc::default(),
             pending_upgrades: Arc::default(),
@@ -234,7 +242,9 @@ impl Acceptor {
                 return None;
             }
         };
-        let taken = self.slots.take(from, &self.limits);
+        // Behind a proxy it is another than that of the connection.
+        let ip = if connection.remote == from { ip } else { connection.remote };
+        let taken = self.slots.take(connection.remote, &self.limits);
         let bound = match &taken {
             Ok(slot) => slot.beyond,
             Err(bound) => Some(*bound),
@@ -275,11 +285,12 @@ impl Acceptor {
             return Err(UpgradeError::PlainHttp);
         }
         let reached = Reached { local, from_here: remote.is_loopback(), announced: &self.address };
-        let (mut subprotocol, mut is_page) = (None, false);
+        let (mut subprotocol, mut is_page, mut client) = (None, false, remote);
         #[expect(clippy::result_large_err, reason = "the library's callback is defined so")]
         let respond = |request: &Request, response: Response| {
             subprotocol = self.subprotocol_of(request);
             is_page = !origin::is_allowed(request, reached);
+            client = self.client(request, remote);
             self.respond(response, subprotocol, is_page, &challenge)
         };
         let accepted = accept_hdr_async_with_config(WriteBuffer::new(stream), respond, Some(config())).await;
@@ -287,7 +298,27 @@ impl Acceptor {
             return Err(UpgradeError::Rejected(PAGE_REFUSED.to_owned()));
         }
         let socket = accepted?;
-        Ok((Connection { socket, remote, certified, challenge }, subprotocol))
+        Ok((Connection { socket, remote: client, certified, challenge }, subprotocol))
+    }
+
+    /// Returns whose a request is. A proxy of ours says so.
+    ///
+    /// Another proxy on this machine would make every stranger a program of this machine, which may
+    /// do more than others. If its headers show it, its clients count as one stranger. What they say
+    /// about themselves does not count: anybody can write it.
+    fn client(&self, request: &Request, remote: IpAddr) -> IpAddr {
+        let named = request.headers().get_all(X_FORWARDED_FOR).iter().map(|value| value.to_str().unwrap_or("?"));
+        match forwarded::client(remote, named, &self.trusted_proxies) {
+            Some(client) if Scope::of(client) != Scope::Loopback => client,
+            // The proxy's own machine is not this one.
+            Some(_) => BEHIND_UNKNOWN_PROXY,
+            None if remote.is_loopback()
+                && HEADERS_OF_PROXIES.iter().any(|name| request.headers().contains_key(*name)) =>
+            {
+                BEHIND_UNKNOWN_PROXY
+            }
+            None => remote,
+        }
     }
 
     /// Refuses web pages, and puts our identity and a nonce into the answer.
@@ -365,8 +396,9 @@ mod tests {
         let identity = ("00".repeat(32) + "/00000000-0000-4000-8000-000000000000").parse().expect("an identity");
         let (sender, receiver) = mpsc::channel(arrivals);
         let address = "ws://localhost:4001".parse().expect("an address");
-        let acceptor =
-            Arc::new(Acceptor::new(&identity, address, PageLocation::default(), limits, sender, None, subprotocols));
+        let page = PageLocation::default();
+        let acceptor = Acceptor::new(&identity, address, page, Vec::new(), limits, sender, None, subprotocols);
+        let acceptor = Arc::new(acceptor);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let at = listener.local_addr().expect("bound");
         (acceptor, listener, at, receiver)
