@@ -190,3 +190,6 @@ impl Connections {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,3 +107,6 @@ impl Connections {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -375,3 +375,6 @@ fn hello(cx: &Context, addresses: Vec<PeerAddress>) -> Frame {
     };
     Handshake { addresses, dropped: 0, node: Some(node) }.to_frame()
 }
+
+#[cfg(test)]
+mod tests;

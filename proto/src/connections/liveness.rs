@@ -59,3 +59,6 @@ impl Connections {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

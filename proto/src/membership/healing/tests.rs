@@ -120,7 +120,9 @@ fn without_a_free_slot_the_partition_with_the_greater_root_releases_a_link() {
     let done = overlay.done();
     assert_eq!(done.codes(), [(11, close::TRY_AGAIN_LATER)]);
     assert_eq!(done.dials, [far(90)]);
-    assert!(matches!(&done.events[0], Event::HealingPartition { gave_up: Some(name), .. } if name.address == Some(far(11))));
+    assert!(
+        matches!(&done.events[0], Event::HealingPartition { gave_up: Some(name), .. } if name.address == Some(far(11)))
+    );
     assert_eq!(overlay.cx.counters.partitions_healed, 1);
 }
 

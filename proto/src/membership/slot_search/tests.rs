@@ -168,9 +168,7 @@ fn a_background_search_dials_one_address_at_its_interval() {
 #[test]
 fn an_urgent_search_makes_ten_attempts_a_second() {
     let mut overlay = Overlay::capped(8);
-    let spent = |overlay: &mut Overlay| {
-        (0..20).filter(|_| overlay.membership.spend_urgent(&mut overlay.cx)).count()
-    };
+    let spent = |overlay: &mut Overlay| (0..20).filter(|_| overlay.membership.spend_urgent(&mut overlay.cx)).count();
     assert_eq!(spent(&mut overlay), 10);
     overlay.pass(URGENT_INTERVAL - MILLISECOND);
     assert_eq!(spent(&mut overlay), 0);

@@ -67,12 +67,9 @@ fn a_join_says_what_its_link_was_dialled_for() {
 
 #[test]
 fn a_node_without_a_cap_insists_only_where_it_was_declined_and_while_it_has_no_link() {
-    for (cap, declines, linked, insists) in [
-        (None, 1, false, true),
-        (None, 0, false, false),
-        (None, 1, true, false),
-        (Some(8), 1, false, false),
-    ] {
+    for (cap, declines, linked, insists) in
+        [(None, 1, false, true), (None, 0, false, false), (None, 1, true, false), (Some(8), 1, false, false)]
+    {
         let mut overlay = Overlay::with(|config| config.max_peers = cap);
         if linked {
             overlay.accepted(40);
@@ -211,9 +208,11 @@ fn a_bootstrap_node_or_a_walk_that_closed_without_an_answer_has_failed() {
         overlay.membership.bootstrap.wait();
         let link = overlay.asking(20, DialReason::Bootstrap);
         closed(&mut overlay, link, answered);
-        let failed = overlay.done().events.iter().any(|event| {
-            matches!(event, Event::Bootstrap(BootstrapStep::Failed { error, .. }) if error == "cut")
-        });
+        let failed = overlay
+            .done()
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::Bootstrap(BootstrapStep::Failed { error, .. }) if error == "cut"));
         assert_eq!(failed, !answered);
         let mut overlay = Overlay::capped(8);
         overlay.accept_all(40..48);
@@ -342,7 +341,11 @@ fn an_exercise_peer_without_a_slot_is_dialled_to_be_redirected_every_ten_seconds
     overlay.pass(PRIORITY_INTERVAL - MILLISECOND);
     introduce(&mut overlay, 20, &[]);
     let done = overlay.done();
-    assert_eq!((done.codes(), done.dials), (vec![(20, close::TRY_AGAIN_LATER)], Vec::new()), "it was redirected a moment ago");
+    assert_eq!(
+        (done.codes(), done.dials),
+        (vec![(20, close::TRY_AGAIN_LATER)], Vec::new()),
+        "it was redirected a moment ago"
+    );
     overlay.end(LinkId(20));
     overlay.pass(MILLISECOND);
     introduce(&mut overlay, 20, &[]);

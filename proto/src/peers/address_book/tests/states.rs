@@ -158,7 +158,11 @@ fn an_address_is_displaced_if_it_failed_may_be_forgotten_or_was_never_up_and_is_
             (peer.failures, peer.last_up) = (failures, up.map(|up| now - up));
             book.set_state(&far(20), state);
             assert!(book.is_full(&limits));
-            assert_eq!(book.add(&far(21), source, now, &limits), displaces, "{state:?}, {failures}, {up:?}, {source:?}");
+            assert_eq!(
+                book.add(&far(21), source, now, &limits),
+                displaces,
+                "{state:?}, {failures}, {up:?}, {source:?}"
+            );
             assert_eq!(book.get(&far(20)).is_none(), displaces);
         }
     }

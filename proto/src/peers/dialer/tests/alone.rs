@@ -80,7 +80,8 @@ fn nothing_is_dialled_during_the_shutdown() {
 
 #[test]
 fn an_address_in_use_is_not_dialled_for_a_reason() {
-    for state in [AddressState::Attempting, AddressState::Queued, AddressState::Myself, AddressState::Probing(LinkId(1))]
+    for state in
+        [AddressState::Attempting, AddressState::Queued, AddressState::Myself, AddressState::Probing(LinkId(1))]
     {
         let mut overlay = Overlay::capped(8);
         let address = overlay.learn(20);
@@ -313,11 +314,9 @@ fn at_most_fifty_probes_wait_and_the_next_are_made_at_once() {
     let last = crate::testing::net::address(54);
     assert_eq!(overlay.dial_due(&last), Some(PROBE_LATER + PROBE_EVERY * PROBES_WAITING));
     assert_eq!(overlay.dial_due(&crate::testing::net::address(55)), None);
-    overlay.pass(PROBE_EVERY - MILLISECOND);
-    assert!(!probe_later(&mut overlay, 1, &crate::testing::net::address(55)));
-    overlay.pass(MILLISECOND);
-    assert!(probe_later(&mut overlay, 1, &crate::testing::net::address(56)), "the first of them is under way");
-    assert!(!probe_later(&mut overlay, 1, &crate::testing::net::address(57)));
+    overlay.pass(PROBE_EVERY);
+    assert!(probe_later(&mut overlay, 1, &crate::testing::net::address(55)), "the first of them is under way");
+    assert!(!probe_later(&mut overlay, 1, &crate::testing::net::address(56)));
 }
 
 #[test]

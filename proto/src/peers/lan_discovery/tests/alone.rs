@@ -66,12 +66,8 @@ fn records_of_ourselves_other_networks_and_other_scopes_are_left_out() {
     let home = other(|record| record.address = crate::testing::net::address(3));
     assert!(!hear_from(&mut overlay, &[], home.clone(), Scope::Private));
     let counters = &overlay.cx.counters;
-    let counts = [
-        counters.records_heard,
-        counters.records_malformed,
-        counters.records_foreign,
-        counters.records_out_of_scope,
-    ];
+    let counts =
+        [counters.records_heard, counters.records_malformed, counters.records_foreign, counters.records_out_of_scope];
     assert_eq!(counts, [4, 1, 2, 1]);
     assert!(overlay.done().is_nothing() && overlay.peers.lan.records.is_empty());
     assert!(hear_from(&mut overlay, &[], home, Scope::Loopback), "from this host");
@@ -146,12 +142,9 @@ fn an_ended_record_is_counted_once() {
 
 #[test]
 fn the_node_with_the_lower_id_dials_at_once_and_the_other_a_second_later() {
-    for (cap, greater, wait) in [
-        (None, false, Duration::ZERO),
-        (None, true, DEFER),
-        (Some(8), false, GATHER),
-        (Some(8), true, DEFER),
-    ] {
+    for (cap, greater, wait) in
+        [(None, false, Duration::ZERO), (None, true, DEFER), (Some(8), false, GATHER), (Some(8), true, DEFER)]
+    {
         let mut overlay = overlay(cap, greater);
         hear(&mut overlay, record(20, None));
         if !wait.is_zero() {
