@@ -34,6 +34,7 @@ use crate::transport::duplicate_filter::DuplicateFilter;
 use crate::transport::websocket::dialer::Dialer;
 use crate::transport::websocket::link::LinkContext;
 use crate::transport::websocket::listener::{self, Acceptor};
+use crate::transport::websocket::plain_http::PageLocation;
 use crate::util::panics::Panics;
 use crate::util::time_of_day::time_of_day;
 
@@ -311,7 +312,16 @@ impl Network {
         let transfers = images::serve::subprotocol(Arc::clone(&images), requests, self.limits.clone());
         let identity = UpgradeIdentity { node, session };
         let limits = self.limits.clone();
-        let acceptor = Acceptor::new(&identity, limits, arrivals.clone(), credentials.clone(), vec![transfers]);
+        let page = PageLocation::default();
+        let acceptor = Acceptor::new(
+            &identity,
+            address.clone(),
+            page.clone(),
+            limits,
+            arrivals.clone(),
+            credentials.clone(),
+            vec![transfers],
+        );
         let watcher = AccessWatcher { files, credentials, commands: commands.clone(), reloads: reload_receiver };
         let (events, pool, sync_times) = (Ring::new(), opened.pool.reader(), Arc::new(pool::sync_histogram()));
         let inputs = Inputs {
@@ -376,6 +386,8 @@ impl Network {
             #[cfg(feature = "web")]
             sync_times,
             images,
+            #[cfg(feature = "web")]
+            page,
             #[cfg(feature = "web")]
             panics,
         };

@@ -13,7 +13,7 @@
 //! | direction | files |
 //! |---|---|
 //! | accepting | `accept_slots`, `pending_upgrades`, `tls_detect`, `subprotocol` |
-//! | dialling | `resolver` |
+//! | dialling | `resolver`, `race` |
 //! | sending | `send_queue`, `backpressure` |
 //! | receiving | `arrival`, `rate_limit`, `duplicate_filter` |
 //! | both | `bounded_stream`, `tls` |
@@ -24,8 +24,9 @@ pub(crate) mod backpressure;
 mod bounded_stream;
 pub(crate) mod duplicate_filter;
 mod pending_upgrades;
+mod race;
 pub(crate) mod rate_limit;
-mod resolver;
+pub(crate) mod resolver;
 pub(crate) mod send_queue;
 pub(crate) mod subprotocol;
 pub(crate) mod tls;

@@ -14,7 +14,7 @@
 //! Connections report new peers here, and the node passes JOIN and DECLINED on. `slot_search` has
 //! the requesting side; `shuffle` has the addresses that a declined node gets.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;

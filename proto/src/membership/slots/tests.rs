@@ -6,7 +6,7 @@ mod mixing;
 mod refusals;
 mod swaps;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 
 use crate::Node;
