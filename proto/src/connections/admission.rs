@@ -208,3 +208,6 @@ impl Connections {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -168,3 +168,6 @@ impl Connections {
         open.filter(|(link, open)| free(*link, open)).map(|(link, _)| link).next()
     }
 }
+
+#[cfg(test)]
+mod tests;

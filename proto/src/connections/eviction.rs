@@ -92,3 +92,6 @@ impl Connections {
         networks.into_values().max().map_or(newcomer, |(_, youngest)| youngest)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -427,3 +427,6 @@ fn hello(cx: &Context, addresses: Vec<PeerAddress>, proof: Option<Proof>) -> Fra
     };
     Handshake { addresses, dropped: 0, node: Some(node) }.to_frame()
 }
+
+#[cfg(test)]
+mod tests;

@@ -218,3 +218,6 @@ impl Connections {
 fn raise_useless(cx: &mut Context, address: PeerAddress, reason: Option<DialReason>, why: &'static str) {
     cx.raise(InternalEvent::DialEnded { address, reason, outcome: DialOutcome::Useless(why) });
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,3 +62,6 @@ impl Connections {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

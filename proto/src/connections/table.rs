@@ -433,3 +433,6 @@ impl LinkTable {
         native.len() + open().filter(|link| link.native().is_none()).count()
     }
 }
+
+#[cfg(test)]
+mod tests;
