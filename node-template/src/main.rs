@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use meshpool::{Network, StartProgress};
 use meshpool::cli::console::{Console, Typed};
 use meshpool::cli::{fd_limit, logs};
 use meshpool::config::{Flags, Settings, SettingsError};
+use meshpool::{Network, StartProgress};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A peer-to-peer node: JSON over WebSockets.

@@ -493,8 +493,7 @@ async fn an_origin_with_the_address_that_was_dialled_is_no_web_page() {
 async fn strangers_behind_a_proxy_of_this_host_are_no_programs_of_it() {
     let limits = Limits { inbound_per_ip: 2, ..Limits::default() };
     let proxies = vec!["127.0.0.1".parse().unwrap()];
-    let trusting =
-        Embedded::start(|network| network.limits(limits.clone()).trusted_proxies(proxies)).await;
+    let trusting = Embedded::start(|network| network.limits(limits.clone()).trusted_proxies(proxies)).await;
     let other = Embedded::start(|network| network.limits(limits)).await;
     let connect = async |node: &Embedded, headers: &str| {
         let mut raw = Raw::connect(node.port()).await;

@@ -106,7 +106,8 @@ impl Inner {
     /// Ends the connection that was idle for longest: of anybody for this machine, of its own for
     /// another.
     fn end_idle(&mut self, client: Client, now: Instant) -> bool {
-        let idle = self.open.iter().filter(|(_, one)| !one.is_long && (client == Client::Local || one.client == client));
+        let idle =
+            self.open.iter().filter(|(_, one)| !one.is_long && (client == Client::Local || one.client == client));
         let served = idle.filter_map(|(number, one)| Some((one.served?, *number)));
         match served.min() {
             Some((since, number)) if now.duration_since(since) >= GRACE => self.end(number),

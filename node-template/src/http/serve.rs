@@ -83,7 +83,8 @@ impl App {
 
     /// Returns whose a connection is. A proxy of ours is as near as this machine.
     fn client_of(&self, socket: &TcpStream, remote: IpAddr) -> Client {
-        let is_local = remote.is_loopback() || socket.local_addr().is_ok_and(|local| local.ip().to_canonical() == remote);
+        let is_local =
+            remote.is_loopback() || socket.local_addr().is_ok_and(|local| local.ip().to_canonical() == remote);
         match is_local || self.trusted_proxies.iter().any(|range| range.contains(remote)) {
             true => Client::Local,
             false => Client::of(remote),
@@ -116,7 +117,11 @@ pub(crate) async fn run(listeners: Vec<TcpListener>, app: Arc<App>, stop: watch:
     }
     let (mut stop, mut ready) = (stop, app.ready.clone());
     let live = async {
-        let state = ready.wait_for(Option::is_some).await.ok().and_then(|ready| ready.as_ref().map(|(_, state)| Arc::clone(state)));
+        let state = ready
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|ready| ready.as_ref().map(|(_, state)| Arc::clone(state)));
         if let Some(state) = state {
             restart_after_panics(state.node.panics(), "the live updates of the page", || state.hub.run()).await;
         }

@@ -68,8 +68,8 @@ pub use report::Report;
 
 use disk::Disk;
 use index::{Index, Location};
-pub(crate) use progress::Progress;
 use load::{FileState, RowSink};
+pub(crate) use progress::Progress;
 use shared::Shared;
 use writer::{Command, Pauses, Writer};
 
@@ -146,12 +146,7 @@ fn open_on(folder: &Path, disk: Box<dyn Disk>, pauses: Pauses) -> Result<Opened,
     open_with(folder, disk, pauses, &Progress::default())
 }
 
-fn open_with(
-    folder: &Path,
-    disk: Box<dyn Disk>,
-    pauses: Pauses,
-    progress: &Progress,
-) -> Result<Opened, PoolError> {
+fn open_with(folder: &Path, disk: Box<dyn Disk>, pauses: Pauses, progress: &Progress) -> Result<Opened, PoolError> {
     let folder = load::canonical(folder)?;
     let path = load::path_in(&folder);
     let lock = lock::Lock::take(&folder)?;

@@ -72,7 +72,9 @@ mod tests {
             assert!(parsed.contains(inside.parse().expect(inside)), "{range} {inside}");
             assert!(!parsed.contains(outside.parse().expect(outside)), "{range} {outside}");
         }
-        for text in ["", "localhost", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/+8", "::/129", "10.0.0", "::ffff:10.0.0.1/8"] {
+        for text in
+            ["", "localhost", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/+8", "::/129", "10.0.0", "::ffff:10.0.0.1/8"]
+        {
             assert_eq!(text.parse::<IpRange>(), Err(InvalidIpRange), "{text}");
         }
     }

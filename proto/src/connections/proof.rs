@@ -109,7 +109,8 @@ impl Proofs {
                 let (node, session) = open.run()?;
                 let shown = Shown { nonce: *nonce, address: address.clone(), ip: *ip, direct: false };
                 let acceptor = Party { id: node, session, nonce: *theirs };
-                let signature = statement(cx, own_party(cx, *nonce), acceptor, &shown, None).sign(&*cx.config.signer)?;
+                let signature =
+                    statement(cx, own_party(cx, *nonce), acceptor, &shown, None).sign(&*cx.config.signer)?;
                 exchange.shown = Some(shown.clone());
                 let Shown { nonce, address, ip, .. } = shown;
                 Some(Proof::Dialler { nonce, address, ip, signature })
@@ -153,10 +154,7 @@ impl Proofs {
                 (exchange.shown, exchange.signed) = (Some(shown), Some(identity));
                 Ok(())
             }
-            (
-                Challenge::Dialled { nonce, answered: Some(theirs), .. },
-                Some(Proof::Acceptor { direct, signature }),
-            ) => {
+            (Challenge::Dialled { nonce, answered: Some(theirs), .. }, Some(Proof::Acceptor { direct, signature })) => {
                 let Some(shown) = &mut exchange.shown else { return Ok(()) };
                 let acceptor = Party { id: node.id, session: node.session, nonce: *theirs };
                 let statement = statement(cx, own_party(cx, *nonce), acceptor, shown, Some(*direct));

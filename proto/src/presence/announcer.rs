@@ -406,9 +406,8 @@ impl Presence {
 
     /// Removes the nodes that have expired.
     pub(crate) fn on_expire_due(&mut self, cx: &mut Context, links: &LinkTable) {
-        let neighbors: Vec<(NodeId, bool)> = neighbors(links)
-            .map(|(link, node)| (node, links.get(link).is_some_and(Link::is_proved)))
-            .collect();
+        let neighbors: Vec<(NodeId, bool)> =
+            neighbors(links).map(|(link, node)| (node, links.get(link).is_some_and(Link::is_proved))).collect();
         // In a large network it takes longer until both ends have announced a link that moved.
         let gone_after = GONE_AFTER.max(debounce(self.network_size(links)) * DEBOUNCES).min(GONE_AFTER_MOST);
         let (gone, next) = self.table.expired(cx.now, &neighbors, gone_after);

@@ -1,5 +1,6 @@
 use crate::connections::handshake::*;
 use crate::event::Event;
+use crate::ip_prefix::SourceGroup;
 use crate::testing::overlay::{Overlay, far, identity, info, ip, native, session};
 use crate::testing::parts::node;
 
@@ -18,7 +19,7 @@ fn accept(overlay: &mut Overlay, n: u8, info: &NodeInfo) -> LinkId {
 }
 
 fn probed(overlay: &mut Overlay, n: u8, identity: Option<UpgradeIdentity>) {
-    overlay.conns.on_probed(&mut overlay.cx, &mut overlay.peers, LinkId(n.into()), &far(n), identity);
+    overlay.conns.on_probed(&mut overlay.cx, &mut overlay.peers, LinkId(n.into()), &far(n), (identity, false));
 }
 
 fn is_established(overlay: &Overlay, link: LinkId) -> bool {
@@ -388,7 +389,7 @@ fn a_peer_may_name_addresses_in_its_scope_and_not_ours() {
     let link = overlay.guest(20);
     let home: PeerAddress = "ws://10.0.0.1:4001".parse().expect("private");
     let name = PeerAddress::new("example.org", 4001).expect("an address");
-    overlay.book(&name, AddressSource::Hearsay(crate::address::Scope::Public));
+    overlay.book(&name, AddressSource::Hearsay(crate::address::Scope::Public, SourceGroup::of(ip(30))));
     let may = |overlay: &mut Overlay, address: &PeerAddress| {
         overlay.conns.may_learn(&mut overlay.cx, &mut overlay.peers.book, link, address)
     };

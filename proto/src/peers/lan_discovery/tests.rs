@@ -2,8 +2,8 @@
 
 mod alone;
 
-use crate::id::{LinkId, UpgradeIdentity};
 use crate::access::Certified;
+use crate::id::{LinkId, UpgradeIdentity};
 use crate::limits::Limits;
 use crate::peers::dial_allowance::DialAllowance;
 use crate::peers::lan_discovery::*;

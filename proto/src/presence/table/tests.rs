@@ -268,8 +268,12 @@ fn nodes_to_which_no_chain_of_links_leads_expire() {
         }
         let expected: Vec<NodeId> = (0..nodes).filter(|node| !reached[*node]).map(id).collect();
         assert_eq!(table.expired(now, &proved(&neighbors), 10 * SECOND).0, [], "they have ten seconds");
-        let gone: Vec<NodeId> =
-            table.expired(now + 10 * SECOND, &proved(&neighbors), 10 * SECOND).0.into_iter().map(|(node, _)| node).collect();
+        let gone: Vec<NodeId> = table
+            .expired(now + 10 * SECOND, &proved(&neighbors), 10 * SECOND)
+            .0
+            .into_iter()
+            .map(|(node, _)| node)
+            .collect();
         assert_eq!(gone, expected, "{neighbors:?} {table:?}");
     }
 }

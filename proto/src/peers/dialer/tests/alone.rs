@@ -8,8 +8,6 @@ use crate::peers::address_book::{AddressBook, AddressSource, AddressState};
 use crate::peers::dialer::*;
 use crate::testing::overlay::{Overlay, far};
 
-const MILLISECOND: Duration = Duration::from_millis(1);
-
 /// Makes an address due; every claim of a link is unverified if `claims` says so.
 fn due(overlay: &mut Overlay, address: &PeerAddress, claims: bool) -> Due {
     let Overlay { cx, peers, .. } = overlay;
