@@ -433,17 +433,60 @@ async fn twenty_nodes_that_start_at_once_have_one_link_for_each_pair() {
 async fn web_pages_are_refused() {
     let node = Embedded::with(Limits::default()).await;
     let port = node.port();
-    for origin in ["https://evil.example", "null", "", &format!("http://localhost:{port}"), &address(port)] {
+    let mut events = node.events();
+    for origin in [
+        "https://evil.example",
+        "https://evil.example/",
+        "null",
+        "",
+        "http://localhost",
+        "http://localhost:1",
+        &format!("http://evil.example:{port}"),
+        &format!("http://localhost.evil.example:{port}"),
+    ] {
         for name in ["Origin", "origin", "ORIGIN"] {
             let mut raw = Raw::connect(port).await;
             raw.write(request(port, &format!("{name}: {origin}\r\n")).as_bytes()).await;
             let answer = raw.head().await;
             assert!(answer.starts_with("HTTP/1.1 403 "), "{name}: {origin}: {answer}");
             assert!(!answer.contains("p2p-node:"), "a web page learns who this is: {answer}");
-            raw.rest().await;
+            let body = String::from_utf8(raw.rest().await).unwrap();
+            assert!(body.contains("web pages may not open this port"), "{body}");
+            assert!(answer.contains(&format!("\r\ncontent-length: {}\r\n", body.len())), "{answer}");
         }
     }
+    let line = event(&mut events, "a warning", |event| match event {
+        Event::Warning { text } => Some(text),
+        _ => None,
+    });
+    assert!(line.await.contains("127.0.0.1 was refused: it sent the Origin of a web page"));
+    // The name of a page that DNS leads here.
+    for host in ["evil.example", "localhost.evil.example"] {
+        let mut raw = Raw::connect(port).await;
+        let rebound = request(port, &format!("Origin: http://{host}:{port}\r\n"));
+        raw.write(rebound.replace("Host: localhost", &format!("Host: {host}")).as_bytes()).await;
+        assert!(raw.head().await.starts_with("HTTP/1.1 403 "), "{host}");
+    }
     assert_serves(port, 1).await;
+}
+
+#[tokio::test]
+async fn an_origin_with_the_address_that_was_dialled_is_no_web_page() {
+    let node = Embedded::with(Limits::default()).await;
+    let port = node.port();
+    for origin in [
+        format!("http://localhost:{port}"),
+        format!("http://127.0.0.1:{port}"),
+        format!("http://[::1]:{port}"),
+        format!("https://LOCALHOST:{port}"),
+        address(port),
+        "http://localhost/".to_owned(),
+    ] {
+        let mut raw = Raw::connect(port).await;
+        raw.write(request(port, &format!("Origin: {origin}\r\n")).as_bytes()).await;
+        let answer = raw.head().await;
+        assert!(answer.starts_with("HTTP/1.1 101 ") && answer.contains("p2p-node:"), "{origin}: {answer}");
+    }
 }
 
 #[tokio::test]

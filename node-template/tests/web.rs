@@ -8,6 +8,7 @@ mod common;
 use std::net::SocketAddr;
 
 use common::embedded::Embedded;
+use common::raw::Raw;
 use common::{eventually, free_port_holder, within};
 use meshpool::config::HttpSettings;
 use meshpool::http::{Server, ServerError};
@@ -99,8 +100,10 @@ async fn the_page_and_its_files_come_with_the_browsers_instructions() {
     assert_eq!(index.status, 200);
     assert_eq!(index.header("content-type"), Some("text/html; charset=utf-8"));
     let mut files = vec!["/".to_owned()];
-    for part in index.body.split('"').filter(|part| part.starts_with('/') && part.contains('.')) {
-        files.push(part.to_owned());
+    // Relative, so that they lead to the node under any path of a proxy.
+    for part in index.body.split('"').filter(|part| [".js", ".css", ".svg"].iter().any(|end| part.ends_with(end))) {
+        assert!(!part.starts_with('/'), "{part}");
+        files.push(format!("/{part}"));
     }
     assert!(files.len() >= 4, "{files:?}");
     for file in files {
@@ -211,21 +214,34 @@ async fn what_is_wrong_is_said_as_problem_json() {
 
 #[tokio::test]
 async fn another_sites_page_is_refused() {
-    let site = Site::open().await;
+    let site = Site::with(HttpSettings { names: vec!["node.example.org".into()], ..anywhere() }).await;
     let port = site.address().port();
     let own = format!("Host: localhost:{port}\r\nOrigin: http://localhost:{port}\r\nSec-Fetch-Site: same-origin\r\n");
     for (status, path, headers) in [
         (200, "/api/status", own.as_str()),
         (200, "/api/status", "Host: 127.0.0.1\r\n"),
         (200, "/api/status", "Host: [::1]:99\r\nSec-Fetch-Site: none\r\n"),
+        (200, "/api/status", "Host: LOCALHOST.:99\r\n"),
+        (200, "/api/status", "Host: localhost:\r\nOrigin: https://localhost:8443\r\n"),
+        (200, "/api/status", "Host: 192.168.1.20\r\nOrigin: https://192.168.1.20:8443\r\n"),
+        (200, "/api/status", "Host: node.example.org:443\r\nOrigin: https://Node.example.org\r\n"),
+        (200, "/api/status", "Host: localhost:8001\r\nOrigin: https://node.example.org:8443\r\n"),
         (200, "/", "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\n"),
+        (200, "/api", "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\n"),
+        (404, "/images/no.png", "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\n"),
+        (403, "/images/no.png", "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors\r\n"),
+        (403, "/api/status", "Host: node.example.org.evil.example\r\n"),
+        (403, "/api/status", "Host: evil.example:8001\r\nOrigin: http://evil.example:8001\r\n"),
+        (403, "/api/status", "Origin: https://example.org\r\n"),
+        (403, "/api/status", "Origin: http://localhost\r\nOrigin: http://evil.example\r\n"),
+        (403, "/api/status", "Origin: http://203.0.113.9\r\n"),
         (403, "/api/status", "Host: evil.example\r\n"),
         (403, "/", "Host: evil.example\r\n"),
         (403, "/api/status", "Host: localhost.evil.example:1\r\n"),
         (403, "/api/status", "Host: localhost\r\nHost: evil.example\r\n"),
         (403, "/api/status", "Origin: http://evil.example\r\n"),
         (403, "/api/status", "Origin: null\r\n"),
-        (403, "/api/status", "Origin: http://localhost:1\r\n"),
+        (403, "/api/status", "Origin: http://localhost:1\r\nSec-Fetch-Site: same-site\r\n"),
         (403, "/api/events", "Sec-Fetch-Site: cross-site\r\n"),
         (403, "/api/status", "Sec-Fetch-Site: same-site\r\nSec-Fetch-Mode: navigate\r\n"),
         (403, "/metrics", "Host: evil.example\r\n"),
@@ -252,6 +268,46 @@ async fn another_sites_page_is_refused() {
 }
 
 #[tokio::test]
+async fn a_plain_request_gets_one_line_that_says_where_the_page_is() {
+    let node = Embedded::start(|network| network).await;
+    let ask = async |request: &str| {
+        let mut raw = Raw::connect(node.port()).await;
+        raw.write(request.as_bytes()).await;
+        String::from_utf8(raw.rest().await).unwrap()
+    };
+    let browser = "GET / HTTP/1.1\r\nHost: localhost\r\nOrigin: https://evil.example\r\nAccept: text/html\r\n\r\n";
+    let answer = ask(browser).await;
+    let line = "\r\n\r\nthis port is for nodes, which speak WebSocket; this node serves no page\n";
+    assert!(answer.ends_with(line), "{answer}");
+    let server = Server::start(node.handle(), &anywhere()).await.unwrap();
+    let page = format!("the page is at {}/\n", server.url());
+    for request in [
+        browser,
+        "GET /healthz HTTP/1.0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}",
+        "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
+    ] {
+        let answer = ask(request).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\n"), "{answer}");
+        assert!(body.ends_with(&page) && body.lines().count() == 1, "{answer}");
+        assert!(head.contains(&format!("Content-Length: {}", body.len())), "{answer}");
+    }
+    let head = ask("HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 426 ") && head.ends_with("\r\n\r\n"), "{head}");
+    // In two pieces, as over a slow path.
+    let mut raw = Raw::connect(node.port()).await;
+    raw.write(b"GET / HTTP/1.1\r\nHo").await;
+    tokio::task::yield_now().await;
+    raw.write(b"st: 192.168.1.20\r\n\r\n").await;
+    let answer = String::from_utf8(raw.rest().await).unwrap();
+    assert!(answer.contains(&format!("http://localhost:{}/ on that machine\n", server.address().port())), "{answer}");
+    drop(server);
+    assert!(ask(browser).await.ends_with(line));
+    assert_eq!(node.counted("connections_refused").await, 0, "they are no attack");
+}
+
+#[tokio::test]
 async fn a_token_is_wanted_where_one_is_set() {
     let token = "correct-horse-battery";
     let site = Site::with(HttpSettings { token: Some(token.into()), ..anywhere() }).await;
@@ -263,8 +319,10 @@ async fn a_token_is_wanted_where_one_is_set() {
             assert_eq!(site.ask("GET", path, &format!("Authorization: {wrong}\r\n"), "").await.status, 401, "{wrong}");
         }
     }
-    let shown = format!("Authorization: Bearer {token}\r\n");
-    assert_eq!(site.ask("GET", "/api/status", &shown, "").await.status, 200);
+    for scheme in ["Bearer", "bearer", "BEARER", "Bearer "] {
+        let shown = format!("Authorization: {scheme} {token}\r\n");
+        assert_eq!(site.ask("GET", "/api/status", &shown, "").await.status, 200, "{scheme}");
+    }
     // The page must be there to ask for it; health tells nothing.
     for path in ["/", "/main.js", "/healthz", "/readyz"] {
         assert_eq!(site.get(path).await.status, 200, "{path}");

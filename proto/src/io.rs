@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::access::{Access, Certified};
 use crate::address::{PeerAddress, Scope};
 use crate::event::Event;
 use crate::frame::Frame;
 use crate::id::{LinkId, Session, UpgradeIdentity};
-use crate::peers::access::{Access, Certified};
+
 use crate::transaction::{Origin, Transaction, TransactionId};
 use crate::wire::mdns_record::{InvalidRecord, Record};
 use crate::wire::{BroadcastId, Found, ImageInfo, ImageName, Malformed, Message, SearchId};
@@ -194,6 +195,11 @@ pub enum Input {
         /// The images in the folder. A list of all has at most
         /// [`FOUND_IMAGES`](crate::limits::FOUND_IMAGES).
         images: Vec<ImageInfo>,
+    },
+    /// Others reach this node at another address from now on: that of its host changed.
+    AddressChanged {
+        /// The address.
+        address: PeerAddress,
     },
     /// LAN discovery was started, or started again: earlier records are dropped, and
     /// [`Output::AdvertiseSlots`] says how many slots to announce.

@@ -16,6 +16,7 @@ use std::time::Instant;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
+use crate::access::Certified;
 use crate::address::PeerAddress;
 use crate::config::Config;
 use crate::connections::Connections;
@@ -33,7 +34,6 @@ use crate::io::{Direction, Input, Lane, Output};
 use crate::ip_prefix::IpPrefix;
 use crate::membership::Membership;
 use crate::peers::Peers;
-use crate::peers::access::Certified;
 use crate::peers::address_book::{AddressSource, AddressState};
 use crate::peers::dialer::Due;
 use crate::presence::announcer::Presence;
@@ -171,6 +171,11 @@ impl Node {
             Input::ImageSearchDone { search } => self.images.on_search_done(&mut self.cx, search),
             Input::LocalImages { search, images } => {
                 self.images.on_local_images(&mut self.cx, &self.connections.links, search, images);
+            }
+            Input::AddressChanged { address } => {
+                self.peers.book.add(&address, AddressSource::Known, now, &self.cx.config.limits);
+                self.peers.book.set_state(&address, AddressState::Myself);
+                self.cx.config.address = address;
             }
             Input::DiscoveryStarted => {
                 let free = self.free_slots();

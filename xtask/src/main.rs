@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::checks::{autobahn, fuzz, mutants, prose, structure};
-use crate::measures::{bench, idle, links, scale, soak};
+use crate::measures::{bench, hostile, idle, links, scale, soak};
 use crate::nodes::{
     add_transaction, broadcast, clone_node, delete_nodes, down, image, issue_certificate, logs, network, new_network,
     status, transactions, up,
@@ -54,6 +54,7 @@ Examples:
   cargo xtask scale                    measure nodes with a million transactions
   cargo xtask idle                     measure 10, 100 and 200 nodes at rest
   cargo xtask links                    measure a node with 10,000 idle links
+  cargo xtask hostile want-unknown     attack a node in one way, or in all
   cargo xtask soak --minutes 5         run nodes under load and faults; an hour
                                        by default, needs root
 ";
@@ -114,6 +115,8 @@ enum Task {
     Idle(idle::Arguments),
     /// Measure a node with many idle links, open and closed, with a bound
     Links(links::Arguments),
+    /// Attack a node in every way that a stranger has, with bounds; needs root
+    Hostile(hostile::Arguments),
     /// Run nodes for long under load, churn, partitions and attacks, with bounds; needs root
     Soak(soak::Arguments),
     /// Run the Autobahn test suite against our WebSocket side; needs Python 2.7
@@ -160,6 +163,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Task::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
         Task::Idle(arguments) => idle::run(&workspace, &arguments),
         Task::Links(arguments) => links::run(&workspace, &arguments),
+        Task::Hostile(arguments) => hostile::run(&workspace, &arguments),
         Task::Soak(arguments) => soak::run(&workspace, &arguments),
         Task::Autobahn(arguments) => autobahn::run(&workspace, &arguments),
     }

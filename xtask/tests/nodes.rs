@@ -4,8 +4,8 @@
 mod support;
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
 use std::io::Write;
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use meshpool::folder::node_key::NodeKey;
@@ -434,7 +434,10 @@ fn down_stops_what_a_killed_up_left() {
     let two = process(&workspace, "node-2");
     workspace.run(&["delete-nodes"]).failed(&[&format!("node-2 (process {two}, ws://127.0.0.1:")]);
     let out = workspace.run(&["down", "--node", "2"]).done();
-    assert!(out.starts_with(&format!("node-2 (process {two}, ")) && out.ends_with("has ended\n1 node stopped\n"), "{out}");
+    assert!(
+        out.starts_with(&format!("node-2 (process {two}, ")) && out.ends_with("has ended\n1 node stopped\n"),
+        "{out}"
+    );
     let out = workspace.run(&["down", "1"]).done();
     assert!(out.starts_with("node-1 ") && out.ends_with("1 node stopped\n"), "{out}");
     assert!(workspace.run(&["down"]).done().starts_with("node-3 "));

@@ -35,6 +35,7 @@ use crate::http::guard::Guard;
 use crate::http::state::State;
 use crate::node::handle::Handle;
 use crate::transport::websocket::listener;
+use crate::transport::websocket::plain_http::PageLocation;
 
 mod activity;
 mod api;
@@ -92,6 +93,7 @@ pub enum ServerError {
 pub struct Server {
     address: SocketAddr,
     url: String,
+    location: PageLocation,
     _stop: watch::Sender<()>,
     _task: JoinHandle<()>,
 }
@@ -113,11 +115,13 @@ impl Server {
         let name = if name.contains(':') { format!("[{name}]") } else { name };
         let url = format!("http://{name}:{}", address.port());
         tracing::info!("the page is at {url}");
+        let location = node.page.clone();
+        location.set(address, "/");
         let (stop, stopped) = watch::channel(());
         let state = Arc::new(State::new(node));
         let router = api::router(Arc::clone(&state), Guard::new(settings));
         let task = tokio::spawn(serve::run(listeners, router, state, stopped));
-        Ok(Self { address, url, _stop: stop, _task: task })
+        Ok(Self { address, url, location, _stop: stop, _task: task })
     }
 
     /// Returns the address that is listened on; of several the first.
@@ -128,6 +132,12 @@ impl Server {
     /// Returns the page's URL on this machine.
     pub fn url(&self) -> &str {
         &self.url
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.location.clear();
     }
 }
 

@@ -1,11 +1,12 @@
-//! The rate at which transactions are read from a link: a burst, then a steady rate. Above it
-//! reading pauses; nothing is dropped.
+//! The rate at which a link is read: a burst, then a steady rate. Above it reading pauses; nothing
+//! is dropped.
 //!
-//! | sender | limit |
-//! |---|---|
-//! | client, exercise peer | one for the link: they send only what is theirs |
-//! | native peer | one per origin, and [`LINK_TIMES`] as much for the whole link |
-//! | loopback | none: programs on this host can do more harm in other ways |
+//! | what | sender | limit |
+//! |---|---|---|
+//! | transactions, broadcasts | client, exercise peer | one for the link: they send only what is theirs |
+//! | the same | native peer | one per origin, and [`LINK_TIMES`] as much for the whole link |
+//! | other messages, pings, pongs, fragments | all | [`FRAMES`] per second, and [`FRAME_BYTES`] |
+//! | all | loopback | none: programs on this host can do more harm in other ways |
 //!
 //! A native peer forwards for others and names the origin of each transaction. In an open network
 //! it could make up origins, which the limit of the whole link bounds. Answers of anti-entropy come
@@ -24,6 +25,15 @@ use meshpool_proto::util::rate_limit::RateLimit;
 use meshpool_proto::wire::Message;
 use tokio::time::{Instant, Sleep};
 
+/// How many frames per second are read besides transactions and broadcasts. A list of all nodes
+/// comes with 640 per second, which is the most that an honest peer sends.
+const FRAMES: u32 = 1_000;
+/// How many such frames may come at once: a list of 10,000 nodes.
+const FRAMES_BURST: u32 = 10_000;
+/// How many bytes of such frames are read per second. That is many times what a reconciliation
+/// needs.
+const FRAME_BYTES: u32 = 1024 * 1024;
+
 /// The rate limit of one link.
 #[derive(Debug)]
 pub(crate) struct LinkRateLimit {
@@ -36,6 +46,8 @@ pub(crate) struct LinkRateLimit {
     origins: HashMap<Origin, RateLimit>,
     /// Of a native peer: everything. `None` until its handshake.
     whole: Option<RateLimit>,
+    /// Everything that is no transaction and no broadcast.
+    frames: RateLimit,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
@@ -43,21 +55,31 @@ impl LinkRateLimit {
     /// Allows `per_second` transactions per second after a burst of so many.
     pub(crate) fn new(per_second: u32, burst: u32) -> Self {
         let interval = Duration::from_secs(1) / per_second.max(1);
-        let (own, origins) = (RateLimit::default(), HashMap::new());
-        Self { interval, burst: interval * burst, own, origins, whole: None, pause: None }
+        Self {
+            interval,
+            burst: interval * burst,
+            own: RateLimit::default(),
+            origins: HashMap::new(),
+            whole: None,
+            frames: RateLimit::default(),
+            pause: None,
+        }
     }
 
-    /// Counts a message that was read.
-    pub(crate) fn count(&mut self, message: &Message) {
+    /// Counts a text of so many bytes that was read, and the message in it.
+    pub(crate) fn count(&mut self, message: Option<&Message>, bytes: usize) {
         let (origin, synced) = match message {
-            Message::Handshake(handshake) if handshake.node.is_some() => {
-                self.whole.get_or_insert_default();
-                return;
-            }
-            Message::Transaction(delivery) => (delivery.origin.as_ref(), delivery.synced),
+            Some(Message::Transaction(delivery)) => (delivery.origin.as_ref(), delivery.synced),
             // The driver has to verify a broadcast's signature for every peer that forwards it.
-            Message::Broadcast(frame) => (frame.origin.as_ref(), frame.synced.is_some()),
-            _ => return,
+            Some(Message::Broadcast(frame)) => (frame.origin.as_ref(), frame.synced.is_some()),
+            other => {
+                if let Some(Message::Handshake(handshake)) = other
+                    && handshake.node.is_some()
+                {
+                    self.whole.get_or_insert_default();
+                }
+                return self.count_frame(bytes);
+            }
         };
         let now = Instant::now().into_std();
         let Self { interval, burst, .. } = *self;
@@ -68,6 +90,19 @@ impl LinkRateLimit {
         if self.whole.is_none() || !synced {
             allowed = allowed.max(self.limit_of(origin, now).reserve(now, interval, burst));
         }
+        self.pause_until(now, allowed);
+    }
+
+    /// Counts a frame of so many bytes that is no transaction and no broadcast.
+    pub(crate) fn count_frame(&mut self, bytes: usize) {
+        let now = Instant::now().into_std();
+        let interval = Duration::from_secs(1) / FRAMES;
+        let of_bytes = Duration::from_secs(1).mul_f64(bytes as f64 / f64::from(FRAME_BYTES));
+        let allowed = self.frames.reserve(now, interval.max(of_bytes), interval * FRAMES_BURST);
+        self.pause_until(now, allowed);
+    }
+
+    fn pause_until(&mut self, now: std::time::Instant, allowed: std::time::Instant) {
         if allowed > now {
             self.pause = Some(Box::pin(tokio::time::sleep_until(allowed.into())));
         }
@@ -112,7 +147,7 @@ mod tests {
         let (mut parser, start) = (Parser::new(), Instant::now());
         for text in messages {
             std::future::poll_fn(|cx| rate.poll_allow(cx)).await;
-            rate.count(&Message::parse(&mut parser, &text).expect("a message"));
+            rate.count(Some(&Message::parse(&mut parser, &text).expect("a message")), text.len());
         }
         start.elapsed()
     }
@@ -191,6 +226,36 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn other_frames_are_read_at_a_rate_of_their_own() {
+        let unknown = || std::iter::repeat_n(r#"{"type":"X"}"#.to_owned(), 2 * FRAMES as usize);
+        let mut rate = new();
+        about(read(&mut rate, unknown().cycle().take(FRAMES_BURST as usize)).await, 0.0, "the burst");
+        about(read(&mut rate, unknown()).await, 2.0, "two seconds of frames");
+        about(read(&mut rate, (0..BURST).map(|_| transaction(None, ""))).await, 0.0, "transactions apart from that");
+        tokio::time::advance(Duration::from_secs(3_600)).await;
+        for _ in 0..FRAMES_BURST {
+            rate.count(None, 10);
+        }
+        assert!(rate.pause.is_none(), "texts that are no messages");
+        rate.count_frame(1);
+        assert!(rate.pause.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_frames_count_by_their_bytes() {
+        let mut rate = new();
+        let seconds = FRAMES_BURST / FRAMES;
+        for _ in 0..seconds * 4 {
+            rate.count_frame(FRAME_BYTES as usize / 4);
+        }
+        assert!(rate.pause.is_none(), "the burst");
+        rate.count_frame(FRAME_BYTES as usize);
+        let start = Instant::now();
+        std::future::poll_fn(|cx| rate.poll_allow(cx)).await;
+        about(start.elapsed(), 1.0, "the bytes of a second");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_native_peer_is_limited_for_its_broadcasts_too() {
         let mut parser = Parser::new();
         let broadcast = format!(
@@ -203,7 +268,7 @@ mod tests {
         );
         let mut rate = LinkRateLimit::new(10, 5);
         let paused = [&*handshake].into_iter().chain([&*broadcast; 6]).map(|text| {
-            rate.count(&Message::parse(&mut parser, text).expect(text));
+            rate.count(Some(&Message::parse(&mut parser, text).expect(text)), text.len());
             rate.pause.is_some()
         });
         assert_eq!(paused.collect::<Vec<_>>(), [false, false, false, false, false, false, true]);

@@ -3,3 +3,4 @@
 pub(crate) mod byte_stream;
 pub(crate) mod panics;
 pub(crate) mod time_of_day;
+pub(crate) mod web_host;

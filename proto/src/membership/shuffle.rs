@@ -19,14 +19,14 @@ use crate::address::PeerAddress;
 use crate::connections::Connections;
 use crate::connections::table::Link;
 use crate::context::Context;
+use crate::dial_reason::DialReason;
 use crate::event::Event;
 use crate::id::LinkId;
 use crate::io::{Lane, Output};
 use crate::limits;
-use crate::membership::{Membership, dial_for};
+use crate::membership::state::{Membership, dial_for};
 use crate::peers::Peers;
 use crate::peers::address_book::{AddressSource, AddressState, Peer};
-use crate::peers::dial_reason::DialReason;
 use crate::timers::Timer;
 use crate::violation::Violation;
 use crate::wire::close;
@@ -348,3 +348,6 @@ fn is_new(peer: &Peer) -> bool {
 fn asker_of(link: &Link) -> Option<PeerAddress> {
     link.name().address
 }
+
+#[cfg(test)]
+mod tests;

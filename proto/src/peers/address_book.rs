@@ -314,6 +314,8 @@ pub(crate) fn backoff(failures: u32, limits: &Limits, rng: &mut SmallRng) -> Dur
 
 #[cfg(test)]
 mod tests {
+    mod states;
+
     use rand::SeedableRng;
 
     use super::*;

@@ -40,8 +40,11 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     for folder in &folders {
         remove(folder)?;
         removed += 1;
-        let still =
-            if running.iter().any(|(name, _)| *name == folder.name()) { "; its node still runs, and cannot store anything" } else { "" };
+        let still = if running.iter().any(|(name, _)| *name == folder.name()) {
+            "; its node still runs, and cannot store anything"
+        } else {
+            ""
+        };
         print(format!("removed {}{still}", folder.name()))?;
     }
     for leftover in leftovers(workspace)? {

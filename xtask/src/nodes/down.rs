@@ -56,7 +56,11 @@ async fn stop(folders: &[Folder], kill: bool) -> Result<ExitCode> {
             }
             Outcome::Killed(holder) => {
                 ended += 1;
-                let why = if kill { "was killed".to_owned() } else { format!("did not end within {} s and was killed", GRACE.as_secs()) };
+                let why = if kill {
+                    "was killed".to_owned()
+                } else {
+                    format!("did not end within {} s and was killed", GRACE.as_secs())
+                };
                 print(format!("{name} ({holder}) {why}"))?;
             }
             Outcome::Left(why) => left.push(format!("{name} {why}")),
@@ -83,7 +87,9 @@ async fn stop_one(folder: &Folder, kill: bool) -> Result<Outcome> {
     let Some(holder) = holder(folder).await? else {
         return Ok(match folder.lock()? {
             Lock::Free => Outcome::Down,
-            Lock::Held(_) => Outcome::Left("runs, but its node.lock does not say in which process; stop it where it was started".into()),
+            Lock::Held(_) => Outcome::Left(
+                "runs, but its node.lock does not say in which process; stop it where it was started".into(),
+            ),
         });
     };
     let Some(pid) = folder.process(&holder) else {
@@ -99,7 +105,11 @@ async fn stop_one(folder: &Folder, kill: bool) -> Result<Outcome> {
         match kill_process(pid, signal) {
             // It has ended meanwhile.
             Ok(()) | Err(Errno::SRCH) => {}
-            Err(error) => return Ok(Outcome::Left(format!("({holder}) cannot be stopped: {error}; stop it as the user that runs it"))),
+            Err(error) => {
+                return Ok(Outcome::Left(format!(
+                    "({holder}) cannot be stopped: {error}; stop it as the user that runs it"
+                )));
+            }
         }
         if is_free_within(folder, &holder, pid, patience).await? {
             return Ok(if signal == Signal::KILL { Outcome::Killed(holder) } else { Outcome::Ended(holder) });

@@ -45,7 +45,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         }
     }
     if logs.is_empty() {
-        bail!("there is no log: `cargo xtask up --detach` starts nodes that write one; others write theirs where they were started");
+        bail!(
+            "there is no log: `cargo xtask up --detach` starts nodes that write one; others write theirs where they were started"
+        );
     }
     if arguments.follow {
         block_on(follow(&mut logs))?;

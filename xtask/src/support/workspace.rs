@@ -316,7 +316,8 @@ mod tests {
         let Ok(Lock::Held(Some(holder))) = folder.lock() else { panic!("it is held, and says by whom") };
         assert_eq!(holder.to_string(), format!("process {pid}, ws://localhost:5"));
         assert!(folder.process(&holder).is_some(), "this process holds it");
-        let other = Holder { pid: rustix::process::getppid().expect("a parent").as_raw_pid().cast_unsigned(), ..holder };
+        let other =
+            Holder { pid: rustix::process::getppid().expect("a parent").as_raw_pid().cast_unsigned(), ..holder };
         assert_eq!(folder.process(&other), None, "a process that does not hold it is never signalled");
         assert_eq!(folder.address().expect("an address").to_string(), "ws://localhost:5");
     }

@@ -45,11 +45,9 @@ const BATCH_MESSAGES: usize = 128;
 /// How many bytes a batch has at most. Enough that a batch costs little per message, and a bound on
 /// what waits for the driver.
 const BATCH_BYTES: usize = 256 * 1024;
-/// How many bytes a ping counts for: its answer costs a system call, so a batch answers no more
-/// pings than it reads messages.
-const PING_BYTES: usize = BATCH_BYTES / BATCH_MESSAGES;
-/// The smallest frame, in bytes.
-const FRAME_HEAD: usize = 2;
+/// How many bytes a ping, a pong or a fragment counts for: its answer costs a system call, or it
+/// goes the slow way. So a batch has no more of them than messages.
+const FRAME_BYTES: usize = BATCH_BYTES / BATCH_MESSAGES;
 /// How many bytes of a broken message are read and dropped: twice the longest message.
 const DRAIN_BYTES: usize = 2 * limits::MESSAGE_BYTES;
 /// How often the driver is notified that a client is throttled, so that it is not taken for silent.
@@ -277,7 +275,10 @@ impl LinkTask {
             }
             let message = match Pin::new(&mut self.socket).poll_next(cx) {
                 // It has read its frame, which is only a part of a message.
-                Poll::Pending if !self.socket.get_ref().stream().is_for_library() => continue,
+                Poll::Pending if !self.socket.get_ref().stream().is_for_library() => {
+                    self.count_frame();
+                    continue;
+                }
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(Ok(message))) => message,
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(End::from_error(&error))),
@@ -294,12 +295,12 @@ impl LinkTask {
                     }
                 },
                 tungstenite::Message::Pong(payload) => {
-                    self.batch_bytes += FRAME_HEAD + payload.len();
+                    self.count_frame();
                     self.batch.pong |= !self.window.on_pong(&payload, Instant::now());
                 }
                 tungstenite::Message::Close(frame) => return Poll::Ready(Some(End::from_close(frame))),
                 tungstenite::Message::Ping(_) => {
-                    self.batch_bytes += PING_BYTES;
+                    self.count_frame();
                     // The library has put the answer into the socket's buffer, where it has to
                     // leave in time.
                     self.dirty = true;
@@ -348,8 +349,8 @@ impl LinkTask {
             let default_origin = (!self.is_peer).then_some(&self.context.own);
             PARSER.with_borrow_mut(|parser| Message::parse_from(parser, text, default_origin))
         };
-        if let (Some(rate), Ok(message)) = (&mut self.rate, &message) {
-            rate.count(message);
+        if let Some(rate) = &mut self.rate {
+            rate.count(message.as_ref().ok(), text.len());
         }
         if let (false, Ok(Message::Handshake(_))) = (self.is_peer, &message) {
             self.set_peer();
@@ -358,6 +359,14 @@ impl LinkTask {
             self.batch.messages.reserve_exact(self.last_batch);
         }
         self.batch.messages.push(message);
+    }
+
+    /// Counts a ping, a pong, or a fragment of a message.
+    fn count_frame(&mut self) {
+        self.batch_bytes += FRAME_BYTES;
+        if let Some(rate) = &mut self.rate {
+            rate.count_frame(FRAME_BYTES);
+        }
     }
 
     /// `Pending` while the core has paused the reading of this link.

@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshpool_proto::address::PeerAddress;
 use meshpool_proto::id::UpgradeIdentity;
 use meshpool_proto::limits::Limits;
 use tokio::net::{TcpListener, TcpStream};
@@ -17,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_tungstenite::accept_hdr_async_with_config;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
-use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
+use tokio_tungstenite::tungstenite::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, SEC_WEBSOCKET_PROTOCOL};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
@@ -28,15 +29,26 @@ use crate::transport::pending_upgrades::{PendingUpgrade, PendingUpgrades};
 use crate::transport::subprotocol::{Connection, Subprotocol};
 use crate::transport::tls::Live;
 use crate::transport::tls_detect::{self, UpgradeError};
+use crate::transport::websocket::origin::{self, Reached};
+use crate::transport::websocket::plain_http::{Head, PageLocation, PlainRequest};
 use crate::transport::websocket::read_buffer::ReadBuffer;
 use crate::transport::websocket::socket::config;
 use crate::transport::websocket::write_buffer::WriteBuffer;
+use crate::util::byte_stream::ByteStream;
 
 /// The pause after accepting failed, mostly for want of file descriptors. It keeps the loop from
 /// spinning, and is too short to be noticed.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// The close reason of a connection that finds no slot.
 const NO_SLOT: &str = "this node has no room for another connection";
+
+/// The beginning of the answer to a request that asks for no WebSocket.
+const NO_PAGE: &str = "this port is for nodes, which speak WebSocket";
+/// The answer to a web page, or to a program that is taken for one.
+const PAGE_ANSWER: &str =
+    "web pages may not open this port; a program sends no Origin, or that of the address it dials\n";
+/// The same for the log.
+const PAGE_REFUSED: &str = "it sent the Origin of a web page; if it is a program of yours, let it send no Origin, or that of the address that it dials";
 
 /// Binds a port on every address of `host`: for `localhost` 127.0.0.1 and, where there is IPv6,
 /// ::1.
@@ -66,6 +78,9 @@ pub(crate) async fn bind(host: &str, port: u16) -> io::Result<Vec<TcpListener>> 
 /// Accepts connections; shared by all listening sockets of a node.
 pub(crate) struct Acceptor {
     identity: HeaderValue,
+    /// The address that this node announces.
+    address: PeerAddress,
+    page: PageLocation,
     limits: Limits,
     slots: Arc<AcceptSlots>,
     pending_upgrades: Arc<PendingUpgrades>,
@@ -89,6 +104,8 @@ struct Accepted<'a> {
 impl Acceptor {
     pub(crate) fn new(
         identity: &UpgradeIdentity,
+        address: PeerAddress,
+        page: PageLocation,
         limits: Limits,
         arrivals: mpsc::Sender<Arrival>,
         credentials: Option<Arc<Live>>,
@@ -98,6 +115,8 @@ impl Acceptor {
             .expect("an identity is hexadecimal digits, hyphens and a slash");
         Self {
             identity,
+            address,
+            page,
             limits,
             slots: Arc::default(),
             pending_upgrades: Arc::default(),
@@ -190,13 +209,18 @@ impl Acceptor {
     async fn upgrade(&self, stream: TcpStream, remote: SocketAddr) -> Option<Accepted<'_>> {
         let ip = remote.ip().to_canonical();
         // A connection from an address of ours comes from this host, as one from loopback does.
-        let local = stream.local_addr().is_ok_and(|local| local.ip() == remote.ip());
+        let at = stream.local_addr().ok()?;
+        let local = at.ip() == remote.ip();
         let from = if local { IpAddr::from(Ipv4Addr::LOCALHOST) } else { ip };
-        let upgraded = tokio::time::timeout(self.limits.upgrade_timeout, self.handshake(stream, from)).await;
+        let upgraded = tokio::time::timeout(self.limits.upgrade_timeout, self.handshake(stream, at, from)).await;
         let (mut connection, subprotocol) = match upgraded {
             Ok(Ok(upgraded)) => upgraded,
             Ok(Err(UpgradeError::WebSocket(error))) => {
                 tracing::debug!("{remote} spoke no WebSocket: {error}");
+                return None;
+            }
+            Ok(Err(UpgradeError::PlainHttp)) => {
+                tracing::debug!("{remote} asked for no WebSocket, and was told where the page is");
                 return None;
             }
             Ok(Err(UpgradeError::Rejected(reason))) => {
@@ -229,18 +253,30 @@ impl Acceptor {
     async fn handshake(
         &self,
         stream: TcpStream,
+        local: SocketAddr,
         remote: IpAddr,
     ) -> Result<(Connection, Option<&Subprotocol>), UpgradeError> {
         let stream = BoundedStream::new(stream, self.limits.upgrade_bytes)?;
-        let (stream, certified) = tls_detect::accept(stream, self.credentials.as_deref()).await?;
-        let mut subprotocol = None;
+        let (stream, certified) = tls_detect::accept(stream, self.credentials.as_deref(), &self.page).await?;
+        let mut stream = ReadBuffer::new(stream);
+        if let Some(request) = plain_request(&mut stream).await? {
+            let text = format!("{NO_PAGE}; {}", self.page.text(request.host.as_ref()));
+            tls_detect::answer(&mut stream, &request.answer("websocket", &text)).await;
+            return Err(UpgradeError::PlainHttp);
+        }
+        let reached = Reached { local, from_here: remote.is_loopback(), announced: &self.address };
+        let (mut subprotocol, mut is_page) = (None, false);
         #[expect(clippy::result_large_err, reason = "the library's callback is defined so")]
         let respond = |request: &Request, response: Response| {
             subprotocol = self.subprotocol_of(request);
-            self.respond(request, response, subprotocol)
+            is_page = !origin::is_allowed(request, reached);
+            self.respond(response, subprotocol, is_page)
         };
-        let stream = WriteBuffer::new(ReadBuffer::new(stream));
-        let socket = accept_hdr_async_with_config(stream, respond, Some(config())).await?;
+        let accepted = accept_hdr_async_with_config(WriteBuffer::new(stream), respond, Some(config())).await;
+        if is_page {
+            return Err(UpgradeError::Rejected(PAGE_REFUSED.to_owned()));
+        }
+        let socket = accepted?;
         Ok((Connection { socket, remote, certified }, subprotocol))
     }
 
@@ -248,15 +284,18 @@ impl Acceptor {
     #[expect(clippy::result_large_err, reason = "the library's callback is defined so")]
     fn respond(
         &self,
-        request: &Request,
         mut response: Response,
         subprotocol: Option<&Subprotocol>,
+        is_page: bool,
     ) -> Result<Response, ErrorResponse> {
-        // Browsers always send the origin of a page, nodes never do. Without this check any web
-        // page could use the node on its reader's host.
-        if request.headers().contains_key("origin") {
-            let mut refusal = ErrorResponse::new(Some("web pages may not open this port\n".into()));
+        // Without this check any web page could use the node on its reader's host.
+        if is_page {
+            let mut refusal = ErrorResponse::new(Some(PAGE_ANSWER.to_owned()));
             *refusal.status_mut() = StatusCode::FORBIDDEN;
+            let headers = refusal.headers_mut();
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+            headers.insert(CONTENT_LENGTH, PAGE_ANSWER.len().into());
             return Err(refusal);
         }
         response.headers_mut().insert(UpgradeIdentity::HEADER, self.identity.clone());
@@ -272,6 +311,19 @@ impl Acceptor {
         let offered = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
         let mut names = offered.flat_map(|value| value.split(',')).map(str::trim);
         names.find_map(|name| self.subprotocols.iter().find(|subprotocol| subprotocol.name() == name))
+    }
+}
+
+/// Reads the head of a request ahead. Returns it if it asks for no WebSocket.
+async fn plain_request(stream: &mut ReadBuffer<ByteStream<BoundedStream>>) -> io::Result<Option<PlainRequest>> {
+    loop {
+        match Head::read(stream.unread()) {
+            Head::Plain(request) => return Ok(Some(request)),
+            Head::ForLibrary => return Ok(None),
+            // The library sees the end too.
+            Head::Incomplete if std::future::poll_fn(|cx| stream.poll_more(cx)).await? == 0 => return Ok(None),
+            Head::Incomplete => {}
+        }
     }
 }
 
@@ -297,7 +349,9 @@ mod tests {
     ) -> (Arc<Acceptor>, TcpListener, SocketAddr, mpsc::Receiver<Arrival>) {
         let identity = ("00".repeat(32) + "/00000000-0000-4000-8000-000000000000").parse().expect("an identity");
         let (sender, receiver) = mpsc::channel(arrivals);
-        let acceptor = Arc::new(Acceptor::new(&identity, limits, sender, None, subprotocols));
+        let address = "ws://localhost:4001".parse().expect("an address");
+        let acceptor =
+            Arc::new(Acceptor::new(&identity, address, PageLocation::default(), limits, sender, None, subprotocols));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let at = listener.local_addr().expect("bound");
         (acceptor, listener, at, receiver)

@@ -1,9 +1,12 @@
 //! One node with a cap, and what strangers from all over the address space may do to its places.
 
+mod admission;
 mod liars;
 mod mixing;
+mod refusals;
+mod swaps;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 
 use crate::Node;

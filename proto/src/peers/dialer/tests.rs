@@ -1,6 +1,8 @@
 //! How a node dials whom people named when many start together: with no word from others, and what
 //! its orders are answered with is a test's.
 
+mod alone;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 

@@ -1,5 +1,7 @@
 //! One node and the records that it hears, true and forged ones.
 
+mod alone;
+
 use crate::id::{LinkId, UpgradeIdentity};
 use crate::limits::Limits;
 use crate::peers::lan_discovery::*;

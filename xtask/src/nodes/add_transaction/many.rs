@@ -211,7 +211,11 @@ fn read(input: Input, stamp: Stamp) -> mpsc::Receiver<Line> {
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     std::thread::spawn(move || {
         let mut parser = Parser::new();
-        let unreadable = |error| Line { unit: Unit::Line, number: 1, content: Err(format!("{} cannot be read: {error}", input.name)) };
+        let unreadable = |error| Line {
+            unit: Unit::Line,
+            number: 1,
+            content: Err(format!("{} cannot be read: {error}", input.name)),
+        };
         let source = match Source::new(input.reader) {
             Ok(source) => source,
             // If nobody waits for it, the process is ending.

@@ -18,7 +18,8 @@ const TEXT_BYTES: usize = 32 * 1024 * 1024;
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The forms, for a person who gave another one.
-pub(crate) const FORMS: &str = "wanted is one JSON object per line, or a JSON array of objects, as in transactions.json";
+pub(crate) const FORMS: &str =
+    "wanted is one JSON object per line, or a JSON array of objects, as in transactions.json";
 
 /// What a text is called, with its number from 1 on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -111,7 +112,9 @@ impl Source {
             match next {
                 Some(b']') => {
                     self.reader.consume(1);
-                    return Ok(skip_blank(&mut self.reader)?.map(|_| Err("the array has ended, and more follows".to_owned())));
+                    return Ok(
+                        skip_blank(&mut self.reader)?.map(|_| Err("the array has ended, and more follows".to_owned()))
+                    );
                 }
                 Some(b',') if last > 0 => {
                     self.reader.consume(1);
@@ -122,7 +125,9 @@ impl Source {
             }
         }
         match (next, self.form) {
-            (None, Form::Array) => return Ok(Some(Err("the array is cut off here: it has no closing bracket".to_owned()))),
+            (None, Form::Array) => {
+                return Ok(Some(Err("the array is cut off here: it has no closing bracket".to_owned())));
+            }
             (None, _) => return Ok(None),
             _ => {}
         }

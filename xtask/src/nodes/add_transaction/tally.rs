@@ -35,7 +35,15 @@ impl Tally {
             write!(out, "{:.0}/s", state.per_sec())
                 .expect("the bar's line is a String, which takes all that is written");
         }));
-        Self { bar, stored: 0, known: 0, refusals: Refusals::default(), fewest_links: None, kept: Vec::new(), waiting: HashMap::new() }
+        Self {
+            bar,
+            stored: 0,
+            known: 0,
+            refusals: Refusals::default(),
+            fewest_links: None,
+            kept: Vec::new(),
+            waiting: HashMap::new(),
+        }
     }
 
     pub(crate) fn acknowledge(&mut self, ack: &Ack) {
@@ -96,7 +104,10 @@ impl Tally {
             Some(links) => format!(", sent on {}", plural(links, "link")),
             None => String::new(),
         };
-        format!("{} stored in {name}{alone}, {} known there already, {} refused", self.stored, self.known, self.refusals.count)
+        format!(
+            "{} stored in {name}{alone}, {} known there already, {} refused",
+            self.stored, self.known, self.refusals.count
+        )
     }
 }
 

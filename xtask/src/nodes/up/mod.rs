@@ -109,12 +109,7 @@ fn folders(workspace: &Workspace, count: u32, output: &Output) -> Result<Vec<Fol
     Ok(folders)
 }
 
-async fn supervise(
-    binary: &Path,
-    folders: Vec<Folder>,
-    idle: Vec<Folder>,
-    output: &Output,
-) -> Result<ExitCode> {
+async fn supervise(binary: &Path, folders: Vec<Folder>, idle: Vec<Folder>, output: &Output) -> Result<ExitCode> {
     let mut stop = Stop::new()?;
     let (phase, _) = watch::channel(Phase::Run);
     let mut running = JoinSet::new();
