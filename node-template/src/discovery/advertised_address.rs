@@ -18,7 +18,7 @@ pub(crate) fn advertised(
     genesis: Option<&PeerAddress>,
 ) -> Result<PeerAddress, InvalidAddress> {
     match listened(host).filter(IpAddr::is_unspecified) {
-        None => PeerAddress::new(host, port),
+        None => PeerAddress::new(host, port).map(PeerAddress::without_zone),
         Some(all) => match beyond.then(|| outward(all.is_ipv6(), genesis)).flatten() {
             Some(ip) => PeerAddress::new(&ip.to_string(), port),
             None => PeerAddress::new("localhost", port),

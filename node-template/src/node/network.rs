@@ -412,7 +412,7 @@ impl Network {
     fn advertised(&self, port: u16) -> Result<PeerAddress, InvalidAddress> {
         let beyond = self.discovery != Discovery::Off || advertised_address::is_beyond(self.genesis.as_ref());
         let address = match &self.address {
-            Some(address) => address.clone(),
+            Some(address) => address.clone().without_zone(),
             None => advertised_address::advertised(&self.host, port, beyond, self.genesis.as_ref())?,
         };
         // With ws:// in ADDRESS only host and port are meant: no peer could dial ws://.

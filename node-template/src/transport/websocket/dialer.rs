@@ -115,7 +115,7 @@ impl Dialer {
     ) -> Result<Dialled, tungstenite::Error> {
         let stream = connect(address, reach).await?;
         let remote = stream.peer_addr()?.ip().to_canonical();
-        let mut request = address.to_string().into_client_request()?;
+        let mut request = address.clone().without_zone().to_string().into_client_request()?;
         if let Some(name) = subprotocol {
             request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
         }
