@@ -432,7 +432,8 @@ fn odd_values_cause_warnings() {
 
 #[test]
 fn addresses_are_taken_as_ping_and_curl_take_them() {
-    let folder = Folder::new("PORT=1\nADDRESS=bücher.example.:4001\nPEERS=ws://a.example.:1,[fe80::1%eth0]:2,例え.テスト:3\n");
+    let folder =
+        Folder::new("PORT=1\nADDRESS=bücher.example.:4001\nPEERS=ws://a.example.:1,[fe80::1%eth0]:2,例え.テスト:3\n");
     let settings = folder.ok();
     assert_eq!(settings.address.expect("it is set").to_string(), "ws://xn--bcher-kva.example:4001");
     let peers: Vec<String> = settings.known_peers.iter().map(ToString::to_string).collect();

@@ -303,7 +303,10 @@ mod tests {
             assert_eq!(address(normal), parsed);
         }
         let zoned = PeerAddress::new("fe80::1%eth0", 9).expect("an address");
-        assert_eq!((zoned.host().as_str(), zoned.clone().without_zone().to_string().as_str()), ("fe80::1%eth0", "ws://[fe80::1]:9"));
+        assert_eq!(
+            (zoned.host().as_str(), zoned.clone().without_zone().to_string().as_str()),
+            ("fe80::1%eth0", "ws://[fe80::1]:9")
+        );
         assert_eq!(PeerAddress::new("bücher", 9).expect("an address").to_string(), "ws://xn--bcher-kva:9");
         for (text, reason) in [
             ("ws://[fe80::1%]:1", "its zone, behind the %, is no name of an interface"),
@@ -319,7 +322,10 @@ mod tests {
             assert_eq!(text.parse::<PeerAddress>().expect_err(text).reason(), reason, "{text}");
         }
         // 256 bytes of text, and more of ASCII.
-        let long = format!("ws://{}:1", ["ü".repeat(20), "ö".repeat(20), "ä".repeat(20), "é".repeat(20), "è".repeat(20), "a".repeat(40)].join("."));
+        let long = format!(
+            "ws://{}:1",
+            ["ü".repeat(20), "ö".repeat(20), "ä".repeat(20), "é".repeat(20), "è".repeat(20), "a".repeat(40)].join(".")
+        );
         assert!(long.len() <= 256 && long.parse::<PeerAddress>().is_ok());
     }
 
@@ -432,7 +438,8 @@ mod tests {
         for host in ["a", "a-b", "a_b", "A1", "1a", "1.a", "xn--bcher-kva.example", "0x1.a"] {
             assert_eq!(address(&format!("ws://{host}:1")).host(), host.to_lowercase());
         }
-        for host in ["a-", "-a", "a.-b", "a b", "a+b", "", ".", "a..", ".a", "1", "1.", "0x1.", "a.0x1", "a.0X", "1.2.3.256"]
+        for host in
+            ["a-", "-a", "a.-b", "a b", "a+b", "", ".", "a..", ".a", "1", "1.", "0x1.", "a.0x1", "a.0X", "1.2.3.256"]
         {
             assert!(format!("ws://{host}:1").parse::<PeerAddress>().is_err(), "{host}");
         }

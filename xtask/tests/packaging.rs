@@ -29,7 +29,9 @@ fn part_matches(pattern: &[u8], name: &[u8]) -> bool {
     match (pattern, name) {
         ([], []) => true,
         ([b'*', rest @ ..], _) => (0..=name.len()).any(|taken| part_matches(rest, &name[taken..])),
-        ([b'[', b'0', b'-', b'9', b']', rest @ ..], [digit, name @ ..]) => digit.is_ascii_digit() && part_matches(rest, name),
+        ([b'[', b'0', b'-', b'9', b']', rest @ ..], [digit, name @ ..]) => {
+            digit.is_ascii_digit() && part_matches(rest, name)
+        }
         ([byte, rest @ ..], [first, name @ ..]) => byte == first && part_matches(rest, name),
         _ => false,
     }
@@ -83,7 +85,16 @@ fn the_build_gets_what_it_needs_and_copies_nothing_else() {
     let copied: Vec<String> = instructions()
         .iter()
         .filter(|line| line.starts_with("COPY ") && !line.contains("--from"))
-        .flat_map(|line| line.split_whitespace().skip(1).map(str::to_owned).collect::<Vec<_>>().split_last().expect("a target").1.to_vec())
+        .flat_map(|line| {
+            line.split_whitespace()
+                .skip(1)
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+                .split_last()
+                .expect("a target")
+                .1
+                .to_vec()
+        })
         .collect();
     for source in &copied {
         assert!(!source.starts_with('.') && !source.contains('*') && root().join(source).exists(), "{source}");
@@ -98,7 +109,12 @@ fn the_build_gets_what_it_needs_and_copies_nothing_else() {
         assert!(copied.iter().any(|source| source == member), "{member} is not copied");
         assert!(is_sent(&format!("{member}/Cargo.toml")), "{member}");
     }
-    for file in ["node-template/src/main.rs", "node-template/src/http/page/main.js", "xtask/measuring/Cargo.toml", "packaging/healthcheck.sh"] {
+    for file in [
+        "node-template/src/main.rs",
+        "node-template/src/http/page/main.js",
+        "xtask/measuring/Cargo.toml",
+        "packaging/healthcheck.sh",
+    ] {
         assert!(is_sent(file) && root().join(file).is_file(), "{file}");
     }
 }

@@ -425,7 +425,8 @@ impl Network {
         let follows = self.address.is_none() && advertised_address::is_unspecified(&self.host);
         let (host, genesis, closed) = (self.host.clone(), self.genesis.clone(), self.closed.is_some());
         move || {
-            let address = follows.then(|| advertised_address::advertised(&host, port, true, genesis.as_ref()).ok())??;
+            let address =
+                follows.then(|| advertised_address::advertised(&host, port, true, genesis.as_ref()).ok())??;
             Some(if closed { address.secured() } else { address })
         }
     }

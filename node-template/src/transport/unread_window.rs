@@ -13,7 +13,7 @@
 //! | about as soon as the fastest did | grows by what was read: it doubles in a round trip |
 //! | later: something waits unread | shrinks to what is read in the time of the fastest |
 //!
-//! This is TCP Vegas (Brakmo, Peterson, 1995), between the two programs instead of the two kernels.
+//! This is TCP Vegas (Brakmo, Peterson, 1995), between two programs instead of two kernels.
 //! An end that answers no pings is not bounded here.
 
 use std::collections::VecDeque;
