@@ -215,6 +215,11 @@ pub enum Input {
         /// [`FOUND_IMAGES`](crate::limits::FOUND_IMAGES).
         images: Vec<ImageInfo>,
     },
+    /// Others reach this node at another address from now on: that of its host changed.
+    AddressChanged {
+        /// The address.
+        address: PeerAddress,
+    },
     /// LAN discovery was started, or started again: earlier records are dropped, and
     /// [`Output::AdvertiseSlots`] says how many slots to announce.
     DiscoveryStarted,

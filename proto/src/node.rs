@@ -174,6 +174,11 @@ impl Node {
             Input::LocalImages { search, images } => {
                 self.images.on_local_images(&mut self.cx, &self.connections.links, search, images);
             }
+            Input::AddressChanged { address } => {
+                self.peers.book.add(&address, AddressSource::Known, now, &self.cx.config.limits);
+                self.peers.book.set_state(&address, AddressState::Myself);
+                self.cx.config.address = address;
+            }
             Input::DiscoveryStarted => {
                 let free = self.free_slots();
                 self.peers.lan.on_started(&mut self.cx, free);

@@ -1,6 +1,6 @@
 //! What the tests with real processes share: nodes in temporary folders ([`node`]), raw WebSocket
 //! peers that say what a test tells them to ([`tester`]), and what strangers may throw at a node
-//! ([`hostile`]); nodes inside the test's process ([`embedded`]), peers that speak bytes ([`raw`]),
+//! ([`hostile`]); native peers that follow a script ([`scripted`]); nodes inside the test's process ([`embedded`]), peers that speak bytes ([`raw`]),
 //! disks that are full or read-only ([`mount`]), and networks that can be cut in two
 //! ([`namespace`]).
 //!
@@ -22,6 +22,7 @@ pub mod node;
 pub mod prover;
 pub mod raw;
 pub mod relay;
+pub mod scripted;
 pub mod tester;
 
 use std::collections::HashSet;

@@ -273,6 +273,7 @@ fn nanos(time: Duration) -> u64 {
 
 fn scope_code(scope: Scope) -> u64 {
     match scope {
+        Scope::Interface => 4,
         Scope::Loopback => 1,
         Scope::Private => 2,
         Scope::Public => 3,

@@ -167,7 +167,7 @@ impl Dialer {
         let (stream, permit) = connect_permitted(address, by, &self.permits).await?;
         let remote = stream.peer_addr()?.ip().to_canonical();
         let nonce = Nonce(rand::random());
-        let mut request = address.to_string().into_client_request()?;
+        let mut request = address.clone().without_zone().to_string().into_client_request()?;
         if let Some((name, _)) = subprotocol {
             request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
         }
