@@ -1,5 +1,5 @@
-//! Puts version and commit into the program. `MESHPOOL_COMMIT` is empty in a build without git or without
-//! the repository, unless the environment names it, as in a container.
+//! Puts version and commit into the program. `MESHPOOL_COMMIT` is empty in a build without git or
+//! without the repository, unless the environment names it, as in a container.
 
 use std::env;
 use std::process::Command;

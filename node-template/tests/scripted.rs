@@ -20,10 +20,11 @@ async fn a_scripted_peer_is_a_native_peer() {
     let submitted = node.submit(&transaction(1)).await.unwrap();
     let frame = peer.hear("TRANSACTION").await;
     assert_eq!((&frame["data"], &frame["from"]), (&transaction(1), &json!(node.id().to_string())));
+    let id = submitted.id;
     submitted.stored().await.unwrap();
     // It is new to a second one, which asks for it.
     let mut second = ScriptedPeer::link(node.port()).await;
-    second.say("WANT", json!([submitted.id.to_string()])).await;
+    second.say("WANT", json!([id.to_string()])).await;
     assert_eq!(second.hear("TRANSACTION").await["data"], transaction(1));
     assert_eq!(second.settled().await["pool"]["count"], 1);
 }

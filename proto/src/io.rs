@@ -263,7 +263,8 @@ pub enum Direction {
     },
 }
 
-/// What the runtime knows of a connection that both its ends sign, see [`Proof`](crate::wire::Proof).
+/// What the runtime knows of a connection that both its ends sign, see
+/// [`Proof`](crate::wire::Proof).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Challenge {
     /// Of a connection that this end accepted.

@@ -107,8 +107,8 @@ impl AcceptSlots {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a slot. This host has no bound of its own. If all slots are in use, or all of this IPv4
-    /// address or IPv6 /64, the connection may still be referred.
+    /// Takes a slot. This host has no bound of its own. If all slots are in use, or all of this
+    /// IPv4 address or IPv6 /64, the connection may still be referred.
     ///
     /// # Errors
     /// The bound, if it may not even be referred.

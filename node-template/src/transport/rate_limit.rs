@@ -1,6 +1,6 @@
 //! The rates at which links are read: a burst, then a steady rate. Above it reading pauses; nothing
-//! is dropped. The links of one address group, an IPv4 address or an IPv6 /64, share their rates: an
-//! attacker gains nothing by more links.
+//! is dropped. The links of one address group, an IPv4 address or an IPv6 /64, share their rates:
+//! an attacker gains nothing by more links.
 //!
 //! | what | sender | limit |
 //! |---|---|---|
@@ -11,8 +11,8 @@
 //! | all | loopback | none: programs on this host can do more harm in other ways |
 //!
 //! A native peer forwards for others and names the origin of each transaction. In an open network
-//! it could make up origins, which the limit of the whole group bounds. Answers of anti-entropy come
-//! from a file and have no origin, so they count for the whole group only.
+//! it could make up origins, which the limit of the whole group bounds. Answers of anti-entropy
+//! come from a file and have no origin, so they count for the whole group only.
 //!
 //! Duplicates do not count: they are known by their text and cost little.
 

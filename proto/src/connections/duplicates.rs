@@ -2,9 +2,9 @@
 //!
 //! Two links arise by simultaneous open, when a linked node has a second address, and when a peer
 //! comes back before its old link is known to be dead. Links are compared by
-//! [`PeerKey`](crate::connections::table::PeerKey): a proved node with itself, and a claim with equal
-//! claims from the same address group. A proved link replaces all claims of its id at once, and no
-//! claim replaces a proved link.
+//! [`PeerKey`](crate::connections::table::PeerKey): a proved node with itself, and a claim with
+//! equal claims from the same address group. A proved link replaces all claims of its id at once,
+//! and no claim replaces a proved link.
 //!
 //!  The older link is pinged. If it answers, it
 //! stays; otherwise the newer one replaces it. BGP resolves its connection collisions by the

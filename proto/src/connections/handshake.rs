@@ -312,8 +312,8 @@ impl Connections {
                 }
                 None => {
                     peers.book.back_off(cx, address);
-                    // It may be reached later, when a port is forwarded. Without a cap it is dialled
-                    // again in any case.
+                    // It may be reached later, when a port is forwarded. Without a cap it is
+                    // dialled again in any case.
                     let again = cx.config.max_peers.is_some() && claimed.is_some();
                     if let Some(peer) = peers.book.get_mut(address).filter(|peer| again && !peer.known) {
                         peer.claimed = Some(link);

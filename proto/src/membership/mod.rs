@@ -126,7 +126,8 @@ impl Membership {
         conns.promote(cx, peers, link, join);
     }
 
-    /// Forgets the requests for addresses on a link that has ended; returns whether ours was answered.
+    /// Forgets the requests for addresses on a link that has ended; returns whether ours was
+    /// answered.
     pub(crate) fn was_answered(&mut self, link: LinkId) -> bool {
         self.requests.remove(&link);
         !self.asked.remove(&link)
@@ -198,9 +199,10 @@ impl Membership {
         }
     }
 
-    /// Returns whether a peer that names its own address may end the back-off of that address. It is
-    /// alive, so earlier failures do not count, if it speaks from the host that it names. Otherwise it
-    /// may aim us at a third party: then it may once in [`OWN_EVERY`], and failures count.
+    /// Returns whether a peer that names its own address may end the back-off of that address. It
+    /// is alive, so earlier failures do not count, if it speaks from the host that it names.
+    /// Otherwise it may aim us at a third party: then it may once in [`OWN_EVERY`], and failures
+    /// count.
     fn may_shorten(
         &mut self,
         cx: &Context,
@@ -288,8 +290,8 @@ impl Membership {
         }
     }
 
-    /// Returns whether links are lacking so that any announced node is a candidate: with a cap below
-    /// [`slot_search::MIN_SLOTS`], otherwise without any link.
+    /// Returns whether links are lacking so that any announced node is a candidate: with a cap
+    /// below [`slot_search::MIN_SLOTS`], otherwise without any link.
     pub(crate) fn lacks_links(&self, cx: &Context, conns: &Connections) -> bool {
         match cx.config.max_peers {
             Some(most) => self.slots_taken(cx, conns, None) < slot_search::MIN_SLOTS.min(most as usize),

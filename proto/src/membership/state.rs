@@ -233,8 +233,8 @@ pub(super) struct GossipLimits(BTreeMap<SourceGroup, RateLimit>);
 
 impl GossipLimits {
     /// Returns when a new address may be dialled that a peer named: at once for the first
-    /// `gossip_burst`, then one per `gossip_interval`. Loopback addresses, which only loopback peers
-    /// may name, are exempt.
+    /// `gossip_burst`, then one per `gossip_interval`. Loopback addresses, which only loopback
+    /// peers may name, are exempt.
     pub(super) fn reserve(&mut self, cx: &Context, group: SourceGroup, address: &PeerAddress) -> Instant {
         if address.scope() == Scope::Loopback {
             return cx.now;

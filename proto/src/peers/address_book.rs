@@ -137,8 +137,8 @@ impl Peer {
         }
     }
 
-    /// Returns whether it may be forgotten by the rules of [`Limits`]: it is learned, not in use, no
-    /// live node announces or claims it, and it never led to a node or not for a day.
+    /// Returns whether it may be forgotten by the rules of [`Limits`]: it is learned, not in use,
+    /// no live node announces or claims it, and it never led to a node or not for a day.
     fn is_forgettable(&self, now: Instant, limits: &Limits) -> bool {
         !self.known
             && matches!(self.state, AddressState::Waiting | AddressState::Queued)
@@ -193,8 +193,8 @@ impl AddressBook {
         true
     }
 
-    /// Notes that a source of this scope and group named an address. Its name may resolve as near as
-    /// the nearest source.
+    /// Notes that a source of this scope and group named an address. Its name may resolve as near
+    /// as the nearest source.
     pub(crate) fn note_source(&mut self, address: &PeerAddress, reach: Scope, group: SourceGroup) {
         let Some(peer) = self.peers.get_mut(address) else { return };
         peer.reach = peer.reach.min(reach);

@@ -8,9 +8,9 @@
 //! Such an answer, and the first announcement on a new link, is not passed on.
 //!
 //! What is believed is signed by the node that it names. The announcement of a neighbor that has
-//! proved its id must come on its own link, and of ourselves we believe nothing. Of all other nodes we take the newest,
-//! within the limits of one link and of the table. Signatures are verified last: a copy costs no
-//! time.
+//! proved its id must come on its own link, and of ourselves we believe nothing. Of all other nodes
+//! we take the newest, within the limits of one link and of the table. Signatures are verified
+//! last: a copy costs no time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -47,9 +47,9 @@ const DEBOUNCE: Duration = Duration::from_millis(300);
 const DEBOUNCE_PER_NODE: Duration = Duration::from_millis(50);
 /// Links that keep changing are announced after this many times the debounce time.
 const DEBOUNCES: u32 = 4;
-/// Intervals are made for at most this many nodes for each neighbor, those of one subscriber counted
-/// once: nodes that only one neighbor knows of may be invented. In a network of 10,000 with six
-/// slots a node then hears of 26 nodes in a second.
+/// Intervals are made for at most this many nodes for each neighbor, those of one subscriber
+/// counted once: nodes that only one neighbor knows of may be invented. In a network of 10,000 with
+/// six slots a node then hears of 26 nodes in a second.
 const NODES_PER_NEIGHBOR: usize = 32;
 /// A node to which no chain of links leads stays in the table for this long.
 const GONE_AFTER: Duration = Duration::from_secs(10);
@@ -421,9 +421,9 @@ impl Presence {
         }
     }
 
-    /// Returns how many nodes intervals are made for: those in the table as far as our neighbors bear
-    /// them out, or our neighbors if these are more. Neighbors that do not announce themselves must
-    /// not make us announce as in a small network, and invented nodes not as in a large one.
+    /// Returns how many nodes intervals are made for: those in the table as far as our neighbors
+    /// bear them out, or our neighbors if these are more. Neighbors that do not announce themselves
+    /// must not make us announce as in a small network, and invented nodes not as in a large one.
     fn network_size(&self, links: &LinkTable) -> usize {
         let shares: BTreeSet<_> = neighbors(links)
             .map(|(link, node)| match links.source_of(link).1 {
@@ -441,8 +441,8 @@ fn announces(cx: &Context) -> bool {
     cx.config.limits.presence_nodes > 0
 }
 
-/// Iterates over the established links to native peers, with the ids that they name; a node with two
-/// links comes twice.
+/// Iterates over the established links to native peers, with the ids that they name; a node with
+/// two links comes twice.
 fn neighbors(links: &LinkTable) -> impl Iterator<Item = (LinkId, NodeId)> {
     let established = links.iter().filter(|(_, link)| link.takes_transactions());
     established.filter_map(|(id, link)| link.native().map(|peer| (id, peer.id)))

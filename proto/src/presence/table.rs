@@ -1,7 +1,8 @@
 //! The table of nodes: what each last announced, and whether it can still be in the network.
 //!
-//! Anybody can invent nodes. So a full table is shared by those that brought its records: the source
-//! that brought most gives way to one that brought fewer, and one neighbor cannot fill it for long.
+//! Anybody can invent nodes. So a full table is shared by those that brought its records: the
+//! source that brought most gives way to one that brought fewer, and one neighbor cannot fill it
+//! for long.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -116,8 +117,8 @@ impl Table {
     /// room for it. An older one of its node makes room, and so do those of a source that passed on
     /// more than this one.
     ///
-    /// Of one session the higher sequence number is newer, of two the later start. A node itself knows
-    /// best which session it is.
+    /// Of one session the higher sequence number is newer, of two the later start. A node itself
+    /// knows best which session it is.
     pub(super) fn judge(&self, announcement: &Announcement, source: Source, limits: &Limits) -> Verdict {
         let Announcement { node, session, seq, since, .. } = announcement;
         let direct = *node == source.node;
@@ -155,7 +156,8 @@ impl Table {
         nodes.iter().rev().find(|node| less && **node != announcement.node).copied()
     }
 
-    /// Makes room for an announcement that [`Self::judge`] found news. Returns the nodes that gave way.
+    /// Makes room for an announcement that [`Self::judge`] found news. Returns the nodes that gave
+    /// way.
     pub(super) fn make_room(&mut self, announcement: &Announcement, source: Source, limits: &Limits) -> Vec<NodeId> {
         let mut gone = Vec::new();
         while self.is_full_for(announcement, limits)

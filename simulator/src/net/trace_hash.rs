@@ -133,6 +133,7 @@ impl TraceHash {
             Input::ImageSearch { search, name } => hash.number(125).bytes(&search.0).texts(name.as_slice()),
             Input::ImageSearchDone { search } => hash.number(126).bytes(&search.0),
             Input::LocalImages { search, images } => hash.number(127).bytes(&search.0).images(images),
+            Input::AddressChanged { address } => hash.number(135).text(address),
             Input::DiscoveryStarted => hash.number(128),
             Input::RecordDiscovered { record: found, scope } => {
                 let hash = hash.number(129).number(scope_code(*scope)).flag(found.is_ok());
@@ -148,7 +149,7 @@ impl TraceHash {
             Input::RecordExpired { session } => hash.number(130).text(session),
             Input::Timeout => hash.number(131),
             Input::Shutdown => hash.number(132),
-            Input::DialPutOff { address, until: _ } => hash.number(133).text(address),
+            Input::DialPutOff { address, until: _ } => hash.number(134).text(address),
         };
     }
 

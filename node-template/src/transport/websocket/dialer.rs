@@ -81,8 +81,8 @@ impl Dialer {
         Self { timeout: limits.dial_timeout, upgrade_bytes: limits.upgrade_bytes, permits, credentials }
     }
 
-    /// Opens a WebSocket to an address, unless its name leads nearer to us than it may, or too often
-    /// to one host.
+    /// Opens a WebSocket to an address, unless its name leads nearer to us than it may, or too
+    /// often to one host.
     ///
     /// # Errors
     /// [`DialError`].
@@ -90,8 +90,8 @@ impl Dialer {
         self.dial_within(address, by, None).await
     }
 
-    /// As [`Self::dial`], for a subprotocol of a certain node. The connection does not count if that
-    /// node answers: many transfers from one node are no attack on it.
+    /// As [`Self::dial`], for a subprotocol of a certain node. The connection does not count if
+    /// that node answers: many transfers from one node are no attack on it.
     ///
     /// # Errors
     /// [`DialError`].

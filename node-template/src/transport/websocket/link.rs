@@ -537,7 +537,8 @@ async fn close(mut socket: Socket, end: End) {
     if sent.is_err() {
         return;
     }
-    // What was on its way is dropped, up to a bound: a sender that never ends must not keep us busy.
+    // What was on its way is dropped, up to a bound: a sender that never ends must not keep us
+    // busy.
     let mut left = DRAIN_BYTES;
     while let Some(Ok(message)) = socket.next().await
         && left > 0

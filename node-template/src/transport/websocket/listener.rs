@@ -304,8 +304,8 @@ impl Acceptor {
     /// Returns whose a request is. A proxy of ours says so.
     ///
     /// Another proxy on this machine would make every stranger a program of this machine, which may
-    /// do more than others. If its headers show it, its clients count as one stranger. What they say
-    /// about themselves does not count: anybody can write it.
+    /// do more than others. If its headers show it, its clients count as one stranger. What they
+    /// say about themselves does not count: anybody can write it.
     fn client(&self, request: &Request, remote: IpAddr) -> IpAddr {
         let named = request.headers().get_all(X_FORWARDED_FOR).iter().map(|value| value.to_str().unwrap_or("?"));
         match forwarded::client(remote, named, &self.trusted_proxies) {

@@ -107,8 +107,8 @@ fn eight_links_are_kept_for_what_they_brought() {
         linked(&mut overlay, link, 20);
         overlay.conns.links.get_mut(LinkId(link)).expect("open").brought = link;
     }
-    // 3 to 10 brought most. Of 1, 2 and the newcomer the older half is 1; of the rest the newcomer is
-    // the youngest.
+    // 3 to 10 brought most. Of 1, 2 and the newcomer the older half is 1; of the rest the newcomer
+    // is the youngest.
     assert_eq!(accept(&mut overlay, 30), Some(30));
     overlay.end(LinkId(30));
     linked(&mut overlay, 11, 20);

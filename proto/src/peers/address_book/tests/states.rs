@@ -138,7 +138,8 @@ fn an_address_is_displaced_if_it_failed_may_be_forgotten_or_was_never_up_and_is_
     let limits = Limits { peer_table: 1, ..Limits::default() };
     let hearsay = AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork);
     let hello = AddressSource::Hello(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork);
-    // The state of the one address, its failures, how long ago it was up; which sources displace it.
+    // The state of the one address, its failures, how long ago it was up; which sources displace
+    // it.
     let hours = |hours: u64| Some(Duration::from_secs(hours * 3_600));
     for (state, failures, up, by_hearsay, by_hello) in [
         (AddressState::Waiting, 0, None, false, true),
