@@ -13,6 +13,7 @@ use common::embedded::{Embedded, event};
 use common::hostile::masked;
 use common::node::{Node, address, free_port};
 use common::raw::{Raw, request};
+use common::scripted::ScriptedPeer;
 use common::tester::{Socket, Tester};
 use common::{Keeper, eventually, exactly, hostile, submit, transaction, transaction_frame, within};
 use meshpool::protocol::address::PeerAddress;
@@ -725,26 +726,13 @@ async fn no_control_character_of_a_stranger_reaches_the_log() {
     assert!(raw.is_empty(), "{raw:#?}");
 }
 
-/// What a full peer says first; its id and session are made up, and nobody can dial it.
-fn full_handshake() -> Value {
-    json!({
-        "type": "HANDSHAKE", "data": ["ws://127.0.0.1:9"],
-        "node": {
-            "id": "ab".repeat(32), "session": "00000000-0000-4000-8000-000000000000", "agent": "", "protocol": 1,
-            "network": "p2p-node", "address": "ws://127.0.0.1:9",
-        },
-    })
-}
-
 #[tokio::test]
 async fn copies_that_name_no_origin_do_not_stop_a_link() {
     let node = lone_node("").await;
-    let mut peer = Socket::dial(node.port).await.unwrap();
-    peer.send(&full_handshake()).await;
-    peer.handshake().await;
+    let mut peer = ScriptedPeer::link(node.port).await;
     // What came out of a pool is kept without an origin, and so its plain text is that of a copy.
     let synced = &fat(1..2)[0];
-    peer.send(&json!({ "type": "TRANSACTION", "data": synced, "session": "any" })).await;
+    peer.socket.send(&json!({ "type": "TRANSACTION", "data": synced, "session": "any" })).await;
     let mut client = Socket::dial(node.port).await.unwrap();
     while client.status().await["pool"]["count"] != 1 {}
     for _ in 0..8 {

@@ -431,6 +431,25 @@ fn odd_values_cause_warnings() {
 }
 
 #[test]
+fn addresses_are_taken_as_ping_and_curl_take_them() {
+    let folder =
+        Folder::new("PORT=1\nADDRESS=bücher.example.:4001\nPEERS=ws://a.example.:1,[fe80::1%eth0]:2,例え.テスト:3\n");
+    let settings = folder.ok();
+    assert_eq!(settings.address.expect("it is set").to_string(), "ws://xn--bcher-kva.example:4001");
+    let peers: Vec<String> = settings.known_peers.iter().map(ToString::to_string).collect();
+    assert_eq!(peers, ["ws://a.example:1", "ws://[fe80::1%eth0]:2", "ws://xn--r8jz45g.xn--zckzah:3"]);
+    let folder = Folder::new("PORT=1\nHOST=localhost.\n");
+    fs::write(folder.path().join("known-peers.json"), r#"["ws://bücher.example.:4001", "ws://[fe80::7%25lo]:1"]"#)
+        .expect("its known peers are written");
+    let settings = folder.ok();
+    let peers: Vec<String> = settings.known_peers.iter().map(ToString::to_string).collect();
+    assert_eq!((settings.host.as_str(), settings.warnings.len()), ("localhost", 0), "{:?}", settings.warnings);
+    assert_eq!(peers, ["ws://xn--bcher-kva.example:4001", "ws://[fe80::7%lo]:1"]);
+    let error = Folder::new("PORT=1\nADDRESS=[fe80::1%eth0]:4001\n").error(&Flags::default(), &[]);
+    assert!(error.contains("an interface of this machine alone"), "{error}");
+}
+
+#[test]
 fn the_advertised_address_is_the_host_that_is_listened_on() {
     for (host, address) in [
         ("localhost", "ws://localhost:5"),

@@ -36,8 +36,9 @@ pub(crate) enum InternalEvent {
     NeighborUp(LinkId),
     /// An admitted native peer named addresses.
     AddressesLearned { link: LinkId, addresses: Vec<PeerAddress> },
-    /// The other end of `link` announced itself, or passed on the announcement of a node that is not
-    /// linked: there it can be dialled. It may be silent for this long before it counts as gone.
+    /// The other end of `link` announced itself, or passed on the announcement of a node that is
+    /// not linked: there it can be dialled. It may be silent for this long before it counts as
+    /// gone.
     NodeAnnounced { link: LinkId, address: PeerAddress, patience: Duration },
     /// The other end of `link` reported the partition of the node at `address`.
     PartitionLearned { link: LinkId, address: PeerAddress, root: Session },

@@ -88,7 +88,7 @@ impl Connection {
             }
             _ => ClientError::NotANode { address: address.clone(), cause: cause.to_string() },
         };
-        let mut request = address.to_string().into_client_request().map_err(failed)?;
+        let mut request = address.clone().without_zone().to_string().into_client_request().map_err(failed)?;
         if let Some(subprotocol) = subprotocol {
             request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
         }

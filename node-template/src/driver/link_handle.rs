@@ -163,6 +163,7 @@ impl LinkHandle {
             link: row.link,
             peer: row.peer,
             kind: row.kind,
+            proved: row.proved,
             dialled: row.dialled,
             open_for: now.saturating_duration_since(row.opened),
             round_trip: self.rtt.last(),

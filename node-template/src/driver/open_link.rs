@@ -16,6 +16,8 @@ pub struct OpenLink {
     pub peer: PeerName,
     /// What the other end is.
     pub kind: LinkKind,
+    /// Whether the other end has proved that its node id is its own.
+    pub proved: bool,
     /// Whether this node dialled.
     pub dialled: bool,
     /// How long it has been open.

@@ -62,6 +62,7 @@ pub(crate) struct Peer {
     /// Why the state is so, as text.
     pub(crate) reason: Option<String>,
     pub(crate) retry_in_seconds: Option<f64>,
+    pub(crate) proved: Option<bool>,
     pub(crate) dialled: Option<bool>,
     pub(crate) round_trip_seconds: Option<f64>,
     pub(crate) queued_bytes: Option<usize>,
@@ -150,6 +151,7 @@ fn peers(status: &Status, links: &[OpenLink], reasons: &BTreeMap<String, String>
             id: id_of(link),
             address: link.peer.address.as_ref().map(ToString::to_string),
             state: "connected",
+            proved: Some(link.proved),
             dialled: Some(link.dialled),
             round_trip_seconds: link.round_trip.map(|time| time.as_secs_f64()),
             queued_bytes: Some(link.queued_bytes),

@@ -11,12 +11,12 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use icu_normalizer::ComposingNormalizerBorrowed;
 use meshpool_proto::wire::ImageName;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
-use unicode_normalization::UnicodeNormalization;
 
 /// How many digests are cached. Beyond that the cache is emptied.
 const DIGESTS: usize = 4_096;
@@ -160,10 +160,12 @@ fn other_form(folder: &Path, name: &ImageName) -> io::Result<Option<ImageName>> 
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
+    let composing = ComposingNormalizerBorrowed::new_nfc();
+    let composed = composing.normalize(name.as_str());
     for entry in entries.take(ENTRIES) {
         let entry = entry?.file_name();
         let Some(other) = entry.to_str().and_then(|other| other.parse::<ImageName>().ok()) else { continue };
-        if other.as_str().nfc().eq(name.as_str().nfc()) {
+        if composing.normalize(other.as_str()) == composed {
             return Ok(Some(other));
         }
     }

@@ -306,6 +306,7 @@ impl Network {
         let listeners = listener::bind(&self.host, self.port).await.map_err(|error| self.explain(error))?;
         let port = listeners[0].local_addr().map_err(|error| self.explain(error))?.port();
         let address = self.advertised(port).map_err(StartError::Address)?;
+        let present = self.present_address(port);
         pool::announce(&self.folder, &self.listened(port).map_err(StartError::Address)?)?;
         let peer_cache = PeerCache::load(&self.folder, self.max_peers.is_some() || self.genesis.is_some());
         let (session, seed) = (Session::from_random(random()?), u64::from_le_bytes(random()?));
@@ -332,7 +333,7 @@ impl Network {
             plural(config.known_peers.len() as u64, "known peer", "known peers")
         );
         let panics = Panics::default();
-        let discovery = discover(self.discovery, &config, &panics);
+        let discovery = discover(self.discovery, &config, present, &panics);
         let held = opened.ids.into_iter().zip(opened.times).collect();
         let (arrivals, arrival_receiver) = mpsc::channel(ARRIVALS);
         let (commands, command_receiver) = mpsc::channel(COMMANDS);
@@ -436,11 +437,23 @@ impl Network {
     fn advertised(&self, port: u16) -> Result<PeerAddress, InvalidAddress> {
         let beyond = self.discovery != Discovery::Off || advertised_address::is_beyond(self.genesis.as_ref());
         let address = match &self.address {
-            Some(address) => address.clone(),
+            Some(address) => address.clone().without_zone(),
             None => advertised_address::advertised(&self.host, port, beyond, self.genesis.as_ref())?,
         };
         // With ws:// in ADDRESS only host and port are meant: no peer could dial ws://.
         Ok(if self.closed.is_some() { address.secured() } else { address })
+    }
+
+    /// Returns what says which address this host's interfaces give the node; `None` if ADDRESS or
+    /// HOST does.
+    fn present_address(&self, port: u16) -> impl Fn() -> Option<PeerAddress> + Send + Sync + 'static {
+        let follows = self.address.is_none() && advertised_address::is_unspecified(&self.host);
+        let (host, genesis, closed) = (self.host.clone(), self.genesis.clone(), self.closed.is_some());
+        move || {
+            let address =
+                follows.then(|| advertised_address::advertised(&host, port, true, genesis.as_ref()).ok())??;
+            Some(if closed { address.secured() } else { address })
+        }
     }
 }
 
@@ -470,13 +483,18 @@ impl From<Settings> for Network {
     }
 }
 
-fn discover(discovery: Discovery, config: &Config, panics: &Panics) -> DiscoveryHandle {
+fn discover(
+    discovery: Discovery,
+    config: &Config,
+    present: impl Fn() -> Option<PeerAddress> + Send + Sync + 'static,
+    panics: &Panics,
+) -> DiscoveryHandle {
     let (network, address) = (config.network.clone(), config.address.clone());
     match discovery {
         Discovery::Off => DiscoveryHandle::default(),
         Discovery::Mdns => {
             let own = Record { node: config.node, session: config.session, network, address, free: None };
-            DiscoveryHandle::mdns(own, panics.clone())
+            DiscoveryHandle::mdns(own, present, panics.clone())
         }
     }
 }

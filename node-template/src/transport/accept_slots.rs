@@ -66,7 +66,9 @@ impl Bound {
     /// Returns what the user is told.
     pub(crate) fn warning(self) -> String {
         match self {
-            Self::Links(most) => format!("all {most} slots for connections are taken; raise INBOUND_LINKS to take more"),
+            Self::Links(most) => {
+                format!("all {most} slots for connections are taken; raise INBOUND_LINKS to take more")
+            }
             Self::LinksPerGroup(most) => format!(
                 "{most} connections from there are open; if several nodes share that address, raise INBOUND_LINKS_PER_IP"
             ),
@@ -105,8 +107,8 @@ impl AcceptSlots {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a slot. This host has no bound of its own. If all slots are in use, or all of this IPv4
-    /// address or IPv6 /64, the connection may still be referred.
+    /// Takes a slot. This host has no bound of its own. If all slots are in use, or all of this
+    /// IPv4 address or IPv6 /64, the connection may still be referred.
     ///
     /// # Errors
     /// The bound, if it may not even be referred.

@@ -96,8 +96,8 @@ impl DialPermits {
 }
 
 impl Permit {
-    /// Ends the connection as one that a node answered, or a program of another kind. `wanted`: it is
-    /// the node that was to be found there.
+    /// Ends the connection as one that a node answered, or a program of another kind. `wanted`: it
+    /// is the node that was to be found there.
     pub(crate) fn answered(mut self, node: Option<NodeId>, wanted: bool) {
         self.finish(node, wanted);
     }

@@ -14,7 +14,7 @@
 //! |---|---|
 //! | accepting | `accept_slots`, `pending_upgrades`, `tls_detect`, `subprotocol` |
 //! | dialling | `dial_permit`, `resolver`, `race` |
-//! | sending | `send_queue`, `backpressure` |
+//! | sending | `send_queue`, `backpressure`, `unread_window` |
 //! | receiving | `arrival`, `rate_limit`, `duplicate_filter` |
 //! | both | `bounded_stream`, `tls` |
 
@@ -32,4 +32,5 @@ pub(crate) mod send_queue;
 pub(crate) mod subprotocol;
 pub(crate) mod tls;
 mod tls_detect;
+mod unread_window;
 pub(crate) mod websocket;

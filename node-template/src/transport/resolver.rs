@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 use crate::transport::dial_permit::{DialPermits, NamedBy, Permit};
 use crate::transport::race::race;
 
-/// Connects to one of the IP addresses of a host, the first that answers. `localhost` is loopback by
-/// definition (RFC 6761) and is not looked up.
+/// Connects to one of the IP addresses of a host, the first that answers. `localhost` is loopback
+/// by definition (RFC 6761) and is not looked up.
 pub(crate) async fn connect(address: &PeerAddress, reach: Scope) -> io::Result<TcpStream> {
     race(within(reach, resolve(address).await?)?, TcpStream::connect).await
 }

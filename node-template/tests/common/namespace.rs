@@ -74,6 +74,13 @@ impl TwoSides {
         ip(&["-n", &self.hub(), "link", "set", CABLE, "up"]).unwrap();
     }
 
+    /// Gives a node's interface another address instead of its own: `10.77.0.N`.
+    pub fn readdress(&self, node: usize, last: u8) {
+        let namespace = self.of(node);
+        ip(&["-n", &namespace, "address", "delete", &format!("{}/24", host(node)), "dev", "eth0"]).unwrap();
+        ip(&["-n", &namespace, "address", "add", &format!("10.77.0.{last}/24"), "dev", "eth0"]).unwrap();
+    }
+
     /// Starts a node in its namespace. It lives on a thread of its own, as do its sockets.
     pub async fn start(&self, node: usize, describe: impl FnOnce(Network) -> Network + Send + 'static) -> Inhabitant {
         self.start_on(node, &host(node), describe).await

@@ -62,7 +62,7 @@ impl Connections {
     }
 
     fn select_victim(&self, cx: &Context, peers: &Peers, newcomer: LinkId) -> LinkId {
-        let known = peers.book.known_links();
+        let known = self.known_links(peers);
         // A client that waits for an answer is not silent.
         let silence = cx.config.limits.client_silence / 2;
         let silent = |link: &Link| {
@@ -75,7 +75,8 @@ impl Connections {
             return client;
         }
         // Other clients are never closed here. The newcomer is one so far, but may become a peer.
-        let candidates = self.accepted().filter(|(id, link)| *id == newcomer || !matches!(link.state, LinkState::Client));
+        let candidates =
+            self.accepted().filter(|(id, link)| *id == newcomer || !matches!(link.state, LinkState::Client));
         let mut rest: Vec<(LinkId, &Link)> = candidates.filter(|(id, _)| !known.contains(id)).collect();
         rest.sort_by_key(|(id, link)| (std::cmp::Reverse(link.brought), *id));
         let useful = rest.iter().take(USEFUL).filter(|(_, link)| link.brought > 0).count();
@@ -91,3 +92,6 @@ impl Connections {
         networks.into_values().max().map_or(newcomer, |(_, youngest)| youngest)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -118,7 +118,7 @@ impl Membership {
     /// Gives a link that was on standby its slot, unless the last one was taken meanwhile.
     pub(crate) fn admit_standby(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, link: LinkId) {
         let id = conns.links.get(link).and_then(|link| link.name().node);
-        let counted = id.is_some_and(|id| conns.links.to_node(id, Some(link)).is_some());
+        let counted = id.is_some_and(|id| conns.holder_of(link, id).is_some());
         if !counted && self.is_full(cx, conns, None) {
             return conns.links.close(cx, link, close::NORMAL, "the last slot here was taken meanwhile");
         }
@@ -126,7 +126,8 @@ impl Membership {
         conns.promote(cx, peers, link, join);
     }
 
-    /// Forgets the requests for addresses on a link that has ended; returns whether ours was answered.
+    /// Forgets the requests for addresses on a link that has ended; returns whether ours was
+    /// answered.
     pub(crate) fn was_answered(&mut self, link: LinkId) -> bool {
         self.requests.remove(&link);
         !self.asked.remove(&link)
@@ -170,7 +171,8 @@ impl Membership {
             }
             if peers.book.get(address).is_none() {
                 let hello = own.contains(&address);
-                let source = if hello { AddressSource::Hello(scope, group) } else { AddressSource::Hearsay(scope, group) };
+                let source =
+                    if hello { AddressSource::Hello(scope, group) } else { AddressSource::Hearsay(scope, group) };
                 let displaces = !hello && peers.book.is_full(&cx.config.limits);
                 if (displaces && displacing == 0) || !peers.book.add(address, source, cx.now, &cx.config.limits) {
                     // If no entry can be displaced now, none can for the rest of this HANDSHAKE.
@@ -197,9 +199,10 @@ impl Membership {
         }
     }
 
-    /// Returns whether a peer that names its own address may end the back-off of that address. It is
-    /// alive, so earlier failures do not count, if it speaks from the host that it names. Otherwise it
-    /// may aim us at a third party: then it may once in [`OWN_EVERY`], and failures count.
+    /// Returns whether a peer that names its own address may end the back-off of that address. It
+    /// is alive, so earlier failures do not count, if it speaks from the host that it names.
+    /// Otherwise it may aim us at a third party: then it may once in [`OWN_EVERY`], and failures
+    /// count.
     fn may_shorten(
         &mut self,
         cx: &Context,
@@ -275,7 +278,11 @@ impl Membership {
     }
 
     /// Takes nodes that were announced earlier as candidates.
-    pub(crate) fn on_links_lacking(cx: &mut Context, peers: &mut Peers, announced: &[(PeerAddress, Scope, SourceGroup)]) {
+    pub(crate) fn on_links_lacking(
+        cx: &mut Context,
+        peers: &mut Peers,
+        announced: &[(PeerAddress, Scope, SourceGroup)],
+    ) {
         for (address, scope, group) in announced {
             if Self::add_candidate(cx, peers, address, *scope, *group) {
                 Self::dial_candidate(cx, peers, address, cx.now);
@@ -283,8 +290,8 @@ impl Membership {
         }
     }
 
-    /// Returns whether links are lacking so that any announced node is a candidate: with a cap below
-    /// [`slot_search::MIN_SLOTS`], otherwise without any link.
+    /// Returns whether links are lacking so that any announced node is a candidate: with a cap
+    /// below [`slot_search::MIN_SLOTS`], otherwise without any link.
     pub(crate) fn lacks_links(&self, cx: &Context, conns: &Connections) -> bool {
         match cx.config.max_peers {
             Some(most) => self.slots_taken(cx, conns, None) < slot_search::MIN_SLOTS.min(most as usize),

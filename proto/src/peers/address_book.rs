@@ -137,8 +137,8 @@ impl Peer {
         }
     }
 
-    /// Returns whether it may be forgotten by the rules of [`Limits`]: it is learned, not in use, no
-    /// live node announces or claims it, and it never led to a node or not for a day.
+    /// Returns whether it may be forgotten by the rules of [`Limits`]: it is learned, not in use,
+    /// no live node announces or claims it, and it never led to a node or not for a day.
     fn is_forgettable(&self, now: Instant, limits: &Limits) -> bool {
         !self.known
             && matches!(self.state, AddressState::Waiting | AddressState::Queued)
@@ -188,12 +188,13 @@ impl AddressBook {
             return false;
         }
         self.known += usize::from(known);
-        self.peers.insert(address.clone(), Peer::new(known, source.reach(), vec![source.group()], AddressState::Waiting));
+        self.peers
+            .insert(address.clone(), Peer::new(known, source.reach(), vec![source.group()], AddressState::Waiting));
         true
     }
 
-    /// Notes that a source of this scope and group named an address. Its name may resolve as near as
-    /// the nearest source.
+    /// Notes that a source of this scope and group named an address. Its name may resolve as near
+    /// as the nearest source.
     pub(crate) fn note_source(&mut self, address: &PeerAddress, reach: Scope, group: SourceGroup) {
         let Some(peer) = self.peers.get_mut(address) else { return };
         peer.reach = peer.reach.min(reach);
@@ -233,8 +234,10 @@ impl AddressBook {
     /// Changes the state of an address. An unknown one is added outside the bound, as a link to it
     /// is open already.
     pub(crate) fn set_state(&mut self, address: &PeerAddress, state: AddressState) {
-        let peer =
-            self.peers.entry(address.clone()).or_insert_with(|| Peer::new(false, Scope::Public, Vec::new(), AddressState::Waiting));
+        let peer = self
+            .peers
+            .entry(address.clone())
+            .or_insert_with(|| Peer::new(false, Scope::Public, Vec::new(), AddressState::Waiting));
         let counts = |state| usize::from(matches!(state, AddressState::Attempting | AddressState::Probing(_)));
         self.attempting = self.attempting + counts(state) - counts(peer.state);
         peer.state = state;

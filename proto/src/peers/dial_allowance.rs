@@ -1,9 +1,9 @@
 //! The allowance of connections: how often one source group may have one host dialled.
 //!
 //! A liar could otherwise aim the mesh at a third party: by a thousand names that resolve to one
-//! address, by claims to verify, or by false offers of images. So each connection is counted against
-//! the IP address that a name resolved to, just before it is opened. Dials, probes and image
-//! transfers are counted together.
+//! address, by claims to verify, or by false offers of images. So each connection is counted
+//! against the IP address that a name resolved to, just before it is opened. Dials, probes and
+//! image transfers are counted together.
 //!
 //! | exempt | why |
 //! |---|---|
@@ -12,7 +12,8 @@
 //! | the wanted node, in an image transfer | a search of the user finds a node once, so its transfers are not a peer's doing |
 //!
 //! An address that several groups named is dialled on the word of any of them: a liar cannot use up
-//! the allowance of an honest peer. All groups together have four times that of one. The runtime calls it, as only the runtime knows IP addresses.
+//! the allowance of an honest peer. All groups together have four times that of one. The runtime
+//! calls it, as only the runtime knows IP addresses.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -109,8 +110,8 @@ impl DialAllowance {
         Some(PutOff { until: first + self.window, may_end_sooner: entry.under_way > 0 })
     }
 
-    /// Ends a connection, or the attempt to open one. `node` answered it; `wanted` says that it is the
-    /// very node that was to be found there. Returns whether it was given back.
+    /// Ends a connection, or the attempt to open one. `node` answered it; `wanted` says that it is
+    /// the very node that was to be found there. Returns whether it was given back.
     pub fn finish(&mut self, now: Instant, counted: &Counted, node: Option<NodeId>, wanted: bool) -> bool {
         let Some((source, host)) = counted.key else { return false };
         let own = self.opened.get_mut(&(Some(source), host));

@@ -7,10 +7,10 @@
 //! what reaches a node does not grow with it. A newcomer asks one neighbor at a time for all nodes.
 //! Such an answer, and the first announcement on a new link, is not passed on.
 //!
-//! What is believed is signed by the node that it names. The announcement of a neighbor must come
-//! on its own link, and of ourselves we believe nothing. Of all other nodes we take the newest,
-//! within the limits of one link and of the table. Signatures are verified last: a copy costs no
-//! time.
+//! What is believed is signed by the node that it names. The announcement of a neighbor that has
+//! proved its id must come on its own link, and of ourselves we believe nothing. Of all other nodes
+//! we take the newest, within the limits of one link and of the table. Signatures are verified
+//! last: a copy costs no time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -21,13 +21,13 @@ use rand::{RngExt, SeedableRng};
 
 use super::table::{Source, Table, Verdict, patience};
 use crate::address::{PeerAddress, Scope};
-use crate::ip_prefix::SourceGroup;
 use crate::connections::table::{Delivery, Link, LinkTable};
 use crate::context::Context;
 use crate::event::{Event, PeerName};
 use crate::id::{LinkId, NodeId};
 use crate::internal_event::InternalEvent;
 use crate::io::Lane;
+use crate::ip_prefix::SourceGroup;
 use crate::limits;
 use crate::signature::Purpose;
 use crate::timers::Timer;
@@ -47,9 +47,9 @@ const DEBOUNCE: Duration = Duration::from_millis(300);
 const DEBOUNCE_PER_NODE: Duration = Duration::from_millis(50);
 /// Links that keep changing are announced after this many times the debounce time.
 const DEBOUNCES: u32 = 4;
-/// Intervals are made for at most this many nodes for each neighbor, those of one subscriber counted
-/// once: nodes that only one neighbor knows of may be invented. In a network of 10,000 with six
-/// slots a node then hears of 26 nodes in a second.
+/// Intervals are made for at most this many nodes for each neighbor, those of one subscriber
+/// counted once: nodes that only one neighbor knows of may be invented. In a network of 10,000 with
+/// six slots a node then hears of 26 nodes in a second.
 const NODES_PER_NEIGHBOR: usize = 32;
 /// A node to which no chain of links leads stays in the table for this long.
 const GONE_AFTER: Duration = Duration::from_secs(10);
@@ -139,7 +139,10 @@ impl Presence {
         let some = self.table.addresses().filter(|(node, ..)| other(*node));
         let mut some: Vec<(&PeerAddress, Source)> = some.map(|(_, address, source)| (address, source)).collect();
         some.shuffle(&mut self.rng);
-        some.into_iter().take(CANDIDATES).map(|(address, source)| (address.clone(), source.scope, source.group)).collect()
+        some.into_iter()
+            .take(CANDIDATES)
+            .map(|(address, source)| (address.clone(), source.scope, source.group))
+            .collect()
     }
 
     /// Returns how people know a node: its address by a link to it, or by its announcement.
@@ -268,7 +271,7 @@ impl Presence {
         };
         let AnnounceFrame { announcement, synced } = frame;
         let node = announcement.node;
-        let direct = node == sender.id;
+        let direct = node == sender.id && sender.proved;
         if direct && announcement.session != sender.session {
             cx.counters.announcements_refused += 1;
             let text = "ANNOUNCE: it names another session of itself than its HANDSHAKE";
@@ -282,7 +285,7 @@ impl Presence {
             cx.counters.announcements_refused += 1;
             return Ok(());
         }
-        if direct {
+        if node == sender.id {
             self.request_nodes(cx, link, announcement.nodes);
         }
         let (scope, group) = links.source_of(link);
@@ -403,7 +406,8 @@ impl Presence {
 
     /// Removes the nodes that have expired.
     pub(crate) fn on_expire_due(&mut self, cx: &mut Context, links: &LinkTable) {
-        let neighbors: Vec<NodeId> = neighbors(links).map(|(_, node)| node).collect();
+        let neighbors: Vec<(NodeId, bool)> =
+            neighbors(links).map(|(link, node)| (node, links.get(link).is_some_and(Link::is_proved))).collect();
         // In a large network it takes longer until both ends have announced a link that moved.
         let gone_after = GONE_AFTER.max(debounce(self.network_size(links)) * DEBOUNCES).min(GONE_AFTER_MOST);
         let (gone, next) = self.table.expired(cx.now, &neighbors, gone_after);
@@ -417,9 +421,9 @@ impl Presence {
         }
     }
 
-    /// Returns how many nodes intervals are made for: those in the table as far as our neighbors bear
-    /// them out, or our neighbors if these are more. Neighbors that do not announce themselves must
-    /// not make us announce as in a small network, and invented nodes not as in a large one.
+    /// Returns how many nodes intervals are made for: those in the table as far as our neighbors
+    /// bear them out, or our neighbors if these are more. Neighbors that do not announce themselves
+    /// must not make us announce as in a small network, and invented nodes not as in a large one.
     fn network_size(&self, links: &LinkTable) -> usize {
         let shares: BTreeSet<_> = neighbors(links)
             .map(|(link, node)| match links.source_of(link).1 {
@@ -437,7 +441,8 @@ fn announces(cx: &Context) -> bool {
     cx.config.limits.presence_nodes > 0
 }
 
-/// Iterates over the established links to native peers; a node with two links comes twice.
+/// Iterates over the established links to native peers, with the ids that they name; a node with
+/// two links comes twice.
 fn neighbors(links: &LinkTable) -> impl Iterator<Item = (LinkId, NodeId)> {
     let established = links.iter().filter(|(_, link)| link.takes_transactions());
     established.filter_map(|(id, link)| link.native().map(|peer| (id, peer.id)))
@@ -445,10 +450,11 @@ fn neighbors(links: &LinkTable) -> impl Iterator<Item = (LinkId, NodeId)> {
 
 /// Returns one link to each neighbor that does not lag, with exceptions.
 fn neighbors_except(links: &LinkTable, except: impl Fn(NodeId) -> bool) -> Vec<LinkId> {
-    let mut nodes = BTreeSet::new();
-    let lags =
-        |link| links.get(link).is_some_and(|link| matches!(link.flow, Delivery::Replaying { .. } | Delivery::Lagging));
-    let one_each = neighbors(links).filter(|(link, node)| nodes.insert(*node) && !except(*node) && !lags(*link));
+    let mut peers = BTreeSet::new();
+    let lags = |link: &Link| matches!(link.flow, Delivery::Replaying { .. } | Delivery::Lagging);
+    let one_each = neighbors(links).filter(|(link, node)| {
+        links.get(*link).is_some_and(|open| peers.insert(open.key()) && !except(*node) && !lags(open))
+    });
     one_each.map(|(link, _)| link).collect()
 }
 

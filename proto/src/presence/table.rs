@@ -1,7 +1,8 @@
 //! The table of nodes: what each last announced, and whether it can still be in the network.
 //!
-//! Anybody can invent nodes. So a full table is shared by those that brought its records: the source
-//! that brought most gives way to one that brought fewer, and one neighbor cannot fill it for long.
+//! Anybody can invent nodes. So a full table is shared by those that brought its records: the
+//! source that brought most gives way to one that brought fewer, and one neighbor cannot fill it
+//! for long.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -116,8 +117,8 @@ impl Table {
     /// room for it. An older one of its node makes room, and so do those of a source that passed on
     /// more than this one.
     ///
-    /// Of one session the higher sequence number is newer, of two the later start. A node itself knows
-    /// best which session it is.
+    /// Of one session the higher sequence number is newer, of two the later start. A node itself
+    /// knows best which session it is.
     pub(super) fn judge(&self, announcement: &Announcement, source: Source, limits: &Limits) -> Verdict {
         let Announcement { node, session, seq, since, .. } = announcement;
         let direct = *node == source.node;
@@ -155,7 +156,8 @@ impl Table {
         nodes.iter().rev().find(|node| less && **node != announcement.node).copied()
     }
 
-    /// Makes room for an announcement that [`Self::judge`] found news. Returns the nodes that gave way.
+    /// Makes room for an announcement that [`Self::judge`] found news. Returns the nodes that gave
+    /// way.
     pub(super) fn make_room(&mut self, announcement: &Announcement, source: Source, limits: &Limits) -> Vec<NodeId> {
         let mut gone = Vec::new();
         while self.is_full_for(announcement, limits)
@@ -209,16 +211,18 @@ impl Table {
     /// Returns which nodes have expired and why, in the order of their ids, and when the next one
     /// may.
     ///
-    /// `neighbors` are the nodes that we are linked to. `gone_after` is how long a node to which no
+    /// `neighbors` are the nodes that we are linked to, and whether they have proved it: others are
+    /// present for as long as what they signed says. `gone_after` is how long a node to which no
     /// chain of links leads stays in the table.
     pub(super) fn expired(
         &mut self,
         now: Instant,
-        neighbors: &[NodeId],
+        neighbors: &[(NodeId, bool)],
         gone_after: Duration,
     ) -> (Vec<(NodeId, &'static str)>, Option<Instant>) {
         let reachable = self.reachable(neighbors);
-        let ours: HashSet<NodeId, RandomState> = neighbors.iter().copied().collect();
+        let proved = neighbors.iter().filter(|(_, proved)| *proved);
+        let ours: HashSet<NodeId, RandomState> = proved.map(|(node, _)| *node).collect();
         let mut gone = Vec::new();
         let mut next: Option<Instant> = None;
         for ((node, record), reachable) in self.records.iter_mut().zip(reachable) {
@@ -247,7 +251,7 @@ impl Table {
     ///
     /// The table may name half a million links, and the node does nothing else meanwhile: so each
     /// costs one look-up, and they are not copied.
-    fn reachable(&self, neighbors: &[NodeId]) -> Vec<bool> {
+    fn reachable(&self, neighbors: &[(NodeId, bool)]) -> Vec<bool> {
         let index: HashMap<NodeId, usize, RandomState> = self.records.keys().copied().zip(0..).collect();
         let heard: Vec<Instant> = self.records.values().map(|record| record.heard).collect();
         let mut sets = DisjointSets::new(self.records.len());
@@ -259,7 +263,7 @@ impl Table {
             }
         }
         let mut reached = vec![false; self.records.len()];
-        for neighbor in neighbors.iter().filter_map(|node| index.get(node)) {
+        for neighbor in neighbors.iter().filter_map(|(node, _)| index.get(node)) {
             reached[sets.root(*neighbor)] = true;
         }
         (0..self.records.len()).map(|one| reached[sets.root(one)]).collect()

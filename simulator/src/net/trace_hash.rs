@@ -109,7 +109,9 @@ impl TraceHash {
             Input::ConnectionRefused { remote, .. } => hash.number(110).text(remote),
             Input::QueueFull { link } => hash.number(111).link(*link),
             Input::DialFailed { address, .. } => hash.number(112).text(address),
-            Input::Probed { link, address, identity } => hash.number(113).link(*link).text(address).identity(*identity),
+            Input::Probed { link, address, identity, proves } => {
+                hash.number(113).link(*link).text(address).identity(*identity).flag(*proves)
+            }
             Input::Stored { ids } => ids.iter().fold(hash.number(114), |hash, id| hash.bytes(&id.0)),
             Input::StoreFailed { .. } => hash.number(115),
             Input::StoreRecovered => hash.number(116),
@@ -123,6 +125,7 @@ impl TraceHash {
             Input::PeerCertified { link, certified } => {
                 hash.number(122).link(*link).bytes(&certified.node.0).bytes(&certified.fingerprint)
             }
+            Input::LinkChallenged { link, challenge } => hash.number(133).link(*link).text(&format!("{challenge:?}")),
             Input::AccessChanged { access } => {
                 hash.number(123).flag(access.plain).number(access.denied.len() as u64).flag(access.allowed.is_some())
             }
@@ -130,6 +133,7 @@ impl TraceHash {
             Input::ImageSearch { search, name } => hash.number(125).bytes(&search.0).texts(name.as_slice()),
             Input::ImageSearchDone { search } => hash.number(126).bytes(&search.0),
             Input::LocalImages { search, images } => hash.number(127).bytes(&search.0).images(images),
+            Input::AddressChanged { address } => hash.number(135).text(address),
             Input::DiscoveryStarted => hash.number(128),
             Input::RecordDiscovered { record: found, scope } => {
                 let hash = hash.number(129).number(scope_code(*scope)).flag(found.is_ok());
@@ -145,7 +149,7 @@ impl TraceHash {
             Input::RecordExpired { session } => hash.number(130).text(session),
             Input::Timeout => hash.number(131),
             Input::Shutdown => hash.number(132),
-            Input::DialPutOff { address, until: _ } => hash.number(133).text(address),
+            Input::DialPutOff { address, until: _ } => hash.number(134).text(address),
         };
     }
 
@@ -270,6 +274,7 @@ fn nanos(time: Duration) -> u64 {
 
 fn scope_code(scope: Scope) -> u64 {
     match scope {
+        Scope::Interface => 4,
         Scope::Loopback => 1,
         Scope::Private => 2,
         Scope::Public => 3,

@@ -36,6 +36,7 @@ use crate::transport::backpressure::Backpressure;
 use crate::transport::duplicate_filter::DuplicateFilter;
 use crate::transport::rate_limit::LinkRateLimit;
 use crate::transport::send_queue::{CloseReason, Item, SendQueue};
+use crate::transport::unread_window::UnreadWindow;
 use crate::transport::websocket::read_buffer::Next;
 use crate::transport::websocket::socket::Socket;
 
@@ -109,8 +110,10 @@ pub(crate) struct LinkTask {
     staged: VecDeque<(Lane, Item)>,
     /// Whether the socket's buffer holds bytes that are not flushed.
     dirty: bool,
-    /// Ends the link if something waits and nothing is written for `write_deadline`. With the
-    /// number of bytes written when it was set.
+    /// Bounds what the other end has not read.
+    window: UnreadWindow,
+    /// Ends the link if something waits and nothing is written or read by the other end for
+    /// `write_deadline`. With the progress when it was set.
     stuck: Option<(Pin<Box<Sleep>>, u64)>,
     /// What was read and not handed to the driver yet.
     batch: ReadBatch,
@@ -127,6 +130,8 @@ pub(crate) struct LinkTask {
     is_peer: bool,
     /// Waits while clients are throttled.
     throttled: Option<Throttled>,
+    /// Whether the kernel's receive buffer has a fixed size.
+    receive_buffer_fixed: bool,
     /// Waits because the other end broke rules.
     pause: Option<Pin<Box<Sleep>>>,
     /// How many bytes the kernel had taken at the last check.
@@ -159,6 +164,7 @@ impl LinkTask {
             context,
             staged: VecDeque::new(),
             dirty: false,
+            window: UnreadWindow::new(),
             stuck: None,
             batch: ReadBatch::default(),
             batch_bytes: 0,
@@ -168,6 +174,7 @@ impl LinkTask {
             dialled,
             is_peer: false,
             throttled: None,
+            receive_buffer_fixed: false,
             pause: None,
             written: 0,
         };
@@ -217,8 +224,11 @@ impl LinkTask {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
             ready!(self.poll_deliver(cx));
-            if let Some(rate) = &mut self.rate {
-                ready!(rate.poll_allow(cx));
+            if let Some(rate) = &mut self.rate
+                && rate.poll_allow(cx).is_pending()
+            {
+                self.fix_receive_buffer();
+                return Poll::Pending;
             }
             ready!(self.poll_pause(cx));
             if ready!(self.poll_throttle(cx)) == Throttle::Still {
@@ -284,9 +294,9 @@ impl LinkTask {
                         return Poll::Ready(Some(End::protocol_error(1007, "a binary message that is not UTF-8 text")));
                     }
                 },
-                tungstenite::Message::Pong(_) => {
+                tungstenite::Message::Pong(payload) => {
                     self.count_frame();
-                    self.batch.pong = true;
+                    self.batch.pong |= !self.window.on_pong(&payload, Instant::now());
                 }
                 tungstenite::Message::Close(frame) => return Poll::Ready(Some(End::from_close(frame))),
                 tungstenite::Message::Ping(_) => {
@@ -297,6 +307,17 @@ impl LinkTask {
                 }
                 tungstenite::Message::Frame(_) => {}
             }
+        }
+    }
+
+    /// Keeps a client that sends more than it may from filling the kernel's memory. A peer's rate
+    /// may be that of many others, and its path long.
+    fn fix_receive_buffer(&mut self) {
+        if !self.is_peer
+            && !std::mem::replace(&mut self.receive_buffer_fixed, true)
+            && let Err(error) = self.socket.get_ref().stream().fix_receive_buffer()
+        {
+            tracing::debug!("the receive buffer of a client's link stays as it is: {error}");
         }
     }
 
@@ -423,19 +444,27 @@ impl LinkTask {
                     self.context.written.fetch_add(written - before, Ordering::Relaxed);
                 }
             }
-            match sent {
-                Poll::Ready(Ok(())) => self.stuck = None,
-                Poll::Ready(Err(error)) => return Poll::Ready(End::from_error(&error)),
-                Poll::Pending => {
-                    ready!(self.poll_stuck(cx));
-                    let cause =
-                        format!("it took nothing of what waits for it for {} s", self.context.write_deadline.as_secs());
-                    return Poll::Ready(End::lost(cause));
+            if let Poll::Ready(Err(error)) = sent {
+                return Poll::Ready(End::from_error(&error));
+            }
+            if sent.is_ready() {
+                let room = self.window.room();
+                match self.queue.poll_take(cx, &mut self.staged, room) {
+                    Poll::Ready(None) => continue,
+                    Poll::Ready(Some(close)) => {
+                        let cause = close.reason.clone();
+                        return Poll::Ready(End { cause, close: Some(close), protocol_error: false });
+                    }
+                    Poll::Pending if room > 0 || !self.queue.has_payload() => {
+                        self.stuck = None;
+                        return Poll::Pending;
+                    }
+                    Poll::Pending => {}
                 }
             }
-            if let Some(close) = ready!(self.queue.poll_take(cx, &mut self.staged)) {
-                return Poll::Ready(End { cause: close.reason.clone(), close: Some(close), protocol_error: false });
-            }
+            ready!(self.poll_stuck(cx));
+            let cause = format!("it took nothing of what waits for it for {} s", self.context.write_deadline.as_secs());
+            return Poll::Ready(End::lost(cause));
         }
     }
 
@@ -456,6 +485,9 @@ impl LinkTask {
                 Item::Text(text) => {
                     let mask = self.dialled.then(rand::random);
                     socket.as_mut().get_mut().get_mut().put_text(text.as_str().as_bytes(), mask);
+                    if let Some(ping) = self.window.sent(text.len(), Instant::now()) {
+                        socket.as_mut().start_send(tungstenite::Message::Ping(Bytes::copy_from_slice(&ping)))?;
+                    }
                 }
                 Item::Ping => socket.as_mut().start_send(tungstenite::Message::Ping(Bytes::new()))?,
             }
@@ -468,9 +500,9 @@ impl LinkTask {
         Poll::Ready(Ok(()))
     }
 
-    /// Ready when nothing was written for the write deadline.
+    /// Ready when nothing was written, nor read by the other end, for the write deadline.
     fn poll_stuck(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let written = self.socket.get_ref().stream().written();
+        let written = self.socket.get_ref().stream().written() + self.window.read();
         let deadline = Instant::now() + self.context.write_deadline;
         let (timer, before) = self.stuck.get_or_insert_with(|| (Box::pin(tokio::time::sleep_until(deadline)), written));
         if *before != written {
@@ -505,7 +537,8 @@ async fn close(mut socket: Socket, end: End) {
     if sent.is_err() {
         return;
     }
-    // What was on its way is dropped, up to a bound: a sender that never ends must not keep us busy.
+    // What was on its way is dropped, up to a bound: a sender that never ends must not keep us
+    // busy.
     let mut left = DRAIN_BYTES;
     while let Some(Ok(message)) = socket.next().await
         && left > 0

@@ -10,8 +10,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshpool_proto::Challenge;
 use meshpool_proto::address::{PeerAddress, Scope};
-use meshpool_proto::id::UpgradeIdentity;
+use meshpool_proto::id::{Nonce, UpgradeIdentity};
 use meshpool_proto::limits::Limits;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -206,8 +207,8 @@ impl Acceptor {
             drop(slot);
             return;
         }
-        let Connection { socket, remote, certified } = connection;
-        let arrival = Arrival::Accepted { socket: Box::new(socket), remote, slot, certified };
+        let Connection { socket, remote, certified, challenge } = connection;
+        let arrival = Arrival::Accepted { socket: Box::new(socket), remote, slot, certified, challenge };
         if self.arrivals.send(arrival).await.is_err() {
             tracing::debug!("a connection came while this node was shutting down");
         }
@@ -276,6 +277,7 @@ impl Acceptor {
         local: SocketAddr,
         remote: IpAddr,
     ) -> Result<(Connection, Option<&Subprotocol>), UpgradeError> {
+        let challenge = Challenge::Accepted { nonce: Nonce(rand::random()), local: stream.local_addr()? };
         let stream = BoundedStream::new(stream, self.limits.upgrade_bytes)?;
         let (stream, certified) = tls_detect::accept(stream, self.credentials.as_deref(), &self.outside.page).await?;
         let mut stream = ReadBuffer::new(stream);
@@ -291,21 +293,21 @@ impl Acceptor {
             subprotocol = self.subprotocol_of(request);
             is_page = !origin::is_allowed(request, reached);
             client = self.client(request, remote);
-            self.respond(response, subprotocol, is_page)
+            self.respond(response, subprotocol, is_page, &challenge)
         };
         let accepted = accept_hdr_async_with_config(WriteBuffer::new(stream), respond, Some(config())).await;
         if is_page {
             return Err(UpgradeError::Rejected(PAGE_REFUSED.to_owned()));
         }
         let socket = accepted?;
-        Ok((Connection { socket, remote: client, certified }, subprotocol))
+        Ok((Connection { socket, remote: client, certified, challenge }, subprotocol))
     }
 
     /// Returns whose a request is. A proxy of ours says so.
     ///
     /// Another proxy on this machine would make every stranger a program of this machine, which may
-    /// do more than others. If its headers show it, its clients count as one stranger. What they say
-    /// about themselves does not count: anybody can write it.
+    /// do more than others. If its headers show it, its clients count as one stranger. What they
+    /// say about themselves does not count: anybody can write it.
     fn client(&self, request: &Request, remote: IpAddr) -> IpAddr {
         let named = request.headers().get_all(X_FORWARDED_FOR).iter().map(|value| value.to_str().unwrap_or("?"));
         match forwarded::client(remote, named, &self.outside.trusted_proxies) {
@@ -321,13 +323,14 @@ impl Acceptor {
         }
     }
 
-    /// Refuses web pages, and puts our identity into the answer.
+    /// Refuses web pages, and puts our identity and a nonce into the answer.
     #[expect(clippy::result_large_err, reason = "the library's callback is defined so")]
     fn respond(
         &self,
         mut response: Response,
         subprotocol: Option<&Subprotocol>,
         is_page: bool,
+        challenge: &Challenge,
     ) -> Result<Response, ErrorResponse> {
         // Without this check any web page could use the node on its reader's host.
         if is_page {
@@ -340,6 +343,10 @@ impl Acceptor {
             return Err(refusal);
         }
         response.headers_mut().insert(UpgradeIdentity::HEADER, self.identity.clone());
+        if let Challenge::Accepted { nonce, .. } = challenge {
+            let nonce = HeaderValue::from_str(&nonce.to_string()).expect("a nonce is hexadecimal digits");
+            response.headers_mut().insert(Nonce::HEADER, nonce);
+        }
         if let Some(subprotocol) = subprotocol {
             response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol.name()));
         }

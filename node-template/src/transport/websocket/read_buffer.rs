@@ -263,6 +263,11 @@ impl ReadBuffer<ByteStream<BoundedStream>> {
         self.stream.get_mut().lift_read_limit();
     }
 
+    /// See [`BoundedStream::fix_receive_buffer`].
+    pub(crate) fn fix_receive_buffer(&self) -> io::Result<()> {
+        self.stream.get_ref().fix_receive_buffer()
+    }
+
     /// See [`BoundedStream::written`].
     pub(crate) fn written(&self) -> u64 {
         self.stream.get_ref().written()

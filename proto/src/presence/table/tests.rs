@@ -50,9 +50,14 @@ fn announcement(node: usize, session: u8, change: impl FnOnce(&mut Announcement)
 }
 
 /// The nodes that have expired at a time, and when the next one may.
+/// Neighbors that have proved their ids.
+fn proved(neighbors: &[NodeId]) -> Vec<(NodeId, bool)> {
+    neighbors.iter().map(|node| (*node, true)).collect()
+}
+
 fn expired(table: &mut Table, at: Instant, neighbors: &[usize]) -> (Vec<usize>, Option<Instant>) {
     let neighbors: Vec<NodeId> = neighbors.iter().copied().map(id).collect();
-    let (gone, next) = table.expired(at, &neighbors, 10 * SECOND);
+    let (gone, next) = table.expired(at, &proved(&neighbors), 10 * SECOND);
     let number = |node: NodeId| (0..1_000).find(|n| id(*n) == node).expect("a small number");
     (gone.into_iter().map(|(node, _)| number(node)).collect(), next)
 }
@@ -128,7 +133,11 @@ fn the_number_of_nodes_is_bounded() {
     }
     assert_eq!(judge(&table, &announcement(2, 1, |_| {}), false, &limits), Verdict::NoRoom);
     assert_eq!(judge(&table, &announcement(2, 1, |_| {}), true, &limits), Verdict::News, "neighbors always have room");
-    assert_eq!(judge(&table, &announcement(0, 1, |it| it.seq = 1), false, &limits), Verdict::News, "it has room already");
+    assert_eq!(
+        judge(&table, &announcement(0, 1, |it| it.seq = 1), false, &limits),
+        Verdict::News,
+        "it has room already"
+    );
     assert_eq!(judge(&table, &announcement(2, 1, |it| it.left = true), false, &limits), Verdict::News, "needs none");
     assert_eq!(judge(&table, &announcement(0, 1, |it| it.left = true), false, &limits), Verdict::Old);
     table.remove(now, id(0), None);
@@ -194,7 +203,7 @@ fn a_node_expires_after_three_intervals_of_silence_within_bounds() {
         let at = now + SECOND * patience;
         assert_eq!(expired(&mut table, at - Duration::from_nanos(1), &[1]), (vec![], Some(at)), "{interval}");
         assert_eq!(expired(&mut table, at, &[1]), (vec![2], None), "{interval}");
-        assert_eq!(table.expired(at, &[id(1)], SECOND).0, [(id(2), "nothing was heard of it for long")]);
+        assert_eq!(table.expired(at, &proved(&[id(1)]), SECOND).0, [(id(2), "nothing was heard of it for long")]);
     }
 }
 
@@ -214,11 +223,11 @@ fn a_node_to_which_no_link_leads_expires_unless_one_leads_to_it_again() {
     assert_eq!(expired(&mut table, now + SECOND * 11, &[1]).0, [0; 0]);
     link(&mut table, vec![], now + SECOND * 12);
     assert_eq!(expired(&mut table, now + SECOND * 12, &[1]), (vec![], Some(now + SECOND * 22)), "it begins again");
-    let (gone, next) = table.expired(now + SECOND * 22, &[id(1)], SECOND * 10);
+    let (gone, next) = table.expired(now + SECOND * 22, &proved(&[id(1)]), SECOND * 10);
     assert_eq!((gone, next), (vec![(id(2), "nobody is linked to it any more")], None));
     // The earliest of several comes next, and our own neighbors never expire.
     table.insert(announcement(3, 1, |_| {}), now - SECOND * 3 * 3_600 + SECOND * 30, near());
-    let (_, next) = table.expired(now + SECOND * 23, &[id(1), id(2)], SECOND * 99);
+    let (_, next) = table.expired(now + SECOND * 23, &proved(&[id(1), id(2)]), SECOND * 99);
     assert_eq!(next, Some(now + SECOND * 30), "silence, although links count for longer");
     assert_eq!(expired(&mut table, now + SECOND * 99_999, &[1, 2, 3]), (vec![], None));
 }
@@ -231,8 +240,8 @@ fn of_two_nodes_the_one_heard_of_last_says_whether_they_are_linked() {
             let peers = if node == says { vec![id(3 - node)] } else { vec![] };
             table.insert(announcement(node, 1, |it| it.peers = peers), now + SECOND * u32::from(node == later), near());
         }
-        table.expired(now, &[id(1)], SECOND);
-        let gone = table.expired(now + SECOND, &[id(1)], SECOND).0;
+        table.expired(now, &proved(&[id(1)]), SECOND);
+        let gone = table.expired(now + SECOND, &proved(&[id(1)]), SECOND).0;
         assert_eq!(gone.is_empty(), linked, "{says} says so, {later} is later");
     }
 }
@@ -258,9 +267,13 @@ fn nodes_to_which_no_chain_of_links_leads_expire() {
             }
         }
         let expected: Vec<NodeId> = (0..nodes).filter(|node| !reached[*node]).map(id).collect();
-        assert_eq!(table.expired(now, &neighbors, 10 * SECOND).0, [], "they have ten seconds");
-        let gone: Vec<NodeId> =
-            table.expired(now + 10 * SECOND, &neighbors, 10 * SECOND).0.into_iter().map(|(node, _)| node).collect();
+        assert_eq!(table.expired(now, &proved(&neighbors), 10 * SECOND).0, [], "they have ten seconds");
+        let gone: Vec<NodeId> = table
+            .expired(now + 10 * SECOND, &proved(&neighbors), 10 * SECOND)
+            .0
+            .into_iter()
+            .map(|(node, _)| node)
+            .collect();
         assert_eq!(gone, expected, "{neighbors:?} {table:?}");
     }
 }
@@ -283,9 +296,13 @@ fn a_full_table_is_shared_by_those_that_bring_its_nodes() {
     let alias = |n: usize| Source { node: id(700 + n), ..liar };
     let invented = (0..200).filter(|n| take(&mut table, announcement(*n, 1, |_| {}), alias(n % 16), &limits)).count();
     assert_eq!((invented, table.len()), (90, 90), "alone it may fill the table");
-    let real: Vec<usize> = (300..340).filter(|n| take(&mut table, announcement(*n, 1, |_| {}), honest, &limits)).collect();
+    let real: Vec<usize> =
+        (300..340).filter(|n| take(&mut table, announcement(*n, 1, |_| {}), honest, &limits)).collect();
     assert_eq!(real.len(), 40, "as few as an honest neighbor brings, all have room");
-    assert!(!(200..300).any(|n| take(&mut table, announcement(n, 1, |_| {}), liar, &limits)), "it has more than others");
+    assert!(
+        !(200..300).any(|n| take(&mut table, announcement(n, 1, |_| {}), liar, &limits)),
+        "it has more than others"
+    );
     assert_eq!((400..500).filter(|n| take(&mut table, announcement(*n, 1, |_| {}), third, &limits)).count(), 30);
     assert_eq!(table.len(), 90);
     let left: Vec<usize> = [liar, honest, third].iter().map(|source| table.shares[&source.share()].len()).collect();
