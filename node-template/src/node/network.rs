@@ -275,7 +275,14 @@ impl Network {
         let listeners = listener::bind(&self.host, self.port).await.map_err(|error| self.explain(error))?;
         let port = listeners[0].local_addr().map_err(|error| self.explain(error))?.port();
         let address = self.advertised(port).map_err(StartError::Address)?;
-        pool::announce(&self.folder, &self.listened(port).map_err(StartError::Address)?)?;
+        let listened = self.listened(port).map_err(StartError::Address)?;
+        pool::announce(&self.folder, &listened)?;
+        let shown = match listeners[0].local_addr() {
+            Ok(at) if at.ip().is_unspecified() => {
+                format!("{}://{at}", if self.closed.is_some() { "wss" } else { "ws" })
+            }
+            _ => listened.to_string(),
+        };
         let peer_cache = PeerCache::load(&self.folder, self.max_peers.is_some() || self.genesis.is_some());
         let (session, seed) = (Session::from_random(random()?), u64::from_le_bytes(random()?));
         let config = Config {
@@ -295,7 +302,8 @@ impl Network {
         };
         let pooled = opened.ids.len();
         tracing::info!(
-            "listening on {address} as node {}; {} in the pool, {}",
+            "listening on {shown}{} as node {}; {} in the pool, {}",
+            if shown == address.to_string() { String::new() } else { format!(" (others dial {address})") },
             node.short(),
             plural(pooled as u64, "transaction", "transactions"),
             plural(config.known_peers.len() as u64, "known peer", "known peers")
