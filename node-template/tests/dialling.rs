@@ -11,8 +11,8 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use common::namespace::{Inhabitant, TwoSides, address};
 use common::in_time;
+use common::namespace::{Inhabitant, TwoSides, address};
 use futures_util::{SinkExt, StreamExt};
 use meshpool::protocol::limits::Limits;
 use serde_json::json;
@@ -66,14 +66,16 @@ fn attack(sides: &TwoSides, node: usize, over: oneshot::Receiver<()>) -> std::th
                 let mut hello = json!({ "type": "HANDSHAKE", "data": data });
                 if link % 4 == 0 {
                     let (id, session) = (format!("{link:064x}"), format!("00000000-0000-4000-8000-{link:012x}"));
-                    hello["node"] = json!({ "id": id, "session": session, "network": "p2p-node", "address": data[link] });
+                    hello["node"] =
+                        json!({ "id": id, "session": session, "network": "p2p-node", "address": data[link] });
                 }
                 socket.send(Message::text(hello.to_string())).await.unwrap();
                 links.push(socket);
             }
             // Each link is read, so that none is closed as silent, and repeats what it said.
             let talk = links.into_iter().map(|mut socket| async move {
-                let hello = json!({ "type": "HANDSHAKE", "data": ["ws://10.77.0.3:5001", "ws://[::ffff:10.77.0.3]:5002"] });
+                let hello =
+                    json!({ "type": "HANDSHAKE", "data": ["ws://10.77.0.3:5001", "ws://[::ffff:10.77.0.3]:5002"] });
                 while let Some(Ok(_)) = socket.next().await {
                     if socket.send(Message::text(hello.to_string())).await.is_err() {
                         break;

@@ -66,7 +66,9 @@ impl Bound {
     /// Returns what the user is told.
     pub(crate) fn warning(self) -> String {
         match self {
-            Self::Links(most) => format!("all {most} slots for connections are taken; raise INBOUND_LINKS to take more"),
+            Self::Links(most) => {
+                format!("all {most} slots for connections are taken; raise INBOUND_LINKS to take more")
+            }
             Self::LinksPerGroup(most) => format!(
                 "{most} connections from there are open; if several nodes share that address, raise INBOUND_LINKS_PER_IP"
             ),

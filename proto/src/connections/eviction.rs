@@ -75,7 +75,8 @@ impl Connections {
             return client;
         }
         // Other clients are never closed here. The newcomer is one so far, but may become a peer.
-        let candidates = self.accepted().filter(|(id, link)| *id == newcomer || !matches!(link.state, LinkState::Client));
+        let candidates =
+            self.accepted().filter(|(id, link)| *id == newcomer || !matches!(link.state, LinkState::Client));
         let mut rest: Vec<(LinkId, &Link)> = candidates.filter(|(id, _)| !known.contains(id)).collect();
         rest.sort_by_key(|(id, link)| (std::cmp::Reverse(link.brought), *id));
         let useful = rest.iter().take(USEFUL).filter(|(_, link)| link.brought > 0).count();

@@ -170,7 +170,8 @@ impl Membership {
             }
             if peers.book.get(address).is_none() {
                 let hello = own.contains(&address);
-                let source = if hello { AddressSource::Hello(scope, group) } else { AddressSource::Hearsay(scope, group) };
+                let source =
+                    if hello { AddressSource::Hello(scope, group) } else { AddressSource::Hearsay(scope, group) };
                 let displaces = !hello && peers.book.is_full(&cx.config.limits);
                 if (displaces && displacing == 0) || !peers.book.add(address, source, cx.now, &cx.config.limits) {
                     // If no entry can be displaced now, none can for the rest of this HANDSHAKE.
@@ -277,7 +278,11 @@ impl Membership {
     }
 
     /// Takes nodes that were announced earlier as candidates.
-    pub(crate) fn on_links_lacking(cx: &mut Context, peers: &mut Peers, announced: &[(PeerAddress, Scope, SourceGroup)]) {
+    pub(crate) fn on_links_lacking(
+        cx: &mut Context,
+        peers: &mut Peers,
+        announced: &[(PeerAddress, Scope, SourceGroup)],
+    ) {
         for (address, scope, group) in announced {
             if Self::add_candidate(cx, peers, address, *scope, *group) {
                 Self::dial_candidate(cx, peers, address, cx.now);

@@ -81,7 +81,12 @@ impl Membership {
             for address in remembered.iter().take(limits::PEER_CACHE) {
                 // The scope of their source was not saved, so their names may lead to public hosts
                 // only.
-                peers.book.add(address, AddressSource::Hearsay(Scope::Public, SourceGroup::User), cx.now, &cx.config.limits);
+                peers.book.add(
+                    address,
+                    AddressSource::Hearsay(Scope::Public, SourceGroup::User),
+                    cx.now,
+                    &cx.config.limits,
+                );
             }
         }
         if capped {

@@ -188,7 +188,8 @@ impl AddressBook {
             return false;
         }
         self.known += usize::from(known);
-        self.peers.insert(address.clone(), Peer::new(known, source.reach(), vec![source.group()], AddressState::Waiting));
+        self.peers
+            .insert(address.clone(), Peer::new(known, source.reach(), vec![source.group()], AddressState::Waiting));
         true
     }
 
@@ -233,8 +234,10 @@ impl AddressBook {
     /// Changes the state of an address. An unknown one is added outside the bound, as a link to it
     /// is open already.
     pub(crate) fn set_state(&mut self, address: &PeerAddress, state: AddressState) {
-        let peer =
-            self.peers.entry(address.clone()).or_insert_with(|| Peer::new(false, Scope::Public, Vec::new(), AddressState::Waiting));
+        let peer = self
+            .peers
+            .entry(address.clone())
+            .or_insert_with(|| Peer::new(false, Scope::Public, Vec::new(), AddressState::Waiting));
         let counts = |state| usize::from(matches!(state, AddressState::Attempting | AddressState::Probing(_)));
         self.attempting = self.attempting + counts(state) - counts(peer.state);
         peer.state = state;

@@ -202,7 +202,12 @@ impl LanDiscovery {
             }
             let Some(heard) = self.records.get_mut(&session) else { continue };
             heard.tried = Some(cx.now);
-            let added = book.add(&address, AddressSource::Hearsay(heard.scope, SourceGroup::LocalNetwork), cx.now, &cx.config.limits);
+            let added = book.add(
+                &address,
+                AddressSource::Hearsay(heard.scope, SourceGroup::LocalNetwork),
+                cx.now,
+                &cx.config.limits,
+            );
             cx.counters.addresses_without_room += u64::from(!added && book.get(&address).is_none());
             if added && !capped {
                 book.dial_at(cx, &address, cx.now);

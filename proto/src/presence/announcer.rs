@@ -21,13 +21,13 @@ use rand::{RngExt, SeedableRng};
 
 use super::table::{Source, Table, Verdict, patience};
 use crate::address::{PeerAddress, Scope};
-use crate::ip_prefix::SourceGroup;
 use crate::connections::table::{Delivery, Link, LinkTable};
 use crate::context::Context;
 use crate::event::{Event, PeerName};
 use crate::id::{LinkId, NodeId};
 use crate::internal_event::InternalEvent;
 use crate::io::Lane;
+use crate::ip_prefix::SourceGroup;
 use crate::limits;
 use crate::signature::Purpose;
 use crate::timers::Timer;
@@ -139,7 +139,10 @@ impl Presence {
         let some = self.table.addresses().filter(|(node, ..)| other(*node));
         let mut some: Vec<(&PeerAddress, Source)> = some.map(|(_, address, source)| (address, source)).collect();
         some.shuffle(&mut self.rng);
-        some.into_iter().take(CANDIDATES).map(|(address, source)| (address.clone(), source.scope, source.group)).collect()
+        some.into_iter()
+            .take(CANDIDATES)
+            .map(|(address, source)| (address.clone(), source.scope, source.group))
+            .collect()
     }
 
     /// Returns where a node can be dialled, by its own account; `None` if nobody here could.

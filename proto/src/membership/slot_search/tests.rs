@@ -303,7 +303,8 @@ fn hints_are_asked_first_if_they_are_idle() {
 fn a_random_address_is_drawn_from_groups_without_a_link() {
     let mut overlay = Overlay::capped(8);
     overlay.accepted(20);
-    let near = overlay.book(&beside(20, 9), AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork));
+    let near = overlay
+        .book(&beside(20, 9), AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork));
     assert_eq!(call!(overlay.idle_address()), Some(near), "rather one of the group than none");
     overlay.learn(21);
     for _ in 0..20 {

@@ -128,7 +128,11 @@ fn the_number_of_nodes_is_bounded() {
     }
     assert_eq!(judge(&table, &announcement(2, 1, |_| {}), false, &limits), Verdict::NoRoom);
     assert_eq!(judge(&table, &announcement(2, 1, |_| {}), true, &limits), Verdict::News, "neighbors always have room");
-    assert_eq!(judge(&table, &announcement(0, 1, |it| it.seq = 1), false, &limits), Verdict::News, "it has room already");
+    assert_eq!(
+        judge(&table, &announcement(0, 1, |it| it.seq = 1), false, &limits),
+        Verdict::News,
+        "it has room already"
+    );
     assert_eq!(judge(&table, &announcement(2, 1, |it| it.left = true), false, &limits), Verdict::News, "needs none");
     assert_eq!(judge(&table, &announcement(0, 1, |it| it.left = true), false, &limits), Verdict::Old);
     table.remove(now, id(0), None);
@@ -283,9 +287,13 @@ fn a_full_table_is_shared_by_those_that_bring_its_nodes() {
     let alias = |n: usize| Source { node: id(700 + n), ..liar };
     let invented = (0..200).filter(|n| take(&mut table, announcement(*n, 1, |_| {}), alias(n % 16), &limits)).count();
     assert_eq!((invented, table.len()), (90, 90), "alone it may fill the table");
-    let real: Vec<usize> = (300..340).filter(|n| take(&mut table, announcement(*n, 1, |_| {}), honest, &limits)).collect();
+    let real: Vec<usize> =
+        (300..340).filter(|n| take(&mut table, announcement(*n, 1, |_| {}), honest, &limits)).collect();
     assert_eq!(real.len(), 40, "as few as an honest neighbor brings, all have room");
-    assert!(!(200..300).any(|n| take(&mut table, announcement(n, 1, |_| {}), liar, &limits)), "it has more than others");
+    assert!(
+        !(200..300).any(|n| take(&mut table, announcement(n, 1, |_| {}), liar, &limits)),
+        "it has more than others"
+    );
     assert_eq!((400..500).filter(|n| take(&mut table, announcement(*n, 1, |_| {}), third, &limits)).count(), 30);
     assert_eq!(table.len(), 90);
     let left: Vec<usize> = [liar, honest, third].iter().map(|source| table.shares[&source.share()].len()).collect();

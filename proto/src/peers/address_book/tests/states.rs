@@ -173,12 +173,22 @@ fn an_address_that_was_never_up_is_displaced_before_one_that_was() {
     let limits = Limits { peer_table: 3, ..Limits::default() };
     let (mut book, now) = (AddressBook::default(), Instant::now());
     for (n, failures, up) in [(20, 9, Some(5)), (21, 1, None), (22, 9, Some(9))] {
-        book.add(&far(n), AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork), now, &limits);
+        book.add(
+            &far(n),
+            AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork),
+            now,
+            &limits,
+        );
         let peer = book.get_mut(&far(n)).expect("there");
         (peer.failures, peer.last_up) = (failures, up.map(|up| now + SECOND * up));
     }
     for (n, gone) in [(30, 21), (31, 20), (32, 22)] {
-        assert!(book.add(&far(n), AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork), now, &limits));
+        assert!(book.add(
+            &far(n),
+            AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork),
+            now,
+            &limits
+        ));
         assert_eq!(book.get(&far(gone)).map(|peer| peer.state), None, "{gone}");
     }
 }
@@ -191,15 +201,33 @@ fn addresses_that_the_user_named_are_outside_the_bound() {
         assert!(book.add(&far(n), AddressSource::Known, now, &limits));
     }
     assert!(!book.is_full(&limits));
-    assert!(book.add(&far(30), AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork), now, &limits));
-    assert!(book.is_full(&limits) && !book.add(&far(31), AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork), now, &limits));
+    assert!(book.add(
+        &far(30),
+        AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork),
+        now,
+        &limits
+    ));
+    assert!(
+        book.is_full(&limits)
+            && !book.add(
+                &far(31),
+                AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork),
+                now,
+                &limits
+            )
+    );
 }
 
 #[test]
 fn an_address_in_use_is_not_forgotten() {
     let limits = Limits::default();
     let (mut book, now) = (AddressBook::default(), Instant::now());
-    book.add(&far(20), AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork), now, &limits);
+    book.add(
+        &far(20),
+        AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork),
+        now,
+        &limits,
+    );
     book.get_mut(&far(20)).expect("there").failures = limits.forget_failures - 1;
     assert!(!book.forget(&far(20), now, &limits), "one failure less");
     book.get_mut(&far(20)).expect("there").failures = limits.forget_failures;

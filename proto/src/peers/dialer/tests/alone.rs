@@ -189,10 +189,18 @@ fn a_dial_reaches_no_nearer_than_who_named_the_address_could() {
     let name = PeerAddress::new("example.org", 4001).expect("an address");
     for (source, address, reach) in [
         (AddressSource::Known, name.clone(), Scope::Loopback),
-        (AddressSource::Hearsay(Scope::Private, crate::ip_prefix::SourceGroup::LocalNetwork), name.clone(), Scope::Private),
+        (
+            AddressSource::Hearsay(Scope::Private, crate::ip_prefix::SourceGroup::LocalNetwork),
+            name.clone(),
+            Scope::Private,
+        ),
         (AddressSource::Hello(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork), name, Scope::Public),
         (AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork), far(20), Scope::Public),
-        (AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork), crate::testing::net::address(3), Scope::Loopback),
+        (
+            AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork),
+            crate::testing::net::address(3),
+            Scope::Loopback,
+        ),
     ] {
         let mut overlay = Overlay::mesh();
         overlay.book(&address, source);
