@@ -358,8 +358,9 @@ impl Network {
             sync_times: Arc::clone(&sync_times),
             panics: panics.clone(),
         };
+        let pool_bytes = std::fs::metadata(self.folder.join("transactions.json")).map_or(0, |file| file.len());
         let core = Core::new(Instant::now(), config, held);
-        let driver = Driver::new(core, inputs, services, context, EventSender::new(events.clone()), access);
+        let driver = Driver::new(core, inputs, services, context, EventSender::new(events.clone()), access, pool_bytes);
         let (stop, stopped) = oneshot::channel::<()>();
         let (acceptor, watching) = (Arc::new(acceptor), panics.clone());
         let task = tokio::spawn(async move {

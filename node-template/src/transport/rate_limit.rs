@@ -13,6 +13,8 @@
 //! it could make up origins, which the limit of the whole group bounds. Answers of anti-entropy come
 //! from a file and have no origin, so they count for the whole group only.
 //!
+//! A transaction of more than 1 KiB counts once for each KiB.
+//!
 //! Duplicates do not count: they are known by their text and cost little.
 
 use std::collections::HashMap;
@@ -29,6 +31,9 @@ use meshpool_proto::util::rate_limit::RateLimit;
 use meshpool_proto::wire::Message;
 use tokio::time::{Instant, Sleep};
 
+/// A transaction or broadcast counts once for each so many bytes: those of the exercise have 250, and
+/// large ones fill the disk faster.
+const UNIT_BYTES: usize = 1024;
 /// How many frames per second are read besides transactions and broadcasts. A list of all nodes
 /// comes with 640 per second, which is the most that an honest peer sends.
 const FRAMES: u32 = 1_000;
@@ -116,7 +121,8 @@ impl LinkRateLimit {
             }
         };
         let now = Instant::now().into_std();
-        let allowed = lock(&self.group).reserve(now, self.is_native, origin, synced);
+        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).max(1);
+        let allowed = lock(&self.group).reserve(now, self.is_native, origin, synced, units);
         self.pause_until(now, allowed);
     }
 
@@ -164,8 +170,9 @@ impl GroupLimit {
         is_native: bool,
         origin: Option<&Origin>,
         synced: bool,
+        units: u32,
     ) -> std::time::Instant {
-        let Self { interval, burst, .. } = *self;
+        let (interval, burst) = (self.interval * units, self.burst);
         if !is_native {
             return self.own.reserve(now, interval, burst);
         }
@@ -244,6 +251,18 @@ mod tests {
 
     fn about(taken: Duration, seconds: f64, what: &str) {
         assert!((taken.as_secs_f64() - seconds).abs() <= 0.11, "{what}: {taken:?} instead of {seconds} s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_transaction_counts_once_for_each_kibibyte() {
+        let filled = |bytes: usize| {
+            let filling = |length| transaction(None, &format!(r#","filling":"{}""#, "x".repeat(length)));
+            filling(bytes - filling(0).len())
+        };
+        let taken = read(&mut new(), (0..25).map(|_| filled(UNIT_BYTES))).await;
+        about(taken, 2.0, "20 beyond the burst at 10/s");
+        let taken = read(&mut new(), [filled(UNIT_BYTES * 25), transaction(None, "")].into_iter()).await;
+        about(taken, 2.0, "one of as many bytes as 25, and the next");
     }
 
     #[tokio::test(start_paused = true)]

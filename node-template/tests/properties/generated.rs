@@ -9,7 +9,7 @@ use meshpool::protocol::id::{NodeId, Session};
 use meshpool::protocol::json::Parser;
 use meshpool::protocol::transaction::{Origin, Transaction, TransactionId};
 use meshpool::protocol::wire::{
-    Ack, AckStatus, AnnounceFrame, Announcement, Beacon, Broadcast, BroadcastFrame, BroadcastId, Declined, Handshake,
+    Ack, AckStatus, AnnounceFrame, Announcement, Beacon, Broadcast, BroadcastFrame, BroadcastId, Declined, DialBacks, Handshake,
     Join, Member, Members, Message, NetworkFrame, NodeInfo, OtherSet, PeerRow, PeerState, Sample, Status, StatusFrame,
     Step, Summary, SyncFrame, TransactionFrame, Want, graft_frame, prune_frame, want_frame,
 };
@@ -206,8 +206,10 @@ fn statuses() -> impl Strategy<Value = StatusFrame> {
     let texts = || vec(any::<String>(), 0..3);
     let who = (any::<[String; 5]>(), any::<u64>(), texts(), texts());
     let what = (any::<[usize; 2]>(), summaries(), any::<bool>(), btree_map(any::<String>(), any::<u64>(), 0..3));
-    let table = (option::of(any::<u32>()), vec(rows(), 0..3));
-    let answer = (who, what, table).prop_map(|((texts, uptime, connected, attempting), what, (max_peers, peers))| {
+    let backs = (any::<[usize; 2]>(), option::of(any::<String>()))
+        .prop_map(|([reached, failed], error)| DialBacks { reached, failed, error });
+    let table = (option::of(any::<u32>()), vec(rows(), 0..3), option::of(backs));
+    let answer = (who, what, table).prop_map(|((texts, uptime, connected, attempting), what, (max_peers, peers, dial_backs))| {
         let (sizes, pool, writable, counters) = what;
         let ([node, session, agent, network, address], [known, held]) = (texts, sizes);
         Status {
@@ -216,6 +218,7 @@ fn statuses() -> impl Strategy<Value = StatusFrame> {
             agent,
             network,
             address,
+            dial_backs,
             uptime,
             connected,
             attempting,

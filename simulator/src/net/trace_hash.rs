@@ -145,6 +145,7 @@ impl TraceHash {
             Input::RecordExpired { session } => hash.number(130).text(session),
             Input::Timeout => hash.number(131),
             Input::Shutdown => hash.number(132),
+            Input::PoolSize { bytes } => hash.number(134).number(*bytes),
             Input::DialPutOff { address, until: _ } => hash.number(133).text(address),
         };
     }
