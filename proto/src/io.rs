@@ -1,15 +1,14 @@
 //! The inputs and outputs of the core.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::access::{Access, Certified};
 use crate::address::{PeerAddress, Scope};
 use crate::event::Event;
 use crate::frame::Frame;
-use crate::id::{LinkId, Session, UpgradeIdentity};
+use crate::id::{LinkId, Nonce, Session, UpgradeIdentity};
 use crate::ip_prefix::SourceGroup;
-
 use crate::transaction::{Origin, Transaction, TransactionId};
 use crate::wire::mdns_record::{InvalidRecord, Record};
 use crate::wire::{BroadcastId, Found, ImageInfo, ImageName, Malformed, Message, SearchId};
@@ -116,6 +115,8 @@ pub enum Input {
         address: PeerAddress,
         /// The identity that answered; `None` if no native peer did.
         identity: Option<UpgradeIdentity>,
+        /// Whether it answered with a nonce: it proves its id on every link.
+        proves: bool,
     },
     /// Transactions are on disk, in the order of their [`Output::Store`].
     Stored {
@@ -176,6 +177,14 @@ pub enum Input {
         link: LinkId,
         /// What is proved.
         certified: Certified,
+    },
+    /// What both ends of a link sign to prove their ids. [`Input::LinkOpened`] follows at once.
+    /// Without it neither end can.
+    LinkChallenged {
+        /// The link.
+        link: LinkId,
+        /// Its nonces, and where it leads.
+        challenge: Challenge,
     },
     /// The access rules changed. At the start everybody is admitted.
     AccessChanged {
@@ -251,6 +260,27 @@ pub enum Direction {
     AcceptedBeyond {
         /// The close reason.
         reason: String,
+    },
+}
+
+/// What the runtime knows of a connection that both its ends sign, see [`Proof`](crate::wire::Proof).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Challenge {
+    /// Of a connection that this end accepted.
+    Accepted {
+        /// The nonce in our answer to the upgrade: random, and never used again.
+        nonce: Nonce,
+        /// The local address of the connection.
+        local: SocketAddr,
+    },
+    /// Of a connection that this end dialled.
+    Dialled {
+        /// Our nonce: random, and never used again.
+        nonce: Nonce,
+        /// The nonce in the answer to the upgrade; `None` from a node of an earlier release.
+        answered: Option<Nonce>,
+        /// The IP address that was connected to.
+        ip: IpAddr,
     },
 }
 

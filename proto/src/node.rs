@@ -150,7 +150,7 @@ impl Node {
             Input::ReadsPaused { link } => self.connections.links.excuse(now, link),
             Input::DialFailed { address, error } => self.on_dial_failed(address, error),
             Input::DialPutOff { address, until } => self.on_dial_put_off(address, until),
-            Input::Probed { link, address, identity } => self.on_probed(link, &address, identity),
+            Input::Probed { link, address, identity, proves } => self.on_probed(link, &address, (identity, proves)),
             Input::PoolSize { bytes } => self.store.set_bytes(bytes),
             Input::StoreFailed { error } => self.store.on_write_failed(&mut self.cx, error),
             Input::StoreRecovered => self.store.on_write_recovered(&mut self.cx),
@@ -160,6 +160,7 @@ impl Node {
             }
             Input::PoolRemoved { ids } => self.store.remove(&ids),
             Input::PeerCertified { link, certified } => self.peers.access.certify(link, certified),
+            Input::LinkChallenged { link, challenge } => self.connections.on_challenged(link, challenge),
             Input::AccessChanged { access } => {
                 self.connections.on_access_changed(&mut self.cx, &mut self.peers, access);
             }
@@ -323,7 +324,7 @@ impl Node {
     fn on_dial_put_off(&mut self, address: PeerAddress, until: Instant) {
         self.cx.counters.dials_put_off += 1;
         match self.peers.book.get(&address).map(|peer| peer.state) {
-            Some(AddressState::Probing(link)) => self.on_probed(link, &address, None),
+            Some(AddressState::Probing(link)) => self.on_probed(link, &address, (None, false)),
             Some(AddressState::Attempting) => {
                 let error = "its IP address was dialled too often lately; it is dialled again later".to_owned();
                 self.on_dial_failed(address.clone(), error);
@@ -333,10 +334,10 @@ impl Node {
         self.peers.book.dial_no_sooner(&mut self.cx, &address, until);
     }
 
-    fn on_probed(&mut self, link: LinkId, address: &PeerAddress, identity: Option<UpgradeIdentity>) {
+    fn on_probed(&mut self, link: LinkId, address: &PeerAddress, found: (Option<UpgradeIdentity>, bool)) {
         let Self { cx, peers, connections, membership, .. } = self;
-        if !membership.on_pending_probed(cx, peers, connections, link, address, identity) {
-            connections.on_probed(cx, peers, link, address, identity);
+        if !membership.on_pending_probed(cx, peers, connections, link, address, found) {
+            connections.on_probed(cx, peers, link, address, found);
         }
         self.drain();
         self.dial_next();

@@ -23,8 +23,8 @@ use meshpool_proto::event::Event;
 use meshpool_proto::id::{LinkId, Session};
 use meshpool_proto::limits::Limits;
 use meshpool_proto::transaction::TransactionId;
-use meshpool_proto::wire::{Malformed, Message, TransactionFrame};
-use meshpool_proto::{Direction, Input, Lane, Node as Core, Output};
+use meshpool_proto::wire::{Handshake, Malformed, Message, TransactionFrame};
+use meshpool_proto::{Challenge, Direction, Input, Lane, Node as Core, Output};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::mpsc;
 
@@ -283,12 +283,12 @@ impl Driver {
         for arrival in arrivals.drain(..) {
             match arrival {
                 Arrival::Read { link, batch } => self.on_read(link, batch),
-                Arrival::Accepted { socket, remote, slot, certified } => {
+                Arrival::Accepted { socket, remote, slot, certified, challenge } => {
                     let direction = match slot.beyond {
                         None => Direction::Accepted,
                         Some(bound) => Direction::AcceptedBeyond { reason: bound.reason() },
                     };
-                    self.open(*socket, remote, direction, Some(slot), certified);
+                    self.open(*socket, remote, direction, Some(slot), certified, challenge);
                 }
                 Arrival::Rejected { remote, reason } => self.handle(Input::ConnectionRejected { remote, reason }),
                 Arrival::Refused { remote, reason } => {
@@ -314,8 +314,14 @@ impl Driver {
         for message in messages {
             if let Ok(message) = &message {
                 tracing::debug!("{} came in on link {link}", strip_control(message.kind()));
-                if matches!(message, Message::Status(_)) {
-                    self.report_counts();
+                match message {
+                    Message::Status(_) => self.report_counts(),
+                    Message::Handshake(Handshake { node: Some(node), .. }) => {
+                        if let Some(handle) = self.links.get(link) {
+                            handle.set_agent(&node.agent);
+                        }
+                    }
+                    _ => {}
                 }
             }
             self.handle_now(Input::Received { link, message });
@@ -426,8 +432,8 @@ impl Driver {
     fn on_outcome(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Dialled { address, result: Ok(dialled) } => {
-                let Dialled { socket, remote, identity, certified } = *dialled;
-                self.open(socket, remote, Direction::Dialled { address, identity }, None, certified);
+                let Dialled { socket, remote, identity, certified, challenge } = *dialled;
+                self.open(socket, remote, Direction::Dialled { address, identity }, None, certified, challenge);
             }
             Outcome::Dialled { address, result: Err(DialError::Failed(error)) } => {
                 self.handle(Input::DialFailed { address, error });
@@ -436,8 +442,8 @@ impl Driver {
             | Outcome::Probed { address, result: Err(until), .. } => {
                 self.handle(Input::DialPutOff { address, until });
             }
-            Outcome::Probed { link, address, result: Ok(identity) } => {
-                self.handle(Input::Probed { link, address, identity });
+            Outcome::Probed { link, address, result: Ok((identity, proves)) } => {
+                self.handle(Input::Probed { link, address, identity, proves });
             }
             Outcome::Replayed { link, position: Some(position) } => {
                 if let Some(handle) = self.links.get(link) {
@@ -489,7 +495,7 @@ impl Driver {
             }
             Output::Probe { link, address, reach, sources } => {
                 let (dialer, by) = (self.services.dialer.clone(), NamedBy { reach, sources });
-                let if_panicked = Outcome::Probed { link, address: address.clone(), result: Ok(None) };
+                let if_panicked = Outcome::Probed { link, address: address.clone(), result: Ok((None, false)) };
                 self.tasks.spawn(if_panicked, async move {
                     Outcome::Probed { link, result: dialer.probe(&address, &by).await, address }
                 });
@@ -528,6 +534,7 @@ impl Driver {
         direction: Direction,
         slot: Option<AcceptSlot>,
         certified: Option<Certified>,
+        challenge: Challenge,
     ) {
         let dialled = matches!(direction, Direction::Dialled { .. });
         let (link, task) = self.links.open(socket, remote, dialled, slot);
@@ -535,6 +542,7 @@ impl Driver {
         if let Some(certified) = certified {
             self.handle(Input::PeerCertified { link, certified });
         }
+        self.handle(Input::LinkChallenged { link, challenge });
         self.handle(Input::LinkOpened { link, remote, direction });
     }
 

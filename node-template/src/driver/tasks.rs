@@ -23,8 +23,9 @@ pub(crate) enum Outcome {
     Probed {
         link: LinkId,
         address: PeerAddress,
-        /// `Err`: it was put off until then.
-        result: Result<Option<UpgradeIdentity>, Instant>,
+        /// The identity that answered, and whether it proves its id. `Err`: it was put off until
+        /// then.
+        result: Result<(Option<UpgradeIdentity>, bool), Instant>,
     },
     /// `position`: behind the last transaction that was sent; `None` if the link ended first.
     Replayed {

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use meshpool_proto::Challenge;
 use meshpool_proto::access::Certified;
 use meshpool_proto::id::LinkId;
 use meshpool_proto::transaction::Origin;
@@ -20,6 +21,8 @@ pub(crate) enum Arrival {
         slot: AcceptSlot,
         /// Who is at the other end; `None` in an open network.
         certified: Option<Certified>,
+        /// What both ends sign.
+        challenge: Challenge,
     },
     /// A connection failed the TLS detection or the TLS handshake.
     Rejected { remote: IpAddr, reason: String },

@@ -7,13 +7,12 @@
 //! | transactions, broadcasts | client, exercise peer | one for the group: they send only what is theirs |
 //! | the same | native peer | one per origin, and [`LINK_TIMES`] as much for the whole group |
 //! | other messages, pings, pongs, fragments | all | [`FRAMES`] per second, and [`FRAME_BYTES`] |
+//! | each address in a HANDSHAKE | all | counts as a frame: each is looked up |
 //! | all | loopback | none: programs on this host can do more harm in other ways |
 //!
 //! A native peer forwards for others and names the origin of each transaction. In an open network
 //! it could make up origins, which the limit of the whole group bounds. Answers of anti-entropy come
 //! from a file and have no origin, so they count for the whole group only.
-//!
-//! A transaction of more than 1 KiB counts once for each KiB.
 //!
 //! Duplicates do not count: they are known by their text and cost little.
 
@@ -31,9 +30,9 @@ use meshpool_proto::util::rate_limit::RateLimit;
 use meshpool_proto::wire::Message;
 use tokio::time::{Instant, Sleep};
 
-/// A transaction or broadcast counts once for each so many bytes: those of the exercise have 250, and
-/// large ones fill the disk faster.
-const UNIT_BYTES: usize = 1024;
+/// How many bytes of a transaction or broadcast count as one transaction. Those of the exercise
+/// have 250.
+const UNIT_BYTES: usize = 2 * 1024;
 /// How many frames per second are read besides transactions and broadcasts. A list of all nodes
 /// comes with 640 per second, which is the most that an honest peer sends.
 const FRAMES: u32 = 1_000;
@@ -115,23 +114,29 @@ impl LinkRateLimit {
             Some(Message::Transaction(delivery)) => (delivery.origin.as_ref(), delivery.synced),
             // The driver has to verify a broadcast's signature for every peer that forwards it.
             Some(Message::Broadcast(frame)) => (frame.origin.as_ref(), frame.synced.is_some()),
-            other => {
-                self.is_native |= matches!(other, Some(Message::Handshake(handshake)) if handshake.node.is_some());
-                return self.count_frame(bytes);
+            Some(Message::Handshake(handshake)) => {
+                self.is_native |= handshake.node.is_some();
+                return self.count_frames(1 + handshake.addresses.len(), bytes);
             }
+            _ => return self.count_frame(bytes),
         };
         let now = Instant::now().into_std();
-        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).max(1);
+        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
         let allowed = lock(&self.group).reserve(now, self.is_native, origin, synced, units);
         self.pause_until(now, allowed);
     }
 
     /// Counts a frame of so many bytes that is no transaction and no broadcast.
     pub(crate) fn count_frame(&mut self, bytes: usize) {
+        self.count_frames(1, bytes);
+    }
+
+    fn count_frames(&mut self, count: usize, bytes: usize) {
         let now = Instant::now().into_std();
         let interval = Duration::from_secs(1) / FRAMES;
         let of_bytes = Duration::from_secs(1).mul_f64(bytes as f64 / f64::from(FRAME_BYTES));
-        let allowed = lock(&self.group).frames.reserve(now, interval.max(of_bytes), interval * FRAMES_BURST);
+        let cost = interval.mul_f64(count as f64).max(of_bytes);
+        let allowed = lock(&self.group).frames.reserve(now, cost, interval * FRAMES_BURST);
         self.pause_until(now, allowed);
     }
 
@@ -254,18 +259,6 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_large_transaction_counts_once_for_each_kibibyte() {
-        let filled = |bytes: usize| {
-            let filling = |length| transaction(None, &format!(r#","filling":"{}""#, "x".repeat(length)));
-            filling(bytes - filling(0).len())
-        };
-        let taken = read(&mut new(), (0..25).map(|_| filled(UNIT_BYTES))).await;
-        about(taken, 2.0, "20 beyond the burst at 10/s");
-        let taken = read(&mut new(), [filled(UNIT_BYTES * 25), transaction(None, "")].into_iter()).await;
-        about(taken, 2.0, "one of as many bytes as 25, and the next");
-    }
-
-    #[tokio::test(start_paused = true)]
     async fn after_the_burst_reading_keeps_the_rate() {
         let taken = read(&mut new(), (0..25).map(|_| transaction(None, ""))).await;
         about(taken, 2.0, "20 beyond the burst at 10/s");
@@ -366,6 +359,16 @@ mod tests {
         assert!(rate.pause.is_none(), "texts that are no messages");
         rate.count_frame(1);
         assert!(rate.pause.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_transactions_count_by_their_bytes_and_handshakes_by_their_addresses() {
+        let large = format!(r#"{{"type":"TRANSACTION","data":{{"text":"{}"}}}}"#, "x".repeat(5 * UNIT_BYTES - 100));
+        about(read(&mut new(), [large.clone(), large.clone(), large].into_iter()).await, 0.5, "five units each");
+        let addresses: Vec<String> = (1..1_000).map(|port| format!("\"ws://192.0.2.7:{port}\"")).collect();
+        let handshake = format!(r#"{{"type":"HANDSHAKE","data":[{}]}}"#, addresses.join(","));
+        let twelve = std::iter::repeat_n(handshake, 12);
+        about(read(&mut new(), twelve).await, 1.0, "ten at once, and one a second");
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,6 +19,7 @@ pub mod http;
 pub mod mount;
 pub mod namespace;
 pub mod node;
+pub mod prover;
 pub mod raw;
 pub mod relay;
 pub mod tester;

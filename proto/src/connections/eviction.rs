@@ -62,7 +62,7 @@ impl Connections {
     }
 
     fn select_victim(&self, cx: &Context, peers: &Peers, newcomer: LinkId) -> LinkId {
-        let known = peers.book.known_links();
+        let known = self.known_links(peers);
         // A client that waits for an answer is not silent.
         let silence = cx.config.limits.client_silence / 2;
         let silent = |link: &Link| {
@@ -92,3 +92,6 @@ impl Connections {
         networks.into_values().max().map_or(newcomer, |(_, youngest)| youngest)
     }
 }
+
+#[cfg(test)]
+mod tests;

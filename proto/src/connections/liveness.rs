@@ -32,8 +32,8 @@ impl Connections {
         cx.timers.set(Timer::Ping(link), cx.now + interval);
         // Two links to one node are resolved when the second opens. If that failed, they are
         // resolved now.
-        let other = self.links.get(link).and_then(Link::native);
-        if let Some((other, _)) = other.and_then(|peer| self.links.to_node(peer.id, Some(link))) {
+        let peer = self.links.get(link).and_then(Link::key);
+        if let Some((other, _)) = peer.and_then(|peer| self.links.to_peer(peer, Some(link))) {
             self.resolve_duplicates(cx, other.min(link));
         }
     }
@@ -62,3 +62,6 @@ impl Connections {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

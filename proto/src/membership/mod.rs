@@ -118,7 +118,7 @@ impl Membership {
     /// Gives a link that was on standby its slot, unless the last one was taken meanwhile.
     pub(crate) fn admit_standby(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, link: LinkId) {
         let id = conns.links.get(link).and_then(|link| link.name().node);
-        let counted = id.is_some_and(|id| conns.links.to_node(id, Some(link)).is_some());
+        let counted = id.is_some_and(|id| conns.holder_of(link, id).is_some());
         if !counted && self.is_full(cx, conns, None) {
             return conns.links.close(cx, link, close::NORMAL, "the last slot here was taken meanwhile");
         }

@@ -227,7 +227,8 @@ impl Membership {
                 new += usize::from(added);
                 cx.counters.addresses_without_room += u64::from(!added);
                 if added && cx.config.max_peers.is_none() {
-                    peers.book.dial_at(cx, address, cx.now);
+                    let at = self.gossip.reserve(cx, group, address);
+                    peers.book.dial_at(cx, address, at);
                 }
             }
         }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::address::{PeerAddress, Scope};
 use crate::connections::Connections;
+use crate::connections::table::PeerKey;
 use crate::context::Context;
 use crate::dial_reason::DialReason;
 use crate::id::{LinkId, NodeId};
@@ -76,7 +77,7 @@ pub(crate) struct Slots {
     /// A slot is reserved until then for a node that names this one as its referrer.
     pub(super) reserved: Option<(NodeId, Instant)>,
     /// The recent high priority requests: when, from which node, from which address group.
-    pub(super) priority_requests: VecDeque<(Instant, NodeId, Option<AddressGroup>)>,
+    pub(super) priority_requests: VecDeque<(Instant, PeerKey, Option<AddressGroup>)>,
     /// When a high priority request was last considered.
     pub(super) swapped: Option<Instant>,
     /// When the slot of an old link was last swapped.

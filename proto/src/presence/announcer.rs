@@ -7,8 +7,8 @@
 //! what reaches a node does not grow with it. A newcomer asks one neighbor at a time for all nodes.
 //! Such an answer, and the first announcement on a new link, is not passed on.
 //!
-//! What is believed is signed by the node that it names. The announcement of a neighbor must come
-//! on its own link, and of ourselves we believe nothing. Of all other nodes we take the newest,
+//! What is believed is signed by the node that it names. The announcement of a neighbor that has
+//! proved its id must come on its own link, and of ourselves we believe nothing. Of all other nodes we take the newest,
 //! within the limits of one link and of the table. Signatures are verified last: a copy costs no
 //! time.
 
@@ -276,7 +276,7 @@ impl Presence {
         };
         let AnnounceFrame { announcement, synced } = frame;
         let node = announcement.node;
-        let direct = node == sender.id;
+        let direct = node == sender.id && sender.proved;
         if direct && announcement.session != sender.session {
             cx.counters.announcements_refused += 1;
             let text = "ANNOUNCE: it names another session of itself than its HANDSHAKE";
@@ -290,7 +290,7 @@ impl Presence {
             cx.counters.announcements_refused += 1;
             return Ok(());
         }
-        if direct {
+        if node == sender.id {
             self.request_nodes(cx, link, announcement.nodes);
         }
         let (scope, group) = links.source_of(link);
@@ -411,7 +411,8 @@ impl Presence {
 
     /// Removes the nodes that have expired.
     pub(crate) fn on_expire_due(&mut self, cx: &mut Context, links: &LinkTable) {
-        let neighbors: Vec<NodeId> = neighbors(links).map(|(_, node)| node).collect();
+        let neighbors: Vec<(NodeId, bool)> =
+            neighbors(links).map(|(link, node)| (node, links.get(link).is_some_and(Link::is_proved))).collect();
         // In a large network it takes longer until both ends have announced a link that moved.
         let gone_after = GONE_AFTER.max(debounce(self.network_size(links)) * DEBOUNCES).min(GONE_AFTER_MOST);
         let (gone, next) = self.table.expired(cx.now, &neighbors, gone_after);
@@ -445,7 +446,8 @@ fn announces(cx: &Context) -> bool {
     cx.config.limits.presence_nodes > 0
 }
 
-/// Iterates over the established links to native peers; a node with two links comes twice.
+/// Iterates over the established links to native peers, with the ids that they name; a node with two
+/// links comes twice.
 fn neighbors(links: &LinkTable) -> impl Iterator<Item = (LinkId, NodeId)> {
     let established = links.iter().filter(|(_, link)| link.takes_transactions());
     established.filter_map(|(id, link)| link.native().map(|peer| (id, peer.id)))
@@ -453,10 +455,11 @@ fn neighbors(links: &LinkTable) -> impl Iterator<Item = (LinkId, NodeId)> {
 
 /// Returns one link to each neighbor that does not lag, with exceptions.
 fn neighbors_except(links: &LinkTable, except: impl Fn(NodeId) -> bool) -> Vec<LinkId> {
-    let mut nodes = BTreeSet::new();
-    let lags =
-        |link| links.get(link).is_some_and(|link| matches!(link.flow, Delivery::Replaying { .. } | Delivery::Lagging));
-    let one_each = neighbors(links).filter(|(link, node)| nodes.insert(*node) && !except(*node) && !lags(*link));
+    let mut peers = BTreeSet::new();
+    let lags = |link: &Link| matches!(link.flow, Delivery::Replaying { .. } | Delivery::Lagging);
+    let one_each = neighbors(links).filter(|(link, node)| {
+        links.get(*link).is_some_and(|open| peers.insert(open.key()) && !except(*node) && !lags(open))
+    });
     one_each.map(|(link, _)| link).collect()
 }
 

@@ -214,16 +214,18 @@ impl Table {
     /// Returns which nodes have expired and why, in the order of their ids, and when the next one
     /// may.
     ///
-    /// `neighbors` are the nodes that we are linked to. `gone_after` is how long a node to which no
+    /// `neighbors` are the nodes that we are linked to, and whether they have proved it: others are
+    /// present for as long as what they signed says. `gone_after` is how long a node to which no
     /// chain of links leads stays in the table.
     pub(super) fn expired(
         &mut self,
         now: Instant,
-        neighbors: &[NodeId],
+        neighbors: &[(NodeId, bool)],
         gone_after: Duration,
     ) -> (Vec<(NodeId, &'static str)>, Option<Instant>) {
         let reachable = self.reachable(neighbors);
-        let ours: HashSet<NodeId, RandomState> = neighbors.iter().copied().collect();
+        let proved = neighbors.iter().filter(|(_, proved)| *proved);
+        let ours: HashSet<NodeId, RandomState> = proved.map(|(node, _)| *node).collect();
         let mut gone = Vec::new();
         let mut next: Option<Instant> = None;
         for ((node, record), reachable) in self.records.iter_mut().zip(reachable) {
@@ -252,7 +254,7 @@ impl Table {
     ///
     /// The table may name half a million links, and the node does nothing else meanwhile: so each
     /// costs one look-up, and they are not copied.
-    fn reachable(&self, neighbors: &[NodeId]) -> Vec<bool> {
+    fn reachable(&self, neighbors: &[(NodeId, bool)]) -> Vec<bool> {
         let index: HashMap<NodeId, usize, RandomState> = self.records.keys().copied().zip(0..).collect();
         let heard: Vec<Instant> = self.records.values().map(|record| record.heard).collect();
         let mut sets = DisjointSets::new(self.records.len());
@@ -264,7 +266,7 @@ impl Table {
             }
         }
         let mut reached = vec![false; self.records.len()];
-        for neighbor in neighbors.iter().filter_map(|node| index.get(node)) {
+        for neighbor in neighbors.iter().filter_map(|(node, _)| index.get(node)) {
             reached[sets.root(*neighbor)] = true;
         }
         (0..self.records.len()).map(|one| reached[sets.root(one)]).collect()

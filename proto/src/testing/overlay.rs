@@ -88,6 +88,7 @@ pub(crate) fn info(n: u8) -> NodeInfo {
         network: "test".into(),
         address: Some(far(n)),
         max_peers: Some(8),
+        proof: None,
     }
 }
 
@@ -304,5 +305,5 @@ impl Done {
 }
 
 pub(crate) fn native(n: u8) -> NativePeer {
-    NativePeer { id: node(n), session: session(n), address: Some(far(n)) }
+    NativePeer { id: node(n), session: session(n), address: Some(far(n)), proved: true }
 }

@@ -109,7 +109,9 @@ impl TraceHash {
             Input::ConnectionRefused { remote, .. } => hash.number(110).text(remote),
             Input::QueueFull { link } => hash.number(111).link(*link),
             Input::DialFailed { address, .. } => hash.number(112).text(address),
-            Input::Probed { link, address, identity } => hash.number(113).link(*link).text(address).identity(*identity),
+            Input::Probed { link, address, identity, proves } => {
+                hash.number(113).link(*link).text(address).identity(*identity).flag(*proves)
+            }
             Input::Stored { ids } => ids.iter().fold(hash.number(114), |hash, id| hash.bytes(&id.0)),
             Input::StoreFailed { .. } => hash.number(115),
             Input::StoreRecovered => hash.number(116),
@@ -123,6 +125,7 @@ impl TraceHash {
             Input::PeerCertified { link, certified } => {
                 hash.number(122).link(*link).bytes(&certified.node.0).bytes(&certified.fingerprint)
             }
+            Input::LinkChallenged { link, challenge } => hash.number(133).link(*link).text(&format!("{challenge:?}")),
             Input::AccessChanged { access } => {
                 hash.number(123).flag(access.plain).number(access.denied.len() as u64).flag(access.allowed.is_some())
             }

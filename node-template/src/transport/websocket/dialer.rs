@@ -7,9 +7,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshpool_proto::Challenge;
 use meshpool_proto::access::Certified;
 use meshpool_proto::address::PeerAddress;
-use meshpool_proto::id::{NodeId, UpgradeIdentity};
+use meshpool_proto::id::{NodeId, Nonce, UpgradeIdentity};
 use meshpool_proto::limits::Limits;
 use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -34,6 +35,15 @@ pub(crate) struct Dialled {
     pub(crate) identity: Option<UpgradeIdentity>,
     /// Who is at the other end; `None` in an open network.
     pub(crate) certified: Option<Certified>,
+    /// What both ends sign.
+    pub(crate) challenge: Challenge,
+}
+
+impl Dialled {
+    /// Whether the other end proves its id on links.
+    pub(crate) fn proves(&self) -> bool {
+        matches!(self.challenge, Challenge::Dialled { answered: Some(_), .. })
+    }
 }
 
 /// Why a dial led to no connection.
@@ -95,8 +105,8 @@ impl Dialer {
         self.dial_within(address, by, Some((name, node))).await
     }
 
-    /// Asks who is at an address, and closes. An identity that its certificate contradicts counts
-    /// as none.
+    /// Asks who is at an address, and whether it proves its id on links, and closes. An identity
+    /// that its certificate contradicts counts as none.
     ///
     /// # Errors
     /// When the probe is allowed, if it was put off.
@@ -104,18 +114,20 @@ impl Dialer {
         &self,
         address: &PeerAddress,
         by: &NamedBy,
-    ) -> Result<Option<UpgradeIdentity>, std::time::Instant> {
-        let Dialled { mut socket, identity, certified, .. } = match self.dial(address, by).await {
+    ) -> Result<(Option<UpgradeIdentity>, bool), std::time::Instant> {
+        let dialled = match self.dial(address, by).await {
             Ok(dialled) => dialled,
-            Err(DialError::Failed(_)) => return Ok(None),
+            Err(DialError::Failed(_)) => return Ok((None, false)),
             Err(DialError::PutOff(until)) => return Err(until),
         };
+        let proves = dialled.proves();
+        let Dialled { mut socket, identity, certified, .. } = dialled;
         let identity = identity.filter(|identity| certified.is_none_or(|certified| certified.node == identity.node));
         let close = CloseFrame { code: 1000.into(), reason: "".into() };
         // The identity is known: whether the close frame still arrives has no effect.
         let closed = tokio::time::timeout(self.timeout, socket.close(Some(close))).await;
         tracing::trace!("probed {address}: {closed:?}");
-        Ok(identity)
+        Ok((identity, proves))
     }
 
     async fn dial_within(
@@ -154,6 +166,7 @@ impl Dialer {
     ) -> Result<Dialled, tungstenite::Error> {
         let (stream, permit) = connect_permitted(address, by, &self.permits).await?;
         let remote = stream.peer_addr()?.ip().to_canonical();
+        let nonce = Nonce(rand::random());
         let mut request = address.to_string().into_client_request()?;
         if let Some((name, _)) = subprotocol {
             request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
@@ -169,14 +182,13 @@ impl Dialer {
         let stream = WriteBuffer::new(ReadBuffer::new(stream));
         let (mut socket, response) = client_async_with_config(request, stream, Some(config())).await?;
         socket.get_mut().stream_mut().lift_read_limit();
-        let identity: Option<UpgradeIdentity> = response
-            .headers()
-            .get(UpgradeIdentity::HEADER)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|text| text.parse().ok());
+        let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let identity: Option<UpgradeIdentity> = text(UpgradeIdentity::HEADER).and_then(|text| text.parse().ok());
+        let answered = text(Nonce::HEADER).and_then(|text| text.parse().ok());
         let node = identity.map(|identity| identity.node);
         permit.answered(node, subprotocol.is_some_and(|(_, wanted)| node == Some(wanted)));
-        Ok(Dialled { socket, remote, identity, certified })
+        let challenge = Challenge::Dialled { nonce, answered, ip: remote };
+        Ok(Dialled { socket, remote, identity, certified, challenge })
     }
 }
 

@@ -50,6 +50,7 @@ fn node(number: u16) -> NodeInfo {
         network: "test".into(),
         address: Some(address(number)),
         max_peers: Some(CAP),
+        proof: None,
     }
 }
 
@@ -127,7 +128,7 @@ impl Core {
                     }
                     Output::Probe { link, address, .. } => {
                         let identity = self.others.get(&address).copied();
-                        facts.push_back(Input::Probed { link, address, identity });
+                        facts.push_back(Input::Probed { link, address, identity, proves: false });
                     }
                     Output::Send { links, frame, .. } => {
                         for link in links {
@@ -169,6 +170,13 @@ impl Core {
             facts.push(Input::Received { link, message: Ok(Message::Handshake(hello)) });
         }
         facts
+    }
+
+    /// The link to a node, which need not have proved its id.
+    fn link_to(&self, number: u16) -> LinkId {
+        let is_there = |open: &Link| open.native().is_some_and(|peer| peer.id == node(number).id);
+        let mut links = self.protocol.connections.links.iter();
+        links.find(|(_, open)| is_there(open)).expect("linked").0
     }
 
     fn receive(&mut self, link: LinkId, message: Message) {

@@ -2,6 +2,7 @@
 
 mod alone;
 
+use crate::access::Certified;
 use crate::id::{LinkId, UpgradeIdentity};
 use crate::limits::Limits;
 use crate::peers::dial_allowance::DialAllowance;
@@ -98,6 +99,8 @@ impl Core {
     fn link(&mut self, link: u64, record: &Record) {
         let identity = Some(UpgradeIdentity { node: record.node, session: record.session });
         let direction = Direction::Dialled { address: record.address.clone(), identity };
+        let certified = Certified { node: record.node, fingerprint: [0; 32] };
+        self.tell(Input::PeerCertified { link: LinkId(link), certified });
         self.tell(Input::LinkOpened { link: LinkId(link), remote: IpAddr::V4(Ipv4Addr::new(10, 7, 0, 1)), direction });
     }
 

@@ -50,9 +50,14 @@ fn announcement(node: usize, session: u8, change: impl FnOnce(&mut Announcement)
 }
 
 /// The nodes that have expired at a time, and when the next one may.
+/// Neighbors that have proved their ids.
+fn proved(neighbors: &[NodeId]) -> Vec<(NodeId, bool)> {
+    neighbors.iter().map(|node| (*node, true)).collect()
+}
+
 fn expired(table: &mut Table, at: Instant, neighbors: &[usize]) -> (Vec<usize>, Option<Instant>) {
     let neighbors: Vec<NodeId> = neighbors.iter().copied().map(id).collect();
-    let (gone, next) = table.expired(at, &neighbors, 10 * SECOND);
+    let (gone, next) = table.expired(at, &proved(&neighbors), 10 * SECOND);
     let number = |node: NodeId| (0..1_000).find(|n| id(*n) == node).expect("a small number");
     (gone.into_iter().map(|(node, _)| number(node)).collect(), next)
 }
@@ -198,7 +203,7 @@ fn a_node_expires_after_three_intervals_of_silence_within_bounds() {
         let at = now + SECOND * patience;
         assert_eq!(expired(&mut table, at - Duration::from_nanos(1), &[1]), (vec![], Some(at)), "{interval}");
         assert_eq!(expired(&mut table, at, &[1]), (vec![2], None), "{interval}");
-        assert_eq!(table.expired(at, &[id(1)], SECOND).0, [(id(2), "nothing was heard of it for long")]);
+        assert_eq!(table.expired(at, &proved(&[id(1)]), SECOND).0, [(id(2), "nothing was heard of it for long")]);
     }
 }
 
@@ -218,11 +223,11 @@ fn a_node_to_which_no_link_leads_expires_unless_one_leads_to_it_again() {
     assert_eq!(expired(&mut table, now + SECOND * 11, &[1]).0, [0; 0]);
     link(&mut table, vec![], now + SECOND * 12);
     assert_eq!(expired(&mut table, now + SECOND * 12, &[1]), (vec![], Some(now + SECOND * 22)), "it begins again");
-    let (gone, next) = table.expired(now + SECOND * 22, &[id(1)], SECOND * 10);
+    let (gone, next) = table.expired(now + SECOND * 22, &proved(&[id(1)]), SECOND * 10);
     assert_eq!((gone, next), (vec![(id(2), "nobody is linked to it any more")], None));
     // The earliest of several comes next, and our own neighbors never expire.
     table.insert(announcement(3, 1, |_| {}), now - SECOND * 3 * 3_600 + SECOND * 30, near());
-    let (_, next) = table.expired(now + SECOND * 23, &[id(1), id(2)], SECOND * 99);
+    let (_, next) = table.expired(now + SECOND * 23, &proved(&[id(1), id(2)]), SECOND * 99);
     assert_eq!(next, Some(now + SECOND * 30), "silence, although links count for longer");
     assert_eq!(expired(&mut table, now + SECOND * 99_999, &[1, 2, 3]), (vec![], None));
 }
@@ -235,8 +240,8 @@ fn of_two_nodes_the_one_heard_of_last_says_whether_they_are_linked() {
             let peers = if node == says { vec![id(3 - node)] } else { vec![] };
             table.insert(announcement(node, 1, |it| it.peers = peers), now + SECOND * u32::from(node == later), near());
         }
-        table.expired(now, &[id(1)], SECOND);
-        let gone = table.expired(now + SECOND, &[id(1)], SECOND).0;
+        table.expired(now, &proved(&[id(1)]), SECOND);
+        let gone = table.expired(now + SECOND, &proved(&[id(1)]), SECOND).0;
         assert_eq!(gone.is_empty(), linked, "{says} says so, {later} is later");
     }
 }
@@ -262,9 +267,13 @@ fn nodes_to_which_no_chain_of_links_leads_expire() {
             }
         }
         let expected: Vec<NodeId> = (0..nodes).filter(|node| !reached[*node]).map(id).collect();
-        assert_eq!(table.expired(now, &neighbors, 10 * SECOND).0, [], "they have ten seconds");
-        let gone: Vec<NodeId> =
-            table.expired(now + 10 * SECOND, &neighbors, 10 * SECOND).0.into_iter().map(|(node, _)| node).collect();
+        assert_eq!(table.expired(now, &proved(&neighbors), 10 * SECOND).0, [], "they have ten seconds");
+        let gone: Vec<NodeId> = table
+            .expired(now + 10 * SECOND, &proved(&neighbors), 10 * SECOND)
+            .0
+            .into_iter()
+            .map(|(node, _)| node)
+            .collect();
         assert_eq!(gone, expected, "{neighbors:?} {table:?}");
     }
 }

@@ -75,7 +75,7 @@ fn where_many_are_known_those_that_were_never_up_get_time_to_start() {
     for (known, up, longer) in [(8, false, false), (9, false, true), (9, true, false)] {
         let mut overlay = Overlay::with(|config| config.known_peers = (20..20 + known).map(far).collect());
         let address = overlay.know(20);
-        overlay.peers.book.get_mut(&address).expect("there").last_up = up.then(|| overlay.cx.now);
+        overlay.peers.book.get_mut(&address).expect("there").last_up = up.then_some(overlay.cx.now);
         let wait = overlay.peers.book.back_off(&mut overlay.cx, &address).expect("known");
         assert_eq!(wait > least, longer, "{known}, {up}: {wait:?}");
     }

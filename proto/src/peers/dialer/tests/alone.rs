@@ -8,8 +8,6 @@ use crate::peers::address_book::{AddressBook, AddressSource, AddressState};
 use crate::peers::dialer::*;
 use crate::testing::overlay::{Overlay, far};
 
-const MILLISECOND: Duration = Duration::from_millis(1);
-
 /// Makes an address due; every claim of a link is unverified if `claims` says so.
 fn due(overlay: &mut Overlay, address: &PeerAddress, claims: bool) -> Due {
     let Overlay { cx, peers, .. } = overlay;
@@ -147,10 +145,10 @@ fn a_dial_that_waits_for_others_counts_as_under_way() {
     });
     let (first, second) = (overlay.learn(20), overlay.learn(21));
     assert!(dial_for(&mut overlay, &first) && dial_for(&mut overlay, &second));
-    assert_eq!(overlay.done().dials, [first.clone()]);
+    assert_eq!(overlay.done().dials, [far(20)]);
     overlay.peers.book.set_state(&first, AddressState::Waiting);
     ended(&mut overlay);
-    assert_eq!(overlay.done().dials, [second.clone()]);
+    assert_eq!(overlay.done().dials, [far(21)]);
     assert_eq!(overlay.peers.dialer.take_reason(&second), Some(DialReason::Shuffle));
 }
 
@@ -304,11 +302,9 @@ fn at_most_fifty_probes_wait_and_the_next_are_made_at_once() {
     let last = crate::testing::net::address(54);
     assert_eq!(overlay.dial_due(&last), Some(PROBE_LATER + PROBE_EVERY * PROBES_WAITING));
     assert_eq!(overlay.dial_due(&crate::testing::net::address(55)), None);
-    overlay.pass(PROBE_EVERY - MILLISECOND);
-    assert!(!probe_later(&mut overlay, 1, &crate::testing::net::address(55)));
-    overlay.pass(MILLISECOND);
-    assert!(probe_later(&mut overlay, 1, &crate::testing::net::address(56)), "the first of them is under way");
-    assert!(!probe_later(&mut overlay, 1, &crate::testing::net::address(57)));
+    overlay.pass(PROBE_EVERY);
+    assert!(probe_later(&mut overlay, 1, &crate::testing::net::address(55)), "the first of them is under way");
+    assert!(!probe_later(&mut overlay, 1, &crate::testing::net::address(56)));
 }
 
 #[test]
