@@ -107,8 +107,7 @@ mod tests {
 
     #[test]
     fn what_peers_found_is_counted_and_the_user_is_warned_once() {
-        let (mut cx, mut links, mut reachability) =
-            (parts::context(), LinkTable::default(), Reachability::default());
+        let (mut cx, mut links, mut reachability) = (parts::context(), LinkTable::default(), Reachability::default());
         let [one, two] = [1, 2].map(|n| parts::native(&cx, &mut links, n));
         assert_eq!(reachability.summary(), None);
         let warning = |event| match event {
@@ -120,9 +119,8 @@ mod tests {
         assert!(text.contains("ws://localhost:4001") && text.contains("timed out") && text.contains("set ADDRESS"));
         assert_eq!(reachability.on_dial_back(&mut cx, &links, two, failed()), Ok(()));
         assert_eq!(parts::event(&mut cx, warning), None, "once");
-        let summary = |reached, failed, error: Option<&str>| {
-            Some(DialBacks { reached, failed, error: error.map(Into::into) })
-        };
+        let summary =
+            |reached, failed, error: Option<&str>| Some(DialBacks { reached, failed, error: error.map(Into::into) });
         assert_eq!(reachability.summary(), summary(0, 2, Some("timed out")));
         assert_eq!(reachability.on_dial_back(&mut cx, &links, two, reached()), Ok(()));
         assert_eq!(reachability.summary(), summary(1, 1, Some("timed out")));
@@ -132,8 +130,7 @@ mod tests {
 
     #[test]
     fn only_native_peers_speak_and_of_our_address_alone() {
-        let (mut cx, mut links, mut reachability) =
-            (parts::context(), LinkTable::default(), Reachability::default());
+        let (mut cx, mut links, mut reachability) = (parts::context(), LinkTable::default(), Reachability::default());
         let (native, client) = (parts::native(&cx, &mut links, 1), parts::client(&cx, &mut links, 2));
         assert!(reachability.on_dial_back(&mut cx, &links, client, reached()).is_err());
         let other = DialBack { address: address(9), ..reached() };
@@ -143,8 +140,7 @@ mod tests {
 
     #[test]
     fn a_peer_is_told_once_what_was_found_and_not_before_our_handshake() {
-        let (mut cx, mut links, mut reachability) =
-            (parts::context(), LinkTable::default(), Reachability::default());
+        let (mut cx, mut links, mut reachability) = (parts::context(), LinkTable::default(), Reachability::default());
         let link = parts::native(&cx, &mut links, 1);
         let open = links.get_mut(link).expect("linked");
         let LinkState::Established(peer) = &open.state else { panic!("it is established") };
@@ -154,7 +150,8 @@ mod tests {
         let open = links.get_mut(link).expect("linked");
         let LinkState::Verifying(peer) = &open.state else { panic!("it is being verified") };
         open.state = LinkState::Established(peer.clone());
-        let text = r#"{"type":"DIALBACK","data":{"address":"ws://localhost:4001","reached":false,"error":"timed out"}}"#;
+        let text =
+            r#"{"type":"DIALBACK","data":{"address":"ws://localhost:4001","reached":false,"error":"timed out"}}"#;
         reachability.tell(&mut cx, &links, link);
         assert_eq!(parts::frames(&mut cx, "DIALBACK"), [(vec![1], text.to_owned())]);
         for found in [failed(), reached(), reached()] {

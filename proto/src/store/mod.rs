@@ -34,7 +34,13 @@ impl Store {
     /// Takes the identities and times of a pool in the order of their positions.
     pub(crate) fn new(pool: Vec<(TransactionId, u64)>) -> Self {
         let sync_set = SyncSet::of(pool.iter().copied());
-        Self { sync_set, index: PoolIndex::of(pool.into_iter().map(|(id, _)| id)), bytes: 0, accepted: 0, writable: true }
+        Self {
+            sync_set,
+            index: PoolIndex::of(pool.into_iter().map(|(id, _)| id)),
+            bytes: 0,
+            accepted: 0,
+            writable: true,
+        }
     }
 
     /// Notes how many bytes the stored transactions have.
