@@ -151,6 +151,7 @@ impl Node {
             Input::DialFailed { address, error } => self.on_dial_failed(address, error),
             Input::DialPutOff { address, until } => self.on_dial_put_off(address, until),
             Input::Probed { link, address, identity, proves } => self.on_probed(link, &address, (identity, proves)),
+            Input::PoolSize { bytes } => self.store.set_bytes(bytes),
             Input::StoreFailed { error } => self.store.on_write_failed(&mut self.cx, error),
             Input::StoreRecovered => self.store.on_write_recovered(&mut self.cx),
             Input::PoolAdded { transactions } => {
@@ -407,6 +408,7 @@ impl Node {
             agent: self.cx.config.agent.clone(),
             network: self.cx.config.network.clone(),
             address: self.cx.config.address.to_string(),
+            dial_backs: self.connections.reachability.summary(),
             uptime: now.saturating_duration_since(self.started).as_secs(),
             connected: links::linked_names(&self.connections.links),
             attempting: self.peers.book.attempting().map(ToString::to_string).collect(),
@@ -579,6 +581,11 @@ impl Node {
             Ok(Message::Beacon(beacon)) => {
                 let Self { cx, connections, membership, .. } = self;
                 membership.on_beacon(cx, connections, link, beacon);
+            }
+            Ok(Message::DialBack(dial_back)) => {
+                let Self { cx, connections, .. } = self;
+                let result = connections.reachability.on_dial_back(cx, &connections.links, link, dial_back);
+                self.judge(link, result);
             }
             Ok(Message::Find(find)) => {
                 let result = self.images.on_find(&mut self.cx, &self.connections.links, link, find);

@@ -190,7 +190,7 @@ impl Membership {
                     peers.book.dial_at(cx, address, cx.now);
                 }
             } else if peers.book.is_idle(cx, address)
-                && peers.book.get(address).is_some_and(|peer| peer.declined_until.is_none_or(|until| cx.now >= until))
+                && peers.book.get(address).and_then(|peer| peer.declined_until).is_none_or(|until| until <= cx.now)
             {
                 // One that waits keeps its time: the word of others never shortens a back-off.
                 peers.book.dial_at(cx, address, cx.now + Duration::from_secs(1));
