@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::connections::table::{LinkState, PendingPeer};
+use crate::connections::table::{LinkState, NativePeer, PendingPeer};
 use crate::id::LinkId;
 use crate::membership::slots::{HELD, JOIN_TIMEOUT, PROBE_TIMEOUT};
 use crate::peers::address_book::AddressState;
