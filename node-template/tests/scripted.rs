@@ -36,7 +36,7 @@ const ON_ITS_WAY: usize = 1024 * 1024;
 #[tokio::test]
 async fn a_prune_takes_back_what_a_peer_has_not_read() {
     let node = Embedded::with(Limits::default()).await;
-    let (mut source, mut peer) = (ScriptedPeer::link(node.port()).await, ScriptedPeer::link(node.port()).await);
+    let (mut source, mut peer) = (ScriptedPeer::link(node.port()).await, ScriptedPeer::link_wide(node.port()).await);
     let origin = source.info.id.to_string();
     let fat = |number: u64| {
         let mut fat = transaction(number);
