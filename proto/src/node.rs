@@ -287,7 +287,7 @@ impl Node {
         let answered = self.membership.was_answered(link);
         self.replay.on_link_closed(link);
         self.asks.remove(&link);
-        self.sync.on_link_closed(link);
+        self.sync.on_link_closed(&mut self.cx, &self.connections.links, &mut self.store, link);
         self.presence.on_link_closed(link);
         self.images.on_link_closed(link);
         let Self { cx, connections, store, gossip, sync, .. } = self;
@@ -684,6 +684,7 @@ impl Node {
             Timer::Reconcile => {
                 self.sync.on_round_due(cx, &connections.links, &mut self.store, &mut self.broadcasts.store);
             }
+            Timer::Wants => self.sync.on_wants_due(cx, &connections.links, &mut self.store),
             Timer::Duplicate(link) => connections.on_duplicate_due(cx, link),
             Timer::Announce => self.presence.on_announce_due(cx, &connections.links),
             Timer::AnnounceToNew => self.presence.on_announce_to_new_due(cx, &connections.links),
@@ -740,10 +741,10 @@ impl Node {
         let Self { cx, connections, store, gossip, .. } = self;
         match transaction {
             Ok(transaction) => {
+                let (id, bytes) = (transaction.id(), transaction.body().len());
                 let received = Received { transaction, origin, ack, synced };
-                if gossip.on_transaction(cx, &mut connections.links, store, link, received) {
-                    self.sync.pool.on_synced(self.cx.now, link);
-                }
+                let new = gossip.on_transaction(cx, &mut connections.links, store, link, received);
+                self.sync.pool.on_brought(cx.now, link, &id, bytes, new);
             }
             Err(error) => {
                 // Only native peers compare pools, and check what they pass on.
