@@ -150,7 +150,9 @@ impl PoolSync {
     /// asked first for a while.
     fn end_stream(&mut self, cx: &Context, store: &Store) {
         let seen = self.seen(store);
-        let Some(stream) = self.stream.take_if(|stream| seen >= stream.offered || !stream.holds(cx.now)) else { return };
+        let Some(stream) = self.stream.take_if(|stream| seen >= stream.offered || !stream.holds(cx.now)) else {
+            return;
+        };
         if seen < stream.offered {
             self.wants.stall(cx.now, stream.link);
         }
@@ -158,7 +160,8 @@ impl PoolSync {
 
     /// Sets the timer of the next request that lapses.
     fn set_timer(&self, cx: &mut Context) {
-        let stream = self.stream.as_ref().map(|stream| cx.now.max(stream.since + STREAM_GRACE - STREAM_TICK) + STREAM_TICK);
+        let stream =
+            self.stream.as_ref().map(|stream| cx.now.max(stream.since + STREAM_GRACE - STREAM_TICK) + STREAM_TICK);
         match self.wants.next_due().into_iter().chain(stream).min() {
             Some(due) => cx.timers.set(Timer::Wants, due.max(cx.now + MIN_TICK)),
             None => cx.timers.cancel(&Timer::Wants),
