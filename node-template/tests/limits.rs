@@ -193,6 +193,24 @@ async fn a_full_pool_refuses_with_the_reason_and_passes_nothing_on() {
     exactly(&node, &[transaction(0), transaction(1), transaction(2)]).await;
 }
 
+#[tokio::test]
+async fn a_pool_full_of_bytes_refuses_with_the_reason_also_after_a_restart() {
+    let limits = Limits { pool_bytes: 1_000, ..Limits::default() };
+    let node = Embedded::with(limits.clone()).await;
+    let mut client = Socket::dial(node.port()).await.unwrap();
+    assert_eq!(ack(&mut client, &transaction_of(1_200)).await["status"], "stored");
+    let full = |refused: &Value| {
+        refused["status"] == "rejected" && refused["reason"].as_str().unwrap().contains("as many as POOL_BYTES allows")
+    };
+    let refused = ack(&mut client, &transaction(1).to_string()).await;
+    assert!(full(&refused), "{refused}");
+    let folder = node.stop().await;
+    let node = Embedded::start_in(folder, |network| network.limits(limits)).await;
+    let mut client = Socket::dial(node.port()).await.unwrap();
+    let refused = ack(&mut client, &transaction(1).to_string()).await;
+    assert!(full(&refused), "{refused}");
+}
+
 /// An empty frame as a server sends it.
 fn masked_as_server(first: u8) -> [u8; 2] {
     [first, 0]

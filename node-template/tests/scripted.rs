@@ -20,11 +20,11 @@ async fn a_scripted_peer_is_a_native_peer() {
     let submitted = node.submit(&transaction(1)).await.unwrap();
     let frame = peer.hear("TRANSACTION").await;
     assert_eq!((&frame["data"], &frame["from"]), (&transaction(1), &json!(node.id().to_string())));
-    let id = submitted.id;
+    let id = submitted.id.to_string();
     submitted.stored().await.unwrap();
     // It is new to a second one, which asks for it.
     let mut second = ScriptedPeer::link(node.port()).await;
-    second.say("WANT", json!([id.to_string()])).await;
+    second.say("WANT", json!([id])).await;
     assert_eq!(second.hear("TRANSACTION").await["data"], transaction(1));
     assert_eq!(second.settled().await["pool"]["count"], 1);
 }
@@ -36,28 +36,28 @@ const ON_ITS_WAY: usize = 1024 * 1024;
 #[tokio::test]
 async fn a_prune_takes_back_what_a_peer_has_not_read() {
     let node = Embedded::with(Limits::default()).await;
-    let mut peer = ScriptedPeer::link(node.port()).await;
+    let (mut source, mut peer) = (ScriptedPeer::link(node.port()).await, ScriptedPeer::link_wide(node.port()).await);
+    let origin = source.info.id.to_string();
     let fat = |number: u64| {
         let mut fat = transaction(number);
         fat["filling"] = "x".repeat(32 * 1024).into();
-        fat
+        json!({ "type": "TRANSACTION", "data": fat, "from": origin })
     };
-    let mut sent = 0;
     // It reads, and answers pings.
     for number in 0..40 {
-        node.submit(&fat(number)).await.unwrap();
-        peer.hear_where("TRANSACTION", |frame| frame["data"]["hash"] == fat(number)["hash"]).await;
-        sent += 1;
+        source.socket.send(&fat(number)).await;
+        peer.hear_where("TRANSACTION", |frame| frame["data"] == fat(number)["data"]).await;
     }
     // It reads no more, and 3.5 MiB are on their way or queued.
-    for number in sent..sent + 112 {
-        node.submit(&fat(number)).await.unwrap();
+    for number in 40..152 {
+        source.socket.send(&fat(number)).await;
     }
+    source.settled().await;
     assert_eq!(node.counted("queues_full").await, 0, "nothing was dropped for want of room");
     let queued = async || node.links().await.unwrap().iter().map(|link| link.queued_bytes).sum::<usize>();
     let before = queued().await;
     assert!(before > 2 * ON_ITS_WAY, "{before} bytes are queued here, the rest is in the kernels' buffers");
-    peer.say("PRUNE", json!([node.id().to_string()])).await;
+    peer.say("PRUNE", json!([origin])).await;
     eventually("an empty queue", async || match queued().await {
         bytes if bytes < ON_ITS_WAY => Ok(()),
         bytes => Err(format!("{bytes} bytes")),

@@ -311,7 +311,7 @@ fn good_values_are_taken() {
     let long = "é".repeat(64);
     let folder = Folder::new(&format!(
         "PORT=4001\nHOST=LocalHost\nADDRESS=example.org:80\nNETWORK={long}\nLOG=TRACE\nMY_PUBLIC_KEY=undefined\n\
-         QUEUE_BYTES=1048576\nPOOL_TRANSACTIONS=5\nINBOUND_LINKS=8\nINBOUND_LINKS_PER_IP=4\nPEER_TABLE=9\nTRANSACTION_RATE=7\nTRANSACTION_BURST=70\n\
+         QUEUE_BYTES=1048576\nPOOL_TRANSACTIONS=5\nPOOL_BYTES=1048577\nINBOUND_LINKS=8\nINBOUND_LINKS_PER_IP=4\nPEER_TABLE=9\nTRANSACTION_RATE=7\nTRANSACTION_BURST=70\n\
          PING_INTERVAL_SECONDS=100\nDEAD_AFTER_SECONDS=300\nBACKOFF_MIN_MILLISECONDS=50\nBACKOFF_MAX_MILLISECONDS=50\n\
          DIAL_TIMEOUT_SECONDS=2\nUNSTORED_BYTES=2000000\n"
     ));
@@ -324,6 +324,7 @@ fn good_values_are_taken() {
     let expected = Limits {
         queue_bytes: 1_048_576,
         pool_transactions: 5,
+        pool_bytes: 1_048_577,
         inbound_links: 8,
         inbound_per_ip: 4,
         peer_table: 9,

@@ -123,6 +123,11 @@ pub enum Input {
         /// Their ids.
         ids: Vec<TransactionId>,
     },
+    /// How many bytes the stored transactions have. It is reported once, at the start.
+    PoolSize {
+        /// The number: the length of the pool's file.
+        bytes: u64,
+    },
     /// Writing to the pool's file failed. The runtime keeps the batch and tries again.
     StoreFailed {
         /// What happened and what to do, for people.

@@ -171,6 +171,8 @@ pub struct Limits {
     pub transaction_burst: u32,
     /// The most transactions in the pool. A full pool refuses more.
     pub pool_transactions: u64,
+    /// The most bytes of transactions in the pool, as in its file. A full pool refuses more.
+    pub pool_bytes: u64,
     /// The most bytes of accepted transactions that wait for the disk. Above it reading pauses, and
     /// with a failing disk more are refused.
     pub unstored_bytes: usize,
@@ -222,6 +224,7 @@ impl Default for Limits {
             transaction_rate: 2_000,
             transaction_burst: 20_000,
             pool_transactions: 10_000_000,
+            pool_bytes: 16 * 1024 * 1024 * 1024,
             unstored_bytes: 64 * 1024 * 1024,
             backoff_min: Duration::from_millis(500),
             backoff_max: Duration::from_secs(60),

@@ -151,6 +151,7 @@ impl Node {
             Input::DialFailed { address, error } => self.on_dial_failed(address, error),
             Input::DialPutOff { address, until } => self.on_dial_put_off(address, until),
             Input::Probed { link, address, identity, proves } => self.on_probed(link, &address, (identity, proves)),
+            Input::PoolSize { bytes } => self.store.set_bytes(bytes),
             Input::StoreFailed { error } => self.store.on_write_failed(&mut self.cx, error),
             Input::StoreRecovered => self.store.on_write_recovered(&mut self.cx),
             Input::PoolAdded { transactions } => {
@@ -286,7 +287,7 @@ impl Node {
         let answered = self.membership.was_answered(link);
         self.replay.on_link_closed(link);
         self.asks.remove(&link);
-        self.sync.on_link_closed(link);
+        self.sync.on_link_closed(&mut self.cx, &self.connections.links, &mut self.store, link);
         self.presence.on_link_closed(link);
         self.images.on_link_closed(link);
         let Self { cx, connections, store, gossip, sync, .. } = self;
@@ -407,6 +408,7 @@ impl Node {
             agent: self.cx.config.agent.clone(),
             network: self.cx.config.network.clone(),
             address: self.cx.config.address.to_string(),
+            dial_backs: self.connections.reachability.summary(),
             uptime: now.saturating_duration_since(self.started).as_secs(),
             connected: links::linked_names(&self.connections.links),
             attempting: self.peers.book.attempting().map(ToString::to_string).collect(),
@@ -580,6 +582,11 @@ impl Node {
                 let Self { cx, connections, membership, .. } = self;
                 membership.on_beacon(cx, connections, link, beacon);
             }
+            Ok(Message::DialBack(dial_back)) => {
+                let Self { cx, connections, .. } = self;
+                let result = connections.reachability.on_dial_back(cx, &connections.links, link, dial_back);
+                self.judge(link, result);
+            }
             Ok(Message::Find(find)) => {
                 let result = self.images.on_find(&mut self.cx, &self.connections.links, link, find);
                 self.judge(link, result);
@@ -677,6 +684,7 @@ impl Node {
             Timer::Reconcile => {
                 self.sync.on_round_due(cx, &connections.links, &mut self.store, &mut self.broadcasts.store);
             }
+            Timer::Wants => self.sync.on_wants_due(cx, &connections.links, &mut self.store),
             Timer::Duplicate(link) => connections.on_duplicate_due(cx, link),
             Timer::Announce => self.presence.on_announce_due(cx, &connections.links),
             Timer::AnnounceToNew => self.presence.on_announce_to_new_due(cx, &connections.links),
@@ -733,10 +741,10 @@ impl Node {
         let Self { cx, connections, store, gossip, .. } = self;
         match transaction {
             Ok(transaction) => {
+                let (id, bytes) = (transaction.id(), transaction.body().len());
                 let received = Received { transaction, origin, ack, synced };
-                if gossip.on_transaction(cx, &mut connections.links, store, link, received) {
-                    self.sync.pool.on_synced(self.cx.now, link);
-                }
+                let new = gossip.on_transaction(cx, &mut connections.links, store, link, received);
+                self.sync.pool.on_brought(cx.now, link, &id, bytes, new);
             }
             Err(error) => {
                 // Only native peers compare pools, and check what they pass on.

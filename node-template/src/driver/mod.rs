@@ -115,7 +115,8 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// Puts the access rules in force before anything else happens.
+    /// Puts the access rules in force before anything else happens. `pool_bytes` is the length of the
+    /// pool's file.
     pub(crate) fn new(
         core: Core,
         inputs: Inputs,
@@ -123,6 +124,7 @@ impl Driver {
         context: LinkContext,
         events: EventSender,
         access: Access,
+        pool_bytes: u64,
     ) -> Self {
         let mut driver = Self {
             core,
@@ -138,6 +140,7 @@ impl Driver {
             now: Instant::now(),
         };
         driver.handle(Input::AccessChanged { access });
+        driver.handle(Input::PoolSize { bytes: pool_bytes });
         driver
     }
 

@@ -68,6 +68,10 @@ fn gauges(registry: &mut Registry, state: &State, status: &Status, links: &[Open
     gauge("peers", "Nodes that this one is linked to", None, status.connected.len());
     gauge("addresses_known", "Addresses in the address book", None, status.known);
     gauge("addresses_attempting", "Addresses being dialled", None, status.attempting.len());
+    let backs = status.dial_backs.as_ref();
+    let (reached, failed) = backs.map_or((0, 0), |backs| (backs.reached, backs.failed));
+    gauge("dial_backs_reached", "Linked peers that reached this node at its address", None, reached);
+    gauge("dial_backs_failed", "Linked peers that could not dial this node at its address", None, failed);
     gauge("network_nodes", "Nodes known to be in the network, this one included", None, nodes);
     let queued: Vec<_> = links.iter().map(|link| link.queued_bytes).collect();
     gauge("queued", "Queued payload of all links", Some(Unit::Bytes), queued.iter().sum());

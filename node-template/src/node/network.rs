@@ -307,7 +307,14 @@ impl Network {
         let port = listeners[0].local_addr().map_err(|error| self.explain(error))?.port();
         let address = self.advertised(port).map_err(StartError::Address)?;
         let present = self.present_address(port);
-        pool::announce(&self.folder, &self.listened(port).map_err(StartError::Address)?)?;
+        let listened = self.listened(port).map_err(StartError::Address)?;
+        pool::announce(&self.folder, &listened)?;
+        let shown = match listeners[0].local_addr() {
+            Ok(at) if at.ip().is_unspecified() => {
+                format!("{}://{at}", if self.closed.is_some() { "wss" } else { "ws" })
+            }
+            _ => listened.to_string(),
+        };
         let peer_cache = PeerCache::load(&self.folder, self.max_peers.is_some() || self.genesis.is_some());
         let (session, seed) = (Session::from_random(random()?), u64::from_le_bytes(random()?));
         let config = Config {
@@ -327,7 +334,8 @@ impl Network {
         };
         let pooled = opened.ids.len();
         tracing::info!(
-            "listening on {address} as node {}; {} in the pool, {}",
+            "listening on {shown}{} as node {}; {} in the pool, {}",
+            if shown == address.to_string() { String::new() } else { format!(" (others dial {address})") },
             node.short(),
             plural(pooled as u64, "transaction", "transactions"),
             plural(config.known_peers.len() as u64, "known peer", "known peers")
@@ -376,8 +384,9 @@ impl Network {
             sync_times: Arc::clone(&sync_times),
             panics: panics.clone(),
         };
+        let pool_bytes = std::fs::metadata(self.folder.join("transactions.json")).map_or(0, |file| file.len());
         let core = Core::new(Instant::now(), config, held);
-        let driver = Driver::new(core, inputs, services, context, EventSender::new(events.clone()), access);
+        let driver = Driver::new(core, inputs, services, context, EventSender::new(events.clone()), access, pool_bytes);
         let (stop, stopped) = oneshot::channel::<()>();
         let (acceptor, watching) = (Arc::new(acceptor), panics.clone());
         let task = tokio::spawn(async move {

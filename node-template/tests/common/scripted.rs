@@ -37,11 +37,12 @@ impl ScriptedPeer {
 
     /// As [`Self::link`], with a changed introduction.
     pub async fn link_as(node: u16, change: impl FnOnce(NodeInfo) -> NodeInfo) -> Self {
-        let info = change(Self::info());
-        let mut peer = Self { info, socket: Socket::dial(node).await.unwrap(), greeting: Value::Null };
-        peer.introduce().await;
-        peer.greeting = peer.hear("HANDSHAKE").await;
-        peer
+        Self::introduce(Socket::dial(node).await.unwrap(), change(Self::info())).await
+    }
+
+    /// As [`Self::link`], on a link whose buffer for what comes in is large.
+    pub async fn link_wide(node: u16) -> Self {
+        Self::introduce(Socket::dial_wide(node).await.unwrap(), Self::info()).await
     }
 
     /// What it says of itself.
@@ -60,10 +61,13 @@ impl ScriptedPeer {
         }
     }
 
-    async fn introduce(&mut self) {
-        let addresses: Vec<PeerAddress> = self.info.address.iter().cloned().collect();
-        let hello = Handshake { addresses, dropped: 0, node: Some(self.info.clone()) };
-        self.socket.send_text(hello.to_frame().as_str()).await;
+    async fn introduce(socket: Socket, info: NodeInfo) -> Self {
+        let mut peer = Self { info, socket, greeting: Value::Null };
+        let addresses: Vec<PeerAddress> = peer.info.address.iter().cloned().collect();
+        let hello = Handshake { addresses, dropped: 0, node: Some(peer.info.clone()) };
+        peer.socket.send_text(hello.to_frame().as_str()).await;
+        peer.greeting = peer.hear("HANDSHAKE").await;
+        peer
     }
 
     /// Sends a message.

@@ -106,6 +106,18 @@ impl Socket {
         upgrade.map(|(socket, _)| Self(socket)).map_err(|error| format!("refused: {error}"))
     }
 
+    /// As [`Self::dial`], with as large a buffer for what comes in as the system gives: as on a link
+    /// whose buffer the system has grown.
+    pub async fn dial_wide(port: u16) -> Result<Self, String> {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(8 * 1024 * 1024).unwrap();
+        let stream = socket.connect((Ipv4Addr::LOCALHOST, port).into()).await;
+        let stream = stream.map_err(|error| format!("not listening: {error}"))?;
+        stream.set_nodelay(true).unwrap();
+        let upgrade = within("the upgrade", client_async(address(port), stream)).await;
+        upgrade.map(|(socket, _)| Self(socket)).map_err(|error| format!("refused: {error}"))
+    }
+
     /// Sends a HANDSHAKE that lists these addresses, and leaves.
     pub async fn say_hello(mut self, addresses: &[String]) {
         self.send(&json!({ "type": "HANDSHAKE", "data": addresses })).await;

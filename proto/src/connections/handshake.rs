@@ -26,7 +26,7 @@ use crate::peers::address_book::{AddressBook, AddressSource, AddressState};
 use crate::timers::Timer;
 use crate::violation::{Violation, ViolationKind};
 use crate::wire::close;
-use crate::wire::{Handshake, NodeInfo, PROTOCOL, Proof};
+use crate::wire::{DialBack, Handshake, NodeInfo, PROTOCOL, Proof};
 
 /// How long the answer waits for the verification of an address. A local probe takes a millisecond;
 /// a newcomer behind a firewall must not wait for the dial to time out.
@@ -233,6 +233,9 @@ impl Connections {
     /// right or out of scope.
     fn verify_address(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, node: &NodeInfo) {
         let claimed = node.address.as_ref().filter(|address| self.may_learn(cx, &mut peers.book, link, address));
+        if let Some(address) = node.address.as_ref().filter(|_| claimed.is_none()) {
+            self.found(cx, link, address, Some("it makes sense only on its own host or network"));
+        }
         let probing = claimed.is_some_and(|address| {
             let (scope, group) = self.links.source_of(link);
             let source = AddressSource::Hello(scope, group);
@@ -279,6 +282,9 @@ impl Connections {
         if missed {
             self.send_handshake(cx, link);
         }
+        if self.links.get(link).is_some_and(|open| open.dialled.is_none()) {
+            self.found(cx, link, address, None);
+        }
     }
 
     /// Handles the end of a probe that verifies the address of a peer.
@@ -297,13 +303,14 @@ impl Connections {
             let right = claimed.is_some_and(|peer| {
                 identity == Some(UpgradeIdentity { node: peer.id, session: peer.session }) && (peer.proved || !proves)
             });
+            let claimed = claimed.cloned();
             match identity {
                 _ if right => self.on_verified(cx, peers, link, address),
                 Some(identity) if identity.session == cx.config.session => peers.book.found_self(cx, address),
                 Some(other) => {
                     // A node that has just restarted has another session, and a closing link proves
                     // nothing.
-                    if claimed.is_some_and(|peer| peer.id != other.node) {
+                    if claimed.as_ref().is_some_and(|peer| peer.id != other.node) {
                         let text = "HANDSHAKE: another node answers at its address";
                         self.penalize(cx, peers, link, &Violation::new(ViolationKind::FalseAddress, text));
                     }
@@ -321,6 +328,17 @@ impl Connections {
                 }
             }
             if !right {
+                let error = match identity {
+                    None => Some("it could not be dialled"),
+                    Some(other) if claimed.as_ref().is_some_and(|peer| peer.id != other.node) => {
+                        Some("another node answers there")
+                    }
+                    // It is dialled, which will show.
+                    Some(_) => None,
+                };
+                if error.is_some() {
+                    self.found(cx, link, address, error);
+                }
                 let text = format!(
                     "no node with its id answers at {address}, the address that it claims; other nodes do not learn it"
                 );
@@ -341,6 +359,13 @@ impl Connections {
         self.links.set_native(link, state);
         self.send_handshake(cx, link);
         self.established(cx, link);
+        self.reachability.tell(cx, &self.links, link);
+    }
+
+    /// Notes what verifying the address of a peer found.
+    fn found(&mut self, cx: &mut Context, link: LinkId, address: &PeerAddress, error: Option<&str>) {
+        let found = DialBack { address: address.clone(), error: error.map(Into::into) };
+        self.reachability.on_found(cx, &self.links, link, found);
     }
 
     /// Handles the exchange of both HANDSHAKEs. The first established link to a node makes it a

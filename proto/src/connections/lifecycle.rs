@@ -166,6 +166,7 @@ impl Connections {
     pub(crate) fn on_closed(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId) -> Option<Closed> {
         let closed = self.links.remove(link)?;
         peers.access.on_link_closed(link);
+        self.reachability.on_link_closed(link);
         self.proofs.on_closed(link);
         let reason = self.reasons.remove(&link);
         for timer in [Timer::Ping(link), Timer::Silence(link), Timer::Answer(link), Timer::Duplicate(link)] {

@@ -9,6 +9,7 @@
 //! | `duplicates` | which of two links to one node stays |
 //! | `eviction` | which accepted link is closed when there are too many |
 //! | `liveness` | when a silent link is dead |
+//! | `reachability` | what peers are told of their addresses, and what they say of ours |
 //!
 //! The node calls it with what happens on links. It uses the address book, the dialer, the scores
 //! and the access rules of [`peers`](crate::peers). Which peers get a slot is decided one layer up,
@@ -32,6 +33,7 @@ mod handshake;
 mod lifecycle;
 mod liveness;
 mod proof;
+pub(crate) mod reachability;
 pub(crate) mod table;
 
 pub(crate) use closed::Closed;
@@ -42,6 +44,8 @@ pub(crate) struct Connections {
     pub(crate) links: LinkTable,
     /// The reasons of links that were dialled for one.
     reasons: BTreeMap<LinkId, DialReason>,
+    /// Whether others can dial this node.
+    pub(crate) reachability: reachability::Reachability,
     proofs: Proofs,
 }
 

@@ -189,7 +189,9 @@ impl Membership {
                 if !claimed && self.may_shorten(cx, peers, conns, link, address) {
                     peers.book.dial_at(cx, address, cx.now);
                 }
-            } else if peers.book.is_idle(cx, address) {
+            } else if peers.book.is_idle(cx, address)
+                && peers.book.get(address).and_then(|peer| peer.declined_until).is_none_or(|until| until <= cx.now)
+            {
                 // One that waits keeps its time: the word of others never shortens a back-off.
                 peers.book.dial_at(cx, address, cx.now + Duration::from_secs(1));
             }

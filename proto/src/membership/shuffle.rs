@@ -141,6 +141,9 @@ impl Membership {
         link: LinkId,
         want: Want,
     ) {
+        if conns.links.get(link).is_none() {
+            return;
+        }
         if !self.requests.allows(cx.now, link) {
             return conns.penalize(cx, peers, link, &Violation::breach("JOIN: you ask for addresses too often"));
         }

@@ -187,8 +187,12 @@ impl Dialer {
             return false;
         };
         let (burst, longest) = (PROBE_EVERY * PROBES_AT_ONCE, PROBE_EVERY * PROBES_WAITING);
+        let before = self.probes;
         let turn = self.probes.reserve(now, PROBE_EVERY, burst);
-        self.probes.forgive(now, longest + burst);
+        if turn > now + longest {
+            // It is not delayed, so it takes no turn.
+            self.probes = before;
+        }
         if turn <= now || turn > now + longest {
             peer.claimed = None;
             return false;

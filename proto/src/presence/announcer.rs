@@ -145,10 +145,15 @@ impl Presence {
             .collect()
     }
 
+    /// Returns where a node can be dialled, by its own account; `None` if nobody here could.
+    pub(crate) fn address_of(&self, node: NodeId) -> Option<&PeerAddress> {
+        self.table.address_of(node)
+    }
+
     /// Returns how people know a node: its address by a link to it, or by its announcement.
     pub(crate) fn name_of(&self, links: &LinkTable, node: NodeId) -> PeerName {
         let linked = links.to_node(node, None).and_then(|(_, peer)| peer.address.clone());
-        let address = linked.or_else(|| self.table.get(node)?.address.clone());
+        let address = linked.or_else(|| self.table.address_of(node).cloned());
         PeerName { node: Some(node), address }
     }
 

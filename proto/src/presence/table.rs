@@ -99,6 +99,11 @@ impl Table {
         self.records.values().map(|record| (&record.announcement, record.heard))
     }
 
+    /// Returns where a node can be dialled; `None` if that makes sense only nearer to it than we are.
+    pub(super) fn address_of(&self, node: NodeId) -> Option<&PeerAddress> {
+        self.records.get(&node).and_then(Record::address)
+    }
+
     /// Iterates over the nodes and where they can be dialled, as far as those that brought their
     /// announcements may name such addresses.
     pub(super) fn addresses(&self) -> impl Iterator<Item = (NodeId, &PeerAddress, Source)> {

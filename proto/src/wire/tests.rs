@@ -421,6 +421,7 @@ fn a_status_is_written_as_specified() {
         agent: "a".into(),
         network: "w".into(),
         address: "d".into(),
+        dial_backs: Some(crate::wire::DialBacks { reached: 1, failed: 2, error: Some("why".into()) }),
         uptime: 1,
         connected: vec!["c".into()],
         attempting: vec![],
@@ -433,7 +434,8 @@ fn a_status_is_written_as_specified() {
         counters: [("dials".to_owned(), 5)].into(),
     };
     let text = concat!(
-        r#"{"type":"STATUS","data":{"node":"n","session":"s","agent":"a","network":"w","address":"d","uptime":1,"#,
+        r#"{"type":"STATUS","data":{"node":"n","session":"s","agent":"a","network":"w","address":"d","#,
+        r#""dialBacks":{"reached":1,"failed":2,"error":"why"},"uptime":1,"#,
         r#""connected":["c"],"attempting":[],"known":2,"maxPeers":8,"peers":["#,
         r#"{"address":"ws://a:1","state":"connected","known":true},"#,
         r#"{"address":"ws://a:1","state":"kept","seconds":1.5,"known":true,"cause":"why"}],"#,

@@ -150,6 +150,7 @@ impl TraceHash {
             Input::Timeout => hash.number(131),
             Input::Shutdown => hash.number(132),
             Input::DialPutOff { address, until: _ } => hash.number(134).text(address),
+            Input::PoolSize { bytes } => hash.number(136).number(*bytes),
         };
     }
 

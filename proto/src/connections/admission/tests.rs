@@ -118,7 +118,7 @@ fn with_the_subscriber_its_addresses_and_its_verified_node_are_banned() {
     assert_eq!(overlay.peers.reputation.ban_of_node(overlay.cx.now, node(20)).map(|ban| ban.until), Some(until));
     let mut overlay = Overlay::mesh();
     let link = overlay.guest(20);
-    let peer = crate::connections::table::NativePeer { address: None, ..native(20) };
+    let peer = crate::connections::table::NativePeer { proved: false, ..native(20) };
     overlay.conns.links.set_native(link, LinkState::Established(peer));
     points(&mut overlay, 20, limits::BAN_SCORE);
     assert!(overlay.peers.reputation.ban_of_node(overlay.cx.now, node(20)).is_none(), "anyone could use its name");

@@ -89,14 +89,21 @@ fn two_live_runs_of_one_id_are_a_copied_folder() {
 
 #[test]
 fn an_older_link_that_does_not_answer_is_replaced() {
-    for (state, freed) in [(LinkState::Standby(native(20)), 1), (LinkState::Established(native(20)), 0)] {
+    // Whether the older one is proved, the state of the newer one, whether the older one is closed,
+    // and how many are freed.
+    for (proved, state, closed, freed) in [
+        (true, LinkState::Standby(native(20)), false, 1),
+        (false, LinkState::Standby(native(20)), true, 1),
+        (true, LinkState::Established(native(20)), true, 0),
+    ] {
         let mut overlay = two(state);
+        overlay.conns.links.set_native(LinkId(1), LinkState::Established(NativePeer { proved, ..native(20) }));
         overlay.conns.on_duplicate_due(&mut overlay.cx, LinkId(1));
-        assert_eq!(overlay.done().codes(), [(1, close::GOING_AWAY)]);
+        assert_eq!(overlay.done().codes(), if closed { vec![(1, close::GOING_AWAY)] } else { Vec::new() });
         let raised = overlay.raised();
         assert_eq!(raised.len(), freed, "{raised:?}");
         assert!(raised.iter().all(|event| event == "StandbyFreed(link 2)"), "{raised:?}");
-        assert_eq!(overlay.cx.counters.links_dead, 1);
+        assert_eq!(overlay.cx.counters.links_dead, u64::from(closed));
     }
 }
 
@@ -129,6 +136,8 @@ fn other_links_to_a_node_are_those_in_use_and_on_standby() {
 fn the_link_on_standby_for_a_node_is_found_unless_it_closes() {
     let mut overlay = two(LinkState::Standby(native(20)));
     let id = native(20).id;
+    assert_eq!(overlay.conns.standby_for(id), None, "another link keeps it on standby");
+    overlay.conns.links.close(&mut overlay.cx, LinkId(1), close::NORMAL, "");
     assert_eq!(overlay.conns.standby_for(id), Some(LinkId(2)));
     assert_eq!(overlay.conns.standby_for(native(21).id), None);
     overlay.conns.links.close(&mut overlay.cx, LinkId(2), close::NORMAL, "");

@@ -235,7 +235,8 @@ fn an_address_out_of_scope_or_none_is_not_probed() {
 fn an_address_that_leads_to_the_node_already_is_not_probed_again() {
     let mut overlay = Overlay::mesh();
     overlay.conns.links.open(LinkId(1), ip(20), Some(far(20)), LinkState::Client, overlay.cx.now);
-    overlay.conns.links.set_native(LinkId(1), LinkState::Established(native(20)));
+    let claims = NativePeer { proved: false, ..native(20) };
+    overlay.conns.links.set_native(LinkId(1), LinkState::Established(claims));
     overlay.peers.book.set_state(&far(20), AddressState::Connected(LinkId(1)));
     let link = accept(&mut overlay, 20, &info(20));
     let done = overlay.done();
