@@ -371,7 +371,8 @@ fn the_word_of_others_never_shortens_a_back_off() {
         core.tell(Input::LinkClosed { link, cause: "it comes and goes".into() });
         busy.extend(dials_within(&mut core, Duration::from_millis(100)));
     }
-    assert!(to(&busy) <= to(&quiet) + 1, "{} dials instead of {}", to(&busy), to(&quiet));
+    // One more in each minute, once it was forgotten.
+    assert!(to(&busy) <= to(&quiet) + 3, "{} dials instead of {}", to(&busy), to(&quiet));
 }
 
 #[test]

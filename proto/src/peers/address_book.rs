@@ -21,11 +21,14 @@ use crate::id::LinkId;
 use crate::ip_prefix::SourceGroup;
 use crate::limits::Limits;
 use crate::timers::Timer;
+use crate::util::generations::Generations;
 
 /// How many known peers are dialled at once when the node starts. A node that knows more also backs
 /// off longer from those that do not answer.
 pub(crate) const FIRST_DIALS: u32 = 8;
 
+/// How many forgotten addresses are remembered, in one of two generations.
+const FORGOTTEN: usize = 4_096;
 /// How many source groups of an address are remembered.
 const SOURCES: usize = 4;
 
@@ -152,13 +155,21 @@ impl Peer {
 }
 
 /// All known addresses, our own included.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct AddressBook {
     peers: BTreeMap<PeerAddress, Peer>,
+    /// Those that were forgotten lately, and when. Gossip does not begin their back-off again.
+    forgotten: Generations<PeerAddress, Instant>,
     /// How many are attempting or probing.
     attempting: usize,
     /// How many the user named: they are outside the bound.
     known: usize,
+}
+
+impl Default for AddressBook {
+    fn default() -> Self {
+        Self { peers: BTreeMap::new(), forgotten: Generations::new(FORGOTTEN), attempting: 0, known: 0 }
+    }
 }
 
 impl AddressBook {
@@ -184,12 +195,21 @@ impl AddressBook {
     pub(crate) fn add(&mut self, address: &PeerAddress, source: AddressSource, now: Instant, limits: &Limits) -> bool {
         let known = source == AddressSource::Known;
         self.note_source(address, source.reach(), source.group());
+        let wait = |at: &Instant| now.saturating_duration_since(*at) < limits.backoff_max;
+        let gossip = matches!(source, AddressSource::Hearsay(..));
+        if gossip && self.forgotten.get(address).is_some_and(wait) {
+            return false;
+        }
         if self.peers.contains_key(address) || (!known && !self.make_room(source, now, limits)) {
             return false;
         }
         self.known += usize::from(known);
-        self.peers
-            .insert(address.clone(), Peer::new(known, source.reach(), vec![source.group()], AddressState::Waiting));
+        let mut peer = Peer::new(known, source.reach(), vec![source.group()], AddressState::Waiting);
+        if !known && self.forgotten.get(address).is_some() {
+            // One more failure, and it is forgotten again.
+            peer.failures = limits.forget_failures.saturating_sub(1);
+        }
+        self.peers.insert(address.clone(), peer);
         true
     }
 
@@ -248,6 +268,7 @@ impl AddressBook {
         let gone = self.peers.get(address).is_some_and(|peer| peer.is_forgettable(now, limits));
         if gone {
             self.peers.remove(address);
+            self.forgotten.insert(now, address.clone(), now);
         }
         gone
     }
