@@ -242,8 +242,9 @@ impl Connections {
             peers.book.add(address, source, cx.now, &cx.config.limits);
             let leads_there = match peers.book.get(address).map(|peer| peer.state) {
                 Some(AddressState::Connected(at)) => {
-                    let peer = self.links.get(link).and_then(Link::key);
-                    peer.is_some() && self.links.get(at).and_then(Link::key) == peer
+                    let (open, there) = (self.links.get(link), self.links.get(at));
+                    let same = there.and_then(Link::key).is_some_and(|key| open.and_then(Link::key) == Some(key));
+                    same || self.is_met_by_dial(at, node, open.is_some_and(Link::is_proved))
                 }
                 _ => false,
             };

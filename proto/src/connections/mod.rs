@@ -70,6 +70,23 @@ impl Connections {
         Some(self.links.get(link)?.key_of(node.id, self.is_proved(peers, link, node)))
     }
 
+    /// Returns whether a link that we dialled leads to this node, as far as the answer to the
+    /// upgrade shows: as much as a probe would. `proved`: the node has proved its id elsewhere. One
+    /// that has not may be another, if the node there announced a proof.
+    fn is_met_by_dial(&self, link: LinkId, node: &NodeInfo, proved: bool) -> bool {
+        let open = self.links.get(link).filter(|open| open.dialled.is_some() && !open.closing);
+        let run = open.and_then(|open| open.native()).map(|peer| (peer.id, peer.session));
+        run == Some((node.id, node.session)) && (proved || !self.proofs.is_announced(link))
+    }
+
+    /// Returns whether a native peer without a slot has one already, by another link.
+    pub(crate) fn has_slot(&self, peers: &Peers, link: LinkId, node: &NodeInfo) -> bool {
+        let Some(open) = self.links.get(link) else { return false };
+        let proved = self.is_proved(peers, link, node);
+        self.links.to_peer(open.key_of(node.id, proved), Some(link)).is_some()
+            || self.links.iter().any(|(other, _)| other != link && self.is_met_by_dial(other, node, proved))
+    }
+
     /// Returns whether a node that introduced itself on a link has proved its id: by a signature,
     /// or by a certificate.
     pub(crate) fn is_proved(&self, peers: &Peers, link: LinkId, node: &NodeInfo) -> bool {

@@ -117,7 +117,12 @@ impl Membership {
 
     fn linked_slots(&self, conns: &Connections) -> usize {
         let open = || conns.links.iter().filter(|(_, link)| !link.closing);
-        let native: BTreeSet<PeerKey> = open().filter_map(|(_, link)| link.key()).collect();
+        // The node that answers a dial proves its id a moment later, maybe of a node that is linked.
+        let linked = |link: &Link| match &link.state {
+            LinkState::HelloSent(peer) => conns.links.to_node(peer.id, None).map(|_| PeerKey::Proved(peer.id)),
+            _ => None,
+        };
+        let native: BTreeSet<PeerKey> = open().filter_map(|(_, link)| linked(link).or(link.key())).collect();
         let exercise = |link: &Link| matches!(link.state, LinkState::ExerciseOutbound { .. });
         native.len() + open().filter(|(_, link)| exercise(link)).count()
     }
@@ -264,7 +269,7 @@ impl Membership {
         let Some(LinkState::AwaitingAdmission(pending)) = conns.links.get(link).map(|link| &link.state) else { return };
         let node = pending.node.clone();
         let peer = node.as_ref().and_then(|node| conns.pending_key(peers, link, node));
-        let counted = peer.is_some_and(|peer| conns.links.to_peer(peer, Some(link)).is_some());
+        let counted = node.as_ref().is_some_and(|node| conns.has_slot(peers, link, node));
         if counted
             || self.has_slot_for(cx, peers, conns, join.moved_by)
             || (join.insist && !self.is_full(cx, conns, join.moved_by))
