@@ -96,6 +96,7 @@ fn written(message: &Message) -> Option<Frame> {
         Message::Peers(sample) => sample.to_frame(),
         Message::Declined(declined) => declined.to_frame(),
         Message::Beacon(beacon) => beacon.to_frame(),
+        Message::DialBack(dial_back) => dial_back.to_frame(),
         Message::Broadcast(frame) => frame.to_frame(session),
         Message::Announce(frame) => frame.to_frame(session),
         Message::Network(frame) => frame.to_frame(),

@@ -20,7 +20,7 @@ use meshpool::protocol::address::PeerAddress;
 use meshpool::protocol::event::Event;
 use meshpool::protocol::limits::{Limits, MESSAGE_BYTES};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const MEBIBYTE: usize = 1024 * 1024;
 
@@ -488,6 +488,57 @@ async fn an_origin_with_the_address_that_was_dialled_is_no_web_page() {
         let answer = raw.head().await;
         assert!(answer.starts_with("HTTP/1.1 101 ") && answer.contains("p2p-node:"), "{origin}: {answer}");
     }
+}
+
+#[tokio::test]
+async fn strangers_behind_a_proxy_of_this_host_are_no_programs_of_it() {
+    let limits = Limits { inbound_per_ip: 2, ..Limits::default() };
+    let proxies = vec!["127.0.0.1".parse().unwrap()];
+    let trusting = Embedded::start(|network| network.limits(limits.clone()).trusted_proxies(proxies)).await;
+    let other = Embedded::start(|network| network.limits(limits)).await;
+    let connect = async |node: &Embedded, headers: &str| {
+        let mut raw = Raw::connect(node.port()).await;
+        raw.write(request(node.port(), headers).as_bytes()).await;
+        assert!(raw.head().await.starts_with("HTTP/1.1 101 "), "{headers}");
+        raw
+    };
+    let is_answered = async |node: &Embedded, mut raw: Raw| {
+        let mut events = node.events();
+        raw.write(&masked(0x81, br#"{"type":"STATUS","data":{}}"#)).await;
+        let refused = event(&mut events, "a refusal", |event| match event {
+            Event::PeerFault { text, .. } => text.contains("only clients on this host").then_some(()),
+            _ => None,
+        });
+        tokio::select! {
+            first = raw.0.read_u8() => first.unwrap() == 0x81,
+            () = refused => false,
+        }
+    };
+    assert!(is_answered(&trusting, connect(&trusting, "").await).await, "a program of this host");
+    assert!(is_answered(&other, connect(&other, "").await).await);
+    for headers in [
+        "X-Forwarded-For: 203.0.113.9\r\n",
+        "X-Forwarded-For: 127.0.0.1, 203.0.113.9\r\n",
+        "X-Forwarded-For: 203.0.113.9, 127.0.0.1\r\n",
+        "X-Forwarded-For: unknown\r\n",
+        "X-Forwarded-For: ::1\r\n",
+        "X-Real-IP: 203.0.113.9\r\n",
+        "Forwarded: for=203.0.113.9\r\n",
+    ] {
+        for node in [&trusting, &other] {
+            assert!(!is_answered(node, connect(node, headers).await).await, "{headers}");
+        }
+    }
+    // The limit of connections holds for each client, and a claim of its own changes nothing.
+    // Two more are only referred to others.
+    let mut held = Vec::new();
+    for number in 0..5 {
+        let claims = format!("X-Forwarded-For: 10.0.0.{number}, 203.0.113.77\r\n");
+        held.push(connect(&trusting, &claims).await);
+    }
+    let (code, reason) = held[4].farewell().await.unwrap();
+    assert!(code == 1013 && reason.contains("no room"), "{code} {reason}");
+    assert!(is_answered(&trusting, connect(&trusting, "").await).await);
 }
 
 #[tokio::test]

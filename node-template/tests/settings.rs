@@ -311,7 +311,7 @@ fn good_values_are_taken() {
     let long = "é".repeat(64);
     let folder = Folder::new(&format!(
         "PORT=4001\nHOST=LocalHost\nADDRESS=example.org:80\nNETWORK={long}\nLOG=TRACE\nMY_PUBLIC_KEY=undefined\n\
-         QUEUE_BYTES=1048576\nPOOL_TRANSACTIONS=5\nINBOUND_LINKS=8\nINBOUND_LINKS_PER_IP=4\nPEER_TABLE=9\nTRANSACTION_RATE=7\nTRANSACTION_BURST=70\n\
+         QUEUE_BYTES=1048576\nPOOL_TRANSACTIONS=5\nPOOL_BYTES=1048577\nINBOUND_LINKS=8\nINBOUND_LINKS_PER_IP=4\nPEER_TABLE=9\nTRANSACTION_RATE=7\nTRANSACTION_BURST=70\n\
          PING_INTERVAL_SECONDS=100\nDEAD_AFTER_SECONDS=300\nBACKOFF_MIN_MILLISECONDS=50\nBACKOFF_MAX_MILLISECONDS=50\n\
          DIAL_TIMEOUT_SECONDS=2\nUNSTORED_BYTES=2000000\n"
     ));
@@ -324,6 +324,7 @@ fn good_values_are_taken() {
     let expected = Limits {
         queue_bytes: 1_048_576,
         pool_transactions: 5,
+        pool_bytes: 1_048_577,
         inbound_links: 8,
         inbound_per_ip: 4,
         peer_table: 9,
@@ -537,7 +538,7 @@ fn the_template_is_valid_and_shows_the_defaults() {
         (settings.host.as_str(), settings.network.as_str(), settings.warnings),
         ("localhost", "p2p-node", Vec::new())
     );
-    assert_eq!(all.lines().count(), 33, "{all}");
+    assert_eq!(all.lines().count(), 35, "{all}");
 }
 
 #[test]
@@ -548,6 +549,11 @@ fn http_is_on_loopback_unless_a_token_guards_it() {
     assert_eq!(http("HTTP_PORT=0\nHTTP_HOST=0.0.0.0"), None, "off");
     assert_eq!(http("HTTP_PORT=8080").unwrap().port, Some(8080));
     assert_eq!(http("HTTP_NAMES=Node.example.org,other").unwrap().names, ["node.example.org", "other"]);
+    for (path, read) in [("/node-1", "/node-1"), ("/a/b.c_~/", "/a/b.c_~"), ("/", "")] {
+        assert_eq!(http(&format!("HTTP_PATH={path}")).unwrap().path, read);
+    }
+    let proxies = Folder::new("PORT=4001\nTRUSTED_PROXIES='127.0.0.1, ::1,10.0.0.0/8'").ok();
+    assert_eq!((proxies.trusted_proxies.len(), proxies.http.unwrap().trusted_proxies), (3, proxies.trusted_proxies));
     let beyond = http("HTTP_HOST=0.0.0.0\nHTTP_TOKEN=0123456789abcdef").unwrap();
     assert_eq!((beyond.host.as_str(), beyond.token.as_deref()), ("0.0.0.0", Some("0123456789abcdef")));
     for (env, expected) in [
@@ -556,6 +562,12 @@ fn http_is_on_loopback_unless_a_token_guards_it() {
         ("HTTP_TOKEN=short", "HTTP_TOKEN is … (node-2/.env, line 2): a token has at least 16"),
         ("HTTP_PORT=70000", "a port is a number from 1 to 65535, or 0"),
         ("HTTP_NAMES=a/b", "a list of host names"),
+        ("HTTP_PATH=node-1", "a path such as /node-1"),
+        ("HTTP_PATH=//evil.example", "a path such as /node-1"),
+        ("HTTP_PATH=/a/../b", "a path such as /node-1"),
+        ("HTTP_PATH=/a?b", "a path such as /node-1"),
+        ("TRUSTED_PROXIES=127.0.0.1,localhost", "TRUSTED_PROXIES is localhost"),
+        ("TRUSTED_PROXIES=10.0.0.0/33", "an IP address or a range"),
         ("LOG_FORMAT=xml", "a log's format is text or json"),
     ] {
         let error = Folder::new(&format!("PORT=4001\n{env}")).error(&Flags::default(), &[]);

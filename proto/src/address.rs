@@ -15,9 +15,9 @@ const ZONE_BYTES: usize = 15;
 ///
 /// The form is normal: the host in lower case and in ASCII (`bücher.example` is
 /// `xn--bcher-kva.example`, UTS 46), without the dot of the root, IP addresses in their shortest
-/// form, no trailing slash. Two addresses are the same if and only if they are equal. `localhost`, `127.0.0.1` and
-/// `[::1]` are three addresses; a dial shows whether they lead to one node. A clone allocates
-/// nothing.
+/// form, no trailing slash. Two addresses are the same if and only if they are equal. `localhost`,
+/// `127.0.0.1` and `[::1]` are three addresses; a dial shows whether they lead to one node. A clone
+/// allocates nothing.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerAddress {
     host: Host,

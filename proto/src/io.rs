@@ -1,14 +1,14 @@
 //! The inputs and outputs of the core.
 
-use std::net::IpAddr;
-use std::time::Duration;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use crate::access::{Access, Certified};
 use crate::address::{PeerAddress, Scope};
 use crate::event::Event;
 use crate::frame::Frame;
-use crate::id::{LinkId, Session, UpgradeIdentity};
-
+use crate::id::{LinkId, Nonce, Session, UpgradeIdentity};
+use crate::ip_prefix::SourceGroup;
 use crate::transaction::{Origin, Transaction, TransactionId};
 use crate::wire::mdns_record::{InvalidRecord, Record};
 use crate::wire::{BroadcastId, Found, ImageInfo, ImageName, Malformed, Message, SearchId};
@@ -98,6 +98,15 @@ pub enum Input {
         /// The system's error.
         error: String,
     },
+    /// A dial or probe would connect to its IP address more often than the
+    /// [`DialAllowance`](crate::dial_allowance::DialAllowance) allows. It takes the place of
+    /// [`Input::LinkOpened`], [`Input::DialFailed`] or [`Input::Probed`].
+    DialPutOff {
+        /// The address of the order.
+        address: PeerAddress,
+        /// When a connection is allowed.
+        until: Instant,
+    },
     /// The answer to [`Output::Probe`].
     Probed {
         /// The accepted link whose peer claims the address.
@@ -106,11 +115,18 @@ pub enum Input {
         address: PeerAddress,
         /// The identity that answered; `None` if no native peer did.
         identity: Option<UpgradeIdentity>,
+        /// Whether it answered with a nonce: it proves its id on every link.
+        proves: bool,
     },
     /// Transactions are on disk, in the order of their [`Output::Store`].
     Stored {
         /// Their ids.
         ids: Vec<TransactionId>,
+    },
+    /// How many bytes the stored transactions have. It is reported once, at the start.
+    PoolSize {
+        /// The number: the length of the pool's file.
+        bytes: u64,
     },
     /// Writing to the pool's file failed. The runtime keeps the batch and tries again.
     StoreFailed {
@@ -161,6 +177,14 @@ pub enum Input {
         link: LinkId,
         /// What is proved.
         certified: Certified,
+    },
+    /// What both ends of a link sign to prove their ids. [`Input::LinkOpened`] follows at once.
+    /// Without it neither end can.
+    LinkChallenged {
+        /// The link.
+        link: LinkId,
+        /// Its nonces, and where it leads.
+        challenge: Challenge,
     },
     /// The access rules changed. At the start everybody is admitted.
     AccessChanged {
@@ -236,6 +260,34 @@ pub enum Direction {
     },
     /// The other end.
     Accepted,
+    /// The other end, beyond a bound on accepted links. It is only referred to other nodes, and
+    /// closed.
+    AcceptedBeyond {
+        /// The close reason.
+        reason: String,
+    },
+}
+
+/// What the runtime knows of a connection that both its ends sign, see
+/// [`Proof`](crate::wire::Proof).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Challenge {
+    /// Of a connection that this end accepted.
+    Accepted {
+        /// The nonce in our answer to the upgrade: random, and never used again.
+        nonce: Nonce,
+        /// The local address of the connection.
+        local: SocketAddr,
+    },
+    /// Of a connection that this end dialled.
+    Dialled {
+        /// Our nonce: random, and never used again.
+        nonce: Nonce,
+        /// The nonce in the answer to the upgrade; `None` from a node of an earlier release.
+        answered: Option<Nonce>,
+        /// The IP address that was connected to.
+        ip: IpAddr,
+    },
 }
 
 /// The id of a submission or broadcast of the application.
@@ -252,6 +304,8 @@ pub enum Output {
         /// The nearest scope of IP addresses to dial, see [`Scope::may_tell`]: a name may resolve
         /// to any.
         reach: Scope,
+        /// The groups that named the address: the connection is counted for one of them.
+        sources: Vec<SourceGroup>,
     },
     /// Connect to an address, read the identity from the answer to the upgrade, and close.
     /// [`Input::Probed`] follows, once.
@@ -262,6 +316,8 @@ pub enum Output {
         address: PeerAddress,
         /// As in [`Output::Dial`].
         reach: Scope,
+        /// As in [`Output::Dial`].
+        sources: Vec<SourceGroup>,
     },
     /// Queue a frame on links.
     Send {
@@ -369,6 +425,8 @@ pub enum Output {
     ImageOffer {
         /// The nearest scope that the node's address may resolve to, as in [`Output::Dial`].
         reach: Scope,
+        /// The group that named it.
+        source: SourceGroup,
         /// The answer.
         found: Found,
     },

@@ -149,7 +149,9 @@ impl Node {
             Input::Pong { link } => self.connections.on_pong(&mut self.cx, &mut self.peers, link),
             Input::ReadsPaused { link } => self.connections.links.excuse(now, link),
             Input::DialFailed { address, error } => self.on_dial_failed(address, error),
-            Input::Probed { link, address, identity } => self.on_probed(link, &address, identity),
+            Input::DialPutOff { address, until } => self.on_dial_put_off(address, until),
+            Input::Probed { link, address, identity, proves } => self.on_probed(link, &address, (identity, proves)),
+            Input::PoolSize { bytes } => self.store.set_bytes(bytes),
             Input::StoreFailed { error } => self.store.on_write_failed(&mut self.cx, error),
             Input::StoreRecovered => self.store.on_write_recovered(&mut self.cx),
             Input::PoolAdded { transactions } => {
@@ -158,6 +160,7 @@ impl Node {
             }
             Input::PoolRemoved { ids } => self.store.remove(&ids),
             Input::PeerCertified { link, certified } => self.peers.access.certify(link, certified),
+            Input::LinkChallenged { link, challenge } => self.connections.on_challenged(link, challenge),
             Input::AccessChanged { access } => {
                 self.connections.on_access_changed(&mut self.cx, &mut self.peers, access);
             }
@@ -225,6 +228,9 @@ impl Node {
             InternalEvent::Introduced { link, node, addresses } => {
                 membership.on_introduced(cx, peers, connections, link, &node, addresses);
             }
+            InternalEvent::ToBeReferred { link, reason } => {
+                membership.refer(cx, peers, connections, link, None, &reason);
+            }
             InternalEvent::ExerciseIntroduced { link, addresses } => {
                 membership.on_exercise_introduced(cx, peers, connections, link, &addresses);
             }
@@ -235,6 +241,9 @@ impl Node {
             }
             InternalEvent::AddressesLearned { link, addresses } => {
                 membership.learn(cx, peers, connections, link, &addresses);
+            }
+            InternalEvent::NodeAnnounced { link, address, patience } => {
+                membership.on_node_announced(cx, peers, connections, link, &address, patience);
             }
             InternalEvent::PartitionLearned { link, address, root } => {
                 membership.on_partition_learned(cx, peers, connections, link, &address, root);
@@ -259,6 +268,7 @@ impl Node {
         let Self { cx, peers, connections, membership, .. } = self;
         match direction {
             Direction::Accepted => connections.on_accepted(cx, peers, link, remote),
+            Direction::AcceptedBeyond { reason } => connections.on_accepted_beyond(cx, peers, link, remote, reason),
             Direction::Dialled { address, identity } => {
                 let admits_exercise = membership.admits_exercise(cx, connections);
                 connections.on_dialled(cx, peers, link, (remote, address), identity, admits_exercise);
@@ -277,7 +287,7 @@ impl Node {
         let answered = self.membership.was_answered(link);
         self.replay.on_link_closed(link);
         self.asks.remove(&link);
-        self.sync.on_link_closed(link);
+        self.sync.on_link_closed(&mut self.cx, &self.connections.links, &mut self.store, link);
         self.presence.on_link_closed(link);
         self.images.on_link_closed(link);
         let Self { cx, connections, store, gossip, sync, .. } = self;
@@ -298,6 +308,7 @@ impl Node {
                 self.presence.on_links_changed(&mut self.cx, &self.connections.links);
             }
         }
+        self.look_for_announced();
         let Self { cx, peers, connections, membership, .. } = self;
         membership.on_link_closed(cx, peers, connections, &closed, answered, &cause);
     }
@@ -313,10 +324,25 @@ impl Node {
         membership.on_dial_ended(cx, peers, connections, &address, reason, DialOutcome::Failed(error));
     }
 
-    fn on_probed(&mut self, link: LinkId, address: &PeerAddress, identity: Option<UpgradeIdentity>) {
+    /// Handles a dial or probe that the allowance put off: it counts as a failed one, so that a
+    /// thousand names for one host are soon forgotten.
+    fn on_dial_put_off(&mut self, address: PeerAddress, until: Instant) {
+        self.cx.counters.dials_put_off += 1;
+        match self.peers.book.get(&address).map(|peer| peer.state) {
+            Some(AddressState::Probing(link)) => self.on_probed(link, &address, (None, false)),
+            Some(AddressState::Attempting) => {
+                let error = "its IP address was dialled too often lately; it is dialled again later".to_owned();
+                self.on_dial_failed(address.clone(), error);
+            }
+            _ => {}
+        }
+        self.peers.book.dial_no_sooner(&mut self.cx, &address, until);
+    }
+
+    fn on_probed(&mut self, link: LinkId, address: &PeerAddress, found: (Option<UpgradeIdentity>, bool)) {
         let Self { cx, peers, connections, membership, .. } = self;
-        if !membership.on_pending_probed(cx, peers, connections, link, address, identity) {
-            connections.on_probed(cx, peers, link, address, identity);
+        if !membership.on_pending_probed(cx, peers, connections, link, address, found) {
+            connections.on_probed(cx, peers, link, address, found);
         }
         self.drain();
         self.dial_next();
@@ -335,6 +361,15 @@ impl Node {
         let unverified = |link| connections.is_unverified(link);
         if dialer.on_due(&mut self.cx, book, reputation, &unverified, address.clone()) == Due::Idle {
             self.cx.raise(InternalEvent::AddressIdle(address));
+        }
+    }
+
+    /// Has a node that lacks links try those that were announced and that it is not linked to.
+    fn look_for_announced(&mut self) {
+        let Self { cx, peers, connections, membership, presence, .. } = self;
+        if membership.lacks_links(cx, connections) {
+            let announced = presence.not_linked(cx, &connections.links);
+            Membership::on_links_lacking(cx, peers, &announced);
         }
     }
 
@@ -373,6 +408,7 @@ impl Node {
             agent: self.cx.config.agent.clone(),
             network: self.cx.config.network.clone(),
             address: self.cx.config.address.to_string(),
+            dial_backs: self.connections.reachability.summary(),
             uptime: now.saturating_duration_since(self.started).as_secs(),
             connected: links::linked_names(&self.connections.links),
             attempting: self.peers.book.attempting().map(ToString::to_string).collect(),
@@ -463,7 +499,8 @@ impl Node {
         }
         self.connections.links.hear(now, link);
         if !matches!(message, Ok(Message::Handshake(_)))
-            && self.connections.refuse_client(&mut self.cx, &mut self.peers, link)
+            && (self.connections.refuse_client(&mut self.cx, &mut self.peers, link)
+                || self.connections.end_refused(&mut self.cx, link))
         {
             return;
         }
@@ -544,6 +581,11 @@ impl Node {
             Ok(Message::Beacon(beacon)) => {
                 let Self { cx, connections, membership, .. } = self;
                 membership.on_beacon(cx, connections, link, beacon);
+            }
+            Ok(Message::DialBack(dial_back)) => {
+                let Self { cx, connections, .. } = self;
+                let result = connections.reachability.on_dial_back(cx, &connections.links, link, dial_back);
+                self.judge(link, result);
             }
             Ok(Message::Find(find)) => {
                 let result = self.images.on_find(&mut self.cx, &self.connections.links, link, find);
@@ -627,7 +669,8 @@ impl Node {
             }
             Timer::SlotSearch => {
                 membership.begin_bootstrap(cx, peers, connections);
-                membership.fill_slots(cx, peers, connections);
+                self.look_for_announced();
+                self.fill_slots();
             }
             Timer::Shuffle => membership.on_shuffle_due(cx, peers, connections),
             Timer::Partition => membership.on_beacon_due(cx, connections),
@@ -641,6 +684,7 @@ impl Node {
             Timer::Reconcile => {
                 self.sync.on_round_due(cx, &connections.links, &mut self.store, &mut self.broadcasts.store);
             }
+            Timer::Wants => self.sync.on_wants_due(cx, &connections.links, &mut self.store),
             Timer::Duplicate(link) => connections.on_duplicate_due(cx, link),
             Timer::Announce => self.presence.on_announce_due(cx, &connections.links),
             Timer::AnnounceToNew => self.presence.on_announce_to_new_due(cx, &connections.links),
@@ -697,10 +741,10 @@ impl Node {
         let Self { cx, connections, store, gossip, .. } = self;
         match transaction {
             Ok(transaction) => {
+                let (id, bytes) = (transaction.id(), transaction.body().len());
                 let received = Received { transaction, origin, ack, synced };
-                if gossip.on_transaction(cx, &mut connections.links, store, link, received) {
-                    self.sync.pool.on_synced(self.cx.now, link);
-                }
+                let new = gossip.on_transaction(cx, &mut connections.links, store, link, received);
+                self.sync.pool.on_brought(cx.now, link, &id, bytes, new);
             }
             Err(error) => {
                 // Only native peers compare pools, and check what they pass on.

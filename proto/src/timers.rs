@@ -29,6 +29,8 @@ pub(crate) enum Timer {
     Advertise,
     /// A round of set reconciliation.
     Reconcile,
+    /// The next request of transactions that lapses.
+    Wants,
     /// The search for slots.
     SlotSearch,
     /// A shuffle with a random node.

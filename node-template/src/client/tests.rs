@@ -86,6 +86,7 @@ fn status(holds: usize) -> Status {
         agent: "test".to_owned(),
         network: String::new(),
         address: "ws://localhost:1".to_owned(),
+        dial_backs: None,
         uptime: 1,
         connected: Vec::new(),
         attempting: Vec::new(),

@@ -10,6 +10,8 @@ use crate::protocol::limits::{Limits, MESSAGE_BYTES};
 const QUEUE: (u64, u64) = (MESSAGE_BYTES as u64, 1 << 30);
 /// The sum of two counts fits into 32 bits.
 const COUNT: (u64, u64) = (1, 1 << 31);
+/// A few transactions at least, 64 tebibytes at most.
+const POOL: (u64, u64) = (MESSAGE_BYTES as u64, 1 << 46);
 /// 0 turns it off; a tebibyte at most.
 const BYTES: (u64, u64) = (0, 1 << 40);
 /// Up to a day.
@@ -19,13 +21,14 @@ const MILLISECONDS: (u64, u64) = (1, 24 * 60 * 60 * 1000);
 /// A limit: its name, which ends in its unit, its minimum and maximum, and its setter.
 type Adjustable = (&'static str, (u64, u64), fn(&mut Limits, u64));
 
-const ADJUSTABLE: [Adjustable; 15] = [
+const ADJUSTABLE: [Adjustable; 16] = [
     ("PEER_TABLE", COUNT, |limits, peers| limits.peer_table = peers as usize),
     ("INBOUND_LINKS", COUNT, |limits, links| limits.inbound_links = links as usize),
     ("INBOUND_LINKS_PER_IP", COUNT, |limits, links| limits.inbound_per_ip = links as usize),
     ("QUEUE_BYTES", QUEUE, |limits, bytes| limits.queue_bytes = bytes as usize),
     ("UNSTORED_BYTES", QUEUE, |limits, bytes| limits.unstored_bytes = bytes as usize),
     ("POOL_TRANSACTIONS", COUNT, |limits, count| limits.pool_transactions = count),
+    ("POOL_BYTES", POOL, |limits, bytes| limits.pool_bytes = bytes),
     ("TRANSACTION_RATE", COUNT, |limits, rate| limits.transaction_rate = rate as u32),
     ("TRANSACTION_BURST", COUNT, |limits, burst| limits.transaction_burst = burst as u32),
     ("DIAL_TIMEOUT_SECONDS", SECONDS, |limits, time| limits.dial_timeout = Duration::from_secs(time)),

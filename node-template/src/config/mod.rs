@@ -19,6 +19,7 @@ use crate::folder::node_key::{NODE_KEY, NodeKey};
 use crate::protocol::address::{InvalidAddress, PeerAddress};
 use crate::protocol::id::NodeId;
 use crate::protocol::limits::{Limits, SHOWN_CHARACTERS};
+use crate::util::ip_range::IpRange;
 
 mod addresses;
 mod discovery;
@@ -83,6 +84,8 @@ pub struct Settings {
     pub log_json: bool,
     /// The settings of the page, the API and the metrics; `None`: off.
     pub http: Option<HttpSettings>,
+    /// The reverse proxies whose header X-Forwarded-For says who connects.
+    pub trusted_proxies: Vec<IpRange>,
     /// Whether transactions without a valid signature are refused.
     pub require_signatures: bool,
     /// The node's limits.
@@ -117,7 +120,8 @@ impl Settings {
         let log = log(&mut sources, flags)?;
         let choices = [("text", false), ("json", true)];
         let log_json = sources.choice("LOG_FORMAT", None, &choices, "a log's format is text or json")?;
-        let http = http::http(&mut sources, flags)?;
+        let trusted_proxies = http::trusted_proxies(&mut sources)?;
+        let http = http::http(&mut sources, flags, &trusted_proxies)?;
         let more_peers = addresses::peers(&mut sources, flags, secure)?;
         let max_peers = overlay::max_peers(&mut sources, flags)?;
         let listened = host.as_ref().map_or("localhost", |(host, _)| host);
@@ -157,6 +161,7 @@ impl Settings {
             log,
             log_json: log_json.unwrap_or(false),
             http,
+            trusted_proxies,
             require_signatures,
             limits,
             warnings,

@@ -3,7 +3,7 @@
 use crate::config::env_file::EnvFile;
 use crate::config::limits;
 
-const SETTINGS: [&str; 19] = [
+const SETTINGS: [&str; 21] = [
     "PORT",
     "HOST",
     "ADDRESS",
@@ -22,6 +22,8 @@ const SETTINGS: [&str; 19] = [
     "HTTP_HOST",
     "HTTP_NAMES",
     "HTTP_TOKEN",
+    "HTTP_PATH",
+    "TRUSTED_PROXIES",
     "REQUIRE_SIGNATURES",
 ];
 /// Names that people try, and the settings that they mean.

@@ -4,19 +4,19 @@
 //! (DNS rebinding), or the browser says where it comes from (`Origin`, `Sec-Fetch-Site`).
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use axum::extract::{Request, State as FromState};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use meshpool_proto::util::rate_limit::RateLimit;
 use sha2::{Digest, Sha256};
 
 use crate::config::HttpSettings;
-use crate::http::limits::{CHANGES, REQUESTS};
+use crate::http::client::Client;
 use crate::http::problem::Problem;
+use crate::http::rates::{Kind, Rates};
+use crate::http::serve::Sender;
 use crate::util::web_host::{Authority, HostName, Origin};
 
 /// Allows this server's files only, and no framing.
@@ -36,8 +36,7 @@ pub(crate) struct Guard {
     names: Vec<HostName>,
     /// SHA-256 of the token: the time that comparing hashes takes reveals nothing about it.
     token: Option<[u8; 32]>,
-    requests: Bucket,
-    changes: Bucket,
+    rates: Rates,
 }
 
 impl Guard {
@@ -45,28 +44,46 @@ impl Guard {
         Self {
             names: settings.names.iter().filter_map(|name| HostName::parse(name)).collect(),
             token: settings.token.as_ref().map(|token| Sha256::digest(token).into()),
-            requests: Bucket::new(REQUESTS),
-            changes: Bucket::new(CHANGES),
+            rates: Rates::default(),
         }
     }
 
-    fn check(&self, request: &Request) -> Result<(), Problem> {
+    /// Checks a request, and charges it to its client.
+    fn check(&self, request: &Request, client: Client) -> Result<(), Problem> {
+        let permitted = self.permit(request);
+        let kinds = match permitted {
+            Ok(kind @ Kind::Change) => vec![Kind::Api, kind],
+            Ok(kind) => vec![kind],
+            Err(_) => vec![Kind::Refused],
+        };
+        if kinds.into_iter().all(|kind| self.rates.allows(client, kind)) {
+            return permitted.map(|_| ());
+        }
+        Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests; send fewer per second").retry_after(1))
+    }
+
+    /// Returns the kind of a request that passes all checks but that of the rate.
+    fn permit(&self, request: &Request) -> Result<Kind, Problem> {
         let path = request.uri().path();
         // Monitors may use any host name, and learn nothing but health.
         if matches!(path, "/healthz" | "/readyz") {
-            return self.requests.take();
+            return Ok(Kind::Health);
         }
         let host = self.name(request)?;
         self.origin(request, &host)?;
-        self.requests.take()?;
-        if path == "/metrics" || path.starts_with("/api/") || path.starts_with("/images/") {
+        let kind = match path {
+            "/metrics" => Kind::Metrics,
+            _ if path.starts_with("/api/") || path.starts_with("/images/") => Kind::Api,
+            _ => Kind::Page,
+        };
+        if kind != Kind::Page {
             self.token(request.headers())?;
         }
-        if request.method() != Method::GET && request.method() != Method::HEAD {
-            self.changes.take()?;
-            require_json(request.headers())?;
+        if request.method() == Method::GET || request.method() == Method::HEAD {
+            return Ok(kind);
         }
-        Ok(())
+        require_json(request.headers())?;
+        Ok(Kind::Change)
     }
 
     /// Returns the name by which a request calls this node.
@@ -126,6 +143,13 @@ impl Guard {
             || host.is_loopback() && (from.is_loopback() || from.ip().is_some_and(is_of_this_machine))
     }
 
+    /// Returns whether a request for a path proves that its sender may use this node. Without a
+    /// token every one does that comes from no other site.
+    fn is_for_members(&self, path: &str) -> bool {
+        let is_public = !(path == "/metrics" || path.starts_with("/api/") || path.starts_with("/images/"));
+        !matches!(path, "/healthz" | "/readyz") && !(is_public && self.token.is_some())
+    }
+
     fn token(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let Some(token) = &self.token else { return Ok(()) };
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.split_once(' '));
@@ -156,8 +180,17 @@ fn is_of_this_machine(ip: IpAddr) -> bool {
 
 /// Checks a request before it is handled, and adds the security headers to every response.
 pub(crate) async fn guard(FromState(guard): FromState<Arc<Guard>>, request: Request, next: Next) -> Response {
-    let mut response = match guard.check(&request) {
-        Ok(()) => next.run(request).await,
+    let sender = request.extensions().get::<Sender>().cloned();
+    let client = sender.as_ref().map_or(Client::Local, |sender| sender.client);
+    let mut response = match guard.check(&request, client) {
+        Ok(()) => {
+            let path = request.uri().path();
+            // Health checks and the page's files are for anybody, so they earn no place.
+            if let Some(sender) = sender.filter(|_| guard.is_for_members(path)) {
+                sender.place.serve(path == "/api/events" || path.starts_with("/images/"));
+            }
+            next.run(request).await
+        }
         Err(problem) => problem.into_response(),
     };
     for (name, value) in HEADERS {
@@ -167,27 +200,6 @@ pub(crate) async fn guard(FromState(guard): FromState<Arc<Guard>>, request: Requ
     response.headers_mut().entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(CSP));
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
-}
-
-/// The rate limit of all clients together.
-#[derive(Debug)]
-struct Bucket {
-    interval: Duration,
-    burst: u32,
-    limit: Mutex<RateLimit>,
-}
-
-impl Bucket {
-    fn new((per_second, burst): (u32, u32)) -> Self {
-        Self { interval: Duration::from_secs(1) / per_second, burst, limit: Mutex::default() }
-    }
-
-    fn take(&self) -> Result<(), Problem> {
-        let mut limit = self.limit.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        limit.spend(Instant::now(), self.interval, self.interval * self.burst).map_err(|_| {
-            Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests; send fewer per second").retry_after(1)
-        })
-    }
 }
 
 #[cfg(test)]

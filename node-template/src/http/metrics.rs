@@ -11,6 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::driver::open_link::OpenLink;
@@ -21,6 +22,7 @@ use crate::images;
 use crate::protocol::LinkKind;
 use crate::protocol::counters::Counters;
 use crate::protocol::wire::Status;
+use crate::util::version::{COMMIT, VERSION};
 
 /// Handles `GET /metrics`.
 pub(crate) async fn metrics(FromState(state): FromState<Shared>) -> Result<Response, Problem> {
@@ -28,6 +30,8 @@ pub(crate) async fn metrics(FromState(state): FromState<Shared>) -> Result<Respo
     let nodes = state.hub.view().await?.network.nodes.len();
     let mut registry = Registry::with_prefix("meshpool");
     gauges(&mut registry, &state, &status, &links, nodes);
+    let build = vec![("version", VERSION), ("commit", COMMIT)];
+    registry.register("build", "The build of this program", Info::new(build));
     let delays = &state.hub.delays;
     for (name, help, histogram) in [
         ("transaction_delay", "From a transaction's timeStamp to its arrival here, of a sample", &delays.transactions),
@@ -64,6 +68,10 @@ fn gauges(registry: &mut Registry, state: &State, status: &Status, links: &[Open
     gauge("peers", "Nodes that this one is linked to", None, status.connected.len());
     gauge("addresses_known", "Addresses in the address book", None, status.known);
     gauge("addresses_attempting", "Addresses being dialled", None, status.attempting.len());
+    let backs = status.dial_backs.as_ref();
+    let (reached, failed) = backs.map_or((0, 0), |backs| (backs.reached, backs.failed));
+    gauge("dial_backs_reached", "Linked peers that reached this node at its address", None, reached);
+    gauge("dial_backs_failed", "Linked peers that could not dial this node at its address", None, failed);
     gauge("network_nodes", "Nodes known to be in the network, this one included", None, nodes);
     let queued: Vec<_> = links.iter().map(|link| link.queued_bytes).collect();
     gauge("queued", "Queued payload of all links", Some(Unit::Bytes), queued.iter().sum());

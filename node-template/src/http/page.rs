@@ -1,12 +1,15 @@
 //! The page's files, which are embedded in the binary.
 
-use axum::extract::Path;
+use axum::Extension;
+use axum::extract::{Path, State as FromState};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use crate::http::problem::Problem;
+use crate::http::serve::Sender;
+use crate::http::state::Shared;
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
@@ -32,7 +35,14 @@ const FILES: &[(&str, &str, &str)] = &[
     ("icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
 ];
 
-pub(crate) async fn index(headers: HeaderMap) -> Result<Response, Problem> {
+pub(crate) async fn index(
+    FromState(state): FromState<Shared>,
+    sender: Option<Extension<Sender>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    if sender.is_some_and(|Extension(sender)| sender.lacks_slash) {
+        return Ok(Redirect::permanent(&format!("{}/", state.path)).into_response());
+    }
     serve("index.html", &headers)
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use meshpool_proto::address::{InvalidAddress, PeerAddress};
 use meshpool_proto::id::{Session, UpgradeIdentity};
@@ -28,6 +28,7 @@ use crate::images::requests::Requests;
 use crate::images::{self, Images};
 use crate::node::access_watcher::{AccessError, AccessFiles, AccessWatcher, ClosedNetwork};
 use crate::node::handle::{Handle, Node};
+use crate::node::start_progress::StartProgress;
 use crate::pool::{self, Opened, PoolError};
 use crate::signing::validator::Validator;
 use crate::transport::duplicate_filter::DuplicateFilter;
@@ -35,13 +36,17 @@ use crate::transport::websocket::dialer::Dialer;
 use crate::transport::websocket::link::LinkContext;
 use crate::transport::websocket::listener::{self, Acceptor};
 use crate::transport::websocket::plain_http::PageLocation;
+use crate::util::ip_range::IpRange;
 use crate::util::panics::Panics;
 use crate::util::time_of_day::time_of_day;
+use crate::util::version::version;
 
 /// How many arrivals wait for the driver: at most 4 MiB, by the bound of a batch. All that has come
 /// this far is forwarded, so more would fill the send queues before backpressure reaches the
 /// clients.
 const ARRIVALS: usize = 16;
+/// How often the log says how far reading the pool is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 /// How many commands of the application wait.
 const COMMANDS: usize = 1_024;
 /// How many requests to reload the access rules wait.
@@ -65,6 +70,8 @@ pub struct Network {
     validator: Validator,
     sign_submissions: bool,
     limits: Limits,
+    progress: StartProgress,
+    trusted_proxies: Vec<IpRange>,
     /// Where host and port were set, for error texts.
     origin: String,
 }
@@ -132,6 +139,8 @@ impl Network {
             validator: Validator::default(),
             sign_submissions: false,
             limits: Limits::default(),
+            progress: StartProgress::default(),
+            trusted_proxies: Vec::new(),
             origin: "as the program asked".to_owned(),
         }
     }
@@ -244,6 +253,18 @@ impl Network {
         self
     }
 
+    /// Lets others see how far [`Self::start`] is: of a large pool it takes a while.
+    pub fn progress(mut self, progress: StartProgress) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    /// Sets the reverse proxies whose header X-Forwarded-For says who connects to the peers' port.
+    pub fn trusted_proxies(mut self, proxies: Vec<IpRange>) -> Self {
+        self.trusted_proxies = proxies;
+        self
+    }
+
     /// Starts the node on the current tokio runtime. When this returns, it is listening.
     ///
     /// # Errors
@@ -251,8 +272,18 @@ impl Network {
     pub async fn start(self) -> Result<Node, StartError> {
         let folder = self.folder.clone();
         // A pool of a million transactions takes a second to read: too long for a runtime thread.
-        let opened =
-            tokio::task::spawn_blocking(move || pool::open(&folder)).await.map_err(|_| PoolError::Closed)??;
+        let progress = self.progress.clone();
+        let mut opening = tokio::task::spawn_blocking(move || pool::open_watched(&folder, progress.pool()));
+        let opened = loop {
+            match tokio::time::timeout(PROGRESS_EVERY, &mut opening).await {
+                Ok(opened) => break opened.map_err(|_| PoolError::Closed)??,
+                Err(_) => tracing::info!(
+                    "reading transactions.json: {} % of {} MB",
+                    self.progress.percent(),
+                    self.progress.pool().size() / 1_000_000
+                ),
+            }
+        };
         for repair in &opened.repairs {
             tracing::warn!("{repair}");
         }
@@ -276,13 +307,20 @@ impl Network {
         let port = listeners[0].local_addr().map_err(|error| self.explain(error))?.port();
         let address = self.advertised(port).map_err(StartError::Address)?;
         let present = self.present_address(port);
-        pool::announce(&self.folder, &self.listened(port).map_err(StartError::Address)?)?;
+        let listened = self.listened(port).map_err(StartError::Address)?;
+        pool::announce(&self.folder, &listened)?;
+        let shown = match listeners[0].local_addr() {
+            Ok(at) if at.ip().is_unspecified() => {
+                format!("{}://{at}", if self.closed.is_some() { "wss" } else { "ws" })
+            }
+            _ => listened.to_string(),
+        };
         let peer_cache = PeerCache::load(&self.folder, self.max_peers.is_some() || self.genesis.is_some());
         let (session, seed) = (Session::from_random(random()?), u64::from_le_bytes(random()?));
         let config = Config {
             node,
             session,
-            agent: concat!("p2p-node/", env!("CARGO_PKG_VERSION")).to_owned(),
+            agent: format!("p2p-node/{}", version()),
             network: self.name,
             address: address.clone(),
             known_peers: self.known_peers,
@@ -296,7 +334,8 @@ impl Network {
         };
         let pooled = opened.ids.len();
         tracing::info!(
-            "listening on {address} as node {}; {} in the pool, {}",
+            "listening on {shown}{} as node {}; {} in the pool, {}",
+            if shown == address.to_string() { String::new() } else { format!(" (others dial {address})") },
             node.short(),
             plural(pooled as u64, "transaction", "transactions"),
             plural(config.known_peers.len() as u64, "known peer", "known peers")
@@ -318,6 +357,7 @@ impl Network {
             &identity,
             address.clone(),
             page.clone(),
+            self.trusted_proxies,
             limits,
             arrivals.clone(),
             credentials.clone(),
@@ -351,8 +391,9 @@ impl Network {
             sync_times: Arc::clone(&sync_times),
             panics: panics.clone(),
         };
+        let pool_bytes = std::fs::metadata(self.folder.join("transactions.json")).map_or(0, |file| file.len());
         let core = Core::new(Instant::now(), config, held);
-        let driver = Driver::new(core, inputs, services, context, EventSender::new(events.clone()), access);
+        let driver = Driver::new(core, inputs, services, context, EventSender::new(events.clone()), access, pool_bytes);
         let (stop, stopped) = oneshot::channel::<()>();
         let (acceptor, watching) = (Arc::new(acceptor), panics.clone());
         let task = tokio::spawn(async move {
@@ -451,6 +492,8 @@ impl From<Settings> for Network {
             sign_submissions: false,
             discovery: settings.discovery,
             limits: settings.limits,
+            progress: StartProgress::default(),
+            trusted_proxies: settings.trusted_proxies,
             origin: settings.listen_origin,
         }
     }

@@ -25,8 +25,8 @@ use tokio::time::Instant;
 const LEAST: u64 = 256 * 1024;
 /// The largest window, in bytes. Linux by itself grows a receive buffer to 6 to 32 MiB.
 const MOST: u64 = 16 * 1024 * 1024;
-/// The rate that a window allows at most, in bytes per millisecond: 64 MB/s, more than a node reads.
-/// On a short path the window therefore stays small, however fast a moment was.
+/// The rate that a window allows at most, in bytes per millisecond: 64 MB/s, more than a node
+/// reads. On a short path the window therefore stays small, however fast a moment was.
 const RATE: u64 = 64 * 1024;
 /// How many pings share a window.
 const PINGS: u64 = 4;

@@ -9,9 +9,9 @@ use meshpool::protocol::id::{NodeId, Session};
 use meshpool::protocol::json::Parser;
 use meshpool::protocol::transaction::{Origin, Transaction, TransactionId};
 use meshpool::protocol::wire::{
-    Ack, AckStatus, AnnounceFrame, Announcement, Beacon, Broadcast, BroadcastFrame, BroadcastId, Declined, Handshake,
-    Join, Member, Members, Message, NetworkFrame, NodeInfo, OtherSet, PeerRow, PeerState, Sample, Status, StatusFrame,
-    Step, Summary, SyncFrame, TransactionFrame, Want, graft_frame, prune_frame, want_frame,
+    Ack, AckStatus, AnnounceFrame, Announcement, Beacon, Broadcast, BroadcastFrame, BroadcastId, Declined, DialBack,
+    DialBacks, Handshake, Join, Member, Members, Message, NetworkFrame, NodeInfo, OtherSet, PeerRow, PeerState, Sample,
+    Status, StatusFrame, Step, Summary, SyncFrame, TransactionFrame, Want, graft_frame, prune_frame, want_frame,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -97,7 +97,15 @@ pub(crate) fn messages() -> impl Strategy<Value = (Frame, Message)> {
         vec(origins(), 0..4).prop_map(|origins| (prune_frame(&origins), Message::Prune(origins))),
         vec(origins(), 0..4).prop_map(|origins| (graft_frame(&origins), Message::Graft(origins))),
         overlay(),
+        dial_backs(),
     ]
+}
+
+fn dial_backs() -> impl Strategy<Value = (Frame, Message)> {
+    (addresses(), option::of("[a-z ]{0,64}")).prop_map(|(address, error)| {
+        let dial_back = DialBack { address, error };
+        (dial_back.to_frame(), Message::DialBack(dial_back))
+    })
 }
 
 /// A transaction in the three frames in which it travels: relayed, from a client, and in answer to
@@ -133,6 +141,7 @@ fn handshakes() -> impl Strategy<Value = Handshake> {
         network,
         address,
         max_peers,
+        proof: None,
     });
     (vec(addresses(), 0..4), option::of(node)).prop_map(|(addresses, node)| Handshake { addresses, dropped: 0, node })
 }
@@ -206,28 +215,36 @@ fn statuses() -> impl Strategy<Value = StatusFrame> {
     let texts = || vec(any::<String>(), 0..3);
     let who = (any::<[String; 5]>(), any::<u64>(), texts(), texts());
     let what = (any::<[usize; 2]>(), summaries(), any::<bool>(), btree_map(any::<String>(), any::<u64>(), 0..3));
-    let table = (option::of(any::<u32>()), vec(rows(), 0..3));
-    let answer = (who, what, table).prop_map(|((texts, uptime, connected, attempting), what, (max_peers, peers))| {
-        let (sizes, pool, writable, counters) = what;
-        let ([node, session, agent, network, address], [known, held]) = (texts, sizes);
-        Status {
-            node,
-            session,
-            agent,
-            network,
-            address,
-            uptime,
-            connected,
-            attempting,
-            known,
-            max_peers,
-            peers,
-            pool,
-            writable,
-            held,
-            counters,
-        }
+    let backs = (any::<[usize; 2]>(), option::of(any::<String>())).prop_map(|([reached, failed], error)| DialBacks {
+        reached,
+        failed,
+        error,
     });
+    let table = (option::of(any::<u32>()), vec(rows(), 0..3), option::of(backs));
+    let answer = (who, what, table).prop_map(
+        |((texts, uptime, connected, attempting), what, (max_peers, peers, dial_backs))| {
+            let (sizes, pool, writable, counters) = what;
+            let ([node, session, agent, network, address], [known, held]) = (texts, sizes);
+            Status {
+                node,
+                session,
+                agent,
+                network,
+                address,
+                dial_backs,
+                uptime,
+                connected,
+                attempting,
+                known,
+                max_peers,
+                peers,
+                pool,
+                writable,
+                held,
+                counters,
+            }
+        },
+    );
     prop_oneof![
         ids().prop_map(|holds| StatusFrame::Question { holds }),
         answer.prop_map(|status| StatusFrame::Answer(Box::new(status))),

@@ -22,7 +22,9 @@ pub(crate) fn members(cx: &Context, links: &LinkTable, presence: &Presence, now:
     let me = presence.announcement(cx, links, false);
     members.push((me.node, member(&me, Duration::ZERO, true)));
     for (announcement, made) in presence.others() {
-        members.push((announcement.node, member(announcement, now.saturating_duration_since(made), false)));
+        let mut other = member(announcement, now.saturating_duration_since(made), false);
+        other.address = presence.address_of(announcement.node).map(ToString::to_string);
+        members.push((announcement.node, other));
     }
     members.sort_unstable_by_key(|(node, _)| *node);
     members.into_iter().map(|(_, member)| member).collect()

@@ -22,6 +22,8 @@ use crate::transaction::{Transaction, TransactionId};
 pub(crate) struct Store {
     index: PoolIndex,
     sync_set: SyncSet,
+    /// How many bytes the transactions have, on disk or not.
+    bytes: u64,
     /// How many transactions were new since the start.
     accepted: u64,
     /// Whether the pool's file takes writes, as far as is known.
@@ -32,7 +34,18 @@ impl Store {
     /// Takes the identities and times of a pool in the order of their positions.
     pub(crate) fn new(pool: Vec<(TransactionId, u64)>) -> Self {
         let sync_set = SyncSet::of(pool.iter().copied());
-        Self { sync_set, index: PoolIndex::of(pool.into_iter().map(|(id, _)| id)), accepted: 0, writable: true }
+        Self {
+            sync_set,
+            index: PoolIndex::of(pool.into_iter().map(|(id, _)| id)),
+            bytes: 0,
+            accepted: 0,
+            writable: true,
+        }
+    }
+
+    /// Notes how many bytes the stored transactions have.
+    pub(crate) fn set_bytes(&mut self, bytes: u64) {
+        self.bytes = bytes;
     }
 
     /// Returns which transactions are held, and where.
@@ -53,6 +66,7 @@ impl Store {
     /// Inserts a transaction that is new here. One that is `settled` came out of another pool.
     pub(crate) fn insert(&mut self, now: Instant, transaction: Transaction, settled: bool) {
         self.accepted += 1;
+        self.bytes += transaction.body_bytes() as u64;
         if settled {
             self.sync_set.insert_settled(transaction.id(), transaction.time());
         } else {
@@ -72,6 +86,7 @@ impl Store {
         let new = self.index.add_found(transactions.iter().map(Transaction::id));
         for (transaction, _) in transactions.iter().zip(&new).filter(|(_, new)| **new) {
             self.accepted += 1;
+            self.bytes += transaction.body_bytes() as u64;
             self.sync_set.insert(now, transaction.id(), transaction.time());
         }
         new
@@ -79,7 +94,11 @@ impl Store {
 
     /// Forgets transactions that somebody removed from the file.
     pub(crate) fn remove(&mut self, ids: &[TransactionId]) {
+        let before = self.index.count();
         let removed = self.index.remove(ids);
+        // Their sizes are not known here: each counts as the mean.
+        let gone = before.saturating_sub(self.index.count());
+        self.bytes -= (u128::from(self.bytes) * u128::from(gone) / u128::from(before.max(1))) as u64;
         self.sync_set.remove(&removed);
     }
 
@@ -90,6 +109,8 @@ impl Store {
                 "the pool is full: it holds {} transactions, as many as POOL_TRANSACTIONS allows",
                 self.index.count()
             ))
+        } else if self.bytes >= limits.pool_bytes {
+            Err(format!("the pool is full: its transactions have {} bytes, as many as POOL_BYTES allows", self.bytes))
         } else if !self.writable && self.index.unstored_bytes() >= limits.unstored_bytes {
             Err("the disk takes no writes: free space on it, or make transactions.json writable, then send again"
                 .into())

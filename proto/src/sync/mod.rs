@@ -59,12 +59,19 @@ impl AntiEntropy {
     ) {
         let news = std::mem::replace(&mut self.accepted, store.accepted()) != store.accepted();
         self.interval = if news { ROUND_MIN } else { (self.interval * 2).min(ROUND_MAX) };
-        self.pool.expire(cx.now, store);
+        self.pool.expire(cx, store);
         store.sync_set().settle(cx.now);
         if let Some(link) = self.random_neighbour(cx, links) {
             self.compare(cx, links, store, broadcasts, link);
         }
         self.schedule_round(cx);
+    }
+
+    /// Asks others for what a neighbour was asked for in time and did not bring.
+    pub(crate) fn on_wants_due(&mut self, cx: &mut Context, links: &LinkTable, store: &mut Store) {
+        if self.pool.expire(cx, store) {
+            self.fetch(cx, links, store);
+        }
     }
 
     /// Compares both sets with one neighbour.
@@ -91,16 +98,18 @@ impl AntiEntropy {
     fn random_neighbour(&self, cx: &mut Context, links: &LinkTable) -> Option<LinkId> {
         let ready = links.iter().filter(|(_, link)| link.native().is_some() && link.takes_transactions());
         let mut ready: Vec<LinkId> = ready.map(|(id, _)| id).collect();
-        if ready.iter().any(|link| !self.pool.is_stalled(*link)) {
-            ready.retain(|link| !self.pool.is_stalled(*link));
+        if ready.iter().any(|link| !self.pool.is_asked_last(*link)) {
+            ready.retain(|link| !self.pool.is_asked_last(*link));
         }
         (!ready.is_empty()).then(|| ready[cx.rng.random_range(0..ready.len())])
     }
 
-    /// Forgets a link that is closed.
-    pub(crate) fn on_link_closed(&mut self, link: LinkId) {
-        self.pool.on_link_closed(link);
+    /// Forgets a link that is closed, and asks others for what it was asked for.
+    pub(crate) fn on_link_closed(&mut self, cx: &mut Context, links: &LinkTable, store: &mut Store, link: LinkId) {
         self.broadcasts.on_link_closed(link);
+        if self.pool.on_link_closed(cx, store, link) {
+            self.fetch(cx, links, store);
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use crate::store::sync_set::SyncSet;
 use crate::sync::negentropy;
 use crate::sync::reconciler::{Needed, Progress, ReconcilableSet, Reconciler};
 use crate::sync::wants::Wants;
+use crate::timers::Timer;
 use crate::transaction::TransactionId;
 use crate::util::generations::Generations;
 use crate::util::rate_limit::RateLimits;
@@ -30,18 +31,71 @@ use crate::wire::{Summary, SyncFrame};
 const MANY: usize = 20_000;
 /// How long a stream of the whole pool may bring nothing before another is asked for.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a stream has to begin.
+const STREAM_GRACE: Duration = Duration::from_secs(2);
+/// After this time the rest is fetched from others meanwhile. A stream that would bring what it was
+/// offered for in this time is never too slow.
+const STREAM_TIME: Duration = Duration::from_secs(10);
+/// The bytes a second below which a slow stream ends: another is asked for everything …
+const STREAM_FLOOR: u64 = 8 * 1024;
+/// … and below which the rest is fetched from others meanwhile: half of a line of 1 Mbit/s.
+const STREAM_RATE: u64 = 64 * 1024;
+/// How often a stream is looked at.
+const STREAM_TICK: Duration = Duration::from_secs(1);
+/// The shortest time between two looks at what is requested.
+const MIN_TICK: Duration = Duration::from_millis(50);
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct PoolSync {
     reconciler: Reconciler,
     wants: Wants,
-    /// Who sends us its whole pool, and when something of it last came.
-    streaming: Option<(LinkId, Instant)>,
+    /// The peer that sends us its whole pool.
+    stream: Option<Stream>,
     /// What this node does not take: it is not requested again.
     refused: Generations<TransactionId>,
     /// Links whose other side was given precedence, the last time that pools differed.
     deferred: BTreeSet<LinkId>,
+}
+
+/// A whole pool that a peer sends us. A peer may offer any number, so how fast its stream must be
+/// follows from the offer: a false one ends soon.
+#[derive(Debug)]
+struct Stream {
+    link: LinkId,
+    since: Instant,
+    /// When something of it last came.
+    at: Instant,
+    /// How many transactions the peer said to hold …
+    offered: u64,
+    /// … and how many of them were missing here.
+    missing: u64,
+    /// What it brought that was new.
+    items: u64,
+    bytes: u64,
+}
+
+impl Stream {
+    /// Returns whether it has the rate that its offer calls for, or this number of bytes a second.
+    fn has_rate(&self, now: Instant, bytes: u64) -> bool {
+        let age = now.saturating_duration_since(self.since);
+        let millis = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        let part = millis as f64 / STREAM_TIME.as_millis() as f64;
+        age < STREAM_GRACE
+            || self.items as f64 >= self.missing as f64 * part
+            || self.bytes.saturating_mul(1_000) >= bytes.saturating_mul(millis)
+    }
+
+    /// Returns whether no other stream is asked for.
+    fn holds(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.at) < STREAM_TIMEOUT && self.has_rate(now, STREAM_FLOOR)
+    }
+
+    /// Returns whether nothing is fetched from others meanwhile.
+    fn is_alone(&self, now: Instant) -> bool {
+        let age = now.saturating_duration_since(self.since);
+        self.holds(now) && age < STREAM_TIME && self.has_rate(now, STREAM_RATE)
+    }
 }
 
 impl Default for PoolSync {
@@ -49,7 +103,7 @@ impl Default for PoolSync {
         Self {
             reconciler: Reconciler::new(None),
             wants: Wants::default(),
-            streaming: None,
+            stream: None,
             refused: Generations::new(limits::REFUSED / 2),
             deferred: BTreeSet::new(),
         }
@@ -80,15 +134,46 @@ impl ReconcilableSet for SyncSet {
 }
 
 impl PoolSync {
-    /// Gives up what is overdue.
-    pub(crate) fn expire(&mut self, now: Instant, store: &Store) {
-        self.wants.expire(now, store.index());
-        self.reconciler.expire(now);
+    /// Gives up what is overdue, and asks others. Returns whether something is missing that is to be
+    /// fetched from another neighbour.
+    pub(crate) fn expire(&mut self, cx: &mut Context, store: &Store) -> bool {
+        self.reconciler.expire(cx.now);
+        let lapsed = self.wants.expire(cx.now, store.index());
+        let orphans = self.wants.retry(cx, store.index(), lapsed);
+        self.end_stream(cx, store);
+        let slow = self.stream.as_ref().is_some_and(|stream| !stream.is_alone(cx.now));
+        self.set_timer(cx);
+        orphans || slow
     }
 
-    /// Returns whether a link did not deliver lately what it was asked for.
-    pub(crate) fn is_stalled(&self, link: LinkId) -> bool {
-        self.wants.is_stalled(link)
+    /// Ends a stream that brought what was offered, or is too slow. In the second case others are
+    /// asked first for a while.
+    fn end_stream(&mut self, cx: &Context, store: &Store) {
+        let seen = self.seen(store);
+        let Some(stream) = self.stream.take_if(|stream| seen >= stream.offered || !stream.holds(cx.now)) else { return };
+        if seen < stream.offered {
+            self.wants.stall(cx.now, stream.link);
+        }
+    }
+
+    /// Sets the timer of the next request that lapses.
+    fn set_timer(&self, cx: &mut Context) {
+        let stream = self.stream.as_ref().map(|stream| cx.now.max(stream.since + STREAM_GRACE - STREAM_TICK) + STREAM_TICK);
+        match self.wants.next_due().into_iter().chain(stream).min() {
+            Some(due) => cx.timers.set(Timer::Wants, due.max(cx.now + MIN_TICK)),
+            None => cx.timers.cancel(&Timer::Wants),
+        }
+    }
+
+    /// Returns how many transactions were seen: what was refused is no reason to ask for everything.
+    fn seen(&self, store: &Store) -> u64 {
+        store.index().count() + self.refused.len() as u64
+    }
+
+    /// Returns whether a link did not deliver lately what it was asked for, or sends its pool
+    /// already.
+    pub(crate) fn is_asked_last(&self, link: LinkId) -> bool {
+        self.wants.is_stalled(link) || self.stream.as_ref().is_some_and(|stream| stream.link == link)
     }
 
     /// Sends a native peer our summary.
@@ -140,8 +225,7 @@ impl PoolSync {
         theirs: u64,
     ) {
         cx.counters.sync_rounds_differed += 1;
-        // What was refused was seen: it is no reason to ask for everything.
-        let seen = store.index().count() + self.refused.len() as u64;
+        let seen = self.seen(store);
         // The side with less goes first: most often it lacks all that differs, and one
         // reconciliation is enough. If pools still differ the next time, we lack something as well,
         // or the other side's pool is full.
@@ -149,10 +233,18 @@ impl PoolSync {
             return;
         }
         self.deferred.remove(&link);
-        if theirs.saturating_sub(seen) <= (seen / 4).max(1_000) {
+        if !lacks_much(seen, theirs) {
             self.reconciler.begin(cx, links, store.sync_set(), link);
-        } else {
-            self.request_everything(cx, link);
+        } else if self.wants.is_stalled(link) || !self.request_everything(cx, store, link, theirs) {
+            self.reconcile_beside_stream(cx, links, store, link);
+        }
+    }
+
+    /// Reconciles with a peer that offers much, while another sends its pool, if that one is slow.
+    fn reconcile_beside_stream(&mut self, cx: &mut Context, links: &LinkTable, store: &mut Store, link: LinkId) {
+        let waits = self.stream.as_ref().is_some_and(|stream| stream.link == link || stream.is_alone(cx.now));
+        if !waits {
+            self.reconciler.begin(cx, links, store.sync_set(), link);
         }
     }
 
@@ -165,32 +257,40 @@ impl PoolSync {
     ) -> Result<(), Violation> {
         let ids = std::mem::take(&mut needed.ids).into_iter().filter(|id| !self.refused.contains(id)).collect();
         self.wants.request(cx, store.index(), link, ids);
+        self.set_timer(cx);
         let many = MANY.max(usize::try_from(store.index().count() / 4).unwrap_or(usize::MAX));
         if needed.is_partial() && needed.found > many {
             self.reconciler.end(link);
-            self.request_everything(cx, link);
+            let offered = self.seen(store) + needed.found as u64;
+            if !self.wants.is_stalled(link) {
+                self.request_everything(cx, store, link, offered);
+            }
             return Ok(());
         }
         self.reconciler.proceed(cx, link, needed)
     }
 
     /// Asks a peer for its whole pool, unless another sends its own: it holds the same, or the next
-    /// round tells.
-    fn request_everything(&mut self, cx: &mut Context, link: LinkId) {
-        let is_busy = |at: Instant| cx.now.saturating_duration_since(at) < STREAM_TIMEOUT;
-        if !self.streaming.is_some_and(|(_, at)| is_busy(at)) {
-            self.streaming = Some((link, cx.now));
-            self.reconciler.send(cx, link, &SyncFrame::Everything);
+    /// round shows the rest. Returns whether it was asked.
+    fn request_everything(&mut self, cx: &mut Context, store: &Store, link: LinkId, offered: u64) -> bool {
+        self.end_stream(cx, store);
+        if self.stream.is_some() || self.wants.is_stalled(link) {
+            return false;
         }
+        let (now, missing) = (cx.now, offered.saturating_sub(self.seen(store)));
+        self.stream = Some(Stream { link, since: now, at: now, offered, missing, items: 0, bytes: 0 });
+        self.reconciler.send(cx, link, &SyncFrame::Everything);
+        self.set_timer(cx);
+        true
     }
 
-    /// Handles a new transaction that answers a comparison.
-    pub(crate) fn on_synced(&mut self, now: Instant, link: LinkId) {
-        self.wants.on_progress(now, link);
-        if let Some((source, at)) = &mut self.streaming
-            && *source == link
-        {
-            *at = now;
+    /// Handles a transaction that a native peer brought. `new` ones answer a comparison.
+    pub(crate) fn on_brought(&mut self, now: Instant, link: LinkId, id: &TransactionId, bytes: usize, new: bool) {
+        self.wants.on_brought(link, id, bytes);
+        if let Some(stream) = self.stream.as_mut().filter(|stream| new && stream.link == link) {
+            stream.at = now;
+            stream.items += 1;
+            stream.bytes += bytes as u64;
         }
     }
 
@@ -200,12 +300,20 @@ impl PoolSync {
         self.refused.insert(now, id, ());
     }
 
-    pub(crate) fn on_link_closed(&mut self, link: LinkId) {
+    /// Forgets a link that is closed, and asks others for what it was asked for. Returns whether
+    /// something is to be fetched from another neighbour.
+    pub(crate) fn on_link_closed(&mut self, cx: &mut Context, store: &Store, link: LinkId) -> bool {
         self.reconciler.end(link);
         self.deferred.remove(&link);
-        self.wants.on_link_closed(link);
-        self.streaming = self.streaming.filter(|(source, _)| *source != link);
+        let streamed = self.stream.take_if(|stream| stream.link == link).is_some();
+        let lapsed = self.wants.on_link_closed(link);
+        self.wants.retry(cx, store.index(), lapsed) || streamed
     }
+}
+
+/// Returns whether the whole pool of a peer is cheaper than a question.
+fn lacks_much(seen: u64, theirs: u64) -> bool {
+    theirs.saturating_sub(seen) > (seen / 4).max(1_000)
 }
 
 /// Handles WANT: sends single transactions, from the disk or from what waits for it.

@@ -66,8 +66,8 @@ fn stall(sync: &mut AntiEntropy, cx: &mut Context, links: &mut LinkTable, store:
     sync.pool.on_sync(cx, links, store, &mut reconciler::ask_limits(), link, answer).expect("a native peer");
     assert!(drain(cx)[0].contains("WANT"));
     cx.now += Duration::from_secs(2);
-    sync.pool.expire(cx.now, store);
-    assert!(sync.pool.is_stalled(link));
+    sync.pool.expire(cx, store);
+    assert!(sync.pool.is_asked_last(link));
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_stalled_neighbour_is_asked_only_if_there_is_no_other() {
         sync.fetch(&mut cx, &links, &mut store);
         let sent = drain(&mut cx);
         assert!(sent.len() == 1 && sent[0].starts_with("control [2]"), "{sent:?}");
-        sync.on_link_closed(LinkId(2));
+        sync.on_link_closed(&mut cx, &LinkTable::default(), &mut store, LinkId(2));
     }
     links.remove(LinkId(2));
     sync.fetch(&mut cx, &links, &mut store);

@@ -1,7 +1,10 @@
-//! Transactions that were requested with WANT and have not come, and the sources that do not
-//! deliver.
+//! Transactions that were requested with WANT and have not come, who else offers them, and the
+//! sources that do not deliver.
+//!
+//! As Bitcoin Core's `TxRequestTracker`: an item is requested from one source at a time, other
+//! announcers are remembered, and an announcer that failed for an item is asked for it last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::context::Context;
@@ -10,82 +13,282 @@ use crate::io::Lane;
 use crate::limits;
 use crate::store::pool_index::PoolIndex;
 use crate::transaction::{IdMap, TransactionId};
+use crate::util::generations::Generations;
 use crate::wire::want_frame;
 
 /// How long an item may take before it is requested from another peer.
 const ITEM_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a link that was asked may bring nothing at all. After that it withholds the rest, or
-/// had no room for it.
-const PROGRESS_TIMEOUT: Duration = Duration::from_secs(2);
-/// For how long others are asked first, if a link brought nothing of what was requested.
+/// In each window of this length a source must bring a part of what it was asked for: so many items
+/// or bytes, or half of what is outstanding. Otherwise it withholds the rest, or has no room for it.
+const WINDOW: Duration = Duration::from_secs(2);
+const WINDOW_ITEMS: usize = 16;
+const WINDOW_BYTES: usize = 16 * 1024;
+/// For how long others are asked first, if a link brought too little of what was requested.
 const STALL: Duration = Duration::from_secs(60);
 /// How many items are requested from one link at once.
 const PER_LINK: usize = 20_000;
+/// How many items are requested from all links at once, 100 bytes each. One link gets at most half
+/// of what is free.
+const IN_ALL: usize = 200_000;
+/// How many announcers of one item are remembered, beside the one that is asked.
+const ANNOUNCERS: usize = 4;
+/// How many items are remembered with those that failed for them, and for how long at least.
+const FAILED: usize = 65_536;
 
 /// See the module. What a stalled source offers holds nobody else up: it is requested from others
-/// at once.
-#[derive(Debug, Default)]
+/// at once. So does what a source offers again that it failed to deliver.
+#[derive(Debug)]
 pub(crate) struct Wants {
-    /// From whom each was requested, and when. Its order reaches no output.
-    requested: IdMap<(LinkId, Instant)>,
-    /// When a link last brought something that was not pushed.
-    progress: BTreeMap<LinkId, Instant>,
-    /// Since when a source is stalled.
-    stalled: BTreeMap<LinkId, Instant>,
+    /// What is requested now. Its order reaches no output.
+    items: IdMap<Item>,
+    /// Who failed for an item.
+    failed: Generations<TransactionId, Vec<LinkId>>,
+    sources: BTreeMap<LinkId, Source>,
+}
+
+/// An item that is requested.
+#[derive(Debug)]
+struct Item {
+    source: LinkId,
+    asked: Instant,
+    /// Whether another announcer waits until the source has failed.
+    exclusive: bool,
+    /// Who else offers it.
+    others: Vec<LinkId>,
+}
+
+/// A link that was asked for something.
+#[derive(Debug)]
+struct Source {
+    /// What it was asked for, the oldest first; also what came meanwhile.
+    asked: VecDeque<(Instant, TransactionId)>,
+    outstanding: usize,
+    /// When the window began, and what the source brought in it.
+    window: Instant,
+    items: usize,
+    bytes: usize,
+    stalled: Option<Stall>,
+}
+
+#[derive(Debug)]
+struct Stall {
+    since: Instant,
+    /// How many items it must still bring late to end the stall.
+    debt: usize,
+}
+
+/// What follows from requests that lapsed.
+#[derive(Debug, Default)]
+pub(crate) struct Lapsed {
+    /// Whom to ask next for which items.
+    retries: BTreeMap<LinkId, Vec<TransactionId>>,
+    /// Whether there are items that nobody else is known to have.
+    orphans: bool,
+}
+
+impl Default for Wants {
+    fn default() -> Self {
+        let failed = Generations::new(FAILED / 2).with_lifetime(STALL);
+        Self { items: IdMap::default(), failed, sources: BTreeMap::new() }
+    }
+}
+
+impl Source {
+    fn new(now: Instant) -> Self {
+        Self { asked: VecDeque::new(), outstanding: 0, window: now, items: 0, bytes: 0, stalled: None }
+    }
+
+    /// Returns whether it brought too little in a window that is over.
+    fn is_short(&self, now: Instant) -> bool {
+        let enough = (self.outstanding + self.items).div_ceil(2).min(WINDOW_ITEMS);
+        self.is_window_over(now) && self.items < enough && self.bytes < WINDOW_BYTES
+    }
+
+    fn is_window_over(&self, now: Instant) -> bool {
+        self.outstanding > 0 && now.saturating_duration_since(self.window) >= WINDOW
+    }
+
+    fn begin_window(&mut self, now: Instant) {
+        (self.window, self.items, self.bytes) = (now, 0, 0);
+    }
 }
 
 impl Wants {
-    /// Forgets items that came, and those that are overdue. A source that has brought nothing since
-    /// it was asked is stalled.
-    pub(crate) fn expire(&mut self, now: Instant, index: &PoolIndex) {
-        let Self { requested, progress, stalled } = self;
-        let since = |at: Instant| now.saturating_duration_since(at);
-        requested.retain(|id, (source, asked)| {
+    /// Requests items, except those that are held here, or are requested from a source that has not
+    /// failed yet: of those it remembers that this link has them too.
+    pub(crate) fn request(&mut self, cx: &mut Context, index: &PoolIndex, link: LinkId, ids: Vec<TransactionId>) {
+        let lapsed = self.expire(cx.now, index);
+        self.retry(cx, index, lapsed);
+        self.request_now(cx, index, link, ids);
+    }
+
+    fn request_now(&mut self, cx: &mut Context, index: &PoolIndex, link: LinkId, mut ids: Vec<TransactionId>) {
+        let (now, stalled) = (cx.now, self.is_stalled(link));
+        let source = self.sources.entry(link).or_insert_with(|| Source::new(now));
+        let mut room = PER_LINK.saturating_sub(source.outstanding);
+        room = room.min(IN_ALL.saturating_sub(self.items.len()).div_ceil(2));
+        let Self { items, failed, sources } = self;
+        ids.retain(|id| {
             if index.holds(id) {
                 return false;
             }
-            let moved = progress.get(source).copied().filter(|moved| *moved >= *asked);
-            let waits = since(*asked) < ITEM_TIMEOUT && since(moved.unwrap_or(*asked)) < PROGRESS_TIMEOUT;
-            if !waits && moved.is_none() {
-                stalled.insert(*source, now);
+            let exclusive = !stalled && !failed.get(id).is_some_and(|failed| failed.contains(&link));
+            match items.get_mut(id) {
+                Some(item) if item.source == link => return false,
+                Some(item) if item.exclusive || !exclusive => {
+                    if item.others.len() < ANNOUNCERS && !item.others.contains(&link) {
+                        item.others.push(link);
+                    }
+                    return false;
+                }
+                _ if room == 0 => return false,
+                Some(item) => {
+                    let before = std::mem::replace(&mut item.source, link);
+                    (item.asked, item.exclusive) = (now, true);
+                    if let Some(before) = sources.get_mut(&before) {
+                        before.outstanding -= 1;
+                    }
+                }
+                None => {
+                    items.insert(*id, Item { source: link, asked: now, exclusive, others: Vec::new() });
+                }
             }
-            waits
+            room -= 1;
+            true
         });
-        stalled.retain(|_, at| since(*at) < STALL);
-    }
-
-    /// Requests items, except those that are held here or were requested already, up to
-    /// [`PER_LINK`].
-    pub(crate) fn request(&mut self, cx: &mut Context, index: &PoolIndex, link: LinkId, mut ids: Vec<TransactionId>) {
-        self.expire(cx.now, index);
-        ids.retain(|id| !index.holds(id) && !self.requested.contains_key(id));
-        let outstanding = self.requested.values().filter(|(source, _)| *source == link).count();
-        ids.truncate(PER_LINK.saturating_sub(outstanding));
-        if !self.is_stalled(link) {
-            self.requested.extend(ids.iter().map(|id| (*id, (link, cx.now))));
+        let Some(source) = sources.get_mut(&link).filter(|_| !ids.is_empty()) else { return };
+        if source.outstanding == 0 {
+            source.begin_window(now);
+        }
+        source.outstanding += ids.len();
+        source.asked.extend(ids.iter().map(|id| (now, *id)));
+        if source.asked.len() > 2 * PER_LINK {
+            let is_asked = |id: &TransactionId| items.get(id).is_some_and(|item| item.source == link);
+            source.asked.retain(|(_, id)| is_asked(id));
         }
         send_wants(cx, link, &ids);
     }
 
-    /// Notes that a source brought something that was not pushed.
-    pub(crate) fn on_progress(&mut self, now: Instant, source: LinkId) {
-        self.progress.insert(source, now);
-        self.stalled.remove(&source);
+    /// Ends requests that are overdue. A source that brought too little of what was requested is
+    /// stalled, and everything that it was asked for lapses.
+    pub(crate) fn expire(&mut self, now: Instant, index: &PoolIndex) -> Lapsed {
+        let mut overdue = Vec::new();
+        for (link, source) in &mut self.sources {
+            let short = source.is_short(now);
+            let mut lapsed = 0_usize;
+            while let Some((asked, id)) = source.asked.front().copied() {
+                let open = self.items.get(&id).is_some_and(|item| item.source == *link && item.asked == asked);
+                if open && !short && now.saturating_duration_since(asked) < ITEM_TIMEOUT {
+                    break;
+                }
+                source.asked.pop_front();
+                if open && index.holds(&id) {
+                    self.items.remove(&id);
+                    source.outstanding -= 1;
+                } else if open {
+                    source.outstanding -= 1;
+                    lapsed += 1;
+                    overdue.push((*link, id));
+                }
+            }
+            if short && lapsed > 0 {
+                source.stalled = Some(Stall { since: now, debt: lapsed.div_ceil(2).min(WINDOW_ITEMS) });
+            }
+            if source.is_window_over(now) {
+                source.begin_window(now);
+            }
+            source.stalled.take_if(|stall| now.saturating_duration_since(stall.since) >= STALL);
+        }
+        let mut lapsed = Lapsed::default();
+        for (link, id) in overdue {
+            let failed = self.failed.entry(now, &id);
+            failed.retain(|failed| *failed != link);
+            failed.truncate(2 * ANNOUNCERS);
+            failed.push(link);
+            self.lapse(id, &mut lapsed);
+        }
+        lapsed
+    }
+
+    /// Ends a request, and chooses who is asked next: not who has failed, and a stalled one last.
+    fn lapse(&mut self, id: TransactionId, lapsed: &mut Lapsed) {
+        let Some(item) = self.items.remove(&id) else { return };
+        let failed = self.failed.get(&id).map(Vec::as_slice).unwrap_or_default();
+        let open = |link: &&LinkId| self.sources.contains_key(link) && !failed.contains(link);
+        let fresh = || item.others.iter().filter(open);
+        match fresh().find(|link| !self.is_stalled(**link)).or_else(|| fresh().next()) {
+            Some(link) => lapsed.retries.entry(*link).or_default().push(id),
+            None => lapsed.orphans = true,
+        }
+        // The others are not lost: they offer it again in their next round.
+    }
+
+    /// Requests what lapsed from others. Returns whether there are items that nobody else is known
+    /// to have.
+    pub(crate) fn retry(&mut self, cx: &mut Context, index: &PoolIndex, lapsed: Lapsed) -> bool {
+        for (link, ids) in lapsed.retries {
+            self.request_now(cx, index, link, ids);
+        }
+        lapsed.orphans
+    }
+
+    /// Returns when the next request lapses; `None` if nothing is requested.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        let asked = self.sources.values().filter(|source| source.outstanding > 0);
+        let dues = asked.map(|source| {
+            let window = source.window + WINDOW;
+            source.asked.front().map_or(window, |(asked, _)| window.min(*asked + ITEM_TIMEOUT))
+        });
+        dues.min()
+    }
+
+    /// Notes that a link brought an item. It is progress only if the link was asked for it.
+    pub(crate) fn on_brought(&mut self, link: LinkId, id: &TransactionId, bytes: usize) {
+        let asked = self.items.remove(id).map(|item| item.source);
+        if let Some(source) = asked.and_then(|link| self.sources.get_mut(&link)) {
+            source.outstanding -= 1;
+        }
+        // It counts once.
+        let failed = if self.failed.is_empty() { None } else { self.failed.get_mut(id) };
+        let late = failed.is_some_and(|failed| failed.extract_if(.., |failed| *failed == link).count() > 0);
+        let Some(source) = self.sources.get_mut(&link).filter(|_| late || asked == Some(link)) else { return };
+        source.items += 1;
+        source.bytes += bytes;
+        if let Some(stall) = &mut source.stalled {
+            stall.debt = stall.debt.saturating_sub(1);
+        }
+        source.stalled.take_if(|stall| stall.debt == 0);
     }
 
     /// Forgets an item that this node does not take.
     pub(crate) fn cancel(&mut self, id: &TransactionId) {
-        self.requested.remove(id);
+        if let Some(source) = self.items.remove(id).and_then(|item| self.sources.get_mut(&item.source)) {
+            source.outstanding -= 1;
+        }
+    }
+
+    /// Has others asked first for a while: a source offered more than it brought.
+    pub(crate) fn stall(&mut self, now: Instant, source: LinkId) {
+        let source = self.sources.entry(source).or_insert_with(|| Source::new(now));
+        source.stalled = Some(Stall { since: now, debt: WINDOW_ITEMS });
     }
 
     pub(crate) fn is_stalled(&self, source: LinkId) -> bool {
-        self.stalled.contains_key(&source)
+        self.sources.get(&source).is_some_and(|source| source.stalled.is_some())
     }
 
-    pub(crate) fn on_link_closed(&mut self, link: LinkId) {
-        self.requested.retain(|_, (source, _)| *source != link);
-        self.progress.remove(&link);
-        self.stalled.remove(&link);
+    /// Forgets a link that is closed. Others are asked for what it was asked for.
+    pub(crate) fn on_link_closed(&mut self, link: LinkId) -> Lapsed {
+        let mut lapsed = Lapsed::default();
+        let Some(source) = self.sources.remove(&link) else { return lapsed };
+        for (_, id) in source.asked {
+            if self.items.get(&id).is_some_and(|item| item.source == link) {
+                self.lapse(id, &mut lapsed);
+            }
+        }
+        // No link has that id again.
+        lapsed.retries.remove(&link);
+        lapsed
     }
 }
 
@@ -104,6 +307,7 @@ mod tests {
 
     const A: LinkId = LinkId(1);
     const B: LinkId = LinkId(2);
+    const C: LinkId = LinkId(3);
     const TICK: Duration = Duration::from_nanos(1);
 
     fn parts() -> (Wants, Context, Store) {
@@ -120,6 +324,12 @@ mod tests {
             .collect()
     }
 
+    /// Takes the WANTs that were sent: how many items in all, to which links.
+    fn sent(cx: &mut Context) -> Vec<(String, usize)> {
+        let frame = |text: String| (text.split(' ').nth(1).unwrap_or_default().to_owned(), text.matches(',').count());
+        drain(cx).into_iter().map(frame).collect()
+    }
+
     /// Requests, and returns how many items were named in how many frames.
     fn request(
         wants: &mut Wants,
@@ -133,6 +343,25 @@ mod tests {
         [sent.iter().map(|frame| frame.matches(',').count()).sum(), sent.len()]
     }
 
+    /// Ends what is overdue, and returns whom others are asked of, and whether some have no source.
+    fn expire(wants: &mut Wants, cx: &mut Context, store: &Store) -> (Vec<(String, usize)>, bool) {
+        let lapsed = wants.expire(cx.now, store.index());
+        let orphans = wants.retry(cx, store.index(), lapsed);
+        (sent(cx), orphans)
+    }
+
+    fn bring(wants: &mut Wants, link: LinkId, ids: &[TransactionId]) {
+        ids.iter().for_each(|id| wants.on_brought(link, id, 250));
+    }
+
+    /// Checks that the counts of each source are those of its items.
+    fn check(wants: &Wants) {
+        for (link, source) in &wants.sources {
+            let items = wants.items.values().filter(|item| item.source == *link).count();
+            assert_eq!(source.outstanding, items, "{link:?}");
+        }
+    }
+
     #[test]
     fn an_item_is_requested_from_one_link_at_a_time() {
         let (mut wants, mut cx, store) = parts();
@@ -141,8 +370,13 @@ mod tests {
         assert_eq!(request(&mut wants, &mut cx, &store, B, ids(0, 5)), [0, 0]);
         wants.cancel(&ids(0, 1)[0]);
         assert_eq!(request(&mut wants, &mut cx, &store, B, ids(0, 5)), [1, 1]);
-        wants.on_link_closed(B);
+        check(&wants);
+        let lapsed = wants.on_link_closed(B);
+        assert!(wants.retry(&mut cx, store.index(), lapsed), "nobody else offered 3, 4 and 0");
         assert_eq!(request(&mut wants, &mut cx, &store, A, ids(0, 5)), [3, 1], "what a closed link was asked for");
+        let lapsed = wants.on_link_closed(A);
+        assert!(wants.retry(&mut cx, store.index(), lapsed), "the other announcer has closed its link");
+        assert!(sent(&mut cx).is_empty() && wants.items.is_empty() && wants.sources.is_empty());
     }
 
     #[test]
@@ -152,68 +386,105 @@ mod tests {
         store.insert(cx.now, transaction(1), false);
         assert_eq!(request(&mut wants, &mut cx, &store, A, both), [1, 1]);
         store.insert(cx.now, transaction(2), false);
-        wants.expire(cx.now, store.index());
-        assert!(wants.requested.is_empty());
         cx.now += ITEM_TIMEOUT;
-        wants.expire(cx.now, store.index());
-        assert!(!wants.is_stalled(A));
+        assert_eq!(expire(&mut wants, &mut cx, &store), (Vec::new(), false));
+        assert!(wants.items.is_empty() && !wants.is_stalled(A) && wants.next_due().is_none());
     }
 
     #[test]
     fn a_source_that_brings_nothing_for_two_seconds_is_stalled_for_a_minute() {
         let (mut wants, mut cx, store) = parts();
         request(&mut wants, &mut cx, &store, A, ids(0, 3));
-        cx.now += PROGRESS_TIMEOUT - TICK;
-        wants.expire(cx.now, store.index());
-        assert!(!wants.is_stalled(A) && wants.requested.len() == 3);
+        assert_eq!(wants.next_due(), Some(cx.now + WINDOW));
+        cx.now += WINDOW - TICK;
+        assert_eq!(expire(&mut wants, &mut cx, &store), (Vec::new(), false));
         cx.now += TICK;
         assert_eq!(request(&mut wants, &mut cx, &store, B, ids(0, 3)), [3, 1]);
         assert!(wants.is_stalled(A) && !wants.is_stalled(B));
         assert_eq!(request(&mut wants, &mut cx, &store, A, ids(3, 5)), [2, 1]);
         assert_eq!(request(&mut wants, &mut cx, &store, B, ids(3, 5)), [2, 1], "what it offers holds nobody up");
-        wants.on_progress(cx.now, B);
-        wants.expire(cx.now + PROGRESS_TIMEOUT - TICK, store.index());
-        assert_eq!(wants.requested.len(), 5);
-        wants.expire(cx.now + PROGRESS_TIMEOUT, store.index());
-        assert!(wants.requested.is_empty() && !wants.is_stalled(B), "it brought something");
-        wants.expire(cx.now + STALL - TICK, store.index());
-        assert!(wants.is_stalled(A));
-        wants.expire(cx.now + STALL, store.index());
+        check(&wants);
+        bring(&mut wants, B, &ids(0, 5));
+        cx.now += STALL - TICK;
+        expire(&mut wants, &mut cx, &store);
+        assert!(wants.is_stalled(A) && !wants.is_stalled(B));
+        cx.now += TICK;
+        expire(&mut wants, &mut cx, &store);
         assert!(!wants.is_stalled(A));
     }
 
     #[test]
-    fn a_source_that_makes_progress_has_five_seconds_and_a_stalled_one_recovers() {
+    fn only_what_was_asked_for_is_progress() {
         let (mut wants, mut cx, store) = parts();
-        request(&mut wants, &mut cx, &store, A, ids(0, 3));
-        for _ in 0..4 {
+        request(&mut wants, &mut cx, &store, A, ids(0, 800));
+        bring(&mut wants, A, &ids(5_000, 6_000));
+        cx.now += WINDOW;
+        assert_eq!(expire(&mut wants, &mut cx, &store), (Vec::new(), true));
+        assert!(wants.is_stalled(A), "a thousand that nobody asked for");
+        request(&mut wants, &mut cx, &store, B, ids(0, 800));
+        bring(&mut wants, B, &ids(0, WINDOW_ITEMS as u32 - 1));
+        cx.now += WINDOW;
+        expire(&mut wants, &mut cx, &store);
+        assert!(wants.is_stalled(B), "one less than the least");
+        request(&mut wants, &mut cx, &store, C, ids(100, 800));
+        bring(&mut wants, C, &ids(100, 100 + WINDOW_ITEMS as u32));
+        cx.now += WINDOW;
+        assert_eq!(expire(&mut wants, &mut cx, &store), (Vec::new(), false));
+        assert!(!wants.is_stalled(C));
+        ids(200, 202).iter().for_each(|id| wants.on_brought(C, id, WINDOW_BYTES / 2));
+        cx.now += WINDOW;
+        expire(&mut wants, &mut cx, &store);
+        assert!(!wants.is_stalled(C), "few and long");
+        check(&wants);
+    }
+
+    #[test]
+    fn a_lapsed_item_is_requested_from_the_next_announcer_and_never_first_from_one_that_failed() {
+        let (mut wants, mut cx, store) = parts();
+        request(&mut wants, &mut cx, &store, A, ids(0, 10));
+        assert_eq!(request(&mut wants, &mut cx, &store, B, ids(0, 10)), [0, 0]);
+        assert_eq!(request(&mut wants, &mut cx, &store, C, ids(5, 10)), [0, 0]);
+        cx.now += WINDOW;
+        assert_eq!(expire(&mut wants, &mut cx, &store), (vec![("[2]".into(), 10)], false), "at once");
+        // The first pays with ten others, and is asked like everybody again.
+        wants.sources.get_mut(&A).expect("asked").stalled = None;
+        assert_eq!(request(&mut wants, &mut cx, &store, A, ids(0, 10)), [0, 0]);
+        cx.now += WINDOW;
+        assert_eq!(expire(&mut wants, &mut cx, &store), (Vec::new(), true), "A has failed for each of them");
+        assert_eq!(request(&mut wants, &mut cx, &store, A, ids(0, 10)), [10, 1], "there is no other");
+        assert_eq!(request(&mut wants, &mut cx, &store, C, ids(0, 10)), [10, 1], "there is");
+        check(&wants);
+    }
+
+    #[test]
+    fn an_item_has_five_seconds_and_what_comes_late_ends_a_stall() {
+        let (mut wants, mut cx, store) = parts();
+        request(&mut wants, &mut cx, &store, A, ids(0, 100));
+        for n in 0..4 {
             cx.now += Duration::from_secs(1);
-            wants.on_progress(cx.now, A);
+            bring(&mut wants, A, &ids(n * 16, n * 16 + 16));
+            expire(&mut wants, &mut cx, &store);
         }
         cx.now += Duration::from_secs(1) - TICK;
-        wants.expire(cx.now, store.index());
-        assert_eq!(wants.requested.len(), 3);
+        assert_eq!(expire(&mut wants, &mut cx, &store), (Vec::new(), false));
         cx.now += TICK;
-        wants.expire(cx.now, store.index());
-        assert!(wants.requested.is_empty() && !wants.is_stalled(A));
-        // What it brought before it was asked does not count.
-        cx.now += TICK;
-        request(&mut wants, &mut cx, &store, A, ids(0, 3));
-        cx.now += PROGRESS_TIMEOUT;
-        wants.expire(cx.now, store.index());
+        assert_eq!(expire(&mut wants, &mut cx, &store), (Vec::new(), true));
+        assert!(wants.items.is_empty() && !wants.is_stalled(A));
+        request(&mut wants, &mut cx, &store, A, ids(200, 300));
+        cx.now += WINDOW;
+        expire(&mut wants, &mut cx, &store);
         assert!(wants.is_stalled(A));
-        wants.on_progress(cx.now, A);
+        for _ in 0..50 {
+            bring(&mut wants, A, &ids(200, 215));
+        }
+        assert!(wants.is_stalled(A), "each counts once");
+        bring(&mut wants, A, &ids(215, 216));
         assert!(!wants.is_stalled(A));
-        request(&mut wants, &mut cx, &store, A, ids(0, 3));
-        cx.now += PROGRESS_TIMEOUT;
-        wants.expire(cx.now, store.index());
-        assert!(!wants.is_stalled(A), "progress at the moment of the request counts");
-        wants.on_link_closed(A);
-        assert!(wants.progress.is_empty() && wants.stalled.is_empty());
+        check(&wants);
     }
 
     #[test]
-    fn requests_are_bounded_per_link_and_frame() {
+    fn requests_are_bounded_per_link_per_frame_and_in_all() {
         let (mut wants, mut cx, store) = parts();
         let all = || ids(0, PER_LINK as u32 + 10);
         assert_eq!(request(&mut wants, &mut cx, &store, A, ids(0, limits::WANT_IDS as u32)), [limits::WANT_IDS, 1]);
@@ -221,5 +492,20 @@ mod tests {
         assert_eq!(request(&mut wants, &mut cx, &store, A, all()), [left, left / limits::WANT_IDS]);
         assert_eq!(request(&mut wants, &mut cx, &store, A, all()), [0, 0]);
         assert_eq!(request(&mut wants, &mut cx, &store, B, all()), [10, 1]);
+        for link in 10..24 {
+            let first = 100_000 * link as u32;
+            request(&mut wants, &mut cx, &store, LinkId(link), ids(first, first + PER_LINK as u32));
+        }
+        assert!(wants.items.len() <= IN_ALL);
+        let (last, honest) = (wants.sources[&LinkId(23)].outstanding, ids(1, 2));
+        assert!(last < 1_000, "each takes half of what is left");
+        cx.now += WINDOW;
+        expire(&mut wants, &mut cx, &store);
+        assert_eq!(wants.items.len(), PER_LINK, "what the second link offers too");
+        cx.now += WINDOW;
+        expire(&mut wants, &mut cx, &store);
+        assert_eq!((wants.items.len(), wants.failed.len() <= FAILED), (0, true));
+        assert_eq!(request(&mut wants, &mut cx, &store, C, honest), [1, 1]);
+        check(&wants);
     }
 }

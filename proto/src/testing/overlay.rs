@@ -88,6 +88,7 @@ pub(crate) fn info(n: u8) -> NodeInfo {
         network: "test".into(),
         address: Some(far(n)),
         max_peers: Some(8),
+        proof: None,
     }
 }
 
@@ -116,7 +117,10 @@ impl Overlay {
 
     /// Adds the address of peer `n` to the address book, as another node named it.
     pub(crate) fn learn(&mut self, n: u8) -> PeerAddress {
-        self.book(&far(n), AddressSource::Hearsay(crate::address::Scope::Public))
+        self.book(
+            &far(n),
+            AddressSource::Hearsay(crate::address::Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork),
+        )
     }
 
     /// Adds the address of peer `n`, as the user named it.
@@ -301,5 +305,5 @@ impl Done {
 }
 
 pub(crate) fn native(n: u8) -> NativePeer {
-    NativePeer { id: node(n), session: session(n), address: Some(far(n)) }
+    NativePeer { id: node(n), session: session(n), address: Some(far(n)), proved: true }
 }

@@ -6,6 +6,7 @@ use crate::transaction::{Origin, TransactionId};
 use crate::wire::announce::AnnounceFrame;
 use crate::wire::broadcast::BroadcastFrame;
 use crate::wire::codec::{Malformed, read, read_list};
+use crate::wire::dial_back::DialBack;
 use crate::wire::handshake::Handshake;
 use crate::wire::image::{Find, Found};
 use crate::wire::network::NetworkFrame;
@@ -43,6 +44,8 @@ pub enum Message {
     Declined(Declined),
     /// The id of a partition.
     Beacon(Beacon),
+    /// The result of verifying the receiver's address.
+    DialBack(DialBack),
     /// A text to all nodes.
     Broadcast(BroadcastFrame),
     /// A node is in the network, or leaves it.
@@ -96,6 +99,7 @@ impl Message {
             "PEERS" => Sample::read(frame).map(Self::Peers),
             "DECLINED" => Declined::read(frame).map(Self::Declined),
             "BEACON" => Beacon::read(frame).map(Self::Beacon),
+            "DIALBACK" => DialBack::read(frame).map(Self::DialBack),
             "BROADCAST" => BroadcastFrame::read(frame).map(Self::Broadcast),
             "ANNOUNCE" => AnnounceFrame::read(frame).map(Self::Announce),
             "NETWORK" => NetworkFrame::read(frame).map(Self::Network),
@@ -120,6 +124,7 @@ impl Message {
             Self::Peers(_) => "PEERS",
             Self::Declined(_) => "DECLINED",
             Self::Beacon(_) => "BEACON",
+            Self::DialBack(_) => "DIALBACK",
             Self::Broadcast(_) => "BROADCAST",
             Self::Announce(_) => "ANNOUNCE",
             Self::Network(_) => "NETWORK",

@@ -34,6 +34,9 @@ pub struct Status {
     pub network: String,
     /// Where the node can be dialled.
     pub address: String,
+    /// What its peers found who dialled that address; `None` if it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dial_backs: Option<DialBacks>,
     /// The time since its start, in seconds.
     pub uptime: u64,
     /// The nodes that it is linked to: addresses, or ids where no address is known.
@@ -56,6 +59,18 @@ pub struct Status {
     pub held: usize,
     /// All counters, by name.
     pub counters: std::collections::BTreeMap<String, u64>,
+}
+
+/// What linked peers found who dialled a node's address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DialBacks {
+    /// The number of peers that reached the node there.
+    pub reached: usize,
+    /// The number of those that did not.
+    pub failed: usize,
+    /// Why the last one did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// One row of the address book.

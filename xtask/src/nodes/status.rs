@@ -189,6 +189,7 @@ mod tests {
             agent: String::new(),
             network: String::new(),
             address: format!("ws://localhost:{}", 4_000 + number),
+            dial_backs: None,
             uptime: 61,
             connected: vec!["a".to_owned(); 2],
             attempting: Vec::new(),

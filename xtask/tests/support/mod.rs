@@ -282,6 +282,7 @@ fn status(folder: &Path, held: usize) -> Status {
         agent: String::new(),
         network: String::new(),
         address: address(folder).expect("written before the first client"),
+        dial_backs: None,
         uptime: 0,
         connected,
         attempting: Vec::new(),

@@ -14,7 +14,9 @@ let rate = { at: 0, accepted: 0 };
 
 function showStatus(status) {
   setText(by("title"), status.address.replace(/^wss?:\/\//, ""));
-  setText(by("subtitle"), `node ${status.node.slice(0, 8)} · network ${status.network}`);
+  const backs = status.dialBacks;
+  const hidden = backs && backs.failed > 0 && backs.reached === 0 ? ` · others cannot dial this address: ${backs.error}` : "";
+  setText(by("subtitle"), `node ${status.node.slice(0, 8)} · network ${status.network}${hidden}`);
   document.title = `${status.address.replace(/^wss?:\/\//, "")} · meshpool`;
   setText(by("agent"), status.agent);
   setText(by("figure-peers"), number(status.connected.length));

@@ -9,12 +9,15 @@ function fill(body, rows, empty, columns) {
   body.replaceChildren(...wanted);
 }
 
+// A node that cannot be dialled, as far as this one knows.
+const NO_ADDRESS = "no reachable address";
 const STATES = { pending: "dialling", idle: "not in use", "kept away": "banned" };
 
 export function peers(list) {
   const rows = list.map((peer) => {
     const name = peer.address ? peer.address.replace(/^wss?:\/\//, "") : (peer.id ?? "").slice(0, 8);
-    const id = peer.id && !peer.id.startsWith("plain:") ? peer.id.slice(0, 8) : peer.id ? "exercise peer" : null;
+    const native = peer.id && !peer.id.startsWith("plain:");
+    const id = native ? (peer.address ? peer.id.slice(0, 8) : NO_ADDRESS) : peer.id ? "exercise peer" : null;
     const wait = peer.retryInSeconds > 0 ? `retry in ${duration(Math.ceil(peer.retryInSeconds))}` : null;
     // Without a link the reason takes the columns of the link.
     const linked = peer.state === "connected";
@@ -36,7 +39,7 @@ export function nodes(network) {
   const rows = network.nodes.slice(0, SHOWN).map((node) =>
     make("tr", { class: node.kind === "me" ? "me" : null },
       make("td", { class: "mono short", title: node.id }, node.id.startsWith("plain:") ? "exercise" : node.id.slice(0, 8), node.kind === "me" ? make("small", {}, "this node") : null),
-      make("td", { class: "short" }, nameOf(node)),
+      make("td", { class: "short" }, node.address || node.id.startsWith("plain:") ? nameOf(node) : NO_ADDRESS, node.agent && make("small", {}, node.agent.replace(/^p2p-node\//, "version "))),
       make("td", { class: "number" }, node.links ?? ""),
       make("td", { class: "short" }, node.since ? duration(Math.max(0, now - node.since)) : "")));
   if (network.nodes.length > SHOWN) rows.push(make("tr", {}, make("td", { colspan: 4, class: "quiet" }, `and ${count(network.nodes.length - SHOWN, "more node")}`)));

@@ -10,8 +10,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meshpool_proto::address::PeerAddress;
-use meshpool_proto::id::UpgradeIdentity;
+use meshpool_proto::Challenge;
+use meshpool_proto::address::{PeerAddress, Scope};
+use meshpool_proto::id::{Nonce, UpgradeIdentity};
 use meshpool_proto::limits::Limits;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -22,7 +23,7 @@ use tokio_tungstenite::tungstenite::http::header::{CONNECTION, CONTENT_LENGTH, C
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-use crate::transport::accept_slots::{AcceptSlot, AcceptSlots};
+use crate::transport::accept_slots::{AcceptSlot, AcceptSlots, Bound};
 use crate::transport::arrival::Arrival;
 use crate::transport::bounded_stream::BoundedStream;
 use crate::transport::pending_upgrades::{PendingUpgrade, PendingUpgrades};
@@ -35,13 +36,16 @@ use crate::transport::websocket::read_buffer::ReadBuffer;
 use crate::transport::websocket::socket::config;
 use crate::transport::websocket::write_buffer::WriteBuffer;
 use crate::util::byte_stream::ByteStream;
+use crate::util::forwarded::{self, HEADERS_OF_PROXIES, X_FORWARDED_FOR};
+use crate::util::ip_range::IpRange;
 
 /// The pause after accepting failed, mostly for want of file descriptors. It keeps the loop from
 /// spinning, and is too short to be noticed.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
-/// The close reason of a connection that finds no slot.
-const NO_SLOT: &str = "this node has no room for another connection";
 
+/// The address of clients behind a proxy on this machine that TRUSTED_PROXIES does not name: the
+/// IPv4 dummy address (RFC 7600, section 4.8), which nobody has.
+const BEHIND_UNKNOWN_PROXY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 0, 8));
 /// The beginning of the answer to a request that asks for no WebSocket.
 const NO_PAGE: &str = "this port is for nodes, which speak WebSocket";
 /// The answer to a web page, or to a program that is taken for one.
@@ -81,6 +85,7 @@ pub(crate) struct Acceptor {
     /// The address that this node announces.
     address: PeerAddress,
     page: PageLocation,
+    trusted_proxies: Vec<IpRange>,
     limits: Limits,
     slots: Arc<AcceptSlots>,
     pending_upgrades: Arc<PendingUpgrades>,
@@ -106,6 +111,7 @@ impl Acceptor {
         identity: &UpgradeIdentity,
         address: PeerAddress,
         page: PageLocation,
+        trusted_proxies: Vec<IpRange>,
         limits: Limits,
         arrivals: mpsc::Sender<Arrival>,
         credentials: Option<Arc<Live>>,
@@ -117,6 +123,7 @@ impl Acceptor {
             identity,
             address,
             page,
+            trusted_proxies,
             limits,
             slots: Arc::default(),
             pending_upgrades: Arc::default(),
@@ -198,8 +205,8 @@ impl Acceptor {
             drop(slot);
             return;
         }
-        let Connection { socket, remote, certified } = connection;
-        let arrival = Arrival::Accepted { socket: Box::new(socket), remote, slot, certified };
+        let Connection { socket, remote, certified, challenge } = connection;
+        let arrival = Arrival::Accepted { socket: Box::new(socket), remote, slot, certified, challenge };
         if self.arrivals.send(arrival).await.is_err() {
             tracing::debug!("a connection came while this node was shutting down");
         }
@@ -235,11 +242,23 @@ impl Acceptor {
                 return None;
             }
         };
-        let Some(slot) = self.slots.take(ip, &self.limits) else {
+        // Behind a proxy it is another than that of the connection.
+        let ip = if connection.remote == from { ip } else { connection.remote };
+        let taken = self.slots.take(connection.remote, &self.limits);
+        let bound = match &taken {
+            Ok(slot) => slot.beyond,
+            Err(bound) => Some(*bound),
+        };
+        if let Some(bound) = bound {
             // For the log and the counters; if the driver is busy they can miss one.
-            self.arrivals.try_send(Arrival::Refused { remote: ip, reason: NO_SLOT }).ok();
+            self.arrivals.try_send(Arrival::Refused { remote: ip, reason: bound.warning() }).ok();
+        }
+        // One with a subprotocol is no link, and cannot be referred.
+        let beyond = bound.filter(|_| taken.is_err() || subprotocol.is_some());
+        let (Ok(slot), None) = (taken, beyond) else {
+            let reason = beyond.map(Bound::reason).unwrap_or_default();
             // In a close frame: an HTTP error would end exercise peers.
-            let close = CloseFrame { code: 1013.into(), reason: NO_SLOT.into() };
+            let close = CloseFrame { code: 1013.into(), reason: reason.into() };
             // Whether the close frame arrives has no effect here.
             let closing = tokio::time::timeout(self.limits.upgrade_timeout, connection.socket.close(Some(close))).await;
             tracing::debug!("{remote} found no free slot, and was closed: {closing:?}");
@@ -256,6 +275,7 @@ impl Acceptor {
         local: SocketAddr,
         remote: IpAddr,
     ) -> Result<(Connection, Option<&Subprotocol>), UpgradeError> {
+        let challenge = Challenge::Accepted { nonce: Nonce(rand::random()), local: stream.local_addr()? };
         let stream = BoundedStream::new(stream, self.limits.upgrade_bytes)?;
         let (stream, certified) = tls_detect::accept(stream, self.credentials.as_deref(), &self.page).await?;
         let mut stream = ReadBuffer::new(stream);
@@ -265,28 +285,50 @@ impl Acceptor {
             return Err(UpgradeError::PlainHttp);
         }
         let reached = Reached { local, from_here: remote.is_loopback(), announced: &self.address };
-        let (mut subprotocol, mut is_page) = (None, false);
+        let (mut subprotocol, mut is_page, mut client) = (None, false, remote);
         #[expect(clippy::result_large_err, reason = "the library's callback is defined so")]
         let respond = |request: &Request, response: Response| {
             subprotocol = self.subprotocol_of(request);
             is_page = !origin::is_allowed(request, reached);
-            self.respond(response, subprotocol, is_page)
+            client = self.client(request, remote);
+            self.respond(response, subprotocol, is_page, &challenge)
         };
         let accepted = accept_hdr_async_with_config(WriteBuffer::new(stream), respond, Some(config())).await;
         if is_page {
             return Err(UpgradeError::Rejected(PAGE_REFUSED.to_owned()));
         }
         let socket = accepted?;
-        Ok((Connection { socket, remote, certified }, subprotocol))
+        Ok((Connection { socket, remote: client, certified, challenge }, subprotocol))
     }
 
-    /// Refuses web pages, and puts our identity into the answer.
+    /// Returns whose a request is. A proxy of ours says so.
+    ///
+    /// Another proxy on this machine would make every stranger a program of this machine, which may
+    /// do more than others. If its headers show it, its clients count as one stranger. What they
+    /// say about themselves does not count: anybody can write it.
+    fn client(&self, request: &Request, remote: IpAddr) -> IpAddr {
+        let named = request.headers().get_all(X_FORWARDED_FOR).iter().map(|value| value.to_str().unwrap_or("?"));
+        match forwarded::client(remote, named, &self.trusted_proxies) {
+            Some(client) if Scope::of(client) != Scope::Loopback => client,
+            // The proxy's own machine is not this one.
+            Some(_) => BEHIND_UNKNOWN_PROXY,
+            None if remote.is_loopback()
+                && HEADERS_OF_PROXIES.iter().any(|name| request.headers().contains_key(*name)) =>
+            {
+                BEHIND_UNKNOWN_PROXY
+            }
+            None => remote,
+        }
+    }
+
+    /// Refuses web pages, and puts our identity and a nonce into the answer.
     #[expect(clippy::result_large_err, reason = "the library's callback is defined so")]
     fn respond(
         &self,
         mut response: Response,
         subprotocol: Option<&Subprotocol>,
         is_page: bool,
+        challenge: &Challenge,
     ) -> Result<Response, ErrorResponse> {
         // Without this check any web page could use the node on its reader's host.
         if is_page {
@@ -299,6 +341,10 @@ impl Acceptor {
             return Err(refusal);
         }
         response.headers_mut().insert(UpgradeIdentity::HEADER, self.identity.clone());
+        if let Challenge::Accepted { nonce, .. } = challenge {
+            let nonce = HeaderValue::from_str(&nonce.to_string()).expect("a nonce is hexadecimal digits");
+            response.headers_mut().insert(Nonce::HEADER, nonce);
+        }
         if let Some(subprotocol) = subprotocol {
             response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol.name()));
         }
@@ -350,8 +396,9 @@ mod tests {
         let identity = ("00".repeat(32) + "/00000000-0000-4000-8000-000000000000").parse().expect("an identity");
         let (sender, receiver) = mpsc::channel(arrivals);
         let address = "ws://localhost:4001".parse().expect("an address");
-        let acceptor =
-            Arc::new(Acceptor::new(&identity, address, PageLocation::default(), limits, sender, None, subprotocols));
+        let page = PageLocation::default();
+        let acceptor = Acceptor::new(&identity, address, page, Vec::new(), limits, sender, None, subprotocols);
+        let acceptor = Arc::new(acceptor);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let at = listener.local_addr().expect("bound");
         (acceptor, listener, at, receiver)

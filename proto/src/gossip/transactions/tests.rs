@@ -130,6 +130,28 @@ fn a_submission_is_answered_at_once_and_again_when_it_is_on_disk() {
 }
 
 #[test]
+fn a_pool_that_is_full_of_bytes_refuses_until_some_are_removed() {
+    let (mut gossip, mut cx, mut links, mut store) = parts();
+    let size = transaction(1).body_bytes() as u64;
+    cx.config.limits.pool_bytes = 10 * size;
+    // What was in the file at the start counts.
+    store.set_bytes(8 * size);
+    for number in 1..=2 {
+        gossip.on_submit(&mut cx, &mut links, &mut store, RequestId(number), transaction(number as u32));
+        assert!(!drain(&mut cx).iter().any(|told| told.starts_with("refused")));
+    }
+    gossip.on_submit(&mut cx, &mut links, &mut store, RequestId(3), transaction(3));
+    let told = drain(&mut cx);
+    assert!(told[0].starts_with("refused 3 the pool is full: its transactions have"), "{told:?}");
+    assert!(told[0].contains("as many as POOL_BYTES allows"), "{told:?}");
+    gossip.on_stored(&mut cx, &mut links, &mut store, vec![transaction(1).id(), transaction(2).id()]);
+    store.remove(&[transaction(1).id()]);
+    drain(&mut cx);
+    gossip.on_submit(&mut cx, &mut links, &mut store, RequestId(4), transaction(4));
+    assert!(!drain(&mut cx).iter().any(|told| told.starts_with("refused")));
+}
+
+#[test]
 fn a_full_pool_and_a_full_disk_refuse() {
     let (mut gossip, mut cx, mut links, mut store) = parts();
     cx.config.limits.pool_transactions = 1;

@@ -9,7 +9,9 @@ const A: LinkId = LinkId(1);
 const B: LinkId = LinkId(2);
 const C: LinkId = LinkId(3);
 
-/// One node's side: native peers on links 1 and 2, and a client on 3.
+const D: LinkId = LinkId(4);
+
+/// One node's side: native peers on links 1, 2 and 4, and a client on 3.
 struct Side {
     sync: PoolSync,
     cx: Context,
@@ -23,6 +25,7 @@ fn side(pool: impl Iterator<Item = u32>) -> Side {
     native(&cx, &mut links, 1);
     native(&cx, &mut links, 2);
     client(&cx, &mut links, 3);
+    native(&cx, &mut links, 4);
     let store = Store::new(pool.map(|n| (id(n), 0)).collect());
     Side { sync: PoolSync::default(), cx, links, store, asks: ask_limits() }
 }
@@ -130,18 +133,66 @@ fn a_peer_that_lacks_a_great_part_asks_for_everything_of_one_neighbour_at_a_time
     assert_eq!(side.on_summary(B, 10_001), ["ask"], "what was refused was seen");
     assert_eq!(side.on_summary(A, 10_003), ["everything"]);
     side.sync.reconciler.end(B);
-    side.cx.now += STREAM_TIMEOUT - Duration::from_nanos(1);
+    side.cx.now += STREAM_GRACE - Duration::from_nanos(1);
     assert!(side.on_summary(B, 10_003).is_empty(), "one neighbour streams");
-    side.sync.on_synced(side.cx.now, B);
+    side.bring(B, 1_000, 1_000);
     side.cx.now += Duration::from_nanos(1);
-    assert_eq!(side.on_summary(B, 10_003), ["everything"], "it brought nothing; what others bring does not count");
-    side.sync.on_synced(side.cx.now, B);
-    side.cx.now += STREAM_TIMEOUT - Duration::from_nanos(1);
-    side.sync.on_synced(side.cx.now, B);
-    side.cx.now += Duration::from_nanos(1);
-    assert!(side.on_summary(A, 10_003).is_empty(), "it still brings something");
-    side.sync.on_link_closed(B);
-    assert_eq!(side.on_summary(A, 10_003), ["everything"]);
+    assert_eq!(side.on_summary(B, 10_003), ["everything"], "what others bring does not count");
+    assert!(side.sync.is_asked_last(A), "it brought nothing");
+    assert_eq!(side.sync.on_link_closed(&mut side.cx, &side.store, B), true);
+    side.bring(A, 0, 0);
+    assert_eq!(side.on_summary(A, 10_003), ["ask"], "it is not asked for everything again soon");
+    assert_eq!(side.on_summary(D, 10_003), ["everything"]);
+}
+
+impl Side {
+    /// A link brings new transactions that nobody asked for one by one.
+    fn bring(&mut self, link: LinkId, items: u64, bytes: usize) {
+        for _ in 0..items {
+            self.sync.on_brought(self.cx.now, link, &id(77_777), bytes, true);
+        }
+    }
+}
+
+#[test]
+fn a_stream_must_bring_what_was_offered_for_it() {
+    // A peer that offers a billion brings some in each second.
+    for (offered, items, bytes, after) in [
+        (1_000_000_000, 1, 300, ["everything"]),
+        (1_000_000_000, 100, 50, ["everything"]),
+        (1_000_000_000, 40, 300, ["ask"]),
+        (1_000_000_000, 300, 300, [""]),
+        (6_000, 500, 1, ["everything"]),
+        (6_000, 700, 1, [""]),
+    ] {
+        let mut side = side(0..0);
+        assert_eq!(side.on_summary(A, offered), ["everything"]);
+        for _ in 0..2 {
+            side.cx.now += Duration::from_secs(1);
+            side.bring(A, items, bytes);
+        }
+        let then = side.on_summary(B, 5_000);
+        assert_eq!(then, after.into_iter().filter(|kind| !kind.is_empty()).collect::<Vec<_>>(), "{offered} {items}");
+    }
+}
+
+#[test]
+fn the_rest_is_fetched_from_others_when_a_stream_takes_long() {
+    let mut side = side(0..0);
+    assert_eq!(side.on_summary(A, 1_000_000), ["everything"]);
+    for _ in 0..9 {
+        side.cx.now += Duration::from_secs(1);
+        side.bring(A, 300, 300);
+        assert!(!side.sync.expire(&mut side.cx, &side.store) && side.on_summary(B, 5_000).is_empty());
+    }
+    side.cx.now += Duration::from_secs(1);
+    side.bring(A, 300, 300);
+    assert!(side.sync.expire(&mut side.cx, &side.store));
+    assert_eq!(side.on_summary(B, 5_000), ["ask"], "and the stream goes on");
+    assert!(side.cx.timers.due(&Timer::Wants).is_some_and(|due| due <= side.cx.now + STREAM_TICK));
+    side.cx.now += STREAM_TIMEOUT;
+    assert!(!side.sync.expire(&mut side.cx, &side.store), "it has ended");
+    assert!(side.sync.is_asked_last(A) && side.sync.stream.is_none());
 }
 
 #[test]
@@ -159,7 +210,7 @@ fn a_reconciliation_that_finds_too_many_becomes_a_stream() {
         carry(&mut other, &mut one);
     }
     assert!(streamed && !one.sync.reconciler.is_open(A));
-    assert!(one.sync.streaming.is_some_and(|(link, _)| link == A));
+    assert!(one.sync.stream.is_some_and(|stream| stream.link == A));
 }
 
 #[test]
@@ -176,10 +227,10 @@ fn a_link_that_is_asked_is_stalled_if_it_brings_nothing() {
     one.sync.fetch(&mut one.cx, &one.links, &mut one.store, A);
     converse(&mut one, &mut other);
     one.cx.now += Duration::from_secs(2);
-    one.sync.expire(one.cx.now, &one.store);
-    assert!(one.sync.is_stalled(A) && !one.sync.is_stalled(B));
-    one.sync.on_synced(one.cx.now, A);
-    assert!(!one.sync.is_stalled(A));
+    assert!(one.sync.expire(&mut one.cx, &one.store));
+    assert!(one.sync.is_asked_last(A) && !one.sync.is_asked_last(B));
+    one.sync.on_brought(one.cx.now, A, &id(10), 250, true);
+    assert!(!one.sync.is_asked_last(A));
 }
 
 #[test]
@@ -191,7 +242,7 @@ fn answers_that_nobody_asked_for_cost_a_point_and_frames_of_clients_more() {
     side.sync.fetch(&mut side.cx, &side.links, &mut side.store, A);
     assert_eq!(side.on(A, answer()).expect_err("malformed").kind, ViolationKind::Breach);
     side.sync.fetch(&mut side.cx, &side.links, &mut side.store, A);
-    side.sync.on_link_closed(A);
+    side.sync.on_link_closed(&mut side.cx, &side.store, A);
     assert_eq!(side.on(A, answer()).expect_err("unsolicited").kind, ViolationKind::Unsolicited);
 }
 

@@ -13,8 +13,8 @@ use anyhow::{Context, Result};
 use measuring::proc;
 use serde::{Deserialize, Serialize};
 
-use crate::measures::hostile::attacks::{Attack, Frames, Make, Port, Role, Way};
-use crate::measures::hostile::maker::Maker;
+use crate::measures::hostile::attacks::{Attack, Frames, Make, Port, Way};
+use crate::measures::hostile::maker::{Maker, Role};
 use crate::support::testbed::node::PORT;
 
 /// The port of the page.

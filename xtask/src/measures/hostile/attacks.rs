@@ -1,6 +1,6 @@
 //! The attacks: one for each kind of message, frame, connection and HTTP request.
 
-use crate::measures::hostile::maker::Maker;
+use crate::measures::hostile::maker::{Maker, Role};
 
 /// What one attacker does, again and again, until its time is over.
 pub(crate) struct Attack {
@@ -49,17 +49,6 @@ pub(crate) struct Frames {
 
 /// Appends bytes.
 pub(crate) type Make = fn(&mut Maker, &mut Vec<u8>);
-
-/// What the attacker says that it is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// A program that sends no HANDSHAKE.
-    Client,
-    /// A node of the exercise.
-    Exercise,
-    /// A native peer that accepts no connections.
-    Native,
-}
 
 /// A port of the node.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,6 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
-use crate::measures::hostile::attacks::Role;
 use crate::support::testbed::frames;
 use crate::support::testbed::node::PORT;
 
@@ -21,6 +20,17 @@ use crate::support::testbed::node::PORT;
 const HELD: &str = r#"{"amount":1}"#;
 /// How many nodes are invented.
 const INVENTED: usize = 64;
+
+/// What the attacker says that it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// A program that sends no HANDSHAKE.
+    Client,
+    /// A node of the exercise.
+    Exercise,
+    /// A native peer that accepts no connections.
+    Native,
+}
 
 /// Makes frames. Its random choices come from a seed.
 pub(crate) struct Maker {

@@ -45,7 +45,8 @@ pub(crate) struct Arguments {
     /// Do not sign it with the key of the node's folder
     #[arg(long)]
     unsigned: bool,
-    /// Send those of this file: one per line, or the elements of a JSON array; "-" is standard input
+    /// Send those of this file: one per line, or the elements of a JSON array; "-" is standard
+    /// input
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Do not wait until the node has it on disk

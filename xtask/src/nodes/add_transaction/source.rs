@@ -10,8 +10,8 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
-/// The longest text of one transaction, in bytes: far beyond the largest that a node takes, with the
-/// deepest indentation. Memory is bounded by it if the input is no JSON at all.
+/// The longest text of one transaction, in bytes: far beyond the largest that a node takes, with
+/// the deepest indentation. Memory is bounded by it if the input is no JSON at all.
 const TEXT_BYTES: usize = 32 * 1024 * 1024;
 
 /// Some editors write this before a text.

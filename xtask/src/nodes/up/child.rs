@@ -45,7 +45,8 @@ pub(crate) fn command(binary: &Path, folder: &Folder, http_port: Option<&str>) -
     command
 }
 
-/// Starts the node of a folder. The future forwards the output, follows `phase`, and returns how the process ended.
+/// Starts the node of a folder. The future forwards the output, follows `phase`, and returns how
+/// the process ended.
 pub(crate) fn start(
     binary: &Path,
     folder: &Folder,

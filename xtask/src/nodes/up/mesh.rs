@@ -104,6 +104,7 @@ mod tests {
             agent: String::new(),
             network: String::new(),
             address: format!("ws://localhost:{}", 4_000 + number),
+            dial_backs: None,
             uptime: 0,
             connected: connected.iter().map(ToString::to_string).collect(),
             attempting: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::connections::table::{LinkState, PendingPeer};
+use crate::connections::table::{LinkState, NativePeer, PendingPeer};
 use crate::id::LinkId;
 use crate::membership::slots::{HELD, JOIN_TIMEOUT, PROBE_TIMEOUT};
 use crate::peers::address_book::AddressState;
@@ -264,12 +264,15 @@ fn the_partition_that_a_join_names_is_reported_if_the_address_of_its_node_may_be
 
 #[test]
 fn a_second_link_to_a_linked_node_needs_no_slot() {
-    let mut overlay = Overlay::capped(1);
-    overlay.conns.links.open(LinkId(1), crate::testing::overlay::ip(21), None, LinkState::Client, overlay.cx.now);
-    overlay.conns.links.set_native(LinkId(1), LinkState::Established(native(21)));
-    let (again, other) = (ask(&mut overlay, 21, false), ask(&mut overlay, 22, false));
-    assert!(is_admitted(&overlay, again));
-    assert!(overlay.closing(other));
+    for proved in [false, true] {
+        let mut overlay = Overlay::capped(1);
+        overlay.conns.links.open(LinkId(1), crate::testing::overlay::ip(21), None, LinkState::Client, overlay.cx.now);
+        let first = NativePeer { proved, ..native(21) };
+        overlay.conns.links.set_native(LinkId(1), LinkState::Established(first));
+        let (again, other) = (ask(&mut overlay, 21, false), ask(&mut overlay, 22, false));
+        assert_eq!(is_admitted(&overlay, again), !proved, "who only claims the id of a proved node is a stranger");
+        assert!(overlay.closing(other));
+    }
 }
 
 #[test]

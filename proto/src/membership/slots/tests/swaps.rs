@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::address::PeerAddress;
-use crate::connections::table::LinkState;
+use crate::connections::table::{LinkState, PeerKey};
 use crate::id::{LinkId, UpgradeIdentity};
 use crate::membership::slots::tests::admission::{ask, is_admitted, knock};
 use crate::membership::slots::{GROUP_EVERY, OLD, OLD_SWAP_INTERVAL, PRIORITY_INTERVAL, SWAP_INTERVAL};
@@ -22,7 +22,7 @@ fn full() -> Overlay {
 }
 
 fn may(overlay: &mut Overlay, info: &NodeInfo) -> bool {
-    overlay.membership.may_request_priority(&mut overlay.cx, info)
+    overlay.membership.may_request_priority(&mut overlay.cx, PeerKey::Proved(info.id), info)
 }
 
 fn at(n: u8, address: Option<PeerAddress>) -> NodeInfo {
@@ -112,7 +112,7 @@ fn the_slot_goes_to_the_newcomer_and_its_holder_is_referred_to_it() {
     overlay.conns.links.get_mut(LinkId(12)).expect("open").brought = 1;
     let link = ask(&mut overlay, 21, true);
     overlay.done();
-    assert!(call!(overlay.on_pending_probed(link, &far(21), Some(identity(21)))));
+    assert!(call!(overlay.on_pending_probed(link, &far(21), (Some(identity(21)), false))));
     let done = overlay.done();
     assert_eq!(done.codes(), [(11, close::TRY_AGAIN_LATER)]);
     let declined = done.declined(LinkId(11)).expect("DECLINED");
@@ -135,7 +135,7 @@ fn a_probe_that_finds_another_node_or_none_ends_in_a_refusal() {
         let mut overlay = full();
         let link = ask(&mut overlay, 21, true);
         overlay.done();
-        assert!(call!(overlay.on_pending_probed(link, &far(21), found)));
+        assert!(call!(overlay.on_pending_probed(link, &far(21), (found, false))));
         assert_eq!(overlay.done().codes(), [(21, close::TRY_AGAIN_LATER)], "{found:?}");
         assert_eq!(overlay.state(&far(21)), Some(AddressState::Waiting));
         assert_eq!((overlay.cx.counters.slots_swapped, overlay.cx.counters.slots_declined), (0, 1));
@@ -148,7 +148,7 @@ fn a_slot_that_became_free_meanwhile_is_given_without_a_swap() {
     let link = ask(&mut overlay, 21, true);
     overlay.end(LinkId(11));
     overlay.done();
-    assert!(call!(overlay.on_pending_probed(link, &far(21), Some(identity(21)))));
+    assert!(call!(overlay.on_pending_probed(link, &far(21), (Some(identity(21)), false))));
     assert!(is_admitted(&overlay, link) && !overlay.closing(LinkId(12)));
     assert_eq!(overlay.cx.counters.slots_swapped, 0);
 }
@@ -162,20 +162,20 @@ fn a_newcomer_is_refused_if_no_link_may_be_swapped_any_more() {
         overlay.peers.book.get_mut(&far(n)).expect("there").known = true;
     }
     overlay.done();
-    assert!(call!(overlay.on_pending_probed(link, &far(21), Some(identity(21)))));
+    assert!(call!(overlay.on_pending_probed(link, &far(21), (Some(identity(21)), false))));
     assert_eq!(overlay.done().codes(), [(21, close::TRY_AGAIN_LATER)]);
 }
 
 #[test]
 fn other_probes_are_not_taken_for_one_of_a_newcomer() {
     let mut overlay = full();
-    assert!(!call!(overlay.on_pending_probed(LinkId(11), &far(11), Some(identity(11)))), "it is linked");
-    assert!(!call!(overlay.on_pending_probed(LinkId(99), &far(21), None)), "it is gone");
+    assert!(!call!(overlay.on_pending_probed(LinkId(11), &far(11), (Some(identity(11)), false))), "it is linked");
+    assert!(!call!(overlay.on_pending_probed(LinkId(99), &far(21), (None, false))), "it is gone");
     let waiting = knock(&mut overlay, 21);
-    assert!(!call!(overlay.on_pending_probed(waiting, &far(21), Some(identity(21)))), "it did not insist");
+    assert!(!call!(overlay.on_pending_probed(waiting, &far(21), (Some(identity(21)), false))), "it did not insist");
     let closing = ask(&mut overlay, 22, true);
     overlay.conns.links.close(&mut overlay.cx, closing, close::NORMAL, "");
-    assert!(!call!(overlay.on_pending_probed(closing, &far(22), Some(identity(22)))), "it is closing");
+    assert!(!call!(overlay.on_pending_probed(closing, &far(22), (Some(identity(22)), false))), "it is closing");
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn old_links_are_swapped_once_a_minute() {
     assert!(swap(&mut overlay).is_some());
     overlay.membership.slots.swapped_old = None;
     let link = ask(&mut overlay, 21, true);
-    assert!(call!(overlay.on_pending_probed(link, &far(21), Some(identity(21)))));
+    assert!(call!(overlay.on_pending_probed(link, &far(21), (Some(identity(21)), false))));
     assert_eq!(overlay.membership.slots.swapped_old, Some(overlay.cx.now), "that was one");
 }
 
