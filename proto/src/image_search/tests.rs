@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use crate::Input;
+use crate::connections::table::LinkState;
 use crate::image_search::*;
 use crate::limits::Limits;
 use crate::testing::net::{Net, address, id};
@@ -461,6 +462,10 @@ fn a_found_goes_back_the_way_that_its_find_came() {
     rig.open(2).closing = true;
     assert_eq!(rig.found(3, found(2, 31)), Ok(()));
     assert_eq!((rig.outputs(), rig.cx.counters.founds_dropped), (vec![], 3));
+    rig.open(2).closing = false;
+    rig.open(2).state = LinkState::ExerciseOutbound { address: crate::testing::net::address(2) };
+    assert_eq!(rig.found(3, found(2, 32)), Ok(()));
+    assert_eq!((rig.outputs(), rig.cx.counters.founds_dropped), (vec![], 4), "an exercise peer has not asked");
 }
 
 #[test]

@@ -151,6 +151,18 @@ mod tests {
     }
 
     #[test]
+    fn beacons_of_greater_roots_and_of_numbers_that_are_known_are_not_relayed() {
+        let start = Instant::now();
+        let mut partition = Partitions::new(root(5), start);
+        assert!(partition.take(start, Beacon { root: root(3), seq: 4 }));
+        let later = start + Duration::from_secs(10);
+        for (number, seq) in [(4, 5), (7, 5), (3, 4), (3, 3)] {
+            assert!(!partition.take(later, Beacon { root: root(number), seq }), "{number}, {seq}");
+        }
+        assert_eq!(partition.beacon(), Beacon { root: root(3), seq: 4 });
+    }
+
+    #[test]
     fn a_beacon_may_jump_a_thousand_numbers() {
         let start = Instant::now();
         let mut partition = Partitions::new(root(5), start);

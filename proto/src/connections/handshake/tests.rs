@@ -423,3 +423,24 @@ fn a_neighbor_is_up_with_its_first_established_link() {
     overlay.conns.established(&mut overlay.cx, LinkId(21));
     assert!(overlay.raised().is_empty());
 }
+
+#[test]
+fn a_peer_is_unverified_until_an_address_is_seen_to_lead_to_it() {
+    let mut overlay = Overlay::mesh();
+    let link = accept(&mut overlay, 20, &info(20));
+    assert!(overlay.conns.is_unverified(link));
+    probed(&mut overlay, 20, Some(identity(20)));
+    assert!(!overlay.conns.is_unverified(link));
+    overlay.guest(21);
+    assert!(!overlay.conns.is_unverified(LinkId(21)) && !overlay.conns.is_unverified(LinkId(99)));
+}
+
+#[test]
+fn a_verified_address_stays_when_the_peer_is_accepted_again() {
+    let mut overlay = Overlay::mesh();
+    let link = overlay.guest(20);
+    overlay.conns.links.set_native(link, LinkState::Verifying(native(20)));
+    let unknown = NodeInfo { address: None, ..info(20) };
+    overlay.conns.accept(&mut overlay.cx, &mut overlay.peers, link, &unknown);
+    assert_eq!(overlay.conns.links.get(link).and_then(Link::verified_address), Some(&far(20)));
+}

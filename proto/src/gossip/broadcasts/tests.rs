@@ -1,8 +1,15 @@
 use std::time::Duration;
 
-use crate::event::Event;
+use crate::connections::table::LinkTable;
+use crate::context::Context;
+use crate::event::{Event, PeerName};
+use crate::gossip::broadcasts::Broadcasts;
+use crate::gossip::plumtree::Plumtree;
+use crate::id::LinkId;
 use crate::limits;
 use crate::testing::net::{Net, broadcast_frame};
+use crate::testing::parts;
+use crate::wire::{Broadcast, BroadcastFrame, BroadcastId};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -151,4 +158,37 @@ fn a_plain_peer_may_not_broadcast() {
     net.receive(0, plain, r#"{"type":"HANDSHAKE","data":["ws://localhost:9"]}"#);
     net.receive(0, plain, &broadcast_frame(1, "hi", ""));
     assert!(net.texts(0).is_empty());
+}
+
+/// A broadcast of node 9 on link `link`; `synced` if it answers a comparison.
+fn receive(
+    cx: &mut Context,
+    links: &LinkTable,
+    (broadcasts, plumtree): &mut (Broadcasts, Plumtree),
+    link: u64,
+    synced: bool,
+) {
+    let broadcast = Broadcast { id: BroadcastId([7; 32]), message: "hello".into(), time: 1.5, seal: None };
+    let (origin, synced) = (Some(parts::origin(9)), synced.then_some(SECOND));
+    let frame = BroadcastFrame { broadcast, origin, ack: false, synced };
+    let name = |node| PeerName { node: Some(node), address: None };
+    broadcasts.on_broadcast(cx, links, plumtree, name, LinkId(link), frame).expect("a broadcast");
+}
+
+#[test]
+fn copies_are_counted_and_pruned_unless_they_answer_a_comparison_or_come_from_a_client() {
+    let (mut cx, mut links, mut gossip) = (parts::context(), LinkTable::default(), Default::default());
+    for n in [1, 2, 3] {
+        parts::native(&cx, &mut links, n);
+    }
+    let client = parts::client(&cx, &mut links, 4);
+    receive(&mut cx, &links, &mut gossip, 1, false);
+    parts::drain(&mut cx);
+    receive(&mut cx, &links, &mut gossip, 2, true);
+    receive(&mut cx, &links, &mut gossip, client.0, false);
+    assert_eq!(parts::drain(&mut cx), [""; 0], "these say nothing of the trees");
+    receive(&mut cx, &links, &mut gossip, 3, false);
+    let outputs = parts::drain(&mut cx);
+    assert!(outputs.iter().any(|output| output.starts_with("control [3] {type:PRUNE")), "{outputs:?}");
+    assert_eq!((cx.counters.broadcasts_accepted, cx.counters.broadcasts_duplicate), (1, 3));
 }

@@ -411,8 +411,8 @@ fn new_addresses_are_kept_and_in_a_full_mesh_dialled() {
         });
         let link = overlay.guest(11);
         let known = overlay.learn(30);
-        let new = call!(overlay.add_addresses(link, &[known, far(31), far(32)]));
-        assert_eq!((new, overlay.cx.counters.addresses_without_room), (1, 1));
+        let new = call!(overlay.add_addresses(link, &[known, far(31), far(32), far(33)]));
+        assert_eq!((new, overlay.cx.counters.addresses_without_room), (1, 2));
         assert_eq!((overlay.dial_due(&far(31)).is_some(), overlay.dial_due(&far(30))), (cap.is_none(), None));
         assert_eq!(overlay.state(&far(32)), None);
     }

@@ -163,6 +163,26 @@ fn the_node_with_the_lower_id_dials_at_once_and_the_other_a_second_later() {
 }
 
 #[test]
+fn a_second_run_of_our_own_folder_is_dialled_a_second_later() {
+    let mut overlay = overlay(None, false);
+    hear(&mut overlay, Record { node: node(1), ..record(20, None) });
+    scan(&mut overlay, &[]);
+    assert_eq!(overlay.state(&at(20)), None);
+    overlay.pass(DEFER);
+    scan(&mut overlay, &[]);
+    assert!(overlay.state(&at(20)).is_some());
+}
+
+#[test]
+fn two_records_of_one_address_need_room_for_one() {
+    let mut overlay = overlay(None, false);
+    hear(&mut overlay, record(20, None));
+    hear(&mut overlay, Record { address: at(20), ..record(21, None) });
+    scan(&mut overlay, &[]);
+    assert_eq!((overlay.peers.book.others(), overlay.cx.counters.addresses_without_room), (1, 0));
+}
+
+#[test]
 fn linked_nodes_known_addresses_and_those_tried_a_moment_ago_are_passed_over() {
     let mut overlay = overlay(None, false);
     hear(&mut overlay, record(20, None));
