@@ -5,3 +5,4 @@ pub mod known_peers;
 pub mod node_key;
 pub(crate) mod peer_cache;
 pub mod replace;
+pub mod sync;

@@ -14,6 +14,7 @@ use data_encoding::HEXLOWER;
 use ed25519_dalek::{Signer as _, SigningKey};
 
 use crate::folder::files::shown;
+use crate::folder::sync::sync_folder;
 use crate::protocol::id::{NodeId, parse_hex32};
 use crate::protocol::signature::{Purpose, Signature};
 
@@ -185,10 +186,7 @@ fn publish(draft: &Path, path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !path.try_exists()? => fs::rename(draft, path)?,
         linked => linked?,
     }
-    // Other systems cannot open a folder as a file, and keep its entries by a journal.
-    #[cfg(unix)]
-    File::open(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()?;
-    Ok(())
+    sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 
 #[cfg(unix)]
