@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use crate::nodes::add_transaction::pools;
 use crate::nodes::add_transaction::tally::Tally;
 use crate::support::running_nodes;
+use crate::support::terminal::note;
 use crate::support::terminal::{plural, print, strip_control};
 use crate::support::workspace::{Folder, Workspace};
 use meshpool::client::exercise_fields::ExerciseFields as Stamp;
@@ -161,7 +162,7 @@ async fn send_all(folder: &Folder, mut client: Client, input: Input, stamp: Stam
                 sent += 1;
             }
             Err(error) => {
-                eprintln!("line {number} was not sent: {}", strip_control(&error));
+                note!("line {number} was not sent: {}", strip_control(&error));
                 refused += 1;
             }
         }

@@ -8,6 +8,7 @@ use meshpool::protocol::transaction::TransactionId;
 use meshpool::protocol::wire::{Ack, AckStatus};
 
 use crate::support::running_nodes::reason;
+use crate::support::terminal::note;
 use crate::support::terminal::{plural, strip_control};
 
 /// The results so far.
@@ -59,7 +60,7 @@ impl Tally {
 
     pub(crate) fn refuse(&mut self, number: u64, why: &str) {
         self.refused += 1;
-        self.bar.suspend(|| eprintln!("line {number} is refused: {}", strip_control(why)));
+        self.bar.suspend(|| note!("line {number} is refused: {}", strip_control(why)));
         self.bar.inc(1);
     }
 
