@@ -1,14 +1,16 @@
 //! The binary: reads the settings, starts a node and its console, waits for a signal, and returns
 //! an exit code. Everything else is in the library.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use meshpool::Network;
 use meshpool::cli::console::{Console, Typed};
-use meshpool::cli::{fd_limit, logs};
-use meshpool::config::{Flags, Settings, SettingsError};
+use meshpool::cli::{fd_limit, logs, output};
+use meshpool::config::{Flags, Settings, wants_json_log};
+use meshpool::{Network, TransactionLines};
+use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A peer-to-peer node: JSON over WebSockets.
@@ -32,13 +34,16 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return ExitCode::from(output::print_usage(&error)),
+    };
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
-            let usage = error.downcast_ref::<SettingsError>().is_some_and(SettingsError::is_usage);
-            ExitCode::from(if usage { 2 } else { 1 })
+            let as_json = wants_json_log(&arguments.flags, |name| std::env::var(name).ok());
+            output::write_error(format_args!("{error:#}"), as_json);
+            ExitCode::from(output::exit_code(&error))
         }
     }
 }
@@ -54,14 +59,19 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 async fn run_node(arguments: &Arguments) -> anyhow::Result<()> {
     let flags = &arguments.flags;
+    // A write beyond the limit of file sizes (`ulimit -f`) then fails, as on a full disk, instead
+    // of ending the process.
+    let _too_large = signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).context("cannot wait for SIGXFSZ")?;
     #[cfg(feature = "tls")]
     if arguments.request_certificate {
         let key = meshpool::NodeKey::load_or_create(flags.folder())?;
-        print!("{}", meshpool::tls::request(&key)?);
-        return Ok(());
+        return Ok(output::write_result(&meshpool::tls::request(&key)?)?);
     }
-    let settings = Settings::read(flags.folder(), flags, |name| std::env::var(name).ok())?;
+    let mut settings = Settings::read(flags.folder(), flags, |name| std::env::var(name).ok())?;
     let _log = logs::init_logs(settings.log, settings.log_json).context("cannot write a log")?;
+    let watched = std::io::stderr().is_terminal();
+    let lines = if watched { TransactionLines::Each } else { TransactionLines::Count };
+    settings.transaction_lines.get_or_insert(lines);
     for warning in settings.warnings.iter().chain(&fd_limit::raise(&settings.limits)) {
         tracing::warn!("{warning}");
     }

@@ -112,6 +112,13 @@ impl Started {
         self.lines.borrow().clone()
     }
 
+    /// The port that it listens on.
+    fn port(&self) -> u16 {
+        let said = self.said();
+        let line = said.iter().find_map(|line| line.split("listening on ").nth(1)).unwrap();
+        line.split(' ').next().unwrap().rsplit(':').next().unwrap().parse().unwrap()
+    }
+
     async fn signal(&self, name: &str) {
         let pid = self.child.id().unwrap().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().await.unwrap().success());
@@ -341,6 +348,207 @@ async fn a_signal_ends_the_node_cleanly() {
         let held: Vec<serde_json::Value> = serde_json::from_slice(&folder.files()["transactions.json"]).unwrap();
         assert_eq!(held, (0..100).map(transaction).collect::<Vec<_>>(), "{signal}: all that was taken is on disk");
         tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+    }
+}
+
+/// Makes a command start its program with this limit, as a shell does.
+fn limited(command: &Command, limit: &str) -> Command {
+    let command = command.as_std();
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", &format!("{limit}; exec \"$0\" \"$@\"")]).arg(command.get_program()).args(command.get_args());
+    if let Some(folder) = command.get_current_dir() {
+        shell.current_dir(folder);
+    }
+    shell.env_clear().kill_on_drop(true).stdin(Stdio::null());
+    shell
+}
+
+/// What another program, or a disk, does to a pool's file while its node runs.
+type Damage = fn(&Folder, Option<&Mount>) -> Option<Protected>;
+
+#[tokio::test]
+async fn what_could_not_be_stored_at_the_end_is_an_error_in_the_log_and_in_the_exit_code() {
+    let replaced: Damage = |folder, _| {
+        folder.write("transactions.json", "{}");
+        None
+    };
+    let gone: Damage = |folder, _| {
+        std::fs::remove_dir_all(folder.path()).unwrap();
+        None
+    };
+    let file_is_folder: Damage = |folder, _| {
+        std::fs::remove_file(folder.path().join("transactions.json")).unwrap();
+        std::fs::create_dir(folder.path().join("transactions.json")).unwrap();
+        None
+    };
+    let full: Damage = |_, mount| {
+        mount.unwrap().fill();
+        None
+    };
+    // A new file, which must be opened, and which nobody may write to.
+    let protected: Damage = |folder, _| {
+        folder.write("new", "[]");
+        std::fs::rename(folder.path().join("new"), folder.path().join("transactions.json")).unwrap();
+        Protected::file(&folder.path().join("transactions.json"))
+    };
+    let cases = [
+        (replaced, false, "is not a JSON array"),
+        (gone, false, "No such file or directory"),
+        (file_is_folder, false, "Is a directory"),
+        (full, true, "No space left on device"),
+        (protected, false, "Read-only file system"),
+    ];
+    for (damage, on_mount, cause) in cases {
+        let mount = if on_mount { Mount::memory(256) } else { None };
+        if on_mount && mount.is_none() {
+            return;
+        }
+        let parent = mount.as_ref().map_or_else(|| TempDir::new().unwrap(), Mount::folder);
+        let folder = Folder::on(parent, "PORT=0");
+        let mut started = Started::new(&folder, as_it_is).await;
+        let port = started.port();
+        let protected = damage(&folder, mount.as_ref());
+        if cause.starts_with("Read-only") && protected.is_none() {
+            return;
+        }
+        let mut client = Socket::dial(port).await.unwrap();
+        for number in 0..3 {
+            let text = json!({ "number": number, "text": "x".repeat(10_000) });
+            client.send_text(common::transaction_frame(&text)).await;
+        }
+        assert_eq!(client.status().await["counters"]["transactions_accepted"], 3, "{cause}");
+        drop(client);
+        started.signal("TERM").await;
+        assert_eq!(started.ended().await, Some(1), "{cause}: {:#?}", started.said());
+        let said = started.said();
+        let last = said.last().unwrap();
+        assert!(last.starts_with("error: the node has ended, but not everything is on disk: "), "{said:#?}");
+        assert!(last.contains(cause) && last.ends_with("not stored at the node's end: 3 transactions"), "{said:#?}");
+        assert!(said.iter().any(|line| line.contains(" ERROR ") && line.contains("3 transactions")), "{said:#?}");
+        assert!(!said.iter().any(|line| line.ends_with("goodbye")), "{said:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_pool_that_is_removed_while_its_node_runs_is_there_after_the_end() {
+    let folder = Folder::new("PORT=0");
+    let mut started = Started::new(&folder, as_it_is).await;
+    let mut client = Socket::dial(started.port()).await.unwrap();
+    client.send(&json!({ "type": "TRANSACTION", "data": transaction(1), "ack": true })).await;
+    assert_eq!(client.frame().await["data"]["status"], "stored");
+    std::fs::remove_file(folder.path().join("transactions.json")).unwrap();
+    started.signal("TERM").await;
+    assert_eq!(started.ended().await, Some(0), "{:#?}", started.said());
+    let held: Vec<serde_json::Value> = serde_json::from_slice(&folder.files()["transactions.json"]).unwrap();
+    assert_eq!(held, [transaction(1)], "what was acknowledged");
+}
+
+#[tokio::test]
+async fn a_limit_of_file_sizes_is_a_full_disk() {
+    let folder = Folder::new("PORT=0");
+    // In units of 512 or 1,024 bytes, by the shell.
+    let mut started = Started::new(&folder, |command| *command = limited(command, "ulimit -f 64")).await;
+    let mut client = Socket::dial(started.port()).await.unwrap();
+    for number in 0..20 {
+        let data = json!({ "number": number, "text": "x".repeat(10_000) });
+        client.send(&json!({ "type": "TRANSACTION", "data": data, "ack": true })).await;
+    }
+    let failed = |lines: &Vec<String>| lines.iter().any(|line| line.contains(" ERROR "));
+    within("the error", started.lines.wait_for(failed)).await.unwrap();
+    let said = started.said();
+    let error = said.iter().find(|line| line.contains(" ERROR ")).unwrap();
+    assert!(error.contains("File too large") && error.contains("ulimit -f"), "{error}");
+    assert_eq!(Socket::dial(started.port()).await.unwrap().status().await["writable"], false);
+    started.signal("TERM").await;
+    assert_eq!(started.ended().await, Some(1), "{:#?}", started.said());
+    let held: Vec<serde_json::Value> = serde_json::from_slice(&folder.files()["transactions.json"]).unwrap();
+    assert!(held.len() < 20, "an array, of what fitted");
+}
+
+/// What a command ended with, which has a stdout of its own.
+async fn ended(mut command: Command) -> Output {
+    let child = command.stderr(Stdio::piped()).spawn().unwrap();
+    within("the end", child.wait_with_output()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_result_that_cannot_be_written_is_an_error_and_not_a_panic() {
+    let folder = Folder::new("PORT=0");
+    for arguments in [vec!["--help"], vec!["--version"], vec!["--request-certificate"]] {
+        if arguments == ["--request-certificate"] && cfg!(not(feature = "tls")) {
+            continue;
+        }
+        let mut command = folder.command();
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        command.args(&arguments).stdout(full);
+        let output = ended(command).await;
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("to standard output: No space left on device"), "{arguments:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        // A reader that is gone.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = folder.command();
+        command.args(&arguments).stdout(writer);
+        let output = ended(command).await;
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("Broken pipe") && said.lines().count() == 1, "{said}");
+    }
+    // Errors that nobody can read.
+    for arguments in [vec!["--port", "x"], vec!["--nonsense"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = folder.command();
+        let child = command.args(&arguments).stderr(full).spawn().unwrap();
+        let output = within("the end", child.wait_with_output()).await.unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_at_the_start_is_json_in_a_json_log() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    for (env, arguments, code, text) in [
+        ("LOG_FORMAT=json\nPORT=x", vec![], 1, "a port is a number"),
+        ("PORT 4001\nLOG_FORMAT=json", vec![], 1, "this is not NAME=value"),
+        ("LOG_FORMAT=json", vec![], 1, "PORT is not set"),
+        ("LOG_FORMAT=json\nPORT=0", vec!["--port", "-1"], 2, "a port is a number"),
+        (&format!("LOG_FORMAT=json\nHOST=127.0.0.1\nPORT={port}"), vec![], 1, "is in use"),
+    ] {
+        let folder = Folder::new(env);
+        let (ended, lines) = folder.refused(|command| _ = command.args(&arguments)).await;
+        assert_eq!(ended, code, "{env}: {lines:?}");
+        for line in &lines {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{env}: {lines:#?}"));
+            assert!(line["time"].is_string() && line["message"].is_string(), "{line}");
+        }
+        let last: serde_json::Value = serde_json::from_str(lines.last().unwrap()).unwrap();
+        assert!(last["level"] == "error" && last["message"].as_str().unwrap().contains(text), "{env}: {last}");
+    }
+    // The folder is not known by then: the environment counts.
+    let folder = Folder::new("PORT=0");
+    let (code, lines) = folder.refused(|command| _ = command.env("LOG_FORMAT", "json").arg("--nonsense")).await;
+    let line: serde_json::Value = serde_json::from_str(&lines.join("\n")).unwrap();
+    assert!(code == 2 && line["message"].as_str().unwrap().contains("--nonsense"), "{lines:#?}");
+}
+
+#[tokio::test]
+async fn a_log_that_is_kept_counts_transactions_and_one_that_is_watched_names_each() {
+    for (arguments, named) in [(vec![], false), (vec!["--log-transactions", "each"], true)] {
+        let folder = Folder::new("PORT=0");
+        let mut started = Started::new(&folder, |command| _ = command.args(&arguments)).await;
+        let mut client = Socket::dial(started.port()).await.unwrap();
+        for number in 0..3 {
+            client.send_text(common::transaction_frame(&transaction(number))).await;
+        }
+        assert_eq!(client.status().await["counters"]["transactions_accepted"], 3);
+        started.signal("TERM").await;
+        assert_eq!(started.ended().await, Some(0));
+        let said = started.said();
+        assert_eq!(said.iter().filter(|line| line.contains(" transaction ")).count(), if named { 3 } else { 0 });
+        assert_eq!(said.iter().any(|line| line.ends_with(" 3 new transactions since the last count")), !named);
     }
 }
 

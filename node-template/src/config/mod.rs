@@ -12,6 +12,7 @@ use tracing::Level;
 
 use crate::discovery::Discovery;
 use crate::discovery::advertised_address;
+use crate::events::log::TransactionLines;
 use crate::events::text::strip_control;
 use crate::folder::files::{folder_name, shown};
 use crate::folder::known_peers::known_peers;
@@ -41,6 +42,8 @@ use source::Sources;
 
 /// The default of NETWORK.
 pub const DEFAULT_NETWORK: &str = "p2p-node";
+
+const LOG_FORMAT: &str = "LOG_FORMAT";
 
 /// A node's settings, checked.
 #[derive(Debug, Clone)]
@@ -81,6 +84,8 @@ pub struct Settings {
     pub log: Level,
     /// Whether the log is JSON, one object per line.
     pub log_json: bool,
+    /// LOG_TRANSACTIONS; `None`: each if a person watches, otherwise counted.
+    pub transaction_lines: Option<TransactionLines>,
     /// The settings of the page, the API and the metrics; `None`: off.
     pub http: Option<HttpSettings>,
     /// Whether transactions without a valid signature are refused.
@@ -116,7 +121,11 @@ impl Settings {
         let network = network(&mut sources, flags)?;
         let log = log(&mut sources, flags)?;
         let choices = [("text", false), ("json", true)];
-        let log_json = sources.choice("LOG_FORMAT", None, &choices, "a log's format is text or json")?;
+        let log_json = sources.choice(LOG_FORMAT, None, &choices, "a log's format is text or json")?;
+        let choices = [("each", TransactionLines::Each), ("count", TransactionLines::Count)];
+        let flag = flag("--log-transactions", &flags.log_transactions);
+        let expected = "transactions are logged each, or as a count per minute: each or count";
+        let transaction_lines = sources.choice("LOG_TRANSACTIONS", flag, &choices, expected)?;
         let http = http::http(&mut sources, flags)?;
         let more_peers = addresses::peers(&mut sources, flags, secure)?;
         let max_peers = overlay::max_peers(&mut sources, flags)?;
@@ -156,6 +165,7 @@ impl Settings {
             public_key,
             log,
             log_json: log_json.unwrap_or(false),
+            transaction_lines,
             http,
             require_signatures,
             limits,
@@ -180,6 +190,13 @@ impl Settings {
         };
         Ok(if self.closed.is_some() { address.secured() } else { address })
     }
+}
+
+/// Returns whether the log is to be JSON, also where [`Settings::read`] fails: its error is then
+/// JSON too.
+pub fn wants_json_log(flags: &Flags, environment: impl Fn(&str) -> Option<String>) -> bool {
+    let format = environment(LOG_FORMAT).or_else(|| env_file::last_value(flags.folder(), LOG_FORMAT));
+    format.is_some_and(|format| format.trim().eq_ignore_ascii_case("json"))
 }
 
 fn port(sources: &mut Sources<'_>, flags: &Flags) -> Result<(u16, String), SettingsError> {

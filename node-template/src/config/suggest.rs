@@ -3,7 +3,7 @@
 use crate::config::env_file::EnvFile;
 use crate::config::limits;
 
-const SETTINGS: [&str; 19] = [
+const SETTINGS: [&str; 20] = [
     "PORT",
     "HOST",
     "ADDRESS",
@@ -18,6 +18,7 @@ const SETTINGS: [&str; 19] = [
     "CERTIFICATE",
     "LOG",
     "LOG_FORMAT",
+    "LOG_TRANSACTIONS",
     "HTTP_PORT",
     "HTTP_HOST",
     "HTTP_NAMES",

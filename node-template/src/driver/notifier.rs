@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use meshpool_proto::event::Event;
 
-use crate::events::log::EventLog;
+use crate::events::log::{EventLog, TransactionLines};
 use crate::events::sender::EventSender;
 
 /// The two receivers of events.
@@ -16,19 +16,21 @@ pub(crate) struct Notifier {
 }
 
 impl Notifier {
-    pub(crate) fn new(application: EventSender) -> Self {
-        Self { log: EventLog::default(), application, transactions: true }
+    pub(crate) fn new(application: EventSender, lines: TransactionLines) -> Self {
+        Self { log: EventLog::new(lines), application, transactions: true }
     }
 
     /// Checks whether any receiver wants single transactions. Returns whether the core is to report
     /// them.
     pub(crate) fn update_demand(&mut self) -> bool {
-        self.transactions = self.application.wants_transactions() || EventLog::wants_transactions();
+        self.transactions = self.application.wants_transactions() || self.log.wants_transactions();
         self.transactions
     }
 
-    /// Counts a transaction that was accepted and that the core does not report.
-    pub(crate) fn on_accepted(&self) {
+    /// Counts a transaction that was accepted, for the log, and for the application if the core does
+    /// not report it.
+    pub(crate) fn on_accepted(&mut self, now: Instant) {
+        self.log.on_accepted(now);
         if !self.transactions {
             self.application.count_unsent(1);
         }
@@ -49,8 +51,13 @@ impl Notifier {
         self.log.deadline()
     }
 
-    /// Logs how many lines were suppressed.
+    /// Logs the counts that are due.
     pub(crate) fn tick(&mut self, now: Instant) {
         self.log.tick(now);
+    }
+
+    /// Logs the last counts.
+    pub(crate) fn finish(&mut self) {
+        self.log.finish();
     }
 }

@@ -19,6 +19,7 @@ use crate::config::{DEFAULT_NETWORK, Settings};
 use crate::discovery::advertised_address;
 use crate::discovery::{Discovery, DiscoveryHandle};
 use crate::driver::{Driver, Inputs, Services};
+use crate::events::log::TransactionLines;
 use crate::events::sender::EventSender;
 use crate::events::stream::Ring;
 use crate::events::text::plural;
@@ -64,6 +65,7 @@ pub struct Network {
     validator: Validator,
     sign_submissions: bool,
     limits: Limits,
+    transaction_lines: TransactionLines,
     /// Where host and port were set, for error texts.
     origin: String,
 }
@@ -131,6 +133,7 @@ impl Network {
             validator: Validator::default(),
             sign_submissions: false,
             limits: Limits::default(),
+            transaction_lines: TransactionLines::default(),
             origin: "as the program asked".to_owned(),
         }
     }
@@ -243,6 +246,12 @@ impl Network {
         self
     }
 
+    /// Sets how transactions are logged: each, which is the default, or counted.
+    pub fn log_transactions(mut self, lines: TransactionLines) -> Self {
+        self.transaction_lines = lines;
+        self
+    }
+
     /// Starts the node on the current tokio runtime. When this returns, it is listening.
     ///
     /// # Errors
@@ -341,7 +350,15 @@ impl Network {
             panics: panics.clone(),
         };
         let core = Core::new(Instant::now(), config, held);
-        let driver = Driver::new(core, inputs, services, context, EventSender::new(events.clone()), access);
+        let driver = Driver::new(
+            core,
+            inputs,
+            services,
+            context,
+            EventSender::new(events.clone()),
+            self.transaction_lines,
+            access,
+        );
         let (stop, stopped) = oneshot::channel::<()>();
         let (acceptor, watching) = (Arc::new(acceptor), panics.clone());
         let task = tokio::spawn(async move {
@@ -426,6 +443,7 @@ impl From<Settings> for Network {
             sign_submissions: false,
             discovery: settings.discovery,
             limits: settings.limits,
+            transaction_lines: settings.transaction_lines.unwrap_or_default(),
             origin: settings.listen_origin,
         }
     }

@@ -1,6 +1,6 @@
 //! One node as a child process: started in its folder, with its output forwarded.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
@@ -51,6 +51,10 @@ pub(crate) fn start(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
+    // The node does not see our terminal.
+    if io::stderr().is_terminal() {
+        command.args(["--log-transactions", "each"]);
+    }
     // With a group of its own the node gets Ctrl+C once, from us, and not from the terminal.
     command.process_group(0);
     let mut child =
