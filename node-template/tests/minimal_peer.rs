@@ -1,5 +1,5 @@
-//! `interop/minimal-peer.mjs`, which was written from `docs/protocol.md` alone, among three nodes of
-//! ours. What this shows of the peer, it shows of the document.
+//! `interop/minimal-peer.mjs`, which was written from `docs/protocol.md` alone, among three nodes.
+//! What this shows of the peer, it shows of the document.
 
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]

@@ -5,9 +5,9 @@
 //! raises none.
 
 use crate::address::PeerAddress;
+use crate::dial_reason::DialReason;
 use crate::event::Event;
 use crate::id::{LinkId, Session};
-use crate::peers::dial_reason::DialReason;
 use crate::wire::NodeInfo;
 
 /// An event of a lower layer.

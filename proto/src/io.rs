@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::access::{Access, Certified};
 use crate::address::{PeerAddress, Scope};
 use crate::event::Event;
 use crate::frame::Frame;
 use crate::id::{LinkId, Session, UpgradeIdentity};
-use crate::peers::access::{Access, Certified};
+
 use crate::transaction::{Origin, Transaction, TransactionId};
 use crate::wire::mdns_record::{InvalidRecord, Record};
 use crate::wire::{BroadcastId, Found, ImageInfo, ImageName, Malformed, Message, SearchId};

@@ -8,10 +8,12 @@
 //!
 //! A runtime owns a [`Node`] and drives it with three calls:
 //!
-//! 1. [`Node::handle`] takes one [`Input`]: a message, an opened link, a finished dial, a timeout.
-//! 2. [`Node::poll_output`] returns the next [`Output`]: a dial, a frame to send, a row to store. It
-//!    is called until it returns `None`.
-//! 3. [`Node::poll_timeout`] returns when [`Input::Timeout`] is due; it may change with every input.
+//! 1. [`Node::handle`] takes one [`Input`]: a message, an opened link, a finished dial, or a
+//!    timeout.
+//! 2. [`Node::poll_output`] returns the next [`Output`]: a dial, a frame to send, a row to store.
+//!    It is called until it returns `None`.
+//! 3. [`Node::poll_timeout`] returns when [`Input::Timeout`] is due. It may change with every
+//!    input.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -70,14 +72,15 @@
 //! | 6 | `status` | read-only views for STATUS, NETWORK and applications |
 //! | 5 | `connections` | links: handshake, duplicates, eviction, liveness |
 //! | 4 | `peers` | the address book, dials, scores and bans, access rules |
-//! | 3 | `context`, `io`, `event`, `internal_event`, `timers` | what every component borrows |
+//! | 3 | `context`, `internal_event`, `io`, `event`, `dial_reason`, `timers` | what all borrow |
 //! | 2 | [`wire`], [`transaction`], [`signature`], [`frame`], [`json`] | messages, values with rules |
-//! | 1 | [`id`], [`address`], `ip_prefix`, [`limits`], [`counters`], `violation`, [`util`] | values |
+//! | 1 | [`access`], [`id`], [`address`], [`limits`], [`counters`], `violation`, [`util`] | values |
 //!
 //! Every quantity that a stranger can drive has a named bound, most of them in [`limits`].
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+pub mod access;
 pub mod address;
 pub mod counters;
 pub mod event;
@@ -93,6 +96,7 @@ pub mod wire;
 mod config;
 mod connections;
 mod context;
+mod dial_reason;
 mod exercise;
 mod gossip;
 mod image_search;
@@ -115,6 +119,5 @@ mod testing;
 pub use config::Config;
 pub use io::{BroadcastReceipt, Direction, Input, Lane, Output, RequestId, SearchEnd, Submission};
 pub use node::Node;
-pub use peers::access;
 pub use status::links::{LinkKind, LinkRow};
 pub use wire::mdns_record;

@@ -16,6 +16,7 @@ use std::time::Instant;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
+use crate::access::Certified;
 use crate::address::PeerAddress;
 use crate::config::Config;
 use crate::connections::Connections;
@@ -33,7 +34,6 @@ use crate::io::{Direction, Input, Lane, Output};
 use crate::ip_prefix::IpPrefix;
 use crate::membership::Membership;
 use crate::peers::Peers;
-use crate::peers::access::Certified;
 use crate::peers::address_book::{AddressSource, AddressState};
 use crate::peers::dialer::Due;
 use crate::presence::announcer::Presence;

@@ -1,11 +1,12 @@
 //! Admission: closes links that the access rules or a ban exclude, and penalizes violations.
 //!
 //! The other components of connections call it when they learn more of a peer, and the node calls
-//! it with violations and new rules. The rules are in `peers::access`, scores and bans in
+//! it with violations and new rules. The rules are in `peers::access_control`, scores and bans in
 //! `peers::reputation`.
 
 use std::net::IpAddr;
 
+use crate::access::Access;
 use crate::connections::Connections;
 use crate::connections::table::{Link, LinkState};
 use crate::context::Context;
@@ -14,7 +15,7 @@ use crate::id::{LinkId, NodeId};
 use crate::io::Output;
 use crate::limits;
 use crate::peers::Peers;
-use crate::peers::access::{Access, Refused};
+use crate::peers::access_control::Refused;
 use crate::violation::{Violation, ViolationKind};
 use crate::wire::close;
 

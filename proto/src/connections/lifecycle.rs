@@ -8,30 +8,17 @@
 use std::net::IpAddr;
 
 use crate::address::PeerAddress;
-use crate::connections::Connections;
 use crate::connections::table::{Link, LinkState, NativePeer};
+use crate::connections::{Closed, Connections};
 use crate::context::Context;
+use crate::dial_reason::DialReason;
 use crate::event::Event;
 use crate::id::{LinkId, UpgradeIdentity};
 use crate::internal_event::{DialOutcome, InternalEvent};
 use crate::peers::Peers;
 use crate::peers::address_book::AddressState;
-use crate::peers::dial_reason::DialReason;
 use crate::timers::Timer;
 use crate::wire::close;
-
-/// A link that has ended, and the other links to its node.
-#[derive(Debug)]
-pub(crate) struct Closed {
-    pub(crate) id: LinkId,
-    pub(crate) link: Link,
-    /// Why its other end was dialled.
-    pub(crate) reason: Option<DialReason>,
-    /// The other link to the same node, if there is one.
-    pub(crate) heir: Option<LinkId>,
-    /// If there is none: a link to the same node that was on standby.
-    pub(crate) standby: Option<LinkId>,
-}
 
 impl Connections {
     /// Handles a link that was accepted: it may be refused, or evict another one.

@@ -15,11 +15,12 @@
 
 use std::collections::BTreeMap;
 
+use crate::dial_reason::DialReason;
 use crate::id::LinkId;
-use crate::peers::dial_reason::DialReason;
 use table::{Link, LinkTable};
 
 mod admission;
+mod closed;
 mod duplicates;
 mod eviction;
 mod handshake;
@@ -27,7 +28,7 @@ mod lifecycle;
 mod liveness;
 pub(crate) mod table;
 
-pub(crate) use lifecycle::Closed;
+pub(crate) use closed::Closed;
 
 /// The open links.
 #[derive(Debug, Default)]

@@ -7,44 +7,17 @@
 //!
 //! The search timer begins it. Dials, links and PEERS for [`DialReason::Bootstrap`] are handed in.
 
-use std::collections::VecDeque;
-
 use crate::address::PeerAddress;
 use crate::connections::Connections;
 use crate::context::Context;
+use crate::dial_reason::DialReason;
 use crate::event::{BootstrapStep, Event};
 use crate::id::LinkId;
 use crate::membership::slot_search::MIN_SLOTS;
-use crate::membership::{Membership, dial_for};
+use crate::membership::state::{Membership, dial_for};
 use crate::peers::Peers;
 use crate::peers::address_book::{AddressSource, AddressState};
-use crate::peers::dial_reason::DialReason;
 use crate::wire::Want;
-
-/// The progress of joining through the bootstrap node.
-#[derive(Debug, Default)]
-pub(crate) struct Bootstrap {
-    /// Whether joining is under way: the other searches wait for it.
-    joining: bool,
-    /// Whether it has begun; it does so once.
-    begun: bool,
-    /// The addresses that the bootstrap node named and that were not tried yet.
-    named: VecDeque<PeerAddress>,
-    /// The address that is being tried.
-    trying: Option<PeerAddress>,
-}
-
-impl Bootstrap {
-    /// Makes other searches wait until joining is done.
-    pub(crate) fn wait(&mut self) {
-        self.joining = true;
-    }
-
-    /// Returns whether joining is under way.
-    pub(crate) fn is_joining(&self) -> bool {
-        self.joining
-    }
-}
 
 impl Membership {
     /// Begins to join through the bootstrap node, if there is one.

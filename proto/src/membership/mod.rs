@@ -11,69 +11,38 @@
 //! | `slot_search` | how many slots are wanted, and who is asked for one |
 //! | `shuffle` | which addresses nodes exchange, and when |
 //! | `bootstrap` | how a new node joins through its bootstrap node |
-//! | `partitions` | whether another partition exists, and which link heals it |
+//! | `partitions` | which partition this node is in |
+//! | `healing` | which link joins two partitions |
 //! | `rewiring` | which links move to a random node |
 //!
 //! The node calls it with messages, timers and the [internal events](crate::internal_event) of
 //! connections. It calls connections to admit and to close links, and the dialer to open them.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::address::{PeerAddress, Scope};
 use crate::connections::{Closed, Connections};
 use crate::context::Context;
+use crate::dial_reason::DialReason;
 use crate::event::Event;
 use crate::id::{LinkId, Session};
 use crate::internal_event::DialOutcome;
 use crate::peers::Peers;
 use crate::peers::address_book::AddressSource;
-use crate::peers::dial_reason::DialReason;
 use crate::wire::close;
 
 mod bootstrap;
+mod healing;
 mod partitions;
 mod rewiring;
 mod shuffle;
 mod slot_search;
 mod slots;
+mod state;
 
-/// The state of a node in the overlay.
-#[derive(Debug)]
-pub(crate) struct Membership {
-    slots: slots::Slots,
-    search: slot_search::SlotSearch,
-    partitions: partitions::Partitions,
-    bootstrap: bootstrap::Bootstrap,
-    rewiring: rewiring::Rewiring,
-    /// Links on which addresses were requested and have not come yet.
-    asked: BTreeSet<LinkId>,
-}
-
-/// Dials an address for a reason; returns `false` if it is in use, or may not be dialled now.
-fn dial_for(
-    cx: &mut Context,
-    peers: &mut Peers,
-    conns: &Connections,
-    address: &PeerAddress,
-    reason: DialReason,
-) -> bool {
-    let Peers { book, dialer, reputation, .. } = peers;
-    dialer.dial_for(cx, book, reputation, &|link| conns.is_unverified(link), address, reason)
-}
+pub(crate) use state::Membership;
 
 impl Membership {
-    pub(crate) fn new(cx: &Context) -> Self {
-        Self {
-            slots: slots::Slots::default(),
-            search: slot_search::SlotSearch::default(),
-            partitions: partitions::Partitions::new(cx.config.session, cx.now),
-            bootstrap: bootstrap::Bootstrap::default(),
-            rewiring: rewiring::Rewiring::default(),
-            asked: BTreeSet::new(),
-        }
-    }
-
     /// Handles the end of a dial that led to no link that is used.
     pub(crate) fn on_dial_ended(
         &mut self,

@@ -18,19 +18,19 @@
 //!
 //! Its timer begins a walk. Dials, links and PEERS for [`DialReason::Walk`] are handed in.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::RngExt;
 
 use crate::address::PeerAddress;
 use crate::connections::Connections;
 use crate::context::Context;
+use crate::dial_reason::DialReason;
 use crate::event::Event;
 use crate::membership::slot_search::MIN_SLOTS;
-use crate::membership::{Membership, dial_for};
+use crate::membership::state::{Membership, dial_for};
 use crate::peers::Peers;
 use crate::peers::address_book::AddressState;
-use crate::peers::dial_reason::DialReason;
 use crate::timers::Timer;
 
 /// The shortest time from the start to the first move. By then most nodes that started together
@@ -57,21 +57,6 @@ const DIALS: u32 = 16;
 const MIN_ADDRESSES: usize = 32;
 /// How long a slot is reserved until the node at the end of the walk can be dialled.
 const MOVE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The moves to come, and the walk under way.
-#[derive(Debug, Default)]
-pub(crate) struct Rewiring {
-    /// How many links are still to be moved.
-    moves: u32,
-    /// How many steps the walk has left.
-    steps: u32,
-    /// How many dials it has left.
-    dials: u32,
-    /// The last node on the walk: it does not go straight back.
-    last: Option<PeerAddress>,
-    /// The new end of a moved link, the old end, and until when the move may fail.
-    moved: Option<(PeerAddress, PeerAddress, Instant)>,
-}
 
 impl Membership {
     /// Sets the time of the first move, if there is a cap of at least [`MIN_CAP`].

@@ -10,8 +10,8 @@
 //! Every change of slots, addresses or links calls [`Membership::fill_slots`], and so does its
 //! timer.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::time::{Duration, Instant};
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use rand::RngExt;
 
@@ -19,26 +19,21 @@ use crate::address::PeerAddress;
 use crate::connections::table::{Link, LinkState, PendingPeer};
 use crate::connections::{Closed, Connections};
 use crate::context::Context;
+use crate::dial_reason::DialReason;
 use crate::event::Event;
 use crate::frame::Frame;
 use crate::id::LinkId;
 use crate::io::Lane;
 use crate::ip_prefix::AddressGroup;
-use crate::membership::{Membership, dial_for};
+use crate::membership::state::{BACKGROUND_MIN, Membership, dial_for};
 use crate::peers::Peers;
 use crate::peers::address_book::{AddressSource, AddressState};
-use crate::peers::dial_reason::DialReason;
 use crate::timers::Timer;
 use crate::wire::close;
 use crate::wire::{Handshake, Join, Want};
 
 /// How many slots a node wants urgently: one link alone is a single point of failure.
 pub(crate) const MIN_SLOTS: usize = 2;
-/// The shortest time between two background attempts. The time doubles with each refusal, and is
-/// reset when a slot is won.
-const BACKGROUND_MIN: Duration = Duration::from_millis(500);
-/// The longest time between two background attempts.
-const BACKGROUND_MAX: Duration = Duration::from_secs(60);
 /// The time between two rounds of an urgent search.
 const URGENT_INTERVAL: Duration = Duration::from_secs(1);
 /// How many attempts an urgent search makes within [`URGENT_INTERVAL`], no matter who named the
@@ -54,84 +49,8 @@ const PRIORITY_INTERVAL: Duration = Duration::from_secs(10);
 const SLOWDOWN_REFUSALS: u32 = 16;
 /// The longest time between two requests to nodes that had no slot.
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(10);
-/// How many hints are kept: four samples of eight addresses.
-const HINTS: usize = 32;
 /// How long an address is not dialled after we released its link: the slot is for another node now.
 const RELEASED_WAIT: Duration = Duration::from_secs(60);
-
-/// The state of the search for slots.
-#[derive(Debug)]
-pub(crate) struct SlotSearch {
-    /// Addresses that were just named: asked before all others, the first one first.
-    hints: VecDeque<PeerAddress>,
-    /// How many refusals there were since a slot was won.
-    refusals: u32,
-    /// The mean time between two background attempts.
-    interval: Duration,
-    /// When the next background attempt is due.
-    background_at: Option<Instant>,
-    /// Since when urgent attempts are counted, and how many there were.
-    urgent: Option<(Instant, u32)>,
-    /// When a node that declined may be asked again before its time.
-    again_at: Option<Instant>,
-    /// When a neighbor may be asked for addresses again.
-    pub(crate) next_ask: Option<Instant>,
-    /// The address of the next shuffle, if it can be dialled then; `None`: a random one.
-    pub(crate) visit_next: Option<PeerAddress>,
-    /// A node in another partition, or the new end of a moved link: dialled as soon as its address
-    /// is idle. A slot is reserved for it until then.
-    pub(crate) healing: Option<(PeerAddress, Instant)>,
-}
-
-impl Default for SlotSearch {
-    fn default() -> Self {
-        Self {
-            hints: VecDeque::new(),
-            refusals: 0,
-            interval: BACKGROUND_MIN,
-            background_at: None,
-            urgent: None,
-            again_at: None,
-            next_ask: None,
-            visit_next: None,
-            healing: None,
-        }
-    }
-}
-
-impl SlotSearch {
-    /// Puts addresses before all others.
-    pub(crate) fn hint(&mut self, addresses: &[PeerAddress]) {
-        for address in addresses.iter().rev() {
-            self.hints.retain(|hint| hint != address);
-            self.hints.push_front(address.clone());
-        }
-        self.hints.truncate(HINTS);
-    }
-
-    /// Puts a node with a free slot before all others, and makes the next attempt due.
-    pub(crate) fn hint_free_slot(&mut self, address: PeerAddress) {
-        self.hint(&[address]);
-        (self.interval, self.background_at) = (BACKGROUND_MIN, None);
-    }
-
-    /// Notes that a node had no slot for us.
-    pub(crate) fn refused(&mut self) {
-        self.refusals = self.refusals.saturating_add(1);
-        self.interval = (self.interval * 2).min(BACKGROUND_MAX);
-    }
-
-    /// Returns whether a slot is reserved for the node in `healing`.
-    pub(crate) fn is_healing(&self, now: Instant) -> bool {
-        self.healing.as_ref().is_some_and(|(_, until)| now < *until)
-    }
-
-    /// Notes that a slot was won.
-    pub(crate) fn placed(&mut self) {
-        self.refusals = 0;
-        self.interval = BACKGROUND_MIN;
-    }
-}
 
 /// How much a slot is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

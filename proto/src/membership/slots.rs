@@ -14,7 +14,7 @@
 //! Connections report new peers here, and the node passes JOIN and DECLINED on. `slot_search` has
 //! the requesting side; `shuffle` has the addresses that a declined node gets.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
@@ -23,18 +23,17 @@ use crate::address::{PeerAddress, Scope};
 use crate::connections::Connections;
 use crate::connections::table::{Link, LinkState, PendingPeer};
 use crate::context::Context;
+use crate::dial_reason::DialReason;
 use crate::event::Event;
 use crate::id::{LinkId, NodeId, UpgradeIdentity};
 use crate::internal_event::InternalEvent;
 use crate::io::Lane;
 use crate::ip_prefix::AddressGroup;
 use crate::limits;
-use crate::membership::{Membership, dial_for};
+use crate::membership::state::{Membership, dial_for};
 use crate::peers::Peers;
 use crate::peers::address_book::{AddressSource, AddressState};
-use crate::peers::dial_reason::DialReason;
 use crate::timers::Timer;
-use crate::util::log_throttle::Window;
 use crate::violation::Violation;
 use crate::violation::ViolationKind;
 use crate::wire::close;
@@ -70,57 +69,6 @@ const GROUP_EVERY: Duration = Duration::from_secs(60);
 /// The time between any two high priority requests that are considered: it bounds the rate of
 /// swaps.
 const SWAP_INTERVAL: Duration = Duration::from_millis(500);
-/// How long a node that was referred counts as one with a free slot.
-const REFERRED_FRESH: Duration = Duration::from_secs(30);
-/// How many declined nodes are logged within [`LOG_WINDOW`]: a flood of requests must not fill the
-/// log.
-const LOGGED: u32 = 20;
-/// The window in which [`LOGGED`] lines are allowed.
-const LOG_WINDOW: Duration = Duration::from_secs(10);
-
-/// The slots of the active view: who is admitted, and who gets a slot of another.
-#[derive(Debug)]
-pub(crate) struct Slots {
-    /// Nodes that were referred to others a moment ago: they have a free slot. A few at most.
-    referred: VecDeque<(PeerAddress, Instant)>,
-    /// A slot is reserved until then for a node that names this one as its referrer.
-    reserved: Option<(NodeId, Instant)>,
-    /// The recent high priority requests: when, from which node, from which address group.
-    priority_requests: VecDeque<(Instant, NodeId, Option<AddressGroup>)>,
-    /// When a high priority request was last considered.
-    swapped: Option<Instant>,
-    /// When the slot of an old link was last swapped.
-    swapped_old: Option<Instant>,
-    log: Window,
-}
-
-impl Default for Slots {
-    fn default() -> Self {
-        Self {
-            referred: VecDeque::new(),
-            reserved: None,
-            priority_requests: VecDeque::new(),
-            swapped: None,
-            swapped_old: None,
-            log: Window::new(LOGGED, LOG_WINDOW),
-        }
-    }
-}
-
-impl Slots {
-    /// Notes that a node was referred to others.
-    pub(crate) fn note_referred(&mut self, now: Instant, address: PeerAddress) {
-        self.referred.retain(|(left, at)| *left != address && now.saturating_duration_since(*at) < REFERRED_FRESH);
-        self.referred.truncate(7);
-        self.referred.push_front((address, now));
-    }
-
-    /// Returns the nodes that were referred within the last [`REFERRED_FRESH`].
-    pub(crate) fn lately_referred(&self, now: Instant) -> impl Iterator<Item = &PeerAddress> {
-        let fresh = move |at: Instant| now.saturating_duration_since(at) < REFERRED_FRESH;
-        self.referred.iter().filter(move |(_, at)| fresh(*at)).map(|(address, _)| address)
-    }
-}
 
 impl Membership {
     /// Begins to find peers: through the bootstrap node, by a search for slots with a cap,

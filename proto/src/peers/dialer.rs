@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use crate::address::{PeerAddress, Scope};
 use crate::context::Context;
+use crate::dial_reason::DialReason;
 use crate::event::Event;
 use crate::id::LinkId;
 use crate::io::Output;
 use crate::peers::address_book::{AddressBook, AddressState, FIRST_DIALS};
-use crate::peers::dial_reason::DialReason;
 use crate::peers::reputation::Reputation;
 use crate::timers::Timer;
 

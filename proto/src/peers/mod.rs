@@ -4,17 +4,15 @@
 //! |---|---|
 //! | `address_book` | which addresses are kept, and how long one backs off |
 //! | `dialer` | when an address is dialled, and how many at once |
-//! | `dial_reason` | nothing: it names the reasons |
 //! | `lan_discovery` | which nodes of the local network are dialled, and what is announced there |
 //! | `reputation` | who is banned, and for how long |
-//! | `access` | who is admitted |
+//! | `access_control` | who is admitted |
 //! | `refusal_log` | which refusals are logged |
 //!
 //! Connections, membership and the node call them. They know links only by their ids.
 
-pub mod access;
+pub(crate) mod access_control;
 pub(crate) mod address_book;
-pub(crate) mod dial_reason;
 pub(crate) mod dialer;
 pub(crate) mod lan_discovery;
 pub(crate) mod refusal_log;
@@ -28,5 +26,5 @@ pub(crate) struct Peers {
     pub(crate) lan: lan_discovery::LanDiscovery,
     pub(crate) reputation: reputation::Reputation,
     pub(crate) refusals: refusal_log::RefusalLog,
-    pub(crate) access: access::AccessControl,
+    pub(crate) access: access_control::AccessControl,
 }

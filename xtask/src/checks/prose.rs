@@ -1,7 +1,7 @@
 //! `prose`: comments in Rust and prose in Markdown are at most 100 columns wide.
 //!
 //! A line of Markdown that holds exactly one sentence may be wider, and so may whatever is one
-//! link. Code, tables, headings and HTML in Markdown are not prose.
+//! link. Code, tables, headings and HTML in Markdown are not prose, nor are tables in comments.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,36 +12,28 @@ use anyhow::{Context, Result, ensure};
 use crate::support::terminal::{plural, print};
 use crate::support::workspace::Workspace;
 
+/// The folders that hold the work of others, beside hidden ones.
+const FOREIGN: [&str; 2] = ["target", "node_modules"];
 /// The widest line, in characters.
 const WIDTH: usize = 100;
 
-/// The files and folders that `cargo xtask test` checks.
-const COVERED: [&str; 1] = ["xtask"];
-
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Check these files and folders [default: those that `cargo xtask test` checks]
+    /// Check these files and folders [default: the repository]
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
 }
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
-    if arguments.paths.is_empty() {
-        check_covered(workspace.root())?;
-    } else {
-        check(workspace.root(), &arguments.paths)?;
-    }
+    check(workspace.root(), &arguments.paths)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Checks what `cargo xtask test` checks.
-pub(crate) fn check_covered(root: &Path) -> Result<()> {
-    check(root, &COVERED.map(PathBuf::from))
-}
-
-fn check(root: &Path, paths: &[PathBuf]) -> Result<()> {
+/// Checks these files and folders; without any, the repository.
+pub(crate) fn check(root: &Path, paths: &[PathBuf]) -> Result<()> {
     let mut files = Vec::new();
-    for path in paths {
+    let all = [PathBuf::new()];
+    for path in if paths.is_empty() { &all } else { paths } {
         add_files(root, path, &mut files)?;
     }
     files.sort();
@@ -72,7 +64,7 @@ fn add_files(root: &Path, path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     }
     for entry in fs::read_dir(&full).with_context(|| format!("{} cannot be read", path.display()))? {
         let name = entry?.file_name();
-        let foreign = ["target", "node_modules"].iter().any(|foreign| name == *foreign);
+        let foreign = FOREIGN.iter().any(|foreign| name == *foreign) || name.as_encoded_bytes().starts_with(b".");
         let inside = path.join(&name);
         if !foreign && (root.join(&inside).is_dir() || is(&inside, "rs") || is(&inside, "md")) {
             add_files(root, &inside, files)?;
@@ -91,7 +83,10 @@ fn wide_comments(text: &str) -> Vec<(usize, usize)> {
         let line = line.trim_start().strip_prefix("//")?;
         Some(line.trim_start_matches(['/', '!']).trim().to_owned())
     };
-    wide_lines(text).filter(|(_, _, line)| comment(line).is_some_and(|words| !is_link(&words))).map(position).collect()
+    wide_lines(text)
+        .filter(|(_, _, line)| comment(line).is_some_and(|words| !words.starts_with('|') && !is_link(&words)))
+        .map(position)
+        .collect()
 }
 
 /// Returns the lines of prose that are too wide, each with its number and its width.

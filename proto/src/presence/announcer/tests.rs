@@ -118,8 +118,7 @@ fn neighbors_without_announcements_do_not_shorten_the_interval() {
         net.pass(SECOND / 2);
     }
     assert_eq!(net.cores[0].connections.links.peers(), 60);
-    // Each gets one announcement when it comes. One to all of them for each new link would be 30 times
-    // 60.
+    // Each gets one announcement when it comes. One to all for each new link would be 30 times 60.
     let sent = net.sent["ANNOUNCE"];
     assert!((60..500).contains(&sent), "{sent}");
 }

@@ -1,6 +1,6 @@
 //! Circles of files that import each other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 
 use crate::checks::structure::imports::Import;
@@ -36,21 +36,40 @@ fn reach<'a>(uses: &BTreeMap<&'a Path, BTreeSet<&'a Path>>, file: &'a Path) -> B
 
 fn describe(files: &[&Path], imports: &BTreeSet<Import>) -> String {
     let mut text = format!(
-        "{}: is in an import circle of {} files: move what they share into a file that uses none of them",
+        "{}: is in an import circle of {} files: move what they share into a file that uses none of them; the shortest way around:",
         files[0].display(),
         files.len()
     );
-    let inside = |file: &Path| files.contains(&file);
-    // For each pair of files one line, at the first use.
-    let mut pairs: BTreeMap<(&Path, &Path), (usize, Vec<&str>)> = BTreeMap::new();
-    for Import { from, line, path, to } in imports.iter().filter(|import| inside(&import.from) && inside(&import.to)) {
-        let (_, paths) = pairs.entry((from, to)).or_insert((*line, Vec::new()));
-        if !paths.contains(&path.as_str()) {
-            paths.push(path);
-        }
+    // For each pair of files the first use.
+    let mut steps: BTreeMap<&Path, BTreeMap<&Path, &Import>> = BTreeMap::new();
+    for import in
+        imports.iter().filter(|import| [&import.from, &import.to].iter().all(|it| files.contains(&it.as_path())))
+    {
+        steps.entry(&import.from).or_default().entry(&import.to).or_insert(import);
     }
-    for ((from, to), (line, paths)) in pairs {
-        text += &format!("\n  {}:{line} uses {} of {}", from.display(), paths.join(", "), to.display());
+    let shortest = files.iter().filter_map(|file| way_around(&steps, file)).min_by_key(Vec::len);
+    for Import { from, line, path, to } in shortest.unwrap_or_default() {
+        text += &format!("\n  {}:{line} uses {path} of {}", from.display(), to.display());
     }
     text
+}
+
+/// Returns the shortest way from a file back to itself, by breadth-first search.
+fn way_around<'a>(steps: &BTreeMap<&'a Path, BTreeMap<&'a Path, &'a Import>>, file: &Path) -> Option<Vec<&'a Import>> {
+    let mut first: BTreeMap<&Path, &Import> = BTreeMap::new();
+    let mut open = VecDeque::from([file]);
+    while let Some(at) = open.pop_front() {
+        for (to, import) in steps.get(at).into_iter().flatten() {
+            if !first.contains_key(to) {
+                first.insert(to, import);
+                open.push_back(to);
+            }
+        }
+    }
+    let mut way = vec![*first.get(file)?];
+    while way[way.len() - 1].from != file {
+        way.push(first[way[way.len() - 1].from.as_path()]);
+    }
+    way.reverse();
+    Some(way)
 }

@@ -23,31 +23,24 @@ use crate::support::cargo;
 use crate::support::terminal::{plural, print};
 use crate::support::workspace::Workspace;
 
-/// The packages that `cargo xtask test` checks.
-const COVERED: [&str; 2] = ["measuring", "xtask"];
-
 /// The folders of the workspaces.
 const WORKSPACES: [&str; 3] = ["", "bench", "fuzz"];
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Check these packages [default: those that `cargo xtask test` checks]
+    /// Check these packages [default: all]
     #[arg(value_name = "PACKAGE")]
     packages: Vec<String>,
 }
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let wanted: Vec<_> = arguments.packages.iter().map(String::as_str).collect();
-    check(workspace.root(), if wanted.is_empty() { &COVERED } else { &wanted })?;
+    check(workspace.root(), &wanted)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Checks the packages that `cargo xtask test` checks.
-pub(crate) fn check_covered(root: &Path) -> Result<()> {
-    check(root, &COVERED)
-}
-
-fn check(root: &Path, wanted: &[&str]) -> Result<()> {
+/// Checks these packages; without any, those of all workspaces.
+pub(crate) fn check(root: &Path, wanted: &[&str]) -> Result<()> {
     let mut packages = Vec::new();
     for workspace in WORKSPACES {
         packages.extend(read_packages(root, workspace)?);
@@ -59,15 +52,17 @@ fn check(root: &Path, wanted: &[&str]) -> Result<()> {
     let table = root.join(layers::TABLE);
     let table = std::fs::read_to_string(&table).with_context(|| format!("{} cannot be read", table.display()))?;
     let mut faults = 0;
-    for package in packages.iter().filter(|package| wanted.contains(&package.name.as_str())) {
+    packages.retain(|package| wanted.is_empty() || wanted.contains(&package.name.as_str()));
+    let names: Vec<_> = packages.iter().map(|package| package.name.as_str()).collect();
+    for package in &packages {
         let found = faults_of(root, package, &table)?;
         faults += found.len();
         for fault in found {
             print(fault)?;
         }
     }
-    ensure!(faults == 0, "{} in the structure of {}", plural(faults, "fault"), wanted.join(", "));
-    print(format!("no circle, no upward import: {}", wanted.join(", ")))?;
+    ensure!(faults == 0, "{} in the structure of {}", plural(faults, "fault"), names.join(", "));
+    print(format!("no circle, no upward import: {}", names.join(", ")))?;
     Ok(())
 }
 

@@ -1,9 +1,10 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use crate::access::Rules;
 use crate::id::UpgradeIdentity;
 use crate::json::Parser;
-use crate::peers::access::*;
+use crate::peers::access_control::*;
 use crate::testing::net::Net;
 use crate::wire::Message;
 use crate::wire::close;
