@@ -72,6 +72,9 @@ async fn run_node(arguments: &Arguments) -> anyhow::Result<()> {
     let watched = std::io::stderr().is_terminal();
     let lines = if watched { TransactionLines::Each } else { TransactionLines::Count };
     settings.transaction_lines.get_or_insert(lines);
+    if let Some(exported) = &settings.exported {
+        tracing::info!("{exported}");
+    }
     for warning in settings.warnings.iter().chain(&fd_limit::raise(&settings.limits)) {
         tracing::warn!("{warning}");
     }

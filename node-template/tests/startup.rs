@@ -311,6 +311,76 @@ async fn an_exported_port_goes_over_the_folders_and_that_is_said() {
 }
 
 #[tokio::test]
+async fn an_exported_name_that_the_folder_does_not_set_is_said_and_named_by_the_error() {
+    let folder = Folder::new("PORT=0");
+    let (code, lines) = folder.refused(|command| _ = command.env("HOST", "192.0.2.1")).await;
+    assert_eq!(code, 1, "{lines:#?}");
+    let said = "from the environment, as node-2/.env does not name them: HOST=192.0.2.1; run 'unset NAME' ";
+    assert!(lines.iter().any(|line| line.contains(said)), "{lines:#?}");
+    let last = lines.last().unwrap();
+    assert!(last.starts_with("error: cannot listen on 192.0.2.1, port 0 ("), "{last}");
+    assert!(last.contains("HOST from the environment"), "{last}");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let set = |command: &mut Command| _ = command.env("HTTP_HOST", "127.0.0.1").env("HTTP_PORT", &port);
+    let (_, lines) = folder.refused(set).await;
+    let last = lines.last().unwrap();
+    assert!(last.contains("(HTTP_PORT from the environment; HTTP_HOST from the environment)"), "{lines:#?}");
+    #[cfg(feature = "tls")]
+    {
+        let (_, lines) = folder.refused(|command| _ = command.env("NETWORK_CA", "ca.pem")).await;
+        assert!(
+            lines.last().unwrap().contains("(NETWORK_CA from the environment; CERTIFICATE by default)"),
+            "{lines:#?}"
+        );
+    }
+}
+
+/// Builds a library that takes modes, hard links and the syncing of folders from the programs that
+/// it is preloaded into. `None` without a C compiler, which is a failure in CI.
+fn without_modes(folder: &TempDir) -> Option<PathBuf> {
+    let library = folder.path().join("without_modes.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/without_modes.c");
+    let built = std::process::Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
+    let built = built.is_ok_and(|status| status.success());
+    assert!(built || std::env::var_os("CI").is_none(), "a C compiler is needed");
+    built.then_some(library)
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_folder_without_modes_holds_a_node_that_starts_again_and_warns_once() {
+    let built = TempDir::new().unwrap();
+    let Some(library) = without_modes(&built) else { return };
+    let folder = Folder::new("PORT=0");
+    let mut ids = Vec::new();
+    for damage in [false, false, true] {
+        if damage {
+            // A repair makes a file anew, and gives it the mode of the old one.
+            folder.write("transactions.json", "[{\"a\":1},x,{\"b\":2}]");
+        }
+        let mut started = Started::new(&folder, |command| _ = command.env("LD_PRELOAD", &library)).await;
+        let mut client = Socket::dial(started.port()).await.unwrap();
+        client.send(&json!({ "type": "TRANSACTION", "data": transaction(1), "ack": true })).await;
+        let status = client.frame().await["data"]["status"].clone();
+        assert!(["stored", "duplicate"].contains(&status.as_str().unwrap()), "{status}");
+        drop(client);
+        started.signal("TERM").await;
+        assert_eq!(started.ended().await, Some(0), "{:#?}", started.said());
+        let said = started.said();
+        let warned = said.iter().filter(|line| line.contains("keeps no file modes (all files there are 777)"));
+        assert_eq!(warned.count(), 1, "{said:#?}");
+        ids.push(std::fs::read(folder.path().join("node.key")).unwrap());
+    }
+    assert_eq!(ids, vec![ids[0].clone(); 3], "one key");
+    // The same file where modes work.
+    std::fs::set_permissions(folder.path().join("node.key"), std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .unwrap();
+    let (code, lines) = folder.refused(as_it_is).await;
+    assert!(code == 1 && lines.last().unwrap().contains("can be read by others (mode 644)"), "{lines:#?}");
+}
+
+#[tokio::test]
 async fn port_0_is_any_free_one_and_it_is_said_which() {
     let folder = Folder::new("PORT=0");
     let started = Started::new(&folder, as_it_is).await;

@@ -3,7 +3,7 @@
 use crate::config::addresses::{is_unspecified, parse_host};
 use crate::config::error::SettingsError;
 use crate::config::flags::{Flags, flag};
-use crate::config::source::{Sources, Value};
+use crate::config::source::Sources;
 use crate::protocol::address::{PeerAddress, Scope};
 
 /// Shorter tokens can be guessed.
@@ -33,7 +33,7 @@ impl Default for HttpSettings {
             port: None,
             names: Vec::new(),
             token: None,
-            origin: "by default".to_owned(),
+            origin: "HTTP_PORT by default".to_owned(),
         }
     }
 }
@@ -57,8 +57,6 @@ pub(crate) fn http(sources: &mut Sources<'_>, flags: &Flags) -> Result<Option<Ht
     }
     if let Some(value) = sources.filled("HTTP_TOKEN", None) {
         if value.text.chars().count() < TOKEN_CHARACTERS || !value.text.chars().all(|one| one.is_ascii_graphic()) {
-            // The error must not show the token.
-            let value = Value { text: "…".to_owned(), ..value };
             return Err(value.bad(
                 "a token has at least 16 printable ASCII characters and no spaces; 'openssl rand -hex 32' makes one",
             ));
@@ -73,6 +71,7 @@ pub(crate) fn http(sources: &mut Sources<'_>, flags: &Flags) -> Result<Option<Ht
                 "beyond this machine a token is required; set HTTP_TOKEN to at least 16 characters ('openssl rand -hex 32' makes one), or leave HTTP_HOST empty",
             ));
         }
+        http.origin = format!("{}; HTTP_HOST {}", http.origin, value.origin);
         http.host = host.host();
     }
     Ok((http.port != Some(0)).then_some(http))

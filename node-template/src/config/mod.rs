@@ -76,6 +76,8 @@ pub struct Settings {
     /// In a closed network the files of the authority's certificate and of the node's own, relative
     /// to the folder.
     pub closed: Option<(PathBuf, PathBuf)>,
+    /// The sources of these names, for errors of the files.
+    pub closed_origin: String,
     /// How to find nodes on the local network.
     pub discovery: Discovery,
     /// MY_PUBLIC_KEY, if it is set; it is that of the folder's key.
@@ -92,6 +94,8 @@ pub struct Settings {
     pub require_signatures: bool,
     /// The node's limits.
     pub limits: Limits,
+    /// The settings that only the process's environment has, one line.
+    pub exported: Option<String>,
     /// Values that are odd but usable, one line each.
     pub warnings: Vec<String>,
 }
@@ -116,6 +120,7 @@ impl Settings {
         let choices = [("on", true), ("off", false)];
         let plain = sources.choice("PLAIN", None, &choices, "it is on or off: whether exercise peers are admitted")?;
         let closed = trust::closed(&mut sources)?;
+        let (closed, closed_origin) = closed.map_or((None, String::new()), |(files, origin)| (Some(files), origin));
         let secure = closed.is_some();
         let address = addresses::address(&mut sources, flags, secure)?;
         let network = network(&mut sources, flags)?;
@@ -144,10 +149,13 @@ impl Settings {
             }
         }
         let typos: Vec<_> = suggest::warnings(sources.file()).collect();
-        let mut warnings = sources.into_warnings();
+        let (exported, mut warnings) = sources.into_lines();
         warnings.extend(typos);
         warnings.extend(discovery::unreachable_address(&host, address.as_ref(), discovery, genesis.as_ref()));
         warnings.append(&mut known.warnings);
+        if !secure {
+            warnings.extend(addresses::undialable(known.addresses.iter().chain(&genesis)));
+        }
         let folder = folder.to_owned();
         Ok(Self {
             folder,
@@ -161,6 +169,7 @@ impl Settings {
             genesis,
             plain,
             closed,
+            closed_origin,
             discovery,
             public_key,
             log,
@@ -169,6 +178,7 @@ impl Settings {
             http,
             require_signatures,
             limits,
+            exported,
             warnings,
         })
     }

@@ -76,8 +76,10 @@ pub enum ServerError {
         port: u16,
     },
     /// The host cannot be listened on.
-    #[error("cannot serve the page on {host}, port {port}: {error}; check HTTP_HOST and HTTP_PORT")]
+    #[error("cannot serve the page on {host}, port {port} ({origin}): {error}; check HTTP_HOST and HTTP_PORT")]
     Bind {
+        /// Where host and port were set.
+        origin: String,
         /// The host to listen on.
         host: String,
         /// The port.
@@ -105,6 +107,7 @@ impl Server {
     pub async fn start(node: Handle, settings: &HttpSettings) -> Result<Self, ServerError> {
         let listeners = bind(&node, settings).await?;
         let address = listeners[0].local_addr().map_err(|error| ServerError::Bind {
+            origin: settings.origin.clone(),
             host: settings.host.clone(),
             port: settings.port.unwrap_or_default(),
             error,
@@ -140,11 +143,12 @@ async fn bind(node: &Handle, settings: &HttpSettings) -> Result<Vec<tokio::net::
         Err(error) => error,
     };
     if error.kind() != io::ErrorKind::AddrInUse {
-        return Err(ServerError::Bind { host, port, error });
+        return Err(ServerError::Bind { origin: settings.origin.clone(), host, port, error });
     }
     if settings.port.is_some() {
         return Err(ServerError::PortInUse { origin: settings.origin.clone(), host, port });
     }
     tracing::warn!("port {port}, the default of the page, is in use: taking another one; set HTTP_PORT to choose it");
-    listener::bind(&host, 0).await.map_err(|error| ServerError::Bind { host, port: 0, error })
+    let origin = settings.origin.clone();
+    listener::bind(&host, 0).await.map_err(|error| ServerError::Bind { origin, host, port: 0, error })
 }

@@ -61,6 +61,8 @@ pub struct Network {
     genesis: Option<PeerAddress>,
     exercise_peers: Option<bool>,
     closed: Option<ClosedNetwork>,
+    /// Where the names of its files were set, for error texts.
+    closed_origin: String,
     discovery: Discovery,
     validator: Validator,
     sign_submissions: bool,
@@ -81,8 +83,13 @@ pub enum StartError {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// The access rules or the certificates cannot be used.
-    #[error(transparent)]
-    Access(#[from] AccessError),
+    #[error("{error}{}", from_where(.origin))]
+    Access {
+        /// Where the names of the files of a closed network were set; empty in an open one.
+        origin: String,
+        /// Which file, what is wrong, what to do.
+        error: AccessError,
+    },
     /// The port is in use.
     #[error(
         "port {port} on {host} is in use ({origin}): stop the program that uses it, or set another PORT (0 = any free one)"
@@ -96,8 +103,10 @@ pub enum StartError {
         port: u16,
     },
     /// The node cannot listen on the host or the port.
-    #[error("cannot listen on {host}, port {port}: {error}; check HOST and PORT")]
+    #[error("cannot listen on {host}, port {port} ({origin}): {error}; check HOST and PORT")]
     Bind {
+        /// Where port and host were set.
+        origin: String,
         /// The host to listen on.
         host: String,
         /// The port.
@@ -108,6 +117,11 @@ pub enum StartError {
     /// The address for peers is invalid.
     #[error("the address for other nodes is invalid: {0}; set ADDRESS")]
     Address(InvalidAddress),
+    /// The address for peers is one of a closed network, and the node is in an open one.
+    #[error(
+        "{0} is the address of a node in a closed network, and this node is in an open one; set a ws:// address, or close the network"
+    )]
+    SecureAddress(PeerAddress),
     /// The system gave no random numbers.
     #[error("the system gave no random numbers: {0}")]
     Random(getrandom::Error),
@@ -129,6 +143,7 @@ impl Network {
             genesis: None,
             exercise_peers: None,
             closed: None,
+            closed_origin: String::new(),
             discovery: Discovery::Off,
             validator: Validator::default(),
             sign_submissions: false,
@@ -275,14 +290,22 @@ impl Network {
 
     async fn start_on(self, opened: Opened) -> Result<Node, StartError> {
         let key = Arc::new(NodeKey::load_or_create(&self.folder)?);
+        if let Some(warning) = key.warning() {
+            tracing::warn!("{warning}");
+        }
         let node = key.node_id();
         let exercise_peers = self.exercise_peers;
         let files = AccessFiles::new(self.folder.clone(), exercise_peers, self.closed.clone(), Arc::clone(&key));
-        let (access, credentials) = files.read()?;
+        let (access, credentials) = files
+            .read()
+            .map_err(|error| StartError::Access { origin: error.origin(&self.closed_origin).to_owned(), error })?;
         let credentials = credentials.map(Arc::new);
         let listeners = listener::bind(&self.host, self.port).await.map_err(|error| self.explain(error))?;
         let port = listeners[0].local_addr().map_err(|error| self.explain(error))?.port();
         let address = self.advertised(port).map_err(StartError::Address)?;
+        if address.is_secure() && self.closed.is_none() {
+            return Err(StartError::SecureAddress(address));
+        }
         pool::announce(&self.folder, &self.listened(port).map_err(StartError::Address)?)?;
         let peer_cache = PeerCache::load(&self.folder, self.max_peers.is_some() || self.genesis.is_some());
         let (session, seed) = (Session::from_random(random()?), u64::from_le_bytes(random()?));
@@ -403,7 +426,7 @@ impl Network {
         let (host, port, origin) = (self.host.clone(), self.port, self.origin.clone());
         match error.kind() {
             io::ErrorKind::AddrInUse => StartError::PortInUse { origin, host, port },
-            _ => StartError::Bind { host, port, error },
+            _ => StartError::Bind { origin, host, port, error },
         }
     }
 
@@ -439,6 +462,7 @@ impl From<Settings> for Network {
             genesis: settings.genesis,
             exercise_peers: settings.plain,
             closed: settings.closed.map(|(ca, certificate)| ClosedNetwork { ca, certificate }),
+            closed_origin: settings.closed_origin,
             validator,
             sign_submissions: false,
             discovery: settings.discovery,
@@ -447,6 +471,10 @@ impl From<Settings> for Network {
             origin: settings.listen_origin,
         }
     }
+}
+
+fn from_where(origin: &str) -> String {
+    if origin.is_empty() { String::new() } else { format!(" ({origin})") }
 }
 
 fn discover(discovery: Discovery, config: &Config, panics: &Panics) -> DiscoveryHandle {

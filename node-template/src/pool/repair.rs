@@ -194,7 +194,11 @@ fn replace(
         .and_then(|()| out.flush().map_err(PoolError::io("write", &new)))
         .and_then(|()| disk.sync(&file).map_err(PoolError::io("write", &new)))
         .and_then(|()| match fs::metadata(path) {
-            Ok(old) => file.set_permissions(old.permissions()).map_err(PoolError::io("write", &new)),
+            Ok(old) => match file.set_permissions(old.permissions()) {
+                // A file system without modes may refuse even the one that all files have.
+                Err(error) if !is_mode_refused(&error) => Err(PoolError::io("write", &new)(error)),
+                _ => Ok(()),
+            },
             Err(_) => Ok(()),
         })
         .and_then(|()| fs::rename(&new, path).map_err(PoolError::io("replace", path)));
@@ -205,6 +209,11 @@ fn replace(
         return Err(error);
     }
     disk.sync_folder(folder_of(path)).map_err(PoolError::io("write", folder_of(path)))
+}
+
+fn is_mode_refused(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(error.kind(), Kind::PermissionDenied | Kind::Unsupported | Kind::InvalidInput)
 }
 
 struct DiskWriter<'a> {
