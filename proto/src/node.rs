@@ -188,6 +188,7 @@ impl Node {
             Input::Shutdown => self.on_shutdown(),
         }
         self.drain();
+        self.store.watch_room(&mut self.cx);
     }
 
     /// Handles the internal events that components raised, until there are none left.
@@ -376,6 +377,9 @@ impl Node {
             known: self.peers.book.others(),
             pool: self.store.index().summary(),
             writable: self.store.is_writable(),
+            pool_full: self.store.fullness(&self.cx.config.limits).is_some(),
+            alone_seconds: None,
+            certificate_expires: None,
             held: asked.iter().filter(|id| self.store.index().is_stored(id)).count(),
             counters: {
                 let all = self.cx.counters.entries().chain(self.runtime_counters.iter().copied());

@@ -39,11 +39,13 @@ use crate::pool::{Pool, Report};
 use crate::transport::accept_slots::AcceptSlot;
 use crate::transport::arrival::{Arrival, ReadBatch};
 use crate::transport::duplicate_filter::DuplicateTracker;
+use crate::transport::tls::Live;
 use crate::transport::websocket::dialer::{Dialer, Dialled};
 use crate::transport::websocket::link::LinkContext;
 use crate::transport::websocket::socket::Socket;
 use crate::util::panics::Panics;
 
+mod alone;
 pub(crate) mod commands;
 mod link_handle;
 mod link_table;
@@ -55,6 +57,7 @@ mod rtt;
 mod tasks;
 mod write_batch;
 
+use alone::Alone;
 use commands::Command;
 #[cfg(test)]
 use commands::Failure;
@@ -100,6 +103,8 @@ pub(crate) struct Services {
     pub(crate) images: Arc<Images>,
     pub(crate) sync_times: Arc<Histogram>,
     pub(crate) panics: Panics,
+    /// In a closed network.
+    pub(crate) credentials: Option<Arc<Live>>,
 }
 
 /// The task that owns the core.
@@ -130,6 +135,7 @@ impl Driver {
         lines: TransactionLines,
         access: Access,
     ) -> Self {
+        let alone = Alone::new(Instant::now(), core.status(Instant::now(), &[]).known > 0);
         let mut driver = Self {
             core,
             inputs,
@@ -139,7 +145,7 @@ impl Driver {
             tasks: TaskSet::default(),
             requests: PendingRequests::default(),
             writes: WriteBatch::default(),
-            notifier: Notifier::new(events, lines),
+            notifier: Notifier::new(events, lines, alone),
             follow_ups: VecDeque::new(),
             now: Instant::now(),
         };
@@ -381,7 +387,12 @@ impl Driver {
             }
             Command::Status { holds, reply } => {
                 self.report_counts();
-                reply.send(self.core.status(Instant::now(), &holds)).unwrap_or_default();
+                let now = Instant::now();
+                let mut status = self.core.status(now, &holds);
+                status.alone_seconds = self.notifier.alone_seconds(now);
+                status.certificate_expires =
+                    self.services.credentials.as_ref().map(|credentials| credentials.expires());
+                reply.send(status).unwrap_or_default();
             }
             Command::Links { reply } => {
                 let links = self.links.describe(self.core.open_links(), Instant::now());

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use meshpool_proto::event::Event;
 
+use crate::driver::alone::{Alone, Line};
 use crate::events::log::{EventLog, TransactionLines};
 use crate::events::sender::EventSender;
 
@@ -11,13 +12,14 @@ use crate::events::sender::EventSender;
 pub(crate) struct Notifier {
     log: EventLog,
     application: EventSender,
+    alone: Alone,
     /// Whether the core reports single transactions. If not, they are counted here.
     transactions: bool,
 }
 
 impl Notifier {
-    pub(crate) fn new(application: EventSender, lines: TransactionLines) -> Self {
-        Self { log: EventLog::new(lines), application, transactions: true }
+    pub(crate) fn new(application: EventSender, lines: TransactionLines, alone: Alone) -> Self {
+        Self { log: EventLog::new(lines), application, alone, transactions: true }
     }
 
     /// Checks whether any receiver wants single transactions. Returns whether the core is to report
@@ -37,8 +39,27 @@ impl Notifier {
     }
 
     pub(crate) fn notify(&mut self, now: Instant, event: Event) {
+        let peers = match &event {
+            Event::PeerUp { peers, .. } | Event::PeerDown { peers, .. } => Some(*peers),
+            _ => None,
+        };
         self.log.log(now, &event);
         self.application.send(event);
+        if let Some(line) = peers.and_then(|peers| self.alone.on_peers(now, peers)) {
+            self.report(now, line);
+        }
+    }
+
+    fn report(&mut self, now: Instant, line: Line) {
+        match line {
+            Line::Warn(text) => self.notify(now, Event::Warning { text }),
+            Line::Info(text) => tracing::info!("{text}"),
+        }
+    }
+
+    /// Returns for how long no peer has been linked, in seconds; `None` if one is.
+    pub(crate) fn alone_seconds(&self, now: Instant) -> Option<u64> {
+        self.alone.seconds(now)
     }
 
     /// Sends the application the events of this round.
@@ -48,12 +69,15 @@ impl Notifier {
 
     /// When [`Self::tick`] is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.log.deadline()
+        [self.log.deadline(), self.alone.deadline()].into_iter().flatten().min()
     }
 
-    /// Logs the counts that are due.
+    /// Logs the counts that are due, and that the node is alone.
     pub(crate) fn tick(&mut self, now: Instant) {
         self.log.tick(now);
+        if let Some(line) = self.alone.tick(now) {
+            self.report(now, line);
+        }
     }
 
     /// Logs the last counts.

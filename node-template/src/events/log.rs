@@ -1,13 +1,15 @@
 //! Writes events to the log.
 //!
 //! Transactions are either logged each, at info, or counted in a line per minute, with each at
-//! debug: see [`TransactionLines`]. Of those of one second only the first twenty get a line.
+//! debug: see [`TransactionLines`]. Of those of one second only the first twenty get a line. Lines
+//! that strangers can cause have limits: see `line_limit`.
 
 use std::time::{Duration, Instant};
 
 use tracing::Level;
 
 use crate::events::describe::{Description, level};
+use crate::events::line_limit::LineLimit;
 use crate::events::text::plural;
 use crate::protocol::event::Event;
 
@@ -54,6 +56,7 @@ pub struct EventLog {
     second: Option<Instant>,
     logged: u64,
     suppressed: u64,
+    limit: LineLimit,
     /// Start of the minute that is counted, with the number of accepted transactions.
     minute: Option<(Instant, u64)>,
 }
@@ -79,7 +82,10 @@ impl EventLog {
     /// Logs an event, unless it is a transaction beyond the limit.
     pub fn log(&mut self, now: Instant, event: &Event) {
         if !matches!(event, Event::Transaction { .. }) {
-            return log(event);
+            if is_enabled(level(event)) && self.limit.admits(now, event) {
+                log(event);
+            }
+            return;
         }
         if !self.wants_transactions() {
             return;
@@ -99,6 +105,10 @@ impl EventLog {
                 TransactionLines::Count => tracing::debug!("… and {more} in the last second"),
             }
         }
+        for (kind, left_out) in self.limit.take_due(now) {
+            let lines = plural(left_out, "line", "lines");
+            tracing::info!("… and {lines} like '{kind}' left out in the last minute: too many in a short time");
+        }
         if let Some(accepted) = self.take_accepted(now) {
             tracing::info!("{} in the last minute", plural(accepted, "new transaction", "new transactions"));
         }
@@ -107,7 +117,7 @@ impl EventLog {
     /// Returns when to call [`Self::tick`]; `None` if there is nothing to log.
     pub fn deadline(&self) -> Option<Instant> {
         let minute = self.minute.map(|(since, _)| since + MINUTE);
-        [self.second_over(), minute].into_iter().flatten().min()
+        [self.second_over(), minute, self.limit.deadline()].into_iter().flatten().min()
     }
 
     /// Logs the counts at the end of the node.
@@ -140,6 +150,17 @@ impl EventLog {
     fn take_accepted(&mut self, now: Instant) -> Option<u64> {
         self.minute.filter(|(since, _)| now >= *since + MINUTE)?;
         self.minute.take().map(|(_, accepted)| accepted)
+    }
+}
+
+/// Returns whether lines of a level are logged. One that is not uses up no limit.
+fn is_enabled(level: Level) -> bool {
+    match level {
+        Level::ERROR => tracing::enabled!(Level::ERROR),
+        Level::WARN => tracing::enabled!(Level::WARN),
+        Level::INFO => tracing::enabled!(Level::INFO),
+        Level::DEBUG => tracing::enabled!(Level::DEBUG),
+        Level::TRACE => tracing::enabled!(Level::TRACE),
     }
 }
 

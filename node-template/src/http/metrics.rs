@@ -1,6 +1,7 @@
 //! Metrics in the OpenMetrics text format, and health checks.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::extract::State as FromState;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -14,6 +15,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::driver::open_link::OpenLink;
+use crate::events::text::span;
 use crate::http::limits::STREAMS;
 use crate::http::problem::Problem;
 use crate::http::state::{Shared, State};
@@ -21,6 +23,7 @@ use crate::images;
 use crate::protocol::LinkKind;
 use crate::protocol::counters::Counters;
 use crate::protocol::wire::Status;
+use crate::util::time_of_day::time_of_day;
 
 /// Handles `GET /metrics`.
 pub(crate) async fn metrics(FromState(state): FromState<Shared>) -> Result<Response, Problem> {
@@ -61,6 +64,26 @@ fn gauges(registry: &mut Registry, state: &State, status: &Status, links: &[Open
     gauge("uptime", "Time since the node's start", Some(Unit::Seconds), status.uptime as usize);
     gauge("pool_transactions", "Transactions on the disk", None, status.pool.count as usize);
     gauge("pool_writable", "Whether transactions.json can be written: 1 or 0", None, usize::from(status.writable));
+    gauge(
+        "pool_full",
+        "Whether the pool has reached a limit, so that it refuses: 1 or 0",
+        None,
+        usize::from(status.pool_full),
+    );
+    gauge(
+        "alone",
+        "For how long no peer has been linked; 0 if one is",
+        Some(Unit::Seconds),
+        status.alone_seconds.unwrap_or(0) as usize,
+    );
+    if let Some(expires) = status.certificate_expires {
+        gauge(
+            "certificate_expires_timestamp",
+            "When the certificate of this node, or its authority's, expires: since 1970",
+            Some(Unit::Seconds),
+            expires as usize,
+        );
+    }
     gauge("peers", "Nodes that this one is linked to", None, status.connected.len());
     gauge("addresses_known", "Addresses in the address book", None, status.known);
     gauge("addresses_attempting", "Addresses being dialled", None, status.attempting.len());
@@ -128,8 +151,29 @@ pub(crate) async fn ready(FromState(state): FromState<Shared>) -> Result<Respons
             "transactions.json cannot be written; the node's log says why",
         ));
     }
+    if status.pool_full {
+        return Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the pool is full, so new transactions are refused; set a higher limit and start the node again",
+        ));
+    }
+    if status.certificate_expires.is_some_and(|expires| expires as f64 <= time_of_day()) {
+        return Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the certificate of this node or of its authority has expired, so other nodes refuse it; issue a new one",
+        ));
+    }
     if status.connected.is_empty() && status.known > 0 {
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no peer is linked yet; try again later"));
+        let alone = span(Duration::from_secs(status.alone_seconds.unwrap_or(0)));
+        let since = if status.alone_seconds.is_none_or(|alone| alone + 1 >= status.uptime) {
+            "the start"
+        } else {
+            "the last one left"
+        };
+        return Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("no peer is linked since {since}, {alone} ago; the node keeps dialling; its log says more"),
+        ));
     }
     Ok("ready\n".into_response())
 }

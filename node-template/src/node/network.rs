@@ -344,7 +344,12 @@ impl Network {
         let identity = UpgradeIdentity { node, session };
         let limits = self.limits.clone();
         let acceptor = Acceptor::new(&identity, limits, arrivals.clone(), credentials.clone(), vec![transfers]);
-        let watcher = AccessWatcher { files, credentials, commands: commands.clone(), reloads: reload_receiver };
+        let watcher = AccessWatcher {
+            files,
+            credentials: credentials.clone(),
+            commands: commands.clone(),
+            reloads: reload_receiver,
+        };
         let (events, pool, sync_times) = (Ring::new(), opened.pool.reader(), Arc::new(pool::sync_histogram()));
         let inputs = Inputs {
             arrivals: arrival_receiver,
@@ -371,6 +376,7 @@ impl Network {
             images: Arc::clone(&images),
             sync_times: Arc::clone(&sync_times),
             panics: panics.clone(),
+            credentials: credentials.clone(),
         };
         let core = Core::new(Instant::now(), config, held);
         let driver = Driver::new(

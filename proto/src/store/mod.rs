@@ -26,13 +26,21 @@ pub(crate) struct Store {
     accepted: u64,
     /// Whether the pool's file takes writes, as far as is known.
     writable: bool,
+    /// Whether it was reported that the pool is full.
+    reported_full: bool,
 }
 
 impl Store {
     /// Takes the identities and times of a pool in the order of their positions.
     pub(crate) fn new(pool: Vec<(TransactionId, u64)>) -> Self {
         let sync_set = SyncSet::of(pool.iter().copied());
-        Self { sync_set, index: PoolIndex::of(pool.into_iter().map(|(id, _)| id)), accepted: 0, writable: true }
+        Self {
+            sync_set,
+            index: PoolIndex::of(pool.into_iter().map(|(id, _)| id)),
+            accepted: 0,
+            writable: true,
+            reported_full: false,
+        }
     }
 
     /// Returns which transactions are held, and where.
@@ -85,16 +93,41 @@ impl Store {
 
     /// Returns an error, in words for the sender, if no transaction can be accepted now.
     pub(crate) fn check_room(&self, limits: &Limits) -> Result<(), String> {
-        if self.index.count() >= limits.pool_transactions {
-            Err(format!(
-                "the pool is full: it holds {} transactions, as many as POOL_TRANSACTIONS allows",
-                self.index.count()
-            ))
+        if let Some(full) = self.fullness(limits) {
+            Err(full)
         } else if !self.writable && self.index.unstored_bytes() >= limits.unstored_bytes {
             Err("the disk takes no writes: free space on it, or make transactions.json writable, then send again"
                 .into())
         } else {
             Ok(())
+        }
+    }
+
+    /// Returns which limit the pool has reached, in words for the sender; `None` if it has room.
+    pub(crate) fn fullness(&self, limits: &Limits) -> Option<String> {
+        let count = self.index.count();
+        (count >= limits.pool_transactions)
+            .then(|| format!("the pool is full: it holds {count} transactions, as many as POOL_TRANSACTIONS allows"))
+    }
+
+    /// Returns how many more transactions may be accepted.
+    pub(crate) fn room(&self, limits: &Limits) -> usize {
+        match self.check_room(limits) {
+            Ok(()) => usize::try_from(limits.pool_transactions - self.index.count()).unwrap_or(usize::MAX),
+            Err(_) => 0,
+        }
+    }
+
+    /// Warns when the pool becomes full.
+    pub(crate) fn watch_room(&mut self, cx: &mut Context) {
+        let full = self.index.count() >= cx.config.limits.pool_transactions;
+        if std::mem::replace(&mut self.reported_full, full) < full
+            && let Some(full) = self.fullness(&cx.config.limits)
+        {
+            let text = format!(
+                "{full}; new ones are refused, and nothing is fetched from peers; set a higher limit and start the node again"
+            );
+            cx.notify(Event::Warning { text });
         }
     }
 

@@ -98,7 +98,7 @@ impl PoolSync {
 
     /// Fetches what a native peer has and we lack, unless that is under way.
     pub(crate) fn fetch(&mut self, cx: &mut Context, links: &LinkTable, store: &mut Store, link: LinkId) {
-        if !self.reconciler.is_open(link) {
+        if !self.reconciler.is_open(link) && store.room(&cx.config.limits) > 0 {
             store.sync_set().settle(cx.now);
             self.reconciler.begin(cx, links, store.sync_set(), link);
         }
@@ -149,6 +149,10 @@ impl PoolSync {
             return;
         }
         self.deferred.remove(&link);
+        // A full pool, or a disk that takes no writes: what came would be refused, each time.
+        if store.room(&cx.config.limits) == 0 {
+            return;
+        }
         if theirs.saturating_sub(seen) <= (seen / 4).max(1_000) {
             self.reconciler.begin(cx, links, store.sync_set(), link);
         } else {
@@ -163,7 +167,13 @@ impl PoolSync {
         link: LinkId,
         mut needed: Needed,
     ) -> Result<(), Violation> {
-        let ids = std::mem::take(&mut needed.ids).into_iter().filter(|id| !self.refused.contains(id)).collect();
+        let room = store.room(&cx.config.limits);
+        if room == 0 {
+            self.reconciler.end(link);
+            return Ok(());
+        }
+        let ids = std::mem::take(&mut needed.ids).into_iter().filter(|id| !self.refused.contains(id));
+        let ids = ids.take(room).collect();
         self.wants.request(cx, store.index(), link, ids);
         let many = MANY.max(usize::try_from(store.index().count() / 4).unwrap_or(usize::MAX));
         if needed.is_partial() && needed.found > many {

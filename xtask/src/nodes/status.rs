@@ -198,6 +198,9 @@ mod tests {
             peers: Vec::new(),
             pool: Summary { count, sum: sum.to_owned() },
             writable: number != 2,
+            pool_full: false,
+            alone_seconds: None,
+            certificate_expires: None,
             held: 0,
             counters: BTreeMap::new(),
         };
