@@ -9,7 +9,7 @@ use clap::Parser;
 use meshpool::cli::console::{Console, Typed};
 use meshpool::cli::{fd_limit, logs, output};
 use meshpool::config::{Flags, Settings, wants_json_log};
-use meshpool::{Network, TransactionLines};
+use meshpool::{Network, Node, TransactionLines};
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -57,6 +57,37 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     ended
 }
 
+/// Reads again what a running node takes: the known peers, the access lists and the certificates.
+/// Says what was read, and what was changed and needs a start. If anything cannot be used, all
+/// stays as it was.
+async fn reload(node: &Node, flags: &Flags, settings: &mut Settings) {
+    let new = match Settings::read(flags.folder(), flags, |name| std::env::var(name).ok()) {
+        Ok(new) => new,
+        Err(error) => return tracing::error!("SIGHUP: everything stays as it was: {error}"),
+    };
+    if let Err(error) = node.reload().await {
+        return tracing::error!("SIGHUP: everything stays as it was: {error}");
+    }
+    if node.set_known_peers(new.known_peers.clone()).await.is_err() {
+        return;
+    }
+    for warning in new.warnings.iter().filter(|warning| !settings.warnings.contains(warning)) {
+        tracing::warn!("{warning}");
+    }
+    let count = |these: &Settings, others: &Settings| {
+        these.known_peers.iter().filter(|address| !others.known_peers.contains(address)).count()
+    };
+    let (known, added, removed) = (new.known_peers.len(), count(&new, settings), count(settings, &new));
+    tracing::info!("reloaded known-peers.json: {known} known, {added} added, {removed} removed");
+    let changed = settings.differences(&new);
+    if !changed.is_empty() {
+        tracing::warn!("changed, but a running node does not take it: {}; start the node again", changed.join(", "));
+    }
+    // The others are those that the node was started with.
+    settings.known_peers = new.known_peers;
+    settings.warnings = new.warnings;
+}
+
 async fn run_node(arguments: &Arguments) -> anyhow::Result<()> {
     let flags = &arguments.flags;
     // A write beyond the limit of file sizes (`ulimit -f`) then fails, as on a full disk, instead
@@ -71,7 +102,8 @@ async fn run_node(arguments: &Arguments) -> anyhow::Result<()> {
     let _log = logs::init_logs(settings.log, settings.log_json).context("cannot write a log")?;
     let watched = std::io::stderr().is_terminal();
     let lines = if watched { TransactionLines::Each } else { TransactionLines::Count };
-    settings.transaction_lines.get_or_insert(lines);
+    let choice = settings.transaction_lines;
+    settings.transaction_lines = Some(choice.unwrap_or(lines));
     if let Some(exported) = &settings.exported {
         tracing::info!("{exported}");
     }
@@ -83,7 +115,8 @@ async fn run_node(arguments: &Arguments) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for Ctrl+C")?;
     let http = settings.http.clone();
-    let mut node = Network::from(settings).start().await?;
+    let mut node = Network::from(settings.clone()).start().await?;
+    settings.transaction_lines = choice;
     #[cfg(feature = "web")]
     let _web = match http {
         Some(http) => match meshpool::http::Server::start(node.handle(), &http).await {
@@ -104,11 +137,7 @@ async fn run_node(arguments: &Arguments) -> anyhow::Result<()> {
         tokio::select! {
             _ = interrupt.recv() => break "Ctrl+C",
             _ = terminate.recv() => break "SIGTERM",
-            _ = hangup.recv() => {
-                if let Err(error) = node.reload().await {
-                    tracing::error!("SIGHUP: everything stays as it was: {error}");
-                }
-            }
+            _ = hangup.recv() => reload(&node, flags, &mut settings).await,
             typed = console.typed() => match typed {
                 Typed::Text(text) => console.show_result(&node.broadcast(text).await),
                 Typed::Leave(why) => break why,

@@ -381,6 +381,48 @@ async fn a_folder_without_modes_holds_a_node_that_starts_again_and_warns_once() 
 }
 
 #[tokio::test]
+async fn known_peers_are_read_again_on_sighup_and_what_was_read_is_said() {
+    let folder = Folder::new("PORT=0");
+    let mut started = Started::new(&folder, as_it_is).await;
+    let said = async |started: &mut Started, text: &str| {
+        let has = |lines: &Vec<String>| lines.iter().any(|line| line.contains(text));
+        within(text, started.lines.wait_for(has)).await.unwrap();
+    };
+    let (one, two) = (Node::ours(free_port(), &[]), Node::ours(free_port(), &[]));
+    folder.write("known-peers.json", json!([one.address()]).to_string());
+    started.signal("HUP").await;
+    said(&mut started, " reloaded the access rules: 0 rules in denied.txt, no allowed.txt").await;
+    said(&mut started, " reloaded known-peers.json: 1 known, 1 added, 0 removed").await;
+    said(&mut started, &format!("linked to {}", one.address())).await;
+    folder.write("known-peers.json", "[");
+    started.signal("HUP").await;
+    said(&mut started, " ERROR SIGHUP: everything stays as it was: node-2/known-peers.json, line 1").await;
+    folder.write("known-peers.json", json!([two.address()]).to_string());
+    folder.write(".env", "PORT=0\nLOG=debug\nMAX_PEERS=3\nQUEUE_BYTES=2097152\nPEERS=x y");
+    started.signal("HUP").await;
+    said(&mut started, " ERROR SIGHUP: everything stays as it was: node-2/.env, line 5").await;
+    folder.write(".env", "PORT=0\nLOG=debug\nMAX_PEERS=3\nQUEUE_BYTES=2097152");
+    started.signal("HUP").await;
+    said(&mut started, " reloaded known-peers.json: 1 known, 1 added, 1 removed").await;
+    said(&mut started, " WARN changed, but a running node does not take it: MAX_PEERS, LOG, a limit; start").await;
+    said(&mut started, &format!("linked to {}", two.address())).await;
+    started.signal("TERM").await;
+    assert_eq!(started.ended().await, Some(0));
+    assert!(!started.said().iter().any(|line| line.contains("lost ")), "links stay: {:#?}", started.said());
+}
+
+#[tokio::test]
+async fn an_empty_file_is_said_to_be_one() {
+    let folder = Folder::new("PORT=0");
+    folder.write("transactions.json", "");
+    let started = Started::new(&folder, as_it_is).await;
+    let said = started.said();
+    let line = said.iter().find(|line| line.contains("transactions.json was empty")).unwrap();
+    assert!(line.contains(" WARN ") && line.contains("restore it from a copy"), "{line}");
+    assert!(!said.iter().any(|line| line.contains("nothing lost")), "{said:#?}");
+}
+
+#[tokio::test]
 async fn port_0_is_any_free_one_and_it_is_said_which() {
     let folder = Folder::new("PORT=0");
     let started = Started::new(&folder, as_it_is).await;

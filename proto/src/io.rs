@@ -162,6 +162,12 @@ pub enum Input {
         /// What is proved.
         certified: Certified,
     },
+    /// The user named other known peers. Those that are no longer named stay as learned addresses,
+    /// and their links stay open.
+    KnownPeersChanged {
+        /// All of them.
+        addresses: Vec<PeerAddress>,
+    },
     /// The access rules changed. At the start everybody is admitted.
     AccessChanged {
         /// The new rules.

@@ -158,6 +158,7 @@ impl Node {
             }
             Input::PoolRemoved { ids } => self.store.remove(&ids),
             Input::PeerCertified { link, certified } => self.peers.access.certify(link, certified),
+            Input::KnownPeersChanged { addresses } => self.on_known_peers_changed(addresses),
             Input::AccessChanged { access } => {
                 self.connections.on_access_changed(&mut self.cx, &mut self.peers, access);
             }
@@ -647,6 +648,17 @@ impl Node {
             Timer::ExpireNodes => self.presence.on_expire_due(cx, &connections.links),
             Timer::Search(search) => self.images.on_search_due(cx, search),
             Timer::RefusalLog => self.peers.refusals.on_due(&mut self.cx),
+        }
+    }
+
+    fn on_known_peers_changed(&mut self, addresses: Vec<PeerAddress>) {
+        let Self { cx, peers, .. } = self;
+        peers.book.set_known(cx, &addresses);
+        cx.config.known_peers = addresses;
+        if cx.config.max_peers.is_none() {
+            peers.dialer.dial_known(cx, &peers.book);
+        } else {
+            self.fill_slots();
         }
     }
 

@@ -183,6 +183,29 @@ impl Settings {
         })
     }
 
+    /// Returns the names of the settings that other settings have another value of, without the
+    /// known peers: a running node does not take these.
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let differs = [
+            ("PORT", self.port != other.port),
+            ("HOST", self.host != other.host),
+            ("ADDRESS", self.address != other.address),
+            ("NETWORK", self.network != other.network),
+            ("MAX_PEERS", self.max_peers != other.max_peers),
+            ("GENESIS", self.genesis != other.genesis),
+            ("PLAIN", self.plain != other.plain),
+            ("NETWORK_CA or CERTIFICATE", self.closed != other.closed),
+            ("DISCOVERY", self.discovery != other.discovery),
+            ("LOG", self.log != other.log),
+            ("LOG_FORMAT", self.log_json != other.log_json),
+            ("LOG_TRANSACTIONS", self.transaction_lines != other.transaction_lines),
+            ("HTTP_PORT, HTTP_HOST, HTTP_NAMES or HTTP_TOKEN", self.http != other.http),
+            ("REQUIRE_SIGNATURES", self.require_signatures != other.require_signatures),
+            ("a limit", self.limits != other.limits),
+        ];
+        differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+    }
+
     /// Returns the address that the node announces: ADDRESS, or the host that it listens on. A node
     /// that listens on all interfaces announces that of its network if nodes of other machines are
     /// to link to it, by DISCOVERY or GENESIS, and localhost otherwise. `port`: the bound one,

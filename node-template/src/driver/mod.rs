@@ -403,6 +403,10 @@ impl Driver {
                 self.handle(Input::AccessChanged { access });
                 reply.send(()).unwrap_or_default();
             }
+            Command::SetKnownPeers { addresses, reply } => {
+                self.handle(Input::KnownPeersChanged { addresses });
+                reply.send(()).unwrap_or_default();
+            }
             #[cfg(feature = "tls")]
             Command::Warn { text } => self.notifier.notify(self.now, Event::Warning { text }),
             #[cfg(test)]

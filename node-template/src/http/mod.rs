@@ -34,6 +34,7 @@ use crate::config::HttpSettings;
 use crate::http::guard::Guard;
 use crate::http::state::State;
 use crate::node::handle::Handle;
+use crate::node::network::needs_root;
 use crate::transport::websocket::listener;
 
 mod activity;
@@ -76,7 +77,7 @@ pub enum ServerError {
         port: u16,
     },
     /// The host cannot be listened on.
-    #[error("cannot serve the page on {host}, port {port} ({origin}): {error}; check HTTP_HOST and HTTP_PORT")]
+    #[error("cannot serve the page on {host}, port {port} ({origin}): {error}; {}", bind_remedy(.error, *.port))]
     Bind {
         /// Where host and port were set.
         origin: String,
@@ -87,6 +88,15 @@ pub enum ServerError {
         /// The system's error.
         error: io::Error,
     },
+}
+
+fn bind_remedy(error: &io::Error, port: u16) -> &'static str {
+    match needs_root(error, port) {
+        true => {
+            "only root may listen on ports below 1024, or a program with the capability CAP_NET_BIND_SERVICE; set HTTP_PORT to 1024 or more"
+        }
+        false => "check HTTP_HOST and HTTP_PORT",
+    }
 }
 
 /// A running HTTP server. It ends when it is dropped, or with its node.

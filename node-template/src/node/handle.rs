@@ -275,6 +275,15 @@ impl Handle {
         done.await.map_err(|_| AccessError::Ended)?
     }
 
+    /// Replaces the known peers, as the binary does on SIGHUP. New ones are dialled. Others stay as
+    /// learned addresses, and their links stay open.
+    ///
+    /// # Errors
+    /// [`NodeError::Ended`].
+    pub async fn set_known_peers(&self, addresses: Vec<PeerAddress>) -> Result<(), NodeError> {
+        self.ask(|reply| Command::SetKnownPeers { addresses, reply }).await
+    }
+
     /// Reads `transactions.json` beside the node.
     pub fn pool(&self) -> &pool::Reader {
         &self.pool

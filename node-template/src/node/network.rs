@@ -103,7 +103,7 @@ pub enum StartError {
         port: u16,
     },
     /// The node cannot listen on the host or the port.
-    #[error("cannot listen on {host}, port {port} ({origin}): {error}; check HOST and PORT")]
+    #[error("cannot listen on {host}, port {port} ({origin}): {error}; {}", bind_remedy(.error, *.port))]
     Bind {
         /// Where port and host were set.
         origin: String,
@@ -477,6 +477,23 @@ impl From<Settings> for Network {
             origin: settings.listen_origin,
         }
     }
+}
+
+/// The first port that every user may listen on, on most systems.
+const UNPRIVILEGED: u16 = 1_024;
+
+fn bind_remedy(error: &io::Error, port: u16) -> &'static str {
+    match needs_root(error, port) {
+        true => {
+            "only root may listen on ports below 1024, or a program with the capability CAP_NET_BIND_SERVICE; set PORT to 1024 or more"
+        }
+        false => "check HOST and PORT",
+    }
+}
+
+/// Returns whether a port could not be listened on because only root may.
+pub(crate) fn needs_root(error: &io::Error, port: u16) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied && (1..UNPRIVILEGED).contains(&port)
 }
 
 fn from_where(origin: &str) -> String {

@@ -38,6 +38,13 @@ pub struct Repair {
 
 impl fmt::Display for Repair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.kept == 0 && self.cut_bytes == 0 {
+            return write!(
+                f,
+                "{} was empty, without even the brackets of an array: it is an empty pool now; if it held transactions before, restore it from a copy, or get them from other nodes",
+                self.path.display()
+            );
+        }
         let kept = plural(self.kept, "transaction", "transactions");
         write!(f, "{} was damaged and is repaired: {kept} kept", self.path.display())?;
         match &self.bad {
@@ -47,7 +54,7 @@ impl fmt::Display for Repair {
                 plural(self.cut_bytes, "byte", "bytes"),
                 bad.display()
             ),
-            None => write!(f, ", nothing lost"),
+            None => write!(f, ", no other content was in it"),
         }
     }
 }

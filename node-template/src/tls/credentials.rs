@@ -216,7 +216,12 @@ impl Credentials {
             )
         };
         let Ok(left) = ends.duration_since(now) else {
-            return Some((3, format!("{what} has expired, and other nodes refuse this one: {remedy}")));
+            return Some((
+                3,
+                format!(
+                    "by this machine's clock {what} has expired, and other nodes refuse this one: check the clock; {remedy}"
+                ),
+            ));
         };
         let days = left.as_secs() / (24 * 60 * 60);
         let stage = if left < WARN_LAST {

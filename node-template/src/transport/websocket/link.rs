@@ -425,7 +425,9 @@ impl LinkTask {
                 }
             }
             if let Some(close) = ready!(self.queue.poll_take(cx, &mut self.staged)) {
-                return Poll::Ready(End { cause: close.reason.clone(), close: Some(close), protocol_error: false });
+                // The reason is in words for the other end.
+                let cause = format!("this node closed the link (reason given: {})", close.reason);
+                return Poll::Ready(End { cause, close: Some(close), protocol_error: false });
             }
         }
     }
