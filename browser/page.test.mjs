@@ -3,64 +3,15 @@
 // to target/pages.
 
 import assert from "node:assert/strict";
-import { mkdirSync } from "node:fs";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 
-import { chromium } from "playwright-core";
+import { eventually } from "./nodes.mjs";
+import { PICTURES, live, network, rowWith, shows, start, visit } from "./pages.mjs";
 
-import { Node, eventually, mesh } from "./nodes.mjs";
-
-const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
-const PICTURES = new URL("../target/pages/", import.meta.url).pathname;
 const HOSTILE = '<img src=x onerror="document.title=\'owned\'"><script>document.title="owned"</script>';
 
 /** An image of 2 by 2 pixels. */
 const PIXELS = Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAEklEQVR4nGP438DA0PAfhIEsACnyBf0zNIA6AAAAAElFTkSuQmCC", "base64");
-
-let browser;
-const open = [];
-
-before(async () => {
-  mkdirSync(PICTURES, { recursive: true });
-  browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"] });
-});
-
-after(async () => {
-  await browser?.close();
-  await Promise.all(open.map((node) => node.end()));
-});
-
-async function network(count) {
-  const nodes = await mesh(count);
-  open.push(...nodes);
-  return nodes;
-}
-
-/** Opens a node's page. Errors, and requests to other hosts, fail the test. */
-async function visit(t, node, options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1440, height: 1000 }, ...options });
-  const faults = [];
-  t.after(async () => {
-    await context.close();
-    assert.deepEqual(faults, []);
-  });
-  const page = await context.newPage();
-  page.setDefaultTimeout(60_000);
-  page.on("pageerror", (error) => faults.push(`the page failed: ${error.stack}`));
-  page.on("console", (message) => {
-    // The browser itself logs failed requests, such as those to a node that is gone.
-    if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) faults.push(`the page logged an error: ${message.text()}`);
-  });
-  page.on("request", (request) => {
-    if (new URL(request.url()).host !== new URL(node.url).host) faults.push(`a request to another host: ${request.url()}`);
-  });
-  await page.goto(node.url);
-  return page;
-}
-
-const live = (page) => page.waitForSelector('#live[data-state="live"]');
-const shows = (page, count) => page.waitForFunction((wanted) => document.getElementById("graph").dataset.nodes === String(wanted), count);
-const rowWith = (page, text) => page.waitForFunction((wanted) => [...document.querySelectorAll("#rows .what")].some((row) => row.textContent.includes(wanted)), text);
 
 test("all nodes are shown, and one that is killed disappears", async (t) => {
   const nodes = await network(3);
@@ -160,8 +111,7 @@ test("the page shows that its node is gone, and recovers when it is back", async
 });
 
 test("a token is asked for once", async (t) => {
-  const node = await Node.start([], "HTTP_TOKEN=correct-horse-battery\n");
-  open.push(node);
+  const node = await start("HTTP_TOKEN=correct-horse-battery\n");
   const page = await visit(t, node);
   await page.waitForSelector("#token-dialog[open]");
   await page.fill("#token", "correct-horse-battery");
@@ -192,8 +142,7 @@ test("an image in one folder is seen on every page, and its name stays text", as
 });
 
 test("with a token images are drawn", async (t) => {
-  const node = await Node.start([], "HTTP_TOKEN=correct-horse-battery\n");
-  open.push(node);
+  const node = await start("HTTP_TOKEN=correct-horse-battery\n");
   await node.put("cat.png", PIXELS);
   const page = await visit(t, node);
   await page.waitForSelector("#token-dialog[open]");
@@ -207,6 +156,47 @@ test("with a token images are drawn", async (t) => {
     const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
     return data.some((value) => value > 0);
   });
+});
+
+test("a transaction is copied, or selected where the browser does not copy", async (t) => {
+  const [node] = await network(1);
+  await node.api("/api/transactions", { message: "to be copied" });
+  const cases = [
+    [{ permissions: ["clipboard-read", "clipboard-write"] }, "Copied"],
+    // A page over http from another host has no clipboard.
+    [{ script: () => Object.defineProperty(Navigator.prototype, "clipboard", { get: () => undefined }) }, "Selected: press Ctrl+C"],
+    [{ script: () => { Clipboard.prototype.writeText = async () => { throw new DOMException("no", "NotAllowedError"); }; } }, "Selected: press Ctrl+C"],
+  ];
+  for (const [{ script, ...options }, said] of cases) {
+    const page = await visit(t, node, options);
+    if (script) {
+      await page.addInitScript(script);
+      await page.reload();
+    }
+    await rowWith(page, "to be copied");
+    await page.click("#rows button");
+    await page.click("#one-copy");
+    await page.waitForFunction((wanted) => document.getElementById("one-copy").textContent === wanted, said);
+    const whole = await page.textContent("#one-body");
+    const got = await page.evaluate((copied) => (copied ? navigator.clipboard.readText() : getSelection().toString()), said === "Copied");
+    assert.equal(got, whole, said);
+  }
+});
+
+test("a quarter past midnight is 00:15 in every browser", async (t) => {
+  const [node] = await network(1);
+  await node.api("/api/transactions", { message: "at night", timeStamp: new Date().setHours(0, 15, 0, 0) });
+  const page = await visit(t, node, { locale: "en-US" });
+  await page.addInitScript(() => {
+    // As browsers did that took `hour12: false` for a day from 1 to 24.
+    const { DateTimeFormat } = Intl;
+    Intl.DateTimeFormat = function (locales, options) {
+      return new DateTimeFormat(locales, options?.hour12 === false ? { ...options, hour12: undefined, hourCycle: "h24" } : options);
+    };
+  });
+  await page.reload();
+  await rowWith(page, "at night");
+  assert.equal(await page.textContent("#rows .when"), "00:15:00");
 });
 
 test("by keyboard only", async (t) => {

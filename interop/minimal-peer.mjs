@@ -1,6 +1,7 @@
 // A minimal native peer, written from docs/protocol.md alone. Numbers in brackets are sections of
 // that document. It joins a full mesh, takes and gives transactions, and keeps them in memory. It
-// signs nothing, relays nothing, has no cap, and serves no exercise peers, clients or images.
+// proves its id, signs nothing else, relays nothing, has no cap, and serves no exercise peers, clients
+// or images.
 //
 //   node minimal-peer.mjs [--port 5001] [--peer ws://localhost:4001]...
 //
@@ -15,7 +16,8 @@
 //   given         one of standard input went out: identity, links
 //   refused       a line of standard input is no transaction: reason
 
-import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import { createHash, createPublicKey, generateKeyPairSync } from 'node:crypto';
+import { randomBytes, randomUUID, sign, verify } from 'node:crypto';
 import { lookup } from 'node:dns';
 import { BlockList, isIP } from 'node:net';
 import { createInterface } from 'node:readline';
@@ -27,10 +29,12 @@ const { values: flags } = parseArgs({
   options: { port: { type: 'string' }, peer: { type: 'string', multiple: true, default: [] } },
 });
 
-const id = randomBytes(32).toString('hex'); // [3.3]
+const { privateKey, publicKey } = generateKeyPairSync('ed25519');
+const id = publicKey.export({ format: 'der', type: 'spki' }).subarray(-32).toString('hex'); // [3.3]
 const session = randomUUID();
 const network = 'p2p-node';
 const identityForm = /^[0-9a-f]{64}\/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+const nonceForm = /^[0-9a-f]{64}$/;
 let ownAddress; // undefined: accepts no connections
 
 const pool = new Map(); // identity → { data, since }
@@ -93,7 +97,7 @@ function normal(address) {
   return `ws://${hostname}:${port || 80}`;
 }
 
-// --- Dialling [2.1, 5.5] --------------------------------------------------------------------
+// --- Dialling [2.1, 5.6] --------------------------------------------------------------------
 
 // What is known of addresses: address → {
 //   kept: not forgotten, scope: of who told it, identity: what answered there last,
@@ -111,21 +115,24 @@ function learn(addresses, scope, kept = false) {
 
 function dial(address) {
   const entry = book.get(address);
-  if (closing || !entry || entry.socket || linkTo(entry.identity)) return;
+  if (closing || !entry || entry.socket || linkTo(entry.identity, true)) return;
   const begun = Date.now();
   let link;
   let again = true;
-  const socket = connect(address, entry.scope, 5000, (identity, remote) => {
+  const socket = connect(address, entry.scope, 5000, (identity, ip, theirs) => {
     entry.identity = identity;
     const native = identityForm.test(identity);
-    if (!native || linkTo(identity) || identity.startsWith(id)) {
+    const proves = nonceForm.test(theirs);
+    const second = linkTo(identity, true) ?? (proves ? undefined : linkTo(identity, false));
+    if (!native || second || identity.startsWith(id)) {
       // An exercise peer, a second link, or this peer itself. When a second link's elder ends, its
       // address is dialled again.
       again = !native && entry.kept;
       if (!native && !entry.kept) book.delete(address);
       return socket.close(1000);
     }
-    link = newLink(socket, scopeOf(remote), { address, identity });
+    const nonces = { nonce: nonce(), theirs: proves ? theirs : undefined };
+    link = newLink(socket, scopeOf(ip), { address, identity, dialled: { address, ip }, ...nonces });
     link.send(handshake(link));
     // All that were asked are full: one is to swap a slot [7.12].
     const insist = ownAddress && links.size === 0 && refusals >= 3;
@@ -154,7 +161,7 @@ function dialLater(address, wait) {
   }, wait);
 }
 
-// Opens a connection and tells the identity in the answer to the upgrade.
+// Opens a connection. Passes on the identity in the answer to the upgrade, and the nonce.
 function connect(address, scope, patience, opened) {
   const socket = new WebSocket(address, {
     perMessageDeflate: false,
@@ -171,7 +178,10 @@ function connect(address, scope, patience, opened) {
   });
   let answer;
   socket.on('upgrade', (response) => (answer = response));
-  socket.on('open', () => opened(answer.headers['p2p-node'], answer.socket.remoteAddress));
+  socket.on('open', () => {
+    const { 'p2p-node': identity, 'p2p-node-nonce': theirs } = answer.headers;
+    opened(identity, answer.socket.remoteAddress, theirs);
+  });
   socket.on('error', () => {}); // `close` follows
   return socket;
 }
@@ -187,9 +197,13 @@ function listen(port) {
     verifyClient: ({ origin }, done) => done(!origin, 403),
     handleProtocols: () => false,
   });
-  server.on('headers', (headers) => headers.push(`p2p-node: ${id}/${session}`));
-  server.on('connection', (socket, { socket: { remoteAddress } }) => {
-    newLink(socket, scopeOf(remoteAddress), {});
+  server.on('headers', (headers, request) => {
+    request.nonce = nonce();
+    headers.push(`p2p-node: ${id}/${session}`, `p2p-node-nonce: ${request.nonce}`);
+  });
+  server.on('connection', (socket, { nonce, socket: { remoteAddress, localAddress, localPort } }) => {
+    const here = `${plainIp(localAddress)} ${localPort}`;
+    newLink(socket, scopeOf(remoteAddress), { nonce, here });
   });
   server.on('listening', () => {
     ownAddress = `ws://localhost:${server.address().port}`;
@@ -197,21 +211,77 @@ function listen(port) {
   });
 }
 
-// Whether the peer with this identity answers at an address that it claims.
-function verified(address, identity, scope) {
+// Whether the peer with this identity answers at an address that it claims. One that proves its id
+// there has to do so on its link too.
+function verified(address, { identity, proved, scope }) {
   if (!address || scopeOfAddress(address) < scope) return false;
   return new Promise((resolve) => {
-    const socket = connect(address, scope, 1000, (answer) => {
-      resolve(answer === identity);
+    const socket = connect(address, scope, 1000, (answer, ip, theirs) => {
+      resolve(answer === identity && (proved || !nonceForm.test(theirs)));
       socket.close(1000);
     });
     socket.on('close', () => resolve(false));
   });
 }
 
+// --- Proof of identity [4, 5.5] ---------------------------------------------------------------
+
+const nonce = () => randomBytes(32).toString('hex');
+const plainIp = (ip) => ip.replace(/^::ffff:/, '');
+
+// What is signed about a link, by the end with this role.
+function statement(link, role, { address, ip, direct }) {
+  const own = { id, session, nonce: link.nonce };
+  const [node, run] = link.identity.split('/');
+  const other = { id: node, session: run, nonce: link.theirs };
+  const [dialler, acceptor] = link.dialled ? [own, other] : [other, own];
+  const content = { role, network, dialler, acceptor, address, ip, ...(direct === undefined || { direct }) };
+  return Buffer.from(`p2p-node HANDSHAKE\n${canonical(content)}`);
+}
+
+// The proof for the first HANDSHAKE on a link, if the other end can read one.
+function proof(link) {
+  if (link.dialled && link.theirs) {
+    const signature = sign(null, statement(link, 'dialler', link.dialled), privateKey).toString('hex');
+    return { nonce: link.nonce, ...link.dialled, signature };
+  }
+  if (!link.shown) return undefined;
+  const signature = sign(null, statement(link, 'acceptor', link.shown), privateKey).toString('hex');
+  return { direct: link.shown.direct, signature };
+}
+
+// Whether the other end's proof is right, or it need not give one. Notes whether the link is proved.
+function accepts(link, given) {
+  link.proved = false;
+  if (!link.dialled && !given) return true; // of the previous release, or without a key
+  if (link.dialled && !link.theirs) return true;
+  if (!/^[0-9a-f]{128}$/.test(given?.signature)) return false;
+  const shown = link.dialled ? { ...link.dialled, direct: given.direct } : shownBy(link, given);
+  if (!shown || typeof shown.direct !== 'boolean') return false;
+  const [node] = link.identity.split('/');
+  const der = Buffer.from(`302a300506032b6570032100${node}`, 'hex');
+  const key = createPublicKey({ key: der, format: 'der', type: 'spki' });
+  const [role, said] = link.dialled ? ['acceptor', shown] : ['dialler', { ...shown, direct: undefined }];
+  if (!verify(null, statement(link, role, said), key, Buffer.from(given.signature, 'hex'))) return false;
+  link.proved = shown.direct;
+  return true;
+}
+
+// What a dialler has shown, and whether that leads here and nowhere else.
+function shownBy(link, { nonce: theirs, address, ip }) {
+  if (!nonceForm.test(theirs) || normal(address) !== address || !isIP(ip)) return undefined;
+  link.theirs = theirs;
+  const port = new URL(address).port || 80;
+  const announced = address === ownAddress && scopeOfAddress(address) > 0;
+  link.shown = { address, ip, direct: announced || `${plainIp(ip)} ${port}` === link.here };
+  return link.shown;
+}
+
 // --- Links [5] ------------------------------------------------------------------------------
 
-const linkTo = (identity) => [...links].find((link) => link.identity === identity);
+// The link to the node that proved to be this one, or a link whose peer only claims it.
+const linkTo = (identity, proved) =>
+  [...links].find((link) => link.identity === identity && link.proved === proved);
 
 function newLink(socket, scope, facts) {
   const link = { ...facts, scope, established: false, pruned: new Set() };
@@ -241,8 +311,13 @@ function newLink(socket, scope, facts) {
 function establish(link) {
   link.established = true;
   refusals = 0;
-  // Of two links in use the side with the smaller id closes the newer [5.4].
-  if (linkTo(link.identity) && id < link.node) return link.close(1000);
+  // A claim gives way to a proof. Of two links in use the side with the smaller id closes the newer
+  // [5.4].
+  for (const other of links) {
+    if (other.node === link.node && link.proved && !other.proved) other.close(1001);
+    if (other.node === link.node && other.proved && !link.proved) return link.close(1008);
+  }
+  if (linkTo(link.identity, link.proved) && id < link.node) return link.close(1000);
   links.add(link);
   tell('linked', { node: link.node, address: link.address });
   if (id < link.node) link.send(sync(summary())); // [7.4]
@@ -294,6 +369,8 @@ function handshake(link) {
   const addresses = [ownAddress, link.address, ...[...links].map((other) => other.address)];
   const address = mayTell(ownAddress) ? ownAddress : undefined; // not in the JSON then
   const node = { id, session, agent: 'mini/1', protocol: 1, network, address, maxPeers: null };
+  if (!link.greeted) node.proof = proof(link); // not in the JSON if there is none
+  link.greeted = true;
   return { type: 'HANDSHAKE', data: [...new Set(addresses.filter(mayTell))], node };
 }
 
@@ -306,14 +383,15 @@ async function onHandshake(link, { data, node }) {
   if (node.id === id) return link.close(1008);
   if (link.identity && link.identity !== identity) return link.close(1008);
   const first = !link.node;
-  const accepted = !link.identity;
+  const accepted = !link.dialled;
   link.node = node.id;
   link.identity = identity;
+  if (first && !accepts(link, node.proof)) return link.close(1008);
   if (first && accepted) {
     // With a cap, JOIN follows. It may want addresses and no link.
     if (node.maxPeers != null && (await Promise.race([link.join, sleep(1000)]))) return;
     const address = normal(node.address);
-    if (await verified(address, identity, link.scope)) {
+    if (await verified(address, link)) {
       link.address = address;
       if (!book.has(address)) book.set(address, { scope: link.scope, failures: 0 });
       book.get(address).identity = identity;
@@ -346,7 +424,7 @@ const parents = new Map(); // origin → the link that brought its first transac
 function onTransaction(link, { data, from, session: answers }) {
   const identity = identityOf(data);
   const origin = from ?? link.node;
-  const direct = [...links].find(({ node }) => node === origin);
+  const direct = [...links].find(({ node, proved }) => proved && node === origin);
   const parent = direct ?? parents.get(origin);
   if (!pool.has(identity)) {
     pool.set(identity, { data, since: answers ? 0 : Date.now() });

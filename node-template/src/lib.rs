@@ -124,6 +124,9 @@ mod exports {
     pub use crate::node::access_watcher::AccessError;
     pub use crate::node::handle::{Handle, Node, NodeError, Submitted};
     pub use crate::node::network::{Network, StartError};
+    pub use crate::node::start_progress::StartProgress;
+    pub use crate::util::ip_range::{InvalidIpRange, IpRange};
+    pub use crate::util::version::version;
 }
 
 #[cfg(feature = "net")]

@@ -9,7 +9,7 @@ use clap::Parser;
 use meshpool::cli::console::{Console, Typed};
 use meshpool::cli::{fd_limit, logs, output};
 use meshpool::config::{Flags, Settings, wants_json_log};
-use meshpool::{Network, Node, TransactionLines};
+use meshpool::{Network, Node, StartProgress, TransactionLines};
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -19,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// keeps every transaction in the folder's transactions.json. A flag overrides the environment,
 /// which overrides the folder's .env.
 #[derive(Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version = meshpool::version(), max_term_width = 100)]
 struct Arguments {
     #[command(flatten)]
     flags: Flags,
@@ -115,17 +115,36 @@ async fn run_node(arguments: &Arguments) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for Ctrl+C")?;
     let http = settings.http.clone();
-    let mut node = Network::from(settings.clone()).start().await?;
+    let progress = StartProgress::default();
+    // Listens at once, since reading a large pool takes a while, unless the port depends on the
+    // node's and the system chooses that.
+    #[cfg(feature = "web")]
+    let early = match &http {
+        Some(http) if settings.port != 0 || http.port.is_some() => {
+            Some(meshpool::http::Server::listen(settings.port, http, &progress).await)
+        }
+        _ => None,
+    };
+    let mut node = Network::from(settings.clone()).progress(progress).start().await?;
     settings.transaction_lines = choice;
     #[cfg(feature = "web")]
     let _web = match http {
-        Some(http) => match meshpool::http::Server::start(node.handle(), &http).await {
-            Ok(server) => Some(server),
-            Err(error) => {
-                node.shutdown().await?;
-                return Err(error.into());
+        Some(http) => {
+            let server = match early {
+                Some(server) => server.map(|mut server| {
+                    server.attach(node.handle());
+                    server
+                }),
+                None => meshpool::http::Server::start(node.handle(), &http).await,
+            };
+            match server {
+                Ok(server) => Some(server),
+                Err(error) => {
+                    node.shutdown().await?;
+                    return Err(error.into());
+                }
             }
-        },
+        }
         None => None,
     };
     #[cfg(not(feature = "web"))]

@@ -23,7 +23,7 @@ use meshpool::{Client, ClientError, Events, Network, NodeKey};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -178,6 +178,23 @@ async fn a_browser_at_a_closed_node_reads_why() {
         answer.starts_with("HTTP/1.1 426 ") && answer.contains("\r\n\r\nthis node is in a closed network"),
         "{answer}"
     );
+    assert!(answer.ends_with("; this node serves no page\n"), "{answer}");
+    let mut raw = Raw::connect(node.port()).await;
+    raw.write(b"HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    let answer = String::from_utf8(raw.rest().await).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 426 ") && answer.ends_with("\r\n\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_plain_request_over_tls_is_answered_too() {
+    let ca = Ca::new();
+    let node = ca.start(|network| network).await;
+    let member = ca.folder();
+    let mut stream = tls(node.port(), Some(member.path())).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    within("the answer", stream.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 426 ") && answer.ends_with("; this node serves no page\n"), "{answer}");
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use std::time::Duration;
 use common::core::Core;
 use common::embedded::Embedded;
 use common::raw::{Raw, request};
+use common::scripted::ScriptedPeer;
 use common::tester::Socket;
 use common::{eventually, within};
 use meshpool::protocol::address::Scope;
@@ -31,7 +32,7 @@ fn a_name_may_lead_no_nearer_than_whoever_told_of_it() {
         let mut outputs = core.receive(link, &json!({ "type": "HANDSHAKE", "data": [name] }));
         outputs.extend(core.pass(Duration::from_millis(1)));
         outputs.into_iter().find_map(|output| match output {
-            Output::Dial { address, reach } if address.to_string() == name => Some(reach),
+            Output::Dial { address, reach, .. } if address.to_string() == name => Some(reach),
             _ => None,
         })
     };
@@ -297,19 +298,16 @@ async fn a_panic_in_the_task_of_a_link_leaves_nobody_waiting_for_it() {
         submitted.stored().await.unwrap();
     }
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
-    let mut peer = Socket::dial(node.port()).await.unwrap();
-    let info = json!({ "id": "ab".repeat(32), "session": "00000000-0000-4000-8000-000000000001", "agent": "", "protocol": 1, "network": "p2p-node" });
-    peer.send(&json!({ "type": "HANDSHAKE", "data": [], "node": info })).await;
-    while peer.frame().await["type"] != "HANDSHAKE" {}
+    let mut peer = ScriptedPeer::link(node.port()).await;
     // From here on it reads nothing, so fetching for it waits for room.
     let before = tasks();
-    peer.send(&json!({ "type": "WANT", "data": ids })).await;
+    peer.say("WANT", json!(ids)).await;
     eventually("a full queue", async || match &node.links().await.unwrap()[..] {
         links if links.iter().any(|link| link.queued_bytes > 100_000) => Ok(()),
         links => Err(format!("{links:?}")),
     })
     .await;
-    peer.send(&json!({ "type": "TRANSACTION", "data": { "trip": 1 } })).await;
+    peer.say("TRANSACTION", json!({ "trip": 1 })).await;
     eventually("the end of the link", async || match node.links().await.unwrap().len() {
         0 => Ok(()),
         links => Err(format!("{links} links")),

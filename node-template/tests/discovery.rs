@@ -116,6 +116,33 @@ async fn nodes_on_one_network_find_each_other_at_the_addresses_of_their_interfac
 }
 
 #[tokio::test]
+async fn a_node_whose_address_changes_is_found_at_the_new_one() {
+    let Some(sides) = TwoSides::lay(3) else { return };
+    let network = name("moving");
+    let finds = |network: &String| {
+        let network = network.clone();
+        move |node| finding(node, &network)
+    };
+    let mover = sides.start_on(0, "0.0.0.0", finds(&network)).await;
+    assert_eq!(mover.node.address().to_string(), address(0));
+    let fixed = sides.start_on(1, "0.0.0.0", move |node| finding(node, &name("fixed"))).await;
+    sides.readdress(0, 50);
+    let moved = "ws://10.77.0.50:4000";
+    eventually("the new address", async || {
+        let address = mover.node.status().await.unwrap().address;
+        if address == moved { Ok(()) } else { Err(address) }
+    })
+    .await;
+    let newcomer = sides.start_on(2, "0.0.0.0", finds(&network)).await;
+    eventually("the link of the newcomer", async || {
+        let links = newcomer.node.status().await.unwrap().connected;
+        if links == [moved] { Ok(()) } else { Err(format!("{links:?}")) }
+    })
+    .await;
+    assert_eq!(fixed.node.status().await.unwrap().address, address(1), "the others stay where they are");
+}
+
+#[tokio::test]
 async fn nodes_with_a_cap_find_their_places() {
     let host = OneHost::build();
     let network = name("capped");

@@ -13,13 +13,14 @@ use common::embedded::{Embedded, event};
 use common::hostile::masked;
 use common::node::{Node, address, free_port};
 use common::raw::{Raw, request};
+use common::scripted::ScriptedPeer;
 use common::tester::{Socket, Tester};
 use common::{Keeper, eventually, exactly, hostile, submit, transaction, transaction_frame, within};
 use meshpool::protocol::address::PeerAddress;
 use meshpool::protocol::event::Event;
 use meshpool::protocol::limits::{Limits, MESSAGE_BYTES};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const MEBIBYTE: usize = 1024 * 1024;
 
@@ -433,17 +434,111 @@ async fn twenty_nodes_that_start_at_once_have_one_link_for_each_pair() {
 async fn web_pages_are_refused() {
     let node = Embedded::with(Limits::default()).await;
     let port = node.port();
-    for origin in ["https://evil.example", "null", "", &format!("http://localhost:{port}"), &address(port)] {
+    let mut events = node.events();
+    for origin in [
+        "https://evil.example",
+        "https://evil.example/",
+        "null",
+        "",
+        "http://localhost",
+        "http://localhost:1",
+        &format!("http://evil.example:{port}"),
+        &format!("http://localhost.evil.example:{port}"),
+    ] {
         for name in ["Origin", "origin", "ORIGIN"] {
             let mut raw = Raw::connect(port).await;
             raw.write(request(port, &format!("{name}: {origin}\r\n")).as_bytes()).await;
             let answer = raw.head().await;
             assert!(answer.starts_with("HTTP/1.1 403 "), "{name}: {origin}: {answer}");
             assert!(!answer.contains("p2p-node:"), "a web page learns who this is: {answer}");
-            raw.rest().await;
+            let body = String::from_utf8(raw.rest().await).unwrap();
+            assert!(body.contains("web pages may not open this port"), "{body}");
+            assert!(answer.contains(&format!("\r\ncontent-length: {}\r\n", body.len())), "{answer}");
         }
     }
+    let line = event(&mut events, "a warning", |event| match event {
+        Event::Warning { text } => Some(text),
+        _ => None,
+    });
+    assert!(line.await.contains("127.0.0.1 was refused: it sent the Origin of a web page"));
+    // The name of a page that DNS leads here.
+    for host in ["evil.example", "localhost.evil.example"] {
+        let mut raw = Raw::connect(port).await;
+        let rebound = request(port, &format!("Origin: http://{host}:{port}\r\n"));
+        raw.write(rebound.replace("Host: localhost", &format!("Host: {host}")).as_bytes()).await;
+        assert!(raw.head().await.starts_with("HTTP/1.1 403 "), "{host}");
+    }
     assert_serves(port, 1).await;
+}
+
+#[tokio::test]
+async fn an_origin_with_the_address_that_was_dialled_is_no_web_page() {
+    let node = Embedded::with(Limits::default()).await;
+    let port = node.port();
+    for origin in [
+        format!("http://localhost:{port}"),
+        format!("http://127.0.0.1:{port}"),
+        format!("http://[::1]:{port}"),
+        format!("https://LOCALHOST:{port}"),
+        address(port),
+        "http://localhost/".to_owned(),
+    ] {
+        let mut raw = Raw::connect(port).await;
+        raw.write(request(port, &format!("Origin: {origin}\r\n")).as_bytes()).await;
+        let answer = raw.head().await;
+        assert!(answer.starts_with("HTTP/1.1 101 ") && answer.contains("p2p-node:"), "{origin}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn strangers_behind_a_proxy_of_this_host_are_no_programs_of_it() {
+    let limits = Limits { inbound_per_ip: 2, ..Limits::default() };
+    let proxies = vec!["127.0.0.1".parse().unwrap()];
+    let trusting = Embedded::start(|network| network.limits(limits.clone()).trusted_proxies(proxies)).await;
+    let other = Embedded::start(|network| network.limits(limits)).await;
+    let connect = async |node: &Embedded, headers: &str| {
+        let mut raw = Raw::connect(node.port()).await;
+        raw.write(request(node.port(), headers).as_bytes()).await;
+        assert!(raw.head().await.starts_with("HTTP/1.1 101 "), "{headers}");
+        raw
+    };
+    let is_answered = async |node: &Embedded, mut raw: Raw| {
+        let mut events = node.events();
+        raw.write(&masked(0x81, br#"{"type":"STATUS","data":{}}"#)).await;
+        let refused = event(&mut events, "a refusal", |event| match event {
+            Event::PeerFault { text, .. } => text.contains("only clients on this host").then_some(()),
+            _ => None,
+        });
+        tokio::select! {
+            first = raw.0.read_u8() => first.unwrap() == 0x81,
+            () = refused => false,
+        }
+    };
+    assert!(is_answered(&trusting, connect(&trusting, "").await).await, "a program of this host");
+    assert!(is_answered(&other, connect(&other, "").await).await);
+    for headers in [
+        "X-Forwarded-For: 203.0.113.9\r\n",
+        "X-Forwarded-For: 127.0.0.1, 203.0.113.9\r\n",
+        "X-Forwarded-For: 203.0.113.9, 127.0.0.1\r\n",
+        "X-Forwarded-For: unknown\r\n",
+        "X-Forwarded-For: ::1\r\n",
+        "X-Real-IP: 203.0.113.9\r\n",
+        "Forwarded: for=203.0.113.9\r\n",
+    ] {
+        for node in [&trusting, &other] {
+            assert!(!is_answered(node, connect(node, headers).await).await, "{headers}");
+        }
+    }
+    // The limit of connections holds for each client, and a claim of its own changes nothing.
+    // Two more are only referred to others.
+    let mut held = Vec::new();
+    for number in 0..5 {
+        let claims = format!("X-Forwarded-For: 10.0.0.{number}, 203.0.113.77\r\n");
+        held.push(connect(&trusting, &claims).await);
+    }
+    let (code, reason) = held[4].farewell().await.unwrap();
+    assert!(code == 1013 && reason.contains("no room"), "{code} {reason}");
+    assert!(is_answered(&trusting, connect(&trusting, "").await).await);
 }
 
 #[tokio::test]
@@ -631,26 +726,13 @@ async fn no_control_character_of_a_stranger_reaches_the_log() {
     assert!(raw.is_empty(), "{raw:#?}");
 }
 
-/// What a full peer says first; its id and session are made up, and nobody can dial it.
-fn full_handshake() -> Value {
-    json!({
-        "type": "HANDSHAKE", "data": ["ws://127.0.0.1:9"],
-        "node": {
-            "id": "ab".repeat(32), "session": "00000000-0000-4000-8000-000000000000", "agent": "", "protocol": 1,
-            "network": "p2p-node", "address": "ws://127.0.0.1:9",
-        },
-    })
-}
-
 #[tokio::test]
 async fn copies_that_name_no_origin_do_not_stop_a_link() {
     let node = lone_node("").await;
-    let mut peer = Socket::dial(node.port).await.unwrap();
-    peer.send(&full_handshake()).await;
-    peer.handshake().await;
+    let mut peer = ScriptedPeer::link(node.port).await;
     // What came out of a pool is kept without an origin, and so its plain text is that of a copy.
     let synced = &fat(1..2)[0];
-    peer.send(&json!({ "type": "TRANSACTION", "data": synced, "session": "any" })).await;
+    peer.socket.send(&json!({ "type": "TRANSACTION", "data": synced, "session": "any" })).await;
     let mut client = Socket::dial(node.port).await.unwrap();
     while client.status().await["pool"]["count"] != 1 {}
     for _ in 0..8 {

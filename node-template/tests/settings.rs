@@ -477,6 +477,25 @@ fn an_address_of_a_closed_network_is_no_use_in_an_open_one() {
 }
 
 #[test]
+fn addresses_are_taken_as_ping_and_curl_take_them() {
+    let folder =
+        Folder::new("PORT=1\nADDRESS=bücher.example.:4001\nPEERS=ws://a.example.:1,[fe80::1%eth0]:2,例え.テスト:3\n");
+    let settings = folder.ok();
+    assert_eq!(settings.address.expect("it is set").to_string(), "ws://xn--bcher-kva.example:4001");
+    let peers: Vec<String> = settings.known_peers.iter().map(ToString::to_string).collect();
+    assert_eq!(peers, ["ws://a.example:1", "ws://[fe80::1%eth0]:2", "ws://xn--r8jz45g.xn--zckzah:3"]);
+    let folder = Folder::new("PORT=1\nHOST=localhost.\n");
+    fs::write(folder.path().join("known-peers.json"), r#"["ws://bücher.example.:4001", "ws://[fe80::7%25lo]:1"]"#)
+        .expect("its known peers are written");
+    let settings = folder.ok();
+    let peers: Vec<String> = settings.known_peers.iter().map(ToString::to_string).collect();
+    assert_eq!((settings.host.as_str(), settings.warnings.len()), ("localhost", 0), "{:?}", settings.warnings);
+    assert_eq!(peers, ["ws://xn--bcher-kva.example:4001", "ws://[fe80::7%lo]:1"]);
+    let error = Folder::new("PORT=1\nADDRESS=[fe80::1%eth0]:4001\n").error(&Flags::default(), &[]);
+    assert!(error.contains("an interface of this machine alone"), "{error}");
+}
+
+#[test]
 fn the_advertised_address_is_the_host_that_is_listened_on() {
     for (host, address) in [
         ("localhost", "ws://localhost:5"),
@@ -564,7 +583,7 @@ fn the_template_is_valid_and_shows_the_defaults() {
         (settings.host.as_str(), settings.network.as_str(), settings.warnings),
         ("localhost", "p2p-node", Vec::new())
     );
-    assert_eq!(all.lines().count(), 34, "{all}");
+    assert_eq!(all.lines().count(), 36, "{all}");
 }
 
 #[test]
@@ -575,6 +594,11 @@ fn http_is_on_loopback_unless_a_token_guards_it() {
     assert_eq!(http("HTTP_PORT=0\nHTTP_HOST=0.0.0.0"), None, "off");
     assert_eq!(http("HTTP_PORT=8080").unwrap().port, Some(8080));
     assert_eq!(http("HTTP_NAMES=Node.example.org,other").unwrap().names, ["node.example.org", "other"]);
+    for (path, read) in [("/node-1", "/node-1"), ("/a/b.c_~/", "/a/b.c_~"), ("/", "")] {
+        assert_eq!(http(&format!("HTTP_PATH={path}")).unwrap().path, read);
+    }
+    let proxies = Folder::new("PORT=4001\nTRUSTED_PROXIES='127.0.0.1, ::1,10.0.0.0/8'").ok();
+    assert_eq!((proxies.trusted_proxies.len(), proxies.http.unwrap().trusted_proxies), (3, proxies.trusted_proxies));
     let beyond = http("HTTP_HOST=0.0.0.0\nHTTP_TOKEN=0123456789abcdef").unwrap();
     assert_eq!((beyond.host.as_str(), beyond.token.as_deref()), ("0.0.0.0", Some("0123456789abcdef")));
     for (env, expected) in [
@@ -583,6 +607,12 @@ fn http_is_on_loopback_unless_a_token_guards_it() {
         ("HTTP_TOKEN=short", "HTTP_TOKEN is … (node-2/.env, line 2): a token has at least 16"),
         ("HTTP_PORT=70000", "a port is a number from 1 to 65535, or 0"),
         ("HTTP_NAMES=a/b", "a list of host names"),
+        ("HTTP_PATH=node-1", "a path such as /node-1"),
+        ("HTTP_PATH=//evil.example", "a path such as /node-1"),
+        ("HTTP_PATH=/a/../b", "a path such as /node-1"),
+        ("HTTP_PATH=/a?b", "a path such as /node-1"),
+        ("TRUSTED_PROXIES=127.0.0.1,localhost", "TRUSTED_PROXIES is localhost"),
+        ("TRUSTED_PROXIES=10.0.0.0/33", "an IP address or a range"),
         ("LOG_FORMAT=xml", "a log's format is text or json"),
     ] {
         let error = Folder::new(&format!("PORT=4001\n{env}")).error(&Flags::default(), &[]);

@@ -134,6 +134,19 @@ impl Started {
 }
 
 #[tokio::test]
+async fn the_version_names_the_build() {
+    let output = Folder::new("").command().arg("--version").output().await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("meshpool {}\n", meshpool::version()));
+    // This repository has commits.
+    let commit = std::process::Command::new("git").args(["rev-parse", "--short=10", "HEAD"]).output();
+    if let Ok(commit) = commit.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        && std::env::var_os("MESHPOOL_COMMIT").is_none()
+    {
+        assert!(meshpool::version().contains(&commit), "{} {commit}", meshpool::version());
+    }
+}
+
+#[tokio::test]
 async fn a_port_that_is_none_is_refused() {
     let remedy =
         "write PORT=4001 into it, or run 'cargo xtask clone-node' and start the node inside the folder that it makes";

@@ -8,6 +8,7 @@ mod common;
 use std::net::SocketAddr;
 
 use common::embedded::Embedded;
+use common::raw::Raw;
 use common::{eventually, free_port_holder, within};
 use meshpool::config::HttpSettings;
 use meshpool::http::{Server, ServerError};
@@ -99,8 +100,10 @@ async fn the_page_and_its_files_come_with_the_browsers_instructions() {
     assert_eq!(index.status, 200);
     assert_eq!(index.header("content-type"), Some("text/html; charset=utf-8"));
     let mut files = vec!["/".to_owned()];
-    for part in index.body.split('"').filter(|part| part.starts_with('/') && part.contains('.')) {
-        files.push(part.to_owned());
+    // Relative, so that they lead to the node under any path of a proxy.
+    for part in index.body.split('"').filter(|part| [".js", ".css", ".svg"].iter().any(|end| part.ends_with(end))) {
+        assert!(!part.starts_with('/'), "{part}");
+        files.push(format!("/{part}"));
     }
     assert!(files.len() >= 4, "{files:?}");
     for file in files {
@@ -211,21 +214,34 @@ async fn what_is_wrong_is_said_as_problem_json() {
 
 #[tokio::test]
 async fn another_sites_page_is_refused() {
-    let site = Site::open().await;
+    let site = Site::with(HttpSettings { names: vec!["node.example.org".into()], ..anywhere() }).await;
     let port = site.address().port();
     let own = format!("Host: localhost:{port}\r\nOrigin: http://localhost:{port}\r\nSec-Fetch-Site: same-origin\r\n");
     for (status, path, headers) in [
         (200, "/api/status", own.as_str()),
         (200, "/api/status", "Host: 127.0.0.1\r\n"),
         (200, "/api/status", "Host: [::1]:99\r\nSec-Fetch-Site: none\r\n"),
+        (200, "/api/status", "Host: LOCALHOST.:99\r\n"),
+        (200, "/api/status", "Host: localhost:\r\nOrigin: https://localhost:8443\r\n"),
+        (200, "/api/status", "Host: 192.168.1.20\r\nOrigin: https://192.168.1.20:8443\r\n"),
+        (200, "/api/status", "Host: node.example.org:443\r\nOrigin: https://Node.example.org\r\n"),
+        (200, "/api/status", "Host: localhost:8001\r\nOrigin: https://node.example.org:8443\r\n"),
         (200, "/", "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\n"),
+        (200, "/api", "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\n"),
+        (404, "/images/no.png", "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\n"),
+        (403, "/images/no.png", "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors\r\n"),
+        (403, "/api/status", "Host: node.example.org.evil.example\r\n"),
+        (403, "/api/status", "Host: evil.example:8001\r\nOrigin: http://evil.example:8001\r\n"),
+        (403, "/api/status", "Origin: https://example.org\r\n"),
+        (403, "/api/status", "Origin: http://localhost\r\nOrigin: http://evil.example\r\n"),
+        (403, "/api/status", "Origin: http://203.0.113.9\r\n"),
         (403, "/api/status", "Host: evil.example\r\n"),
         (403, "/", "Host: evil.example\r\n"),
         (403, "/api/status", "Host: localhost.evil.example:1\r\n"),
         (403, "/api/status", "Host: localhost\r\nHost: evil.example\r\n"),
         (403, "/api/status", "Origin: http://evil.example\r\n"),
         (403, "/api/status", "Origin: null\r\n"),
-        (403, "/api/status", "Origin: http://localhost:1\r\n"),
+        (403, "/api/status", "Origin: http://localhost:1\r\nSec-Fetch-Site: same-site\r\n"),
         (403, "/api/events", "Sec-Fetch-Site: cross-site\r\n"),
         (403, "/api/status", "Sec-Fetch-Site: same-site\r\nSec-Fetch-Mode: navigate\r\n"),
         (403, "/metrics", "Host: evil.example\r\n"),
@@ -252,6 +268,46 @@ async fn another_sites_page_is_refused() {
 }
 
 #[tokio::test]
+async fn a_plain_request_gets_one_line_that_says_where_the_page_is() {
+    let node = Embedded::start(|network| network).await;
+    let ask = async |request: &str| {
+        let mut raw = Raw::connect(node.port()).await;
+        raw.write(request.as_bytes()).await;
+        String::from_utf8(raw.rest().await).unwrap()
+    };
+    let browser = "GET / HTTP/1.1\r\nHost: localhost\r\nOrigin: https://evil.example\r\nAccept: text/html\r\n\r\n";
+    let answer = ask(browser).await;
+    let line = "\r\n\r\nthis port is for nodes, which speak WebSocket; this node serves no page\n";
+    assert!(answer.ends_with(line), "{answer}");
+    let server = Server::start(node.handle(), &anywhere()).await.unwrap();
+    let page = format!("the page is at {}/\n", server.url());
+    for request in [
+        browser,
+        "GET /healthz HTTP/1.0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}",
+        "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
+    ] {
+        let answer = ask(request).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\n"), "{answer}");
+        assert!(body.ends_with(&page) && body.lines().count() == 1, "{answer}");
+        assert!(head.contains(&format!("Content-Length: {}", body.len())), "{answer}");
+    }
+    let head = ask("HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 426 ") && head.ends_with("\r\n\r\n"), "{head}");
+    // In two pieces, as over a slow path.
+    let mut raw = Raw::connect(node.port()).await;
+    raw.write(b"GET / HTTP/1.1\r\nHo").await;
+    tokio::task::yield_now().await;
+    raw.write(b"st: 192.168.1.20\r\n\r\n").await;
+    let answer = String::from_utf8(raw.rest().await).unwrap();
+    assert!(answer.contains(&format!("http://localhost:{}/ on that machine\n", server.address().port())), "{answer}");
+    drop(server);
+    assert!(ask(browser).await.ends_with(line));
+    assert_eq!(node.counted("connections_refused").await, 0, "they are no attack");
+}
+
+#[tokio::test]
 async fn a_token_is_wanted_where_one_is_set() {
     let token = "correct-horse-battery";
     let site = Site::with(HttpSettings { token: Some(token.into()), ..anywhere() }).await;
@@ -263,8 +319,10 @@ async fn a_token_is_wanted_where_one_is_set() {
             assert_eq!(site.ask("GET", path, &format!("Authorization: {wrong}\r\n"), "").await.status, 401, "{wrong}");
         }
     }
-    let shown = format!("Authorization: Bearer {token}\r\n");
-    assert_eq!(site.ask("GET", "/api/status", &shown, "").await.status, 200);
+    for scheme in ["Bearer", "bearer", "BEARER", "Bearer "] {
+        let shown = format!("Authorization: {scheme} {token}\r\n");
+        assert_eq!(site.ask("GET", "/api/status", &shown, "").await.status, 200, "{scheme}");
+    }
     // The page must be there to ask for it; health tells nothing.
     for path in ["/", "/main.js", "/healthz", "/readyz"] {
         assert_eq!(site.get(path).await.status, 200, "{path}");
@@ -363,6 +421,140 @@ async fn listeners_are_bounded_and_those_who_do_not_read_keep_nobody_waiting() {
     .await;
 }
 
+/// Sends a request as a proxy does for a client.
+async fn ask_for(site: &Site, client: &str, method: &str, path: &str, headers: &str) -> u16 {
+    site.ask(method, path, &format!("X-Forwarded-For: {client}\r\n{headers}"), "").await.status
+}
+
+/// Asks as fast as it can for clients with these addresses, until it is told to slow down. On a
+/// machine so slow that the rate is never reached, each request is answered; the unit tests of
+/// `rates` have the numbers.
+async fn spam(site: &Site, client: impl Fn(usize) -> String, path: &str) {
+    for number in 0..1_500 {
+        match ask_for(site, &client(number), "GET", path, "").await {
+            429 => return,
+            status => assert!([200, 401, 404].contains(&status), "{path}: {status}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_takes_neither_places_nor_answers_from_the_owner() {
+    let token = "correct-horse-battery";
+    let trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+    let site = Site::with(HttpSettings { token: Some(token.into()), trusted_proxies, ..anywhere() }).await;
+    let owner = format!("Authorization: Bearer {token}\r\n");
+    // One who has no token asks as fast as it can, also behind the owner's address.
+    for path in ["/metrics", "/api/status", "/", "/no-such-page"] {
+        spam(&site, |_| "203.0.113.9".to_owned(), path).await;
+    }
+    for client in ["203.0.113.9", "203.0.113.10"] {
+        for path in ["/api/status", "/metrics"] {
+            assert_eq!(ask_for(&site, client, "GET", path, &owner).await, 200, "{client} {path}");
+        }
+        for path in ["/healthz", "/readyz"] {
+            assert_eq!(ask_for(&site, client, "GET", path, "").await, 200, "{client} {path}");
+        }
+    }
+    assert_eq!(ask_for(&site, "203.0.113.10", "GET", "/", "").await, 200);
+    assert_eq!((site.get("/").await.status, site.get("/healthz").await.status), (200, 200), "this machine");
+    // What the client itself claims does not count, nor what comes from no trusted proxy.
+    let claims = |number: usize| format!("10.0.{}.{}, 203.0.113.9", number / 256, number % 256);
+    spam(&site, claims, "/metrics").await;
+    assert_eq!(ask_for(&site, "203.0.113.10", "GET", "/", "").await, 200, "what a client claims is not believed");
+    let site = Site::with(HttpSettings { token: Some(token.into()), ..anywhere() }).await;
+    spam(&site, claims, "/metrics").await;
+    assert_eq!(ask_for(&site, "10.0.0.1", "GET", "/metrics", &owner).await, 200);
+}
+
+#[tokio::test]
+async fn silent_connections_do_not_keep_the_owner_out() {
+    let site = Site::open().await;
+    let mut silent = Vec::new();
+    for _ in 0..600 {
+        silent.push(within("a connection", TcpStream::connect(site.address())).await.unwrap());
+    }
+    for path in ["/healthz", "/api/status", "/"] {
+        assert_eq!(site.get(path).await.status, 200, "{path}");
+    }
+    // A stream that was open before goes on.
+    let mut stream = Stream::open(&site).await;
+    stream.next("hello").await;
+    for _ in 0..600 {
+        silent.push(within("a connection", TcpStream::connect(site.address())).await.unwrap());
+    }
+    site.post("/api/transactions", &json!({ "amount": 1 })).await;
+    stream.next("activity").await;
+}
+
+#[tokio::test]
+async fn a_path_of_a_proxy_leads_to_the_page_and_the_api() {
+    let site = Site::with(HttpSettings { path: "/p2p/node-1".into(), ..anywhere() }).await;
+    assert!(site.server.url().ends_with("/p2p/node-1"), "{}", site.server.url());
+    for (status, path) in [
+        (200, "/p2p/node-1/"),
+        (200, "/p2p/node-1/main.js"),
+        (200, "/p2p/node-1/api/transactions?limit=1"),
+        (200, "/p2p/node-1/metrics"),
+        (200, "/p2p/node-1/healthz"),
+        (308, "/p2p/node-1"),
+        (308, "/p2p/node-1?a=b"),
+        (200, "/"),
+        (200, "/api/status"),
+        (404, "/p2p/node-10/"),
+        (404, "/p2p/node-1x"),
+        (404, "/p2p/"),
+        (404, "/p2p/node-1/p2p/node-1/main.js"),
+    ] {
+        let answer = site.get(path).await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.body);
+        if status == 308 {
+            assert_eq!(answer.header("location"), Some("/p2p/node-1/"), "{path}");
+        }
+    }
+    let answer = site.ask("POST", "/p2p/node-1/api/transactions", JSON, "{\"a\":1}").await;
+    let location = answer.header("location").unwrap().to_owned();
+    assert!(location.starts_with("/p2p/node-1/api/transactions/"), "{location}");
+    assert_eq!(site.get(&location).await.status, 200);
+}
+
+#[tokio::test]
+async fn while_the_node_starts_every_request_is_answered_with_its_progress() {
+    let progress = meshpool::StartProgress::default();
+    let settings = HttpSettings { token: Some("correct-horse-battery".into()), ..anywhere() };
+    let mut server = Server::listen(0, &settings, &progress).await.unwrap();
+    let page = server.address();
+    let get = async |path: &str| common::http::get(page, path).await;
+    for (path, status, ending) in [
+        ("/healthz", 200, "\r\n\r\nstarting, 0 %\n"),
+        ("/readyz", 503, "\r\n\r\nstarting, 0 %\n"),
+        ("/", 503, "\r\n\r\nstarting, 0 %\n"),
+        ("/metrics", 401, "}"),
+    ] {
+        let answer = get(path).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.ends_with(ending), "{path}: {answer}");
+        assert_eq!(answer.to_ascii_lowercase().contains("\r\nretry-after: 1\r\n"), status == 503, "{path}: {answer}");
+    }
+    // One that keeps its connection is answered by the node once it has started.
+    let mut kept = TcpStream::connect(page).await.unwrap();
+    let mut ask = async || {
+        kept.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        let mut bytes = [0; 4_096];
+        let read = within("an answer", kept.read(&mut bytes)).await.unwrap();
+        String::from_utf8_lossy(&bytes[..read]).into_owned()
+    };
+    assert!(ask().await.ends_with("starting, 0 %\n"));
+    let folder = tempfile::TempDir::new().unwrap();
+    let rows: Vec<_> = (0..500).map(|number| json!({ "number": number })).collect();
+    std::fs::write(folder.path().join("transactions.json"), json!(rows).to_string()).unwrap();
+    let watched = progress.clone();
+    let node = Embedded::start_in(folder, |network| network.progress(watched)).await;
+    assert!(progress.percent() >= 99, "{progress}");
+    server.attach(node.handle());
+    assert!(ask().await.ends_with("alive\n"));
+    assert!(get("/").await.starts_with("HTTP/1.1 200 "));
+}
+
 #[tokio::test]
 async fn too_many_requests_are_told_to_slow_down() {
     let site = Site::open().await;
@@ -390,7 +582,10 @@ async fn metrics_have_every_counter_and_what_they_count() {
         let named = format!("meshpool_{name}_total ");
         assert!(lines.iter().any(|line| line.starts_with(&named)), "{name} is missing in {}", metrics.body);
     }
+    let version = meshpool::version();
+    let commit = version.split_once('+').map_or("", |(_, commit)| commit);
     for line in [
+        format!("meshpool_build_info{{version=\"{}\",commit=\"{commit}\"}} 1", env!("CARGO_PKG_VERSION")).as_str(),
         "meshpool_transactions_accepted_total 1",
         "meshpool_pool_transactions 1",
         "meshpool_pool_writable 1",
@@ -467,6 +662,9 @@ async fn two_nodes_see_each_other() {
     })
     .await;
     assert_eq!((&network["links"], &network["nodes"][1]["id"]), (&json!([[0, 1]]), &json!(second.id().to_string())));
+    // Both are of this build.
+    let agent = json!(format!("p2p-node/{}", meshpool::version()));
+    assert_eq!((&network["nodes"][0]["agent"], &network["nodes"][1]["agent"]), (&agent, &agent));
     let peer = eventually("a round-trip time", async || {
         let peers = first.get("/api/peers").await.json();
         let time = peers["peers"][0]["roundTripSeconds"].as_f64();

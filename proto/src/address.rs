@@ -1,5 +1,6 @@
 //! Where a peer can be dialled: `ws://host:port`, in a normal form.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -7,12 +8,16 @@ use std::sync::Arc;
 
 use crate::limits;
 
+/// The longest name of an interface: IFNAMSIZ of Linux, without the final zero.
+const ZONE_BYTES: usize = 15;
+
 /// The address of a peer: scheme, host and port.
 ///
-/// The form is normal: the host in lower case, IP addresses in their shortest form, no trailing
-/// slash. Two addresses are the same if and only if they are equal. `localhost`, `127.0.0.1` and
-/// `[::1]` are three addresses; a dial shows whether they lead to one node. A clone allocates
-/// nothing.
+/// The form is normal: the host in lower case and in ASCII (`bücher.example` is
+/// `xn--bcher-kva.example`, UTS 46), without the dot of the root, IP addresses in their shortest
+/// form, no trailing slash. Two addresses are the same if and only if they are equal. `localhost`,
+/// `127.0.0.1` and `[::1]` are three addresses; a dial shows whether they lead to one node. A clone
+/// allocates nothing.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerAddress {
     host: Host,
@@ -24,6 +29,8 @@ pub struct PeerAddress {
 enum Host {
     Name(Arc<str>),
     Ip(IpAddr),
+    /// A link-local address with the interface of this host that leads to it (RFC 4007).
+    Zoned(Ipv6Addr, Arc<str>),
 }
 
 /// A text that is no peer address.
@@ -45,6 +52,9 @@ impl InvalidAddress {
 /// host or of our private network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
+    /// One interface of this host: a link-local address with its zone, which means another
+    /// interface, or none, on every other host. It is for people to write, and never told.
+    Interface,
     /// This host only: `localhost`, 127.0.0.0/8, ::1.
     Loopback,
     /// A private network: RFC 1918, RFC 4193, link-local, and carrier-grade NAT (RFC 6598).
@@ -101,6 +111,17 @@ impl PeerAddress {
         match &self.host {
             Host::Name(name) => name.to_string(),
             Host::Ip(ip) => ip.to_string(),
+            Host::Zoned(ip, zone) => format!("{ip}%{zone}"),
+        }
+    }
+
+    /// Returns the address as others may see it, in a request or as a node's own: a zone is for
+    /// this host alone (RFC 6874, section 1).
+    #[must_use]
+    pub fn without_zone(self) -> Self {
+        match self.host {
+            Host::Zoned(ip, _) => Self { host: Host::Ip(ip.into()), ..self },
+            _ => self,
         }
     }
 
@@ -126,6 +147,7 @@ impl PeerAddress {
             Host::Name(name) if **name == *"localhost" || name.ends_with(".localhost") => Scope::Loopback,
             Host::Name(_) => Scope::Public,
             Host::Ip(ip) => Scope::of(*ip),
+            Host::Zoned(..) => Scope::Interface,
         }
     }
 }
@@ -159,14 +181,40 @@ fn parse(text: &str) -> Result<PeerAddress, &'static str> {
         return Err("its port is not a number");
     }
     let port = port.parse().ok().filter(|port| *port != 0).ok_or("its port is not from 1 to 65535")?;
-    Ok(PeerAddress { host: parse_host(host)?, port, secure })
+    let address = PeerAddress { host: parse_host(host)?, port, secure };
+    // In ASCII it may have become longer.
+    if !text.is_ascii() && address.to_string().len() > limits::ADDRESS_BYTES {
+        return Err("it is longer than 256 bytes");
+    }
+    Ok(address)
+}
+
+/// Parses the zone of a link-local address, with the percent sign as it is or encoded (RFC 6874).
+/// `25` alone is a number of an interface.
+fn parse_zone(zone: &str) -> Option<Arc<str>> {
+    let zone = zone.strip_prefix("25").filter(|rest| !rest.is_empty()).unwrap_or(zone);
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    ((1..=ZONE_BYTES).contains(&zone.len()) && zone.bytes().all(is_name)).then(|| zone.into())
 }
 
 fn parse_host(host: &str) -> Result<Host, &'static str> {
     if let Some(v6) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        let (v6, zone) = v6.split_once('%').map_or((v6, None), |(v6, zone)| (v6, Some(zone)));
         let ip: Ipv6Addr = v6.parse().map_err(|_| "its host in brackets is no IPv6 address")?;
-        return Ok(Host::Ip(ip.into()));
+        return match zone {
+            None => Ok(Host::Ip(ip.into())),
+            Some(_) if !ip.is_unicast_link_local() => Err("only a link-local IPv6 address (fe80::) has a zone"),
+            Some(zone) => parse_zone(zone)
+                .map(|zone| Host::Zoned(ip, zone))
+                .ok_or("its zone, behind the %, is no name of an interface"),
+        };
     }
+    let ascii = match host.is_ascii() {
+        true => Cow::Borrowed(host),
+        false => Cow::Owned(idna::domain_to_ascii(host).map_err(|_| "its host is no name in any script")?),
+    };
+    // The dot of the root (RFC 1034, section 3.1).
+    let host = ascii.strip_suffix('.').unwrap_or(&ascii);
     if let Ok(ip) = host.parse::<Ipv4Addr>() {
         return Ok(Host::Ip(ip.into()));
     }
@@ -193,9 +241,15 @@ impl fmt::Display for PeerAddress {
             Host::Name(name) => f.write_str(name)?,
             Host::Ip(IpAddr::V4(ip)) => ip.fmt(f)?,
             Host::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]")?,
+            Host::Zoned(ip, zone) => write!(f, "[{ip}%{}{zone}]", encoding(zone))?,
         }
         write!(f, ":{}", self.port)
     }
+}
+
+/// The rest of an encoded percent sign, where a zone without it would be read as another one.
+fn encoding(zone: &str) -> &'static str {
+    if zone.starts_with("25") && zone.len() > 2 { "25" } else { "" }
 }
 
 impl fmt::Debug for PeerAddress {
@@ -222,6 +276,63 @@ mod tests {
         ] {
             assert_eq!(address(spelling).to_string(), normal);
             assert_eq!(address(spelling), address(normal));
+        }
+    }
+
+    #[test]
+    fn what_ping_and_curl_take_is_taken() {
+        for (spelling, normal, scope) in [
+            ("ws://example.org.:1", "ws://example.org:1", Scope::Public),
+            ("ws://localhost.:1", "ws://localhost:1", Scope::Loopback),
+            ("ws://a.localhost.:1", "ws://a.localhost:1", Scope::Loopback),
+            ("ws://10.0.0.7.:1", "ws://10.0.0.7:1", Scope::Private),
+            ("ws://bücher.example:1", "ws://xn--bcher-kva.example:1", Scope::Public),
+            ("ws://BÜCHER.Example.:1", "ws://xn--bcher-kva.example:1", Scope::Public),
+            // With a combining mark, as macOS writes names, and a full stop of another script.
+            ("ws://bu\u{308}cher。example:1", "ws://xn--bcher-kva.example:1", Scope::Public),
+            ("ws://例え.テスト:1", "ws://xn--r8jz45g.xn--zckzah:1", Scope::Public),
+            ("ws://ｌｏｃａｌｈｏｓｔ:1", "ws://localhost:1", Scope::Loopback),
+            ("ws://１２７.0.0.1:1", "ws://127.0.0.1:1", Scope::Loopback),
+            ("ws://[fe80::1%eth0]:1", "ws://[fe80::1%eth0]:1", Scope::Interface),
+            ("ws://[FE80:0::1%25eth0.7]:1", "ws://[fe80::1%eth0.7]:1", Scope::Interface),
+            ("ws://[fe80::1%25]:1", "ws://[fe80::1%25]:1", Scope::Interface),
+            ("ws://[fe80::1%2525x]:1", "ws://[fe80::1%2525x]:1", Scope::Interface),
+        ] {
+            let parsed = address(spelling);
+            assert_eq!((parsed.to_string().as_str(), parsed.scope()), (normal, scope), "{spelling}");
+            assert_eq!(address(normal), parsed);
+        }
+        let zoned = PeerAddress::new("fe80::1%eth0", 9).expect("an address");
+        assert_eq!(
+            (zoned.host().as_str(), zoned.clone().without_zone().to_string().as_str()),
+            ("fe80::1%eth0", "ws://[fe80::1]:9")
+        );
+        assert_eq!(PeerAddress::new("bücher", 9).expect("an address").to_string(), "ws://xn--bcher-kva:9");
+        for (text, reason) in [
+            ("ws://[fe80::1%]:1", "its zone, behind the %, is no name of an interface"),
+            ("ws://[fe80::1%a b]:1", "its zone, behind the %, is no name of an interface"),
+            ("ws://[fe80::1%sixteen-bytes-it]:1", "its zone, behind the %, is no name of an interface"),
+            ("ws://[fe80::1%\u{1b}]:1", "its zone, behind the %, is no name of an interface"),
+            ("ws://[2001:db8::1%eth0]:1", "only a link-local IPv6 address (fe80::) has a zone"),
+            ("ws://[::1%lo]:1", "only a link-local IPv6 address (fe80::) has a zone"),
+            ("ws://2130706433。:1", "its host is neither a name nor an IP address"),
+            ("ws://a\u{202e}b:1", "its host is no name in any script"),
+            ("ws://bü cher:1", "its host is neither a name nor an IP address"),
+        ] {
+            assert_eq!(text.parse::<PeerAddress>().expect_err(text).reason(), reason, "{text}");
+        }
+        // 256 bytes of text, and more of ASCII.
+        let long = format!(
+            "ws://{}:1",
+            ["ü".repeat(20), "ö".repeat(20), "ä".repeat(20), "é".repeat(20), "è".repeat(20), "a".repeat(40)].join(".")
+        );
+        assert!(long.len() <= 256 && long.parse::<PeerAddress>().is_ok());
+    }
+
+    #[test]
+    fn an_address_with_a_zone_is_told_to_nobody() {
+        for peer in [Scope::Loopback, Scope::Private, Scope::Public] {
+            assert!(!peer.may_tell(address("ws://[fe80::1%eth0]:1").scope()), "{peer:?}");
         }
     }
 
@@ -327,7 +438,8 @@ mod tests {
         for host in ["a", "a-b", "a_b", "A1", "1a", "1.a", "xn--bcher-kva.example", "0x1.a"] {
             assert_eq!(address(&format!("ws://{host}:1")).host(), host.to_lowercase());
         }
-        for host in ["a-", "-a", "a.-b", "a b", "bücher", "a+b", "", ".", "a.", ".a", "1", "a.0x1", "a.0X", "1.2.3.256"]
+        for host in
+            ["a-", "-a", "a.-b", "a b", "a+b", "", ".", "a..", ".a", "1", "1.", "0x1.", "a.0x1", "a.0X", "1.2.3.256"]
         {
             assert!(format!("ws://{host}:1").parse::<PeerAddress>().is_err(), "{host}");
         }

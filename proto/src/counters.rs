@@ -38,6 +38,10 @@ counters! {
     links_duplicate,
     /// Links closed because nothing was received on them.
     links_dead,
+    /// Links closed because their proof of identity was wrong, missing, or one of too many.
+    proofs_refused,
+    /// Links closed because another one has proved the id that they claim.
+    claims_replaced,
     /// New transactions accepted.
     transactions_accepted,
     /// Copies of transactions that were known already.

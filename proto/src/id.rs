@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use data_encoding::HEXLOWER_PERMISSIVE;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use uuid::Uuid;
 
 /// The id of a node: its ed25519 public key, 32 bytes, written as 64 lower-case hexadecimal digits.
@@ -122,6 +122,39 @@ impl UpgradeIdentity {
     pub const HEADER: &'static str = "p2p-node";
 }
 
+/// A random number that is used for one connection. A signature that covers it cannot be one of
+/// another connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Nonce(pub [u8; 32]);
+
+impl Nonce {
+    /// The name of the header with the acceptor's nonce, in the answer to an upgrade.
+    pub const HEADER: &'static str = "p2p-node-nonce";
+}
+
+impl fmt::Display for Nonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HEXLOWER.encode_mut_str(&self.0, &mut [0; 64]))
+    }
+}
+
+impl fmt::Debug for Nonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Nonce({})", HEXLOWER.encode_display(&self.0[..4]))
+    }
+}
+
+impl FromStr for Nonce {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut bytes = [0; 32];
+        // `decode_mut` panics if the length is wrong.
+        let decoded = text.len() == 64 && HEXLOWER.decode_mut(text.as_bytes(), &mut bytes).is_ok();
+        decoded.then_some(Self(bytes)).ok_or(InvalidId { expected: "a nonce: 64 lower-case hexadecimal digits" })
+    }
+}
+
 impl fmt::Display for UpgradeIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.node, self.session)
@@ -181,6 +214,18 @@ mod tests {
             assert!(text.parse::<UpgradeIdentity>().is_err(), "{text}");
         }
         assert_eq!(UpgradeIdentity::HEADER, "p2p-node");
+    }
+
+    #[test]
+    fn a_nonce_has_one_spelling() {
+        let nonce = Nonce([0xab; 32]);
+        assert_eq!((nonce.to_string(), format!("{nonce:?}")), ("ab".repeat(32), "Nonce(abababab)".to_owned()));
+        assert_eq!(nonce.to_string().parse(), Ok(nonce));
+        for text in ["", &"ab".repeat(31), &"ab".repeat(33), &"AB".repeat(32), &"xy".repeat(32), &"é".repeat(32)] {
+            let error = text.parse::<Nonce>().expect_err("no nonce").to_string();
+            assert_eq!(error, "expected a nonce: 64 lower-case hexadecimal digits", "{text}");
+        }
+        assert_eq!(Nonce::HEADER, "p2p-node-nonce");
     }
 
     #[test]

@@ -203,7 +203,8 @@ impl ImageSearch {
         } else if route.link.is_some() {
             self.send_found(cx, links, &found, Some(link));
         } else if found.node != cx.config.node && self.own.get_mut(&found.id).is_some_and(|own| own.accepts(&found)) {
-            cx.output(Output::ImageOffer { reach: scope.min(claimed), found });
+            let source = links.source_of(link).1;
+            cx.output(Output::ImageOffer { reach: scope.min(claimed), source, found });
         } else {
             cx.counters.founds_dropped += 1;
         }
@@ -305,10 +306,10 @@ fn takes_part(links: &LinkTable, link: LinkId, kind: &str) -> Result<bool, Viola
 
 /// Returns one link to each native peer, the oldest, except to the peer on this one.
 fn links_to_native(links: &LinkTable, except: Option<LinkId>) -> Vec<LinkId> {
-    let mut nodes = BTreeSet::new();
-    nodes.extend(except.and_then(|link| links.get(link)).and_then(Link::native).map(|peer| peer.id));
+    let mut peers = BTreeSet::new();
+    peers.extend(except.and_then(|link| links.get(link)).and_then(Link::key));
     let established = links.iter().filter(|(_, link)| link.takes_transactions());
-    established.filter_map(|(id, link)| link.native().filter(|peer| nodes.insert(peer.id)).map(|_| id)).collect()
+    established.filter_map(|(id, link)| link.key().filter(|peer| peers.insert(*peer)).map(|_| id)).collect()
 }
 
 #[cfg(test)]

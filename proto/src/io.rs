@@ -1,14 +1,14 @@
 //! The inputs and outputs of the core.
 
-use std::net::IpAddr;
-use std::time::Duration;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use crate::access::{Access, Certified};
 use crate::address::{PeerAddress, Scope};
 use crate::event::Event;
 use crate::frame::Frame;
-use crate::id::{LinkId, Session, UpgradeIdentity};
-
+use crate::id::{LinkId, Nonce, Session, UpgradeIdentity};
+use crate::ip_prefix::SourceGroup;
 use crate::transaction::{Origin, Transaction, TransactionId};
 use crate::wire::mdns_record::{InvalidRecord, Record};
 use crate::wire::{BroadcastId, Found, ImageInfo, ImageName, Malformed, Message, SearchId};
@@ -98,6 +98,15 @@ pub enum Input {
         /// The system's error.
         error: String,
     },
+    /// A dial or probe would connect to its IP address more often than the
+    /// [`DialAllowance`](crate::dial_allowance::DialAllowance) allows. It takes the place of
+    /// [`Input::LinkOpened`], [`Input::DialFailed`] or [`Input::Probed`].
+    DialPutOff {
+        /// The address of the order.
+        address: PeerAddress,
+        /// When a connection is allowed.
+        until: Instant,
+    },
     /// The answer to [`Output::Probe`].
     Probed {
         /// The accepted link whose peer claims the address.
@@ -106,6 +115,8 @@ pub enum Input {
         address: PeerAddress,
         /// The identity that answered; `None` if no native peer did.
         identity: Option<UpgradeIdentity>,
+        /// Whether it answered with a nonce: it proves its id on every link.
+        proves: bool,
     },
     /// Transactions are on disk, in the order of their [`Output::Store`].
     Stored {
@@ -168,6 +179,14 @@ pub enum Input {
         /// All of them.
         addresses: Vec<PeerAddress>,
     },
+    /// What both ends of a link sign to prove their ids. [`Input::LinkOpened`] follows at once.
+    /// Without it neither end can.
+    LinkChallenged {
+        /// The link.
+        link: LinkId,
+        /// Its nonces, and where it leads.
+        challenge: Challenge,
+    },
     /// The access rules changed. At the start everybody is admitted.
     AccessChanged {
         /// The new rules.
@@ -201,6 +220,11 @@ pub enum Input {
         /// The images in the folder. A list of all has at most
         /// [`FOUND_IMAGES`](crate::limits::FOUND_IMAGES).
         images: Vec<ImageInfo>,
+    },
+    /// Others reach this node at another address from now on: that of its host changed.
+    AddressChanged {
+        /// The address.
+        address: PeerAddress,
     },
     /// LAN discovery was started, or started again: earlier records are dropped, and
     /// [`Output::AdvertiseSlots`] says how many slots to announce.
@@ -237,6 +261,34 @@ pub enum Direction {
     },
     /// The other end.
     Accepted,
+    /// The other end, beyond a bound on accepted links. It is only referred to other nodes, and
+    /// closed.
+    AcceptedBeyond {
+        /// The close reason.
+        reason: String,
+    },
+}
+
+/// What the runtime knows of a connection that both its ends sign, see
+/// [`Proof`](crate::wire::Proof).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Challenge {
+    /// Of a connection that this end accepted.
+    Accepted {
+        /// The nonce in our answer to the upgrade: random, and never used again.
+        nonce: Nonce,
+        /// The local address of the connection.
+        local: SocketAddr,
+    },
+    /// Of a connection that this end dialled.
+    Dialled {
+        /// Our nonce: random, and never used again.
+        nonce: Nonce,
+        /// The nonce in the answer to the upgrade; `None` from a node of an earlier release.
+        answered: Option<Nonce>,
+        /// The IP address that was connected to.
+        ip: IpAddr,
+    },
 }
 
 /// The id of a submission or broadcast of the application.
@@ -253,6 +305,8 @@ pub enum Output {
         /// The nearest scope of IP addresses to dial, see [`Scope::may_tell`]: a name may resolve
         /// to any.
         reach: Scope,
+        /// The groups that named the address: the connection is counted for one of them.
+        sources: Vec<SourceGroup>,
     },
     /// Connect to an address, read the identity from the answer to the upgrade, and close.
     /// [`Input::Probed`] follows, once.
@@ -263,6 +317,8 @@ pub enum Output {
         address: PeerAddress,
         /// As in [`Output::Dial`].
         reach: Scope,
+        /// As in [`Output::Dial`].
+        sources: Vec<SourceGroup>,
     },
     /// Queue a frame on links.
     Send {
@@ -370,6 +426,8 @@ pub enum Output {
     ImageOffer {
         /// The nearest scope that the node's address may resolve to, as in [`Output::Dial`].
         reach: Scope,
+        /// The group that named it.
+        source: SourceGroup,
         /// The answer.
         found: Found,
     },

@@ -112,12 +112,13 @@ pub const GRAFTS_AT_ONCE: u32 = 1_000;
 /// … and then one in each of these intervals. A peer sends one for each of its links that breaks:
 /// hundreds while a network falls apart, then none.
 pub const GRAFT_EVERY: Duration = Duration::from_millis(50);
-/// The transactions of all origins on the link of a native peer beyond loopback have this many
-/// times the rate and burst of one origin. 32,000 a second of 300 bytes are 77 Mbit/s: more than a
-/// node gets in a busy network, and the most that a liar with invented origins costs.
+/// The transactions of all origins from the native peers of one address group beyond loopback have
+/// this many times the rate and burst of one origin. 32,000 a second of 300 bytes are 77 Mbit/s:
+/// more than a node gets in a busy network, and the most that a liar with invented origins costs.
 pub const LINK_TIMES: u32 = 16;
-/// The most origins on one link with a rate of their own at a time; others share that of the peer
-/// itself. An origin needs one only above its rate, so more than [`LINK_TIMES`] cannot last.
+/// The most origins of one address group with a rate of their own at a time; others share that of
+/// the peer itself. An origin needs one only above its rate, so more than [`LINK_TIMES`] cannot
+/// last.
 pub const LINK_ORIGINS: usize = 64;
 
 /// The bounds of one node. [`Limits::default`] has the measured values.
@@ -129,8 +130,9 @@ pub struct Limits {
     pub gossip_burst: u32,
     /// … and then one in each of these intervals.
     pub gossip_interval: Duration,
-    /// The most dials to one host within `host_window`, loopback excepted. A liar cannot aim the
-    /// mesh at a third party.
+    /// The most connections to one IPv4 address or IPv6 /64 within `host_window` that one source
+    /// group causes, loopback excepted: dials, probes and image transfers together. A liar cannot
+    /// aim the mesh at a third party.
     pub host_dials: u32,
     /// The window of `host_dials`.
     pub host_window: Duration,

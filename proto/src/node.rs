@@ -149,7 +149,8 @@ impl Node {
             Input::Pong { link } => self.connections.on_pong(&mut self.cx, &mut self.peers, link),
             Input::ReadsPaused { link } => self.connections.links.excuse(now, link),
             Input::DialFailed { address, error } => self.on_dial_failed(address, error),
-            Input::Probed { link, address, identity } => self.on_probed(link, &address, identity),
+            Input::DialPutOff { address, until } => self.on_dial_put_off(address, until),
+            Input::Probed { link, address, identity, proves } => self.on_probed(link, &address, (identity, proves)),
             Input::StoreFailed { error } => self.store.on_write_failed(&mut self.cx, error),
             Input::StoreRecovered => self.store.on_write_recovered(&mut self.cx),
             Input::PoolAdded { transactions } => {
@@ -159,6 +160,7 @@ impl Node {
             Input::PoolRemoved { ids } => self.store.remove(&ids),
             Input::PeerCertified { link, certified } => self.peers.access.certify(link, certified),
             Input::KnownPeersChanged { addresses } => self.on_known_peers_changed(addresses),
+            Input::LinkChallenged { link, challenge } => self.connections.on_challenged(link, challenge),
             Input::AccessChanged { access } => {
                 self.connections.on_access_changed(&mut self.cx, &mut self.peers, access);
             }
@@ -172,6 +174,11 @@ impl Node {
             Input::ImageSearchDone { search } => self.images.on_search_done(&mut self.cx, search),
             Input::LocalImages { search, images } => {
                 self.images.on_local_images(&mut self.cx, &self.connections.links, search, images);
+            }
+            Input::AddressChanged { address } => {
+                self.peers.book.add(&address, AddressSource::Known, now, &self.cx.config.limits);
+                self.peers.book.set_state(&address, AddressState::Myself);
+                self.cx.config.address = address;
             }
             Input::DiscoveryStarted => {
                 let free = self.free_slots();
@@ -222,6 +229,9 @@ impl Node {
             InternalEvent::Introduced { link, node, addresses } => {
                 membership.on_introduced(cx, peers, connections, link, &node, addresses);
             }
+            InternalEvent::ToBeReferred { link, reason } => {
+                membership.refer(cx, peers, connections, link, None, &reason);
+            }
             InternalEvent::ExerciseIntroduced { link, addresses } => {
                 membership.on_exercise_introduced(cx, peers, connections, link, &addresses);
             }
@@ -232,6 +242,9 @@ impl Node {
             }
             InternalEvent::AddressesLearned { link, addresses } => {
                 membership.learn(cx, peers, connections, link, &addresses);
+            }
+            InternalEvent::NodeAnnounced { link, address, patience } => {
+                membership.on_node_announced(cx, peers, connections, link, &address, patience);
             }
             InternalEvent::PartitionLearned { link, address, root } => {
                 membership.on_partition_learned(cx, peers, connections, link, &address, root);
@@ -256,6 +269,7 @@ impl Node {
         let Self { cx, peers, connections, membership, .. } = self;
         match direction {
             Direction::Accepted => connections.on_accepted(cx, peers, link, remote),
+            Direction::AcceptedBeyond { reason } => connections.on_accepted_beyond(cx, peers, link, remote, reason),
             Direction::Dialled { address, identity } => {
                 let admits_exercise = membership.admits_exercise(cx, connections);
                 connections.on_dialled(cx, peers, link, (remote, address), identity, admits_exercise);
@@ -295,6 +309,7 @@ impl Node {
                 self.presence.on_links_changed(&mut self.cx, &self.connections.links);
             }
         }
+        self.look_for_announced();
         let Self { cx, peers, connections, membership, .. } = self;
         membership.on_link_closed(cx, peers, connections, &closed, answered, &cause);
     }
@@ -310,10 +325,25 @@ impl Node {
         membership.on_dial_ended(cx, peers, connections, &address, reason, DialOutcome::Failed(error));
     }
 
-    fn on_probed(&mut self, link: LinkId, address: &PeerAddress, identity: Option<UpgradeIdentity>) {
+    /// Handles a dial or probe that the allowance put off: it counts as a failed one, so that a
+    /// thousand names for one host are soon forgotten.
+    fn on_dial_put_off(&mut self, address: PeerAddress, until: Instant) {
+        self.cx.counters.dials_put_off += 1;
+        match self.peers.book.get(&address).map(|peer| peer.state) {
+            Some(AddressState::Probing(link)) => self.on_probed(link, &address, (None, false)),
+            Some(AddressState::Attempting) => {
+                let error = "its IP address was dialled too often lately; it is dialled again later".to_owned();
+                self.on_dial_failed(address.clone(), error);
+            }
+            _ => {}
+        }
+        self.peers.book.dial_no_sooner(&mut self.cx, &address, until);
+    }
+
+    fn on_probed(&mut self, link: LinkId, address: &PeerAddress, found: (Option<UpgradeIdentity>, bool)) {
         let Self { cx, peers, connections, membership, .. } = self;
-        if !membership.on_pending_probed(cx, peers, connections, link, address, identity) {
-            connections.on_probed(cx, peers, link, address, identity);
+        if !membership.on_pending_probed(cx, peers, connections, link, address, found) {
+            connections.on_probed(cx, peers, link, address, found);
         }
         self.drain();
         self.dial_next();
@@ -332,6 +362,15 @@ impl Node {
         let unverified = |link| connections.is_unverified(link);
         if dialer.on_due(&mut self.cx, book, reputation, &unverified, address.clone()) == Due::Idle {
             self.cx.raise(InternalEvent::AddressIdle(address));
+        }
+    }
+
+    /// Has a node that lacks links try those that were announced and that it is not linked to.
+    fn look_for_announced(&mut self) {
+        let Self { cx, peers, connections, membership, presence, .. } = self;
+        if membership.lacks_links(cx, connections) {
+            let announced = presence.not_linked(cx, &connections.links);
+            Membership::on_links_lacking(cx, peers, &announced);
         }
     }
 
@@ -463,7 +502,8 @@ impl Node {
         }
         self.connections.links.hear(now, link);
         if !matches!(message, Ok(Message::Handshake(_)))
-            && self.connections.refuse_client(&mut self.cx, &mut self.peers, link)
+            && (self.connections.refuse_client(&mut self.cx, &mut self.peers, link)
+                || self.connections.end_refused(&mut self.cx, link))
         {
             return;
         }
@@ -627,7 +667,8 @@ impl Node {
             }
             Timer::SlotSearch => {
                 membership.begin_bootstrap(cx, peers, connections);
-                membership.fill_slots(cx, peers, connections);
+                self.look_for_announced();
+                self.fill_slots();
             }
             Timer::Shuffle => membership.on_shuffle_due(cx, peers, connections),
             Timer::Partition => membership.on_beacon_due(cx, connections),

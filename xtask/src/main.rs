@@ -16,10 +16,10 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::checks::{autobahn, fuzz, mutants, prose, structure};
-use crate::measures::{bench, idle, links, scale, soak};
+use crate::measures::{bench, hostile, idle, links, scale, soak};
 use crate::nodes::{
-    add_transaction, broadcast, clone_node, delete_nodes, image, issue_certificate, network, new_network, status,
-    transactions, up,
+    add_transaction, broadcast, clone_node, delete_nodes, down, image, issue_certificate, logs, network, new_network,
+    status, transactions, up,
 };
 use crate::support::terminal;
 use crate::support::workspace::Workspace;
@@ -27,6 +27,9 @@ use crate::support::workspace::Workspace;
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask up 3                     make, build and start three nodes
+  cargo xtask up 3 --detach            the same in the background; then:
+                                       cargo xtask logs --follow
+  cargo xtask down                     stop all nodes, whatever started them
   cargo xtask clone-node               make the next node folder; then:
                                        cd node-1 && cargo run
   cargo xtask add-transaction '{\"amount\": 5}'
@@ -53,6 +56,7 @@ Examples:
   cargo xtask scale                    measure nodes with a million transactions
   cargo xtask idle                     measure 10, 100 and 200 nodes at rest
   cargo xtask links                    measure a node with 10,000 idle links
+  cargo xtask hostile want-unknown     attack a node in one way, or in all
   cargo xtask soak --minutes 5         run nodes under load and faults; an hour
                                        by default, needs root
 ";
@@ -71,6 +75,10 @@ struct Arguments {
 enum Task {
     /// Make missing node folders, build, start N nodes and show their logs
     Up(up::Arguments),
+    /// Stop running nodes, whatever started them
+    Down(down::Arguments),
+    /// Show the logs of the nodes that `up --detach` started
+    Logs(logs::Arguments),
     /// Make the next node folder
     CloneNode(clone_node::Arguments),
     /// Make the certificate authority of a closed network; folders made later belong to it
@@ -109,6 +117,8 @@ enum Task {
     Idle(idle::Arguments),
     /// Measure a node with many idle links, open and closed, with a bound
     Links(links::Arguments),
+    /// Attack a node in every way that a stranger has, with bounds; needs root
+    Hostile(hostile::Arguments),
     /// Run nodes for long under load, churn, partitions and attacks, with bounds; needs root
     Soak(soak::Arguments),
     /// Run the Autobahn test suite against our WebSocket side; needs Python 2.7
@@ -140,6 +150,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let workspace = Workspace::find(arguments.root.as_deref())?;
     match task {
         Task::Up(arguments) => up::run(&workspace, &arguments),
+        Task::Down(arguments) => down::run(&workspace, &arguments),
+        Task::Logs(arguments) => logs::run(&workspace, &arguments),
         Task::CloneNode(arguments) => clone_node::run(&workspace, &arguments),
         Task::NewNetwork(arguments) => new_network::run(&workspace, &arguments),
         Task::IssueCertificate(arguments) => issue_certificate::run(&workspace, &arguments),
@@ -159,6 +171,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Task::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
         Task::Idle(arguments) => idle::run(&workspace, &arguments),
         Task::Links(arguments) => links::run(&workspace, &arguments),
+        Task::Hostile(arguments) => hostile::run(&workspace, &arguments),
         Task::Soak(arguments) => soak::run(&workspace, &arguments),
         Task::Autobahn(arguments) => autobahn::run(&workspace, &arguments),
     }

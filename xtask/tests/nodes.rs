@@ -3,8 +3,9 @@
 
 mod support;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use meshpool::folder::node_key::NodeKey;
@@ -185,6 +186,44 @@ fn a_file_is_sent_line_by_line_and_bad_lines_are_told() {
 }
 
 #[test]
+fn the_file_of_a_pool_is_sent_element_by_element() {
+    let workspace = TestWorkspace::new();
+    let one = FakeNode::start(&workspace.folder(1), linked());
+    let rows: Vec<Value> = (0..300).map(|n| serde_json::json!({ "n": n, "to": "]},{\"" })).collect();
+    fs::write(workspace.path("pool.json"), serde_json::to_string_pretty(&rows).expect("written")).expect("written");
+    let out = workspace.run(&["add-transaction", "--file", "pool.json", "--raw"]).done();
+    assert!(out.starts_with("300 stored in node-1, sent on 2 links, 0 known there already, 0 refused in "), "{out}");
+    assert_eq!(one.received.try_iter().map(|text| json(&text)).collect::<Vec<_>>(), rows);
+    fs::write(workspace.path("compact.json"), serde_json::to_string(&rows).expect("written")).expect("written");
+    workspace.run(&["add-transaction", "--file", "compact.json", "--no-wait", "--raw"]).done();
+    assert_eq!(one.received.iter().take(300).count(), 300);
+    fs::write(workspace.path("cut.json"), r#"[{"a":1},{"b":"#).expect("written");
+    let outcome = workspace.run(&["add-transaction", "--file", "cut.json"]);
+    assert!(outcome.error.contains("element 2 is refused: element 2 is cut off"), "{outcome:?}");
+    assert_eq!((outcome.code, one.received.try_iter().count()), (Some(1), 1));
+}
+
+#[test]
+fn an_input_of_another_form_ends_after_ten_refusals() {
+    let workspace = TestWorkspace::new();
+    let one = FakeNode::start(&workspace.folder(1), Behaviour { refuses: Some("no"), ..linked() });
+    for extra in [&[][..], &["--no-wait"]] {
+        for text in ["ann,bob,5\n".repeat(2_000), format!("[{}1]", "1,".repeat(2_000))] {
+            fs::write(workspace.path("other"), &text).expect("written");
+            let outcome = workspace.run(&[&["add-transaction", "--file", "other"], extra].concat());
+            assert!(outcome.error.lines().count() < 15, "{}", outcome.error);
+            outcome.failed(&["stopped at", " 10, the tenth in a row", "one JSON object per line, or a JSON array"]);
+        }
+    }
+    assert_eq!(one.received.try_iter().count(), 0);
+    fs::write(workspace.path("refused"), "{\"no\":1}\n".repeat(20_000)).expect("written");
+    let outcome = workspace.run(&["add-transaction", "--file", "refused"]);
+    assert!(outcome.error.lines().count() < 15, "{}", outcome.error);
+    outcome.failed(&["stopped: node-1 refused ten in a row", "the pool is full"]);
+    assert!(one.received.try_iter().count() < 5_000, "the rest is not sent");
+}
+
+#[test]
 fn standard_input_is_read_to_its_end() {
     let workspace = TestWorkspace::new();
     let one = FakeNode::start(&workspace.folder(1), linked());
@@ -318,7 +357,7 @@ fn up_makes_starts_and_stops() {
         assert!(line.contains(&format!(" http://localhost:{port}")), "{line}");
     }
     assert_eq!(workspace.nodes(), ["node-1", "node-2", "node-3"]);
-    workspace.run(&["delete-nodes"]).failed(&["3 nodes still run"]);
+    workspace.run(&["delete-nodes"]).failed(&["3 nodes still run", "node-2 (process ", "cargo xtask down"]);
     assert_eq!(workspace.run(&["status"]).done().lines().count(), 5);
     workspace.run(&["up", "3"]).failed(&["nothing to start"]);
     up.signal(Signal::INT);
@@ -378,6 +417,85 @@ fn up_kills_what_does_not_end() {
     assert_eq!(up.end(), Some(0));
 }
 
+/// The process that runs in a folder.
+fn process(workspace: &TestWorkspace, node: &str) -> u32 {
+    let lock = fs::read_to_string(workspace.path(&format!("{node}/node.lock"))).expect("read");
+    lock.lines().next().and_then(|line| line.parse().ok()).expect("a process id")
+}
+
+#[test]
+fn down_stops_what_a_killed_up_left() {
+    let workspace = TestWorkspace::new();
+    assert_eq!(workspace.run(&["down"]).done(), "no node runs\n");
+    let killed = up(&workspace, "3", "good");
+    killed.wait_for("the mesh is complete");
+    killed.signal(Signal::KILL);
+    assert_eq!(killed.end(), None);
+    let two = process(&workspace, "node-2");
+    workspace.run(&["delete-nodes"]).failed(&[&format!("node-2 (process {two}, ws://127.0.0.1:")]);
+    let out = workspace.run(&["down", "--node", "2"]).done();
+    assert!(
+        out.starts_with(&format!("node-2 (process {two}, ")) && out.ends_with("has ended\n1 node stopped\n"),
+        "{out}"
+    );
+    let out = workspace.run(&["down", "1"]).done();
+    assert!(out.starts_with("node-1 ") && out.ends_with("1 node stopped\n"), "{out}");
+    assert!(workspace.run(&["down"]).done().starts_with("node-3 "));
+    workspace.run(&["delete-nodes"]).done();
+    workspace.run(&["down", "--node", "2"]).failed(&["there is no node-2"]);
+}
+
+#[test]
+fn down_kills_what_does_not_end_and_signals_no_stranger() {
+    let workspace = TestWorkspace::new();
+    let stubborn = up(&workspace, "1", "stubborn");
+    stubborn.wait_for("the node is up, alone");
+    let out = workspace.run(&["down", "--kill"]).done();
+    assert!(out.contains(" was killed\n"), "{out}");
+    assert_eq!(stubborn.end(), Some(1), "its only node has ended");
+    // A lock that names another process than the one that holds it, as from within a container.
+    let lock = File::create(workspace.path("node-1/node.lock")).expect("made");
+    lock.try_lock().expect("free");
+    let mut bystander = Command::new("sleep").arg("600").spawn().expect("started");
+    fs::write(workspace.path("node-1/node.lock"), format!("{}\nws://localhost:1\n", bystander.id())).expect("written");
+    workspace.run(&["down"]).failed(&["not stopped: node-1", "container", "stop it where it was started"]);
+    assert!(bystander.try_wait().expect("asked").is_none(), "it runs on");
+    bystander.kill().expect("ended");
+    bystander.wait().expect("waited for");
+}
+
+#[test]
+fn up_leaves_detached_nodes_with_their_logs() {
+    let workspace = TestWorkspace::new();
+    workspace.run(&["logs"]).failed(&["there is no log", "up --detach"]);
+    let detach = || {
+        let outcome = Outcome::of(up_command(&workspace, "2", "good").arg("--detach").output().expect("started"));
+        assert!(outcome.error.contains("the mesh is complete: 2 nodes"), "{outcome:?}");
+        assert!(outcome.error.contains("`cargo xtask down` stops them"), "{outcome:?}");
+        outcome.done();
+    };
+    detach();
+    assert_eq!(workspace.run(&["status"]).done().lines().count(), 3 + 1);
+    let out = workspace.run(&["logs"]).done();
+    assert!(out.contains("node-1 | its HTTP_PORT is unset") && out.contains("node-2 | its HTTP_PORT"), "{out}");
+    assert_eq!(workspace.run(&["logs", "--last", "1", "--node", "2"]).done().lines().count(), 1);
+    let mut follow = workspace.command(&["logs", "--follow", "--last", "0"]);
+    let mut follow = follow.stdout(Stdio::piped()).spawn().expect("started");
+    let mut lines = BufReader::new(follow.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    assert_eq!(workspace.run(&["down"]).done().lines().count(), 3);
+    assert!(lines.any(|line| line == "node-2 | asked to end, good"));
+    detach();
+    assert!(lines.any(|line| line.starts_with("node-1 | its HTTP_PORT")), "the log of the next run");
+    assert!(workspace.path("node-1/node.log.1").is_file(), "and that of the one before is kept");
+    workspace.run(&["down"]).done();
+    follow.kill().expect("ended");
+    follow.wait().expect("waited for");
+    let outcome = Outcome::of(up_command(&workspace, "2", "one dies").arg("--detach").output().expect("started"));
+    assert!(outcome.error.contains("node-2 has ended on its own (exit status: 3)"), "{outcome:?}");
+    assert_eq!(outcome.code, Some(1));
+    workspace.run(&["down"]).done();
+}
+
 #[test]
 fn up_takes_a_doubled_signal_for_one_and_a_second_for_haste() {
     let workspace = TestWorkspace::new();
@@ -397,7 +515,7 @@ fn up_takes_a_doubled_signal_for_one_and_a_second_for_haste() {
     hasty.signal(Signal::INT);
     hasty.wait_for("Ctrl+C again kills");
     hasty.signal(Signal::INT);
-    hasty.wait_for("asked again: 1 node that had not ended is killed at once");
+    hasty.wait_for("second request: 1 node that had not ended is killed");
     hasty.wait_for("ended with signal: 9");
     assert_eq!(hasty.end(), Some(0));
 }

@@ -229,7 +229,7 @@ impl Net {
     pub(crate) fn answer_probe(&mut self, node: usize, probe: usize, identity: Option<UpgradeIdentity>) {
         let (link, address) = self.nodes[node].probes.remove(probe);
         self.nodes[node].monitor.on_probed();
-        self.handle(node, Input::Probed { link, address, identity });
+        self.handle(node, Input::Probed { link, address, identity, proves: false });
     }
 
     /// The disk writes up to so many transactions.

@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message as WsMessage, Utf
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::client::error::ClientError;
-use crate::protocol::address::PeerAddress;
+use crate::protocol::address::{PeerAddress, Scope};
 use crate::protocol::frame::Frame;
 use crate::protocol::id::UpgradeIdentity;
 use crate::protocol::json::Parser;
@@ -21,6 +21,7 @@ use crate::protocol::limits::MESSAGE_BYTES;
 use crate::protocol::wire::Message;
 #[cfg(feature = "tls")]
 use crate::tls::Credentials;
+use crate::transport::resolver::connect;
 use crate::transport::tls::dial_failed;
 use crate::util::byte_stream::ByteStream;
 
@@ -87,7 +88,7 @@ impl Connection {
             }
             _ => ClientError::NotANode { address: address.clone(), cause: cause.to_string() },
         };
-        let mut request = address.to_string().into_client_request().map_err(failed)?;
+        let mut request = address.clone().without_zone().to_string().into_client_request().map_err(failed)?;
         if let Some(subprotocol) = subprotocol {
             request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
         }
@@ -188,7 +189,8 @@ pub(crate) fn text(frame: Frame) -> WsMessage {
 
 async fn tcp(address: &PeerAddress) -> Result<TcpStream, ClientError> {
     let unreachable = |cause| ClientError::Unreachable { address: address.clone(), cause };
-    let stream = TcpStream::connect((address.host().as_str(), address.port())).await.map_err(unreachable)?;
+    // The caller chose the address, so it may lead anywhere.
+    let stream = connect(address, Scope::Loopback).await.map_err(unreachable)?;
     // Small frames leave at once; `Pump` batches many.
     stream.set_nodelay(true).map_err(unreachable)?;
     Ok(stream)

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::config::error::SettingsError;
 use crate::config::flags::{Flags, flag};
 use crate::config::source::{Sources, Value};
-use crate::protocol::address::{InvalidAddress, PeerAddress};
+use crate::protocol::address::{InvalidAddress, PeerAddress, Scope};
 
 /// What a host to listen on may be.
 const HOST: &str = "a host is a name or an IP address to listen on, such as localhost or 0.0.0.0";
@@ -33,6 +33,11 @@ pub(crate) fn address(
         return Err(
             value.bad("no node can dial that host; set a name or IP address by which others reach this machine")
         );
+    }
+    if address.scope() == Scope::Interface {
+        return Err(value.bad(
+            "its zone (behind the %) means an interface of this machine alone; set an address without one, such as fd00::7",
+        ));
     }
     Ok(Some(address))
 }

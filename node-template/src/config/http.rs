@@ -3,8 +3,9 @@
 use crate::config::addresses::{is_unspecified, parse_host};
 use crate::config::error::SettingsError;
 use crate::config::flags::{Flags, flag};
-use crate::config::source::Sources;
+use crate::config::source::{Sources, Value};
 use crate::protocol::address::{PeerAddress, Scope};
+use crate::util::ip_range::IpRange;
 
 /// Shorter tokens can be guessed.
 const TOKEN_CHARACTERS: usize = 16;
@@ -22,6 +23,10 @@ pub struct HttpSettings {
     /// The token that all but the static page and the health checks require. Without it only
     /// loopback is listened on.
     pub token: Option<String>,
+    /// The path under which a reverse proxy passes requests on, such as `/node-1`; empty: none.
+    pub path: String,
+    /// The reverse proxies whose header X-Forwarded-For says who sends a request.
+    pub trusted_proxies: Vec<IpRange>,
     /// The sources of host and port, for the error of a port in use.
     pub origin: String,
 }
@@ -33,14 +38,20 @@ impl Default for HttpSettings {
             port: None,
             names: Vec::new(),
             token: None,
+            path: String::new(),
+            trusted_proxies: Vec::new(),
             origin: "HTTP_PORT by default".to_owned(),
         }
     }
 }
 
-/// Reads HTTP_PORT, HTTP_HOST, HTTP_NAMES and HTTP_TOKEN. `None` if it is off.
-pub(crate) fn http(sources: &mut Sources<'_>, flags: &Flags) -> Result<Option<HttpSettings>, SettingsError> {
-    let mut http = HttpSettings::default();
+/// Reads HTTP_PORT, HTTP_HOST, HTTP_NAMES, HTTP_TOKEN and HTTP_PATH. `None` if it is off.
+pub(crate) fn http(
+    sources: &mut Sources<'_>,
+    flags: &Flags,
+    trusted_proxies: &[IpRange],
+) -> Result<Option<HttpSettings>, SettingsError> {
+    let mut http = HttpSettings { trusted_proxies: trusted_proxies.to_vec(), ..HttpSettings::default() };
     if let Some(value) = sources.filled("HTTP_PORT", flag("--http-port", &flags.http_port)) {
         let port = value.number(0, u16::MAX.into());
         let port = port.ok_or_else(|| value.bad("a port is a number from 1 to 65535, or 0 to turn HTTP off"))?;
@@ -54,6 +65,18 @@ pub(crate) fn http(sources: &mut Sources<'_>, flags: &Flags) -> Result<Option<Ht
                 address.map_err(|_| value.bad("it is a list of host names without ports, separated by commas"))?;
             http.names.push(address.host());
         }
+    }
+    if let Some(value) = sources.filled("HTTP_PATH", None) {
+        let path = value.text.strip_suffix('/').unwrap_or(&value.text);
+        let is_segment = |segment: &str| {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+            !matches!(segment, "" | "." | "..") && segment.bytes().all(plain)
+        };
+        let segments = path.strip_prefix('/').map(|segments| segments.split('/').all(is_segment));
+        if !path.is_empty() && segments != Some(true) {
+            return Err(value.bad("it is a path such as /node-1, of letters, digits and - . _ ~"));
+        }
+        http.path = path.to_owned();
     }
     if let Some(value) = sources.filled("HTTP_TOKEN", None) {
         if value.text.chars().count() < TOKEN_CHARACTERS || !value.text.chars().all(|one| one.is_ascii_graphic()) {
@@ -75,4 +98,18 @@ pub(crate) fn http(sources: &mut Sources<'_>, flags: &Flags) -> Result<Option<Ht
         http.host = host.host();
     }
     Ok((http.port != Some(0)).then_some(http))
+}
+
+/// Reads TRUSTED_PROXIES.
+pub(crate) fn trusted_proxies(sources: &mut Sources<'_>) -> Result<Vec<IpRange>, SettingsError> {
+    let Some(value) = sources.filled("TRUSTED_PROXIES", None) else { return Ok(Vec::new()) };
+    let texts = value.text.split(',').map(str::trim).filter(|text| !text.is_empty());
+    texts
+        .map(|text| {
+            let one = Value { text: text.to_owned(), ..value.clone() };
+            text.parse().map_err(|_| {
+                one.bad("a proxy is an IP address or a range such as 10.0.0.0/8, several are separated by commas")
+            })
+        })
+        .collect()
 }

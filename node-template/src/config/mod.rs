@@ -20,6 +20,7 @@ use crate::folder::node_key::{NODE_KEY, NodeKey};
 use crate::protocol::address::{InvalidAddress, PeerAddress};
 use crate::protocol::id::NodeId;
 use crate::protocol::limits::{Limits, SHOWN_CHARACTERS};
+use crate::util::ip_range::IpRange;
 
 mod addresses;
 mod discovery;
@@ -90,6 +91,8 @@ pub struct Settings {
     pub transaction_lines: Option<TransactionLines>,
     /// The settings of the page, the API and the metrics; `None`: off.
     pub http: Option<HttpSettings>,
+    /// The reverse proxies whose header X-Forwarded-For says who connects.
+    pub trusted_proxies: Vec<IpRange>,
     /// Whether transactions without a valid signature are refused.
     pub require_signatures: bool,
     /// The node's limits.
@@ -131,7 +134,8 @@ impl Settings {
         let flag = flag("--log-transactions", &flags.log_transactions);
         let expected = "transactions are logged each, or as a count per minute: each or count";
         let transaction_lines = sources.choice("LOG_TRANSACTIONS", flag, &choices, expected)?;
-        let http = http::http(&mut sources, flags)?;
+        let trusted_proxies = http::trusted_proxies(&mut sources)?;
+        let http = http::http(&mut sources, flags, &trusted_proxies)?;
         let more_peers = addresses::peers(&mut sources, flags, secure)?;
         let max_peers = overlay::max_peers(&mut sources, flags)?;
         let listened = host.as_ref().map_or("localhost", |(host, _)| host);
@@ -176,6 +180,7 @@ impl Settings {
             log_json: log_json.unwrap_or(false),
             transaction_lines,
             http,
+            trusted_proxies,
             require_signatures,
             limits,
             exported,

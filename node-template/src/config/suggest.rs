@@ -3,7 +3,7 @@
 use crate::config::env_file::EnvFile;
 use crate::config::limits;
 
-const SETTINGS: [&str; 20] = [
+const SETTINGS: [&str; 22] = [
     "PORT",
     "HOST",
     "ADDRESS",
@@ -23,6 +23,8 @@ const SETTINGS: [&str; 20] = [
     "HTTP_HOST",
     "HTTP_NAMES",
     "HTTP_TOKEN",
+    "HTTP_PATH",
+    "TRUSTED_PROXIES",
     "REQUIRE_SIGNATURES",
 ];
 /// Names that people try, and the settings that they mean.

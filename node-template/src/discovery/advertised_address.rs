@@ -17,14 +17,22 @@ pub(crate) fn advertised(
     beyond: bool,
     genesis: Option<&PeerAddress>,
 ) -> Result<PeerAddress, InvalidAddress> {
-    let listened: Option<IpAddr> = host.trim_start_matches('[').trim_end_matches(']').parse().ok();
-    match listened.filter(IpAddr::is_unspecified) {
-        None => PeerAddress::new(host, port),
+    match listened(host).filter(IpAddr::is_unspecified) {
+        None => PeerAddress::new(host, port).map(PeerAddress::without_zone),
         Some(all) => match beyond.then(|| outward(all.is_ipv6(), genesis)).flatten() {
             Some(ip) => PeerAddress::new(&ip.to_string(), port),
             None => PeerAddress::new("localhost", port),
         },
     }
+}
+
+fn listened(host: &str) -> Option<IpAddr> {
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
+/// Whether a host to listen on means all interfaces.
+pub(crate) fn is_unspecified(host: &str) -> bool {
+    listened(host).is_some_and(|ip| ip.is_unspecified())
 }
 
 /// Whether a node with this genesis node is to be reached from other hosts.

@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use mdns_sd::{IfKind, MDNS_PORT, Receiver, ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent, ServiceInfo};
-use meshpool_proto::address::Scope;
+use meshpool_proto::address::{PeerAddress, Scope};
 use meshpool_proto::mdns_record::Record;
 use meshpool_proto::{Input, limits};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -25,7 +25,7 @@ const SUBSCRIBE_AGAIN: Duration = Duration::from_secs(1);
 const REPLACE_AFTER: Duration = Duration::from_secs(5);
 /// The pause before the next try where multicast DNS is not possible.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
-/// How often the size of the daemon's cache is checked.
+/// How often the size of the daemon's cache and this host's address are checked.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// How long the daemon may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_millis(500);
@@ -36,11 +36,19 @@ enum End {
     Stop,
     /// It is replaced after this time.
     Replace(Duration),
+    /// The node is to be announced at this address.
+    Moved(PeerAddress),
 }
 
 /// Listens, and announces `own` with the current number of free slots, until the sender of `free`
-/// or the receiver of `inputs` is gone.
-pub(crate) async fn run(own: Record, mut free: watch::Receiver<Option<Option<u32>>>, inputs: mpsc::Sender<Input>) {
+/// or the receiver of `inputs` is gone. `present` returns the address of the node as its interfaces
+/// are now; `None`: it does not follow from them.
+pub(crate) async fn run(
+    mut own: Record,
+    present: impl Fn() -> Option<PeerAddress>,
+    mut free: watch::Receiver<Option<Option<u32>>>,
+    inputs: mpsc::Sender<Input>,
+) {
     // The state that was logged last: it is logged once for as long as it lasts.
     let mut works = None;
     loop {
@@ -49,7 +57,7 @@ pub(crate) async fn run(own: Record, mut free: watch::Receiver<Option<Option<u32
                 if works.replace(true) != Some(true) {
                     daemon.log_start();
                 }
-                daemon.serve(&mut free, &inputs).await
+                daemon.serve(&present, &mut free, &inputs).await
             }
             Err(error) => {
                 if works.replace(false) != Some(false) {
@@ -60,7 +68,23 @@ pub(crate) async fn run(own: Record, mut free: watch::Receiver<Option<Option<u32
                 End::Replace(RETRY_AFTER)
             }
         };
-        let End::Replace(after) = end else { return };
+        let after = match end {
+            End::Stop => return,
+            End::Replace(after) => after,
+            End::Moved(address) => {
+                tracing::info!(
+                    "multicast DNS: the address of this host has changed: announcing {address} instead of {}",
+                    own.address
+                );
+                own.address = address.clone();
+                if inputs.send(Input::AddressChanged { address }).await.is_err() {
+                    return;
+                }
+                // The new daemon has no record yet.
+                free.mark_changed();
+                continue;
+            }
+        };
         tokio::select! {
             () = sleep(after) => {}
             () = gone(&mut free, &inputs) => return,
@@ -129,12 +153,18 @@ impl<'a> Daemon<'a> {
 
     /// Listens and announces until the node ends or the daemon has to be replaced. All that the
     /// `select!` awaits is cancel-safe: channels and a timer.
-    async fn serve(mut self, free: &mut watch::Receiver<Option<Option<u32>>>, inputs: &mpsc::Sender<Input>) -> End {
+    async fn serve(
+        mut self,
+        present: impl Fn() -> Option<PeerAddress>,
+        free: &mut watch::Receiver<Option<Option<u32>>>,
+        inputs: &mpsc::Sender<Input>,
+    ) -> End {
         if inputs.send(Input::DiscoveryStarted).await.is_err() {
             return End::Stop;
         }
         let mut measure = interval(MEASURE_EVERY);
         measure.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut moved = None;
         let end = loop {
             tokio::select! {
                 changed = free.changed() => {
@@ -164,6 +194,7 @@ impl<'a> Daemon<'a> {
                     }
                 },
                 _ = measure.tick() => match self.kept().await {
+                    _ if self.has_moved(&mut moved, present()) => break moved.map_or(End::Stop, End::Moved),
                     Some(kept) if kept <= limits::MDNS_RECORDS => {}
                     Some(kept) => {
                         tracing::debug!("multicast DNS: {kept} records are kept, more than a network of nodes has; the daemon is replaced");
@@ -180,6 +211,14 @@ impl<'a> Daemon<'a> {
             done.recv_async().await.ok();
         }
         end
+    }
+
+    /// Whether the node's address has changed, and was the same at two checks: while an interface
+    /// changes it may have none. Without a network the former address stays.
+    fn has_moved(&self, moved: &mut Option<PeerAddress>, present: Option<PeerAddress>) -> bool {
+        let present = present.filter(|address| *address != self.own.address && address.scope() != Scope::Loopback);
+        let before = std::mem::replace(moved, present);
+        before.is_some() && before == *moved
     }
 
     /// Replaces our announced record. Returns false if the daemon does not take it.

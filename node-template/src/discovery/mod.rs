@@ -10,6 +10,7 @@ mod mdns;
 use std::time::Duration;
 
 use meshpool_proto::Input;
+use meshpool_proto::address::PeerAddress;
 use meshpool_proto::mdns_record::Record;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -47,13 +48,17 @@ struct Running {
 
 impl DiscoveryHandle {
     /// Starts listening for records. `own` is announced from the first [`Self::advertise`] on, with
-    /// its number of free slots.
-    pub(crate) fn mdns(own: Record, panics: Panics) -> Self {
+    /// its number of free slots, at the address that `present` returns; `None`: at its own.
+    pub(crate) fn mdns(
+        own: Record,
+        present: impl Fn() -> Option<PeerAddress> + Send + Sync + 'static,
+        panics: Panics,
+    ) -> Self {
         let (sender, inputs) = mpsc::channel(INPUTS);
         let (free, slots) = watch::channel(None);
         let task = tokio::spawn(async move {
             // After a panic no new nodes are found; known ones stay known.
-            panics.catch("discovery", mdns::run(own, slots, sender)).await;
+            panics.catch("discovery", mdns::run(own, present, slots, sender)).await;
         });
         Self { running: Some(Running { inputs, free, task }) }
     }

@@ -37,6 +37,8 @@ pub(crate) struct LinkHandle {
     /// Whether a task sends positions.
     sending_positions: bool,
     rtt: Rtt,
+    /// The program of a native peer, by its own account.
+    agent: Option<Box<str>>,
     /// Of an accepted link; freed with it.
     _slot: Option<AcceptSlot>,
 }
@@ -51,12 +53,18 @@ impl LinkHandle {
             wanted: Vec::new(),
             sending_positions: false,
             rtt: Rtt::default(),
+            agent: None,
             _slot: slot,
         }
     }
 
     pub(crate) fn queue(&self) -> Arc<SendQueue> {
         Arc::clone(&self.queue)
+    }
+
+    /// Notes the program at the other end, as its HANDSHAKE names it.
+    pub(crate) fn set_agent(&mut self, agent: &str) {
+        self.agent = (!agent.is_empty()).then(|| agent.into());
     }
 
     /// Stages a payload frame, if it fits into the queue.
@@ -155,9 +163,11 @@ impl LinkHandle {
             link: row.link,
             peer: row.peer,
             kind: row.kind,
+            proved: row.proved,
             dialled: row.dialled,
             open_for: now.saturating_duration_since(row.opened),
             round_trip: self.rtt.last(),
+            agent: self.agent.as_deref().map(str::to_owned),
             queued_bytes: self.queue.queued_bytes(Lane::Payload),
         }
     }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use meshpool_proto::address::Scope;
 use meshpool_proto::frame::Frame;
 use meshpool_proto::id::LinkId;
 use meshpool_proto::limits::Limits;
@@ -15,7 +14,7 @@ use meshpool_proto::{LinkKind, LinkRow};
 use crate::driver::link_handle::{LinkHandle, Staged};
 use crate::driver::open_link::OpenLink;
 use crate::transport::accept_slots::AcceptSlot;
-use crate::transport::rate_limit::LinkRateLimit;
+use crate::transport::rate_limit::RateLimits;
 use crate::transport::send_queue::SendQueue;
 use crate::transport::websocket::link::{LinkContext, LinkTask};
 use crate::transport::websocket::socket::Socket;
@@ -29,11 +28,13 @@ pub(crate) struct LinkTable {
     staged: Vec<LinkId>,
     context: LinkContext,
     limits: Limits,
+    rates: RateLimits,
 }
 
 impl LinkTable {
     pub(crate) fn new(context: LinkContext, limits: Limits) -> Self {
-        Self { links: BTreeMap::new(), last: LinkId(0), staged: Vec::new(), context, limits }
+        let rates = RateLimits::new(limits.transaction_rate, limits.transaction_burst);
+        Self { links: BTreeMap::new(), last: LinkId(0), staged: Vec::new(), context, limits, rates }
     }
 
     /// Adds a link. Returns its id and its task, which the caller starts.
@@ -48,8 +49,7 @@ impl LinkTable {
         let (link, context, limits) = (self.last, &self.context, &self.limits);
         let backpressure = Arc::clone(&context.backpressure);
         let queue = Arc::new(SendQueue::new(limits.queue_bytes, limits.control_bytes, backpressure, link));
-        let rate = (Scope::of(remote) != Scope::Loopback)
-            .then(|| LinkRateLimit::new(limits.transaction_rate, limits.transaction_burst));
+        let rate = self.rates.of(remote);
         let task = LinkTask::new(link, socket, dialled, Arc::clone(&queue), rate, context.clone());
         self.links.insert(link, LinkHandle::new(queue, slot));
         (link, task)

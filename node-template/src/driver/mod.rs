@@ -23,8 +23,8 @@ use meshpool_proto::event::Event;
 use meshpool_proto::id::{LinkId, Session};
 use meshpool_proto::limits::Limits;
 use meshpool_proto::transaction::TransactionId;
-use meshpool_proto::wire::{Malformed, Message, TransactionFrame};
-use meshpool_proto::{Direction, Input, Lane, Node as Core, Output};
+use meshpool_proto::wire::{Handshake, Malformed, Message, TransactionFrame};
+use meshpool_proto::{Challenge, Direction, Input, Lane, Node as Core, Output};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::mpsc;
 
@@ -38,9 +38,10 @@ use crate::images::requests::ImageRequest;
 use crate::pool::{Pool, Report};
 use crate::transport::accept_slots::AcceptSlot;
 use crate::transport::arrival::{Arrival, ReadBatch};
+use crate::transport::dial_permit::NamedBy;
 use crate::transport::duplicate_filter::DuplicateTracker;
 use crate::transport::tls::Live;
-use crate::transport::websocket::dialer::{Dialer, Dialled};
+use crate::transport::websocket::dialer::{DialError, Dialer, Dialled};
 use crate::transport::websocket::link::LinkContext;
 use crate::transport::websocket::socket::Socket;
 use crate::util::panics::Panics;
@@ -307,12 +308,16 @@ impl Driver {
         for arrival in arrivals.drain(..) {
             match arrival {
                 Arrival::Read { link, batch } => self.on_read(link, batch),
-                Arrival::Accepted { socket, remote, slot, certified } => {
-                    self.open(*socket, remote, Direction::Accepted, Some(slot), certified);
+                Arrival::Accepted { socket, remote, slot, certified, challenge } => {
+                    let direction = match slot.beyond {
+                        None => Direction::Accepted,
+                        Some(bound) => Direction::AcceptedBeyond { reason: bound.reason() },
+                    };
+                    self.open(*socket, remote, direction, Some(slot), certified, challenge);
                 }
                 Arrival::Rejected { remote, reason } => self.handle(Input::ConnectionRejected { remote, reason }),
                 Arrival::Refused { remote, reason } => {
-                    self.handle(Input::ConnectionRefused { remote, reason: reason.into() });
+                    self.handle(Input::ConnectionRefused { remote, reason });
                 }
                 Arrival::Closed { link, cause, protocol_error } => {
                     if protocol_error && self.links.contains(link) {
@@ -334,8 +339,14 @@ impl Driver {
         for message in messages {
             if let Ok(message) = &message {
                 tracing::debug!("{} came in on link {link}", strip_control(message.kind()));
-                if matches!(message, Message::Status(_)) {
-                    self.report_counts();
+                match message {
+                    Message::Status(_) => self.report_counts(),
+                    Message::Handshake(Handshake { node: Some(node), .. }) => {
+                        if let Some(handle) = self.links.get(link) {
+                            handle.set_agent(&node.agent);
+                        }
+                    }
+                    _ => {}
                 }
             }
             self.handle_now(Input::Received { link, message });
@@ -455,11 +466,19 @@ impl Driver {
     fn on_outcome(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Dialled { address, result: Ok(dialled) } => {
-                let Dialled { socket, remote, identity, certified } = *dialled;
-                self.open(socket, remote, Direction::Dialled { address, identity }, None, certified);
+                let Dialled { socket, remote, identity, certified, challenge } = *dialled;
+                self.open(socket, remote, Direction::Dialled { address, identity }, None, certified, challenge);
             }
-            Outcome::Dialled { address, result: Err(error) } => self.handle(Input::DialFailed { address, error }),
-            Outcome::Probed { link, address, identity } => self.handle(Input::Probed { link, address, identity }),
+            Outcome::Dialled { address, result: Err(DialError::Failed(error)) } => {
+                self.handle(Input::DialFailed { address, error });
+            }
+            Outcome::Dialled { address, result: Err(DialError::PutOff(until)) }
+            | Outcome::Probed { address, result: Err(until), .. } => {
+                self.handle(Input::DialPutOff { address, until });
+            }
+            Outcome::Probed { link, address, result: Ok((identity, proves)) } => {
+                self.handle(Input::Probed { link, address, identity, proves });
+            }
             Outcome::Replayed { link, position: Some(position) } => {
                 if let Some(handle) = self.links.get(link) {
                     handle.on_replayed();
@@ -499,19 +518,20 @@ impl Driver {
                 self.writes.push(transaction);
             }
             Output::Notify(event) => self.notifier.notify(self.now, event),
-            Output::Dial { address, reach } => {
-                let dialer = self.services.dialer.clone();
-                let if_panicked = Outcome::Dialled { address: address.clone(), result: Err(PANICKED.into()) };
+            Output::Dial { address, reach, sources } => {
+                let (dialer, by) = (self.services.dialer.clone(), NamedBy { reach, sources });
+                let result = Err(DialError::Failed(PANICKED.into()));
+                let if_panicked = Outcome::Dialled { address: address.clone(), result };
                 self.tasks.spawn(if_panicked, async move {
-                    let result = dialer.dial(&address, reach).await;
+                    let result = dialer.dial(&address, &by).await;
                     Outcome::Dialled { result: result.map(Box::new), address }
                 });
             }
-            Output::Probe { link, address, reach } => {
-                let dialer = self.services.dialer.clone();
-                let if_panicked = Outcome::Probed { link, address: address.clone(), identity: None };
+            Output::Probe { link, address, reach, sources } => {
+                let (dialer, by) = (self.services.dialer.clone(), NamedBy { reach, sources });
+                let if_panicked = Outcome::Probed { link, address: address.clone(), result: Ok((None, false)) };
                 self.tasks.spawn(if_panicked, async move {
-                    Outcome::Probed { link, identity: dialer.probe(&address, reach).await, address }
+                    Outcome::Probed { link, result: dialer.probe(&address, &by).await, address }
                 });
             }
             Output::FindLocalImages { search, name } => {
@@ -521,7 +541,9 @@ impl Driver {
                     Outcome::LookedUp { search, images: images.local().look_up(name.as_ref()).await }
                 });
             }
-            Output::ImageOffer { found, reach } => self.requests.on_offer(found, reach),
+            Output::ImageOffer { found, reach, source } => {
+                self.requests.on_offer(found, NamedBy { reach, sources: vec![source] });
+            }
             Output::ImageSearchOver { search, end } => self.requests.on_search_over(search, end),
             Output::Submitted { request, outcome } => self.requests.on_submitted(request, outcome),
             Output::SubmissionStored { request } => self.requests.on_stored(request),
@@ -546,6 +568,7 @@ impl Driver {
         direction: Direction,
         slot: Option<AcceptSlot>,
         certified: Option<Certified>,
+        challenge: Challenge,
     ) {
         let dialled = matches!(direction, Direction::Dialled { .. });
         let (link, task) = self.links.open(socket, remote, dialled, slot);
@@ -553,6 +576,7 @@ impl Driver {
         if let Some(certified) = certified {
             self.handle(Input::PeerCertified { link, certified });
         }
+        self.handle(Input::LinkChallenged { link, challenge });
         self.handle(Input::LinkOpened { link, remote, direction });
     }
 
@@ -589,7 +613,7 @@ impl Driver {
     fn fail(&mut self, failure: Failure) {
         match failure {
             Failure::PanicInTask { address } => {
-                let if_panicked = Outcome::Dialled { address, result: Err(PANICKED.into()) };
+                let if_panicked = Outcome::Dialled { address, result: Err(DialError::Failed(PANICKED.into())) };
                 self.tasks.spawn(if_panicked, async { panic!("for the test") });
             }
             Failure::PanicInPool => self.services.pool.panic(),

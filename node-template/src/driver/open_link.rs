@@ -16,12 +16,16 @@ pub struct OpenLink {
     pub peer: PeerName,
     /// What the other end is.
     pub kind: LinkKind,
+    /// Whether the other end has proved that its node id is its own.
+    pub proved: bool,
     /// Whether this node dialled.
     pub dialled: bool,
     /// How long it has been open.
     pub open_for: Duration,
     /// The round-trip time of the last measured ping.
     pub round_trip: Option<Duration>,
+    /// The program and version of a native peer, by its own account.
+    pub agent: Option<String>,
     /// How many bytes of payload wait to be sent.
     pub queued_bytes: usize,
 }

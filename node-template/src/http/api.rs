@@ -23,7 +23,7 @@ use crate::protocol::json::Parser;
 const OPENAPI: &str = include_str!("openapi.json");
 
 /// Returns all routes, behind the guard.
-pub(crate) fn router(state: Shared, access: Guard) -> Router {
+pub(crate) fn router(state: Shared, access: Arc<Guard>) -> Router {
     let router = Router::new();
     #[cfg(test)]
     let router = router.route("/panic/request", get(panic_request)).route("/panic/hub", get(panic_hub));
@@ -47,7 +47,7 @@ pub(crate) fn router(state: Shared, access: Guard) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
         .layer(DefaultBodyLimit::disable())
-        .layer(middleware::from_fn_with_state(Arc::new(access), guard))
+        .layer(middleware::from_fn_with_state(access, guard))
         .with_state(state)
 }
 
@@ -128,7 +128,7 @@ async fn add_transaction(
     let answer = Json(json!({ "id": id.to_string(), "links": links, "duplicate": duplicate, "stored": stored }));
     let mut response = (status, answer).into_response();
     let location =
-        HeaderValue::from_str(&format!("/api/transactions/{id}")).expect("an identity is hexadecimal digits");
+        HeaderValue::from_str(&format!("{}/api/transactions/{id}", state.path)).expect("a path of ASCII, and digits");
     response.headers_mut().insert(header::LOCATION, location);
     Ok(response)
 }

@@ -4,19 +4,20 @@
 //! (DNS rebinding), or the browser says where it comes from (`Origin`, `Sec-Fetch-Site`).
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use axum::extract::{Request, State as FromState};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use meshpool_proto::util::rate_limit::RateLimit;
 use sha2::{Digest, Sha256};
 
 use crate::config::HttpSettings;
-use crate::http::limits::{CHANGES, REQUESTS};
+use crate::http::client::Client;
 use crate::http::problem::Problem;
+use crate::http::rates::{Kind, Rates};
+use crate::http::serve::Sender;
+use crate::util::web_host::{Authority, HostName, Origin};
 
 /// Allows this server's files only, and no framing.
 const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -31,81 +32,101 @@ const HEADERS: [(HeaderName, &str); 5] = [
 
 #[derive(Debug)]
 pub(crate) struct Guard {
-    names: Vec<String>,
+    /// HTTP_NAMES.
+    names: Vec<HostName>,
     /// SHA-256 of the token: the time that comparing hashes takes reveals nothing about it.
     token: Option<[u8; 32]>,
-    requests: Bucket,
-    changes: Bucket,
+    rates: Rates,
 }
 
 impl Guard {
     pub(crate) fn new(settings: &HttpSettings) -> Self {
         Self {
-            names: settings.names.iter().map(|name| name.to_ascii_lowercase()).collect(),
+            names: settings.names.iter().filter_map(|name| HostName::parse(name)).collect(),
             token: settings.token.as_ref().map(|token| Sha256::digest(token).into()),
-            requests: Bucket::new(REQUESTS),
-            changes: Bucket::new(CHANGES),
+            rates: Rates::default(),
         }
     }
 
-    fn check(&self, request: &Request) -> Result<(), Problem> {
+    /// Checks a request, and charges it to its client.
+    fn check(&self, request: &Request, client: Client) -> Result<(), Problem> {
+        let permitted = self.permit(request);
+        let kinds = match permitted {
+            Ok(kind @ Kind::Change) => vec![Kind::Api, kind],
+            Ok(kind) => vec![kind],
+            Err(_) => vec![Kind::Refused],
+        };
+        if kinds.into_iter().all(|kind| self.rates.allows(client, kind)) {
+            return permitted.map(|_| ());
+        }
+        Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests; send fewer per second").retry_after(1))
+    }
+
+    /// Returns the kind of a request that passes all checks but that of the rate.
+    fn permit(&self, request: &Request) -> Result<Kind, Problem> {
         let path = request.uri().path();
         // Monitors may use any host name, and learn nothing but health.
         if matches!(path, "/healthz" | "/readyz") {
-            return self.requests.take();
+            return Ok(Kind::Health);
         }
-        self.name(request)?;
-        self.origin(request)?;
-        self.requests.take()?;
-        if path == "/metrics" || path.starts_with("/api/") || path.starts_with("/images/") {
+        let host = self.name(request)?;
+        self.origin(request, &host)?;
+        let kind = match path {
+            "/metrics" => Kind::Metrics,
+            _ if path.starts_with("/api/") || path.starts_with("/images/") => Kind::Api,
+            _ => Kind::Page,
+        };
+        if kind != Kind::Page {
             self.token(request.headers())?;
         }
-        if request.method() != Method::GET && request.method() != Method::HEAD {
-            self.changes.take()?;
-            require_json(request.headers())?;
+        if request.method() == Method::GET || request.method() == Method::HEAD {
+            return Ok(kind);
         }
-        Ok(())
+        require_json(request.headers())?;
+        Ok(Kind::Change)
     }
 
-    fn name(&self, request: &Request) -> Result<(), Problem> {
+    /// Returns the name by which a request calls this node.
+    fn name(&self, request: &Request) -> Result<HostName, Problem> {
         let mut hosts = request.headers().get_all(header::HOST).iter();
-        let host = hosts.next().and_then(|host| host.to_str().ok()).unwrap_or_default();
-        if hosts.next().is_none()
-            && request.uri().authority().is_none_or(|named| named.as_str() == host)
-            && self.is_own_name(host)
-        {
-            return Ok(());
+        let host = hosts.next().and_then(|host| Authority::parse(host.to_str().ok()?)).map(|host| host.host);
+        let named = request.uri().authority().map(|named| Authority::parse(named.as_str()).map(|named| named.host));
+        match host {
+            Some(host)
+                if hosts.next().is_none()
+                    && named.is_none_or(|named| named.as_ref() == Some(&host))
+                    && self.is_own_name(&host) =>
+            {
+                Ok(host)
+            }
+            _ => Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "unknown host name; use localhost or the node's IP address, or add the name to HTTP_NAMES",
+            )),
         }
-        Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "unknown host name; use localhost or the node's IP address, or add the name to HTTP_NAMES",
-        ))
     }
 
-    fn is_own_name(&self, host: &str) -> bool {
-        let Some(name) = without_port(host) else { return false };
-        let name = name.to_ascii_lowercase();
-        let ip = name.trim_start_matches('[').trim_end_matches(']');
-        name == "localhost" || ip.parse::<IpAddr>().is_ok() || self.names.contains(&name)
+    /// A foreign page cannot use an IP address as its own name and lead it here: only names are
+    /// resolved.
+    fn is_own_name(&self, host: &HostName) -> bool {
+        host.is_loopback() || host.ip().is_some() || self.names.contains(host)
     }
 
-    fn origin(&self, request: &Request) -> Result<(), Problem> {
+    /// Checks where a request comes from. `host`: the name by which it calls this node.
+    fn origin(&self, request: &Request, host: &HostName) -> Result<(), Problem> {
         let headers = request.headers();
         let foreign = || {
             Problem::new(StatusCode::FORBIDDEN, "pages of other sites may not use this node; open the node's own page")
         };
         let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or("?"));
-        if let Some(origin) = text(header::ORIGIN) {
-            let host = text(header::HOST).unwrap_or_default();
-            let ours = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-            if ours.is_none_or(|ours| !ours.eq_ignore_ascii_case(host)) {
-                return Err(foreign());
-            }
+        if !headers.get_all(header::ORIGIN).iter().all(|origin| self.is_own_origin(origin, host)) {
+            return Err(foreign());
         }
-        // A link on another site may open the page itself.
+        // A link on another site may open the page, an image or the description of the API.
+        let path = request.uri().path();
         let opened = request.method() == Method::GET
             && text(HeaderName::from_static("sec-fetch-mode")) == Some("navigate")
-            && request.uri().path() == "/";
+            && (matches!(path, "/" | "/api") || path.starts_with("/images/"));
         match text(HeaderName::from_static("sec-fetch-site")) {
             None | Some("same-origin" | "none") => Ok(()),
             Some(_) if opened => Ok(()),
@@ -113,11 +134,28 @@ impl Guard {
         }
     }
 
+    /// Returns whether an origin is this node's. A proxy or tunnel may have another port, and may
+    /// put a Host of its own in place of the browser's. On this machine that is a loopback address.
+    fn is_own_origin(&self, origin: &HeaderValue, host: &HostName) -> bool {
+        let Some(Origin { host: from, .. }) = origin.to_str().ok().and_then(Origin::parse) else { return false };
+        from == *host
+            || self.names.contains(&from)
+            || host.is_loopback() && (from.is_loopback() || from.ip().is_some_and(is_of_this_machine))
+    }
+
+    /// Returns whether a request for a path proves that its sender may use this node. Without a
+    /// token every one does that comes from no other site.
+    fn is_for_members(&self, path: &str) -> bool {
+        let is_public = !(path == "/metrics" || path.starts_with("/api/") || path.starts_with("/images/"));
+        !matches!(path, "/healthz" | "/readyz") && !(is_public && self.token.is_some())
+    }
+
     fn token(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let Some(token) = &self.token else { return Ok(()) };
-        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let given =
-            given.and_then(|value| value.strip_prefix("Bearer ")).map(|given| <[u8; 32]>::from(Sha256::digest(given)));
+        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.split_once(' '));
+        // A scheme's name has any case (RFC 9110, section 11.1).
+        let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"));
+        let given = given.map(|(_, given)| <[u8; 32]>::from(Sha256::digest(given.trim_start_matches(' '))));
         if given.as_ref() == Some(token) {
             return Ok(());
         }
@@ -135,19 +173,24 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send JSON, with Content-Type: application/json"))
 }
 
-/// Returns the name in a Host header.
-fn without_port(host: &str) -> Option<&str> {
-    let (name, port) = match host.rsplit_once(':') {
-        Some((name, port)) if !port.contains(']') => (name, port),
-        _ => (host, "0"),
-    };
-    (!name.is_empty() && port.parse::<u16>().is_ok()).then_some(name)
+/// Returns whether an interface of this machine has this address.
+fn is_of_this_machine(ip: IpAddr) -> bool {
+    if_addrs::get_if_addrs().is_ok_and(|all| all.iter().any(|interface| interface.ip().to_canonical() == ip))
 }
 
 /// Checks a request before it is handled, and adds the security headers to every response.
 pub(crate) async fn guard(FromState(guard): FromState<Arc<Guard>>, request: Request, next: Next) -> Response {
-    let mut response = match guard.check(&request) {
-        Ok(()) => next.run(request).await,
+    let sender = request.extensions().get::<Sender>().cloned();
+    let client = sender.as_ref().map_or(Client::Local, |sender| sender.client);
+    let mut response = match guard.check(&request, client) {
+        Ok(()) => {
+            let path = request.uri().path();
+            // Health checks and the page's files are for anybody, so they earn no place.
+            if let Some(sender) = sender.filter(|_| guard.is_for_members(path)) {
+                sender.place.serve(path == "/api/events" || path.starts_with("/images/"));
+            }
+            next.run(request).await
+        }
         Err(problem) => problem.into_response(),
     };
     for (name, value) in HEADERS {
@@ -159,55 +202,93 @@ pub(crate) async fn guard(FromState(guard): FromState<Arc<Guard>>, request: Requ
     response
 }
 
-/// The rate limit of all clients together.
-#[derive(Debug)]
-struct Bucket {
-    interval: Duration,
-    burst: u32,
-    limit: Mutex<RateLimit>,
-}
-
-impl Bucket {
-    fn new((per_second, burst): (u32, u32)) -> Self {
-        Self { interval: Duration::from_secs(1) / per_second, burst, limit: Mutex::default() }
-    }
-
-    fn take(&self) -> Result<(), Problem> {
-        let mut limit = self.limit.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        limit.spend(Instant::now(), self.interval, self.interval * self.burst).map_err(|_| {
-            Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests; send fewer per second").retry_after(1)
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn guard() -> Guard {
+        let names = vec!["Node.Example.org".into(), "other.example".into()];
+        Guard::new(&HttpSettings { names, ..HttpSettings::default() })
+    }
+
+    fn name(guard: &Guard, host: &str) -> Option<HostName> {
+        let request = Request::builder().uri("/").header("host", host).body(axum::body::Body::empty());
+        guard.name(&request.expect("a request")).ok()
+    }
+
     #[test]
     fn only_own_names_are_accepted() {
-        let guard = Guard::new(&HttpSettings { names: vec!["Node.Example.org".into()], ..HttpSettings::default() });
+        let guard = guard();
         for host in [
             "localhost:8001",
             "LOCALHOST",
+            "localhost.",
+            "localhost.:8001",
+            "localhost:",
             "127.0.0.1:1",
+            "127.0.0.1",
             "[::1]:8001",
             "[::1]",
+            "[::ffff:192.168.1.20]:80",
             "192.168.1.20:80",
             "node.example.org:443",
+            "node.example.org",
+            "NODE.example.org.:8443",
         ] {
-            assert!(guard.is_own_name(host), "{host}");
+            assert!(name(&guard, host).is_some(), "{host}");
         }
         for host in [
             "",
             ":80",
+            ".",
             "evil.example",
             "localhost.evil.example:8001",
             "evil.example:x",
             "localhost:99999",
+            "localhost:+80",
             "127.0.0.1.evil.example",
+            "node.example.org.evil.example",
+            "localhost@evil.example",
+            "::1",
+            "[localhost]",
         ] {
-            assert!(!guard.is_own_name(host), "{host}");
+            assert!(name(&guard, host).is_none(), "{host}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_compared_by_its_name() {
+        let guard = guard();
+        let own = |host: &str, origin: &'static str| {
+            guard.is_own_origin(&HeaderValue::from_static(origin), &HostName::parse(host).expect(host))
+        };
+        for (host, origin) in [
+            ("localhost", "http://localhost:8001"),
+            ("localhost", "https://LOCALHOST.:8443"),
+            ("localhost", "http://127.0.0.1:9000"),
+            ("127.0.0.1", "http://[::1]:9000"),
+            ("192.168.1.20", "https://192.168.1.20:8443"),
+            ("node.example.org", "https://node.example.org"),
+            ("node.example.org", "https://Node.Example.Org:8443"),
+            ("node.example.org", "https://other.example:8443"),
+            ("localhost", "https://node.example.org:8443"),
+            ("192.168.1.20", "https://node.example.org"),
+        ] {
+            assert!(own(host, origin), "{host} {origin}");
+        }
+        for (host, origin) in [
+            ("localhost", "null"),
+            ("localhost", ""),
+            ("localhost", "http://evil.example"),
+            ("localhost", "http://localhost.evil.example"),
+            ("localhost", "http://203.0.113.9:8001"),
+            ("192.168.1.20", "http://192.168.1.21:8001"),
+            ("192.168.1.20", "http://localhost:8001"),
+            ("node.example.org", "http://localhost:8001"),
+            ("node.example.org", "https://example.org"),
+            ("localhost", "chrome-extension://abc"),
+        ] {
+            assert!(!own(host, origin), "{host} {origin}");
         }
     }
 }

@@ -4,8 +4,16 @@ use std::time::Duration;
 
 use crate::protocol::limits::MESSAGE_BYTES;
 
-/// Concurrent connections; further ones wait to be accepted.
+/// A number of requests per second, and how many at once.
+pub(crate) type Rate = (u32, u32);
+
+/// Concurrent connections; `places` says who gives way to further ones.
 pub(crate) const CONNECTIONS: usize = 256;
+/// How many of them may come from other machines; the others are kept for this one.
+pub(crate) const CONNECTIONS_FROM_AFAR: usize = 224;
+/// How many of one client beyond this machine may be waiting for their first request that passes
+/// all checks.
+pub(crate) const STRANGERS_OF_ONE: usize = 32;
 /// Concurrent event streams; a further one gets 503. Fewer than connections, so that streams never
 /// keep other requests out.
 pub(crate) const STREAMS: usize = 100;
@@ -23,10 +31,20 @@ pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How many frames a stream may lag before it is closed: a dozen seconds at 5 a second.
 pub(crate) const LAG: usize = 64;
-/// Requests: per second, and burst.
-pub(crate) const REQUESTS: (u32, u32) = (200, 1_000);
-/// Requests that change something: per second, and burst.
-pub(crate) const CHANGES: (u32, u32) = (100, 500);
+/// Requests of one client to the API, and from this machine for the page's files.
+pub(crate) const REQUESTS: Rate = (200, 1_000);
+/// Requests of one client that change something.
+pub(crate) const CHANGES: Rate = (100, 500);
+/// Requests of one client for the metrics, which cost the driver more than others.
+pub(crate) const METRICS: Rate = (100, 500);
+/// Health checks of one client, and of all beyond this machine together.
+pub(crate) const HEALTH_CHECKS: Rate = (100, 500);
+/// Requests of one client beyond this machine for the page's files, and likewise those refused.
+pub(crate) const REQUESTS_OF_A_STRANGER: Rate = (50, 250);
+/// The same of all clients beyond this machine together.
+pub(crate) const REQUESTS_OF_STRANGERS: Rate = (200, 1_000);
+/// How many pairs of a client and a kind of request are remembered for that, twice.
+pub(crate) const CLIENTS: usize = 4_096;
 /// Concurrent searches, each of which reads from the disk.
 pub(crate) const SEARCHES: usize = 2;
 /// How many transactions one search examines before it answers with a cursor for the next.

@@ -12,6 +12,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::driver::open_link::OpenLink;
@@ -24,6 +25,7 @@ use crate::protocol::LinkKind;
 use crate::protocol::counters::Counters;
 use crate::protocol::wire::Status;
 use crate::util::time_of_day::time_of_day;
+use crate::util::version::{COMMIT, VERSION};
 
 /// Handles `GET /metrics`.
 pub(crate) async fn metrics(FromState(state): FromState<Shared>) -> Result<Response, Problem> {
@@ -31,6 +33,8 @@ pub(crate) async fn metrics(FromState(state): FromState<Shared>) -> Result<Respo
     let nodes = state.hub.view().await?.network.nodes.len();
     let mut registry = Registry::with_prefix("meshpool");
     gauges(&mut registry, &state, &status, &links, nodes);
+    let build = vec![("version", VERSION), ("commit", COMMIT)];
+    registry.register("build", "The build of this program", Info::new(build));
     let delays = &state.hub.delays;
     for (name, help, histogram) in [
         ("transaction_delay", "From a transaction's timeStamp to its arrival here, of a sample", &delays.transactions),

@@ -11,8 +11,9 @@
 //!
 //! | file | content |
 //! |---|---|
-//! | `serve` | connections and their limits |
-//! | `guard` | access checks |
+//! | `serve`, `places` | connections, and who gives way when all places are taken |
+//! | `guard`, `rates`, `client` | access checks, and the rates of requests |
+//! | `starting` | the answers while the node starts |
 //! | `api` | routes and handlers |
 //! | `state` | what the handlers share |
 //! | `pages` | transactions, newest first, with search |
@@ -27,18 +28,23 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::Router;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::HttpSettings;
 use crate::http::guard::Guard;
-use crate::http::state::State;
+use crate::http::serve::App;
+use crate::http::state::{Shared, State};
 use crate::node::handle::Handle;
 use crate::node::network::needs_root;
+use crate::node::start_progress::StartProgress;
 use crate::transport::websocket::listener;
+use crate::transport::websocket::plain_http::PageLocation;
 
 mod activity;
 mod api;
+mod client;
 mod delays;
 mod guard;
 mod hub;
@@ -47,9 +53,12 @@ mod limits;
 mod metrics;
 mod page;
 mod pages;
+mod places;
 mod problem;
+mod rates;
 mod serve;
 mod sse_frame;
+mod starting;
 mod state;
 mod stream;
 mod view;
@@ -104,6 +113,10 @@ fn bind_remedy(error: &io::Error, port: u16) -> &'static str {
 pub struct Server {
     address: SocketAddr,
     url: String,
+    path: String,
+    guard: Arc<Guard>,
+    ready: watch::Sender<Option<(Router, Shared)>>,
+    location: Option<PageLocation>,
     _stop: watch::Sender<()>,
     _task: JoinHandle<()>,
 }
@@ -115,7 +128,18 @@ impl Server {
     /// # Errors
     /// [`ServerError`] if the port or the host cannot be listened on.
     pub async fn start(node: Handle, settings: &HttpSettings) -> Result<Self, ServerError> {
-        let listeners = bind(&node, settings).await?;
+        let mut server = Self::listen(node.port(), settings, &StartProgress::default()).await?;
+        server.attach(node);
+        Ok(server)
+    }
+
+    /// Listens before the node has started, whose `port` decides the default one. Until
+    /// [`Self::attach`] all requests are answered with the progress of the start.
+    ///
+    /// # Errors
+    /// [`ServerError`] if the port or the host cannot be listened on.
+    pub async fn listen(port: u16, settings: &HttpSettings, progress: &StartProgress) -> Result<Self, ServerError> {
+        let listeners = bind(port, settings).await?;
         let address = listeners[0].local_addr().map_err(|error| ServerError::Bind {
             origin: settings.origin.clone(),
             host: settings.host.clone(),
@@ -124,13 +148,25 @@ impl Server {
         })?;
         let name = if settings.host == "localhost" { "localhost".to_owned() } else { address.ip().to_string() };
         let name = if name.contains(':') { format!("[{name}]") } else { name };
-        let url = format!("http://{name}:{}", address.port());
-        tracing::info!("the page is at {url}");
+        let url = format!("http://{name}:{}{}", address.port(), settings.path);
         let (stop, stopped) = watch::channel(());
-        let state = Arc::new(State::new(node));
-        let router = api::router(Arc::clone(&state), Guard::new(settings));
-        let task = tokio::spawn(serve::run(listeners, router, state, stopped));
-        Ok(Self { address, url, _stop: stop, _task: task })
+        let (ready, is_ready) = watch::channel(None);
+        let guard = Arc::new(Guard::new(settings));
+        let starting = starting::router(progress.clone(), Arc::clone(&guard));
+        let app = Arc::new(App::new(is_ready, starting, settings));
+        let task = tokio::spawn(serve::run(listeners, app, stopped));
+        let path = settings.path.clone();
+        Ok(Self { address, url, path, guard, ready, location: None, _stop: stop, _task: task })
+    }
+
+    /// Serves the page, the API and the metrics of a node.
+    pub fn attach(&mut self, node: Handle) {
+        tracing::info!("the page is at {}", self.url);
+        node.page.set(self.address, &format!("{}/", self.path));
+        self.location = Some(node.page.clone());
+        let state = Arc::new(State::new(node, self.path.clone()));
+        let router = api::router(Arc::clone(&state), Arc::clone(&self.guard));
+        self.ready.send_replace(Some((router, state)));
     }
 
     /// Returns the address that is listened on; of several the first.
@@ -144,9 +180,17 @@ impl Server {
     }
 }
 
-async fn bind(node: &Handle, settings: &HttpSettings) -> Result<Vec<tokio::net::TcpListener>, ServerError> {
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(location) = &self.location {
+            location.clear();
+        }
+    }
+}
+
+async fn bind(node: u16, settings: &HttpSettings) -> Result<Vec<tokio::net::TcpListener>, ServerError> {
     let host = settings.host.clone();
-    let default = node.port().checked_add(PORT_OFFSET);
+    let default = node.checked_add(PORT_OFFSET);
     let port = settings.port.or(default).unwrap_or(0);
     let error = match listener::bind(&host, port).await {
         Ok(listeners) => return Ok(listeners),

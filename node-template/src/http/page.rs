@@ -1,12 +1,15 @@
 //! The page's files, which are embedded in the binary.
 
-use axum::extract::Path;
+use axum::Extension;
+use axum::extract::{Path, State as FromState};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use crate::http::problem::Problem;
+use crate::http::serve::Sender;
+use crate::http::state::Shared;
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
@@ -18,6 +21,9 @@ const FILES: &[(&str, &str, &str)] = &[
     ("style.css", CSS, include_str!("page/style.css")),
     ("main.js", JS, include_str!("page/main.js")),
     ("live.js", JS, include_str!("page/live.js")),
+    ("stream.js", JS, include_str!("page/stream.js")),
+    ("shared.js", JS, include_str!("page/shared.js")),
+    ("request.js", JS, include_str!("page/request.js")),
     ("graph.js", JS, include_str!("page/graph.js")),
     ("layout.js", JS, include_str!("page/layout.js")),
     ("images.js", JS, include_str!("page/images.js")),
@@ -29,7 +35,14 @@ const FILES: &[(&str, &str, &str)] = &[
     ("icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
 ];
 
-pub(crate) async fn index(headers: HeaderMap) -> Result<Response, Problem> {
+pub(crate) async fn index(
+    FromState(state): FromState<Shared>,
+    sender: Option<Extension<Sender>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    if sender.is_some_and(|Extension(sender)| sender.lacks_slash) {
+        return Ok(Redirect::permanent(&format!("{}/", state.path)).into_response());
+    }
     serve("index.html", &headers)
 }
 

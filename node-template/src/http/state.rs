@@ -11,6 +11,8 @@ use crate::node::handle::Handle;
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) node: Handle,
+    /// HTTP_PATH.
+    pub(crate) path: String,
     pub(crate) hub: Hub,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) searches: Semaphore,
@@ -19,10 +21,11 @@ pub(crate) struct State {
 pub(crate) type Shared = Arc<State>;
 
 impl State {
-    pub(crate) fn new(node: Handle) -> Self {
+    pub(crate) fn new(node: Handle, path: String) -> Self {
         Self {
             hub: Hub::new(node.clone()),
             node,
+            path,
             streams: Arc::new(Semaphore::new(STREAMS)),
             searches: Semaphore::new(SEARCHES),
         }

@@ -34,6 +34,8 @@ pub(crate) struct Node {
     pub(crate) address: Option<String>,
     /// When this run of the node began, by its own clock: seconds since 1970.
     pub(crate) since: Option<u64>,
+    /// Its program and version, by its own account; known of this node and of its neighbours.
+    pub(crate) agent: Option<String>,
     /// How many links it announces.
     pub(crate) links: Option<u32>,
     pub(crate) max_peers: Option<u32>,
@@ -60,6 +62,7 @@ pub(crate) struct Peer {
     /// Why the state is so, as text.
     pub(crate) reason: Option<String>,
     pub(crate) retry_in_seconds: Option<f64>,
+    pub(crate) proved: Option<bool>,
     pub(crate) dialled: Option<bool>,
     pub(crate) round_trip_seconds: Option<f64>,
     pub(crate) queued_bytes: Option<usize>,
@@ -93,6 +96,7 @@ fn network(status: &Status, members: &[Member], links: &[OpenLink]) -> Network {
         kind: Kind::Me,
         address: Some(status.address.clone()),
         since: None,
+        agent: Some(status.agent.clone()),
         links: Some(status.connected.len() as u32),
         max_peers: status.max_peers,
     }];
@@ -108,6 +112,7 @@ fn network(status: &Status, members: &[Member], links: &[OpenLink]) -> Network {
             kind: Kind::Native,
             address: member.address.as_deref().map(strip_control),
             since: Some(member.since),
+            agent: None,
             links: Some(member.links),
             max_peers: member.max_peers,
         });
@@ -118,9 +123,12 @@ fn network(status: &Status, members: &[Member], links: &[OpenLink]) -> Network {
         let index = *indexes.entry(id.clone()).or_insert_with(|| {
             let kind = if link.kind == LinkKind::Exercise { Kind::Exercise } else { Kind::Native };
             let address = link.peer.address.as_ref().map(ToString::to_string);
-            nodes.push(Node { id, kind, address, since: None, links: None, max_peers: None });
+            nodes.push(Node { id, kind, address, since: None, agent: None, links: None, max_peers: None });
             nodes.len() - 1
         });
+        if let Some(agent) = &link.agent {
+            nodes[index].agent = Some(strip_control(agent));
+        }
         if index > 0 {
             pairs.insert((0, index));
         }
@@ -143,6 +151,7 @@ fn peers(status: &Status, links: &[OpenLink], reasons: &BTreeMap<String, String>
             id: id_of(link),
             address: link.peer.address.as_ref().map(ToString::to_string),
             state: "connected",
+            proved: Some(link.proved),
             dialled: Some(link.dialled),
             round_trip_seconds: link.round_trip.map(|time| time.as_secs_f64()),
             queued_bytes: Some(link.queued_bytes),

@@ -56,7 +56,7 @@ pub(crate) fn subprotocol(images: Arc<Images>, requests: Requests, limits: Limit
 
 impl ImageServer {
     /// Serves one transfer to its end. Every wait has a limit.
-    async fn serve(&self, Connection { mut socket, remote, certified }: Connection) {
+    async fn serve(&self, Connection { mut socket, remote, certified, .. }: Connection) {
         let deadline = self.limits.write_deadline;
         match self.answer(&mut socket, remote, certified).await {
             Ok(()) => wire::close(&mut socket, deadline, DONE, "").await,

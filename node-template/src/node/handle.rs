@@ -28,6 +28,8 @@ use crate::pool;
 use crate::signing;
 use crate::signing::validator::Validator;
 #[cfg(feature = "web")]
+use crate::transport::websocket::plain_http::PageLocation;
+#[cfg(feature = "web")]
 use crate::util::panics::Panics;
 use crate::util::time_of_day::time_of_day;
 
@@ -63,6 +65,9 @@ pub struct Handle {
     #[cfg(feature = "web")]
     pub(crate) sync_times: Arc<Histogram>,
     pub(crate) images: Arc<Images>,
+    /// Where the page is, for those who look for it on the peers' port.
+    #[cfg(feature = "web")]
+    pub(crate) page: PageLocation,
     #[cfg(feature = "web")]
     pub(crate) panics: Panics,
 }

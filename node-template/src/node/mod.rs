@@ -3,3 +3,4 @@
 pub(crate) mod access_watcher;
 pub(crate) mod handle;
 pub(crate) mod network;
+pub(crate) mod start_progress;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use meshpool_proto::address::{InvalidAddress, PeerAddress};
 use meshpool_proto::id::{Session, UpgradeIdentity};
@@ -29,19 +29,25 @@ use crate::images::requests::Requests;
 use crate::images::{self, Images};
 use crate::node::access_watcher::{AccessError, AccessFiles, AccessWatcher, ClosedNetwork};
 use crate::node::handle::{Handle, Node};
+use crate::node::start_progress::StartProgress;
 use crate::pool::{self, Opened, PoolError};
 use crate::signing::validator::Validator;
 use crate::transport::duplicate_filter::DuplicateFilter;
 use crate::transport::websocket::dialer::Dialer;
 use crate::transport::websocket::link::LinkContext;
 use crate::transport::websocket::listener::{self, Acceptor};
+use crate::transport::websocket::plain_http::PageLocation;
+use crate::util::ip_range::IpRange;
 use crate::util::panics::Panics;
 use crate::util::time_of_day::time_of_day;
+use crate::util::version::version;
 
 /// How many arrivals wait for the driver: at most 4 MiB, by the bound of a batch. All that has come
 /// this far is forwarded, so more would fill the send queues before backpressure reaches the
 /// clients.
 const ARRIVALS: usize = 16;
+/// How often the log says how far reading the pool is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 /// How many commands of the application wait.
 const COMMANDS: usize = 1_024;
 /// How many requests to reload the access rules wait.
@@ -68,6 +74,8 @@ pub struct Network {
     sign_submissions: bool,
     limits: Limits,
     transaction_lines: TransactionLines,
+    progress: StartProgress,
+    trusted_proxies: Vec<IpRange>,
     /// Where host and port were set, for error texts.
     origin: String,
 }
@@ -149,6 +157,8 @@ impl Network {
             sign_submissions: false,
             limits: Limits::default(),
             transaction_lines: TransactionLines::default(),
+            progress: StartProgress::default(),
+            trusted_proxies: Vec::new(),
             origin: "as the program asked".to_owned(),
         }
     }
@@ -267,6 +277,18 @@ impl Network {
         self
     }
 
+    /// Lets others see how far [`Self::start`] is: of a large pool it takes a while.
+    pub fn progress(mut self, progress: StartProgress) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    /// Sets the reverse proxies whose header X-Forwarded-For says who connects to the peers' port.
+    pub fn trusted_proxies(mut self, proxies: Vec<IpRange>) -> Self {
+        self.trusted_proxies = proxies;
+        self
+    }
+
     /// Starts the node on the current tokio runtime. When this returns, it is listening.
     ///
     /// # Errors
@@ -274,8 +296,18 @@ impl Network {
     pub async fn start(self) -> Result<Node, StartError> {
         let folder = self.folder.clone();
         // A pool of a million transactions takes a second to read: too long for a runtime thread.
-        let opened =
-            tokio::task::spawn_blocking(move || pool::open(&folder)).await.map_err(|_| PoolError::Closed)??;
+        let progress = self.progress.clone();
+        let mut opening = tokio::task::spawn_blocking(move || pool::open_watched(&folder, progress.pool()));
+        let opened = loop {
+            match tokio::time::timeout(PROGRESS_EVERY, &mut opening).await {
+                Ok(opened) => break opened.map_err(|_| PoolError::Closed)??,
+                Err(_) => tracing::info!(
+                    "reading transactions.json: {} % of {} MB",
+                    self.progress.percent(),
+                    self.progress.pool().size() / 1_000_000
+                ),
+            }
+        };
         for repair in &opened.repairs {
             tracing::warn!("{repair}");
         }
@@ -306,13 +338,14 @@ impl Network {
         if address.is_secure() && self.closed.is_none() {
             return Err(StartError::SecureAddress(address));
         }
+        let present = self.present_address(port);
         pool::announce(&self.folder, &self.listened(port).map_err(StartError::Address)?)?;
         let peer_cache = PeerCache::load(&self.folder, self.max_peers.is_some() || self.genesis.is_some());
         let (session, seed) = (Session::from_random(random()?), u64::from_le_bytes(random()?));
         let config = Config {
             node,
             session,
-            agent: concat!("p2p-node/", env!("CARGO_PKG_VERSION")).to_owned(),
+            agent: format!("p2p-node/{}", version()),
             network: self.name,
             address: address.clone(),
             known_peers: self.known_peers,
@@ -332,7 +365,7 @@ impl Network {
             plural(config.known_peers.len() as u64, "known peer", "known peers")
         );
         let panics = Panics::default();
-        let discovery = discover(self.discovery, &config, &panics);
+        let discovery = discover(self.discovery, &config, present, &panics);
         let held = opened.ids.into_iter().zip(opened.times).collect();
         let (arrivals, arrival_receiver) = mpsc::channel(ARRIVALS);
         let (commands, command_receiver) = mpsc::channel(COMMANDS);
@@ -343,7 +376,17 @@ impl Network {
         let transfers = images::serve::subprotocol(Arc::clone(&images), requests, self.limits.clone());
         let identity = UpgradeIdentity { node, session };
         let limits = self.limits.clone();
-        let acceptor = Acceptor::new(&identity, limits, arrivals.clone(), credentials.clone(), vec![transfers]);
+        let page = PageLocation::default();
+        let acceptor = Acceptor::new(
+            &identity,
+            address.clone(),
+            page.clone(),
+            self.trusted_proxies,
+            limits,
+            arrivals.clone(),
+            credentials.clone(),
+            vec![transfers],
+        );
         let watcher = AccessWatcher {
             files,
             credentials: credentials.clone(),
@@ -423,6 +466,8 @@ impl Network {
             sync_times,
             images,
             #[cfg(feature = "web")]
+            page,
+            #[cfg(feature = "web")]
             panics,
         };
         Ok(Node { handle, stop: Some(stop), task })
@@ -445,11 +490,23 @@ impl Network {
     fn advertised(&self, port: u16) -> Result<PeerAddress, InvalidAddress> {
         let beyond = self.discovery != Discovery::Off || advertised_address::is_beyond(self.genesis.as_ref());
         let address = match &self.address {
-            Some(address) => address.clone(),
+            Some(address) => address.clone().without_zone(),
             None => advertised_address::advertised(&self.host, port, beyond, self.genesis.as_ref())?,
         };
         // With ws:// in ADDRESS only host and port are meant: no peer could dial ws://.
         Ok(if self.closed.is_some() { address.secured() } else { address })
+    }
+
+    /// Returns what says which address this host's interfaces give the node; `None` if ADDRESS or
+    /// HOST does.
+    fn present_address(&self, port: u16) -> impl Fn() -> Option<PeerAddress> + Send + Sync + 'static {
+        let follows = self.address.is_none() && advertised_address::is_unspecified(&self.host);
+        let (host, genesis, closed) = (self.host.clone(), self.genesis.clone(), self.closed.is_some());
+        move || {
+            let address =
+                follows.then(|| advertised_address::advertised(&host, port, true, genesis.as_ref()).ok())??;
+            Some(if closed { address.secured() } else { address })
+        }
     }
 }
 
@@ -474,6 +531,8 @@ impl From<Settings> for Network {
             discovery: settings.discovery,
             limits: settings.limits,
             transaction_lines: settings.transaction_lines.unwrap_or_default(),
+            progress: StartProgress::default(),
+            trusted_proxies: settings.trusted_proxies,
             origin: settings.listen_origin,
         }
     }
@@ -500,13 +559,18 @@ fn from_where(origin: &str) -> String {
     if origin.is_empty() { String::new() } else { format!(" ({origin})") }
 }
 
-fn discover(discovery: Discovery, config: &Config, panics: &Panics) -> DiscoveryHandle {
+fn discover(
+    discovery: Discovery,
+    config: &Config,
+    present: impl Fn() -> Option<PeerAddress> + Send + Sync + 'static,
+    panics: &Panics,
+) -> DiscoveryHandle {
     let (network, address) = (config.network.clone(), config.address.clone());
     match discovery {
         Discovery::Off => DiscoveryHandle::default(),
         Discovery::Mdns => {
             let own = Record { node: config.node, session: config.session, network, address, free: None };
-            DiscoveryHandle::mdns(own, panics.clone())
+            DiscoveryHandle::mdns(own, present, panics.clone())
         }
     }
 }

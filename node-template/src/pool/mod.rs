@@ -25,6 +25,7 @@
 //! | `load`, `repair` | opens, creates and repairs the file |
 //! | `file` | appends rows |
 //! | `index` | identities and locations in memory |
+//! | `progress` | how much was read at the start |
 //! | `writer`, `reload` | the thread; changes by other programs |
 //! | `read`, `shared`, `reader` | reads rows back |
 //! | `disk` | the calls to the system, which tests replace |
@@ -44,6 +45,7 @@ mod file;
 mod index;
 mod load;
 mod lock;
+mod progress;
 mod read;
 mod reader;
 mod reload;
@@ -67,6 +69,7 @@ pub use report::Report;
 use disk::Disk;
 use index::{Index, Location};
 use load::{FileState, RowSink};
+pub(crate) use progress::Progress;
 use shared::Shared;
 use writer::{Command, Pauses, Writer};
 
@@ -127,16 +130,31 @@ pub struct Chunk {
 /// # Errors
 /// [`PoolError`]. A file that could not be repaired is as it was.
 pub fn open(folder: &Path) -> Result<Opened, PoolError> {
-    open_on(folder, Box::new(disk::System), Pauses::default())
+    open_watched(folder, &Progress::default())
 }
 
+/// As [`open`]; `progress` says how far it is.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn open_watched(folder: &Path, progress: &Progress) -> Result<Opened, PoolError> {
+    open_with(folder, Box::new(disk::System), Pauses::default(), progress)
+}
+
+#[cfg(test)]
 fn open_on(folder: &Path, disk: Box<dyn Disk>, pauses: Pauses) -> Result<Opened, PoolError> {
+    open_with(folder, disk, pauses, &Progress::default())
+}
+
+fn open_with(folder: &Path, disk: Box<dyn Disk>, pauses: Pauses, progress: &Progress) -> Result<Opened, PoolError> {
     let folder = load::canonical(folder)?;
     let path = load::path_in(&folder);
     let lock = lock::Lock::take(&folder)?;
     let mut repairs = Vec::new();
-    let (file, Loaded { index, times }) = loop {
-        match load::open(&path, Loaded { index: Index::new(), times: Vec::new() })? {
+    let (file, Loaded { index, times, .. }) = loop {
+        // A file that is missing or locked shows below.
+        progress.begin(path.metadata().map_or(0, |file| file.len()));
+        match load::open(&path, Loaded { index: Index::new(), times: Vec::new(), progress })? {
             FileState::Sound(file, loaded) => break (file, loaded),
             FileState::Missing => repair::make_empty(&path, disk.as_ref())?,
             // A repaired file is damaged again only if another program writes to it.
@@ -174,14 +192,16 @@ fn open_on(folder: &Path, disk: Box<dyn Disk>, pauses: Pauses) -> Result<Opened,
 
 /// The rows of the file at the start.
 #[derive(Debug)]
-struct Loaded {
+struct Loaded<'a> {
     index: Index,
     /// By position.
     times: Vec<u64>,
+    progress: &'a Progress,
 }
 
-impl RowSink for Loaded {
+impl RowSink for Loaded<'_> {
     fn row(&mut self, transaction: Transaction, location: Location) {
+        self.progress.advance(location.offset());
         if self.index.insert(transaction.id(), location) {
             self.times.push(transaction.time());
         }

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use crate::signing::*;
+use meshpool_proto::wire::{Party, Statement};
 
 /// The key of the test vector in docs/protocol.md: the secret is the bytes 00 to 1f.
 fn key() -> NodeKey {
@@ -227,5 +228,38 @@ proptest! {
         {
             prop_assert_ne!(verify(&changed).state(), SignatureState::Verified, "{}", changed.body());
         }
+    }
+}
+
+/// The vector of docs/protocol.md, section 5.5.
+#[test]
+fn the_document_has_the_statements_and_signatures_of_both_ends() {
+    let document = include_str!("../../../docs/protocol.md");
+    let key = |first: u8| {
+        let secret: [u8; 32] = std::array::from_fn(|n| first + n as u8);
+        ed25519_dalek::SigningKey::from_bytes(&secret)
+    };
+    let party = |key: &ed25519_dalek::SigningKey, session: &str, nonce| Party {
+        id: NodeId(key.verifying_key().to_bytes()),
+        session: session.parse().expect("a session"),
+        nonce: meshpool_proto::id::Nonce([nonce; 32]),
+    };
+    let keys = [key(0), key(32)];
+    let dialler = party(&keys[0], "039aa9e5-5be8-4dd4-9b98-09ec88093d02", 0x11);
+    let acceptor = party(&keys[1], "5d9b1f0c-1c3e-4a57-8f6e-2b7a90c4e113", 0x22);
+    let address = "ws://localhost:4001".parse().expect("an address");
+    let ip = "127.0.0.1".parse().expect("an IP address");
+    for (key, direct) in keys.iter().zip([None, Some(true)]) {
+        let statement = Statement { network: "p2p-node", dialler, acceptor, address: &address, ip, direct };
+        let canonical = statement.canonical().expect("canonical");
+        let signature = ed25519_dalek::Signer::sign(key, &Purpose::Handshake.message(&canonical)).to_bytes();
+        let signature = Signature(signature);
+        assert!(document.contains(&canonical), "{canonical}");
+        assert!(document.contains(&signature.to_string()), "{signature}");
+        let id = NodeId(key.verifying_key().to_bytes());
+        assert!(is_signed(id, Purpose::Handshake, &canonical, &signature));
+        assert!(!is_signed(id, Purpose::Announce, &canonical, &signature), "it is of no other purpose");
+        let other = Statement { direct: Some(false), ..statement }.canonical().expect("canonical");
+        assert!(!is_signed(id, Purpose::Handshake, &other, &signature));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use meshpool_proto::Challenge;
 use meshpool_proto::access::Certified;
 use meshpool_proto::id::LinkId;
 use meshpool_proto::transaction::Origin;
@@ -20,11 +21,13 @@ pub(crate) enum Arrival {
         slot: AcceptSlot,
         /// Who is at the other end; `None` in an open network.
         certified: Option<Certified>,
+        /// What both ends sign.
+        challenge: Challenge,
     },
     /// A connection failed the TLS detection or the TLS handshake.
     Rejected { remote: IpAddr, reason: String },
-    /// A connection found no free slot.
-    Refused { remote: IpAddr, reason: &'static str },
+    /// A connection found no free slot. It may come as a link all the same, to be referred.
+    Refused { remote: IpAddr, reason: String },
     /// Messages came in on a link.
     Read { link: LinkId, batch: ReadBatch },
     /// A link ended.

@@ -1,5 +1,9 @@
 //! The TCP stream under a link. It bounds how much an upgrade reads and counts what is written.
 //!
+//! The size of the kernel's receive buffer is left to the system, which follows the path: a fixed
+//! one would bound the rate of a long path. What is sent and unread is bounded by
+//! [`UnreadWindow`](crate::transport::unread_window::UnreadWindow).
+//!
 //! Both numbers count bytes on the wire. So a TLS handshake counts for the upgrade, and bytes that
 //! TLS holds back do not count as written.
 
@@ -10,12 +14,15 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// The size of the kernel's receive buffer, in bytes; Linux doubles it for its own use. The default
-/// grows to 32 MiB. At 200 ms of round-trip time a link still carries a megabyte per second.
-const RECEIVE_BUFFER: usize = 128 * 1024;
+/// The size of the kernel's receive buffer once it is fixed, in bytes; Linux doubles it for its own
+/// use.
+const FIXED_RECEIVE_BUFFER: usize = 128 * 1024;
 /// How many unsent bytes the kernel accepts (`TCP_NOTSENT_LOWAT`).
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const UNSENT: u32 = 128 * 1024;
+
+/// How many bytes [`BoundedStream::first_bytes`] returns at most: the head of most requests.
+const PEEKED: usize = 4 * 1024;
 
 /// A TCP stream that counts its written bytes and bounds its read bytes until the upgrade is over.
 #[derive(Debug)]
@@ -29,14 +36,12 @@ pub(crate) struct BoundedStream {
 impl BoundedStream {
     /// Wraps a stream whose upgrade may have at most `upgrade_bytes`.
     ///
-    /// Nagle's algorithm is off, so small frames leave at once. The kernel's buffers are small:
+    /// Nagle's algorithm is off, so small frames leave at once. The kernel takes few unsent bytes:
     /// control frames cannot overtake what waits there.
     pub(crate) fn new(stream: TcpStream, upgrade_bytes: usize) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        let socket = socket2::SockRef::from(&stream);
-        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        socket.set_tcp_notsent_lowat(UNSENT)?;
+        socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT)?;
         Ok(Self { stream, read_limit: Some(upgrade_bytes), written: 0 })
     }
 
@@ -46,6 +51,20 @@ impl BoundedStream {
         let mut first = [0];
         let read = self.stream.peek(&mut first).await?;
         Ok((read > 0).then_some(first[0]))
+    }
+
+    /// Fixes the kernel's receive buffer at a small size, for an end that sends more than it may:
+    /// what comes ahead would only wait there.
+    pub(crate) fn fix_receive_buffer(&self) -> io::Result<()> {
+        socket2::SockRef::from(&self.stream).set_recv_buffer_size(FIXED_RECEIVE_BUFFER)
+    }
+
+    /// Returns the unread bytes without consuming them, up to the first kilobytes. Cancel-safe.
+    pub(crate) async fn first_bytes(&self) -> io::Result<Vec<u8>> {
+        let mut first = vec![0; PEEKED];
+        let read = self.stream.peek(&mut first).await?;
+        first.truncate(read);
+        Ok(first)
     }
 
     /// Lifts the limit on read bytes: the upgrade is over.

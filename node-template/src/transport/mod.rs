@@ -13,8 +13,8 @@
 //! | direction | files |
 //! |---|---|
 //! | accepting | `accept_slots`, `pending_upgrades`, `tls_detect`, `subprotocol` |
-//! | dialling | `resolver` |
-//! | sending | `send_queue`, `backpressure` |
+//! | dialling | `dial_permit`, `resolver`, `race` |
+//! | sending | `send_queue`, `backpressure`, `unread_window` |
 //! | receiving | `arrival`, `rate_limit`, `duplicate_filter` |
 //! | both | `bounded_stream`, `tls` |
 
@@ -22,12 +22,15 @@ pub(crate) mod accept_slots;
 pub(crate) mod arrival;
 pub(crate) mod backpressure;
 mod bounded_stream;
+pub(crate) mod dial_permit;
 pub(crate) mod duplicate_filter;
 mod pending_upgrades;
+mod race;
 pub(crate) mod rate_limit;
-mod resolver;
+pub(crate) mod resolver;
 pub(crate) mod send_queue;
 pub(crate) mod subprotocol;
 pub(crate) mod tls;
 mod tls_detect;
+mod unread_window;
 pub(crate) mod websocket;

@@ -1,91 +1,149 @@
-//! The rate at which transactions are read from a link: a burst, then a steady rate. Above it
-//! reading pauses; nothing is dropped.
+//! The rates at which links are read: a burst, then a steady rate. Above it reading pauses; nothing
+//! is dropped. The links of one address group, an IPv4 address or an IPv6 /64, share their rates:
+//! an attacker gains nothing by more links.
 //!
-//! | sender | limit |
-//! |---|---|
-//! | client, exercise peer | one for the link: they send only what is theirs |
-//! | native peer | one per origin, and [`LINK_TIMES`] as much for the whole link |
-//! | loopback | none: programs on this host can do more harm in other ways |
+//! | what | sender | limit |
+//! |---|---|---|
+//! | transactions, broadcasts | client, exercise peer | one for the group: they send only what is theirs |
+//! | the same | native peer | one per origin, and [`LINK_TIMES`] as much for the whole group |
+//! | other messages, pings, pongs, fragments | all | [`FRAMES`] per second, and [`FRAME_BYTES`] |
+//! | each address in a HANDSHAKE | all | counts as a frame: each is looked up |
+//! | all | loopback | none: programs on this host can do more harm in other ways |
 //!
 //! A native peer forwards for others and names the origin of each transaction. In an open network
-//! it could make up origins, which the limit of the whole link bounds. Answers of anti-entropy come
-//! from a file and have no origin, so they count for the whole link only.
+//! it could make up origins, which the limit of the whole group bounds. Answers of anti-entropy
+//! come from a file and have no origin, so they count for the whole group only.
 //!
 //! Duplicates do not count: they are known by their text and cost little.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use meshpool_proto::IpPrefix;
 use meshpool_proto::limits::{LINK_ORIGINS, LINK_TIMES};
 use meshpool_proto::transaction::Origin;
 use meshpool_proto::util::rate_limit::RateLimit;
 use meshpool_proto::wire::Message;
 use tokio::time::{Instant, Sleep};
 
+/// How many bytes of a transaction or broadcast count as one transaction. Those of the exercise
+/// have 250.
+const UNIT_BYTES: usize = 2 * 1024;
+/// How many frames per second are read besides transactions and broadcasts. A list of all nodes
+/// comes with 640 per second, which is the most that an honest peer sends.
+const FRAMES: u32 = 1_000;
+/// How many such frames may come at once: a list of 10,000 nodes.
+const FRAMES_BURST: u32 = 10_000;
+/// How many bytes of such frames are read per second. That is many times what a reconciliation
+/// needs.
+const FRAME_BYTES: u32 = 1024 * 1024;
+
+/// How many address groups are remembered. Further ones share one limit.
+const GROUPS: usize = 4_096;
+
+/// The rate limits of all address groups.
+#[derive(Debug)]
+pub(crate) struct RateLimits {
+    interval: Duration,
+    burst: Duration,
+    /// By group; `None`: those for which there was no room.
+    groups: HashMap<Option<IpPrefix>, Arc<Mutex<GroupLimit>>>,
+}
+
+impl RateLimits {
+    /// Allows `per_second` transactions per second after a burst of so many.
+    pub(crate) fn new(per_second: u32, burst: u32) -> Self {
+        let interval = Duration::from_secs(1) / per_second.max(1);
+        Self { interval, burst: interval * burst, groups: HashMap::new() }
+    }
+
+    /// Returns the limit of a new link from this address; `None` for this host.
+    pub(crate) fn of(&mut self, remote: IpAddr) -> Option<LinkRateLimit> {
+        let mut group = Some(IpPrefix::subscriber(remote)?);
+        if self.groups.len() >= GROUPS && !self.groups.contains_key(&group) {
+            let now = Instant::now().into_std();
+            self.groups.retain(|_, limit| Arc::strong_count(limit) > 1 || !lock(limit).is_unspent(now));
+            if self.groups.len() >= GROUPS {
+                group = None;
+            }
+        }
+        let Self { interval, burst, .. } = *self;
+        let shared = self.groups.entry(group).or_insert_with(|| Arc::new(Mutex::new(GroupLimit::new(interval, burst))));
+        Some(LinkRateLimit { group: Arc::clone(shared), is_native: false, pause: None })
+    }
+}
+
+/// Another task that panicked leaves a limit as it was.
+fn lock(limit: &Mutex<GroupLimit>) -> std::sync::MutexGuard<'_, GroupLimit> {
+    limit.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the links of one address group have spent.
+#[derive(Debug)]
+struct GroupLimit {
+    interval: Duration,
+    burst: Duration,
+    /// Of clients and exercise peers: everything. Of native peers: transactions without an origin,
+    /// and those whose origin found no room in `origins`.
+    own: RateLimit,
+    /// Of native peers: the origins that spent something. One with all of its limit is forgotten.
+    origins: HashMap<Origin, RateLimit>,
+    /// Of native peers: everything.
+    whole: RateLimit,
+    /// Everything that is no transaction and no broadcast.
+    frames: RateLimit,
+}
+
 /// The rate limit of one link.
 #[derive(Debug)]
 pub(crate) struct LinkRateLimit {
-    interval: Duration,
-    burst: Duration,
-    /// Of a client or an exercise peer: everything. Of a native peer: transactions without an
-    /// origin, and those whose origin found no room in `origins`.
-    own: RateLimit,
-    /// Of a native peer: the origins that spent something. One with all of its limit is forgotten.
-    origins: HashMap<Origin, RateLimit>,
-    /// Of a native peer: everything. `None` until its handshake.
-    whole: Option<RateLimit>,
+    group: Arc<Mutex<GroupLimit>>,
+    /// Whether the other end introduced itself as a native peer.
+    is_native: bool,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl LinkRateLimit {
-    /// Allows `per_second` transactions per second after a burst of so many.
-    pub(crate) fn new(per_second: u32, burst: u32) -> Self {
-        let interval = Duration::from_secs(1) / per_second.max(1);
-        let (own, origins) = (RateLimit::default(), HashMap::new());
-        Self { interval, burst: interval * burst, own, origins, whole: None, pause: None }
-    }
-
-    /// Counts a message that was read.
-    pub(crate) fn count(&mut self, message: &Message) {
+    /// Counts a text of so many bytes that was read, and the message in it.
+    pub(crate) fn count(&mut self, message: Option<&Message>, bytes: usize) {
         let (origin, synced) = match message {
-            Message::Handshake(handshake) if handshake.node.is_some() => {
-                self.whole.get_or_insert_default();
-                return;
-            }
-            Message::Transaction(delivery) => (delivery.origin.as_ref(), delivery.synced),
+            Some(Message::Transaction(delivery)) => (delivery.origin.as_ref(), delivery.synced),
             // The driver has to verify a broadcast's signature for every peer that forwards it.
-            Message::Broadcast(frame) => (frame.origin.as_ref(), frame.synced.is_some()),
-            _ => return,
+            Some(Message::Broadcast(frame)) => (frame.origin.as_ref(), frame.synced.is_some()),
+            Some(Message::Handshake(handshake)) => {
+                self.is_native |= handshake.node.is_some();
+                return self.count_frames(1 + handshake.addresses.len(), bytes);
+            }
+            _ => return self.count_frame(bytes),
         };
         let now = Instant::now().into_std();
-        let Self { interval, burst, .. } = *self;
-        let mut allowed = now;
-        if let Some(whole) = &mut self.whole {
-            allowed = whole.reserve(now, interval / LINK_TIMES, burst);
-        }
-        if self.whole.is_none() || !synced {
-            allowed = allowed.max(self.limit_of(origin, now).reserve(now, interval, burst));
-        }
+        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
+        let allowed = lock(&self.group).reserve(now, self.is_native, origin, synced, units);
+        self.pause_until(now, allowed);
+    }
+
+    /// Counts a frame of so many bytes that is no transaction and no broadcast.
+    pub(crate) fn count_frame(&mut self, bytes: usize) {
+        self.count_frames(1, bytes);
+    }
+
+    fn count_frames(&mut self, count: usize, bytes: usize) {
+        let now = Instant::now().into_std();
+        let interval = Duration::from_secs(1) / FRAMES;
+        let of_bytes = Duration::from_secs(1).mul_f64(bytes as f64 / f64::from(FRAME_BYTES));
+        let cost = interval.mul_f64(count as f64).max(of_bytes);
+        let allowed = lock(&self.group).frames.reserve(now, cost, interval * FRAMES_BURST);
+        self.pause_until(now, allowed);
+    }
+
+    fn pause_until(&mut self, now: std::time::Instant, allowed: std::time::Instant) {
         if allowed > now {
             self.pause = Some(Box::pin(tokio::time::sleep_until(allowed.into())));
         }
-    }
-
-    /// The limit of an origin on the link of a native peer; otherwise that of the link.
-    fn limit_of(&mut self, origin: Option<&Origin>, now: std::time::Instant) -> &mut RateLimit {
-        let Some(origin) = origin.filter(|_| self.whole.is_some()) else { return &mut self.own };
-        if !self.origins.contains_key(origin) {
-            if self.origins.len() >= LINK_ORIGINS {
-                // A limit that allows a use without any burst has nothing spent.
-                self.origins.retain(|_, limit| limit.spend(now, Duration::ZERO, Duration::ZERO).is_err());
-            }
-            if self.origins.len() >= LINK_ORIGINS {
-                return &mut self.own;
-            }
-        }
-        self.origins.entry(origin.clone()).or_default()
     }
 
     /// Ready when the next message may be read.
@@ -96,6 +154,63 @@ impl LinkRateLimit {
         }
         Poll::Ready(())
     }
+}
+
+impl GroupLimit {
+    fn new(interval: Duration, burst: Duration) -> Self {
+        Self {
+            interval,
+            burst,
+            own: RateLimit::default(),
+            origins: HashMap::new(),
+            whole: RateLimit::default(),
+            frames: RateLimit::default(),
+        }
+    }
+
+    /// Counts a transaction or broadcast, and returns when it is allowed.
+    fn reserve(
+        &mut self,
+        now: std::time::Instant,
+        is_native: bool,
+        origin: Option<&Origin>,
+        synced: bool,
+        units: u32,
+    ) -> std::time::Instant {
+        let (interval, burst) = (self.interval * units, self.burst);
+        if !is_native {
+            return self.own.reserve(now, interval, burst);
+        }
+        let allowed = self.whole.reserve(now, interval / LINK_TIMES, burst);
+        if synced {
+            return allowed;
+        }
+        allowed.max(self.limit_of(origin, now).reserve(now, interval, burst))
+    }
+
+    /// Returns the limit of an origin that a native peer named.
+    fn limit_of(&mut self, origin: Option<&Origin>, now: std::time::Instant) -> &mut RateLimit {
+        let Some(origin) = origin else { return &mut self.own };
+        if !self.origins.contains_key(origin) {
+            if self.origins.len() >= LINK_ORIGINS {
+                self.origins.retain(|_, limit| !is_unspent(*limit, now));
+            }
+            if self.origins.len() >= LINK_ORIGINS {
+                return &mut self.own;
+            }
+        }
+        self.origins.entry(origin.clone()).or_default()
+    }
+
+    fn is_unspent(&self, now: std::time::Instant) -> bool {
+        let Self { own, origins, whole, frames, .. } = self;
+        [own, whole, frames].into_iter().chain(origins.values()).all(|limit| is_unspent(*limit, now))
+    }
+}
+
+/// Returns whether nothing of a limit is spent: it allows a use without any burst.
+fn is_unspent(mut limit: RateLimit, now: std::time::Instant) -> bool {
+    limit.spend(now, Duration::ZERO, Duration::ZERO).is_ok()
 }
 
 #[cfg(test)]
@@ -112,7 +227,7 @@ mod tests {
         let (mut parser, start) = (Parser::new(), Instant::now());
         for text in messages {
             std::future::poll_fn(|cx| rate.poll_allow(cx)).await;
-            rate.count(&Message::parse(&mut parser, &text).expect("a message"));
+            rate.count(Some(&Message::parse(&mut parser, &text).expect("a message")), text.len());
         }
         start.elapsed()
     }
@@ -122,8 +237,10 @@ mod tests {
         format!(r#"{{"type":"TRANSACTION","data":{{}}{}{more}}}"#, from.unwrap_or_default())
     }
 
+    const REMOTE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
     fn new() -> LinkRateLimit {
-        LinkRateLimit::new(PER_SECOND, BURST)
+        RateLimits::new(PER_SECOND, BURST).of(REMOTE).expect("another host")
     }
 
     async fn native_peer() -> LinkRateLimit {
@@ -133,7 +250,7 @@ mod tests {
             r#"{{"type":"HANDSHAKE","data":[],"node":{{"id":"{id}","session":"{session}","agent":"","protocol":1,"network":""}}}}"#
         );
         read(&mut rate, std::iter::once(hello)).await;
-        assert!(rate.whole.is_some(), "it introduced itself");
+        assert!(rate.is_native, "it introduced itself");
         rate
     }
 
@@ -174,7 +291,7 @@ mod tests {
         let mut rate = native_peer().await;
         let made_up = (0..count).map(|number| transaction(Some((number % 200) as u8), ""));
         about(read(&mut rate, made_up).await, 3.0, "made-up origins");
-        assert!(rate.origins.len() <= LINK_ORIGINS);
+        assert!(lock(&rate.group).origins.len() <= LINK_ORIGINS);
         let mut rate = native_peer().await;
         let synced = (0..count).map(|_| transaction(Some(1), r#","session":"x""#));
         about(read(&mut rate, synced).await, 3.0, "what claims to answer anti-entropy");
@@ -191,6 +308,84 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_links_of_a_group_share_a_limit_and_other_groups_do_not() {
+        let mut limits = RateLimits::new(PER_SECOND, BURST);
+        let mut of = |ip: &str| limits.of(ip.parse().expect(ip));
+        let mut links: Vec<_> =
+            ["2001:db8::1", "2001:db8::2", "2001:db8:0:0:ffff::1"].map(|ip| of(ip).expect(ip)).into();
+        let start = Instant::now();
+        for number in 0..25 {
+            let rate = &mut links[number % 3];
+            read(rate, std::iter::once(transaction(None, ""))).await;
+        }
+        // A link waits once it has read too much, so each of the others reads one more.
+        about(start.elapsed(), 1.8, "25 on three links of a /64");
+        let mut other = of("2001:db8:0:1::1").expect("another host");
+        about(read(&mut other, (0..BURST).map(|_| transaction(None, ""))).await, 0.0, "another /64");
+        drop(links);
+        let mut again = of("2001:db8::3").expect("another host");
+        let six = (0..6).map(|_| transaction(None, ""));
+        about(read(&mut again, six).await, 0.8, "closing links gives nothing back");
+        assert!(of("127.0.0.1").is_none() && of("::1").is_none() && of("::ffff:127.0.0.1").is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn groups_are_forgotten_once_nothing_is_spent_and_share_a_limit_where_there_are_too_many() {
+        let mut limits = RateLimits::new(PER_SECOND, BURST);
+        let ip = |number: usize| IpAddr::from([10, 0, (number >> 8) as u8, number as u8]);
+        for number in 0..GROUPS {
+            limits.of(ip(number)).expect("another host").count_frame(1);
+        }
+        let shared = || limits.of(REMOTE).map(|rate| Arc::as_ptr(&rate.group));
+        let mut limits_of = shared;
+        assert_eq!(limits_of(), limits_of(), "no room");
+        assert!(limits.groups.contains_key(&None));
+        tokio::time::advance(Duration::from_secs(60)).await;
+        limits.of(IpAddr::from([10, 9, 9, 9])).expect("another host");
+        assert!(limits.groups.len() <= 2, "{}", limits.groups.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn other_frames_are_read_at_a_rate_of_their_own() {
+        let unknown = || std::iter::repeat_n(r#"{"type":"X"}"#.to_owned(), 2 * FRAMES as usize);
+        let mut rate = new();
+        about(read(&mut rate, unknown().cycle().take(FRAMES_BURST as usize)).await, 0.0, "the burst");
+        about(read(&mut rate, unknown()).await, 2.0, "two seconds of frames");
+        about(read(&mut rate, (0..BURST).map(|_| transaction(None, ""))).await, 0.0, "transactions apart from that");
+        tokio::time::advance(Duration::from_secs(3_600)).await;
+        for _ in 0..FRAMES_BURST {
+            rate.count(None, 10);
+        }
+        assert!(rate.pause.is_none(), "texts that are no messages");
+        rate.count_frame(1);
+        assert!(rate.pause.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_transactions_count_by_their_bytes_and_handshakes_by_their_addresses() {
+        let large = format!(r#"{{"type":"TRANSACTION","data":{{"text":"{}"}}}}"#, "x".repeat(5 * UNIT_BYTES - 100));
+        about(read(&mut new(), [large.clone(), large.clone(), large].into_iter()).await, 0.5, "five units each");
+        let addresses: Vec<String> = (1..1_000).map(|port| format!("\"ws://192.0.2.7:{port}\"")).collect();
+        let handshake = format!(r#"{{"type":"HANDSHAKE","data":[{}]}}"#, addresses.join(","));
+        let twelve = std::iter::repeat_n(handshake, 12);
+        about(read(&mut new(), twelve).await, 1.0, "ten at once, and one a second");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_frames_count_by_their_bytes() {
+        let mut rate = new();
+        let seconds = FRAMES_BURST / FRAMES;
+        for _ in 0..seconds * 4 {
+            rate.count_frame(FRAME_BYTES as usize / 4);
+        }
+        assert!(rate.pause.is_none(), "the burst");
+        rate.count_frame(FRAME_BYTES as usize);
+        let start = Instant::now();
+        std::future::poll_fn(|cx| rate.poll_allow(cx)).await;
+        about(start.elapsed(), 1.0, "the bytes of a second");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_native_peer_is_limited_for_its_broadcasts_too() {
         let mut parser = Parser::new();
         let broadcast = format!(
@@ -201,9 +396,9 @@ mod tests {
             r#"{{"type":"HANDSHAKE","data":[],"node":{{"id":"{}","session":"00000000-0000-4000-8000-000000000000","agent":"","protocol":1,"network":"","address":"ws://localhost:1"}}}}"#,
             "ab".repeat(32)
         );
-        let mut rate = LinkRateLimit::new(10, 5);
+        let mut rate = new();
         let paused = [&*handshake].into_iter().chain([&*broadcast; 6]).map(|text| {
-            rate.count(&Message::parse(&mut parser, text).expect(text));
+            rate.count(Some(&Message::parse(&mut parser, text).expect(text)), text.len());
             rate.pause.is_some()
         });
         assert_eq!(paused.collect::<Vec<_>>(), [false, false, false, false, false, false, true]);

@@ -6,20 +6,44 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use meshpool_proto::address::{PeerAddress, Scope};
 use tokio::net::TcpStream;
 
-/// Connects to one of the IP addresses of a host. `localhost` is loopback by definition (RFC 6761)
-/// and is not looked up.
+use crate::transport::dial_permit::{DialPermits, NamedBy, Permit};
+use crate::transport::race::race;
+
+/// Connects to one of the IP addresses of a host, the first that answers. `localhost` is loopback
+/// by definition (RFC 6761) and is not looked up.
 pub(crate) async fn connect(address: &PeerAddress, reach: Scope) -> io::Result<TcpStream> {
+    race(within(reach, resolve(address).await?)?, TcpStream::connect).await
+}
+
+/// As [`connect`], on the word of a peer: each connection needs a permit for its IP address, which
+/// is taken just before it is opened.
+///
+/// # Errors
+/// The system's, or [`PutOff`](crate::transport::dial_permit::PutOff).
+pub(crate) async fn connect_permitted(
+    address: &PeerAddress,
+    by: &NamedBy,
+    permits: &Arc<DialPermits>,
+) -> io::Result<(TcpStream, Permit)> {
+    let connect = async |at| {
+        let permit = permits.take(&by.sources, at).await?;
+        Ok((TcpStream::connect(at).await?, permit))
+    };
+    race(within(by.reach, resolve(address).await?)?, connect).await
+}
+
+async fn resolve(address: &PeerAddress) -> io::Result<Vec<SocketAddr>> {
     let (host, port) = (address.host(), address.port());
-    let found = if host == "localhost" {
+    Ok(if host == "localhost" {
         vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))]
     } else {
         tokio::net::lookup_host((host.as_str(), port)).await?.collect()
-    };
-    TcpStream::connect(&within(reach, found)?[..]).await
+    })
 }
 
 /// Keeps the addresses to which the source of the name may send us. The result is dialled as it is:
@@ -49,6 +73,33 @@ mod tests {
         let refused = within(Scope::Public, found(&all[..6])).expect_err("none is left");
         assert!(refused.to_string().contains("known-peers.json"), "it says what to do: {refused}");
         assert_eq!(within(Scope::Public, Vec::new()).expect("nothing was refused"), []);
+    }
+
+    /// An address that swallows what is sent to it: a listener whose queue is full, so that the
+    /// kernel drops what asks for a connection (listen(2)).
+    async fn black_hole() -> (Vec<TcpStream>, tokio::net::TcpListener, SocketAddr) {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
+        let listener = socket.listen(0).expect("it listens");
+        let at = listener.local_addr().expect("bound");
+        let mut waiting = Vec::new();
+        while let Ok(Ok(stream)) = tokio::time::timeout(FILLED, TcpStream::connect(at)).await {
+            waiting.push(stream);
+        }
+        (waiting, listener, at)
+    }
+
+    /// A connection on loopback that takes longer is not made: the first retry comes after 1 s.
+    const FILLED: std::time::Duration = std::time::Duration::from_millis(100);
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn an_address_that_never_answers_keeps_nobody_from_the_next() {
+        let (_waiting, _full, dead) = black_hole().await;
+        let live = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let alive = live.local_addr().expect("bound");
+        let stream = race(vec![dead, alive], TcpStream::connect).await.expect("one answers");
+        assert_eq!(stream.peer_addr().expect("connected"), alive);
     }
 
     #[tokio::test]

@@ -139,6 +139,11 @@ impl SendQueue {
         queued == 0 || queued + more <= max
     }
 
+    /// Whether payload waits that the link's task has not taken.
+    pub(crate) fn has_payload(&self) -> bool {
+        !self.lock().payload.is_empty()
+    }
+
     /// Queues items in a lane; `bytes` is their sum. The caller has checked [`Self::fits`].
     pub(crate) fn push(&self, lane: Lane, items: impl IntoIterator<Item = Item>, bytes: usize) {
         let before = self.bytes(lane).fetch_add(bytes, Ordering::Relaxed);
@@ -179,22 +184,28 @@ impl SendQueue {
         self.task.wake();
     }
 
-    /// Takes all control frames and then some payload, so control frames never wait for the whole
-    /// payload lane. Returns the close reason once nothing is left. For the link's task.
-    pub(crate) fn poll_take(&self, cx: &Context<'_>, into: &mut VecDeque<(Lane, Item)>) -> Poll<Option<CloseReason>> {
+    /// Takes all control frames and then some payload, of `room` bytes and a frame more at most. So
+    /// control frames never wait for the whole payload lane. Returns the close reason once nothing
+    /// is left. For the link's task.
+    pub(crate) fn poll_take(
+        &self,
+        cx: &Context<'_>,
+        into: &mut VecDeque<(Lane, Item)>,
+        room: usize,
+    ) -> Poll<Option<CloseReason>> {
         self.task.register(cx.waker());
         let mut queued = self.lock();
         into.extend(queued.control.drain(..).map(|item| (Lane::Control, item)));
         let mut bytes = 0;
-        while bytes < TAKE {
+        while bytes < TAKE.min(room) {
             let Some(item) = queued.payload.pop_front() else { break };
             bytes += item.bytes();
             into.push_back((Lane::Payload, item));
         }
         match (&queued.close, into.is_empty()) {
             (_, false) => Poll::Ready(None),
-            (Some(reason), true) => Poll::Ready(Some(reason.clone())),
-            (None, true) => Poll::Pending,
+            (Some(reason), true) if queued.payload.is_empty() => Poll::Ready(Some(reason.clone())),
+            (_, true) => Poll::Pending,
         }
     }
 
@@ -305,18 +316,33 @@ mod tests {
     fn control_goes_first_and_the_close_frame_last() {
         let queue = queue(100, 100);
         let mut taken = VecDeque::new();
-        assert_eq!(queue.poll_take(&idle(), &mut taken), Poll::Pending);
+        assert_eq!(queue.poll_take(&idle(), &mut taken, usize::MAX), Poll::Pending);
         queue.push(Lane::Payload, [text(1)], 1);
         queue.push(Lane::Control, [Item::Ping], 0);
         queue.close(CloseReason { code: 1000, reason: "first".into() });
         queue.close(CloseReason { code: 1001, reason: "second".into() });
-        assert_eq!(queue.poll_take(&idle(), &mut taken), Poll::Ready(None));
+        assert_eq!(queue.poll_take(&idle(), &mut taken, usize::MAX), Poll::Ready(None));
         assert!(matches!(taken.make_contiguous(), [(Lane::Control, Item::Ping), (Lane::Payload, Item::Text(_))]));
         taken.clear();
         assert_eq!(
-            queue.poll_take(&idle(), &mut taken),
+            queue.poll_take(&idle(), &mut taken, usize::MAX),
             Poll::Ready(Some(CloseReason { code: 1000, reason: "first".into() }))
         );
+    }
+
+    #[test]
+    fn without_room_payload_waits_and_control_does_not() {
+        let queue = queue(100, 100);
+        queue.push(Lane::Payload, [text(3), text(4), text(5)], 12);
+        queue.close(CloseReason { code: 1000, reason: String::new() });
+        let mut taken = VecDeque::new();
+        assert_eq!(queue.poll_take(&idle(), &mut taken, 0), Poll::Pending, "the close frame waits for the payload");
+        queue.push(Lane::Control, [Item::Ping], 0);
+        assert_eq!(queue.poll_take(&idle(), &mut taken, 0), Poll::Ready(None));
+        assert!(matches!(taken.make_contiguous(), [(Lane::Control, Item::Ping)]) && queue.has_payload());
+        taken.clear();
+        assert_eq!(queue.poll_take(&idle(), &mut taken, 4), Poll::Ready(None));
+        assert_eq!(taken.iter().map(|(_, item)| item.bytes()).collect::<Vec<_>>(), [3, 4]);
     }
 
     #[test]
@@ -330,7 +356,7 @@ mod tests {
         queue.drop_origins(&[origin(1), origin(3)]);
         assert_eq!(queue.payload.load(Ordering::Relaxed), 2 * bytes);
         let mut taken = VecDeque::new();
-        assert_eq!(queue.poll_take(&idle(), &mut taken), Poll::Ready(None));
+        assert_eq!(queue.poll_take(&idle(), &mut taken, usize::MAX), Poll::Ready(None));
         assert_eq!(taken.len(), 2);
     }
 

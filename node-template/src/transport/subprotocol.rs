@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::pin::Pin;
 
+use meshpool_proto::Challenge;
 use meshpool_proto::access::Certified;
 
 use crate::transport::websocket::socket::Socket;
@@ -16,6 +17,8 @@ pub(crate) struct Connection {
     pub(crate) remote: IpAddr,
     /// Who is at the other end; `None` in an open network.
     pub(crate) certified: Option<Certified>,
+    /// What both ends sign, if it becomes a link.
+    pub(crate) challenge: Challenge,
 }
 
 type Serve = dyn Fn(Connection) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync;

@@ -5,11 +5,12 @@ use std::io;
 use std::time::Duration;
 
 use meshpool_proto::access::Certified;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_tungstenite::tungstenite;
 
 use crate::transport::bounded_stream::BoundedStream;
 use crate::transport::tls::{Live, accept_failed};
+use crate::transport::websocket::plain_http::{Head, PageLocation};
 use crate::util::byte_stream::ByteStream;
 
 /// The first byte of a TLS connection: a handshake record (RFC 8446, section 5.1).
@@ -27,6 +28,8 @@ const OPEN: &str = "this node is in an open network: it speaks no TLS, dial it a
 pub(crate) enum UpgradeError {
     /// It is no WebSocket.
     WebSocket(tungstenite::Error),
+    /// It asked for something else by HTTP, and was answered.
+    PlainHttp,
     /// The other end is in the wrong kind of network, or its certificate does not count here. The
     /// reason is for the log.
     Rejected(String),
@@ -42,17 +45,24 @@ impl<E: Into<tungstenite::Error>> From<E> for UpgradeError {
 pub(crate) async fn accept(
     mut stream: BoundedStream,
     credentials: Option<&Live>,
+    page: &PageLocation,
 ) -> Result<(ByteStream<BoundedStream>, Option<Certified>), UpgradeError> {
     let is_tls = stream.first_byte().await? == Some(TLS_HANDSHAKE);
     match credentials {
         None if is_tls => {
-            answer(&mut stream, "400 Bad Request", OPEN).await;
+            answer(&mut stream, &error_response("400 Bad Request", OPEN)).await;
             let reason = "it spoke TLS, so that node is in a closed network, and this one is in none; to join that one, set NETWORK_CA and CERTIFICATE here";
             Err(UpgradeError::Rejected(reason.into()))
         }
         None => Ok((ByteStream::Plain(stream), None)),
         Some(_) if !is_tls => {
-            answer(&mut stream, "426 Upgrade Required", CLOSED).await;
+            let response = match stream.first_bytes().await.map(|bytes| Head::read(&bytes))? {
+                Head::Plain(request) => {
+                    request.answer("TLS/1.3, websocket", &format!("{CLOSED}; {}", page.text(request.host.as_ref())))
+                }
+                Head::Incomplete | Head::ForLibrary => error_response("426 Upgrade Required", CLOSED),
+            };
+            answer(&mut stream, &response).await;
             let reason = "it spoke no TLS, so that node or client is in an open network, and this one is closed; if it is one of yours, issue it a certificate with 'cargo xtask issue-certificate' and dial wss://";
             Err(UpgradeError::Rejected(reason.into()))
         }
@@ -66,19 +76,23 @@ pub(crate) async fn accept(
     }
 }
 
-/// Answers in plain HTTP.
-async fn answer(stream: &mut BoundedStream, status: &str, text: &str) {
+/// Returns an answer in plain HTTP.
+fn error_response(status: &str, text: &str) -> String {
     let length = text.len() + 1;
-    let answer = format!(
+    format!(
         "HTTP/1.1 {status}\r\nUpgrade: TLS/1.3\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{text}\n"
-    );
-    if stream.write_all(answer.as_bytes()).await.is_ok() {
+    )
+}
+
+/// Sends an answer, and ends the connection.
+pub(crate) async fn answer(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), answer: &str) {
+    if stream.write_all(answer.as_bytes()).await.is_ok() && stream.flush().await.is_ok() {
         drain(stream).await;
     }
 }
 
 /// Gives the other end time to read our last bytes.
-async fn drain(stream: &mut BoundedStream) {
+async fn drain(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     let rest = async {
         let mut rest = [0; 1_024];
         stream.shutdown().await?;

@@ -1,5 +1,9 @@
 //! Types that every part of the node may use.
 
 pub(crate) mod byte_stream;
+pub(crate) mod forwarded;
+pub(crate) mod ip_range;
 pub(crate) mod panics;
 pub(crate) mod time_of_day;
+pub(crate) mod version;
+pub(crate) mod web_host;

@@ -1,8 +1,8 @@
 //! What the tests with real processes share: nodes in temporary folders ([`node`]), raw WebSocket
 //! peers that say what a test tells them to ([`tester`]), and what strangers may throw at a node
-//! ([`hostile`]); nodes inside the test's process ([`embedded`]), peers that speak bytes ([`raw`]),
-//! disks that are full or read-only ([`mount`]), and networks that can be cut in two
-//! ([`namespace`]).
+//! ([`hostile`]); native peers that follow a script ([`scripted`]); nodes inside the test's process
+//! ([`embedded`]), peers that speak bytes ([`raw`]), disks that are full or read-only ([`mount`]),
+//! and networks that can be cut in two ([`namespace`]).
 //!
 //! Nothing here waits for a time to pass. A test waits for a frame, for a line of output, or for a
 //! state that it asks for again and again; each wait has a deadline, and its failure says what was
@@ -19,8 +19,10 @@ pub mod http;
 pub mod mount;
 pub mod namespace;
 pub mod node;
+pub mod prover;
 pub mod raw;
 pub mod relay;
+pub mod scripted;
 pub mod tester;
 
 use std::collections::HashSet;

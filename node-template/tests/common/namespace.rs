@@ -74,6 +74,13 @@ impl TwoSides {
         ip(&["-n", &self.hub(), "link", "set", CABLE, "up"]).unwrap();
     }
 
+    /// Gives a node's interface another address instead of its own: `10.77.0.N`.
+    pub fn readdress(&self, node: usize, last: u8) {
+        let namespace = self.of(node);
+        ip(&["-n", &namespace, "address", "delete", &format!("{}/24", host(node)), "dev", "eth0"]).unwrap();
+        ip(&["-n", &namespace, "address", "add", &format!("10.77.0.{last}/24"), "dev", "eth0"]).unwrap();
+    }
+
     /// Starts a node in its namespace. It lives on a thread of its own, as do its sockets.
     pub async fn start(&self, node: usize, describe: impl FnOnce(Network) -> Network + Send + 'static) -> Inhabitant {
         self.start_on(node, &host(node), describe).await
@@ -88,6 +95,24 @@ impl TwoSides {
         describe: impl FnOnce(Network) -> Network + Send + 'static,
     ) -> Inhabitant {
         inhabit(Some(&self.of(node)), host, PORT, describe).await
+    }
+
+    /// As [`Self::start`], on any free port: many nodes may share a namespace, and so an address.
+    pub async fn start_sharing(
+        &self,
+        node: usize,
+        describe: impl FnOnce(Network) -> Network + Send + 'static,
+    ) -> Inhabitant {
+        inhabit(Some(&self.of(node)), &host(node), 0, describe).await
+    }
+
+    /// Does something in a namespace, on a thread of its own.
+    pub fn run<T: Send + 'static>(&self, node: usize, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        let namespace = self.of(node);
+        std::thread::spawn(move || {
+            enter(Some(&namespace));
+            work()
+        })
     }
 
     fn hub(&self) -> String {

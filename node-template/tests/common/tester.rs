@@ -93,7 +93,7 @@ impl Tester {
 }
 
 /// One WebSocket connection.
-pub struct Socket(WebSocketStream<TcpStream>);
+pub struct Socket(pub(super) WebSocketStream<TcpStream>);
 
 impl Socket {
     /// Dials a node on this host; an error if nobody listens there.
@@ -185,6 +185,17 @@ impl Socket {
         let mut farewell = None;
         // To the end of the connection: reading on is what answers the close frame.
         while let Some(frame) = self.frame_or_end().await {
+            if let Message::Close(Some(frame)) = frame {
+                farewell = Some((frame.code.into(), frame.reason.as_str().to_owned()));
+            }
+        }
+        farewell
+    }
+
+    /// As [`Self::farewell`], however long that takes.
+    pub async fn farewell_whenever(&mut self) -> Option<(u16, String)> {
+        let mut farewell = None;
+        while let Some(Ok(frame)) = self.0.next().await {
             if let Message::Close(Some(frame)) = frame {
                 farewell = Some((frame.code.into(), frame.reason.as_str().to_owned()));
             }

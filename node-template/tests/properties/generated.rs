@@ -133,6 +133,7 @@ fn handshakes() -> impl Strategy<Value = Handshake> {
         network,
         address,
         max_peers,
+        proof: None,
     });
     (vec(addresses(), 0..4), option::of(node)).prop_map(|(addresses, node)| Handshake { addresses, dropped: 0, node })
 }

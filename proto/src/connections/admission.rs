@@ -4,9 +4,11 @@
 //! it with violations and new rules. The rules are in `peers::access_control`, scores and bans in
 //! `peers::reputation`.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::access::Access;
+use crate::address::PeerAddress;
 use crate::connections::Connections;
 use crate::connections::table::{Link, LinkState};
 use crate::context::Context;
@@ -55,11 +57,11 @@ impl Connections {
         let from = subscriber.map(|subscriber| subscriber.to_string());
         cx.notify(Event::Banned { peer, from, cause: cause.to_owned(), time });
         let (Some(subscriber), Some(time)) = (subscriber, time) else { return };
-        let verified = self.links.get(link).and_then(Link::native).filter(|peer| peer.address.is_some());
-        if let Some(node) = verified.map(|peer| peer.id) {
+        let proved = self.links.get(link).and_then(Link::native).filter(|peer| peer.proved);
+        if let Some(node) = proved.map(|peer| peer.id) {
             peers.reputation.ban_node(cx.now, node, time, cause);
         }
-        for address in peers.book.leading_to(link) {
+        for address in self.addresses_of(peers, link) {
             if let Some(peer) = peers.book.get_mut(&address) {
                 peer.banned_until = Some(cx.now + time);
             }
@@ -72,11 +74,27 @@ impl Connections {
         }
     }
 
+    /// Returns whether the addresses that lead to a link are those of its peer: one that dialled us
+    /// may claim those of another node unless it has proved its id.
+    fn has_addresses(&self, link: LinkId) -> bool {
+        self.links.get(link).is_some_and(|open| open.dialled.is_some() || open.is_proved())
+    }
+
+    fn addresses_of(&self, peers: &Peers, link: LinkId) -> Vec<PeerAddress> {
+        if self.has_addresses(link) { peers.book.leading_to(link) } else { Vec::new() }
+    }
+
+    /// Returns the links that lead to known peers.
+    pub(crate) fn known_links(&self, peers: &Peers) -> BTreeSet<LinkId> {
+        peers.book.known_links().into_iter().filter(|link| self.has_addresses(*link)).collect()
+    }
+
     /// Returns whether a known peer is at the other end of a link. A claim proves nothing: its
-    /// address must have been dialled or probed.
+    /// address must have been dialled, or be the verified one of a node that proved its id.
     fn is_known(&self, peers: &Peers, link: LinkId) -> bool {
         let Some(open) = self.links.get(link) else { return false };
-        let verified = open.dialled.clone().or_else(|| open.native().and(open.name().address));
+        let proved = || open.native().filter(|peer| peer.proved)?.address.clone();
+        let verified = open.dialled.clone().or_else(proved);
         verified.and_then(|address| peers.book.get(&address)).is_some_and(|peer| peer.known)
     }
 
@@ -87,7 +105,7 @@ impl Connections {
         let Some(ban) = subscriber.and_then(|subscriber| peers.reputation.ban_of(cx.now, subscriber)).cloned() else {
             return false;
         };
-        for address in peers.book.leading_to(link) {
+        for address in self.addresses_of(peers, link) {
             if let Some(peer) = peers.book.get_mut(&address) {
                 peer.banned_until = Some(ban.until);
             }
@@ -190,3 +208,6 @@ impl Connections {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,12 @@
 //! Duplicate-connection resolution: which of two links to one node stays.
 //!
 //! Two links arise by simultaneous open, when a linked node has a second address, and when a peer
-//! comes back before its old link is known to be dead. The older link is pinged. If it answers, it
+//! comes back before its old link is known to be dead. Links are compared by
+//! [`PeerKey`](crate::connections::table::PeerKey): a proved node with itself, and a claim with
+//! equal claims from the same address group. A proved link replaces all claims of its id at once,
+//! and no claim replaces a proved link.
+//!
+//!  The older link is pinged. If it answers, it
 //! stays; otherwise the newer one replaces it. BGP resolves its connection collisions by the
 //! greater id alone (RFC 4271, section 6.8); here the id decides only who closes.
 //!
@@ -47,6 +52,34 @@ impl Connections {
         }
     }
 
+    /// Compares a link whose native peer has just introduced itself with the others to its node.
+    /// Returns whether it stays.
+    pub(super) fn compare_claims(&mut self, cx: &mut Context, link: LinkId) -> bool {
+        let Some(open) = self.links.get(link) else { return false };
+        let (Some(peer), Some(key)) = (open.native(), open.key()) else { return false };
+        if peer.proved {
+            for claim in self.claims_of(peer.id) {
+                cx.counters.claims_replaced += 1;
+                self.links.close(cx, claim, close::GOING_AWAY, "another connection has proved the id that you claim");
+            }
+        } else if self.links.to_node(peer.id, None).is_some() {
+            cx.counters.claims_replaced += 1;
+            self.links.close(cx, link, close::POLICY, "another connection has proved the id that you claim");
+            return false;
+        }
+        if let Some((other, _)) = self.links.to_peer(key, Some(link)) {
+            self.resolve_duplicates(cx, other.min(link));
+        }
+        true
+    }
+
+    /// Returns the links whose peers have introduced themselves with an id and have not proved it.
+    fn claims_of(&self, node: NodeId) -> Vec<LinkId> {
+        let open = self.links.iter().filter(|(_, open)| !open.closing);
+        let claims = |open: &Link| open.introduced().is_some_and(|peer| peer.id == node && !peer.proved);
+        open.filter(|(_, open)| claims(open)).map(|(id, _)| id).collect()
+    }
+
     /// Handles a pong. If the older of two links answered, the newer one is closed. One on standby
     /// is ours to close. Of two in use, the node with the lower id closes the newer, so that the
     /// two nodes do not close both.
@@ -62,8 +95,12 @@ impl Connections {
         };
         for (other, standby) in self.duplicates_of(link) {
             let Some((_, run)) = self.links.get(other).and_then(Link::run) else { continue };
-            if run != session {
-                self.refuse_copied_key(cx, peers, other);
+            if run != session && standby && self.proofs.is_announced(other) {
+                // Its folder was copied, or it lies: its proof tells.
+                self.promote(cx, peers, other, None);
+            } else if run != session {
+                let certain = self.links.get(other).is_some_and(Link::is_proved);
+                self.refuse_copied_key(cx, peers, other, certain);
             } else if standby || cx.config.node < id {
                 cx.counters.links_duplicate += 1;
                 self.links.close(cx, other, close::NORMAL, "we are linked already");
@@ -71,10 +108,13 @@ impl Connections {
         }
     }
 
-    /// Closes the older of two links, which did not answer in time; the newer one replaces it.
+    /// Closes the older of two links, which did not answer in time; the newer one replaces it. What
+    /// waits on standby has proved nothing yet, so a proved link stays until it has.
     pub(crate) fn on_duplicate_due(&mut self, cx: &mut Context, link: LinkId) {
         let newer = self.duplicates_of(link);
-        if self.links.get(link).is_some() && !newer.is_empty() {
+        let proved = self.links.get(link).is_some_and(Link::is_proved);
+        let replaced = newer.iter().any(|(_, standby)| !standby || !proved);
+        if self.links.get(link).is_some() && replaced {
             cx.counters.links_dead += 1;
             self.links.close(cx, link, close::GOING_AWAY, "this link did not answer, a newer one does");
         }
@@ -87,23 +127,47 @@ impl Connections {
 
     /// Returns the other links to the node of `link`, each with `true` if it is on standby.
     fn duplicates_of(&self, link: LinkId) -> Vec<(LinkId, bool)> {
-        let Some(id) = self.links.get(link).and_then(Link::native).map(|peer| peer.id) else {
-            return Vec::new();
-        };
+        let Some(key) = self.links.get(link).and_then(Link::key) else { return Vec::new() };
         let others = self.links.iter().filter(|(other, open)| *other != link && !open.closing);
         others
             .filter_map(|(other, open)| match &open.state {
-                LinkState::Standby(peer) if peer.id == id => Some((other, true)),
-                _ => open.native().filter(|peer| peer.id == id).map(|_| (other, false)),
+                LinkState::Standby(peer) => (self.holder_of(other, peer.id) == Some(link)).then_some((other, true)),
+                _ => (open.key() == Some(key)).then_some((other, false)),
             })
             .collect()
     }
 
-    /// Returns the link to a node that is on standby while an older one lives.
-    pub(super) fn standby_for(&self, id: NodeId) -> Option<LinkId> {
-        self.links.iter().find_map(|(other, open)| match &open.state {
-            LinkState::Standby(peer) if peer.id == id && !open.closing => Some(other),
-            _ => None,
+    /// Returns the link that keeps a dialled link on standby, or would: one to the proved node of
+    /// that id, or one with an equal claim, unless the new link is to prove what that one only
+    /// claims.
+    pub(crate) fn holder_of(&self, link: LinkId, node: NodeId) -> Option<LinkId> {
+        if let Some((proved, _)) = self.links.to_node(node, Some(link)) {
+            return Some(proved);
+        }
+        let claim = self.links.get(link)?.key_of(node, false);
+        let (equal, _) = self.links.to_peer(claim, Some(link))?;
+        let undecided = self.links.get(equal).is_some_and(|open| matches!(open.state, LinkState::HelloSent(_)));
+        (undecided || !self.proofs.is_announced(link)).then_some(equal)
+    }
+
+    /// Returns whether a link keeps another one on standby.
+    pub(crate) fn holds_another(&self, link: LinkId) -> bool {
+        self.links.iter().any(|(other, open)| match &open.state {
+            LinkState::Standby(peer) => !open.closing && self.holder_of(other, peer.id) == Some(link),
+            _ => false,
         })
     }
+
+    /// Returns the link to a node that was on standby until now.
+    pub(super) fn standby_for(&self, node: NodeId) -> Option<LinkId> {
+        let open = self.links.iter().filter(|(_, open)| !open.closing);
+        let free = |link, open: &Link| match &open.state {
+            LinkState::Standby(peer) => peer.id == node && self.holder_of(link, node).is_none(),
+            _ => false,
+        };
+        open.filter(|(link, open)| free(*link, open)).map(|(link, _)| link).next()
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 //! HANDSHAKE, which names every address verified so far. Of two newcomers the one verified later
 //! therefore learns of the earlier one and dials it, which completes the mesh. If verification
 //! takes longer than [`ANSWER_AFTER`] the answer goes out first, and a second HANDSHAKE follows the
-//! verification.
+//! verification. The first HANDSHAKE of either end proves its id, see `proof`.
 //!
 //! The node calls it with HANDSHAKE messages and finished probes; membership admits peers through
 //! [`Connections::accept`].
@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::address::PeerAddress;
 use crate::connections::Connections;
+use crate::connections::proof::Refused;
 use crate::connections::table::{Link, LinkState, NativePeer};
 use crate::context::Context;
 use crate::frame::Frame;
@@ -25,7 +26,7 @@ use crate::peers::address_book::{AddressBook, AddressSource, AddressState};
 use crate::timers::Timer;
 use crate::violation::{Violation, ViolationKind};
 use crate::wire::close;
-use crate::wire::{Handshake, NodeInfo, PROTOCOL};
+use crate::wire::{Handshake, NodeInfo, PROTOCOL, Proof};
 
 /// How long the answer waits for the verification of an address. A local probe takes a millisecond;
 /// a newcomer behind a firewall must not wait for the dial to time out.
@@ -57,7 +58,7 @@ impl Connections {
         link: LinkId,
         addresses: Vec<PeerAddress>,
     ) {
-        if self.refuse_exercise(cx, peers, link) {
+        if self.refuse_exercise(cx, peers, link) || self.end_refused(cx, link) {
             return;
         }
         let own = self.exercise_address(cx, &peers.book, &addresses);
@@ -104,6 +105,7 @@ impl Connections {
     ) -> Result<(), Violation> {
         let Some(opened) = self.links.get(link) else { return Ok(()) };
         let dialled = opened.dialled.is_some();
+        let pending = opened.pending().filter(|_| !dialled).map(|node| (node.id, node.session));
         if node.id == cx.config.node && node.session == cx.config.session {
             self.links.close(cx, link, close::NORMAL, "this is myself");
             return Ok(());
@@ -115,19 +117,25 @@ impl Connections {
         if self.refuse_native(cx, peers, link, node.id) {
             return Ok(());
         }
+        let Some(opened) = self.links.get(link) else { return Ok(()) };
+        let known = opened.native().map(|peer| (peer.id, peer.session)).or(pending);
+        if known.is_some_and(|run| run != (node.id, node.session)) {
+            let text = "HANDSHAKE: it names another node than before on this link";
+            self.penalize(cx, peers, link, &Violation::new(ViolationKind::Contradiction, text));
+            let reason = "your HANDSHAKE names another node than your identity";
+            self.links.close(cx, link, close::POLICY, reason);
+            return Ok(());
+        }
+        if let Err(refused) = self.proofs.judge(cx, link, opened, &node) {
+            return self.refuse_proof(cx, peers, link, refused);
+        }
         if node.id == cx.config.node {
-            self.refuse_copied_key(cx, peers, link);
+            let certain = self.is_proved(peers, link, &node);
+            self.refuse_copied_key(cx, peers, link, certain);
             return Ok(());
         }
         let Some(opened) = self.links.get(link) else { return Ok(()) };
-        if let Some(peer) = opened.native() {
-            if (peer.id, peer.session) != (node.id, node.session) {
-                let text = "HANDSHAKE: it names another node than the upgrade identity";
-                self.penalize(cx, peers, link, &Violation::new(ViolationKind::Contradiction, text));
-                let reason = "your HANDSHAKE names another node than your identity";
-                self.links.close(cx, link, close::POLICY, reason);
-                return Ok(());
-            }
+        if opened.native().is_some() {
             if opened.introduced().is_none() {
                 self.accept(cx, peers, link, &node);
             }
@@ -138,7 +146,12 @@ impl Connections {
                 return Ok(());
             }
         } else {
-            if !self.refuse_banned_node(cx, peers, link, node.id) {
+            if self.refuse_banned_node(cx, peers, link, node.id) {
+                return Ok(());
+            }
+            if let Some(reason) = self.links.get(link).and_then(|open| open.refused.clone()) {
+                cx.raise(InternalEvent::ToBeReferred { link, reason });
+            } else {
                 cx.raise(InternalEvent::Introduced { link, node: Box::new(node), addresses });
             }
             return Ok(());
@@ -151,10 +164,10 @@ impl Connections {
     /// accepted one its address is verified first.
     pub(crate) fn accept(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, node: &NodeInfo) {
         let known = self.links.get(link).is_some_and(|link| link.native().is_some());
-        let other = self.links.to_node(node.id, Some(link)).map(|(id, _)| id);
-        self.note_hello(cx, link, node);
-        if let Some(other) = other {
-            self.resolve_duplicates(cx, other.min(link));
+        let proved = self.is_proved(peers, link, node);
+        self.note_hello(cx, link, node, proved);
+        if !self.compare_claims(cx, link) {
+            return;
         }
         if known {
             self.established(cx, link);
@@ -163,15 +176,43 @@ impl Connections {
         }
     }
 
-    fn note_hello(&mut self, cx: &mut Context, link: LinkId, node: &NodeInfo) {
+    fn note_hello(&mut self, cx: &mut Context, link: LinkId, node: &NodeInfo, proved: bool) {
         cx.timers.cancel(&Timer::Silence(link));
         let Some(opened) = self.links.get(link) else { return };
         let state = match &opened.state {
-            LinkState::HelloSent(peer) | LinkState::Established(peer) => LinkState::Established(peer.clone()),
+            LinkState::HelloSent(peer) => LinkState::Established(NativePeer { proved, ..peer.clone() }),
+            LinkState::Established(peer) => LinkState::Established(peer.clone()),
             LinkState::Verifying(peer) => LinkState::Verifying(peer.clone()),
-            _ => LinkState::Verifying(NativePeer { id: node.id, session: node.session, address: None }),
+            _ => LinkState::Verifying(NativePeer { id: node.id, session: node.session, address: None, proved }),
         };
         self.links.set_native(link, state);
+    }
+
+    /// Closes a link whose proof is wrong or missing, or one of too many.
+    fn refuse_proof(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        link: LinkId,
+        refused: Refused,
+    ) -> Result<(), Violation> {
+        cx.counters.proofs_refused += 1;
+        if let Some(address) = self.links.get(link).and_then(|link| link.dialled.clone()) {
+            peers.book.back_off_long(cx, &address);
+        }
+        match refused {
+            Refused::False(why) => {
+                let violation = Violation::breach(format!("HANDSHAKE: {why}"));
+                self.penalize(cx, peers, link, &violation);
+                self.links.close(cx, link, close::POLICY, why);
+            }
+            Refused::TooMany => {
+                let why = "too many nodes of your address introduce themselves; come back in a minute";
+                self.links.log_fault(cx, link, format!("HANDSHAKE: {why}"));
+                self.links.close(cx, link, close::TRY_AGAIN_LATER, why);
+            }
+        }
+        Ok(())
     }
 
     fn refuse_network(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, node: &NodeInfo) {
@@ -193,11 +234,13 @@ impl Connections {
     fn verify_address(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, node: &NodeInfo) {
         let claimed = node.address.as_ref().filter(|address| self.may_learn(cx, &mut peers.book, link, address));
         let probing = claimed.is_some_and(|address| {
-            let source = AddressSource::Hello(self.links.scope_of(link));
+            let (scope, group) = self.links.source_of(link);
+            let source = AddressSource::Hello(scope, group);
             peers.book.add(address, source, cx.now, &cx.config.limits);
             let leads_there = match peers.book.get(address).map(|peer| peer.state) {
                 Some(AddressState::Connected(at)) => {
-                    self.links.get(at).and_then(Link::native).is_some_and(|peer| peer.id == node.id)
+                    let peer = self.links.get(link).and_then(Link::key);
+                    peer.is_some() && self.links.get(at).and_then(Link::key) == peer
                 }
                 _ => false,
             };
@@ -245,12 +288,15 @@ impl Connections {
         peers: &mut Peers,
         link: LinkId,
         address: &PeerAddress,
-        identity: Option<UpgradeIdentity>,
+        (identity, proves): (Option<UpgradeIdentity>, bool),
     ) {
         if peers.book.get(address).is_some_and(|peer| matches!(peer.state, AddressState::Probing(_))) {
             let claimed = self.links.get(link).filter(|link| !link.closing).and_then(Link::native);
-            let right =
-                claimed.is_some_and(|peer| identity == Some(UpgradeIdentity { node: peer.id, session: peer.session }));
+            // The node at the address proves its id on every link, so one that does not may be
+            // another. Then the address is dialled.
+            let right = claimed.is_some_and(|peer| {
+                identity == Some(UpgradeIdentity { node: peer.id, session: peer.session }) && (peer.proved || !proves)
+            });
             match identity {
                 _ if right => self.on_verified(cx, peers, link, address),
                 Some(identity) if identity.session == cx.config.session => peers.book.found_self(cx, address),
@@ -266,6 +312,12 @@ impl Connections {
                 }
                 None => {
                     peers.book.back_off(cx, address);
+                    // It may be reached later, when a port is forwarded. Without a cap it is
+                    // dialled again in any case.
+                    let again = cx.config.max_peers.is_some() && claimed.is_some();
+                    if let Some(peer) = peers.book.get_mut(address).filter(|peer| again && !peer.known) {
+                        peer.claimed = Some(link);
+                    }
                 }
             }
             if !right {
@@ -294,17 +346,15 @@ impl Connections {
     /// Handles the exchange of both HANDSHAKEs. The first established link to a node makes it a
     /// neighbor.
     fn established(&self, cx: &mut Context, link: LinkId) {
-        let Some(id) = self.links.get(link).and_then(Link::native).map(|peer| peer.id) else {
-            return;
-        };
-        let other = self.links.to_node(id, Some(link)).and_then(|(other, _)| self.links.get(other));
+        let Some(peer) = self.links.get(link).and_then(Link::key) else { return };
+        let other = self.links.to_peer(peer, Some(link)).and_then(|(other, _)| self.links.get(other));
         if !other.is_some_and(Link::takes_transactions) {
             cx.raise(InternalEvent::NeighborUp(link));
         }
     }
 
     /// Sends our HANDSHAKE with the addresses of all peers, as far as the other end may learn them.
-    pub(crate) fn send_handshake(&self, cx: &mut Context, link: LinkId) {
+    pub(crate) fn send_handshake(&mut self, cx: &mut Context, link: LinkId) {
         let Some(opened) = self.links.get(link) else { return };
         debug_assert!(
             opened.dialled.is_some() || opened.native().is_some(),
@@ -322,7 +372,8 @@ impl Connections {
             );
         }
         addresses.truncate(crate::limits::HANDSHAKE_ADDRESSES);
-        let frame = hello(cx, addresses);
+        let proof = self.proofs.own(cx, link, opened);
+        let frame = hello(cx, addresses, proof);
         cx.send(vec![link], frame, Lane::Control);
     }
 
@@ -337,7 +388,7 @@ impl Connections {
             .filter(|(_, link)| link.native().is_some() && link.takes_transactions() && link.scope.may_tell(scope));
         let links: Vec<LinkId> = native.map(|(id, _)| id).collect();
         if !links.is_empty() {
-            let frame = hello(cx, vec![cx.config.address.clone(), address.clone()]);
+            let frame = hello(cx, vec![cx.config.address.clone(), address.clone()], None);
             cx.send(links, frame, Lane::Control);
         }
     }
@@ -351,10 +402,10 @@ impl Connections {
         link: LinkId,
         address: &PeerAddress,
     ) -> bool {
-        let scope = self.links.scope_of(link);
+        let (scope, group) = self.links.source_of(link);
         let in_scope = scope.may_tell(address.scope());
         if in_scope {
-            book.widen(address, scope);
+            book.note_source(address, scope, group);
         } else {
             cx.counters.addresses_out_of_scope += 1;
         }
@@ -363,7 +414,7 @@ impl Connections {
 }
 
 /// Returns our HANDSHAKE with these addresses.
-fn hello(cx: &Context, addresses: Vec<PeerAddress>) -> Frame {
+fn hello(cx: &Context, addresses: Vec<PeerAddress>, proof: Option<Proof>) -> Frame {
     let node = NodeInfo {
         id: cx.config.node,
         session: cx.config.session,
@@ -372,6 +423,10 @@ fn hello(cx: &Context, addresses: Vec<PeerAddress>) -> Frame {
         network: cx.config.network.clone(),
         address: Some(cx.config.address.clone()),
         max_peers: cx.config.max_peers,
+        proof,
     };
     Handshake { addresses, dropped: 0, node: Some(node) }.to_frame()
 }
+
+#[cfg(test)]
+mod tests;

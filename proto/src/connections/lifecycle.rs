@@ -6,6 +6,7 @@
 //! or one to introduce ourselves on.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::address::PeerAddress;
 use crate::connections::table::{Link, LinkState, NativePeer};
@@ -20,6 +21,10 @@ use crate::peers::address_book::AddressState;
 use crate::timers::Timer;
 use crate::wire::close;
 
+/// How long a peer that there is no slot for may take to introduce itself. It sends its HANDSHAKE
+/// right after the upgrade.
+const REFERRAL_TIMEOUT: Duration = Duration::from_secs(2);
+
 impl Connections {
     /// Handles a link that was accepted: it may be refused, or evict another one.
     pub(crate) fn on_accepted(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, remote: IpAddr) {
@@ -28,6 +33,39 @@ impl Connections {
         if !self.refuse_accepted(cx, peers, link, remote) && !self.refuse_banned(cx, peers, link) {
             self.evict(cx, peers, link);
         }
+    }
+
+    /// Handles a link that was accepted beyond a bound: its peer is referred to others once it has
+    /// introduced itself.
+    pub(crate) fn on_accepted_beyond(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        link: LinkId,
+        remote: IpAddr,
+        reason: String,
+    ) {
+        self.open(cx, link, remote, None, LinkState::Client);
+        if !self.refuse_accepted(cx, peers, link, remote) && !self.refuse_banned(cx, peers, link) {
+            self.refuse_later(cx, link, reason);
+        }
+    }
+
+    /// Waits a moment for a peer to introduce itself that there is no slot for.
+    pub(super) fn refuse_later(&mut self, cx: &mut Context, link: LinkId, reason: String) {
+        if let Some(open) = self.links.get_mut(link) {
+            open.refused = Some(reason);
+            cx.timers.set(Timer::Silence(link), cx.now + REFERRAL_TIMEOUT);
+        }
+    }
+
+    /// Closes a link beyond a bound whose other end is no native peer; returns whether it is one.
+    pub(crate) fn end_refused(&mut self, cx: &mut Context, link: LinkId) -> bool {
+        let reason = self.links.get(link).and_then(|open| open.refused.clone());
+        if let Some(reason) = &reason {
+            self.links.close(cx, link, close::TRY_AGAIN_LATER, reason);
+        }
+        reason.is_some()
     }
 
     fn open(
@@ -70,16 +108,25 @@ impl Connections {
             let redirects = reason == Some(DialReason::Redirect) || !admits_exercise;
             return cx.raise(InternalEvent::ExerciseDialled { link, address, reason, redirects });
         };
-        let peer = NativePeer { id: identity.node, session: identity.session, address: Some(address.clone()) };
-        let older = self.links.to_node(identity.node, None).map(|(id, _)| id);
+        let UpgradeIdentity { node, session } = identity;
+        let proved = peers.access.is_certified(link, node);
+        let peer = NativePeer { id: node, session, address: Some(address.clone()), proved };
         self.open(cx, link, remote, Some(&address), LinkState::Standby(peer));
+        let older = self.holder_of(link, node);
         if identity.node == cx.config.node && identity.session == cx.config.session {
             cx.raise(InternalEvent::DialEnded { address, reason, outcome: DialOutcome::Ourselves { link } });
         } else if identity.node == cx.config.node {
-            self.refuse_copied_key(cx, peers, link);
+            // A copy does not dial on, so neither of the two would prove anything.
+            self.refuse_copied_key(cx, peers, link, true);
             raise_useless(cx, address, reason, "it has this node's own key");
         } else if let Some(older) = older {
-            self.on_verified(cx, peers, older, &address);
+            if self.links.get(older).and_then(Link::run) == Some((node, session)) {
+                self.on_verified(cx, peers, older, &address);
+            } else {
+                // Another run of that node, a copy of it, or somebody who names its id.
+                cx.timers.cancel(&Timer::Dial(address.clone()));
+                peers.book.set_state(&address, AddressState::Connected(link));
+            }
             self.resolve_duplicates(cx, older);
             raise_useless(cx, address, reason, "we are linked to it already");
         } else {
@@ -93,8 +140,8 @@ impl Connections {
     }
 
     /// Closes the link to a second live node with the id of this one or of a peer: its folder was
-    /// copied.
-    pub(super) fn refuse_copied_key(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId) {
+    /// copied. The user is warned if that is `certain`: what others only claim is nobody's fault.
+    pub(super) fn refuse_copied_key(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, certain: bool) {
         let name = self.links.name_of(link);
         if let Some(address) = self.links.get(link).and_then(|link| link.dialled.clone()) {
             peers.book.back_off_long(cx, &address);
@@ -103,7 +150,11 @@ impl Connections {
         let text = format!(
             "{name} is another node with an id that is in use: its folder was copied with its key; delete node.key in the copy and start it again"
         );
-        self.links.warn(cx, link, text);
+        if certain {
+            self.links.warn(cx, link, text);
+        } else {
+            self.links.log_fault(cx, link, text);
+        }
     }
 
     /// Notes why a link was dialled, for as long as it is open.
@@ -115,11 +166,15 @@ impl Connections {
     pub(crate) fn on_closed(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId) -> Option<Closed> {
         let closed = self.links.remove(link)?;
         peers.access.on_link_closed(link);
+        self.proofs.on_closed(link);
         let reason = self.reasons.remove(&link);
         for timer in [Timer::Ping(link), Timer::Silence(link), Timer::Answer(link), Timer::Duplicate(link)] {
             cx.timers.cancel(&timer);
         }
-        let heir = closed.native().and_then(|peer| self.links.to_node(peer.id, None)).map(|(id, _)| id);
+        let heir = closed.key().and_then(|peer| self.links.to_peer(peer, None));
+        // Two claims of an id in different sessions need not be of one node.
+        let heir = heir.filter(|(_, peer)| peer.proved || closed.run() == Some((peer.id, peer.session)));
+        let heir = heir.map(|(id, _)| id);
         let standby = closed.native().filter(|_| heir.is_none()).and_then(|peer| self.standby_for(peer.id));
         Some(Closed { id: link, link: closed, reason, heir, standby })
     }
@@ -163,3 +218,6 @@ impl Connections {
 fn raise_useless(cx: &mut Context, address: PeerAddress, reason: Option<DialReason>, why: &'static str) {
     cx.raise(InternalEvent::DialEnded { address, reason, outcome: DialOutcome::Useless(why) });
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,8 +33,8 @@ impl Connections {
         cx.timers.set(Timer::Ping(link), cx.now + interval);
         // Two links to one node are resolved when the second opens. If that failed, they are
         // resolved now.
-        let other = self.links.get(link).and_then(Link::native);
-        if let Some((other, _)) = other.and_then(|peer| self.links.to_node(peer.id, Some(link))) {
+        let peer = self.links.get(link).and_then(Link::key);
+        if let Some((other, _)) = peer.and_then(|peer| self.links.to_peer(peer, Some(link))) {
             self.resolve_duplicates(cx, other.min(link));
         }
     }
@@ -42,6 +42,9 @@ impl Connections {
     /// Handles the silence timer of a link on which no HANDSHAKE came: a client that forgot to
     /// close, or a program of another kind.
     pub(crate) fn on_silence_due(&mut self, cx: &mut Context, link: LinkId) {
+        if self.end_refused(cx, link) {
+            return;
+        }
         let Some(open) = self.links.get(link) else { return };
         match &open.state {
             LinkState::Client | LinkState::AwaitingAdmission(_) => {}
@@ -61,3 +64,6 @@ impl Connections {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

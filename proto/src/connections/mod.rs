@@ -5,6 +5,7 @@
 //! | `lifecycle` | what follows when a link opens and when it ends |
 //! | `admission` | which links access rules and bans exclude, and the penalty of a violation |
 //! | `handshake` | which node is at the other end, and whether its address is true |
+//! | `proof` | whether a node has proved the id that it names |
 //! | `duplicates` | which of two links to one node stays |
 //! | `eviction` | which accepted link is closed when there are too many |
 //! | `liveness` | when a silent link is dead |
@@ -17,7 +18,11 @@ use std::collections::BTreeMap;
 
 use crate::dial_reason::DialReason;
 use crate::id::LinkId;
-use table::{Link, LinkTable};
+use crate::io::Challenge;
+use crate::peers::Peers;
+use crate::wire::NodeInfo;
+use proof::Proofs;
+use table::{Link, LinkTable, PeerKey};
 
 mod admission;
 mod closed;
@@ -26,6 +31,7 @@ mod eviction;
 mod handshake;
 mod lifecycle;
 mod liveness;
+mod proof;
 pub(crate) mod table;
 
 pub(crate) use closed::Closed;
@@ -36,6 +42,7 @@ pub(crate) struct Connections {
     pub(crate) links: LinkTable,
     /// The reasons of links that were dialled for one.
     reasons: BTreeMap<LinkId, DialReason>,
+    proofs: Proofs,
 }
 
 impl Connections {
@@ -47,6 +54,22 @@ impl Connections {
     /// Returns the links that were dialled for a reason, each with it.
     pub(crate) fn reasons(&self) -> impl Iterator<Item = (LinkId, &DialReason)> {
         self.reasons.iter().map(|(link, reason)| (*link, reason))
+    }
+
+    /// Notes the nonces of a link that opens next.
+    pub(crate) fn on_challenged(&mut self, link: LinkId, challenge: Challenge) {
+        self.proofs.expect(link, challenge);
+    }
+
+    /// Returns by what a native peer without a slot counts as one.
+    pub(crate) fn pending_key(&self, peers: &Peers, link: LinkId, node: &NodeInfo) -> Option<PeerKey> {
+        Some(self.links.get(link)?.key_of(node.id, self.is_proved(peers, link, node)))
+    }
+
+    /// Returns whether a node that introduced itself on a link has proved its id: by a signature,
+    /// or by a certificate.
+    pub(crate) fn is_proved(&self, peers: &Peers, link: LinkId, node: &NodeInfo) -> bool {
+        peers.access.is_certified(link, node.id) || self.proofs.is_proved(link, node.id, node.session)
     }
 
     /// Returns whether the native peer at the other end of a link still waits for its address to be

@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::event::{Event, PeerName};
 use crate::id::{LinkId, NodeId, Session};
 use crate::io::Output;
-use crate::ip_prefix::IpPrefix;
+use crate::ip_prefix::{IpPrefix, SourceGroup};
 use crate::limits;
 use crate::peers::reputation::Score;
 use crate::wire::NodeInfo;
@@ -37,8 +37,6 @@ pub(crate) struct Link {
     pub(crate) opened: Instant,
     /// How many transactions it brought that were new here.
     pub(crate) brought: u64,
-    /// The virtual clock (GCRA) of its requests for addresses: `None` if there were none.
-    pub(crate) joins_used_until: Option<Instant>,
     /// When anything was last heard on it.
     pub(crate) heard: Instant,
     /// Who is at the other end.
@@ -49,10 +47,10 @@ pub(crate) struct Link {
     pub(crate) first_payload: Option<Instant>,
     /// To an exercise peer that drops its link at every TRANSACTION: until when it gets none.
     pub(crate) handshakes_only_until: Option<Instant>,
-    /// The virtual clock (GCRA) of the new addresses that it named: `None` if there were none.
-    pub(crate) word_used_until: Option<Instant>,
     /// How many ACKs it gets once its transactions are on disk.
     pub(crate) acks_due: usize,
+    /// The close reason, if it is beyond a bound: it is only referred to other nodes.
+    pub(crate) refused: Option<String>,
     /// Whether we asked the runtime to close it: nothing more is sent or handled.
     pub(crate) closing: bool,
 }
@@ -90,6 +88,20 @@ pub(crate) struct NativePeer {
     pub(crate) session: Session,
     /// The verified address: dialled, or claimed and confirmed by a probe.
     pub(crate) address: Option<PeerAddress>,
+    /// Whether the peer has proved that the id is its own. Otherwise the id is a claim.
+    pub(crate) proved: bool,
+}
+
+/// What counts as one native peer: links with equal keys are links to one node.
+///
+/// A claim from one address group says nothing about a proved node, nor about an equal claim from
+/// another group. So nobody displaces a node by naming its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum PeerKey {
+    /// A node that has proved its id.
+    Proved(NodeId),
+    /// An unproved id and the subscriber that claims it; `None`: this host.
+    Claimed(NodeId, Option<IpPrefix>),
 }
 
 /// A native peer without a slot.
@@ -139,6 +151,21 @@ impl Link {
         }
     }
 
+    /// Returns by what the native peer at the other end counts as one.
+    pub(crate) fn key(&self) -> Option<PeerKey> {
+        self.native().map(|peer| self.key_of(peer.id, peer.proved))
+    }
+
+    /// Returns by what a node that names this id on this link counts as one.
+    pub(crate) fn key_of(&self, node: NodeId, proved: bool) -> PeerKey {
+        if proved { PeerKey::Proved(node) } else { PeerKey::Claimed(node, self.subscriber) }
+    }
+
+    /// Returns whether the native peer at the other end has proved its id.
+    pub(crate) fn is_proved(&self) -> bool {
+        self.native().is_some_and(|peer| peer.proved)
+    }
+
     /// Returns the id and the session of the native peer at the other end, also of one on standby.
     pub(crate) fn run(&self) -> Option<(NodeId, Session)> {
         match &self.state {
@@ -150,6 +177,14 @@ impl Link {
     fn native_mut(&mut self) -> Option<&mut NativePeer> {
         match &mut self.state {
             LinkState::HelloSent(peer) | LinkState::Verifying(peer) | LinkState::Established(peer) => Some(peer),
+            _ => None,
+        }
+    }
+
+    /// Returns what a peer without a slot said of itself, on an accepted link.
+    pub(crate) fn pending(&self) -> Option<&NodeInfo> {
+        match &self.state {
+            LinkState::AwaitingAdmission(pending) => pending.node.as_deref(),
             _ => None,
         }
     }
@@ -228,7 +263,7 @@ pub(crate) struct LinkTable {
     all: BTreeMap<LinkId, Link>,
     /// Every link of each native peer, the oldest first. A hash map, as every transaction looks it
     /// up; its order reaches no output.
-    nodes: HashMap<NodeId, BTreeSet<LinkId>, RandomState>,
+    nodes: HashMap<PeerKey, BTreeSet<LinkId>, RandomState>,
     /// How many native peers have more than one link.
     doubles: usize,
 }
@@ -250,14 +285,13 @@ impl LinkTable {
             score: Score::new(now),
             opened: now,
             brought: 0,
-            joins_used_until: None,
             heard: now,
             state,
             flow: Delivery::Live,
             first_payload: None,
             handshakes_only_until: None,
-            word_used_until: None,
             acks_due: 0,
+            refused: None,
             closing: false,
         };
         self.all.insert(id, link);
@@ -267,10 +301,26 @@ impl LinkTable {
     /// as long as it lives.
     pub(crate) fn set_native(&mut self, id: LinkId, state: LinkState) {
         if let Some(link) = self.all.get_mut(&id) {
+            let before = link.key();
             link.state = state;
-            let Some(peer) = link.native().map(|peer| peer.id) else { return };
+            let after = link.key();
+            if before != after {
+                self.uncount(id, before);
+            }
+            let Some(peer) = after else { return };
             let links = self.nodes.entry(peer).or_default();
             self.doubles += usize::from(links.insert(id) && links.len() == 2);
+        }
+    }
+
+    fn uncount(&mut self, id: LinkId, peer: Option<PeerKey>) {
+        if let Some(peer) = peer
+            && let Some(links) = self.nodes.get_mut(&peer)
+        {
+            self.doubles -= usize::from(links.remove(&id) && links.len() == 1);
+            if links.is_empty() {
+                self.nodes.remove(&peer);
+            }
         }
     }
 
@@ -284,14 +334,7 @@ impl LinkTable {
 
     pub(crate) fn remove(&mut self, id: LinkId) -> Option<Link> {
         let link = self.all.remove(&id)?;
-        if let Some(peer) = link.native()
-            && let Some(links) = self.nodes.get_mut(&peer.id)
-        {
-            self.doubles -= usize::from(links.remove(&id) && links.len() == 1);
-            if links.is_empty() {
-                self.nodes.remove(&peer.id);
-            }
-        }
+        self.uncount(id, link.key());
         Some(link)
     }
 
@@ -305,9 +348,14 @@ impl LinkTable {
         unread.for_each(|(_, link)| link.heard = now);
     }
 
-    /// Returns the link to a native peer, other than `except`; of two the older.
+    /// Returns the link to a node that has proved its id, other than `except`; of two the older.
     pub(crate) fn to_node(&self, node: NodeId, except: Option<LinkId>) -> Option<(LinkId, &NativePeer)> {
-        let links = self.nodes.get(&node)?.iter().filter(|id| Some(**id) != except);
+        self.to_peer(PeerKey::Proved(node), except)
+    }
+
+    /// Returns the link to a native peer, other than `except`; of two the older.
+    pub(crate) fn to_peer(&self, peer: PeerKey, except: Option<LinkId>) -> Option<(LinkId, &NativePeer)> {
+        let links = self.nodes.get(&peer)?.iter().filter(|id| Some(**id) != except);
         links
             .filter_map(|id| Some((*id, self.get(*id).filter(|link| !link.closing)?)))
             .find_map(|(id, link)| link.native().map(|peer| (id, peer)))
@@ -323,10 +371,15 @@ impl LinkTable {
         self.nodes.len()
     }
 
-    /// Returns the ids of the native peers that are linked.
+    /// Returns the ids of the native peers that are linked and have proved them.
     pub(crate) fn native_ids(&self) -> BTreeSet<NodeId> {
         let open = self.iter().filter(|(_, link)| !link.closing);
-        open.filter_map(|(_, link)| link.native()).map(|peer| peer.id).collect()
+        open.filter_map(|(_, link)| link.native().filter(|peer| peer.proved)).map(|peer| peer.id).collect()
+    }
+
+    /// Returns the scope and the group of the other end of a link, as the source of an address.
+    pub(crate) fn source_of(&self, link: LinkId) -> (Scope, SourceGroup) {
+        self.get(link).map_or((Scope::Public, SourceGroup::Host), |link| (link.scope, SourceGroup::of(link.remote)))
     }
 
     /// Returns the scope of the other end of a link.
@@ -374,9 +427,12 @@ impl LinkTable {
     /// that we dialled.
     pub(crate) fn peers(&self) -> usize {
         let open = || self.all.values().filter(|link| link.takes_transactions());
-        let mut native: Vec<NodeId> = open().filter_map(Link::native).map(|peer| peer.id).collect();
+        let mut native: Vec<PeerKey> = open().filter_map(Link::key).collect();
         native.sort_unstable();
         native.dedup();
         native.len() + open().filter(|link| link.native().is_none()).count()
     }
 }
+
+#[cfg(test)]
+mod tests;

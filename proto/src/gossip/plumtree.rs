@@ -69,6 +69,7 @@ impl Plumtree {
         let source = from.and_then(|link| links.get(link));
         let lazy = origin.map(|origin| self.trees.lazy(cx.now, origin)).unwrap_or_default();
         let doubles = links.has_doubles();
+        let bringer = source.and_then(Link::key);
         // A set: with a thousand links, a list would be searched a thousand times for each
         // transaction.
         let mut nodes = BTreeSet::new();
@@ -83,8 +84,8 @@ impl Plumtree {
             let wanted = match &link.state {
                 LinkState::Established(peer) => {
                     // Of two links to one node only the older carries payload.
-                    let second = doubles && !nodes.insert(peer.id);
-                    let brought = source.and_then(Link::native).is_some_and(|source| source.id == peer.id);
+                    let second = doubles && !nodes.insert(link.key());
+                    let brought = bringer.is_some() && bringer == link.key();
                     let another = origin.is_some_and(|origin| *origin != Origin::Node(peer.id));
                     !second && !brought && another && lazy.binary_search(&id).is_err()
                 }
@@ -249,7 +250,7 @@ fn act(cx: &mut Context, links: &LinkTable, action: TreeAction, origin: &Origin)
     }
 }
 
-/// Returns the direct link to an origin.
+/// Returns the direct link to an origin: to the node that has proved to be it.
 fn direct_link(links: &LinkTable, origin: &Origin) -> Option<LinkId> {
     let Origin::Node(node) = origin else { return None };
     let (link, _) = links.to_node(*node, None)?;

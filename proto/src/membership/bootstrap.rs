@@ -179,3 +179,6 @@ impl Membership {
         self.fill_slots(cx, peers, conns);
     }
 }
+
+#[cfg(test)]
+mod tests;

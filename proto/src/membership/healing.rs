@@ -120,3 +120,6 @@ impl Membership {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,6 +37,9 @@ const GONE_ROOTS: usize = 16;
 pub(crate) struct Partitions {
     /// The session of this node.
     own: Session,
+    /// The sequence number of our own last beacon. It never begins again: nodes that took us for
+    /// gone ignore the numbers that they heard before.
+    own_seq: u64,
     /// The lowest session known: the id of the partition.
     root: Session,
     /// The sequence number of the last beacon.
@@ -53,7 +56,7 @@ pub(crate) struct Partitions {
 
 impl Partitions {
     pub(crate) fn new(own: Session, now: Instant) -> Self {
-        Self { own, root: own, seq: 0, heard: now, since: now, gone: VecDeque::new(), next_heal: None }
+        Self { own, own_seq: 0, root: own, seq: 0, heard: now, since: now, gone: VecDeque::new(), next_heal: None }
     }
 
     /// Returns the root: the id of our partition.
@@ -89,10 +92,9 @@ impl Partitions {
             self.gone.push_front((self.root, self.seq));
             self.gone.truncate(GONE_ROOTS);
             (self.root, self.since) = (self.own, now);
-            self.seq = self.gone.iter().find(|(root, _)| *root == self.own).map_or(0, |(_, seq)| *seq);
         }
-        self.seq += 1;
-        self.heard = now;
+        self.own_seq += 1;
+        (self.seq, self.heard) = (self.own_seq, now);
         true
     }
 
@@ -134,5 +136,79 @@ mod tests {
         assert!(partition.beat(at(40)) && partition.root() == root(5));
         assert!(!partition.take(at(41), Beacon { root: root(3), seq: 4 }), "an echo");
         assert!(partition.take(at(42), Beacon { root: root(3), seq: 5 }), "it lives after all");
+    }
+
+    #[test]
+    fn beacons_of_one_root_are_relayed_three_seconds_apart() {
+        let (start, interval) = (Instant::now(), RELAY_INTERVAL);
+        let mut partition = Partitions::new(root(5), start);
+        assert!(partition.take(start, Beacon { root: root(3), seq: 4 }));
+        let early = start + interval - Duration::from_millis(1);
+        assert!(!partition.take(early, Beacon { root: root(3), seq: 5 }));
+        assert!(partition.take(start + interval, Beacon { root: root(3), seq: 5 }));
+        assert!(!partition.take(start + interval * 2 - Duration::from_millis(1), Beacon { root: root(3), seq: 6 }));
+        assert_eq!(partition.beacon(), Beacon { root: root(3), seq: 5 });
+    }
+
+    #[test]
+    fn a_beacon_may_jump_a_thousand_numbers() {
+        let start = Instant::now();
+        let mut partition = Partitions::new(root(5), start);
+        assert!(partition.take(start, Beacon { root: root(3), seq: 4 }));
+        let later = start + Duration::from_secs(10);
+        assert!(!partition.take(later, Beacon { root: root(3), seq: 5 + JUMP }));
+        assert!(partition.take(later, Beacon { root: root(3), seq: 4 + JUMP }));
+    }
+
+    #[test]
+    fn roots_change_half_a_second_apart_except_from_our_own() {
+        let start = Instant::now();
+        let mut partition = Partitions::new(root(5), start);
+        assert!(partition.take(start, Beacon { root: root(4), seq: 1 }), "from our own at once");
+        assert!(!partition.take(start + ROOT_INTERVAL - Duration::from_millis(1), Beacon { root: root(3), seq: 1 }));
+        assert!(partition.take(start + ROOT_INTERVAL, Beacon { root: root(3), seq: 1 }));
+        assert_eq!((partition.root(), partition.since), (root(3), start + ROOT_INTERVAL));
+        assert!(!partition.take(start + ROOT_INTERVAL * 9, Beacon { root: root(5), seq: 9 }), "our own, echoed");
+    }
+
+    #[test]
+    fn a_root_is_gone_after_thirty_five_seconds_of_silence() {
+        let start = Instant::now();
+        let mut partition = Partitions::new(root(5), start);
+        assert!(partition.beat(start), "a node is its own root at first");
+        assert!(partition.take(start, Beacon { root: root(3), seq: 4 }));
+        assert!(!partition.beat(start + ROOT_TIMEOUT - Duration::from_millis(1)));
+        assert!(partition.beat(start + ROOT_TIMEOUT));
+        assert_eq!(partition.root(), root(5));
+        assert_eq!(partition.since, start + ROOT_TIMEOUT);
+    }
+
+    #[test]
+    fn sixteen_roots_that_are_gone_are_remembered_and_late_beacons_of_them_ignored() {
+        let start = Instant::now();
+        let mut partition = Partitions::new(root(200), start);
+        let mut now = start;
+        for number in 0..20 {
+            assert!(partition.take(now, Beacon { root: root(number), seq: 7 }), "{number}");
+            now += ROOT_TIMEOUT;
+            assert!(partition.beat(now));
+        }
+        assert_eq!(partition.gone.len(), GONE_ROOTS);
+        let late = |partition: &mut Partitions, number, seq| partition.take(now, Beacon { root: root(number), seq });
+        assert!(!late(&mut partition, 4, 7) && !late(&mut partition, 19, 6));
+        assert!(late(&mut partition, 19, 8), "it lives after all");
+        let mut partition = Partitions { root: root(200), ..partition };
+        assert!(late(&mut partition, 3, 7), "the oldest are forgotten");
+    }
+
+    #[test]
+    fn our_own_numbers_go_on_where_they_ended() {
+        let start = Instant::now();
+        let mut partition = Partitions::new(root(5), start);
+        assert!((0..3).all(|_| partition.beat(start)));
+        assert!(partition.take(start, Beacon { root: root(3), seq: 40 }));
+        assert!(partition.beat(start + ROOT_TIMEOUT));
+        // A node that took us for gone ignores the numbers that it heard before.
+        assert_eq!(partition.beacon(), Beacon { root: root(5), seq: 4 });
     }
 }

@@ -161,3 +161,6 @@ impl Membership {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,14 +21,14 @@ use rand::RngExt;
 
 use crate::address::{PeerAddress, Scope};
 use crate::connections::Connections;
-use crate::connections::table::{Link, LinkState, PendingPeer};
+use crate::connections::table::{Link, LinkState, PeerKey, PendingPeer};
 use crate::context::Context;
 use crate::dial_reason::DialReason;
 use crate::event::Event;
 use crate::id::{LinkId, NodeId, UpgradeIdentity};
 use crate::internal_event::InternalEvent;
 use crate::io::Lane;
-use crate::ip_prefix::AddressGroup;
+use crate::ip_prefix::{AddressGroup, SourceGroup};
 use crate::limits;
 use crate::membership::state::{Membership, dial_for};
 use crate::peers::Peers;
@@ -81,7 +81,12 @@ impl Membership {
             for address in remembered.iter().take(limits::PEER_CACHE) {
                 // The scope of their source was not saved, so their names may lead to public hosts
                 // only.
-                peers.book.add(address, AddressSource::Hearsay(Scope::Public), cx.now, &cx.config.limits);
+                peers.book.add(
+                    address,
+                    AddressSource::Hearsay(Scope::Public, SourceGroup::User),
+                    cx.now,
+                    &cx.config.limits,
+                );
             }
         }
         if capped {
@@ -112,7 +117,7 @@ impl Membership {
 
     fn linked_slots(&self, conns: &Connections) -> usize {
         let open = || conns.links.iter().filter(|(_, link)| !link.closing);
-        let native: BTreeSet<NodeId> = open().filter_map(|(_, link)| link.native()).map(|peer| peer.id).collect();
+        let native: BTreeSet<PeerKey> = open().filter_map(|(_, link)| link.key()).collect();
         let exercise = |link: &Link| matches!(link.state, LinkState::ExerciseOutbound { .. });
         native.len() + open().filter(|(_, link)| exercise(link)).count()
     }
@@ -257,8 +262,9 @@ impl Membership {
     /// Handles a pending peer's request for a slot: admits it, begins a swap, or declines it.
     fn give_slot(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, link: LinkId, join: &Join) {
         let Some(LinkState::AwaitingAdmission(pending)) = conns.links.get(link).map(|link| &link.state) else { return };
-        let (id, node) = (pending.id, pending.node.clone());
-        let counted = conns.links.to_node(id, Some(link)).is_some();
+        let node = pending.node.clone();
+        let peer = node.as_ref().and_then(|node| conns.pending_key(peers, link, node));
+        let counted = peer.is_some_and(|peer| conns.links.to_peer(peer, Some(link)).is_some());
         if counted
             || self.has_slot_for(cx, peers, conns, join.moved_by)
             || (join.insist && !self.is_full(cx, conns, join.moved_by))
@@ -268,7 +274,8 @@ impl Membership {
             }
             self.admit(cx, peers, conns, link);
         } else if let Some(node) = node.filter(|_| join.insist)
-            && self.may_request_priority(cx, &node)
+            && let Some(peer) = peer
+            && self.may_request_priority(cx, peer, &node)
             && self.probe_for_swap(cx, peers, conns, link, &node)
         {
             cx.timers.set(Timer::Answer(link), cx.now + PROBE_TIMEOUT);
@@ -326,20 +333,20 @@ impl Membership {
 
     /// Returns whether the high priority request of a node is within the limits, and counts it if
     /// so.
-    fn may_request_priority(&mut self, cx: &mut Context, node: &NodeInfo) -> bool {
+    fn may_request_priority(&mut self, cx: &mut Context, peer: PeerKey, node: &NodeInfo) -> bool {
         let since = |at: &Instant| cx.now.saturating_duration_since(*at);
         self.slots.priority_requests.retain(|(at, ..)| since(at) < GROUP_EVERY);
         let group = node.address.as_ref().and_then(AddressGroup::of);
         let mut lately = self.slots.priority_requests.iter();
-        let often = lately.any(|(at, id, from)| {
-            (*id == node.id && since(at) < PRIORITY_INTERVAL) || (from.is_some() && *from == group)
+        let often = lately.any(|(at, other, from)| {
+            (*other == peer && since(at) < PRIORITY_INTERVAL) || (from.is_some() && *from == group)
         });
         let soon = self.slots.swapped.as_ref().is_some_and(|at| since(at) < SWAP_INTERVAL);
         if often || soon {
             return false;
         }
         self.slots.swapped = Some(cx.now);
-        self.slots.priority_requests.push_back((cx.now, node.id, group));
+        self.slots.priority_requests.push_back((cx.now, peer, group));
         true
     }
 
@@ -359,7 +366,8 @@ impl Membership {
         {
             return false;
         }
-        peers.book.add(&address, AddressSource::Hello(conns.links.scope_of(link)), cx.now, &cx.config.limits);
+        let (scope, group) = conns.links.source_of(link);
+        peers.book.add(&address, AddressSource::Hello(scope, group), cx.now, &cx.config.limits);
         let probing = peers.dialer.probe(cx, &mut peers.book, link, &address);
         if let Some(LinkState::AwaitingAdmission(pending)) = conns.links.get_mut(link).map(|link| &mut link.state) {
             pending.requests_priority = probing;
@@ -376,17 +384,17 @@ impl Membership {
         conns: &mut Connections,
         link: LinkId,
         address: &PeerAddress,
-        identity: Option<UpgradeIdentity>,
+        (identity, proves): (Option<UpgradeIdentity>, bool),
     ) -> bool {
         let pending = match conns.links.get(link).filter(|link| !link.closing).map(|link| &link.state) {
             Some(LinkState::AwaitingAdmission(pending)) if pending.requests_priority => pending,
             _ => return false,
         };
         let right = identity.is_some_and(|identity| {
-            pending
-                .node
-                .as_ref()
-                .is_some_and(|node| identity == UpgradeIdentity { node: node.id, session: node.session })
+            pending.node.as_ref().is_some_and(|node| {
+                identity == UpgradeIdentity { node: node.id, session: node.session }
+                    && (!proves || conns.is_proved(peers, link, node))
+            })
         });
         peers.book.set_state(address, AddressState::Waiting);
         if right && !self.is_full(cx, conns, None) {
@@ -471,11 +479,10 @@ impl Membership {
         conns: &mut Connections,
         dialled: bool,
     ) -> Vec<LinkId> {
-        let (links, known) = (&conns.links, peers.book.known_links());
+        let (links, known) = (&conns.links, conns.known_links(peers));
         // Neither of two links to one node frees a slot; `connections/duplicates` resolves them.
         let single = |id: LinkId, link: &Link| {
-            let node = link.native().map(|peer| peer.id);
-            !links.iter().any(|(other, open)| other != id && !open.closing && open.name().node == node)
+            link.key().is_none_or(|peer| links.to_peer(peer, Some(id)).is_none()) && !conns.holds_another(id)
         };
         let mut choice: Vec<_> = links
             .iter()

@@ -93,6 +93,11 @@ impl AccessControl {
         self.certified.insert(link, certified);
     }
 
+    /// Returns whether a certificate proves that this node is at the other end of a link.
+    pub(crate) fn is_certified(&self, link: LinkId, node: NodeId) -> bool {
+        self.certified.get(&link).is_some_and(|certified| certified.node == node)
+    }
+
     pub(crate) fn on_link_closed(&mut self, link: LinkId) {
         self.certified.remove(&link);
     }

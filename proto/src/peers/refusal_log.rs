@@ -51,3 +51,6 @@ impl RefusalLog {
 fn name(from: Option<IpPrefix>) -> String {
     from.map_or_else(|| "this host".to_owned(), |subscriber| subscriber.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,23 +7,27 @@
 //! what reaches a node does not grow with it. A newcomer asks one neighbor at a time for all nodes.
 //! Such an answer, and the first announcement on a new link, is not passed on.
 //!
-//! What is believed is signed by the node that it names. The announcement of a neighbor must come
-//! on its own link, and of ourselves we believe nothing. Of all other nodes we take the newest,
-//! within the limits of one link and of the table. Signatures are verified last: a copy costs no
-//! time.
+//! What is believed is signed by the node that it names. The announcement of a neighbor that has
+//! proved its id must come on its own link, and of ourselves we believe nothing. Of all other nodes
+//! we take the newest, within the limits of one link and of the table. Signatures are verified
+//! last: a copy costs no time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
-use super::table::{Table, Verdict};
+use super::table::{Source, Table, Verdict, patience};
+use crate::address::{PeerAddress, Scope};
 use crate::connections::table::{Delivery, Link, LinkTable};
 use crate::context::Context;
 use crate::event::{Event, PeerName};
 use crate::id::{LinkId, NodeId};
+use crate::internal_event::InternalEvent;
 use crate::io::Lane;
+use crate::ip_prefix::SourceGroup;
 use crate::limits;
 use crate::signature::Purpose;
 use crate::timers::Timer;
@@ -43,8 +47,14 @@ const DEBOUNCE: Duration = Duration::from_millis(300);
 const DEBOUNCE_PER_NODE: Duration = Duration::from_millis(50);
 /// Links that keep changing are announced after this many times the debounce time.
 const DEBOUNCES: u32 = 4;
+/// Intervals are made for at most this many nodes for each neighbor, those of one subscriber
+/// counted once: nodes that only one neighbor knows of may be invented. In a network of 10,000 with
+/// six slots a node then hears of 26 nodes in a second.
+const NODES_PER_NEIGHBOR: usize = 32;
 /// A node to which no chain of links leads stays in the table for this long.
 const GONE_AFTER: Duration = Duration::from_secs(10);
+/// The longest such time: the announcement of a link that moved is here by then.
+const GONE_AFTER_MOST: Duration = Duration::from_secs(60);
 /// A neighbor may take this long to send all nodes before another one is asked.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(5);
 /// The same neighbor is not asked again for this long.
@@ -57,6 +67,8 @@ const BATCH_EVERY: Duration = Duration::from_millis(100);
 const RELAYED_AT_ONCE: u32 = 10_000;
 /// … and then one in each of these intervals.
 const RELAYED_EVERY: Duration = Duration::from_millis(20);
+/// A node that lacks links is handed this many random nodes of the table at once.
+const CANDIDATES: usize = 32;
 
 /// Who is in the network, and what we last announced of ourselves.
 #[derive(Debug)]
@@ -118,6 +130,19 @@ impl Presence {
     /// ids.
     pub(crate) fn others(&self) -> impl Iterator<Item = (&Announcement, Instant)> {
         self.table.iter()
+    }
+
+    /// Returns the addresses of some nodes that we are not linked to, each with the scope and
+    /// the group of the neighbor that named it.
+    pub(crate) fn not_linked(&mut self, cx: &Context, links: &LinkTable) -> Vec<(PeerAddress, Scope, SourceGroup)> {
+        let other = |node: NodeId| node != cx.config.node && links.to_node(node, None).is_none();
+        let some = self.table.addresses().filter(|(node, ..)| other(*node));
+        let mut some: Vec<(&PeerAddress, Source)> = some.map(|(_, address, source)| (address, source)).collect();
+        some.shuffle(&mut self.rng);
+        some.into_iter()
+            .take(CANDIDATES)
+            .map(|(address, source)| (address.clone(), source.scope, source.group))
+            .collect()
     }
 
     /// Returns how people know a node: its address by a link to it, or by its announcement.
@@ -246,7 +271,7 @@ impl Presence {
         };
         let AnnounceFrame { announcement, synced } = frame;
         let node = announcement.node;
-        let direct = node == sender.id;
+        let direct = node == sender.id && sender.proved;
         if direct && announcement.session != sender.session {
             cx.counters.announcements_refused += 1;
             let text = "ANNOUNCE: it names another session of itself than its HANDSHAKE";
@@ -260,10 +285,12 @@ impl Presence {
             cx.counters.announcements_refused += 1;
             return Ok(());
         }
-        if direct {
+        if node == sender.id {
             self.request_nodes(cx, link, announcement.nodes);
         }
-        match self.table.judge(&announcement, direct, &cx.config.limits) {
+        let (scope, group) = links.source_of(link);
+        let source = Source { node: sender.id, scope, group };
+        match self.table.judge(&announcement, source, &cx.config.limits) {
             Verdict::Old => cx.counters.announcements_old += 1,
             Verdict::NoRoom => cx.counters.announcements_refused += 1,
             Verdict::News if !cx.config.signer.vouches(node, Purpose::Announce, announcement.seal.as_deref()) => {
@@ -273,7 +300,11 @@ impl Presence {
             Verdict::News => {
                 cx.counters.announcements_accepted += 1;
                 let made = synced.and_then(|age| cx.now.checked_sub(age)).unwrap_or(cx.now);
-                self.record(cx, announcement.clone(), made);
+                self.record(cx, announcement.clone(), made, source);
+                let address = announcement.address.as_ref().filter(|address| scope.may_tell(address.scope()));
+                if let Some(address) = address.filter(|_| !announcement.left).cloned() {
+                    cx.raise(InternalEvent::NodeAnnounced { link, address, patience: patience(&announcement) });
+                }
                 if synced.is_none() {
                     let sender = sender.id;
                     let others =
@@ -286,14 +317,18 @@ impl Presence {
         Ok(())
     }
 
-    fn record(&mut self, cx: &mut Context, announcement: Announcement, made: Instant) {
+    fn record(&mut self, cx: &mut Context, announcement: Announcement, made: Instant, source: Source) {
         let node = PeerName { node: Some(announcement.node), address: announcement.address.clone() };
         if announcement.left {
             if self.table.remove(cx.now, announcement.node, Some(&announcement)) {
                 let cause = "it said goodbye".into();
                 cx.notify(Event::NodeLeft { node, cause, nodes: self.count() });
             }
-        } else if self.table.insert(announcement, made) {
+            return;
+        }
+        let gone = self.table.make_room(&announcement, source, &cx.config.limits);
+        cx.counters.announcements_refused += gone.len() as u64;
+        if self.table.insert(announcement, made, source) {
             cx.notify(Event::NodeJoined { node, nodes: self.count() });
         }
     }
@@ -371,9 +406,10 @@ impl Presence {
 
     /// Removes the nodes that have expired.
     pub(crate) fn on_expire_due(&mut self, cx: &mut Context, links: &LinkTable) {
-        let neighbors: Vec<NodeId> = neighbors(links).map(|(_, node)| node).collect();
+        let neighbors: Vec<(NodeId, bool)> =
+            neighbors(links).map(|(link, node)| (node, links.get(link).is_some_and(Link::is_proved))).collect();
         // In a large network it takes longer until both ends have announced a link that moved.
-        let gone_after = GONE_AFTER.max(debounce(self.count()) * DEBOUNCES);
+        let gone_after = GONE_AFTER.max(debounce(self.network_size(links)) * DEBOUNCES).min(GONE_AFTER_MOST);
         let (gone, next) = self.table.expired(cx.now, &neighbors, gone_after);
         for (id, cause) in gone {
             let node = self.name_of(links, id);
@@ -385,11 +421,18 @@ impl Presence {
         }
     }
 
-    /// Returns how many nodes intervals are made for: those in the table, or our neighbors if these
-    /// are more. Neighbors that do not announce themselves must not make us announce as in a small
-    /// network.
+    /// Returns how many nodes intervals are made for: those in the table as far as our neighbors
+    /// bear them out, or our neighbors if these are more. Neighbors that do not announce themselves
+    /// must not make us announce as in a small network, and invented nodes not as in a large one.
     fn network_size(&self, links: &LinkTable) -> usize {
-        self.count().max(links.nodes())
+        let shares: BTreeSet<_> = neighbors(links)
+            .map(|(link, node)| match links.source_of(link).1 {
+                group @ SourceGroup::Subscriber(_) => (group, None),
+                group => (group, Some(node)),
+            })
+            .collect();
+        let borne_out = NODES_PER_NEIGHBOR.saturating_mul(shares.len());
+        self.count().min(borne_out).max(links.nodes())
     }
 }
 
@@ -398,7 +441,8 @@ fn announces(cx: &Context) -> bool {
     cx.config.limits.presence_nodes > 0
 }
 
-/// Iterates over the established links to native peers; a node with two links comes twice.
+/// Iterates over the established links to native peers, with the ids that they name; a node with
+/// two links comes twice.
 fn neighbors(links: &LinkTable) -> impl Iterator<Item = (LinkId, NodeId)> {
     let established = links.iter().filter(|(_, link)| link.takes_transactions());
     established.filter_map(|(id, link)| link.native().map(|peer| (id, peer.id)))
@@ -406,10 +450,11 @@ fn neighbors(links: &LinkTable) -> impl Iterator<Item = (LinkId, NodeId)> {
 
 /// Returns one link to each neighbor that does not lag, with exceptions.
 fn neighbors_except(links: &LinkTable, except: impl Fn(NodeId) -> bool) -> Vec<LinkId> {
-    let mut nodes = BTreeSet::new();
-    let lags =
-        |link| links.get(link).is_some_and(|link| matches!(link.flow, Delivery::Replaying { .. } | Delivery::Lagging));
-    let one_each = neighbors(links).filter(|(link, node)| nodes.insert(*node) && !except(*node) && !lags(*link));
+    let mut peers = BTreeSet::new();
+    let lags = |link: &Link| matches!(link.flow, Delivery::Replaying { .. } | Delivery::Lagging);
+    let one_each = neighbors(links).filter(|(link, node)| {
+        links.get(*link).is_some_and(|open| peers.insert(open.key()) && !except(*node) && !lags(open))
+    });
     one_each.map(|(link, _)| link).collect()
 }
 

@@ -1,11 +1,17 @@
 //! The table of nodes: what each last announced, and whether it can still be in the network.
+//!
+//! Anybody can invent nodes. So a full table is shared by those that brought its records: the
+//! source that brought most gives way to one that brought fewer, and one neighbor cannot fill it
+//! for long.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 
+use crate::address::{PeerAddress, Scope};
 use crate::id::{NodeId, Session};
+use crate::ip_prefix::SourceGroup;
 use crate::limits::{self, Limits};
 use crate::util::generations::Generations;
 use crate::wire::Announcement;
@@ -25,18 +31,48 @@ pub(super) enum Verdict {
     NoRoom,
 }
 
+/// A neighbor that brings announcements.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source {
+    pub(super) node: NodeId,
+    pub(super) scope: Scope,
+    pub(super) group: SourceGroup,
+}
+
+impl Source {
+    /// Returns whose share of the table a record counts for: peers of one subscriber share one.
+    fn share(self) -> Share {
+        let node = if matches!(self.group, SourceGroup::Subscriber(_)) { None } else { Some(self.node) };
+        (self.group, node)
+    }
+}
+
+type Share = (SourceGroup, Option<NodeId>);
+
 #[derive(Debug)]
 struct Record {
     announcement: Announcement,
     heard: Instant,
+    /// The neighbor that brought it.
+    source: Source,
     /// Since when no chain of links leads to it.
     unreachable: Option<Instant>,
+}
+
+impl Record {
+    /// Returns where the node can be dialled; `None` if that makes sense only nearer to it than we
+    /// are.
+    fn address(&self) -> Option<&PeerAddress> {
+        self.announcement.address.as_ref().filter(|address| self.source.scope.may_tell(address.scope()))
+    }
 }
 
 /// The nodes in the network, and tombstones of those that left it.
 #[derive(Debug)]
 pub(super) struct Table {
     records: BTreeMap<NodeId, Record>,
+    /// What each source passed on of others.
+    shares: BTreeMap<Share, BTreeSet<NodeId>>,
     /// Links that all records name together.
     links: usize,
     /// Bytes of their signed data.
@@ -47,7 +83,8 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new() -> Self {
-        Self { records: BTreeMap::new(), links: 0, sealed: 0, tombstones: Generations::new(TOMBSTONES) }
+        let tombstones = Generations::new(TOMBSTONES);
+        Self { records: BTreeMap::new(), shares: BTreeMap::new(), links: 0, sealed: 0, tombstones }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -62,6 +99,12 @@ impl Table {
         self.records.values().map(|record| (&record.announcement, record.heard))
     }
 
+    /// Iterates over the nodes and where they can be dialled, as far as those that brought their
+    /// announcements may name such addresses.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = (NodeId, &PeerAddress, Source)> {
+        self.records.iter().filter_map(|(node, record)| Some((*node, record.address()?, record.source)))
+    }
+
     /// Returns at most this many nodes that follow one, in the order of their ids.
     pub(super) fn after(&self, last: Option<NodeId>, most: usize) -> Vec<(Announcement, Instant)> {
         use std::ops::Bound::{Excluded, Unbounded};
@@ -71,36 +114,72 @@ impl Table {
     }
 
     /// Returns whether an announcement is newer than the one in the table, and whether there is
-    /// room for it; an older one of its node makes room.
+    /// room for it. An older one of its node makes room, and so do those of a source that passed on
+    /// more than this one.
     ///
-    /// Of one session the higher sequence number is newer, of two the later start. `direct`: it
-    /// came from its node, which knows best which session it is.
-    pub(super) fn judge(&self, announcement: &Announcement, direct: bool, limits: &Limits) -> Verdict {
+    /// Of one session the higher sequence number is newer, of two the later start. A node itself
+    /// knows best which session it is.
+    pub(super) fn judge(&self, announcement: &Announcement, source: Source, limits: &Limits) -> Verdict {
         let Announcement { node, session, seq, since, .. } = announcement;
+        let direct = *node == source.node;
         let known = self.get(*node);
         let newer = match known {
             Some(known) if known.session == *session => *seq > known.seq,
             Some(known) => direct || (*since, *session) > (known.since, known.session),
             None => !self.tombstones.get(node).is_some_and(|(last, count)| last == session && count >= seq),
         };
-        let (links, sealed) = known.map_or((0, 0), |known| (known.peers.len(), known.sealed_bytes()));
-        let full = known.is_none() && self.len() >= limits.presence_nodes
-            || self.links - links + announcement.peers.len() > limits::ANNOUNCED_LINKS
-            || self.sealed - sealed + announcement.sealed_bytes() > limits::ANNOUNCED_BYTES;
+        let room = || !self.is_full_for(announcement, limits) || self.gives_way(announcement, source).is_some();
         match newer {
             false => Verdict::Old,
-            true if full && !announcement.left => Verdict::NoRoom,
+            true if !announcement.left && !room() => Verdict::NoRoom,
             true => Verdict::News,
         }
     }
 
+    /// Returns whether an announcement does not fit in place of the older one of its node.
+    fn is_full_for(&self, announcement: &Announcement, limits: &Limits) -> bool {
+        let known = self.get(announcement.node);
+        let (links, sealed) = known.map_or((0, 0), |known| (known.peers.len(), known.sealed_bytes()));
+        known.is_none() && self.len() >= limits.presence_nodes
+            || self.links - links + announcement.peers.len() > limits::ANNOUNCED_LINKS
+            || self.sealed - sealed + announcement.sealed_bytes() > limits::ANNOUNCED_BYTES
+    }
+
+    /// Returns the record that gives way to an announcement: one of the source that passed on most,
+    /// if that is more than this source would have then.
+    fn gives_way(&self, announcement: &Announcement, source: Source) -> Option<NodeId> {
+        let share = source.share();
+        let direct = announcement.node == source.node;
+        let (most, nodes) = self.shares.iter().max_by_key(|(share, nodes)| (nodes.len(), *share))?;
+        let own = self.shares.get(&share).map_or(0, BTreeSet::len);
+        let less = direct || (*most != share && nodes.len() > own + 1);
+        nodes.iter().rev().find(|node| less && **node != announcement.node).copied()
+    }
+
+    /// Makes room for an announcement that [`Self::judge`] found news. Returns the nodes that gave
+    /// way.
+    pub(super) fn make_room(&mut self, announcement: &Announcement, source: Source, limits: &Limits) -> Vec<NodeId> {
+        let mut gone = Vec::new();
+        while self.is_full_for(announcement, limits)
+            && let Some(node) = self.gives_way(announcement, source)
+        {
+            let record = self.records.remove(&node);
+            self.subtract(record.as_ref());
+            gone.push(node);
+        }
+        gone
+    }
+
     /// Inserts or replaces what a node announced; returns whether the node is new.
-    pub(super) fn insert(&mut self, announcement: Announcement, heard: Instant) -> bool {
+    pub(super) fn insert(&mut self, announcement: Announcement, heard: Instant, source: Source) -> bool {
         self.links += announcement.peers.len();
         self.sealed += announcement.sealed_bytes();
-        let record = Record { announcement, heard, unreachable: None };
-        let before = self.records.insert(record.announcement.node, record);
+        let node = announcement.node;
+        let before = self.records.insert(node, Record { announcement, heard, source, unreachable: None });
         self.subtract(before.as_ref());
+        if node != source.node {
+            self.shares.entry(source.share()).or_default().insert(node);
+        }
         before.is_none()
     }
 
@@ -116,25 +195,34 @@ impl Table {
     }
 
     fn subtract(&mut self, record: Option<&Record>) {
-        if let Some(Record { announcement, .. }) = record {
+        if let Some(Record { announcement, source, .. }) = record {
             self.links -= announcement.peers.len();
             self.sealed -= announcement.sealed_bytes();
+            let share = source.share();
+            if let Some(nodes) = self.shares.get_mut(&share) {
+                nodes.remove(&announcement.node);
+                if nodes.is_empty() {
+                    self.shares.remove(&share);
+                }
+            }
         }
     }
 
     /// Returns which nodes have expired and why, in the order of their ids, and when the next one
     /// may.
     ///
-    /// `neighbors` are the nodes that we are linked to. `gone_after` is how long a node to which no
+    /// `neighbors` are the nodes that we are linked to, and whether they have proved it: others are
+    /// present for as long as what they signed says. `gone_after` is how long a node to which no
     /// chain of links leads stays in the table.
     pub(super) fn expired(
         &mut self,
         now: Instant,
-        neighbors: &[NodeId],
+        neighbors: &[(NodeId, bool)],
         gone_after: Duration,
     ) -> (Vec<(NodeId, &'static str)>, Option<Instant>) {
         let reachable = self.reachable(neighbors);
-        let ours: HashSet<NodeId, RandomState> = neighbors.iter().copied().collect();
+        let proved = neighbors.iter().filter(|(_, proved)| *proved);
+        let ours: HashSet<NodeId, RandomState> = proved.map(|(node, _)| *node).collect();
         let mut gone = Vec::new();
         let mut next: Option<Instant> = None;
         for ((node, record), reachable) in self.records.iter_mut().zip(reachable) {
@@ -163,7 +251,7 @@ impl Table {
     ///
     /// The table may name half a million links, and the node does nothing else meanwhile: so each
     /// costs one look-up, and they are not copied.
-    fn reachable(&self, neighbors: &[NodeId]) -> Vec<bool> {
+    fn reachable(&self, neighbors: &[(NodeId, bool)]) -> Vec<bool> {
         let index: HashMap<NodeId, usize, RandomState> = self.records.keys().copied().zip(0..).collect();
         let heard: Vec<Instant> = self.records.values().map(|record| record.heard).collect();
         let mut sets = DisjointSets::new(self.records.len());
@@ -175,7 +263,7 @@ impl Table {
             }
         }
         let mut reached = vec![false; self.records.len()];
-        for neighbor in neighbors.iter().filter_map(|node| index.get(node)) {
+        for neighbor in neighbors.iter().filter_map(|(node, _)| index.get(node)) {
             reached[sets.root(*neighbor)] = true;
         }
         (0..self.records.len()).map(|one| reached[sets.root(one)]).collect()
@@ -205,7 +293,7 @@ impl DisjointSets {
 }
 
 /// Returns how long a node may be silent.
-fn patience(announcement: &Announcement) -> Duration {
+pub(super) fn patience(announcement: &Announcement) -> Duration {
     let (least, most) = INTERVALS;
     Duration::from_secs(announcement.interval.clamp(least, most).into()) * SILENT_INTERVALS
 }

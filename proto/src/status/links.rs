@@ -16,6 +16,8 @@ pub struct LinkRow {
     pub peer: PeerName,
     /// What the other end is.
     pub kind: LinkKind,
+    /// Whether the other end has proved that its node id is its own.
+    pub proved: bool,
     /// Whether this node dialled.
     pub dialled: bool,
     /// When it was opened.
@@ -44,6 +46,7 @@ pub(crate) fn rows(links: &LinkTable) -> Vec<LinkRow> {
             LinkState::ExerciseInbound { .. } | LinkState::ExerciseOutbound { .. } => LinkKind::Exercise,
             LinkState::Client | LinkState::Standby(_) | LinkState::AwaitingAdmission(_) => LinkKind::Client,
         },
+        proved: link.is_proved(),
         dialled: link.dialled.is_some(),
         opened: link.opened,
     };

@@ -2,7 +2,7 @@
 //! what spreads over several links.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -11,12 +11,12 @@ use sha2::{Digest, Sha512};
 
 use crate::address::PeerAddress;
 use crate::event::Event;
-use crate::id::{LinkId, NodeId, Session, UpgradeIdentity};
+use crate::id::{LinkId, NodeId, Nonce, Session, UpgradeIdentity};
 use crate::json::Parser;
 use crate::limits::Limits;
 use crate::signature::{Purpose, Seal, Signature, Signer, Unsigned};
 use crate::wire::{Found, ImageInfo, Message, SearchId, TITLE};
-use crate::{BroadcastReceipt, Config, Direction, Input, Node, Output, RequestId, SearchEnd};
+use crate::{BroadcastReceipt, Challenge, Config, Direction, Input, Node, Output, RequestId, SearchEnd};
 
 /// Nodes that are linked only as [`Self::link`] says; each dial of their own fails.
 pub(crate) struct Net {
@@ -38,7 +38,7 @@ pub(crate) struct Net {
     runs: u8,
     limits: Limits,
     signed: bool,
-    /// How many signatures were judged, by all.
+    /// How many signatures of messages were judged, by all.
     pub(crate) judged: Arc<AtomicUsize>,
     inputs: VecDeque<(usize, Input)>,
     parser: Parser,
@@ -121,6 +121,15 @@ impl Net {
         let identity = Some(self.identity(to));
         let remote = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let dialled = Direction::Dialled { address: address(to), identity };
+        let [own, other] = [there, here].map(|link| {
+            let mut nonce = [0; 32];
+            nonce[..8].copy_from_slice(&link.0.to_be_bytes());
+            Nonce(nonce)
+        });
+        let challenge = Challenge::Dialled { nonce: own, answered: Some(other), ip: remote };
+        self.inputs.push_back((from, Input::LinkChallenged { link: there, challenge }));
+        let challenge = Challenge::Accepted { nonce: other, local: SocketAddr::new(remote, address(to).port()) };
+        self.inputs.push_back((to, Input::LinkChallenged { link: here, challenge }));
         self.inputs.push_back((from, Input::LinkOpened { link: there, remote, direction: dialled }));
         self.inputs.push_back((to, Input::LinkOpened { link: here, remote, direction: Direction::Accepted }));
         self.settle();
@@ -261,7 +270,7 @@ impl Net {
             Output::Probe { link, address, .. } => {
                 let identity = (0..self.cores.len()).find(|other| self::address(*other) == address);
                 let identity = identity.map(|other| self.identity(other));
-                self.inputs.push_back((node, Input::Probed { link, address, identity }));
+                self.inputs.push_back((node, Input::Probed { link, address, identity, proves: true }));
             }
             Output::Ping { link } => {
                 if self.wires.contains_key(&(node, link)) {
@@ -351,7 +360,7 @@ impl Signer for Pretend {
     }
 
     fn vouches(&self, node: NodeId, purpose: Purpose, seal: Option<&Seal>) -> bool {
-        self.judged.fetch_add(1, Ordering::Relaxed);
+        self.judged.fetch_add(usize::from(purpose != Purpose::Handshake), Ordering::Relaxed);
         seal.is_some_and(|seal| seal.signature == Self::signature(node, purpose, &seal.canonical))
     }
 }

@@ -10,6 +10,7 @@ use crate::id::{NodeId, Session};
 use crate::json::{Kind, Value};
 use crate::limits;
 use crate::wire::codec::{Malformed, to_frame, wrong};
+use crate::wire::proof::{Proof, ProofOnWire};
 
 /// The version of this protocol. Two nodes speak the lower of their versions.
 pub const PROTOCOL: u32 = 1;
@@ -42,6 +43,8 @@ pub struct NodeInfo {
     pub address: Option<PeerAddress>,
     /// The most nodes that it links to; `None`: all. A node with a cap sends JOIN next.
     pub max_peers: Option<u32>,
+    /// Its proof that the id is its own; nodes of an earlier release send none.
+    pub proof: Option<Proof>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -63,6 +66,8 @@ struct NodeOnWire<'a> {
     max_peers: Option<u32>,
     #[serde(default)]
     features: Vec<Cow<'a, str>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    proof: Option<ProofOnWire<'a>>,
 }
 
 fn first_protocol() -> u32 {
@@ -116,6 +121,7 @@ impl NodeInfo {
             network: shown(&node.network),
             address: node.address.and_then(|text| text.parse().ok()),
             max_peers: node.max_peers,
+            proof: node.proof.map(|proof| proof.read().map_err(|error| wrong("HANDSHAKE", error))).transpose()?,
         })
     }
 
@@ -129,6 +135,7 @@ impl NodeInfo {
             address: self.address.as_ref().map(|address| address.to_string().into()),
             max_peers: self.max_peers,
             features: Vec::new(),
+            proof: self.proof.as_ref().map(Proof::on_wire),
         }
     }
 }

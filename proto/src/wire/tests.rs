@@ -118,6 +118,7 @@ fn a_handshake_is_written_as_specified() {
         network: "n".into(),
         address: Some(address("ws://localhost:1")),
         max_peers: Some(8),
+        proof: None,
     };
     handshake.node = Some(info.clone());
     let (id, session) = (hex(1), session(2));
@@ -129,6 +130,57 @@ fn a_handshake_is_written_as_specified() {
     handshake.node = Some(NodeInfo { address: None, max_peers: None, ..info });
     assert!(handshake.to_frame().as_str().ends_with(r#""network":"n","maxPeers":null,"features":[]}}"#));
     assert_eq!(read_as!(Handshake, handshake.to_frame().as_str()), handshake);
+}
+
+#[test]
+fn a_proof_is_read_as_it_was_written_and_has_one_form_for_each_role() {
+    let with = |proof: &str| {
+        let (id, session) = (hex(1), session(2));
+        format!(r#"{{"type":"HANDSHAKE","data":[],"node":{{"id":"{id}","session":"{session}","proof":{proof}}}}}"#)
+    };
+    let (nonce, signature) = ("ab".repeat(32), "cd".repeat(64));
+    let dialler = Proof::Dialler {
+        nonce: nonce.parse().expect("a nonce"),
+        address: address("ws://localhost:1"),
+        ip: "::1".parse().expect("an IP address"),
+        signature: signature.parse().expect("a signature"),
+    };
+    let acceptor = Proof::Acceptor { direct: true, signature: signature.parse().expect("a signature") };
+    let dialled = format!(r#"{{"nonce":"{nonce}","address":"ws://localhost:1","ip":"::1","signature":"{signature}"}}"#);
+    let accepted = format!(r#"{{"direct":true,"signature":"{signature}"}}"#);
+    for (proof, text) in [(dialler, &dialled), (acceptor, &accepted)] {
+        let mut read = read_as!(Handshake, with(text));
+        assert_eq!(read.node.as_ref().and_then(|node| node.proof.clone()), Some(proof));
+        assert!(read.to_frame().as_str().ends_with(&format!(r#","proof":{text}}}}}"#)), "{}", read.to_frame().as_str());
+        read.node.as_mut().expect("a native peer").proof = None;
+        assert!(!read.to_frame().as_str().contains("proof"));
+    }
+    let later = accepted.replace("{", r#"{"later":1,"#);
+    assert!(read_as!(Handshake, with(&later)).node.expect("a native peer").proof.is_some(), "new members are ignored");
+    for wrong in [
+        "7".to_owned(),
+        "[]".to_owned(),
+        "{}".to_owned(),
+        "true".to_owned(),
+        dialled.replace("nonce", "once"),
+        dialled.replace(r#""ip":"::1","#, ""),
+        dialled.replace("::1", "localhost"),
+        dialled.replace("ws://localhost:1", "localhost"),
+        dialled.replace(&nonce, &nonce[1..]),
+        dialled.replace(&nonce, &format!("{nonce}00")),
+        dialled.replace(&nonce, &nonce.to_uppercase()),
+        dialled.replace(&signature, &signature.to_uppercase()),
+        dialled.replace(&signature, &signature[2..]),
+        dialled.replace("{", r#"{"direct":true,"#),
+        accepted.replace("true", "1"),
+        accepted.replace("true", "null"),
+        accepted.replace(&format!(r#""{signature}""#), "null"),
+        format!(r#"{{"signature":"{signature}"}}"#),
+        r#"{"direct":true}"#.to_owned(),
+    ] {
+        assert!(read(&with(&wrong)).is_err(), "{wrong}");
+    }
+    assert_eq!(read_as!(Handshake, with("null")).node.expect("a native peer").proof, None);
 }
 
 #[test]
@@ -145,6 +197,7 @@ fn a_handshake_needs_no_more_than_an_id_and_a_session() {
         network: String::new(),
         address: None,
         max_peers: None,
+        proof: None,
     };
     assert_eq!(least.node, Some(expected));
     let long = "é".repeat(65);

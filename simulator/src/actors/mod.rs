@@ -7,3 +7,4 @@ pub mod node;
 mod adversary;
 mod disk;
 mod replays;
+mod simulated_key;

@@ -13,7 +13,6 @@ use meshpool_proto::address::PeerAddress;
 use meshpool_proto::event::Event as CoreEvent;
 use meshpool_proto::frame::Frame;
 use meshpool_proto::id::{LinkId, NodeId, Session, UpgradeIdentity};
-use meshpool_proto::signature::Unsigned;
 use meshpool_proto::transaction::{Transaction, TransactionId};
 use meshpool_proto::wire::{AckStatus, ImageInfo, Message};
 use meshpool_proto::{Config, Direction, Input, Lane, Node as Core, Output, RequestId};
@@ -22,6 +21,7 @@ use rand::RngExt;
 use super::adversary;
 use super::disk::Disk;
 use super::replays::{Replay, Replays};
+use super::simulated_key::SimulatedKey;
 use crate::checks::rules::{Broken, Invariant, Monitor, Owner, Violation, check_addresses, check_degree};
 use crate::net::address;
 use crate::net::event::{Behaviour, Event};
@@ -48,6 +48,10 @@ pub struct Node {
     pub images: Vec<ImageInfo>,
     /// Its runtime authenticates the peer of each link, as in a closed network.
     pub authenticates: bool,
+    /// It proves its id on links, as nodes of this release do, from its next start on.
+    pub proves: bool,
+    /// The id of another node, which it names as its own, from its next start on.
+    pub impersonates: Option<NodeId>,
     core: Option<Core>,
     /// The numbers of the texts that it accepted: their duplicates are counted and not parsed.
     accepted: HashSet<u32>,
@@ -108,6 +112,8 @@ impl Node {
             genesis: None,
             images: Vec::new(),
             authenticates: false,
+            proves: true,
+            impersonates: None,
             core: None,
             accepted: HashSet::new(),
             disk: Disk::default(),
@@ -126,13 +132,15 @@ impl Node {
     /// Starts a process in the folder: a new session with the pool that is on disk.
     pub fn start(&mut self, net: &mut Network) -> Result<(), Broken> {
         self.session = Session::from_random(net.rng.random());
-        let identity = UpgradeIdentity { node: self.id, session: self.session };
+        let id = self.impersonates.unwrap_or(self.id);
+        let identity = UpgradeIdentity { node: id, session: self.session };
         net.start(self.actor, Some(identity));
+        net.hosts[self.actor].proves = self.proves;
         net.note(self.actor, "start", 0, "");
         let seed = net.rng.random();
         net.hash(|hash, now| hash.started(now, self.actor, identity, seed));
         let config = Config {
-            node: self.id,
+            node: id,
             session: self.session,
             agent: "simulator".to_owned(),
             network: "simulation".to_owned(),
@@ -143,7 +151,7 @@ impl Node {
             genesis: self.genesis.clone(),
             since: 0,
             limits: net.limits.clone(),
-            signer: Arc::new(Unsigned),
+            signer: Arc::new(SimulatedKey { node: self.id }),
             seed,
         };
         let stored = self.disk.stored().iter();
@@ -250,6 +258,7 @@ impl Node {
     pub fn on_link_event(&mut self, net: &mut Network, event: LinkEvent) -> Result<(), Broken> {
         let input = match event {
             LinkEvent::Opened(link, dialled) => {
+                let is_dialled = dialled.is_some();
                 let direction = match dialled {
                     Some((address, identity)) => {
                         self.monitor.on_dialled(&address);
@@ -261,6 +270,9 @@ impl Node {
                 if let Some(UpgradeIdentity { node, .. }) = peer.filter(|_| self.authenticates) {
                     let certified = Certified { node, fingerprint: node.0 };
                     self.handle(net, Input::PeerCertified { link, certified })?;
+                }
+                if let Some(challenge) = net.challenge(self.actor, link, is_dialled).filter(|_| self.proves) {
+                    self.handle(net, Input::LinkChallenged { link, challenge })?;
                 }
                 Input::LinkOpened { link, remote: net.remote(self.actor, link), direction }
             }
@@ -297,9 +309,9 @@ impl Node {
                 self.monitor.on_dialled(&address);
                 Input::DialFailed { address, error }
             }
-            LinkEvent::Probed(link, address, identity) => {
+            LinkEvent::Probed(link, address, identity, proves) => {
                 self.monitor.on_probed();
-                Input::Probed { link, address, identity }
+                Input::Probed { link, address, identity, proves }
             }
         };
         self.handle(net, input)

@@ -7,12 +7,13 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use meshpool_proto::Challenge;
 use meshpool_proto::address::PeerAddress;
 use meshpool_proto::frame::Frame;
-use meshpool_proto::id::{LinkId, UpgradeIdentity};
+use meshpool_proto::id::{LinkId, Nonce, UpgradeIdentity};
 use meshpool_proto::limits::Limits;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
@@ -46,8 +47,8 @@ pub enum LinkEvent {
     Closed(LinkId, String),
     /// A dial failed, with the error.
     DialFailed(PeerAddress, String),
-    /// A probe for a link ended, with the identity of who answered.
-    Probed(LinkId, PeerAddress, Option<UpgradeIdentity>),
+    /// A probe for a link ended, with the identity of who answered, and whether it proves its id.
+    Probed(LinkId, PeerAddress, Option<UpgradeIdentity>, bool),
 }
 
 /// Why an item cannot be queued.
@@ -75,10 +76,14 @@ pub struct Host {
     pub is_up: bool,
     /// The machine can be reached.
     has_power: bool,
+    /// No connection comes in, as behind NAT: a dial to it times out.
+    pub is_shielded: bool,
     /// How often the process was started.
     pub run: u32,
     /// The identity in its upgrade responses.
     pub identity: Option<UpgradeIdentity>,
+    /// Its upgrade responses have a nonce.
+    pub proves: bool,
     /// Its side of a partition.
     pub group: u8,
     /// How many bytes per second it reads on one wire.
@@ -210,8 +215,10 @@ impl Network {
         self.hosts.push(Host {
             is_up: false,
             has_power: true,
+            is_shielded: false,
             run: 0,
             identity: None,
+            proves: false,
             group: 0,
             read_rate: READ_RATE,
             links: Vec::new(),
@@ -295,13 +302,35 @@ impl Network {
 
     /// The IP address from which the other end of a link appears to come.
     pub fn remote(&self, actor: usize, link: LinkId) -> IpAddr {
-        match self.other(actor, link).and_then(|other| u16::try_from(other).ok()) {
+        self.other(actor, link).map_or(Ipv4Addr::LOCALHOST.into(), |other| self.ip_of(other))
+    }
+
+    fn ip_of(&self, actor: usize) -> IpAddr {
+        match u16::try_from(actor) {
             // The benchmark range of RFC 2544: public, and in use nowhere.
-            Some(other) if self.is_public => {
-                Ipv4Addr::from([198, 18, other.to_be_bytes()[0], other.to_be_bytes()[1]]).into()
+            Ok(actor) if self.is_public => {
+                Ipv4Addr::from([198, 18, actor.to_be_bytes()[0], actor.to_be_bytes()[1]]).into()
             }
             _ => Ipv4Addr::LOCALHOST.into(),
         }
+    }
+
+    /// What an actor and the other end of a link sign, as the actor knows it.
+    pub fn challenge(&self, actor: usize, link: LinkId, is_dialled: bool) -> Option<Challenge> {
+        let id = self.end_id(actor, link)?;
+        let nonce = |dialler: bool| {
+            let mut nonce = [u8::from(dialler); 32];
+            nonce[..8].copy_from_slice(&(id.wire as u64).to_be_bytes());
+            Nonce(nonce)
+        };
+        let other = self.wires[id.other()].actor;
+        Some(if is_dialled {
+            let answered = self.hosts[other].proves.then(|| nonce(false));
+            Challenge::Dialled { nonce: nonce(true), answered, ip: self.ip_of(other) }
+        } else {
+            let port = self.wires.dial(id.wire).address.port();
+            Challenge::Accepted { nonce: nonce(false), local: SocketAddr::new(self.ip_of(actor), port) }
+        })
     }
 
     /// The actor's ends of its links in this run, open or not.
@@ -369,7 +398,7 @@ impl Network {
         let refused = self.conditions.refused > 0.0 && self.rng.random_bool(self.conditions.refused);
         let delay = self.delay();
         match dial.target {
-            Some(target) if self.is_blocked(dial.from.actor, target) => {
+            Some(target) if self.hosts[target].is_shielded || self.is_blocked(dial.from.actor, target) => {
                 self.clock.at(dial.deadline, Event::DialFailed(Box::new(dial), "timed out"));
                 None
             }
@@ -393,7 +422,7 @@ impl Network {
     fn on_dial_failed(&mut self, dial: Dial, error: &str) -> Option<(usize, LinkEvent)> {
         let event = match dial.purpose {
             Purpose::Link => LinkEvent::DialFailed(dial.address, error.to_owned()),
-            Purpose::Probe(link) => LinkEvent::Probed(link, dial.address, None),
+            Purpose::Probe(link) => LinkEvent::Probed(link, dial.address, None, false),
         };
         self.runs(dial.from).then_some((dial.from.actor, event))
     }
@@ -412,7 +441,7 @@ impl Network {
             self.clock.at(dial.deadline, Event::DialFailed(Box::new(dial), "timed out"));
             return None;
         }
-        let identity = self.hosts[self.wires[id.other()].actor].identity;
+        let Host { identity, proves, .. } = self.hosts[self.wires[id.other()].actor];
         match dial.purpose {
             Purpose::Link => {
                 let host = &mut self.hosts[actor];
@@ -425,7 +454,7 @@ impl Network {
             Purpose::Probe(link) => {
                 self.wires[id].shut();
                 self.launch(id, Item::Close("probed".to_owned()), Duration::ZERO);
-                Some((actor, LinkEvent::Probed(link, dial.address, identity)))
+                Some((actor, LinkEvent::Probed(link, dial.address, identity, proves)))
             }
         }
     }

@@ -89,6 +89,7 @@ impl TraceHash {
                 match direction {
                     Direction::Dialled { address, identity } => hash.number(1).text(address).identity(*identity),
                     Direction::Accepted => hash.number(2),
+                    Direction::AcceptedBeyond { .. } => hash.number(3),
                 }
             }
             Input::Received { link, message } => hash.number(101).link(*link).flag(message.is_ok()),
@@ -108,7 +109,9 @@ impl TraceHash {
             Input::ConnectionRefused { remote, .. } => hash.number(110).text(remote),
             Input::QueueFull { link } => hash.number(111).link(*link),
             Input::DialFailed { address, .. } => hash.number(112).text(address),
-            Input::Probed { link, address, identity } => hash.number(113).link(*link).text(address).identity(*identity),
+            Input::Probed { link, address, identity, proves } => {
+                hash.number(113).link(*link).text(address).identity(*identity).flag(*proves)
+            }
             Input::Stored { ids } => ids.iter().fold(hash.number(114), |hash, id| hash.bytes(&id.0)),
             Input::StoreFailed { .. } => hash.number(115),
             Input::StoreRecovered => hash.number(116),
@@ -122,6 +125,7 @@ impl TraceHash {
             Input::PeerCertified { link, certified } => {
                 hash.number(122).link(*link).bytes(&certified.node.0).bytes(&certified.fingerprint)
             }
+            Input::LinkChallenged { link, challenge } => hash.number(133).link(*link).text(&format!("{challenge:?}")),
             Input::AccessChanged { access } => {
                 hash.number(123).flag(access.plain).number(access.denied.len() as u64).flag(access.allowed.is_some())
             }
@@ -129,6 +133,7 @@ impl TraceHash {
             Input::ImageSearch { search, name } => hash.number(125).bytes(&search.0).texts(name.as_slice()),
             Input::ImageSearchDone { search } => hash.number(126).bytes(&search.0),
             Input::LocalImages { search, images } => hash.number(127).bytes(&search.0).images(images),
+            Input::AddressChanged { address } => hash.number(135).text(address),
             Input::DiscoveryStarted => hash.number(128),
             Input::RecordDiscovered { record: found, scope } => {
                 let hash = hash.number(129).number(scope_code(*scope)).flag(found.is_ok());
@@ -144,6 +149,7 @@ impl TraceHash {
             Input::RecordExpired { session } => hash.number(130).text(session),
             Input::Timeout => hash.number(131),
             Input::Shutdown => hash.number(132),
+            Input::DialPutOff { address, until: _ } => hash.number(134).text(address),
         };
     }
 
@@ -151,8 +157,8 @@ impl TraceHash {
     pub fn output(&mut self, at: Duration, node: usize, output: &Output) {
         let hash = self.number(nanos(at)).number(node as u64);
         match output {
-            Output::Dial { address, reach } => hash.number(200).text(address).number(scope_code(*reach)),
-            Output::Probe { link, address, reach } => {
+            Output::Dial { address, reach, .. } => hash.number(200).text(address).number(scope_code(*reach)),
+            Output::Probe { link, address, reach, .. } => {
                 hash.number(201).link(*link).text(address).number(scope_code(*reach))
             }
             Output::Send { links, frame, lane } => {
@@ -184,7 +190,7 @@ impl TraceHash {
                 hash.number(214).number(request.0).bytes(&told.id.0).number(told.links as u64)
             }
             Output::FindLocalImages { search, name } => hash.number(215).bytes(&search.0).texts(name.as_slice()),
-            Output::ImageOffer { reach, found } => {
+            Output::ImageOffer { reach, found, .. } => {
                 let hash = hash.number(216).number(scope_code(*reach)).bytes(&found.id.0).bytes(&found.node.0);
                 hash.text(&found.address).images(&found.images)
             }
@@ -268,6 +274,7 @@ fn nanos(time: Duration) -> u64 {
 
 fn scope_code(scope: Scope) -> u64 {
     match scope {
+        Scope::Interface => 4,
         Scope::Loopback => 1,
         Scope::Private => 2,
         Scope::Public => 3,

@@ -24,7 +24,8 @@ const WHOLE: [i32; 3] = [0, 2, 3];
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Mutate only this file or folder of proto/src, without `.rs`; may be given several times
+    /// Mutate only this file or folder of proto/src, without `.rs`, and run only its own tests; may
+    /// be given several times
     #[arg(long = "component", value_name = "NAME")]
     components: Vec<String>,
     /// Test only part K of N of the mutants; K is 0 for the first part
@@ -52,6 +53,10 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     if let Some(shard) = &arguments.shard {
         mutants.args(["--shard", shard]);
     }
+    if !arguments.components.is_empty() {
+        mutants.args(["--", "--lib", "--"]);
+        mutants.args(arguments.components.iter().map(|component| filter(component)));
+    }
     fs::create_dir_all(root.join(FOLDER)).with_context(|| format!("{FOLDER} cannot be made"))?;
     let status = mutants.status().context("cargo cannot be started")?;
     if !status.code().is_some_and(|code| WHOLE.contains(&code)) {
@@ -64,6 +69,11 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         .with_context(|| format!("{} cannot be written", arguments.output.display()))?;
     print(table)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the beginning of the names of a component's tests.
+fn filter(component: &str) -> String {
+    format!("{}::", component.trim_matches('/').replace('/', "::"))
 }
 
 /// The parts of `outcomes.json` that are read.
@@ -174,6 +184,12 @@ mod tests {
         assert_eq!(rows[2][1..8], ["gossip", "3", "1", "1", "1", "0", "66.7"]);
         assert_eq!(rows[3][1..8], ["id", "1", "0", "0", "0", "1", "–"]);
         assert_eq!(rows[4][1..8], ["all", "4", "1", "1", "1", "1", "66.7"]);
+    }
+
+    #[test]
+    fn the_tests_of_a_component_are_named_after_its_path() {
+        assert_eq!(filter("sync"), "sync::");
+        assert_eq!(filter("membership/slots/"), "membership::slots::");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 
 use crate::support::terminal::{self, print};
-use crate::support::workspace::{Folder, Lock, Workspace, is_alive};
+use crate::support::workspace::{Folder, Holder, Lock, Workspace, is_alive};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -22,24 +22,29 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     let folders = workspace.folders()?;
     let mut running = Vec::new();
     for folder in &folders {
-        if matches!(folder.lock()?, Lock::Held(_)) {
-            running.push(folder.name());
+        match folder.lock()? {
+            Lock::Held(holder) => running.push((folder.name(), holder)),
+            Lock::Free => {}
         }
     }
     if !running.is_empty() && !arguments.force {
         bail!(
-            "nothing was removed, because {} still run{}: {}; stop with Ctrl+C where it was started, or remove all the same with --force",
+            "nothing was removed, because {} still run{}: {}; stop {} with `cargo xtask down`, or remove all the same with --force",
             terminal::plural(running.len(), "node"),
             if running.len() == 1 { "s" } else { "" },
-            running.join(", "),
+            running.iter().map(|(name, holder)| describe(name, holder.as_ref())).collect::<Vec<_>>().join(", "),
+            if running.len() == 1 { "it" } else { "them" },
         );
     }
     let mut removed = 0;
     for folder in &folders {
         remove(folder)?;
         removed += 1;
-        let still =
-            if running.contains(&folder.name()) { "; its node still runs, and cannot store anything" } else { "" };
+        let still = if running.iter().any(|(name, _)| *name == folder.name()) {
+            "; its node still runs, and cannot store anything"
+        } else {
+            ""
+        };
         print(format!("removed {}{still}", folder.name()))?;
     }
     for leftover in leftovers(workspace)? {
@@ -51,6 +56,10 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         _ => print(format!("{} removed", terminal::plural(removed, "node folder")))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn describe(name: &str, holder: Option<&Holder>) -> String {
+    holder.map_or_else(|| name.to_owned(), |holder| format!("{name} ({holder})"))
 }
 
 fn remove(folder: &Folder) -> Result<()> {

@@ -7,4 +7,5 @@ pub(crate) mod process;
 pub(crate) mod running_nodes;
 pub(crate) mod stop;
 pub(crate) mod terminal;
+pub(crate) mod testbed;
 pub(crate) mod workspace;

@@ -17,13 +17,13 @@ pub(crate) fn print(text: impl AsRef<str>) -> io::Result<()> {
 
 /// Prints a line of progress, a warning or an error on standard error. Where nobody can read it,
 /// there is nobody to report that to.
-pub(crate) fn note(text: impl Display) {
+pub(crate) fn write_note(text: impl Display) {
     drop(io::stderr().lock().write_all(format!("{text}\n").as_bytes()));
 }
 
-/// As the function of this name, with the arguments of `format!`. `eprintln!` would panic.
+/// As [`write_note`], with the arguments of `format!`. `eprintln!` would panic.
 macro_rules! note {
-    ($($argument:tt)*) => { $crate::support::terminal::note(format_args!($($argument)*)) };
+    ($($argument:tt)*) => { $crate::support::terminal::write_note(format_args!($($argument)*)) };
 }
 pub(crate) use note;
 

@@ -4,8 +4,10 @@
 //! reads. A lock on `node.lock` shows that a node runs in a folder; the system releases it whenever
 //! the process ends.
 
+use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -133,7 +135,7 @@ pub(crate) enum Lock {
 
 /// What a running node writes into its lock file: its process id, and in a second line its address,
 /// once it listens.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Holder {
     pub(crate) pid: u32,
     pub(crate) address: Option<PeerAddress>,
@@ -144,6 +146,15 @@ impl Holder {
         let mut lines = text.lines();
         let pid = lines.next()?.parse().ok()?;
         Some(Self { pid, address: lines.next().and_then(|line| line.parse().ok()) })
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.address {
+            Some(address) => write!(f, "process {}, {address}", self.pid),
+            None => write!(f, "process {}", self.pid),
+        }
     }
 }
 
@@ -177,6 +188,22 @@ impl Folder {
                 Err(error).with_context(|| format!("{} cannot be locked", path.display()))
             }
         }
+    }
+
+    /// Returns the process that holds the lock, if it is one that may be signalled.
+    ///
+    /// The process id in the file is checked: for a node in a container it is a number of that
+    /// container, and another process may have it here.
+    pub(crate) fn process(&self, holder: &Holder) -> Option<Pid> {
+        let pid = i32::try_from(holder.pid).ok().and_then(Pid::from_raw)?;
+        let proc = Path::new("/proc").join(holder.pid.to_string()).join("fd");
+        if !Path::new("/proc/self/fd").exists() {
+            // Without /proc the file has to be believed.
+            return Some(pid);
+        }
+        let lock = fs::metadata(self.path.join(LOCK_FILE)).ok()?;
+        let mut open = fs::read_dir(proc).ok()?.filter_map(|entry| fs::metadata(entry.ok()?.path()).ok());
+        open.any(|file| (file.dev(), file.ino()) == (lock.dev(), lock.ino())).then_some(pid)
     }
 
     /// Returns where the folder's node listens: what a running one wrote, or what its `.env` says.
@@ -286,7 +313,12 @@ mod tests {
         let pid = std::process::id();
         let text = format!("{pid}\nws://localhost:5\n");
         fs::write(folder.path.join(LOCK_FILE), text).expect("written");
-        assert!(matches!(folder.lock(), Ok(Lock::Held(Some(holder))) if holder.pid == pid));
+        let Ok(Lock::Held(Some(holder))) = folder.lock() else { panic!("it is held, and says by whom") };
+        assert_eq!(holder.to_string(), format!("process {pid}, ws://localhost:5"));
+        assert!(folder.process(&holder).is_some(), "this process holds it");
+        let other =
+            Holder { pid: rustix::process::getppid().expect("a parent").as_raw_pid().cast_unsigned(), ..holder };
+        assert_eq!(folder.process(&other), None, "a process that does not hold it is never signalled");
         assert_eq!(folder.address().expect("an address").to_string(), "ws://localhost:5");
     }
 

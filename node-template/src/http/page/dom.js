@@ -1,5 +1,7 @@
 // Helpers for all parts of the page. Foreign text reaches the document by textContent only.
 
+import { setToken } from "./request.js";
+
 export const by = (id) => document.getElementById(id);
 
 /** Returns an element with attributes and children; strings become text nodes. */
@@ -48,7 +50,8 @@ export function milliseconds(seconds) {
 
 export const count = (value, one, more = `${one}s`) => `${number(value)} ${value === 1 ? one : more}`;
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+// Of `hour12: false` older browsers make 24:15.
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 export const time = (at) => clock.format(at);
 
 /** Returns a node's address without its scheme, or the beginning of its id. */
@@ -57,25 +60,18 @@ export function nameOf(node) {
   return node.id.startsWith("plain:") ? node.id.slice(6) : node.id.slice(0, 8);
 }
 
-let token = sessionStorage.getItem("token");
+/** Keeps the token for reloads of this tab. */
 export function keepToken(value) {
-  token = value;
-  sessionStorage.setItem("token", value);
+  setToken(value);
+  try {
+    sessionStorage.setItem("token", value);
+  } catch {
+    // A browser that blocks storage asks again after a reload.
+  }
 }
 
-export const hasToken = () => token !== null;
-
-/** Sends a request to the node. An error carries the node's message. */
-export async function ask(path, { body, signal } = {}) {
-  const headers = token ? { authorization: `Bearer ${token}` } : {};
-  if (body !== undefined) headers["content-type"] = "application/json";
-  const response = await fetch(path, { method: body === undefined ? "GET" : "POST", headers, body, signal, cache: "no-store" });
-  if (response.ok) return response;
-  let detail = `${response.status} ${response.statusText}`;
-  try {
-    detail = (await response.json()).detail ?? detail;
-  } catch {
-    // Without a message the status has to do.
-  }
-  throw Object.assign(new Error(detail), { status: response.status });
+try {
+  setToken(sessionStorage.getItem("token"));
+} catch {
+  // As above.
 }

@@ -1,6 +1,10 @@
 // The forms for transactions and broadcasts.
 
-import { ask, by, count } from "./dom.js";
+import { by, count } from "./dom.js";
+import { ask } from "./request.js";
+
+/** A number as JSON writes it (RFC 8259, section 6). */
+const NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?(e[+-]?\d+)?$/i;
 
 function result(element, state, text) {
   element.dataset.state = state;
@@ -22,9 +26,11 @@ function described() {
   }
   const text = (id) => by(id).value.trim();
   if (text("from") === "" && text("to") === "" && text("amount") === "") throw new Error("Fill in sender, recipient and amount");
-  const amount = Number(text("amount"));
-  if (text("amount") === "" || !Number.isFinite(amount)) throw new Error("The amount is not a number");
-  return JSON.stringify({ fromAddress: text("from") || null, toAddress: text("to") || null, amount });
+  const amount = text("amount");
+  if (!NUMBER.test(amount)) throw new Error("The amount is not a number: write it as 5, 0.5 or 1e3");
+  // The node gets the digits as typed and checks them. A JavaScript number may be another one.
+  const addresses = JSON.stringify({ fromAddress: text("from") || null, toAddress: text("to") || null });
+  return `${addresses.slice(0, -1)},"amount":${amount}}`;
 }
 
 async function submit(form, output, send) {
@@ -48,23 +54,23 @@ function onSubmit(id, output, send) {
   });
 }
 
-onSubmit("panel-transaction", "transaction-result", async () => {
-  const answer = await (await ask("/api/transactions?stamp=true", { body: described() })).json();
+onSubmit("form-transaction", "transaction-result", async () => {
+  const answer = await (await ask("api/transactions?stamp=true", { body: described() })).json();
   for (const id of ["amount", "raw"]) by(id).value = "";
   const where = answer.duplicate ? "Already in the pool" : answer.stored ? "Stored on this node's disk" : "Not on the disk yet";
   return `${where}, ${sent(answer.links)}`;
 });
 
-onSubmit("panel-broadcast", "broadcast-result", async () => {
+onSubmit("form-broadcast", "broadcast-result", async () => {
   const message = by("message").value;
   if (message.trim() === "") throw new Error("The message is empty");
-  const answer = await (await ask("/api/broadcasts", { body: JSON.stringify({ message }) })).json();
+  const answer = await (await ask("api/broadcasts", { body: JSON.stringify({ message }) })).json();
   by("message").value = "";
   return `Broadcast ${sent(answer.links)}`;
 });
 
 by("message").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) by("panel-broadcast").requestSubmit();
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) by("form-broadcast").requestSubmit();
 });
 
 const tabs = [by("tab-transaction"), by("tab-broadcast")];

@@ -1,7 +1,8 @@
 // The images in the network, as thumbnails that load when they come into view. The list is polled
 // while the page is visible.
 
-import { ask, by, bytes, count, hasToken, make, setText } from "./dom.js";
+import { by, bytes, count, make, setText } from "./dom.js";
+import { ask, hasToken } from "./request.js";
 
 const EVERY = 20_000;
 const SHOWN = 24;
@@ -32,7 +33,7 @@ function painted(path, instead) {
   const canvas = make("canvas", { width: 320, height: 240, "aria-hidden": "true" });
   const paint = async () => {
     try {
-      const bitmap = await createImageBitmap(await (await ask(path)).blob());
+      const bitmap = await createImageBitmap(await (await ask(path, { patient: true })).blob());
       const scale = Math.min(canvas.width / bitmap.width, canvas.height / bitmap.height, 1);
       const [width, height] = [bitmap.width * scale, bitmap.height * scale];
       canvas.getContext("2d").drawImage(bitmap, (canvas.width - width) / 2, (canvas.height - height) / 2, width, height);
@@ -52,7 +53,7 @@ function painted(path, instead) {
 
 /** Fetches and saves an image: a link cannot send the token. */
 async function save(path, name) {
-  const url = URL.createObjectURL(await (await ask(path)).blob());
+  const url = URL.createObjectURL(await (await ask(path, { patient: true })).blob());
   make("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
@@ -63,7 +64,7 @@ function where(image) {
 }
 
 function figure(image) {
-  const path = `/images/${encodeURIComponent(image.name)}`;
+  const path = `images/${encodeURIComponent(image.name)}`;
   const link = make("a", { href: path, title: image.name, target: "_blank", rel: "noopener" }, thumbnail(image, path), make("span", { class: "name" }, image.name));
   if (hasToken()) {
     link.addEventListener("click", (event) => {
@@ -89,7 +90,7 @@ async function refresh() {
   if (asking || document.hidden) return;
   asking = true;
   try {
-    known = await (await ask("/api/images")).json();
+    known = await (await ask("api/images")).json();
     draw();
   } catch {
     // The page shows elsewhere that the node is gone. The old list stays.

@@ -1,59 +1,103 @@
-// The stream of live updates. It is read with fetch, since an EventSource cannot send the token. It
-// reconnects, and reports when the node is gone.
+// Live updates. Tabs share one stream by way of a worker. A browser without shared workers, such as
+// Chrome on Android, opens one for each tab that is visible.
 
-import { ask } from "./dom.js";
+import { keepToken } from "./dom.js";
+import { currentToken, onStalled } from "./request.js";
+import { follow } from "./stream.js";
 
-const FIRST_PAUSE = 500;
-const LONGEST_PAUSE = 5_000;
-/** A node sends a heartbeat every 15 s. After two of them without data the connection is dead. */
-const SILENCE = 35_000;
+/** Changes with the messages between tabs and worker: tabs of another version have another worker. */
+const WORKER = "live-1";
+/** The worker sends a heartbeat every 10 s. */
+const WORKER_SILENCE = 30_000;
+/** How long a hidden tab keeps its stream. */
+const HIDDEN = 10_000;
 
-/** Calls `on[kind](data)` for each event, and `state("live" | "gone" | "token", why)`. */
-export async function listen(on, state) {
-  let pause = FIRST_PAUSE;
-  for (;;) {
-    const stop = new AbortController();
-    let watchdog;
-    const alive = () => {
-      clearTimeout(watchdog);
-      watchdog = setTimeout(() => stop.abort(), SILENCE);
-    };
-    try {
-      alive();
-      const response = await ask("/api/events", { signal: stop.signal });
-      for await (const [kind, data] of frames(response.body.getReader(), alive)) {
-        on[kind]?.(data);
-        if (kind === "hello") {
-          state("live");
-          pause = FIRST_PAUSE;
-        }
-      }
-      state("gone", "The node ended the stream");
-    } catch (error) {
-      if (error.status === 401) await state("token");
-      else state("gone", error.status ? error.message : "The node does not answer");
-    } finally {
-      clearTimeout(watchdog);
-      stop.abort();
-    }
-    await new Promise((done) => setTimeout(done, pause));
-    pause = Math.min(pause * 1.6, LONGEST_PAUSE);
-  }
+/** Calls `on[kind](data)` for each event, `state("live" | "gone", why)`, `stalled(number)` with the
+ * number of requests that wait for long, and `token()`, which returns the token that the user
+ * entered. */
+export function listen(on, { state, stalled, token }) {
+  let [own, shared] = [0, 0];
+  onStalled((number) => {
+    own = number;
+    stalled(own + shared);
+  });
+  const alone = () => {
+    shared = 0;
+    stalled(own);
+    listenAlone(on, state, token);
+  };
+  if (typeof SharedWorker !== "function") return alone();
+  const sharedStalled = (number) => {
+    shared = number;
+    stalled(own + shared);
+  };
+  listenShared(on, { state, token, stalled: sharedStalled }, alone);
 }
 
-async function* frames(reader, alive) {
-  const decoder = new TextDecoder();
-  let rest = "";
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    alive();
-    rest += decoder.decode(value, { stream: true });
-    const whole = rest.split("\n\n");
-    rest = whole.pop();
-    for (const frame of whole) {
-      const parsed = /^event: (\w+)\ndata: (.*)$/s.exec(frame);
-      if (parsed) yield [parsed[1], JSON.parse(parsed[2])];
-    }
+/** Joins the worker, and joins again if it falls silent. Calls `failed` if it cannot be started. */
+function listenShared(on, { state, stalled, token }, failed) {
+  let worker;
+  try {
+    worker = new SharedWorker(new URL("shared.js", import.meta.url), { type: "module", name: WORKER });
+  } catch {
+    return failed();
   }
+  const { port } = worker;
+  const stop = new AbortController();
+  let heard = false;
+  let watchdog;
+  const end = () => {
+    if (stop.signal.aborted) return;
+    stop.abort();
+    clearTimeout(watchdog);
+    port.postMessage({ leave: true });
+    port.close();
+    if (heard) listenShared(on, { state, stalled, token }, failed);
+    else failed();
+  };
+  const wait = () => {
+    clearTimeout(watchdog);
+    watchdog = setTimeout(end, WORKER_SILENCE);
+  };
+  const join = () => port.postMessage({ join: true, token: currentToken() });
+  port.addEventListener("message", async ({ data }) => {
+    heard = true;
+    wait();
+    if (data.token) keepToken(data.token);
+    if (data.stalled !== undefined) stalled(data.stalled);
+    if (data.kind) on[data.kind]?.(data.data);
+    if (data.state?.[0] === "token") port.postMessage({ token: await token() });
+    else if (data.state) state(...data.state);
+  });
+  port.start();
+  worker.addEventListener("error", end);
+  addEventListener("pagehide", () => port.postMessage({ leave: true }), { signal: stop.signal });
+  addEventListener("pageshow", (event) => event.persisted && join(), { signal: stop.signal });
+  wait();
+  join();
+}
+
+/** Opens a stream for this tab while it is visible. */
+function listenAlone(on, state, token) {
+  const stream = {
+    event: (kind, data) => on[kind]?.(data),
+    state,
+    token: async () => keepToken(await token()),
+  };
+  let stop = null;
+  let hiding;
+  const check = () => {
+    clearTimeout(hiding);
+    if (document.hidden) {
+      hiding = setTimeout(() => {
+        stop?.abort();
+        stop = null;
+      }, HIDDEN);
+    } else if (stop === null) {
+      stop = new AbortController();
+      follow(stream, stop.signal);
+    }
+  };
+  document.addEventListener("visibilitychange", check);
+  check();
 }

@@ -1,6 +1,6 @@
 // Connects the stream of live updates to the parts of the page.
 
-import { by, count, duration, keepToken, number, short, setText } from "./dom.js";
+import { by, count, duration, number, short, setText } from "./dom.js";
 import * as feed from "./feed.js";
 import "./forms.js";
 import { Graph } from "./graph.js";
@@ -26,7 +26,7 @@ function showStatus(status) {
   if (rate.at > 0 && now > rate.at && accepted >= rate.accepted) setText(by("figure-rate"), short(Math.round((accepted - rate.accepted) * 1000 / (now - rate.at))));
   rate = { at: now, accepted };
   tables.counters(status.counters);
-  notice(status.writable ? null : "transactions.json cannot be written: nothing is stored until it can. The node's log says why.");
+  notice("disk", status.writable ? null : "transactions.json cannot be written: nothing is stored until it can. The node's log says why.");
 }
 
 function showNetwork(network) {
@@ -42,30 +42,47 @@ function showPeers(peers) {
   graph.measure(peers);
 }
 
-function notice(text) {
-  by("notice").hidden = text === null;
-  setText(by("notice"), text ?? "");
+/** By cause, the most important first. */
+const notices = { stream: null, stalled: null, disk: null };
+
+function notice(cause, text) {
+  notices[cause] = text;
+  const shown = Object.values(notices).find((one) => one !== null);
+  by("notice").hidden = shown === undefined;
+  setText(by("notice"), shown ?? "");
 }
 
-async function askToken() {
+let asked = null;
+
+/** Shows the dialog, once for all that wait for the token, and returns the token. */
+function askToken() {
   const dialog = by("token-dialog");
-  dialog.showModal();
-  await new Promise((done) => dialog.addEventListener("close", done, { once: true }));
-  keepToken(by("token").value);
+  asked ??= new Promise((done) => {
+    dialog.addEventListener("close", () => {
+      asked = null;
+      done(by("token").value);
+    }, { once: true });
+    dialog.showModal();
+  });
+  return asked;
 }
 
-async function showState(state, why) {
-  if (state === "token") return askToken();
+function showState(state, why) {
+  // Another tab may have sent the token.
+  if (state === "live" && by("token-dialog").open) by("token-dialog").close();
   by("live").dataset.state = state;
   setText(by("live-text"), state === "live" ? "live" : "offline");
   by("stage").toggleAttribute("data-gone", state === "gone");
-  if (state === "gone") notice(`${why}. Reconnecting; the page shows the last known state.`);
+  notice("stream", state === "gone" ? `${why}. Reconnecting; the page shows the last known state.` : null);
+}
+
+function showStalled(number) {
+  notice("stalled", number === 0 ? null : "The node has not answered for 12 s. It may be busy, or other programs of this browser hold all connections to it: close other pages of this host.");
 }
 
 listen({
   hello({ status, network, peers, lines }) {
     rate = { at: 0, accepted: 0 };
-    notice(null);
     showStatus(status);
     showNetwork(network);
     showPeers(peers);
@@ -81,4 +98,4 @@ listen({
     graph.travel(activity.samples);
     if (activity.transactions + activity.missed > 0) pool.refresh();
   },
-}, showState);
+}, { state: showState, stalled: showStalled, token: askToken });

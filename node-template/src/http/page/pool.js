@@ -1,6 +1,7 @@
 // The pool in pages, newest first, with search. A click shows a whole transaction.
 
-import { ask, by, count, make, number, setText, time } from "./dom.js";
+import { by, count, make, number, setText, time } from "./dom.js";
+import { ask } from "./request.js";
 
 const PAGE = 30;
 const rows = by("rows");
@@ -50,9 +51,11 @@ function row(one, fresh) {
     make("span", { class: "what" }, ...describe(one.transaction)),
     make("span", { class: "signature", "data-state": one.signature, title: signature(one.signature, one.transaction) }, SIGNATURES[one.signature] ?? ""),
     when(one.transaction) ?? make("span", { class: "when" }, `no. ${number(one.position + 1)}`));
-  button.addEventListener("click", () => show(one));
+  button.addEventListener("click", () => show(one).catch(failed));
   return make("li", { "data-id": one.id }, button);
 }
+
+const failed = (error) => setText(summary, error.status ? error.message : "The node does not answer");
 
 async function page(before) {
   const query = new URLSearchParams({ limit: String(PAGE) });
@@ -62,11 +65,11 @@ async function page(before) {
   const mine = new AbortController();
   asking = mine;
   try {
-    const answer = await (await ask(`/api/transactions?${query}`, { signal: mine.signal })).json();
+    const answer = await (await ask(`api/transactions?${query}`, { signal: mine.signal })).json();
     if (mine.signal.aborted) return;
     fill(answer, before === null);
   } catch (error) {
-    if (error.name !== "AbortError") setText(summary, error.status ? error.message : "The node does not answer");
+    if (error.name !== "AbortError") failed(error);
   } finally {
     if (asking === mine) asking = null;
   }
@@ -102,7 +105,10 @@ export function refresh() {
   wanted = true;
   setTimeout(() => {
     wanted = false;
-    if (needle() === "" && rows.childElementCount <= PAGE) page(null);
+    if (needle() !== "" || rows.childElementCount > PAGE) return;
+    // A request for older ones must not be aborted.
+    if (asking) refresh();
+    else page(null);
   }, 900);
 }
 
@@ -110,7 +116,7 @@ export const begin = () => page(null);
 
 async function show(one) {
   let whole = one.transaction;
-  if (whole === null) whole = (await (await ask(`/api/transactions/${one.id}`)).json()).transaction;
+  if (whole === null) whole = (await (await ask(`api/transactions/${one.id}`)).json()).transaction;
   setText(by("one-id"), one.id);
   setText(by("one-signature"), signature(one.signature, whole));
   by("one-signature").dataset.state = one.signature;
@@ -118,10 +124,24 @@ async function show(one) {
   by("one").showModal();
 }
 
+/** Copies the transaction. Where the browser does not allow that, as on a page over http from another
+ * host, it selects the text. */
+async function copy() {
+  const body = by("one-body");
+  try {
+    await navigator.clipboard.writeText(body.textContent);
+    return "Copied";
+  } catch {
+    getSelection().selectAllChildren(body);
+    return "Selected: press Ctrl+C";
+  }
+}
+
+let copied;
 by("one-copy").addEventListener("click", async () => {
-  await navigator.clipboard?.writeText(by("one-body").textContent);
-  setText(by("one-copy"), "Copied");
-  setTimeout(() => setText(by("one-copy"), "Copy"), 1_500);
+  setText(by("one-copy"), await copy());
+  clearTimeout(copied);
+  copied = setTimeout(() => setText(by("one-copy"), "Copy"), 3_000);
 });
 more.addEventListener("click", () => page(next));
 by("search-form").addEventListener("submit", (event) => event.preventDefault());

@@ -36,7 +36,7 @@ export function nodes(network) {
   const rows = network.nodes.slice(0, SHOWN).map((node) =>
     make("tr", { class: node.kind === "me" ? "me" : null },
       make("td", { class: "mono short", title: node.id }, node.id.startsWith("plain:") ? "exercise" : node.id.slice(0, 8), node.kind === "me" ? make("small", {}, "this node") : null),
-      make("td", { class: "short" }, nameOf(node)),
+      make("td", { class: "short" }, nameOf(node), node.agent && make("small", {}, node.agent.replace(/^p2p-node\//, "version "))),
       make("td", { class: "number" }, node.links ?? ""),
       make("td", { class: "short" }, node.since ? duration(Math.max(0, now - node.since)) : "")));
   if (network.nodes.length > SHOWN) rows.push(make("tr", {}, make("td", { colspan: 4, class: "quiet" }, `and ${count(network.nodes.length - SHOWN, "more node")}`)));

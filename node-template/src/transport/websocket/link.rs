@@ -36,6 +36,7 @@ use crate::transport::backpressure::Backpressure;
 use crate::transport::duplicate_filter::DuplicateFilter;
 use crate::transport::rate_limit::LinkRateLimit;
 use crate::transport::send_queue::{CloseReason, Item, SendQueue};
+use crate::transport::unread_window::UnreadWindow;
 use crate::transport::websocket::read_buffer::Next;
 use crate::transport::websocket::socket::Socket;
 
@@ -44,13 +45,11 @@ const BATCH_MESSAGES: usize = 128;
 /// How many bytes a batch has at most. Enough that a batch costs little per message, and a bound on
 /// what waits for the driver.
 const BATCH_BYTES: usize = 256 * 1024;
-/// How many bytes a ping counts for: its answer costs a system call, so a batch answers no more
-/// pings than it reads messages.
-const PING_BYTES: usize = BATCH_BYTES / BATCH_MESSAGES;
-/// The smallest frame, in bytes.
-const FRAME_HEAD: usize = 2;
-/// How many bytes of a broken message are read and dropped: twice the longest message.
-const DRAIN_BYTES: usize = 2 * limits::MESSAGE_BYTES;
+/// How many bytes a ping, a pong or a fragment counts for: its answer costs a system call, or it
+/// goes the slow way. So a batch has no more of them than messages.
+const FRAME_BYTES: usize = BATCH_BYTES / BATCH_MESSAGES;
+/// How many bytes are read and dropped after a close frame was sent: eight of the longest messages.
+const DRAIN_BYTES: usize = 8 * limits::MESSAGE_BYTES;
 /// How often the driver is notified that a client is throttled, so that it is not taken for silent.
 const REPORT_THROTTLED: Duration = Duration::from_secs(1);
 /// How long the other end has to finish a close.
@@ -111,8 +110,10 @@ pub(crate) struct LinkTask {
     staged: VecDeque<(Lane, Item)>,
     /// Whether the socket's buffer holds bytes that are not flushed.
     dirty: bool,
-    /// Ends the link if something waits and nothing is written for `write_deadline`. With the
-    /// number of bytes written when it was set.
+    /// Bounds what the other end has not read.
+    window: UnreadWindow,
+    /// Ends the link if something waits and nothing is written or read by the other end for
+    /// `write_deadline`. With the progress when it was set.
     stuck: Option<(Pin<Box<Sleep>>, u64)>,
     /// What was read and not handed to the driver yet.
     batch: ReadBatch,
@@ -129,6 +130,8 @@ pub(crate) struct LinkTask {
     is_peer: bool,
     /// Waits while clients are throttled.
     throttled: Option<Throttled>,
+    /// Whether the kernel's receive buffer has a fixed size.
+    receive_buffer_fixed: bool,
     /// Waits because the other end broke rules.
     pause: Option<Pin<Box<Sleep>>>,
     /// How many bytes the kernel had taken at the last check.
@@ -161,6 +164,7 @@ impl LinkTask {
             context,
             staged: VecDeque::new(),
             dirty: false,
+            window: UnreadWindow::new(),
             stuck: None,
             batch: ReadBatch::default(),
             batch_bytes: 0,
@@ -170,6 +174,7 @@ impl LinkTask {
             dialled,
             is_peer: false,
             throttled: None,
+            receive_buffer_fixed: false,
             pause: None,
             written: 0,
         };
@@ -219,8 +224,11 @@ impl LinkTask {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
             ready!(self.poll_deliver(cx));
-            if let Some(rate) = &mut self.rate {
-                ready!(rate.poll_allow(cx));
+            if let Some(rate) = &mut self.rate
+                && rate.poll_allow(cx).is_pending()
+            {
+                self.fix_receive_buffer();
+                return Poll::Pending;
             }
             ready!(self.poll_pause(cx));
             if ready!(self.poll_throttle(cx)) == Throttle::Still {
@@ -267,7 +275,10 @@ impl LinkTask {
             }
             let message = match Pin::new(&mut self.socket).poll_next(cx) {
                 // It has read its frame, which is only a part of a message.
-                Poll::Pending if !self.socket.get_ref().stream().is_for_library() => continue,
+                Poll::Pending if !self.socket.get_ref().stream().is_for_library() => {
+                    self.count_frame();
+                    continue;
+                }
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(Ok(message))) => message,
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(End::from_error(&error))),
@@ -284,18 +295,29 @@ impl LinkTask {
                     }
                 },
                 tungstenite::Message::Pong(payload) => {
-                    self.batch_bytes += FRAME_HEAD + payload.len();
-                    self.batch.pong = true;
+                    self.count_frame();
+                    self.batch.pong |= !self.window.on_pong(&payload, Instant::now());
                 }
                 tungstenite::Message::Close(frame) => return Poll::Ready(Some(End::from_close(frame))),
                 tungstenite::Message::Ping(_) => {
-                    self.batch_bytes += PING_BYTES;
+                    self.count_frame();
                     // The library has put the answer into the socket's buffer, where it has to
                     // leave in time.
                     self.dirty = true;
                 }
                 tungstenite::Message::Frame(_) => {}
             }
+        }
+    }
+
+    /// Keeps a client that sends more than it may from filling the kernel's memory. A peer's rate
+    /// may be that of many others, and its path long.
+    fn fix_receive_buffer(&mut self) {
+        if !self.is_peer
+            && !std::mem::replace(&mut self.receive_buffer_fixed, true)
+            && let Err(error) = self.socket.get_ref().stream().fix_receive_buffer()
+        {
+            tracing::debug!("the receive buffer of a client's link stays as it is: {error}");
         }
     }
 
@@ -327,8 +349,8 @@ impl LinkTask {
             let default_origin = (!self.is_peer).then_some(&self.context.own);
             PARSER.with_borrow_mut(|parser| Message::parse_from(parser, text, default_origin))
         };
-        if let (Some(rate), Ok(message)) = (&mut self.rate, &message) {
-            rate.count(message);
+        if let Some(rate) = &mut self.rate {
+            rate.count(message.as_ref().ok(), text.len());
         }
         if let (false, Ok(Message::Handshake(_))) = (self.is_peer, &message) {
             self.set_peer();
@@ -337,6 +359,14 @@ impl LinkTask {
             self.batch.messages.reserve_exact(self.last_batch);
         }
         self.batch.messages.push(message);
+    }
+
+    /// Counts a ping, a pong, or a fragment of a message.
+    fn count_frame(&mut self) {
+        self.batch_bytes += FRAME_BYTES;
+        if let Some(rate) = &mut self.rate {
+            rate.count_frame(FRAME_BYTES);
+        }
     }
 
     /// `Pending` while the core has paused the reading of this link.
@@ -414,21 +444,28 @@ impl LinkTask {
                     self.context.written.fetch_add(written - before, Ordering::Relaxed);
                 }
             }
-            match sent {
-                Poll::Ready(Ok(())) => self.stuck = None,
-                Poll::Ready(Err(error)) => return Poll::Ready(End::from_error(&error)),
-                Poll::Pending => {
-                    ready!(self.poll_stuck(cx));
-                    let cause =
-                        format!("it took nothing of what waits for it for {} s", self.context.write_deadline.as_secs());
-                    return Poll::Ready(End::lost(cause));
+            if let Poll::Ready(Err(error)) = sent {
+                return Poll::Ready(End::from_error(&error));
+            }
+            if sent.is_ready() {
+                let room = self.window.room();
+                match self.queue.poll_take(cx, &mut self.staged, room) {
+                    Poll::Ready(None) => continue,
+                    Poll::Ready(Some(close)) => {
+                        // The reason is in words for the other end.
+                        let cause = format!("this node closed the link (reason given: {})", close.reason);
+                        return Poll::Ready(End { cause, close: Some(close), protocol_error: false });
+                    }
+                    Poll::Pending if room > 0 || !self.queue.has_payload() => {
+                        self.stuck = None;
+                        return Poll::Pending;
+                    }
+                    Poll::Pending => {}
                 }
             }
-            if let Some(close) = ready!(self.queue.poll_take(cx, &mut self.staged)) {
-                // The reason is in words for the other end.
-                let cause = format!("this node closed the link (reason given: {})", close.reason);
-                return Poll::Ready(End { cause, close: Some(close), protocol_error: false });
-            }
+            ready!(self.poll_stuck(cx));
+            let cause = format!("it took nothing of what waits for it for {} s", self.context.write_deadline.as_secs());
+            return Poll::Ready(End::lost(cause));
         }
     }
 
@@ -449,6 +486,9 @@ impl LinkTask {
                 Item::Text(text) => {
                     let mask = self.dialled.then(rand::random);
                     socket.as_mut().get_mut().get_mut().put_text(text.as_str().as_bytes(), mask);
+                    if let Some(ping) = self.window.sent(text.len(), Instant::now()) {
+                        socket.as_mut().start_send(tungstenite::Message::Ping(Bytes::copy_from_slice(&ping)))?;
+                    }
                 }
                 Item::Ping => socket.as_mut().start_send(tungstenite::Message::Ping(Bytes::new()))?,
             }
@@ -461,9 +501,9 @@ impl LinkTask {
         Poll::Ready(Ok(()))
     }
 
-    /// Ready when nothing was written for the write deadline.
+    /// Ready when nothing was written, nor read by the other end, for the write deadline.
     fn poll_stuck(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let written = self.socket.get_ref().stream().written();
+        let written = self.socket.get_ref().stream().written() + self.window.read();
         let deadline = Instant::now() + self.context.write_deadline;
         let (timer, before) = self.stuck.get_or_insert_with(|| (Box::pin(tokio::time::sleep_until(deadline)), written));
         if *before != written {
@@ -498,11 +538,18 @@ async fn close(mut socket: Socket, end: End) {
     if sent.is_err() {
         return;
     }
-    while let Some(Ok(_)) = socket.next().await {}
+    // What was on its way is dropped, up to a bound: a sender that never ends must not keep us
+    // busy.
+    let mut left = DRAIN_BYTES;
+    while let Some(Ok(message)) = socket.next().await
+        && left > 0
+    {
+        left = left.saturating_sub(message.len().max(FRAME_BYTES));
+    }
     if end.protocol_error {
         // Closing with unread bytes resets the connection, and the close frame would be lost.
         let stream = socket.get_mut();
-        let (mut rest, mut left) = ([0; 4_096], DRAIN_BYTES);
+        let mut rest = [0; 4_096];
         if stream.shutdown().await.is_ok() {
             while let Ok(read @ 1..) = stream.read(&mut rest).await
                 && left > 0

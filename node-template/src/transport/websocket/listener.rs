@@ -10,33 +10,49 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meshpool_proto::id::UpgradeIdentity;
+use meshpool_proto::Challenge;
+use meshpool_proto::address::{PeerAddress, Scope};
+use meshpool_proto::id::{Nonce, UpgradeIdentity};
 use meshpool_proto::limits::Limits;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_tungstenite::accept_hdr_async_with_config;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
-use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
+use tokio_tungstenite::tungstenite::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, SEC_WEBSOCKET_PROTOCOL};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-use crate::transport::accept_slots::{AcceptSlot, AcceptSlots};
+use crate::transport::accept_slots::{AcceptSlot, AcceptSlots, Bound};
 use crate::transport::arrival::Arrival;
 use crate::transport::bounded_stream::BoundedStream;
 use crate::transport::pending_upgrades::{PendingUpgrade, PendingUpgrades};
 use crate::transport::subprotocol::{Connection, Subprotocol};
 use crate::transport::tls::Live;
 use crate::transport::tls_detect::{self, UpgradeError};
+use crate::transport::websocket::origin::{self, Reached};
+use crate::transport::websocket::plain_http::{Head, PageLocation, PlainRequest};
 use crate::transport::websocket::read_buffer::ReadBuffer;
 use crate::transport::websocket::socket::config;
 use crate::transport::websocket::write_buffer::WriteBuffer;
+use crate::util::byte_stream::ByteStream;
+use crate::util::forwarded::{self, HEADERS_OF_PROXIES, X_FORWARDED_FOR};
+use crate::util::ip_range::IpRange;
 
 /// The pause after accepting failed, mostly for want of file descriptors. It keeps the loop from
 /// spinning, and is too short to be noticed.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
-/// The close reason of a connection that finds no slot.
-const NO_SLOT: &str = "this node has no room for another connection";
+
+/// The address of clients behind a proxy on this machine that TRUSTED_PROXIES does not name: the
+/// IPv4 dummy address (RFC 7600, section 4.8), which nobody has.
+const BEHIND_UNKNOWN_PROXY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 0, 8));
+/// The beginning of the answer to a request that asks for no WebSocket.
+const NO_PAGE: &str = "this port is for nodes, which speak WebSocket";
+/// The answer to a web page, or to a program that is taken for one.
+const PAGE_ANSWER: &str =
+    "web pages may not open this port; a program sends no Origin, or that of the address it dials\n";
+/// The same for the log.
+const PAGE_REFUSED: &str = "it sent the Origin of a web page; if it is a program of yours, let it send no Origin, or that of the address that it dials";
 
 /// Binds a port on every address of `host`: for `localhost` 127.0.0.1 and, where there is IPv6,
 /// ::1.
@@ -66,6 +82,10 @@ pub(crate) async fn bind(host: &str, port: u16) -> io::Result<Vec<TcpListener>> 
 /// Accepts connections; shared by all listening sockets of a node.
 pub(crate) struct Acceptor {
     identity: HeaderValue,
+    /// The address that this node announces.
+    address: PeerAddress,
+    page: PageLocation,
+    trusted_proxies: Vec<IpRange>,
     limits: Limits,
     slots: Arc<AcceptSlots>,
     pending_upgrades: Arc<PendingUpgrades>,
@@ -89,6 +109,9 @@ struct Accepted<'a> {
 impl Acceptor {
     pub(crate) fn new(
         identity: &UpgradeIdentity,
+        address: PeerAddress,
+        page: PageLocation,
+        trusted_proxies: Vec<IpRange>,
         limits: Limits,
         arrivals: mpsc::Sender<Arrival>,
         credentials: Option<Arc<Live>>,
@@ -98,6 +121,9 @@ impl Acceptor {
             .expect("an identity is hexadecimal digits, hyphens and a slash");
         Self {
             identity,
+            address,
+            page,
+            trusted_proxies,
             limits,
             slots: Arc::default(),
             pending_upgrades: Arc::default(),
@@ -179,8 +205,8 @@ impl Acceptor {
             drop(slot);
             return;
         }
-        let Connection { socket, remote, certified } = connection;
-        let arrival = Arrival::Accepted { socket: Box::new(socket), remote, slot, certified };
+        let Connection { socket, remote, certified, challenge } = connection;
+        let arrival = Arrival::Accepted { socket: Box::new(socket), remote, slot, certified, challenge };
         if self.arrivals.send(arrival).await.is_err() {
             tracing::debug!("a connection came while this node was shutting down");
         }
@@ -190,13 +216,18 @@ impl Acceptor {
     async fn upgrade(&self, stream: TcpStream, remote: SocketAddr) -> Option<Accepted<'_>> {
         let ip = remote.ip().to_canonical();
         // A connection from an address of ours comes from this host, as one from loopback does.
-        let local = stream.local_addr().is_ok_and(|local| local.ip() == remote.ip());
+        let at = stream.local_addr().ok()?;
+        let local = at.ip() == remote.ip();
         let from = if local { IpAddr::from(Ipv4Addr::LOCALHOST) } else { ip };
-        let upgraded = tokio::time::timeout(self.limits.upgrade_timeout, self.handshake(stream, from)).await;
+        let upgraded = tokio::time::timeout(self.limits.upgrade_timeout, self.handshake(stream, at, from)).await;
         let (mut connection, subprotocol) = match upgraded {
             Ok(Ok(upgraded)) => upgraded,
             Ok(Err(UpgradeError::WebSocket(error))) => {
                 tracing::debug!("{remote} spoke no WebSocket: {error}");
+                return None;
+            }
+            Ok(Err(UpgradeError::PlainHttp)) => {
+                tracing::debug!("{remote} asked for no WebSocket, and was told where the page is");
                 return None;
             }
             Ok(Err(UpgradeError::Rejected(reason))) => {
@@ -211,11 +242,23 @@ impl Acceptor {
                 return None;
             }
         };
-        let Some(slot) = self.slots.take(ip, &self.limits) else {
+        // Behind a proxy it is another than that of the connection.
+        let ip = if connection.remote == from { ip } else { connection.remote };
+        let taken = self.slots.take(connection.remote, &self.limits);
+        let bound = match &taken {
+            Ok(slot) => slot.beyond,
+            Err(bound) => Some(*bound),
+        };
+        if let Some(bound) = bound {
             // For the log and the counters; if the driver is busy they can miss one.
-            self.arrivals.try_send(Arrival::Refused { remote: ip, reason: NO_SLOT }).ok();
+            self.arrivals.try_send(Arrival::Refused { remote: ip, reason: bound.warning() }).ok();
+        }
+        // One with a subprotocol is no link, and cannot be referred.
+        let beyond = bound.filter(|_| taken.is_err() || subprotocol.is_some());
+        let (Ok(slot), None) = (taken, beyond) else {
+            let reason = beyond.map(Bound::reason).unwrap_or_default();
             // In a close frame: an HTTP error would end exercise peers.
-            let close = CloseFrame { code: 1013.into(), reason: NO_SLOT.into() };
+            let close = CloseFrame { code: 1013.into(), reason: reason.into() };
             // Whether the close frame arrives has no effect here.
             let closing = tokio::time::timeout(self.limits.upgrade_timeout, connection.socket.close(Some(close))).await;
             tracing::debug!("{remote} found no free slot, and was closed: {closing:?}");
@@ -229,37 +272,79 @@ impl Acceptor {
     async fn handshake(
         &self,
         stream: TcpStream,
+        local: SocketAddr,
         remote: IpAddr,
     ) -> Result<(Connection, Option<&Subprotocol>), UpgradeError> {
+        let challenge = Challenge::Accepted { nonce: Nonce(rand::random()), local: stream.local_addr()? };
         let stream = BoundedStream::new(stream, self.limits.upgrade_bytes)?;
-        let (stream, certified) = tls_detect::accept(stream, self.credentials.as_deref()).await?;
-        let mut subprotocol = None;
+        let (stream, certified) = tls_detect::accept(stream, self.credentials.as_deref(), &self.page).await?;
+        let mut stream = ReadBuffer::new(stream);
+        if let Some(request) = plain_request(&mut stream).await? {
+            let text = format!("{NO_PAGE}; {}", self.page.text(request.host.as_ref()));
+            tls_detect::answer(&mut stream, &request.answer("websocket", &text)).await;
+            return Err(UpgradeError::PlainHttp);
+        }
+        let reached = Reached { local, from_here: remote.is_loopback(), announced: &self.address };
+        let (mut subprotocol, mut is_page, mut client) = (None, false, remote);
         #[expect(clippy::result_large_err, reason = "the library's callback is defined so")]
         let respond = |request: &Request, response: Response| {
             subprotocol = self.subprotocol_of(request);
-            self.respond(request, response, subprotocol)
+            is_page = !origin::is_allowed(request, reached);
+            client = self.client(request, remote);
+            self.respond(response, subprotocol, is_page, &challenge)
         };
-        let stream = WriteBuffer::new(ReadBuffer::new(stream));
-        let socket = accept_hdr_async_with_config(stream, respond, Some(config())).await?;
-        Ok((Connection { socket, remote, certified }, subprotocol))
+        let accepted = accept_hdr_async_with_config(WriteBuffer::new(stream), respond, Some(config())).await;
+        if is_page {
+            return Err(UpgradeError::Rejected(PAGE_REFUSED.to_owned()));
+        }
+        let socket = accepted?;
+        Ok((Connection { socket, remote: client, certified, challenge }, subprotocol))
     }
 
-    /// Refuses web pages, and puts our identity into the answer.
+    /// Returns whose a request is. A proxy of ours says so.
+    ///
+    /// Another proxy on this machine would make every stranger a program of this machine, which may
+    /// do more than others. If its headers show it, its clients count as one stranger. What they
+    /// say about themselves does not count: anybody can write it.
+    fn client(&self, request: &Request, remote: IpAddr) -> IpAddr {
+        let named = request.headers().get_all(X_FORWARDED_FOR).iter().map(|value| value.to_str().unwrap_or("?"));
+        match forwarded::client(remote, named, &self.trusted_proxies) {
+            Some(client) if Scope::of(client) != Scope::Loopback => client,
+            // The proxy's own machine is not this one.
+            Some(_) => BEHIND_UNKNOWN_PROXY,
+            None if remote.is_loopback()
+                && HEADERS_OF_PROXIES.iter().any(|name| request.headers().contains_key(*name)) =>
+            {
+                BEHIND_UNKNOWN_PROXY
+            }
+            None => remote,
+        }
+    }
+
+    /// Refuses web pages, and puts our identity and a nonce into the answer.
     #[expect(clippy::result_large_err, reason = "the library's callback is defined so")]
     fn respond(
         &self,
-        request: &Request,
         mut response: Response,
         subprotocol: Option<&Subprotocol>,
+        is_page: bool,
+        challenge: &Challenge,
     ) -> Result<Response, ErrorResponse> {
-        // Browsers always send the origin of a page, nodes never do. Without this check any web
-        // page could use the node on its reader's host.
-        if request.headers().contains_key("origin") {
-            let mut refusal = ErrorResponse::new(Some("web pages may not open this port\n".into()));
+        // Without this check any web page could use the node on its reader's host.
+        if is_page {
+            let mut refusal = ErrorResponse::new(Some(PAGE_ANSWER.to_owned()));
             *refusal.status_mut() = StatusCode::FORBIDDEN;
+            let headers = refusal.headers_mut();
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+            headers.insert(CONTENT_LENGTH, PAGE_ANSWER.len().into());
             return Err(refusal);
         }
         response.headers_mut().insert(UpgradeIdentity::HEADER, self.identity.clone());
+        if let Challenge::Accepted { nonce, .. } = challenge {
+            let nonce = HeaderValue::from_str(&nonce.to_string()).expect("a nonce is hexadecimal digits");
+            response.headers_mut().insert(Nonce::HEADER, nonce);
+        }
         if let Some(subprotocol) = subprotocol {
             response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol.name()));
         }
@@ -272,6 +357,19 @@ impl Acceptor {
         let offered = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
         let mut names = offered.flat_map(|value| value.split(',')).map(str::trim);
         names.find_map(|name| self.subprotocols.iter().find(|subprotocol| subprotocol.name() == name))
+    }
+}
+
+/// Reads the head of a request ahead. Returns it if it asks for no WebSocket.
+async fn plain_request(stream: &mut ReadBuffer<ByteStream<BoundedStream>>) -> io::Result<Option<PlainRequest>> {
+    loop {
+        match Head::read(stream.unread()) {
+            Head::Plain(request) => return Ok(Some(request)),
+            Head::ForLibrary => return Ok(None),
+            // The library sees the end too.
+            Head::Incomplete if std::future::poll_fn(|cx| stream.poll_more(cx)).await? == 0 => return Ok(None),
+            Head::Incomplete => {}
+        }
     }
 }
 
@@ -297,7 +395,10 @@ mod tests {
     ) -> (Arc<Acceptor>, TcpListener, SocketAddr, mpsc::Receiver<Arrival>) {
         let identity = ("00".repeat(32) + "/00000000-0000-4000-8000-000000000000").parse().expect("an identity");
         let (sender, receiver) = mpsc::channel(arrivals);
-        let acceptor = Arc::new(Acceptor::new(&identity, limits, sender, None, subprotocols));
+        let address = "ws://localhost:4001".parse().expect("an address");
+        let page = PageLocation::default();
+        let acceptor = Acceptor::new(&identity, address, page, Vec::new(), limits, sender, None, subprotocols);
+        let acceptor = Arc::new(acceptor);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let at = listener.local_addr().expect("bound");
         (acceptor, listener, at, receiver)

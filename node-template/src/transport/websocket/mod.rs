@@ -9,6 +9,8 @@
 pub(crate) mod dialer;
 pub(crate) mod link;
 pub(crate) mod listener;
+mod origin;
+pub(crate) mod plain_http;
 mod read_buffer;
 pub(crate) mod socket;
 mod write_buffer;

@@ -221,6 +221,11 @@ impl<S> ReadBuffer<S> {
         !matches!(self.unread.reader, Reader::Texts { library: 0, .. })
     }
 
+    /// The bytes that have come in and are not taken.
+    pub(crate) fn unread(&self) -> &[u8] {
+        self.unread.bytes()
+    }
+
     /// Lends the unread bytes. [`Self::give_back`] must follow before any other call.
     pub(crate) fn lend(&mut self) -> Unread {
         let lent = Unread { memory: Vec::new(), from: 0, to: 0, reader: self.unread.reader };
@@ -256,6 +261,11 @@ impl ReadBuffer<ByteStream<BoundedStream>> {
     /// See [`BoundedStream::lift_read_limit`].
     pub(crate) fn lift_read_limit(&mut self) {
         self.stream.get_mut().lift_read_limit();
+    }
+
+    /// See [`BoundedStream::fix_receive_buffer`].
+    pub(crate) fn fix_receive_buffer(&self) -> io::Result<()> {
+        self.stream.get_ref().fix_receive_buffer()
     }
 
     /// See [`BoundedStream::written`].

@@ -1,7 +1,10 @@
 //! One node with a cap, and what strangers from all over the address space may do to its places.
 
+mod admission;
 mod liars;
 mod mixing;
+mod refusals;
+mod swaps;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
@@ -10,6 +13,7 @@ use crate::Node;
 use crate::id::Session;
 use crate::limits::Limits;
 use crate::membership::slots::*;
+use crate::peers::dial_allowance::DialAllowance;
 use crate::wire::{Handshake, Message, Sample, Want};
 use crate::{Config, Direction, Input, Output};
 
@@ -20,6 +24,7 @@ struct Core {
     protocol: Node,
     now: Instant,
     links: u64,
+    allowance: DialAllowance,
     /// Who listens where.
     others: BTreeMap<PeerAddress, UpgradeIdentity>,
     /// Of these, who answers what `liars.rs` says.
@@ -45,6 +50,7 @@ fn node(number: u16) -> NodeInfo {
         network: "test".into(),
         address: Some(address(number)),
         max_peers: Some(CAP),
+        proof: None,
     }
 }
 
@@ -80,6 +86,7 @@ impl Core {
             protocol: Node::new(now, config, Vec::new()),
             now,
             links: 0,
+            allowance: DialAllowance::new(&Limits::default()),
             others: BTreeMap::new(),
             liars: BTreeSet::new(),
             named: Vec::new(),
@@ -107,13 +114,21 @@ impl Core {
             self.protocol.handle(self.now, fact);
             while let Some(order) = self.protocol.poll_output() {
                 match order {
-                    Output::Dial { address, .. } => {
-                        self.dialled.push(address.clone());
-                        facts.extend(self.dial(address));
+                    Output::Dial { address, sources, .. } => {
+                        let ip = address.host().parse().expect("an IP address");
+                        match self.allowance.spend(self.now, &sources, ip) {
+                            Ok(counted) => {
+                                let answers = self.others.get(&address).map(|identity| identity.node);
+                                self.allowance.finish(self.now, &counted, answers, false);
+                                self.dialled.push(address.clone());
+                                facts.extend(self.dial(address));
+                            }
+                            Err(off) => facts.push_back(Input::DialPutOff { address, until: off.until }),
+                        }
                     }
                     Output::Probe { link, address, .. } => {
                         let identity = self.others.get(&address).copied();
-                        facts.push_back(Input::Probed { link, address, identity });
+                        facts.push_back(Input::Probed { link, address, identity, proves: false });
                     }
                     Output::Send { links, frame, .. } => {
                         for link in links {
@@ -155,6 +170,13 @@ impl Core {
             facts.push(Input::Received { link, message: Ok(Message::Handshake(hello)) });
         }
         facts
+    }
+
+    /// The link to a node, which need not have proved its id.
+    fn link_to(&self, number: u16) -> LinkId {
+        let is_there = |open: &Link| open.native().is_some_and(|peer| peer.id == node(number).id);
+        let mut links = self.protocol.connections.links.iter();
+        links.find(|(_, open)| is_there(open)).expect("linked").0
     }
 
     fn receive(&mut self, link: LinkId, message: Message) {

@@ -1,3 +1,5 @@
+mod alone;
+
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,11 @@
 //! How a node dials whom people named when many start together: with no word from others, and what
 //! its orders are answered with is a test's.
 
+mod alone;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::Node;
 use crate::id::{NodeId, Session, UpgradeIdentity};
@@ -42,6 +45,7 @@ fn node(port: u16) -> NodeInfo {
         network: "test".into(),
         address: Some(address(port)),
         max_peers: None,
+        proof: None,
     }
 }
 
@@ -95,7 +99,12 @@ impl Core {
                         let there = node(address.port());
                         let identity = UpgradeIdentity { node: there.id, session: there.session };
                         self.probed.push(address.clone());
-                        facts.push_back(Input::Probed { link, address, identity: self.found.then_some(identity) });
+                        facts.push_back(Input::Probed {
+                            link,
+                            address,
+                            identity: self.found.then_some(identity),
+                            proves: false,
+                        });
                     }
                     Output::Send { links, frame, .. } if frame.as_str().contains("HANDSHAKE") => {
                         self.hello_received.extend(links)

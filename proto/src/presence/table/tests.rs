@@ -14,6 +14,22 @@ fn id(n: usize) -> NodeId {
     NodeId(id)
 }
 
+/// A neighbor on this host.
+fn near() -> Source {
+    Source { node: id(999), scope: Scope::Loopback, group: SourceGroup::Host }
+}
+
+/// A neighbor elsewhere, at an address of its own.
+fn elsewhere(n: u8) -> Source {
+    Source { node: id(900 + usize::from(n)), scope: Scope::Public, group: SourceGroup::of([203, 0, 113, n].into()) }
+}
+
+/// The verdict on an announcement that came from its node, or by way of [`near`].
+fn judge(table: &Table, announcement: &Announcement, direct: bool, limits: &Limits) -> Verdict {
+    let node = if direct { announcement.node } else { near().node };
+    table.judge(announcement, Source { node, ..near() }, limits)
+}
+
 fn announcement(node: usize, session: u8, change: impl FnOnce(&mut Announcement)) -> Announcement {
     let mut announcement = Announcement {
         node: id(node),
@@ -34,9 +50,14 @@ fn announcement(node: usize, session: u8, change: impl FnOnce(&mut Announcement)
 }
 
 /// The nodes that have expired at a time, and when the next one may.
+/// Neighbors that have proved their ids.
+fn proved(neighbors: &[NodeId]) -> Vec<(NodeId, bool)> {
+    neighbors.iter().map(|node| (*node, true)).collect()
+}
+
 fn expired(table: &mut Table, at: Instant, neighbors: &[usize]) -> (Vec<usize>, Option<Instant>) {
     let neighbors: Vec<NodeId> = neighbors.iter().copied().map(id).collect();
-    let (gone, next) = table.expired(at, &neighbors, 10 * SECOND);
+    let (gone, next) = table.expired(at, &proved(&neighbors), 10 * SECOND);
     let number = |node: NodeId| (0..1_000).find(|n| id(*n) == node).expect("a small number");
     (gone.into_iter().map(|(node, _)| number(node)).collect(), next)
 }
@@ -47,7 +68,7 @@ fn random(nodes: usize, named: usize, rng: &mut SmallRng) -> (Table, Instant) {
     for node in 0..nodes {
         // Some of the names belong to no node.
         let peers = (0..rng.random_range(0..=named)).map(|_| id(rng.random_range(0..nodes + nodes / 8))).collect();
-        table.insert(announcement(node, 1, |it| it.peers = peers), now - SECOND * rng.random_range(0..4));
+        table.insert(announcement(node, 1, |it| it.peers = peers), now - SECOND * rng.random_range(0..4), near());
     }
     (table, now)
 }
@@ -56,7 +77,7 @@ fn random(nodes: usize, named: usize, rng: &mut SmallRng) -> (Table, Instant) {
 fn of_one_session_the_higher_number_is_newer_and_of_two_the_later_start() {
     let (mut table, limits) = (Table::new(), Limits::default());
     let of = |session, since, seq| announcement(1, session, |it| (it.since, it.seq) = (since, seq));
-    assert!(table.insert(of(2, 50, 7), Instant::now()));
+    assert!(table.insert(of(2, 50, 7), Instant::now(), near()));
     let cases = [
         (2, 50, 6, false, false),
         (2, 50, 7, false, false),
@@ -71,10 +92,10 @@ fn of_one_session_the_higher_number_is_newer_and_of_two_the_later_start() {
     for (session, since, seq, relayed, direct) in cases {
         let verdict = |news| if news { Verdict::News } else { Verdict::Old };
         let new = of(session, since, seq);
-        assert_eq!(table.judge(&new, false, &limits), verdict(relayed), "{session} {since} {seq}");
-        assert_eq!(table.judge(&new, true, &limits), verdict(direct), "{session} {since} {seq} from itself");
+        assert_eq!(judge(&table, &new, false, &limits), verdict(relayed), "{session} {since} {seq}");
+        assert_eq!(judge(&table, &new, true, &limits), verdict(direct), "{session} {since} {seq} from itself");
     }
-    assert!(!table.insert(of(2, 50, 8), Instant::now()), "it is not new");
+    assert!(!table.insert(of(2, 50, 8), Instant::now(), near()), "it is not new");
     assert_eq!((table.len(), table.get(id(1)).map(|it| it.seq), table.get(id(2))), (1, Some(8), None));
 }
 
@@ -82,55 +103,60 @@ fn of_one_session_the_higher_number_is_newer_and_of_two_the_later_start() {
 fn the_last_announcement_of_a_node_that_is_gone_stays_old() {
     let (mut table, limits, now) = (Table::new(), Limits::default(), Instant::now());
     let of = |node, session, seq| announcement(node, session, |it| it.seq = seq);
-    table.insert(of(1, 1, 7), now);
+    table.insert(of(1, 1, 7), now, near());
     assert!(table.remove(now, id(1), None) && !table.remove(now, id(1), None));
     assert!(!table.remove(now, id(2), Some(&of(2, 1, 7))), "it was not in the table");
     assert!(!table.remove(now, id(3), None));
     for node in [1, 2] {
-        assert_eq!(table.judge(&of(node, 1, 7), true, &limits), Verdict::Old);
-        assert_eq!(table.judge(&of(node, 1, 8), false, &limits), Verdict::News);
-        assert_eq!(table.judge(&of(node, 2, 0), false, &limits), Verdict::News, "another session");
+        assert_eq!(judge(&table, &of(node, 1, 7), true, &limits), Verdict::Old);
+        assert_eq!(judge(&table, &of(node, 1, 8), false, &limits), Verdict::News);
+        assert_eq!(judge(&table, &of(node, 2, 0), false, &limits), Verdict::News, "another session");
     }
-    assert_eq!(table.judge(&of(3, 1, 0), false, &limits), Verdict::News, "nothing is known of it");
+    assert_eq!(judge(&table, &of(3, 1, 0), false, &limits), Verdict::News, "nothing is known of it");
     // What it said last counts, not what the table had.
-    table.insert(of(4, 1, 1), now);
+    table.insert(of(4, 1, 1), now, near());
     assert!(table.remove(now, id(4), Some(&of(4, 1, 5))));
-    assert_eq!(table.judge(&of(4, 1, 5), false, &limits), Verdict::Old);
+    assert_eq!(judge(&table, &of(4, 1, 5), false, &limits), Verdict::Old);
     for node in 10..10 + 2 * TOMBSTONES {
         table.remove(now, id(node), Some(&of(node, 1, 7)));
     }
-    assert_eq!(table.judge(&of(1, 1, 0), false, &limits), Verdict::News, "forgotten, after two generations");
-    assert_eq!(table.judge(&of(10 + TOMBSTONES, 1, 0), false, &limits), Verdict::Old);
+    assert_eq!(judge(&table, &of(1, 1, 0), false, &limits), Verdict::News, "forgotten, after two generations");
+    assert_eq!(judge(&table, &of(10 + TOMBSTONES, 1, 0), false, &limits), Verdict::Old);
 }
 
 #[test]
 fn the_number_of_nodes_is_bounded() {
     let (mut table, limits, now) = (Table::new(), Limits { presence_nodes: 2, ..Limits::default() }, Instant::now());
     for node in 0..2 {
-        assert_eq!(table.judge(&announcement(node, 1, |_| {}), false, &limits), Verdict::News);
-        table.insert(announcement(node, 1, |_| {}), now);
+        assert_eq!(judge(&table, &announcement(node, 1, |_| {}), false, &limits), Verdict::News);
+        table.insert(announcement(node, 1, |_| {}), now, near());
     }
-    assert_eq!(table.judge(&announcement(2, 1, |_| {}), true, &limits), Verdict::NoRoom);
-    assert_eq!(table.judge(&announcement(0, 1, |it| it.seq = 1), false, &limits), Verdict::News, "it has room already");
-    assert_eq!(table.judge(&announcement(2, 1, |it| it.left = true), false, &limits), Verdict::News, "needs none");
-    assert_eq!(table.judge(&announcement(0, 1, |it| it.left = true), false, &limits), Verdict::Old);
+    assert_eq!(judge(&table, &announcement(2, 1, |_| {}), false, &limits), Verdict::NoRoom);
+    assert_eq!(judge(&table, &announcement(2, 1, |_| {}), true, &limits), Verdict::News, "neighbors always have room");
+    assert_eq!(
+        judge(&table, &announcement(0, 1, |it| it.seq = 1), false, &limits),
+        Verdict::News,
+        "it has room already"
+    );
+    assert_eq!(judge(&table, &announcement(2, 1, |it| it.left = true), false, &limits), Verdict::News, "needs none");
+    assert_eq!(judge(&table, &announcement(0, 1, |it| it.left = true), false, &limits), Verdict::Old);
     table.remove(now, id(0), None);
-    assert_eq!(table.judge(&announcement(2, 1, |_| {}), false, &limits), Verdict::News);
+    assert_eq!(judge(&table, &announcement(2, 1, |_| {}), false, &limits), Verdict::News);
 }
 
 #[test]
 fn the_links_that_all_nodes_name_are_bounded() {
     let (mut table, limits, now) = (Table::new(), Limits::default(), Instant::now());
     let of = |node, seq, peers| announcement(node, 1, |it| (it.seq, it.peers) = (seq, vec![id(0); peers]));
-    table.insert(of(1, 1, limits::ANNOUNCED_LINKS - 10), now);
-    assert_eq!(table.judge(&of(2, 1, 10), false, &limits), Verdict::News);
-    assert_eq!(table.judge(&of(2, 1, 11), false, &limits), Verdict::NoRoom);
-    assert_eq!(table.judge(&of(1, 2, limits::ANNOUNCED_LINKS), false, &limits), Verdict::News, "in place of its own");
-    assert_eq!(table.judge(&of(1, 2, limits::ANNOUNCED_LINKS + 1), false, &limits), Verdict::NoRoom);
-    table.insert(of(1, 2, limits::ANNOUNCED_LINKS), now);
-    assert_eq!(table.judge(&of(2, 1, 1), false, &limits), Verdict::NoRoom);
+    table.insert(of(1, 1, limits::ANNOUNCED_LINKS - 10), now, near());
+    assert_eq!(judge(&table, &of(2, 1, 10), false, &limits), Verdict::News);
+    assert_eq!(judge(&table, &of(2, 1, 11), false, &limits), Verdict::NoRoom);
+    assert_eq!(judge(&table, &of(1, 2, limits::ANNOUNCED_LINKS), false, &limits), Verdict::News, "in place of its own");
+    assert_eq!(judge(&table, &of(1, 2, limits::ANNOUNCED_LINKS + 1), false, &limits), Verdict::NoRoom);
+    table.insert(of(1, 2, limits::ANNOUNCED_LINKS), now, near());
+    assert_eq!(judge(&table, &of(2, 1, 1), false, &limits), Verdict::NoRoom);
     table.remove(now, id(1), None);
-    assert_eq!(table.judge(&of(2, 1, limits::ANNOUNCED_LINKS), false, &limits), Verdict::News);
+    assert_eq!(judge(&table, &of(2, 1, limits::ANNOUNCED_LINKS), false, &limits), Verdict::News);
 }
 
 #[test]
@@ -140,21 +166,21 @@ fn signed_announcements_are_bounded_in_bytes() {
     let (mut table, limits, now) = (Table::new(), Limits::default(), Instant::now());
     let room = limits::ANNOUNCED_BYTES / limits::SEALED_BYTES;
     for node in 0..room {
-        assert_eq!(table.judge(&sealed(node, 1), false, &limits), Verdict::News, "{node}");
-        table.insert(sealed(node, 1), now);
+        assert_eq!(judge(&table, &sealed(node, 1), false, &limits), Verdict::News, "{node}");
+        table.insert(sealed(node, 1), now, near());
     }
-    assert_eq!(table.judge(&sealed(room, 1), false, &limits), Verdict::NoRoom);
-    assert_eq!(table.judge(&sealed(0, 2), false, &limits), Verdict::News, "in place of the older one");
-    table.insert(sealed(0, 2), now);
+    assert_eq!(judge(&table, &sealed(room, 1), false, &limits), Verdict::NoRoom);
+    assert_eq!(judge(&table, &sealed(0, 2), false, &limits), Verdict::News, "in place of the older one");
+    table.insert(sealed(0, 2), now, near());
     table.remove(now, id(1), None);
-    assert_eq!(table.judge(&sealed(room, 1), false, &limits), Verdict::News);
+    assert_eq!(judge(&table, &sealed(room, 1), false, &limits), Verdict::News);
 }
 
 #[test]
 fn nodes_come_in_the_order_of_their_ids_after_any_one() {
     let (mut table, now) = (Table::new(), Instant::now());
     for node in [5, 3, 9, 1] {
-        table.insert(announcement(node, 1, |_| {}), now + SECOND * node as u32);
+        table.insert(announcement(node, 1, |_| {}), now + SECOND * node as u32, near());
     }
     let after = |last: Option<usize>, most| {
         let some = table.after(last.map(id), most).into_iter();
@@ -172,12 +198,12 @@ fn nodes_come_in_the_order_of_their_ids_after_any_one() {
 fn a_node_expires_after_three_intervals_of_silence_within_bounds() {
     for (interval, patience) in [(0, 30), (10, 30), (11, 33), (14_400, 43_200), (14_401, 43_200), (u32::MAX, 43_200)] {
         let (mut table, now) = (Table::new(), Instant::now());
-        table.insert(announcement(1, 1, |it| it.peers = vec![id(2)]), now);
-        table.insert(announcement(2, 1, |it| (it.peers, it.interval) = (vec![id(1)], interval)), now);
+        table.insert(announcement(1, 1, |it| it.peers = vec![id(2)]), now, near());
+        table.insert(announcement(2, 1, |it| (it.peers, it.interval) = (vec![id(1)], interval)), now, near());
         let at = now + SECOND * patience;
         assert_eq!(expired(&mut table, at - Duration::from_nanos(1), &[1]), (vec![], Some(at)), "{interval}");
         assert_eq!(expired(&mut table, at, &[1]), (vec![2], None), "{interval}");
-        assert_eq!(table.expired(at, &[id(1)], SECOND).0, [(id(2), "nothing was heard of it for long")]);
+        assert_eq!(table.expired(at, &proved(&[id(1)]), SECOND).0, [(id(2), "nothing was heard of it for long")]);
     }
 }
 
@@ -185,10 +211,10 @@ fn a_node_expires_after_three_intervals_of_silence_within_bounds() {
 fn a_node_to_which_no_link_leads_expires_unless_one_leads_to_it_again() {
     let (mut table, now) = (Table::new(), Instant::now() + 1_000 * SECOND);
     let link = |table: &mut Table, peers: Vec<NodeId>, at| {
-        table.insert(announcement(1, 1, |it| it.peers = peers), at);
+        table.insert(announcement(1, 1, |it| it.peers = peers), at, near());
     };
     link(&mut table, vec![id(2)], now);
-    table.insert(announcement(2, 1, |_| {}), now);
+    table.insert(announcement(2, 1, |_| {}), now, near());
     assert_eq!(expired(&mut table, now, &[1]), (vec![], Some(now + SECOND * 3 * 3_600)), "reachable");
     link(&mut table, vec![], now + SECOND);
     assert_eq!(expired(&mut table, now + SECOND, &[1]), (vec![], Some(now + SECOND * 11)));
@@ -197,11 +223,11 @@ fn a_node_to_which_no_link_leads_expires_unless_one_leads_to_it_again() {
     assert_eq!(expired(&mut table, now + SECOND * 11, &[1]).0, [0; 0]);
     link(&mut table, vec![], now + SECOND * 12);
     assert_eq!(expired(&mut table, now + SECOND * 12, &[1]), (vec![], Some(now + SECOND * 22)), "it begins again");
-    let (gone, next) = table.expired(now + SECOND * 22, &[id(1)], SECOND * 10);
+    let (gone, next) = table.expired(now + SECOND * 22, &proved(&[id(1)]), SECOND * 10);
     assert_eq!((gone, next), (vec![(id(2), "nobody is linked to it any more")], None));
     // The earliest of several comes next, and our own neighbors never expire.
-    table.insert(announcement(3, 1, |_| {}), now - SECOND * 3 * 3_600 + SECOND * 30);
-    let (_, next) = table.expired(now + SECOND * 23, &[id(1), id(2)], SECOND * 99);
+    table.insert(announcement(3, 1, |_| {}), now - SECOND * 3 * 3_600 + SECOND * 30, near());
+    let (_, next) = table.expired(now + SECOND * 23, &proved(&[id(1), id(2)]), SECOND * 99);
     assert_eq!(next, Some(now + SECOND * 30), "silence, although links count for longer");
     assert_eq!(expired(&mut table, now + SECOND * 99_999, &[1, 2, 3]), (vec![], None));
 }
@@ -212,10 +238,10 @@ fn of_two_nodes_the_one_heard_of_last_says_whether_they_are_linked() {
         let (mut table, now) = (Table::new(), Instant::now());
         for node in [1, 2] {
             let peers = if node == says { vec![id(3 - node)] } else { vec![] };
-            table.insert(announcement(node, 1, |it| it.peers = peers), now + SECOND * u32::from(node == later));
+            table.insert(announcement(node, 1, |it| it.peers = peers), now + SECOND * u32::from(node == later), near());
         }
-        table.expired(now, &[id(1)], SECOND);
-        let gone = table.expired(now + SECOND, &[id(1)], SECOND).0;
+        table.expired(now, &proved(&[id(1)]), SECOND);
+        let gone = table.expired(now + SECOND, &proved(&[id(1)]), SECOND).0;
         assert_eq!(gone.is_empty(), linked, "{says} says so, {later} is later");
     }
 }
@@ -241,9 +267,63 @@ fn nodes_to_which_no_chain_of_links_leads_expire() {
             }
         }
         let expected: Vec<NodeId> = (0..nodes).filter(|node| !reached[*node]).map(id).collect();
-        assert_eq!(table.expired(now, &neighbors, 10 * SECOND).0, [], "they have ten seconds");
-        let gone: Vec<NodeId> =
-            table.expired(now + 10 * SECOND, &neighbors, 10 * SECOND).0.into_iter().map(|(node, _)| node).collect();
+        assert_eq!(table.expired(now, &proved(&neighbors), 10 * SECOND).0, [], "they have ten seconds");
+        let gone: Vec<NodeId> = table
+            .expired(now + 10 * SECOND, &proved(&neighbors), 10 * SECOND)
+            .0
+            .into_iter()
+            .map(|(node, _)| node)
+            .collect();
         assert_eq!(gone, expected, "{neighbors:?} {table:?}");
     }
+}
+
+/// Inserts what is news.
+fn take(table: &mut Table, announcement: Announcement, source: Source, limits: &Limits) -> bool {
+    let news = table.judge(&announcement, source, limits) == Verdict::News;
+    if news {
+        table.make_room(&announcement, source, limits);
+        table.insert(announcement, Instant::now(), source);
+    }
+    news
+}
+
+#[test]
+fn a_full_table_is_shared_by_those_that_bring_its_nodes() {
+    let (mut table, limits) = (Table::new(), Limits { presence_nodes: 90, ..Limits::default() });
+    let (liar, honest, third) = (elsewhere(1), elsewhere(2), elsewhere(3));
+    // Many ids at one address are one source.
+    let alias = |n: usize| Source { node: id(700 + n), ..liar };
+    let invented = (0..200).filter(|n| take(&mut table, announcement(*n, 1, |_| {}), alias(n % 16), &limits)).count();
+    assert_eq!((invented, table.len()), (90, 90), "alone it may fill the table");
+    let real: Vec<usize> =
+        (300..340).filter(|n| take(&mut table, announcement(*n, 1, |_| {}), honest, &limits)).collect();
+    assert_eq!(real.len(), 40, "as few as an honest neighbor brings, all have room");
+    assert!(
+        !(200..300).any(|n| take(&mut table, announcement(n, 1, |_| {}), liar, &limits)),
+        "it has more than others"
+    );
+    assert_eq!((400..500).filter(|n| take(&mut table, announcement(*n, 1, |_| {}), third, &limits)).count(), 30);
+    assert_eq!(table.len(), 90);
+    let left: Vec<usize> = [liar, honest, third].iter().map(|source| table.shares[&source.share()].len()).collect();
+    assert_eq!(left, [30, 30, 30]);
+    assert!(take(&mut table, announcement(600, 1, |_| {}), Source { node: id(600), ..third }, &limits), "a neighbor");
+    // What is gone frees its share.
+    for node in 0..1_000 {
+        table.remove(Instant::now(), id(node), None);
+    }
+    assert_eq!((table.len(), table.shares.len(), table.links, table.sealed), (0, 0, 0, 0));
+}
+
+#[test]
+fn links_and_bytes_are_shared_as_well() {
+    let (mut table, limits) = (Table::new(), Limits::default());
+    let many = limits::ANNOUNCED_LINKS / 4;
+    let of = |node, peers| announcement(node, 1, |it| it.peers = vec![id(0); peers]);
+    for node in 0..4 {
+        assert!(take(&mut table, of(node, many), elsewhere(1), &limits));
+    }
+    assert!(!take(&mut table, of(5, 1), elsewhere(1), &limits));
+    assert!(take(&mut table, of(6, many), elsewhere(2), &limits));
+    assert_eq!((table.len(), table.links), (4, 4 * many));
 }

@@ -123,6 +123,7 @@ impl Dialer {
             network: NETWORK.into(),
             address: None,
             max_peers: None,
+            proof: None,
         };
         let node = (!self.exercise).then_some(node);
         Ok(Handshake { addresses: Vec::new(), dropped: 0, node }.to_frame().as_str().to_owned())

@@ -13,8 +13,8 @@ use rustix::process::Signal;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::measures::soak::findings::Findings;
-use crate::measures::soak::netns::TestNetwork;
-use crate::measures::soak::node::Node;
+use crate::support::testbed::netns::TestNetwork;
+use crate::support::testbed::node::Node;
 
 /// The mean interval between two stops.
 const CHURN: Duration = Duration::from_secs(20);

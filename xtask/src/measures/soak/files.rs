@@ -9,7 +9,7 @@ use meshpool::protocol::json::Parser;
 use meshpool::protocol::transaction::{Transaction, TransactionId};
 use serde_json::value::RawValue;
 
-use crate::measures::soak::node::Node;
+use crate::support::testbed::node::Node;
 
 /// The faults in the files, counted over all nodes.
 #[derive(Debug, Default, PartialEq, Eq)]

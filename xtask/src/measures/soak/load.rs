@@ -15,8 +15,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::measures::soak::ledger::Ledger;
-use crate::measures::soak::node::{Node, local_address};
 use crate::support::generated_pool;
+use crate::support::testbed::node::{Node, local_address};
 
 /// A connection without transactions for this long is closed, since a node closes clients that are
 /// silent for five seconds.

@@ -16,8 +16,6 @@ mod findings;
 mod judge;
 mod ledger;
 mod load;
-mod netns;
-mod node;
 mod report;
 mod sample;
 
@@ -39,13 +37,14 @@ use crate::measures::setup::Setup;
 use crate::measures::soak::attackers::Attackers;
 use crate::measures::soak::findings::Findings;
 use crate::measures::soak::ledger::Ledger;
-use crate::measures::soak::netns::TestNetwork;
-use crate::measures::soak::node::Node;
 use crate::measures::soak::report::{Disturbances, EQUAL_WITHIN, Results};
 use crate::support::running_nodes::block_on;
 use crate::support::stop::Stop;
 use crate::support::terminal::note;
 use crate::support::terminal::{number, plural, print};
+use crate::support::testbed::netns::TestNetwork;
+use crate::support::testbed::node::Node;
+use crate::support::testbed::{netns, node};
 use crate::support::workspace::Workspace;
 
 /// The interval of comparing the pools at the end.

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::measures::soak::findings::Findings;
-use crate::measures::soak::node::{Node, PORT};
+use crate::support::testbed::node::{Node, PORT};
 
 /// The default port of a node's metrics.
 const HTTP_PORT: u16 = PORT + 4000;

@@ -1,7 +1,8 @@
-//! Many transactions, one JSON object per line of a file or of standard input.
+//! Many transactions: the lines of a file or of standard input, or the elements of an array there.
 //!
-//! A thread reads, so that a slow pipe does not delay ACKs. Lines are sent as fast as the node
-//! takes them. An invalid line is reported with its number and not sent. Blank lines are skipped.
+//! A thread reads, so that a slow pipe does not delay ACKs. Transactions are sent as fast as the
+//! node takes them. An invalid one is reported with its number and not sent. Blank lines are
+//! skipped. Ten equal refusals in a row end it: the input has another form than it should.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -19,10 +20,10 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::nodes::add_transaction::pools;
-use crate::nodes::add_transaction::tally::Tally;
+use crate::nodes::add_transaction::source::{Source, Unit};
+use crate::nodes::add_transaction::tally::{Refusals, Tally};
 use crate::support::running_nodes;
-use crate::support::terminal::note;
-use crate::support::terminal::{plural, print, strip_control};
+use crate::support::terminal::{note, plural, print};
 use crate::support::workspace::{Folder, Workspace};
 use meshpool::client::exercise_fields::ExerciseFields as Stamp;
 
@@ -55,9 +56,11 @@ impl Input {
         let mut file = File::open(path).with_context(unreadable)?;
         // A pipe cannot be read twice.
         let lines = if file.metadata().with_context(unreadable)?.is_file() {
+            let by_line = Source::new(file.try_clone()?).with_context(unreadable)?.unit() == Unit::Line;
+            file.rewind().with_context(unreadable)?;
             let lines = BufReader::new(&file).split(b'\n').try_fold(0, |lines, line| line.map(|_| lines + 1));
             file.rewind().with_context(unreadable)?;
-            Some(lines.with_context(unreadable)?)
+            Some(lines.with_context(unreadable)?).filter(|_| by_line)
         } else {
             None
         };
@@ -65,8 +68,9 @@ impl Input {
     }
 }
 
-/// A line with its number, parsed and completed.
+/// A line or an element with its number, parsed and completed.
 struct Line {
+    unit: Unit,
     number: u64,
     content: Result<Transaction, String>,
 }
@@ -97,7 +101,11 @@ pub(crate) async fn run(
         format!("; {}", pools::spread(workspace, &tally.kept).await?)
     };
     print(format!("{} in {:.1} s{spread}", tally.summary(&folder.name()), began.elapsed().as_secs_f64()))?;
-    Ok(if tally.refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    tally.refusals.print_rest();
+    if let Some(why) = tally.refusals.gave_up(&folder.name()) {
+        bail!("{why}");
+    }
+    Ok(if tally.refusals.count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Submits line by line; opens a new client when the source goes on after a pause.
@@ -140,13 +148,18 @@ fn until_pause<'a>(
 /// Returns the next valid line. Cancelling it loses no line.
 async fn next(lines: &mut mpsc::Receiver<Line>, tally: &RefCell<Tally>) -> Option<Transaction> {
     loop {
-        let Line { number, content } = lines.recv().await?;
+        if tally.borrow().refusals.is_enough() {
+            return None;
+        }
+        let Line { unit, number, content } = lines.recv().await?;
+        tally.borrow_mut().refusals.unit = unit;
         match content {
             Ok(transaction) => {
+                tally.borrow_mut().refusals.input_is_valid();
                 tally.borrow_mut().waiting.entry(transaction.id().to_string()).or_default().push(number);
                 return Some(transaction);
             }
-            Err(error) => tally.borrow_mut().refuse(number, &error),
+            Err(error) => tally.borrow_mut().refuse_input(number, &error),
         }
     }
 }
@@ -154,32 +167,42 @@ async fn next(lines: &mut mpsc::Receiver<Line>, tally: &RefCell<Tally>) -> Optio
 /// Sends all lines without waiting for ACKs.
 async fn send_all(folder: &Folder, mut client: Client, input: Input, stamp: Stamp) -> Result<ExitCode> {
     let mut lines = read(input, stamp);
-    let (mut sent, mut refused) = (0, 0);
-    while let Some(Line { number, content }) = lines.recv().await {
+    let (mut sent, mut refusals) = (0, Refusals::default());
+    while !refusals.is_enough()
+        && let Some(Line { unit, number, content }) = lines.recv().await
+    {
+        refusals.unit = unit;
         match content {
             Ok(transaction) => {
+                refusals.input_is_valid();
                 client.send(transaction.body()).await?;
                 sent += 1;
             }
             Err(error) => {
-                note!("line {number} was not sent: {}", strip_control(&error));
-                refused += 1;
+                if let Some(line) = refusals.input(number, &error) {
+                    note!("{line}");
+                }
             }
         }
     }
+    refusals.print_rest();
     if !client.close().await {
         bail!(
             "{} did not answer the close: it is not known which of the {} it read; see its log",
             folder.name(),
-            plural(sent, "line")
+            plural(sent, refusals.unit.noun())
         );
     }
     print(format!(
-        "{} sent to {}, {refused} refused; whether they are stored is not known",
-        plural(sent, "line"),
-        folder.name()
+        "{} sent to {}, {} refused; whether they are stored is not known",
+        plural(sent, refusals.unit.noun()),
+        folder.name(),
+        refusals.count
     ))?;
-    Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if let Some(why) = refusals.gave_up(&folder.name()) {
+        bail!("{why}");
+    }
+    Ok(if refusals.count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Reads in a thread, which is not joined: a read that blocks on a terminal ends only with the
@@ -188,19 +211,23 @@ fn read(input: Input, stamp: Stamp) -> mpsc::Receiver<Line> {
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     std::thread::spawn(move || {
         let mut parser = Parser::new();
-        for (number, line) in (1..).zip(BufReader::new(input.reader).split(b'\n')) {
-            let failed = line.is_err();
-            let content = match line {
-                Ok(bytes) if bytes.trim_ascii().is_empty() => continue,
-                Ok(bytes) => match std::str::from_utf8(&bytes) {
-                    Ok(text) => {
-                        stamp.add(&mut parser, text.trim_start_matches('\u{feff}')).map_err(|error| error.to_string())
-                    }
-                    Err(error) => Err(format!("not UTF-8: {error}")),
-                },
-                Err(error) => Err(format!("{} cannot be read further: {error}", input.name)),
-            };
-            if sender.blocking_send(Line { number, content }).is_err() || failed {
+        let unreadable = |error| Line {
+            unit: Unit::Line,
+            number: 1,
+            content: Err(format!("{} cannot be read: {error}", input.name)),
+        };
+        let source = match Source::new(input.reader) {
+            Ok(source) => source,
+            // If nobody waits for it, the process is ending.
+            Err(error) => return sender.blocking_send(unreadable(error)).unwrap_or_default(),
+        };
+        let unit = source.unit();
+        for (number, part) in source {
+            let content = part.and_then(|bytes| match std::str::from_utf8(&bytes) {
+                Ok(text) => stamp.add(&mut parser, text).map_err(|error| error.to_string()),
+                Err(error) => Err(format!("not UTF-8: {error}")),
+            });
+            if sender.blocking_send(Line { unit, number, content }).is_err() {
                 return;
             }
         }

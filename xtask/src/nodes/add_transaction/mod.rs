@@ -6,6 +6,7 @@
 
 mod many;
 mod pools;
+mod source;
 mod tally;
 
 use std::path::PathBuf;
@@ -31,8 +32,8 @@ const REWARD: u32 = 100;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The transaction, a JSON object; "-" reads one per line from standard input [default: the
-    /// reward transaction to MY_PUBLIC_KEY]
+    /// The transaction, a JSON object; "-" reads many from standard input [default: the reward
+    /// transaction to MY_PUBLIC_KEY]
     #[arg(value_name = "JSON", conflicts_with = "file")]
     json: Option<String>,
     /// Send to node N [default: the node of the current folder, else the first that answers]
@@ -44,7 +45,8 @@ pub(crate) struct Arguments {
     /// Do not sign it with the key of the node's folder
     #[arg(long)]
     unsigned: bool,
-    /// Send one transaction per line of this file; "-" is standard input
+    /// Send those of this file: one per line, or the elements of a JSON array; "-" is standard
+    /// input
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Do not wait until the node has it on disk

@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use meshpool::protocol::transaction::TransactionId;
 use meshpool::protocol::wire::{Ack, AckStatus};
 
+use crate::nodes::add_transaction::source::{FORMS, Unit};
 use crate::support::running_nodes::reason;
 use crate::support::terminal::note;
 use crate::support::terminal::{plural, strip_control};
@@ -16,7 +17,7 @@ pub(crate) struct Tally {
     pub(crate) bar: ProgressBar,
     stored: usize,
     known: usize,
-    pub(crate) refused: usize,
+    pub(crate) refusals: Refusals,
     fewest_links: Option<usize>,
     /// Ids that are stored or were known, in the order of the ACKs.
     pub(crate) kept: Vec<TransactionId>,
@@ -35,7 +36,15 @@ impl Tally {
             write!(out, "{:.0}/s", state.per_sec())
                 .expect("the bar's line is a String, which takes all that is written");
         }));
-        Self { bar, stored: 0, known: 0, refused: 0, fewest_links: None, kept: Vec::new(), waiting: HashMap::new() }
+        Self {
+            bar,
+            stored: 0,
+            known: 0,
+            refusals: Refusals::default(),
+            fewest_links: None,
+            kept: Vec::new(),
+            waiting: HashMap::new(),
+        }
     }
 
     pub(crate) fn acknowledge(&mut self, ack: &Ack) {
@@ -52,27 +61,38 @@ impl Tally {
                 self.fewest_links = Some(self.fewest_links.map_or(ack.links, |fewest| fewest.min(ack.links)));
             }
             AckStatus::Duplicate => self.known += 1,
-            AckStatus::Rejected => return self.refuse(number.unwrap_or_default(), &reason(ack)),
+            AckStatus::Rejected => {
+                let line = self.refusals.node(number.unwrap_or_default(), &reason(ack));
+                return self.show(line);
+            }
         }
+        self.refusals.node_takes();
         self.kept.extend(ack.id.parse::<TransactionId>());
         self.bar.inc(1);
     }
 
-    pub(crate) fn refuse(&mut self, number: u64, why: &str) {
-        self.refused += 1;
-        self.bar.suspend(|| note!("line {number} is refused: {}", strip_control(why)));
+    pub(crate) fn refuse_input(&mut self, number: u64, why: &str) {
+        let line = self.refusals.input(number, why);
+        self.show(line);
+    }
+
+    fn show(&self, line: Option<String>) {
+        if let Some(line) = line {
+            self.bar.suspend(|| note!("{line}"));
+        }
         self.bar.inc(1);
     }
 
     /// Describes the progress, for an error that ends the run.
     pub(crate) fn so_far(&self) -> String {
-        let confirmed = plural(self.kept.len(), "line");
+        let noun = self.refusals.unit.noun();
+        let confirmed = plural(self.kept.len(), noun);
         let open: Vec<u64> = self.waiting.values().flatten().copied().collect();
         match open.iter().min() {
             Some(first) => {
                 let open = open.len();
                 format!(
-                    "{confirmed} confirmed; go on from line {first} ({open} were on their way and may be stored too)"
+                    "{confirmed} confirmed; go on from {noun} {first} ({open} were on their way and may be stored too)"
                 )
             }
             None => format!("{confirmed} confirmed"),
@@ -85,7 +105,116 @@ impl Tally {
             Some(links) => format!(", sent on {}", plural(links, "link")),
             None => String::new(),
         };
-        format!("{} stored in {name}{alone}, {} known there already, {} refused", self.stored, self.known, self.refused)
+        format!(
+            "{} stored in {name}{alone}, {} known there already, {} refused",
+            self.stored, self.known, self.refusals.count
+        )
+    }
+}
+
+/// How many equal refusals in a row are enough, and how many of one kind are printed.
+const ENOUGH: u64 = 10;
+/// How many kinds of refusals are told apart.
+const KINDS: usize = 1_000;
+
+/// The refusals so far. Those of one kind are printed ten times, then counted.
+#[derive(Default)]
+pub(crate) struct Refusals {
+    pub(crate) count: usize,
+    pub(crate) unit: Unit,
+    kinds: HashMap<String, u64>,
+    /// Those in a row of the input, and those of the node, which come later.
+    input: Row,
+    node: Row,
+}
+
+/// Equal refusals in a row.
+#[derive(Default)]
+struct Row {
+    why: String,
+    length: u64,
+    /// The number of the last.
+    last: u64,
+}
+
+impl Row {
+    fn add(&mut self, number: u64, why: &str) {
+        if kind(&self.why) == kind(why) {
+            self.length += 1;
+        } else {
+            *self = Self { why: why.to_owned(), length: 1, last: 0 };
+        }
+        self.last = number;
+    }
+}
+
+/// A reason without its numbers: positions differ from line to line.
+fn kind(why: &str) -> String {
+    why.chars().filter(|character| !character.is_ascii_digit()).collect()
+}
+
+impl Refusals {
+    /// Counts something that was not sent; returns a line to print.
+    pub(crate) fn input(&mut self, number: u64, why: &str) -> Option<String> {
+        if self.input.length < ENOUGH {
+            self.input.add(number, why);
+        }
+        self.add(number, why)
+    }
+
+    /// The next of the input is a transaction.
+    pub(crate) fn input_is_valid(&mut self) {
+        self.input = Row::default();
+    }
+
+    /// Counts something that the node rejected; returns a line to print.
+    pub(crate) fn node(&mut self, number: u64, why: &str) -> Option<String> {
+        if self.node.length < ENOUGH {
+            self.node.add(number, why);
+        }
+        self.add(number, why)
+    }
+
+    /// The node took one.
+    pub(crate) fn node_takes(&mut self) {
+        if self.node.length < ENOUGH {
+            self.node = Row::default();
+        }
+    }
+
+    fn add(&mut self, number: u64, why: &str) -> Option<String> {
+        self.count += 1;
+        let kind = kind(why);
+        let kind = if self.kinds.len() < KINDS || self.kinds.contains_key(&kind) { kind } else { String::new() };
+        let equal = self.kinds.entry(kind).or_default();
+        *equal += 1;
+        (*equal <= ENOUGH).then(|| format!("{} {number} is refused: {}", self.unit.noun(), strip_control(why)))
+    }
+
+    /// Prints how many refusals were not printed.
+    pub(crate) fn print_rest(&self) {
+        let more: u64 = self.kinds.values().map(|equal| equal.saturating_sub(ENOUGH)).sum();
+        if more > 0 {
+            note!("{more} more were refused for the same reasons");
+        }
+    }
+
+    /// Whether nothing more should be sent.
+    pub(crate) fn is_enough(&self) -> bool {
+        self.input.length >= ENOUGH || self.node.length >= ENOUGH
+    }
+
+    /// Returns why nothing more was sent.
+    pub(crate) fn gave_up(&self, name: &str) -> Option<String> {
+        let noun = self.unit.noun();
+        let Row { why, length, last } = &self.input;
+        if *length >= ENOUGH {
+            let why = strip_control(why);
+            return Some(format!("stopped at {noun} {last}, the tenth in a row that is refused: {why}; {FORMS}"));
+        }
+        let Row { why, length, last } = &self.node;
+        (*length >= ENOUGH)
+            .then(|| format!("stopped: {name} refused ten in a row, the last {noun} {last}: {}", strip_control(why)))
     }
 }
 
@@ -95,6 +224,36 @@ mod tests {
 
     fn ack(id: &str, status: AckStatus, links: usize) -> Ack {
         Ack { id: id.to_owned(), status, reason: Some("the pool is full".to_owned()), links }
+    }
+
+    #[test]
+    fn ten_equal_refusals_in_a_row_are_enough() {
+        let mut refusals = Refusals::default();
+        for number in 1..=9 {
+            assert!(refusals.input(number, &format!("bad at byte {number}")).is_some());
+        }
+        refusals.input_is_valid();
+        for number in 11..=19 {
+            assert_eq!(refusals.input(number, "bad at byte 7").is_some(), number == 11, "ten of a kind are printed");
+        }
+        assert!(!refusals.is_enough() && refusals.input(20, "another").is_some());
+        for number in 21..=30 {
+            assert!(!refusals.is_enough(), "{number}");
+            refusals.input(number, "bad at byte 3");
+        }
+        assert!(refusals.is_enough());
+        let why = refusals.gave_up("node-1").expect("it did");
+        assert!(why.starts_with("stopped at line 30") && why.contains("JSON array"), "{why}");
+
+        let mut refusals = Refusals::default();
+        for number in 1..=10 {
+            // What is read ahead meanwhile is sound.
+            refusals.input_is_valid();
+            refusals.node(number, "the pool is full");
+        }
+        assert!(refusals.is_enough());
+        let why = refusals.gave_up("node-1").expect("it did");
+        assert_eq!(why, "stopped: node-1 refused ten in a row, the last line 10: the pool is full");
     }
 
     #[test]

@@ -28,15 +28,9 @@ pub(crate) enum Phase {
     Kill,
 }
 
-/// Starts the node of a folder. `http_port` is the exported HTTP_PORT, if it holds for this node.
-/// The future forwards the output, follows `phase`, and returns how the process ended.
-pub(crate) fn start(
-    binary: &Path,
-    folder: &Folder,
-    http_port: Option<&str>,
-    output: NodeOutput,
-    phase: watch::Receiver<Phase>,
-) -> Result<impl Future<Output = (u32, io::Result<ExitStatus>)> + Send + 'static> {
+/// Returns the command that starts the node of a folder. `http_port` is the exported HTTP_PORT, if
+/// it holds for this node.
+pub(crate) fn command(binary: &Path, folder: &Folder, http_port: Option<&str>) -> Command {
     let mut command = Command::new(binary);
     for name in PER_FOLDER {
         command.env_remove(name);
@@ -45,18 +39,27 @@ pub(crate) fn start(
         Some(port) => command.env(HTTP_PORT, port),
         None => command.env_remove(HTTP_PORT),
     };
+    command.current_dir(&folder.path).stdin(Stdio::null());
+    // With a group of its own the node gets Ctrl+C once, from us, and not from the terminal.
+    command.process_group(0);
     command
-        .current_dir(&folder.path)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
+}
+
+/// Starts the node of a folder. The future forwards the output, follows `phase`, and returns how
+/// the process ended.
+pub(crate) fn start(
+    binary: &Path,
+    folder: &Folder,
+    http_port: Option<&str>,
+    output: NodeOutput,
+    phase: watch::Receiver<Phase>,
+) -> Result<impl Future<Output = (u32, io::Result<ExitStatus>)> + Send + 'static> {
+    let mut command = command(binary, folder, http_port);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     // The node does not see our terminal.
     if io::stderr().is_terminal() {
         command.args(["--log-transactions", "each"]);
     }
-    // With a group of its own the node gets Ctrl+C once, from us, and not from the terminal.
-    command.process_group(0);
     let mut child =
         command.spawn().with_context(|| format!("{} cannot be started with {}", folder.name(), binary.display()))?;
     let number = folder.number;

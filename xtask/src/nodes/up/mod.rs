@@ -4,25 +4,32 @@
 //! The nodes are children of this process, each in its own folder and process group. At Ctrl+C this
 //! process asks them to end, waits, and kills those that are left. A node that ends by itself is
 //! reported and the others run on. Nodes that ran before are left alone.
+//!
+//! With `--detach` the nodes run on, with their logs in their folders; `logs` shows them and `down`
+//! ends them.
 
 mod child;
+pub(crate) mod detached;
 mod mesh;
-mod output;
+pub(crate) mod output;
 mod pages;
 
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::nodes::clone_node;
 use crate::nodes::up::child::Phase;
+use crate::nodes::up::detached::LOG_FILE;
 use crate::nodes::up::mesh::Live;
 use crate::nodes::up::output::Output;
 use crate::support::cargo::build_node;
@@ -45,6 +52,9 @@ pub(crate) struct Arguments {
     /// Build a release
     #[arg(long)]
     release: bool,
+    /// Let the nodes run on in the background; `logs` shows their logs, `down` stops them
+    #[arg(long, short)]
+    detach: bool,
     /// Start this program instead of building the node
     #[arg(long, hide = true, value_name = "FILE")]
     binary: Option<PathBuf>,
@@ -57,10 +67,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     for folder in &folders {
         match folder.lock()? {
             Lock::Held(holder) => {
-                let who = holder.map_or(String::new(), |holder| match holder.address {
-                    Some(address) => format!(" (process {}, {address})", holder.pid),
-                    None => format!(" (process {})", holder.pid),
-                });
+                let who = holder.map_or(String::new(), |holder| format!(" ({holder})"));
                 output.print(&format!("{} runs already{who}; it is left alone", folder.name()));
             }
             Lock::Free => idle.push(folder.clone()),
@@ -73,6 +80,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         Some(binary) => binary.canonicalize()?,
         None => build_node(workspace, arguments.release)?,
     };
+    if arguments.detach {
+        return running_nodes::block_on(detach(&binary, folders, idle, &output));
+    }
     running_nodes::block_on(supervise(&binary, folders, idle, &output))
 }
 
@@ -99,12 +109,7 @@ fn folders(workspace: &Workspace, count: u32, output: &Output) -> Result<Vec<Fol
     Ok(folders)
 }
 
-async fn supervise(
-    binary: &std::path::Path,
-    folders: Vec<Folder>,
-    idle: Vec<Folder>,
-    output: &Output,
-) -> Result<ExitCode> {
+async fn supervise(binary: &Path, folders: Vec<Folder>, idle: Vec<Folder>, output: &Output) -> Result<ExitCode> {
     let mut stop = Stop::new()?;
     let (phase, _) = watch::channel(Phase::Run);
     let mut running = JoinSet::new();
@@ -123,7 +128,7 @@ async fn supervise(
             Some(ended) = running.join_next() => report(ended?, &live, output),
             nodes = &mut mesh, if waiting => {
                 waiting = false;
-                output.print(&next_steps(nodes, began.elapsed(), pages::line(live.borrow().values(), exported.as_deref())));
+                output.print(&next_steps(nodes, began.elapsed(), pages::line(live.borrow().values(), exported.as_deref()), ATTACHED));
             }
             () = &mut late, if waiting && patient => {
                 patient = false;
@@ -132,6 +137,45 @@ async fn supervise(
         }
     }
     bail!("every node has ended on its own; their last lines above say why")
+}
+
+/// Starts the nodes, waits until all are linked to all, and leaves them running.
+async fn detach(binary: &Path, folders: Vec<Folder>, idle: Vec<Folder>, output: &Output) -> Result<ExitCode> {
+    let exported = pages::exported_port(idle.len(), output);
+    let mut running = FuturesUnordered::new();
+    let live: Live = RefCell::new(folders.into_iter().map(|folder| (folder.number, folder)).collect());
+    for folder in idle {
+        let mut child = detached::start(binary, &folder, exported.as_deref())?;
+        running.push(async move { (child.wait().await, folder) });
+    }
+    let began = Instant::now();
+    let mut mesh = pin!(timeout(LATE, mesh::wait_until_complete(&live)));
+    let mut ended = 0;
+    loop {
+        tokio::select! {
+            Some((status, folder)) = running.next() => {
+                report((folder.number, status), &live, output);
+                output.print(&format!("the end of {}/{LOG_FILE}: {}", folder.name(), detached::last_line(&folder)));
+                ended += 1;
+                if running.is_empty() {
+                    bail!("every node has ended on its own; their last lines above say why");
+                }
+            }
+            complete = &mut mesh => {
+                match complete {
+                    Ok(nodes) => {
+                        let pages = pages::line(live.borrow().values(), exported.as_deref());
+                        output.print(&next_steps(nodes, began.elapsed(), pages, DETACHED));
+                    }
+                    Err(_) => {
+                        let gaps = mesh::describe_gaps(&live).await;
+                        output.print(&format!("the mesh is not complete after {} s: {gaps}; the nodes run on\n{DETACHED}", LATE.as_secs()));
+                    }
+                }
+                return Ok(if ended == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            }
+        }
+    }
 }
 
 fn report((number, status): (u32, std::io::Result<ExitStatus>), live: &Live, output: &Output) {
@@ -199,7 +243,12 @@ enum Ended {
     Interrupted,
 }
 
-fn next_steps(nodes: usize, after: Duration, pages: Option<String>) -> String {
+/// How the nodes are stopped, where this process does it.
+const ATTACHED: &str = "Ctrl+C stops all of them";
+/// The same where they run on without it.
+const DETACHED: &str = "`cargo xtask logs --follow` shows their logs, `cargo xtask down` stops them";
+
+fn next_steps(nodes: usize, after: Duration, pages: Option<String>, stop: &str) -> String {
     let seconds = after.as_secs_f64();
     let complete = match nodes {
         1 => format!("the node is up, alone ({seconds:.1} s)"),
@@ -211,6 +260,6 @@ fn next_steps(nodes: usize, after: Duration, pages: Option<String>) -> String {
          cargo xtask add-transaction '{{\"fromAddress\":\"ann\",\"toAddress\":\"bob\",\"amount\":5}}'\n  \
          cargo xtask status\n  \
          cat node-{nodes}/transactions.json\n\
-         {pages}Ctrl+C stops all of them"
+         {pages}{stop}"
     )
 }

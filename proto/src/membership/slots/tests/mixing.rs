@@ -30,7 +30,7 @@ impl Core {
     }
 
     fn hears_of(&mut self, others: &[PeerAddress]) {
-        let neighbour = self.protocol.connections.links.to_node(node(500).id, None).expect("linked").0;
+        let neighbour = self.link_to(500);
         let Node { cx, peers, connections, membership, .. } = &mut self.protocol;
         membership.add_addresses(cx, peers, connections, neighbour, others);
     }

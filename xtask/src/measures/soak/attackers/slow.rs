@@ -13,7 +13,7 @@ use tokio::time::{Instant, interval};
 
 use crate::measures::soak::attackers::shared::Shared;
 use crate::measures::soak::attackers::{spam, wire};
-use crate::measures::soak::node;
+use crate::support::testbed::{frames, node};
 
 /// How long a client stays if it is not closed, in seconds.
 const STAYS: std::ops::Range<u64> = 20..120;
@@ -33,7 +33,7 @@ pub(crate) async fn once(shared: &Shared, from: Ipv4Addr, to: Ipv4Addr, rng: &mu
     let way = rng.random_range(0..5);
     if way == 4 {
         // The upgrade request, one byte per second.
-        for byte in wire::request(to).bytes() {
+        for byte in frames::request(to).bytes() {
             seconds.tick().await;
             wire::write(&mut stream, &[byte]).await?;
         }
@@ -46,7 +46,7 @@ pub(crate) async fn once(shared: &Shared, from: Ipv4Addr, to: Ipv4Addr, rng: &mu
         // An exercise peer.
         2 => {
             let handshake = format!(r#"{{"type":"HANDSHAKE","data":["ws://{from}:{}"]}}"#, node::PORT);
-            wire::write(&mut stream, &wire::text(&handshake)).await?;
+            wire::write(&mut stream, &frames::text(&handshake)).await?;
         }
         _ => {}
     }
@@ -63,7 +63,7 @@ pub(crate) async fn once(shared: &Shared, from: Ipv4Addr, to: Ipv4Addr, rng: &mu
                 let Some(body) = shared.ledger.recent(rng.random_range(0..usize::MAX)) else { continue };
                 let again = format!(r#"{{"type":"TRANSACTION","data":{body},"ack":true}}"#);
                 for _ in 0..AGAIN {
-                    wire::write(&mut stream, &wire::text(&again)).await?;
+                    wire::write(&mut stream, &frames::text(&again)).await?;
                     shared.sent();
                 }
             }

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use crate::measures::soak::attackers::shared::Shared;
 use crate::measures::soak::attackers::wire;
-use crate::measures::soak::{netns, node};
+use crate::support::testbed::{frames, netns, node};
 
 /// The most frames of one flood.
 const FLOOD: u32 = 400;
@@ -73,7 +73,7 @@ pub(crate) async fn once(shared: &Shared, from: Ipv4Addr, to: Ipv4Addr, rng: &mu
             match rng.random_range(0..3) {
                 0 => stream.set_zero_linger()?,
                 1 => wire::upgrade(&mut stream, to).await?,
-                _ => wire::write(&mut stream, &wire::request(to).as_bytes()[..20]).await?,
+                _ => wire::write(&mut stream, &frames::request(to).as_bytes()[..20]).await?,
             }
         }
         return Ok(());
@@ -108,8 +108,8 @@ pub(crate) async fn introduce(stream: &mut TcpStream, from: Ipv4Addr, rng: &mut 
     } });
     // A node dials towards the partition with the lower id, so a false id makes it dial.
     let join = json!({ "type": "JOIN", "data": { "insist": rng.random_bool(0.2), "root": session(rng) } });
-    wire::write(stream, &wire::text(&handshake.to_string())).await?;
-    wire::write(stream, &wire::text(&join.to_string())).await
+    wire::write(stream, &frames::text(&handshake.to_string())).await?;
+    wire::write(stream, &frames::text(&join.to_string())).await
 }
 
 fn frame(way: Way, shared: &Shared, rng: &mut Xoshiro256PlusPlus) -> Vec<u8> {
@@ -120,7 +120,7 @@ fn frame(way: Way, shared: &Shared, rng: &mut Xoshiro256PlusPlus) -> Vec<u8> {
         Way::Broken | Way::Reconnects => (*BROKEN.choose(rng).expect("there are some")).to_owned(),
         Way::Frames => return broken_frame(rng),
         // The longest payload of a control frame.
-        Way::Pings => return wire::frame(0x89, &[b'x'; 125]).repeat(PINGS),
+        Way::Pings => return frames::frame(0x89, &[b'x'; 125]).repeat(PINGS),
         Way::Unknown => json!({ "type": format!("X{}", rng.random::<u32>()), "data": hex(rng) }).to_string(),
         Way::Duplicates => match shared.ledger.recent(rng.random_range(0..usize::MAX)) {
             Some(body) => format!(r#"{{"type":"TRANSACTION","data":{body},"ack":true}}"#),
@@ -140,17 +140,17 @@ fn frame(way: Way, shared: &Shared, rng: &mut Xoshiro256PlusPlus) -> Vec<u8> {
             _ => json!({ "type": "GRAFT", "data": [hex(rng)] }).to_string(),
         },
     };
-    wire::text(&text)
+    frames::text(&text)
 }
 
 fn broken_frame(rng: &mut Xoshiro256PlusPlus) -> Vec<u8> {
     let text = br#"{"type":"HANDSHAKE","data":[]}"#;
     match rng.random_range(0..5) {
         // Reserved bits, an unknown opcode, a continuation without a start, an invalid close code.
-        0 => wire::frame(0xc1, text),
-        1 => wire::frame(0x83, text),
-        2 => wire::frame(0x80, text),
-        3 => wire::frame(0x88, &999_u16.to_be_bytes()),
+        0 => frames::frame(0xc1, text),
+        1 => frames::frame(0x83, text),
+        2 => frames::frame(0x80, text),
+        3 => frames::frame(0x88, &999_u16.to_be_bytes()),
         // A text frame of 2^62 bytes.
         _ => vec![0x81, 0xff, 0x3f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0],
     }

@@ -1,4 +1,4 @@
-//! A node of the soak: its folder, its network namespace, and its process, if it runs.
+//! A node: its folder, its network namespace, and its process, if it runs.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -15,8 +15,8 @@ use tokio::process::Child;
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
-use crate::measures::soak::netns::Namespace;
 use crate::support::process;
+use crate::support::testbed::netns::Namespace;
 
 /// The port of every node; each has an address of its own.
 pub(crate) const PORT: u16 = 4000;

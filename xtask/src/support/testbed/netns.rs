@@ -32,7 +32,7 @@ pub(crate) const MOST_NODES: u32 = 200;
 pub(crate) fn is_allowed() -> Result<()> {
     ensure!(
         rustix::process::geteuid().is_root(),
-        "the soak makes network namespaces, which only root may: run it as root, or in a container with CAP_SYS_ADMIN and CAP_NET_ADMIN"
+        "this task makes network namespaces, which only root may: run it as root, or in a container with CAP_SYS_ADMIN and CAP_NET_ADMIN"
     );
     ip(&["netns", "list"])
 }
@@ -56,7 +56,7 @@ impl TestNetwork {
     /// # Errors
     /// A command of the system failed.
     pub(crate) fn create(nodes: usize) -> Result<Self> {
-        let name = format!("soak-{}", std::process::id());
+        let name = format!("testbed-{}", std::process::id());
         let mut namespaces = Namespaces(Vec::new());
         let hub = namespaces.add(&format!("{name}-hub"))?;
         for side in ["left", "right"] {
@@ -181,7 +181,7 @@ impl Namespace {
             };
             match runtime() {
                 Ok(runtime) => {
-                    // The receiver is gone only if the soak is ending.
+                    // The receiver is gone only if the task is ending.
                     sender.send(Ok(runtime.handle().clone())).unwrap_or_default();
                     // An error means that the sender was dropped, which is the request to end.
                     runtime.block_on(stopped).unwrap_or_default();
@@ -200,7 +200,10 @@ impl Namespace {
     }
 
     /// Spawns a task here that ends with the namespace.
-    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> tokio::task::JoinHandle<()> {
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
         self.runtime.spawn(work)
     }
 }
@@ -211,13 +214,13 @@ impl Drop for Namespace {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            note!("warning: a thread of the soak panicked");
+            note!("warning: a thread of a network namespace panicked");
         }
     }
 }
 
 fn ip(arguments: &[&str]) -> Result<()> {
-    // With a process group of its own, Ctrl+C reaches the soak only, which then removes the
+    // With a process group of its own, Ctrl+C reaches this process only, which then removes the
     // network.
     let output = Command::new("ip").args(arguments).process_group(0).output();
     let output = output.context("ip cannot be started; install it (Debian: apt-get install iproute2)")?;

@@ -1,0 +1,71 @@
+// The browser, and visits of pages, for all test files.
+
+import assert from "node:assert/strict";
+import { mkdirSync } from "node:fs";
+import { after, before } from "node:test";
+
+import { chromium } from "playwright-core";
+
+import { Node, mesh } from "./nodes.mjs";
+
+const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
+export const PICTURES = new URL("../target/pages/", import.meta.url).pathname;
+
+let browser;
+const open = [];
+
+before(async () => {
+  mkdirSync(PICTURES, { recursive: true });
+  browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"] });
+});
+
+after(async () => {
+  await browser?.close();
+  await Promise.all(open.map((node) => node.end()));
+});
+
+/** Starts a full mesh that ends with the test file. */
+export async function network(count) {
+  const nodes = await mesh(count);
+  open.push(...nodes);
+  return nodes;
+}
+
+/** Starts a node that ends with the test file. */
+export async function start(settings = "") {
+  const node = await Node.start([], settings);
+  open.push(node);
+  return node;
+}
+
+/** Opens a node's page. Errors, and requests to other hosts, fail the test. */
+export async function visit(t, node, options = {}) {
+  const { url = node.url, ...rest } = options;
+  const context = await browser.newContext({ viewport: { width: 1440, height: 1000 }, ...rest });
+  const faults = [];
+  t.after(async () => {
+    await context.close();
+    assert.deepEqual(faults, []);
+  });
+  return anotherTab(context, url, faults);
+}
+
+/** Opens one more page in the browser context of a visit. */
+export async function anotherTab(context, url, faults = []) {
+  const page = await context.newPage();
+  page.setDefaultTimeout(60_000);
+  page.on("pageerror", (error) => faults.push(`the page failed: ${error.stack}`));
+  page.on("console", (message) => {
+    // The browser itself logs failed requests, such as those to a node that is gone.
+    if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) faults.push(`the page logged an error: ${message.text()}`);
+  });
+  page.on("request", (request) => {
+    if (new URL(request.url()).host !== new URL(url).host) faults.push(`a request to another host: ${request.url()}`);
+  });
+  await page.goto(url);
+  return page;
+}
+
+export const live = (page) => page.waitForSelector('#live[data-state="live"]');
+export const shows = (page, count) => page.waitForFunction((wanted) => document.getElementById("graph").dataset.nodes === String(wanted), count);
+export const rowWith = (page, text) => page.waitForFunction((wanted) => [...document.querySelectorAll("#rows .what")].some((row) => row.textContent.includes(wanted)), text);

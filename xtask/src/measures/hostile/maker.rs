@@ -1,0 +1,193 @@
+//! Makes what attackers send.
+
+use std::net::Ipv4Addr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use data_encoding::HEXLOWER;
+use meshpool::folder::node_key::NodeKey;
+use meshpool::protocol::json::Parser;
+use meshpool::protocol::signature::Purpose;
+use meshpool::protocol::transaction::Transaction;
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
+use serde_json::json;
+
+use crate::support::testbed::frames;
+use crate::support::testbed::node::PORT;
+
+/// The body of the transaction that some attacks send or want.
+const HELD: &str = r#"{"amount":1}"#;
+/// How many nodes are invented.
+const INVENTED: usize = 64;
+
+/// What the attacker says that it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// A program that sends no HANDSHAKE.
+    Client,
+    /// A node of the exercise.
+    Exercise,
+    /// A native peer that accepts no connections.
+    Native,
+}
+
+/// Makes frames. Its random choices come from a seed.
+pub(crate) struct Maker {
+    to: Ipv4Addr,
+    rng: Xoshiro256PlusPlus,
+    key: NodeKey,
+    /// The keys of invented nodes, made when they are first used.
+    invented: Vec<NodeKey>,
+    session: String,
+    /// The identity of [`HELD`].
+    held: String,
+    count: u64,
+}
+
+impl Maker {
+    pub(crate) fn new(to: Ipv4Addr, seed: u64) -> Result<Self> {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let held = Transaction::parse(&mut Parser::default(), HELD)?.id().to_string();
+        let session = uuid(&mut rng);
+        Ok(Self { to, rng, key: new_key()?, invented: Vec::new(), session, held, count: 0 })
+    }
+
+    /// Appends the request for the upgrade.
+    pub(crate) fn upgrade(&mut self, out: &mut Vec<u8>) {
+        out.extend(frames::request(self.to).bytes());
+    }
+
+    /// Appends the request for the upgrade with another header.
+    pub(crate) fn upgrade_with(&mut self, out: &mut Vec<u8>, header: &str) {
+        let request = frames::request(self.to);
+        out.extend(request.trim_end().bytes().chain(*b"\r\n"));
+        out.extend(header.bytes().chain(*b"\r\n"));
+    }
+
+    /// Appends a frame with any first byte.
+    pub(crate) fn frame(&self, out: &mut Vec<u8>, first: u8, payload: &[u8]) {
+        out.extend(frames::frame(first, payload));
+    }
+
+    pub(crate) fn text(&self, out: &mut Vec<u8>, text: &str) {
+        self.frame(out, 0x81, text.as_bytes());
+    }
+
+    /// Appends a message whose data is a list.
+    pub(crate) fn message(&self, out: &mut Vec<u8>, kind: &str, data: &[String]) {
+        self.text(out, &json!({ "type": kind, "data": data }).to_string());
+    }
+
+    /// Appends the transaction that is wanted, and many times the request for it.
+    pub(crate) fn want_held(&mut self, out: &mut Vec<u8>) {
+        if self.count == 0 {
+            self.text(out, &format!(r#"{{"type":"TRANSACTION","data":{HELD}}}"#));
+        }
+        self.count += 1;
+        let ids = vec![self.held.clone(); 1_000];
+        self.message(out, "WANT", &ids);
+    }
+
+    pub(crate) fn handshake(&mut self, role: Role, addresses: &[String]) -> String {
+        match role {
+            Role::Native => json!({ "type": "HANDSHAKE", "data": addresses, "node": {
+                "id": self.key.node_id().to_string(), "session": self.session, "agent": "attacker/1", "protocol": 1,
+                "network": "p2p-node", "maxPeers": null, "features": [],
+            } }),
+            Role::Exercise | Role::Client => json!({ "type": "HANDSHAKE", "data": addresses }),
+        }
+        .to_string()
+    }
+
+    /// Returns a TRANSACTION that is new. `members` are further ones of the frame, each after a
+    /// comma.
+    pub(crate) fn transaction(&mut self, bytes: usize, members: &str) -> String {
+        self.count += 1;
+        let (mine, count) = (self.rng.random::<u64>(), self.count);
+        let text = "x".repeat(bytes);
+        format!(r#"{{"type":"TRANSACTION","data":{{"amount":{count},"text":"{mine:x}{text}"}}{members}}}"#)
+    }
+
+    /// Returns a TRANSACTION whose signature is wrong.
+    pub(crate) fn forged(&mut self) -> String {
+        let signature = self.hex() + &self.hex();
+        json!({ "type": "TRANSACTION", "data": {
+            "amount": 1, "publicKey": self.key.node_id().to_string(), "signature": signature,
+        } })
+        .to_string()
+    }
+
+    /// Returns a BROADCAST that nobody signed.
+    pub(crate) fn broadcast(&mut self, bytes: usize) -> String {
+        json!({ "type": "BROADCAST", "data": { "id": self.hex(), "message": "x".repeat(bytes), "time": now() },
+            "from": self.key.node_id().to_string(), "signature": self.hex() + &self.hex() })
+        .to_string()
+    }
+
+    /// Returns an ANNOUNCE of an invented node; with `signs` by that node's key.
+    pub(crate) fn announce(&mut self, signs: bool) -> String {
+        self.count += 1;
+        while signs
+            && self.invented.len() < INVENTED
+            && let Ok(key) = new_key()
+        {
+            self.invented.push(key);
+        }
+        let (address, peer, session) = (self.addresses(1), self.hex(), self.uuid());
+        let key = self.invented.get(self.count as usize % INVENTED).unwrap_or(&self.key);
+        let node = if signs { key.node_id().to_string() } else { peer.clone() };
+        // Its members are in the order of RFC 8785, and its numbers are integers.
+        let data = json!({
+            "address": address[0], "interval": 10, "links": 2, "maxPeers": null, "node": node, "nodes": 900,
+            "peers": [peer, self.key.node_id().to_string()], "seq": self.count, "session": session, "since": now(),
+        });
+        let signature = key.signature(Purpose::Announce, &data.to_string());
+        json!({ "type": "ANNOUNCE", "data": data, "signature": signature.to_string() }).to_string()
+    }
+
+    pub(crate) fn found(&mut self) -> String {
+        json!({ "type": "FOUND", "data": {
+            "id": self.hex()[..32], "address": self.addresses(1)[0], "name": "cat.jpg", "size": 10, "sha256": self.hex(),
+        } })
+        .to_string()
+    }
+
+    /// Returns addresses where no node is.
+    pub(crate) fn addresses(&mut self, count: usize) -> Vec<String> {
+        let mut ip = || {
+            format!(
+                "ws://11.{}.{}.{}:{PORT}",
+                self.rng.random::<u8>(),
+                self.rng.random::<u8>(),
+                self.rng.random::<u8>()
+            )
+        };
+        (0..count).map(|_| ip()).collect()
+    }
+
+    /// Returns names that do not exist.
+    pub(crate) fn names(&mut self, count: usize) -> Vec<String> {
+        (0..count).map(|_| format!("ws://n{:x}.invalid:{PORT}", self.rng.random::<u64>())).collect()
+    }
+
+    pub(crate) fn hex(&mut self) -> String {
+        HEXLOWER.encode(&self.rng.random::<[u8; 32]>())
+    }
+
+    pub(crate) fn uuid(&mut self) -> String {
+        uuid(&mut self.rng)
+    }
+}
+
+fn new_key() -> Result<NodeKey> {
+    Ok(NodeKey::load_or_create(tempfile::tempdir()?.path())?)
+}
+
+fn uuid(rng: &mut Xoshiro256PlusPlus) -> String {
+    uuid::Builder::from_random_bytes(rng.random()).into_uuid().to_string()
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
