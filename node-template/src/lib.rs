@@ -117,6 +117,7 @@ mod exports {
     pub use crate::client::{Client, ClientError};
     pub use crate::discovery::Discovery;
     pub use crate::driver::open_link::OpenLink;
+    pub use crate::events::log::TransactionLines;
     pub use crate::events::stream::Events;
     pub use crate::folder::node_key::NodeKey;
     pub use crate::images::{Image, ImageError, ImageList, ImageSource, ListedImage};

@@ -1,14 +1,16 @@
 //! The binary: reads the settings, starts a node and its console, waits for a signal, and returns
 //! an exit code. Everything else is in the library.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
 use meshpool::cli::console::{Console, Typed};
-use meshpool::cli::{fd_limit, logs};
-use meshpool::config::{Flags, Settings, SettingsError};
-use meshpool::{Network, StartProgress};
+use meshpool::cli::{fd_limit, logs, output};
+use meshpool::config::{Flags, Settings, wants_json_log};
+use meshpool::{Network, Node, StartProgress, TransactionLines};
+use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A peer-to-peer node: JSON over WebSockets.
@@ -32,13 +34,16 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return ExitCode::from(output::print_usage(&error)),
+    };
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
-            let usage = error.downcast_ref::<SettingsError>().is_some_and(SettingsError::is_usage);
-            ExitCode::from(if usage { 2 } else { 1 })
+            let as_json = wants_json_log(&arguments.flags, |name| std::env::var(name).ok());
+            output::write_error(format_args!("{error:#}"), as_json);
+            ExitCode::from(output::exit_code(&error))
         }
     }
 }
@@ -52,16 +57,56 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     ended
 }
 
+/// Reads again what a running node takes: the known peers, the access lists and the certificates.
+/// Says what was read, and what was changed and needs a start. If anything cannot be used, all
+/// stays as it was.
+async fn reload(node: &Node, flags: &Flags, settings: &mut Settings) {
+    let new = match Settings::read(flags.folder(), flags, |name| std::env::var(name).ok()) {
+        Ok(new) => new,
+        Err(error) => return tracing::error!("SIGHUP: everything stays as it was: {error}"),
+    };
+    if let Err(error) = node.reload().await {
+        return tracing::error!("SIGHUP: everything stays as it was: {error}");
+    }
+    if node.set_known_peers(new.known_peers.clone()).await.is_err() {
+        return;
+    }
+    for warning in new.warnings.iter().filter(|warning| !settings.warnings.contains(warning)) {
+        tracing::warn!("{warning}");
+    }
+    let count = |these: &Settings, others: &Settings| {
+        these.known_peers.iter().filter(|address| !others.known_peers.contains(address)).count()
+    };
+    let (known, added, removed) = (new.known_peers.len(), count(&new, settings), count(settings, &new));
+    tracing::info!("reloaded known-peers.json: {known} known, {added} added, {removed} removed");
+    let changed = settings.differences(&new);
+    if !changed.is_empty() {
+        tracing::warn!("changed, but a running node does not take it: {}; start the node again", changed.join(", "));
+    }
+    // The others are those that the node was started with.
+    settings.known_peers = new.known_peers;
+    settings.warnings = new.warnings;
+}
+
 async fn run_node(arguments: &Arguments) -> anyhow::Result<()> {
     let flags = &arguments.flags;
+    // A write beyond the limit of file sizes (`ulimit -f`) then fails, as on a full disk, instead
+    // of ending the process.
+    let _too_large = signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).context("cannot wait for SIGXFSZ")?;
     #[cfg(feature = "tls")]
     if arguments.request_certificate {
         let key = meshpool::NodeKey::load_or_create(flags.folder())?;
-        print!("{}", meshpool::tls::request(&key)?);
-        return Ok(());
+        return Ok(output::write_result(&meshpool::tls::request(&key)?)?);
     }
-    let settings = Settings::read(flags.folder(), flags, |name| std::env::var(name).ok())?;
+    let mut settings = Settings::read(flags.folder(), flags, |name| std::env::var(name).ok())?;
     let _log = logs::init_logs(settings.log, settings.log_json).context("cannot write a log")?;
+    let watched = std::io::stderr().is_terminal();
+    let lines = if watched { TransactionLines::Each } else { TransactionLines::Count };
+    let choice = settings.transaction_lines;
+    settings.transaction_lines = Some(choice.unwrap_or(lines));
+    if let Some(exported) = &settings.exported {
+        tracing::info!("{exported}");
+    }
     for warning in settings.warnings.iter().chain(&fd_limit::raise(&settings.limits)) {
         tracing::warn!("{warning}");
     }
@@ -80,7 +125,8 @@ async fn run_node(arguments: &Arguments) -> anyhow::Result<()> {
         }
         _ => None,
     };
-    let mut node = Network::from(settings).progress(progress).start().await?;
+    let mut node = Network::from(settings.clone()).progress(progress).start().await?;
+    settings.transaction_lines = choice;
     #[cfg(feature = "web")]
     let _web = match http {
         Some(http) => {
@@ -110,11 +156,7 @@ async fn run_node(arguments: &Arguments) -> anyhow::Result<()> {
         tokio::select! {
             _ = interrupt.recv() => break "Ctrl+C",
             _ = terminate.recv() => break "SIGTERM",
-            _ = hangup.recv() => {
-                if let Err(error) = node.reload().await {
-                    tracing::error!("SIGHUP: everything stays as it was: {error}");
-                }
-            }
+            _ = hangup.recv() => reload(&node, flags, &mut settings).await,
             typed = console.typed() => match typed {
                 Typed::Text(text) => console.show_result(&node.broadcast(text).await),
                 Typed::Leave(why) => break why,

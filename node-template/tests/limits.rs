@@ -115,7 +115,7 @@ async fn a_client_that_is_silent_is_sent_away_and_one_that_speaks_is_not() {
             _ = talking.status() => {}
         }
     };
-    assert_eq!(farewell, Some((1000, "silent for too long".into())));
+    assert_eq!(farewell, Some((1000, "no message that this node answers came for 0 s".into())));
     let mut quiet = quiet;
     assert_eq!(quiet.farewell().await.unwrap().0, 1000, "who never spoke is silent, too");
     talking.status().await;
@@ -135,7 +135,7 @@ async fn a_peer_that_answers_no_ping_is_given_up() {
     let living = Tester::listen().await;
     let mut link = living.greet(node.port()).await;
     tokio::select! {
-        farewell = dead.farewell() => assert_eq!(farewell, Some((1001, "nothing was heard from you".into()))),
+        farewell = dead.farewell() => assert_eq!(farewell, Some((1001, "nothing came on this link for 0 s, not even answers to pings".into()))),
         // Reading is what answers its pings.
         frame = async { loop { link.frame_or_end().await.unwrap(); } } => frame,
     }

@@ -432,6 +432,52 @@ fn odd_values_cause_warnings() {
 }
 
 #[test]
+fn what_only_the_environment_has_is_one_line_without_secrets() {
+    let folder = Folder::new("PORT=4001\nNETWORK=mine\n");
+    let exported = |environment: &[&str]| {
+        let settings = folder.read(&Flags::default(), environment).unwrap();
+        settings.exported.map(|line| folder.shorten(&line))
+    };
+    assert_eq!(exported(&[]), None);
+    assert_eq!(
+        exported(&["PORT=4002", "NETWORK=other", "HOST=", "PATH=/bin"]),
+        None,
+        "named there, empty, or no setting"
+    );
+    let token = "HTTP_TOKEN=0123456789abcdef";
+    assert_eq!(
+        exported(&["HOST=127.0.0.1", "PORT=4002", token, "TRANSACTION_RATE=5", "LOG_FORMAT=text"]).as_deref(),
+        Some(
+            "from the environment, as node-2/.env does not name them: HOST=127.0.0.1, LOG_FORMAT=text, HTTP_TOKEN=…, TRANSACTION_RATE=5; \
+             run 'unset NAME' for each that you did not mean"
+        )
+    );
+    let flag = flags(|flags| flags.host = Some("127.0.0.1".into()));
+    assert_eq!(folder.read(&flag, &["HOST=example.org"]).unwrap().exported, None, "the flag counts");
+    // No line shows a token.
+    let folder = Folder::new("PORT=4001\nHTTP_TOKEN=abcdef0123456789\n");
+    let warnings = folder.warnings(&[token]);
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].contains("HTTP_TOKEN") && !warnings[0].contains("0123456789"), "{warnings:?}");
+}
+
+#[test]
+fn an_address_of_a_closed_network_is_no_use_in_an_open_one() {
+    let error = Folder::new("PORT=4001\nADDRESS=wss://example.org:4001").error(&Flags::default(), &[]);
+    assert!(error.starts_with("ADDRESS is wss://example.org:4001 (node-2/.env, line 2): wss:// is"), "{error}");
+    assert!(error.contains("write ws://, or set NETWORK_CA"), "{error}");
+    let closed = "PORT=4001\nADDRESS=wss://example.org:4001\nNETWORK_CA=ca.pem\nPEERS=wss://a.example:1";
+    assert_eq!(Folder::new(closed).warnings(&[]), Vec::<String>::new());
+    for (env, begin) in [
+        ("PORT=4001\nPEERS=wss://a.example:1,ws://b.example:1,wss://c.example:1", "wss://a.example:1 and 1 more: "),
+        ("PORT=4001\nGENESIS=wss://a.example:1\nHOST=0.0.0.0\nADDRESS=ws://b.example:1", "wss://a.example:1: "),
+    ] {
+        let warnings = Folder::new(env).warnings(&[]);
+        assert!(warnings.len() == 1 && warnings[0].starts_with(begin), "{warnings:?}");
+    }
+}
+
+#[test]
 fn addresses_are_taken_as_ping_and_curl_take_them() {
     let folder =
         Folder::new("PORT=1\nADDRESS=bücher.example.:4001\nPEERS=ws://a.example.:1,[fe80::1%eth0]:2,例え.テスト:3\n");
@@ -538,7 +584,7 @@ fn the_template_is_valid_and_shows_the_defaults() {
         (settings.host.as_str(), settings.network.as_str(), settings.warnings),
         ("localhost", "p2p-node", Vec::new())
     );
-    assert_eq!(all.lines().count(), 35, "{all}");
+    assert_eq!(all.lines().count(), 36, "{all}");
 }
 
 #[test]

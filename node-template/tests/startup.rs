@@ -112,6 +112,13 @@ impl Started {
         self.lines.borrow().clone()
     }
 
+    /// The port that it listens on.
+    fn port(&self) -> u16 {
+        let said = self.said();
+        let line = said.iter().find_map(|line| line.split("listening on ").nth(1)).unwrap();
+        line.split(' ').next().unwrap().rsplit(':').next().unwrap().parse().unwrap()
+    }
+
     async fn signal(&self, name: &str) {
         let pid = self.child.id().unwrap().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().await.unwrap().success());
@@ -317,6 +324,118 @@ async fn an_exported_port_goes_over_the_folders_and_that_is_said() {
 }
 
 #[tokio::test]
+async fn an_exported_name_that_the_folder_does_not_set_is_said_and_named_by_the_error() {
+    let folder = Folder::new("PORT=0");
+    let (code, lines) = folder.refused(|command| _ = command.env("HOST", "192.0.2.1")).await;
+    assert_eq!(code, 1, "{lines:#?}");
+    let said = "from the environment, as node-2/.env does not name them: HOST=192.0.2.1; run 'unset NAME' ";
+    assert!(lines.iter().any(|line| line.contains(said)), "{lines:#?}");
+    let last = lines.last().unwrap();
+    assert!(last.starts_with("error: cannot listen on 192.0.2.1, port 0 ("), "{last}");
+    assert!(last.contains("HOST from the environment"), "{last}");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let set = |command: &mut Command| _ = command.env("HTTP_HOST", "127.0.0.1").env("HTTP_PORT", &port);
+    let (_, lines) = folder.refused(set).await;
+    let last = lines.last().unwrap();
+    assert!(last.contains("(HTTP_PORT from the environment; HTTP_HOST from the environment)"), "{lines:#?}");
+    #[cfg(feature = "tls")]
+    {
+        let (_, lines) = folder.refused(|command| _ = command.env("NETWORK_CA", "ca.pem")).await;
+        assert!(
+            lines.last().unwrap().contains("(NETWORK_CA from the environment; CERTIFICATE by default)"),
+            "{lines:#?}"
+        );
+    }
+}
+
+/// Builds a library that takes modes, hard links and the syncing of folders from the programs that
+/// it is preloaded into. `None` without a C compiler, which is a failure in CI.
+fn without_modes(folder: &TempDir) -> Option<PathBuf> {
+    let library = folder.path().join("without_modes.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/without_modes.c");
+    let built = std::process::Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
+    let built = built.is_ok_and(|status| status.success());
+    assert!(built || std::env::var_os("CI").is_none(), "a C compiler is needed");
+    built.then_some(library)
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_folder_without_modes_holds_a_node_that_starts_again_and_warns_once() {
+    let built = TempDir::new().unwrap();
+    let Some(library) = without_modes(&built) else { return };
+    let folder = Folder::new("PORT=0");
+    let mut ids = Vec::new();
+    for damage in [false, false, true] {
+        if damage {
+            // A repair makes a file anew, and gives it the mode of the old one.
+            folder.write("transactions.json", "[{\"a\":1},x,{\"b\":2}]");
+        }
+        let mut started = Started::new(&folder, |command| _ = command.env("LD_PRELOAD", &library)).await;
+        let mut client = Socket::dial(started.port()).await.unwrap();
+        client.send(&json!({ "type": "TRANSACTION", "data": transaction(1), "ack": true })).await;
+        let status = client.frame().await["data"]["status"].clone();
+        assert!(["stored", "duplicate"].contains(&status.as_str().unwrap()), "{status}");
+        drop(client);
+        started.signal("TERM").await;
+        assert_eq!(started.ended().await, Some(0), "{:#?}", started.said());
+        let said = started.said();
+        let warned = said.iter().filter(|line| line.contains("keeps no file modes (all files there are 777)"));
+        assert_eq!(warned.count(), 1, "{said:#?}");
+        ids.push(std::fs::read(folder.path().join("node.key")).unwrap());
+    }
+    assert_eq!(ids, vec![ids[0].clone(); 3], "one key");
+    // The same file where modes work.
+    std::fs::set_permissions(folder.path().join("node.key"), std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .unwrap();
+    let (code, lines) = folder.refused(as_it_is).await;
+    assert!(code == 1 && lines.last().unwrap().contains("can be read by others (mode 644)"), "{lines:#?}");
+}
+
+#[tokio::test]
+async fn known_peers_are_read_again_on_sighup_and_what_was_read_is_said() {
+    let folder = Folder::new("PORT=0");
+    let mut started = Started::new(&folder, as_it_is).await;
+    let said = async |started: &mut Started, text: &str| {
+        let has = |lines: &Vec<String>| lines.iter().any(|line| line.contains(text));
+        within(text, started.lines.wait_for(has)).await.unwrap();
+    };
+    let (one, two) = (Node::ours(free_port(), &[]), Node::ours(free_port(), &[]));
+    folder.write("known-peers.json", json!([one.address()]).to_string());
+    started.signal("HUP").await;
+    said(&mut started, " reloaded the access rules: 0 rules in denied.txt, no allowed.txt").await;
+    said(&mut started, " reloaded known-peers.json: 1 known, 1 added, 0 removed").await;
+    said(&mut started, &format!("linked to {}", one.address())).await;
+    folder.write("known-peers.json", "[");
+    started.signal("HUP").await;
+    said(&mut started, " ERROR SIGHUP: everything stays as it was: node-2/known-peers.json, line 1").await;
+    folder.write("known-peers.json", json!([two.address()]).to_string());
+    folder.write(".env", "PORT=0\nLOG=debug\nMAX_PEERS=3\nQUEUE_BYTES=2097152\nPEERS=x y");
+    started.signal("HUP").await;
+    said(&mut started, " ERROR SIGHUP: everything stays as it was: node-2/.env, line 5").await;
+    folder.write(".env", "PORT=0\nLOG=debug\nMAX_PEERS=3\nQUEUE_BYTES=2097152");
+    started.signal("HUP").await;
+    said(&mut started, " reloaded known-peers.json: 1 known, 1 added, 1 removed").await;
+    said(&mut started, " WARN changed, but a running node does not take it: MAX_PEERS, LOG, a limit; start").await;
+    said(&mut started, &format!("linked to {}", two.address())).await;
+    started.signal("TERM").await;
+    assert_eq!(started.ended().await, Some(0));
+    assert!(!started.said().iter().any(|line| line.contains("lost ")), "links stay: {:#?}", started.said());
+}
+
+#[tokio::test]
+async fn an_empty_file_is_said_to_be_one() {
+    let folder = Folder::new("PORT=0");
+    folder.write("transactions.json", "");
+    let started = Started::new(&folder, as_it_is).await;
+    let said = started.said();
+    let line = said.iter().find(|line| line.contains("transactions.json was empty")).unwrap();
+    assert!(line.contains(" WARN ") && line.contains("restore it from a copy"), "{line}");
+    assert!(!said.iter().any(|line| line.contains("nothing lost")), "{said:#?}");
+}
+
+#[tokio::test]
 async fn port_0_is_any_free_one_and_it_is_said_which() {
     let folder = Folder::new("PORT=0");
     let started = Started::new(&folder, as_it_is).await;
@@ -354,6 +473,207 @@ async fn a_signal_ends_the_node_cleanly() {
         let held: Vec<serde_json::Value> = serde_json::from_slice(&folder.files()["transactions.json"]).unwrap();
         assert_eq!(held, (0..100).map(transaction).collect::<Vec<_>>(), "{signal}: all that was taken is on disk");
         tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+    }
+}
+
+/// Makes a command start its program with this limit, as a shell does.
+fn limited(command: &Command, limit: &str) -> Command {
+    let command = command.as_std();
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", &format!("{limit}; exec \"$0\" \"$@\"")]).arg(command.get_program()).args(command.get_args());
+    if let Some(folder) = command.get_current_dir() {
+        shell.current_dir(folder);
+    }
+    shell.env_clear().kill_on_drop(true).stdin(Stdio::null());
+    shell
+}
+
+/// What another program, or a disk, does to a pool's file while its node runs.
+type Damage = fn(&Folder, Option<&Mount>) -> Option<Protected>;
+
+#[tokio::test]
+async fn what_could_not_be_stored_at_the_end_is_an_error_in_the_log_and_in_the_exit_code() {
+    let replaced: Damage = |folder, _| {
+        folder.write("transactions.json", "{}");
+        None
+    };
+    let gone: Damage = |folder, _| {
+        std::fs::remove_dir_all(folder.path()).unwrap();
+        None
+    };
+    let file_is_folder: Damage = |folder, _| {
+        std::fs::remove_file(folder.path().join("transactions.json")).unwrap();
+        std::fs::create_dir(folder.path().join("transactions.json")).unwrap();
+        None
+    };
+    let full: Damage = |_, mount| {
+        mount.unwrap().fill();
+        None
+    };
+    // A new file, which must be opened, and which nobody may write to.
+    let protected: Damage = |folder, _| {
+        folder.write("new", "[]");
+        std::fs::rename(folder.path().join("new"), folder.path().join("transactions.json")).unwrap();
+        Protected::file(&folder.path().join("transactions.json"))
+    };
+    let cases = [
+        (replaced, false, "is not a JSON array"),
+        (gone, false, "No such file or directory"),
+        (file_is_folder, false, "Is a directory"),
+        (full, true, "No space left on device"),
+        (protected, false, "Read-only file system"),
+    ];
+    for (damage, on_mount, cause) in cases {
+        let mount = if on_mount { Mount::memory(256) } else { None };
+        if on_mount && mount.is_none() {
+            return;
+        }
+        let parent = mount.as_ref().map_or_else(|| TempDir::new().unwrap(), Mount::folder);
+        let folder = Folder::on(parent, "PORT=0");
+        let mut started = Started::new(&folder, as_it_is).await;
+        let port = started.port();
+        let protected = damage(&folder, mount.as_ref());
+        if cause.starts_with("Read-only") && protected.is_none() {
+            return;
+        }
+        let mut client = Socket::dial(port).await.unwrap();
+        for number in 0..3 {
+            let text = json!({ "number": number, "text": "x".repeat(10_000) });
+            client.send_text(common::transaction_frame(&text)).await;
+        }
+        assert_eq!(client.status().await["counters"]["transactions_accepted"], 3, "{cause}");
+        drop(client);
+        started.signal("TERM").await;
+        assert_eq!(started.ended().await, Some(1), "{cause}: {:#?}", started.said());
+        let said = started.said();
+        let last = said.last().unwrap();
+        assert!(last.starts_with("error: the node has ended, but not everything is on disk: "), "{said:#?}");
+        assert!(last.contains(cause) && last.ends_with("not stored at the node's end: 3 transactions"), "{said:#?}");
+        assert!(said.iter().any(|line| line.contains(" ERROR ") && line.contains("3 transactions")), "{said:#?}");
+        assert!(!said.iter().any(|line| line.ends_with("goodbye")), "{said:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_pool_that_is_removed_while_its_node_runs_is_there_after_the_end() {
+    let folder = Folder::new("PORT=0");
+    let mut started = Started::new(&folder, as_it_is).await;
+    let mut client = Socket::dial(started.port()).await.unwrap();
+    client.send(&json!({ "type": "TRANSACTION", "data": transaction(1), "ack": true })).await;
+    assert_eq!(client.frame().await["data"]["status"], "stored");
+    std::fs::remove_file(folder.path().join("transactions.json")).unwrap();
+    started.signal("TERM").await;
+    assert_eq!(started.ended().await, Some(0), "{:#?}", started.said());
+    let held: Vec<serde_json::Value> = serde_json::from_slice(&folder.files()["transactions.json"]).unwrap();
+    assert_eq!(held, [transaction(1)], "what was acknowledged");
+}
+
+#[tokio::test]
+async fn a_limit_of_file_sizes_is_a_full_disk() {
+    let folder = Folder::new("PORT=0");
+    // In units of 512 or 1,024 bytes, by the shell.
+    let mut started = Started::new(&folder, |command| *command = limited(command, "ulimit -f 64")).await;
+    let mut client = Socket::dial(started.port()).await.unwrap();
+    for number in 0..20 {
+        let data = json!({ "number": number, "text": "x".repeat(10_000) });
+        client.send(&json!({ "type": "TRANSACTION", "data": data, "ack": true })).await;
+    }
+    let failed = |lines: &Vec<String>| lines.iter().any(|line| line.contains(" ERROR "));
+    within("the error", started.lines.wait_for(failed)).await.unwrap();
+    let said = started.said();
+    let error = said.iter().find(|line| line.contains(" ERROR ")).unwrap();
+    assert!(error.contains("File too large") && error.contains("ulimit -f"), "{error}");
+    assert_eq!(Socket::dial(started.port()).await.unwrap().status().await["writable"], false);
+    started.signal("TERM").await;
+    assert_eq!(started.ended().await, Some(1), "{:#?}", started.said());
+    let held: Vec<serde_json::Value> = serde_json::from_slice(&folder.files()["transactions.json"]).unwrap();
+    assert!(held.len() < 20, "an array, of what fitted");
+}
+
+/// What a command ended with, which has a stdout of its own.
+async fn ended(mut command: Command) -> Output {
+    let child = command.stderr(Stdio::piped()).spawn().unwrap();
+    within("the end", child.wait_with_output()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_result_that_cannot_be_written_is_an_error_and_not_a_panic() {
+    let folder = Folder::new("PORT=0");
+    for arguments in [vec!["--help"], vec!["--version"], vec!["--request-certificate"]] {
+        if arguments == ["--request-certificate"] && cfg!(not(feature = "tls")) {
+            continue;
+        }
+        let mut command = folder.command();
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        command.args(&arguments).stdout(full);
+        let output = ended(command).await;
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("to standard output: No space left on device"), "{arguments:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        // A reader that is gone.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = folder.command();
+        command.args(&arguments).stdout(writer);
+        let output = ended(command).await;
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("Broken pipe") && said.lines().count() == 1, "{said}");
+    }
+    // Errors that nobody can read.
+    for arguments in [vec!["--port", "x"], vec!["--nonsense"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = folder.command();
+        let child = command.args(&arguments).stderr(full).spawn().unwrap();
+        let output = within("the end", child.wait_with_output()).await.unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_at_the_start_is_json_in_a_json_log() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    for (env, arguments, code, text) in [
+        ("LOG_FORMAT=json\nPORT=x", vec![], 1, "a port is a number"),
+        ("PORT 4001\nLOG_FORMAT=json", vec![], 1, "this is not NAME=value"),
+        ("LOG_FORMAT=json", vec![], 1, "PORT is not set"),
+        ("LOG_FORMAT=json\nPORT=0", vec!["--port", "-1"], 2, "a port is a number"),
+        (&format!("LOG_FORMAT=json\nHOST=127.0.0.1\nPORT={port}"), vec![], 1, "is in use"),
+    ] {
+        let folder = Folder::new(env);
+        let (ended, lines) = folder.refused(|command| _ = command.args(&arguments)).await;
+        assert_eq!(ended, code, "{env}: {lines:?}");
+        for line in &lines {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{env}: {lines:#?}"));
+            assert!(line["time"].is_string() && line["message"].is_string(), "{line}");
+        }
+        let last: serde_json::Value = serde_json::from_str(lines.last().unwrap()).unwrap();
+        assert!(last["level"] == "error" && last["message"].as_str().unwrap().contains(text), "{env}: {last}");
+    }
+    // The folder is not known by then: the environment counts.
+    let folder = Folder::new("PORT=0");
+    let (code, lines) = folder.refused(|command| _ = command.env("LOG_FORMAT", "json").arg("--nonsense")).await;
+    let line: serde_json::Value = serde_json::from_str(&lines.join("\n")).unwrap();
+    assert!(code == 2 && line["message"].as_str().unwrap().contains("--nonsense"), "{lines:#?}");
+}
+
+#[tokio::test]
+async fn a_log_that_is_kept_counts_transactions_and_one_that_is_watched_names_each() {
+    for (arguments, named) in [(vec![], false), (vec!["--log-transactions", "each"], true)] {
+        let folder = Folder::new("PORT=0");
+        let mut started = Started::new(&folder, |command| _ = command.args(&arguments)).await;
+        let mut client = Socket::dial(started.port()).await.unwrap();
+        for number in 0..3 {
+            client.send_text(common::transaction_frame(&transaction(number))).await;
+        }
+        assert_eq!(client.status().await["counters"]["transactions_accepted"], 3);
+        started.signal("TERM").await;
+        assert_eq!(started.ended().await, Some(0));
+        let said = started.said();
+        assert_eq!(said.iter().filter(|line| line.contains(" transaction ")).count(), if named { 3 } else { 0 });
+        assert_eq!(said.iter().any(|line| line.ends_with(" 3 new transactions since the last count")), !named);
     }
 }
 

@@ -589,6 +589,7 @@ async fn metrics_have_every_counter_and_what_they_count() {
         "meshpool_transactions_accepted_total 1",
         "meshpool_pool_transactions 1",
         "meshpool_pool_writable 1",
+        "meshpool_pool_full 0",
         "meshpool_network_nodes 1",
         "meshpool_pool_sync_seconds_count 1",
         "meshpool_pool_sync_seconds_bucket{le=\"+Inf\"} 1",
@@ -619,6 +620,18 @@ async fn health_and_description() {
     let server = Server::start(alone.handle(), &anywhere()).await.unwrap();
     let site = Site { node: alone, server };
     assert_eq!((site.get("/healthz").await.status, site.get("/readyz").await.status), (200, 503));
+    let why = site.get("/readyz").await.body;
+    assert!(why.contains("no peer is linked since the start, "), "{why}");
+    // A full pool refuses.
+    let full = Embedded::with(meshpool::Limits { pool_transactions: 1, ..Default::default() }).await;
+    full.submit(&json!({ "first": 1 })).await.unwrap().stored().await.unwrap();
+    let server = Server::start(full.handle(), &anywhere()).await.unwrap();
+    let site = Site { node: full, server };
+    let ready = site.get("/readyz").await;
+    assert!(ready.status == 503 && ready.body.contains("the pool is full"), "{}", ready.body);
+    let metrics = site.get("/metrics").await.body;
+    assert!(metrics.lines().any(|line| line == "meshpool_pool_full 1"), "{metrics}");
+    assert_eq!(site.get("/api/status").await.json()["poolFull"], true);
 }
 
 #[tokio::test]

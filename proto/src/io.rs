@@ -178,6 +178,12 @@ pub enum Input {
         /// What is proved.
         certified: Certified,
     },
+    /// The user named other known peers. Those that are no longer named stay as learned addresses,
+    /// and their links stay open.
+    KnownPeersChanged {
+        /// All of them.
+        addresses: Vec<PeerAddress>,
+    },
     /// What both ends of a link sign to prove their ids. [`Input::LinkOpened`] follows at once.
     /// Without it neither end can.
     LinkChallenged {

@@ -14,8 +14,12 @@ pub struct IpPrefix {
 
 impl IpPrefix {
     /// Returns the prefix of `bits` bits that holds `ip`; `None` if an address of this family has
-    /// fewer.
+    /// fewer. A prefix of IPv4-mapped addresses is one of IPv4, as remote addresses are compared.
     pub(crate) fn new(ip: IpAddr, bits: u32) -> Option<Self> {
+        let (ip, bits) = match (ip.to_canonical(), bits) {
+            (canonical @ IpAddr::V4(_), 96..=128) if ip.is_ipv6() => (canonical, bits - 96),
+            _ => (ip, bits),
+        };
         let first = match ip {
             IpAddr::V4(v4) if bits <= 32 => {
                 Ipv4Addr::from_bits(v4.to_bits() & u32::MAX.checked_shl(32 - bits).unwrap_or(0)).into()
@@ -149,6 +153,8 @@ mod tests {
         for (prefix, bits, inside, outside) in [
             ("192.0.2.0", 24, "192.0.2.255", "192.0.3.0"),
             ("192.0.2.9", 32, "::ffff:192.0.2.9", "192.0.2.8"),
+            ("::ffff:192.0.2.9", 128, "192.0.2.9", "192.0.2.8"),
+            ("::ffff:192.0.2.9", 120, "::ffff:192.0.2.255", "192.0.3.0"),
             ("2001:db8::", 33, "2001:db8:7fff::1", "2001:db8:8000::"),
         ] {
             let prefix = IpPrefix::new(ip(prefix), bits).expect("it has so many bits");

@@ -160,6 +160,7 @@ impl Node {
             }
             Input::PoolRemoved { ids } => self.store.remove(&ids),
             Input::PeerCertified { link, certified } => self.peers.access.certify(link, certified),
+            Input::KnownPeersChanged { addresses } => self.on_known_peers_changed(addresses),
             Input::LinkChallenged { link, challenge } => self.connections.on_challenged(link, challenge),
             Input::AccessChanged { access } => {
                 self.connections.on_access_changed(&mut self.cx, &mut self.peers, access);
@@ -196,6 +197,7 @@ impl Node {
             Input::Shutdown => self.on_shutdown(),
         }
         self.drain();
+        self.store.watch_room(&mut self.cx);
     }
 
     /// Handles the internal events that components raised, until there are none left.
@@ -417,6 +419,9 @@ impl Node {
             known: self.peers.book.others(),
             pool: self.store.index().summary(),
             writable: self.store.is_writable(),
+            pool_full: self.store.fullness(&self.cx.config.limits).is_some(),
+            alone_seconds: None,
+            certificate_expires: None,
             held: asked.iter().filter(|id| self.store.index().is_stored(id)).count(),
             counters: {
                 let all = self.cx.counters.entries().chain(self.runtime_counters.iter().copied());
@@ -692,6 +697,17 @@ impl Node {
             Timer::ExpireNodes => self.presence.on_expire_due(cx, &connections.links),
             Timer::Search(search) => self.images.on_search_due(cx, search),
             Timer::RefusalLog => self.peers.refusals.on_due(&mut self.cx),
+        }
+    }
+
+    fn on_known_peers_changed(&mut self, addresses: Vec<PeerAddress>) {
+        let Self { cx, peers, .. } = self;
+        peers.book.set_known(cx, &addresses);
+        cx.config.known_peers = addresses;
+        if cx.config.max_peers.is_none() {
+            peers.dialer.dial_known(cx, &peers.book);
+        } else {
+            self.fill_slots();
         }
     }
 

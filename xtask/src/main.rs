@@ -3,6 +3,8 @@
 //!
 //! It exits with 0 for success, 1 for failure and 2 for wrong usage. An error is one line.
 
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
 mod checks;
 mod measures;
 mod nodes;
@@ -124,11 +126,14 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return ExitCode::from(terminal::print_usage(&error)),
+    };
     match run(arguments) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {}", terminal::strip_control(&format!("{error:#}")));
+            terminal::note!("error: {}", terminal::strip_control(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }
@@ -136,7 +141,10 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let Some(task) = arguments.task else {
-        Arguments::command().print_help()?;
+        match std::io::IsTerminal::is_terminal(&std::io::stdout()) {
+            true => Arguments::command().print_help()?,
+            false => terminal::print(Arguments::command().render_help().to_string().trim_end())?,
+        }
         return Ok(ExitCode::SUCCESS);
     };
     let workspace = Workspace::find(arguments.root.as_deref())?;

@@ -138,3 +138,46 @@ fn the_workspace_is_found_from_below() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
     Outcome::of(command.args(["status", "--root"]).arg(missing).output().expect("started")).failed(&["missing"]);
 }
+
+#[test]
+fn a_result_that_cannot_be_written_is_one_line_and_no_panic() {
+    let workspace = TestWorkspace::new();
+    workspace.folder(1);
+    fs::write(workspace.path("node-1/transactions.json"), "[{\"amount\":1}]").expect("written");
+    let tasks: [&[&str]; 7] = [
+        &["--help"],
+        &["status", "--help"],
+        &[],
+        &["transactions", "--node", "1"],
+        &["clone-node"],
+        &["new-network"],
+        &["delete-nodes"],
+    ];
+    for task in tasks {
+        let full = File::options().write(true).open("/dev/full").expect("opened");
+        let mut command = workspace.command(task);
+        let child = command.stdout(full).stderr(Stdio::piped()).spawn().expect("started");
+        let output = child.wait_with_output().expect("it ended");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{task:?}: {said}");
+        assert!(
+            said.contains("standard output: No space left on device") && !said.contains("panicked"),
+            "{task:?}: {said}"
+        );
+        assert_eq!(said.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{task:?}: {said}");
+    }
+    // Nobody reads: no error of a result (`… | head`), and no panic of a message.
+    for task in [&["--help"][..], &["transactions", "--node", "1"], &["transactions", "--node", "7"], &["nonsense"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = workspace.command(task);
+        let full = File::options().write(true).open("/dev/full").expect("opened");
+        let code = command.stdout(writer).stderr(full).status().expect("it ended").code();
+        let expected = match task {
+            ["nonsense"] => 2,
+            [_, _, "7"] => 1,
+            _ => 0,
+        };
+        assert_eq!(code, Some(expected), "{task:?}");
+    }
+}

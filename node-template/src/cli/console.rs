@@ -24,6 +24,7 @@ use crate::node::handle::{Node, NodeError};
 use crate::protocol::BroadcastReceipt;
 use crate::protocol::event::Event;
 use crate::protocol::limits::BROADCAST_BYTES;
+use crate::protocol::util::rate_limit::RateLimit;
 
 /// The line that ends the node.
 pub const DISCONNECT: &str = "!DISCONNECT";
@@ -31,6 +32,12 @@ pub const DISCONNECT: &str = "!DISCONNECT";
 const TYPED_LINES: usize = 64;
 /// Lines that wait for standard output; further ones are dropped.
 const OUTPUT_LINES: usize = 1_000;
+/// The characters of a broadcast that are shown.
+const SHOWN_CHARACTERS: usize = 4_000;
+/// Broadcasts that are shown at once …
+const SHOWN_BURST: u32 = 500;
+/// … and then one in this time. The others are counted.
+const SHOWN_INTERVAL: Duration = Duration::from_millis(50);
 /// The pause after reading events: waking for each one would cost a busy node more than the event.
 const REST: Duration = Duration::from_millis(20);
 /// How often a node in the background checks whether it is in the foreground, while input waits.
@@ -44,6 +51,8 @@ pub struct Console {
     events: Events,
     /// The end of the pause in reading events.
     rest_until: Instant,
+    limit: RateLimit,
+    left_out: u64,
     out: NonBlocking,
     /// Writes the waiting lines when it is dropped.
     _writer: WorkerGuard,
@@ -68,7 +77,15 @@ impl Console {
             std::thread::spawn(move || read_lines(Stdin, &sender));
             lines
         });
-        Self { lines, events: node.events().without_transactions(), rest_until: Instant::now(), out, _writer: writer }
+        Self {
+            lines,
+            events: node.events().without_transactions(),
+            rest_until: Instant::now(),
+            limit: RateLimit::default(),
+            left_out: 0,
+            out,
+            _writer: writer,
+        }
     }
 
     /// Waits for typed input, and shows broadcasts until it comes. Cancel-safe.
@@ -102,9 +119,17 @@ impl Console {
     }
 
     fn show_event(&mut self, event: &Event) {
-        if let Some(line) = shown(event) {
-            self.show(&line);
+        let Some(line) = shown(event) else { return };
+        let now = std::time::Instant::now();
+        if self.limit.spend(now, SHOWN_INTERVAL, SHOWN_INTERVAL * SHOWN_BURST).is_err() {
+            self.left_out += 1;
+            return;
         }
+        let left_out = std::mem::take(&mut self.left_out);
+        if left_out > 0 {
+            self.show(&format!("({left_out} broadcasts before this one were not shown: they came too fast)"));
+        }
+        self.show(&line);
     }
 
     fn warn_of_lag(events: u64) {
@@ -144,7 +169,7 @@ fn shown(event: &Event) -> Option<String> {
     let Event::Broadcast { broadcast, sender, peer: Some(_), .. } = event else { return None };
     let mut line = clock(broadcast.time);
     // A String takes all that is written to it.
-    write!(line, " {sender}: {}", strip_control_max(&broadcast.message, BROADCAST_BYTES)).unwrap_or_default();
+    write!(line, " {sender}: {}", strip_control_max(&broadcast.message, SHOWN_CHARACTERS)).unwrap_or_default();
     Some(line)
 }
 

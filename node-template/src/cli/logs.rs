@@ -1,13 +1,12 @@
 //! The log of the binary: one short line per event, to stderr. Results go to stdout.
 //!
-//! A line has the time of day in UTC, the level unless it is `info`, and the text: `12:34:56.789
-//! linked to …`. UTC makes the logs of several machines comparable.
+//! A line has the time in UTC, the level unless it is `info`, and the text:
+//! `2026-11-28T12:34:56.789Z linked to …`. UTC makes the logs of several machines comparable.
 
 use std::fmt;
 use std::io::{IsTerminal, stderr};
 use std::time::SystemTime;
 
-use time::UtcDateTime;
 use tracing::subscriber::SetGlobalDefaultError;
 use tracing::{Event, Level, Subscriber};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
@@ -15,7 +14,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::cli::logs_json::JsonLine;
+use crate::cli::logs_json::{JsonLine, rfc_3339};
 
 /// Lines that wait for stderr (a stopped terminal, a full pipe); further ones are dropped, so that
 /// the log never blocks the node.
@@ -37,6 +36,8 @@ pub fn init_logs(level: Level, as_json: bool) -> Result<Log, SetGlobalDefaultErr
     let environment = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
     let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES).finish(stderr());
     if as_json {
+        // The default hook writes text.
+        std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
         let log = tracing_subscriber::fmt().with_max_level(level).with_writer(writer);
         tracing::subscriber::set_global_default(log.event_format(JsonLine { now: SystemTime::now }).finish())?;
         return Ok(Log { _writer: guard });
@@ -74,8 +75,7 @@ where
             (true, Level::WARN) => ("\x1b[2m", "\x1b[33m", "\x1b[0m"),
             (true, _) => ("\x1b[2m", "\x1b[2m", "\x1b[0m"),
         };
-        let (hour, minute, second, millis) = UtcDateTime::from((self.now)()).as_hms_milli();
-        write!(writer, "{dim}{hour:02}:{minute:02}:{second:02}.{millis:03}{end} ")?;
+        write!(writer, "{dim}{}{end} ", rfc_3339((self.now)()))?;
         match *event.metadata().level() {
             Level::INFO => {}
             level => write!(writer, "{level_colour}{}{end} ", level.as_str())?,
@@ -112,7 +112,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// Returns what `log` writes, down to debug, with the clock at 12:34:56.789.
+    /// Returns what `log` writes, down to debug, with the clock at 1970-01-04T12:34:56.789Z.
     pub(crate) fn logged(ansi: bool, log: impl FnOnce()) -> String {
         let sink = Sink::default();
         let writer = sink.clone();
@@ -138,14 +138,15 @@ pub(crate) mod tests {
         });
         assert_eq!(
             lines,
-            "12:34:56.789 linked\n12:34:56.789 WARN slow\n12:34:56.789 ERROR full\n12:34:56.789 DEBUG odd link=7\n"
+            "1970-01-04T12:34:56.789Z linked\n1970-01-04T12:34:56.789Z WARN slow\n\
+             1970-01-04T12:34:56.789Z ERROR full\n1970-01-04T12:34:56.789Z DEBUG odd link=7\n"
         );
     }
 
     #[test]
     fn colours_end_after_their_part() {
         let lines = logged(true, || tracing::warn!("slow"));
-        assert_eq!(lines, "\x1b[2m12:34:56.789\x1b[0m \x1b[33mWARN\x1b[0m slow\n");
+        assert_eq!(lines, "\x1b[2m1970-01-04T12:34:56.789Z\x1b[0m \x1b[33mWARN\x1b[0m slow\n");
     }
 
     #[test]

@@ -34,6 +34,15 @@ where
     }
 }
 
+/// Returns a line outside of the log: the error that ends the process.
+pub(crate) fn line(level: &str, message: &str) -> String {
+    let mut line = Map::new();
+    line.insert("time".to_owned(), rfc_3339(SystemTime::now()).into());
+    line.insert("level".to_owned(), level.into());
+    line.insert("message".to_owned(), message.into());
+    format!("{}\n", Value::Object(line))
+}
+
 struct Fields<'a>(&'a mut Map<String, Value>);
 
 impl Visit for Fields<'_> {
@@ -59,7 +68,7 @@ impl Visit for Fields<'_> {
 }
 
 /// Formats a time as `2026-11-21T13:51:15.387Z`.
-fn rfc_3339(time: SystemTime) -> String {
+pub(crate) fn rfc_3339(time: SystemTime) -> String {
     let time = UtcDateTime::from(time);
     let (hour, minute, second, millis) = time.as_hms_milli();
     format!("{}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z", time.date())

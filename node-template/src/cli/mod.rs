@@ -4,3 +4,4 @@ pub mod console;
 pub mod fd_limit;
 pub mod logs;
 mod logs_json;
+pub mod output;

@@ -95,6 +95,9 @@ fn status(holds: usize) -> Status {
         peers: Vec::new(),
         pool: Summary { count: 0, sum: "0".repeat(64) },
         writable: true,
+        pool_full: false,
+        alone_seconds: None,
+        certificate_expires: None,
         held: holds,
         counters: std::collections::BTreeMap::new(),
     }

@@ -24,6 +24,11 @@ pub(crate) fn address(
     let Some(value) = sources.filled("ADDRESS", flag("--address", &flags.address)) else { return Ok(None) };
     let address = parse_address(&value.text, secure)
         .map_err(|error| value.bad(&format!("{}; an address is ws://host:port", error.reason())))?;
+    if address.is_secure() && !secure {
+        return Err(value.bad(
+            "wss:// is the address of a closed network, and this node is in an open one, so nobody could dial it; write ws://, or set NETWORK_CA",
+        ));
+    }
     if is_unspecified(&address.host()) {
         return Err(
             value.bad("no node can dial that host; set a name or IP address by which others reach this machine")
@@ -52,6 +57,16 @@ pub(crate) fn peers(sources: &mut Sources<'_>, flags: &Flags, secure: bool) -> R
             })
         })
         .collect()
+}
+
+/// Returns a warning of the addresses that a node in an open network cannot dial.
+pub(crate) fn undialable<'a>(addresses: impl Iterator<Item = &'a PeerAddress>) -> Option<String> {
+    let secure: Vec<_> = addresses.filter(|address| address.is_secure()).map(ToString::to_string).collect();
+    let all = secure.first()?;
+    let more = if secure.len() > 1 { format!(" and {} more", secure.len() - 1) } else { String::new() };
+    Some(format!(
+        "{all}{more}: wss:// is the address of a node in a closed network, which this node is not in, so it cannot be dialled; write ws://, or set NETWORK_CA"
+    ))
 }
 
 /// Parses a host to listen on, by the rules of peer addresses; the port is a dummy.

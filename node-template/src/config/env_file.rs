@@ -44,6 +44,16 @@ impl EnvFile {
     }
 }
 
+/// Returns the last value of a name in a folder's `.env`. Where the file cannot be parsed, the lines
+/// that can be are read.
+pub(crate) fn last_value(folder: &Path, name: &str) -> Option<String> {
+    let path = shown(folder, ".env");
+    let text = read_text(&folder.join(".env"), &path).ok()??;
+    let whole = parse(&text, &path);
+    let entries = whole.unwrap_or_else(|_| text.lines().filter_map(|line| parse(line, &path).ok()).flatten().collect());
+    entries.into_iter().rev().find(|entry| entry.name == name).map(|entry| entry.value)
+}
+
 fn parse(text: &str, path: &str) -> Result<Vec<Entry>, SettingsError> {
     // dotenvy fails on a space at the end of the file: hence the last line break.
     let text = text.replace("\r\n", "\n").replace("\\$", "$").replace('$', DOLLAR.encode_utf8(&mut [0; 4])) + "\n";
@@ -127,6 +137,22 @@ mod tests {
         assert_eq!(lines("A=1\n\n# two\nB=2\r\nC=3"), [1, 4, 5]);
         assert_eq!(lines(&format!("A={}\nB=2", "x".repeat(20_000))), [1, 2], "longer than dotenvy's buffer");
         assert_eq!(lines("A='1\n2'\nB=3"), [2, 3], "a value of two lines");
+    }
+
+    #[test]
+    fn one_value_is_found_in_a_file_that_cannot_be_parsed_too() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (text, value) in [
+            ("LOG_FORMAT=json", Some("json")),
+            ("PORT 4001\nLOG_FORMAT='json'\n", Some("json")),
+            ("LOG_FORMAT=json\nX='open\nLOG_FORMAT=text", Some("text")),
+            ("LOG_FORMAT\n", None),
+            ("", None),
+        ] {
+            std::fs::write(folder.path().join(".env"), text).expect("written");
+            assert_eq!(last_value(folder.path(), "LOG_FORMAT").as_deref(), value, "{text:?}");
+        }
+        assert_eq!(last_value(&folder.path().join("none"), "LOG_FORMAT"), None);
     }
 
     #[test]

@@ -38,6 +38,10 @@ pub struct Flags {
     /// Log down to this level: error, warn, info, debug or trace (LOG; default: info)
     #[cfg_attr(feature = "cli", arg(long, value_name = "LEVEL"))]
     pub log: Option<String>,
+    /// Log transactions each, or as a count per minute (LOG_TRANSACTIONS; default: each in a
+    /// terminal)
+    #[cfg_attr(feature = "cli", arg(long, value_name = "each|count"))]
+    pub log_transactions: Option<String>,
     /// Serve the page, the API and the metrics on this port; 0 turns them off (HTTP_PORT; default:
     /// PORT + 4000)
     #[cfg_attr(feature = "cli", arg(long, value_name = "PORT", allow_negative_numbers = true))]

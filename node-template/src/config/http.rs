@@ -40,7 +40,7 @@ impl Default for HttpSettings {
             token: None,
             path: String::new(),
             trusted_proxies: Vec::new(),
-            origin: "by default".to_owned(),
+            origin: "HTTP_PORT by default".to_owned(),
         }
     }
 }
@@ -80,8 +80,6 @@ pub(crate) fn http(
     }
     if let Some(value) = sources.filled("HTTP_TOKEN", None) {
         if value.text.chars().count() < TOKEN_CHARACTERS || !value.text.chars().all(|one| one.is_ascii_graphic()) {
-            // The error must not show the token.
-            let value = Value { text: "…".to_owned(), ..value };
             return Err(value.bad(
                 "a token has at least 16 printable ASCII characters and no spaces; 'openssl rand -hex 32' makes one",
             ));
@@ -96,6 +94,7 @@ pub(crate) fn http(
                 "beyond this machine a token is required; set HTTP_TOKEN to at least 16 characters ('openssl rand -hex 32' makes one), or leave HTTP_HOST empty",
             ));
         }
+        http.origin = format!("{}; HTTP_HOST {}", http.origin, value.origin);
         http.host = host.host();
     }
     Ok((http.port != Some(0)).then_some(http))

@@ -12,6 +12,7 @@ use tracing::Level;
 
 use crate::discovery::Discovery;
 use crate::discovery::advertised_address;
+use crate::events::log::TransactionLines;
 use crate::events::text::strip_control;
 use crate::folder::files::{folder_name, shown};
 use crate::folder::known_peers::known_peers;
@@ -42,6 +43,8 @@ use source::Sources;
 
 /// The default of NETWORK.
 pub const DEFAULT_NETWORK: &str = "p2p-node";
+
+const LOG_FORMAT: &str = "LOG_FORMAT";
 
 /// A node's settings, checked.
 #[derive(Debug, Clone)]
@@ -74,6 +77,8 @@ pub struct Settings {
     /// In a closed network the files of the authority's certificate and of the node's own, relative
     /// to the folder.
     pub closed: Option<(PathBuf, PathBuf)>,
+    /// The sources of these names, for errors of the files.
+    pub closed_origin: String,
     /// How to find nodes on the local network.
     pub discovery: Discovery,
     /// MY_PUBLIC_KEY, if it is set; it is that of the folder's key.
@@ -82,6 +87,8 @@ pub struct Settings {
     pub log: Level,
     /// Whether the log is JSON, one object per line.
     pub log_json: bool,
+    /// LOG_TRANSACTIONS; `None`: each if a person watches, otherwise counted.
+    pub transaction_lines: Option<TransactionLines>,
     /// The settings of the page, the API and the metrics; `None`: off.
     pub http: Option<HttpSettings>,
     /// The reverse proxies whose header X-Forwarded-For says who connects.
@@ -90,6 +97,8 @@ pub struct Settings {
     pub require_signatures: bool,
     /// The node's limits.
     pub limits: Limits,
+    /// The settings that only the process's environment has, one line.
+    pub exported: Option<String>,
     /// Values that are odd but usable, one line each.
     pub warnings: Vec<String>,
 }
@@ -114,12 +123,17 @@ impl Settings {
         let choices = [("on", true), ("off", false)];
         let plain = sources.choice("PLAIN", None, &choices, "it is on or off: whether exercise peers are admitted")?;
         let closed = trust::closed(&mut sources)?;
+        let (closed, closed_origin) = closed.map_or((None, String::new()), |(files, origin)| (Some(files), origin));
         let secure = closed.is_some();
         let address = addresses::address(&mut sources, flags, secure)?;
         let network = network(&mut sources, flags)?;
         let log = log(&mut sources, flags)?;
         let choices = [("text", false), ("json", true)];
-        let log_json = sources.choice("LOG_FORMAT", None, &choices, "a log's format is text or json")?;
+        let log_json = sources.choice(LOG_FORMAT, None, &choices, "a log's format is text or json")?;
+        let choices = [("each", TransactionLines::Each), ("count", TransactionLines::Count)];
+        let flag = flag("--log-transactions", &flags.log_transactions);
+        let expected = "transactions are logged each, or as a count per minute: each or count";
+        let transaction_lines = sources.choice("LOG_TRANSACTIONS", flag, &choices, expected)?;
         let trusted_proxies = http::trusted_proxies(&mut sources)?;
         let http = http::http(&mut sources, flags, &trusted_proxies)?;
         let more_peers = addresses::peers(&mut sources, flags, secure)?;
@@ -139,10 +153,13 @@ impl Settings {
             }
         }
         let typos: Vec<_> = suggest::warnings(sources.file()).collect();
-        let mut warnings = sources.into_warnings();
+        let (exported, mut warnings) = sources.into_lines();
         warnings.extend(typos);
         warnings.extend(discovery::unreachable_address(&host, address.as_ref(), discovery, genesis.as_ref()));
         warnings.append(&mut known.warnings);
+        if !secure {
+            warnings.extend(addresses::undialable(known.addresses.iter().chain(&genesis)));
+        }
         let folder = folder.to_owned();
         Ok(Self {
             folder,
@@ -156,16 +173,42 @@ impl Settings {
             genesis,
             plain,
             closed,
+            closed_origin,
             discovery,
             public_key,
             log,
             log_json: log_json.unwrap_or(false),
+            transaction_lines,
             http,
             trusted_proxies,
             require_signatures,
             limits,
+            exported,
             warnings,
         })
+    }
+
+    /// Returns the names of the settings that other settings have another value of, without the
+    /// known peers: a running node does not take these.
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let differs = [
+            ("PORT", self.port != other.port),
+            ("HOST", self.host != other.host),
+            ("ADDRESS", self.address != other.address),
+            ("NETWORK", self.network != other.network),
+            ("MAX_PEERS", self.max_peers != other.max_peers),
+            ("GENESIS", self.genesis != other.genesis),
+            ("PLAIN", self.plain != other.plain),
+            ("NETWORK_CA or CERTIFICATE", self.closed != other.closed),
+            ("DISCOVERY", self.discovery != other.discovery),
+            ("LOG", self.log != other.log),
+            ("LOG_FORMAT", self.log_json != other.log_json),
+            ("LOG_TRANSACTIONS", self.transaction_lines != other.transaction_lines),
+            ("HTTP_PORT, HTTP_HOST, HTTP_NAMES or HTTP_TOKEN", self.http != other.http),
+            ("REQUIRE_SIGNATURES", self.require_signatures != other.require_signatures),
+            ("a limit", self.limits != other.limits),
+        ];
+        differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
     }
 
     /// Returns the address that the node announces: ADDRESS, or the host that it listens on. A node
@@ -185,6 +228,13 @@ impl Settings {
         };
         Ok(if self.closed.is_some() { address.secured() } else { address })
     }
+}
+
+/// Returns whether the log is to be JSON, also where [`Settings::read`] fails: its error is then
+/// JSON too.
+pub fn wants_json_log(flags: &Flags, environment: impl Fn(&str) -> Option<String>) -> bool {
+    let format = environment(LOG_FORMAT).or_else(|| env_file::last_value(flags.folder(), LOG_FORMAT));
+    format.is_some_and(|format| format.trim().eq_ignore_ascii_case("json"))
 }
 
 fn port(sources: &mut Sources<'_>, flags: &Flags) -> Result<(u16, String), SettingsError> {

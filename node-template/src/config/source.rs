@@ -13,7 +13,12 @@ pub(crate) struct Sources<'a> {
     file: EnvFile,
     environment: &'a dyn Fn(&str) -> Option<String>,
     warnings: Vec<String>,
+    /// Settings that only the environment has.
+    exported: Vec<String>,
 }
+
+/// Settings that no log shows.
+const SECRET: [&str; 1] = ["HTTP_TOKEN"];
 
 /// A setting's value as text, trimmed.
 #[derive(Debug, Clone)]
@@ -58,7 +63,7 @@ impl Value {
         };
         SettingsError::Invalid {
             name: self.name,
-            value: shown(&self.text),
+            value: shown(self.name, &self.text),
             origin: self.origin.to_string(),
             expected: expected.to_owned(),
             remedy,
@@ -73,14 +78,17 @@ impl Value {
     }
 }
 
-fn shown(text: &str) -> String {
+fn shown(name: &str, text: &str) -> String {
+    if SECRET.contains(&name) {
+        return "…".to_owned();
+    }
     let plain = strip_control(text);
     if plain.is_empty() { "empty".to_owned() } else { plain }
 }
 
 impl<'a> Sources<'a> {
     pub(crate) fn read(folder: &Path, environment: &'a dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
-        Ok(Self { file: EnvFile::read(folder)?, environment, warnings: Vec::new() })
+        Ok(Self { file: EnvFile::read(folder)?, environment, warnings: Vec::new(), exported: Vec::new() })
     }
 
     /// Returns a setting's value from the first source that has one, even an empty one.
@@ -96,12 +104,18 @@ impl<'a> Sources<'a> {
         if let Some(text) = (self.environment)(name) {
             let text = text.trim();
             if let Some(written) = written.filter(|written| *written != text) {
-                let (used, overridden) = (shown(text), shown(written));
+                let (used, overridden) = (shown(name, text), shown(name, written));
                 self.warnings.push(format!(
                     "{name} is {used} from the environment, which overrides {name}={overridden} of {path}; run 'unset {name}' if you did not mean that"
                 ));
             }
             let overrides = written.is_some().then(|| path.clone());
+            if overrides.is_none()
+                && !text.is_empty()
+                && !self.exported.iter().any(|one| one.starts_with(&format!("{name}=")))
+            {
+                self.exported.push(format!("{name}={}", shown(name, text)));
+            }
             return Some(Value { name, text: text.to_owned(), origin: Origin::Environment { overrides } });
         }
         let entry = entry?;
@@ -140,7 +154,13 @@ impl<'a> Sources<'a> {
         self.warnings.push(line);
     }
 
-    pub(crate) fn into_warnings(self) -> Vec<String> {
-        self.warnings
+    /// Returns one line of the settings that the environment has and the file does not name: tools
+    /// and shells export everyday names, such as HOST. With it the warnings.
+    pub(crate) fn into_lines(self) -> (Option<String>, Vec<String>) {
+        let exported = (!self.exported.is_empty()).then(|| {
+            let (all, path) = (self.exported.join(", "), &self.file.path);
+            format!("from the environment, as {path} does not name them: {all}; run 'unset NAME' for each that you did not mean")
+        });
+        (exported, self.warnings)
     }
 }

@@ -3,7 +3,7 @@
 use crate::config::env_file::EnvFile;
 use crate::config::limits;
 
-const SETTINGS: [&str; 21] = [
+const SETTINGS: [&str; 22] = [
     "PORT",
     "HOST",
     "ADDRESS",
@@ -18,6 +18,7 @@ const SETTINGS: [&str; 21] = [
     "CERTIFICATE",
     "LOG",
     "LOG_FORMAT",
+    "LOG_TRANSACTIONS",
     "HTTP_PORT",
     "HTTP_HOST",
     "HTTP_NAMES",

@@ -1,6 +1,7 @@
 //! What the application asks of the node.
 
 use meshpool_proto::access::Access;
+use meshpool_proto::address::PeerAddress;
 use meshpool_proto::transaction::{Transaction, TransactionId};
 use meshpool_proto::wire::{Member, Status};
 use meshpool_proto::{BroadcastReceipt, Submission};
@@ -34,6 +35,11 @@ pub(crate) enum Command {
     /// Replaces the access rules. Answered once the links that they deny are being closed.
     SetAccess {
         access: Access,
+        reply: oneshot::Sender<()>,
+    },
+    /// Replaces the known peers.
+    SetKnownPeers {
+        addresses: Vec<PeerAddress>,
         reply: oneshot::Sender<()>,
     },
     /// Notifies the operator.

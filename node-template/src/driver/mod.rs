@@ -29,6 +29,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::mpsc;
 
 use crate::discovery::DiscoveryHandle;
+use crate::events::log::TransactionLines;
 use crate::events::sender::EventSender;
 use crate::events::text::strip_control;
 use crate::folder::peer_cache::PeerCache;
@@ -39,11 +40,13 @@ use crate::transport::accept_slots::AcceptSlot;
 use crate::transport::arrival::{Arrival, ReadBatch};
 use crate::transport::dial_permit::NamedBy;
 use crate::transport::duplicate_filter::DuplicateTracker;
+use crate::transport::tls::Live;
 use crate::transport::websocket::dialer::{DialError, Dialer, Dialled};
 use crate::transport::websocket::link::LinkContext;
 use crate::transport::websocket::socket::Socket;
 use crate::util::panics::Panics;
 
+mod alone;
 pub(crate) mod commands;
 mod link_handle;
 mod link_table;
@@ -55,6 +58,7 @@ mod rtt;
 mod tasks;
 mod write_batch;
 
+use alone::Alone;
 use commands::Command;
 #[cfg(test)]
 use commands::Failure;
@@ -72,9 +76,14 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 /// The close code after a panic (RFC 6455, section 7.4.1).
 const INTERNAL_ERROR: u16 = 1011;
 
-/// The pool's thread has ended by itself.
+/// Why not everything is on the disk at the driver's end.
 #[derive(Debug)]
-pub(crate) struct PoolEnded;
+pub(crate) enum Unstored {
+    /// The pool's thread has ended by itself.
+    PoolEnded,
+    /// The pool's file could not be used.
+    GaveUp { lost: u64, error: String },
+}
 
 /// Where inputs come from.
 pub(crate) struct Inputs {
@@ -95,6 +104,8 @@ pub(crate) struct Services {
     pub(crate) images: Arc<Images>,
     pub(crate) sync_times: Arc<Histogram>,
     pub(crate) panics: Panics,
+    /// In a closed network.
+    pub(crate) credentials: Option<Arc<Live>>,
 }
 
 /// The task that owns the core.
@@ -123,9 +134,11 @@ impl Driver {
         services: Services,
         context: LinkContext,
         events: EventSender,
+        lines: TransactionLines,
         access: Access,
         pool_bytes: u64,
     ) -> Self {
+        let alone = Alone::new(Instant::now(), core.status(Instant::now(), &[]).known > 0);
         let mut driver = Self {
             core,
             inputs,
@@ -135,7 +148,7 @@ impl Driver {
             tasks: TaskSet::default(),
             requests: PendingRequests::default(),
             writes: WriteBatch::default(),
-            notifier: Notifier::new(events),
+            notifier: Notifier::new(events, lines, alone),
             follow_ups: VecDeque::new(),
             now: Instant::now(),
         };
@@ -144,12 +157,13 @@ impl Driver {
         driver
     }
 
-    /// Drives the node until `stop` is ready, then closes all links. Returns the pool, which the
-    /// caller closes. All that the `select!` awaits is cancel-safe: channels, a timer, joins.
+    /// Drives the node until `stop` is ready, then closes all links and the pool. All that the
+    /// `select!` awaits is cancel-safe: channels, a timer, joins.
     ///
     /// # Errors
-    /// [`PoolEnded`] if the pool's thread has ended by itself: nothing can be stored any more.
-    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) -> Result<Pool, PoolEnded> {
+    /// [`Unstored`] if not everything is on the disk. If the pool's thread has ended by itself, the
+    /// node ends, as nothing can be stored any more.
+    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), Unstored> {
         let mut stop = std::pin::pin!(stop);
         let mut arrivals = Vec::with_capacity(ARRIVALS);
         let ended = loop {
@@ -167,7 +181,7 @@ impl Driver {
                 _ = self.inputs.arrivals.recv_many(&mut arrivals, ARRIVALS), if reading => self.on_arrivals(&mut arrivals),
                 report = self.inputs.reports.recv() => match report {
                     Some(report) => self.on_report(report),
-                    None => break Err(PoolEnded),
+                    None => break Err(Unstored::PoolEnded),
                 },
                 Some(command) = self.inputs.commands.recv() => self.on_command(command),
                 Some(request) = self.inputs.image_requests.recv() => self.on_image_request(request),
@@ -181,12 +195,8 @@ impl Driver {
             }
             self.end_round();
         };
-        let pool = self.shut_down().await;
-        if ended.is_err() {
-            // Its thread may still be releasing the folder, which may be opened again at once.
-            pool.close().await;
-        }
-        ended.map(|()| pool)
+        let stored = self.shut_down().await;
+        ended.and(stored)
     }
 
     /// Handles what came in before a deadline first: a peer is not silent because this node is
@@ -210,30 +220,48 @@ impl Driver {
         self.writes.write_due(&self.services.pool, self.core.is_disk_awaited());
     }
 
-    /// Stops dialling and reading, closes every link, and waits for that within bounds.
-    async fn shut_down(mut self) -> Pool {
+    /// Stops dialling and reading, closes every link, which has a bounded time, and closes the
+    /// pool, which takes as long as the disk does.
+    async fn shut_down(mut self) -> Result<(), Unstored> {
         self.tasks.abort_background();
+        self.inputs.commands.close();
+        while self.inputs.commands.try_recv().is_ok() {}
         self.handle(Input::Shutdown);
         self.end_round();
         self.writes.write(&self.services.pool);
-        let Self { mut inputs, mut tasks, services: Services { limits, peer_cache, pool, .. }, .. } = self;
-        // Arrivals are still taken, so no link's task waits for room. What the pool stores from
-        // here on is not reported to anyone.
-        let drained = async {
-            loop {
-                tokio::select! {
-                    () = tasks.links_ended() => break,
-                    Some(_) = inputs.arrivals.recv() => {}
-                }
+        self.services.pool.begin_close();
+        let (mut tasks, discovery) = (std::mem::take(&mut self.tasks), std::mem::take(&mut self.inputs.discovery));
+        let within = self.services.limits.write_deadline.min(CLOSE_WITHIN);
+        let closing = async {
+            let (drained, ()) = tokio::join!(tokio::time::timeout(within, tasks.links_ended()), discovery.close());
+            if drained.is_err() {
+                tracing::debug!("some peers did not finish the close in time");
             }
         };
-        let drained = tokio::time::timeout(limits.write_deadline.min(CLOSE_WITHIN), drained);
-        let (drained, ()) = tokio::join!(drained, inputs.discovery.close());
-        if drained.is_err() {
-            tracing::debug!("some peers did not finish the close in time");
+        let mut closing = std::pin::pin!(closing);
+        let (mut links_open, mut pool_open, mut stored) = (true, true, Ok(()));
+        while links_open || pool_open {
+            tokio::select! {
+                () = &mut closing, if links_open => links_open = false,
+                // So no link's task waits for room.
+                Some(_) = self.inputs.arrivals.recv() => {}
+                report = self.inputs.reports.recv(), if pool_open => match report {
+                    Some(Report::GaveUp { lost, error }) => {
+                        self.notifier.notify(Instant::now(), Event::StoreFailed { error: error.clone() });
+                        stored = Err(Unstored::GaveUp { lost, error });
+                    }
+                    Some(report) => self.on_report(report),
+                    None => pool_open = false,
+                },
+            }
         }
+        self.end_round();
+        self.notifier.finish();
+        let Services { peer_cache, pool, .. } = self.services;
         peer_cache.close().await;
-        pool
+        // The thread may still be releasing the folder, which may be opened again at once.
+        pool.close().await;
+        stored
     }
 
     /// Passes an input to the core, and carries out all that follows from it.
@@ -346,7 +374,7 @@ impl Driver {
                 self.services.sync_times.observe(synced_in.as_secs_f64());
                 self.handle(Input::Stored { ids });
             }
-            Report::Failed { error } => self.handle(Input::StoreFailed { error }),
+            Report::Failed { error } | Report::GaveUp { error, .. } => self.handle(Input::StoreFailed { error }),
             Report::Found { transactions } => {
                 self.writes.on_found(&self.services.pool);
                 self.handle(Input::PoolAdded { transactions });
@@ -373,7 +401,12 @@ impl Driver {
             }
             Command::Status { holds, reply } => {
                 self.report_counts();
-                reply.send(self.core.status(Instant::now(), &holds)).unwrap_or_default();
+                let now = Instant::now();
+                let mut status = self.core.status(now, &holds);
+                status.alone_seconds = self.notifier.alone_seconds(now);
+                status.certificate_expires =
+                    self.services.credentials.as_ref().map(|credentials| credentials.expires());
+                reply.send(status).unwrap_or_default();
             }
             Command::Links { reply } => {
                 let links = self.links.describe(self.core.open_links(), Instant::now());
@@ -382,6 +415,10 @@ impl Driver {
             Command::Nodes { reply } => reply.send(self.core.nodes(Instant::now())).unwrap_or_default(),
             Command::SetAccess { access, reply } => {
                 self.handle(Input::AccessChanged { access });
+                reply.send(()).unwrap_or_default();
+            }
+            Command::SetKnownPeers { addresses, reply } => {
+                self.handle(Input::KnownPeersChanged { addresses });
                 reply.send(()).unwrap_or_default();
             }
             #[cfg(feature = "tls")]
@@ -479,7 +516,7 @@ impl Driver {
                 self.send_positions(link);
             }
             Output::Store { transaction } => {
-                self.notifier.on_accepted();
+                self.notifier.on_accepted(self.now);
                 self.duplicates.on_accepted(transaction.frame().as_str());
                 self.writes.push(transaction);
             }

@@ -4,39 +4,62 @@ use std::time::Instant;
 
 use meshpool_proto::event::Event;
 
-use crate::events::log::EventLog;
+use crate::driver::alone::{Alone, Line};
+use crate::events::log::{EventLog, TransactionLines};
 use crate::events::sender::EventSender;
 
 /// The two receivers of events.
 pub(crate) struct Notifier {
     log: EventLog,
     application: EventSender,
+    alone: Alone,
     /// Whether the core reports single transactions. If not, they are counted here.
     transactions: bool,
 }
 
 impl Notifier {
-    pub(crate) fn new(application: EventSender) -> Self {
-        Self { log: EventLog::default(), application, transactions: true }
+    pub(crate) fn new(application: EventSender, lines: TransactionLines, alone: Alone) -> Self {
+        Self { log: EventLog::new(lines), application, alone, transactions: true }
     }
 
     /// Checks whether any receiver wants single transactions. Returns whether the core is to report
     /// them.
     pub(crate) fn update_demand(&mut self) -> bool {
-        self.transactions = self.application.wants_transactions() || EventLog::wants_transactions();
+        self.transactions = self.application.wants_transactions() || self.log.wants_transactions();
         self.transactions
     }
 
-    /// Counts a transaction that was accepted and that the core does not report.
-    pub(crate) fn on_accepted(&self) {
+    /// Counts a transaction that was accepted, for the log, and for the application if the core does
+    /// not report it.
+    pub(crate) fn on_accepted(&mut self, now: Instant) {
+        self.log.on_accepted(now);
         if !self.transactions {
             self.application.count_unsent(1);
         }
     }
 
     pub(crate) fn notify(&mut self, now: Instant, event: Event) {
+        let peers = match &event {
+            Event::PeerUp { peers, .. } | Event::PeerDown { peers, .. } => Some(*peers),
+            _ => None,
+        };
         self.log.log(now, &event);
         self.application.send(event);
+        if let Some(line) = peers.and_then(|peers| self.alone.on_peers(now, peers)) {
+            self.report(now, line);
+        }
+    }
+
+    fn report(&mut self, now: Instant, line: Line) {
+        match line {
+            Line::Warn(text) => self.notify(now, Event::Warning { text }),
+            Line::Info(text) => tracing::info!("{text}"),
+        }
+    }
+
+    /// Returns for how long no peer has been linked, in seconds; `None` if one is.
+    pub(crate) fn alone_seconds(&self, now: Instant) -> Option<u64> {
+        self.alone.seconds(now)
     }
 
     /// Sends the application the events of this round.
@@ -46,11 +69,19 @@ impl Notifier {
 
     /// When [`Self::tick`] is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.log.deadline()
+        [self.log.deadline(), self.alone.deadline()].into_iter().flatten().min()
     }
 
-    /// Logs how many lines were suppressed.
+    /// Logs the counts that are due, and that the node is alone.
     pub(crate) fn tick(&mut self, now: Instant) {
         self.log.tick(now);
+        if let Some(line) = self.alone.tick(now) {
+            self.report(now, line);
+        }
+    }
+
+    /// Logs the last counts.
+    pub(crate) fn finish(&mut self) {
+        self.log.finish();
     }
 }

@@ -35,7 +35,7 @@ pub(crate) async fn replay(
         let chunk = match pool.read(position, until, PIECE).await {
             Ok(chunk) => chunk,
             Err(error) => {
-                tracing::error!("cannot read transactions for a peer: {error}");
+                log_unreadable(&error);
                 tokio::time::sleep(PAUSE).await;
                 return Some(position);
             }
@@ -57,7 +57,7 @@ pub(crate) async fn send_positions(pool: Pool, queue: Arc<SendQueue>, positions:
                 push(&queue, transactions, Some(session));
                 rest = rest.get(read.max(1)..).unwrap_or_default();
             }
-            Err(error) => return tracing::error!("cannot read transactions for a peer: {error}"),
+            Err(error) => return log_unreadable(&error),
         }
     }
 }
@@ -70,4 +70,14 @@ fn push(queue: &SendQueue, transactions: Vec<Transaction>, session: Option<Sessi
     let items: Vec<Item> = frames.map(Item::Text).collect();
     let bytes = items.iter().map(Item::bytes).sum();
     queue.push(Lane::Payload, items, bytes);
+}
+
+/// Logs that a pool could not be read, once per minute: a peer may ask again and again.
+fn log_unreadable(error: &impl std::fmt::Display) {
+    static LAST: std::sync::Mutex<Option<std::time::Instant>> = std::sync::Mutex::new(None);
+    let mut last = LAST.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if last.is_none_or(|last| last.elapsed() >= std::time::Duration::from_secs(60)) {
+        *last = Some(std::time::Instant::now());
+        tracing::error!("cannot read transactions for a peer: {error}");
+    }
 }

@@ -1,58 +1,133 @@
-//! Writes events to the log. Of the transactions of one second only the first twenty get a line.
+//! Writes events to the log.
+//!
+//! Transactions are either logged each, at info, or counted in a line per minute, with each at
+//! debug: see [`TransactionLines`]. Of those of one second only the first twenty get a line. Lines
+//! that strangers can cause have limits: see `line_limit`.
 
 use std::time::{Duration, Instant};
 
 use tracing::Level;
 
 use crate::events::describe::{Description, level};
+use crate::events::line_limit::LineLimit;
 use crate::events::text::plural;
 use crate::protocol::event::Event;
 
 /// Lines for transactions per second: as many as a person can follow.
 const TRANSACTION_LINES: u64 = 20;
 const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
 
-/// Writes events to the log, and counts the transactions of a burst in one line.
+/// How transactions are logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TransactionLines {
+    /// Each has a line at info, for a person who watches.
+    #[default]
+    Each,
+    /// Each has a line at debug, and at info a line per minute counts them, for a log that is kept.
+    Count,
+}
+
+impl TransactionLines {
+    fn level(self) -> Level {
+        match self {
+            Self::Each => Level::INFO,
+            Self::Count => Level::DEBUG,
+        }
+    }
+
+    /// Returns whether the log's level includes single transactions.
+    pub fn logs_single(self) -> bool {
+        match self {
+            Self::Each => tracing::enabled!(Level::INFO),
+            Self::Count => tracing::enabled!(Level::DEBUG),
+        }
+    }
+}
+
+/// Writes events to the log, and counts transactions.
 ///
-/// The caller passes the time. It calls [`Self::tick`] at [`Self::deadline`]: otherwise the count
-/// of a burst is logged only with the next transaction.
+/// The caller passes the time. It calls [`Self::tick`] at [`Self::deadline`]: otherwise a count is
+/// logged only with the next transaction.
 #[derive(Debug, Default)]
 pub struct EventLog {
+    lines: TransactionLines,
     /// Start of the second that the counts are for.
     second: Option<Instant>,
     logged: u64,
     suppressed: u64,
+    limit: LineLimit,
+    /// Start of the minute that is counted, with the number of accepted transactions.
+    minute: Option<(Instant, u64)>,
 }
 
 impl EventLog {
-    /// Returns whether the log's level includes transactions.
-    pub fn wants_transactions() -> bool {
-        tracing::enabled!(Level::INFO)
+    /// Makes a log of events.
+    pub fn new(lines: TransactionLines) -> Self {
+        Self { lines, ..Self::default() }
+    }
+
+    /// Returns whether the log's level includes single transactions.
+    pub fn wants_transactions(&self) -> bool {
+        self.lines.logs_single()
+    }
+
+    /// Counts an accepted transaction.
+    pub fn on_accepted(&mut self, now: Instant) {
+        if self.lines == TransactionLines::Count {
+            self.minute.get_or_insert((now, 0)).1 += 1;
+        }
     }
 
     /// Logs an event, unless it is a transaction beyond the limit.
     pub fn log(&mut self, now: Instant, event: &Event) {
-        if matches!(event, Event::Transaction { .. }) {
-            if !Self::wants_transactions() {
-                return;
+        if !matches!(event, Event::Transaction { .. }) {
+            if is_enabled(level(event)) && self.limit.admits(now, event) {
+                log(event);
             }
-            self.tick(now);
-            if !self.admits(now) {
-                return;
-            }
+            return;
         }
-        log(event);
+        if !self.wants_transactions() {
+            return;
+        }
+        self.tick(now);
+        if self.admits(now) {
+            log_at(self.lines.level(), event);
+        }
     }
 
-    /// Logs how many transactions were suppressed, once their second is over.
+    /// Logs the counts whose second or minute is over.
     pub fn tick(&mut self, now: Instant) {
         if let Some(suppressed) = self.take_suppressed(now) {
-            tracing::info!("… and {} in the last second", plural(suppressed, "more transaction", "more transactions"));
+            let more = plural(suppressed, "more transaction", "more transactions");
+            match self.lines {
+                TransactionLines::Each => tracing::info!("… and {more} in the last second"),
+                TransactionLines::Count => tracing::debug!("… and {more} in the last second"),
+            }
+        }
+        for (kind, left_out) in self.limit.take_due(now) {
+            let lines = plural(left_out, "line", "lines");
+            tracing::info!("… and {lines} like '{kind}' left out in the last minute: too many in a short time");
+        }
+        if let Some(accepted) = self.take_accepted(now) {
+            tracing::info!("{} in the last minute", plural(accepted, "new transaction", "new transactions"));
         }
     }
 
-    /// Returns when to call [`Self::tick`]; `None` if nothing was suppressed.
+    /// Returns when to call [`Self::tick`]; `None` if there is nothing to log.
     pub fn deadline(&self) -> Option<Instant> {
+        let minute = self.minute.map(|(since, _)| since + MINUTE);
+        [self.second_over(), minute, self.limit.deadline()].into_iter().flatten().min()
+    }
+
+    /// Logs the counts at the end of the node.
+    pub fn finish(&mut self) {
+        if let Some((_, accepted)) = self.minute.take() {
+            tracing::info!("{} since the last count", plural(accepted, "new transaction", "new transactions"));
+        }
+    }
+
+    fn second_over(&self) -> Option<Instant> {
         self.second.filter(|_| self.suppressed > 0).map(|second| second + SECOND)
     }
 
@@ -68,14 +143,34 @@ impl EventLog {
     }
 
     fn take_suppressed(&mut self, now: Instant) -> Option<u64> {
-        self.deadline().filter(|deadline| now >= *deadline)?;
+        self.second_over().filter(|over| now >= *over)?;
         Some(std::mem::take(&mut self.suppressed))
+    }
+
+    fn take_accepted(&mut self, now: Instant) -> Option<u64> {
+        self.minute.filter(|(since, _)| now >= *since + MINUTE)?;
+        self.minute.take().map(|(_, accepted)| accepted)
+    }
+}
+
+/// Returns whether lines of a level are logged. One that is not uses up no limit.
+fn is_enabled(level: Level) -> bool {
+    match level {
+        Level::ERROR => tracing::enabled!(Level::ERROR),
+        Level::WARN => tracing::enabled!(Level::WARN),
+        Level::INFO => tracing::enabled!(Level::INFO),
+        Level::DEBUG => tracing::enabled!(Level::DEBUG),
+        Level::TRACE => tracing::enabled!(Level::TRACE),
     }
 }
 
 /// Writes an event to the log, as one line of its level.
 pub fn log(event: &Event) {
-    match level(event) {
+    log_at(level(event), event);
+}
+
+fn log_at(level: Level, event: &Event) {
+    match level {
         Level::ERROR => tracing::error!("{}", Description(event)),
         Level::WARN => tracing::warn!("{}", Description(event)),
         Level::INFO => tracing::info!("{}", Description(event)),
@@ -136,6 +231,33 @@ mod tests {
             lines[20..],
             ["transactions.json takes transactions again", "… and 2 more transactions in the last second"]
         );
+    }
+
+    #[cfg(feature = "cli")]
+    #[test]
+    fn a_log_that_is_kept_has_a_count_per_minute_and_each_transaction_at_debug() {
+        let transaction = Transaction::parse(&mut Parser::new(), r#"{"amount":1}"#).unwrap();
+        let event = Event::Transaction { transaction, origin: None, peer: None, links: 1 };
+        let start = Instant::now();
+        let lines = crate::cli::logs::tests::logged(false, || {
+            let mut log = EventLog::new(TransactionLines::Count);
+            assert_eq!(log.deadline(), None);
+            for second in 0..30 {
+                log.on_accepted(start + second * SECOND);
+            }
+            log.log(start, &event);
+            assert_eq!(log.deadline(), Some(start + MINUTE));
+            log.tick(start + MINUTE - SECOND);
+            log.tick(start + MINUTE);
+            log.tick(start + 2 * MINUTE);
+            log.on_accepted(start + 3 * MINUTE);
+            log.finish();
+            log.finish();
+        });
+        let lines: Vec<_> = lines.lines().map(|line| line.split_once(' ').unwrap().1).collect();
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert!(lines[0].starts_with("DEBUG transaction "), "{lines:?}");
+        assert_eq!(lines[1..], ["30 new transactions in the last minute", "1 new transaction since the last count"]);
     }
 
     #[cfg(feature = "cli")]

@@ -14,6 +14,8 @@ use data_encoding::HEXLOWER;
 use ed25519_dalek::{Signer as _, SigningKey};
 
 use crate::folder::files::shown;
+use crate::folder::modes;
+use crate::folder::sync::sync_folder;
 use crate::protocol::id::{NodeId, parse_hex32};
 use crate::protocol::signature::{Purpose, Signature};
 
@@ -26,7 +28,10 @@ pub const NODE_KEY: &str = "node.key";
 const FILE_BYTES: u64 = 256;
 
 /// A folder's key pair.
-pub struct NodeKey(SigningKey);
+pub struct NodeKey {
+    key: SigningKey,
+    warning: Option<String>,
+}
 
 impl fmt::Debug for NodeKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -49,14 +54,14 @@ pub enum KeyError {
         path: String,
     },
     /// Other users can read the file.
-    #[error("{path} can be read by others (mode {mode:03o}): a node's key is a secret; run 'chmod 600 {file}'")]
+    #[error("{path} can be read by others (mode {mode:03o}): a node's key is a secret; {remedy}")]
     Open {
         /// The file.
         path: String,
-        /// The file's path from the current folder, for the command of the remedy.
-        file: String,
         /// Its permission bits.
         mode: u32,
+        /// What to do.
+        remedy: String,
     },
     /// The system refuses to read it.
     #[error("{path} cannot be read: {cause}; check who may read it")]
@@ -113,19 +118,24 @@ impl NodeKey {
         if !metadata.is_file() {
             return Err(KeyError::Broken { path: path() });
         }
-        refuse_open(&metadata, folder, name)?;
+        let warning = check_mode(&metadata, folder, name)?;
         let mut bytes = Vec::new();
         File::open(&file)
             .and_then(|file| file.take(FILE_BYTES).read_to_end(&mut bytes))
             .map_err(|cause| KeyError::Unreadable { path: path(), cause })?;
         let secret = std::str::from_utf8(&bytes).ok().and_then(|text| parse_hex32(text.trim()));
         let secret = secret.ok_or_else(|| KeyError::Broken { path: path() })?;
-        Ok(Some(Self(SigningKey::from_bytes(&secret))))
+        Ok(Some(Self { key: SigningKey::from_bytes(&secret), warning }))
+    }
+
+    /// Returns what a person should know of the file, one line.
+    pub fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
     }
 
     /// Returns the public key, which is the node's id.
     pub fn node_id(&self) -> NodeId {
-        NodeId(self.0.verifying_key().to_bytes())
+        NodeId(self.key.verifying_key().to_bytes())
     }
 
     /// Signs canonical JSON for a purpose. The signature is deterministic (RFC 8032).
@@ -135,7 +145,7 @@ impl NodeKey {
 
     /// Signs a message (RFC 8032, section 5.1).
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
-        self.0.sign(message).to_bytes()
+        self.key.sign(message).to_bytes()
     }
 
     /// Creates a key in a file of the folder. Returns the file's key if another process created it
@@ -156,7 +166,12 @@ impl NodeKey {
             _ => Ok(()),
         };
         match published {
-            Ok(()) => removed.map(|()| Self(SigningKey::from_bytes(secret))).map_err(unwritable),
+            // Loaded again, which checks what the file system made of the mode.
+            Ok(()) => {
+                removed.map_err(unwritable)?;
+                let key = Self::load_named(folder, name)?;
+                Ok(key.unwrap_or_else(|| Self { key: SigningKey::from_bytes(secret), warning: None }))
+            }
             // Another process created it since the check. Its key counts; this one was never used.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Self::load_named(folder, name)?.ok_or_else(|| unwritable(error))
@@ -185,22 +200,35 @@ fn publish(draft: &Path, path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !path.try_exists()? => fs::rename(draft, path)?,
         linked => linked?,
     }
-    // Other systems cannot open a folder as a file, and keep its entries by a journal.
-    #[cfg(unix)]
-    File::open(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()?;
-    Ok(())
+    sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 
+/// Refuses a file that others can read, where files have modes; otherwise returns a warning.
 #[cfg(unix)]
-fn refuse_open(metadata: &fs::Metadata, folder: &Path, name: &str) -> Result<(), KeyError> {
-    let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
-    if mode & 0o077 == 0 {
-        return Ok(());
+fn check_mode(metadata: &fs::Metadata, folder: &Path, name: &str) -> Result<Option<String>, KeyError> {
+    let mode = modes::of(metadata);
+    if !modes::is_open(mode) {
+        return Ok(None);
     }
-    Err(KeyError::Open { path: shown(folder, name), file: folder.join(name).display().to_string(), mode })
+    let path = shown(folder, name);
+    if modes::are_kept(folder, &modes::System) == Some(false) {
+        return Ok(Some(format!(
+            "the file system of {path} keeps no file modes (all files there are {mode:03o}), so the system does not hide this secret from other users; \
+             keep the folder on another disk if others use this machine"
+        )));
+    }
+    let file = folder.join(name);
+    let file = file.display();
+    let remedy = match mode & 0o200 {
+        0 => format!(
+            "run 'chmod 400 {file}'; if it is mounted as a secret, mount it for the node's user alone, with mode 0400 (Kubernetes: defaultMode: 0400)"
+        ),
+        _ => format!("run 'chmod 600 {file}'"),
+    };
+    Err(KeyError::Open { path, mode, remedy })
 }
 
 #[cfg(not(unix))]
-fn refuse_open(_metadata: &fs::Metadata, _folder: &Path, _name: &str) -> Result<(), KeyError> {
-    Ok(())
+fn check_mode(_metadata: &fs::Metadata, _folder: &Path, _name: &str) -> Result<Option<String>, KeyError> {
+    Ok(None)
 }

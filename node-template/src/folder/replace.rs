@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
+use crate::folder::sync::sync_folder;
+
 /// Writes a file and waits for the disk. Readers see the old content or the new, never a part.
 ///
 /// # Errors
@@ -14,5 +16,6 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mut file = File::create(&draft)?;
     file.write_all(text.as_bytes())?;
     file.sync_data()?;
-    fs::rename(&draft, path)
+    fs::rename(&draft, path)?;
+    sync_folder(path.parent().unwrap_or(Path::new(".")))
 }

@@ -1,6 +1,7 @@
 //! Metrics in the OpenMetrics text format, and health checks.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::extract::State as FromState;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -15,6 +16,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::driver::open_link::OpenLink;
+use crate::events::text::span;
 use crate::http::limits::STREAMS;
 use crate::http::problem::Problem;
 use crate::http::state::{Shared, State};
@@ -22,6 +24,7 @@ use crate::images;
 use crate::protocol::LinkKind;
 use crate::protocol::counters::Counters;
 use crate::protocol::wire::Status;
+use crate::util::time_of_day::time_of_day;
 use crate::util::version::{COMMIT, VERSION};
 
 /// Handles `GET /metrics`.
@@ -65,6 +68,26 @@ fn gauges(registry: &mut Registry, state: &State, status: &Status, links: &[Open
     gauge("uptime", "Time since the node's start", Some(Unit::Seconds), status.uptime as usize);
     gauge("pool_transactions", "Transactions on the disk", None, status.pool.count as usize);
     gauge("pool_writable", "Whether transactions.json can be written: 1 or 0", None, usize::from(status.writable));
+    gauge(
+        "pool_full",
+        "Whether the pool has reached a limit, so that it refuses: 1 or 0",
+        None,
+        usize::from(status.pool_full),
+    );
+    gauge(
+        "alone",
+        "For how long no peer has been linked; 0 if one is",
+        Some(Unit::Seconds),
+        status.alone_seconds.unwrap_or(0) as usize,
+    );
+    if let Some(expires) = status.certificate_expires {
+        gauge(
+            "certificate_expires_timestamp",
+            "When the certificate of this node, or its authority's, expires: since 1970",
+            Some(Unit::Seconds),
+            expires as usize,
+        );
+    }
     gauge("peers", "Nodes that this one is linked to", None, status.connected.len());
     gauge("addresses_known", "Addresses in the address book", None, status.known);
     gauge("addresses_attempting", "Addresses being dialled", None, status.attempting.len());
@@ -126,18 +149,77 @@ pub(crate) async fn alive(FromState(state): FromState<Shared>) -> Response {
     "alive\n".into_response()
 }
 
-/// Handles `GET /readyz`: whether the node stores transactions, and has a peer unless it knows
-/// none.
+/// Handles `GET /readyz`: whether the node takes transactions, and has a peer unless it knows none.
 pub(crate) async fn ready(FromState(state): FromState<Shared>) -> Result<Response, Problem> {
-    let status = state.node.status().await?;
+    match unready(&state.node.status().await?, time_of_day()) {
+        Some(why) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why)),
+        None => Ok("ready\n".into_response()),
+    }
+}
+
+/// Returns why a node is not ready. `now`: seconds since 1970.
+fn unready(status: &Status, now: f64) -> Option<String> {
     if !status.writable {
-        return Err(Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "transactions.json cannot be written; the node's log says why",
-        ));
+        return Some("transactions.json cannot be written; the node's log says why".to_owned());
+    }
+    if status.pool_full {
+        let why = "the pool is full, so new transactions are refused; set a higher limit and start the node again";
+        return Some(why.to_owned());
+    }
+    if status.certificate_expires.is_some_and(|expires| expires as f64 <= now) {
+        let why = "by this machine's clock the certificate of the node or of its authority has expired, so other nodes refuse it; check the clock, or issue a new one";
+        return Some(why.to_owned());
     }
     if status.connected.is_empty() && status.known > 0 {
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no peer is linked yet; try again later"));
+        let alone = status.alone_seconds.unwrap_or(0);
+        let since = if alone + 1 >= status.uptime { "the start" } else { "the last one left" };
+        let alone = span(Duration::from_secs(alone));
+        return Some(format!(
+            "no peer is linked since {since}, {alone} ago; the node keeps dialling; its log says more"
+        ));
     }
-    Ok("ready\n".into_response())
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_keeps_a_node_from_being_ready_is_named_with_its_duration() {
+        let status = || Status {
+            node: String::new(),
+            session: String::new(),
+            agent: String::new(),
+            network: String::new(),
+            address: String::new(),
+            dial_backs: None,
+            uptime: 20_000,
+            connected: vec!["ws://localhost:1".to_owned()],
+            attempting: Vec::new(),
+            known: 1,
+            max_peers: None,
+            peers: Vec::new(),
+            pool: crate::protocol::wire::Summary { count: 0, sum: String::new() },
+            writable: true,
+            pool_full: false,
+            alone_seconds: None,
+            certificate_expires: Some(1_000),
+            held: 0,
+            counters: BTreeMap::new(),
+        };
+        let begins = |status: Status, begin: &str| {
+            let why = unready(&status, 999.0).unwrap_or_default();
+            assert!(why.starts_with(begin) && why.is_empty() == begin.is_empty(), "{why}");
+        };
+        begins(status(), "");
+        begins(Status { certificate_expires: None, ..status() }, "");
+        begins(Status { connected: Vec::new(), known: 0, alone_seconds: Some(20_000), ..status() }, "");
+        begins(Status { writable: false, ..status() }, "transactions.json cannot be written");
+        begins(Status { pool_full: true, ..status() }, "the pool is full");
+        begins(Status { certificate_expires: Some(999), ..status() }, "by this machine's clock the certificate");
+        let alone = |seconds| Status { connected: Vec::new(), alone_seconds: Some(seconds), ..status() };
+        begins(alone(11_100), "no peer is linked since the last one left, 3 h 5 min ago");
+        begins(alone(19_999), "no peer is linked since the start, 5 h 33 min ago");
+    }
 }

@@ -37,6 +37,7 @@ use crate::http::guard::Guard;
 use crate::http::serve::App;
 use crate::http::state::{Shared, State};
 use crate::node::handle::Handle;
+use crate::node::network::needs_root;
 use crate::node::start_progress::StartProgress;
 use crate::transport::websocket::listener;
 use crate::transport::websocket::plain_http::PageLocation;
@@ -85,8 +86,10 @@ pub enum ServerError {
         port: u16,
     },
     /// The host cannot be listened on.
-    #[error("cannot serve the page on {host}, port {port}: {error}; check HTTP_HOST and HTTP_PORT")]
+    #[error("cannot serve the page on {host}, port {port} ({origin}): {error}; {}", bind_remedy(.error, *.port))]
     Bind {
+        /// Where host and port were set.
+        origin: String,
         /// The host to listen on.
         host: String,
         /// The port.
@@ -94,6 +97,15 @@ pub enum ServerError {
         /// The system's error.
         error: io::Error,
     },
+}
+
+fn bind_remedy(error: &io::Error, port: u16) -> &'static str {
+    match needs_root(error, port) {
+        true => {
+            "only root may listen on ports below 1024, or a program with the capability CAP_NET_BIND_SERVICE; set HTTP_PORT to 1024 or more"
+        }
+        false => "check HTTP_HOST and HTTP_PORT",
+    }
 }
 
 /// A running HTTP server. It ends when it is dropped, or with its node.
@@ -129,6 +141,7 @@ impl Server {
     pub async fn listen(port: u16, settings: &HttpSettings, progress: &StartProgress) -> Result<Self, ServerError> {
         let listeners = bind(port, settings).await?;
         let address = listeners[0].local_addr().map_err(|error| ServerError::Bind {
+            origin: settings.origin.clone(),
             host: settings.host.clone(),
             port: settings.port.unwrap_or_default(),
             error,
@@ -184,11 +197,12 @@ async fn bind(node: u16, settings: &HttpSettings) -> Result<Vec<tokio::net::TcpL
         Err(error) => error,
     };
     if error.kind() != io::ErrorKind::AddrInUse {
-        return Err(ServerError::Bind { host, port, error });
+        return Err(ServerError::Bind { origin: settings.origin.clone(), host, port, error });
     }
     if settings.port.is_some() {
         return Err(ServerError::PortInUse { origin: settings.origin.clone(), host, port });
     }
     tracing::warn!("port {port}, the default of the page, is in use: taking another one; set HTTP_PORT to choose it");
-    listener::bind(&host, 0).await.map_err(|error| ServerError::Bind { host, port: 0, error })
+    let origin = settings.origin.clone();
+    listener::bind(&host, 0).await.map_err(|error| ServerError::Bind { origin, host, port: 0, error })
 }

@@ -56,6 +56,18 @@ pub enum AccessError {
     Ended,
 }
 
+impl AccessError {
+    /// Returns where the setting behind this error was set, if it is one of a closed network.
+    pub(crate) fn origin<'a>(&self, closed: &'a str) -> &'a str {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Credentials(_) => closed,
+            Self::NoTls => closed,
+            _ => "",
+        }
+    }
+}
+
 /// The files that make a node a member of a closed network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ClosedNetwork {

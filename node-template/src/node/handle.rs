@@ -16,7 +16,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::driver::PoolEnded;
+use crate::driver::Unstored;
 use crate::driver::commands::Command;
 use crate::driver::open_link::OpenLink;
 use crate::events::Sampling;
@@ -24,7 +24,7 @@ use crate::events::stream::{Events, Ring};
 use crate::folder::node_key::NodeKey;
 use crate::images::{Image, ImageError, ImageList, Images};
 use crate::node::access_watcher::{AccessError, Reload};
-use crate::pool::{self, Pool};
+use crate::pool;
 use crate::signing;
 use crate::signing::validator::Validator;
 #[cfg(feature = "web")]
@@ -42,7 +42,7 @@ const SHUT_DOWN_WITHIN: Duration = Duration::from_secs(10);
 pub struct Node {
     pub(crate) handle: Handle,
     pub(crate) stop: Option<oneshot::Sender<()>>,
-    pub(crate) task: JoinHandle<Result<Pool, PoolEnded>>,
+    pub(crate) task: JoinHandle<Result<(), Unstored>>,
 }
 
 /// A handle to a running node, for other tasks. It is cheap to clone and does not keep the node
@@ -117,6 +117,15 @@ pub enum NodeError {
     /// Acknowledged transactions are on disk; accepted ones may not be.
     #[error("the node did not end within {} s: perhaps its disk hangs; what was acknowledged is on disk", SHUT_DOWN_WITHIN.as_secs())]
     Stuck,
+    /// When the node ended, the pool's file could not be used. Acknowledged transactions were on
+    /// disk before; these were only accepted.
+    #[error("the node has ended, but not everything is on disk: {error}")]
+    NotStored {
+        /// How many accepted transactions are not on disk.
+        lost: u64,
+        /// What happened, where, and what to do.
+        error: String,
+    },
     /// The pool's thread panicked, and the node ended with it.
     #[error(
         "the thread that writes transactions.json ended in a fault of this program, so the node has ended too; what was acknowledged is on disk: start the node again, and please report the lines before this one"
@@ -271,6 +280,15 @@ impl Handle {
         done.await.map_err(|_| AccessError::Ended)?
     }
 
+    /// Replaces the known peers, as the binary does on SIGHUP. New ones are dialled. Others stay as
+    /// learned addresses, and their links stay open.
+    ///
+    /// # Errors
+    /// [`NodeError::Ended`].
+    pub async fn set_known_peers(&self, addresses: Vec<PeerAddress>) -> Result<(), NodeError> {
+        self.ask(|reply| Command::SetKnownPeers { addresses, reply }).await
+    }
+
     /// Reads `transactions.json` beside the node.
     pub fn pool(&self) -> &pool::Reader {
         &self.pool
@@ -319,8 +337,8 @@ impl Node {
     /// Waits for the node to end by itself, which only a panic causes. Cancel-safe.
     pub async fn ended(&mut self) -> NodeError {
         match (&mut self.task).await {
-            Ok(Ok(_)) => NodeError::Ended,
-            Ok(Err(PoolEnded)) => NodeError::PoolEnded,
+            Ok(Ok(())) => NodeError::Ended,
+            Ok(Err(unstored)) => unstored.into(),
             Err(error) => NodeError::Panicked(error),
         }
     }
@@ -329,16 +347,28 @@ impl Node {
     /// transactions are on disk, and releases the folder.
     ///
     /// # Errors
+    /// [`NodeError::NotStored`] if accepted transactions could not be written.
     /// [`NodeError::Panicked`] or [`NodeError::PoolEnded`] if the node had ended by itself.
     /// [`NodeError::Stuck`] if it takes more than ten seconds: the pool's thread then keeps the
     /// folder until it has ended.
     pub async fn shutdown(mut self) -> Result<(), NodeError> {
         drop(self.stop.take());
-        let ending = async {
-            let pool = (&mut self.task).await.map_err(NodeError::Panicked)?;
-            pool.map_err(|PoolEnded| NodeError::PoolEnded)?.close().await;
-            Ok(())
-        };
-        tokio::time::timeout(SHUT_DOWN_WITHIN, ending).await.unwrap_or(Err(NodeError::Stuck))
+        match tokio::time::timeout(SHUT_DOWN_WITHIN, &mut self.task).await {
+            Ok(Ok(stored)) => stored.map_err(NodeError::from),
+            Ok(Err(error)) => Err(NodeError::Panicked(error)),
+            Err(_) => {
+                self.task.abort();
+                Err(NodeError::Stuck)
+            }
+        }
+    }
+}
+
+impl From<Unstored> for NodeError {
+    fn from(unstored: Unstored) -> Self {
+        match unstored {
+            Unstored::PoolEnded => Self::PoolEnded,
+            Unstored::GaveUp { lost, error } => Self::NotStored { lost, error },
+        }
     }
 }

@@ -19,6 +19,7 @@ use crate::config::{DEFAULT_NETWORK, Settings};
 use crate::discovery::advertised_address;
 use crate::discovery::{Discovery, DiscoveryHandle};
 use crate::driver::{Driver, Inputs, Services};
+use crate::events::log::TransactionLines;
 use crate::events::sender::EventSender;
 use crate::events::stream::Ring;
 use crate::events::text::plural;
@@ -66,10 +67,13 @@ pub struct Network {
     genesis: Option<PeerAddress>,
     exercise_peers: Option<bool>,
     closed: Option<ClosedNetwork>,
+    /// Where the names of its files were set, for error texts.
+    closed_origin: String,
     discovery: Discovery,
     validator: Validator,
     sign_submissions: bool,
     limits: Limits,
+    transaction_lines: TransactionLines,
     progress: StartProgress,
     trusted_proxies: Vec<IpRange>,
     /// Where host and port were set, for error texts.
@@ -87,8 +91,13 @@ pub enum StartError {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// The access rules or the certificates cannot be used.
-    #[error(transparent)]
-    Access(#[from] AccessError),
+    #[error("{error}{}", from_where(.origin))]
+    Access {
+        /// Where the names of the files of a closed network were set; empty in an open one.
+        origin: String,
+        /// Which file, what is wrong, what to do.
+        error: AccessError,
+    },
     /// The port is in use.
     #[error(
         "port {port} on {host} is in use ({origin}): stop the program that uses it, or set another PORT (0 = any free one)"
@@ -102,8 +111,10 @@ pub enum StartError {
         port: u16,
     },
     /// The node cannot listen on the host or the port.
-    #[error("cannot listen on {host}, port {port}: {error}; check HOST and PORT")]
+    #[error("cannot listen on {host}, port {port} ({origin}): {error}; {}", bind_remedy(.error, *.port))]
     Bind {
+        /// Where port and host were set.
+        origin: String,
         /// The host to listen on.
         host: String,
         /// The port.
@@ -114,6 +125,11 @@ pub enum StartError {
     /// The address for peers is invalid.
     #[error("the address for other nodes is invalid: {0}; set ADDRESS")]
     Address(InvalidAddress),
+    /// The address for peers is one of a closed network, and the node is in an open one.
+    #[error(
+        "{0} is the address of a node in a closed network, and this node is in an open one; set a ws:// address, or close the network"
+    )]
+    SecureAddress(PeerAddress),
     /// The system gave no random numbers.
     #[error("the system gave no random numbers: {0}")]
     Random(getrandom::Error),
@@ -135,10 +151,12 @@ impl Network {
             genesis: None,
             exercise_peers: None,
             closed: None,
+            closed_origin: String::new(),
             discovery: Discovery::Off,
             validator: Validator::default(),
             sign_submissions: false,
             limits: Limits::default(),
+            transaction_lines: TransactionLines::default(),
             progress: StartProgress::default(),
             trusted_proxies: Vec::new(),
             origin: "as the program asked".to_owned(),
@@ -253,6 +271,12 @@ impl Network {
         self
     }
 
+    /// Sets how transactions are logged: each, which is the default, or counted.
+    pub fn log_transactions(mut self, lines: TransactionLines) -> Self {
+        self.transaction_lines = lines;
+        self
+    }
+
     /// Lets others see how far [`Self::start`] is: of a large pool it takes a while.
     pub fn progress(mut self, progress: StartProgress) -> Self {
         self.progress = progress;
@@ -298,14 +322,22 @@ impl Network {
 
     async fn start_on(self, opened: Opened) -> Result<Node, StartError> {
         let key = Arc::new(NodeKey::load_or_create(&self.folder)?);
+        if let Some(warning) = key.warning() {
+            tracing::warn!("{warning}");
+        }
         let node = key.node_id();
         let exercise_peers = self.exercise_peers;
         let files = AccessFiles::new(self.folder.clone(), exercise_peers, self.closed.clone(), Arc::clone(&key));
-        let (access, credentials) = files.read()?;
+        let (access, credentials) = files
+            .read()
+            .map_err(|error| StartError::Access { origin: error.origin(&self.closed_origin).to_owned(), error })?;
         let credentials = credentials.map(Arc::new);
         let listeners = listener::bind(&self.host, self.port).await.map_err(|error| self.explain(error))?;
         let port = listeners[0].local_addr().map_err(|error| self.explain(error))?.port();
         let address = self.advertised(port).map_err(StartError::Address)?;
+        if address.is_secure() && self.closed.is_none() {
+            return Err(StartError::SecureAddress(address));
+        }
         let present = self.present_address(port);
         let listened = self.listened(port).map_err(StartError::Address)?;
         pool::announce(&self.folder, &listened)?;
@@ -356,7 +388,12 @@ impl Network {
         let outside = Outside { address: address.clone(), page: page.clone(), trusted_proxies: self.trusted_proxies };
         let acceptor =
             Acceptor::new(&identity, outside, limits, arrivals.clone(), credentials.clone(), vec![transfers]);
-        let watcher = AccessWatcher { files, credentials, commands: commands.clone(), reloads: reload_receiver };
+        let watcher = AccessWatcher {
+            files,
+            credentials: credentials.clone(),
+            commands: commands.clone(),
+            reloads: reload_receiver,
+        };
         let (events, pool, sync_times) = (Ring::new(), opened.pool.reader(), Arc::new(pool::sync_histogram()));
         let inputs = Inputs {
             arrivals: arrival_receiver,
@@ -383,10 +420,20 @@ impl Network {
             images: Arc::clone(&images),
             sync_times: Arc::clone(&sync_times),
             panics: panics.clone(),
+            credentials: credentials.clone(),
         };
         let pool_bytes = std::fs::metadata(self.folder.join("transactions.json")).map_or(0, |file| file.len());
         let core = Core::new(Instant::now(), config, held);
-        let driver = Driver::new(core, inputs, services, context, EventSender::new(events.clone()), access, pool_bytes);
+        let driver = Driver::new(
+            core,
+            inputs,
+            services,
+            context,
+            EventSender::new(events.clone()),
+            self.transaction_lines,
+            access,
+            pool_bytes,
+        );
         let (stop, stopped) = oneshot::channel::<()>();
         let (acceptor, watching) = (Arc::new(acceptor), panics.clone());
         let task = tokio::spawn(async move {
@@ -433,7 +480,7 @@ impl Network {
         let (host, port, origin) = (self.host.clone(), self.port, self.origin.clone());
         match error.kind() {
             io::ErrorKind::AddrInUse => StartError::PortInUse { origin, host, port },
-            _ => StartError::Bind { host, port, error },
+            _ => StartError::Bind { origin, host, port, error },
         }
     }
 
@@ -481,15 +528,38 @@ impl From<Settings> for Network {
             genesis: settings.genesis,
             exercise_peers: settings.plain,
             closed: settings.closed.map(|(ca, certificate)| ClosedNetwork { ca, certificate }),
+            closed_origin: settings.closed_origin,
             validator,
             sign_submissions: false,
             discovery: settings.discovery,
             limits: settings.limits,
+            transaction_lines: settings.transaction_lines.unwrap_or_default(),
             progress: StartProgress::default(),
             trusted_proxies: settings.trusted_proxies,
             origin: settings.listen_origin,
         }
     }
+}
+
+/// The first port that every user may listen on, on most systems.
+const UNPRIVILEGED: u16 = 1_024;
+
+fn bind_remedy(error: &io::Error, port: u16) -> &'static str {
+    match needs_root(error, port) {
+        true => {
+            "only root may listen on ports below 1024, or a program with the capability CAP_NET_BIND_SERVICE; set PORT to 1024 or more"
+        }
+        false => "check HOST and PORT",
+    }
+}
+
+/// Returns whether a port could not be listened on because only root may.
+pub(crate) fn needs_root(error: &io::Error, port: u16) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied && (1..UNPRIVILEGED).contains(&port)
+}
+
+fn from_where(origin: &str) -> String {
+    if origin.is_empty() { String::new() } else { format!(" ({origin})") }
 }
 
 fn discover(

@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::io::Errno;
+use crate::folder::sync::sync_folder;
 
 /// The calls that change the pool's file, and those that wait.
 pub(crate) trait Disk: Debug + Send {
@@ -22,8 +22,7 @@ pub(crate) trait Disk: Debug + Send {
     fn sync(&self, file: &File) -> io::Result<()>;
     /// Returns when renames and new files in a folder survive a power loss.
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        let Some(folder) = unless(File::open(folder), Errno::ACCESS)? else { return Ok(()) };
-        unless(folder.sync_all(), Errno::INVAL).map(|_| ())
+        sync_folder(folder)
     }
     /// Waits, for another program to finish writing.
     fn wait(&self, time: Duration);
@@ -79,15 +78,6 @@ pub(crate) fn read_up_to(file: &File, bytes: &mut [u8], offset: u64) -> io::Resu
         }
     }
     Ok(filled)
-}
-
-/// Turns one error into `None`: the call is not possible here, as on a folder without read
-/// permission, or on a file system that cannot sync folders (SMB).
-fn unless<T>(result: io::Result<T>, impossible: Errno) -> io::Result<Option<T>> {
-    match result {
-        Err(error) if Errno::from_io_error(&error) == Some(impossible) => Ok(None),
-        result => result.map(Some),
-    }
 }
 
 /// The metadata of a file at one time. If it is the same later, no other program wrote to the file,

@@ -82,7 +82,7 @@ fn remedy(error: &io::Error, path: &Path) -> String {
         Kind::PermissionDenied => "give the node's user read and write permission there".to_owned(),
         Kind::ReadOnlyFilesystem => "mount it writable, or use a folder on another disk".to_owned(),
         Kind::StorageFull | Kind::QuotaExceeded => "free space on the disk".to_owned(),
-        Kind::FileTooLarge => "raise the system's limit of file sizes, or move the file away".to_owned(),
+        Kind::FileTooLarge => "raise the limit of file sizes (ulimit -f, LimitFSIZE)".to_owned(),
         Kind::IsADirectory => format!("move the folder {} away", named(path)),
         _ => "check the disk, then start the node again".to_owned(),
     }

@@ -274,11 +274,16 @@ impl Pool {
         answer.await.ok();
     }
 
-    /// Stores what waits, then ends the writer and releases the folder. If the write fails, the
-    /// writer retries once and then gives up with a last [`Report::Failed`]. The caller must keep
+    /// Makes the writer store what waits, check the file a last time, and end. If that fails, it
+    /// gives up with a last [`Report::GaveUp`]. The reports end once the writer has.
+    pub fn begin_close(&self) {
+        self.command(Command::Close);
+    }
+
+    /// As [`Self::begin_close`], and waits until the folder is released. The caller must keep
     /// reading the reports, or drop their receiver.
     pub async fn close(&self) {
-        self.command(Command::Close);
+        self.begin_close();
         let mut ended = self.ended.clone();
         // Returns once the sender is dropped; nothing is ever sent.
         while ended.changed().await.is_ok() {}

@@ -38,6 +38,13 @@ pub struct Repair {
 
 impl fmt::Display for Repair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.kept == 0 && self.cut_bytes == 0 {
+            return write!(
+                f,
+                "{} was empty, without even the brackets of an array: it is an empty pool now; if it held transactions before, restore it from a copy, or get them from other nodes",
+                self.path.display()
+            );
+        }
         let kept = plural(self.kept, "transaction", "transactions");
         write!(f, "{} was damaged and is repaired: {kept} kept", self.path.display())?;
         match &self.bad {
@@ -47,7 +54,7 @@ impl fmt::Display for Repair {
                 plural(self.cut_bytes, "byte", "bytes"),
                 bad.display()
             ),
-            None => write!(f, ", nothing lost"),
+            None => write!(f, ", no other content was in it"),
         }
     }
 }
@@ -194,7 +201,11 @@ fn replace(
         .and_then(|()| out.flush().map_err(PoolError::io("write", &new)))
         .and_then(|()| disk.sync(&file).map_err(PoolError::io("write", &new)))
         .and_then(|()| match fs::metadata(path) {
-            Ok(old) => file.set_permissions(old.permissions()).map_err(PoolError::io("write", &new)),
+            Ok(old) => match file.set_permissions(old.permissions()) {
+                // A file system without modes may refuse even the one that all files have.
+                Err(error) if !is_mode_refused(&error) => Err(PoolError::io("write", &new)(error)),
+                _ => Ok(()),
+            },
             Err(_) => Ok(()),
         })
         .and_then(|()| fs::rename(&new, path).map_err(PoolError::io("replace", path)));
@@ -205,6 +216,11 @@ fn replace(
         return Err(error);
     }
     disk.sync_folder(folder_of(path)).map_err(PoolError::io("write", folder_of(path)))
+}
+
+fn is_mode_refused(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(error.kind(), Kind::PermissionDenied | Kind::Unsupported | Kind::InvalidInput)
 }
 
 struct DiskWriter<'a> {

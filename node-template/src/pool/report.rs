@@ -21,6 +21,13 @@ pub enum Report {
         /// One line: what happened, where, what to do.
         error: String,
     },
+    /// The file could not be used when the pool was closed. The last report.
+    GaveUp {
+        /// How many transactions were given to the pool and are not on the disk.
+        lost: u64,
+        /// One line: what happened, where, what to do.
+        error: String,
+    },
     /// The file can be written again.
     Recovered,
     /// Another program added transactions to the file. They have taken the next positions. One that

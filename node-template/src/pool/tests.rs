@@ -236,6 +236,8 @@ async fn a_full_disk_keeps_the_file_sound_and_the_backlog_in_order() {
     assert!(error.contains(POOL_FILE) && error.contains("free space on the disk; the node keeps trying"), "{error}");
     assert!(!error.contains('\n'));
     assert_eq!(folder.text(), laid_out(&rows(0..2)), "the bracket stands again");
+    // Its last attempt takes no answers of the script below.
+    opened.pool.close().await;
     drop(opened);
 
     let folder = Folder::with(&laid_out(&rows(0..2)));
@@ -308,9 +310,49 @@ async fn closing_ends_a_pause_and_reports_what_was_not_stored() {
     assert!(matches!(next(&mut opened).await, Report::Failed { .. }));
     opened.pool.store(rows(3..5));
     opened.pool.close().await;
-    let Report::Failed { error } = next(&mut opened).await else { panic!("a failure is reported") };
+    let Report::GaveUp { lost, error } = next(&mut opened).await else { panic!("a failure is reported") };
+    assert_eq!(lost, 5);
     assert!(error.contains("not stored at the node's end: 5 transactions"), "{error}");
     assert!(opened.reports.recv().await.is_none());
+}
+
+#[tokio::test]
+async fn closing_checks_the_file_a_last_time() {
+    // Removed with its folder kept: the rows are restored. Replaced by something else: reported.
+    for (content, lost) in [(None, false), (Some("{}"), true), (Some("[1]"), true)] {
+        let folder = Folder::with("[]");
+        let mut opened = folder.open(NEVER, |_| Answer::Obey).expect("opened");
+        opened.pool.store(rows(0..3));
+        assert!(matches!(next(&mut opened).await, Report::Stored { .. }));
+        fs::remove_file(folder.file()).expect("removed");
+        if let Some(content) = content {
+            fs::write(folder.file(), content).expect("written");
+        }
+        opened.pool.close().await;
+        let report = opened.reports.recv().await;
+        assert_eq!(matches!(report, Some(Report::GaveUp { lost: 0, .. })), lost, "{content:?}: {report:?}");
+        match content {
+            None => assert_eq!(folder.text(), laid_out(&rows(0..3))),
+            Some(content) => assert_eq!(folder.text(), content, "a foreign file stays as it is"),
+        }
+        assert!(opened.reports.recv().await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn what_follows_a_batch_that_could_not_be_stored_is_counted_too() {
+    let folder = Folder::with("[]");
+    let mut opened = folder.open(NEVER, |_| Answer::Obey).expect("opened");
+    fs::remove_dir_all(folder.0.path()).expect("removed");
+    opened.pool.store(rows(0..2));
+    opened.pool.store(rows(2..4));
+    opened.pool.begin_close();
+    let mut last = None;
+    while let Some(report) = opened.reports.recv().await {
+        last = Some(report);
+    }
+    let Some(Report::GaveUp { lost: 4, error }) = last else { panic!("{last:?}") };
+    assert!(error.contains("No such file or directory"), "{error}");
 }
 
 #[tokio::test]

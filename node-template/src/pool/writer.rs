@@ -77,6 +77,8 @@ pub(crate) struct Writer {
     checks: Vec<oneshot::Sender<()>>,
     /// The backlog is stored, and no further command is read.
     closing: bool,
+    /// The end was reported.
+    gave_up: bool,
     /// The file must be read again before a write.
     stale: bool,
     /// A failed write is still in the file.
@@ -111,6 +113,7 @@ impl Writer {
             found: 0,
             checks: Vec::new(),
             closing: false,
+            gave_up: false,
             stale: false,
             torn: false,
             unsynced: false,
@@ -124,7 +127,7 @@ impl Writer {
         loop {
             if self.backlog.is_empty() && self.checks.is_empty() {
                 if self.closing {
-                    return;
+                    return self.check_at_end();
                 }
                 match self.commands.recv_timeout(self.pauses.idle) {
                     Ok(command) => self.handle(command),
@@ -179,6 +182,16 @@ impl Writer {
             None => {}
         }
         self.answer_checks();
+    }
+
+    /// Checks the file a last time: another program may have replaced it since the last batch, and
+    /// what was stored is acknowledged.
+    fn check_at_end(&mut self) {
+        if !self.gave_up
+            && let Some(Err(error)) = self.compare_until_stable()
+        {
+            self.give_up(&error, 0);
+        }
     }
 
     /// Compares the file until no other program interferes; `None` if one always does.
@@ -365,11 +378,11 @@ impl Writer {
         let lost = in_batch + self.backlog.len();
         self.backlog.clear();
         self.backlog_bytes = 0;
-        self.report(Report::Failed {
-            error: format!(
-                "{error}; not stored at the node's end: {}",
-                plural(lost as u64, "transaction", "transactions")
-            ),
+        self.gave_up = true;
+        let lost = lost as u64;
+        self.report(Report::GaveUp {
+            lost,
+            error: format!("{error}; not stored at the node's end: {}", plural(lost, "transaction", "transactions")),
         });
     }
 

@@ -140,8 +140,9 @@ impl Authority {
         let missing = |name: &str| AuthorityError::Missing { path: shown(folder, name) };
         let key = NodeKey::load_named(folder, CA_KEY)?.ok_or_else(|| missing(CA_KEY))?;
         let pem = read_text(&folder.join(CA_CERTIFICATE), &path)?.ok_or_else(|| missing(CA_CERTIFICATE))?;
-        let read = CertificateDer::from_pem_slice(pem.as_bytes()).ok().and_then(|der| Certificate::read(&der));
-        match read.filter(|own| own.node == key.node_id()) {
+        // The file may have the network's other authority too, while one replaces the other.
+        let all = CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(|der| Certificate::read(&der.ok()?));
+        match all.filter(|own| own.node == key.node_id()).max_by_key(|own| own.not_after) {
             Some(own) if own.not_after <= SystemTime::now() => Err(AuthorityError::Expired { path }),
             Some(own) => Ok(Self { key, name: own.name, not_after: own.not_after, pem }),
             None => Err(AuthorityError::Broken { path, key: CA_KEY.to_owned() }),

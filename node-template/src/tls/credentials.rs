@@ -123,31 +123,40 @@ impl Credentials {
         const GET_CA: &str =
             "copy the network's ca.pem there (it is in the folder that 'cargo xtask new-network' made)";
         const GET_CERTIFICATE: &str = "make a request with 'meshpool --request-certificate > node.csr' and have it signed with 'cargo xtask issue-certificate --request node.csr -o node.pem'";
-        let ca = read(folder, &files.ca, "NETWORK_CA", GET_CA)?;
-        let own = read(folder, &files.certificate, "CERTIFICATE", GET_CERTIFICATE)?;
+        // Several, while one authority replaces another: each counts.
+        let authorities = read_all(folder, &files.ca, "NETWORK_CA", GET_CA)?;
+        let mut own = read_all(folder, &files.certificate, "CERTIFICATE", GET_CERTIFICATE)?;
+        let own = own.swap_remove(0);
         let (path, ca_path) = (shown_file(folder, &files.certificate), shown_file(folder, &files.ca));
         let broken = |path: &str, setting, remedy| CredentialsError::Broken { path: path.to_owned(), setting, remedy };
-        let authority = Certificate::read(&ca).ok_or_else(|| broken(&ca_path, "NETWORK_CA", GET_CA))?;
         let read = Certificate::read(&own).ok_or_else(|| broken(&path, "CERTIFICATE", GET_CERTIFICATE))?;
         if read.node != key.node_id() {
             let (certificate, key) = (read.node.to_string(), key.node_id().to_string());
             return Err(CredentialsError::OtherKey { path, certificate, key });
         }
         let mut roots = RootCertStore::empty();
-        roots.add(ca).map_err(|_| broken(&ca_path, "NETWORK_CA", GET_CA))?;
+        for authority in &authorities {
+            roots.add(authority.clone()).map_err(|_| broken(&ca_path, "NETWORK_CA", GET_CA))?;
+        }
         let certified = certified(&own).ok_or_else(|| broken(&path, "CERTIFICATE", GET_CERTIFICATE))?;
         let tls = |error: &dyn fmt::Display| CredentialsError::Tls(error.to_string());
         let provider = Arc::new(ring::default_provider());
-        let verifier = Verifier { roots: Arc::new(roots), algorithms: provider.signature_verification_algorithms };
+        let algorithms = provider.signature_verification_algorithms;
+        let verifier = Verifier { roots: Arc::new(roots), algorithms };
         verifier.check(&own, &[], UnixTime::now()).map_err(|error| CredentialsError::Refused {
             path,
-            ca: ca_path,
+            ca: ca_path.clone(),
             why: errors::own_certificate(&error),
         })?;
+        let checked = own.clone();
         let shown = Arc::new(Shown(Arc::new(CertifiedKey::new(vec![own], Arc::new(Key(key))))));
         let server = Self::server(&provider, &verifier, Arc::clone(&shown)).map_err(|error| tls(&error))?;
         let client = Self::client(provider, verifier, shown).map_err(|error| tls(&error))?;
-        let (not_after, ca_not_after) = (read.not_after, authority.not_after);
+        let not_after = read.not_after;
+        // Of the authorities that issued the certificate the one that lasts longest.
+        let issuers = authorities.iter().filter(|authority| issued(authority, &checked, algorithms));
+        let ends = issuers.filter_map(|authority| Certificate::read(authority)).map(|authority| authority.not_after);
+        let ca_not_after = ends.max().ok_or_else(|| broken(&ca_path, "NETWORK_CA", GET_CA))?;
         Ok(Self { server: Arc::new(server), client: Arc::new(client), certified, not_after, ca_not_after })
     }
 
@@ -207,7 +216,12 @@ impl Credentials {
             )
         };
         let Ok(left) = ends.duration_since(now) else {
-            return Some((3, format!("{what} has expired, and other nodes refuse this one: {remedy}")));
+            return Some((
+                3,
+                format!(
+                    "by this machine's clock {what} has expired, and other nodes refuse this one: check the clock; {remedy}"
+                ),
+            ));
         };
         let days = left.as_secs() / (24 * 60 * 60);
         let stage = if left < WARN_LAST {
@@ -279,6 +293,11 @@ impl Live {
         Arc::clone(&self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
+    /// Returns when the credentials expire, in seconds since 1970.
+    pub(crate) fn expires(&self) -> u64 {
+        self.now().not_after().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    }
+
     /// Replaces the credentials with those of another one.
     pub(crate) fn replace(&self, new: &Self) {
         *self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) = new.now();
@@ -289,21 +308,33 @@ fn shown_file(folder: &Path, file: &Path) -> String {
     shown(folder, &file.to_string_lossy())
 }
 
-fn read(
+/// Reads all certificates of a file: at least one.
+fn read_all(
     folder: &Path,
     file: &Path,
     setting: &'static str,
     remedy: &'static str,
-) -> Result<CertificateDer<'static>, CredentialsError> {
+) -> Result<Vec<CertificateDer<'static>>, CredentialsError> {
     let path = shown_file(folder, file);
-    match read_text(&folder.join(file), &path)? {
-        Some(text) => CertificateDer::from_pem_slice(text.as_bytes()).map_err(|_| CredentialsError::Broken {
-            path,
-            setting,
-            remedy,
-        }),
-        None => Err(CredentialsError::Missing { path, setting, remedy }),
+    let Some(text) = read_text(&folder.join(file), &path)? else {
+        return Err(CredentialsError::Missing { path, setting, remedy });
+    };
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    match certificates {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err(CredentialsError::Broken { path, setting, remedy }),
     }
+}
+
+/// Returns whether an authority issued a certificate, which is valid now.
+fn issued(
+    authority: &CertificateDer<'_>,
+    certificate: &CertificateDer<'_>,
+    algorithms: WebPkiSupportedAlgorithms,
+) -> bool {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.clone().into_owned()).is_ok()
+        && Verifier { roots: Arc::new(roots), algorithms }.check(certificate, &[], UnixTime::now()).is_ok()
 }
 
 fn certified(certificate: &[u8]) -> Option<Certified> {

@@ -38,7 +38,7 @@ pub(crate) fn dial_failed(error: &io::Error) -> Option<String> {
 pub(crate) fn own_certificate(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
-            "it has expired; issue a new one with 'cargo xtask issue-certificate'".to_owned()
+            "by this machine's clock it has expired; check the clock, then issue a new one with 'cargo xtask issue-certificate'".to_owned()
         }
         Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
             "it is not valid yet; check this machine's clock".to_owned()
@@ -53,7 +53,7 @@ pub(crate) fn own_certificate(error: &Error) -> String {
 fn peer_certificate(why: &CertificateError) -> String {
     match why {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "its certificate has expired; issue it a new one with 'cargo xtask issue-certificate'".to_owned()
+            "by this machine's clock its certificate has expired; check the clock, then issue it a new one with 'cargo xtask issue-certificate'".to_owned()
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "its certificate is not valid yet; check the clocks of both machines".to_owned()

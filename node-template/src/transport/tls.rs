@@ -29,6 +29,10 @@ mod absent {
             match self.0 {}
         }
 
+        pub(crate) fn expires(&self) -> u64 {
+            match self.0 {}
+        }
+
         pub(crate) fn accept<S>(&self, _stream: S) -> Ready<Accepted<S>> {
             match self.0 {}
         }

@@ -240,6 +240,9 @@ fn statuses() -> impl Strategy<Value = StatusFrame> {
                 peers,
                 pool,
                 writable,
+                pool_full: false,
+                alone_seconds: None,
+                certificate_expires: None,
                 held,
                 counters,
             }

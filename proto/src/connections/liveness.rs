@@ -23,7 +23,8 @@ impl Connections {
         let interval = cx.config.limits.ping_interval;
         if silent >= cx.config.limits.dead_after {
             cx.counters.links_dead += 1;
-            self.links.close(cx, link, close::GOING_AWAY, "nothing was heard from you");
+            let reason = format!("nothing came on this link for {} s, not even answers to pings", silent.as_secs());
+            self.links.close(cx, link, close::GOING_AWAY, &reason);
             return;
         }
         if silent >= interval {
@@ -58,7 +59,8 @@ impl Connections {
         if until > cx.now {
             cx.timers.set(Timer::Silence(link), until);
         } else {
-            self.links.close(cx, link, close::NORMAL, "silent for too long");
+            let reason = format!("no message that this node answers came for {} s", patience.as_secs());
+            self.links.close(cx, link, close::NORMAL, &reason);
         }
     }
 }

@@ -213,6 +213,26 @@ impl AddressBook {
         true
     }
 
+    /// Makes these addresses the known ones, with our own and the bootstrap node. Others that were
+    /// known count as learned from now on.
+    pub(crate) fn set_known(&mut self, cx: &Context, addresses: &[PeerAddress]) {
+        for (address, peer) in &mut self.peers {
+            let stays = peer.state == AddressState::Myself || cx.config.genesis.as_ref() == Some(address);
+            if peer.known && !stays && !addresses.contains(address) {
+                peer.known = false;
+                self.known -= 1;
+            }
+        }
+        for address in addresses {
+            if !self.add(address, AddressSource::Known, cx.now, &cx.config.limits)
+                && let Some(peer) = self.peers.get_mut(address)
+                && !std::mem::replace(&mut peer.known, true)
+            {
+                self.known += 1;
+            }
+        }
+    }
+
     /// Notes that a source of this scope and group named an address. Its name may resolve as near
     /// as the nearest source.
     pub(crate) fn note_source(&mut self, address: &PeerAddress, reach: Scope, group: SourceGroup) {
@@ -446,5 +466,31 @@ mod tests {
         assert!(table.forget(&address(2), now, &limits), "never of use");
         assert!(!table.forget(&address(3), now, &limits), "of use a moment ago");
         assert!(table.forget(&address(3), later, &limits));
+    }
+
+    #[test]
+    fn known_peers_change_and_what_was_learned_stays() {
+        let mut cx = crate::testing::parts::context();
+        let limits = Limits { peer_table: 2, ..Limits::default() };
+        cx.config.limits = limits.clone();
+        cx.config.genesis = Some(address(9));
+        let mut table = AddressBook::default();
+        for port in [1, 2, 9] {
+            table.add(&address(port), AddressSource::Known, cx.now, &limits);
+        }
+        table.set_state(&address(1), AddressState::Myself);
+        table.add(&address(3), AddressSource::Hello(Scope::Public, SourceGroup::Host), cx.now, &limits);
+        table.set_known(&cx, &[address(3), address(4)]);
+        let known = |table: &AddressBook| {
+            let known = table.iter().filter(|(_, peer)| peer.known).map(|(address, _)| address.port());
+            known.collect::<Vec<_>>()
+        };
+        assert_eq!((known(&table), table.known), (vec![1, 3, 4, 9], 4));
+        assert!(table.get(&address(2)).is_some(), "it counts as learned");
+        assert_eq!(table.get(&address(3)).expect("there").reach, Scope::Loopback, "as near as a person may name");
+        table.set_known(&cx, &[address(3), address(4)]);
+        assert_eq!((known(&table), table.known), (vec![1, 3, 4, 9], 4), "the same again");
+        table.set_known(&cx, &[]);
+        assert_eq!((known(&table), table.known), (vec![1, 9], 2));
     }
 }

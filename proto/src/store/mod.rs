@@ -28,6 +28,8 @@ pub(crate) struct Store {
     accepted: u64,
     /// Whether the pool's file takes writes, as far as is known.
     writable: bool,
+    /// Whether it was reported that the pool is full.
+    reported_full: bool,
 }
 
 impl Store {
@@ -40,6 +42,7 @@ impl Store {
             bytes: 0,
             accepted: 0,
             writable: true,
+            reported_full: false,
         }
     }
 
@@ -104,18 +107,46 @@ impl Store {
 
     /// Returns an error, in words for the sender, if no transaction can be accepted now.
     pub(crate) fn check_room(&self, limits: &Limits) -> Result<(), String> {
-        if self.index.count() >= limits.pool_transactions {
-            Err(format!(
-                "the pool is full: it holds {} transactions, as many as POOL_TRANSACTIONS allows",
-                self.index.count()
-            ))
-        } else if self.bytes >= limits.pool_bytes {
-            Err(format!("the pool is full: its transactions have {} bytes, as many as POOL_BYTES allows", self.bytes))
+        if let Some(full) = self.fullness(limits) {
+            Err(full)
         } else if !self.writable && self.index.unstored_bytes() >= limits.unstored_bytes {
             Err("the disk takes no writes: free space on it, or make transactions.json writable, then send again"
                 .into())
         } else {
             Ok(())
+        }
+    }
+
+    /// Returns which limit the pool has reached, in words for the sender; `None` if it has room.
+    pub(crate) fn fullness(&self, limits: &Limits) -> Option<String> {
+        let (count, bytes) = (self.index.count(), self.bytes);
+        if count >= limits.pool_transactions {
+            Some(format!("the pool is full: it holds {count} transactions, as many as POOL_TRANSACTIONS allows"))
+        } else if bytes >= limits.pool_bytes {
+            Some(format!("the pool is full: its transactions have {bytes} bytes, as many as POOL_BYTES allows"))
+        } else {
+            None
+        }
+    }
+
+    /// Returns how many more transactions may be accepted.
+    pub(crate) fn room(&self, limits: &Limits) -> usize {
+        match self.check_room(limits) {
+            Ok(()) => usize::try_from(limits.pool_transactions - self.index.count()).unwrap_or(usize::MAX),
+            Err(_) => 0,
+        }
+    }
+
+    /// Warns when the pool becomes full.
+    pub(crate) fn watch_room(&mut self, cx: &mut Context) {
+        let full = self.fullness(&cx.config.limits);
+        if !std::mem::replace(&mut self.reported_full, full.is_some())
+            && let Some(full) = full
+        {
+            let text = format!(
+                "{full}; new ones are refused, and nothing is fetched from peers; set a higher limit and start the node again"
+            );
+            cx.notify(Event::Warning { text });
         }
     }
 

@@ -186,7 +186,7 @@ impl PoolSync {
 
     /// Fetches what a native peer has and we lack, unless that is under way.
     pub(crate) fn fetch(&mut self, cx: &mut Context, links: &LinkTable, store: &mut Store, link: LinkId) {
-        if !self.reconciler.is_open(link) {
+        if !self.reconciler.is_open(link) && store.room(&cx.config.limits) > 0 {
             store.sync_set().settle(cx.now);
             self.reconciler.begin(cx, links, store.sync_set(), link);
         }
@@ -236,6 +236,10 @@ impl PoolSync {
             return;
         }
         self.deferred.remove(&link);
+        // A full pool, or a disk that takes no writes: what came would be refused, each time.
+        if store.room(&cx.config.limits) == 0 {
+            return;
+        }
         if !lacks_much(seen, theirs) {
             self.reconciler.begin(cx, links, store.sync_set(), link);
         } else if self.wants.is_stalled(link) || !self.request_everything(cx, store, link, theirs) {
@@ -258,7 +262,13 @@ impl PoolSync {
         link: LinkId,
         mut needed: Needed,
     ) -> Result<(), Violation> {
-        let ids = std::mem::take(&mut needed.ids).into_iter().filter(|id| !self.refused.contains(id)).collect();
+        let room = store.room(&cx.config.limits);
+        if room == 0 {
+            self.reconciler.end(link);
+            return Ok(());
+        }
+        let ids = std::mem::take(&mut needed.ids).into_iter().filter(|id| !self.refused.contains(id));
+        let ids = ids.take(room).collect();
         self.wants.request(cx, store.index(), link, ids);
         self.set_timer(cx);
         let many = MANY.max(usize::try_from(store.index().count() / 4).unwrap_or(usize::MAX));

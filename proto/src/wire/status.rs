@@ -55,6 +55,16 @@ pub struct Status {
     pub pool: Summary,
     /// Whether the pool's file takes writes.
     pub writable: bool,
+    /// Whether the pool holds as many transactions as it may, so that new ones are refused.
+    #[serde(default)]
+    pub pool_full: bool,
+    /// For how long no peer has been linked, in seconds, where that is known; `None` if one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alone_seconds: Option<u64>,
+    /// When the node's certificate or its authority's expires, in seconds since 1970, in a closed
+    /// network and where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_expires: Option<u64>,
     /// The number of transactions in the question that are in the pool's file.
     pub held: usize,
     /// All counters, by name.

@@ -430,6 +430,9 @@ fn a_status_is_written_as_specified() {
         peers: vec![row(PeerState::Connected, None, None), row(PeerState::Banned, Some(1.5), Some("why"))],
         pool: Summary { count: 3, sum: "0".into() },
         writable: true,
+        pool_full: true,
+        alone_seconds: Some(7),
+        certificate_expires: Some(1_800_000_000),
         held: 4,
         counters: [("dials".to_owned(), 5)].into(),
     };
@@ -439,7 +442,7 @@ fn a_status_is_written_as_specified() {
         r#""connected":["c"],"attempting":[],"known":2,"maxPeers":8,"peers":["#,
         r#"{"address":"ws://a:1","state":"connected","known":true},"#,
         r#"{"address":"ws://a:1","state":"kept","seconds":1.5,"known":true,"cause":"why"}],"#,
-        r#""pool":{"count":3,"sum":"0"},"writable":true,"held":4,"counters":{"dials":5}}}"#
+        r#""pool":{"count":3,"sum":"0"},"writable":true,"poolFull":true,"aloneSeconds":7,"certificateExpires":1800000000,"held":4,"counters":{"dials":5}}}"#
     );
     let answer = StatusFrame::Answer(Box::new(status));
     assert_eq!(answer.to_frame().as_str(), text);

@@ -134,6 +134,7 @@ impl TraceHash {
             Input::ImageSearchDone { search } => hash.number(126).bytes(&search.0),
             Input::LocalImages { search, images } => hash.number(127).bytes(&search.0).images(images),
             Input::AddressChanged { address } => hash.number(135).text(address),
+            Input::KnownPeersChanged { addresses } => hash.number(137).texts(addresses),
             Input::DiscoveryStarted => hash.number(128),
             Input::RecordDiscovered { record: found, scope } => {
                 let hash = hash.number(129).number(scope_code(*scope)).flag(found.is_ok());

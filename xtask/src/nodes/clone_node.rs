@@ -14,6 +14,7 @@ use meshpool::folder::known_peers::KNOWN_PEERS;
 use meshpool::folder::node_key::NodeKey;
 use meshpool::tls::{Authority, CA_CERTIFICATE, CA_KEY, NODE_CERTIFICATE, NODE_VALIDITY};
 
+use crate::support::terminal::note;
 use crate::support::terminal::{node_count, print};
 use crate::support::workspace::{Folder, Workspace, port_of};
 
@@ -111,7 +112,7 @@ impl Drop for Draft {
     fn drop(&mut self) {
         match fs::remove_dir_all(&self.0) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                eprintln!("warning: {} was left behind: {error}", self.0.display())
+                note!("warning: {} was left behind: {error}", self.0.display())
             }
             _ => {}
         }
@@ -182,7 +183,7 @@ pub(crate) fn warn_of_taken_port(folder: &Folder) {
     let port = port_of(folder.number);
     if u16::try_from(port).is_ok_and(is_taken) {
         let name = folder.name();
-        eprintln!(
+        note!(
             "warning: port {port} is in use by another program right now: stop that one, or set another PORT in {name}/.env, before you start {name}"
         );
     }

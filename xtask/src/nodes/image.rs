@@ -15,6 +15,7 @@ use meshpool::{ImageList, ListedImage};
 use serde_json::json;
 
 use crate::support::running_nodes::{block_on, target};
+use crate::support::terminal::note;
 use crate::support::terminal::{self, print, strip_control};
 use crate::support::workspace::Workspace;
 
@@ -167,7 +168,7 @@ impl Drop for Draft {
             && let Err(error) = fs::remove_file(&self.path)
             && error.kind() != ErrorKind::NotFound
         {
-            eprintln!("warning: {} is left over and can be deleted: {error}", self.path.display());
+            note!("warning: {} is left over and can be deleted: {error}", self.path.display());
         }
     }
 }

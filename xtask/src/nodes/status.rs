@@ -10,6 +10,7 @@ use meshpool::protocol::wire::{PeerState, Status};
 use serde_json::json;
 
 use crate::support::running_nodes::{self, Found};
+use crate::support::terminal::note;
 use crate::support::terminal::{self, print, span};
 use crate::support::workspace::{Folder, Workspace};
 
@@ -60,10 +61,10 @@ async fn ask(workspace: &Workspace, node: Option<u32>) -> Result<Vec<(Folder, St
             Found::Native(client) => native.push((folder, *client)),
             Found::Exercise(client) => {
                 client.close().await;
-                eprintln!("{} is a node of the exercise, which reports no status", folder.name());
+                note!("{} is a node of the exercise, which reports no status", folder.name());
             }
             Found::Unresponsive(why) => {
-                eprintln!("warning: {} runs, but does not answer: {}", folder.name(), terminal::strip_control(&why))
+                note!("warning: {} runs, but does not answer: {}", folder.name(), terminal::strip_control(&why))
             }
             Found::Down => {}
         }
@@ -75,7 +76,7 @@ async fn ask(workspace: &Workspace, node: Option<u32>) -> Result<Vec<(Folder, St
         match answer {
             Ok(status) => statuses.push(status),
             Err(error) if alone => return Err(error),
-            Err(error) => eprintln!("warning: {}", terminal::strip_control(&format!("{error:#}"))),
+            Err(error) => note!("warning: {}", terminal::strip_control(&format!("{error:#}"))),
         }
     }
     Ok(statuses)
@@ -198,6 +199,9 @@ mod tests {
             peers: Vec::new(),
             pool: Summary { count, sum: sum.to_owned() },
             writable: number != 2,
+            pool_full: false,
+            alone_seconds: None,
+            certificate_expires: None,
             held: 0,
             counters: BTreeMap::new(),
         };

@@ -8,10 +8,44 @@ use std::str::FromStr;
 /// Prints a result of one or more lines. It is no failure if nobody reads any more (`status |
 /// head`), but a full disk is.
 pub(crate) fn print(text: impl AsRef<str>) -> io::Result<()> {
-    match io::stdout().lock().write_all((text.as_ref().to_owned() + "\n").as_bytes()) {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all((text.as_ref().to_owned() + "\n").as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => written,
+        written => written.map_err(unwritten),
     }
+}
+
+/// Prints a line of progress, a warning or an error on standard error. Where nobody can read it,
+/// there is nobody to report that to.
+pub(crate) fn write_note(text: impl Display) {
+    drop(io::stderr().lock().write_all(format!("{text}\n").as_bytes()));
+}
+
+/// As [`write_note`], with the arguments of `format!`. `eprintln!` would panic.
+macro_rules! note {
+    ($($argument:tt)*) => { $crate::support::terminal::write_note(format_args!($($argument)*)) };
+}
+pub(crate) use note;
+
+/// Prints help, version, or what is wrong with the command line. Returns the exit code.
+pub(crate) fn print_usage(error: &clap::Error) -> u8 {
+    // Only a terminal gets clap's colours.
+    let printed = match error.use_stderr() || io::stdout().is_terminal() {
+        true => error.print(),
+        false => print(error.render().to_string().trim_end()),
+    };
+    match printed {
+        _ if error.use_stderr() => 2,
+        Ok(()) => 0,
+        Err(error) => {
+            note!("error: {error}");
+            1
+        }
+    }
+}
+
+fn unwritten(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("the result could not be written to standard output: {error}"))
 }
 
 /// Returns foreign text on one line without control characters, so that it cannot steer the

@@ -297,6 +297,9 @@ fn status(folder: &Path, held: usize) -> Status {
         }],
         pool: Summary { count: 5, sum: String::new() },
         writable: true,
+        pool_full: false,
+        alone_seconds: None,
+        certificate_expires: None,
         held,
         counters: std::collections::BTreeMap::new(),
     }

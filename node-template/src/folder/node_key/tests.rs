@@ -127,6 +127,15 @@ fn only_the_owner_can_read_the_file() {
             format!("{file} can be read by others (mode {mode:o}): a node's key is a secret; run 'chmod 600 {file}'");
         assert_eq!(line, expected);
     }
+    for mode in [0o440, 0o444, 0o550] {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let line = NodeKey::load_or_create(folder.path()).unwrap_err().to_string();
+        assert!(line.contains(&format!("can be read by others (mode {mode:o})")), "{line}");
+        assert!(
+            line.contains("run 'chmod 400 ") && line.ends_with("with mode 0400 (Kubernetes: defaultMode: 0400)"),
+            "{line}"
+        );
+    }
     fs::set_permissions(&file, fs::Permissions::from_mode(0o400)).unwrap();
     assert!(NodeKey::load_or_create(folder.path()).is_ok(), "a read-only key is fine");
 }

@@ -92,3 +92,15 @@ async fn restarted(folder: &TempDir) -> Node {
         }
     }
 }
+
+#[test]
+fn a_port_that_only_root_may_listen_on_is_named_as_such() {
+    let error = |kind: io::ErrorKind, port| {
+        let (origin, host) = ("by default".to_owned(), "localhost".to_owned());
+        StartError::Bind { origin, host, port, error: kind.into() }.to_string()
+    };
+    assert!(error(io::ErrorKind::PermissionDenied, 80).contains("only root may listen on ports below 1024"));
+    for (kind, port) in [(io::ErrorKind::PermissionDenied, 4_001), (io::ErrorKind::AddrNotAvailable, 80)] {
+        assert!(error(kind, port).ends_with("; check HOST and PORT"));
+    }
+}

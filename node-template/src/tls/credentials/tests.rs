@@ -107,3 +107,40 @@ fn a_certificate_ends_with_its_authority_at_the_latest() {
     let credentials = load(&folder, &key).expect("credentials");
     assert!(credentials.not_after() <= SystemTime::now() + crate::tls::CA_VALIDITY);
 }
+
+#[tokio::test]
+async fn an_authority_is_replaced_without_parting_the_network() {
+    let workspace = Workspace::new();
+    let new = Authority::create(&workspace.root.path().join("new")).expect("made");
+    let [(one, one_key), (two, two_key)] = ["one", "two"].map(|name| workspace.node(name, NODE_VALIDITY));
+    // First both authorities are known everywhere, in any order, then certificates change.
+    let (old, both) =
+        (workspace.authority.certificate(), [new.certificate(), workspace.authority.certificate()].concat());
+    let linked = async || {
+        let (one, two) = (load(&one, &one_key).expect("credentials"), load(&two, &two_key).expect("credentials"));
+        let (here, there) = duplex(64 * 1024);
+        let (accepted, connected) = tokio::join!(one.accept(here), two.connect(there));
+        accepted.is_ok() && connected.is_ok()
+    };
+    fs::write(one.join("ca.pem"), &both).expect("written");
+    assert!(linked().await, "one node knows both");
+    fs::write(two.join("ca.pem"), [old, new.certificate()].concat()).expect("written");
+    assert!(linked().await, "both do");
+    let days = 40 * DAY;
+    fs::write(one.join("node.pem"), new.issue(one_key.node_id(), days).expect("issued")).expect("written");
+    assert!(linked().await, "their certificates are of two authorities");
+    let ends = load(&one, &one_key).expect("credentials").not_after();
+    assert!(ends <= SystemTime::now() + days && ends > SystemTime::now() + days - DAY);
+    fs::write(two.join("node.pem"), new.issue(two_key.node_id(), days).expect("issued")).expect("written");
+    fs::write(one.join("ca.pem"), new.certificate()).expect("written");
+    assert!(linked().await, "one has forgotten the old one");
+    fs::write(two.join("ca.pem"), old).expect("written");
+    assert!(load(&two, &two_key).is_err(), "its own certificate is not of that one");
+    // The authority is opened with its own certificate, wherever that is in the file.
+    fs::write(workspace.root.path().join("new/ca.pem"), [old, new.certificate()].concat()).expect("written");
+    Authority::open(&workspace.root.path().join("new")).expect("opened");
+    // A file in which one certificate is broken is refused as a whole.
+    fs::write(two.join("ca.pem"), format!("{old}-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"))
+        .expect("written");
+    assert!(load(&two, &two_key).is_err());
+}

@@ -452,7 +452,8 @@ impl LinkTask {
                 match self.queue.poll_take(cx, &mut self.staged, room) {
                     Poll::Ready(None) => continue,
                     Poll::Ready(Some(close)) => {
-                        let cause = close.reason.clone();
+                        // The reason is in words for the other end.
+                        let cause = format!("this node closed the link (reason given: {})", close.reason);
                         return Poll::Ready(End { cause, close: Some(close), protocol_error: false });
                     }
                     Poll::Pending if room > 0 || !self.queue.has_payload() => {

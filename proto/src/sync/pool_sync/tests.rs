@@ -269,3 +269,68 @@ fn wanted_transactions_come_from_the_disk_or_from_what_waits_for_it() {
     let error = on_want(&mut side.cx, &side.links, &side.store, C, &ids).expect_err("a client");
     assert_eq!(error, Violation::breach("WANT: only native peers are sent what they lack"));
 }
+
+#[test]
+fn a_full_pool_asks_for_nothing_and_one_with_little_room_for_what_fits() {
+    let mut full = side(0..10);
+    full.cx.config.limits.pool_transactions = 10;
+    for count in [11, 5_000, 1_000_000] {
+        assert_eq!(full.on_summary(A, count), Vec::<String>::new(), "{count}");
+    }
+    full.sync.fetch(&mut full.cx, &full.links, &mut full.store, A);
+    assert!(drain(&mut full.cx).is_empty());
+    // A comparison that begins before the pool is full ends without a request.
+    let mut filling = side(0..10);
+    assert_eq!(filling.on_summary(A, 50), ["ask"]);
+    filling.cx.config.limits.pool_transactions = 10;
+    let mut other = side(0..50);
+    filling.sync.fetch(&mut filling.cx, &filling.links, &mut filling.store, B);
+    assert!(drain(&mut filling.cx).is_empty());
+    filling.sync = PoolSync::default();
+    filling.cx.config.limits.pool_transactions = 11;
+    filling.sync.fetch(&mut filling.cx, &filling.links, &mut filling.store, A);
+    filling.cx.config.limits.pool_transactions = 10;
+    assert_eq!(converse(&mut filling, &mut other)[0], []);
+    // A full pool still gives.
+    let mut empty = side(0..0);
+    let mut full = side(0..10);
+    full.cx.config.limits.pool_transactions = 10;
+    empty.sync.fetch(&mut empty.cx, &empty.links, &mut empty.store, A);
+    assert_eq!(converse(&mut empty, &mut full), [sorted(0..10), Vec::new()]);
+    let mut little = side(0..10);
+    little.cx.config.limits.pool_transactions = 13;
+    little.sync.fetch(&mut little.cx, &little.links, &mut little.store, A);
+    assert_eq!(converse(&mut little, &mut other)[0].len(), 3);
+}
+
+#[test]
+fn a_disk_that_takes_no_more_asks_for_nothing_until_it_recovers() {
+    let mut side = side(0..10);
+    side.cx.config.limits.unstored_bytes = 0;
+    side.store.on_write_failed(&mut side.cx, "full".to_owned());
+    drain(&mut side.cx);
+    assert_eq!(side.on_summary(A, 50), Vec::<String>::new());
+    side.store.on_write_recovered(&mut side.cx);
+    drain(&mut side.cx);
+    assert_eq!(side.on_summary(A, 50), ["ask"]);
+}
+
+#[test]
+fn a_pool_that_becomes_full_is_one_warning() {
+    let mut side = side(0..3);
+    side.cx.config.limits.pool_transactions = 4;
+    side.store.watch_room(&mut side.cx);
+    assert!(drain(&mut side.cx).is_empty());
+    side.store.insert(side.cx.now, transaction(1), false);
+    for _ in 0..3 {
+        side.store.watch_room(&mut side.cx);
+    }
+    assert_eq!(drain(&mut side.cx), ["event Warning"]);
+    side.store.mark_stored(transaction(1).id());
+    side.store.remove(&[transaction(1).id()]);
+    side.store.watch_room(&mut side.cx);
+    assert!(drain(&mut side.cx).is_empty());
+    side.store.insert(side.cx.now, transaction(2), false);
+    side.store.watch_room(&mut side.cx);
+    assert_eq!(drain(&mut side.cx), ["event Warning"], "full again");
+}

@@ -30,6 +30,7 @@ use crate::measures::hostile::attacker::{Effort, HTTP_PORT};
 use crate::measures::hostile::attacks::{ATTACKS, Attack};
 use crate::measures::hostile::table::{Cost, Row};
 use crate::measures::setup::Setup;
+use crate::support::terminal::note;
 use crate::support::terminal::{number, plural, print};
 use crate::support::testbed::netns::{self, Namespace, TestNetwork};
 use crate::support::testbed::node::{Node, PORT, local_address};
@@ -88,7 +89,7 @@ async fn measure(binary: &Path, root: &Path, wanted: &[&Attack], time: Duration)
         let cost = measure_one(binary, &root.join(attack.name), Some(attack), time).await;
         let cost = cost.with_context(|| format!("the attack {}", attack.name))?;
         let row = Row { attack: Some(attack), calm: &costs[0], cost: &cost };
-        eprintln!("{}", row.broken().unwrap_or_else(|| format!("{}: within bounds", attack.name)));
+        note!("{}", row.broken().unwrap_or_else(|| format!("{}: within bounds", attack.name)));
         costs.push(cost);
     }
     Ok(costs)

@@ -19,6 +19,7 @@ use tokio::time::sleep;
 
 use crate::measures::setup::{Setup, Watch};
 use crate::support::process::Process;
+use crate::support::terminal::note;
 use crate::support::terminal::{number, plural, print};
 use crate::support::workspace::Workspace;
 
@@ -59,7 +60,7 @@ async fn measure(binary: &Path, root: &Path, arguments: &Arguments) -> Result<Ve
     for nodes in &arguments.nodes {
         let network = start(binary, &root.join(nodes.to_string()), *nodes, arguments.cap).await?;
         let joined = join(&network, arguments.cap).await?;
-        eprintln!("{}: all have joined after {:.0} s", plural(network.len(), "node"), joined.as_secs_f64());
+        note!("{}: all have joined after {:.0} s", plural(network.len(), "node"), joined.as_secs_f64());
         sleep(Duration::from_secs(arguments.warm_up)).await;
         let costs = watch::watch(&network, Duration::from_secs(arguments.watch.seconds)).await?;
         rows.push(table::Row { cap: arguments.cap, costs });

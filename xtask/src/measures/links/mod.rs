@@ -23,6 +23,7 @@ use crate::measures::links::dialer::Dialer;
 use crate::measures::links::table::Row;
 use crate::measures::setup::{Setup, Watch};
 use crate::support::process::Process;
+use crate::support::terminal::note;
 use crate::support::terminal::{number, print};
 use crate::support::workspace::Workspace;
 
@@ -122,13 +123,13 @@ async fn measure_one(binary: &Path, folder: &Path, secure: bool, arguments: &Arg
         accepts.push((open, times));
     }
     let all_after = began.elapsed();
-    eprintln!("{} links after {:.1} s", links.len(), all_after.as_secs_f64());
+    note!("{} links after {:.1} s", links.len(), all_after.as_secs_f64());
     let after = watch::settled(&node).await?;
     // On an overloaded machine the node closes some links as silent while others are opened.
     let mut lost = 0;
     while let Some(ended) = links.try_join_next() {
         if lost == 0 {
-            eprintln!("a link ended while others were opened: {}", ended?);
+            note!("a link ended while others were opened: {}", ended?);
         }
         lost += 1;
     }

@@ -1,5 +1,6 @@
 //! Faults that should never happen.
 
+use crate::support::terminal::note;
 use std::cell::RefCell;
 
 use anyhow::Result;
@@ -10,7 +11,7 @@ pub(crate) struct Findings(RefCell<Vec<String>>);
 
 impl Findings {
     pub(crate) fn add(&self, what: String) {
-        eprintln!("FOUND: {what}");
+        note!("FOUND: {what}");
         self.0.borrow_mut().push(what);
     }
 

@@ -40,6 +40,7 @@ use crate::measures::soak::ledger::Ledger;
 use crate::measures::soak::report::{Disturbances, EQUAL_WITHIN, Results};
 use crate::support::running_nodes::block_on;
 use crate::support::stop::Stop;
+use crate::support::terminal::note;
 use crate::support::terminal::{number, plural, print};
 use crate::support::testbed::netns::TestNetwork;
 use crate::support::testbed::node::Node;
@@ -122,7 +123,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         results.draw(folder)?;
     }
     for finding in &results.findings {
-        eprintln!("FOUND: {finding}");
+        note!("FOUND: {finding}");
     }
     ensure!(report.broken.is_empty(), "{}; {}", report.broken.join("; "), kept());
     remove()?;
@@ -132,7 +133,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
 /// Runs the soak, from the start of the first node to the check of the last file.
 async fn soak(binary: Arc<Path>, root: &Path, arguments: &Arguments) -> Result<Results> {
     let mut test_network = TestNetwork::create(arguments.nodes as usize)?;
-    eprintln!("made the network: {}", plural(test_network.namespaces(), "namespace"));
+    note!("made the network: {}", plural(test_network.namespaces(), "namespace"));
     let nodes = make_nodes(&mut test_network, binary, root, arguments.cap)?;
     try_join_all(nodes.iter().map(|node| node.start())).await?;
     let (isolated, network) = nodes.split_last().context("there are nodes")?;
@@ -241,7 +242,7 @@ async fn progress(network: &[Arc<Node>], ledger: &Ledger, findings: &Findings, b
     loop {
         minutes.tick().await;
         let up = network.iter().filter(|node| node.pid().is_some()).count();
-        eprintln!(
+        note!(
             "{:.0} min: {up} of {} up, {} submitted, {} acknowledged, {}",
             began.elapsed().as_secs_f64() / 60.0,
             plural(network.len(), "node"),

@@ -23,7 +23,7 @@ use crate::nodes::add_transaction::pools;
 use crate::nodes::add_transaction::source::{Source, Unit};
 use crate::nodes::add_transaction::tally::{Refusals, Tally};
 use crate::support::running_nodes;
-use crate::support::terminal::{plural, print};
+use crate::support::terminal::{note, plural, print};
 use crate::support::workspace::{Folder, Workspace};
 use meshpool::client::exercise_fields::ExerciseFields as Stamp;
 
@@ -180,7 +180,7 @@ async fn send_all(folder: &Folder, mut client: Client, input: Input, stamp: Stam
             }
             Err(error) => {
                 if let Some(line) = refusals.input(number, &error) {
-                    eprintln!("{line}");
+                    note!("{line}");
                 }
             }
         }

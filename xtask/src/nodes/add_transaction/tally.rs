@@ -9,6 +9,7 @@ use meshpool::protocol::wire::{Ack, AckStatus};
 
 use crate::nodes::add_transaction::source::{FORMS, Unit};
 use crate::support::running_nodes::reason;
+use crate::support::terminal::note;
 use crate::support::terminal::{plural, strip_control};
 
 /// The results so far.
@@ -77,7 +78,7 @@ impl Tally {
 
     fn show(&self, line: Option<String>) {
         if let Some(line) = line {
-            self.bar.suspend(|| eprintln!("{line}"));
+            self.bar.suspend(|| note!("{line}"));
         }
         self.bar.inc(1);
     }
@@ -194,7 +195,7 @@ impl Refusals {
     pub(crate) fn print_rest(&self) {
         let more: u64 = self.kinds.values().map(|equal| equal.saturating_sub(ENOUGH)).sum();
         if more > 0 {
-            eprintln!("{more} more were refused for the same reasons");
+            note!("{more} more were refused for the same reasons");
         }
     }
 

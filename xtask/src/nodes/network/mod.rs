@@ -16,6 +16,7 @@ use serde_json::json;
 
 use crate::nodes::network::label::{label, short};
 use crate::support::running_nodes::{block_on, target};
+use crate::support::terminal::note;
 use crate::support::terminal::{self, print, span};
 use crate::support::workspace::Workspace;
 
@@ -52,7 +53,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     if let Some(path) = &arguments.svg {
         std::fs::write(path, graph::svg(&members)).with_context(|| format!("{} cannot be written", path.display()))?;
         // Standard output may carry JSON and then nothing else.
-        eprintln!("the picture is in {}", path.display());
+        note!("the picture is in {}", path.display());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,6 @@
 //! One node as a child process: started in its folder, with its output forwarded.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
@@ -56,6 +56,10 @@ pub(crate) fn start(
 ) -> Result<impl Future<Output = (u32, io::Result<ExitStatus>)> + Send + 'static> {
     let mut command = command(binary, folder, http_port);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    // The node does not see our terminal.
+    if io::stderr().is_terminal() {
+        command.args(["--log-transactions", "each"]);
+    }
     let mut child =
         command.spawn().with_context(|| format!("{} cannot be started with {}", folder.name(), binary.display()))?;
     let number = folder.number;

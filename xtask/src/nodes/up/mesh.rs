@@ -113,6 +113,9 @@ mod tests {
             peers: Vec::new(),
             pool: Summary { count: 0, sum: String::new() },
             writable: true,
+            pool_full: false,
+            alone_seconds: None,
+            certificate_expires: None,
             held: 0,
             counters: BTreeMap::new(),
         };

@@ -3,6 +3,7 @@
 //!
 //! It does not touch the machine's own network. Dropping it removes it.
 
+use crate::support::terminal::note;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
@@ -153,7 +154,7 @@ impl Drop for Namespaces {
             if let Err(error) = delete(name).or_else(|_| delete(name))
                 && Path::new(NAMESPACES).join(name).exists()
             {
-                eprintln!("warning: the network namespace {name} is left over: {error:#}");
+                note!("warning: the network namespace {name} is left over: {error:#}");
             }
         }
     }
@@ -213,7 +214,7 @@ impl Drop for Namespace {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            eprintln!("warning: a thread of a network namespace panicked");
+            note!("warning: a thread of a network namespace panicked");
         }
     }
 }
