@@ -123,8 +123,8 @@ fn constant_parts(line: &str) -> Vec<Vec<&str>> {
     parts
 }
 
-/// The lines that a document quotes: first cells of tables that are code, warnings and errors. Calls
-/// of commands are none.
+/// The lines that a document quotes: first cells of tables that are code, warnings and errors.
+/// Calls of commands are none.
 fn quotes(document: &str) -> impl Iterator<Item = &str> {
     let cells = document.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(quote, _)| quote));
     let lines = document.lines().filter_map(|line| line.strip_prefix("WARN ").or_else(|| line.strip_prefix("error: ")));

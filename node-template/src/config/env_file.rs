@@ -44,8 +44,8 @@ impl EnvFile {
     }
 }
 
-/// Returns the last value of a name in a folder's `.env`. Where the file cannot be parsed, the lines
-/// that can be are read.
+/// Returns the last value of a name in a folder's `.env`. Where the file cannot be parsed, the
+/// lines that can be are read.
 pub(crate) fn last_value(folder: &Path, name: &str) -> Option<String> {
     let path = shown(folder, ".env");
     let text = read_text(&folder.join(".env"), &path).ok()??;

@@ -126,8 +126,8 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// Puts the access rules in force before anything else happens. `pool_bytes` is the length of the
-    /// pool's file.
+    /// Puts the access rules in force before anything else happens. `pool_bytes` is the length of
+    /// the pool's file.
     pub(crate) fn new(
         core: Core,
         inputs: Inputs,

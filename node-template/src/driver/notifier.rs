@@ -29,8 +29,8 @@ impl Notifier {
         self.transactions
     }
 
-    /// Counts a transaction that was accepted, for the log, and for the application if the core does
-    /// not report it.
+    /// Counts a transaction that was accepted, for the log, and for the application if the core
+    /// does not report it.
     pub(crate) fn on_accepted(&mut self, now: Instant) {
         self.log.on_accepted(now);
         if !self.transactions {

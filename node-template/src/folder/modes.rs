@@ -49,8 +49,8 @@ impl Calls for System {
     }
 }
 
-/// Returns whether a folder's file system keeps modes, by a file that is made and removed. `None` if
-/// no file can be made there.
+/// Returns whether a folder's file system keeps modes, by a file that is made and removed. `None`
+/// if no file can be made there.
 pub(crate) fn are_kept(folder: &Path, calls: &impl Calls) -> Option<bool> {
     let path = probe_path(folder)?;
     let (file, created) = calls.create(&path).ok()?;

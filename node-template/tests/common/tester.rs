@@ -106,8 +106,8 @@ impl Socket {
         upgrade.map(|(socket, _)| Self(socket)).map_err(|error| format!("refused: {error}"))
     }
 
-    /// As [`Self::dial`], with as large a buffer for what comes in as the system gives: as on a link
-    /// whose buffer the system has grown.
+    /// As [`Self::dial`], with as large a buffer for what comes in as the system gives: as on a
+    /// link whose buffer the system has grown.
     pub async fn dial_wide(port: u16) -> Result<Self, String> {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(8 * 1024 * 1024).unwrap();

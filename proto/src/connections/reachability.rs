@@ -1,9 +1,9 @@
 //! Reachability: whether others can dial this node, by what they say, and what we say to them.
 //!
 //! A node that verified the address of a peer, or could not, says so to that peer by DIALBACK (as
-//! AutoNAT in libp2p). So a wrong ADDRESS, or a port that is not forwarded, shows at the node itself.
-//! A peer may lie: its word counts for what people see, and for whether we announce an address that
-//! nobody reached.
+//! AutoNAT in libp2p). So a wrong ADDRESS, or a port that is not forwarded, shows at the node
+//! itself. A peer may lie: its word counts for what people see, and for whether we announce an
+//! address that nobody reached.
 //!
 //! Handshake reports the results of verifications; the node calls it with DIALBACK.
 

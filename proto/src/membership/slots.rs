@@ -117,7 +117,8 @@ impl Membership {
 
     fn linked_slots(&self, conns: &Connections) -> usize {
         let open = || conns.links.iter().filter(|(_, link)| !link.closing);
-        // The node that answers a dial proves its id a moment later, maybe of a node that is linked.
+        // The node that answers a dial proves its id a moment later, maybe of a node that is
+        // linked.
         let linked = |link: &Link| match &link.state {
             LinkState::HelloSent(peer) => conns.links.to_node(peer.id, None).map(|_| PeerKey::Proved(peer.id)),
             _ => None,

@@ -99,7 +99,8 @@ impl Table {
         self.records.values().map(|record| (&record.announcement, record.heard))
     }
 
-    /// Returns where a node can be dialled; `None` if that makes sense only nearer to it than we are.
+    /// Returns where a node can be dialled; `None` if that makes sense only nearer to it than we
+    /// are.
     pub(super) fn address_of(&self, node: NodeId) -> Option<&PeerAddress> {
         self.records.get(&node).and_then(Record::address)
     }

@@ -134,8 +134,8 @@ impl ReconcilableSet for SyncSet {
 }
 
 impl PoolSync {
-    /// Gives up what is overdue, and asks others. Returns whether something is missing that is to be
-    /// fetched from another neighbour.
+    /// Gives up what is overdue, and asks others. Returns whether something is missing that is to
+    /// be fetched from another neighbour.
     pub(crate) fn expire(&mut self, cx: &mut Context, store: &Store) -> bool {
         self.reconciler.expire(cx.now);
         let lapsed = self.wants.expire(cx.now, store.index());
@@ -168,7 +168,8 @@ impl PoolSync {
         }
     }
 
-    /// Returns how many transactions were seen: what was refused is no reason to ask for everything.
+    /// Returns how many transactions were seen: what was refused is no reason to ask for
+    /// everything.
     fn seen(&self, store: &Store) -> u64 {
         store.index().count() + self.refused.len() as u64
     }

@@ -19,7 +19,8 @@ use crate::wire::want_frame;
 /// How long an item may take before it is requested from another peer.
 const ITEM_TIMEOUT: Duration = Duration::from_secs(5);
 /// In each window of this length a source must bring a part of what it was asked for: so many items
-/// or bytes, or half of what is outstanding. Otherwise it withholds the rest, or has no room for it.
+/// or bytes, or half of what is outstanding. Otherwise it withholds the rest, or has no room for
+/// it.
 const WINDOW: Duration = Duration::from_secs(2);
 const WINDOW_ITEMS: usize = 16;
 const WINDOW_BYTES: usize = 16 * 1024;
