@@ -197,6 +197,8 @@ fn linked_nodes_known_addresses_and_those_tried_a_moment_ago_are_passed_over() {
         assert!(peers.book.forget(&at(20), cx.now, &cx.config.limits));
     };
     forget(&mut overlay);
+    // What was forgotten is not taken again on hearsay for the longest back-off.
+    overlay.pass(Duration::from_secs(60));
     scan(&mut overlay, &[]);
     forget(&mut overlay);
     overlay.pass(AGAIN - MILLISECOND);
