@@ -134,3 +134,6 @@ impl Store {
         cx.notify(Event::StoreRecovered);
     }
 }
+
+#[cfg(test)]
+mod tests;
