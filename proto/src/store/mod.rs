@@ -165,3 +165,6 @@ impl Store {
         cx.notify(Event::StoreRecovered);
     }
 }
+
+#[cfg(test)]
+mod tests;
