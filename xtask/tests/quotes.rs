@@ -1,8 +1,9 @@
 //! The lines of the log and the errors that documents quote are those that the code writes.
 //!
-//! A quoted line is cut where it has what differs from run to run: `…`, numbers, addresses, and
-//! words in quotation marks; and at colons and semicolons, where lines are put together. The words
-//! between must stand together in the source, nearly in one piece. So a changed word is found.
+//! A quoted line is cut where it has what differs from run to run: `…`, numbers with their nouns,
+//! addresses, and words in quotation marks; and at colons, semicolons and commas, where lines are
+//! put together. The words between must stand together in the source, nearly in one piece. So a
+//! changed word is found.
 
 use std::collections::HashMap;
 use std::fs;
@@ -111,11 +112,16 @@ fn constant_parts(line: &str) -> Vec<Vec<&str>> {
         number || token.contains("ws://") || token.starts_with('\'')
     };
     let mut parts = vec![Vec::new()];
-    for token in line.split_whitespace() {
+    let mut tokens = line.split_whitespace();
+    while let Some(token) = tokens.next() {
+        if token.bytes().all(|byte| byte.is_ascii_digit()) {
+            // Its noun follows, in the singular or the plural.
+            tokens.next();
+        }
         if !differs(token) {
             parts.last_mut().expect("one is there").extend(words(token));
         }
-        if differs(token) || token.ends_with([':', ';']) {
+        if differs(token) || token.ends_with([':', ';', ',']) {
             parts.push(Vec::new());
         }
     }
