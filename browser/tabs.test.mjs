@@ -1,5 +1,5 @@
-// Many tabs of one node's page: they share one stream, since a browser opens six connections to a host
-// at most.
+// Many tabs of one node's page: they share one stream, since a browser opens six connections to a
+// host at most.
 
 import assert from "node:assert/strict";
 import { createServer } from "node:http";

@@ -2,6 +2,7 @@
 //! without the repository, unless the environment names it, as in a container.
 
 use std::env;
+use std::path::Path;
 use std::process::Command;
 
 /// What the program is built of, seen from this folder.
@@ -9,7 +10,9 @@ const SOURCES: [&str; 5] = ["src", "Cargo.toml", "../proto/src", "../Cargo.toml"
 
 fn main() {
     println!("cargo::rerun-if-env-changed=MESHPOOL_COMMIT");
-    for path in SOURCES.iter().map(|path| (*path).to_owned()).chain(head()) {
+    // A file that is missing would run this script in every build.
+    let paths = SOURCES.iter().map(|path| (*path).to_owned()).chain(head());
+    for path in paths.filter(|path| Path::new(path).exists()) {
         println!("cargo::rerun-if-changed={path}");
     }
     let named = env::var("MESHPOOL_COMMIT").ok().filter(|named| is_plain(named));
@@ -33,9 +36,7 @@ fn commit() -> Option<String> {
 
 /// Returns the files that change with every commit and with every change of the branch.
 fn head() -> impl Iterator<Item = String> {
-    let paths = ["HEAD", "logs/HEAD"].map(|name| git(&["rev-parse", "--git-path", name]));
-    // A file that is missing would run this script in every build.
-    paths.into_iter().flatten().filter(|path| std::path::Path::new(path).is_file())
+    ["HEAD", "logs/HEAD"].into_iter().filter_map(|name| git(&["rev-parse", "--git-path", name]))
 }
 
 fn git(arguments: &[&str]) -> Option<String> {

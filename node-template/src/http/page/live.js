@@ -5,7 +5,7 @@ import { keepToken } from "./dom.js";
 import { currentToken, onStalled } from "./request.js";
 import { follow } from "./stream.js";
 
-/** Changes with the messages between tabs and worker: tabs of another version have another worker. */
+/** Changes with the messages between tabs and worker: another version has another worker. */
 const WORKER = "live-1";
 /** The worker sends a heartbeat every 10 s. */
 const WORKER_SILENCE = 30_000;

@@ -124,8 +124,8 @@ async function show(one) {
   by("one").showModal();
 }
 
-/** Copies the transaction. Where the browser does not allow that, as on a page over http from another
- * host, it selects the text. */
+/** Copies the transaction. Where the browser does not allow that, as on a page over http from
+ * another host, it selects the text. */
 async function copy() {
   const body = by("one-body");
   try {

@@ -1,8 +1,8 @@
-// Requests to the node. The page uses this, and so does the worker that its tabs share: nothing here
-// touches the document.
+// Requests to the node. The page uses this, and so does the worker that its tabs share: nothing
+// here touches the document.
 
-/** A request without an answer for this long is reported, in milliseconds. A node takes up to 10 s to
- * answer when its disk is slow. */
+/** A request without an answer for this long is reported, in milliseconds. A node takes up to 10 s
+ * to answer when its disk is slow. */
 const STALLED = 12_000;
 /** Half of a surrogate pair. It has no UTF-8, and `fetch` would send another character instead. */
 const LONE_SURROGATE = /\p{Surrogate}/u;
@@ -36,8 +36,8 @@ function watch() {
   };
 }
 
-/** Sends a request to the node; paths are relative to the page. An error carries the node's message.
- * `patient`: the answer may take long. */
+/** Sends a request to the node; paths are relative to the page. An error carries the node's
+ * message. `patient`: the answer may take long. */
 export async function ask(path, { body, signal, patient = false } = {}) {
   if (body !== undefined && LONE_SURROGATE.test(body)) throw new Error("The text has half of a surrogate pair, which is no character; leave it out");
   const headers = token ? { authorization: `Bearer ${token}` } : {};

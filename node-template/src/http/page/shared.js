@@ -1,6 +1,6 @@
-// The worker that all tabs of a node's page in one browser share. It holds their one stream: a browser
-// opens six connections to a host at most, so six tabs with a stream each would leave none for
-// requests.
+// The worker that all tabs of a node's page in one browser share. It holds their one stream: a
+// browser opens six connections to a host at most, so six tabs with a stream each would leave none
+// for requests.
 
 import { onStalled, setToken } from "./request.js";
 import { follow } from "./stream.js";
