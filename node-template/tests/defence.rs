@@ -31,7 +31,7 @@ fn a_name_may_lead_no_nearer_than_whoever_told_of_it() {
         let mut outputs = core.receive(link, &json!({ "type": "HANDSHAKE", "data": [name] }));
         outputs.extend(core.pass(Duration::from_millis(1)));
         outputs.into_iter().find_map(|output| match output {
-            Output::Dial { address, reach } if address.to_string() == name => Some(reach),
+            Output::Dial { address, reach, .. } if address.to_string() == name => Some(reach),
             _ => None,
         })
     };

@@ -203,7 +203,8 @@ impl ImageSearch {
         } else if route.link.is_some() {
             self.send_found(cx, links, &found, Some(link));
         } else if found.node != cx.config.node && self.own.get_mut(&found.id).is_some_and(|own| own.accepts(&found)) {
-            cx.output(Output::ImageOffer { reach: scope.min(claimed), found });
+            let source = links.source_of(link).1;
+            cx.output(Output::ImageOffer { reach: scope.min(claimed), source, found });
         } else {
             cx.counters.founds_dropped += 1;
         }

@@ -4,6 +4,8 @@
 //! the node. The node routes them in the order of raising. For speed, the path of a transaction
 //! raises none.
 
+use std::time::Duration;
+
 use crate::address::PeerAddress;
 use crate::dial_reason::DialReason;
 use crate::event::Event;
@@ -25,12 +27,18 @@ pub(crate) enum InternalEvent {
     StandbyFreed(LinkId),
     /// A native peer introduced itself on an accepted link.
     Introduced { link: LinkId, node: Box<NodeInfo>, addresses: Vec<PeerAddress> },
+    /// There is no slot for the native peer at the other end: it is referred to others, and closed
+    /// for this reason.
+    ToBeReferred { link: LinkId, reason: String },
     /// An exercise peer introduced itself.
     ExerciseIntroduced { link: LinkId, addresses: Vec<PeerAddress> },
     /// The first link to a native peer is established.
     NeighborUp(LinkId),
     /// An admitted native peer named addresses.
     AddressesLearned { link: LinkId, addresses: Vec<PeerAddress> },
+    /// The other end of `link` announced itself, or passed on the announcement of a node that is not
+    /// linked: there it can be dialled. It may be silent for this long before it counts as gone.
+    NodeAnnounced { link: LinkId, address: PeerAddress, patience: Duration },
     /// The other end of `link` reported the partition of the node at `address`.
     PartitionLearned { link: LinkId, address: PeerAddress, root: Session },
     /// An event for the application that follows those raised before.

@@ -1,13 +1,14 @@
 //! The inputs and outputs of the core.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::access::{Access, Certified};
 use crate::address::{PeerAddress, Scope};
 use crate::event::Event;
 use crate::frame::Frame;
 use crate::id::{LinkId, Session, UpgradeIdentity};
+use crate::ip_prefix::SourceGroup;
 
 use crate::transaction::{Origin, Transaction, TransactionId};
 use crate::wire::mdns_record::{InvalidRecord, Record};
@@ -97,6 +98,15 @@ pub enum Input {
         address: PeerAddress,
         /// The system's error.
         error: String,
+    },
+    /// A dial or probe would connect to its IP address more often than the
+    /// [`DialAllowance`](crate::dial_allowance::DialAllowance) allows. It takes the place of
+    /// [`Input::LinkOpened`], [`Input::DialFailed`] or [`Input::Probed`].
+    DialPutOff {
+        /// The address of the order.
+        address: PeerAddress,
+        /// When a connection is allowed.
+        until: Instant,
     },
     /// The answer to [`Output::Probe`].
     Probed {
@@ -231,6 +241,12 @@ pub enum Direction {
     },
     /// The other end.
     Accepted,
+    /// The other end, beyond a bound on accepted links. It is only referred to other nodes, and
+    /// closed.
+    AcceptedBeyond {
+        /// The close reason.
+        reason: String,
+    },
 }
 
 /// The id of a submission or broadcast of the application.
@@ -247,6 +263,8 @@ pub enum Output {
         /// The nearest scope of IP addresses to dial, see [`Scope::may_tell`]: a name may resolve
         /// to any.
         reach: Scope,
+        /// The groups that named the address: the connection is counted for one of them.
+        sources: Vec<SourceGroup>,
     },
     /// Connect to an address, read the identity from the answer to the upgrade, and close.
     /// [`Input::Probed`] follows, once.
@@ -257,6 +275,8 @@ pub enum Output {
         address: PeerAddress,
         /// As in [`Output::Dial`].
         reach: Scope,
+        /// As in [`Output::Dial`].
+        sources: Vec<SourceGroup>,
     },
     /// Queue a frame on links.
     Send {
@@ -364,6 +384,8 @@ pub enum Output {
     ImageOffer {
         /// The nearest scope that the node's address may resolve to, as in [`Output::Dial`].
         reach: Scope,
+        /// The group that named it.
+        source: SourceGroup,
         /// The answer.
         found: Found,
     },

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::address::{PeerAddress, Scope};
 
 /// The IP addresses that share their first bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct IpPrefix {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IpPrefix {
     first: IpAddr,
     bits: u32,
 }
@@ -36,7 +36,7 @@ impl IpPrefix {
 
     /// Returns what one subscriber has: an IPv4 address or an IPv6 /64 (RFC 6177). `None` for this
     /// host.
-    pub(crate) fn subscriber(ip: IpAddr) -> Option<Self> {
+    pub fn subscriber(ip: IpAddr) -> Option<Self> {
         (Scope::of(ip.to_canonical()) != Scope::Loopback).then(|| Self::of(ip, 32, 64))
     }
 
@@ -69,6 +69,27 @@ impl fmt::Display for IpPrefix {
             IpAddr::V4(ip) if self.bits == 32 => ip.fmt(f),
             ip => write!(f, "{ip}/{}", self.bits),
         }
+    }
+}
+
+/// The party that named an address: what it may cause is counted as one (Bitcoin Core's *source
+/// group*).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SourceGroup {
+    /// The user, by known peers and settings.
+    User,
+    /// A program on this host.
+    Host,
+    /// The local network, by multicast DNS.
+    LocalNetwork,
+    /// A peer of this subscriber.
+    Subscriber(IpPrefix),
+}
+
+impl SourceGroup {
+    /// Returns the group of the peers at an IP address.
+    pub fn of(ip: IpAddr) -> Self {
+        IpPrefix::subscriber(ip).map_or(Self::Host, Self::Subscriber)
     }
 }
 

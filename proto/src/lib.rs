@@ -118,6 +118,8 @@ mod testing;
 
 pub use config::Config;
 pub use io::{BroadcastReceipt, Direction, Input, Lane, Output, RequestId, SearchEnd, Submission};
+pub use ip_prefix::{IpPrefix, SourceGroup};
 pub use node::Node;
+pub use peers::dial_allowance;
 pub use status::links::{LinkKind, LinkRow};
 pub use wire::mdns_record;

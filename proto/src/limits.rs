@@ -129,8 +129,9 @@ pub struct Limits {
     pub gossip_burst: u32,
     /// … and then one in each of these intervals.
     pub gossip_interval: Duration,
-    /// The most dials to one host within `host_window`, loopback excepted. A liar cannot aim the
-    /// mesh at a third party.
+    /// The most connections to one IPv4 address or IPv6 /64 within `host_window` that one source
+    /// group causes, loopback excepted: dials, probes and image transfers together. A liar cannot aim
+    /// the mesh at a third party.
     pub host_dials: u32,
     /// The window of `host_dials`.
     pub host_window: Duration,

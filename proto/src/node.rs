@@ -149,6 +149,7 @@ impl Node {
             Input::Pong { link } => self.connections.on_pong(&mut self.cx, &mut self.peers, link),
             Input::ReadsPaused { link } => self.connections.links.excuse(now, link),
             Input::DialFailed { address, error } => self.on_dial_failed(address, error),
+            Input::DialPutOff { address, until } => self.on_dial_put_off(address, until),
             Input::Probed { link, address, identity } => self.on_probed(link, &address, identity),
             Input::StoreFailed { error } => self.store.on_write_failed(&mut self.cx, error),
             Input::StoreRecovered => self.store.on_write_recovered(&mut self.cx),
@@ -220,6 +221,9 @@ impl Node {
             InternalEvent::Introduced { link, node, addresses } => {
                 membership.on_introduced(cx, peers, connections, link, &node, addresses);
             }
+            InternalEvent::ToBeReferred { link, reason } => {
+                membership.refer(cx, peers, connections, link, None, &reason);
+            }
             InternalEvent::ExerciseIntroduced { link, addresses } => {
                 membership.on_exercise_introduced(cx, peers, connections, link, &addresses);
             }
@@ -230,6 +234,9 @@ impl Node {
             }
             InternalEvent::AddressesLearned { link, addresses } => {
                 membership.learn(cx, peers, connections, link, &addresses);
+            }
+            InternalEvent::NodeAnnounced { link, address, patience } => {
+                membership.on_node_announced(cx, peers, connections, link, &address, patience);
             }
             InternalEvent::PartitionLearned { link, address, root } => {
                 membership.on_partition_learned(cx, peers, connections, link, &address, root);
@@ -254,6 +261,7 @@ impl Node {
         let Self { cx, peers, connections, membership, .. } = self;
         match direction {
             Direction::Accepted => connections.on_accepted(cx, peers, link, remote),
+            Direction::AcceptedBeyond { reason } => connections.on_accepted_beyond(cx, peers, link, remote, reason),
             Direction::Dialled { address, identity } => {
                 let admits_exercise = membership.admits_exercise(cx, connections);
                 connections.on_dialled(cx, peers, link, (remote, address), identity, admits_exercise);
@@ -293,6 +301,7 @@ impl Node {
                 self.presence.on_links_changed(&mut self.cx, &self.connections.links);
             }
         }
+        self.look_for_announced();
         let Self { cx, peers, connections, membership, .. } = self;
         membership.on_link_closed(cx, peers, connections, &closed, answered, &cause);
     }
@@ -306,6 +315,21 @@ impl Node {
         let reason = self.peers.dialer.take_reason(&address);
         let Self { cx, peers, connections, membership, .. } = self;
         membership.on_dial_ended(cx, peers, connections, &address, reason, DialOutcome::Failed(error));
+    }
+
+    /// Handles a dial or probe that the allowance put off: it counts as a failed one, so that a
+    /// thousand names for one host are soon forgotten.
+    fn on_dial_put_off(&mut self, address: PeerAddress, until: Instant) {
+        self.cx.counters.dials_put_off += 1;
+        match self.peers.book.get(&address).map(|peer| peer.state) {
+            Some(AddressState::Probing(link)) => self.on_probed(link, &address, None),
+            Some(AddressState::Attempting) => {
+                let error = "its IP address was dialled too often lately; it is dialled again later".to_owned();
+                self.on_dial_failed(address.clone(), error);
+            }
+            _ => {}
+        }
+        self.peers.book.dial_no_sooner(&mut self.cx, &address, until);
     }
 
     fn on_probed(&mut self, link: LinkId, address: &PeerAddress, identity: Option<UpgradeIdentity>) {
@@ -330,6 +354,15 @@ impl Node {
         let unverified = |link| connections.is_unverified(link);
         if dialer.on_due(&mut self.cx, book, reputation, &unverified, address.clone()) == Due::Idle {
             self.cx.raise(InternalEvent::AddressIdle(address));
+        }
+    }
+
+    /// Has a node that lacks links try those that were announced and that it is not linked to.
+    fn look_for_announced(&mut self) {
+        let Self { cx, peers, connections, membership, presence, .. } = self;
+        if membership.lacks_links(cx, connections) {
+            let announced = presence.not_linked(cx, &connections.links);
+            Membership::on_links_lacking(cx, peers, &announced);
         }
     }
 
@@ -458,7 +491,8 @@ impl Node {
         }
         self.connections.links.hear(now, link);
         if !matches!(message, Ok(Message::Handshake(_)))
-            && self.connections.refuse_client(&mut self.cx, &mut self.peers, link)
+            && (self.connections.refuse_client(&mut self.cx, &mut self.peers, link)
+                || self.connections.end_refused(&mut self.cx, link))
         {
             return;
         }
@@ -622,7 +656,8 @@ impl Node {
             }
             Timer::SlotSearch => {
                 membership.begin_bootstrap(cx, peers, connections);
-                membership.fill_slots(cx, peers, connections);
+                self.look_for_announced();
+                self.fill_slots();
             }
             Timer::Shuffle => membership.on_shuffle_due(cx, peers, connections),
             Timer::Partition => membership.on_beacon_due(cx, connections),

@@ -38,7 +38,8 @@ use crate::pool::{Pool, Report};
 use crate::transport::accept_slots::AcceptSlot;
 use crate::transport::arrival::{Arrival, ReadBatch};
 use crate::transport::duplicate_filter::DuplicateTracker;
-use crate::transport::websocket::dialer::{Dialer, Dialled};
+use crate::transport::dial_permit::NamedBy;
+use crate::transport::websocket::dialer::{DialError, Dialer, Dialled};
 use crate::transport::websocket::link::LinkContext;
 use crate::transport::websocket::socket::Socket;
 use crate::util::panics::Panics;
@@ -280,11 +281,15 @@ impl Driver {
             match arrival {
                 Arrival::Read { link, batch } => self.on_read(link, batch),
                 Arrival::Accepted { socket, remote, slot, certified } => {
-                    self.open(*socket, remote, Direction::Accepted, Some(slot), certified);
+                    let direction = match slot.beyond {
+                        None => Direction::Accepted,
+                        Some(bound) => Direction::AcceptedBeyond { reason: bound.reason() },
+                    };
+                    self.open(*socket, remote, direction, Some(slot), certified);
                 }
                 Arrival::Rejected { remote, reason } => self.handle(Input::ConnectionRejected { remote, reason }),
                 Arrival::Refused { remote, reason } => {
-                    self.handle(Input::ConnectionRefused { remote, reason: reason.into() });
+                    self.handle(Input::ConnectionRefused { remote, reason });
                 }
                 Arrival::Closed { link, cause, protocol_error } => {
                     if protocol_error && self.links.contains(link) {
@@ -421,8 +426,16 @@ impl Driver {
                 let Dialled { socket, remote, identity, certified } = *dialled;
                 self.open(socket, remote, Direction::Dialled { address, identity }, None, certified);
             }
-            Outcome::Dialled { address, result: Err(error) } => self.handle(Input::DialFailed { address, error }),
-            Outcome::Probed { link, address, identity } => self.handle(Input::Probed { link, address, identity }),
+            Outcome::Dialled { address, result: Err(DialError::Failed(error)) } => {
+                self.handle(Input::DialFailed { address, error });
+            }
+            Outcome::Dialled { address, result: Err(DialError::PutOff(until)) }
+            | Outcome::Probed { address, result: Err(until), .. } => {
+                self.handle(Input::DialPutOff { address, until });
+            }
+            Outcome::Probed { link, address, result: Ok(identity) } => {
+                self.handle(Input::Probed { link, address, identity });
+            }
             Outcome::Replayed { link, position: Some(position) } => {
                 if let Some(handle) = self.links.get(link) {
                     handle.on_replayed();
@@ -462,19 +475,20 @@ impl Driver {
                 self.writes.push(transaction);
             }
             Output::Notify(event) => self.notifier.notify(self.now, event),
-            Output::Dial { address, reach } => {
-                let dialer = self.services.dialer.clone();
-                let if_panicked = Outcome::Dialled { address: address.clone(), result: Err(PANICKED.into()) };
+            Output::Dial { address, reach, sources } => {
+                let (dialer, by) = (self.services.dialer.clone(), NamedBy { reach, sources });
+                let result = Err(DialError::Failed(PANICKED.into()));
+                let if_panicked = Outcome::Dialled { address: address.clone(), result };
                 self.tasks.spawn(if_panicked, async move {
-                    let result = dialer.dial(&address, reach).await;
+                    let result = dialer.dial(&address, &by).await;
                     Outcome::Dialled { result: result.map(Box::new), address }
                 });
             }
-            Output::Probe { link, address, reach } => {
-                let dialer = self.services.dialer.clone();
-                let if_panicked = Outcome::Probed { link, address: address.clone(), identity: None };
+            Output::Probe { link, address, reach, sources } => {
+                let (dialer, by) = (self.services.dialer.clone(), NamedBy { reach, sources });
+                let if_panicked = Outcome::Probed { link, address: address.clone(), result: Ok(None) };
                 self.tasks.spawn(if_panicked, async move {
-                    Outcome::Probed { link, identity: dialer.probe(&address, reach).await, address }
+                    Outcome::Probed { link, result: dialer.probe(&address, &by).await, address }
                 });
             }
             Output::FindLocalImages { search, name } => {
@@ -484,7 +498,9 @@ impl Driver {
                     Outcome::LookedUp { search, images: images.local().look_up(name.as_ref()).await }
                 });
             }
-            Output::ImageOffer { found, reach } => self.requests.on_offer(found, reach),
+            Output::ImageOffer { found, reach, source } => {
+                self.requests.on_offer(found, NamedBy { reach, sources: vec![source] });
+            }
             Output::ImageSearchOver { search, end } => self.requests.on_search_over(search, end),
             Output::Submitted { request, outcome } => self.requests.on_submitted(request, outcome),
             Output::SubmissionStored { request } => self.requests.on_stored(request),
@@ -552,7 +568,7 @@ impl Driver {
     fn fail(&mut self, failure: Failure) {
         match failure {
             Failure::PanicInTask { address } => {
-                let if_panicked = Outcome::Dialled { address, result: Err(PANICKED.into()) };
+                let if_panicked = Outcome::Dialled { address, result: Err(DialError::Failed(PANICKED.into())) };
                 self.tasks.spawn(if_panicked, async { panic!("for the test") });
             }
             Failure::PanicInPool => self.services.pool.panic(),

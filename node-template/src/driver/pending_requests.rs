@@ -4,12 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use meshpool_proto::address::Scope;
 use meshpool_proto::wire::{Found, SearchId};
 use meshpool_proto::{BroadcastReceipt, RequestId, SearchEnd, Submission};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::images::requests::SearchAnswer;
+use crate::transport::dial_permit::NamedBy;
 
 /// The requests that wait.
 #[derive(Debug, Default)]
@@ -88,9 +88,9 @@ impl PendingRequests {
     }
 
     /// Passes an offer to a search. Its channel has room for all offers that the core lets through.
-    pub(crate) fn on_offer(&mut self, found: Found, reach: Scope) {
+    pub(crate) fn on_offer(&mut self, found: Found, by: NamedBy) {
         if let Some(answers) = self.searches.get(&found.id) {
-            answers.try_send(SearchAnswer::Offer(found, reach)).unwrap_or_default();
+            answers.try_send(SearchAnswer::Offer(found, by)).unwrap_or_default();
         }
     }
 

@@ -2,13 +2,14 @@
 //! dial, a probe, a replay, a look into the folder of images.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use meshpool_proto::address::PeerAddress;
 use meshpool_proto::id::{LinkId, UpgradeIdentity};
 use meshpool_proto::wire::{ImageInfo, SearchId};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
-use crate::transport::websocket::dialer::Dialled;
+use crate::transport::websocket::dialer::{DialError, Dialled};
 
 /// The cause that is given when a panic ends a dial or a link.
 pub(crate) const PANICKED: &str = "a fault of this program";
@@ -17,12 +18,13 @@ pub(crate) const PANICKED: &str = "a fault of this program";
 pub(crate) enum Outcome {
     Dialled {
         address: PeerAddress,
-        result: Result<Box<Dialled>, String>,
+        result: Result<Box<Dialled>, DialError>,
     },
     Probed {
         link: LinkId,
         address: PeerAddress,
-        identity: Option<UpgradeIdentity>,
+        /// `Err`: it was put off until then.
+        result: Result<Option<UpgradeIdentity>, Instant>,
     },
     /// `position`: behind the last transaction that was sent; `None` if the link ended first.
     Replayed {

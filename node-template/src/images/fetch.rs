@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use meshpool_proto::SearchEnd;
-use meshpool_proto::address::Scope;
 use meshpool_proto::limits::{self, Limits};
 use meshpool_proto::util::rate_limit::RateLimit;
 use meshpool_proto::wire::{Found, ImageInfo, ImageName};
@@ -34,6 +33,7 @@ use crate::images::local::LocalImages;
 use crate::images::requests::{Requests, SearchAnswer};
 use crate::images::search::Search;
 use crate::images::wire::{self, CHUNK, Fetch, PROTOCOL, TRANSFERS, TURN_WITHIN};
+use crate::transport::dial_permit::NamedBy;
 use crate::transport::websocket::dialer::Dialer;
 use crate::transport::websocket::socket::Socket;
 
@@ -103,8 +103,8 @@ impl Fetcher {
         let mut search = Search::begin(&self.requests, Some(name.clone())).await?;
         let (mut part, mut why, mut too_large) = (None, None, None);
         let end = loop {
-            let (found, reach) = match search.next().await {
-                SearchAnswer::Offer(found, reach) => (found, reach),
+            let (found, by) = match search.next().await {
+                SearchAnswer::Offer(found, by) => (found, by),
                 SearchAnswer::Over(end) => break end,
             };
             let [ImageInfo { size, sha256: Some(sha256), .. }] = found.images[..] else { continue };
@@ -112,7 +112,7 @@ impl Fetcher {
                 too_large = Some(size);
                 continue;
             }
-            match self.fetch_from((&found, reach), name, size, sha256, &mut part).await {
+            match self.fetch_from((&found, &by), name, size, sha256, &mut part).await {
                 Ok(part) => return self.finish(name, part).await,
                 Err(Failure::Disk(error)) => return Err(disk(&error)),
                 Err(Failure::WrongContent) => {
@@ -168,7 +168,7 @@ impl Fetcher {
     /// Fetches an image from one finder. Resumes what an earlier finder of the same content began.
     async fn fetch_from(
         &self,
-        finder: (&Found, Scope),
+        finder: (&Found, &NamedBy),
         name: &ImageName,
         size: u64,
         sha256: [u8; 32],
@@ -203,9 +203,9 @@ impl Fetcher {
     }
 
     /// Dials a finder and receives until the image is whole.
-    async fn receive(&self, (found, reach): (&Found, Scope), name: &ImageName, part: &mut Part) -> Result<(), Failure> {
-        let dialled = self.dialer.dial_subprotocol(&found.address, reach, PROTOCOL).await;
-        let mut dialled = dialled.map_err(Failure::Finder)?;
+    async fn receive(&self, (found, by): (&Found, &NamedBy), name: &ImageName, part: &mut Part) -> Result<(), Failure> {
+        let dialled = self.dialer.dial_subprotocol(&found.address, by, PROTOCOL, found.node).await;
+        let mut dialled = dialled.map_err(|error| Failure::Finder(error.to_string()))?;
         if dialled.identity.is_none_or(|identity| identity.node != found.node) {
             return Err(Failure::Finder("another node answers there".into()));
         }

@@ -4,9 +4,10 @@ use std::net::IpAddr;
 
 use meshpool_proto::SearchEnd;
 use meshpool_proto::access::Certified;
-use meshpool_proto::address::Scope;
 use meshpool_proto::wire::{Found, ImageName, SearchId};
 use tokio::sync::{mpsc, oneshot};
+
+use crate::transport::dial_permit::NamedBy;
 
 /// How many requests wait for the driver.
 const REQUESTS: usize = 1_024;
@@ -25,8 +26,8 @@ pub(crate) enum ImageRequest {
 /// An answer to a search.
 #[derive(Debug)]
 pub(crate) enum SearchAnswer {
-    /// A node offers images; its address may lead us as near as the scope.
-    Offer(Found, Scope),
+    /// A node offers images, and who named its address.
+    Offer(Found, NamedBy),
     /// The search is over.
     Over(SearchEnd),
 }

@@ -23,8 +23,8 @@ pub(crate) enum Arrival {
     },
     /// A connection failed the TLS detection or the TLS handshake.
     Rejected { remote: IpAddr, reason: String },
-    /// A connection found no free slot.
-    Refused { remote: IpAddr, reason: &'static str },
+    /// A connection found no free slot. It may come as a link all the same, to be referred.
+    Refused { remote: IpAddr, reason: String },
     /// Messages came in on a link.
     Read { link: LinkId, batch: ReadBatch },
     /// A link ended.

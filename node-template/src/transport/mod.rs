@@ -13,7 +13,7 @@
 //! | direction | files |
 //! |---|---|
 //! | accepting | `accept_slots`, `pending_upgrades`, `tls_detect`, `subprotocol` |
-//! | dialling | `resolver`, `race` |
+//! | dialling | `dial_permit`, `resolver`, `race` |
 //! | sending | `send_queue`, `backpressure` |
 //! | receiving | `arrival`, `rate_limit`, `duplicate_filter` |
 //! | both | `bounded_stream`, `tls` |
@@ -22,6 +22,7 @@ pub(crate) mod accept_slots;
 pub(crate) mod arrival;
 pub(crate) mod backpressure;
 mod bounded_stream;
+pub(crate) mod dial_permit;
 pub(crate) mod duplicate_filter;
 mod pending_upgrades;
 mod race;

@@ -1,14 +1,18 @@
 //! Accepted connections that have not finished their upgrade. They are bounded apart from links, so
 //! a slow upgrade can only displace other slow upgrades.
 //!
-//! When the bound is reached, the oldest connection of the address with the most is ended. An
+//! When the bound is reached, the oldest connection of the address group with the most is ended. An
 //! upgrade takes a peer one round trip, so a flood displaces its own connections.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use meshpool_proto::IpPrefix;
 use tokio::sync::oneshot;
+
+/// An IPv4 address or an IPv6 /64; `None`: this host.
+type Group = Option<IpPrefix>;
 
 /// The pending upgrades of a node.
 #[derive(Debug, Default)]
@@ -18,8 +22,8 @@ pub(crate) struct PendingUpgrades(Mutex<Inner>);
 struct Inner {
     last: u64,
     /// In the order of arrival; the sender ends one.
-    open: BTreeMap<u64, (IpAddr, oneshot::Sender<()>)>,
-    by_ip: HashMap<IpAddr, usize>,
+    open: BTreeMap<u64, (Group, oneshot::Sender<()>)>,
+    by_group: HashMap<Group, usize>,
     /// How many were displaced.
     displaced: u64,
 }
@@ -47,17 +51,18 @@ impl PendingUpgrades {
         let (displace, displaced) = oneshot::channel();
         inner.last += 1;
         let number = inner.last;
-        inner.open.insert(number, (ip, displace));
-        *inner.by_ip.entry(ip).or_default() += 1;
+        let group = IpPrefix::subscriber(ip);
+        inner.open.insert(number, (group, displace));
+        *inner.by_group.entry(group).or_default() += 1;
         PendingUpgrade { all: Arc::clone(self), number, displaced }
     }
 }
 
 impl Inner {
     fn displace(&mut self) {
-        let most = self.by_ip.values().copied().max();
-        let of_most = |ip: &IpAddr| self.by_ip.get(ip).copied() == most;
-        let oldest = self.open.iter().find(|(_, (ip, _))| of_most(ip)).map(|(number, _)| *number);
+        let most = self.by_group.values().copied().max();
+        let of_most = |group: &Group| self.by_group.get(group).copied() == most;
+        let oldest = self.open.iter().find(|(_, (group, _))| of_most(group)).map(|(number, _)| *number);
         if let Some(displace) = oldest.and_then(|number| self.remove(number)) {
             self.displaced += 1;
             // It may have ended by itself a moment ago.
@@ -66,11 +71,11 @@ impl Inner {
     }
 
     fn remove(&mut self, number: u64) -> Option<oneshot::Sender<()>> {
-        let (ip, displace) = self.open.remove(&number)?;
-        if let Some(count) = self.by_ip.get_mut(&ip) {
+        let (group, displace) = self.open.remove(&number)?;
+        if let Some(count) = self.by_group.get_mut(&group) {
             *count -= 1;
             if *count == 0 {
-                self.by_ip.remove(&ip);
+                self.by_group.remove(&group);
             }
         }
         Some(displace)
@@ -123,6 +128,16 @@ mod tests {
         assert_eq!(pending.lock().displaced, 6);
         drop((one, flood, other, equals));
         let left = pending.lock();
-        assert!(left.open.is_empty() && left.by_ip.is_empty());
+        assert!(left.open.is_empty() && left.by_group.is_empty());
+    }
+
+    #[test]
+    fn many_ipv6_addresses_of_one_subscriber_are_one_flood() {
+        let pending = Arc::<PendingUpgrades>::default();
+        let mut other = pending.add(ip(1), 4);
+        let mut flood: Vec<_> =
+            (0..100_u16).map(|n| pending.add(IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, n]), 4)).collect();
+        assert!(!has_to_go(&mut other), "though it is the oldest");
+        assert_eq!(flood.iter_mut().filter_map(|one| has_to_go(one).then_some(())).count(), 97);
     }
 }

@@ -6,22 +6,44 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use meshpool_proto::address::{PeerAddress, Scope};
 use tokio::net::TcpStream;
 
+use crate::transport::dial_permit::{DialPermits, NamedBy, Permit};
 use crate::transport::race::race;
 
 /// Connects to one of the IP addresses of a host, the first that answers. `localhost` is loopback by
 /// definition (RFC 6761) and is not looked up.
 pub(crate) async fn connect(address: &PeerAddress, reach: Scope) -> io::Result<TcpStream> {
+    race(within(reach, resolve(address).await?)?, TcpStream::connect).await
+}
+
+/// As [`connect`], on the word of a peer: each connection needs a permit for its IP address, which
+/// is taken just before it is opened.
+///
+/// # Errors
+/// The system's, or [`PutOff`](crate::transport::dial_permit::PutOff).
+pub(crate) async fn connect_permitted(
+    address: &PeerAddress,
+    by: &NamedBy,
+    permits: &Arc<DialPermits>,
+) -> io::Result<(TcpStream, Permit)> {
+    let connect = async |at| {
+        let permit = permits.take(&by.sources, at).await?;
+        Ok((TcpStream::connect(at).await?, permit))
+    };
+    race(within(by.reach, resolve(address).await?)?, connect).await
+}
+
+async fn resolve(address: &PeerAddress) -> io::Result<Vec<SocketAddr>> {
     let (host, port) = (address.host(), address.port());
-    let found = if host == "localhost" {
+    Ok(if host == "localhost" {
         vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))]
     } else {
         tokio::net::lookup_host((host.as_str(), port)).await?.collect()
-    };
-    race(within(reach, found)?, TcpStream::connect).await
+    })
 }
 
 /// Keeps the addresses to which the source of the name may send us. The result is dialled as it is:

@@ -4,17 +4,20 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use meshpool::protocol::address::PeerAddress;
+use meshpool::protocol::dial_allowance::DialAllowance;
 use meshpool::protocol::id::{LinkId, NodeId, Session};
 use meshpool::protocol::json::Parser;
 use meshpool::protocol::limits::Limits;
 use meshpool::protocol::wire::Message;
-use meshpool::protocol::{Config, Direction, Input, Node, Output};
+use meshpool::protocol::{Config, Direction, Input, Node, Output, SourceGroup};
 use serde_json::{Value, json};
 
 /// A core, its clock, and the orders that it gave and nobody carried out.
 pub struct Core {
     pub protocol: Node,
     pub now: Instant,
+    allowance: DialAllowance,
     links: u64,
     parser: Parser,
 }
@@ -41,13 +44,26 @@ impl Core {
             signer: std::sync::Arc::new(meshpool::protocol::signature::Unsigned),
             seed: 7,
         };
-        let now = Instant::now();
-        Self { protocol: Node::new(now, config, Vec::new()), now, links: 0, parser: Parser::new() }
+        let (now, allowance) = (Instant::now(), DialAllowance::new(&config.limits));
+        Self { protocol: Node::new(now, config, Vec::new()), now, allowance, links: 0, parser: Parser::new() }
     }
 
     pub fn tell(&mut self, input: Input) -> Vec<Output> {
         self.protocol.handle(self.now, input);
         std::iter::from_fn(|| self.protocol.poll_output()).collect()
+    }
+
+    /// Carries out a dial as the runtime does, to where nobody listens. All names stand for one
+    /// address. Returns whether it was allowed, and what follows.
+    pub fn dial(&mut self, address: PeerAddress, sources: &[SourceGroup]) -> (bool, Vec<Output>) {
+        let ip = address.host().parse().unwrap_or(IpAddr::from([198, 51, 100, 200]));
+        match self.allowance.spend(self.now, sources, ip) {
+            Ok(counted) => {
+                self.allowance.finish(self.now, &counted, None, false);
+                (true, self.tell(Input::DialFailed { address, error: "nobody there".into() }))
+            }
+            Err(off) => (false, self.tell(Input::DialPutOff { address, until: off.until })),
+        }
     }
 
     /// Opens a link from somewhere.

@@ -90,6 +90,24 @@ impl TwoSides {
         inhabit(Some(&self.of(node)), host, PORT, describe).await
     }
 
+    /// As [`Self::start`], on any free port: many nodes may share a namespace, and so an address.
+    pub async fn start_sharing(
+        &self,
+        node: usize,
+        describe: impl FnOnce(Network) -> Network + Send + 'static,
+    ) -> Inhabitant {
+        inhabit(Some(&self.of(node)), &host(node), 0, describe).await
+    }
+
+    /// Does something in a namespace, on a thread of its own.
+    pub fn run<T: Send + 'static>(&self, node: usize, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        let namespace = self.of(node);
+        std::thread::spawn(move || {
+            enter(Some(&namespace));
+            work()
+        })
+    }
+
     fn hub(&self) -> String {
         format!("{}-hub", self.name)
     }

@@ -5,6 +5,9 @@
 //! transactions and the older half of the rest stay. Of what is left, the youngest link of the
 //! network with most links is closed; if nothing is left, the newcomer is.
 //!
+//! A native peer is referred to other nodes, as one that is declined; a newcomer once it has
+//! introduced itself.
+//!
 //! That is the order of Bitcoin Core's `SelectNodeToEvict`, with transactions brought in place of
 //! its several measures. To stay, an attacker must have been useful, or linked for long, or come
 //! from many networks. [`Connections::on_accepted`] calls it.
@@ -15,6 +18,7 @@ use crate::connections::Connections;
 use crate::connections::table::{Link, LinkState};
 use crate::context::Context;
 use crate::id::LinkId;
+use crate::internal_event::InternalEvent;
 use crate::ip_prefix::IpPrefix;
 use crate::peers::Peers;
 use crate::wire::close;
@@ -22,29 +26,43 @@ use crate::wire::close;
 /// How many links are kept for the transactions that they brought: as many as Bitcoin Core keeps by
 /// ping time.
 const USEFUL: usize = 8;
+/// How many newcomers without a slot may wait to be referred to others.
+const REFERRALS: usize = 8;
 
 impl Connections {
     /// Closes an accepted link if there are more than there may be; `newcomer` was accepted last.
     pub(super) fn evict(&mut self, cx: &mut Context, peers: &mut Peers, newcomer: LinkId) {
-        let accepted = self.links.iter().filter(|(_, link)| link.dialled.is_none() && !link.closing).count();
-        if accepted <= cx.config.limits.inbound_links {
+        if self.accepted().count() <= cx.config.limits.inbound_links {
             return;
         }
         let victim = self.select_victim(cx, peers, newcomer);
         cx.counters.links_evicted += 1;
         let subscriber = self.links.get(victim).and_then(|link| link.subscriber);
+        let most = cx.config.limits.inbound_links;
         let reason = if victim == newcomer {
-            "this node has no room for another connection"
+            format!("all {most} slots for connections are taken; raise INBOUND_LINKS to take more")
         } else {
-            "its slot went to another connection"
+            format!("its slot went to another connection; raise INBOUND_LINKS, which is {most}, to keep both")
         };
-        peers.refusals.log(cx, subscriber, reason);
-        self.links.close(cx, victim, close::TRY_AGAIN_LATER, "this node has no room for another connection");
+        peers.refusals.log(cx, subscriber, &reason);
+        let reason = "this node has no room for another connection".to_owned();
+        let referred = self.links.iter().filter(|(_, link)| link.refused.is_some() && !link.closing).count();
+        if self.links.get(victim).is_some_and(|link| link.introduced().is_some()) {
+            cx.raise(InternalEvent::ToBeReferred { link: victim, reason });
+        } else if victim == newcomer && referred < REFERRALS {
+            self.refuse_later(cx, victim, reason);
+        } else {
+            self.links.close(cx, victim, close::TRY_AGAIN_LATER, &reason);
+        }
+    }
+
+    /// Iterates over the accepted links that count.
+    fn accepted(&self) -> impl Iterator<Item = (LinkId, &Link)> {
+        self.links.iter().filter(|(_, link)| link.dialled.is_none() && !link.closing && link.refused.is_none())
     }
 
     fn select_victim(&self, cx: &Context, peers: &Peers, newcomer: LinkId) -> LinkId {
         let known = peers.book.known_links();
-        let accepted = || self.links.iter().filter(|(_, link)| link.dialled.is_none() && !link.closing);
         // A client that waits for an answer is not silent.
         let silence = cx.config.limits.client_silence / 2;
         let silent = |link: &Link| {
@@ -52,12 +70,12 @@ impl Connections {
                 && link.acks_due == 0
                 && cx.now.saturating_duration_since(link.heard) >= silence
         };
-        let quietest = accepted().filter(|(_, link)| silent(link)).min_by_key(|(id, link)| (link.heard, *id));
+        let quietest = self.accepted().filter(|(_, link)| silent(link)).min_by_key(|(id, link)| (link.heard, *id));
         if let Some((client, _)) = quietest {
             return client;
         }
         // Other clients are never closed here. The newcomer is one so far, but may become a peer.
-        let candidates = accepted().filter(|(id, link)| *id == newcomer || !matches!(link.state, LinkState::Client));
+        let candidates = self.accepted().filter(|(id, link)| *id == newcomer || !matches!(link.state, LinkState::Client));
         let mut rest: Vec<(LinkId, &Link)> = candidates.filter(|(id, _)| !known.contains(id)).collect();
         rest.sort_by_key(|(id, link)| (std::cmp::Reverse(link.brought), *id));
         let useful = rest.iter().take(USEFUL).filter(|(_, link)| link.brought > 0).count();

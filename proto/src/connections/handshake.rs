@@ -57,7 +57,7 @@ impl Connections {
         link: LinkId,
         addresses: Vec<PeerAddress>,
     ) {
-        if self.refuse_exercise(cx, peers, link) {
+        if self.refuse_exercise(cx, peers, link) || self.end_refused(cx, link) {
             return;
         }
         let own = self.exercise_address(cx, &peers.book, &addresses);
@@ -138,7 +138,12 @@ impl Connections {
                 return Ok(());
             }
         } else {
-            if !self.refuse_banned_node(cx, peers, link, node.id) {
+            if self.refuse_banned_node(cx, peers, link, node.id) {
+                return Ok(());
+            }
+            if let Some(reason) = self.links.get(link).and_then(|open| open.refused.clone()) {
+                cx.raise(InternalEvent::ToBeReferred { link, reason });
+            } else {
                 cx.raise(InternalEvent::Introduced { link, node: Box::new(node), addresses });
             }
             return Ok(());
@@ -193,7 +198,8 @@ impl Connections {
     fn verify_address(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, node: &NodeInfo) {
         let claimed = node.address.as_ref().filter(|address| self.may_learn(cx, &mut peers.book, link, address));
         let probing = claimed.is_some_and(|address| {
-            let source = AddressSource::Hello(self.links.scope_of(link));
+            let (scope, group) = self.links.source_of(link);
+            let source = AddressSource::Hello(scope, group);
             peers.book.add(address, source, cx.now, &cx.config.limits);
             let leads_there = match peers.book.get(address).map(|peer| peer.state) {
                 Some(AddressState::Connected(at)) => {
@@ -266,6 +272,12 @@ impl Connections {
                 }
                 None => {
                     peers.book.back_off(cx, address);
+                    // It may be reached later, when a port is forwarded. Without a cap it is dialled
+                    // again in any case.
+                    let again = cx.config.max_peers.is_some() && claimed.is_some();
+                    if let Some(peer) = peers.book.get_mut(address).filter(|peer| again && !peer.known) {
+                        peer.claimed = Some(link);
+                    }
                 }
             }
             if !right {
@@ -351,10 +363,10 @@ impl Connections {
         link: LinkId,
         address: &PeerAddress,
     ) -> bool {
-        let scope = self.links.scope_of(link);
+        let (scope, group) = self.links.source_of(link);
         let in_scope = scope.may_tell(address.scope());
         if in_scope {
-            book.widen(address, scope);
+            book.note_source(address, scope, group);
         } else {
             cx.counters.addresses_out_of_scope += 1;
         }

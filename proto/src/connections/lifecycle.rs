@@ -6,6 +6,7 @@
 //! or one to introduce ourselves on.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::address::PeerAddress;
 use crate::connections::table::{Link, LinkState, NativePeer};
@@ -20,6 +21,10 @@ use crate::peers::address_book::AddressState;
 use crate::timers::Timer;
 use crate::wire::close;
 
+/// How long a peer that there is no slot for may take to introduce itself. It sends its HANDSHAKE
+/// right after the upgrade.
+const REFERRAL_TIMEOUT: Duration = Duration::from_secs(2);
+
 impl Connections {
     /// Handles a link that was accepted: it may be refused, or evict another one.
     pub(crate) fn on_accepted(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, remote: IpAddr) {
@@ -28,6 +33,39 @@ impl Connections {
         if !self.refuse_accepted(cx, peers, link, remote) && !self.refuse_banned(cx, peers, link) {
             self.evict(cx, peers, link);
         }
+    }
+
+    /// Handles a link that was accepted beyond a bound: its peer is referred to others once it has
+    /// introduced itself.
+    pub(crate) fn on_accepted_beyond(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        link: LinkId,
+        remote: IpAddr,
+        reason: String,
+    ) {
+        self.open(cx, link, remote, None, LinkState::Client);
+        if !self.refuse_accepted(cx, peers, link, remote) && !self.refuse_banned(cx, peers, link) {
+            self.refuse_later(cx, link, reason);
+        }
+    }
+
+    /// Waits a moment for a peer to introduce itself that there is no slot for.
+    pub(super) fn refuse_later(&mut self, cx: &mut Context, link: LinkId, reason: String) {
+        if let Some(open) = self.links.get_mut(link) {
+            open.refused = Some(reason);
+            cx.timers.set(Timer::Silence(link), cx.now + REFERRAL_TIMEOUT);
+        }
+    }
+
+    /// Closes a link beyond a bound whose other end is no native peer; returns whether it is one.
+    pub(crate) fn end_refused(&mut self, cx: &mut Context, link: LinkId) -> bool {
+        let reason = self.links.get(link).and_then(|open| open.refused.clone());
+        if let Some(reason) = &reason {
+            self.links.close(cx, link, close::TRY_AGAIN_LATER, reason);
+        }
+        reason.is_some()
     }
 
     fn open(

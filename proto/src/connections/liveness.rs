@@ -41,6 +41,9 @@ impl Connections {
     /// Handles the silence timer of a link on which no HANDSHAKE came: a client that forgot to
     /// close, or a program of another kind.
     pub(crate) fn on_silence_due(&mut self, cx: &mut Context, link: LinkId) {
+        if self.end_refused(cx, link) {
+            return;
+        }
         let Some(open) = self.links.get(link) else { return };
         match &open.state {
             LinkState::Client | LinkState::AwaitingAdmission(_) => {}

@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::event::{Event, PeerName};
 use crate::id::{LinkId, NodeId, Session};
 use crate::io::Output;
-use crate::ip_prefix::IpPrefix;
+use crate::ip_prefix::{IpPrefix, SourceGroup};
 use crate::limits;
 use crate::peers::reputation::Score;
 use crate::wire::NodeInfo;
@@ -37,8 +37,6 @@ pub(crate) struct Link {
     pub(crate) opened: Instant,
     /// How many transactions it brought that were new here.
     pub(crate) brought: u64,
-    /// The virtual clock (GCRA) of its requests for addresses: `None` if there were none.
-    pub(crate) joins_used_until: Option<Instant>,
     /// When anything was last heard on it.
     pub(crate) heard: Instant,
     /// Who is at the other end.
@@ -49,10 +47,10 @@ pub(crate) struct Link {
     pub(crate) first_payload: Option<Instant>,
     /// To an exercise peer that drops its link at every TRANSACTION: until when it gets none.
     pub(crate) handshakes_only_until: Option<Instant>,
-    /// The virtual clock (GCRA) of the new addresses that it named: `None` if there were none.
-    pub(crate) word_used_until: Option<Instant>,
     /// How many ACKs it gets once its transactions are on disk.
     pub(crate) acks_due: usize,
+    /// The close reason, if it is beyond a bound: it is only referred to other nodes.
+    pub(crate) refused: Option<String>,
     /// Whether we asked the runtime to close it: nothing more is sent or handled.
     pub(crate) closing: bool,
 }
@@ -250,14 +248,13 @@ impl LinkTable {
             score: Score::new(now),
             opened: now,
             brought: 0,
-            joins_used_until: None,
             heard: now,
             state,
             flow: Delivery::Live,
             first_payload: None,
             handshakes_only_until: None,
-            word_used_until: None,
             acks_due: 0,
+            refused: None,
             closing: false,
         };
         self.all.insert(id, link);
@@ -327,6 +324,11 @@ impl LinkTable {
     pub(crate) fn native_ids(&self) -> BTreeSet<NodeId> {
         let open = self.iter().filter(|(_, link)| !link.closing);
         open.filter_map(|(_, link)| link.native()).map(|peer| peer.id).collect()
+    }
+
+    /// Returns the scope and the group of the other end of a link, as the source of an address.
+    pub(crate) fn source_of(&self, link: LinkId) -> (Scope, SourceGroup) {
+        self.get(link).map_or((Scope::Public, SourceGroup::Host), |link| (link.scope, SourceGroup::of(link.remote)))
     }
 
     /// Returns the scope of the other end of a link.

@@ -304,7 +304,7 @@ impl Rig {
                 }
             }
             Output::FindLocalImages { search, .. } => format!("look up {}", search.0[0]),
-            Output::ImageOffer { reach, found } => format!("offer {reach:?} by {}", found.node.0[0]),
+            Output::ImageOffer { reach, found, .. } => format!("offer {reach:?} by {}", found.node.0[0]),
             Output::ImageSearchOver { search, end } => format!("over {} {end:?}", search.0[0]),
             Output::Notify(crate::event::Event::PeerFault { .. }) => "fault".into(),
             other => panic!("{other:?}"),

@@ -18,15 +18,19 @@
 //! The node calls it with messages, timers and the [internal events](crate::internal_event) of
 //! connections. It calls connections to admit and to close links, and the dialer to open them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
 
 use crate::address::{PeerAddress, Scope};
+use crate::connections::table::Link;
 use crate::connections::{Closed, Connections};
 use crate::context::Context;
 use crate::dial_reason::DialReason;
 use crate::event::Event;
 use crate::id::{LinkId, Session};
 use crate::internal_event::DialOutcome;
+use crate::ip_prefix::{IpPrefix, SourceGroup};
 use crate::peers::Peers;
 use crate::peers::address_book::AddressSource;
 use crate::wire::close;
@@ -41,6 +45,13 @@ mod slots;
 mod state;
 
 pub(crate) use state::Membership;
+
+/// An announced node is dialled after one to two times this, unless it has dialled us.
+const CANDIDATE_DELAY: Duration = Duration::from_secs(1);
+/// How often the back-off of an address ends because a peer elsewhere names it as its own.
+const OWN_EVERY: Duration = Duration::from_secs(60);
+/// An address is kept for this long at most after it was announced.
+const ANNOUNCED_MOST: Duration = Duration::from_secs(600);
 
 impl Membership {
     /// Handles the end of a dial that led to no link that is used.
@@ -115,8 +126,9 @@ impl Membership {
         conns.promote(cx, peers, link, join);
     }
 
-    /// Forgets the request for addresses on a link that has ended; returns whether it was answered.
+    /// Forgets the requests for addresses on a link that has ended; returns whether ours was answered.
     pub(crate) fn was_answered(&mut self, link: LinkId) -> bool {
+        self.requests.remove(&link);
         !self.asked.remove(&link)
     }
 
@@ -146,7 +158,7 @@ impl Membership {
             return self.learn_for_slots(cx, peers, conns, link, addresses);
         }
         let (mut new, mut displacing) = (0, cx.config.limits.gossip_burst);
-        let scope = conns.links.scope_of(link);
+        let (scope, group) = conns.links.source_of(link);
         // A native peer names itself first. A HANDSHAKE with two addresses passes the second one on
         // for an exercise peer. An exercise peer may name itself last.
         let native = conns.links.get(link).is_some_and(|link| link.native().is_some());
@@ -158,7 +170,7 @@ impl Membership {
             }
             if peers.book.get(address).is_none() {
                 let hello = own.contains(&address);
-                let source = if hello { AddressSource::Hello(scope) } else { AddressSource::Hearsay(scope) };
+                let source = if hello { AddressSource::Hello(scope, group) } else { AddressSource::Hearsay(scope, group) };
                 let displaces = !hello && peers.book.is_full(&cx.config.limits);
                 if (displaces && displacing == 0) || !peers.book.add(address, source, cx.now, &cx.config.limits) {
                     // If no entry can be displaced now, none can for the rest of this HANDSHAKE.
@@ -168,22 +180,15 @@ impl Membership {
                 }
                 displacing -= u32::from(displaces);
                 new += 1;
-                let at = allowed_by_gossip_rate(cx, conns, link, address);
+                let at = self.gossip.reserve(cx, group, address);
                 peers.book.dial_at(cx, address, at);
             } else if own.contains(&address) {
-                // A peer that announces its own address is alive: earlier failures no longer count.
-                if let Some(peer) = peers.book.get_mut(address) {
-                    peer.failures = 0;
-                }
                 let claimed = peers.book.get(address).is_some_and(|peer| peer.claimed == Some(link));
-                if !claimed {
+                if !claimed && self.may_shorten(cx, peers, conns, link, address) {
                     peers.book.dial_at(cx, address, cx.now);
                 }
-            } else if peers
-                .book
-                .get(address)
-                .is_some_and(|peer| peer.declined_until.is_none_or(|until| cx.now >= until))
-            {
+            } else if peers.book.is_idle(cx, address) {
+                // One that waits keeps its time: the word of others never shortens a back-off.
                 peers.book.dial_at(cx, address, cx.now + Duration::from_secs(1));
             }
         }
@@ -192,30 +197,106 @@ impl Membership {
         }
     }
 
+    /// Returns whether a peer that names its own address may end the back-off of that address. It is
+    /// alive, so earlier failures do not count, if it speaks from the host that it names. Otherwise it
+    /// may aim us at a third party: then it may once in [`OWN_EVERY`], and failures count.
+    fn may_shorten(
+        &mut self,
+        cx: &Context,
+        peers: &mut Peers,
+        conns: &Connections,
+        link: LinkId,
+        address: &PeerAddress,
+    ) -> bool {
+        let Some(open) = conns.links.get(link) else { return false };
+        let same_host = match open.subscriber {
+            None => address.scope() == Scope::Loopback,
+            Some(subscriber) => IpPrefix::subscriber_at(address) == Some(subscriber),
+        };
+        let Some(peer) = peers.book.get_mut(address) else { return false };
+        let rarely = peer.named_itself.is_none_or(|at| cx.now.saturating_duration_since(at) >= OWN_EVERY);
+        if same_host {
+            peer.failures = 0;
+        }
+        if rarely {
+            peer.named_itself = Some(cx.now);
+        }
+        same_host || rarely
+    }
+
+    /// Handles the announcement of a live node: its address is a candidate for a node that lacks
+    /// links. So a node that nobody can dial, or that joined first, is linked to those that come
+    /// later, also when the node between them goes.
+    pub(crate) fn on_node_announced(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        link: LinkId,
+        address: &PeerAddress,
+        patience: Duration,
+    ) {
+        let named_by = conns.links.get(link).and_then(Link::native).map(|peer| peer.id);
+        let lacks = self.lacks_links(cx, conns) || cx.config.max_peers.is_none();
+        let linked = |address| conns.links.iter().any(|(_, link)| link.verified_address() == Some(address));
+        if *address != cx.config.address && named_by.is_some() && lacks && !linked(address) {
+            let (scope, group) = conns.links.source_of(link);
+            if Self::add_candidate(cx, peers, address, scope, group) {
+                let allowed = self.gossip.reserve(cx, group, address);
+                Self::dial_candidate(cx, peers, address, allowed);
+            }
+        }
+        peers.book.note_announced(address, cx.now + patience.min(ANNOUNCED_MOST));
+        if cx.config.max_peers.is_some() {
+            self.fill_slots(cx, peers, conns);
+        }
+    }
+
+    /// Takes an announced address into the address book. Without a cap it is dialled in a moment:
+    /// mostly its node dials us first. With a cap it is asked for a slot like any other.
+    fn add_candidate(
+        cx: &mut Context,
+        peers: &mut Peers,
+        address: &PeerAddress,
+        scope: Scope,
+        group: SourceGroup,
+    ) -> bool {
+        let new = peers.book.get(address).is_none();
+        let added = peers.book.add(address, AddressSource::Hearsay(scope, group), cx.now, &cx.config.limits);
+        cx.counters.addresses_without_room += u64::from(new && !added);
+        added
+    }
+
+    fn dial_candidate(cx: &mut Context, peers: &mut Peers, address: &PeerAddress, allowed: Instant) {
+        if cx.config.max_peers.is_none() {
+            let at = cx.now + CANDIDATE_DELAY.mul_f64(cx.rng.random_range(1.0..2.0));
+            peers.book.dial_at(cx, address, at.max(allowed));
+        }
+    }
+
+    /// Takes nodes that were announced earlier as candidates.
+    pub(crate) fn on_links_lacking(cx: &mut Context, peers: &mut Peers, announced: &[(PeerAddress, Scope, SourceGroup)]) {
+        for (address, scope, group) in announced {
+            if Self::add_candidate(cx, peers, address, *scope, *group) {
+                Self::dial_candidate(cx, peers, address, cx.now);
+            }
+        }
+    }
+
+    /// Returns whether links are lacking so that any announced node is a candidate: with a cap below
+    /// [`slot_search::MIN_SLOTS`], otherwise without any link.
+    pub(crate) fn lacks_links(&self, cx: &Context, conns: &Connections) -> bool {
+        match cx.config.max_peers {
+            Some(most) => self.slots_taken(cx, conns, None) < slot_search::MIN_SLOTS.min(most as usize),
+            None => conns.links.peers() == 0,
+        }
+    }
+
     /// Returns the lowest known session of our partition; `None` without a cap, where no beacons
     /// are sent.
     pub(crate) fn partition(&self, cx: &Context) -> Option<Session> {
         cx.config.max_peers.map(|_| self.partitions.root())
     }
-}
-
-/// Returns when a new address may be dialled that a peer named: at once for the first
-/// `gossip_burst`, then one per `gossip_interval` (GCRA). Loopback addresses, which only loopback
-/// peers may name, are exempt.
-fn allowed_by_gossip_rate(
-    cx: &Context,
-    conns: &mut Connections,
-    link: LinkId,
-    address: &PeerAddress,
-) -> std::time::Instant {
-    let limits = &cx.config.limits;
-    let Some(link) = conns.links.get_mut(link).filter(|_| address.scope() != Scope::Loopback) else {
-        return cx.now;
-    };
-    let tolerance = limits.gossip_interval * limits.gossip_burst.saturating_sub(1);
-    let used = link.word_used_until.unwrap_or(cx.now).max(cx.now);
-    link.word_used_until = Some(used + limits.gossip_interval);
-    cx.now.max(used.checked_sub(tolerance).unwrap_or(cx.now))
 }
 
 #[cfg(test)]

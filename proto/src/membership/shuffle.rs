@@ -40,10 +40,6 @@ const SHUFFLE_INTERVAL: Duration = Duration::from_secs(20);
 const FIRST_SHUFFLE_INTERVAL: Duration = Duration::from_secs(3);
 /// How long an address is passed on after it was last seen to lead to a node.
 const FRESH: Duration = Duration::from_secs(600);
-/// How many requests for addresses a link may bring at once (the burst of a GCRA).
-const REQUEST_BURST: u32 = 8;
-/// How long one more request takes after that. Our own code asks a neighbor every 2 s at most.
-const REQUEST_INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest time between two requests to neighbors of a node that lacks links: an answer may
 /// hold nothing new.
 const NEIGHBOR_INTERVAL: Duration = Duration::from_secs(2);
@@ -136,7 +132,7 @@ impl Membership {
         cx.send(vec![link], join.to_frame(), Lane::Control);
     }
 
-    /// Handles a request for addresses: sends PEERS, within the rate limit of the link (GCRA).
+    /// Handles a request for addresses: sends PEERS, within the rate limit of the link.
     pub(crate) fn on_peers_requested(
         &mut self,
         cx: &mut Context,
@@ -145,12 +141,9 @@ impl Membership {
         link: LinkId,
         want: Want,
     ) {
-        let Some(open) = conns.links.get_mut(link) else { return };
-        let used = open.joins_used_until.unwrap_or(cx.now).max(cx.now);
-        if used > cx.now + REQUEST_INTERVAL * REQUEST_BURST {
+        if !self.requests.allows(cx.now, link) {
             return conns.penalize(cx, peers, link, &Violation::breach("JOIN: you ask for addresses too often"));
         }
-        open.joins_used_until = Some(used + REQUEST_INTERVAL);
         let addresses = match want {
             Want::Random => self.sample_for(cx, peers, conns, link),
             Want::Neighbours => {
@@ -222,15 +215,12 @@ impl Membership {
         link: LinkId,
         addresses: &[PeerAddress],
     ) -> usize {
+        let (scope, group) = conns.links.source_of(link);
         let mut new = 0;
         for address in addresses {
             if peers.book.get(address).is_none() {
-                let added = peers.book.add(
-                    address,
-                    AddressSource::Hearsay(conns.links.scope_of(link)),
-                    cx.now,
-                    &cx.config.limits,
-                );
+                let source = AddressSource::Hearsay(scope, group);
+                let added = peers.book.add(address, source, cx.now, &cx.config.limits);
                 new += usize::from(added);
                 cx.counters.addresses_without_room += u64::from(!added);
                 if added && cx.config.max_peers.is_none() {

@@ -445,7 +445,8 @@ impl Membership {
         if !conns.may_learn(cx, &mut peers.book, link, &address) {
             return true;
         }
-        peers.book.add(&address, AddressSource::Hello(conns.links.scope_of(link)), cx.now, &cx.config.limits);
+        let (scope, group) = conns.links.source_of(link);
+        peers.book.add(&address, AddressSource::Hello(scope, group), cx.now, &cx.config.limits);
         let idle = peers.book.get(&address).is_some_and(|peer| peer.state == AddressState::Waiting);
         if idle && self.admits_exercise(cx, conns) {
             if let Some(peer) = peers.book.get_mut(&address) {

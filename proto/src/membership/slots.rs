@@ -28,7 +28,7 @@ use crate::event::Event;
 use crate::id::{LinkId, NodeId, UpgradeIdentity};
 use crate::internal_event::InternalEvent;
 use crate::io::Lane;
-use crate::ip_prefix::AddressGroup;
+use crate::ip_prefix::{AddressGroup, SourceGroup};
 use crate::limits;
 use crate::membership::state::{Membership, dial_for};
 use crate::peers::Peers;
@@ -81,7 +81,7 @@ impl Membership {
             for address in remembered.iter().take(limits::PEER_CACHE) {
                 // The scope of their source was not saved, so their names may lead to public hosts
                 // only.
-                peers.book.add(address, AddressSource::Hearsay(Scope::Public), cx.now, &cx.config.limits);
+                peers.book.add(address, AddressSource::Hearsay(Scope::Public, SourceGroup::User), cx.now, &cx.config.limits);
             }
         }
         if capped {
@@ -359,7 +359,8 @@ impl Membership {
         {
             return false;
         }
-        peers.book.add(&address, AddressSource::Hello(conns.links.scope_of(link)), cx.now, &cx.config.limits);
+        let (scope, group) = conns.links.source_of(link);
+        peers.book.add(&address, AddressSource::Hello(scope, group), cx.now, &cx.config.limits);
         let probing = peers.dialer.probe(cx, &mut peers.book, link, &address);
         if let Some(LinkState::AwaitingAdmission(pending)) = conns.links.get_mut(link).map(|link| &mut link.state) {
             pending.requests_priority = probing;

@@ -1,17 +1,18 @@
 //! The state of membership. Each part is named after the module that decides with it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::address::PeerAddress;
+use crate::address::{PeerAddress, Scope};
 use crate::connections::Connections;
 use crate::context::Context;
 use crate::dial_reason::DialReason;
 use crate::id::{LinkId, NodeId};
-use crate::ip_prefix::AddressGroup;
+use crate::ip_prefix::{AddressGroup, SourceGroup};
 use crate::membership::partitions::Partitions;
 use crate::peers::Peers;
 use crate::util::log_throttle::Window;
+use crate::util::rate_limit::{RateLimit, RateLimits};
 
 /// How long a node that was referred counts as one with a free slot.
 const REFERRED_FRESH: Duration = Duration::from_secs(30);
@@ -28,6 +29,14 @@ const BACKGROUND_MAX: Duration = Duration::from_secs(60);
 /// How many hints are kept: four samples of eight addresses.
 const HINTS: usize = 32;
 
+/// How many requests for addresses a link may bring at once, besides the first.
+const REQUEST_BURST: u32 = 8;
+/// How long one more request takes after that. Our own code asks a neighbor every 2 s at most.
+const REQUEST_INTERVAL: Duration = Duration::from_secs(1);
+/// How many source groups have a limit of their own at least; then those that spent nothing lately
+/// are forgotten.
+const GOSSIP_GROUPS: usize = 256;
+
 /// The state of a node in the overlay.
 #[derive(Debug)]
 pub(crate) struct Membership {
@@ -38,6 +47,10 @@ pub(crate) struct Membership {
     pub(super) rewiring: Rewiring,
     /// Links on which addresses were requested and have not come yet.
     pub(super) asked: BTreeSet<LinkId>,
+    /// How often addresses may be requested on each link.
+    pub(super) requests: RateLimits<LinkId>,
+    /// How many new addresses each source group may have dialled.
+    pub(super) gossip: GossipLimits,
 }
 
 impl Membership {
@@ -49,6 +62,8 @@ impl Membership {
             bootstrap: Bootstrap::default(),
             rewiring: Rewiring::default(),
             asked: BTreeSet::new(),
+            requests: RateLimits::new(REQUEST_INTERVAL, REQUEST_BURST + 1),
+            gossip: GossipLimits::default(),
         }
     }
 }
@@ -209,6 +224,27 @@ pub(crate) struct Rewiring {
     pub(super) last: Option<PeerAddress>,
     /// The new end of a moved link, the old end, and until when the move may fail.
     pub(super) moved: Option<(PeerAddress, PeerAddress, Instant)>,
+}
+
+/// The rate limits of new addresses, one for each source group. A peer with many links has one.
+#[derive(Debug, Default)]
+pub(super) struct GossipLimits(BTreeMap<SourceGroup, RateLimit>);
+
+impl GossipLimits {
+    /// Returns when a new address may be dialled that a peer named: at once for the first
+    /// `gossip_burst`, then one per `gossip_interval`. Loopback addresses, which only loopback peers
+    /// may name, are exempt.
+    pub(super) fn reserve(&mut self, cx: &Context, group: SourceGroup, address: &PeerAddress) -> Instant {
+        if address.scope() == Scope::Loopback {
+            return cx.now;
+        }
+        let interval = cx.config.limits.gossip_interval;
+        if self.0.len() >= GOSSIP_GROUPS && !self.0.contains_key(&group) {
+            self.0.retain(|_, limit| limit.spend(cx.now, Duration::ZERO, Duration::ZERO).is_err());
+        }
+        let burst = interval * cx.config.limits.gossip_burst.max(1);
+        self.0.entry(group).or_default().reserve(cx.now, interval, burst)
+    }
 }
 
 /// Dials an address for a reason; returns `false` if it is in use, or may not be dialled now.

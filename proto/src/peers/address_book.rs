@@ -18,12 +18,16 @@ use crate::address::{PeerAddress, Scope};
 use crate::context::Context;
 use crate::event::Event;
 use crate::id::LinkId;
+use crate::ip_prefix::SourceGroup;
 use crate::limits::Limits;
 use crate::timers::Timer;
 
 /// How many known peers are dialled at once when the node starts. A node that knows more also backs
 /// off longer from those that do not answer.
 pub(crate) const FIRST_DIALS: u32 = 8;
+
+/// How many source groups of an address are remembered.
+const SOURCES: usize = 4;
 
 /// The state of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,10 +52,10 @@ pub(crate) enum AddressState {
 pub(crate) enum AddressSource {
     /// The user named it.
     Known,
-    /// A node of this scope announced it as its own.
-    Hello(Scope),
-    /// A node of this scope named it as another node's: gossiped, unverified.
-    Hearsay(Scope),
+    /// A node of this scope and group announced it as its own.
+    Hello(Scope, SourceGroup),
+    /// A node of this scope and group named it as another node's: gossiped, unverified.
+    Hearsay(Scope, SourceGroup),
 }
 
 impl AddressSource {
@@ -60,7 +64,14 @@ impl AddressSource {
     fn reach(self) -> Scope {
         match self {
             Self::Known => Scope::Loopback,
-            Self::Hello(scope) | Self::Hearsay(scope) => scope,
+            Self::Hello(scope, _) | Self::Hearsay(scope, _) => scope,
+        }
+    }
+
+    fn group(self) -> SourceGroup {
+        match self {
+            Self::Known => SourceGroup::User,
+            Self::Hello(_, group) | Self::Hearsay(_, group) => group,
         }
     }
 }
@@ -73,6 +84,8 @@ pub(crate) struct Peer {
     /// The nearest scope that its name may resolve to, by its sources. An IP address is checked
     /// when it is learned, a name when it is resolved.
     pub(crate) reach: Scope,
+    /// The groups that named it lately, the user first.
+    pub(crate) sources: Vec<SourceGroup>,
     /// Its state.
     pub(crate) state: AddressState,
     /// The accepted link whose peer claims the address, while that waits to be probed.
@@ -89,6 +102,10 @@ pub(crate) struct Peer {
     pub(crate) pressed: Option<Instant>,
     /// When the address was last seen to lead to a node.
     pub(crate) last_up: Option<Instant>,
+    /// When a peer of another host last named it as its own.
+    pub(crate) named_itself: Option<Instant>,
+    /// Until when a live node counts as announcing it: it is not forgotten before.
+    pub(crate) announced_until: Option<Instant>,
     /// For an exercise peer that lagged: the pool position from which it is replayed after a
     /// redial.
     pub(crate) behind: Option<u64>,
@@ -99,10 +116,11 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    fn new(known: bool, reach: Scope, state: AddressState) -> Self {
+    fn new(known: bool, reach: Scope, sources: Vec<SourceGroup>, state: AddressState) -> Self {
         Self {
             known,
             reach,
+            sources,
             state,
             claimed: None,
             failures: 0,
@@ -111,17 +129,21 @@ impl Peer {
             declines: 0,
             pressed: None,
             last_up: None,
+            named_itself: None,
+            announced_until: None,
             behind: None,
             recoils: 0,
             handshakes_only_until: None,
         }
     }
 
-    /// Returns whether it may be forgotten by the rules of [`Limits`]: it is learned, not in use,
-    /// and never led to a node or not for a day.
+    /// Returns whether it may be forgotten by the rules of [`Limits`]: it is learned, not in use, no
+    /// live node announces or claims it, and it never led to a node or not for a day.
     fn is_forgettable(&self, now: Instant, limits: &Limits) -> bool {
         !self.known
             && matches!(self.state, AddressState::Waiting | AddressState::Queued)
+            && self.claimed.is_none()
+            && self.announced_until.is_none_or(|until| until <= now)
             && match self.last_up {
                 None => self.failures >= limits.forget_failures,
                 Some(up) => now.saturating_duration_since(up) >= limits.forget_after,
@@ -161,20 +183,25 @@ impl AddressBook {
     /// Adds an address; returns `false` if it is there already, or there is no room for it.
     pub(crate) fn add(&mut self, address: &PeerAddress, source: AddressSource, now: Instant, limits: &Limits) -> bool {
         let known = source == AddressSource::Known;
-        self.widen(address, source.reach());
+        self.note_source(address, source.reach(), source.group());
         if self.peers.contains_key(address) || (!known && !self.make_room(source, now, limits)) {
             return false;
         }
         self.known += usize::from(known);
-        self.peers.insert(address.clone(), Peer::new(known, source.reach(), AddressState::Waiting));
+        self.peers.insert(address.clone(), Peer::new(known, source.reach(), vec![source.group()], AddressState::Waiting));
         true
     }
 
-    /// Notes that a source of this scope named an address. Its name may resolve as near as the
-    /// nearest source.
-    pub(crate) fn widen(&mut self, address: &PeerAddress, reach: Scope) {
-        if let Some(peer) = self.peers.get_mut(address) {
-            peer.reach = peer.reach.min(reach);
+    /// Notes that a source of this scope and group named an address. Its name may resolve as near as
+    /// the nearest source.
+    pub(crate) fn note_source(&mut self, address: &PeerAddress, reach: Scope, group: SourceGroup) {
+        let Some(peer) = self.peers.get_mut(address) else { return };
+        peer.reach = peer.reach.min(reach);
+        if !peer.sources.contains(&group) {
+            if peer.sources.len() >= SOURCES {
+                peer.sources.remove(usize::from(peer.sources[0] == SourceGroup::User));
+            }
+            peer.sources.push(group);
         }
     }
 
@@ -195,7 +222,7 @@ impl AddressBook {
             .peers
             .iter()
             .filter(|(_, peer)| !peer.known && matches!(peer.state, AddressState::Waiting | AddressState::Queued));
-        let untried = |peer: &Peer| matches!(source, AddressSource::Hello(_)) && peer.last_up.is_none();
+        let untried = |peer: &Peer| matches!(source, AddressSource::Hello(..)) && peer.last_up.is_none();
         let worst = idle
             .filter(|(_, peer)| peer.failures > 0 || peer.is_forgettable(now, limits) || untried(peer))
             .min_by_key(|(_, peer)| (peer.last_up, u32::MAX - peer.failures))
@@ -207,7 +234,7 @@ impl AddressBook {
     /// is open already.
     pub(crate) fn set_state(&mut self, address: &PeerAddress, state: AddressState) {
         let peer =
-            self.peers.entry(address.clone()).or_insert_with(|| Peer::new(false, Scope::Public, AddressState::Waiting));
+            self.peers.entry(address.clone()).or_insert_with(|| Peer::new(false, Scope::Public, Vec::new(), AddressState::Waiting));
         let counts = |state| usize::from(matches!(state, AddressState::Attempting | AddressState::Probing(_)));
         self.attempting = self.attempting + counts(state) - counts(peer.state);
         peer.state = state;
@@ -227,11 +254,26 @@ impl AddressBook {
         self.attempting
     }
 
+    /// Notes that a live node announces an address: it is not forgotten for this long.
+    pub(crate) fn note_announced(&mut self, address: &PeerAddress, until: Instant) {
+        if let Some(peer) = self.get_mut(address) {
+            peer.announced_until = peer.announced_until.max(Some(until));
+        }
+    }
+
     /// Makes an address due at `at`, unless it is in use, or due earlier.
     pub(crate) fn dial_at(&self, cx: &mut Context, address: &PeerAddress, at: Instant) {
         let timer = Timer::Dial(address.clone());
         let waiting = self.get(address).is_some_and(|peer| peer.state == AddressState::Waiting);
         if waiting && cx.timers.due(&timer).is_none_or(|due| at < due) {
+            cx.timers.set(timer, at);
+        }
+    }
+
+    /// Moves the dial of an address that is due before `at` to then.
+    pub(crate) fn dial_no_sooner(&self, cx: &mut Context, address: &PeerAddress, at: Instant) {
+        let timer = Timer::Dial(address.clone());
+        if cx.timers.due(&timer).is_some_and(|due| due < at) {
             cx.timers.set(timer, at);
         }
     }
@@ -344,19 +386,19 @@ mod tests {
         let mut table = AddressBook::default();
         assert!(
             table.add(&address(1), AddressSource::Known, now, &limits)
-                && !table.add(&address(1), AddressSource::Hearsay(Scope::Loopback), now, &limits)
+                && !table.add(&address(1), AddressSource::Hearsay(Scope::Loopback, SourceGroup::Host), now, &limits)
         );
         assert!(
-            table.add(&address(2), AddressSource::Hearsay(Scope::Loopback), now, &limits)
-                && table.add(&address(3), AddressSource::Hearsay(Scope::Loopback), now, &limits)
+            table.add(&address(2), AddressSource::Hearsay(Scope::Loopback, SourceGroup::Host), now, &limits)
+                && table.add(&address(3), AddressSource::Hearsay(Scope::Loopback, SourceGroup::Host), now, &limits)
         );
         assert!(
-            !table.add(&address(4), AddressSource::Hearsay(Scope::Loopback), now, &limits),
+            !table.add(&address(4), AddressSource::Hearsay(Scope::Loopback, SourceGroup::Host), now, &limits),
             "nothing has failed yet"
         );
         table.get_mut(&address(2)).expect("there").failures = 1;
         table.get_mut(&address(3)).expect("there").failures = 2;
-        assert!(table.add(&address(4), AddressSource::Hearsay(Scope::Loopback), now, &limits));
+        assert!(table.add(&address(4), AddressSource::Hearsay(Scope::Loopback, SourceGroup::Host), now, &limits));
         assert!(table.get(&address(3)).is_none() && table.get(&address(2)).is_some());
         assert!(table.add(&address(5), AddressSource::Known, now, &limits), "known peers always have room");
     }
@@ -368,8 +410,8 @@ mod tests {
         let mut table = AddressBook::default();
         for (port, source) in [
             (1, AddressSource::Known),
-            (2, AddressSource::Hearsay(Scope::Loopback)),
-            (3, AddressSource::Hearsay(Scope::Loopback)),
+            (2, AddressSource::Hearsay(Scope::Loopback, SourceGroup::Host)),
+            (3, AddressSource::Hearsay(Scope::Loopback, SourceGroup::Host)),
         ] {
             table.add(&address(port), source, now, &limits);
             table.get_mut(&address(port)).expect("there").failures = 100;

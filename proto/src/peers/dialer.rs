@@ -1,14 +1,15 @@
-//! The dialer: when an address is dialled or probed, how many at once, and how often one host.
+//! The dialer: when an address is dialled or probed, and how many at once.
 //!
 //! Every address in the book that is neither in use nor our own has a timer, or waits until a slot
 //! is wanted. When it is due it is dialled, queued until one of the dials allowed at once ends, or
-//! put off. So no address is lost silently.
+//! put off. So no address is lost silently. How often one host is dialled is counted once its IP
+//! address is known, by the [`allowance`](crate::peers::dial_allowance).
 //!
 //! The timers of addresses, membership (for a [`DialReason`]) and handshakes (to verify an address)
 //! call it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::address::{PeerAddress, Scope};
 use crate::context::Context;
@@ -16,16 +17,18 @@ use crate::dial_reason::DialReason;
 use crate::event::Event;
 use crate::id::LinkId;
 use crate::io::Output;
+use crate::ip_prefix::SourceGroup;
 use crate::peers::address_book::{AddressBook, AddressState, FIRST_DIALS};
 use crate::peers::reputation::Reputation;
 use crate::timers::Timer;
+use crate::util::rate_limit::RateLimit;
 
-/// How many known addresses that peers claim are probed without delay (the burst of a GCRA). Links
+/// How many known addresses that peers claim are probed without delay. Links
 /// come first when many nodes start together, and other nodes know these addresses anyway.
 const PROBES_AT_ONCE: u32 = 4;
 /// The delay of the other probes, in which the start of many nodes settles.
 const PROBE_LATER: Duration = Duration::from_secs(1);
-/// The time between two delayed probes (the rate of the GCRA).
+/// The time between two delayed probes.
 const PROBE_EVERY: Duration = Duration::from_millis(100);
 /// How many probes wait at most, for 6 s. It is enough for a hundred nodes that start together,
 /// half of which dial this one, and too short to put off other probes for long.
@@ -39,12 +42,10 @@ const DIAL_EVERY: Duration = Duration::from_millis(2);
 pub(crate) struct Dialer {
     /// The reasons of dials under way that have one.
     pending: BTreeMap<PeerAddress, DialReason>,
-    /// The virtual clock (GCRA) of the probes of known addresses.
-    probes_used_until: Option<Instant>,
+    /// The rate limit of the probes of known addresses.
+    probes: RateLimit,
     /// Addresses that are due while all dials allowed at once are under way, the first one first.
     queue: VecDeque<PeerAddress>,
-    /// When each host beyond loopback was dialled lately, within `host_window`.
-    hosts: BTreeMap<String, VecDeque<Instant>>,
 }
 
 /// What was done with an address that was due.
@@ -138,15 +139,12 @@ impl Dialer {
         if book.in_flight() >= cx.config.limits.dials_in_flight {
             book.set_state(&address, AddressState::Queued);
             self.queue.push_back(address);
-        } else if let Err(allowed) = self.spend_on_host(cx, &address) {
-            cx.counters.dials_put_off += 1;
-            cx.timers.set(Timer::Dial(address), allowed);
         } else {
-            let reach = reach_of(book, &address);
+            let (reach, sources) = (reach_of(book, &address), sources_of(book, &address));
             book.set_state(&address, AddressState::Attempting);
             cx.counters.dials += 1;
             cx.notify(Event::Dialling { address: address.clone() });
-            cx.output(Output::Dial { address, reach });
+            cx.output(Output::Dial { address, reach, sources });
         }
         Due::Settled
     }
@@ -163,13 +161,14 @@ impl Dialer {
         let room = book.in_flight() < cx.config.limits.dials_in_flight;
         let state = book.get(address).map(|peer| peer.state);
         let idle = matches!(state, Some(AddressState::Waiting | AddressState::Queued));
-        if !room || !idle || self.spend_on_host(cx, address).is_err() {
+        if !room || !idle {
             return false;
         }
         cx.timers.cancel(&Timer::Dial(address.clone()));
         book.set_state(address, AddressState::Probing(link));
         cx.counters.probes += 1;
-        cx.output(Output::Probe { link, address: address.clone(), reach: reach_of(book, address) });
+        let (reach, sources) = (reach_of(book, address), sources_of(book, address));
+        cx.output(Output::Probe { link, address: address.clone(), reach, sources });
         true
     }
 
@@ -187,13 +186,13 @@ impl Dialer {
         let Some(peer) = book.get_mut(address).filter(|peer| peer.known && peer.state == AddressState::Waiting) else {
             return false;
         };
-        let (tolerance, longest) = (PROBE_EVERY * (PROBES_AT_ONCE - 1), now + PROBE_EVERY * PROBES_WAITING);
-        let used = self.probes_used_until.unwrap_or(now).max(now);
-        self.probes_used_until = Some((used + PROBE_EVERY).min(longest + tolerance + PROBE_EVERY));
-        let Some(turn) = used.checked_sub(tolerance).filter(|turn| *turn > now && *turn <= longest) else {
+        let (burst, longest) = (PROBE_EVERY * PROBES_AT_ONCE, PROBE_EVERY * PROBES_WAITING);
+        let turn = self.probes.reserve(now, PROBE_EVERY, burst);
+        self.probes.forgive(now, longest + burst);
+        if turn <= now || turn > now + longest {
             peer.claimed = None;
             return false;
-        };
+        }
         let at = turn + PROBE_LATER;
         let timer = Timer::Dial(address.clone());
         let due = peer.claimed.replace(link).and_then(|_| cx.timers.due(&timer));
@@ -220,32 +219,17 @@ impl Dialer {
             }
         }
     }
-
-    /// Counts a dial against the limit of its host; `Err` holds when the next one is allowed.
-    fn spend_on_host(&mut self, cx: &Context, address: &PeerAddress) -> Result<(), Instant> {
-        if address.scope() == Scope::Loopback {
-            return Ok(());
-        }
-        let window = cx.config.limits.host_window;
-        self.hosts.retain(|_, dials| {
-            dials.retain(|at| cx.now.saturating_duration_since(*at) < window);
-            !dials.is_empty()
-        });
-        let dials = self.hosts.entry(address.host()).or_default();
-        match dials.front() {
-            Some(first) if dials.len() >= cx.config.limits.host_dials as usize => Err(*first + window),
-            _ => {
-                dials.push_back(cx.now);
-                Ok(())
-            }
-        }
-    }
 }
 
 /// Returns the nearest scope that an address may lead to. Of an IP address it is its own, and was
 /// checked when it was learned.
 fn reach_of(book: &AddressBook, address: &PeerAddress) -> Scope {
     book.get(address).map_or(Scope::Public, |peer| peer.reach).min(address.scope())
+}
+
+/// Returns the groups that named an address.
+fn sources_of(book: &AddressBook, address: &PeerAddress) -> Vec<SourceGroup> {
+    book.get(address).map(|peer| peer.sources.clone()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -24,10 +24,12 @@ use crate::context::Context;
 use crate::event::{Event, PeerName};
 use crate::id::{NodeId, Session};
 use crate::io::Output;
+use crate::ip_prefix::SourceGroup;
 use crate::limits;
 use crate::peers::address_book::{AddressBook, AddressSource};
 use crate::timers::Timer;
 use crate::util::log_throttle::Window;
+use crate::util::rate_limit::RateLimit;
 use crate::wire::mdns_record::{InvalidRecord, Record};
 
 #[cfg(test)]
@@ -54,9 +56,8 @@ const LOG_WINDOW: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct LanDiscovery {
     records: BTreeMap<Session, Heard>,
-    /// The virtual clock (GCRA) of the addresses that records add, at the address gossip rate of a
-    /// peer.
-    used_until: Option<Instant>,
+    /// The rate limit of the addresses that records add: as of one peer.
+    rate: RateLimit,
     /// Whether the last choice followed the free slots in records. Only every other one does, so
     /// that a liar that announces many slots does not get every request.
     by_records: bool,
@@ -69,7 +70,7 @@ impl Default for LanDiscovery {
     fn default() -> Self {
         Self {
             records: BTreeMap::new(),
-            used_until: None,
+            rate: RateLimit::default(),
             by_records: false,
             advertised: None,
             log: Window::new(LOGGED, LOG_WINDOW),
@@ -201,7 +202,7 @@ impl LanDiscovery {
             }
             let Some(heard) = self.records.get_mut(&session) else { continue };
             heard.tried = Some(cx.now);
-            let added = book.add(&address, AddressSource::Hearsay(heard.scope), cx.now, &cx.config.limits);
+            let added = book.add(&address, AddressSource::Hearsay(heard.scope, SourceGroup::LocalNetwork), cx.now, &cx.config.limits);
             cx.counters.addresses_without_room += u64::from(!added && book.get(&address).is_none());
             if added && !capped {
                 book.dial_at(cx, &address, cx.now);
@@ -211,22 +212,14 @@ impl LanDiscovery {
         true
     }
 
-    /// Counts an address against the rate limit of records (GCRA); `Err` holds when the next one is
+    /// Counts an address against the rate limit of records; `Err` holds when the next one is
     /// allowed. Loopback addresses, which only this host can announce, are exempt.
     fn spend_on_record(&mut self, cx: &Context, address: &PeerAddress) -> Result<(), Instant> {
         if address.scope() == Scope::Loopback {
             return Ok(());
         }
-        let limits = &cx.config.limits;
-        let tolerance = limits.gossip_interval * limits.gossip_burst.saturating_sub(1);
-        let used = self.used_until.unwrap_or(cx.now).max(cx.now);
-        match used.checked_sub(tolerance) {
-            Some(allowed) if allowed > cx.now => Err(allowed),
-            _ => {
-                self.used_until = Some(used + limits.gossip_interval);
-                Ok(())
-            }
-        }
+        let (interval, burst) = (cx.config.limits.gossip_interval, cx.config.limits.gossip_burst.max(1));
+        self.rate.spend(cx.now, interval, interval * burst)
     }
 
     /// Returns the address of a node that announces most free slots, every other time. A node that

@@ -16,13 +16,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
-use super::table::{Table, Verdict};
+use super::table::{Source, Table, Verdict, patience};
+use crate::address::{PeerAddress, Scope};
+use crate::ip_prefix::SourceGroup;
 use crate::connections::table::{Delivery, Link, LinkTable};
 use crate::context::Context;
 use crate::event::{Event, PeerName};
 use crate::id::{LinkId, NodeId};
+use crate::internal_event::InternalEvent;
 use crate::io::Lane;
 use crate::limits;
 use crate::signature::Purpose;
@@ -57,6 +61,8 @@ const BATCH_EVERY: Duration = Duration::from_millis(100);
 const RELAYED_AT_ONCE: u32 = 10_000;
 /// … and then one in each of these intervals.
 const RELAYED_EVERY: Duration = Duration::from_millis(20);
+/// A node that lacks links is handed this many random nodes of the table at once.
+const CANDIDATES: usize = 32;
 
 /// Who is in the network, and what we last announced of ourselves.
 #[derive(Debug)]
@@ -118,6 +124,16 @@ impl Presence {
     /// ids.
     pub(crate) fn others(&self) -> impl Iterator<Item = (&Announcement, Instant)> {
         self.table.iter()
+    }
+
+    /// Returns the addresses of some nodes that we are not linked to, each with the scope and
+    /// the group of the neighbor that named it.
+    pub(crate) fn not_linked(&mut self, cx: &Context, links: &LinkTable) -> Vec<(PeerAddress, Scope, SourceGroup)> {
+        let other = |node: NodeId| node != cx.config.node && links.to_node(node, None).is_none();
+        let some = self.table.addresses().filter(|(node, ..)| other(*node));
+        let mut some: Vec<(&PeerAddress, Source)> = some.map(|(_, address, source)| (address, source)).collect();
+        some.shuffle(&mut self.rng);
+        some.into_iter().take(CANDIDATES).map(|(address, source)| (address.clone(), source.scope, source.group)).collect()
     }
 
     /// Returns how people know a node: its address by a link to it, or by its announcement.
@@ -273,7 +289,12 @@ impl Presence {
             Verdict::News => {
                 cx.counters.announcements_accepted += 1;
                 let made = synced.and_then(|age| cx.now.checked_sub(age)).unwrap_or(cx.now);
-                self.record(cx, announcement.clone(), made);
+                let (scope, group) = links.source_of(link);
+                self.record(cx, announcement.clone(), made, Source { node: sender.id, scope, group });
+                let address = announcement.address.as_ref().filter(|address| scope.may_tell(address.scope()));
+                if let Some(address) = address.filter(|_| !announcement.left).cloned() {
+                    cx.raise(InternalEvent::NodeAnnounced { link, address, patience: patience(&announcement) });
+                }
                 if synced.is_none() {
                     let sender = sender.id;
                     let others =
@@ -286,14 +307,14 @@ impl Presence {
         Ok(())
     }
 
-    fn record(&mut self, cx: &mut Context, announcement: Announcement, made: Instant) {
+    fn record(&mut self, cx: &mut Context, announcement: Announcement, made: Instant, source: Source) {
         let node = PeerName { node: Some(announcement.node), address: announcement.address.clone() };
         if announcement.left {
             if self.table.remove(cx.now, announcement.node, Some(&announcement)) {
                 let cause = "it said goodbye".into();
                 cx.notify(Event::NodeLeft { node, cause, nodes: self.count() });
             }
-        } else if self.table.insert(announcement, made) {
+        } else if self.table.insert(announcement, made, source) {
             cx.notify(Event::NodeJoined { node, nodes: self.count() });
         }
     }

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 
+use crate::address::{PeerAddress, Scope};
 use crate::id::{NodeId, Session};
+use crate::ip_prefix::SourceGroup;
 use crate::limits::{self, Limits};
 use crate::util::generations::Generations;
 use crate::wire::Announcement;
@@ -25,12 +27,30 @@ pub(super) enum Verdict {
     NoRoom,
 }
 
+/// A neighbor that brings announcements.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source {
+    pub(super) node: NodeId,
+    pub(super) scope: Scope,
+    pub(super) group: SourceGroup,
+}
+
 #[derive(Debug)]
 struct Record {
     announcement: Announcement,
     heard: Instant,
+    /// The neighbor that brought it.
+    source: Source,
     /// Since when no chain of links leads to it.
     unreachable: Option<Instant>,
+}
+
+impl Record {
+    /// Returns where the node can be dialled; `None` if that makes sense only nearer to it than we
+    /// are.
+    fn address(&self) -> Option<&PeerAddress> {
+        self.announcement.address.as_ref().filter(|address| self.source.scope.may_tell(address.scope()))
+    }
 }
 
 /// The nodes in the network, and tombstones of those that left it.
@@ -60,6 +80,12 @@ impl Table {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Announcement, Instant)> {
         self.records.values().map(|record| (&record.announcement, record.heard))
+    }
+
+    /// Iterates over the nodes and where they can be dialled, as far as those that brought their
+    /// announcements may name such addresses.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = (NodeId, &PeerAddress, Source)> {
+        self.records.iter().filter_map(|(node, record)| Some((*node, record.address()?, record.source)))
     }
 
     /// Returns at most this many nodes that follow one, in the order of their ids.
@@ -95,10 +121,10 @@ impl Table {
     }
 
     /// Inserts or replaces what a node announced; returns whether the node is new.
-    pub(super) fn insert(&mut self, announcement: Announcement, heard: Instant) -> bool {
+    pub(super) fn insert(&mut self, announcement: Announcement, heard: Instant, source: Source) -> bool {
         self.links += announcement.peers.len();
         self.sealed += announcement.sealed_bytes();
-        let record = Record { announcement, heard, unreachable: None };
+        let record = Record { announcement, heard, source, unreachable: None };
         let before = self.records.insert(record.announcement.node, record);
         self.subtract(before.as_ref());
         before.is_none()
@@ -205,7 +231,7 @@ impl DisjointSets {
 }
 
 /// Returns how long a node may be silent.
-fn patience(announcement: &Announcement) -> Duration {
+pub(super) fn patience(announcement: &Announcement) -> Duration {
     let (least, most) = INTERVALS;
     Duration::from_secs(announcement.interval.clamp(least, most).into()) * SILENT_INTERVALS
 }

@@ -129,7 +129,7 @@ fn banned_addresses_and_their_subscribers_are_listed() {
     let mut cx = parts::context();
     let mut peers = Peers::default();
     let banned: PeerAddress = "ws://203.0.113.9:4001".parse().expect("an address");
-    peers.book.add(&banned, AddressSource::Hearsay(Scope::Public), cx.now, &cx.config.limits);
+    peers.book.add(&banned, AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork), cx.now, &cx.config.limits);
     let subscriber = IpPrefix::subscriber(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9))).expect("not of this host");
     peers.reputation.add(cx.now, subscriber, limits::BAN_SCORE);
     peers.reputation.ban(cx.now, subscriber, "PRUNE: why");

@@ -75,6 +75,8 @@ pub struct Host {
     pub is_up: bool,
     /// The machine can be reached.
     has_power: bool,
+    /// No connection comes in, as behind NAT: a dial to it times out.
+    pub is_shielded: bool,
     /// How often the process was started.
     pub run: u32,
     /// The identity in its upgrade responses.
@@ -210,6 +212,7 @@ impl Network {
         self.hosts.push(Host {
             is_up: false,
             has_power: true,
+            is_shielded: false,
             run: 0,
             identity: None,
             group: 0,
@@ -369,7 +372,7 @@ impl Network {
         let refused = self.conditions.refused > 0.0 && self.rng.random_bool(self.conditions.refused);
         let delay = self.delay();
         match dial.target {
-            Some(target) if self.is_blocked(dial.from.actor, target) => {
+            Some(target) if self.hosts[target].is_shielded || self.is_blocked(dial.from.actor, target) => {
                 self.clock.at(dial.deadline, Event::DialFailed(Box::new(dial), "timed out"));
                 None
             }

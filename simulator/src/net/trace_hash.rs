@@ -89,6 +89,7 @@ impl TraceHash {
                 match direction {
                     Direction::Dialled { address, identity } => hash.number(1).text(address).identity(*identity),
                     Direction::Accepted => hash.number(2),
+                    Direction::AcceptedBeyond { .. } => hash.number(3),
                 }
             }
             Input::Received { link, message } => hash.number(101).link(*link).flag(message.is_ok()),
@@ -144,6 +145,7 @@ impl TraceHash {
             Input::RecordExpired { session } => hash.number(130).text(session),
             Input::Timeout => hash.number(131),
             Input::Shutdown => hash.number(132),
+            Input::DialPutOff { address, until: _ } => hash.number(133).text(address),
         };
     }
 
@@ -151,8 +153,8 @@ impl TraceHash {
     pub fn output(&mut self, at: Duration, node: usize, output: &Output) {
         let hash = self.number(nanos(at)).number(node as u64);
         match output {
-            Output::Dial { address, reach } => hash.number(200).text(address).number(scope_code(*reach)),
-            Output::Probe { link, address, reach } => {
+            Output::Dial { address, reach, .. } => hash.number(200).text(address).number(scope_code(*reach)),
+            Output::Probe { link, address, reach, .. } => {
                 hash.number(201).link(*link).text(address).number(scope_code(*reach))
             }
             Output::Send { links, frame, lane } => {
@@ -184,7 +186,7 @@ impl TraceHash {
                 hash.number(214).number(request.0).bytes(&told.id.0).number(told.links as u64)
             }
             Output::FindLocalImages { search, name } => hash.number(215).bytes(&search.0).texts(name.as_slice()),
-            Output::ImageOffer { reach, found } => {
+            Output::ImageOffer { reach, found, .. } => {
                 let hash = hash.number(216).number(scope_code(*reach)).bytes(&found.id.0).bytes(&found.node.0);
                 hash.text(&found.address).images(&found.images)
             }

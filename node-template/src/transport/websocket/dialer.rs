@@ -1,14 +1,15 @@
 //! The dialer: one connection attempt within a time limit, and the identity in the answer to the
 //! upgrade.
 
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use meshpool_proto::access::Certified;
-use meshpool_proto::address::{PeerAddress, Scope};
-use meshpool_proto::id::UpgradeIdentity;
+use meshpool_proto::address::PeerAddress;
+use meshpool_proto::id::{NodeId, UpgradeIdentity};
 use meshpool_proto::limits::Limits;
 use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -17,7 +18,8 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, http};
 
 use crate::transport::bounded_stream::BoundedStream;
-use crate::transport::resolver::connect;
+use crate::transport::dial_permit::{DialPermits, NamedBy, PutOff};
+use crate::transport::resolver::connect_permitted;
 use crate::transport::tls::{Live, dial_failed};
 use crate::transport::websocket::read_buffer::ReadBuffer;
 use crate::transport::websocket::socket::{Socket, config};
@@ -34,89 +36,126 @@ pub(crate) struct Dialled {
     pub(crate) certified: Option<Certified>,
 }
 
+/// Why a dial led to no connection.
+#[derive(Debug)]
+pub(crate) enum DialError {
+    /// A text for the log.
+    Failed(String),
+    /// Its IP address was dialled too often lately; it is allowed then.
+    PutOff(std::time::Instant),
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(text) => f.write_str(text),
+            Self::PutOff(until) => PutOff { until: *until }.fmt(f),
+        }
+    }
+}
+
 /// Opens connections. Nothing but the upgrade request is sent before the other end has shown that
-/// it speaks WebSocket.
+/// it speaks WebSocket. A clone shares the permits.
 #[derive(Debug, Clone)]
 pub(crate) struct Dialer {
     timeout: Duration,
     upgrade_bytes: usize,
+    permits: Arc<DialPermits>,
     /// Shown to the other end and asked of it, in a closed network.
     credentials: Option<Arc<Live>>,
 }
 
 impl Dialer {
     pub(crate) fn new(limits: &Limits, credentials: Option<Arc<Live>>) -> Self {
-        Self { timeout: limits.dial_timeout, upgrade_bytes: limits.upgrade_bytes, credentials }
+        let permits = DialPermits::new(limits);
+        Self { timeout: limits.dial_timeout, upgrade_bytes: limits.upgrade_bytes, permits, credentials }
     }
 
-    /// Opens a WebSocket to an address, unless its name leads nearer to us than `reach`.
+    /// Opens a WebSocket to an address, unless its name leads nearer to us than it may, or too often
+    /// to one host.
     ///
     /// # Errors
-    /// A text for the log.
-    pub(crate) async fn dial(&self, address: &PeerAddress, reach: Scope) -> Result<Dialled, String> {
-        self.dial_within(address, reach, None).await
+    /// [`DialError`].
+    pub(crate) async fn dial(&self, address: &PeerAddress, by: &NamedBy) -> Result<Dialled, DialError> {
+        self.dial_within(address, by, None).await
     }
 
-    /// As [`Self::dial`], for a subprotocol, which the other end must know.
+    /// As [`Self::dial`], for a subprotocol of a certain node. The connection does not count if that
+    /// node answers: many transfers from one node are no attack on it.
     ///
     /// # Errors
-    /// A text for the log.
+    /// [`DialError`].
     pub(crate) async fn dial_subprotocol(
         &self,
         address: &PeerAddress,
-        reach: Scope,
+        by: &NamedBy,
         name: &'static str,
-    ) -> Result<Dialled, String> {
-        self.dial_within(address, reach, Some(name)).await
+        node: NodeId,
+    ) -> Result<Dialled, DialError> {
+        self.dial_within(address, by, Some((name, node))).await
     }
 
     /// Asks who is at an address, and closes. An identity that its certificate contradicts counts
     /// as none.
-    pub(crate) async fn probe(&self, address: &PeerAddress, reach: Scope) -> Option<UpgradeIdentity> {
-        let Dialled { mut socket, identity, certified, .. } = self.dial(address, reach).await.ok()?;
+    ///
+    /// # Errors
+    /// When the probe is allowed, if it was put off.
+    pub(crate) async fn probe(
+        &self,
+        address: &PeerAddress,
+        by: &NamedBy,
+    ) -> Result<Option<UpgradeIdentity>, std::time::Instant> {
+        let Dialled { mut socket, identity, certified, .. } = match self.dial(address, by).await {
+            Ok(dialled) => dialled,
+            Err(DialError::Failed(_)) => return Ok(None),
+            Err(DialError::PutOff(until)) => return Err(until),
+        };
         let identity = identity.filter(|identity| certified.is_none_or(|certified| certified.node == identity.node));
         let close = CloseFrame { code: 1000.into(), reason: "".into() };
         // The identity is known: whether the close frame still arrives has no effect.
         let closed = tokio::time::timeout(self.timeout, socket.close(Some(close))).await;
         tracing::trace!("probed {address}: {closed:?}");
-        identity
+        Ok(identity)
     }
 
     async fn dial_within(
         &self,
         address: &PeerAddress,
-        reach: Scope,
-        subprotocol: Option<&'static str>,
-    ) -> Result<Dialled, String> {
+        by: &NamedBy,
+        subprotocol: Option<(&'static str, NodeId)>,
+    ) -> Result<Dialled, DialError> {
         match (address.is_secure(), &self.credentials) {
             (true, None) => {
-                return Err("it is in a closed network, or behind a proxy, and this node is in an open one; use its ws:// address, or set NETWORK_CA and CERTIFICATE to join it".into());
+                return Err(DialError::Failed("it is in a closed network, or behind a proxy, and this node is in an open one; use its ws:// address, or set NETWORK_CA and CERTIFICATE to join it".into()));
             }
             (false, Some(_)) => {
-                return Err(
+                return Err(DialError::Failed(
                     "it is in an open network, and this one is closed; if it is a node of ours, write wss:// in its place"
                         .into(),
-                );
+                ));
             }
             _ => {}
         }
-        match tokio::time::timeout(self.timeout, self.upgrade(address, reach, subprotocol)).await {
+        match tokio::time::timeout(self.timeout, self.upgrade(address, by, subprotocol)).await {
             Ok(Ok(dialled)) => Ok(dialled),
-            Ok(Err(error)) => Err(describe(&error)),
-            Err(_) => Err(format!("no answer within {} s", self.timeout.as_secs())),
+            Ok(Err(tungstenite::Error::Io(error))) if PutOff::of(&error).is_some() => {
+                Err(DialError::PutOff(PutOff::of(&error).unwrap_or_else(std::time::Instant::now)))
+            }
+            Ok(Err(error)) => Err(DialError::Failed(describe(&error))),
+            Err(_) => Err(DialError::Failed(format!("no answer within {} s", self.timeout.as_secs()))),
         }
     }
 
     async fn upgrade(
         &self,
         address: &PeerAddress,
-        reach: Scope,
-        subprotocol: Option<&'static str>,
+        by: &NamedBy,
+        subprotocol: Option<(&'static str, NodeId)>,
     ) -> Result<Dialled, tungstenite::Error> {
-        let stream = connect(address, reach).await?;
+        let (stream, permit) = connect_permitted(address, by, &self.permits).await?;
         let remote = stream.peer_addr()?.ip().to_canonical();
         let mut request = address.to_string().into_client_request()?;
-        if let Some(name) = subprotocol {
+        if let Some((name, _)) = subprotocol {
             request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
         }
         let stream = BoundedStream::new(stream, self.upgrade_bytes)?;
@@ -130,11 +169,13 @@ impl Dialer {
         let stream = WriteBuffer::new(ReadBuffer::new(stream));
         let (mut socket, response) = client_async_with_config(request, stream, Some(config())).await?;
         socket.get_mut().stream_mut().lift_read_limit();
-        let identity = response
+        let identity: Option<UpgradeIdentity> = response
             .headers()
             .get(UpgradeIdentity::HEADER)
             .and_then(|value| value.to_str().ok())
             .and_then(|text| text.parse().ok());
+        let node = identity.map(|identity| identity.node);
+        permit.answered(node, subprotocol.is_some_and(|(_, wanted)| node == Some(wanted)));
         Ok(Dialled { socket, remote, identity, certified })
     }
 }

@@ -22,7 +22,7 @@ use tokio_tungstenite::tungstenite::http::header::{CONNECTION, CONTENT_LENGTH, C
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-use crate::transport::accept_slots::{AcceptSlot, AcceptSlots};
+use crate::transport::accept_slots::{AcceptSlot, AcceptSlots, Bound};
 use crate::transport::arrival::Arrival;
 use crate::transport::bounded_stream::BoundedStream;
 use crate::transport::pending_upgrades::{PendingUpgrade, PendingUpgrades};
@@ -39,8 +39,6 @@ use crate::util::byte_stream::ByteStream;
 /// The pause after accepting failed, mostly for want of file descriptors. It keeps the loop from
 /// spinning, and is too short to be noticed.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
-/// The close reason of a connection that finds no slot.
-const NO_SLOT: &str = "this node has no room for another connection";
 
 /// The beginning of the answer to a request that asks for no WebSocket.
 const NO_PAGE: &str = "this port is for nodes, which speak WebSocket";
@@ -235,11 +233,21 @@ impl Acceptor {
                 return None;
             }
         };
-        let Some(slot) = self.slots.take(ip, &self.limits) else {
+        let taken = self.slots.take(from, &self.limits);
+        let bound = match &taken {
+            Ok(slot) => slot.beyond,
+            Err(bound) => Some(*bound),
+        };
+        if let Some(bound) = bound {
             // For the log and the counters; if the driver is busy they can miss one.
-            self.arrivals.try_send(Arrival::Refused { remote: ip, reason: NO_SLOT }).ok();
+            self.arrivals.try_send(Arrival::Refused { remote: ip, reason: bound.warning() }).ok();
+        }
+        // One with a subprotocol is no link, and cannot be referred.
+        let beyond = bound.filter(|_| taken.is_err() || subprotocol.is_some());
+        let (Ok(slot), None) = (taken, beyond) else {
+            let reason = beyond.map(Bound::reason).unwrap_or_default();
             // In a close frame: an HTTP error would end exercise peers.
-            let close = CloseFrame { code: 1013.into(), reason: NO_SLOT.into() };
+            let close = CloseFrame { code: 1013.into(), reason: reason.into() };
             // Whether the close frame arrives has no effect here.
             let closing = tokio::time::timeout(self.limits.upgrade_timeout, connection.socket.close(Some(close))).await;
             tracing::debug!("{remote} found no free slot, and was closed: {closing:?}");

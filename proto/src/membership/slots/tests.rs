@@ -13,6 +13,7 @@ use crate::Node;
 use crate::id::Session;
 use crate::limits::Limits;
 use crate::membership::slots::*;
+use crate::peers::dial_allowance::DialAllowance;
 use crate::wire::{Handshake, Message, Sample, Want};
 use crate::{Config, Direction, Input, Output};
 
@@ -23,6 +24,7 @@ struct Core {
     protocol: Node,
     now: Instant,
     links: u64,
+    allowance: DialAllowance,
     /// Who listens where.
     others: BTreeMap<PeerAddress, UpgradeIdentity>,
     /// Of these, who answers what `liars.rs` says.
@@ -83,6 +85,7 @@ impl Core {
             protocol: Node::new(now, config, Vec::new()),
             now,
             links: 0,
+            allowance: DialAllowance::new(&Limits::default()),
             others: BTreeMap::new(),
             liars: BTreeSet::new(),
             named: Vec::new(),
@@ -110,9 +113,17 @@ impl Core {
             self.protocol.handle(self.now, fact);
             while let Some(order) = self.protocol.poll_output() {
                 match order {
-                    Output::Dial { address, .. } => {
-                        self.dialled.push(address.clone());
-                        facts.extend(self.dial(address));
+                    Output::Dial { address, sources, .. } => {
+                        let ip = address.host().parse().expect("an IP address");
+                        match self.allowance.spend(self.now, &sources, ip) {
+                            Ok(counted) => {
+                                let answers = self.others.get(&address).map(|identity| identity.node);
+                                self.allowance.finish(self.now, &counted, answers, false);
+                                self.dialled.push(address.clone());
+                                facts.extend(self.dial(address));
+                            }
+                            Err(off) => facts.push_back(Input::DialPutOff { address, until: off.until }),
+                        }
                     }
                     Output::Probe { link, address, .. } => {
                         let identity = self.others.get(&address).copied();

@@ -5,6 +5,7 @@ mod alone;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::Node;
 use crate::id::{NodeId, Session, UpgradeIdentity};

@@ -4,6 +4,7 @@ mod alone;
 
 use crate::id::{LinkId, UpgradeIdentity};
 use crate::limits::Limits;
+use crate::peers::dial_allowance::DialAllowance;
 use crate::peers::lan_discovery::*;
 use crate::{Config, Direction, Input, Node};
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr};
 struct Core {
     protocol: Node,
     now: Instant,
+    allowance: DialAllowance,
     dialled: Vec<PeerAddress>,
     advertised: Vec<Option<u32>>,
     found: usize,
@@ -54,20 +56,29 @@ impl Core {
         };
         let now = Instant::now();
         let protocol = Node::new(now, config, Vec::new());
-        Self { protocol, now, dialled: Vec::new(), advertised: Vec::new(), found: 0, closed: 0 }
+        let allowance = DialAllowance::new(&Limits::default());
+        Self { protocol, now, allowance, dialled: Vec::new(), advertised: Vec::new(), found: 0, closed: 0 }
     }
 
     fn tell(&mut self, input: Input) {
+        let mut put_off = Vec::new();
         self.protocol.handle(self.now, input);
         while let Some(output) = self.protocol.poll_output() {
             match output {
-                Output::Dial { address, .. } => self.dialled.push(address),
+                Output::Dial { address, sources, .. } => {
+                    let ip = address.host().parse().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+                    match self.allowance.spend(self.now, &sources, ip) {
+                        Ok(_) => self.dialled.push(address),
+                        Err(off) => put_off.push(Input::DialPutOff { address, until: off.until }),
+                    }
+                }
                 Output::AdvertiseSlots { free } => self.advertised.push(free),
                 Output::Notify(Event::LanPeerFound { .. }) => self.found += 1,
                 Output::Close { .. } => self.closed += 1,
                 _ => {}
             }
         }
+        put_off.into_iter().for_each(|input| self.tell(input));
     }
 
     fn hear(&mut self, record: &Record) {

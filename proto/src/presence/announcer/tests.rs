@@ -19,6 +19,11 @@ fn ids(nodes: impl IntoIterator<Item = usize>) -> BTreeSet<String> {
     nodes.into_iter().map(|node| id(node).to_string()).collect()
 }
 
+/// A neighbor on this host.
+fn near() -> Source {
+    Source { node: id(1), scope: Scope::Loopback, group: SourceGroup::Host }
+}
+
 /// An announcement of a node, changed by `change`.
 fn announce(node: NodeId, session: u8, change: impl FnOnce(&mut Announcement)) -> AnnounceFrame {
     let mut announcement = Announcement {
@@ -101,7 +106,7 @@ fn the_interval_grows_with_the_network() {
     assert_eq!(interval(presence.count()), 10 * SECOND);
     for node in 0..999 {
         let announcement = announce(id(node), 1, |_| {}).announcement;
-        presence.table.insert(announcement, Instant::now());
+        presence.table.insert(announcement, Instant::now(), near());
     }
     assert_eq!(interval(presence.count()), 2_000 * SECOND);
 }
@@ -300,7 +305,7 @@ fn clients_on_this_host_get_the_list_in_parts_that_fit() {
     for node in 1..600 {
         let announcement = announce(id(node), 1, |it| it.peers = (0..20).map(id).collect()).announcement;
         let now = net.now;
-        net.cores[0].presence.table.insert(announcement, now);
+        net.cores[0].presence.table.insert(announcement, now, near());
     }
     let client = net.client(0);
     let (mut nodes, mut after, mut parts) = (Vec::new(), None, 0);
@@ -367,7 +372,7 @@ impl Rig {
     /// Takes news of a node that is not linked.
     fn learn(&mut self, node: u8, change: impl FnOnce(&mut Announcement)) {
         let news = announce(parts::node(node), node, change).announcement;
-        self.presence.table.insert(news, self.cx.now);
+        self.presence.table.insert(news, self.cx.now, near());
     }
 
     fn pass(&mut self, time: Duration) {
@@ -703,7 +708,7 @@ fn in_a_large_network_nodes_without_links_stay_longer() {
     for (nodes, seconds) in [(50, 10), (51, 10), (100, 20)] {
         let mut rig = Rig::new(1);
         for node in 0..nodes - 1 {
-            rig.presence.table.insert(announce(id(node), 1, |it| it.interval = 3_600).announcement, rig.cx.now);
+            rig.presence.table.insert(announce(id(node), 1, |it| it.interval = 3_600).announcement, rig.cx.now, near());
         }
         rig.presence.on_expire_due(&mut rig.cx, &rig.links);
         let due = rig.due(&Timer::ExpireNodes).map(|millis| millis / 1_000);

@@ -14,6 +14,11 @@ fn id(n: usize) -> NodeId {
     NodeId(id)
 }
 
+/// A neighbor on this host.
+fn near() -> Source {
+    Source { node: id(0), scope: Scope::Loopback, group: SourceGroup::Host }
+}
+
 fn announcement(node: usize, session: u8, change: impl FnOnce(&mut Announcement)) -> Announcement {
     let mut announcement = Announcement {
         node: id(node),
@@ -47,7 +52,7 @@ fn random(nodes: usize, named: usize, rng: &mut SmallRng) -> (Table, Instant) {
     for node in 0..nodes {
         // Some of the names belong to no node.
         let peers = (0..rng.random_range(0..=named)).map(|_| id(rng.random_range(0..nodes + nodes / 8))).collect();
-        table.insert(announcement(node, 1, |it| it.peers = peers), now - SECOND * rng.random_range(0..4));
+        table.insert(announcement(node, 1, |it| it.peers = peers), now - SECOND * rng.random_range(0..4), near());
     }
     (table, now)
 }
@@ -56,7 +61,7 @@ fn random(nodes: usize, named: usize, rng: &mut SmallRng) -> (Table, Instant) {
 fn of_one_session_the_higher_number_is_newer_and_of_two_the_later_start() {
     let (mut table, limits) = (Table::new(), Limits::default());
     let of = |session, since, seq| announcement(1, session, |it| (it.since, it.seq) = (since, seq));
-    assert!(table.insert(of(2, 50, 7), Instant::now()));
+    assert!(table.insert(of(2, 50, 7), Instant::now(), near()));
     let cases = [
         (2, 50, 6, false, false),
         (2, 50, 7, false, false),
@@ -74,7 +79,7 @@ fn of_one_session_the_higher_number_is_newer_and_of_two_the_later_start() {
         assert_eq!(table.judge(&new, false, &limits), verdict(relayed), "{session} {since} {seq}");
         assert_eq!(table.judge(&new, true, &limits), verdict(direct), "{session} {since} {seq} from itself");
     }
-    assert!(!table.insert(of(2, 50, 8), Instant::now()), "it is not new");
+    assert!(!table.insert(of(2, 50, 8), Instant::now(), near()), "it is not new");
     assert_eq!((table.len(), table.get(id(1)).map(|it| it.seq), table.get(id(2))), (1, Some(8), None));
 }
 
@@ -82,7 +87,7 @@ fn of_one_session_the_higher_number_is_newer_and_of_two_the_later_start() {
 fn the_last_announcement_of_a_node_that_is_gone_stays_old() {
     let (mut table, limits, now) = (Table::new(), Limits::default(), Instant::now());
     let of = |node, session, seq| announcement(node, session, |it| it.seq = seq);
-    table.insert(of(1, 1, 7), now);
+    table.insert(of(1, 1, 7), now, near());
     assert!(table.remove(now, id(1), None) && !table.remove(now, id(1), None));
     assert!(!table.remove(now, id(2), Some(&of(2, 1, 7))), "it was not in the table");
     assert!(!table.remove(now, id(3), None));
@@ -93,7 +98,7 @@ fn the_last_announcement_of_a_node_that_is_gone_stays_old() {
     }
     assert_eq!(table.judge(&of(3, 1, 0), false, &limits), Verdict::News, "nothing is known of it");
     // What it said last counts, not what the table had.
-    table.insert(of(4, 1, 1), now);
+    table.insert(of(4, 1, 1), now, near());
     assert!(table.remove(now, id(4), Some(&of(4, 1, 5))));
     assert_eq!(table.judge(&of(4, 1, 5), false, &limits), Verdict::Old);
     for node in 10..10 + 2 * TOMBSTONES {
@@ -108,7 +113,7 @@ fn the_number_of_nodes_is_bounded() {
     let (mut table, limits, now) = (Table::new(), Limits { presence_nodes: 2, ..Limits::default() }, Instant::now());
     for node in 0..2 {
         assert_eq!(table.judge(&announcement(node, 1, |_| {}), false, &limits), Verdict::News);
-        table.insert(announcement(node, 1, |_| {}), now);
+        table.insert(announcement(node, 1, |_| {}), now, near());
     }
     assert_eq!(table.judge(&announcement(2, 1, |_| {}), true, &limits), Verdict::NoRoom);
     assert_eq!(table.judge(&announcement(0, 1, |it| it.seq = 1), false, &limits), Verdict::News, "it has room already");
@@ -122,12 +127,12 @@ fn the_number_of_nodes_is_bounded() {
 fn the_links_that_all_nodes_name_are_bounded() {
     let (mut table, limits, now) = (Table::new(), Limits::default(), Instant::now());
     let of = |node, seq, peers| announcement(node, 1, |it| (it.seq, it.peers) = (seq, vec![id(0); peers]));
-    table.insert(of(1, 1, limits::ANNOUNCED_LINKS - 10), now);
+    table.insert(of(1, 1, limits::ANNOUNCED_LINKS - 10), now, near());
     assert_eq!(table.judge(&of(2, 1, 10), false, &limits), Verdict::News);
     assert_eq!(table.judge(&of(2, 1, 11), false, &limits), Verdict::NoRoom);
     assert_eq!(table.judge(&of(1, 2, limits::ANNOUNCED_LINKS), false, &limits), Verdict::News, "in place of its own");
     assert_eq!(table.judge(&of(1, 2, limits::ANNOUNCED_LINKS + 1), false, &limits), Verdict::NoRoom);
-    table.insert(of(1, 2, limits::ANNOUNCED_LINKS), now);
+    table.insert(of(1, 2, limits::ANNOUNCED_LINKS), now, near());
     assert_eq!(table.judge(&of(2, 1, 1), false, &limits), Verdict::NoRoom);
     table.remove(now, id(1), None);
     assert_eq!(table.judge(&of(2, 1, limits::ANNOUNCED_LINKS), false, &limits), Verdict::News);
@@ -141,11 +146,11 @@ fn signed_announcements_are_bounded_in_bytes() {
     let room = limits::ANNOUNCED_BYTES / limits::SEALED_BYTES;
     for node in 0..room {
         assert_eq!(table.judge(&sealed(node, 1), false, &limits), Verdict::News, "{node}");
-        table.insert(sealed(node, 1), now);
+        table.insert(sealed(node, 1), now, near());
     }
     assert_eq!(table.judge(&sealed(room, 1), false, &limits), Verdict::NoRoom);
     assert_eq!(table.judge(&sealed(0, 2), false, &limits), Verdict::News, "in place of the older one");
-    table.insert(sealed(0, 2), now);
+    table.insert(sealed(0, 2), now, near());
     table.remove(now, id(1), None);
     assert_eq!(table.judge(&sealed(room, 1), false, &limits), Verdict::News);
 }
@@ -154,7 +159,7 @@ fn signed_announcements_are_bounded_in_bytes() {
 fn nodes_come_in_the_order_of_their_ids_after_any_one() {
     let (mut table, now) = (Table::new(), Instant::now());
     for node in [5, 3, 9, 1] {
-        table.insert(announcement(node, 1, |_| {}), now + SECOND * node as u32);
+        table.insert(announcement(node, 1, |_| {}), now + SECOND * node as u32, near());
     }
     let after = |last: Option<usize>, most| {
         let some = table.after(last.map(id), most).into_iter();
@@ -172,8 +177,8 @@ fn nodes_come_in_the_order_of_their_ids_after_any_one() {
 fn a_node_expires_after_three_intervals_of_silence_within_bounds() {
     for (interval, patience) in [(0, 30), (10, 30), (11, 33), (14_400, 43_200), (14_401, 43_200), (u32::MAX, 43_200)] {
         let (mut table, now) = (Table::new(), Instant::now());
-        table.insert(announcement(1, 1, |it| it.peers = vec![id(2)]), now);
-        table.insert(announcement(2, 1, |it| (it.peers, it.interval) = (vec![id(1)], interval)), now);
+        table.insert(announcement(1, 1, |it| it.peers = vec![id(2)]), now, near());
+        table.insert(announcement(2, 1, |it| (it.peers, it.interval) = (vec![id(1)], interval)), now, near());
         let at = now + SECOND * patience;
         assert_eq!(expired(&mut table, at - Duration::from_nanos(1), &[1]), (vec![], Some(at)), "{interval}");
         assert_eq!(expired(&mut table, at, &[1]), (vec![2], None), "{interval}");
@@ -185,10 +190,10 @@ fn a_node_expires_after_three_intervals_of_silence_within_bounds() {
 fn a_node_to_which_no_link_leads_expires_unless_one_leads_to_it_again() {
     let (mut table, now) = (Table::new(), Instant::now() + 1_000 * SECOND);
     let link = |table: &mut Table, peers: Vec<NodeId>, at| {
-        table.insert(announcement(1, 1, |it| it.peers = peers), at);
+        table.insert(announcement(1, 1, |it| it.peers = peers), at, near());
     };
     link(&mut table, vec![id(2)], now);
-    table.insert(announcement(2, 1, |_| {}), now);
+    table.insert(announcement(2, 1, |_| {}), now, near());
     assert_eq!(expired(&mut table, now, &[1]), (vec![], Some(now + SECOND * 3 * 3_600)), "reachable");
     link(&mut table, vec![], now + SECOND);
     assert_eq!(expired(&mut table, now + SECOND, &[1]), (vec![], Some(now + SECOND * 11)));
@@ -200,7 +205,7 @@ fn a_node_to_which_no_link_leads_expires_unless_one_leads_to_it_again() {
     let (gone, next) = table.expired(now + SECOND * 22, &[id(1)], SECOND * 10);
     assert_eq!((gone, next), (vec![(id(2), "nobody is linked to it any more")], None));
     // The earliest of several comes next, and our own neighbors never expire.
-    table.insert(announcement(3, 1, |_| {}), now - SECOND * 3 * 3_600 + SECOND * 30);
+    table.insert(announcement(3, 1, |_| {}), now - SECOND * 3 * 3_600 + SECOND * 30, near());
     let (_, next) = table.expired(now + SECOND * 23, &[id(1), id(2)], SECOND * 99);
     assert_eq!(next, Some(now + SECOND * 30), "silence, although links count for longer");
     assert_eq!(expired(&mut table, now + SECOND * 99_999, &[1, 2, 3]), (vec![], None));
@@ -212,7 +217,7 @@ fn of_two_nodes_the_one_heard_of_last_says_whether_they_are_linked() {
         let (mut table, now) = (Table::new(), Instant::now());
         for node in [1, 2] {
             let peers = if node == says { vec![id(3 - node)] } else { vec![] };
-            table.insert(announcement(node, 1, |it| it.peers = peers), now + SECOND * u32::from(node == later));
+            table.insert(announcement(node, 1, |it| it.peers = peers), now + SECOND * u32::from(node == later), near());
         }
         table.expired(now, &[id(1)], SECOND);
         let gone = table.expired(now + SECOND, &[id(1)], SECOND).0;
