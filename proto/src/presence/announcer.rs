@@ -47,8 +47,14 @@ const DEBOUNCE: Duration = Duration::from_millis(300);
 const DEBOUNCE_PER_NODE: Duration = Duration::from_millis(50);
 /// Links that keep changing are announced after this many times the debounce time.
 const DEBOUNCES: u32 = 4;
+/// Intervals are made for at most this many nodes for each neighbor, those of one subscriber counted
+/// once: nodes that only one neighbor knows of may be invented. In a network of 10,000 with six
+/// slots a node then hears of 26 nodes in a second.
+const NODES_PER_NEIGHBOR: usize = 32;
 /// A node to which no chain of links leads stays in the table for this long.
 const GONE_AFTER: Duration = Duration::from_secs(10);
+/// The longest such time: the announcement of a link that moved is here by then.
+const GONE_AFTER_MOST: Duration = Duration::from_secs(60);
 /// A neighbor may take this long to send all nodes before another one is asked.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(5);
 /// The same neighbor is not asked again for this long.
@@ -279,7 +285,9 @@ impl Presence {
         if direct {
             self.request_nodes(cx, link, announcement.nodes);
         }
-        match self.table.judge(&announcement, direct, &cx.config.limits) {
+        let (scope, group) = links.source_of(link);
+        let source = Source { node: sender.id, scope, group };
+        match self.table.judge(&announcement, source, &cx.config.limits) {
             Verdict::Old => cx.counters.announcements_old += 1,
             Verdict::NoRoom => cx.counters.announcements_refused += 1,
             Verdict::News if !cx.config.signer.vouches(node, Purpose::Announce, announcement.seal.as_deref()) => {
@@ -289,8 +297,7 @@ impl Presence {
             Verdict::News => {
                 cx.counters.announcements_accepted += 1;
                 let made = synced.and_then(|age| cx.now.checked_sub(age)).unwrap_or(cx.now);
-                let (scope, group) = links.source_of(link);
-                self.record(cx, announcement.clone(), made, Source { node: sender.id, scope, group });
+                self.record(cx, announcement.clone(), made, source);
                 let address = announcement.address.as_ref().filter(|address| scope.may_tell(address.scope()));
                 if let Some(address) = address.filter(|_| !announcement.left).cloned() {
                     cx.raise(InternalEvent::NodeAnnounced { link, address, patience: patience(&announcement) });
@@ -314,7 +321,11 @@ impl Presence {
                 let cause = "it said goodbye".into();
                 cx.notify(Event::NodeLeft { node, cause, nodes: self.count() });
             }
-        } else if self.table.insert(announcement, made, source) {
+            return;
+        }
+        let gone = self.table.make_room(&announcement, source, &cx.config.limits);
+        cx.counters.announcements_refused += gone.len() as u64;
+        if self.table.insert(announcement, made, source) {
             cx.notify(Event::NodeJoined { node, nodes: self.count() });
         }
     }
@@ -394,7 +405,7 @@ impl Presence {
     pub(crate) fn on_expire_due(&mut self, cx: &mut Context, links: &LinkTable) {
         let neighbors: Vec<NodeId> = neighbors(links).map(|(_, node)| node).collect();
         // In a large network it takes longer until both ends have announced a link that moved.
-        let gone_after = GONE_AFTER.max(debounce(self.count()) * DEBOUNCES);
+        let gone_after = GONE_AFTER.max(debounce(self.network_size(links)) * DEBOUNCES).min(GONE_AFTER_MOST);
         let (gone, next) = self.table.expired(cx.now, &neighbors, gone_after);
         for (id, cause) in gone {
             let node = self.name_of(links, id);
@@ -406,11 +417,18 @@ impl Presence {
         }
     }
 
-    /// Returns how many nodes intervals are made for: those in the table, or our neighbors if these
-    /// are more. Neighbors that do not announce themselves must not make us announce as in a small
-    /// network.
+    /// Returns how many nodes intervals are made for: those in the table as far as our neighbors bear
+    /// them out, or our neighbors if these are more. Neighbors that do not announce themselves must
+    /// not make us announce as in a small network, and invented nodes not as in a large one.
     fn network_size(&self, links: &LinkTable) -> usize {
-        self.count().max(links.nodes())
+        let shares: BTreeSet<_> = neighbors(links)
+            .map(|(link, node)| match links.source_of(link).1 {
+                group @ SourceGroup::Subscriber(_) => (group, None),
+                group => (group, Some(node)),
+            })
+            .collect();
+        let borne_out = NODES_PER_NEIGHBOR.saturating_mul(shares.len());
+        self.count().min(borne_out).max(links.nodes())
     }
 }
 

@@ -1,6 +1,9 @@
 //! The table of nodes: what each last announced, and whether it can still be in the network.
+//!
+//! Anybody can invent nodes. So a full table is shared by those that brought its records: the source
+//! that brought most gives way to one that brought fewer, and one neighbor cannot fill it for long.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
@@ -35,6 +38,16 @@ pub(super) struct Source {
     pub(super) group: SourceGroup,
 }
 
+impl Source {
+    /// Returns whose share of the table a record counts for: peers of one subscriber share one.
+    fn share(self) -> Share {
+        let node = if matches!(self.group, SourceGroup::Subscriber(_)) { None } else { Some(self.node) };
+        (self.group, node)
+    }
+}
+
+type Share = (SourceGroup, Option<NodeId>);
+
 #[derive(Debug)]
 struct Record {
     announcement: Announcement,
@@ -57,6 +70,8 @@ impl Record {
 #[derive(Debug)]
 pub(super) struct Table {
     records: BTreeMap<NodeId, Record>,
+    /// What each source passed on of others.
+    shares: BTreeMap<Share, BTreeSet<NodeId>>,
     /// Links that all records name together.
     links: usize,
     /// Bytes of their signed data.
@@ -67,7 +82,8 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new() -> Self {
-        Self { records: BTreeMap::new(), links: 0, sealed: 0, tombstones: Generations::new(TOMBSTONES) }
+        let tombstones = Generations::new(TOMBSTONES);
+        Self { records: BTreeMap::new(), shares: BTreeMap::new(), links: 0, sealed: 0, tombstones }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -97,36 +113,71 @@ impl Table {
     }
 
     /// Returns whether an announcement is newer than the one in the table, and whether there is
-    /// room for it; an older one of its node makes room.
+    /// room for it. An older one of its node makes room, and so do those of a source that passed on
+    /// more than this one.
     ///
-    /// Of one session the higher sequence number is newer, of two the later start. `direct`: it
-    /// came from its node, which knows best which session it is.
-    pub(super) fn judge(&self, announcement: &Announcement, direct: bool, limits: &Limits) -> Verdict {
+    /// Of one session the higher sequence number is newer, of two the later start. A node itself knows
+    /// best which session it is.
+    pub(super) fn judge(&self, announcement: &Announcement, source: Source, limits: &Limits) -> Verdict {
         let Announcement { node, session, seq, since, .. } = announcement;
+        let direct = *node == source.node;
         let known = self.get(*node);
         let newer = match known {
             Some(known) if known.session == *session => *seq > known.seq,
             Some(known) => direct || (*since, *session) > (known.since, known.session),
             None => !self.tombstones.get(node).is_some_and(|(last, count)| last == session && count >= seq),
         };
-        let (links, sealed) = known.map_or((0, 0), |known| (known.peers.len(), known.sealed_bytes()));
-        let full = known.is_none() && self.len() >= limits.presence_nodes
-            || self.links - links + announcement.peers.len() > limits::ANNOUNCED_LINKS
-            || self.sealed - sealed + announcement.sealed_bytes() > limits::ANNOUNCED_BYTES;
+        let room = || !self.is_full_for(announcement, limits) || self.gives_way(announcement, source).is_some();
         match newer {
             false => Verdict::Old,
-            true if full && !announcement.left => Verdict::NoRoom,
+            true if !announcement.left && !room() => Verdict::NoRoom,
             true => Verdict::News,
         }
+    }
+
+    /// Returns whether an announcement does not fit in place of the older one of its node.
+    fn is_full_for(&self, announcement: &Announcement, limits: &Limits) -> bool {
+        let known = self.get(announcement.node);
+        let (links, sealed) = known.map_or((0, 0), |known| (known.peers.len(), known.sealed_bytes()));
+        known.is_none() && self.len() >= limits.presence_nodes
+            || self.links - links + announcement.peers.len() > limits::ANNOUNCED_LINKS
+            || self.sealed - sealed + announcement.sealed_bytes() > limits::ANNOUNCED_BYTES
+    }
+
+    /// Returns the record that gives way to an announcement: one of the source that passed on most,
+    /// if that is more than this source would have then.
+    fn gives_way(&self, announcement: &Announcement, source: Source) -> Option<NodeId> {
+        let share = source.share();
+        let direct = announcement.node == source.node;
+        let (most, nodes) = self.shares.iter().max_by_key(|(share, nodes)| (nodes.len(), *share))?;
+        let own = self.shares.get(&share).map_or(0, BTreeSet::len);
+        let less = direct || (*most != share && nodes.len() > own + 1);
+        nodes.iter().rev().find(|node| less && **node != announcement.node).copied()
+    }
+
+    /// Makes room for an announcement that [`Self::judge`] found news. Returns the nodes that gave way.
+    pub(super) fn make_room(&mut self, announcement: &Announcement, source: Source, limits: &Limits) -> Vec<NodeId> {
+        let mut gone = Vec::new();
+        while self.is_full_for(announcement, limits)
+            && let Some(node) = self.gives_way(announcement, source)
+        {
+            let record = self.records.remove(&node);
+            self.subtract(record.as_ref());
+            gone.push(node);
+        }
+        gone
     }
 
     /// Inserts or replaces what a node announced; returns whether the node is new.
     pub(super) fn insert(&mut self, announcement: Announcement, heard: Instant, source: Source) -> bool {
         self.links += announcement.peers.len();
         self.sealed += announcement.sealed_bytes();
-        let record = Record { announcement, heard, source, unreachable: None };
-        let before = self.records.insert(record.announcement.node, record);
+        let node = announcement.node;
+        let before = self.records.insert(node, Record { announcement, heard, source, unreachable: None });
         self.subtract(before.as_ref());
+        if node != source.node {
+            self.shares.entry(source.share()).or_default().insert(node);
+        }
         before.is_none()
     }
 
@@ -142,9 +193,16 @@ impl Table {
     }
 
     fn subtract(&mut self, record: Option<&Record>) {
-        if let Some(Record { announcement, .. }) = record {
+        if let Some(Record { announcement, source, .. }) = record {
             self.links -= announcement.peers.len();
             self.sealed -= announcement.sealed_bytes();
+            let share = source.share();
+            if let Some(nodes) = self.shares.get_mut(&share) {
+                nodes.remove(&announcement.node);
+                if nodes.is_empty() {
+                    self.shares.remove(&share);
+                }
+            }
         }
     }
 

@@ -116,7 +116,7 @@ impl Overlay {
 
     /// Adds the address of peer `n` to the address book, as another node named it.
     pub(crate) fn learn(&mut self, n: u8) -> PeerAddress {
-        self.book(&far(n), AddressSource::Hearsay(crate::address::Scope::Public))
+        self.book(&far(n), AddressSource::Hearsay(crate::address::Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork))
     }
 
     /// Adds the address of peer `n`, as the user named it.

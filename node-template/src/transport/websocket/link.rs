@@ -47,8 +47,8 @@ const BATCH_BYTES: usize = 256 * 1024;
 /// How many bytes a ping, a pong or a fragment counts for: its answer costs a system call, or it
 /// goes the slow way. So a batch has no more of them than messages.
 const FRAME_BYTES: usize = BATCH_BYTES / BATCH_MESSAGES;
-/// How many bytes of a broken message are read and dropped: twice the longest message.
-const DRAIN_BYTES: usize = 2 * limits::MESSAGE_BYTES;
+/// How many bytes are read and dropped after a close frame was sent: eight of the longest messages.
+const DRAIN_BYTES: usize = 8 * limits::MESSAGE_BYTES;
 /// How often the driver is notified that a client is throttled, so that it is not taken for silent.
 const REPORT_THROTTLED: Duration = Duration::from_secs(1);
 /// How long the other end has to finish a close.
@@ -505,11 +505,17 @@ async fn close(mut socket: Socket, end: End) {
     if sent.is_err() {
         return;
     }
-    while let Some(Ok(_)) = socket.next().await {}
+    // What was on its way is dropped, up to a bound: a sender that never ends must not keep us busy.
+    let mut left = DRAIN_BYTES;
+    while let Some(Ok(message)) = socket.next().await
+        && left > 0
+    {
+        left = left.saturating_sub(message.len().max(FRAME_BYTES));
+    }
     if end.protocol_error {
         // Closing with unread bytes resets the connection, and the close frame would be lost.
         let stream = socket.get_mut();
-        let (mut rest, mut left) = ([0; 4_096], DRAIN_BYTES);
+        let mut rest = [0; 4_096];
         if stream.shutdown().await.is_ok() {
             while let Ok(read @ 1..) = stream.read(&mut rest).await
                 && left > 0

@@ -210,7 +210,7 @@ fn a_link_gets_nine_answers_at_once_and_then_one_a_second() {
     let answers: usize = (0..12).map(|_| ask(&mut overlay)).sum();
     assert_eq!(answers, 9, "a burst of eight, and the one that uses it up");
     assert_eq!(overlay.cx.counters.violations, 3);
-    overlay.pass(REQUEST_INTERVAL - MILLISECOND);
+    overlay.pass(Duration::from_secs(1) - MILLISECOND);
     assert_eq!(ask(&mut overlay), 0);
     overlay.pass(MILLISECOND);
     assert_eq!(ask(&mut overlay), 1);
@@ -471,7 +471,7 @@ fn the_peer_cache_has_linked_addresses_then_those_that_were_up_last() {
     assert_eq!(saved(&mut overlay), [far(40), far(20), far(21)]);
     for port in 1..=300 {
         let address = PeerAddress::new("203.0.113.9", port).expect("an address");
-        overlay.book(&address, AddressSource::Hearsay(Scope::Public));
+        overlay.book(&address, AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork));
         overlay.peers.book.get_mut(&address).expect("there").last_up = Some(overlay.cx.now);
     }
     overlay.membership.save_peer_cache(&mut overlay.cx, &mut overlay.peers);

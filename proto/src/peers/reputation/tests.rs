@@ -140,7 +140,7 @@ fn a_banned_address_is_not_dialled_unless_the_user_named_it() {
     let mut book = AddressBook::default();
     let address = PeerAddress::new("198.18.0.1", 4001).expect("an address");
     assert_eq!(reputation.banned_until(now, &book, &address), None, "it is not in the book");
-    book.add(&address, AddressSource::Hearsay(crate::address::Scope::Public), now, &limits);
+    book.add(&address, AddressSource::Hearsay(crate::address::Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork), now, &limits);
     assert_eq!(reputation.banned_until(now, &book, &address), None);
     let mark = |book: &mut AddressBook, until| book.get_mut(&address).expect("there").banned_until = until;
     mark(&mut book, Some(now + Duration::from_secs(1)));

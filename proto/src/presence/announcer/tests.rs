@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use crate::Node;
 use crate::connections::table::LinkState;
 use crate::id::Session;
 use crate::limits::Limits;
@@ -242,6 +243,37 @@ fn invented_nodes_are_bounded_and_expire() {
     // ten seconds later they are gone.
     net.pass(25 * SECOND);
     assert_eq!(known(&net, 0), ids(0..2));
+}
+
+#[test]
+fn invented_nodes_are_gone_a_minute_after_their_inventor_and_stretch_no_timer() {
+    let mut net = Net::new(3);
+    let (there, liar) = net.link(1, 0);
+    net.link(2, 0);
+    net.pass(5 * SECOND);
+    for node in 100..10_090 {
+        let lie = announce(id(node), 1, |lie| (lie.peers, lie.interval) = (vec![id(1), id(node + 1)], 14_400));
+        net.receive(0, liar, &frame_text(&lie));
+    }
+    assert!(known(&net, 0).len() > 9_000 && known(&net, 2).len() > 9_000, "all are believed to be there");
+    // A timer that is set while they are there.
+    net.pass(15 * SECOND);
+    let scale = |net: &Net, node: usize| {
+        let Node { cx, connections, presence, .. } = &net.cores[node];
+        let next = cx.timers.due(&Timer::Announce).map_or(Duration::ZERO, |at| at - net.now);
+        (presence.announcement(cx, &connections.links, false).interval, next)
+    };
+    for node in [0, 2] {
+        let (interval, next) = scale(&net, node);
+        assert!(interval <= 128 && next <= 128 * SECOND, "node {node}: {interval} s, the next in {next:?}");
+    }
+    net.cut(1, there);
+    net.pass(75 * SECOND);
+    for node in [0, 2] {
+        assert_eq!(known(&net, node), ids([0, 2]), "node {node}");
+    }
+    net.pass(130 * SECOND);
+    assert_eq!((scale(&net, 0).0, scale(&net, 2).0), (10, 10));
 }
 
 #[test]
@@ -705,8 +737,9 @@ fn the_table_is_looked_through_soon_after_a_change_and_when_a_node_expires() {
 
 #[test]
 fn in_a_large_network_nodes_without_links_stay_longer() {
-    for (nodes, seconds) in [(50, 10), (51, 10), (100, 20)] {
-        let mut rig = Rig::new(1);
+    // Four neighbors bear out 128 nodes, and no time is longer than a minute.
+    for (neighbors, nodes, seconds) in [(4, 50, 10), (4, 51, 10), (4, 100, 20), (1, 100, 10), (200, 9_000, 60)] {
+        let mut rig = Rig::new(neighbors);
         for node in 0..nodes - 1 {
             rig.presence.table.insert(announce(id(node), 1, |it| it.interval = 3_600).announcement, rig.cx.now, near());
         }
@@ -754,4 +787,13 @@ fn neighbors_without_announcements_count_for_the_size_of_the_network() {
         rig.learn(node, |_| {});
     }
     assert_eq!(rig.presence.network_size(&rig.links), 7);
+    // Each bears out 32 nodes, and those of one address bear out as many together.
+    for node in 0..1_000 {
+        rig.presence.table.insert(announce(id(node), 1, |_| {}).announcement, rig.cx.now, near());
+    }
+    assert_eq!(rig.presence.network_size(&rig.links), 6 * 32);
+    for link in 1..=6 {
+        rig.links.get_mut(LinkId(link)).expect("linked").remote = [203, 0, 113, 7].into();
+    }
+    assert_eq!(rig.presence.network_size(&rig.links), 32);
 }

@@ -16,7 +16,18 @@ fn id(n: usize) -> NodeId {
 
 /// A neighbor on this host.
 fn near() -> Source {
-    Source { node: id(0), scope: Scope::Loopback, group: SourceGroup::Host }
+    Source { node: id(999), scope: Scope::Loopback, group: SourceGroup::Host }
+}
+
+/// A neighbor elsewhere, at an address of its own.
+fn elsewhere(n: u8) -> Source {
+    Source { node: id(900 + usize::from(n)), scope: Scope::Public, group: SourceGroup::of([203, 0, 113, n].into()) }
+}
+
+/// The verdict on an announcement that came from its node, or by way of [`near`].
+fn judge(table: &Table, announcement: &Announcement, direct: bool, limits: &Limits) -> Verdict {
+    let node = if direct { announcement.node } else { near().node };
+    table.judge(announcement, Source { node, ..near() }, limits)
 }
 
 fn announcement(node: usize, session: u8, change: impl FnOnce(&mut Announcement)) -> Announcement {
@@ -76,8 +87,8 @@ fn of_one_session_the_higher_number_is_newer_and_of_two_the_later_start() {
     for (session, since, seq, relayed, direct) in cases {
         let verdict = |news| if news { Verdict::News } else { Verdict::Old };
         let new = of(session, since, seq);
-        assert_eq!(table.judge(&new, false, &limits), verdict(relayed), "{session} {since} {seq}");
-        assert_eq!(table.judge(&new, true, &limits), verdict(direct), "{session} {since} {seq} from itself");
+        assert_eq!(judge(&table, &new, false, &limits), verdict(relayed), "{session} {since} {seq}");
+        assert_eq!(judge(&table, &new, true, &limits), verdict(direct), "{session} {since} {seq} from itself");
     }
     assert!(!table.insert(of(2, 50, 8), Instant::now(), near()), "it is not new");
     assert_eq!((table.len(), table.get(id(1)).map(|it| it.seq), table.get(id(2))), (1, Some(8), None));
@@ -92,35 +103,36 @@ fn the_last_announcement_of_a_node_that_is_gone_stays_old() {
     assert!(!table.remove(now, id(2), Some(&of(2, 1, 7))), "it was not in the table");
     assert!(!table.remove(now, id(3), None));
     for node in [1, 2] {
-        assert_eq!(table.judge(&of(node, 1, 7), true, &limits), Verdict::Old);
-        assert_eq!(table.judge(&of(node, 1, 8), false, &limits), Verdict::News);
-        assert_eq!(table.judge(&of(node, 2, 0), false, &limits), Verdict::News, "another session");
+        assert_eq!(judge(&table, &of(node, 1, 7), true, &limits), Verdict::Old);
+        assert_eq!(judge(&table, &of(node, 1, 8), false, &limits), Verdict::News);
+        assert_eq!(judge(&table, &of(node, 2, 0), false, &limits), Verdict::News, "another session");
     }
-    assert_eq!(table.judge(&of(3, 1, 0), false, &limits), Verdict::News, "nothing is known of it");
+    assert_eq!(judge(&table, &of(3, 1, 0), false, &limits), Verdict::News, "nothing is known of it");
     // What it said last counts, not what the table had.
     table.insert(of(4, 1, 1), now, near());
     assert!(table.remove(now, id(4), Some(&of(4, 1, 5))));
-    assert_eq!(table.judge(&of(4, 1, 5), false, &limits), Verdict::Old);
+    assert_eq!(judge(&table, &of(4, 1, 5), false, &limits), Verdict::Old);
     for node in 10..10 + 2 * TOMBSTONES {
         table.remove(now, id(node), Some(&of(node, 1, 7)));
     }
-    assert_eq!(table.judge(&of(1, 1, 0), false, &limits), Verdict::News, "forgotten, after two generations");
-    assert_eq!(table.judge(&of(10 + TOMBSTONES, 1, 0), false, &limits), Verdict::Old);
+    assert_eq!(judge(&table, &of(1, 1, 0), false, &limits), Verdict::News, "forgotten, after two generations");
+    assert_eq!(judge(&table, &of(10 + TOMBSTONES, 1, 0), false, &limits), Verdict::Old);
 }
 
 #[test]
 fn the_number_of_nodes_is_bounded() {
     let (mut table, limits, now) = (Table::new(), Limits { presence_nodes: 2, ..Limits::default() }, Instant::now());
     for node in 0..2 {
-        assert_eq!(table.judge(&announcement(node, 1, |_| {}), false, &limits), Verdict::News);
+        assert_eq!(judge(&table, &announcement(node, 1, |_| {}), false, &limits), Verdict::News);
         table.insert(announcement(node, 1, |_| {}), now, near());
     }
-    assert_eq!(table.judge(&announcement(2, 1, |_| {}), true, &limits), Verdict::NoRoom);
-    assert_eq!(table.judge(&announcement(0, 1, |it| it.seq = 1), false, &limits), Verdict::News, "it has room already");
-    assert_eq!(table.judge(&announcement(2, 1, |it| it.left = true), false, &limits), Verdict::News, "needs none");
-    assert_eq!(table.judge(&announcement(0, 1, |it| it.left = true), false, &limits), Verdict::Old);
+    assert_eq!(judge(&table, &announcement(2, 1, |_| {}), false, &limits), Verdict::NoRoom);
+    assert_eq!(judge(&table, &announcement(2, 1, |_| {}), true, &limits), Verdict::News, "neighbors always have room");
+    assert_eq!(judge(&table, &announcement(0, 1, |it| it.seq = 1), false, &limits), Verdict::News, "it has room already");
+    assert_eq!(judge(&table, &announcement(2, 1, |it| it.left = true), false, &limits), Verdict::News, "needs none");
+    assert_eq!(judge(&table, &announcement(0, 1, |it| it.left = true), false, &limits), Verdict::Old);
     table.remove(now, id(0), None);
-    assert_eq!(table.judge(&announcement(2, 1, |_| {}), false, &limits), Verdict::News);
+    assert_eq!(judge(&table, &announcement(2, 1, |_| {}), false, &limits), Verdict::News);
 }
 
 #[test]
@@ -128,14 +140,14 @@ fn the_links_that_all_nodes_name_are_bounded() {
     let (mut table, limits, now) = (Table::new(), Limits::default(), Instant::now());
     let of = |node, seq, peers| announcement(node, 1, |it| (it.seq, it.peers) = (seq, vec![id(0); peers]));
     table.insert(of(1, 1, limits::ANNOUNCED_LINKS - 10), now, near());
-    assert_eq!(table.judge(&of(2, 1, 10), false, &limits), Verdict::News);
-    assert_eq!(table.judge(&of(2, 1, 11), false, &limits), Verdict::NoRoom);
-    assert_eq!(table.judge(&of(1, 2, limits::ANNOUNCED_LINKS), false, &limits), Verdict::News, "in place of its own");
-    assert_eq!(table.judge(&of(1, 2, limits::ANNOUNCED_LINKS + 1), false, &limits), Verdict::NoRoom);
+    assert_eq!(judge(&table, &of(2, 1, 10), false, &limits), Verdict::News);
+    assert_eq!(judge(&table, &of(2, 1, 11), false, &limits), Verdict::NoRoom);
+    assert_eq!(judge(&table, &of(1, 2, limits::ANNOUNCED_LINKS), false, &limits), Verdict::News, "in place of its own");
+    assert_eq!(judge(&table, &of(1, 2, limits::ANNOUNCED_LINKS + 1), false, &limits), Verdict::NoRoom);
     table.insert(of(1, 2, limits::ANNOUNCED_LINKS), now, near());
-    assert_eq!(table.judge(&of(2, 1, 1), false, &limits), Verdict::NoRoom);
+    assert_eq!(judge(&table, &of(2, 1, 1), false, &limits), Verdict::NoRoom);
     table.remove(now, id(1), None);
-    assert_eq!(table.judge(&of(2, 1, limits::ANNOUNCED_LINKS), false, &limits), Verdict::News);
+    assert_eq!(judge(&table, &of(2, 1, limits::ANNOUNCED_LINKS), false, &limits), Verdict::News);
 }
 
 #[test]
@@ -145,14 +157,14 @@ fn signed_announcements_are_bounded_in_bytes() {
     let (mut table, limits, now) = (Table::new(), Limits::default(), Instant::now());
     let room = limits::ANNOUNCED_BYTES / limits::SEALED_BYTES;
     for node in 0..room {
-        assert_eq!(table.judge(&sealed(node, 1), false, &limits), Verdict::News, "{node}");
+        assert_eq!(judge(&table, &sealed(node, 1), false, &limits), Verdict::News, "{node}");
         table.insert(sealed(node, 1), now, near());
     }
-    assert_eq!(table.judge(&sealed(room, 1), false, &limits), Verdict::NoRoom);
-    assert_eq!(table.judge(&sealed(0, 2), false, &limits), Verdict::News, "in place of the older one");
+    assert_eq!(judge(&table, &sealed(room, 1), false, &limits), Verdict::NoRoom);
+    assert_eq!(judge(&table, &sealed(0, 2), false, &limits), Verdict::News, "in place of the older one");
     table.insert(sealed(0, 2), now, near());
     table.remove(now, id(1), None);
-    assert_eq!(table.judge(&sealed(room, 1), false, &limits), Verdict::News);
+    assert_eq!(judge(&table, &sealed(room, 1), false, &limits), Verdict::News);
 }
 
 #[test]
@@ -251,4 +263,50 @@ fn nodes_to_which_no_chain_of_links_leads_expire() {
             table.expired(now + 10 * SECOND, &neighbors, 10 * SECOND).0.into_iter().map(|(node, _)| node).collect();
         assert_eq!(gone, expected, "{neighbors:?} {table:?}");
     }
+}
+
+/// Inserts what is news.
+fn take(table: &mut Table, announcement: Announcement, source: Source, limits: &Limits) -> bool {
+    let news = table.judge(&announcement, source, limits) == Verdict::News;
+    if news {
+        table.make_room(&announcement, source, limits);
+        table.insert(announcement, Instant::now(), source);
+    }
+    news
+}
+
+#[test]
+fn a_full_table_is_shared_by_those_that_bring_its_nodes() {
+    let (mut table, limits) = (Table::new(), Limits { presence_nodes: 90, ..Limits::default() });
+    let (liar, honest, third) = (elsewhere(1), elsewhere(2), elsewhere(3));
+    // Many ids at one address are one source.
+    let alias = |n: usize| Source { node: id(700 + n), ..liar };
+    let invented = (0..200).filter(|n| take(&mut table, announcement(*n, 1, |_| {}), alias(n % 16), &limits)).count();
+    assert_eq!((invented, table.len()), (90, 90), "alone it may fill the table");
+    let real: Vec<usize> = (300..340).filter(|n| take(&mut table, announcement(*n, 1, |_| {}), honest, &limits)).collect();
+    assert_eq!(real.len(), 40, "as few as an honest neighbor brings, all have room");
+    assert!(!(200..300).any(|n| take(&mut table, announcement(n, 1, |_| {}), liar, &limits)), "it has more than others");
+    assert_eq!((400..500).filter(|n| take(&mut table, announcement(*n, 1, |_| {}), third, &limits)).count(), 30);
+    assert_eq!(table.len(), 90);
+    let left: Vec<usize> = [liar, honest, third].iter().map(|source| table.shares[&source.share()].len()).collect();
+    assert_eq!(left, [30, 30, 30]);
+    assert!(take(&mut table, announcement(600, 1, |_| {}), Source { node: id(600), ..third }, &limits), "a neighbor");
+    // What is gone frees its share.
+    for node in 0..1_000 {
+        table.remove(Instant::now(), id(node), None);
+    }
+    assert_eq!((table.len(), table.shares.len(), table.links, table.sealed), (0, 0, 0, 0));
+}
+
+#[test]
+fn links_and_bytes_are_shared_as_well() {
+    let (mut table, limits) = (Table::new(), Limits::default());
+    let many = limits::ANNOUNCED_LINKS / 4;
+    let of = |node, peers| announcement(node, 1, |it| it.peers = vec![id(0); peers]);
+    for node in 0..4 {
+        assert!(take(&mut table, of(node, many), elsewhere(1), &limits));
+    }
+    assert!(!take(&mut table, of(5, 1), elsewhere(1), &limits));
+    assert!(take(&mut table, of(6, many), elsewhere(2), &limits));
+    assert_eq!((table.len(), table.links), (4, 4 * many));
 }

@@ -6,7 +6,7 @@ use crate::limits::Limits;
 use crate::peers::Peers;
 use crate::peers::address_book::{AddressBook, AddressSource, AddressState};
 use crate::peers::dialer::*;
-use crate::testing::overlay::{Overlay, beside, far};
+use crate::testing::overlay::{Overlay, far};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -155,34 +155,23 @@ fn a_dial_that_waits_for_others_counts_as_under_way() {
 }
 
 #[test]
-fn one_host_is_dialled_four_times_in_ten_seconds() {
+fn an_order_names_the_groups_that_named_the_address_the_user_first() {
     let mut overlay = Overlay::mesh();
-    let port = |port| PeerAddress::new("198.51.100.7", port).expect("an address");
-    for n in 1..=6 {
-        overlay.book(&port(n), AddressSource::Hearsay(Scope::Public));
+    let groups: Vec<SourceGroup> = (1..6).map(|n| SourceGroup::of(std::net::IpAddr::from([203, 0, 113, n]))).collect();
+    let known = overlay.book(&far(20), AddressSource::Known);
+    let learned = overlay.book(&far(21), AddressSource::Hearsay(Scope::Public, groups[0]));
+    for address in [&known, &learned] {
+        for group in [&groups[..], &groups[4..]].concat() {
+            overlay.peers.book.note_source(address, Scope::Public, group);
+        }
+        due(&mut overlay, address, false);
     }
-    for n in 1..=5 {
-        due(&mut overlay, &port(n), false);
-        overlay.pass(MILLISECOND);
-    }
-    assert_eq!(overlay.done().dials.len(), 4);
-    assert_eq!((overlay.cx.counters.dials_put_off, overlay.state(&port(5))), (1, Some(AddressState::Waiting)));
-    assert_eq!(overlay.dial_due(&port(5)), Some(Duration::from_secs(10) - MILLISECOND * 5));
-    let other = overlay.learn(20);
-    due(&mut overlay, &other, false);
-    assert_eq!(overlay.done().dials, [other], "another host");
-    // One more is allowed when the first of the four is ten seconds old.
-    overlay.pass(Duration::from_secs(10) - MILLISECOND * 6);
-    due(&mut overlay, &port(5), false);
-    assert!(overlay.done().is_nothing());
-    overlay.pass(MILLISECOND);
-    due(&mut overlay, &port(5), false);
-    due(&mut overlay, &port(6), false);
-    assert_eq!(overlay.done().dials, [port(5)]);
-    assert!(overlay.peers.dialer.hosts.len() <= 2);
-    overlay.pass(Duration::from_secs(20));
-    due(&mut overlay, &port(6), false);
-    assert_eq!(overlay.peers.dialer.hosts.len(), 1, "hosts that were not dialled lately are forgotten");
+    let ordered = std::iter::from_fn(|| overlay.cx.poll_output()).filter_map(|output| match output {
+        Output::Dial { sources, .. } => Some(sources),
+        _ => None,
+    });
+    let expected = [[&[SourceGroup::User], &groups[2..5]].concat(), groups[1..5].to_vec()];
+    assert_eq!(ordered.collect::<Vec<_>>(), expected, "four at most, the latest ones");
 }
 
 #[test]
@@ -200,10 +189,10 @@ fn a_dial_reaches_no_nearer_than_who_named_the_address_could() {
     let name = PeerAddress::new("example.org", 4001).expect("an address");
     for (source, address, reach) in [
         (AddressSource::Known, name.clone(), Scope::Loopback),
-        (AddressSource::Hearsay(Scope::Private), name.clone(), Scope::Private),
-        (AddressSource::Hello(Scope::Public), name, Scope::Public),
-        (AddressSource::Hearsay(Scope::Public), far(20), Scope::Public),
-        (AddressSource::Hearsay(Scope::Public), crate::testing::net::address(3), Scope::Loopback),
+        (AddressSource::Hearsay(Scope::Private, crate::ip_prefix::SourceGroup::LocalNetwork), name.clone(), Scope::Private),
+        (AddressSource::Hello(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork), name, Scope::Public),
+        (AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork), far(20), Scope::Public),
+        (AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork), crate::testing::net::address(3), Scope::Loopback),
     ] {
         let mut overlay = Overlay::mesh();
         overlay.book(&address, source);
@@ -232,13 +221,6 @@ fn a_probe_takes_the_place_of_a_dial_within_the_same_limits() {
     overlay.peers.book.set_state(&other, AddressState::Queued);
     assert!(probe(&mut overlay, 7, &other), "one that waits for a dial may be probed");
     assert!(!probe(&mut overlay, 7, &far(99)), "an unknown address");
-    let mut overlay = Overlay::with(|config| config.limits.host_dials = 1);
-    let (one, two) = (beside(20, 1), PeerAddress::new("20.20.1.1", 5).expect("an address"));
-    for address in [&one, &two] {
-        overlay.book(address, AddressSource::Hearsay(Scope::Public));
-    }
-    assert!(probe(&mut overlay, 7, &one) && !probe(&mut overlay, 7, &two), "one host");
-    assert_eq!(overlay.state(&two), Some(AddressState::Waiting));
 }
 
 #[test]
