@@ -467,6 +467,19 @@ impl Membership {
         true
     }
 
+    /// Dials an exercise peer again that had a slot here: for a slot, or to redirect it if there is
+    /// none. It may have lost all its links, and dials nobody by itself.
+    pub(crate) fn dial_exercise(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        address: &PeerAddress,
+    ) {
+        let reason = if self.admits_exercise(cx, conns) { DialReason::slot() } else { DialReason::Redirect };
+        dial_for(cx, peers, conns, address, reason);
+    }
+
     /// Redirects an exercise peer for which there is no slot: sends it other addresses and closes.
     /// It reads only links that it accepted, so it was dialled for that. It may die of an address
     /// where nobody listens, so only those of open links are named.

@@ -6,6 +6,7 @@ use crate::transaction::{Origin, TransactionId};
 use crate::wire::announce::AnnounceFrame;
 use crate::wire::broadcast::BroadcastFrame;
 use crate::wire::codec::{Malformed, read, read_list};
+use crate::wire::exercise::ExerciseNews;
 use crate::wire::handshake::Handshake;
 use crate::wire::image::{Find, Found};
 use crate::wire::network::NetworkFrame;
@@ -53,6 +54,8 @@ pub enum Message {
     Find(Find),
     /// The answer to a search.
     Found(Found),
+    /// What a native peer knows of exercise peers.
+    Exercise(Vec<ExerciseNews>),
     /// An unknown type; it is ignored.
     Unknown(String),
 }
@@ -101,6 +104,7 @@ impl Message {
             "NETWORK" => NetworkFrame::read(frame).map(Self::Network),
             "FIND" => Find::read(frame).map(Self::Find),
             "FOUND" => Found::read(frame).map(Self::Found),
+            "EXERCISE" => ExerciseNews::read_all(frame).map(Self::Exercise),
             _ => Ok(Self::Unknown(kind.chars().take(limits::SHOWN_CHARACTERS).collect())),
         }
     }
@@ -125,6 +129,7 @@ impl Message {
             Self::Network(_) => "NETWORK",
             Self::Find(_) => "FIND",
             Self::Found(_) => "FOUND",
+            Self::Exercise(_) => "EXERCISE",
             Self::Unknown(kind) => kind,
         }
     }

@@ -145,6 +145,7 @@ impl TraceHash {
             Input::RecordExpired { session } => hash.number(130).text(session),
             Input::Timeout => hash.number(131),
             Input::Shutdown => hash.number(132),
+            Input::Marked { link, number } => hash.number(134).link(*link).number(*number),
             Input::DialPutOff { address, until: _ } => hash.number(133).text(address),
         };
     }
@@ -180,7 +181,11 @@ impl TraceHash {
                 }
             }
             Output::SubmissionStored { request } => hash.number(211).number(request.0),
-            Output::SavePeerCache { addresses } => hash.number(212).texts(addresses),
+            Output::SavePeerCache { addresses, exercise } => {
+                let exercise = exercise.iter().map(|peer| format!("{} {} {:?}", peer.address, peer.drops, peer.position));
+                hash.number(212).texts(addresses).texts(&exercise.collect::<Vec<_>>())
+            }
+            Output::Mark { link, number } => hash.number(222).link(*link).number(*number),
             Output::AdvertiseSlots { free } => hash.number(213).optional(free.map(u64::from)),
             Output::BroadcastSent { request, told } => {
                 hash.number(214).number(request.0).bytes(&told.id.0).number(told.links as u64)

@@ -284,9 +284,12 @@ impl LinkTask {
                         return Poll::Ready(Some(End::protocol_error(1007, "a binary message that is not UTF-8 text")));
                     }
                 },
-                tungstenite::Message::Pong(_) => {
+                tungstenite::Message::Pong(payload) => {
                     self.count_frame();
-                    self.batch.pong = true;
+                    match <[u8; 8]>::try_from(&payload[..]) {
+                        Ok(number) => self.batch.mark = Some(u64::from_be_bytes(number)),
+                        Err(_) => self.batch.pong = true,
+                    }
                 }
                 tungstenite::Message::Close(frame) => return Poll::Ready(Some(End::from_close(frame))),
                 tungstenite::Message::Ping(_) => {
@@ -458,6 +461,10 @@ impl LinkTask {
                     socket.as_mut().get_mut().get_mut().put_text(text.as_str().as_bytes(), mask);
                 }
                 Item::Ping => socket.as_mut().start_send(tungstenite::Message::Ping(Bytes::new()))?,
+                Item::Mark(number) => {
+                    let number = Bytes::copy_from_slice(&number.to_be_bytes());
+                    socket.as_mut().start_send(tungstenite::Message::Ping(number))?;
+                }
             }
             self.queue.sent(lane, bytes);
         }
