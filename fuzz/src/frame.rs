@@ -6,7 +6,8 @@ use meshpool_proto::json::Parser;
 use meshpool_proto::limits;
 use meshpool_proto::transaction::origin_of_frame;
 use meshpool_proto::wire::{
-    Declined, Handshake, Malformed, Message, Sample, TransactionFrame, graft_frame, prune_frame, want_frame,
+    Declined, Handshake, Malformed, Message, Sample, TransactionFrame, exercise_frame, graft_frame,
+    prune_frame, want_frame,
 };
 
 use crate::planted;
@@ -53,6 +54,7 @@ fn check(message: &Message) {
         Message::Declined(declined) => assert!(declined.addresses.len() <= limits::SAMPLE_ADDRESSES),
         Message::Broadcast(frame) => assert!(frame.broadcast.message.len() <= limits::BROADCAST_BYTES),
         Message::Announce(frame) => assert!(frame.announcement.peers.len() <= limits::ANNOUNCED_PEERS),
+        Message::Exercise(news) => assert!(news.len() <= limits::EXERCISE_NEWS),
         Message::Found(found) => assert!(found.images.len() <= limits::FOUND_IMAGES),
         Message::Unknown(kind) => assert!(kind.chars().count() <= limits::SHOWN_CHARACTERS),
         _ => {}
@@ -102,6 +104,7 @@ fn written(message: &Message) -> Option<Frame> {
         Message::Network(frame) => frame.to_frame(),
         Message::Find(find) => find.to_frame(),
         Message::Found(found) => found.to_frame(),
+        Message::Exercise(news) => exercise_frame(news),
         Message::Unknown(_) => return None,
     })
 }

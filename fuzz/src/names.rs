@@ -48,6 +48,7 @@ pub(crate) fn config(node: usize) -> Config {
         address: address(node),
         known_peers: Vec::new(),
         remembered_peers: Vec::new(),
+        remembered_exercise: Vec::new(),
         max_peers: None,
         genesis: None,
         since: 1_700_000_000,

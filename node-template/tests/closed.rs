@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, SystemTime};
 
 use common::embedded::{Embedded, event};
-use common::node::{Node, free_port};
+use common::node::{Node, free_port, javascript_is_here};
 use common::raw::Raw;
 use common::tester::Socket;
 use common::{eventually, exactly, transaction, within};
@@ -183,6 +183,41 @@ async fn a_browser_at_a_closed_node_reads_why() {
     raw.write(b"HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     let answer = String::from_utf8(raw.rest().await).unwrap();
     assert!(answer.starts_with("HTTP/1.1 426 ") && answer.ends_with("\r\n\r\n"), "{answer}");
+}
+
+/// An HTTP error would end a node of the exercise.
+#[tokio::test]
+async fn a_node_of_the_exercise_that_dials_a_closed_node_is_accepted_and_closed() {
+    let node = Ca::new().start(|network| network).await;
+    let mut events = node.events();
+    let mut socket = Socket::dial(node.port()).await.unwrap();
+    // It may speak before it reads the close frame.
+    socket.send(&json!({ "type": "HANDSHAKE", "data": ["ws://localhost:9"] })).await;
+    let (code, reason) = socket.farewell().await.unwrap();
+    assert!(code == 1008 && reason.contains("closed") && reason.contains("wss://"), "{code} {reason}");
+    told(&mut events, &["was refused", "open network", "issue-certificate"]).await;
+    // One that comes in parts is one all the same.
+    let mut raw = Raw::connect(node.port()).await;
+    for part in ["GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgr", "ade: websocket\r\n"] {
+        raw.write(part.as_bytes()).await;
+    }
+    raw.write(b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n").await;
+    let head = raw.head().await;
+    assert!(head.starts_with("HTTP/1.1 101 ") && head.contains("p2p-node: closed\r\n"), "{head}");
+    assert_eq!(raw.farewell().await.map(|(code, _)| code), Some(1008));
+}
+
+#[tokio::test]
+async fn a_javascript_node_survives_its_dial_of_a_closed_node() {
+    if !javascript_is_here() {
+        return;
+    }
+    let closed = Ca::new().start(|network| network).await;
+    let flags = "--no-error-handler --type-blind --reads-dialled";
+    let mut javascript = Node::javascript(free_port(), &[closed.port()], flags);
+    javascript.line(&format!("lost ws://localhost:{}", closed.port())).await;
+    assert!(javascript.responds().await);
+    javascript.assert_alive();
 }
 
 #[tokio::test]

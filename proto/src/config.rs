@@ -6,6 +6,7 @@ use crate::address::PeerAddress;
 use crate::id::{NodeId, Session};
 use crate::limits::Limits;
 use crate::signature::Signer;
+use crate::wire::RememberedExercise;
 
 /// The settings of a node's core.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub struct Config {
     pub known_peers: Vec<PeerAddress>,
     /// The peer cache: addresses that led to nodes when this node last ran.
     pub remembered_peers: Vec<PeerAddress>,
+    /// The exercise peers of this node's last run.
+    pub remembered_exercise: Vec<RememberedExercise>,
     /// The most nodes to link to; `None`: all, a full mesh.
     pub max_peers: Option<u32>,
     /// The bootstrap node: it is asked for a first peer.

@@ -1,43 +1,496 @@
-//! Exercise peers, which have no set reconciliation and may drop their link after a TRANSACTION.
+//! Exercise peers: nodes of the exercise compare nothing and acknowledge nothing, and some die of a
+//! TRANSACTION. This component keeps what is known of each, by its address.
 //!
-//! The node calls it when a link has ended. It decides whether the peer gets handshakes only for
-//! some time, and from which pool position it is replayed when it comes back.
+//! **What it has.** Behind the transactions on a link goes a ping with a number, a mark: once its
+//! pong is here, the peer has read all before it. When the link ends, everything from the last such
+//! position on is replayed after the next dial, also what came while there was no link. Neighbours
+//! are told how long it lacks transactions, as it may come back to one of them.
+//!
+//! **Whether it checks types.** A program that takes each frame for a list of addresses dies of its
+//! first TRANSACTION, within a few ten milliseconds. So only that time counts. After one such end
+//! the next link is a trial: transactions are held back for [`TRIAL_DELAY`], to see the cause. After
+//! [`DROPS`] it gets handshakes only, until [`quiet_time`] has passed or it sends a TRANSACTION
+//! itself, which only a program does that checks types. What was held back is replayed then.
+//! Neighbours are told, so that each of them need not find out for itself, and a restart keeps it.
+//!
+//! The node calls it when a link to an exercise peer opens or ends, with marks, and with EXERCISE
+//! messages of native peers. Connections keep the links; `store::replay` replays.
 
-use std::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
 
-use crate::connections::table::{Delivery, Link, LinkState};
+use crate::address::PeerAddress;
+use crate::connections::Connections;
+use crate::connections::table::{Delivery, Link, LinkState, LinkTable};
 use crate::context::Context;
 use crate::event::Event;
+use crate::id::LinkId;
+use crate::io::{Lane, Output};
+use crate::limits;
 use crate::peers::address_book::AddressBook;
+use crate::store::Store;
+use crate::store::replay::Replay;
+use crate::timers::Timer;
+use crate::util::rate_limit::RateLimits;
+use crate::violation::{Violation, ViolationKind};
+use crate::wire::{ExerciseNews, RememberedExercise, exercise_frame};
 
-/// How soon after its first TRANSACTION an exercise peer drops its link, if that TRANSACTION is the
-/// probable cause.
-const DROPS_WITHIN: Duration = Duration::from_secs(2);
-/// After how many such drops in a row it gets handshakes only: the first may be chance.
+/// How soon after its first TRANSACTION a link ends if that TRANSACTION ended the program. An
+/// uncaught error ends one in some ten milliseconds; the rest is for a busy machine and a long path.
+const DROPS_WITHIN: Duration = Duration::from_millis(500);
+/// A link that lives so long after its first TRANSACTION shows that the program checks types.
+const SURVIVED_AFTER: Duration = Duration::from_secs(1);
+/// After how many such ends it gets handshakes only: the first may be chance.
 const DROPS: u32 = 2;
-/// How long it gets handshakes only. Then its user may have corrected the program.
-const HANDSHAKES_ONLY: Duration = Duration::from_secs(600);
+/// How long transactions are held back on a link after such an end. A program that is stopped by
+/// hand ends at another moment.
+const TRIAL_DELAY: Duration = Duration::from_secs(1);
+/// How long it gets handshakes only: then its user may have corrected it. It doubles with each
+/// further end …
+const QUIET: Duration = Duration::from_secs(300);
+/// … up to this.
+const QUIET_MOST: Duration = Duration::from_secs(3_600);
+/// How often a replay is looked at for a mark.
+const REPLAY_POLL: Duration = Duration::from_secs(1);
+/// How long it is remembered what a peer lacks. One that is away for longer is a newcomer.
+const KEPT: Duration = Duration::from_secs(600);
+/// The most transactions that are replayed to one that was away.
+const REPLAYED: u64 = 100_000;
+/// How much earlier than told a replay for a neighbour's peer begins: the neighbour may have stored
+/// the same transactions earlier or later than this node.
+const MARGIN: Duration = Duration::from_secs(5);
+/// How often the end of the pool is noted, to find the position of a time.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
+/// How long after a mark the peer cache is written, if nothing else asks for it.
+const SAVE_AFTER: Duration = Duration::from_secs(10);
 
-/// Handles the end of a link to an exercise peer: counts drops after a TRANSACTION, and notes the
-/// pool position for its replay.
-pub(crate) fn on_link_closed(cx: &mut Context, book: &mut AddressBook, closed: &Link) {
-    let LinkState::ExerciseOutbound { address } = &closed.state else { return };
-    let Some(peer) = book.get_mut(address) else { return };
-    peer.behind = match closed.flow {
-        Delivery::Replaying { from, .. } => Some(from),
-        Delivery::Live | Delivery::Syncing { .. } | Delivery::Lagging => None,
-    };
-    let Some(first) = closed.first_payload else { return };
-    let dropped = !closed.closing
-        && cx.now.saturating_duration_since(first) < DROPS_WITHIN
-        && first.saturating_duration_since(closed.opened) < DROPS_WITHIN;
-    peer.recoils = if dropped { peer.recoils + 1 } else { 0 };
-    if peer.recoils >= DROPS {
-        peer.recoils = 0;
-        peer.handshakes_only_until = Some(cx.now + HANDSHAKES_ONLY);
-        let text = format!(
-            "{address} drops its connection at every TRANSACTION; for ten minutes it gets handshakes only (its code may not check the type of a message)"
-        );
-        cx.notify(Event::Warning { text });
+/// What is known of the exercise peer at one address.
+#[derive(Debug, Default)]
+struct Record {
+    /// How often in a row its link ended at its first TRANSACTION, here or at another node.
+    drops: u32,
+    /// When the last such end was noted. A link that is older ended by the same.
+    dropped: Option<Instant>,
+    /// Until when it gets handshakes only.
+    quiet_until: Option<Instant>,
+    /// From which position it lacks transactions, and since when there is no link.
+    behind: Option<(u64, Instant)>,
+    /// Whether this node is to dial it again with a cap: it had a slot here.
+    lost: bool,
+    /// The link to a native peer that is linked to it. If that ends, it lacks transactions.
+    served_by: Option<LinkId>,
+    /// Whether it had a slot here: it is dialled at the next start.
+    linked: bool,
+    /// When the record last changed.
+    changed: Option<Instant>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Exercise {
+    peers: BTreeMap<PeerAddress, Record>,
+    /// Where the pool ended at past times, the oldest first.
+    ends: VecDeque<(Instant, u64)>,
+    marks: u64,
+    /// How often a native peer may send EXERCISE.
+    news: RateLimits<LinkId>,
+}
+
+impl Exercise {
+    /// Takes what was remembered of the last run.
+    pub(crate) fn new(now: Instant, remembered: Vec<RememberedExercise>) -> Self {
+        let peers = remembered.into_iter().take(limits::EXERCISE_PEERS).map(|peer| {
+            let quiet_until = (peer.drops >= DROPS).then(|| now + quiet_time(peer.drops));
+            let behind = peer.position.map(|position| (position, now));
+            let (drops, lost, changed) = (peer.drops, behind.is_some(), Some(now));
+            (peer.address, Record { drops, quiet_until, behind, lost, linked: lost, changed, ..Record::default() })
+        });
+        Self {
+            peers: peers.collect(),
+            ends: VecDeque::new(),
+            marks: 0,
+            news: RateLimits::new(limits::EXERCISE_NEWS_EVERY, limits::EXERCISE_NEWS_AT_ONCE),
+        }
+    }
+
+    /// Returns what is to be remembered over a restart.
+    pub(crate) fn remembered(&self, links: &LinkTable) -> Vec<RememberedExercise> {
+        let position = |address: &PeerAddress, record: &Record| {
+            let linked = links.iter().filter(|(_, link)| leads_to(link, address));
+            linked.filter_map(|(_, link)| link.acknowledged).min().or(record.behind.map(|(position, _)| position))
+        };
+        let worth = |record: &Record| record.linked || record.drops > 0;
+        let mut peers: Vec<_> = self.peers.iter().filter(|(_, record)| worth(record)).collect();
+        peers.sort_by_key(|(_, record)| std::cmp::Reverse(record.changed));
+        let peers = peers.into_iter().take(limits::PEER_CACHE).map(|(address, record)| RememberedExercise {
+            address: address.clone(),
+            drops: record.drops,
+            position: Some(record).filter(|record| record.linked).and_then(|record| position(address, record)),
+        });
+        peers.collect()
+    }
+
+    /// Notes from time to time where the pool ends.
+    pub(crate) fn begin_input(&mut self, now: Instant, store: &Store) {
+        if self.ends.back().is_none_or(|(at, _)| now.saturating_duration_since(*at) >= NOTE_EVERY) {
+            self.ends.push_back((now, store.index().coming_end()));
+            while self.ends.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) > KEPT + MARGIN) {
+                self.ends.pop_front();
+            }
+        }
+    }
+
+    /// Handles a link to an exercise peer that has a slot: its HANDSHAKE went out. What it lacks is
+    /// replayed, unless it first has to show that it checks types.
+    pub(crate) fn on_linked(
+        &mut self,
+        cx: &mut Context,
+        connections: &mut Connections,
+        store: &Store,
+        replay: &mut Replay,
+        link: LinkId,
+        address: &PeerAddress,
+    ) {
+        let Connections { links, .. } = connections;
+        let end = store.index().coming_end();
+        let now = cx.now;
+        let record = self.record(now, links, address);
+        (record.lost, record.linked, record.changed) = (false, true, Some(now));
+        let behind = record.behind.take().filter(|(_, since)| now.saturating_duration_since(*since) < KEPT);
+        let from = behind.map_or(end, |(from, _)| from.min(end).max(end.saturating_sub(REPLAYED)));
+        let held_until = match record.quiet_until.filter(|until| now < *until) {
+            Some(until) => Some(until),
+            None => (record.drops > 0).then(|| now + TRIAL_DELAY),
+        };
+        let Some(open) = links.get_mut(link) else { return };
+        open.acknowledged = Some(from);
+        open.withheld = held_until.is_some();
+        match held_until {
+            Some(until) => cx.timers.set(Timer::Exercise(link), until),
+            None => resume(cx, links, store, replay, link),
+        }
+        tell(cx, links, None, &[ExerciseNews { address: address.clone(), drops: None, lacks: Some(0) }]);
+    }
+
+    /// Handles the timer of a link to an exercise peer: releases what was held back, notes that it
+    /// survived, or sends a mark.
+    pub(crate) fn on_due(
+        &mut self,
+        cx: &mut Context,
+        links: &mut LinkTable,
+        store: &Store,
+        replay: &mut Replay,
+        link: LinkId,
+    ) {
+        let now = cx.now;
+        let Some(open) = links.get_mut(link).filter(|link| !link.closing) else { return };
+        let LinkState::ExerciseOutbound { address } = &open.state else { return };
+        let record = self.peers.get_mut(address);
+        if open.withheld {
+            let quiet = record.and_then(|record| record.quiet_until).filter(|until| now < *until);
+            if let Some(until) = quiet {
+                return cx.timers.set(Timer::Exercise(link), until);
+            }
+            open.withheld = false;
+            return resume(cx, links, store, replay, link);
+        }
+        let mut next = None;
+        if let (Some(first), Some(record)) = (open.first_payload, record.filter(|record| record.drops > 0)) {
+            let survived = first + SURVIVED_AFTER;
+            if now >= survived {
+                record.clear(now);
+            } else {
+                next = Some(survived);
+            }
+        }
+        if open.unmarked {
+            let at = match open.flow {
+                Delivery::Live => open.mark_due,
+                _ => Some(now + REPLAY_POLL),
+            };
+            if at.is_none_or(|at| at <= now) {
+                self.marks += 1;
+                let number = self.marks;
+                open.unmarked = false;
+                open.marks.push_back((number, store.index().coming_end()));
+                cx.output(Output::Mark { link, number });
+            } else {
+                next = next.min(at).or(at);
+            }
+        }
+        if let Some(at) = next {
+            cx.timers.set(Timer::Exercise(link), at);
+        }
+    }
+
+    /// Handles the pong to a mark: the peer read all that was sent before it.
+    pub(crate) fn on_marked(&mut self, cx: &mut Context, links: &mut LinkTable, link: LinkId, number: u64) {
+        let Some(open) = links.get_mut(link) else { return };
+        while let Some(&(mark, position)) = open.marks.front()
+            && mark <= number
+        {
+            open.marks.pop_front();
+            open.acknowledged = open.acknowledged.max(Some(position));
+        }
+        if !cx.shutting_down && cx.timers.due(&Timer::PeerCache).is_none() {
+            cx.timers.set(Timer::PeerCache, cx.now + SAVE_AFTER);
+        }
+    }
+
+    /// Handles a TRANSACTION from an exercise peer. A program that takes it for a list of addresses
+    /// sends none, so this one checks types.
+    pub(crate) fn on_transaction(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId) {
+        let Some(LinkState::ExerciseInbound { address: Some(address) }) = links.get(link).map(|link| &link.state)
+        else {
+            return;
+        };
+        let Some(record) = self.peers.get_mut(address).filter(|record| record.drops > 0) else { return };
+        record.clear(cx.now);
+        for (link, _) in links.iter().filter(|(_, link)| link.withheld && leads_to(link, address)) {
+            cx.timers.set(Timer::Exercise(link), cx.now);
+        }
+    }
+
+    /// Handles the end of a link: judges whether its first TRANSACTION ended the program, and notes
+    /// what the peer lacks.
+    pub(crate) fn on_link_closed(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId, closed: &Link) {
+        cx.timers.cancel(&Timer::Exercise(link));
+        self.news.remove(&link);
+        self.on_server_lost(cx.now, link, closed);
+        let LinkState::ExerciseOutbound { address } = &closed.state else { return };
+        let Some(acknowledged) = closed.acknowledged else { return };
+        let now = cx.now;
+        let record = self.record(now, links, address);
+        // One of the links to the same program may have ended before.
+        let from = record.behind.map_or(acknowledged, |(from, _)| from.min(acknowledged));
+        record.behind = Some((from, now));
+        record.lost = !closed.closing;
+        let after_first = closed.first_payload.map(|first| now.saturating_duration_since(first));
+        let mut news = ExerciseNews { address: address.clone(), drops: None, lacks: None };
+        if after_first.is_some_and(|after| after < DROPS_WITHIN)
+            && !closed.closing
+            && record.dropped.is_none_or(|dropped| dropped <= closed.opened)
+        {
+            record.drop(now);
+            news.drops = Some(record.drops);
+            if record.drops >= DROPS {
+                let minutes = quiet_time(record.drops).as_secs() / 60;
+                let text = format!(
+                    "{address} drops its connection at every TRANSACTION; for {minutes} minutes it gets handshakes only, and then what it lacks (its code may not check the type of a message)"
+                );
+                // A stranger may play any number of such peers.
+                if cx.may_warn() {
+                    cx.notify(Event::Warning { text });
+                }
+            }
+        } else if after_first.is_some_and(|after| after >= SURVIVED_AFTER) {
+            record.clear(now);
+        }
+        let before = self.ends.iter().rev().find(|(_, end)| *end <= from).map(|(at, _)| *at);
+        let lacks = before.map_or(KEPT, |at| now.saturating_duration_since(at));
+        news.lacks = Some(lacks.as_secs() + 1);
+        if !cx.shutting_down {
+            tell(cx, links, None, &[news]);
+        }
+    }
+
+    /// Handles the end of a link to a native peer: the exercise peers that it served lack what came
+    /// since, wherever they come back to.
+    fn on_server_lost(&mut self, now: Instant, link: LinkId, closed: &Link) {
+        let from = self.position_at(now, now.saturating_duration_since(closed.heard) + MARGIN);
+        for record in self.peers.values_mut().filter(|record| record.served_by == Some(link)) {
+            record.served_by = None;
+            record.behind.get_or_insert((from, now));
+        }
+    }
+
+    /// Returns whether a node with a cap is to dial an address again: an exercise peer had a slot
+    /// here and lacks transactions.
+    pub(crate) fn is_lost(&self, now: Instant, address: &PeerAddress) -> bool {
+        self.peers.get(address).is_some_and(|record| {
+            record.lost && record.behind.is_some_and(|(_, since)| now.saturating_duration_since(since) < KEPT)
+        })
+    }
+
+    /// Notes that an exercise peer was referred to other nodes.
+    pub(crate) fn on_redirected(&mut self, address: &PeerAddress) {
+        if let Some(record) = self.peers.get_mut(address) {
+            record.lost = false;
+        }
+    }
+
+    /// Tells a new neighbour what is known of exercise peers that drop their link or lack
+    /// transactions.
+    pub(crate) fn on_neighbor_up(&self, cx: &mut Context, links: &LinkTable, link: LinkId) {
+        let known = self.peers.iter().filter_map(|(address, record)| {
+            let lacks = record.behind.map(|(from, since)| {
+                let before = self.ends.iter().rev().find(|(_, end)| *end <= from).map_or(since, |(at, _)| *at);
+                cx.now.saturating_duration_since(before).as_secs() + 1
+            });
+            let lacks = lacks.filter(|seconds| *seconds < KEPT.as_secs());
+            let drops = (record.drops > 0).then_some(record.drops);
+            (drops.is_some() || lacks.is_some()).then(|| ExerciseNews { address: address.clone(), drops, lacks })
+        });
+        let known: Vec<ExerciseNews> = known.take(limits::EXERCISE_NEWS).collect();
+        if !known.is_empty() {
+            let targets = [link].into_iter().filter(|link| may_hear(links, *link, &known));
+            let targets: Vec<LinkId> = targets.collect();
+            if !targets.is_empty() {
+                cx.send(targets, exercise_frame(&known), Lane::Control);
+            }
+        }
+    }
+
+    /// Handles EXERCISE: what a native peer knows of exercise peers. What is new here goes on to the
+    /// other neighbours.
+    pub(crate) fn on_news(
+        &mut self,
+        cx: &mut Context,
+        book: &mut AddressBook,
+        connections: &mut Connections,
+        link: LinkId,
+        news: Vec<ExerciseNews>,
+    ) -> Result<(), Violation> {
+        if connections.links.get(link).and_then(Link::introduced).is_none() {
+            return Err(Violation::breach("EXERCISE: only native peers send it"));
+        }
+        if !self.news.allows(cx.now, link) {
+            return Err(Violation::new(ViolationKind::Flood, "EXERCISE: far more often than nodes end; ignored"));
+        }
+        let mut new = Vec::new();
+        for one in news {
+            if connections.may_learn(cx, book, link, &one.address) && self.take(cx, &mut connections.links, link, &one)
+            {
+                new.push(one);
+            }
+        }
+        tell(cx, &connections.links, Some(link), &new);
+        Ok(())
+    }
+
+    /// Takes what a native peer knows of one exercise peer; returns whether it is new.
+    fn take(&mut self, cx: &mut Context, links: &mut LinkTable, by: LinkId, news: &ExerciseNews) -> bool {
+        let now = cx.now;
+        let linked: Vec<LinkId> = links
+            .iter()
+            .filter(|(_, link)| !link.closing && link.acknowledged.is_some() && leads_to(link, &news.address))
+            .map(|(id, _)| id)
+            .collect();
+        // Our own experience outranks the word of others.
+        let survived = linked.iter().filter_map(|link| links.get(*link)?.first_payload);
+        let survived = survived.into_iter().any(|first| now.saturating_duration_since(first) >= SURVIVED_AFTER);
+        let from = news.lacks.map(|seconds| self.position_at(now, Duration::from_secs(seconds) + MARGIN));
+        let record = self.record(now, links, &news.address);
+        let mut new = false;
+        if let Some(drops) = news.drops.map(|drops| drops.min(limits::EXERCISE_DROPS))
+            && drops > record.drops
+            && !survived
+        {
+            record.drops = drops - 1;
+            record.drop(now);
+            // A liar holds transactions back no longer than this each time.
+            record.quiet_until = record.quiet_until.map(|until| until.min(now + QUIET));
+            new = true;
+            for link in &linked {
+                if let Some(open) = links.get_mut(*link).filter(|open| open.first_payload.is_none()) {
+                    open.withheld = true;
+                    cx.timers.set(Timer::Exercise(*link), now + TRIAL_DELAY);
+                }
+            }
+        }
+        let record = self.record(now, links, &news.address);
+        match (news.lacks, from) {
+            (Some(0), _) if linked.is_empty() => {
+                record.served_by = Some(by);
+                new |= record.behind.take().is_some();
+            }
+            (Some(1..), Some(from)) if linked.is_empty() && record.behind.is_none() => {
+                record.behind = Some((from, now));
+                new = true;
+            }
+            _ => {}
+        }
+        new
+    }
+
+    /// Returns where the pool ended this long ago, or a moment before.
+    fn position_at(&self, now: Instant, ago: Duration) -> u64 {
+        let earlier = self.ends.iter().rev().find(|(at, _)| now.saturating_duration_since(*at) >= ago);
+        earlier.or(self.ends.front()).map_or(0, |(_, end)| *end)
+    }
+
+    /// Returns the record of an address. A new one displaces the oldest that is not linked.
+    fn record(&mut self, now: Instant, links: &LinkTable, address: &PeerAddress) -> &mut Record {
+        if !self.peers.contains_key(address) && self.peers.len() >= limits::EXERCISE_PEERS {
+            let idle = self.peers.iter().filter(|(address, _)| !links.iter().any(|(_, link)| leads_to(link, address)));
+            let oldest = idle.min_by_key(|(_, record)| record.changed).map(|(address, _)| address.clone());
+            if let Some(oldest) = oldest {
+                self.peers.remove(&oldest);
+            }
+        }
+        let record = self.peers.entry(address.clone()).or_default();
+        record.changed.get_or_insert(now);
+        record
     }
 }
+
+impl Record {
+    /// Counts an end at the first TRANSACTION.
+    fn drop(&mut self, now: Instant) {
+        self.drops = (self.drops + 1).min(limits::EXERCISE_DROPS);
+        self.dropped = Some(now);
+        self.changed = Some(now);
+        self.quiet_until = (self.drops >= DROPS).then(|| now + quiet_time(self.drops));
+    }
+
+    /// Notes that the program checks types.
+    fn clear(&mut self, now: Instant) {
+        (self.drops, self.quiet_until, self.changed) = (0, None, Some(now));
+    }
+}
+
+/// Returns how long a peer gets handshakes only after a number of ends in a row.
+fn quiet_time(drops: u32) -> Duration {
+    let doublings = drops.saturating_sub(DROPS).min(8);
+    QUIET.saturating_mul(1 << doublings).min(QUIET_MOST)
+}
+
+/// Replays what an exercise peer lacks, if anything.
+fn resume(cx: &mut Context, links: &mut LinkTable, store: &Store, replay: &mut Replay, link: LinkId) {
+    let from = links.get(link).and_then(|open| open.acknowledged);
+    if let Some(from) = from.filter(|from| *from < store.index().coming_end()) {
+        // Those that wait for the disk are pushed at the end of each replay.
+        replay.resume(cx, links, link, from.min(store.index().end()));
+        if let Some(open) = links.get_mut(link) {
+            open.note_payload(cx, link);
+        }
+    }
+}
+
+fn leads_to(link: &Link, address: &PeerAddress) -> bool {
+    matches!(&link.state, LinkState::ExerciseOutbound { address: at } if at == address)
+}
+
+/// Returns whether the peer of a link may be told these addresses, and understands them.
+fn may_hear(links: &LinkTable, link: LinkId, news: &[ExerciseNews]) -> bool {
+    links.get(link).is_some_and(|open| {
+        open.native().is_some()
+            && open.takes_transactions()
+            && news.iter().all(|one| open.scope.may_tell(one.address.scope()))
+    })
+}
+
+/// Tells native peers, except one.
+fn tell(cx: &mut Context, links: &LinkTable, except: Option<LinkId>, news: &[ExerciseNews]) {
+    if news.is_empty() {
+        return;
+    }
+    let others = links.iter().map(|(id, _)| id).filter(|id| Some(*id) != except && may_hear(links, *id, news));
+    let others: Vec<LinkId> = others.collect();
+    if !others.is_empty() {
+        cx.send(others, exercise_frame(news), Lane::Control);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use crate::id::{LinkId, Nonce, Session, UpgradeIdentity};
 use crate::ip_prefix::SourceGroup;
 use crate::transaction::{Origin, Transaction, TransactionId};
 use crate::wire::mdns_record::{InvalidRecord, Record};
-use crate::wire::{BroadcastId, Found, ImageInfo, ImageName, Malformed, Message, SearchId};
+use crate::wire::{BroadcastId, Found, ImageInfo, ImageName, Malformed, Message, RememberedExercise, SearchId};
 
 /// What the runtime reports to the core.
 #[derive(Debug)]
@@ -50,6 +50,13 @@ pub enum Input {
     Pong {
         /// The link on which it came.
         link: LinkId,
+    },
+    /// The pong to an [`Output::Mark`] was received, or that to a later one.
+    Marked {
+        /// The link on which it came.
+        link: LinkId,
+        /// The number of the mark.
+        number: u64,
     },
     /// A link is closed, by either end. It is reported once for each link, also after
     /// [`Output::Close`].
@@ -347,6 +354,14 @@ pub enum Output {
         /// The link.
         link: LinkId,
     },
+    /// Send a WebSocket ping with a number behind all payload that is queued. [`Input::Marked`]
+    /// follows if the peer answers: it read everything before.
+    Mark {
+        /// The link.
+        link: LinkId,
+        /// A number that is greater than those before.
+        number: u64,
+    },
     /// Stop reading from a link for a time: its other end breaks rules.
     PauseReading {
         /// The link.
@@ -407,6 +422,8 @@ pub enum Output {
     SavePeerCache {
         /// The addresses, at most [`PEER_CACHE`](crate::limits::PEER_CACHE).
         addresses: Vec<PeerAddress>,
+        /// The exercise peers, as many at most.
+        exercise: Vec<RememberedExercise>,
     },
     /// Announce this node on the local network with this many free slots.
     AdvertiseSlots {

@@ -16,6 +16,16 @@ pub const JSON_DEPTH: usize = 64;
 pub const HANDSHAKE_ADDRESSES: usize = 1_000;
 /// The most addresses that are read of one PEERS or DECLINED: twice what a node sends.
 pub const SAMPLE_ADDRESSES: usize = 16;
+/// The most exercise peers of which it is remembered what they lack and whether they check types.
+pub const EXERCISE_PEERS: usize = 1_024;
+/// The most entries in one EXERCISE.
+pub const EXERCISE_NEWS: usize = 64;
+/// The most ends of an exercise peer's link at a TRANSACTION that are counted.
+pub const EXERCISE_DROPS: u32 = 16;
+/// A link may bring this many EXERCISE frames at once …
+pub const EXERCISE_NEWS_AT_ONCE: u32 = 1_000;
+/// … and then one in each of these intervals. Two follow each end of an exercise peer.
+pub const EXERCISE_NEWS_EVERY: Duration = Duration::from_millis(50);
 /// The most addresses in the peer cache.
 pub const PEER_CACHE: usize = 256;
 /// The most rows of the address book in one STATUS.

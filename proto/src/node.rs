@@ -24,7 +24,7 @@ use crate::connections::table::{Link, LinkState};
 use crate::context::Context;
 use crate::counters::Counters;
 use crate::event::Event;
-use crate::exercise;
+use crate::exercise::Exercise;
 use crate::gossip::broadcasts::Broadcasts;
 use crate::gossip::transactions::{self, Gossip, Received};
 use crate::id::{LinkId, NodeId, UpgradeIdentity};
@@ -69,6 +69,7 @@ pub struct Node {
     pub(crate) broadcasts: Broadcasts,
     pub(crate) presence: Presence,
     pub(crate) images: ImageSearch,
+    pub(crate) exercise: Exercise,
     /// The counters of the runtime, as it last reported them.
     pub(crate) runtime_counters: Vec<(&'static str, u64)>,
     /// The rate limit of reconciliation requests per link.
@@ -94,6 +95,7 @@ impl Node {
             broadcasts: Broadcasts::default(),
             presence: Presence::new(cx.config.seed),
             images: ImageSearch::default(),
+            exercise: Exercise::new(now, cx.config.remembered_exercise.clone()),
             runtime_counters: Vec::new(),
             asks: ask_limits(),
             cx,
@@ -116,6 +118,7 @@ impl Node {
         self.cx.now = now;
         if !matches!(input, Input::QueueFull { .. }) {
             self.replay.begin_input(&self.store);
+            self.exercise.begin_input(now, &self.store);
         }
         match input {
             Input::Received { link, message } => self.on_received(now, link, message),
@@ -147,6 +150,9 @@ impl Node {
             Input::QueueFull { link } => self.replay.on_queue_full(&mut self.cx, &mut self.connections.links, link),
             Input::Replayed { link, position } => self.on_replayed(link, position),
             Input::Pong { link } => self.connections.on_pong(&mut self.cx, &mut self.peers, link),
+            Input::Marked { link, number } => {
+                self.exercise.on_marked(&mut self.cx, &mut self.connections.links, link, number);
+            }
             Input::ReadsPaused { link } => self.connections.links.excuse(now, link),
             Input::DialFailed { address, error } => self.on_dial_failed(address, error),
             Input::DialPutOff { address, until } => self.on_dial_put_off(address, until),
@@ -211,6 +217,9 @@ impl Node {
         let now = self.cx.now;
         let Self { cx, peers, connections, membership, .. } = self;
         match event {
+            InternalEvent::AddressIdle(address) if self.exercise.is_lost(now, &address) => {
+                membership.dial_exercise(cx, peers, connections, &address);
+            }
             InternalEvent::AddressIdle(address) => membership.on_address_idle(cx, peers, connections, &address),
             InternalEvent::DialEnded { address, reason, outcome } => {
                 membership.on_dial_ended(cx, peers, connections, &address, reason, outcome);
@@ -218,9 +227,13 @@ impl Node {
             InternalEvent::ExerciseDialled { link, address, reason, redirects } => {
                 if membership.on_exercise_dialled(cx, peers, connections, link, reason, redirects) {
                     self.connections.send_handshake(&mut self.cx, link);
-                    self.resume_exercise(now, link, &address);
-                    self.connections.notify_up(&mut self.cx, link);
-                    self.connections.pass_on_exercise(&mut self.cx, &address);
+                    let Self { cx, connections, store, replay, exercise, membership, .. } = self;
+                    exercise.on_linked(cx, connections, store, replay, link, &address);
+                    connections.notify_up(cx, link);
+                    connections.pass_on_exercise(cx, &address);
+                    membership.save_peer_cache_later(cx);
+                } else {
+                    self.exercise.on_redirected(&address);
                 }
             }
             InternalEvent::NativeDialled { link, reason } => {
@@ -264,6 +277,7 @@ impl Node {
         }
         sync.broadcasts.compare(cx, &connections.links, &mut broadcasts.store, link);
         self.presence.on_neighbor_up(&mut self.cx, &self.connections.links, link);
+        self.exercise.on_neighbor_up(&mut self.cx, &self.connections.links, link);
     }
 
     fn on_link_opened(&mut self, link: LinkId, remote: IpAddr, direction: Direction) {
@@ -296,7 +310,7 @@ impl Node {
         if gossip.on_link_closed(cx, &connections.links, link) {
             sync.fetch(cx, &connections.links, store);
         }
-        exercise::on_link_closed(&mut self.cx, &mut self.peers.book, &closed.link);
+        self.exercise.on_link_closed(&mut self.cx, &self.connections.links, link, &closed.link);
         let Self { cx, peers, connections, membership, .. } = self;
         membership.release_addresses(cx, peers, &closed, answered);
         match (closed.heir, closed.standby) {
@@ -513,7 +527,10 @@ impl Node {
             Ok(Message::Transaction(_)) if self.is_pending(link) => {
                 self.fault(link, "TRANSACTION: you have no slot here yet");
             }
-            Ok(Message::Transaction(frame)) => self.on_transaction(link, frame),
+            Ok(Message::Transaction(frame)) => {
+                self.exercise.on_transaction(&mut self.cx, &self.connections.links, link);
+                self.on_transaction(link, frame);
+            }
             Ok(Message::Handshake(handshake)) => {
                 let result = self.connections.on_handshake(&mut self.cx, &mut self.peers, link, handshake);
                 self.judge(link, result);
@@ -600,6 +617,11 @@ impl Node {
                 let result = self.images.on_found(&mut self.cx, &self.connections.links, link, found);
                 self.judge(link, result);
             }
+            Ok(Message::Exercise(news)) => {
+                let Self { cx, peers, connections, exercise, .. } = self;
+                let result = exercise.on_news(cx, &mut peers.book, connections, link, news);
+                self.judge(link, result);
+            }
             Ok(Message::Status(StatusFrame::Question { holds })) => {
                 let result = self.on_status(link, &holds);
                 self.judge(link, result);
@@ -680,7 +702,13 @@ impl Node {
             Timer::Shuffle => membership.on_shuffle_due(cx, peers, connections),
             Timer::Partition => membership.on_beacon_due(cx, connections),
             Timer::Rewire => membership.on_rewire_due(cx, peers, connections),
-            Timer::PeerCache => membership.save_peer_cache(cx, peers),
+            Timer::PeerCache => {
+                let exercise = self.exercise.remembered(&connections.links);
+                membership.save_peer_cache(cx, peers, exercise);
+            }
+            Timer::Exercise(link) => {
+                self.exercise.on_due(cx, &mut connections.links, &self.store, &mut self.replay, link);
+            }
             Timer::Discover => self.look_through_records(),
             Timer::Advertise => {
                 let free = self.free_slots();
@@ -713,10 +741,9 @@ impl Node {
 
     pub(crate) fn on_shutdown(&mut self) {
         self.cx.shutting_down = true;
-        if self.cx.config.max_peers.is_some() || self.cx.config.genesis.is_some() {
-            let Self { cx, peers, membership, .. } = self;
-            membership.save_peer_cache(cx, peers);
-        }
+        let exercise = self.exercise.remembered(&self.connections.links);
+        let Self { cx, peers, membership, .. } = self;
+        membership.save_peer_cache(cx, peers, exercise);
         self.presence.announce_leaving(&mut self.cx, &self.connections.links);
         let open: Vec<LinkId> = self.connections.links.iter().map(|(link, _)| link).collect();
         for link in open {
@@ -785,20 +812,6 @@ impl Node {
         let Self { cx, connections, store, replay, broadcasts, sync, .. } = self;
         if replay.on_replayed(cx, &mut connections.links, store, link, position) {
             sync.compare(cx, &connections.links, store, &mut broadcasts.store, link);
-        }
-    }
-
-    /// Resumes the replay to an exercise peer that lagged when its last link ended.
-    pub(crate) fn resume_exercise(&mut self, now: Instant, link: LinkId, address: &PeerAddress) {
-        let Some(peer) = self.peers.book.get_mut(address) else { return };
-        if let Some(open) = self.connections.links.get_mut(link) {
-            open.handshakes_only_until = peer.handshakes_only_until;
-        }
-        if peer.handshakes_only_until.is_some_and(|until| now < until) {
-            return;
-        }
-        if let Some(from) = peer.behind.take() {
-            self.replay.resume(&mut self.cx, &mut self.connections.links, link, from);
         }
     }
 }

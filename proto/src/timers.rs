@@ -41,6 +41,8 @@ pub(crate) enum Timer {
     Rewire,
     /// The write of the peer cache.
     PeerCache,
+    /// Something is due on a link to an exercise peer.
+    Exercise(LinkId),
     /// Time-out of the ping on the older of two links to one node.
     Duplicate(LinkId),
     /// The announcement of this node.

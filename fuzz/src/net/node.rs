@@ -179,7 +179,12 @@ impl Node {
                 assert!(self.disk.was_written(&id), "{id} is reported as stored before it is on disk");
             }
             Output::FindLocalImages { search, .. } => self.image_searches.push(search),
-            Output::SavePeerCache { addresses } => assert!(addresses.len() <= limits::PEER_CACHE),
+            Output::SavePeerCache { addresses, exercise } => {
+                assert!(addresses.len() <= limits::PEER_CACHE && exercise.len() <= limits::PEER_CACHE);
+            }
+            Output::Mark { link, .. } => {
+                assert!(self.links.contains_key(&link), "a mark on {link:?}, whose end was reported");
+            }
             Output::Submitted { .. }
             | Output::BroadcastSent { .. }
             | Output::ImageOffer { .. }

@@ -78,6 +78,12 @@ impl LinkHandle {
         if first { Staged::First } else { Staged::Another }
     }
 
+    /// Stages a mark behind the staged frames; returns whether it is the first.
+    pub(crate) fn stage_mark(&mut self, number: u64) -> bool {
+        self.staged.push(Item::Mark(number));
+        self.staged.len() == 1
+    }
+
     /// Queues the staged frames.
     pub(crate) fn flush(&mut self) {
         if !self.staged.is_empty() {

@@ -73,6 +73,13 @@ impl LinkTable {
         links.iter().filter_map(|link| self.links.get(link)).for_each(|handle| handle.send_control(frame));
     }
 
+    /// Stages a mark on a link, behind what is staged.
+    pub(crate) fn mark(&mut self, link: LinkId, number: u64) {
+        if self.links.get_mut(&link).is_some_and(|handle| handle.stage_mark(number)) {
+            self.staged.push(link);
+        }
+    }
+
     /// Stages a payload frame for links until [`Self::flush`]. Calls `on_full` for each link whose
     /// queue has no room for it.
     pub(crate) fn stage(&mut self, links: &[LinkId], frame: &Frame, mut on_full: impl FnMut(LinkId)) {

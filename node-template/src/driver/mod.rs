@@ -32,7 +32,7 @@ use crate::discovery::DiscoveryHandle;
 use crate::events::log::TransactionLines;
 use crate::events::sender::EventSender;
 use crate::events::text::strip_control;
-use crate::folder::peer_cache::PeerCache;
+use crate::folder::peer_cache::{PeerCache, Remembered};
 use crate::images::Images;
 use crate::images::requests::ImageRequest;
 use crate::pool::{Pool, Report};
@@ -334,7 +334,7 @@ impl Driver {
     }
 
     fn on_read(&mut self, link: LinkId, batch: ReadBatch) {
-        let ReadBatch { messages, duplicates, pong, throttled } = batch;
+        let ReadBatch { messages, duplicates, pong, mark, throttled } = batch;
         // Once for all messages: reading the clock costs as much as a look-up.
         self.now = Instant::now();
         // Only to load into the CPU cache what is looked up next.
@@ -362,6 +362,9 @@ impl Driver {
                 handle.on_pong(Instant::now());
             }
             self.handle(Input::Pong { link });
+        }
+        if let Some(number) = mark {
+            self.handle(Input::Marked { link, number });
         }
         if throttled {
             self.handle(Input::ReadsPaused { link: Some(link) });
@@ -508,6 +511,7 @@ impl Driver {
             }
             Output::DropQueued { link, origins } => self.with_link(link, |handle| handle.drop_origins(&origins)),
             Output::Ping { link } => self.with_link(link, |handle| handle.ping(Instant::now())),
+            Output::Mark { link, number } => self.links.mark(link, number),
             Output::PauseReading { link, time } => self.with_link(link, |handle| handle.pause_reading(time)),
             Output::Close { link, code, reason } => self.with_link(link, |handle| handle.close(code, reason)),
             Output::Replay { link, from, until, synced } => self.replay(link, from, until, synced),
@@ -552,7 +556,9 @@ impl Driver {
             Output::SubmissionStored { request } => self.requests.on_stored(request),
             Output::BroadcastSent { request, told } => self.requests.on_broadcast(request, told),
             Output::AdvertiseSlots { free } => self.inputs.discovery.advertise(free),
-            Output::SavePeerCache { addresses } => self.services.peer_cache.save(addresses),
+            Output::SavePeerCache { addresses, exercise } => {
+                self.services.peer_cache.save(Remembered { addresses, exercise });
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -13,75 +14,109 @@ use crate::folder::files::{read_text, shown};
 use crate::folder::replace::replace;
 use crate::protocol::address::PeerAddress;
 use crate::protocol::limits::PEER_CACHE;
+use crate::protocol::wire::RememberedExercise;
 
-/// The file's name. It holds a JSON array of addresses, as `known-peers.json` does.
+/// The file's name. It holds a JSON array of addresses, as `known-peers.json` does. An exercise peer
+/// is an object, see [`Entry`].
 const PEERS: &str = "peers.json";
+
+/// What the file holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Remembered {
+    /// Addresses that led to nodes.
+    pub(crate) addresses: Vec<PeerAddress>,
+    /// The exercise peers.
+    pub(crate) exercise: Vec<RememberedExercise>,
+}
+
+/// One element of the file.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Entry {
+    Address(String),
+    Exercise {
+        exercise: String,
+        #[serde(default)]
+        drops: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        position: Option<u64>,
+    },
+}
 
 /// A folder's peer cache.
 #[derive(Debug)]
 pub(crate) struct PeerCache {
-    loaded: Vec<PeerAddress>,
-    writer: Option<(watch::Sender<Vec<PeerAddress>>, JoinHandle<()>)>,
+    loaded: Remembered,
+    writer: (watch::Sender<Remembered>, JoinHandle<()>),
 }
 
 impl PeerCache {
-    /// Reads the file, if the node uses it. Must be called on a tokio runtime.
-    pub(crate) fn load(folder: &Path, used: bool) -> Self {
-        if !used {
-            return Self { loaded: Vec::new(), writer: None };
-        }
+    /// Reads the file. Must be called on a tokio runtime.
+    pub(crate) fn load(folder: &Path) -> Self {
         let loaded = read(folder).unwrap_or_else(|why| {
             tracing::warn!("{why}; the node starts without the peers of its last run and replaces the file");
-            Vec::new()
+            Remembered::default()
         });
         let (sender, receiver) = watch::channel(loaded.clone());
         let writer = tokio::spawn(write_all(folder.to_owned(), receiver));
-        Self { loaded, writer: Some((sender, writer)) }
+        Self { loaded, writer: (sender, writer) }
     }
 
     /// Returns what the file held at the start.
-    pub(crate) fn addresses(&self) -> &[PeerAddress] {
+    pub(crate) fn loaded(&self) -> &Remembered {
         &self.loaded
     }
 
-    /// Replaces the file's content in the background. An empty list leaves the old content.
-    pub(crate) fn save(&self, addresses: Vec<PeerAddress>) {
-        if let Some((sender, _)) = self.writer.as_ref().filter(|_| !addresses.is_empty()) {
-            sender.send_if_modified(|last| {
-                let new = *last != addresses;
-                *last = addresses;
-                new
-            });
+    /// Replaces the file's content in the background. An empty one leaves the old content.
+    pub(crate) fn save(&self, remembered: Remembered) {
+        if remembered == Remembered::default() {
+            return;
         }
+        self.writer.0.send_if_modified(|last| {
+            let new = *last != remembered;
+            *last = remembered;
+            new
+        });
     }
 
     /// Waits until everything is written.
     pub(crate) async fn close(self) {
-        if let Some((sender, writer)) = self.writer {
-            drop(sender);
-            if writer.await.is_err() {
-                tracing::error!("writing {PEERS} ended in a fault of this program");
-            }
+        let (sender, writer) = self.writer;
+        drop(sender);
+        if writer.await.is_err() {
+            tracing::error!("writing {PEERS} ended in a fault of this program");
         }
     }
 }
 
-fn read(folder: &Path) -> Result<Vec<PeerAddress>, String> {
+fn read(folder: &Path) -> Result<Remembered, String> {
     let path = shown(folder, PEERS);
     let text = read_text(&folder.join(PEERS), &path).map_err(|error| error.to_string())?;
-    let Some(text) = text else { return Ok(Vec::new()) };
-    let entries: Vec<String> =
+    let Some(text) = text else { return Ok(Remembered::default()) };
+    let entries: Vec<Entry> =
         serde_json::from_str(&text).map_err(|error| format!("{path} is not a list of addresses: {error}"))?;
-    Ok(entries.iter().filter_map(|entry| entry.parse().ok()).take(PEER_CACHE).collect())
+    let mut remembered = Remembered::default();
+    for entry in entries {
+        match entry {
+            Entry::Address(text) => remembered.addresses.extend(text.parse::<PeerAddress>()),
+            Entry::Exercise { exercise, drops, position } => {
+                let peer = exercise.parse().map(|address| RememberedExercise { address, drops, position });
+                remembered.exercise.extend(peer);
+            }
+        }
+    }
+    remembered.addresses.truncate(PEER_CACHE);
+    remembered.exercise.truncate(PEER_CACHE);
+    Ok(remembered)
 }
 
-async fn write_all(folder: PathBuf, mut latest: watch::Receiver<Vec<PeerAddress>>) {
+async fn write_all(folder: PathBuf, mut latest: watch::Receiver<Remembered>) {
     let mut warned = false;
     // A value sent before the sender was dropped is still seen.
     while latest.changed().await.is_ok() {
-        let addresses = latest.borrow_and_update().clone();
+        let remembered = latest.borrow_and_update().clone();
         let file = folder.join(PEERS);
-        let written = tokio::task::spawn_blocking(move || write(&file, &addresses)).await;
+        let written = tokio::task::spawn_blocking(move || write(&file, remembered)).await;
         if let Ok(Err(error)) = written
             && !std::mem::replace(&mut warned, true)
         {
@@ -91,9 +126,15 @@ async fn write_all(folder: PathBuf, mut latest: watch::Receiver<Vec<PeerAddress>
     }
 }
 
-fn write(file: &Path, addresses: &[PeerAddress]) -> io::Result<()> {
-    let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-    replace(file, &serde_json::to_string_pretty(&texts)?)
+fn write(file: &Path, remembered: Remembered) -> io::Result<()> {
+    let Remembered { addresses, exercise } = remembered;
+    let addresses = addresses.into_iter().map(|address| Entry::Address(address.to_string()));
+    let exercise = exercise.into_iter().map(|RememberedExercise { address, drops, position }| {
+        let exercise = address.to_string();
+        Entry::Exercise { exercise, drops, position }
+    });
+    let entries: Vec<Entry> = addresses.chain(exercise).collect();
+    replace(file, &serde_json::to_string_pretty(&entries)?)
 }
 
 #[cfg(test)]
@@ -104,17 +145,23 @@ mod tests {
         PeerAddress::new("localhost", port).expect("an address")
     }
 
+    fn addresses(ports: &[u16]) -> Remembered {
+        Remembered { addresses: ports.iter().copied().map(address).collect(), exercise: Vec::new() }
+    }
+
     #[tokio::test]
     async fn what_is_saved_is_loaded_again() {
         let folder = tempfile::tempdir().expect("a folder");
-        let first = PeerCache::load(folder.path(), true);
-        assert!(first.addresses().is_empty());
-        first.save(vec![address(1)]);
-        first.save(vec![address(2), address(3)]);
-        first.save(Vec::new());
+        let first = PeerCache::load(folder.path());
+        assert_eq!(*first.loaded(), Remembered::default());
+        first.save(addresses(&[1]));
+        let peer = |port, drops, position| RememberedExercise { address: address(port), drops, position };
+        let saved = Remembered { exercise: vec![peer(4, 2, Some(7)), peer(5, 0, None)], ..addresses(&[2, 3]) };
+        first.save(saved.clone());
+        first.save(Remembered::default());
         first.close().await;
-        let second = PeerCache::load(folder.path(), true);
-        assert_eq!(second.addresses(), [address(2), address(3)]);
+        let second = PeerCache::load(folder.path());
+        assert_eq!(*second.loaded(), saved);
         second.close().await;
         let files = std::fs::read_dir(folder.path()).expect("listed");
         let files: Vec<_> = files.map(|file| file.expect("an entry").file_name()).collect();
@@ -122,26 +169,39 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_damaged_file_does_not_prevent_a_start_and_a_long_one_is_cut() {
+    async fn the_file_of_an_earlier_release_is_read() {
         let folder = tempfile::tempdir().expect("a folder");
-        for text in ["", "{}", "[1]", "[\"ws://localhost:1\"", "\u{0}"] {
-            std::fs::write(folder.path().join(PEERS), text).expect("written");
-            let cache = PeerCache::load(folder.path(), true);
-            assert!(cache.addresses().is_empty(), "{text}");
-            cache.close().await;
-        }
-        let many: Vec<String> = (1..1_000).map(|port| format!("ws://localhost:{port}")).chain(["no".into()]).collect();
-        std::fs::write(folder.path().join(PEERS), serde_json::to_string(&many).expect("texts")).expect("written");
-        let cache = PeerCache::load(folder.path(), true);
-        assert_eq!(cache.addresses().len(), PEER_CACHE);
+        let text = r#"["ws://localhost:1", "no", "ws://localhost:2"]"#;
+        std::fs::write(folder.path().join(PEERS), text).expect("written");
+        let cache = PeerCache::load(folder.path());
+        assert_eq!(*cache.loaded(), addresses(&[1, 2]));
         cache.close().await;
     }
 
     #[tokio::test]
-    async fn a_node_that_does_not_use_the_cache_leaves_the_file_alone() {
+    async fn a_damaged_file_does_not_prevent_a_start_and_a_long_one_is_cut() {
         let folder = tempfile::tempdir().expect("a folder");
-        let cache = PeerCache::load(folder.path(), false);
-        cache.save(vec![address(1)]);
+        for text in ["", "{}", "[1]", "[\"ws://localhost:1\"", "\u{0}", "[{\"drops\":1}]", "[{\"exercise\":1}]"] {
+            std::fs::write(folder.path().join(PEERS), text).expect("written");
+            let cache = PeerCache::load(folder.path());
+            assert_eq!(*cache.loaded(), Remembered::default(), "{text}");
+            cache.close().await;
+        }
+        let many: Vec<String> = (1..1_000).map(|port| format!("ws://localhost:{port}")).chain(["no".into()]).collect();
+        let peers: Vec<_> = many.iter().map(|address| serde_json::json!({ "exercise": address })).collect();
+        let all = [serde_json::to_value(many).expect("texts"), serde_json::to_value(peers).expect("objects")];
+        let all: Vec<_> = all.iter().flat_map(|list| list.as_array().expect("a list").clone()).collect();
+        std::fs::write(folder.path().join(PEERS), serde_json::to_string(&all).expect("JSON")).expect("written");
+        let cache = PeerCache::load(folder.path());
+        assert_eq!((cache.loaded().addresses.len(), cache.loaded().exercise.len()), (PEER_CACHE, PEER_CACHE));
+        cache.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_node_that_remembers_nobody_writes_no_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = PeerCache::load(folder.path());
+        cache.save(Remembered::default());
         cache.close().await;
         assert!(!folder.path().join(PEERS).exists());
     }

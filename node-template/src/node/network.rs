@@ -347,7 +347,7 @@ impl Network {
             }
             _ => listened.to_string(),
         };
-        let peer_cache = PeerCache::load(&self.folder, self.max_peers.is_some() || self.genesis.is_some());
+        let peer_cache = PeerCache::load(&self.folder);
         let (session, seed) = (Session::from_random(random()?), u64::from_le_bytes(random()?));
         let config = Config {
             node,
@@ -356,7 +356,8 @@ impl Network {
             network: self.name,
             address: address.clone(),
             known_peers: self.known_peers,
-            remembered_peers: peer_cache.addresses().to_vec(),
+            remembered_peers: peer_cache.loaded().addresses.clone(),
+            remembered_exercise: peer_cache.loaded().exercise.clone(),
             max_peers: self.max_peers,
             genesis: self.genesis,
             since: time_of_day() as u64,

@@ -50,12 +50,14 @@ pub(crate) struct ReadBatch {
     pub(crate) duplicates: Vec<(Option<Origin>, u32)>,
     /// Whether a pong came.
     pub(crate) pong: bool,
+    /// The number of the last mark whose pong came.
+    pub(crate) mark: Option<u64>,
     /// Whether backpressure kept the link from being read for a while.
     pub(crate) throttled: bool,
 }
 
 impl ReadBatch {
     pub(crate) fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.duplicates.is_empty() && !self.pong && !self.throttled
+        self.messages.is_empty() && self.duplicates.is_empty() && !self.pong && self.mark.is_none() && !self.throttled
     }
 }

@@ -21,9 +21,6 @@ const FIXED_RECEIVE_BUFFER: usize = 128 * 1024;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const UNSENT: u32 = 128 * 1024;
 
-/// How many bytes [`BoundedStream::first_bytes`] returns at most: the head of most requests.
-const PEEKED: usize = 4 * 1024;
-
 /// A TCP stream that counts its written bytes and bounds its read bytes until the upgrade is over.
 #[derive(Debug)]
 pub(crate) struct BoundedStream {
@@ -57,14 +54,6 @@ impl BoundedStream {
     /// what comes ahead would only wait there.
     pub(crate) fn fix_receive_buffer(&self) -> io::Result<()> {
         socket2::SockRef::from(&self.stream).set_recv_buffer_size(FIXED_RECEIVE_BUFFER)
-    }
-
-    /// Returns the unread bytes without consuming them, up to the first kilobytes. Cancel-safe.
-    pub(crate) async fn first_bytes(&self) -> io::Result<Vec<u8>> {
-        let mut first = vec![0; PEEKED];
-        let read = self.stream.peek(&mut first).await?;
-        first.truncate(read);
-        Ok(first)
     }
 
     /// Lifts the limit on read bytes: the upgrade is over.

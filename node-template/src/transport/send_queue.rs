@@ -25,6 +25,8 @@ use crate::transport::backpressure::Backpressure;
 pub(crate) enum Item {
     Text(Frame),
     Ping,
+    /// A ping with a number, whose pong says that all before it was read.
+    Mark(u64),
 }
 
 impl Item {
@@ -32,7 +34,7 @@ impl Item {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
-            Self::Ping => 0,
+            Self::Ping | Self::Mark(_) => 0,
         }
     }
 }
@@ -168,7 +170,7 @@ impl SendQueue {
         self.lock().payload.retain(|item| {
             let origin = match item {
                 Item::Text(text) => origin_text_of_frame(text.as_str()),
-                Item::Ping => None,
+                Item::Ping | Item::Mark(_) => None,
             };
             let unwanted = origin.is_some_and(|origin| origins.contains(origin));
             dropped += if unwanted { item.bytes() } else { 0 };

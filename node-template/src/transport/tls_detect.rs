@@ -10,16 +10,18 @@ use tokio_tungstenite::tungstenite;
 
 use crate::transport::bounded_stream::BoundedStream;
 use crate::transport::tls::{Live, accept_failed};
-use crate::transport::websocket::plain_http::{Head, PageLocation};
 use crate::util::byte_stream::ByteStream;
 
 /// The first byte of a TLS connection: a handshake record (RFC 8446, section 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
 /// How long a rejected client has to read our answer. Closing with unread bytes would discard it.
 const READ_ANSWER: Duration = Duration::from_secs(1);
-/// The answer of a closed network. Plain HTTP: WebSocket libraries and browsers understand it.
-const CLOSED: &str = "this node is in a closed network: it takes wss:// from nodes with a certificate of its authority, \
+/// The answer of a closed network to a request by plain HTTP, for a person.
+pub(crate) const CLOSED: &str = "this node is in a closed network: it takes wss:// from nodes with a certificate of its authority, \
                       which 'cargo xtask issue-certificate' makes";
+/// What stands in place of the upgrade identity of a closed node if the dialler speaks no TLS. An
+/// older node takes it for an exercise peer, which is closed at once.
+pub(crate) const CLOSED_IDENTITY: &str = "closed";
 /// The answer of an open network, to a client that expects TLS. A library sees that it is not TLS,
 /// and a person can read it.
 const OPEN: &str = "this node is in an open network: it speaks no TLS, dial it as ws://";
@@ -30,6 +32,8 @@ pub(crate) enum UpgradeError {
     WebSocket(tungstenite::Error),
     /// It asked for something else by HTTP, and was answered.
     PlainHttp,
+    /// It speaks no TLS to a closed node: nothing was read yet.
+    NoTls(BoundedStream),
     /// The other end is in the wrong kind of network, or its certificate does not count here. The
     /// reason is for the log.
     Rejected(String),
@@ -45,7 +49,6 @@ impl<E: Into<tungstenite::Error>> From<E> for UpgradeError {
 pub(crate) async fn accept(
     mut stream: BoundedStream,
     credentials: Option<&Live>,
-    page: &PageLocation,
 ) -> Result<(ByteStream<BoundedStream>, Option<Certified>), UpgradeError> {
     let is_tls = stream.first_byte().await? == Some(TLS_HANDSHAKE);
     match credentials {
@@ -55,17 +58,7 @@ pub(crate) async fn accept(
             Err(UpgradeError::Rejected(reason.into()))
         }
         None => Ok((ByteStream::Plain(stream), None)),
-        Some(_) if !is_tls => {
-            let response = match stream.first_bytes().await.map(|bytes| Head::read(&bytes))? {
-                Head::Plain(request) => {
-                    request.answer("TLS/1.3, websocket", &format!("{CLOSED}; {}", page.text(request.host.as_ref())))
-                }
-                Head::Incomplete | Head::ForLibrary => error_response("426 Upgrade Required", CLOSED),
-            };
-            answer(&mut stream, &response).await;
-            let reason = "it spoke no TLS, so that node or client is in an open network, and this one is closed; if it is one of yours, issue it a certificate with 'cargo xtask issue-certificate' and dial wss://";
-            Err(UpgradeError::Rejected(reason.into()))
-        }
+        Some(_) if !is_tls => Err(UpgradeError::NoTls(stream)),
         Some(live) => match live.now().accept(stream).await {
             Ok((stream, certified)) => Ok((stream, Some(certified))),
             Err((error, mut stream)) => {

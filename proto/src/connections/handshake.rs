@@ -386,6 +386,9 @@ impl Connections {
             opened.dialled.is_some() || opened.native().is_some(),
             "an exercise peer reads only what arrives on links that it accepted"
         );
+        if opened.is_exercise() {
+            return self.send_exercise_handshake(cx, link);
+        }
         let mut addresses = vec![cx.config.address.clone()];
         // The address just dialled is the second, where no limit cuts it off. Of a node with
         // several addresses one is sent.
@@ -401,6 +404,42 @@ impl Connections {
         let proof = self.proofs.own(cx, link, opened);
         let frame = hello(cx, addresses, proof);
         cx.send(vec![link], frame, Lane::Control);
+    }
+
+    /// Sends our HANDSHAKE on a link that we dialled to an exercise peer. It dials each address that
+    /// is named, and may die of one where nobody listens.
+    fn send_exercise_handshake(&self, cx: &mut Context, link: LinkId) {
+        let Some(opened) = self.links.get(link) else { return };
+        // On another host `localhost` is not this node.
+        let own = Some(cx.config.address.clone()).filter(|own| opened.scope.may_tell(own.scope()));
+        let mut addresses: Vec<PeerAddress> = own.into_iter().chain(opened.dialled.clone()).collect();
+        for address in self.listening(cx, link) {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        addresses.truncate(crate::limits::HANDSHAKE_ADDRESSES);
+        let frame = hello(cx, addresses, None);
+        cx.send(vec![link], frame, Lane::Control);
+    }
+
+    /// Returns the addresses that the exercise peer at the other end of `link` may be told, each
+    /// once: those that we dialled or verified, with an open link on which something was heard since
+    /// the last ping.
+    pub(crate) fn listening(&self, cx: &Context, link: LinkId) -> Vec<PeerAddress> {
+        let Some(to) = self.links.get(link) else { return Vec::new() };
+        // A silent link is pinged after one to two intervals.
+        let silence = cx.config.limits.ping_interval * 2 + cx.config.limits.duplicate_deadline;
+        let open = self.links.iter().filter(|(id, open)| {
+            *id != link && !open.closing && cx.now.saturating_duration_since(open.heard) < silence
+        });
+        let mut addresses: Vec<PeerAddress> = open.filter_map(|(_, open)| open.verified_address().cloned()).collect();
+        addresses.retain(|address| {
+            to.scope.may_tell(address.scope()) && Some(address) != to.dialled.as_ref() && *address != cx.config.address
+        });
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses
     }
 
     /// Sends native peers the address of an exercise peer that was just dialled. An exercise peer

@@ -4,9 +4,9 @@
 //! It decides nothing. Connections change states; gossip and replay change the delivery; many
 //! components read it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 
@@ -18,7 +18,11 @@ use crate::io::Output;
 use crate::ip_prefix::{IpPrefix, SourceGroup};
 use crate::limits;
 use crate::peers::reputation::Score;
+use crate::timers::Timer;
 use crate::wire::NodeInfo;
+
+/// How long after a transaction to an exercise peer its mark follows: one ping for many of them.
+const MARK_DELAY: Duration = Duration::from_millis(100);
 
 /// One open link.
 #[derive(Debug)]
@@ -45,8 +49,17 @@ pub(crate) struct Link {
     pub(crate) flow: Delivery,
     /// To an exercise peer: when the first transaction went out on it.
     pub(crate) first_payload: Option<Instant>,
-    /// To an exercise peer that drops its link at every TRANSACTION: until when it gets none.
-    pub(crate) handshakes_only_until: Option<Instant>,
+    /// To an exercise peer: whether transactions are held back until it is known that it checks
+    /// types.
+    pub(crate) withheld: bool,
+    /// To an exercise peer with a slot: the pool position before which it has everything.
+    pub(crate) acknowledged: Option<u64>,
+    /// The marks without a pong: number, and the pool position before which all was sent.
+    pub(crate) marks: VecDeque<(u64, u64)>,
+    /// Whether something was sent after the last mark.
+    pub(crate) unmarked: bool,
+    /// When the next mark is due.
+    pub(crate) mark_due: Option<Instant>,
     /// How many ACKs it gets once its transactions are on disk.
     pub(crate) acks_due: usize,
     /// The close reason, if it is beyond a bound: it is only referred to other nodes.
@@ -245,6 +258,20 @@ impl Link {
         }
     }
 
+    /// Notes that a transaction goes out on this link, whose id is `link`, to an exercise peer. A
+    /// mark follows.
+    pub(crate) fn note_payload(&mut self, cx: &mut Context, link: LinkId) {
+        self.first_payload.get_or_insert(cx.now);
+        if std::mem::replace(&mut self.unmarked, true) {
+            return;
+        }
+        let (at, timer) = (cx.now + MARK_DELAY, Timer::Exercise(link));
+        self.mark_due = Some(at);
+        if cx.timers.due(&timer).is_none_or(|due| at < due) {
+            cx.timers.set(timer, at);
+        }
+    }
+
     /// Returns whether it counts as a link to a peer, also when it is closing.
     pub(crate) fn is_peer(&self) -> bool {
         matches!(self.state, LinkState::Established(_) | LinkState::ExerciseOutbound { .. })
@@ -289,7 +316,11 @@ impl LinkTable {
             state,
             flow: Delivery::Live,
             first_payload: None,
-            handshakes_only_until: None,
+            withheld: false,
+            acknowledged: None,
+            marks: VecDeque::new(),
+            unmarked: false,
+            mark_due: None,
             acks_due: 0,
             refused: None,
             closing: false,

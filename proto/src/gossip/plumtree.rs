@@ -92,7 +92,7 @@ impl Plumtree {
                 LinkState::ExerciseOutbound { address } => {
                     // An exercise peer's own link to us is not the one on which it listens.
                     let brought = source.and_then(Link::exercise_address) == Some(address);
-                    let wanted = !brought && link.handshakes_only_until.is_none_or(|until| cx.now >= until);
+                    let wanted = !brought && !link.withheld;
                     targets.exercise |= wanted;
                     wanted
                 }

@@ -238,8 +238,9 @@ impl Gossip {
         if count > 0 {
             if targets.exercise {
                 for link in &targets.links {
-                    if let Some(open) = links.get_mut(*link) {
-                        open.first_payload.get_or_insert(cx.now);
+                    let open = links.get_mut(*link).filter(|open| open.is_exercise());
+                    if let Some(open) = open {
+                        open.note_payload(cx, *link);
                     }
                 }
             }

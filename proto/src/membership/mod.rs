@@ -96,7 +96,7 @@ impl Membership {
             self.on_walk_missed(cx, peers, conns);
         }
         if redirects {
-            self.redirect_exercise(cx, peers, conns, link);
+            self.redirect_exercise(cx, conns, link);
         }
         !redirects
     }

@@ -30,7 +30,7 @@ use crate::peers::address_book::{AddressSource, AddressState, Peer};
 use crate::timers::Timer;
 use crate::violation::Violation;
 use crate::wire::close;
-use crate::wire::{Sample, Want};
+use crate::wire::{RememberedExercise, Sample, Want};
 
 /// How many addresses a node sends at once.
 const SAMPLE_SIZE: usize = 8;
@@ -310,14 +310,18 @@ impl Membership {
 
     /// Schedules a write of the peer cache, which changed.
     pub(crate) fn save_peer_cache_later(&mut self, cx: &mut Context) {
-        let remembers = cx.config.max_peers.is_some() || cx.config.genesis.is_some();
-        if remembers && !cx.shutting_down && cx.timers.due(&Timer::PeerCache).is_none() {
+        if !cx.shutting_down && cx.timers.due(&Timer::PeerCache).is_none() {
             cx.timers.set(Timer::PeerCache, cx.now + PEER_CACHE_DELAY);
         }
     }
 
-    /// Emits the peer cache: the linked addresses, then those that led to a node last.
-    pub(crate) fn save_peer_cache(&mut self, cx: &mut Context, peers: &mut Peers) {
+    /// Emits the peer cache: the linked addresses, then those that led to a node last. A node
+    /// without a cap and without a bootstrap node is told of its native peers by any of them, and
+    /// remembers exercise peers only.
+    pub(crate) fn save_peer_cache(&mut self, cx: &mut Context, peers: &mut Peers, exercise: Vec<RememberedExercise>) {
+        if cx.config.max_peers.is_none() && cx.config.genesis.is_none() {
+            return cx.output(Output::SavePeerCache { addresses: Vec::new(), exercise });
+        }
         let mut up: Vec<_> = peers
             .book
             .iter()
@@ -329,7 +333,7 @@ impl Membership {
             .collect();
         up.sort_unstable();
         let addresses = up.into_iter().take(limits::PEER_CACHE).map(|(_, address)| address.clone()).collect();
-        cx.output(Output::SavePeerCache { addresses });
+        cx.output(Output::SavePeerCache { addresses, exercise });
     }
 }
 

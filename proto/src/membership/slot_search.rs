@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rand::RngExt;
+use rand::seq::SliceRandom;
 
 use crate::address::PeerAddress;
 use crate::connections::table::{Link, LinkState, PendingPeer};
@@ -25,6 +26,7 @@ use crate::frame::Frame;
 use crate::id::LinkId;
 use crate::io::Lane;
 use crate::ip_prefix::AddressGroup;
+use crate::limits;
 use crate::membership::state::{BACKGROUND_MIN, Membership, dial_for};
 use crate::peers::Peers;
 use crate::peers::address_book::{AddressSource, AddressState};
@@ -465,16 +467,26 @@ impl Membership {
         true
     }
 
-    /// Redirects an exercise peer for which there is no slot: sends it other addresses and closes.
-    /// It reads only links that it accepted, so it was dialled for that.
-    pub(crate) fn redirect_exercise(
+    /// Dials an exercise peer again that had a slot here: for a slot, or to redirect it if there is
+    /// none. It may have lost all its links, and dials nobody by itself.
+    pub(crate) fn dial_exercise(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
         conns: &mut Connections,
-        link: LinkId,
+        address: &PeerAddress,
     ) {
-        let addresses = self.sample_for(cx, peers, conns, link);
+        let reason = if self.admits_exercise(cx, conns) { DialReason::slot() } else { DialReason::Redirect };
+        dial_for(cx, peers, conns, address, reason);
+    }
+
+    /// Redirects an exercise peer for which there is no slot: sends it other addresses and closes.
+    /// It reads only links that it accepted, so it was dialled for that. It may die of an address
+    /// where nobody listens, so only those of open links are named.
+    pub(crate) fn redirect_exercise(&mut self, cx: &mut Context, conns: &mut Connections, link: LinkId) {
+        let mut addresses = conns.listening(cx, link);
+        addresses.shuffle(&mut cx.rng);
+        addresses.truncate(limits::SAMPLE_ADDRESSES);
         let others = addresses.len();
         // Our own address and `node` are left out, so that no reader of the list comes back to us.
         let frame = Handshake { addresses, dropped: 0, node: None }.to_frame();

@@ -76,6 +76,13 @@ impl Membership {
     /// dialled.
     pub(crate) fn begin(&mut self, cx: &mut Context, peers: &mut Peers) {
         let capped = cx.config.max_peers.is_some();
+        let remembered = std::mem::take(&mut cx.config.remembered_exercise);
+        for peer in remembered.iter().filter(|peer| peer.position.is_some()) {
+            // As below, its name may lead to public hosts only.
+            let source = AddressSource::Hearsay(Scope::Public, SourceGroup::User);
+            peers.book.add(&peer.address, source, cx.now, &cx.config.limits);
+            peers.book.dial_at(cx, &peer.address, cx.now);
+        }
         if capped || cx.config.genesis.is_some() {
             let remembered = std::mem::take(&mut cx.config.remembered_peers);
             for address in remembered.iter().take(limits::PEER_CACHE) {

@@ -109,13 +109,6 @@ pub(crate) struct Peer {
     pub(crate) named_itself: Option<Instant>,
     /// Until when a live node counts as announcing it: it is not forgotten before.
     pub(crate) announced_until: Option<Instant>,
-    /// For an exercise peer that lagged: the pool position from which it is replayed after a
-    /// redial.
-    pub(crate) behind: Option<u64>,
-    /// How often in a row an exercise peer dropped its link right after its first TRANSACTION.
-    pub(crate) recoils: u32,
-    /// Until when such an exercise peer gets handshakes only.
-    pub(crate) handshakes_only_until: Option<Instant>,
 }
 
 impl Peer {
@@ -134,9 +127,6 @@ impl Peer {
             last_up: None,
             named_itself: None,
             announced_until: None,
-            behind: None,
-            recoils: 0,
-            handshakes_only_until: None,
         }
     }
 

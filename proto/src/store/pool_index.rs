@@ -204,6 +204,11 @@ impl PoolIndex {
         self.end
     }
 
+    /// Returns the position of the next transaction that is accepted.
+    pub(crate) fn coming_end(&self) -> u64 {
+        self.end + self.coming
+    }
+
     /// Iterates over unstored transactions with their numbers in the order of acceptance, from the
     /// number `from` on.
     pub(crate) fn unstored(&self, from: u64) -> impl Iterator<Item = (u64, &Transaction)> {

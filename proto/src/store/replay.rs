@@ -94,7 +94,7 @@ impl Replay {
                 replay(cx, link, position);
             }
             Delivery::Replaying { trying: pushed, .. } => {
-                open.first_payload.get_or_insert(cx.now);
+                open.note_payload(cx, link);
                 match push_unstored(cx, store, link, pushed) {
                     None => open.flow = Delivery::Live,
                     // More waits for the disk than the queue takes at once.
@@ -108,11 +108,10 @@ impl Replay {
         false
     }
 
-    /// Goes on with an exercise peer that lagged when its last link ended, from a position.
+    /// Goes on with an exercise peer from a position.
     pub(crate) fn resume(&mut self, cx: &mut Context, links: &mut LinkTable, link: LinkId, from: u64) {
         let Some(open) = links.get_mut(link) else { return };
         open.flow = Delivery::Replaying { from, pushed: 0, trying: 0 };
-        open.first_payload.get_or_insert(cx.now);
         replay(cx, link, from);
     }
 

@@ -15,7 +15,7 @@ use crate::id::{LinkId, NodeId, Nonce, Session, UpgradeIdentity};
 use crate::json::Parser;
 use crate::limits::Limits;
 use crate::signature::{Purpose, Seal, Signature, Signer, Unsigned};
-use crate::wire::{Found, ImageInfo, Message, SearchId, TITLE};
+use crate::wire::{Found, ImageInfo, Message, RememberedExercise, SearchId, TITLE};
 use crate::{BroadcastReceipt, Challenge, Config, Direction, Input, Node, Output, RequestId, SearchEnd};
 
 /// Nodes that are linked only as [`Self::link`] says; each dial of their own fails.
@@ -36,6 +36,10 @@ pub(crate) struct Net {
     wires: BTreeMap<(usize, LinkId), (usize, LinkId)>,
     last_link: u64,
     runs: u8,
+    /// Each replay that was ordered: the node, the link and the first position.
+    pub(crate) replays: Vec<(usize, LinkId, u64)>,
+    /// What each node last remembered of exercise peers.
+    pub(crate) remembered: BTreeMap<usize, Vec<RememberedExercise>>,
     limits: Limits,
     signed: bool,
     /// How many signatures of messages were judged, by all.
@@ -63,6 +67,8 @@ impl Net {
             wires: BTreeMap::new(),
             last_link: 0,
             runs: 0,
+            replays: Vec::new(),
+            remembered: BTreeMap::new(),
             limits,
             signed: false,
             judged: Arc::default(),
@@ -103,6 +109,7 @@ impl Net {
             address: address(node),
             known_peers: Vec::new(),
             remembered_peers: Vec::new(),
+            remembered_exercise: self.remembered.get(&node).cloned().unwrap_or_default(),
             genesis: None,
             max_peers: Some(64),
             since: u64::from(self.runs),
@@ -175,6 +182,19 @@ impl Net {
         let remote = IpAddr::V4(Ipv4Addr::LOCALHOST);
         self.tell(node, Input::LinkOpened { link, remote, direction: Direction::Accepted });
         link
+    }
+
+    /// A node dials the exercise peer at the address of `peer`.
+    pub(crate) fn exercise(&mut self, node: usize, peer: usize) -> LinkId {
+        let link = self.next_link();
+        let direction = Direction::Dialled { address: address(peer), identity: None };
+        self.tell(node, Input::LinkOpened { link, remote: IpAddr::V4(Ipv4Addr::LOCALHOST), direction });
+        link
+    }
+
+    /// The end of a link of a node whose other end is no core.
+    pub(crate) fn end(&mut self, node: usize, link: LinkId) {
+        self.tell(node, Input::LinkClosed { link, cause: "connection reset".into() });
     }
 
     fn next_link(&mut self) -> LinkId {
@@ -285,6 +305,11 @@ impl Net {
                 }
                 None => self.inputs.push_back((node, Input::LinkClosed { link, cause: "closed".into() })),
             },
+            Output::Mark { link, number } => {
+                if self.wires.contains_key(&(node, link)) {
+                    self.inputs.push_back((node, Input::Marked { link, number }));
+                }
+            }
             Output::BroadcastSent { told, .. } => self.told.push(told),
             Output::Notify(event) => self.events[node].push(event),
             Output::Store { transaction } => {
@@ -297,14 +322,14 @@ impl Net {
             }
             Output::ImageOffer { found, .. } => self.offers.push((node, found)),
             Output::ImageSearchOver { search, end } => self.searches_over.push((node, search, end)),
-            Output::Replay { .. }
-            | Output::ReplayPositions { .. }
+            Output::Replay { link, from, .. } => self.replays.push((node, link, from)),
+            Output::SavePeerCache { exercise, .. } => _ = self.remembered.insert(node, exercise),
+            Output::ReplayPositions { .. }
             | Output::Submitted { .. }
             | Output::SubmissionStored { .. }
             | Output::DropQueued { .. }
             | Output::AdvertiseSlots { .. }
-            | Output::PauseReading { .. }
-            | Output::SavePeerCache { .. } => {}
+            | Output::PauseReading { .. } => {}
         }
     }
 

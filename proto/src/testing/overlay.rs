@@ -187,6 +187,11 @@ impl Overlay {
         link
     }
 
+    /// Redirects the exercise peer of a link.
+    pub(crate) fn redirect(&mut self, link: LinkId) {
+        self.membership.redirect_exercise(&mut self.cx, &mut self.conns, link);
+    }
+
     /// Ends a link.
     pub(crate) fn end(&mut self, link: LinkId) {
         for address in self.peers.book.leading_to(link) {

@@ -38,6 +38,15 @@ impl Variant {
     }
 }
 
+/// What ends the program of an exercise peer, as it catches nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Habits {
+    /// It takes the data of each frame for a list of addresses, and dies of a TRANSACTION.
+    pub type_blind: bool,
+    /// It has no error handler, and dies of a dial that fails.
+    pub no_error_handler: bool,
+}
+
 /// An exercise peer and its file.
 #[derive(Debug)]
 pub struct ExercisePeer {
@@ -48,6 +57,10 @@ pub struct ExercisePeer {
     dialling: Vec<PeerAddress>,
     dialled: Vec<(LinkId, PeerAddress)>,
     seen: HashSet<String>,
+    /// What its program dies of; at first of nothing.
+    pub habits: Habits,
+    /// The causes of its deaths.
+    pub deaths: Vec<String>,
     /// The transactions in its file, in the order of arrival.
     pub pool: Vec<TransactionId>,
 }
@@ -63,6 +76,8 @@ impl ExercisePeer {
             dialling: Vec::new(),
             dialled: Vec::new(),
             seen: HashSet::new(),
+            habits: Habits::default(),
+            deaths: Vec::new(),
             pool: Vec::new(),
         }
     }
@@ -105,7 +120,13 @@ impl ExercisePeer {
             }
             LinkEvent::Opened(link, Some((address, _))) => self.on_dialled(net, link, address),
             LinkEvent::Closed(link, _) => self.dialled.retain(|(dialled, _)| *dialled != link),
-            LinkEvent::DialFailed(address, _) => self.dialling.retain(|dialling| *dialling != address),
+            LinkEvent::DialFailed(address, _) => {
+                self.dialling.retain(|dialling| *dialling != address);
+                // Nobody tells it of those in its own file.
+                if self.habits.no_error_handler && !self.known.contains(&address) {
+                    self.die(net, format!("the dead address {address}"));
+                }
+            }
             _ => {}
         }
         Ok(())
@@ -115,6 +136,11 @@ impl ExercisePeer {
     pub fn submit(&mut self, net: &mut Network, body: &str) {
         let text = format!(r#"{{"type":"TRANSACTION","data":{body}}}"#);
         self.on_text(net, LinkId(u64::MAX), &Frame::from(text));
+    }
+
+    fn die(&mut self, net: &mut Network, cause: String) {
+        self.deaths.push(cause);
+        self.stop(net, false);
     }
 
     fn dial(&mut self, net: &mut Network, address: PeerAddress) {
@@ -138,6 +164,9 @@ impl ExercisePeer {
         net.note(self.actor, "reads", link.0, frame.as_str());
         let Ok(message) = serde_json::from_str::<Value>(frame.as_str()) else { return };
         let data = &message["data"];
+        if self.habits.type_blind && !data.is_array() {
+            return self.die(net, format!("a {}", message["type"]));
+        }
         match message["type"].as_str() {
             Some("HANDSHAKE") => {
                 let addresses = data.as_array().into_iter().flatten().filter_map(Value::as_str);

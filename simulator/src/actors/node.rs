@@ -14,7 +14,7 @@ use meshpool_proto::event::Event as CoreEvent;
 use meshpool_proto::frame::Frame;
 use meshpool_proto::id::{LinkId, NodeId, Session, UpgradeIdentity};
 use meshpool_proto::transaction::{Transaction, TransactionId};
-use meshpool_proto::wire::{AckStatus, ImageInfo, Message};
+use meshpool_proto::wire::{AckStatus, ImageInfo, Message, RememberedExercise};
 use meshpool_proto::{Config, Direction, Input, Lane, Node as Core, Output, RequestId};
 use rand::RngExt;
 
@@ -40,6 +40,7 @@ pub struct Node {
     session: Session,
     known: Vec<PeerAddress>,
     peer_cache: Vec<PeerAddress>,
+    remembered_exercise: Vec<RememberedExercise>,
     /// The cap on its links, from its next start on.
     pub max_peers: Option<u32>,
     /// Its genesis node, from its next start on.
@@ -108,6 +109,7 @@ impl Node {
             session,
             known,
             peer_cache: Vec::new(),
+            remembered_exercise: Vec::new(),
             max_peers: None,
             genesis: None,
             images: Vec::new(),
@@ -147,6 +149,7 @@ impl Node {
             address: address::of(self.actor),
             known_peers: self.known.clone(),
             remembered_peers: self.peer_cache.clone(),
+            remembered_exercise: self.remembered_exercise.clone(),
             max_peers: self.max_peers,
             genesis: self.genesis.clone(),
             since: 0,
@@ -295,6 +298,7 @@ impl Node {
                 }
             }
             LinkEvent::Pong(link) => Input::Pong { link },
+            LinkEvent::Marked(link, number) => Input::Marked { link, number },
             LinkEvent::Drained(link) => {
                 self.replay(net, link);
                 let Some(input) = self.follow_ups.pop_front() else { return Ok(()) };
@@ -450,6 +454,7 @@ impl Node {
                 self.check_ack(net, frame.as_str())?;
             }
             Output::Ping { link } => self.send(net, link, Item::Ping, Lane::Control)?,
+            Output::Mark { link, number } => self.send(net, link, Item::Mark(number), Lane::Payload)?,
             Output::Close { link, code, reason } => {
                 self.replays.stop(link);
                 net.close(actor, link, format!("{code} {reason}")).map_err(|_| no_link("Close", link))?;
@@ -489,7 +494,9 @@ impl Node {
                 let images = self.images.iter().filter(matches).cloned().collect();
                 self.follow_ups.push_back(Input::LocalImages { search, images });
             }
-            Output::SavePeerCache { addresses } => self.peer_cache = addresses,
+            Output::SavePeerCache { addresses, exercise } => {
+                (self.peer_cache, self.remembered_exercise) = (addresses, exercise);
+            }
             Output::Notify(event) => {
                 self.counts.linked += u64::from(matches!(event, CoreEvent::PeerUp { .. }));
                 if let CoreEvent::Banned { peer, cause, .. } = &event {

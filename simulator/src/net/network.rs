@@ -39,6 +39,8 @@ pub enum LinkEvent {
     Opened(LinkId, Option<(PeerAddress, Option<UpgradeIdentity>)>),
     /// A text frame arrived.
     Text(LinkId, Frame),
+    /// The pong to a mark arrived.
+    Marked(LinkId, u64),
     /// A pong arrived.
     Pong(LinkId),
     /// The send queue of a link became shorter.
@@ -519,6 +521,11 @@ impl Network {
                 None
             }
             Item::Text(frame) => Some((actor, LinkEvent::Text(link, frame))),
+            Item::Mark(number) => {
+                self.launch(id.other(), Item::Marked(number), Duration::ZERO);
+                None
+            }
+            Item::Marked(number) => Some((actor, LinkEvent::Marked(link, number))),
             Item::Pong => Some((actor, LinkEvent::Pong(link))),
             Item::Ping => {
                 self.launch(id.other(), Item::Pong, Duration::ZERO);

@@ -152,6 +152,7 @@ impl TraceHash {
             Input::Shutdown => hash.number(132),
             Input::DialPutOff { address, until: _ } => hash.number(134).text(address),
             Input::PoolSize { bytes } => hash.number(136).number(*bytes),
+            Input::Marked { link, number } => hash.number(137).link(*link).number(*number),
         };
     }
 
@@ -186,7 +187,12 @@ impl TraceHash {
                 }
             }
             Output::SubmissionStored { request } => hash.number(211).number(request.0),
-            Output::SavePeerCache { addresses } => hash.number(212).texts(addresses),
+            Output::SavePeerCache { addresses, exercise } => {
+                let exercise =
+                    exercise.iter().map(|peer| format!("{} {} {:?}", peer.address, peer.drops, peer.position));
+                hash.number(212).texts(addresses).texts(&exercise.collect::<Vec<_>>())
+            }
+            Output::Mark { link, number } => hash.number(222).link(*link).number(*number),
             Output::AdvertiseSlots { free } => hash.number(213).optional(free.map(u64::from)),
             Output::BroadcastSent { request, told } => {
                 hash.number(214).number(request.0).bytes(&told.id.0).number(told.links as u64)

@@ -19,6 +19,10 @@ pub enum Item {
     Text(Frame),
     /// A WebSocket ping.
     Ping,
+    /// A ping with a number, behind the payload.
+    Mark(u64),
+    /// Its pong.
+    Marked(u64),
     /// A WebSocket pong.
     Pong,
     /// A close frame with its reason, the last item in its direction.

@@ -103,6 +103,11 @@ impl World {
         if let Some(Actor::Native(node)) = self.actors.get_mut(actor) { Some(node) } else { None }
     }
 
+    /// An exercise peer, to give it habits.
+    pub fn exercise_mut(&mut self, actor: usize) -> Option<&mut ExercisePeer> {
+        if let Some(Actor::Exercise(peer)) = self.actors.get_mut(actor) { Some(peer) } else { None }
+    }
+
     /// Whether an actor's process runs.
     pub fn is_up(&self, actor: usize) -> bool {
         match &self.actors[actor] {

@@ -22,6 +22,7 @@ use crate::transport::bounded_stream::BoundedStream;
 use crate::transport::dial_permit::{DialPermits, NamedBy, PutOff};
 use crate::transport::resolver::connect_permitted;
 use crate::transport::tls::{Live, dial_failed};
+use crate::transport::tls_detect::{CLOSED, CLOSED_IDENTITY};
 use crate::transport::websocket::read_buffer::ReadBuffer;
 use crate::transport::websocket::socket::{Socket, config};
 use crate::transport::websocket::write_buffer::WriteBuffer;
@@ -149,7 +150,8 @@ impl Dialer {
             _ => {}
         }
         match tokio::time::timeout(self.timeout, self.upgrade(address, by, subprotocol)).await {
-            Ok(Ok(dialled)) => Ok(dialled),
+            Ok(Ok(None)) => Err(DialError::Failed(format!("it says: {CLOSED}"))),
+            Ok(Ok(Some(dialled))) => Ok(dialled),
             Ok(Err(tungstenite::Error::Io(error))) if PutOff::of(&error).is_some() => {
                 Err(DialError::PutOff(PutOff::of(&error).unwrap_or_else(std::time::Instant::now)))
             }
@@ -158,12 +160,13 @@ impl Dialer {
         }
     }
 
+    /// Connects and upgrades. Returns `None` if a closed node answers, which needs TLS.
     async fn upgrade(
         &self,
         address: &PeerAddress,
         by: &NamedBy,
         subprotocol: Option<(&'static str, NodeId)>,
-    ) -> Result<Dialled, tungstenite::Error> {
+    ) -> Result<Option<Dialled>, tungstenite::Error> {
         let (stream, permit) = connect_permitted(address, by, &self.permits).await?;
         let remote = stream.peer_addr()?.ip().to_canonical();
         let nonce = Nonce(rand::random());
@@ -183,12 +186,16 @@ impl Dialer {
         let (mut socket, response) = client_async_with_config(request, stream, Some(config())).await?;
         socket.get_mut().stream_mut().lift_read_limit();
         let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let identity: Option<UpgradeIdentity> = text(UpgradeIdentity::HEADER).and_then(|text| text.parse().ok());
+        let identity = text(UpgradeIdentity::HEADER);
+        if identity == Some(CLOSED_IDENTITY) {
+            return Ok(None);
+        }
+        let identity: Option<UpgradeIdentity> = identity.and_then(|text| text.parse().ok());
         let answered = text(Nonce::HEADER).and_then(|text| text.parse().ok());
         let node = identity.map(|identity| identity.node);
         permit.answered(node, subprotocol.is_some_and(|(_, wanted)| node == Some(wanted)));
         let challenge = Challenge::Dialled { nonce, answered, ip: remote };
-        Ok(Dialled { socket, remote, identity, certified, challenge })
+        Ok(Some(Dialled { socket, remote, identity, certified, challenge }))
     }
 }
 

@@ -52,6 +52,8 @@ const FRAME_BYTES: usize = BATCH_BYTES / BATCH_MESSAGES;
 const DRAIN_BYTES: usize = 8 * limits::MESSAGE_BYTES;
 /// How often the driver is notified that a client is throttled, so that it is not taken for silent.
 const REPORT_THROTTLED: Duration = Duration::from_secs(1);
+/// What a ping that marks a position begins with. The pings of the unread window have eight bytes.
+const MARK: u8 = b'm';
 /// How long the other end has to finish a close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -296,7 +298,12 @@ impl LinkTask {
                 },
                 tungstenite::Message::Pong(payload) => {
                     self.count_frame();
-                    self.batch.pong |= !self.window.on_pong(&payload, Instant::now());
+                    if !self.window.on_pong(&payload, Instant::now()) {
+                        match read_mark(&payload) {
+                            Some(number) => self.batch.mark = Some(number),
+                            None => self.batch.pong = true,
+                        }
+                    }
                 }
                 tungstenite::Message::Close(frame) => return Poll::Ready(Some(End::from_close(frame))),
                 tungstenite::Message::Ping(_) => {
@@ -491,6 +498,10 @@ impl LinkTask {
                     }
                 }
                 Item::Ping => socket.as_mut().start_send(tungstenite::Message::Ping(Bytes::new()))?,
+                Item::Mark(number) => {
+                    let payload = [&[MARK][..], &number.to_be_bytes()].concat();
+                    socket.as_mut().start_send(tungstenite::Message::Ping(payload.into()))?;
+                }
             }
             self.queue.sent(lane, bytes);
         }
@@ -558,6 +569,12 @@ async fn close(mut socket: Socket, end: End) {
             }
         }
     }
+}
+
+/// Reads the payload of a pong that answers a mark.
+fn read_mark(payload: &[u8]) -> Option<u64> {
+    let (&MARK, number) = payload.split_first()? else { return None };
+    number.try_into().ok().map(u64::from_be_bytes)
 }
 
 impl End {

@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use meshpool_proto::Challenge;
 use meshpool_proto::address::{PeerAddress, Scope};
 use meshpool_proto::id::{Nonce, UpgradeIdentity};
@@ -29,7 +30,7 @@ use crate::transport::bounded_stream::BoundedStream;
 use crate::transport::pending_upgrades::{PendingUpgrade, PendingUpgrades};
 use crate::transport::subprotocol::{Connection, Subprotocol};
 use crate::transport::tls::Live;
-use crate::transport::tls_detect::{self, UpgradeError};
+use crate::transport::tls_detect::{self, CLOSED, CLOSED_IDENTITY, UpgradeError};
 use crate::transport::websocket::origin::{self, Reached};
 use crate::transport::websocket::plain_http::{Head, PageLocation, PlainRequest};
 use crate::transport::websocket::read_buffer::ReadBuffer;
@@ -53,6 +54,11 @@ const PAGE_ANSWER: &str =
     "web pages may not open this port; a program sends no Origin, or that of the address it dials\n";
 /// The same for the log.
 const PAGE_REFUSED: &str = "it sent the Origin of a web page; if it is a program of yours, let it send no Origin, or that of the address that it dials";
+
+/// The close reason of a closed node for a WebSocket without TLS.
+const CLOSED_REASON: &str = "this network is closed: dial wss:// with a certificate of its authority";
+/// The same for the log.
+const NO_TLS: &str = "it spoke no TLS, so that node or client is in an open network, and this one is closed; if it is one of yours, issue it a certificate with 'cargo xtask issue-certificate' and dial wss://";
 
 /// Binds a port on every address of `host`: for `localhost` 127.0.0.1 and, where there is IPv6,
 /// ::1.
@@ -224,6 +230,7 @@ impl Acceptor {
         let upgraded = tokio::time::timeout(self.limits.upgrade_timeout, self.handshake(stream, at, from)).await;
         let (mut connection, subprotocol) = match upgraded {
             Ok(Ok(upgraded)) => upgraded,
+            Ok(Err(UpgradeError::NoTls(_))) => return None,
             Ok(Err(UpgradeError::WebSocket(error))) => {
                 tracing::debug!("{remote} spoke no WebSocket: {error}");
                 return None;
@@ -279,7 +286,10 @@ impl Acceptor {
     ) -> Result<(Connection, Option<&Subprotocol>), UpgradeError> {
         let challenge = Challenge::Accepted { nonce: Nonce(rand::random()), local: stream.local_addr()? };
         let stream = BoundedStream::new(stream, self.limits.upgrade_bytes)?;
-        let (stream, certified) = tls_detect::accept(stream, self.credentials.as_deref(), &self.outside.page).await?;
+        let (stream, certified) = match tls_detect::accept(stream, self.credentials.as_deref()).await {
+            Err(UpgradeError::NoTls(stream)) => return Err(self.refuse_open(stream).await),
+            accepted => accepted?,
+        };
         let mut stream = ReadBuffer::new(stream);
         if let Some(request) = plain_request(&mut stream).await? {
             let text = format!("{NO_PAGE}; {}", self.outside.page.text(request.host.as_ref()));
@@ -321,6 +331,39 @@ impl Acceptor {
             }
             None => remote,
         }
+    }
+
+    /// Refuses a connection without TLS to a closed node. A WebSocket is accepted and closed: an HTTP
+    /// error would end nodes of the exercise. Other requests are answered by HTTP.
+    async fn refuse_open(&self, stream: BoundedStream) -> UpgradeError {
+        let mut stream = ReadBuffer::new(ByteStream::Plain(stream));
+        match plain_request(&mut stream).await {
+            Ok(Some(request)) => {
+                let text = format!("{CLOSED}; {}", self.outside.page.text(request.host.as_ref()));
+                tls_detect::answer(&mut stream, &request.answer("TLS/1.3, websocket", &text)).await;
+            }
+            Ok(None) => {
+                // Nothing that it sends is read but its close frame, so a web page learns no more
+                // than by the refusal of an open node.
+                #[expect(clippy::result_large_err, reason = "the library's callback is defined so")]
+                let respond = |_: &Request, mut response: Response| {
+                    response.headers_mut().insert(UpgradeIdentity::HEADER, HeaderValue::from_static(CLOSED_IDENTITY));
+                    Ok(response)
+                };
+                let upgraded = accept_hdr_async_with_config(WriteBuffer::new(stream), respond, Some(config())).await;
+                let mut socket = match upgraded {
+                    Ok(socket) => socket,
+                    Err(error) => return error.into(),
+                };
+                let close = CloseFrame { code: 1008.into(), reason: CLOSED_REASON.into() };
+                if socket.close(Some(close)).await.is_ok() {
+                    // Until its close frame comes: closing with unread bytes would discard ours.
+                    while let Some(Ok(_)) = socket.next().await {}
+                }
+            }
+            Err(error) => return error.into(),
+        }
+        UpgradeError::Rejected(NO_TLS.to_owned())
     }
 
     /// Refuses web pages, and puts our identity and a nonce into the answer.
@@ -384,7 +427,6 @@ fn concerns_one(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::StreamExt;
     use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
     use super::*;

@@ -444,7 +444,7 @@ fn the_peer_cache_is_saved_three_seconds_after_the_first_change() {
     overlay.membership.save_peer_cache_later(&mut overlay.cx);
     assert_eq!(overlay.due(&Timer::PeerCache), Some(PEER_CACHE_DELAY - MILLISECOND), "one write for several");
     for (cap, genesis, down, saved) in
-        [(None, None, false, false), (None, Some(far(20)), false, true), (Some(8), None, true, false)]
+        [(None, None, false, true), (None, Some(far(20)), false, true), (Some(8), None, true, false)]
     {
         let mut overlay = Overlay::with(|config| (config.max_peers, config.genesis) = (cap, genesis));
         overlay.cx.shutting_down = down;
@@ -463,9 +463,9 @@ fn the_peer_cache_has_linked_addresses_then_those_that_were_up_last() {
     overlay.learn(22);
     overlay.learn(23);
     overlay.peers.book.set_state(&far(23), AddressState::Myself);
-    overlay.membership.save_peer_cache(&mut overlay.cx, &mut overlay.peers);
+    overlay.membership.save_peer_cache(&mut overlay.cx, &mut overlay.peers, Vec::new());
     let saved = |overlay: &mut Overlay| match &overlay.done().others[..] {
-        [Output::SavePeerCache { addresses }] => addresses.clone(),
+        [Output::SavePeerCache { addresses, .. }] => addresses.clone(),
         other => panic!("{other:?}"),
     };
     assert_eq!(saved(&mut overlay), [far(40), far(20), far(21)]);
@@ -474,6 +474,6 @@ fn the_peer_cache_has_linked_addresses_then_those_that_were_up_last() {
         overlay.book(&address, AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork));
         overlay.peers.book.get_mut(&address).expect("there").last_up = Some(overlay.cx.now);
     }
-    overlay.membership.save_peer_cache(&mut overlay.cx, &mut overlay.peers);
+    overlay.membership.save_peer_cache(&mut overlay.cx, &mut overlay.peers, Vec::new());
     assert_eq!(saved(&mut overlay).len(), limits::PEER_CACHE);
 }

@@ -61,6 +61,7 @@ impl Core {
             address: address(50),
             known_peers: known.map(address).collect(),
             remembered_peers: Vec::new(),
+            remembered_exercise: Vec::new(),
             genesis: None,
             max_peers: None,
             since: 0,

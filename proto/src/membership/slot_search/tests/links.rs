@@ -384,7 +384,7 @@ fn a_redirected_exercise_peer_gets_other_addresses_and_not_ours() {
     let mut overlay = Overlay::capped(2);
     overlay.accept_all(40..42);
     let link = overlay.exercise(20);
-    call!(overlay.redirect_exercise(link));
+    overlay.redirect(link);
     let done = overlay.done();
     let mut handshake = done.handshake(link).expect("HANDSHAKE");
     handshake.addresses.sort_unstable();
@@ -392,4 +392,44 @@ fn a_redirected_exercise_peer_gets_other_addresses_and_not_ours() {
     assert_eq!(done.codes(), [(20, close::TRY_AGAIN_LATER)]);
     assert_eq!(overlay.cx.counters.exercise_redirected, 1);
     assert!(matches!(done.events[..], [Event::Declined { others: 2, .. }]), "{:?}", done.events);
+}
+
+#[test]
+fn a_redirected_exercise_peer_is_told_only_of_nodes_with_an_open_link() {
+    let mut overlay = Overlay::capped(3);
+    overlay.accept_all(40..44);
+    // One that went, one that was declined, one that was referred to others, one whose link closes,
+    // and one that is silent for longer than any live node.
+    overlay.learn(50);
+    overlay.peers.book.get_mut(&far(50)).expect("there").last_up = Some(overlay.cx.now);
+    overlay.learn(51);
+    let declined = overlay.peers.book.get_mut(&far(51)).expect("there");
+    (declined.last_up, declined.declines) = (Some(overlay.cx.now), 1);
+    let referred = overlay.accepted(52);
+    call!(overlay.refer(referred, None, "for the test"));
+    overlay.end(referred);
+    overlay.conns.links.close(&mut overlay.cx, LinkId(41), close::NORMAL, "for the test");
+    let limits = &overlay.cx.config.limits;
+    overlay.pass(limits.ping_interval * 2 + limits.duplicate_deadline);
+    for heard in [40, 43, 20] {
+        overlay.conns.links.hear(overlay.cx.now, LinkId(heard));
+    }
+    let link = overlay.exercise(20);
+    overlay.done();
+    overlay.redirect(link);
+    let mut named = overlay.done().handshake(link).expect("HANDSHAKE").addresses;
+    named.sort_unstable();
+    assert_eq!(named, [far(40), far(43)]);
+    assert_eq!(overlay.cx.counters.exercise_redirected, 1);
+}
+
+#[test]
+fn an_exercise_peer_is_redirected_to_nobody_rather_than_to_a_dead_node() {
+    let mut overlay = Overlay::capped(1);
+    overlay.exercise(21);
+    let link = overlay.exercise(20);
+    overlay.end(LinkId(21));
+    overlay.peers.book.get_mut(&far(21)).expect("there").last_up = Some(overlay.cx.now);
+    overlay.redirect(link);
+    assert_eq!(overlay.done().handshake(link).expect("HANDSHAKE").addresses, []);
 }

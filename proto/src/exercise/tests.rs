@@ -1,0 +1,303 @@
+use super::*;
+use crate::RequestId;
+use crate::io::Input;
+use crate::testing::net::{Net, address};
+use crate::testing::parts::transaction;
+
+/// The exercise peer of these tests.
+const PEER: usize = 50;
+
+struct Rig {
+    net: Net,
+    transactions: u32,
+}
+
+impl Rig {
+    fn new(nodes: usize) -> Self {
+        Self { net: Net::mesh(nodes), transactions: 0 }
+    }
+
+    fn submit(&mut self, node: usize) {
+        self.transactions += 1;
+        let transaction = transaction(self.transactions);
+        self.net.tell(node, Input::Submit { request: RequestId(0), transaction });
+    }
+
+    /// The links of all nodes to the peer, opened at once.
+    fn link(&mut self) -> Vec<LinkId> {
+        (0..self.net.cores.len()).map(|node| self.net.exercise(node, PEER)).collect()
+    }
+
+    /// Ends the program: all its links end a moment later.
+    fn die(&mut self, links: &[LinkId]) {
+        self.net.pass(Duration::from_millis(20));
+        for (node, link) in links.iter().enumerate() {
+            self.net.end(node, *link);
+        }
+    }
+
+    /// Returns whether a transaction was sent to the peer, or a replay was begun, since the last
+    /// call.
+    fn sent(&mut self) -> bool {
+        let sent = std::mem::take(&mut self.net.to_clients);
+        let replays = std::mem::take(&mut self.net.replays);
+        sent.iter().any(|frame| frame.starts_with(r#"{"type":"TRANSACTION""#)) || !replays.is_empty()
+    }
+
+    /// Runs one life of a program that dies of the first transaction: `rate` between two of them,
+    /// for `time`. Returns whether it died.
+    fn life_of_blind(&mut self, rate: Duration, time: Duration) -> bool {
+        let links = self.link();
+        self.sent();
+        let until = self.net.now + time;
+        while self.net.now < until {
+            let node = self.transactions as usize % self.net.cores.len();
+            self.submit(node);
+            if self.sent() {
+                self.die(&links);
+                return true;
+            }
+            // In small steps: it dies a moment after what it gets.
+            let next = self.net.now + rate;
+            while self.net.now < next {
+                self.net.pass(rate.min(Duration::from_millis(20)));
+                if self.sent() {
+                    self.die(&links);
+                    return true;
+                }
+            }
+            for (node, link) in links.iter().enumerate() {
+                self.net.tell(node, Input::Pong { link: *link });
+            }
+        }
+        for (node, link) in links.iter().enumerate() {
+            self.net.end(node, *link);
+        }
+        false
+    }
+
+    fn warnings(&self, node: usize) -> usize {
+        self.net.events[node].iter().filter(|event| matches!(event, Event::Warning { .. })).count()
+    }
+}
+
+#[test]
+fn a_type_blind_node_dies_twice_in_all_at_any_rate_and_however_long_its_links_were_open() {
+    for rate in [5, 20, 900, 4_000, 14_000] {
+        let mut rig = Rig::new(8);
+        let lives = (0..6).map(|_| {
+            // Nothing for a while, in every second life.
+            rig.net.pass(Duration::from_secs(1));
+            let rate = Duration::from_millis(rate);
+            rig.life_of_blind(rate, (rate * 3).max(Duration::from_millis(1_600)))
+        });
+        let died = lives.collect::<Vec<_>>();
+        assert_eq!(died, [true, true, false, false, false, false], "one each {rate} ms");
+        assert!(rig.warnings(0) <= 2, "{:?}", rig.net.events[0]);
+    }
+}
+
+#[test]
+fn a_type_blind_node_that_is_linked_to_another_node_each_time_dies_twice_in_all() {
+    let mut rig = Rig::new(4);
+    let died = [0, 1, 2, 3, 0].map(|node| {
+        rig.net.pass(Duration::from_secs(1));
+        let link = rig.net.exercise(node, PEER);
+        rig.sent();
+        // Some transactions, until it dies.
+        let died = (0..100).any(|_| {
+            rig.submit(3);
+            rig.net.pass(Duration::from_millis(20));
+            rig.sent()
+        });
+        rig.net.end(node, link);
+        died
+    });
+    assert_eq!(died, [true, true, false, false, false]);
+}
+
+#[test]
+fn a_healthy_node_that_is_stopped_and_started_is_not_taken_for_blind_and_misses_nothing() {
+    for life in [600, 1_000, 1_500, 3_000] {
+        let mut rig = Rig::new(1);
+        for _ in 0..4 {
+            let link = rig.net.exercise(0, PEER);
+            for _ in 0..life / 20 {
+                rig.submit(0);
+                rig.net.pass(Duration::from_millis(20));
+            }
+            rig.net.end(0, link);
+            rig.net.pass(Duration::from_millis(300));
+        }
+        rig.sent();
+        rig.net.exercise(0, PEER);
+        rig.submit(0);
+        assert!(rig.sent(), "after lives of {life} ms");
+        assert_eq!(rig.warnings(0), 0);
+    }
+}
+
+#[test]
+fn what_was_not_acknowledged_and_what_came_meanwhile_is_replayed_after_the_redial() {
+    let mut rig = Rig::new(1);
+    let link = rig.net.exercise(0, PEER);
+    for _ in 0..3 {
+        rig.submit(0);
+    }
+    // Numbers of marks are counted from 1.
+    rig.net.pass(Duration::from_millis(100));
+    rig.net.tell(0, Input::Marked { link, number: 1 });
+    for _ in 0..4 {
+        rig.submit(0);
+    }
+    rig.net.pass(Duration::from_secs(3));
+    rig.net.end(0, link);
+    rig.submit(0);
+    assert!(rig.net.replays.is_empty());
+    let again = rig.net.exercise(0, PEER);
+    assert_eq!(std::mem::take(&mut rig.net.replays), [(0, again, 3)]);
+    rig.net.tell(0, Input::Replayed { link: again, position: 8 });
+    rig.net.pass(Duration::from_secs(2));
+    rig.net.tell(0, Input::Marked { link: again, number: 3 });
+    rig.net.end(0, again);
+    rig.net.exercise(0, PEER);
+    assert!(rig.net.replays.is_empty(), "it has everything: {:?}", rig.net.replays);
+}
+
+#[test]
+fn one_that_was_away_for_long_is_a_newcomer() {
+    let mut rig = Rig::new(1);
+    let link = rig.net.exercise(0, PEER);
+    rig.submit(0);
+    rig.net.pass(SURVIVED_AFTER);
+    rig.net.end(0, link);
+    rig.net.pass(KEPT);
+    rig.net.exercise(0, PEER);
+    assert!(rig.net.replays.is_empty());
+}
+
+#[test]
+fn a_neighbour_that_it_comes_back_to_replays_what_it_lacks() {
+    let mut rig = Rig::new(3);
+    rig.submit(0);
+    rig.net.pass(Duration::from_secs(60));
+    let link = rig.net.exercise(0, PEER);
+    rig.net.pass(Duration::from_secs(1));
+    rig.submit(1);
+    rig.net.pass(SURVIVED_AFTER);
+    rig.net.end(0, link);
+    rig.net.pass(Duration::from_secs(20));
+    rig.submit(1);
+    let other = rig.net.exercise(2, PEER);
+    assert_eq!(std::mem::take(&mut rig.net.replays), [(2, other, 1)], "not what came long before");
+    // The others learn that it is served: one that finds them meanwhile lacks nothing.
+    rig.net.exercise(1, PEER);
+    assert!(rig.net.replays.is_empty());
+}
+
+#[test]
+fn one_that_sends_a_transaction_checks_types_and_gets_what_was_held_back() {
+    let mut rig = Rig::new(1);
+    for _ in 0..2 {
+        rig.life_of_blind(Duration::from_millis(20), Duration::from_secs(5));
+    }
+    rig.net.exercise(0, PEER);
+    rig.submit(0);
+    rig.net.pass(Duration::from_secs(10));
+    assert!(!rig.sent());
+    let inbound = rig.net.client(0);
+    rig.net.receive(0, inbound, &format!(r#"{{"type":"HANDSHAKE","data":["{}"]}}"#, address(PEER)));
+    rig.net.receive(0, inbound, r#"{"type":"TRANSACTION","data":{"its":"own"}}"#);
+    rig.net.pass(Duration::ZERO);
+    assert!(rig.sent());
+}
+
+#[test]
+fn a_quiet_peer_is_tried_again_and_survives_or_waits_twice_as_long() {
+    for survives in [false, true] {
+        let mut rig = Rig::new(1);
+        for _ in 0..2 {
+            rig.life_of_blind(Duration::from_millis(20), Duration::from_secs(5));
+        }
+        let link = rig.net.exercise(0, PEER);
+        rig.submit(0);
+        for _ in 0..QUIET.as_secs() / 10 {
+            assert!(!rig.sent());
+            rig.net.pass(Duration::from_secs(10));
+            rig.net.tell(0, Input::Pong { link });
+        }
+        assert!(rig.sent());
+        if survives {
+            rig.net.pass(SURVIVED_AFTER);
+        }
+        rig.die(&[link]);
+        let link = rig.net.exercise(0, PEER);
+        rig.submit(0);
+        rig.net.pass(TRIAL_DELAY);
+        assert_eq!(rig.sent(), survives);
+        rig.net.end(0, link);
+    }
+}
+
+#[test]
+fn it_is_known_after_a_restart() {
+    let mut rig = Rig::new(2);
+    for _ in 0..2 {
+        rig.life_of_blind(Duration::from_millis(20), Duration::from_secs(5));
+    }
+    rig.net.pass(Duration::from_secs(5));
+    assert_eq!(rig.net.remembered[&0][0].drops, 2);
+    rig.net.restart(0);
+    rig.sent();
+    let link = rig.net.exercise(0, PEER);
+    rig.submit(0);
+    rig.net.pass(Duration::from_secs(30));
+    assert!(!rig.sent());
+    rig.net.end(0, link);
+    // A newcomer is told of it when it links.
+    rig.net.add();
+    rig.net.link(2, 1);
+    rig.net.exercise(2, PEER);
+    rig.submit(1);
+    rig.net.pass(Duration::from_secs(30));
+    assert!(!rig.sent());
+}
+
+#[test]
+fn what_others_say_does_not_outrank_our_own_experience() {
+    let mut rig = Rig::new(2);
+    let link = rig.net.exercise(0, PEER);
+    rig.submit(0);
+    rig.net.pass(SURVIVED_AFTER);
+    let from = rig.net.link_between(0, 1);
+    let frame = format!(r#"{{"type":"EXERCISE","data":[{{"address":"{}","drops":9}}]}}"#, address(PEER));
+    rig.net.receive(0, from, &frame);
+    rig.sent();
+    rig.submit(0);
+    assert!(rig.sent());
+    rig.net.end(0, link);
+    // Nor does the word of a client count at all.
+    let client = rig.net.client(0);
+    let other = format!(r#"{{"type":"EXERCISE","data":[{{"address":"{}","drops":2}}]}}"#, address(PEER + 1));
+    rig.net.receive(0, client, &other);
+    rig.net.exercise(0, PEER + 1);
+    rig.submit(0);
+    assert!(rig.sent());
+}
+
+#[test]
+fn the_number_of_peers_that_are_remembered_is_bounded() {
+    let mut rig = Rig::new(2);
+    let from = rig.net.link_between(0, 1);
+    for part in 0..40 {
+        let entries: Vec<String> = (0..limits::EXERCISE_NEWS)
+            .map(|number| {
+                format!(r#"{{"address":"ws://localhost:{}","drops":2,"lacks":5}}"#, 6_000 + part * 64 + number)
+            })
+            .collect();
+        rig.net.receive(0, from, &format!(r#"{{"type":"EXERCISE","data":[{}]}}"#, entries.join(",")));
+    }
+    assert_eq!(rig.net.cores[0].exercise.peers.len(), limits::EXERCISE_PEERS);
+    rig.net.tell(0, Input::Shutdown);
+    assert_eq!(rig.net.remembered[&0].len(), limits::PEER_CACHE);
+}
