@@ -20,7 +20,7 @@ mod sync;
 mod transaction;
 
 pub use announce::{AnnounceFrame, Announcement};
-pub use broadcast::{Broadcast, BroadcastFrame, BroadcastId, InvalidBroadcast, TITLE};
+pub use broadcast::{Broadcast, BroadcastDigest, BroadcastFrame, BroadcastId, InvalidBroadcast, TITLE};
 pub use codec::Malformed;
 pub use handshake::{Handshake, NodeInfo, PROTOCOL};
 pub use image::{Find, Found, ImageInfo, ImageName, InvalidImageName, SearchId};
