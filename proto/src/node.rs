@@ -303,7 +303,8 @@ impl Node {
         let answered = self.membership.was_answered(link);
         self.replay.on_link_closed(link);
         self.asks.remove(&link);
-        self.sync.on_link_closed(&mut self.cx, &self.connections.links, &mut self.store, link);
+        let Self { cx, connections, store, broadcasts, sync, .. } = self;
+        sync.on_link_closed(cx, &connections.links, store, &broadcasts.store, link);
         self.presence.on_link_closed(link);
         self.images.on_link_closed(link);
         let Self { cx, connections, store, gossip, sync, .. } = self;
@@ -540,9 +541,10 @@ impl Node {
                 let result = sync.pool.on_sync(cx, &mut connections.links, store, asks, link, frame);
                 self.judge(link, result);
             }
-            Ok(Message::SyncOther(OtherSet::Broadcasts, frame)) => {
+            Ok(Message::SyncOther(by @ (OtherSet::Broadcasts | OtherSet::BroadcastDigests), frame)) => {
                 let Self { cx, connections, broadcasts, sync, asks, .. } = self;
-                let result = sync.broadcasts.on_sync(cx, &connections.links, &mut broadcasts.store, asks, link, frame);
+                let store = &mut broadcasts.store;
+                let result = sync.broadcasts.on_sync(cx, &connections.links, store, asks, link, (by, frame));
                 self.judge(link, result);
             }
             Ok(Message::SyncOther(OtherSet::Nodes, frame)) => {
@@ -551,11 +553,15 @@ impl Node {
                 self.judge(link, result);
             }
             Ok(Message::Broadcast(frame)) => {
-                let Self { cx, connections, gossip, broadcasts, presence, .. } = self;
+                let Self { cx, connections, gossip, broadcasts, presence, sync, .. } = self;
                 let links = &connections.links;
                 let name_of = |node| presence.name_of(links, node);
+                let (id, bytes) = (frame.broadcast.id, frame.broadcast.message.len());
                 let result = broadcasts.on_broadcast(cx, links, &mut gossip.plumtree, name_of, link, frame);
-                self.judge(link, result);
+                if let Ok(Some(digest)) = result {
+                    sync.broadcasts.on_brought(link, digest, id, bytes);
+                }
+                self.judge(link, result.map(|_| ()));
             }
             Ok(Message::Announce(frame)) => {
                 let result = self.presence.on_announce(&mut self.cx, &self.connections.links, link, frame);
@@ -716,6 +722,9 @@ impl Node {
             }
             Timer::Reconcile => {
                 self.sync.on_round_due(cx, &connections.links, &mut self.store, &mut self.broadcasts.store);
+            }
+            Timer::WantBroadcasts => {
+                self.sync.on_want_broadcasts_due(cx, &connections.links, &mut self.broadcasts.store);
             }
             Timer::Wants => self.sync.on_wants_due(cx, &connections.links, &mut self.store),
             Timer::Duplicate(link) => connections.on_duplicate_due(cx, link),

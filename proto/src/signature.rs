@@ -120,12 +120,9 @@ pub struct Seal {
 impl Seal {
     /// Signs data; returns `None` if this node signs nothing.
     pub(crate) fn make(signer: &dyn Signer, purpose: Purpose, data: &impl Serialize) -> Option<Arc<Self>> {
-        let text = serde_json::to_string(data).expect("our messages have text keys and finite numbers");
-        let mut parser = Parser::new();
-        // Only a clock that is millions of years off makes a number that JavaScript cannot hold.
-        let normal = parser.parse(&text).and_then(Value::normal).ok()?;
-        let signature = signer.sign(purpose, normal.canonical())?;
-        Some(Arc::new(Self { canonical: normal.canonical().to_owned(), signature }))
+        let canonical = canonical_of(data)?;
+        let signature = signer.sign(purpose, &canonical)?;
+        Some(Arc::new(Self { canonical, signature }))
     }
 
     /// Reads the data of a frame and its sibling `signature`; returns `None` if it has no such
@@ -150,6 +147,13 @@ impl Seal {
     pub(crate) fn raw(&self) -> &RawValue {
         serde_json::from_str(&self.canonical).expect("canonical JSON is JSON")
     }
+}
+
+/// Returns the canonical JSON of data of ours; `None` if it has none.
+pub(crate) fn canonical_of(data: &impl Serialize) -> Option<String> {
+    let text = serde_json::to_string(data).expect("our messages have text keys and finite numbers");
+    // Only a clock that is millions of years off makes a number that JavaScript cannot hold.
+    Parser::new().parse(&text).and_then(Value::normal).ok().map(|normal| normal.canonical().to_owned())
 }
 
 /// What a transaction claims of its signer.

@@ -31,6 +31,8 @@ pub(crate) enum Timer {
     Reconcile,
     /// The next request of transactions that lapses.
     Wants,
+    /// The next request of broadcasts that lapses.
+    WantBroadcasts,
     /// The search for slots.
     SlotSearch,
     /// A shuffle with a random node.

@@ -4,7 +4,11 @@
 //! peers only: a node of the exercise may die of it. It is kept in memory for ten minutes, for
 //! nodes that come back (`broadcast_sync.rs`), and never on a disk. A frame that answers a
 //! comparison carries the broadcast's age, so that ten minutes are ten minutes in the whole
-//! network: what spreads by comparisons only cannot outlive its ids.
+//! network: what spreads by comparisons only is never new twice.
+//!
+//! It is known by its digest, which is bound to what its origin signed. The `id` is for people: a
+//! liar that signs another text under an id that it just heard makes another broadcast, and
+//! replaces none.
 
 use std::time::Duration;
 
@@ -20,7 +24,7 @@ use crate::signature::Purpose;
 use crate::store::broadcast_store::{BroadcastStore, HeldBroadcast};
 use crate::transaction::Origin;
 use crate::violation::Violation;
-use crate::wire::{Ack, AckStatus, Broadcast, BroadcastFrame, BroadcastId};
+use crate::wire::{Ack, AckStatus, Broadcast, BroadcastDigest, BroadcastFrame, BroadcastId};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -33,6 +37,7 @@ pub(crate) struct Broadcasts {
 /// A broadcast that is new here.
 struct Fresh {
     broadcast: Broadcast,
+    digest: BroadcastDigest,
     origin: Origin,
     /// On which link it came; `None` for one of the application.
     from: Option<LinkId>,
@@ -41,7 +46,7 @@ struct Fresh {
 }
 
 impl Broadcasts {
-    /// Handles BROADCAST. `name_of` says how people know a node.
+    /// Handles BROADCAST, and returns its digest. `name_of` says how people know a node.
     pub(crate) fn on_broadcast(
         &mut self,
         cx: &mut Context,
@@ -50,9 +55,9 @@ impl Broadcasts {
         name_of: impl Fn(NodeId) -> PeerName,
         link: LinkId,
         frame: BroadcastFrame,
-    ) -> Result<(), Violation> {
+    ) -> Result<Option<BroadcastDigest>, Violation> {
         let BroadcastFrame { mut broadcast, origin, ack, synced } = frame;
-        let Some(open) = links.get(link) else { return Ok(()) };
+        let Some(open) = links.get(link) else { return Ok(None) };
         let (origin, synced, native) = match &open.state {
             // The origin that a native peer names must have signed it; a client's broadcast is
             // ours.
@@ -68,13 +73,18 @@ impl Broadcasts {
             }
         };
         let id = broadcast.id;
-        if self.store.has_seen(&id) {
+        if !native {
+            // What a client signed is not ours.
+            broadcast.seal = None;
+        }
+        let digest = broadcast.digest(&origin);
+        if self.store.has_seen(&digest) {
             cx.counters.broadcasts_duplicate += 1;
             if native && synced.is_none() {
                 plumtree.on_copy(cx, links, link, &origin);
             }
             acknowledge(cx, link, ack, id, AckStatus::Duplicate, 0);
-            return Ok(());
+            return Ok(Some(digest));
         }
         if !native {
             broadcast.seal(&*cx.config.signer);
@@ -85,10 +95,10 @@ impl Broadcasts {
         if synced.is_some() {
             cx.counters.broadcasts_synced += 1;
         }
-        let fresh = Fresh { broadcast, origin, from: Some(link), synced };
+        let fresh = Fresh { broadcast, digest, origin, from: Some(link), synced };
         let count = self.accept(cx, links, plumtree, name_of, fresh);
         acknowledge(cx, link, ack, id, AckStatus::Sent, count);
-        Ok(())
+        Ok(Some(digest))
     }
 
     /// Broadcasts a text of the application.
@@ -107,7 +117,8 @@ impl Broadcasts {
         let origin = Origin::Node(cx.config.node);
         // It is our own: its origin's name needs no table.
         let name_of = |node| PeerName { node: Some(node), address: None };
-        let count = self.accept(cx, links, plumtree, name_of, Fresh { broadcast, origin, from: None, synced: None });
+        let fresh = Fresh { digest: broadcast.digest(&origin), broadcast, origin, from: None, synced: None };
+        let count = self.accept(cx, links, plumtree, name_of, fresh);
         cx.output(Output::BroadcastSent { request, told: BroadcastReceipt { id, links: count } });
     }
 
@@ -134,7 +145,7 @@ impl Broadcasts {
         name_of: impl Fn(NodeId) -> PeerName,
         fresh: Fresh,
     ) -> usize {
-        let Fresh { broadcast, origin, from, synced } = fresh;
+        let Fresh { broadcast, digest, origin, from, synced } = fresh;
         cx.counters.broadcasts_accepted += 1;
         let born = synced.and_then(|age| cx.now.checked_sub(age)).unwrap_or(cx.now);
         let count = if synced.is_none() {
@@ -144,14 +155,14 @@ impl Broadcasts {
             0
         };
         let held = HeldBroadcast { broadcast: broadcast.clone(), origin: origin.clone(), born, received: cx.now };
-        self.store.insert(cx.now, held);
+        let repeated = self.store.insert(cx.now, digest, held);
         self.store.expire(cx.now);
         let by_client =
             from.and_then(|link| links.get(link)).is_some_and(|link| matches!(link.state, LinkState::Client));
         let ours = origin == Origin::Node(cx.config.node);
         // What we sent before a restart comes back with a comparison. Others may still lack it, but
-        // it was reported.
-        if !ours || by_client || from.is_none() {
+        // it was reported. Nor is one message reported twice that a client sent to two nodes.
+        if !repeated && (!ours || by_client || from.is_none()) {
             let sender = match origin {
                 Origin::Exercise(address) => PeerName { node: None, address: Some(address) },
                 Origin::Node(node) if node == cx.config.node => {

@@ -1,27 +1,33 @@
-//! The broadcasts of the last ten minutes, and the ids of those that were seen.
+//! The broadcasts of the last ten minutes, and the digests of those that were seen.
 //!
-//! They are in memory only. An id is remembered for twice as long at least, so that no copy that
-//! another node still keeps is new here again.
+//! They are in memory only. A digest is remembered for twice as long at least, so that no copy that
+//! another node still keeps is new here again. Broadcasts of different origins, or with different
+//! texts, are different ones, also if they have the same id.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 use foldhash::fast::RandomState;
+use sha2::{Digest, Sha256};
 
 use crate::limits;
 use crate::transaction::Origin;
 use crate::util::generations::Generations;
-use crate::wire::{Broadcast, BroadcastId};
+use crate::wire::{Broadcast, BroadcastDigest, BroadcastId};
 
 /// See the module. Bounded in number and bytes: the oldest are dropped first.
 #[derive(Debug)]
 pub(crate) struct BroadcastStore {
     /// Its order reaches no output.
-    held: HashMap<BroadcastId, HeldBroadcast, RandomState>,
+    held: HashMap<BroadcastDigest, HeldBroadcast, RandomState>,
     /// The oldest first, with their bytes.
-    by_age: BTreeMap<(Instant, BroadcastId), usize>,
+    by_age: BTreeMap<(Instant, BroadcastDigest), usize>,
+    /// The held ones by id.
+    by_id: BTreeSet<(BroadcastId, BroadcastDigest)>,
     bytes: usize,
-    seen: Generations<BroadcastId>,
+    seen: Generations<BroadcastDigest>,
+    /// The ids that were seen, each with the hash of its first text.
+    texts: Generations<BroadcastId, u64>,
 }
 
 /// A broadcast that is held.
@@ -38,36 +44,62 @@ pub(crate) struct HeldBroadcast {
 impl Default for BroadcastStore {
     fn default() -> Self {
         let seen = Generations::new(limits::SEEN / 2).with_lifetime(limits::SEEN_TTL);
-        Self { held: HashMap::default(), by_age: BTreeMap::new(), bytes: 0, seen }
+        let texts = Generations::new(limits::SEEN / 2).with_lifetime(limits::SEEN_TTL);
+        let (by_age, by_id) = (BTreeMap::new(), BTreeSet::new());
+        Self { held: HashMap::default(), by_age, by_id, bytes: 0, seen, texts }
     }
 }
 
 impl BroadcastStore {
     /// Returns whether a broadcast was seen, also if it is not held any more.
-    pub(crate) fn has_seen(&self, id: &BroadcastId) -> bool {
-        self.seen.contains(id)
+    pub(crate) fn has_seen(&self, digest: &BroadcastDigest) -> bool {
+        self.seen.contains(digest)
     }
 
-    pub(crate) fn get(&self, id: &BroadcastId) -> Option<&HeldBroadcast> {
-        self.held.get(id)
+    /// Returns whether any broadcast with this id was seen.
+    pub(crate) fn has_seen_id(&self, id: &BroadcastId) -> bool {
+        self.texts.contains(id)
     }
 
-    /// Iterates over what is held, the oldest first, and in the order of ids within one age.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &HeldBroadcast> {
-        self.by_age.keys().filter_map(|(_, id)| self.held.get(id))
+    pub(crate) fn get(&self, digest: &BroadcastDigest) -> Option<&HeldBroadcast> {
+        self.held.get(digest)
     }
 
-    /// Inserts a broadcast that was not seen before.
-    pub(crate) fn insert(&mut self, now: Instant, held: HeldBroadcast) {
+    /// Returns one of those that are held with an id.
+    pub(crate) fn with_id(&self, id: BroadcastId) -> Option<&HeldBroadcast> {
+        let (first, last) = (BroadcastDigest([0; 32]), BroadcastDigest([u8::MAX; 32]));
+        self.by_id.range((id, first)..=(id, last)).find_map(|(_, digest)| self.held.get(digest))
+    }
+
+    /// Iterates over what is held in the order of ids.
+    pub(crate) fn iter_by_id(&self) -> impl Iterator<Item = &HeldBroadcast> {
+        self.by_id.iter().filter_map(|(_, digest)| self.held.get(digest))
+    }
+
+    /// Iterates over what is held with its digests, the oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&BroadcastDigest, &HeldBroadcast)> {
+        self.by_age.keys().filter_map(|(_, digest)| Some((digest, self.held.get(digest)?)))
+    }
+
+    /// Inserts a broadcast that was not seen before. Returns whether the same text was seen under
+    /// the same id: a client that sends it to two nodes causes two broadcasts of one message.
+    pub(crate) fn insert(&mut self, now: Instant, digest: BroadcastDigest, held: HeldBroadcast) -> bool {
         let sealed = held.broadcast.seal.as_ref().map_or(0, |seal| seal.canonical.len());
         let (id, bytes) = (held.broadcast.id, held.broadcast.message.len() + sealed);
-        self.seen.insert(now, id, ());
+        let text = hash_of(&held.broadcast.message);
+        let first = self.texts.get(&id).copied();
+        if first.is_none() {
+            self.texts.insert(now, id, text);
+        }
+        self.seen.insert(now, digest, ());
         self.bytes += bytes;
-        self.by_age.insert((held.born, id), bytes);
-        self.held.insert(id, held);
+        self.by_age.insert((held.born, digest), bytes);
+        self.by_id.insert((id, digest));
+        self.held.insert(digest, held);
         while self.held.len() > limits::BROADCASTS || self.bytes > limits::BROADCASTS_BYTES {
             self.drop_oldest();
         }
+        first == Some(text)
     }
 
     /// Drops broadcasts that are older than [`limits::BROADCAST_TTL`].
@@ -80,11 +112,19 @@ impl BroadcastStore {
     }
 
     fn drop_oldest(&mut self) {
-        if let Some(((_, id), bytes)) = self.by_age.pop_first() {
+        if let Some(((_, digest), bytes)) = self.by_age.pop_first() {
             self.bytes -= bytes;
-            self.held.remove(&id);
+            if let Some(held) = self.held.remove(&digest) {
+                self.by_id.remove(&(held.broadcast.id, digest));
+            }
         }
     }
+}
+
+/// Returns the hash of a text. A collision takes 2^64 attempts against one text.
+fn hash_of(text: &str) -> u64 {
+    let hash: [u8; 32] = Sha256::digest(text).into();
+    u64::from_be_bytes(*hash.first_chunk().expect("a hash is longer"))
 }
 
 #[cfg(test)]
@@ -102,10 +142,14 @@ mod tests {
         BroadcastId(id)
     }
 
+    fn digest(n: u32) -> BroadcastDigest {
+        BroadcastDigest(id(n).0)
+    }
+
     fn insert(store: &mut BroadcastStore, n: u32, message: &str, at: Instant) {
         let broadcast = Broadcast { id: id(n), message: message.into(), time: 0.0, seal: None };
         let origin = Origin::Node(NodeId([1; 32]));
-        store.insert(at, HeldBroadcast { broadcast, origin, born: at, received: at });
+        store.insert(at, digest(n), HeldBroadcast { broadcast, origin, born: at, received: at });
     }
 
     #[test]
@@ -116,8 +160,9 @@ mod tests {
             insert(&mut store, n, "x", start + Duration::from_millis(u64::from(n)));
         }
         assert_eq!((store.iter().count(), store.bytes), (limits::BROADCASTS, limits::BROADCASTS));
-        assert!(store.get(&id(0)).is_none() && store.has_seen(&id(0)), "the oldest gave way");
-        assert!(store.get(&id(1)).is_some());
+        assert!(store.get(&digest(0)).is_none() && store.has_seen(&digest(0)), "the oldest gave way");
+        assert!(store.with_id(id(0)).is_none() && store.has_seen_id(&id(0)));
+        assert!(store.get(&digest(1)).is_some());
         let long = "x".repeat(limits::BROADCAST_BYTES);
         for n in 0..2_000 {
             insert(&mut store, 100_000 + n, &long, start + SECOND * 100);
@@ -125,6 +170,7 @@ mod tests {
         assert_eq!((store.bytes, store.iter().count()), (limits::BROADCASTS_BYTES, 1_024));
         store.expire(start + SECOND * 700);
         assert_eq!((store.iter().count(), store.bytes, store.held.len()), (0, 0, 0));
+        assert!(store.by_id.is_empty());
     }
 
     #[test]
@@ -134,7 +180,7 @@ mod tests {
         insert(&mut store, 3, "old", start);
         insert(&mut store, 1, "as old", start);
         let texts = |store: &BroadcastStore| -> Vec<String> {
-            store.iter().map(|held| held.broadcast.message.to_string()).collect()
+            store.iter().map(|(_, held)| held.broadcast.message.to_string()).collect()
         };
         store.expire(start + limits::BROADCAST_TTL - Duration::from_nanos(1));
         assert_eq!(texts(&store), ["as old", "old", "young"]);
@@ -143,17 +189,17 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_remembered_for_twenty_minutes_and_bounded() {
+    fn digests_are_remembered_for_twenty_minutes_and_bounded() {
         let (mut store, start) = (BroadcastStore::default(), Instant::now());
         let seen = &mut store.seen;
-        seen.insert(start, id(1), ());
-        seen.insert(start + limits::SEEN_TTL - SECOND, id(2), ());
-        seen.insert(start + limits::SEEN_TTL, id(3), ());
-        assert!(seen.contains(&id(1)) && seen.contains(&id(2)));
-        seen.insert(start + limits::SEEN_TTL * 2, id(4), ());
-        assert!(!seen.contains(&id(1)) && seen.contains(&id(3)));
+        seen.insert(start, digest(1), ());
+        seen.insert(start + limits::SEEN_TTL - SECOND, digest(2), ());
+        seen.insert(start + limits::SEEN_TTL, digest(3), ());
+        assert!(seen.contains(&digest(1)) && seen.contains(&digest(2)));
+        seen.insert(start + limits::SEEN_TTL * 2, digest(4), ());
+        assert!(!seen.contains(&digest(1)) && seen.contains(&digest(3)));
         for n in 0..1_200_000 {
-            seen.insert(start + limits::SEEN_TTL * 2, id(10 + n), ());
+            seen.insert(start + limits::SEEN_TTL * 2, digest(10 + n), ());
         }
         assert!(seen.len() <= limits::SEEN);
     }

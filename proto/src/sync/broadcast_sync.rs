@@ -4,11 +4,12 @@
 //! The frames and the method are those of the pool, with `"set":"broadcasts"`. The set is small and
 //! forgets, so it is laid out for each message, and never sent as a whole. A node that holds no
 //! broadcasts says nothing.
+//!
+//! Broadcasts are compared by their digests. A node of release 0.1 takes our summary for one of
+//! ids, and answers with ids: so it is answered with ids.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use foldhash::fast::RandomState;
 use negentropy::{Error, Id, Negentropy, NegentropyStorageVector};
 
 use crate::connections::table::{Link, LinkTable};
@@ -16,55 +17,98 @@ use crate::context::Context;
 use crate::id::LinkId;
 use crate::io::Lane;
 use crate::limits;
-use crate::store::broadcast_store::BroadcastStore;
+use crate::store::broadcast_store::{BroadcastStore, HeldBroadcast};
 use crate::store::set_digest::SetDigest;
 use crate::sync::negentropy::STEP_BYTES;
 use crate::sync::reconciler::{Progress, ReconcilableSet, Reconciler};
-use crate::sync::wants::send_wants;
+use crate::sync::wants::Wants;
+use crate::timers::Timer;
 use crate::transaction::TransactionId;
 use crate::util::rate_limit::RateLimits;
 use crate::violation::Violation;
-use crate::wire::{BroadcastFrame, BroadcastId, OtherSet, Summary, SyncFrame};
+use crate::wire::{BroadcastDigest, BroadcastFrame, BroadcastId, OtherSet, Summary, SyncFrame};
 
 /// How long a broadcast has to spread by gossip before it is compared.
 const SETTLE_DELAY: Duration = Duration::from_secs(2);
-/// How long a broadcast may take before it is requested from another peer.
-const ITEM_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct BroadcastSync {
+    by_digest: Comparison,
+    by_id: Comparison,
+}
+
+/// The comparisons by one key.
+#[derive(Debug)]
+struct Comparison {
+    key: Key,
     reconciler: Reconciler,
-    /// What was requested and has not come, and when. Its order reaches no output.
-    requested: HashMap<BroadcastId, Instant, RandomState>,
+    wants: Wants,
 }
 
 impl Default for BroadcastSync {
     fn default() -> Self {
-        let reconciler = Reconciler::new(Some(OtherSet::Broadcasts));
-        Self { reconciler, requested: HashMap::default() }
+        let of = |key, set| Comparison { key, reconciler: Reconciler::new(Some(set)), wants: Wants::default() };
+        Self { by_digest: of(Key::Digest, OtherSet::BroadcastDigests), by_id: of(Key::Id, OtherSet::Broadcasts) }
     }
+}
+
+impl Comparison {
+    /// Asks others for what a neighbour was asked for and did not bring in time. Returns whether
+    /// there is something that no other is known to have.
+    fn expire(&mut self, cx: &mut Context, store: &BroadcastStore) -> bool {
+        let (key, is_held) = (self.key, |id: &TransactionId| has_seen(store, self.key, id));
+        let lapsed = self.wants.expire(cx.now, &is_held);
+        self.wants.retry(cx, &|id| has_seen(store, key, id), lapsed)
+    }
+
+    fn on_link_closed(&mut self, cx: &mut Context, store: &BroadcastStore, link: LinkId) {
+        self.reconciler.end(link);
+        let (key, lapsed) = (self.key, self.wants.on_link_closed(link));
+        self.wants.retry(cx, &|id| has_seen(store, key, id), lapsed);
+    }
+}
+
+/// What stands for a broadcast in a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Key {
+    Digest,
+    Id,
 }
 
 /// The broadcasts that had their time to spread.
 struct Settled<'a> {
     store: &'a BroadcastStore,
+    key: Key,
     now: Instant,
 }
 
 impl Settled<'_> {
-    /// Iterates over the ids and their time stamps in seconds.
-    fn items(&self) -> impl Iterator<Item = (BroadcastId, u64)> {
-        let held = self.store.iter();
-        let settled = held.filter(|held| self.now.saturating_duration_since(held.received) >= SETTLE_DELAY);
+    /// Returns the keys and their time stamps in seconds. Of broadcasts with one id one counts.
+    fn items(&self) -> Vec<(TransactionId, u64)> {
+        let is_settled = |held: &HeldBroadcast| self.now.saturating_duration_since(held.received) >= SETTLE_DELAY;
         // As Rust casts: less than 0, or no number, is 0; too great a number is the greatest.
-        settled.map(|held| (held.broadcast.id, (held.broadcast.time as u64).min(u64::MAX - 1)))
+        let item = |key: [u8; 32], held: &HeldBroadcast| {
+            (TransactionId(key), (held.broadcast.time as u64).min(u64::MAX - 1))
+        };
+        match self.key {
+            Key::Digest => {
+                let settled = self.store.iter().filter(|(_, held)| is_settled(held));
+                settled.map(|(digest, held)| item(digest.0, held)).collect()
+            }
+            Key::Id => {
+                let settled = self.store.iter_by_id().filter(|held| is_settled(held));
+                let mut items: Vec<_> = settled.map(|held| item(held.broadcast.id.0, held)).collect();
+                items.dedup_by_key(|(id, _)| *id);
+                items
+            }
+        }
     }
 
     fn negentropy(&self) -> Result<Negentropy<'static, NegentropyStorageVector>, Error> {
         let mut storage = NegentropyStorageVector::new();
-        for (id, time) in self.items() {
-            storage.insert(time, Id::from_byte_array(id.0))?;
+        for (key, time) in self.items() {
+            storage.insert(time, Id::from_byte_array(key.0))?;
         }
         storage.seal()?;
         Negentropy::owned(storage, STEP_BYTES)
@@ -76,8 +120,8 @@ impl ReconcilableSet for Settled<'_> {
 
     fn summary(&self) -> Summary {
         let (mut digest, mut count) = (SetDigest::default(), 0);
-        for (id, _) in self.items() {
-            digest.add(&TransactionId(id.0));
+        for (key, _) in self.items() {
+            digest.add(&key);
             count += 1;
         }
         Summary { count, sum: digest.to_hex() }
@@ -102,13 +146,13 @@ impl BroadcastSync {
     /// Sends a native peer our summary, if we hold any broadcast.
     pub(crate) fn compare(&mut self, cx: &mut Context, links: &LinkTable, store: &mut BroadcastStore, link: LinkId) {
         store.expire(cx.now);
-        self.requested.retain(|_, at| cx.now.saturating_duration_since(*at) < ITEM_TIMEOUT);
-        self.reconciler.expire(cx.now);
-        let mut set = Settled { store, now: cx.now };
-        self.reconciler.compare(cx, links, &mut set, link);
+        self.by_digest.reconciler.expire(cx.now);
+        self.by_id.reconciler.expire(cx.now);
+        let mut set = Settled { store, key: Key::Digest, now: cx.now };
+        self.by_digest.reconciler.compare(cx, links, &mut set, link);
     }
 
-    /// Handles SYNC about broadcasts.
+    /// Handles SYNC about broadcasts, by digest or by id.
     pub(crate) fn on_sync(
         &mut self,
         cx: &mut Context,
@@ -116,40 +160,78 @@ impl BroadcastSync {
         store: &mut BroadcastStore,
         asks: &mut RateLimits<LinkId>,
         link: LinkId,
-        frame: SyncFrame,
+        (by, frame): (OtherSet, SyncFrame),
     ) -> Result<(), Violation> {
         store.expire(cx.now);
-        let mut set = Settled { store, now: cx.now };
-        match self.reconciler.on_sync(cx, links, asks, &mut set, link, frame)? {
-            Progress::Differs { theirs: 1.., .. } => self.reconciler.begin(cx, links, &set, link),
+        let comparison = match by {
+            OtherSet::BroadcastDigests => &mut self.by_digest,
+            OtherSet::Broadcasts | OtherSet::Nodes => &mut self.by_id,
+        };
+        let Comparison { key, reconciler, wants } = comparison;
+        let key = *key;
+        let mut set = Settled { store, key, now: cx.now };
+        match reconciler.on_sync(cx, links, asks, &mut set, link, frame)? {
+            Progress::Differs { theirs: 1.., .. } => reconciler.begin(cx, links, &set, link),
             Progress::Done | Progress::Equal | Progress::Unsolicited | Progress::Differs { .. } => {}
             Progress::EverythingRequested => {
                 return Err(Violation::breach("SYNC: broadcasts are not requested as a whole"));
             }
-            Progress::Needed(needed) => {
-                self.request(cx, store, link, &needed.ids);
-                return self.reconciler.proceed(cx, link, needed);
+            Progress::Needed(mut needed) => {
+                let mut ids = std::mem::take(&mut needed.ids);
+                ids.truncate(limits::BROADCASTS);
+                wants.request(cx, &|id| has_seen(store, key, id), link, ids);
+                let result = reconciler.proceed(cx, link, needed);
+                self.set_timer(cx);
+                return result;
             }
         }
         Ok(())
     }
 
-    fn request(&mut self, cx: &mut Context, store: &BroadcastStore, link: LinkId, ids: &[TransactionId]) {
-        let Self { requested, .. } = self;
-        requested.retain(|id, _| !store.has_seen(id));
-        let is_new = |id: &BroadcastId| !store.has_seen(id) && !requested.contains_key(id);
-        let room = limits::BROADCASTS.saturating_sub(requested.len());
-        let ids: Vec<TransactionId> = ids.iter().copied().filter(|id| is_new(&BroadcastId(id.0))).take(room).collect();
-        requested.extend(ids.iter().map(|id| (BroadcastId(id.0), cx.now)));
-        send_wants(cx, link, &ids);
+    /// Asks others for what a neighbour was asked for and did not bring in time. Returns whether
+    /// there is something that no other is known to have.
+    pub(crate) fn on_wants_due(&mut self, cx: &mut Context, store: &BroadcastStore) -> bool {
+        let orphans = [&mut self.by_digest, &mut self.by_id].map(|comparison| comparison.expire(cx, store));
+        self.set_timer(cx);
+        orphans.contains(&true)
     }
 
-    pub(crate) fn on_link_closed(&mut self, link: LinkId) {
-        self.reconciler.end(link);
+    /// Returns whether a link did not deliver lately what it was asked for.
+    pub(crate) fn is_stalled(&self, link: LinkId) -> bool {
+        self.by_digest.wants.is_stalled(link) || self.by_id.wants.is_stalled(link)
+    }
+
+    /// Handles a broadcast that a native peer brought.
+    pub(crate) fn on_brought(&mut self, link: LinkId, digest: BroadcastDigest, id: BroadcastId, bytes: usize) {
+        self.by_digest.wants.on_brought(link, &TransactionId(digest.0), bytes);
+        self.by_id.wants.on_brought(link, &TransactionId(id.0), bytes);
+    }
+
+    fn set_timer(&self, cx: &mut Context) {
+        let dues = [&self.by_digest, &self.by_id].map(|comparison| comparison.wants.next_due());
+        match dues.into_iter().flatten().min() {
+            Some(due) => cx.timers.set(Timer::WantBroadcasts, due.max(cx.now)),
+            None => cx.timers.cancel(&Timer::WantBroadcasts),
+        }
+    }
+
+    /// Forgets a link that is closed, and asks others for what it was asked for.
+    pub(crate) fn on_link_closed(&mut self, cx: &mut Context, store: &BroadcastStore, link: LinkId) {
+        self.by_digest.on_link_closed(cx, store, link);
+        self.by_id.on_link_closed(cx, store, link);
     }
 }
 
-/// Handles WANT: sends the broadcasts among the ids.
+/// Returns whether a broadcast was seen. A sender can choose an id that is another's digest, so the
+/// two are kept apart.
+fn has_seen(store: &BroadcastStore, key: Key, id: &TransactionId) -> bool {
+    match key {
+        Key::Digest => store.has_seen(&BroadcastDigest(id.0)),
+        Key::Id => store.has_seen_id(&BroadcastId(id.0)),
+    }
+}
+
+/// Handles WANT: sends the broadcasts with these digests or ids.
 pub(crate) fn on_want(
     cx: &mut Context,
     links: &LinkTable,
@@ -161,8 +243,11 @@ pub(crate) fn on_want(
         return;
     }
     store.expire(cx.now);
-    for id in ids {
-        let Some(held) = store.get(&BroadcastId(id.0)) else { continue };
+    let store = &*store;
+    let find = |id: &TransactionId| {
+        store.get(&BroadcastDigest(id.0)).or_else(|| store.with_id(BroadcastId(id.0)))
+    };
+    for held in ids.iter().filter_map(find) {
         let frame = BroadcastFrame {
             broadcast: held.broadcast.clone(),
             origin: Some(held.origin.clone()),

@@ -74,6 +74,15 @@ impl AntiEntropy {
         }
     }
 
+    /// The same for broadcasts.
+    pub(crate) fn on_want_broadcasts_due(&mut self, cx: &mut Context, links: &LinkTable, store: &mut BroadcastStore) {
+        if self.broadcasts.on_wants_due(cx, store)
+            && let Some(link) = self.random_neighbour(cx, links)
+        {
+            self.broadcasts.compare(cx, links, store, link);
+        }
+    }
+
     /// Compares both sets with one neighbour.
     pub(crate) fn compare(
         &mut self,
@@ -98,15 +107,23 @@ impl AntiEntropy {
     fn random_neighbour(&self, cx: &mut Context, links: &LinkTable) -> Option<LinkId> {
         let ready = links.iter().filter(|(_, link)| link.native().is_some() && link.takes_transactions());
         let mut ready: Vec<LinkId> = ready.map(|(id, _)| id).collect();
-        if ready.iter().any(|link| !self.pool.is_asked_last(*link)) {
-            ready.retain(|link| !self.pool.is_asked_last(*link));
+        let is_last = |link: &LinkId| self.pool.is_asked_last(*link) || self.broadcasts.is_stalled(*link);
+        if !ready.iter().all(is_last) {
+            ready.retain(|link| !is_last(link));
         }
         (!ready.is_empty()).then(|| ready[cx.rng.random_range(0..ready.len())])
     }
 
     /// Forgets a link that is closed, and asks others for what it was asked for.
-    pub(crate) fn on_link_closed(&mut self, cx: &mut Context, links: &LinkTable, store: &mut Store, link: LinkId) {
-        self.broadcasts.on_link_closed(link);
+    pub(crate) fn on_link_closed(
+        &mut self,
+        cx: &mut Context,
+        links: &LinkTable,
+        store: &mut Store,
+        broadcasts: &BroadcastStore,
+        link: LinkId,
+    ) {
+        self.broadcasts.on_link_closed(cx, broadcasts, link);
         if self.pool.on_link_closed(cx, store, link) {
             self.fetch(cx, links, store);
         }

@@ -138,8 +138,8 @@ impl PoolSync {
     /// be fetched from another neighbour.
     pub(crate) fn expire(&mut self, cx: &mut Context, store: &Store) -> bool {
         self.reconciler.expire(cx.now);
-        let lapsed = self.wants.expire(cx.now, store.index());
-        let orphans = self.wants.retry(cx, store.index(), lapsed);
+        let lapsed = self.wants.expire(cx.now, &|id| store.index().holds(id));
+        let orphans = self.wants.retry(cx, &|id| store.index().holds(id), lapsed);
         self.end_stream(cx, store);
         let slow = self.stream.as_ref().is_some_and(|stream| !stream.is_alone(cx.now));
         self.set_timer(cx);
@@ -270,7 +270,7 @@ impl PoolSync {
         }
         let ids = std::mem::take(&mut needed.ids).into_iter().filter(|id| !self.refused.contains(id));
         let ids = ids.take(room).collect();
-        self.wants.request(cx, store.index(), link, ids);
+        self.wants.request(cx, &|id| store.index().holds(id), link, ids);
         self.set_timer(cx);
         let many = MANY.max(usize::try_from(store.index().count() / 4).unwrap_or(usize::MAX));
         if needed.is_partial() && needed.found > many {
@@ -321,7 +321,7 @@ impl PoolSync {
         self.deferred.remove(&link);
         let streamed = self.stream.take_if(|stream| stream.link == link).is_some();
         let lapsed = self.wants.on_link_closed(link);
-        self.wants.retry(cx, store.index(), lapsed) || streamed
+        self.wants.retry(cx, &|id| store.index().holds(id), lapsed) || streamed
     }
 }
 

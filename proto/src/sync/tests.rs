@@ -72,13 +72,13 @@ fn stall(sync: &mut AntiEntropy, cx: &mut Context, links: &mut LinkTable, store:
 
 #[test]
 fn a_stalled_neighbour_is_asked_only_if_there_is_no_other() {
-    let (mut sync, mut cx, mut links, mut store, _) = parts(2);
+    let (mut sync, mut cx, mut links, mut store, broadcasts) = parts(2);
     stall(&mut sync, &mut cx, &mut links, &mut store, LinkId(1));
     for _ in 0..20 {
         sync.fetch(&mut cx, &links, &mut store);
         let sent = drain(&mut cx);
         assert!(sent.len() == 1 && sent[0].starts_with("control [2]"), "{sent:?}");
-        sync.on_link_closed(&mut cx, &LinkTable::default(), &mut store, LinkId(2));
+        sync.on_link_closed(&mut cx, &LinkTable::default(), &mut store, &broadcasts, LinkId(2));
     }
     links.remove(LinkId(2));
     sync.fetch(&mut cx, &links, &mut store);

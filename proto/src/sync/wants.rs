@@ -1,5 +1,5 @@
-//! Transactions that were requested with WANT and have not come, who else offers them, and the
-//! sources that do not deliver.
+//! Items that were requested with WANT and have not come: transactions, or broadcasts by their
+//! digests; who else offers them, and the sources that do not deliver.
 //!
 //! As Bitcoin Core's `TxRequestTracker`: an item is requested from one source at a time, other
 //! announcers are remembered, and an announcer that failed for an item is asked for it last.
@@ -11,7 +11,6 @@ use crate::context::Context;
 use crate::id::LinkId;
 use crate::io::Lane;
 use crate::limits;
-use crate::store::pool_index::PoolIndex;
 use crate::transaction::{IdMap, TransactionId};
 use crate::util::generations::Generations;
 use crate::wire::want_frame;
@@ -36,6 +35,9 @@ const ANNOUNCERS: usize = 4;
 /// How many items are remembered with those that failed for them, and for how long at least.
 const FAILED: usize = 65_536;
 
+/// Says whether an item is held here.
+pub(crate) type Held<'a> = &'a dyn Fn(&TransactionId) -> bool;
+
 /// See the module. What a stalled source offers holds nobody else up: it is requested from others
 /// at once. So does what a source offers again that it failed to deliver.
 #[derive(Debug)]
@@ -45,6 +47,9 @@ pub(crate) struct Wants {
     /// Who failed for an item.
     failed: Generations<TransactionId, Vec<LinkId>>,
     sources: BTreeMap<LinkId, Source>,
+    /// [`PER_LINK`] and [`IN_ALL`], smaller in tests.
+    per_link: usize,
+    in_all: usize,
 }
 
 /// An item that is requested.
@@ -90,7 +95,7 @@ pub(crate) struct Lapsed {
 impl Default for Wants {
     fn default() -> Self {
         let failed = Generations::new(FAILED / 2).with_lifetime(STALL);
-        Self { items: IdMap::default(), failed, sources: BTreeMap::new() }
+        Self { items: IdMap::default(), failed, sources: BTreeMap::new(), per_link: PER_LINK, in_all: IN_ALL }
     }
 }
 
@@ -117,20 +122,20 @@ impl Source {
 impl Wants {
     /// Requests items, except those that are held here, or are requested from a source that has not
     /// failed yet: of those it remembers that this link has them too.
-    pub(crate) fn request(&mut self, cx: &mut Context, index: &PoolIndex, link: LinkId, ids: Vec<TransactionId>) {
-        let lapsed = self.expire(cx.now, index);
-        self.retry(cx, index, lapsed);
-        self.request_now(cx, index, link, ids);
+    pub(crate) fn request(&mut self, cx: &mut Context, is_held: Held<'_>, link: LinkId, ids: Vec<TransactionId>) {
+        let lapsed = self.expire(cx.now, is_held);
+        self.retry(cx, is_held, lapsed);
+        self.request_now(cx, is_held, link, ids);
     }
 
-    fn request_now(&mut self, cx: &mut Context, index: &PoolIndex, link: LinkId, mut ids: Vec<TransactionId>) {
+    fn request_now(&mut self, cx: &mut Context, is_held: Held<'_>, link: LinkId, mut ids: Vec<TransactionId>) {
         let (now, stalled) = (cx.now, self.is_stalled(link));
         let source = self.sources.entry(link).or_insert_with(|| Source::new(now));
-        let mut room = PER_LINK.saturating_sub(source.outstanding);
-        room = room.min(IN_ALL.saturating_sub(self.items.len()).div_ceil(2));
-        let Self { items, failed, sources } = self;
+        let mut room = self.per_link.saturating_sub(source.outstanding);
+        room = room.min(self.in_all.saturating_sub(self.items.len()).div_ceil(2));
+        let Self { items, failed, sources, per_link, .. } = self;
         ids.retain(|id| {
-            if index.holds(id) {
+            if is_held(id) {
                 return false;
             }
             let exclusive = !stalled && !failed.get(id).is_some_and(|failed| failed.contains(&link));
@@ -163,7 +168,7 @@ impl Wants {
         }
         source.outstanding += ids.len();
         source.asked.extend(ids.iter().map(|id| (now, *id)));
-        if source.asked.len() > 2 * PER_LINK {
+        if source.asked.len() > 2 * *per_link {
             let is_asked = |id: &TransactionId| items.get(id).is_some_and(|item| item.source == link);
             source.asked.retain(|(_, id)| is_asked(id));
         }
@@ -172,7 +177,7 @@ impl Wants {
 
     /// Ends requests that are overdue. A source that brought too little of what was requested is
     /// stalled, and everything that it was asked for lapses.
-    pub(crate) fn expire(&mut self, now: Instant, index: &PoolIndex) -> Lapsed {
+    pub(crate) fn expire(&mut self, now: Instant, is_held: Held<'_>) -> Lapsed {
         let mut overdue = Vec::new();
         for (link, source) in &mut self.sources {
             let short = source.is_short(now);
@@ -183,7 +188,7 @@ impl Wants {
                     break;
                 }
                 source.asked.pop_front();
-                if open && index.holds(&id) {
+                if open && is_held(&id) {
                     self.items.remove(&id);
                     source.outstanding -= 1;
                 } else if open {
@@ -226,9 +231,9 @@ impl Wants {
 
     /// Requests what lapsed from others. Returns whether there are items that nobody else is known
     /// to have.
-    pub(crate) fn retry(&mut self, cx: &mut Context, index: &PoolIndex, lapsed: Lapsed) -> bool {
+    pub(crate) fn retry(&mut self, cx: &mut Context, is_held: Held<'_>, lapsed: Lapsed) -> bool {
         for (link, ids) in lapsed.retries {
-            self.request_now(cx, index, link, ids);
+            self.request_now(cx, is_held, link, ids);
         }
         lapsed.orphans
     }
@@ -339,15 +344,15 @@ mod tests {
         link: LinkId,
         ids: Vec<TransactionId>,
     ) -> [usize; 2] {
-        wants.request(cx, store.index(), link, ids);
+        wants.request(cx, &|id| store.index().holds(id), link, ids);
         let sent = drain(cx);
         [sent.iter().map(|frame| frame.matches(',').count()).sum(), sent.len()]
     }
 
     /// Ends what is overdue, and returns whom others are asked of, and whether some have no source.
     fn expire(wants: &mut Wants, cx: &mut Context, store: &Store) -> (Vec<(String, usize)>, bool) {
-        let lapsed = wants.expire(cx.now, store.index());
-        let orphans = wants.retry(cx, store.index(), lapsed);
+        let lapsed = wants.expire(cx.now, &|id| store.index().holds(id));
+        let orphans = wants.retry(cx, &|id| store.index().holds(id), lapsed);
         (sent(cx), orphans)
     }
 
@@ -373,10 +378,10 @@ mod tests {
         assert_eq!(request(&mut wants, &mut cx, &store, B, ids(0, 5)), [1, 1]);
         check(&wants);
         let lapsed = wants.on_link_closed(B);
-        assert!(wants.retry(&mut cx, store.index(), lapsed), "nobody else offered 3, 4 and 0");
+        assert!(wants.retry(&mut cx, &|id| store.index().holds(id), lapsed), "nobody else offered 3, 4 and 0");
         assert_eq!(request(&mut wants, &mut cx, &store, A, ids(0, 5)), [3, 1], "what a closed link was asked for");
         let lapsed = wants.on_link_closed(A);
-        assert!(wants.retry(&mut cx, store.index(), lapsed), "the other announcer has closed its link");
+        assert!(wants.retry(&mut cx, &|id| store.index().holds(id), lapsed), "the other announcer has closed its link");
         assert!(sent(&mut cx).is_empty() && wants.items.is_empty() && wants.sources.is_empty());
     }
 
@@ -487,22 +492,24 @@ mod tests {
     #[test]
     fn requests_are_bounded_per_link_per_frame_and_in_all() {
         let (mut wants, mut cx, store) = parts();
-        let all = || ids(0, PER_LINK as u32 + 10);
+        assert_eq!((wants.per_link, wants.in_all), (PER_LINK, IN_ALL));
+        (wants.per_link, wants.in_all) = (2_000, 20_000);
+        let all = || ids(0, 2_000 + 10);
         assert_eq!(request(&mut wants, &mut cx, &store, A, ids(0, limits::WANT_IDS as u32)), [limits::WANT_IDS, 1]);
-        let left = PER_LINK - limits::WANT_IDS;
+        let left = 2_000 - limits::WANT_IDS;
         assert_eq!(request(&mut wants, &mut cx, &store, A, all()), [left, left / limits::WANT_IDS]);
         assert_eq!(request(&mut wants, &mut cx, &store, A, all()), [0, 0]);
         assert_eq!(request(&mut wants, &mut cx, &store, B, all()), [10, 1]);
         for link in 10..24 {
-            let first = 100_000 * link as u32;
-            request(&mut wants, &mut cx, &store, LinkId(link), ids(first, first + PER_LINK as u32));
+            let first = 100_000 * u32::try_from(link).expect("small");
+            request(&mut wants, &mut cx, &store, LinkId(link), ids(first, first + 2_000));
         }
-        assert!(wants.items.len() <= IN_ALL);
+        assert!(wants.items.len() <= 20_000);
         let (last, honest) = (wants.sources[&LinkId(23)].outstanding, ids(1, 2));
-        assert!(last < 1_000, "each takes half of what is left");
+        assert!(last < 100, "each takes half of what is left");
         cx.now += WINDOW;
         expire(&mut wants, &mut cx, &store);
-        assert_eq!(wants.items.len(), PER_LINK, "what the second link offers too");
+        assert_eq!(wants.items.len(), 2_000, "what the second link offers too");
         cx.now += WINDOW;
         expire(&mut wants, &mut cx, &store);
         assert_eq!((wants.items.len(), wants.failed.len() <= FAILED), (0, true));

@@ -136,6 +136,52 @@ fn old_news_are_not_judged() {
     assert!(net.cores[0].connections.links.get(link).is_some(), "and a copy is no fault");
 }
 
+/// A broadcast of a node under the id `ab…`, signed by it.
+fn said(net: &Net, signer: usize, message: &str) -> String {
+    let data = format!(r#"{{"id":"{}","title":"{TITLE}","message":"{message}","time":1.5}}"#, "ab".repeat(32));
+    let mut parser = Parser::new();
+    let canonical = parser.parse(&data).and_then(Value::normal).expect("JSON").canonical().to_owned();
+    let signature = net.pretend(signer).sign(Purpose::Broadcast, &canonical).expect("it signs");
+    format!(r#"{{"type":"BROADCAST","data":{data},"from":"{}","signature":"{signature}"}}"#, id(signer))
+}
+
+/// A relay that is faster than the origin signs another text under the id that it heard.
+#[test]
+fn a_broadcast_is_not_replaced_by_another_under_its_id() {
+    let mut net = line(3);
+    net.pass(5 * SECOND);
+    let link = hears(&net, 1, 0);
+    net.receive(1, link, &said(&net, 90, "a lie"));
+    net.receive(1, link, &said(&net, 91, "the truth"));
+    net.receive(1, link, &said(&net, 91, "the truth"));
+    for node in [1, 2] {
+        assert_eq!(net.texts(node), ["a lie", "the truth"], "node {node}");
+    }
+    // The first node has what was sent on to it, and what it lacks comes by comparison.
+    net.restart(0);
+    net.events[0].clear();
+    net.link(0, 1);
+    net.pass(20 * SECOND);
+    let mut texts = net.texts(0);
+    texts.sort_unstable();
+    assert_eq!(texts, ["a lie", "the truth"], "both are compared");
+}
+
+#[test]
+fn one_message_under_one_id_is_reported_once_also_if_two_nodes_took_it_in() {
+    let mut net = line(3);
+    net.pass(5 * SECOND);
+    for node in [0, 2] {
+        let client = net.client(node);
+        net.receive(node, client, &crate::testing::net::broadcast_frame(1, "hello", ""));
+    }
+    net.pass(20 * SECOND);
+    for node in 0..3 {
+        assert_eq!(net.texts(node), ["hello"], "node {node}");
+        assert_eq!(net.cores[node].broadcasts.store.iter().count(), 2, "they are two broadcasts: node {node}");
+    }
+}
+
 #[test]
 fn nobody_broadcasts_for_another() {
     let mut net = line(3);

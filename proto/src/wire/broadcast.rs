@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::frame::Frame;
 use crate::id::{InvalidId, Session, parse_hex32};
 use crate::json::{Kind, Value};
 use crate::limits;
-use crate::signature::{Purpose, Seal, Signer};
+use crate::signature::{Purpose, Seal, Signer, canonical_of};
 use crate::transaction::Origin;
 use crate::wire::codec::{Data, Malformed, age_of, read, to_frame, wrong};
 
@@ -20,6 +21,7 @@ use crate::wire::codec::{Data, Malformed, age_of, read, to_frame, wrong};
 pub const TITLE: &str = "#BROADCAST";
 
 /// The id of a broadcast: 32 bytes, written as 64 hexadecimal digits. Its sender chooses each once.
+/// It is for people: another sender can choose the same.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BroadcastId(pub [u8; 32]);
 
@@ -42,6 +44,11 @@ impl FromStr for BroadcastId {
         parse_hex32(text).map(Self).ok_or(InvalidId { expected: "a broadcast's id: 64 hexadecimal digits" })
     }
 }
+
+/// The identity of a broadcast: the SHA-256 of its origin and of the data that the origin signed. So
+/// nobody else can make a broadcast with the same identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BroadcastDigest(pub [u8; 32]);
 
 /// A text to all nodes. A clone costs a reference count.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,6 +91,25 @@ impl Broadcast {
     /// Signs it with the key of this node.
     pub(crate) fn seal(&mut self, signer: &dyn Signer) {
         self.seal = Seal::make(signer, Purpose::Broadcast, &self.on_wire());
+    }
+
+    /// Returns its identity: `p2p-node BROADCAST`, the origin, and the canonical data, each with a
+    /// line feed but the last.
+    pub fn digest(&self, origin: &Origin) -> BroadcastDigest {
+        let unsigned;
+        let canonical = match &self.seal {
+            Some(seal) => &seal.canonical,
+            None => {
+                unsigned = canonical_of(&self.on_wire()).unwrap_or_default();
+                &unsigned
+            }
+        };
+        let mut hash = Sha256::new();
+        hash.update(Purpose::Broadcast.prefix());
+        hash.update(origin.to_string());
+        hash.update("\n");
+        hash.update(canonical);
+        BroadcastDigest(hash.finalize().into())
     }
 
     fn on_wire(&self) -> OnWire {

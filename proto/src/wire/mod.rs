@@ -23,7 +23,7 @@ mod sync;
 mod transaction;
 
 pub use announce::{AnnounceFrame, Announcement};
-pub use broadcast::{Broadcast, BroadcastFrame, BroadcastId, InvalidBroadcast, TITLE};
+pub use broadcast::{Broadcast, BroadcastDigest, BroadcastFrame, BroadcastId, InvalidBroadcast, TITLE};
 pub use codec::Malformed;
 pub use dial_back::DialBack;
 pub use exercise::{ExerciseNews, RememberedExercise, exercise_frame};

@@ -28,7 +28,11 @@ pub enum SyncFrame {
 /// What native peers compare besides transactions: the sibling `set`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OtherSet {
-    /// The broadcasts of the last ten minutes.
+    /// The broadcasts of the last ten minutes, by their digests.
+    BroadcastDigests,
+    /// The same by their ids, as nodes of release 0.1 compare them. A sender can choose the id of
+    /// another's broadcast, so nodes of this release compare digests. Goes with the first release
+    /// that does not link to 0.1.
     Broadcasts,
     /// The announcements of all nodes. It is not compared: a peer asks for everything.
     Nodes,
@@ -38,6 +42,9 @@ impl OtherSet {
     /// Returns the set that a frame names. `None` stands for transactions and for unknown sets.
     pub(crate) fn of(frame: Value<'_>) -> Option<Self> {
         match &*frame.get("set").and_then(Value::as_str)? {
+            "broadcasts" if frame.get("by").and_then(Value::as_str).is_some_and(|by| by == BY_DIGEST) => {
+                Some(Self::BroadcastDigests)
+            }
             "broadcasts" => Some(Self::Broadcasts),
             "nodes" => Some(Self::Nodes),
             _ => None,
@@ -46,11 +53,14 @@ impl OtherSet {
 
     fn name(self) -> &'static str {
         match self {
-            Self::Broadcasts => "broadcasts",
+            Self::Broadcasts | Self::BroadcastDigests => "broadcasts",
             Self::Nodes => "nodes",
         }
     }
 }
+
+/// The sibling `by` of a comparison of broadcasts by digests.
+const BY_DIGEST: &str = "digest";
 
 /// One message of the negentropy protocol, version 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,20 +112,22 @@ impl SyncFrame {
 
     /// Returns the frame for a comparison of pools.
     pub fn to_frame(&self) -> Frame {
-        self.on_wire("transactions")
+        self.on_wire("transactions", None)
     }
 
     /// Returns the frame for a comparison of another set.
     pub fn to_frame_of(&self, set: OtherSet) -> Frame {
-        self.on_wire(set.name())
+        self.on_wire(set.name(), (set == OtherSet::BroadcastDigests).then_some(BY_DIGEST))
     }
 
-    fn on_wire(&self, set: &'static str) -> Frame {
+    fn on_wire(&self, set: &'static str, by: Option<&'static str>) -> Frame {
         #[derive(Serialize)]
         struct OnWire {
             r#type: &'static str,
             data: SyncOnWire,
             set: &'static str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            by: Option<&'static str>,
         }
         let data = match self {
             Self::Summary(Summary { count, sum }) => {
@@ -132,7 +144,7 @@ impl SyncFrame {
                 SyncOnWire { number: Some(*number), answer: Some(BASE64.encode(message)), ..SyncOnWire::default() }
             }
         };
-        to_frame(&OnWire { r#type: "SYNC", data, set })
+        to_frame(&OnWire { r#type: "SYNC", data, set, by })
     }
 }
 

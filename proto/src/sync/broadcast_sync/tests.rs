@@ -23,7 +23,8 @@ fn side(broadcasts: std::ops::Range<u8>) -> Side {
     native(&cx, &mut links, 1);
     client(&cx, &mut links, 2);
     for n in broadcasts {
-        store.insert(cx.now, held(n, cx.now, cx.now, f64::from(n)));
+        let digest = BroadcastDigest([n; 32]);
+        store.insert(cx.now, digest, held(n, cx.now, cx.now, f64::from(n)));
     }
     cx.now += SETTLE_DELAY;
     Side { sync: BroadcastSync::default(), cx, links, store, asks: ask_limits() }
@@ -44,11 +45,11 @@ impl Side {
     }
 
     fn on(&mut self, link: LinkId, frame: SyncFrame) -> Result<(), Violation> {
-        self.sync.on_sync(&mut self.cx, &self.links, &mut self.store, &mut self.asks, link, frame)
+        self.sync.on_sync(&mut self.cx, &self.links, &mut self.store, &mut self.asks, link, (OtherSet::BroadcastDigests, frame))
     }
 
     fn count(&self) -> u64 {
-        Settled { store: &self.store, now: self.cx.now }.summary().count
+        Settled { store: &self.store, key: Key::Digest, now: self.cx.now }.summary().count
     }
 }
 
@@ -59,7 +60,7 @@ fn carry(from: &mut Side, to: &mut Side) -> (usize, Vec<TransactionId>) {
     while let Some(Output::Send { frame, .. }) = from.cx.poll_output() {
         frames += 1;
         match Message::parse(&mut Parser::new(), frame.as_str()) {
-            Ok(Message::SyncOther(OtherSet::Broadcasts, frame)) => to.on(A, frame).expect("a sound frame"),
+            Ok(Message::SyncOther(OtherSet::BroadcastDigests, frame)) => to.on(A, frame).expect("a sound frame"),
             Ok(Message::Want(ids)) => wanted.extend(ids),
             other => panic!("{other:?}"),
         }
@@ -87,7 +88,7 @@ fn each_side_fetches_what_it_lacks_at_once() {
     let wanted = converse(&mut one, &mut other);
     assert_eq!(wanted, [(10..20).collect::<Vec<u8>>(), (0..5).collect()]);
     assert_eq!((one.cx.counters.sync_rounds, one.cx.counters.sync_sent_bytes), (0, 0), "only pools are counted");
-    assert!(!one.sync.reconciler.is_open(A) && !other.sync.reconciler.is_open(A));
+    assert!(!one.sync.by_digest.reconciler.is_open(A) && !other.sync.by_digest.reconciler.is_open(A));
 }
 
 #[test]
@@ -100,14 +101,14 @@ fn a_node_that_holds_nothing_says_nothing_and_fetches_all() {
     // A summary of nothing leads to nothing.
     let nothing = Summary { count: 0, sum: "0".repeat(64) };
     other.on(A, SyncFrame::Reply(nothing)).expect("a native peer");
-    assert!(drain(&mut other.cx).is_empty() && !other.sync.reconciler.is_open(A));
+    assert!(drain(&mut other.cx).is_empty() && !other.sync.by_digest.reconciler.is_open(A));
 }
 
 #[test]
 fn a_broadcast_is_compared_once_it_has_settled_and_until_it_expires() {
     let mut side = side(0..0);
     let start = side.cx.now;
-    side.store.insert(start, held(1, start - Duration::from_secs(5), start, 1.0));
+    side.store.insert(start, BroadcastDigest([1; 32]), held(1, start - Duration::from_secs(5), start, 1.0));
     side.cx.now = start + SETTLE_DELAY - Duration::from_nanos(1);
     assert_eq!(side.count(), 0);
     side.cx.now = start + SETTLE_DELAY;
@@ -122,50 +123,90 @@ fn time_stamps_that_are_no_numbers_of_seconds_are_compared_all_the_same() {
     let mut side = side(0..0);
     let start = side.cx.now;
     for (n, time) in [(1, -5.0), (2, f64::NAN), (3, 1e300), (4, 7.9)] {
-        side.store.insert(start, held(n, start, start, time));
+        side.store.insert(start, BroadcastDigest([n; 32]), held(n, start, start, time));
     }
     side.cx.now += SETTLE_DELAY;
-    let set = Settled { store: &side.store, now: side.cx.now };
-    assert_eq!(set.items().map(|(_, time)| time).collect::<Vec<u64>>(), [0, 0, u64::MAX - 1, 7]);
+    let set = Settled { store: &side.store, key: Key::Digest, now: side.cx.now };
+    assert_eq!(set.items().into_iter().map(|(_, time)| time).collect::<Vec<u64>>(), [0, 0, u64::MAX - 1, 7]);
     assert!(set.begin().is_ok());
 }
 
 #[test]
-fn an_item_is_requested_again_after_five_seconds_or_not_at_all_once_it_was_seen() {
-    let mut side = side(0..0);
-    let want = |side: &mut Side, ids: &[u8]| {
-        let ids: Vec<TransactionId> = ids.iter().map(|n| TransactionId(id(*n).0)).collect();
-        side.sync.request(&mut side.cx, &side.store, A, &ids);
-        drain(&mut side.cx).iter().map(|frame| frame.matches(',').count()).sum::<usize>()
+fn broadcasts_with_one_id_are_compared_by_digest_and_by_id_as_one() {
+    let mut side = side(0..2);
+    let (start, other) = (side.cx.now - SETTLE_DELAY, BroadcastDigest([77; 32]));
+    side.store.insert(start, other, held(1, start, start, 1.0));
+    let keys = |key| {
+        let set = Settled { store: &side.store, key, now: side.cx.now };
+        set.items().into_iter().map(|(id, _)| id.0[0]).collect::<std::collections::BTreeSet<u8>>()
     };
-    assert_eq!(want(&mut side, &[1, 2]), 2);
-    assert_eq!(want(&mut side, &[1, 2, 3]), 1);
-    side.cx.now += ITEM_TIMEOUT - Duration::from_nanos(1);
-    side.compare();
-    assert_eq!(want(&mut side, &[1, 2, 3]), 0);
-    side.cx.now += Duration::from_nanos(1);
-    side.store.insert(side.cx.now, held(2, side.cx.now, side.cx.now, 0.0));
-    side.compare();
-    assert_eq!(want(&mut side, &[1, 2, 3]), 2);
-    assert_eq!(side.sync.requested.len(), 2);
-    side.store.insert(side.cx.now, held(1, side.cx.now, side.cx.now, 0.0));
-    assert_eq!(want(&mut side, &[]), 0);
-    assert_eq!(side.sync.requested.len(), 1, "what came is no longer awaited");
+    assert_eq!(keys(Key::Digest), [0, 1, 77].into());
+    assert_eq!(keys(Key::Id), [0, 1].into());
+    assert_eq!(Settled { store: &side.store, key: Key::Id, now: side.cx.now }.summary().count, 2);
+}
+
+/// Has the other side handle what a side sends, as if by ids. Notes the first bytes of wanted ids.
+fn carry_by_ids(from: &mut Side, to: &mut Side, wanted: &mut Vec<u8>) {
+    while let Some(Output::Send { frame, .. }) = from.cx.poll_output() {
+        match Message::parse(&mut Parser::new(), frame.as_str()) {
+            Ok(Message::SyncOther(by, frame)) => {
+                let first = matches!(frame, SyncFrame::Summary(_));
+                assert_eq!(by == OtherSet::BroadcastDigests, first, "an old node is answered by ids");
+                let Side { sync, cx, links, store, asks } = to;
+                sync.on_sync(cx, links, store, asks, A, (OtherSet::Broadcasts, frame)).expect("sound");
+            }
+            Ok(Message::Want(ids)) => wanted.extend(ids.iter().map(|id| id.0[0])),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// A node of release 0.1 compares ids, and takes every summary of broadcasts for one of ids.
+#[test]
+fn a_node_of_the_previous_release_is_compared_with_by_ids() {
+    let (mut ours, mut theirs) = (side(0..0), side(0..0));
+    let start = ours.cx.now;
+    for n in 1..4 {
+        // Digests are not ids.
+        ours.store.insert(start, BroadcastDigest([100 + n; 32]), held(n, start, start, f64::from(n)));
+    }
+    for n in 3..6 {
+        theirs.store.insert(start, BroadcastDigest([100 + n; 32]), held(n, start, start, f64::from(n)));
+    }
+    (ours.cx.now, theirs.cx.now) = (start + SETTLE_DELAY, start + SETTLE_DELAY);
+    ours.compare();
+    let mut wanted = [Vec::new(), Vec::new()];
+    for _ in 0..10 {
+        carry_by_ids(&mut ours, &mut theirs, &mut wanted[0]);
+        carry_by_ids(&mut theirs, &mut ours, &mut wanted[1]);
+    }
+    wanted.iter_mut().for_each(|ids| ids.sort_unstable());
+    assert_eq!(wanted, [vec![4, 5], vec![1, 2]]);
 }
 
 #[test]
-fn requests_are_bounded() {
-    let mut side = side(0..0);
-    let ids: Vec<TransactionId> = (0..limits::BROADCASTS as u32 + 5)
-        .map(|n| {
-            let mut id = [0; 32];
-            id[..4].copy_from_slice(&n.to_be_bytes());
-            TransactionId(id)
-        })
-        .collect();
-    side.sync.request(&mut side.cx, &side.store, A, &ids[..7]);
-    side.sync.request(&mut side.cx, &side.store, A, &ids);
-    assert_eq!(side.sync.requested.len(), limits::BROADCASTS);
+fn an_id_that_is_anothers_digest_keeps_nobody_from_asking_for_it() {
+    let (mut one, mut other) = (side(0..0), side(0..3));
+    let now = one.cx.now;
+    one.store.insert(now, BroadcastDigest([50; 32]), held(1, now, now, 0.0));
+    other.compare();
+    assert_eq!(converse(&mut other, &mut one)[1], [0, 1, 2]);
+    one.sync.on_brought(A, BroadcastDigest([60; 32]), id(2), 10);
+    assert!(one.sync.by_digest.wants.next_due().is_some());
+    for n in 0..3 {
+        one.sync.on_brought(A, BroadcastDigest([n; 32]), id(9), 10);
+    }
+    assert!(one.sync.by_digest.wants.next_due().is_none(), "all have come");
+}
+
+#[test]
+fn a_neighbour_that_offers_broadcasts_and_brings_none_is_asked_last() {
+    let (mut one, mut other) = (side(0..0), side(0..3));
+    other.compare();
+    converse(&mut other, &mut one);
+    one.cx.now = one.cx.timers.due(&Timer::WantBroadcasts).expect("set");
+    assert!(one.sync.on_wants_due(&mut one.cx, &one.store) && one.sync.is_stalled(A));
+    assert!(one.cx.timers.due(&Timer::WantBroadcasts).is_none());
 }
 
 #[test]
@@ -195,8 +236,8 @@ fn what_no_peer_needs_is_a_breach_and_a_late_answer_is_not() {
     assert_eq!(error, Violation::breach("SYNC: broadcasts are not requested as a whole"));
     assert!(side.on(C, answer()).is_err());
     side.on(A, SyncFrame::Reply(Summary { count: 1, sum: "other".into() })).expect("a native peer");
-    assert!(side.sync.reconciler.is_open(A) && side.on(A, answer()).is_err(), "malformed");
+    assert!(side.sync.by_digest.reconciler.is_open(A) && side.on(A, answer()).is_err(), "malformed");
     side.on(A, SyncFrame::Reply(Summary { count: 1, sum: "other".into() })).expect("a native peer");
-    side.sync.on_link_closed(A);
-    assert!(!side.sync.reconciler.is_open(A));
+    side.sync.on_link_closed(&mut side.cx, &side.store, A);
+    assert!(!side.sync.by_digest.reconciler.is_open(A));
 }
