@@ -74,6 +74,8 @@ pub struct Node {
     pub(crate) runtime_counters: Vec<(&'static str, u64)>,
     /// The rate limit of reconciliation requests per link.
     pub(crate) asks: RateLimits<LinkId>,
+    /// The rate limit of WANT per link.
+    wants: RateLimits<LinkId>,
 }
 
 impl Node {
@@ -98,6 +100,7 @@ impl Node {
             exercise: Exercise::new(now, cx.config.remembered_exercise.clone()),
             runtime_counters: Vec::new(),
             asks: ask_limits(),
+            wants: pool_sync::want_limits(),
             cx,
         };
         let (own, known) = (node.cx.config.address.clone(), node.cx.config.known_peers.clone());
@@ -303,6 +306,7 @@ impl Node {
         let answered = self.membership.was_answered(link);
         self.replay.on_link_closed(link);
         self.asks.remove(&link);
+        self.wants.remove(&link);
         let Self { cx, connections, store, broadcasts, sync, .. } = self;
         sync.on_link_closed(cx, &connections.links, store, &broadcasts.store, link);
         self.presence.on_link_closed(link);
@@ -571,13 +575,17 @@ impl Node {
                 let result = self.on_network(link, &frame);
                 self.judge(link, result);
             }
+            Ok(Message::Want(_)) if !self.wants.allows(now, link) => {
+                self.offend(link, ViolationKind::Flood, "WANT: far more often than any comparison needs; ignored");
+            }
             Ok(Message::Want(ids)) => {
                 let Self { cx, connections, store, gossip, broadcasts, .. } = self;
                 let links = &connections.links;
                 broadcast_sync::on_want(cx, links, &mut broadcasts.store, link, &ids);
                 let result = pool_sync::on_want(cx, links, store, link, &ids);
                 if result.is_ok() {
-                    gossip.plumtree.on_peer_lacks(link, &ids);
+                    let held: Vec<_> = ids.into_iter().filter(|id| store.index().holds(id)).collect();
+                    gossip.plumtree.on_peer_lacks(now, link, &held);
                 }
                 self.judge(link, result);
             }

@@ -69,7 +69,10 @@ fn push(queue: &SendQueue, transactions: Vec<Transaction>, session: Option<Sessi
     });
     let items: Vec<Item> = frames.map(Item::Text).collect();
     let bytes = items.iter().map(Item::bytes).sum();
-    queue.push(Lane::Payload, items, bytes);
+    match session {
+        Some(_) => queue.push_catch_up(items, bytes),
+        None => queue.push(Lane::Payload, items, bytes),
+    }
 }
 
 /// Logs that a pool could not be read, once per minute: a peer may ask again and again.

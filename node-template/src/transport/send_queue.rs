@@ -41,6 +41,9 @@ impl Item {
 
 /// How many bytes of payload the link's task takes at once.
 const TAKE: usize = 256 * 1024;
+/// How many bytes of catch-up it takes after that: what comes next waits for so much on a slow line,
+/// and a busy line leaves so much to a peer that lacks something.
+const TAKE_CATCH_UP: usize = 32 * 1024;
 
 /// The content of the close frame that ends a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +80,8 @@ pub(crate) struct SendQueue {
 struct Queued {
     control: VecDeque<Item>,
     payload: VecDeque<Item>,
+    /// Payload that answers a comparison of pools. It counts as payload, and is sent after it.
+    catch_up: VecDeque<Item>,
     close: Option<CloseReason>,
     /// The link's task is gone: nothing will be sent.
     gone: bool,
@@ -143,21 +148,29 @@ impl SendQueue {
 
     /// Whether payload waits that the link's task has not taken.
     pub(crate) fn has_payload(&self) -> bool {
-        !self.lock().payload.is_empty()
+        let queued = self.lock();
+        !queued.payload.is_empty() || !queued.catch_up.is_empty()
     }
 
     /// Queues items in a lane; `bytes` is their sum. The caller has checked [`Self::fits`].
     pub(crate) fn push(&self, lane: Lane, items: impl IntoIterator<Item = Item>, bytes: usize) {
+        self.push_with(lane, bytes, |queued| match lane {
+            Lane::Control => queued.control.extend(items),
+            Lane::Payload => queued.payload.extend(items),
+        });
+    }
+
+    /// Queues payload that answers a comparison of pools: new transactions do not wait for it.
+    pub(crate) fn push_catch_up(&self, items: impl IntoIterator<Item = Item>, bytes: usize) {
+        self.push_with(Lane::Payload, bytes, |queued| queued.catch_up.extend(items));
+    }
+
+    fn push_with(&self, lane: Lane, bytes: usize, push: impl FnOnce(&mut Queued)) {
         let before = self.bytes(lane).fetch_add(bytes, Ordering::Relaxed);
         if lane == Lane::Payload && before + bytes >= self.payload_max / 4 && self.is_peer.load(Ordering::Relaxed) {
             self.hold();
         }
-        let mut queued = self.lock();
-        match lane {
-            Lane::Control => queued.control.extend(items),
-            Lane::Payload => queued.payload.extend(items),
-        }
-        drop(queued);
+        push(&mut self.lock());
         self.task.wake();
     }
 
@@ -186,9 +199,10 @@ impl SendQueue {
         self.task.wake();
     }
 
-    /// Takes all control frames and then some payload, of `room` bytes and a frame more at most. So
-    /// control frames never wait for the whole payload lane. Returns the close reason once nothing
-    /// is left. For the link's task.
+    /// Takes all control frames, then some payload, and then a little catch-up, of `room` bytes and
+    /// a frame more at most. So control frames never wait for the whole payload lane, nor new
+    /// transactions for a whole pool. Returns the close reason once nothing is left. For the link's
+    /// task.
     pub(crate) fn poll_take(
         &self,
         cx: &Context<'_>,
@@ -204,9 +218,17 @@ impl SendQueue {
             bytes += item.bytes();
             into.push_back((Lane::Payload, item));
         }
+        bytes = 0;
+        while bytes < TAKE_CATCH_UP.min(room) {
+            let Some(item) = queued.catch_up.pop_front() else { break };
+            bytes += item.bytes();
+            into.push_back((Lane::Payload, item));
+        }
         match (&queued.close, into.is_empty()) {
             (_, false) => Poll::Ready(None),
-            (Some(reason), true) if queued.payload.is_empty() => Poll::Ready(Some(reason.clone())),
+            (Some(reason), true) if queued.payload.is_empty() && queued.catch_up.is_empty() => {
+                Poll::Ready(Some(reason.clone()))
+            }
             (_, true) => Poll::Pending,
         }
     }
@@ -277,6 +299,7 @@ impl SendQueue {
         queued.gone = true;
         queued.control = VecDeque::new();
         queued.payload = VecDeque::new();
+        queued.catch_up = VecDeque::new();
         drop(queued);
         self.release();
         self.room.notify_waiters();
@@ -345,6 +368,31 @@ mod tests {
         taken.clear();
         assert_eq!(queue.poll_take(&idle(), &mut taken, 4), Poll::Ready(None));
         assert_eq!(taken.iter().map(|(_, item)| item.bytes()).collect::<Vec<_>>(), [3, 4]);
+    }
+
+    #[test]
+    fn new_transactions_overtake_catch_up_which_is_sent_all_the_same() {
+        let queue = queue(10_000_000, 100);
+        let mut taken = VecDeque::new();
+        queue.push_catch_up((0..40).map(|_| text(4 * 1024)), 160 * 1024);
+        queue.push(Lane::Payload, [text(1)], 1);
+        let lengths = |taken: &VecDeque<(Lane, Item)>| taken.iter().map(|(_, item)| item.bytes()).collect::<Vec<_>>();
+        assert_eq!(queue.poll_take(&idle(), &mut taken, usize::MAX), Poll::Ready(None));
+        assert_eq!(lengths(&taken), [&[1], &[4 * 1024; 8][..]].concat());
+        taken.clear();
+        queue.push(Lane::Payload, (0..300).map(|_| text(1024)), 300 * 1024);
+        assert_eq!(queue.poll_take(&idle(), &mut taken, usize::MAX), Poll::Ready(None));
+        assert_eq!(lengths(&taken), [&[1024; 256][..], &[4 * 1024; 8]].concat(), "a busy line starves nobody");
+        assert_eq!(queue.queued_bytes(Lane::Payload), 460 * 1024 + 1, "it counts until it is sent");
+        queue.close(CloseReason { code: 1000, reason: String::new() });
+        for _ in 0..3 {
+            assert_eq!(queue.poll_take(&idle(), &mut taken, usize::MAX), Poll::Ready(None));
+        }
+        taken.clear();
+        assert!(
+            matches!(queue.poll_take(&idle(), &mut taken, usize::MAX), Poll::Ready(Some(_))),
+            "the close frame is last"
+        );
     }
 
     #[test]

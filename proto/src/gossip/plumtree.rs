@@ -15,6 +15,7 @@
 //!   they could be answered one by one.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use crate::connections::table::{Delivery, Link, LinkState, LinkTable};
 use crate::context::Context;
@@ -27,18 +28,26 @@ use crate::util::rate_limit::RateLimits;
 use crate::violation::{Violation, ViolationKind};
 use crate::wire::{graft_frame, prune_frame};
 
+/// How many WANTs of one link are searched for recent transactions at once, and how long one more
+/// takes after that.
+const LACKS_AT_ONCE: u32 = 20;
+const LACKS_EVERY: Duration = Duration::from_millis(100);
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Plumtree {
     trees: Trees,
     /// How often each link may GRAFT: each time all neighbours are asked.
     grafts: RateLimits<LinkId>,
+    /// How often the lack of each link's peer is looked at.
+    lacks: RateLimits<LinkId>,
 }
 
 impl Default for Plumtree {
     fn default() -> Self {
         let grafts = RateLimits::new(limits::GRAFT_EVERY, limits::GRAFTS_AT_ONCE);
-        Self { trees: Trees::default(), grafts }
+        let lacks = RateLimits::new(LACKS_EVERY, LACKS_AT_ONCE);
+        Self { trees: Trees::default(), grafts, lacks }
     }
 }
 
@@ -197,7 +206,11 @@ impl Plumtree {
 
     /// Handles a peer's lack of transactions that were pushed here a moment ago: it is cut off from
     /// their trees, or is kept from them. From now on we send it their origins.
-    pub(crate) fn on_peer_lacks(&mut self, link: LinkId, ids: &[TransactionId]) {
+    pub(crate) fn on_peer_lacks(&mut self, now: Instant, link: LinkId, ids: &[TransactionId]) {
+        // The recent ones are searched from end to end, and one id is enough to ask for that.
+        if ids.is_empty() || !self.lacks.allows(now, link) {
+            return;
+        }
         let lacking: IdSet = ids.iter().copied().collect();
         let origins: Vec<Origin> = self.trees.origins_of(&lacking).into_iter().cloned().collect();
         for origin in origins {
@@ -209,6 +222,7 @@ impl Plumtree {
     /// compared.
     pub(crate) fn on_link_closed(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId) -> bool {
         self.grafts.remove(&link);
+        self.lacks.remove(&link);
         let orphans = self.trees.forget_link(link);
         repair(cx, links, &orphans, None)
     }

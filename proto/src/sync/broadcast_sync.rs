@@ -88,9 +88,8 @@ impl Settled<'_> {
     fn items(&self) -> Vec<(TransactionId, u64)> {
         let is_settled = |held: &HeldBroadcast| self.now.saturating_duration_since(held.received) >= SETTLE_DELAY;
         // As Rust casts: less than 0, or no number, is 0; too great a number is the greatest.
-        let item = |key: [u8; 32], held: &HeldBroadcast| {
-            (TransactionId(key), (held.broadcast.time as u64).min(u64::MAX - 1))
-        };
+        let item =
+            |key: [u8; 32], held: &HeldBroadcast| (TransactionId(key), (held.broadcast.time as u64).min(u64::MAX - 1));
         match self.key {
             Key::Digest => {
                 let settled = self.store.iter().filter(|(_, held)| is_settled(held));
@@ -244,9 +243,7 @@ pub(crate) fn on_want(
     }
     store.expire(cx.now);
     let store = &*store;
-    let find = |id: &TransactionId| {
-        store.get(&BroadcastDigest(id.0)).or_else(|| store.with_id(BroadcastId(id.0)))
-    };
+    let find = |id: &TransactionId| store.get(&BroadcastDigest(id.0)).or_else(|| store.with_id(BroadcastId(id.0)));
     for held in ids.iter().filter_map(find) {
         let frame = BroadcastFrame {
             broadcast: held.broadcast.clone(),

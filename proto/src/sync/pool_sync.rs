@@ -45,6 +45,11 @@ const STREAM_TICK: Duration = Duration::from_secs(1);
 /// The shortest time between two looks at what is requested.
 const MIN_TICK: Duration = Duration::from_millis(50);
 
+/// How many WANTs a link may bring at once, and how long one more takes after that. A whole pool's
+/// worth of ids has twenty, and each answer of a reconciliation leads to two.
+const WANT_BURST: u32 = 256;
+const WANT_INTERVAL: Duration = Duration::from_millis(10);
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct PoolSync {
@@ -328,6 +333,11 @@ impl PoolSync {
 /// Returns whether the whole pool of a peer is cheaper than a question.
 fn lacks_much(seen: u64, theirs: u64) -> bool {
     theirs.saturating_sub(seen) > (seen / 4).max(1_000)
+}
+
+/// Limits how often each link may send WANT: a short one costs look-ups as well.
+pub(crate) fn want_limits() -> RateLimits<LinkId> {
+    RateLimits::new(WANT_INTERVAL, WANT_BURST)
 }
 
 /// Handles WANT: sends single transactions, from the disk or from what waits for it.

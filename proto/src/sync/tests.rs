@@ -86,3 +86,24 @@ fn a_stalled_neighbour_is_asked_only_if_there_is_no_other() {
     sync.fetch(&mut cx, &links, &mut store);
     assert!(drain(&mut cx).is_empty(), "one is open");
 }
+
+#[test]
+fn wants_of_a_flood_are_ignored_and_count_as_violations() {
+    let mut net = crate::testing::net::Net::mesh(2);
+    let link = net.cores[0].connections.links.iter().next().expect("a link").0;
+    let violations = |net: &crate::testing::net::Net| net.cores[0].counters().violations;
+    let want = format!(r#"{{"type":"WANT","data":["{}"]}}"#, "77".repeat(32));
+    for _ in 0..256 {
+        net.receive(0, link, &want);
+    }
+    assert_eq!(violations(&net), 0, "a whole pool has twenty of them");
+    for n in 1..=8 {
+        net.receive(0, link, &want);
+        assert_eq!(violations(&net), n);
+    }
+    net.pass(Duration::from_secs(3));
+    for _ in 0..256 {
+        net.receive(0, link, &want);
+    }
+    assert_eq!(violations(&net), 8);
+}

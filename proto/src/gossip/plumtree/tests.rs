@@ -223,7 +223,16 @@ fn a_peer_that_lacks_what_was_pushed_a_moment_ago_is_sent_its_origin_again() {
         plumtree.on_first_copy(&mut cx, &links, &origin(of), Some(LinkId(1)));
         plumtree.on_prune(&mut cx, &links, LinkId(2), &[origin(of)]).expect("a native peer");
     }
-    plumtree.on_peer_lacks(LinkId(2), &[transaction(1).id(), transaction(3).id()]);
+    plumtree.on_peer_lacks(cx.now, LinkId(2), &[transaction(1).id(), transaction(3).id()]);
     assert_eq!(targets(&mut plumtree, &cx, &links, Some(9), Some(1)), [2, 3, 4, 5, 6]);
     assert_eq!(targets(&mut plumtree, &cx, &links, Some(8), Some(1)), [3, 4, 5, 6]);
+    plumtree.on_peer_lacks(cx.now, LinkId(2), &[]);
+    for _ in 1..LACKS_AT_ONCE {
+        plumtree.on_peer_lacks(cx.now, LinkId(2), &[transaction(3).id()]);
+    }
+    plumtree.on_peer_lacks(cx.now, LinkId(2), &[transaction(2).id()]);
+    assert_eq!(targets(&mut plumtree, &cx, &links, Some(8), Some(1)), [3, 4, 5, 6], "too often to be looked at");
+    cx.now += LACKS_EVERY;
+    plumtree.on_peer_lacks(cx.now, LinkId(2), &[transaction(2).id()]);
+    assert_eq!(targets(&mut plumtree, &cx, &links, Some(8), Some(1)), [2, 3, 4, 5, 6]);
 }

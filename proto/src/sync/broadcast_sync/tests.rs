@@ -45,7 +45,14 @@ impl Side {
     }
 
     fn on(&mut self, link: LinkId, frame: SyncFrame) -> Result<(), Violation> {
-        self.sync.on_sync(&mut self.cx, &self.links, &mut self.store, &mut self.asks, link, (OtherSet::BroadcastDigests, frame))
+        self.sync.on_sync(
+            &mut self.cx,
+            &self.links,
+            &mut self.store,
+            &mut self.asks,
+            link,
+            (OtherSet::BroadcastDigests, frame),
+        )
     }
 
     fn count(&self) -> u64 {
