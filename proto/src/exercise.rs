@@ -13,13 +13,19 @@
 //! itself, which only a program does that checks types. What was held back is replayed then.
 //! Neighbours are told, so that each of them need not find out for itself, and a restart keeps it.
 //!
+//! What a node finds goes through the network as an *event* with a random number: each node takes it
+//! once, and passes it on if it was news there. Otherwise two nodes that find the opposite would
+//! keep a circle of links busy for ever.
+//!
 //! The node calls it when a link to an exercise peer opens or ends, with marks, and with EXERCISE
 //! messages of native peers. Connections keep the links; `store::replay` replays.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::address::PeerAddress;
+use rand::RngExt;
+
+use crate::address::{PeerAddress, Scope};
 use crate::connections::Connections;
 use crate::connections::table::{Delivery, Link, LinkState, LinkTable};
 use crate::context::Context;
@@ -31,7 +37,8 @@ use crate::peers::address_book::AddressBook;
 use crate::store::Store;
 use crate::store::replay::Replay;
 use crate::timers::Timer;
-use crate::util::rate_limit::RateLimits;
+use crate::util::generations::Generations;
+use crate::util::rate_limit::{RateLimit, RateLimits};
 use crate::violation::{Violation, ViolationKind};
 use crate::wire::{ExerciseNews, RememberedExercise, exercise_frame};
 
@@ -61,6 +68,14 @@ const REPLAYED: u64 = 100_000;
 const MARGIN: Duration = Duration::from_secs(5);
 /// How often the end of the pool is noted, to find the position of a time.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
+/// A node tells this many EXERCISE frames at once …
+const TOLD_AT_ONCE: u32 = 20;
+/// … and then one in each of these intervals, half of what a link may bring.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+/// How many events are recognised at least.
+const EVENTS: usize = 4_096;
+/// The numbers of events: those that each JSON reader keeps.
+const EVENT_END: u64 = 1 << 53;
 /// How long after a mark the peer cache is written, if nothing else asks for it.
 const SAVE_AFTER: Duration = Duration::from_secs(10);
 
@@ -83,6 +98,8 @@ struct Record {
     linked: bool,
     /// When the record last changed.
     changed: Option<Instant>,
+    /// The last event that changed it.
+    event: u64,
 }
 
 /// See the module.
@@ -94,6 +111,11 @@ pub(crate) struct Exercise {
     marks: u64,
     /// How often a native peer may send EXERCISE.
     news: RateLimits<LinkId>,
+    /// The events that were taken.
+    events: Generations<(PeerAddress, u64)>,
+    /// What neighbours are to be told, and how often they are.
+    untold: BTreeMap<PeerAddress, ExerciseNews>,
+    told: RateLimit,
 }
 
 impl Exercise {
@@ -110,6 +132,9 @@ impl Exercise {
             ends: VecDeque::new(),
             marks: 0,
             news: RateLimits::new(limits::EXERCISE_NEWS_EVERY, limits::EXERCISE_NEWS_AT_ONCE),
+            events: Generations::new(EVENTS),
+            untold: BTreeMap::new(),
+            told: RateLimit::default(),
         }
     }
 
@@ -169,7 +194,7 @@ impl Exercise {
             Some(until) => cx.timers.set(Timer::Exercise(link), until),
             None => resume(cx, links, store, replay, link),
         }
-        tell(cx, links, None, &[ExerciseNews { address: address.clone(), drops: None, lacks: Some(0) }]);
+        self.publish(cx, links, ExerciseNews { address: address.clone(), drops: None, lacks: Some(0), event: 0 });
     }
 
     /// Handles the timer of a link to an exercise peer: releases what was held back, notes that it
@@ -266,7 +291,7 @@ impl Exercise {
         record.behind = Some((from, now));
         record.lost = !closed.closing;
         let after_first = closed.first_payload.map(|first| now.saturating_duration_since(first));
-        let mut news = ExerciseNews { address: address.clone(), drops: None, lacks: None };
+        let mut news = ExerciseNews { address: address.clone(), drops: None, lacks: None, event: 0 };
         if after_first.is_some_and(|after| after < DROPS_WITHIN)
             && !closed.closing
             && record.dropped.is_none_or(|dropped| dropped <= closed.opened)
@@ -290,7 +315,7 @@ impl Exercise {
         let lacks = before.map_or(KEPT, |at| now.saturating_duration_since(at));
         news.lacks = Some(lacks.as_secs() + 1);
         if !cx.shutting_down {
-            tell(cx, links, None, &[news]);
+            self.publish(cx, links, news);
         }
     }
 
@@ -329,15 +354,14 @@ impl Exercise {
             });
             let lacks = lacks.filter(|seconds| *seconds < KEPT.as_secs());
             let drops = (record.drops > 0).then_some(record.drops);
-            (drops.is_some() || lacks.is_some()).then(|| ExerciseNews { address: address.clone(), drops, lacks })
+            let event = record.event;
+            (drops.is_some() || lacks.is_some()).then(|| ExerciseNews { address: address.clone(), drops, lacks, event })
         });
-        let known: Vec<ExerciseNews> = known.take(limits::EXERCISE_NEWS).collect();
+        let Some(scope) = scope_to_tell(links, link) else { return };
+        let known = known.filter(|one| scope.may_tell(one.address.scope())).take(limits::EXERCISE_NEWS);
+        let known: Vec<ExerciseNews> = known.collect();
         if !known.is_empty() {
-            let targets = [link].into_iter().filter(|link| may_hear(links, *link, &known));
-            let targets: Vec<LinkId> = targets.collect();
-            if !targets.is_empty() {
-                cx.send(targets, exercise_frame(&known), Lane::Control);
-            }
+            cx.send(vec![link], exercise_frame(&known), Lane::Control);
         }
     }
 
@@ -357,15 +381,69 @@ impl Exercise {
         if !self.news.allows(cx.now, link) {
             return Err(Violation::new(ViolationKind::Flood, "EXERCISE: far more often than nodes end; ignored"));
         }
-        let mut new = Vec::new();
         for one in news {
-            if connections.may_learn(cx, book, link, &one.address) && self.take(cx, &mut connections.links, link, &one)
+            if !connections.may_learn(cx, book, link, &one.address)
+                || self.events.contains(&(one.address.clone(), one.event))
             {
-                new.push(one);
+                continue;
+            }
+            self.events.insert(cx.now, (one.address.clone(), one.event), ());
+            if self.take(cx, &mut connections.links, link, &one) {
+                self.pass_on(one);
             }
         }
-        tell(cx, &connections.links, Some(link), &new);
+        self.tell(cx, &connections.links);
         Ok(())
+    }
+
+    /// Tells the neighbours what this node found.
+    fn publish(&mut self, cx: &mut Context, links: &LinkTable, news: ExerciseNews) {
+        let event = cx.rng.random_range(1..EVENT_END);
+        self.events.insert(cx.now, (news.address.clone(), event), ());
+        if let Some(record) = self.peers.get_mut(&news.address) {
+            record.event = event;
+        }
+        self.pass_on(ExerciseNews { event, ..news });
+        self.tell(cx, links);
+    }
+
+    /// Queues an event for the neighbours, in place of an earlier one about the same peer.
+    fn pass_on(&mut self, news: ExerciseNews) {
+        if self.untold.len() < limits::EXERCISE_PEERS || self.untold.contains_key(&news.address) {
+            let earlier = self.untold.remove(&news.address).and_then(|earlier| earlier.drops);
+            self.untold.insert(news.address.clone(), ExerciseNews { drops: news.drops.or(earlier), ..news });
+        }
+    }
+
+    /// Tells the neighbours the queued events, as far as the rate allows it; the rest a moment
+    /// later.
+    pub(crate) fn tell(&mut self, cx: &mut Context, links: &LinkTable) {
+        while !self.untold.is_empty() {
+            if let Err(at) = self.told.spend(cx.now, TELL_EVERY, TELL_EVERY * TOLD_AT_ONCE) {
+                return cx.timers.set(Timer::ExerciseNews, at);
+            }
+            let mut news = Vec::new();
+            while let Some((_, one)) = self.untold.pop_first() {
+                news.push(one);
+                if news.len() == limits::EXERCISE_NEWS {
+                    break;
+                }
+            }
+            let mut by_scope: Vec<(Scope, Vec<LinkId>)> = Vec::new();
+            for (link, scope) in links.iter().filter_map(|(link, _)| Some((link, scope_to_tell(links, link)?))) {
+                match by_scope.iter_mut().find(|(of, _)| *of == scope) {
+                    Some((_, links)) => links.push(link),
+                    None => by_scope.push((scope, vec![link])),
+                }
+            }
+            for (scope, links) in by_scope {
+                let news = news.iter().filter(|one| scope.may_tell(one.address.scope()));
+                let news: Vec<ExerciseNews> = news.cloned().collect();
+                if !news.is_empty() {
+                    cx.send(links, exercise_frame(&news), Lane::Control);
+                }
+            }
+        }
     }
 
     /// Takes what a native peer knows of one exercise peer; returns whether it is new.
@@ -399,6 +477,7 @@ impl Exercise {
             }
         }
         let record = self.record(now, links, &news.address);
+        record.event = news.event;
         match (news.lacks, from) {
             (Some(0), _) if linked.is_empty() => {
                 record.served_by = Some(by);
@@ -471,25 +550,10 @@ fn leads_to(link: &Link, address: &PeerAddress) -> bool {
     matches!(&link.state, LinkState::ExerciseOutbound { address: at } if at == address)
 }
 
-/// Returns whether the peer of a link may be told these addresses, and understands them.
-fn may_hear(links: &LinkTable, link: LinkId, news: &[ExerciseNews]) -> bool {
-    links.get(link).is_some_and(|open| {
-        open.native().is_some()
-            && open.takes_transactions()
-            && news.iter().all(|one| open.scope.may_tell(one.address.scope()))
-    })
-}
-
-/// Tells native peers, except one.
-fn tell(cx: &mut Context, links: &LinkTable, except: Option<LinkId>, news: &[ExerciseNews]) {
-    if news.is_empty() {
-        return;
-    }
-    let others = links.iter().map(|(id, _)| id).filter(|id| Some(*id) != except && may_hear(links, *id, news));
-    let others: Vec<LinkId> = others.collect();
-    if !others.is_empty() {
-        cx.send(others, exercise_frame(news), Lane::Control);
-    }
+/// Returns the scope of a link whose peer understands EXERCISE.
+fn scope_to_tell(links: &LinkTable, link: LinkId) -> Option<Scope> {
+    let open = links.get(link).filter(|open| open.native().is_some() && open.takes_transactions());
+    open.map(|open| open.scope)
 }
 
 #[cfg(test)]

@@ -23,9 +23,9 @@ pub const EXERCISE_NEWS: usize = 64;
 /// The most ends of an exercise peer's link at a TRANSACTION that are counted.
 pub const EXERCISE_DROPS: u32 = 16;
 /// A link may bring this many EXERCISE frames at once …
-pub const EXERCISE_NEWS_AT_ONCE: u32 = 1_000;
-/// … and then one in each of these intervals. Two follow each end of an exercise peer.
-pub const EXERCISE_NEWS_EVERY: Duration = Duration::from_millis(50);
+pub const EXERCISE_NEWS_AT_ONCE: u32 = 40;
+/// … and then one in each of these intervals. A node sends half as many.
+pub const EXERCISE_NEWS_EVERY: Duration = Duration::from_millis(500);
 /// The most addresses in the peer cache.
 pub const PEER_CACHE: usize = 256;
 /// The most rows of the address book in one STATUS.

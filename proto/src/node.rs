@@ -723,6 +723,7 @@ impl Node {
             Timer::Exercise(link) => {
                 self.exercise.on_due(cx, &mut connections.links, &self.store, &mut self.replay, link);
             }
+            Timer::ExerciseNews => self.exercise.tell(cx, &connections.links),
             Timer::Discover => self.look_through_records(),
             Timer::Advertise => {
                 let free = self.free_slots();

@@ -270,7 +270,7 @@ fn what_others_say_does_not_outrank_our_own_experience() {
     rig.submit(0);
     rig.net.pass(SURVIVED_AFTER);
     let from = rig.net.link_between(0, 1);
-    let frame = format!(r#"{{"type":"EXERCISE","data":[{{"address":"{}","drops":9}}]}}"#, address(PEER));
+    let frame = format!(r#"{{"type":"EXERCISE","data":[{{"address":"{}","drops":9,"event":1}}]}}"#, address(PEER));
     rig.net.receive(0, from, &frame);
     rig.sent();
     rig.submit(0);
@@ -278,7 +278,7 @@ fn what_others_say_does_not_outrank_our_own_experience() {
     rig.net.end(0, link);
     // Nor does the word of a client count at all.
     let client = rig.net.client(0);
-    let other = format!(r#"{{"type":"EXERCISE","data":[{{"address":"{}","drops":2}}]}}"#, address(PEER + 1));
+    let other = format!(r#"{{"type":"EXERCISE","data":[{{"address":"{}","drops":2,"event":1}}]}}"#, address(PEER + 1));
     rig.net.receive(0, client, &other);
     rig.net.exercise(0, PEER + 1);
     rig.submit(0);
@@ -292,7 +292,10 @@ fn the_number_of_peers_that_are_remembered_is_bounded() {
     for part in 0..40 {
         let entries: Vec<String> = (0..limits::EXERCISE_NEWS)
             .map(|number| {
-                format!(r#"{{"address":"ws://localhost:{}","drops":2,"lacks":5}}"#, 6_000 + part * 64 + number)
+                format!(
+                    r#"{{"address":"ws://localhost:{}","drops":2,"lacks":5,"event":1}}"#,
+                    6_000 + part * 64 + number
+                )
             })
             .collect();
         rig.net.receive(0, from, &format!(r#"{{"type":"EXERCISE","data":[{}]}}"#, entries.join(",")));
@@ -300,4 +303,26 @@ fn the_number_of_peers_that_are_remembered_is_bounded() {
     assert_eq!(rig.net.cores[0].exercise.peers.len(), limits::EXERCISE_PEERS);
     rig.net.tell(0, Input::Shutdown);
     assert_eq!(rig.net.remembered[&0].len(), limits::PEER_CACHE);
+}
+
+#[test]
+fn opposite_news_go_through_a_circle_of_links_once_and_never_too_often() {
+    let mut rig = Rig { net: Net::new(6), transactions: 0 };
+    for node in 0..6 {
+        rig.net.link(node, (node + 1) % 6);
+    }
+    rig.submit(0);
+    rig.net.pass(SURVIVED_AFTER * 2);
+    let violations = |rig: &Rig| rig.net.cores.iter().map(|core| core.counters().violations).sum::<u64>();
+    for turn in 0..200 {
+        // A peer that comes and goes here and there at once.
+        let (one, other) = (turn % 6, (turn + 3) % 6);
+        let links = [(one, rig.net.exercise(one, PEER)), (other, rig.net.exercise(other, PEER))];
+        rig.submit(0);
+        rig.net.pass(Duration::from_millis(20));
+        for (node, link) in links {
+            rig.net.end(node, link);
+        }
+        assert_eq!(violations(&rig), 0, "turn {turn}");
+    }
 }
