@@ -1,8 +1,8 @@
 use super::*;
-use crate::RequestId;
 use crate::io::Input;
 use crate::testing::net::{Net, address};
 use crate::testing::parts::transaction;
+use crate::{Node, RequestId};
 
 /// The exercise peer of these tests.
 const PEER: usize = 50;
@@ -325,4 +325,45 @@ fn opposite_news_go_through_a_circle_of_links_once_and_never_too_often() {
         }
         assert_eq!(violations(&rig), 0, "turn {turn}");
     }
+}
+
+#[test]
+fn whoever_links_to_a_peer_that_another_node_serves_replays_the_last_minute() {
+    let mut rig = Rig::new(3);
+    rig.submit(1);
+    rig.net.pass(RECHECKED * 2);
+    rig.net.exercise(0, PEER);
+    rig.net.pass(MARGIN / 2);
+    rig.net.exercise(1, PEER);
+    assert!(rig.net.replays.is_empty(), "a newcomer: {:?}", rig.net.replays);
+    rig.submit(1);
+    rig.net.pass(MARGIN);
+    rig.submit(1);
+    let link = rig.net.exercise(2, PEER);
+    assert_eq!(std::mem::take(&mut rig.net.replays), [(2, link, 1)], "the others may have died");
+}
+
+#[test]
+fn a_referred_peer_gets_the_slot_of_one_that_others_serve() {
+    let mut rig = Rig::new(2);
+    let links: Vec<LinkId> = (0..2).map(|number| rig.net.exercise(0, PEER + number)).collect();
+    let Node { cx, connections, exercise, .. } = &mut rig.net.cores[0];
+    exercise.on_referred(cx, &address(PEER + 2));
+    assert_eq!(exercise.next_without_slot(cx, &connections.links), None, "a moment later");
+    cx.now += LOOK_AGAIN;
+    assert_eq!(exercise.next_without_slot(cx, &connections.links), Some(address(PEER + 2)));
+    assert_eq!(exercise.next_without_slot(cx, &connections.links), None, "once");
+    assert_eq!(exercise.link_to_swap(cx, &connections.links), None, "nobody else serves them");
+    rig.net.exercise(1, PEER + 1);
+    let Node { cx, connections, exercise, .. } = &mut rig.net.cores[0];
+    assert_eq!(exercise.link_to_swap(cx, &connections.links), Some(links[1]));
+    assert_eq!(exercise.link_to_swap(cx, &connections.links), None, "too soon");
+    cx.now += SWAP_EVERY;
+    assert_eq!(exercise.link_to_swap(cx, &connections.links), Some(links[1]));
+    // One that others serve needs no slot here.
+    rig.net.exercise(1, PEER + 2);
+    let Node { cx, connections, exercise, .. } = &mut rig.net.cores[0];
+    exercise.on_referred(cx, &address(PEER + 2));
+    cx.now += LOOK_AGAIN;
+    assert_eq!(exercise.next_without_slot(cx, &connections.links), None);
 }
