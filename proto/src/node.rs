@@ -729,7 +729,8 @@ impl Node {
             Timer::Exercise(link) => {
                 self.exercise.on_due(cx, &mut connections.links, &self.store, &mut self.replay, link);
             }
-            Timer::ExerciseReferred => {
+            Timer::ExerciseLook => {
+                self.exercise.confirm(cx, &connections.links);
                 while let Some(address) = self.exercise.next_without_slot(cx, &connections.links) {
                     let admitted = membership.admits_exercise(cx, connections, &address);
                     let mut swap = || self.exercise.link_to_swap(cx, &connections.links);
