@@ -128,6 +128,7 @@ async fn the_last_line_and_the_end_of_input_end_the_node() {
     for last in [Some("!DISCONNECT\n"), None] {
         let mut typist = Typist::start(&node, &["--stdin"]);
         linked(&node).await;
+        typist.shows("; 1 peer").await;
         typist.type_in("goodbye\n").await;
         match last {
             Some(last) => typist.type_in(last).await,
@@ -155,6 +156,7 @@ async fn without_a_terminal_nothing_is_read() {
     let mut events = node.events();
     let mut typist = Typist::start(&node, &[]);
     linked(&node).await;
+    typist.shows("; 1 peer").await;
     typist.type_in("not for you\n!DISCONNECT\n").await;
     drop(typist.stdin.take());
     node.broadcast("still there?").await.unwrap();
