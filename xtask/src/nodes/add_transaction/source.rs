@@ -273,8 +273,11 @@ fn skip_blank(reader: &mut impl BufRead) -> io::Result<Option<u8>> {
 mod tests {
     use super::*;
 
+    /// A [`Part`] whose text is trimmed.
+    type TextPart = (u64, Result<String, String>);
+
     /// The parts of a text, also when it comes byte by byte.
-    fn parts(text: &str) -> (Unit, Vec<(u64, Result<String, String>)>) {
+    fn parts(text: &str) -> (Unit, Vec<TextPart>) {
         struct Slow(io::Cursor<Vec<u8>>);
         impl Read for Slow {
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
