@@ -1,13 +1,14 @@
 //! The command line: runs networks, prints tables, and shows how to repeat a run that broke a rule.
 
-use std::io::Write;
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand, ValueEnum};
-use measuring::{Format, Table, proc};
+use measuring::{Format, Table, note, print, proc};
 use simulator::checks::rules::Broken;
 use simulator::experiments::capped;
 use simulator::experiments::hashes::{self, Named, Traced};
@@ -133,14 +134,13 @@ impl Hashes {
                 });
             }
         });
-        let mut out = std::io::stdout().lock();
         for ((named, seed), result) in runs.iter().zip(results) {
             let traced = result.into_inner().expect("no thread panics while it holds the lock");
             let traced = traced.expect("every run ended");
             let counters = if self.counters { format!(" {:016x}", traced.counters) } else { String::new() };
-            writeln!(out, "{} {seed} {:016x}{counters}", named.name, traced.hash).expect("standard output is open");
+            print(format_args!("{} {seed} {:016x}{counters}", named.name, traced.hash));
             if let Some(broken) = traced.broken {
-                eprintln!("{} {seed}: {broken}", named.name);
+                note(format_args!("{} {seed}: {broken}", named.name));
             }
         }
         0
@@ -197,7 +197,7 @@ impl Overlays {
                     results.push(capped::rows::row(&plan, outcome.as_ref().ok()));
                     if let Err(broken) = outcome {
                         results.on_broken(&broken);
-                        eprintln!("  repeat it: {}", plan.command());
+                        note(format_args!("  repeat it: {}", plan.command()));
                     }
                 }
             }
@@ -223,19 +223,19 @@ impl Results {
         let seconds = self.started.elapsed().as_secs_f64();
         // 0 on systems without /proc.
         let memory = proc::memory(std::process::id()).map_or(0, |memory| memory.peak >> 20);
-        eprintln!("{}  ({seconds:.1} s, {memory} MiB at most so far)", row.join("  "));
+        note(format_args!("{}  ({seconds:.1} s, {memory} MiB at most so far)", row.join("  ")));
         self.table.push(row);
         self.started = Instant::now();
     }
 
     fn on_broken(&mut self, broken: &Broken) {
         self.failed += 1;
-        eprintln!("  {broken}");
+        note(format_args!("  {broken}"));
     }
 
     /// Prints the table. Returns how many runs broke a rule.
     fn finish(self) -> usize {
-        println!("{}", self.table.show(if self.markdown { Format::Markdown } else { Format::Text }));
+        print(self.table.show(if self.markdown { Format::Markdown } else { Format::Text }));
         self.failed
     }
 }
@@ -307,7 +307,7 @@ impl Measure {
                 let outcome = experiment.run();
                 results.push(experiment.row(&outcome));
                 match outcome {
-                    Ok(report) if self.details => eprintln!("  {}", experiment.details(&report)),
+                    Ok(report) if self.details => note(format_args!("  {}", experiment.details(&report))),
                     Ok(_) => {}
                     Err(broken) => results.on_broken(&broken),
                 }
@@ -345,7 +345,7 @@ fn main() -> ExitCode {
     if failed == 0 {
         return ExitCode::SUCCESS;
     }
-    eprintln!("{failed} runs broke a rule; the commands that repeat them are printed above");
+    note(format_args!("{failed} runs broke a rule; the commands that repeat them are printed above"));
     ExitCode::FAILURE
 }
 
@@ -361,16 +361,16 @@ fn run_meshes(flags: &Flags) -> usize {
     let length = Duration::from_secs_f64(flags.minutes * 60.0);
     let mut failed = 0;
     for scenario in flags.scenario.0.iter().copied() {
-        println!(
+        print(format_args!(
             "\n{scenario:?}\nnodes  plain  seed        mesh after  transactions  copies  duplicates  dials  trace             result"
-        );
+        ));
         for seed in flags.seeds() {
             let plan = Plan { scenario, seed, population, length, print: flags.trace, sabotage: None };
             let outcome = plan.run();
-            println!("{}", mesh_row(&plan, &outcome));
+            print(mesh_row(&plan, &outcome));
             if let Err(broken) = &outcome.result {
                 failed += 1;
-                println!("  {broken}\n  repeat it: {}", plan.command());
+                print(format_args!("  {broken}\n  repeat it: {}", plan.command()));
             }
         }
     }
@@ -381,9 +381,9 @@ fn run_meshes(flags: &Flags) -> usize {
 fn run_overlays(flags: &Flags, scenarios: &Selection<capped::Scenario>) -> usize {
     let mut failed = 0;
     for scenario in scenarios.0.iter().copied() {
-        println!(
+        print(format_args!(
             "\n{scenario:?}\nnodes  caps   seed        formed    healed  degree   swaps  links/node/min  copies  result"
-        );
+        ));
         for seed in flags.seeds() {
             let (nodes, caps) = (flags.nodes.into(), flags.caps);
             let plan = capped::Plan {
@@ -400,7 +400,7 @@ fn run_overlays(flags: &Flags, scenarios: &Selection<capped::Scenario>) -> usize
             };
             let start = format!("{nodes:<6} {:<6} {seed:<10}", format!("{}-{}", caps.0, caps.1));
             match plan.run() {
-                Ok(outcome) => println!(
+                Ok(outcome) => print(format_args!(
                     "{start} {:>6.1} s  {:>6.1} s  {:>6.2}  {:>6}  {:>14.3}  {:>6.2}  ok",
                     outcome.formed.as_secs_f64(),
                     outcome.healed.as_secs_f64(),
@@ -408,10 +408,10 @@ fn run_overlays(flags: &Flags, scenarios: &Selection<capped::Scenario>) -> usize
                     outcome.swaps,
                     outcome.new_links,
                     outcome.copies,
-                ),
+                )),
                 Err(broken) => {
                     failed += 1;
-                    println!("{start} BROKEN: {broken}\n  repeat it: {}", plan.command());
+                    print(format_args!("{start} BROKEN: {broken}\n  repeat it: {}", plan.command()));
                 }
             }
         }

@@ -103,9 +103,15 @@ pub struct Settings {
     pub warnings: Vec<String>,
 }
 
+/// Looks up a variable of the process's environment. What is no UTF-8 in it becomes U+FFFD, so that
+/// the setting's check can name it instead of a default taking its place.
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
 impl Settings {
     /// Reads the settings of the node in `folder`. `environment` looks up a variable, as
-    /// `|name| std::env::var(name).ok()` does.
+    /// [`environment`] does.
     ///
     /// # Errors
     /// [`SettingsError`]; nothing was written.
@@ -191,6 +197,9 @@ impl Settings {
     /// Returns the names of the settings that other settings have another value of, without the
     /// known peers: a running node does not take these.
     pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        // Its proxies are named by themselves.
+        let http =
+            |settings: &Self| settings.http.clone().map(|http| HttpSettings { trusted_proxies: Vec::new(), ..http });
         let differs = [
             ("PORT", self.port != other.port),
             ("HOST", self.host != other.host),
@@ -204,7 +213,8 @@ impl Settings {
             ("LOG", self.log != other.log),
             ("LOG_FORMAT", self.log_json != other.log_json),
             ("LOG_TRANSACTIONS", self.transaction_lines != other.transaction_lines),
-            ("HTTP_PORT, HTTP_HOST, HTTP_NAMES or HTTP_TOKEN", self.http != other.http),
+            ("HTTP_PORT, HTTP_HOST, HTTP_NAMES, HTTP_TOKEN or HTTP_PATH", http(self) != http(other)),
+            ("TRUSTED_PROXIES", self.trusted_proxies != other.trusted_proxies),
             ("REQUIRE_SIGNATURES", self.require_signatures != other.require_signatures),
             ("a limit", self.limits != other.limits),
         ];

@@ -176,7 +176,7 @@ impl Network {
             let short: String = text.to_string().chars().take(240).collect();
             let who = if actor == usize::MAX { "all".to_owned() } else { format!("node {actor}") };
             let seconds = self.clock.now().as_secs_f64();
-            eprintln!("{seconds:>12.6} s  {who:<9} {what:<12} {number:<6} {short}");
+            measuring::note(format_args!("{seconds:>12.6} s  {who:<9} {what:<12} {number:<6} {short}"));
         }
     }
 
