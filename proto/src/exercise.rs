@@ -31,8 +31,6 @@ use crate::peers::address_book::AddressBook;
 use crate::store::Store;
 use crate::store::replay::Replay;
 use crate::timers::Timer;
-use crate::util::rate_limit::RateLimits;
-use crate::violation::{Violation, ViolationKind};
 use crate::wire::{ExerciseNews, RememberedExercise, exercise_frame};
 
 /// How soon after its first TRANSACTION a link ends if that TRANSACTION ended the program. An
@@ -92,8 +90,6 @@ pub(crate) struct Exercise {
     /// Where the pool ended at past times, the oldest first.
     ends: VecDeque<(Instant, u64)>,
     marks: u64,
-    /// How often a native peer may send EXERCISE.
-    news: RateLimits<LinkId>,
 }
 
 impl Exercise {
@@ -109,7 +105,6 @@ impl Exercise {
             peers: peers.collect(),
             ends: VecDeque::new(),
             marks: 0,
-            news: RateLimits::new(limits::EXERCISE_NEWS_EVERY, limits::EXERCISE_NEWS_AT_ONCE),
         }
     }
 
@@ -255,7 +250,6 @@ impl Exercise {
     /// what the peer lacks.
     pub(crate) fn on_link_closed(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId, closed: &Link) {
         cx.timers.cancel(&Timer::Exercise(link));
-        self.news.remove(&link);
         self.on_server_lost(cx.now, link, closed);
         let LinkState::ExerciseOutbound { address } = &closed.state else { return };
         let Some(acknowledged) = closed.acknowledged else { return };
@@ -350,13 +344,7 @@ impl Exercise {
         connections: &mut Connections,
         link: LinkId,
         news: Vec<ExerciseNews>,
-    ) -> Result<(), Violation> {
-        if connections.links.get(link).and_then(Link::introduced).is_none() {
-            return Err(Violation::breach("EXERCISE: only native peers send it"));
-        }
-        if !self.news.allows(cx.now, link) {
-            return Err(Violation::new(ViolationKind::Flood, "EXERCISE: far more often than nodes end; ignored"));
-        }
+    ) {
         let mut new = Vec::new();
         for one in news {
             if connections.may_learn(cx, book, link, &one.address) && self.take(cx, &mut connections.links, link, &one)
@@ -365,7 +353,6 @@ impl Exercise {
             }
         }
         tell(cx, &connections.links, Some(link), &new);
-        Ok(())
     }
 
     /// Takes what a native peer knows of one exercise peer; returns whether it is new.

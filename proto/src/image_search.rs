@@ -15,23 +15,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::address::PeerAddress;
-use crate::connections::table::{Link, LinkState, LinkTable};
+use crate::connections::table::{Link, LinkTable};
 use crate::context::Context;
 use crate::id::{LinkId, NodeId};
 use crate::io::{Lane, Output, SearchEnd};
 use crate::limits;
 use crate::timers::Timer;
 use crate::util::rate_limit::{RateLimit, RateLimits};
-use crate::violation::Violation;
 use crate::wire::{Find, Found, ImageInfo, ImageName, SearchId};
 
 /// The most links that a FIND travels. In a random overlay of a million nodes with eight links
 /// each, eight reach all; in a line nodes farther away are not found.
 const HOPS: u32 = 32;
-/// FINDs on one link, each way: this many at once …
-const FINDS_AT_ONCE: u32 = 64;
-/// … and then one in each of these intervals. The runtime asks less often.
-const FIND_EVERY: Duration = Duration::from_millis(40);
 /// FOUNDs on one link: what takes this long at the rate below may go at once. FINDs and FOUNDs of
 /// ten seconds, for which a link may move nothing, fit into the control lane.
 const FOUND_BURST: Duration = Duration::from_secs(8);
@@ -47,8 +42,6 @@ pub(crate) struct ImageSearch {
     by_age: VecDeque<(Instant, SearchId)>,
     /// What the runtime looks up in the folder now.
     lookups: BTreeSet<SearchId>,
-    /// FINDs that each link may bring.
-    finds_received: RateLimits<LinkId>,
     /// FINDs that each link may be sent.
     finds_sent: RateLimits<LinkId>,
     /// Bytes of FOUNDs that each link may be sent.
@@ -81,8 +74,7 @@ impl Default for ImageSearch {
             routes: BTreeMap::new(),
             by_age: VecDeque::new(),
             lookups: BTreeSet::new(),
-            finds_received: RateLimits::new(FIND_EVERY, FINDS_AT_ONCE),
-            finds_sent: RateLimits::new(FIND_EVERY, FINDS_AT_ONCE),
+            finds_sent: RateLimits::new(limits::FIND_EVERY, limits::FINDS_AT_ONCE),
             founds_sent: BTreeMap::new(),
         }
     }
@@ -132,24 +124,11 @@ impl ImageSearch {
     }
 
     /// Has the folder looked through for a peer's FIND, and forwards it.
-    pub(crate) fn on_find(
-        &mut self,
-        cx: &mut Context,
-        links: &LinkTable,
-        link: LinkId,
-        find: Find,
-    ) -> Result<(), Violation> {
-        if !takes_part(links, link, "FIND")? {
-            return Ok(());
-        }
-        if !self.finds_received.allows(cx.now, link) {
-            cx.counters.finds_dropped += 1;
-            return Ok(());
-        }
+    pub(crate) fn on_find(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId, find: Find) {
         let route = Route { link: Some(link), answers: max_answers(find.name.as_ref()) };
         if !self.add_route(cx.now, find.id, route) {
             cx.counters.finds_duplicate += 1;
-            return Ok(());
+            return;
         }
         if self.lookups.len() < limits::LOOKUPS {
             self.lookups.insert(find.id);
@@ -161,7 +140,6 @@ impl ImageSearch {
         if hops > 1 {
             self.send_find(cx, links_to_native(links, Some(link)), &Find { hops: hops - 1, ..find });
         }
-        Ok(())
     }
 
     /// Answers a FIND with what the runtime found in the folder.
@@ -182,20 +160,11 @@ impl ImageSearch {
     }
 
     /// Handles a FOUND: offers it to the application, or sends it on to the node that asked us.
-    pub(crate) fn on_found(
-        &mut self,
-        cx: &mut Context,
-        links: &LinkTable,
-        link: LinkId,
-        found: Found,
-    ) -> Result<(), Violation> {
-        if !takes_part(links, link, "FOUND")? {
-            return Ok(());
-        }
+    pub(crate) fn on_found(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId, found: Found) {
         let Some(route) = self.routes.get(&found.id) else {
             cx.counters.founds_unsolicited += 1;
             links.log_fault(cx, link, "FOUND: nobody asked for it; dropped".into());
-            return Ok(());
+            return;
         };
         let (scope, claimed) = (links.scope_of(link), found.address.scope());
         if !scope.may_tell(claimed) {
@@ -208,11 +177,9 @@ impl ImageSearch {
         } else {
             cx.counters.founds_dropped += 1;
         }
-        Ok(())
     }
 
     pub(crate) fn on_link_closed(&mut self, link: LinkId) {
-        self.finds_received.remove(&link);
         self.finds_sent.remove(&link);
         self.founds_sent.remove(&link);
     }
@@ -290,18 +257,6 @@ impl OwnSearch {
 /// Returns how many answers a search has at most.
 fn max_answers(name: Option<&ImageName>) -> usize {
     if name.is_some() { limits::FINDERS } else { limits::LISTERS }
-}
-
-/// Returns whether the other end of a link takes part in searches: native peers with a slot. Those
-/// without one do not yet, or no longer.
-fn takes_part(links: &LinkTable, link: LinkId, kind: &str) -> Result<bool, Violation> {
-    match links.get(link).map(|link| &link.state) {
-        Some(LinkState::HelloSent(_) | LinkState::Verifying(_) | LinkState::Established(_)) => Ok(true),
-        None | Some(LinkState::AwaitingAdmission(_) | LinkState::Standby(_)) => Ok(false),
-        Some(LinkState::Client | LinkState::ExerciseInbound { .. } | LinkState::ExerciseOutbound { .. }) => {
-            Err(Violation::breach(format!("{kind}: only native peers may send it")))
-        }
-    }
 }
 
 /// Returns one link to each native peer, the oldest, except to the peer on this one.

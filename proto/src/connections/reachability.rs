@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::connections::table::{Link, LinkState, LinkTable};
+use crate::connections::table::{LinkState, LinkTable};
 use crate::context::Context;
 use crate::event::Event;
 use crate::id::LinkId;
@@ -57,9 +57,6 @@ impl Reachability {
         link: LinkId,
         dial_back: DialBack,
     ) -> Result<(), Violation> {
-        if links.get(link).and_then(Link::introduced).is_none() {
-            return Err(Violation::breach("DIALBACK: only native peers verify addresses"));
-        }
         if dial_back.address != cx.config.address {
             return Err(Violation::new(ViolationKind::Unsolicited, "DIALBACK: it is about another address"));
         }

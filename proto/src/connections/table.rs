@@ -17,6 +17,7 @@ use crate::id::{LinkId, NodeId, Session};
 use crate::io::Output;
 use crate::ip_prefix::{IpPrefix, SourceGroup};
 use crate::limits;
+use crate::message_rules::Senders;
 use crate::peers::reputation::Score;
 use crate::timers::Timer;
 use crate::wire::NodeInfo;
@@ -164,6 +165,21 @@ impl Link {
         }
     }
 
+    /// Returns what the other end is as a sender of messages.
+    pub(crate) fn sender(&self) -> Senders {
+        let class = match &self.state {
+            LinkState::Client => Senders::CLIENT,
+            LinkState::ExerciseInbound { .. } | LinkState::ExerciseOutbound { .. } => Senders::EXERCISE,
+            LinkState::Standby(_) => Senders::STANDBY,
+            LinkState::AwaitingAdmission(PendingPeer { node: None, .. }) => Senders::ASKED,
+            LinkState::AwaitingAdmission(_) => Senders::WAITING,
+            LinkState::HelloSent(_) => Senders::DIALLED,
+            LinkState::Verifying(_) => Senders::VERIFYING,
+            LinkState::Established(_) => Senders::ESTABLISHED,
+        };
+        if self.scope == Scope::Loopback { class | Senders::LOCAL } else { class }
+    }
+
     /// Returns by what the native peer at the other end counts as one.
     pub(crate) fn key(&self) -> Option<PeerKey> {
         self.native().map(|peer| self.key_of(peer.id, peer.proved))
@@ -209,6 +225,11 @@ impl Link {
             LinkState::Verifying(peer) | LinkState::Established(peer) => Some(peer),
             _ => None,
         }
+    }
+
+    /// Returns whether this is the node at the other end, which has introduced itself and proved it.
+    pub(crate) fn is_own(&self, node: NodeId) -> bool {
+        self.introduced().is_some_and(|peer| peer.id == node && peer.proved)
     }
 
     /// Returns whether an exercise peer is at the other end.
@@ -421,6 +442,13 @@ impl LinkTable {
     /// Returns the id and the address of the other end of a link, for events and logs.
     pub(crate) fn name_of(&self, link: LinkId) -> PeerName {
         self.get(link).map_or(PeerName { node: None, address: None }, Link::name)
+    }
+
+    /// Notes that a message came on a link, and returns the link; `None` if it is closing.
+    pub(crate) fn receive(&mut self, now: Instant, link: LinkId) -> Option<&Link> {
+        let link = self.get_mut(link).filter(|link| !link.closing)?;
+        link.heard = now;
+        Some(link)
     }
 
     /// Notes that something was received on a link.

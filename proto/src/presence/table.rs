@@ -95,6 +95,7 @@ impl Table {
         self.records.get(&node).map(|record| &record.announcement)
     }
 
+    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Announcement, Instant)> {
         self.records.values().map(|record| (&record.announcement, record.heard))
     }
@@ -111,12 +112,11 @@ impl Table {
         self.records.iter().filter_map(|(node, record)| Some((*node, record.address()?, record.source)))
     }
 
-    /// Returns at most this many nodes that follow one, in the order of their ids.
-    pub(super) fn after(&self, last: Option<NodeId>, most: usize) -> Vec<(Announcement, Instant)> {
+    /// Iterates over the nodes that follow one, in the order of their ids.
+    pub(super) fn after(&self, last: Option<NodeId>) -> impl Iterator<Item = (&Announcement, Instant)> {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = last.map_or(Unbounded, Excluded);
-        let some = self.records.range((from, Unbounded)).take(most);
-        some.map(|(_, record)| (record.announcement.clone(), record.heard)).collect()
+        self.records.range((from, Unbounded)).map(|(_, record)| (&record.announcement, record.heard))
     }
 
     /// Returns whether an announcement is newer than the one in the table, and whether there is

@@ -41,6 +41,13 @@ pub(crate) struct HeldBroadcast {
     pub(crate) received: Instant,
 }
 
+impl HeldBroadcast {
+    /// Returns how many bytes it takes here, and about as many in a frame.
+    pub(crate) fn bytes(&self) -> usize {
+        self.broadcast.message.len() + self.broadcast.seal.as_ref().map_or(0, |seal| seal.canonical.len())
+    }
+}
+
 impl Default for BroadcastStore {
     fn default() -> Self {
         let seen = Generations::new(limits::SEEN / 2).with_lifetime(limits::SEEN_TTL);
@@ -84,8 +91,7 @@ impl BroadcastStore {
     /// Inserts a broadcast that was not seen before. Returns whether the same text was seen under
     /// the same id: a client that sends it to two nodes causes two broadcasts of one message.
     pub(crate) fn insert(&mut self, now: Instant, digest: BroadcastDigest, held: HeldBroadcast) -> bool {
-        let sealed = held.broadcast.seal.as_ref().map_or(0, |seal| seal.canonical.len());
-        let (id, bytes) = (held.broadcast.id, held.broadcast.message.len() + sealed);
+        let (id, bytes) = (held.broadcast.id, held.bytes());
         let text = hash_of(&held.broadcast.message);
         let first = self.texts.get(&id).copied();
         if first.is_none() {

@@ -8,11 +8,12 @@
 //! Broadcasts are compared by their digests. A node of release 0.1 takes our summary for one of
 //! ids, and answers with ids: so it is answered with ids.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use negentropy::{Error, Id, Negentropy, NegentropyStorageVector};
 
-use crate::connections::table::{Link, LinkTable};
+use crate::connections::table::LinkTable;
 use crate::context::Context;
 use crate::id::LinkId;
 use crate::io::Lane;
@@ -24,7 +25,6 @@ use crate::sync::reconciler::{Progress, ReconcilableSet, Reconciler};
 use crate::sync::wants::Wants;
 use crate::timers::Timer;
 use crate::transaction::TransactionId;
-use crate::util::rate_limit::RateLimits;
 use crate::violation::Violation;
 use crate::wire::{BroadcastDigest, BroadcastFrame, BroadcastId, OtherSet, Summary, SyncFrame};
 
@@ -157,7 +157,6 @@ impl BroadcastSync {
         cx: &mut Context,
         links: &LinkTable,
         store: &mut BroadcastStore,
-        asks: &mut RateLimits<LinkId>,
         link: LinkId,
         (by, frame): (OtherSet, SyncFrame),
     ) -> Result<(), Violation> {
@@ -169,7 +168,7 @@ impl BroadcastSync {
         let Comparison { key, reconciler, wants } = comparison;
         let key = *key;
         let mut set = Settled { store, key, now: cx.now };
-        match reconciler.on_sync(cx, links, asks, &mut set, link, frame)? {
+        match reconciler.on_sync(cx, &mut set, link, frame)? {
             Progress::Differs { theirs: 1.., .. } => reconciler.begin(cx, links, &set, link),
             Progress::Done | Progress::Equal | Progress::Unsolicited | Progress::Differs { .. } => {}
             Progress::EverythingRequested => {
@@ -231,20 +230,18 @@ fn has_seen(store: &BroadcastStore, key: Key, id: &TransactionId) -> bool {
 }
 
 /// Handles WANT: sends the broadcasts with these digests or ids.
-pub(crate) fn on_want(
-    cx: &mut Context,
-    links: &LinkTable,
-    store: &mut BroadcastStore,
-    link: LinkId,
-    ids: &[TransactionId],
-) {
-    if links.get(link).and_then(Link::native).is_none() {
-        return;
-    }
+pub(crate) fn on_want(cx: &mut Context, store: &mut BroadcastStore, link: LinkId, ids: &[TransactionId]) {
     store.expire(cx.now);
     let store = &*store;
     let find = |id: &TransactionId| store.get(&BroadcastDigest(id.0)).or_else(|| store.with_id(BroadcastId(id.0)));
+    let (mut left, mut sent) = (cx.config.limits.queue_bytes / 2, BTreeSet::new());
     for held in ids.iter().filter_map(find) {
+        // The rest would not fit into the queue, and is wanted again.
+        let Some(room) = left.checked_sub(held.bytes()) else { break };
+        if !sent.insert(std::ptr::from_ref(held)) {
+            continue;
+        }
+        left = room;
         let frame = BroadcastFrame {
             broadcast: held.broadcast.clone(),
             origin: Some(held.origin.clone()),
