@@ -11,17 +11,18 @@
 //! FOUNDs for one search, and bytes of FOUNDs on one link. Both go on the control lane, whose
 //! overflow closes the link. Exercise peers and clients take no part.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::address::PeerAddress;
-use crate::connections::table::{Link, LinkTable};
+use crate::connections::table::{Link, LinkTable, Party};
 use crate::context::Context;
 use crate::id::{LinkId, NodeId};
 use crate::io::{Lane, Output, SearchEnd};
 use crate::limits;
 use crate::timers::Timer;
 use crate::util::rate_limit::{RateLimit, RateLimits};
+use crate::util::shares::Shares;
 use crate::wire::{Find, Found, ImageInfo, ImageName, SearchId};
 
 /// The most links that a FIND travels. In a random overlay of a million nodes with eight links
@@ -38,8 +39,10 @@ const FOUND_BYTE: Duration = Duration::from_nanos(1_000_000_000 / (8 * 1024));
 pub(crate) struct ImageSearch {
     own: BTreeMap<SearchId, OwnSearch>,
     routes: BTreeMap<SearchId, Route>,
-    /// The keys of `routes`, the oldest first.
-    by_age: VecDeque<(Instant, SearchId)>,
+    /// The keys of `routes`, the oldest first, with who brought them.
+    by_age: BTreeMap<(Instant, SearchId), Party>,
+    /// The same by who brought them.
+    shares: Shares<Party, (Instant, SearchId)>,
     /// What the runtime looks up in the folder now.
     lookups: BTreeSet<SearchId>,
     /// FINDs that each link may be sent.
@@ -72,7 +75,8 @@ impl Default for ImageSearch {
         Self {
             own: BTreeMap::new(),
             routes: BTreeMap::new(),
-            by_age: VecDeque::new(),
+            by_age: BTreeMap::new(),
+            shares: Shares::default(),
             lookups: BTreeSet::new(),
             finds_sent: RateLimits::new(limits::FIND_EVERY, limits::FINDS_AT_ONCE),
             founds_sent: BTreeMap::new(),
@@ -104,7 +108,7 @@ impl ImageSearch {
         }
         let own = OwnSearch { name: name.clone(), finders: BTreeSet::new(), addresses: BTreeSet::new() };
         self.own.insert(id, own);
-        self.add_route(cx.now, id, Route { link: None, answers: max_answers(name.as_ref()) });
+        self.add_route(cx.now, links.party_of(None), id, Route { link: None, answers: max_answers(name.as_ref()) });
         cx.timers.set(Timer::Search(id), cx.now + cx.config.limits.search_deadline);
         let hops = if linked_to_all { 1 } else { HOPS };
         self.send_find(cx, targets, &Find { id, name, hops });
@@ -126,7 +130,7 @@ impl ImageSearch {
     /// Has the folder looked through for a peer's FIND, and forwards it.
     pub(crate) fn on_find(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId, find: Find) {
         let route = Route { link: Some(link), answers: max_answers(find.name.as_ref()) };
-        if !self.add_route(cx.now, find.id, route) {
+        if !self.add_route(cx.now, links.party_of(Some(link)), find.id, route) {
             cx.counters.finds_duplicate += 1;
             return;
         }
@@ -184,21 +188,33 @@ impl ImageSearch {
         self.founds_sent.remove(&link);
     }
 
-    /// Notes where a FIND came from; returns `false` if it is known. The oldest ones make room.
-    fn add_route(&mut self, now: Instant, id: SearchId, route: Route) -> bool {
-        while let Some((since, oldest)) = self.by_age.front().copied()
-            && (self.by_age.len() >= limits::SEARCHES_SEEN
-                || now.saturating_duration_since(since) >= limits::SEARCH_TTL)
+    /// Notes where a FIND came from; returns `false` if it is known. The oldest make room of the
+    /// party that brought most, so that nobody cuts off the answers to others.
+    fn add_route(&mut self, now: Instant, by: Party, id: SearchId, route: Route) -> bool {
+        while let Some(oldest) = self.by_age.keys().next().copied()
+            && now.saturating_duration_since(oldest.0) >= limits::SEARCH_TTL
         {
-            self.by_age.pop_front();
-            self.routes.remove(&oldest);
+            self.remove_route(oldest);
         }
         if self.routes.contains_key(&id) {
             return false;
         }
+        if self.by_age.len() >= limits::SEARCHES_SEEN
+            && let Some(first) = { self.shares.of_largest().next().copied() }
+        {
+            self.remove_route(first);
+        }
         self.routes.insert(id, route);
-        self.by_age.push_back((now, id));
+        self.by_age.insert((now, id), by);
+        self.shares.insert(by, (now, id), 1);
         true
+    }
+
+    fn remove_route(&mut self, key: (Instant, SearchId)) {
+        if let Some(by) = self.by_age.remove(&key) {
+            self.shares.remove(by, &key, 1);
+            self.routes.remove(&key.1);
+        }
     }
 
     /// Sends a FIND on those of these links that have not had too many.

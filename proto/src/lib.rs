@@ -106,7 +106,7 @@ mod internal_event;
 mod io;
 mod ip_prefix;
 mod membership;
-mod message_rules;
+pub mod message_rules;
 mod node;
 mod peers;
 mod presence;

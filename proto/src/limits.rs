@@ -36,6 +36,8 @@ pub const WANT_IDS: usize = 1_000;
 /// The longest SYNC, in bytes: twice what our own negentropy messages need. Each of its ranges costs
 /// a fingerprint.
 pub const SYNC_BYTES: usize = 128 * 1024;
+/// The most origins whose trees are remembered.
+pub const TREES: usize = 16_384;
 /// The most origins in one PRUNE or GRAFT.
 pub const ORIGINS: usize = 1_000;
 /// The most ACKs that may be due on one link while the disk works or fails. More would not fit into

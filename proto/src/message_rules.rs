@@ -1,8 +1,8 @@
 //! The rules of each kind of message, in one table: who may send it, how often one link may bring
 //! it, how long it may be, which tables it fills, and what happens above its rate.
 //!
-//! The node judges every message by this table before a component sees it. `docs/protocol.md` has
-//! the same table, and a test compares the two. A new kind of [`Message`] does not compile without
+//! The node judges every message by this table before a component sees it. `describe` writes it for
+//! `docs/protocol.md`, and a test compares the two. A new kind of [`Message`] does not compile without
 //! a [`MessageKind`], and that not without a row.
 //!
 //! A link takes room from its first message of a kind to its end. One address group has as many
@@ -29,10 +29,9 @@ macro_rules! kinds {
             $($(#[doc = $doc])+ $kind,)+
         }
 
-        #[cfg(test)]
         impl MessageKind {
             /// All kinds, in the order of the documents.
-            const ALL: &[Self] = &[$(Self::$kind),+];
+            pub(crate) const ALL: &[Self] = &[$(Self::$kind),+];
         }
     };
 }
@@ -112,10 +111,15 @@ impl Senders {
     /// Anybody on this host.
     pub(crate) const LOCAL: Self = Self(1 << 8);
 
+    /// Nobody.
     const NONE: Self = Self(0);
+    /// A native peer with a slot, after its HANDSHAKE.
     const INTRODUCED: Self = Self(Self::VERIFYING.0 | Self::ESTABLISHED.0);
+    /// A native peer with a slot.
     const NATIVE: Self = Self(Self::DIALLED.0 | Self::INTRODUCED.0);
+    /// A native peer without a slot.
     const PENDING: Self = Self(Self::STANDBY.0 | Self::ASKED.0 | Self::WAITING.0);
+    /// Everybody.
     const ALL: Self = Self(Self::CLIENT.0 | Self::EXERCISE.0 | Self::PENDING.0 | Self::NATIVE.0);
 
     /// Returns whether a sender is in this set, by any of its classes.
@@ -181,18 +185,39 @@ pub(crate) enum Others {
     Violation { ignored: Senders, kind: ViolationKind, text: &'static str },
 }
 
-/// A table that a message adds to.
+/// A table that messages add to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Table {
+    /// `peers/address_book.rs`
     AddressBook,
+    /// `store/pool_index.rs`
     Pool,
+    /// `gossip/trees.rs`
     Trees,
+    /// `store/broadcast_store.rs`
     Broadcasts,
+    /// `presence/table.rs`
     Nodes,
+    /// `image_search.rs`
     Searches,
+    /// `exercise.rs`
     ExercisePeers,
-    /// At most one entry for each link.
-    PerLink,
+    /// `connections/reachability.rs`
+    DialBacks,
+}
+
+impl Table {
+    /// All tables.
+    pub(crate) const ALL: &[Self] = &[
+        Self::AddressBook,
+        Self::Pool,
+        Self::Trees,
+        Self::Broadcasts,
+        Self::Nodes,
+        Self::Searches,
+        Self::ExercisePeers,
+        Self::DialBacks,
+    ];
 }
 
 /// The rules of one kind.
@@ -205,7 +230,7 @@ pub(crate) struct Rule {
     pub(crate) rate: Rate,
     /// The longest frame, in bytes.
     pub(crate) bytes: usize,
-    /// The most entries that are read, and what they are. Without any, its cost follows its bytes.
+    /// The most that is read of it, and what that is. Without, its cost follows its bytes.
     pub(crate) entries: Option<(usize, &'static str)>,
     /// The tables that it adds to.
     pub(crate) fills: &'static [Table],
@@ -291,6 +316,7 @@ impl MessageKind {
                 senders: Senders::ALL.without(Senders::PENDING),
                 others: breach("TRANSACTION: you have no slot here yet"),
                 rate: Rate::Transactions,
+                entries: Some((limits::TRANSACTION_BYTES, "bytes of canonical `data`")),
                 fills: &[Table::Pool, Table::Trees],
                 ..IGNORED
             } },
@@ -341,6 +367,7 @@ impl MessageKind {
                 senders: Senders::NATIVE.and(Senders::CLIENT),
                 others: breach("BROADCAST: only native peers and clients send it"),
                 rate: link(limits::BROADCASTS as u32, 200, Above::Drop),
+                entries: Some((limits::BROADCAST_BYTES, "bytes of text")),
                 fills: &[Table::Broadcasts, Table::Trees],
                 ..IGNORED
             } },
@@ -355,6 +382,7 @@ impl MessageKind {
             } },
             // Changed links are announced 0.3 s after the last such announcement.
             Self::AnnounceOwn => const { &Rule {
+                others: breach("ANNOUNCE: only native peers announce"),
                 rate: link(64, 10, Above::Drop),
                 entries: Some((limits::ANNOUNCED_PEERS, "linked nodes")),
                 fills: &[Table::Nodes, Table::AddressBook],
@@ -431,7 +459,7 @@ impl MessageKind {
             Self::DialBack => const { &Rule {
                 others: breach("DIALBACK: only native peers verify addresses"),
                 rate: link(16, 1, Above::Drop),
-                fills: &[Table::PerLink],
+                fills: &[Table::DialBacks],
                 ..INTRODUCED
             } },
             // Two follow each end of an exercise peer.
@@ -531,5 +559,6 @@ pub(crate) fn units(message: &Message) -> u32 {
     }
 }
 
+pub mod describe;
 #[cfg(test)]
 mod tests;

@@ -130,6 +130,13 @@ pub(crate) struct PendingPeer {
     pub(crate) requests_priority: bool,
 }
 
+/// Whose entries of a bounded table count as one share: those of all peers of one subscriber. On
+/// this host, and of this node itself, those of one node.
+pub(crate) type Party = (SourceGroup, Option<NodeId>);
+
+/// What this node itself puts into a table.
+pub(crate) const OURSELVES: Party = (SourceGroup::User, None);
+
 /// How transactions flow to the other end of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Delivery {
@@ -154,6 +161,11 @@ pub(crate) enum Delivery {
         /// The same, if the queue had room for the last push.
         trying: u64,
     },
+}
+
+/// Returns whose share the entries of a node of this group count for.
+pub(crate) fn party(group: SourceGroup, node: Option<NodeId>) -> Party {
+    (group, node.filter(|_| !matches!(group, SourceGroup::Subscriber(_))))
 }
 
 impl Link {
@@ -432,6 +444,13 @@ impl LinkTable {
     /// Returns the scope and the group of the other end of a link, as the source of an address.
     pub(crate) fn source_of(&self, link: LinkId) -> (Scope, SourceGroup) {
         self.get(link).map_or((Scope::Public, SourceGroup::Host), |link| (link.scope, SourceGroup::of(link.remote)))
+    }
+
+    /// Returns whose share the entries count for that a link brings; those of the application have
+    /// no link.
+    pub(crate) fn party_of(&self, link: Option<LinkId>) -> Party {
+        let Some(open) = link.and_then(|link| self.get(link)) else { return OURSELVES };
+        party(SourceGroup::of(open.remote), open.run().map(|(node, _)| node))
     }
 
     /// Returns the scope of the other end of a link.

@@ -159,7 +159,8 @@ impl Broadcasts {
         } else {
             0
         };
-        let held = HeldBroadcast { broadcast: broadcast.clone(), origin: origin.clone(), born, received: cx.now };
+        let (received, by) = (cx.now, links.party_of(from));
+        let held = HeldBroadcast { broadcast: broadcast.clone(), origin: origin.clone(), born, received, by };
         let repeated = self.store.insert(cx.now, digest, held);
         self.store.expire(cx.now);
         let by_client =

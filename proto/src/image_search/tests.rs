@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use crate::ip_prefix::SourceGroup;
 use crate::Input;
 use crate::connections::table::LinkState;
 use crate::image_search::*;
@@ -523,7 +524,7 @@ fn finds_are_remembered_for_a_time_and_the_oldest_make_room() {
         id[..2].copy_from_slice(&n.to_be_bytes());
         SearchId(id)
     };
-    let add = |images: &mut ImageSearch, now, n| images.add_route(now, id(n), Route { link: None, answers: 0 });
+    let add = |images: &mut ImageSearch, now, n| images.add_route(now, (SourceGroup::User, None), id(n), Route { link: None, answers: 0 });
     assert!(add(&mut images, start, 0));
     let almost = start + limits::SEARCH_TTL - Duration::from_nanos(1);
     assert!(add(&mut images, almost, 1) && !add(&mut images, almost, 0));
@@ -536,4 +537,20 @@ fn finds_are_remembered_for_a_time_and_the_oldest_make_room() {
     assert!(add(&mut images, almost, 60_000) && add(&mut images, almost, 1), "the oldest made room");
     assert!(!add(&mut images, almost, 5));
     assert!(images.routes.len() <= limits::SEARCHES_SEEN && images.routes.len() == images.by_age.len());
+}
+
+#[test]
+fn nobody_cuts_off_the_answers_to_searches_of_others() {
+    let (mut images, now) = (ImageSearch::default(), parts::context().now);
+    let id = |n: u16| SearchId([n.to_be_bytes(); 8].concat().try_into().expect("16 bytes"));
+    let by = |last: u8| (SourceGroup::of([192, 0, 2, last].into()), None);
+    let mut add = |by, n| images.add_route(now, by, id(n), Route { link: None, answers: 0 });
+    for n in 0..10 {
+        assert!(add(by(1), n));
+    }
+    for n in 0..20_000 {
+        assert!(add(by(2), 100 + n));
+    }
+    assert!((0..10).all(|n| images.routes.contains_key(&id(n))));
+    assert_eq!(images.routes.len(), limits::SEARCHES_SEEN);
 }

@@ -21,7 +21,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::table::{Source, Table, Verdict, patience};
 use crate::address::{PeerAddress, Scope};
-use crate::connections::table::{Delivery, Link, LinkTable};
+use crate::connections::table::{Delivery, Link, LinkTable, party};
 use crate::context::Context;
 use crate::event::{Event, PeerName};
 use crate::id::{LinkId, NodeId};
@@ -409,10 +409,7 @@ impl Presence {
     /// must not make us announce as in a small network, and invented nodes not as in a large one.
     fn network_size(&self, links: &LinkTable) -> usize {
         let shares: BTreeSet<_> = neighbors(links)
-            .map(|(link, node)| match links.source_of(link).1 {
-                group @ SourceGroup::Subscriber(_) => (group, None),
-                group => (group, Some(node)),
-            })
+            .map(|(link, node)| party(links.source_of(link).1, Some(node)))
             .collect();
         let borne_out = NODES_PER_NEIGHBOR.saturating_mul(shares.len());
         self.count().min(borne_out).max(links.nodes())

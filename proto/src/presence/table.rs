@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 
 use crate::address::{PeerAddress, Scope};
+use crate::connections::table::{Party, party};
 use crate::id::{NodeId, Session};
 use crate::ip_prefix::SourceGroup;
 use crate::limits::{self, Limits};
@@ -41,13 +42,10 @@ pub(super) struct Source {
 
 impl Source {
     /// Returns whose share of the table a record counts for: peers of one subscriber share one.
-    fn share(self) -> Share {
-        let node = if matches!(self.group, SourceGroup::Subscriber(_)) { None } else { Some(self.node) };
-        (self.group, node)
+    fn share(self) -> Party {
+        party(self.group, Some(self.node))
     }
 }
-
-type Share = (SourceGroup, Option<NodeId>);
 
 #[derive(Debug)]
 struct Record {
@@ -72,7 +70,7 @@ impl Record {
 pub(super) struct Table {
     records: BTreeMap<NodeId, Record>,
     /// What each source passed on of others.
-    shares: BTreeMap<Share, BTreeSet<NodeId>>,
+    shares: BTreeMap<Party, BTreeSet<NodeId>>,
     /// Links that all records name together.
     links: usize,
     /// Bytes of their signed data.

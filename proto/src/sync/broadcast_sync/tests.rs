@@ -1,3 +1,4 @@
+use crate::connections::table::OURSELVES;
 use crate::json::Parser;
 use crate::store::broadcast_store::HeldBroadcast;
 use crate::sync::broadcast_sync::*;
@@ -6,7 +7,6 @@ use crate::wire::{Broadcast, Message};
 use crate::{Output, wire::Step};
 
 const A: LinkId = LinkId(1);
-const C: LinkId = LinkId(2);
 
 /// One node's side: a native peer on link 1, and a client on 2.
 struct Side {
@@ -34,7 +34,7 @@ fn id(n: u8) -> BroadcastId {
 
 fn held(n: u8, born: Instant, received: Instant, time: f64) -> HeldBroadcast {
     let broadcast = Broadcast { id: id(n), message: format!("text {n}").into(), time, seal: None };
-    HeldBroadcast { broadcast, origin: origin(9), born, received }
+    HeldBroadcast { broadcast, origin: origin(9), born, received, by: OURSELVES }
 }
 
 impl Side {
@@ -53,7 +53,7 @@ impl Side {
     }
 
     fn count(&self) -> u64 {
-        Settled { store: &self.store, key: Key::Digest, now: self.cx.now }.summary().count
+        Layout::new(&self.store, Key::Digest, self.cx.now).summary.count
     }
 }
 
@@ -130,8 +130,9 @@ fn time_stamps_that_are_no_numbers_of_seconds_are_compared_all_the_same() {
         side.store.insert(start, BroadcastDigest([n; 32]), held(n, start, start, time));
     }
     side.cx.now += SETTLE_DELAY;
-    let set = Settled { store: &side.store, key: Key::Digest, now: side.cx.now };
-    assert_eq!(set.items().into_iter().map(|(_, time)| time).collect::<Vec<u64>>(), [0, 0, u64::MAX - 1, 7]);
+    let set = Layout::new(&side.store, Key::Digest, side.cx.now);
+    let items = settled(&side.store, Key::Digest, side.cx.now);
+    assert_eq!(items.into_iter().map(|(_, time)| time).collect::<Vec<u64>>(), [0, 0, u64::MAX - 1, 7]);
     assert!(set.begin().is_ok());
 }
 
@@ -141,12 +142,11 @@ fn broadcasts_with_one_id_are_compared_by_digest_and_by_id_as_one() {
     let (start, other) = (side.cx.now - SETTLE_DELAY, BroadcastDigest([77; 32]));
     side.store.insert(start, other, held(1, start, start, 1.0));
     let keys = |key| {
-        let set = Settled { store: &side.store, key, now: side.cx.now };
-        set.items().into_iter().map(|(id, _)| id.0[0]).collect::<std::collections::BTreeSet<u8>>()
+        settled(&side.store, key, side.cx.now).into_iter().map(|(id, _)| id.0[0]).collect::<std::collections::BTreeSet<u8>>()
     };
     assert_eq!(keys(Key::Digest), [0, 1, 77].into());
     assert_eq!(keys(Key::Id), [0, 1].into());
-    assert_eq!(Settled { store: &side.store, key: Key::Id, now: side.cx.now }.summary().count, 2);
+    assert_eq!(Layout::new(&side.store, Key::Id, side.cx.now).summary.count, 2);
 }
 
 /// Has the other side handle what a side sends, as if by ids. Notes the first bytes of wanted ids.
@@ -240,4 +240,40 @@ fn what_no_peer_needs_is_a_breach_and_a_late_answer_is_not() {
     side.on(A, SyncFrame::Reply(Summary { count: 1, sum: "other".into() })).expect("a native peer");
     side.sync.on_link_closed(&mut side.cx, &side.store, A);
     assert!(!side.sync.by_digest.reconciler.is_open(A));
+}
+
+#[test]
+fn a_large_set_is_laid_out_a_few_times_a_second_however_often_a_peer_asks() {
+    let mut side = side(0..0);
+    let start = side.cx.now;
+    let insert = |side: &mut Side, n: u32| {
+        let mut digest = BroadcastDigest([7; 32]);
+        digest.0[..4].copy_from_slice(&n.to_be_bytes());
+        side.store.insert(start, digest, held(7, start, start, 1.0));
+    };
+    (0..10_000).for_each(|n| insert(&mut side, n));
+    side.cx.now += SETTLE_DELAY;
+    let other = || SyncFrame::Summary(Summary { count: 0, sum: "other".into() });
+    side.on(A, other()).expect("a native peer");
+    let laid_out = |side: &Side| side.sync.by_digest.layout.as_ref().map(|layout| (layout.at, layout.summary.count));
+    let first = laid_out(&side);
+    assert_eq!(first, Some((side.cx.now, 10_000)));
+    insert(&mut side, 10_000);
+    side.cx.now += LAYOUT_COST * 9_999;
+    side.on(A, other()).expect("a native peer");
+    assert_eq!(laid_out(&side), first, "a tenth of a second");
+    side.cx.now += LAYOUT_COST;
+    side.on(A, other()).expect("a native peer");
+    assert_eq!(laid_out(&side), Some((side.cx.now, 10_001)));
+}
+
+#[test]
+fn one_want_brings_each_broadcast_once_and_no_more_than_half_a_queue() {
+    let mut side = side(0..2);
+    let ids = [TransactionId([1; 32]); 100];
+    on_want(&mut side.cx, &mut side.store, A, &ids);
+    assert_eq!(drain(&mut side.cx).len(), 1);
+    side.cx.config.limits.queue_bytes = 20;
+    on_want(&mut side.cx, &mut side.store, A, &[TransactionId([0; 32]), TransactionId([1; 32])]);
+    assert_eq!(drain(&mut side.cx).len(), 1, "ten bytes: one of seven");
 }
