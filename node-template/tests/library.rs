@@ -182,7 +182,7 @@ async fn what_keeps_a_node_from_starting_is_one_line() {
         (Network::new("localhost").folder(node.folder.path()), "is in use by another node (pid "),
         (Network::new("localhost").folder(free.path()).port(port), " on localhost is in use (as the program asked)"),
         (Network::new("localhost").folder(free.path().join("nowhere")), "make the folder"),
-        (Network::new("192.0.2.1").folder(free.path()), "cannot listen on 192.0.2.1, port 0: "),
+        (Network::new("192.0.2.1").folder(free.path()), "cannot listen on 192.0.2.1, port 0 (as the program asked): "),
         (Network::new("localhost").folder(foreign.path()), "the file is left as it is"),
     ] {
         let error = network.start().await.unwrap_err();

@@ -13,13 +13,25 @@
 //! itself, which only a program does that checks types. What was held back is replayed then.
 //! Neighbours are told, so that each of them need not find out for itself, and a restart keeps it.
 //!
+//! What a node finds goes through the network as an *event* with a random number: each node takes it
+//! once, and passes it on if it was news there. Otherwise two nodes that find the opposite would
+//! keep a circle of links busy for ever.
+//!
+//! **Who has a slot.** An exercise peer dials every address that it hears of, so with a cap a few of
+//! them take all slots that such peers may have, and dial nobody again once they lost them. So a
+//! node that had to refer one to others looks once more a moment later, at a random time: if nobody
+//! serves it, it gets the slot of one that others serve as well.
+//!
 //! The node calls it when a link to an exercise peer opens or ends, with marks, and with EXERCISE
 //! messages of native peers. Connections keep the links; `store::replay` replays.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::address::PeerAddress;
+use rand::RngExt;
+use rand::seq::IndexedRandom;
+
+use crate::address::{PeerAddress, Scope};
 use crate::connections::Connections;
 use crate::connections::table::{Delivery, Link, LinkState, LinkTable, OURSELVES, Party};
 use crate::context::Context;
@@ -31,6 +43,8 @@ use crate::peers::address_book::AddressBook;
 use crate::store::Store;
 use crate::store::replay::Replay;
 use crate::timers::Timer;
+use crate::util::generations::Generations;
+use crate::util::rate_limit::RateLimit;
 use crate::util::shares::Shares;
 use crate::wire::{ExerciseNews, RememberedExercise, exercise_frame};
 
@@ -60,6 +74,22 @@ const REPLAYED: u64 = 100_000;
 const MARGIN: Duration = Duration::from_secs(5);
 /// How often the end of the pool is noted, to find the position of a time.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
+/// How much of the pool is replayed to a peer that another node was said to serve: that node may
+/// have died, which only its neighbours notice at once.
+const RECHECKED: Duration = Duration::from_secs(60);
+/// A peer without a slot is looked at once more within this time. The others hear meanwhile if one
+/// of them took it.
+const LOOK_AGAIN: Duration = Duration::from_secs(3);
+/// The time between two slots that go from one exercise peer to another.
+const SWAP_EVERY: Duration = Duration::from_secs(5);
+/// A node tells this many EXERCISE frames at once …
+const TOLD_AT_ONCE: u32 = 20;
+/// … and then one in each of these intervals, half of what a link may bring.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+/// How many events are recognised at least.
+const EVENTS: usize = 4_096;
+/// The numbers of events: those that each JSON reader keeps.
+const EVENT_END: u64 = 1 << 53;
 /// How long after a mark the peer cache is written, if nothing else asks for it.
 const SAVE_AFTER: Duration = Duration::from_secs(10);
 
@@ -76,8 +106,11 @@ struct Record {
     behind: Option<(u64, Instant)>,
     /// Whether this node is to dial it again with a cap: it had a slot here.
     lost: bool,
-    /// The link to a native peer that is linked to it. If that ends, it lacks transactions.
+    /// The link to a native peer by which we heard that a node serves it. If that ends, it may lack
+    /// transactions.
     served_by: Option<LinkId>,
+    /// When that was heard first.
+    served_since: Option<Instant>,
     /// Whether it had a slot here: it is dialled at the next start.
     linked: bool,
     /// How many links to it with a slot are open.
@@ -86,6 +119,8 @@ struct Record {
     share: Option<(Party, u64)>,
     /// When the record last changed.
     changed: Option<Instant>,
+    /// The last event that changed it.
+    event: u64,
 }
 
 /// See the module.
@@ -98,6 +133,14 @@ pub(crate) struct Exercise {
     /// Where the pool ended at past times, the oldest first.
     ends: VecDeque<(Instant, u64)>,
     marks: u64,
+    /// The events that were taken.
+    events: Generations<(PeerAddress, u64)>,
+    /// What neighbours are to be told, and how often they are.
+    untold: BTreeMap<PeerAddress, ExerciseNews>,
+    told: RateLimit,
+    /// The peers that were referred to others, and when they are looked at again.
+    referred: BTreeMap<PeerAddress, Instant>,
+    swaps: RateLimit,
 }
 
 impl Exercise {
@@ -115,6 +158,11 @@ impl Exercise {
             last_share: 0,
             ends: VecDeque::new(),
             marks: 0,
+            events: Generations::new(EVENTS),
+            untold: BTreeMap::new(),
+            told: RateLimit::default(),
+            referred: BTreeMap::new(),
+            swaps: RateLimit::default(),
         }
     }
 
@@ -159,11 +207,15 @@ impl Exercise {
         let Connections { links, .. } = connections;
         let end = store.index().coming_end();
         let now = cx.now;
+        let rechecked = self.position_at(now, RECHECKED);
         let record = self.record(now, OURSELVES, address);
         (record.lost, record.linked, record.changed) = (false, true, Some(now));
         record.links += 1;
         let behind = record.behind.take().filter(|(_, since)| now.saturating_duration_since(*since) < KEPT);
-        let from = behind.map_or(end, |(from, _)| from.min(end).max(end.saturating_sub(REPLAYED)));
+        // All nodes that a newcomer finds link to it within a moment.
+        let served = record.served_since.filter(|since| now.saturating_duration_since(*since) >= MARGIN);
+        let from = behind.map(|(from, _)| from).or(served.map(|_| rechecked)).unwrap_or(end);
+        let from = from.min(end).max(end.saturating_sub(REPLAYED));
         let held_until = match record.quiet_until.filter(|until| now < *until) {
             Some(until) => Some(until),
             None => (record.drops > 0).then(|| now + TRIAL_DELAY),
@@ -175,7 +227,7 @@ impl Exercise {
             Some(until) => cx.timers.set(Timer::Exercise(link), until),
             None => resume(cx, links, store, replay, link),
         }
-        tell(cx, links, None, &[ExerciseNews { address: address.clone(), drops: None, lacks: Some(0) }]);
+        self.publish(cx, links, ExerciseNews { address: address.clone(), drops: None, lacks: Some(0), event: 0 });
     }
 
     /// Handles the timer of a link to an exercise peer: releases what was held back, notes that it
@@ -219,6 +271,7 @@ impl Exercise {
                 let number = self.marks;
                 open.unmarked = false;
                 open.marks.push_back((number, store.index().coming_end()));
+                open.unanswered.get_or_insert(now);
                 cx.output(Output::Mark { link, number });
             } else {
                 next = next.min(at).or(at);
@@ -238,6 +291,7 @@ impl Exercise {
             open.marks.pop_front();
             open.acknowledged = open.acknowledged.max(Some(position));
         }
+        open.unanswered = (!open.marks.is_empty()).then_some(cx.now);
         if !cx.shutting_down && cx.timers.due(&Timer::PeerCache).is_none() {
             cx.timers.set(Timer::PeerCache, cx.now + SAVE_AFTER);
         }
@@ -261,7 +315,7 @@ impl Exercise {
     /// what the peer lacks.
     pub(crate) fn on_link_closed(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId, closed: &Link) {
         cx.timers.cancel(&Timer::Exercise(link));
-        self.on_server_lost(cx.now, link, closed);
+        self.on_server_lost(cx.now, links, link, closed);
         let LinkState::ExerciseOutbound { address } = &closed.state else { return };
         let Some(acknowledged) = closed.acknowledged else { return };
         let now = cx.now;
@@ -272,7 +326,7 @@ impl Exercise {
         record.behind = Some((from, now));
         record.lost = !closed.closing;
         let after_first = closed.first_payload.map(|first| now.saturating_duration_since(first));
-        let mut news = ExerciseNews { address: address.clone(), drops: None, lacks: None };
+        let mut news = ExerciseNews { address: address.clone(), drops: None, lacks: None, event: 0 };
         if after_first.is_some_and(|after| after < DROPS_WITHIN)
             && !closed.closing
             && record.dropped.is_none_or(|dropped| dropped <= closed.opened)
@@ -295,18 +349,22 @@ impl Exercise {
         let before = self.ends.iter().rev().find(|(_, end)| *end <= from).map(|(at, _)| *at);
         let lacks = before.map_or(KEPT, |at| now.saturating_duration_since(at));
         news.lacks = Some(lacks.as_secs() + 1);
-        if !cx.shutting_down {
-            tell(cx, links, None, &[news]);
+        // Another node serves it: it lacks nothing.
+        let swapped = closed.closing && is_served(&self.peers, address);
+        if !cx.shutting_down && !swapped {
+            self.publish(cx, links, news);
         }
     }
 
     /// Handles the end of a link to a native peer: the exercise peers that it served lack what came
     /// since, wherever they come back to.
-    fn on_server_lost(&mut self, now: Instant, link: LinkId, closed: &Link) {
+    fn on_server_lost(&mut self, now: Instant, links: &LinkTable, link: LinkId, closed: &Link) {
         let from = self.position_at(now, now.saturating_duration_since(closed.heard) + MARGIN);
-        for record in self.peers.values_mut().filter(|record| record.served_by == Some(link)) {
-            record.served_by = None;
-            record.behind.get_or_insert((from, now));
+        for (address, record) in self.peers.iter_mut().filter(|(_, record)| record.served_by == Some(link)) {
+            record.set_server(now, None);
+            if !links.iter().any(|(_, link)| leads_to(link, address)) {
+                record.behind.get_or_insert((from, now));
+            }
         }
     }
 
@@ -318,16 +376,60 @@ impl Exercise {
         })
     }
 
-    /// Notes that an exercise peer was referred to other nodes.
-    pub(crate) fn on_redirected(&mut self, address: &PeerAddress) {
+    /// Notes that an exercise peer was referred to other nodes. It is looked at again soon.
+    pub(crate) fn on_referred(&mut self, cx: &mut Context, address: &PeerAddress) {
         if let Some(record) = self.peers.get_mut(address) {
             record.lost = false;
         }
+        if self.referred.len() < limits::EXERCISE_PEERS && !self.referred.contains_key(address) {
+            let at = cx.now + cx.rng.random_range(LOOK_AGAIN / 3..LOOK_AGAIN);
+            self.referred.insert(address.clone(), at);
+            self.set_look_timer(cx);
+        }
+    }
+
+    fn set_look_timer(&self, cx: &mut Context) {
+        if let Some(at) = self.referred.values().min() {
+            cx.timers.set(Timer::ExerciseReferred, *at);
+        }
+    }
+
+    /// Returns a referred peer that is to be looked at now and that nobody serves, as far as is
+    /// known.
+    pub(crate) fn next_without_slot(&mut self, cx: &mut Context, links: &LinkTable) -> Option<PeerAddress> {
+        loop {
+            let address = self.referred.iter().find(|(_, at)| **at <= cx.now).map(|(address, _)| address.clone());
+            let Some(address) = address else {
+                self.set_look_timer(cx);
+                return None;
+            };
+            self.referred.remove(&address);
+            if !is_served(&self.peers, &address) && !links.iter().any(|(_, link)| leads_to(link, &address)) {
+                return Some(address);
+            }
+        }
+    }
+
+    /// Returns the link to an exercise peer that others serve as well: its slot may go to one that
+    /// has none.
+    pub(crate) fn link_to_swap(&mut self, cx: &mut Context, links: &LinkTable) -> Option<LinkId> {
+        let served = links.iter().filter(|(_, link)| match &link.state {
+            LinkState::ExerciseOutbound { address } => !link.closing && is_served(&self.peers, address),
+            _ => false,
+        });
+        let served: Vec<LinkId> = served.map(|(id, _)| id).collect();
+        let chosen = *served.choose(&mut cx.rng)?;
+        self.swaps.spend(cx.now, SWAP_EVERY, SWAP_EVERY).ok().map(|()| chosen)
     }
 
     /// Tells a new neighbour what is known of exercise peers that drop their link or lack
     /// transactions.
-    pub(crate) fn on_neighbor_up(&self, cx: &mut Context, links: &LinkTable, link: LinkId) {
+    pub(crate) fn on_neighbor_up(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId) {
+        for (address, record) in self.peers.iter_mut().filter(|(_, record)| record.event == 0) {
+            // It was found without an event: the server of the peer was lost, or we were restarted.
+            record.event = cx.rng.random_range(1..EVENT_END);
+            self.events.insert(cx.now, (address.clone(), record.event), ());
+        }
         let known = self.peers.iter().filter_map(|(address, record)| {
             let lacks = record.behind.map(|(from, since)| {
                 let before = self.ends.iter().rev().find(|(_, end)| *end <= from).map_or(since, |(at, _)| *at);
@@ -335,15 +437,14 @@ impl Exercise {
             });
             let lacks = lacks.filter(|seconds| *seconds < KEPT.as_secs());
             let drops = (record.drops > 0).then_some(record.drops);
-            (drops.is_some() || lacks.is_some()).then(|| ExerciseNews { address: address.clone(), drops, lacks })
+            let event = record.event;
+            (drops.is_some() || lacks.is_some()).then(|| ExerciseNews { address: address.clone(), drops, lacks, event })
         });
-        let known: Vec<ExerciseNews> = known.take(limits::EXERCISE_NEWS).collect();
+        let Some(scope) = scope_to_tell(links, link) else { return };
+        let known = known.filter(|one| scope.may_tell(one.address.scope())).take(limits::EXERCISE_NEWS);
+        let known: Vec<ExerciseNews> = known.collect();
         if !known.is_empty() {
-            let targets = [link].into_iter().filter(|link| may_hear(links, *link, &known));
-            let targets: Vec<LinkId> = targets.collect();
-            if !targets.is_empty() {
-                cx.send(targets, exercise_frame(&known), Lane::Control);
-            }
+            cx.send(vec![link], exercise_frame(&known), Lane::Control);
         }
     }
 
@@ -357,14 +458,68 @@ impl Exercise {
         link: LinkId,
         news: Vec<ExerciseNews>,
     ) {
-        let mut new = Vec::new();
         for one in news {
-            if connections.may_learn(cx, book, link, &one.address) && self.take(cx, &mut connections.links, link, &one)
+            if !connections.may_learn(cx, book, link, &one.address)
+                || self.events.contains(&(one.address.clone(), one.event))
             {
-                new.push(one);
+                continue;
+            }
+            self.events.insert(cx.now, (one.address.clone(), one.event), ());
+            if self.take(cx, &mut connections.links, link, &one) {
+                self.pass_on(one);
             }
         }
-        tell(cx, &connections.links, Some(link), &new);
+        self.tell(cx, &connections.links);
+    }
+
+    /// Tells the neighbours what this node found.
+    fn publish(&mut self, cx: &mut Context, links: &LinkTable, news: ExerciseNews) {
+        let event = cx.rng.random_range(1..EVENT_END);
+        self.events.insert(cx.now, (news.address.clone(), event), ());
+        if let Some(record) = self.peers.get_mut(&news.address) {
+            record.event = event;
+        }
+        self.pass_on(ExerciseNews { event, ..news });
+        self.tell(cx, links);
+    }
+
+    /// Queues an event for the neighbours, in place of an earlier one about the same peer.
+    fn pass_on(&mut self, news: ExerciseNews) {
+        if self.untold.len() < limits::EXERCISE_PEERS || self.untold.contains_key(&news.address) {
+            let earlier = self.untold.remove(&news.address).and_then(|earlier| earlier.drops);
+            self.untold.insert(news.address.clone(), ExerciseNews { drops: news.drops.or(earlier), ..news });
+        }
+    }
+
+    /// Tells the neighbours the queued events, as far as the rate allows it; the rest a moment
+    /// later.
+    pub(crate) fn tell(&mut self, cx: &mut Context, links: &LinkTable) {
+        while !self.untold.is_empty() {
+            if let Err(at) = self.told.spend(cx.now, TELL_EVERY, TELL_EVERY * TOLD_AT_ONCE) {
+                return cx.timers.set(Timer::ExerciseNews, at);
+            }
+            let mut news = Vec::new();
+            while let Some((_, one)) = self.untold.pop_first() {
+                news.push(one);
+                if news.len() == limits::EXERCISE_NEWS {
+                    break;
+                }
+            }
+            let mut by_scope: Vec<(Scope, Vec<LinkId>)> = Vec::new();
+            for (link, scope) in links.iter().filter_map(|(link, _)| Some((link, scope_to_tell(links, link)?))) {
+                match by_scope.iter_mut().find(|(of, _)| *of == scope) {
+                    Some((_, links)) => links.push(link),
+                    None => by_scope.push((scope, vec![link])),
+                }
+            }
+            for (scope, links) in by_scope {
+                let news = news.iter().filter(|one| scope.may_tell(one.address.scope()));
+                let news: Vec<ExerciseNews> = news.cloned().collect();
+                if !news.is_empty() {
+                    cx.send(links, exercise_frame(&news), Lane::Control);
+                }
+            }
+        }
     }
 
     /// Takes what a native peer knows of one exercise peer; returns whether it is new.
@@ -401,14 +556,18 @@ impl Exercise {
             }
         }
         let record = self.record(now, by_party, &news.address);
+        record.event = news.event;
         match (news.lacks, from) {
-            (Some(0), _) if linked.is_empty() => {
-                record.served_by = Some(by);
-                new |= record.behind.take().is_some();
+            (Some(0), _) => {
+                new |= record.set_server(now, Some(by)).is_none();
+                new |= linked.is_empty() && record.behind.take().is_some();
             }
-            (Some(1..), Some(from)) if linked.is_empty() && record.behind.is_none() => {
-                record.behind = Some((from, now));
-                new = true;
+            (Some(1..), Some(from)) => {
+                new |= record.set_server(now, None).is_some();
+                if linked.is_empty() && record.behind.is_none() {
+                    record.behind = Some((from, now));
+                    new = true;
+                }
             }
             _ => {}
         }
@@ -461,10 +620,21 @@ impl Record {
         self.quiet_until = (self.drops >= DROPS).then(|| now + quiet_time(self.drops));
     }
 
+    /// Notes by which link we heard that a node serves the peer, if one does; returns the last.
+    fn set_server(&mut self, now: Instant, by: Option<LinkId>) -> Option<LinkId> {
+        self.served_since = by.and(self.served_since.or(Some(now)));
+        std::mem::replace(&mut self.served_by, by)
+    }
+
     /// Notes that the program checks types.
     fn clear(&mut self, now: Instant) {
         (self.drops, self.quiet_until, self.changed) = (0, None, Some(now));
     }
+}
+
+/// Returns whether another node serves an exercise peer, as far as is known.
+fn is_served(peers: &BTreeMap<PeerAddress, Record>, address: &PeerAddress) -> bool {
+    peers.get(address).is_some_and(|record| record.served_by.is_some())
 }
 
 /// Returns how long a peer gets handshakes only after a number of ends in a row.
@@ -489,25 +659,10 @@ fn leads_to(link: &Link, address: &PeerAddress) -> bool {
     matches!(&link.state, LinkState::ExerciseOutbound { address: at } if at == address)
 }
 
-/// Returns whether the peer of a link may be told these addresses, and understands them.
-fn may_hear(links: &LinkTable, link: LinkId, news: &[ExerciseNews]) -> bool {
-    links.get(link).is_some_and(|open| {
-        open.native().is_some()
-            && open.takes_transactions()
-            && news.iter().all(|one| open.scope.may_tell(one.address.scope()))
-    })
-}
-
-/// Tells native peers, except one.
-fn tell(cx: &mut Context, links: &LinkTable, except: Option<LinkId>, news: &[ExerciseNews]) {
-    if news.is_empty() {
-        return;
-    }
-    let others = links.iter().map(|(id, _)| id).filter(|id| Some(*id) != except && may_hear(links, *id, news));
-    let others: Vec<LinkId> = others.collect();
-    if !others.is_empty() {
-        cx.send(others, exercise_frame(news), Lane::Control);
-    }
+/// Returns the scope of a link whose peer understands EXERCISE.
+fn scope_to_tell(links: &LinkTable, link: LinkId) -> Option<Scope> {
+    let open = links.get(link).filter(|open| open.native().is_some() && open.takes_transactions());
+    open.map(|open| open.scope)
 }
 
 #[cfg(test)]

@@ -462,10 +462,10 @@ impl MessageKind {
                 fills: &[Table::DialBacks],
                 ..INTRODUCED
             } },
-            // Two follow each end of an exercise peer.
+            // A node sends half as many.
             Self::Exercise => const { &Rule {
                 others: breach("EXERCISE: only native peers send it"),
-                rate: link(1_000, 20, flood("EXERCISE: far more often than nodes end; ignored")),
+                rate: link(40, 2, flood("EXERCISE: far more often than nodes end; ignored")),
                 entries: Some((limits::EXERCISE_NEWS, "entries")),
                 fills: &[Table::ExercisePeers],
                 ..INTRODUCED

@@ -20,7 +20,7 @@ use crate::access::Certified;
 use crate::address::PeerAddress;
 use crate::config::Config;
 use crate::connections::Connections;
-use crate::connections::table::Link;
+use crate::connections::table::{Link, LinkState};
 use crate::context::Context;
 use crate::counters::Counters;
 use crate::event::Event;
@@ -224,6 +224,7 @@ impl Node {
                 membership.on_dial_ended(cx, peers, connections, &address, reason, outcome);
             }
             InternalEvent::ExerciseDialled { link, address, reason, redirects } => {
+                membership.release_for_exercise(&address);
                 if membership.on_exercise_dialled(cx, peers, connections, link, reason, redirects) {
                     self.connections.send_handshake(&mut self.cx, link);
                     let Self { cx, connections, store, replay, exercise, membership, .. } = self;
@@ -232,7 +233,7 @@ impl Node {
                     connections.pass_on_exercise(cx, &address);
                     membership.save_peer_cache_later(cx);
                 } else {
-                    self.exercise.on_redirected(&address);
+                    self.exercise.on_referred(&mut self.cx, &address);
                 }
             }
             InternalEvent::NativeDialled { link, reason } => {
@@ -285,7 +286,7 @@ impl Node {
             Direction::Accepted => connections.on_accepted(cx, peers, link, remote),
             Direction::AcceptedBeyond { reason } => connections.on_accepted_beyond(cx, peers, link, remote, reason),
             Direction::Dialled { address, identity } => {
-                let admits_exercise = membership.admits_exercise(cx, connections);
+                let admits_exercise = membership.admits_exercise(cx, connections, &address);
                 connections.on_dialled(cx, peers, link, (remote, address), identity, admits_exercise);
                 self.drain();
                 self.connections.after_dialled(&mut self.cx, &mut self.peers, link);
@@ -311,7 +312,12 @@ impl Node {
             sync.fetch(cx, &connections.links, store);
         }
         self.exercise.on_link_closed(&mut self.cx, &self.connections.links, link, &closed.link);
-        let Self { cx, peers, connections, membership, .. } = self;
+        let Self { cx, peers, connections, membership, exercise, .. } = self;
+        if let LinkState::ExerciseOutbound { address } = &closed.link.state
+            && exercise.is_lost(cx.now, address)
+        {
+            membership.hold_for_exercise(cx, address);
+        }
         membership.release_addresses(cx, peers, &closed, answered);
         match (closed.heir, closed.standby) {
             (Some(heir), _) => self.sync.pool.compare(cx, &connections.links, &mut self.store, heir),
@@ -728,6 +734,15 @@ impl Node {
             Timer::Exercise(link) => {
                 self.exercise.on_due(cx, &mut connections.links, &self.store, &mut self.replay, link);
             }
+            Timer::ExerciseReferred => {
+                while let Some(address) = self.exercise.next_without_slot(cx, &connections.links) {
+                    let admitted = membership.admits_exercise(cx, connections, &address);
+                    let mut swap = || self.exercise.link_to_swap(cx, &connections.links);
+                    let swapped = if admitted { None } else { swap() };
+                    membership.serve_exercise(cx, peers, connections, &address, swapped);
+                }
+            }
+            Timer::ExerciseNews => self.exercise.tell(cx, &connections.links),
             Timer::Discover => self.look_through_records(),
             Timer::Advertise => {
                 let free = self.free_slots();

@@ -166,6 +166,9 @@ fn a_result_that_cannot_be_written_is_one_line_and_no_panic() {
         );
         assert_eq!(said.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{task:?}: {said}");
     }
+    // The last of them has removed the folder.
+    workspace.folder(1);
+    fs::write(workspace.path("node-1/transactions.json"), "[{\"amount\":1}]").expect("written");
     // Nobody reads: no error of a result (`… | head`), and no panic of a message.
     for task in [&["--help"][..], &["transactions", "--node", "1"], &["transactions", "--node", "7"], &["nonsense"]] {
         let (reader, writer) = std::io::pipe().expect("a pipe");

@@ -141,10 +141,14 @@ fn check(answer: &'static str) -> bool {
     let port = listener.local_addr().expect("bound").port();
     let page = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().expect("a connection");
-        let mut request = [0; 4_096];
-        let read = stream.read(&mut request).expect("a request");
+        let (mut request, mut part) = (String::new(), [0; 4_096]);
+        while !request.ends_with("\r\n\r\n") {
+            let read = stream.read(&mut part).expect("a request");
+            assert!(read > 0, "it ends in the middle: {request}");
+            request.push_str(&String::from_utf8_lossy(&part[..read]));
+        }
         stream.write_all(answer.as_bytes()).expect("written");
-        String::from_utf8_lossy(&request[..read]).into_owned()
+        request
     });
     let script = root().join("packaging/healthcheck.sh");
     let status = Command::new("bash").arg(script).env("HTTP_PORT", port.to_string()).status().expect("bash");

@@ -72,7 +72,9 @@ impl Source {
 
     fn has(&self, line: &str) -> bool {
         let allowed = |part: &[&str]| 1 + part.len() / WORDS_PER_PIECE;
-        constant_parts(line).iter().all(|part| self.pieces(part).is_some_and(|pieces| pieces <= allowed(part)))
+        constant_parts(&without_os_error(line))
+            .iter()
+            .all(|part| self.pieces(part).is_some_and(|pieces| pieces <= allowed(part)))
     }
 }
 
@@ -103,6 +105,14 @@ fn without_placeholders(text: &str) -> String {
         rest = if after[length..].starts_with('}') { &after[length + 1..] } else { after };
     }
     result + rest
+}
+
+/// Cuts out the number of a system's error, as in `(os error 28)`: the system writes it.
+fn without_os_error(line: &str) -> String {
+    match line.split_once("(os error ").and_then(|(before, after)| Some((before, after.split_once(')')?.1))) {
+        Some((before, after)) => format!("{before}…{after}"),
+        None => line.to_owned(),
+    }
 }
 
 /// The parts of a quoted line that are the same in every run.

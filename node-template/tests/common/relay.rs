@@ -2,6 +2,7 @@
 //! anything, and keeps what the diallers sent.
 
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,6 +16,8 @@ use super::node::address;
 /// See the module. Its connections end with it.
 pub struct Relay {
     port: u16,
+    /// The port of the node behind it; 0 while there is none.
+    node: Arc<AtomicU16>,
     carrying: watch::Sender<bool>,
     tape: Tape,
     accepting: JoinHandle<()>,
@@ -26,12 +29,25 @@ type Tape = Arc<Mutex<Vec<Vec<u8>>>>;
 impl Relay {
     /// A relay to the node with this port.
     pub async fn to(node: u16) -> Self {
+        let relay = Self::to_nobody().await;
+        relay.lead_to(node);
+        relay
+    }
+
+    /// A relay that closes each connection, until [`Self::lead_to`] names its node.
+    pub async fn to_nobody() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (carrying, carried) = watch::channel(true);
         let tape = Tape::default();
-        let accepting = tokio::spawn(accept(listener, node, Arc::clone(&tape), carried));
-        Self { port, carrying, tape, accepting }
+        let node = Arc::new(AtomicU16::new(0));
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&node), Arc::clone(&tape), carried));
+        Self { port, node, carrying, tape, accepting }
+    }
+
+    /// The port of the node that it leads to from now on.
+    pub fn lead_to(&self, node: u16) {
+        self.node.store(node, Ordering::Relaxed);
     }
 
     /// Where it can be dialled.
@@ -56,10 +72,11 @@ impl Drop for Relay {
     }
 }
 
-async fn accept(listener: TcpListener, node: u16, tape: Tape, carried: watch::Receiver<bool>) {
+async fn accept(listener: TcpListener, node: Arc<AtomicU16>, tape: Tape, carried: watch::Receiver<bool>) {
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((dialler, _)) = listener.accept().await {
-        let Ok(node) = TcpStream::connect((Ipv4Addr::LOCALHOST, node)).await else { continue };
+        let port = node.load(Ordering::Relaxed);
+        let Ok(node) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else { continue };
         dialler.set_nodelay(true).unwrap();
         node.set_nodelay(true).unwrap();
         let place = {

@@ -10,8 +10,9 @@ use meshpool::protocol::json::Parser;
 use meshpool::protocol::transaction::{Origin, Transaction, TransactionId};
 use meshpool::protocol::wire::{
     Ack, AckStatus, AnnounceFrame, Announcement, Beacon, Broadcast, BroadcastFrame, BroadcastId, Declined, DialBack,
-    DialBacks, Handshake, Join, Member, Members, Message, NetworkFrame, NodeInfo, OtherSet, PeerRow, PeerState, Sample,
-    Status, StatusFrame, Step, Summary, SyncFrame, TransactionFrame, Want, graft_frame, prune_frame, want_frame,
+    DialBacks, ExerciseNews, Handshake, Join, Member, Members, Message, NetworkFrame, NodeInfo, OtherSet, PeerRow,
+    PeerState, Sample, Status, StatusFrame, Step, Summary, SyncFrame, TransactionFrame, Want, exercise_frame,
+    graft_frame, prune_frame, want_frame,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -98,7 +99,14 @@ pub(crate) fn messages() -> impl Strategy<Value = (Frame, Message)> {
         vec(origins(), 0..4).prop_map(|origins| (graft_frame(&origins), Message::Graft(origins))),
         overlay(),
         dial_backs(),
+        exercise_news(),
     ]
+}
+
+fn exercise_news() -> impl Strategy<Value = (Frame, Message)> {
+    let entry = (addresses(), option::of(0..=16_u32), option::of(0..=600_u64), 0..=1_u64 << 53);
+    let entry = entry.prop_map(|(address, drops, lacks, event)| ExerciseNews { address, drops, lacks, event });
+    vec(entry, 0..4).prop_map(|news| (exercise_frame(&news), Message::Exercise(news)))
 }
 
 fn dial_backs() -> impl Strategy<Value = (Frame, Message)> {

@@ -35,6 +35,8 @@ fn same(one: &Message, other: &Message) -> bool {
         (Message::Peers(one), Message::Peers(other)) => one == other,
         (Message::Declined(one), Message::Declined(other)) => one == other,
         (Message::Beacon(one), Message::Beacon(other)) => one == other,
+        (Message::DialBack(one), Message::DialBack(other)) => one == other,
+        (Message::Exercise(one), Message::Exercise(other)) => one == other,
         (Message::Unknown(one), Message::Unknown(other)) => one == other,
         _ => false,
     }

@@ -57,6 +57,8 @@ pub(crate) struct Link {
     pub(crate) acknowledged: Option<u64>,
     /// The marks without a pong: number, and the pool position before which all was sent.
     pub(crate) marks: VecDeque<(u64, u64)>,
+    /// Since when there are such marks and none was answered.
+    pub(crate) unanswered: Option<Instant>,
     /// Whether something was sent after the last mark.
     pub(crate) unmarked: bool,
     /// When the next mark is due.
@@ -352,6 +354,7 @@ impl LinkTable {
             withheld: false,
             acknowledged: None,
             marks: VecDeque::new(),
+            unanswered: None,
             unmarked: false,
             mark_due: None,
             acks_due: 0,

@@ -69,6 +69,8 @@ pub(crate) struct Slots {
     pub(super) referred: VecDeque<(PeerAddress, Instant)>,
     /// A slot is reserved until then for a node that names this one as its referrer.
     pub(super) reserved: Option<(NodeId, Instant)>,
+    /// The exercise peers that lost their link, with the time until which their slots are held.
+    pub(super) held: BTreeMap<PeerAddress, Instant>,
     /// The recent high priority requests: when, from which node, from which address group.
     pub(super) priority_requests: VecDeque<(Instant, PeerKey, Option<AddressGroup>)>,
     /// When a high priority request was last considered.
@@ -83,6 +85,7 @@ impl Default for Slots {
         Self {
             referred: VecDeque::new(),
             reserved: None,
+            held: BTreeMap::new(),
             priority_requests: VecDeque::new(),
             swapped: None,
             swapped_old: None,

@@ -19,6 +19,8 @@ pub struct ExerciseNews {
     pub drops: Option<u32>,
     /// For how many seconds it lacks transactions; 0: a node is linked to it and sends it all.
     pub lacks: Option<u64>,
+    /// The number of the event, by which it is recognised.
+    pub event: u64,
 }
 
 /// What is remembered of an exercise peer over a restart of this node.
@@ -40,6 +42,8 @@ struct OnWire<'a> {
     drops: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lacks: Option<u64>,
+    #[serde(default)]
+    event: u64,
 }
 
 impl ExerciseNews {
@@ -50,7 +54,7 @@ impl ExerciseNews {
         let entries = entries.into_iter().take(limits::EXERCISE_NEWS);
         let entry = |entry: OnWire<'_>| {
             let address = entry.address.parse().ok()?;
-            Some(Self { address, drops: entry.drops, lacks: entry.lacks })
+            Some(Self { address, drops: entry.drops, lacks: entry.lacks, event: entry.event })
         };
         Ok(entries.filter_map(entry).collect())
     }
@@ -58,8 +62,12 @@ impl ExerciseNews {
 
 /// Returns the EXERCISE frame for at most [`limits::EXERCISE_NEWS`] entries.
 pub fn exercise_frame(news: &[ExerciseNews]) -> Frame {
-    let entries =
-        news.iter().map(|one| OnWire { address: one.address.to_string().into(), drops: one.drops, lacks: one.lacks });
+    let entries = news.iter().map(|one| OnWire {
+        address: one.address.to_string().into(),
+        drops: one.drops,
+        lacks: one.lacks,
+        event: one.event,
+    });
     let entries: Vec<OnWire<'_>> = entries.collect();
     to_frame(&Typed { r#type: "EXERCISE", data: &entries })
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use measuring::Table;
 use meshpool::protocol::json::Parser;
-use meshpool::protocol::transaction::Transaction;
+use meshpool::protocol::transaction::{InvalidTransaction, Transaction};
 use meshpool::signing::{self, Verdict};
 use serde_json::value::RawValue;
 
@@ -59,8 +59,8 @@ fn folder(workspace: &Workspace, node: Option<u32>) -> Result<Folder> {
     }
 }
 
-/// A transaction with the verdict on its signature; `None` if it is invalid.
-type Judged = Option<(Transaction, Verdict)>;
+/// A transaction with the verdict on its signature, or why the row is none.
+type Judged = Result<(Transaction, Verdict), InvalidTransaction>;
 
 /// Signatures that are verified together; more are no faster.
 const TOGETHER: usize = 256;
@@ -79,20 +79,17 @@ fn judge_all(rows: &[&RawValue]) -> Vec<Judged> {
 
 fn judge(rows: &[&RawValue]) -> Vec<Judged> {
     let mut parser = Parser::new();
-    let read: Vec<_> = rows.iter().map(|row| Transaction::parse(&mut parser, row.get()).ok()).collect();
+    let read: Vec<_> = rows.iter().map(|row| Transaction::parse(&mut parser, row.get())).collect();
     let mut verdicts = signing::verify_all(read.iter().flatten()).into_iter();
-    read.into_iter().map(|transaction| transaction.and_then(|it| Some((it, verdicts.next()?)))).collect()
+    let mut verdict = || verdicts.next().expect("one for each transaction");
+    read.into_iter().map(|transaction| transaction.map(|transaction| (transaction, verdict()))).collect()
 }
 
 fn line(at: usize, judged: &Judged) -> Vec<String> {
     let number = (at + 1).to_string();
-    let Some((transaction, verdict)) = judged else {
-        return vec![
-            number,
-            String::new(),
-            String::new(),
-            "invalid: JavaScript nodes would read it differently".into(),
-        ];
+    let (transaction, verdict) = match judged {
+        Ok(judged) => judged,
+        Err(error) => return vec![number, String::new(), String::new(), format!("no transaction: {error}")],
     };
     let verdict = match verdict {
         Verdict::Verified(key) => format!("verified {}", key.short()),
