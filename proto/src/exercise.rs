@@ -33,7 +33,7 @@ use rand::seq::IndexedRandom;
 
 use crate::address::{PeerAddress, Scope};
 use crate::connections::Connections;
-use crate::connections::table::{Delivery, Link, LinkState, LinkTable};
+use crate::connections::table::{Delivery, Link, LinkState, LinkTable, OURSELVES, Party};
 use crate::context::Context;
 use crate::event::Event;
 use crate::id::LinkId;
@@ -44,8 +44,8 @@ use crate::store::Store;
 use crate::store::replay::Replay;
 use crate::timers::Timer;
 use crate::util::generations::Generations;
-use crate::util::rate_limit::{RateLimit, RateLimits};
-use crate::violation::{Violation, ViolationKind};
+use crate::util::rate_limit::RateLimit;
+use crate::util::shares::Shares;
 use crate::wire::{ExerciseNews, RememberedExercise, exercise_frame};
 
 /// How soon after its first TRANSACTION a link ends if that TRANSACTION ended the program. An
@@ -116,6 +116,10 @@ struct Record {
     served_since: Option<Instant>,
     /// Whether it had a slot here: it is dialled at the next start.
     linked: bool,
+    /// How many links to it with a slot are open.
+    links: usize,
+    /// Its place in the share of who named it first.
+    share: Option<(Party, u64)>,
     /// When the record last changed.
     changed: Option<Instant>,
     /// The last event that changed it.
@@ -126,11 +130,12 @@ struct Record {
 #[derive(Debug)]
 pub(crate) struct Exercise {
     peers: BTreeMap<PeerAddress, Record>,
+    /// Who named them first, each with a number: the first that a party named gives way first.
+    shares: Shares<Party, (u64, PeerAddress)>,
+    last_share: u64,
     /// Where the pool ended at past times, the oldest first.
     ends: VecDeque<(Instant, u64)>,
     marks: u64,
-    /// How often a native peer may send EXERCISE.
-    news: RateLimits<LinkId>,
     /// The events that were taken.
     events: Generations<(PeerAddress, u64)>,
     /// What neighbours are to be told, and how often they are.
@@ -154,9 +159,10 @@ impl Exercise {
         });
         Self {
             peers: peers.collect(),
+            shares: Shares::default(),
+            last_share: 0,
             ends: VecDeque::new(),
             marks: 0,
-            news: RateLimits::new(limits::EXERCISE_NEWS_EVERY, limits::EXERCISE_NEWS_AT_ONCE),
             events: Generations::new(EVENTS),
             untold: BTreeMap::new(),
             told: RateLimit::default(),
@@ -208,8 +214,9 @@ impl Exercise {
         let end = store.index().coming_end();
         let now = cx.now;
         let rechecked = self.position_at(now, RECHECKED);
-        let record = self.record(now, links, address);
+        let record = self.record(now, OURSELVES, address);
         (record.lost, record.linked, record.changed) = (false, true, Some(now));
+        record.links += 1;
         let behind = record.behind.take().filter(|(_, since)| now.saturating_duration_since(*since) < KEPT);
         // All nodes that a newcomer finds link to it within a moment.
         let served = record.served_since.filter(|since| now.saturating_duration_since(*since) >= MARGIN);
@@ -314,12 +321,12 @@ impl Exercise {
     /// what the peer lacks.
     pub(crate) fn on_link_closed(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId, closed: &Link) {
         cx.timers.cancel(&Timer::Exercise(link));
-        self.news.remove(&link);
         self.on_server_lost(cx, links, link, closed);
         let LinkState::ExerciseOutbound { address } = &closed.state else { return };
         let Some(acknowledged) = closed.acknowledged else { return };
         let now = cx.now;
-        let record = self.record(now, links, address);
+        let record = self.record(now, OURSELVES, address);
+        record.links = record.links.saturating_sub(1);
         // One of the links to the same program may have ended before.
         let from = record.behind.map_or(acknowledged, |(from, _)| from.min(acknowledged));
         record.behind = Some((from, now));
@@ -480,13 +487,7 @@ impl Exercise {
         connections: &mut Connections,
         link: LinkId,
         news: Vec<ExerciseNews>,
-    ) -> Result<(), Violation> {
-        if connections.links.get(link).and_then(Link::introduced).is_none() {
-            return Err(Violation::breach("EXERCISE: only native peers send it"));
-        }
-        if !self.news.allows(cx.now, link) {
-            return Err(Violation::new(ViolationKind::Flood, "EXERCISE: far more often than nodes end; ignored"));
-        }
+    ) {
         for one in news {
             if !connections.may_learn(cx, book, link, &one.address)
                 || self.events.contains(&(one.address.clone(), one.event))
@@ -499,7 +500,6 @@ impl Exercise {
             }
         }
         self.tell(cx, &connections.links);
-        Ok(())
     }
 
     /// Tells the neighbours what this node found.
@@ -555,8 +555,11 @@ impl Exercise {
     /// Takes what a native peer knows of one exercise peer; returns whether it is new.
     fn take(&mut self, cx: &mut Context, links: &mut LinkTable, by: LinkId, news: &ExerciseNews) -> bool {
         let now = cx.now;
+        let by_party = links.party_of(Some(by));
+        let is_linked = self.peers.get(&news.address).is_some_and(|record| record.links > 0);
         let linked: Vec<LinkId> = links
             .iter()
+            .take_while(|_| is_linked)
             .filter(|(_, link)| !link.closing && link.acknowledged.is_some() && leads_to(link, &news.address))
             .map(|(id, _)| id)
             .collect();
@@ -564,7 +567,7 @@ impl Exercise {
         let survived = linked.iter().filter_map(|link| links.get(*link)?.first_payload);
         let survived = survived.into_iter().any(|first| now.saturating_duration_since(first) >= SURVIVED_AFTER);
         let from = news.lacks.map(|seconds| self.position_at(now, Duration::from_secs(seconds) + MARGIN));
-        let record = self.record(now, links, &news.address);
+        let record = self.record(now, by_party, &news.address);
         let mut new = false;
         if let Some(drops) = news.drops.map(|drops| drops.min(limits::EXERCISE_DROPS))
             && drops > record.drops
@@ -582,7 +585,7 @@ impl Exercise {
                 }
             }
         }
-        let record = self.record(now, links, &news.address);
+        let record = self.record(now, by_party, &news.address);
         record.event = news.event;
         match (news.lacks, from) {
             (Some(0), _) => {
@@ -611,18 +614,34 @@ impl Exercise {
         earlier.or(self.ends.front()).map_or(0, |(_, end)| *end)
     }
 
-    /// Returns the record of an address. A new one displaces the oldest that is not linked.
-    fn record(&mut self, now: Instant, links: &LinkTable, address: &PeerAddress) -> &mut Record {
-        if !self.peers.contains_key(address) && self.peers.len() >= limits::EXERCISE_PEERS {
-            let idle = self.peers.iter().filter(|(address, _)| !links.iter().any(|(_, link)| leads_to(link, address)));
-            let oldest = idle.min_by_key(|(_, record)| record.changed).map(|(address, _)| address.clone());
-            if let Some(oldest) = oldest {
-                self.peers.remove(&oldest);
+    /// Returns the record of an address. A new one displaces one that is not linked: the first of the
+    /// party that named most.
+    fn record(&mut self, now: Instant, by: Party, address: &PeerAddress) -> &mut Record {
+        if !self.peers.contains_key(address) {
+            if self.peers.len() >= limits::EXERCISE_PEERS {
+                self.make_room();
             }
+            self.last_share += 1;
+            self.shares.insert(by, (self.last_share, address.clone()), 1);
+            let share = Some((by, self.last_share));
+            self.peers.insert(address.clone(), Record { share, changed: Some(now), ..Record::default() });
         }
-        let record = self.peers.entry(address.clone()).or_default();
-        record.changed.get_or_insert(now);
-        record
+        self.peers.entry(address.clone()).or_default()
+    }
+
+    fn make_room(&mut self) {
+        let is_linked = |address: &PeerAddress| self.peers.get(address).is_some_and(|record| record.links > 0);
+        let crowded = self.shares.of_largest().find(|(_, address)| !is_linked(address));
+        // Those of the last run have no share, and neither has a party whose peers are all linked.
+        let oldest = || {
+            let idle = self.peers.iter().filter(|(_, record)| record.links == 0);
+            idle.min_by_key(|(_, record)| record.changed).map(|(address, _)| address.clone())
+        };
+        if let Some(address) = crowded.map(|(_, address)| address.clone()).or_else(oldest)
+            && let Some(Record { share: Some((by, number)), .. }) = self.peers.remove(&address)
+        {
+            self.shares.remove(by, &(number, address), 1);
+        }
     }
 }
 

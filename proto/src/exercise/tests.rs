@@ -306,6 +306,24 @@ fn the_number_of_peers_that_are_remembered_is_bounded() {
 }
 
 #[test]
+fn a_neighbour_that_names_many_drives_out_its_own_and_not_what_others_named() {
+    let mut rig = Rig::new(3);
+    let liar = rig.net.link_between(0, 1);
+    let honest = rig.net.link_between(0, 2);
+    let news = |ports: std::ops::Range<usize>| {
+        let entry = |port| format!(r#"{{"address":"ws://localhost:{port}","drops":2,"lacks":5}}"#);
+        format!(r#"{{"type":"EXERCISE","data":[{}]}}"#, ports.map(entry).collect::<Vec<_>>().join(","))
+    };
+    rig.net.receive(0, honest, &news(5_000..5_020));
+    for part in 0..40 {
+        rig.net.receive(0, liar, &news(6_000 + part * 64..6_064 + part * 64));
+    }
+    let peers = &rig.net.cores[0].exercise.peers;
+    assert_eq!(peers.len(), limits::EXERCISE_PEERS);
+    assert_eq!(peers.keys().filter(|address| address.port() < 5_100).count(), 20);
+}
+
+#[test]
 fn opposite_news_go_through_a_circle_of_links_once_and_never_too_often() {
     let mut rig = Rig { net: Net::new(6), transactions: 0 };
     for node in 0..6 {

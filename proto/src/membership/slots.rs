@@ -34,8 +34,6 @@ use crate::membership::state::{Membership, dial_for};
 use crate::peers::Peers;
 use crate::peers::address_book::{AddressSource, AddressState};
 use crate::timers::Timer;
-use crate::violation::Violation;
-use crate::violation::ViolationKind;
 use crate::wire::close;
 use crate::wire::{Declined, Join, NodeInfo};
 
@@ -282,7 +280,8 @@ impl Membership {
         let claimed = match &open.state {
             LinkState::AwaitingAdmission(PendingPeer { node: Some(node), .. }) => node.address.clone(),
             LinkState::Verifying(peer) | LinkState::Established(peer) => peer.address.clone(),
-            _ => return conns.penalize(cx, peers, link, &Violation::breach("JOIN: a HANDSHAKE comes first")),
+            // The rules let nobody else ask.
+            _ => return,
         };
         if let Some(want) = join.want {
             cx.timers.cancel(&Timer::Answer(link));
@@ -552,17 +551,7 @@ impl Membership {
         declined: &Declined,
     ) {
         let Some(open) = conns.links.get(link) else { return };
-        let asked = matches!(open.state, LinkState::HelloSent(_));
         let linked = open.introduced().is_some();
-        if !asked && !linked {
-            cx.counters.answers_unsolicited += 1;
-            return conns.penalize(
-                cx,
-                peers,
-                link,
-                &Violation::new(ViolationKind::Unsolicited, "DECLINED: nobody asked; ignored"),
-            );
-        }
         let (peer, by) = (conns.links.name_of(link), open.native().map(|peer| peer.id));
         let address = peer.address.clone();
         cx.counters.addresses_dropped += declined.dropped as u64;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use ::negentropy::{Error, Id};
 
-use crate::connections::table::{Link, LinkTable};
+use crate::connections::table::LinkTable;
 use crate::context::Context;
 use crate::id::LinkId;
 use crate::io::Output;
@@ -23,7 +23,6 @@ use crate::sync::wants::Wants;
 use crate::timers::Timer;
 use crate::transaction::TransactionId;
 use crate::util::generations::Generations;
-use crate::util::rate_limit::RateLimits;
 use crate::violation::{Violation, ViolationKind};
 use crate::wire::{Summary, SyncFrame};
 
@@ -44,11 +43,6 @@ const STREAM_RATE: u64 = 64 * 1024;
 const STREAM_TICK: Duration = Duration::from_secs(1);
 /// The shortest time between two looks at what is requested.
 const MIN_TICK: Duration = Duration::from_millis(50);
-
-/// How many WANTs a link may bring at once, and how long one more takes after that. A whole pool's
-/// worth of ids has twenty, and each answer of a reconciliation leads to two.
-const WANT_BURST: u32 = 256;
-const WANT_INTERVAL: Duration = Duration::from_millis(10);
 
 /// See the module.
 #[derive(Debug)]
@@ -204,11 +198,10 @@ impl PoolSync {
         cx: &mut Context,
         links: &mut LinkTable,
         store: &mut Store,
-        asks: &mut RateLimits<LinkId>,
         link: LinkId,
         frame: SyncFrame,
     ) -> Result<(), Violation> {
-        match self.reconciler.on_sync(cx, links, asks, store.sync_set(), link, frame)? {
+        match self.reconciler.on_sync(cx, store.sync_set(), link, frame)? {
             Progress::Done => {}
             Progress::Equal => {
                 self.deferred.remove(&link);
@@ -335,22 +328,8 @@ fn lacks_much(seen: u64, theirs: u64) -> bool {
     theirs.saturating_sub(seen) > (seen / 4).max(1_000)
 }
 
-/// Limits how often each link may send WANT: a short one costs look-ups as well.
-pub(crate) fn want_limits() -> RateLimits<LinkId> {
-    RateLimits::new(WANT_INTERVAL, WANT_BURST)
-}
-
 /// Handles WANT: sends single transactions, from the disk or from what waits for it.
-pub(crate) fn on_want(
-    cx: &mut Context,
-    links: &LinkTable,
-    store: &Store,
-    link: LinkId,
-    ids: &[TransactionId],
-) -> Result<(), Violation> {
-    if links.get(link).and_then(Link::native).is_none() {
-        return Err(Violation::breach("WANT: only native peers are sent what they lack"));
-    }
+pub(crate) fn on_want(cx: &mut Context, store: &Store, link: LinkId, ids: &[TransactionId]) {
     let index = store.index();
     let unstored: BTreeSet<TransactionId> =
         ids.iter().copied().filter(|id| index.holds(id) && !index.is_stored(id)).collect();
@@ -361,7 +340,6 @@ pub(crate) fn on_want(
     if !positions.is_empty() {
         cx.output(Output::ReplayPositions { link, positions: positions.into_iter().collect() });
     }
-    Ok(())
 }
 
 #[cfg(test)]

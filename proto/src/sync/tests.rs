@@ -63,7 +63,7 @@ fn stall(sync: &mut AntiEntropy, cx: &mut Context, links: &mut LinkTable, store:
     let mut theirs = Store::new(vec![(transaction(77).id(), 0)]);
     let message = negentropy::answer(theirs.sync_set().items(), &message).expect("a question");
     let answer = SyncFrame::Answer(Step { number, message });
-    sync.pool.on_sync(cx, links, store, &mut reconciler::ask_limits(), link, answer).expect("a native peer");
+    sync.pool.on_sync(cx, links, store, link, answer).expect("a native peer");
     assert!(drain(cx)[0].contains("WANT"));
     cx.now += Duration::from_secs(2);
     sync.pool.expire(cx, store);

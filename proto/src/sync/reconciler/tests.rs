@@ -46,7 +46,6 @@ struct Parts {
     reconciler: Reconciler,
     cx: Context,
     links: LinkTable,
-    asks: RateLimits<LinkId>,
     set: Numbers,
 }
 
@@ -57,12 +56,12 @@ fn parts(set: Option<OtherSet>, items: &[u8]) -> Parts {
     client(&cx, &mut links, 3);
     exercise(&cx, &mut links, 4);
     let set_of = Numbers { items: items.to_vec(), settled: 0 };
-    Parts { reconciler: Reconciler::new(set), cx, links, asks: ask_limits(), set: set_of }
+    Parts { reconciler: Reconciler::new(set), cx, links, set: set_of }
 }
 
 impl Parts {
     fn on(&mut self, link: LinkId, frame: SyncFrame) -> Result<Progress, Violation> {
-        self.reconciler.on_sync(&mut self.cx, &self.links, &mut self.asks, &mut self.set, link, frame)
+        self.reconciler.on_sync(&mut self.cx, &mut self.set, link, frame)
     }
 
     fn begin(&mut self, link: LinkId) {
@@ -206,24 +205,4 @@ fn a_set_that_gives_no_question_begins_nothing() {
     let mut parts = parts(None, &[255]);
     parts.begin(A);
     assert_eq!((drain(&mut parts.cx), parts.reconciler.is_open(A)), (vec!["event PeerFault".to_owned()], false));
-}
-
-#[test]
-fn only_native_peers_compare_and_each_link_asks_as_often_as_the_limit_says() {
-    let mut parts = parts(None, &[1]);
-    for link in [C, LinkId(4), LinkId(9)] {
-        for frame in [SyncFrame::Everything, SyncFrame::Answer(Step { number: 0, message: Vec::new() })] {
-            let error = parts.on(link, frame).expect_err("no native peer");
-            assert_eq!(error, Violation::breach("SYNC: only native peers compare sets"));
-        }
-    }
-    for _ in 0..ASK_BURST {
-        assert!(parts.on(A, SyncFrame::Everything).is_ok());
-    }
-    let error = parts.on(A, SyncFrame::Summary(summary(&[1]))).expect_err("too often");
-    assert_eq!(error, Violation::breach("SYNC: it asks more often than any comparison needs"));
-    assert!(matches!(parts.answer(A, 1, &[]), Progress::Unsolicited), "an answer is no question");
-    assert!(parts.on(B, SyncFrame::Everything).is_ok());
-    parts.cx.now += ASK_INTERVAL;
-    assert!(parts.on(A, SyncFrame::Everything).is_ok() && parts.on(A, SyncFrame::Everything).is_err());
 }
