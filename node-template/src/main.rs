@@ -11,7 +11,7 @@ use meshpool::cli::{fd_limit, logs, output};
 use meshpool::config::{Flags, Settings, wants_json_log};
 use meshpool::{Network, Node, StartProgress, TransactionLines};
 use rustix::process::Signal;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 
 /// A peer-to-peer node: JSON over WebSockets.
 ///
@@ -88,6 +88,14 @@ async fn reload(node: &Node, flags: &Flags, settings: &mut Settings) {
     settings.warnings = new.warnings;
 }
 
+/// Waits for Ctrl+C or SIGTERM, and names it.
+async fn asked_to_end(interrupt: &mut Signals, terminate: &mut Signals) -> &'static str {
+    tokio::select! {
+        _ = interrupt.recv() => "Ctrl+C",
+        _ = terminate.recv() => "SIGTERM",
+    }
+}
+
 async fn run_node(arguments: &Arguments) -> anyhow::Result<()> {
     let flags = &arguments.flags;
     // A write beyond the limit of file sizes (`ulimit -f`) then fails, as on a full disk, instead
@@ -125,7 +133,15 @@ async fn run_node(arguments: &Arguments) -> anyhow::Result<()> {
         }
         _ => None,
     };
-    let mut node = Network::from(settings.clone()).progress(progress).start().await?;
+    // Reading a large pool takes a while. It ends with the process; a repair survives that as it
+    // survives a crash.
+    let mut node = tokio::select! {
+        node = Network::from(settings.clone()).progress(progress).start() => node?,
+        why = asked_to_end(&mut interrupt, &mut terminate) => {
+            tracing::info!("{why}: ended during the start");
+            return Ok(());
+        }
+    };
     settings.transaction_lines = choice;
     #[cfg(feature = "web")]
     let _web = match http {
@@ -154,8 +170,7 @@ async fn run_node(arguments: &Arguments) -> anyhow::Result<()> {
     let mut console = Console::open(arguments.stdin, &node);
     let why = loop {
         tokio::select! {
-            _ = interrupt.recv() => break "Ctrl+C",
-            _ = terminate.recv() => break "SIGTERM",
+            why = asked_to_end(&mut interrupt, &mut terminate) => break why,
             _ = hangup.recv() => reload(&node, flags, &mut settings).await,
             typed = console.typed() => match typed {
                 Typed::Text(text) => console.show_result(&node.broadcast(text).await),

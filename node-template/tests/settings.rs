@@ -607,6 +607,7 @@ fn http_is_on_loopback_unless_a_token_guards_it() {
         ("HTTP_HOST=192.168.1.20", "set HTTP_TOKEN to at least 16 characters"),
         ("HTTP_TOKEN=short", "HTTP_TOKEN is … (node-2/.env, line 2): a token has at least 16"),
         ("HTTP_PORT=70000", "a port is a number from 1 to 65535, or 0"),
+        ("HTTP_PORT=4001", "PORT and HTTP_PORT are both 4001 (HTTP_PORT node-2/.env, line 2)"),
         ("HTTP_NAMES=a/b", "a list of host names"),
         ("HTTP_PATH=node-1", "a path such as /node-1"),
         ("HTTP_PATH=//evil.example", "a path such as /node-1"),
