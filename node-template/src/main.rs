@@ -10,7 +10,7 @@ use meshpool::cli::console::{Console, Typed};
 use meshpool::cli::{fd_limit, file_size, logs, output};
 use meshpool::config::{Flags, Settings, environment, wants_json_log};
 use meshpool::{Network, Node, StartProgress, TransactionLines};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A peer-to-peer node: JSON over WebSockets.
 ///
@@ -88,6 +88,14 @@ async fn reload(node: &Node, flags: &Flags, settings: &mut Settings) {
     settings.warnings = new.warnings;
 }
 
+/// Waits for Ctrl+C or SIGTERM, and names it.
+async fn asked_to_end(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = interrupt.recv() => "Ctrl+C",
+        _ = terminate.recv() => "SIGTERM",
+    }
+}
+
 async fn run_node(arguments: &Arguments) -> anyhow::Result<()> {
     let flags = &arguments.flags;
     #[cfg(feature = "tls")]
@@ -122,7 +130,15 @@ async fn run_node(arguments: &Arguments) -> anyhow::Result<()> {
         }
         _ => None,
     };
-    let mut node = Network::from(settings.clone()).progress(progress).start().await?;
+    // Reading a large pool takes a while. It ends with the process; a repair survives that as it
+    // survives a crash.
+    let mut node = tokio::select! {
+        node = Network::from(settings.clone()).progress(progress).start() => node?,
+        why = asked_to_end(&mut interrupt, &mut terminate) => {
+            tracing::info!("{why}: ended during the start");
+            return Ok(());
+        }
+    };
     settings.transaction_lines = choice;
     #[cfg(feature = "web")]
     let _web = match http {
@@ -151,8 +167,7 @@ async fn run_node(arguments: &Arguments) -> anyhow::Result<()> {
     let mut console = Console::open(arguments.stdin, &node);
     let why = loop {
         tokio::select! {
-            _ = interrupt.recv() => break "Ctrl+C",
-            _ = terminate.recv() => break "SIGTERM",
+            why = asked_to_end(&mut interrupt, &mut terminate) => break why,
             _ = hangup.recv() => reload(&node, flags, &mut settings).await,
             typed = console.typed() => match typed {
                 Typed::Text(text) => console.show_result(&node.broadcast(text).await),

@@ -517,9 +517,9 @@ fn a_reload_names_each_setting_that_it_does_not_take() {
         ("TRUSTED_PROXIES=10.0.0.1", "TRUSTED_PROXIES"),
         (
             "TRUSTED_PROXIES=10.0.0.1\nHTTP_PORT=0",
-            "HTTP_PORT, HTTP_HOST, HTTP_NAMES, HTTP_TOKEN or HTTP_PATH|TRUSTED_PROXIES",
+            "HTTP_PORT, HTTP_HOST, HTTP_NAMES, HTTP_PATH or HTTP_TOKEN|TRUSTED_PROXIES",
         ),
-        ("HTTP_PATH=/a", "HTTP_PORT, HTTP_HOST, HTTP_NAMES, HTTP_TOKEN or HTTP_PATH"),
+        ("HTTP_PATH=/a", "HTTP_PORT, HTTP_HOST, HTTP_NAMES, HTTP_PATH or HTTP_TOKEN"),
         ("POOL_BYTES=2000000", "a limit"),
         ("PEERS=ws://a.example:1", ""),
     ] {
@@ -639,6 +639,7 @@ fn http_is_on_loopback_unless_a_token_guards_it() {
         ("HTTP_HOST=192.168.1.20", "set HTTP_TOKEN to at least 16 characters"),
         ("HTTP_TOKEN=short", "HTTP_TOKEN is … (node-2/.env, line 2): a token has at least 16"),
         ("HTTP_PORT=70000", "a port is a number from 1 to 65535, or 0"),
+        ("HTTP_PORT=4001", "PORT and HTTP_PORT are both 4001 (HTTP_PORT node-2/.env, line 2)"),
         ("HTTP_NAMES=a/b", "a list of host names"),
         ("HTTP_PATH=node-1", "a path such as /node-1"),
         ("HTTP_PATH=//evil.example", "a path such as /node-1"),

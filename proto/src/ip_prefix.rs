@@ -157,6 +157,8 @@ pub enum SourceGroup {
     Host,
     /// The local network, by multicast DNS.
     LocalNetwork,
+    /// A node beyond the neighbour that passed its word on: anybody in the network.
+    Relayed,
     /// A peer of this subscriber.
     Subscriber(IpPrefix),
 }

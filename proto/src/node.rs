@@ -257,8 +257,8 @@ impl Node {
             InternalEvent::AddressesLearned { link, addresses } => {
                 membership.learn(cx, peers, connections, link, &addresses);
             }
-            InternalEvent::NodeAnnounced { link, address, patience } => {
-                membership.on_node_announced(cx, peers, connections, link, &address, patience);
+            InternalEvent::NodeAnnounced { link, address, source, patience } => {
+                membership.on_node_announced(cx, peers, connections, link, (&address, source), patience);
             }
             InternalEvent::PartitionLearned { link, address, root } => {
                 membership.on_partition_learned(cx, peers, connections, link, &address, root);
@@ -374,13 +374,13 @@ impl Node {
     fn dial_next(&mut self) {
         let Peers { book, dialer, reputation, .. } = &mut self.peers;
         let connections = &self.connections;
-        dialer.on_dial_ended(&mut self.cx, book, reputation, &|link| connections.is_unverified(link));
+        dialer.on_dial_ended(&mut self.cx, book, reputation, &|link| connections.unverified(link));
     }
 
     fn on_dial_due(&mut self, address: PeerAddress) {
         let Peers { book, dialer, reputation, .. } = &mut self.peers;
         let connections = &self.connections;
-        let unverified = |link| connections.is_unverified(link);
+        let unverified = |link| connections.unverified(link);
         if dialer.on_due(&mut self.cx, book, reputation, &unverified, address.clone()) == Due::Idle {
             self.cx.raise(InternalEvent::AddressIdle(address));
         }

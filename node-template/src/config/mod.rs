@@ -141,7 +141,7 @@ impl Settings {
         let expected = "transactions are logged each, or as a count per minute: each or count";
         let transaction_lines = sources.choice("LOG_TRANSACTIONS", flag, &choices, expected)?;
         let trusted_proxies = http::trusted_proxies(&mut sources)?;
-        let http = http::http(&mut sources, flags, &trusted_proxies)?;
+        let http = http::http(&mut sources, flags, port, &trusted_proxies)?;
         let more_peers = addresses::peers(&mut sources, flags, secure)?;
         let max_peers = overlay::max_peers(&mut sources, flags)?;
         let listened = host.as_ref().map_or("localhost", |(host, _)| host);
@@ -197,9 +197,11 @@ impl Settings {
     /// Returns the names of the settings that other settings have another value of, without the
     /// known peers: a running node does not take these.
     pub fn differences(&self, other: &Self) -> Vec<&'static str> {
-        // Its proxies are named by themselves.
-        let http =
-            |settings: &Self| settings.http.clone().map(|http| HttpSettings { trusted_proxies: Vec::new(), ..http });
+        // Where the settings of HTTP were read says nothing about them: a line may have moved.
+        let http = |settings: &Self| {
+            let http = settings.http.clone();
+            http.map(|http| HttpSettings { origin: String::new(), trusted_proxies: Vec::new(), ..http })
+        };
         let differs = [
             ("PORT", self.port != other.port),
             ("HOST", self.host != other.host),
@@ -213,7 +215,7 @@ impl Settings {
             ("LOG", self.log != other.log),
             ("LOG_FORMAT", self.log_json != other.log_json),
             ("LOG_TRANSACTIONS", self.transaction_lines != other.transaction_lines),
-            ("HTTP_PORT, HTTP_HOST, HTTP_NAMES, HTTP_TOKEN or HTTP_PATH", http(self) != http(other)),
+            ("HTTP_PORT, HTTP_HOST, HTTP_NAMES, HTTP_PATH or HTTP_TOKEN", http(self) != http(other)),
             ("TRUSTED_PROXIES", self.trusted_proxies != other.trusted_proxies),
             ("REQUIRE_SIGNATURES", self.require_signatures != other.require_signatures),
             ("a limit", self.limits != other.limits),

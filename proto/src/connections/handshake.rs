@@ -255,7 +255,7 @@ impl Connections {
             }
             let Peers { book, dialer, .. } = peers;
             let later = !leads_there && cx.config.max_peers.is_none() && dialer.probe_later(cx, book, link, address);
-            !leads_there && !later && dialer.probe(cx, book, link, address)
+            !leads_there && !later && dialer.probe(cx, book, (link, group), address)
         });
         if probing {
             cx.timers.set(Timer::Answer(link), cx.now + ANSWER_AFTER);

@@ -480,6 +480,21 @@ fn offers_are_from_different_nodes_at_different_addresses_with_the_image_alone()
 }
 
 #[test]
+fn an_offer_that_a_neighbour_relays_is_nobodys_word() {
+    let mut rig = Rig::new(3);
+    rig.search(1, false);
+    for (link, finder) in [(1, 1), (2, 7)] {
+        rig.found(link, found(1, finder));
+    }
+    let sources = std::iter::from_fn(|| rig.cx.poll_output()).filter_map(|output| match output {
+        Output::ImageOffer { source, .. } => Some(source),
+        _ => None,
+    });
+    let sources: Vec<_> = sources.collect();
+    assert_eq!(sources, [rig.links.source_of(LinkId(1)).1, SourceGroup::Relayed]);
+}
+
+#[test]
 fn a_list_of_all_images_has_more_finders() {
     let mut rig = Rig::new(1);
     rig.images.on_search(&mut rig.cx, &rig.links, false, search(1), None);

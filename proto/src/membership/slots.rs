@@ -405,7 +405,7 @@ impl Membership {
         }
         let (scope, group) = conns.links.source_of(link);
         peers.book.add(&address, AddressSource::Hello(scope, group), cx.now, &cx.config.limits);
-        let probing = peers.dialer.probe(cx, &mut peers.book, link, &address);
+        let probing = peers.dialer.probe(cx, &mut peers.book, (link, group), &address);
         if let Some(LinkState::AwaitingAdmission(pending)) = conns.links.get_mut(link).map(|link| &mut link.state) {
             pending.requests_priority = probing;
         }

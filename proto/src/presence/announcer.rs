@@ -136,11 +136,11 @@ impl Presence {
     pub(crate) fn not_linked(&mut self, cx: &Context, links: &LinkTable) -> Vec<(PeerAddress, Scope, SourceGroup)> {
         let other = |node: NodeId| node != cx.config.node && links.to_node(node, None).is_none();
         let some = self.table.addresses().filter(|(node, ..)| other(*node));
-        let mut some: Vec<(&PeerAddress, Source)> = some.map(|(_, address, source)| (address, source)).collect();
+        let mut some: Vec<(NodeId, &PeerAddress, Source)> = some.collect();
         some.shuffle(&mut self.rng);
         some.into_iter()
             .take(CANDIDATES)
-            .map(|(address, source)| (address.clone(), source.scope, source.group))
+            .map(|(node, address, source)| (address.clone(), source.scope, source.names(node)))
             .collect()
     }
 
@@ -301,7 +301,8 @@ impl Presence {
                 self.record(cx, announcement.clone(), made, source);
                 let address = announcement.address.as_ref().filter(|address| scope.may_tell(address.scope()));
                 if let Some(address) = address.filter(|_| !announcement.left).cloned() {
-                    cx.raise(InternalEvent::NodeAnnounced { link, address, patience: patience(&announcement) });
+                    let (source, patience) = (source.names(node), patience(&announcement));
+                    cx.raise(InternalEvent::NodeAnnounced { link, address, source, patience });
                 }
                 if synced.is_none() {
                     let sender = sender.id;
