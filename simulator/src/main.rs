@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use measuring::{Format, Table, proc};
 use simulator::checks::rules::Broken;
 use simulator::experiments::capped;
+use simulator::experiments::liars;
 use simulator::experiments::hashes::{self, Named, Traced};
 use simulator::experiments::measure::{Experiment, Topology, Trouble, rows};
 use simulator::experiments::mesh::{Outcome, Plan};
@@ -72,6 +73,8 @@ enum Task {
     ///
     /// Two versions of the core that behave alike have the same hashes.
     Hashes(Hashes),
+    /// Runs networks in which some nodes lie, with and without these, and prints a table.
+    Liars(Liars),
 }
 
 /// Some values of an enum, named on the command line.
@@ -180,6 +183,39 @@ fn overlay_scenario(text: &str) -> Result<(capped::Scenario, bool), String> {
         _ => capped::Scenario::from_str(text, false)
             .map(|scenario| (scenario, false))
             .map_err(|_| "expected form, genesis, churn, third, cut or apart".to_owned()),
+    }
+}
+
+/// One row for each seed.
+#[derive(Debug, clap::Args)]
+struct Liars {
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many seeds, one after another.
+    #[arg(long, default_value_t = 10)]
+    seeds: u64,
+    /// Print every step of the first seed to standard error, and run no other seed.
+    #[arg(long)]
+    trace: bool,
+    /// Print a Markdown table.
+    #[arg(long)]
+    markdown: bool,
+}
+
+impl Liars {
+    /// Runs all; prints the table at the end. Returns how many runs broke a rule.
+    fn run(&self) -> usize {
+        let mut results = Results::new(liars::table(), self.markdown);
+        for seed in self.seed..self.seed.saturating_add(if self.trace { 1 } else { self.seeds }) {
+            let plan = liars::Plan { print: self.trace, ..liars::Plan::of(seed) };
+            let waits = plan.run();
+            results.push(plan.row(&waits));
+            if let Err(broken) = waits {
+                results.on_broken(&broken);
+            }
+        }
+        results.finish()
     }
 }
 
@@ -339,6 +375,7 @@ fn main() -> ExitCode {
         (Some(Task::Measure(measure)), _) => measure.run(),
         (Some(Task::Overlays(overlays)), _) => overlays.run(),
         (Some(Task::Hashes(hashes)), _) => hashes.run(),
+        (Some(Task::Liars(liars)), _) => liars.run(),
         (None, Some(scenarios)) => run_overlays(&flags, scenarios),
         (None, None) => run_meshes(&flags),
     };
