@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use measuring::{Format, Table, proc};
+use simulator::actors::liar::Lie;
 use simulator::checks::rules::Broken;
 use simulator::experiments::capped;
 use simulator::experiments::liars;
@@ -189,6 +190,12 @@ fn overlay_scenario(text: &str) -> Result<(capped::Scenario, bool), String> {
 /// One row for each seed.
 #[derive(Debug, clap::Args)]
 struct Liars {
+    /// How the nodes are linked: mesh, graph or capped; by default the seed decides.
+    #[arg(long, value_enum)]
+    shape: Option<liars::Shape>,
+    /// Each liar tells these lies; by default the seed draws them.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    lies: Vec<Lie>,
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -208,7 +215,11 @@ impl Liars {
     fn run(&self) -> usize {
         let mut results = Results::new(liars::table(), self.markdown);
         for seed in self.seed..self.seed.saturating_add(if self.trace { 1 } else { self.seeds }) {
-            let plan = liars::Plan { print: self.trace, ..liars::Plan::of(seed) };
+            let mut plan = liars::Plan::of(seed, self.shape);
+            plan.print = self.trace;
+            if !self.lies.is_empty() {
+                plan.lies = Some(vec![self.lies.clone(); plan.liars]);
+            }
             let waits = plan.run();
             results.push(plan.row(&waits));
             if let Err(broken) = waits {

@@ -25,6 +25,9 @@ use crate::timers::Timer;
 const ROUND_MIN: Duration = Duration::from_secs(1);
 const ROUND_MAX: Duration = Duration::from_secs(5);
 
+/// How many neighbours are asked at once for what one did not bring.
+const FETCH_FROM: usize = 3;
+
 /// The rounds, and the comparisons of each set.
 #[derive(Debug)]
 pub(crate) struct AntiEntropy {
@@ -96,22 +99,30 @@ impl AntiEntropy {
         self.broadcasts.compare(cx, links, broadcasts, link);
     }
 
-    /// Fetches what a random neighbour has and we lack.
+    /// Fetches what some random neighbours have and we lack: one of them may not deliver either.
     pub(crate) fn fetch(&mut self, cx: &mut Context, links: &LinkTable, store: &mut Store) {
-        if let Some(link) = self.random_neighbour(cx, links) {
+        let mut neighbours = self.neighbours(links);
+        for _ in 0..FETCH_FROM.min(neighbours.len()) {
+            let link = neighbours.swap_remove(cx.rng.random_range(0..neighbours.len()));
             self.pool.fetch(cx, links, store, link);
         }
     }
 
     /// Draws a native peer; one that does not deliver only if there is no other.
     fn random_neighbour(&self, cx: &mut Context, links: &LinkTable) -> Option<LinkId> {
+        let ready = self.neighbours(links);
+        (!ready.is_empty()).then(|| ready[cx.rng.random_range(0..ready.len())])
+    }
+
+    /// Returns the native peers, those that do not deliver only if there are no others.
+    fn neighbours(&self, links: &LinkTable) -> Vec<LinkId> {
         let ready = links.iter().filter(|(_, link)| link.native().is_some() && link.takes_transactions());
         let mut ready: Vec<LinkId> = ready.map(|(id, _)| id).collect();
         let is_last = |link: &LinkId| self.pool.is_asked_last(*link) || self.broadcasts.is_stalled(*link);
         if !ready.iter().all(is_last) {
             ready.retain(|link| !is_last(link));
         }
-        (!ready.is_empty()).then(|| ready[cx.rng.random_range(0..ready.len())])
+        ready
     }
 
     /// Forgets a link that is closed, and asks others for what it was asked for.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use meshpool_proto::address::PeerAddress;
 use meshpool_proto::frame::Frame;
 use meshpool_proto::id::{LinkId, NodeId, Session};
@@ -35,9 +36,13 @@ const TRICKLE: usize = 4;
 const CLAIMED: u64 = 1_000_000_000;
 /// How many nodes, addresses, origins and ids it invents at once.
 const MANY: usize = 50;
+/// How many nodes it announces in each tick, and how many of them with an address: the others cause
+/// no dials, of which the checks allow so many a second.
+const NODES: usize = 10;
+const NODES_WITH_ADDRESS: usize = 1;
 
 /// What a liar lies in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Lie {
     /// SYNC: it says to hold a billion transactions, and sends an invented one every second or two
     /// in place of its pool.
@@ -355,8 +360,8 @@ impl Liar {
                 send(net, actor, link, TransactionFrame::client_frame(&body, false));
             }
             Lie::Announcements => {
-                for _ in 0..MANY {
-                    let frame = invented_announcement(net);
+                for number in 0..NODES {
+                    let frame = invented_announcement(net, number < NODES_WITH_ADDRESS);
                     send(net, actor, link, frame);
                 }
             }
@@ -441,11 +446,12 @@ fn invented_address(net: &mut Network) -> PeerAddress {
 }
 
 /// An ANNOUNCE of a node that does not exist, signed with its key.
-fn invented_announcement(net: &mut Network) -> Frame {
+fn invented_announcement(net: &mut Network, with_address: bool) -> Frame {
     let (node, session) = (NodeId(net.rng.random()), Session::from_random(net.rng.random()));
-    let (address, peer) = (invented_address(net), NodeId(net.rng.random()));
+    let peer = NodeId(net.rng.random());
+    let address = if with_address { format!(r#""address":"{}","#, invented_address(net)) } else { String::new() };
     let canonical = format!(
-        r#"{{"address":"{address}","interval":4000000000,"links":1000,"maxPeers":null,"node":"{node}","nodes":4000000000,"peers":["{peer}"],"seq":1,"session":"{session}","since":1}}"#
+        r#"{{{address}"interval":4000000000,"links":1000,"maxPeers":null,"node":"{node}","nodes":4000000000,"peers":["{peer}"],"seq":1,"session":"{session}","since":1}}"#
     );
     let signature = signature(node, Purpose::Announce, &canonical);
     Frame::from(format!(r#"{{"type":"ANNOUNCE","data":{canonical},"signature":"{signature}"}}"#))

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use clap::ValueEnum;
 use measuring::Table;
 use meshpool_proto::json::Parser;
 use meshpool_proto::limits::Limits;
@@ -27,7 +28,7 @@ use crate::world::load::body;
 use crate::world::population::Population;
 
 /// How the nodes are linked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Shape {
     /// All to all.
     Mesh,
@@ -78,10 +79,10 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const RATE: u64 = 1_000_000;
 
 impl Plan {
-    /// A plan of a seed: its shape, its nodes and its backlog follow from it.
-    pub fn of(seed: u64) -> Self {
+    /// A plan of a seed: its nodes and its backlog follow from it, and its shape if none is given.
+    pub fn of(seed: u64, shape: Option<Shape>) -> Self {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let shape = [Shape::Mesh, Shape::Graph, Shape::Capped][(seed % 3) as usize];
+        let shape = shape.unwrap_or([Shape::Mesh, Shape::Graph, Shape::Capped][(seed % 3) as usize]);
         let honest = if shape == Shape::Mesh { rng.random_range(2..=5) } else { rng.random_range(6..=10) };
         let liars = if shape == Shape::Mesh { rng.random_range(1..honest) } else { honest / 2 };
         let backlog = if seed / 3 % 2 == 0 { 800 } else { 5_000 };
@@ -239,6 +240,7 @@ impl Plan {
         }
         let mut links: BTreeSet<(usize, usize)> = (0..self.honest).map(|node| (node, (node + 1) % self.honest)).collect();
         for node in 0..self.honest / 2 {
+            // Over a ring of this size a transaction goes a long way.
             links.insert((node, node + self.honest / 2));
         }
         let mut honest: BTreeMap<usize, usize> = BTreeMap::new();
@@ -249,7 +251,9 @@ impl Plan {
         let mut free: Vec<usize> = honest.iter().flat_map(|(node, count)| vec![*node; *count]).collect();
         free.shuffle(rng);
         for (number, node) in free.into_iter().enumerate() {
-            links.insert((self.honest + number % self.liars.max(1), node));
+            let liar = self.honest + number % self.liars.max(1);
+            // Of each link one end is the first to dial, and its peer may be the first that it has.
+            links.insert(if rng.random() { (liar, node) } else { (node, liar) });
         }
         let dials = |node| links.iter().filter(move |(one, _)| *one == node).map(|(_, other)| address::of(*other));
         (0..nodes).map(|node| dials(node).collect()).collect()
