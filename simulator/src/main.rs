@@ -11,6 +11,7 @@ use measuring::{Format, Table, proc};
 use simulator::actors::liar::Lie;
 use simulator::checks::rules::Broken;
 use simulator::experiments::capped;
+use simulator::experiments::hub;
 use simulator::experiments::liars;
 use simulator::experiments::hashes::{self, Named, Traced};
 use simulator::experiments::measure::{Experiment, Topology, Trouble, rows};
@@ -76,6 +77,8 @@ enum Task {
     Hashes(Hashes),
     /// Runs networks in which some nodes lie, with and without these, and prints a table.
     Liars(Liars),
+    /// Kills the hub of a capped network under load and starts it again.
+    Hub(Hub),
 }
 
 /// Some values of an enum, named on the command line.
@@ -184,6 +187,36 @@ fn overlay_scenario(text: &str) -> Result<(capped::Scenario, bool), String> {
         _ => capped::Scenario::from_str(text, false)
             .map(|scenario| (scenario, false))
             .map_err(|_| "expected form, genesis, churn, third, cut or apart".to_owned()),
+    }
+}
+
+/// One line for each seed that breaks a rule.
+#[derive(Debug, clap::Args)]
+struct Hub {
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many seeds, one after another.
+    #[arg(long, default_value_t = 100)]
+    seeds: u64,
+    /// Print every step of the first seed to standard error, and run no other seed.
+    #[arg(long)]
+    trace: bool,
+}
+
+impl Hub {
+    /// Runs all. Returns how many runs broke a rule.
+    fn run(&self) -> usize {
+        let seeds = if self.trace { 1 } else { self.seeds };
+        let mut failed = 0;
+        for seed in self.seed..self.seed.saturating_add(seeds) {
+            if let Err(broken) = hub::run(seed, self.trace) {
+                println!("seed {seed}: {broken}");
+                failed += 1;
+            }
+        }
+        println!("{seeds} seeds, {failed} broke a rule");
+        failed
     }
 }
 
@@ -387,6 +420,7 @@ fn main() -> ExitCode {
         (Some(Task::Overlays(overlays)), _) => overlays.run(),
         (Some(Task::Hashes(hashes)), _) => hashes.run(),
         (Some(Task::Liars(liars)), _) => liars.run(),
+        (Some(Task::Hub(hub)), _) => hub.run(),
         (None, Some(scenarios)) => run_overlays(&flags, scenarios),
         (None, None) => run_meshes(&flags),
     };

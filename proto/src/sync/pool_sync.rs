@@ -33,13 +33,11 @@ const MANY: usize = 20_000;
 const STREAM_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a stream has to begin before it ends. Others are asked meanwhile after [`HEDGE`].
 const STREAM_GRACE: Duration = Duration::from_secs(2);
-/// After this time the rest is fetched from others meanwhile. A stream that would bring what it was
-/// offered for in this time is never too slow.
+/// A stream that would take longer than this for what it was offered for is slow, however fast: it
+/// may bring inventions. The rest is fetched from others meanwhile.
 const STREAM_TIME: Duration = Duration::from_secs(10);
-/// The bytes a second below which a slow stream ends: another is asked for everything …
+/// The bytes a second below which a slow stream ends: another is asked for everything.
 const STREAM_FLOOR: u64 = 8 * 1024;
-/// … and below which the rest is fetched from others meanwhile: half of a line of 1 Mbit/s.
-const STREAM_RATE: u64 = 64 * 1024;
 /// How often a stream is looked at.
 const STREAM_TICK: Duration = Duration::from_secs(1);
 /// The shortest time between two looks at what is requested.
@@ -81,25 +79,23 @@ struct Stream {
 }
 
 impl Stream {
-    /// Returns whether it has the rate that its offer calls for, or this number of bytes a second.
-    fn has_rate(&self, now: Instant, grace: Duration, bytes: u64) -> bool {
-        let age = now.saturating_duration_since(self.since);
-        let millis = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-        let part = millis as f64 / STREAM_TIME.as_millis() as f64;
-        age < grace
-            || self.items as f64 >= self.missing as f64 * part
-            || self.bytes.saturating_mul(1_000) >= bytes.saturating_mul(millis)
+    /// Returns whether it would bring what it was offered for within [`STREAM_TIME`].
+    fn is_fast(&self, now: Instant) -> bool {
+        let part = now.saturating_duration_since(self.since).div_duration_f64(STREAM_TIME);
+        self.items as f64 >= self.missing as f64 * part
     }
 
     /// Returns whether no other stream is asked for.
     fn holds(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.at) < STREAM_TIMEOUT && self.has_rate(now, STREAM_GRACE, STREAM_FLOOR)
+        let age = now.saturating_duration_since(self.since);
+        let brings = self.bytes as f64 >= STREAM_FLOOR as f64 * age.as_secs_f64();
+        now.saturating_duration_since(self.at) < STREAM_TIMEOUT && (age < STREAM_GRACE || brings || self.is_fast(now))
     }
 
     /// Returns whether nothing is fetched from others meanwhile.
     fn is_alone(&self, now: Instant) -> bool {
         let age = now.saturating_duration_since(self.since);
-        self.holds(now) && age < STREAM_TIME && self.has_rate(now, HEDGE, STREAM_RATE)
+        self.holds(now) && age < STREAM_TIME && (age < HEDGE || self.is_fast(now))
     }
 }
 

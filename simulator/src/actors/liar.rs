@@ -308,8 +308,8 @@ impl Liar {
         self.streams.retain(|link| open.contains(link));
         self.trickles.retain(|link, positions| open.contains(link) && !positions.is_empty());
         for link in self.streams.clone() {
-            // 300 bytes each: 90 kB a second.
-            let count = if self.tells(Lie::Stream) { 150 } else { usize::from(self.ticks.is_multiple_of(3)) };
+            // 300 bytes each: 9 kB a second. More would fill all pools with what is no lie.
+            let count = if self.tells(Lie::Stream) { 15 } else { usize::from(self.ticks.is_multiple_of(3)) };
             for _ in 0..count {
                 self.send_invented(net, actor, link, session);
             }

@@ -74,7 +74,7 @@ const COMES: Duration = Duration::from_secs(10);
 const LIVE: usize = 40;
 const LIVE_EVERY: Duration = Duration::from_millis(250);
 /// For how long a run is watched.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// The speed at which a node reads from one link, in bytes a second: a line of 8 Mbit/s.
 const RATE: u64 = 1_000_000;
 
