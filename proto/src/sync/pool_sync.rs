@@ -183,6 +183,11 @@ impl PoolSync {
         self.wants.is_stalled(link) || self.stream.as_ref().is_some_and(|stream| stream.link == link)
     }
 
+    /// Returns whether nothing is on its way here.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.stream.is_none() && self.wants.is_empty()
+    }
+
     /// Sends a native peer our summary.
     pub(crate) fn compare(&self, cx: &mut Context, links: &LinkTable, store: &mut Store, link: LinkId) {
         self.reconciler.compare(cx, links, store.sync_set(), link);

@@ -379,6 +379,10 @@ impl Wants {
         source.stalled = Some(Stall { since: now, debt: WINDOW_ITEMS });
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
     pub(crate) fn is_stalled(&self, source: LinkId) -> bool {
         self.sources.get(&source).is_some_and(|source| source.stalled.is_some())
     }

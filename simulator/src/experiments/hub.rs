@@ -33,7 +33,7 @@ pub fn run(seed: u64, print: bool) -> Result<(), Broken> {
     let known = (0..NODES).map(|node| if node == 0 { Vec::new() } else { vec![address::of(0)] }).collect();
     let population = Population { native: NODES, exercise: 0 };
     let mut world = World::new(rng.random(), population, known, Limits::default(), print);
-    let [leaf, hub] = [rng.random_range(1..=4), [NODES as u32, 100][rng.random_range(0..2)]];
+    let [leaf, hub] = [rng.random_range(2..=4), [NODES as u32, 100][rng.random_range(0..2)]];
     for actor in 0..NODES {
         if let Some(node) = world.node_mut(actor) {
             node.max_peers = if actor == 0 { Some(hub) } else { Some(leaf) };
