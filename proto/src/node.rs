@@ -812,6 +812,9 @@ impl Node {
                 let received = Received { transaction, origin, ack, synced };
                 let new = gossip.on_transaction(cx, &mut connections.links, store, link, received);
                 self.sync.pool.on_brought(cx.now, link, &id, bytes, new);
+                if new {
+                    self.sync.on_synced(cx, link);
+                }
             }
             Err(error) => {
                 // Only native peers compare pools, and check what they pass on.

@@ -9,9 +9,12 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use measuring::{Format, Table, note, print, proc};
+use simulator::actors::liar::Lie;
 use simulator::checks::rules::Broken;
 use simulator::experiments::capped;
 use simulator::experiments::hashes::{self, Named, Traced};
+use simulator::experiments::hub;
+use simulator::experiments::liars;
 use simulator::experiments::measure::{Experiment, Topology, Trouble, rows};
 use simulator::experiments::mesh::{Outcome, Plan};
 use simulator::world::faults::Scenario;
@@ -73,6 +76,10 @@ enum Task {
     ///
     /// Two versions of the core that behave alike have the same hashes.
     Hashes(Hashes),
+    /// Runs networks in which some nodes lie, with and without these, and prints a table.
+    Liars(Liars),
+    /// Kills the hub of a capped network under load and starts it again.
+    Hub(Hub),
 }
 
 /// Some values of an enum, named on the command line.
@@ -180,6 +187,79 @@ fn overlay_scenario(text: &str) -> Result<(capped::Scenario, bool), String> {
         _ => capped::Scenario::from_str(text, false)
             .map(|scenario| (scenario, false))
             .map_err(|_| "expected form, genesis, churn, third, cut or apart".to_owned()),
+    }
+}
+
+/// One line for each seed that breaks a rule.
+#[derive(Debug, clap::Args)]
+struct Hub {
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many seeds, one after another.
+    #[arg(long, default_value_t = 100)]
+    seeds: u64,
+    /// Print every step of the first seed to standard error, and run no other seed.
+    #[arg(long)]
+    trace: bool,
+}
+
+impl Hub {
+    /// Runs all. Returns how many runs broke a rule.
+    fn run(&self) -> usize {
+        let seeds = if self.trace { 1 } else { self.seeds };
+        let mut failed = 0;
+        for seed in self.seed..self.seed.saturating_add(seeds) {
+            if let Err(broken) = hub::run(seed, self.trace) {
+                println!("seed {seed}: {broken}");
+                failed += 1;
+            }
+        }
+        println!("{seeds} seeds, {failed} broke a rule");
+        failed
+    }
+}
+
+/// One row for each seed.
+#[derive(Debug, clap::Args)]
+struct Liars {
+    /// How the nodes are linked: mesh, graph or capped; by default the seed decides.
+    #[arg(long, value_enum)]
+    shape: Option<liars::Shape>,
+    /// Each liar tells these lies; by default the seed draws them.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    lies: Vec<Lie>,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many seeds, one after another.
+    #[arg(long, default_value_t = 10)]
+    seeds: u64,
+    /// Print every step of the first seed to standard error, and run no other seed.
+    #[arg(long)]
+    trace: bool,
+    /// Print a Markdown table.
+    #[arg(long)]
+    markdown: bool,
+}
+
+impl Liars {
+    /// Runs all; prints the table at the end. Returns how many runs broke a rule.
+    fn run(&self) -> usize {
+        let mut results = Results::new(liars::table(), self.markdown);
+        for seed in self.seed..self.seed.saturating_add(if self.trace { 1 } else { self.seeds }) {
+            let mut plan = liars::Plan::of(seed, self.shape);
+            plan.print = self.trace;
+            if !self.lies.is_empty() {
+                plan.lies = Some(vec![self.lies.clone(); plan.liars]);
+            }
+            let waits = plan.run();
+            results.push(plan.row(&waits));
+            if let Err(broken) = waits {
+                results.on_broken(&broken);
+            }
+        }
+        results.finish()
     }
 }
 
@@ -339,6 +419,8 @@ fn main() -> ExitCode {
         (Some(Task::Measure(measure)), _) => measure.run(),
         (Some(Task::Overlays(overlays)), _) => overlays.run(),
         (Some(Task::Hashes(hashes)), _) => hashes.run(),
+        (Some(Task::Liars(liars)), _) => liars.run(),
+        (Some(Task::Hub(hub)), _) => hub.run(),
         (None, Some(scenarios)) => run_overlays(&flags, scenarios),
         (None, None) => run_meshes(&flags),
     };

@@ -66,7 +66,9 @@ impl Comparison {
     fn expire(&mut self, cx: &mut Context, store: &BroadcastStore) -> bool {
         let (key, is_held) = (self.key, |id: &TransactionId| has_seen(store, self.key, id));
         let lapsed = self.wants.expire(cx.now, &is_held);
-        self.wants.retry(cx, &|id| has_seen(store, key, id), lapsed)
+        let orphans = self.wants.retry(cx, &|id| has_seen(store, key, id), lapsed);
+        self.wants.hedge(cx, &|id| has_seen(store, key, id));
+        orphans
     }
 
     fn on_link_closed(&mut self, cx: &mut Context, store: &BroadcastStore, link: LinkId) {

@@ -392,7 +392,7 @@ impl Network {
             Event::Arrive(end) => self.on_arrive(end),
             Event::Broken(end, cause) => self.on_broken(end, cause),
             Event::WriteDeadline(end, written) => self.on_write_deadline(end, written),
-            Event::Timer(_) | Event::DiskWritten(_) | Event::Fault(_) | Event::Enter(_) => None,
+            Event::Timer(_) | Event::Lie(_) | Event::DiskWritten(_) | Event::Fault(_) | Event::Enter(_) => None,
         }
     }
 
