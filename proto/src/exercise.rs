@@ -8,17 +8,18 @@
 //!
 //! **Whether it checks types.** A program that takes each frame for a list of addresses dies of its
 //! first TRANSACTION, within a few ten milliseconds. So only that time counts. After one such end
-//! the next link is a trial: transactions are held back for [`TRIAL_DELAY`], to see the cause. After
-//! [`DROPS`] it gets handshakes only, until [`quiet_time`] has passed or it sends a TRANSACTION
-//! itself, which only a program does that checks types. What was held back is replayed then.
-//! Neighbours are told, so that each of them need not find out for itself, and a restart keeps it.
+//! the next link is a trial: transactions are held back for [`TRIAL_DELAY`], to see the cause.
+//! After [`DROPS`] it gets handshakes only, until [`quiet_time`] has passed or it sends a
+//! TRANSACTION itself, which only a program does that checks types. What was held back is replayed
+//! then. Neighbours are told, so that each of them need not find out for itself, and a restart
+//! keeps it.
 //!
-//! What a node finds goes through the network as an *event* with a random number: each node takes it
-//! once, and passes it on if it was news there. Otherwise two nodes that find the opposite would
+//! What a node finds goes through the network as an *event* with a random number: each node takes
+//! it once, and passes it on if it was news there. Otherwise two nodes that find the opposite would
 //! keep a circle of links busy for ever.
 //!
-//! **Who has a slot.** An exercise peer dials every address that it hears of, so with a cap a few of
-//! them take all slots that such peers may have, and dial nobody again once they lost them. So a
+//! **Who has a slot.** An exercise peer dials every address that it hears of, so with a cap a few
+//! of them take all slots that such peers may have, and dial nobody again once they lost them. So a
 //! node that had to refer one to others looks once more a moment later, at a random time: if nobody
 //! serves it, it gets the slot of one that others serve as well.
 //!
@@ -49,7 +50,8 @@ use crate::util::shares::Shares;
 use crate::wire::{ExerciseNews, RememberedExercise, exercise_frame};
 
 /// How soon after its first TRANSACTION a link ends if that TRANSACTION ended the program. An
-/// uncaught error ends one in some ten milliseconds; the rest is for a busy machine and a long path.
+/// uncaught error ends one in some ten milliseconds; the rest is for a busy machine and a long
+/// path.
 const DROPS_WITHIN: Duration = Duration::from_millis(500);
 /// A link that lives so long after its first TRANSACTION shows that the program checks types.
 const SURVIVED_AFTER: Duration = Duration::from_secs(1);
@@ -80,8 +82,8 @@ const RECHECKED: Duration = Duration::from_secs(60);
 /// A peer without a slot is looked at once more within this time. The others hear meanwhile if one
 /// of them took it.
 const LOOK_AGAIN: Duration = Duration::from_secs(3);
-/// A node that serves a peer which lost a link elsewhere says so after one to two times this long: if
-/// the peer is gone, that node knows it by then.
+/// A node that serves a peer which lost a link elsewhere says so after one to two times this long:
+/// if the peer is gone, that node knows it by then.
 const CONFIRM_AFTER: Duration = Duration::from_secs(1);
 /// The time between two slots that go from one exercise peer to another.
 const SWAP_EVERY: Duration = Duration::from_secs(5);
@@ -411,7 +413,8 @@ impl Exercise {
         }
     }
 
-    /// Says which peers are still served here although they lost a link elsewhere, those that are due.
+    /// Says which peers are still served here although they lost a link elsewhere, those that are
+    /// due.
     pub(crate) fn confirm(&mut self, cx: &mut Context, links: &LinkTable) {
         let due = self.confirming.iter().filter(|(_, at)| **at <= cx.now).map(|(address, _)| address.clone());
         for address in due.collect::<Vec<_>>() {
@@ -478,8 +481,8 @@ impl Exercise {
         }
     }
 
-    /// Handles EXERCISE: what a native peer knows of exercise peers. What is new here goes on to the
-    /// other neighbours.
+    /// Handles EXERCISE: what a native peer knows of exercise peers. What is new here goes on to
+    /// the other neighbours.
     pub(crate) fn on_news(
         &mut self,
         cx: &mut Context,
@@ -614,8 +617,8 @@ impl Exercise {
         earlier.or(self.ends.front()).map_or(0, |(_, end)| *end)
     }
 
-    /// Returns the record of an address. A new one displaces one that is not linked: the first of the
-    /// party that named most.
+    /// Returns the record of an address. A new one displaces one that is not linked: the first of
+    /// the party that named most.
     fn record(&mut self, now: Instant, by: Party, address: &PeerAddress) -> &mut Record {
         if !self.peers.contains_key(address) {
             if self.peers.len() >= limits::EXERCISE_PEERS {

@@ -211,11 +211,11 @@ impl Hub {
         let mut failed = 0;
         for seed in self.seed..self.seed.saturating_add(seeds) {
             if let Err(broken) = hub::run(seed, self.trace) {
-                println!("seed {seed}: {broken}");
+                print(format_args!("seed {seed}: {broken}"));
                 failed += 1;
             }
         }
-        println!("{seeds} seeds, {failed} broke a rule");
+        print(format_args!("{seeds} seeds, {failed} broke a rule"));
         failed
     }
 }

@@ -1,4 +1,5 @@
-//! Exercise peers without an error handler among nodes with a cap that are restarted again and again.
+//! Exercise peers without an error handler among nodes with a cap that are restarted again and
+//! again.
 //!
 //! None may die of a frame or address of ours, one that checks types misses nothing, and one that
 //! does not dies twice at most.

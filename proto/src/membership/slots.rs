@@ -124,8 +124,8 @@ impl Membership {
         self.slots.held.iter().filter(move |(_, until)| now < **until).map(|(address, _)| address)
     }
 
-    /// Holds the slot of an exercise peer whose link was lost, for a while. With a cap of one or two
-    /// it is not held: a native peer may need it.
+    /// Holds the slot of an exercise peer whose link was lost, for a while. With a cap of one or
+    /// two it is not held: a native peer may need it.
     pub(crate) fn hold_for_exercise(&mut self, cx: &Context, address: &PeerAddress) {
         if cx.config.max_peers.is_some_and(|most| most > 2) {
             self.slots.held.retain(|_, until| cx.now < *until);

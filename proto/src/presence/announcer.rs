@@ -118,8 +118,8 @@ impl Presence {
         self.count() <= all && nodes.iter().all(knows_no_more)
     }
 
-    /// Iterates over the last announcement of each other node after this id and when it was made, in
-    /// the order of ids.
+    /// Iterates over the last announcement of each other node after this id and when it was made,
+    /// in the order of ids.
     pub(crate) fn others_after(&self, last: Option<NodeId>) -> impl Iterator<Item = (&Announcement, Instant)> {
         self.table.after(last)
     }
