@@ -464,9 +464,10 @@ impl Exercise {
             self.events.insert(cx.now, (address.clone(), record.event), ());
         }
         let known = self.peers.iter().filter_map(|(address, record)| {
-            let served = record.served_by.is_some() || links.iter().any(|(_, link)| leads_to(link, address));
+            // That another serves it is known less surely.
+            let serves = links.iter().any(|(_, link)| leads_to(link, address) && link.acknowledged.is_some());
             let lacks = match record.behind {
-                _ if served => Some(0),
+                _ if serves => Some(0),
                 behind => behind.map(|(from, _)| self.lacks(cx.now, from)).filter(|lacks| *lacks < KEPT.as_secs()),
             };
             let drops = (record.drops > 0).then_some(record.drops);
