@@ -2,8 +2,8 @@
 //! it, how long it may be, which tables it fills, and what happens above its rate.
 //!
 //! The node judges every message by this table before a component sees it. `describe` writes it for
-//! `docs/protocol.md`, and a test compares the two. A new kind of [`Message`] does not compile without
-//! a [`MessageKind`], and that not without a row.
+//! `docs/protocol.md`, and a test compares the two. A new kind of [`Message`] does not compile
+//! without a [`MessageKind`], and that not without a row.
 //!
 //! A link takes room from its first message of a kind to its end. One address group has as many
 //! links as [`Limits::inbound_per_ip`](crate::limits::Limits::inbound_per_ip) says. The runtime has
@@ -303,8 +303,8 @@ impl MessageKind {
         const NATIVE: Rule = Rule { senders: Senders::NATIVE, ..IGNORED };
         const INTRODUCED: Rule = Rule { senders: Senders::INTRODUCED, ..IGNORED };
         match self {
-            // A peer sends one more for each exercise peer that it links to. The runtime counts each
-            // address as a message.
+            // A peer sends one more for each exercise peer that it links to. The runtime counts
+            // each address as a message.
             Self::Handshake => const { &Rule {
                 senders: Senders::ALL,
                 rate: link(1_000, 20, Above::Drop),
