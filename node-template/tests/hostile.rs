@@ -524,6 +524,9 @@ async fn strangers_behind_a_proxy_of_this_host_are_no_programs_of_it() {
         "X-Forwarded-For: ::1\r\n",
         "X-Real-IP: 203.0.113.9\r\n",
         "Forwarded: for=203.0.113.9\r\n",
+        "Via: 1.1 proxy\r\n",
+        "X-Forwarded-Proto: https\r\n",
+        "CF-Connecting-IP: 203.0.113.9\r\n",
     ] {
         for node in [&trusting, &other] {
             assert!(!is_answered(node, connect(node, headers).await).await, "{headers}");

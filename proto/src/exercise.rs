@@ -8,17 +8,18 @@
 //!
 //! **Whether it checks types.** A program that takes each frame for a list of addresses dies of its
 //! first TRANSACTION, within a few ten milliseconds. So only that time counts. After one such end
-//! the next link is a trial: transactions are held back for [`TRIAL_DELAY`], to see the cause. After
-//! [`DROPS`] it gets handshakes only, until [`quiet_time`] has passed or it sends a TRANSACTION
-//! itself, which only a program does that checks types. What was held back is replayed then.
-//! Neighbours are told, so that each of them need not find out for itself, and a restart keeps it.
+//! the next link is a trial: transactions are held back for [`TRIAL_DELAY`], to see the cause.
+//! After [`DROPS`] it gets handshakes only, until [`quiet_time`] has passed or it sends a
+//! TRANSACTION itself, which only a program does that checks types. What was held back is replayed
+//! then. Neighbours are told, so that each of them need not find out for itself, and a restart
+//! keeps it.
 //!
-//! What a node finds goes through the network as an *event* with a random number: each node takes it
-//! once, and passes it on if it was news there. Otherwise two nodes that find the opposite would
+//! What a node finds goes through the network as an *event* with a random number: each node takes
+//! it once, and passes it on if it was news there. Otherwise two nodes that find the opposite would
 //! keep a circle of links busy for ever.
 //!
-//! **Who has a slot.** An exercise peer dials every address that it hears of, so with a cap a few of
-//! them take all slots that such peers may have, and dial nobody again once they lost them. So a
+//! **Who has a slot.** An exercise peer dials every address that it hears of, so with a cap a few
+//! of them take all slots that such peers may have, and dial nobody again once they lost them. So a
 //! node that had to refer one to others looks once more a moment later, at a random time: if nobody
 //! serves it, it gets the slot of one that others serve as well.
 //!
@@ -49,7 +50,8 @@ use crate::util::shares::Shares;
 use crate::wire::{ExerciseNews, RememberedExercise, exercise_frame};
 
 /// How soon after its first TRANSACTION a link ends if that TRANSACTION ended the program. An
-/// uncaught error ends one in some ten milliseconds; the rest is for a busy machine and a long path.
+/// uncaught error ends one in some ten milliseconds; the rest is for a busy machine and a long
+/// path.
 const DROPS_WITHIN: Duration = Duration::from_millis(500);
 /// A link that lives so long after its first TRANSACTION shows that the program checks types.
 const SURVIVED_AFTER: Duration = Duration::from_secs(1);
@@ -80,6 +82,9 @@ const RECHECKED: Duration = Duration::from_secs(60);
 /// A peer without a slot is looked at once more within this time. The others hear meanwhile if one
 /// of them took it.
 const LOOK_AGAIN: Duration = Duration::from_secs(3);
+/// A node that serves a peer which lost a link elsewhere says so after one to two times this long:
+/// if the peer is gone, that node knows it by then.
+const CONFIRM_AFTER: Duration = Duration::from_secs(1);
 /// The time between two slots that go from one exercise peer to another.
 const SWAP_EVERY: Duration = Duration::from_secs(5);
 /// A node tells this many EXERCISE frames at once …
@@ -141,6 +146,8 @@ pub(crate) struct Exercise {
     /// The peers that were referred to others, and when they are looked at again.
     referred: BTreeMap<PeerAddress, Instant>,
     swaps: RateLimit,
+    /// The peers that lost a link elsewhere and are served here, and when that is said.
+    confirming: BTreeMap<PeerAddress, Instant>,
 }
 
 impl Exercise {
@@ -163,6 +170,7 @@ impl Exercise {
             told: RateLimit::default(),
             referred: BTreeMap::new(),
             swaps: RateLimit::default(),
+            confirming: BTreeMap::new(),
         }
     }
 
@@ -315,7 +323,7 @@ impl Exercise {
     /// what the peer lacks.
     pub(crate) fn on_link_closed(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId, closed: &Link) {
         cx.timers.cancel(&Timer::Exercise(link));
-        self.on_server_lost(cx.now, links, link, closed);
+        self.on_server_lost(cx, links, link, closed);
         let LinkState::ExerciseOutbound { address } = &closed.state else { return };
         let Some(acknowledged) = closed.acknowledged else { return };
         let now = cx.now;
@@ -346,9 +354,7 @@ impl Exercise {
         } else if after_first.is_some_and(|after| after >= SURVIVED_AFTER) {
             record.clear(now);
         }
-        let before = self.ends.iter().rev().find(|(_, end)| *end <= from).map(|(at, _)| *at);
-        let lacks = before.map_or(KEPT, |at| now.saturating_duration_since(at));
-        news.lacks = Some(lacks.as_secs() + 1);
+        news.lacks = Some(self.lacks(now, from));
         // Another node serves it: it lacks nothing.
         let swapped = closed.closing && is_served(&self.peers, address);
         if !cx.shutting_down && !swapped {
@@ -357,15 +363,28 @@ impl Exercise {
     }
 
     /// Handles the end of a link to a native peer: the exercise peers that it served lack what came
-    /// since, wherever they come back to.
-    fn on_server_lost(&mut self, now: Instant, links: &LinkTable, link: LinkId, closed: &Link) {
+    /// since, wherever they come back to. A node that still serves one says so.
+    fn on_server_lost(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId, closed: &Link) {
+        let now = cx.now;
         let from = self.position_at(now, now.saturating_duration_since(closed.heard) + MARGIN);
+        let mut lost = Vec::new();
         for (address, record) in self.peers.iter_mut().filter(|(_, record)| record.served_by == Some(link)) {
             record.set_server(now, None);
-            if !links.iter().any(|(_, link)| leads_to(link, address)) {
-                record.behind.get_or_insert((from, now));
+            if !links.iter().any(|(_, link)| leads_to(link, address)) && record.behind.is_none() {
+                record.behind = Some((from, now));
+                lost.push(address.clone());
             }
         }
+        let lacks = Some(self.lacks(now, from));
+        for address in if cx.shutting_down { Vec::new() } else { lost } {
+            self.publish(cx, links, ExerciseNews { address, drops: None, lacks, event: 0 });
+        }
+    }
+
+    /// Returns for how many seconds a peer lacks transactions that lacks those from a position on.
+    fn lacks(&self, now: Instant, from: u64) -> u64 {
+        let before = self.ends.iter().rev().find(|(_, end)| *end <= from).map(|(at, _)| *at);
+        before.map_or(KEPT, |at| now.saturating_duration_since(at)).as_secs() + 1
     }
 
     /// Returns whether a node with a cap is to dial an address again: an exercise peer had a slot
@@ -389,9 +408,23 @@ impl Exercise {
     }
 
     fn set_look_timer(&self, cx: &mut Context) {
-        if let Some(at) = self.referred.values().min() {
-            cx.timers.set(Timer::ExerciseReferred, *at);
+        if let Some(at) = self.referred.values().chain(self.confirming.values()).min() {
+            cx.timers.set(Timer::ExerciseLook, *at);
         }
+    }
+
+    /// Says which peers are still served here although they lost a link elsewhere, those that are
+    /// due.
+    pub(crate) fn confirm(&mut self, cx: &mut Context, links: &LinkTable) {
+        let due = self.confirming.iter().filter(|(_, at)| **at <= cx.now).map(|(address, _)| address.clone());
+        for address in due.collect::<Vec<_>>() {
+            self.confirming.remove(&address);
+            let serves = |link: &Link| !link.closing && link.acknowledged.is_some() && link.unanswered.is_none();
+            if links.iter().any(|(_, link)| leads_to(link, &address) && serves(link)) {
+                self.publish(cx, links, ExerciseNews { address, drops: None, lacks: Some(0), event: 0 });
+            }
+        }
+        self.set_look_timer(cx);
     }
 
     /// Returns a referred peer that is to be looked at now and that nobody serves, as far as is
@@ -431,11 +464,11 @@ impl Exercise {
             self.events.insert(cx.now, (address.clone(), record.event), ());
         }
         let known = self.peers.iter().filter_map(|(address, record)| {
-            let lacks = record.behind.map(|(from, since)| {
-                let before = self.ends.iter().rev().find(|(_, end)| *end <= from).map_or(since, |(at, _)| *at);
-                cx.now.saturating_duration_since(before).as_secs() + 1
-            });
-            let lacks = lacks.filter(|seconds| *seconds < KEPT.as_secs());
+            let served = record.served_by.is_some() || links.iter().any(|(_, link)| leads_to(link, address));
+            let lacks = match record.behind {
+                _ if served => Some(0),
+                behind => behind.map(|(from, _)| self.lacks(cx.now, from)).filter(|lacks| *lacks < KEPT.as_secs()),
+            };
             let drops = (record.drops > 0).then_some(record.drops);
             let event = record.event;
             (drops.is_some() || lacks.is_some()).then(|| ExerciseNews { address: address.clone(), drops, lacks, event })
@@ -448,8 +481,8 @@ impl Exercise {
         }
     }
 
-    /// Handles EXERCISE: what a native peer knows of exercise peers. What is new here goes on to the
-    /// other neighbours.
+    /// Handles EXERCISE: what a native peer knows of exercise peers. What is new here goes on to
+    /// the other neighbours.
     pub(crate) fn on_news(
         &mut self,
         cx: &mut Context,
@@ -564,7 +597,11 @@ impl Exercise {
             }
             (Some(1..), Some(from)) => {
                 new |= record.set_server(now, None).is_some();
-                if linked.is_empty() && record.behind.is_none() {
+                if !linked.is_empty() {
+                    let at = now + cx.rng.random_range(CONFIRM_AFTER..CONFIRM_AFTER * 2);
+                    self.confirming.entry(news.address.clone()).or_insert(at);
+                    self.set_look_timer(cx);
+                } else if record.behind.is_none() {
                     record.behind = Some((from, now));
                     new = true;
                 }
@@ -580,8 +617,8 @@ impl Exercise {
         earlier.or(self.ends.front()).map_or(0, |(_, end)| *end)
     }
 
-    /// Returns the record of an address. A new one displaces one that is not linked: the first of the
-    /// party that named most.
+    /// Returns the record of an address. A new one displaces one that is not linked: the first of
+    /// the party that named most.
     fn record(&mut self, now: Instant, by: Party, address: &PeerAddress) -> &mut Record {
         if !self.peers.contains_key(address) {
             if self.peers.len() >= limits::EXERCISE_PEERS {

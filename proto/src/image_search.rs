@@ -19,6 +19,7 @@ use crate::connections::table::{Link, LinkTable, Party};
 use crate::context::Context;
 use crate::id::{LinkId, NodeId};
 use crate::io::{Lane, Output, SearchEnd};
+use crate::ip_prefix::SourceGroup;
 use crate::limits;
 use crate::timers::Timer;
 use crate::util::rate_limit::{RateLimit, RateLimits};
@@ -176,7 +177,8 @@ impl ImageSearch {
         } else if route.link.is_some() {
             self.send_found(cx, links, &found, Some(link));
         } else if found.node != cx.config.node && self.own.get_mut(&found.id).is_some_and(|own| own.accepts(&found)) {
-            let source = links.source_of(link).1;
+            let is_own = links.get(link).and_then(Link::native).is_some_and(|peer| peer.id == found.node);
+            let source = if is_own { links.source_of(link).1 } else { SourceGroup::Relayed };
             cx.output(Output::ImageOffer { reach: scope.min(claimed), source, found });
         } else {
             cx.counters.founds_dropped += 1;

@@ -121,7 +121,7 @@ mod testing;
 
 pub use config::Config;
 pub use io::{BroadcastReceipt, Challenge, Direction, Input, Lane, Output, RequestId, SearchEnd, Submission};
-pub use ip_prefix::{IpPrefix, SourceGroup};
+pub use ip_prefix::{InvalidRange, IpPrefix, SourceGroup};
 pub use node::Node;
 pub use peers::dial_allowance;
 pub use status::links::{LinkKind, LinkRow};

@@ -33,8 +33,8 @@ pub const ADDRESS_BYTES: usize = 256;
 pub const STATUS_IDS: usize = 1_000;
 /// The most ids in one WANT.
 pub const WANT_IDS: usize = 1_000;
-/// The longest SYNC, in bytes: twice what our own negentropy messages need. Each of its ranges costs
-/// a fingerprint.
+/// The longest SYNC, in bytes: twice what our own negentropy messages need. Each of its ranges
+/// costs a fingerprint.
 pub const SYNC_BYTES: usize = 128 * 1024;
 /// The most origins whose trees are remembered.
 pub const TREES: usize = 16_384;

@@ -257,8 +257,8 @@ impl Node {
             InternalEvent::AddressesLearned { link, addresses } => {
                 membership.learn(cx, peers, connections, link, &addresses);
             }
-            InternalEvent::NodeAnnounced { link, address, patience } => {
-                membership.on_node_announced(cx, peers, connections, link, &address, patience);
+            InternalEvent::NodeAnnounced { link, address, source, patience } => {
+                membership.on_node_announced(cx, peers, connections, link, (&address, source), patience);
             }
             InternalEvent::PartitionLearned { link, address, root } => {
                 membership.on_partition_learned(cx, peers, connections, link, &address, root);
@@ -374,13 +374,13 @@ impl Node {
     fn dial_next(&mut self) {
         let Peers { book, dialer, reputation, .. } = &mut self.peers;
         let connections = &self.connections;
-        dialer.on_dial_ended(&mut self.cx, book, reputation, &|link| connections.is_unverified(link));
+        dialer.on_dial_ended(&mut self.cx, book, reputation, &|link| connections.unverified(link));
     }
 
     fn on_dial_due(&mut self, address: PeerAddress) {
         let Peers { book, dialer, reputation, .. } = &mut self.peers;
         let connections = &self.connections;
-        let unverified = |link| connections.is_unverified(link);
+        let unverified = |link| connections.unverified(link);
         if dialer.on_due(&mut self.cx, book, reputation, &unverified, address.clone()) == Due::Idle {
             self.cx.raise(InternalEvent::AddressIdle(address));
         }
@@ -734,7 +734,8 @@ impl Node {
             Timer::Exercise(link) => {
                 self.exercise.on_due(cx, &mut connections.links, &self.store, &mut self.replay, link);
             }
-            Timer::ExerciseReferred => {
+            Timer::ExerciseLook => {
+                self.exercise.confirm(cx, &connections.links);
                 while let Some(address) = self.exercise.next_without_slot(cx, &connections.links) {
                     let admitted = membership.admits_exercise(cx, connections, &address);
                     let mut swap = || self.exercise.link_to_swap(cx, &connections.links);
@@ -811,6 +812,9 @@ impl Node {
                 let received = Received { transaction, origin, ack, synced };
                 let new = gossip.on_transaction(cx, &mut connections.links, store, link, received);
                 self.sync.pool.on_brought(cx.now, link, &id, bytes, new);
+                if new {
+                    self.sync.on_synced(cx, link);
+                }
             }
             Err(error) => {
                 // Only native peers compare pools, and check what they pass on.

@@ -1,12 +1,13 @@
 //! What the binary writes outside of its log: results to stdout, and the error that ends it to
 //! stderr. A full disk or a closed pipe is an error, not a panic.
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write, stderr, stdout};
+use std::path::PathBuf;
 
 use crate::cli::logs_json;
-use crate::config::wants_json_log;
-use crate::config::{Flags, SettingsError};
+use crate::config::{Flags, SettingsError, environment, wants_json_log};
 
 /// Writes a result to standard output, all of it.
 ///
@@ -31,8 +32,8 @@ pub fn write_error(error: impl Display, as_json: bool) {
 
 /// Prints help, version, or what is wrong with the command line. Returns the exit code.
 pub fn print_usage(error: &clap::Error) -> u8 {
-    let flags = Flags::default();
-    if error.use_stderr() && wants_json_log(&flags, |name| std::env::var(name).ok()) {
+    let flags = Flags { folder: named_folder(std::env::args_os()), ..Flags::default() };
+    if error.use_stderr() && wants_json_log(&flags, environment) {
         write_error(error.render().to_string().trim().trim_start_matches("error: "), true);
         return 2;
     }
@@ -51,7 +52,35 @@ pub fn print_usage(error: &clap::Error) -> u8 {
     }
 }
 
+/// Returns the folder of `--folder` from a command line that could not be read as a whole: its
+/// `.env` says how errors are written.
+fn named_folder(mut words: impl Iterator<Item = OsString>) -> Option<PathBuf> {
+    loop {
+        let word = words.next()?;
+        if word == "--folder" {
+            return words.next().map(PathBuf::from);
+        }
+        if let Some(folder) = word.to_str().and_then(|word| word.strip_prefix("--folder=")) {
+            return Some(folder.into());
+        }
+    }
+}
+
 /// Returns the exit code of an error: 2 for a wrong command line.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     if error.downcast_ref::<SettingsError>().is_some_and(SettingsError::is_usage) { 2 } else { 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_is_found_in_any_command_line() {
+        let folder = |words: &str| named_folder(words.split(' ').map(OsString::from));
+        for words in ["meshpool --bogus --folder x", "meshpool --folder=x --bogus", "meshpool --port --folder x y"] {
+            assert_eq!(folder(words), Some("x".into()), "{words}");
+        }
+        assert_eq!((folder("meshpool --bogus"), folder("meshpool --folder")), (None, None));
+    }
 }

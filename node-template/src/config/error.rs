@@ -31,6 +31,14 @@ pub enum SettingsError {
         /// What the file has instead.
         found: String,
     },
+    /// The page and the peers have the same port.
+    #[error("PORT and HTTP_PORT are both {port} ({origin}): peers and the page need a port each; change one of them")]
+    SamePort {
+        /// The port.
+        port: u16,
+        /// The source of HTTP_PORT.
+        origin: String,
+    },
     /// A line of `.env` cannot be parsed.
     #[error(
         "{path}, line {line}: this is not NAME=value; correct it (put a value with spaces, quotes or backslashes in single quotes), \

@@ -5,7 +5,7 @@ use crate::config::error::SettingsError;
 use crate::config::flags::{Flags, flag};
 use crate::config::source::{Sources, Value};
 use crate::protocol::address::{PeerAddress, Scope};
-use crate::util::ip_range::IpRange;
+use crate::util::ip_range::{InvalidIpRange, IpRange};
 
 /// Shorter tokens can be guessed.
 const TOKEN_CHARACTERS: usize = 16;
@@ -45,10 +45,12 @@ impl Default for HttpSettings {
     }
 }
 
-/// Reads HTTP_PORT, HTTP_HOST, HTTP_NAMES, HTTP_TOKEN and HTTP_PATH. `None` if it is off.
+/// Reads HTTP_PORT, HTTP_HOST, HTTP_NAMES, HTTP_TOKEN and HTTP_PATH. `None` if it is off. `port`:
+/// that of peers.
 pub(crate) fn http(
     sources: &mut Sources<'_>,
     flags: &Flags,
+    port: u16,
     trusted_proxies: &[IpRange],
 ) -> Result<Option<HttpSettings>, SettingsError> {
     let mut http = HttpSettings { trusted_proxies: trusted_proxies.to_vec(), ..HttpSettings::default() };
@@ -57,6 +59,9 @@ pub(crate) fn http(
         let port = port.ok_or_else(|| value.bad("a port is a number from 1 to 65535, or 0 to turn HTTP off"))?;
         http.port = Some(port as u16);
         http.origin = format!("HTTP_PORT {}", value.origin);
+    }
+    if http.port.is_some_and(|http| http != 0 && http == port) {
+        return Err(SettingsError::SamePort { port, origin: http.origin });
     }
     if let Some(value) = sources.filled("HTTP_NAMES", None) {
         for name in value.text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
@@ -107,9 +112,8 @@ pub(crate) fn trusted_proxies(sources: &mut Sources<'_>) -> Result<Vec<IpRange>,
     texts
         .map(|text| {
             let one = Value { text: text.to_owned(), ..value.clone() };
-            text.parse().map_err(|_| {
-                one.bad("a proxy is an IP address or a range such as 10.0.0.0/8, several are separated by commas")
-            })
+            text.parse()
+                .map_err(|error: InvalidIpRange| one.bad(&format!("{error}; several proxies are separated by commas")))
         })
         .collect()
 }

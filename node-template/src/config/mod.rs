@@ -103,9 +103,15 @@ pub struct Settings {
     pub warnings: Vec<String>,
 }
 
+/// Looks up a variable of the process's environment. What is no UTF-8 in it becomes U+FFFD, so that
+/// the setting's check can name it instead of a default taking its place.
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
 impl Settings {
     /// Reads the settings of the node in `folder`. `environment` looks up a variable, as
-    /// `|name| std::env::var(name).ok()` does.
+    /// [`environment`] does.
     ///
     /// # Errors
     /// [`SettingsError`]; nothing was written.
@@ -135,7 +141,7 @@ impl Settings {
         let expected = "transactions are logged each, or as a count per minute: each or count";
         let transaction_lines = sources.choice("LOG_TRANSACTIONS", flag, &choices, expected)?;
         let trusted_proxies = http::trusted_proxies(&mut sources)?;
-        let http = http::http(&mut sources, flags, &trusted_proxies)?;
+        let http = http::http(&mut sources, flags, port, &trusted_proxies)?;
         let more_peers = addresses::peers(&mut sources, flags, secure)?;
         let max_peers = overlay::max_peers(&mut sources, flags)?;
         let listened = host.as_ref().map_or("localhost", |(host, _)| host);
@@ -191,6 +197,11 @@ impl Settings {
     /// Returns the names of the settings that other settings have another value of, without the
     /// known peers: a running node does not take these.
     pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        // Where the settings of HTTP were read says nothing about them: a line may have moved.
+        let http = |settings: &Self| {
+            let http = settings.http.clone();
+            http.map(|http| HttpSettings { origin: String::new(), trusted_proxies: Vec::new(), ..http })
+        };
         let differs = [
             ("PORT", self.port != other.port),
             ("HOST", self.host != other.host),
@@ -204,7 +215,8 @@ impl Settings {
             ("LOG", self.log != other.log),
             ("LOG_FORMAT", self.log_json != other.log_json),
             ("LOG_TRANSACTIONS", self.transaction_lines != other.transaction_lines),
-            ("HTTP_PORT, HTTP_HOST, HTTP_NAMES or HTTP_TOKEN", self.http != other.http),
+            ("HTTP_PORT, HTTP_HOST, HTTP_NAMES, HTTP_PATH or HTTP_TOKEN", http(self) != http(other)),
+            ("TRUSTED_PROXIES", self.trusted_proxies != other.trusted_proxies),
             ("REQUIRE_SIGNATURES", self.require_signatures != other.require_signatures),
             ("a limit", self.limits != other.limits),
         ];

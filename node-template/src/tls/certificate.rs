@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use ed25519_dalek::{Signature, VerifyingKey};
 use x509_cert::der::oid::ObjectIdentifier;
 use x509_cert::der::{Decode, Encode};
+use x509_cert::ext::pkix::BasicConstraints;
 use x509_cert::request::CertReq;
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
@@ -23,6 +24,8 @@ pub(crate) struct Certificate {
     /// The subject's common name; empty if it has none.
     pub(crate) name: String,
     pub(crate) not_after: SystemTime,
+    /// Whether it may sign other certificates (basic constraints).
+    pub(crate) is_authority: bool,
 }
 
 impl Certificate {
@@ -32,7 +35,8 @@ impl Certificate {
         let certificate = certificate.tbs_certificate();
         let name = certificate.subject().common_name().ok()?.map(String::from).unwrap_or_default();
         let node = key(certificate.subject_public_key_info())?;
-        Some(Self { node, name, not_after: certificate.validity().not_after.to_system_time() })
+        let is_authority = certificate.get_extension::<BasicConstraints>().ok()?.is_some_and(|(_, basic)| basic.ca);
+        Some(Self { node, name, not_after: certificate.validity().not_after.to_system_time(), is_authority })
     }
 }
 

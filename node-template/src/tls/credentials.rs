@@ -67,6 +67,18 @@ pub enum CredentialsError {
         /// What to do.
         remedy: &'static str,
     },
+    /// A certificate among those of the authorities is none of an authority.
+    #[error(
+        "{path} has the certificate of node {node} among those of authorities ({setting}): that node could admit others; take it out"
+    )]
+    NoAuthority {
+        /// The file.
+        path: String,
+        /// The setting that names it.
+        setting: &'static str,
+        /// Whose certificate it is.
+        node: String,
+    },
     /// The certificate does not match the folder's key.
     #[error(
         "{path} is the certificate of node {certificate}, but the folder's node.key is that of {key}: issue one for this key (meshpool --request-certificate), or restore the right key"
@@ -125,17 +137,22 @@ impl Credentials {
         const GET_CERTIFICATE: &str = "make a request with 'meshpool --request-certificate > node.csr' and have it signed with 'cargo xtask issue-certificate --request node.csr -o node.pem'";
         // Several, while one authority replaces another: each counts.
         let authorities = read_all(folder, &files.ca, "NETWORK_CA", GET_CA)?;
-        let mut own = read_all(folder, &files.certificate, "CERTIFICATE", GET_CERTIFICATE)?;
-        let own = own.swap_remove(0);
+        let own = read_all(folder, &files.certificate, "CERTIFICATE", GET_CERTIFICATE)?;
         let (path, ca_path) = (shown_file(folder, &files.certificate), shown_file(folder, &files.ca));
         let broken = |path: &str, setting, remedy| CredentialsError::Broken { path: path.to_owned(), setting, remedy };
-        let read = Certificate::read(&own).ok_or_else(|| broken(&path, "CERTIFICATE", GET_CERTIFICATE))?;
-        if read.node != key.node_id() {
-            let (certificate, key) = (read.node.to_string(), key.node_id().to_string());
-            return Err(CredentialsError::OtherKey { path, certificate, key });
-        }
+        let (own, read) = longest(own, &key).map_err(|other| match other {
+            Some(other) => {
+                let (certificate, key) = (other.node.to_string(), key.node_id().to_string());
+                CredentialsError::OtherKey { path: path.clone(), certificate, key }
+            }
+            None => broken(&path, "CERTIFICATE", GET_CERTIFICATE),
+        })?;
         let mut roots = RootCertStore::empty();
         for authority in &authorities {
+            if let Some(node) = Certificate::read(authority).filter(|read| !read.is_authority) {
+                let (path, node) = (ca_path, node.node.to_string());
+                return Err(CredentialsError::NoAuthority { path, setting: "NETWORK_CA", node });
+            }
             roots.add(authority.clone()).map_err(|_| broken(&ca_path, "NETWORK_CA", GET_CA))?;
         }
         let certified = certified(&own).ok_or_else(|| broken(&path, "CERTIFICATE", GET_CERTIFICATE))?;
@@ -324,6 +341,27 @@ fn read_all(
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         _ => Err(CredentialsError::Broken { path, setting, remedy }),
     }
+}
+
+/// Returns the certificate of a key that lasts longest: a renewed one may have been appended.
+///
+/// # Errors
+/// One of another key, or `None` if one cannot be read.
+fn longest(
+    all: Vec<CertificateDer<'static>>,
+    key: &NodeKey,
+) -> Result<(CertificateDer<'static>, Certificate), Option<Certificate>> {
+    let mut longest: Option<(CertificateDer<'static>, Certificate)> = None;
+    for der in all {
+        let read = Certificate::read(&der).ok_or(None)?;
+        if read.node != key.node_id() {
+            return Err(Some(read));
+        }
+        if longest.as_ref().is_none_or(|(_, so_far)| so_far.not_after < read.not_after) {
+            longest = Some((der, read));
+        }
+    }
+    longest.ok_or(None)
 }
 
 /// Returns whether an authority issued a certificate, which is valid now.

@@ -8,8 +8,23 @@ use std::net::{IpAddr, SocketAddr};
 use crate::util::ip_range::IpRange;
 
 pub(crate) const X_FORWARDED_FOR: &str = "x-forwarded-for";
-/// Headers that only proxies write.
-pub(crate) const HEADERS_OF_PROXIES: [&str; 3] = [X_FORWARDED_FOR, "forwarded", "x-real-ip"];
+/// Headers that only proxies write, by standards and by custom.
+const HEADERS_OF_PROXIES: [&str; 9] = [
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
+    "x-original-forwarded-for",
+];
+
+/// Returns whether only proxies write a header, named in lower case.
+pub(crate) fn is_of_proxies(name: &str) -> bool {
+    name.starts_with("x-forwarded-") || name.starts_with("x-envoy-") || HEADERS_OF_PROXIES.contains(&name)
+}
 
 /// Returns the client for which the proxy at `connection` speaks; `None` if it is no trusted proxy,
 /// or names nobody. `headers`: the values of [`X_FORWARDED_FOR`], in order.

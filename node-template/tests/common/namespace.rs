@@ -81,6 +81,12 @@ impl TwoSides {
         ip(&["-n", &namespace, "address", "add", &format!("10.77.0.{last}/24"), "dev", "eth0"]).unwrap();
     }
 
+    /// Has `ip` do something in a namespace.
+    pub fn ip(&self, node: usize, arguments: &[&str]) {
+        let namespace = self.of(node);
+        ip(&[&["-n", &namespace], arguments].concat()).unwrap();
+    }
+
     /// Starts a node in its namespace. It lives on a thread of its own, as do its sockets.
     pub async fn start(&self, node: usize, describe: impl FnOnce(Network) -> Network + Send + 'static) -> Inhabitant {
         self.start_on(node, &host(node), describe).await

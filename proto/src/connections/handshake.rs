@@ -255,7 +255,7 @@ impl Connections {
             }
             let Peers { book, dialer, .. } = peers;
             let later = !leads_there && cx.config.max_peers.is_none() && dialer.probe_later(cx, book, link, address);
-            !leads_there && !later && dialer.probe(cx, book, link, address)
+            !leads_there && !later && dialer.probe(cx, book, (link, group), address)
         });
         if probing {
             cx.timers.set(Timer::Answer(link), cx.now + ANSWER_AFTER);
@@ -408,8 +408,8 @@ impl Connections {
         cx.send(vec![link], frame, Lane::Control);
     }
 
-    /// Sends our HANDSHAKE on a link that we dialled to an exercise peer. It dials each address that
-    /// is named, and may die of one where nobody listens.
+    /// Sends our HANDSHAKE on a link that we dialled to an exercise peer. It dials each address
+    /// that is named, and may die of one where nobody listens.
     fn send_exercise_handshake(&self, cx: &mut Context, link: LinkId) {
         let Some(opened) = self.links.get(link) else { return };
         // On another host `localhost` is not this node.
@@ -426,8 +426,8 @@ impl Connections {
     }
 
     /// Returns the addresses that the exercise peer at the other end of `link` may be told, each
-    /// once: those that we dialled or verified, with an open link on which something was heard since
-    /// the last ping, and each mark answered.
+    /// once: those that we dialled or verified, with an open link on which something was heard
+    /// since the last ping, and each mark answered.
     pub(crate) fn listening(&self, cx: &Context, link: LinkId) -> Vec<PeerAddress> {
         let Some(to) = self.links.get(link) else { return Vec::new() };
         // A silent link is pinged after one to two intervals.

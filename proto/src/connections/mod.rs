@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use crate::dial_reason::DialReason;
 use crate::id::LinkId;
 use crate::io::Challenge;
+use crate::ip_prefix::SourceGroup;
 use crate::peers::Peers;
 use crate::wire::NodeInfo;
 use proof::Proofs;
@@ -93,9 +94,10 @@ impl Connections {
         peers.access.is_certified(link, node.id) || self.proofs.is_proved(link, node.id, node.session)
     }
 
-    /// Returns whether the native peer at the other end of a link still waits for its address to be
-    /// verified.
-    pub(crate) fn is_unverified(&self, link: LinkId) -> bool {
-        self.links.get(link).and_then(Link::native).is_some_and(|peer| peer.address.is_none())
+    /// Returns the group of the native peer at the other end of a link, if its address still waits
+    /// to be verified.
+    pub(crate) fn unverified(&self, link: LinkId) -> Option<SourceGroup> {
+        let waits = self.links.get(link).and_then(Link::native).is_some_and(|peer| peer.address.is_none());
+        waits.then(|| self.links.source_of(link).1)
     }
 }

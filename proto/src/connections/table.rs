@@ -241,7 +241,8 @@ impl Link {
         }
     }
 
-    /// Returns whether this is the node at the other end, which has introduced itself and proved it.
+    /// Returns whether this is the node at the other end, which has introduced itself and proved
+    /// it.
     pub(crate) fn is_own(&self, node: NodeId) -> bool {
         self.introduced().is_some_and(|peer| peer.id == node && peer.proved)
     }

@@ -167,13 +167,7 @@ impl Plumtree {
 
     /// Handles GRAFT: the peer wants these origins again, or all if none is named. Returns whether
     /// a tree broke here as well, so that pools are to be compared.
-    pub(crate) fn on_graft(
-        &mut self,
-        cx: &mut Context,
-        links: &LinkTable,
-        link: LinkId,
-        origins: &[Origin],
-    ) -> bool {
+    pub(crate) fn on_graft(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId, origins: &[Origin]) -> bool {
         let Some(sender) = links.get(link).and_then(Link::native).map(|peer| peer.id) else { return false };
         let mut orphans = match origins {
             [] => self.trees.forget_link(link),

@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-use crate::ip_prefix::SourceGroup;
 use crate::Input;
 use crate::connections::table::LinkState;
 use crate::image_search::*;
+use crate::ip_prefix::SourceGroup;
 use crate::limits::Limits;
 use crate::testing::net::{Net, address, id};
 use crate::testing::parts;
@@ -221,7 +221,8 @@ fn founds_on_one_link_never_fill_the_control_lane() {
     let bytes = net.offers.iter().map(|(_, found)| found.to_frame().as_str().len()).sum::<usize>();
     let most = Limits::default();
     let later = 8 * 1024 * most.write_deadline.as_secs() as usize;
-    let asked = limits::FINDS_AT_ONCE as usize + (most.write_deadline.as_millis() / limits::FIND_EVERY.as_millis()) as usize;
+    let asked =
+        limits::FINDS_AT_ONCE as usize + (most.write_deadline.as_millis() / limits::FIND_EVERY.as_millis()) as usize;
     let asked = asked
         * Find { id: search(1), name: Some("x".repeat(200).parse().unwrap()), hops: 32 }.to_frame().as_str().len();
     assert!(bytes > 40 * 1024 && bytes + later + asked < most.control_bytes, "{bytes} {asked}");
@@ -479,6 +480,21 @@ fn offers_are_from_different_nodes_at_different_addresses_with_the_image_alone()
 }
 
 #[test]
+fn an_offer_that_a_neighbour_relays_is_nobodys_word() {
+    let mut rig = Rig::new(3);
+    rig.search(1, false);
+    for (link, finder) in [(1, 1), (2, 7)] {
+        rig.found(link, found(1, finder));
+    }
+    let sources = std::iter::from_fn(|| rig.cx.poll_output()).filter_map(|output| match output {
+        Output::ImageOffer { source, .. } => Some(source),
+        _ => None,
+    });
+    let sources: Vec<_> = sources.collect();
+    assert_eq!(sources, [rig.links.source_of(LinkId(1)).1, SourceGroup::Relayed]);
+}
+
+#[test]
 fn a_list_of_all_images_has_more_finders() {
     let mut rig = Rig::new(1);
     rig.images.on_search(&mut rig.cx, &rig.links, false, search(1), None);
@@ -524,7 +540,9 @@ fn finds_are_remembered_for_a_time_and_the_oldest_make_room() {
         id[..2].copy_from_slice(&n.to_be_bytes());
         SearchId(id)
     };
-    let add = |images: &mut ImageSearch, now, n| images.add_route(now, (SourceGroup::User, None), id(n), Route { link: None, answers: 0 });
+    let add = |images: &mut ImageSearch, now, n| {
+        images.add_route(now, (SourceGroup::User, None), id(n), Route { link: None, answers: 0 })
+    };
     assert!(add(&mut images, start, 0));
     let almost = start + limits::SEARCH_TTL - Duration::from_nanos(1);
     assert!(add(&mut images, almost, 1) && !add(&mut images, almost, 0));

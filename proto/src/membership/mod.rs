@@ -237,7 +237,7 @@ impl Membership {
         peers: &mut Peers,
         conns: &mut Connections,
         link: LinkId,
-        address: &PeerAddress,
+        (address, source): (&PeerAddress, SourceGroup),
         patience: Duration,
     ) {
         let named_by = conns.links.get(link).and_then(Link::native).map(|peer| peer.id);
@@ -245,7 +245,7 @@ impl Membership {
         let linked = |address| conns.links.iter().any(|(_, link)| link.verified_address() == Some(address));
         if *address != cx.config.address && named_by.is_some() && lacks && !linked(address) {
             let (scope, group) = conns.links.source_of(link);
-            if Self::add_candidate(cx, peers, address, scope, group) {
+            if Self::add_candidate(cx, peers, address, scope, source) {
                 let allowed = self.gossip.reserve(cx, group, address);
                 Self::dial_candidate(cx, peers, address, allowed);
             }

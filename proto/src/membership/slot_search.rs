@@ -480,7 +480,8 @@ impl Membership {
         dial_for(cx, peers, conns, address, reason);
     }
 
-    /// Dials an exercise peer that nobody serves, for a free slot or for that of the link `swapped`.
+    /// Dials an exercise peer that nobody serves, for a free slot or for that of the link
+    /// `swapped`.
     pub(crate) fn serve_exercise(
         &mut self,
         cx: &mut Context,

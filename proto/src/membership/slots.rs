@@ -124,8 +124,8 @@ impl Membership {
         self.slots.held.iter().filter(move |(_, until)| now < **until).map(|(address, _)| address)
     }
 
-    /// Holds the slot of an exercise peer whose link was lost, for a while. With a cap of one or two
-    /// it is not held: a native peer may need it.
+    /// Holds the slot of an exercise peer whose link was lost, for a while. With a cap of one or
+    /// two it is not held: a native peer may need it.
     pub(crate) fn hold_for_exercise(&mut self, cx: &Context, address: &PeerAddress) {
         if cx.config.max_peers.is_some_and(|most| most > 2) {
             self.slots.held.retain(|_, until| cx.now < *until);
@@ -405,7 +405,7 @@ impl Membership {
         }
         let (scope, group) = conns.links.source_of(link);
         peers.book.add(&address, AddressSource::Hello(scope, group), cx.now, &cx.config.limits);
-        let probing = peers.dialer.probe(cx, &mut peers.book, link, &address);
+        let probing = peers.dialer.probe(cx, &mut peers.book, (link, group), &address);
         if let Some(LinkState::AwaitingAdmission(pending)) = conns.links.get_mut(link).map(|link| &mut link.state) {
             pending.requests_priority = probing;
         }

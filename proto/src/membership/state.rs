@@ -253,7 +253,7 @@ pub(super) fn dial_for(
     reason: DialReason,
 ) -> bool {
     let Peers { book, dialer, reputation, .. } = peers;
-    dialer.dial_for(cx, book, reputation, &|link| conns.is_unverified(link), address, reason)
+    dialer.dial_for(cx, book, reputation, &|link| conns.unverified(link), address, reason)
 }
 
 #[cfg(test)]

@@ -17,7 +17,8 @@ pub fn messages() -> String {
         let above = describe_above(rate, others);
         [title(*kind).into(), from, refused, describe_rate(rate), size(bytes), entries, fills, above]
     });
-    let head = ["message", "from", "from others", "rate on one link", "longest", "read of it", "adds to", "above the rate"];
+    let head =
+        ["message", "from", "from others", "rate on one link", "longest", "read of it", "adds to", "above the rate"];
     table(head, rows)
 }
 
@@ -112,7 +113,9 @@ fn describe_senders(senders: Senders) -> &'static str {
         Senders::ESTABLISHED => "established links",
         Senders::LOCAL => "this host",
         _ if senders == Senders::NATIVE | Senders::CLIENT => "native peers, clients",
-        _ if senders == Senders::INTRODUCED | Senders::WAITING => "native peers after their HANDSHAKE, also without a slot",
+        _ if senders == Senders::INTRODUCED | Senders::WAITING => {
+            "native peers after their HANDSHAKE, also without a slot"
+        }
         _ if senders == Senders::ALL.without(Senders::PENDING) => "all but peers without a slot",
         _ => "",
     }

@@ -29,11 +29,9 @@ fn who_may_send_what() {
         MessageKind::Transaction => "++BBB++++",
         MessageKind::Ack | MessageKind::StatusAnswer => "UUUUUUUUU",
         MessageKind::NetworkAnswer | MessageKind::Unknown => "iiiiiiiii",
-        MessageKind::Sync
-        | MessageKind::SyncAnswer
-        | MessageKind::Want
-        | MessageKind::Prune
-        | MessageKind::Graft => "BBBBB+++B",
+        MessageKind::Sync | MessageKind::SyncAnswer | MessageKind::Want | MessageKind::Prune | MessageKind::Graft => {
+            "BBBBB+++B"
+        }
         MessageKind::Broadcast => "+BBBB++++",
         MessageKind::Announce | MessageKind::AnnounceOwn | MessageKind::DialBack | MessageKind::Exercise => "BBBBBB++B",
         MessageKind::Status | MessageKind::Network => "UUUUUUUU+",
@@ -112,9 +110,7 @@ fn a_graft_of_all_origins_counts_for_fifty() {
     let some = "plain:ws://localhost:1".parse().expect("an origin");
     assert_eq!((units(&message(vec![some])), units(&message(Vec::new()))), (1, 50));
     let (mut rates, now) = (MessageRates::default(), Instant::now());
-    let handled = |_: &u32| {
-        rates.judge(now, LINK, Senders::ESTABLISHED, MessageKind::Graft, 50) == Verdict::Handle
-    };
+    let handled = |_: &u32| rates.judge(now, LINK, Senders::ESTABLISHED, MessageKind::Graft, 50) == Verdict::Handle;
     assert_eq!((0..100).filter(handled).count(), limits::GRAFTS_AT_ONCE as usize / 50);
 }
 
@@ -130,9 +126,7 @@ fn frame(net: &Net, kind: MessageKind) -> Option<String> {
     Some(match kind {
         MessageKind::Handshake => r#"{"type":"HANDSHAKE","data":[]}"#.into(),
         MessageKind::Sync => format!(r#"{{"type":"SYNC","data":{{"count":0,"sum":"{}"}}}}"#, "0".repeat(64)),
-        MessageKind::SyncAnswer => {
-            r#"{"type":"SYNC","data":{"number":99,"answer":""},"set":"broadcasts"}"#.into()
-        }
+        MessageKind::SyncAnswer => r#"{"type":"SYNC","data":{"number":99,"answer":""},"set":"broadcasts"}"#.into(),
         MessageKind::Want => r#"{"type":"WANT","data":[]}"#.into(),
         MessageKind::Prune => format!(r#"{{"type":"PRUNE","data":["{}"]}}"#, id(5)),
         MessageKind::Graft => format!(r#"{{"type":"GRAFT","data":["{}"]}}"#, id(5)),

@@ -248,9 +248,9 @@ impl AddressBook {
 
     /// Displaces one learned address that failed or may be forgotten, if the book is full. Of those
     /// that never led to a node it is the one that failed most, otherwise the one that led to a
-    /// node longest ago. A self-announced address may also displace one that never led to a node, and
-    /// any address one that only the group named that named most: a liar could otherwise fill the
-    /// book and keep all others out.
+    /// node longest ago. A self-announced address may also displace one that never led to a node,
+    /// and any address one that only the group named that named most: a liar could otherwise fill
+    /// the book and keep all others out.
     fn make_room(&mut self, source: AddressSource, now: Instant, limits: &Limits) -> bool {
         if !self.is_full(limits) {
             return true;

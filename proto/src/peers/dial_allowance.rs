@@ -12,8 +12,13 @@
 //! | the wanted node, in an image transfer | a search of the user finds a node once, so its transfers are not a peer's doing |
 //!
 //! An address that several groups named is dialled on the word of any of them: a liar cannot use up
-//! the allowance of an honest peer. All groups together have four times that of one. The runtime
-//! calls it, as only the runtime knows IP addresses.
+//! the allowance of an honest peer. All groups together have four times that of one.
+//!
+//! Nobody knows who is behind a word that a neighbour passed on, or behind a record of multicast
+//! DNS. So these share half an allowance, and it is part of that of each group: otherwise one
+//! attacker would have several. They wait while all groups together have used one allowance.
+//!
+//! The runtime calls it, as only the runtime knows IP addresses.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -33,9 +38,33 @@ const PRUNED_AT: usize = 256;
 pub struct DialAllowance {
     most: usize,
     window: Duration,
-    /// What each group caused at each host. What peers caused together has no group.
-    opened: BTreeMap<(Option<SourceGroup>, IpPrefix), Host>,
+    /// What each party caused at each host.
+    opened: BTreeMap<(Party, IpPrefix), Host>,
     prune_at: usize,
+}
+
+/// Whose connections are counted as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Party {
+    Group(SourceGroup),
+    /// Those of whom nobody knows who they are.
+    Unknown,
+    /// All but the user.
+    Together,
+}
+
+impl Party {
+    fn of(source: SourceGroup) -> Self {
+        match source {
+            SourceGroup::Relayed | SourceGroup::LocalNetwork => Self::Unknown,
+            source => Self::Group(source),
+        }
+    }
+
+    /// Returns the parties for which a connection of this one counts.
+    fn counted(self) -> impl Iterator<Item = Self> {
+        std::iter::once(self).chain((self != Self::Group(SourceGroup::User)).then_some(Self::Together))
+    }
 }
 
 /// What was caused at one host.
@@ -53,7 +82,7 @@ struct Host {
 #[derive(Debug)]
 pub struct Counted {
     /// `None`: it is exempt.
-    key: Option<(SourceGroup, IpPrefix)>,
+    key: Option<(Party, IpPrefix)>,
     at: Instant,
 }
 
@@ -83,46 +112,64 @@ impl DialAllowance {
         self.prune(now);
         let mut put_off: Option<PutOff> = None;
         for source in sources {
-            match keys(*source, host).find_map(|(key, times)| self.full(now, key, self.most * times)) {
+            let party = Party::of(*source);
+            match self.full(now, party, host) {
                 Some(full) => {
                     let until = put_off.map_or(full.until, |off| off.until.min(full.until));
                     let may_end_sooner = full.may_end_sooner || put_off.is_some_and(|off| off.may_end_sooner);
                     put_off = Some(PutOff { until, may_end_sooner });
                 }
                 None => {
-                    for (key, _) in keys(*source, host) {
-                        let entry = self.opened.entry(key).or_default();
+                    for counted in party.counted() {
+                        let entry = self.opened.entry((counted, host)).or_default();
                         entry.opened.push_back(now);
                         entry.under_way += 1;
                     }
-                    return Ok(Counted { key: Some((*source, host)), at: now });
+                    return Ok(Counted { key: Some((party, host)), at: now });
                 }
             }
         }
         Err(put_off.unwrap_or(PutOff { until: now + self.window, may_end_sooner: false }))
     }
 
-    /// Returns when an entry has room again, if it has none.
-    fn full(&mut self, now: Instant, key: (Option<SourceGroup>, IpPrefix), most: usize) -> Option<PutOff> {
-        let entry = self.opened.get_mut(&key)?;
-        entry.forget(now, self.window);
-        let first = *entry.opened.front().filter(|_| entry.opened.len() >= most)?;
-        Some(PutOff { until: first + self.window, may_end_sooner: entry.under_way > 0 })
+    /// Returns when a party may have a host dialled again, if it may not now.
+    fn full(&mut self, now: Instant, party: Party, host: IpPrefix) -> Option<PutOff> {
+        let (one, all) = (self.most, self.most * GROUPS_AT_ONCE);
+        let bounds: &[(&[Party], usize)] = match party {
+            Party::Unknown => &[(&[party], one.div_ceil(2)), (&[Party::Together], one)],
+            Party::Group(SourceGroup::User) => &[(&[party], one)],
+            _ => &[(&[party, Party::Unknown], one), (&[Party::Together], all)],
+        };
+        bounds.iter().find_map(|(parties, most)| self.used_up(now, parties, host, *most))
+    }
+
+    /// Returns when these parties together have opened fewer than `most` again, if they have not.
+    fn used_up(&mut self, now: Instant, parties: &[Party], host: IpPrefix, most: usize) -> Option<PutOff> {
+        let (mut opened, mut under_way) = (Vec::new(), 0);
+        for party in parties {
+            let Some(entry) = self.opened.get_mut(&(*party, host)) else { continue };
+            entry.forget(now, self.window);
+            opened.extend(entry.opened.iter().copied());
+            under_way += entry.under_way;
+        }
+        opened.sort_unstable();
+        let last = *opened.get(opened.len().checked_sub(most)?)?;
+        Some(PutOff { until: last + self.window, may_end_sooner: under_way > 0 })
     }
 
     /// Ends a connection, or the attempt to open one. `node` answered it; `wanted` says that it is
     /// the very node that was to be found there. Returns whether it was given back.
     pub fn finish(&mut self, now: Instant, counted: &Counted, node: Option<NodeId>, wanted: bool) -> bool {
-        let Some((source, host)) = counted.key else { return false };
-        let own = self.opened.get_mut(&(Some(source), host));
+        let Some((party, host)) = counted.key else { return false };
+        let own = self.opened.get_mut(&(party, host));
         let given_back = own.is_some_and(|own| {
             own.forget(now, self.window);
             let another = node.is_some_and(|node| !own.nodes.is_empty() && !own.nodes.contains_key(&node));
             own.nodes.extend(node.map(|node| (node, now)));
             another || wanted
         });
-        for (key, _) in keys(source, host) {
-            let Some(entry) = self.opened.get_mut(&key) else { continue };
+        for counted_for in party.counted() {
+            let Some(entry) = self.opened.get_mut(&(counted_for, host)) else { continue };
             entry.under_way = entry.under_way.saturating_sub(1);
             if let Some(number) = entry.opened.iter().position(|at| *at == counted.at).filter(|_| given_back) {
                 entry.opened.remove(number);
@@ -141,12 +188,6 @@ impl DialAllowance {
             self.prune_at = PRUNED_AT.max(self.opened.len() * 2);
         }
     }
-}
-
-/// Returns the entries of a source group at a host, each with how many times the allowance it has.
-fn keys(source: SourceGroup, host: IpPrefix) -> impl Iterator<Item = ((Option<SourceGroup>, IpPrefix), usize)> {
-    let together = (source != SourceGroup::User).then_some(((None, host), GROUPS_AT_ONCE));
-    std::iter::once(((Some(source), host), 1)).chain(together)
 }
 
 impl Host {

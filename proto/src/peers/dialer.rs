@@ -87,7 +87,7 @@ impl Dialer {
         cx: &mut Context,
         book: &mut AddressBook,
         reputation: &Reputation,
-        unverified: &dyn Fn(LinkId) -> bool,
+        unverified: &dyn Fn(LinkId) -> Option<SourceGroup>,
         address: &PeerAddress,
         reason: DialReason,
     ) -> bool {
@@ -105,15 +105,15 @@ impl Dialer {
         under_way
     }
 
-    /// Handles the timer of an address: dials it, queues it, or puts it off. `unverified` says
-    /// whether the peer at the other end of a link, which claims the address, still waits to be
-    /// verified.
+    /// Handles the timer of an address: dials it, queues it, or puts it off. `unverified`
+    /// returns the group of the peer at the other end of a link, which claims the address, if it
+    /// still waits to be verified.
     pub(crate) fn on_due(
         &mut self,
         cx: &mut Context,
         book: &mut AddressBook,
         reputation: &Reputation,
-        unverified: &dyn Fn(LinkId) -> bool,
+        unverified: &dyn Fn(LinkId) -> Option<SourceGroup>,
         address: PeerAddress,
     ) -> Due {
         if cx.shutting_down || book.get(&address).is_none_or(|peer| peer.state != AddressState::Waiting) {
@@ -128,8 +128,8 @@ impl Dialer {
             return Due::Settled;
         }
         let claimed = book.get_mut(&address).and_then(|peer| peer.claimed.take());
-        if let Some(link) = claimed.filter(|link| unverified(*link))
-            && self.probe(cx, book, link, &address)
+        if let Some((link, source)) = claimed.and_then(|link| Some((link, unverified(link)?)))
+            && self.probe(cx, book, (link, source), &address)
         {
             return Due::Settled;
         }
@@ -150,12 +150,13 @@ impl Dialer {
     }
 
     /// Begins a probe: which node answers at the address that the peer of an accepted link claims?
-    /// Returns `false` if it cannot be probed now.
+    /// It is counted for the group of that peer alone, whoever else named the address: a claim must
+    /// not spend what others have left. Returns `false` if it cannot be probed now.
     pub(crate) fn probe(
         &mut self,
         cx: &mut Context,
         book: &mut AddressBook,
-        link: LinkId,
+        (link, source): (LinkId, SourceGroup),
         address: &PeerAddress,
     ) -> bool {
         let room = book.in_flight() < cx.config.limits.dials_in_flight;
@@ -167,8 +168,8 @@ impl Dialer {
         cx.timers.cancel(&Timer::Dial(address.clone()));
         book.set_state(address, AddressState::Probing(link));
         cx.counters.probes += 1;
-        let (reach, sources) = (reach_of(book, address), sources_of(book, address));
-        cx.output(Output::Probe { link, address: address.clone(), reach, sources });
+        let reach = reach_of(book, address);
+        cx.output(Output::Probe { link, address: address.clone(), reach, sources: vec![source] });
         true
     }
 
@@ -210,7 +211,7 @@ impl Dialer {
         cx: &mut Context,
         book: &mut AddressBook,
         reputation: &Reputation,
-        unverified: &dyn Fn(LinkId) -> bool,
+        unverified: &dyn Fn(LinkId) -> Option<SourceGroup>,
     ) {
         while book.in_flight() < cx.config.limits.dials_in_flight {
             let Some(address) = self.queue.pop_front() else {

@@ -118,8 +118,8 @@ impl Presence {
         self.count() <= all && nodes.iter().all(knows_no_more)
     }
 
-    /// Iterates over the last announcement of each other node after this id and when it was made, in
-    /// the order of ids.
+    /// Iterates over the last announcement of each other node after this id and when it was made,
+    /// in the order of ids.
     pub(crate) fn others_after(&self, last: Option<NodeId>) -> impl Iterator<Item = (&Announcement, Instant)> {
         self.table.after(last)
     }
@@ -136,11 +136,11 @@ impl Presence {
     pub(crate) fn not_linked(&mut self, cx: &Context, links: &LinkTable) -> Vec<(PeerAddress, Scope, SourceGroup)> {
         let other = |node: NodeId| node != cx.config.node && links.to_node(node, None).is_none();
         let some = self.table.addresses().filter(|(node, ..)| other(*node));
-        let mut some: Vec<(&PeerAddress, Source)> = some.map(|(_, address, source)| (address, source)).collect();
+        let mut some: Vec<(NodeId, &PeerAddress, Source)> = some.collect();
         some.shuffle(&mut self.rng);
         some.into_iter()
             .take(CANDIDATES)
-            .map(|(address, source)| (address.clone(), source.scope, source.group))
+            .map(|(node, address, source)| (address.clone(), source.scope, source.names(node)))
             .collect()
     }
 
@@ -301,7 +301,8 @@ impl Presence {
                 self.record(cx, announcement.clone(), made, source);
                 let address = announcement.address.as_ref().filter(|address| scope.may_tell(address.scope()));
                 if let Some(address) = address.filter(|_| !announcement.left).cloned() {
-                    cx.raise(InternalEvent::NodeAnnounced { link, address, patience: patience(&announcement) });
+                    let (source, patience) = (source.names(node), patience(&announcement));
+                    cx.raise(InternalEvent::NodeAnnounced { link, address, source, patience });
                 }
                 if synced.is_none() {
                     let sender = sender.id;
@@ -359,7 +360,8 @@ impl Presence {
     pub(crate) fn on_send_nodes_due(&mut self, cx: &mut Context) {
         let Self { requests, table, .. } = self;
         requests.retain(|link, last| {
-            let batch = table.after(*last).take(BATCH_NODES).map(|(news, made)| (news.clone(), made)).collect::<Vec<_>>();
+            let batch =
+                table.after(*last).take(BATCH_NODES).map(|(news, made)| (news.clone(), made)).collect::<Vec<_>>();
             let full = batch.len() == BATCH_NODES;
             for (announcement, made) in batch {
                 *last = Some(announcement.node);
@@ -408,9 +410,8 @@ impl Presence {
     /// bear them out, or our neighbors if these are more. Neighbors that do not announce themselves
     /// must not make us announce as in a small network, and invented nodes not as in a large one.
     fn network_size(&self, links: &LinkTable) -> usize {
-        let shares: BTreeSet<_> = neighbors(links)
-            .map(|(link, node)| party(links.source_of(link).1, Some(node)))
-            .collect();
+        let shares: BTreeSet<_> =
+            neighbors(links).map(|(link, node)| party(links.source_of(link).1, Some(node))).collect();
         let borne_out = NODES_PER_NEIGHBOR.saturating_mul(shares.len());
         self.count().min(borne_out).max(links.nodes())
     }

@@ -41,6 +41,12 @@ pub(super) struct Source {
 }
 
 impl Source {
+    /// Returns on whose word the address of a node is dialled: this neighbor's if it is the node,
+    /// otherwise that of somebody in the network.
+    pub(super) fn names(self, node: NodeId) -> SourceGroup {
+        if self.node == node { self.group } else { SourceGroup::Relayed }
+    }
+
     /// Returns whose share of the table a record counts for: peers of one subscriber share one.
     fn share(self) -> Party {
         party(self.group, Some(self.node))

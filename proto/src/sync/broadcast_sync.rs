@@ -2,8 +2,8 @@
 //! minutes.
 //!
 //! The frames and the method are those of the pool, with `"set":"broadcasts"`. The set is small and
-//! forgets, so it is laid out as a list now and then, and never sent as a whole. A node that holds no
-//! broadcasts says nothing.
+//! forgets, so it is laid out as a list now and then, and never sent as a whole. A node that holds
+//! no broadcasts says nothing.
 //!
 //! Broadcasts are compared by their digests. A node of release 0.1 takes our summary for one of
 //! ids, and answers with ids: so it is answered with ids.
@@ -66,7 +66,9 @@ impl Comparison {
     fn expire(&mut self, cx: &mut Context, store: &BroadcastStore) -> bool {
         let (key, is_held) = (self.key, |id: &TransactionId| has_seen(store, self.key, id));
         let lapsed = self.wants.expire(cx.now, &is_held);
-        self.wants.retry(cx, &|id| has_seen(store, key, id), lapsed)
+        let orphans = self.wants.retry(cx, &|id| has_seen(store, key, id), lapsed);
+        self.wants.hedge(cx, &|id| has_seen(store, key, id));
+        orphans
     }
 
     fn on_link_closed(&mut self, cx: &mut Context, store: &BroadcastStore, link: LinkId) {
@@ -91,8 +93,8 @@ struct Layout {
     summary: Summary,
 }
 
-/// A set is laid out again after this time for each of its items: a peer that asks on and on costs a
-/// tenth of it.
+/// A set is laid out again after this time for each of its items: a peer that asks on and on costs
+/// a tenth of it.
 const LAYOUT_COST: Duration = Duration::from_micros(10);
 
 impl Layout {

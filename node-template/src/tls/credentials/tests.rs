@@ -144,3 +144,34 @@ async fn an_authority_is_replaced_without_parting_the_network() {
         .expect("written");
     assert!(load(&two, &two_key).is_err());
 }
+
+#[test]
+fn a_nodes_certificate_is_no_authority() {
+    let workspace = Workspace::new();
+    let (one, key) = workspace.node("one", NODE_VALIDITY);
+    let (two, two_key) = workspace.node("two", NODE_VALIDITY);
+    let of_two = fs::read_to_string(two.join("node.pem")).expect("there");
+    for text in [[workspace.authority.certificate(), &of_two].concat(), of_two] {
+        fs::write(one.join("ca.pem"), text).expect("written");
+        let error = load(&one, &key).expect_err("refused").to_string();
+        let parts = ["one/ca.pem", &two_key.node_id().to_string(), "NETWORK_CA", "take it out"];
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+    }
+}
+
+#[test]
+fn of_several_certificates_of_a_node_the_one_that_lasts_longest_counts() {
+    let workspace = Workspace::new();
+    let (one, key) = workspace.node("one", NODE_VALIDITY);
+    let (two, _) = workspace.node("two", NODE_VALIDITY);
+    let now = SystemTime::now();
+    let expired = workspace.authority.issue_between(key.node_id(), now - 2 * DAY, now - DAY).expect("issued");
+    let valid = workspace.authority.issue(key.node_id(), 40 * DAY).expect("issued");
+    for text in [[&expired[..], &valid].concat(), [&valid[..], &expired].concat()] {
+        fs::write(one.join("node.pem"), text).expect("written");
+        assert!(load(&one, &key).expect("credentials").not_after() > now + 39 * DAY);
+    }
+    let of_two = fs::read_to_string(two.join("node.pem")).expect("there");
+    fs::write(one.join("node.pem"), [valid, of_two].concat()).expect("written");
+    assert!(load(&one, &key).expect_err("refused").to_string().contains("node.key"));
+}

@@ -37,7 +37,7 @@ use crate::transport::websocket::read_buffer::ReadBuffer;
 use crate::transport::websocket::socket::config;
 use crate::transport::websocket::write_buffer::WriteBuffer;
 use crate::util::byte_stream::ByteStream;
-use crate::util::forwarded::{self, HEADERS_OF_PROXIES, X_FORWARDED_FOR};
+use crate::util::forwarded::{self, X_FORWARDED_FOR, is_of_proxies};
 use crate::util::ip_range::IpRange;
 
 /// The pause after accepting failed, mostly for want of file descriptors. It keeps the loop from
@@ -324,17 +324,15 @@ impl Acceptor {
             Some(client) if Scope::of(client) != Scope::Loopback => client,
             // The proxy's own machine is not this one.
             Some(_) => BEHIND_UNKNOWN_PROXY,
-            None if remote.is_loopback()
-                && HEADERS_OF_PROXIES.iter().any(|name| request.headers().contains_key(*name)) =>
-            {
+            None if remote.is_loopback() && request.headers().keys().any(|name| is_of_proxies(name.as_str())) => {
                 BEHIND_UNKNOWN_PROXY
             }
             None => remote,
         }
     }
 
-    /// Refuses a connection without TLS to a closed node. A WebSocket is accepted and closed: an HTTP
-    /// error would end nodes of the exercise. Other requests are answered by HTTP.
+    /// Refuses a connection without TLS to a closed node. A WebSocket is accepted and closed: an
+    /// HTTP error would end nodes of the exercise. Other requests are answered by HTTP.
     async fn refuse_open(&self, stream: BoundedStream) -> UpgradeError {
         let mut stream = ReadBuffer::new(ByteStream::Plain(stream));
         match plain_request(&mut stream).await {

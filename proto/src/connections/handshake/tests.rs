@@ -428,11 +428,11 @@ fn a_neighbor_is_up_with_its_first_established_link() {
 fn a_peer_is_unverified_until_an_address_is_seen_to_lead_to_it() {
     let mut overlay = Overlay::mesh();
     let link = accept(&mut overlay, 20, &info(20));
-    assert!(overlay.conns.is_unverified(link));
+    assert_eq!(overlay.conns.unverified(link), Some(overlay.conns.links.source_of(link).1));
     probed(&mut overlay, 20, Some(identity(20)));
-    assert!(!overlay.conns.is_unverified(link));
+    assert_eq!(overlay.conns.unverified(link), None);
     overlay.guest(21);
-    assert!(!overlay.conns.is_unverified(LinkId(21)) && !overlay.conns.is_unverified(LinkId(99)));
+    assert_eq!([21, 99].map(|link| overlay.conns.unverified(LinkId(link))), [None; 2]);
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn dial(overlay: &mut Overlay, n: u8) {
     overlay.learn(n);
     let Overlay { cx, peers, .. } = overlay;
     let Peers { book, dialer, reputation, .. } = peers;
-    assert!(dialer.dial_for(cx, book, reputation, &|_| false, &far(n), DialReason::Shuffle));
+    assert!(dialer.dial_for(cx, book, reputation, &|_| None, &far(n), DialReason::Shuffle));
     overlay.done();
 }
 
@@ -80,7 +80,7 @@ fn an_exercise_peer_that_answers_is_linked_or_redirected() {
             overlay.learn(20);
             let Overlay { cx, peers, .. } = &mut overlay;
             let Peers { book, dialer, reputation, .. } = peers;
-            dialer.dial_for(cx, book, reputation, &|_| false, &far(20), DialReason::Redirect);
+            dialer.dial_for(cx, book, reputation, &|_| None, &far(20), DialReason::Redirect);
         }
         let link = answer(&mut overlay, 20, None, admits);
         let raised = overlay.raised();

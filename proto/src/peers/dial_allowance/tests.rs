@@ -79,6 +79,39 @@ fn all_groups_together_have_a_bound_too_and_the_user_is_outside_of_it() {
 }
 
 #[test]
+fn words_of_unknown_origin_add_nothing_to_what_one_attacker_has() {
+    const UNKNOWN: [SourceGroup; 2] = [SourceGroup::Relayed, SourceGroup::LocalNetwork];
+    let (start, host) = (Instant::now(), ip("192.0.2.1"));
+    let attacker = peer("203.0.113.7");
+    // In any order of its ways: its own links, what neighbours relay for it, multicast DNS.
+    let mut ways = [attacker, UNKNOWN[0], UNKNOWN[1]];
+    for turn in 0..3 {
+        ways.rotate_left(1);
+        let (mut allowance, mut opened) = (allowance(), Vec::new());
+        for tenth in 0..600 {
+            let now = start + SECOND * tenth / 10;
+            // Each word for itself, and all of them for one address.
+            for sources in [&ways[..1], &ways[1..2], &ways[2..], &ways[..]] {
+                if let Ok(counted) = allowance.spend(now, sources, host) {
+                    allowance.finish(now, &counted, None, false);
+                    opened.push(now);
+                }
+            }
+        }
+        assert!(opened.windows(5).all(|five| five[4] - five[0] >= SECOND * 10), "turn {turn}: {opened:?}");
+        assert!(opened.len() >= 12, "turn {turn}: {opened:?}");
+    }
+}
+
+#[test]
+fn words_of_unknown_origin_leave_half_an_allowance_to_each_group() {
+    let (mut allowance, now, host) = (allowance(), Instant::now(), ip("192.0.2.1"));
+    let mut opened = |source: SourceGroup| (0..10).filter(|_| allowance.spend(now, &[source], host).is_ok()).count();
+    assert_eq!((opened(SourceGroup::Relayed), opened(SourceGroup::LocalNetwork)), (2, 0));
+    assert_eq!((opened(peer("203.0.113.7")), opened(peer("203.0.113.8")), opened(SourceGroup::User)), (2, 2, 4));
+}
+
+#[test]
 fn other_nodes_that_answer_give_connections_back_and_the_same_one_does_not() {
     let (mut allowance, now, source, host) = (allowance(), Instant::now(), peer("10.0.0.9"), ip("10.0.0.1"));
     let mut dial = |node: u8| {

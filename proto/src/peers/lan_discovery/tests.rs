@@ -241,7 +241,8 @@ fn records_of_one_host_make_us_dial_it_no_more_often_than_any_host() {
         core.hear(&Record { address, ..record(200, number, None) });
     }
     core.pass(Duration::from_secs(1));
-    assert_eq!(core.dialled.len(), Limits::default().host_dials as usize);
+    // Nobody knows who sends records, so they have half an allowance.
+    assert_eq!(core.dialled.len(), Limits::default().host_dials as usize / 2);
 }
 
 #[test]

@@ -724,6 +724,20 @@ fn a_node_is_named_by_its_link_or_else_by_what_it_announced() {
 }
 
 #[test]
+fn the_address_of_a_node_is_its_own_word_only_if_it_brings_it_itself() {
+    let mut rig = Rig::new(0);
+    for (node, by) in [(7, 7), (8, 7)] {
+        let source = Source { node: id(by), ..near() };
+        rig.presence.table.insert(announce(id(node), 1, |_| {}).announcement, rig.cx.now, source);
+    }
+    let mut groups: Vec<_> = rig.presence.not_linked(&rig.cx, &rig.links).into_iter().map(|named| named.2).collect();
+    groups.sort_unstable();
+    let mut expected = [near().group, SourceGroup::Relayed];
+    expected.sort_unstable();
+    assert_eq!(groups, expected);
+}
+
+#[test]
 fn a_node_is_linked_to_all_if_its_neighbors_know_no_more() {
     let mut rig = Rig::new(2);
     assert!(!rig.presence.is_linked_to_all(&rig.links), "they have not said anything");

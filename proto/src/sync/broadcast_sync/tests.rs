@@ -43,13 +43,7 @@ impl Side {
     }
 
     fn on(&mut self, link: LinkId, frame: SyncFrame) -> Result<(), Violation> {
-        self.sync.on_sync(
-            &mut self.cx,
-            &self.links,
-            &mut self.store,
-            link,
-            (OtherSet::BroadcastDigests, frame),
-        )
+        self.sync.on_sync(&mut self.cx, &self.links, &mut self.store, link, (OtherSet::BroadcastDigests, frame))
     }
 
     fn count(&self) -> u64 {
@@ -142,7 +136,10 @@ fn broadcasts_with_one_id_are_compared_by_digest_and_by_id_as_one() {
     let (start, other) = (side.cx.now - SETTLE_DELAY, BroadcastDigest([77; 32]));
     side.store.insert(start, other, held(1, start, start, 1.0));
     let keys = |key| {
-        settled(&side.store, key, side.cx.now).into_iter().map(|(id, _)| id.0[0]).collect::<std::collections::BTreeSet<u8>>()
+        settled(&side.store, key, side.cx.now)
+            .into_iter()
+            .map(|(id, _)| id.0[0])
+            .collect::<std::collections::BTreeSet<u8>>()
     };
     assert_eq!(keys(Key::Digest), [0, 1, 77].into());
     assert_eq!(keys(Key::Id), [0, 1].into());

@@ -12,24 +12,24 @@ use crate::testing::overlay::{Overlay, far};
 fn due(overlay: &mut Overlay, address: &PeerAddress, claims: bool) -> Due {
     let Overlay { cx, peers, .. } = overlay;
     let Peers { book, dialer, reputation, .. } = peers;
-    dialer.on_due(cx, book, reputation, &|_| claims, address.clone())
+    dialer.on_due(cx, book, reputation, &|_| claims.then_some(SourceGroup::Host), address.clone())
 }
 
 fn ended(overlay: &mut Overlay) {
     let Overlay { cx, peers, .. } = overlay;
     let Peers { book, dialer, reputation, .. } = peers;
-    dialer.on_dial_ended(cx, book, reputation, &|_| false);
+    dialer.on_dial_ended(cx, book, reputation, &|_| None);
 }
 
 fn dial_for(overlay: &mut Overlay, address: &PeerAddress) -> bool {
     let Overlay { cx, peers, .. } = overlay;
     let Peers { book, dialer, reputation, .. } = peers;
-    dialer.dial_for(cx, book, reputation, &|_| false, address, DialReason::Shuffle)
+    dialer.dial_for(cx, book, reputation, &|_| None, address, DialReason::Shuffle)
 }
 
 fn probe(overlay: &mut Overlay, link: u64, address: &PeerAddress) -> bool {
     let Overlay { cx, peers, .. } = overlay;
-    peers.dialer.probe(cx, &mut peers.book, LinkId(link), address)
+    peers.dialer.probe(cx, &mut peers.book, (LinkId(link), SourceGroup::Host), address)
 }
 
 fn probe_later(overlay: &mut Overlay, link: u64, address: &PeerAddress) -> bool {
@@ -227,6 +227,25 @@ fn a_probe_takes_the_place_of_a_dial_within_the_same_limits() {
     overlay.peers.book.set_state(&other, AddressState::Queued);
     assert!(probe(&mut overlay, 7, &other), "one that waits for a dial may be probed");
     assert!(!probe(&mut overlay, 7, &far(99)), "an unknown address");
+}
+
+#[test]
+fn a_probe_is_counted_for_the_claimant_whoever_else_named_the_address() {
+    let mut overlay = Overlay::mesh();
+    let address = overlay.learn(20);
+    overlay.peers.book.note_source(&address, Scope::Public, SourceGroup::User);
+    let claims = |overlay: &mut Overlay| {
+        std::iter::from_fn(|| overlay.cx.poll_output()).find_map(|output| match output {
+            Output::Probe { sources, .. } => Some(sources),
+            _ => None,
+        })
+    };
+    assert!(probe(&mut overlay, 7, &address));
+    assert_eq!(claims(&mut overlay), Some(vec![SourceGroup::Host]));
+    overlay.peers.book.set_state(&address, AddressState::Waiting);
+    overlay.peers.book.get_mut(&address).expect("there").claimed = Some(LinkId(7));
+    due(&mut overlay, &address, true);
+    assert_eq!(claims(&mut overlay), Some(vec![SourceGroup::Host]), "a probe that was put off");
 }
 
 #[test]
