@@ -279,6 +279,7 @@ impl Node {
             sync.pool.compare(cx, &connections.links, store, link);
         }
         sync.broadcasts.compare(cx, &connections.links, &mut broadcasts.store, link);
+        sync.on_links_changed(cx);
         self.presence.on_neighbor_up(&mut self.cx, &self.connections.links, link);
         self.exercise.on_neighbor_up(&mut self.cx, &self.connections.links, link);
     }
@@ -309,6 +310,9 @@ impl Node {
         self.wants.remove(&link);
         let Self { cx, connections, store, broadcasts, sync, .. } = self;
         sync.on_link_closed(cx, &connections.links, store, &broadcasts.store, link);
+        if closed.link.native().is_some() {
+            sync.on_links_changed(cx);
+        }
         self.presence.on_link_closed(link);
         self.images.on_link_closed(link);
         let Self { cx, connections, store, gossip, sync, .. } = self;
@@ -597,7 +601,10 @@ impl Node {
             Ok(Message::Graft(origins)) => {
                 let Self { cx, connections, store, gossip, sync, .. } = self;
                 match gossip.plumtree.on_graft(cx, &connections.links, link, &origins) {
-                    Ok(true) => sync.fetch(cx, &connections.links, store),
+                    Ok(true) => {
+                        sync.fetch(cx, &connections.links, store);
+                        sync.on_links_changed(cx);
+                    }
                     Ok(false) => {}
                     Err(violation) => self.judge(link, Err(violation)),
                 }
