@@ -276,6 +276,7 @@ impl Node {
             sync.pool.compare(cx, &connections.links, store, link);
         }
         sync.broadcasts.compare(cx, &connections.links, &mut broadcasts.store, link);
+        sync.on_links_changed(cx);
         self.presence.on_neighbor_up(&mut self.cx, &self.connections.links, link);
         self.exercise.on_neighbor_up(&mut self.cx, &self.connections.links, link);
     }
@@ -305,6 +306,9 @@ impl Node {
         self.rates.on_link_closed(link);
         let Self { cx, connections, store, broadcasts, sync, .. } = self;
         sync.on_link_closed(cx, &connections.links, store, &broadcasts.store, link);
+        if closed.link.native().is_some() {
+            sync.on_links_changed(cx);
+        }
         self.presence.on_link_closed(link);
         self.images.on_link_closed(link);
         let Self { cx, connections, store, gossip, sync, .. } = self;
@@ -648,6 +652,7 @@ impl Node {
                 let Self { cx, connections, store, gossip, sync, .. } = self;
                 if gossip.plumtree.on_graft(cx, &connections.links, link, &origins) {
                     sync.fetch(cx, &connections.links, store);
+                    sync.on_links_changed(cx);
                 }
             }
             Message::Join(join) => {

@@ -7,7 +7,7 @@ pub(crate) mod reconciler;
 mod wants;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
@@ -35,6 +35,10 @@ const SPREAD_DELAY: Duration = Duration::from_millis(200);
 /// a round for each link.
 const SPREAD_TO: usize = 3;
 
+/// When links change, what was flooded a moment before may have missed a node, and no comparison
+/// has it before it is settled: so long after the change pools are compared again.
+const CHANGE_DELAY: Duration = Duration::from_millis(2_600);
+
 /// The rounds, and the comparisons of each set.
 #[derive(Debug)]
 pub(crate) struct AntiEntropy {
@@ -43,6 +47,10 @@ pub(crate) struct AntiEntropy {
     interval: Duration,
     /// Who brought something in a comparison that others may lack.
     brought_by: BTreeSet<LinkId>,
+    /// By when pools are compared once more, because links changed; and, if they changed again
+    /// meanwhile, when after that.
+    changed: Option<Instant>,
+    changed_last: Option<Instant>,
     /// How many transactions had been accepted at the last round.
     accepted: u64,
 }
@@ -50,7 +58,15 @@ pub(crate) struct AntiEntropy {
 impl Default for AntiEntropy {
     fn default() -> Self {
         let (pool, broadcasts) = (PoolSync::default(), BroadcastSync::default());
-        Self { pool, broadcasts, interval: ROUND_MIN, brought_by: BTreeSet::new(), accepted: 0 }
+        Self {
+            pool,
+            broadcasts,
+            interval: ROUND_MIN,
+            brought_by: BTreeSet::new(),
+            changed: None,
+            changed_last: None,
+            accepted: 0,
+        }
     }
 }
 
@@ -64,10 +80,15 @@ impl AntiEntropy {
     /// Notes that a comparison brought a transaction that was new here.
     pub(crate) fn on_synced(&mut self, cx: &mut Context, link: LinkId) {
         self.brought_by.insert(link);
-        let at = cx.now + SPREAD_DELAY;
-        if self.pool.is_idle() && cx.timers.due(&Timer::Reconcile).is_some_and(|due| due > at) {
-            cx.timers.set(Timer::Reconcile, at);
+        if self.pool.is_idle() {
+            round_by(cx, cx.now + SPREAD_DELAY);
         }
+    }
+
+    /// Notes that a link opened or closed, or a tree broke.
+    pub(crate) fn on_links_changed(&mut self, cx: &mut Context) {
+        self.changed_last = Some(cx.now + CHANGE_DELAY);
+        round_by(cx, *self.changed.get_or_insert(cx.now + CHANGE_DELAY));
     }
 
     /// Compares both sets with a random neighbour; with some, if a comparison brought something.
@@ -82,11 +103,15 @@ impl AntiEntropy {
         self.interval = if news { ROUND_MIN } else { (self.interval * 2).min(ROUND_MAX) };
         self.pool.expire(cx, store);
         store.sync_set().settle(cx.now);
+        let changed = self.changed.take_if(|changed| *changed <= cx.now).is_some();
+        if changed {
+            self.changed = self.changed_last.take().filter(|last| *last > cx.now);
+        }
         let mut lacking = self.neighbours(links);
         if self.pool.is_idle() {
             let brought_by = std::mem::take(&mut self.brought_by);
-            lacking.retain(|link| !brought_by.is_empty() && !brought_by.contains(link));
-        } else {
+            lacking.retain(|link| changed || (!brought_by.is_empty() && !brought_by.contains(link)));
+        } else if !changed {
             lacking.clear();
         }
         if lacking.is_empty() {
@@ -97,6 +122,9 @@ impl AntiEntropy {
             self.compare(cx, links, store, broadcasts, link);
         }
         self.schedule_round(cx);
+        if let Some(changed) = self.changed {
+            round_by(cx, changed);
+        }
     }
 
     /// Asks others for what a neighbour was asked for in time and did not bring.
@@ -168,6 +196,13 @@ impl AntiEntropy {
         if self.pool.on_link_closed(cx, store, link) {
             self.fetch(cx, links, store);
         }
+    }
+}
+
+/// Has the next round be at a time, or before.
+fn round_by(cx: &mut Context, at: Instant) {
+    if cx.timers.due(&Timer::Reconcile).is_some_and(|due| due > at) {
+        cx.timers.set(Timer::Reconcile, at);
     }
 }
 

@@ -612,6 +612,57 @@ mod tests {
     }
 
     #[test]
+    fn others_take_over_what_a_source_is_slow_to_bring() {
+        let (mut wants, mut cx, store) = parts();
+        let hedge = |wants: &mut Wants, cx: &mut Context| {
+            wants.hedge(cx, &|id| store.index().holds(id));
+            check(wants);
+            sent(cx)
+        };
+        request(&mut wants, &mut cx, &store, A, ids(0, 800));
+        for link in [B, C] {
+            assert_eq!(request(&mut wants, &mut cx, &store, link, ids(0, 400)), [0, 0]);
+        }
+        cx.now += HEDGE - TICK;
+        assert!(hedge(&mut wants, &mut cx).is_empty());
+        cx.now += TICK;
+        assert!(wants.next_due().is_some_and(|due| due <= cx.now));
+        let first = HEDGE_FIRST;
+        assert_eq!(hedge(&mut wants, &mut cx), [("[2]".to_owned(), first), ("[3]".to_owned(), first)]);
+        assert!(hedge(&mut wants, &mut cx).is_empty(), "nobody takes over more than it has shown to bring");
+        // B brings it, and may take over twice as much. C lies as well, and loses what it took.
+        let of = |wants: &Wants, link| {
+            let of_link = wants.items.iter().filter(|(_, item)| item.source == link);
+            of_link.map(|(id, _)| *id).collect::<Vec<_>>()
+        };
+        let (took, brought) = (of(&wants, C), of(&wants, B));
+        bring(&mut wants, B, &brought);
+        cx.now += HEDGE;
+        assert_eq!(hedge(&mut wants, &mut cx), [("[2]".to_owned(), 2 * first)]);
+        assert_eq!(of(&wants, C).len() + of(&wants, A).len(), 800 - 3 * first);
+        // Who lost its items is stalled all the same, and what it brings late counts.
+        cx.now += WINDOW;
+        expire(&mut wants, &mut cx, &store);
+        assert!(wants.is_stalled(A) && wants.is_stalled(C));
+        bring(&mut wants, C, &took);
+        assert!(!wants.is_stalled(C), "it was late, and brought all");
+        check(&wants);
+    }
+
+    #[test]
+    fn nobody_takes_over_from_a_source_that_is_done_within_a_second() {
+        let (mut wants, mut cx, store) = parts();
+        request(&mut wants, &mut cx, &store, A, ids(0, 800));
+        request(&mut wants, &mut cx, &store, B, ids(0, 800));
+        for n in 0..10 {
+            bring(&mut wants, A, &ids(n * 80, n * 80 + 80));
+            cx.now += HEDGE / 4;
+            wants.hedge(&mut cx, &|id| store.index().holds(id));
+            assert!(sent(&mut cx).is_empty(), "{n}");
+        }
+    }
+
+    #[test]
     fn requests_are_bounded_per_link_per_frame_and_in_all() {
         let (mut wants, mut cx, store) = parts();
         assert_eq!((wants.per_link, wants.in_all), (PER_LINK, IN_ALL));
