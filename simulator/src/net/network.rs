@@ -13,7 +13,7 @@ use std::time::Duration;
 use meshpool_proto::Challenge;
 use meshpool_proto::address::PeerAddress;
 use meshpool_proto::frame::Frame;
-use meshpool_proto::id::{LinkId, Nonce, UpgradeIdentity};
+use meshpool_proto::id::{LinkId, NodeId, Nonce, UpgradeIdentity};
 use meshpool_proto::limits::Limits;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
@@ -190,6 +190,11 @@ impl Network {
     /// The actor that listens at an address, whether it runs or not.
     pub fn target(&self, address: &PeerAddress) -> Option<usize> {
         address::actor_at(address).filter(|actor| *actor < self.listening)
+    }
+
+    /// Returns the actor of a node.
+    pub fn actor_of(&self, node: NodeId) -> Option<usize> {
+        self.hosts.iter().position(|host| host.identity.is_some_and(|identity| identity.node == node))
     }
 
     /// Starts a process on its host.
