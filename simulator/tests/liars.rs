@@ -64,8 +64,25 @@ fn capped_nodes_find_everything_among_liars() {
 fn every_kind_of_message_that_a_peer_sends_has_a_liar() {
     let told: BTreeSet<&str> = Lie::ALL.into_iter().map(Lie::message).collect();
     let all = [
-        "HANDSHAKE", "TRANSACTION", "ACK", "SYNC", "WANT", "PRUNE", "GRAFT", "STATUS", "JOIN", "PEERS", "DECLINED",
-        "BEACON", "DIALBACK", "BROADCAST", "ANNOUNCE", "NETWORK", "FIND", "FOUND", "EXERCISE",
+        "HANDSHAKE",
+        "TRANSACTION",
+        "ACK",
+        "SYNC",
+        "WANT",
+        "PRUNE",
+        "GRAFT",
+        "STATUS",
+        "JOIN",
+        "PEERS",
+        "DECLINED",
+        "BEACON",
+        "DIALBACK",
+        "BROADCAST",
+        "ANNOUNCE",
+        "NETWORK",
+        "FIND",
+        "FOUND",
+        "EXERCISE",
     ];
     assert_eq!(told, BTreeSet::from(all));
 }

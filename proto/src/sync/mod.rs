@@ -58,7 +58,15 @@ pub(crate) struct AntiEntropy {
 impl Default for AntiEntropy {
     fn default() -> Self {
         let (pool, broadcasts) = (PoolSync::default(), BroadcastSync::default());
-        Self { pool, broadcasts, interval: ROUND_MIN, brought_by: BTreeSet::new(), changed: None, changed_last: None, accepted: 0 }
+        Self {
+            pool,
+            broadcasts,
+            interval: ROUND_MIN,
+            brought_by: BTreeSet::new(),
+            changed: None,
+            changed_last: None,
+            accepted: 0,
+        }
     }
 }
 

@@ -31,10 +31,10 @@ const STALL: Duration = Duration::from_secs(60);
 pub(crate) const HEDGE: Duration = Duration::from_millis(300);
 const DRAIN: Duration = Duration::from_secs(1);
 /// How often others take over something.
-const HEDGE_TICK: Duration = Duration::from_millis(100);
+const HEDGE_TICK: Duration = Duration::from_millis(50);
 /// How many items a source takes over at once that has brought nothing yet. With each item that it
-/// brings it is one more, so what a second liar takes over is little.
-const HEDGE_FIRST: usize = 64;
+/// brings it is two more, so what a second liar takes over is little.
+const HEDGE_FIRST: usize = 128;
 /// How many waiting items of one source are looked at in each tick.
 const HEDGE_LOOKS: usize = 2_048;
 /// How many items are requested from one link at once.
@@ -164,7 +164,9 @@ impl Source {
     /// Returns whether others take over what it was asked for.
     fn is_slow(&self, now: Instant) -> bool {
         let age = now.saturating_duration_since(self.window);
-        self.outstanding > 0 && age >= HEDGE && age.as_secs_f64() * self.outstanding as f64 > DRAIN.as_secs_f64() * self.items as f64
+        self.outstanding > 0
+            && age >= HEDGE
+            && age.as_secs_f64() * self.outstanding as f64 > DRAIN.as_secs_f64() * self.items as f64
     }
 }
 
@@ -235,23 +237,31 @@ impl Wants {
     /// first, so little comes twice. Who has brought much takes over much.
     pub(crate) fn hedge(&mut self, cx: &mut Context, is_held: Held<'_>) {
         let now = cx.now;
-        let slow: Vec<LinkId> = self.sources.iter().filter(|(_, source)| source.is_slow(now)).map(|(link, _)| *link).collect();
+        let slow: Vec<LinkId> =
+            self.sources.iter().filter(|(_, source)| source.is_slow(now)).map(|(link, _)| *link).collect();
         if slow.is_empty() {
             return;
         }
         self.hedged = Some(now);
-        let free = |source: &Source| if source.stalled.is_some() { 0 } else { source.allowance.saturating_sub(source.outstanding) };
-        let mut free: BTreeMap<LinkId, usize> = self.sources.iter().map(|(link, source)| (*link, free(source))).collect();
+        let free = |source: &Source| {
+            if source.stalled.is_some() { 0 } else { source.allowance.saturating_sub(source.outstanding) }
+        };
+        let mut free: BTreeMap<LinkId, usize> =
+            self.sources.iter().map(|(link, source)| (*link, free(source))).collect();
         let mut taken: BTreeMap<LinkId, Vec<TransactionId>> = BTreeMap::new();
         for link in slow {
             let Some(source) = self.sources.get_mut(&link) else { continue };
             for _ in 0..source.shared.len().min(HEDGE_LOOKS) {
                 let Some(id) = source.shared.pop_back() else { break };
-                let Some(item) = self.items.get_mut(&id).filter(|item| item.source == link && !is_held(&id)) else { continue };
+                let Some(item) = self.items.get_mut(&id).filter(|item| item.source == link && !is_held(&id)) else {
+                    continue;
+                };
                 let failed = self.failed.get(&id).map(Vec::as_slice).unwrap_or_default();
                 let others = item.others.iter().filter(|other| **other != link && !failed.contains(other));
                 let most = others.max_by_key(|other| free.get(*other).copied().unwrap_or(0)).copied();
-                let Some((most, room)) = most.and_then(|most| Some((most, free.get_mut(&most).filter(|room| **room > 0)?))) else {
+                let Some((most, room)) =
+                    most.and_then(|most| Some((most, free.get_mut(&most).filter(|room| **room > 0)?)))
+                else {
                     source.shared.push_front(id);
                     continue;
                 };
@@ -341,7 +351,8 @@ impl Wants {
         let dues = asked.map(|source| {
             let window = source.window + WINDOW;
             let due = source.asked.front().map_or(window, |(asked, _)| window.min(*asked + ITEM_TIMEOUT));
-            let hedge = self.hedged.map_or(source.window, |hedged| source.window.max(hedged + HEDGE_TICK - HEDGE)) + HEDGE;
+            let hedge =
+                self.hedged.map_or(source.window, |hedged| source.window.max(hedged + HEDGE_TICK - HEDGE)) + HEDGE;
             if source.outstanding == 0 || source.shared.is_empty() { due } else { due.min(hedge) }
         });
         dues.min()
@@ -359,7 +370,7 @@ impl Wants {
         let Some(source) = self.sources.get_mut(&link).filter(|_| late || asked == Some(link)) else { return };
         source.items += 1;
         source.bytes += bytes;
-        source.allowance = (source.allowance + 1).min(self.per_link);
+        source.allowance = (source.allowance + 2).min(self.per_link);
         if let Some(stall) = &mut source.stalled {
             stall.debt = stall.debt.saturating_sub(1);
         }
@@ -610,7 +621,7 @@ mod tests {
         };
         request(&mut wants, &mut cx, &store, A, ids(0, 800));
         for link in [B, C] {
-            assert_eq!(request(&mut wants, &mut cx, &store, link, ids(0, 400)), [0, 0]);
+            assert_eq!(request(&mut wants, &mut cx, &store, link, ids(0, 800)), [0, 0]);
         }
         cx.now += HEDGE - TICK;
         assert!(hedge(&mut wants, &mut cx).is_empty());
@@ -619,7 +630,7 @@ mod tests {
         let first = HEDGE_FIRST;
         assert_eq!(hedge(&mut wants, &mut cx), [("[2]".to_owned(), first), ("[3]".to_owned(), first)]);
         assert!(hedge(&mut wants, &mut cx).is_empty(), "nobody takes over more than it has shown to bring");
-        // B brings it, and may take over twice as much. C lies as well, and loses what it took.
+        // B brings it, and may take over three times as much. C lies as well, and loses what it took.
         let of = |wants: &Wants, link| {
             let of_link = wants.items.iter().filter(|(_, item)| item.source == link);
             of_link.map(|(id, _)| *id).collect::<Vec<_>>()
@@ -627,8 +638,8 @@ mod tests {
         let (took, brought) = (of(&wants, C), of(&wants, B));
         bring(&mut wants, B, &brought);
         cx.now += HEDGE;
-        assert_eq!(hedge(&mut wants, &mut cx), [("[2]".to_owned(), 2 * first)]);
-        assert_eq!(of(&wants, C).len() + of(&wants, A).len(), 800 - 3 * first);
+        assert_eq!(hedge(&mut wants, &mut cx), [("[2]".to_owned(), 3 * first)]);
+        assert_eq!(of(&wants, C).len() + of(&wants, A).len(), 800 - 4 * first);
         // Who lost its items is stalled all the same, and what it brings late counts.
         cx.now += WINDOW;
         expire(&mut wants, &mut cx, &store);

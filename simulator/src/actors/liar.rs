@@ -16,8 +16,8 @@ use meshpool_proto::signature::{Purpose, Seal};
 use meshpool_proto::transaction::{Origin, Transaction, TransactionId};
 use meshpool_proto::wire::{
     Ack, AckStatus, Beacon, Broadcast, BroadcastFrame, Declined, DialBack, ExerciseNews, Find, Found, Handshake,
-    ImageInfo, Join, Message, NetworkFrame, NodeInfo, OtherSet, Sample, SearchId, Step, Summary, SyncFrame, TransactionFrame,
-    Want, exercise_frame, graft_frame, prune_frame, want_frame,
+    ImageInfo, Join, Message, NetworkFrame, NodeInfo, OtherSet, Sample, SearchId, Step, Summary, SyncFrame,
+    TransactionFrame, Want, exercise_frame, graft_frame, prune_frame, want_frame,
 };
 use rand::RngExt;
 
@@ -316,7 +316,9 @@ impl Liar {
         }
         for (link, positions) in &mut self.trickles {
             for position in positions.drain(..TRICKLE.min(positions.len())) {
-                let Some(held) = usize::try_from(position).ok().and_then(|position| pool.get(position)) else { continue };
+                let Some(held) = usize::try_from(position).ok().and_then(|position| pool.get(position)) else {
+                    continue;
+                };
                 send(net, actor, *link, TransactionFrame::sync_frame(held.body(), session));
             }
         }

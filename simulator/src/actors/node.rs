@@ -20,7 +20,7 @@ use rand::RngExt;
 
 use super::adversary;
 use super::disk::Disk;
-use super::liar::{Lie, Liar};
+use super::liar::{Liar, Lie};
 use super::replays::{Replay, Replays};
 use super::simulated_key::SimulatedKey;
 use crate::checks::rules::{Broken, Invariant, Monitor, Owner, Violation, check_addresses, check_degree};
@@ -506,7 +506,8 @@ impl Node {
                     _ => {}
                 }
             }
-            Output::Replay { .. } | Output::ReplayPositions { .. } if self.behaviour != Behaviour::Honest || self.liar.holds_back() => {}
+            Output::Replay { .. } | Output::ReplayPositions { .. }
+                if self.behaviour != Behaviour::Honest || self.liar.holds_back() => {}
             Output::Replay { link, from, until, synced } => {
                 let end = net.end(actor, link).filter(|end| end.is_readable());
                 end.ok_or_else(|| no_link("Replay", link))?;

@@ -33,8 +33,7 @@ impl Signer for SimulatedKey {
     }
 
     fn vouches(&self, node: NodeId, purpose: Purpose, seal: Option<&Seal>) -> bool {
-        !self.signs(purpose)
-            || seal.is_some_and(|seal| seal.signature == signature(node, purpose, &seal.canonical))
+        !self.signs(purpose) || seal.is_some_and(|seal| seal.signature == signature(node, purpose, &seal.canonical))
     }
 }
 

@@ -172,7 +172,8 @@ impl Plan {
     fn lacks_broadcasts(&self, world: &World) -> Result<(), Broken> {
         for (actor, node) in world.nodes().enumerate().take(self.honest) {
             let told: BTreeSet<&str> = node.broadcasts.iter().map(String::as_str).collect();
-            let missing = (0..self.honest).find(|from| *from != actor && !told.contains(format!("from {from}").as_str()));
+            let missing =
+                (0..self.honest).find(|from| *from != actor && !told.contains(format!("from {from}").as_str()));
             if let Some(from) = missing {
                 let detail = format!("it lacks the broadcast of node {from}");
                 return Err(world.broken(Invariant::PoolsAgree, Some(actor), detail));
@@ -226,7 +227,9 @@ impl Plan {
     fn known(&self, rng: &mut impl RngExt) -> Vec<Vec<meshpool_proto::address::PeerAddress>> {
         let nodes = self.honest + self.liars;
         if self.shape == Shape::Mesh {
-            return (0..nodes).map(|node| (0..nodes).filter(|other| *other != node).map(address::of).collect()).collect();
+            return (0..nodes)
+                .map(|node| (0..nodes).filter(|other| *other != node).map(address::of).collect())
+                .collect();
         }
         if self.shape == Shape::Capped {
             // Each knows some of the others, liars as well as honest ones.
@@ -238,7 +241,8 @@ impl Plan {
                 })
                 .collect();
         }
-        let mut links: BTreeSet<(usize, usize)> = (0..self.honest).map(|node| (node, (node + 1) % self.honest)).collect();
+        let mut links: BTreeSet<(usize, usize)> =
+            (0..self.honest).map(|node| (node, (node + 1) % self.honest)).collect();
         for node in 0..self.honest / 2 {
             // Over a ring of this size a transaction goes a long way.
             links.insert((node, node + self.honest / 2));
