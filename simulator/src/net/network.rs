@@ -136,6 +136,8 @@ pub struct Network {
     pub is_public: bool,
     /// The actors that break rules on purpose; only they may be banned.
     pub liars: BTreeSet<usize>,
+    /// When each of them last sent nonsense.
+    pub nonsense: BTreeMap<usize, Duration>,
     /// Parsed frames.
     pub frames: FrameCache,
     /// How transactions spread, where it is measured.
@@ -163,6 +165,7 @@ impl Network {
             bytes: 0,
             is_public: false,
             liars: BTreeSet::new(),
+            nonsense: BTreeMap::new(),
             frames: FrameCache::default(),
             stats: None,
             held_up: BTreeSet::new(),
