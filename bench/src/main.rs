@@ -34,7 +34,7 @@ async fn main() -> ExitCode {
     match run(&Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            measuring::note(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -97,7 +97,7 @@ fn draw(folder: &Path, results: &Results) -> Result<()> {
         for (kind, chart) in [("throughput", report::rates(load)), ("cpu", report::costs(load))] {
             let path = folder.join(format!("{kind}-{}.svg", load.short));
             std::fs::write(&path, chart.svg()).with_context(|| format!("{} cannot be written", path.display()))?;
-            eprintln!("drew {}", path.display());
+            measuring::note(format_args!("drew {}", path.display()));
         }
     }
     Ok(())

@@ -161,11 +161,11 @@ impl<'a> Suite<'a> {
                 let result = timeout(LIMIT, run(turn, round)).await;
                 match result.with_context(|| format!("given up after {} s", LIMIT.as_secs())).flatten() {
                     Ok(result) => {
-                        eprintln!("{what}: {}", summary(&result));
+                        measuring::note(format_args!("{what}: {}", summary(&result)));
                         series.runs.push(result);
                     }
                     Err(error) => {
-                        eprintln!("{what}: FAILED: {error:#}");
+                        measuring::note(format_args!("{what}: FAILED: {error:#}"));
                         // The log of a node has many lines.
                         let error = format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
                         self.results.failures.push(format!("{what}: {error}"));

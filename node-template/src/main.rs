@@ -7,11 +7,10 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use meshpool::cli::console::{Console, Typed};
-use meshpool::cli::{fd_limit, logs, output};
-use meshpool::config::{Flags, Settings, wants_json_log};
+use meshpool::cli::{fd_limit, file_size, logs, output};
+use meshpool::config::{Flags, Settings, environment, wants_json_log};
 use meshpool::{Network, Node, StartProgress, TransactionLines};
-use rustix::process::Signal;
-use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A peer-to-peer node: JSON over WebSockets.
 ///
@@ -34,6 +33,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    file_size::survive_limit();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return ExitCode::from(output::print_usage(&error)),
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let as_json = wants_json_log(&arguments.flags, |name| std::env::var(name).ok());
+            let as_json = wants_json_log(&arguments.flags, environment);
             output::write_error(format_args!("{error:#}"), as_json);
             ExitCode::from(output::exit_code(&error))
         }
@@ -61,7 +61,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// Says what was read, and what was changed and needs a start. If anything cannot be used, all
 /// stays as it was.
 async fn reload(node: &Node, flags: &Flags, settings: &mut Settings) {
-    let new = match Settings::read(flags.folder(), flags, |name| std::env::var(name).ok()) {
+    let new = match Settings::read(flags.folder(), flags, environment) {
         Ok(new) => new,
         Err(error) => return tracing::error!("SIGHUP: everything stays as it was: {error}"),
     };
@@ -89,7 +89,7 @@ async fn reload(node: &Node, flags: &Flags, settings: &mut Settings) {
 }
 
 /// Waits for Ctrl+C or SIGTERM, and names it.
-async fn asked_to_end(interrupt: &mut Signals, terminate: &mut Signals) -> &'static str {
+async fn asked_to_end(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {
     tokio::select! {
         _ = interrupt.recv() => "Ctrl+C",
         _ = terminate.recv() => "SIGTERM",
@@ -98,22 +98,19 @@ async fn asked_to_end(interrupt: &mut Signals, terminate: &mut Signals) -> &'sta
 
 async fn run_node(arguments: &Arguments) -> anyhow::Result<()> {
     let flags = &arguments.flags;
-    // A write beyond the limit of file sizes (`ulimit -f`) then fails, as on a full disk, instead
-    // of ending the process.
-    let _too_large = signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).context("cannot wait for SIGXFSZ")?;
     #[cfg(feature = "tls")]
     if arguments.request_certificate {
         let key = meshpool::NodeKey::load_or_create(flags.folder())?;
         return Ok(output::write_result(&meshpool::tls::request(&key)?)?);
     }
-    let mut settings = Settings::read(flags.folder(), flags, |name| std::env::var(name).ok())?;
+    let mut settings = Settings::read(flags.folder(), flags, environment)?;
     let _log = logs::init_logs(settings.log, settings.log_json).context("cannot write a log")?;
     let watched = std::io::stderr().is_terminal();
     let lines = if watched { TransactionLines::Each } else { TransactionLines::Count };
     let choice = settings.transaction_lines;
     settings.transaction_lines = Some(choice.unwrap_or(lines));
     if let Some(exported) = &settings.exported {
-        tracing::info!("{exported}");
+        logs::show(settings.log, exported);
     }
     for warning in settings.warnings.iter().chain(&fd_limit::raise(&settings.limits)) {
         tracing::warn!("{warning}");

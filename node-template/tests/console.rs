@@ -12,6 +12,7 @@ use std::sync::Arc;
 use common::embedded::{Embedded, event};
 use common::node::{collect, free_port};
 use common::{PATIENCE, eventually, within};
+use meshpool::Events;
 use meshpool::protocol::event::Event;
 use meshpool::protocol::limits::Limits;
 use tempfile::TempDir;
@@ -66,6 +67,11 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
     command.env_clear().current_dir(folder).args(arguments).kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     command
+}
+
+/// Waits until a node has announced itself: it is linked at its own end too.
+async fn joined(events: &mut Events) {
+    event(events, "its announcement", |event| matches!(event, Event::NodeJoined { .. }).then_some(())).await;
 }
 
 async fn linked(node: &Embedded) {
@@ -127,7 +133,7 @@ async fn the_last_line_and_the_end_of_input_end_the_node() {
     let mut events = node.events();
     for last in [Some("!DISCONNECT\n"), None] {
         let mut typist = Typist::start(&node, &["--stdin"]);
-        linked(&node).await;
+        joined(&mut events).await;
         typist.type_in("goodbye\n").await;
         match last {
             Some(last) => typist.type_in(last).await,
@@ -154,7 +160,7 @@ async fn without_a_terminal_nothing_is_read() {
     let node = Embedded::with(Limits::default()).await;
     let mut events = node.events();
     let mut typist = Typist::start(&node, &[]);
-    linked(&node).await;
+    joined(&mut events).await;
     typist.type_in("not for you\n!DISCONNECT\n").await;
     drop(typist.stdin.take());
     node.broadcast("still there?").await.unwrap();

@@ -243,7 +243,7 @@ fn a_person_is_told_once_a_minute_who_is_turned_away() {
 fn a_flood_of_grafts_is_ignored_and_held_against_its_sender() {
     let mut core = Core::new(Limits::default());
     let link = core.full_peer("203.0.113.7", 9);
-    let graft = json!({ "type": "GRAFT", "data": [] });
+    let graft = json!({ "type": "GRAFT", "data": ["plain:ws://localhost:9"] });
     for number in 0..GRAFTS_AT_ONCE {
         assert!(closed(&core.receive(link, &graft)).is_empty(), "{number}");
     }

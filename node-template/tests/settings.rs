@@ -497,6 +497,38 @@ fn addresses_are_taken_as_ping_and_curl_take_them() {
 }
 
 #[test]
+fn one_address_is_one_peer_however_it_is_written() {
+    let folder = Folder::new(
+        "PORT=1\nHOST=::ffff:127.0.0.1\nPEERS=[::ffff:198.51.100.7]:4001,198.51.100.7.:4001,WS://198.51.100.7:04001/\n",
+    );
+    let known =
+        r#"["ws://[::FFFF:C633:6407]:4001", "ws://198.51.100.7:4001", "ws://a.example:1", "ws://A.Example.:1/"]"#;
+    fs::write(folder.path().join("known-peers.json"), known).expect("its known peers are written");
+    let settings = folder.ok();
+    let peers: Vec<String> = settings.known_peers.iter().map(ToString::to_string).collect();
+    assert_eq!(peers, ["ws://198.51.100.7:4001", "ws://a.example:1"]);
+    assert_eq!(settings.host, "127.0.0.1");
+}
+
+#[test]
+fn a_reload_names_each_setting_that_it_does_not_take() {
+    let before = Folder::new("PORT=1").ok();
+    for (line, name) in [
+        ("TRUSTED_PROXIES=10.0.0.1", "TRUSTED_PROXIES"),
+        (
+            "TRUSTED_PROXIES=10.0.0.1\nHTTP_PORT=0",
+            "HTTP_PORT, HTTP_HOST, HTTP_NAMES, HTTP_PATH or HTTP_TOKEN|TRUSTED_PROXIES",
+        ),
+        ("HTTP_PATH=/a", "HTTP_PORT, HTTP_HOST, HTTP_NAMES, HTTP_PATH or HTTP_TOKEN"),
+        ("POOL_BYTES=2000000", "a limit"),
+        ("PEERS=ws://a.example:1", ""),
+    ] {
+        let after = Folder::new(&format!("PORT=1\n{line}")).ok();
+        assert_eq!(before.differences(&after).join("|"), name, "{line}");
+    }
+}
+
+#[test]
 fn the_advertised_address_is_the_host_that_is_listened_on() {
     for (host, address) in [
         ("localhost", "ws://localhost:5"),
@@ -614,7 +646,9 @@ fn http_is_on_loopback_unless_a_token_guards_it() {
         ("HTTP_PATH=/a/../b", "a path such as /node-1"),
         ("HTTP_PATH=/a?b", "a path such as /node-1"),
         ("TRUSTED_PROXIES=127.0.0.1,localhost", "TRUSTED_PROXIES is localhost"),
-        ("TRUSTED_PROXIES=10.0.0.0/33", "an IP address or a range"),
+        ("TRUSTED_PROXIES=10.0.0.0/33", "write an IP address, or a range"),
+        ("TRUSTED_PROXIES=::ffff:0.0.0.0", "no connection comes from that address"),
+        ("TRUSTED_PROXIES=10.0.0.1,fe80::1%eth0", "TRUSTED_PROXIES is fe80::1%eth0"),
         ("LOG_FORMAT=xml", "a log's format is text or json"),
     ] {
         let error = Folder::new(&format!("PORT=4001\n{env}")).error(&Flags::default(), &[]);

@@ -332,6 +332,15 @@ async fn an_exported_name_that_the_folder_does_not_set_is_said_and_named_by_the_
     assert!(lines.iter().any(|line| line.contains(said)), "{lines:#?}");
     let last = lines.last().unwrap();
     assert!(last.starts_with("error: cannot listen on 192.0.2.1, port 0 ("), "{last}");
+    // A LOG that hides the node's life does not hide this.
+    for level in ["warn", "error"] {
+        let (_, lines) = folder.refused(|command| _ = command.env("HOST", "192.0.2.1").env("LOG", level)).await;
+        assert!(lines.iter().any(|line| line.contains("HOST=192.0.2.1, LOG=")), "{level}: {lines:#?}");
+    }
+    // What is no text is not taken for what is not set.
+    let bytes: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"127.0.0.1\xff");
+    let (code, lines) = folder.refused(|command| _ = command.env("HOST", bytes)).await;
+    assert!(code == 1 && lines[0].starts_with("error: HOST is 127.0.0.1\u{fffd} (from the environment)"), "{lines:#?}");
     assert!(last.contains("HOST from the environment"), "{last}");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
@@ -393,6 +402,37 @@ async fn a_folder_without_modes_holds_a_node_that_starts_again_and_warns_once() 
     assert!(code == 1 && lines.last().unwrap().contains("can be read by others (mode 644)"), "{lines:#?}");
 }
 
+/// A secret that is mounted is often a link to another file system: that one counts.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_key_that_is_a_link_is_judged_by_the_file_system_that_holds_it() {
+    let built = TempDir::new().unwrap();
+    let Some(library) = without_modes(&built) else { return };
+    let key = format!("{}\n", "5a".repeat(32));
+    for modeless_is_key in [true, false] {
+        let elsewhere = TempDir::new().unwrap();
+        let folder = Folder::new("PORT=0");
+        let secret = elsewhere.path().canonicalize().unwrap().join("secret");
+        std::fs::write(&secret, &key).unwrap();
+        std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o444)).unwrap();
+        std::os::unix::fs::symlink(&secret, folder.path().join("node.key")).unwrap();
+        let modeless =
+            if modeless_is_key { secret.parent().unwrap().to_owned() } else { folder.path().canonicalize().unwrap() };
+        let set = |command: &mut Command| _ = command.env("LD_PRELOAD", &library).env("WITHOUT_MODES", &modeless);
+        if modeless_is_key {
+            let started = Started::new(&folder, set).await;
+            let said = started.said();
+            assert!(
+                said.iter().any(|line| line.contains("keeps no file modes (all files there are 777)")),
+                "{said:#?}"
+            );
+        } else {
+            let (code, lines) = folder.refused(set).await;
+            assert!(code == 1 && lines.last().unwrap().contains("can be read by others (mode 444)"), "{lines:#?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn known_peers_are_read_again_on_sighup_and_what_was_read_is_said() {
     let folder = Folder::new("PORT=0");
@@ -432,13 +472,18 @@ async fn known_peers_are_read_again_on_sighup_and_what_was_read_is_said() {
 
 #[tokio::test]
 async fn an_empty_file_is_said_to_be_one() {
-    let folder = Folder::new("PORT=0");
-    folder.write("transactions.json", "");
-    let started = Started::new(&folder, as_it_is).await;
-    let said = started.said();
-    let line = said.iter().find(|line| line.contains("transactions.json was empty")).unwrap();
-    assert!(line.contains(" WARN ") && line.contains("restore it from a copy"), "{line}");
-    assert!(!said.iter().any(|line| line.contains("nothing lost")), "{said:#?}");
+    for text in ["", " \r\n", "[", "[,"] {
+        let folder = Folder::new("PORT=0");
+        folder.write("transactions.json", text);
+        let started = Started::new(&folder, as_it_is).await;
+        let said = started.said();
+        let line = said.iter().find(|line| line.contains("transactions.json was empty"));
+        assert!(
+            line.is_some_and(|line| line.contains(" WARN ") && line.contains("restore it from a copy")),
+            "{said:#?}"
+        );
+        assert!(!said.iter().any(|line| line.contains("nothing lost")), "{said:#?}");
+    }
 }
 
 #[tokio::test]
@@ -594,6 +639,13 @@ async fn a_limit_of_file_sizes_is_a_full_disk() {
     assert_eq!(started.ended().await, Some(1), "{:#?}", started.said());
     let held: Vec<serde_json::Value> = serde_json::from_slice(&folder.files()["transactions.json"]).unwrap();
     assert!(held.len() < 20, "an array, of what fitted");
+    // Results are files too.
+    let mut command = limited(&folder.command(), "ulimit -f 0");
+    command.arg("--help").stdout(std::fs::File::create(folder.path().join("help")).unwrap());
+    let output = ended(command).await;
+    // Neither can the error be written, if stderr is a file.
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("File too large"), "{output:?}");
 }
 
 /// What a command ended with, which has a stdout of its own.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use crate::id::{NodeId, parse_hex32};
-use crate::ip_prefix::IpPrefix;
+use crate::ip_prefix::{InvalidRange, IpPrefix};
 use crate::limits::SHOWN_CHARACTERS;
 
 /// The node at the other end of a link, authenticated by a certificate of the network's authority.
@@ -62,12 +62,6 @@ pub struct InvalidRule {
 
 /// The forms of a rule.
 const FORMS: &str = "write a node id or a certificate's SHA-256 (64 hexadecimal digits), an IP address, or a range such as 192.0.2.0/24";
-/// The form of an address on one interface, which no connection shows.
-const ZONE: &str = "addresses are compared without the zone, which is the part from % on; leave it out";
-/// Addresses that no connection comes from: a rule for them would match nothing.
-const NOBODY: &str = "no connection comes from that address; write 0.0.0.0/0 or ::/0 for all addresses of a family";
-const COMPATIBLE: &str = "no connection comes from such an address; write the IPv4 address alone, such as 192.0.2.7";
-const MIXED: &str = "it mixes IPv4 and IPv6 addresses; write a range for each, such as 192.0.2.0/24 and 2001:db8::/32";
 
 impl Rules {
     /// Returns the number of rules.
@@ -114,47 +108,15 @@ impl FromStr for Rules {
                 rules.names.insert(name);
                 continue;
             }
-            let range = parse_range(rule).map_err(|remedy| {
+            let range = rule.parse().map_err(|error: InvalidRange| {
                 let text = rule.chars().take(SHOWN_CHARACTERS).collect();
-                InvalidRule { line: index + 1, text, remedy }
+                InvalidRule { line: index + 1, text, remedy: error.remedy().unwrap_or(FORMS) }
             });
             rules.ranges.push(range?);
         }
         Ok(rules)
     }
 }
-
-/// Parses an IP address, or a range such as `192.0.2.0/24`. The form is the one in which remote
-/// addresses are compared: an IPv4-mapped IPv6 address is the IPv4 address, and the bits after the
-/// prefix are 0. The error is the remedy.
-fn parse_range(text: &str) -> Result<IpPrefix, &'static str> {
-    let (ip, bits) = match text.split_once('/') {
-        Some((ip, bits)) if !bits.is_empty() && bits.bytes().all(|byte| byte.is_ascii_digit()) => (ip, Some(bits)),
-        Some(_) => return Err(FORMS),
-        None => (text, None),
-    };
-    let ip = ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(ip);
-    if let Some((ip, _)) = ip.split_once('%') {
-        return Err(if ip.parse::<IpAddr>().is_ok() { ZONE } else { FORMS });
-    }
-    let first: IpAddr = ip.parse().map_err(|_| FORMS)?;
-    let all = if first.is_ipv4() { 32 } else { 128 };
-    let bits: u32 = bits.map_or(Ok(all), str::parse).map_err(|_| FORMS)?;
-    let range = IpPrefix::new(first, bits).ok_or(FORMS)?;
-    match first {
-        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() && bits < MAPPED_BITS => Err(MIXED),
-        IpAddr::V6(v6)
-            if bits >= MAPPED_BITS && !v6.is_loopback() && v6.to_bits() >> 32 == 0 && !v6.is_unspecified() =>
-        {
-            Err(COMPATIBLE)
-        }
-        first if first.to_canonical().is_unspecified() && bits == all => Err(NOBODY),
-        _ => Ok(range),
-    }
-}
-
-/// The length of the prefix of IPv4-mapped addresses, ::ffff:0:0/96 (RFC 4291, section 2.5.5.2).
-const MAPPED_BITS: u32 = 96;
 
 #[cfg(test)]
 mod tests {
@@ -188,23 +150,10 @@ mod tests {
     #[test]
     fn a_rule_that_matches_nothing_is_refused_with_the_remedy() {
         for (rule, remedy) in [
-            ("fe80::1%eth0", ZONE),
-            ("fe80::%2/10", ZONE),
-            ("[fe80::1%eth0]", ZONE),
-            ("0.0.0.0", NOBODY),
-            ("::", NOBODY),
-            ("::ffff:0.0.0.0", NOBODY),
-            ("::198.51.100.7", COMPATIBLE),
-            ("::198.51.100.0/120", COMPATIBLE),
-            ("::ffff:198.51.100.7/95", MIXED),
+            ("fe80::1%eth0", InvalidRange::Zone.remedy().expect("one")),
+            ("0.0.0.0", InvalidRange::Nobody.remedy().expect("one")),
             ("192.0.2.0/33", FORMS),
-            ("2001:db8::/129", FORMS),
-            ("192.0.2.0/", FORMS),
-            ("192.0.2.0/+8", FORMS),
-            ("192.0.2.0/4294967328", FORMS),
             ("192.0.2", FORMS),
-            ("010.0.0.1", FORMS),
-            ("[192.0.2.7", FORMS),
             ("192.0.2.7:4001", FORMS),
             ("example.org", FORMS),
             ("x%eth0", FORMS),

@@ -15,9 +15,9 @@ const ZONE_BYTES: usize = 15;
 ///
 /// The form is normal: the host in lower case and in ASCII (`bücher.example` is
 /// `xn--bcher-kva.example`, UTS 46), without the dot of the root, IP addresses in their shortest
-/// form, no trailing slash. Two addresses are the same if and only if they are equal. `localhost`,
-/// `127.0.0.1` and `[::1]` are three addresses; a dial shows whether they lead to one node. A clone
-/// allocates nothing.
+/// form and IPv4-mapped ones as IPv4, no trailing slash. Two addresses are the same if and only if
+/// they are equal. `localhost`, `127.0.0.1` and `[::1]` are three addresses; a dial shows whether
+/// they lead to one node. A clone allocates nothing.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerAddress {
     host: Host,
@@ -202,7 +202,7 @@ fn parse_host(host: &str) -> Result<Host, &'static str> {
         let (v6, zone) = v6.split_once('%').map_or((v6, None), |(v6, zone)| (v6, Some(zone)));
         let ip: Ipv6Addr = v6.parse().map_err(|_| "its host in brackets is no IPv6 address")?;
         return match zone {
-            None => Ok(Host::Ip(ip.into())),
+            None => Ok(Host::Ip(IpAddr::from(ip).to_canonical())),
             Some(_) if !ip.is_unicast_link_local() => Err("only a link-local IPv6 address (fe80::) has a zone"),
             Some(zone) => parse_zone(zone)
                 .map(|zone| Host::Zoned(ip, zone))
@@ -273,6 +273,9 @@ mod tests {
             ("WS://127.0.0.1:04001", "ws://127.0.0.1:4001"),
             ("ws://[0:0:0:0:0:0:0:1]:4001", "ws://[::1]:4001"),
             ("wss://Example.org:443", "wss://example.org:443"),
+            ("ws://[::ffff:198.51.100.7]:4001", "ws://198.51.100.7:4001"),
+            ("ws://[0:0::FFFF:C633:6407]:4001", "ws://198.51.100.7:4001"),
+            ("ws://[::198.51.100.7]:4001", "ws://[::c633:6407]:4001"),
         ] {
             assert_eq!(address(spelling).to_string(), normal);
             assert_eq!(address(spelling), address(normal));

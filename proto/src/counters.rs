@@ -94,6 +94,9 @@ counters! {
     frames_malformed,
     /// Messages of unknown types.
     messages_unknown,
+    /// Messages dropped because their link brought too many of their kind, without those that are
+    /// counted apart.
+    messages_dropped,
     /// Answers without a question.
     answers_unsolicited,
     /// Frames that broke the rules of WebSocket, each the end of its link.

@@ -8,14 +8,20 @@
 //!
 //! **Whether it checks types.** A program that takes each frame for a list of addresses dies of its
 //! first TRANSACTION, within a few ten milliseconds. So only that time counts. After one such end
-//! the next link is a trial: transactions are held back for [`TRIAL_DELAY`], to see the cause. After
-//! [`DROPS`] it gets handshakes only, until [`quiet_time`] has passed or it sends a TRANSACTION
-//! itself, which only a program does that checks types. What was held back is replayed then.
-//! Neighbours are told, so that each of them need not find out for itself, and a restart keeps it.
+//! the next link is a trial: transactions are held back for [`TRIAL_DELAY`], to see the cause.
+//! After [`DROPS`] it gets handshakes only, until [`quiet_time`] has passed or it sends a
+//! TRANSACTION itself, which only a program does that checks types. What was held back is replayed
+//! then. Neighbours are told, so that each of them need not find out for itself, and a restart
+//! keeps it.
 //!
-//! What a node finds goes through the network as an *event* with a random number: each node takes it
-//! once, and passes it on if it was news there. Otherwise two nodes that find the opposite would
+//! What a node finds goes through the network as an *event* with a random number: each node takes
+//! it once, and passes it on if it was news there. Otherwise two nodes that find the opposite would
 //! keep a circle of links busy for ever.
+//!
+//! **Who has a slot.** An exercise peer dials every address that it hears of, so with a cap a few
+//! of them take all slots that such peers may have, and dial nobody again once they lost them. So a
+//! node that had to refer one to others looks once more a moment later, at a random time: if nobody
+//! serves it, it gets the slot of one that others serve as well.
 //!
 //! The node calls it when a link to an exercise peer opens or ends, with marks, and with EXERCISE
 //! messages of native peers. Connections keep the links; `store::replay` replays.
@@ -24,10 +30,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
+use rand::seq::IndexedRandom;
 
 use crate::address::{PeerAddress, Scope};
 use crate::connections::Connections;
-use crate::connections::table::{Delivery, Link, LinkState, LinkTable};
+use crate::connections::table::{Delivery, Link, LinkState, LinkTable, OURSELVES, Party};
 use crate::context::Context;
 use crate::event::Event;
 use crate::id::LinkId;
@@ -38,12 +45,13 @@ use crate::store::Store;
 use crate::store::replay::Replay;
 use crate::timers::Timer;
 use crate::util::generations::Generations;
-use crate::util::rate_limit::{RateLimit, RateLimits};
-use crate::violation::{Violation, ViolationKind};
+use crate::util::rate_limit::RateLimit;
+use crate::util::shares::Shares;
 use crate::wire::{ExerciseNews, RememberedExercise, exercise_frame};
 
 /// How soon after its first TRANSACTION a link ends if that TRANSACTION ended the program. An
-/// uncaught error ends one in some ten milliseconds; the rest is for a busy machine and a long path.
+/// uncaught error ends one in some ten milliseconds; the rest is for a busy machine and a long
+/// path.
 const DROPS_WITHIN: Duration = Duration::from_millis(500);
 /// A link that lives so long after its first TRANSACTION shows that the program checks types.
 const SURVIVED_AFTER: Duration = Duration::from_secs(1);
@@ -68,6 +76,17 @@ const REPLAYED: u64 = 100_000;
 const MARGIN: Duration = Duration::from_secs(5);
 /// How often the end of the pool is noted, to find the position of a time.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
+/// How much of the pool is replayed to a peer that another node was said to serve: that node may
+/// have died, which only its neighbours notice at once.
+const RECHECKED: Duration = Duration::from_secs(60);
+/// A peer without a slot is looked at once more within this time. The others hear meanwhile if one
+/// of them took it.
+const LOOK_AGAIN: Duration = Duration::from_secs(3);
+/// A node that serves a peer which lost a link elsewhere says so after one to two times this long:
+/// if the peer is gone, that node knows it by then.
+const CONFIRM_AFTER: Duration = Duration::from_secs(1);
+/// The time between two slots that go from one exercise peer to another.
+const SWAP_EVERY: Duration = Duration::from_secs(5);
 /// A node tells this many EXERCISE frames at once …
 const TOLD_AT_ONCE: u32 = 20;
 /// … and then one in each of these intervals, half of what a link may bring.
@@ -92,10 +111,17 @@ struct Record {
     behind: Option<(u64, Instant)>,
     /// Whether this node is to dial it again with a cap: it had a slot here.
     lost: bool,
-    /// The link to a native peer that is linked to it. If that ends, it lacks transactions.
+    /// The link to a native peer by which we heard that a node serves it. If that ends, it may lack
+    /// transactions.
     served_by: Option<LinkId>,
+    /// When that was heard first.
+    served_since: Option<Instant>,
     /// Whether it had a slot here: it is dialled at the next start.
     linked: bool,
+    /// How many links to it with a slot are open.
+    links: usize,
+    /// Its place in the share of who named it first.
+    share: Option<(Party, u64)>,
     /// When the record last changed.
     changed: Option<Instant>,
     /// The last event that changed it.
@@ -106,16 +132,22 @@ struct Record {
 #[derive(Debug)]
 pub(crate) struct Exercise {
     peers: BTreeMap<PeerAddress, Record>,
+    /// Who named them first, each with a number: the first that a party named gives way first.
+    shares: Shares<Party, (u64, PeerAddress)>,
+    last_share: u64,
     /// Where the pool ended at past times, the oldest first.
     ends: VecDeque<(Instant, u64)>,
     marks: u64,
-    /// How often a native peer may send EXERCISE.
-    news: RateLimits<LinkId>,
     /// The events that were taken.
     events: Generations<(PeerAddress, u64)>,
     /// What neighbours are to be told, and how often they are.
     untold: BTreeMap<PeerAddress, ExerciseNews>,
     told: RateLimit,
+    /// The peers that were referred to others, and when they are looked at again.
+    referred: BTreeMap<PeerAddress, Instant>,
+    swaps: RateLimit,
+    /// The peers that lost a link elsewhere and are served here, and when that is said.
+    confirming: BTreeMap<PeerAddress, Instant>,
 }
 
 impl Exercise {
@@ -129,12 +161,16 @@ impl Exercise {
         });
         Self {
             peers: peers.collect(),
+            shares: Shares::default(),
+            last_share: 0,
             ends: VecDeque::new(),
             marks: 0,
-            news: RateLimits::new(limits::EXERCISE_NEWS_EVERY, limits::EXERCISE_NEWS_AT_ONCE),
             events: Generations::new(EVENTS),
             untold: BTreeMap::new(),
             told: RateLimit::default(),
+            referred: BTreeMap::new(),
+            swaps: RateLimit::default(),
+            confirming: BTreeMap::new(),
         }
     }
 
@@ -179,10 +215,15 @@ impl Exercise {
         let Connections { links, .. } = connections;
         let end = store.index().coming_end();
         let now = cx.now;
-        let record = self.record(now, links, address);
+        let rechecked = self.position_at(now, RECHECKED);
+        let record = self.record(now, OURSELVES, address);
         (record.lost, record.linked, record.changed) = (false, true, Some(now));
+        record.links += 1;
         let behind = record.behind.take().filter(|(_, since)| now.saturating_duration_since(*since) < KEPT);
-        let from = behind.map_or(end, |(from, _)| from.min(end).max(end.saturating_sub(REPLAYED)));
+        // All nodes that a newcomer finds link to it within a moment.
+        let served = record.served_since.filter(|since| now.saturating_duration_since(*since) >= MARGIN);
+        let from = behind.map(|(from, _)| from).or(served.map(|_| rechecked)).unwrap_or(end);
+        let from = from.min(end).max(end.saturating_sub(REPLAYED));
         let held_until = match record.quiet_until.filter(|until| now < *until) {
             Some(until) => Some(until),
             None => (record.drops > 0).then(|| now + TRIAL_DELAY),
@@ -238,6 +279,7 @@ impl Exercise {
                 let number = self.marks;
                 open.unmarked = false;
                 open.marks.push_back((number, store.index().coming_end()));
+                open.unanswered.get_or_insert(now);
                 cx.output(Output::Mark { link, number });
             } else {
                 next = next.min(at).or(at);
@@ -257,6 +299,7 @@ impl Exercise {
             open.marks.pop_front();
             open.acknowledged = open.acknowledged.max(Some(position));
         }
+        open.unanswered = (!open.marks.is_empty()).then_some(cx.now);
         if !cx.shutting_down && cx.timers.due(&Timer::PeerCache).is_none() {
             cx.timers.set(Timer::PeerCache, cx.now + SAVE_AFTER);
         }
@@ -280,12 +323,12 @@ impl Exercise {
     /// what the peer lacks.
     pub(crate) fn on_link_closed(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId, closed: &Link) {
         cx.timers.cancel(&Timer::Exercise(link));
-        self.news.remove(&link);
-        self.on_server_lost(cx.now, link, closed);
+        self.on_server_lost(cx, links, link, closed);
         let LinkState::ExerciseOutbound { address } = &closed.state else { return };
         let Some(acknowledged) = closed.acknowledged else { return };
         let now = cx.now;
-        let record = self.record(now, links, address);
+        let record = self.record(now, OURSELVES, address);
+        record.links = record.links.saturating_sub(1);
         // One of the links to the same program may have ended before.
         let from = record.behind.map_or(acknowledged, |(from, _)| from.min(acknowledged));
         record.behind = Some((from, now));
@@ -311,22 +354,37 @@ impl Exercise {
         } else if after_first.is_some_and(|after| after >= SURVIVED_AFTER) {
             record.clear(now);
         }
-        let before = self.ends.iter().rev().find(|(_, end)| *end <= from).map(|(at, _)| *at);
-        let lacks = before.map_or(KEPT, |at| now.saturating_duration_since(at));
-        news.lacks = Some(lacks.as_secs() + 1);
-        if !cx.shutting_down {
+        news.lacks = Some(self.lacks(now, from));
+        // Another node serves it: it lacks nothing.
+        let swapped = closed.closing && is_served(&self.peers, address);
+        if !cx.shutting_down && !swapped {
             self.publish(cx, links, news);
         }
     }
 
     /// Handles the end of a link to a native peer: the exercise peers that it served lack what came
-    /// since, wherever they come back to.
-    fn on_server_lost(&mut self, now: Instant, link: LinkId, closed: &Link) {
+    /// since, wherever they come back to. A node that still serves one says so.
+    fn on_server_lost(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId, closed: &Link) {
+        let now = cx.now;
         let from = self.position_at(now, now.saturating_duration_since(closed.heard) + MARGIN);
-        for record in self.peers.values_mut().filter(|record| record.served_by == Some(link)) {
-            record.served_by = None;
-            record.behind.get_or_insert((from, now));
+        let mut lost = Vec::new();
+        for (address, record) in self.peers.iter_mut().filter(|(_, record)| record.served_by == Some(link)) {
+            record.set_server(now, None);
+            if !links.iter().any(|(_, link)| leads_to(link, address)) && record.behind.is_none() {
+                record.behind = Some((from, now));
+                lost.push(address.clone());
+            }
         }
+        let lacks = Some(self.lacks(now, from));
+        for address in if cx.shutting_down { Vec::new() } else { lost } {
+            self.publish(cx, links, ExerciseNews { address, drops: None, lacks, event: 0 });
+        }
+    }
+
+    /// Returns for how many seconds a peer lacks transactions that lacks those from a position on.
+    fn lacks(&self, now: Instant, from: u64) -> u64 {
+        let before = self.ends.iter().rev().find(|(_, end)| *end <= from).map(|(at, _)| *at);
+        before.map_or(KEPT, |at| now.saturating_duration_since(at)).as_secs() + 1
     }
 
     /// Returns whether a node with a cap is to dial an address again: an exercise peer had a slot
@@ -337,22 +395,81 @@ impl Exercise {
         })
     }
 
-    /// Notes that an exercise peer was referred to other nodes.
-    pub(crate) fn on_redirected(&mut self, address: &PeerAddress) {
+    /// Notes that an exercise peer was referred to other nodes. It is looked at again soon.
+    pub(crate) fn on_referred(&mut self, cx: &mut Context, address: &PeerAddress) {
         if let Some(record) = self.peers.get_mut(address) {
             record.lost = false;
         }
+        if self.referred.len() < limits::EXERCISE_PEERS && !self.referred.contains_key(address) {
+            let at = cx.now + cx.rng.random_range(LOOK_AGAIN / 3..LOOK_AGAIN);
+            self.referred.insert(address.clone(), at);
+            self.set_look_timer(cx);
+        }
+    }
+
+    fn set_look_timer(&self, cx: &mut Context) {
+        if let Some(at) = self.referred.values().chain(self.confirming.values()).min() {
+            cx.timers.set(Timer::ExerciseLook, *at);
+        }
+    }
+
+    /// Says which peers are still served here although they lost a link elsewhere, those that are
+    /// due.
+    pub(crate) fn confirm(&mut self, cx: &mut Context, links: &LinkTable) {
+        let due = self.confirming.iter().filter(|(_, at)| **at <= cx.now).map(|(address, _)| address.clone());
+        for address in due.collect::<Vec<_>>() {
+            self.confirming.remove(&address);
+            let serves = |link: &Link| !link.closing && link.acknowledged.is_some() && link.unanswered.is_none();
+            if links.iter().any(|(_, link)| leads_to(link, &address) && serves(link)) {
+                self.publish(cx, links, ExerciseNews { address, drops: None, lacks: Some(0), event: 0 });
+            }
+        }
+        self.set_look_timer(cx);
+    }
+
+    /// Returns a referred peer that is to be looked at now and that nobody serves, as far as is
+    /// known.
+    pub(crate) fn next_without_slot(&mut self, cx: &mut Context, links: &LinkTable) -> Option<PeerAddress> {
+        loop {
+            let address = self.referred.iter().find(|(_, at)| **at <= cx.now).map(|(address, _)| address.clone());
+            let Some(address) = address else {
+                self.set_look_timer(cx);
+                return None;
+            };
+            self.referred.remove(&address);
+            if !is_served(&self.peers, &address) && !links.iter().any(|(_, link)| leads_to(link, &address)) {
+                return Some(address);
+            }
+        }
+    }
+
+    /// Returns the link to an exercise peer that others serve as well: its slot may go to one that
+    /// has none.
+    pub(crate) fn link_to_swap(&mut self, cx: &mut Context, links: &LinkTable) -> Option<LinkId> {
+        let served = links.iter().filter(|(_, link)| match &link.state {
+            LinkState::ExerciseOutbound { address } => !link.closing && is_served(&self.peers, address),
+            _ => false,
+        });
+        let served: Vec<LinkId> = served.map(|(id, _)| id).collect();
+        let chosen = *served.choose(&mut cx.rng)?;
+        self.swaps.spend(cx.now, SWAP_EVERY, SWAP_EVERY).ok().map(|()| chosen)
     }
 
     /// Tells a new neighbour what is known of exercise peers that drop their link or lack
     /// transactions.
-    pub(crate) fn on_neighbor_up(&self, cx: &mut Context, links: &LinkTable, link: LinkId) {
+    pub(crate) fn on_neighbor_up(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId) {
+        for (address, record) in self.peers.iter_mut().filter(|(_, record)| record.event == 0) {
+            // It was found without an event: the server of the peer was lost, or we were restarted.
+            record.event = cx.rng.random_range(1..EVENT_END);
+            self.events.insert(cx.now, (address.clone(), record.event), ());
+        }
         let known = self.peers.iter().filter_map(|(address, record)| {
-            let lacks = record.behind.map(|(from, since)| {
-                let before = self.ends.iter().rev().find(|(_, end)| *end <= from).map_or(since, |(at, _)| *at);
-                cx.now.saturating_duration_since(before).as_secs() + 1
-            });
-            let lacks = lacks.filter(|seconds| *seconds < KEPT.as_secs());
+            // That another serves it is known less surely.
+            let serves = links.iter().any(|(_, link)| leads_to(link, address) && link.acknowledged.is_some());
+            let lacks = match record.behind {
+                _ if serves => Some(0),
+                behind => behind.map(|(from, _)| self.lacks(cx.now, from)).filter(|lacks| *lacks < KEPT.as_secs()),
+            };
             let drops = (record.drops > 0).then_some(record.drops);
             let event = record.event;
             (drops.is_some() || lacks.is_some()).then(|| ExerciseNews { address: address.clone(), drops, lacks, event })
@@ -365,8 +482,8 @@ impl Exercise {
         }
     }
 
-    /// Handles EXERCISE: what a native peer knows of exercise peers. What is new here goes on to the
-    /// other neighbours.
+    /// Handles EXERCISE: what a native peer knows of exercise peers. What is new here goes on to
+    /// the other neighbours.
     pub(crate) fn on_news(
         &mut self,
         cx: &mut Context,
@@ -374,13 +491,7 @@ impl Exercise {
         connections: &mut Connections,
         link: LinkId,
         news: Vec<ExerciseNews>,
-    ) -> Result<(), Violation> {
-        if connections.links.get(link).and_then(Link::introduced).is_none() {
-            return Err(Violation::breach("EXERCISE: only native peers send it"));
-        }
-        if !self.news.allows(cx.now, link) {
-            return Err(Violation::new(ViolationKind::Flood, "EXERCISE: far more often than nodes end; ignored"));
-        }
+    ) {
         for one in news {
             if !connections.may_learn(cx, book, link, &one.address)
                 || self.events.contains(&(one.address.clone(), one.event))
@@ -393,7 +504,6 @@ impl Exercise {
             }
         }
         self.tell(cx, &connections.links);
-        Ok(())
     }
 
     /// Tells the neighbours what this node found.
@@ -449,8 +559,11 @@ impl Exercise {
     /// Takes what a native peer knows of one exercise peer; returns whether it is new.
     fn take(&mut self, cx: &mut Context, links: &mut LinkTable, by: LinkId, news: &ExerciseNews) -> bool {
         let now = cx.now;
+        let by_party = links.party_of(Some(by));
+        let is_linked = self.peers.get(&news.address).is_some_and(|record| record.links > 0);
         let linked: Vec<LinkId> = links
             .iter()
+            .take_while(|_| is_linked)
             .filter(|(_, link)| !link.closing && link.acknowledged.is_some() && leads_to(link, &news.address))
             .map(|(id, _)| id)
             .collect();
@@ -458,7 +571,7 @@ impl Exercise {
         let survived = linked.iter().filter_map(|link| links.get(*link)?.first_payload);
         let survived = survived.into_iter().any(|first| now.saturating_duration_since(first) >= SURVIVED_AFTER);
         let from = news.lacks.map(|seconds| self.position_at(now, Duration::from_secs(seconds) + MARGIN));
-        let record = self.record(now, links, &news.address);
+        let record = self.record(now, by_party, &news.address);
         let mut new = false;
         if let Some(drops) = news.drops.map(|drops| drops.min(limits::EXERCISE_DROPS))
             && drops > record.drops
@@ -476,16 +589,23 @@ impl Exercise {
                 }
             }
         }
-        let record = self.record(now, links, &news.address);
+        let record = self.record(now, by_party, &news.address);
         record.event = news.event;
         match (news.lacks, from) {
-            (Some(0), _) if linked.is_empty() => {
-                record.served_by = Some(by);
-                new |= record.behind.take().is_some();
+            (Some(0), _) => {
+                new |= record.set_server(now, Some(by)).is_none();
+                new |= linked.is_empty() && record.behind.take().is_some();
             }
-            (Some(1..), Some(from)) if linked.is_empty() && record.behind.is_none() => {
-                record.behind = Some((from, now));
-                new = true;
+            (Some(1..), Some(from)) => {
+                new |= record.set_server(now, None).is_some();
+                if !linked.is_empty() {
+                    let at = now + cx.rng.random_range(CONFIRM_AFTER..CONFIRM_AFTER * 2);
+                    self.confirming.entry(news.address.clone()).or_insert(at);
+                    self.set_look_timer(cx);
+                } else if record.behind.is_none() {
+                    record.behind = Some((from, now));
+                    new = true;
+                }
             }
             _ => {}
         }
@@ -498,18 +618,34 @@ impl Exercise {
         earlier.or(self.ends.front()).map_or(0, |(_, end)| *end)
     }
 
-    /// Returns the record of an address. A new one displaces the oldest that is not linked.
-    fn record(&mut self, now: Instant, links: &LinkTable, address: &PeerAddress) -> &mut Record {
-        if !self.peers.contains_key(address) && self.peers.len() >= limits::EXERCISE_PEERS {
-            let idle = self.peers.iter().filter(|(address, _)| !links.iter().any(|(_, link)| leads_to(link, address)));
-            let oldest = idle.min_by_key(|(_, record)| record.changed).map(|(address, _)| address.clone());
-            if let Some(oldest) = oldest {
-                self.peers.remove(&oldest);
+    /// Returns the record of an address. A new one displaces one that is not linked: the first of
+    /// the party that named most.
+    fn record(&mut self, now: Instant, by: Party, address: &PeerAddress) -> &mut Record {
+        if !self.peers.contains_key(address) {
+            if self.peers.len() >= limits::EXERCISE_PEERS {
+                self.make_room();
             }
+            self.last_share += 1;
+            self.shares.insert(by, (self.last_share, address.clone()), 1);
+            let share = Some((by, self.last_share));
+            self.peers.insert(address.clone(), Record { share, changed: Some(now), ..Record::default() });
         }
-        let record = self.peers.entry(address.clone()).or_default();
-        record.changed.get_or_insert(now);
-        record
+        self.peers.entry(address.clone()).or_default()
+    }
+
+    fn make_room(&mut self) {
+        let is_linked = |address: &PeerAddress| self.peers.get(address).is_some_and(|record| record.links > 0);
+        let crowded = self.shares.of_largest().find(|(_, address)| !is_linked(address));
+        // Those of the last run have no share, and neither has a party whose peers are all linked.
+        let oldest = || {
+            let idle = self.peers.iter().filter(|(_, record)| record.links == 0);
+            idle.min_by_key(|(_, record)| record.changed).map(|(address, _)| address.clone())
+        };
+        if let Some(address) = crowded.map(|(_, address)| address.clone()).or_else(oldest)
+            && let Some(Record { share: Some((by, number)), .. }) = self.peers.remove(&address)
+        {
+            self.shares.remove(by, &(number, address), 1);
+        }
     }
 }
 
@@ -522,10 +658,21 @@ impl Record {
         self.quiet_until = (self.drops >= DROPS).then(|| now + quiet_time(self.drops));
     }
 
+    /// Notes by which link we heard that a node serves the peer, if one does; returns the last.
+    fn set_server(&mut self, now: Instant, by: Option<LinkId>) -> Option<LinkId> {
+        self.served_since = by.and(self.served_since.or(Some(now)));
+        std::mem::replace(&mut self.served_by, by)
+    }
+
     /// Notes that the program checks types.
     fn clear(&mut self, now: Instant) {
         (self.drops, self.quiet_until, self.changed) = (0, None, Some(now));
     }
+}
+
+/// Returns whether another node serves an exercise peer, as far as is known.
+fn is_served(peers: &BTreeMap<PeerAddress, Record>, address: &PeerAddress) -> bool {
+    peers.get(address).is_some_and(|record| record.served_by.is_some())
 }
 
 /// Returns how long a peer gets handshakes only after a number of ends in a row.

@@ -11,11 +11,11 @@
 //! FOUNDs for one search, and bytes of FOUNDs on one link. Both go on the control lane, whose
 //! overflow closes the link. Exercise peers and clients take no part.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::address::PeerAddress;
-use crate::connections::table::{Link, LinkState, LinkTable};
+use crate::connections::table::{Link, LinkTable, Party};
 use crate::context::Context;
 use crate::id::{LinkId, NodeId};
 use crate::io::{Lane, Output, SearchEnd};
@@ -23,16 +23,12 @@ use crate::ip_prefix::SourceGroup;
 use crate::limits;
 use crate::timers::Timer;
 use crate::util::rate_limit::{RateLimit, RateLimits};
-use crate::violation::Violation;
+use crate::util::shares::Shares;
 use crate::wire::{Find, Found, ImageInfo, ImageName, SearchId};
 
 /// The most links that a FIND travels. In a random overlay of a million nodes with eight links
 /// each, eight reach all; in a line nodes farther away are not found.
 const HOPS: u32 = 32;
-/// FINDs on one link, each way: this many at once …
-const FINDS_AT_ONCE: u32 = 64;
-/// … and then one in each of these intervals. The runtime asks less often.
-const FIND_EVERY: Duration = Duration::from_millis(40);
 /// FOUNDs on one link: what takes this long at the rate below may go at once. FINDs and FOUNDs of
 /// ten seconds, for which a link may move nothing, fit into the control lane.
 const FOUND_BURST: Duration = Duration::from_secs(8);
@@ -44,12 +40,12 @@ const FOUND_BYTE: Duration = Duration::from_nanos(1_000_000_000 / (8 * 1024));
 pub(crate) struct ImageSearch {
     own: BTreeMap<SearchId, OwnSearch>,
     routes: BTreeMap<SearchId, Route>,
-    /// The keys of `routes`, the oldest first.
-    by_age: VecDeque<(Instant, SearchId)>,
+    /// The keys of `routes`, the oldest first, with who brought them.
+    by_age: BTreeMap<(Instant, SearchId), Party>,
+    /// The same by who brought them.
+    shares: Shares<Party, (Instant, SearchId)>,
     /// What the runtime looks up in the folder now.
     lookups: BTreeSet<SearchId>,
-    /// FINDs that each link may bring.
-    finds_received: RateLimits<LinkId>,
     /// FINDs that each link may be sent.
     finds_sent: RateLimits<LinkId>,
     /// Bytes of FOUNDs that each link may be sent.
@@ -80,10 +76,10 @@ impl Default for ImageSearch {
         Self {
             own: BTreeMap::new(),
             routes: BTreeMap::new(),
-            by_age: VecDeque::new(),
+            by_age: BTreeMap::new(),
+            shares: Shares::default(),
             lookups: BTreeSet::new(),
-            finds_received: RateLimits::new(FIND_EVERY, FINDS_AT_ONCE),
-            finds_sent: RateLimits::new(FIND_EVERY, FINDS_AT_ONCE),
+            finds_sent: RateLimits::new(limits::FIND_EVERY, limits::FINDS_AT_ONCE),
             founds_sent: BTreeMap::new(),
         }
     }
@@ -113,7 +109,7 @@ impl ImageSearch {
         }
         let own = OwnSearch { name: name.clone(), finders: BTreeSet::new(), addresses: BTreeSet::new() };
         self.own.insert(id, own);
-        self.add_route(cx.now, id, Route { link: None, answers: max_answers(name.as_ref()) });
+        self.add_route(cx.now, links.party_of(None), id, Route { link: None, answers: max_answers(name.as_ref()) });
         cx.timers.set(Timer::Search(id), cx.now + cx.config.limits.search_deadline);
         let hops = if linked_to_all { 1 } else { HOPS };
         self.send_find(cx, targets, &Find { id, name, hops });
@@ -133,24 +129,11 @@ impl ImageSearch {
     }
 
     /// Has the folder looked through for a peer's FIND, and forwards it.
-    pub(crate) fn on_find(
-        &mut self,
-        cx: &mut Context,
-        links: &LinkTable,
-        link: LinkId,
-        find: Find,
-    ) -> Result<(), Violation> {
-        if !takes_part(links, link, "FIND")? {
-            return Ok(());
-        }
-        if !self.finds_received.allows(cx.now, link) {
-            cx.counters.finds_dropped += 1;
-            return Ok(());
-        }
+    pub(crate) fn on_find(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId, find: Find) {
         let route = Route { link: Some(link), answers: max_answers(find.name.as_ref()) };
-        if !self.add_route(cx.now, find.id, route) {
+        if !self.add_route(cx.now, links.party_of(Some(link)), find.id, route) {
             cx.counters.finds_duplicate += 1;
-            return Ok(());
+            return;
         }
         if self.lookups.len() < limits::LOOKUPS {
             self.lookups.insert(find.id);
@@ -162,7 +145,6 @@ impl ImageSearch {
         if hops > 1 {
             self.send_find(cx, links_to_native(links, Some(link)), &Find { hops: hops - 1, ..find });
         }
-        Ok(())
     }
 
     /// Answers a FIND with what the runtime found in the folder.
@@ -183,20 +165,11 @@ impl ImageSearch {
     }
 
     /// Handles a FOUND: offers it to the application, or sends it on to the node that asked us.
-    pub(crate) fn on_found(
-        &mut self,
-        cx: &mut Context,
-        links: &LinkTable,
-        link: LinkId,
-        found: Found,
-    ) -> Result<(), Violation> {
-        if !takes_part(links, link, "FOUND")? {
-            return Ok(());
-        }
+    pub(crate) fn on_found(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId, found: Found) {
         let Some(route) = self.routes.get(&found.id) else {
             cx.counters.founds_unsolicited += 1;
             links.log_fault(cx, link, "FOUND: nobody asked for it; dropped".into());
-            return Ok(());
+            return;
         };
         let (scope, claimed) = (links.scope_of(link), found.address.scope());
         if !scope.may_tell(claimed) {
@@ -210,30 +183,40 @@ impl ImageSearch {
         } else {
             cx.counters.founds_dropped += 1;
         }
-        Ok(())
     }
 
     pub(crate) fn on_link_closed(&mut self, link: LinkId) {
-        self.finds_received.remove(&link);
         self.finds_sent.remove(&link);
         self.founds_sent.remove(&link);
     }
 
-    /// Notes where a FIND came from; returns `false` if it is known. The oldest ones make room.
-    fn add_route(&mut self, now: Instant, id: SearchId, route: Route) -> bool {
-        while let Some((since, oldest)) = self.by_age.front().copied()
-            && (self.by_age.len() >= limits::SEARCHES_SEEN
-                || now.saturating_duration_since(since) >= limits::SEARCH_TTL)
+    /// Notes where a FIND came from; returns `false` if it is known. The oldest make room of the
+    /// party that brought most, so that nobody cuts off the answers to others.
+    fn add_route(&mut self, now: Instant, by: Party, id: SearchId, route: Route) -> bool {
+        while let Some(oldest) = self.by_age.keys().next().copied()
+            && now.saturating_duration_since(oldest.0) >= limits::SEARCH_TTL
         {
-            self.by_age.pop_front();
-            self.routes.remove(&oldest);
+            self.remove_route(oldest);
         }
         if self.routes.contains_key(&id) {
             return false;
         }
+        if self.by_age.len() >= limits::SEARCHES_SEEN
+            && let Some(first) = { self.shares.of_largest().next().copied() }
+        {
+            self.remove_route(first);
+        }
         self.routes.insert(id, route);
-        self.by_age.push_back((now, id));
+        self.by_age.insert((now, id), by);
+        self.shares.insert(by, (now, id), 1);
         true
+    }
+
+    fn remove_route(&mut self, key: (Instant, SearchId)) {
+        if let Some(by) = self.by_age.remove(&key) {
+            self.shares.remove(by, &key, 1);
+            self.routes.remove(&key.1);
+        }
     }
 
     /// Sends a FIND on those of these links that have not had too many.
@@ -292,18 +275,6 @@ impl OwnSearch {
 /// Returns how many answers a search has at most.
 fn max_answers(name: Option<&ImageName>) -> usize {
     if name.is_some() { limits::FINDERS } else { limits::LISTERS }
-}
-
-/// Returns whether the other end of a link takes part in searches: native peers with a slot. Those
-/// without one do not yet, or no longer.
-fn takes_part(links: &LinkTable, link: LinkId, kind: &str) -> Result<bool, Violation> {
-    match links.get(link).map(|link| &link.state) {
-        Some(LinkState::HelloSent(_) | LinkState::Verifying(_) | LinkState::Established(_)) => Ok(true),
-        None | Some(LinkState::AwaitingAdmission(_) | LinkState::Standby(_)) => Ok(false),
-        Some(LinkState::Client | LinkState::ExerciseInbound { .. } | LinkState::ExerciseOutbound { .. }) => {
-            Err(Violation::breach(format!("{kind}: only native peers may send it")))
-        }
-    }
 }
 
 /// Returns one link to each native peer, the oldest, except to the peer on this one.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 
 use crate::address::{PeerAddress, Scope};
 
@@ -10,6 +11,76 @@ use crate::address::{PeerAddress, Scope};
 pub struct IpPrefix {
     first: IpAddr,
     bits: u32,
+}
+
+/// A text that is no range of addresses that connections come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InvalidRange {
+    /// It is neither an IP address nor a range.
+    Form,
+    /// It has a zone, which no connection shows.
+    Zone,
+    /// It is the unspecified address, from which no connection comes.
+    Nobody,
+    /// It is an IPv4-compatible IPv6 address (RFC 4291, section 2.5.5.1), which is deprecated.
+    Compatible,
+    /// It holds IPv4-mapped addresses and others.
+    Mixed,
+}
+
+impl InvalidRange {
+    /// Returns what to write instead; `None` if the text is no range at all.
+    pub fn remedy(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Form => return None,
+            Self::Zone => "addresses are compared without the zone, which is the part from % on; leave it out",
+            Self::Nobody => {
+                "no connection comes from that address; write 0.0.0.0/0 or ::/0 for all addresses of a family"
+            }
+            Self::Compatible => {
+                "no connection comes from such an address; write the IPv4 address alone, such as 192.0.2.7"
+            }
+            Self::Mixed => {
+                "it mixes IPv4 and IPv6 addresses; write a range for each, such as 192.0.2.0/24 and 2001:db8::/32"
+            }
+        })
+    }
+}
+
+/// The length of the prefix of IPv4-mapped addresses, ::ffff:0:0/96 (RFC 4291, section 2.5.5.2).
+const MAPPED_BITS: u32 = 96;
+
+impl FromStr for IpPrefix {
+    type Err = InvalidRange;
+
+    /// Parses an IP address, or a range such as `192.0.2.0/24`. The form is the one in which remote
+    /// addresses are compared: an IPv4-mapped IPv6 address is the IPv4 address, and the bits after
+    /// the prefix are 0. A text that no connection's address could match is an error.
+    fn from_str(text: &str) -> Result<Self, InvalidRange> {
+        let (ip, bits) = match text.split_once('/') {
+            Some((ip, bits)) if !bits.is_empty() && bits.bytes().all(|byte| byte.is_ascii_digit()) => (ip, Some(bits)),
+            Some(_) => return Err(InvalidRange::Form),
+            None => (text, None),
+        };
+        let ip = ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(ip);
+        if let Some((ip, _)) = ip.split_once('%') {
+            return Err(if ip.parse::<IpAddr>().is_ok() { InvalidRange::Zone } else { InvalidRange::Form });
+        }
+        let first: IpAddr = ip.parse().map_err(|_| InvalidRange::Form)?;
+        let all = if first.is_ipv4() { 32 } else { 128 };
+        let bits: u32 = bits.map_or(Ok(all), str::parse).map_err(|_| InvalidRange::Form)?;
+        let range = Self::new(first, bits).ok_or(InvalidRange::Form)?;
+        match first {
+            IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() && bits < MAPPED_BITS => Err(InvalidRange::Mixed),
+            IpAddr::V6(v6)
+                if bits >= MAPPED_BITS && !v6.is_loopback() && v6.to_bits() >> 32 == 0 && !v6.is_unspecified() =>
+            {
+                Err(InvalidRange::Compatible)
+            }
+            first if first.to_canonical().is_unspecified() && bits == all => Err(InvalidRange::Nobody),
+            _ => Ok(range),
+        }
+    }
 }
 
 impl IpPrefix {
@@ -62,7 +133,7 @@ impl IpPrefix {
     }
 
     /// Returns whether an address, IPv4-mapped or not, is in this prefix.
-    pub(crate) fn contains(self, ip: IpAddr) -> bool {
+    pub fn contains(self, ip: IpAddr) -> bool {
         Self::new(ip.to_canonical(), self.bits) == Some(self)
     }
 }
@@ -166,6 +237,34 @@ mod tests {
         assert!(all.contains(ip("9.9.9.9")) && !all.contains(ip("2001:db8::")));
         assert_eq!((IpPrefix::new(ip("1.2.3.4"), 33), IpPrefix::new(ip("::"), 129)), (None, None));
         assert!(IpPrefix::new(ip("::"), 128).is_some());
+    }
+
+    #[test]
+    fn a_range_that_matches_nothing_is_no_range() {
+        for (text, error) in [
+            ("fe80::1%eth0", InvalidRange::Zone),
+            ("fe80::%2/10", InvalidRange::Zone),
+            ("[fe80::1%eth0]", InvalidRange::Zone),
+            ("0.0.0.0", InvalidRange::Nobody),
+            ("::", InvalidRange::Nobody),
+            ("::ffff:0.0.0.0", InvalidRange::Nobody),
+            ("::198.51.100.7", InvalidRange::Compatible),
+            ("::198.51.100.0/120", InvalidRange::Compatible),
+            ("::ffff:198.51.100.7/95", InvalidRange::Mixed),
+            ("192.0.2.0/33", InvalidRange::Form),
+            ("2001:db8::/129", InvalidRange::Form),
+            ("192.0.2.0/", InvalidRange::Form),
+            ("192.0.2.0/+8", InvalidRange::Form),
+            ("192.0.2.0/4294967328", InvalidRange::Form),
+            ("192.0.2", InvalidRange::Form),
+            ("010.0.0.1", InvalidRange::Form),
+            ("[192.0.2.7", InvalidRange::Form),
+            ("192.0.2.7:4001", InvalidRange::Form),
+            ("", InvalidRange::Form),
+            ("localhost", InvalidRange::Form),
+        ] {
+            assert_eq!(text.parse::<IpPrefix>(), Err(error), "{text}");
+        }
     }
 
     #[test]

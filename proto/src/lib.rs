@@ -74,6 +74,7 @@
 //! | 5 | `connections` | links: handshake, duplicates, eviction, liveness |
 //! | 4 | `peers` | the address book, dials, scores and bans, access rules |
 //! | 3 | `context`, `internal_event`, `io`, `event`, `dial_reason`, `timers` | what all borrow |
+//! | 3 | `message_rules` | who may send what, how often, and what happens above that |
 //! | 2 | [`wire`], [`transaction`], [`signature`], [`frame`], [`json`] | messages, values with rules |
 //! | 1 | [`access`], [`id`], [`address`], [`limits`], [`counters`], `violation`, [`util`] | values |
 //!
@@ -105,6 +106,7 @@ mod internal_event;
 mod io;
 mod ip_prefix;
 mod membership;
+pub mod message_rules;
 mod node;
 mod peers;
 mod presence;
@@ -119,7 +121,7 @@ mod testing;
 
 pub use config::Config;
 pub use io::{BroadcastReceipt, Challenge, Direction, Input, Lane, Output, RequestId, SearchEnd, Submission};
-pub use ip_prefix::{IpPrefix, SourceGroup};
+pub use ip_prefix::{InvalidRange, IpPrefix, SourceGroup};
 pub use node::Node;
 pub use peers::dial_allowance;
 pub use status::links::{LinkKind, LinkRow};

@@ -22,10 +22,6 @@ pub const EXERCISE_PEERS: usize = 1_024;
 pub const EXERCISE_NEWS: usize = 64;
 /// The most ends of an exercise peer's link at a TRANSACTION that are counted.
 pub const EXERCISE_DROPS: u32 = 16;
-/// A link may bring this many EXERCISE frames at once …
-pub const EXERCISE_NEWS_AT_ONCE: u32 = 40;
-/// … and then one in each of these intervals. A node sends half as many.
-pub const EXERCISE_NEWS_EVERY: Duration = Duration::from_millis(500);
 /// The most addresses in the peer cache.
 pub const PEER_CACHE: usize = 256;
 /// The most rows of the address book in one STATUS.
@@ -37,6 +33,11 @@ pub const ADDRESS_BYTES: usize = 256;
 pub const STATUS_IDS: usize = 1_000;
 /// The most ids in one WANT.
 pub const WANT_IDS: usize = 1_000;
+/// The longest SYNC, in bytes: twice what our own negentropy messages need. Each of its ranges
+/// costs a fingerprint.
+pub const SYNC_BYTES: usize = 128 * 1024;
+/// The most origins whose trees are remembered.
+pub const TREES: usize = 16_384;
 /// The most origins in one PRUNE or GRAFT.
 pub const ORIGINS: usize = 1_000;
 /// The most ACKs that may be due on one link while the disk works or fails. More would not fit into
@@ -117,11 +118,23 @@ pub const REPUTATION_ENTRIES: usize = 4_096;
 pub const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// The most subscribers for which such log lines are throttled.
 pub const LOG_GROUPS: usize = 256;
-/// A link may bring this many GRAFT frames at once …
+/// A link may bring this many GRAFT frames at once: hundreds come while a network falls apart.
 pub const GRAFTS_AT_ONCE: u32 = 1_000;
-/// … and then one in each of these intervals. A peer sends one for each of its links that breaks:
-/// hundreds while a network falls apart, then none.
-pub const GRAFT_EVERY: Duration = Duration::from_millis(50);
+/// A link may bring, and is sent, this many FINDs at once …
+pub const FINDS_AT_ONCE: u32 = 64;
+/// … and then one in each of these intervals.
+pub const FIND_EVERY: Duration = Duration::from_millis(40);
+/// How many bytes of a transaction or broadcast count as one transaction. Those of the exercise
+/// have 250.
+pub const UNIT_BYTES: usize = 2 * 1024;
+/// How many frames per second of one address group are read besides transactions and broadcasts. A
+/// list of all nodes comes with 640 per second, which is the most that an honest peer sends.
+pub const FRAMES: u32 = 1_000;
+/// How many such frames may come at once: a list of 10,000 nodes.
+pub const FRAMES_BURST: u32 = 10_000;
+/// How many bytes of such frames are read per second. That is many times what a reconciliation
+/// needs.
+pub const FRAME_BYTES: u32 = 1024 * 1024;
 /// The transactions of all origins from the native peers of one address group beyond loopback have
 /// this many times the rate and burst of one origin. 32,000 a second of 300 bytes are 77 Mbit/s:
 /// more than a node gets in a busy network, and the most that a liar with invented origins costs.

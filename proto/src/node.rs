@@ -33,19 +33,18 @@ use crate::internal_event::{DialOutcome, InternalEvent};
 use crate::io::{Direction, Input, Lane, Output};
 use crate::ip_prefix::IpPrefix;
 use crate::membership::Membership;
+use crate::message_rules::{self, MessageKind, MessageRates, Verdict};
 use crate::peers::Peers;
 use crate::peers::address_book::{AddressSource, AddressState};
 use crate::peers::dialer::Due;
 use crate::presence::announcer::Presence;
 use crate::status::links::{self, LinkRow};
-use crate::status::{self, network, peers};
+use crate::status::{network, peers};
 use crate::store::Store;
 use crate::store::replay::Replay;
-use crate::sync::reconciler::ask_limits;
 use crate::sync::{AntiEntropy, broadcast_sync, pool_sync};
 use crate::timers::Timer;
 use crate::transaction::{Origin, TransactionId};
-use crate::util::rate_limit::RateLimits;
 use crate::violation::{Violation, ViolationKind};
 use crate::wire::close;
 use crate::wire::{Malformed, Member, Message, NetworkFrame, OtherSet, Status, StatusFrame, TransactionFrame};
@@ -72,10 +71,8 @@ pub struct Node {
     pub(crate) exercise: Exercise,
     /// The counters of the runtime, as it last reported them.
     pub(crate) runtime_counters: Vec<(&'static str, u64)>,
-    /// The rate limit of reconciliation requests per link.
-    pub(crate) asks: RateLimits<LinkId>,
-    /// The rate limit of WANT per link.
-    wants: RateLimits<LinkId>,
+    /// How often each link brought each kind of message.
+    rates: MessageRates,
 }
 
 impl Node {
@@ -99,8 +96,7 @@ impl Node {
             images: ImageSearch::default(),
             exercise: Exercise::new(now, cx.config.remembered_exercise.clone()),
             runtime_counters: Vec::new(),
-            asks: ask_limits(),
-            wants: pool_sync::want_limits(),
+            rates: MessageRates::default(),
             cx,
         };
         let (own, known) = (node.cx.config.address.clone(), node.cx.config.known_peers.clone());
@@ -228,6 +224,7 @@ impl Node {
                 membership.on_dial_ended(cx, peers, connections, &address, reason, outcome);
             }
             InternalEvent::ExerciseDialled { link, address, reason, redirects } => {
+                membership.release_for_exercise(&address);
                 if membership.on_exercise_dialled(cx, peers, connections, link, reason, redirects) {
                     self.connections.send_handshake(&mut self.cx, link);
                     let Self { cx, connections, store, replay, exercise, membership, .. } = self;
@@ -236,7 +233,7 @@ impl Node {
                     connections.pass_on_exercise(cx, &address);
                     membership.save_peer_cache_later(cx);
                 } else {
-                    self.exercise.on_redirected(&address);
+                    self.exercise.on_referred(&mut self.cx, &address);
                 }
             }
             InternalEvent::NativeDialled { link, reason } => {
@@ -279,6 +276,7 @@ impl Node {
             sync.pool.compare(cx, &connections.links, store, link);
         }
         sync.broadcasts.compare(cx, &connections.links, &mut broadcasts.store, link);
+        sync.on_links_changed(cx);
         self.presence.on_neighbor_up(&mut self.cx, &self.connections.links, link);
         self.exercise.on_neighbor_up(&mut self.cx, &self.connections.links, link);
     }
@@ -289,7 +287,7 @@ impl Node {
             Direction::Accepted => connections.on_accepted(cx, peers, link, remote),
             Direction::AcceptedBeyond { reason } => connections.on_accepted_beyond(cx, peers, link, remote, reason),
             Direction::Dialled { address, identity } => {
-                let admits_exercise = membership.admits_exercise(cx, connections);
+                let admits_exercise = membership.admits_exercise(cx, connections, &address);
                 connections.on_dialled(cx, peers, link, (remote, address), identity, admits_exercise);
                 self.drain();
                 self.connections.after_dialled(&mut self.cx, &mut self.peers, link);
@@ -305,10 +303,12 @@ impl Node {
         let Some(closed) = self.connections.on_closed(&mut self.cx, &mut self.peers, link) else { return };
         let answered = self.membership.was_answered(link);
         self.replay.on_link_closed(link);
-        self.asks.remove(&link);
-        self.wants.remove(&link);
+        self.rates.on_link_closed(link);
         let Self { cx, connections, store, broadcasts, sync, .. } = self;
         sync.on_link_closed(cx, &connections.links, store, &broadcasts.store, link);
+        if closed.link.native().is_some() {
+            sync.on_links_changed(cx);
+        }
         self.presence.on_link_closed(link);
         self.images.on_link_closed(link);
         let Self { cx, connections, store, gossip, sync, .. } = self;
@@ -316,7 +316,12 @@ impl Node {
             sync.fetch(cx, &connections.links, store);
         }
         self.exercise.on_link_closed(&mut self.cx, &self.connections.links, link, &closed.link);
-        let Self { cx, peers, connections, membership, .. } = self;
+        let Self { cx, peers, connections, membership, exercise, .. } = self;
+        if let LinkState::ExerciseOutbound { address } = &closed.link.state
+            && exercise.is_lost(cx.now, address)
+        {
+            membership.hold_for_exercise(cx, address);
+        }
         membership.release_addresses(cx, peers, &closed, answered);
         match (closed.heir, closed.standby) {
             (Some(heir), _) => self.sync.pool.compare(cx, &connections.links, &mut self.store, heir),
@@ -516,47 +521,105 @@ impl Node {
         &self.cx.counters
     }
 
-    /// Routes a message to its component.
+    /// Routes a message to its component, once it was judged by [`message_rules`].
     pub(crate) fn on_received(&mut self, now: Instant, link: LinkId, message: Result<Message, Malformed>) {
-        if self.connections.links.get(link).is_none_or(|link| link.closing) {
-            return;
-        }
-        self.connections.links.hear(now, link);
+        let Some(open) = self.connections.links.receive(now, link) else { return };
+        let (sender, refused) = (open.sender(), open.refused.is_some());
+        let own = matches!(&message, Ok(Message::Announce(frame)) if open.is_own(frame.announcement.node));
         if !matches!(message, Ok(Message::Handshake(_)))
-            && (self.connections.refuse_client(&mut self.cx, &mut self.peers, link)
-                || self.connections.end_refused(&mut self.cx, link))
+            && ((sender.is_client() && self.connections.refuse_client(&mut self.cx, &mut self.peers, link))
+                || (refused && self.connections.end_refused(&mut self.cx, link)))
         {
             return;
         }
-        match message {
-            Ok(Message::Transaction(_)) if self.is_pending(link) => {
-                self.fault(link, "TRANSACTION: you have no slot here yet");
+        let message = match message {
+            Ok(message) => message,
+            Err(error) => return self.on_malformed(link, &error),
+        };
+        let kind = MessageKind::of(&message, own);
+        match self.rates.judge(now, link, sender, kind, message_rules::units(&message)) {
+            Verdict::Handle => self.on_message(now, link, message),
+            Verdict::Pause(time) => {
+                self.cx.output(Output::PauseReading { link, time });
+                self.on_message(now, link, message);
             }
-            Ok(Message::Transaction(frame)) => {
+            Verdict::Ignore => self.on_ignored(link, kind, message),
+            Verdict::Refuse(violation) => {
+                self.on_ignored(link, kind, message);
+                self.judge(link, Err(violation));
+            }
+            Verdict::Drop => self.on_dropped(link, kind, message),
+        }
+    }
+
+    /// Counts a message whose sender may not send it.
+    fn on_ignored(&mut self, link: LinkId, kind: MessageKind, message: Message) {
+        match kind {
+            MessageKind::Ack | MessageKind::StatusAnswer | MessageKind::NetworkAnswer | MessageKind::Declined => {
+                self.cx.counters.answers_unsolicited += 1;
+            }
+            _ => {}
+        }
+        if let Message::Unknown(kind) = message {
+            self.cx.counters.messages_unknown += 1;
+            let text = format!("sent a message of the unknown type {kind:?}; ignored");
+            self.connections.links.log_fault(&mut self.cx, link, text);
+        }
+    }
+
+    /// Counts a message above the rate of its kind. A client is told that its broadcast does not go
+    /// out.
+    fn on_dropped(&mut self, link: LinkId, kind: MessageKind, message: Message) {
+        let counters = &mut self.cx.counters;
+        match kind {
+            MessageKind::Find => counters.finds_dropped += 1,
+            MessageKind::Found => counters.founds_dropped += 1,
+            MessageKind::Announce | MessageKind::AnnounceOwn => counters.announcements_refused += 1,
+            _ => counters.messages_dropped += 1,
+        }
+        if let Message::Broadcast(frame) = message {
+            Broadcasts::reject(&mut self.cx, link, &frame, "more broadcasts than are taken of one connection");
+        }
+    }
+
+    fn on_malformed(&mut self, link: LinkId, error: &Malformed) {
+        self.cx.counters.frames_malformed += 1;
+        let json = matches!(error, Malformed::Json(_));
+        let kind = if json { ViolationKind::Malformed } else { ViolationKind::Breach };
+        self.judge(link, Err(Violation::new(kind, error.to_string())));
+        if json {
+            self.connections.links.close(&mut self.cx, link, close::INVALID_DATA, "a message is one JSON object");
+        }
+    }
+
+    #[inline]
+    fn on_message(&mut self, now: Instant, link: LinkId, message: Message) {
+        match message {
+            Message::Transaction(frame) => {
                 self.exercise.on_transaction(&mut self.cx, &self.connections.links, link);
                 self.on_transaction(link, frame);
             }
-            Ok(Message::Handshake(handshake)) => {
+            Message::Handshake(handshake) => {
                 let result = self.connections.on_handshake(&mut self.cx, &mut self.peers, link, handshake);
                 self.judge(link, result);
             }
-            Ok(Message::Sync(frame)) => {
-                let Self { cx, connections, store, sync, asks, .. } = self;
-                let result = sync.pool.on_sync(cx, &mut connections.links, store, asks, link, frame);
+            Message::Sync(frame) => {
+                let Self { cx, connections, store, sync, .. } = self;
+                let result = sync.pool.on_sync(cx, &mut connections.links, store, link, frame);
                 self.judge(link, result);
             }
-            Ok(Message::SyncOther(by @ (OtherSet::Broadcasts | OtherSet::BroadcastDigests), frame)) => {
-                let Self { cx, connections, broadcasts, sync, asks, .. } = self;
+            Message::SyncOther(by @ (OtherSet::Broadcasts | OtherSet::BroadcastDigests), frame) => {
+                let Self { cx, connections, broadcasts, sync, .. } = self;
                 let store = &mut broadcasts.store;
-                let result = sync.broadcasts.on_sync(cx, &connections.links, store, asks, link, (by, frame));
+                let result = sync.broadcasts.on_sync(cx, &connections.links, store, link, (by, frame));
                 self.judge(link, result);
             }
-            Ok(Message::SyncOther(OtherSet::Nodes, frame)) => {
-                let Self { cx, connections, presence, asks, .. } = self;
-                let result = presence.on_sync(cx, &connections.links, asks, link, &frame);
+            Message::SyncOther(OtherSet::Nodes, frame) => {
+                let Self { cx, presence, .. } = self;
+                let result = presence.on_sync(cx, link, &frame);
                 self.judge(link, result);
             }
-            Ok(Message::Broadcast(frame)) => {
+            Message::Broadcast(frame) => {
                 let Self { cx, connections, gossip, broadcasts, presence, sync, .. } = self;
                 let links = &connections.links;
                 let name_of = |node| presence.name_of(links, node);
@@ -567,127 +630,80 @@ impl Node {
                 }
                 self.judge(link, result.map(|_| ()));
             }
-            Ok(Message::Announce(frame)) => {
+            Message::Announce(frame) => {
                 let result = self.presence.on_announce(&mut self.cx, &self.connections.links, link, frame);
                 self.judge(link, result);
             }
-            Ok(Message::Network(frame)) => {
-                let result = self.on_network(link, &frame);
-                self.judge(link, result);
+            Message::Network(frame) => {
+                self.on_network(link, &frame);
             }
-            Ok(Message::Want(_)) if !self.wants.allows(now, link) => {
-                self.offend(link, ViolationKind::Flood, "WANT: far more often than any comparison needs; ignored");
+            Message::Want(ids) => {
+                let Self { cx, store, gossip, broadcasts, .. } = self;
+                broadcast_sync::on_want(cx, &mut broadcasts.store, link, &ids);
+                pool_sync::on_want(cx, store, link, &ids);
+                let held: Vec<_> = ids.into_iter().filter(|id| store.index().holds(id)).collect();
+                gossip.plumtree.on_peer_lacks(now, link, &held);
             }
-            Ok(Message::Want(ids)) => {
-                let Self { cx, connections, store, gossip, broadcasts, .. } = self;
-                let links = &connections.links;
-                broadcast_sync::on_want(cx, links, &mut broadcasts.store, link, &ids);
-                let result = pool_sync::on_want(cx, links, store, link, &ids);
-                if result.is_ok() {
-                    let held: Vec<_> = ids.into_iter().filter(|id| store.index().holds(id)).collect();
-                    gossip.plumtree.on_peer_lacks(now, link, &held);
-                }
-                self.judge(link, result);
-            }
-            Ok(Message::Prune(origins)) => {
+            Message::Prune(origins) => {
                 let Self { cx, connections, gossip, .. } = self;
-                let result = gossip.plumtree.on_prune(cx, &connections.links, link, &origins);
-                self.judge(link, result);
+                gossip.plumtree.on_prune(cx, &connections.links, link, &origins);
             }
-            Ok(Message::Graft(origins)) => {
+            Message::Graft(origins) => {
                 let Self { cx, connections, store, gossip, sync, .. } = self;
-                match gossip.plumtree.on_graft(cx, &connections.links, link, &origins) {
-                    Ok(true) => sync.fetch(cx, &connections.links, store),
-                    Ok(false) => {}
-                    Err(violation) => self.judge(link, Err(violation)),
+                if gossip.plumtree.on_graft(cx, &connections.links, link, &origins) {
+                    sync.fetch(cx, &connections.links, store);
+                    sync.on_links_changed(cx);
                 }
             }
-            Ok(Message::Join(join)) => {
+            Message::Join(join) => {
                 let Self { cx, peers, connections, membership, .. } = self;
                 membership.on_join(cx, peers, connections, link, &join);
             }
-            Ok(Message::Peers(sample)) => {
+            Message::Peers(sample) => {
                 let Self { cx, peers, connections, membership, .. } = self;
                 membership.on_peers(cx, peers, connections, link, sample);
             }
-            Ok(Message::Declined(declined)) => {
+            Message::Declined(declined) => {
                 let Self { cx, peers, connections, membership, .. } = self;
                 membership.on_declined(cx, peers, connections, link, &declined);
             }
-            Ok(Message::Beacon(beacon)) => {
+            Message::Beacon(beacon) => {
                 let Self { cx, connections, membership, .. } = self;
                 membership.on_beacon(cx, connections, link, beacon);
             }
-            Ok(Message::DialBack(dial_back)) => {
+            Message::DialBack(dial_back) => {
                 let Self { cx, connections, .. } = self;
                 let result = connections.reachability.on_dial_back(cx, &connections.links, link, dial_back);
                 self.judge(link, result);
             }
-            Ok(Message::Find(find)) => {
-                let result = self.images.on_find(&mut self.cx, &self.connections.links, link, find);
-                self.judge(link, result);
+            Message::Find(find) => {
+                self.images.on_find(&mut self.cx, &self.connections.links, link, find);
             }
-            Ok(Message::Found(found)) => {
-                let result = self.images.on_found(&mut self.cx, &self.connections.links, link, found);
-                self.judge(link, result);
+            Message::Found(found) => {
+                self.images.on_found(&mut self.cx, &self.connections.links, link, found);
             }
-            Ok(Message::Exercise(news)) => {
+            Message::Exercise(news) => {
                 let Self { cx, peers, connections, exercise, .. } = self;
-                let result = exercise.on_news(cx, &mut peers.book, connections, link, news);
-                self.judge(link, result);
+                exercise.on_news(cx, &mut peers.book, connections, link, news);
             }
-            Ok(Message::Status(StatusFrame::Question { holds })) => {
-                let result = self.on_status(link, &holds);
-                self.judge(link, result);
+            Message::Status(StatusFrame::Question { holds }) => {
+                self.on_status(link, &holds);
             }
-            Ok(message @ (Message::Status(StatusFrame::Answer(_)) | Message::Ack(_))) => {
-                self.cx.counters.answers_unsolicited += 1;
-                self.offend(link, ViolationKind::Unsolicited, &format!("{}: nobody asked; ignored", message.kind()));
-            }
-            Ok(Message::Unknown(kind)) => {
-                self.cx.counters.messages_unknown += 1;
-                self.connections.links.log_fault(
-                    &mut self.cx,
-                    link,
-                    format!("sent a message of the unknown type {kind:?}; ignored"),
-                );
-            }
-            Err(error) => {
-                self.cx.counters.frames_malformed += 1;
-                let json = matches!(error, Malformed::Json(_));
-                self.offend(
-                    link,
-                    if json { ViolationKind::Malformed } else { ViolationKind::Breach },
-                    &error.to_string(),
-                );
-                if json {
-                    self.connections.links.close(
-                        &mut self.cx,
-                        link,
-                        close::INVALID_DATA,
-                        "a message is one JSON object",
-                    );
-                }
-            }
+            // The rules ignore them.
+            Message::Ack(_) | Message::Status(StatusFrame::Answer(_)) | Message::Unknown(_) => {}
         }
     }
 
-    fn on_status(&mut self, link: LinkId, holds: &[TransactionId]) -> Result<(), Violation> {
-        status::check_local(&self.connections.links, link, "STATUS")?;
+    fn on_status(&mut self, link: LinkId, holds: &[TransactionId]) {
         let frame = StatusFrame::Answer(Box::new(self.status(self.cx.now, holds))).to_frame();
         self.cx.send(vec![link], frame, Lane::Control);
-        Ok(())
     }
 
-    fn on_network(&mut self, link: LinkId, frame: &NetworkFrame) -> Result<(), Violation> {
-        let NetworkFrame::Question { after } = frame else {
-            self.cx.counters.answers_unsolicited += 1;
-            return Ok(());
-        };
-        status::check_local(&self.connections.links, link, "NETWORK")?;
-        let frame = network::answer(self.nodes(self.cx.now), *after);
-        self.cx.send(vec![link], frame, Lane::Control);
-        Ok(())
+    fn on_network(&mut self, link: LinkId, frame: &NetworkFrame) {
+        let NetworkFrame::Question { after } = frame else { return };
+        let Self { cx, connections, presence, .. } = self;
+        let frame = network::answer_after(cx, &connections.links, presence, *after);
+        cx.send(vec![link], frame, Lane::Control);
     }
 
     fn on_timeout(&mut self, now: Instant) {
@@ -722,6 +738,15 @@ impl Node {
             }
             Timer::Exercise(link) => {
                 self.exercise.on_due(cx, &mut connections.links, &self.store, &mut self.replay, link);
+            }
+            Timer::ExerciseLook => {
+                self.exercise.confirm(cx, &connections.links);
+                while let Some(address) = self.exercise.next_without_slot(cx, &connections.links) {
+                    let admitted = membership.admits_exercise(cx, connections, &address);
+                    let mut swap = || self.exercise.link_to_swap(cx, &connections.links);
+                    let swapped = if admitted { None } else { swap() };
+                    membership.serve_exercise(cx, peers, connections, &address, swapped);
+                }
             }
             Timer::ExerciseNews => self.exercise.tell(cx, &connections.links),
             Timer::Discover => self.look_through_records(),
@@ -776,20 +801,6 @@ impl Node {
         }
     }
 
-    /// Penalizes a frame that breaks the form of its type or comes from the wrong sender.
-    pub(crate) fn fault(&mut self, link: LinkId, text: &str) {
-        self.judge(link, Err(Violation::breach(text)));
-    }
-
-    /// Penalizes a violation of another kind.
-    pub(crate) fn offend(&mut self, link: LinkId, kind: ViolationKind, text: &str) {
-        self.judge(link, Err(Violation::new(kind, text)));
-    }
-
-    fn is_pending(&self, link: LinkId) -> bool {
-        matches!(self.connections.links.get(link).map(|link| &link.state), Some(LinkState::AwaitingAdmission(_)))
-    }
-
     /// Returns whether a node may fetch images over a separate connection, which has no HANDSHAKE.
     pub fn may_fetch(&self, remote: IpAddr, certified: Option<Certified>) -> bool {
         self.peers.access.may_fetch(self.cx.config.node, remote, certified)
@@ -806,6 +817,9 @@ impl Node {
                 let received = Received { transaction, origin, ack, synced };
                 let new = gossip.on_transaction(cx, &mut connections.links, store, link, received);
                 self.sync.pool.on_brought(cx.now, link, &id, bytes, new);
+                if new {
+                    self.sync.on_synced(cx, link);
+                }
             }
             Err(error) => {
                 // Only native peers compare pools, and check what they pass on.

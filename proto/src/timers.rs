@@ -45,6 +45,8 @@ pub(crate) enum Timer {
     PeerCache,
     /// Something is due on a link to an exercise peer.
     Exercise(LinkId),
+    /// The next look at an exercise peer that was referred to others, or lost a link elsewhere.
+    ExerciseLook,
     /// The next EXERCISE to the neighbours.
     ExerciseNews,
     /// Time-out of the ping on the older of two links to one node.

@@ -1,16 +1,20 @@
 //! The command line: runs networks, prints tables, and shows how to repeat a run that broke a rule.
 
-use std::io::Write;
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand, ValueEnum};
-use measuring::{Format, Table, proc};
+use measuring::{Format, Table, note, print, proc};
+use simulator::actors::liar::Lie;
 use simulator::checks::rules::Broken;
 use simulator::experiments::capped;
 use simulator::experiments::hashes::{self, Named, Traced};
+use simulator::experiments::hub;
+use simulator::experiments::liars;
 use simulator::experiments::measure::{Experiment, Topology, Trouble, rows};
 use simulator::experiments::mesh::{Outcome, Plan};
 use simulator::world::faults::Scenario;
@@ -72,6 +76,10 @@ enum Task {
     ///
     /// Two versions of the core that behave alike have the same hashes.
     Hashes(Hashes),
+    /// Runs networks in which some nodes lie, with and without these, and prints a table.
+    Liars(Liars),
+    /// Kills the hub of a capped network under load and starts it again.
+    Hub(Hub),
 }
 
 /// Some values of an enum, named on the command line.
@@ -133,14 +141,13 @@ impl Hashes {
                 });
             }
         });
-        let mut out = std::io::stdout().lock();
         for ((named, seed), result) in runs.iter().zip(results) {
             let traced = result.into_inner().expect("no thread panics while it holds the lock");
             let traced = traced.expect("every run ended");
             let counters = if self.counters { format!(" {:016x}", traced.counters) } else { String::new() };
-            writeln!(out, "{} {seed} {:016x}{counters}", named.name, traced.hash).expect("standard output is open");
+            print(format_args!("{} {seed} {:016x}{counters}", named.name, traced.hash));
             if let Some(broken) = traced.broken {
-                eprintln!("{} {seed}: {broken}", named.name);
+                note(format_args!("{} {seed}: {broken}", named.name));
             }
         }
         0
@@ -183,6 +190,79 @@ fn overlay_scenario(text: &str) -> Result<(capped::Scenario, bool), String> {
     }
 }
 
+/// One line for each seed that breaks a rule.
+#[derive(Debug, clap::Args)]
+struct Hub {
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many seeds, one after another.
+    #[arg(long, default_value_t = 100)]
+    seeds: u64,
+    /// Print every step of the first seed to standard error, and run no other seed.
+    #[arg(long)]
+    trace: bool,
+}
+
+impl Hub {
+    /// Runs all. Returns how many runs broke a rule.
+    fn run(&self) -> usize {
+        let seeds = if self.trace { 1 } else { self.seeds };
+        let mut failed = 0;
+        for seed in self.seed..self.seed.saturating_add(seeds) {
+            if let Err(broken) = hub::run(seed, self.trace) {
+                print(format_args!("seed {seed}: {broken}"));
+                failed += 1;
+            }
+        }
+        print(format_args!("{seeds} seeds, {failed} broke a rule"));
+        failed
+    }
+}
+
+/// One row for each seed.
+#[derive(Debug, clap::Args)]
+struct Liars {
+    /// How the nodes are linked: mesh, graph or capped; by default the seed decides.
+    #[arg(long, value_enum)]
+    shape: Option<liars::Shape>,
+    /// Each liar tells these lies; by default the seed draws them.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    lies: Vec<Lie>,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many seeds, one after another.
+    #[arg(long, default_value_t = 10)]
+    seeds: u64,
+    /// Print every step of the first seed to standard error, and run no other seed.
+    #[arg(long)]
+    trace: bool,
+    /// Print a Markdown table.
+    #[arg(long)]
+    markdown: bool,
+}
+
+impl Liars {
+    /// Runs all; prints the table at the end. Returns how many runs broke a rule.
+    fn run(&self) -> usize {
+        let mut results = Results::new(liars::table(), self.markdown);
+        for seed in self.seed..self.seed.saturating_add(if self.trace { 1 } else { self.seeds }) {
+            let mut plan = liars::Plan::of(seed, self.shape);
+            plan.print = self.trace;
+            if !self.lies.is_empty() {
+                plan.lies = Some(vec![self.lies.clone(); plan.liars]);
+            }
+            let waits = plan.run();
+            results.push(plan.row(&waits));
+            if let Err(broken) = waits {
+                results.on_broken(&broken);
+            }
+        }
+        results.finish()
+    }
+}
+
 impl Overlays {
     /// Runs all; prints the table at the end. Returns how many runs broke a rule.
     fn run(&self) -> usize {
@@ -197,7 +277,7 @@ impl Overlays {
                     results.push(capped::rows::row(&plan, outcome.as_ref().ok()));
                     if let Err(broken) = outcome {
                         results.on_broken(&broken);
-                        eprintln!("  repeat it: {}", plan.command());
+                        note(format_args!("  repeat it: {}", plan.command()));
                     }
                 }
             }
@@ -223,19 +303,19 @@ impl Results {
         let seconds = self.started.elapsed().as_secs_f64();
         // 0 on systems without /proc.
         let memory = proc::memory(std::process::id()).map_or(0, |memory| memory.peak >> 20);
-        eprintln!("{}  ({seconds:.1} s, {memory} MiB at most so far)", row.join("  "));
+        note(format_args!("{}  ({seconds:.1} s, {memory} MiB at most so far)", row.join("  ")));
         self.table.push(row);
         self.started = Instant::now();
     }
 
     fn on_broken(&mut self, broken: &Broken) {
         self.failed += 1;
-        eprintln!("  {broken}");
+        note(format_args!("  {broken}"));
     }
 
     /// Prints the table. Returns how many runs broke a rule.
     fn finish(self) -> usize {
-        println!("{}", self.table.show(if self.markdown { Format::Markdown } else { Format::Text }));
+        print(self.table.show(if self.markdown { Format::Markdown } else { Format::Text }));
         self.failed
     }
 }
@@ -307,7 +387,7 @@ impl Measure {
                 let outcome = experiment.run();
                 results.push(experiment.row(&outcome));
                 match outcome {
-                    Ok(report) if self.details => eprintln!("  {}", experiment.details(&report)),
+                    Ok(report) if self.details => note(format_args!("  {}", experiment.details(&report))),
                     Ok(_) => {}
                     Err(broken) => results.on_broken(&broken),
                 }
@@ -339,13 +419,15 @@ fn main() -> ExitCode {
         (Some(Task::Measure(measure)), _) => measure.run(),
         (Some(Task::Overlays(overlays)), _) => overlays.run(),
         (Some(Task::Hashes(hashes)), _) => hashes.run(),
+        (Some(Task::Liars(liars)), _) => liars.run(),
+        (Some(Task::Hub(hub)), _) => hub.run(),
         (None, Some(scenarios)) => run_overlays(&flags, scenarios),
         (None, None) => run_meshes(&flags),
     };
     if failed == 0 {
         return ExitCode::SUCCESS;
     }
-    eprintln!("{failed} runs broke a rule; the commands that repeat them are printed above");
+    note(format_args!("{failed} runs broke a rule; the commands that repeat them are printed above"));
     ExitCode::FAILURE
 }
 
@@ -361,16 +443,16 @@ fn run_meshes(flags: &Flags) -> usize {
     let length = Duration::from_secs_f64(flags.minutes * 60.0);
     let mut failed = 0;
     for scenario in flags.scenario.0.iter().copied() {
-        println!(
+        print(format_args!(
             "\n{scenario:?}\nnodes  plain  seed        mesh after  transactions  copies  duplicates  dials  trace             result"
-        );
+        ));
         for seed in flags.seeds() {
             let plan = Plan { scenario, seed, population, length, print: flags.trace, sabotage: None };
             let outcome = plan.run();
-            println!("{}", mesh_row(&plan, &outcome));
+            print(mesh_row(&plan, &outcome));
             if let Err(broken) = &outcome.result {
                 failed += 1;
-                println!("  {broken}\n  repeat it: {}", plan.command());
+                print(format_args!("  {broken}\n  repeat it: {}", plan.command()));
             }
         }
     }
@@ -381,9 +463,9 @@ fn run_meshes(flags: &Flags) -> usize {
 fn run_overlays(flags: &Flags, scenarios: &Selection<capped::Scenario>) -> usize {
     let mut failed = 0;
     for scenario in scenarios.0.iter().copied() {
-        println!(
+        print(format_args!(
             "\n{scenario:?}\nnodes  caps   seed        formed    healed  degree   swaps  links/node/min  copies  result"
-        );
+        ));
         for seed in flags.seeds() {
             let (nodes, caps) = (flags.nodes.into(), flags.caps);
             let plan = capped::Plan {
@@ -400,7 +482,7 @@ fn run_overlays(flags: &Flags, scenarios: &Selection<capped::Scenario>) -> usize
             };
             let start = format!("{nodes:<6} {:<6} {seed:<10}", format!("{}-{}", caps.0, caps.1));
             match plan.run() {
-                Ok(outcome) => println!(
+                Ok(outcome) => print(format_args!(
                     "{start} {:>6.1} s  {:>6.1} s  {:>6.2}  {:>6}  {:>14.3}  {:>6.2}  ok",
                     outcome.formed.as_secs_f64(),
                     outcome.healed.as_secs_f64(),
@@ -408,10 +490,10 @@ fn run_overlays(flags: &Flags, scenarios: &Selection<capped::Scenario>) -> usize
                     outcome.swaps,
                     outcome.new_links,
                     outcome.copies,
-                ),
+                )),
                 Err(broken) => {
                     failed += 1;
-                    println!("{start} BROKEN: {broken}\n  repeat it: {}", plan.command());
+                    print(format_args!("{start} BROKEN: {broken}\n  repeat it: {}", plan.command()));
                 }
             }
         }

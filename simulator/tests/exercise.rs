@@ -1,4 +1,5 @@
-//! Exercise peers without an error handler among nodes with a cap that are restarted again and again.
+//! Exercise peers without an error handler among nodes with a cap that are restarted again and
+//! again.
 //!
 //! None may die of a frame or address of ours, one that checks types misses nothing, and one that
 //! does not dies twice at most.
@@ -85,7 +86,11 @@ fn churn(seed: u64, cap: Option<u32>) -> Vec<(usize, usize)> {
             number += 1;
             world.at(at, new);
         }
-        if actor >= OURS && rng.random() {
+        let stands_still = actor >= OURS && rng.random();
+        for peer in OURS..all {
+            world.exercise_mut(peer).expect("exercise").still = stands_still.then(|| address::of(actor));
+        }
+        if stands_still {
             // It stands still: nothing is read or written, and nobody sees a reset.
             world.at(begin, Fault::Split((0..all).map(|other| u8::from(other == actor)).collect()));
             world.at(begin + away, Fault::Heal);

@@ -184,3 +184,20 @@ fn a_result_that_cannot_be_written_is_one_line_and_no_panic() {
         assert_eq!(code, Some(expected), "{task:?}");
     }
 }
+
+#[test]
+fn a_limit_of_file_sizes_is_an_error_and_does_not_kill() {
+    let workspace = TestWorkspace::new();
+    workspace.folder(1);
+    let rows = vec!["{\"amount\":1}"; 100].join(",\n");
+    fs::write(workspace.path("node-1/transactions.json"), format!("[\n{rows}\n]")).expect("written");
+    let task = workspace.command(&["transactions", "--node", "1", "--last", "100"]);
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", "ulimit -f 1; exec \"$0\" \"$@\""]).arg(task.get_program()).args(task.get_args());
+    let result = File::create(workspace.path("result")).expect("made");
+    let child = shell.stdin(Stdio::null()).stdout(result).stderr(Stdio::piped()).spawn().expect("started");
+    let output = child.wait_with_output().expect("it ended");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("standard output: File too large"), "{said}");
+}

@@ -215,6 +215,15 @@ fn an_input_of_another_form_ends_after_ten_refusals() {
             outcome.failed(&["stopped at", " 10, the tenth in a row", "one JSON object per line, or a JSON array"]);
         }
     }
+    // A few refusals, and nothing else.
+    for text in ["{\"a\":1}{\"b\":2}\n", "// pool\n[{\"a\":1}]\n", "[[1],[2]]", "null"] {
+        fs::write(workspace.path("other"), text).expect("written");
+        let outcome = workspace.run(&["add-transaction", "--file", "other"]);
+        outcome.failed(&["nothing in the input is a transaction", "one JSON object per line, or a JSON array"]);
+    }
+    fs::write(workspace.path("other.gz"), b"\x1F\x8B\x08\0\0\0\0\0\0\x03").expect("written");
+    workspace.run(&["add-transaction", "--file", "other.gz"]).failed(&["other.gz cannot be sent", "gunzip -c"]);
+    workspace.run(&["add-transaction", "--file", "node-1"]).failed(&["node-1 is a folder; name a file in it"]);
     assert_eq!(one.received.try_iter().count(), 0);
     fs::write(workspace.path("refused"), "{\"no\":1}\n".repeat(20_000)).expect("written");
     let outcome = workspace.run(&["add-transaction", "--file", "refused"]);

@@ -42,11 +42,11 @@ fn is_sent(path: &str) -> bool {
     let path: Vec<&str> = path.split('/').collect();
     let ignore = read(".dockerignore");
     let rules = ignore.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let verdicts = rules.filter_map(|rule| {
+    let mut verdicts = rules.filter_map(|rule| {
         let pattern: Vec<&str> = rule.trim_start_matches('!').split('/').collect();
         matches(&pattern, &path).then_some(rule.starts_with('!'))
     });
-    verdicts.last().unwrap_or(true)
+    verdicts.next_back().unwrap_or(true)
 }
 
 /// The Dockerfile's instructions, with their continued lines.

@@ -31,7 +31,7 @@ pub(crate) fn rivals(root: &Path, programs: &[&str]) -> Result<PathBuf> {
         }
     }
     if arguments.len() > 2 {
-        eprintln!("building the rivals; the first time it takes minutes");
+        measuring::note("building the rivals; the first time it takes minutes");
         build(&workspace, &arguments).context(FAILED)?;
     }
     if programs.contains(&patched_iroh::PROGRAM) {

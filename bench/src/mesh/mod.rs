@@ -243,7 +243,7 @@ impl Drop for Mesh {
             node.child.kill().and_then(|()| node.child.wait()).map(drop).unwrap_or_default();
         }
         if let Err(error) = fs::remove_dir_all(&self.folder) {
-            eprintln!("{} cannot be removed: {error}", self.folder.display());
+            measuring::note(format_args!("{} cannot be removed: {error}", self.folder.display()));
         }
     }
 }

@@ -52,6 +52,15 @@ pub fn init_logs(level: Level, as_json: bool) -> Result<Log, SetGlobalDefaultErr
     Ok(Log { _writer: guard })
 }
 
+/// Logs a line that a log down to `level` has: at info, or at `level` if that is less detailed.
+pub fn show(level: Level, line: &str) {
+    match level {
+        Level::ERROR => tracing::error!("{line}"),
+        Level::WARN => tracing::warn!("{line}"),
+        _ => tracing::info!("{line}"),
+    }
+}
+
 /// Returns whether to write in colour. `is_set`: whether a variable is set, and not to 0. See
 /// no-color.org and force-color.org.
 fn colour(terminal: bool, is_set: impl Fn(&str) -> bool) -> bool {

@@ -7,8 +7,7 @@ use std::io::{self, IsTerminal, Write, stderr, stdout};
 use std::path::PathBuf;
 
 use crate::cli::logs_json;
-use crate::config::wants_json_log;
-use crate::config::{Flags, SettingsError};
+use crate::config::{Flags, SettingsError, environment, wants_json_log};
 
 /// Writes a result to standard output, all of it.
 ///
@@ -34,7 +33,7 @@ pub fn write_error(error: impl Display, as_json: bool) {
 /// Prints help, version, or what is wrong with the command line. Returns the exit code.
 pub fn print_usage(error: &clap::Error) -> u8 {
     let flags = Flags { folder: named_folder(std::env::args_os()), ..Flags::default() };
-    if error.use_stderr() && wants_json_log(&flags, |name| std::env::var(name).ok()) {
+    if error.use_stderr() && wants_json_log(&flags, environment) {
         write_error(error.render().to_string().trim().trim_start_matches("error: "), true);
         return 2;
     }

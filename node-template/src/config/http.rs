@@ -5,7 +5,7 @@ use crate::config::error::SettingsError;
 use crate::config::flags::{Flags, flag};
 use crate::config::source::{Sources, Value};
 use crate::protocol::address::{PeerAddress, Scope};
-use crate::util::ip_range::IpRange;
+use crate::util::ip_range::{InvalidIpRange, IpRange};
 
 /// Shorter tokens can be guessed.
 const TOKEN_CHARACTERS: usize = 16;
@@ -112,9 +112,8 @@ pub(crate) fn trusted_proxies(sources: &mut Sources<'_>) -> Result<Vec<IpRange>,
     texts
         .map(|text| {
             let one = Value { text: text.to_owned(), ..value.clone() };
-            text.parse().map_err(|_| {
-                one.bad("a proxy is an IP address or a range such as 10.0.0.0/8, several are separated by commas")
-            })
+            text.parse()
+                .map_err(|error: InvalidIpRange| one.bad(&format!("{error}; several proxies are separated by commas")))
         })
         .collect()
 }

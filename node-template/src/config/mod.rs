@@ -103,9 +103,15 @@ pub struct Settings {
     pub warnings: Vec<String>,
 }
 
+/// Looks up a variable of the process's environment. What is no UTF-8 in it becomes U+FFFD, so that
+/// the setting's check can name it instead of a default taking its place.
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
 impl Settings {
     /// Reads the settings of the node in `folder`. `environment` looks up a variable, as
-    /// `|name| std::env::var(name).ok()` does.
+    /// [`environment`] does.
     ///
     /// # Errors
     /// [`SettingsError`]; nothing was written.

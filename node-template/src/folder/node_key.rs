@@ -211,7 +211,10 @@ fn check_mode(metadata: &fs::Metadata, folder: &Path, name: &str) -> Result<Opti
         return Ok(None);
     }
     let path = shown(folder, name);
-    if modes::are_kept(folder, &modes::System) == Some(false) {
+    // A secret that is mounted is often a link to another file system.
+    let file = folder.join(name).canonicalize();
+    let holder = file.as_ref().ok().and_then(|file| file.parent()).unwrap_or(folder);
+    if modes::are_kept(holder, &modes::System) == Some(false) {
         return Ok(Some(format!(
             "the file system of {path} keeps no file modes (all files there are {mode:03o}), so the system does not hide this secret from other users; \
              keep the folder on another disk if others use this machine"

@@ -16,8 +16,8 @@ use crate::protocol::address::PeerAddress;
 use crate::protocol::limits::PEER_CACHE;
 use crate::protocol::wire::RememberedExercise;
 
-/// The file's name. It holds a JSON array of addresses, as `known-peers.json` does. An exercise peer
-/// is an object, see [`Entry`].
+/// The file's name. It holds a JSON array of addresses, as `known-peers.json` does. An exercise
+/// peer is an object, see [`Entry`].
 const PEERS: &str = "peers.json";
 
 /// What the file holds.

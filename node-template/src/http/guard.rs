@@ -70,12 +70,12 @@ impl Guard {
             return Ok(Kind::Health);
         }
         let host = self.name(request)?;
-        self.origin(request, &host)?;
         let kind = match path {
             "/metrics" => Kind::Metrics,
             _ if path.starts_with("/api/") || path.starts_with("/images/") => Kind::Api,
             _ => Kind::Page,
         };
+        self.origin(request, kind, &host)?;
         if kind != Kind::Page {
             self.token(request.headers())?;
         }
@@ -113,13 +113,20 @@ impl Guard {
     }
 
     /// Checks where a request comes from. `host`: the name by which it calls this node.
-    fn origin(&self, request: &Request, host: &HostName) -> Result<(), Problem> {
+    fn origin(&self, request: &Request, kind: Kind, host: &HostName) -> Result<(), Problem> {
         let headers = request.headers();
+        let reads = request.method() == Method::GET || request.method() == Method::HEAD;
         let foreign = || {
-            Problem::new(StatusCode::FORBIDDEN, "pages of other sites may not use this node; open the node's own page")
+            Problem::new(
+                StatusCode::FORBIDDEN,
+                "pages of other sites may not use this node; open the node's own page, and if a proxy or tunnel leads to it, add its name to HTTP_NAMES",
+            )
         };
         let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or("?"));
-        if !headers.get_all(header::ORIGIN).iter().all(|origin| self.is_own_origin(origin, host)) {
+        // Browsers send it for scripts too. The page's files hold no secret, and a page that loads
+        // can show why its requests are refused.
+        let counts = kind != Kind::Page || !reads;
+        if counts && !headers.get_all(header::ORIGIN).iter().all(|origin| self.is_own_origin(origin, host)) {
             return Err(foreign());
         }
         // A link on another site may open the page, an image or the description of the API.

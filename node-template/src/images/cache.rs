@@ -16,7 +16,7 @@ use std::time::SystemTime;
 
 use meshpool_proto::wire::ImageName;
 
-use crate::images::folder::{Folder, Opened, blocking};
+use crate::images::folder::{Folder, Opened, blocking, is_same_name};
 
 /// The folder's name.
 pub(crate) const CACHE: &str = "image-cache";
@@ -74,6 +74,18 @@ impl Kept {
         }
     }
 
+    /// Returns the kept name that is `name` in any Unicode form.
+    fn find(&self, name: &ImageName) -> Option<ImageName> {
+        if self.entries.contains_key(name) {
+            return Some(name.clone());
+        }
+        if name.as_str().is_ascii() {
+            return None;
+        }
+        let mut others = self.entries.keys().filter(|other| !other.as_str().is_ascii());
+        others.find(|other| is_same_name(other, name)).cloned()
+    }
+
     fn oldest(&self) -> Option<ImageName> {
         self.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(name, _)| name.clone())
     }
@@ -117,16 +129,17 @@ impl Cache {
 
     /// Opens a kept image, which counts as a use.
     pub(crate) async fn open_kept(&self, name: &ImageName) -> io::Result<Option<Opened>> {
-        {
+        let name = {
             let mut kept = self.lock();
             kept.uses += 1;
             let uses = kept.uses;
-            let Some(entry) = kept.entries.get_mut(name) else { return Ok(None) };
-            entry.used = uses;
-        }
-        let opened = self.folder.open(name).await?;
+            let Some(name) = kept.find(name) else { return Ok(None) };
+            kept.entries.get_mut(&name).into_iter().for_each(|entry| entry.used = uses);
+            name
+        };
+        let opened = self.folder.open(&name).await?;
         if opened.is_none() {
-            self.lock().remove(name);
+            self.lock().remove(&name);
         }
         Ok(opened)
     }
@@ -226,6 +239,23 @@ mod tests {
         assert_eq!(cache.list(), [(name("c"), 4)]);
         keep(&cache, "c", "CC").await;
         assert_eq!(cache.list(), [(name("c"), 2)]);
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_found_by_its_name_in_each_unicode_form() {
+        let home = tempfile::tempdir().unwrap();
+        let cache = Cache::open(home.path(), 100);
+        let (composed, decomposed) = ("\u{e9}te\u{301}.jpg", "e\u{301}te\u{301}.jpg");
+        keep(&cache, decomposed, "summer").await;
+        for form in [composed, decomposed, "\u{e9}t\u{e9}.jpg"] {
+            assert!(cache.open_kept(&name(form)).await.unwrap().is_some(), "{form:?}");
+        }
+        for other in ["ete.jpg", "\u{e8}t\u{e9}.jpg"] {
+            assert!(cache.open_kept(&name(other)).await.unwrap().is_none(), "{other}");
+        }
+        fs::remove_file(home.path().join(CACHE).join(decomposed)).unwrap();
+        assert!(cache.open_kept(&name(composed)).await.unwrap().is_none());
+        assert!(cache.list().is_empty());
     }
 
     #[tokio::test]

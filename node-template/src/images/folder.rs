@@ -153,6 +153,12 @@ fn open_file(path: &Path) -> io::Result<Option<Opened>> {
     Ok(metadata.is_file().then(|| Opened { stamp: Stamp::of(&metadata), file: Arc::new(file) }))
 }
 
+/// Returns whether two names are the same in some Unicode form.
+pub(crate) fn is_same_name(one: &ImageName, other: &ImageName) -> bool {
+    let composing = ComposingNormalizerBorrowed::new_nfc();
+    composing.normalize_iter(one.as_str().chars()).eq(composing.normalize_iter(other.as_str().chars()))
+}
+
 /// Returns the name of a file that is `name` in another Unicode form.
 fn other_form(folder: &Path, name: &ImageName) -> io::Result<Option<ImageName>> {
     let entries = match fs::read_dir(folder) {
@@ -160,12 +166,10 @@ fn other_form(folder: &Path, name: &ImageName) -> io::Result<Option<ImageName>> 
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let composing = ComposingNormalizerBorrowed::new_nfc();
-    let composed = composing.normalize(name.as_str());
     for entry in entries.take(ENTRIES) {
         let entry = entry?.file_name();
         let Some(other) = entry.to_str().and_then(|other| other.parse::<ImageName>().ok()) else { continue };
-        if composing.normalize(other.as_str()) == composed {
+        if is_same_name(&other, name) {
             return Ok(Some(other));
         }
     }

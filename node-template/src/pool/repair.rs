@@ -38,10 +38,10 @@ pub struct Repair {
 
 impl fmt::Display for Repair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.kept == 0 && self.cut_bytes == 0 {
+        if self.kept == 0 && self.bad.is_none() {
             return write!(
                 f,
-                "{} was empty, without even the brackets of an array: it is an empty pool now; if it held transactions before, restore it from a copy, or get them from other nodes",
+                "{} was empty, without the brackets of an array: it is an empty pool now; if it held transactions before, restore it from a copy, or get them from other nodes",
                 self.path.display()
             );
         }

@@ -120,7 +120,7 @@ impl Drop for Permit {
 mod tests {
     use super::*;
 
-    const SOURCES: [SourceGroup; 1] = [SourceGroup::LocalNetwork];
+    const SOURCES: [SourceGroup; 1] = [SourceGroup::Host];
 
     fn at(text: &str) -> SocketAddr {
         text.parse().expect("an address")

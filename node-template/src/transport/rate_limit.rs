@@ -24,23 +24,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use meshpool_proto::IpPrefix;
-use meshpool_proto::limits::{LINK_ORIGINS, LINK_TIMES};
+use meshpool_proto::limits::{FRAME_BYTES, FRAMES, FRAMES_BURST, LINK_ORIGINS, LINK_TIMES, UNIT_BYTES};
 use meshpool_proto::transaction::Origin;
 use meshpool_proto::util::rate_limit::RateLimit;
 use meshpool_proto::wire::Message;
 use tokio::time::{Instant, Sleep};
-
-/// How many bytes of a transaction or broadcast count as one transaction. Those of the exercise
-/// have 250.
-const UNIT_BYTES: usize = 2 * 1024;
-/// How many frames per second are read besides transactions and broadcasts. A list of all nodes
-/// comes with 640 per second, which is the most that an honest peer sends.
-const FRAMES: u32 = 1_000;
-/// How many such frames may come at once: a list of 10,000 nodes.
-const FRAMES_BURST: u32 = 10_000;
-/// How many bytes of such frames are read per second. That is many times what a reconciliation
-/// needs.
-const FRAME_BYTES: u32 = 1024 * 1024;
 
 /// How many address groups are remembered. Further ones share one limit.
 const GROUPS: usize = 4_096;

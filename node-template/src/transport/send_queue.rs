@@ -41,8 +41,8 @@ impl Item {
 
 /// How many bytes of payload the link's task takes at once.
 const TAKE: usize = 256 * 1024;
-/// How many bytes of catch-up it takes after that: what comes next waits for so much on a slow line,
-/// and a busy line leaves so much to a peer that lacks something.
+/// How many bytes of catch-up it takes after that: what comes next waits for so much on a slow
+/// line, and a busy line leaves so much to a peer that lacks something.
 const TAKE_CATCH_UP: usize = 32 * 1024;
 
 /// The content of the close frame that ends a link.

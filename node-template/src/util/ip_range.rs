@@ -3,51 +3,32 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use meshpool_proto::IpPrefix;
+
 /// An IP address or a range such as `192.0.2.0/24`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IpRange {
-    first: IpAddr,
-    bits: u32,
-}
+pub struct IpRange(IpPrefix);
 
-/// A text that is neither an IP address nor a range.
+/// A text that is neither an IP address nor a range, or one that no connection can come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("write an IP address, or a range such as 192.0.2.0/24")]
-pub struct InvalidIpRange;
-
-/// Returns an address as a number, its first bit the highest, and how many bits its family has.
-fn number(ip: IpAddr) -> (u128, u32) {
-    match ip.to_canonical() {
-        IpAddr::V4(v4) => (u128::from(v4.to_bits()) << 96, 32),
-        IpAddr::V6(v6) => (v6.to_bits(), 128),
-    }
-}
+#[error("{0}")]
+pub struct InvalidIpRange(&'static str);
 
 impl IpRange {
     /// Returns whether an address is in the range. IPv4-mapped addresses are IPv4 addresses.
     pub fn contains(&self, ip: IpAddr) -> bool {
-        let ((first, family), (other, other_family)) = (number(self.first), number(ip));
-        let differ = (first ^ other).checked_shr(128 - self.bits).unwrap_or(0);
-        family == other_family && differ == 0
+        self.0.contains(ip)
     }
 }
 
 impl FromStr for IpRange {
     type Err = InvalidIpRange;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (ip, bits) = match text.split_once('/') {
-            Some((ip, bits)) if bits.bytes().all(|byte| byte.is_ascii_digit()) => (ip, Some(bits)),
-            Some(_) => return Err(InvalidIpRange),
-            None => (text, None),
-        };
-        let ip: IpAddr = ip.trim_start_matches('[').trim_end_matches(']').parse().map_err(|_| InvalidIpRange)?;
-        let written: u32 = if ip.is_ipv4() { 32 } else { 128 };
-        let bits = bits.map_or(Ok(written), str::parse).ok().filter(|bits| *bits <= written).ok_or(InvalidIpRange)?;
-        // Of ::ffff:192.0.2.0/120 the last 32 bits are the IPv4 address.
-        let mapped = ip.is_ipv6() && ip.to_canonical().is_ipv4();
-        let bits = if mapped { bits.checked_sub(96).ok_or(InvalidIpRange)? } else { bits };
-        Ok(Self { first: ip.to_canonical(), bits })
+    fn from_str(text: &str) -> Result<Self, InvalidIpRange> {
+        let form = "write an IP address, or a range such as 192.0.2.0/24";
+        text.parse()
+            .map(Self)
+            .map_err(|error: meshpool_proto::InvalidRange| InvalidIpRange(error.remedy().unwrap_or(form)))
     }
 }
 
@@ -72,10 +53,23 @@ mod tests {
             assert!(parsed.contains(inside.parse().expect(inside)), "{range} {inside}");
             assert!(!parsed.contains(outside.parse().expect(outside)), "{range} {outside}");
         }
-        for text in
-            ["", "localhost", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/+8", "::/129", "10.0.0", "::ffff:10.0.0.1/8"]
-        {
-            assert_eq!(text.parse::<IpRange>(), Err(InvalidIpRange), "{text}");
+        for text in ["", "localhost", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/+8", "::/129", "10.0.0"] {
+            let error = text.parse::<IpRange>().expect_err(text);
+            assert!(error.to_string().contains("such as 192.0.2.0/24"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_range_that_matches_nothing_is_refused_with_the_remedy() {
+        for (text, part) in [
+            ("0.0.0.0", "0.0.0.0/0"),
+            ("::", "::/0"),
+            ("::198.51.100.7", "IPv4 address alone"),
+            ("::ffff:10.0.0.1/8", "a range for each"),
+            ("fe80::1%eth0", "without the zone"),
+        ] {
+            let error = text.parse::<IpRange>().expect_err(text);
+            assert!(error.to_string().contains(part), "{text}: {error}");
         }
     }
 }

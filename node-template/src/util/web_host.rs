@@ -3,7 +3,7 @@
 //! They are compared as names, not as texts: in any case, with or without a final dot, and an IP
 //! address in any of its forms.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// A host name or an IP address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl HostName {
     /// Parses a name without a port; an IPv6 address may have brackets.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let bare = match text.strip_prefix('[') {
-            Some(rest) => rest.strip_suffix(']').filter(|bare| bare.contains(':'))?,
+            Some(rest) => without_zone(rest.strip_suffix(']').filter(|bare| bare.contains(':'))?)?,
             None => text,
         };
         if let Ok(ip) = bare.parse::<IpAddr>() {
@@ -48,8 +48,9 @@ impl HostName {
         }
     }
 
-    /// Returns whether it leads to the machine of whoever asks for it. RFC 6761, section 6.3:
-    /// browsers resolve these names to loopback addresses without a query.
+    /// Returns whether it leads to the machine of whoever asks for it, in every browser: without a
+    /// query (RFC 6761, section 6.3), so that no foreign page has that name. Some ask a server for
+    /// names that end in `.localhost`, so these do not count.
     pub(crate) fn is_loopback(&self) -> bool {
         match self {
             Self::Ip(ip) => ip.is_loopback(),
@@ -63,6 +64,15 @@ impl HostName {
             Self::Name(_) => None,
         }
     }
+}
+
+/// Returns an IPv6 address without the zone that some clients write behind it: it is a name of the
+/// client's own (RFC 6874, section 1). `None` if it is an address that has no zone.
+fn without_zone(text: &str) -> Option<&str> {
+    let Some((bare, zone)) = text.split_once('%') else { return Some(text) };
+    let is_local = bare.parse::<Ipv6Addr>().is_ok_and(|ip| ip.is_unicast_link_local());
+    let is_name = zone.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    (is_local && is_name && !zone.is_empty()).then_some(bare)
 }
 
 impl Authority {
@@ -110,6 +120,8 @@ mod tests {
             ("[::1]", "::1"),
             ("[::1]", "[0:0:0:0:0:0:0:1]"),
             ("127.0.0.1", "[::ffff:127.0.0.1]"),
+            ("[fe80::1]", "[FE80:0::1%eth0]"),
+            ("[fe80::1]", "[fe80::1%25eth0.7]"),
             ("node.example.org", "Node.Example.ORG."),
         ] {
             assert_eq!(HostName::parse(one), HostName::parse(other), "{one} {other}");
@@ -118,8 +130,36 @@ mod tests {
         for (one, other) in [("localhost", "localhost.evil.example"), ("127.0.0.1", "127.0.0.1.evil.example")] {
             assert_ne!(HostName::parse(one), HostName::parse(other));
         }
-        for text in ["", ".", "[", "[]", "[::1", "::1]", "[localhost]", "..", "a@b", "a/b", "[::1]x"] {
+        for text in [
+            "",
+            ".",
+            "[",
+            "[]",
+            "[::1",
+            "::1]",
+            "[localhost]",
+            "..",
+            "a@b",
+            "a/b",
+            "[::1]x",
+            "[::1%lo]",
+            "[fe80::1%]",
+            "[fe80::1%a/b]",
+            "fe80::1%eth0",
+            "[127.0.0.1%lo]",
+        ] {
             assert_eq!(HostName::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_names_of_this_machine_are_loopback() {
+        let is_loopback = |name: &str| HostName::parse(name).expect(name).is_loopback();
+        for name in ["localhost", "LOCALHOST.", "127.9.9.9", "[::1]", "[::ffff:127.0.0.1]"] {
+            assert!(is_loopback(name), "{name}");
+        }
+        for name in ["evil.localhost", "localhost.evil.example", "alocalhost", "localhost.localdomain", "0.0.0.0"] {
+            assert!(!is_loopback(name), "{name}");
         }
     }
 

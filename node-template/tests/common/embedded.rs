@@ -36,7 +36,7 @@ impl Embedded {
 
     /// The port that it listens on.
     pub fn port(&self) -> u16 {
-        self.node.address().port()
+        self.node.port()
     }
 
     /// Ends the node and gives its folder.

@@ -150,10 +150,14 @@ impl Connections {
         (undecided || !self.proofs.is_announced(link)).then_some(equal)
     }
 
-    /// Returns whether a link keeps another one on standby.
+    /// Returns whether a link keeps another one on standby, or shares its slot with one that we
+    /// dialled to the same node and that is not answered yet.
     pub(crate) fn holds_another(&self, link: LinkId) -> bool {
+        let node = self.links.get(link).and_then(Link::native).map(|peer| peer.id);
         self.links.iter().any(|(other, open)| match &open.state {
-            LinkState::Standby(peer) => !open.closing && self.holder_of(other, peer.id) == Some(link),
+            _ if open.closing || other == link => false,
+            LinkState::Standby(peer) => self.holder_of(other, peer.id) == Some(link),
+            LinkState::HelloSent(peer) => Some(peer.id) == node,
             _ => false,
         })
     }

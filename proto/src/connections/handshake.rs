@@ -10,7 +10,7 @@
 //! The node calls it with HANDSHAKE messages and finished probes; membership admits peers through
 //! [`Connections::accept`].
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::address::PeerAddress;
 use crate::connections::Connections;
@@ -31,6 +31,8 @@ use crate::wire::{DialBack, Handshake, NodeInfo, PROTOCOL, Proof};
 /// How long the answer waits for the verification of an address. A local probe takes a millisecond;
 /// a newcomer behind a firewall must not wait for the dial to time out.
 const ANSWER_AFTER: Duration = Duration::from_secs(1);
+/// Within this time an exercise peer answers a mark, unless it stands still or its host is gone.
+const MARK_ANSWER: Duration = Duration::from_secs(1);
 
 impl Connections {
     /// Handles a HANDSHAKE.
@@ -406,8 +408,8 @@ impl Connections {
         cx.send(vec![link], frame, Lane::Control);
     }
 
-    /// Sends our HANDSHAKE on a link that we dialled to an exercise peer. It dials each address that
-    /// is named, and may die of one where nobody listens.
+    /// Sends our HANDSHAKE on a link that we dialled to an exercise peer. It dials each address
+    /// that is named, and may die of one where nobody listens.
     fn send_exercise_handshake(&self, cx: &mut Context, link: LinkId) {
         let Some(opened) = self.links.get(link) else { return };
         // On another host `localhost` is not this node.
@@ -424,14 +426,16 @@ impl Connections {
     }
 
     /// Returns the addresses that the exercise peer at the other end of `link` may be told, each
-    /// once: those that we dialled or verified, with an open link on which something was heard since
-    /// the last ping.
+    /// once: those that we dialled or verified, with an open link on which something was heard
+    /// since the last ping, and each mark answered.
     pub(crate) fn listening(&self, cx: &Context, link: LinkId) -> Vec<PeerAddress> {
         let Some(to) = self.links.get(link) else { return Vec::new() };
         // A silent link is pinged after one to two intervals.
         let silence = cx.config.limits.ping_interval * 2 + cx.config.limits.duplicate_deadline;
         let open = self.links.iter().filter(|(id, open)| {
-            *id != link && !open.closing && cx.now.saturating_duration_since(open.heard) < silence
+            let since = |at: Instant| cx.now.saturating_duration_since(at);
+            let answers = open.unanswered.is_none_or(|at| since(at) < MARK_ANSWER);
+            *id != link && !open.closing && since(open.heard) < silence && answers
         });
         let mut addresses: Vec<PeerAddress> = open.filter_map(|(_, open)| open.verified_address().cloned()).collect();
         addresses.retain(|address| {

@@ -17,6 +17,7 @@ use crate::id::{LinkId, NodeId, Session};
 use crate::io::Output;
 use crate::ip_prefix::{IpPrefix, SourceGroup};
 use crate::limits;
+use crate::message_rules::Senders;
 use crate::peers::reputation::Score;
 use crate::timers::Timer;
 use crate::wire::NodeInfo;
@@ -56,6 +57,8 @@ pub(crate) struct Link {
     pub(crate) acknowledged: Option<u64>,
     /// The marks without a pong: number, and the pool position before which all was sent.
     pub(crate) marks: VecDeque<(u64, u64)>,
+    /// Since when there are such marks and none was answered.
+    pub(crate) unanswered: Option<Instant>,
     /// Whether something was sent after the last mark.
     pub(crate) unmarked: bool,
     /// When the next mark is due.
@@ -129,6 +132,13 @@ pub(crate) struct PendingPeer {
     pub(crate) requests_priority: bool,
 }
 
+/// Whose entries of a bounded table count as one share: those of all peers of one subscriber. On
+/// this host, and of this node itself, those of one node.
+pub(crate) type Party = (SourceGroup, Option<NodeId>);
+
+/// What this node itself puts into a table.
+pub(crate) const OURSELVES: Party = (SourceGroup::User, None);
+
 /// How transactions flow to the other end of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Delivery {
@@ -155,6 +165,11 @@ pub(crate) enum Delivery {
     },
 }
 
+/// Returns whose share the entries of a node of this group count for.
+pub(crate) fn party(group: SourceGroup, node: Option<NodeId>) -> Party {
+    (group, node.filter(|_| !matches!(group, SourceGroup::Subscriber(_))))
+}
+
 impl Link {
     /// Returns the native peer at the other end; `None` on standby and without a slot.
     pub(crate) fn native(&self) -> Option<&NativePeer> {
@@ -162,6 +177,21 @@ impl Link {
             LinkState::HelloSent(peer) | LinkState::Verifying(peer) | LinkState::Established(peer) => Some(peer),
             _ => None,
         }
+    }
+
+    /// Returns what the other end is as a sender of messages.
+    pub(crate) fn sender(&self) -> Senders {
+        let class = match &self.state {
+            LinkState::Client => Senders::CLIENT,
+            LinkState::ExerciseInbound { .. } | LinkState::ExerciseOutbound { .. } => Senders::EXERCISE,
+            LinkState::Standby(_) => Senders::STANDBY,
+            LinkState::AwaitingAdmission(PendingPeer { node: None, .. }) => Senders::ASKED,
+            LinkState::AwaitingAdmission(_) => Senders::WAITING,
+            LinkState::HelloSent(_) => Senders::DIALLED,
+            LinkState::Verifying(_) => Senders::VERIFYING,
+            LinkState::Established(_) => Senders::ESTABLISHED,
+        };
+        if self.scope == Scope::Loopback { class | Senders::LOCAL } else { class }
     }
 
     /// Returns by what the native peer at the other end counts as one.
@@ -209,6 +239,12 @@ impl Link {
             LinkState::Verifying(peer) | LinkState::Established(peer) => Some(peer),
             _ => None,
         }
+    }
+
+    /// Returns whether this is the node at the other end, which has introduced itself and proved
+    /// it.
+    pub(crate) fn is_own(&self, node: NodeId) -> bool {
+        self.introduced().is_some_and(|peer| peer.id == node && peer.proved)
     }
 
     /// Returns whether an exercise peer is at the other end.
@@ -319,6 +355,7 @@ impl LinkTable {
             withheld: false,
             acknowledged: None,
             marks: VecDeque::new(),
+            unanswered: None,
             unmarked: false,
             mark_due: None,
             acks_due: 0,
@@ -413,6 +450,13 @@ impl LinkTable {
         self.get(link).map_or((Scope::Public, SourceGroup::Host), |link| (link.scope, SourceGroup::of(link.remote)))
     }
 
+    /// Returns whose share the entries count for that a link brings; those of the application have
+    /// no link.
+    pub(crate) fn party_of(&self, link: Option<LinkId>) -> Party {
+        let Some(open) = link.and_then(|link| self.get(link)) else { return OURSELVES };
+        party(SourceGroup::of(open.remote), open.run().map(|(node, _)| node))
+    }
+
     /// Returns the scope of the other end of a link.
     pub(crate) fn scope_of(&self, link: LinkId) -> Scope {
         self.get(link).map_or(Scope::Public, |link| link.scope)
@@ -421,6 +465,13 @@ impl LinkTable {
     /// Returns the id and the address of the other end of a link, for events and logs.
     pub(crate) fn name_of(&self, link: LinkId) -> PeerName {
         self.get(link).map_or(PeerName { node: None, address: None }, Link::name)
+    }
+
+    /// Notes that a message came on a link, and returns the link; `None` if it is closing.
+    pub(crate) fn receive(&mut self, now: Instant, link: LinkId) -> Option<&Link> {
+        let link = self.get_mut(link).filter(|link| !link.closing)?;
+        link.heard = now;
+        Some(link)
     }
 
     /// Notes that something was received on a link.

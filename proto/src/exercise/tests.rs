@@ -1,8 +1,8 @@
 use super::*;
-use crate::RequestId;
 use crate::io::Input;
 use crate::testing::net::{Net, address};
 use crate::testing::parts::transaction;
+use crate::{Node, RequestId};
 
 /// The exercise peer of these tests.
 const PEER: usize = 50;
@@ -306,6 +306,24 @@ fn the_number_of_peers_that_are_remembered_is_bounded() {
 }
 
 #[test]
+fn a_neighbour_that_names_many_drives_out_its_own_and_not_what_others_named() {
+    let mut rig = Rig::new(3);
+    let liar = rig.net.link_between(0, 1);
+    let honest = rig.net.link_between(0, 2);
+    let news = |ports: std::ops::Range<usize>| {
+        let entry = |port| format!(r#"{{"address":"ws://localhost:{port}","drops":2,"lacks":5}}"#);
+        format!(r#"{{"type":"EXERCISE","data":[{}]}}"#, ports.map(entry).collect::<Vec<_>>().join(","))
+    };
+    rig.net.receive(0, honest, &news(5_000..5_020));
+    for part in 0..40 {
+        rig.net.receive(0, liar, &news(6_000 + part * 64..6_064 + part * 64));
+    }
+    let peers = &rig.net.cores[0].exercise.peers;
+    assert_eq!(peers.len(), limits::EXERCISE_PEERS);
+    assert_eq!(peers.keys().filter(|address| address.port() < 5_100).count(), 20);
+}
+
+#[test]
 fn opposite_news_go_through_a_circle_of_links_once_and_never_too_often() {
     let mut rig = Rig { net: Net::new(6), transactions: 0 };
     for node in 0..6 {
@@ -325,4 +343,45 @@ fn opposite_news_go_through_a_circle_of_links_once_and_never_too_often() {
         }
         assert_eq!(violations(&rig), 0, "turn {turn}");
     }
+}
+
+#[test]
+fn whoever_links_to_a_peer_that_another_node_serves_replays_the_last_minute() {
+    let mut rig = Rig::new(3);
+    rig.submit(1);
+    rig.net.pass(RECHECKED * 2);
+    rig.net.exercise(0, PEER);
+    rig.net.pass(MARGIN / 2);
+    rig.net.exercise(1, PEER);
+    assert!(rig.net.replays.is_empty(), "a newcomer: {:?}", rig.net.replays);
+    rig.submit(1);
+    rig.net.pass(MARGIN);
+    rig.submit(1);
+    let link = rig.net.exercise(2, PEER);
+    assert_eq!(std::mem::take(&mut rig.net.replays), [(2, link, 1)], "the others may have died");
+}
+
+#[test]
+fn a_referred_peer_gets_the_slot_of_one_that_others_serve() {
+    let mut rig = Rig::new(2);
+    let links: Vec<LinkId> = (0..2).map(|number| rig.net.exercise(0, PEER + number)).collect();
+    let Node { cx, connections, exercise, .. } = &mut rig.net.cores[0];
+    exercise.on_referred(cx, &address(PEER + 2));
+    assert_eq!(exercise.next_without_slot(cx, &connections.links), None, "a moment later");
+    cx.now += LOOK_AGAIN;
+    assert_eq!(exercise.next_without_slot(cx, &connections.links), Some(address(PEER + 2)));
+    assert_eq!(exercise.next_without_slot(cx, &connections.links), None, "once");
+    assert_eq!(exercise.link_to_swap(cx, &connections.links), None, "nobody else serves them");
+    rig.net.exercise(1, PEER + 1);
+    let Node { cx, connections, exercise, .. } = &mut rig.net.cores[0];
+    assert_eq!(exercise.link_to_swap(cx, &connections.links), Some(links[1]));
+    assert_eq!(exercise.link_to_swap(cx, &connections.links), None, "too soon");
+    cx.now += SWAP_EVERY;
+    assert_eq!(exercise.link_to_swap(cx, &connections.links), Some(links[1]));
+    // One that others serve needs no slot here.
+    rig.net.exercise(1, PEER + 2);
+    let Node { cx, connections, exercise, .. } = &mut rig.net.cores[0];
+    exercise.on_referred(cx, &address(PEER + 2));
+    cx.now += LOOK_AGAIN;
+    assert_eq!(exercise.next_without_slot(cx, &connections.links), None);
 }

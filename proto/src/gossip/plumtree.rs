@@ -25,7 +25,6 @@ use crate::io::{Lane, Output};
 use crate::limits;
 use crate::transaction::{IdSet, Origin, TransactionId};
 use crate::util::rate_limit::RateLimits;
-use crate::violation::{Violation, ViolationKind};
 use crate::wire::{graft_frame, prune_frame};
 
 /// How many WANTs of one link are searched for recent transactions at once, and how long one more
@@ -37,17 +36,14 @@ const LACKS_EVERY: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Plumtree {
     trees: Trees,
-    /// How often each link may GRAFT: each time all neighbours are asked.
-    grafts: RateLimits<LinkId>,
     /// How often the lack of each link's peer is looked at.
     lacks: RateLimits<LinkId>,
 }
 
 impl Default for Plumtree {
     fn default() -> Self {
-        let grafts = RateLimits::new(limits::GRAFT_EVERY, limits::GRAFTS_AT_ONCE);
         let lacks = RateLimits::new(LACKS_EVERY, LACKS_AT_ONCE);
-        Self { trees: Trees::default(), grafts, lacks }
+        Self { trees: Trees::default(), lacks }
     }
 }
 
@@ -154,16 +150,7 @@ impl Plumtree {
     }
 
     /// Handles PRUNE: the peer wants nothing more of these origins.
-    pub(crate) fn on_prune(
-        &mut self,
-        cx: &mut Context,
-        links: &LinkTable,
-        link: LinkId,
-        origins: &[Origin],
-    ) -> Result<(), Violation> {
-        if links.get(link).and_then(Link::native).is_none() {
-            return Err(Violation::breach("PRUNE: only native peers are part of a tree"));
-        }
+    pub(crate) fn on_prune(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId, origins: &[Origin]) {
         let mut pruned = Vec::new();
         // Our own transactions go to everybody: a node that prunes us looks like one that is cut
         // off.
@@ -176,32 +163,18 @@ impl Plumtree {
         if !pruned.is_empty() {
             cx.output(Output::DropQueued { link, origins: pruned });
         }
-        Ok(())
     }
 
     /// Handles GRAFT: the peer wants these origins again, or all if none is named. Returns whether
     /// a tree broke here as well, so that pools are to be compared.
-    pub(crate) fn on_graft(
-        &mut self,
-        cx: &mut Context,
-        links: &LinkTable,
-        link: LinkId,
-        origins: &[Origin],
-    ) -> Result<bool, Violation> {
-        let Some(sender) = links.get(link).and_then(Link::native).map(|peer| peer.id) else {
-            return Err(Violation::breach("GRAFT: only native peers are part of a tree"));
-        };
-        if !self.grafts.allows(cx.now, link) {
-            // What it lacks it finds by comparing pools.
-            let text = "GRAFT: far more often than any tree breaks; ignored";
-            return Err(Violation::new(ViolationKind::Flood, text));
-        }
+    pub(crate) fn on_graft(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId, origins: &[Origin]) -> bool {
+        let Some(sender) = links.get(link).and_then(Link::native).map(|peer| peer.id) else { return false };
         let mut orphans = match origins {
             [] => self.trees.forget_link(link),
             some => some.iter().filter(|origin| self.trees.on_graft(origin, link)).cloned().collect(),
         };
         orphans.retain(|origin| *origin != Origin::Node(sender));
-        Ok(repair(cx, links, &orphans, Some(link)))
+        repair(cx, links, &orphans, Some(link))
     }
 
     /// Handles a peer's lack of transactions that were pushed here a moment ago: it is cut off from
@@ -221,7 +194,6 @@ impl Plumtree {
     /// Forgets a link that is closed. Returns whether a tree broke, so that pools are to be
     /// compared.
     pub(crate) fn on_link_closed(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId) -> bool {
-        self.grafts.remove(&link);
         self.lacks.remove(&link);
         let orphans = self.trees.forget_link(link);
         repair(cx, links, &orphans, None)

@@ -12,11 +12,12 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::id::LinkId;
+use crate::limits;
 use crate::transaction::{IdSet, Origin, TransactionId};
 use crate::util::generations::Generations;
 
-/// How many origins one generation holds; with two, at most 16,384.
-const GENERATION: usize = 8_192;
+/// How many origins one generation holds.
+const GENERATION: usize = limits::TREES / 2;
 /// Of how many recent transactions the origin is known: a tenth of a second of as many as a node
 /// can take.
 const RECENT: usize = 16_384;

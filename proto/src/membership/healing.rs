@@ -43,8 +43,7 @@ impl Membership {
 
     /// Handles BEACON: floods it if it is new.
     pub(crate) fn on_beacon(&mut self, cx: &mut Context, conns: &mut Connections, link: LinkId, beacon: Beacon) {
-        let linked = conns.links.get(link).is_some_and(|link| link.native().is_some() && link.takes_transactions());
-        if cx.config.max_peers.is_some() && linked && self.partitions.take(cx.now, beacon) {
+        if cx.config.max_peers.is_some() && self.partitions.take(cx.now, beacon) {
             self.relay_beacon(cx, conns, Some(link));
         }
     }

@@ -129,7 +129,6 @@ impl Membership {
     /// Forgets the requests for addresses on a link that has ended; returns whether ours was
     /// answered.
     pub(crate) fn was_answered(&mut self, link: LinkId) -> bool {
-        self.requests.remove(&link);
         !self.asked.remove(&link)
     }
 

@@ -132,7 +132,7 @@ impl Membership {
         cx.send(vec![link], join.to_frame(), Lane::Control);
     }
 
-    /// Handles a request for addresses: sends PEERS, within the rate limit of the link.
+    /// Handles a request for addresses: sends PEERS.
     pub(crate) fn on_peers_requested(
         &mut self,
         cx: &mut Context,
@@ -143,9 +143,6 @@ impl Membership {
     ) {
         if conns.links.get(link).is_none() {
             return;
-        }
-        if !self.requests.allows(cx.now, link) {
-            return conns.penalize(cx, peers, link, &Violation::breach("JOIN: you ask for addresses too often"));
         }
         let addresses = match want {
             Want::Random => self.sample_for(cx, peers, conns, link),

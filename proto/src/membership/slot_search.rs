@@ -82,7 +82,7 @@ impl Membership {
             (self.slots_taken(cx, conns, None), self.pending_slots(peers) + self.pending_priority(peers, conns));
         if taken + pending >= most {
             Demand::None
-        } else if taken + pending < MIN_SLOTS + self.exercise_slots(conns) {
+        } else if taken + pending < MIN_SLOTS + self.exercise_slots(cx, conns) {
             Demand::Urgent
         } else if self.slots_dialled(conns) + pending < most.div_ceil(2) {
             Demand::Background
@@ -154,7 +154,7 @@ impl Membership {
 
     fn search_urgently(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) -> Option<PeerAddress> {
         let most = cx.config.max_peers.unwrap_or(u32::MAX);
-        let taken = self.slots_taken(cx, conns, None).saturating_sub(self.exercise_slots(conns));
+        let taken = self.slots_taken(cx, conns, None).saturating_sub(self.exercise_slots(cx, conns));
         // With a cap of two, one link needs no priority: the sum of all degrees is even, so another
         // node has a free slot too.
         let needs_priority = taken == 0 || (taken == 1 && most > 2);
@@ -450,7 +450,7 @@ impl Membership {
         let (scope, group) = conns.links.source_of(link);
         peers.book.add(&address, AddressSource::Hello(scope, group), cx.now, &cx.config.limits);
         let idle = peers.book.get(&address).is_some_and(|peer| peer.state == AddressState::Waiting);
-        if idle && self.admits_exercise(cx, conns) {
+        if idle && self.admits_exercise(cx, conns, &address) {
             if let Some(peer) = peers.book.get_mut(&address) {
                 peer.failures = 0;
             }
@@ -476,8 +476,27 @@ impl Membership {
         conns: &mut Connections,
         address: &PeerAddress,
     ) {
-        let reason = if self.admits_exercise(cx, conns) { DialReason::slot() } else { DialReason::Redirect };
+        let reason = if self.admits_exercise(cx, conns, address) { DialReason::slot() } else { DialReason::Redirect };
         dial_for(cx, peers, conns, address, reason);
+    }
+
+    /// Dials an exercise peer that nobody serves, for a free slot or for that of the link
+    /// `swapped`.
+    pub(crate) fn serve_exercise(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        address: &PeerAddress,
+        swapped: Option<LinkId>,
+    ) {
+        if let Some(link) = swapped {
+            conns.links.close(cx, link, close::TRY_AGAIN_LATER, "the slot is for a node that has none");
+            self.hold_for_exercise(cx, address);
+        }
+        if self.admits_exercise(cx, conns, address) {
+            self.dial_exercise(cx, peers, conns, address);
+        }
     }
 
     /// Redirects an exercise peer for which there is no slot: sends it other addresses and closes.

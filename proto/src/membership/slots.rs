@@ -34,8 +34,6 @@ use crate::membership::state::{Membership, dial_for};
 use crate::peers::Peers;
 use crate::peers::address_book::{AddressSource, AddressState};
 use crate::timers::Timer;
-use crate::violation::Violation;
-use crate::violation::ViolationKind;
 use crate::wire::close;
 use crate::wire::{Declined, Join, NodeInfo};
 
@@ -48,6 +46,10 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a slot is reserved for a node that was referred to us. It dials at once, and a dial
 /// takes at most this long.
 const HELD: Duration = Duration::from_secs(5);
+/// How long the slot of an exercise peer that lost its link is held: somebody who restarts it, or
+/// stands still at a breakpoint, needs a minute. It dials nobody by itself but its known peers, and
+/// all may be full meanwhile.
+const EXERCISE_HELD: Duration = Duration::from_secs(90);
 /// How long a declined node is asked to wait. A slot rarely becomes free sooner in a network at
 /// rest.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
@@ -110,11 +112,30 @@ impl Membership {
         }
     }
 
-    /// Returns how many slots are taken or reserved. A slot that is reserved for a node referred by
-    /// `by` does not count.
+    /// Returns how many slots are taken, held or reserved. A slot that is reserved for a node
+    /// referred by `by` does not count.
     pub(crate) fn slots_taken(&self, cx: &Context, conns: &Connections, by: Option<NodeId>) -> usize {
-        let held = self.slots.reserved.is_some_and(|(node, until)| cx.now < until && Some(node) != by);
-        self.linked_slots(conns) + usize::from(held) + usize::from(self.search.is_healing(cx.now))
+        let reserved = self.slots.reserved.is_some_and(|(node, until)| cx.now < until && Some(node) != by);
+        let held = self.held_for_exercise(cx.now).count();
+        self.linked_slots(conns) + held + usize::from(reserved) + usize::from(self.search.is_healing(cx.now))
+    }
+
+    fn held_for_exercise(&self, now: Instant) -> impl Iterator<Item = &PeerAddress> {
+        self.slots.held.iter().filter(move |(_, until)| now < **until).map(|(address, _)| address)
+    }
+
+    /// Holds the slot of an exercise peer whose link was lost, for a while. With a cap of one or
+    /// two it is not held: a native peer may need it.
+    pub(crate) fn hold_for_exercise(&mut self, cx: &Context, address: &PeerAddress) {
+        if cx.config.max_peers.is_some_and(|most| most > 2) {
+            self.slots.held.retain(|_, until| cx.now < *until);
+            self.slots.held.insert(address.clone(), cx.now + EXERCISE_HELD);
+        }
+    }
+
+    /// Ends the holding of a slot: the exercise peer is linked, or was referred to others.
+    pub(crate) fn release_for_exercise(&mut self, address: &PeerAddress) {
+        self.slots.held.remove(address);
     }
 
     /// Returns until when a slot is reserved.
@@ -146,18 +167,20 @@ impl Membership {
         cx.config.max_peers.is_some_and(|most| self.slots_taken(cx, conns, by) >= most as usize)
     }
 
-    /// Returns whether an exercise peer gets a slot. Of a cap of three or more, two slots are kept
-    /// for native peers: exercise peers relay little, and could otherwise cut us off from the
-    /// network.
-    pub(crate) fn admits_exercise(&self, cx: &Context, conns: &Connections) -> bool {
+    /// Returns whether the exercise peer at an address gets a slot. Of a cap of three or more, two
+    /// slots are kept for native peers: exercise peers relay little, and could otherwise cut us off
+    /// from the network.
+    pub(crate) fn admits_exercise(&self, cx: &Context, conns: &Connections, address: &PeerAddress) -> bool {
         let Some(most) = cx.config.max_peers.map(|most| most as usize) else { return true };
-        !self.is_full(cx, conns, None) && self.exercise_slots(conns) < most.saturating_sub(2).max(1)
+        let own = self.held_for_exercise(cx.now).filter(|held| *held == address).count();
+        self.slots_taken(cx, conns, None) - own < most
+            && self.exercise_slots(cx, conns) - own < most.saturating_sub(2).max(1)
     }
 
-    /// Returns how many slots hold exercise peers.
-    pub(crate) fn exercise_slots(&self, conns: &Connections) -> usize {
+    /// Returns how many slots hold exercise peers, or are held for one.
+    pub(crate) fn exercise_slots(&self, cx: &Context, conns: &Connections) -> usize {
         let exercise = |link: &Link| !link.closing && matches!(link.state, LinkState::ExerciseOutbound { .. });
-        conns.links.iter().filter(|(_, link)| exercise(link)).count()
+        conns.links.iter().filter(|(_, link)| exercise(link)).count() + self.held_for_exercise(cx.now).count()
     }
 
     /// Returns how many slots are free; `None` without a cap.
@@ -257,7 +280,8 @@ impl Membership {
         let claimed = match &open.state {
             LinkState::AwaitingAdmission(PendingPeer { node: Some(node), .. }) => node.address.clone(),
             LinkState::Verifying(peer) | LinkState::Established(peer) => peer.address.clone(),
-            _ => return conns.penalize(cx, peers, link, &Violation::breach("JOIN: a HANDSHAKE comes first")),
+            // The rules let nobody else ask.
+            _ => return,
         };
         if let Some(want) = join.want {
             cx.timers.cancel(&Timer::Answer(link));
@@ -527,17 +551,7 @@ impl Membership {
         declined: &Declined,
     ) {
         let Some(open) = conns.links.get(link) else { return };
-        let asked = matches!(open.state, LinkState::HelloSent(_));
         let linked = open.introduced().is_some();
-        if !asked && !linked {
-            cx.counters.answers_unsolicited += 1;
-            return conns.penalize(
-                cx,
-                peers,
-                link,
-                &Violation::new(ViolationKind::Unsolicited, "DECLINED: nobody asked; ignored"),
-            );
-        }
         let (peer, by) = (conns.links.name_of(link), open.native().map(|peer| peer.id));
         let address = peer.address.clone();
         cx.counters.addresses_dropped += declined.dropped as u64;

@@ -13,7 +13,7 @@ use crate::ip_prefix::{AddressGroup, SourceGroup};
 use crate::membership::partitions::Partitions;
 use crate::peers::Peers;
 use crate::util::log_throttle::Window;
-use crate::util::rate_limit::{RateLimit, RateLimits};
+use crate::util::rate_limit::RateLimit;
 
 /// How long a node that was referred counts as one with a free slot.
 const REFERRED_FRESH: Duration = Duration::from_secs(30);
@@ -30,10 +30,6 @@ const BACKGROUND_MAX: Duration = Duration::from_secs(60);
 /// How many hints are kept: four samples of eight addresses.
 const HINTS: usize = 32;
 
-/// How many requests for addresses a link may bring at once, besides the first.
-const REQUEST_BURST: u32 = 8;
-/// How long one more request takes after that. Our own code asks a neighbor every 2 s at most.
-const REQUEST_INTERVAL: Duration = Duration::from_secs(1);
 /// How many source groups have a limit of their own at least; then those that spent nothing lately
 /// are forgotten.
 const GOSSIP_GROUPS: usize = 256;
@@ -48,8 +44,6 @@ pub(crate) struct Membership {
     pub(super) rewiring: Rewiring,
     /// Links on which addresses were requested and have not come yet.
     pub(super) asked: BTreeSet<LinkId>,
-    /// How often addresses may be requested on each link.
-    pub(super) requests: RateLimits<LinkId>,
     /// How many new addresses each source group may have dialled.
     pub(super) gossip: GossipLimits,
 }
@@ -63,7 +57,6 @@ impl Membership {
             bootstrap: Bootstrap::default(),
             rewiring: Rewiring::default(),
             asked: BTreeSet::new(),
-            requests: RateLimits::new(REQUEST_INTERVAL, REQUEST_BURST + 1),
             gossip: GossipLimits::default(),
         }
     }
@@ -76,6 +69,8 @@ pub(crate) struct Slots {
     pub(super) referred: VecDeque<(PeerAddress, Instant)>,
     /// A slot is reserved until then for a node that names this one as its referrer.
     pub(super) reserved: Option<(NodeId, Instant)>,
+    /// The exercise peers that lost their link, with the time until which their slots are held.
+    pub(super) held: BTreeMap<PeerAddress, Instant>,
     /// The recent high priority requests: when, from which node, from which address group.
     pub(super) priority_requests: VecDeque<(Instant, PeerKey, Option<AddressGroup>)>,
     /// When a high priority request was last considered.
@@ -90,6 +85,7 @@ impl Default for Slots {
         Self {
             referred: VecDeque::new(),
             reserved: None,
+            held: BTreeMap::new(),
             priority_requests: VecDeque::new(),
             swapped: None,
             swapped_old: None,

@@ -130,6 +130,11 @@ impl Peer {
         }
     }
 
+    /// Returns the only group that named it.
+    fn only_source(&self) -> Option<SourceGroup> {
+        if let [group] = self.sources[..] { Some(group) } else { None }
+    }
+
     /// Returns whether it may be forgotten by the rules of [`Limits`]: it is learned, not in use,
     /// no live node announces or claims it, and it never led to a node or not for a day.
     fn is_forgettable(&self, now: Instant, limits: &Limits) -> bool {
@@ -243,8 +248,9 @@ impl AddressBook {
 
     /// Displaces one learned address that failed or may be forgotten, if the book is full. Of those
     /// that never led to a node it is the one that failed most, otherwise the one that led to a
-    /// node longest ago. A self-announced address may also displace one that never led to a node: a
-    /// liar could otherwise fill the book and keep all others out.
+    /// node longest ago. A self-announced address may also displace one that never led to a node,
+    /// and any address one that only the group named that named most: a liar could otherwise fill
+    /// the book and keep all others out.
     fn make_room(&mut self, source: AddressSource, now: Instant, limits: &Limits) -> bool {
         if !self.is_full(limits) {
             return true;
@@ -253,12 +259,28 @@ impl AddressBook {
             .peers
             .iter()
             .filter(|(_, peer)| !peer.known && matches!(peer.state, AddressState::Waiting | AddressState::Queued));
-        let untried = |peer: &Peer| matches!(source, AddressSource::Hello(..)) && peer.last_up.is_none();
+        let largest = self.largest_group(source.group());
+        let untried = |peer: &Peer| {
+            let crowded = largest.is_some_and(|group| peer.only_source() == Some(group));
+            peer.last_up.is_none() && (crowded || matches!(source, AddressSource::Hello(..)))
+        };
         let worst = idle
             .filter(|(_, peer)| peer.failures > 0 || peer.is_forgettable(now, limits) || untried(peer))
             .min_by_key(|(_, peer)| (peer.last_up, u32::MAX - peer.failures))
             .map(|(address, _)| address.clone());
         worst.is_some_and(|address| self.peers.remove(&address).is_some())
+    }
+
+    /// Returns the group that alone named most of the learned addresses, if that are more than this
+    /// one has named.
+    fn largest_group(&self, than: SourceGroup) -> Option<SourceGroup> {
+        let mut named: BTreeMap<SourceGroup, usize> = BTreeMap::new();
+        for group in self.peers.values().filter(|peer| !peer.known).filter_map(Peer::only_source) {
+            *named.entry(group).or_default() += 1;
+        }
+        let own = named.get(&than).copied().unwrap_or(0);
+        let largest = named.into_iter().max_by_key(|(_, count)| *count)?;
+        (largest.0 != than && largest.1 > own + 1).then_some(largest.0)
     }
 
     /// Changes the state of an address. An unknown one is added outside the bound, as a link to it
@@ -435,6 +457,23 @@ mod tests {
         assert!(table.add(&address(4), AddressSource::Hearsay(Scope::Loopback, SourceGroup::Host), now, &limits));
         assert!(table.get(&address(3)).is_none() && table.get(&address(2)).is_some());
         assert!(table.add(&address(5), AddressSource::Known, now, &limits), "known peers always have room");
+    }
+
+    #[test]
+    fn a_group_that_filled_the_table_gives_way_to_others_and_to_no_more_than_its_share() {
+        let limits = Limits { peer_table: 10, ..Limits::default() };
+        let now = Instant::now();
+        let mut table = AddressBook::default();
+        let by = |last: u8| AddressSource::Hearsay(Scope::Public, SourceGroup::of([192, 0, 2, last].into()));
+        for port in 1..=20 {
+            assert_eq!(table.add(&address(port), by(1), now, &limits), port <= 10, "{port}");
+        }
+        let added = (100..120).filter(|port| table.add(&address(*port), by(2), now, &limits)).count();
+        assert_eq!((added, table.others()), (5, 10), "half of it");
+        // What worked stays.
+        table.get_mut(&address(100)).expect("there").last_up = Some(now);
+        let added = (200..220).filter(|port| table.add(&address(*port), by(3), now, &limits)).count();
+        assert!(added == 3 && table.get(&address(100)).is_some());
     }
 
     #[test]

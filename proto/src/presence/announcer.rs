@@ -21,7 +21,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::table::{Source, Table, Verdict, patience};
 use crate::address::{PeerAddress, Scope};
-use crate::connections::table::{Delivery, Link, LinkTable};
+use crate::connections::table::{Delivery, Link, LinkTable, party};
 use crate::context::Context;
 use crate::event::{Event, PeerName};
 use crate::id::{LinkId, NodeId};
@@ -31,7 +31,6 @@ use crate::ip_prefix::SourceGroup;
 use crate::limits;
 use crate::signature::Purpose;
 use crate::timers::Timer;
-use crate::util::rate_limit::RateLimits;
 use crate::violation::{Violation, ViolationKind};
 use crate::wire::{AnnounceFrame, Announcement, OtherSet, SyncFrame};
 
@@ -63,10 +62,6 @@ const REQUEST_AGAIN: Duration = Duration::from_secs(60);
 const BATCH_NODES: usize = 64;
 /// … and the next ones after this.
 const BATCH_EVERY: Duration = Duration::from_millis(100);
-/// A link may bring this many announcements of other nodes at once …
-const RELAYED_AT_ONCE: u32 = 10_000;
-/// … and then one in each of these intervals.
-const RELAYED_EVERY: Duration = Duration::from_millis(20);
 /// A node that lacks links is handed this many random nodes of the table at once.
 const CANDIDATES: usize = 32;
 
@@ -92,8 +87,6 @@ pub(crate) struct Presence {
     requested_of: BTreeMap<LinkId, Instant>,
     /// The neighbors that asked for all nodes, and the last node that each was sent.
     requests: BTreeMap<LinkId, Option<NodeId>>,
-    /// How many announcements of other nodes each link may bring.
-    relayed: RateLimits<LinkId>,
 }
 
 impl Presence {
@@ -109,7 +102,6 @@ impl Presence {
             requested: None,
             requested_of: BTreeMap::new(),
             requests: BTreeMap::new(),
-            relayed: RateLimits::new(RELAYED_EVERY, RELAYED_AT_ONCE),
         }
     }
 
@@ -126,8 +118,15 @@ impl Presence {
         self.count() <= all && nodes.iter().all(knows_no_more)
     }
 
+    /// Iterates over the last announcement of each other node after this id and when it was made,
+    /// in the order of ids.
+    pub(crate) fn others_after(&self, last: Option<NodeId>) -> impl Iterator<Item = (&Announcement, Instant)> {
+        self.table.after(last)
+    }
+
     /// Iterates over the last announcement of each other node and when it was made, in the order of
     /// ids.
+    #[cfg(test)]
     pub(crate) fn others(&self) -> impl Iterator<Item = (&Announcement, Instant)> {
         self.table.iter()
     }
@@ -271,9 +270,7 @@ impl Presence {
         link: LinkId,
         frame: AnnounceFrame,
     ) -> Result<(), Violation> {
-        let Some(sender) = links.get(link).and_then(Link::introduced) else {
-            return Err(Violation::breach("ANNOUNCE: only native peers announce"));
-        };
+        let Some(sender) = links.get(link).and_then(Link::introduced) else { return Ok(()) };
         let AnnounceFrame { announcement, synced } = frame;
         let node = announcement.node;
         let direct = node == sender.id && sender.proved;
@@ -284,10 +281,6 @@ impl Presence {
         }
         if !announces(cx) || node == cx.config.node || (!direct && links.to_node(node, None).is_some()) {
             cx.counters.announcements_old += 1;
-            return Ok(());
-        }
-        if !direct && !self.relayed.allows(cx.now, link) {
-            cx.counters.announcements_refused += 1;
             return Ok(());
         }
         if node == sender.id {
@@ -353,24 +346,10 @@ impl Presence {
         }
     }
 
-    /// Begins to send a neighbor all nodes, or goes on if it asks again. `asks` is what it may ask
-    /// in comparisons of any set.
-    pub(crate) fn on_sync(
-        &mut self,
-        cx: &mut Context,
-        links: &LinkTable,
-        asks: &mut RateLimits<LinkId>,
-        link: LinkId,
-        frame: &SyncFrame,
-    ) -> Result<(), Violation> {
-        if links.get(link).and_then(Link::native).is_none() {
-            return Err(Violation::breach("SYNC: only native peers may ask for nodes"));
-        }
+    /// Begins to send a neighbor all nodes, or goes on if it asks again.
+    pub(crate) fn on_sync(&mut self, cx: &mut Context, link: LinkId, frame: &SyncFrame) -> Result<(), Violation> {
         if *frame != SyncFrame::Everything {
             return Err(Violation::breach("SYNC: nodes are not compared; ask for everything"));
-        }
-        if !asks.allows(cx.now, link) {
-            return Err(Violation::breach("SYNC: it asks for nodes too often"));
         }
         self.requests.entry(link).or_insert(None);
         self.on_send_nodes_due(cx);
@@ -381,7 +360,8 @@ impl Presence {
     pub(crate) fn on_send_nodes_due(&mut self, cx: &mut Context) {
         let Self { requests, table, .. } = self;
         requests.retain(|link, last| {
-            let batch = table.after(*last, BATCH_NODES);
+            let batch =
+                table.after(*last).take(BATCH_NODES).map(|(news, made)| (news.clone(), made)).collect::<Vec<_>>();
             let full = batch.len() == BATCH_NODES;
             for (announcement, made) in batch {
                 *last = Some(announcement.node);
@@ -399,7 +379,6 @@ impl Presence {
         self.unannounced.remove(&link);
         self.requested_of.remove(&link);
         self.requests.remove(&link);
-        self.relayed.remove(&link);
     }
 
     /// Has the table looked through soon; the larger it is, the later.
@@ -431,12 +410,8 @@ impl Presence {
     /// bear them out, or our neighbors if these are more. Neighbors that do not announce themselves
     /// must not make us announce as in a small network, and invented nodes not as in a large one.
     fn network_size(&self, links: &LinkTable) -> usize {
-        let shares: BTreeSet<_> = neighbors(links)
-            .map(|(link, node)| match links.source_of(link).1 {
-                group @ SourceGroup::Subscriber(_) => (group, None),
-                group => (group, Some(node)),
-            })
-            .collect();
+        let shares: BTreeSet<_> =
+            neighbors(links).map(|(link, node)| party(links.source_of(link).1, Some(node))).collect();
         let borne_out = NODES_PER_NEIGHBOR.saturating_mul(shares.len());
         self.count().min(borne_out).max(links.nodes())
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 
 use crate::address::{PeerAddress, Scope};
+use crate::connections::table::{Party, party};
 use crate::id::{NodeId, Session};
 use crate::ip_prefix::SourceGroup;
 use crate::limits::{self, Limits};
@@ -47,13 +48,10 @@ impl Source {
     }
 
     /// Returns whose share of the table a record counts for: peers of one subscriber share one.
-    fn share(self) -> Share {
-        let node = if matches!(self.group, SourceGroup::Subscriber(_)) { None } else { Some(self.node) };
-        (self.group, node)
+    fn share(self) -> Party {
+        party(self.group, Some(self.node))
     }
 }
-
-type Share = (SourceGroup, Option<NodeId>);
 
 #[derive(Debug)]
 struct Record {
@@ -78,7 +76,7 @@ impl Record {
 pub(super) struct Table {
     records: BTreeMap<NodeId, Record>,
     /// What each source passed on of others.
-    shares: BTreeMap<Share, BTreeSet<NodeId>>,
+    shares: BTreeMap<Party, BTreeSet<NodeId>>,
     /// Links that all records name together.
     links: usize,
     /// Bytes of their signed data.
@@ -101,6 +99,7 @@ impl Table {
         self.records.get(&node).map(|record| &record.announcement)
     }
 
+    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Announcement, Instant)> {
         self.records.values().map(|record| (&record.announcement, record.heard))
     }
@@ -117,12 +116,11 @@ impl Table {
         self.records.iter().filter_map(|(node, record)| Some((*node, record.address()?, record.source)))
     }
 
-    /// Returns at most this many nodes that follow one, in the order of their ids.
-    pub(super) fn after(&self, last: Option<NodeId>, most: usize) -> Vec<(Announcement, Instant)> {
+    /// Iterates over the nodes that follow one, in the order of their ids.
+    pub(super) fn after(&self, last: Option<NodeId>) -> impl Iterator<Item = (&Announcement, Instant)> {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = last.map_or(Unbounded, Excluded);
-        let some = self.records.range((from, Unbounded)).take(most);
-        some.map(|(_, record)| (record.announcement.clone(), record.heard)).collect()
+        self.records.range((from, Unbounded)).map(|(_, record)| (&record.announcement, record.heard))
     }
 
     /// Returns whether an announcement is newer than the one in the table, and whether there is

@@ -10,12 +10,15 @@ use std::time::Instant;
 use foldhash::fast::RandomState;
 use sha2::{Digest, Sha256};
 
+use crate::connections::table::Party;
 use crate::limits;
 use crate::transaction::Origin;
 use crate::util::generations::Generations;
+use crate::util::shares::Shares;
 use crate::wire::{Broadcast, BroadcastDigest, BroadcastId};
 
-/// See the module. Bounded in number and bytes: the oldest are dropped first.
+/// See the module. Bounded in number and bytes: the oldest are dropped first of the party that
+/// brought most, so that nobody drives out what others said.
 #[derive(Debug)]
 pub(crate) struct BroadcastStore {
     /// Its order reaches no output.
@@ -25,6 +28,8 @@ pub(crate) struct BroadcastStore {
     /// The held ones by id.
     by_id: BTreeSet<(BroadcastId, BroadcastDigest)>,
     bytes: usize,
+    /// The held ones by who brought them.
+    shares: Shares<Party, (Instant, BroadcastDigest)>,
     seen: Generations<BroadcastDigest>,
     /// The ids that were seen, each with the hash of its first text.
     texts: Generations<BroadcastId, u64>,
@@ -39,6 +44,15 @@ pub(crate) struct HeldBroadcast {
     pub(crate) born: Instant,
     /// When it came here.
     pub(crate) received: Instant,
+    /// Who brought it.
+    pub(crate) by: Party,
+}
+
+impl HeldBroadcast {
+    /// Returns how many bytes it takes here, and about as many in a frame.
+    pub(crate) fn bytes(&self) -> usize {
+        self.broadcast.message.len() + self.broadcast.seal.as_ref().map_or(0, |seal| seal.canonical.len())
+    }
 }
 
 impl Default for BroadcastStore {
@@ -46,7 +60,7 @@ impl Default for BroadcastStore {
         let seen = Generations::new(limits::SEEN / 2).with_lifetime(limits::SEEN_TTL);
         let texts = Generations::new(limits::SEEN / 2).with_lifetime(limits::SEEN_TTL);
         let (by_age, by_id) = (BTreeMap::new(), BTreeSet::new());
-        Self { held: HashMap::default(), by_age, by_id, bytes: 0, seen, texts }
+        Self { held: HashMap::default(), by_age, by_id, bytes: 0, shares: Shares::default(), seen, texts }
     }
 }
 
@@ -84,8 +98,7 @@ impl BroadcastStore {
     /// Inserts a broadcast that was not seen before. Returns whether the same text was seen under
     /// the same id: a client that sends it to two nodes causes two broadcasts of one message.
     pub(crate) fn insert(&mut self, now: Instant, digest: BroadcastDigest, held: HeldBroadcast) -> bool {
-        let sealed = held.broadcast.seal.as_ref().map_or(0, |seal| seal.canonical.len());
-        let (id, bytes) = (held.broadcast.id, held.broadcast.message.len() + sealed);
+        let (id, bytes) = (held.broadcast.id, held.bytes());
         let text = hash_of(&held.broadcast.message);
         let first = self.texts.get(&id).copied();
         if first.is_none() {
@@ -95,30 +108,38 @@ impl BroadcastStore {
         self.bytes += bytes;
         self.by_age.insert((held.born, digest), bytes);
         self.by_id.insert((id, digest));
+        self.shares.insert(held.by, (held.born, digest), weight(bytes));
         self.held.insert(digest, held);
         while self.held.len() > limits::BROADCASTS || self.bytes > limits::BROADCASTS_BYTES {
-            self.drop_oldest();
+            let Some(first) = self.shares.of_largest().next().copied() else { break };
+            self.remove(first);
         }
         first == Some(text)
     }
 
     /// Drops broadcasts that are older than [`limits::BROADCAST_TTL`].
     pub(crate) fn expire(&mut self, now: Instant) {
-        while let Some(((born, _), _)) = self.by_age.first_key_value()
-            && now.saturating_duration_since(*born) >= limits::BROADCAST_TTL
+        while let Some(first) = self.by_age.keys().next().copied()
+            && now.saturating_duration_since(first.0) >= limits::BROADCAST_TTL
         {
-            self.drop_oldest();
+            self.remove(first);
         }
     }
 
-    fn drop_oldest(&mut self) {
-        if let Some(((_, digest), bytes)) = self.by_age.pop_first() {
-            self.bytes -= bytes;
-            if let Some(held) = self.held.remove(&digest) {
-                self.by_id.remove(&(held.broadcast.id, digest));
-            }
+    fn remove(&mut self, key: (Instant, BroadcastDigest)) {
+        let Some(bytes) = self.by_age.remove(&key) else { return };
+        self.bytes -= bytes;
+        if let Some(held) = self.held.remove(&key.1) {
+            self.by_id.remove(&(held.broadcast.id, key.1));
+            self.shares.remove(held.by, &key, weight(bytes));
         }
     }
+}
+
+/// Returns what a broadcast of so many bytes counts for in a share: the bounds of number and bytes
+/// are used up alike.
+fn weight(bytes: usize) -> usize {
+    bytes.max(limits::BROADCASTS_BYTES / limits::BROADCASTS)
 }
 
 /// Returns the hash of a text. A collision takes 2^64 attempts against one text.
@@ -133,6 +154,7 @@ mod tests {
 
     use super::*;
     use crate::id::NodeId;
+    use crate::ip_prefix::SourceGroup;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -147,9 +169,15 @@ mod tests {
     }
 
     fn insert(store: &mut BroadcastStore, n: u32, message: &str, at: Instant) {
+        bring(store, 0, n, message, at);
+    }
+
+    /// A neighbor at another address brings a broadcast.
+    fn bring(store: &mut BroadcastStore, by: u8, n: u32, message: &str, at: Instant) {
+        let by = (SourceGroup::of([192, 0, 2, by].into()), None);
         let broadcast = Broadcast { id: id(n), message: message.into(), time: 0.0, seal: None };
         let origin = Origin::Node(NodeId([1; 32]));
-        store.insert(at, digest(n), HeldBroadcast { broadcast, origin, born: at, received: at });
+        store.insert(at, digest(n), HeldBroadcast { broadcast, origin, born: at, received: at, by });
     }
 
     #[test]
@@ -171,6 +199,23 @@ mod tests {
         store.expire(start + SECOND * 700);
         assert_eq!((store.iter().count(), store.bytes, store.held.len()), (0, 0, 0));
         assert!(store.by_id.is_empty());
+    }
+
+    #[test]
+    fn nobody_drives_out_what_others_broadcast() {
+        let (mut store, start) = (BroadcastStore::default(), Instant::now());
+        for n in 0..100 {
+            bring(&mut store, 1, n, "honest", start);
+        }
+        let long = "x".repeat(limits::BROADCAST_BYTES);
+        for n in 0..60_000 {
+            let text = if n < 50_000 { "x" } else { &long };
+            bring(&mut store, 2, 1_000 + n, text, start + Duration::from_millis(u64::from(n)));
+        }
+        assert!((0..100).all(|n| store.get(&digest(n)).is_some()), "the oldest, and all there");
+        assert!(store.bytes <= limits::BROADCASTS_BYTES && store.held.len() <= limits::BROADCASTS);
+        bring(&mut store, 3, 500, &long, start);
+        assert!(store.get(&digest(500)).is_some(), "there is room for others");
     }
 
     #[test]

@@ -2,17 +2,18 @@
 //! minutes.
 //!
 //! The frames and the method are those of the pool, with `"set":"broadcasts"`. The set is small and
-//! forgets, so it is laid out for each message, and never sent as a whole. A node that holds no
-//! broadcasts says nothing.
+//! forgets, so it is laid out as a list now and then, and never sent as a whole. A node that holds
+//! no broadcasts says nothing.
 //!
 //! Broadcasts are compared by their digests. A node of release 0.1 takes our summary for one of
 //! ids, and answers with ids: so it is answered with ids.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use negentropy::{Error, Id, Negentropy, NegentropyStorageVector};
 
-use crate::connections::table::{Link, LinkTable};
+use crate::connections::table::LinkTable;
 use crate::context::Context;
 use crate::id::LinkId;
 use crate::io::Lane;
@@ -24,7 +25,6 @@ use crate::sync::reconciler::{Progress, ReconcilableSet, Reconciler};
 use crate::sync::wants::Wants;
 use crate::timers::Timer;
 use crate::transaction::TransactionId;
-use crate::util::rate_limit::RateLimits;
 use crate::violation::Violation;
 use crate::wire::{BroadcastDigest, BroadcastFrame, BroadcastId, OtherSet, Summary, SyncFrame};
 
@@ -44,11 +44,18 @@ struct Comparison {
     key: Key,
     reconciler: Reconciler,
     wants: Wants,
+    /// The set, as it was laid out last.
+    layout: Option<Layout>,
 }
 
 impl Default for BroadcastSync {
     fn default() -> Self {
-        let of = |key, set| Comparison { key, reconciler: Reconciler::new(Some(set)), wants: Wants::default() };
+        let of = |key, set| Comparison {
+            key,
+            reconciler: Reconciler::new(Some(set)),
+            wants: Wants::default(),
+            layout: None,
+        };
         Self { by_digest: of(Key::Digest, OtherSet::BroadcastDigests), by_id: of(Key::Id, OtherSet::Broadcasts) }
     }
 }
@@ -59,7 +66,9 @@ impl Comparison {
     fn expire(&mut self, cx: &mut Context, store: &BroadcastStore) -> bool {
         let (key, is_held) = (self.key, |id: &TransactionId| has_seen(store, self.key, id));
         let lapsed = self.wants.expire(cx.now, &is_held);
-        self.wants.retry(cx, &|id| has_seen(store, key, id), lapsed)
+        let orphans = self.wants.retry(cx, &|id| has_seen(store, key, id), lapsed);
+        self.wants.hedge(cx, &|id| has_seen(store, key, id));
+        orphans
     }
 
     fn on_link_closed(&mut self, cx: &mut Context, store: &BroadcastStore, link: LinkId) {
@@ -76,54 +85,75 @@ enum Key {
     Id,
 }
 
-/// The broadcasts that had their time to spread.
-struct Settled<'a> {
-    store: &'a BroadcastStore,
-    key: Key,
-    now: Instant,
+/// The broadcasts that had their time to spread, laid out for comparisons.
+#[derive(Debug)]
+struct Layout {
+    at: Instant,
+    sealed: NegentropyStorageVector,
+    summary: Summary,
 }
 
-impl Settled<'_> {
-    /// Returns the keys and their time stamps in seconds. Of broadcasts with one id one counts.
-    fn items(&self) -> Vec<(TransactionId, u64)> {
-        let is_settled = |held: &HeldBroadcast| self.now.saturating_duration_since(held.received) >= SETTLE_DELAY;
-        // As Rust casts: less than 0, or no number, is 0; too great a number is the greatest.
-        let item =
-            |key: [u8; 32], held: &HeldBroadcast| (TransactionId(key), (held.broadcast.time as u64).min(u64::MAX - 1));
-        match self.key {
-            Key::Digest => {
-                let settled = self.store.iter().filter(|(_, held)| is_settled(held));
-                settled.map(|(digest, held)| item(digest.0, held)).collect()
+/// A set is laid out again after this time for each of its items: a peer that asks on and on costs
+/// a tenth of it.
+const LAYOUT_COST: Duration = Duration::from_micros(10);
+
+impl Layout {
+    fn new(store: &BroadcastStore, key: Key, now: Instant) -> Self {
+        let (mut sealed, mut digest, mut count) = (NegentropyStorageVector::new(), SetDigest::default(), 0);
+        for (key, time) in settled(store, key, now) {
+            // What cannot be laid out is not offered.
+            if sealed.insert(time, Id::from_byte_array(key.0)).is_ok() {
+                digest.add(&key);
+                count += 1;
             }
-            Key::Id => {
-                let settled = self.store.iter_by_id().filter(|held| is_settled(held));
-                let mut items: Vec<_> = settled.map(|held| item(held.broadcast.id.0, held)).collect();
-                items.dedup_by_key(|(id, _)| *id);
-                items
-            }
+        }
+        if sealed.seal().is_err() {
+            sealed = NegentropyStorageVector::new();
+        }
+        Self { at: now, sealed, summary: Summary { count, sum: digest.to_hex() } }
+    }
+
+    /// Lays the set out again, unless that was a moment ago.
+    fn refresh(layout: &mut Option<Self>, store: &BroadcastStore, key: Key, now: Instant) {
+        let fresh = |layout: &Self| {
+            let items = u32::try_from(layout.summary.count).unwrap_or(u32::MAX);
+            now.saturating_duration_since(layout.at) < LAYOUT_COST.saturating_mul(items)
+        };
+        if !layout.as_ref().is_some_and(fresh) {
+            *layout = Some(Self::new(store, key, now));
         }
     }
 
-    fn negentropy(&self) -> Result<Negentropy<'static, NegentropyStorageVector>, Error> {
-        let mut storage = NegentropyStorageVector::new();
-        for (key, time) in self.items() {
-            storage.insert(time, Id::from_byte_array(key.0))?;
-        }
-        storage.seal()?;
-        Negentropy::owned(storage, STEP_BYTES)
+    fn negentropy(&self) -> Result<Negentropy<'_, NegentropyStorageVector>, Error> {
+        Negentropy::borrowed(&self.sealed, STEP_BYTES)
     }
 }
 
-impl ReconcilableSet for Settled<'_> {
+/// Returns the keys and their time stamps in seconds. Of broadcasts with one id one counts.
+fn settled(store: &BroadcastStore, key: Key, now: Instant) -> Vec<(TransactionId, u64)> {
+    let is_settled = |held: &HeldBroadcast| now.saturating_duration_since(held.received) >= SETTLE_DELAY;
+    // As Rust casts: less than 0, or no number, is 0; too great a number is the greatest.
+    let item =
+        |key: [u8; 32], held: &HeldBroadcast| (TransactionId(key), (held.broadcast.time as u64).min(u64::MAX - 1));
+    match key {
+        Key::Digest => {
+            let settled = store.iter().filter(|(_, held)| is_settled(held));
+            settled.map(|(digest, held)| item(digest.0, held)).collect()
+        }
+        Key::Id => {
+            let settled = store.iter_by_id().filter(|held| is_settled(held));
+            let mut items: Vec<_> = settled.map(|held| item(held.broadcast.id.0, held)).collect();
+            items.dedup_by_key(|(id, _)| *id);
+            items
+        }
+    }
+}
+
+impl ReconcilableSet for Layout {
     fn settle(&mut self, _: Instant) {}
 
     fn summary(&self) -> Summary {
-        let (mut digest, mut count) = (SetDigest::default(), 0);
-        for (key, _) in self.items() {
-            digest.add(&key);
-            count += 1;
-        }
-        Summary { count, sum: digest.to_hex() }
+        self.summary.clone()
     }
 
     fn begin(&self) -> Result<Vec<u8>, Error> {
@@ -147,8 +177,11 @@ impl BroadcastSync {
         store.expire(cx.now);
         self.by_digest.reconciler.expire(cx.now);
         self.by_id.reconciler.expire(cx.now);
-        let mut set = Settled { store, key: Key::Digest, now: cx.now };
-        self.by_digest.reconciler.compare(cx, links, &mut set, link);
+        let Comparison { key, reconciler, layout, .. } = &mut self.by_digest;
+        Layout::refresh(layout, store, *key, cx.now);
+        if let Some(set) = layout {
+            reconciler.compare(cx, links, set, link);
+        }
     }
 
     /// Handles SYNC about broadcasts, by digest or by id.
@@ -157,7 +190,6 @@ impl BroadcastSync {
         cx: &mut Context,
         links: &LinkTable,
         store: &mut BroadcastStore,
-        asks: &mut RateLimits<LinkId>,
         link: LinkId,
         (by, frame): (OtherSet, SyncFrame),
     ) -> Result<(), Violation> {
@@ -166,11 +198,12 @@ impl BroadcastSync {
             OtherSet::BroadcastDigests => &mut self.by_digest,
             OtherSet::Broadcasts | OtherSet::Nodes => &mut self.by_id,
         };
-        let Comparison { key, reconciler, wants } = comparison;
+        let Comparison { key, reconciler, wants, layout } = comparison;
         let key = *key;
-        let mut set = Settled { store, key, now: cx.now };
-        match reconciler.on_sync(cx, links, asks, &mut set, link, frame)? {
-            Progress::Differs { theirs: 1.., .. } => reconciler.begin(cx, links, &set, link),
+        Layout::refresh(layout, store, key, cx.now);
+        let Some(set) = layout else { return Ok(()) };
+        match reconciler.on_sync(cx, set, link, frame)? {
+            Progress::Differs { theirs: 1.., .. } => reconciler.begin(cx, links, set, link),
             Progress::Done | Progress::Equal | Progress::Unsolicited | Progress::Differs { .. } => {}
             Progress::EverythingRequested => {
                 return Err(Violation::breach("SYNC: broadcasts are not requested as a whole"));
@@ -231,20 +264,18 @@ fn has_seen(store: &BroadcastStore, key: Key, id: &TransactionId) -> bool {
 }
 
 /// Handles WANT: sends the broadcasts with these digests or ids.
-pub(crate) fn on_want(
-    cx: &mut Context,
-    links: &LinkTable,
-    store: &mut BroadcastStore,
-    link: LinkId,
-    ids: &[TransactionId],
-) {
-    if links.get(link).and_then(Link::native).is_none() {
-        return;
-    }
+pub(crate) fn on_want(cx: &mut Context, store: &mut BroadcastStore, link: LinkId, ids: &[TransactionId]) {
     store.expire(cx.now);
     let store = &*store;
     let find = |id: &TransactionId| store.get(&BroadcastDigest(id.0)).or_else(|| store.with_id(BroadcastId(id.0)));
+    let (mut left, mut sent) = (cx.config.limits.queue_bytes / 2, BTreeSet::new());
     for held in ids.iter().filter_map(find) {
+        // The rest would not fit into the queue, and is wanted again.
+        let Some(room) = left.checked_sub(held.bytes()) else { break };
+        if !sent.insert(std::ptr::from_ref(held)) {
+            continue;
+        }
+        left = room;
         let frame = BroadcastFrame {
             broadcast: held.broadcast.clone(),
             origin: Some(held.origin.clone()),

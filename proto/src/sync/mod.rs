@@ -6,7 +6,8 @@ pub(crate) mod pool_sync;
 pub(crate) mod reconciler;
 mod wants;
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
@@ -25,12 +26,31 @@ use crate::timers::Timer;
 const ROUND_MIN: Duration = Duration::from_secs(1);
 const ROUND_MAX: Duration = Duration::from_secs(5);
 
+/// How many neighbours are asked at once for what one did not bring.
+const FETCH_FROM: usize = 3;
+
+/// What a comparison brought, others may lack too: so long after the last of it …
+const SPREAD_DELAY: Duration = Duration::from_millis(200);
+/// … pools are compared with so many neighbours at once. In a line of nodes it would otherwise take
+/// a round for each link.
+const SPREAD_TO: usize = 3;
+
+/// When links change, what was flooded a moment before may have missed a node, and no comparison
+/// has it before it is settled: so long after the change pools are compared again.
+const CHANGE_DELAY: Duration = Duration::from_millis(2_600);
+
 /// The rounds, and the comparisons of each set.
 #[derive(Debug)]
 pub(crate) struct AntiEntropy {
     pub(crate) pool: PoolSync,
     pub(crate) broadcasts: BroadcastSync,
     interval: Duration,
+    /// Who brought something in a comparison that others may lack.
+    brought_by: BTreeSet<LinkId>,
+    /// By when pools are compared once more, because links changed; and, if they changed again
+    /// meanwhile, when after that.
+    changed: Option<Instant>,
+    changed_last: Option<Instant>,
     /// How many transactions had been accepted at the last round.
     accepted: u64,
 }
@@ -38,7 +58,15 @@ pub(crate) struct AntiEntropy {
 impl Default for AntiEntropy {
     fn default() -> Self {
         let (pool, broadcasts) = (PoolSync::default(), BroadcastSync::default());
-        Self { pool, broadcasts, interval: ROUND_MIN, accepted: 0 }
+        Self {
+            pool,
+            broadcasts,
+            interval: ROUND_MIN,
+            brought_by: BTreeSet::new(),
+            changed: None,
+            changed_last: None,
+            accepted: 0,
+        }
     }
 }
 
@@ -49,7 +77,21 @@ impl AntiEntropy {
         cx.timers.set(Timer::Reconcile, cx.now + wait);
     }
 
-    /// Compares both sets with a random neighbour.
+    /// Notes that a comparison brought a transaction that was new here.
+    pub(crate) fn on_synced(&mut self, cx: &mut Context, link: LinkId) {
+        self.brought_by.insert(link);
+        if self.pool.is_idle() {
+            round_by(cx, cx.now + SPREAD_DELAY);
+        }
+    }
+
+    /// Notes that a link opened or closed, or a tree broke.
+    pub(crate) fn on_links_changed(&mut self, cx: &mut Context) {
+        self.changed_last = Some(cx.now + CHANGE_DELAY);
+        round_by(cx, *self.changed.get_or_insert(cx.now + CHANGE_DELAY));
+    }
+
+    /// Compares both sets with a random neighbour; with some, if a comparison brought something.
     pub(crate) fn on_round_due(
         &mut self,
         cx: &mut Context,
@@ -61,10 +103,28 @@ impl AntiEntropy {
         self.interval = if news { ROUND_MIN } else { (self.interval * 2).min(ROUND_MAX) };
         self.pool.expire(cx, store);
         store.sync_set().settle(cx.now);
-        if let Some(link) = self.random_neighbour(cx, links) {
+        let changed = self.changed.take_if(|changed| *changed <= cx.now).is_some();
+        if changed {
+            self.changed = self.changed_last.take().filter(|last| *last > cx.now);
+        }
+        let mut lacking = self.neighbours(links);
+        if self.pool.is_idle() {
+            let brought_by = std::mem::take(&mut self.brought_by);
+            lacking.retain(|link| changed || (!brought_by.is_empty() && !brought_by.contains(link)));
+        } else if !changed {
+            lacking.clear();
+        }
+        if lacking.is_empty() {
+            lacking.extend(self.random_neighbour(cx, links));
+        }
+        for _ in 0..SPREAD_TO.min(lacking.len()) {
+            let link = lacking.swap_remove(cx.rng.random_range(0..lacking.len()));
             self.compare(cx, links, store, broadcasts, link);
         }
         self.schedule_round(cx);
+        if let Some(changed) = self.changed {
+            round_by(cx, changed);
+        }
     }
 
     /// Asks others for what a neighbour was asked for in time and did not bring.
@@ -96,22 +156,30 @@ impl AntiEntropy {
         self.broadcasts.compare(cx, links, broadcasts, link);
     }
 
-    /// Fetches what a random neighbour has and we lack.
+    /// Fetches what some random neighbours have and we lack: one of them may not deliver either.
     pub(crate) fn fetch(&mut self, cx: &mut Context, links: &LinkTable, store: &mut Store) {
-        if let Some(link) = self.random_neighbour(cx, links) {
+        let mut neighbours = self.neighbours(links);
+        for _ in 0..FETCH_FROM.min(neighbours.len()) {
+            let link = neighbours.swap_remove(cx.rng.random_range(0..neighbours.len()));
             self.pool.fetch(cx, links, store, link);
         }
     }
 
     /// Draws a native peer; one that does not deliver only if there is no other.
     fn random_neighbour(&self, cx: &mut Context, links: &LinkTable) -> Option<LinkId> {
+        let ready = self.neighbours(links);
+        (!ready.is_empty()).then(|| ready[cx.rng.random_range(0..ready.len())])
+    }
+
+    /// Returns the native peers, those that do not deliver only if there are no others.
+    fn neighbours(&self, links: &LinkTable) -> Vec<LinkId> {
         let ready = links.iter().filter(|(_, link)| link.native().is_some() && link.takes_transactions());
         let mut ready: Vec<LinkId> = ready.map(|(id, _)| id).collect();
         let is_last = |link: &LinkId| self.pool.is_asked_last(*link) || self.broadcasts.is_stalled(*link);
         if !ready.iter().all(is_last) {
             ready.retain(|link| !is_last(link));
         }
-        (!ready.is_empty()).then(|| ready[cx.rng.random_range(0..ready.len())])
+        ready
     }
 
     /// Forgets a link that is closed, and asks others for what it was asked for.
@@ -123,10 +191,18 @@ impl AntiEntropy {
         broadcasts: &BroadcastStore,
         link: LinkId,
     ) {
+        self.brought_by.remove(&link);
         self.broadcasts.on_link_closed(cx, broadcasts, link);
         if self.pool.on_link_closed(cx, store, link) {
             self.fetch(cx, links, store);
         }
+    }
+}
+
+/// Has the next round be at a time, or before.
+fn round_by(cx: &mut Context, at: Instant) {
+    if cx.timers.due(&Timer::Reconcile).is_some_and(|due| due > at) {
+        cx.timers.set(Timer::Reconcile, at);
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use ::negentropy::{Error, Id};
 
-use crate::connections::table::{Link, LinkTable};
+use crate::connections::table::LinkTable;
 use crate::context::Context;
 use crate::id::LinkId;
 use crate::io::Output;
@@ -19,11 +19,10 @@ use crate::store::replay::{stream_pool, sync_unstored};
 use crate::store::sync_set::SyncSet;
 use crate::sync::negentropy;
 use crate::sync::reconciler::{Needed, Progress, ReconcilableSet, Reconciler};
-use crate::sync::wants::Wants;
+use crate::sync::wants::{HEDGE, Wants};
 use crate::timers::Timer;
 use crate::transaction::TransactionId;
 use crate::util::generations::Generations;
-use crate::util::rate_limit::RateLimits;
 use crate::violation::{Violation, ViolationKind};
 use crate::wire::{Summary, SyncFrame};
 
@@ -31,24 +30,17 @@ use crate::wire::{Summary, SyncFrame};
 const MANY: usize = 20_000;
 /// How long a stream of the whole pool may bring nothing before another is asked for.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a stream has to begin.
+/// How long a stream has to begin before it ends. Others are asked meanwhile after [`HEDGE`].
 const STREAM_GRACE: Duration = Duration::from_secs(2);
-/// After this time the rest is fetched from others meanwhile. A stream that would bring what it was
-/// offered for in this time is never too slow.
+/// A stream that would take longer than this for what it was offered for is slow, however fast: it
+/// may bring inventions. The rest is fetched from others meanwhile.
 const STREAM_TIME: Duration = Duration::from_secs(10);
-/// The bytes a second below which a slow stream ends: another is asked for everything …
+/// The bytes a second below which a slow stream ends: another is asked for everything.
 const STREAM_FLOOR: u64 = 8 * 1024;
-/// … and below which the rest is fetched from others meanwhile: half of a line of 1 Mbit/s.
-const STREAM_RATE: u64 = 64 * 1024;
 /// How often a stream is looked at.
 const STREAM_TICK: Duration = Duration::from_secs(1);
 /// The shortest time between two looks at what is requested.
 const MIN_TICK: Duration = Duration::from_millis(50);
-
-/// How many WANTs a link may bring at once, and how long one more takes after that. A whole pool's
-/// worth of ids has twenty, and each answer of a reconciliation leads to two.
-const WANT_BURST: u32 = 256;
-const WANT_INTERVAL: Duration = Duration::from_millis(10);
 
 /// See the module.
 #[derive(Debug)]
@@ -81,25 +73,23 @@ struct Stream {
 }
 
 impl Stream {
-    /// Returns whether it has the rate that its offer calls for, or this number of bytes a second.
-    fn has_rate(&self, now: Instant, bytes: u64) -> bool {
-        let age = now.saturating_duration_since(self.since);
-        let millis = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-        let part = millis as f64 / STREAM_TIME.as_millis() as f64;
-        age < STREAM_GRACE
-            || self.items as f64 >= self.missing as f64 * part
-            || self.bytes.saturating_mul(1_000) >= bytes.saturating_mul(millis)
+    /// Returns whether it would bring what it was offered for within [`STREAM_TIME`].
+    fn is_fast(&self, now: Instant) -> bool {
+        let part = now.saturating_duration_since(self.since).div_duration_f64(STREAM_TIME);
+        self.items as f64 >= self.missing as f64 * part
     }
 
     /// Returns whether no other stream is asked for.
     fn holds(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.at) < STREAM_TIMEOUT && self.has_rate(now, STREAM_FLOOR)
+        let age = now.saturating_duration_since(self.since);
+        let brings = self.bytes as f64 >= STREAM_FLOOR as f64 * age.as_secs_f64();
+        now.saturating_duration_since(self.at) < STREAM_TIMEOUT && (age < STREAM_GRACE || brings || self.is_fast(now))
     }
 
     /// Returns whether nothing is fetched from others meanwhile.
     fn is_alone(&self, now: Instant) -> bool {
         let age = now.saturating_duration_since(self.since);
-        self.holds(now) && age < STREAM_TIME && self.has_rate(now, STREAM_RATE)
+        self.holds(now) && age < STREAM_TIME && (age < HEDGE || self.is_fast(now))
     }
 }
 
@@ -145,28 +135,30 @@ impl PoolSync {
         self.reconciler.expire(cx.now);
         let lapsed = self.wants.expire(cx.now, &|id| store.index().holds(id));
         let orphans = self.wants.retry(cx, &|id| store.index().holds(id), lapsed);
-        self.end_stream(cx, store);
+        self.wants.hedge(cx, &|id| store.index().holds(id));
+        let ended = self.end_stream(cx, store);
         let slow = self.stream.as_ref().is_some_and(|stream| !stream.is_alone(cx.now));
         self.set_timer(cx);
-        orphans || slow
+        orphans || slow || ended
     }
 
     /// Ends a stream that brought what was offered, or is too slow. In the second case others are
-    /// asked first for a while.
-    fn end_stream(&mut self, cx: &Context, store: &Store) {
+    /// asked first for a while. Returns whether it was too slow.
+    fn end_stream(&mut self, cx: &Context, store: &Store) -> bool {
         let seen = self.seen(store);
-        let Some(stream) = self.stream.take_if(|stream| seen >= stream.offered || !stream.holds(cx.now)) else {
-            return;
-        };
-        if seen < stream.offered {
-            self.wants.stall(cx.now, stream.link);
-        }
+        let ended = self.stream.take_if(|stream| seen >= stream.offered || !stream.holds(cx.now));
+        let Some(stream) = ended.filter(|stream| seen < stream.offered) else { return false };
+        self.wants.stall(cx.now, stream.link);
+        true
     }
 
     /// Sets the timer of the next request that lapses.
     fn set_timer(&self, cx: &mut Context) {
-        let stream =
-            self.stream.as_ref().map(|stream| cx.now.max(stream.since + STREAM_GRACE - STREAM_TICK) + STREAM_TICK);
+        let first = |stream: &Stream| {
+            let looks = [HEDGE, STREAM_GRACE].map(|after| stream.since + after);
+            looks.into_iter().find(|look| *look > cx.now).unwrap_or(cx.now + STREAM_TICK).min(cx.now + STREAM_TICK)
+        };
+        let stream = self.stream.as_ref().map(first);
         match self.wants.next_due().into_iter().chain(stream).min() {
             Some(due) => cx.timers.set(Timer::Wants, due.max(cx.now + MIN_TICK)),
             None => cx.timers.cancel(&Timer::Wants),
@@ -183,6 +175,11 @@ impl PoolSync {
     /// already.
     pub(crate) fn is_asked_last(&self, link: LinkId) -> bool {
         self.wants.is_stalled(link) || self.stream.as_ref().is_some_and(|stream| stream.link == link)
+    }
+
+    /// Returns whether nothing is on its way here.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.stream.is_none() && self.wants.is_empty()
     }
 
     /// Sends a native peer our summary.
@@ -204,11 +201,10 @@ impl PoolSync {
         cx: &mut Context,
         links: &mut LinkTable,
         store: &mut Store,
-        asks: &mut RateLimits<LinkId>,
         link: LinkId,
         frame: SyncFrame,
     ) -> Result<(), Violation> {
-        match self.reconciler.on_sync(cx, links, asks, store.sync_set(), link, frame)? {
+        match self.reconciler.on_sync(cx, store.sync_set(), link, frame)? {
             Progress::Done => {}
             Progress::Equal => {
                 self.deferred.remove(&link);
@@ -335,22 +331,8 @@ fn lacks_much(seen: u64, theirs: u64) -> bool {
     theirs.saturating_sub(seen) > (seen / 4).max(1_000)
 }
 
-/// Limits how often each link may send WANT: a short one costs look-ups as well.
-pub(crate) fn want_limits() -> RateLimits<LinkId> {
-    RateLimits::new(WANT_INTERVAL, WANT_BURST)
-}
-
 /// Handles WANT: sends single transactions, from the disk or from what waits for it.
-pub(crate) fn on_want(
-    cx: &mut Context,
-    links: &LinkTable,
-    store: &Store,
-    link: LinkId,
-    ids: &[TransactionId],
-) -> Result<(), Violation> {
-    if links.get(link).and_then(Link::native).is_none() {
-        return Err(Violation::breach("WANT: only native peers are sent what they lack"));
-    }
+pub(crate) fn on_want(cx: &mut Context, store: &Store, link: LinkId, ids: &[TransactionId]) {
     let index = store.index();
     let unstored: BTreeSet<TransactionId> =
         ids.iter().copied().filter(|id| index.holds(id) && !index.is_stored(id)).collect();
@@ -361,7 +343,6 @@ pub(crate) fn on_want(
     if !positions.is_empty() {
         cx.output(Output::ReplayPositions { link, positions: positions.into_iter().collect() });
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -10,21 +10,16 @@ use std::time::{Duration, Instant};
 
 use negentropy::{Error, Id};
 
-use crate::connections::table::{Link, LinkTable};
+use crate::connections::table::LinkTable;
 use crate::context::Context;
 use crate::id::LinkId;
 use crate::io::Lane;
 use crate::transaction::TransactionId;
-use crate::util::rate_limit::RateLimits;
 use crate::violation::Violation;
 use crate::wire::{OtherSet, Step, Summary, SyncFrame};
 
 /// How long an answer may take before the reconciliation is given up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
-/// How many questions a link may ask at once, and how long one more takes after that. A
-/// reconciliation of 20,000 differences in steps of 48 KiB takes some thirty.
-const ASK_BURST: u32 = 64;
-const ASK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How often in a row a comparison with a peer is left out that had nothing for us, and whose
 /// summary is still the same. A set that lost items finds them again after that.
@@ -107,12 +102,6 @@ impl Needed {
     }
 }
 
-/// Limits how often each link may ask, in comparisons of any set: an answer may read a great part
-/// of a set.
-pub(crate) fn ask_limits() -> RateLimits<LinkId> {
-    RateLimits::new(ASK_INTERVAL, ASK_BURST)
-}
-
 impl Reconciler {
     pub(crate) fn new(set: Option<OtherSet>) -> Self {
         let (summaries, fruitless) = (BTreeMap::new(), BTreeMap::new());
@@ -183,20 +172,12 @@ impl Reconciler {
     pub(crate) fn on_sync(
         &mut self,
         cx: &mut Context,
-        links: &LinkTable,
-        asks: &mut RateLimits<LinkId>,
         set: &mut impl ReconcilableSet,
         link: LinkId,
         frame: SyncFrame,
     ) -> Result<Progress, Violation> {
-        if links.get(link).and_then(Link::native).is_none() {
-            return Err(Violation::breach("SYNC: only native peers compare sets"));
-        }
         match frame {
             SyncFrame::Answer(step) => Ok(self.on_answer(cx, set, link, &step)),
-            _ if !asks.allows(cx.now, link) => {
-                Err(Violation::breach("SYNC: it asks more often than any comparison needs"))
-            }
             SyncFrame::Summary(theirs) => Ok(self.on_summary(cx, set, link, &theirs, true)),
             SyncFrame::Reply(theirs) => Ok(self.on_summary(cx, set, link, &theirs, false)),
             SyncFrame::Everything => Ok(Progress::EverythingRequested),

@@ -51,6 +51,41 @@ fn a_round_compares_with_one_random_neighbour() {
     assert!(drain(&mut alone.1).is_empty());
 }
 
+#[test]
+fn what_a_comparison_brought_is_spread_to_others_soon() {
+    let mut parts = parts(5);
+    round(&mut parts);
+    drain(&mut parts.1);
+    let (sync, cx, links, store, broadcasts) = &mut parts;
+    sync.on_synced(cx, LinkId(1));
+    assert_eq!(cx.timers.due(&Timer::Reconcile), Some(cx.now + SPREAD_DELAY));
+    sync.on_round_due(cx, links, store, broadcasts);
+    let sent = drain(cx);
+    assert_eq!(sent.len(), SPREAD_TO, "{sent:?}");
+    assert!(!sent.iter().any(|frame| frame.contains("[1]")), "it has it: {sent:?}");
+    round(&mut parts);
+    assert_eq!(drain(&mut parts.1).len(), 1, "once");
+}
+
+#[test]
+fn pools_are_compared_again_when_what_was_on_its_way_while_links_changed_is_settled() {
+    let mut parts = parts(5);
+    (0..4).for_each(|_| _ = round(&mut parts));
+    drain(&mut parts.1);
+    let (sync, cx, links, store, broadcasts) = &mut parts;
+    let first = cx.now;
+    sync.on_links_changed(cx);
+    cx.now += Duration::from_secs(1);
+    sync.on_links_changed(cx);
+    for due in [first, cx.now].map(|at| at + CHANGE_DELAY) {
+        assert_eq!(cx.timers.due(&Timer::Reconcile), Some(due), "a second change does not put the first off");
+        cx.now = due;
+        sync.on_round_due(cx, links, store, broadcasts);
+        assert_eq!(drain(cx).len(), SPREAD_TO);
+    }
+    assert_eq!((sync.changed, sync.changed_last), (None, None));
+}
+
 /// Has a link offer a transaction, and bring nothing of it for two seconds.
 fn stall(sync: &mut AntiEntropy, cx: &mut Context, links: &mut LinkTable, store: &mut Store, link: LinkId) {
     sync.pool.fetch(cx, links, store, link);
@@ -63,7 +98,7 @@ fn stall(sync: &mut AntiEntropy, cx: &mut Context, links: &mut LinkTable, store:
     let mut theirs = Store::new(vec![(transaction(77).id(), 0)]);
     let message = negentropy::answer(theirs.sync_set().items(), &message).expect("a question");
     let answer = SyncFrame::Answer(Step { number, message });
-    sync.pool.on_sync(cx, links, store, &mut reconciler::ask_limits(), link, answer).expect("a native peer");
+    sync.pool.on_sync(cx, links, store, link, answer).expect("a native peer");
     assert!(drain(cx)[0].contains("WANT"));
     cx.now += Duration::from_secs(2);
     sync.pool.expire(cx, store);

@@ -2,7 +2,8 @@
 //! digests; who else offers them, and the sources that do not deliver.
 //!
 //! As Bitcoin Core's `TxRequestTracker`: an item is requested from one source at a time, other
-//! announcers are remembered, and an announcer that failed for an item is asked for it last.
+//! announcers are remembered, and an announcer that failed for an item is asked for it last. Before
+//! it fails, others take over what it is slow to bring: so a liar costs a moment and no time-out.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -25,6 +26,17 @@ const WINDOW_ITEMS: usize = 16;
 const WINDOW_BYTES: usize = 16 * 1024;
 /// For how long others are asked first, if a link brought too little of what was requested.
 const STALL: Duration = Duration::from_secs(60);
+/// A source that would take longer than [`DRAIN`] for what it was asked, judged from this time on,
+/// is slow: other announcers take over what waits. It may bring it all the same.
+pub(crate) const HEDGE: Duration = Duration::from_millis(300);
+const DRAIN: Duration = Duration::from_secs(1);
+/// How often others take over something.
+const HEDGE_TICK: Duration = Duration::from_millis(100);
+/// How many items a source takes over at once that has brought nothing yet. With each item that it
+/// brings it is one more, so what a second liar takes over is little.
+const HEDGE_FIRST: usize = 64;
+/// How many waiting items of one source are looked at in each tick.
+const HEDGE_LOOKS: usize = 2_048;
 /// How many items are requested from one link at once.
 const PER_LINK: usize = 20_000;
 /// How many items are requested from all links at once, 100 bytes each. One link gets at most half
@@ -47,6 +59,8 @@ pub(crate) struct Wants {
     /// Who failed for an item.
     failed: Generations<TransactionId, Vec<LinkId>>,
     sources: BTreeMap<LinkId, Source>,
+    /// When others last took over something.
+    hedged: Option<Instant>,
     /// [`PER_LINK`] and [`IN_ALL`], smaller in tests.
     per_link: usize,
     in_all: usize,
@@ -69,6 +83,12 @@ struct Source {
     /// What it was asked for, the oldest first; also what came meanwhile.
     asked: VecDeque<(Instant, TransactionId)>,
     outstanding: usize,
+    /// Those of `asked` that others offer too, and some that came meanwhile.
+    shared: VecDeque<TransactionId>,
+    /// How many items others took over from it in the window.
+    lost: usize,
+    /// How many items may be outstanding for it to take over more.
+    allowance: usize,
     /// When the window began, and what the source brought in it.
     window: Instant,
     items: usize,
@@ -95,27 +115,58 @@ pub(crate) struct Lapsed {
 impl Default for Wants {
     fn default() -> Self {
         let failed = Generations::new(FAILED / 2).with_lifetime(STALL);
-        Self { items: IdMap::default(), failed, sources: BTreeMap::new(), per_link: PER_LINK, in_all: IN_ALL }
+        let (items, sources) = (IdMap::default(), BTreeMap::new());
+        Self { items, failed, sources, hedged: None, per_link: PER_LINK, in_all: IN_ALL }
     }
 }
 
 impl Source {
     fn new(now: Instant) -> Self {
-        Self { asked: VecDeque::new(), outstanding: 0, window: now, items: 0, bytes: 0, stalled: None }
+        Self {
+            asked: VecDeque::new(),
+            outstanding: 0,
+            shared: VecDeque::new(),
+            lost: 0,
+            allowance: HEDGE_FIRST,
+            window: now,
+            items: 0,
+            bytes: 0,
+            stalled: None,
+        }
     }
 
     /// Returns whether it brought too little in a window that is over.
     fn is_short(&self, now: Instant) -> bool {
-        let enough = (self.outstanding + self.items).div_ceil(2).min(WINDOW_ITEMS);
+        let enough = (self.outstanding + self.lost + self.items).div_ceil(2).min(WINDOW_ITEMS);
         self.is_window_over(now) && self.items < enough && self.bytes < WINDOW_BYTES
     }
 
+    fn note_asked(&mut self, now: Instant, ids: &[TransactionId]) {
+        if !self.is_awaited() {
+            self.begin_window(now);
+        }
+        self.outstanding += ids.len();
+        self.asked.extend(ids.iter().map(|id| (now, *id)));
+    }
+
     fn is_window_over(&self, now: Instant) -> bool {
-        self.outstanding > 0 && now.saturating_duration_since(self.window) >= WINDOW
+        self.is_awaited() && now.saturating_duration_since(self.window) >= WINDOW
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.outstanding + self.lost > 0
     }
 
     fn begin_window(&mut self, now: Instant) {
-        (self.window, self.items, self.bytes) = (now, 0, 0);
+        (self.window, self.items, self.bytes, self.lost) = (now, 0, 0, 0);
+    }
+
+    /// Returns whether others take over what it was asked for.
+    fn is_slow(&self, now: Instant) -> bool {
+        let age = now.saturating_duration_since(self.window);
+        self.outstanding > 0
+            && age >= HEDGE
+            && age.as_secs_f64() * self.outstanding as f64 > DRAIN.as_secs_f64() * self.items as f64
     }
 }
 
@@ -144,6 +195,11 @@ impl Wants {
                 Some(item) if item.exclusive || !exclusive => {
                     if item.others.len() < ANNOUNCERS && !item.others.contains(&link) {
                         item.others.push(link);
+                        if item.others.len() == 1
+                            && let Some(source) = sources.get_mut(&item.source)
+                        {
+                            source.shared.push_back(*id);
+                        }
                     }
                     return false;
                 }
@@ -151,6 +207,11 @@ impl Wants {
                 Some(item) => {
                     let before = std::mem::replace(&mut item.source, link);
                     (item.asked, item.exclusive) = (now, true);
+                    if !item.others.is_empty()
+                        && let Some(source) = sources.get_mut(&link)
+                    {
+                        source.shared.push_back(*id);
+                    }
                     if let Some(before) = sources.get_mut(&before) {
                         before.outstanding -= 1;
                     }
@@ -163,16 +224,63 @@ impl Wants {
             true
         });
         let Some(source) = sources.get_mut(&link).filter(|_| !ids.is_empty()) else { return };
-        if source.outstanding == 0 {
-            source.begin_window(now);
-        }
-        source.outstanding += ids.len();
-        source.asked.extend(ids.iter().map(|id| (now, *id)));
-        if source.asked.len() > 2 * *per_link {
+        source.note_asked(now, &ids);
+        if source.asked.len().max(source.shared.len()) > 2 * *per_link {
             let is_asked = |id: &TransactionId| items.get(id).is_some_and(|item| item.source == link);
             source.asked.retain(|(_, id)| is_asked(id));
+            source.shared.retain(is_asked);
         }
         send_wants(cx, link, &ids);
+    }
+
+    /// Has others take over what slow sources were asked for, the last first: the source brings the
+    /// first, so little comes twice. Who has brought much takes over much.
+    pub(crate) fn hedge(&mut self, cx: &mut Context, is_held: Held<'_>) {
+        let now = cx.now;
+        let slow: Vec<LinkId> =
+            self.sources.iter().filter(|(_, source)| source.is_slow(now)).map(|(link, _)| *link).collect();
+        if slow.is_empty() {
+            return;
+        }
+        self.hedged = Some(now);
+        let free = |source: &Source| {
+            if source.stalled.is_some() { 0 } else { source.allowance.saturating_sub(source.outstanding) }
+        };
+        let mut free: BTreeMap<LinkId, usize> =
+            self.sources.iter().map(|(link, source)| (*link, free(source))).collect();
+        let mut taken: BTreeMap<LinkId, Vec<TransactionId>> = BTreeMap::new();
+        for link in slow {
+            let Some(source) = self.sources.get_mut(&link) else { continue };
+            for _ in 0..source.shared.len().min(HEDGE_LOOKS) {
+                let Some(id) = source.shared.pop_back() else { break };
+                let Some(item) = self.items.get_mut(&id).filter(|item| item.source == link && !is_held(&id)) else {
+                    continue;
+                };
+                let failed = self.failed.get(&id).map(Vec::as_slice).unwrap_or_default();
+                let others = item.others.iter().filter(|other| **other != link && !failed.contains(other));
+                let most = others.max_by_key(|other| free.get(*other).copied().unwrap_or(0)).copied();
+                let Some((most, room)) =
+                    most.and_then(|most| Some((most, free.get_mut(&most).filter(|room| **room > 0)?)))
+                else {
+                    source.shared.push_front(id);
+                    continue;
+                };
+                *room -= 1;
+                (item.source, item.asked, item.exclusive) = (most, now, true);
+                item.others.retain(|other| *other != most);
+                source.outstanding -= 1;
+                source.lost += 1;
+                note_failed(&mut self.failed, now, id, link);
+                taken.entry(most).or_default().push(id);
+            }
+        }
+        for (link, ids) in taken {
+            let Some(source) = self.sources.get_mut(&link) else { continue };
+            source.note_asked(now, &ids);
+            let is_shared = |id: &&TransactionId| self.items.get(*id).is_some_and(|item| !item.others.is_empty());
+            source.shared.extend(ids.iter().filter(is_shared));
+            send_wants(cx, link, &ids);
+        }
     }
 
     /// Ends requests that are overdue. A source that brought too little of what was requested is
@@ -197,8 +305,10 @@ impl Wants {
                     overdue.push((*link, id));
                 }
             }
+            lapsed += source.lost;
             if short && lapsed > 0 {
                 source.stalled = Some(Stall { since: now, debt: lapsed.div_ceil(2).min(WINDOW_ITEMS) });
+                source.allowance = HEDGE_FIRST;
             }
             if source.is_window_over(now) {
                 source.begin_window(now);
@@ -207,10 +317,7 @@ impl Wants {
         }
         let mut lapsed = Lapsed::default();
         for (link, id) in overdue {
-            let failed = self.failed.entry(now, &id);
-            failed.retain(|failed| *failed != link);
-            failed.truncate(2 * ANNOUNCERS);
-            failed.push(link);
+            note_failed(&mut self.failed, now, id, link);
             self.lapse(id, &mut lapsed);
         }
         lapsed
@@ -240,10 +347,13 @@ impl Wants {
 
     /// Returns when the next request lapses; `None` if nothing is requested.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        let asked = self.sources.values().filter(|source| source.outstanding > 0);
+        let asked = self.sources.values().filter(|source| source.is_awaited());
         let dues = asked.map(|source| {
             let window = source.window + WINDOW;
-            source.asked.front().map_or(window, |(asked, _)| window.min(*asked + ITEM_TIMEOUT))
+            let due = source.asked.front().map_or(window, |(asked, _)| window.min(*asked + ITEM_TIMEOUT));
+            let hedge =
+                self.hedged.map_or(source.window, |hedged| source.window.max(hedged + HEDGE_TICK - HEDGE)) + HEDGE;
+            if source.outstanding == 0 || source.shared.is_empty() { due } else { due.min(hedge) }
         });
         dues.min()
     }
@@ -260,6 +370,7 @@ impl Wants {
         let Some(source) = self.sources.get_mut(&link).filter(|_| late || asked == Some(link)) else { return };
         source.items += 1;
         source.bytes += bytes;
+        source.allowance = (source.allowance + 1).min(self.per_link);
         if let Some(stall) = &mut source.stalled {
             stall.debt = stall.debt.saturating_sub(1);
         }
@@ -279,6 +390,10 @@ impl Wants {
         source.stalled = Some(Stall { since: now, debt: WINDOW_ITEMS });
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
     pub(crate) fn is_stalled(&self, source: LinkId) -> bool {
         self.sources.get(&source).is_some_and(|source| source.stalled.is_some())
     }
@@ -296,6 +411,13 @@ impl Wants {
         lapsed.retries.remove(&link);
         lapsed
     }
+}
+
+fn note_failed(failed: &mut Generations<TransactionId, Vec<LinkId>>, now: Instant, id: TransactionId, link: LinkId) {
+    let failed = failed.entry(now, &id);
+    failed.retain(|failed| *failed != link);
+    failed.truncate(2 * ANNOUNCERS);
+    failed.push(link);
 }
 
 /// Sends WANT, in as many frames as needed.
@@ -487,6 +609,57 @@ mod tests {
         bring(&mut wants, A, &ids(215, 216));
         assert!(!wants.is_stalled(A));
         check(&wants);
+    }
+
+    #[test]
+    fn others_take_over_what_a_source_is_slow_to_bring() {
+        let (mut wants, mut cx, store) = parts();
+        let hedge = |wants: &mut Wants, cx: &mut Context| {
+            wants.hedge(cx, &|id| store.index().holds(id));
+            check(wants);
+            sent(cx)
+        };
+        request(&mut wants, &mut cx, &store, A, ids(0, 800));
+        for link in [B, C] {
+            assert_eq!(request(&mut wants, &mut cx, &store, link, ids(0, 400)), [0, 0]);
+        }
+        cx.now += HEDGE - TICK;
+        assert!(hedge(&mut wants, &mut cx).is_empty());
+        cx.now += TICK;
+        assert!(wants.next_due().is_some_and(|due| due <= cx.now));
+        let first = HEDGE_FIRST;
+        assert_eq!(hedge(&mut wants, &mut cx), [("[2]".to_owned(), first), ("[3]".to_owned(), first)]);
+        assert!(hedge(&mut wants, &mut cx).is_empty(), "nobody takes over more than it has shown to bring");
+        // B brings it, and may take over twice as much. C lies as well, and loses what it took.
+        let of = |wants: &Wants, link| {
+            let of_link = wants.items.iter().filter(|(_, item)| item.source == link);
+            of_link.map(|(id, _)| *id).collect::<Vec<_>>()
+        };
+        let (took, brought) = (of(&wants, C), of(&wants, B));
+        bring(&mut wants, B, &brought);
+        cx.now += HEDGE;
+        assert_eq!(hedge(&mut wants, &mut cx), [("[2]".to_owned(), 2 * first)]);
+        assert_eq!(of(&wants, C).len() + of(&wants, A).len(), 800 - 3 * first);
+        // Who lost its items is stalled all the same, and what it brings late counts.
+        cx.now += WINDOW;
+        expire(&mut wants, &mut cx, &store);
+        assert!(wants.is_stalled(A) && wants.is_stalled(C));
+        bring(&mut wants, C, &took);
+        assert!(!wants.is_stalled(C), "it was late, and brought all");
+        check(&wants);
+    }
+
+    #[test]
+    fn nobody_takes_over_from_a_source_that_is_done_within_a_second() {
+        let (mut wants, mut cx, store) = parts();
+        request(&mut wants, &mut cx, &store, A, ids(0, 800));
+        request(&mut wants, &mut cx, &store, B, ids(0, 800));
+        for n in 0..10 {
+            bring(&mut wants, A, &ids(n * 80, n * 80 + 80));
+            cx.now += HEDGE / 4;
+            wants.hedge(&mut cx, &|id| store.index().holds(id));
+            assert!(sent(&mut cx).is_empty(), "{n}");
+        }
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub(crate) struct Net {
     /// How many frames of each type were sent, and every frame to a client.
     pub(crate) sent: BTreeMap<String, usize>,
     pub(crate) to_clients: Vec<String>,
+    /// How often a link was not to be read for a while.
+    pub(crate) pauses: usize,
     /// What each node has in its folder.
     pub(crate) images: BTreeMap<usize, Vec<ImageInfo>>,
     /// What came of searches, and at which node.
@@ -61,6 +63,7 @@ impl Net {
             told: Vec::new(),
             sent: BTreeMap::new(),
             to_clients: Vec::new(),
+            pauses: 0,
             images: BTreeMap::new(),
             offers: Vec::new(),
             searches_over: Vec::new(),
@@ -328,8 +331,8 @@ impl Net {
             | Output::Submitted { .. }
             | Output::SubmissionStored { .. }
             | Output::DropQueued { .. }
-            | Output::AdvertiseSlots { .. }
-            | Output::PauseReading { .. } => {}
+            | Output::AdvertiseSlots { .. } => {}
+            Output::PauseReading { .. } => self.pauses += 1,
         }
     }
 

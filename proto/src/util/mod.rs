@@ -4,3 +4,4 @@ pub mod chunked_vec;
 pub mod generations;
 pub(crate) mod log_throttle;
 pub mod rate_limit;
+pub mod shares;

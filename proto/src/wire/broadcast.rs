@@ -45,8 +45,8 @@ impl FromStr for BroadcastId {
     }
 }
 
-/// The identity of a broadcast: the SHA-256 of its origin and of the data that the origin signed. So
-/// nobody else can make a broadcast with the same identity.
+/// The identity of a broadcast: the SHA-256 of its origin and of the data that the origin signed.
+/// So nobody else can make a broadcast with the same identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BroadcastDigest(pub [u8; 32]);
 

@@ -30,7 +30,8 @@ pub struct RememberedExercise {
     pub address: PeerAddress,
     /// How often in a row its link ended at its first TRANSACTION.
     pub drops: u32,
-    /// The position in the pool from which on it may lack transactions; `None`: it had no slot here.
+    /// The position in the pool from which on it may lack transactions; `None`: it had no slot
+    /// here.
     pub position: Option<u64>,
 }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::frame::Frame;
 use crate::json::Value;
+use crate::limits;
 use crate::transaction::TransactionId;
 use crate::wire::codec::{Malformed, list_frame, read, to_frame, wrong};
 use crate::wire::status::Summary;
@@ -91,6 +92,9 @@ struct SyncOnWire {
 
 impl SyncFrame {
     pub(crate) fn read(frame: Value<'_>) -> Result<Self, Malformed> {
+        if frame.raw().len() > limits::SYNC_BYTES {
+            return Err(wrong("SYNC", "it is far longer than any comparison needs"));
+        }
         let decode = |text: String| BASE64.decode(text.as_bytes()).map_err(|error| wrong("SYNC", error));
         match read(frame, "SYNC")? {
             SyncOnWire { everything: true, .. } => Ok(Self::Everything),

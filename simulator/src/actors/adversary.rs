@@ -59,7 +59,7 @@ pub(super) fn handles(net: &mut Network, actor: usize, link: LinkId, frame: &Par
 }
 
 /// The negentropy answer of a node that holds the pool and transactions that do not exist.
-fn false_answer(net: &mut Network, step: &Step, pool: &[Transaction]) -> Option<Vec<u8>> {
+pub(super) fn false_answer(net: &mut Network, step: &Step, pool: &[Transaction]) -> Option<Vec<u8>> {
     let mut claimed = NegentropyStorageVector::with_capacity(pool.len() + INVENTED);
     let held: BTreeSet<_> = pool.iter().map(|stored| (stored.time(), stored.id())).collect();
     let invented = (0..INVENTED).map(|_| (net.rng.random_range(1_600_000_000..1_800_000_000), net.rng.random()));

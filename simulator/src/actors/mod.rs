@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod exercise_peer;
+pub mod liar;
 pub mod node;
 
 mod adversary;

@@ -20,6 +20,7 @@ use rand::RngExt;
 
 use super::adversary;
 use super::disk::Disk;
+use super::liar::{Liar, Lie};
 use super::replays::{Replay, Replays};
 use super::simulated_key::SimulatedKey;
 use crate::checks::rules::{Broken, Invariant, Monitor, Owner, Violation, check_addresses, check_degree};
@@ -69,6 +70,12 @@ pub struct Node {
     pub acknowledged: Vec<TransactionId>,
     /// How it treats its peers.
     pub behaviour: Behaviour,
+    /// It signs announcements and broadcasts, and believes none without a signature, from its next
+    /// start on.
+    pub signs_all: bool,
+    liar: Liar,
+    /// Broadcasts that its application was told.
+    pub broadcasts: Vec<String>,
     /// For a test of the checks: a fault of its runtime.
     pub sabotage: Option<Sabotage>,
 }
@@ -127,6 +134,9 @@ impl Node {
             counts: Counts::default(),
             acknowledged: Vec::new(),
             behaviour: Behaviour::Honest,
+            signs_all: false,
+            liar: Liar::default(),
+            broadcasts: Vec::new(),
             sabotage: None,
         }
     }
@@ -154,7 +164,7 @@ impl Node {
             genesis: self.genesis.clone(),
             since: 0,
             limits: net.limits.clone(),
-            signer: Arc::new(SimulatedKey { node: self.id }),
+            signer: Arc::new(SimulatedKey { node: self.id, signs_all: self.signs_all }),
             seed,
         };
         let stored = self.disk.stored().iter();
@@ -162,6 +172,7 @@ impl Node {
         self.monitor = Monitor::new(pool.iter().map(|(id, _)| *id));
         self.replays = Replays::new(self.actor, self.session);
         self.accepted.clear();
+        self.liar.start(net, self.actor, id, self.session);
         let mut core = Core::new(net.clock.instant(), config, pool);
         let result = self.carry_out_all(net, &mut core);
         self.set_timer(net, &core);
@@ -190,6 +201,21 @@ impl Node {
     /// Adds an address to its known-peers file, for its next start.
     pub fn add_known_peer(&mut self, address: PeerAddress) {
         self.known.push(address);
+    }
+
+    /// Puts transactions into its pool file, for its next start.
+    pub fn fill_file(&mut self, transactions: &[Transaction]) {
+        transactions.iter().for_each(|transaction| self.disk.append(transaction.clone()));
+    }
+
+    /// Has it tell these lies, from its next start on.
+    pub fn set_lies(&mut self, lies: impl IntoIterator<Item = Lie>) {
+        self.liar = Liar::new(lies);
+    }
+
+    /// The lies that it tells.
+    pub fn lies(&self) -> impl Iterator<Item = Lie> {
+        self.liar.lies().iter().copied()
     }
 
     /// Makes the disk reject writes, or accept them again.
@@ -289,6 +315,9 @@ impl Node {
                 {
                     return Ok(());
                 }
+                if self.liar.incoming(net, self.actor, link, &parsed, self.disk.stored()) {
+                    return Ok(());
+                }
                 match parsed {
                     Parsed::Forwarded(number, frame) if self.accepted.contains(&number) => {
                         Input::Duplicates { link, copies: vec![(frame.origin, 1)] }
@@ -344,6 +373,12 @@ impl Node {
         let next = self.core.as_ref().and_then(Core::poll_timeout).map(|next| net.clock.since_start(next));
         let links = || self.core.as_ref().map_or(0, Core::linked_peers);
         self.monitor.on_timeout(now, next, links).map_err(|violation| self.broken(net, violation))
+    }
+
+    /// A liar sends something of its own accord.
+    pub fn on_lie(&mut self, net: &mut Network) -> Result<(), Broken> {
+        self.liar.on_tick(net, self.actor, self.disk.stored());
+        Ok(())
     }
 
     /// Handles the end of a disk write.
@@ -448,6 +483,7 @@ impl Node {
             }
             Output::Send { links, frame, lane } => {
                 let Some(frame) = adversary::outgoing(self.behaviour, net, actor, frame) else { return Ok(()) };
+                let Some(frame) = self.liar.outgoing(net, frame) else { return Ok(()) };
                 for link in links {
                     self.send(net, link, Item::Text(frame.clone()), lane)?;
                 }
@@ -470,7 +506,8 @@ impl Node {
                     _ => {}
                 }
             }
-            Output::Replay { .. } | Output::ReplayPositions { .. } if self.behaviour != Behaviour::Honest => {}
+            Output::Replay { .. } | Output::ReplayPositions { .. }
+                if self.behaviour != Behaviour::Honest || self.liar.holds_back() => {}
             Output::Replay { link, from, until, synced } => {
                 let end = net.end(actor, link).filter(|end| end.is_readable());
                 end.ok_or_else(|| no_link("Replay", link))?;
@@ -499,6 +536,9 @@ impl Node {
             }
             Output::Notify(event) => {
                 self.counts.linked += u64::from(matches!(event, CoreEvent::PeerUp { .. }));
+                if let CoreEvent::Broadcast { broadcast, .. } = &event {
+                    self.broadcasts.push(broadcast.message.to_string());
+                }
                 if let CoreEvent::Banned { peer, cause, .. } = &event {
                     let banned = peer.address.as_ref().and_then(|address| net.target(address));
                     let all_lie = net.liars.len() >= net.listening;

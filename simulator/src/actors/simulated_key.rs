@@ -5,13 +5,21 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use meshpool_proto::id::NodeId;
 use meshpool_proto::signature::{Purpose, Seal, Signature, Signer};
 
-/// Signs HANDSHAKEs. Other messages are not signed, and are believed.
+/// Signs HANDSHAKEs. Other messages are not signed, and are believed, unless it signs everything.
 #[derive(Debug)]
 pub(super) struct SimulatedKey {
     pub(super) node: NodeId,
+    pub(super) signs_all: bool,
 }
 
-fn signature(node: NodeId, purpose: Purpose, canonical: &str) -> Signature {
+impl SimulatedKey {
+    fn signs(&self, purpose: Purpose) -> bool {
+        self.signs_all || purpose == Purpose::Handshake
+    }
+}
+
+/// The signature of a node.
+pub(super) fn signature(node: NodeId, purpose: Purpose, canonical: &str) -> Signature {
     let mut hasher = DefaultHasher::new();
     (node.0, purpose.prefix(), canonical).hash(&mut hasher);
     let mut signature = [0; 64];
@@ -21,12 +29,11 @@ fn signature(node: NodeId, purpose: Purpose, canonical: &str) -> Signature {
 
 impl Signer for SimulatedKey {
     fn sign(&self, purpose: Purpose, canonical: &str) -> Option<Signature> {
-        (purpose == Purpose::Handshake).then(|| signature(self.node, purpose, canonical))
+        self.signs(purpose).then(|| signature(self.node, purpose, canonical))
     }
 
     fn vouches(&self, node: NodeId, purpose: Purpose, seal: Option<&Seal>) -> bool {
-        purpose != Purpose::Handshake
-            || seal.is_some_and(|seal| seal.signature == signature(node, purpose, &seal.canonical))
+        !self.signs(purpose) || seal.is_some_and(|seal| seal.signature == signature(node, purpose, &seal.canonical))
     }
 }
 
@@ -36,7 +43,8 @@ mod tests {
 
     #[test]
     fn only_the_node_itself_signs_its_handshakes() {
-        let [owner, thief] = [1, 2].map(|id| SimulatedKey { node: NodeId([id; 32]) });
+        let key = |id, signs_all| SimulatedKey { node: NodeId([id; 32]), signs_all };
+        let [owner, thief] = [1, 2].map(|id| key(id, false));
         let seal = |key: &SimulatedKey| {
             let signature = key.sign(Purpose::Handshake, "{}").expect("it signs");
             Seal { canonical: "{}".to_owned(), signature }
@@ -46,5 +54,7 @@ mod tests {
         assert!(!vouched(&Seal { canonical: "[]".to_owned(), ..seal(&owner) }), "another content");
         assert!(!thief.vouches(owner.node, Purpose::Handshake, None), "no signature");
         assert!(owner.sign(Purpose::Announce, "{}").is_none() && thief.vouches(owner.node, Purpose::Announce, None));
+        let all = key(2, true);
+        assert!(all.sign(Purpose::Announce, "{}").is_some() && !all.vouches(owner.node, Purpose::Announce, None));
     }
 }

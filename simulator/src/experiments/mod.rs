@@ -3,6 +3,8 @@
 pub mod capped;
 pub mod convergence;
 pub mod hashes;
+pub mod hub;
+pub mod liars;
 pub mod measure;
 pub mod mesh;
 pub mod topology;

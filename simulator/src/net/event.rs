@@ -21,6 +21,8 @@ pub enum Event {
     WriteDeadline(EndId, u64),
     /// The timer of a node fires.
     Timer(Process),
+    /// A liar says something of its own accord.
+    Lie(Process),
     /// A disk write of a node ends.
     DiskWritten(Process),
     /// A fault begins or ends.

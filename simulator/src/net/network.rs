@@ -176,7 +176,7 @@ impl Network {
             let short: String = text.to_string().chars().take(240).collect();
             let who = if actor == usize::MAX { "all".to_owned() } else { format!("node {actor}") };
             let seconds = self.clock.now().as_secs_f64();
-            eprintln!("{seconds:>12.6} s  {who:<9} {what:<12} {number:<6} {short}");
+            measuring::note(format_args!("{seconds:>12.6} s  {who:<9} {what:<12} {number:<6} {short}"));
         }
     }
 
@@ -392,7 +392,7 @@ impl Network {
             Event::Arrive(end) => self.on_arrive(end),
             Event::Broken(end, cause) => self.on_broken(end, cause),
             Event::WriteDeadline(end, written) => self.on_write_deadline(end, written),
-            Event::Timer(_) | Event::DiskWritten(_) | Event::Fault(_) | Event::Enter(_) => None,
+            Event::Timer(_) | Event::Lie(_) | Event::DiskWritten(_) | Event::Fault(_) | Event::Enter(_) => None,
         }
     }
 

@@ -125,7 +125,7 @@ impl TraceHash {
             Input::PeerCertified { link, certified } => {
                 hash.number(122).link(*link).bytes(&certified.node.0).bytes(&certified.fingerprint)
             }
-            Input::LinkChallenged { link, challenge } => hash.number(133).link(*link).text(&format!("{challenge:?}")),
+            Input::LinkChallenged { link, challenge } => hash.number(133).link(*link).text(format!("{challenge:?}")),
             Input::AccessChanged { access } => {
                 hash.number(123).flag(access.plain).number(access.denied.len() as u64).flag(access.allowed.is_some())
             }

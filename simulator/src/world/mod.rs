@@ -223,6 +223,7 @@ impl World {
     fn on_event(&mut self, event: Event) -> Result<Option<usize>, Broken> {
         match event {
             Event::Timer(process) => self.on_process_event(process, Node::on_timer),
+            Event::Lie(process) => self.on_process_event(process, Node::on_lie),
             Event::DiskWritten(process) => self.on_process_event(process, Node::on_disk_written),
             Event::Fault(fault) => self.apply(&fault).map(|()| None),
             Event::Enter(transaction) => self.enter(&transaction),

@@ -1,10 +1,13 @@
-//! What the programs that measure nodes share: tables, charts, statistics, and a reader of `/proc`.
+//! What the programs that measure nodes share: tables, charts, statistics, lines of output, and a
+//! reader of `/proc`.
 
 mod chart;
+mod output;
 pub mod proc;
 mod stats;
 mod table;
 
 pub use chart::{Axis, Chart, Line, Scale, Stroke};
+pub use output::{note, print};
 pub use stats::{mean, median, percentile};
 pub use table::{Format, Table};

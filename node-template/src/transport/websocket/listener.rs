@@ -331,8 +331,8 @@ impl Acceptor {
         }
     }
 
-    /// Refuses a connection without TLS to a closed node. A WebSocket is accepted and closed: an HTTP
-    /// error would end nodes of the exercise. Other requests are answered by HTTP.
+    /// Refuses a connection without TLS to a closed node. A WebSocket is accepted and closed: an
+    /// HTTP error would end nodes of the exercise. Other requests are answered by HTTP.
     async fn refuse_open(&self, stream: BoundedStream) -> UpgradeError {
         let mut stream = ReadBuffer::new(ByteStream::Plain(stream));
         match plain_request(&mut stream).await {

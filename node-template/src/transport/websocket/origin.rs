@@ -69,6 +69,7 @@ mod tests {
             ("127.0.0.1:4001", true, "localhost:4001", "https://localhost:4001"),
             ("127.0.0.1:4001", true, "localhost:4001", "ws://localhost:4001"),
             ("127.0.0.1:4001", true, "localhost:4001", "http://localhost/"),
+            ("[fe80::1]:4001", false, "[fe80::1%eth0]:4001", "http://[fe80::1%eth0]:4001"),
             ("192.168.1.20:4001", false, "192.168.1.20:4001", "http://192.168.1.20:4001"),
             ("192.168.1.20:4001", false, "node.example.org:9000", "http://node.example.org:9000"),
             ("192.168.1.20:4001", false, "node.example.org", "https://node.example.org"),
@@ -93,6 +94,7 @@ mod tests {
             ("127.0.0.1:4001", true, "localhost:4001", "http://evil.example:4001"),
             // DNS rebinding: the page's own name leads here.
             ("127.0.0.1:4001", true, "evil.example:4001", "http://evil.example:4001"),
+            ("127.0.0.1:4001", true, "evil.localhost:4001", "http://evil.localhost:4001"),
             ("127.0.0.1:4001", true, "localhost.evil.example:4001", "http://localhost.evil.example:4001"),
             // A page of the machine on which the browser runs, which is another.
             ("192.168.1.20:4001", false, "192.168.1.20:4001", "http://localhost:4001"),

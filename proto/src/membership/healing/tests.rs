@@ -69,15 +69,9 @@ fn a_new_beacon_is_relayed_on_all_other_links() {
 }
 
 #[test]
-fn beacons_of_others_than_linked_native_peers_and_without_a_cap_are_ignored() {
+fn without_a_cap_beacons_are_ignored() {
     let mut overlay = settled(8);
     overlay.accepted(11);
-    overlay.guest(12);
-    overlay.exercise(13);
-    overlay.asking(14, DialReason::slot());
-    for link in [12, 13, 14, 99] {
-        overlay.membership.on_beacon(&mut overlay.cx, &mut overlay.conns, LinkId(link), beacon(40, 1));
-    }
     overlay.cx.config.max_peers = None;
     overlay.membership.on_beacon(&mut overlay.cx, &mut overlay.conns, LinkId(11), beacon(40, 1));
     overlay.membership.send_beacon(&mut overlay.cx, LinkId(11));

@@ -200,26 +200,6 @@ fn a_request_for_addresses_names_our_partition_only_with_a_cap() {
 }
 
 #[test]
-fn a_link_gets_nine_answers_at_once_and_then_one_a_second() {
-    let mut overlay = Overlay::capped(8);
-    let link = overlay.accepted(11);
-    let ask = |overlay: &mut Overlay| {
-        call!(overlay.on_peers_requested(link, Want::Random));
-        overlay.done().sent("PEERS").len()
-    };
-    let answers: usize = (0..12).map(|_| ask(&mut overlay)).sum();
-    assert_eq!(answers, 9, "a burst of eight, and the one that uses it up");
-    assert_eq!(overlay.cx.counters.violations, 3);
-    overlay.pass(Duration::from_secs(1) - MILLISECOND);
-    assert_eq!(ask(&mut overlay), 0);
-    overlay.pass(MILLISECOND);
-    assert_eq!(ask(&mut overlay), 1);
-    assert_eq!(ask(&mut overlay), 0);
-    call!(overlay.on_peers_requested(LinkId(99), Want::Random));
-    assert!(overlay.done().is_nothing(), "a link that is gone");
-}
-
-#[test]
 fn an_answer_holds_our_free_slots_and_our_partition_with_a_cap() {
     for (cap, free, root) in [(Some(8), Some(7), Some(session(0))), (None, None, None)] {
         let mut overlay = Overlay::with(|config| config.max_peers = cap);

@@ -80,7 +80,7 @@ impl Core {
             since: 0,
             limits: Limits::default(),
             signer: std::sync::Arc::new(crate::signature::Unsigned),
-            seed: 7,
+            seed: 8,
         };
         let now = Instant::now();
         let mut core = Self {

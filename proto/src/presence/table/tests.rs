@@ -183,7 +183,7 @@ fn nodes_come_in_the_order_of_their_ids_after_any_one() {
         table.insert(announcement(node, 1, |_| {}), now + SECOND * node as u32, near());
     }
     let after = |last: Option<usize>, most| {
-        let some = table.after(last.map(id), most).into_iter();
+        let some = table.after(last.map(id)).take(most);
         some.map(|(announcement, heard)| (announcement.node, heard)).collect::<Vec<_>>()
     };
     let expected = |nodes: &[usize]| nodes.iter().map(|n| (id(*n), now + SECOND * *n as u32)).collect::<Vec<_>>();

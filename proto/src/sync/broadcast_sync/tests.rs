@@ -1,13 +1,12 @@
+use crate::connections::table::OURSELVES;
 use crate::json::Parser;
 use crate::store::broadcast_store::HeldBroadcast;
 use crate::sync::broadcast_sync::*;
-use crate::sync::reconciler::ask_limits;
 use crate::testing::parts::{client, context, drain, native, origin};
 use crate::wire::{Broadcast, Message};
 use crate::{Output, wire::Step};
 
 const A: LinkId = LinkId(1);
-const C: LinkId = LinkId(2);
 
 /// One node's side: a native peer on link 1, and a client on 2.
 struct Side {
@@ -15,7 +14,6 @@ struct Side {
     cx: Context,
     links: LinkTable,
     store: BroadcastStore,
-    asks: RateLimits<LinkId>,
 }
 
 fn side(broadcasts: std::ops::Range<u8>) -> Side {
@@ -27,7 +25,7 @@ fn side(broadcasts: std::ops::Range<u8>) -> Side {
         store.insert(cx.now, digest, held(n, cx.now, cx.now, f64::from(n)));
     }
     cx.now += SETTLE_DELAY;
-    Side { sync: BroadcastSync::default(), cx, links, store, asks: ask_limits() }
+    Side { sync: BroadcastSync::default(), cx, links, store }
 }
 
 fn id(n: u8) -> BroadcastId {
@@ -36,7 +34,7 @@ fn id(n: u8) -> BroadcastId {
 
 fn held(n: u8, born: Instant, received: Instant, time: f64) -> HeldBroadcast {
     let broadcast = Broadcast { id: id(n), message: format!("text {n}").into(), time, seal: None };
-    HeldBroadcast { broadcast, origin: origin(9), born, received }
+    HeldBroadcast { broadcast, origin: origin(9), born, received, by: OURSELVES }
 }
 
 impl Side {
@@ -45,18 +43,11 @@ impl Side {
     }
 
     fn on(&mut self, link: LinkId, frame: SyncFrame) -> Result<(), Violation> {
-        self.sync.on_sync(
-            &mut self.cx,
-            &self.links,
-            &mut self.store,
-            &mut self.asks,
-            link,
-            (OtherSet::BroadcastDigests, frame),
-        )
+        self.sync.on_sync(&mut self.cx, &self.links, &mut self.store, link, (OtherSet::BroadcastDigests, frame))
     }
 
     fn count(&self) -> u64 {
-        Settled { store: &self.store, key: Key::Digest, now: self.cx.now }.summary().count
+        Layout::new(&self.store, Key::Digest, self.cx.now).summary.count
     }
 }
 
@@ -133,8 +124,9 @@ fn time_stamps_that_are_no_numbers_of_seconds_are_compared_all_the_same() {
         side.store.insert(start, BroadcastDigest([n; 32]), held(n, start, start, time));
     }
     side.cx.now += SETTLE_DELAY;
-    let set = Settled { store: &side.store, key: Key::Digest, now: side.cx.now };
-    assert_eq!(set.items().into_iter().map(|(_, time)| time).collect::<Vec<u64>>(), [0, 0, u64::MAX - 1, 7]);
+    let set = Layout::new(&side.store, Key::Digest, side.cx.now);
+    let items = settled(&side.store, Key::Digest, side.cx.now);
+    assert_eq!(items.into_iter().map(|(_, time)| time).collect::<Vec<u64>>(), [0, 0, u64::MAX - 1, 7]);
     assert!(set.begin().is_ok());
 }
 
@@ -144,12 +136,14 @@ fn broadcasts_with_one_id_are_compared_by_digest_and_by_id_as_one() {
     let (start, other) = (side.cx.now - SETTLE_DELAY, BroadcastDigest([77; 32]));
     side.store.insert(start, other, held(1, start, start, 1.0));
     let keys = |key| {
-        let set = Settled { store: &side.store, key, now: side.cx.now };
-        set.items().into_iter().map(|(id, _)| id.0[0]).collect::<std::collections::BTreeSet<u8>>()
+        settled(&side.store, key, side.cx.now)
+            .into_iter()
+            .map(|(id, _)| id.0[0])
+            .collect::<std::collections::BTreeSet<u8>>()
     };
     assert_eq!(keys(Key::Digest), [0, 1, 77].into());
     assert_eq!(keys(Key::Id), [0, 1].into());
-    assert_eq!(Settled { store: &side.store, key: Key::Id, now: side.cx.now }.summary().count, 2);
+    assert_eq!(Layout::new(&side.store, Key::Id, side.cx.now).summary.count, 2);
 }
 
 /// Has the other side handle what a side sends, as if by ids. Notes the first bytes of wanted ids.
@@ -159,8 +153,8 @@ fn carry_by_ids(from: &mut Side, to: &mut Side, wanted: &mut Vec<u8>) {
             Ok(Message::SyncOther(by, frame)) => {
                 let first = matches!(frame, SyncFrame::Summary(_));
                 assert_eq!(by == OtherSet::BroadcastDigests, first, "an old node is answered by ids");
-                let Side { sync, cx, links, store, asks } = to;
-                sync.on_sync(cx, links, store, asks, A, (OtherSet::Broadcasts, frame)).expect("sound");
+                let Side { sync, cx, links, store } = to;
+                sync.on_sync(cx, links, store, A, (OtherSet::Broadcasts, frame)).expect("sound");
             }
             Ok(Message::Want(ids)) => wanted.extend(ids.iter().map(|id| id.0[0])),
             other => panic!("{other:?}"),
@@ -217,19 +211,16 @@ fn a_neighbour_that_offers_broadcasts_and_brings_none_is_asked_last() {
 }
 
 #[test]
-fn wanted_broadcasts_carry_their_age_and_come_to_native_peers_alone() {
+fn wanted_broadcasts_carry_their_age() {
     let mut side = side(0..2);
     let ids = [TransactionId(id(1).0), TransactionId(id(7).0)];
-    on_want(&mut side.cx, &side.links, &mut side.store, C, &ids);
-    on_want(&mut side.cx, &side.links, &mut side.store, LinkId(9), &ids);
-    assert!(drain(&mut side.cx).is_empty());
-    on_want(&mut side.cx, &side.links, &mut side.store, A, &ids);
+    on_want(&mut side.cx, &mut side.store, A, &ids);
     let Some(Output::Send { frame, .. }) = side.cx.poll_output() else { panic!("no frame") };
     let Ok(Message::Broadcast(frame)) = Message::parse(&mut Parser::new(), frame.as_str()) else { panic!("{frame:?}") };
     assert_eq!((frame.broadcast.id, frame.synced, frame.origin), (id(1), Some(SETTLE_DELAY), Some(origin(9))));
     assert_eq!((side.cx.counters.broadcasts_sent, side.cx.poll_output().is_none()), (1, true));
     side.cx.now += limits::BROADCAST_TTL;
-    on_want(&mut side.cx, &side.links, &mut side.store, A, &ids);
+    on_want(&mut side.cx, &mut side.store, A, &ids);
     assert!(drain(&mut side.cx).is_empty());
 }
 
@@ -241,10 +232,45 @@ fn what_no_peer_needs_is_a_breach_and_a_late_answer_is_not() {
     assert_eq!(side.cx.counters.answers_unsolicited, 1);
     let error = side.on(A, SyncFrame::Everything).expect_err("not for broadcasts");
     assert_eq!(error, Violation::breach("SYNC: broadcasts are not requested as a whole"));
-    assert!(side.on(C, answer()).is_err());
     side.on(A, SyncFrame::Reply(Summary { count: 1, sum: "other".into() })).expect("a native peer");
     assert!(side.sync.by_digest.reconciler.is_open(A) && side.on(A, answer()).is_err(), "malformed");
     side.on(A, SyncFrame::Reply(Summary { count: 1, sum: "other".into() })).expect("a native peer");
     side.sync.on_link_closed(&mut side.cx, &side.store, A);
     assert!(!side.sync.by_digest.reconciler.is_open(A));
+}
+
+#[test]
+fn a_large_set_is_laid_out_a_few_times_a_second_however_often_a_peer_asks() {
+    let mut side = side(0..0);
+    let start = side.cx.now;
+    let insert = |side: &mut Side, n: u32| {
+        let mut digest = BroadcastDigest([7; 32]);
+        digest.0[..4].copy_from_slice(&n.to_be_bytes());
+        side.store.insert(start, digest, held(7, start, start, 1.0));
+    };
+    (0..10_000).for_each(|n| insert(&mut side, n));
+    side.cx.now += SETTLE_DELAY;
+    let other = || SyncFrame::Summary(Summary { count: 0, sum: "other".into() });
+    side.on(A, other()).expect("a native peer");
+    let laid_out = |side: &Side| side.sync.by_digest.layout.as_ref().map(|layout| (layout.at, layout.summary.count));
+    let first = laid_out(&side);
+    assert_eq!(first, Some((side.cx.now, 10_000)));
+    insert(&mut side, 10_000);
+    side.cx.now += LAYOUT_COST * 9_999;
+    side.on(A, other()).expect("a native peer");
+    assert_eq!(laid_out(&side), first, "a tenth of a second");
+    side.cx.now += LAYOUT_COST;
+    side.on(A, other()).expect("a native peer");
+    assert_eq!(laid_out(&side), Some((side.cx.now, 10_001)));
+}
+
+#[test]
+fn one_want_brings_each_broadcast_once_and_no_more_than_half_a_queue() {
+    let mut side = side(0..2);
+    let ids = [TransactionId([1; 32]); 100];
+    on_want(&mut side.cx, &mut side.store, A, &ids);
+    assert_eq!(drain(&mut side.cx).len(), 1);
+    side.cx.config.limits.queue_bytes = 20;
+    on_want(&mut side.cx, &mut side.store, A, &[TransactionId([0; 32]), TransactionId([1; 32])]);
+    assert_eq!(drain(&mut side.cx).len(), 1, "ten bytes: one of seven");
 }

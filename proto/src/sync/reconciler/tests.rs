@@ -46,7 +46,6 @@ struct Parts {
     reconciler: Reconciler,
     cx: Context,
     links: LinkTable,
-    asks: RateLimits<LinkId>,
     set: Numbers,
 }
 
@@ -57,12 +56,12 @@ fn parts(set: Option<OtherSet>, items: &[u8]) -> Parts {
     client(&cx, &mut links, 3);
     exercise(&cx, &mut links, 4);
     let set_of = Numbers { items: items.to_vec(), settled: 0 };
-    Parts { reconciler: Reconciler::new(set), cx, links, asks: ask_limits(), set: set_of }
+    Parts { reconciler: Reconciler::new(set), cx, links, set: set_of }
 }
 
 impl Parts {
     fn on(&mut self, link: LinkId, frame: SyncFrame) -> Result<Progress, Violation> {
-        self.reconciler.on_sync(&mut self.cx, &self.links, &mut self.asks, &mut self.set, link, frame)
+        self.reconciler.on_sync(&mut self.cx, &mut self.set, link, frame)
     }
 
     fn begin(&mut self, link: LinkId) {
@@ -209,26 +208,6 @@ fn a_set_that_gives_no_question_begins_nothing() {
 }
 
 #[test]
-fn only_native_peers_compare_and_each_link_asks_as_often_as_the_limit_says() {
-    let mut parts = parts(None, &[1]);
-    for link in [C, LinkId(4), LinkId(9)] {
-        for frame in [SyncFrame::Everything, SyncFrame::Answer(Step { number: 0, message: Vec::new() })] {
-            let error = parts.on(link, frame).expect_err("no native peer");
-            assert_eq!(error, Violation::breach("SYNC: only native peers compare sets"));
-        }
-    }
-    for _ in 0..ASK_BURST {
-        assert!(parts.on(A, SyncFrame::Everything).is_ok());
-    }
-    let error = parts.on(A, SyncFrame::Summary(summary(&[1]))).expect_err("too often");
-    assert_eq!(error, Violation::breach("SYNC: it asks more often than any comparison needs"));
-    assert!(matches!(parts.answer(A, 1, &[]), Progress::Unsolicited), "an answer is no question");
-    assert!(parts.on(B, SyncFrame::Everything).is_ok());
-    parts.cx.now += ASK_INTERVAL;
-    assert!(parts.on(A, SyncFrame::Everything).is_ok() && parts.on(A, SyncFrame::Everything).is_err());
-}
-
-#[test]
 fn a_peer_that_had_nothing_for_us_is_not_asked_again_while_its_set_is_the_same() {
     let mut parts = parts(None, &[1, 2, 3]);
     let differs = |parts: &mut Parts, items: &[u8]| match parts.on(A, SyncFrame::Reply(summary(items))) {
@@ -240,15 +219,11 @@ fn a_peer_that_had_nothing_for_us_is_not_asked_again_while_its_set_is_the_same()
         parts.begin(A);
         let needed = parts.needed(A, parts.reconciler.last_number, answer);
         parts.reconciler.proceed(&mut parts.cx, A, needed).expect("well formed");
-        parts.cx.now += ASK_INTERVAL;
     };
     // Its pool is full: it has two, and will never have the third.
     assert!(differs(&mut parts, &[1, 2]));
     reconcile(&mut parts, &[1, 2]);
-    assert!(!(0..SKIPS).any(|_| {
-        parts.cx.now += ASK_INTERVAL;
-        differs(&mut parts, &[1, 2])
-    }));
+    assert!(!(0..SKIPS).any(|_| differs(&mut parts, &[1, 2])));
     assert!(differs(&mut parts, &[1, 2]), "now and then, as we may have lost something");
     reconcile(&mut parts, &[1, 2]);
     assert!(differs(&mut parts, &[1, 4]), "it changed");

@@ -54,9 +54,16 @@ impl Input {
         let name = path.display().to_string();
         let unreadable = || format!("{name} cannot be read; check its name");
         let mut file = File::open(path).with_context(unreadable)?;
+        let kind = file.metadata().with_context(unreadable)?.file_type();
+        if kind.is_dir() {
+            bail!("{name} is a folder; name a file in it");
+        }
         // A pipe cannot be read twice.
-        let lines = if file.metadata().with_context(unreadable)?.is_file() {
-            let by_line = Source::new(file.try_clone()?).with_context(unreadable)?.unit() == Unit::Line;
+        let lines = if kind.is_file() {
+            let by_line = match Source::new(file.try_clone()?) {
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => bail!("{name} cannot be sent: {error}"),
+                source => source.with_context(unreadable)?.unit() == Unit::Line,
+            };
             file.rewind().with_context(unreadable)?;
             let lines = BufReader::new(&file).split(b'\n').try_fold(0, |lines, line| line.map(|_| lines + 1));
             file.rewind().with_context(unreadable)?;
@@ -102,7 +109,7 @@ pub(crate) async fn run(
     };
     print(format!("{} in {:.1} s{spread}", tally.summary(&folder.name()), began.elapsed().as_secs_f64()))?;
     tally.refusals.print_rest();
-    if let Some(why) = tally.refusals.gave_up(&folder.name()) {
+    if let Some(why) = tally.refusals.gave_up(&folder.name()).or_else(|| tally.refusals.all_refused()) {
         bail!("{why}");
     }
     Ok(if tally.refusals.count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -199,7 +206,7 @@ async fn send_all(folder: &Folder, mut client: Client, input: Input, stamp: Stam
         folder.name(),
         refusals.count
     ))?;
-    if let Some(why) = refusals.gave_up(&folder.name()) {
+    if let Some(why) = refusals.gave_up(&folder.name()).or_else(|| refusals.all_refused()) {
         bail!("{why}");
     }
     Ok(if refusals.count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -60,7 +60,7 @@ impl Source {
     /// Looks at the beginning of an input.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// It cannot be read, or is no text in UTF-8 ([`io::ErrorKind::InvalidData`]).
     pub(crate) fn new(input: impl Read + Send + 'static) -> io::Result<Self> {
         let mut reader = BufReader::new(input);
         let mut unread = Vec::new();
@@ -76,6 +76,9 @@ impl Source {
                 }
             }
             read += 1;
+        }
+        if let Some(why) = unread.first().and_then(|first| no_text(*first)) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
         let form = match unread.first() {
             Some(b'[') => {
@@ -188,6 +191,22 @@ impl Iterator for Source {
     }
 }
 
+/// Returns why an input that begins with this byte is no text, and what to do. No text in UTF-8
+/// begins so.
+fn no_text(first: u8) -> Option<&'static str> {
+    match first {
+        // RFC 1952, section 2.3.1.
+        0x1F => Some("it is compressed; decompress it: gunzip -c FILE | cargo xtask add-transaction --file -"),
+        // The .xz file format, section 2.1.1.1.
+        0xFD => Some("it is compressed; decompress it: xz -dc FILE | cargo xtask add-transaction --file -"),
+        // The byte order mark of both orders.
+        0xFE | 0xFF => Some(
+            "it is UTF-16, as PowerShell writes it; convert it: iconv -f UTF-16 -t UTF-8 FILE | cargo xtask add-transaction --file -",
+        ),
+        _ => None,
+    }
+}
+
 /// Where a JSON value ends. It is not checked otherwise.
 #[derive(Debug, Default)]
 struct Scan {
@@ -254,8 +273,11 @@ fn skip_blank(reader: &mut impl BufRead) -> io::Result<Option<u8>> {
 mod tests {
     use super::*;
 
+    /// A [`Part`] whose text is trimmed.
+    type TextPart = (u64, Result<String, String>);
+
     /// The parts of a text, also when it comes byte by byte.
-    fn parts(text: &str) -> (Unit, Vec<(u64, Result<String, String>)>) {
+    fn parts(text: &str) -> (Unit, Vec<TextPart>) {
         struct Slow(io::Cursor<Vec<u8>>);
         impl Read for Slow {
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -306,6 +328,20 @@ mod tests {
         // A line that is cut off costs itself only.
         let (unit, lines) = texts("{\"a\":\n{\"b\":1}\n");
         assert_eq!((unit, lines.len()), (Unit::Line, 2));
+    }
+
+    #[test]
+    fn what_is_no_text_is_named_with_the_remedy() {
+        for (bytes, part) in [
+            (&b"\x1F\x8B\x08\0"[..], "gunzip"),
+            (b"\xFD7zXZ\0", "xz -dc"),
+            (b"\xFF\xFE{\0}\0", "iconv"),
+            (b"\xFE\xFF\0{\0}", "iconv"),
+        ] {
+            let error = Source::new(io::Cursor::new(bytes.to_vec())).err().expect("no text");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+            assert!(error.to_string().contains(part), "{error}");
+        }
     }
 
     #[test]

@@ -123,6 +123,8 @@ pub(crate) struct Refusals {
     pub(crate) count: usize,
     pub(crate) unit: Unit,
     kinds: HashMap<String, u64>,
+    /// Whether something of the input is a transaction.
+    any_valid: bool,
     /// Those in a row of the input, and those of the node, which come later.
     input: Row,
     node: Row,
@@ -164,6 +166,7 @@ impl Refusals {
 
     /// The next of the input is a transaction.
     pub(crate) fn input_is_valid(&mut self) {
+        self.any_valid = true;
         self.input = Row::default();
     }
 
@@ -204,6 +207,11 @@ impl Refusals {
         self.input.length >= ENOUGH || self.node.length >= ENOUGH
     }
 
+    /// Returns the form wanted, if the whole input has another one.
+    pub(crate) fn all_refused(&self) -> Option<String> {
+        (self.count > 0 && !self.any_valid).then(|| format!("nothing in the input is a transaction; {FORMS}"))
+    }
+
     /// Returns why nothing more was sent.
     pub(crate) fn gave_up(&self, name: &str) -> Option<String> {
         let noun = self.unit.noun();
@@ -237,6 +245,7 @@ mod tests {
             assert_eq!(refusals.input(number, "bad at byte 7").is_some(), number == 11, "ten of a kind are printed");
         }
         assert!(!refusals.is_enough() && refusals.input(20, "another").is_some());
+        assert_eq!(refusals.all_refused(), None, "one was valid");
         for number in 21..=30 {
             assert!(!refusals.is_enough(), "{number}");
             refusals.input(number, "bad at byte 3");

@@ -399,7 +399,7 @@ fn a_redirected_exercise_peer_is_told_only_of_nodes_with_an_open_link() {
     let mut overlay = Overlay::capped(3);
     overlay.accept_all(40..44);
     // One that went, one that was declined, one that was referred to others, one whose link closes,
-    // and one that is silent for longer than any live node.
+    // one that is silent for longer than any live node, and one that answers no mark.
     overlay.learn(50);
     overlay.peers.book.get_mut(&far(50)).expect("there").last_up = Some(overlay.cx.now);
     overlay.learn(51);
@@ -411,7 +411,10 @@ fn a_redirected_exercise_peer_is_told_only_of_nodes_with_an_open_link() {
     overlay.conns.links.close(&mut overlay.cx, LinkId(41), close::NORMAL, "for the test");
     let limits = &overlay.cx.config.limits;
     overlay.pass(limits.ping_interval * 2 + limits.duplicate_deadline);
-    for heard in [40, 43, 20] {
+    let still = overlay.exercise(44);
+    overlay.conns.links.get_mut(still).expect("linked").unanswered = Some(overlay.cx.now);
+    overlay.pass(Duration::from_secs(1));
+    for heard in [40, 43, 44, 20] {
         overlay.conns.links.hear(overlay.cx.now, LinkId(heard));
     }
     let link = overlay.exercise(20);

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::dial_reason::DialReason;
 use crate::event::Event;
-use crate::id::LinkId;
 use crate::membership::slots::tests::admission::ask;
 use crate::membership::slots::{HELD, LONGEST_RETRY, RETRY_AFTER, SHORTEST_RETRY};
 use crate::testing::overlay::{Overlay, call, far, session};
@@ -48,19 +47,6 @@ fn a_flood_of_refusals_is_logged_twenty_times_in_ten_seconds_and_counted_always(
     overlay.pass(SECOND * 10);
     assert_eq!(logged(&mut overlay, 50), 1);
     assert_eq!(overlay.cx.counters.slots_declined, 31);
-}
-
-#[test]
-fn a_refusal_that_nobody_asked_for_is_a_violation_and_changes_nothing() {
-    let mut overlay = Overlay::capped(8);
-    let link = overlay.guest(21);
-    call!(overlay.on_declined(link, &declined(&[30])));
-    assert_eq!((overlay.cx.counters.answers_unsolicited, overlay.cx.counters.violations), (1, 1));
-    assert!(!overlay.closing(link));
-    assert_eq!(overlay.state(&far(30)), None);
-    assert_eq!((overlay.cx.counters.slots_refused, overlay.membership.search.refusals), (0, 0));
-    call!(overlay.on_declined(LinkId(99), &declined(&[30])));
-    assert_eq!(overlay.cx.counters.answers_unsolicited, 1, "a link that is gone");
 }
 
 #[test]

@@ -210,6 +210,10 @@ fn links_of_known_peers_exercise_peers_and_two_to_one_node_are_not_released() {
         overlay.conns.links.set_native(LinkId(link), LinkState::Established(native(35)));
     }
     assert_eq!(call!(overlay.links_to_release(true)), [], "none of these");
+    // A link that we dialled to the same node would keep the slot.
+    overlay.accepted(37);
+    overlay.conns.links.open(LinkId(3), ip(37), Some(far(37)), LinkState::Client, overlay.cx.now);
+    overlay.conns.links.set_native(LinkId(3), LinkState::HelloSent(native(37)));
     overlay.accepted(36);
     assert_eq!(call!(overlay.links_to_release(false)), [LinkId(36)]);
     overlay.conns.links.close(&mut overlay.cx, LinkId(1), close::NORMAL, "");
