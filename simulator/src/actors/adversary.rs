@@ -20,8 +20,8 @@ use crate::net::wire::Item;
 const INVENTED: usize = 50;
 /// How many origins a liar prunes at once.
 const PRUNED: usize = 20;
-/// How often it does so, however often it is asked for its summary.
-const NONSENSE_EVERY: Duration = Duration::from_secs(1);
+/// How often it does so at most: as often as a node compares sets while nothing comes.
+const NONSENSE_EVERY: Duration = Duration::from_secs(5);
 
 /// Returns what a node with this behaviour sends in place of a frame of its core, if anything.
 pub(super) fn outgoing(behaviour: Behaviour, net: &mut Network, actor: usize, frame: Frame) -> Option<Frame> {
@@ -73,7 +73,7 @@ pub(super) fn false_answer(net: &mut Network, step: &Step, pool: &[Transaction])
     Negentropy::owned(claimed, 48 * 1024).ok()?.reconcile(&step.message).ok()
 }
 
-/// Sends each neighbour a GRAFT of everything and a PRUNE of random origins, once in a second.
+/// Sends each neighbour a GRAFT of everything and a PRUNE of random origins.
 fn send_nonsense(net: &mut Network, actor: usize) {
     let now = net.clock.now();
     if net.nonsense.get(&actor).is_some_and(|last| now < *last + NONSENSE_EVERY) {

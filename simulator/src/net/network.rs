@@ -5,7 +5,7 @@
 //! two hosts are partitioned nothing arrives and nothing is lost: it arrives when the partition
 //! ends, unless an end has given up by then.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
