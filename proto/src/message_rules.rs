@@ -3,7 +3,7 @@
 //!
 //! The node judges every message by this table before a component sees it. `describe` writes it for
 //! `docs/protocol.md`, and a test compares the two. A new kind of [`Message`] does not compile
-//! without a [`MessageKind`], and that not without a row.
+//! without a `MessageKind`, and that not without a row.
 //!
 //! A link takes room from its first message of a kind to its end. One address group has as many
 //! links as [`Limits::inbound_per_ip`](crate::limits::Limits::inbound_per_ip) says. The runtime has

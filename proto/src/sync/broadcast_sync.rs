@@ -72,7 +72,7 @@ impl Comparison {
     }
 
     fn on_link_closed(&mut self, cx: &mut Context, store: &BroadcastStore, link: LinkId) {
-        self.reconciler.end(link);
+        self.reconciler.on_link_closed(link);
         let (key, lapsed) = (self.key, self.wants.on_link_closed(link));
         self.wants.retry(cx, &|id| has_seen(store, key, id), lapsed);
     }

@@ -328,7 +328,7 @@ impl PoolSync {
     /// Forgets a link that is closed, and asks others for what it was asked for. Returns whether
     /// something is to be fetched from another neighbour.
     pub(crate) fn on_link_closed(&mut self, cx: &mut Context, store: &Store, link: LinkId) -> bool {
-        self.reconciler.end(link);
+        self.reconciler.on_link_closed(link);
         self.deferred.remove(&link);
         let streamed = self.stream.take_if(|stream| stream.link == link).is_some();
         let lapsed = self.wants.on_link_closed(link);

@@ -21,6 +21,10 @@ use crate::wire::{OtherSet, Step, Summary, SyncFrame};
 /// How long an answer may take before the reconciliation is given up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How often in a row a comparison with a peer is left out that had nothing for us, and whose
+/// summary is still the same. A set that lost items finds them again after that.
+const SKIPS: u32 = 30;
+
 /// A set that two peers reconcile.
 pub(crate) trait ReconcilableSet {
     /// Brings the set up to date, before a peer is told of it.
@@ -47,6 +51,10 @@ pub(crate) struct Reconciler {
     /// Our open reconciliations, at most one per link.
     open: BTreeMap<LinkId, Open>,
     last_number: u64,
+    /// The last summary of each peer.
+    summaries: BTreeMap<LinkId, Summary>,
+    /// Summaries of sets that had nothing for us, and how often we did not ask again.
+    fruitless: BTreeMap<LinkId, (Summary, u32)>,
 }
 
 #[derive(Debug)]
@@ -96,7 +104,8 @@ impl Needed {
 
 impl Reconciler {
     pub(crate) fn new(set: Option<OtherSet>) -> Self {
-        Self { set, open: BTreeMap::new(), last_number: 0 }
+        let (summaries, fruitless) = (BTreeMap::new(), BTreeMap::new());
+        Self { set, open: BTreeMap::new(), last_number: 0, summaries, fruitless }
     }
 
     pub(crate) fn is_open(&self, link: LinkId) -> bool {
@@ -111,6 +120,32 @@ impl Reconciler {
     /// Ends the reconciliation on a link.
     pub(crate) fn end(&mut self, link: LinkId) {
         self.open.remove(&link);
+    }
+
+    /// Forgets a link that has closed.
+    pub(crate) fn on_link_closed(&mut self, link: LinkId) {
+        self.end(link);
+        self.summaries.remove(&link);
+        self.fruitless.remove(&link);
+    }
+
+    /// Returns whether a set with this summary had nothing for us the last time. A peer whose pool
+    /// is full stays as it is, and reconciling costs as much as all that it lacks.
+    fn is_fruitless(&mut self, link: LinkId, theirs: &Summary) -> bool {
+        let Some((_, skips)) = self.fruitless.get_mut(&link).filter(|(summary, _)| summary == theirs) else {
+            return false;
+        };
+        *skips += 1;
+        *skips <= SKIPS
+    }
+
+    /// Ends a reconciliation that has found everything.
+    fn complete(&mut self, link: LinkId) {
+        let found = self.open.remove(&link).map(|open| open.found);
+        match self.summaries.get(&link).filter(|_| found == Some(0)) {
+            Some(theirs) => _ = self.fruitless.insert(link, (theirs.clone(), 0)),
+            None => _ = self.fruitless.remove(&link),
+        }
     }
 
     /// Sends a native peer our summary. If its own differs, it reconciles with us, and sends us its
@@ -158,7 +193,7 @@ impl Reconciler {
     /// Compares a peer's summary with ours. Who lacks something fetches it: nobody is sent what it
     /// did not ask for.
     fn on_summary(
-        &self,
+        &mut self,
         cx: &mut Context,
         set: &mut impl ReconcilableSet,
         link: LinkId,
@@ -174,7 +209,11 @@ impl Reconciler {
         if replies {
             self.send_summary(cx, link, summary, SyncFrame::Reply);
         }
-        if self.is_open(link) { Progress::Done } else { Progress::Differs { ours, theirs: theirs.count } }
+        if self.is_open(link) {
+            return Progress::Done;
+        }
+        self.summaries.insert(link, theirs.clone());
+        if self.is_fruitless(link, theirs) { Progress::Done } else { Progress::Differs { ours, theirs: theirs.count } }
     }
 
     fn on_answer(&mut self, cx: &mut Context, set: &impl ReconcilableSet, link: LinkId, step: &Step) -> Progress {
@@ -198,7 +237,7 @@ impl Reconciler {
     pub(crate) fn proceed(&mut self, cx: &mut Context, link: LinkId, needed: Needed) -> Result<(), Violation> {
         match needed.next {
             Ok(Some(step)) => self.send(cx, link, &SyncFrame::Ask(step)),
-            Ok(None) => self.end(link),
+            Ok(None) => self.complete(link),
             Err(error) => {
                 self.end(link);
                 return Err(malformed(error));

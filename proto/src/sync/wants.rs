@@ -630,7 +630,8 @@ mod tests {
         let first = HEDGE_FIRST;
         assert_eq!(hedge(&mut wants, &mut cx), [("[2]".to_owned(), first), ("[3]".to_owned(), first)]);
         assert!(hedge(&mut wants, &mut cx).is_empty(), "nobody takes over more than it has shown to bring");
-        // B brings it, and may take over three times as much. C lies as well, and loses what it took.
+        // B brings it, and may take over three times as much. C lies as well, and loses what it
+        // took.
         let of = |wants: &Wants, link| {
             let of_link = wants.items.iter().filter(|(_, item)| item.source == link);
             of_link.map(|(id, _)| *id).collect::<Vec<_>>()

@@ -206,3 +206,31 @@ fn a_set_that_gives_no_question_begins_nothing() {
     parts.begin(A);
     assert_eq!((drain(&mut parts.cx), parts.reconciler.is_open(A)), (vec!["event PeerFault".to_owned()], false));
 }
+
+#[test]
+fn a_peer_that_had_nothing_for_us_is_not_asked_again_while_its_set_is_the_same() {
+    let mut parts = parts(None, &[1, 2, 3]);
+    let differs = |parts: &mut Parts, items: &[u8]| match parts.on(A, SyncFrame::Reply(summary(items))) {
+        Ok(Progress::Differs { .. }) => true,
+        Ok(Progress::Done) => false,
+        other => panic!("{other:?}"),
+    };
+    let reconcile = |parts: &mut Parts, answer: &[u8]| {
+        parts.begin(A);
+        let needed = parts.needed(A, parts.reconciler.last_number, answer);
+        parts.reconciler.proceed(&mut parts.cx, A, needed).expect("well formed");
+    };
+    // Its pool is full: it has two, and will never have the third.
+    assert!(differs(&mut parts, &[1, 2]));
+    reconcile(&mut parts, &[1, 2]);
+    assert!(!(0..SKIPS).any(|_| differs(&mut parts, &[1, 2])));
+    assert!(differs(&mut parts, &[1, 2]), "now and then, as we may have lost something");
+    reconcile(&mut parts, &[1, 2]);
+    assert!(differs(&mut parts, &[1, 4]), "it changed");
+    reconcile(&mut parts, &[1, 4]);
+    assert!(differs(&mut parts, &[1, 4]), "it had something");
+    reconcile(&mut parts, &[1]);
+    assert!(!differs(&mut parts, &[1, 4]));
+    parts.reconciler.on_link_closed(A);
+    assert!(differs(&mut parts, &[1, 4]), "another link");
+}
