@@ -67,6 +67,8 @@ struct Stream {
     offered: u64,
     /// … and how many of them were missing here.
     missing: u64,
+    /// When others were last asked because it is slow.
+    called: Option<Instant>,
     /// What it brought that was new.
     items: u64,
     bytes: u64,
@@ -84,6 +86,14 @@ impl Stream {
         let age = now.saturating_duration_since(self.since);
         let brings = self.bytes as f64 >= STREAM_FLOOR as f64 * age.as_secs_f64();
         now.saturating_duration_since(self.at) < STREAM_TIMEOUT && (age < STREAM_GRACE || brings || self.is_fast(now))
+    }
+
+    /// Returns whether others are to be asked now for what it is too slow to bring.
+    fn calls_for_others(&mut self, now: Instant) -> bool {
+        let lately = self.called.is_some_and(|called| now.saturating_duration_since(called) < STREAM_TICK);
+        let calls = !lately && !self.is_alone(now);
+        self.called = if calls { Some(now) } else { self.called };
+        calls
     }
 
     /// Returns whether nothing is fetched from others meanwhile.
@@ -137,7 +147,7 @@ impl PoolSync {
         let orphans = self.wants.retry(cx, &|id| store.index().holds(id), lapsed);
         self.wants.hedge(cx, &|id| store.index().holds(id));
         let ended = self.end_stream(cx, store);
-        let slow = self.stream.as_ref().is_some_and(|stream| !stream.is_alone(cx.now));
+        let slow = self.stream.as_mut().is_some_and(|stream| stream.calls_for_others(cx.now));
         self.set_timer(cx);
         orphans || slow || ended
     }
@@ -293,7 +303,7 @@ impl PoolSync {
             return false;
         }
         let (now, missing) = (cx.now, offered.saturating_sub(self.seen(store)));
-        self.stream = Some(Stream { link, since: now, at: now, offered, missing, items: 0, bytes: 0 });
+        self.stream = Some(Stream { link, since: now, at: now, offered, missing, called: None, items: 0, bytes: 0 });
         self.reconciler.send(cx, link, &SyncFrame::Everything);
         self.set_timer(cx);
         true

@@ -189,6 +189,11 @@ fn the_rest_is_fetched_from_others_when_a_stream_takes_long() {
     side.cx.now += Duration::from_secs(1);
     side.bring(A, 1_999, 300);
     assert!(side.sync.expire(&mut side.cx, &side.store));
+    side.cx.now += STREAM_TICK - Duration::from_nanos(1);
+    assert!(!side.sync.expire(&mut side.cx, &side.store), "once in each second");
+    side.cx.now += Duration::from_nanos(1);
+    side.bring(A, 1_999, 300);
+    assert!(side.sync.expire(&mut side.cx, &side.store));
     assert_eq!(side.on_summary(B, 5_000), ["ask"], "and the stream goes on");
     assert!(side.cx.timers.due(&Timer::Wants).is_some_and(|due| due <= side.cx.now + STREAM_TICK));
     side.cx.now += STREAM_TIMEOUT;
