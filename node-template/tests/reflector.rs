@@ -31,8 +31,8 @@ const VICTIM: usize = 0;
 const ATTACKER: usize = 1;
 const THIRD: usize = 2;
 const RELAYS: std::ops::Range<usize> = 3..6;
-/// Where the third party listens: ports that the attacker names itself, and those that it has others
-/// relay.
+/// Where the third party listens: ports that the attacker names itself, and those that it has
+/// others relay.
 const DIRECT: std::ops::Range<u16> = 5_000..5_050;
 const RELAYED: std::ops::Range<u16> = 5_050..5_100;
 const THIRD_V4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 3);
