@@ -98,8 +98,8 @@ async fn a_node_finds_itself_under_every_alias_and_lists_none() {
     let tester = Tester::listen().await;
     let mut link = tester.greet_with(port, &[&[tester.address()][..], &aliases[..]].concat()).await;
     assert_eq!(link.handshake().await, [node.address().to_string(), tester.address()]);
-    // The last one is the address by which it goes; nobody need dial that. The third is another form
-    // of the first.
+    // The last one is the address by which it goes; nobody need dial that. The third is another
+    // form of the first.
     for found in 0..aliases.len() - 2 {
         let address = event(&mut events, &format!("finding itself, after {found} aliases"), |event| match event {
             Event::SelfDialled { address } => Some(address.to_string()),

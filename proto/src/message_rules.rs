@@ -3,7 +3,7 @@
 //!
 //! The node judges every message by this table before a component sees it. `describe` writes it for
 //! `docs/protocol.md`, and a test compares the two. A new kind of [`Message`] does not compile
-//! without a [`MessageKind`], and that not without a row.
+//! without a `MessageKind`, and that not without a row.
 //!
 //! A link takes room from its first message of a kind to its end. One address group has as many
 //! links as [`Limits::inbound_per_ip`](crate::limits::Limits::inbound_per_ip) says. The runtime has
@@ -51,8 +51,10 @@ kinds! {
     Want,
     /// PRUNE.
     Prune,
-    /// GRAFT.
+    /// GRAFT that names origins.
     Graft,
+    /// GRAFT of all origins.
+    GraftAll,
     /// BROADCAST.
     Broadcast,
     /// ANNOUNCE of another node, or of the peer itself if it has not proved its id.
@@ -276,6 +278,7 @@ impl MessageKind {
             Message::Sync(_) | Message::SyncOther(..) => Self::Sync,
             Message::Want(_) => Self::Want,
             Message::Prune(_) => Self::Prune,
+            Message::Graft(origins) if origins.is_empty() => Self::GraftAll,
             Message::Graft(_) => Self::Graft,
             Message::Broadcast(_) => Self::Broadcast,
             Message::Announce(_) if own => Self::AnnounceOwn,
@@ -360,6 +363,13 @@ impl MessageKind {
                 others: breach("GRAFT: only native peers are part of a tree"),
                 rate: link(limits::GRAFTS_AT_ONCE, 20, flood("GRAFT: far more often than any tree breaks; ignored")),
                 entries: Some((limits::ORIGINS, "origins")),
+                ..NATIVE
+            } },
+            // It goes through all trees: 16,384 take a millisecond. What is lacking comes by a
+            // comparison.
+            Self::GraftAll => const { &Rule {
+                others: breach("GRAFT: only native peers are part of a tree"),
+                rate: link(20, 1, Above::Drop),
                 ..NATIVE
             } },
             // All that are kept at once. What is dropped comes by a comparison later.
@@ -494,17 +504,9 @@ pub(crate) enum Verdict {
 pub(crate) struct MessageRates(BTreeMap<LinkId, Vec<(MessageKind, RateLimit)>>);
 
 impl MessageRates {
-    /// Judges a message of a sender on a link: by its sender, and by the rate of its kind. `units`
-    /// is how many messages it counts for.
+    /// Judges a message of a sender on a link: by its sender, and by the rate of its kind.
     #[inline]
-    pub(crate) fn judge(
-        &mut self,
-        now: Instant,
-        link: LinkId,
-        sender: Senders,
-        kind: MessageKind,
-        units: u32,
-    ) -> Verdict {
+    pub(crate) fn judge(&mut self, now: Instant, link: LinkId, sender: Senders, kind: MessageKind) -> Verdict {
         let rule = kind.rule();
         if !rule.senders.hold(sender) {
             return match rule.others {
@@ -521,7 +523,7 @@ impl MessageRates {
                     limits.push((kind, RateLimit::default()));
                     limits.len() - 1
                 });
-                spend(&mut limits[at].1, now, (interval * burst, interval * units), above)
+                spend(&mut limits[at].1, now, (interval * burst, interval), above)
             }
             Rate::Transactions | Rate::Messages | Rate::PerQuestion | Rate::Once => Verdict::Handle,
         }
@@ -544,18 +546,6 @@ fn spend(limit: &mut RateLimit, now: Instant, (burst, cost): (Duration, Duration
             Verdict::Refuse(Violation::new(kind, text))
         }
         Above::Drop | Above::Violation(..) => Verdict::Handle,
-    }
-}
-
-/// What a GRAFT of all origins counts for: 16,384 trees take a millisecond.
-const GRAFT_ALL: u32 = 50;
-
-/// Returns how many messages of its kind a message counts for. A GRAFT of all origins goes through
-/// all trees.
-pub(crate) fn units(message: &Message) -> u32 {
-    match message {
-        Message::Graft(origins) if origins.is_empty() => GRAFT_ALL,
-        _ => 1,
     }
 }
 

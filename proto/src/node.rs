@@ -33,7 +33,7 @@ use crate::internal_event::{DialOutcome, InternalEvent};
 use crate::io::{Direction, Input, Lane, Output};
 use crate::ip_prefix::IpPrefix;
 use crate::membership::Membership;
-use crate::message_rules::{self, MessageKind, MessageRates, Verdict};
+use crate::message_rules::{MessageKind, MessageRates, Verdict};
 use crate::peers::Peers;
 use crate::peers::address_book::{AddressSource, AddressState};
 use crate::peers::dialer::Due;
@@ -537,7 +537,7 @@ impl Node {
             Err(error) => return self.on_malformed(link, &error),
         };
         let kind = MessageKind::of(&message, own);
-        match self.rates.judge(now, link, sender, kind, message_rules::units(&message)) {
+        match self.rates.judge(now, link, sender, kind) {
             Verdict::Handle => self.on_message(now, link, message),
             Verdict::Pause(time) => {
                 self.cx.output(Output::PauseReading { link, time });

@@ -18,7 +18,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use meshpool_proto::access::{Access, Certified};
+use meshpool_proto::access::Certified;
 use meshpool_proto::event::Event;
 use meshpool_proto::id::{LinkId, Session};
 use meshpool_proto::limits::Limits;
@@ -126,8 +126,7 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// Puts the access rules in force before anything else happens. `pool_bytes` is the length of
-    /// the pool's file.
+    /// Handles the inputs of `first` before anything else happens.
     pub(crate) fn new(
         core: Core,
         inputs: Inputs,
@@ -135,8 +134,7 @@ impl Driver {
         context: LinkContext,
         events: EventSender,
         lines: TransactionLines,
-        access: Access,
-        pool_bytes: u64,
+        first: impl IntoIterator<Item = Input>,
     ) -> Self {
         let alone = Alone::new(Instant::now(), core.status(Instant::now(), &[]).known > 0);
         let mut driver = Self {
@@ -152,8 +150,7 @@ impl Driver {
             follow_ups: VecDeque::new(),
             now: Instant::now(),
         };
-        driver.handle(Input::AccessChanged { access });
-        driver.handle(Input::PoolSize { bytes: pool_bytes });
+        first.into_iter().for_each(|input| driver.handle(input));
         driver
     }
 

@@ -58,6 +58,7 @@ impl Drop for WantsAll {
 
 /// Requests single transactions, for a listener that shows some and counts the rest.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "web"), allow(dead_code, reason = "the page samples"))]
 pub(crate) struct Sampling(Arc<Demand>);
 
 impl Sampling {
@@ -68,6 +69,7 @@ impl Sampling {
 
     /// Requests the next `samples` transactions. Returns how many were not sent since the last
     /// call.
+    #[cfg_attr(not(feature = "web"), allow(dead_code, reason = "the page samples"))]
     pub(crate) fn next(&self, samples: usize) -> u64 {
         self.0.samples.store(samples, Ordering::Relaxed);
         self.0.unsent.swap(0, Ordering::Relaxed)

@@ -423,7 +423,7 @@ impl Network {
             panics: panics.clone(),
             credentials: credentials.clone(),
         };
-        let pool_bytes = std::fs::metadata(self.folder.join("transactions.json")).map_or(0, |file| file.len());
+        let bytes = std::fs::metadata(self.folder.join("transactions.json")).map_or(0, |file| file.len());
         let core = Core::new(Instant::now(), config, held);
         let driver = Driver::new(
             core,
@@ -432,8 +432,7 @@ impl Network {
             context,
             EventSender::new(events.clone()),
             self.transaction_lines,
-            access,
-            pool_bytes,
+            [meshpool_proto::Input::AccessChanged { access }, meshpool_proto::Input::PoolSize { bytes }],
         );
         let (stop, stopped) = oneshot::channel::<()>();
         let (acceptor, watching) = (Arc::new(acceptor), panics.clone());

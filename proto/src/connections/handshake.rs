@@ -492,7 +492,7 @@ fn hello(cx: &Context, addresses: Vec<PeerAddress>, proof: Option<Proof>) -> Fra
         network: cx.config.network.clone(),
         address: Some(cx.config.address.clone()),
         max_peers: cx.config.max_peers,
-        proof,
+        proof: proof.map(Box::new),
     };
     Handshake { addresses, dropped: 0, node: Some(node) }.to_frame()
 }

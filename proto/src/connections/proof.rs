@@ -132,7 +132,7 @@ impl Proofs {
             return Ok(());
         };
         let identity = UpgradeIdentity { node: node.id, session: node.session };
-        match (&exchange.challenge, &node.proof) {
+        match (&exchange.challenge, node.proof.as_deref()) {
             (Challenge::Accepted { .. }, None) => Ok(()),
             (Challenge::Dialled { answered: None, .. }, _) => Ok(()),
             // We signed nothing, so there is nothing to answer.

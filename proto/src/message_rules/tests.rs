@@ -29,9 +29,12 @@ fn who_may_send_what() {
         MessageKind::Transaction => "++BBB++++",
         MessageKind::Ack | MessageKind::StatusAnswer => "UUUUUUUUU",
         MessageKind::NetworkAnswer | MessageKind::Unknown => "iiiiiiiii",
-        MessageKind::Sync | MessageKind::SyncAnswer | MessageKind::Want | MessageKind::Prune | MessageKind::Graft => {
-            "BBBBB+++B"
-        }
+        MessageKind::Sync
+        | MessageKind::SyncAnswer
+        | MessageKind::Want
+        | MessageKind::Prune
+        | MessageKind::Graft
+        | MessageKind::GraftAll => "BBBBB+++B",
         MessageKind::Broadcast => "+BBBB++++",
         MessageKind::Announce | MessageKind::AnnounceOwn | MessageKind::DialBack | MessageKind::Exercise => "BBBBBB++B",
         MessageKind::Status | MessageKind::Network => "UUUUUUUU+",
@@ -41,7 +44,7 @@ fn who_may_send_what() {
         MessageKind::Find | MessageKind::Found => "BBiii+++B",
     };
     for kind in MessageKind::ALL {
-        let verdict = |sender| match MessageRates::default().judge(Instant::now(), LINK, sender, *kind, 1) {
+        let verdict = |sender| match MessageRates::default().judge(Instant::now(), LINK, sender, *kind) {
             Verdict::Handle => '+',
             Verdict::Ignore => 'i',
             Verdict::Refuse(Violation { kind: ViolationKind::Breach, .. }) => 'B',
@@ -88,7 +91,7 @@ fn each_link_and_each_kind_has_a_rate_and_gets_it_back_in_time() {
     for kind in MessageKind::ALL {
         let Rate::Link { burst, interval, above } = kind.rule().rate else { continue };
         let sender = CLASSES.into_iter().find(|class| kind.rule().senders.hold(*class)).expect("somebody");
-        let mut judge = |link, now| rates.judge(now, LinkId(link), sender, *kind, 1);
+        let mut judge = |link, now| rates.judge(now, LinkId(link), sender, *kind);
         assert!((0..burst).all(|_| judge(1, start) == Verdict::Handle), "{kind:?}: the burst");
         match (judge(1, start), above) {
             (Verdict::Pause(time), Above::Pause) => assert_eq!(time, interval),
@@ -105,13 +108,10 @@ fn each_link_and_each_kind_has_a_rate_and_gets_it_back_in_time() {
 }
 
 #[test]
-fn a_graft_of_all_origins_counts_for_fifty() {
-    let message = |origins| Message::Graft(origins);
+fn a_graft_of_all_origins_has_a_rate_of_its_own() {
     let some = "plain:ws://localhost:1".parse().expect("an origin");
-    assert_eq!((units(&message(vec![some])), units(&message(Vec::new()))), (1, 50));
-    let (mut rates, now) = (MessageRates::default(), Instant::now());
-    let handled = |_: &u32| rates.judge(now, LINK, Senders::ESTABLISHED, MessageKind::Graft, 50) == Verdict::Handle;
-    assert_eq!((0..100).filter(handled).count(), limits::GRAFTS_AT_ONCE as usize / 50);
+    assert_eq!(MessageKind::of(&Message::Graft(vec![some]), false), MessageKind::Graft);
+    assert_eq!(MessageKind::of(&Message::Graft(Vec::new()), false), MessageKind::GraftAll);
 }
 
 /// Returns a frame of a kind that node 0 takes from node 1 as often as the rate allows, without a
@@ -129,6 +129,7 @@ fn frame(net: &Net, kind: MessageKind) -> Option<String> {
         MessageKind::SyncAnswer => r#"{"type":"SYNC","data":{"number":99,"answer":""},"set":"broadcasts"}"#.into(),
         MessageKind::Want => r#"{"type":"WANT","data":[]}"#.into(),
         MessageKind::Prune => format!(r#"{{"type":"PRUNE","data":["{}"]}}"#, id(5)),
+        MessageKind::GraftAll => r#"{"type":"GRAFT","data":[]}"#.into(),
         MessageKind::Graft => format!(r#"{{"type":"GRAFT","data":["{}"]}}"#, id(5)),
         MessageKind::Broadcast => broadcast_frame(7, "hello", ""),
         MessageKind::Announce => announce(id(77), other),
@@ -262,5 +263,5 @@ fn a_sync_longer_than_any_comparison_needs_is_a_breach() {
     let most = (limits::SYNC_BYTES - text(0).len()) / 4 * 4;
     assert!(Message::parse(&mut parser, &text(most)).is_ok());
     assert!(Message::parse(&mut parser, &text(most + 4)).is_err());
-    assert!(48 * 1024 / 3 * 4 * 2 <= limits::SYNC_BYTES, "twice our own");
+    const { assert!(48 * 1024 / 3 * 4 * 2 <= limits::SYNC_BYTES, "twice our own") };
 }

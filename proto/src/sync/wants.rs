@@ -31,10 +31,10 @@ const STALL: Duration = Duration::from_secs(60);
 pub(crate) const HEDGE: Duration = Duration::from_millis(300);
 const DRAIN: Duration = Duration::from_secs(1);
 /// How often others take over something.
-const HEDGE_TICK: Duration = Duration::from_millis(100);
+const HEDGE_TICK: Duration = Duration::from_millis(50);
 /// How many items a source takes over at once that has brought nothing yet. With each item that it
-/// brings it is one more, so what a second liar takes over is little.
-const HEDGE_FIRST: usize = 64;
+/// brings it is two more, so what a second liar takes over is little.
+const HEDGE_FIRST: usize = 128;
 /// How many waiting items of one source are looked at in each tick.
 const HEDGE_LOOKS: usize = 2_048;
 /// How many items are requested from one link at once.
@@ -370,7 +370,7 @@ impl Wants {
         let Some(source) = self.sources.get_mut(&link).filter(|_| late || asked == Some(link)) else { return };
         source.items += 1;
         source.bytes += bytes;
-        source.allowance = (source.allowance + 1).min(self.per_link);
+        source.allowance = (source.allowance + 2).min(self.per_link);
         if let Some(stall) = &mut source.stalled {
             stall.debt = stall.debt.saturating_sub(1);
         }
@@ -621,7 +621,7 @@ mod tests {
         };
         request(&mut wants, &mut cx, &store, A, ids(0, 800));
         for link in [B, C] {
-            assert_eq!(request(&mut wants, &mut cx, &store, link, ids(0, 400)), [0, 0]);
+            assert_eq!(request(&mut wants, &mut cx, &store, link, ids(0, 800)), [0, 0]);
         }
         cx.now += HEDGE - TICK;
         assert!(hedge(&mut wants, &mut cx).is_empty());
@@ -630,7 +630,8 @@ mod tests {
         let first = HEDGE_FIRST;
         assert_eq!(hedge(&mut wants, &mut cx), [("[2]".to_owned(), first), ("[3]".to_owned(), first)]);
         assert!(hedge(&mut wants, &mut cx).is_empty(), "nobody takes over more than it has shown to bring");
-        // B brings it, and may take over twice as much. C lies as well, and loses what it took.
+        // B brings it, and may take over three times as much. C lies as well, and loses what it
+        // took.
         let of = |wants: &Wants, link| {
             let of_link = wants.items.iter().filter(|(_, item)| item.source == link);
             of_link.map(|(id, _)| *id).collect::<Vec<_>>()
@@ -638,8 +639,8 @@ mod tests {
         let (took, brought) = (of(&wants, C), of(&wants, B));
         bring(&mut wants, B, &brought);
         cx.now += HEDGE;
-        assert_eq!(hedge(&mut wants, &mut cx), [("[2]".to_owned(), 2 * first)]);
-        assert_eq!(of(&wants, C).len() + of(&wants, A).len(), 800 - 3 * first);
+        assert_eq!(hedge(&mut wants, &mut cx), [("[2]".to_owned(), 3 * first)]);
+        assert_eq!(of(&wants, C).len() + of(&wants, A).len(), 800 - 4 * first);
         // Who lost its items is stalled all the same, and what it brings late counts.
         cx.now += WINDOW;
         expire(&mut wants, &mut cx, &store);

@@ -44,7 +44,7 @@ pub struct NodeInfo {
     /// The most nodes that it links to; `None`: all. A node with a cap sends JOIN next.
     pub max_peers: Option<u32>,
     /// Its proof that the id is its own; nodes of an earlier release send none.
-    pub proof: Option<Proof>,
+    pub proof: Option<Box<Proof>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -121,7 +121,10 @@ impl NodeInfo {
             network: shown(&node.network),
             address: node.address.and_then(|text| text.parse().ok()),
             max_peers: node.max_peers,
-            proof: node.proof.map(|proof| proof.read().map_err(|error| wrong("HANDSHAKE", error))).transpose()?,
+            proof: node
+                .proof
+                .map(|proof| proof.read().map(Box::new).map_err(|error| wrong("HANDSHAKE", error)))
+                .transpose()?,
         })
     }
 
@@ -135,7 +138,7 @@ impl NodeInfo {
             address: self.address.as_ref().map(|address| address.to_string().into()),
             max_peers: self.max_peers,
             features: Vec::new(),
-            proof: self.proof.as_ref().map(Proof::on_wire),
+            proof: self.proof.as_deref().map(Proof::on_wire),
         }
     }
 }

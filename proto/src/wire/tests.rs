@@ -150,7 +150,7 @@ fn a_proof_is_read_as_it_was_written_and_has_one_form_for_each_role() {
     let accepted = format!(r#"{{"direct":true,"signature":"{signature}"}}"#);
     for (proof, text) in [(dialler, &dialled), (acceptor, &accepted)] {
         let mut read = read_as!(Handshake, with(text));
-        assert_eq!(read.node.as_ref().and_then(|node| node.proof.clone()), Some(proof));
+        assert_eq!(read.node.as_ref().and_then(|node| node.proof.as_deref().cloned()), Some(proof));
         assert!(read.to_frame().as_str().ends_with(&format!(r#","proof":{text}}}}}"#)), "{}", read.to_frame().as_str());
         read.node.as_mut().expect("a native peer").proof = None;
         assert!(!read.to_frame().as_str().contains("proof"));

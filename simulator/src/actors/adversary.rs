@@ -2,6 +2,7 @@
 //! requests are answered in place of the core.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use meshpool_proto::frame::Frame;
 use meshpool_proto::id::{LinkId, NodeId};
@@ -19,6 +20,8 @@ use crate::net::wire::Item;
 const INVENTED: usize = 50;
 /// How many origins a liar prunes at once.
 const PRUNED: usize = 20;
+/// How often it does so at most: as often as a node compares sets while nothing comes.
+const NONSENSE_EVERY: Duration = Duration::from_secs(5);
 
 /// Returns what a node with this behaviour sends in place of a frame of its core, if anything.
 pub(super) fn outgoing(behaviour: Behaviour, net: &mut Network, actor: usize, frame: Frame) -> Option<Frame> {
@@ -72,6 +75,11 @@ pub(super) fn false_answer(net: &mut Network, step: &Step, pool: &[Transaction])
 
 /// Sends each neighbour a GRAFT of everything and a PRUNE of random origins.
 fn send_nonsense(net: &mut Network, actor: usize) {
+    let now = net.clock.now();
+    if net.nonsense.get(&actor).is_some_and(|last| now < *last + NONSENSE_EVERY) {
+        return;
+    }
+    net.nonsense.insert(actor, now);
     let origins: Vec<_> = (0..PRUNED).map(|_| Origin::Node(random_node(net))).collect();
     let open = net.links(actor).filter(|end| net.wires.is_link(end.wire));
     for link in open.map(|end| net.wires[end].link).collect::<Vec<_>>() {

@@ -34,6 +34,9 @@ const TICK: Duration = Duration::from_millis(500);
 const TRICKLE: usize = 4;
 /// How many transactions a liar says to hold.
 const CLAIMED: u64 = 1_000_000_000;
+/// The bytes of an invented transaction, and of one in a stream: so the stream has 9 kB a second.
+const BYTES: usize = 200;
+const STREAM_BYTES: usize = 4_500;
 /// How many nodes, addresses, origins and ids it invents at once.
 const MANY: usize = 50;
 /// How many nodes it announces in each tick, and how many of them with an address: the others cause
@@ -47,7 +50,7 @@ pub enum Lie {
     /// SYNC: it says to hold a billion transactions, and sends an invented one every second or two
     /// in place of its pool.
     Count,
-    /// The same, and it invents so many that its stream has the speed of a slow line.
+    /// The same, and what it invents is so long that its stream has the speed of a slow line.
     Stream,
     /// SYNC: it answers with what is lacking, and brings something else now and then.
     Answers,
@@ -308,10 +311,10 @@ impl Liar {
         self.streams.retain(|link| open.contains(link));
         self.trickles.retain(|link, positions| open.contains(link) && !positions.is_empty());
         for link in self.streams.clone() {
-            // 300 bytes each: 9 kB a second. More would fill all pools with what is no lie.
-            let count = if self.tells(Lie::Stream) { 15 } else { usize::from(self.ticks.is_multiple_of(3)) };
-            for _ in 0..count {
-                self.send_invented(net, actor, link, session);
+            // Few and long: many would fill all pools, which is no lie.
+            let stream = self.tells(Lie::Stream);
+            if stream || self.ticks.is_multiple_of(3) {
+                self.send_invented(net, actor, link, session, if stream { STREAM_BYTES } else { BYTES });
             }
         }
         for (link, positions) in &mut self.trickles {
@@ -324,7 +327,7 @@ impl Liar {
         }
         for link in &open {
             if self.tells(Lie::Answers) && self.ticks.is_multiple_of(3) {
-                self.send_invented(net, actor, *link, session);
+                self.send_invented(net, actor, *link, session, BYTES);
             }
             for lie in self.lies.clone() {
                 self.tell(net, actor, *link, lie, pool);
@@ -332,15 +335,15 @@ impl Liar {
         }
     }
 
-    fn send_invented(&mut self, net: &mut Network, actor: usize, link: LinkId, session: Session) {
-        let body = self.invent(actor);
+    fn send_invented(&mut self, net: &mut Network, actor: usize, link: LinkId, session: Session, bytes: usize) {
+        let body = self.invent(actor, bytes);
         send(net, actor, link, TransactionFrame::sync_frame(&body, session));
     }
 
-    /// Makes a transaction of 300 bytes that nobody else has.
-    fn invent(&mut self, actor: usize) -> String {
+    /// Makes a transaction of some more than these bytes that nobody else has.
+    fn invent(&mut self, actor: usize, bytes: usize) -> String {
         self.invented += 1;
-        format!(r#"{{"amount":{},"fromAddress":"liar {actor}","note":"{}"}}"#, self.invented, "x".repeat(200))
+        format!(r#"{{"amount":{},"fromAddress":"liar {actor}","note":"{}"}}"#, self.invented, "x".repeat(bytes))
     }
 
     /// Sends what one lie says on one link.
@@ -358,7 +361,7 @@ impl Liar {
                 send(net, actor, link, want_frame(&held));
             }
             Lie::Flood => {
-                let body = self.invent(actor);
+                let body = self.invent(actor, BYTES);
                 send(net, actor, link, TransactionFrame::client_frame(&body, false));
             }
             Lie::Announcements => {

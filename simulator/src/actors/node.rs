@@ -540,7 +540,8 @@ impl Node {
                     self.broadcasts.push(broadcast.message.to_string());
                 }
                 if let CoreEvent::Banned { peer, cause, .. } = &event {
-                    let banned = peer.address.as_ref().and_then(|address| net.target(address));
+                    let by_address = || peer.address.as_ref().and_then(|address| net.target(address));
+                    let banned = peer.node.and_then(|node| net.actor_of(node)).or_else(by_address);
                     let all_lie = net.liars.len() >= net.listening;
                     if !all_lie && banned.is_none_or(|actor| !net.liars.contains(&actor)) {
                         return Err((Invariant::NoHonestPeerIsBanned, format!("{peer} is banned: {cause}")));

@@ -85,7 +85,7 @@ impl Plan {
         let shape = shape.unwrap_or([Shape::Mesh, Shape::Graph, Shape::Capped][(seed % 3) as usize]);
         let honest = if shape == Shape::Mesh { rng.random_range(2..=5) } else { rng.random_range(6..=10) };
         let liars = if shape == Shape::Mesh { rng.random_range(1..honest) } else { honest / 2 };
-        let backlog = if seed / 3 % 2 == 0 { 800 } else { 5_000 };
+        let backlog = if (seed / 3).is_multiple_of(2) { 800 } else { 5_000 };
         Self { seed, shape, honest, liars, backlog, lies: None, print: false }
     }
 

@@ -5,7 +5,7 @@
 //! two hosts are partitioned nothing arrives and nothing is lost: it arrives when the partition
 //! ends, unless an end has given up by then.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use meshpool_proto::Challenge;
 use meshpool_proto::address::PeerAddress;
 use meshpool_proto::frame::Frame;
-use meshpool_proto::id::{LinkId, Nonce, UpgradeIdentity};
+use meshpool_proto::id::{LinkId, NodeId, Nonce, UpgradeIdentity};
 use meshpool_proto::limits::Limits;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
@@ -136,6 +136,8 @@ pub struct Network {
     pub is_public: bool,
     /// The actors that break rules on purpose; only they may be banned.
     pub liars: BTreeSet<usize>,
+    /// When each of them last sent nonsense.
+    pub nonsense: BTreeMap<usize, Duration>,
     /// Parsed frames.
     pub frames: FrameCache,
     /// How transactions spread, where it is measured.
@@ -163,6 +165,7 @@ impl Network {
             bytes: 0,
             is_public: false,
             liars: BTreeSet::new(),
+            nonsense: BTreeMap::new(),
             frames: FrameCache::default(),
             stats: None,
             held_up: BTreeSet::new(),
@@ -190,6 +193,11 @@ impl Network {
     /// The actor that listens at an address, whether it runs or not.
     pub fn target(&self, address: &PeerAddress) -> Option<usize> {
         address::actor_at(address).filter(|actor| *actor < self.listening)
+    }
+
+    /// Returns the actor of a node.
+    pub fn actor_of(&self, node: NodeId) -> Option<usize> {
+        self.hosts.iter().position(|host| host.identity.is_some_and(|identity| identity.node == node))
     }
 
     /// Starts a process on its host.

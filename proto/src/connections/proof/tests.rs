@@ -40,7 +40,7 @@ impl End {
             network: self.cx.config.network.clone(),
             address: None,
             max_peers: None,
-            proof,
+            proof: proof.map(Box::new),
         }
     }
 
