@@ -13,8 +13,8 @@ use crate::protocol::util::rate_limit::RateLimit;
 const GROUP_BURST: u32 = 30;
 /// … and then one in this time.
 const GROUP_INTERVAL: Duration = Duration::from_secs(10);
-/// Lines of one kind: a network of some hundred nodes may come up at once.
-const KIND_BURST: u32 = 300;
+/// Lines of one kind: some dozen nodes may come up at once; of more a number says enough.
+const KIND_BURST: u32 = 64;
 /// Some 17 MB of lines a day.
 const KIND_INTERVAL: Duration = Duration::from_secs(1);
 /// How many groups are remembered. The lines about others have the limit of their kind alone.
@@ -43,8 +43,8 @@ struct OfKind {
 impl LineLimit {
     /// Returns whether an event is logged, and counts it otherwise.
     pub(crate) fn admits(&mut self, now: Instant, event: &Event) -> bool {
-        let Some((kind, address)) = source(event) else { return true };
-        let within_group = group(address).is_none_or(|group| self.group_admits(now, (kind, group)));
+        let Some((kind, subject)) = source(event) else { return true };
+        let within_group = subject.group().is_none_or(|group| self.group_admits(now, (kind, group)));
         let of_kind = self.kinds.entry(kind).or_default();
         let admits = within_group && of_kind.limit.spend(now, KIND_INTERVAL, KIND_INTERVAL * KIND_BURST).is_ok();
         if !admits {
@@ -83,49 +83,61 @@ impl LineLimit {
     }
 }
 
-/// Returns the kind of a line that a stranger can cause, and the address that it is about. `None`:
-/// no stranger can, or the line has a limit of its own.
-fn source(event: &Event) -> Option<(Kind, Option<&PeerAddress>)> {
+/// What a line is about.
+enum Subject<'a> {
+    /// A node; `None`: its address is not known, so it may be anybody.
+    Node(Option<&'a PeerAddress>),
+    /// This node.
+    Ours,
+}
+
+/// Returns the kind of a line that a stranger can cause, and what it is about. `None`: no stranger
+/// can, or the line has a limit of its own.
+fn source(event: &Event) -> Option<(Kind, Subject<'_>)> {
+    use Subject::{Node, Ours};
     Some(match event {
-        Event::PeerUp { peer, .. } => ("linked to …", peer.address.as_ref()),
-        Event::PeerDown { peer, .. } => ("lost …", peer.address.as_ref()),
-        Event::AddressesLearned { peer, .. } => ("learned addresses from …", peer.address.as_ref()),
-        Event::LanPeerFound { peer, .. } => ("found … by multicast DNS", peer.address.as_ref()),
-        Event::NodeJoined { node, .. } => ("… is in the network", node.address.as_ref()),
-        Event::NodeLeft { node, .. } => ("… left the network", node.address.as_ref()),
-        Event::Declined { peer, .. } => ("full: declined …", peer.address.as_ref()),
-        Event::DeclinedBy { peer, .. } => ("… is full", peer.address.as_ref()),
-        Event::SlotTaken { peer, .. } => ("… gave our slot to another node", peer.address.as_ref()),
-        Event::Replaying { peer, .. } => ("… asked for the whole pool", peer.address.as_ref()),
-        Event::PeerLagging { peer } => ("… reads slower than we send", peer.address.as_ref()),
-        Event::Banned { peer, .. } => ("closed … for too many violations", peer.address.as_ref()),
-        Event::TransactionRefused { peer, .. } => ("refused a transaction", peer.address.as_ref()),
-        Event::PeerFault { peer, .. } => ("a peer's fault", peer.address.as_ref()),
-        Event::Broadcast { sender, .. } => ("broadcast …", sender.address.as_ref()),
-        Event::DialFailed { address, .. } => ("… could not be dialled", Some(address)),
-        Event::Dialling { address } => ("dialling …", Some(address)),
-        Event::SelfDialled { address } => ("… is this node itself", Some(address)),
-        Event::SlotSwapped { .. } => ("full: … takes a slot", None),
-        Event::HealingPartition { .. } => ("linking two parts of the network", None),
-        Event::Rewiring { .. } => ("moving a link", None),
-        Event::RequestingSlot { .. } => ("requesting a slot", None),
-        Event::PeerRefused { .. } => ("refused a connection", None),
-        Event::AccessDenied { .. } => ("a peer was refused", None),
-        Event::Warning { .. } => ("a warning", None),
+        Event::PeerUp { peer, .. } => ("linked to …", Node(peer.address.as_ref())),
+        Event::PeerDown { peer, .. } => ("lost …", Node(peer.address.as_ref())),
+        Event::AddressesLearned { peer, .. } => ("learned addresses from …", Node(peer.address.as_ref())),
+        Event::LanPeerFound { peer, .. } => ("found … by multicast DNS", Node(peer.address.as_ref())),
+        Event::NodeJoined { node, .. } => ("… is in the network", Node(node.address.as_ref())),
+        Event::NodeLeft { node, .. } => ("… left the network", Node(node.address.as_ref())),
+        Event::Declined { peer, .. } => ("full: declined …", Node(peer.address.as_ref())),
+        Event::DeclinedBy { peer, .. } => ("… is full", Node(peer.address.as_ref())),
+        Event::SlotTaken { peer, .. } => ("… gave our slot to another node", Node(peer.address.as_ref())),
+        Event::Replaying { peer, .. } => ("… asked for the whole pool", Node(peer.address.as_ref())),
+        Event::PeerLagging { peer } => ("… reads slower than we send", Node(peer.address.as_ref())),
+        Event::Banned { peer, .. } => ("closed … for too many violations", Node(peer.address.as_ref())),
+        Event::TransactionRefused { peer, .. } => ("refused a transaction", Node(peer.address.as_ref())),
+        Event::PeerFault { peer, .. } => ("a peer's fault", Node(peer.address.as_ref())),
+        Event::Broadcast { sender, .. } => ("broadcast …", Node(sender.address.as_ref())),
+        Event::DialFailed { address, .. } => ("… could not be dialled", Node(Some(address))),
+        Event::Dialling { address } => ("dialling …", Node(Some(address))),
+        Event::SelfDialled { address } => ("… is this node itself", Node(Some(address))),
+        Event::SlotSwapped { .. } => ("full: … takes a slot", Ours),
+        Event::HealingPartition { .. } => ("linking two parts of the network", Ours),
+        Event::Rewiring { .. } => ("moving a link", Ours),
+        Event::RequestingSlot { .. } => ("requesting a slot", Ours),
+        Event::PeerRefused { .. } => ("refused a connection", Ours),
+        Event::AccessDenied { .. } => ("a peer was refused", Ours),
+        Event::Warning { .. } => ("a warning", Ours),
         _ => return None,
     })
 }
 
-/// Returns the group of an address: an IPv4 address, an IPv6 /64, or a host name. `None` for this
-/// host, and where no address is known.
-fn group(address: Option<&PeerAddress>) -> Option<String> {
-    let address = address.filter(|address| address.scope() != Scope::Loopback)?;
-    let host = address.host();
-    Some(match host.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
-        Ok(IpAddr::V6(ip)) => format!("{:x}", ip.to_bits() >> 64),
-        Ok(IpAddr::V4(ip)) => ip.to_string(),
-        Err(_) => host,
-    })
+impl Subject<'_> {
+    /// Returns the group: an IPv4 address, an IPv6 /64, or a host name; all nodes without a known
+    /// address are one. `None` for this host.
+    fn group(&self) -> Option<String> {
+        let Self::Node(address) = self else { return None };
+        let Some(address) = address else { return Some(String::new()) };
+        let host = Some(address.host()).filter(|_| address.scope() != Scope::Loopback)?;
+        Some(match host.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
+            Ok(IpAddr::V6(ip)) => format!("{:x}", ip.to_bits() >> 64),
+            Ok(IpAddr::V4(ip)) => ip.to_string(),
+            Err(_) => host,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -152,7 +164,7 @@ mod tests {
         assert_eq!(admitted(1_000, start, &|port| lost(&format!("ws://[::ffff:203.0.113.7]:{}", port + 1))), 0);
         assert_eq!(admitted(40, start, &|_| joined("ws://203.0.113.7:1")), 30, "another kind");
         assert_eq!(admitted(40, start, &|host| lost(&format!("ws://[2001:db8::{host:x}]:1"))), 30, "one /64");
-        assert_eq!(admitted(100, start, &|_| lost("ws://localhost:1")), 100, "this host");
+        assert_eq!(admitted(4, start, &|_| lost("ws://localhost:1")), 4, "this host");
         assert_eq!(admitted(1_000, start + GROUP_INTERVAL, &|_| lost("ws://203.0.113.7:1")), 1, "later");
         assert_eq!(limit.deadline(), Some(start + COUNT_EVERY));
         assert_eq!(limit.take_due(start + COUNT_EVERY / 2), []);
@@ -171,8 +183,16 @@ mod tests {
                 admitted += u32::from(limit.admits(start + Duration::from_secs(second), &joined(&address)));
             }
         }
-        assert!((300..=400).contains(&admitted), "{admitted}");
+        assert!((64..=164).contains(&admitted), "{admitted}");
         assert!(limit.groups.len() <= GROUPS);
+    }
+
+    #[test]
+    fn nodes_without_a_known_address_are_one_group_and_what_this_node_does_is_none() {
+        let (mut limit, now) = (LineLimit::default(), Instant::now());
+        assert_eq!((0..100).filter(|_| limit.admits(now, &lost(""))).count(), 30);
+        let warning = Event::Warning { text: String::new() };
+        assert_eq!((0..100).filter(|_| limit.admits(now, &warning)).count(), 64);
     }
 
     #[test]
