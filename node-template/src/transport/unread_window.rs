@@ -78,12 +78,14 @@ impl UnreadWindow {
         Self { sent: 0, read: 0, size: LEAST, pings, pinged: 0, answers: false, fastest }
     }
 
-    /// How many more bytes may be sent now.
+    /// How many more bytes may be sent now. It is 0 only while a pong is due: a window that shrank
+    /// below what was sent after the last ping lets one more text through, and a ping behind it.
     pub(crate) fn room(&self) -> usize {
         if !self.answers {
             return usize::MAX;
         }
-        usize::try_from(self.size.saturating_sub(self.sent - self.read)).unwrap_or(usize::MAX)
+        let room = self.size.saturating_sub(self.sent - self.read).max(u64::from(self.pings.is_empty()));
+        usize::try_from(room).unwrap_or(usize::MAX)
     }
 
     /// How much is known to be read, in bytes.
@@ -225,6 +227,25 @@ mod tests {
         assert_eq!((pings.len(), window.room()), (3, LEAST as usize - 3 * 64 * 1024));
         assert!(window.on_pong(&pings[2], now) && !window.on_pong(&pings[0], now));
         assert_eq!(window.room(), LEAST as usize);
+    }
+
+    #[test]
+    fn a_window_that_shrinks_below_what_no_ping_covers_opens_again() {
+        let (mut window, mut now) = (UnreadWindow::new(), Instant::now());
+        while window.size < 2 * 1024 * 1024 {
+            let ping = window.sent((window.size / PINGS) as usize, now).expect("it is due");
+            now += Duration::from_millis(40);
+            assert!(window.on_pong(&ping, now));
+        }
+        let ping = window.sent((window.size / PINGS) as usize, now).expect("it is due");
+        assert_eq!(window.sent(300 * 1024, now), None, "it is too early for one");
+        now += Duration::from_millis(1);
+        assert!(window.on_pong(&ping, now));
+        assert_eq!((window.size, window.pings.len()), (LEAST, 0));
+        assert!(window.room() > 0, "no pong is due that could open it");
+        let ping = window.sent(1_000, now).expect("what waits needs one");
+        assert_eq!(window.room(), 0, "the pong opens it");
+        assert!(window.on_pong(&ping, now) && window.room() == LEAST as usize);
     }
 
     #[test]
