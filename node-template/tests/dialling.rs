@@ -12,9 +12,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use common::in_time;
-use common::namespace::{Inhabitant, TwoSides, address};
+use common::namespace::{Inhabitant, TwoSides, WINDOW, address, eager};
 use futures_util::{SinkExt, StreamExt};
-use meshpool::protocol::limits::Limits;
 use serde_json::json;
 use tokio::sync::oneshot;
 use tokio_tungstenite::client_async;
@@ -22,8 +21,6 @@ use tokio_tungstenite::tungstenite::Message;
 
 /// Where the third party listens.
 const PORTS: std::ops::Range<u16> = 5_000..5_100;
-/// The window of the test: short, so that several pass.
-const WINDOW: Duration = Duration::from_secs(2);
 
 /// Listens on many ports of a host, and reports when connections come.
 fn third_party(sides: &TwoSides, node: usize) -> mpsc::Receiver<Instant> {
@@ -93,17 +90,8 @@ fn attack(sides: &TwoSides, node: usize, over: oneshot::Receiver<()>) -> std::th
 #[tokio::test]
 async fn sixteen_links_of_one_liar_aim_four_connections_in_a_window_at_a_third_party() {
     let Some(sides) = TwoSides::lay(3) else { return };
-    let eager = Limits {
-        host_window: WINDOW,
-        gossip_burst: 10_000,
-        gossip_interval: Duration::from_millis(1),
-        backoff_min: Duration::from_millis(10),
-        backoff_max: Duration::from_millis(100),
-        forget_failures: 1_000,
-        ..Limits::default()
-    };
     let victim = third_party(&sides, 2);
-    let _node = sides.start(0, move |network| network.limits(eager)).await;
+    let _node = sides.start(0, move |network| network.limits(eager())).await;
     let (end, over) = oneshot::channel();
     let attacker = attack(&sides, 1, over);
     let times = tokio::task::spawn_blocking(move || -> Vec<Instant> {

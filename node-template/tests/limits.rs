@@ -390,7 +390,7 @@ fn loopback_addresses_are_taken_from_loopback_alone() {
 }
 
 #[test]
-fn hearsay_that_fills_the_table_keeps_nobody_out_who_says_hello() {
+fn gossip_that_fills_the_table_keeps_nobody_out_who_announces_itself() {
     let mut core = Core::new(Limits { peer_table: 40, dials_in_flight: 100, ..Limits::default() });
     let liar = core.link("203.0.113.7");
     let addresses: Vec<_> = (0..100).map(|n| format!("ws://192.0.2.{n}:4001")).collect();

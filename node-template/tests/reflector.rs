@@ -12,10 +12,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use common::namespace::{TwoSides, address};
+use common::namespace::{TwoSides, WINDOW, address, eager};
 use futures_util::{SinkExt, StreamExt};
 use meshpool::protocol::id::UpgradeIdentity;
-use meshpool::protocol::limits::Limits;
 use meshpool::protocol::signature::Purpose;
 use meshpool::{ImageName, NodeKey};
 use serde_json::{Value, json};
@@ -41,8 +40,6 @@ const THIRD_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 5, 0, 0, 0, 0, 0, 0);
 const V6_ADDRESSES: u16 = 4;
 /// Where the attacker listens.
 const LURE: u16 = 4_500;
-/// The window of the test: short, so that several pass.
-const WINDOW: Duration = Duration::from_secs(2);
 /// How many connections are waited for.
 const WANTED: usize = 28;
 
@@ -297,16 +294,6 @@ fn search(sides: &TwoSides, node: meshpool::Handle, mut over: watch::Receiver<()
 async fn aim(cap: Option<u32>) {
     let Some(sides) = TwoSides::lay(6) else { return };
     furnish(&sides);
-    let eager = || Limits {
-        host_window: WINDOW,
-        gossip_burst: 10_000,
-        gossip_interval: Duration::from_millis(1),
-        backoff_min: Duration::from_millis(10),
-        backoff_max: Duration::from_millis(100),
-        forget_failures: 1_000,
-        search_deadline: Duration::from_millis(300),
-        ..Limits::default()
-    };
     let third = third_party(&sides);
     let mut relays = Vec::new();
     for relay in RELAYS {

@@ -12,7 +12,7 @@ use common::embedded::{Embedded, event};
 use common::node::{address, free_port};
 use common::raw::Raw;
 use common::relay::Relay;
-use common::{eventually, exactly, transaction};
+use common::{exactly, transaction};
 use meshpool::Network;
 use meshpool::protocol::event::Event;
 use meshpool::protocol::limits::Limits;
@@ -29,15 +29,8 @@ fn fat(number: u64, kibibytes: usize) -> Value {
 /// Waits until each has one link to each other.
 async fn linked(nodes: &[&Embedded]) {
     for node in nodes {
-        let mut expected: Vec<_> =
-            nodes.iter().map(|other| Some(other.id())).filter(|id| *id != Some(node.id())).collect();
-        expected.sort_unstable();
-        eventually(format!("the links of {}", node.address()), async || {
-            let mut links: Vec<_> = node.links().await.unwrap().into_iter().map(|link| link.peer.node).collect();
-            links.sort_unstable();
-            if links == expected { Ok(()) } else { Err(format!("{links:?} instead of {expected:?}")) }
-        })
-        .await;
+        let others: Vec<&Embedded> = nodes.iter().copied().filter(|other| other.id() != node.id()).collect();
+        node.links_to(&others).await;
     }
 }
 

@@ -378,7 +378,7 @@ async fn a_folder_without_modes_holds_a_node_that_starts_again_and_warns_once() 
     let mut ids = Vec::new();
     for damage in [false, false, true] {
         if damage {
-            // A repair makes a file anew, and gives it the mode of the old one.
+            // A repair makes a new file, and gives it the mode of the old one.
             folder.write("transactions.json", "[{\"a\":1},x,{\"b\":2}]");
         }
         let mut started = Started::new(&folder, |command| _ = command.env("LD_PRELOAD", &library)).await;

@@ -8,7 +8,6 @@ mod common;
 use std::net::{Ipv4Addr, TcpListener};
 
 use common::embedded::Embedded;
-use common::eventually;
 use meshpool::Network;
 use meshpool::protocol::address::PeerAddress;
 
@@ -17,18 +16,6 @@ fn dead_address() -> PeerAddress {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     PeerAddress::new("127.0.0.1", port).unwrap()
-}
-
-/// Waits until a node has links to exactly these others.
-async fn linked(node: &Embedded, others: &[&Embedded]) {
-    let mut expected: Vec<_> = others.iter().map(|other| Some(other.id())).collect();
-    expected.sort_unstable();
-    eventually(format!("the links of {}", node.address()), async || {
-        let mut links: Vec<_> = node.links().await.unwrap().into_iter().map(|link| link.peer.node).collect();
-        links.sort_unstable();
-        if links == expected { Ok(()) } else { Err(format!("{links:?} instead of {expected:?}")) }
-    })
-    .await;
 }
 
 /// A hub, a node that announces an address where nobody listens, and one that comes later.
@@ -40,7 +27,7 @@ async fn three(cap: Option<u32>) -> [Embedded; 3] {
     let hub = Embedded::start(capped).await;
     let known = hub.address().clone();
     let hidden = Embedded::start(|network| capped(network.known_peer(known.clone()).address(dead_address()))).await;
-    linked(&hidden, &[&hub]).await;
+    hidden.links_to(&[&hub]).await;
     let late = Embedded::start(|network| capped(network.known_peer(known))).await;
     [hub, hidden, late]
 }
@@ -49,9 +36,9 @@ async fn three(cap: Option<u32>) -> [Embedded; 3] {
 async fn a_node_that_nobody_can_dial_dials_those_that_come_later_and_outlives_the_one_between() {
     for cap in [None, Some(6)] {
         let [hub, hidden, late] = three(cap).await;
-        linked(&hidden, &[&hub, &late]).await;
-        linked(&late, &[&hub, &hidden]).await;
+        hidden.links_to(&[&hub, &late]).await;
+        late.links_to(&[&hub, &hidden]).await;
         hub.stop().await;
-        linked(&hidden, &[&late]).await;
+        hidden.links_to(&[&late]).await;
     }
 }

@@ -140,7 +140,7 @@ fn a_type_blind_peer_dies_twice_at_most_beside_eight_nodes_at_any_rate() {
             for (at, new) in enter(&world, seed, 0, Duration::from_millis(interval), time) {
                 world.at(at, new);
             }
-            // Whoever started it does so again, a moment or half a minute later.
+            // Its user starts it again, a moment or half a minute later.
             for second in 0..time.as_secs() {
                 if second % 30 < 3 {
                     world.at(world.now() + SECOND * second as u32, Fault::Start(blind));

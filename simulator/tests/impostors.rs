@@ -68,7 +68,7 @@ fn steal(world: &mut World, proves: bool) {
 }
 
 #[test]
-fn a_node_is_back_in_its_mesh_at_once_whoever_names_its_id_meanwhile() {
+fn a_node_is_back_in_its_mesh_at_once_while_others_claim_its_id() {
     for (seed, proves) in (1..=8).flat_map(|seed| [(seed, false), (seed, true)]) {
         let mut world = mesh(seed, HONEST + 3);
         world.net.is_public = seed % 2 == 0;
@@ -85,7 +85,7 @@ fn a_node_is_back_in_its_mesh_at_once_whoever_names_its_id_meanwhile() {
 }
 
 #[test]
-fn whoever_names_an_id_first_does_not_keep_its_owner_out() {
+fn an_earlier_claim_of_an_id_does_not_keep_its_owner_out() {
     for seed in 1..=8 {
         let mut world = mesh(seed, HONEST + 3);
         world.net.is_public = seed % 2 == 0;

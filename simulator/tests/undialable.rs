@@ -1,4 +1,4 @@
-//! Nodes that cannot be dialled, as behind NAT: they dial the others, whoever came first.
+//! Nodes that cannot be dialled, as behind NAT: they dial the others, in any order of starting.
 
 use std::time::Duration;
 

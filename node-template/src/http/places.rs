@@ -1,8 +1,8 @@
 //! The places for connections: who may hold one, and who gives way.
 //!
 //! A connection is *served* from its first request that passed all checks. Until then it is a
-//! stranger's, and gives way to newer ones: the oldest of the address that has most. So whoever
-//! only connects, or has no token, displaces nobody but others like it.
+//! stranger's, and gives way to newer ones: the oldest of the address that has most. So a client
+//! that only connects, or has no token, displaces only others like it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,6 +1,6 @@
 //! The header X-Forwarded-For: for whom a reverse proxy makes a request.
 //!
-//! Each proxy appends the address of whoever asked it. So the last address that is no proxy of ours
+//! Each proxy appends the address of its client. So the last address that is no proxy of ours
 //! is the client; those before it are what the client claims.
 
 use std::net::{IpAddr, SocketAddr};

@@ -48,9 +48,9 @@ impl HostName {
         }
     }
 
-    /// Returns whether it leads to the machine of whoever asks for it, in every browser: without a
-    /// query (RFC 6761, section 6.3), so that no foreign page has that name. Some ask a server for
-    /// names that end in `.localhost`, so these do not count.
+    /// Returns whether every browser resolves it to its own machine: without a query (RFC 6761,
+    /// section 6.3), so that no foreign page has that name. Some ask a server for names that end in
+    /// `.localhost`, so these do not count.
     pub(crate) fn is_loopback(&self) -> bool {
         match self {
             Self::Ip(ip) => ip.is_loopback(),

@@ -9,7 +9,7 @@ use meshpool::{Events, Network, Node};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Keeper, within};
+use super::{Keeper, eventually, within};
 
 /// A running node and its folder.
 pub struct Embedded {
@@ -43,6 +43,18 @@ impl Embedded {
     pub async fn stop(self) -> TempDir {
         within("the node's end", self.node.shutdown()).await.unwrap();
         self.folder
+    }
+
+    /// Waits until the node has one link to each of these, and no other.
+    pub async fn links_to(&self, others: &[&Self]) {
+        let mut expected: Vec<_> = others.iter().map(|other| Some(other.id())).collect();
+        expected.sort_unstable();
+        eventually(format!("the links of {}", self.address()), async || {
+            let mut links: Vec<_> = self.node.links().await.unwrap().into_iter().map(|link| link.peer.node).collect();
+            links.sort_unstable();
+            if links == expected { Ok(()) } else { Err(format!("{links:?} instead of {expected:?}")) }
+        })
+        .await;
     }
 
     /// A counter, as it stands now.

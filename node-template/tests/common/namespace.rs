@@ -7,7 +7,9 @@ use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use meshpool::protocol::limits::Limits;
 use meshpool::{Network, Node};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
@@ -15,6 +17,23 @@ use tokio::sync::oneshot;
 
 /// The cable between the switches, at its one end.
 const CABLE: &str = "cable";
+
+/// The time in which connections to one host are counted, in tests that count them.
+pub const WINDOW: Duration = Duration::from_secs(2);
+
+/// The limits of a node that dials as often as its peers ask for it, up to the bound of each host.
+pub fn eager() -> Limits {
+    Limits {
+        host_window: WINDOW,
+        gossip_burst: 10_000,
+        gossip_interval: Duration::from_millis(1),
+        backoff_min: Duration::from_millis(10),
+        backoff_max: Duration::from_millis(100),
+        forget_failures: 1_000,
+        search_deadline: Duration::from_millis(300),
+        ..Limits::default()
+    }
+}
 
 /// Two switches, and a namespace for each node.
 pub struct TwoSides {

@@ -240,7 +240,7 @@ impl Connections {
         }
         let probing = claimed.is_some_and(|address| {
             let (scope, group) = self.links.source_of(link);
-            let source = AddressSource::Hello(scope, group);
+            let source = AddressSource::SelfAnnounced(scope, group);
             peers.book.add(address, source, cx.now, &cx.config.limits);
             let leads_there = match peers.book.get(address).map(|peer| peer.state) {
                 Some(AddressState::Connected(at)) => {

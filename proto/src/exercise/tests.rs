@@ -346,7 +346,7 @@ fn opposite_news_go_through_a_circle_of_links_once_and_never_too_often() {
 }
 
 #[test]
-fn whoever_links_to_a_peer_that_another_node_serves_replays_the_last_minute() {
+fn a_node_that_links_to_a_peer_that_another_serves_replays_the_last_minute() {
     let mut rig = Rig::new(3);
     rig.submit(1);
     rig.net.pass(RECHECKED * 2);

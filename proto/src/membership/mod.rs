@@ -170,8 +170,11 @@ impl Membership {
             }
             if peers.book.get(address).is_none() {
                 let hello = own.contains(&address);
-                let source =
-                    if hello { AddressSource::Hello(scope, group) } else { AddressSource::Hearsay(scope, group) };
+                let source = if hello {
+                    AddressSource::SelfAnnounced(scope, group)
+                } else {
+                    AddressSource::Gossiped(scope, group)
+                };
                 let displaces = !hello && peers.book.is_full(&cx.config.limits);
                 if (displaces && displacing == 0) || !peers.book.add(address, source, cx.now, &cx.config.limits) {
                     // If no entry can be displaced now, none can for the rest of this HANDSHAKE.
@@ -266,7 +269,7 @@ impl Membership {
         group: SourceGroup,
     ) -> bool {
         let new = peers.book.get(address).is_none();
-        let added = peers.book.add(address, AddressSource::Hearsay(scope, group), cx.now, &cx.config.limits);
+        let added = peers.book.add(address, AddressSource::Gossiped(scope, group), cx.now, &cx.config.limits);
         cx.counters.addresses_without_room += u64::from(new && !added);
         added
     }

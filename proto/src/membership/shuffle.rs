@@ -219,7 +219,7 @@ impl Membership {
         let mut new = 0;
         for address in addresses {
             if peers.book.get(address).is_none() {
-                let source = AddressSource::Hearsay(scope, group);
+                let source = AddressSource::Gossiped(scope, group);
                 let added = peers.book.add(address, source, cx.now, &cx.config.limits);
                 new += usize::from(added);
                 cx.counters.addresses_without_room += u64::from(!added);

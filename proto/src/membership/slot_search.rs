@@ -448,7 +448,7 @@ impl Membership {
             return true;
         }
         let (scope, group) = conns.links.source_of(link);
-        peers.book.add(&address, AddressSource::Hello(scope, group), cx.now, &cx.config.limits);
+        peers.book.add(&address, AddressSource::SelfAnnounced(scope, group), cx.now, &cx.config.limits);
         let idle = peers.book.get(&address).is_some_and(|peer| peer.state == AddressState::Waiting);
         if idle && self.admits_exercise(cx, conns, &address) {
             if let Some(peer) = peers.book.get_mut(&address) {

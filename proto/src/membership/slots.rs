@@ -81,7 +81,7 @@ impl Membership {
         let remembered = std::mem::take(&mut cx.config.remembered_exercise);
         for peer in remembered.iter().filter(|peer| peer.position.is_some()) {
             // As below, its name may lead to public hosts only.
-            let source = AddressSource::Hearsay(Scope::Public, SourceGroup::User);
+            let source = AddressSource::Gossiped(Scope::Public, SourceGroup::User);
             peers.book.add(&peer.address, source, cx.now, &cx.config.limits);
             peers.book.dial_at(cx, &peer.address, cx.now);
         }
@@ -92,7 +92,7 @@ impl Membership {
                 // only.
                 peers.book.add(
                     address,
-                    AddressSource::Hearsay(Scope::Public, SourceGroup::User),
+                    AddressSource::Gossiped(Scope::Public, SourceGroup::User),
                     cx.now,
                     &cx.config.limits,
                 );
@@ -404,7 +404,7 @@ impl Membership {
             return false;
         }
         let (scope, group) = conns.links.source_of(link);
-        peers.book.add(&address, AddressSource::Hello(scope, group), cx.now, &cx.config.limits);
+        peers.book.add(&address, AddressSource::SelfAnnounced(scope, group), cx.now, &cx.config.limits);
         let probing = peers.dialer.probe(cx, &mut peers.book, (link, group), &address);
         if let Some(LinkState::AwaitingAdmission(pending)) = conns.links.get_mut(link).map(|link| &mut link.state) {
             pending.requests_priority = probing;

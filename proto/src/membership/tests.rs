@@ -237,7 +237,7 @@ fn an_own_address_whose_probe_waits_is_not_dialled_as_well() {
 }
 
 #[test]
-fn an_address_that_declined_is_not_dialled_on_hearsay_before_its_time() {
+fn an_address_that_declined_is_not_dialled_on_gossip_before_its_time() {
     let mut overlay = Overlay::mesh();
     let link = overlay.accepted(11);
     overlay.learn(21);
@@ -267,7 +267,7 @@ fn a_full_address_book_lets_a_peer_displace_failed_addresses_a_few_at_a_time() {
 }
 
 #[test]
-fn where_nothing_can_be_displaced_hearsay_finds_no_room_and_an_own_address_does() {
+fn where_nothing_can_be_displaced_gossip_finds_no_room_and_a_self_announced_address_does() {
     let mut overlay = Overlay::with(|config| config.limits.peer_table = 3);
     let link = overlay.accepted(11);
     overlay.learn(30);

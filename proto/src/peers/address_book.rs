@@ -56,9 +56,9 @@ pub(crate) enum AddressSource {
     /// The user named it.
     Known,
     /// A node of this scope and group announced it as its own.
-    Hello(Scope, SourceGroup),
+    SelfAnnounced(Scope, SourceGroup),
     /// A node of this scope and group named it as another node's: gossiped, unverified.
-    Hearsay(Scope, SourceGroup),
+    Gossiped(Scope, SourceGroup),
 }
 
 impl AddressSource {
@@ -67,14 +67,14 @@ impl AddressSource {
     fn reach(self) -> Scope {
         match self {
             Self::Known => Scope::Loopback,
-            Self::Hello(scope, _) | Self::Hearsay(scope, _) => scope,
+            Self::SelfAnnounced(scope, _) | Self::Gossiped(scope, _) => scope,
         }
     }
 
     fn group(self) -> SourceGroup {
         match self {
             Self::Known => SourceGroup::User,
-            Self::Hello(_, group) | Self::Hearsay(_, group) => group,
+            Self::SelfAnnounced(_, group) | Self::Gossiped(_, group) => group,
         }
     }
 }
@@ -191,7 +191,7 @@ impl AddressBook {
         let known = source == AddressSource::Known;
         self.note_source(address, source.reach(), source.group());
         let wait = |at: &Instant| now.saturating_duration_since(*at) < limits.backoff_max;
-        let gossip = matches!(source, AddressSource::Hearsay(..));
+        let gossip = matches!(source, AddressSource::Gossiped(..));
         if gossip && self.forgotten.get(address).is_some_and(wait) {
             return false;
         }
@@ -262,7 +262,7 @@ impl AddressBook {
         let largest = self.largest_group(source.group());
         let untried = |peer: &Peer| {
             let crowded = largest.is_some_and(|group| peer.only_source() == Some(group));
-            peer.last_up.is_none() && (crowded || matches!(source, AddressSource::Hello(..)))
+            peer.last_up.is_none() && (crowded || matches!(source, AddressSource::SelfAnnounced(..)))
         };
         let worst = idle
             .filter(|(_, peer)| peer.failures > 0 || peer.is_forgettable(now, limits) || untried(peer))
@@ -442,19 +442,19 @@ mod tests {
         let mut table = AddressBook::default();
         assert!(
             table.add(&address(1), AddressSource::Known, now, &limits)
-                && !table.add(&address(1), AddressSource::Hearsay(Scope::Loopback, SourceGroup::Host), now, &limits)
+                && !table.add(&address(1), AddressSource::Gossiped(Scope::Loopback, SourceGroup::Host), now, &limits)
         );
         assert!(
-            table.add(&address(2), AddressSource::Hearsay(Scope::Loopback, SourceGroup::Host), now, &limits)
-                && table.add(&address(3), AddressSource::Hearsay(Scope::Loopback, SourceGroup::Host), now, &limits)
+            table.add(&address(2), AddressSource::Gossiped(Scope::Loopback, SourceGroup::Host), now, &limits)
+                && table.add(&address(3), AddressSource::Gossiped(Scope::Loopback, SourceGroup::Host), now, &limits)
         );
         assert!(
-            !table.add(&address(4), AddressSource::Hearsay(Scope::Loopback, SourceGroup::Host), now, &limits),
+            !table.add(&address(4), AddressSource::Gossiped(Scope::Loopback, SourceGroup::Host), now, &limits),
             "nothing has failed yet"
         );
         table.get_mut(&address(2)).expect("there").failures = 1;
         table.get_mut(&address(3)).expect("there").failures = 2;
-        assert!(table.add(&address(4), AddressSource::Hearsay(Scope::Loopback, SourceGroup::Host), now, &limits));
+        assert!(table.add(&address(4), AddressSource::Gossiped(Scope::Loopback, SourceGroup::Host), now, &limits));
         assert!(table.get(&address(3)).is_none() && table.get(&address(2)).is_some());
         assert!(table.add(&address(5), AddressSource::Known, now, &limits), "known peers always have room");
     }
@@ -464,7 +464,7 @@ mod tests {
         let limits = Limits { peer_table: 10, ..Limits::default() };
         let now = Instant::now();
         let mut table = AddressBook::default();
-        let by = |last: u8| AddressSource::Hearsay(Scope::Public, SourceGroup::of([192, 0, 2, last].into()));
+        let by = |last: u8| AddressSource::Gossiped(Scope::Public, SourceGroup::of([192, 0, 2, last].into()));
         for port in 1..=20 {
             assert_eq!(table.add(&address(port), by(1), now, &limits), port <= 10, "{port}");
         }
@@ -483,8 +483,8 @@ mod tests {
         let mut table = AddressBook::default();
         for (port, source) in [
             (1, AddressSource::Known),
-            (2, AddressSource::Hearsay(Scope::Loopback, SourceGroup::Host)),
-            (3, AddressSource::Hearsay(Scope::Loopback, SourceGroup::Host)),
+            (2, AddressSource::Gossiped(Scope::Loopback, SourceGroup::Host)),
+            (3, AddressSource::Gossiped(Scope::Loopback, SourceGroup::Host)),
         ] {
             table.add(&address(port), source, now, &limits);
             table.get_mut(&address(port)).expect("there").failures = 100;
@@ -508,7 +508,7 @@ mod tests {
             table.add(&address(port), AddressSource::Known, cx.now, &limits);
         }
         table.set_state(&address(1), AddressState::Myself);
-        table.add(&address(3), AddressSource::Hello(Scope::Public, SourceGroup::Host), cx.now, &limits);
+        table.add(&address(3), AddressSource::SelfAnnounced(Scope::Public, SourceGroup::Host), cx.now, &limits);
         table.set_known(&cx, &[address(3), address(4)]);
         let known = |table: &AddressBook| {
             let known = table.iter().filter(|(_, peer)| peer.known).map(|(address, _)| address.port());

@@ -204,7 +204,7 @@ impl LanDiscovery {
             heard.tried = Some(cx.now);
             let added = book.add(
                 &address,
-                AddressSource::Hearsay(heard.scope, SourceGroup::LocalNetwork),
+                AddressSource::Gossiped(heard.scope, SourceGroup::LocalNetwork),
                 cx.now,
                 &cx.config.limits,
             );

@@ -116,7 +116,7 @@ fn banned_addresses_and_their_subscribers_are_listed() {
     let banned: PeerAddress = "ws://203.0.113.9:4001".parse().expect("an address");
     peers.book.add(
         &banned,
-        AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork),
+        AddressSource::Gossiped(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork),
         cx.now,
         &cx.config.limits,
     );

@@ -119,7 +119,7 @@ impl Overlay {
     pub(crate) fn learn(&mut self, n: u8) -> PeerAddress {
         self.book(
             &far(n),
-            AddressSource::Hearsay(crate::address::Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork),
+            AddressSource::Gossiped(crate::address::Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork),
         )
     }
 

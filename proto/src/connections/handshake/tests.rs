@@ -390,7 +390,7 @@ fn a_peer_may_name_addresses_in_its_scope_and_not_ours() {
     let link = overlay.guest(20);
     let home: PeerAddress = "ws://10.0.0.1:4001".parse().expect("private");
     let name = PeerAddress::new("example.org", 4001).expect("an address");
-    overlay.book(&name, AddressSource::Hearsay(crate::address::Scope::Public, SourceGroup::of(ip(30))));
+    overlay.book(&name, AddressSource::Gossiped(crate::address::Scope::Public, SourceGroup::of(ip(30))));
     let may = |overlay: &mut Overlay, address: &PeerAddress| {
         overlay.conns.may_learn(&mut overlay.cx, &mut overlay.peers.book, link, address)
     };

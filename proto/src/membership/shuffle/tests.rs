@@ -451,7 +451,7 @@ fn the_peer_cache_has_linked_addresses_then_those_that_were_up_last() {
     assert_eq!(saved(&mut overlay), [far(40), far(20), far(21)]);
     for port in 1..=300 {
         let address = PeerAddress::new("203.0.113.9", port).expect("an address");
-        overlay.book(&address, AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork));
+        overlay.book(&address, AddressSource::Gossiped(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork));
         overlay.peers.book.get_mut(&address).expect("there").last_up = Some(overlay.cx.now);
     }
     overlay.membership.save_peer_cache(&mut overlay.cx, &mut overlay.peers, Vec::new());

@@ -304,7 +304,7 @@ fn a_random_address_is_drawn_from_groups_without_a_link() {
     let mut overlay = Overlay::capped(8);
     overlay.accepted(20);
     let near = overlay
-        .book(&beside(20, 9), AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork));
+        .book(&beside(20, 9), AddressSource::Gossiped(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork));
     assert_eq!(call!(overlay.idle_address()), Some(near), "rather one of the group than none");
     overlay.learn(21);
     for _ in 0..20 {
@@ -320,7 +320,7 @@ fn without_a_link_any_idle_address_is_drawn() {
     let mut overlay = Overlay::capped(8);
     assert_eq!(call!(overlay.idle_address()), None);
     overlay.learn(20);
-    overlay.book(&beside(20, 9), AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork));
+    overlay.book(&beside(20, 9), AddressSource::Gossiped(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork));
     let drawn: BTreeSet<PeerAddress> = (0..50).filter_map(|_| call!(overlay.idle_address())).collect();
     assert_eq!(drawn.len(), 2);
 }

@@ -142,7 +142,7 @@ fn a_banned_address_is_not_dialled_unless_the_user_named_it() {
     assert_eq!(reputation.banned_until(now, &book, &address), None, "it is not in the book");
     book.add(
         &address,
-        AddressSource::Hearsay(crate::address::Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork),
+        AddressSource::Gossiped(crate::address::Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork),
         now,
         &limits,
     );

@@ -107,9 +107,9 @@ fn our_own_address_is_reported_once_and_never_dialled() {
 fn the_nearest_source_decides_how_near_a_name_may_lead() {
     let (mut book, now, limits) = (AddressBook::default(), Instant::now(), Limits::default());
     for (source, reach) in [
-        (AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork), Scope::Public),
-        (AddressSource::Hello(Scope::Private, crate::ip_prefix::SourceGroup::LocalNetwork), Scope::Private),
-        (AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork), Scope::Private),
+        (AddressSource::Gossiped(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork), Scope::Public),
+        (AddressSource::SelfAnnounced(Scope::Private, crate::ip_prefix::SourceGroup::LocalNetwork), Scope::Private),
+        (AddressSource::Gossiped(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork), Scope::Private),
         (AddressSource::Known, Scope::Loopback),
     ] {
         book.add(&far(20), source, now, &limits);
@@ -136,12 +136,12 @@ fn links_to_known_peers_are_those_to_which_their_addresses_lead() {
 #[test]
 fn an_address_is_displaced_if_it_failed_may_be_forgotten_or_was_never_up_and_is_idle() {
     let limits = Limits { peer_table: 1, ..Limits::default() };
-    let hearsay = AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork);
-    let hello = AddressSource::Hello(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork);
+    let gossiped = AddressSource::Gossiped(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork);
+    let hello = AddressSource::SelfAnnounced(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork);
     // The state of the one address, its failures, how long ago it was up; which sources displace
     // it.
     let hours = |hours: u64| Some(Duration::from_secs(hours * 3_600));
-    for (state, failures, up, by_hearsay, by_hello) in [
+    for (state, failures, up, by_gossip, by_itself) in [
         (AddressState::Waiting, 0, None, false, true),
         (AddressState::Queued, 0, None, false, true),
         (AddressState::Waiting, 1, None, true, true),
@@ -151,9 +151,9 @@ fn an_address_is_displaced_if_it_failed_may_be_forgotten_or_was_never_up_and_is_
         (AddressState::Attempting, 1, None, false, false),
         (AddressState::Connected(LinkId(1)), 1, None, false, false),
     ] {
-        for (source, displaces) in [(hearsay, by_hearsay), (hello, by_hello)] {
+        for (source, displaces) in [(gossiped, by_gossip), (hello, by_itself)] {
             let (mut book, start) = (AddressBook::default(), Instant::now());
-            book.add(&far(20), hearsay, start, &limits);
+            book.add(&far(20), gossiped, start, &limits);
             let now = start + Duration::from_secs(100 * 3_600);
             let peer = book.get_mut(&far(20)).expect("there");
             (peer.failures, peer.last_up) = (failures, up.map(|up| now - up));
@@ -176,7 +176,7 @@ fn an_address_that_was_never_up_is_displaced_before_one_that_was() {
     for (n, failures, up) in [(20, 9, Some(5)), (21, 1, None), (22, 9, Some(9))] {
         book.add(
             &far(n),
-            AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork),
+            AddressSource::Gossiped(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork),
             now,
             &limits,
         );
@@ -186,7 +186,7 @@ fn an_address_that_was_never_up_is_displaced_before_one_that_was() {
     for (n, gone) in [(30, 21), (31, 20), (32, 22)] {
         assert!(book.add(
             &far(n),
-            AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork),
+            AddressSource::Gossiped(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork),
             now,
             &limits
         ));
@@ -204,7 +204,7 @@ fn addresses_that_the_user_named_are_outside_the_bound() {
     assert!(!book.is_full(&limits));
     assert!(book.add(
         &far(30),
-        AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork),
+        AddressSource::Gossiped(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork),
         now,
         &limits
     ));
@@ -212,7 +212,7 @@ fn addresses_that_the_user_named_are_outside_the_bound() {
         book.is_full(&limits)
             && !book.add(
                 &far(31),
-                AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork),
+                AddressSource::Gossiped(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork),
                 now,
                 &limits
             )
@@ -225,7 +225,7 @@ fn an_address_in_use_is_not_forgotten() {
     let (mut book, now) = (AddressBook::default(), Instant::now());
     book.add(
         &far(20),
-        AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork),
+        AddressSource::Gossiped(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork),
         now,
         &limits,
     );

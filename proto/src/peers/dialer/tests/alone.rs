@@ -157,7 +157,7 @@ fn an_order_names_the_groups_that_named_the_address_the_user_first() {
     let mut overlay = Overlay::mesh();
     let groups: Vec<SourceGroup> = (1..6).map(|n| SourceGroup::of(std::net::IpAddr::from([203, 0, 113, n]))).collect();
     let known = overlay.book(&far(20), AddressSource::Known);
-    let learned = overlay.book(&far(21), AddressSource::Hearsay(Scope::Public, groups[0]));
+    let learned = overlay.book(&far(21), AddressSource::Gossiped(Scope::Public, groups[0]));
     for address in [&known, &learned] {
         for group in [&groups[..], &groups[4..]].concat() {
             overlay.peers.book.note_source(address, Scope::Public, group);
@@ -188,14 +188,14 @@ fn a_dial_reaches_no_nearer_than_who_named_the_address_could() {
     for (source, address, reach) in [
         (AddressSource::Known, name.clone(), Scope::Loopback),
         (
-            AddressSource::Hearsay(Scope::Private, crate::ip_prefix::SourceGroup::LocalNetwork),
+            AddressSource::Gossiped(Scope::Private, crate::ip_prefix::SourceGroup::LocalNetwork),
             name.clone(),
             Scope::Private,
         ),
-        (AddressSource::Hello(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork), name, Scope::Public),
-        (AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork), far(20), Scope::Public),
+        (AddressSource::SelfAnnounced(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork), name, Scope::Public),
+        (AddressSource::Gossiped(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork), far(20), Scope::Public),
         (
-            AddressSource::Hearsay(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork),
+            AddressSource::Gossiped(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork),
             crate::testing::net::address(3),
             Scope::Loopback,
         ),

@@ -122,7 +122,7 @@ fn a_record_of_a_known_address_has_it_dialled_a_second_later_in_a_full_mesh() {
     ] {
         let mut overlay = overlay(cap, true);
         if known {
-            overlay.book(&at(20), AddressSource::Hearsay(Scope::Private, crate::ip_prefix::SourceGroup::LocalNetwork));
+            overlay.book(&at(20), AddressSource::Gossiped(Scope::Private, crate::ip_prefix::SourceGroup::LocalNetwork));
         }
         hear_from(&mut overlay, if linked { &[20] } else { &[] }, Ok(record(20, None)), Scope::Private);
         assert_eq!(overlay.dial_due(&at(20)), dialled.then_some(DEFER), "{cap:?}, {linked}, {known}");
@@ -188,7 +188,7 @@ fn linked_nodes_known_addresses_and_those_tried_a_moment_ago_are_passed_over() {
     hear(&mut overlay, record(20, None));
     assert!(scan(&mut overlay, &[20]));
     assert_eq!(overlay.state(&at(20)), None, "linked");
-    overlay.book(&at(20), AddressSource::Hearsay(Scope::Private, crate::ip_prefix::SourceGroup::LocalNetwork));
+    overlay.book(&at(20), AddressSource::Gossiped(Scope::Private, crate::ip_prefix::SourceGroup::LocalNetwork));
     scan(&mut overlay, &[]);
     assert_eq!(overlay.peers.lan.records[&session(20)].tried, None, "known");
     let forget = |overlay: &mut Overlay| {
@@ -197,7 +197,7 @@ fn linked_nodes_known_addresses_and_those_tried_a_moment_ago_are_passed_over() {
         assert!(peers.book.forget(&at(20), cx.now, &cx.config.limits));
     };
     forget(&mut overlay);
-    // What was forgotten is not taken again on hearsay for the longest back-off.
+    // What was forgotten is not taken again from gossip for the longest back-off.
     overlay.pass(Duration::from_secs(60));
     scan(&mut overlay, &[]);
     forget(&mut overlay);
@@ -255,7 +255,7 @@ fn the_freest_idle_node_is_chosen_every_other_time() {
     let mut overlay = overlay(Some(8), false);
     for (n, free) in [(20, Some(2)), (21, Some(5)), (22, Some(0))] {
         hear(&mut overlay, record(n, free));
-        overlay.book(&at(n), AddressSource::Hearsay(Scope::Private, crate::ip_prefix::SourceGroup::LocalNetwork));
+        overlay.book(&at(n), AddressSource::Gossiped(Scope::Private, crate::ip_prefix::SourceGroup::LocalNetwork));
     }
     let chosen: Vec<_> = (0..4).map(|_| freest(&mut overlay, &[], false)).collect();
     assert_eq!(chosen, [Some(at(21)), None, Some(at(21)), None]);
