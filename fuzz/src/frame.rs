@@ -54,7 +54,7 @@ fn check(message: &Message) {
         Message::Declined(declined) => assert!(declined.addresses.len() <= limits::SAMPLE_ADDRESSES),
         Message::Broadcast(frame) => assert!(frame.broadcast.message.len() <= limits::BROADCAST_BYTES),
         Message::Announce(frame) => assert!(frame.announcement.peers.len() <= limits::ANNOUNCED_PEERS),
-        Message::Exercise(news) => assert!(news.len() <= limits::EXERCISE_NEWS),
+        Message::Exercise(news) => assert!(news.len() <= limits::EXERCISE_UPDATES),
         Message::Found(found) => assert!(found.images.len() <= limits::FOUND_IMAGES),
         Message::Unknown(kind) => assert!(kind.chars().count() <= limits::SHOWN_CHARACTERS),
         _ => {}

@@ -14,9 +14,7 @@
 //! then. Neighbours are told, so that each of them need not find out for itself, and a restart
 //! keeps it.
 //!
-//! What a node finds goes through the network as an *event* with a random number: each node takes
-//! it once, and passes it on if it was news there. Otherwise two nodes that find the opposite would
-//! keep a circle of links busy for ever.
+//! What a node finds goes to all others as an update (`updates.rs`).
 //!
 //! **Who has a slot.** An exercise peer dials every address that it hears of, so with a cap a few
 //! of them take all slots that such peers may have, and dial nobody again once they lost them. So a
@@ -26,28 +24,30 @@
 //! The node calls it when a link to an exercise peer opens or ends, with marks, and with EXERCISE
 //! messages of native peers. Connections keep the links; `store::replay` replays.
 
+mod updates;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 
-use crate::address::{PeerAddress, Scope};
+use crate::address::PeerAddress;
 use crate::connections::Connections;
 use crate::connections::table::{Delivery, Link, LinkState, LinkTable, OURSELVES, Party};
 use crate::context::Context;
 use crate::event::Event;
+use crate::exercise::updates::Updates;
 use crate::id::LinkId;
-use crate::io::{Lane, Output};
+use crate::io::Output;
 use crate::limits;
 use crate::peers::address_book::AddressBook;
 use crate::store::Store;
 use crate::store::replay::Replay;
 use crate::timers::Timer;
-use crate::util::generations::Generations;
 use crate::util::rate_limit::RateLimit;
 use crate::util::shares::Shares;
-use crate::wire::{ExerciseNews, RememberedExercise, exercise_frame};
+use crate::wire::{ExerciseUpdate, RememberedExercise};
 
 /// How soon after its first TRANSACTION a link ends if that TRANSACTION ended the program. An
 /// uncaught error ends one in some ten milliseconds; the rest is for a busy machine and a long
@@ -87,14 +87,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(3);
 const CONFIRM_AFTER: Duration = Duration::from_secs(1);
 /// The time between two slots that go from one exercise peer to another.
 const SWAP_EVERY: Duration = Duration::from_secs(5);
-/// A node tells this many EXERCISE frames at once …
-const TOLD_AT_ONCE: u32 = 20;
-/// … and then one in each of these intervals, half of what a link may bring.
-const TELL_EVERY: Duration = Duration::from_secs(1);
-/// How many events are recognised at least.
-const EVENTS: usize = 4_096;
-/// The numbers of events: those that each JSON reader keeps.
-const EVENT_END: u64 = 1 << 53;
 /// How long after a mark the peer cache is written, if nothing else asks for it.
 const SAVE_AFTER: Duration = Duration::from_secs(10);
 
@@ -138,11 +130,7 @@ pub(crate) struct Exercise {
     /// Where the pool ended at past times, the oldest first.
     ends: VecDeque<(Instant, u64)>,
     marks: u64,
-    /// The events that were taken.
-    events: Generations<(PeerAddress, u64)>,
-    /// What neighbours are to be told, and how often they are.
-    untold: BTreeMap<PeerAddress, ExerciseNews>,
-    told: RateLimit,
+    updates: Updates,
     /// The peers that were referred to others, and when they are looked at again.
     referred: BTreeMap<PeerAddress, Instant>,
     swaps: RateLimit,
@@ -165,9 +153,7 @@ impl Exercise {
             last_share: 0,
             ends: VecDeque::new(),
             marks: 0,
-            events: Generations::new(EVENTS),
-            untold: BTreeMap::new(),
-            told: RateLimit::default(),
+            updates: Updates::default(),
             referred: BTreeMap::new(),
             swaps: RateLimit::default(),
             confirming: BTreeMap::new(),
@@ -235,7 +221,7 @@ impl Exercise {
             Some(until) => cx.timers.set(Timer::Exercise(link), until),
             None => resume(cx, links, store, replay, link),
         }
-        self.publish(cx, links, ExerciseNews { address: address.clone(), drops: None, lacks: Some(0), event: 0 });
+        self.publish(cx, links, ExerciseUpdate { address: address.clone(), drops: None, lacks: Some(0), event: 0 });
     }
 
     /// Handles the timer of a link to an exercise peer: releases what was held back, notes that it
@@ -334,13 +320,13 @@ impl Exercise {
         record.behind = Some((from, now));
         record.lost = !closed.closing;
         let after_first = closed.first_payload.map(|first| now.saturating_duration_since(first));
-        let mut news = ExerciseNews { address: address.clone(), drops: None, lacks: None, event: 0 };
+        let mut update = ExerciseUpdate { address: address.clone(), drops: None, lacks: None, event: 0 };
         if after_first.is_some_and(|after| after < DROPS_WITHIN)
             && !closed.closing
             && record.dropped.is_none_or(|dropped| dropped <= closed.opened)
         {
             record.drop(now);
-            news.drops = Some(record.drops);
+            update.drops = Some(record.drops);
             if record.drops >= DROPS {
                 let minutes = quiet_time(record.drops).as_secs() / 60;
                 let text = format!(
@@ -354,11 +340,11 @@ impl Exercise {
         } else if after_first.is_some_and(|after| after >= SURVIVED_AFTER) {
             record.clear(now);
         }
-        news.lacks = Some(self.lacks(now, from));
+        update.lacks = Some(self.lacks(now, from));
         // Another node serves it: it lacks nothing.
         let swapped = closed.closing && is_served(&self.peers, address);
         if !cx.shutting_down && !swapped {
-            self.publish(cx, links, news);
+            self.publish(cx, links, update);
         }
     }
 
@@ -377,7 +363,7 @@ impl Exercise {
         }
         let lacks = Some(self.lacks(now, from));
         for address in if cx.shutting_down { Vec::new() } else { lost } {
-            self.publish(cx, links, ExerciseNews { address, drops: None, lacks, event: 0 });
+            self.publish(cx, links, ExerciseUpdate { address, drops: None, lacks, event: 0 });
         }
     }
 
@@ -421,7 +407,7 @@ impl Exercise {
             self.confirming.remove(&address);
             let serves = |link: &Link| !link.closing && link.acknowledged.is_some() && link.unanswered.is_none();
             if links.iter().any(|(_, link)| leads_to(link, &address) && serves(link)) {
-                self.publish(cx, links, ExerciseNews { address, drops: None, lacks: Some(0), event: 0 });
+                self.publish(cx, links, ExerciseUpdate { address, drops: None, lacks: Some(0), event: 0 });
             }
         }
         self.set_look_timer(cx);
@@ -460,8 +446,7 @@ impl Exercise {
     pub(crate) fn on_neighbor_up(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId) {
         for (address, record) in self.peers.iter_mut().filter(|(_, record)| record.event == 0) {
             // It was found without an event: the server of the peer was lost, or we were restarted.
-            record.event = cx.rng.random_range(1..EVENT_END);
-            self.events.insert(cx.now, (address.clone(), record.event), ());
+            record.event = self.updates.number(cx, address);
         }
         let known = self.peers.iter().filter_map(|(address, record)| {
             // That another serves it is known less surely.
@@ -472,108 +457,73 @@ impl Exercise {
             };
             let drops = (record.drops > 0).then_some(record.drops);
             let event = record.event;
-            (drops.is_some() || lacks.is_some()).then(|| ExerciseNews { address: address.clone(), drops, lacks, event })
+            (drops.is_some() || lacks.is_some()).then(|| ExerciseUpdate {
+                address: address.clone(),
+                drops,
+                lacks,
+                event,
+            })
         });
-        let Some(scope) = scope_to_tell(links, link) else { return };
-        let known = known.filter(|one| scope.may_tell(one.address.scope())).take(limits::EXERCISE_NEWS);
-        let known: Vec<ExerciseNews> = known.collect();
-        if !known.is_empty() {
-            cx.send(vec![link], exercise_frame(&known), Lane::Control);
+        let known: Vec<ExerciseUpdate> = known.collect();
+        if let Some(scope) = updates::scope_of(links, link) {
+            updates::send_to(cx, vec![link], scope, &known);
         }
     }
 
     /// Handles EXERCISE: what a native peer knows of exercise peers. What is new here goes on to
     /// the other neighbours.
-    pub(crate) fn on_news(
+    pub(crate) fn on_updates(
         &mut self,
         cx: &mut Context,
         book: &mut AddressBook,
         connections: &mut Connections,
         link: LinkId,
-        news: Vec<ExerciseNews>,
+        updates: Vec<ExerciseUpdate>,
     ) {
-        for one in news {
-            if !connections.may_learn(cx, book, link, &one.address)
-                || self.events.contains(&(one.address.clone(), one.event))
+        for update in updates {
+            if connections.may_learn(cx, book, link, &update.address)
+                && self.updates.is_first(cx.now, &update.address, update.event)
+                && self.take(cx, &mut connections.links, link, &update)
             {
-                continue;
-            }
-            self.events.insert(cx.now, (one.address.clone(), one.event), ());
-            if self.take(cx, &mut connections.links, link, &one) {
-                self.pass_on(one);
+                self.updates.queue(update);
             }
         }
-        self.tell(cx, &connections.links);
+        self.updates.send(cx, &connections.links);
     }
 
     /// Tells the neighbours what this node found.
-    fn publish(&mut self, cx: &mut Context, links: &LinkTable, news: ExerciseNews) {
-        let event = cx.rng.random_range(1..EVENT_END);
-        self.events.insert(cx.now, (news.address.clone(), event), ());
-        if let Some(record) = self.peers.get_mut(&news.address) {
+    fn publish(&mut self, cx: &mut Context, links: &LinkTable, update: ExerciseUpdate) {
+        let event = self.updates.number(cx, &update.address);
+        if let Some(record) = self.peers.get_mut(&update.address) {
             record.event = event;
         }
-        self.pass_on(ExerciseNews { event, ..news });
-        self.tell(cx, links);
+        self.updates.queue(ExerciseUpdate { event, ..update });
+        self.updates.send(cx, links);
     }
 
-    /// Queues an event for the neighbours, in place of an earlier one about the same peer.
-    fn pass_on(&mut self, news: ExerciseNews) {
-        if self.untold.len() < limits::EXERCISE_PEERS || self.untold.contains_key(&news.address) {
-            let earlier = self.untold.remove(&news.address).and_then(|earlier| earlier.drops);
-            self.untold.insert(news.address.clone(), ExerciseNews { drops: news.drops.or(earlier), ..news });
-        }
-    }
-
-    /// Tells the neighbours the queued events, as far as the rate allows it; the rest a moment
-    /// later.
-    pub(crate) fn tell(&mut self, cx: &mut Context, links: &LinkTable) {
-        while !self.untold.is_empty() {
-            if let Err(at) = self.told.spend(cx.now, TELL_EVERY, TELL_EVERY * TOLD_AT_ONCE) {
-                return cx.timers.set(Timer::ExerciseNews, at);
-            }
-            let mut news = Vec::new();
-            while let Some((_, one)) = self.untold.pop_first() {
-                news.push(one);
-                if news.len() == limits::EXERCISE_NEWS {
-                    break;
-                }
-            }
-            let mut by_scope: Vec<(Scope, Vec<LinkId>)> = Vec::new();
-            for (link, scope) in links.iter().filter_map(|(link, _)| Some((link, scope_to_tell(links, link)?))) {
-                match by_scope.iter_mut().find(|(of, _)| *of == scope) {
-                    Some((_, links)) => links.push(link),
-                    None => by_scope.push((scope, vec![link])),
-                }
-            }
-            for (scope, links) in by_scope {
-                let news = news.iter().filter(|one| scope.may_tell(one.address.scope()));
-                let news: Vec<ExerciseNews> = news.cloned().collect();
-                if !news.is_empty() {
-                    cx.send(links, exercise_frame(&news), Lane::Control);
-                }
-            }
-        }
+    /// Sends the updates that are still queued.
+    pub(crate) fn send_updates(&mut self, cx: &mut Context, links: &LinkTable) {
+        self.updates.send(cx, links);
     }
 
     /// Takes what a native peer knows of one exercise peer; returns whether it is new.
-    fn take(&mut self, cx: &mut Context, links: &mut LinkTable, by: LinkId, news: &ExerciseNews) -> bool {
+    fn take(&mut self, cx: &mut Context, links: &mut LinkTable, by: LinkId, update: &ExerciseUpdate) -> bool {
         let now = cx.now;
         let by_party = links.party_of(Some(by));
-        let is_linked = self.peers.get(&news.address).is_some_and(|record| record.links > 0);
+        let is_linked = self.peers.get(&update.address).is_some_and(|record| record.links > 0);
         let linked: Vec<LinkId> = links
             .iter()
             .take_while(|_| is_linked)
-            .filter(|(_, link)| !link.closing && link.acknowledged.is_some() && leads_to(link, &news.address))
+            .filter(|(_, link)| !link.closing && link.acknowledged.is_some() && leads_to(link, &update.address))
             .map(|(id, _)| id)
             .collect();
         // Our own experience outranks the word of others.
         let survived = linked.iter().filter_map(|link| links.get(*link)?.first_payload);
         let survived = survived.into_iter().any(|first| now.saturating_duration_since(first) >= SURVIVED_AFTER);
-        let from = news.lacks.map(|seconds| self.position_at(now, Duration::from_secs(seconds) + MARGIN));
-        let record = self.record(now, by_party, &news.address);
+        let from = update.lacks.map(|seconds| self.position_at(now, Duration::from_secs(seconds) + MARGIN));
+        let record = self.record(now, by_party, &update.address);
         let mut new = false;
-        if let Some(drops) = news.drops.map(|drops| drops.min(limits::EXERCISE_DROPS))
+        if let Some(drops) = update.drops.map(|drops| drops.min(limits::EXERCISE_DROPS))
             && drops > record.drops
             && !survived
         {
@@ -589,9 +539,9 @@ impl Exercise {
                 }
             }
         }
-        let record = self.record(now, by_party, &news.address);
-        record.event = news.event;
-        match (news.lacks, from) {
+        let record = self.record(now, by_party, &update.address);
+        record.event = update.event;
+        match (update.lacks, from) {
             (Some(0), _) => {
                 new |= record.set_server(now, Some(by)).is_none();
                 new |= linked.is_empty() && record.behind.take().is_some();
@@ -600,7 +550,7 @@ impl Exercise {
                 new |= record.set_server(now, None).is_some();
                 if !linked.is_empty() {
                     let at = now + cx.rng.random_range(CONFIRM_AFTER..CONFIRM_AFTER * 2);
-                    self.confirming.entry(news.address.clone()).or_insert(at);
+                    self.confirming.entry(update.address.clone()).or_insert(at);
                     self.set_look_timer(cx);
                 } else if record.behind.is_none() {
                     record.behind = Some((from, now));
@@ -695,12 +645,6 @@ fn resume(cx: &mut Context, links: &mut LinkTable, store: &Store, replay: &mut R
 
 fn leads_to(link: &Link, address: &PeerAddress) -> bool {
     matches!(&link.state, LinkState::ExerciseOutbound { address: at } if at == address)
-}
-
-/// Returns the scope of a link whose peer understands EXERCISE.
-fn scope_to_tell(links: &LinkTable, link: LinkId) -> Option<Scope> {
-    let open = links.get(link).filter(|open| open.native().is_some() && open.takes_transactions());
-    open.map(|open| open.scope)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub const SAMPLE_ADDRESSES: usize = 16;
 /// The most exercise peers of which it is remembered what they lack and whether they check types.
 pub const EXERCISE_PEERS: usize = 1_024;
 /// The most entries in one EXERCISE.
-pub const EXERCISE_NEWS: usize = 64;
+pub const EXERCISE_UPDATES: usize = 64;
 /// The most ends of an exercise peer's link at a TRANSACTION that are counted.
 pub const EXERCISE_DROPS: u32 = 16;
 /// The most addresses in the peer cache.

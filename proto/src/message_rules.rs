@@ -476,7 +476,7 @@ impl MessageKind {
             Self::Exercise => const { &Rule {
                 others: breach("EXERCISE: only native peers send it"),
                 rate: link(40, 2, flood("EXERCISE: far more often than nodes end; ignored")),
-                entries: Some((limits::EXERCISE_NEWS, "entries")),
+                entries: Some((limits::EXERCISE_UPDATES, "entries")),
                 fills: &[Table::ExercisePeers],
                 ..INTRODUCED
             } },

@@ -684,7 +684,7 @@ impl Node {
             }
             Message::Exercise(news) => {
                 let Self { cx, peers, connections, exercise, .. } = self;
-                exercise.on_news(cx, &mut peers.book, connections, link, news);
+                exercise.on_updates(cx, &mut peers.book, connections, link, news);
             }
             Message::Status(StatusFrame::Question { holds }) => {
                 self.on_status(link, &holds);
@@ -748,7 +748,7 @@ impl Node {
                     membership.serve_exercise(cx, peers, connections, &address, swapped);
                 }
             }
-            Timer::ExerciseNews => self.exercise.tell(cx, &connections.links),
+            Timer::ExerciseUpdates => self.exercise.send_updates(cx, &connections.links),
             Timer::Discover => self.look_through_records(),
             Timer::Advertise => {
                 let free = self.free_slots();

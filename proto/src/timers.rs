@@ -48,7 +48,7 @@ pub(crate) enum Timer {
     /// The next look at an exercise peer that was referred to others, or lost a link elsewhere.
     ExerciseLook,
     /// The next EXERCISE to the neighbours.
-    ExerciseNews,
+    ExerciseUpdates,
     /// Time-out of the ping on the older of two links to one node.
     Duplicate(LinkId),
     /// The announcement of this node.

@@ -10,7 +10,7 @@ use meshpool::protocol::json::Parser;
 use meshpool::protocol::transaction::{Origin, Transaction, TransactionId};
 use meshpool::protocol::wire::{
     Ack, AckStatus, AnnounceFrame, Announcement, Beacon, Broadcast, BroadcastFrame, BroadcastId, Declined, DialBack,
-    DialBacks, ExerciseNews, Handshake, Join, Member, Members, Message, NetworkFrame, NodeInfo, OtherSet, PeerRow,
+    DialBacks, ExerciseUpdate, Handshake, Join, Member, Members, Message, NetworkFrame, NodeInfo, OtherSet, PeerRow,
     PeerState, Sample, Status, StatusFrame, Step, Summary, SyncFrame, TransactionFrame, Want, exercise_frame,
     graft_frame, prune_frame, want_frame,
 };
@@ -99,13 +99,13 @@ pub(crate) fn messages() -> impl Strategy<Value = (Frame, Message)> {
         vec(origins(), 0..4).prop_map(|origins| (graft_frame(&origins), Message::Graft(origins))),
         overlay(),
         dial_backs(),
-        exercise_news(),
+        exercise_updates(),
     ]
 }
 
-fn exercise_news() -> impl Strategy<Value = (Frame, Message)> {
+fn exercise_updates() -> impl Strategy<Value = (Frame, Message)> {
     let entry = (addresses(), option::of(0..=16_u32), option::of(0..=600_u64), 0..=1_u64 << 53);
-    let entry = entry.prop_map(|(address, drops, lacks, event)| ExerciseNews { address, drops, lacks, event });
+    let entry = entry.prop_map(|(address, drops, lacks, event)| ExerciseUpdate { address, drops, lacks, event });
     vec(entry, 0..4).prop_map(|news| (exercise_frame(&news), Message::Exercise(news)))
 }
 

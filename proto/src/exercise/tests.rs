@@ -290,7 +290,7 @@ fn the_number_of_peers_that_are_remembered_is_bounded() {
     let mut rig = Rig::new(2);
     let from = rig.net.link_between(0, 1);
     for part in 0..40 {
-        let entries: Vec<String> = (0..limits::EXERCISE_NEWS)
+        let entries: Vec<String> = (0..limits::EXERCISE_UPDATES)
             .map(|number| {
                 format!(
                     r#"{{"address":"ws://localhost:{}","drops":2,"lacks":5,"event":1}}"#,

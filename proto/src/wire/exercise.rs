@@ -12,7 +12,7 @@ use crate::wire::codec::{Malformed, Typed, read, to_frame};
 
 /// What a node knows of one exercise peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExerciseNews {
+pub struct ExerciseUpdate {
     /// Where it is dialled.
     pub address: PeerAddress,
     /// How often in a row its link ended at its first TRANSACTION.
@@ -47,12 +47,12 @@ struct OnWire<'a> {
     event: u64,
 }
 
-impl ExerciseNews {
-    /// Reads the entries of a frame, at most [`limits::EXERCISE_NEWS`]. Unreadable addresses are
+impl ExerciseUpdate {
+    /// Reads the entries of a frame, at most [`limits::EXERCISE_UPDATES`]. Unreadable addresses are
     /// dropped.
     pub(super) fn read_all(frame: Value<'_>) -> Result<Vec<Self>, Malformed> {
         let entries: Vec<OnWire<'_>> = read(frame, "EXERCISE")?;
-        let entries = entries.into_iter().take(limits::EXERCISE_NEWS);
+        let entries = entries.into_iter().take(limits::EXERCISE_UPDATES);
         let entry = |entry: OnWire<'_>| {
             let address = entry.address.parse().ok()?;
             Some(Self { address, drops: entry.drops, lacks: entry.lacks, event: entry.event })
@@ -61,8 +61,8 @@ impl ExerciseNews {
     }
 }
 
-/// Returns the EXERCISE frame for at most [`limits::EXERCISE_NEWS`] entries.
-pub fn exercise_frame(news: &[ExerciseNews]) -> Frame {
+/// Returns the EXERCISE frame for at most [`limits::EXERCISE_UPDATES`] entries.
+pub fn exercise_frame(news: &[ExerciseUpdate]) -> Frame {
     let entries = news.iter().map(|one| OnWire {
         address: one.address.to_string().into(),
         drops: one.drops,

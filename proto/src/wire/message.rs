@@ -7,7 +7,7 @@ use crate::wire::announce::AnnounceFrame;
 use crate::wire::broadcast::BroadcastFrame;
 use crate::wire::codec::{Malformed, read, read_list};
 use crate::wire::dial_back::DialBack;
-use crate::wire::exercise::ExerciseNews;
+use crate::wire::exercise::ExerciseUpdate;
 use crate::wire::handshake::Handshake;
 use crate::wire::image::{Find, Found};
 use crate::wire::network::NetworkFrame;
@@ -58,7 +58,7 @@ pub enum Message {
     /// The answer to a search.
     Found(Found),
     /// What a native peer knows of exercise peers.
-    Exercise(Vec<ExerciseNews>),
+    Exercise(Vec<ExerciseUpdate>),
     /// An unknown type; it is ignored.
     Unknown(String),
 }
@@ -108,7 +108,7 @@ impl Message {
             "NETWORK" => NetworkFrame::read(frame).map(Self::Network),
             "FIND" => Find::read(frame).map(Self::Find),
             "FOUND" => Found::read(frame).map(Self::Found),
-            "EXERCISE" => ExerciseNews::read_all(frame).map(Self::Exercise),
+            "EXERCISE" => ExerciseUpdate::read_all(frame).map(Self::Exercise),
             _ => Ok(Self::Unknown(kind.chars().take(limits::SHOWN_CHARACTERS).collect())),
         }
     }

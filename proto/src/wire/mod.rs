@@ -26,7 +26,7 @@ pub use announce::{AnnounceFrame, Announcement};
 pub use broadcast::{Broadcast, BroadcastDigest, BroadcastFrame, BroadcastId, InvalidBroadcast, TITLE};
 pub use codec::Malformed;
 pub use dial_back::DialBack;
-pub use exercise::{ExerciseNews, RememberedExercise, exercise_frame};
+pub use exercise::{ExerciseUpdate, RememberedExercise, exercise_frame};
 pub use handshake::{Handshake, NodeInfo, PROTOCOL};
 pub use image::{Find, Found, ImageInfo, ImageName, InvalidImageName, SearchId};
 pub use message::Message;

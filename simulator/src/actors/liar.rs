@@ -15,7 +15,7 @@ use meshpool_proto::id::{LinkId, NodeId, Session};
 use meshpool_proto::signature::{Purpose, Seal};
 use meshpool_proto::transaction::{Origin, Transaction, TransactionId};
 use meshpool_proto::wire::{
-    Ack, AckStatus, Beacon, Broadcast, BroadcastFrame, Declined, DialBack, ExerciseNews, Find, Found, Handshake,
+    Ack, AckStatus, Beacon, Broadcast, BroadcastFrame, Declined, DialBack, ExerciseUpdate, Find, Found, Handshake,
     ImageInfo, Join, Message, NetworkFrame, NodeInfo, OtherSet, Sample, SearchId, Step, Summary, SyncFrame,
     TransactionFrame, Want, exercise_frame, graft_frame, prune_frame, want_frame,
 };
@@ -422,7 +422,7 @@ impl Liar {
                 }
             }
             Lie::Exercise if self.ticks.is_multiple_of(4) => {
-                let news = |event| ExerciseNews {
+                let news = |event| ExerciseUpdate {
                     address: invented_address(net),
                     drops: Some(1),
                     lacks: Some(1_000),
