@@ -74,6 +74,16 @@ impl Rules {
         self.len() == 0
     }
 
+    /// Returns whether a rule names this node id.
+    pub(crate) fn names(&self, node: NodeId) -> bool {
+        self.names.contains(&node.0)
+    }
+
+    /// Returns whether a rule names some address of a prefix.
+    pub(crate) fn overlaps(&self, prefix: IpPrefix) -> bool {
+        self.ranges.iter().any(|range| range.overlaps(prefix))
+    }
+
     /// Returns the property by which a rule matches the other end of a link, in words; `None` if no
     /// rule does.
     pub(crate) fn matching(

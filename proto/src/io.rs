@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use crate::access::{Access, Certified};
+use crate::access::{Access, Certified, Rules};
 use crate::address::{PeerAddress, Scope};
 use crate::event::Event;
 use crate::frame::Frame;
@@ -203,6 +203,11 @@ pub enum Input {
     AccessChanged {
         /// The new rules.
         access: Access,
+    },
+    /// The user lifts bans of this run. Bans by the access rules stay.
+    BansLifted {
+        /// Who is admitted again: node ids, addresses, ranges.
+        who: Rules,
     },
     /// A connection did not become a link: it spoke another protocol, or showed no accepted
     /// certificate.

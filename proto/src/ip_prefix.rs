@@ -132,6 +132,11 @@ impl IpPrefix {
         Self::of(self.first, 16, 32)
     }
 
+    /// Returns whether some address is in both.
+    pub(crate) fn overlaps(self, other: Self) -> bool {
+        if self.bits <= other.bits { self.contains(other.first) } else { other.contains(self.first) }
+    }
+
     /// Returns whether an address, IPv4-mapped or not, is in this prefix.
     pub fn contains(self, ip: IpAddr) -> bool {
         Self::new(ip.to_canonical(), self.bits) == Some(self)

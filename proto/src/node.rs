@@ -170,6 +170,7 @@ impl Node {
             Input::AccessChanged { access } => {
                 self.connections.on_access_changed(&mut self.cx, &mut self.peers, access);
             }
+            Input::BansLifted { who } => self.peers.reputation.lift(&mut self.peers.book, &who),
             Input::ConnectionRejected { remote, reason } => {
                 self.peers.access.log_connection(&mut self.cx, remote, &reason);
             }

@@ -25,6 +25,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::access::Rules;
 use crate::address::PeerAddress;
 use crate::id::NodeId;
 use crate::ip_prefix::IpPrefix;
@@ -152,6 +153,24 @@ impl Reputation {
         self.nodes.retain(|_, ban| ban.left(now).is_some());
         if self.nodes.len() < limits::REPUTATION_ENTRIES {
             self.nodes.insert(node, Ban { until: now + time, cause: shown(cause) });
+        }
+    }
+
+    /// Lifts the bans that these rules name, by address or by node id, and forgets the scores.
+    pub(crate) fn lift(&mut self, book: &mut AddressBook, who: &Rules) {
+        self.records.retain(|subscriber, _| !who.overlaps(*subscriber));
+        let named = |node: &NodeId| who.names(*node);
+        let some_named = self.nodes.keys().any(named);
+        self.nodes.retain(|node, _| !named(node));
+        // A ban of a node id is noted at its addresses too, without the id.
+        let lifted = |address: &PeerAddress| {
+            some_named || IpPrefix::subscriber_at(address).is_some_and(|subscriber| who.overlaps(subscriber))
+        };
+        let addresses: Vec<_> = book.iter().map(|(address, _)| address.clone()).filter(lifted).collect();
+        for address in addresses {
+            if let Some(peer) = book.get_mut(&address) {
+                peer.banned_until = None;
+            }
         }
     }
 

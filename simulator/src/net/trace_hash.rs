@@ -129,6 +129,7 @@ impl TraceHash {
             Input::AccessChanged { access } => {
                 hash.number(123).flag(access.plain).number(access.denied.len() as u64).flag(access.allowed.is_some())
             }
+            Input::BansLifted { who } => hash.number(138).number(who.len() as u64),
             Input::ConnectionRejected { remote, .. } => hash.number(124).text(remote),
             Input::ImageSearch { search, name } => hash.number(125).bytes(&search.0).texts(name.as_slice()),
             Input::ImageSearchDone { search } => hash.number(126).bytes(&search.0),

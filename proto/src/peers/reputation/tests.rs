@@ -178,3 +178,35 @@ fn current_bans_are_shown_a_few_at_a_time() {
     assert!(!rows.iter().any(|row| row.address == "198.18.0.3"));
     assert!(reputation.rows(now + limits::BAN_MIN).is_empty());
 }
+
+#[test]
+fn a_ban_is_lifted_by_address_range_or_node_id_and_others_stay() {
+    let now = Instant::now();
+    let node = NodeId([7; 32]);
+    let banned = || {
+        let mut reputation = Reputation::default();
+        for who in [number(1), number(2)] {
+            reputation.add(now, who, limits::BAN_SCORE);
+            reputation.ban(now, who, "lies");
+        }
+        reputation.ban_node(now, node, limits::BAN_MIN, "lies");
+        reputation
+    };
+    let mut book = AddressBook::default();
+    for (rules, first, second, id) in [
+        ("198.18.0.1", false, true, true),
+        ("198.18.0.0/24", false, false, true),
+        ("192.0.2.1", true, true, true),
+        (&"07".repeat(32), true, true, false),
+    ] {
+        let mut reputation = banned();
+        reputation.lift(&mut book, &rules.parse().expect("rules"));
+        let left = |who| reputation.ban_of(now, who).is_some();
+        assert_eq!((left(number(1)), left(number(2))), (first, second), "{rules}");
+        assert_eq!(reputation.ban_of_node(now, node).is_some(), id, "{rules}");
+    }
+    // The next offence counts from the beginning.
+    let mut reputation = banned();
+    reputation.lift(&mut book, &"198.18.0.1".parse().expect("a rule"));
+    assert_eq!(reputation.add(now, number(1), 1), 1);
+}
